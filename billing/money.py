@@ -1,0 +1,65 @@
+"""Money: integers of nano-USD, and every place where a number is rounded.
+
+1 USD = 1,000,000,000 nano-USD. A price is nano-USD per 1,000,000 tokens, so $0.008 per 1M tokens is 8,000,000.
+No float touches money anywhere; text becomes an amount through :func:`from_usd` and back through :func:`to_usd`.
+"""
+
+from datetime import datetime
+from typing import NewType
+
+import msgspec
+
+from store.ids import ModelId, PriceId
+
+NanoUSD = NewType("NanoUSD", int)
+Tokens = NewType("Tokens", int)
+
+NANO_PER_USD = 1_000_000_000
+TOKENS_PER_PRICE = 1_000_000
+
+# What a double holds exactly with room to add two of them: Redis scripts compute in doubles (2^53 = 9.007e15).
+MAX_AMOUNT = NanoUSD(9_000_000_000_000_000)
+MAX_INT64 = 2**63 - 1
+
+
+class Price(msgspec.Struct, frozen=True):
+    """What a customer pays for a model from an instant on; a change is a new row, never an edit."""
+
+    id: PriceId
+    model_id: ModelId
+    nano_per_mtok: int
+    effective_at: datetime
+
+
+def cost_ceil(tokens: int, nano_per_mtok: int) -> NanoUSD:
+    """The cost of one call: rounded up, once per call, never per input.
+
+    Raises ``OverflowError`` past the ledger's int64, ``ValueError`` for a negative argument.
+    """
+    if tokens < 0 or nano_per_mtok < 0:
+        raise ValueError("tokens and price are never negative; this is a bug")
+    cost = -(-tokens * nano_per_mtok // TOKENS_PER_PRICE)
+    if cost > MAX_INT64:
+        raise OverflowError("the cost of one call does not fit the ledger's int64")
+    return NanoUSD(cost)
+
+
+def from_usd(text: str) -> NanoUSD:
+    """``"25.00"`` -> 25_000_000_000. At most nine decimals; anything else raises ``ValueError``."""
+    sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
+    whole, _, fraction = digits.partition(".")
+    if not (whole.isascii() and whole.isdigit()) or (("." in digits) and not (fraction.isascii() and fraction.isdigit())):
+        raise ValueError(f"{text!r} is not an amount in USD such as 25.00")
+    if len(fraction) > 9:
+        raise ValueError(f"{text!r} has more than nine decimals; the smallest amount is 0.000000001 USD")
+    amount = sign * (int(whole) * NANO_PER_USD + int(fraction.ljust(9, "0")))
+    if abs(amount) > MAX_INT64:
+        raise ValueError(f"{text!r} is more than the ledger can hold")
+    return NanoUSD(amount)
+
+
+def to_usd(amount: int) -> str:
+    """25_000_000_000 -> ``"25.00"``: exact, at least two decimals, no trailing zeros beyond them."""
+    whole, fraction = divmod(abs(amount), NANO_PER_USD)
+    decimals = f"{fraction:09d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if amount < 0 else ''}{whole}.{decimals}"

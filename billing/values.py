@@ -1,0 +1,118 @@
+"""The values that cross billing's border: what the router passes in and gets back. No I/O, no rules."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+import msgspec
+
+from billing.money import NanoUSD, Price
+from store.ids import AccountId, EndpointId, KeyId, ModelId, ProviderId, RequestId
+
+
+class CapPeriod(StrEnum):
+    """How often a key's cap starts again (UTC)."""
+
+    TOTAL = "total"
+    DAY = "day"
+    MONTH = "month"
+
+
+class Cap(msgspec.Struct, frozen=True):
+    """The most a key may spend per period."""
+
+    amount: NanoUSD
+    period: CapPeriod
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Per key: requests and tokens per minute, calls at once. Always positive."""
+
+    requests_per_minute: int = 3_000
+    tokens_per_minute: int = 10_000_000
+    concurrency: int = 200
+
+
+class Payer(msgspec.Struct, frozen=True):
+    """Who pays for a call and within which limits; billing knows no caller beyond this."""
+
+    account_id: AccountId
+    key_id: KeyId
+    limits: Limits
+    cap: Cap | None = None
+
+
+class Quote(msgspec.Struct, frozen=True):
+    """An upper bound of a call's tokens and amount; ``exact`` when the tokens were counted, not bounded."""
+
+    tokens_max: int
+    amount_max: NanoUSD
+    price: Price
+    exact: bool = False
+
+
+class LimitState(msgspec.Struct, frozen=True):
+    """What the ``x-ratelimit-*`` headers say: limit, what is left, milliseconds until it is full again."""
+
+    requests_limit: int
+    requests_remaining: int
+    requests_reset_ms: int
+    tokens_limit: int
+    tokens_remaining: int
+    tokens_reset_ms: int
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Credit set aside for a call in flight: proof that the call was admitted. Only ``admit`` makes one."""
+
+    id: RequestId
+    payer: Payer
+    quote: Quote
+    period: str
+    deadline_at: float
+    limits: LimitState
+
+
+class Idempotent(msgspec.Struct, frozen=True):
+    """A client's Idempotency-Key whose outcome is stored in the transaction that charges."""
+
+    key: str
+    status: int
+    headers: bytes
+    body: bytes
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What one answered call used, as the router measured it."""
+
+    model_id: ModelId
+    provider_id: ProviderId
+    endpoint_id: EndpointId
+    space: str
+    inputs: int
+    tokens: int
+    provider_tokens: int | None
+    provider_cost: NanoUSD
+    occurred_at: datetime
+    latency_ms: int
+    attempts: int
+    client_gone: bool = False
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """Proof of one call: what was booked, under which account version."""
+
+    request_id: RequestId
+    tokens: int
+    charged: NanoUSD
+    overdraft: NanoUSD
+    version: int
+    entry_id: UUID | None
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """An account's money at an instant: what is left of its grants, and what of it is held by calls in flight."""
+
+    balance: NanoUSD
+    held: NanoUSD
+    version: int

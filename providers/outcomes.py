@@ -1,0 +1,85 @@
+"""How an attempt can fail, sorted by what the router does next, not by status code.
+
+Failure
+├── TryElsewhere            counts against the endpoint's health
+│   ├── TimedOut            nothing, or not all, arrived in time
+│   ├── ConnectFailed       refused, unreachable, TLS, a forbidden address
+│   ├── Broken              a 5xx, a redirect, a body that cannot be read
+│   └── BadAnswer           read, but wrong: count, dimensions, numbers, usage
+├── TryLater                pacing, not health; ``retry_after_s`` where the provider told
+│   ├── Throttled           429
+│   └── Overloaded          503 with Retry-After, our worker's full queue
+├── GiveUp
+│   └── CallerFault         the provider refuses what the customer asked; ``message`` is made safe by the kind
+└── Quarantine              the endpoint goes out and ops are told
+    ├── CredentialRefused   401, 402, 403: our key or our credit at the provider, never the customer's
+    ├── ModelMissing        404: the upstream name is wrong
+    └── SpaceMismatch       it serves another vector space than it claims
+"""
+
+
+class Failure(Exception):
+    """Base. ``message`` may be read by a customer; ``detail`` is for the log only and no ``str()`` shows it."""
+
+    def __init__(self, message: str = "", *, detail: str = "", status: int | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class TryElsewhere(Failure):
+    """Another endpoint of the same space may do better."""
+
+
+class TimedOut(TryElsewhere):
+    """The provider did not answer in time."""
+
+
+class ConnectFailed(TryElsewhere):
+    """The provider could not be reached."""
+
+
+class Broken(TryElsewhere):
+    """The provider failed or answered something unreadable."""
+
+
+class BadAnswer(TryElsewhere):
+    """The provider's answer failed a check."""
+
+
+class TryLater(Failure):
+    """The provider asks for patience."""
+
+
+class Throttled(TryLater):
+    """The provider's rate limit for us is used up."""
+
+
+class Overloaded(TryLater):
+    """The provider has no capacity now."""
+
+
+class GiveUp(Failure):
+    """No endpoint will do better."""
+
+
+class CallerFault(GiveUp):
+    """The provider refuses the request's content."""
+
+
+class Quarantine(Failure):
+    """The endpoint must not get traffic until ops have looked."""
+
+
+class CredentialRefused(Quarantine):
+    """The provider refuses our credentials or our credit."""
+
+
+class ModelMissing(Quarantine):
+    """The provider does not know the upstream model."""
+
+
+class SpaceMismatch(Quarantine):
+    """The endpoint serves another vector space."""

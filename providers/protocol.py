@@ -1,0 +1,61 @@
+"""What can embed, as the router sees it: one protocol, two values. Knows no key, no money, no customer."""
+
+from typing import Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+FloatMatrix = npt.NDArray[np.float32]
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One try of a call at one endpoint. Exactly one of ``texts`` and ``token_ids`` is set.
+
+    ``prefix`` is the prompt that was chosen for the call's input type; a provider that has its own notion of
+    input types gets ``input_type`` instead and no prefix.
+    """
+
+    request_id: str
+    upstream_model: str
+    texts: list[str] | None = None
+    token_ids: list[list[int]] | None = None
+    dimensions: int | None = None
+    input_type: str | None = None
+    prefix: str = ""
+    asks_base64: bool = True
+
+    @property
+    def inputs(self) -> int:
+        """How many vectors the answer must have."""
+        return len(self.texts if self.texts is not None else self.token_ids or ())
+
+
+class Vectors(msgspec.Struct, frozen=True):
+    """A provider's answer: ``matrix`` is [inputs, dimensions], float32, rows in the order of the inputs.
+
+    ``tokens`` is the provider's own usage; None where it gave none. ``exact`` says that the count is by the model's
+    own tokenizer in a process of ours, so that it may be billed as it is. ``space`` is what the provider says it
+    serves, where it can say so.
+    """
+
+    matrix: FloatMatrix
+    tokens: int | None
+    exact: bool = False
+    space: str | None = None
+
+
+class Provider(Protocol):
+    """One registered provider of one kind. Raises only :mod:`providers.outcomes`; cancellation passes through."""
+
+    async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
+        """Embed within ``deadline_s`` seconds from now. Never retries, never follows a redirect."""
+        ...
+
+    async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
+        """Exact tokens of the attempt's inputs by the model's own tokenizer; None where this kind cannot tell."""
+        ...
+
+    async def close(self) -> None:
+        """Close pooled connections."""
+        ...

@@ -1,0 +1,321 @@
+"""The family of all that a caller can be told. Errors know their code and their sentence; the edge knows the status.
+
+Refusal
+├── Refused                       the caller can do something; nothing was charged
+│   ├── InvalidRequest            UnknownParameter, InputEmpty, InputTooLong, TooManyInputs, TooManyTokens,
+│   │                             DimensionsUnsupported, TokenArrayUnsupported, BodyTooLarge, EncodingUnsupported,
+│   │                             KeyInUrl, HeadersTooLarge, RequestTooSlow, IdempotencyKeyInvalid
+│   ├── Unauthenticated           KeyMissing, KeyUnknown, KeyExpired, KeyPaused
+│   ├── NotAllowed                LicenseRestricted, ModelNotAllowed, CapReached
+│   ├── NotFound                  ModelNotFound, ModelNotLive, OperationNotFound, MethodNotAllowed
+│   ├── OutOfCredit
+│   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit
+│   └── Conflict                  IdempotencyInProgress, IdempotencyMismatch
+└── Failed                        ours or a provider's fault; nothing was charged, or the same Idempotency-Key tells
+    ├── NoEndpoint, AllAttemptsFailed, UpstreamInvalid, DeadlinePassed
+    └── Overloaded, StoreUnavailable, NotRecorded, Unexpected
+"""
+
+from typing import ClassVar
+
+
+class Refusal(Exception):
+    """Base: ``message`` is for the caller and says what to do, ``detail`` is for the log only and never shown.
+
+    ``param`` names the field at fault; ``retry_after_s`` becomes ``Retry-After``; ``details`` is put into the
+    envelope as it is, so it holds nothing secret; ``headers`` go out with the answer.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        detail: str = "",
+        retry_after_s: float | None = None,
+        details: dict[str, object] | None = None,
+        headers: list[tuple[bytes, bytes]] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+        self.details = details or {}
+        self.headers = headers or []
+
+
+class Refused(Refusal):
+    """The caller can do something about it; nothing was charged."""
+
+
+class InvalidRequest(Refused):
+    """The body or a header does not say what the operation needs."""
+
+    code = "invalid_request"
+
+
+class UnknownParameter(InvalidRequest):
+    """A field that the operation does not know."""
+
+    code = "unknown_parameter"
+
+
+class InputEmpty(InvalidRequest):
+    """No input, or an empty one."""
+
+    code = "input_empty"
+
+
+class InputTooLong(InvalidRequest):
+    """One input is longer than the model takes."""
+
+    code = "input_too_long"
+
+
+class TooManyInputs(InvalidRequest):
+    """More than 2,048 inputs."""
+
+    code = "batch_too_large"
+
+
+class TooManyTokens(InvalidRequest):
+    """More than 300,000 tokens in one request."""
+
+    code = "max_tokens_per_request"
+
+
+class DimensionsUnsupported(InvalidRequest):
+    """The model cannot be shortened, or not to this."""
+
+    code = "dimensions_unsupported"
+
+
+class TokenArrayUnsupported(InvalidRequest):
+    """Token ids for a model whose tokenizer we do not declare."""
+
+    code = "token_array_unsupported"
+
+
+class BodyTooLarge(InvalidRequest):
+    """More bytes than the operation takes."""
+
+    code = "body_too_large"
+
+
+class EncodingUnsupported(InvalidRequest):
+    """A compressed or non-JSON body."""
+
+    code = "unsupported_media_type"
+
+
+class KeyInUrl(InvalidRequest):
+    """A key in the query string, where logs would keep it."""
+
+    code = "key_in_url"
+
+
+class HeadersTooLarge(InvalidRequest):
+    """More header bytes, or more headers, than we read."""
+
+    code = "headers_too_large"
+
+
+class RequestTooSlow(InvalidRequest):
+    """Header or body did not arrive within the deadline."""
+
+    code = "request_timeout"
+
+
+class IdempotencyKeyInvalid(InvalidRequest):
+    """An Idempotency-Key that is empty, too long or not printable ASCII."""
+
+    code = "idempotency_key_invalid"
+
+
+class Unauthenticated(Refused):
+    """No usable key."""
+
+    code = "invalid_api_key"
+
+
+class KeyMissing(Unauthenticated):
+    """No key came with the call."""
+
+    code = "key_missing"
+
+
+class KeyUnknown(Unauthenticated):
+    """A key that is mistyped, unknown or revoked."""
+
+    code = "invalid_api_key"
+
+
+class KeyExpired(Unauthenticated):
+    """The key's time is over."""
+
+    code = "key_expired"
+
+
+class KeyPaused(Unauthenticated):
+    """The key is paused by its account."""
+
+    code = "key_paused"
+
+
+class NotAllowed(Refused):
+    """The key is known and may not do this."""
+
+    code = "not_allowed"
+
+
+class LicenseRestricted(NotAllowed):
+    """The model's license forbids this use; the message names the term and what would lift it."""
+
+    code = "license_restricted"
+
+
+class ModelNotAllowed(NotAllowed):
+    """The key's list of models does not have this one."""
+
+    code = "model_not_allowed"
+
+
+class CapReached(NotAllowed):
+    """The key's cap for the period is used up."""
+
+    code = "key_budget_exhausted"
+
+
+class NotFound(Refused):
+    """Nothing under that name."""
+
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No such model; the message names the nearest ones."""
+
+    code = "model_not_found"
+
+
+class ModelNotLive(NotFound):
+    """The model is announced or retired, not served."""
+
+    code = "model_not_available"
+
+
+class OperationNotFound(NotFound):
+    """No such path."""
+
+    code = "not_found"
+
+
+class MethodNotAllowed(NotFound):
+    """The path exists, the verb does not."""
+
+    code = "method_not_allowed"
+
+
+class OutOfCredit(Refused):
+    """The balance does not cover the call."""
+
+    code = "credit_exhausted"
+
+
+class LimitExceeded(Refused):
+    """A limit of the key is reached; ``retry_after_s`` says when to come back."""
+
+    code = "rate_limit_exceeded"
+
+
+class RequestLimit(LimitExceeded):
+    """Requests per minute."""
+
+    code = "rate_limited_requests"
+
+
+class TokenLimit(LimitExceeded):
+    """Tokens per minute."""
+
+    code = "rate_limited_tokens"
+
+
+class ConcurrencyLimit(LimitExceeded):
+    """Calls at once."""
+
+    code = "concurrency_limited"
+
+
+class Conflict(Refused):
+    """Another call stands in the way."""
+
+    code = "conflict"
+
+
+class IdempotencyInProgress(Conflict):
+    """A call with the same Idempotency-Key still runs."""
+
+    code = "idempotency_in_progress"
+
+
+class IdempotencyMismatch(Conflict):
+    """The same Idempotency-Key came with another body."""
+
+    code = "idempotency_mismatch"
+
+
+class Failed(Refusal):
+    """Not the caller's fault; nothing was charged, or the same Idempotency-Key tells."""
+
+    code = "server_error"
+
+
+class NoEndpoint(Failed):
+    """No endpoint of the model can take the call now."""
+
+    code = "no_provider_available"
+
+
+class AllAttemptsFailed(Failed):
+    """Every endpoint tried has failed."""
+
+    code = "provider_unavailable"
+
+
+class UpstreamInvalid(Failed):
+    """Providers answered, and no answer passed the checks."""
+
+    code = "upstream_invalid"
+
+
+class DeadlinePassed(Failed):
+    """The call's time was over before an answer came."""
+
+    code = "upstream_timeout"
+
+
+class Overloaded(Failed):
+    """This process has no room for one more call."""
+
+    code = "overloaded"
+
+
+class StoreUnavailable(Failed):
+    """Redis or Postgres cannot be reached."""
+
+    code = "store_unavailable"
+
+
+class NotRecorded(Failed):
+    """The charge could not be committed, so nothing is delivered."""
+
+    code = "not_recorded"
+
+
+class Unexpected(Failed):
+    """A fault that we did not foresee; the log has it under the request id."""
+
+    code = "internal_error"

@@ -1,0 +1,114 @@
+"""The values of one request's line, from raw bytes to the answer. No I/O, no rules."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+from billing.values import Payer
+from catalog.values import Use
+from store.ids import AccountId, EndpointId, KeyId, ModelId, ProviderId, RequestId
+
+
+class RawCall(msgspec.Struct, frozen=True):
+    """What the edge hands over: the whole body, the headers the line reads, the clocks.
+
+    ``now`` is UTC wall time; ``deadline_at`` is on the event loop's clock (``loop.time()``).
+    """
+
+    request_id: RequestId
+    body: bytes
+    authorization: str | None
+    idempotency_key: str | None
+    now: datetime
+    deadline_at: float
+
+
+class EmbedRequest(msgspec.Struct, frozen=True):
+    """A parsed and valid body. Exactly one of ``texts`` and ``token_ids`` is set."""
+
+    model: str
+    texts: list[str] | None
+    token_ids: list[list[int]] | None
+    encoding_format: Literal["float", "base64"]
+    dimensions: int | None
+    input_type: Literal["query", "document"] | None
+    user: str | None
+
+    @property
+    def inputs(self) -> int:
+        """How many vectors the caller wants."""
+        return len(self.texts if self.texts is not None else self.token_ids or ())
+
+
+class Key(msgspec.Struct, frozen=True):
+    """An API key as the line knows it. ``models`` empty means every model; ``is_test`` costs nothing."""
+
+    id: KeyId
+    account_id: AccountId
+    name: str
+    use: Use
+    payer: Payer
+    models: frozenset[ModelId] = frozenset()
+    expires_at: datetime | None = None
+    paused: bool = False
+    revoked_at: datetime | None = None
+    is_test: bool = False
+    accepted: frozenset[str] = frozenset()
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who calls: an authenticated key."""
+
+    key: Key
+
+
+class EndpointState(StrEnum):
+    """Where an endpoint stands; only ``live`` gets traffic."""
+
+    DRAFT = "draft"
+    PROBING = "probing"
+    LIVE = "live"
+    DRAINING = "draining"
+    QUARANTINED = "quarantined"
+    OFF = "off"
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One model at one provider. ``priority`` small goes first; ``cost_nano_per_mtok`` is what it costs us."""
+
+    id: EndpointId
+    model_id: ModelId
+    provider_id: ProviderId
+    provider_name: str
+    upstream_model: str
+    space: str
+    state: EndpointState
+    priority: int
+    cost_nano_per_mtok: int
+    asks_base64: bool = True
+    native_input_type: bool = False
+    max_batch: int | None = None
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """An endpoint left out of a route, and why; printed in explanations and in errors."""
+
+    endpoint: Endpoint
+    left_out: str | None = None
+
+
+class Route(msgspec.Struct, frozen=True):
+    """The endpoints to try, in order, and those left out with the reason."""
+
+    order: tuple[Endpoint, ...]
+    left_out: tuple[Choice, ...] = ()
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What goes back: status, headers as ASGI pairs, the body in pieces that each take little time to make."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes

@@ -1,0 +1,67 @@
+"""Identifiers: one kind per thing, sortable by time, with a prefix on the wire.
+
+Inside the process an id is a UUIDv7 wrapped in its NewType, so that mypy refuses to mix two kinds. On the wire,
+in logs and in Redis it is ``<prefix>_<32 hex digits>``. The list of kinds is append-only.
+"""
+
+from typing import NewType
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+AccountId = NewType("AccountId", UUID)
+KeyId = NewType("KeyId", UUID)
+MemberId = NewType("MemberId", UUID)
+RequestId = NewType("RequestId", UUID)
+ProviderId = NewType("ProviderId", UUID)
+EndpointId = NewType("EndpointId", UUID)
+PriceId = NewType("PriceId", UUID)
+GrantId = NewType("GrantId", UUID)
+EntryId = NewType("EntryId", UUID)
+LedgerAccountId = NewType("LedgerAccountId", UUID)
+ClaimId = NewType("ClaimId", UUID)
+AcceptanceId = NewType("AcceptanceId", UUID)
+WaiverId = NewType("WaiverId", UUID)
+AuditId = NewType("AuditId", UUID)
+ProcessId = NewType("ProcessId", UUID)
+
+# A catalogue id, `org/name`, is its own wire form.
+ModelId = NewType("ModelId", str)
+
+PREFIXES: dict[object, str] = {
+    AccountId: "acct",
+    KeyId: "key",
+    MemberId: "mem",
+    RequestId: "req",
+    ProviderId: "prov",
+    EndpointId: "ep",
+    PriceId: "price",
+    GrantId: "grant",
+    EntryId: "entry",
+    LedgerAccountId: "lacct",
+    ClaimId: "claim",
+    AcceptanceId: "acc",
+    WaiverId: "waiver",
+    AuditId: "audit",
+    ProcessId: "proc",
+}
+
+
+def new_id() -> UUID:
+    """A fresh UUIDv7 (RFC 9562): sorts by time of creation, 74 random bits."""
+    return uuid7()
+
+
+def wire(kind: object, value: UUID) -> str:
+    """``wire(AccountId, id)`` -> ``acct_0199…``."""
+    return f"{PREFIXES[kind]}_{value.hex}"
+
+
+def parse(kind: object, text: str) -> UUID:
+    """The inverse of :func:`wire`; a bare UUID is taken too. Raises ``ValueError`` for another kind's id."""
+    prefix = PREFIXES[kind] + "_"
+    if text.startswith(prefix):
+        return UUID(hex=text[len(prefix) :])
+    if "_" in text:
+        raise ValueError(f"{text!r} is not a {prefix}… id")
+    return UUID(text)
