@@ -92,7 +92,8 @@ def _figures(name: str, width: int, group: list[load.Point], floor: list[load.Po
 
 
 def _median(points: list[load.Point], field: str) -> float:
-    return round(statistics.median(getattr(point, field) for point in points), 1)
+    values: list[float] = [getattr(point, field) for point in points]
+    return round(statistics.median(values), 1)
 
 
 def weigh(target: Running) -> Weight:

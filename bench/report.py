@@ -74,7 +74,7 @@ def _ratios(result: Result) -> Iterator[str]:
                 mine, theirs = by_name.get((ours, width)), by_name.get((peer, width))
                 if mine and theirs and theirs.per_s and theirs.p50_us:
                     rate, p50 = mine.per_s / theirs.per_s, mine.p50_us / theirs.p50_us
-                    cells.append(f"{width:>3} conn: {rate:7.2f}× req/s, {p50:6.3f}× p50")
+                    cells.append(f"{width:>3} conn: {rate:7.2f}x req/s, {p50:6.3f}x p50")
             if cells:
                 yield f"{ours:<12} / {peer:<8} " + " | ".join(cells)
 
@@ -86,11 +86,11 @@ def _goals(result: Result) -> Iterator[str]:
         mine, theirs = by_name.get((ours, widest)), by_name.get((peer, widest))
         if mine and theirs and theirs.per_s:
             ratio = mine.per_s / theirs.per_s
-            yield f"{_verdict(ratio >= least)} {ours} ≥ {least:g}× {peer} at {widest} connections: {ratio:.1f}×"
+            yield f"{_verdict(ratio >= least)} {ours} ≥ {least:g}x {peer} at {widest} connections: {ratio:.1f}x"
         one, other = by_name.get((ours, 1)), by_name.get((peer, 1))
         if most and one and other and other.p50_us:
             ratio = one.p50_us / other.p50_us
-            yield f"{_verdict(ratio <= most)} {ours} p50 ≤ {most:.3f}× {peer} at one connection: {ratio:.3f}×"
+            yield f"{_verdict(ratio <= most)} {ours} p50 ≤ {most:.3f}x {peer} at one connection: {ratio:.3f}x"
     for weight in result.weights:
         if weight.target.startswith("ours"):
             largest = max(weight.serving_mb, default=0)
