@@ -1,0 +1,1 @@
+"""What the `gigarouter` command can do, one module per noun."""
