@@ -48,7 +48,7 @@ class PackedAttention:
         scaling: float | None = None,
         **kwargs: object,
     ) -> tuple[torch.Tensor, None]:
-        """``query`` [1, heads, tokens, width], keys and values with as many heads or fewer -> [1, tokens, heads, width]."""
+        """``query`` [1, heads, tokens, width], the others with as many heads or fewer -> [1, tokens, heads, width]."""
         if (
             attention_mask is not None
             or kwargs.get("sliding_window") is not None
@@ -77,7 +77,7 @@ class PackedAttention:
         from torch.nn.attention.varlen import varlen_attn  # CUDA only: its kernels do not exist elsewhere
 
         assert self._offsets is not None, "set_pack was not called; this is a bug"
-        attended: torch.Tensor = varlen_attn(
+        attended = varlen_attn(
             query[0].transpose(0, 1),
             key[0].transpose(0, 1),
             value[0].transpose(0, 1),
@@ -89,4 +89,5 @@ class PackedAttention:
             window_size=(-1, 0) if causal else (-1, -1),
             enable_gqa=query.shape[1] != key.shape[1],
         )
+        assert isinstance(attended, torch.Tensor), "only asked for the output; this is a bug"
         return attended.unsqueeze(0)
