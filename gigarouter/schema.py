@@ -9,9 +9,10 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from gigarouter import settings
+from store.faults import CannotStart
 
 
-class NotMigrated(Exception):
+class NotMigrated(CannotStart):
     """The database's schema is not this release's; the message says what to do."""
 
 

@@ -6,6 +6,7 @@ because a misspelled limit is a limit that is not there.
 """
 
 import os
+import tomllib
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -21,15 +22,19 @@ from pydantic_settings import (
 )
 from typing_extensions import override
 
+from store.faults import CannotStart
+
 PREFIX = "GIGAROUTER_"
 CONFIG_FILE_ENV = "GIGAROUTER_CONFIG"
 # Read by clients of the API and by this module; a shell that has them set is not misconfigured.
 NOT_FIELDS = frozenset({CONFIG_FILE_ENV, "GIGAROUTER_API_KEY", "GIGAROUTER_BASE_URL"})
+# In the data folder, written by `up`, closed to others: how to reach what it started.
+CONNECTION_FILE = "connection.toml"
 # Names without our prefix that a field is also read from.
 PLAIN_NAMES = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL"}
 
 
-class SettingsError(Exception):
+class SettingsError(CannotStart):
     """The configuration cannot be used; the message is for the operator, one line per fault."""
 
 
@@ -161,6 +166,16 @@ def load(**overrides: Any) -> Settings:  # noqa: ANN401 - a field's value may be
         raise SettingsError("\n".join(lines)) from None
     except ValueError as error:  # tomllib's decode error
         raise SettingsError(f"{config_file()} cannot be read: {error}.") from None
+
+
+def load_local() -> Settings:
+    """For commands typed beside a running `up`: what is not set is taken from the file that `up` keeps for them."""
+    found = load()
+    written = found.data_dir / CONNECTION_FILE
+    if found.database_url is not None or not written.is_file():
+        return found
+    local = tomllib.loads(written.read_text())
+    return load(**{field: value for field, value in local.items() if source(field) == "default"})
 
 
 def source(field: str) -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from store.embedded.faults import CannotStart
 from store.embedded.postgres_server import EmbeddedPostgres
 from store.embedded.redis_server import EmbeddedRedis
 from store.embedded.sockets import socket_folder
+from store.faults import CannotStart
 
 __all__ = ["CannotStart", "Embedded", "EmbeddedPostgres", "EmbeddedRedis"]
 

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from store.embedded.faults import CannotStart
+from store.faults import CannotStart
 from store.processes import end_orphans, living_in, spawn, stop, tail
 
 # Recovery after a crash replays at most `max_wal_size` of log: seconds on any disk, a minute on a very slow one.

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from store.embedded.faults import CannotStart
+from store.faults import CannotStart
 from store.processes import end_orphans, living_in, spawn, stop, tail
 
 VERSION_MIN = (6, 0)

@@ -5,7 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from store.embedded.faults import CannotStart
+from store.faults import CannotStart
 
 SOCKET_PATH_BYTES_MAX = 107
 LONGEST_NAME = ".s.PGSQL.5432.lock"
