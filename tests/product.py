@@ -19,6 +19,7 @@ from typing import Self
 from cryptography.fernet import Fernet
 
 from store.processes import spawn, tail
+from tests.shop import Shop
 
 ROOT = Path(__file__).parent.parent
 READY_WITHIN_S = 60.0
@@ -139,6 +140,11 @@ class Product:
             self.folder,
             port,
         )
+
+    @property
+    def shop(self) -> Shop:
+        """Accounts, keys, models and endpoints for this product; may be used before it starts."""
+        return Shop(self.database_url, self.secret_key)
 
     @property
     def processes(self) -> list[Process]:

@@ -123,8 +123,10 @@ def _repeated(call: Call, books: Books) -> Iterator[str]:
     stored = books.idempotent.get(call.idempotency_key or "")
     if stored is None or stored["state"] != "done":
         yield f"an answered Idempotency-Key has no stored outcome: {call}"
-    elif len(books.usage.get(stored["request_id"], [])) != 1:
-        yield f"an Idempotency-Key was answered and charged {len(books.usage.get(stored['request_id'], []))} times: {call}"
+        return
+    charges = len(books.usage.get(stored["request_id"], []))
+    if charges != 1:
+        yield f"an answered Idempotency-Key was charged {charges} times: {call}"
 
 
 def _refused(call: Call, rows: list[asyncpg.Record]) -> Iterator[str]:

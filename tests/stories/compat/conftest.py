@@ -8,7 +8,6 @@ import pytest
 
 from store.embedded import Embedded
 from tests.product import Product
-from tests.shop import Shop, open_shop
 from tests.worlds import Upstream
 
 DIMENSIONS = 8
@@ -20,7 +19,6 @@ class Compat(msgspec.Struct, frozen=True):
     base_url: str
     key: str
     model: str
-    shop: Shop
     cache: Path
 
 
@@ -34,8 +32,10 @@ def compat(
     folder = tmp_path_factory.mktemp("compat")
     with Upstream(DIMENSIONS).in_thread() as upstream:
         product = Product(folder, servers.postgres.url("compat"), servers.redis_url)
-        shop = open_shop(product, upstream)
+        model = product.shop.a_model("compat/model", dimensions=DIMENSIONS)
+        product.shop.an_endpoint(model, upstream.base_url)
+        key = product.shop.a_key(product.shop.an_account(1_000_000_000))
         with product:
             cache = pytestconfig.cache.mkdir("compat") if pytestconfig.cache else folder
-            yield Compat(product.url, shop.key, shop.model, shop, Path(cache))
+            yield Compat(product.url, key, model, Path(cache))
     servers.postgres.query('DROP DATABASE "compat" WITH (FORCE)')

@@ -36,7 +36,8 @@ def test_langchain_that_tokenizes_with_another_vocabulary_is_told_what_to_set(
 ) -> None:
     """By default it sends token ids of OpenAI's vocabulary, which mean other words to every other model."""
     found = importlib.util.find_spec("litellm")
-    assert found is not None and found.origin is not None
+    assert found is not None
+    assert found.origin is not None
     # The vocabulary's file, which would be downloaded otherwise, comes with litellm.
     vocabulary = Path(found.origin).parent / "litellm_core_utils" / "tokenizers"
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(vocabulary))
