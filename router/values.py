@@ -107,8 +107,8 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What goes back: status, headers as ASGI pairs, the body in pieces that each take little time to make."""
+    """What goes back: status, headers as ASGI pairs, the body in pieces that are sent one after the other."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
-    body: bytes
+    body: list[bytes]
