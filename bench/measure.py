@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from bench import load, machine
-from bench.targets import Running
+from bench.targets import Running, first_answer
 
 WARM_UP_S = 2
 
@@ -57,6 +57,8 @@ def rounds(
 
 
 def _point(target: Running, connections: int, seconds: int) -> load.Point:
+    # One that was stopped for a while first notices that its clocks and connections are stale.
+    first_answer(target.url, target.headers, target.body)
     load.run(target.url, target.headers, target.body, connections, WARM_UP_S)
     before = machine.cpu_s(target.pids)
     point = load.run(target.url, target.headers, target.body, connections, seconds)

@@ -3,6 +3,7 @@
 Everything here is a real subprocess of the installed command, on the database and the Redis that the test hands in.
 """
 
+import json
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from cryptography.fernet import Fernet
 
@@ -128,6 +129,7 @@ class Product:
         }
         environment |= {f"GIGAROUTER_{name.upper()}": value for name, value in (settings or {}).items()}
         self.environment = environment
+        self.workers: list[Process] = []
         self.serves = [self._serve(number) for number in range(serves)]
         self.jobs = Process("jobs", ["gigarouter", "jobs"], environment, folder) if jobs else None
 
@@ -146,20 +148,34 @@ class Product:
         """Accounts, keys, models and endpoints for this product; may be used before it starts."""
         return Shop(self.database_url, self.secret_key)
 
+    def worker(self, model: Path, name: str, port: int) -> Process:
+        """Add an in-house worker that serves a model's folder; started with the others."""
+        arguments = ["providers.worker", "--model", str(model), "--name", name, "--port", str(port)]
+        process = Process("worker", arguments, self.environment, self.folder, port)
+        self.workers.append(process)
+        return process
+
     @property
     def processes(self) -> list[Process]:
-        return [*self.serves, *([self.jobs] if self.jobs else [])]
+        return [*self.workers, *self.serves, *([self.jobs] if self.jobs else [])]
 
     @property
     def url(self) -> str:
         """The first serve's, with ``/v1``: what an SDK takes as its base URL."""
         return self.serves[0].url + "/v1"
 
+    def account(self, key: str) -> dict[str, Any]:
+        """What ``GET /v1/account`` says to a key."""
+        request = urllib.request.Request(self.url + "/account", headers={"authorization": f"Bearer {key}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            said: dict[str, Any] = json.load(answer)
+            return said
+
     def start(self) -> None:
-        """Start all, then wait for the serves."""
+        """Start all, then wait for those that answer."""
         for process in self.processes:
             process.start()
-        for process in self.serves:
+        for process in [*self.workers, *self.serves]:
             process.wait_until_ready()
 
     def stop(self) -> None:

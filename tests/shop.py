@@ -9,12 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import asyncpg
-from router.audit import Actor
-from router.endpoints import EndpointSpec, move_endpoint, register_endpoint
-from router.keyring import KeySpec, create_key
-from router.registered import ProviderSpec, register_provider
-from router.sealing import Seal
-from router.write import Work, transact
 from sqlalchemy import text
 
 from billing.accounts import create_account
@@ -22,8 +16,14 @@ from billing.credits import GrantKind, grant
 from billing.money import NanoUSD
 from billing.prices import set_price
 from billing.values import Cap, Limits
-from catalog import models
+from catalog import models, seed
+from router.audit import Actor
+from router.endpoints import EndpointSpec, move_endpoint, register_endpoint
+from router.keyring import KeySpec, create_key
+from router.registered import ProviderSpec, register_provider
+from router.sealing import Seal
 from router.values import EndpointState
+from router.write import Work, transact
 from store.ids import AccountId, KeyId, ModelId, new_id
 from store.postgres import Database
 
@@ -34,8 +34,8 @@ WIDE = Limits(requests_per_minute=1_000_000, tokens_per_minute=1_000_000_000, co
 
 _MODEL = text(
     "INSERT INTO models (id, owned_by, summary, published_on, dimensions, max_input_tokens, normalized, pooling,"
-    " numerics, tokenizer, vocabulary_size, special_tokens, space) VALUES (:id, 'tests', 'A model of the tests', '2026-01-01',"
-    " :dimensions, 8192, true, 'mean', 'float32', :tokenizer, :vocabulary, 0, :space)"
+    " numerics, tokenizer, vocabulary_size, special_tokens, space) VALUES (:id, 'tests', 'A model of the tests',"
+    " '2026-01-01', :dimensions, 8192, true, 'mean', 'float32', :tokenizer, :vocabulary, 0, :space)"
 )
 _CLAIM = text(
     "INSERT INTO license_claims (id, model_id, license, source, evidence, claimed_on, recorded_by)"
@@ -83,6 +83,18 @@ class Shop:
             await move_endpoint(work, endpoint.id, EndpointState.LIVE)
 
         self._app(command)
+
+    def sell_from_seed(self, name: str, worker_url: str, *, nano_per_mtok: int = 8_000_000) -> ModelId:
+        """A model of the shipped catalogue, served by an in-house worker, live."""
+
+        async def command(work: Work) -> None:
+            await seed.import_seed(work.connection)
+            await set_price(work.connection, ModelId(name), nano_per_mtok, datetime(2026, 1, 1, tzinfo=UTC))
+            await work.connection.execute(text("UPDATE models SET status = 'live' WHERE id = :id"), {"id": name})
+
+        self._owner(command)
+        self.an_endpoint(ModelId(name), worker_url, kind="worker", name="worker")
+        return ModelId(name)
 
     def an_account(self, credit_nano: int, name: str = "Tester") -> AccountId:
         """An account with purchased credit."""

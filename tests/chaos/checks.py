@@ -55,7 +55,7 @@ async def read(database_url: str) -> Books:
 LEDGER = {
     "every entry's legs sum to zero": """
         SELECT entry_id, sum(amount_nano) AS off FROM postings GROUP BY 1 HAVING sum(amount_nano) <> 0""",
-    "the trial balance is zero": "SELECT sum(amount_nano) AS off FROM postings HAVING coalesce(sum(amount_nano), 0) <> 0",
+    "the trial balance is zero": "SELECT sum(amount_nano) AS off FROM postings HAVING sum(amount_nano) <> 0",
     "a balance is the sum of its postings": """
         SELECT l.account_id, l.posted_nano, coalesce(sum(p.amount_nano), 0) AS postings FROM ledger_accounts l
         LEFT JOIN postings p ON p.ledger_account_id = l.id WHERE l.kind = 'customer_credit'
