@@ -1,9 +1,10 @@
 """Accounts: who pays. Opening one opens its two ledger accounts in the same transaction."""
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.chart import LedgerKind
@@ -44,3 +45,20 @@ async def find_account(tx: AsyncConnection, name: str) -> Account | None:
     """The account of that name, if any; names are not unique, the oldest wins."""
     row = (await tx.execute(select(AccountRow).where(AccountRow.name == name).order_by(AccountRow.id).limit(1))).first()
     return None if row is None else Account(AccountId(row.id), row.name, row.status, row.created_at)
+
+
+async def get_account(tx: AsyncConnection, account_id: AccountId) -> Account | None:
+    """The account of this id, if any."""
+    row = (await tx.execute(select(AccountRow.__table__).where(AccountRow.id == account_id))).first()
+    return None if row is None else Account(AccountId(row.id), row.name, row.status, row.created_at)
+
+
+async def set_status(tx: AsyncConnection, account_id: AccountId, status: Literal["active", "suspended"]) -> None:
+    """Suspend an account, whose keys then stop working, or let it go on. Credit and usage stay."""
+    await tx.execute(update(AccountRow).where(AccountRow.id == account_id).values(status=status))
+
+
+async def suspended_accounts(tx: AsyncConnection) -> frozenset[AccountId]:
+    """The accounts whose keys may not call."""
+    rows = await tx.execute(select(AccountRow.id).where(AccountRow.status == "suspended"))
+    return frozenset(AccountId(r.id) for r in rows)
