@@ -8,6 +8,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.chart import LedgerKind
+from billing.money import NanoUSD
 from billing.tables import AccountRow, LedgerAccountRow
 from store.ids import AccountId, LedgerAccountId, new_id
 
@@ -29,7 +30,12 @@ async def create_account(tx: AsyncConnection, name: str, *, account_id: AccountI
         insert(LedgerAccountRow),
         [
             {"id": LedgerAccountId(new_id()), "kind": LedgerKind.CUSTOMER_CREDIT, "account_id": new, "posted_nano": 0},
-            {"id": LedgerAccountId(new_id()), "kind": LedgerKind.CUSTOMER_OVERDRAFT, "account_id": new, "posted_nano": None},
+            {
+                "id": LedgerAccountId(new_id()),
+                "kind": LedgerKind.CUSTOMER_OVERDRAFT,
+                "account_id": new,
+                "posted_nano": None,
+            },
         ],
     )
     return new
@@ -62,3 +68,10 @@ async def suspended_accounts(tx: AsyncConnection) -> frozenset[AccountId]:
     """The accounts whose keys may not call."""
     rows = await tx.execute(select(AccountRow.id).where(AccountRow.status == "suspended"))
     return frozenset(AccountId(r.id) for r in rows)
+
+
+async def credits_of(tx: AsyncConnection) -> dict[AccountId, NanoUSD]:
+    """What each account has left of its grants, holds of calls in flight not counted."""
+    credit = select(LedgerAccountRow.account_id, LedgerAccountRow.posted_nano)
+    rows = await tx.execute(credit.where(LedgerAccountRow.kind == LedgerKind.CUSTOMER_CREDIT))
+    return {AccountId(r.account_id): NanoUSD(r.posted_nano) for r in rows}
