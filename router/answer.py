@@ -1,4 +1,4 @@
-"""Vectors and a receipt become bytes and headers: OpenAI's answer exactly, base64 or floats, shorter if asked.
+"""Vectors become bytes and headers: OpenAI's answer exactly, base64 or floats, shorter if asked.
 
 We always write the vectors ourselves, whatever the provider gave: base64 is little-endian float32. A small answer is
 one piece; a big one is made piece by piece while it is sent, so that none holds the event loop (2,048 vectors of 4,096
@@ -11,13 +11,15 @@ from functools import lru_cache
 import numpy as np
 import orjson
 import pybase64
+from typing_extensions import override
 
-from billing.money import cost_ceil, to_usd
-from billing.values import Hold, LimitState, Receipt
+from billing.money import to_usd
+from billing.values import Hold, Usage
 from catalog.values import Model
 from providers.protocol import FloatMatrix
 from router.check import shorten
 from router.dispatch import Delivery
+from router.limits import limit_headers
 from router.values import Answer, EmbedRequest, Served
 from store.ids import PriceId, wire
 
@@ -30,22 +32,32 @@ _ROW = b'{"object":"embedding","index":%d,"embedding":'
 _TAIL = b'],"model":%b,"usage":{"prompt_tokens":%d,"total_tokens":%d}}'
 
 
-def answer(request: EmbedRequest, model: Model, delivery: Delivery, receipt: Receipt | None, hold: Hold) -> Answer:
-    """The answer of a charged call; without a receipt the amount is worked out from the hold's price.
+def answer(request: EmbedRequest, model: Model, delivery: Delivery, used: Usage, hold: Hold) -> Answer:
+    """The answer of a call, made before it is charged so that both can be recorded in one transaction.
 
     ``delivery.matrix`` is [inputs, native or asked width] float32 and has been checked.
     """
     matrix = delivery.matrix
     width = request.dimensions or matrix.shape[1]
     write = _base64 if request.encoding_format == "base64" else _floats
-    tail = _TAIL % (_quoted(model.id), delivery.tokens, delivery.tokens)
-    served = _served(model, delivery, receipt, hold)
-    headers = _headers(model, delivery, served, hold)
+    tail = _TAIL % (_quoted(model.id), used.tokens, used.tokens)
+    headers = _headers(model, delivery, used, hold)
+    served = Served(
+        account_id=hold.payer.account_id,
+        key_id=hold.payer.key_id,
+        model_id=model.id,
+        endpoint_id=used.endpoint_id,
+        inputs=used.inputs,
+        tokens=used.tokens,
+        charged=used.cost,
+        attempts=used.attempts,
+        upstream_ms=delivery.upstream_s * 1000,
+    )
     if matrix.shape[0] * width > PIECE_FLOATS:
-        return Answer(status=200, headers=headers, pieces=_Pieces(matrix, width, write, tail), served=served)
+        return Answer(status=200, headers=headers, body=_Pieces(matrix, width, write, tail), served=served)
     body = b"".join([_HEAD, *_rows(matrix, 0, width, write), tail])
     headers.append((b"content-length", b"%d" % len(body)))
-    return Answer(status=200, headers=headers, pieces=(body,), served=served)
+    return Answer(status=200, headers=headers, body=(body,), served=served)
 
 
 class _Pieces(Iterable[bytes]):
@@ -57,6 +69,7 @@ class _Pieces(Iterable[bytes]):
         self._write = write
         self._tail = tail
 
+    @override
     def __iter__(self) -> Iterator[bytes]:
         yield _HEAD
         step = max(1, PIECE_FLOATS // self._matrix.shape[1])
@@ -77,66 +90,24 @@ def _rows(matrix: FloatMatrix, first: int, width: int, write: Callable[[FloatMat
 
 
 def _base64(row: FloatMatrix) -> bytes:
-    return b'"%b"' % pybase64.b64encode(row)
+    return b'"%b"' % pybase64.b64encode(row.data)
 
 
 def _floats(row: FloatMatrix) -> bytes:
     return orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _served(model: Model, delivery: Delivery, receipt: Receipt | None, hold: Hold) -> Served:
-    if receipt is None:
-        charged = min(cost_ceil(delivery.tokens, hold.quote.price.nano_per_mtok), hold.quote.amount_max)
-    else:
-        charged = receipt.charged
-    return Served(
-        account_id=hold.payer.account_id,
-        key_id=hold.payer.key_id,
-        model_id=model.id,
-        endpoint_id=delivery.endpoint.id,
-        inputs=delivery.matrix.shape[0],
-        tokens=delivery.tokens,
-        charged=charged,
-        attempts=delivery.attempts,
-        upstream_ms=delivery.upstream_ms,
-    )
-
-
-def _headers(model: Model, delivery: Delivery, served: Served, hold: Hold) -> list[tuple[bytes, bytes]]:
+def _headers(model: Model, delivery: Delivery, used: Usage, hold: Hold) -> list[tuple[bytes, bytes]]:
     """The headers that tell what was done, by whom, and for how much."""
     endpoint = delivery.endpoint
     return [
         JSON,
         *_named(model.id, endpoint.provider_name, endpoint.space, hold.quote.price.id),
-        (b"x-gigarouter-attempts", b"%d" % served.attempts),
-        (b"x-gigarouter-cost", to_usd(served.charged).encode()),
-        (b"server-timing", b"upstream;dur=%.1f" % served.upstream_ms),
+        (b"x-gigarouter-attempts", b"%d" % used.attempts),
+        (b"x-gigarouter-cost", to_usd(used.cost).encode()),
+        (b"server-timing", b"upstream;dur=%.1f" % (delivery.upstream_s * 1000)),
         *limit_headers(hold.limits),
     ]
-
-
-def limit_headers(limits: LimitState) -> list[tuple[bytes, bytes]]:
-    """OpenAI's ``x-ratelimit-*``; the resets are durations as Go prints them."""
-    return [
-        (b"x-ratelimit-limit-requests", b"%d" % limits.requests_limit),
-        (b"x-ratelimit-limit-tokens", b"%d" % limits.tokens_limit),
-        (b"x-ratelimit-remaining-requests", b"%d" % limits.requests_remaining),
-        (b"x-ratelimit-remaining-tokens", b"%d" % limits.tokens_remaining),
-        (b"x-ratelimit-reset-requests", duration(limits.requests_reset_ms)),
-        (b"x-ratelimit-reset-tokens", duration(limits.tokens_reset_ms)),
-    ]
-
-
-def duration(ms: int) -> bytes:
-    """Milliseconds as ``0s``, ``112ms``, ``2.812s`` or ``6m0s``."""
-    if ms <= 0:
-        return b"0s"
-    if ms < 1000:
-        return b"%dms" % ms
-    minutes, rest = divmod(ms, 60_000)
-    seconds, thousandths = divmod(rest, 1000)
-    fraction = (b".%03d" % thousandths).rstrip(b"0") if thousandths else b""
-    return (b"%dm" % minutes if minutes else b"") + b"%d%bs" % (seconds, fraction)
 
 
 @lru_cache(maxsize=4096)

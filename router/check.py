@@ -17,17 +17,18 @@ NORM_TOLERANCE = 0.01
 TEMPLATE_TOKENS = 256
 
 
-def check(vectors: Vectors, attempt: Attempt, model: Model, dimensions: int | None) -> None:
+def check(vectors: Vectors, attempt: Attempt, model: Model) -> None:
     """Raise :class:`providers.outcomes.BadAnswer` unless the answer may be delivered.
 
-    ``dimensions`` is the width that the attempt asked for, None for the model's own.
+    The width is what the attempt asked for, or the model's own: a provider that cannot shorten is not at fault,
+    :mod:`router.answer` does it.
     """
     matrix = vectors.matrix
-    width = dimensions or model.dimensions
     if matrix.ndim != 2 or matrix.shape[0] != attempt.inputs:
         raise _bad("count", f"{matrix.shape} for {attempt.inputs} inputs")
-    if matrix.shape[1] != width:
-        raise _bad("dimensions", f"{matrix.shape[1]} instead of {width}")
+    width = matrix.shape[1]
+    if width not in (attempt.dimensions, model.dimensions):
+        raise _bad("dimensions", f"{width} instead of {attempt.dimensions or model.dimensions}")
     if matrix.dtype != np.float32:
         raise _bad("number format", str(matrix.dtype))
     _check_numbers(matrix, unit=model.normalized and width == model.dimensions)

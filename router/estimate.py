@@ -6,9 +6,12 @@ text is counted.
 """
 
 import re
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
+
+import msgspec
 
 from billing.money import Price, cost_ceil
 from billing.values import Quote
@@ -40,6 +43,9 @@ LENGTHENED = 3
 # ... but for this ligature, whose 18 characters NFKC writes out for its 3 bytes.
 LONGEST_LIGATURE, LONGEST_LIGATURE_TOKENS = "\ufdfa", 9
 
+# What OpenAI's token limit counts of a text, as its answers show: known before anything is tokenized.
+BYTES_PER_LIMITED_TOKEN = 4
+
 NO_PRICE = PriceId(UUID(int=0))
 
 
@@ -60,18 +66,40 @@ def estimate(request: EmbedRequest, model: Model, key: Key, prices: Prices, now:
     if request.dimensions is not None:
         _check_dimensions(request.dimensions, model)
     prefix = model.prompts.get(request.input_type, "") if request.input_type else ""
-    beside = model.special_tokens + (tokens_most(prefix) if prefix else 0)
     if request.texts is not None:
-        tokens = sum(map(tokens_most, request.texts)) + beside * len(request.texts)
+        tokens = sum(map(tokens_most, request.texts))
+        limited = sum(map(_utf8_bytes, request.texts)) // BYTES_PER_LIMITED_TOKEN
     else:
-        tokens = _tokens_of_ids(request.token_ids or [], model) + beside * request.inputs
+        tokens = limited = _tokens_of_ids(request.token_ids or [], model)
+    tokens += (model.special_tokens + (tokens_most(prefix) if prefix else 0)) * request.inputs
     price = _price(model, key, prices, now)
     return Quote(
         tokens_max=tokens,
         amount_max=cost_ceil(tokens, price.nano_per_mtok),
         price=price,
         exact=request.texts is None and not prefix,
+        tokens_limited=max(1, limited),
     )
+
+
+async def exact(
+    request: EmbedRequest, model: Model, quote: Quote, counted: Callable[[], Awaitable[int | None]]
+) -> Quote | None:
+    """The quote again, from a count by the model's own tokenizer, prompt and special tokens included; None without one.
+
+    Raises TooManyTokens, now that it is certain.
+    """
+    tokens = await counted()
+    if tokens is None:
+        return None
+    if tokens - model.special_tokens * request.inputs > MAX_TOKENS:
+        raise too_many(tokens)
+    amount = cost_ceil(tokens, quote.price.nano_per_mtok)
+    return msgspec.structs.replace(quote, tokens_max=tokens, amount_max=amount, exact=True)
+
+
+def _utf8_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def tokens_most(text: str) -> int:

@@ -127,10 +127,21 @@ class Served(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """What goes back: status, headers as ASGI pairs, the body in pieces that each take little time to make.
 
-    ``pieces`` may be made while it is iterated, and more than once; ``b"".join`` makes a whole body of it.
+    ``body`` is made while it is iterated, and may be iterated more than once: :meth:`whole` where one piece is needed.
     """
 
     status: int
     headers: list[tuple[bytes, bytes]]
-    pieces: Iterable[bytes]
+    body: Iterable[bytes]
     served: Served | None = None
+
+    def whole(self, bytes_max: int) -> bytes | None:
+        """The body as one, or None as soon as it is seen to be longer than ``bytes_max``."""
+        pieces: list[bytes] = []
+        left = bytes_max
+        for piece in self.body:
+            left -= len(piece)
+            if left < 0:
+                return None
+            pieces.append(piece)
+        return b"".join(pieces)

@@ -64,8 +64,7 @@ CREATE FUNCTION charge_calls(
     call_provider_costs bigint[], call_times timestamptz[], call_latencies integer[], call_attempts integer[],
     idem_keys text[], idem_statuses integer[], idem_headers bytea[], idem_bodies bytea[]
 ) RETURNS TABLE (
-    request_id uuid, outcome text, charged_nano bigint, overdraft_nano bigint, version bigint, entry_id uuid,
-    version_delta bigint
+    request_id uuid, outcome text, charged_nano bigint, overdraft_nano bigint, version bigint, entry_id uuid
 ) LANGUAGE plpgsql AS $$
 -- The group commit: ends each call once, and books usage, ledger and stored outcomes of all of them together.
 -- ``call_entries`` has one id per account of the batch. A call that was ended before is reported as it ended.
@@ -155,25 +154,22 @@ BEGIN
     SELECT id,
         CASE WHEN id = ANY (fenced) THEN 'fenced' WHEN e.outcome = 'released' THEN 'released'
             WHEN id = ANY (fresh) THEN 'charged' ELSE 'already' END,
-        coalesce(v.charged_nano, 0), coalesce(v.overdraft_nano, 0), v.version, v.entry_id,
-        coalesce((SELECT p.amount_nano FROM postings p WHERE p.entry_id = v.entry_id AND p.version IS NOT NULL), 0)
+        coalesce(v.charged_nano, 0), coalesce(v.overdraft_nano, 0), v.version, v.entry_id
     FROM unnest(call_ids) AS u (id)
     LEFT JOIN ended_calls e ON e.request_id = id
     LEFT JOIN usage_events v ON v.request_id = id AND v.occurred_at = e.occurred_at;
 END $$
 --;;
 CREATE FUNCTION release_calls(call_ids uuid[], payer_ids uuid[]) RETURNS TABLE (
-    request_id uuid, outcome text, version bigint, version_delta bigint
+    request_id uuid, outcome text
 ) LANGUAGE plpgsql AS $$
--- Ends overdue calls without a charge, unless a charge was first: then says which version it was.
+-- Ends overdue calls without a charge, unless a charge was first. Whichever was first stays: a late charge is refused.
 #variable_conflict use_column
 BEGIN
     INSERT INTO ended_calls (request_id, outcome, account_id, occurred_at)
     SELECT id, 'released', owner, now() FROM unnest(call_ids, payer_ids) AS u (id, owner) ORDER BY id
     ON CONFLICT DO NOTHING;
     RETURN QUERY
-    SELECT e.request_id, e.outcome, v.version,
-        coalesce((SELECT p.amount_nano FROM postings p WHERE p.entry_id = v.entry_id AND p.version IS NOT NULL), 0)
-    FROM ended_calls e LEFT JOIN usage_events v ON v.request_id = e.request_id AND v.occurred_at = e.occurred_at
+    SELECT e.request_id, e.outcome FROM ended_calls e
     WHERE e.request_id = ANY (call_ids);
 END $$

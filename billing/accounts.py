@@ -1,0 +1,46 @@
+"""Accounts: who pays. Opening one opens its two ledger accounts in the same transaction."""
+
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.chart import LedgerKind
+from billing.tables import AccountRow, LedgerAccountRow
+from store.ids import AccountId, LedgerAccountId, new_id
+
+
+class Account(msgspec.Struct, frozen=True):
+    """An account as ops see it in a list."""
+
+    id: AccountId
+    name: str
+    status: str
+    created_at: datetime
+
+
+async def create_account(tx: AsyncConnection, name: str, *, account_id: AccountId | None = None) -> AccountId:
+    """Open an account with no credit."""
+    new = account_id or AccountId(new_id())
+    await tx.execute(insert(AccountRow).values(id=new, name=name))
+    await tx.execute(
+        insert(LedgerAccountRow),
+        [
+            {"id": LedgerAccountId(new_id()), "kind": LedgerKind.CUSTOMER_CREDIT, "account_id": new, "posted_nano": 0},
+            {"id": LedgerAccountId(new_id()), "kind": LedgerKind.CUSTOMER_OVERDRAFT, "account_id": new, "posted_nano": None},
+        ],
+    )
+    return new
+
+
+async def list_accounts(tx: AsyncConnection) -> list[Account]:
+    """Every account, oldest first."""
+    rows = await tx.execute(select(AccountRow).order_by(AccountRow.id))
+    return [Account(AccountId(r.id), r.name, r.status, r.created_at) for r in rows]
+
+
+async def find_account(tx: AsyncConnection, name: str) -> Account | None:
+    """The account of that name, if any; names are not unique, the oldest wins."""
+    row = (await tx.execute(select(AccountRow).where(AccountRow.name == name).order_by(AccountRow.id).limit(1))).first()
+    return None if row is None else Account(AccountId(row.id), row.name, row.status, row.created_at)

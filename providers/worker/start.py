@@ -1,0 +1,91 @@
+"""From options to a model that is ready to embed: locate, verify, load, identify. Each failure is one StartRefused."""
+
+import logging
+import time
+
+import msgspec
+import torch
+
+from providers.worker import weights
+from providers.worker.attention import PackedAttention
+from providers.worker.encoder import Encoder
+from providers.worker.errors import NoRoom
+from providers.worker.identity import Identity, identify
+from providers.worker.options import Options
+from providers.worker.profile import is_quantized, read_profile
+from providers.worker.tokens import TokenizerPool
+
+logger = logging.getLogger("gigarouter.worker")
+
+# One thread keeps up with a CPU model; two keep an H100 fed (a tokenizer does about a million tokens per second).
+TOKENIZER_THREADS = 2
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """A loaded model with everything that serving needs."""
+
+    encoder: Encoder
+    tokenizers: TokenizerPool
+    identity: Identity
+
+
+def prepare(options: Options) -> Ready:
+    """Load the model that ``options`` name."""
+    began = time.monotonic()
+    device = _device(options.device)
+    dtype = _dtype(options.dtype, device)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    source = weights.locate(options.model, options.revision, options.cache)
+    profile = read_profile(source.folder, options.name or source.name)
+    for warning in profile.warnings:
+        logger.warning("%s", warning)
+    tokenizers = TokenizerPool(
+        source.folder,
+        profile,
+        max_tokens=options.max_tokens,
+        copies=TOKENIZER_THREADS,
+        split_special=options.split_special_tokens,
+    )
+    files = weights.weight_files(source.folder)
+    attention = PackedAttention()
+    model = weights.load(
+        source.folder, files, dtype=dtype, device=device, attention=attention.name, may_be_derived=False
+    )
+    encoder = Encoder(model, attention, profile, filler=tokenizers.end.id or 0)
+    identity = identify(
+        name=profile.name,
+        revision=source.revision,
+        folder=source.folder,
+        weights_sha256=weights.digest(files),
+        profile=profile,
+        end=tokenizers.end,
+        max_tokens=tokenizers.max_tokens,
+        special_tokens=tokenizers.special_tokens,
+        dtype=dtype,
+        number_format="quantized" if is_quantized(source.folder) else "float",
+        device=device,
+        attention="packed" if encoder.packs else "alone",
+    )
+    logger.info(
+        "loaded %s (%s, %s, %s) in %.1f s", profile.name, device, dtype, identity.space, time.monotonic() - began
+    )
+    return Ready(encoder=encoder, tokenizers=tokenizers, identity=identity)
+
+
+def _device(asked: str) -> str:
+    if asked == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=asked)
+    except (RuntimeError, AssertionError) as error:
+        raise NoRoom(f"There is no device {asked}: {str(error).splitlines()[0]}.") from None
+    return asked
+
+
+def _dtype(asked: str, device: str) -> str:
+    """bfloat16 where the GPU computes in it, float32 elsewhere; float16 overflows in some models: only when asked."""
+    if asked != "auto":
+        return asked
+    capable = device.startswith("cuda") and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "bfloat16" if capable else "float32"
