@@ -47,7 +47,7 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
     async with admit(parts.admission, call, caller, quote, recount) as hold:  # OutOfCredit, CapReached, LimitExceeded
         delivery = await dispatch(hold, route, request, model, parts.providers, parts.health, call.deadline_at)
         used = usage(delivery, request, model, hold, call.now)
-        reply = await answer(call, request, model, delivery, used, hold)
+        reply = answer(request, model, delivery, used, hold)
         await charge(parts, hold, used, stored(call, reply))  # NotRecorded
     return reply
 
