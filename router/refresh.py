@@ -17,16 +17,18 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.prices import list_prices
+from catalog.models import Catalog, load_models
 from router.endpoints import list_endpoints
 from router.errors import StoreUnavailable
-from router.indexes import CatalogIndex, EndpointIndex, PriceIndex, ProviderIndex
+from router.indexes import EndpointIndex, PriceIndex, ProviderIndex
 from router.keys import KeyIndex
 from router.registered import provider_records
-from router.snapshots import Keys, Sources, read_keys
+from router.snapshots import Keys, read_keys
 from store.ids import KeyId
 from store.postgres import CONNECTION_LOST, Connection, Database
 
-__all__ = ["CatalogIndex", "EndpointIndex", "KeyIndex", "PriceIndex", "ProviderIndex", "Refresher", "Sources"]
+__all__ = ["EndpointIndex", "KeyIndex", "PriceIndex", "ProviderIndex", "Refresher"]
 
 CHANNEL = "gigarouter_changed"
 BEAT_S = 2.0
@@ -54,14 +56,13 @@ def utc_now() -> datetime:
 class Refresher:
     """Owns the indexes. :meth:`load` once before the first call, then :meth:`run` until the process ends."""
 
-    def __init__(self, db: Database, sources: Sources, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, db: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
         self.keys = KeyIndex()
-        self.catalog = CatalogIndex()
+        self.catalog = Catalog()
         self.prices = PriceIndex()
         self.endpoints = EndpointIndex()
         self.providers = ProviderIndex()
         self._db = db
-        self._sources = sources
         self._clock = clock
         self._changed: dict[str, set[str]] = defaultdict(set)
         self._wake = asyncio.Event()
@@ -137,7 +138,7 @@ class Refresher:
 
     async def _read_all(self) -> None:
         async with asyncio.timeout(READ_DEADLINE_S), self._db.transaction() as connection:
-            keys = await read_keys(connection, self._sources)
+            keys = await read_keys(connection)
             self._put(keys)
             self.keys.keep_only(keys)
             await self._read_lists(connection)
@@ -146,12 +147,12 @@ class Refresher:
     async def _poll(self) -> None:
         """What a lost notification would have told: the short lists, and the keys that changed of late."""
         async with asyncio.timeout(READ_DEADLINE_S), self._db.transaction() as connection:
-            self._put(await read_keys(connection, self._sources, changed_within_s=POLL_S + OVERLAP_S))
+            self._put(await read_keys(connection, changed_within_s=POLL_S + OVERLAP_S))
             await self._read_lists(connection)
 
     async def _read_lists(self, connection: AsyncConnection) -> None:
-        self.catalog.replace(await self._sources.models(connection))
-        self.prices.replace(await self._sources.prices(connection))
+        self.catalog.replace(await load_models(connection))
+        self.prices.replace(await list_prices(connection))
         self.providers.replace(await provider_records(connection))
         self.endpoints.replace([view.endpoint for view in await list_endpoints(connection)])
 
@@ -163,14 +164,14 @@ class Refresher:
         async with asyncio.timeout(READ_DEADLINE_S), self._db.transaction() as connection:
             if keys:
                 ids = [UUID(key) for key in keys]
-                self._put({KeyId(gone): {} for gone in ids} | await read_keys(connection, self._sources, key_ids=ids))
+                self._put({KeyId(gone): {} for gone in ids} | await read_keys(connection, key_ids=ids))
             if accounts:
                 ids = [UUID(account) for account in accounts]
-                self._put(await read_keys(connection, self._sources, account_ids=ids))
+                self._put(await read_keys(connection, account_ids=ids))
             if changed.keys() & CATALOG:
-                self.catalog.replace(await self._sources.models(connection))
+                self.catalog.replace(await load_models(connection))
             if "prices" in changed:
-                self.prices.replace(await self._sources.prices(connection))
+                self.prices.replace(await list_prices(connection))
             if changed.keys() & ENDPOINTS:
                 self.providers.replace(await provider_records(connection))
                 self.endpoints.replace([view.endpoint for view in await list_endpoints(connection)])

@@ -1,14 +1,14 @@
 """A name in a request -> the model that this key may call. Pure; the names are exact, as the catalogue writes them."""
 
+from catalog.models import Catalog
 from catalog.values import Model, Status
 from router.errors import ModelNotAllowed, ModelNotFound, ModelNotLive
-from router.indexes import CatalogIndex
 from router.values import Key
 
 SHOWN = 100
 
 
-def resolve(name: str, key: Key, catalog: CatalogIndex) -> Model:
+def resolve(name: str, key: Key, catalog: Catalog) -> Model:
     """Raises ``ModelNotFound`` with the three nearest ids, ``ModelNotLive``, ``ModelNotAllowed``."""
     model = catalog.get(name)
     if model is None:
@@ -26,7 +26,7 @@ def resolve(name: str, key: Key, catalog: CatalogIndex) -> Model:
     return model
 
 
-def _not_found(name: str, key: Key, catalog: CatalogIndex) -> ModelNotFound:
+def _not_found(name: str, key: Key, catalog: Catalog) -> ModelNotFound:
     nearest = catalog.nearest(name, key.models)
     hint = f" Did you mean {', '.join(f'`{near}`' for near in nearest)}?" if nearest else " GET /v1/models lists them."
     shown = name if len(name) <= SHOWN else f"{name[:SHOWN]}…"

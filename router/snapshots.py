@@ -1,6 +1,6 @@
-"""What :mod:`router.refresh` reads from Postgres: keys as the line knows them, and the lists of the other parts."""
+"""Keys as the line knows them, read from Postgres for :mod:`router.refresh`."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -9,9 +9,11 @@ import msgspec
 from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.money import NanoUSD, Price
+from billing.accounts import suspended_accounts
+from billing.money import NanoUSD
 from billing.values import Cap, CapPeriod, Limits, Payer
-from catalog.values import Model, Use
+from catalog.licenses import accepted_by_account
+from catalog.values import Use
 from router.tables import KeyRow
 from router.values import Key
 from store.ids import AccountId, KeyId, ModelId
@@ -19,21 +21,8 @@ from store.ids import AccountId, KeyId, ModelId
 Keys = dict[KeyId, dict[bytes, Key]]
 
 
-class Sources(msgspec.Struct, frozen=True):
-    """What the other parts give: each reads with the connection that it gets.
-
-    ``accepted`` maps an account to what it has accepted, ``suspended`` are the accounts that may not call.
-    """
-
-    models: Callable[[AsyncConnection], Awaitable[list[Model]]]
-    prices: Callable[[AsyncConnection], Awaitable[list[Price]]]
-    accepted: Callable[[AsyncConnection], Awaitable[Mapping[AccountId, frozenset[str]]]]
-    suspended: Callable[[AsyncConnection], Awaitable[Collection[AccountId]]]
-
-
 async def read_keys(
     connection: AsyncConnection,
-    sources: Sources,
     *,
     key_ids: Collection[UUID] | None = None,
     account_ids: Collection[UUID] | None = None,
@@ -50,8 +39,8 @@ async def read_keys(
     else:
         query = query.where(KeyRow.revoked_at.is_(None))
     rows = (await connection.execute(query)).all()
-    accepted = await sources.accepted(connection)
-    suspended = await sources.suspended(connection)
+    accepted = await accepted_by_account(connection)
+    suspended = await suspended_accounts(connection)
     return {
         KeyId(row.id): _by_digest(row, accepted.get(row.account_id, frozenset()), suspended=row.account_id in suspended)
         for row in rows

@@ -72,7 +72,7 @@ def test_a_known_key_is_its_account() -> None:
 
 @pytest.mark.parametrize("header", [None, "", "Bearer ", "Basic Z3I6", "gr_live_", "Bearer"])
 def test_no_key_is_told_as_openai_tells_it(header: str | None) -> None:
-    with pytest.raises(KeyMissing, match="^You didn't provide an API key"):
+    with pytest.raises(KeyMissing, match=r"^You didn't provide an API key"):
         authenticate(header, an_index(), NOW)
 
 
@@ -94,7 +94,7 @@ def test_nothing_but_the_whole_key_opens_the_door() -> None:
         "\udcff" * 60,
         "'; DROP TABLE keys; --",
     ):
-        with pytest.raises(KeyUnknown, match="^Incorrect API key provided: "):
+        with pytest.raises(KeyUnknown, match=r"^Incorrect API key provided: "):
             authenticate(f"Bearer {wrong}", index, NOW)
 
 

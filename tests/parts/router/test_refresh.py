@@ -8,16 +8,15 @@ from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 import router.refresh
-from billing.money import Price
-from catalog.values import Model
+from billing.accounts import create_account, set_status
+from catalog.licenses import accept
 from router.audit import Actor
 from router.errors import KeyPaused, KeyUnknown, StoreUnavailable
 from router.keyring import KeySpec, Shown, create_key, pause_key, revoke_key, rotate_key
 from router.keys import authenticate, digest_of, new_key
-from router.refresh import Refresher, Sources
+from router.refresh import Refresher
 from router.write import transact
 from store.embedded import Embedded
 from store.ids import AccountId, new_id
@@ -25,6 +24,7 @@ from store.postgres import Database
 
 pytestmark = pytest.mark.anyio
 OPS = Actor("cli:ops")
+ACCEPTABLE = "LicenseRef-Gemma"
 
 
 class World:
@@ -33,12 +33,11 @@ class World:
     def __init__(self, db: Database) -> None:
         self.db = db
         self.account_id = AccountId(new_id())
-        self.accepted: dict[AccountId, frozenset[str]] = {}
-        self.refresher = Refresher(db, Sources(self._models, self._prices, self._accepted, self._suspended))
+        self.refresher = Refresher(db)
 
     async def open_account(self) -> None:
         async with self.db.transaction() as tx:
-            await tx.execute(text("INSERT INTO accounts (id, name) VALUES (:id, 'acme')"), {"id": self.account_id})
+            await create_account(tx, "acme", account_id=self.account_id)
 
     async def a_key(self) -> Shown:
         spec = KeySpec(name="test")
@@ -53,19 +52,6 @@ class World:
         except KeyUnknown:
             return False
         return True
-
-    async def _models(self, _: AsyncConnection) -> list[Model]:
-        return []
-
-    async def _prices(self, _: AsyncConnection) -> list[Price]:
-        return []
-
-    async def _accepted(self, _: AsyncConnection) -> dict[AccountId, frozenset[str]]:
-        return self.accepted
-
-    async def _suspended(self, connection: AsyncConnection) -> set[AccountId]:
-        rows = await connection.execute(text("SELECT id FROM accounts WHERE status = 'suspended'"))
-        return {AccountId(row.id) for row in rows}
 
 
 @asynccontextmanager
@@ -132,7 +118,7 @@ async def test_a_paused_key_and_a_suspended_account_stop_and_come_back(world: Wo
         await transact(world.db, OPS, lambda work: pause_key(work, key.view.id, paused=False))
         await within(1.0, lambda: not pauses())
         async with world.db.transaction() as tx:
-            await tx.execute(text("UPDATE accounts SET status = 'suspended'"))
+            await set_status(tx, world.account_id, "suspended")
         await within(1.0, pauses)
 
 
@@ -143,7 +129,10 @@ async def test_after_a_rotation_both_secrets_work_until_the_overlap_ends(world: 
         await within(1.0, lambda: world.is_known(new) and world.is_known(old))
         keys = world.refresher.keys
         later = datetime.now(UTC) + timedelta(seconds=5)
-        assert authenticate(f"Bearer {old.text}", keys, later).key.id == authenticate(f"Bearer {new.text}", keys, later).key.id
+        assert (
+            authenticate(f"Bearer {old.text}", keys, later).key.id
+            == authenticate(f"Bearer {new.text}", keys, later).key.id
+        )
         last = await transact(world.db, OPS, lambda work: rotate_key(work, old.view.id, timedelta()))
         await within(1.0, lambda: world.is_known(last) and not world.is_known(new) and not world.is_known(old))
 
@@ -152,11 +141,11 @@ async def test_an_acceptance_reaches_the_accounts_keys(world: World) -> None:
     async with running(world.refresher):
         key = await world.a_key()
         await within(1.0, lambda: world.is_known(key))
-        world.accepted[world.account_id] = frozenset({"CC-BY-NC-4.0"})
         async with world.db.transaction() as tx:
-            await tx.execute(text(f"NOTIFY gigarouter_changed, 'license_acceptances:{world.account_id}'"))
+            now = datetime.now(UTC)
+            token = await accept(tx, world.account_id, ACCEPTABLE, accepted_by="ada@example.com", now=now)
         find = world.refresher.keys.find
-        await within(1.0, lambda: bool((known := find(digest_of(key.text))) and known.accepted))
+        await within(1.0, lambda: bool((known := find(digest_of(key.text))) and known.accepted == {token}))
 
 
 async def test_other_parts_are_told_after_memory_has_the_change(world: World) -> None:

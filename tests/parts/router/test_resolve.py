@@ -7,9 +7,10 @@ import pytest
 
 from billing.money import Price
 from billing.values import Limits, Payer
+from catalog.models import Catalog
 from catalog.values import Model, Status, Use
 from router.errors import ModelNotAllowed, ModelNotFound, ModelNotLive
-from router.indexes import SANDBOX_ENDPOINT, CatalogIndex, EndpointIndex, PriceIndex
+from router.indexes import SANDBOX_ENDPOINT, EndpointIndex, PriceIndex
 from router.resolve import resolve
 from router.values import Endpoint, EndpointState, Key
 from store.ids import AccountId, EndpointId, KeyId, ModelId, PriceId, ProviderId, new_id
@@ -36,7 +37,7 @@ def a_key(*models: str, is_test: bool = False) -> Key:
     return Key(key_id, account_id, "k", Use.COMMERCIAL, payer, models=allowed, is_test=is_test)
 
 
-CATALOG = CatalogIndex(
+CATALOG = Catalog(
     [
         a_model("openai/text-embedding-3-small", aliases=("text-embedding-3-small",)),
         a_model("openai/text-embedding-3-large"),
@@ -68,7 +69,7 @@ def test_an_unknown_name_gets_openais_sentence_and_the_nearest_ids() -> None:
 def test_a_key_with_a_list_of_models_is_shown_nothing_else() -> None:
     with pytest.raises(ModelNotFound) as refusal:
         resolve("openai/text-embedding-3-smal", a_key("BAAI/bge-m3", "openai/text-embedding-3-large"), CATALOG)
-    assert refusal.value.details["nearest"] == ["openai/text-embedding-3-large", "BAAI/bge-m3"]
+    assert refusal.value.details["nearest"] == ["openai/text-embedding-3-large"]
 
 
 def test_a_model_outside_the_keys_list_is_named_with_what_is_inside() -> None:
@@ -85,7 +86,7 @@ def test_an_announced_model_asks_for_a_vote_and_a_retired_one_does_not() -> None
 
 
 def test_a_hostile_name_costs_the_event_loop_little_and_is_not_echoed_whole() -> None:
-    many = CatalogIndex([a_model(f"org{i}/model-{i}") for i in range(500)])
+    many = Catalog([a_model(f"org{i}/model-{i}") for i in range(500)])
     began = time.perf_counter()
     with pytest.raises(ModelNotFound) as refusal:
         resolve("org1/" * 200_000, a_key(), many)
@@ -105,20 +106,19 @@ def test_the_price_in_force_is_the_latest_whose_instant_has_come() -> None:
     assert prices.current(ModelId("openai/x"), datetime(2026, 11, 25, tzinfo=UTC)) is None
 
 
-def an_endpoint(model: Model, state: EndpointState, priority: int, space: str | None = None) -> Endpoint:
-    provider = ProviderId(new_id())
-    return Endpoint(
-        EndpointId(new_id()), model.id, provider, "alpha", "up", space or model.space, state, priority, cost_nano_per_mtok=1
-    )
+def an_endpoint(model: Model, state: EndpointState, priority: int) -> Endpoint:
+    endpoint_id, provider = EndpointId(new_id()), ProviderId(new_id())
+    return Endpoint(endpoint_id, model.id, provider, "alpha", "up", model.space, state, priority, cost_nano_per_mtok=1)
 
 
-def test_only_live_endpoints_of_the_models_own_space_serve_and_the_smallest_priority_goes_first() -> None:
+def test_drafts_and_endpoints_that_are_off_are_no_candidates_and_the_smallest_priority_goes_first() -> None:
     model = a_model("BAAI/bge-m3")
     states = {state: an_endpoint(model, state, 1) for state in EndpointState}
     first = an_endpoint(model, EndpointState.LIVE, 0)
-    elsewhere = an_endpoint(model, EndpointState.LIVE, 0, space="another@1")
-    index = EndpointIndex([*states.values(), first, elsewhere])
-    assert index.serving(model, a_key()) == [first, states[EndpointState.LIVE]]
+    index = EndpointIndex([*states.values(), first])
+    candidates = index.serving(model, a_key())
+    assert candidates[0] == first
+    assert {e.state for e in candidates} == set(EndpointState) - {EndpointState.DRAFT, EndpointState.OFF}
 
 
 def test_a_test_key_is_answered_by_the_sandbox_even_where_nothing_serves() -> None:
