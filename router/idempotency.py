@@ -58,12 +58,11 @@ def stored(call: RawCall, answer: Answer) -> Idempotent | None:
     """The outcome to keep in the transaction that charges; None without an Idempotency-Key."""
     if call.idempotency_key is None:
         return None
-    body = b"".join(answer.body)
     return Idempotent(
         key=call.idempotency_key,
         status=answer.status,
         headers=msgspec.json.encode([(n.decode("latin-1"), v.decode("latin-1")) for n, v in answer.headers]),
-        body=body if len(body) <= BODY_MAX else b"",
+        body=answer.whole(BODY_MAX) or b"",
     )
 
 

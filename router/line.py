@@ -45,9 +45,11 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
     counted = partial(count, route.order, request, model, parts.providers, call.request_id, 5.0)
     recount = partial(exact, request, model, quote, counted)
     async with admit(parts.admission, call, caller, quote, recount) as hold:  # OutOfCredit, CapReached, LimitExceeded
+        if call.client_gone():
+            raise errors.ClientGone("The client has hung up.")
         delivery = await dispatch(hold, route, request, model, parts.providers, parts.health, call.deadline_at)
         used = usage(delivery, request, model, hold, call.now)
-        reply = await answer(call, request, model, delivery, used, hold)
+        reply = answer(request, model, delivery, used, hold)
         await charge(parts, hold, used, stored(call, reply))  # NotRecorded
     return reply
 

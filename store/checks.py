@@ -23,7 +23,7 @@ async def check_postgres(url: str) -> None:
     try:
         connection = await asyncpg.connect(url, timeout=CONNECT_WITHIN_S)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise CannotStart(f"PostgreSQL (DATABASE_URL) cannot be reached: {str(error) or type(error).__name__}.") from error
+        raise CannotStart(f"PostgreSQL (DATABASE_URL) cannot be reached: {_why(error)}.") from error
     try:
         version = int(await connection.fetchval("SHOW server_version_num")) // 10_000
         if version < POSTGRES_VERSION_MIN:
@@ -48,7 +48,7 @@ async def check_redis(url: str) -> None:
         memory = await client.info("memory")
         server = await client.info("server")
     except (OSError, TimeoutError, RedisError) as error:
-        raise CannotStart(f"Redis (REDIS_URL) cannot be reached: {str(error) or type(error).__name__}.") from error
+        raise CannotStart(f"Redis (REDIS_URL) cannot be reached: {_why(error)}.") from error
     finally:
         await client.aclose()
     major = int(str(server["redis_version"]).split(".", 1)[0])
@@ -60,3 +60,7 @@ async def check_redis(url: str) -> None:
             f"Redis runs with maxmemory-policy {policy}, which deletes balances when memory is short: "
             "set it to noeviction."
         )
+
+
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -178,7 +178,7 @@ END $$
 SELECT make_usage_months((now() AT TIME ZONE 'UTC')::date, 4)
 --;;
 CREATE TABLE hot_generation (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     generation bigint NOT NULL,
     run_id text NOT NULL,
     bumped_at timestamptz NOT NULL DEFAULT now(),
