@@ -1,5 +1,6 @@
 import asyncio
 from datetime import date, datetime
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import text
@@ -7,7 +8,9 @@ from sqlalchemy import text
 from catalog import launch
 from catalog.licenses import record_claim
 from catalog.seed import import_seed
+from gigarouter.schema import migrate
 from store.base import Base
+from store.embedded import Embedded
 from store.ids import ModelId
 from store.postgres import Database
 
@@ -72,3 +75,18 @@ async def test_the_tables_in_the_code_are_those_of_the_migrations(database: Data
         if name.startswith(ours)
     }
     assert declared == {name: columns for name, columns in migrated.items() if name.startswith(ours)}
+
+
+@pytest.mark.parametrize("may", ["CREATEROLE", "NOCREATEROLE"])
+def test_an_owner_who_is_no_administrator_can_migrate(servers: Embedded, template: str, may: str) -> None:
+    owner = f"owner_{may.lower()}"
+    servers.postgres.query(f"CREATE ROLE {owner} LOGIN {may}")
+    servers.postgres.query(f"CREATE DATABASE of_{owner} OWNER {owner}")
+    url = urlsplit(servers.postgres.url(f"of_{owner}"))
+    try:
+        migrate(url._replace(netloc=f"{owner}@{url.netloc.rpartition('@')[2]}").geturl())
+        assert servers.postgres.query("SELECT count(*) FROM models", f"of_{owner}").strip() == "0"
+    finally:
+        servers.postgres.query(f"DROP DATABASE of_{owner} WITH (FORCE)")
+        servers.postgres.query(f"DROP OWNED BY {owner}")
+        servers.postgres.query(f"DROP ROLE {owner}")
