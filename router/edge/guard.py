@@ -59,7 +59,7 @@ class Guard:
             await self._app(scope, _again(exchange.body, receive), sender)
         except Refusal as refusal:
             await _refuse(exchange, refusal, sender)
-        except Exception as fault:
+        except Exception as fault:  # noqa: BLE001 - the edge is where the unexpected ends
             await _failed(exchange, fault, sender)
         finally:
             self.calls -= 1
