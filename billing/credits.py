@@ -122,8 +122,8 @@ async def due_grants(tx: AsyncConnection, now: datetime) -> list[Grant]:
     return found
 
 
-async def expire(tx: AsyncConnection, due: Grant) -> NanoUSD:
-    """Book away what is left of a grant whose time is over; returns how much that was.
+async def expire(tx: AsyncConnection, due: Grant) -> tuple[NanoUSD, int | None]:
+    """Book away what is left of a grant whose time is over; returns how much that was, and the account's version of it.
 
     The caller holds that amount first, like a call would: credit that calls in flight hold cannot be taken from them.
     """
@@ -134,7 +134,7 @@ async def expire(tx: AsyncConnection, due: Grant) -> NanoUSD:
     )
     left = (await tx.execute(select(GrantRow.remaining_nano).where(GrantRow.id == due.id).with_for_update())).scalar_one()
     if left == 0:
-        return NanoUSD(0)
+        return NanoUSD(0), None
     await tx.execute(update(GrantRow).where(GrantRow.id == due.id).values(remaining_nano=0))
     await post(
         tx,
@@ -146,4 +146,5 @@ async def expire(tx: AsyncConnection, due: Grant) -> NanoUSD:
         ],
         account_id=due.account_id,
     )
-    return NanoUSD(left)
+    mine = (LedgerAccountRow.account_id == due.account_id) & (LedgerAccountRow.kind == LedgerKind.CUSTOMER_CREDIT)
+    return NanoUSD(left), (await tx.execute(select(LedgerAccountRow.version).where(mine))).scalar_one()

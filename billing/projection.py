@@ -6,6 +6,7 @@ command whose fate is unknown is sent again. Nothing here decides about money: t
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from billing.generation import STORE_FAULTS, Generation
 from billing.money import NanoUSD
 from billing.values import Balance
 from store.hot import Hot, HotUnavailable, Script
-from store.ids import AccountId, RequestId
+from store.ids import AccountId, RequestId, parse
 from store.postgres import Database
 
 _LUA = Path(__file__).parent / "lua"
@@ -139,7 +140,7 @@ class Projection:
             await self._generation.lost(f"account {account_id.hex} was loaded and is gone")
             return
         for _ in range(5):
-            if await self.refresh(account_id) == "ok":
+            if await self.refresh(account_id, first=True) == "ok":
                 return
         raise BillingUnavailable("the balance keeps changing while it is loaded")
 
@@ -148,15 +149,20 @@ class Projection:
         gen, loaded = await self.hot.command("HMGET", account_key(account_id), "gen", "loaded")
         return loaded is not None and gen is not None and int(gen) >= generation
 
-    async def refresh(self, account_id: AccountId) -> str:
-        """Set Redis to what Postgres says now; returns the script's word: ok, newer or stale."""
+    async def refresh(self, account_id: AccountId, *, first: bool = False) -> str:
+        """Set Redis to what Postgres says now; returns the script's word: ok, newer, absent or stale.
+
+        Only the one load that :meth:`ensure_loaded` has recorded is ``first`` and may make the account there.
+        """
         async with self._db.transaction() as tx:
             row = (await tx.execute(_POSTED, {"account_id": account_id})).one_or_none()
         if row is None:
             raise BillingUnavailable(f"account {account_id.hex} has no credit ledger account")
         spends = [word for pair in row.spends for word in pair]
         reply = await self.call(
-            LOAD, [account_key(account_id)], [self._generation.number, row.version, row.posted_nano, *spends]
+            LOAD,
+            [account_key(account_id)],
+            [self._generation.number, row.version, row.posted_nano, int(first), *spends],
         )
         self._wake(account_id)
         return bytes(reply).decode()
@@ -217,6 +223,18 @@ class Projection:
         if len(self._again) < _WAITING_MAX:
             self._again.append(end)
 
+    def credit_changed(self, account: str) -> None:
+        """A notification: credit was given to an account; Redis is set anew from Postgres by :meth:`run`."""
+        if account:
+            self._later(Ended(AccountId(parse(AccountId, account)), (), reload=True))
+
+    async def flushed(self, timeout_s: float = 2.0) -> None:
+        """Wait until everything was sent and answered once, at an orderly end."""
+        with suppress(TimeoutError, HotUnavailable, ReplyError):
+            async with asyncio.timeout(timeout_s):
+                if self.hot is not None:
+                    await self.hot.command("PING")
+
     def freed(self, account_id: AccountId) -> asyncio.Event:
         """An event that is set when credit of the account may have become free in this process."""
         return self._freed.setdefault(account_id, asyncio.Event())
@@ -234,7 +252,8 @@ class Projection:
                 again, self._again = self._again, []
                 for end in again:
                     if not end.reload or await self._reloaded(end.account_id):
-                        self._send(end)
+                        if end.holds:
+                            self._send(end)
                     else:
                         self._later(end)
 

@@ -100,11 +100,18 @@ def attempt_at(endpoint: Endpoint, request: EmbedRequest, model: Model, request_
         upstream_model=endpoint.upstream_model,
         texts=request.texts,
         token_ids=request.token_ids,
-        dimensions=None if request.dimensions in (None, model.dimensions) else request.dimensions,
+        dimensions=_dimensions(endpoint, request, model),
         input_type=request.input_type if endpoint.native_input_type else None,
         prefix=prefix,
         asks_base64=endpoint.asks_base64,
     )
+
+
+def _dimensions(endpoint: Endpoint, request: EmbedRequest, model: Model) -> int | None:
+    """What to ask for: nothing where the model's own width is meant, since some providers refuse the field."""
+    if endpoint.asks_dimensions:
+        return request.dimensions or model.dimensions
+    return None if request.dimensions == model.dimensions else request.dimensions
 
 
 def _delivery(vectors: Vectors, endpoint: Endpoint, attempts: int, upstream_s: float) -> Delivery:

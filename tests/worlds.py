@@ -107,6 +107,7 @@ class Upstream:
         self.always = Reply()
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     @property
     def base_url(self) -> str:
@@ -145,10 +146,16 @@ class Upstream:
             thread.join(10)
             loop.close()
 
+    def push(self, data: bytes) -> None:
+        """Send something that nobody asked for on every open connection."""
+        for writer in self._writers:
+            writer.write(data)
+
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._clients.add(task)
+        self._writers.add(writer)
         self.connections += 1
         try:
             while await self._exchange(reader, writer):
@@ -160,6 +167,7 @@ class Upstream:
             writer.transport.abort()
         finally:
             self._clients.discard(task)
+            self._writers.discard(writer)
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
