@@ -1,6 +1,6 @@
 """What the product says about itself: structured logs without secrets, and metrics that cost the hot path nothing."""
 
-from gigarouter.telemetry.logs import RequestLog, configure_logs
-from gigarouter.telemetry.metrics import Metrics
+from gigarouter.telemetry.logs import RequestLog, configure
+from gigarouter.telemetry.meters import Meters
 
-__all__ = ["Metrics", "RequestLog", "configure_logs"]
+__all__ = ["Meters", "RequestLog", "configure"]

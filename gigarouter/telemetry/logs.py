@@ -30,7 +30,7 @@ Format = Literal["json", "text"]
 _HANDLE = re.compile(r"gr_(?:live|test)_[0-9A-Za-z]{8}(?=_)")
 
 
-def configure_logs(level: str = "info", form: Format = "json", out: BinaryIO | None = None) -> None:
+def configure(level: str = "info", form: Format = "json", out: BinaryIO | None = None) -> None:
     """Send structlog's and the standard library's logs to ``out`` (standard output) as one kind of line."""
     number = logging.getLevelNamesMapping()[level.upper()]
     render: list[structlog.typing.Processor] = (

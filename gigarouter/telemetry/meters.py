@@ -6,7 +6,7 @@ Labels have few values: operations, statuses, codes, models, endpoints; never ac
 import asyncio
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
@@ -14,7 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from gigarouter.telemetry.logs import RequestLog
 from router.edge.exchange import Exchange
+from router.parts import Parts
 from store.ids import EndpointId, wire
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -51,24 +53,25 @@ class Buckets:
         return sums
 
 
-class Metrics(Collector):
-    """One per process. :meth:`record` is called for every request, :meth:`render` for every scrape."""
+class Meters(Collector):
+    """One per process. :meth:`record` is called for every request, :meth:`expose` for every scrape."""
 
-    def __init__(self) -> None:
+    def __init__(self, parts: Parts, log: RequestLog) -> None:
+        self._log = log
+        self._parts = parts
         self._requests: defaultdict[tuple[str, int, str], int] = defaultdict(int)
         self._seconds: defaultdict[str, Buckets] = defaultdict(lambda: Buckets(SECONDS))
         self._upstream: defaultdict[EndpointId, Buckets] = defaultdict(lambda: Buckets(SECONDS))
         self._served: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         self._lag = Buckets(LAG_SECONDS)
-        self._gauges: list[tuple[str, str, Callable[[], float]]] = []
-        self._counters: list[tuple[str, str, Callable[[], float]]] = []
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
     def record(self, exchange: Exchange) -> None:
-        """Count what became of a request."""
+        """Log and count what became of a request."""
+        self._log.record(exchange)
         refusal, served = exchange.refusal, exchange.served
         self._requests[exchange.operation, exchange.status, refusal.code if refusal else ""] += 1
         self._seconds[exchange.operation].add(exchange.elapsed_ms / 1000)
@@ -80,15 +83,7 @@ class Metrics(Collector):
             sums[3] += served.attempts
             self._upstream[served.endpoint_id].add(served.upstream_ms / 1000)
 
-    def gauge(self, name: str, sentence: str, read: Callable[[], float]) -> None:
-        """A number that is read at each scrape, as ``gigarouter_<name>``."""
-        self._gauges.append((name, sentence, read))
-
-    def counter(self, name: str, sentence: str, read: Callable[[], float]) -> None:
-        """A growing number that is read at each scrape, as ``gigarouter_<name>_total``."""
-        self._counters.append((name, sentence, read))
-
-    def render(self) -> bytes:
+    def expose(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self._registry)
 
@@ -115,10 +110,14 @@ class Metrics(Collector):
         lag = HistogramMetricFamily("gigarouter_event_loop_lag_seconds", "How late the event loop ran a timer")
         lag.add_metric([], self._lag.cumulative(), self._lag.total)
         yield lag
-        for name, sentence, read in self._gauges:
-            yield GaugeMetricFamily(f"gigarouter_{name}", sentence, value=read())
-        for name, sentence, read in self._counters:
-            yield CounterMetricFamily(f"gigarouter_{name}", sentence, value=read())
+        yield from self._of_parts()
+
+    def _of_parts(self) -> Iterable[Metric]:
+        charging, generation = self._parts.charging, self._parts.generation
+        yield GaugeMetricFamily("gigarouter_ready", "1 when calls can be admitted", value=float(generation.is_ready))
+        yield GaugeMetricFamily("gigarouter_charges_waiting", "Calls that wait for their commit", value=charging.queued)
+        yield CounterMetricFamily("gigarouter_commits", "Commits that charged calls", value=charging.batches)
+        yield CounterMetricFamily("gigarouter_charges", "Calls charged", value=charging.charged)
 
     def _of_requests(self) -> Iterable[Metric]:
         requests = CounterMetricFamily(
