@@ -44,6 +44,7 @@ async def _serve(settings: Settings) -> None:
                 loop="none",
                 log_config=None,
                 access_log=False,
+                proxy_headers=False,
                 server_header=False,
                 date_header=True,
                 backlog=BACKLOG,
