@@ -63,6 +63,7 @@ def test_the_demo_models_own_tokenizer_never_exceeds_the_quote() -> None:
     assert package.origin is not None
     tokenizer = Tokenizer.from_file(str(Path(package.origin).parent / "model" / "tokenizer.json"))
     tokenizer.no_truncation()
+    tokenizer.no_padding()
     for text in HARD_TEXTS:
         quote = _quote(a_request(text, input_type="query"), a_model(prompts={"query": "Anfrage: "}))
         assert len(tokenizer.encode("Anfrage: " + text).ids) <= quote.tokens_max
