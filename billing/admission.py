@@ -74,7 +74,9 @@ class Admission:
         if hold.id in self._projection.live:
             self._projection.ended([Ended(hold.payer.account_id, (hold.id,))])
 
-    async def _ask(self, request_id: RequestId, payer: Payer, quote: Quote, now: datetime, due_ms: int) -> Hold | Denied:
+    async def _ask(
+        self, request_id: RequestId, payer: Payer, quote: Quote, now: datetime, due_ms: int
+    ) -> Hold | Denied:
         """One answer from the script, after loading what Redis does not know."""
         period = period_label(payer.cap, now)
         live = LiveHold(payer.account_id, quote.amount_max, payer.key_id.hex, period, due_ms)

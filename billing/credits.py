@@ -132,7 +132,9 @@ async def expire(tx: AsyncConnection, due: Grant) -> tuple[NanoUSD, int | None]:
         .where(LedgerAccountRow.account_id == due.account_id, LedgerAccountRow.kind == LedgerKind.CUSTOMER_CREDIT)
         .with_for_update(key_share=True)
     )
-    left = (await tx.execute(select(GrantRow.remaining_nano).where(GrantRow.id == due.id).with_for_update())).scalar_one()
+    left = (
+        await tx.execute(select(GrantRow.remaining_nano).where(GrantRow.id == due.id).with_for_update())
+    ).scalar_one()
     if left == 0:
         return NanoUSD(0), None
     await tx.execute(update(GrantRow).where(GrantRow.id == due.id).values(remaining_nano=0))

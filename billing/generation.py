@@ -122,9 +122,7 @@ class Generation:
     async def _beat(self) -> None:
         began = asyncio.get_running_loop().time()
         async with self._db.transaction() as tx:
-            await tx.execute(
-                _BEAT, {"id": self.process_id, "kind": self._kind, "asserted": self._asserted}
-            )
+            await tx.execute(_BEAT, {"id": self.process_id, "kind": self._kind, "asserted": self._asserted})
             number = (await tx.execute(_READ)).one().generation
         self._last_beat = began
         self._adopt(number)
@@ -137,9 +135,7 @@ class Generation:
         while self.number == number:
             await self._beat()
             async with self._db.transaction() as tx:
-                behind = await tx.scalar(
-                    _BEHIND, {"id": self.process_id, "generation": number, "dead": DEAD_S}
-                )
+                behind = await tx.scalar(_BEHIND, {"id": self.process_id, "generation": number, "dead": DEAD_S})
             if not behind:
                 self._ready.set()
                 return

@@ -36,7 +36,13 @@ class LedgerBalance(msgspec.Struct, frozen=True):
 
 
 async def post(
-    tx: AsyncConnection, kind: str, source_ref: str, legs: Sequence[Posting], *, account_id: AccountId | None = None, note: str = ""
+    tx: AsyncConnection,
+    kind: str,
+    source_ref: str,
+    legs: Sequence[Posting],
+    *,
+    account_id: AccountId | None = None,
+    note: str = "",
 ) -> EntryId:
     """Book one entry. The legs must sum to zero; ``source_ref`` is unique, so one fact is booked once.
 
@@ -97,11 +103,8 @@ async def trial_balance(tx: AsyncConnection) -> list[LedgerBalance]:
 
 async def unbalanced_entries(tx: AsyncConnection) -> int:
     """How many entries do not sum to zero: none, or the database's own check was circumvented."""
-    return (
-        await tx.execute(
-            text("SELECT count(*) FROM (SELECT entry_id FROM postings GROUP BY entry_id HAVING sum(amount_nano) <> 0) x")
-        )
-    ).scalar_one()
+    statement = "SELECT count(*) FROM (SELECT entry_id FROM postings GROUP BY entry_id HAVING sum(amount_nano) <> 0) x"
+    return int((await tx.execute(text(statement))).scalar_one())
 
 
 async def drifted_credits(tx: AsyncConnection) -> list[AccountId]:

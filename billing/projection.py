@@ -262,5 +262,3 @@ class Projection:
             return await self.refresh(account_id) != "stale"
         except (*STORE_FAULTS, HotUnavailable, ReplyError):
             return False
-
-

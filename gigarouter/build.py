@@ -1,7 +1,7 @@
 """All wiring on one page: settings in, the collaborators of a process out, running until the block ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Literal
@@ -23,7 +23,7 @@ from store.hot import Hot
 from store.ids import EndpointId, parse
 from store.postgres import Database
 
-Run = Callable[[], Awaitable[None]]
+Run = Callable[[], Coroutine[None, None, None]]
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -59,6 +59,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     parts = Parts(
         db=db,
         keys=refresher.keys,
+        catch_up=refresher.catch_up,
         catalog=refresher.catalog,
         prices=refresher.prices,
         endpoints=refresher.endpoints,
@@ -74,7 +75,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     )
     runs = (hot.run, generation.run, projection.run, charging.run, refresher.run, providers.run)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(run()) for run in runs]  # type: ignore[arg-type]
+        tasks = [group.create_task(run()) for run in runs]
         try:
             yield Process(parts, refresher, runs)
             await charging.drained()
@@ -104,5 +105,3 @@ def _endpoint_changed(health: Health, endpoint: str) -> None:
 def _generation_changed(generation: Generation, number: str) -> None:
     if number:
         generation.learned(int(number))
-
-

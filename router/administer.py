@@ -16,6 +16,7 @@ from billing.ledger import CreditTooLarge
 from billing.money import MAX_AMOUNT, NanoUSD, Price, to_usd
 from catalog import licenses, lifecycle, models
 from catalog.permit import may_charge
+from catalog.seed import Summary, import_seed
 from catalog.values import Model, Signer, Status, Term
 from router.audit import Change
 from router.endpoints import list_endpoints
@@ -159,6 +160,14 @@ async def _moved(work: Work, before: Model, action: str, reason: str) -> Model:
     was: Json = {"status": before.status.value}
     work.changed(Change(action, before.id, None, was, {"status": after.status.value}, reason=reason))
     return after
+
+
+async def import_catalog(work: Work) -> Summary:
+    """Bring the catalogue that this release ships up to date; what operators changed stays."""
+    summary = await import_seed(work.connection)
+    after: Json = {name: len(getattr(summary, name)) for name in ("added", "updated", "unchanged", "kept")}
+    work.changed(Change("catalog.import", "catalog", after=after))
+    return summary
 
 
 async def record_claim(

@@ -104,20 +104,21 @@ async def once(db: Database, call: RawCall, caller: Caller, run: Callable[[], Aw
 
 
 def _replay(row: object, names: dict[str, object]) -> Answer:
-    if row is None or getattr(row, "state") == "running" and getattr(row, "body_hash") == names["hash"]:  # noqa: B009
+    outcome = None if row is None else msgspec.convert(row, _Outcome, from_attributes=True)
+    if outcome is not None and outcome.body_hash != names["hash"]:
+        raise errors.IdempotencyMismatch(
+            "This Idempotency-Key was used with another body. Use a new key for a new request.", param="Idempotency-Key"
+        )
+    if outcome is None or outcome.state == "running":
         raise errors.IdempotencyInProgress(
             "A call with this Idempotency-Key is still running. Wait for it, then ask again with the same key.",
             retry_after_s=1,
             param="Idempotency-Key",
         )
-    outcome = msgspec.convert(row, _Outcome, from_attributes=True)
-    if outcome.body_hash != names["hash"]:
-        raise errors.IdempotencyMismatch(
-            "This Idempotency-Key was used with another body. Use a new key for a new request.", param="Idempotency-Key"
-        )
     if not outcome.body:
         raise errors.IdempotencyResultGone(
-            "This call was answered and charged once; its answer was too large to keep. Use a new key to compute it again.",
+            "This call was answered and charged once; its answer was too large to keep. Use a new key to compute it "
+            "again.",
             param="Idempotency-Key",
         )
     headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in msgspec.json.decode(outcome.headers or b"[]")]

@@ -29,7 +29,7 @@ class ProviderRecord(msgspec.Struct, frozen=True):
     base_url: str | None = None
     sealed: bytes | None = msgspec.field(default=None)
     enabled: bool = True
-    options: dict[str, str] = {}
+    options: dict[str, object] = {}
 
 
 class PriceIndex:

@@ -13,11 +13,11 @@ from billing.values import Hold, Idempotent, Usage
 from router import errors
 from router.admit import admit
 from router.answer import answer
+from router.callers import who_calls
 from router.choose import choose
 from router.dispatch import count, dispatch
 from router.estimate import estimate, exact
 from router.idempotency import once, stored
-from router.keys import authenticate
 from router.parts import Parts
 from router.permit import permit
 from router.request import parse
@@ -28,7 +28,8 @@ from router.values import Answer, Caller, RawCall
 
 async def embed(call: RawCall, parts: Parts) -> Answer:
     """The whole of ``POST /v1/embeddings``; raises :class:`router.errors.Refusal`."""
-    caller = authenticate(call.authorization, parts.keys, call.now)  # Unauthenticated, StoreUnavailable
+    # Unauthenticated, StoreUnavailable
+    caller = await who_calls(call.authorization, parts.keys, call.now, parts.catch_up)
     if call.idempotency_key is None:
         return await run(call, caller, parts)
     return await once(parts.db, call, caller, partial(run, call, caller, parts))  # Conflict

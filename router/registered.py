@@ -28,7 +28,7 @@ class ProviderSpec(msgspec.Struct, frozen=True):
 
     base_url: str | None = None
     enabled: bool = True
-    options: dict[str, str] = {}
+    options: dict[str, object] = {}
 
 
 class ProviderView(msgspec.Struct, frozen=True):

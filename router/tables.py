@@ -65,7 +65,7 @@ class ProviderRow(Base):
     base_url: Mapped[str | None]
     sealed: Mapped[bytes | None]
     credential_hint: Mapped[str | None]
-    options: Mapped[dict[str, str]] = mapped_column(JSONB)
+    options: Mapped[Json] = mapped_column(JSONB)
     enabled: Mapped[bool]
     created_at: Mapped[datetime]
     changed_at: Mapped[datetime]

@@ -8,10 +8,11 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha1
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 from redis.connection import parse_url
+from typing_extensions import override
 
 Value = str | bytes | int
 Reply = Any  # hiredis gives bytes, int, None, or lists of those
@@ -38,10 +39,12 @@ class _Wire(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.lost = asyncio.get_running_loop().create_future()
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's transports are no asyncio.Transport by class.
+        self.transport = cast("asyncio.Transport", transport)
 
+    @override
     def data_received(self, data: bytes) -> None:
         self.reader.feed(data)
         while (reply := self.reader.gets()) is not False:
@@ -53,6 +56,7 @@ class _Wire(asyncio.Protocol):
             else:
                 future.set_result(reply)
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
         while self.waiting:
             future, _ = self.waiting.popleft()
@@ -68,7 +72,7 @@ class Hot:
     def __init__(
         self, url: str, scripts: Sequence[Script], on_connect: Callable[[str], Awaitable[None]], timeout_s: float = 1.0
     ) -> None:
-        self._address = parse_url(url)
+        self._address: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
         self._scripts = scripts
         self._on_connect = on_connect
         self._timeout_s = timeout_s
@@ -121,7 +125,7 @@ class Hot:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Reply] = loop.create_future()
         wire.waiting.append((future, loop.time()))
-        self._outgoing.append(hiredis.pack_command(words))
+        self._outgoing.append(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub knows tuples of one only
         if not self._flush_due:
             self._flush_due = True
             loop.call_soon(self._flush, wire)

@@ -6,6 +6,7 @@ the ledger's append-only grants bind the product itself.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
@@ -28,7 +29,7 @@ CONNECTION_LOST = (
 # A transaction that may simply be run again.
 RUN_AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
-Connection = asyncpg.Connection
+Connection: TypeAlias = Any  # asyncpg.Connection; the package has no types
 
 _TAKE_ROLE = f"""
 DO $$ BEGIN

@@ -105,7 +105,7 @@ COMMENT ON COLUMN providers.sealed IS
 --;;
 COMMENT ON COLUMN providers.credential_hint IS 'What people may see of the credential: its last four characters'
 --;;
-COMMENT ON COLUMN providers.options IS 'Settings of the kind, strings only, nothing secret'
+COMMENT ON COLUMN providers.options IS 'Settings of the kind, nothing secret'
 --;;
 CREATE TABLE endpoints (
     id uuid PRIMARY KEY,
