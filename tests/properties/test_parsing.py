@@ -22,12 +22,15 @@ MESSAGE_MAX = 600
 
 def _outcome(body: bytes) -> str:
     """What became of a body; raises for anything but a request or an InvalidRequest."""
+    refusal = None
     try:
         request = parse(body)
     except errors.InvalidRequest as refused:
-        assert len(refused.message) < MESSAGE_MAX
-        assert refused.message.isprintable()
-        return type(refused).__name__
+        refusal = refused
+    if refusal is not None:
+        assert len(refusal.message) < MESSAGE_MAX
+        assert refusal.message.isprintable()
+        return type(refusal).__name__
     assert (request.texts is None) != (request.token_ids is None)
     assert 1 <= request.inputs <= MAX_INPUTS
     return type(request).__name__

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
+from billing.values import Quote
+from catalog.values import Model
 from router.errors import (
     DimensionsUnsupported,
     InputTooLong,
@@ -16,6 +18,7 @@ from router.errors import (
     TooManyTokens,
 )
 from router.estimate import estimate, exact, tokens_most
+from router.values import EmbedRequest
 from tests.parts.edge.values import NOW, PRICE, Prices, a_key, a_model, a_request
 
 HARD_TEXTS = [
@@ -36,7 +39,7 @@ HARD_TEXTS = [
 ]
 
 
-def _quote(request, model=None, **key):  # type: ignore[no-untyped-def]
+def _quote(request: EmbedRequest, model: Model | None = None, **key: object) -> Quote:
     return estimate(request, model or a_model(), a_key(**key), Prices(), NOW)
 
 
@@ -116,7 +119,7 @@ async def test_what_was_counted_replaces_the_bound() -> None:
     request = a_request("x" * 400_000)
     quote = _quote(request)
 
-    async def counted(tokens: int | None):  # type: ignore[no-untyped-def]
+    async def counted(tokens: int | None) -> int | None:
         return tokens
 
     again = await exact(request, a_model(), quote, lambda: counted(300_002))

@@ -53,7 +53,8 @@ class Front:
         return await self.client.post(
             "/v1/embeddings",
             content=content,
-            headers={"authorization": f"Bearer {key or self.key}"} | {n.replace("_", "-"): v for n, v in headers.items()},
+            headers={"authorization": f"Bearer {key or self.key}"}
+            | {n.replace("_", "-"): v for n, v in headers.items()},
         )
 
     async def get(self, path: str, key: str | None = None, **headers: str) -> httpx.Response:
@@ -153,7 +154,9 @@ async def test_any_content_type_is_taken_because_the_decoder_decides(front: Fron
 
 async def test_a_key_may_come_as_x_api_key_but_not_in_the_url_nor_twice(front: Front) -> None:
     body = json.dumps({"model": MODEL, "input": "x"})
-    assert (await front.client.post("/v1/embeddings", content=body, headers={"x-api-key": front.key})).status_code == 200
+    assert (
+        await front.client.post("/v1/embeddings", content=body, headers={"x-api-key": front.key})
+    ).status_code == 200
     for query in (f"?api_key={front.key}", f"?x={front.key}", "?key=abc", "?a=1&API-KEY=x", "?access_token=x"):
         answer = await front.client.post(f"/v1/embeddings{query}", content=body)
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "key_in_url")
@@ -173,7 +176,7 @@ async def test_a_key_may_come_as_x_api_key_but_not_in_the_url_nor_twice(front: F
         ("POST", "/V1/EMBEDDINGS", 404, "not_found"),
         ("GET", "/", 404, "not_found"),
         ("GET", "/docs", 404, "not_found"),
-        ("GET", "/v1/account/../models", 404, "not_found"),
+        ("GET", "/v1/%2e%2e/models", 404, "not_found"),
         ("GET", "/v1/models/nobody%2Fnothing", 404, "model_not_found"),
         ("OPTIONS", "/v1/nothing", 404, "not_found"),
     ],
@@ -197,11 +200,7 @@ async def test_the_host_header_opens_no_door(front: Front, host: str) -> None:
 
 async def test_every_operation_has_its_row_of_access_and_every_row_its_operation(front: Front) -> None:
     app = create_app.__globals__["_rest"](None, lambda: b"", [broken])
-    routes = {
-        (method, route.path)
-        for route in _routes(app.routes)
-        for method in route.methods - {"HEAD"}
-    }
+    routes = {(method, route.path) for route in _routes(app.routes) for method in route.methods - {"HEAD"}}
     assert routes | {("POST", "/v1/embeddings")} == set(ACCESS)
 
 
@@ -214,7 +213,7 @@ def _routes(routes: list[Any]) -> Iterator[APIRoute]:
 
 
 @pytest.mark.parametrize("path", [path for (method, path), who in ACCESS.items() if who is Who.KEY and method == "GET"])
-@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer ", "Basic eDp5", "Bearer gr_live_x", "Bearer sk-x"])
+@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Basic eDp5", "Bearer gr_live_x", "Bearer sk-x"])
 async def test_what_is_for_keys_is_refused_without_one(front: Front, path: str, authorization: str | None) -> None:
     headers = {"authorization": authorization} if authorization is not None else {}
     answer = await front.client.get(path.replace("{model_id:path}", MODEL), headers=headers)
@@ -312,5 +311,7 @@ async def test_the_api_describes_itself_and_the_file_is_the_same(front: Front) -
         for method in methods
     }
     assert operations == set(ACCESS) - {("GET", "/v1/broken"), ("GET", "/v1/typed")}
-    assert served == orjson.loads((ROOT / "docs" / "openapi.json").read_bytes()), "make openapi"
+    assert served == orjson.loads((ROOT / "docs" / "openapi.json").read_bytes()), (
+        "python -m router.edge.openapi > docs/openapi.json"
+    )
     assert served == document()
