@@ -173,6 +173,7 @@ def _import() -> Loaded:
     import openai
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
+    module: Any = litellm
     litellm.callbacks = []
     litellm.input_callback = []
     litellm.success_callback = []
@@ -182,6 +183,8 @@ def _import() -> Loaded:
     litellm.cache = None
     litellm.telemetry = False
     litellm.num_retries = 0
+    # It takes the 0 that we pass for "not said".
+    module.DEFAULT_MAX_RETRIES = 0
     litellm.drop_params = False
     litellm.modify_params = False
     litellm.suppress_debug_info = True

@@ -20,6 +20,10 @@ SLACK_BYTES = 64 * 1024
 WIDEST = 8192
 MAX_ANSWER_BYTES = 48 << 20
 
+# A count that a double holds exactly; more tokens than that nobody embeds.
+_MOST_TOKENS = 2**53
+
+_NO_ERROR = msgspec.Raw(b"null")
 _ARRAY = re.compile(rb'"embedding"\s*:\s*\[')
 
 
@@ -36,7 +40,7 @@ class _Item(msgspec.Struct):
 class _Answer(msgspec.Struct):
     data: list[_Item] | None = None
     usage: _Usage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = _NO_ERROR
 
 
 class _CutItem(msgspec.Struct):
@@ -47,7 +51,7 @@ class _CutItem(msgspec.Struct):
 class _CutAnswer(msgspec.Struct):
     data: list[_CutItem] | None = None
     usage: _Usage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = _NO_ERROR
 
 
 _DECODER = msgspec.json.Decoder(_Answer)
@@ -81,7 +85,7 @@ async def read_answer(body: bytes | bytearray, inputs: int) -> Vectors:
 
 def _whole(body: bytes | bytearray) -> tuple[list[Piece], list[int], _Usage | None]:
     answer = _DECODER.decode(body)
-    if answer.error is not None:
+    if answer.error != _NO_ERROR:
         raise error_in_success(body)
     items = answer.data or []
     return [item.embedding for item in items], [item.index for item in items], answer.usage
@@ -111,7 +115,7 @@ def _cut(body: bytes | bytearray) -> tuple[list[Piece], list[int], _Usage | None
         start = closing + 1
     skeleton.append(view[start:])
     answer = _CUT_DECODER.decode(b"".join(skeleton))
-    if answer.error is not None:
+    if answer.error != _NO_ERROR:
         raise error_in_success(b"".join(skeleton))
     items = answer.data or []
     if any(not 0 <= item.embedding < len(arrays) for item in items):
@@ -123,6 +127,6 @@ def _tokens(usage: _Usage | None) -> int | None:
     if usage is None:
         return None
     tokens = usage.total_tokens if usage.prompt_tokens is None else usage.prompt_tokens
-    if tokens is not None and tokens < 0:
-        raise BadAnswer(detail="a negative usage")
+    if tokens is not None and not 0 <= tokens <= _MOST_TOKENS:
+        raise BadAnswer(detail="a usage that is not a count of tokens")
     return tokens

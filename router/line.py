@@ -40,7 +40,7 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
     now_s = asyncio.get_running_loop().time()
     request = parse(call.body)  # InvalidRequest
     model = resolve(request.model, caller.key, parts.catalog)  # ModelNotFound, ModelNotLive, ModelNotAllowed
-    permit(model, caller.key, call.now)  # LicenseRestricted
+    decision = permit(model, caller.key, call.now)  # LicenseRestricted
     quote = estimate(request, model, caller.key, parts.prices, call.now)  # InputTooLong, TooManyTokens, Dimensions…
     route = choose(parts.endpoints.serving(model, caller.key), model.space, parts.health, now_s)  # NoEndpoint
     counted = partial(count, route.order, request, model, parts.providers, call.request_id, 5.0)
@@ -50,7 +50,7 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
             raise errors.ClientGone("The client has hung up.")
         delivery = await dispatch(hold, route, request, model, parts.providers, parts.health, call.deadline_at)
         used = usage(delivery, request, model, hold, call.now)
-        reply = answer(request, model, delivery, used, hold)
+        reply = answer(request, model, delivery, used, hold, attribution=decision.attribution)
         await charge(parts, hold, used, stored(call, reply))  # NotRecorded
     return reply
 

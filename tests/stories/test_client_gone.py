@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 
 import asyncpg
 import pytest
@@ -45,7 +46,7 @@ class Customer:
     def has_nothing_held(self) -> bool:
         """All its credit can be spent by one call: nothing of it is held for calls that ended."""
         account = self.product.account(self.key)
-        return int(account["held_nano"]) == 0
+        return Decimal(account["held"]) == 0
 
 
 @pytest.fixture(scope="module")

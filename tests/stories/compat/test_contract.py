@@ -1,6 +1,7 @@
 """Answers validate against OpenAI's own schema; what we add is additive."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +52,16 @@ def test_models_are_openais_with_our_facts_beside(compat: Compat, client: httpx.
     _validate("Model", one)
     assert one in listed["data"]
     assert one["dimensions"] == DIMENSIONS
-    for extra in ("price", "space", "license", "status"):
+    for extra in ("pricing", "space", "license", "status"):
         assert one[extra], f"a model tells its {extra}"
 
 
 def test_the_account_tells_balance_holds_and_limits(compat: Compat, client: httpx.Client) -> None:
     account: dict[str, Any] = client.get("/account").raise_for_status().json()
     assert account["id"].startswith("acct_")
-    for field in ("balance", "held", "limits"):
-        assert field in account
+    assert Decimal(account["balance"]) > 0
+    assert Decimal(account["held"]) + Decimal(account["available"]) == Decimal(account["balance"])
+    assert account["key"]["limits"]["requests_per_minute"] > 0
 
 
 @pytest.mark.parametrize(

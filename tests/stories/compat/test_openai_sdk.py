@@ -63,7 +63,7 @@ def _check(said: dict[str, Any]) -> None:
     assert sync["model"]["id"] in sync["models"]
     assert sync["model"]["dimensions"] == DIMENSIONS
     assert sync["refused"].pop("request_id").startswith("req_")
-    assert sync["refused"] == {"status": 401, "code": "invalid_api_key", "type": "authentication_error"}
+    assert sync["refused"] == {"status": 401, "code": "invalid_api_key", "type": "invalid_request_error"}
     assert sync["unknown"] == "model_not_found"
     texts = [f"text {number}" for number in range(8)]
     assert said["async"]["many"] == [pytest.approx(unit_vector(text, DIMENSIONS)) for text in texts]

@@ -27,8 +27,8 @@ def see(environment: dict[str, str], exits: int) -> dict[str, dict[str, str]]:
 
 @pytest.fixture
 def environment(database_url: str, redis_url: str) -> dict[str, str]:
-    secret_key = Fernet.generate_key().decode()
-    return {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "GIGAROUTER_SECRET_KEYS": secret_key}
+    environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "GIGAROUTER_PORT": "1"}
+    return environment | {"GIGAROUTER_SECRET_KEYS": Fernet.generate_key().decode()}
 
 
 def failing(findings: dict[str, dict[str, str]]) -> set[str]:
@@ -44,14 +44,14 @@ def test_a_running_product_is_well(
         product.shop.an_endpoint(product.shop.a_model("tests/one"), upstream.base_url)
         product.shop.an_account(1_000_000)
         with product:
-            findings = see(product.environment, exits=0)
+            findings = see(product.environment | {"GIGAROUTER_PORT": str(product.serves[0].port)}, exits=0)
     assert findings["provider upstream"]["says"] == "1 live endpoint, reachable"
     assert findings["processes"]["says"] == "1 jobs, 1 serve"
 
 
 def test_what_does_not_run_is_named_with_the_command_that_starts_it(environment: dict[str, str]) -> None:
     findings = see(environment, exits=1)
-    assert failing(findings) == {"processes", "endpoints"}
+    assert failing(findings) == {"API", "processes", "endpoints"}
     assert "gigarouter serve" in findings["processes"]["do"]
 
 
@@ -61,7 +61,8 @@ def test_servers_that_are_away_are_told_apart(environment: dict[str, str]) -> No
     assert findings["PostgreSQL"]["ok"]
     assert "balances" not in findings
     findings = see(environment | {"DATABASE_URL": "postgresql://127.0.0.1:1/x"}, exits=1)
-    assert set(findings) == {"settings", "secret keys", "PostgreSQL", "Redis"}
+    assert failing(findings) == {"API", "PostgreSQL"}
+    assert "ledger" not in findings
 
 
 def test_a_redis_that_evicts_and_a_schema_that_is_not_there_are_found(
