@@ -255,6 +255,8 @@ GRANT SELECT, INSERT ON entries, postings, grant_uses, usage_events, ended_calls
 --;;
 GRANT SELECT, INSERT, UPDATE ON accounts, ledger_accounts, grants, key_spend TO gigarouter_app
 --;;
+GRANT SELECT ON usage_events_default TO gigarouter_app
+--;;
 GRANT SELECT, UPDATE ON hot_generation TO gigarouter_app
 --;;
 GRANT SELECT, INSERT, UPDATE, DELETE ON processes, hot_accounts TO gigarouter_app
