@@ -1,10 +1,11 @@
 """The whole edge on real parts: real Postgres and Redis, an upstream behind its real wire, requests over sockets."""
 
+import asyncio
 import io
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,12 @@ from gigarouter.settings import Settings
 from router.edge.access import ACCESS, Who
 from router.edge.app import create_app
 from router.edge.openapi import document
+from router.errors import ClientGone
+from router.line import embed
+from router.parts import Parts
+from router.values import RawCall
 from store.embedded import Embedded
+from store.ids import RequestId, new_id
 from tests.parts.edge.conftest import Quick, listening
 from tests.shop import Shop
 from tests.worlds import Upstream
@@ -41,7 +47,10 @@ SECRET_KEY = Fernet.generate_key().decode()
 class Front:
     """A door, keys to it, and what was logged behind it."""
 
-    def __init__(self, client: httpx.AsyncClient, key: str, poor_key: str, log: io.BytesIO, meters: Any) -> None:
+    def __init__(
+        self, parts: Parts, client: httpx.AsyncClient, key: str, poor_key: str, log: io.BytesIO, meters: Any
+    ) -> None:
+        self.parts = parts
         self.client = client
         self.key = key
         self.poor_key = poor_key
@@ -103,7 +112,7 @@ async def front(shop: Shop, keys: tuple[str, str, Settings]) -> AsyncIterator[Fr
             listening(app, [], Quick) as server,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=20) as client,
         ):
-            yield Front(client, key, poor_key, log, meters)
+            yield Front(running.parts, client, key, poor_key, log, meters)
     del ACCESS["GET", "/v1/broken"], ACCESS["GET", "/v1/typed"]
     structlog.reset_defaults()
 
@@ -139,6 +148,26 @@ async def test_a_call_is_answered_in_openais_shape_with_all_its_headers(front: F
     assert int(headers["openai-processing-ms"]) >= 0
     assert float(headers["x-gigarouter-cost"]) > 0
     assert int(headers["x-ratelimit-remaining-requests"]) >= 0
+
+
+async def test_a_client_that_is_gone_when_its_call_is_admitted_costs_nothing(front: Front, upstream: Upstream) -> None:
+    asked = len(upstream.calls)
+    call = RawCall(
+        request_id=RequestId(new_id()),
+        body=json.dumps({"model": MODEL, "input": "nobody waits for this"}).encode(),
+        authorization=f"Bearer {front.key}",
+        idempotency_key=None,
+        now=datetime.now(UTC),
+        deadline_at=asyncio.get_running_loop().time() + 10,
+        client_gone=lambda: True,
+    )
+    before = (await front.get("/v1/account")).json()
+    with pytest.raises(ClientGone):
+        await embed(call, front.parts)
+    await asyncio.sleep(0.1)
+    after = (await front.get("/v1/account")).json()
+    assert (after["balance"], after["held"]) == (before["balance"], "0.00")
+    assert len(upstream.calls) == asked
 
 
 async def test_a_large_answer_is_chunked_and_whole(front: Front) -> None:
