@@ -21,7 +21,9 @@ Failure
 class Failure(Exception):
     """Base. ``message`` may be read by a customer; ``detail`` is for the log only and no ``str()`` shows it."""
 
-    def __init__(self, message: str = "", *, detail: str = "", status: int | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str = "", *, detail: str = "", status: int | None = None, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.detail = detail

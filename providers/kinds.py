@@ -1,0 +1,67 @@
+"""Kind name to constructor: the only list of how we speak to providers."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+
+from providers.litellm_kind import LiteLLMOptions, LiteLLMProvider
+from providers.openai_kind import OpenAIOptions, OpenAIProvider
+from providers.protocol import Provider
+from providers.sandbox_kind import SandboxOptions, SandboxProvider
+from providers.wire import Networks, Pool, parse_origin
+from providers.worker_kind import WorkerOptions, WorkerProvider
+
+Options = TypeVar("Options", bound=msgspec.Struct)
+
+
+class Kind(StrEnum):
+    """How we speak to a provider."""
+
+    OPENAI = "openai"
+    WORKER = "worker"
+    LITELLM = "litellm"
+    SANDBOX = "sandbox"
+
+
+def build(
+    kind: str,
+    *,
+    base_url: str | None,
+    credential: str | None,
+    options: Mapping[str, object],
+    allowed_networks: Networks,
+    pool: Pool,
+) -> Provider:
+    """A provider of a kind. Connects to nothing. Raises ``ValueError`` whose text tells an operator what is wrong.
+
+    ``options`` are the kind's own (:class:`OpenAIOptions` and so on); ``allowed_networks`` are the private networks
+    that this provider may be in.
+    """
+    match Kind(kind):
+        case Kind.OPENAI:
+            origin = parse_origin(_needed(base_url, kind), allowed_networks)
+            return OpenAIProvider(origin, credential, _options(options, OpenAIOptions), pool)
+        case Kind.WORKER:
+            origin = parse_origin(_needed(base_url, kind), allowed_networks)
+            return WorkerProvider(origin, credential, _options(options, WorkerOptions), pool)
+        case Kind.LITELLM:
+            if base_url is not None:
+                parse_origin(base_url, allowed_networks)
+            return LiteLLMProvider(base_url, credential, _options(options, LiteLLMOptions), allowed_networks, pool)
+        case Kind.SANDBOX:
+            return SandboxProvider(_options(options, SandboxOptions))
+
+
+def _needed(base_url: str | None, kind: str) -> str:
+    if base_url is None:
+        raise ValueError(f"a provider of kind {kind} needs a base URL")
+    return base_url
+
+
+def _options(given: Mapping[str, object], kind: type[Options]) -> Options:
+    try:
+        return msgspec.convert(dict(given), kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"options: {error}") from error

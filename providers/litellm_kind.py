@@ -1,0 +1,261 @@
+"""Kind ``litellm``: every embedding vendor that has no OpenAI-compatible server, through litellm.
+
+The only file that imports litellm, at the first use of such a provider: that takes seconds and some 160 MB. Its
+retries, callbacks, caches, logs and prices stay off, and its traffic goes over our own wire. It runs in a thread with
+an event loop of its own, because it takes milliseconds of CPU for the smallest call: a vendor with a compatible server
+belongs to kind ``openai``.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from providers.cut import restored
+from providers.decode import Piece, Rows
+from providers.litellm_egress import CURRENT, Channels, Egress, Transport
+from providers.openai_answer import max_answer_bytes
+from providers.outcomes import BadAnswer, Broken, CallerFault, Failure, ModelMissing, TimedOut
+from providers.prompted import prompted
+from providers.protocol import Attempt, Vectors
+from providers.wire import Networks, Pool
+
+# What litellm reads from the process environment while it is imported. The composition root exports it before
+# anything runs: without the first, the import fetches a price list from the internet; without the second, it reads a
+# ``.env`` file that lies about.
+ENVIRONMENT: Final = MappingProxyType({"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"})
+
+# litellm keeps a client per timeout that it has seen, so it always sees the same; ours is the deadline.
+_TIMEOUT_S = 600.0
+
+# Credentials of vendors that need more than one secret: a JSON object with these names, passed on as they are.
+_CREDENTIAL_FIELDS = frozenset(
+    {
+        "api_key",
+        "aws_access_key_id",
+        "aws_secret_access_key",
+        "aws_session_token",
+        "aws_region_name",
+        "vertex_credentials",
+        "vertex_project",
+        "vertex_location",
+        "azure_ad_token",
+        "organization",
+    }
+)
+
+_ENCODER = msgspec.json.Encoder()
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """As much of litellm as is used: its thread's event loop, one function, and everything that it raises."""
+
+    loop: asyncio.AbstractEventLoop
+    aembedding: Callable[..., Awaitable["LiteLLMAnswer"]]
+    errors: tuple[type[Exception], ...]
+
+
+class LiteLLMAnswer(Protocol):
+    """As much of litellm's EmbeddingResponse as is used; its items are dicts or objects, depending on the vendor."""
+
+    data: list[object] | None
+    usage: object
+
+
+# Vendors' bridges raise what Python raises, and not all of it comes out wrapped.
+_PLAIN_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+_loading = threading.Lock()
+_loaded: Loaded | None = None
+
+
+class LiteLLMOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``vendor`` is litellm's name of the provider (``cohere``, ``gemini``, ``bedrock`` …).
+
+    ``input_type_field`` and ``input_types`` translate ``query`` and ``document`` for endpoints with a native input
+    type (Cohere: ``search_query`` and ``search_document``). ``api_version`` is Azure's.
+    """
+
+    vendor: str
+    input_type_field: str = "input_type"
+    input_types: dict[str, str] = {}
+    api_version: str | None = None
+
+
+class LiteLLMProvider:
+    """One vendor with one credential."""
+
+    def __init__(
+        self, base_url: str | None, credential: str | None, options: LiteLLMOptions, allowed: Networks, pool: Pool
+    ) -> None:
+        """``base_url`` None means the vendor's own. Raises ``ValueError`` for a credential with unknown fields."""
+        self._fixed: dict[str, Any] = {
+            "custom_llm_provider": options.vendor,
+            "api_base": base_url,
+            "api_version": options.api_version,
+            "timeout": _TIMEOUT_S,
+            "max_retries": 0,
+            "num_retries": 0,
+            "caching": False,
+            "no-log": True,
+            **_credential(credential),
+        }
+        self._options = options
+        self._channels = Channels(pool, allowed)
+
+    async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
+        """See :class:`providers.protocol.Provider`."""
+        deadline_at = asyncio.get_running_loop().time() + deadline_s
+        egress = Egress(self._channels, deadline_at, max_answer_bytes(attempt.inputs, attempt.dimensions))
+        try:
+            async with asyncio.timeout_at(deadline_at):
+                litellm = await load()
+                call = asyncio.run_coroutine_threadsafe(_call(litellm, egress, self._arguments(attempt)), litellm.loop)
+                return await asyncio.wrap_future(call)
+        except TimeoutError as error:
+            raise egress.failure or TimedOut(detail="litellm did not answer in time") from error
+
+    async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
+        """What litellm counts is a guess."""
+        return None
+
+    async def close(self) -> None:
+        """Close pooled connections."""
+        self._channels.close()
+
+    def _arguments(self, attempt: Attempt) -> dict[str, Any]:
+        """All that goes to litellm; it drops nothing silently, so an option that a vendor lacks is an error."""
+        arguments = {**self._fixed, "model": attempt.upstream_model, "input": prompted(attempt)}
+        if attempt.dimensions is not None:
+            arguments["dimensions"] = attempt.dimensions
+        if attempt.input_type is not None:
+            word = self._options.input_types.get(attempt.input_type, attempt.input_type)
+            arguments[self._options.input_type_field] = word
+        return arguments
+
+
+async def load() -> Loaded:
+    """Import litellm, once, into a thread of its own: takes seconds. Needs :data:`ENVIRONMENT` exported."""
+    return await asyncio.to_thread(_load) if _loaded is None else _loaded
+
+
+def _load() -> Loaded:
+    global _loaded  # noqa: PLW0603 - as sys.modules is
+    with _loading:
+        if _loaded is None:
+            loop = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name="litellm", daemon=True).start()
+            _loaded = asyncio.run_coroutine_threadsafe(_import(), loop).result()
+    return _loaded
+
+
+async def _import() -> Loaded:
+    """Import litellm and turn off what we do ourselves."""
+    import httpx
+    import litellm
+    import openai
+    from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
+
+    module: Any = litellm
+    litellm.callbacks = []
+    litellm.input_callback = []
+    litellm.success_callback = []
+    litellm.failure_callback = []
+    litellm._async_success_callback = []
+    litellm._async_failure_callback = []
+    litellm.cache = None
+    litellm.telemetry = False
+    litellm.num_retries = 0
+    # It takes the 0 that we pass for "not said".
+    module.DEFAULT_MAX_RETRIES = 0
+    litellm.drop_params = False
+    litellm.modify_params = False
+    litellm.suppress_debug_info = True
+    litellm.turn_off_message_logging = True
+    # Its log lines quote requests and credentials; what matters comes out as a failure.
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        logging.getLogger(name).disabled = True
+    transport: Any = Transport(httpx.Response, time.time)
+    handler: Any = AsyncHTTPHandler
+    handler.create_async_transport = staticmethod(lambda **_: transport)
+    litellm.sync_transport = transport
+    litellm.aclient_session = httpx.AsyncClient(transport=transport, trust_env=False)
+    litellm.client_session = httpx.Client(transport=transport, trust_env=False)
+    errors = (openai.OpenAIError, httpx.HTTPError, Failure, *_PLAIN_ERRORS)
+    return Loaded(asyncio.get_running_loop(), litellm.aembedding, errors)
+
+
+async def _call(litellm: Loaded, egress: Egress, arguments: dict[str, Any]) -> Vectors:
+    """Runs on litellm's loop; nothing of it but bytes comes from and goes to the caller's."""
+    CURRENT.set(egress)
+    try:
+        answer = await litellm.aembedding(**arguments)
+    except litellm.errors as error:
+        raise egress.failure or _failure(error) from error
+    return await _read(answer, egress.arrays, len(arguments["input"]))
+
+
+async def _read(response: LiteLLMAnswer, arrays: list[memoryview], inputs: int) -> Vectors:
+    items = [item if isinstance(item, dict) else getattr(item, "__dict__", {}) for item in response.data or []]
+    if len(items) != inputs:
+        raise BadAnswer(detail=f"{len(items)} vectors for {inputs} inputs")
+    indices = [index for item in items if isinstance(index := item.get("index"), int)]
+    if len(indices) != len(items):
+        raise BadAnswer(detail="an index that is not a number")
+    try:
+        pieces: list[Piece] = [restored(_ENCODER.encode(item.get("embedding")), arrays) for item in items]
+    except (TypeError, msgspec.MsgspecError) as error:
+        raise BadAnswer(detail="an embedding that is not an array of numbers") from error
+    rows = Rows(pieces, indices)
+    for _ in rows.steps():
+        await asyncio.sleep(0)
+    return Vectors(matrix=rows.matrix, tokens=_tokens(response))
+
+
+def _tokens(response: LiteLLMAnswer) -> int | None:
+    tokens = getattr(response.usage, "prompt_tokens", None)
+    if tokens is None:
+        return None
+    if not isinstance(tokens, int) or tokens < 0:
+        raise BadAnswer(detail="a usage that is not a count")
+    return tokens
+
+
+def _failure(error: Exception) -> Failure:
+    """An exception of litellm's that no answer explains. Its text quotes requests, so only its class is told."""
+    kind = type(error).__name__
+    if kind == "UnsupportedParamsError":
+        return CallerFault("The provider cannot do what the request asks for.", detail=kind)
+    if kind in ("LiteLLMUnknownProvider", "NotFoundError"):
+        return ModelMissing(detail=kind)
+    return Broken(detail=f"litellm: {kind}")
+
+
+def _credential(credential: str | None) -> dict[str, str]:
+    """A key as it is, several secrets as a JSON object; none must not make litellm look into the environment."""
+    if credential is None:
+        return {"api_key": "none"}
+    if not credential.startswith("{"):
+        return {"api_key": credential}
+    try:
+        fields = msgspec.json.decode(credential, type=dict[str, str])
+    except msgspec.DecodeError:
+        raise ValueError("a credential in JSON is an object of texts") from None
+    if unknown := fields.keys() - _CREDENTIAL_FIELDS:
+        raise ValueError(f"unknown credential fields: {', '.join(sorted(unknown))}")
+    return fields

@@ -1,0 +1,124 @@
+"""From an origin to a connected, judged and (for https) verified connection."""
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from itertools import zip_longest
+
+from providers.outcomes import ConnectFailed, TimedOut
+from providers.wire.guard import is_allowed_network, refusal
+from providers.wire.http1 import Connection
+from providers.wire.origin import Origin
+
+# RFC 8305 recommends 250 ms before the next address is tried beside the first.
+STAGGER_S = 0.25
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """The numeric addresses of a name by the system's resolver, both families. Raises ``OSError``."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+async def connect(
+    origin: Origin, timeout_s: float, tls: ssl.SSLContext, lookup: Resolve, siblings: set[Connection]
+) -> Connection:
+    """Open a connection to ``origin`` within ``timeout_s`` seconds. Raises ConnectFailed or TimedOut.
+
+    Every address that the name resolves to is judged, and one bad among them refuses all; then the address of the
+    connected socket is judged again, before a byte is sent.
+    """
+    loop = asyncio.get_running_loop()
+    step = "name"
+    try:
+        async with asyncio.timeout(timeout_s):
+            addresses = [origin.host] if origin.literal else await lookup(origin.host, origin.port)
+            for address in addresses:
+                _judge(address, origin)
+            step = "connect"
+            sock = await _race(_families_in_turn(addresses), origin)
+            step = "tls"
+            _, connection = await loop.create_connection(
+                lambda: Connection(loop, siblings),
+                sock=sock,
+                ssl=tls if origin.is_tls else None,
+                server_hostname=origin.host if origin.is_tls else None,
+            )
+    except TimeoutError as error:
+        raise TimedOut(detail=f"{step}: not in {timeout_s:.3g} s") from error
+    except ssl.SSLError as error:
+        raise ConnectFailed(detail=f"tls: {error.reason or type(error).__name__}") from error
+    except OSError as error:
+        raise ConnectFailed(detail=f"{step}: {_name(error)}") from error
+    return connection
+
+
+def _judge(address: str, origin: Origin) -> None:
+    why = refusal(address, origin.allowed)
+    if why is None and not origin.is_tls and not is_allowed_network(address, origin.allowed):
+        why = "plain http is spoken only inside allowed networks"
+    if why is not None:
+        raise ConnectFailed(detail=f"address {address} refused: {why}")
+
+
+def _families_in_turn(addresses: list[str]) -> list[str]:
+    """IPv6 and IPv4 alternating, beginning with the resolver's first choice, so that one dead family costs little."""
+    six = [address for address in addresses if ":" in address]
+    four = [address for address in addresses if ":" not in address]
+    first, second = (six, four) if addresses and ":" in addresses[0] else (four, six)
+    return [address for pair in zip_longest(first, second) for address in pair if address is not None]
+
+
+async def _race(addresses: list[str], origin: Origin) -> socket.socket:
+    """The first socket to connect; a next address starts when the last has failed or :data:`STAGGER_S` is over."""
+    if not addresses:
+        raise ConnectFailed(detail="name: no address")
+    waiting = addresses[::-1]
+    dials: set[asyncio.Task[socket.socket]] = set()
+    error: BaseException = OSError()
+    try:
+        while waiting or dials:
+            if waiting:
+                dials.add(asyncio.create_task(_dial(waiting.pop(), origin)))
+            done, dials = await asyncio.wait(
+                dials, timeout=STAGGER_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            connected = [dial.result() for dial in done if dial.exception() is None]
+            if connected:
+                for spare in connected[1:]:
+                    spare.close()
+                return connected[0]
+            error = next((failed for dial in done if (failed := dial.exception())), error)
+    finally:
+        for dial in dials:
+            dial.cancel()
+        for late in await asyncio.gather(*dials, return_exceptions=True):
+            if isinstance(late, socket.socket):
+                late.close()
+    raise error
+
+
+async def _dial(address: str, origin: Origin) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        # Nagle would hold back the tail of a request until the server acknowledges its head.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(sock, (address, origin.port))
+        _judge(str(sock.getpeername()[0]), origin)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _name(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return "the name does not resolve"
+    return errno.errorcode.get(error.errno or 0, type(error).__name__)

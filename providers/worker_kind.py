@@ -1,0 +1,161 @@
+"""Kind ``worker``: our own worker, msgpack in and raw float32 out; it counts by the model's own tokenizer."""
+
+import struct
+import time
+
+import msgspec
+import numpy as np
+
+from providers.outcomes import BadAnswer, Broken, CallerFault, Failure
+from providers.protocol import Attempt, Vectors
+from providers.statuses import failure
+from providers.wire import Answer, Origin, Pool, request
+
+# A header row is a count and a flag per input; a vector is at most 8,192 float32.
+_HEADER_BYTES_PER_INPUT = 16
+_SLACK_BYTES = 64 * 1024
+_WIDEST = 8192
+
+
+class WorkerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``lane`` is what the worker's scheduler puts our calls in: ``interactive`` or ``batch``."""
+
+    lane: str = "interactive"
+
+
+class _Request(msgspec.Struct):
+    request_id: str
+    texts: list[str] | None
+    token_ids: list[list[int]] | None
+    prefix: str
+    dimensions: int | None
+    truncate: bool
+    lane: str
+
+
+class _Header(msgspec.Struct):
+    rows: int
+    dimensions: int
+    tokens: list[int]
+    space: str
+    truncated: list[bool] = []
+
+
+class _Counted(msgspec.Struct):
+    tokens: list[int]
+
+
+class _ErrorDetails(msgspec.Struct):
+    index: int | None = None
+    tokens: int | None = None
+    limit: int | None = None
+
+
+class _Error(msgspec.Struct):
+    code: str | None = None
+    details: _ErrorDetails | None = None
+
+
+class _ErrorBody(msgspec.Struct):
+    error: _Error
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_HEADER = msgspec.msgpack.Decoder(_Header)
+_COUNTED = msgspec.msgpack.Decoder(_Counted)
+_ERROR = msgspec.json.Decoder(_ErrorBody)
+
+
+class WorkerProvider:
+    """One worker process, or several behind one address."""
+
+    def __init__(self, origin: Origin, credential: str | None, options: WorkerOptions, pool: Pool) -> None:
+        """Raises ``ValueError`` for a credential that cannot stand in a header."""
+        headers = {"Content-Type": "application/msgpack"}
+        if credential is not None:
+            headers["Authorization"] = f"Bearer {credential}"
+        self._embed_head = origin.head("/embed", headers)
+        self._count_head = origin.head("/count", headers)
+        self._options = options
+        self._channel = pool.channel(origin)
+
+    async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
+        """See :class:`providers.protocol.Provider`."""
+        row_bytes = 4 * (attempt.dimensions or _WIDEST) + _HEADER_BYTES_PER_INPUT
+        answer = await self._ask(self._embed_head, attempt, deadline_s, _SLACK_BYTES + attempt.inputs * row_bytes)
+        return read_answer(answer.body, attempt.inputs)
+
+    async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
+        """Exact tokens of all inputs together, with the prompt's and the special ones."""
+        most_bytes = _SLACK_BYTES + attempt.inputs * _HEADER_BYTES_PER_INPUT
+        answer = await self._ask(self._count_head, attempt, deadline_s, most_bytes)
+        try:
+            tokens = _COUNTED.decode(answer.body).tokens
+        except msgspec.DecodeError as error:
+            raise Broken(detail="a count that cannot be read") from error
+        return _exact(tokens, attempt.inputs)
+
+    async def close(self) -> None:
+        """Close pooled connections."""
+        self._channel.close()
+
+    async def _ask(self, head: bytes, attempt: Attempt, deadline_s: float, most_bytes: int) -> Answer:
+        body = _ENCODER.encode(
+            _Request(
+                request_id=attempt.request_id,
+                texts=attempt.texts,
+                token_ids=attempt.token_ids,
+                prefix=attempt.prefix,
+                dimensions=attempt.dimensions,
+                truncate=False,
+                lane=self._options.lane,
+            )
+        )
+        answer = await self._channel.exchange(request(head, body), deadline_s, most_bytes)
+        if answer.status != 200:
+            raise _failure(answer)
+        return answer
+
+
+def read_answer(body: bytes | bytearray, inputs: int) -> Vectors:
+    """The worker's answer: u32 length of the header, the header in msgpack, then the vectors; nothing is copied.
+
+    Raises Broken (cannot be read) or BadAnswer (read, but wrong).
+    """
+    try:
+        (header_bytes,) = struct.unpack_from("<I", body)
+        header = _HEADER.decode(memoryview(body)[4 : 4 + header_bytes])
+    except (struct.error, msgspec.DecodeError, RecursionError) as error:
+        raise Broken(detail="a worker's answer that cannot be read") from error
+    start = 4 + header_bytes
+    if header.rows != inputs or header.dimensions <= 0:
+        raise BadAnswer(detail=f"{header.rows} vectors of {header.dimensions} dimensions for {inputs} inputs")
+    if len(body) - start != header.rows * header.dimensions * 4:
+        raise BadAnswer(detail="vectors of another size than the header says")
+    if any(header.truncated):
+        raise BadAnswer(detail="an input was cut, though cutting was forbidden")
+    matrix = np.frombuffer(body, dtype="<f4", offset=start).reshape(header.rows, header.dimensions)
+    return Vectors(matrix=matrix, tokens=_exact(header.tokens, inputs), exact=True, space=header.space)
+
+
+def _exact(tokens: list[int], inputs: int) -> int:
+    if len(tokens) != inputs or any(count < 0 for count in tokens):
+        raise BadAnswer(detail="token counts that do not fit the inputs")
+    return sum(tokens)
+
+
+def _failure(answer: Answer) -> Failure:
+    """As for any upstream, but our own worker's numbers may be shown: which input, how long, what is allowed."""
+    mapped = failure(answer.status, answer.headers, answer.body, time.time())
+    if not isinstance(mapped, CallerFault):
+        return mapped
+    try:
+        error = _ERROR.decode(answer.body).error
+    except msgspec.DecodeError:
+        return mapped
+    details = error.details
+    if error.code != "input_too_long" or details is None or details.index is None or details.limit is None:
+        return mapped
+    size = f"{details.tokens} tokens" if details.tokens is not None else "too many tokens"
+    message = f"Input {details.index} has {size}; this model takes at most {details.limit}."
+    return CallerFault(message, detail=mapped.detail, status=mapped.status)

@@ -1,0 +1,142 @@
+"""Whatever an upstream says instead of vectors becomes the failure that tells the router what to do next."""
+
+import json
+
+import pytest
+
+from providers.outcomes import (
+    Broken,
+    CallerFault,
+    CredentialRefused,
+    Failure,
+    ModelMissing,
+    Overloaded,
+    Throttled,
+    TimedOut,
+)
+from providers.statuses import error_in_success, failure, retry_after_s
+
+NOW = 1_800_000_000.0
+SECRET = "sk-live-123456 and the customer's own words"
+
+
+def mapped(status: int, error: object = None, **headers: str) -> Failure:
+    body = b"" if error is None else json.dumps(error).encode()
+    return failure(
+        status, {name.replace("_", "-").encode(): text.encode() for name, text in headers.items()}, body, NOW
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "expected"),
+    [
+        (400, {"error": {"message": "bad", "type": "invalid_request_error", "code": None}}, CallerFault),
+        (413, None, CallerFault),
+        (422, {"detail": [{"msg": "x"}]}, CallerFault),
+        (401, None, CredentialRefused),
+        (402, {"error": {"code": 402, "message": "out of credits"}}, CredentialRefused),
+        (403, None, CredentialRefused),
+        (429, {"error": {"code": "insufficient_quota", "type": "insufficient_quota"}}, CredentialRefused),
+        (400, {"error": {"code": "invalid_api_key"}}, CredentialRefused),
+        (404, None, ModelMissing),
+        (400, {"error": {"code": "model_not_found"}}, ModelMissing),
+        (403, {"error": {"code": "model_not_found"}}, ModelMissing),
+        (429, None, Throttled),
+        (408, None, TimedOut),
+        (504, None, TimedOut),
+        (529, None, Overloaded),
+        (500, None, Broken),
+        (500, {"error": {"code": "invalid_api_key"}}, Broken),
+        (502, None, Broken),
+        (503, None, Broken),
+        (301, None, Broken),
+        (302, None, Broken),
+        (307, None, Broken),
+        (204, None, Broken),
+        (418, None, Broken),
+    ],
+)
+def test_a_status_and_its_code_say_what_to_do_next(status: int, error: object, expected: type[Failure]) -> None:
+    assert type(mapped(status, error)) is expected
+
+
+def test_a_503_that_says_when_to_come_back_is_pacing_not_ill_health() -> None:
+    caught = mapped(503, retry_after="7")
+    assert type(caught) is Overloaded
+    assert caught.retry_after_s == 7
+
+
+def test_nothing_that_a_provider_wrote_reaches_a_customer_or_the_log_but_its_codes() -> None:
+    for status in (400, 401, 404, 429, 500):
+        caught = mapped(status, {"error": {"message": SECRET, "type": SECRET, "code": "some_code", "param": SECRET}})
+        assert "sk-live" not in caught.message + caught.detail + str(caught) + repr(caught)
+        assert "some_code" in caught.detail
+        assert caught.status == status
+
+
+def test_an_input_that_is_too_long_there_is_told_to_the_customer() -> None:
+    for error in (
+        {"error": {"message": "This model's maximum context length is 8192 tokens, however you requested 9000"}},
+        {"error": {"code": "context_length_exceeded", "message": ""}},
+        {"detail": "inputs: too many tokens"},
+        {
+            "error": "Input validation error: `inputs` must have less than 512 tokens; maximum",
+            "error_type": "Validation",
+        },
+    ):
+        assert "longer than the model takes" in mapped(400, error).message
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>502</html>", b"[" * 10_000, b"{" * 100_000, b"\xff\xfe", b"null", b'"x"', b"[1]"]
+)
+def test_an_unreadable_error_body_does_not_matter(body: bytes) -> None:
+    assert type(failure(500, {}, body, NOW)) is Broken
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("3", 3),
+        ("1.5", 1.5),
+        ("0", 0),
+        ("60", 60),
+        ("61", 60),
+        ("99999999999999999999", 60),
+        ("9" * 4000, None),
+        ("-1", None),
+        ("nan", None),
+        ("inf", None),
+        ("1e9", None),
+        ("soon", None),
+        ("", None),
+        ("3, 4", None),
+        ("Fri, 15 Jan 2027 08:00:30 GMT", 30),
+        ("Fri, 15 Jan 2027 07:59:30 GMT", None),
+        ("Fri, 15 Jan 9999 08:00:30 GMT", 60),
+        ("Fri, 99 Jan 2027 08:00:30 GMT", None),
+    ],
+)
+def test_retry_after_is_clamped_to_a_minute_and_nonsense_is_nothing(text: str, seconds: float | None) -> None:
+    assert retry_after_s({b"retry-after": text.encode()}, NOW) == seconds
+
+
+def test_retry_after_in_milliseconds_goes_first() -> None:
+    assert retry_after_s({b"retry-after-ms": b"250", b"retry-after": b"9"}, NOW) == 0.25
+    assert retry_after_s({b"retry-after-ms": b"x", b"retry-after": b"9"}, NOW) == 9
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ({"error": {"code": 429, "message": "slow down"}}, Throttled),
+        ({"error": {"code": 402}}, CredentialRefused),
+        ({"error": {"code": "invalid_api_key"}}, CredentialRefused),
+        ({"error": {"code": "model_not_found"}}, ModelMissing),
+        ({"error": {"message": "no successful provider responses"}}, Broken),
+        ({"error": {"code": 7}}, Broken),
+        ({"error": "x"}, Broken),
+    ],
+)
+def test_an_error_inside_a_200_counts_as_what_it_says(error: object, expected: type[Failure]) -> None:
+    assert type(error_in_success(json.dumps(error).encode())) is expected
