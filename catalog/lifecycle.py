@@ -17,7 +17,7 @@ from catalog.models import get
 from catalog.permit import may_charge
 from catalog.tables import ModelEventRow, ModelRow
 from catalog.values import Model, Status
-from store.ids import ModelId, new_id
+from store.ids import ModelEventId, ModelId, new_id
 
 MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
     {
@@ -105,8 +105,5 @@ async def _write(
     db: AsyncConnection, model_id: ModelId, was: Status, to: Status, *, actor: str, reason: str, now: datetime
 ) -> None:
     await db.execute(update(ModelRow).where(ModelRow.id == model_id).values(status=to))
-    await db.execute(
-        insert(ModelEventRow).values(
-            id=new_id(), model_id=model_id, from_status=was, to_status=to, actor=actor, reason=reason, occurred_at=now
-        )
-    )
+    event = {"model_id": model_id, "from_status": was, "to_status": to, "actor": actor, "reason": reason}
+    await db.execute(insert(ModelEventRow).values(id=ModelEventId(new_id()), **event, occurred_at=now))

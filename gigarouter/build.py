@@ -59,6 +59,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     parts = Parts(
         db=db,
         keys=refresher.keys,
+        catch_up=refresher.catch_up,
         catalog=refresher.catalog,
         prices=refresher.prices,
         endpoints=refresher.endpoints,

@@ -1,7 +1,7 @@
 """The folder in which `up` keeps everything: its format, its one owner, its secrets, and what an earlier run left.
 
-Files: ``version`` (format of the folder), ``up.lock``, ``secret-key``, ``demo-key``, ``connection.toml`` (for commands
-typed beside it), ``children.json`` (processes to end if the run is killed), ``postgres/``, ``redis/``, ``logs/``, ``run/``.
+``version`` (format of the folder), ``up.lock``, ``secret-key``, ``demo-key``, ``connection.toml`` (for commands typed
+beside it), ``children.json`` (processes to end if the run is killed), ``postgres/``, ``redis/``, ``logs/``, ``run/``.
 """
 
 import fcntl
@@ -63,7 +63,7 @@ class DataFolder:
         """Write a small file whole or not at all, for our eyes only; the text."""
         whole = self.path / name
         part = self.path / f"{name}.part"
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -100,7 +100,7 @@ class DataFolder:
         elif not written.isdigit() or int(written) > FORMAT:
             raise CannotStart(
                 f"The data folder {self.path} was written by a newer gigarouter (format {written}, this one knows "
-                f"{FORMAT}): update gigarouter, or set GIGAROUTER_DATA_DIR to another folder."
+                f"{FORMAT}): install the newer one, or name another folder in GIGAROUTER_DATA_DIR."
             )
 
     def _require_room(self) -> None:

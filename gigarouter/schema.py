@@ -1,5 +1,6 @@
 """The database schema of this release: where its migrations are, applying them, and whether a database has them."""
 
+import asyncio
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,7 +40,11 @@ def migration_url(config: Config) -> str:
 
 
 def migrate(database_url: str) -> None:
-    """Bring the schema up to date. Blocking, and with an event loop of its own: call it before yours starts."""
+    """Bring the schema up to date. Blocking, and with an event loop of its own: call it before yours starts.
+
+    Raises :class:`NotMigrated` for a database that a newer release has migrated.
+    """
+    asyncio.run(_refuse_newer(database_url))
     command.upgrade(_config(database_url), "head")
 
 
@@ -63,17 +68,23 @@ async def applied_revision(database_url: str) -> str | None:
 
 async def require_migrated(database_url: str) -> None:
     """Raises :class:`NotMigrated` unless the database is exactly at this release's newest revision."""
-    newest, known = revisions()
+    newest, _ = revisions()
     applied = await applied_revision(database_url)
     if applied == newest:
         return
+    await _refuse_newer(database_url)
     database = urlsplit(database_url).path.lstrip("/") or "the database"
-    if applied is not None and applied not in known:
-        raise NotMigrated(
-            f"The schema of {database} is at {applied}, which is newer than this release knows ({newest}): run the "
-            "release that migrated it."
-        )
     raise NotMigrated(
         f"The schema of {database} is at {applied or 'nothing'} and this release needs {newest}: "
         "run `gigarouter migrate`."
     )
+
+
+async def _refuse_newer(database_url: str) -> None:
+    newest, known = revisions()
+    applied = await applied_revision(database_url)
+    if applied is not None and applied not in known:
+        raise NotMigrated(
+            f"The database was migrated to {applied} by a newer release, and this one knows up to {newest}: run the "
+            "newer release."
+        )

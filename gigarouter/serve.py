@@ -27,7 +27,7 @@ async def _serve(settings: Settings) -> None:
     telemetry.configure(settings.log_level, settings.log_format)
     await require_fit(settings)
     async with process(settings, "serve") as running:
-        meters = telemetry.Meters(running.parts)
+        meters = telemetry.Meters(running.parts, telemetry.RequestLog(settings.log_format))
         app = create_app(running.parts, record=meters.record, metrics=meters.expose)
         server = _Server(
             Config(
@@ -44,6 +44,7 @@ async def _serve(settings: Settings) -> None:
                 loop="none",
                 log_config=None,
                 access_log=False,
+                proxy_headers=False,
                 server_header=False,
                 date_header=True,
                 backlog=BACKLOG,
@@ -58,7 +59,7 @@ async def _serve(settings: Settings) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, told to end by our own signal handlers: the parts outlive it until the last charge is booked."""
+    """uvicorn's server, ended by our own signal handlers: the parts outlive it until the last charge is booked."""
 
     async def serve_until_told(self) -> None:
         loop = asyncio.get_running_loop()

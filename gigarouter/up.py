@@ -16,11 +16,10 @@ import typer
 
 from gigarouter import schema
 from gigarouter.data_folder import DataFolder
-from gigarouter.demo import Demo, prepare
+from gigarouter.demo import MODEL, Demo, prepare
 from gigarouter.settings import Settings, child_environment
 from gigarouter.supervise import Child, require_free_port
 from store.embedded import Embedded
-from store.faults import CannotStart
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_NETWORKS = "127.0.0.0/8,::1/128"
@@ -30,9 +29,9 @@ WORKER_ENDS_WITHIN_S = 5.0
 
 
 def run(settings: Settings) -> None:
-    """Start everything, print how to use it, and watch over it until SIGINT or SIGTERM. Call it from the main thread."""
+    """Start everything, say how to use it, and watch over it until SIGINT or SIGTERM. Call it in the main thread."""
     signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)  # the terminal is gone
     folder = DataFolder(settings.data_dir)
     try:
         folder.end_children_of_killed_run()
@@ -102,7 +101,8 @@ def _children(servers: Embedded, folder: DataFolder, settings: Settings, model: 
         name: Child(name, ["gigarouter", name], logs / f"{name}.log", environment) for name in ("serve", "jobs")
     }
     if model is not None:
-        arguments = ["providers.worker", "--model", str(model), "--host", LOOPBACK, "--port", str(settings.worker_port)]
+        arguments = ["providers.worker", "--model", str(model), "--name", MODEL]
+        arguments += ["--host", LOOPBACK, "--port", str(settings.worker_port)]
         children["worker"] = Child("worker", arguments, logs / "worker.log", child_environment())
     return children
 

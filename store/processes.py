@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -91,11 +92,25 @@ def end_orphans(processes: Sequence[psutil.Process], *, soft: signal.Signals, wi
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(soft)
-    _, alive = psutil.wait_procs(processes, timeout=within_s)
+    alive = _alive_after(processes, within_s)
     for process in alive:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(alive, timeout=within_s)
+    _alive_after(alive, within_s)
+
+
+def _alive_after(processes: Sequence[psutil.Process], within_s: float) -> list[psutil.Process]:
+    """Those that still run. A zombie does not: in a container nobody may ever reap it."""
+    deadline = time.monotonic() + within_s
+    while (alive := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return alive
+
+
+def _runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def tail(log: Path, lines: int = 5) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
+from typing import NoReturn
 
 import typer
 
@@ -26,6 +27,7 @@ COMMANDS = {
     "doctor": "Check settings, servers and processes, and say what to do.",
 }
 EXIT_FAILED = 1
+WORKER_PACKAGES = frozenset({"torch", "transformers", "safetensors"})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -34,8 +36,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         _app(asked=arguments[0] if arguments else "")(args=arguments, prog_name="gigarouter")
     except CannotStart as fault:
-        typer.secho(f"gigarouter: {fault}", err=True, fg="red")
-        raise SystemExit(EXIT_FAILED) from None
+        _fail(str(fault))
+    except ModuleNotFoundError as missing:
+        if missing.name not in WORKER_PACKAGES:
+            raise
+        _fail(f"The worker needs {missing.name}: install it with `pip install '.[worker]'`.")
+
+
+def _fail(sentence: str) -> NoReturn:
+    typer.secho(f"gigarouter: {sentence}", err=True, fg="red")
+    raise SystemExit(EXIT_FAILED) from None
 
 
 def _app(asked: str) -> typer.Typer:

@@ -2,11 +2,11 @@
 
 import typer
 
-from providers.worker import main
+from providers.worker.__main__ import main
 
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
 def command(context: typer.Context) -> None:
     """The same as `python -m providers.worker`."""
-    main(context.args)
+    raise typer.Exit(main(context.args))

@@ -10,6 +10,8 @@ from providers.wire.guard import Networks, judge
 
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*")
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
+_TARGET = re.compile(r"/[\x21-\x7e]*")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 _PORTS = {"http": 80, "https": 443}
 
@@ -42,7 +44,7 @@ class Origin(msgspec.Struct, frozen=True):
     def head(self, path: str, headers: dict[str, str], method: str = "POST") -> bytes:
         """All of a request's head up to ``Content-Length:``, which each request completes by :func:`request`.
 
-        Raises ``ValueError`` for a header value that could end the header.
+        Raises ``ValueError`` for a path or a header with characters that could end the line.
         """
         fixed = {
             "Host": self.authority,
@@ -50,8 +52,10 @@ class Origin(msgspec.Struct, frozen=True):
             "Accept-Encoding": "identity",
             **headers,
         }
+        if not _TARGET.fullmatch(self.path + path) or not _TOKEN.fullmatch(method):
+            raise ValueError("the path has characters that a path must not have")
         for name, value in fixed.items():
-            if not _HEADER_VALUE.fullmatch(value):
+            if not _TOKEN.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
                 raise ValueError(f"the value of the header {name} has characters that a header must not have")
         lines = "".join(f"{name}: {value}\r\n" for name, value in fixed.items())
         return f"{method} {self.path}{path} HTTP/1.1\r\n{lines}Content-Length: ".encode("ascii")

@@ -37,9 +37,10 @@ ACCESS: dict[tuple[str, str], Who] = {
 
 async def check_access(request: Request) -> None:
     """The dependency of every operation but the hot one: raises unless the caller may. Fills ``exchange.caller``."""
-    who = ACCESS[request.method, request.scope["route"].path]
+    exchange: Exchange = request.scope[EXCHANGE]
+    exchange.operation = request.scope["route"].path
+    who = ACCESS[request.method, exchange.operation]
     if who is Who.KEY:
-        exchange: Exchange = request.scope[EXCHANGE]
         parts: Parts = request.app.state.parts
         exchange.caller = authenticate(exchange.authorization, parts.keys, exchange.now)
     elif who is Who.NEARBY and not _is_nearby(request):

@@ -7,12 +7,15 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from router.edge import account, models, openapi, probes
 from router.edge.access import NOT_FOUND, check_access
+from router.edge.account import operations as account_operations
 from router.edge.embeddings import PATH, embeddings
 from router.edge.envelope import refusal_answer
 from router.edge.exchange import EXCHANGE, Exchange, Receive, Scope, Send
 from router.edge.guard import Guard
+from router.edge.models import operations as model_operations
+from router.edge.openapi import operations as openapi_operations
+from router.edge.probes import operations as probe_operations
 from router.errors import InvalidRequest, MethodNotAllowed, OperationNotFound, Refusal, Unexpected
 from router.parts import Parts
 
@@ -50,7 +53,7 @@ def _rest(parts: Parts, metrics: Callable[[], bytes], further: Iterable[APIRoute
     )
     app.state.parts = parts
     app.state.metrics = metrics
-    for operations in (models.operations, account.operations, probes.operations, openapi.operations, *further):
+    for operations in (model_operations, account_operations, probe_operations, openapi_operations, *further):
         app.include_router(operations)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _not_matched)

@@ -17,6 +17,7 @@ PATH = "/v1/embeddings"
 
 async def embeddings(exchange: Exchange, parts: Parts, send: Send) -> None:
     """Run the line and send its answer. Raises :class:`router.errors.Refusal`, before anything is sent."""
+    exchange.operation = PATH
     if exchange.method != "POST":
         raise MethodNotAllowed(f"{PATH} takes POST.", headers=[(b"allow", b"POST")])
     call = RawCall(

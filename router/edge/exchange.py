@@ -20,6 +20,7 @@ Operation = Callable[[Scope, Receive, Send], Awaitable[None]]
 EXCHANGE = "gigarouter.exchange"
 CLIENT_GONE = "gigarouter.client_gone"
 TOO_SLOW = "gigarouter.too_slow"
+UNMATCHED = "unmatched"
 
 _SAFE_ID = re.compile(rb"[0-9A-Za-z._:-]{1,64}")
 _KEY_IN_QUERY = re.compile(rb"(?i)(?:^|&)(?:(?:x-)?api[-_]?key|key|access[-_]token|authorization)=|gr_(?:live|test)_")
@@ -49,6 +50,7 @@ class Exchange:
         "idempotency_key",
         "method",
         "now",
+        "operation",
         "path",
         "query",
         "refusal",
@@ -63,6 +65,8 @@ class Exchange:
         self.request_id = RequestId(new_id())
         self.method: str = scope["method"]
         self.path: str = scope["path"]
+        # The path as the operation is declared: what logs and metrics may say without growing.
+        self.operation = UNMATCHED
         self.query: bytes = scope["query_string"]
         self.client_gone: Callable[[], bool] = scope.get(CLIENT_GONE, never_gone)
         self.authorization: str | None = None
@@ -96,6 +100,8 @@ class Exchange:
                         self.client_request_id = value
                 case b"x-forwarded-for" | b"forwarded":
                     self.forwarded = True
+                case _:
+                    pass
         if self.authorization is None and api_key:
             self.authorization = f"Bearer {api_key.decode('latin-1')}"
 

@@ -25,14 +25,17 @@ from router.errors import (
 
 log = structlog.get_logger("edge")
 
+ARRIVING_BYTES_MAX = 256 * 1024 * 1024
+
 CLOSE = (b"connection", b"close")
+NO_ROOM = "This server has no room for another call. Try again in a moment."
 TOO_SLOW_BODY = "The body did not arrive in time. Check the connection, or send fewer inputs per request."
 
 
 class Guard:
     """Wraps the application. ``record`` gets every exchange when it is over, for the log and the metrics.
 
-    ``calls_max`` bounds what is in the process at once: with bodies of ``body_bytes_max`` each, its memory too.
+    ``calls_max`` bounds the calls in the process at once.
     """
 
     def __init__(
@@ -41,8 +44,11 @@ class Guard:
         self._app = app
         self._body_bytes_max = body_bytes_max
         self._calls_max = calls_max
+        self._arriving_max = max(ARRIVING_BYTES_MAX, 2 * body_bytes_max)
         self._record = record
         self.calls = 0
+        # Bytes of bodies that are not all here: what slow senders can make us keep.
+        self._arriving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request, or the server's lifespan."""
@@ -52,22 +58,28 @@ class Guard:
         exchange = Exchange(scope)
         scope[EXCHANGE] = exchange
         sender = _Sender(exchange, send)
-        self.calls += 1
         try:
             self._check(exchange)
             exchange.body = await self._body(scope, receive)
-            await self._app(scope, _again(exchange.body, receive), sender)
+            await self._call(scope, _again(exchange.body, receive), sender)
         except Refusal as refusal:
             await _refuse(exchange, refusal, sender)
-        except Exception as fault:
+        except Exception as fault:  # noqa: BLE001 - the edge is where the unexpected ends
             await _failed(exchange, fault, sender)
         finally:
-            self.calls -= 1
             self._record(exchange)
 
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Counted from when the body is here: who sends slowly takes nobody's place."""
+        if self.calls >= self._calls_max:
+            raise Overloaded(NO_ROOM, retry_after_s=1)
+        self.calls += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self.calls -= 1
+
     def _check(self, exchange: Exchange) -> None:
-        if self.calls > self._calls_max:
-            raise Overloaded("This server has no room for another call. Try again in a moment.", retry_after_s=1)
         exchange.check_credentials()
         if exchange.content_encoding not in (b"", b"identity"):
             raise EncodingUnsupported("A compressed body is not taken. Send JSON as it is, without Content-Encoding.")
@@ -82,22 +94,32 @@ class Guard:
         if not message.get("more_body", False):
             if message["type"] == "http.disconnect":
                 raise ClientGone("The client has hung up.")
-            return body
-        pieces = [body]
-        size = len(body)
-        while True:
-            if size > self._body_bytes_max:
+            if len(body) > self._body_bytes_max:
                 raise self._too_large()
-            if TOO_SLOW in scope:
-                raise RequestTooSlow(TOO_SLOW_BODY, headers=[CLOSE])
-            if not message.get("more_body", False):
-                return b"".join(pieces)
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone("The client has hung up.")
-            piece: bytes = message.get("body", b"")
-            pieces.append(piece)
-            size += len(piece)
+            return body
+        return await self._rest_of_body(body, scope, receive)
+
+    async def _rest_of_body(self, first: bytes, scope: Scope, receive: Receive) -> bytes:
+        body = bytearray(first)
+        self._arriving += len(first)
+        try:
+            while True:
+                if len(body) > self._body_bytes_max:
+                    raise self._too_large()
+                if self._arriving > self._arriving_max:
+                    raise Overloaded(NO_ROOM, retry_after_s=1, headers=[CLOSE])
+                if TOO_SLOW in scope:
+                    raise RequestTooSlow(TOO_SLOW_BODY, headers=[CLOSE])
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone("The client has hung up.")
+                piece: bytes = message.get("body", b"")
+                body += piece
+                self._arriving += len(piece)
+                if not message.get("more_body", False) and len(body) <= self._body_bytes_max:
+                    return bytes(body)
+        finally:
+            self._arriving -= len(body)
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(

@@ -51,6 +51,6 @@ class Lingering:
             self._transport.abort()
 
     def look(self, now: float) -> None:
-        """Enough waited?"""
+        """Cut a peer that has been waited for long enough."""
         if self._since is not None and now - self._since > LINGER_S:
             self._transport.close()

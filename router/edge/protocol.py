@@ -11,8 +11,11 @@ from typing import Any
 
 import httptools
 from typing_extensions import override
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
+from router.edge.cycle import Cycle
 from router.edge.envelope import refusal_answer
 from router.edge.exchange import CLIENT_GONE, TOO_SLOW
 from router.edge.linger import Lingering
@@ -35,8 +38,14 @@ class EdgeProtocol(HttpToolsProtocol):
     headers_max = 100
     connections_max = 10_000
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
         self._timer: asyncio.TimerHandle | None = None
         # Since when the peer owes us the rest of a head or body; None while it owes nothing.
         self._owes_since: float | None = None
@@ -123,6 +132,8 @@ class EdgeProtocol(HttpToolsProtocol):
         self._owes_since = self.loop.time()
         self.scope[CLIENT_GONE] = self.transport.is_closing  # type: ignore[literal-required]
         super().on_headers_complete()
+        # uvicorn has no place to name another class; its task for this request has not run yet.
+        self.cycle.__class__ = Cycle
 
     @override
     def on_message_complete(self) -> None:

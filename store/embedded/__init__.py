@@ -52,6 +52,15 @@ class Embedded:
             self.stop()
             raise
 
+    def restart_dead(self) -> None:
+        """Start again what has ended by itself or was killed; raises :class:`CannotStart` when that fails."""
+        if self.redis.pid is None:
+            self.redis.launch()
+            self.redis.wait_until_ready()
+        if self.postgres.pid is None:
+            self.postgres.launch()
+            self.postgres.wait_until_ready()
+
     def stop(self) -> None:
         """End both; safe to call when one or both do not run."""
         with ThreadPoolExecutor(2) as pool:

@@ -30,6 +30,18 @@ class EmbeddedPostgres:
         self.folder = folder
         self.sockets = sockets
         self.log = log
+        self.options = {
+            "listen_addresses": "",
+            "unix_socket_directories": f'"{sockets}"',
+            "unix_socket_permissions": "0700",
+            "max_connections": "200",
+            "shared_buffers": "128MB",
+            "fsync": "on",
+            "full_page_writes": "on",
+            "synchronous_commit": "on",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+        }
         self._child: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str) -> str:
@@ -45,26 +57,14 @@ class EmbeddedPostgres:
         """Make the cluster if there is none, end what an earlier run left, start; :meth:`wait_until_ready` waits."""
         binaries = _binaries()
         # Backends too have their data folder as working directory: after a killed postmaster they hold its memory.
-        end_orphans(living_in(self.folder, ["postgres"]), soft=signal.SIGQUIT, within_s=10)
+        end_orphans(living_in(self.folder, ["postgres"]), soft=signal.SIGQUIT, within_s=3)
         self._initialize(binaries)
         _refuse_other_major(self.folder, binaries)
         # Nobody lives here, so these are stale; the pid in them may be another process by now.
         for stale in (self.folder / "postmaster.pid", *self.sockets.glob(".s.PGSQL.*")):
             stale.unlink(missing_ok=True)
-        options = {
-            "listen_addresses": "",
-            "unix_socket_directories": f'"{self.sockets}"',
-            "unix_socket_permissions": "0700",
-            "max_connections": "200",
-            "shared_buffers": "128MB",
-            "fsync": "on",
-            "full_page_writes": "on",
-            "synchronous_commit": "on",
-            "timezone": "UTC",
-            "log_timezone": "UTC",
-        }
         argv: list[str | Path] = [binaries / "postgres", "-D", self.folder]
-        for name, value in options.items():
+        for name, value in self.options.items():
             argv += ["-c", f"{name}={value}"]
         prefix = _as_owner(self.folder, dying_with="INT")
         self._child = spawn([*prefix, *argv], log=self.log, end_signal=signal.SIGINT)

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.money import to_usd
 from catalog import models
 from gigarouter.commands.admin.output import AsJson, Row, show_list, show_one
-from gigarouter.commands.admin.providers import provider_of
-from gigarouter.commands.admin.session import id_of, read, usd, write
+from gigarouter.commands.admin.providers import provider_of, speaking_to
+from gigarouter.commands.admin.session import PROVIDER_FAILED, actor, fail, id_of, read, run, usd, write
 from router.endpoints import (
     EndpointSpec,
     EndpointView,
@@ -20,9 +20,12 @@ from router.endpoints import (
     move_endpoint,
     register_endpoint,
 )
+from router.probe import Verdict, probe
+from router.registered import provider_records
 from router.values import Endpoint, EndpointState
-from router.write import Work
+from router.write import Work, transact
 from store.ids import EndpointId, ModelId, wire
+from store.postgres import Database
 
 app = typer.Typer(no_args_is_help=True)
 Cost = Annotated[str | None, typer.Option(help="What it charges us, in USD per million tokens.")]
@@ -118,6 +121,46 @@ def move(
         return EndpointView(moved, reason)
 
     show_one(_row(write(change)), as_json=as_json)
+
+
+@app.command("test")
+def try_(endpoint: str, as_json: AsJson = False) -> None:
+    """Embed three texts with it. One that has no traffic yet goes live, or is quarantined with the reason (exit 7)."""
+    endpoint_id = _id(endpoint)
+    verdict, view = run(lambda db: _test(db, endpoint_id))
+    result = {
+        "passed": verdict.passed,
+        "dimensions": verdict.dimensions,
+        "tokens": verdict.tokens,
+        "provider_says_space": verdict.space,
+    }
+    show_one({**_row(view), **result}, as_json=as_json)
+    if not verdict.passed:
+        fail(f"{view.endpoint.provider_name} failed the test: {verdict.reason}", PROVIDER_FAILED)
+
+
+async def _test(db: Database, endpoint_id: EndpointId) -> tuple[Verdict, EndpointView]:
+    async def begin(work: Work) -> None:
+        await move_endpoint(work, endpoint_id, EndpointState.PROBING, "being tested")
+
+    async def end(work: Work) -> None:
+        to = EndpointState.LIVE if verdict.passed else EndpointState.QUARANTINED
+        await move_endpoint(work, endpoint_id, to, verdict.reason or "passed its test")
+
+    async with db.transaction() as connection:
+        endpoint = (await get_endpoint(connection, endpoint_id)).endpoint
+        model = await models.get(connection, endpoint.model_id)
+        records = await provider_records(connection)
+    record = next(record for record in records if record.id == endpoint.provider_id)
+    serves = endpoint.state in (EndpointState.LIVE, EndpointState.DRAINING)
+    if not serves and endpoint.state is not EndpointState.PROBING:
+        await transact(db, actor(), begin)
+    async with speaking_to(record) as provider:
+        verdict = await probe(provider, endpoint, model)
+    if not serves:
+        await transact(db, actor(), end)
+    async with db.transaction() as connection:
+        return verdict, await get_endpoint(connection, endpoint_id)
 
 
 def _id(text: str) -> EndpointId:

@@ -5,6 +5,8 @@ machine could see it; it is stored encrypted and never shown again.
 """
 
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -12,19 +14,26 @@ import msgspec
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gigarouter import settings
 from gigarouter.commands.admin.output import AsJson, Row, show_list, show_one
 from gigarouter.commands.admin.session import USAGE, fail, id_of, read, seal, write
-from providers.kinds import Kind
-from router.errors import NotFound
+from providers.kinds import Kind, build
+from providers.protocol import Provider
+from providers.wire import Pool, networks
+from router.errors import InvalidRequest, NotFound
+from router.indexes import ProviderRecord
 from router.registered import (
     ProviderSpec,
     ProviderView,
+    credential_of,
     edit_provider,
     find_provider,
     get_provider,
     list_providers,
+    provider_records,
     register_provider,
 )
+from router.sealing import CredentialUnreadable
 from router.write import Work
 from store.ids import ProviderId, wire
 
@@ -53,7 +62,8 @@ def create(
     box = seal()
 
     async def change(work: Work) -> ProviderView:
-        return await register_provider(work, box, name=name, kind=kind.value, spec=spec, credential=credential)
+        view = await register_provider(work, box, name=name, kind=kind.value, spec=spec, credential=credential)
+        return await _usable(work, view)
 
     show_one(_row(write(change)), as_json=as_json)
 
@@ -81,7 +91,7 @@ def edit(
             before.spec.enabled if enabled is None else enabled,
             before.spec.options if options is None else options,
         )
-        return await edit_provider(work, box, before.id, spec, credential=credential)
+        return await _usable(work, await edit_provider(work, box, before.id, spec, credential=credential))
 
     show_one(_row(write(change)), as_json=as_json)
 
@@ -110,6 +120,37 @@ async def provider_of(connection: AsyncConnection, text: str) -> ProviderView:
     if found is None:
         raise NotFound(f"There is no provider {text!r}. `gigarouter admin providers list` lists them.")
     return found
+
+
+async def _usable(work: Work, view: ProviderView) -> ProviderView:
+    """The same view; a record that nothing could speak to is refused before it is committed."""
+    record = next(record for record in await provider_records(work.connection) if record.id == view.id)
+    async with speaking_to(record):
+        return view
+
+
+@asynccontextmanager
+async def speaking_to(record: ProviderRecord) -> AsyncIterator[Provider]:
+    """What speaks to a registered provider. Raises ``InvalidRequest`` where its record cannot be used."""
+    box, allowed = seal(), networks([str(network) for network in settings.load_local().allowed_private_networks])
+    pool = Pool()
+    try:
+        credential = None if record.sealed is None or box is None else credential_of(record, box)
+        provider = build(
+            record.kind,
+            base_url=record.base_url,
+            credential=credential,
+            options=record.options,
+            allowed_networks=allowed,
+            pool=pool,
+        )
+    except (ValueError, CredentialUnreadable) as fault:
+        raise InvalidRequest(f"{record.name} cannot be spoken to: {fault}.") from fault
+    try:
+        yield provider
+    finally:
+        await provider.close()
+        await pool.close()
 
 
 def _credential(file: str | None, *, ask: bool) -> str | None:

@@ -151,3 +151,10 @@ def test_a_credential_cannot_add_a_header() -> None:
     for value in ("x\r\nEvil: 1", "x\n", "x\x00", "", " x", "x\x7f", "é"):
         with pytest.raises(ValueError, match="Authorization"):
             origin.head("/embeddings", {"Authorization": value})
+
+
+def test_a_path_cannot_end_the_request_line() -> None:
+    origin = parse_origin("https://example.com/v1")
+    for path in ("/a b", "/a\r\nEvil: 1", "/a\x00", "/é"):
+        with pytest.raises(ValueError, match="path"):
+            origin.head(path, {})

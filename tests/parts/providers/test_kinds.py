@@ -1,0 +1,54 @@
+"""A provider is built from what an operator typed, or refused with a sentence that says what to change."""
+
+import asyncio
+
+import pytest
+
+from providers.kinds import Kind, build
+from providers.wire import Pool, networks
+
+LOOPBACK = networks(["127.0.0.0/8"])
+HTTPS = "https://api.example.com/v1"
+
+
+def built(kind: str, base_url: str | None = HTTPS, credential: str | None = "secret", **options: object) -> object:
+    return build(
+        kind, base_url=base_url, credential=credential, options=options, allowed_networks=LOOPBACK, pool=Pool()
+    )
+
+
+def test_every_kind_can_be_built_and_closed_without_connecting_anywhere() -> None:
+    options: dict[Kind, dict[str, object]] = {Kind.LITELLM: {"vendor": "cohere"}, Kind.SANDBOX: {"dimensions": 8}}
+    for kind in Kind:
+        provider = build(
+            kind, base_url=HTTPS, credential=None, options=options.get(kind, {}), allowed_networks=(), pool=Pool()
+        )
+        asyncio.run(provider.close())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"kind": "grpc"}, "grpc"),
+        ({"kind": "openai", "base_url": None}, "needs a base URL"),
+        ({"kind": "worker", "base_url": None}, "needs a base URL"),
+        ({"kind": "openai", "base_url": "https://10.0.0.1/v1"}, "must not be reached"),
+        ({"kind": "litellm", "base_url": "https://169.254.169.254/", "vendor": "cohere"}, "must not be reached"),
+        ({"kind": "litellm"}, "vendor"),
+        ({"kind": "litellm", "vendor": "bedrock", "credential": '{"aws_secret": "x"}'}, "aws_secret"),
+        ({"kind": "litellm", "vendor": "bedrock", "credential": '{"api_key": 1}'}, "object of texts"),
+        ({"kind": "openai", "pth": "/embeddings"}, "pth"),
+        ({"kind": "openai", "path": 7}, "options"),
+        ({"kind": "openai", "credential": "x\r\nEvil: 1"}, "Authorization"),
+        ({"kind": "sandbox", "dimensions": 0}, "at least 1"),
+    ],
+)
+def test_what_is_wrong_with_it_is_said(arguments: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as caught:
+        built(**arguments)  # type: ignore[arg-type]
+    assert "secret" not in str(caught.value).replace("aws_secret", "")
+
+
+def test_a_credential_is_in_no_representation_of_a_provider() -> None:
+    for kind, options in (("openai", {}), ("worker", {}), ("litellm", {"vendor": "cohere"})):
+        assert "secret" not in repr(built(kind, **options))
