@@ -211,7 +211,7 @@ def test_outside_of_a_call_litellm_connects_nowhere() -> None:
     asyncio.run(scenario())
 
 
-def test_a_client_that_follows_redirects_is_stopped_at_the_first() -> None:
+def test_a_client_of_litellms_follows_no_redirect_and_tries_nothing_twice() -> None:
     async def scenario() -> None:
         async with Upstream() as upstream:
             upstream.script.append(Reply(status=307, headers={"location": "/v1/embeddings"}))
@@ -220,6 +220,8 @@ def test_a_client_that_follows_redirects_is_stopped_at_the_first() -> None:
             async with httpx.AsyncClient(
                 transport=Transport(httpx.Response, time.time), follow_redirects=True
             ) as client:
+                answer = await client.post(f"{upstream.base_url}/embeddings", content=b"{}")
+                assert answer.status_code == 307
                 with pytest.raises(Broken):
                     await client.post(f"{upstream.base_url}/embeddings", content=b"{}")
             CURRENT.reset(token)
