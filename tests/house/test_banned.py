@@ -116,16 +116,18 @@ def test_imports_stand_at_the_top() -> None:
 def test_no_float_touches_money() -> None:
     found = []
     for file in MONEY_FILES:
-        for node in ast.walk(product()[file]):
-            if (
-                (isinstance(node, ast.Constant) and isinstance(node.value, float))
-                or (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div))
-                or (isinstance(node, ast.Call) and dotted(node.func) == "float")
-            ):
-                found.append(f"{file}:{node.lineno}")
+        found += [f"{file}:{node.lineno}" for node in ast.walk(product()[file]) if _is_float_money(node)]
     assert not found
 
 
 def test_no_room_without_a_name() -> None:
     nameless = {"utils", "util", "helpers", "common", "manager", "service", "misc", "core"}
     assert not [file for file in product() if nameless & set(file.removesuffix(".py").split("/"))]
+
+
+def _is_float_money(node: ast.AST) -> bool:
+    return (
+        (isinstance(node, ast.Constant) and isinstance(node.value, float))
+        or (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div))
+        or (isinstance(node, ast.Call) and dotted(node.func) == "float")
+    )

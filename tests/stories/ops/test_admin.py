@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import time
@@ -288,10 +289,10 @@ def test_at_a_terminal_the_command_prints_a_table(admin: Admin, database_url: st
     admin("accounts", "create", "Acme")
     command = [sys.executable, "-m", "gigarouter", "admin", "accounts", "list"]
     ours, theirs = pty.openpty()
-    environment = os.environ | {"DATABASE_URL": database_url, "COLUMNS": "120", "TERM": "dumb"}
+    environment = os.environ | {"DATABASE_URL": database_url, "COLUMNS": "120", "TERM": "xterm"}
     subprocess.run(command, stdout=theirs, check=True, cwd=ROOT, env=environment)
     os.close(theirs)
-    printed = os.read(ours, 4096).decode()
+    printed = re.sub(r"\x1b\[[0-9;]*m", "", os.read(ours, 4096).decode())
     os.close(ours)
     header, row = printed.strip().splitlines()
     assert header.split() == ["id", "name", "status", "created", "at", "credit", "usd"]
