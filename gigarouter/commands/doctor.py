@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from gigarouter.supervise import answers
 from store.checks import check_postgres, check_redis
 from store.faults import CannotStart
 
-Check = Callable[[settings.Settings], Awaitable[str]]
+Check = Callable[[settings.Settings], Coroutine[None, None, str]]
 
 
 def command() -> None:

@@ -1,4 +1,4 @@
-"""The worker runs without the broker's packages, and the broker without the worker's; litellm costs only who uses it."""
+"""The worker runs without the broker's packages, the broker without the worker's, and without litellm until used."""
 
 import subprocess
 import sys
@@ -28,7 +28,9 @@ def imports(modules: list[str], *, without: set[str]) -> subprocess.CompletedPro
     return subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("modules", [["providers.worker.__main__"], ["gigarouter.commands", "gigarouter.commands.worker"]])
+@pytest.mark.parametrize(
+    "modules", [["providers.worker.__main__"], ["gigarouter.commands", "gigarouter.commands.worker"]]
+)
 def test_the_worker_runs_without_the_broker(modules: list[str]) -> None:
     done = imports(modules, without=BROKER_ONLY)
     assert done.returncode == 0, done.stderr
@@ -36,7 +38,9 @@ def test_the_worker_runs_without_the_broker(modules: list[str]) -> None:
 
 def test_the_broker_runs_without_the_worker() -> None:
     processes = ["gigarouter.serve", "gigarouter.jobs", "gigarouter.up"]
-    commands = [f"gigarouter.commands.{name}" for name in ("serve", "jobs", "up", "migrate", "admin", "doctor", "config")]
+    commands = [
+        f"gigarouter.commands.{name}" for name in ("serve", "jobs", "up", "migrate", "admin", "doctor", "config")
+    ]
     done = imports([*processes, *commands], without=WORKER_ONLY | {"litellm"})
     assert done.returncode == 0, done.stderr
 
