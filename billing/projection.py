@@ -91,6 +91,8 @@ class Projection:
         self._generation = generation
         self.hot: Hot | None = None
         self.live: dict[RequestId, LiveHold] = {}
+        # Of those, the ones whose charge is on its way to Postgres: only its outcome may end them.
+        self.charging: set[RequestId] = set()
         self._loading: dict[AccountId, asyncio.Task[None]] = {}
         self._again: list[Ended] = []
         self._freed: dict[AccountId, asyncio.Event] = {}
@@ -183,11 +185,17 @@ class Projection:
             held = 0
         return Balance(balance=NanoUSD(row.posted_nano), held=NanoUSD(held), version=row.version)
 
+    def abandoned(self, request_id: RequestId) -> None:
+        """A charge whose fate is unknown: its hold stays in Redis until the reaper has asked Postgres."""
+        self.live.pop(request_id, None)
+        self.charging.discard(request_id)
+
     def ended(self, batch: Iterable[Ended]) -> None:
         """Free holds and apply what was committed; never waits. What fails is sent again by :meth:`run`."""
         for end in batch:
             for request_id in end.holds:
                 self.live.pop(request_id, None)
+                self.charging.discard(request_id)
             if end.reload:
                 self._later(end)
             else:

@@ -17,7 +17,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON also on a terminal.")
 
 def show_list(rows: Sequence[Row], *, as_json: bool) -> None:
     """Many things: one line each, or ``{"object": "list", "data": […]}``."""
-    if _wants_json(as_json):
+    if prints_json(as_json):
         _print_json({"object": "list", "data": [_plain(row) for row in rows]})
         return
     if not rows:
@@ -33,7 +33,7 @@ def show_list(rows: Sequence[Row], *, as_json: bool) -> None:
 
 def show_one(row: Row, *, as_json: bool) -> None:
     """One thing: a line per field, or an object."""
-    if _wants_json(as_json):
+    if prints_json(as_json):
         _print_json(_plain(row))
         return
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -49,7 +49,8 @@ def instant(value: datetime | None) -> str | None:
     return None if value is None else f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _wants_json(asked: bool) -> bool:
+def prints_json(asked: bool) -> bool:
+    """Whether JSON is wanted: asked for, or nobody sits at a terminal."""
     return asked or not sys.stdout.isatty()
 
 
