@@ -1,8 +1,9 @@
 """Charging: a self-clocking group commit of usage, ledger postings and stored outcomes; then the holds are freed.
 
-Calls that finish while a commit is in flight form the next one. A commit whose fate is unknown is run again with the same
-ids: Postgres tells which calls it had already ended. Only when it has answered is a call delivered, unless the deployment
-prefers latency (``durability = "memory"``): then a crash loses at most what one process had queued, and the house pays.
+Calls that finish while a commit is in flight form the next one. A commit whose fate is unknown is run again with the
+same ids: Postgres tells which calls it had already ended. Only when it has answered is a call delivered, unless the
+deployment prefers latency (``durability = "memory"``): then a crash loses at most what one process had queued, and
+the house pays.
 """
 
 import asyncio
@@ -23,12 +24,13 @@ from store.postgres import CONNECTION_LOST, RUN_AGAIN, Connection, Database
 
 BATCH_MAX = 1_000
 QUEUE_MAX = 20_000
-# Nobody waits for a commit in ``memory`` durability, so one is made of what this much time gathers: what a crash can lose.
+# Nobody waits for a commit in ``memory`` durability, so one is made of what this much time gathers: what a crash can
+# lose.
 MEMORY_PACE_S = 0.05
 # A charge that cannot be committed for this long is given up towards the caller; its hold stays for the reaper.
 COMMIT_WAIT_S = 15.0
 
-_CHARGE = "SELECT * FROM charge_calls($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)"
+_CHARGE = f"SELECT * FROM charge_calls({', '.join(f'${n}' for n in range(1, 23))})"  # noqa: S608 - numbers only
 
 
 class _Pending(msgspec.Struct, frozen=True):

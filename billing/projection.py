@@ -30,12 +30,14 @@ ASSERT = Script((_LUA / "assert.lua").read_text())
 SCRIPTS = (ADMIT, APPLY, LOAD, ASSERT)
 
 # One statement, one snapshot: the balance and the spends belong to the same version.
-_POSTED = text(
-    "SELECT l.posted_nano, l.version, coalesce((SELECT array_agg(ARRAY[replace(k.key_id::text, '-', '') || ':' || k.period,"
-    " k.spent_nano::text]) FROM key_spend k WHERE k.account_id = l.account_id AND (k.period = 'total'"
-    " OR k.period >= to_char(now() AT TIME ZONE 'UTC' - interval '1 day', 'YYYY-MM'))), '{}') AS spends"
-    " FROM ledger_accounts l WHERE l.account_id = :account_id AND l.kind = 'customer_credit'"
-)
+_POSTED = text("""
+    SELECT l.posted_nano, l.version, coalesce((
+        SELECT array_agg(ARRAY[replace(k.key_id::text, '-', '') || ':' || k.period, k.spent_nano::text])
+        FROM key_spend k WHERE k.account_id = l.account_id
+            AND (k.period = 'total' OR k.period >= to_char(now() AT TIME ZONE 'UTC' - interval '1 day', 'YYYY-MM'))
+    ), '{}') AS spends
+    FROM ledger_accounts l WHERE l.account_id = :account_id AND l.kind = 'customer_credit'
+""")
 _FIRST_LOAD = text(
     "INSERT INTO hot_accounts (generation, account_id) VALUES (:generation, :account_id) ON CONFLICT DO NOTHING"
     " RETURNING account_id"

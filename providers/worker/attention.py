@@ -48,7 +48,7 @@ class PackedAttention:
             self._offsets = torch.tensor(starts, dtype=torch.int32, device=device)
             self._longest = max(end - start for start, end in pairwise(starts))
 
-    def __call__(  # noqa: PLR0917 - the signature is transformers'
+    def __call__(
         self,
         module: torch.nn.Module,
         query: torch.Tensor,

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("router", "billing", "providers", "catalog", "store", "web", "gigarouter")
+PACKAGES = ("router", "billing", "providers", "catalog", "store", "gigarouter")
 
 
 @cache
