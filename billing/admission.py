@@ -70,8 +70,8 @@ class Admission:
             await _wait(freed, min(0.1, give_up_at - loop.time()))
 
     def release(self, hold: Hold) -> None:
-        """Free a hold without a charge; never waits, does nothing where the hold has ended."""
-        if hold.id in self._projection.live:
+        """Free a hold without a charge; never waits, does nothing where it has ended or its charge is on its way."""
+        if hold.id in self._projection.live and hold.id not in self._projection.charging:
             self._projection.ended([Ended(hold.payer.account_id, (hold.id,))])
 
     async def _ask(

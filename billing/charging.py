@@ -1,8 +1,9 @@
 """Charging: a self-clocking group commit of usage, ledger postings and stored outcomes; then the holds are freed.
 
-Calls that finish while a commit is in flight form the next one. A commit whose fate is unknown is run again with the same
-ids: Postgres tells which calls it had already ended. Only when it has answered is a call delivered, unless the deployment
-prefers latency (``durability = "memory"``): then a crash loses at most what one process had queued, and the house pays.
+Calls that finish while a commit is in flight form the next one. A commit whose fate is unknown is run again with the
+same ids: Postgres tells which calls it had already ended. Only when it has answered is a call delivered, unless the
+deployment prefers latency (``durability = "memory"``): then a crash loses at most what one process had queued, and
+the house pays.
 """
 
 import asyncio
@@ -23,10 +24,13 @@ from store.postgres import CONNECTION_LOST, RUN_AGAIN, Connection, Database
 
 BATCH_MAX = 1_000
 QUEUE_MAX = 20_000
+# Nobody waits for a commit in ``memory`` durability, so one is made of what this much time gathers: what a crash can
+# lose.
+MEMORY_PACE_S = 0.05
 # A charge that cannot be committed for this long is given up towards the caller; its hold stays for the reaper.
 COMMIT_WAIT_S = 15.0
 
-_CHARGE = "SELECT * FROM charge_calls($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)"
+_CHARGE = f"SELECT * FROM charge_calls({', '.join(f'${n}' for n in range(1, 23))})"  # noqa: S608 - numbers only
 
 
 class _Pending(msgspec.Struct, frozen=True):
@@ -69,6 +73,7 @@ class Charging:
         loop = asyncio.get_running_loop()
         pending = _Pending(hold, usage, stored, loop.create_future(), loop.time())
         self._queue.append(pending)
+        self._projection.charging.add(hold.id)
         self._idle.clear()
         self._arrived.set()
         if self._durability == "memory" and stored is None:
@@ -89,6 +94,8 @@ class Charging:
                     self._idle.set()
                     self._arrived.clear()
                     await self._arrived.wait()
+                if self._durability == "memory":
+                    await asyncio.sleep(MEMORY_PACE_S)
                 batch, self._queue = self._queue[:BATCH_MAX], self._queue[BATCH_MAX:]
                 connection = await self._commit(connection, batch)
         finally:
@@ -110,12 +117,24 @@ class Charging:
                 if connection is not None:
                     connection.terminate()
                 connection = None
-                batch = _give_up(batch, loop.time() - COMMIT_WAIT_S)
+                batch = self._give_up(batch, loop.time() - COMMIT_WAIT_S)
                 await asyncio.sleep(0.05)
                 continue
             self._committed(batch, rows)
             return connection
         return connection
+
+    def _give_up(self, batch: list[_Pending], before: float) -> list[_Pending]:
+        """Tell the callers that waited too long; returns those who may wait on."""
+        left = []
+        for pending in batch:
+            if pending.since > before or (self._durability == "memory" and pending.stored is None):
+                left.append(pending)
+                continue
+            self._projection.abandoned(pending.hold.id)
+            if not pending.done.done():
+                pending.done.set_exception(ChargeUnknown("Postgres did not confirm the charge in time"))
+        return left
 
     def _committed(self, batch: list[_Pending], rows: Iterable[Any]) -> None:
         """Answer the callers, then free the holds: off the answer's path."""
@@ -136,17 +155,6 @@ class Charging:
 def _seen(done: "asyncio.Future[Receipt]") -> None:
     if not done.cancelled():
         done.exception()
-
-
-def _give_up(batch: list[_Pending], before: float) -> list[_Pending]:
-    """Tell the callers that waited too long; their holds stay until the reaper has asked Postgres."""
-    left = []
-    for pending in batch:
-        if pending.since > before:
-            left.append(pending)
-        elif not pending.done.done():
-            pending.done.set_exception(ChargeUnknown("Postgres did not confirm the charge in time"))
-    return left
 
 
 def _receipt(pending: _Pending, row: Any) -> Receipt:  # noqa: ANN401 - asyncpg's Record is untyped

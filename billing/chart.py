@@ -1,8 +1,8 @@
 """The chart of ledger accounts, and the sign that everything else relies on.
 
-A posting's amount is positive for a credit and negative for a debit, and the legs of an entry sum to zero. So what we owe
-(customer credit, provider payable) and what we earned (revenue, breakage) show positive, what we own or spent (clearing,
-overdraft, provider cost, contra accounts) shows negative.
+A posting's amount is positive for a credit and negative for a debit, and the legs of an entry sum to zero. So what we
+owe (customer credit, provider payable) and what we earned (revenue, breakage) show positive, what we own or spent
+(clearing, overdraft, provider cost, contra accounts) shows negative.
 """
 
 from enum import StrEnum

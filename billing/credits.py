@@ -116,9 +116,8 @@ async def due_grants(tx: AsyncConnection, now: datetime) -> list[Grant]:
     due = select(GrantRow.account_id).where(GrantRow.expires_at <= now, GrantRow.remaining_nano > 0).distinct()
     found: list[Grant] = []
     for account_id in (await tx.execute(due)).scalars().all():
-        for one in await list_grants(tx, AccountId(account_id)):
-            if one.remaining > 0 and one.expires_at is not None and one.expires_at <= now:
-                found.append(one)
+        granted = await list_grants(tx, AccountId(account_id))
+        found += [g for g in granted if g.remaining > 0 and g.expires_at is not None and g.expires_at <= now]
     return found
 
 

@@ -1,9 +1,10 @@
 """Which life of Redis is valid, and the barrier at the start of each.
 
-Redis is a projection that can vanish or go back in time. Postgres keeps a generation number beside the identity of the
-Redis it was counted for. A fresh connection that finds another identity, or an account that was loaded and is gone,
-starts the next generation: every process says again which holds of its are alive, and only when all living processes
-have done so is anyone admitted under it. A process that cannot reach Postgres fences itself before others count it dead.
+Redis is a projection that can vanish or go back in time. Postgres keeps a generation number beside the identity of
+the Redis it was counted for. A fresh connection that finds another identity, or an account that was loaded and is
+gone, starts the next generation: every process says again which holds of its are alive, and only when all living
+processes have done so is anyone admitted under it. A process that cannot reach Postgres fences itself before others
+count it dead.
 """
 
 import asyncio
@@ -76,7 +77,7 @@ class Generation:
         return True
 
     async def on_connect(self, run_id: str) -> None:
-        """A fresh Redis connection: is this the Redis that the generation was counted for?"""
+        """A fresh Redis connection: asks whether this is the Redis that the generation was counted for."""
         try:
             async with self._db.transaction() as tx:
                 await tx.execute(_BUMP_RUN, {"run_id": run_id, "reason": "another Redis, or one that was restarted"})

@@ -46,8 +46,8 @@ async def post(
 ) -> EntryId:
     """Book one entry. The legs must sum to zero; ``source_ref`` is unique, so one fact is booked once.
 
-    Raises :class:`CreditTooLarge`, and the database's ``IntegrityError`` for a fact booked before or a credit that would
-    go below zero.
+    Raises :class:`CreditTooLarge`, and the database's ``IntegrityError`` for a fact booked before or a credit that
+    would go below zero.
     """
     assert sum(leg.amount for leg in legs) == 0, "unbalanced entry; this is a bug"
     entry_id = EntryId(new_id())
@@ -112,7 +112,8 @@ async def drifted_credits(tx: AsyncConnection) -> list[AccountId]:
     rows = await tx.execute(
         text(
             "SELECT l.account_id FROM ledger_accounts l WHERE l.kind = 'customer_credit' AND (l.posted_nano <>"
-            " (SELECT coalesce(sum(p.amount_nano), 0) FROM postings p WHERE p.ledger_account_id = l.id) OR l.posted_nano <>"
+            " (SELECT coalesce(sum(p.amount_nano), 0) FROM postings p WHERE p.ledger_account_id = l.id)"
+            " OR l.posted_nano <>"
             " (SELECT coalesce(sum(g.remaining_nano), 0) FROM grants g WHERE g.account_id = l.account_id))"
         )
     )

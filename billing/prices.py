@@ -1,4 +1,4 @@
-"""Prices: append-only, each in force from an instant on; a call is charged at the one that held when it was admitted."""
+"""Prices: append-only, each in force from an instant on; a call is charged at the one of its admission."""
 
 from datetime import datetime
 

@@ -30,12 +30,14 @@ ASSERT = Script((_LUA / "assert.lua").read_text())
 SCRIPTS = (ADMIT, APPLY, LOAD, ASSERT)
 
 # One statement, one snapshot: the balance and the spends belong to the same version.
-_POSTED = text(
-    "SELECT l.posted_nano, l.version, coalesce((SELECT array_agg(ARRAY[replace(k.key_id::text, '-', '') || ':' || k.period,"
-    " k.spent_nano::text]) FROM key_spend k WHERE k.account_id = l.account_id AND (k.period = 'total'"
-    " OR k.period >= to_char(now() AT TIME ZONE 'UTC' - interval '1 day', 'YYYY-MM'))), '{}') AS spends"
-    " FROM ledger_accounts l WHERE l.account_id = :account_id AND l.kind = 'customer_credit'"
-)
+_POSTED = text("""
+    SELECT l.posted_nano, l.version, coalesce((
+        SELECT array_agg(ARRAY[replace(k.key_id::text, '-', '') || ':' || k.period, k.spent_nano::text])
+        FROM key_spend k WHERE k.account_id = l.account_id
+            AND (k.period = 'total' OR k.period >= to_char(now() AT TIME ZONE 'UTC' - interval '1 day', 'YYYY-MM'))
+    ), '{}') AS spends
+    FROM ledger_accounts l WHERE l.account_id = :account_id AND l.kind = 'customer_credit'
+""")
 _FIRST_LOAD = text(
     "INSERT INTO hot_accounts (generation, account_id) VALUES (:generation, :account_id) ON CONFLICT DO NOTHING"
     " RETURNING account_id"
@@ -91,6 +93,8 @@ class Projection:
         self._generation = generation
         self.hot: Hot | None = None
         self.live: dict[RequestId, LiveHold] = {}
+        # Of those, the ones whose charge is on its way to Postgres: only its outcome may end them.
+        self.charging: set[RequestId] = set()
         self._loading: dict[AccountId, asyncio.Task[None]] = {}
         self._again: list[Ended] = []
         self._freed: dict[AccountId, asyncio.Event] = {}
@@ -183,11 +187,17 @@ class Projection:
             held = 0
         return Balance(balance=NanoUSD(row.posted_nano), held=NanoUSD(held), version=row.version)
 
+    def abandoned(self, request_id: RequestId) -> None:
+        """A charge whose fate is unknown: its hold stays in Redis until the reaper has asked Postgres."""
+        self.live.pop(request_id, None)
+        self.charging.discard(request_id)
+
     def ended(self, batch: Iterable[Ended]) -> None:
         """Free holds and apply what was committed; never waits. What fails is sent again by :meth:`run`."""
         for end in batch:
             for request_id in end.holds:
                 self.live.pop(request_id, None)
+                self.charging.discard(request_id)
             if end.reload:
                 self._later(end)
             else:

@@ -49,7 +49,7 @@ async def hot_accounts(projection: Projection) -> AsyncIterator[AccountId]:
 async def reap(db: Database, projection: Projection, now_ms: int | None = None) -> int:
     """End every overdue hold; returns how many. Raises the stores' own faults."""
     assert projection.hot is not None
-    now_ms = int(time.time() * 1000) if now_ms is None else now_ms  # noqa: TID251 - a wall clock on purpose
+    now_ms = int(time.time() * 1000) if now_ms is None else now_ms
     ended = 0
     async for account_id in hot_accounts(projection):
         overdue = await projection.hot.command("ZRANGEBYSCORE", due_key(account_id), "-inf", now_ms, "LIMIT", 0, _PAGE)

@@ -1,4 +1,4 @@
-"""Billing's tables, as SQLAlchemy sees them. The migration has the checks, triggers and grants; this has the columns."""
+"""Billing's tables, as SQLAlchemy sees them. Checks, triggers and grants are in the migration."""
 
 from datetime import datetime
 from uuid import UUID

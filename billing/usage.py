@@ -37,10 +37,11 @@ async def sum_usage(
     """Sums over ``[since, until)``, of one account or of all."""
     rows = await tx.execute(
         text(
-            f"SELECT {_GROUPS[group_by]} AS name, count(*) AS calls, sum(tokens)::bigint AS tokens,"  # noqa: S608 - a constant
+            f"SELECT {_GROUPS[group_by]} AS name, count(*) AS calls, sum(tokens)::bigint AS tokens,"  # noqa: S608
             " sum(charged_nano)::bigint AS charged, sum(overdraft_nano)::bigint AS overdraft,"
             " sum(provider_cost_nano)::bigint AS provider_cost FROM usage_events"
-            " WHERE occurred_at >= :since AND occurred_at < :until AND (CAST(:account AS uuid) IS NULL OR account_id = :account)"
+            " WHERE occurred_at >= :since AND occurred_at < :until"
+            " AND (CAST(:account AS uuid) IS NULL OR account_id = :account)"
             " GROUP BY 1 ORDER BY 1"
         ),
         {"since": since, "until": until, "account": account_id},

@@ -81,7 +81,7 @@ def in_force(waivers: tuple[Waiver, ...], now: datetime) -> frozenset[Term]:
 
 
 @lru_cache(maxsize=4096)  # every call asks, and few different questions are asked
-def _decide(  # noqa: PLR0917 - the cache is keyed by them
+def _decide(
     model_id: str,
     owned_by: str,
     claims: tuple[Claim, ...],

@@ -64,7 +64,7 @@ async def _repeat(job: Job, parts: Parts) -> None:
             await job.run(parts)
         except (*STORE_FAULTS, HotUnavailable, ReplyError) as fault:
             log.warning("job_postponed", job=job.name, reason=type(fault).__name__)
-        except Exception:  # noqa: BLE001 - the job loop is one of the two borders where anything is caught
+        except Exception:
             log.exception("job_failed", job=job.name)
         await asyncio.sleep(job.every_s)
 

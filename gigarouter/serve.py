@@ -59,7 +59,7 @@ async def _serve(settings: Settings) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, told to end by our own signal handlers: the parts outlive it until the last charge is booked."""
+    """uvicorn's server, ended by our own signal handlers: the parts outlive it until the last charge is booked."""
 
     async def serve_until_told(self) -> None:
         loop = asyncio.get_running_loop()

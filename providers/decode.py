@@ -20,7 +20,7 @@ STEP_BYTES = 1 << 20
 _FLOATS = msgspec.json.Decoder(list[float])
 _TEXT = msgspec.json.Decoder(str)
 
-Piece = bytes | memoryview | msgspec.Raw
+Piece = bytes | memoryview
 
 
 class Rows:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Protocol, Self
 
+from providers.cut import cut
 from providers.outcomes import Broken, Failure
 from providers.statuses import failure
 from providers.wire import Answer, Channel, Networks, Origin, Pool, parse_origin, request
@@ -90,11 +91,15 @@ class Channels:
 
 
 class Egress:
-    """One call's way out. Remembers what happened, since litellm's exceptions lose half of it."""
+    """One call's way out: made and run on the loop of who calls, used from litellm's threads.
+
+    It remembers what happened, since litellm's exceptions lose half of it.
+    """
 
     def __init__(self, channels: Channels, deadline_at: float, max_body: int) -> None:
         self.loop = asyncio.get_running_loop()
         self.failure: Failure | None = None
+        self.arrays: list[memoryview] = []
         self._channels = channels
         self._deadline_at = deadline_at
         self._max_body = max_body
@@ -113,7 +118,10 @@ class Egress:
         if 300 <= answer.status < 400 and self.failure is not None:
             # litellm's clients would follow it.
             raise self.failure
-        return answer
+        # litellm would take a second for what is a megabyte of numbers, much of it with Python's lock held.
+        body_without, arrays = cut(answer.body, len(self.arrays))
+        self.arrays += arrays
+        return Answer(answer.status, answer.headers, body_without)
 
     async def _exchange(self, method: str, url: HttpxUrl, headers: list[tuple[str, str]], body: bytes) -> Answer:
         channel = self._channels.to(url)
@@ -137,8 +145,8 @@ class Transport:
         """As httpx.AsyncBaseTransport."""
         egress = _current()
         body = await request.aread()
-        answer = await egress.send(request.method, request.url, request.headers.items(), body, self._clock())
-        return self._httpx(answer)
+        sending = egress.send(request.method, request.url, request.headers.items(), body, self._clock())
+        return self._httpx(await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(sending, egress.loop)))
 
     def handle_request(self, request: HttpxRequest) -> object:
         """As httpx.BaseTransport: litellm calls some vendors from a thread, which waits here for the loop."""
@@ -165,7 +173,8 @@ class Transport:
         pass
 
     def _httpx(self, answer: Answer) -> object:
-        headers = [(name, value) for name, value in answer.headers.items() if name != b"transfer-encoding"]
+        kept = {b"content-type", b"retry-after", b"retry-after-ms"}
+        headers = [(name, value) for name, value in answer.headers.items() if name in kept]
         return self._response(answer.status, headers=headers, content=bytes(answer.body))
 
 

@@ -1,12 +1,14 @@
 """Kind ``litellm``: every embedding vendor that has no OpenAI-compatible server, through litellm.
 
 The only file that imports litellm, at the first use of such a provider: that takes seconds and some 160 MB. Its
-retries, callbacks, caches, logs and prices stay off, and its traffic goes over our own wire. Slow beside the other
-kinds (milliseconds of CPU a call): a vendor with a compatible server belongs to kind ``openai``.
+retries, callbacks, caches, logs and prices stay off, and its traffic goes over our own wire. It runs in a thread with
+an event loop of its own, because it takes milliseconds of CPU for the smallest call: a vendor with a compatible server
+belongs to kind ``openai``.
 """
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from types import MappingProxyType
@@ -14,9 +16,10 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from providers.cut import restored
 from providers.decode import Piece, Rows
 from providers.litellm_egress import CURRENT, Channels, Egress, Transport
-from providers.openai_answer import SLACK_BYTES, max_answer_bytes
+from providers.openai_answer import max_answer_bytes
 from providers.outcomes import BadAnswer, Broken, CallerFault, Failure, ModelMissing, TimedOut
 from providers.prompted import prompted
 from providers.protocol import Attempt, Vectors
@@ -26,10 +29,6 @@ from providers.wire import Networks, Pool
 # anything runs: without the first, the import fetches a price list from the internet; without the second, it reads a
 # ``.env`` file that lies about.
 ENVIRONMENT: Final = MappingProxyType({"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"})
-
-# litellm parses answers on the event loop, where no call may take longer than 50 ms: about 2,000 vectors of 64
-# numbers or 50 of 2,560. An endpoint's maximum batch keeps honest answers below it.
-MAX_ANSWER_BYTES: Final = 3 << 20
 
 # litellm keeps a client per timeout that it has seen, so it always sees the same; ours is the deadline.
 _TIMEOUT_S = 600.0
@@ -54,8 +53,9 @@ _ENCODER = msgspec.json.Encoder()
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """As much of litellm as is used: one function, and everything that it raises."""
+    """As much of litellm as is used: its thread's event loop, one function, and everything that it raises."""
 
+    loop: asyncio.AbstractEventLoop
     aembedding: Callable[..., Awaitable["LiteLLMAnswer"]]
     errors: tuple[type[Exception], ...]
 
@@ -80,7 +80,7 @@ _PLAIN_ERRORS = (
     ValueError,
 )
 
-_loading = asyncio.Lock()
+_loading = threading.Lock()
 _loaded: Loaded | None = None
 
 
@@ -120,24 +120,15 @@ class LiteLLMProvider:
 
     async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
         """See :class:`providers.protocol.Provider`."""
-        loop = asyncio.get_running_loop()
-        deadline_at = loop.time() + deadline_s
-        most_bytes = min(max_answer_bytes(attempt.inputs, attempt.dimensions), MAX_ANSWER_BYTES + SLACK_BYTES)
-        egress = Egress(self._channels, deadline_at, most_bytes)
-        token = CURRENT.set(egress)
-        errors: tuple[type[Exception], ...] = ()
+        deadline_at = asyncio.get_running_loop().time() + deadline_s
+        egress = Egress(self._channels, deadline_at, max_answer_bytes(attempt.inputs, attempt.dimensions))
         try:
             async with asyncio.timeout_at(deadline_at):
                 litellm = await load()
-                errors = litellm.errors
-                answer = await litellm.aembedding(**self._arguments(attempt))
+                call = asyncio.run_coroutine_threadsafe(_call(litellm, egress, self._arguments(attempt)), litellm.loop)
+                return await asyncio.wrap_future(call)
         except TimeoutError as error:
             raise egress.failure or TimedOut(detail="litellm did not answer in time") from error
-        except errors as error:
-            raise egress.failure or _failure(error) from error
-        finally:
-            CURRENT.reset(token)
-        return await _read(answer, attempt)
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
         """What litellm counts is a guess."""
@@ -159,15 +150,22 @@ class LiteLLMProvider:
 
 
 async def load() -> Loaded:
-    """Import litellm once, in a thread, and turn off what we do ourselves. Needs :data:`ENVIRONMENT` exported."""
+    """Import litellm, once, into a thread of its own: takes seconds. Needs :data:`ENVIRONMENT` exported."""
+    return await asyncio.to_thread(_load) if _loaded is None else _loaded
+
+
+def _load() -> Loaded:
     global _loaded  # noqa: PLW0603 - as sys.modules is
-    async with _loading:
+    with _loading:
         if _loaded is None:
-            _loaded = await asyncio.to_thread(_import)
+            loop = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name="litellm", daemon=True).start()
+            _loaded = asyncio.run_coroutine_threadsafe(_import(), loop).result()
     return _loaded
 
 
-def _import() -> Loaded:
+async def _import() -> Loaded:
+    """Import litellm and turn off what we do ourselves."""
     import httpx
     import litellm
     import openai
@@ -198,18 +196,29 @@ def _import() -> Loaded:
     litellm.sync_transport = transport
     litellm.aclient_session = httpx.AsyncClient(transport=transport, trust_env=False)
     litellm.client_session = httpx.Client(transport=transport, trust_env=False)
-    return Loaded(litellm.aembedding, (openai.OpenAIError, httpx.HTTPError, Failure, *_PLAIN_ERRORS))
+    errors = (openai.OpenAIError, httpx.HTTPError, Failure, *_PLAIN_ERRORS)
+    return Loaded(asyncio.get_running_loop(), litellm.aembedding, errors)
 
 
-async def _read(response: LiteLLMAnswer, attempt: Attempt) -> Vectors:
+async def _call(litellm: Loaded, egress: Egress, arguments: dict[str, Any]) -> Vectors:
+    """Runs on litellm's loop; nothing of it but bytes comes from and goes to the caller's."""
+    CURRENT.set(egress)
+    try:
+        answer = await litellm.aembedding(**arguments)
+    except litellm.errors as error:
+        raise egress.failure or _failure(error) from error
+    return await _read(answer, egress.arrays, len(arguments["input"]))
+
+
+async def _read(response: LiteLLMAnswer, arrays: list[memoryview], inputs: int) -> Vectors:
     items = [item if isinstance(item, dict) else getattr(item, "__dict__", {}) for item in response.data or []]
-    if len(items) != attempt.inputs:
-        raise BadAnswer(detail=f"{len(items)} vectors for {attempt.inputs} inputs")
+    if len(items) != inputs:
+        raise BadAnswer(detail=f"{len(items)} vectors for {inputs} inputs")
     indices = [index for item in items if isinstance(index := item.get("index"), int)]
     if len(indices) != len(items):
         raise BadAnswer(detail="an index that is not a number")
     try:
-        pieces: list[Piece] = [_ENCODER.encode(item.get("embedding")) for item in items]
+        pieces: list[Piece] = [restored(_ENCODER.encode(item.get("embedding")), arrays) for item in items]
     except (TypeError, msgspec.MsgspecError) as error:
         raise BadAnswer(detail="an embedding that is not an array of numbers") from error
     rows = Rows(pieces, indices)

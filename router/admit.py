@@ -1,4 +1,4 @@
-"""Admission as a step of the line: makes the hold, turns a denial into its error, frees the hold if nothing was charged."""
+"""Admission in the line: makes the hold, turns a denial into its error, frees the hold if nothing was charged."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -55,8 +55,9 @@ def refusal(denied: Denied, caller: Caller) -> errors.Refusal:
             cap = caller.key.payer.cap
             assert cap is not None, "a cap was reached that the key does not have; this is a bug"
             return errors.CapReached(
-                f"The key's cap of {to_usd(cap.amount)} USD per {cap.period.value} is used up: {to_usd(denied.spent)} USD"
-                f" is spent and this call may cost {to_usd(denied.needed)} USD. Raise the cap, or wait for the next period.",
+                f"The key's cap of {to_usd(cap.amount)} USD per {cap.period.value} is used up: "
+                f"{to_usd(denied.spent)} USD is spent and this call may cost {to_usd(denied.needed)} USD. "
+                "Raise the cap, or wait for the next period.",
                 details={"cap_usd": to_usd(cap.amount), "spent_usd": to_usd(denied.spent), "period": cap.period.value},
                 headers=headers,
             )
@@ -69,7 +70,8 @@ def refusal(denied: Denied, caller: Caller) -> errors.Refusal:
             )
         case Denial.TOKENS:
             return errors.TokenLimit(
-                f"Rate limit reached for tokens: {limits.tokens_per_minute} per minute. Please try again in {wait_s:.3f}s.",
+                f"Rate limit reached for tokens: {limits.tokens_per_minute} per minute. "
+                f"Please try again in {wait_s:.3f}s.",
                 retry_after_s=wait_s,
                 headers=headers,
             )

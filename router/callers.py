@@ -1,4 +1,4 @@
-"""Who calls, for the operations that can wait: a key that was made a moment ago by another process is known here too."""
+"""Who calls, where that can wait: a key made a moment ago by another process is known here too."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime

@@ -6,7 +6,6 @@ is read off its class (:mod:`providers.outcomes`); a bad answer is a provider's 
 
 import asyncio
 from collections.abc import Mapping
-from typing import NoReturn
 
 import msgspec
 
@@ -43,7 +42,11 @@ async def dispatch(
     health: Health,
     deadline_at: float,
 ) -> Delivery:
-    """Raises InvalidRequest for what the provider finds wrong in the input, AllAttemptsFailed, UpstreamInvalid, DeadlinePassed."""
+    """Get a checked answer from the first endpoint that gives one, within ``deadline_at`` of the loop's clock.
+
+    Raises InvalidRequest for what the provider finds wrong in the input, AllAttemptsFailed, UpstreamInvalid,
+    DeadlinePassed.
+    """
     loop = asyncio.get_running_loop()
     failures: list[tuple[Endpoint, Failure]] = []
     for number, endpoint in enumerate(route.order[:ATTEMPTS_MAX], start=1):
@@ -67,7 +70,7 @@ async def dispatch(
             raise
         health.succeeded(endpoint.id)
         return _delivery(vectors, endpoint, number, loop.time() - began)
-    _raise_for(failures)
+    raise _error_for(failures)
 
 
 async def count(
@@ -130,11 +133,11 @@ def _learn(health: Health, endpoint: Endpoint, failure: Failure, now: float) -> 
             health.failed(endpoint.id, now, failure.message)
 
 
-def _raise_for(failures: list[tuple[Endpoint, Failure]]) -> NoReturn:
+def _error_for(failures: list[tuple[Endpoint, Failure]]) -> errors.Refusal:
     """The error for a call whose every attempt failed; nothing of a provider's own words gets out."""
     if failures and isinstance(failures[-1][1], CallerFault):
         fault = failures[-1][1]
-        raise errors.InvalidRequest(
+        return errors.InvalidRequest(
             fault.message or "The provider refuses this input.", param="input", detail=fault.detail
         )
     details: dict[str, object] = {
@@ -142,15 +145,15 @@ def _raise_for(failures: list[tuple[Endpoint, Failure]]) -> NoReturn:
     }
     detail = "; ".join(f"{e.provider_name}: {type(f).__name__} {f.message} {f.detail}" for e, f in failures)
     if not failures or all(isinstance(f, TimedOut) for _, f in failures):
-        raise errors.DeadlinePassed(
+        return errors.DeadlinePassed(
             "No provider answered within the call's deadline. Nothing was charged.", details=details, detail=detail
         )
     if all(type(f).__name__ == "BadAnswer" for _, f in failures):
-        raise errors.UpstreamInvalid(
+        return errors.UpstreamInvalid(
             "Every provider's answer failed our checks. Nothing was charged.", details=details, detail=detail
         )
     waits = [f.retry_after_s for _, f in failures if f.retry_after_s]
-    raise errors.AllAttemptsFailed(
+    return errors.AllAttemptsFailed(
         "Every provider of this model failed. Nothing was charged; try again in a moment.",
         retry_after_s=min(waits, default=1.0),
         details=details,

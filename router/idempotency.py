@@ -1,7 +1,8 @@
 """A client's Idempotency-Key: the same key and body give the stored outcome, and nothing is charged twice.
 
-The key is claimed before the line runs and its outcome is stored by the very transaction that charges, so a charge without
-an outcome cannot exist. A claim whose process died is taken over after its lease; the old run then cannot charge any more.
+The key is claimed before the line runs and its outcome is stored by the very transaction that charges, so a charge
+without an outcome cannot exist. A claim whose process died is taken over after its lease; the old run then cannot
+charge any more.
 """
 
 import asyncio
@@ -22,18 +23,20 @@ OPERATION = "embeddings"
 LEASE_GRACE_S = 20.0
 # A larger answer is not kept: its replay says that the call was done and charged.
 BODY_MAX = 1024 * 1024
-KEPT = "24 hours"
 
-_CLAIM = text(
-    "INSERT INTO idempotency AS i (account_id, key, operation, body_hash, request_id, state, created_at, expires_at, lease_until)"
-    f" VALUES (:account, :key, :operation, :hash, :request, 'running', now(), now() + interval '{KEPT}',"
-    " now() + make_interval(secs => :lease))"
-    " ON CONFLICT (account_id, operation, key) DO UPDATE SET request_id = EXCLUDED.request_id, body_hash = EXCLUDED.body_hash,"
-    " state = 'running', created_at = EXCLUDED.created_at, expires_at = EXCLUDED.expires_at, lease_until = EXCLUDED.lease_until,"
-    " status = NULL, headers = NULL, body = NULL"
-    " WHERE i.expires_at < now() OR (i.state = 'running' AND i.lease_until < now() AND i.body_hash = EXCLUDED.body_hash)"
-    " RETURNING request_id"
-)
+_CLAIM = text("""
+    INSERT INTO idempotency AS i
+        (account_id, key, operation, body_hash, request_id, state, created_at, expires_at, lease_until)
+    VALUES (:account, :key, :operation, :hash, :request, 'running', now(), now() + interval '24 hours',
+        now() + make_interval(secs => :lease))
+    ON CONFLICT (account_id, operation, key) DO UPDATE SET
+        request_id = EXCLUDED.request_id, body_hash = EXCLUDED.body_hash, state = 'running',
+        created_at = EXCLUDED.created_at, expires_at = EXCLUDED.expires_at, lease_until = EXCLUDED.lease_until,
+        status = NULL, headers = NULL, body = NULL
+    WHERE i.expires_at < now()
+        OR (i.state = 'running' AND i.lease_until < now() AND i.body_hash = EXCLUDED.body_hash)
+    RETURNING request_id
+""")
 _READ = text(
     "SELECT body_hash, state, status, headers, body FROM idempotency"
     " WHERE account_id = :account AND operation = :operation AND key = :key"

@@ -61,8 +61,8 @@ async def charge(parts: Parts, hold: Hold, used: Usage, outcome: Idempotent | No
         await parts.charging.charge(hold, used, outcome)
     except (ChargeUnknown, BillingUnavailable) as fault:
         raise errors.NotRecorded(
-            "The call was computed but its charge could not be recorded, so it is not delivered. Try again; with the same "
-            "Idempotency-Key it is never charged twice.",
+            "The call was computed but its charge could not be recorded, so it is not delivered. Try again; with the "
+            "same Idempotency-Key it is never charged twice.",
             retry_after_s=1,
             detail=str(fault),
         ) from fault

@@ -26,7 +26,9 @@ DECODE_STRINGS = 50_000
 MAX_MODEL_CHARACTERS = 256
 ECHO_CHARACTERS = 64
 
-TokenIdNumber = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+MAX_INT32 = 2**31 - 1
+
+TokenIdNumber = Annotated[int, msgspec.Meta(ge=0, le=MAX_INT32)]
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -181,6 +183,8 @@ def _encoding_format(value: str | None) -> Literal["float", "base64"]:
 def _dimensions(value: int | None) -> int | None:
     if value is not None and value < 1:
         raise InvalidRequest(f"{max(value, -(2**63))} is less than the minimum of 1 - 'dimensions'", param="dimensions")
+    if value is not None and value > MAX_INT32:
+        raise InvalidRequest("'dimensions' is greater than any model's.", param="dimensions")
     return value
 
 

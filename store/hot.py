@@ -1,7 +1,8 @@
 """Redis, lean: one pipelined connection per process, scripts by their hash, a deadline on every command.
 
-Commands of one event-loop tick leave in one write. A command that timed out, or whose connection broke, *may have been
-applied*: every script of ours can be repeated. The only door to Redis on the hot path; it knows no account and no money.
+Commands of one event-loop tick leave in one write. A command that timed out, or whose connection broke, *may have
+been applied*: every script of ours can be repeated. The only door to Redis on the hot path; it knows no account and
+no money.
 """
 
 import asyncio
@@ -125,7 +126,7 @@ class Hot:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Reply] = loop.create_future()
         wire.waiting.append((future, loop.time()))
-        self._outgoing.append(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub knows tuples of one only
+        self._outgoing.append(hiredis.pack_command(words))  # type: ignore[arg-type]
         if not self._flush_due:
             self._flush_due = True
             loop.call_soon(self._flush, wire)

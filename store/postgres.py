@@ -47,7 +47,7 @@ def driver_url(url: str) -> str:
 
 
 class Database:
-    """One Postgres database. ``url`` is ``postgresql://user:password@host:port/name`` or ``…/name?host=/socket/dir``."""
+    """One Postgres database. ``url``: ``postgresql://user:password@host:port/name`` or ``…/name?host=/socket``."""
 
     def __init__(self, url: str, *, as_owner: bool = False, pool_size: int = 5) -> None:
         self.url = url

@@ -164,9 +164,24 @@ class Product:
         """The first serve's, with ``/v1``: what an SDK takes as its base URL."""
         return self.serves[0].url + "/v1"
 
-    def account(self, key: str) -> dict[str, Any]:
+    def wait_until_known(self, key: str, within_s: float = 5) -> str:
+        """Until every serve has heard of a key that was made a moment ago; returns the key."""
+        deadline = time.monotonic() + within_s
+        for serve in self.serves:
+            while True:
+                try:
+                    self.account(key, serve)
+                    break
+                except urllib.error.HTTPError as refused:
+                    assert refused.code == 401, refused  # noqa: PT017 - other codes end the wait
+                    assert time.monotonic() < deadline, f"{serve.name} does not know the key after {within_s:g} s"
+                time.sleep(0.01)
+        return key
+
+    def account(self, key: str, serve: Process | None = None) -> dict[str, Any]:
         """What ``GET /v1/account`` says to a key."""
-        request = urllib.request.Request(self.url + "/account", headers={"authorization": f"Bearer {key}"})
+        url = (serve or self.serves[0]).url + "/v1/account"
+        request = urllib.request.Request(url, headers={"authorization": f"Bearer {key}"})
         with urllib.request.urlopen(request, timeout=10) as answer:
             said: dict[str, Any] = json.load(answer)
             return said

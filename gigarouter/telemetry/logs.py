@@ -56,6 +56,9 @@ def configure(level: str = "info", form: Format = "json", out: BinaryIO | None =
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = True
+    # These tell every URL, query included, at INFO.
+    for name in ("httpx", "httpcore", "LiteLLM"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # Every call has its line already, with more in it.
     logging.getLogger("uvicorn.access").disabled = True
 
@@ -83,13 +86,13 @@ class RequestLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """One request. ``key_handle`` is the public part of a key that was not authenticated; nothing here is secret."""
 
     at: datetime
+    level: str
+    event: str
     request_id: str
     method: str
     operation: str
     status: int
     ms: float
-    event: str = "request"
-    level: str = "info"
     code: str = ""
     detail: str = ""
     account: str = ""
@@ -137,6 +140,8 @@ def request_line(exchange: Exchange) -> RequestLine:
     served, refusal, caller = exchange.served, exchange.refusal, exchange.caller
     common = (
         exchange.now,
+        "error" if exchange.status >= 500 else "info",
+        "request",
         wire(RequestId, exchange.request_id),
         exchange.method,
         exchange.operation,
@@ -159,7 +164,6 @@ def request_line(exchange: Exchange) -> RequestLine:
     handle = _HANDLE.search(exchange.authorization or "") if refusal is not None else None
     return RequestLine(
         *common,
-        level="error" if exchange.status >= 500 else "info",
         code=refusal.code if refusal else "",
         detail=_safe(refusal.detail) if refusal else "",
         account=wire(AccountId, caller.key.account_id) if caller else "",

@@ -251,6 +251,8 @@ CREATE TRIGGER accounts_notify AFTER INSERT OR UPDATE ON accounts FOR EACH ROW E
 --;;
 CREATE TRIGGER hot_generation_notify AFTER UPDATE ON hot_generation FOR EACH ROW EXECUTE FUNCTION notify_change('generation')
 --;;
+GRANT SELECT ON usage_events_default TO gigarouter_app
+--;;
 GRANT SELECT, INSERT ON entries, postings, grant_uses, usage_events, ended_calls, prices TO gigarouter_app
 --;;
 GRANT SELECT, INSERT, UPDATE ON accounts, ledger_accounts, grants, key_spend TO gigarouter_app

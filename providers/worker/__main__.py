@@ -6,15 +6,17 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Coroutine, Iterator
 
 import uvicorn
 import uvloop
+from typing_extensions import override
 
-from providers.worker.engine import Engine
 from providers.worker.errors import StartRefused
-from providers.worker.options import Options, parse_options
+from providers.worker.health import EXIT_WEDGED
+from providers.worker.options import parse_options
 from providers.worker.server import App
-from providers.worker.start import Ready, prepare
+from providers.worker.start import Ready, build_engine, prepare
 
 logger = logging.getLogger("gigarouter.worker")
 DRAIN_S = 30
@@ -37,13 +39,15 @@ def main(argv: list[str] | None = None) -> int:
     # Accepted sockets inherit it; asyncio sets it only where the socket names its protocol, and answers wait 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with listener:
-        uvloop.run(serve(ready, listener, options))
-    return 0
+        return uvloop.run(serve(ready, listener))
 
 
-async def serve(ready: Ready, listener: socket.socket, options: Options) -> None:
-    """Serve until SIGTERM or SIGINT, then answer everything accepted and return."""
-    engine = Engine(ready)
+async def serve(ready: Ready, listener: socket.socket) -> int:
+    """Serve until SIGTERM or SIGINT, then answer everything accepted. Not 0 where the device broke.
+
+    A second signal ends it after the step that runs.
+    """
+    engine, watchdog = build_engine(ready)
     config = uvicorn.Config(
         App(engine),
         log_config=None,
@@ -52,21 +56,44 @@ async def serve(ready: Ready, listener: socket.socket, options: Options) -> None
         timeout_graceful_shutdown=DRAIN_S,
         server_header=False,
     )
-    server = uvicorn.Server(config)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    server = _Server(config)
+    stop, stop_now = asyncio.Event(), asyncio.Event()
+
+    def signaled() -> None:
+        (stop_now if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, signaled)
+    engine.start()
+    watchdog.start()
     async with asyncio.TaskGroup() as group:
-        # uvicorn installs handlers of its own inside serve(); ours must come first in time, so its are left out.
-        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
         group.create_task(server.serve([listener]))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        logger.info("serving on http://%s:%d", options.host, listener.getsockname()[1])
-        await stop.wait()
+        logger.info("serving on http://%s:%d", *listener.getsockname()[:2])
+        await _first(stop.wait(), engine.broken.wait())
         logger.info("draining")
-        async with asyncio.timeout(DRAIN_S):
-            await engine.drain()
+        await _first(engine.drain(), stop_now.wait(), asyncio.sleep(DRAIN_S))
         server.should_exit = True
+    watchdog.stop()
+    engine.stop()
+    return EXIT_WEDGED if engine.broken.is_set() else 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the drain comes first."""
+
+    @contextlib.contextmanager
+    @override
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _first(*waits: Coroutine[object, object, object]) -> None:
+    """Wait until one of them is done; the others are canceled."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(wait) for wait in waits]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ On a CPU each sequence gets its own call of the exact kernel; on CUDA one variab
 give a sequence the same numbers whatever stands beside it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count, pairwise
 
 import torch
@@ -12,6 +12,14 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 _names = count()
+
+
+# Multiplications (query rows by key rows by width by heads) in one call of the kernel: about 5 ms on one core.
+WORK_BETWEEN_PAUSES = 1 << 29
+
+
+def _no_pause() -> None:
+    """Nobody waits."""
 
 
 class PackingUnsupported(Exception):
@@ -22,9 +30,11 @@ class PackedAttention:
     """One model's attention function, registered under a name of its own so that no mask is built for it.
 
     ``starts`` are the offsets of the sequences in the pack and, last, the pack's length; set them before each forward.
+    ``pause`` is called between sequences, and between groups of heads of a long one: a place to make way for others.
     """
 
     def __init__(self) -> None:
+        self.pause: Callable[[], None] = _no_pause
         self.name = f"gigarouter_packed_{next(_names)}"
         self.starts: Sequence[int] = ()
         self._offsets: torch.Tensor | None = None
@@ -38,7 +48,7 @@ class PackedAttention:
             self._offsets = torch.tensor(starts, dtype=torch.int32, device=device)
             self._longest = max(end - start for start, end in pairwise(starts))
 
-    def __call__(  # noqa: PLR0917 - the signature is transformers'
+    def __call__(
         self,
         module: torch.nn.Module,
         query: torch.Tensor,
@@ -58,18 +68,40 @@ class PackedAttention:
         causal = bool(getattr(module, "is_causal", False))
         if query.device.type == "cuda":
             return self._variable_length(query, key, value, causal, scaling), None
-        grouped = query.shape[1] != key.shape[1]
+        starts = self.starts
         out = torch.empty(1, query.shape[2], query.shape[1], query.shape[3], dtype=query.dtype)
-        for start, end in pairwise(self.starts):
-            out[:, start:end] = scaled_dot_product_attention(
-                query[:, :, start:end],
-                key[:, :, start:end],
-                value[:, :, start:end],
+        for start, end in pairwise(starts):
+            rows = slice(start, end)
+            one = (query[:, :, rows], key[:, :, rows], value[:, :, rows])
+            self._one_sequence(*one, out=out[:, rows], causal=causal, scaling=scaling)
+        return out, None
+
+    def _one_sequence(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        out: torch.Tensor,
+        causal: bool,
+        scaling: float | None,
+    ) -> None:
+        """Fill ``out`` [1, length, heads, width], a few heads at a time where the sequence is long."""
+        queries, keys = query.shape[1], key.shape[1]
+        work = query.shape[2] ** 2 * query.shape[3]
+        step = max(1, min(keys, keys * WORK_BETWEEN_PAUSES // max(1, work * queries)))
+        group = queries // keys
+        for first in range(0, keys, step):
+            self.pause()
+            heads = slice(first * group, (first + step) * group)
+            out[:, :, heads] = scaled_dot_product_attention(
+                query[:, heads],
+                key[:, first : first + step],
+                value[:, first : first + step],
                 is_causal=causal,
                 scale=scaling,
-                enable_gqa=grouped,
+                enable_gqa=group > 1,
             ).transpose(1, 2)
-        return out, None
 
     def _variable_length(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool, scaling: float | None

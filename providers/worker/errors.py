@@ -9,7 +9,8 @@ WorkerError
 │   └── NoRoom            too little memory, disk, or no such device
 ├── BadRequest            the caller: 400 with a code
 ├── Overloaded            the queue is full, or the worker is draining: 503 with Retry-After
-└── StepFailed            the device: only the requests of one step fail, 503 with Retry-After
+├── StepFailed            the device: only the requests of one step fail, 503 with Retry-After
+└── OutputInvalid         the model: it gave NaN or nothing for this input, 500
 """
 
 from typing import ClassVar
@@ -82,6 +83,12 @@ class Overloaded(WorkerError):
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class OutputInvalid(WorkerError):
+    """The model's numbers for this input are not a vector; sending it again will not help."""
+
+    code: ClassVar[str] = "model_output_invalid"
 
 
 class StepFailed(Overloaded):

@@ -41,6 +41,7 @@ class Identity(msgspec.Struct, frozen=True):
     attention: str
     libraries: dict[str, str]
     warnings: tuple[str, ...]
+    batch_invariant: bool
 
 
 class _SpaceMaterial(msgspec.Struct, frozen=True):
@@ -77,6 +78,7 @@ def identify(
     number_format: str,
     device: str,
     attention: str,
+    batch_invariant: bool,
 ) -> Identity:
     """Put the facts together and hash them. float32, bfloat16 and float16 are one format, quantized another."""
     tokenizer = hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()
@@ -121,6 +123,7 @@ def identify(
         attention=attention,
         libraries=libraries,
         warnings=profile.warnings,
+        batch_invariant=batch_invariant,
     )
 
 

@@ -11,11 +11,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Literal
 
 import msgspec
-from prometheus_client import REGISTRY, generate_latest
 
 from providers.worker import frames
 from providers.worker.engine import Embedded, Engine
-from providers.worker.errors import BadRequest, Overloaded
+from providers.worker.errors import BadRequest, OutputInvalid, Overloaded
 
 logger = logging.getLogger("gigarouter.worker")
 
@@ -25,6 +24,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 BODY_BYTES_MAX = 64 << 20
+BODY_S = 60
 JSON = b"application/json"
 
 
@@ -55,7 +55,7 @@ class App:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._operations: dict[tuple[str, str], Callable[[Receive], Awaitable[Reply]]] = {
+        self._operations: dict[tuple[str, str], Callable[[bytes], Awaitable[Reply]]] = {
             ("POST", "/embed"): self._embed,
             ("POST", "/count"): self._count,
             ("POST", "/v1/embeddings"): self._openai,
@@ -66,33 +66,34 @@ class App:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """One request. A caller who leaves takes the work out of the queue."""
         if scope["type"] != "http":
             return
-        reply: Reply | None
         operation = self._operations.get((scope["method"], scope["path"]))
         if operation is None:
             known = any(path == scope["path"] for _, path in self._operations)
-            reply = _error(405 if known else 404, "There is no such operation here.", "not_found")
-        else:
-            reply = await self._guarded(operation, receive)
-        if reply is not None:
-            await _send(send, reply)
-
-    async def _guarded(self, operation: Callable[[Receive], Awaitable[Reply]], receive: Receive) -> Reply | None:
+            await _send(send, _error(405 if known else 404, "There is no such operation here.", "not_found"))
+            return
         try:
-            return await operation(receive)
+            async with asyncio.timeout(BODY_S):
+                body = await _body(receive)
         except BadRequest as error:
-            return _error(error.status, str(error), error.code, param=error.param, details=error.details)
-        except Overloaded as error:
-            after = str(max(1, round(error.retry_after_s))).encode()
-            return _error(503, str(error), error.code, headers=[(b"retry-after", after)])
-        except Exception:
-            logger.exception("a request failed")
-            return _error(500, "The worker failed; its log says why.", "internal_error")
+            await _send(send, _error(error.status, str(error), error.code))
+            return
+        except TimeoutError:
+            await _send(send, _error(408, "The body did not arrive in time.", "request_timeout"))
+            return
+        if body is None:
+            return
+        async with asyncio.TaskGroup() as group:
+            work = group.create_task(_guarded(operation, body))
+            watch = group.create_task(_cancel_when_gone(receive, work))
+            work.add_done_callback(lambda _: watch.cancel())
+        if not work.cancelled():
+            await _send(send, work.result())
 
-    async def _embed(self, receive: Receive) -> Reply:
-        request = frames.decode_request(await _body(receive))
+    async def _embed(self, body: bytes) -> Reply:
+        request = frames.decode_request(body)
         done = await self.engine.embed(request)
         identity = self.engine.identity
         header = frames.AnswerHeader(
@@ -106,33 +107,57 @@ class App:
         )
         return Reply(200, frames.encode_answer(header, done.matrix), frames.ANSWER_TYPE.encode())
 
-    async def _count(self, receive: Receive) -> Reply:
-        tokens = await self.engine.count(frames.decode_request(await _body(receive)))
+    async def _count(self, body: bytes) -> Reply:
+        tokens = await self.engine.count(frames.decode_request(body))
         return Reply(200, frames.encode_count(tokens), frames.REQUEST_TYPE.encode())
 
-    async def _openai(self, receive: Receive) -> Reply:
+    async def _openai(self, body: bytes) -> Reply:
         try:
-            body = msgspec.json.decode(await _body(receive), type=OpenAIBody)
+            request = msgspec.json.decode(body, type=OpenAIBody)
         except msgspec.MsgspecError as error:
             raise BadRequest(f"The body is not an embeddings request: {error}.") from None
-        done = await self.engine.embed(_from_openai(body, self.engine.identity.prompts))
+        done = await self.engine.embed(_from_openai(request, self.engine.identity.prompts))
         cut = sum(done.truncated)
         headers: Headers = [(b"x-vector-space", self.engine.identity.space.encode())]
         if cut:
             headers.append((b"x-truncated-inputs", str(cut).encode()))
-        return Reply(200, _to_openai(done, body, self.engine.identity.model), headers=headers)
+        return Reply(200, _to_openai(done, request, self.engine.identity.model), headers=headers)
 
-    async def _info(self, receive: Receive) -> Reply:
+    async def _info(self, body: bytes) -> Reply:
         return Reply(200, msgspec.json.encode(self.engine.identity))
 
-    async def _health(self, receive: Receive) -> Reply:
+    async def _health(self, body: bytes) -> Reply:
         return Reply(200, b'{"status":"ok"}')
 
-    async def _ready(self, receive: Receive) -> Reply:
-        return Reply(503, b'{"status":"draining"}') if self.engine.draining else Reply(200, b'{"status":"ready"}')
+    async def _ready(self, body: bytes) -> Reply:
+        state = "draining" if self.engine.draining else "ready"
+        return Reply(503 if self.engine.draining else 200, msgspec.json.encode({"status": state} | self.engine.load()))
 
-    async def _metrics(self, receive: Receive) -> Reply:
-        return Reply(200, generate_latest(REGISTRY), b"text/plain; version=0.0.4; charset=utf-8")
+    async def _metrics(self, body: bytes) -> Reply:
+        self.engine.load()
+        return Reply(200, self.engine.metrics.exposition(), b"text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _guarded(operation: Callable[[bytes], Awaitable[Reply]], body: bytes) -> Reply:
+    """The edge: every error becomes an envelope here, and only here."""
+    try:
+        return await operation(body)
+    except BadRequest as error:
+        return _error(error.status, str(error), error.code, param=error.param, details=error.details)
+    except Overloaded as error:
+        after = str(max(1, round(error.retry_after_s))).encode()
+        return _error(503, str(error), error.code, headers=[(b"retry-after", after)])
+    except OutputInvalid as error:
+        return _error(500, str(error), error.code)
+    except Exception:
+        logger.exception("a request failed")
+        return _error(500, "The worker failed; its log says why.", "internal_error")
+
+
+async def _cancel_when_gone(receive: Receive, work: asyncio.Task[Reply]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    work.cancel()
 
 
 def _from_openai(body: OpenAIBody, prompts: dict[str, str]) -> frames.EmbedBody:
@@ -195,13 +220,14 @@ def _error(
     return Reply(status, msgspec.json.encode({"error": error}), headers=headers or [])
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive) -> bytes | None:
+    """The whole body; None where the caller left before its end. Raises BadRequest."""
     chunks: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise asyncio.CancelledError
+            return None
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > BODY_BYTES_MAX:

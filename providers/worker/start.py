@@ -9,11 +9,16 @@ import torch
 from providers.worker import weights
 from providers.worker.attention import PackedAttention
 from providers.worker.encoder import Encoder
+from providers.worker.engine import Engine
 from providers.worker.errors import NoRoom
+from providers.worker.health import Metrics, Watchdog
 from providers.worker.identity import Identity, identify
 from providers.worker.options import Options
 from providers.worker.profile import is_quantized, read_profile
+from providers.worker.schedule import Scheduler
+from providers.worker.steps import Steps
 from providers.worker.tokens import TokenizerPool
+from providers.worker.warmup import Warm, warm_up
 
 logger = logging.getLogger("gigarouter.worker")
 
@@ -27,6 +32,7 @@ class Ready(msgspec.Struct, frozen=True):
     encoder: Encoder
     tokenizers: TokenizerPool
     identity: Identity
+    warm: Warm
 
 
 def prepare(options: Options) -> Ready:
@@ -53,6 +59,7 @@ def prepare(options: Options) -> Ready:
         source.folder, files, dtype=dtype, device=device, attention=attention.name, may_be_derived=False
     )
     encoder = Encoder(model, attention, profile, filler=tokenizers.end.id or 0)
+    warm = warm_up(encoder, tokenizers, device)
     identity = identify(
         name=profile.name,
         revision=source.revision,
@@ -65,12 +72,32 @@ def prepare(options: Options) -> Ready:
         dtype=dtype,
         number_format="quantized" if is_quantized(source.folder) else "float",
         device=device,
-        attention="packed" if encoder.packs else "alone",
+        attention=_attention_name(encoder),
+        batch_invariant=warm.invariant,
     )
     logger.info(
         "loaded %s (%s, %s, %s) in %.1f s", profile.name, device, dtype, identity.space, time.monotonic() - began
     )
-    return Ready(encoder=encoder, tokenizers=tokenizers, identity=identity)
+    return Ready(encoder=encoder, tokenizers=tokenizers, identity=identity, warm=warm)
+
+
+def _attention_name(encoder: Encoder) -> str:
+    """What else the last bits depend on."""
+    return ("packed" if encoder.packs else "alone") + (", prepacked weights" if encoder.prepacked else "")
+
+
+def build_engine(ready: Ready) -> tuple[Engine, Watchdog]:
+    """The engine of a loaded model, not started. Call it in a running event loop."""
+    metrics = Metrics()
+    watchdog = Watchdog(time.monotonic)
+    engine = Engine(
+        steps=Steps(ready.encoder, watchdog=watchdog, metrics=metrics),
+        tokenizers=ready.tokenizers,
+        identity=ready.identity,
+        scheduler=Scheduler(ready.warm.limits, ready.warm.tokens_per_s),
+        metrics=metrics,
+    )
+    return engine, watchdog
 
 
 def _device(asked: str) -> str:

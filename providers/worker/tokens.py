@@ -46,6 +46,7 @@ class TokenizerPool:
         self, folder: Path, profile: Profile, *, max_tokens: int | None, copies: int, split_special: bool
     ) -> None:
         reference = _load(folder)
+        self.copies = copies
         self._copies: queue.SimpleQueue[Tokenizer] = queue.SimpleQueue()
         backend = reference.backend_tokenizer
         backend.no_truncation()

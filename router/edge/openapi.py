@@ -1,8 +1,11 @@
 """``GET /openapi.json``: the customer API as OpenAPI 3.1, made from the values that the operations really use.
 
-``docs/openapi.json`` is this document as a file; a test compares the two, and the operations with the access table.
+``docs/openapi.json`` is this document as a file (``python -m router.edge.openapi``); a test compares the two, and the
+operations with the access table.
 """
 
+import json
+import sys
 from functools import cache
 from typing import Any
 
@@ -215,3 +218,7 @@ def _error_responses() -> Json:
         }
         for status, examples in sorted(codes.items())
     }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(document(), indent=1, ensure_ascii=False) + "\n")

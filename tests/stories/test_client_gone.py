@@ -27,7 +27,7 @@ class Customer:
         self.product = product
         self.shop = product.shop
         self.account = self.shop.an_account(1_000_000)
-        self.key = self.shop.a_key(self.account)
+        self.key = product.wait_until_known(self.shop.a_key(self.account))
         self.request = request_bytes(PATH, self.key, BODY)
 
     @property

@@ -55,7 +55,7 @@ def test_concurrent_calls_are_served_exactly_as_far_as_the_credit_reaches(
     product: Product, calls: int, credit_for: int
 ) -> None:
     account = product.shop.an_account(credit_for * COST_NANO)
-    key = product.shop.a_key(account)
+    key = product.wait_until_known(product.shop.a_key(account))
     replies = _at_once(product, key, calls, {"model": "tests/counted", "input": list(range(TOKENS))})
 
     assert Counter(reply.status for reply in replies) == {200: credit_for, 402: calls - credit_for}
@@ -74,7 +74,7 @@ def test_texts_held_at_an_upper_bound_are_served_to_the_last_call_too(product: P
     """A hold is more than the cost, so calls wait for each other's holds; none is refused that could be paid."""
     text = "x" * 40
     account = product.shop.an_account(20 * COST_NANO + 40)
-    key = product.shop.a_key(account)
+    key = product.wait_until_known(product.shop.a_key(account))
     replies = _at_once(product, key, 100, {"model": "tests/counted", "input": text})
 
     served = sum(reply.status == 200 for reply in replies)

@@ -139,7 +139,7 @@ def _record(model: Model) -> list[Row]:
     return rows
 
 
-def _line(what: str, identity: str, says: str, by: str, evidence: str, at: str | None) -> Row:  # noqa: PLR0917 - columns
+def _line(what: str, identity: str, says: str, by: str, evidence: str, at: str | None) -> Row:
     return {"what": what, "says": says, "by": by, "at": at, "evidence": evidence, "id": identity}
 
 

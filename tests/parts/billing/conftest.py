@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Literal
 from uuid import UUID
 
 from billing.accounts import create_account
@@ -32,7 +33,9 @@ class Billing:
         self.charging = charging
         self.admission = Admission(projection, generation)
 
-    async def admit(self, payer: Payer, amount: int, *, now: datetime | None = None, request_id: UUID | None = None) -> Hold | Denied:
+    async def admit(
+        self, payer: Payer, amount: int, *, now: datetime | None = None, request_id: UUID | None = None
+    ) -> Hold | Denied:
         async def recount() -> None:
             return None
 
@@ -84,18 +87,19 @@ def a_payer(account_id: AccountId, *, limits: Limits | None = None, cap: Cap | N
 
 
 @asynccontextmanager
-async def billing(database_url: str, redis_url: str) -> AsyncIterator[Billing]:
+async def billing(
+    database_url: str, redis_url: str, durability: Literal["commit", "memory"] = "commit"
+) -> AsyncIterator[Billing]:
     """One process's billing, running until the block ends."""
     db = Database(database_url)
     generation = Generation(db, "serve")
     projection = Projection(db, generation)
     projection.hot = Hot(redis_url, SCRIPTS, generation.on_connect)
-    charging = Charging(db, projection, "commit")
+    charging = Charging(db, projection, durability)
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(run())
-                for run in (projection.hot.run, generation.run, projection.run, charging.run)
+                group.create_task(run()) for run in (projection.hot.run, generation.run, projection.run, charging.run)
             ]
             assert await generation.ready(10)
             yield Billing(db, generation, projection, charging)

@@ -178,6 +178,26 @@ def test_the_same_charge_sent_twice_is_booked_once(database_url: str, redis_url:
     run(story())
 
 
+@pytest.mark.parametrize("durability", ["commit", "memory"])
+def test_a_hold_stays_until_its_charge_is_booked(database_url: str, redis_url: str, durability: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url, durability) as b:
+            account = await an_account(b.db, 100)
+            hold = await b.admit(a_payer(account), 60)
+            assert isinstance(hold, Hold)
+            charge = asyncio.ensure_future(b.charge(hold, 60))
+            await asyncio.sleep(0)
+            # The line's end, which comes before the commit where the answer does not wait for it.
+            b.admission.release(hold)
+            assert isinstance(await b.admit(a_payer(account), 60), Denied)
+            await charge
+            await quiet(b)
+            hot = await b.hot(account)
+            assert (hot["bal"], hot["held"]) == ("40", "0")
+
+    run(story())
+
+
 def test_a_key_cap_holds_within_its_period_and_starts_again_in_the_next(database_url: str, redis_url: str) -> None:
     async def story() -> None:
         async with billing(database_url, redis_url) as b:

@@ -113,12 +113,20 @@ async def listening(
 ) -> AsyncIterator[Server]:
     """The application behind uvicorn on a free port of loopback."""
     config = Config(
-        app, port=0, http=protocol, ws="none", lifespan="off", loop="none", log_config=None, access_log=False, proxy_headers=False
+        app,
+        port=0,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        loop="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
     )
     server = uvicorn.Server(config)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(server._serve())
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110 - uvicorn tells it by a flag alone
             await asyncio.sleep(0.01)
         try:
             yield Server(server.servers[0].sockets[0].getsockname()[1], exchanges)

@@ -101,7 +101,9 @@ def test_a_row_without_direction_stays_zero() -> None:
 
 def test_the_headers_tell_what_was_done_and_for_how_much() -> None:
     matrix = unit_rows(1, 8)
-    said = answer(a_request("x"), a_model(), a_delivery(matrix), a_usage(), a_hold(), attribution="Model by Måns\r\nx: y")
+    said = answer(
+        a_request("x"), a_model(), a_delivery(matrix), a_usage(), a_hold(), attribution="Model by Måns\r\nx: y"
+    )
     headers = {name.decode(): value.decode() for name, value in said.headers}
     assert headers["openai-model"] == MODEL_ID
     assert headers["x-gigarouter-cost"] == "0.00000008"

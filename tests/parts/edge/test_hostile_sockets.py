@@ -183,6 +183,48 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         assert [(a["path"], a["bytes"]) for a in answers] == [(f"/{n}", n) for n in range(5)]
 
 
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+async def test_an_answer_of_unknown_length_ends_as_the_clients_version_allows(version: bytes) -> None:
+    async def pieces(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for piece in (b"one ", b"", b"two"):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with guarded(pieces) as server, server.peer() as peer:
+        await peer.send(b"GET / HTTP/" + version + b"\r\nhost: a\r\n\r\n")
+        if version == b"1.1":
+            assert (await peer.answer()).body == b"one two"
+        else:
+            said = await peer.reader.read()
+            assert said.endswith(b"\r\n\r\none two")
+            assert b"transfer-encoding" not in said
+
+
+async def test_a_header_with_a_line_break_never_leaves() -> None:
+    async def careless(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"x", b"a\r\nset-cookie: b"), (b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with guarded(careless) as server, server.peer() as peer:
+        await peer.send(post(b""))
+        assert await peer.reader.read() == b""
+
+
+async def test_a_fault_in_the_middle_of_an_answer_breaks_the_connection() -> None:
+    async def breaks(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise RuntimeError
+
+    async with guarded(breaks) as server, server.peer() as peer:
+        await peer.send(post(b""))
+        with pytest.raises((asyncio.IncompleteReadError, ValueError)):
+            await peer.answer()
+        assert server.exchanges[0].refusal is not None
+
+
 async def test_a_peer_that_never_reads_is_cut_off_and_holds_little() -> None:
     async def endless(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -196,7 +238,7 @@ async def test_a_peer_that_never_reads_is_cut_off_and_holds_little() -> None:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.sendall(post(b""))
         began = time.monotonic()
-        while not server.exchanges and time.monotonic() - began < 10:
+        while not server.exchanges and time.monotonic() - began < 10:  # noqa: ASYNC110 - a list
             await asyncio.sleep(0.05)
         assert server.exchanges, "the operation was left waiting for the peer"
         assert time.monotonic() - began < 4
