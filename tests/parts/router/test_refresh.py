@@ -208,6 +208,11 @@ async def test_a_lost_notification_is_made_up_for_by_the_poll(world: World, monk
         await tx.execute(text("DROP TRIGGER keys_notify ON keys"))
     await owner.close()
     key = await world.a_key()
+    reads: list[str] = []
+    world.refresher.on_change("keys", reads.append)
     async with running(world.refresher):
+        # Listening begins with a full read of its own, the second one; after it only the poll can tell.
+        await within(2.0, lambda: len(reads) == 2)
         await transact(world.db, OPS, lambda work: revoke_key(work, key.view.id))
         await within(2.0, lambda: not world.is_known(key))
+        assert len(reads) == 2
