@@ -27,13 +27,12 @@ EXCEPTIONS = {
     "gigarouter/settings.py": {"os.environ"},
     # Reads a file that it wrote itself.
     "gigarouter/data_folder.py": {"json.loads"},
-    # Reads one key of a file that comes with the weights.
-    "providers/worker/weights.py": {"json.loads"},
     # A load that many calls wait for belongs to none of their groups; each of them awaits it.
     "billing/projection.py": {"asyncio.ensure_future"},
     # Connections race; the function that starts them awaits the losers too.
     "providers/wire/connect.py": {"asyncio.create_task"},
 }
+<<<<<<< HEAD
 # The borders where everything is caught and logged: the two HTTP edges, the job loop, a step of the worker's engine.
 CATCH_ALL = {
     "router/edge/guard.py",
@@ -41,11 +40,14 @@ CATCH_ALL = {
     "providers/worker/server.py",
     "providers/worker/engine.py",
 }
+=======
+# The borders where everything is caught and logged: the two HTTP edges, the job loop, the worker's model thread.
+CATCH_ALL = {"router/edge/guard.py", "gigarouter/jobs.py", "providers/worker/server.py", "providers/worker/engine.py"}
+>>>>>>> worker
 # Packages that take seconds to import or are not everywhere: file -> what it may import inside a function.
 IMPORTED_LATE = {
     "providers/litellm_kind.py": {"litellm", "httpx", "openai"},
     "providers/worker/attention.py": {"torch"},
-    "providers/worker/weights.py": {"huggingface_hub"},
 }
 MONEY_FILES = ("billing/money.py", "billing/chart.py", "billing/ledger.py", "billing/prices.py", "billing/credits.py")
 
