@@ -48,7 +48,9 @@ def from_usd(text: str) -> NanoUSD:
     """``"25.00"`` -> 25_000_000_000. At most nine decimals; anything else raises ``ValueError``."""
     sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
     whole, _, fraction = digits.partition(".")
-    if not (whole.isascii() and whole.isdigit()) or (("." in digits) and not (fraction.isascii() and fraction.isdigit())):
+    if not (whole.isascii() and whole.isdigit()) or (
+        ("." in digits) and not (fraction.isascii() and fraction.isdigit())
+    ):
         raise ValueError(f"{text!r} is not an amount in USD such as 25.00")
     if len(fraction) > 9:
         raise ValueError(f"{text!r} has more than nine decimals; the smallest amount is 0.000000001 USD")

@@ -43,12 +43,16 @@ class Payer(msgspec.Struct, frozen=True):
 
 
 class Quote(msgspec.Struct, frozen=True):
-    """An upper bound of a call's tokens and amount; ``exact`` when the tokens were counted, not bounded."""
+    """An upper bound of a call's tokens and amount; ``exact`` when the tokens were counted, not bounded.
+
+    ``tokens_limited`` is what the token limit counts: like OpenAI a quarter of the UTF-8 bytes, or the ids.
+    """
 
     tokens_max: int
     amount_max: NanoUSD
     price: Price
     exact: bool = False
+    tokens_limited: int = 1
 
 
 class LimitState(msgspec.Struct, frozen=True):
@@ -69,7 +73,31 @@ class Hold(msgspec.Struct, frozen=True):
     payer: Payer
     quote: Quote
     period: str
-    deadline_at: float
+    limits: LimitState
+
+
+class Denial(StrEnum):
+    """Why a call was not admitted."""
+
+    CREDIT = "credit"
+    CREDIT_HELD = "held"
+    CAP = "cap"
+    CAP_HELD = "cap_held"
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    TOKENS_NEVER = "tokens_never"
+    CONCURRENCY = "concurrency"
+
+
+class Denied(msgspec.Struct, frozen=True):
+    """A "no" of admission with everything that a caller is told: amounts in nano-USD, the wait in milliseconds."""
+
+    reason: Denial
+    needed: NanoUSD
+    balance: NanoUSD
+    held: NanoUSD
+    spent: NanoUSD
+    retry_after_ms: int
     limits: LimitState
 
 
@@ -83,7 +111,10 @@ class Idempotent(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What one answered call used, as the router measured it."""
+    """What one answered call used, as the router measured it. ``cost`` never exceeds the hold.
+
+    ``occurred_at`` is the instant of admission, so that a cap's period is the same for hold and charge.
+    """
 
     model_id: ModelId
     provider_id: ProviderId
@@ -92,11 +123,11 @@ class Usage(msgspec.Struct, frozen=True):
     inputs: int
     tokens: int
     provider_tokens: int | None
+    cost: NanoUSD
     provider_cost: NanoUSD
     occurred_at: datetime
     latency_ms: int
     attempts: int
-    client_gone: bool = False
 
 
 class Receipt(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from store.ids import ClaimId, ModelId, WaiverId
+from store.ids import ClaimId, ModelId, ResolutionId, WaiverId
 
 
 class Status(StrEnum):
@@ -25,8 +25,32 @@ class Use(StrEnum):
     RESEARCH = "research"
 
 
-class Claim(msgspec.Struct, frozen=True):
-    """One source's statement of a model's license. ``license`` is an SPDX id or a ``LicenseRef-…``."""
+class Term(StrEnum):
+    """What a license permits or demands, one by one: what a refusal names and a waiver lifts."""
+
+    COMMERCIAL_USE = "commercial_use"
+    NON_COMMERCIAL_USE = "non_commercial_use"
+    RESEARCH_USE = "research_use"
+    CHARGING = "charging"
+    DERIVATIVES = "derivatives"
+    ACCEPTANCE = "acceptance"
+    REGION = "region"
+    KNOWN_LICENSE = "known_license"
+
+
+class Signer(StrEnum):
+    """Whose signature a waiver carries."""
+
+    LICENSOR = "licensor"
+    OPERATOR = "operator"
+
+
+# Hashes are kept: the decision of every call is looked up by these values.
+class Claim(msgspec.Struct, frozen=True, cache_hash=True):
+    """One source's statement of a model's license. ``license`` is an SPDX id or a ``LicenseRef-…``.
+
+    ``resolved`` says that the model's resolution has settled it; until then it binds.
+    """
 
     id: ClaimId
     license: str
@@ -36,24 +60,55 @@ class Claim(msgspec.Struct, frozen=True):
     resolved: bool = False
 
 
-class Waiver(msgspec.Struct, frozen=True):
-    """A signed lifting of one term: the licensor's or the operator's own decision, with its evidence."""
+class Resolution(msgspec.Struct, frozen=True, cache_hash=True):
+    """An operator's ruling, with evidence, which license holds; it settles the claims that were known then."""
+
+    id: ResolutionId
+    license: str
+    reason: str
+    evidence: str
+    decided_by: str
+    decided_at: datetime
+
+
+class Waiver(msgspec.Struct, frozen=True, cache_hash=True):
+    """A signed lifting of one term: the licensor's or the operator's own decision, with its evidence.
+
+    In force from ``signed_at`` until ``expires_at``, or for good where that is None.
+    """
 
     id: WaiverId
-    term: str
+    term: Term
     signed_by: str
     evidence: str
     signed_at: datetime
+    signer: Signer = Signer.OPERATOR
+    expires_at: datetime | None = None
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """What a model is said to cost, in nano-USD per million tokens, before it has a price of ours.
+
+    ``is_list_price`` tells its maker's public list price from a guess. It is shown to people and never charged.
+    """
+
+    nano_per_mtok: int
+    source: str
+    stated_on: date
+    is_list_price: bool = False
+    note: str = ""
 
 
 class Model(msgspec.Struct, frozen=True):
     """A catalogue entry.
 
-    ``dimensions`` is the native width; ``trained_dimensions`` the Matryoshka points it was trained for, empty where
-    the model cannot be shortened. ``vocabulary_size`` is None where we do not declare the tokenizer, and then token
-    ids are refused. ``special_tokens`` are those that the tokenizer adds to each input. ``prompts`` maps
-    ``query`` and ``document`` to the text put before an input. ``space`` is the vector space that a route may not
-    leave.
+    ``dimensions`` is the width where a call asks for none; ``trained_dimensions`` the Matryoshka points it was trained
+    for, empty where the model cannot be shortened; ``only_trained_dimensions`` says that no other width may be asked
+    for. ``normalized`` promises vectors of length 1. ``vocabulary_size`` is None where we do not declare the
+    tokenizer, and then token ids are refused; else every id below it is the tokenizer's. ``special_tokens`` are those
+    that the tokenizer adds to each input, and ``max_input_tokens`` counts them; ``max_input_tokens_ceiling`` is what
+    the architecture could take. ``prompts`` maps ``query`` and ``document`` to the text put before an input.
+    ``space`` is the vector space that a route may not leave. ``aliases`` are other names for ``id`` in a request.
     """
 
     id: ModelId
@@ -77,6 +132,13 @@ class Model(msgspec.Struct, frozen=True):
     waivers: tuple[Waiver, ...] = ()
     estimated_nano_per_mtok: int | None = None
     note: str = ""
+    aliases: tuple[str, ...] = ()
+    resolution: Resolution | None = None
+    estimate: Estimate | None = None
+    only_trained_dimensions: bool = False
+    max_input_tokens_ceiling: int | None = None
+    pooling: str = "undisclosed"
+    numerics: str = "undisclosed"
 
 
 class Decision(msgspec.Struct, frozen=True):

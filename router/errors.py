@@ -10,7 +10,8 @@ Refusal
 │   ├── NotFound                  ModelNotFound, ModelNotLive, OperationNotFound, MethodNotAllowed
 │   ├── OutOfCredit
 │   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit
-│   └── Conflict                  IdempotencyInProgress, IdempotencyMismatch
+│   ├── Conflict                  IdempotencyInProgress, IdempotencyMismatch, IdempotencyResultGone
+│   └── ClientGone                nobody reads it: the client hung up before its call was sent on
 └── Failed                        ours or a provider's fault; nothing was charged, or the same Idempotency-Key tells
     ├── NoEndpoint, AllAttemptsFailed, UpstreamInvalid, DeadlinePassed
     └── Overloaded, StoreUnavailable, NotRecorded, Unexpected
@@ -265,6 +266,18 @@ class IdempotencyMismatch(Conflict):
     """The same Idempotency-Key came with another body."""
 
     code = "idempotency_mismatch"
+
+
+class IdempotencyResultGone(Conflict):
+    """The call was done and charged, its answer was not kept."""
+
+    code = "idempotency_result_gone"
+
+
+class ClientGone(Refused):
+    """The client hung up before its call was sent on: for the log only."""
+
+    code = "client_closed_request"
 
 
 class Failed(Refusal):

@@ -1,32 +1,70 @@
 """One call, from raw bytes to the answer, as a straight line: read it top to bottom.
 
-Each step is one function with typed input and output. Decisions come back as values and only this line turns a "no"
-into an exception. ``hold`` is proof of admission: nothing is dispatched or charged without one. It does not know
-HTTP: the edge makes the :class:`RawCall` and turns a :class:`router.errors.Refusal` into a status.
+Each step is one function with typed input and output. Decisions come back as values and only the steps of this package
+turn a "no" into an exception. ``hold`` is proof of admission: nothing is dispatched or charged without one. It does not
+know HTTP: the edge makes the :class:`RawCall` and turns a :class:`router.errors.Refusal` into a status.
 """
 
+import asyncio
+from functools import partial
+
+from billing.errors import BillingUnavailable, ChargeUnknown
+from billing.values import Hold, Idempotent, Usage
+from router import errors
+from router.admit import admit
 from router.answer import answer
+from router.callers import who_calls
 from router.choose import choose
-from router.dispatch import dispatch
-from router.estimate import estimate
-from router.keys import authenticate
+from router.dispatch import count, dispatch
+from router.estimate import estimate, exact
+from router.idempotency import once, stored
 from router.parts import Parts
 from router.permit import permit
-from router.request import parse
+from router.request import MAX_TOKENS, parse
 from router.resolve import resolve
 from router.usage import usage
-from router.values import Answer, RawCall
+from router.values import Answer, Caller, RawCall
 
 
 async def embed(call: RawCall, parts: Parts) -> Answer:
-    """Raises, in this order, what each line says."""
+    """The whole of ``POST /v1/embeddings``; raises :class:`router.errors.Refusal`."""
+    # Unauthenticated, StoreUnavailable
+    caller = await who_calls(call.authorization, parts.keys, call.now, parts.catch_up)
+    if call.idempotency_key is None:
+        return await run(call, caller, parts)
+    return await once(parts.db, call, caller, partial(run, call, caller, parts))  # Conflict
+
+
+async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
+    """The line itself; each step raises, in this order, what stands behind it."""
+    now_s = asyncio.get_running_loop().time()
     request = parse(call.body)  # InvalidRequest
-    caller = authenticate(call.authorization, parts.keys, call.now)  # Unauthenticated
     model = resolve(request.model, caller.key, parts.catalog)  # ModelNotFound, ModelNotLive, ModelNotAllowed
-    permit(model, caller.key, call.now)  # LicenseRestricted
+    decision = permit(model, caller.key, call.now)  # LicenseRestricted
     quote = estimate(request, model, caller.key, parts.prices, call.now)  # InputTooLong, TooManyTokens, Dimensions…
-    async with parts.admission.admit(call, caller.key.payer, quote) as hold:  # OutOfCredit, CapReached, LimitExceeded
-        route = choose(parts.endpoints.serving(model, caller.key), parts.health, call.now)  # NoEndpoint
-        delivery = await dispatch(hold, route, request, model, parts.providers, parts.health)  # AllAttemptsFailed
-        receipt = await parts.charging.charge(hold, usage(delivery, request, model))  # NotRecorded
-    return answer(request, model, delivery, receipt, hold)
+    route = choose(parts.endpoints.serving(model, caller.key), model.space, parts.health, now_s)  # NoEndpoint
+    counted = partial(count, route.order, request, model, parts.providers, call.request_id, 5.0)
+    recount = partial(exact, request, model, quote, counted)
+    async with admit(parts.admission, call, caller, quote, recount) as hold:  # OutOfCredit, CapReached, LimitExceeded
+        if call.client_gone():
+            raise errors.ClientGone("The client has hung up.")
+        if quote.tokens_max > MAX_TOKENS and not quote.exact:
+            await recount()  # TooManyTokens: only a count makes it certain, and only who was admitted gets one
+        delivery = await dispatch(hold, route, request, model, parts.providers, parts.health, call.deadline_at)
+        used = usage(delivery, request, model, hold, call.now)
+        reply = answer(request, model, delivery, used, hold, attribution=decision.attribution)
+        await charge(parts, hold, used, stored(call, reply))  # NotRecorded
+    return reply
+
+
+async def charge(parts: Parts, hold: Hold, used: Usage, outcome: Idempotent | None) -> None:
+    """Book the call; returns after the commit. Raises NotRecorded, and then nothing may be delivered."""
+    try:
+        await parts.charging.charge(hold, used, outcome)
+    except (ChargeUnknown, BillingUnavailable) as fault:
+        raise errors.NotRecorded(
+            "The call was computed but its charge could not be recorded, so it is not delivered. Try again; with the "
+            "same Idempotency-Key it is never charged twice.",
+            retry_after_s=1,
+            detail=str(fault),
+        ) from fault

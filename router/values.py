@@ -1,11 +1,13 @@
 """The values of one request's line, from raw bytes to the answer. No I/O, no rules."""
 
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
 import msgspec
 
+from billing.money import NanoUSD
 from billing.values import Payer
 from catalog.values import Use
 from store.ids import AccountId, EndpointId, KeyId, ModelId, ProviderId, RequestId
@@ -14,7 +16,8 @@ from store.ids import AccountId, EndpointId, KeyId, ModelId, ProviderId, Request
 class RawCall(msgspec.Struct, frozen=True):
     """What the edge hands over: the whole body, the headers the line reads, the clocks.
 
-    ``now`` is UTC wall time; ``deadline_at`` is on the event loop's clock (``loop.time()``).
+    ``now`` is UTC wall time; ``deadline_at`` is on the event loop's clock (``loop.time()``). ``client_gone`` says
+    whether the client has hung up: asked before dispatch, it saves a call that nobody waits for.
     """
 
     request_id: RequestId
@@ -23,6 +26,7 @@ class RawCall(msgspec.Struct, frozen=True):
     idempotency_key: str | None
     now: datetime
     deadline_at: float
+    client_gone: Callable[[], bool] = lambda: False
 
 
 class EmbedRequest(msgspec.Struct, frozen=True):
@@ -89,6 +93,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     cost_nano_per_mtok: int
     asks_base64: bool = True
     native_input_type: bool = False
+    asks_dimensions: bool = False
     max_batch: int | None = None
 
 
@@ -106,9 +111,38 @@ class Route(msgspec.Struct, frozen=True):
     left_out: tuple[Choice, ...] = ()
 
 
+class Served(msgspec.Struct, frozen=True):
+    """What the log and the metrics say of an answered call."""
+
+    account_id: AccountId
+    key_id: KeyId
+    model_id: ModelId
+    endpoint_id: EndpointId
+    inputs: int
+    tokens: int
+    charged: NanoUSD
+    attempts: int
+    upstream_ms: float
+
+
 class Answer(msgspec.Struct, frozen=True):
-    """What goes back: status, headers as ASGI pairs, the body in pieces that each take little time to make."""
+    """What goes back: status, headers as ASGI pairs, the body in pieces that each take little time to make.
+
+    ``body`` is made while it is iterated, and may be iterated more than once: :meth:`whole` where one piece is needed.
+    """
 
     status: int
     headers: list[tuple[bytes, bytes]]
-    body: bytes
+    body: Iterable[bytes]
+    served: Served | None = None
+
+    def whole(self, bytes_max: int) -> bytes | None:
+        """The body as one, or None as soon as it is seen to be longer than ``bytes_max``."""
+        pieces: list[bytes] = []
+        left = bytes_max
+        for piece in self.body:
+            left -= len(piece)
+            if left < 0:
+                return None
+            pieces.append(piece)
+        return b"".join(pieces)

@@ -1,0 +1,1 @@
+"""What is outside the process: Postgres, Redis, the embedded servers, ids. Knows no part above it."""

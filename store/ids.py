@@ -24,6 +24,8 @@ AcceptanceId = NewType("AcceptanceId", UUID)
 WaiverId = NewType("WaiverId", UUID)
 AuditId = NewType("AuditId", UUID)
 ProcessId = NewType("ProcessId", UUID)
+ResolutionId = NewType("ResolutionId", UUID)
+ModelEventId = NewType("ModelEventId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -44,6 +46,8 @@ PREFIXES: dict[object, str] = {
     WaiverId: "waiver",
     AuditId: "audit",
     ProcessId: "proc",
+    ResolutionId: "resolution",
+    ModelEventId: "mevent",
 }
 
 

@@ -1,0 +1,89 @@
+"""What the `gigarouter` command can do, one module per noun: a function ``command``, or a Typer ``app`` of several.
+
+Only the module that is asked for is imported: help is instant, `worker` runs without the broker's dependencies
+installed, and the broker without the worker's.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import NoReturn
+
+import typer
+
+from gigarouter import __version__
+from store.faults import CannotStart
+
+COMMANDS = {
+    "up": "Run everything on this machine: PostgreSQL, Redis, API, jobs, worker, a demo account.",
+    "serve": "Run the API.",
+    "jobs": "Run the background jobs.",
+    "worker": "Run the in-house embedding worker.",
+    "migrate": "Bring the database schema up to date.",
+    "admin": "Accounts, keys, credit, providers, endpoints, prices, models, usage.",
+    "config": "Show and check the settings.",
+    "doctor": "Check settings, servers and processes, and say what to do.",
+}
+EXIT_FAILED = 1
+WORKER_PACKAGES = frozenset({"torch", "transformers", "safetensors"})
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The console script. Exits with 0, with 1 and a sentence when something cannot start, with 2 for bad usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _app(asked=arguments[0] if arguments else "")(args=arguments, prog_name="gigarouter")
+    except CannotStart as fault:
+        _fail(str(fault))
+    except ModuleNotFoundError as missing:
+        if missing.name not in WORKER_PACKAGES:
+            raise
+        _fail(f"The worker needs {missing.name}: install it with `pip install '.[worker]'`.")
+
+
+def _fail(sentence: str) -> NoReturn:
+    typer.secho(f"gigarouter: {sentence}", err=True, fg="red")
+    raise SystemExit(EXIT_FAILED) from None
+
+
+def _app(asked: str) -> typer.Typer:
+    """All commands listed, the one that is asked for imported."""
+    app = typer.Typer(
+        help="A multi-provider routing and billing broker for text embeddings.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,  # its tracebacks print local variables, keys among them
+    )
+    app.callback()(_options)
+    for name, sentence in COMMANDS.items():
+        module = f"gigarouter.commands.{name}"
+        if name == asked:
+            _add(app, name, sentence, import_module(module))
+        elif find_spec(module) is not None:
+            app.command(name, help=sentence)(_not_asked_for)
+    return app
+
+
+def _add(app: typer.Typer, name: str, sentence: str, module: ModuleType) -> None:
+    if hasattr(module, "command"):
+        app.command(name, help=sentence, context_settings=getattr(module, "CONTEXT", None))(module.command)
+    else:
+        app.add_typer(module.app, name=name, help=sentence)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _options(
+    _: bool = typer.Option(False, "--version", help="Print the version and exit.", callback=_print_version),
+) -> None:
+    """No option does anything but this one."""
+
+
+def _not_asked_for() -> None:
+    raise AssertionError("a command that was not imported cannot run; this is a bug")

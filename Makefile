@@ -1,0 +1,46 @@
+# `make` lists the targets. Everything runs in .venv, which is made from the lock files when it is missing or old.
+PYTHON ?= python3
+T ?=
+M ?=
+RUN = .venv/bin/python -m
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check fix bench chaos lock migration clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+up: .venv/.product ## Run everything on this machine, with a demo account; Ctrl-C ends it
+	@exec $(RUN) gigarouter up
+
+test: .venv/.dev ## Run the tests on servers of their own; one file or folder with T=path
+	@$(RUN) pytest $(T)
+
+check: .venv/.dev ## Format, lint, types, import contracts, house rules: what needs no server
+	@$(RUN) ruff format --check . && $(RUN) ruff check . && $(RUN) mypy && .venv/bin/lint-imports && $(RUN) pytest tests/house
+
+fix: .venv/.dev ## Repair formatting and what lint can repair
+	@$(RUN) ruff format . && $(RUN) ruff check --fix .
+
+bench: .venv/.dev ## Measure against other gateways, results in bench/out
+	@$(RUN) bench
+
+chaos: .venv/.dev ## Kill, wipe and roll back under load, for longer than the tests do
+	@$(RUN) pytest tests/chaos --chaos-seconds=600
+
+lock: .venv/.dev ## Resolve all dependencies again and write requirements/*.txt
+	@.venv/bin/python requirements/lock.py
+
+migration: .venv/.dev ## Start a migration file with M="what it does"
+	@.venv/bin/alembic revision -m "$(M)"
+
+clean: ## Remove the environment and caches, never the data folder
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist bench/out
+
+LOCKS = $(wildcard requirements/*.txt) requirements/install.py pyproject.toml
+
+.venv/.product: $(LOCKS)
+	@$(PYTHON) requirements/install.py product && touch $@
+
+.venv/.dev: $(LOCKS)
+	@$(PYTHON) requirements/install.py dev && touch $@ .venv/.product

@@ -1,0 +1,77 @@
+"""Accounts: who pays. Opening one opens its two ledger accounts in the same transaction."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.chart import LedgerKind
+from billing.money import NanoUSD
+from billing.tables import AccountRow, LedgerAccountRow
+from store.ids import AccountId, LedgerAccountId, new_id
+
+
+class Account(msgspec.Struct, frozen=True):
+    """An account as ops see it in a list."""
+
+    id: AccountId
+    name: str
+    status: str
+    created_at: datetime
+
+
+async def create_account(tx: AsyncConnection, name: str, *, account_id: AccountId | None = None) -> AccountId:
+    """Open an account with no credit."""
+    new = account_id or AccountId(new_id())
+    await tx.execute(insert(AccountRow).values(id=new, name=name))
+    await tx.execute(
+        insert(LedgerAccountRow),
+        [
+            {"id": LedgerAccountId(new_id()), "kind": LedgerKind.CUSTOMER_CREDIT, "account_id": new, "posted_nano": 0},
+            {
+                "id": LedgerAccountId(new_id()),
+                "kind": LedgerKind.CUSTOMER_OVERDRAFT,
+                "account_id": new,
+                "posted_nano": None,
+            },
+        ],
+    )
+    return new
+
+
+async def list_accounts(tx: AsyncConnection) -> list[Account]:
+    """Every account, oldest first."""
+    rows = await tx.execute(select(AccountRow).order_by(AccountRow.id))
+    return [Account(AccountId(r.id), r.name, r.status, r.created_at) for r in rows]
+
+
+async def find_account(tx: AsyncConnection, name: str) -> Account | None:
+    """The account of that name, if any; names are not unique, the oldest wins."""
+    row = (await tx.execute(select(AccountRow).where(AccountRow.name == name).order_by(AccountRow.id).limit(1))).first()
+    return None if row is None else Account(AccountId(row.id), row.name, row.status, row.created_at)
+
+
+async def get_account(tx: AsyncConnection, account_id: AccountId) -> Account | None:
+    """The account of this id, if any."""
+    row = (await tx.execute(select(AccountRow.__table__).where(AccountRow.id == account_id))).first()
+    return None if row is None else Account(AccountId(row.id), row.name, row.status, row.created_at)
+
+
+async def set_status(tx: AsyncConnection, account_id: AccountId, status: Literal["active", "suspended"]) -> None:
+    """Suspend an account, whose keys then stop working, or let it go on. Credit and usage stay."""
+    await tx.execute(update(AccountRow).where(AccountRow.id == account_id).values(status=status))
+
+
+async def suspended_accounts(tx: AsyncConnection) -> frozenset[AccountId]:
+    """The accounts whose keys may not call."""
+    rows = await tx.execute(select(AccountRow.id).where(AccountRow.status == "suspended"))
+    return frozenset(AccountId(r.id) for r in rows)
+
+
+async def credits_of(tx: AsyncConnection) -> dict[AccountId, NanoUSD]:
+    """What each account has left of its grants, holds of calls in flight not counted."""
+    credit = select(LedgerAccountRow.account_id, LedgerAccountRow.posted_nano)
+    rows = await tx.execute(credit.where(LedgerAccountRow.kind == LedgerKind.CUSTOMER_CREDIT))
+    return {AccountId(r.account_id): NanoUSD(r.posted_nano) for r in rows}

@@ -1,0 +1,176 @@
+"""Admission: one Redis script that checks every limit and holds the credit, or says why not.
+
+A "no" is a value. Credit that is only held by calls in flight is worth a short wait: those calls usually cost less than
+their bound. Knows no HTTP and no provider; the caller brings a way to count exactly where the bound does not fit.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+from hiredis import ReplyError
+
+from billing.errors import BillingUnavailable
+from billing.generation import Generation
+from billing.money import NanoUSD
+from billing.projection import ADMIT, Ended, LiveHold, Projection, account_key, due_key, limits_key
+from billing.values import Cap, CapPeriod, Denial, Denied, Hold, Limits, LimitState, Payer, Quote
+from store.hot import HotUnavailable
+from store.ids import AccountId, RequestId
+
+MINUTE_US = 60_000_000
+
+# After its call's deadline a hold waits this long for the charge, then the reaper asks Postgres.
+GRACE_S = 20.0
+# The longest that a call waits for credit which other calls hold, and for a new generation of Redis.
+HELD_WAIT_S = 5.0
+GENERATION_WAIT_S = 6.0
+
+_WORTH_COUNTING = {Denial.CREDIT, Denial.CREDIT_HELD, Denial.CAP, Denial.CAP_HELD}
+_WORTH_WAITING = {Denial.CREDIT_HELD, Denial.CAP_HELD}
+
+Recount = Callable[[], Awaitable[Quote | None]]
+
+
+def period_label(cap: Cap | None, at: datetime) -> str:
+    """The period of a cap that ``at`` (UTC) falls into: total, 2026-11 or 2026-11-24."""
+    if cap is None or cap.period is CapPeriod.TOTAL:
+        return "total"
+    return f"{at:%Y-%m-%d}" if cap.period is CapPeriod.DAY else f"{at:%Y-%m}"
+
+
+class Admission:
+    """Makes holds; nothing else does."""
+
+    def __init__(self, projection: Projection, generation: Generation) -> None:
+        self._projection = projection
+        self._generation = generation
+
+    async def admit(
+        self, request_id: RequestId, payer: Payer, quote: Quote, now: datetime, deadline_at: float, recount: Recount
+    ) -> Hold | Denied:
+        """Hold the quoted amount; ``deadline_at`` is on the loop's clock. Raises :class:`BillingUnavailable`."""
+        loop = asyncio.get_running_loop()
+        give_up_at = min(loop.time() + HELD_WAIT_S, deadline_at)
+        due_ms = int((now.timestamp() + max(0.0, deadline_at - loop.time()) + GRACE_S) * 1000)
+        while True:
+            freed = self._projection.freed(payer.account_id)
+            answer = await self._ask(request_id, payer, quote, now, due_ms)
+            if isinstance(answer, Hold):
+                return answer
+            if answer.reason in _WORTH_COUNTING and not quote.exact:
+                counted = await recount()
+                if counted is not None and counted.amount_max < quote.amount_max:
+                    quote = counted
+                    continue
+            if answer.reason not in _WORTH_WAITING or loop.time() >= give_up_at:
+                return answer
+            await _wait(freed, min(0.1, give_up_at - loop.time()))
+
+    def release(self, hold: Hold) -> None:
+        """Free a hold without a charge; never waits, does nothing where it has ended or its charge is on its way."""
+        if hold.id in self._projection.live and hold.id not in self._projection.charging:
+            self._projection.ended([Ended(hold.payer.account_id, (hold.id,))])
+
+    async def _ask(
+        self, request_id: RequestId, payer: Payer, quote: Quote, now: datetime, due_ms: int
+    ) -> Hold | Denied:
+        """One answer from the script, after loading what Redis does not know."""
+        period = period_label(payer.cap, now)
+        live = LiveHold(payer.account_id, quote.amount_max, payer.key_id.hex, period, due_ms)
+        for _ in range(4):
+            if not await self._generation.ready(GENERATION_WAIT_S):
+                raise BillingUnavailable("Redis is being rebuilt, or Postgres cannot be reached")
+            generation = self._generation.number
+            # Known as alive before it is asked for: a rebuild in between must not forget it.
+            self._projection.live[request_id] = live
+            held = False
+            try:
+                reply = await self._call(request_id, live, payer, quote, generation)
+                held = reply[0] == b"ok"
+            except (HotUnavailable, ReplyError) as fault:
+                self._projection.ended([Ended(payer.account_id, (request_id,))])
+                raise BillingUnavailable("Redis did not answer the admission") from fault
+            except asyncio.CancelledError:
+                self._projection.ended([Ended(payer.account_id, (request_id,))])
+                raise
+            if held:
+                return Hold(request_id, payer, quote, period, _limit_state(payer.limits, reply))
+            self._forget(payer.account_id, request_id, generation)
+            if reply[0] == b"unknown":
+                await self._projection.ensure_loaded(payer.account_id)
+            elif reply[0] == b"stale":
+                await self._generation_moves(generation)
+            else:
+                return _denied(reply, quote, payer.limits)
+        raise BillingUnavailable("the account's balance keeps vanishing from Redis")
+
+    def _call(
+        self, request_id: RequestId, live: LiveHold, payer: Payer, quote: Quote, generation: int
+    ) -> "asyncio.Future[Any]":
+        account, limits = payer.account_id, payer.limits
+        return self._projection.call(
+            ADMIT,
+            [account_key(account), limits_key(account), due_key(account)],
+            [
+                generation,
+                request_id.hex,
+                live.amount,
+                live.key,
+                live.period,
+                "" if payer.cap is None else payer.cap.amount,
+                limits.requests_per_minute,
+                limits.tokens_per_minute,
+                limits.concurrency,
+                quote.tokens_limited,
+                live.due_ms,
+            ],
+        )
+
+    def _forget(self, account_id: AccountId, request_id: RequestId, asked: int) -> None:
+        """A refused call holds nothing, unless a rebuild has asserted it meanwhile: then that is taken back."""
+        if self._generation.number != asked:
+            self._projection.ended([Ended(account_id, (request_id,))])
+        else:
+            self._projection.live.pop(request_id, None)
+
+    async def _generation_moves(self, asked: int) -> None:
+        """Redis knows a newer generation than we do: the next beat tells which."""
+        for _ in range(100):
+            if self._generation.number > asked:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def _wait(freed: asyncio.Event, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(max(0.001, timeout_s)):
+            await freed.wait()
+    except TimeoutError:
+        return
+
+
+def _limit_state(limits: Limits, reply: list[bytes]) -> LimitState:
+    requests_us, tokens_us = int(reply[3]), int(reply[4])
+    return LimitState(
+        requests_limit=limits.requests_per_minute,
+        requests_remaining=max(0, (MINUTE_US - requests_us) * limits.requests_per_minute // MINUTE_US),
+        requests_reset_ms=math.ceil(requests_us / 1000),
+        tokens_limit=limits.tokens_per_minute,
+        tokens_remaining=max(0, (MINUTE_US - tokens_us) * limits.tokens_per_minute // MINUTE_US),
+        tokens_reset_ms=math.ceil(tokens_us / 1000),
+    )
+
+
+def _denied(reply: list[bytes], quote: Quote, limits: Limits) -> Denied:
+    return Denied(
+        reason=Denial(reply[0].decode()),
+        needed=quote.amount_max,
+        balance=NanoUSD(int(reply[1])),
+        held=NanoUSD(int(reply[2])),
+        spent=NanoUSD(int(reply[6])),
+        retry_after_ms=math.ceil(int(reply[5]) / 1000),
+        limits=_limit_state(limits, reply),
+    )

@@ -1,0 +1,230 @@
+"""Charging: a self-clocking group commit of usage, ledger postings and stored outcomes; then the holds are freed.
+
+Calls that finish while a commit is in flight form the next one. A commit whose fate is unknown is run again with the
+same ids: Postgres tells which calls it had already ended. Only when it has answered is a call delivered, unless the
+deployment prefers latency (``durability = "memory"``): then a crash loses at most what one process had queued, and
+the house pays.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from billing.errors import BillingUnavailable, ChargeUnknown
+from billing.money import NanoUSD
+from billing.projection import Ended, Projection
+from billing.values import Hold, Idempotent, Receipt, Usage
+from store.ids import AccountId, new_id
+from store.postgres import CONNECTION_LOST, RUN_AGAIN, Connection, Database
+
+BATCH_MAX = 1_000
+QUEUE_MAX = 20_000
+# Nobody waits for a commit in ``memory`` durability, so one is made of what this much time gathers: what a crash can
+# lose.
+MEMORY_PACE_S = 0.05
+# A charge that cannot be committed for this long is given up towards the caller; its hold stays for the reaper.
+COMMIT_WAIT_S = 15.0
+
+_CHARGE = f"SELECT * FROM charge_calls({', '.join(f'${n}' for n in range(1, 23))})"  # noqa: S608 - numbers only
+
+
+class _Pending(msgspec.Struct, frozen=True):
+    hold: Hold
+    usage: Usage
+    stored: Idempotent | None
+    done: "asyncio.Future[Receipt]"
+    since: float
+
+
+class Charging:
+    """One per process. :meth:`run` owns the commits; :meth:`charge` may be called by any number of calls at once."""
+
+    def __init__(self, db: Database, projection: Projection, durability: Literal["commit", "memory"]) -> None:
+        self._db = db
+        self._projection = projection
+        self._durability = durability
+        self._queue: list[_Pending] = []
+        self._arrived = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.batches = 0
+        self.charged = 0
+
+    @property
+    def queued(self) -> int:
+        """Calls that wait for their commit."""
+        return len(self._queue)
+
+    async def charge(self, hold: Hold, usage: Usage, stored: Idempotent | None = None) -> Receipt | None:
+        """Book what a call used; returns after the COMMIT (None at once in ``memory`` durability).
+
+        Raises :class:`ChargeUnknown` where the commit's fate is unknown or the call had lost its right to charge, and
+        :class:`BillingUnavailable` where the queue is full. Shielded: the caller's cancellation does not undo it.
+        """
+        if usage.cost > hold.quote.amount_max:
+            raise AssertionError("a charge above its hold; this is a bug")
+        if len(self._queue) >= QUEUE_MAX:
+            raise BillingUnavailable("too many calls wait for their commit")
+        loop = asyncio.get_running_loop()
+        pending = _Pending(hold, usage, stored, loop.create_future(), loop.time())
+        self._queue.append(pending)
+        self._projection.charging.add(hold.id)
+        self._idle.clear()
+        self._arrived.set()
+        if self._durability == "memory" and stored is None:
+            pending.done.add_done_callback(_seen)
+            return None
+        return await asyncio.shield(pending.done)
+
+    async def drained(self) -> None:
+        """Wait until nothing is queued or in flight."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Commit until cancelled; keeps one connection of its own."""
+        connection: Connection | None = None
+        try:
+            while True:
+                if not self._queue:
+                    self._idle.set()
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                if self._durability == "memory":
+                    await asyncio.sleep(MEMORY_PACE_S)
+                batch, self._queue = self._queue[:BATCH_MAX], self._queue[BATCH_MAX:]
+                connection = await self._commit(connection, batch)
+        finally:
+            if connection is not None:
+                connection.terminate()
+
+    async def _commit(self, connection: Connection | None, batch: list[_Pending]) -> Connection | None:
+        """Commit one batch, again and again while Postgres is away; gives up calls that have waited too long."""
+        loop = asyncio.get_running_loop()
+        entries = {p.hold.payer.account_id: new_id() for p in batch}
+        while batch:
+            try:
+                if connection is None or connection.is_closed():
+                    connection = await self._db.connect()
+                rows = await connection.fetch(_CHARGE, *_columns(batch, entries))
+            except RUN_AGAIN:
+                continue
+            except CONNECTION_LOST:
+                if connection is not None:
+                    connection.terminate()
+                connection = None
+                batch = self._give_up(batch, loop.time() - COMMIT_WAIT_S)
+                await asyncio.sleep(0.05)
+                continue
+            self._committed(batch, rows)
+            return connection
+        return connection
+
+    def _give_up(self, batch: list[_Pending], before: float) -> list[_Pending]:
+        """Tell the callers that waited too long; returns those who may wait on."""
+        left = []
+        for pending in batch:
+            if pending.since > before or (self._durability == "memory" and pending.stored is None):
+                left.append(pending)
+                continue
+            self._projection.abandoned(pending.hold.id)
+            if not pending.done.done():
+                pending.done.set_exception(ChargeUnknown("Postgres did not confirm the charge in time"))
+        return left
+
+    def _committed(self, batch: list[_Pending], rows: Iterable[Any]) -> None:
+        """Answer the callers, then free the holds: off the answer's path."""
+        self.batches += 1
+        outcomes = {row["request_id"]: row for row in rows}
+        for pending in batch:
+            row = outcomes[pending.hold.id]
+            if pending.done.done():
+                continue
+            if row["outcome"] in ("charged", "already"):
+                self.charged += 1
+                pending.done.set_result(_receipt(pending, row))
+            else:
+                pending.done.set_exception(ChargeUnknown(f"the call was {row['outcome']} before it could be charged"))
+        self._projection.ended(_ends(batch, outcomes))
+
+
+def _seen(done: "asyncio.Future[Receipt]") -> None:
+    if not done.cancelled():
+        done.exception()
+
+
+def _receipt(pending: _Pending, row: Any) -> Receipt:  # noqa: ANN401 - asyncpg's Record is untyped
+    return Receipt(
+        request_id=pending.hold.id,
+        tokens=pending.usage.tokens,
+        charged=NanoUSD(row["charged_nano"]),
+        overdraft=NanoUSD(row["overdraft_nano"]),
+        version=row["version"] or 0,
+        entry_id=row["entry_id"],
+    )
+
+
+def _columns(batch: list[_Pending], entries: dict[AccountId, UUID]) -> list[list[Any]]:
+    """The batch as the parallel arrays of ``charge_calls``."""
+    holds = [p.hold for p in batch]
+    used = [p.usage for p in batch]
+    stored = [p.stored for p in batch]
+    return [
+        [h.id for h in holds],
+        [h.payer.account_id for h in holds],
+        [entries[h.payer.account_id] for h in holds],
+        [h.payer.key_id for h in holds],
+        [u.model_id for u in used],
+        [u.provider_id for u in used],
+        [u.endpoint_id for u in used],
+        [u.space for u in used],
+        [u.inputs for u in used],
+        [u.tokens for u in used],
+        [u.provider_tokens for u in used],
+        [h.quote.price.id for h in holds],
+        [h.quote.price.nano_per_mtok for h in holds],
+        [u.cost for u in used],
+        [u.provider_cost for u in used],
+        [u.occurred_at for u in used],
+        [u.latency_ms for u in used],
+        [u.attempts for u in used],
+        [s.key if s else None for s in stored],
+        [s.status if s else None for s in stored],
+        [s.headers if s else None for s in stored],
+        [s.body if s else None for s in stored],
+    ]
+
+
+def _ends(batch: list[_Pending], outcomes: dict[UUID, Any]) -> list[Ended]:
+    """Per account and version: the holds to free, and the delta and spends to apply once."""
+    groups: dict[tuple[AccountId, int | None], list[_Pending]] = defaultdict(list)
+    ends: list[Ended] = []
+    for pending in batch:
+        row = outcomes[pending.hold.id]
+        if row["outcome"] == "already":
+            ends.append(Ended(pending.hold.payer.account_id, (pending.hold.id,), reload=True))
+            continue
+        version = row["version"] if row["outcome"] == "charged" else None
+        groups[pending.hold.payer.account_id, version].append(pending)
+    for (account_id, version), members in groups.items():
+        holds = tuple(p.hold.id for p in members)
+        if version is None:
+            ends.append(Ended(account_id, holds))
+            continue
+        charged = sum(outcomes[p.hold.id]["charged_nano"] for p in members)
+        ends.append(Ended(account_id, holds, version, -charged, _spends(members)))
+    return ends
+
+
+def _spends(members: list[_Pending]) -> tuple[str | int, ...]:
+    """What each key spent, under the three labels that a cap may look at."""
+    sums: dict[str, int] = defaultdict(int)
+    for pending in members:
+        key, at = pending.hold.payer.key_id.hex, pending.usage.occurred_at.astimezone(UTC)
+        for label in ("total", f"{at:%Y-%m}", f"{at:%Y-%m-%d}"):
+            sums[f"{key}:{label}"] += pending.usage.cost
+    return tuple(word for pair in sums.items() for word in pair)

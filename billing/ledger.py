@@ -1,0 +1,120 @@
+"""The double-entry ledger: post balanced entries, never edit one; every balance is a sum.
+
+Usage entries are posted by the SQL of the group commit (``charge_calls``); everything else goes through :func:`post`.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.chart import HOUSE, LedgerKind
+from billing.money import MAX_AMOUNT, NanoUSD
+from billing.tables import EntryRow, LedgerAccountRow, PostingRow
+from store.ids import AccountId, EntryId, LedgerAccountId, new_id
+
+
+class Posting(msgspec.Struct, frozen=True):
+    """One leg: positive is a credit, negative a debit. ``account_id`` only for the customer's own kinds."""
+
+    kind: LedgerKind
+    amount: NanoUSD
+    account_id: AccountId | None = None
+
+
+class CreditTooLarge(ValueError):
+    """A balance beyond what the hot store computes exactly: 9,000,000 USD."""
+
+
+class LedgerBalance(msgspec.Struct, frozen=True):
+    """One line of the trial balance."""
+
+    kind: str
+    amount: NanoUSD
+    postings: int
+
+
+async def post(
+    tx: AsyncConnection,
+    kind: str,
+    source_ref: str,
+    legs: Sequence[Posting],
+    *,
+    account_id: AccountId | None = None,
+    note: str = "",
+) -> EntryId:
+    """Book one entry. The legs must sum to zero; ``source_ref`` is unique, so one fact is booked once.
+
+    Raises :class:`CreditTooLarge`, and the database's ``IntegrityError`` for a fact booked before or a credit that
+    would go below zero.
+    """
+    assert sum(leg.amount for leg in legs) == 0, "unbalanced entry; this is a bug"
+    entry_id = EntryId(new_id())
+    await tx.execute(
+        insert(EntryRow).values(id=entry_id, kind=kind, source_ref=source_ref, account_id=account_id, note=note)
+    )
+    rows = []
+    for number, leg in enumerate(legs, start=1):
+        ledger_account_id, version = await _place(tx, leg)
+        rows.append(
+            {
+                "entry_id": entry_id,
+                "leg": number,
+                "ledger_account_id": ledger_account_id,
+                "amount_nano": leg.amount,
+                "version": version,
+            }
+        )
+    await tx.execute(insert(PostingRow), rows)
+    return entry_id
+
+
+async def _place(tx: AsyncConnection, leg: Posting) -> tuple[LedgerAccountId, int | None]:
+    """The leg's ledger account; a customer's credit is moved and gets its next version."""
+    if leg.account_id is None:
+        return HOUSE[leg.kind], None
+    mine = (LedgerAccountRow.account_id == leg.account_id) & (LedgerAccountRow.kind == leg.kind)
+    if leg.kind is not LedgerKind.CUSTOMER_CREDIT:
+        return LedgerAccountId((await tx.execute(select(LedgerAccountRow.id).where(mine))).scalar_one()), None
+    row = (
+        await tx.execute(
+            update(LedgerAccountRow)
+            .where(mine)
+            .values(posted_nano=LedgerAccountRow.posted_nano + leg.amount, version=LedgerAccountRow.version + 1)
+            .returning(LedgerAccountRow.id, LedgerAccountRow.version, LedgerAccountRow.posted_nano)
+        )
+    ).one()
+    if row.posted_nano > MAX_AMOUNT:
+        raise CreditTooLarge("an account can hold at most 9,000,000 USD of credit")
+    return LedgerAccountId(row.id), row.version
+
+
+async def trial_balance(tx: AsyncConnection) -> list[LedgerBalance]:
+    """Sums by kind of ledger account; they add up to zero, always."""
+    rows = await tx.execute(
+        text(
+            "SELECT l.kind, coalesce(sum(p.amount_nano), 0)::bigint AS amount, count(p.entry_id) AS postings"
+            " FROM ledger_accounts l LEFT JOIN postings p ON p.ledger_account_id = l.id GROUP BY l.kind ORDER BY l.kind"
+        )
+    )
+    return [LedgerBalance(r.kind, NanoUSD(r.amount), r.postings) for r in rows]
+
+
+async def unbalanced_entries(tx: AsyncConnection) -> int:
+    """How many entries do not sum to zero: none, or the database's own check was circumvented."""
+    statement = "SELECT count(*) FROM (SELECT entry_id FROM postings GROUP BY entry_id HAVING sum(amount_nano) <> 0) x"
+    return int((await tx.execute(text(statement))).scalar_one())
+
+
+async def drifted_credits(tx: AsyncConnection) -> list[AccountId]:
+    """Accounts whose running credit differs from the sum of its postings, or from what is left of its grants."""
+    rows = await tx.execute(
+        text(
+            "SELECT l.account_id FROM ledger_accounts l WHERE l.kind = 'customer_credit' AND (l.posted_nano <>"
+            " (SELECT coalesce(sum(p.amount_nano), 0) FROM postings p WHERE p.ledger_account_id = l.id)"
+            " OR l.posted_nano <>"
+            " (SELECT coalesce(sum(g.remaining_nano), 0) FROM grants g WHERE g.account_id = l.account_id))"
+        )
+    )
+    return [AccountId(r.account_id) for r in rows]

@@ -1,0 +1,274 @@
+"""Redis follows Postgres by version: load, apply, release, assert. Holds that are alive in this process are kept here.
+
+A load is a SET at a version and refused where Redis is newer; an apply adds one version's delta once, in any order; a
+command whose fate is unknown is sent again. Nothing here decides about money: that is the scripts and Postgres.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from hiredis import ReplyError
+from sqlalchemy import text
+
+from billing.errors import BillingUnavailable
+from billing.generation import STORE_FAULTS, Generation
+from billing.money import NanoUSD
+from billing.values import Balance
+from store.hot import Hot, HotUnavailable, Script
+from store.ids import AccountId, RequestId, parse
+from store.postgres import Database
+
+_LUA = Path(__file__).parent / "lua"
+ADMIT = Script((_LUA / "admit.lua").read_text())
+APPLY = Script((_LUA / "apply.lua").read_text())
+LOAD = Script((_LUA / "load.lua").read_text())
+ASSERT = Script((_LUA / "assert.lua").read_text())
+SCRIPTS = (ADMIT, APPLY, LOAD, ASSERT)
+
+# One statement, one snapshot: the balance and the spends belong to the same version.
+_POSTED = text("""
+    SELECT l.posted_nano, l.version, coalesce((
+        SELECT array_agg(ARRAY[replace(k.key_id::text, '-', '') || ':' || k.period, k.spent_nano::text])
+        FROM key_spend k WHERE k.account_id = l.account_id
+            AND (k.period = 'total' OR k.period >= to_char(now() AT TIME ZONE 'UTC' - interval '1 day', 'YYYY-MM'))
+    ), '{}') AS spends
+    FROM ledger_accounts l WHERE l.account_id = :account_id AND l.kind = 'customer_credit'
+""")
+_FIRST_LOAD = text(
+    "INSERT INTO hot_accounts (generation, account_id) VALUES (:generation, :account_id) ON CONFLICT DO NOTHING"
+    " RETURNING account_id"
+)
+_WAITING_MAX = 100_000
+
+
+def account_key(account_id: AccountId) -> str:
+    """The account's hash; the braces are the hash tag that keeps all keys of an account on one Redis node."""
+    return f"gr:{{{account_id.hex}}}"
+
+
+def limits_key(account_id: AccountId) -> str:
+    """Rate-limit clocks of the account's keys; may be lost without harm to money, lives three minutes."""
+    return f"gr:{{{account_id.hex}}}:limits"
+
+
+def due_key(account_id: AccountId) -> str:
+    """Holds by the instant at which they are overdue."""
+    return f"gr:{{{account_id.hex}}}:due"
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """Holds to free, and what their commit booked: ``spends`` is a flat list of ``<key hex>:<period>``, amount.
+
+    ``reload`` where the charge was committed by an earlier try, so that its version may never have been applied: the
+    account is set anew from Postgres before the holds go, else the credit would look free for a moment.
+    """
+
+    account_id: AccountId
+    holds: tuple[RequestId, ...]
+    version: int | None = None
+    delta: int = 0
+    spends: tuple[str | int, ...] = ()
+    reload: bool = False
+
+
+class LiveHold(msgspec.Struct, frozen=True):
+    """What is needed to say again that a hold is alive."""
+
+    account_id: AccountId
+    amount: NanoUSD
+    key: str
+    period: str
+    due_ms: int
+
+
+class Projection:
+    """The account balances in Redis, as this process sees and feeds them."""
+
+    def __init__(self, db: Database, generation: Generation) -> None:
+        self._db = db
+        self._generation = generation
+        self.hot: Hot | None = None
+        self.live: dict[RequestId, LiveHold] = {}
+        # Of those, the ones whose charge is on its way to Postgres: only its outcome may end them.
+        self.charging: set[RequestId] = set()
+        self._loading: dict[AccountId, asyncio.Task[None]] = {}
+        self._again: list[Ended] = []
+        self._freed: dict[AccountId, asyncio.Event] = {}
+        generation.asserts_with(self.assert_live)
+
+    def call(self, script: Script, keys: list[str], args: list[Any]) -> "asyncio.Future[Any]":
+        """One script call; raises :class:`HotUnavailable` at once while Redis is away."""
+        if self.hot is None:
+            raise HotUnavailable("Redis was never connected")
+        return self.hot.call(script, keys, args)
+
+    async def assert_live(self, generation: int) -> None:
+        """Tell a new generation of every hold that is alive here. Raises :class:`HotUnavailable`."""
+        calls = [
+            self.call(
+                ASSERT,
+                [account_key(h.account_id), due_key(h.account_id)],
+                [generation, request_id.hex, h.amount, h.key, h.period, h.due_ms],
+            )
+            for request_id, h in self.live.items()
+        ]
+        await asyncio.gather(*calls)
+
+    async def ensure_loaded(self, account_id: AccountId) -> None:
+        """Load an account that Redis does not know; callers of one account share one load."""
+        task = self._loading.get(account_id)
+        if task is None:
+            task = asyncio.ensure_future(self._load_first(account_id))
+            self._loading[account_id] = task
+            task.add_done_callback(lambda _: self._loading.pop(account_id, None))
+        try:
+            await asyncio.shield(task)
+        except (*STORE_FAULTS, HotUnavailable, ReplyError) as fault:
+            raise BillingUnavailable("the account's balance cannot be loaded") from fault
+
+    async def _load_first(self, account_id: AccountId) -> None:
+        generation = self._generation.number
+        async with self._db.transaction() as tx:
+            key = {"generation": generation, "account_id": account_id}
+            is_first = await tx.scalar(_FIRST_LOAD, key) is not None
+        if not is_first:
+            # Loaded before in this generation: someone is at it now, or the hash is gone and holds with it.
+            for _ in range(20):
+                if await self._is_loaded(account_id, generation):
+                    return
+                await asyncio.sleep(0.05)
+            await self._generation.lost(f"account {account_id.hex} was loaded and is gone")
+            return
+        for _ in range(5):
+            if await self.refresh(account_id, first=True) == "ok":
+                return
+        raise BillingUnavailable("the balance keeps changing while it is loaded")
+
+    async def _is_loaded(self, account_id: AccountId, generation: int) -> bool:
+        assert self.hot is not None
+        gen, loaded = await self.hot.command("HMGET", account_key(account_id), "gen", "loaded")
+        return loaded is not None and gen is not None and int(gen) >= generation
+
+    async def refresh(self, account_id: AccountId, *, first: bool = False) -> str:
+        """Set Redis to what Postgres says now; returns the script's word: ok, newer, absent or stale.
+
+        Only the one load that :meth:`ensure_loaded` has recorded is ``first`` and may make the account there.
+        """
+        async with self._db.transaction() as tx:
+            row = (await tx.execute(_POSTED, {"account_id": account_id})).one_or_none()
+        if row is None:
+            raise BillingUnavailable(f"account {account_id.hex} has no credit ledger account")
+        spends = [word for pair in row.spends for word in pair]
+        reply = await self.call(
+            LOAD,
+            [account_key(account_id)],
+            [self._generation.number, row.version, row.posted_nano, int(first), *spends],
+        )
+        self._wake(account_id)
+        return bytes(reply).decode()
+
+    async def balance(self, account_id: AccountId) -> Balance:
+        """Balance from Postgres, holds from Redis (0 while it is away). Raises :class:`BillingUnavailable`."""
+        try:
+            async with self._db.transaction() as tx:
+                row = (await tx.execute(_POSTED, {"account_id": account_id})).one()
+        except STORE_FAULTS as fault:
+            raise BillingUnavailable("the balance cannot be read") from fault
+        held = 0
+        try:
+            if self.hot is not None:
+                gen, text_held = await self.hot.command("HMGET", account_key(account_id), "gen", "held")
+                held = int(text_held) if gen and text_held and int(gen) == self._generation.number else 0
+        except (HotUnavailable, ReplyError):
+            held = 0
+        return Balance(balance=NanoUSD(row.posted_nano), held=NanoUSD(held), version=row.version)
+
+    def abandoned(self, request_id: RequestId) -> None:
+        """A charge whose fate is unknown: its hold stays in Redis until the reaper has asked Postgres."""
+        self.live.pop(request_id, None)
+        self.charging.discard(request_id)
+
+    def ended(self, batch: Iterable[Ended]) -> None:
+        """Free holds and apply what was committed; never waits. What fails is sent again by :meth:`run`."""
+        for end in batch:
+            for request_id in end.holds:
+                self.live.pop(request_id, None)
+                self.charging.discard(request_id)
+            if end.reload:
+                self._later(end)
+            else:
+                self._send(end)
+
+    def _send(self, end: Ended) -> None:
+        try:
+            future = self.call(
+                APPLY,
+                [account_key(end.account_id), due_key(end.account_id)],
+                [
+                    self._generation.number,
+                    "" if end.version is None else end.version,
+                    end.delta,
+                    len(end.holds),
+                    *(request_id.hex for request_id in end.holds),
+                    *end.spends,
+                ],
+            )
+        except HotUnavailable:
+            self._later(end)
+            return
+        future.add_done_callback(lambda done: self._answered(end, done))
+
+    def _answered(self, end: Ended, done: "asyncio.Future[Any]") -> None:
+        if done.cancelled() or done.exception() is not None or done.result() == b"stale":
+            self._later(end)
+            return
+        self._wake(end.account_id)
+
+    def _later(self, end: Ended) -> None:
+        # Beyond the bound nothing is lost: the reaper ends the holds and the resync brings the balance.
+        if len(self._again) < _WAITING_MAX:
+            self._again.append(end)
+
+    def credit_changed(self, account: str) -> None:
+        """A notification: credit was given to an account; Redis is set anew from Postgres by :meth:`run`."""
+        if account:
+            self._later(Ended(AccountId(parse(AccountId, account)), (), reload=True))
+
+    async def flushed(self, timeout_s: float = 2.0) -> None:
+        """Wait until everything was sent and answered once, at an orderly end."""
+        with suppress(TimeoutError, HotUnavailable, ReplyError):
+            async with asyncio.timeout(timeout_s):
+                if self.hot is not None:
+                    await self.hot.command("PING")
+
+    def freed(self, account_id: AccountId) -> asyncio.Event:
+        """An event that is set when credit of the account may have become free in this process."""
+        return self._freed.setdefault(account_id, asyncio.Event())
+
+    def _wake(self, account_id: AccountId) -> None:
+        event = self._freed.pop(account_id, None)
+        if event is not None:
+            event.set()
+
+    async def run(self) -> None:
+        """Send again what Redis did not confirm, until cancelled."""
+        while True:
+            await asyncio.sleep(0.1)
+            if self._again and self.hot is not None and self.hot.is_open:
+                again, self._again = self._again, []
+                for end in again:
+                    if not end.reload or await self._reloaded(end.account_id):
+                        if end.holds:
+                            self._send(end)
+                    else:
+                        self._later(end)
+
+    async def _reloaded(self, account_id: AccountId) -> bool:
+        try:
+            return await self.refresh(account_id) != "stale"
+        except (*STORE_FAULTS, HotUnavailable, ReplyError):
+            return False

@@ -1,0 +1,52 @@
+"""Usage events as read back: lists and sums. Written only by the group commit."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.money import NanoUSD
+from store.ids import AccountId
+
+GroupBy = Literal["day", "model", "key", "account"]
+
+_GROUPS: dict[GroupBy, str] = {
+    "day": "to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+    "model": "model_id",
+    "key": "key_id::text",
+    "account": "account_id::text",
+}
+
+
+class UsageSum(msgspec.Struct, frozen=True):
+    """Usage of one group over a half-open span of time."""
+
+    group: str
+    calls: int
+    tokens: int
+    charged: NanoUSD
+    overdraft: NanoUSD
+    provider_cost: NanoUSD
+
+
+async def sum_usage(
+    tx: AsyncConnection, since: datetime, until: datetime, group_by: GroupBy, account_id: AccountId | None = None
+) -> list[UsageSum]:
+    """Sums over ``[since, until)``, of one account or of all."""
+    rows = await tx.execute(
+        text(
+            f"SELECT {_GROUPS[group_by]} AS name, count(*) AS calls, sum(tokens)::bigint AS tokens,"  # noqa: S608
+            " sum(charged_nano)::bigint AS charged, sum(overdraft_nano)::bigint AS overdraft,"
+            " sum(provider_cost_nano)::bigint AS provider_cost FROM usage_events"
+            " WHERE occurred_at >= :since AND occurred_at < :until"
+            " AND (CAST(:account AS uuid) IS NULL OR account_id = :account)"
+            " GROUP BY 1 ORDER BY 1"
+        ),
+        {"since": since, "until": until, "account": account_id},
+    )
+    return [
+        UsageSum(r.name, r.calls, r.tokens, NanoUSD(r.charged), NanoUSD(r.overdraft), NanoUSD(r.provider_cost))
+        for r in rows
+    ]

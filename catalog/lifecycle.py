@@ -1,0 +1,109 @@
+"""Where a model may go from where it is: a table of moves, checked here and by a trigger of the database.
+
+Going live is the one move with conditions of its own. Prices and endpoints belong to other parts, so their facts are
+passed in.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from catalog.claims import combine
+from catalog.errors import LaunchRefused, ModelUnknown, MoveRefused
+from catalog.models import get
+from catalog.permit import may_charge
+from catalog.tables import ModelEventRow, ModelRow
+from catalog.values import Model, Status
+from store.ids import ModelEventId, ModelId, new_id
+
+MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
+    {
+        Status.COMING_SOON: frozenset({Status.LIVE, Status.RETIRED}),
+        # At once to retired only where it may not be served a day longer; customers are owed the deprecation.
+        Status.LIVE: frozenset({Status.DEPRECATED, Status.RETIRED}),
+        Status.DEPRECATED: frozenset({Status.LIVE, Status.RETIRED}),
+        # Back by the front door: it has to launch again.
+        Status.RETIRED: frozenset({Status.COMING_SOON}),
+    }
+)
+
+
+def missing_for_launch(
+    model: Model, *, has_price: bool, has_live_endpoint: bool, now: datetime, is_free: bool = False
+) -> tuple[str, ...]:
+    """A sentence for each thing that a launch lacks; empty when the model may go live. Pure."""
+    missing = []
+    standing = combine(model.claims, model.resolution)
+    if not standing.licenses:
+        missing.append("It has no license: record a claim with its source and evidence.")
+    elif standing.conflict:
+        missing.append(f"Its license is not resolved. {standing.disagreement}")
+    if standing.unknown:
+        missing.append(f"The terms of {' and '.join(standing.unknown)} are not known: resolve to a license that is.")
+    if not has_price:
+        missing.append("It has no price in force: set one.")
+    elif standing.known and not is_free and not (charging := may_charge(model, now)).allowed:
+        missing.append(f"It has a price, and {charging.reasons[0]} {charging.lifted_by}")
+    if not has_live_endpoint:
+        missing.append("It has no live endpoint: register one, and let it pass its probes.")
+    return tuple(missing)
+
+
+async def launch(
+    db: AsyncConnection,
+    model_id: ModelId,
+    actor: str,
+    *,
+    has_price: bool,
+    has_live_endpoint: bool,
+    now: datetime,
+    is_free: bool = False,
+    reason: str = "",
+) -> None:
+    """Put a model live. ``is_free``: its price in force is zero.
+
+    Raises ``LaunchRefused`` with a sentence for each thing that is missing, ``MoveRefused`` where it is live already,
+    ``ModelUnknown``.
+    """
+    status = await _lock(db, model_id)
+    _check(model_id, status, Status.LIVE)
+    missing = missing_for_launch(
+        await get(db, model_id), has_price=has_price, has_live_endpoint=has_live_endpoint, now=now, is_free=is_free
+    )
+    if missing:
+        raise LaunchRefused(model_id, missing)
+    await _write(db, model_id, status, Status.LIVE, actor=actor, reason=reason, now=now)
+
+
+async def move(db: AsyncConnection, model_id: ModelId, to: Status, actor: str, *, reason: str, now: datetime) -> None:
+    """Deprecate, retire or announce again. Raises ``MoveRefused``, also for a launch; ``ModelUnknown``."""
+    if to is Status.LIVE:
+        raise MoveRefused("A model goes live by being launched, which checks its license, price and endpoints.")
+    status = await _lock(db, model_id)
+    _check(model_id, status, to)
+    await _write(db, model_id, status, to, actor=actor, reason=reason, now=now)
+
+
+def _check(model_id: str, status: Status, to: Status) -> None:
+    if to not in MOVES[status]:
+        allowed = ", ".join(sorted(MOVES[status]))
+        raise MoveRefused(f"{model_id} is {status} and cannot become {to}. From there it can become: {allowed}.")
+
+
+async def _lock(db: AsyncConnection, model_id: ModelId) -> Status:
+    # Two operators who move the same model at once: the second decides on what the first one left.
+    status = await db.scalar(select(ModelRow.status).where(ModelRow.id == model_id).with_for_update())
+    if status is None:
+        raise ModelUnknown(model_id, [])
+    return Status(status)
+
+
+async def _write(
+    db: AsyncConnection, model_id: ModelId, was: Status, to: Status, *, actor: str, reason: str, now: datetime
+) -> None:
+    await db.execute(update(ModelRow).where(ModelRow.id == model_id).values(status=to))
+    event = {"model_id": model_id, "from_status": was, "to_status": to, "actor": actor, "reason": reason}
+    await db.execute(insert(ModelEventRow).values(id=ModelEventId(new_id()), **event, occurred_at=now))

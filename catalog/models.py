@@ -1,0 +1,187 @@
+"""The catalogue in memory: read once from Postgres, asked by every call, replaced when something changes."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from difflib import SequenceMatcher
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import RowMapping, Select, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from catalog.errors import ModelUnknown
+from catalog.estimates import estimate_of
+from catalog.tables import LicenseClaimRow, LicenseResolutionRow, LicenseWaiverRow, ModelAliasRow, ModelRow
+from catalog.values import Claim, Model, Resolution, Signer, Status, Term, Waiver
+from store.ids import ClaimId, ModelId, ResolutionId, WaiverId
+
+# A longer name is no near miss of anything, and comparing it would cost the event loop time.
+NAME_COMPARED = 80
+LIKENESS = 0.4
+
+
+class Catalog:
+    """Every model, announced and retired ones too, by id and by alias."""
+
+    __slots__ = ("_by_name", "_models")
+
+    def __init__(self, models: Iterable[Model] = ()) -> None:
+        self.replace(models)
+
+    def replace(self, models: Iterable[Model]) -> None:
+        """All models anew; readers see the old ones or the new ones, never half of each."""
+        ordered = tuple(sorted(models, key=lambda model: model.id))
+        by_name: dict[str, Model] = {alias: model for model in ordered for alias in model.aliases}
+        by_name.update({model.id: model for model in ordered})
+        self._models, self._by_name = ordered, by_name
+
+    def get(self, name: str) -> Model | None:
+        """The model of exactly this id or alias."""
+        return self._by_name.get(name)
+
+    def all(self) -> tuple[Model, ...]:
+        """All models in the order of their ids."""
+        return self._models
+
+    def nearest(self, name: str, among: frozenset[ModelId] = frozenset(), n: int = 3) -> list[str]:
+        """The ids that look most like a name, best first; of ``among`` alone where it is not empty."""
+        matcher = SequenceMatcher(autojunk=False)
+        matcher.set_seq2(name[:NAME_COMPARED].lower())
+        scored: list[tuple[float, str]] = []
+        for model in self._models:
+            if among and model.id not in among:
+                continue
+            likeness = max(
+                _likeness(matcher, known) for known in (model.id, model.id.partition("/")[2], *model.aliases)
+            )
+            if likeness >= LIKENESS:
+                scored.append((-likeness, model.id))
+        return [known for _, known in sorted(scored)[:n]]
+
+
+def _likeness(matcher: SequenceMatcher[str], known: str) -> float:
+    matcher.set_seq1(known.lower())
+    # The bound is much cheaper than the ratio, and most names fail it.
+    return matcher.ratio() if matcher.quick_ratio() >= LIKENESS else 0.0
+
+
+async def load(db: AsyncConnection) -> Catalog:
+    """The whole catalogue as it is committed now."""
+    return Catalog(await load_models(db))
+
+
+async def get(db: AsyncConnection, model_id: str) -> Model:
+    """One model as it is committed now. Raises ``ModelUnknown``, naming the nearest."""
+    found = await load_models(db, model_id)
+    if not found:
+        raise ModelUnknown(model_id, (await load(db)).nearest(model_id))
+    return found[0]
+
+
+async def load_models(db: AsyncConnection, model_id: str | None = None) -> list[Model]:
+    """All models; or the one of an id, none where there is no such model."""
+    models = select(ModelRow.__table__)
+    if model_id is not None:
+        models = models.where(ModelRow.id == model_id)
+    aliases = await _by_model(db, select(ModelAliasRow.__table__).order_by(ModelAliasRow.alias), model_id)
+    claims = await _by_model(db, select(LicenseClaimRow.__table__).order_by(LicenseClaimRow.id), model_id)
+    rulings = await _by_model(
+        db,
+        select(LicenseResolutionRow.__table__).order_by(LicenseResolutionRow.decided_at, LicenseResolutionRow.id),
+        model_id,
+    )
+    waivers = await _by_model(
+        db,
+        select(LicenseWaiverRow.__table__).where(LicenseWaiverRow.revoked_at.is_(None)).order_by(LicenseWaiverRow.id),
+        model_id,
+    )
+    return [
+        _model(row, aliases[row["id"]], claims[row["id"]], rulings[row["id"]], waivers[row["id"]])
+        for row in (await db.execute(models)).mappings()
+    ]
+
+
+async def _by_model(
+    db: AsyncConnection, query: Select[*tuple[Any, ...]], model_id: str | None
+) -> Mapping[str, list[RowMapping]]:
+    if model_id is not None:
+        query = query.where(query.selected_columns.model_id == model_id)
+    rows: defaultdict[str, list[RowMapping]] = defaultdict(list)
+    for row in (await db.execute(query)).mappings():
+        rows[row["model_id"]].append(row)
+    return rows
+
+
+def _model(
+    row: RowMapping,
+    aliases: list[RowMapping],
+    claims: list[RowMapping],
+    rulings: list[RowMapping],
+    waivers: list[RowMapping],
+) -> Model:
+    ruling = rulings[-1] if rulings else None
+    settled: frozenset[UUID] = frozenset(ruling["settles"]) if ruling is not None else frozenset()
+    return Model(
+        id=ModelId(row["id"]),
+        owned_by=row["owned_by"],
+        summary=row["summary"],
+        status=Status(row["status"]),
+        dimensions=row["dimensions"],
+        max_input_tokens=row["max_input_tokens"],
+        space=row["space"],
+        published_on=row["published_on"],
+        normalized=row["normalized"],
+        trained_dimensions=tuple(row["trained_dimensions"]),
+        vocabulary_size=row["vocabulary_size"],
+        tokenizer=row["tokenizer"],
+        special_tokens=row["special_tokens"],
+        prompts=row["prompts"],
+        revision=row["revision"],
+        parameters=row["parameters"],
+        languages=row["languages"],
+        claims=tuple(_claim(claim, settled) for claim in claims),
+        waivers=tuple(_waiver(waiver) for waiver in waivers),
+        estimated_nano_per_mtok=row["estimated_nano_per_mtok"],
+        note=row["note"],
+        aliases=tuple(alias["alias"] for alias in aliases),
+        resolution=None if ruling is None else _resolution(ruling),
+        estimate=estimate_of(row),
+        only_trained_dimensions=row["only_trained_dimensions"],
+        max_input_tokens_ceiling=row["max_input_tokens_ceiling"],
+        pooling=row["pooling"],
+        numerics=row["numerics"],
+    )
+
+
+def _claim(row: RowMapping, settled: frozenset[UUID]) -> Claim:
+    return Claim(
+        id=ClaimId(row["id"]),
+        license=row["license"],
+        source=row["source"],
+        evidence=row["evidence"],
+        claimed_on=row["claimed_on"],
+        resolved=row["id"] in settled,
+    )
+
+
+def _resolution(row: RowMapping) -> Resolution:
+    return Resolution(
+        id=ResolutionId(row["id"]),
+        license=row["license"],
+        reason=row["reason"],
+        evidence=row["evidence"],
+        decided_by=row["decided_by"],
+        decided_at=row["decided_at"],
+    )
+
+
+def _waiver(row: RowMapping) -> Waiver:
+    return Waiver(
+        id=WaiverId(row["id"]),
+        term=Term(row["term"]),
+        signed_by=row["signed_by"],
+        evidence=row["evidence"],
+        signed_at=row["signed_at"],
+        signer=Signer(row["signer"]),
+        expires_at=row["expires_at"],
+    )

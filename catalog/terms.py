@@ -1,0 +1,75 @@
+"""A license's name -> what it permits, demands and limits. The terms are data: ``terms.toml`` beside this module.
+
+A license that the file does not have permits nothing here: the risk of a wrong guess is not bounded by any price.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+
+import msgspec
+
+from catalog.values import Use
+
+
+class Terms(msgspec.Struct, frozen=True, cache_hash=True, forbid_unknown_fields=True):
+    """One license's terms; the comment at the top of ``terms.toml`` says what each field means."""
+
+    id: str
+    name: str
+    url: str
+    uses: frozenset[Use]
+    charging: bool
+    derivatives: bool
+    attribution: bool
+    share_alike: bool = False
+    acceptance: str | None = None
+    regions_denied: frozenset[str] = frozenset()
+    conditions: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+
+    @property
+    def acceptance_token(self) -> str | None:
+        """What an account's acceptances must hold: ``<license>@<version of the text>``; None where none is needed."""
+        return None if self.acceptance is None else acceptance_token(self.id, self.acceptance)
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    license: list[Terms]
+
+
+def acceptance_token(license_id: str, text_version: str) -> str:
+    """How one version of a license text is written in a key's ``accepted``."""
+    return f"{license_id}@{text_version}"
+
+
+@cache
+def known() -> Mapping[str, Terms]:
+    """Every license that we know, by its id."""
+    text = files("catalog").joinpath("terms.toml").read_text(encoding="utf-8")
+    return MappingProxyType({terms.id: terms for terms in msgspec.convert(tomllib.loads(text), _File).license})
+
+
+def find(license_id: str) -> Terms | None:
+    """The terms of a license as :func:`normalize` writes it; None where we do not know them."""
+    return known().get(license_id)
+
+
+@cache
+def _spellings() -> Mapping[str, str]:
+    spellings = {}
+    for terms in known().values():
+        for spelling in (terms.id, terms.name, *terms.also):
+            spellings[_folded(spelling)] = terms.id
+    return MappingProxyType(spellings)
+
+
+def normalize(stated: str) -> str:
+    """``"apache-2.0"``, ``"CC BY-NC-ND 4.0"``, ``"gemma"`` -> our id; what we do not know is given back trimmed."""
+    return _spellings().get(_folded(stated), stated.strip())
+
+
+def _folded(text: str) -> str:
+    return text.strip().lower().replace(" ", "-").replace("_", "-")

@@ -1,0 +1,107 @@
+"""All wiring on one page: settings in, the collaborators of a process out, running until the block ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Literal
+
+import msgspec
+
+from billing.admission import Admission
+from billing.charging import Charging
+from billing.generation import STORE_FAULTS, Generation
+from billing.projection import SCRIPTS, Projection
+from gigarouter.provider_set import ProviderSet
+from gigarouter.settings import Settings
+from providers.wire import Pool, networks
+from router.health import Health
+from router.parts import Parts
+from router.refresh import Refresher
+from router.sealing import Seal
+from store.hot import Hot
+from store.ids import EndpointId, parse
+from store.postgres import Database
+
+Run = Callable[[], Coroutine[None, None, None]]
+
+
+class Process(msgspec.Struct, frozen=True):
+    """What ``serve`` and ``jobs`` share, and what has to run for it."""
+
+    parts: Parts
+    refresher: Refresher
+    runs: tuple[Run, ...]
+
+
+@asynccontextmanager
+async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIterator[Process]:
+    """The parts of one process, loaded and connected. Raises StoreUnavailable where Postgres cannot be read."""
+    db = Database(settings.require_database_url())
+    refresher = Refresher(db)
+    await refresher.load()
+
+    generation = Generation(db, kind)
+    projection = Projection(db, generation)
+    hot = Hot(settings.require_redis_url(), SCRIPTS, generation.on_connect)
+    projection.hot = hot
+    charging = Charging(db, projection, settings.durability)
+
+    pool = Pool()
+    allowed = networks([str(network) for network in settings.allowed_private_networks])
+    providers = ProviderSet(refresher.providers, Seal(settings.require_secret_keys()), allowed, pool)
+    health = Health()
+    refresher.on_change("providers", lambda _: providers.refresh())
+    refresher.on_change("endpoints", partial(_endpoint_changed, health))
+    refresher.on_change("hot_generation", partial(_generation_changed, generation))
+    refresher.on_change("credit", projection.credit_changed)
+
+    parts = Parts(
+        db=db,
+        keys=refresher.keys,
+        catch_up=refresher.catch_up,
+        catalog=refresher.catalog,
+        prices=refresher.prices,
+        endpoints=refresher.endpoints,
+        providers=providers,
+        health=health,
+        generation=generation,
+        projection=projection,
+        admission=Admission(projection, generation),
+        charging=charging,
+        call_deadline_s=settings.call_deadline_s,
+        body_bytes_max=settings.body_bytes_max,
+        body_deadline_s=settings.body_deadline_s,
+    )
+    runs = (hot.run, generation.run, projection.run, charging.run, refresher.run, providers.run)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(run()) for run in runs]
+        try:
+            yield Process(parts, refresher, runs)
+            await charging.drained()
+            await projection.flushed()
+        finally:
+            for task in tasks:
+                task.cancel()
+    await _leave(generation, providers, pool, db)
+
+
+async def _leave(generation: Generation, providers: ProviderSet, pool: Pool, db: Database) -> None:
+    try:
+        async with asyncio.timeout(2):
+            await generation.leave()
+    except STORE_FAULTS:
+        pass  # Others wait for this process's heartbeat to go stale instead.
+    await providers.close()
+    await pool.close()
+    await db.close()
+
+
+def _endpoint_changed(health: Health, endpoint: str) -> None:
+    if endpoint:
+        health.forget(EndpointId(parse(EndpointId, endpoint)))
+
+
+def _generation_changed(generation: Generation, number: str) -> None:
+    if number:
+        generation.learned(int(number))

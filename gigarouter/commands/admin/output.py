@@ -1,0 +1,82 @@
+"""What a command prints: a table for people at a terminal, JSON for everything else or where ``--json`` is given."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Annotated, Literal
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+Row = Mapping[str, object]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON also on a terminal.")]
+
+
+def show_list(rows: Sequence[Row], *, as_json: bool) -> None:
+    """Many things: one line each, or ``{"object": "list", "data": […]}``."""
+    if prints_json(as_json):
+        _print_json({"object": "list", "data": [_plain(row) for row in rows]})
+        return
+    if not rows:
+        typer.echo("Nothing.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), overflow="fold", justify=_side(rows[0][name]))
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    Console().print(table)
+
+
+def show_one(row: Row, *, as_json: bool) -> None:
+    """One thing: a line per field, or an object."""
+    if prints_json(as_json):
+        _print_json(_plain(row))
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in row.items():
+        table.add_row(name.replace("_", " "), _cell(value))
+    Console().print(table)
+
+
+def instant(value: datetime | None) -> str | None:
+    """RFC 3339 in UTC, to the second."""
+    return None if value is None else f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def prints_json(asked: bool) -> bool:
+    """Whether JSON is wanted: asked for, or nobody sits at a terminal."""
+    return asked or not sys.stdout.isatty()
+
+
+def _print_json(value: object) -> None:
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def _plain(row: Row) -> dict[str, object]:
+    return {name: value.value if isinstance(value, Enum) else value for name, value in row.items()}
+
+
+def _side(value: object) -> Literal["left", "right"]:
+    return "right" if isinstance(value, int) and not isinstance(value, bool) else "left"
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None | "":
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case list() | tuple() | frozenset():
+            return ", ".join(_cell(item) for item in value) or "-"
+        case Mapping():
+            return ", ".join(f"{name}={_cell(item)}" for name, item in value.items()) or "-"
+        case _:
+            return str(value)

@@ -1,0 +1,115 @@
+"""The folder in which `up` keeps everything: its format, its one owner, its secrets, and what an earlier run left.
+
+``version`` (format of the folder), ``up.lock``, ``secret-key``, ``demo-key``, ``connection.toml`` (for commands typed
+beside it), ``children.json`` (processes to end if the run is killed), ``postgres/``, ``redis/``, ``logs/``, ``run/``.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from signal import SIGTERM
+from typing import IO
+
+import psutil
+from cryptography.fernet import Fernet
+
+from gigarouter.settings import CONNECTION_FILE
+from store.faults import CannotStart
+from store.processes import end_orphans
+
+FORMAT = 1
+# A fresh cluster takes 40 MB and its log grows to 1 GB before PostgreSQL recycles it; below this it would stop mid-way.
+FREE_BYTES_MIN = 1_500_000_000
+ORPHAN_ENDS_WITHIN_S = 2.0
+
+
+class DataFolder:
+    """A data folder that this process owns until :meth:`release`. Raises :class:`CannotStart` when it cannot."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser().resolve()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock: IO[str] = (self.path / "up.lock").open("a+")
+        except OSError as error:
+            raise CannotStart(f"The data folder {self.path} cannot be used: {error.strerror}.") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(
+                f"gigarouter already runs on {self.path}: stop it, or set GIGAROUTER_DATA_DIR and GIGAROUTER_PORT."
+            ) from None
+        self._require_format()
+        self._require_room()
+
+    def release(self) -> None:
+        """Let another run own the folder."""
+        self._lock.close()
+
+    def secret_key(self) -> str:
+        """The key that encrypts provider credentials; made once."""
+        return self.kept("secret-key") or self.keep("secret-key", Fernet.generate_key().decode())
+
+    def kept(self, name: str) -> str | None:
+        """What :meth:`keep` wrote."""
+        try:
+            return (self.path / name).read_text().strip() or None
+        except FileNotFoundError:
+            return None
+        except PermissionError:
+            raise CannotStart(f"{self.path / name} belongs to another user: run as that user, or remove it.") from None
+
+    def keep(self, name: str, text: str) -> str:
+        """Write a small file whole or not at all, for our eyes only; the text."""
+        whole = self.path / name
+        part = self.path / f"{name}.part"
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(whole)
+        return text
+
+    def keep_connection(self, **values: str | int) -> None:
+        """Tell commands typed beside `up` how to reach it."""
+        # JSON strings and integers are TOML strings and integers.
+        self.keep(CONNECTION_FILE, "\n".join(f"{field} = {json.dumps(value)}" for field, value in values.items()))
+
+    def remember_children(self, pids: list[int]) -> None:
+        """Note what must be ended if this run is killed before it can."""
+        known = []
+        for pid in pids:
+            with suppress(psutil.NoSuchProcess):
+                known.append({"pid": pid, "created": psutil.Process(pid).create_time()})
+        self.keep("children.json", json.dumps(known))
+
+    def end_children_of_killed_run(self) -> None:
+        """End what an earlier run noted, unless its pid has become another process since."""
+        orphans = []
+        for child in json.loads(self.kept("children.json") or "[]"):
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(child["pid"])
+                if abs(process.create_time() - child["created"]) < 0.1:
+                    orphans.append(process)
+        end_orphans(orphans, soft=SIGTERM, within_s=ORPHAN_ENDS_WITHIN_S)
+
+    def _require_format(self) -> None:
+        written = self.kept("version")
+        if written is None:
+            self.keep("version", str(FORMAT))
+        elif not written.isdigit() or int(written) > FORMAT:
+            raise CannotStart(
+                f"The data folder {self.path} was written by a newer gigarouter (format {written}, this one knows "
+                f"{FORMAT}): install the newer one, or name another folder in GIGAROUTER_DATA_DIR."
+            )
+
+    def _require_room(self) -> None:
+        free = shutil.disk_usage(self.path).free
+        if free < FREE_BYTES_MIN:
+            raise CannotStart(
+                f"The disk of {self.path} has {free / 1e9:.1f} GB free and {FREE_BYTES_MIN / 1e9:.1f} GB are needed: "
+                "make room, or set GIGAROUTER_DATA_DIR to a folder on another disk."
+            )

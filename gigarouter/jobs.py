@@ -1,0 +1,126 @@
+"""The jobs process: everything that must happen without a call. Any number may run; each job is safe to run twice.
+
+The table of jobs is at the bottom; a job's fault is logged and its next turn comes all the same.
+"""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+import uvloop
+from hiredis import ReplyError
+from sqlalchemy import text
+
+from billing.expiry import expire_due
+from billing.generation import STORE_FAULTS
+from billing.ledger import drifted_credits, trial_balance, unbalanced_entries
+from billing.reaper import reap, resync
+from gigarouter import telemetry
+from gigarouter.build import process
+from gigarouter.settings import Settings
+from gigarouter.startup import require_fit
+from router.idempotency import forget_expired
+from router.parts import Parts
+from store.hot import HotUnavailable
+from store.ids import AccountId
+
+log = structlog.get_logger("jobs")
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One job: its name in the log, seconds between turns, what it does."""
+
+    name: str
+    every_s: float
+    run: Callable[[Parts], Awaitable[None]]
+
+
+def run(settings: Settings) -> None:
+    """Run the jobs until SIGTERM or SIGINT. Raises CannotStart."""
+    uvloop.run(_jobs(settings))
+
+
+async def _jobs(settings: Settings) -> None:
+    telemetry.configure(settings.log_level, settings.log_format)
+    await require_fit(settings)
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    async with process(settings, "jobs") as running, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_repeat(job, running.parts)) for job in table()]
+        log.info("jobs_started", jobs=[job.name for job in table()])
+        await told.wait()
+        for task in tasks:
+            task.cancel()
+
+
+async def _repeat(job: Job, parts: Parts) -> None:
+    while True:
+        try:
+            await job.run(parts)
+        except (*STORE_FAULTS, HotUnavailable, ReplyError) as fault:
+            log.warning("job_postponed", job=job.name, reason=type(fault).__name__, fault=str(fault)[:200])
+        except Exception:
+            log.exception("job_failed", job=job.name)
+        await asyncio.sleep(job.every_s)
+
+
+async def _reap(parts: Parts) -> None:
+    if parts.generation.is_ready and (ended := await reap(parts.db, parts.projection)):
+        log.info("holds_reaped", holds=ended)
+
+
+class _Resync:
+    """Remembers which accounts were behind at the last turn: a commit in flight is not a mismatch."""
+
+    def __init__(self) -> None:
+        self._behind: set[AccountId] = set()
+
+    async def __call__(self, parts: Parts) -> None:
+        if parts.generation.is_ready:
+            self._behind = await resync(parts.db, parts.projection, self._behind)
+
+
+async def _check_books(parts: Parts) -> None:
+    async with parts.db.transaction() as tx:
+        off = sum(line.amount for line in await trial_balance(tx))
+        unbalanced = await unbalanced_entries(tx)
+        drifted = await drifted_credits(tx)
+        strays = await tx.scalar(text("SELECT count(*) FROM usage_events_default"))
+    if off or unbalanced or drifted or strays:
+        log.error("books_wrong", trial_balance=off, unbalanced=unbalanced, drifted=len(drifted), strays=strays)
+
+
+async def _make_months(parts: Parts) -> None:
+    async with parts.db.transaction() as tx:
+        await tx.execute(text("SELECT make_usage_months((now() AT TIME ZONE 'UTC')::date, 4)"))
+
+
+async def _forget(parts: Parts) -> None:
+    await forget_expired(parts.db)
+    async with parts.db.transaction() as tx:
+        await tx.execute(text("DELETE FROM processes WHERE seen_at < now() - interval '1 day'"))
+        await tx.execute(
+            text("DELETE FROM hot_accounts WHERE generation < (SELECT generation FROM hot_generation) - 10")
+        )
+
+
+async def _expire(parts: Parts) -> None:
+    if parts.generation.is_ready:
+        await expire_due(parts.db, parts.admission, parts.projection, datetime.now(UTC))
+
+
+def table() -> list[Job]:
+    """Every job, with how often it runs."""
+    return [
+        Job("reap overdue holds", 2.0, _reap),
+        Job("set accounts anew that fell behind", 2.0, _Resync()),
+        Job("expire grants", 60.0, _expire),
+        Job("check the books", 60.0, _check_books),
+        Job("make usage months", 3600.0, _make_months),
+        Job("forget old outcomes", 600.0, _forget),
+    ]

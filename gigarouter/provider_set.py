@@ -1,0 +1,108 @@
+"""The registered providers as things that embed: built from their records, rebuilt when a record changes."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+
+import structlog
+from typing_extensions import override
+
+from providers.kinds import build
+from providers.outcomes import CredentialRefused
+from providers.protocol import Attempt, Provider, Vectors
+from providers.wire import Networks, Pool
+from router.indexes import ProviderIndex, ProviderRecord
+from router.registered import credential_of
+from router.sealing import CredentialUnreadable, Seal
+from store.ids import ProviderId
+
+log = structlog.get_logger("providers")
+
+# A replaced provider keeps its connections this long, for the calls that still use it.
+CLOSE_AFTER_S = 120.0
+
+
+class Unusable:
+    """Stands for a provider whose record cannot be used: every call learns why, ops see it in the log."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
+        """Always raises."""
+        raise CredentialRefused("the provider is not configured for use", detail=self._reason)
+
+    async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
+        """Cannot tell."""
+        return None
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class ProviderSet(Mapping[ProviderId, Provider]):
+    """One provider per record; :meth:`refresh` after the index was."""
+
+    def __init__(self, index: ProviderIndex, seal: Seal | None, allowed_networks: Networks, pool: Pool) -> None:
+        self._index = index
+        self._seal = seal
+        self._allowed_networks = allowed_networks
+        self._pool = pool
+        self._built: dict[ProviderId, tuple[ProviderRecord, Provider]] = {}
+        self._retired: list[tuple[float, Provider]] = []
+        self.refresh()
+
+    @override
+    def __getitem__(self, provider_id: ProviderId) -> Provider:
+        return self._built[provider_id][1]
+
+    @override
+    def __iter__(self) -> Iterator[ProviderId]:
+        return iter(self._built)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._built)
+
+    def refresh(self) -> None:
+        """Build what is new or changed; what was replaced is closed later by :meth:`run`."""
+        built: dict[ProviderId, tuple[ProviderRecord, Provider]] = {}
+        for record in self._index.all():
+            known = self._built.get(record.id)
+            built[record.id] = known if known is not None and known[0] == record else (record, self._build(record))
+        kept = {id(provider) for _, provider in built.values()}
+        for _, provider in self._built.values():
+            if id(provider) not in kept:
+                self._retired.append((asyncio.get_running_loop().time(), provider))
+        self._built = built
+
+    def _build(self, record: ProviderRecord) -> Provider:
+        if not record.enabled:
+            return Unusable("it is switched off")
+        try:
+            credential = None if record.sealed is None or self._seal is None else credential_of(record, self._seal)
+            return build(
+                record.kind,
+                base_url=record.base_url,
+                credential=credential,
+                options=record.options,
+                allowed_networks=self._allowed_networks,
+                pool=self._pool,
+            )
+        except (ValueError, CredentialUnreadable) as fault:
+            log.error("provider_unusable", provider=record.name, reason=str(fault))
+            return Unusable(str(fault))
+
+    async def run(self) -> None:
+        """Close replaced providers once their calls are over, until cancelled."""
+        while True:
+            await asyncio.sleep(CLOSE_AFTER_S / 4)
+            before = asyncio.get_running_loop().time() - CLOSE_AFTER_S
+            over = [provider for since, provider in self._retired if since < before]
+            self._retired = [(since, provider) for since, provider in self._retired if since >= before]
+            for provider in over:
+                await provider.close()
+
+    async def close(self) -> None:
+        """Close them all."""
+        for provider in (*(p for _, p in self._built.values()), *(p for _, p in self._retired)):
+            await provider.close()

@@ -1,0 +1,87 @@
+"""The database schema of this release: where its migrations are, applying them, and whether a database has them."""
+
+import asyncio
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from gigarouter import settings
+from store.checks import connected
+from store.faults import CannotStart
+
+
+class NotMigrated(CannotStart):
+    """The database's schema is not this release's; the message says what to do."""
+
+
+def migrations_folder() -> Path:
+    """Inside the installed package, or at the root of the repository."""
+    for folder in (Path(__file__).parent / "migrations", Path(__file__).parent.parent / "migrations"):
+        if (folder / "env.py").is_file():
+            return folder
+    raise FileNotFoundError("This installation has no migrations; install gigarouter again.")
+
+
+def _config(database_url: str) -> Config:
+    config = Config()
+    # Alembic reads `%` as interpolation.
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.attributes["database_url"] = database_url
+    return config
+
+
+def migration_url(config: Config) -> str:
+    """What `env.py` connects to: the URL handed to :func:`migrate`, else the settings' own, for the bare `alembic`."""
+    given = config.attributes.get("database_url") or settings.load().require_database_url()
+    return "postgresql+asyncpg://" + str(given).split("://", 1)[1]
+
+
+def migrate(database_url: str) -> None:
+    """Bring the schema up to date. Blocking, and with an event loop of its own: call it before yours starts.
+
+    Raises :class:`NotMigrated` for a database that a newer release has migrated.
+    """
+    asyncio.run(_refuse_newer(database_url))
+    command.upgrade(_config(database_url), "head")
+
+
+def revisions() -> tuple[str | None, frozenset[str]]:
+    """This release's newest revision, and all that it knows."""
+    scripts = ScriptDirectory(str(migrations_folder()))
+    return scripts.get_current_head(), frozenset(script.revision for script in scripts.walk_revisions())
+
+
+async def applied_revision(database_url: str) -> str | None:
+    """The revision that the database is at; ``None`` for an empty one. Raises ``CannotStart``."""
+    async with connected(database_url) as connection:
+        if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+            return None
+        found = await connection.fetchval("SELECT version_num FROM alembic_version")
+        return None if found is None else str(found)
+
+
+async def require_migrated(database_url: str) -> None:
+    """Raises :class:`NotMigrated` unless the database is exactly at this release's newest revision."""
+    newest, _ = revisions()
+    applied = await applied_revision(database_url)
+    if applied == newest:
+        return
+    await _refuse_newer(database_url)
+    database = urlsplit(database_url).path.lstrip("/") or "the database"
+    raise NotMigrated(
+        f"The schema of {database} is at {applied or 'nothing'} and this release needs {newest}: "
+        "run `gigarouter migrate`."
+    )
+
+
+async def _refuse_newer(database_url: str) -> None:
+    newest, known = revisions()
+    applied = await applied_revision(database_url)
+    if applied is not None and applied not in known:
+        raise NotMigrated(
+            f"The database was migrated to {applied} by a newer release, and this one knows up to {newest}: run the "
+            "newer release."
+        )

@@ -1,0 +1,73 @@
+"""The API process: builds its parts, listens, and on SIGTERM finishes what is in flight before it ends."""
+
+import asyncio
+import signal
+
+import uvicorn
+import uvloop
+from uvicorn.config import Config
+
+from gigarouter import telemetry
+from gigarouter.build import process
+from gigarouter.settings import Settings
+from gigarouter.startup import require_fit
+from router.edge.app import create_app
+from router.edge.protocol import bounded
+
+BACKLOG = 2048
+KEEP_ALIVE_S = 75
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises CannotStart before the port opens."""
+    uvloop.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    telemetry.configure(settings.log_level, settings.log_format)
+    await require_fit(settings)
+    async with process(settings, "serve") as running:
+        meters = telemetry.Meters(running.parts, telemetry.RequestLog(settings.log_format))
+        app = create_app(running.parts, record=meters.record, metrics=meters.expose)
+        server = _Server(
+            Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                http=bounded(
+                    header_bytes_max=settings.header_bytes_max,
+                    header_deadline_s=settings.header_deadline_s,
+                    body_deadline_s=settings.body_deadline_s,
+                ),
+                ws="none",
+                lifespan="off",
+                loop="none",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                date_header=True,
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=round(settings.drain_s),
+            )
+        )
+        async with asyncio.TaskGroup() as group:
+            lag = group.create_task(meters.watch_loop())
+            await server.serve_until_told()
+            lag.cancel()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, ended by our own signal handlers: the parts outlive it until the last charge is booked."""
+
+    async def serve_until_told(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told)
+        await self._serve()
+
+    def _told(self) -> None:
+        if self.should_exit:
+            self.force_exit = True
+        self.should_exit = True

@@ -1,0 +1,211 @@
+"""What an operator can set: one typed field with a sentence each, and the only place that reads the environment.
+
+The environment comes first (``GIGAROUTER_<FIELD>``; ``DATABASE_URL`` and ``REDIS_URL`` are taken too, as platforms set
+them), then an optional ``gigarouter.toml``, then the default. An unknown ``GIGAROUTER_`` name or TOML key is an error,
+because a misspelled limit is a limit that is not there.
+"""
+
+import os
+import tomllib
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from typing_extensions import override
+
+from store.faults import CannotStart
+
+PREFIX = "GIGAROUTER_"
+CONFIG_FILE_ENV = "GIGAROUTER_CONFIG"
+# Read by clients of the API and by this module; a shell that has them set is not misconfigured.
+NOT_FIELDS = frozenset({CONFIG_FILE_ENV, "GIGAROUTER_API_KEY", "GIGAROUTER_BASE_URL"})
+# In the data folder, written by `up`, closed to others: how to reach what it started.
+CONNECTION_FILE = "connection.toml"
+# Names without our prefix that a field is also read from.
+PLAIN_NAMES = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL"}
+
+
+class SettingsError(CannotStart):
+    """The configuration cannot be used; the message is for the operator, one line per fault."""
+
+
+def _default_data_dir() -> Path:
+    home = os.environ.get("XDG_DATA_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "share") / "gigarouter"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Durations are in seconds, sizes in bytes."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL to record in, as postgresql://user:password@host/database; `up` starts its own.",
+    )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="Redis for holds and limits, as redis://host:6379/0 or unix:///path; `up` starts its own.",
+    )
+    secret_keys: Annotated[list[SecretStr], NoDecode] = Field(
+        default=[],
+        description="Fernet keys, comma separated, that encrypt provider credentials: the first encrypts, all decrypt. "
+        "Required by serve and jobs; `up` makes one and keeps it in the data folder.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
+    port: int = Field(default=8080, ge=1, le=65535, description="Port that the API listens on.")
+    data_dir: Path = Field(
+        default_factory=_default_data_dir,
+        description="Folder in which `up` keeps the embedded PostgreSQL and Redis, logs and secrets.",
+    )
+    durability: Literal["commit", "memory"] = Field(
+        default="commit",
+        description="`commit` answers after the charge is in PostgreSQL; `memory` answers before it, and a crash loses "
+        "what the process had queued, at the house's expense.",
+    )
+    worker_url: str | None = Field(
+        default=None, description="Base URL of the in-house worker, as http://127.0.0.1:8090, for a new demo endpoint."
+    )
+    worker_port: int = Field(
+        default=8090, ge=1, le=65535, description="Port of the worker that `up` starts; another if it is taken."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least important level that is logged."
+    )
+    log_format: Literal["json", "text"] = Field(default="json", description="`json` for machines, `text` for people.")
+    body_bytes_max: int = Field(
+        default=4 * 1024 * 1024, ge=1024, description="Largest request body, counted as it arrives; beyond it 413."
+    )
+    header_bytes_max: int = Field(default=32 * 1024, ge=1024, description="Largest request head; beyond it 431.")
+    header_deadline_s: float = Field(default=10.0, gt=0, description="Time within which a request's head must arrive.")
+    body_deadline_s: float = Field(default=30.0, gt=0, description="Time within which a request's body must arrive.")
+    call_deadline_s: float = Field(default=60.0, gt=0, description="Time a call may take, all attempts together.")
+    drain_s: float = Field(default=30.0, ge=0, description="Time that calls in flight get to finish on shutdown.")
+    allowed_private_networks: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
+        default=[],
+        description="Private networks, comma separated CIDRs, in which providers may be reached; all others are "
+        "refused. `up` allows the loopback for its worker.",
+    )
+
+    @field_validator("secret_keys", "allowed_private_networks", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Keyword arguments, environment, file: no dotenv, which would make a folder change what runs."""
+        plain = {field: os.environ[name] for field, name in PLAIN_NAMES.items() if name in os.environ}
+        file = TomlConfigSettingsSource(settings_cls, config_file())
+        return init_settings, env_settings, InitSettingsSource(settings_cls, plain), file
+
+    def require_database_url(self) -> str:
+        """The URL, or :class:`SettingsError`."""
+        if self.database_url is None:
+            raise SettingsError("DATABASE_URL is not set: name the PostgreSQL to record in, or use `gigarouter up`.")
+        return self.database_url.get_secret_value()
+
+    def require_redis_url(self) -> str:
+        """The URL, or :class:`SettingsError`."""
+        if self.redis_url is None:
+            raise SettingsError("REDIS_URL is not set: name the Redis for holds and limits, or use `gigarouter up`.")
+        return self.redis_url.get_secret_value()
+
+    def require_secret_keys(self) -> list[str]:
+        """The Fernet keys, or :class:`SettingsError`."""
+        if not self.secret_keys:
+            raise SettingsError(
+                "GIGAROUTER_SECRET_KEYS is not set: provider credentials are encrypted with it. Make one with "
+                "`gigarouter config new-secret-key` and keep it; credentials cannot be read without it."
+            )
+        return [key.get_secret_value() for key in self.secret_keys]
+
+
+def config_file() -> Path:
+    """The TOML file that is read when it exists: ``GIGAROUTER_CONFIG``, else ``gigarouter.toml`` here."""
+    return Path(os.environ.get(CONFIG_FILE_ENV, "gigarouter.toml"))
+
+
+def unknown_names() -> list[str]:
+    """``GIGAROUTER_`` names in the environment that no field reads."""
+    known = {f"{PREFIX}{field}".upper() for field in Settings.model_fields} | NOT_FIELDS
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+
+
+def load(**overrides: Any) -> Settings:  # noqa: ANN401 - a field's value may be of any of the fields' types
+    """Settings from keyword arguments, environment and file. Raises :class:`SettingsError` with a line per fault."""
+    if unknown := unknown_names():
+        raise SettingsError("\n".join(f"{name} is set, but there is no such setting." for name in unknown))
+    named = os.environ.get(CONFIG_FILE_ENV)
+    if named and not Path(named).is_file():
+        raise SettingsError(f"{CONFIG_FILE_ENV} names {named}, which is not a file.")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        # Never the input: a fault in a secret's field would print the secret.
+        lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}." for e in error.errors(include_input=False)]
+        raise SettingsError("\n".join(lines)) from None
+    except ValueError as error:  # tomllib's decode error
+        raise SettingsError(f"{config_file()} cannot be read: {error}.") from None
+
+
+def load_local() -> Settings:
+    """For commands typed beside a running `up`: what is not set is taken from the file that `up` keeps for them."""
+    found = load()
+    written = found.data_dir / CONNECTION_FILE
+    if found.database_url is not None or not written.is_file():
+        return found
+    local = tomllib.loads(written.read_text())
+    return load(**{field: value for field, value in local.items() if source(field) == "default"})
+
+
+def source(field: str) -> str:
+    """Where a field's value comes from: ``environment NAME``, the file's name, or ``default``."""
+    for name in (f"{PREFIX}{field}".upper(), PLAIN_NAMES.get(field, "")):
+        if name in os.environ:
+            return f"environment {name}"
+    if config_file().is_file() and field in TomlConfigSettingsSource(Settings, config_file())():
+        return str(config_file())
+    return "default"
+
+
+def shown(settings: Settings, field: str) -> str:
+    """A field's value as people may see it: secrets are starred."""
+    value = getattr(settings, field)
+    if isinstance(value, SecretStr) or (isinstance(value, list) and value and isinstance(value[0], SecretStr)):
+        return "**********"
+    if isinstance(value, list):
+        return ",".join(str(part) for part in value)
+    return "" if value is None else str(value)
+
+
+def child_environment(**values: str) -> dict[str, str]:
+    """The environment of this process with some fields set, for a child process: ``child_environment(port="9000")``."""
+    for field in values:
+        if field not in Settings.model_fields:
+            raise SettingsError(f"{field} is not a setting.")
+    environment = dict(os.environ)
+    for field, value in values.items():
+        environment[f"{PREFIX}{field}".upper()] = value
+    return environment

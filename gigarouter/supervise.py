@@ -1,0 +1,121 @@
+"""Child processes of `up`: started, waited for until they answer, started again with growing pauses when they die."""
+
+import http.client
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from signal import SIGTERM
+
+from store.faults import CannotStart
+from store.processes import spawn, stop, tail
+
+PAUSE_FIRST_S = 0.5
+PAUSE_MAX_S = 30.0
+# A child that lived this long was healthy: its next death starts the pauses afresh.
+HEALTHY_AFTER_S = 60.0
+
+
+class Child:
+    """One process of the product: ``python -m <arguments>`` with its own log."""
+
+    def __init__(self, name: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self.log = log
+        self._argv = [sys.executable, "-m", *arguments]
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._pause_s = PAUSE_FIRST_S
+        self._start_again_at: float | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process now running, if any."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def start(self, now: float) -> None:
+        """Launch it; ``now`` is monotonic seconds. Call it from the main thread."""
+        self._process = spawn(self._argv, log=self.log, environment=self._environment)
+        self._started_at = now
+        self._start_again_at = None
+
+    def tend(self, now: float) -> str | None:
+        """Start it again when it is dead and its pause is over; what happened, in a sentence, if anything did."""
+        if self._process is None or self._process.poll() is None:
+            return None
+        if self._start_again_at is None:
+            if now - self._started_at > HEALTHY_AFTER_S:
+                self._pause_s = PAUSE_FIRST_S
+            self._start_again_at = now + self._pause_s
+            sentence = f"{self.name} ended ({_how(self._process.returncode)}); it starts again in {self._pause_s:g} s."
+            self._pause_s = min(self._pause_s * 2, PAUSE_MAX_S)
+            return f"{sentence} Its log is {self.log}."
+        if now >= self._start_again_at:
+            self.start(now)
+        return None
+
+    def wait_until_ready(self, host: str, port: int, *, within_s: float) -> None:
+        """Until ``GET /ready`` says 200. Raises :class:`CannotStart` when it ends or stays unready."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            if self.pid is None:
+                raise CannotStart(f"{self.name} did not start; {self.log} says:\n{tail(self.log)}")
+            if answers(host, port, "/ready"):
+                return
+            time.sleep(0.05)
+        raise CannotStart(f"{self.name} was not ready after {within_s:.0f} s; see {self.log}.")
+
+    def stop(self, *, within_s: float) -> None:
+        """SIGTERM, and SIGKILL when it takes longer."""
+        if self._process is not None:
+            stop(self._process, [SIGTERM], each_s=within_s)
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM without waiting, so that several can finish side by side."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+
+def _how(returncode: int) -> str:
+    return f"exit code {returncode}" if returncode >= 0 else f"signal {-returncode}"
+
+
+def answers(host: str, port: int, path: str) -> bool:
+    """True when an HTTP GET gets a 200."""
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def free_port(host: str, preferred: int) -> int:
+    """The preferred port if it is free, else another: for a port that nobody has to know."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise CannotStart(f"No port can be opened on {host}.")
+
+
+def require_free_port(host: str, port: int, setting: str) -> None:
+    """Raises :class:`CannotStart` when something listens there, or when we may not."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CannotStart(
+                f"Port {port} on {host} cannot be used ({error.strerror}): set {setting} to another one."
+            ) from error

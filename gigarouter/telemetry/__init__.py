@@ -1,0 +1,6 @@
+"""What the product says about itself: structured logs without secrets, and metrics that cost the hot path nothing."""
+
+from gigarouter.telemetry.logs import RequestLog, configure
+from gigarouter.telemetry.meters import Meters
+
+__all__ = ["Meters", "RequestLog", "configure"]

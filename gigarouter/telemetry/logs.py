@@ -1,0 +1,182 @@
+"""Structured logs: one JSON object per line on standard output, or text for people; libraries' logs go the same way.
+
+A call's own line is written apart (:class:`RequestLog`), because it is written for every call: its fields are typed
+values of ours that need no redaction, and lines leave together a few times a second.
+"""
+
+import asyncio
+import atexit
+import logging
+import re
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import BinaryIO, Literal
+
+import msgspec
+import orjson
+import structlog
+from typing_extensions import override
+
+from gigarouter.telemetry.redact import faults, redact
+from router.edge.exchange import Exchange
+from store.ids import AccountId, EndpointId, KeyId, RequestId, wire
+
+FLUSH_S = 0.2
+LINES_MAX = 5_000
+
+Format = Literal["json", "text"]
+
+_HANDLE = re.compile(r"gr_(?:live|test)_[0-9A-Za-z]{8}(?=_)")
+
+
+def configure(level: str = "info", form: Format = "json", out: BinaryIO | None = None) -> None:
+    """Send structlog's and the standard library's logs to ``out`` (standard output) as one kind of line."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    render: list[structlog.typing.Processor] = (
+        [structlog.processors.JSONRenderer(serializer=_json)] if form == "json" else [_text]
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+            faults,
+            redact,
+            *render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.BytesLoggerFactory(out or sys.stdout.buffer),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers = [_ToStructlog()]
+    root.setLevel(number)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers = []
+        logger.propagate = True
+    # These tell every URL, query included, at INFO.
+    for name in ("httpx", "httpcore", "LiteLLM"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Every call has its line already, with more in it.
+    logging.getLogger("uvicorn.access").disabled = True
+
+
+def _json(event: object, **_: object) -> bytes:
+    return orjson.dumps(event, default=str)
+
+
+def _text(_logger: object, _method: str, event: structlog.typing.EventDict) -> bytes:
+    at, level, said = event.pop("at", ""), event.pop("level", ""), event.pop("event", "")
+    rest = " ".join(f"{name}={value}" for name, value in event.items())
+    return f"{at[11:19]} {level:7} {said} {rest}".rstrip().encode()
+
+
+class _ToStructlog(logging.Handler):
+    """The standard library's records as events of ours, redacted like them."""
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = structlog.get_logger()
+        logger.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
+
+
+class RequestLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One request. ``key_handle`` is the public part of a key that was not authenticated; nothing here is secret."""
+
+    at: datetime
+    level: str
+    event: str
+    request_id: str
+    method: str
+    operation: str
+    status: int
+    ms: float
+    code: str = ""
+    detail: str = ""
+    account: str = ""
+    key: str = ""
+    key_handle: str = ""
+    model: str = ""
+    endpoint: str = ""
+    inputs: int = 0
+    tokens: int = 0
+    charged_nano: int = 0
+    attempts: int = 0
+    upstream_ms: float = 0.0
+
+
+class RequestLog:
+    """Writes a line per request; lines of :data:`FLUSH_S` leave in one write. A crash loses those."""
+
+    def __init__(self, form: Format = "json", out: BinaryIO | None = None) -> None:
+        self._out = out or sys.stdout.buffer
+        self._encode: Callable[[RequestLine], bytes] = msgspec.json.encode if form == "json" else _line_for_people
+        self._lines: list[bytes] = []
+        self._is_due = False
+        atexit.register(self.flush)
+
+    def record(self, exchange: Exchange) -> None:
+        """Log what became of a request."""
+        self._lines.append(self._encode(request_line(exchange)))
+        if len(self._lines) >= LINES_MAX:
+            self.flush()
+        elif not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        self._is_due = False
+        lines, self._lines = self._lines, []
+        if lines:
+            self._out.write(b"\n".join([*lines, b""]))
+            self._out.flush()
+
+
+def request_line(exchange: Exchange) -> RequestLine:
+    """What is said of a request: of an answered call everything, of a refusal its code and the log's own detail."""
+    served, refusal, caller = exchange.served, exchange.refusal, exchange.caller
+    common = (
+        exchange.now,
+        "error" if exchange.status >= 500 else "info",
+        "request",
+        wire(RequestId, exchange.request_id),
+        exchange.method,
+        exchange.operation,
+        exchange.status,
+        round(exchange.elapsed_ms, 3),
+    )
+    if served is not None and refusal is None:
+        return RequestLine(
+            *common,
+            account=wire(AccountId, served.account_id),
+            key=wire(KeyId, served.key_id),
+            model=served.model_id,
+            endpoint=wire(EndpointId, served.endpoint_id),
+            inputs=served.inputs,
+            tokens=served.tokens,
+            charged_nano=served.charged,
+            attempts=served.attempts,
+            upstream_ms=round(served.upstream_ms, 3),
+        )
+    handle = _HANDLE.search(exchange.authorization or "") if refusal is not None else None
+    return RequestLine(
+        *common,
+        code=refusal.code if refusal else "",
+        detail=_safe(refusal.detail) if refusal else "",
+        account=wire(AccountId, caller.key.account_id) if caller else "",
+        key=wire(KeyId, caller.key.id) if caller else "",
+        key_handle=handle[0] if handle else "",
+    )
+
+
+def _safe(detail: str) -> str:
+    """A detail may quote a library's words: scrub it like any other event."""
+    return str(redact(None, "", {"detail": detail})["detail"])
+
+
+def _line_for_people(line: RequestLine) -> bytes:
+    what = f"{line.model} {line.tokens} tokens" if line.model else line.code
+    return f"{line.at:%H:%M:%S} {line.method} {line.operation} {line.status} {line.ms:.1f} ms {what}".encode()

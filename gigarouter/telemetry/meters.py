@@ -1,0 +1,153 @@
+"""Metrics for Prometheus: plain numbers that are added to on the way, and become metrics only when they are scraped.
+
+Labels have few values: operations, statuses, codes, models, endpoints; never accounts or keys.
+"""
+
+import asyncio
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable
+
+import structlog
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from gigarouter.telemetry.logs import RequestLog
+from router.edge.exchange import Exchange
+from router.parts import Parts
+from store.ids import EndpointId, wire
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+LAG_SECONDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+LAG_EVERY_S = 0.25
+# A loop that was held this long is told in the log.
+LAG_ALARM_S = 0.1
+
+log = structlog.get_logger("metrics")
+
+
+class Buckets:
+    """A histogram: counts per bucket, and the sum."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        """One observation."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """As Prometheus counts: each bucket holds the smaller ones too."""
+        sums: list[tuple[str, float]] = []
+        so_far = 0
+        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
+            so_far += count
+            sums.append((bound, so_far))
+        return sums
+
+
+class Meters(Collector):
+    """One per process. :meth:`record` is called for every request, :meth:`expose` for every scrape."""
+
+    def __init__(self, parts: Parts, log: RequestLog) -> None:
+        self._log = log
+        self._parts = parts
+        self._requests: defaultdict[tuple[str, int, str], int] = defaultdict(int)
+        self._seconds: defaultdict[str, Buckets] = defaultdict(lambda: Buckets(SECONDS))
+        self._upstream: defaultdict[EndpointId, Buckets] = defaultdict(lambda: Buckets(SECONDS))
+        self._served: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+        self._lag = Buckets(LAG_SECONDS)
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def record(self, exchange: Exchange) -> None:
+        """Log and count what became of a request."""
+        self._log.record(exchange)
+        refusal, served = exchange.refusal, exchange.served
+        self._requests[exchange.operation, exchange.status, refusal.code if refusal else ""] += 1
+        self._seconds[exchange.operation].add(exchange.elapsed_ms / 1000)
+        if served is not None:
+            sums = self._served[served.model_id]
+            sums[0] += served.inputs
+            sums[1] += served.tokens
+            sums[2] += served.charged
+            sums[3] += served.attempts
+            self._upstream[served.endpoint_id].add(served.upstream_ms / 1000)
+
+    def expose(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    async def watch_loop(self) -> None:
+        """Measure forever how late the event loop is; its owner cancels it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_EVERY_S
+            await asyncio.sleep(LAG_EVERY_S)
+            lag = max(0.0, loop.time() - due)
+            self._lag.add(lag)
+            if lag > LAG_ALARM_S:
+                log.warning("event loop held", seconds=round(lag, 3))
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing to register ahead: names are checked when scraped."""
+        return ()
+
+    @override
+    def collect(self) -> Iterable[Metric]:
+        """The numbers as Prometheus metrics."""
+        yield from self._of_requests()
+        yield from self._of_calls()
+        lag = HistogramMetricFamily("gigarouter_event_loop_lag_seconds", "How late the event loop ran a timer")
+        lag.add_metric([], self._lag.cumulative(), self._lag.total)
+        yield lag
+        yield from self._of_parts()
+
+    def _of_parts(self) -> Iterable[Metric]:
+        charging, generation = self._parts.charging, self._parts.generation
+        yield GaugeMetricFamily("gigarouter_ready", "1 when calls can be admitted", value=float(generation.is_ready))
+        yield GaugeMetricFamily("gigarouter_charges_waiting", "Calls that wait for their commit", value=charging.queued)
+        yield CounterMetricFamily("gigarouter_commits", "Commits that charged calls", value=charging.batches)
+        yield CounterMetricFamily("gigarouter_charges", "Calls charged", value=charging.charged)
+
+    def _of_requests(self) -> Iterable[Metric]:
+        requests = CounterMetricFamily(
+            "gigarouter_requests", "HTTP requests by outcome", labels=["operation", "status", "code"]
+        )
+        for (operation, status, code), count in self._requests.items():
+            requests.add_metric([operation, str(status), code], count)
+        yield requests
+        seconds = HistogramMetricFamily(
+            "gigarouter_request_seconds", "From a request's head to the end of its answer", labels=["operation"]
+        )
+        for operation, buckets in self._seconds.items():
+            seconds.add_metric([operation], buckets.cumulative(), buckets.total)
+        yield seconds
+
+    def _of_calls(self) -> Iterable[Metric]:
+        names = {
+            "inputs": "Inputs embedded",
+            "tokens": "Tokens billed",
+            "charged_nano_usd": "Amount charged, in nano-USD",
+            "attempts": "Attempts that answered calls took",
+        }
+        for position, (name, sentence) in enumerate(names.items()):
+            family = CounterMetricFamily(f"gigarouter_{name}", sentence, labels=["model"])
+            for model, sums in self._served.items():
+                family.add_metric([model], sums[position])
+            yield family
+        upstream = HistogramMetricFamily(
+            "gigarouter_upstream_seconds", "Time that an endpoint took to answer", labels=["endpoint"]
+        )
+        for endpoint, buckets in self._upstream.items():
+            upstream.add_metric([wire(EndpointId, endpoint)], buckets.cumulative(), buckets.total)
+        yield upstream

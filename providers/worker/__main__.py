@@ -1,0 +1,104 @@
+"""``python -m providers.worker``: serve one model until a signal comes; ``roofline`` prints what hardware could do."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Coroutine, Iterator
+
+import uvicorn
+import uvloop
+from typing_extensions import override
+
+from providers.worker import roofline
+from providers.worker.errors import StartRefused
+from providers.worker.health import EXIT_WEDGED
+from providers.worker.options import parse_options
+from providers.worker.server import App
+from providers.worker.start import Ready, build_engine, prepare
+
+logger = logging.getLogger("gigarouter.worker")
+DRAIN_S = 30
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Load the model, then open the port. Returns the process's exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ["roofline"]:
+        return roofline.main(arguments[1:])
+    options = parse_options(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        ready = prepare(options)
+    except StartRefused as refusal:
+        sys.stderr.write(f"worker: {refusal}\n")
+        return refusal.exit_code
+    try:
+        listener = socket.create_server((options.host, options.port), backlog=1024)
+    except OSError as error:
+        sys.stderr.write(f"worker: cannot listen on {options.host}:{options.port}: {error.strerror}.\n")
+        return 8
+    # Accepted sockets inherit it; asyncio sets it only where the socket names its protocol, and answers wait 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with listener:
+        return uvloop.run(serve(ready, listener))
+
+
+async def serve(ready: Ready, listener: socket.socket) -> int:
+    """Serve until SIGTERM or SIGINT, then answer everything accepted. Not 0 where the device broke.
+
+    A second signal ends it after the step that runs.
+    """
+    engine, watchdog = build_engine(ready)
+    config = uvicorn.Config(
+        App(engine),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=DRAIN_S,
+        server_header=False,
+    )
+    server = _Server(config)
+    stop, stop_now = asyncio.Event(), asyncio.Event()
+
+    def signaled() -> None:
+        (stop_now if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, signaled)
+    engine.start()
+    watchdog.start()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve([listener]))
+        logger.info("serving on http://%s:%d", *listener.getsockname()[:2])
+        await _first(stop.wait(), engine.broken.wait())
+        logger.info("draining")
+        await _first(engine.drain(), stop_now.wait(), asyncio.sleep(DRAIN_S))
+        server.should_exit = True
+    watchdog.stop()
+    engine.stop()
+    return EXIT_WEDGED if engine.broken.is_set() else 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the drain comes first."""
+
+    @contextlib.contextmanager
+    @override
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _first(*waits: Coroutine[object, object, object]) -> None:
+    """Wait until one of them is done; the others are canceled."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(wait) for wait in waits]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""The worker's command line as one value."""
+
+import argparse
+from pathlib import Path
+
+import msgspec
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How to run: everything has a default but the model."""
+
+    model: str
+    revision: str | None = None
+    name: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8090
+    device: str = "auto"
+    dtype: str = "auto"
+    threads: int = 0
+    max_tokens: int | None = None
+    cache: Path | None = None
+    split_special_tokens: bool = False
+    license: tuple[str, ...] = ()
+    waiver: str | None = None
+
+
+def parse_options(argv: list[str]) -> Options:
+    """Ends the process with argparse's own message and code 2 where the arguments are wrong."""
+    parser = argparse.ArgumentParser(prog="gigarouter worker", description="Serve one embedding model.")
+    parser.add_argument("--model", required=True, help="a folder, or a hub id as organization/name")
+    parser.add_argument("--revision", help="the commit of the weights to download, or what to call a folder's")
+    parser.add_argument("--name", help="the name to answer to; default: the hub id or the folder's name")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8090)
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, …; auto takes a GPU where there is one")
+    parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"])
+    parser.add_argument("--threads", type=int, default=0, help="torch's CPU threads; 0 leaves torch's own choice")
+    parser.add_argument("--max-tokens", type=int, help="the longest input; default: what the model's files say")
+    parser.add_argument("--cache", type=Path, help="where downloads are kept; default: the hub library's place")
+    parser.add_argument(
+        "--split-special-tokens", action="store_true", help="read <|im_end|> in a text as plain characters"
+    )
+    parser.add_argument(
+        "--license", action="append", default=[], help="a license claimed for the weights, besides the card's"
+    )
+    parser.add_argument("--waiver", help="where a waiver is recorded that lets a quantized or pruned variant be served")
+    given = vars(parser.parse_args(argv))
+    return Options(**given | {"license": tuple(given["license"])})

@@ -1,0 +1,115 @@
+"""From options to a model that is ready to embed: locate, verify, load, identify. Each failure is one StartRefused."""
+
+import logging
+import platform
+import time
+
+import msgspec
+import torch
+
+from providers.worker import weights
+from providers.worker.attention import PackedAttention
+from providers.worker.derived import check_derived, derived_as, licenses_of
+from providers.worker.encoder import Encoder
+from providers.worker.engine import Engine
+from providers.worker.errors import NoRoom
+from providers.worker.health import Metrics, Watchdog
+from providers.worker.identity import Build, Identity, identify
+from providers.worker.options import Options
+from providers.worker.profile import read_profile
+from providers.worker.schedule import Scheduler
+from providers.worker.steps import Steps
+from providers.worker.tokens import TokenizerPool
+from providers.worker.warmup import Warm, warm_up
+
+logger = logging.getLogger("gigarouter.worker")
+
+# One thread keeps up with a CPU model; two keep an H100 fed (a tokenizer does about a million tokens per second).
+TOKENIZER_THREADS = 2
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """A loaded model with everything that serving needs."""
+
+    encoder: Encoder
+    tokenizers: TokenizerPool
+    identity: Identity
+    warm: Warm
+
+
+def prepare(options: Options) -> Ready:
+    """Load the model that ``options`` name."""
+    began = time.monotonic()
+    device = _device(options.device)
+    dtype = _dtype(options.dtype, device)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    source = weights.locate(options.model, options.revision, options.cache)
+    profile = read_profile(source.folder, options.name or source.name)
+    derived = derived_as(source.folder, profile)
+    check_derived(profile.name, derived, licenses_of(source.folder, options.license), options.waiver)
+    for warning in profile.warnings:
+        logger.warning("%s", warning)
+    tokenizers = TokenizerPool(
+        source.folder,
+        profile,
+        max_tokens=options.max_tokens,
+        copies=TOKENIZER_THREADS,
+        split_special=options.split_special_tokens,
+    )
+    files = weights.weight_files(source.folder)
+    sha256 = weights.digest(files)
+    attention = PackedAttention()
+    model = weights.load(source.folder, files, dtype=dtype, device=device, attention=attention.name)
+    encoder = Encoder(model, attention, profile, filler=tokenizers.end.id or 0)
+    warm = warm_up(encoder, tokenizers, device)
+    build = Build(
+        dtype=dtype,
+        device=f"{device} ({platform.machine()})",
+        attention=_attention_name(encoder),
+        batch_invariant=warm.invariant,
+        derived=derived,
+        waiver=options.waiver if derived else None,
+    )
+    identity = identify(source, profile, tokenizers, sha256, build)
+    logger.info(
+        "loaded %s (%s, %s, %s) in %.1f s", profile.name, device, dtype, identity.space, time.monotonic() - began
+    )
+    return Ready(encoder=encoder, tokenizers=tokenizers, identity=identity, warm=warm)
+
+
+def _attention_name(encoder: Encoder) -> str:
+    """What else the last bits depend on."""
+    return ("packed" if encoder.packs else "alone") + (", prepacked weights" if encoder.prepacked else "")
+
+
+def build_engine(ready: Ready) -> tuple[Engine, Watchdog]:
+    """The engine of a loaded model, not started. Call it in a running event loop."""
+    metrics = Metrics()
+    watchdog = Watchdog(time.monotonic)
+    engine = Engine(
+        steps=Steps(ready.encoder, watchdog=watchdog, metrics=metrics),
+        tokenizers=ready.tokenizers,
+        identity=ready.identity,
+        scheduler=Scheduler(ready.warm.limits, ready.warm.tokens_per_s),
+        metrics=metrics,
+    )
+    return engine, watchdog
+
+
+def _device(asked: str) -> str:
+    if asked == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=asked)
+    except (RuntimeError, AssertionError) as error:
+        raise NoRoom(f"There is no device {asked}: {str(error).splitlines()[0]}.") from None
+    return asked
+
+
+def _dtype(asked: str, device: str) -> str:
+    """bfloat16 where the GPU computes in it, float32 elsewhere; float16 overflows in some models: only when asked."""
+    if asked != "auto":
+        return asked
+    capable = device.startswith("cuda") and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "bfloat16" if capable else "float32"

@@ -1,0 +1,64 @@
+"""Who changed what, when, from what to what: written in the transaction of the change, never changed afterwards."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NewType
+
+import msgspec
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from router.tables import AuditRow, Json
+from store.ids import AccountId, AuditId, new_id
+
+# `cli:<user>`, a member's id on the wire, or `process:<kind>`.
+Actor = NewType("Actor", str)
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What one command changed. ``before`` and ``after`` are JSON values without secrets."""
+
+    action: str
+    subject: str
+    account_id: AccountId | None = None
+    before: Json | None = None
+    after: Json | None = None
+    reason: str = ""
+
+
+class Audited(msgspec.Struct, frozen=True):
+    """A change as it was recorded."""
+
+    id: AuditId
+    at: datetime
+    actor: Actor
+    change: Change
+
+
+async def record(connection: AsyncConnection, actor: Actor, changes: Sequence[Change]) -> None:
+    """Write one row per change."""
+    rows = [
+        {"id": new_id(), "actor": actor, **{name: getattr(c, name) for name in Change.__struct_fields__}}
+        for c in changes
+    ]
+    await connection.execute(insert(AuditRow), rows)
+
+
+async def list_changes(
+    connection: AsyncConnection, *, subject: str | None = None, account_id: AccountId | None = None, limit: int = 100
+) -> list[Audited]:
+    """The newest changes first."""
+    query = select(AuditRow.__table__).order_by(AuditRow.at.desc(), AuditRow.id.desc()).limit(limit)
+    if subject is not None:
+        query = query.where(AuditRow.subject == subject)
+    if account_id is not None:
+        query = query.where(AuditRow.account_id == account_id)
+    return [
+        Audited(
+            id=AuditId(row.id),
+            at=row.at,
+            actor=Actor(row.actor),
+            change=Change(row.action, row.subject, row.account_id, row.before, row.after, row.reason),
+        )
+        for row in await connection.execute(query)
+    ]

@@ -1,0 +1,106 @@
+"""All of HTTP on one page: the hot operation straight, everything else through FastAPI, the guard around both."""
+
+from collections.abc import Callable, Iterable
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from router.edge.access import NOT_FOUND, check_access
+from router.edge.account import operations as account_operations
+from router.edge.embeddings import PATH, embeddings
+from router.edge.envelope import refusal_answer
+from router.edge.exchange import EXCHANGE, Exchange, Receive, Scope, Send
+from router.edge.guard import Guard
+from router.edge.models import operations as model_operations
+from router.edge.openapi import operations as openapi_operations
+from router.edge.probes import operations as probe_operations
+from router.errors import InvalidRequest, MethodNotAllowed, OperationNotFound, Refusal, Unexpected
+from router.parts import Parts
+
+CALLS_MAX = 2_000
+
+
+def create_app(
+    parts: Parts,
+    *,
+    record: Callable[[Exchange], None],
+    metrics: Callable[[], bytes],
+    further: Iterable[APIRouter] = (),
+    calls_max: int = CALLS_MAX,
+) -> Guard:
+    """The ASGI application. ``further`` operations need their rows in :data:`router.edge.access.ACCESS` too."""
+    rest = _rest(parts, metrics, further)
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == PATH:
+            await embeddings(scope[EXCHANGE], parts, send)
+        else:
+            await rest(scope, receive, send)
+
+    return Guard(dispatch, body_bytes_max=parts.body_bytes_max, calls_max=calls_max, record=record)
+
+
+def _rest(parts: Parts, metrics: Callable[[], bytes], further: Iterable[APIRouter]) -> FastAPI:
+    app = FastAPI(
+        title="gigarouter",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(check_access)],
+    )
+    app.state.parts = parts
+    app.state.metrics = metrics
+    for operations in (model_operations, account_operations, probe_operations, openapi_operations, *further):
+        app.include_router(operations)
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(HTTPException, _not_matched)
+    app.add_exception_handler(RequestValidationError, _not_valid)
+    app.add_exception_handler(Exception, _unexpected)
+    return app
+
+
+def _respond(request: Request, refusal: Refusal) -> Response:
+    exchange: Exchange = request.scope[EXCHANGE]
+    exchange.refusal = refusal
+    answer = refusal_answer(refusal, exchange.request_id)
+    response = Response(b"".join(answer.body), status_code=answer.status)
+    response.raw_headers = list(answer.headers)
+    return response
+
+
+async def _refused(request: Request, refusal: Exception) -> Response:
+    assert isinstance(refusal, Refusal)
+    return _respond(request, refusal)
+
+
+async def _not_matched(request: Request, problem: Exception) -> Response:
+    assert isinstance(problem, HTTPException)
+    if problem.status_code == 404:
+        return _respond(request, OperationNotFound(NOT_FOUND))
+    if problem.status_code == 405:
+        allow = (problem.headers or {}).get("Allow", "GET")
+        return _respond(
+            request, MethodNotAllowed(f"This path takes {allow}.", headers=[(b"allow", allow.encode("latin-1"))])
+        )
+    return _respond(request, InvalidRequest("The request cannot be read. GET /openapi.json describes what is taken."))
+
+
+async def _not_valid(request: Request, problem: Exception) -> Response:
+    """Name the field, never its value: FastAPI's own answer repeats the input, secrets included."""
+    assert isinstance(problem, RequestValidationError)
+    first = problem.errors()[0] if problem.errors() else {"loc": (), "msg": ""}
+    names = [part for part in first["loc"] if isinstance(part, str)][-1:]
+    param = names[0] if names else None
+    said = f"'{param}' is invalid: {first['msg']}." if param else "The request is invalid."
+    return _respond(request, InvalidRequest(said, param=param))
+
+
+async def _unexpected(request: Request, fault: Exception) -> Response:
+    """Only the answer: the exception goes on to the guard, which logs it."""
+    return _respond(
+        request,
+        Unexpected("Something went wrong on our side. If it happens again, tell us the request id."),
+    )

@@ -1,0 +1,34 @@
+"""``POST /v1/embeddings``: the hot operation, plain ASGI without FastAPI or Pydantic.
+
+It runs to its end whether or not the client still waits: the server does not cancel it when a client hangs up, and the
+line asks ``client_gone`` once, before the call is sent on. After that the answer is paid for, so it is charged.
+"""
+
+import asyncio
+
+from router.edge.exchange import Exchange, Send, deliver
+from router.errors import MethodNotAllowed
+from router.line import embed
+from router.parts import Parts
+from router.values import RawCall
+
+PATH = "/v1/embeddings"
+
+
+async def embeddings(exchange: Exchange, parts: Parts, send: Send) -> None:
+    """Run the line and send its answer. Raises :class:`router.errors.Refusal`, before anything is sent."""
+    exchange.operation = PATH
+    if exchange.method != "POST":
+        raise MethodNotAllowed(f"{PATH} takes POST.", headers=[(b"allow", b"POST")])
+    call = RawCall(
+        request_id=exchange.request_id,
+        body=exchange.body,
+        authorization=exchange.authorization,
+        idempotency_key=exchange.idempotency_key,
+        now=exchange.now,
+        deadline_at=asyncio.get_running_loop().time() + parts.call_deadline_s,
+        client_gone=exchange.client_gone,
+    )
+    answer = await embed(call, parts)
+    exchange.served = answer.served
+    await deliver(answer, send)

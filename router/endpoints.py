@@ -1,0 +1,167 @@
+"""Endpoints: register one, edit it, and move it through its states. Only a live one gets traffic.
+
+The moves stand here as a table and in the database as a trigger; a test compares the two.
+"""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, Select, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from catalog.values import Model
+from router.audit import Change
+from router.errors import Conflict, InvalidRequest, NotFound
+from router.tables import EndpointRow, Json, ProviderRow
+from router.values import Endpoint, EndpointState
+from router.write import Work
+from store.ids import EndpointId, ModelId, ProviderId, new_id, wire
+
+DRAFT, PROBING, LIVE = EndpointState.DRAFT, EndpointState.PROBING, EndpointState.LIVE
+DRAINING, QUARANTINED, OFF = EndpointState.DRAINING, EndpointState.QUARANTINED, EndpointState.OFF
+
+MOVES: dict[EndpointState, frozenset[EndpointState]] = {
+    DRAFT: frozenset({PROBING, OFF}),
+    PROBING: frozenset({LIVE, QUARANTINED, OFF}),
+    LIVE: frozenset({DRAINING, QUARANTINED, OFF}),
+    DRAINING: frozenset({LIVE, QUARANTINED, OFF}),
+    QUARANTINED: frozenset({PROBING, OFF}),
+    OFF: frozenset({PROBING}),
+}
+
+COST_MAX = 9_000_000_000_000
+
+
+class EndpointSpec(msgspec.Struct, frozen=True):
+    """What may be set on an endpoint, now and later. ``cost_nano_per_mtok`` is what the provider charges us."""
+
+    upstream_model: str
+    cost_nano_per_mtok: int = 0
+    priority: int = 100
+    asks_base64: bool = True
+    native_input_type: bool = False
+    max_batch: int | None = None
+
+
+class EndpointView(msgspec.Struct, frozen=True):
+    """An endpoint as operators see it."""
+
+    endpoint: Endpoint
+    reason: str
+
+
+async def register_endpoint(
+    work: Work, model: Model, provider_id: ProviderId, spec: EndpointSpec, *, space: str | None = None
+) -> Endpoint:
+    """A new endpoint, as a draft. ``space`` is what the provider claims to serve; it must be the model's.
+
+    Raises ``InvalidRequest``, ``NotFound`` for an unknown provider, ``Conflict`` where it is registered already.
+    """
+    _check(spec)
+    if space is not None and space != model.space:
+        raise InvalidRequest(
+            f"The endpoint claims the vector space {space}, and {model.id} is {model.space}: vectors of the two "
+            "cannot be compared, so it cannot serve this model.",
+            param="space",
+        )
+    endpoint_id = EndpointId(new_id())
+    row = {"id": endpoint_id, "model_id": model.id, "provider_id": provider_id, "space": model.space}
+    try:
+        await work.connection.execute(insert(EndpointRow), {**row, **msgspec.structs.asdict(spec)})
+    except IntegrityError as error:
+        if "endpoints_provider_id_fkey" in str(error.orig):
+            raise NotFound("There is no such provider.", param="provider") from error
+        if "endpoints_model_id_fkey" in str(error.orig):
+            raise NotFound(f"There is no model {model.id}.", param="model") from error
+        raise Conflict(f"The provider serves {model.id} as {spec.upstream_model} already.") from error
+    endpoint = (await get_endpoint(work.connection, endpoint_id)).endpoint
+    work.changed(Change("endpoint.register", wire(EndpointId, endpoint_id), after=_facts(endpoint)))
+    return endpoint
+
+
+async def edit_endpoint(work: Work, endpoint_id: EndpointId, spec: EndpointSpec) -> Endpoint:
+    """Replace what may be set. Another upstream model is another thing to probe, so a live endpoint refuses it.
+
+    Raises ``NotFound``, ``InvalidRequest``, ``Conflict``.
+    """
+    _check(spec)
+    before = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint
+    if spec.upstream_model != before.upstream_model and before.state in (LIVE, DRAINING):
+        raise Conflict("A live endpoint keeps its upstream model. Turn it off first, or register another endpoint.")
+    columns = msgspec.structs.asdict(spec)
+    await work.connection.execute(update(EndpointRow).where(EndpointRow.id == endpoint_id).values(**columns))
+    after = (await get_endpoint(work.connection, endpoint_id)).endpoint
+    work.changed(Change("endpoint.edit", wire(EndpointId, endpoint_id), None, _facts(before), _facts(after)))
+    return after
+
+
+async def move_endpoint(work: Work, endpoint_id: EndpointId, to: EndpointState, reason: str = "") -> Endpoint:
+    """One step in the table of moves. Raises ``NotFound``, ``Conflict`` where there is no such move."""
+    before = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint
+    if to not in MOVES[before.state]:
+        ways = ", ".join(sorted(MOVES[before.state]))
+        raise Conflict(f"{wire(EndpointId, endpoint_id)} is {before.state.value}; from there it can become {ways}.")
+    columns = {"state": to.value, "state_reason": reason}
+    await work.connection.execute(update(EndpointRow).where(EndpointRow.id == endpoint_id).values(**columns))
+    moved: tuple[Json, Json] = {"state": before.state.value}, {"state": to.value}
+    work.changed(Change(f"endpoint.{to.value}", wire(EndpointId, endpoint_id), None, *moved, reason=reason))
+    return msgspec.structs.replace(before, state=to)
+
+
+async def get_endpoint(connection: AsyncConnection, endpoint_id: EndpointId, *, locked: bool = False) -> EndpointView:
+    """Raises ``NotFound``."""
+    query = _query().where(EndpointRow.id == endpoint_id)
+    if locked:
+        query = query.with_for_update(of=EndpointRow)
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no endpoint {wire(EndpointId, endpoint_id)}.", param="endpoint")
+    return EndpointView(_endpoint(row), row.state_reason)
+
+
+async def list_endpoints(connection: AsyncConnection, model_id: ModelId | None = None) -> list[EndpointView]:
+    """All endpoints, or a model's, the first choice first."""
+    query = _query().order_by(EndpointRow.model_id, EndpointRow.priority, EndpointRow.id)
+    if model_id is not None:
+        query = query.where(EndpointRow.model_id == model_id)
+    return [EndpointView(_endpoint(row), row.state_reason) for row in await connection.execute(query)]
+
+
+def _query() -> Select[Any]:
+    return select(EndpointRow.__table__, ProviderRow.name.label("provider_name")).join(
+        ProviderRow, ProviderRow.id == EndpointRow.provider_id
+    )
+
+
+def _endpoint(row: Row[Any]) -> Endpoint:
+    return Endpoint(
+        id=EndpointId(row.id),
+        model_id=ModelId(row.model_id),
+        provider_id=ProviderId(row.provider_id),
+        provider_name=row.provider_name,
+        upstream_model=row.upstream_model,
+        space=row.space,
+        state=EndpointState(row.state),
+        priority=row.priority,
+        cost_nano_per_mtok=row.cost_nano_per_mtok,
+        asks_base64=row.asks_base64,
+        native_input_type=row.native_input_type,
+        max_batch=row.max_batch,
+    )
+
+
+def _check(spec: EndpointSpec) -> None:
+    if not 1 <= len(spec.upstream_model) <= 300:
+        raise InvalidRequest("The upstream model's name has 1 to 300 characters.", param="upstream_model")
+    if not 0 <= spec.cost_nano_per_mtok <= COST_MAX:
+        raise InvalidRequest("The cost is between 0.00 and 9000.00 USD per million tokens.", param="cost")
+    if not 0 <= spec.priority <= 1_000_000:
+        raise InvalidRequest("The priority is between 0 and 1000000; the smallest goes first.", param="priority")
+    if spec.max_batch is not None and spec.max_batch < 1:
+        raise InvalidRequest("An attempt takes at least one input.", param="max_batch")
+
+
+def _facts(endpoint: Endpoint) -> Json:
+    facts: Json = msgspec.to_builtins(endpoint)
+    return {name: value for name, value in facts.items() if name != "id"}

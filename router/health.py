@@ -1,0 +1,90 @@
+"""Health of endpoints as this process has seen them: a simple breaker. Events in, state out; knows no clock.
+
+Five failures in a row open it for a while that doubles up to five minutes; then one call may try. A provider that asks
+for patience is left alone for as long as it asks. Routing by more than this has a design of its own.
+"""
+
+import msgspec
+
+from store.ids import EndpointId
+
+FAILURES_MAX = 5
+OPEN_S = 5.0
+OPEN_MAX_S = 300.0
+PAUSE_MAX_S = 60.0
+
+
+class State(msgspec.Struct):
+    """What is remembered of one endpoint; ``until`` is on the clock that the caller passes."""
+
+    failures: int = 0
+    opened: int = 0
+    until: float = 0.0
+    reason: str = ""
+    trying: bool = False
+    quarantined: str = ""
+
+
+class Health:
+    """The breakers of one process."""
+
+    def __init__(self) -> None:
+        self._states: dict[EndpointId, State] = {}
+
+    def left_out(self, endpoint: EndpointId, now: float) -> str | None:
+        """Why the endpoint should not get a call now; None when it may."""
+        state = self._states.get(endpoint)
+        if state is None:
+            return None
+        if state.quarantined:
+            return state.quarantined
+        if now < state.until:
+            return state.reason
+        return "another call is trying it" if state.trying else None
+
+    def retry_after_s(self, endpoint: EndpointId, now: float) -> float:
+        """Seconds until the endpoint may be tried again."""
+        state = self._states.get(endpoint)
+        return 0.0 if state is None else max(0.0, state.until - now)
+
+    def starts(self, endpoint: EndpointId) -> None:
+        """A call goes there; after an open breaker it is the only one that may."""
+        state = self._states.get(endpoint)
+        if state is not None and state.opened and not state.quarantined:
+            state.trying = True
+
+    def succeeded(self, endpoint: EndpointId) -> None:
+        """A checked answer came back: all is forgotten."""
+        self._states.pop(endpoint, None)
+
+    def failed(self, endpoint: EndpointId, now: float, reason: str) -> None:
+        """One failure that counts against health."""
+        state = self._states.setdefault(endpoint, State())
+        state.trying = False
+        state.failures += 1
+        if state.failures >= FAILURES_MAX or state.opened:
+            state.until = now + min(OPEN_MAX_S, OPEN_S * 2**state.opened)
+            state.opened += 1
+            state.failures = 0
+            state.reason = f"its breaker is open: {reason}"
+
+    def paused(self, endpoint: EndpointId, now: float, seconds: float) -> None:
+        """The provider asked for patience."""
+        state = self._states.setdefault(endpoint, State())
+        state.trying = False
+        state.until = max(state.until, now + min(PAUSE_MAX_S, max(0.1, seconds)))
+        state.reason = "it asked for patience"
+
+    def given_up(self, endpoint: EndpointId) -> None:
+        """The call ended without a verdict on the endpoint."""
+        state = self._states.get(endpoint)
+        if state is not None:
+            state.trying = False
+
+    def quarantined(self, endpoint: EndpointId, reason: str) -> None:
+        """No traffic until ops have looked: its state in the database decides when it comes back."""
+        self._states.setdefault(endpoint, State()).quarantined = reason
+
+    def forget(self, endpoint: EndpointId) -> None:
+        """The endpoint was changed: start afresh."""
+        self._states.pop(endpoint, None)

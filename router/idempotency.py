@@ -1,0 +1,143 @@
+"""A client's Idempotency-Key: the same key and body give the stored outcome, and nothing is charged twice.
+
+The key is claimed before the line runs and its outcome is stored by the very transaction that charges, so a charge
+without an outcome cannot exist. A claim whose process died is taken over after its lease; the old run then cannot
+charge any more.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from hashlib import sha256
+
+import msgspec
+from sqlalchemy import text
+
+from billing.generation import STORE_FAULTS
+from billing.values import Idempotent
+from router import errors
+from router.values import Answer, Caller, RawCall
+from store.postgres import Database
+
+OPERATION = "embeddings"
+LEASE_GRACE_S = 20.0
+# A larger answer is not kept: its replay says that the call was done and charged.
+BODY_MAX = 1024 * 1024
+
+_CLAIM = text("""
+    INSERT INTO idempotency AS i
+        (account_id, key, operation, body_hash, request_id, state, created_at, expires_at, lease_until)
+    VALUES (:account, :key, :operation, :hash, :request, 'running', now(), now() + interval '24 hours',
+        now() + make_interval(secs => :lease))
+    ON CONFLICT (account_id, operation, key) DO UPDATE SET
+        request_id = EXCLUDED.request_id, body_hash = EXCLUDED.body_hash, state = 'running',
+        created_at = EXCLUDED.created_at, expires_at = EXCLUDED.expires_at, lease_until = EXCLUDED.lease_until,
+        status = NULL, headers = NULL, body = NULL
+    WHERE i.expires_at < now()
+        OR (i.state = 'running' AND i.lease_until < now() AND i.body_hash = EXCLUDED.body_hash)
+    RETURNING request_id
+""")
+_READ = text(
+    "SELECT body_hash, state, status, headers, body FROM idempotency"
+    " WHERE account_id = :account AND operation = :operation AND key = :key"
+)
+_DROP = text(
+    "DELETE FROM idempotency WHERE account_id = :account AND operation = :operation AND key = :key"
+    " AND request_id = :request AND state = 'running'"
+)
+_CLEAN = text("DELETE FROM idempotency WHERE expires_at < now()")
+
+
+def checked_key(value: str) -> str:
+    """The header's value, or IdempotencyKeyInvalid."""
+    if not 1 <= len(value) <= 255 or not value.isascii() or not value.isprintable():
+        raise errors.IdempotencyKeyInvalid(
+            "An Idempotency-Key is 1 to 255 printable ASCII characters, for example a UUID.", param="Idempotency-Key"
+        )
+    return value
+
+
+def stored(call: RawCall, answer: Answer) -> Idempotent | None:
+    """The outcome to keep in the transaction that charges; None without an Idempotency-Key."""
+    if call.idempotency_key is None:
+        return None
+    return Idempotent(
+        key=call.idempotency_key,
+        status=answer.status,
+        headers=msgspec.json.encode([(n.decode("latin-1"), v.decode("latin-1")) for n, v in answer.headers]),
+        body=answer.whole(BODY_MAX) or b"",
+    )
+
+
+async def once(db: Database, call: RawCall, caller: Caller, run: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Run the line under the call's Idempotency-Key, or give the stored outcome.
+
+    Raises IdempotencyInProgress while another run has the key, IdempotencyMismatch for another body.
+    """
+    assert call.idempotency_key is not None, "once() without a key; this is a bug"
+    lease_s = max(1.0, call.deadline_at - asyncio.get_running_loop().time()) + LEASE_GRACE_S
+    names = {
+        "account": caller.key.account_id,
+        "key": checked_key(call.idempotency_key),
+        "operation": OPERATION,
+        "hash": sha256(call.body).digest(),
+        "request": call.request_id,
+        "lease": lease_s,
+    }
+    try:
+        async with db.transaction() as tx:
+            if await tx.scalar(_CLAIM, names) is None:
+                return _replay((await tx.execute(_READ, names)).one_or_none(), names)
+    except STORE_FAULTS as fault:
+        raise errors.StoreUnavailable(
+            "The Idempotency-Key cannot be looked up right now. Nothing was charged; try again in a moment.",
+            retry_after_s=1,
+            detail=str(fault),
+        ) from fault
+    try:
+        return await run()
+    except errors.NotRecorded:
+        raise  # The commit's fate is unknown: the key stays claimed until its lease is over, then tells.
+    except BaseException:
+        # Refused or failed: nothing was charged, so the same key may try again.
+        with suppress(*STORE_FAULTS):
+            async with db.transaction() as tx:
+                await tx.execute(_DROP, names)
+        raise
+
+
+def _replay(row: object, names: dict[str, object]) -> Answer:
+    outcome = None if row is None else msgspec.convert(row, _Outcome, from_attributes=True)
+    if outcome is not None and outcome.body_hash != names["hash"]:
+        raise errors.IdempotencyMismatch(
+            "This Idempotency-Key was used with another body. Use a new key for a new request.", param="Idempotency-Key"
+        )
+    if outcome is None or outcome.state == "running":
+        raise errors.IdempotencyInProgress(
+            "A call with this Idempotency-Key is still running. Wait for it, then ask again with the same key.",
+            retry_after_s=1,
+            param="Idempotency-Key",
+        )
+    if not outcome.body:
+        raise errors.IdempotencyResultGone(
+            "This call was answered and charged once; its answer was too large to keep. Use a new key to compute it "
+            "again.",
+            param="Idempotency-Key",
+        )
+    headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in msgspec.json.decode(outcome.headers or b"[]")]
+    headers.append((b"idempotency-replayed", b"true"))
+    return Answer(outcome.status or 200, headers, [outcome.body])
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    body_hash: bytes
+    state: str
+    status: int | None
+    headers: bytes | None
+    body: bytes | None
+
+
+async def forget_expired(db: Database) -> None:
+    """Delete outcomes older than a day."""
+    async with db.transaction() as tx:
+        await tx.execute(_CLEAN)

@@ -1,0 +1,36 @@
+"""The collaborators of one call, built once at start; there are no globals beside them."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+
+from billing.admission import Admission
+from billing.charging import Charging
+from billing.generation import Generation
+from billing.projection import Projection
+from catalog.models import Catalog
+from providers.protocol import Provider
+from router.health import Health
+from router.refresh import EndpointIndex, KeyIndex, PriceIndex
+from store.ids import ProviderId
+from store.postgres import Database
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the line and the edge ask; the indexes are refreshed in place."""
+
+    db: Database
+    keys: KeyIndex
+    catch_up: Callable[[], Awaitable[None]]
+    catalog: Catalog
+    prices: PriceIndex
+    endpoints: EndpointIndex
+    providers: Mapping[ProviderId, Provider]
+    health: Health
+    generation: Generation
+    projection: Projection
+    admission: Admission
+    charging: Charging
+    call_deadline_s: float = 60.0
+    body_bytes_max: int = 4 * 1024 * 1024
+    body_deadline_s: float = 30.0

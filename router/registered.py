@@ -1,0 +1,158 @@
+"""Registered providers: add one, edit it, switch it off, and keep our credential there so that nobody can read it back.
+
+What speaks to a provider is :mod:`providers`; this is only what we know of it.
+"""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from router.audit import Change
+from router.errors import Conflict, InvalidRequest, NotFound
+from router.indexes import ProviderRecord
+from router.sealing import Seal, host_of
+from router.tables import Json, ProviderRow
+from router.write import Work
+from store.ids import ProviderId, new_id, wire
+
+KINDS = ("openai", "litellm", "worker", "sandbox")
+PROVIDERS = ProviderRow.__table__
+
+
+class ProviderSpec(msgspec.Struct, frozen=True):
+    """What may be set on a provider, now and later. ``options`` are the kind's own, nothing secret."""
+
+    base_url: str | None = None
+    enabled: bool = True
+    options: dict[str, object] = {}
+
+
+class ProviderView(msgspec.Struct, frozen=True):
+    """A provider as operators see it: of the credential, its last four characters."""
+
+    id: ProviderId
+    name: str
+    kind: str
+    spec: ProviderSpec
+    credential: str | None
+
+
+async def register_provider(
+    work: Work, seal: Seal | None, *, name: str, kind: str, spec: ProviderSpec, credential: str | None = None
+) -> ProviderView:
+    """A new provider. Raises ``InvalidRequest``, ``Conflict`` for a name that is taken."""
+    _check(kind, spec)
+    provider_id = ProviderId(new_id())
+    row = {"id": provider_id, "name": name, "kind": kind, **_columns(spec)}
+    try:
+        await work.connection.execute(insert(ProviderRow), {**row, **_sealed(seal, provider_id, spec, credential)})
+    except IntegrityError as error:
+        if "providers_name_check" in str(error.orig):
+            raise InvalidRequest("A provider's name is lower-case letters, digits and dashes.", param="name") from error
+        raise Conflict(f"There is a provider {name} already.") from error
+    view = await get_provider(work.connection, provider_id)
+    work.changed(Change("provider.register", wire(ProviderId, provider_id), after=_facts(view)))
+    return view
+
+
+async def edit_provider(
+    work: Work, seal: Seal | None, provider_id: ProviderId, spec: ProviderSpec, *, credential: str | None = None
+) -> ProviderView:
+    """Replace what may be set, and the credential where one is given.
+
+    Another host without a credential is refused where one is kept: it was given for the old host alone.
+    Raises ``NotFound``, ``InvalidRequest``.
+    """
+    before = await get_provider(work.connection, provider_id, locked=True)
+    _check(before.kind, spec)
+    moves = host_of(spec.base_url) != host_of(before.spec.base_url)
+    if moves and before.credential is not None and credential is None:
+        raise InvalidRequest(
+            f"The credential of {before.name} was given for {host_of(before.spec.base_url)}. Give the one for the new "
+            "address with the change.",
+            param="credential",
+        )
+    columns = {**_columns(spec), **(_sealed(seal, provider_id, spec, credential) if credential is not None else {})}
+    await work.connection.execute(update(ProviderRow).where(ProviderRow.id == provider_id).values(**columns))
+    after = await get_provider(work.connection, provider_id)
+    subject = wire(ProviderId, provider_id)
+    work.changed(Change("provider.edit", subject, None, _facts(before), _facts(after)))
+    return after
+
+
+async def get_provider(connection: AsyncConnection, provider_id: ProviderId, *, locked: bool = False) -> ProviderView:
+    """Raises ``NotFound``."""
+    query = select(PROVIDERS).where(ProviderRow.id == provider_id)
+    row = (await connection.execute(query.with_for_update() if locked else query)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no provider {wire(ProviderId, provider_id)}.", param="provider")
+    return _view(row)
+
+
+async def find_provider(connection: AsyncConnection, name: str) -> ProviderView | None:
+    """The provider of this name."""
+    row = (await connection.execute(select(PROVIDERS).where(ProviderRow.name == name))).one_or_none()
+    return None if row is None else _view(row)
+
+
+async def list_providers(connection: AsyncConnection) -> list[ProviderView]:
+    """All providers by name."""
+    return [_view(row) for row in await connection.execute(select(PROVIDERS).order_by(ProviderRow.name))]
+
+
+async def provider_records(connection: AsyncConnection) -> list[ProviderRecord]:
+    """All providers with their sealed credentials: for the processes that speak to them, not for people."""
+    return [
+        ProviderRecord(ProviderId(row.id), row.name, row.kind, row.base_url, row.sealed, row.enabled, row.options)
+        for row in await connection.execute(select(PROVIDERS).order_by(ProviderRow.name))
+    ]
+
+
+def credential_of(record: ProviderRecord, seal: Seal) -> str | None:
+    """The credential to use with a provider. Raises ``CredentialUnreadable``."""
+    return None if record.sealed is None else seal.open(record.id, record.base_url, record.sealed)
+
+
+def _sealed(
+    seal: Seal | None, provider_id: ProviderId, spec: ProviderSpec, credential: str | None
+) -> dict[str, object]:
+    if credential is None:
+        return {}
+    if seal is None:
+        raise InvalidRequest("No secret key is set, so a credential cannot be kept.", param="credential")
+    if not credential or credential != credential.strip():
+        raise InvalidRequest("The credential is empty or has blanks around it.", param="credential")
+    hint = f"…{credential[-4:]}" if len(credential) >= 16 else "…"
+    return {"sealed": seal.seal(provider_id, spec.base_url, credential), "credential_hint": hint}
+
+
+def _check(kind: str, spec: ProviderSpec) -> None:
+    if kind not in KINDS:
+        raise InvalidRequest(f"A provider's kind is one of {', '.join(KINDS)}.", param="kind")
+    if spec.base_url is None:
+        if kind in ("openai", "worker"):
+            raise InvalidRequest(f"A provider of the kind {kind} has a base URL.", param="base_url")
+        return
+    parts = urlsplit(spec.base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidRequest("The base URL is http://… or https://… with a host.", param="base_url")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise InvalidRequest("The base URL has no user, password, query or fragment.", param="base_url")
+
+
+def _columns(spec: ProviderSpec) -> dict[str, object]:
+    return {"base_url": spec.base_url, "enabled": spec.enabled, "options": spec.options}
+
+
+def _view(row: Row[Any]) -> ProviderView:
+    spec = ProviderSpec(row.base_url, row.enabled, row.options)
+    return ProviderView(ProviderId(row.id), row.name, row.kind, spec, row.credential_hint)
+
+
+def _facts(view: ProviderView) -> Json:
+    facts: Json = msgspec.to_builtins(view)
+    return {name: value for name, value in facts.items() if name != "id"}

@@ -1,0 +1,127 @@
+"""The router's tables as SQLAlchemy sees them; migration 0004 makes them and says in comments what each column is."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from store.base import Base, Nano
+
+Json = dict[str, object]
+
+
+class MemberRow(Base):
+    """A person in an account, or an operator."""
+
+    __tablename__ = "members"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    account_id: Mapped[UUID | None]
+    email: Mapped[str]
+    name: Mapped[str]
+    role: Mapped[str]
+    created_at: Mapped[datetime]
+    removed_at: Mapped[datetime | None]
+
+
+class KeyRow(Base):
+    """An API key, without the key."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    account_id: Mapped[UUID]
+    name: Mapped[str]
+    handle: Mapped[str]
+    last4: Mapped[str]
+    digest: Mapped[bytes]
+    previous_digest: Mapped[bytes | None]
+    previous_until: Mapped[datetime | None]
+    use: Mapped[str]
+    is_test: Mapped[bool]
+    models: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    requests_per_minute: Mapped[int]
+    tokens_per_minute: Mapped[int]
+    concurrency: Mapped[int]
+    cap_nano: Mapped[Nano | None]
+    cap_period: Mapped[str | None]
+    expires_at: Mapped[datetime | None]
+    paused: Mapped[bool]
+    revoked_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+
+
+class ProviderRow(Base):
+    """Who serves models, and our sealed credential there."""
+
+    __tablename__ = "providers"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    kind: Mapped[str]
+    base_url: Mapped[str | None]
+    sealed: Mapped[bytes | None]
+    credential_hint: Mapped[str | None]
+    options: Mapped[Json] = mapped_column(JSONB)
+    enabled: Mapped[bool]
+    created_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+
+
+class EndpointRow(Base):
+    """One model at one provider."""
+
+    __tablename__ = "endpoints"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    model_id: Mapped[str]
+    provider_id: Mapped[UUID]
+    upstream_model: Mapped[str]
+    space: Mapped[str]
+    state: Mapped[str]
+    state_reason: Mapped[str]
+    priority: Mapped[int]
+    cost_nano_per_mtok: Mapped[Nano]
+    asks_base64: Mapped[bool]
+    native_input_type: Mapped[bool]
+    max_batch: Mapped[int | None]
+    created_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+
+
+class AuditRow(Base):
+    """Who changed what, when; append-only."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    actor: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str]
+    account_id: Mapped[UUID | None]
+    before: Mapped[Json | None] = mapped_column(JSONB)
+    after: Mapped[Json | None] = mapped_column(JSONB)
+    reason: Mapped[str]
+
+
+class IdempotencyRow(Base):
+    """A client's Idempotency-Key and the stored outcome of its call."""
+
+    __tablename__ = "idempotency"
+
+    account_id: Mapped[UUID] = mapped_column(primary_key=True)
+    operation: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body_hash: Mapped[bytes]
+    request_id: Mapped[UUID]
+    state: Mapped[str]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    lease_until: Mapped[datetime]
+    status: Mapped[int | None]
+    headers: Mapped[bytes | None]
+    body: Mapped[bytes | None]

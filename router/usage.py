@@ -1,0 +1,42 @@
+"""What a delivered call used: the billed tokens, its cost, and what it cost us. Pure."""
+
+from datetime import datetime
+
+from billing.money import NanoUSD, cost_ceil
+from billing.values import Hold, Usage
+from catalog.values import Model
+from router.dispatch import Delivery
+from router.values import EmbedRequest
+
+
+def usage(delivery: Delivery, request: EmbedRequest, model: Model, hold: Hold, now: datetime) -> Usage:
+    """Our own exact count where the model's tokenizer is known, else the provider's, never above the hold.
+
+    ``now`` is the instant of admission (UTC).
+    """
+    tokens = billed_tokens(delivery, hold)
+    price = hold.quote.price
+    return Usage(
+        model_id=model.id,
+        provider_id=delivery.endpoint.provider_id,
+        endpoint_id=delivery.endpoint.id,
+        space=delivery.endpoint.space,
+        inputs=request.inputs,
+        tokens=tokens,
+        provider_tokens=delivery.tokens,
+        cost=NanoUSD(min(cost_ceil(tokens, price.nano_per_mtok), hold.quote.amount_max)),
+        provider_cost=cost_ceil(delivery.tokens or tokens, delivery.endpoint.cost_nano_per_mtok),
+        occurred_at=now,
+        latency_ms=round(delivery.upstream_s * 1000),
+        attempts=delivery.attempts,
+    )
+
+
+def billed_tokens(delivery: Delivery, hold: Hold) -> int:
+    """The number that the customer pays for."""
+    quote = hold.quote
+    if delivery.exact and delivery.tokens is not None:
+        return min(delivery.tokens, quote.tokens_max)
+    if quote.exact or delivery.tokens is None:
+        return quote.tokens_max
+    return max(1, min(delivery.tokens, quote.tokens_max))

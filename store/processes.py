@@ -1,0 +1,121 @@
+"""Child processes that do not outlive us, and finding those of an earlier run that did. Nothing here knows what runs.
+
+A child runs in a session of its own, so that Ctrl-C reaches its parent alone, which then ends its children in order.
+On Linux the kernel signals the child when its parent dies, ``kill -9`` included.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+PR_SET_PDEATHSIG = 1
+LOG_BYTES_MAX = 16 * 1024 * 1024
+
+
+def _dying_with(parent: int, with_signal: signal.Signals) -> Callable[[], None] | None:
+    """What a child runs between fork and exec. Only Linux has such a signal; elsewhere the next start cleans up."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def ask_for_signal() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0)
+        if os.getppid() != parent:  # it died between fork and prctl, and no signal will come
+            os._exit(1)
+
+    return ask_for_signal
+
+
+def spawn(
+    argv: Sequence[str | Path],
+    *,
+    log: Path,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    end_signal: signal.Signals = signal.SIGTERM,
+) -> subprocess.Popen[bytes]:
+    """Start a child that gets ``end_signal`` when this process dies; its output is appended to ``log``.
+
+    Call it from the main thread: the kernel watches the thread that forked, not the process.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
+        log.replace(log.with_suffix(".old.log"))
+    with log.open("ab") as out:
+        return subprocess.Popen(  # noqa: S603 - no shell, and argv is ours
+            [str(part) for part in argv],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env=None if environment is None else dict(environment),
+            start_new_session=True,
+            preexec_fn=_dying_with(os.getpid(), end_signal),  # noqa: PLW1509 - nothing but prctl runs in it
+        )
+
+
+def stop(child: subprocess.Popen[bytes], with_signals: Sequence[signal.Signals], *, each_s: float) -> int:
+    """Send each signal until the child ends, SIGKILL last; its exit code."""
+    for number in with_signals:
+        if child.poll() is not None:
+            break
+        with suppress(ProcessLookupError):
+            child.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(each_s)
+    if child.poll() is None:
+        child.kill()
+    return child.wait()
+
+
+def living_in(folder: Path, names: Iterable[str]) -> list[psutil.Process]:
+    """Processes of these names whose working directory is the folder: database servers change into their data."""
+    wanted = frozenset(names)
+    found = []
+    for process in psutil.process_iter(["name"]):
+        with suppress(psutil.Error, OSError):
+            if process.info["name"] in wanted and Path(process.cwd()) == folder.resolve():
+                found.append(process)
+    return found
+
+
+def end_orphans(processes: Sequence[psutil.Process], *, soft: signal.Signals, within_s: float) -> None:
+    """End processes that are not our children: ask, wait, kill. Those that are gone already are no error."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(soft)
+    alive = _alive_after(processes, within_s)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    _alive_after(alive, within_s)
+
+
+def _alive_after(processes: Sequence[psutil.Process], within_s: float) -> list[psutil.Process]:
+    """Those that still run. A zombie does not: in a container nobody may ever reap it."""
+    deadline = time.monotonic() + within_s
+    while (alive := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return alive
+
+
+def _runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def tail(log: Path, lines: int = 5) -> str:
+    """A log's last lines, for the sentence that says why its writer ended."""
+    with suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 4096))
+        return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+    return ""

@@ -1,0 +1,114 @@
+"""How each step of a fault script is done to the real parts. Nothing here waits longer than the death of a process.
+
+The main thread calls it: what it starts dies with the thread that started it.
+"""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+from store.embedded import Embedded
+from tests.chaos.script import Step, What
+from tests.product import Process, Product
+
+
+class World:
+    """The product and its stores, with hands on each of them."""
+
+    def __init__(self, servers: Embedded, product: Product, copies: Path) -> None:
+        self.servers = servers
+        self.product = product
+        self._copy = copies / "redis"
+        self._meant_to_run = {process.name for process in product.processes}
+
+    def do(self, step: Step) -> None:
+        """Do one step; one that finds its part already down, or already up, does nothing."""
+        serve = self.product.serves[step.target]
+        jobs = self.product.jobs
+        assert jobs is not None, "chaos runs with jobs"
+        match step.what:
+            case What.KILL_SERVE:
+                self._kill(serve)
+            case What.START_SERVE:
+                self._start(serve)
+            case What.FREEZE_SERVE:
+                serve.signal(signal.SIGSTOP)
+            case What.THAW_SERVE:
+                serve.signal(signal.SIGCONT)
+            case What.KILL_JOBS:
+                self._kill(jobs)
+            case What.START_JOBS:
+                self._start(jobs)
+            case What.WIPE_REDIS:
+                if self.servers.redis.pid:
+                    self.servers.redis.command("FLUSHALL")
+            case What.KILL_REDIS:
+                self._kill_redis()
+            case What.COPY_REDIS:
+                self._copy_redis()
+            case What.ROLL_BACK_REDIS:
+                self._kill_redis()
+                self._put_back()
+            case What.START_REDIS:
+                if not self.servers.redis.pid:
+                    self.servers.redis.launch()
+            case What.CRASH_POSTGRES:
+                self._crash_postgres()
+            case What.START_POSTGRES:
+                if not self.servers.postgres.pid:
+                    self.servers.postgres.launch()
+
+    def tend(self) -> list[str]:
+        """Start again what ended by itself, as a supervisor does; says what of it was a crash.
+
+        To end with a sentence, because a store is away at the start, is right; to end with a traceback is not.
+        """
+        crashes = []
+        for process in self.product.processes:
+            if process.name in self._meant_to_run and not process.runs:
+                last = process.said_since_start()
+                if "Traceback" in last:
+                    crashes.append(f"{process.name} ended by itself:\n{last}")
+                process.start()
+        return crashes
+
+    def heal(self) -> None:
+        """Everything runs again; returns when the stores answer."""
+        for serve in self.product.serves:
+            serve.signal(signal.SIGCONT)
+        for what in (What.START_REDIS, What.START_POSTGRES):
+            self.do(Step(0, what))
+        self.servers.redis.wait_until_ready()
+        self.servers.postgres.wait_until_ready()
+        for process in self.product.processes:
+            self._start(process)
+
+    def _kill(self, process: Process) -> None:
+        self._meant_to_run.discard(process.name)
+        process.kill()
+
+    def _start(self, process: Process) -> None:
+        self._meant_to_run.add(process.name)
+        process.start()
+
+    def _kill_redis(self) -> None:
+        if pid := self.servers.redis.pid:
+            os.kill(pid, signal.SIGKILL)
+            self.servers.redis.stop()
+
+    def _crash_postgres(self) -> None:
+        # SIGQUIT is what `pg_ctl stop -m immediate` sends: no checkpoint, recovery from the log at the next start.
+        if pid := self.servers.postgres.pid:
+            os.kill(pid, signal.SIGQUIT)
+            self.servers.postgres.stop()
+
+    def _copy_redis(self) -> None:
+        shutil.rmtree(self._copy, ignore_errors=True)
+        if self.servers.redis.folder.exists():
+            shutil.copytree(self.servers.redis.folder, self._copy)
+
+    def _put_back(self) -> None:
+        if self._copy.exists():
+            shutil.rmtree(self.servers.redis.folder)
+            shutil.copytree(self._copy, self.servers.redis.folder)

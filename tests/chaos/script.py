@@ -1,0 +1,60 @@
+"""What goes wrong, and when: a pure function of the seed, so that a failing seed replays with the same faults."""
+
+import random
+from enum import StrEnum
+
+import msgspec
+
+
+class What(StrEnum):
+    """One thing done to one part of the product's world."""
+
+    KILL_SERVE = "kill -9 serve"
+    START_SERVE = "start serve"
+    FREEZE_SERVE = "SIGSTOP serve"
+    THAW_SERVE = "SIGCONT serve"
+    KILL_JOBS = "kill -9 jobs"
+    START_JOBS = "start jobs"
+    WIPE_REDIS = "FLUSHALL"
+    KILL_REDIS = "kill -9 redis"
+    COPY_REDIS = "copy redis' files"
+    ROLL_BACK_REDIS = "kill -9 redis, put the copy back"
+    START_REDIS = "start redis"
+    CRASH_POSTGRES = "postgres stops immediately"
+    START_POSTGRES = "start postgres"
+
+
+class Step(msgspec.Struct, frozen=True, order=True):
+    """``what`` happens ``at_s`` seconds into the run, to the ``target``-th process of its kind."""
+
+    at_s: float
+    what: What
+    target: int = 0
+
+
+# Each fault as its steps: (what, seconds after the fault's own instant, as a range).
+FAULTS: dict[str, list[tuple[What, float, float]]] = {
+    "serve dies": [(What.KILL_SERVE, 0, 0), (What.START_SERVE, 0.1, 1.5)],
+    "serve freezes": [(What.FREEZE_SERVE, 0, 0), (What.THAW_SERVE, 0.3, 3)],
+    "jobs die": [(What.KILL_JOBS, 0, 0), (What.START_JOBS, 0.1, 2)],
+    "redis is wiped": [(What.WIPE_REDIS, 0, 0)],
+    "redis dies": [(What.KILL_REDIS, 0, 0), (What.START_REDIS, 0.1, 1.5)],
+    "redis forgets": [(What.COPY_REDIS, -3, -0.3), (What.ROLL_BACK_REDIS, 0, 0), (What.START_REDIS, 0.1, 1)],
+    "postgres crashes": [(What.CRASH_POSTGRES, 0, 0), (What.START_POSTGRES, 0.1, 2)],
+}
+
+
+def plan(seed: int, seconds: float, serves: int) -> list[Step]:
+    """The steps of a run, in time. Every fault comes once before any comes twice; they may overlap."""
+    numbers = random.Random(seed)
+    count = max(1, int(seconds / 2))
+    kinds: list[str] = []
+    while len(kinds) < count:
+        kinds += numbers.sample(sorted(FAULTS), len(FAULTS))
+    steps: list[Step] = []
+    for number, kind in enumerate(kinds[:count]):
+        at_s = 1.0 + (seconds - 1.0) * (number + numbers.random()) / count
+        target = numbers.randrange(serves)
+        for what, low, high in FAULTS[kind]:
+            steps.append(Step(max(0.1, round(at_s + numbers.uniform(low, high), 3)), what, target))
+    return sorted(steps)

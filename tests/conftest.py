@@ -1,0 +1,70 @@
+"""Real PostgreSQL and Redis for the tests: one pair per run, in a folder of the run's own, never the user's.
+
+The migrations run once, into a template; each test that asks gets a fresh copy of it (some 50 ms) and an empty Redis.
+"""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gigarouter.schema import migrate
+from store.embedded import Embedded
+
+TEMPLATE = "migrated"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """The product runs on asyncio alone."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Embedded]:
+    """This run's own PostgreSQL and Redis, gone with their data at its end."""
+    folder = Path(tempfile.mkdtemp(prefix="gr-test-"))
+    try:
+        with Embedded(folder) as running:
+            yield running
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def template(servers: Embedded) -> str:
+    """The name of a database with the newest schema and no rows."""
+    servers.postgres.ensure_database(TEMPLATE)
+    migrate(servers.postgres.url(TEMPLATE))
+    return TEMPLATE
+
+
+def _fresh_database(servers: Embedded, template: str) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    servers.postgres.query(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    yield servers.postgres.url(name)
+    servers.postgres.query(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def database_url(servers: Embedded, template: str) -> Iterator[str]:
+    """A migrated, empty database for this test alone."""
+    yield from _fresh_database(servers, template)
+
+
+@pytest.fixture(scope="module")
+def module_database_url(servers: Embedded, template: str) -> Iterator[str]:
+    """A migrated, empty database that the tests of one module share."""
+    yield from _fresh_database(servers, template)
+
+
+@pytest.fixture
+def redis_url(servers: Embedded) -> str:
+    """The run's Redis, emptied (data, scripts) before this test."""
+    servers.redis.command("FLUSHALL")
+    servers.redis.command("SCRIPT FLUSH")
+    return servers.redis_url

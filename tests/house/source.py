@@ -1,0 +1,36 @@
+"""The source files, parsed once. House tests read syntax trees, so they take a second and need no server."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("router", "billing", "providers", "catalog", "store", "gigarouter")
+
+
+@cache
+def product() -> dict[str, ast.Module]:
+    """Every module of the product: path from the root, with slashes -> tree."""
+    return _parsed([*PACKAGES, "migrations"])
+
+
+@cache
+def everything() -> dict[str, ast.Module]:
+    """The product, its tests, its benchmarks and its tools."""
+    return product() | _parsed(["tests", "bench", "requirements"])
+
+
+def _parsed(folders: list[str]) -> dict[str, ast.Module]:
+    files = [file for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))]
+    return {file.relative_to(ROOT).as_posix(): ast.parse(file.read_text(), str(file)) for file in files}
+
+
+def dotted(node: ast.expr) -> str:
+    """``a.b.c`` for a chain of names; empty for anything else."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=value, attr=attr):
+            return f"{left}.{attr}" if (left := dotted(value)) else ""
+        case _:
+            return ""

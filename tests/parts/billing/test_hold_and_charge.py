@@ -1,0 +1,241 @@
+"""Credit is held before a call and charged after it, exactly, whatever happens to Redis in between."""
+
+import asyncio
+import random
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import text
+
+from billing.errors import ChargeUnknown
+from billing.ledger import drifted_credits, trial_balance, unbalanced_entries
+from billing.money import NanoUSD
+from billing.reaper import mismatches, reap
+from billing.values import Cap, CapPeriod, Denial, Denied, Hold, Limits
+from tests.parts.billing.conftest import Billing, a_payer, an_account, billing, usage_of
+
+
+async def books_are_right(b: Billing) -> None:
+    async with b.db.transaction() as tx:
+        assert sum(line.amount for line in await trial_balance(tx)) == 0
+        assert await unbalanced_entries(tx) == 0
+        assert await drifted_credits(tx) == []
+
+
+async def quiet(b: Billing) -> None:
+    await b.charging.drained()
+    for _ in range(100):
+        if not await mismatches(b.db, b.projection):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(await mismatches(b.db, b.projection))
+
+
+def run(coroutine):  # noqa: ANN001, ANN201
+    return asyncio.run(coroutine)
+
+
+def test_a_call_is_held_charged_and_freed(database_url: str, redis_url: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            account = await an_account(b.db, 1_000)
+            hold = await b.admit(a_payer(account), 400)
+            assert isinstance(hold, Hold)
+            assert (await b.hot(account))["held"] == "400"
+            await b.charge(hold, 150)
+            await quiet(b)
+            hot = await b.hot(account)
+            assert (hot["bal"], hot["held"]) == ("850", "0")
+            await books_are_right(b)
+
+    run(story())
+
+
+def test_two_hundred_concurrent_calls_never_overspend(database_url: str, redis_url: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as one, billing(database_url, redis_url) as two:
+            account = await an_account(one.db, 37 * 10)
+            payer = a_payer(account)
+
+            async def call(b: Billing) -> bool:
+                # The bound is four times the cost: those who only wait for held credit must be served in the end.
+                hold = await b.admit(payer, 40)
+                if isinstance(hold, Denied):
+                    assert hold.reason in (Denial.CREDIT, Denial.CREDIT_HELD)
+                    return False
+                await asyncio.sleep(random.random() / 100)
+                await b.charge(hold, 10)
+                return True
+
+            served = sum(await asyncio.gather(*(call(random.choice((one, two))) for _ in range(200))))
+            await quiet(one)
+            async with one.db.transaction() as tx:
+                left = await tx.scalar(text("SELECT posted_nano FROM ledger_accounts WHERE kind = 'customer_credit'"))
+                rows = await tx.scalar(text("SELECT count(*) FROM usage_events"))
+            assert rows == served
+            assert left == 370 - 10 * served
+            # A call is refused only when its bound of 40 does not fit what is left.
+            assert 34 <= served <= 37
+            await books_are_right(one)
+
+    run(story())
+
+
+def test_a_hold_is_released_when_nothing_was_charged(database_url: str, redis_url: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            account = await an_account(b.db, 100)
+            hold = await b.admit(a_payer(account), 100)
+            assert isinstance(hold, Hold)
+            b.admission.release(hold)
+            again = await b.admit(a_payer(account), 100)
+            assert isinstance(again, Hold)
+
+    run(story())
+
+
+@pytest.mark.parametrize("fault", ["flushall", "delete"])
+def test_a_redis_that_forgot_everything_is_rebuilt_with_the_live_holds(
+    database_url: str, redis_url: str, fault: str
+) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as one, billing(database_url, redis_url) as two:
+            account = await an_account(one.db, 1_000)
+            payer = a_payer(account)
+            first, second = await one.admit(payer, 600), await two.admit(payer, 300)
+            assert isinstance(first, Hold)
+            assert isinstance(second, Hold)
+            assert one.projection.hot is not None
+            if fault == "flushall":
+                await one.projection.hot.command("FLUSHALL")
+            else:
+                await one.projection.hot.command("DEL", f"gr:{{{account.hex}}}")
+            third = await two.admit(payer, 101)
+            assert isinstance(third, Denied), "the holds of both processes were forgotten"
+            fourth = await two.admit(payer, 100)
+            assert isinstance(fourth, Hold)
+            await one.charge(first, 600)
+            await two.charge(second, 1)
+            two.admission.release(fourth)
+            await quiet(one)
+            hot = await one.hot(account)
+            assert (hot["bal"], hot["held"]) == ("399", "0")
+            await books_are_right(one)
+
+    run(story())
+
+
+def test_an_overdue_hold_is_ended_once_and_a_late_charge_is_refused(database_url: str, redis_url: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            account = await an_account(b.db, 100)
+            hold = await b.admit(a_payer(account), 100)
+            assert isinstance(hold, Hold)
+            far = int(datetime.now(UTC).timestamp() * 1000) + 10_000_000
+            assert await reap(b.db, b.projection, far) == 1
+            assert (await b.hot(account))["held"] == "0"
+            with pytest.raises(ChargeUnknown):
+                await b.charge(hold, 50)
+            await books_are_right(b)
+            async with b.db.transaction() as tx:
+                assert await tx.scalar(text("SELECT count(*) FROM usage_events")) == 0
+
+    run(story())
+
+
+def test_a_charge_that_was_never_applied_is_found_by_the_reaper(database_url: str, redis_url: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            account = await an_account(b.db, 100)
+            hold = await b.admit(a_payer(account), 60)
+            assert isinstance(hold, Hold)
+            b.projection.ended = lambda batch: None  # type: ignore[method-assign]  # the process dies before it applies
+            await b.charge(hold, 50)
+            del b.projection.ended
+            far = int(datetime.now(UTC).timestamp() * 1000) + 10_000_000
+            assert await reap(b.db, b.projection, far) == 1
+            hot = await b.hot(account)
+            assert (hot["bal"], hot["held"]) == ("50", "0")
+
+    run(story())
+
+
+def test_the_same_charge_sent_twice_is_booked_once(database_url: str, redis_url: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            account = await an_account(b.db, 100)
+            hold = await b.admit(a_payer(account), 60)
+            assert isinstance(hold, Hold)
+            used = usage_of(50)
+            await b.charging.charge(hold, used)
+            receipt = await b.charging.charge(hold, used)
+            assert receipt is not None
+            assert receipt.charged == 50
+            await quiet(b)
+            assert (await b.hot(account))["bal"] == "50"
+            await books_are_right(b)
+
+    run(story())
+
+
+@pytest.mark.parametrize("durability", ["commit", "memory"])
+def test_a_hold_stays_until_its_charge_is_booked(database_url: str, redis_url: str, durability: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url, durability) as b:
+            account = await an_account(b.db, 100)
+            hold = await b.admit(a_payer(account), 60)
+            assert isinstance(hold, Hold)
+            charge = asyncio.ensure_future(b.charge(hold, 60))
+            await asyncio.sleep(0)
+            # The line's end, which comes before the commit where the answer does not wait for it.
+            b.admission.release(hold)
+            assert isinstance(await b.admit(a_payer(account), 60), Denied)
+            await charge
+            await quiet(b)
+            hot = await b.hot(account)
+            assert (hot["bal"], hot["held"]) == ("40", "0")
+
+    run(story())
+
+
+def test_a_key_cap_holds_within_its_period_and_starts_again_in_the_next(database_url: str, redis_url: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            account = await an_account(b.db, 10_000)
+            payer = a_payer(account, cap=Cap(NanoUSD(100), CapPeriod.MONTH))
+            today = datetime(2026, 11, 24, 12, tzinfo=UTC)
+            next_month = datetime(2026, 12, 1, tzinfo=UTC)
+            hold = await b.admit(payer, 100, now=today)
+            assert isinstance(hold, Hold)
+            await b.charge(hold, 100, at=today)
+            await quiet(b)
+            denied = await b.admit(payer, 1, now=today)
+            assert isinstance(denied, Denied)
+            assert denied.reason is Denial.CAP
+            assert denied.spent == 100
+            assert isinstance(await b.admit(payer, 1, now=next_month), Hold)
+            # A reload from Postgres knows the same.
+            await b.projection.refresh(account)
+            assert isinstance(await b.admit(payer, 1, now=today), Denied)
+
+    run(story())
+
+
+def test_requests_tokens_and_concurrency_are_limited_per_key(database_url: str, redis_url: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            account = await an_account(b.db, 10_000)
+            few = a_payer(account, limits=Limits(requests_per_minute=2, tokens_per_minute=10_000, concurrency=10))
+            holds = [await b.admit(few, 1) for _ in range(3)]
+            assert [type(h) for h in holds] == [Hold, Hold, Denied]
+            assert holds[2].reason is Denial.REQUESTS
+            assert 29_000 < holds[2].retry_after_ms <= 30_000
+            one = a_payer(account, limits=Limits(requests_per_minute=100, tokens_per_minute=10_000, concurrency=1))
+            first = await b.admit(one, 1)
+            assert isinstance(first, Hold)
+            second = await b.admit(one, 1)
+            assert second.reason is Denial.CONCURRENCY
+            b.admission.release(first)
+            assert isinstance(await b.admit(one, 1), Hold)
+
+    run(story())

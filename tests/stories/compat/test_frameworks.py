@@ -1,0 +1,60 @@
+"""LangChain's and LlamaIndex's OpenAI-compatible embedding classes work with an address, a key and a model's name."""
+
+import asyncio
+import importlib.util
+from pathlib import Path
+
+import openai
+import pytest
+from langchain_openai import OpenAIEmbeddings
+from llama_index.embeddings.openai_like import OpenAILikeEmbedding
+from pydantic import SecretStr
+
+from tests.stories.compat.conftest import DIMENSIONS, Compat
+from tests.worlds import unit_vector
+
+
+def _vector(text: str) -> object:
+    return pytest.approx(unit_vector(text, DIMENSIONS), abs=1e-6)
+
+
+def _langchain(compat: Compat, *, check_embedding_ctx_length: bool) -> OpenAIEmbeddings:
+    return OpenAIEmbeddings(
+        base_url=compat.base_url,
+        api_key=SecretStr(compat.key),
+        model=compat.model,
+        max_retries=0,
+        check_embedding_ctx_length=check_embedding_ctx_length,
+    )
+
+
+def test_langchain_embeds_texts_as_they_are(compat: Compat) -> None:
+    embeddings = _langchain(compat, check_embedding_ctx_length=False)
+    assert embeddings.embed_query("hello") == _vector("hello")
+    assert embeddings.embed_documents(["b", "a"]) == [_vector("b"), _vector("a")]
+    assert asyncio.run(embeddings.aembed_query("hello")) == _vector("hello")
+
+
+def test_langchain_that_tokenizes_with_another_vocabulary_is_told_what_to_set(
+    compat: Compat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default it sends token ids of OpenAI's vocabulary, which mean other words to every other model."""
+    found = importlib.util.find_spec("litellm")
+    assert found is not None
+    assert found.origin is not None
+    # The vocabulary's file, which would be downloaded otherwise, comes with litellm.
+    vocabulary = Path(found.origin).parent / "litellm_core_utils" / "tokenizers"
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(vocabulary))
+    with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False") as refused:
+        _langchain(compat, check_embedding_ctx_length=True).embed_query("hello")
+    assert refused.value.code == "token_array_unsupported"
+    assert refused.value.param == "input"
+
+
+def test_llama_index_embeds(compat: Compat) -> None:
+    embedding = OpenAILikeEmbedding(
+        model_name=compat.model, api_base=compat.base_url, api_key=compat.key, max_retries=0, embed_batch_size=2
+    )
+    assert embedding.get_text_embedding("hello") == _vector("hello")
+    assert embedding.get_text_embedding_batch(["c", "b", "a"]) == [_vector("c"), _vector("b"), _vector("a")]
+    assert asyncio.run(embedding.aget_query_embedding("hello")) == _vector("hello")
