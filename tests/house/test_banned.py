@@ -32,7 +32,6 @@ EXCEPTIONS = {
     # Connections race; the function that starts them awaits the losers too.
     "providers/wire/connect.py": {"asyncio.create_task"},
 }
-<<<<<<< HEAD
 # The borders where everything is caught and logged: the two HTTP edges, the job loop, a step of the worker's engine.
 CATCH_ALL = {
     "router/edge/guard.py",
@@ -40,10 +39,6 @@ CATCH_ALL = {
     "providers/worker/server.py",
     "providers/worker/engine.py",
 }
-=======
-# The borders where everything is caught and logged: the two HTTP edges, the job loop, the worker's model thread.
-CATCH_ALL = {"router/edge/guard.py", "gigarouter/jobs.py", "providers/worker/server.py", "providers/worker/engine.py"}
->>>>>>> worker
 # Packages that take seconds to import or are not everywhere: file -> what it may import inside a function.
 IMPORTED_LATE = {
     "providers/litellm_kind.py": {"litellm", "httpx", "openai"},
