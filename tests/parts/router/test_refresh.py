@@ -230,9 +230,8 @@ async def test_an_endpoint_is_known_after_its_provider_and_not_while_that_is_swi
     index = world.refresher.endpoints
 
     def hear(_: str) -> None:
-        for provider in world.refresher.providers.all():
-            if provider.name == "alpha":
-                endpoints_at_alphas_news.append(len(index.of_provider(provider.id)))
+        alphas = [provider for provider in world.refresher.providers.all() if provider.name == "alpha"]
+        endpoints_at_alphas_news.extend(len(index.of_provider(provider.id)) for provider in alphas)
 
     async def register(work: Work) -> ProviderId:
         await import_seed(work.connection)
