@@ -142,7 +142,7 @@ def against_redis(books: Books, redis_url: str) -> Iterator[str]:
     client = redis.Redis.from_url(redis_url, decode_responses=True)
     try:
         for account, row in books.credit.items():
-            fields = client.hgetall(account_key(AccountId(account)))
+            fields: dict[Any, Any] = client.hgetall(account_key(AccountId(account)))
             yield from _projection(account, row, fields, books.generation)
             if overdue := client.zrange(due_key(AccountId(account)), 0, -1):
                 yield f"account {account}: {len(overdue)} holds still wait for their deadline"

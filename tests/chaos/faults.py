@@ -10,7 +10,7 @@ from pathlib import Path
 
 from store.embedded import Embedded
 from tests.chaos.script import Step, What
-from tests.product import Product
+from tests.product import Process, Product
 
 
 class World:
@@ -20,6 +20,7 @@ class World:
         self.servers = servers
         self.product = product
         self._copy = copies / "redis"
+        self._meant_to_run = {process.name for process in product.processes}
 
     def do(self, step: Step) -> None:
         """Do one step; one that finds its part already down, or already up, does nothing."""
@@ -28,17 +29,17 @@ class World:
         assert jobs is not None, "chaos runs with jobs"
         match step.what:
             case What.KILL_SERVE:
-                serve.kill()
+                self._kill(serve)
             case What.START_SERVE:
-                serve.start()
+                self._start(serve)
             case What.FREEZE_SERVE:
                 serve.signal(signal.SIGSTOP)
             case What.THAW_SERVE:
                 serve.signal(signal.SIGCONT)
             case What.KILL_JOBS:
-                jobs.kill()
+                self._kill(jobs)
             case What.START_JOBS:
-                jobs.start()
+                self._start(jobs)
             case What.WIPE_REDIS:
                 if self.servers.redis.pid:
                     self.servers.redis.command("FLUSHALL")
@@ -58,6 +59,20 @@ class World:
                 if not self.servers.postgres.pid:
                     self.servers.postgres.launch()
 
+    def tend(self) -> list[str]:
+        """Start again what ended by itself, as a supervisor does; says what of it was a crash.
+
+        To end with a sentence, because a store is away at the start, is right; to end with a traceback is not.
+        """
+        crashes = []
+        for process in self.product.processes:
+            if process.name in self._meant_to_run and not process.runs:
+                last = process.said_since_start()
+                if "Traceback" in last:
+                    crashes.append(f"{process.name} ended by itself:\n{last}")
+                process.start()
+        return crashes
+
     def heal(self) -> None:
         """Everything runs again; returns when the stores answer."""
         for serve in self.product.serves:
@@ -67,7 +82,15 @@ class World:
         self.servers.redis.wait_until_ready()
         self.servers.postgres.wait_until_ready()
         for process in self.product.processes:
-            process.start()
+            self._start(process)
+
+    def _kill(self, process: Process) -> None:
+        self._meant_to_run.discard(process.name)
+        process.kill()
+
+    def _start(self, process: Process) -> None:
+        self._meant_to_run.add(process.name)
+        process.start()
 
     def _kill_redis(self) -> None:
         if pid := self.servers.redis.pid:

@@ -24,7 +24,9 @@ SERVES = 3
 MODEL = "chaos/model"
 # Deadline of a call, so of its hold; the reaper's own pause and two of its rounds are the grace.
 CALL_DEADLINE_S = 4
-SETTLED_WITHIN_S = 30
+ANSWERED_WITHIN_S = 15
+TEND_EVERY_S = 0.2
+SETTLED_WITHIN_S = 50
 RICH_NANO = 10_000_000_000
 POOR_NANO = 3_000
 
@@ -49,11 +51,13 @@ class Report(msgspec.Struct, frozen=True):
 def run(seed: int, seconds: float, say: Callable[[str], None] = lambda _: None) -> Report:
     """One whole run with stores, processes and data of its own."""
     folder = Path(tempfile.mkdtemp(prefix=f"gr-chaos-{seed}-"))
-    try:
-        with Upstream().in_thread() as upstream, Embedded(folder / "stores") as servers:
-            return _run(seed, seconds, folder, upstream, servers, say)
-    finally:
+    with Upstream().in_thread() as upstream, Embedded(folder / "stores") as servers:
+        report = _run(seed, seconds, folder, upstream, servers, say)
+    if report.breaches:
+        say(f"the processes' logs are kept in {folder}")
+    else:
         shutil.rmtree(folder, ignore_errors=True)
+    return report
 
 
 def _run(
@@ -70,44 +74,65 @@ def _run(
         load = Load(seed, MODEL, callers, ports)
         load.start()
         try:
-            _play(world, steps, seconds, say)
-        finally:
+            crashes = _play(world, steps, seconds, say)
             world.heal()
             healed_at = time.monotonic()
+            recovered_s, unserved = _until_answered(world, callers, healed_at)
+        finally:
             calls = load.stop()
-        say("the load has ended, everything runs again")
-        recovered_s = _until_answered(ports, callers, healed_at)
-        settled_s, breaches = _until_settled(servers, calls, upstream, healed_at)
-    ends = Counter(call.end.value for call in calls)
+        say("the load has ended")
+        settled_s, breaches = _until_settled(world, calls, upstream, healed_at)
+        breaches += [*unserved, *crashes]
+    ends = Counter(f"{call.end.value} {call.code}".strip() for call in calls)
     if ends[End.ANSWERED] < seconds:
         breaches.append(f"only {ends[End.ANSWERED]} calls were answered: the run shows nothing")
     return Report(seed, steps, dict(ends), recovered_s, settled_s, breaches)
 
 
-def _play(world: World, steps: list[Step], seconds: float, say: Callable[[str], None]) -> None:
+def _play(world: World, steps: list[Step], seconds: float, say: Callable[[str], None]) -> list[str]:
+    """The steps at their instants; in between, what ended by itself is started again. Returns the crashes."""
     started = time.monotonic()
-    for step in steps:
-        time.sleep(max(0.0, started + step.at_s - time.monotonic()))
-        say(f"{time.monotonic() - started:7.3f} s  {step.what} {step.target}")
-        world.do(step)
-    time.sleep(max(0.0, started + seconds - time.monotonic()))
+    crashes: list[str] = []
+    for step in [*steps, None]:
+        until = started + (step.at_s if step else seconds)
+        while (left_s := until - time.monotonic()) > 0:
+            time.sleep(min(left_s, TEND_EVERY_S))
+            crashes += world.tend()
+        if step:
+            say(f"{time.monotonic() - started:7.3f} s  {step.what} {step.target}")
+            world.do(step)
+    return crashes
 
 
-def _until_answered(ports: list[int], callers: list[Caller], since: float) -> float:
+def _until_answered(world: World, callers: list[Caller], since: float) -> tuple[float, list[str]]:
     """Every process answers every account; this loads each account into Redis once more, too."""
+    body = {"model": MODEL, "input": "after the storm"}
+    ports = [serve.port for serve in world.product.serves]
+    crashes: list[str] = []
     for port in ports:
-        for caller in callers:
-            body = {"model": MODEL, "input": "after the storm"}
-            while not _answered(port, caller, body):
-                if time.monotonic() - since > SETTLED_WITHIN_S:
-                    return SETTLED_WITHIN_S
-                time.sleep(0.1)
-    return time.monotonic() - since
+        for caller in [one for one in callers if one.rich]:
+            while refusal := _refusal(port, caller, body):
+                waited_s = time.monotonic() - since
+                if waited_s > ANSWERED_WITHIN_S:
+                    return waited_s, [
+                        *crashes,
+                        f"{caller.name} is not served at port {port} after {waited_s:.0f} s: {refusal}",
+                    ]
+                crashes += world.tend()
+                time.sleep(TEND_EVERY_S)
+    recovered_s = time.monotonic() - since
+    # The poor account is loaded once more; what it has may be held for a killed call until that is overdue.
+    for caller in [one for one in callers if not one.rich]:
+        _refusal(ports[0], caller, body)
+    return recovered_s, crashes
 
 
-def _until_settled(servers: Embedded, calls: list[Call], upstream: Upstream, since: float) -> tuple[float, list[str]]:
+def _until_settled(world: World, calls: list[Call], upstream: Upstream, since: float) -> tuple[float, list[str]]:
     """Holds may wait for their deadline and the reaper; what does not settle by then is a breach."""
+    servers = world.servers
+    crashes: list[str] = []
     while True:
+        crashes += world.tend()
         books = asyncio.run(checks.read(servers.database_url))
         unsettled = list(checks.against_redis(books, servers.redis_url))
         settled_s = time.monotonic() - since
@@ -115,16 +140,18 @@ def _until_settled(servers: Embedded, calls: list[Call], upstream: Upstream, sin
             break
         time.sleep(0.25)
     answers = len(upstream.calls)
-    return settled_s, [*books.breaches, *checks.against_calls(books, calls, answers), *unsettled]
+    return settled_s, [*books.breaches, *checks.against_calls(books, calls, answers), *unsettled, *crashes]
 
 
-def _answered(port: int, caller: Caller, body: object) -> bool:
-    """One more call; a poor account may also be told that nothing is left."""
+def _refusal(port: int, caller: Caller, body: object) -> str:
+    """What one more call is told; nothing where it is answered."""
     try:
         reply = asyncio.run(send(port, request_bytes(PATH, caller.key, body)))
-    except Gone:
-        return False
-    return reply.status == 200 or (reply.status == 402 and not caller.rich)
+    except Gone as gone:
+        return str(gone)
+    if reply.status == 200:
+        return ""
+    return f"{reply.status} {reply.body.decode(errors='replace')}"
 
 
 def _callers(product: Product, upstream: Upstream) -> list[Caller]:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
 
@@ -105,9 +106,19 @@ def test_the_first_byte_has_a_deadline_of_its_own_and_the_rest_the_whole(run: Ru
             assert "first byte" in caught.value.detail
             upstream.script.append(Reply(drip_s=0.001))
             assert (await ask(channel, 5.0, first_byte_s=0.1)).status == 200
-            # The timers of the slow answer must not end the next one on the same connection.
-            upstream.script.append(Reply(delay_s=0.3))
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("drip_s", [0.0, 0.0002])
+def test_the_deadlines_of_one_call_do_not_end_the_next_on_the_same_connection(drip_s: float, run: Run) -> None:
+    async def scenario() -> None:
+        async with Upstream() as upstream, a_channel(upstream) as channel:
+            upstream.script.append(Reply(drip_s=drip_s, body=b"x" * 40))
+            assert (await ask(channel, 0.5, first_byte_s=0.05 if drip_s else None)).status == 200
+            upstream.script.append(Reply(delay_s=0.7))
             assert (await ask(channel)).status == 200
+            assert upstream.connections == 1
 
     run(scenario())
 
@@ -147,6 +158,17 @@ def test_what_is_not_a_whole_honest_answer_is_a_failure_and_is_not_asked_again(f
                 await ask(channel)
             assert len(upstream.calls) == 1
             assert (await ask(channel)).status == 200
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("fault", ["gzip", "announced too large", "gzip in the transfer encoding", "many headers"])
+def test_what_the_headers_give_away_is_refused_without_waiting_for_the_body(fault: str, run: Run) -> None:
+    async def scenario() -> None:
+        async with Upstream() as upstream, a_channel(upstream) as channel:
+            upstream.script.append(Reply(raw=BROKEN[fault][:100_000], then_hang_s=30))
+            with pytest.raises(Broken):
+                await ask(channel)
 
     run(scenario())
 
@@ -277,14 +299,14 @@ def test_a_cancelled_call_closes_its_connection_and_leaks_nothing(run: Run) -> N
     async def scenario() -> None:
         async with Upstream() as upstream, a_channel(upstream, Bounds(connections=1)) as channel:
             for _ in range(3):
-                upstream.script.append(Reply(delay_s=0.1))
+                upstream.script.append(Reply(delay_s=30))
                 call = asyncio.ensure_future(ask(channel))
-                await asyncio.sleep(0.03)
+                await asyncio.sleep(0.05)
                 call.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await call
-            await asyncio.sleep(0.15)
-            assert channel.open_connections == 0
+                await asyncio.sleep(0.02)
+                assert channel.open_connections == 0
             assert json.loads((await ask(channel)).body)["data"]
 
     run(scenario())
@@ -309,17 +331,48 @@ def test_no_more_connections_than_allowed_and_nobody_waits_for_ever(run: Run) ->
     run(scenario())
 
 
-def test_cancelled_waiters_do_not_take_turns_with_them(run: Run) -> None:
+def test_a_call_cancelled_in_the_moment_of_its_turn_passes_the_turn_on(run: Run) -> None:
     async def scenario() -> None:
         async with Upstream() as upstream, a_channel(upstream, Bounds(connections=1)) as channel:
-            for delay_s in (0.0, 0.01, 0.02, 0.03, 0.04, 0.05):
-                upstream.always = Reply(delay_s=0.03)
-                first, second = (asyncio.ensure_future(ask(channel)) for _ in range(2))
-                await asyncio.sleep(delay_s)
+            upstream.script.append(Reply(delay_s=0.05))
+            first, second = (asyncio.ensure_future(ask(channel)) for _ in range(2))
+            pass_turn = channel._pass_turn
+
+            def pass_turn_and_cancel() -> None:
+                pass_turn()
                 second.cancel()
-                await asyncio.gather(first, second, return_exceptions=True)
-                upstream.always = Reply()
+
+            channel._pass_turn = pass_turn_and_cancel  # type: ignore[method-assign]
+            await first
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            channel._pass_turn = pass_turn  # type: ignore[method-assign]
+            assert (await ask(channel)).status == 200
+
+    run(scenario())
+
+
+def test_a_dead_address_costs_a_quarter_of_a_second_when_another_one_lives(run: Run) -> None:
+    async def scenario() -> None:
+        async def lookup(host: str, port: int) -> list[str]:
+            return ["127.0.0.3", "127.0.0.2", "127.0.0.1"]
+
+        with contextlib.ExitStack() as sockets:
+            async with Upstream() as upstream:
+                # A full backlog leaves further connects unanswered; nobody listens on 127.0.0.3.
+                deaf = sockets.enter_context(socket.socket())
+                deaf.bind(("127.0.0.2", upstream.port))
+                deaf.listen(0)
+                for _ in range(3):
+                    full = sockets.enter_context(socket.socket())
+                    full.setblocking(False)
+                    full.connect_ex(("127.0.0.2", upstream.port))
+                pool = Pool(lookup=lookup)
+                channel = pool.channel(parse_origin(f"http://provider.example:{upstream.port}/v1", LOOPBACK))
+                started = time.monotonic()
                 assert (await ask(channel)).status == 200
+                assert 0.2 < time.monotonic() - started < 1.0
+                await pool.close()
 
     run(scenario())
 

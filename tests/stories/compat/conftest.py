@@ -36,6 +36,7 @@ def compat(
         product.shop.an_endpoint(model, upstream.base_url)
         key = product.shop.a_key(product.shop.an_account(1_000_000_000))
         with product:
-            cache = pytestconfig.cache.mkdir("compat") if pytestconfig.cache else folder
-            yield Compat(product.url, key, model, Path(cache))
+            cache = pytestconfig.cache
+            assert cache is not None
+            yield Compat(product.url, key, model, Path(cache.mkdir("compat")))
     servers.postgres.query('DROP DATABASE "compat" WITH (FORCE)')

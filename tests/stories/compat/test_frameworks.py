@@ -18,9 +18,13 @@ def _vector(text: str) -> object:
     return pytest.approx(unit_vector(text, DIMENSIONS), abs=1e-6)
 
 
-def _langchain(compat: Compat, **options: bool) -> OpenAIEmbeddings:
+def _langchain(compat: Compat, *, check_embedding_ctx_length: bool) -> OpenAIEmbeddings:
     return OpenAIEmbeddings(
-        base_url=compat.base_url, api_key=SecretStr(compat.key), model=compat.model, max_retries=0, **options
+        base_url=compat.base_url,
+        api_key=SecretStr(compat.key),
+        model=compat.model,
+        max_retries=0,
+        check_embedding_ctx_length=check_embedding_ctx_length,
     )
 
 
@@ -42,7 +46,7 @@ def test_langchain_that_tokenizes_with_another_vocabulary_is_told_what_to_set(
     vocabulary = Path(found.origin).parent / "litellm_core_utils" / "tokenizers"
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(vocabulary))
     with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False") as refused:
-        _langchain(compat).embed_query("hello")
+        _langchain(compat, check_embedding_ctx_length=True).embed_query("hello")
     assert refused.value.code == "token_array_unsupported"
     assert refused.value.param == "input"
 
