@@ -22,11 +22,11 @@ check: .venv/.dev ## Format, lint, types, import contracts, house rules: what ne
 fix: .venv/.dev ## Repair formatting and what lint can repair
 	@$(RUN) ruff format . && $(RUN) ruff check --fix .
 
-bench: .venv/.dev ## Measure against other gateways, results in bench/out
+bench: .venv/.dev ## Measure against other gateways; the figures are kept in bench/results
 	@$(RUN) bench
 
-chaos: .venv/.dev ## Kill, wipe and roll back under load, for longer than the tests do
-	@$(RUN) pytest tests/chaos --chaos-seconds=600
+chaos: .venv/.dev ## Kill, wipe and roll back under load; SEED= RUNS= SECONDS=
+	@$(RUN) tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) $(if $(SECONDS),--seconds $(SECONDS))
 
 lock: .venv/.dev ## Resolve all dependencies again and write requirements/*.txt
 	@.venv/bin/python requirements/lock.py

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
+
 from bench import machine, measure, peers, report, steps, upstream
 from bench.ours import Ours
 from bench.targets import Running, Target, Unavailable
@@ -26,10 +28,11 @@ def main() -> int:
             print(f"{tool} is missing: apt-get install {package}", file=sys.stderr)
             return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    if not options.no_steps:
-        print("\n".join(steps.lines()))
+    measured = [] if options.no_steps else steps.measure()
+    if measured:
+        print("\n".join(steps.lines(measured)), flush=True)
     for encoding in options.encodings:
-        result = _measure(options, encoding)
+        result = msgspec.structs.replace(_measure(options, encoding), steps=measured)
         if options.keep:
             print(f"kept as {report.keep(result)}")
         print("\n".join(report.lines(result)), flush=True)

@@ -22,6 +22,7 @@ class Point(msgspec.Struct, frozen=True):
     p99_us: float
     failed: int
     cpu_us_per_request: float = 0.0
+    serving_cpu_us_per_request: float = 0.0
 
 
 def run(url: str, headers: dict[str, str], body: dict[str, object], connections: int, seconds: int) -> Point:

@@ -25,6 +25,7 @@ class Figures(msgspec.Struct, frozen=True):
     added_p50_us: float
     added_p99_us: float
     cpu_us_per_request: float
+    serving_cpu_us_per_request: float
     failed: int
 
 
@@ -60,10 +61,14 @@ def _point(target: Running, connections: int, seconds: int) -> load.Point:
     # One that was stopped for a while first notices that its clocks and connections are stale.
     first_answer(target.url, target.headers, target.body)
     load.run(target.url, target.headers, target.body, connections, WARM_UP_S)
-    before = machine.cpu_s(target.pids)
+    before, before_serving = machine.cpu_s(target.pids), machine.cpu_s(target.serving)
     point = load.run(target.url, target.headers, target.body, connections, seconds)
-    spent = machine.cpu_s(target.pids) - before
-    return msgspec.structs.replace(point, cpu_us_per_request=1e6 * spent / max(point.requests, 1))
+    each_us = 1e6 / max(point.requests, 1)
+    return msgspec.structs.replace(
+        point,
+        cpu_us_per_request=each_us * (machine.cpu_s(target.pids) - before),
+        serving_cpu_us_per_request=each_us * (machine.cpu_s(target.serving) - before_serving),
+    )
 
 
 def medians(points: list[tuple[str, load.Point]]) -> list[Figures]:
@@ -89,6 +94,7 @@ def _figures(name: str, width: int, group: list[load.Point], floor: list[load.Po
         added_p50_us=p50 - _median(floor, "p50_us") if floor else 0.0,
         added_p99_us=p99 - _median(floor, "p99_us") if floor else 0.0,
         cpu_us_per_request=_median(group, "cpu_us_per_request"),
+        serving_cpu_us_per_request=_median(group, "serving_cpu_us_per_request"),
         failed=sum(point.failed for point in group),
     )
 

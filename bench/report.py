@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from bench.measure import Figures, Weight
+from bench.steps import Step
 
 RESULTS = Path(__file__).with_name("results")
 PEERS = ("litellm", "portkey", "nginx")
@@ -29,6 +30,7 @@ class Result(msgspec.Struct, frozen=True):
     figures: list[Figures]
     weights: list[Weight]
     left_out: dict[str, str]
+    steps: list[Step] = []
 
 
 def keep(result: Result) -> Path:
@@ -46,16 +48,17 @@ def lines(result: Result) -> Iterator[str]:
     yield from _ratios(result)
     yield "\n# goals"
     yield from _goals(result)
-    yield "\n# figures: medians, one core for the whole system under test"
+    yield "\n# figures: medians; one core for the whole system under test, its CPU per request and the serving process's part"
     yield (
         f"{'target':<16}{'conn':>5}{'req/s':>10}{'low':>9}{'high':>9}{'p50 ms':>10}{'p99 ms':>10}"
-        f"{'+p50':>9}{'+p99':>9}{'cpu µs':>9}{'failed':>8}"
+        f"{'+p50':>9}{'+p99':>9}{'cpu µs':>9}{'serving':>9}{'failed':>8}"
     )
     for row in result.figures:
         yield (
             f"{row.target:<16}{row.connections:>5}{row.per_s:>10.0f}{row.per_s_low:>9.0f}{row.per_s_high:>9.0f}"
             f"{row.p50_us / 1e3:>10.3f}{row.p99_us / 1e3:>10.3f}{row.added_p50_us / 1e3:>9.3f}"
-            f"{row.added_p99_us / 1e3:>9.3f}{row.cpu_us_per_request:>9.0f}{row.failed:>8}"
+            f"{row.added_p99_us / 1e3:>9.3f}{row.cpu_us_per_request:>9.0f}"
+            f"{row.serving_cpu_us_per_request:>9.0f}{row.failed:>8}"
         )
     yield "\n# weights: seconds to the first answer; MB (PSS) of each serving process, and of the tree with its stores"
     for weight in result.weights:
