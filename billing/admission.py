@@ -23,7 +23,7 @@ from store.ids import AccountId, RequestId
 MINUTE_US = 60_000_000
 
 # After its call's deadline a hold waits this long for the charge, then the reaper asks Postgres.
-GRACE_S = 30.0
+GRACE_S = 20.0
 # The longest that a call waits for credit which other calls hold, and for a new generation of Redis.
 HELD_WAIT_S = 5.0
 GENERATION_WAIT_S = 6.0

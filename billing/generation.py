@@ -10,6 +10,7 @@ count it dead.
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from hiredis import ReplyError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -110,7 +111,7 @@ class Generation:
                 await self._beat()
                 if self._asserted < self.number or not self._ready.is_set():
                     await self._enter(self.number)
-            except (*STORE_FAULTS, HotUnavailable):
+            except (*STORE_FAULTS, HotUnavailable, ReplyError):
                 await asyncio.sleep(0.1)
                 continue
             self._changed.clear()

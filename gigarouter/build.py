@@ -20,7 +20,7 @@ from router.parts import Parts
 from router.refresh import Refresher
 from router.sealing import Seal
 from store.hot import Hot
-from store.ids import EndpointId, parse
+from store.ids import EndpointId, ProviderId, parse
 from store.postgres import Database
 
 Run = Callable[[], Coroutine[None, None, None]]
@@ -52,6 +52,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     providers = ProviderSet(refresher.providers, Seal(settings.require_secret_keys()), allowed, pool)
     health = Health()
     refresher.on_change("providers", lambda _: providers.refresh())
+    refresher.on_change("providers", partial(_provider_changed, health, refresher))
     refresher.on_change("endpoints", partial(_endpoint_changed, health))
     refresher.on_change("hot_generation", partial(_generation_changed, generation))
     refresher.on_change("credit", projection.credit_changed)
@@ -100,6 +101,13 @@ async def _leave(generation: Generation, providers: ProviderSet, pool: Pool, db:
 def _endpoint_changed(health: Health, endpoint: str) -> None:
     if endpoint:
         health.forget(EndpointId(parse(EndpointId, endpoint)))
+
+
+def _provider_changed(health: Health, refresher: Refresher, provider: str) -> None:
+    """What went wrong under another credential or URL says nothing of the new one."""
+    if provider:
+        for endpoint in refresher.endpoints.of_provider(ProviderId(parse(ProviderId, provider))):
+            health.forget(endpoint.id)
 
 
 def _generation_changed(generation: Generation, number: str) -> None:

@@ -147,7 +147,7 @@ async def _processes(db: Database) -> str:
     missing = [kind for kind in ("serve", "jobs") if not counts.get(kind)]
     if missing:
         start = " and ".join(f"`gigarouter {kind}`" for kind in missing)
-        raise Ill(f"no {' and no '.join(missing)} beats", f"Start {start}; `gigarouter up` starts all.")
+        raise Ill(f"no {' and no '.join(missing)} is running", f"Start {start}; `gigarouter up` starts all.")
     return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
 
 

@@ -55,9 +55,12 @@ class DataFolder:
 
     def kept(self, name: str) -> str | None:
         """What :meth:`keep` wrote."""
-        with suppress(FileNotFoundError):
+        try:
             return (self.path / name).read_text().strip() or None
-        return None
+        except FileNotFoundError:
+            return None
+        except PermissionError:
+            raise CannotStart(f"{self.path / name} belongs to another user: run as that user, or remove it.") from None
 
     def keep(self, name: str, text: str) -> str:
         """Write a small file whole or not at all, for our eyes only; the text."""

@@ -63,7 +63,7 @@ async def _repeat(job: Job, parts: Parts) -> None:
         try:
             await job.run(parts)
         except (*STORE_FAULTS, HotUnavailable, ReplyError) as fault:
-            log.warning("job_postponed", job=job.name, reason=type(fault).__name__)
+            log.warning("job_postponed", job=job.name, reason=type(fault).__name__, fault=str(fault)[:200])
         except Exception:
             log.exception("job_failed", job=job.name)
         await asyncio.sleep(job.every_s)

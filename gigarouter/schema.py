@@ -4,12 +4,12 @@ import asyncio
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from gigarouter import settings
+from store.checks import connected
 from store.faults import CannotStart
 
 
@@ -55,15 +55,12 @@ def revisions() -> tuple[str | None, frozenset[str]]:
 
 
 async def applied_revision(database_url: str) -> str | None:
-    """The revision that the database is at; ``None`` for an empty one."""
-    connection = await asyncpg.connect(database_url, timeout=10)
-    try:
+    """The revision that the database is at; ``None`` for an empty one. Raises ``CannotStart``."""
+    async with connected(database_url) as connection:
         if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
             return None
         found = await connection.fetchval("SELECT version_num FROM alembic_version")
         return None if found is None else str(found)
-    finally:
-        await connection.close()
 
 
 async def require_migrated(database_url: str) -> None:

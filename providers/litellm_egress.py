@@ -105,7 +105,7 @@ class Egress:
         self._max_body = max_body
 
     async def send(self, method: str, url: HttpxUrl, headers: list[tuple[str, str]], body: bytes, now: float) -> Answer:
-        """Raises and remembers the failure; after one, litellm's own second tries end here."""
+        """Raises and remembers the failure; after one, litellm's second tries and followed redirects end here."""
         if self.failure is not None:
             raise self.failure
         try:
@@ -115,9 +115,6 @@ class Egress:
             raise
         if answer.status >= 300:
             self.failure = failure(answer.status, answer.headers, answer.body, now)
-        if 300 <= answer.status < 400 and self.failure is not None:
-            # litellm's clients would follow it.
-            raise self.failure
         # litellm would take a second for what is a megabyte of numbers, much of it with Python's lock held.
         body_without, arrays = cut(answer.body, len(self.arrays))
         self.arrays += arrays

@@ -1,8 +1,9 @@
 """`make lock`: resolve every dependency again and write the lock files, each distribution with its hashes.
 
-product.txt  the broker and the worker, but torch      torch-cpu.txt  torch's CPU builds for Linux
-dev.txt      tests and checks, on top of the product   torch.txt      torch as PyPI has it, and what that needs besides
-model.txt    the demo model                            build.txt      what builds the project
+broker.txt   the broker alone, for an image           product.txt    the broker and the worker, but torch
+dev.txt      tests and checks, on top of the product   torch-cpu.txt  torch's CPU builds for Linux
+model.txt    the demo model                            torch.txt      torch as PyPI has it, and what that needs besides
+build.txt    what builds the project
 
 torch has files of its own because pip prefers a wheel whose hash the index tells over one in a folder: with both kinds
 of hashes in one file, PyPI's CUDA build would win over a CPU build at hand.
@@ -46,6 +47,7 @@ def main() -> None:
     pinned.write_text(f"torch=={TORCH}\n")
     everything.write_text(compiled("pyproject.toml", "--all-extras", f"-c={pinned}"))
     alike = f"-c={everything}"
+    write("broker.txt", compiled("pyproject.toml", alike))
     write("product.txt", compiled("pyproject.toml", "--extra=worker", alike, "--no-emit-package=torch"))
     write("dev.txt", compiled("pyproject.toml", "--extra=dev", alike, "--no-emit-package=torch"))
     write("build.txt", compiled("requirements/build.in", alike))

@@ -81,6 +81,10 @@ class EndpointIndex:
             return [sandbox(model)]
         return self._by_model.get(model.id, [])
 
+    def of_provider(self, provider_id: ProviderId) -> list[Endpoint]:
+        """Every candidate that a provider serves."""
+        return [one for endpoints in self._by_model.values() for one in endpoints if one.provider_id == provider_id]
+
 
 class ProviderIndex:
     """The registered providers by id, and the sandbox."""

@@ -20,7 +20,7 @@ from router.estimate import estimate, exact
 from router.idempotency import once, stored
 from router.parts import Parts
 from router.permit import permit
-from router.request import parse
+from router.request import MAX_TOKENS, parse
 from router.resolve import resolve
 from router.usage import usage
 from router.values import Answer, Caller, RawCall
@@ -48,6 +48,8 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
     async with admit(parts.admission, call, caller, quote, recount) as hold:  # OutOfCredit, CapReached, LimitExceeded
         if call.client_gone():
             raise errors.ClientGone("The client has hung up.")
+        if quote.tokens_max > MAX_TOKENS and not quote.exact:
+            await recount()  # TooManyTokens: only a count makes it certain, and only who was admitted gets one
         delivery = await dispatch(hold, route, request, model, parts.providers, parts.health, call.deadline_at)
         used = usage(delivery, request, model, hold, call.now)
         reply = answer(request, model, delivery, used, hold, attribution=decision.attribution)

@@ -180,14 +180,16 @@ class Refresher:
     async def _read_lists(self, connection: AsyncConnection) -> None:
         self.catalog.replace(await load_models(connection))
         self.prices.replace(await list_prices(connection))
-        await self._read_endpoints(connection)
+        await self._read_endpoints(connection, {""})
 
-    async def _read_endpoints(self, connection: AsyncConnection) -> None:
+    async def _read_endpoints(self, connection: AsyncConnection, provider_ids: set[str]) -> None:
         providers = await provider_records(connection)
-        endpoints = [view.endpoint for view in await list_endpoints(connection)]
+        enabled = {provider.id for provider in providers if provider.enabled}
+        found = [view.endpoint for view in await list_endpoints(connection)]
+        endpoints = [endpoint for endpoint in found if endpoint.provider_id in enabled]
         # No await from here on: an endpoint is never there before what speaks to its provider.
         self.providers.replace(providers)
-        self._tell({"providers": {""}})
+        self._tell({"providers": provider_ids})
         self.endpoints.replace(endpoints)
 
     async def _read_changed(self, changed: dict[str, set[str]]) -> None:
@@ -205,7 +207,7 @@ class Refresher:
             if "prices" in changed:
                 self.prices.replace(await list_prices(connection))
             if changed.keys() & ENDPOINTS:
-                await self._read_endpoints(connection)
+                await self._read_endpoints(connection, changed.get("providers", {""}))
         self._tell({table: ids for table, ids in changed.items() if table != "providers"})
 
     async def _read_keys(self, connection: AsyncConnection, which: ColumnElement[bool]) -> set[KeyId]:

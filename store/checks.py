@@ -1,5 +1,8 @@
 """What PostgreSQL and Redis must be set to before money is trusted to them: checked at each start, never changed."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import asyncpg
 from redis import asyncio as redis_client
 from redis.exceptions import RedisError
@@ -18,13 +21,22 @@ POSTGRES_ON = {
 }
 
 
-async def check_postgres(url: str) -> None:
-    """Raises :class:`Unfit` for settings that lose money, :class:`CannotStart` when it cannot be reached."""
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """One connection for a check. Raises :class:`CannotStart` when there is none."""
     try:
         connection = await asyncpg.connect(url, timeout=CONNECT_WITHIN_S)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         raise CannotStart(f"PostgreSQL (DATABASE_URL) cannot be reached: {_why(error)}.") from error
     try:
+        yield connection
+    finally:
+        await connection.close(timeout=CONNECT_WITHIN_S)
+
+
+async def check_postgres(url: str) -> None:
+    """Raises :class:`Unfit` for settings that lose money, :class:`CannotStart` when it cannot be reached."""
+    async with connected(url) as connection:
         version = int(await connection.fetchval("SHOW server_version_num")) // 10_000
         if version < POSTGRES_VERSION_MIN:
             raise Unfit(f"PostgreSQL {version} is too old: {POSTGRES_VERSION_MIN} or newer is needed.")
@@ -34,8 +46,6 @@ async def check_postgres(url: str) -> None:
             value = await connection.fetchval("SELECT current_setting($1)", setting)
             if value == "off":
                 raise Unfit(f"PostgreSQL runs with {setting} = off: {loss}. Set it to on in postgresql.conf.")
-    finally:
-        await connection.close(timeout=CONNECT_WITHIN_S)
 
 
 async def check_redis(url: str) -> None:

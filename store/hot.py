@@ -78,6 +78,7 @@ class Hot:
         self._on_connect = on_connect
         self._timeout_s = timeout_s
         self._wire: _Wire | None = None
+        self._writing: _Wire | None = None
         self._outgoing: list[bytes] = []
         self._flush_due = False
         self._open = asyncio.Event()
@@ -133,6 +134,8 @@ class Hot:
         return future
 
     def _flush(self, wire: _Wire) -> None:
+        if wire is not self._writing:
+            return  # Of a connection that is gone: what waits now belongs to another.
         self._flush_due = False
         if self._outgoing and wire.transport is not None:
             wire.transport.write(b"".join(self._outgoing))
@@ -149,6 +152,7 @@ class Hot:
                 _, wire = await loop.create_connection(_Wire, host, port, ssl=True if secure else None)
             self._outgoing.clear()
             self._flush_due = False
+            self._writing = wire
             try:
                 run_id = await self._greet(wire)
                 self._wire = wire

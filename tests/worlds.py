@@ -1,9 +1,10 @@
 """The outside worlds, faked behind their real wire: here an OpenAI-compatible embeddings server on loopback.
 
 ``Upstream`` answers ``POST …/embeddings`` with deterministic unit vectors of a given width, honors
-``encoding_format`` and ``dimensions``, counts what it got, and can be told to misbehave, per call or for good. Use
-it inside a running loop (``async with Upstream(8) as upstream``) or, for tests that talk to other processes, in a
-thread of its own (``with Upstream(8).in_thread() as upstream``).
+``encoding_format`` and ``dimensions``, counts what it got, and can be told to misbehave, per call or for good. It
+speaks our own worker's ``/embed`` and ``/count`` as well (below ``worker_url``). Use it inside a running loop
+(``async with Upstream(8) as upstream``) or, for tests that talk to other processes, in a thread of its own
+(``with Upstream(8).in_thread() as upstream``).
 """
 
 import asyncio
@@ -18,6 +19,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Self
+
+import msgspec
 
 HANG = 3600.0
 
@@ -73,6 +76,34 @@ def tokens_of(text: str) -> int:
     return -(-len(text.encode()) // 4)
 
 
+def worker_answer(path: str, request: dict[str, object], dimensions: int) -> bytes:
+    """An honest answer of our own worker's wire to ``/embed`` or ``/count``: two special tokens around each input."""
+    texts, ids, prefix = request["texts"], request["token_ids"], request["prefix"]
+    if isinstance(texts, list):
+        inputs = [f"{prefix}{text}" for text in texts]
+        tokens = [tokens_of(text) + 2 for text in inputs]
+    else:
+        assert isinstance(ids, list)
+        inputs = [json.dumps(item) for item in ids]
+        tokens = [len(item) + 2 for item in ids]
+    if path.endswith("/count"):
+        return msgspec.msgpack.encode({"tokens": tokens})
+    width = request["dimensions"] or dimensions
+    assert isinstance(width, int)
+    header = {
+        "rows": len(inputs),
+        "dimensions": width,
+        "tokens": tokens,
+        "truncated": [False] * len(inputs),
+        "space": "upstream-space",
+        "model": "upstream-model",
+        "revision": None,
+    }
+    packed = msgspec.msgpack.encode(header)
+    vectors = b"".join(struct.pack(f"<{width}f", *unit_vector(text, width)) for text in inputs)
+    return struct.pack("<I", len(packed)) + packed + vectors
+
+
 def embeddings_answer(request: dict[str, object], dimensions: int) -> dict[str, object]:
     """An honest OpenAI answer to a request body."""
     given = request["input"]
@@ -112,6 +143,10 @@ class Upstream:
     @property
     def base_url(self) -> str:
         return f"http://{self.host}:{self.port}/v1"
+
+    @property
+    def worker_url(self) -> str:
+        return f"http://{self.host}:{self.port}"
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._client, self.host, self.port, limit=1 << 24)
@@ -202,8 +237,10 @@ class Upstream:
         if reply.raw is not None:
             return reply.raw
         status, body = reply.status or 200, reply.body
-        if body is None and status == 200:
+        if body is None and status == 200 and received.headers.get("content-type") != "application/msgpack":
             body = json.dumps(embeddings_answer(received.json, self.dimensions)).encode()
+        elif body is None and status == 200:
+            body = worker_answer(received.path, msgspec.msgpack.decode(received.body), self.dimensions)
         elif body is None:
             error = {"message": f"scripted {status}", "type": "scripted", "code": None, "param": None}
             body = json.dumps({"error": error}).encode()

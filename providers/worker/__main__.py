@@ -1,4 +1,4 @@
-"""``python -m providers.worker``: serve one model until a signal comes."""
+"""``python -m providers.worker``: serve one model until a signal comes; ``roofline`` prints what hardware could do."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,7 @@ import uvicorn
 import uvloop
 from typing_extensions import override
 
+from providers.worker import roofline
 from providers.worker.errors import StartRefused
 from providers.worker.health import EXIT_WEDGED
 from providers.worker.options import parse_options
@@ -24,7 +25,10 @@ DRAIN_S = 30
 
 def main(argv: list[str] | None = None) -> int:
     """Load the model, then open the port. Returns the process's exit code."""
-    options = parse_options(sys.argv[1:] if argv is None else argv)
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ["roofline"]:
+        return roofline.main(arguments[1:])
+    options = parse_options(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         ready = prepare(options)

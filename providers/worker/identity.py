@@ -1,20 +1,30 @@
 """Who this worker is: the material of its vector space, and of the build that computes in it.
 
-Two workers with the same ``space`` give vectors that may be compared; ``build`` tells them apart further (dtype,
+Two workers with the same ``space`` give vectors that may be compared; ``build_id`` tells them apart further (dtype,
 device, libraries), for caches and for golden vectors that must match more closely than a space promises.
 """
 
 import hashlib
-import platform
 from importlib.metadata import version
-from pathlib import Path
 
 import msgspec
 
 from providers.worker.profile import Profile
-from providers.worker.tokens import EndRule
+from providers.worker.tokens import EndRule, TokenizerPool
+from providers.worker.weights import Source
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+
+
+class Build(msgspec.Struct, frozen=True):
+    """How the numbers are computed here. ``derived`` says what was done to the published weights, None for nothing."""
+
+    dtype: str
+    device: str
+    attention: str
+    batch_invariant: bool
+    derived: str | None = None
+    waiver: str | None = None
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -23,7 +33,7 @@ class Identity(msgspec.Struct, frozen=True):
     model: str
     revision: str | None
     space: str
-    build: str
+    build_id: str
     weights_sha256: str
     tokenizer_sha256: str
     dimensions: int
@@ -35,16 +45,14 @@ class Identity(msgspec.Struct, frozen=True):
     normalized: bool
     end_token: EndRule
     prompts: dict[str, str]
-    dtype: str
-    format: str
-    device: str
-    attention: str
+    build: Build
     libraries: dict[str, str]
     warnings: tuple[str, ...]
-    batch_invariant: bool
 
 
 class _SpaceMaterial(msgspec.Struct, frozen=True):
+    """What makes vectors comparable. float32, bfloat16 and float16 are one format; a derived variant is another."""
+
     weights: str
     tokenizer: str
     pooling: tuple[str, ...]
@@ -58,72 +66,47 @@ class _SpaceMaterial(msgspec.Struct, frozen=True):
 
 class _BuildMaterial(msgspec.Struct, frozen=True):
     space: str
-    dtype: str
-    device: str
-    attention: str
+    build: Build
     libraries: dict[str, str]
 
 
 def identify(
-    *,
-    name: str,
-    revision: str | None,
-    folder: Path,
-    weights_sha256: str,
-    profile: Profile,
-    end: EndRule,
-    max_tokens: int,
-    special_tokens: int,
-    dtype: str,
-    number_format: str,
-    device: str,
-    attention: str,
-    batch_invariant: bool,
+    source: Source, profile: Profile, tokenizers: TokenizerPool, weights_sha256: str, build: Build
 ) -> Identity:
-    """Put the facts together and hash them. float32, bfloat16 and float16 are one format, quantized another."""
-    tokenizer = hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()
+    """Put the facts together and hash them."""
+    tokenizer_sha256 = hashlib.sha256((source.folder / "tokenizer.json").read_bytes()).hexdigest()
     libraries = {library: version(library) for library in LIBRARIES}
-    space = (
-        name.rpartition("/")[2].lower()
-        + ":"
-        + _short(
-            _SpaceMaterial(
-                weights=weights_sha256,
-                tokenizer=tokenizer,
-                pooling=profile.pooling,
-                normalized=profile.normalized,
-                include_prompt=profile.include_prompt,
-                lowercase=profile.lowercase,
-                end=end.id,
-                prompts=profile.prompts,
-                format=number_format,
-            )
-        )
+    material = _SpaceMaterial(
+        weights=weights_sha256,
+        tokenizer=tokenizer_sha256,
+        pooling=profile.pooling,
+        normalized=profile.normalized,
+        include_prompt=profile.include_prompt,
+        lowercase=profile.lowercase,
+        end=tokenizers.end.id,
+        prompts=profile.prompts,
+        format=build.derived or "float",
     )
-    device_name = f"{device} ({platform.machine()})"
+    space = f"{profile.name.rpartition('/')[2].lower()}:{_short(material)}"
     return Identity(
-        model=name,
-        revision=revision,
+        model=profile.name,
+        revision=source.revision,
         space=space,
-        build=_short(_BuildMaterial(space, dtype, device_name, attention, libraries)),
+        build_id=_short(_BuildMaterial(space, build, libraries)),
         weights_sha256=weights_sha256,
-        tokenizer_sha256=tokenizer,
+        tokenizer_sha256=tokenizer_sha256,
         dimensions=profile.dimensions,
         trained_dimensions=profile.trained_dimensions,
-        max_tokens=max_tokens,
-        special_tokens=special_tokens,
+        max_tokens=tokenizers.max_tokens,
+        special_tokens=tokenizers.special_tokens,
         vocabulary_size=profile.vocabulary_size,
         pooling=profile.pooling,
         normalized=profile.normalized,
-        end_token=end,
+        end_token=tokenizers.end,
         prompts=profile.prompts,
-        dtype=dtype,
-        format=number_format,
-        device=device_name,
-        attention=attention,
+        build=build,
         libraries=libraries,
         warnings=profile.warnings,
-        batch_invariant=batch_invariant,
     )
 
 

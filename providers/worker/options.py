@@ -20,6 +20,8 @@ class Options(msgspec.Struct, frozen=True):
     max_tokens: int | None = None
     cache: Path | None = None
     split_special_tokens: bool = False
+    license: tuple[str, ...] = ()
+    waiver: str | None = None
 
 
 def parse_options(argv: list[str]) -> Options:
@@ -38,4 +40,9 @@ def parse_options(argv: list[str]) -> Options:
     parser.add_argument(
         "--split-special-tokens", action="store_true", help="read <|im_end|> in a text as plain characters"
     )
-    return Options(**vars(parser.parse_args(argv)))
+    parser.add_argument(
+        "--license", action="append", default=[], help="a license claimed for the weights, besides the card's"
+    )
+    parser.add_argument("--waiver", help="where a waiver is recorded that lets a quantized or pruned variant be served")
+    given = vars(parser.parse_args(argv))
+    return Options(**given | {"license": tuple(given["license"])})

@@ -5,13 +5,13 @@ The files are those of sentence-transformers: ``modules.json``, ``1_Pooling/conf
 model: mean pooling for encoders, last token for decoders, normalized.
 """
 
-import re
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
 
 from providers.worker.errors import ModelBroken
+from providers.worker.family import is_family
 
 Pooling = Literal["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 
@@ -46,6 +46,7 @@ class Profile(msgspec.Struct, frozen=True):
     hidden_size: int
     vocabulary_size: int
     positions: int | None
+    layers: int
     model_type: str
     trained_dimensions: tuple[int, ...]
     adds_end_token: bool
@@ -66,6 +67,7 @@ class _Config(msgspec.Struct):
     hidden_size: int
     vocab_size: int
     model_type: str
+    num_hidden_layers: int
     max_position_embeddings: int | None = None
     architectures: list[str] = []
     quantization_config: dict[str, object] | None = None
@@ -105,6 +107,7 @@ def read_profile(folder: Path, name: str) -> Profile:
         hidden_size=config.hidden_size,
         vocabulary_size=config.vocab_size,
         positions=config.max_position_embeddings,
+        layers=config.num_hidden_layers,
         model_type=config.model_type,
         trained_dimensions=_trained(name, sentence, config.hidden_size),
         adds_end_token=_read(folder, "tokenizer_config.json", _TokenizerConfig, optional=True).add_eos_token,
@@ -161,7 +164,7 @@ def _trained(name: str, sentence: _SentenceConfig, hidden_size: int) -> tuple[in
     """The Matryoshka points: declared ones, or F2LLM-v2's (powers of two from 8 below the width, and the width)."""
     if sentence.matryoshka_dims:
         return tuple(sorted(sentence.matryoshka_dims))
-    if re.search(r"f2llm-v2", name, re.IGNORECASE):
+    if is_family(name):
         return (*(1 << power for power in range(3, 16) if 1 << power < hidden_size), hidden_size)
     return ()
 

@@ -1,6 +1,7 @@
 """From options to a model that is ready to embed: locate, verify, load, identify. Each failure is one StartRefused."""
 
 import logging
+import platform
 import time
 
 import msgspec
@@ -8,13 +9,14 @@ import torch
 
 from providers.worker import weights
 from providers.worker.attention import PackedAttention
+from providers.worker.derived import check_derived, derived_as, licenses_of
 from providers.worker.encoder import Encoder
 from providers.worker.engine import Engine
 from providers.worker.errors import NoRoom
 from providers.worker.health import Metrics, Watchdog
-from providers.worker.identity import Identity, identify
+from providers.worker.identity import Build, Identity, identify
 from providers.worker.options import Options
-from providers.worker.profile import is_quantized, read_profile
+from providers.worker.profile import read_profile
 from providers.worker.schedule import Scheduler
 from providers.worker.steps import Steps
 from providers.worker.tokens import TokenizerPool
@@ -44,6 +46,8 @@ def prepare(options: Options) -> Ready:
         torch.set_num_threads(options.threads)
     source = weights.locate(options.model, options.revision, options.cache)
     profile = read_profile(source.folder, options.name or source.name)
+    derived = derived_as(source.folder, profile)
+    check_derived(profile.name, derived, licenses_of(source.folder, options.license), options.waiver)
     for warning in profile.warnings:
         logger.warning("%s", warning)
     tokenizers = TokenizerPool(
@@ -54,27 +58,20 @@ def prepare(options: Options) -> Ready:
         split_special=options.split_special_tokens,
     )
     files = weights.weight_files(source.folder)
+    sha256 = weights.digest(files)
     attention = PackedAttention()
-    model = weights.load(
-        source.folder, files, dtype=dtype, device=device, attention=attention.name, may_be_derived=False
-    )
+    model = weights.load(source.folder, files, dtype=dtype, device=device, attention=attention.name)
     encoder = Encoder(model, attention, profile, filler=tokenizers.end.id or 0)
     warm = warm_up(encoder, tokenizers, device)
-    identity = identify(
-        name=profile.name,
-        revision=source.revision,
-        folder=source.folder,
-        weights_sha256=weights.digest(files),
-        profile=profile,
-        end=tokenizers.end,
-        max_tokens=tokenizers.max_tokens,
-        special_tokens=tokenizers.special_tokens,
+    build = Build(
         dtype=dtype,
-        number_format="quantized" if is_quantized(source.folder) else "float",
-        device=device,
+        device=f"{device} ({platform.machine()})",
         attention=_attention_name(encoder),
         batch_invariant=warm.invariant,
+        derived=derived,
+        waiver=options.waiver if derived else None,
     )
+    identity = identify(source, profile, tokenizers, sha256, build)
     logger.info(
         "loaded %s (%s, %s, %s) in %.1f s", profile.name, device, dtype, identity.space, time.monotonic() - began
     )

@@ -5,7 +5,6 @@ one sentence and an exit code, before the port opens.
 """
 
 import hashlib
-import json
 import logging
 from pathlib import Path
 
@@ -16,25 +15,12 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from providers.worker.errors import LicenseForbids, ModelBroken, ModelMissing, NoRoom
-from providers.worker.profile import is_quantized
+from providers.worker.errors import ModelBroken, ModelMissing, NoRoom
+from providers.worker.hub import download
 
 logger = logging.getLogger("gigarouter.worker")
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# What is downloaded: nothing that could run, no intermediate checkpoints (one repository keeps 80 GB of them).
-ALLOWED = [
-    "*.json",
-    "*.txt",
-    "*.model",
-    "*.safetensors",
-    "1_*/*.json",
-    "2_*/*.json",
-    "LICENSE*",
-    "NOTICE*",
-    "README.md",
-]
-IGNORED = ["checkpoint*/*", "*/checkpoint*/*", "onnx/*", "openvino/*", "*.bin", "*.pt", "*.gguf"]
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -45,6 +31,10 @@ class Source(msgspec.Struct, frozen=True):
     revision: str | None
 
 
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]
+
+
 def locate(model: str, revision: str | None, cache: Path | None = None) -> Source:
     """A folder as it is, else a hub id downloaded at ``revision``. Raises ModelMissing, NoRoom."""
     folder = Path(model).expanduser()
@@ -52,33 +42,7 @@ def locate(model: str, revision: str | None, cache: Path | None = None) -> Sourc
         return Source(name=folder.resolve().name, folder=folder.resolve(), revision=revision)
     if model.startswith((".", "/", "~")) or model.count("/") != 1:
         raise ModelMissing(f"{model} is neither a folder nor a hub id of the form organization/name.")
-    return _download(model, revision, cache)
-
-
-def _download(model: str, revision: str | None, cache: Path | None) -> Source:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        folder = Path(
-            snapshot_download(
-                model, revision=revision, cache_dir=cache, allow_patterns=ALLOWED, ignore_patterns=IGNORED
-            )
-        )
-    except RevisionNotFoundError:
-        raise ModelMissing(f"The hub has {model}, but not its revision {revision}.") from None
-    except RepositoryNotFoundError:
-        raise ModelMissing(f"The hub has no model {model}, or it is not open to this machine.") from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, ConnectionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelMissing(f"{model} is not on this machine and the hub cannot be reached: {reason}") from None
-    except OSError as error:
-        raise NoRoom(f"{model} cannot be stored: {error.strerror or error}.") from None
+    folder = download(model, revision, cache)
     return Source(name=model, folder=folder, revision=folder.name)
 
 
@@ -87,8 +51,8 @@ def weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.exists():
         try:
-            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError):
+            names = sorted(set(msgspec.json.decode(index.read_bytes(), type=_Index).weight_map.values()))
+        except msgspec.MsgspecError:
             raise ModelBroken(f"{index} is not an index of weights.") from None
         files = [folder / name for name in names]
     else:
@@ -107,22 +71,21 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def digest(files: list[Path]) -> str:
-    """SHA-256 over the files' own SHA-256 values, in order of name: the weights' fingerprint."""
+    """SHA-256 over the files' own SHA-256 values, in order of name: the weights' fingerprint. Raises ModelBroken."""
     whole = hashlib.sha256()
     for file in sorted(files):
         with file.open("rb") as opened:
-            whole.update(hashlib.file_digest(opened, "sha256").digest())
+            own = hashlib.file_digest(opened, "sha256")
+        blob = file.resolve().name if file.is_symlink() else ""
+        # The hub's cache names a large file by the SHA-256 that the hub promised.
+        if len(blob) == 64 and blob != own.hexdigest():
+            raise ModelBroken(f"{file} is not what the hub promised. Delete {file.resolve()} and start again.")
+        whole.update(own.digest())
     return whole.hexdigest()
 
 
-def load(
-    folder: Path, files: list[Path], *, dtype: str, device: str, attention: str, may_be_derived: bool
-) -> PreTrainedModel:
-    """The model on its device, ready to embed. Raises ModelBroken, NoRoom, LicenseForbids."""
-    if is_quantized(folder) and not may_be_derived:
-        raise LicenseForbids(
-            f"{folder} holds quantized weights, and nothing says that the license allows derived ones."
-        )
+def load(folder: Path, files: list[Path], *, dtype: str, device: str, attention: str) -> PreTrainedModel:
+    """The model on its device, ready to embed. Raises ModelBroken, NoRoom."""
     _check_room(files, dtype, device)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:

@@ -8,9 +8,9 @@ from ipaddress import ip_address
 
 from starlette.requests import Request
 
+from router.callers import who_calls
 from router.edge.exchange import EXCHANGE, Exchange
 from router.errors import OperationNotFound
-from router.keys import authenticate
 from router.parts import Parts
 
 
@@ -42,7 +42,7 @@ async def check_access(request: Request) -> None:
     who = ACCESS[request.method, exchange.operation]
     if who is Who.KEY:
         parts: Parts = request.app.state.parts
-        exchange.caller = authenticate(exchange.authorization, parts.keys, exchange.now)
+        exchange.caller = await who_calls(exchange.authorization, parts.keys, exchange.now, parts.catch_up)
     elif who is Who.NEARBY and not _is_nearby(request):
         raise OperationNotFound(NOT_FOUND)
 

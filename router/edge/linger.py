@@ -5,19 +5,30 @@ that was on its way. So the sending side is closed, what still comes is thrown a
 """
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from router.edge.protocol import EdgeProtocol
+from uvicorn.protocols.http.flow_control import FlowControl
 
 LINGER_S = 3.0
 LINGER_BYTES = 64 * 1024 * 1024
 
 
+class Owner(Protocol):
+    """Whose connection it is."""
+
+    loop: asyncio.AbstractEventLoop
+    flow: FlowControl
+
+    @property
+    def is_mid_request(self) -> bool:
+        """Whether the peer has begun a request that is not all here."""
+        ...
+
+
 class Lingering:
     """The transport as the protocol and its requests see it."""
 
-    def __init__(self, transport: asyncio.Transport, protocol: "EdgeProtocol") -> None:
+    def __init__(self, transport: asyncio.Transport, protocol: Owner) -> None:
         self._transport = transport
         self._protocol = protocol
         self._since: float | None = None

@@ -1,4 +1,4 @@
-"""The worker runs without the broker's packages, and the broker without the worker's; litellm costs only its users."""
+"""The worker runs without the broker's packages, the broker without the worker's, and without litellm until used."""
 
 import subprocess
 import sys
@@ -38,8 +38,9 @@ def test_the_worker_runs_without_the_broker(modules: list[str]) -> None:
 
 def test_the_broker_runs_without_the_worker() -> None:
     processes = ["gigarouter.serve", "gigarouter.jobs", "gigarouter.up"]
-    names = ("serve", "jobs", "up", "migrate", "admin", "doctor", "config")
-    commands = [f"gigarouter.commands.{name}" for name in names]
+    commands = [
+        f"gigarouter.commands.{name}" for name in ("serve", "jobs", "up", "migrate", "admin", "doctor", "config")
+    ]
     done = imports([*processes, *commands], without=WORKER_ONLY | {"litellm"})
     assert done.returncode == 0, done.stderr
 

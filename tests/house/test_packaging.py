@@ -1,4 +1,4 @@
-"""What a wheel holds: our packages under their own top-level names, with their data, nothing else."""
+"""What a wheel holds: our packages under their own names, with their data, and nothing else of the repository."""
 
 import importlib.metadata
 import subprocess

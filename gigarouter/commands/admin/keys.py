@@ -117,7 +117,8 @@ def _row(view: KeyView) -> Row:
         "shown_as": view.shown,
         "state": "revoked" if view.revoked_at else "paused" if view.paused else "active",
         "use": view.spec.use,
-        "cap": f"{to_usd(view.spec.cap.amount)} per {view.spec.cap.period.value}" if view.spec.cap else None,
+        "cap_usd": to_usd(view.spec.cap.amount) if view.spec.cap else None,
+        "cap_period": view.spec.cap.period if view.spec.cap else None,
         "expires_at": instant(view.spec.expires_at),
     }
 

@@ -4,12 +4,14 @@ import asyncio
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
+import numpy as np
 import orjson
 import pytest
 import structlog
@@ -22,10 +24,12 @@ from billing.values import Limits
 from gigarouter import telemetry
 from gigarouter.build import process
 from gigarouter.settings import Settings
+from providers.protocol import Attempt, Vectors
 from router.edge.access import ACCESS, Who
 from router.edge.app import create_app
+from router.edge.exchange import never_gone
 from router.edge.openapi import document
-from router.errors import ClientGone
+from router.errors import ClientGone, TooManyTokens
 from router.line import embed
 from router.parts import Parts
 from router.values import RawCall
@@ -132,6 +136,18 @@ def keys(shop: Shop, servers: Embedded, upstream: Upstream) -> tuple[str, str, S
     return key, poor, settings
 
 
+def _a_call(front: Front, body: Any, client_gone: Callable[[], bool] = never_gone) -> RawCall:
+    return RawCall(
+        request_id=RequestId(new_id()),
+        body=json.dumps(body).encode(),
+        authorization=f"Bearer {front.key}",
+        idempotency_key=None,
+        now=datetime.now(UTC),
+        deadline_at=asyncio.get_running_loop().time() + 10,
+        client_gone=client_gone,
+    )
+
+
 def _valid(name: str, value: object) -> None:
     schema = {"$ref": f"#/components/schemas/{name}", "components": CONTRACT["components"]}
     Draft202012Validator(schema).validate(value)
@@ -152,15 +168,7 @@ async def test_a_call_is_answered_in_openais_shape_with_all_its_headers(front: F
 
 async def test_a_client_that_is_gone_when_its_call_is_admitted_costs_nothing(front: Front, upstream: Upstream) -> None:
     asked = len(upstream.calls)
-    call = RawCall(
-        request_id=RequestId(new_id()),
-        body=json.dumps({"model": MODEL, "input": "nobody waits for this"}).encode(),
-        authorization=f"Bearer {front.key}",
-        idempotency_key=None,
-        now=datetime.now(UTC),
-        deadline_at=asyncio.get_running_loop().time() + 10,
-        client_gone=lambda: True,
-    )
+    call = _a_call(front, {"model": MODEL, "input": "nobody waits for this"}, client_gone=lambda: True)
     before = (await front.get("/v1/account")).json()
     with pytest.raises(ClientGone):
         await embed(call, front.parts)
@@ -168,6 +176,41 @@ async def test_a_client_that_is_gone_when_its_call_is_admitted_costs_nothing(fro
     after = (await front.get("/v1/account")).json()
     assert (after["balance"], after["held"]) == (before["balance"], "0.00")
     assert len(upstream.calls) == asked
+
+
+class Counting:
+    """A provider with the model's tokenizer, that is asked how many tokens a text has."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        self.counts = 0
+
+    def __getitem__(self, provider_id: object) -> "Counting":
+        return self
+
+    async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
+        self.counts += 1
+        return self.tokens
+
+    async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
+        return Vectors(np.eye(1, 8, dtype=np.float32), self.tokens, exact=True)
+
+
+@pytest.mark.parametrize(
+    ("characters", "tokens", "counts"), [(1000, 250, 0), (400_000, 300_000, 1), (400_000, 300_001, 1)]
+)
+async def test_a_text_that_may_have_too_many_tokens_is_counted_before_it_is_sent(
+    front: Front, characters: int, tokens: int, counts: int
+) -> None:
+    provider = Counting(tokens)
+    parts = msgspec.structs.replace(front.parts, providers=provider)
+    call = _a_call(front, {"model": MODEL, "input": "x" * characters})
+    if tokens > 300_000:
+        with pytest.raises(TooManyTokens, match="Requested 300001 tokens, max 300000 tokens per request"):
+            await embed(call, parts)
+    else:
+        assert (await embed(call, parts)).status == 200
+    assert provider.counts == counts
 
 
 async def test_a_large_answer_is_chunked_and_whole(front: Front) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from providers.outcomes import ConnectFailed
 from providers.wire import Bounds, Pool, networks, parse_origin, request
+from providers.wire.connect import _dial
 from providers.wire.guard import refusal
 from tests.worlds import Upstream
 
@@ -129,6 +130,17 @@ def test_a_name_that_changes_its_address_is_judged_at_every_connect() -> None:
             with pytest.raises(ConnectFailed):
                 await channel.exchange(message, 2.0, 100_000)
             assert upstream.connections == 1
+
+    asyncio.run(scenario())
+
+
+def test_the_connected_address_is_judged_whatever_was_resolved() -> None:
+    async def scenario() -> None:
+        async with Upstream() as upstream:
+            origin = parse_origin(f"https://provider.example:{upstream.port}")
+            with pytest.raises(ConnectFailed, match=r"^$") as caught:
+                await _dial("127.0.0.1", origin)
+            assert "127.0.0.1 refused" in caught.value.detail
 
     asyncio.run(scenario())
 

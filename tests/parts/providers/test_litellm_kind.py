@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import json
+import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
+import httpx
 import numpy as np
 import pytest
 
 from providers import litellm_kind
 from providers.kinds import build
+from providers.litellm_egress import CURRENT, Channels, Egress, Transport
 from providers.outcomes import (
     BadAnswer,
     Broken,
@@ -32,10 +35,22 @@ TWO = Attempt("req_1", "up-model", texts=["one", "two"], asks_base64=False)
 EXPECTED = np.array([unit_vector("one", 8), unit_vector("two", 8)], dtype=np.float32)
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in litellm_kind.ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
+@pytest.fixture(scope="module", autouse=True)
+def connected() -> Iterator[list[object]]:
+    """Import litellm as the product does, and tell where that connected to."""
+    places: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in litellm_kind.ENVIRONMENT.items():
+            patch.setenv(name, value)
+        with pytest.MonkeyPatch.context() as spy:
+            spy.setattr(socket, "getaddrinfo", lambda *place, **_: places.append(place) or [])
+            spy.setattr(socket.socket, "connect", lambda _, place: places.append(place))
+            asyncio.run(litellm_kind.load())
+        yield places
+
+
+def test_importing_litellm_connects_nowhere(connected: list[object]) -> None:
+    assert connected == []
 
 
 @contextlib.asynccontextmanager
@@ -192,6 +207,25 @@ def test_outside_of_a_call_litellm_connects_nowhere() -> None:
                     model="m", input=["x"], custom_llm_provider="openai", api_base=upstream.base_url, api_key="x"
                 )
             assert upstream.connections == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_client_of_litellms_follows_no_redirect_and_tries_nothing_twice() -> None:
+    async def scenario() -> None:
+        async with Upstream() as upstream:
+            upstream.script.append(Reply(status=307, headers={"location": "/v1/embeddings"}))
+            egress = Egress(Channels(Pool(), LOOPBACK), asyncio.get_running_loop().time() + 5, 100_000)
+            token = CURRENT.set(egress)
+            async with httpx.AsyncClient(
+                transport=Transport(httpx.Response, time.time), follow_redirects=True
+            ) as client:
+                answer = await client.post(f"{upstream.base_url}/embeddings", content=b"{}")
+                assert answer.status_code == 307
+                with pytest.raises(Broken):
+                    await client.post(f"{upstream.base_url}/embeddings", content=b"{}")
+            CURRENT.reset(token)
+            assert len(upstream.calls) == 1
 
     asyncio.run(scenario())
 

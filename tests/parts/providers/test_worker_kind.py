@@ -15,7 +15,7 @@ from providers.outcomes import BadAnswer, Broken, CallerFault, Failure, Overload
 from providers.protocol import Attempt, Provider
 from providers.wire import Pool, networks
 from tests.parts.providers.conftest import Run
-from tests.worlds import Reply, Upstream
+from tests.worlds import Reply, Upstream, unit_vector
 
 MATRIX = np.array([[0.6, 0.8], [1.0, 0.0]], dtype="<f4")
 HEADER = {"rows": 2, "dimensions": 2, "tokens": [3, 4], "truncated": [False, False], "space": "s1", "model": "m"}
@@ -29,7 +29,7 @@ async def a_worker(credential: str | None = None) -> AsyncIterator[tuple[Upstrea
             upstream,
             build(
                 "worker",
-                base_url=upstream.base_url.removesuffix("/v1"),
+                base_url=upstream.worker_url,
                 credential=credential,
                 options={"lane": "batch"},
                 allowed_networks=networks(["127.0.0.0/8"]),
@@ -66,6 +66,18 @@ def test_raw_vectors_exact_tokens_and_the_space_come_back(run: Run) -> None:
                 "truncate": False,
                 "lane": "batch",
             }
+
+    run(scenario())
+
+
+def test_an_honest_worker_is_understood_for_texts_and_for_token_ids(run: Run) -> None:
+    async def scenario() -> None:
+        async with a_worker() as (_, provider):
+            texts = Attempt("r", "m", texts=["a", "bcdef"], prefix="q: ")
+            vectors = await provider.embed(texts, 5.0)
+            assert np.array_equal(vectors.matrix, np.array([unit_vector(t, 8) for t in ("q: a", "q: bcdef")], "f4"))
+            assert vectors.tokens == await provider.count(texts, 5.0) == 7
+            assert (await provider.embed(Attempt("r", "m", token_ids=[[1, 2], [3]]), 5.0)).tokens == 7
 
     run(scenario())
 

@@ -211,8 +211,17 @@ async def test_a_live_endpoint_keeps_its_upstream_model(db: Database) -> None:
     assert (edited.priority, edited.state) == (1, EndpointState.LIVE)
 
 
-async def test_two_operators_who_move_the_same_endpoint_make_one_move_and_one_conflict(db: Database) -> None:
+async def test_of_two_operators_who_move_an_endpoint_at_once_the_second_decides_on_what_the_first_left(
+    db: Database,
+) -> None:
     endpoint = await an_endpoint(db, await a_provider(db))
-    moves = [transact(db, OPS, lambda work: move_endpoint(work, endpoint.id, EndpointState.OFF)) for _ in range(2)]
-    outcomes = await asyncio.gather(*moves, return_exceptions=True)
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Conflict", "Endpoint"]
+
+    async def first(work: Work) -> "asyncio.Task[Endpoint]":
+        await move_endpoint(work, endpoint.id, EndpointState.OFF)
+        task = asyncio.ensure_future(transact(db, OPS, lambda w: move_endpoint(w, endpoint.id, EndpointState.OFF)))
+        await asyncio.sleep(0.2)
+        return task
+
+    second = await transact(db, OPS, first)
+    with pytest.raises(Conflict, match="is off; from there it can become probing"):
+        await second

@@ -11,20 +11,27 @@ from sqlalchemy import text
 
 import router.refresh
 from billing.accounts import create_account, set_status
+from catalog import models
 from catalog.licenses import accept
+from catalog.seed import import_seed
 from router.audit import Actor
+from router.endpoints import EndpointSpec, move_endpoint, register_endpoint
 from router.errors import KeyPaused, KeyUnknown, StoreUnavailable
 from router.keyring import KeySpec, Shown, create_key, pause_key, revoke_key, rotate_key
 from router.keys import authenticate, digest_of, new_key
 from router.refresh import Refresher
-from router.write import transact
+from router.registered import ProviderSpec, edit_provider, register_provider
+from router.values import EndpointState
+from router.write import Work, transact
 from store.embedded import Embedded
-from store.ids import AccountId, new_id
+from store.ids import AccountId, ProviderId, new_id
 from store.postgres import Database
 
 pytestmark = pytest.mark.anyio
 OPS = Actor("cli:ops")
 ACCEPTABLE = "LicenseRef-Gemma"
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+URL = "https://api.alpha.example/v1"
 
 
 class World:
@@ -208,6 +215,39 @@ async def test_a_lost_notification_is_made_up_for_by_the_poll(world: World, monk
         await tx.execute(text("DROP TRIGGER keys_notify ON keys"))
     await owner.close()
     key = await world.a_key()
+    reads: list[str] = []
+    world.refresher.on_change("keys", reads.append)
     async with running(world.refresher):
+        # Listening begins with a full read of its own, the second one; after it only the poll can tell.
+        await within(2.0, lambda: len(reads) == 2)
         await transact(world.db, OPS, lambda work: revoke_key(work, key.view.id))
         await within(2.0, lambda: not world.is_known(key))
+        assert len(reads) == 2
+
+
+async def test_an_endpoint_is_known_after_its_provider_and_not_while_that_is_switched_off(world: World) -> None:
+    endpoints_at_alphas_news: list[int] = []
+    index = world.refresher.endpoints
+
+    def hear(_: str) -> None:
+        alphas = [provider for provider in world.refresher.providers.all() if provider.name == "alpha"]
+        endpoints_at_alphas_news.extend(len(index.of_provider(provider.id)) for provider in alphas)
+
+    async def register(work: Work) -> ProviderId:
+        await import_seed(work.connection)
+        provider = await register_provider(work, None, name="alpha", kind="openai", spec=ProviderSpec(URL))
+        model = await models.get(work.connection, MODEL)
+        endpoint = await register_endpoint(work, model, provider.id, EndpointSpec("mini"))
+        await move_endpoint(work, endpoint.id, EndpointState.PROBING)
+        return provider.id
+
+    async with running(world.refresher):
+        world.refresher.on_change("providers", hear)
+        alpha = await transact(world.db, OPS, register)
+        await within(1.0, lambda: len(index.of_provider(alpha)) == 1)
+        assert endpoints_at_alphas_news[0] == 0
+        off = ProviderSpec(URL, enabled=False)
+        await transact(world.db, OPS, lambda work: edit_provider(work, None, alpha, off))
+        await within(1.0, lambda: not index.of_provider(alpha))
+        await transact(world.db, OPS, lambda work: edit_provider(work, None, alpha, ProviderSpec(URL)))
+        await within(1.0, lambda: bool(index.of_provider(alpha)))
