@@ -71,7 +71,7 @@ class Call(msgspec.Struct, frozen=True):
 class Load:
     """``width`` callers at once against ``ports``, in a thread of its own, until :meth:`stop`."""
 
-    def __init__(self, seed: int, database_url: str, callers: list[Caller], ports: list[int], width: int = 32) -> None:
+    def __init__(self, seed: int, database_url: str, callers: list[Caller], ports: list[int], width: int = 48) -> None:
         self.calls: list[Call] = []
         self._seed = seed
         self._database_url = database_url

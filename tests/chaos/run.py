@@ -31,6 +31,7 @@ SETTLED_WITHIN_S = 50
 RICH_NANO = 10_000_000_000
 POOR_NANO = 1_000
 UPSTREAM_FAILS = 0.02
+UPSTREAM_LATE = 0.25
 MOODS = 100_000
 
 
@@ -172,8 +173,9 @@ def _callers(product: Product, upstream: Upstream) -> list[Caller]:
 
 
 def _moods(seed: int) -> Iterator[Reply]:
-    """How the upstream answers, call by call: mostly soon, sometimes late, now and then not at all."""
+    """How the upstream answers, call by call: mostly soon; often so late that the call outlives a rebuild of Redis."""
     numbers = random.Random(seed)
     while True:
         status = 500 if numbers.random() < UPSTREAM_FAILS else None
-        yield Reply(delay_s=min(1.5, numbers.expovariate(15)), status=status)
+        late = numbers.random() < UPSTREAM_LATE
+        yield Reply(delay_s=numbers.uniform(0.5, 3) if late else numbers.expovariate(20), status=status)
