@@ -18,7 +18,7 @@ from tests.wire import Gone, Reply, leave, request_bytes, send
 PATH = "/v1/embeddings"
 PATIENCE_S = 12
 VOCABULARY = 1_000
-TOP_UP_NANO = 60
+TOP_UP_NANO = 40
 TOP_UP_EVERY_S = 0.1
 
 
@@ -71,7 +71,7 @@ class Call(msgspec.Struct, frozen=True):
 class Load:
     """``width`` callers at once against ``ports``, in a thread of its own, until :meth:`stop`."""
 
-    def __init__(self, seed: int, database_url: str, callers: list[Caller], ports: list[int], width: int = 48) -> None:
+    def __init__(self, seed: int, database_url: str, callers: list[Caller], ports: list[int], width: int = 64) -> None:
         self.calls: list[Call] = []
         self._seed = seed
         self._database_url = database_url

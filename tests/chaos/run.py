@@ -29,7 +29,7 @@ ANSWERED_WITHIN_S = 15
 TEND_EVERY_S = 0.2
 SETTLED_WITHIN_S = 50
 RICH_NANO = 10_000_000_000
-POOR_NANO = 1_000
+POOR_NANO = 300
 UPSTREAM_FAILS = 0.02
 UPSTREAM_LATE = 0.25
 MOODS = 100_000
@@ -160,13 +160,13 @@ def _refusal(port: int, caller: Caller) -> str:
 
 
 def _callers(product: Product, upstream: Upstream) -> list[Caller]:
-    """Two accounts with credit for any run, and one that lives from hand to mouth."""
+    """One account with credit for any run, and one that lives from hand to mouth."""
     shop = product.shop
     texts, counted = shop.a_model("chaos/texts"), shop.a_model("chaos/counted", vocabulary=VOCABULARY)
     shop.an_endpoint(texts, upstream.base_url, name="texts")
     shop.an_endpoint(counted, upstream.base_url, name="counted")
     callers = []
-    for name, credit, model in (("rich", RICH_NANO, texts), ("richer", RICH_NANO, texts), ("poor", POOR_NANO, counted)):
+    for name, credit, model in (("rich", RICH_NANO, texts), ("poor", POOR_NANO, counted)):
         account = shop.an_account(credit, name)
         callers.append(Caller(name, shop.a_key(account), account, model, rich=credit == RICH_NANO))
     return callers
