@@ -18,8 +18,8 @@ from tests.wire import Gone, Reply, leave, request_bytes, send
 PATH = "/v1/embeddings"
 PATIENCE_S = 12
 VOCABULARY = 1_000
-TOP_UP_NANO = 40
-TOP_UP_EVERY_S = 0.1
+TOP_UP_NANO = 500
+TOP_UP_EVERY_S = 1.7
 
 
 class End(StrEnum):
@@ -100,7 +100,7 @@ class Load:
                     group.create_task(self._top_up(caller))
 
     async def _top_up(self, caller: Caller) -> None:
-        """Pay in little by little. Whether a payment committed while Postgres fell is for the ledger to say."""
+        """Pay in, a lump at a time. Whether a payment committed while Postgres fell is for the ledger to say."""
         db = Database(self._database_url, as_owner=True)
         number = 0
         while not self._ending.is_set():

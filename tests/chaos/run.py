@@ -31,7 +31,7 @@ SETTLED_WITHIN_S = 50
 RICH_NANO = 10_000_000_000
 POOR_NANO = 300
 UPSTREAM_FAILS = 0.02
-UPSTREAM_LATE = 0.25
+UPSTREAM_LATE = 0.4
 MOODS = 100_000
 
 
@@ -178,4 +178,4 @@ def _moods(seed: int) -> Iterator[Reply]:
     while True:
         status = 500 if numbers.random() < UPSTREAM_FAILS else None
         late = numbers.random() < UPSTREAM_LATE
-        yield Reply(delay_s=numbers.uniform(0.5, 3) if late else numbers.expovariate(20), status=status)
+        yield Reply(delay_s=numbers.uniform(0.5, 3.4) if late else numbers.expovariate(20), status=status)
