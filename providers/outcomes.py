@@ -11,6 +11,7 @@ Failure
 │   └── Overloaded          503 with Retry-After, our worker's full queue
 ├── GiveUp
 │   └── CallerFault         the provider refuses what the customer asked; ``message`` is made safe by the kind
+│       └── TooLong         one input is longer than the model takes, and our own worker says which and by how much
 └── Quarantine              the endpoint goes out and ops are told
     ├── CredentialRefused   401, 402, 403: our key or our credit at the provider, never the customer's
     ├── ModelMissing        404: the upstream name is wrong
@@ -69,6 +70,17 @@ class GiveUp(Failure):
 
 class CallerFault(GiveUp):
     """The provider refuses the request's content."""
+
+
+class TooLong(CallerFault):
+    """Input ``index`` has more tokens than ``limit``; ``tokens`` is None where counting stopped early."""
+
+    def __init__(self, *, index: int, tokens: int | None, limit: int, detail: str = "") -> None:
+        size = f"{tokens} tokens" if tokens is not None else "too many tokens"
+        super().__init__(f"Input {index} has {size}; this model takes at most {limit}.", detail=detail, status=400)
+        self.index = index
+        self.tokens = tokens
+        self.limit = limit
 
 
 class Quarantine(Failure):

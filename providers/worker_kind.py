@@ -6,7 +6,7 @@ import time
 import msgspec
 import numpy as np
 
-from providers.outcomes import BadAnswer, Broken, CallerFault, Failure
+from providers.outcomes import BadAnswer, Broken, CallerFault, Failure, TooLong
 from providers.protocol import Attempt, Vectors
 from providers.statuses import failure
 from providers.wire import Answer, Origin, Pool, request
@@ -156,6 +156,4 @@ def _failure(answer: Answer) -> Failure:
     details = error.details
     if error.code != "input_too_long" or details is None or details.index is None or details.limit is None:
         return mapped
-    size = f"{details.tokens} tokens" if details.tokens is not None else "too many tokens"
-    message = f"Input {details.index} has {size}; this model takes at most {details.limit}."
-    return CallerFault(message, detail=mapped.detail, status=mapped.status)
+    return TooLong(index=details.index, tokens=details.tokens, limit=details.limit, detail=mapped.detail)

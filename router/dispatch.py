@@ -11,7 +11,7 @@ import msgspec
 
 from billing.values import Hold
 from catalog.values import Model
-from providers.outcomes import CallerFault, Failure, GiveUp, Quarantine, SpaceMismatch, TimedOut, TryLater
+from providers.outcomes import CallerFault, Failure, GiveUp, Quarantine, SpaceMismatch, TimedOut, TooLong, TryLater
 from providers.protocol import Attempt, FloatMatrix, Provider, Vectors
 from router import errors
 from router.check import check
@@ -146,6 +146,13 @@ def _error_for(failures: list[tuple[Endpoint, Failure]]) -> errors.Refusal:
     """The error for a call whose every attempt failed; nothing of a provider's own words gets out."""
     if failures and isinstance(failures[-1][1], CallerFault):
         fault = failures[-1][1]
+        if isinstance(fault, TooLong):
+            raise errors.InputTooLong(
+                f"{fault.message} Please reduce its length.",
+                param="input",
+                details={"index": fault.index, "tokens": fault.tokens, "limit": fault.limit},
+                detail=fault.detail,
+            )
         return errors.InvalidRequest(
             fault.message or "The provider refuses this input.", param="input", detail=fault.detail
         )

@@ -98,6 +98,8 @@ def test_a_text_beyond_the_models_length_is_refused_with_its_index(client: opena
     with pytest.raises(openai.BadRequestError) as refused:
         client.embeddings.create(model=MODEL, input=["short", "word " * 2_000])
     assert refused.value.code == "input_too_long"
+    assert isinstance(refused.value.body, dict)
+    assert refused.value.body["details"] == {"index": 1, "tokens": 2_002, "limit": 256}
 
 
 def test_the_model_cannot_be_shortened(client: openai.OpenAI) -> None:
