@@ -48,11 +48,7 @@ def lines(result: Result) -> Iterator[str]:
     yield from _ratios(result)
     yield "\n# goals"
     yield from _goals(result)
-<<<<<<< HEAD
-    yield "\n# figures: medians; one core for the whole system under test, its CPU per request, the serving part"
-=======
     yield "\n# figures: medians; one core for the system under test, its CPU per request and the serving process's part"
->>>>>>> bench
     yield (
         f"{'target':<16}{'conn':>5}{'req/s':>10}{'low':>9}{'high':>9}{'p50 ms':>10}{'p99 ms':>10}"
         f"{'+p50':>9}{'+p99':>9}{'cpu µs':>9}{'serving':>9}{'failed':>8}"
