@@ -52,7 +52,7 @@ class Call(msgspec.Struct, frozen=True):
 class Load:
     """``width`` callers at once against ``ports``, in a thread of its own, until :meth:`stop`."""
 
-    def __init__(self, seed: int, model: str, callers: list[Caller], ports: list[int], width: int = 16) -> None:
+    def __init__(self, seed: int, model: str, callers: list[Caller], ports: list[int], width: int = 32) -> None:
         self.calls: list[Call] = []
         self._seed = seed
         self._model = model
@@ -93,7 +93,7 @@ class Load:
                 self.calls.append(await self._insist(caller, body, name, numbers))
             else:
                 self.calls.append(await self._ask(caller, body, numbers.choice(self._ports)))
-            await asyncio.sleep(numbers.uniform(0.0, 0.12))
+            await asyncio.sleep(numbers.uniform(0.0, 0.08))
 
     async def _leave(self, caller: Caller, body: object, numbers: random.Random) -> Call:
         """Go away at some byte of the request, or some time after it."""

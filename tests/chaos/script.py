@@ -41,13 +41,25 @@ FAULTS: dict[str, list[tuple[What, float, float]]] = {
     "redis dies": [(What.KILL_REDIS, 0, 0), (What.START_REDIS, 0.1, 1.5)],
     "redis forgets": [(What.COPY_REDIS, -3, -0.3), (What.ROLL_BACK_REDIS, 0, 0), (What.START_REDIS, 0.1, 1)],
     "postgres crashes": [(What.CRASH_POSTGRES, 0, 0), (What.START_POSTGRES, 0.1, 2)],
+    # Two at once: what waits for its commit dies with its process; what is asserted anew dies half asserted.
+    "postgres crashes, then serve": [
+        (What.CRASH_POSTGRES, 0, 0),
+        (What.KILL_SERVE, 0.1, 0.8),
+        (What.START_POSTGRES, 0.9, 2),
+        (What.START_SERVE, 1, 2),
+    ],
+    "redis is wiped, then serve dies": [
+        (What.WIPE_REDIS, 0, 0),
+        (What.KILL_SERVE, 0, 0.1),
+        (What.START_SERVE, 0.2, 1),
+    ],
 }
 
 
 def plan(seed: int, seconds: float, serves: int) -> list[Step]:
     """The steps of a run, in time. Every fault comes once before any comes twice; they may overlap."""
     numbers = random.Random(seed)
-    count = max(1, int(seconds / 2))
+    count = max(1, round(seconds / 2))
     kinds: list[str] = []
     while len(kinds) < count:
         kinds += numbers.sample(sorted(FAULTS), len(FAULTS))
