@@ -8,10 +8,18 @@ from enum import StrEnum
 
 import msgspec
 
+from billing.credits import GrantKind, grant
+from billing.generation import STORE_FAULTS
+from billing.money import NanoUSD
+from store.ids import AccountId
+from store.postgres import Database
 from tests.wire import Gone, Reply, leave, request_bytes, send
 
 PATH = "/v1/embeddings"
 PATIENCE_S = 12
+VOCABULARY = 1_000
+TOP_UP_NANO = 60
+TOP_UP_EVERY_S = 0.1
 
 
 class End(StrEnum):
@@ -24,12 +32,23 @@ class End(StrEnum):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """A key to call with. ``rich`` has credit for any run; a poor one may be told that its credit is used up."""
+    """A key to call with. ``rich`` has credit for any run.
+
+    A poor one always has about as much as its calls in flight cost: it sends token ids, so that what is held is the
+    cost to the last nano-USD and one hold that is forgotten shows as an overdraft. It may be told to pay.
+    """
 
     name: str
     key: str
-    account: str
+    account: AccountId
+    model: str
     rich: bool
+
+    def body(self, numbers: random.Random, text: str) -> dict[str, object]:
+        """One call's body; no two look the same."""
+        if self.rich:
+            return {"model": self.model, "input": text + " word" * numbers.randrange(40)}
+        return {"model": self.model, "input": [numbers.randrange(VOCABULARY) for _ in range(numbers.randrange(5, 60))]}
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -52,10 +71,10 @@ class Call(msgspec.Struct, frozen=True):
 class Load:
     """``width`` callers at once against ``ports``, in a thread of its own, until :meth:`stop`."""
 
-    def __init__(self, seed: int, model: str, callers: list[Caller], ports: list[int], width: int = 32) -> None:
+    def __init__(self, seed: int, database_url: str, callers: list[Caller], ports: list[int], width: int = 48) -> None:
         self.calls: list[Call] = []
         self._seed = seed
-        self._model = model
+        self._database_url = database_url
         self._callers = callers
         self._ports = ports
         self._width = width
@@ -76,6 +95,25 @@ class Load:
         async with asyncio.TaskGroup() as group:
             for lane in range(self._width):
                 group.create_task(self._lane(lane, random.Random(f"{self._seed}/{lane}")))
+            for caller in self._callers:
+                if not caller.rich:
+                    group.create_task(self._top_up(caller))
+
+    async def _top_up(self, caller: Caller) -> None:
+        """Pay in little by little. Whether a payment committed while Postgres fell is for the ledger to say."""
+        db = Database(self._database_url, as_owner=True)
+        number = 0
+        while not self._ending.is_set():
+            number += 1
+            try:
+                async with asyncio.timeout(2), db.transaction() as tx:
+                    source = f"chaos:{number}"
+                    amount = NanoUSD(TOP_UP_NANO)
+                    await grant(tx, caller.account, amount, GrantKind.PURCHASED, source_ref=source)
+            except STORE_FAULTS:
+                pass
+            await asyncio.sleep(TOP_UP_EVERY_S)
+        await db.close()
 
     async def _lane(self, lane: int, numbers: random.Random) -> None:
         """One caller after another; each call's text is its own, so that no two calls look the same."""
@@ -83,8 +121,7 @@ class Load:
         while not self._ending.is_set():
             number += 1
             caller = numbers.choice(self._callers)
-            text = f"call {self._seed}/{lane}/{number} " + "word " * numbers.randrange(40)
-            body = {"model": self._model, "input": text}
+            body = caller.body(numbers, f"call {self._seed}/{lane}/{number}")
             behavior = numbers.random()
             if behavior < 0.10:
                 self.calls.append(await self._leave(caller, body, numbers))

@@ -1,11 +1,13 @@
 """One run from one seed: load and faults together, then peace, then every promise is checked."""
 
 import asyncio
+import random
 import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -14,21 +16,23 @@ from gigarouter.schema import migrate
 from store.embedded import Embedded
 from tests.chaos import checks
 from tests.chaos.faults import World
-from tests.chaos.load import PATH, Call, Caller, End, Load
+from tests.chaos.load import PATH, VOCABULARY, Call, Caller, End, Load
 from tests.chaos.script import Step, plan
 from tests.product import Product
 from tests.wire import Gone, request_bytes, send
 from tests.worlds import Reply, Upstream
 
 SERVES = 3
-MODEL = "chaos/model"
 # Deadline of a call, so of its hold; the reaper's own pause and two of its rounds are the grace.
 CALL_DEADLINE_S = 4
 ANSWERED_WITHIN_S = 15
 TEND_EVERY_S = 0.2
 SETTLED_WITHIN_S = 50
 RICH_NANO = 10_000_000_000
-POOR_NANO = 3_000
+POOR_NANO = 1_000
+UPSTREAM_FAILS = 0.02
+UPSTREAM_LATE = 0.25
+MOODS = 100_000
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -52,6 +56,7 @@ def run(seed: int, seconds: float, say: Callable[[str], None] = lambda _: None) 
     """One whole run with stores, processes and data of its own."""
     folder = Path(tempfile.mkdtemp(prefix=f"gr-chaos-{seed}-"))
     with Upstream().in_thread() as upstream, Embedded(folder / "stores") as servers:
+        upstream.script.extend(islice(_moods(seed), MOODS))
         report = _run(seed, seconds, folder, upstream, servers, say)
     if report.breaches:
         say(f"the processes' logs are kept in {folder}")
@@ -71,7 +76,7 @@ def _run(
         world = World(servers, product, folder / "copies")
         steps = plan(seed, seconds, SERVES)
         ports = [serve.port for serve in product.serves]
-        load = Load(seed, MODEL, callers, ports)
+        load = Load(seed, servers.database_url, callers, ports)
         load.start()
         try:
             crashes = _play(world, steps, seconds, say)
@@ -106,12 +111,11 @@ def _play(world: World, steps: list[Step], seconds: float, say: Callable[[str], 
 
 def _until_answered(world: World, callers: list[Caller], since: float) -> tuple[float, list[str]]:
     """Every process answers every account; this loads each account into Redis once more, too."""
-    body = {"model": MODEL, "input": "after the storm"}
     ports = [serve.port for serve in world.product.serves]
     crashes: list[str] = []
     for port in ports:
         for caller in [one for one in callers if one.rich]:
-            while refusal := _refusal(port, caller, body):
+            while refusal := _refusal(port, caller):
                 waited_s = time.monotonic() - since
                 if waited_s > ANSWERED_WITHIN_S:
                     return waited_s, [
@@ -123,7 +127,7 @@ def _until_answered(world: World, callers: list[Caller], since: float) -> tuple[
     recovered_s = time.monotonic() - since
     # The poor account is loaded once more; what it has may be held for a killed call until that is overdue.
     for caller in [one for one in callers if not one.rich]:
-        _refusal(ports[0], caller, body)
+        _refusal(ports[0], caller)
     return recovered_s, crashes
 
 
@@ -143,8 +147,9 @@ def _until_settled(world: World, calls: list[Call], upstream: Upstream, since: f
     return settled_s, [*books.breaches, *checks.against_calls(books, calls, answers), *unsettled, *crashes]
 
 
-def _refusal(port: int, caller: Caller, body: object) -> str:
+def _refusal(port: int, caller: Caller) -> str:
     """What one more call is told; nothing where it is answered."""
+    body = caller.body(random.Random(port), "after the storm")
     try:
         reply = asyncio.run(send(port, request_bytes(PATH, caller.key, body)))
     except Gone as gone:
@@ -155,13 +160,22 @@ def _refusal(port: int, caller: Caller, body: object) -> str:
 
 
 def _callers(product: Product, upstream: Upstream) -> list[Caller]:
-    """Two accounts with credit for any run, and one whose credit runs out in the middle of it."""
-    upstream.always = Reply(delay_s=0.02)
+    """Two accounts with credit for any run, and one that lives from hand to mouth."""
     shop = product.shop
-    model = shop.a_model(MODEL)
-    shop.an_endpoint(model, upstream.base_url)
+    texts, counted = shop.a_model("chaos/texts"), shop.a_model("chaos/counted", vocabulary=VOCABULARY)
+    shop.an_endpoint(texts, upstream.base_url, name="texts")
+    shop.an_endpoint(counted, upstream.base_url, name="counted")
     callers = []
-    for name, credit in (("rich", RICH_NANO), ("richer", RICH_NANO), ("poor", POOR_NANO)):
+    for name, credit, model in (("rich", RICH_NANO, texts), ("richer", RICH_NANO, texts), ("poor", POOR_NANO, counted)):
         account = shop.an_account(credit, name)
-        callers.append(Caller(name, shop.a_key(account), account.hex, rich=credit == RICH_NANO))
+        callers.append(Caller(name, shop.a_key(account), account, model, rich=credit == RICH_NANO))
     return callers
+
+
+def _moods(seed: int) -> Iterator[Reply]:
+    """How the upstream answers, call by call: mostly soon; often so late that the call outlives a rebuild of Redis."""
+    numbers = random.Random(seed)
+    while True:
+        status = 500 if numbers.random() < UPSTREAM_FAILS else None
+        late = numbers.random() < UPSTREAM_LATE
+        yield Reply(delay_s=numbers.uniform(0.5, 3) if late else numbers.expovariate(20), status=status)
