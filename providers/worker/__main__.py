@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         return roofline.main(arguments[1:])
     options = parse_options(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         ready = prepare(options)
     except StartRefused as refusal:

@@ -35,7 +35,12 @@ def download(model: str, revision: str | None, cache: Path | None) -> Path:
     """
     try:
         wanted = _wanted(model, revision, cache)
-        return Path(snapshot_download(model, revision=revision, cache_dir=cache, allow_patterns=wanted))
+        # Without the hub: what an earlier start has stored. Names, not patterns: a pattern's * would match folders.
+        return Path(
+            snapshot_download(
+                model, revision=revision, cache_dir=cache, allow_patterns=wanted, local_files_only=wanted is None
+            )
+        )
     except RevisionNotFoundError:
         raise ModelMissing(f"The hub has {model}, but not its revision {revision}.") from None
     except (RepositoryNotFoundError, EntryNotFoundError):
@@ -47,14 +52,14 @@ def download(model: str, revision: str | None, cache: Path | None) -> Path:
         raise NoRoom(f"{model} cannot be stored: {error.strerror or error}.") from None
 
 
-def _wanted(model: str, revision: str | None, cache: Path | None) -> list[str]:
-    """The files to download, after a look at the disk; patterns where the hub cannot be asked. Raises NoRoom."""
+def _wanted(model: str, revision: str | None, cache: Path | None) -> list[str] | None:
+    """The files to download, after a look at the disk; None where the hub cannot be asked. Raises NoRoom."""
     try:
         files = HfApi().model_info(model, revision=revision, files_metadata=True).siblings or []
     except (RepositoryNotFoundError, RevisionNotFoundError):
         raise
     except _UNREACHABLE:
-        return [f"{folder}/{pattern}".lstrip("/") for folder in FOLDERS for pattern in ALLOWED]
+        return None
     wanted = {file.rfilename: file.size or 0 for file in files if is_allowed(file.rfilename)}
     place = cache or Path(HF_HUB_CACHE)
     existing = next(folder for folder in (place, *place.parents) if folder.exists())

@@ -114,7 +114,7 @@ class App:
     async def _openai(self, body: bytes) -> Reply:
         try:
             request = msgspec.json.decode(body, type=OpenAIBody)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadRequest(f"The body is not an embeddings request: {error}.") from None
         done = await self.engine.embed(_from_openai(request, self.engine.identity.prompts))
         cut = sum(done.truncated)
