@@ -32,7 +32,7 @@ EXCEPTIONS = {
     "providers/wire/connect.py": {"asyncio.create_task"},
 }
 # The borders where everything is caught and logged: the two HTTP edges, the job loop, the worker's model thread.
-CATCH_ALL = {"router/edge/guard.py", "gigarouter/jobs.py", "providers/worker/server.py", "providers/worker/engine.py"}
+CATCH_ALL = {"router/edge/guard.py", "gigarouter/jobs.py", "providers/worker/operations.py", "providers/worker/engine.py"}
 # Packages that take seconds to import or are not everywhere: file -> what it may import inside a function.
 IMPORTED_LATE = {
     "providers/litellm_kind.py": {"litellm", "httpx", "openai"},
