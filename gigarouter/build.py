@@ -13,8 +13,10 @@ from billing.charging import Charging
 from billing.generation import STORE_FAULTS, Generation
 from billing.projection import SCRIPTS, Projection
 from gigarouter.provider_set import ProviderSet
-from gigarouter.settings import Settings
+from gigarouter.settings import Settings, export
+from providers.litellm_kind import ENVIRONMENT
 from providers.wire import Pool, networks
+from router import quarantine as quarantines
 from router.health import Health
 from router.parts import Parts
 from router.refresh import Refresher
@@ -37,6 +39,7 @@ class Process(msgspec.Struct, frozen=True):
 @asynccontextmanager
 async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIterator[Process]:
     """The parts of one process, loaded and connected. Raises StoreUnavailable where Postgres cannot be read."""
+    export(ENVIRONMENT)
     db = Database(settings.require_database_url())
     refresher = Refresher(db)
     await refresher.load()
@@ -74,7 +77,8 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         body_bytes_max=settings.body_bytes_max,
         body_deadline_s=settings.body_deadline_s,
     )
-    runs = (hot.run, generation.run, projection.run, charging.run, refresher.run, providers.run)
+    quarantine = partial(quarantines.run, db, health)
+    runs = (hot.run, generation.run, projection.run, charging.run, refresher.run, providers.run, quarantine)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(run()) for run in runs]
         try:

@@ -17,7 +17,11 @@ from billing.money import NanoUSD, to_usd
 from catalog import models, seed
 from catalog.values import Status
 from gigarouter.data_folder import DataFolder
-from router import administer
+from providers.kinds import build
+from providers.outcomes import Failure
+from providers.protocol import Attempt
+from providers.wire import Pool, networks
+from router import administer, endpoints
 from router.audit import Actor
 from router.endpoints import EndpointSpec, list_endpoints, move_endpoint, register_endpoint
 from router.keyring import KeySpec, create_key
@@ -66,6 +70,46 @@ async def _prepare(database_url: str, folder: DataFolder, worker_url: str | None
         if worker_url is not None and not is_served:
             await transact(db, ACTOR, lambda work: _serve_model(work, worker_url))
         return Demo(key=key)
+    finally:
+        await db.close()
+
+
+def pin_space(database_url: str, worker_url: str) -> None:
+    """The demo endpoint is pinned to the vector space that the worker names, once: other weights are then refused."""
+    asyncio.run(_pin_space(database_url, worker_url))
+
+
+async def _space_of(worker_url: str) -> str | None:
+    pool = Pool()
+    worker = build(
+        "worker",
+        base_url=worker_url,
+        credential=None,
+        options={},
+        allowed_networks=networks(["127.0.0.0/8"]),
+        pool=pool,
+    )
+    try:
+        attempt = Attempt(request_id="up", upstream_model=MODEL, texts=["Hello, world"])
+        return (await worker.embed(attempt, 10.0)).space
+    except Failure:
+        return None  # The next start asks again.
+    finally:
+        await pool.close()
+
+
+async def _pin_space(database_url: str, worker_url: str) -> None:
+    async def pin(work: Work) -> None:
+        for view in unpinned:
+            await endpoints.pin_space(work, view.endpoint.id, str(space))
+
+    db = Database(database_url, pool_size=1)
+    try:
+        async with db.transaction() as connection:
+            views = await list_endpoints(connection, MODEL)
+        unpinned = [v for v in views if v.endpoint.provider_name == PROVIDER and v.endpoint.upstream_space is None]
+        if unpinned and (space := await _space_of(worker_url)):
+            await transact(db, ACTOR, pin)
     finally:
         await db.close()
 

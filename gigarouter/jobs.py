@@ -70,7 +70,8 @@ async def _repeat(job: Job, parts: Parts) -> None:
 
 
 async def _reap(parts: Parts) -> None:
-    if parts.generation.is_ready and (ended := await reap(parts.db, parts.projection)):
+    # Postgres decides how a call ended, so this need not wait for a generation's barrier, nor for our own heartbeat.
+    if parts.generation.number and (ended := await reap(parts.db, parts.projection)):
         log.info("holds_reaped", holds=ended)
 
 
@@ -81,7 +82,7 @@ class _Resync:
         self._behind: set[AccountId] = set()
 
     async def __call__(self, parts: Parts) -> None:
-        if parts.generation.is_ready:
+        if parts.generation.number:
             self._behind = await resync(parts.db, parts.projection, self._behind)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 import structlog
 from typing_extensions import override
 
-from providers.kinds import build
+from providers.kinds import Kind, build
+from providers.litellm_kind import load
 from providers.outcomes import CredentialRefused
 from providers.protocol import Attempt, Provider, Vectors
 from providers.wire import Networks, Pool
@@ -19,6 +20,7 @@ log = structlog.get_logger("providers")
 
 # A replaced provider keeps its connections this long, for the calls that still use it.
 CLOSE_AFTER_S = 120.0
+TEND_EVERY_S = 1.0
 
 
 class Unusable:
@@ -93,9 +95,11 @@ class ProviderSet(Mapping[ProviderId, Provider]):
             return Unusable(str(fault))
 
     async def run(self) -> None:
-        """Close replaced providers once their calls are over, until cancelled."""
+        """Until cancelled: close replaced providers once their calls are over; load litellm before its first call."""
         while True:
-            await asyncio.sleep(CLOSE_AFTER_S / 4)
+            if any(record.kind == Kind.LITELLM for record, _ in self._built.values()):
+                await load()
+            await asyncio.sleep(TEND_EVERY_S)
             before = asyncio.get_running_loop().time() - CLOSE_AFTER_S
             over = [provider for since, provider in self._retired if since < before]
             self._retired = [(since, provider) for since, provider in self._retired if since >= before]

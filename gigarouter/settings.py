@@ -7,6 +7,7 @@ because a misspelled limit is a limit that is not there.
 
 import os
 import tomllib
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -198,6 +199,12 @@ def shown(settings: Settings, field: str) -> str:
     if isinstance(value, list):
         return ",".join(str(part) for part in value)
     return "" if value is None else str(value)
+
+
+def export(names: Mapping[str, str]) -> None:
+    """Put names that a library reads from its environment there, where an operator has not set them."""
+    for name, value in names.items():
+        os.environ.setdefault(name, value)
 
 
 def child_environment(**values: str) -> dict[str, str]:

@@ -131,6 +131,7 @@ def _named(model: str, provider: str, space: str, price: PriceId) -> tuple[tuple
     )
 
 
+@lru_cache(maxsize=4096)
 def _plain(text: str) -> bytes:
     """Text as a header may hold it: printable ASCII, anything else as ``?``."""
     return "".join(c if " " <= c <= "~" else "?" for c in text).encode()

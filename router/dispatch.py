@@ -11,7 +11,7 @@ import msgspec
 
 from billing.values import Hold
 from catalog.values import Model
-from providers.outcomes import CallerFault, Failure, GiveUp, Quarantine, TimedOut, TooLong, TryLater
+from providers.outcomes import CallerFault, Failure, GiveUp, Quarantine, SpaceMismatch, TimedOut, TooLong, TryLater
 from providers.protocol import Attempt, FloatMatrix, Provider, Vectors
 from router import errors
 from router.check import check
@@ -58,6 +58,8 @@ async def dispatch(
         try:
             attempt = attempt_at(endpoint, request, model, hold.id)
             vectors = await providers[endpoint.provider_id].embed(attempt, left_s)
+            if endpoint.upstream_space is not None and vectors.space != endpoint.upstream_space:
+                raise _another_space(endpoint, vectors)
             check(vectors, attempt, model)
         except Failure as failure:
             _learn(health, endpoint, failure, loop.time())
@@ -115,6 +117,13 @@ def _dimensions(endpoint: Endpoint, request: EmbedRequest, model: Model) -> int 
     if endpoint.asks_dimensions:
         return request.dimensions or model.dimensions
     return None if request.dimensions == model.dimensions else request.dimensions
+
+
+def _another_space(endpoint: Endpoint, vectors: Vectors) -> SpaceMismatch:
+    return SpaceMismatch(
+        f"it answers from the space {vectors.space}, and {endpoint.upstream_space} was tested",
+        detail="nothing of it was delivered",
+    )
 
 
 def _delivery(vectors: Vectors, endpoint: Endpoint, attempts: int, upstream_s: float) -> Delivery:

@@ -109,6 +109,17 @@ async def move_endpoint(work: Work, endpoint_id: EndpointId, to: EndpointState, 
     return msgspec.structs.replace(before, state=to)
 
 
+async def pin_space(work: Work, endpoint_id: EndpointId, upstream_space: str) -> None:
+    """Remember what the provider calls the space that was tested. Raises ``NotFound``."""
+    before = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint
+    if before.upstream_space == upstream_space:
+        return
+    columns = {"upstream_space": upstream_space}
+    await work.connection.execute(update(EndpointRow).where(EndpointRow.id == endpoint_id).values(**columns))
+    pinned: tuple[Json, Json] = {"upstream_space": before.upstream_space}, dict(columns)
+    work.changed(Change("endpoint.pin_space", wire(EndpointId, endpoint_id), None, *pinned))
+
+
 async def get_endpoint(connection: AsyncConnection, endpoint_id: EndpointId, *, locked: bool = False) -> EndpointView:
     """Raises ``NotFound``."""
     query = _query().where(EndpointRow.id == endpoint_id)
@@ -148,6 +159,7 @@ def _endpoint(row: Row[Any]) -> Endpoint:
         asks_base64=row.asks_base64,
         native_input_type=row.native_input_type,
         max_batch=row.max_batch,
+        upstream_space=row.upstream_space,
     )
 
 

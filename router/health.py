@@ -30,6 +30,8 @@ class Health:
 
     def __init__(self) -> None:
         self._states: dict[EndpointId, State] = {}
+        # Quarantines that the other processes and ops have not been told of yet.
+        self.untold: dict[EndpointId, str] = {}
 
     def left_out(self, endpoint: EndpointId, now: float) -> str | None:
         """Why the endpoint should not get a call now; None when it may."""
@@ -83,7 +85,8 @@ class Health:
 
     def quarantined(self, endpoint: EndpointId, reason: str) -> None:
         """No traffic until ops have looked: its state in the database decides when it comes back."""
-        self._states.setdefault(endpoint, State()).quarantined = reason
+        self._states.setdefault(endpoint, State()).quarantined = f"it is quarantined: {reason}"
+        self.untold[endpoint] = reason
 
     def forget(self, endpoint: EndpointId) -> None:
         """The endpoint was changed: start afresh."""

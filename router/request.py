@@ -177,7 +177,7 @@ def _encoding_format(value: str | None) -> Literal["float", "base64"]:
             f"Invalid value for 'encoding_format' = {shown(value)}. Supported values: ['float', 'base64'].",
             param="encoding_format",
         )
-    return cast(Literal["float", "base64"], value)
+    return cast("Literal['float', 'base64']", value)
 
 
 def _dimensions(value: int | None) -> int | None:
@@ -194,7 +194,7 @@ def _input_type(value: str | None) -> Literal["query", "document"] | None:
             f"Invalid value for 'input_type' = {shown(value)}. Supported values: ['query', 'document'].",
             param="input_type",
         )
-    return cast(Literal["query", "document"] | None, value)
+    return cast("Literal['query', 'document'] | None", value)
 
 
 def _user(value: str | None) -> str | None:

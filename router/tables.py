@@ -86,6 +86,7 @@ class EndpointRow(Base):
     priority: Mapped[int]
     cost_nano_per_mtok: Mapped[Nano]
     asks_base64: Mapped[bool]
+    upstream_space: Mapped[str | None]
     native_input_type: Mapped[bool]
     max_batch: Mapped[int | None]
     created_at: Mapped[datetime]

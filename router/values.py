@@ -80,7 +80,10 @@ class EndpointState(StrEnum):
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """One model at one provider. ``priority`` small goes first; ``cost_nano_per_mtok`` is what it costs us."""
+    """One model at one provider. ``priority`` small goes first; ``cost_nano_per_mtok`` is what it costs us.
+
+    ``upstream_space`` is the provider's own name of the space, where it gives one with each answer: it must not change.
+    """
 
     id: EndpointId
     model_id: ModelId
@@ -95,6 +98,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     native_input_type: bool = False
     asks_dimensions: bool = False
     max_batch: int | None = None
+    upstream_space: str | None = None
 
 
 class Choice(msgspec.Struct, frozen=True):

@@ -65,9 +65,10 @@ CREATE FUNCTION charge_calls(
     idem_keys text[], idem_statuses integer[], idem_headers bytea[], idem_bodies bytea[]
 ) RETURNS TABLE (
     request_id uuid, outcome text, charged_nano bigint, overdraft_nano bigint, version bigint, entry_id uuid
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 -- The group commit: ends each call once, and books usage, ledger and stored outcomes of all of them together.
 -- ``call_entries`` has one id per account of the batch. A call that was ended before is reported as it ended.
+-- Plans are kept: the arguments are arrays, of which the planner learns nothing by looking at them each time.
 #variable_conflict use_column
 DECLARE
     fenced uuid[] := '{}';
@@ -124,7 +125,7 @@ BEGIN
         END IF;
 
         -- Credit reaches as far as it does, in the order of the calls; the rest of the last ones is overdraft.
-        INSERT INTO usage_events (request_id, occurred_at, account_id, key_id, model_id, provider_id, endpoint_id, space,
+        RETURN QUERY INSERT INTO usage_events AS booked (request_id, occurred_at, account_id, key_id, model_id, provider_id, endpoint_id, space,
             inputs, tokens, provider_tokens, price_id, nano_per_mtok, cost_nano, charged_nano, overdraft_nano,
             provider_cost_nano, version, entry_id, latency_ms, attempts)
         SELECT id, happened, payer, key, model, provider, endpoint, space, inputs, tokens, provider_tokens, price,
@@ -138,26 +139,31 @@ BEGIN
                 AS u (id, owner, key, model, provider, endpoint, space, inputs, tokens, provider_tokens, price,
                     nano_per_mtok, cost, provider_cost, happened, latency, tries)
             WHERE owner = payer AND id = ANY (fresh)
-        ) calls;
+        ) calls
+        RETURNING booked.request_id, 'charged', booked.charged_nano, booked.overdraft_nano, booked.version,
+            booked.entry_id;
 
         INSERT INTO key_spend (key_id, period, account_id, spent_nano)
-        SELECT key, label, payer, sum(cost)
-        FROM unnest(call_ids, payer_ids, call_keys, call_costs, call_times) AS u (id, owner, key, cost, happened),
-            unnest(ARRAY['total', to_char(happened AT TIME ZONE 'UTC', 'YYYY-MM'),
-                to_char(happened AT TIME ZONE 'UTC', 'YYYY-MM-DD')]) AS label
-        WHERE owner = payer AND id = ANY (fresh) AND cost > 0
+        SELECT key, label, payer, sum(spent)
+        FROM (
+            SELECT key, (happened AT TIME ZONE 'UTC')::date AS day, sum(cost) AS spent
+            FROM unnest(call_ids, payer_ids, call_keys, call_costs, call_times) AS u (id, owner, key, cost, happened)
+            WHERE owner = payer AND id = ANY (fresh) AND cost > 0 GROUP BY 1, 2
+        ) days, unnest(ARRAY['total', to_char(day, 'YYYY-MM'), to_char(day, 'YYYY-MM-DD')]) AS label
         GROUP BY key, label ORDER BY key, label
         ON CONFLICT (key_id, period) DO UPDATE SET spent_nano = key_spend.spent_nano + EXCLUDED.spent_nano;
     END LOOP;
 
-    RETURN QUERY
-    SELECT id,
-        CASE WHEN id = ANY (fenced) THEN 'fenced' WHEN e.outcome = 'released' THEN 'released'
-            WHEN id = ANY (fresh) THEN 'charged' ELSE 'already' END,
-        coalesce(v.charged_nano, 0), coalesce(v.overdraft_nano, 0), v.version, v.entry_id
-    FROM unnest(call_ids) AS u (id)
-    LEFT JOIN ended_calls e ON e.request_id = id
-    LEFT JOIN usage_events v ON v.request_id = id AND v.occurred_at = e.occurred_at;
+    -- Rare: calls that had lost their right to charge, or had ended before.
+    IF cardinality(fresh) < cardinality(call_ids) THEN
+        RETURN QUERY
+        SELECT id, CASE WHEN id = ANY (fenced) THEN 'fenced' WHEN e.outcome = 'released' THEN 'released' ELSE 'already' END,
+            coalesce(v.charged_nano, 0), coalesce(v.overdraft_nano, 0), v.version, v.entry_id
+        FROM unnest(call_ids) AS u (id)
+        LEFT JOIN ended_calls e ON e.request_id = id
+        LEFT JOIN usage_events v ON v.request_id = id AND v.occurred_at = e.occurred_at
+        WHERE id <> ALL (fresh);
+    END IF;
 END $$
 --;;
 CREATE FUNCTION release_calls(call_ids uuid[], payer_ids uuid[]) RETURNS TABLE (

@@ -121,6 +121,7 @@ CREATE TABLE endpoints (
     asks_base64 boolean NOT NULL DEFAULT true,
     native_input_type boolean NOT NULL DEFAULT false,
     max_batch integer CHECK (max_batch > 0),
+    upstream_space text CHECK (length(upstream_space) BETWEEN 1 AND 300),
     created_at timestamptz NOT NULL DEFAULT now(),
     changed_at timestamptz NOT NULL DEFAULT now(),
     UNIQUE (model_id, provider_id, upstream_model)
@@ -137,6 +138,9 @@ COMMENT ON COLUMN endpoints.priority IS 'Smaller goes first'
 COMMENT ON COLUMN endpoints.cost_nano_per_mtok IS 'What the provider charges us, in nano-USD per million tokens'
 --;;
 COMMENT ON COLUMN endpoints.asks_base64 IS 'Whether the provider understands encoding_format base64'
+--;;
+COMMENT ON COLUMN endpoints.upstream_space IS
+    'What the provider itself calls the space, where it names one; an answer that names another is never delivered'
 --;;
 COMMENT ON COLUMN endpoints.native_input_type IS 'Whether the provider has its own notion of query and document'
 --;;

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import signal
 import socket
 import sys
 from collections.abc import Coroutine, Iterator
 
+import msgspec
 import uvicorn
 import uvloop
 from typing_extensions import override
@@ -15,7 +17,8 @@ from typing_extensions import override
 from providers.worker import roofline
 from providers.worker.errors import StartRefused
 from providers.worker.health import EXIT_WEDGED
-from providers.worker.options import parse_options
+from providers.worker.operations import Operations
+from providers.worker.options import Options, parse_options
 from providers.worker.server import App
 from providers.worker.start import Ready, build_engine, prepare
 
@@ -30,6 +33,9 @@ def main(argv: list[str] | None = None) -> int:
         return roofline.main(arguments[1:])
     options = parse_options(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    if options.ray:
+        return _run_with_ray(options)
     try:
         ready = prepare(options)
     except StartRefused as refusal:
@@ -46,6 +52,21 @@ def main(argv: list[str] | None = None) -> int:
         return uvloop.run(serve(ready, listener))
 
 
+def _run_with_ray(options: Options) -> int:
+    """Ray is an extra of its own, so it is imported only here."""
+    try:
+        ray_deploy = importlib.import_module("providers.worker.ray_deploy")
+    except ModuleNotFoundError as missing:
+        sys.stderr.write(f"worker: --ray needs {missing.name}: install it with `pip install '.[ray]'`.\n")
+        return 9
+    try:
+        code: int = ray_deploy.run(msgspec.structs.replace(options, threads=options.replica_cpus))
+    except StartRefused as refusal:
+        sys.stderr.write(f"worker: {refusal}\n")
+        return refusal.exit_code
+    return code
+
+
 async def serve(ready: Ready, listener: socket.socket) -> int:
     """Serve until SIGTERM or SIGINT, then answer everything accepted. Not 0 where the device broke.
 
@@ -53,7 +74,7 @@ async def serve(ready: Ready, listener: socket.socket) -> int:
     """
     engine, watchdog = build_engine(ready)
     config = uvicorn.Config(
-        App(engine),
+        App(Operations(engine).answer),
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -113,8 +113,8 @@ class Engine:
         except BadRequest:
             outcome = "refused"
             raise
-        except WorkerError:
-            outcome = "failed"
+        except WorkerError as error:
+            outcome = "overloaded" if type(error) is Overloaded else "failed"
             raise
         finally:
             self.metrics.requests.labels(outcome).inc()
@@ -287,12 +287,12 @@ class Engine:
             )
         seconds = self._clock() - began
         self._observe("model", seconds)
-        self._deliver(places, results)
         with self._lock:
             if short_of_memory:
                 self._scheduler.shrink()
             else:
                 self._scheduler.grow(pack.tokens)
+        self._deliver(places, results)
         return seconds
 
     def _deliver(self, places: Sequence[tuple[_Job, Piece]], results: Sequence[Row | WorkerError]) -> None:

@@ -64,7 +64,7 @@ def decode_request(body: bytes) -> EmbedBody:
     """Raises BadRequest unless ``body`` is one request with one kind of input."""
     try:
         request = _decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadRequest(f"The body is not an embed request: {error}.") from None
     if (request.texts is None) == (request.token_ids is None):
         raise BadRequest("Give exactly one of texts and token_ids.", param="texts")

@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import httpx
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -35,6 +35,8 @@ def download(model: str, revision: str | None, cache: Path | None) -> Path:
     """
     try:
         wanted = _wanted(model, revision, cache)
+        if wanted is None:
+            return _stored(model, revision, cache)
         return Path(snapshot_download(model, revision=revision, cache_dir=cache, allow_patterns=wanted))
     except RevisionNotFoundError:
         raise ModelMissing(f"The hub has {model}, but not its revision {revision}.") from None
@@ -47,14 +49,14 @@ def download(model: str, revision: str | None, cache: Path | None) -> Path:
         raise NoRoom(f"{model} cannot be stored: {error.strerror or error}.") from None
 
 
-def _wanted(model: str, revision: str | None, cache: Path | None) -> list[str]:
-    """The files to download, after a look at the disk; patterns where the hub cannot be asked. Raises NoRoom."""
+def _wanted(model: str, revision: str | None, cache: Path | None) -> list[str] | None:
+    """The files to download, after a look at the disk; None where the hub cannot be asked. Raises NoRoom."""
     try:
         files = HfApi().model_info(model, revision=revision, files_metadata=True).siblings or []
     except (RepositoryNotFoundError, RevisionNotFoundError):
         raise
     except _UNREACHABLE:
-        return [f"{folder}/{pattern}".lstrip("/") for folder in FOLDERS for pattern in ALLOWED]
+        return None
     wanted = {file.rfilename: file.size or 0 for file in files if is_allowed(file.rfilename)}
     place = cache or Path(HF_HUB_CACHE)
     existing = next(folder for folder in (place, *place.parents) if folder.exists())
@@ -65,6 +67,14 @@ def _wanted(model: str, revision: str | None, cache: Path | None) -> list[str]:
         gib = 1 << 30
         raise NoRoom(f"{model} needs {needed / gib:.1f} GiB and {existing} has {free / gib:.1f} GiB free.")
     return list(wanted)
+
+
+def _stored(model: str, revision: str | None, cache: Path | None) -> Path:
+    """The folder that an earlier start has downloaded. Raises ModelMissing."""
+    config = try_to_load_from_cache(model, "config.json", cache_dir=cache, revision=revision)
+    if not isinstance(config, str):
+        raise ModelMissing(f"{model} is not on this machine and the hub cannot be reached.")
+    return Path(config).parent
 
 
 def is_allowed(file: str) -> bool:

@@ -22,6 +22,12 @@ class Options(msgspec.Struct, frozen=True):
     split_special_tokens: bool = False
     license: tuple[str, ...] = ()
     waiver: str | None = None
+    ray: bool = False
+    ray_address: str | None = None
+    replicas_min: int = 1
+    replicas_max: int = 1
+    replica_cpus: int = 1
+    replica_gpus: float = 0
 
 
 def parse_options(argv: list[str]) -> Options:
@@ -44,5 +50,17 @@ def parse_options(argv: list[str]) -> Options:
         "--license", action="append", default=[], help="a license claimed for the weights, besides the card's"
     )
     parser.add_argument("--waiver", help="where a waiver is recorded that lets a quantized or pruned variant be served")
+    _add_ray(parser.add_argument_group("Ray Serve, for many devices and machines"))
     given = vars(parser.parse_args(argv))
     return Options(**given | {"license": tuple(given["license"])})
+
+
+def _add_ray(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--ray", action="store_true", help="run replicas of the engine as a Ray Serve application")
+    group.add_argument("--ray-address", help="the cluster to join; default: a cluster of this machine alone")
+    group.add_argument("--replicas-min", type=int, default=1)
+    group.add_argument(
+        "--replicas-max", type=int, default=1, help="replicas are added up to this, by the requests waiting"
+    )
+    group.add_argument("--replica-cpus", type=int, default=1, help="cores, and torch threads, of each replica")
+    group.add_argument("--replica-gpus", type=float, default=0, help="GPUs of each replica")

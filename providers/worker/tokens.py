@@ -85,7 +85,7 @@ class TokenizerPool:
         with self._tokenizer() as tokenizer:
             try:
                 encodings = tokenizer.encode_batch_fast(joined, add_special_tokens=False)
-            except UnicodeEncodeError:
+            except (TypeError, UnicodeEncodeError):
                 raise BadRequest("An input is not valid Unicode (a lone surrogate).", code="invalid_request") from None
             in_prompt = len(tokenizer.encode(prefix, add_special_tokens=False).ids) if prefix else 0
         return [

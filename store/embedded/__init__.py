@@ -43,8 +43,8 @@ class Embedded:
     def start(self) -> None:
         """Both, side by side: they are launched first and waited for after."""
         try:
-            self.postgres.launch()
             self.redis.launch()
+            self.postgres.launch()
             self.redis.wait_until_ready()
             self.postgres.wait_until_ready()
             self.postgres.ensure_database("gigarouter")

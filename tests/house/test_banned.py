@@ -32,11 +32,11 @@ EXCEPTIONS = {
     # Connections race; the function that starts them awaits the losers too.
     "providers/wire/connect.py": {"asyncio.create_task"},
 }
-# The borders where everything is caught and logged: the two HTTP edges, the job loop, a step of the worker's engine.
+# The borders where everything is caught and logged: the two HTTP edges, the job loop, the worker's model thread.
 CATCH_ALL = {
     "router/edge/guard.py",
     "gigarouter/jobs.py",
-    "providers/worker/server.py",
+    "providers/worker/operations.py",
     "providers/worker/engine.py",
 }
 # Packages that take seconds to import or are not everywhere: file -> what it may import inside a function.

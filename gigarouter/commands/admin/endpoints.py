@@ -18,6 +18,7 @@ from router.endpoints import (
     get_endpoint,
     list_endpoints,
     move_endpoint,
+    pin_space,
     register_endpoint,
 )
 from router.probe import Verdict, probe
@@ -145,6 +146,8 @@ async def _test(db: Database, endpoint_id: EndpointId) -> tuple[Verdict, Endpoin
 
     async def end(work: Work) -> None:
         to = EndpointState.LIVE if verdict.passed else EndpointState.QUARANTINED
+        if verdict.passed and verdict.space is not None:
+            await pin_space(work, endpoint_id, verdict.space)
         await move_endpoint(work, endpoint_id, to, verdict.reason or "passed its test")
 
     async with db.transaction() as connection:

@@ -122,7 +122,9 @@ def test_a_start_ends_what_a_killed_postmaster_left(folder: Path) -> None:
 
 
 def test_a_stale_pid_that_is_another_process_now_is_left_alone(folder: Path) -> None:
-    bystander = subprocess.Popen(["sleep", "600"])
+    # Of the cluster's own user: the process that PostgreSQL would take for another postmaster.
+    owner = (folder / "postgres").stat().st_uid
+    bystander = subprocess.Popen(["sleep", "600"], user=owner if os.geteuid() == 0 else None)
     try:
         (folder / "postgres" / "postmaster.pid").write_text(
             f"{bystander.pid}\n{folder}/postgres\n0\n5432\n\n\n\nready\n"

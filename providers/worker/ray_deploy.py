@@ -1,0 +1,137 @@
+"""The same engine on many devices and machines, as a Ray Serve application. Ray places, scales and restarts; we do not.
+
+``Replica`` is one engine on one device. ``Front`` takes HTTP and hands each request to the replica with the shortest
+queue; a request whose replica died is handed to another one, since nothing of it was delivered. Replicas are added
+and removed by the requests that wait.
+"""
+
+import asyncio
+import logging
+import signal
+import threading
+
+import ray
+from ray import serve
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from providers.worker.errors import StartRefused
+from providers.worker.operations import Operations
+from providers.worker.options import Options
+from providers.worker.server import App, Reply, error_reply
+from providers.worker.start import build_engine, prepare
+
+logger = logging.getLogger("gigarouter.worker")
+
+APPLICATION = "gigarouter-worker"
+# Replicas that one request may lose before its caller is told to come back.
+TRIES = 4
+# Requests in one replica's engine; more wait in the front, and what the front does not take is refused at once.
+ONGOING_MAX = 64
+WAITING_PER_REPLICA_MAX = 256
+# A replica is added when more than this many requests per replica are under way or wait.
+ONGOING_TARGET = 4
+DRAIN_S = 30
+QUIET = {"enable_access_log": False}
+
+
+class Replica:
+    """One engine on one device."""
+
+    async def __init__(self, options: Options) -> None:  # type: ignore[misc]  # Ray awaits it
+        self._engine, self._watchdog = build_engine(await asyncio.to_thread(prepare, options))
+        self._operations = Operations(self._engine)
+        self._engine.start()
+        self._watchdog.start()
+
+    async def answer(self, verb: str, path: str, body: bytes) -> Reply:
+        """One request; canceled, it leaves the queue."""
+        return await self._operations.answer(verb, path, body)
+
+    def check_health(self) -> None:
+        """Ray restarts a replica that raises here."""
+        if self._engine.broken.is_set():
+            raise RuntimeError("the device has failed")
+
+
+class Front:
+    """HTTP in front of the replicas."""
+
+    def __init__(self, replicas: DeploymentHandle[Replica]) -> None:
+        self._replicas = replicas
+
+    def __serve_build_asgi_app__(self) -> App:
+        """Ray asks for the application by this name."""
+        return App(self.answer)
+
+    async def answer(self, verb: str, path: str, body: bytes) -> Reply:
+        """The reply of whichever replica lives to give it."""
+        for _ in range(TRIES):
+            response = self._replicas.answer.remote(verb, path, body)
+            try:
+                reply: Reply = await response
+            except asyncio.CancelledError:
+                response.cancel()  # type: ignore[no-untyped-call]
+                raise
+            except RayActorError as died:
+                logger.warning("a replica died with a request; another one gets it: %s", type(died).__name__)
+                continue
+            except (BackPressureError, DeploymentUnavailableError):
+                break
+            return reply
+        return error_reply(
+            503, "No replica has room for this request now.", "overloaded", headers=[(b"retry-after", b"1")]
+        )
+
+
+def application(options: Options) -> serve.Application:
+    """The Serve application: as many replicas as the load needs, between the two bounds."""
+    replicas = serve.deployment(
+        name="Replica",
+        max_ongoing_requests=ONGOING_MAX,
+        max_queued_requests=WAITING_PER_REPLICA_MAX * options.replicas_max,
+        autoscaling_config={
+            "min_replicas": options.replicas_min,
+            "initial_replicas": options.replicas_min,
+            "max_replicas": options.replicas_max,
+            "target_ongoing_requests": ONGOING_TARGET,
+        },
+        ray_actor_options={"num_cpus": options.replica_cpus, "num_gpus": options.replica_gpus},
+        health_check_period_s=5,
+        graceful_shutdown_timeout_s=DRAIN_S,
+        logging_config=QUIET,
+    )(Replica)
+    front = serve.deployment(
+        name="Front",
+        max_ongoing_requests=WAITING_PER_REPLICA_MAX * options.replicas_max,
+        ray_actor_options={"num_cpus": 0},
+        logging_config=QUIET,
+    )(serve.ingress()(Front))
+    return front.bind(replicas.bind(options))
+
+
+def deploy(options: Options) -> None:
+    """Start the application on ``options.ray_address``, or on a cluster of this machine alone. Raises StartRefused."""
+    ray.init(address=options.ray_address, include_dashboard=False, ignore_reinit_error=True, log_to_driver=True)
+    serve.start(http_options={"host": options.host, "port": options.port})
+    try:
+        serve.run(application(options), name=APPLICATION, route_prefix="/")
+    except RuntimeError as error:
+        serve.shutdown()  # type: ignore[no-untyped-call]
+        raise StartRefused(f"The replicas cannot start: {str(error).splitlines()[0]}") from None
+
+
+def run(options: Options) -> int:
+    """Deploy, then serve until SIGTERM or SIGINT."""
+    stop = threading.Event()
+    deploy(options)
+    # After Ray's own handlers, which would end the process at once.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    logger.info("serving on http://%s:%d with Ray", options.host, options.port)
+    stop.wait()
+    logger.info("draining")
+    serve.shutdown()  # type: ignore[no-untyped-call]
+    ray.shutdown()
+    return 0

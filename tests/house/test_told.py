@@ -1,0 +1,30 @@
+"""What README, compose file and image tell an operator exists: settings, commands, targets, locks."""
+
+import re
+
+import pytest
+
+from gigarouter.commands import COMMANDS
+from gigarouter.settings import NOT_FIELDS, Settings
+from tests.house.source import ROOT
+
+TOLD = ("README.md", "docker-compose.yml", "Dockerfile", "migrations/README.md")
+
+
+@pytest.mark.parametrize("file", TOLD)
+def test_settings_that_are_told_exist(file: str) -> None:
+    names = set(re.findall(r"\bGIGAROUTER_[A-Z_]+\b", (ROOT / file).read_text()))
+    assert names <= {f"GIGAROUTER_{field.upper()}" for field in Settings.model_fields} | NOT_FIELDS
+
+
+@pytest.mark.parametrize("file", TOLD)
+def test_commands_that_are_told_exist(file: str) -> None:
+    assert set(re.findall(r"`gigarouter (\w+)", (ROOT / file).read_text())) <= set(COMMANDS)
+
+
+def test_make_targets_and_locks_that_are_told_exist() -> None:
+    told = "\n".join((ROOT / file).read_text() for file in (*TOLD, ".ci/run"))
+    targets = re.findall(r"^(\w+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"(?:`|^ *)make ([a-z]+)", told, re.MULTILINE)) <= set(targets)
+    for lock in re.findall(r"requirements/[a-z-]+\.txt", told):
+        assert (ROOT / lock).exists()

@@ -1,0 +1,134 @@
+"""What a key may do: its cap, its limits, its test twin; and what a second endpoint of the same space is for."""
+
+import asyncio
+from collections.abc import Iterator
+
+import asyncpg
+import pytest
+
+from billing.money import NanoUSD
+from billing.values import Cap, CapPeriod, Limits
+from router.keyring import KeySpec, create_key
+from router.write import Work
+from store.embedded import Embedded
+from store.ids import AccountId
+from tests.product import Product
+from tests.wire import Reply, request_bytes, send
+from tests.worlds import Reply as Scripted
+from tests.worlds import Upstream
+
+PATH = "/v1/embeddings"
+MODEL = "tests/two"
+BODY = {"model": MODEL, "input": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}
+COST_NANO = 10
+OTHER_SPACE = (
+    "UPDATE endpoints SET space = 'another' WHERE id = (SELECT max(id::text)::uuid FROM endpoints) RETURNING 1"
+)
+
+
+@pytest.fixture(scope="module")
+def first() -> Iterator[Upstream]:
+    with Upstream().in_thread() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def second() -> Iterator[Upstream]:
+    with Upstream().in_thread() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def product(
+    servers: Embedded,
+    module_database_url: str,
+    first: Upstream,
+    second: Upstream,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Product]:
+    servers.redis.command("FLUSHALL")
+    product = Product(tmp_path_factory.mktemp("two"), module_database_url, servers.redis_url)
+    model = product.shop.a_model(MODEL, vocabulary=100)
+    product.shop.an_endpoint(model, first.base_url, name="first")
+    product.shop.an_endpoint(model, second.base_url, name="second")
+    with product:
+        yield product
+
+
+def call(product: Product, key: str, body: object = BODY) -> Reply:
+    return asyncio.run(send(product.serves[0].port, request_bytes(PATH, key, body)))
+
+
+def usage(product: Product, account: AccountId) -> list[int]:
+    rows = product.shop.rows("SELECT charged_nano FROM usage_events WHERE account_id = $1", account)
+    return [row["charged_nano"] for row in rows]
+
+
+def test_a_key_stops_at_its_cap_and_says_so(product: Product) -> None:
+    account = product.shop.an_account(1_000_000)
+    cap = Cap(NanoUSD(3 * COST_NANO), CapPeriod.MONTH)
+    key = product.wait_until_known(product.shop.a_key(account, cap=cap))
+    replies = [call(product, key) for _ in range(4)]
+    assert [reply.status for reply in replies] == [200, 200, 200, 403]
+    error = replies[-1].json["error"]
+    assert error["code"] == "key_budget_exhausted"
+    assert error["details"]["spent_usd"] == "0.00000003"
+    assert usage(product, account) == [COST_NANO] * 3
+
+
+def test_a_limit_answers_429_with_a_wait_that_works(product: Product) -> None:
+    account = product.shop.an_account(1_000_000)
+    limits = Limits(requests_per_minute=60, tokens_per_minute=100_000, concurrency=100)
+    key = product.wait_until_known(product.shop.a_key(account, limits=limits))
+
+    async def burst() -> list[Reply]:
+        request = request_bytes(PATH, key, BODY)
+        return await asyncio.gather(*(send(product.serves[0].port, request) for _ in range(62)))
+
+    replies = asyncio.run(burst())
+    refused = [reply for reply in replies if reply.status == 429]
+    assert refused
+    assert len(replies) - len(refused) >= 60
+    assert refused[0].json["error"]["code"] == "rate_limited_requests"
+    assert 1 <= int(refused[0].headers["retry-after"]) <= 2
+    assert refused[0].headers["x-ratelimit-limit-requests"] == "60"
+
+
+def test_a_test_key_costs_nothing_and_always_says_the_same(product: Product, first: Upstream, second: Upstream) -> None:
+    account = product.shop.an_account(0)
+
+    async def command(work: Work) -> str:
+        return (await create_key(work, account, KeySpec(name="test"), is_test=True)).text
+
+    key = product.wait_until_known(product.shop._app(command))
+    asked = len(first.calls) + len(second.calls)
+    one, two = call(product, key), call(product, key)
+    assert (one.status, one.json["data"]) == (200, two.json["data"])
+    assert len(one.json["data"][0]["embedding"]) == 8
+    assert one.headers["x-gigarouter-cost"] == "0.00"
+    assert len(first.calls) + len(second.calls) == asked
+    assert usage(product, account) == [0, 0]
+
+
+def test_a_failing_endpoint_costs_a_retry_and_not_the_call(product: Product, first: Upstream, second: Upstream) -> None:
+    account = product.shop.an_account(1_000_000)
+    key = product.wait_until_known(product.shop.a_key(account))
+    first.always = Scripted(status=500)
+    try:
+        reply = call(product, key)
+        assert reply.status == 200
+        assert (reply.headers["x-gigarouter-provider"], reply.headers["x-gigarouter-attempts"]) == ("second", "2")
+        # After five failures in a row it is left alone.
+        for _ in range(6):
+            assert call(product, key).status == 200
+        asked = len(first.calls)
+        assert call(product, key).headers["x-gigarouter-attempts"] == "1"
+        assert len(first.calls) == asked
+    finally:
+        first.always = Scripted()
+    assert set(usage(product, account)) == {COST_NANO}
+
+
+def test_the_database_itself_refuses_an_endpoint_in_another_space(product: Product) -> None:
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="is not the one of the model"):
+        product.shop.value(OTHER_SPACE)
