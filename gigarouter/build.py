@@ -17,10 +17,12 @@ from gigarouter.settings import Settings, export
 from providers.litellm_kind import ENVIRONMENT
 from providers.wire import Pool, networks
 from router import quarantine as quarantines
+from router.errors import StoreUnavailable
 from router.health import Health
 from router.parts import Parts
 from router.refresh import Refresher
 from router.sealing import Seal
+from store.faults import CannotStart
 from store.hot import Hot
 from store.ids import EndpointId, ProviderId, parse
 from store.postgres import Database
@@ -38,11 +40,14 @@ class Process(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIterator[Process]:
-    """The parts of one process, loaded and connected. Raises StoreUnavailable where Postgres cannot be read."""
+    """The parts of one process, loaded and connected. Raises CannotStart where Postgres cannot be read."""
     export(ENVIRONMENT)
     db = Database(settings.require_database_url())
     refresher = Refresher(db)
-    await refresher.load()
+    try:
+        await refresher.load()
+    except StoreUnavailable as gone:
+        raise CannotStart("PostgreSQL went away while keys, catalogue and prices were read from it.") from gone
 
     generation = Generation(db, kind)
     projection = Projection(db, generation)
