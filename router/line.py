@@ -19,7 +19,7 @@ from router.dispatch import count, dispatch
 from router.estimate import estimate, exact
 from router.idempotency import once, stored
 from router.parts import Parts
-from router.permit import permit
+from router.permit import permit, permit_charge
 from router.request import MAX_TOKENS, parse
 from router.resolve import resolve
 from router.usage import usage
@@ -42,6 +42,7 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
     model = resolve(request.model, caller.key, parts.catalog)  # ModelNotFound, ModelNotLive, ModelNotAllowed
     decision = permit(model, caller.key, call.now)  # LicenseRestricted
     quote = estimate(request, model, caller.key, parts.prices, call.now)  # InputTooLong, TooManyTokens, Dimensions…
+    permit_charge(model, quote.price, call.now)  # LicenseRestricted
     route = choose(parts.endpoints.serving(model, caller.key), model.space, parts.health, now_s)  # NoEndpoint
     counted = partial(count, route.order, request, model, parts.providers, call.request_id, 5.0)
     recount = partial(exact, request, model, quote, counted)

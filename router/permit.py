@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from catalog.permit import decide
+from billing.money import Price
+from catalog.permit import decide, may_charge
 from catalog.values import Decision, Model
 from router.errors import LicenseRestricted
 from router.values import Key
@@ -27,3 +28,20 @@ def permit(model: Model, key: Key, now: datetime) -> Decision:
             },
         )
     return decision
+
+
+def permit_charge(model: Model, price: Price, now: datetime) -> None:
+    """May money be asked for this model, now? A waiver can end, and a claim can arrive, while the model is live.
+
+    Raises ``LicenseRestricted``; at price zero nothing is asked.
+    """
+    if price.nano_per_mtok == 0:
+        return
+    decision = may_charge(model, now)
+    if not decision.allowed:
+        raise LicenseRestricted(
+    """May money be asked for this model now? A waiver can end, and a claim arrive, while the model is live.
+            "has to renew the waiver or to set the price to zero.",
+            param="model",
+            details={"license": decision.license, "term": decision.term, "conflict": decision.conflict},
+        )

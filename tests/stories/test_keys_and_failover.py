@@ -1,6 +1,7 @@
 """What a key may do: its cap, its limits, its test twin; and what a second endpoint of the same space is for."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import asyncpg
@@ -8,10 +9,11 @@ import pytest
 
 from billing.money import NanoUSD
 from billing.values import Cap, CapPeriod, Limits
+from catalog.values import Use
 from router.keyring import KeySpec, create_key
 from router.write import Work
 from store.embedded import Embedded
-from store.ids import AccountId
+from store.ids import AccountId, new_id
 from tests.product import Product
 from tests.wire import Reply, request_bytes, send
 from tests.worlds import Reply as Scripted
@@ -24,6 +26,11 @@ COST_NANO = 10
 OTHER_SPACE = (
     "UPDATE endpoints SET space = 'another' WHERE id = (SELECT max(id::text)::uuid FROM endpoints) RETURNING 1"
 )
+
+NON_COMMERCIAL = """
+    INSERT INTO license_claims (id, model_id, license, source, evidence, claimed_on, recorded_by)
+    VALUES ($1, $2, 'CC-BY-NC-4.0', 'tests', 'tests', '2026-01-02', 'tests') RETURNING 1
+"""
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +139,23 @@ def test_a_failing_endpoint_costs_a_retry_and_not_the_call(product: Product, fir
 def test_the_database_itself_refuses_an_endpoint_in_another_space(product: Product) -> None:
     with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="is not the one of the model"):
         product.shop.value(OTHER_SPACE)
+
+
+def test_a_license_that_turns_non_commercial_ends_the_sale_at_once(product: Product, first: Upstream) -> None:
+    account = product.shop.an_account(1_000_000)
+
+    async def command(work: Work) -> str:
+        return (await create_key(work, account, KeySpec(name="hobby", use=Use.NON_COMMERCIAL))).text
+
+    commercial = product.wait_until_known(product.shop.a_key(account))
+    hobby = product.wait_until_known(product.shop._app(command))
+    assert call(product, hobby).status == 200
+    product.shop.value(NON_COMMERCIAL, new_id(), MODEL)
+    time.sleep(0.5)
+    asked = len(first.calls)
+    for key, term in ((commercial, "commercial_use"), (hobby, "charging")):
+        refused = call(product, key)
+        assert (refused.status, refused.json["error"]["code"]) == (403, "license_restricted")
+        assert refused.json["error"]["details"]["term"] == term
+    assert len(first.calls) == asked
+    assert usage(product, account) == [COST_NANO]
