@@ -40,8 +40,8 @@ def permit_charge(model: Model, price: Price, now: datetime) -> None:
     decision = may_charge(model, now)
     if not decision.allowed:
         raise LicenseRestricted(
-    """May money be asked for this model now? A waiver can end, and a claim arrive, while the model is live.
-            "has to renew the waiver or to set the price to zero.",
+            f"`{model.id}` cannot be sold at the moment: {' '.join(decision.reasons)} Nothing was charged; the "
+            "operator has to renew the waiver or to set the price to zero.",
             param="model",
             details={"license": decision.license, "term": decision.term, "conflict": decision.conflict},
         )
