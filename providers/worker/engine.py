@@ -169,6 +169,9 @@ class Engine:
 
     async def _queued(self, encoded: list[Encoded], lane: Lane) -> _Job:
         """Queue the inputs and wait until the last of their rows has come."""
+        if self.broken.is_set():
+            # Accepted before, and tokenized while the device was given up: nobody would take it from the queue.
+            raise _device_failed()
         job = _Job(encoded, lane, self.identity.dimensions, self._loop.create_future(), self._clock())
         number = next(self._ids)
         with self._lock:
@@ -313,8 +316,7 @@ class Engine:
     def _give_up(self) -> None:
         """The device is broken: whoever waits is told to go elsewhere, and the process should end."""
         self.draining = True
-        fault = StepFailed("The device of this worker has failed; send the request to another one.", retry_after_s=1)
-        _end_jobs([(job, fault) for job in self._jobs.values()])
+        _end_jobs([(job, _device_failed()) for job in self._jobs.values()])
         self.broken.set()
 
 
@@ -326,6 +328,10 @@ def _end_jobs(ended: Sequence[tuple[_Job, WorkerError | None]]) -> None:
             job.done.set_result(None)
         else:
             job.done.set_exception(fault)
+
+
+def _device_failed() -> StepFailed:
+    return StepFailed("The device of this worker has failed; send the request to another one.", retry_after_s=1)
 
 
 def _overloaded(refusal: Refusal) -> Overloaded:
