@@ -9,7 +9,7 @@ Refusal
 │   ├── NotAllowed                LicenseRestricted, ModelNotAllowed, CapReached
 │   ├── NotFound                  ModelNotFound, ModelNotLive, OperationNotFound, MethodNotAllowed
 │   ├── OutOfCredit
-│   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit
+│   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld
 │   ├── Conflict                  IdempotencyInProgress, IdempotencyMismatch, IdempotencyResultGone
 │   └── ClientGone                nobody reads it: the client hung up before its call was sent on
 └── Failed                        ours or a provider's fault; nothing was charged, or the same Idempotency-Key tells
@@ -248,6 +248,12 @@ class ConcurrencyLimit(LimitExceeded):
     """Calls at once."""
 
     code = "concurrency_limited"
+
+
+class CreditHeld(LimitExceeded):
+    """The balance would do, and calls in flight hold too much of it: most of them will cost less than they hold."""
+
+    code = "credit_held"
 
 
 class Conflict(Refused):

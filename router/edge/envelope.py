@@ -62,6 +62,7 @@ ROWS: dict[type[errors.Refusal], Row] = {
     errors.RequestLimit: Row(429, "requests"),
     errors.TokenLimit: Row(429, "tokens"),
     errors.ConcurrencyLimit: Row(429, "requests"),
+    errors.CreditHeld: Row(429, "requests"),
     errors.Conflict: Row(409, _INVALID),
     errors.IdempotencyInProgress: Row(409, _INVALID),
     # Not 409, which clients retry: the same key and body would meet the same answer.

@@ -133,7 +133,9 @@ def _refused(call: Call, rows: list[asyncpg.Record]) -> Iterator[str]:
     if rows and call.idempotency_key is None and call.code != "not_recorded":
         yield f"a refused call was charged: {call}"
     out_of_credit = call.status == 402 and not call.caller.rich
-    if call.status not in FAULT_STATUSES and not out_of_credit:
+    # Credit that a killed call held is there again when its hold is overdue; until then it is "try again", never "pay".
+    credit_held = call.code == "credit_held" and not call.caller.rich
+    if call.status not in FAULT_STATUSES and not out_of_credit and not credit_held:
         yield f"an outage looked like a fault of the caller's, or like a bug: {call}"
 
 

@@ -1,0 +1,125 @@
+"""Redis follows Postgres by version: once per version, in any order, and never backwards."""
+
+import asyncio
+import itertools
+
+import pytest
+from sqlalchemy import text
+
+from billing.projection import APPLY, Ended, account_key, due_key
+from billing.values import Denied, Hold
+from store.ids import AccountId, RequestId, new_id
+from tests.parts.billing.conftest import Billing, a_payer, an_account, billing
+
+
+async def apply(b: Billing, account: AccountId, version: int, delta: int) -> str:
+    reply = await b.projection.call(
+        APPLY, [account_key(account), due_key(account)], [b.generation.number, version, delta, 0]
+    )
+    return bytes(reply).decode()
+
+
+async def loaded(b: Billing, credit: int) -> AccountId:
+    account = await an_account(b.db, credit)
+    hold = await b.admit(a_payer(account), 1)
+    assert isinstance(hold, Hold)
+    b.admission.release(hold)
+    return account
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations([2, 3, 4])))
+def test_versions_count_once_in_whatever_order_they_come(
+    database_url: str, redis_url: str, order: tuple[int, ...]
+) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            account = await loaded(b, 1_000)
+            for version in (*order, *order):
+                await apply(b, account, version, -version)
+            hot = await b.hot(account)
+            assert (hot["bal"], hot["ver"]) == ("991", "4")
+            assert not [field for field in hot if field.startswith("a:")]
+
+    asyncio.run(story())
+
+
+def test_a_load_from_before_a_version_that_was_applied_is_refused(database_url: str, redis_url: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            account = await loaded(b, 1_000)
+            assert await apply(b, account, 2, -100) == "ok"
+            # Postgres, as this load saw it, is still at version 1.
+            assert await b.projection.refresh(account) == "newer"
+            assert (await b.hot(account))["bal"] == "900"
+
+    asyncio.run(story())
+
+
+def test_a_version_applied_while_the_account_is_loading_is_not_lost(database_url: str, redis_url: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            account = await an_account(b.db, 1_000)
+            # Applied before the load arrives: the load, from version 1, must not make it forgotten.
+            assert await apply(b, account, 2, -100) == "ok"
+            assert await b.projection.refresh(account, first=True) == "newer"
+            assert "loaded" not in await b.hot(account)
+
+    asyncio.run(story())
+
+
+def test_another_redis_starts_a_generation_and_the_old_one_is_refused(database_url: str, redis_url: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            account = await loaded(b, 1_000)
+            payer = a_payer(account)
+            hold = await b.admit(payer, 900)
+            assert isinstance(hold, Hold)
+            before = b.generation.number
+            await b.generation.on_connect("the identity of another server")
+            assert b.generation.number == before + 1
+            assert not b.generation.is_ready
+            assert await b.generation.ready(10)
+            # The hold is alive in the new generation too; a command of the old one is refused.
+            assert isinstance(await b.admit(payer, 101), Denied)
+            stale = await b.projection.call(
+                APPLY, [account_key(account), due_key(account)], [before, "", 0, 1, hold.id.hex]
+            )
+            assert stale == b"stale"
+            assert (await b.hot(account))["held"] == "900"
+            async with b.db.transaction() as tx:
+                reason = await tx.scalar(text("SELECT reason FROM hot_generation"))
+            assert reason == "another Redis, or one that was restarted"
+
+    asyncio.run(story())
+
+
+def test_nobody_is_admitted_before_every_living_process_has_said_its_holds(database_url: str, redis_url: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            async with b.db.transaction() as tx:
+                # A process that lives, by its heartbeat, and has not asserted anything.
+                await tx.execute(
+                    text(
+                        "INSERT INTO processes (id, kind, seen_at) VALUES (:id, 'serve', now() + interval '2 seconds')"
+                    ),
+                    {"id": new_id()},
+                )
+            await b.generation.on_connect("the identity of another server")
+            assert not await b.generation.ready(2)
+            # It is counted dead once its heartbeat is old enough.
+            assert await b.generation.ready(10)
+
+    asyncio.run(story())
+
+
+def test_a_hold_that_redis_never_heard_of_can_be_freed_twice(database_url: str, redis_url: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            account = await loaded(b, 1_000)
+            for _ in range(2):
+                b.projection.ended([Ended(account, (RequestId(new_id()),))])
+            await b.projection.flushed()
+            hot = await b.hot(account)
+            assert (hot["bal"], hot["held"]) == ("1000", "0")
+
+    asyncio.run(story())
