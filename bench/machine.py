@@ -95,6 +95,11 @@ def _signal(pids: list[int], number: signal.Signals) -> None:
                 process.send_signal(number)
 
 
+def load() -> float:
+    """The load average of the last minute: figures taken beside other work are not figures."""
+    return os.getloadavg()[0]
+
+
 def describe() -> dict[str, str | int | float]:
     """What a reader must know to judge the figures."""
     cpu = next(

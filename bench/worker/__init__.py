@@ -1,0 +1,1 @@
+"""The in-house worker against sentence-transformers and infinity-emb: same weights, texts, dtype and cores."""
