@@ -24,6 +24,8 @@ from providers.worker.start import Ready, build_engine, prepare
 
 logger = logging.getLogger("gigarouter.worker")
 DRAIN_S = 30
+# Longer than callers keep idle connections in their pools, so that it is they who close.
+KEEP_ALIVE_S = 120
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -79,6 +81,7 @@ async def serve(ready: Ready, listener: socket.socket) -> int:
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
         server_header=False,
     )
     server = _Server(config)
