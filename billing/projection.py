@@ -269,6 +269,13 @@ class Projection:
 
     async def _reloaded(self, account_id: AccountId) -> bool:
         try:
-            return await self.refresh(account_id) != "stale"
+            return await self.is_as_postgres(account_id)
         except (*STORE_FAULTS, HotUnavailable, ReplyError):
             return False
+
+    async def is_as_postgres(self, account_id: AccountId) -> bool:
+        """Set Redis anew; False where that was refused, so that some version may still be missing there.
+
+        "newer" is a refusal too: a later version was applied while an earlier one may not have been.
+        """
+        return await self.refresh(account_id) in ("ok", "absent")

@@ -59,7 +59,7 @@ async def reap(db: Database, projection: Projection, now_ms: int | None = None) 
         async with db.transaction() as tx:
             rows = (await tx.execute(_RELEASE, {"calls": calls, "payers": [account_id] * len(calls)})).all()
         # A charge that was committed may never have been applied: the balance is set anew before its hold goes.
-        if any(row.outcome == "charged" for row in rows) and await projection.refresh(account_id) == "stale":
+        if any(row.outcome == "charged" for row in rows) and not await projection.is_as_postgres(account_id):
             continue
         projection.ended([Ended(account_id, tuple(calls))])
         ended += len(calls)

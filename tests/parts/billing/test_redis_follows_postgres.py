@@ -6,6 +6,8 @@ import itertools
 import pytest
 from sqlalchemy import text
 
+from billing.credits import GrantKind, grant
+from billing.money import NanoUSD
 from billing.projection import APPLY, Ended, account_key, due_key
 from billing.values import Denied, Hold
 from store.ids import AccountId, RequestId, new_id
@@ -121,5 +123,27 @@ def test_a_hold_that_redis_never_heard_of_can_be_freed_twice(database_url: str, 
             await b.projection.flushed()
             hot = await b.hot(account)
             assert (hot["bal"], hot["held"]) == ("1000", "0")
+
+    asyncio.run(story())
+
+
+def test_a_hold_is_not_freed_while_its_charge_may_be_missing_from_redis(database_url: str, redis_url: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            account = await loaded(b, 1_000)
+            hold = await b.admit(a_payer(account), 600)
+            assert isinstance(hold, Hold)
+            # A version that Postgres does not have yet, as this process sees it: no load can be made for now.
+            assert await apply(b, account, 3, -1) == "ok"
+            b.projection.ended([Ended(account, (hold.id,), reload=True)])
+            await asyncio.sleep(0.5)
+            assert (await b.hot(account))["held"] == "600"
+            # The load becomes possible: the hold goes.
+            async with b.db.transaction() as tx:
+                for number in (1, 2):
+                    await grant(tx, account, NanoUSD(1), GrantKind.PURCHASED, source_ref=f"later {number}")
+            await asyncio.sleep(0.5)
+            hot = await b.hot(account)
+            assert (hot["held"], hot["bal"], hot["ver"]) == ("0", "1002", "3")
 
     asyncio.run(story())
