@@ -147,11 +147,13 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def guarded(app: Callable[..., Any] = echo, *, calls_max: int = 100) -> AsyncIterator[Server]:
+async def guarded(
+    app: Callable[..., Any] = echo, *, calls_max: int = 100, protocol: type[EdgeProtocol] = Quick
+) -> AsyncIterator[Server]:
     """An application behind the guard and the protocol."""
     exchanges: list[Exchange] = []
     guard = Guard(app, body_bytes_max=BODY_BYTES_MAX, calls_max=calls_max, record=exchanges.append)
-    async with listening(guard, exchanges) as server:
+    async with listening(guard, exchanges, protocol) as server:
         yield server
 
 

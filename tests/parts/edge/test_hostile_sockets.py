@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from router.edge.exchange import Receive, Scope, Send
+from router.edge.protocol import EdgeProtocol
 from tests.parts.edge.conftest import BODY_BYTES_MAX, guarded, post
 
 pytestmark = pytest.mark.anyio
@@ -247,18 +248,18 @@ async def test_a_peer_that_never_reads_is_cut_off_and_holds_little() -> None:
 
 
 async def test_others_are_served_while_hundreds_dawdle() -> None:
-    async with guarded() as server:
+    """The slow have half a minute here, so whoever waited for one of them would not be answered within five seconds."""
+    async with guarded(protocol=EdgeProtocol) as server:
         slow = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(300)]
         for _, writer in slow:
             writer.write(post(b"x" * 100)[:-50])
-        worst = 0.0
         for _ in range(50):
-            began = time.perf_counter()
             assert (await server.ask(post(b"{}"))).status == 200
-            worst = max(worst, time.perf_counter() - began)
-        assert worst < 0.25
-        closed = [await asyncio.wait_for(reader.read(), 6) for reader, _ in slow]
-        assert all(b" 408 " in said for said in closed)
+        assert len(server.exchanges) == 50
+        for _, writer in slow:
+            writer.write(b"x" * 50)
+        heads = [await asyncio.wait_for(reader.readuntil(b"\r\n"), 6) for reader, _ in slow]
+        assert all(b" 200 " in head for head in heads)
         for _, writer in slow:
             writer.close()
 
