@@ -101,11 +101,11 @@ async def _measure(servers: Embedded, upstream: stub.Upstream) -> list[Step]:
             allowed_private_networks="127.0.0.0/8",
             durability=durability,
         )
-        async with process(chosen, "serve") as running:
+        async with process(chosen, "serve") as parts:
             for encoding in ("float", "base64"):
-                await _calls(running.parts, key, encoding, WARM_UP)
+                await _calls(parts, key, encoding, WARM_UP)
                 clocked.clear()
-                await _calls(running.parts, key, encoding, CALLS, clocked["the whole line"])
+                await _calls(parts, key, encoding, CALLS, clocked["the whole line"])
                 steps += [_step(name, f"{durability}, {encoding}", clocked[name]) for name in ORDER]
     return steps
 

@@ -56,7 +56,6 @@ class Admission:
         give_up_at = min(loop.time() + HELD_WAIT_S, deadline_at)
         due_ms = int((now.timestamp() + max(0.0, deadline_at - loop.time()) + GRACE_S) * 1000)
         while True:
-            freed = self._projection.freed(payer.account_id)
             answer = await self._ask(request_id, payer, quote, now, due_ms)
             if isinstance(answer, Hold):
                 return answer
@@ -67,7 +66,7 @@ class Admission:
                     continue
             if answer.reason not in _WORTH_WAITING or loop.time() >= give_up_at:
                 return answer
-            await _wait(freed, min(0.1, give_up_at - loop.time()))
+            await _wait(self._projection.freed(payer.account_id), min(0.1, give_up_at - loop.time()))
 
     def release(self, hold: Hold) -> None:
         """Free a hold without a charge; never waits, does nothing where it has ended or its charge is on its way."""
@@ -86,17 +85,15 @@ class Admission:
             generation = self._generation.number
             # Known as alive before it is asked for: a rebuild in between must not forget it.
             self._projection.live[request_id] = live
-            held = False
             try:
                 reply = await self._call(request_id, live, payer, quote, generation)
-                held = reply[0] == b"ok"
             except (HotUnavailable, ReplyError) as fault:
                 self._projection.ended([Ended(payer.account_id, (request_id,))])
                 raise BillingUnavailable("Redis did not answer the admission") from fault
             except asyncio.CancelledError:
                 self._projection.ended([Ended(payer.account_id, (request_id,))])
                 raise
-            if held:
+            if reply[0] == b"ok":
                 return Hold(request_id, payer, quote, period, _limit_state(payer.limits, reply))
             self._forget(payer.account_id, request_id, generation)
             if reply[0] == b"unknown":

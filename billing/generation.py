@@ -12,13 +12,10 @@ from collections.abc import Awaitable, Callable
 
 from hiredis import ReplyError
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from store.hot import HotUnavailable
 from store.ids import ProcessId, new_id
-from store.postgres import CONNECTION_LOST, Database
-
-STORE_FAULTS = (SQLAlchemyError, *CONNECTION_LOST)
+from store.postgres import STORE_FAULTS, Database
 
 BEAT_S = 1.0
 # A process unseen for DEAD_S is counted dead by the others; it fences itself earlier, on its own clock.

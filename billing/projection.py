@@ -15,12 +15,12 @@ from hiredis import ReplyError
 from sqlalchemy import text
 
 from billing.errors import BillingUnavailable
-from billing.generation import STORE_FAULTS, Generation
+from billing.generation import Generation
 from billing.money import NanoUSD
 from billing.values import Balance
 from store.hot import Hot, HotUnavailable, Script
 from store.ids import AccountId, RequestId, parse
-from store.postgres import Database
+from store.postgres import STORE_FAULTS, Database
 
 _LUA = Path(__file__).parent / "lua"
 ADMIT = Script((_LUA / "admit.lua").read_text())

@@ -6,11 +6,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Literal
 
-import msgspec
-
 from billing.admission import Admission
 from billing.charging import Charging
-from billing.generation import STORE_FAULTS, Generation
+from billing.generation import Generation
 from billing.projection import SCRIPTS, Projection
 from gigarouter.provider_set import ProviderSet
 from gigarouter.settings import Settings, export
@@ -25,21 +23,13 @@ from router.sealing import Seal
 from store.faults import CannotStart
 from store.hot import Hot
 from store.ids import EndpointId, ProviderId, parse
-from store.postgres import Database
+from store.postgres import STORE_FAULTS, Database
 
 Run = Callable[[], Coroutine[None, None, None]]
 
 
-class Process(msgspec.Struct, frozen=True):
-    """What ``serve`` and ``jobs`` share, and what has to run for it."""
-
-    parts: Parts
-    refresher: Refresher
-    runs: tuple[Run, ...]
-
-
 @asynccontextmanager
-async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIterator[Process]:
+async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIterator[Parts]:
     """The parts of one process, loaded and connected. Raises CannotStart where Postgres cannot be read."""
     export(ENVIRONMENT)
     db = Database(settings.require_database_url())
@@ -80,14 +70,13 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         charging=charging,
         call_deadline_s=settings.call_deadline_s,
         body_bytes_max=settings.body_bytes_max,
-        body_deadline_s=settings.body_deadline_s,
     )
     quarantine = partial(quarantines.run, db, health)
     runs = (hot.run, generation.run, projection.run, charging.run, refresher.run, providers.run, quarantine)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(run()) for run in runs]
         try:
-            yield Process(parts, refresher, runs)
+            yield parts
             await charging.drained()
             await projection.flushed()
         finally:

@@ -15,7 +15,6 @@ from hiredis import ReplyError
 from sqlalchemy import text
 
 from billing.expiry import expire_due
-from billing.generation import STORE_FAULTS
 from billing.ledger import drifted_credits, trial_balance, unbalanced_entries
 from billing.reaper import reap, resync
 from gigarouter import telemetry
@@ -26,6 +25,7 @@ from router.idempotency import forget_expired
 from router.parts import Parts
 from store.hot import HotUnavailable
 from store.ids import AccountId
+from store.postgres import STORE_FAULTS
 
 log = structlog.get_logger("jobs")
 
@@ -50,8 +50,8 @@ async def _jobs(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    async with process(settings, "jobs") as running, asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_repeat(job, running.parts)) for job in table()]
+    async with process(settings, "jobs") as parts, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_repeat(job, parts)) for job in table()]
         log.info("jobs_started", jobs=[job.name for job in table()])
         await told.wait()
         for task in tasks:

@@ -13,11 +13,10 @@ from hashlib import sha256
 import msgspec
 from sqlalchemy import text
 
-from billing.generation import STORE_FAULTS
 from billing.values import Idempotent
 from router import errors
 from router.values import Answer, Caller, RawCall
-from store.postgres import Database
+from store.postgres import STORE_FAULTS, Database
 
 OPERATION = "embeddings"
 LEASE_GRACE_S = 20.0

@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from billing.money import Price
+from billing.prices import price_at
 from catalog.values import Model
 from router.values import Endpoint, EndpointState, Key
 from store.ids import EndpointId, ModelId, ProviderId
@@ -43,16 +44,13 @@ class PriceIndex:
     def replace(self, prices: Iterable[Price]) -> None:
         """All prices anew."""
         versions: dict[ModelId, list[Price]] = {}
-        for price in sorted(prices, key=lambda p: (p.effective_at, p.id), reverse=True):
+        for price in sorted(prices, key=lambda p: (p.effective_at, p.id)):
             versions.setdefault(price.model_id, []).append(price)
         self._versions = versions
 
     def current(self, model_id: ModelId, now: datetime) -> Price | None:
         """The price in force: the latest one whose instant has come."""
-        for price in self._versions.get(model_id, ()):
-            if price.effective_at <= now:
-                return price
-        return None
+        return price_at(self._versions.get(model_id, []), now)
 
 
 class EndpointIndex:

@@ -33,4 +33,3 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     charging: Charging
     call_deadline_s: float = 60.0
     body_bytes_max: int = 4 * 1024 * 1024
-    body_deadline_s: float = 30.0

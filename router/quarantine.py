@@ -5,7 +5,6 @@ from functools import partial
 
 import structlog
 
-from billing.generation import STORE_FAULTS
 from router.audit import Actor
 from router.endpoints import move_endpoint
 from router.errors import Conflict, NotFound, StoreUnavailable
@@ -13,7 +12,7 @@ from router.health import Health
 from router.values import EndpointState
 from router.write import Work, transact
 from store.ids import EndpointId, wire
-from store.postgres import Database
+from store.postgres import STORE_FAULTS, Database
 
 log = structlog.get_logger("router.quarantine")
 

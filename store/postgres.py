@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 APP_ROLE = "gigarouter_app"
@@ -25,6 +26,9 @@ CONNECTION_LOST = (
     OSError,
     TimeoutError,
 )
+
+# The same through SQLAlchemy, for those who only want to say "not now".
+STORE_FAULTS = (SQLAlchemyError, *CONNECTION_LOST)
 
 # A transaction that may simply be run again.
 RUN_AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)

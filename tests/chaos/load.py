@@ -9,10 +9,9 @@ from enum import StrEnum
 import msgspec
 
 from billing.credits import GrantKind, grant
-from billing.generation import STORE_FAULTS
 from billing.money import NanoUSD
 from store.ids import AccountId
-from store.postgres import Database
+from store.postgres import STORE_FAULTS, Database
 from tests.wire import Gone, Reply, leave, request_bytes, send
 
 PATH = "/v1/embeddings"

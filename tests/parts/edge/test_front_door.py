@@ -108,15 +108,15 @@ async def front(shop: Shop, keys: tuple[str, str, Settings]) -> AsyncIterator[Fr
     log = io.BytesIO()
     telemetry.configure("info", "json", log)
     ACCESS["GET", "/v1/broken"] = ACCESS["GET", "/v1/typed"] = Who.ANYONE
-    async with process(settings, "serve") as running:
-        assert await running.parts.generation.ready(20)
-        meters = telemetry.Meters(running.parts, telemetry.RequestLog("json", log))
-        app = create_app(running.parts, record=meters.record, metrics=meters.expose, further=[broken])
+    async with process(settings, "serve") as parts:
+        assert await parts.generation.ready(20)
+        meters = telemetry.Meters(parts, telemetry.RequestLog("json", log))
+        app = create_app(parts, record=meters.record, metrics=meters.expose, further=[broken])
         async with (
             listening(app, [], Quick) as server,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=20) as client,
         ):
-            yield Front(running.parts, client, key, poor_key, log, meters)
+            yield Front(parts, client, key, poor_key, log, meters)
     del ACCESS["GET", "/v1/broken"], ACCESS["GET", "/v1/typed"]
     structlog.reset_defaults()
 
