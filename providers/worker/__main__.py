@@ -20,7 +20,7 @@ from providers.worker.health import EXIT_WEDGED
 from providers.worker.operations import Operations
 from providers.worker.options import Options, parse_options
 from providers.worker.server import App
-from providers.worker.start import Ready, build_engine, prepare
+from providers.worker.start import Ready, build_engine, load
 
 logger = logging.getLogger("gigarouter.worker")
 DRAIN_S = 30
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.ray:
         return _run_with_ray(options)
     try:
-        ready = prepare(options)
+        ready = load(options)
     except StartRefused as refusal:
         sys.stderr.write(f"worker: {refusal}\n")
         return refusal.exit_code

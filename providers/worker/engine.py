@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import msgspec
@@ -20,6 +20,7 @@ from providers.worker.errors import BadRequest, Overloaded, StepFailed, WorkerEr
 from providers.worker.frames import EmbedBody, FloatMatrix, Lane
 from providers.worker.health import Metrics
 from providers.worker.identity import Identity
+from providers.worker.model_thread import ModelThread
 from providers.worker.pooling import finish
 from providers.worker.schedule import LANES, Pack, Piece, Refusal, Scheduler
 from providers.worker.steps import Row, Steps
@@ -60,7 +61,10 @@ class _Job:
 
 
 class Engine:
-    """The model with a queue in front. Make it inside a running event loop, then :meth:`start` it."""
+    """The model with a queue in front. Make it inside a running event loop, then :meth:`start` it.
+
+    ``thread`` is the one that loaded the model.
+    """
 
     def __init__(
         self,
@@ -70,6 +74,7 @@ class Engine:
         identity: Identity,
         scheduler: Scheduler,
         metrics: Metrics,
+        thread: ModelThread | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.identity = identity
@@ -90,11 +95,11 @@ class Engine:
         # Guards the scheduler and the jobs; held for microseconds by the event loop and by the model thread.
         self._lock = threading.Condition()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self._thread = thread or ModelThread()
 
     def start(self) -> None:
         """Begin to take work."""
-        self._thread.start()
+        self._thread.submit(self._run).add_done_callback(self._ended)
 
     async def count(self, request: EmbedBody) -> list[int]:
         """Exact tokens of each input. Raises BadRequest."""
@@ -133,7 +138,7 @@ class Engine:
         with self._lock:
             self._stopping = True
             self._lock.notify()
-        self._thread.join()
+        self._thread.end()
         self._hands.shutdown()
 
     def load(self) -> dict[str, float]:
@@ -242,7 +247,13 @@ class Engine:
                         return
                     self._lock.wait()
             self._run_with_interruptions(pack)
-        self._loop.call_soon_threadsafe(self._give_up)
+
+    def _ended(self, run: Future[None]) -> None:
+        """The model thread has stopped taking work: as told, or because it cannot go on."""
+        if fault := run.exception():
+            logger.critical("the model thread has failed", exc_info=fault)
+        if fault or self._steps.broken:
+            self._loop.call_soon_threadsafe(self._give_up)
 
     def _run_with_interruptions(self, pack: Pack) -> None:
         spent_tokens, spent_s = 0, 0.0

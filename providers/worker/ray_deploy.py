@@ -20,7 +20,7 @@ from providers.worker.errors import StartRefused
 from providers.worker.operations import Operations
 from providers.worker.options import Options
 from providers.worker.server import App, Reply, error_reply
-from providers.worker.start import build_engine, prepare
+from providers.worker.start import build_engine, load
 
 logger = logging.getLogger("gigarouter.worker")
 
@@ -40,7 +40,7 @@ class Replica:
     """One engine on one device."""
 
     async def __init__(self, options: Options) -> None:  # type: ignore[misc]  # Ray awaits it
-        self._engine, self._watchdog = build_engine(await asyncio.to_thread(prepare, options))
+        self._engine, self._watchdog = build_engine(await asyncio.to_thread(load, options))
         self._operations = Operations(self._engine)
         self._engine.start()
         self._watchdog.start()

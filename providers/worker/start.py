@@ -12,9 +12,10 @@ from providers.worker.attention import PackedAttention
 from providers.worker.derived import check_derived, derived_as, licenses_of
 from providers.worker.encoder import Encoder
 from providers.worker.engine import Engine
-from providers.worker.errors import NoRoom
+from providers.worker.errors import NoRoom, StartRefused
 from providers.worker.health import Metrics, Watchdog
 from providers.worker.identity import Build, Identity, identify
+from providers.worker.model_thread import ModelThread
 from providers.worker.options import Options
 from providers.worker.profile import read_profile
 from providers.worker.schedule import Scheduler
@@ -35,10 +36,21 @@ class Ready(msgspec.Struct, frozen=True):
     tokenizers: TokenizerPool
     identity: Identity
     warm: Warm
+    thread: ModelThread | None = None
+
+
+def load(options: Options) -> Ready:
+    """Load the model that ``options`` name, on the thread that will run it. Raises StartRefused."""
+    thread = ModelThread()
+    try:
+        return msgspec.structs.replace(thread.submit(lambda: prepare(options)).result(), thread=thread)
+    except StartRefused:
+        thread.end()
+        raise
 
 
 def prepare(options: Options) -> Ready:
-    """Load the model that ``options`` name."""
+    """The same on the caller's thread."""
     began = time.monotonic()
     device = _device(options.device)
     dtype = _dtype(options.dtype, device)
@@ -93,6 +105,7 @@ def build_engine(ready: Ready) -> tuple[Engine, Watchdog]:
         identity=ready.identity,
         scheduler=Scheduler(ready.warm.limits, ready.warm.tokens_per_s),
         metrics=metrics,
+        thread=ready.thread,
     )
     return engine, watchdog
 

@@ -38,6 +38,7 @@ CATCH_ALL = {
     "gigarouter/jobs.py",
     "providers/worker/operations.py",
     "providers/worker/engine.py",
+    "providers/worker/model_thread.py",
 }
 # Packages that take seconds to import or are not everywhere: file -> what it may import inside a function.
 IMPORTED_LATE = {
