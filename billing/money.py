@@ -23,12 +23,16 @@ MAX_INT64 = 2**63 - 1
 
 
 class Price(msgspec.Struct, frozen=True):
-    """What a customer pays for a model from an instant on; a change is a new row, never an edit."""
+    """What a customer pays for a model from an instant on; a change is a new row, never an edit.
+
+    ``batch_nano_per_mtok`` is the batch lane's discounted price; None where there is no discount.
+    """
 
     id: PriceId
     model_id: ModelId
     nano_per_mtok: int
     effective_at: datetime
+    batch_nano_per_mtok: int | None = None
 
 
 def cost_ceil(tokens: int, nano_per_mtok: int) -> NanoUSD:

@@ -11,7 +11,13 @@ from store.ids import ModelId, PriceId, new_id
 
 
 async def set_price(
-    tx: AsyncConnection, model_id: ModelId, nano_per_mtok: int, effective_at: datetime, *, note: str = ""
+    tx: AsyncConnection,
+    model_id: ModelId,
+    nano_per_mtok: int,
+    effective_at: datetime,
+    *,
+    batch_nano_per_mtok: int | None = None,
+    note: str = "",
 ) -> PriceId:
     """A new price from ``effective_at`` on. Two prices of a model cannot start at the same instant."""
     if nano_per_mtok < 0:
@@ -19,7 +25,12 @@ async def set_price(
     price_id = PriceId(new_id())
     await tx.execute(
         insert(PriceRow).values(
-            id=price_id, model_id=model_id, nano_per_mtok=nano_per_mtok, effective_at=effective_at, note=note
+            id=price_id,
+            model_id=model_id,
+            nano_per_mtok=nano_per_mtok,
+            batch_nano_per_mtok=batch_nano_per_mtok,
+            effective_at=effective_at,
+            note=note,
         )
     )
     return price_id
@@ -28,7 +39,9 @@ async def set_price(
 async def list_prices(tx: AsyncConnection) -> list[Price]:
     """Every price ever set, by model and instant."""
     rows = await tx.execute(select(PriceRow).order_by(PriceRow.model_id, PriceRow.effective_at))
-    return [Price(PriceId(r.id), ModelId(r.model_id), r.nano_per_mtok, r.effective_at) for r in rows]
+    return [
+        Price(PriceId(r.id), ModelId(r.model_id), r.nano_per_mtok, r.effective_at, r.batch_nano_per_mtok) for r in rows
+    ]
 
 
 def price_at(prices: list[Price], at: datetime) -> Price | None:

@@ -74,6 +74,7 @@ class PriceRow(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     model_id: Mapped[str]
     nano_per_mtok: Mapped[int] = mapped_column(BigInteger)
+    batch_nano_per_mtok: Mapped[int | None] = mapped_column(BigInteger)
     effective_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     note: Mapped[str]

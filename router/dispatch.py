@@ -6,6 +6,7 @@ is read off its class (:mod:`providers.outcomes`); a bad answer is a provider's 
 
 import asyncio
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -16,7 +17,7 @@ from providers.protocol import Attempt, FloatMatrix, Provider, Vectors
 from router import errors
 from router.check import check
 from router.health import Health
-from router.values import EmbedRequest, Endpoint, Route
+from router.values import EmbedRequest, Endpoint, Route, Trace, Tried
 from store.ids import ProviderId, RequestId, wire
 
 ATTEMPTS_MAX = 3
@@ -41,6 +42,7 @@ async def dispatch(
     providers: Mapping[ProviderId, Provider],
     health: Health,
     deadline_at: float,
+    trace: Trace,
 ) -> Delivery:
     """Get a checked answer from the first endpoint that gives one, within ``deadline_at`` of the loop's clock.
 
@@ -64,6 +66,7 @@ async def dispatch(
         except Failure as failure:
             _learn(health, endpoint, failure, loop.time())
             failures.append((endpoint, failure))
+            trace.tried.append(_tried(endpoint, number, began, trace, loop.time(), failure))
             if isinstance(failure, GiveUp):
                 break
             continue
@@ -71,6 +74,7 @@ async def dispatch(
             health.given_up(endpoint.id)
             raise
         health.succeeded(endpoint.id)
+        trace.tried.append(_tried(endpoint, number, began, trace, loop.time()))
         return _delivery(vectors, endpoint, number, loop.time() - began)
     raise _error_for(failures)
 
@@ -128,6 +132,15 @@ def _another_space(endpoint: Endpoint, vectors: Vectors) -> SpaceMismatch:
 
 def _delivery(vectors: Vectors, endpoint: Endpoint, attempts: int, upstream_s: float) -> Delivery:
     return Delivery(vectors.matrix, vectors.tokens, vectors.exact, endpoint, attempts, upstream_s)
+
+
+def _tried(
+    endpoint: Endpoint, number: int, began: float, trace: Trace, now: float, failure: Failure | None = None
+) -> Tried:
+    outcome = "answered" if failure is None else type(failure).__name__
+    why: Literal["first", "next"] = "first" if number == 1 else "next"
+    reason = "" if failure is None else failure.message
+    return Tried(endpoint, why, (began - trace.began) * 1000, (now - began) * 1000, outcome, reason)
 
 
 def _learn(health: Health, endpoint: Endpoint, failure: Failure, now: float) -> None:

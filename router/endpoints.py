@@ -3,6 +3,7 @@
 The moves stand here as a table and in the database as a trigger; a test compares the two.
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ MOVES: dict[EndpointState, frozenset[EndpointState]] = {
 }
 
 COST_MAX = 9_000_000_000_000
+GRANTED_MAX = 2**31 - 1
 
 
 class EndpointSpec(msgspec.Struct, frozen=True):
@@ -42,6 +44,12 @@ class EndpointSpec(msgspec.Struct, frozen=True):
     asks_base64: bool = True
     native_input_type: bool = False
     max_batch: int | None = None
+    weight: int = 100
+    numerics: str | None = None
+    max_batch_tokens: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
 
 
 class EndpointView(msgspec.Struct, frozen=True):
@@ -140,9 +148,14 @@ async def list_endpoints(connection: AsyncConnection, model_id: ModelId | None =
 
 
 def _query() -> Select[Any]:
-    return select(EndpointRow.__table__, ProviderRow.name.label("provider_name")).join(
-        ProviderRow, ProviderRow.id == EndpointRow.provider_id
+    of_provider = (
+        ProviderRow.name.label("provider_name"),
+        ProviderRow.kind.label("provider_kind"),
+        ProviderRow.regions,
+        ProviderRow.collects_data,
+        ProviderRow.retention_days,
     )
+    return select(EndpointRow.__table__, *of_provider).join(ProviderRow, ProviderRow.id == EndpointRow.provider_id)
 
 
 def _endpoint(row: Row[Any]) -> Endpoint:
@@ -160,6 +173,16 @@ def _endpoint(row: Row[Any]) -> Endpoint:
         native_input_type=row.native_input_type,
         max_batch=row.max_batch,
         upstream_space=row.upstream_space,
+        weight=row.weight,
+        numerics=row.numerics,
+        max_batch_tokens=row.max_batch_tokens,
+        requests_per_minute=row.requests_per_minute,
+        tokens_per_minute=row.tokens_per_minute,
+        concurrency=row.concurrency,
+        provider_kind=row.provider_kind,
+        regions=tuple(row.regions),
+        collects_data=row.collects_data,
+        retention_days=row.retention_days,
     )
 
 
@@ -172,6 +195,14 @@ def _check(spec: EndpointSpec) -> None:
         raise InvalidRequest("The priority is between 0 and 1000000; the smallest goes first.", param="priority")
     if spec.max_batch is not None and spec.max_batch < 1:
         raise InvalidRequest("An attempt takes at least one input.", param="max_batch")
+    if not 1 <= spec.weight <= 10_000:
+        raise InvalidRequest("The weight is between 1 and 10000.", param="weight")
+    if spec.numerics is not None and re.fullmatch("[a-z0-9-]{1,40}", spec.numerics) is None:
+        raise InvalidRequest("The numerics are lower-case letters, digits and dashes, as in bf16.", param="numerics")
+    for name in ("max_batch_tokens", "requests_per_minute", "tokens_per_minute", "concurrency"):
+        granted = getattr(spec, name)
+        if granted is not None and not 1 <= granted <= GRANTED_MAX:
+            raise InvalidRequest(f"{name} is between 1 and {GRANTED_MAX}, or left out for no limit.", param=name)
 
 
 def _facts(endpoint: Endpoint) -> Json:

@@ -30,6 +30,7 @@ async def embed(call: RawCall, parts: Parts) -> Answer:
     """The whole of ``POST /v1/embeddings``; raises :class:`router.errors.Refusal`."""
     # Unauthenticated, StoreUnavailable
     caller = await who_calls(call.authorization, parts.keys, call.now, parts.catch_up)
+    call.trace.key = caller.key
     if call.idempotency_key is None:
         return await run(call, caller, parts)
     return await once(parts.db, call, caller, partial(run, call, caller, parts))  # Conflict
@@ -37,24 +38,29 @@ async def embed(call: RawCall, parts: Parts) -> Answer:
 
 async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
     """The line itself; each step raises, in this order, what stands behind it."""
-    now_s = asyncio.get_running_loop().time()
+    clock, trace = asyncio.get_running_loop().time, call.trace
     request = parse(call.body)  # InvalidRequest
-    model = resolve(request.model, caller.key, parts.catalog)  # ModelNotFound, ModelNotLive, ModelNotAllowed
-    decision = permit(model, caller.key, call.now)  # LicenseRestricted
-    quote = estimate(request, model, caller.key, parts.prices, call.now)  # InputTooLong, TooManyTokens, Dimensions…
+    trace.preferences, trace.inputs, trace.lane = request.preferences, request.inputs, call.lane
+    trace.model = model = resolve(request.model, caller.key, parts.catalog)  # ModelNotFound, ModelNotLive, …NotAllowed
+    trace.decision = decision = permit(model, caller.key, call.now)  # LicenseRestricted
+    trace.quote = quote = estimate(request, model, caller.key, parts.prices, call.now)  # InputTooLong, TooManyTokens…
     permit_charge(model, quote.price, call.now)  # LicenseRestricted
-    route = choose(parts.endpoints.serving(model, caller.key), model.space, parts.health, now_s)  # NoEndpoint
+    candidates = parts.endpoints.serving(model, caller.key)
+    trace.route = route = choose(candidates, model.space, parts.health, clock())  # NoEndpoint
     counted = partial(count, route.order, request, model, parts.providers, call.request_id, 5.0)
     recount = partial(exact, request, model, quote, counted)
     async with admit(parts.admission, call, caller, quote, recount) as hold:  # OutOfCredit, CapReached, LimitExceeded
+        trace.hold, trace.admitted_ms = hold, (clock() - trace.began) * 1000
         if call.client_gone():
             raise errors.ClientGone("The client has hung up.")
         if quote.tokens_max > MAX_TOKENS and not quote.exact:
             await recount()  # TooManyTokens: only a count makes it certain, and only who was admitted gets one
-        delivery = await dispatch(hold, route, request, model, parts.providers, parts.health, call.deadline_at)
+        delivery = await dispatch(hold, route, request, model, parts.providers, parts.health, call.deadline_at, trace)
+        trace.delivered_ms = (clock() - trace.began) * 1000
         used = usage(delivery, request, model, hold, call.now)
         reply = answer(request, model, delivery, used, hold, attribution=decision.attribution)
         await charge(parts, hold, used, stored(call, reply))  # NotRecorded
+        trace.used, trace.charged_ms = used, (clock() - trace.began) * 1000
     return reply
 
 

@@ -3,6 +3,7 @@
 What speaks to a provider is :mod:`providers`; this is only what we know of it.
 """
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,16 +20,24 @@ from router.tables import Json, ProviderRow
 from router.write import Work
 from store.ids import ProviderId, new_id, wire
 
+REGION = re.compile(r"[a-z][a-z0-9-]{0,39}")
 KINDS = ("openai", "litellm", "worker", "sandbox")
 PROVIDERS = ProviderRow.__table__
 
 
 class ProviderSpec(msgspec.Struct, frozen=True):
-    """What may be set on a provider, now and later. ``options`` are the kind's own, nothing secret."""
+    """What may be set on a provider, now and later. ``options`` are the kind's own, nothing secret.
+
+    ``regions``: where it may process a call; empty: not known. ``collects_data``: whether it may use inputs for more
+    than the answer. ``retention_days``: how long it keeps them; None: not known.
+    """
 
     base_url: str | None = None
     enabled: bool = True
     options: dict[str, object] = {}
+    regions: tuple[str, ...] = ()
+    collects_data: bool = True
+    retention_days: int | None = None
 
 
 class ProviderView(msgspec.Struct, frozen=True):
@@ -133,6 +142,10 @@ def _sealed(
 def _check(kind: str, spec: ProviderSpec) -> None:
     if kind not in KINDS:
         raise InvalidRequest(f"A provider's kind is one of {', '.join(KINDS)}.", param="kind")
+    if any(REGION.fullmatch(region) is None for region in spec.regions):
+        raise InvalidRequest("A region is a lower-case name, as in eu or us-east.", param="regions")
+    if spec.retention_days is not None and not 0 <= spec.retention_days <= 36_500:
+        raise InvalidRequest("Inputs are kept for 0 to 36500 days.", param="retention_days")
     if spec.base_url is None:
         if kind in ("openai", "worker"):
             raise InvalidRequest(f"A provider of the kind {kind} has a base URL.", param="base_url")
@@ -145,11 +158,20 @@ def _check(kind: str, spec: ProviderSpec) -> None:
 
 
 def _columns(spec: ProviderSpec) -> dict[str, object]:
-    return {"base_url": spec.base_url, "enabled": spec.enabled, "options": spec.options}
+    return {
+        "base_url": spec.base_url,
+        "enabled": spec.enabled,
+        "options": spec.options,
+        "regions": list(spec.regions),
+        "collects_data": spec.collects_data,
+        "retention_days": spec.retention_days,
+    }
 
 
 def _view(row: Row[Any]) -> ProviderView:
-    spec = ProviderSpec(row.base_url, row.enabled, row.options)
+    spec = ProviderSpec(
+        row.base_url, row.enabled, row.options, tuple(row.regions), row.collects_data, row.retention_days
+    )
     return ProviderView(ProviderId(row.id), row.name, row.kind, spec, row.credential_hint)
 
 

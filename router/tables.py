@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Text
+from sqlalchemy import BigInteger, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -67,6 +67,9 @@ class ProviderRow(Base):
     credential_hint: Mapped[str | None]
     options: Mapped[Json] = mapped_column(JSONB)
     enabled: Mapped[bool]
+    regions: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    collects_data: Mapped[bool]
+    retention_days: Mapped[int | None]
     created_at: Mapped[datetime]
     changed_at: Mapped[datetime]
 
@@ -89,6 +92,12 @@ class EndpointRow(Base):
     upstream_space: Mapped[str | None]
     native_input_type: Mapped[bool]
     max_batch: Mapped[int | None]
+    weight: Mapped[int]
+    numerics: Mapped[str | None]
+    max_batch_tokens: Mapped[int | None]
+    requests_per_minute: Mapped[int | None]
+    tokens_per_minute: Mapped[int | None] = mapped_column(BigInteger)
+    concurrency: Mapped[int | None]
     created_at: Mapped[datetime]
     changed_at: Mapped[datetime]
 
@@ -107,6 +116,72 @@ class AuditRow(Base):
     before: Mapped[Json | None] = mapped_column(JSONB)
     after: Mapped[Json | None] = mapped_column(JSONB)
     reason: Mapped[str]
+
+
+class SpaceReferenceRow(Base):
+    """The probe set as a vector space embeds it."""
+
+    __tablename__ = "space_references"
+
+    space: Mapped[str] = mapped_column(primary_key=True)
+    probe_set: Mapped[str] = mapped_column(primary_key=True)
+    dimensions: Mapped[int]
+    vectors: Mapped[bytes]
+    source: Mapped[str]
+    recorded_by: Mapped[str]
+    recorded_at: Mapped[datetime]
+
+
+class ProbeRow(Base):
+    """One question to an endpoint whether it serves the space that it claims."""
+
+    __tablename__ = "probes"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    endpoint_id: Mapped[UUID]
+    at: Mapped[datetime]
+    occasion: Mapped[str]
+    verdict: Mapped[str]
+    reason: Mapped[str]
+    report: Mapped[Json] = mapped_column(JSONB)
+
+
+class OperatorKeyRow(Base):
+    """A key of an operator for the admin API, without the key."""
+
+    __tablename__ = "operator_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    member_id: Mapped[UUID]
+    name: Mapped[str]
+    handle: Mapped[str]
+    last4: Mapped[str]
+    digest: Mapped[bytes]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+
+class RouteRow(Base):
+    """Why a call went where it did."""
+
+    __tablename__ = "routes"
+
+    request_id: Mapped[UUID] = mapped_column(primary_key=True)
+    account_id: Mapped[UUID | None]
+    route: Mapped[Json] = mapped_column(JSONB)
+
+
+class CatalogueFileRow(Base):
+    """What a catalogue file wrote last."""
+
+    __tablename__ = "catalogue_files"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    applied: Mapped[Json] = mapped_column(JSONB)
+    applied_at: Mapped[datetime]
+    applied_by: Mapped[str]
 
 
 class IdempotencyRow(Base):

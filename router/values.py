@@ -8,25 +8,37 @@ from typing import Literal
 import msgspec
 
 from billing.money import NanoUSD
-from billing.values import Payer
-from catalog.values import Use
+from billing.values import Hold, Payer, Quote, Usage
+from catalog.values import Decision, Model, Use
 from store.ids import AccountId, EndpointId, KeyId, ModelId, ProviderId, RequestId
 
 
-class RawCall(msgspec.Struct, frozen=True):
-    """What the edge hands over: the whole body, the headers the line reads, the clocks.
+class Lane(StrEnum):
+    """Which queue a call waits in, and which of a price's two amounts it pays."""
 
-    ``now`` is UTC wall time; ``deadline_at`` is on the event loop's clock (``loop.time()``). ``client_gone`` says
-    whether the client has hung up: asked before dispatch, it saves a call that nobody waits for.
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+class Preferences(msgspec.Struct, frozen=True):
+    """What a call asks of its route: the body's ``provider`` object. Endpoints outside it are left out, never bent.
+
+    ``order``, ``only`` and ``ignore`` name providers. ``max_price`` is nano-USD per million tokens. ``space`` pins the
+    vector space. ``quantizations`` are classes of numerics, ``regions`` where a provider may process the call.
     """
 
-    request_id: RequestId
-    body: bytes
-    authorization: str | None
-    idempotency_key: str | None
-    now: datetime
-    deadline_at: float
-    client_gone: Callable[[], bool] = lambda: False
+    order: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    sort: Literal["price", "latency", "throughput"] | None = None
+    max_price: int | None = None
+    allow_fallbacks: bool = True
+    data_collection: Literal["allow", "deny"] = "allow"
+    zero_retention: bool = False
+    quantizations: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    space: str | None = None
+    hedge: bool = False
 
 
 class EmbedRequest(msgspec.Struct, frozen=True):
@@ -39,6 +51,7 @@ class EmbedRequest(msgspec.Struct, frozen=True):
     dimensions: int | None
     input_type: Literal["query", "document"] | None
     user: str | None
+    preferences: Preferences = Preferences()
 
     @property
     def inputs(self) -> int:
@@ -82,6 +95,10 @@ class EndpointState(StrEnum):
 class Endpoint(msgspec.Struct, frozen=True):
     """One model at one provider. ``priority`` small goes first; ``cost_nano_per_mtok`` is what it costs us.
 
+    What the provider grants us (``requests_per_minute``, ``tokens_per_minute``, ``concurrency``) counts all processes
+    together; None where no limit is known. ``numerics`` is the class of the numbers its weights are kept in; None: as
+    the model declares. ``regions``, ``collects_data`` and ``retention_days`` are its provider's.
+
     ``upstream_space`` is the provider's own name of the space, where it gives one with each answer: it must not change.
     """
 
@@ -99,20 +116,87 @@ class Endpoint(msgspec.Struct, frozen=True):
     asks_dimensions: bool = False
     max_batch: int | None = None
     upstream_space: str | None = None
+    weight: int = 100
+    numerics: str | None = None
+    max_batch_tokens: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+    provider_kind: str = ""
+    regions: tuple[str, ...] = ()
+    collects_data: bool = True
+    retention_days: int | None = None
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """An endpoint left out of a route, and why; printed in explanations and in errors."""
+    """One candidate of a route: why it was left out, or what its place was decided by; printed in explanations."""
 
     endpoint: Endpoint
     left_out: str | None = None
+    facts: dict[str, float] = {}
 
 
 class Route(msgspec.Struct, frozen=True):
-    """The endpoints to try, in order, and those left out with the reason."""
+    """The endpoints to try, in order, and those left out with the reason. ``ranked`` tells how the order was made."""
 
     order: tuple[Endpoint, ...]
     left_out: tuple[Choice, ...] = ()
+    ranked: tuple[Choice, ...] = ()
+    policy: str = ""
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """One attempt of a call, as it ended. ``outcome`` is ``answered``, ``canceled`` or the failure's class."""
+
+    endpoint: Endpoint
+    why: Literal["first", "next", "hedge"]
+    began_ms: float
+    took_ms: float
+    outcome: str
+    reason: str = ""
+
+
+class Trace(msgspec.Struct):
+    """What became of one call, filled by the line as it goes: the route explanation is written from it.
+
+    Times are milliseconds since ``began``, which is on the event loop's clock. What the line did not reach stays None.
+    """
+
+    began: float = 0.0
+    key: Key | None = None
+    model: Model | None = None
+    lane: Lane = Lane.INTERACTIVE
+    preferences: Preferences | None = None
+    inputs: int = 0
+    decision: Decision | None = None
+    quote: Quote | None = None
+    route: Route | None = None
+    hold: Hold | None = None
+    tried: list[Tried] = []
+    used: Usage | None = None
+    admitted_ms: float | None = None
+    delivered_ms: float | None = None
+    charged_ms: float | None = None
+
+
+class RawCall(msgspec.Struct, frozen=True):
+    """What the edge hands over: the whole body, the headers the line reads, the clocks.
+
+    ``now`` is UTC wall time; ``deadline_at`` is on the event loop's clock (``loop.time()``). ``client_gone`` says
+    whether the client has hung up: asked before dispatch, it saves a call that nobody waits for. ``wait_s`` is how long
+    the client wants to wait for a model that is warming up.
+    """
+
+    request_id: RequestId
+    body: bytes
+    authorization: str | None
+    idempotency_key: str | None
+    now: datetime
+    deadline_at: float
+    client_gone: Callable[[], bool] = lambda: False
+    lane: Lane = Lane.INTERACTIVE
+    wait_s: float = 0.0
+    trace: Trace = msgspec.field(default_factory=Trace)
 
 
 class Served(msgspec.Struct, frozen=True):

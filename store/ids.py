@@ -26,6 +26,8 @@ AuditId = NewType("AuditId", UUID)
 ProcessId = NewType("ProcessId", UUID)
 ResolutionId = NewType("ResolutionId", UUID)
 ModelEventId = NewType("ModelEventId", UUID)
+ProbeId = NewType("ProbeId", UUID)
+OperatorKeyId = NewType("OperatorKeyId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -48,6 +50,8 @@ PREFIXES: dict[object, str] = {
     ProcessId: "proc",
     ResolutionId: "resolution",
     ModelEventId: "mevent",
+    ProbeId: "probe",
+    OperatorKeyId: "opkey",
 }
 
 

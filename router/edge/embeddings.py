@@ -10,7 +10,7 @@ from router.edge.exchange import Exchange, Send, deliver
 from router.errors import MethodNotAllowed
 from router.line import embed
 from router.parts import Parts
-from router.values import RawCall
+from router.values import RawCall, Trace
 
 PATH = "/v1/embeddings"
 
@@ -20,14 +20,17 @@ async def embeddings(exchange: Exchange, parts: Parts, send: Send) -> None:
     exchange.operation = PATH
     if exchange.method != "POST":
         raise MethodNotAllowed(f"{PATH} takes POST.", headers=[(b"allow", b"POST")])
+    now_s = asyncio.get_running_loop().time()
+    exchange.trace = Trace(began=now_s)
     call = RawCall(
         request_id=exchange.request_id,
         body=exchange.body,
         authorization=exchange.authorization,
         idempotency_key=exchange.idempotency_key,
         now=exchange.now,
-        deadline_at=asyncio.get_running_loop().time() + parts.call_deadline_s,
+        deadline_at=now_s + parts.call_deadline_s,
         client_gone=exchange.client_gone,
+        trace=exchange.trace,
     )
     answer = await embed(call, parts)
     exchange.served = answer.served

@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from router.errors import KeyInUrl, KeyUnknown, Refusal
-from router.values import Answer, Caller, Served
+from router.values import Answer, Caller, Served, Trace
 from store.ids import RequestId, new_id, wire
 
 Scope = MutableMapping[str, Any]
@@ -57,6 +57,7 @@ class Exchange:
         "request_id",
         "served",
         "status",
+        "trace",
     )
 
     def __init__(self, scope: Scope) -> None:
@@ -81,6 +82,7 @@ class Exchange:
         self.served: Served | None = None
         self.refusal: Refusal | None = None
         self.status = 0
+        self.trace: Trace | None = None
         api_key: bytes | None = None
         for name, value in scope["headers"]:
             match name:
