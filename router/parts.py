@@ -11,6 +11,7 @@ from billing.projection import Projection
 from catalog.models import Catalog
 from providers.protocol import Provider
 from router.health import Health
+from router.outbound import Outbound
 from router.refresh import EndpointIndex, KeyIndex, PriceIndex
 from store.ids import ProviderId
 from store.postgres import Database
@@ -27,6 +28,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: EndpointIndex
     providers: Mapping[ProviderId, Provider]
     health: Health
+    outbound: Outbound
     generation: Generation
     projection: Projection
     admission: Admission
