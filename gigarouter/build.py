@@ -12,12 +12,14 @@ from billing.generation import Generation
 from billing.projection import SCRIPTS, Projection
 from gigarouter.provider_set import ProviderSet
 from gigarouter.settings import Settings, export
+from gigarouter.telemetry.redact import scrubbed
 from providers.litellm_kind import ENVIRONMENT
 from providers.wire import Pool, networks
 from router import quarantine as quarantines
 from router.errors import StoreUnavailable
 from router.health import Health
 from router.parts import Parts
+from router.receipts import Receipts
 from router.refresh import Refresher
 from router.sealing import Seal
 from store.faults import CannotStart
@@ -55,6 +57,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     refresher.on_change("hot_generation", partial(_generation_changed, generation))
     refresher.on_change("credit", projection.credit_changed)
 
+    receipts = Receipts(db, lambda words: str(scrubbed(words)))
     parts = Parts(
         db=db,
         keys=refresher.keys,
@@ -68,17 +71,28 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         projection=projection,
         admission=Admission(projection, generation),
         charging=charging,
+        receipts=receipts,
         call_deadline_s=settings.call_deadline_s,
         body_bytes_max=settings.body_bytes_max,
     )
     quarantine = partial(quarantines.run, db, health)
-    runs = (hot.run, generation.run, projection.run, charging.run, refresher.run, providers.run, quarantine)
+    runs = (
+        hot.run,
+        generation.run,
+        projection.run,
+        charging.run,
+        refresher.run,
+        providers.run,
+        quarantine,
+        receipts.run,
+    )
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(run()) for run in runs]
         try:
             yield parts
             await charging.drained()
             await projection.flushed()
+            await receipts.drained()
         finally:
             for task in tasks:
                 task.cancel()

@@ -35,8 +35,10 @@ def _why_not(endpoint: Endpoint, space: str, health: Health, now: float) -> str 
 def _nobody(left_out: list[Choice], health: Health, now: float) -> NoEndpoint:
     waits = [health.retry_after_s(c.endpoint.id, now) for c in left_out]
     soonest = min((wait for wait in waits if wait > 0), default=5.0)
-    return NoEndpoint(
+    nobody = NoEndpoint(
         "No provider of this model can take the call right now. Nothing was charged; try again in a moment.",
         retry_after_s=soonest,
         details={"left_out": [{"provider": c.endpoint.provider_name, "reason": c.left_out} for c in left_out]},
     )
+    nobody.left_out = tuple(left_out)
+    return nobody
