@@ -7,17 +7,21 @@ Refusal
 │   │                             KeyInUrl, HeadersTooLarge, RequestTooSlow, IdempotencyKeyInvalid
 │   ├── Unauthenticated           KeyMissing, KeyUnknown, KeyExpired, KeyPaused
 │   ├── NotAllowed                LicenseRestricted, ModelNotAllowed, CapReached
-│   ├── NotFound                  ModelNotFound, ModelNotLive, OperationNotFound, MethodNotAllowed
+│   ├── NotFound                  ModelNotFound, ModelNotLive, PreferencesUnmet, OperationNotFound, MethodNotAllowed
 │   ├── OutOfCredit
-│   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld
+│   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld, ProvidersBusy
 │   ├── Conflict                  IdempotencyInProgress, IdempotencyMismatch, IdempotencyResultGone
 │   └── ClientGone                nobody reads it: the client hung up before its call was sent on
 └── Failed                        ours or a provider's fault; nothing was charged, or the same Idempotency-Key tells
-    ├── NoEndpoint, AllAttemptsFailed, UpstreamInvalid, DeadlinePassed
+    ├── NoEndpoint                ModelWarming
+    ├── AllAttemptsFailed, UpstreamInvalid, DeadlinePassed
     └── Overloaded, StoreUnavailable, NotRecorded, Unexpected
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from router.values import Choice
 
 
 class Refusal(Exception):
@@ -208,6 +212,13 @@ class ModelNotLive(NotFound):
     code = "model_not_available"
 
 
+class PreferencesUnmet(NotFound):
+    """The model is served, and by nobody that the call's ``provider`` object allows; the message names who and why."""
+
+    code = "preferences_unmet"
+    left_out: "tuple[Choice, ...]" = ()
+
+
 class OperationNotFound(NotFound):
     """No such path."""
 
@@ -256,6 +267,13 @@ class CreditHeld(LimitExceeded):
     code = "credit_held"
 
 
+class ProvidersBusy(LimitExceeded):
+    """Not a limit of the key but of the providers: each that could serve the call has asked us for patience."""
+
+    code = "capacity_exhausted"
+    left_out: "tuple[Choice, ...]" = ()
+
+
 class Conflict(Refused):
     """Another call stands in the way."""
 
@@ -293,9 +311,16 @@ class Failed(Refusal):
 
 
 class NoEndpoint(Failed):
-    """No endpoint of the model can take the call now."""
+    """No endpoint of the model can take the call now. ``left_out`` has each with its reason, for the explanation."""
 
     code = "no_provider_available"
+    left_out: "tuple[Choice, ...]" = ()
+
+
+class ModelWarming(NoEndpoint):
+    """The model is being loaded: it can be called in ``retry_after_s``."""
+
+    code = "model_warming"
 
 
 class AllAttemptsFailed(Failed):

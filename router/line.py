@@ -46,7 +46,18 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
     trace.quote = quote = estimate(request, model, caller.key, parts.prices, call.now)  # InputTooLong, TooManyTokens…
     permit_charge(model, quote.price, call.now)  # LicenseRestricted
     candidates = parts.endpoints.serving(model, caller.key)
-    trace.route = route = choose(candidates, model.space, parts.health, clock())  # NoEndpoint
+    trace.route = route = choose(  # PreferencesUnmet, NoEndpoint, ProvidersBusy, ModelWarming
+        candidates,
+        model,
+        request.preferences,
+        parts.health,
+        clock(),
+        parts.draw,
+        price=quote.price.nano_per_mtok,
+        inputs=request.inputs,
+        tokens=quote.tokens_max,
+        account=caller.key.account_id,
+    )
     counted = partial(count, route.order, request, model, parts.providers, call.request_id, 5.0)
     recount = partial(exact, request, model, quote, counted)
     async with admit(parts.admission, call, caller, quote, recount) as hold:  # OutOfCredit, CapReached, LimitExceeded

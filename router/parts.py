@@ -1,6 +1,7 @@
 """The collaborators of one call, built once at start; there are no globals beside them."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from random import Random
 
 import msgspec
 
@@ -33,3 +34,5 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     charging: Charging
     call_deadline_s: float = 60.0
     body_bytes_max: int = 4 * 1024 * 1024
+    # Chance for routing: numbers in [0, 1).
+    draw: Callable[[], float] = msgspec.field(default_factory=lambda: Random().random)  # noqa: S311 - shares of traffic
