@@ -77,8 +77,6 @@ async def quote(call: RawCall, caller: Caller, parts: Parts) -> Quoted:
         lengths_known=_surely_short(request, prepared.model),
     )
     async with _place(call, caller, prepared.quote, parts):
-        if prepared.quote.exact:
-            return quoted
         return await _counted(quoted, prepared.quote, route, call, parts)
 
 
@@ -91,7 +89,7 @@ def _place(call: RawCall, caller: Caller, quote: Quote, parts: Parts) -> Abstrac
 
 
 async def _counted(quoted: Quoted, quote: Quote, route: Route, call: RawCall, parts: Parts) -> Quoted:
-    """With exact tokens, where one of the endpoints can count them."""
+    """With the tokens that are billed, where one of the endpoints can count them: ids too, which may have theirs."""
     request, model = quoted.request, quoted.model
     try:
         counted = await exact(request, model, quote, partial(_count, request, model, route, call, parts))
