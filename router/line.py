@@ -27,6 +27,7 @@ from router.request import MAX_TOKENS, parse
 from router.resolve import resolve
 from router.usage import usage
 from router.values import Answer, Caller, EmbedRequest, Key, RawCall, Route
+from router.waiting import pick_or_wait, when_warm
 
 
 async def embed(call: RawCall, parts: Parts) -> Answer:
@@ -53,12 +54,12 @@ def prepare(request: EmbedRequest, call: RawCall, key: Key, known: Known) -> Pre
     trace.preferences, trace.inputs, trace.lane = request.preferences, request.inputs, call.lane
     trace.model = model = resolve(request.model, key, known.catalog)  # ModelNotFound, ModelNotLive, …NotAllowed
     trace.decision = decision = permit(model, key, call.now)  # LicenseRestricted
-    trace.quote = quote = estimate(request, model, key, known.prices, call.now)  # InputTooLong, TooManyTokens…
+    trace.quote = quote = estimate(request, model, key, known.prices, call.now, call.lane)  # InputTooLong, …
     permit_charge(model, quote.price, call.now)  # LicenseRestricted
     return Prepared(model, decision, quote)
 
 
-def pick(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, now: float) -> Route:
+def route_of(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, now: float) -> Route:
     """Where the call may go, in order; ``now`` is on the loop's clock. Raises as :func:`router.choose.choose`."""
     model = prepared.model
     return choose(known.endpoints.serving(model, key), model.space, known.health, now)  # NoEndpoint
@@ -70,7 +71,8 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
     request = parse(call.body)  # InvalidRequest
     prepared = prepare(request, call, key, parts)
     model, quote = prepared.model, prepared.quote
-    trace.route = route = pick(prepared, request, key, parts, clock())  # NoEndpoint
+    pick = partial(route_of, prepared, request, key, parts)
+    trace.route = route = pick_or_wait(pick, clock(), call.wait_s)  # NoEndpoint, ModelWarming
     counted = partial(count, route.order, request, model, parts.providers, call.request_id, 5.0)
     recount = partial(exact, request, model, quote, counted)
     async with admit(parts.admission, call, caller, quote, recount) as hold:  # OutOfCredit, CapReached, LimitExceeded
@@ -79,7 +81,8 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
             raise errors.ClientGone("The client has hung up.")
         if quote.tokens_max > MAX_TOKENS and not quote.exact:
             await recount()  # TooManyTokens: only a count makes it certain, and only who was admitted gets one
-        delivery = await dispatch(hold, route, request, model, parts.providers, parts.health, call.deadline_at, trace)
+        send = partial(dispatch, hold, request, model, parts.outbound, call)  # InvalidRequest, AllAttemptsFailed, …
+        delivery = await when_warm(call, route, pick, send)
         trace.delivered_ms = (clock() - trace.began) * 1000
         used = usage(delivery, request, model, hold, call.now)
         reply = answer(request, model, delivery, used, hold, attribution=prepared.decision.attribution)

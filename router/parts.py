@@ -12,6 +12,7 @@ from billing.projection import Projection
 from catalog.models import Catalog
 from providers.protocol import Provider
 from router.health import Health
+from router.outbound import Outbound
 from router.receipts import Receipts
 from router.refresh import EndpointIndex, KeyIndex, PriceIndex
 from store.ids import ProviderId
@@ -53,6 +54,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: EndpointIndex
     providers: Mapping[ProviderId, Provider]
     health: Health
+    outbound: Outbound
     generation: Generation
     projection: Projection
     admission: Admission
