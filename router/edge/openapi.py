@@ -212,6 +212,7 @@ def _paths() -> Json:
     ]
     quote = _operation("create_quote", "Price before running", "Embeddings", "QuoteOut")
     quote["requestBody"] = embed["requestBody"]
+    quote["parameters"] = [one for one in embed["parameters"] if one["name"] == "X-Tier"]
     request = _operation("retrieve_request", "Explain a request", "Requests", "RequestOut")
     request["parameters"] = [{"name": "request_id", "in": "path", "required": True, "schema": {"type": "string"}}]
     one = _operation("retrieve_model", "Retrieve a model", "Models", "ModelOut")
