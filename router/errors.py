@@ -28,7 +28,8 @@ class Refusal(Exception):
     """Base: ``message`` is for the caller and says what to do, ``detail`` is for the log only and never shown.
 
     ``param`` names the field at fault; ``retry_after_s`` becomes ``Retry-After``; ``details`` is put into the
-    envelope as it is, so it holds nothing secret; ``headers`` go out with the answer.
+    envelope as it is, so it holds nothing secret; ``headers`` go out with the answer. ``again`` False tells clients
+    that a retry cannot help, where the class alone does not.
     """
 
     code: ClassVar[str] = "error"
@@ -42,6 +43,7 @@ class Refusal(Exception):
         retry_after_s: float | None = None,
         details: dict[str, object] | None = None,
         headers: list[tuple[bytes, bytes]] | None = None,
+        again: bool = True,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -50,6 +52,7 @@ class Refusal(Exception):
         self.retry_after_s = retry_after_s
         self.details = details or {}
         self.headers = headers or []
+        self.again = again
 
 
 class Refused(Refusal):
