@@ -61,17 +61,17 @@ def prepare(request: EmbedRequest, call: RawCall, key: Key, known: Known) -> Pre
 
 def route_of(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, now: float) -> Route:
     """Where the call may go, in order; ``now`` is on the loop's clock. Raises as :func:`router.choose.choose`."""
-    model, quote = prepared.model, prepared.quote
-    return choose(  # InvalidRequest, PreferencesUnmet, NoEndpoint, ProvidersBusy, ModelWarming
+    model, health = prepared.model, known.health
+    return choose(  # PreferencesUnmet, NoEndpoint, ModelWarming, ProvidersBusy
         known.endpoints.serving(model, key),
         model,
         request.preferences,
-        known.health,
+        health,
         now,
-        known.draw,
-        price=quote.price.nano_per_mtok,
+        health.draw,
+        price=prepared.quote.price.nano_per_mtok,
         inputs=request.inputs,
-        tokens=quote.tokens_max,
+        tokens=prepared.quote.tokens_max,
         account=key.account_id,
     )
 
