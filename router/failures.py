@@ -26,8 +26,7 @@ def error_for(failures: Failures) -> errors.Refusal:
     wait_s = min((f.retry_after_s for _, f in failures if f.retry_after_s), default=1.0)
     if failures and not sent:
         return errors.NoEndpoint(
-            "Every provider of this model has as many calls as it takes from us right now. Nothing was charged; try "
-            "again in a moment.",
+            "No provider of this model takes another call right now. Nothing was charged; try again in a moment.",
             retry_after_s=wait_s,
             details=details,
             detail=detail,
