@@ -45,8 +45,10 @@ def _nobody(left_out: list[Choice], health: Health, now: float) -> NoEndpoint | 
         return warming(min(health.retry_after_s(endpoint, now) for endpoint in loading), details)
     waits = [health.retry_after_s(c.endpoint.id, now) for c in left_out]
     soonest = min((wait for wait in waits if wait > 0), default=5.0)
-    return NoEndpoint(
+    nobody = NoEndpoint(
         "No provider of this model can take the call right now. Nothing was charged; try again in a moment.",
         retry_after_s=soonest,
         details=details,
     )
+    nobody.left_out = tuple(left_out)
+    return nobody

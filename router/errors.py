@@ -18,7 +18,10 @@ Refusal
     └── Overloaded, StoreUnavailable, NotRecorded, Unexpected
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from router.values import Choice
 
 
 class Refusal(Exception):
@@ -297,9 +300,10 @@ class Failed(Refusal):
 
 
 class NoEndpoint(Failed):
-    """No endpoint of the model can take the call now."""
+    """No endpoint of the model can take the call now. ``left_out`` has each with its reason, for the explanation."""
 
     code = "no_provider_available"
+    left_out: "tuple[Choice, ...]" = ()
 
 
 class ModelWarming(NoEndpoint):

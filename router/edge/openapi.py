@@ -17,6 +17,8 @@ from router import errors
 from router.edge.account import AccountOut
 from router.edge.envelope import ROWS, Row
 from router.edge.models import ModelList, ModelOut
+from router.edge.quote import QuoteOut
+from router.explanation_views import RequestOut
 from router.request import MAX_INPUTS, MAX_TOKENS
 
 operations = APIRouter()
@@ -120,7 +122,7 @@ async def openapi() -> Response:
 def document() -> Json:
     """The OpenAPI document."""
     _, schemas = msgspec.json.schema_components(
-        [ModelList, ModelOut, AccountOut], ref_template="#/components/schemas/{name}"
+        [ModelList, ModelOut, AccountOut, RequestOut, QuoteOut], ref_template="#/components/schemas/{name}"
     )
     return {
         "openapi": "3.1.0",
@@ -173,10 +175,16 @@ def _paths() -> Json:
             "call is answered 503 model_warming with Retry-After.",
         },
     ]
+    quote = _operation("create_quote", "Price before running", "Embeddings", "QuoteOut")
+    quote["requestBody"] = embed["requestBody"]
+    request = _operation("retrieve_request", "Explain a request", "Requests", "RequestOut")
+    request["parameters"] = [{"name": "request_id", "in": "path", "required": True, "schema": {"type": "string"}}]
     one = _operation("retrieve_model", "Retrieve a model", "Models", "ModelOut")
     one["parameters"] = [{"name": "model_id", "in": "path", "required": True, "schema": {"type": "string"}}]
     return {
         "/v1/embeddings": {"post": embed},
+        "/v1/quote": {"post": quote},
+        "/v1/requests/{request_id}": {"get": request},
         "/v1/models": {"get": _operation("list_models", "List models", "Models", "ModelList")},
         "/v1/models/{model_id}": {"get": one},
         "/v1/account": {"get": _operation("retrieve_account", "Balance, holds and limits", "Account", "AccountOut")},
