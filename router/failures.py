@@ -13,7 +13,7 @@ Failures = list[tuple[Endpoint, Failure]]
 def error_for(failures: Failures) -> errors.Refusal:
     """The error of a call that nobody answered.
 
-    InvalidRequest or InputTooLong for the caller's fault; else ModelWarming, NoEndpoint, DeadlinePassed,
+    InvalidRequest or InputTooLong for the caller's fault; else ModelWarming, ProvidersBusy, DeadlinePassed,
     UpstreamInvalid or AllAttemptsFailed, the last with ``again`` False where no retry can help.
     """
     if failures and isinstance(failures[-1][1], CallerFault):
@@ -25,8 +25,9 @@ def error_for(failures: Failures) -> errors.Refusal:
     detail = "; ".join(f"{e.provider_name}: {type(f).__name__} {f.message} {f.detail}" for e, f in failures)
     wait_s = min((f.retry_after_s for _, f in failures if f.retry_after_s), default=1.0)
     if failures and not sent:
-        return errors.NoEndpoint(
-            "No provider of this model takes another call right now. Nothing was charged; try again in a moment.",
+        return errors.ProvidersBusy(
+            "Every provider of this model has as many calls as it takes from us right now. Nothing was charged; try "
+            "again in a moment.",
             retry_after_s=wait_s,
             details=details,
             detail=detail,
