@@ -47,7 +47,8 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
 
     pool = Pool()
     allowed = networks([str(network) for network in settings.allowed_private_networks])
-    providers = ProviderSet(refresher.providers, Seal(settings.require_secret_keys()), allowed, pool)
+    seal = Seal(settings.require_secret_keys())
+    providers = ProviderSet(refresher.providers, seal, allowed, pool)
     health = Health()
     refresher.on_change("providers", lambda _: providers.refresh())
     refresher.on_change("providers", partial(_provider_changed, health, refresher))
@@ -58,11 +59,14 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     parts = Parts(
         db=db,
         keys=refresher.keys,
+        operators=refresher.operators,
         catch_up=refresher.catch_up,
         catalog=refresher.catalog,
         prices=refresher.prices,
         endpoints=refresher.endpoints,
         providers=providers,
+        seal=seal,
+        check_provider=providers.check,
         health=health,
         generation=generation,
         projection=projection,

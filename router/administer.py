@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import accounts, credits, prices
 from billing.accounts import Account
@@ -38,9 +39,20 @@ async def open_account(work: Work, name: str) -> Account:
     return account
 
 
-async def require_account(work: Work, account_id: AccountId) -> Account:
+async def rename_account(work: Work, account_id: AccountId, name: str) -> Account:
+    """Give an account another name. Raises ``NotFound``, ``InvalidRequest``."""
+    if not 1 <= len(name) <= 200:
+        raise InvalidRequest("An account has a name of 1 to 200 characters.", param="name")
+    before = await require_account(work, account_id, locked=True)
+    await accounts.rename_account(work.connection, account_id, name)
+    was: Json = {"name": before.name}
+    work.changed(Change("account.rename", wire(AccountId, account_id), account_id, was, {"name": name}))
+    return msgspec.structs.replace(before, name=name)
+
+
+async def require_account(work: Work, account_id: AccountId, *, locked: bool = False) -> Account:
     """The account. Raises ``NotFound``."""
-    account = await accounts.get_account(work.connection, account_id)
+    account = await accounts.get_account(work.connection, account_id, locked=locked)
     if account is None:
         raise NotFound(f"There is no account {wire(AccountId, account_id)}.", param="account")
     return account
@@ -48,7 +60,7 @@ async def require_account(work: Work, account_id: AccountId) -> Account:
 
 async def set_account_status(work: Work, account_id: AccountId, status: Literal["active", "suspended"]) -> Account:
     """Suspend an account, whose keys stop within a second, or let it go on. Raises ``NotFound``."""
-    before = await require_account(work, account_id)
+    before = await require_account(work, account_id, locked=True)
     await accounts.set_status(work.connection, account_id, status)
     action = "account.suspend" if status == "suspended" else "account.resume"
     was: Json = {"status": before.status}
@@ -95,9 +107,17 @@ def _refused_grant(error: CreditTooLarge | IntegrityError, source: str) -> Confl
 
 
 async def set_price(
-    work: Work, model_id: ModelId, nano_per_mtok: int, effective_at: datetime | None = None, *, note: str = ""
+    work: Work,
+    model_id: ModelId,
+    nano_per_mtok: int,
+    effective_at: datetime | None = None,
+    *,
+    batch_nano_per_mtok: int | None = None,
+    note: str = "",
 ) -> Price:
     """A model's price from an instant on, by default from now. A served model that may not be charged for stays free.
+
+    ``batch_nano_per_mtok`` is what the batch lane pays, where it pays less.
 
     Raises ``ModelUnknown``, ``InvalidRequest``, ``Conflict``.
     """
@@ -105,6 +125,8 @@ async def set_price(
     starts_at = effective_at or work.now
     if not 0 <= nano_per_mtok <= PRICE_MAX:
         raise InvalidRequest("A price is between 0.00 and 9000.00 USD per million tokens.", param="price")
+    if batch_nano_per_mtok is not None and not 0 <= batch_nano_per_mtok <= nano_per_mtok:
+        raise InvalidRequest("The batch price is a discount: not above the price, not negative.", param="batch_price")
     if starts_at < work.now:
         raise InvalidRequest("A price starts now or later: calls that were made keep theirs.", param="effective_at")
     charging = may_charge(model, work.now)
@@ -112,13 +134,17 @@ async def set_price(
         raise Conflict(f"{model_id} is served free of charge: {charging.reasons[0]} {charging.lifted_by}")
     before = prices.price_at(await _prices_of(work, model_id), starts_at)
     try:
-        price_id = await prices.set_price(work.connection, model_id, nano_per_mtok, starts_at, note=note)
+        price_id = await prices.set_price(
+            work.connection, model_id, nano_per_mtok, starts_at, batch_nano_per_mtok=batch_nano_per_mtok, note=note
+        )
     except IntegrityError as error:
         raise Conflict(f"{model_id} has a price that starts at this very instant.") from error
     was: Json | None = {"usd_per_mtok": to_usd(before.nano_per_mtok)} if before else None
     now: Json = {"usd_per_mtok": to_usd(nano_per_mtok), "effective_at": starts_at.isoformat(), "model": model_id}
+    if batch_nano_per_mtok is not None:
+        now["batch_usd_per_mtok"] = to_usd(batch_nano_per_mtok)
     work.changed(Change("price.set", wire(PriceId, price_id), None, was, now, reason=note))
-    return Price(price_id, model_id, nano_per_mtok, starts_at)
+    return Price(price_id, model_id, nano_per_mtok, starts_at, batch_nano_per_mtok)
 
 
 async def _prices_of(work: Work, model_id: ModelId) -> list[Price]:
@@ -128,24 +154,46 @@ async def _prices_of(work: Work, model_id: ModelId) -> list[Price]:
 async def launch_model(work: Work, model_id: ModelId, *, reason: str = "") -> Model:
     """Put a model live. Raises ``LaunchRefused`` with a sentence for each thing that is missing."""
     before = await models.get(work.connection, model_id)
-    known = await _prices_of(work, model_id)
-    current = prices.price_at(known, work.now)
-    live = [
-        view for view in await list_endpoints(work.connection, model_id) if view.endpoint.state is EndpointState.LIVE
-    ]
-    # A price that waits for its day counts too, else a model without a right to charge would start to.
-    coming = [price for price in known if price.effective_at > work.now]
+    facts = await _launch_facts(work.connection, model_id, work.now)
     await lifecycle.launch(
         work.connection,
         model_id,
         work.actor,
-        has_price=current is not None,
-        has_live_endpoint=bool(live),
+        has_price=facts.has_price,
+        has_live_endpoint=facts.has_live_endpoint,
         now=work.now,
-        is_free=all(price.nano_per_mtok == 0 for price in [*coming, *([current] if current else [])]),
+        is_free=facts.is_free,
         reason=reason,
     )
     return await _moved(work, before, "model.launch", reason)
+
+
+class _LaunchFacts(msgspec.Struct, frozen=True):
+    has_price: bool
+    has_live_endpoint: bool
+    is_free: bool
+
+
+async def _launch_facts(connection: AsyncConnection, model_id: ModelId, now: datetime) -> _LaunchFacts:
+    known = [price for price in await prices.list_prices(connection) if price.model_id == model_id]
+    current = prices.price_at(known, now)
+    live = [view for view in await list_endpoints(connection, model_id) if view.endpoint.state is EndpointState.LIVE]
+    # A price that waits for its day counts too, else a model without a right to charge would start to.
+    coming = [price for price in known if price.effective_at > now]
+    is_free = all(price.nano_per_mtok == 0 for price in [*coming, *([current] if current else [])])
+    return _LaunchFacts(current is not None, bool(live), is_free)
+
+
+async def missing_for_launch(connection: AsyncConnection, model: Model, now: datetime) -> tuple[str, ...]:
+    """A sentence for each thing that a model lacks to go live."""
+    facts = await _launch_facts(connection, model.id, now)
+    return lifecycle.missing_for_launch(
+        model,
+        has_price=facts.has_price,
+        has_live_endpoint=facts.has_live_endpoint,
+        now=now,
+        is_free=facts.is_free,
+    )
 
 
 async def move_model(work: Work, model_id: ModelId, to: Status, *, reason: str) -> Model:

@@ -9,6 +9,8 @@ from starlette.responses import Response
 
 from router.edge.access import NOT_FOUND, check_access
 from router.edge.account import operations as account_operations
+from router.edge.admin import operations as admin_operations
+from router.edge.admin.openapi import operations as admin_openapi_operations
 from router.edge.embeddings import PATH, embeddings
 from router.edge.envelope import refusal_answer
 from router.edge.exchange import EXCHANGE, Exchange, Receive, Scope, Send
@@ -53,7 +55,8 @@ def _rest(parts: Parts, metrics: Callable[[], bytes], further: Iterable[APIRoute
     )
     app.state.parts = parts
     app.state.metrics = metrics
-    for operations in (model_operations, account_operations, probe_operations, openapi_operations, *further):
+    ours = (model_operations, account_operations, probe_operations, openapi_operations, admin_openapi_operations)
+    for operations in (*ours, *admin_operations, *further):
         app.include_router(operations)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _not_matched)
