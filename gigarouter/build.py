@@ -10,13 +10,16 @@ from billing.admission import Admission
 from billing.charging import Charging
 from billing.generation import Generation
 from billing.projection import SCRIPTS, Projection
+from gigarouter import worker_loads
 from gigarouter.provider_set import ProviderSet
 from gigarouter.settings import Settings, export
 from providers.litellm_kind import ENVIRONMENT
 from providers.wire import Pool, networks
+from router import pacing
 from router import quarantine as quarantines
 from router.errors import StoreUnavailable
 from router.health import Health
+from router.outbound import Outbound
 from router.parts import Parts
 from router.refresh import Refresher
 from router.sealing import Seal
@@ -41,7 +44,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
 
     generation = Generation(db, kind)
     projection = Projection(db, generation)
-    hot = Hot(settings.require_redis_url(), SCRIPTS, generation.on_connect)
+    hot = Hot(settings.require_redis_url(), (*SCRIPTS, *pacing.SCRIPTS), generation.on_connect)
     projection.hot = hot
     charging = Charging(db, projection, settings.durability)
 
@@ -68,6 +71,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         seal=seal,
         check_provider=providers.check,
         health=health,
+        outbound=Outbound(providers=providers, health=health, pacer=pacing.Pacer(hot)),
         generation=generation,
         projection=projection,
         admission=Admission(projection, generation),
@@ -76,7 +80,8 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         body_bytes_max=settings.body_bytes_max,
     )
     quarantine = partial(quarantines.run, db, health)
-    runs = (hot.run, generation.run, projection.run, charging.run, refresher.run, providers.run, quarantine)
+    loads = partial(worker_loads.run, providers, refresher.endpoints, health)
+    runs = (hot.run, generation.run, projection.run, charging.run, refresher.run, providers.run, quarantine, loads)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(run()) for run in runs]
         try:

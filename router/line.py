@@ -23,7 +23,8 @@ from router.permit import permit, permit_charge
 from router.request import MAX_TOKENS, parse
 from router.resolve import resolve
 from router.usage import usage
-from router.values import Answer, Caller, RawCall
+from router.values import Answer, Caller, RawCall, Route
+from router.waiting import pick_or_wait, when_warm
 
 
 async def embed(call: RawCall, parts: Parts) -> Answer:
@@ -43,10 +44,13 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
     trace.preferences, trace.inputs, trace.lane = request.preferences, request.inputs, call.lane
     trace.model = model = resolve(request.model, caller.key, parts.catalog)  # ModelNotFound, ModelNotLive, …NotAllowed
     trace.decision = decision = permit(model, caller.key, call.now)  # LicenseRestricted
-    trace.quote = quote = estimate(request, model, caller.key, parts.prices, call.now)  # InputTooLong, TooManyTokens…
+    trace.quote = quote = estimate(request, model, caller.key, parts.prices, call.now, call.lane)  # InputTooLong, …
     permit_charge(model, quote.price, call.now)  # LicenseRestricted
-    candidates = parts.endpoints.serving(model, caller.key)
-    trace.route = route = choose(candidates, model.space, parts.health, clock())  # NoEndpoint
+
+    def pick(now: float) -> Route:
+        return choose(parts.endpoints.serving(model, caller.key), model.space, parts.health, now)
+
+    trace.route = route = pick_or_wait(pick, clock(), call.wait_s)  # NoEndpoint, ModelWarming
     counted = partial(count, route.order, request, model, parts.providers, call.request_id, 5.0)
     recount = partial(exact, request, model, quote, counted)
     async with admit(parts.admission, call, caller, quote, recount) as hold:  # OutOfCredit, CapReached, LimitExceeded
@@ -55,7 +59,8 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
             raise errors.ClientGone("The client has hung up.")
         if quote.tokens_max > MAX_TOKENS and not quote.exact:
             await recount()  # TooManyTokens: only a count makes it certain, and only who was admitted gets one
-        delivery = await dispatch(hold, route, request, model, parts.providers, parts.health, call.deadline_at, trace)
+        send = partial(dispatch, hold, request, model, parts.outbound, call)  # InvalidRequest, AllAttemptsFailed, …
+        delivery = await when_warm(call, route, pick, send)
         trace.delivered_ms = (clock() - trace.began) * 1000
         used = usage(delivery, request, model, hold, call.now)
         reply = answer(request, model, delivery, used, hold, attribution=decision.attribution)

@@ -13,6 +13,7 @@ from providers.protocol import Provider
 from router.health import Health
 from router.indexes import ProviderRecord
 from router.operators import OperatorIndex
+from router.outbound import Outbound
 from router.refresh import EndpointIndex, KeyIndex, PriceIndex
 from router.sealing import Seal
 from store.ids import ProviderId
@@ -34,6 +35,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     # Raises InvalidRequest for a record that nothing could speak to.
     check_provider: Callable[[ProviderRecord], Awaitable[None]]
     health: Health
+    outbound: Outbound
     generation: Generation
     projection: Projection
     admission: Admission

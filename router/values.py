@@ -178,6 +178,11 @@ class Trace(msgspec.Struct):
     delivered_ms: float | None = None
     charged_ms: float | None = None
 
+    @property
+    def attempts(self) -> int:
+        """How many attempts were really sent: who was passed over does not count."""
+        return sum(one.outcome != "PassedOver" for one in self.tried)
+
 
 class RawCall(msgspec.Struct, frozen=True):
     """What the edge hands over: the whole body, the headers the line reads, the clocks.

@@ -169,7 +169,20 @@ def _paths() -> Json:
             "in": "header",
             "schema": {"type": "string", "minLength": 1, "maxLength": 255},
             "description": "The same key and body give the stored outcome for 24 hours and are charged once.",
-        }
+        },
+        {
+            "name": "X-Tier",
+            "in": "header",
+            "schema": {"type": "string", "enum": ["interactive", "default", "batch"]},
+            "description": "batch pays the model's batch price, where it has one, and waits behind interactive calls.",
+        },
+        {
+            "name": "Prefer",
+            "in": "header",
+            "schema": {"type": "string", "examples": ["wait=30"]},
+            "description": "wait=N (RFC 7240) waits up to N seconds for a model that is warming up; without it the "
+            "call is answered 503 model_warming with Retry-After.",
+        },
     ]
     one = _operation("retrieve_model", "Retrieve a model", "Models", "ModelOut")
     one["parameters"] = [{"name": "model_id", "in": "path", "required": True, "schema": {"type": "string"}}]

@@ -24,18 +24,21 @@ def set_(
     model: str,
     price: Annotated[str, typer.Argument(help="USD per million tokens, such as 0.008.")],
     *,
-    batch: Annotated[str | None, typer.Option(help="The discounted price of the batch lane.")] = None,
+    batch: Annotated[
+        str | None, typer.Option(help="USD per million tokens for calls with X-Tier: batch; by default the price.")
+    ] = None,
     effective: Annotated[str | None, typer.Option("--from", help="2026-12-01 or 7d; by default now.")] = None,
     note: str = "",
     dry_run: Annotated[bool, typer.Option(help="Check and show it, change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """A model's price from an instant on; a price is never edited."""
-    nano, batch_nano = usd(price), None if batch is None else usd(batch)
+    nano = usd(price)
+    batch_nano = None if batch is None else usd(batch)
 
     async def change(work: Work) -> Price:
-        at = instant_of(effective, work.now)
-        return await set_price(work, ModelId(model), nano, at, batch_nano_per_mtok=batch_nano, note=note)
+        starts_at = instant_of(effective, work.now)
+        return await set_price(work, ModelId(model), nano, starts_at, batch_nano_per_mtok=batch_nano, note=note)
 
     show_one(_row(write(change, dry_run=dry_run)), as_json=as_json)
 
