@@ -1,7 +1,6 @@
 """What an operator's request is answered: a thing with its ETag, or a page of things with a cursor to the next."""
 
 import base64
-import binascii
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, ClassVar, TypeVar
@@ -93,7 +92,7 @@ def _closed(key: str) -> str:
 def _opened(cursor: str) -> str:
     try:
         key = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeError):
+    except ValueError:
         key = "\0"
     if "\0" in key or not key:
         raise InvalidRequest("'cursor' is the next_cursor of the page before.", param="cursor")

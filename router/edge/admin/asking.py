@@ -83,12 +83,12 @@ def body_of(request: Request, form: type[T]) -> T:
     try:
         return msgspec.json.decode(body or b"{}", type=form)
     except msgspec.ValidationError as problem:
-        raise _problem(str(problem)) from None
+        raise _problem(str(problem), form) from None
     except (msgspec.DecodeError, RecursionError):
         raise InvalidRequest("The body is not a JSON object. GET /admin/openapi.json describes it.") from None
 
 
-def _problem(said: str) -> InvalidRequest:
+def _problem(said: str, form: type[Any]) -> InvalidRequest:
     place = _AT.search(said)
     at = shown(place[1]) if place else ""
     if unknown := _UNKNOWN.search(said):
@@ -97,8 +97,16 @@ def _problem(said: str) -> InvalidRequest:
     if missing := _MISSING.search(said):
         return InvalidRequest(f"'{missing[1]}' is missing.", param=missing[1])
     expected = _EXPECTED.search(said)
-    how = f"It is {expected[1]}." if expected else "GET /admin/openapi.json says what it may be."
+    how = f"It is {expected[1]}." if expected else _choices(form, at)
     return InvalidRequest(f"'{at or 'body'}' is invalid. {how}", param=at or None)
+
+
+def _choices(form: type[Any], field: str) -> str:
+    """The values that a field of a closed set may have."""
+    kinds = [one.type for one in getattr(msgspec.inspect.type_info(form), "fields", ()) if one.name == field]
+    kinds += [kind for union in kinds for kind in getattr(union, "types", ())]
+    names = [str(member.value) for kind in kinds for member in getattr(kind, "cls", ()) if hasattr(member, "value")]
+    return f"It is one of {', '.join(names)}." if names else "GET /admin/openapi.json says what it may be."
 
 
 def given_in(body: msgspec.Struct) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from billing.credits import Grant, GrantKind, list_grants
 from billing.money import to_usd
 from router.administer import give_credit
 from router.edge.admin.accounts import PATH, account_in
-from router.edge.admin.answering import Resource, listed, page, slice_of
-from router.edge.admin.asking import Instant, body_of, query_of, read, rfc3339, usd_of, utc
+from router.edge.admin.answering import Resource, listed, one, page, slice_of
+from router.edge.admin.asking import Instant, body_of, id_of, query_of, read, rfc3339, usd_of, utc
 from router.edge.admin.changing import Made, change
-from router.edge.admin.telling import lists, makes
+from router.edge.admin.telling import lists, makes, shows
 from router.errors import InvalidRequest, NotFound
 from router.write import Work
 from store.ids import AccountId, GrantId, wire
@@ -61,6 +61,20 @@ async def list_(request: Request, account_id: str) -> Response:
     return page(request, listed(await read(request, ask), part, _key), part, _key, _out)
 
 
+@operations.get(
+    f"{PATH}/{{account_id}}/grants/{{grant_id}}", **shows("retrieve_grant", "Retrieve a grant", TAG, GrantOut)
+)
+async def retrieve(request: Request, account_id: str, grant_id: str) -> Response:
+    """One grant of an account."""
+    query_of(request)
+    known, wanted = account_in(account_id), id_of(GrantId, grant_id, "grant")
+    found = await read(request, lambda connection: list_grants(connection, known))
+    given = next((grant for grant in found if grant.id == wanted), None)
+    if given is None:
+        raise NotFound(f"{wire(AccountId, known)} has no grant {wire(GrantId, wanted)}.", param="grant")
+    return one(_out(given))
+
+
 @operations.post(f"{PATH}/{{account_id}}/grants", **makes("create_grant", "Give credit", TAG, GrantOut, GrantCreate))
 async def create(request: Request, account_id: str) -> Response:
     """Give an account credit."""
@@ -72,7 +86,7 @@ async def create(request: Request, account_id: str) -> Response:
     async def command(work: Work) -> Made:
         until = utc(body.expires_at)
         given = await give_credit(work, known, amount, body.kind, source=body.source, expires_at=until, note=body.note)
-        return Made(_out(given), 201)
+        return Made(_out(given), 201, f"{PATH}/{wire(AccountId, known)}/grants/{wire(GrantId, given.id)}")
 
     return await change(request, command)
 

@@ -1,5 +1,6 @@
 """``/admin/v1/claims``, ``resolutions``, ``waivers``, ``decisions``: a model's license record. Append-only."""
 
+from collections.abc import Sequence
 from datetime import date
 
 import msgspec
@@ -14,8 +15,8 @@ from router.edge.admin.answering import Page, Resource, listed, one, page, slice
 from router.edge.admin.asking import V1, Instant, body_of, exchange_of, id_of, query_of, read, rfc3339, utc
 from router.edge.admin.changing import Made, change
 from router.edge.admin.endpoints import Nothing
-from router.edge.admin.telling import acts, lists, makes
-from router.errors import InvalidRequest
+from router.edge.admin.telling import acts, lists, makes, shows
+from router.errors import InvalidRequest, NotFound
 from router.write import Work
 from store.ids import ClaimId, ModelId, ResolutionId, WaiverId, wire
 
@@ -123,6 +124,15 @@ async def list_claims(request: Request) -> Response:
     return page(request, listed(found, part, key), part, key, lambda row: _claim(*row))
 
 
+@operations.get(f"{CLAIMS}/{{claim_id}}", **shows("retrieve_claim", "Retrieve a claim", TAG, ClaimOut))
+async def retrieve_claim(request: Request, claim_id: str) -> Response:
+    """One claim."""
+    query_of(request)
+    known = id_of(ClaimId, claim_id, "claim")
+    found = [_claim(m.id, claim) for m in await _models(request, {}) for claim in m.claims if claim.id == known]
+    return _single(found, f"There is no claim {wire(ClaimId, known)}.", "claim")
+
+
 @operations.post(CLAIMS, **makes("create_claim", "Record a license claim", TAG, ClaimOut, ClaimCreate))
 async def create_claim(request: Request) -> Response:
     """Record what a source says; it binds until it is resolved."""
@@ -138,7 +148,8 @@ async def create_claim(request: Request) -> Response:
             claimed_on=body.claimed_on or work.now.date(),
         )
         model = await models.get(work.connection, body.model)
-        return Made(_claim(model.id, next(claim for claim in model.claims if claim.id == claim_id)), 201)
+        shown = _claim(model.id, next(claim for claim in model.claims if claim.id == claim_id))
+        return Made(shown, 201, f"{CLAIMS}/{shown.id}")
 
     return await change(request, command)
 
@@ -150,6 +161,18 @@ async def list_resolutions(request: Request) -> Response:
     part = slice_of(query)
     found = [(model.id, model.resolution) for model in await _models(request, query) if model.resolution]
     return page(request, listed(found, part, _of_id), part, _of_id, lambda row: _resolution(*row))
+
+
+@operations.get(
+    f"{RESOLUTIONS}/{{resolution_id}}", **shows("retrieve_resolution", "Retrieve a resolution", TAG, ResolutionOut)
+)
+async def retrieve_resolution(request: Request, resolution_id: str) -> Response:
+    """One ruling that holds."""
+    query_of(request)
+    known = id_of(ResolutionId, resolution_id, "resolution")
+    rulings = [(m.id, m.resolution) for m in await _models(request, {}) if m.resolution is not None]
+    found = [_resolution(model, ruled) for model, ruled in rulings if ruled.id == known]
+    return _single(found, f"There is no resolution {wire(ResolutionId, known)} in force.", "resolution")
 
 
 @operations.post(RESOLUTIONS, **makes("create_resolution", "Resolve a license", TAG, ResolutionOut, ResolutionCreate))
@@ -167,7 +190,8 @@ async def create_resolution(request: Request) -> Response:
         )
         model = await models.get(work.connection, body.model)
         assert model.resolution is not None, "a resolution was recorded a moment ago; this is a bug"
-        return Made(_resolution(model.id, model.resolution), 201)
+        shown = _resolution(model.id, model.resolution)
+        return Made(shown, 201, f"{RESOLUTIONS}/{shown.id}")
 
     return await change(request, command)
 
@@ -179,6 +203,15 @@ async def list_waivers(request: Request) -> Response:
     part = slice_of(query)
     found = [(model.id, waiver) for model in await _models(request, query) for waiver in model.waivers]
     return page(request, listed(found, part, _of_id), part, _of_id, lambda row: _waiver(*row))
+
+
+@operations.get(f"{WAIVERS}/{{waiver_id}}", **shows("retrieve_waiver", "Retrieve a waiver", TAG, WaiverOut))
+async def retrieve_waiver(request: Request, waiver_id: str) -> Response:
+    """One waiver that is not revoked."""
+    query_of(request)
+    known = id_of(WaiverId, waiver_id, "waiver")
+    found = [_waiver(m.id, waiver) for m in await _models(request, {}) for waiver in m.waivers if waiver.id == known]
+    return _single(found, f"There is no waiver {wire(WaiverId, known)} in force.", "waiver")
 
 
 @operations.post(WAIVERS, **makes("create_waiver", "Sign a waiver", TAG, WaiverOut, WaiverCreate))
@@ -197,7 +230,8 @@ async def create_waiver(request: Request) -> Response:
             expires_at=utc(body.expires_at),
         )
         model = await models.get(work.connection, body.model)
-        return Made(_waiver(model.id, next(one for one in model.waivers if one.id == waiver_id)), 201)
+        shown = _waiver(model.id, next(waiver for waiver in model.waivers if waiver.id == waiver_id))
+        return Made(shown, 201, f"{WAIVERS}/{shown.id}")
 
     return await change(request, command)
 
@@ -234,6 +268,12 @@ async def _models(request: Request, query: dict[str, str]) -> list[Model]:
         return await models.load_models(connection)
 
     return await read(request, ask)
+
+
+def _single(found: Sequence[Resource], otherwise: str, param: str) -> Response:
+    if not found:
+        raise NotFound(otherwise, param=param)
+    return one(found[0])
 
 
 def _text(text: str, param: str) -> str:

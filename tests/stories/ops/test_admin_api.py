@@ -85,7 +85,8 @@ def test_a_provider_is_added_in_a_minute_and_serves_a_customer(
 
     account = ops("POST", "/accounts", {"name": "Acme"}, 201)
     grant = {"amount_usd": "25.00", "source": "welcome-acme", "expires_at": "2099-01-01T00:00:00Z"}
-    finance("POST", f"/accounts/{account['id']}/grants", grant, 201)
+    given = finance.ask("POST", f"/accounts/{account['id']}/grants", grant)
+    assert finance("GET", given.headers["location"].removeprefix("/admin/v1")) == given.json()
     key = ops("POST", "/keys", {"account": account["id"], "cap": {"amount_usd": "5.00"}, "models": [MODEL]}, 201)
     client = openai.OpenAI(base_url=product.url, api_key=key["key"], max_retries=3)
     assert len(client.embeddings.create(model=MODEL, input="Hello, world").data[0].embedding) == 384
@@ -281,6 +282,11 @@ def test_licenses_are_claimed_resolved_and_waived(ops: Operator, finance: Operat
     assert all(claim["settled"] for claim in ops("GET", f"/claims?model={NON_COMMERCIAL}")["data"])
     charging = {"model": NON_COMMERCIAL, "term": "charging", "signed_by": "Ada, licensor", "evidence": "mail"}
     waiver = finance("POST", "/waivers", charging, 201)
+    assert finance("GET", f"/waivers/{waiver['id']}") == waiver
+    assert ops("GET", f"/claims/{claims[0]['id']}")["license"] == claims[0]["license"]
+    wrong = finance("POST", "/waivers", charging | {"term": "everything"}, 400)["error"]
+    assert "charging" in wrong["message"]
+    assert "everything" not in wrong["message"]
     decided = {row["what"]: row["allowed"] for row in ops("GET", f"/decisions?model={NON_COMMERCIAL}")["data"]}
     assert decided == {"commercial": False, "non_commercial": True, "research": True, "charging": True}
     finance("POST", f"/waivers/{waiver['id']}/revoke")
@@ -322,7 +328,7 @@ def test_each_operation_is_for_its_roles_alone(
 ) -> None:
     method, path = operation
     below = path.removeprefix("/admin/v1").replace("{model_id:path}", "acme/none")
-    for kind in ("provider", "endpoint", "price", "waiver", "account", "key", "member"):
+    for kind in ("provider", "endpoint", "price", "claim", "resolution", "waiver", "account", "grant", "key", "member"):
         below = below.replace(f"{{{kind}_id}}", f"{kind}_unknown")
     for role, operator in ((Role.OPS, ops), (Role.FINANCE_ADMIN, finance)):
         answer = operator.ask(method, below, b"nonsense" if method != "GET" else None)
