@@ -7,19 +7,22 @@ Refusal
 │   │                             KeyInUrl, HeadersTooLarge, RequestTooSlow, IdempotencyKeyInvalid, PreconditionRequired
 │   ├── Unauthenticated           KeyMissing, KeyUnknown, KeyExpired, KeyPaused
 │   ├── NotAllowed                LicenseRestricted, ModelNotAllowed, CapReached, RoleInsufficient
-│   ├── NotFound                  ModelNotFound, ModelNotLive, OperationNotFound, MethodNotAllowed
+│   ├── NotFound                  ModelNotFound, ModelNotLive, PreferencesUnmet, OperationNotFound, MethodNotAllowed
 │   ├── OutOfCredit
 │   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld
 │   ├── Conflict                  IdempotencyInProgress, IdempotencyMismatch, IdempotencyResultGone,
 │   │                             VersionConflict, LaunchIncomplete
 │   └── ClientGone                nobody reads it: the client hung up before its call was sent on
 └── Failed                        ours or a provider's fault; nothing was charged, or the same Idempotency-Key tells
-    ├── NoEndpoint                ModelWarming
+    ├── NoEndpoint                ProvidersBusy, ModelWarming
     ├── AllAttemptsFailed, UpstreamInvalid, DeadlinePassed
     └── Overloaded, StoreUnavailable, NotRecorded, Unexpected
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from router.values import Choice
 
 
 class Refusal(Exception):
@@ -225,6 +228,13 @@ class ModelNotLive(NotFound):
     code = "model_not_available"
 
 
+class PreferencesUnmet(NotFound):
+    """The model is served, and by nobody that the call's ``provider`` object allows; the message names who and why."""
+
+    code = "preferences_unmet"
+    left_out: "tuple[Choice, ...]" = ()
+
+
 class OperationNotFound(NotFound):
     """No such path."""
 
@@ -322,9 +332,16 @@ class Failed(Refusal):
 
 
 class NoEndpoint(Failed):
-    """No endpoint of the model can take the call now."""
+    """No endpoint of the model can take the call now. ``left_out`` has each with its reason, for the explanation."""
 
     code = "no_provider_available"
+    left_out: "tuple[Choice, ...]" = ()
+
+
+class ProvidersBusy(NoEndpoint):
+    """Each provider that could serve the call has as many calls as it takes from us."""
+
+    code = "capacity_exhausted"
 
 
 class ModelWarming(NoEndpoint):

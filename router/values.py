@@ -129,11 +129,15 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """One candidate of a route: why it was left out, or what its place was decided by; printed in explanations."""
+    """One candidate of a route: why it was left out, or what its place was decided by; printed in explanations.
+
+    ``code`` is the short and stable name of the reason, for programs: ``region``, ``breaker`` and so on.
+    """
 
     endpoint: Endpoint
     left_out: str | None = None
     facts: dict[str, float] = {}
+    code: str = ""
 
 
 class Route(msgspec.Struct, frozen=True):

@@ -96,6 +96,8 @@ OPERATORS_MAY: dict[tuple[str, str], frozenset[Role]] = {
     ("PATCH", f"{_V1}/members/{{member_id}}"): OPS,
     ("POST", f"{_V1}/members/{{member_id}}/remove"): OPS,
     ("GET", f"{_V1}/audit"): ALL,
+    ("GET", f"{_V1}/requests/{{request_id}}"): ALL,
+    ("POST", f"{_V1}/routes:explain"): ALL,
 }
 
 ACCESS: dict[tuple[str, str], Who] = {
@@ -103,6 +105,8 @@ ACCESS: dict[tuple[str, str], Who] = {
     ("GET", "/v1/models"): Who.KEY,
     ("GET", "/v1/models/{model_id:path}"): Who.KEY,
     ("GET", "/v1/account"): Who.KEY,
+    ("GET", "/v1/requests/{request_id}"): Who.KEY,
+    ("POST", "/v1/quote"): Who.KEY,
     ("GET", "/openapi.json"): Who.ANYONE,
     ("GET", "/admin/openapi.json"): Who.ANYONE,
     ("GET", "/health"): Who.ANYONE,

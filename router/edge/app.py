@@ -18,6 +18,9 @@ from router.edge.guard import Guard
 from router.edge.models import operations as model_operations
 from router.edge.openapi import operations as openapi_operations
 from router.edge.probes import operations as probe_operations
+from router.edge.quote import operations as quote_operations
+from router.edge.requests import operations as request_operations
+from router.edge.requests import remember
 from router.errors import InvalidRequest, MethodNotAllowed, OperationNotFound, Refusal, Unexpected
 from router.parts import Parts
 
@@ -35,13 +38,17 @@ def create_app(
     """The ASGI application. ``further`` operations need their rows in :data:`router.edge.access.ACCESS` too."""
     rest = _rest(parts, metrics, further)
 
+    def over(exchange: Exchange) -> None:
+        record(exchange)
+        remember(exchange, parts.receipts)
+
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == PATH:
             await embeddings(scope[EXCHANGE], parts, send)
         else:
             await rest(scope, receive, send)
 
-    return Guard(dispatch, body_bytes_max=parts.body_bytes_max, calls_max=calls_max, record=record)
+    return Guard(dispatch, body_bytes_max=parts.body_bytes_max, calls_max=calls_max, record=over)
 
 
 def _rest(parts: Parts, metrics: Callable[[], bytes], further: Iterable[APIRouter]) -> FastAPI:
@@ -55,8 +62,9 @@ def _rest(parts: Parts, metrics: Callable[[], bytes], further: Iterable[APIRoute
     )
     app.state.parts = parts
     app.state.metrics = metrics
-    ours = (model_operations, account_operations, probe_operations, openapi_operations, admin_openapi_operations)
-    for operations in (*ours, *admin_operations, *further):
+    customers = (model_operations, account_operations, request_operations, quote_operations)
+    told = (probe_operations, openapi_operations, admin_openapi_operations)
+    for operations in (*customers, *admin_operations, *told, *further):
         app.include_router(operations)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _not_matched)

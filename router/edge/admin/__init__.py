@@ -14,6 +14,7 @@ from router.edge.admin.members import operations as members
 from router.edge.admin.models import operations as models
 from router.edge.admin.prices import operations as prices
 from router.edge.admin.providers import operations as providers
+from router.edge.admin.routes import operations as routes
 
 operations = [
     providers,
@@ -27,4 +28,5 @@ operations = [
     keys,
     members,
     audit,
+    routes,
 ]

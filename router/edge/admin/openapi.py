@@ -122,9 +122,10 @@ def _parameters(route: APIRoute, method: str, told: Told | None) -> list[Json]:
     found: list[Json] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in route.param_convertors
     ]
-    names = (told.query if told else ()) + (("dry_run",) if method != "GET" else ())
+    writes = method != "GET" and (told is None or told.writes)
+    names = (told.query if told else ()) + (("dry_run",) if writes else ())
     found += [{"name": name, "in": "query", **_QUERY.get(name, {"schema": {"type": "string"}})} for name in names]
-    if method != "GET":
+    if writes:
         found.append(_IDEMPOTENCY)
         found.append({**_MATCH, "required": bool(told and told.match)})
     return found

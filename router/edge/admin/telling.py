@@ -9,13 +9,17 @@ TOLD = "x-gigarouter"
 
 
 class Told(msgspec.Struct, frozen=True):
-    """Types of the body and the answer. ``many``: the answer is a page. ``match``: an edit, which needs If-Match."""
+    """Types of the body and the answer. ``many``: the answer is a page. ``match``: an edit, which needs If-Match.
+
+    ``writes`` False: a POST that only asks.
+    """
 
     answer: type[msgspec.Struct]
     body: type[msgspec.Struct] | None = None
     status: int = 200
     many: bool = False
     match: bool = False
+    writes: bool = True
     query: tuple[str, ...] = ()
 
 
@@ -41,6 +45,11 @@ def edits(
 ) -> dict[str, Any]:
     """An operation that edits something."""
     return _said(name, summary, tag, Told(answer, body, match=True))
+
+
+def asks(name: str, summary: str, tag: str, answer: type[msgspec.Struct], body: type[msgspec.Struct]) -> dict[str, Any]:
+    """A question that needs a body; it writes nothing."""
+    return _said(name, summary, tag, Told(answer, body, writes=False))
 
 
 def acts(
