@@ -53,18 +53,22 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
 
     pool = Pool()
     allowed = networks([str(network) for network in settings.allowed_private_networks])
-    providers = ProviderSet(refresher.providers, Seal(settings.require_secret_keys()), allowed, pool)
+    seal = Seal(settings.require_secret_keys())
+    providers = ProviderSet(refresher.providers, seal, allowed, pool)
     health = Health(Random().random)  # noqa: S311 - spreads rests
     _listen(refresher, providers, health, generation, projection)
     receipts = Receipts(db, lambda words: str(scrubbed(words)))
     parts = Parts(
         db=db,
         keys=refresher.keys,
+        operators=refresher.operators,
         catch_up=refresher.catch_up,
         catalog=refresher.catalog,
         prices=refresher.prices,
         endpoints=refresher.endpoints,
         providers=providers,
+        seal=seal,
+        check_provider=providers.check,
         health=health,
         outbound=Outbound(providers=providers, health=health, pacer=pacing.Pacer(hot)),
         generation=generation,

@@ -12,9 +12,12 @@ from billing.projection import Projection
 from catalog.models import Catalog
 from providers.protocol import Provider
 from router.health import Health
+from router.indexes import ProviderRecord
+from router.operators import OperatorIndex
 from router.outbound import Outbound
 from router.receipts import Receipts
 from router.refresh import EndpointIndex, KeyIndex, PriceIndex
+from router.sealing import Seal
 from store.ids import ProviderId
 from store.postgres import Database
 
@@ -48,11 +51,15 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
     db: Database
     keys: KeyIndex
+    operators: OperatorIndex
     catch_up: Callable[[], Awaitable[None]]
     catalog: Catalog
     prices: PriceIndex
     endpoints: EndpointIndex
     providers: Mapping[ProviderId, Provider]
+    seal: Seal
+    # Raises InvalidRequest for a record that nothing could speak to.
+    check_provider: Callable[[ProviderRecord], Awaitable[None]]
     health: Health
     outbound: Outbound
     generation: Generation
