@@ -86,11 +86,9 @@ def edit(
 
     async def change(work: Work) -> ProviderView:
         before = await provider_of(work.connection, provider)
-        spec = ProviderSpec(
-            before.spec.base_url if url is None else url,
-            before.spec.enabled if enabled is None else enabled,
-            before.spec.options if options is None else options,
-        )
+        given = {"base_url": url, "enabled": enabled, "options": options}
+        stated = {name: value for name, value in given.items() if value is not None}
+        spec = msgspec.structs.replace(before.spec, **stated)
         return await _usable(work, await edit_provider(work, box, before.id, spec, credential=credential))
 
     show_one(_row(write(change)), as_json=as_json)
