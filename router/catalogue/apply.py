@@ -22,7 +22,6 @@ from router.catalogue.values import (
     Customers,
     Decisions,
     Difference,
-    Drift,
     Entry,
     FileRefused,
     Impact,
@@ -33,6 +32,7 @@ from router.catalogue.values import (
     Source,
     Verb,
 )
+from router.catalogue.words import changed_elsewhere
 from router.errors import Conflict, Refusal
 from router.indexes import ProviderRecord
 from router.tables import Json
@@ -158,9 +158,9 @@ async def _compare(work: Work, order: Order) -> tuple[Present, Difference, Impac
 
 
 def _refusals(found: Difference, affected: Impact, decisions: Decisions) -> list[str]:
-    said = [_conflict(drift) for drift in found.conflicts]
+    said = [f"{changed_elsewhere(drift)}." for drift in found.conflicts]
     if said:
-        said.append("Say whose value holds: --take-file PATH or --take-theirs PATH.")
+        said.append("This was changed elsewhere. Say whose value holds: --take-file PATH or --take-theirs PATH.")
     losses = [row for row in affected.margins if row.is_loss]
     if losses and not decisions.allow_loss:
         said += [
@@ -170,13 +170,6 @@ def _refusals(found: Difference, affected: Impact, decisions: Decisions) -> list
         ]
         said.append("If that is meant, say --allow-loss.")
     return said
-
-
-def _conflict(drift: Drift) -> str:
-    ours = f"applied last {drift.ours!r}" if drift.ours_known else "never applied by a file"
-    return (
-        f"{drift.path} of {drift.subject} was changed elsewhere: {ours}, now {drift.theirs!r}, the file {drift.file!r}."
-    )
 
 
 def _done(found: Difference, waiting: Mapping[str, str]) -> Difference:

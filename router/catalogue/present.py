@@ -6,6 +6,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import Price, to_usd
@@ -17,10 +18,15 @@ from router.audit import Actor
 from router.catalogue.file import subject_of
 from router.catalogue.values import Fields, Kind, Name, Present, ProviderNow, Remembered, Source
 from router.endpoints import EndpointSpec, list_endpoints
+from router.errors import Conflict
 from router.registered import ProviderSpec, list_providers
 from router.tables import CatalogueFileRow
 from router.values import Endpoint
 from store.ids import ModelId
+
+# How long an apply waits for others. While it waits, those who come after it wait, too.
+LOCKED_WITHIN_S = 5
+LOCK_NOT_AVAILABLE = "55P03"
 
 # Fields of the model that the file knows under their own names, with values that are JSON already.
 _PLAIN = (
@@ -45,10 +51,12 @@ _PLAIN = (
 
 
 async def load(connection: AsyncConnection, source: Source, now: datetime, *, locked: bool = False) -> Present:
-    """Everything at once. ``locked``: nobody changes a provider or an endpoint until the transaction ends."""
+    """Everything at once. ``locked``: nobody else changes any of it until the transaction ends.
+
+    Raises ``Conflict`` where others are at it and do not end.
+    """
     if locked:
-        await connection.execute(select(func.pg_advisory_xact_lock(func.hashtext("catalogue_files"))))
-        await connection.execute(text("LOCK TABLE providers, endpoints IN SHARE ROW EXCLUSIVE MODE"))
+        await _lock(connection)
     found: dict[Name, Fields] = {}
     providers: dict[str, ProviderNow] = {}
     for view in await list_providers(connection):
@@ -71,6 +79,20 @@ async def load(connection: AsyncConnection, source: Source, now: datetime, *, lo
             found[Kind.PRICE, model_id] = _price(current)
     remembered = await _remembered(connection, source)
     return Present(found, defaults(), providers, catalogue, endpoints, prices, remembered)
+
+
+async def _lock(connection: AsyncConnection) -> None:
+    """Against every command of an operator, not against those who only read: calls go on.
+
+    Prices, claims and resolutions refer to models, so a lock that shuts out their foreign keys shuts out them, too.
+    """
+    await connection.execute(text(f"SET LOCAL lock_timeout = '{LOCKED_WITHIN_S}s'"))
+    try:
+        await connection.execute(text("LOCK TABLE models, providers, endpoints IN EXCLUSIVE MODE"))
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+            raise
+        raise Conflict("Someone else is changing providers, models or endpoints. Try again shortly.") from error
 
 
 def defaults() -> dict[Kind, Fields]:

@@ -22,11 +22,11 @@ def told(plan: Plan, *, done: bool = False) -> Iterator[str]:
         yield f"FAULT {fault}"
     yield from (_step(step) for step in found.steps)
     for drift in found.conflicts:
-        yield f"CONFLICT {_drift(drift)}"
+        yield f"CONFLICT {changed_elsewhere(drift)}"
     for one in found.vanished:
         yield f"? {one.kind} {one.subject}: no longer in the file; with --prune it is {ENDS[one.would]}"
     for drift in found.kept:
-        yield f"= {_drift(drift)}; left as it is"
+        yield f"= {changed_elsewhere(drift)}; left as it is"
     yield from _whom(plan.impact)
     for says in plan.waiting:
         yield f"WAITS {says}"
@@ -78,7 +78,8 @@ def _step(step: Step) -> str:
             return f"{sign} {head}: " + ", ".join(said)
 
 
-def _drift(drift: Drift) -> str:
+def changed_elsewhere(drift: Drift) -> str:
+    """Where, ours at the last apply, theirs now, the file's."""
     ours = f"applied last {_value(drift.ours)}" if drift.ours_known else "never applied from here"
     return f"{drift.path} of {drift.subject}: {ours}, now {_value(drift.theirs)}, the file {_value(drift.file)}"
 
