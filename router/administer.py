@@ -105,7 +105,7 @@ async def set_price(
 ) -> Price:
     """A model's price from an instant on, by default from now. A served model that may not be charged for stays free.
 
-    ``batch_nano_per_mtok`` is the batch lane's, at most as much.
+    ``batch_nano_per_mtok`` is the batch lane's, by default the same.
 
     Raises ``ModelUnknown``, ``InvalidRequest``, ``Conflict``.
     """
@@ -114,7 +114,7 @@ async def set_price(
     if not 0 <= nano_per_mtok <= PRICE_MAX:
         raise InvalidRequest("A price is between 0.00 and 9000.00 USD per million tokens.", param="price")
     if batch_nano_per_mtok is not None and not 0 <= batch_nano_per_mtok <= nano_per_mtok:
-        raise InvalidRequest("The batch lane never costs more than the interactive one.", param="batch_price")
+        raise InvalidRequest("A batch price is between 0.00 and the price itself.", param="batch_price")
     if starts_at < work.now:
         raise InvalidRequest("A price starts now or later: calls that were made keep theirs.", param="effective_at")
     charging = may_charge(model, work.now)

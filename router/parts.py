@@ -1,6 +1,8 @@
 """The collaborators of one call, built once at start; there are no globals beside them."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from random import Random
+from typing import Protocol
 
 import msgspec
 
@@ -11,9 +13,40 @@ from billing.projection import Projection
 from catalog.models import Catalog
 from providers.protocol import Provider
 from router.health import Health
+from router.outbound import Outbound
+from router.receipts import Receipts
 from router.refresh import EndpointIndex, KeyIndex, PriceIndex
 from store.ids import ProviderId
 from store.postgres import Database
+
+
+class Known(Protocol):
+    """What a call is planned with, all of it in memory: a dry run brings its own."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """Models."""
+        ...
+
+    @property
+    def prices(self) -> PriceIndex:
+        """What customers pay."""
+        ...
+
+    @property
+    def endpoints(self) -> EndpointIndex:
+        """Who can serve."""
+        ...
+
+    @property
+    def health(self) -> Health:
+        """How they do."""
+        ...
+
+    @property
+    def draw(self) -> Callable[[], float]:
+        """Chance: numbers in [0, 1)."""
+        ...
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,9 +60,13 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: EndpointIndex
     providers: Mapping[ProviderId, Provider]
     health: Health
+    outbound: Outbound
     generation: Generation
     projection: Projection
     admission: Admission
     charging: Charging
+    receipts: Receipts
     call_deadline_s: float = 60.0
     body_bytes_max: int = 4 * 1024 * 1024
+    # Chance for routing: numbers in [0, 1).
+    draw: Callable[[], float] = msgspec.field(default_factory=lambda: Random().random)  # noqa: S311 - shares of traffic

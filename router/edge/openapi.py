@@ -17,6 +17,9 @@ from router import errors
 from router.edge.account import AccountOut
 from router.edge.envelope import ROWS, Row
 from router.edge.models import ModelList, ModelOut
+from router.edge.quote import QuoteOut
+from router.explanation_views import RequestOut
+from router.preferences import NAME_CHARACTERS_MAX, NAMES_MAX
 from router.request import MAX_INPUTS, MAX_TOKENS
 
 operations = APIRouter()
@@ -37,6 +40,39 @@ _INPUT: Json = {
     ],
     "description": f"What to embed: at most {MAX_INPUTS} inputs and {MAX_TOKENS} tokens in one request. Token ids are "
     "those of the model's own tokenizer.",
+}
+
+_NAMES: Json = {
+    "type": "array",
+    "items": {"type": "string", "minLength": 1, "maxLength": NAME_CHARACTERS_MAX},
+    "maxItems": NAMES_MAX,
+}
+
+_PREFERENCES: Json = {
+    "type": "object",
+    "additionalProperties": False,
+    "description": "What the call asks of its route. Who does not meet it is left out.",
+    "properties": {
+        "order": _NAMES | {"description": "Providers to try first, in this order."},
+        "only": _NAMES | {"minItems": 1, "description": "No other providers than these."},
+        "ignore": _NAMES | {"description": "Not these providers."},
+        "sort": {"type": "string", "enum": ["price", "latency", "throughput"]},
+        "max_price": {
+            "type": ["string", "number", "object"],
+            "description": 'USD per 1M tokens, as in "0.02", 0.02 or {"prompt": "0.02"}.',
+        },
+        "allow_fallbacks": {
+            "type": "boolean",
+            "default": True,
+            "description": "false: with order no other providers, without it the first choice alone.",
+        },
+        "data_collection": {"type": "string", "enum": ["allow", "deny"], "default": "allow"},
+        "zero_retention": {"type": "boolean", "default": False},
+        "quantizations": _NAMES | {"minItems": 1, "description": "Classes of numerics, as in bf16."},
+        "regions": _NAMES | {"minItems": 1, "description": "Where the call may be processed."},
+        "space": {"type": "string", "description": "The vector space that is expected; 400 if the model's is another."},
+        "hedge": {"type": "boolean", "default": False, "description": "A second attempt beside a slow first one."},
+    },
 }
 
 _REQUEST: Json = {
@@ -63,6 +99,7 @@ _REQUEST: Json = {
             "description": "Puts the model's own prompt for queries or documents before each input.",
         },
         "user": {"type": "string", "description": "Taken for compatibility; not stored."},
+        "provider": _PREFERENCES,
     },
 }
 
@@ -120,7 +157,7 @@ async def openapi() -> Response:
 def document() -> Json:
     """The OpenAPI document."""
     _, schemas = msgspec.json.schema_components(
-        [ModelList, ModelOut, AccountOut], ref_template="#/components/schemas/{name}"
+        [ModelList, ModelOut, AccountOut, RequestOut, QuoteOut], ref_template="#/components/schemas/{name}"
     )
     return {
         "openapi": "3.1.0",
@@ -158,12 +195,31 @@ def _paths() -> Json:
             "in": "header",
             "schema": {"type": "string", "minLength": 1, "maxLength": 255},
             "description": "The same key and body give the stored outcome for 24 hours and are charged once.",
-        }
+        },
+        {
+            "name": "X-Tier",
+            "in": "header",
+            "schema": {"type": "string", "enum": ["interactive", "default", "batch"]},
+            "description": "batch pays the model's batch price, where it has one, and waits behind interactive calls.",
+        },
+        {
+            "name": "Prefer",
+            "in": "header",
+            "schema": {"type": "string", "examples": ["wait=30"]},
+            "description": "wait=N (RFC 7240) waits up to N seconds for a model that is warming up; without it the "
+            "call is answered 503 model_warming with Retry-After.",
+        },
     ]
+    quote = _operation("create_quote", "Price before running", "Embeddings", "QuoteOut")
+    quote["requestBody"] = embed["requestBody"]
+    request = _operation("retrieve_request", "Explain a request", "Requests", "RequestOut")
+    request["parameters"] = [{"name": "request_id", "in": "path", "required": True, "schema": {"type": "string"}}]
     one = _operation("retrieve_model", "Retrieve a model", "Models", "ModelOut")
     one["parameters"] = [{"name": "model_id", "in": "path", "required": True, "schema": {"type": "string"}}]
     return {
         "/v1/embeddings": {"post": embed},
+        "/v1/quote": {"post": quote},
+        "/v1/requests/{request_id}": {"get": request},
         "/v1/models": {"get": _operation("list_models", "List models", "Models", "ModelList")},
         "/v1/models/{model_id}": {"get": one},
         "/v1/account": {"get": _operation("retrieve_account", "Balance, holds and limits", "Account", "AccountOut")},
