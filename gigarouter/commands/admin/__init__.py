@@ -9,6 +9,7 @@ from gigarouter.commands.admin import (
     acceptances,
     accounts,
     audit,
+    catalogue,
     endpoints,
     grants,
     keys,
@@ -43,3 +44,7 @@ for name, noun, sentence in (
 ):
     app.add_typer(noun, name=name, help=sentence)
 app.command("usage", help="Calls, tokens and money over a period.")(usage.command)
+app.command("plan", help="What a catalogue file would change, and whom it affects.")(catalogue.plan)
+app.command("apply", help="Make the catalogue what a file says.")(catalogue.apply)
+app.command("export", help="The catalogue as a file.")(catalogue.export)
+app.command("import-litellm", help="The embedding models of litellm's price map.")(catalogue.import_litellm)
