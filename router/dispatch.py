@@ -40,7 +40,7 @@ async def dispatch(
 ) -> Delivery:
     """Get a checked answer from one of the route's endpoints, within the call's deadline.
 
-    Raises InvalidRequest for what the provider finds wrong in the input, ModelWarming, NoEndpoint where every
+    Raises InvalidRequest for what the provider finds wrong in the input, ModelWarming, ProvidersBusy where every
     provider's grant is used up, AllAttemptsFailed, UpstreamInvalid, DeadlinePassed.
     """
     loop = asyncio.get_running_loop()

@@ -47,9 +47,18 @@ class Shelf:
         account = self.shop.an_account(10_000_000)
         return account, self.product.wait_until_known(self.shop.a_key(account))
 
-    def call(self, key: str, model: ModelId, *, input_: object = IDS, serve: int = 0, **headers: str) -> Reply:
+    def call(
+        self,
+        key: str,
+        model: ModelId,
+        *,
+        input_: object = IDS,
+        serve: int = 0,
+        provider: dict[str, object] | None = None,
+        **headers: str,
+    ) -> Reply:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        body = {"model": model, "input": input_}
+        body = {"model": model, "input": input_} | ({"provider": provider} if provider else {})
         return asyncio.run(send(self.product.serves[serve].port, request_bytes(PATH, key, body, named)))
 
     def usage(self, account: AccountId) -> list[tuple[int, int]]:
@@ -192,6 +201,25 @@ def test_a_large_input_goes_in_parts_and_is_billed_once(shelf: Shelf) -> None:
     assert shelf.usage(account)[before : before + 1] == [(300, 300)]
     assert len(shelf.usage(account)) == before + 4
     assert shelf.asked()[0] == 15 + 3
+
+
+def test_a_hedged_call_is_answered_by_the_quicker_of_two_and_charged_once(shelf: Shelf) -> None:
+    model = shelf.a_model(2, cost_nano_per_mtok=3_000_000)
+    account, key = shelf.a_customer()
+    known(shelf, key, model)
+    # What is usual there, and as many calls as earn a hedge.
+    for _ in range(30):
+        shelf.call(key, model)
+    before, asked = len(shelf.usage(account)), shelf.asked()
+    shelf.upstreams[0].always = Scripted(delay_s=30)
+    reply = shelf.call(key, model, provider={"hedge": True})
+    assert (reply.status, reply.headers["x-gigarouter-attempts"]) == (200, "2")
+    assert reply.headers["x-gigarouter-provider"] == f"{model.removeprefix('tests/')}-1"
+    assert [now - then for now, then in zip(shelf.asked(), asked, strict=True)] == [1, 1, 0]
+    assert shelf.usage(account)[before:] == [(10, 10)]
+    log = shelf.product.serves[0].said_since_start()
+    lost = [json.loads(line) for line in log.splitlines() if '"hedge_lost"' in line]
+    assert [(one["provider"], one["cost_nano_usd"]) for one in lost] == [(f"{model.removeprefix('tests/')}-0", 30)]
 
 
 def test_all_processes_together_send_no_more_than_a_provider_grants(shelf: Shelf) -> None:
