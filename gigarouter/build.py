@@ -56,12 +56,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     seal = Seal(settings.require_secret_keys())
     providers = ProviderSet(refresher.providers, seal, allowed, pool)
     health = Health(Random().random)  # noqa: S311 - spreads rests
-    refresher.on_change("providers", lambda _: providers.refresh())
-    refresher.on_change("providers", partial(_provider_changed, health, refresher))
-    refresher.on_change("endpoints", partial(_endpoint_changed, health))
-    refresher.on_change("hot_generation", partial(_generation_changed, generation))
-    refresher.on_change("credit", projection.credit_changed)
-
+    _tell_of_changes(refresher, providers, health, projection, generation)
     receipts = Receipts(db, lambda words: str(scrubbed(words)))
     parts = Parts(
         db=db,
@@ -99,6 +94,16 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
             for task in tasks:
                 task.cancel()
     await _leave(generation, providers, pool, db)
+
+
+def _tell_of_changes(
+    refresher: Refresher, providers: ProviderSet, health: Health, projection: Projection, generation: Generation
+) -> None:
+    refresher.on_change("providers", lambda _: providers.refresh())
+    refresher.on_change("providers", partial(_provider_changed, health, refresher))
+    refresher.on_change("endpoints", partial(_endpoint_changed, health))
+    refresher.on_change("hot_generation", partial(_generation_changed, generation))
+    refresher.on_change("credit", projection.credit_changed)
 
 
 async def _leave(generation: Generation, providers: ProviderSet, pool: Pool, db: Database) -> None:
