@@ -55,9 +55,7 @@ async def openapi() -> Response:
 def document() -> Json:
     """The document as a value."""
     told = [(route, told_of(route)) for route in routes()]
-    types = {kind for _, said in told if said for kind in (said.answer, said.body) if kind is not None}
-    ordered = sorted(types, key=lambda kind: kind.__name__)
-    _, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    _, schemas = _components()
     paths: Json = {}
     for route, said in told:
         for method in sorted((route.methods or set()) - {"HEAD"}):
@@ -149,7 +147,18 @@ def _answer(told: Told | None) -> Json:
 
 
 def _ref(kind: type[msgspec.Struct]) -> Json:
-    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+    refs, _ = _components()
+    return refs[kind]
+
+
+@cache
+def _components() -> tuple[dict[type[msgspec.Struct], Json], Json]:
+    """Every form's reference, and the schemas; two forms of one name get longer ones."""
+    said = [told for route in routes() if (told := told_of(route)) is not None]
+    types = {kind for told in said for kind in (told.answer, told.body) if kind is not None}
+    ordered = sorted(types, key=lambda kind: (kind.__name__, kind.__module__))
+    refs, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    return dict(zip(ordered, refs, strict=True)), schemas
 
 
 def _content(schema: Json) -> Json:
