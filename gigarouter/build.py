@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
+from random import Random
 from typing import Literal
 
 from billing.admission import Admission
@@ -53,7 +54,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     pool = Pool()
     allowed = networks([str(network) for network in settings.allowed_private_networks])
     providers = ProviderSet(refresher.providers, Seal(settings.require_secret_keys()), allowed, pool)
-    health = Health()
+    health = Health(Random().random)  # noqa: S311 - spreads rests
     _listen(refresher, providers, health, generation, projection)
     receipts = Receipts(db, lambda words: str(scrubbed(words)))
     parts = Parts(
@@ -76,9 +77,10 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     )
     quarantine = partial(quarantines.run, db, health)
     loads = partial(worker_loads.run, providers, refresher.endpoints, health)
-    runs = (hot.run, generation.run, projection.run, charging.run, receipts.run, refresher.run, providers.run)
+    stores = (hot.run, generation.run, projection.run, charging.run, receipts.run)
+    runs: tuple[Run, ...] = (*stores, refresher.run, providers.run, quarantine, loads)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(run()) for run in (*runs, quarantine, loads)]
+        tasks = [group.create_task(run()) for run in runs]
         try:
             yield parts
             await charging.drained()

@@ -291,7 +291,11 @@ def test_our_own_refused_key_is_503_for_the_customer_and_nothing_of_the_provider
     assert not any(word in reply.body for reply in replies for word in (b"canary", b"no_credit", b"dear"))
     assert replies[0].headers["x-should-retry"] == "false"
     log = shelf.product.serves[0].said_since_start()
-    alarms = [line for line in log.splitlines() if "provider_credential_refused" in line and f"{model.removeprefix('tests/')}-0" in line]
+    alarms = [
+        line
+        for line in log.splitlines()
+        if "provider_credential_refused" in line and f"{model.removeprefix('tests/')}-0" in line
+    ]
     assert len(alarms) == 1
     assert "canary" not in log
 
