@@ -51,10 +51,10 @@ class WhatIf(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """The call that is imagined. ``preferences`` is the JSON of a body's ``provider`` object."""
+    """The call that is imagined. ``preferences`` is the JSON of a body's ``provider`` object, or null."""
 
     model: str
-    preferences: bytes | None = None
+    preferences: bytes = b"null"
     inputs: int = 1
     tokens: int = 100
     lane: Lane = Lane.INTERACTIVE
@@ -193,9 +193,7 @@ def _request(asked: Asked) -> EmbedRequest:
         raise InvalidRequest(f"'inputs' must be 1 to {MAX_INPUTS}.", param="inputs")
     if not asked.inputs <= asked.tokens <= MAX_TOKENS:
         raise InvalidRequest(f"'tokens' must be at least one per input and at most {MAX_TOKENS}.", param="tokens")
-    fields: dict[str, object] = {"model": asked.model, "input": "x"}
-    if asked.preferences is not None:
-        fields["provider"] = msgspec.Raw(asked.preferences)
+    fields = {"model": asked.model, "input": "x", "provider": msgspec.Raw(asked.preferences)}
     request = parse(msgspec.json.encode(fields))
     # ASCII text is bounded by its length and a token for its beginning.
     text = "x" * max(1, asked.tokens // asked.inputs - 1)
