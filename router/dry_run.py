@@ -23,7 +23,7 @@ from router.errors import InvalidRequest, ModelNotFound, NotFound, Refusal
 from router.explanation import Candidate, Ended, Explanation, explain
 from router.health import Health
 from router.indexes import EndpointIndex, PriceIndex, sandbox
-from router.line import prepare, route_of
+from router.line import pick, prepare
 from router.parts import Known
 from router.request import MAX_INPUTS, MAX_TOKENS, parse
 from router.snapshots import NOTHING, of_keys, read_keys
@@ -51,10 +51,10 @@ class WhatIf(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """The call that is imagined. ``preferences`` is the JSON of a body's ``provider`` object."""
+    """The call that is imagined. ``preferences`` is the JSON of a body's ``provider`` object, or null."""
 
     model: str
-    preferences: bytes | None = None
+    preferences: bytes = b"null"
     inputs: int = 1
     tokens: int = 100
     lane: Lane = Lane.INTERACTIVE
@@ -159,7 +159,7 @@ def dry_run(asked: Asked, key: Key, known: Known, now: datetime) -> Explanation:
     refusal: Refusal | None = None
     try:
         prepared = prepare(request, call, key, known)
-        trace.route = route_of(prepared, request, key, known, clock())
+        trace.route = pick(prepared, request, key, known, clock())
     except Refusal as refused:
         refusal = refused
     took_ms = (clock() - trace.began) * 1000
@@ -192,9 +192,7 @@ def _request(asked: Asked) -> EmbedRequest:
         raise InvalidRequest(f"'inputs' must be 1 to {MAX_INPUTS}.", param="inputs")
     if not asked.inputs <= asked.tokens <= MAX_TOKENS:
         raise InvalidRequest(f"'tokens' must be at least one per input and at most {MAX_TOKENS}.", param="tokens")
-    fields: dict[str, object] = {"model": asked.model, "input": "x"}
-    if asked.preferences is not None:
-        fields["provider"] = msgspec.Raw(asked.preferences)
+    fields = {"model": asked.model, "input": "x", "provider": msgspec.Raw(asked.preferences)}
     request = parse(msgspec.json.encode(fields))
     # ASCII text is bounded by its length and a token for its beginning.
     text = "x" * max(1, asked.tokens // asked.inputs - 1)

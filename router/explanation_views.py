@@ -107,6 +107,23 @@ class ErrorOut(msgspec.Struct, frozen=True):
     message: str
 
 
+class PreferencesOut(msgspec.Struct, frozen=True):
+    """The ``provider`` object of the call; ``max_price`` in USD per million tokens."""
+
+    order: tuple[str, ...]
+    only: tuple[str, ...]
+    ignore: tuple[str, ...]
+    sort: str | None
+    max_price: str | None
+    allow_fallbacks: bool
+    data_collection: str
+    zero_retention: bool
+    quantizations: tuple[str, ...]
+    regions: tuple[str, ...]
+    space: str | None
+    hedge: bool
+
+
 class TimingsOut(msgspec.Struct, frozen=True):
     """Milliseconds since the call began; null for what it did not reach."""
 
@@ -132,7 +149,7 @@ class RequestOut(msgspec.Struct, frozen=True, kw_only=True):
     space: str
     lane: str
     inputs: int
-    preferences: Preferences
+    preferences: PreferencesOut
     policy: str
     candidates: tuple[CandidateOut, ...]
     attempts: tuple[AttemptOut, ...]
@@ -239,7 +256,7 @@ def _shared(known: Explanation, usage: UsageEvent | None, *, explained: bool) ->
         "space": known.space,
         "lane": known.lane.value,
         "inputs": known.inputs,
-        "preferences": known.preferences,
+        "preferences": _preferences(known.preferences),
         "policy": known.policy,
         "license": None if known.license is None else license_out(known.license),
         "price": _price(known, usage),
@@ -324,6 +341,11 @@ def _attempt(attempt: AttemptMade, outcome: str, reason: str) -> AttemptOut:
         outcome=outcome,
         reason=reason,
     )
+
+
+def _preferences(wanted: Preferences) -> PreferencesOut:
+    given = {name: getattr(wanted, name) for name in PreferencesOut.__struct_fields__}
+    return PreferencesOut(**(given | {"max_price": _usd(wanted.max_price)}))
 
 
 def _timings(timings: Timings) -> TimingsOut:

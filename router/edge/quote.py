@@ -57,7 +57,6 @@ async def create_quote(request: Request) -> Response:
     exchange: Exchange = request.scope[EXCHANGE]
     parts: Parts = request.app.state.parts
     assert exchange.caller is not None, "an operation for keys was reached without one; this is a bug"
-    lane, _ = asked(exchange.wishes, parts.call_deadline_s)
     now_s = asyncio.get_running_loop().time()
     call = RawCall(
         request_id=exchange.request_id,
@@ -67,7 +66,7 @@ async def create_quote(request: Request) -> Response:
         now=exchange.now,
         deadline_at=now_s + parts.call_deadline_s,
         client_gone=exchange.client_gone,
-        lane=lane,
+        lane=asked(exchange.wishes, 0.0)[0],
         trace=Trace(began=now_s),
     )
     quoted = await quote(call, exchange.caller, parts)

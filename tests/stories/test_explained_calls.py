@@ -35,7 +35,8 @@ NON_COMMERCIAL = """
     VALUES ($1, $2, 'CC-BY-NC-4.0', 'tests', 'tests', '2026-01-02', 'tests') RETURNING 1
 """
 SECRETS = """
-    UPDATE endpoints SET upstream_model = 'canary-upstream-name', cost_nano_per_mtok = 987654 RETURNING 1
+    UPDATE endpoints SET upstream_model = 'canary-upstream-name', cost_nano_per_mtok = 987654,
+        priority = CASE WHEN provider_id = (SELECT id FROM providers WHERE name = 'second') THEN 200 ELSE 100 END
 """
 
 

@@ -73,7 +73,7 @@ def explain(
     if request is not None:
         _show(_recorded(RequestId(id_of(RequestId, request))), as_json=as_json)
         return
-    asked = Asked(str(model), None if preferences is None else preferences.encode(), inputs, tokens, lane)
+    asked = Asked(str(model), (preferences or "null").encode(), inputs, tokens, lane)
     whose = (None if key is None else KeyId(id_of(KeyId, key)), account, use)
     what_if = WhatIf(dict(map(_otherwise, endpoint or [])), frozenset(exclude or []))
     now, then, found = run(lambda db: _imagine(db, asked, whose, what_if))

@@ -50,7 +50,7 @@ class ExplainIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: str | None = None
     account: str | None = None
     use: Use = Use.COMMERCIAL
-    preferences: msgspec.Raw | None = None
+    preferences: msgspec.Raw = msgspec.Raw(b"null")
     inputs: int = 1
     tokens: int = 100
     lane: Lane = Lane.INTERACTIVE
@@ -114,7 +114,7 @@ async def explain_route(request: Request) -> Response:
     given = _body(exchange.body)
     asked = Asked(
         model=given.model,
-        preferences=None if given.preferences is None else bytes(given.preferences),
+        preferences=bytes(given.preferences),
         inputs=given.inputs,
         tokens=given.tokens,
         lane=given.lane,
