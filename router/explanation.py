@@ -59,13 +59,13 @@ class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class AttemptMade(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One attempt; milliseconds since the call began. ``outcome`` and ``reason`` are the provider kind's words."""
+    """One attempt; microseconds since the call began. ``outcome`` and ``reason`` are the provider kind's words."""
 
     endpoint: EndpointId
     provider: str
     why: str
-    began_ms: float
-    took_ms: float
+    began_us: int
+    took_us: int
     outcome: str
     reason: str = ""
 
@@ -96,12 +96,12 @@ class Bound(msgspec.Struct, frozen=True):
 
 
 class Timings(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Milliseconds since the call began; None for what it did not reach."""
+    """Microseconds since the call began, as whole numbers; None for what it did not reach."""
 
-    total_ms: float
-    admitted_ms: float | None = None
-    delivered_ms: float | None = None
-    charged_ms: float | None = None
+    total_us: int
+    admitted_us: int | None = None
+    delivered_us: int | None = None
+    charged_us: int | None = None
 
 
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -243,8 +243,8 @@ def _attempt(tried: Tried) -> AttemptMade:
         endpoint=tried.endpoint.id,
         provider=tried.endpoint.provider_name,
         why=tried.why,
-        began_ms=round(tried.began_ms, 3),
-        took_ms=round(tried.took_ms, 3),
+        began_us=int(tried.began_ms * 1000),
+        took_us=int(tried.took_ms * 1000),
         outcome=tried.outcome,
         reason=_words(tried.reason),
     )
@@ -278,15 +278,15 @@ def _bound(trace: Trace) -> Bound | None:
 def _timings(ended: Ended) -> Timings:
     trace = ended.trace
     return Timings(
-        total_ms=round(ended.took_ms, 3),
-        admitted_ms=_rounded(trace.admitted_ms),
-        delivered_ms=_rounded(trace.delivered_ms),
-        charged_ms=_rounded(trace.charged_ms),
+        total_us=int(ended.took_ms * 1000),
+        admitted_us=_us(trace.admitted_ms),
+        delivered_us=_us(trace.delivered_ms),
+        charged_us=_us(trace.charged_ms),
     )
 
 
-def _rounded(value_ms: float | None) -> float | None:
-    return None if value_ms is None else round(value_ms, 3)
+def _us(value_ms: float | None) -> int | None:
+    return None if value_ms is None else int(value_ms * 1000)
 
 
 def _words(text: str) -> str:

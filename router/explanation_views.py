@@ -26,7 +26,7 @@ OUTCOMES: dict[str, tuple[str, str]] = {
     "Throttled": ("throttled", "It takes no more calls for the moment."),
     "Overloaded": ("overloaded", "It has no capacity for the moment."),
     "Warming": ("warming", "The model is being loaded there."),
-    "GrantUsed": ("throttled", "It takes no more calls for the moment."),
+    "PassedOver": ("passed_over", "It takes no more calls for the moment, so nothing was sent there."),
     "CallerFault": ("refused_input", "It does not take this input."),
     "TooLong": ("refused_input", "An input is longer than the model takes."),
     "CredentialRefused": ("out_of_service", "It is out of service until we have looked after it."),
@@ -107,6 +107,15 @@ class ErrorOut(msgspec.Struct, frozen=True):
     message: str
 
 
+class TimingsOut(msgspec.Struct, frozen=True):
+    """Milliseconds since the call began; null for what it did not reach."""
+
+    admitted_ms: float | None
+    delivered_ms: float | None
+    charged_ms: float | None
+    total_ms: float
+
+
 class RequestOut(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one call. ``explained`` false: only the charge is left of it.
 
@@ -132,7 +141,7 @@ class RequestOut(msgspec.Struct, frozen=True, kw_only=True):
     hold: HoldOut | None
     cost: str | None
     charge: ChargeOut | None
-    timings: Timings | None
+    timings: TimingsOut | None
     error: ErrorOut | None
     replayed: bool
     explained: bool
@@ -215,7 +224,7 @@ def _known(recorded: Recorded) -> Explanation:
         model=usage.model_id,
         space=usage.space,
         inputs=usage.inputs,
-        timings=Timings(total_ms=0.0),
+        timings=Timings(total_us=0),
     )
 
 
@@ -237,7 +246,7 @@ def _shared(known: Explanation, usage: UsageEvent | None, *, explained: bool) ->
         "hold": _hold(known.bound),
         "cost": _usd(usage.cost_nano if usage is not None else known.cost_nano),
         "charge": None if usage is None else _charge(usage),
-        "timings": known.timings if explained else None,
+        "timings": _timings(known.timings) if explained else None,
         "error": _error(known.error),
         "replayed": known.replayed,
         "explained": explained,
@@ -310,11 +319,21 @@ def _attempt(attempt: AttemptMade, outcome: str, reason: str) -> AttemptOut:
         provider=attempt.provider,
         endpoint=wire(EndpointId, attempt.endpoint),
         why=attempt.why,
-        began_ms=attempt.began_ms,
-        took_ms=attempt.took_ms,
+        began_ms=attempt.began_us / 1000,
+        took_ms=attempt.took_us / 1000,
         outcome=outcome,
         reason=reason,
     )
+
+
+def _timings(timings: Timings) -> TimingsOut:
+    return TimingsOut(
+        _ms(timings.admitted_us), _ms(timings.delivered_us), _ms(timings.charged_us), timings.total_us / 1000
+    )
+
+
+def _ms(value_us: int | None) -> float | None:
+    return None if value_us is None else value_us / 1000
 
 
 def _usd(amount: int | None) -> str | None:

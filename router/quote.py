@@ -16,11 +16,11 @@ from catalog.permit import decide, may_charge
 from catalog.values import Decision, Model
 from providers.outcomes import Failure, TooLong
 from router.admit import admit
+from router.at_endpoint import attempt_at
 from router.attempts import ATTEMPTS_MAX
-from router.dispatch import attempt_at
 from router.errors import InputTooLong, LicenseRestricted, Refusal, TooManyTokens
 from router.estimate import exact, tokens_most
-from router.line import pick, prepare
+from router.line import prepare, route_of
 from router.parts import Parts
 from router.request import parse
 from router.values import Caller, EmbedRequest, RawCall, Route
@@ -61,7 +61,7 @@ async def quote(call: RawCall, caller: Caller, parts: Parts) -> Quoted:
     request = parse(call.body)
     try:
         prepared = prepare(request, call, key, parts)
-        route = pick(prepared, request, key, parts, asyncio.get_running_loop().time())
+        route = route_of(prepared, request, key, parts, asyncio.get_running_loop().time())
     except Refusal as refusal:
         if trace.model is None or (trace.quote is None and not isinstance(refusal, LicenseRestricted)):
             raise
@@ -78,8 +78,6 @@ async def quote(call: RawCall, caller: Caller, parts: Parts) -> Quoted:
         lengths_known=_surely_short(request, prepared.model),
     )
     async with _place(call, caller, prepared.quote, parts):
-        if prepared.quote.exact:
-            return quoted
         return await _counted(quoted, prepared.quote, route, call, parts)
 
 
@@ -92,7 +90,7 @@ def _place(call: RawCall, caller: Caller, quote: Quote, parts: Parts) -> Abstrac
 
 
 async def _counted(quoted: Quoted, quote: Quote, route: Route, call: RawCall, parts: Parts) -> Quoted:
-    """With exact tokens, where one of the endpoints can count them."""
+    """With the tokens that are billed, where one of the endpoints can count them: ids too, which may have theirs."""
     request, model = quoted.request, quoted.model
     try:
         counted = await exact(request, model, quote, partial(_count, request, model, route, call, parts))

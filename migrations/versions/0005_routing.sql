@@ -168,6 +168,13 @@ COMMENT ON COLUMN models.published_on IS 'Null: not known'
 CREATE TRIGGER operator_keys_notify AFTER INSERT OR UPDATE OR DELETE ON operator_keys
     FOR EACH ROW EXECUTE FUNCTION notify_change('id')
 --;;
+CREATE INDEX operator_keys_member ON operator_keys (member_id)
+--;;
+CREATE TRIGGER members_notify AFTER INSERT OR UPDATE OR DELETE ON members
+    FOR EACH ROW EXECUTE FUNCTION notify_change('id')
+--;;
+COMMENT ON COLUMN idempotency.account_id IS 'Whose key it is: an account, or for the admin API an operator, as member'
+--;;
 GRANT SELECT, INSERT, UPDATE ON space_references, operator_keys, catalogue_files TO gigarouter_app
 --;;
 GRANT DELETE ON catalogue_files TO gigarouter_app

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from billing.money import to_usd
 from router.edge.exchange import EXCHANGE, Exchange
-from router.errors import InvalidRequest
+from router.edge.wishes import asked
 from router.explanation_views import ErrorOut, LicenseOut, PriceOut
 from router.parts import Parts
 from router.quote import Quoted, TooLongInput, quote
@@ -57,6 +57,7 @@ async def create_quote(request: Request) -> Response:
     exchange: Exchange = request.scope[EXCHANGE]
     parts: Parts = request.app.state.parts
     assert exchange.caller is not None, "an operation for keys was reached without one; this is a bug"
+    lane, _ = asked(exchange.wishes, parts.call_deadline_s)
     now_s = asyncio.get_running_loop().time()
     call = RawCall(
         request_id=exchange.request_id,
@@ -66,7 +67,7 @@ async def create_quote(request: Request) -> Response:
         now=exchange.now,
         deadline_at=now_s + parts.call_deadline_s,
         client_gone=exchange.client_gone,
-        lane=_lane(request.headers.get("x-tier")),
+        lane=lane,
         trace=Trace(began=now_s),
     )
     quoted = await quote(call, exchange.caller, parts)
@@ -94,10 +95,3 @@ def _out(quoted: Quoted, lane: Lane) -> QuoteOut:
         lengths_known=quoted.lengths_known,
         refused=None if refused is None else ErrorOut(refused.code, refused.message),
     )
-
-
-def _lane(tier: str | None) -> Lane:
-    try:
-        return Lane.INTERACTIVE if tier is None else Lane(tier.strip().lower())
-    except ValueError:
-        raise InvalidRequest("'X-Tier' is invalid: it is 'interactive' or 'batch'.", param="X-Tier") from None

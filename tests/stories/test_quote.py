@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from billing.values import Limits
-from router.values import Lane
 from store.embedded import Embedded
 from store.ids import AccountId, new_id
 from tests.product import Product, free_port
@@ -21,6 +20,10 @@ IDS, TEXTS, RESTRICTED, UNSERVED = "tests/ids", "tests/texts", "tests/restricted
 NON_COMMERCIAL = """
     INSERT INTO license_claims (id, model_id, license, source, evidence, claimed_on, recorded_by)
     VALUES ($1, $2, 'CC-BY-NC-4.0', 'tests', 'tests', '2026-01-02', 'tests') RETURNING 1
+"""
+BATCH = """
+    INSERT INTO prices (id, model_id, nano_per_mtok, batch_nano_per_mtok, effective_at)
+    VALUES ($1, $2, 1000000, 400000, '2026-02-01') RETURNING 1
 """
 DRAIN = "UPDATE endpoints SET state = 'draining' WHERE model_id = $1 RETURNING 1"
 
@@ -54,6 +57,7 @@ def product(
     shop.an_endpoint(shop.a_model(UNSERVED), upstream.base_url, name="fourth")
     shop.value(NON_COMMERCIAL, new_id(), RESTRICTED)
     shop.value(DRAIN, UNSERVED)
+    shop.value(BATCH, new_id(), IDS)
     with product:
         yield product
 
@@ -129,11 +133,16 @@ def test_where_nobody_counts_the_bound_is_told_and_the_call_costs_no_more(
     assert not quote["exact"]
     reply = post(product, "/v1/embeddings", key, {"model": TEXTS, "input": "some text of several words"})
     assert float(reply.headers["x-gigarouter-cost"]) <= float(quote["amount"])
-    assert quoted(product, key, IDS, [1, 2, 3]) | {"lane": Lane.INTERACTIVE} == {
-        **quoted(product, key, IDS, [1, 2, 3]),
-        "tokens": 3,
-        "exact": True,
-    }
+    ids = quoted(product, key, IDS, [1, 2, 3])
+    assert (ids["tokens"], ids["exact"], ids["lane"]) == (3, True, "interactive")
+
+
+def test_the_batch_lanes_quote_is_what_a_batch_call_costs(product: Product, key: str) -> None:
+    body = {"model": IDS, "input": [[1] * 500, [2] * 500]}
+    quote, call = (post(product, path, key, body, x_tier="batch") for path in ("/v1/quote", "/v1/embeddings"))
+    assert quote.json["lane"] == "batch"
+    assert quote.json["amount"] == call.headers["x-gigarouter-cost"] == "0.0000004"
+    assert quote.json["price"]["per_million_tokens"] == "0.0004"
 
 
 def test_what_would_stop_the_call_is_part_of_its_quote(product: Product, key: str) -> None:

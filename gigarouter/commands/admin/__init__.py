@@ -17,6 +17,7 @@ from gigarouter.commands.admin import (
     licenses,
     members,
     models,
+    operators,
     prices,
     providers,
     route,
@@ -28,6 +29,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 for name, noun, sentence in (
     ("accounts", accounts.app, "Who pays: open, list, show, suspend."),
     ("members", members.app, "People of an account, and operators."),
+    ("operators", operators.app, "Operators' keys for the admin API: create, list, revoke."),
     ("keys", keys.app, "API keys: create, limit, rotate, pause, revoke."),
     ("grants", grants.app, "Credit: give, list."),
     ("providers", providers.app, "Who serves models, and our credentials there."),

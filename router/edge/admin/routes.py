@@ -8,6 +8,8 @@ from fastapi import APIRouter, Request, Response
 from billing.money import from_usd, to_usd
 from catalog.values import Use
 from router.dry_run import Asked, Difference, Otherwise, WhatIf, difference, dry_run, imagined, key_of, scene
+from router.edge.admin.asking import V1
+from router.edge.admin.telling import asks, shows
 from router.edge.exchange import EXCHANGE, Exchange
 from router.edge.requests import request_of, unknown
 from router.errors import InvalidRequest, NotFound, StoreUnavailable
@@ -82,10 +84,7 @@ _decode = msgspec.json.Decoder(ExplainIn).decode
 
 
 @operations.get(
-    "/admin/v1/requests/{request_id}",
-    operation_id="admin_retrieve_request",
-    summary="Explain a request",
-    tags=["Routes"],
+    f"{V1}/requests/{{request_id}}", **shows("admin_retrieve_request", "Explain a request", "Routes", OpsRequestOut)
 )
 async def retrieve_request(request: Request, request_id: str) -> Response:
     """Any account's call, with our cost, the margin and the providers' own words."""
@@ -105,10 +104,8 @@ async def retrieve_request(request: Request, request_id: str) -> Response:
 
 
 @operations.post(
-    "/admin/v1/routes:explain",
-    operation_id="admin_explain_route",
-    summary="Explain a route without calling anyone",
-    tags=["Routes"],
+    f"{V1}/routes:explain",
+    **asks("admin_explain_route", "Explain a route without calling anyone", "Routes", ExplainOut, ExplainIn),
 )
 async def explain_route(request: Request) -> Response:
     """Where a call would go, and what would change if endpoints were otherwise."""
