@@ -39,7 +39,8 @@ def _entries(kind: Kind, present: Present) -> Iterator[Fields]:
     match kind:
         case Kind.PROVIDER:
             for name in sorted(present.providers):
-                yield {"name": name, **_stated(kind, present.fields[kind, name], present)}
+                fields = present.fields[kind, name]
+                yield {"name": name, "kind": fields["kind"], **_stated(kind, fields, present)}
         case Kind.MODEL:
             for model_id in sorted(present.models):
                 facts = _stated(kind, present.fields[kind, model_id], present)

@@ -33,7 +33,10 @@ def impact(steps: Iterable[Step], present: Present, now: datetime) -> Impact:
     for step in done:
         if step.kind is Kind.ENDPOINT:
             after[step.subject] = _after(step, before.get(step.subject))
-    after = {name: one if one.provider not in off else _stopped(one) for name, one in after.items()}
+    # A provider that is switched off comes back by a switch: what its endpoints cost still counts.
+    after = {
+        name: msgspec.structs.replace(one, live=False) if one.provider in off else one for name, one in after.items()
+    }
     stops = tuple(name for name, one in before.items() if one.live and not after[name].live)
     models = _models(done, before, after)
     return Impact(

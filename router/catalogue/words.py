@@ -33,7 +33,8 @@ def told(plan: Plan, *, done: bool = False) -> Iterator[str]:
     if not found.conflicts:
         yield from (f"REFUSED {says}" for says in plan.refused)
     if found.steps:
-        yield f"{len(found.steps)} {'changes made' if done else 'changes to make'}."
+        count = "1 change" if len(found.steps) == 1 else f"{len(found.steps)} changes"
+        yield f"{count} made." if done else f"{count} to make."
 
 
 def as_json(plan: Plan) -> Fields:

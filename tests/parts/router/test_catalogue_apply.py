@@ -233,8 +233,12 @@ async def test_what_vanished_from_the_file_is_ended_only_when_asked(db: Database
 async def test_a_disabled_provider_stops_its_endpoints_and_the_plan_says_so(db: Database) -> None:
     await apply(db)
     await make_live(db)
-    planned = await plan(db, EXAMPLE.replace("kind: openai ", "enabled: false\n    kind: openai "))
+    off = EXAMPLE.replace("kind: openai ", "enabled: false\n    kind: openai ")
+    planned = await plan(db, off)
     assert (planned.impact.stops, planned.impact.stranded) == (("acme/embed-1 at alpha as embed-1",), (MODEL,))
+    # It comes back by a switch, so a price below its cost is no less a loss.
+    with pytest.raises(Conflict, match="below its cost"):
+        await apply(db, off.replace("usd_per_mtok: 0.010\n    batch_usd_per_mtok: 0.006", "usd_per_mtok: 0.001"))
 
 
 async def test_another_host_is_refused_while_a_credential_of_the_old_one_is_kept(db: Database) -> None:
