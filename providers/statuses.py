@@ -21,6 +21,7 @@ from providers.outcomes import (
     Throttled,
     TimedOut,
     TryLater,
+    Warming,
 )
 
 # A provider may ask for a day; after a minute we try it again and see.
@@ -53,6 +54,10 @@ _LENGTH_WORDS = re.compile(
 )
 # Bedrock has no code of its own for it. Only at the start: what stands later may be a customer's text.
 _MODEL_WORDS = re.compile(r"The provided model identifier is invalid")
+_WARMING_CODES = frozenset({"model_warming", "model_loading", "loading_model"})
+_WARMING_WORDS = re.compile(r"model.{0,200}\b(is|being) (currently )?(loading|loaded|warming|starting)", re.I | re.S)
+# Where a provider that loads its model does not say how long that takes.
+WARMING_S: Final = 5.0
 # Redirects and whatever is not named here are Broken, as is a 503 that does not say when to come back.
 _BY_STATUS: dict[int, type[Failure]] = {
     400: CallerFault,
@@ -75,12 +80,14 @@ class ErrorBody(msgspec.Struct, frozen=True):
     """An error body as far as it could be read: identifiers, a status inside it, its text (for matching only).
 
     ``retry_after_s`` is Google's, who write it into the body.
+    ``estimated_s`` is how long the provider says that loading its model will take.
     """
 
     codes: tuple[str, ...] = ()
     status: int | None = None
     text: str = ""
     retry_after_s: float | None = None
+    estimated_s: float | None = None
 
 
 def failure(status: int, headers: Mapping[bytes, bytes], body: bytes | bytearray, now: float) -> Failure:
@@ -96,7 +103,9 @@ def classify(status: int, error: ErrorBody, retry_after: float | None) -> Failur
     codes = frozenset(error.codes)
     retry_after = error.retry_after_s if retry_after is None else retry_after
     kind = _by_code(status, codes, error.text) or _BY_STATUS.get(status, Broken)
-    if status == 503 and retry_after is not None:
+    if status == 503 and _is_warming(codes, error):
+        kind, retry_after = Warming, retry_after or error.estimated_s or WARMING_S
+    elif status == 503 and retry_after is not None:
         kind = Overloaded
     return kind(
         _caller_message(codes, error.text) if kind is CallerFault else "",
@@ -115,6 +124,12 @@ def _by_code(status: int, codes: frozenset[str], text: str) -> type[Failure] | N
         return Throttled
     unknown_model = codes & _MODEL_CODES or ("ValidationException" in codes and _MODEL_WORDS.match(text))
     return ModelMissing if unknown_model else None
+
+
+def _is_warming(codes: frozenset[str], error: ErrorBody) -> bool:
+    """Hugging Face tells an ``estimated_time``, our worker a code, others say it in words."""
+    says_so = bool(codes & _WARMING_CODES) or error.estimated_s is not None
+    return says_so or _WARMING_WORDS.search(error.text[:2000]) is not None
 
 
 def error_in_success(body: bytes | bytearray) -> Failure:
@@ -149,7 +164,8 @@ def read_error(body: bytes | bytearray) -> ErrorBody:
     told = fields.get("detail")
     texts = [fields.get("message"), told, told.get("error") if isinstance(told, dict) else None, inner]
     text = next((text for text in texts if isinstance(text, str)), "")
-    return ErrorBody(codes, status, text, None if seconds is None else min(seconds, MAX_RETRY_AFTER_S))
+    delay_s = None if seconds is None else min(seconds, MAX_RETRY_AFTER_S)
+    return ErrorBody(codes, status, text, delay_s, _seconds(fields.get("estimated_time")))
 
 
 def _listed(value: object) -> list[object]:
@@ -163,6 +179,13 @@ def _plain(name: str) -> str:
 
 def _identifiers(names: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if _IDENTIFIER.fullmatch(name)))
+
+
+def _seconds(value: object) -> float | None:
+    """A positive number of seconds, at most a minute."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        return None
+    return float(min(value, MAX_RETRY_AFTER_S))
 
 
 def retry_after_s(headers: Mapping[bytes, bytes], now: float) -> float | None:

@@ -44,14 +44,21 @@ _CLAIM = text(
 
 
 async def add_model(
-    work: Work, name: str, *, dimensions: int = 8, nano_per_mtok: int = 1_000_000, vocabulary: int | None = None
+    work: Work,
+    name: str,
+    *,
+    dimensions: int = 8,
+    nano_per_mtok: int = 1_000_000,
+    vocabulary: int | None = None,
+    batch_nano_per_mtok: int | None = None,
 ) -> ModelId:
     """A live model with a price, in a transaction of the database's owner."""
     row = {"id": name, "dimensions": dimensions, "space": f"tests:{name}"}
     tokenizer = {"tokenizer": "tests" if vocabulary else None, "vocabulary": vocabulary}
     await work.connection.execute(_MODEL, row | tokenizer)
     await work.connection.execute(_CLAIM, {"id": name, "claim": new_id()})
-    await set_price(work.connection, ModelId(name), nano_per_mtok, datetime(2026, 1, 1, tzinfo=UTC))
+    since, batch = datetime(2026, 1, 1, tzinfo=UTC), batch_nano_per_mtok
+    await set_price(work.connection, ModelId(name), nano_per_mtok, since, batch_nano_per_mtok=batch)
     await work.connection.execute(text("UPDATE models SET status = 'live' WHERE id = :id"), {"id": name})
     return ModelId(name)
 
@@ -82,25 +89,43 @@ class Shop:
         self._seal = Seal([secret_key])
 
     def a_model(
-        self, name: str, *, dimensions: int = 8, nano_per_mtok: int = 1_000_000, vocabulary: int | None = None
+        self,
+        name: str,
+        *,
+        dimensions: int = 8,
+        nano_per_mtok: int = 1_000_000,
+        vocabulary: int | None = None,
+        batch_nano_per_mtok: int | None = None,
     ) -> ModelId:
         """A model with a price. With a ``vocabulary`` it takes token ids, and counts them one by one."""
 
         async def command(work: Work) -> ModelId:
             return await add_model(
-                work, name, dimensions=dimensions, nano_per_mtok=nano_per_mtok, vocabulary=vocabulary
+                work,
+                name,
+                dimensions=dimensions,
+                nano_per_mtok=nano_per_mtok,
+                vocabulary=vocabulary,
+                batch_nano_per_mtok=batch_nano_per_mtok,
             )
 
         return self._owner(command)
 
     def an_endpoint(
-        self, model: ModelId, base_url: str, *, kind: str = "openai", name: str = "upstream", asks_base64: bool = True
+        self,
+        model: ModelId,
+        base_url: str,
+        *,
+        kind: str = "openai",
+        name: str = "upstream",
+        asks_base64: bool = True,
+        **bounds: int,
     ) -> None:
-        """A live endpoint of a provider of its own."""
+        """A live endpoint of a provider of its own. ``bounds`` are numbers of its spec: priority, max_batch, …"""
 
         async def command(work: Work) -> None:
             credential = "sk-upstream" if kind == "openai" else None
-            endpoint = EndpointSpec(upstream_model=model, asks_base64=asks_base64)
+            endpoint = EndpointSpec(upstream_model=model, asks_base64=asks_base64, **bounds)
             await add_endpoint(
                 work, self._seal, model, name, kind, ProviderSpec(base_url=base_url), endpoint, credential
             )

@@ -122,7 +122,7 @@ def delivered(reply: Reply) -> list[list[float]]:
     return [list(struct.unpack("<8f", b64decode(item["embedding"]))) for item in items]
 
 
-@pytest.mark.parametrize("fault", PLAYS)
+@pytest.mark.parametrize("fault", [*PLAYS, *HANGS])
 def test_a_second_endpoint_saves_the_call_and_it_is_charged_once(fault: str, told: Told) -> None:
     reply = told.replies[model_of(fault, helped=True)]
     assert reply.status == 200, reply.body
