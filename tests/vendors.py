@@ -125,6 +125,7 @@ class Spoken(Struct):
 class Wire(Struct, frozen=True):
     """``vendor`` is litellm's name, ``base`` what stands before the path in a base URL; ``read`` checks a request.
 
+    ``most`` is how many inputs a request may have.
     ``words`` are the vendor's for query and document; ``headers`` all that may arrive, beside those of every request.
     """
 
@@ -141,6 +142,7 @@ class Wire(Struct, frozen=True):
     bills: bool = True
     per_text: bool = False
     kind: str = "litellm"
+    most: int | None = None
 
 
 # What every request of ours may carry to anyone.
@@ -262,15 +264,16 @@ _SEARCH = ("search_query", "search_document")
 WIRES: dict[str, Wire] = {
     "cohere": Wire(
         "cohere", "embed-v4.0", "/v2/embed", "/v2/embed", _read(Cohere, "texts", "output_dimension", "input_type"),
-        _cohere_answer, words=_SEARCH,
+        _cohere_answer, words=_SEARCH, most=96,
     ),
     "voyage": Wire(
         "voyage", "voyage-3.5", "/v1", "/v1/embeddings", _read(Voyage, "input", "output_dimension", "input_type"),
-        _as_openai(both=False), words=("query", "document"),
+        _as_openai(both=False), words=("query", "document"), most=1000,
     ),
     "gemini": Wire(
         "gemini", "gemini-embedding-001", "/v1beta", "/v1beta/models/gemini-embedding-001:batchEmbedContents", _gemini,
         _gemini_answer, words=("RETRIEVAL_QUERY", "RETRIEVAL_DOCUMENT"), headers=frozenset({"x-goog-api-key"}),
+        most=100,
     ),
     "titan": Wire(
         "bedrock", "amazon.titan-embed-text-v2:0", "", "/model/amazon.titan-embed-text-v2%3A0/invoke", _titan,
@@ -278,7 +281,7 @@ WIRES: dict[str, Wire] = {
     ),
     "bedrock-cohere": Wire(
         "bedrock", "cohere.embed-multilingual-v3", "", "/model/cohere.embed-multilingual-v3/invoke", _bedrock_cohere,
-        _bedrock_cohere_answer, _AWS, _REGION, words=_SEARCH, headers=_AWS_HEADERS,
+        _bedrock_cohere_answer, _AWS, _REGION, words=_SEARCH, headers=_AWS_HEADERS, most=96,
     ),
     "jina": Wire(
         "jina_ai", "jina-embeddings-v3", "/v1", "/v1/embeddings", _read(Jina, "input", "dimensions", "task"),
@@ -290,12 +293,12 @@ WIRES: dict[str, Wire] = {
     ),
     "deepinfra": Wire(
         "", "Qwen/Qwen3-Embedding-8B", "/v1/openai", "/v1/openai/embeddings", _read(DeepInfra, "input", "dimensions"),
-        _as_openai(), kind="openai",
+        _as_openai(), kind="openai", most=1024,
     ),
     "voyage-direct": Wire(
         "", "voyage-3.5", "/v1", "/v1/embeddings", _read(Voyage, "input", "output_dimension", "input_type"),
         _as_openai(both=False), options={"dimensions_field": "output_dimension", "always": {"truncation": False}},
-        words=("query", "document"), kind="openai",
+        words=("query", "document"), kind="openai", most=1000,
     ),
 }  # fmt: skip
 

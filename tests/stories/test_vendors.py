@@ -17,7 +17,7 @@ from tests.shop import add_endpoint, add_model
 from tests.vendors import WIDTH, WIRES, Vendor
 from tests.wire import Reply, request_bytes, send
 from tests.worlds import Reply as Scripted
-from tests.worlds import unit_vector
+from tests.worlds import tokens_of, unit_vector
 
 PATH = "/v1/embeddings"
 TEXTS = ["one text", "another, longer text", "ein dritter: größer, 数据"]
@@ -51,7 +51,11 @@ def open_shop(product: Product, vendors: dict[str, Vendor]) -> None:
             wire = vendor.wire
             options = {**({"vendor": wire.vendor} if wire.vendor else {}), **wire.options}
             endpoint = EndpointSpec(
-                wire.model, THEIR_NANO_PER_MTOK, asks_base64=False, native_input_type=wire.words is not None
+                wire.model,
+                THEIR_NANO_PER_MTOK,
+                asks_base64=False,
+                native_input_type=wire.words is not None,
+                max_batch=wire.most,
             )
             spec, seal = ProviderSpec(vendor.vendor_url, options=options), product.shop._seal
             await add_endpoint(work, seal, ModelId(f"tests/{name}"), name, wire.kind, spec, endpoint, wire.credential)
@@ -95,6 +99,24 @@ def test_a_call_goes_out_in_the_vendors_shape_and_comes_back_in_openais(name: st
             assert vendor.heard[0].input_type == words[str(input_type)]
         (row,) = world.product.shop.rows(USAGE, f"tests/{name}")
         assert tuple(row) == (TOKENS, TOKENS, TOKENS * 2, (TOKENS + 1) // 2)
+
+
+@pytest.mark.parametrize("name", [name for name, wire in WIRES.items() if wire.most in (96, 100)])
+def test_more_inputs_than_a_vendor_takes_at_once_are_split_joined_in_order_and_charged_once(
+    name: str, world: World
+) -> None:
+    vendor = world.vendors[name]
+    vendor.heard.clear()
+    texts = [f"text {number}" for number in range(201)]
+    charges = world.product.shop.value(COUNT, f"tests/{name}")
+    reply = world.call(name, input=texts)
+    assert reply.status == 200, (reply.body, vendor.faults)
+    assert not vendor.faults
+    assert len(vendor.heard) == 3
+    vectors = [list(struct.unpack(f"<{WIDTH}f", b64decode(item["embedding"]))) for item in reply.json["data"]]
+    assert vectors == [unit_vector(text, WIDTH) for text in texts]
+    assert world.product.shop.value(COUNT, f"tests/{name}") == charges + 1
+    assert reply.json["usage"]["prompt_tokens"] == sum(map(tokens_of, texts))
 
 
 def test_a_vendors_refusal_of_our_key_is_never_the_customers_and_costs_nothing(world: World) -> None:
