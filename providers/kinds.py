@@ -6,7 +6,8 @@ from typing import TypeVar
 
 import msgspec
 
-from providers.litellm_kind import LiteLLMOptions, LiteLLMProvider
+from providers.litellm_kind import LiteLLMProvider
+from providers.litellm_options import LiteLLMOptions
 from providers.openai_kind import OpenAIOptions, OpenAIProvider
 from providers.protocol import Provider
 from providers.sandbox_kind import SandboxOptions, SandboxProvider
@@ -47,8 +48,6 @@ def build(
             origin = parse_origin(_needed(base_url, kind), allowed_networks)
             return WorkerProvider(origin, credential, _options(options, WorkerOptions), pool)
         case Kind.LITELLM:
-            if base_url is not None:
-                parse_origin(base_url, allowed_networks)
             return LiteLLMProvider(base_url, credential, _options(options, LiteLLMOptions), allowed_networks, pool)
         case Kind.SANDBOX:
             return SandboxProvider(_options(options, SandboxOptions))

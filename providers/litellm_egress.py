@@ -1,8 +1,9 @@
 """What litellm's HTTP clients send through: our own wire, so that its guard, bounds and deadlines hold there too.
 
 litellm keeps clients for the whole process and follows redirects with them, hence the egress of the call in progress
-is found in a context variable, and without one nothing goes out. Knows httpx's two transport protocols by their shape
-only; httpx is litellm's dependency, not ours.
+is found in a context variable, and without one nothing goes out. What does not go through a client of httpx's (AWS'
+and Google's libraries have their own) meets :func:`wall`. Knows httpx's two transport protocols by their shape only;
+httpx is litellm's dependency, not ours.
 """
 
 import asyncio
@@ -12,16 +13,45 @@ from typing import Protocol, Self
 
 from providers.cut import cut
 from providers.outcomes import Broken, Failure
+from providers.stand_ins import StandIns
 from providers.statuses import failure
+from providers.vendor_usage import billed_tokens
 from providers.wire import Answer, Channel, Networks, Origin, Pool, parse_origin, request
 
 CURRENT: ContextVar["Egress | None"] = ContextVar("egress", default=None)
 
+# Ways out of a process that Python itself announces: none of them is litellm's to take during a call.
+_WAYS_OUT = frozenset(
+    {
+        "socket.connect",
+        "socket.getaddrinfo",
+        "socket.gethostbyname",
+        "socket.sendto",
+        "subprocess.Popen",
+        "os.system",
+        "os.posix_spawn",
+    }
+)
 # A vendor's API and where its tokens come from: more origins than this is not one provider.
 _MAX_ORIGINS = 8
-# What our wire says itself, and what must not be kept over calls of different accounts.
-_NOT_FORWARDED = frozenset(
-    {"host", "user-agent", "accept-encoding", "connection", "content-length", "transfer-encoding", "cookie"}
+# All that goes out of what litellm and the SDKs under it would send: OpenAI's tells every vendor the operating system,
+# the machine and the version of Python. The rest our wire says itself.
+_FORWARDED = frozenset(
+    {
+        "accept",
+        "ai-resource-group",
+        "api-key",
+        "authorization",
+        "content-type",
+        "openai-organization",
+        "x-amz-content-sha256",
+        "x-amz-date",
+        "x-amz-security-token",
+        "x-api-key",
+        "x-goog-api-key",
+        "x-goog-user-project",
+        "x-snowflake-authorization-token-type",
+    }
 )
 
 
@@ -59,11 +89,15 @@ class HttpxHeaders(Protocol):
 
 
 class Channels:
-    """One provider's channels, by origin: litellm decides where it connects, we decide whether."""
+    """One provider's channels, by origin: litellm decides where it connects, we decide whether.
 
-    def __init__(self, pool: Pool, allowed: Networks) -> None:
+    ``places`` are the only ones where given: the credential is for them alone.
+    """
+
+    def __init__(self, pool: Pool, allowed: Networks, places: tuple[Origin, ...] = ()) -> None:
         self._pool = pool
         self._allowed = allowed
+        self._places = places
         self._channels: dict[tuple[str, str, int | None], Channel] = {}
 
     def to(self, url: HttpxUrl) -> Channel:
@@ -73,7 +107,10 @@ class Channels:
         if channel is None:
             if len(self._channels) >= _MAX_ORIGINS:
                 raise Broken(detail="litellm would connect to too many hosts")
-            channel = self._channels[key] = self._pool.channel(self._origin(url))
+            origin = self._origin(url)
+            if self._places and not any(origin.is_same_place(place) for place in self._places):
+                raise Broken(detail="litellm would connect to another place than the base URL")
+            channel = self._channels[key] = self._pool.channel(origin)
         return channel
 
     def close(self) -> None:
@@ -96,33 +133,48 @@ class Egress:
     It remembers what happened, since litellm's exceptions lose half of it.
     """
 
-    def __init__(self, channels: Channels, deadline_at: float, max_body: int) -> None:
+    def __init__(
+        self, channels: Channels, deadline_at: float, max_body: int, stand_ins: StandIns | None = None
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.failure: Failure | None = None
+        self.walled: Failure | None = None
         self.arrays: list[memoryview] = []
+        self.tokens: int | None = None
+        self._stand_ins = stand_ins
         self._channels = channels
         self._deadline_at = deadline_at
         self._max_body = max_body
 
     async def send(self, method: str, url: HttpxUrl, headers: list[tuple[str, str]], body: bytes, now: float) -> Answer:
         """Raises and remembers the failure; after one, litellm's second tries and followed redirects end here."""
+        # This is our own way out, and a task of its own with a context of its own.
+        CURRENT.set(None)
         if self.failure is not None:
             raise self.failure
         try:
-            answer = await self._exchange(method, url, headers, body)
+            sent = body if self._stand_ins is None else self._stand_ins.put_back(body)
+            answer = await self._exchange(method, url, headers, sent)
+            # litellm would take a second for what is a megabyte of numbers, much of it with Python's lock held.
+            body_without, arrays = cut(answer.body, len(self.arrays))
+            self.arrays += arrays
+            self._count(answer, body_without)
         except Failure as error:
             self.failure = error
             raise
         if answer.status >= 300:
             self.failure = failure(answer.status, answer.headers, answer.body, now)
-        # litellm would take a second for what is a megabyte of numbers, much of it with Python's lock held.
-        body_without, arrays = cut(answer.body, len(self.arrays))
-        self.arrays += arrays
         return Answer(answer.status, answer.headers, body_without)
+
+    def _count(self, answer: Answer, body: bytes) -> None:
+        """Some vendors take one input per request, and bill each."""
+        tokens = billed_tokens(answer.headers, body) if answer.status < 300 else None
+        if tokens is not None:
+            self.tokens = tokens + (self.tokens or 0)
 
     async def _exchange(self, method: str, url: HttpxUrl, headers: list[tuple[str, str]], body: bytes) -> Answer:
         channel = self._channels.to(url)
-        kept = {name.title(): value for name, value in headers if name.lower() not in _NOT_FORWARDED}
+        kept = {name.title(): value for name, value in headers if name.lower() in _FORWARDED}
         try:
             head = channel.origin.head(url.raw_path.decode("ascii"), kept, method)
         except ValueError as error:
@@ -173,6 +225,13 @@ class Transport:
         kept = {b"content-type", b"retry-after", b"retry-after-ms"}
         headers = [(name, value) for name, value in answer.headers.items() if name in kept]
         return self._response(answer.status, headers=headers, content=bytes(answer.body))
+
+
+def wall(event: str, _: tuple[object, ...]) -> None:
+    """An audit hook of Python's: raises Broken when litellm, during a call, would go out in a way of its own."""
+    if event in _WAYS_OUT and (egress := CURRENT.get()) is not None:
+        egress.walled = Broken(detail=f"litellm would go around our wire: {event}")
+        raise egress.walled
 
 
 def _current() -> Egress:

@@ -8,22 +8,25 @@ belongs to kind ``openai``.
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 
 from providers.cut import restored
 from providers.decode import Piece, Rows
-from providers.litellm_egress import CURRENT, Channels, Egress, Transport
+from providers.litellm_egress import CURRENT, Channels, Egress, Transport, wall
+from providers.litellm_options import LiteLLMOptions, secrets
 from providers.openai_answer import max_answer_bytes
 from providers.outcomes import BadAnswer, Broken, CallerFault, Failure, ModelMissing, TimedOut
 from providers.prompted import prompted
 from providers.protocol import Attempt, Vectors
-from providers.wire import Networks, Pool
+from providers.stand_ins import StandIns, refuse_references
+from providers.wire import Networks, Pool, parse_origin
 
 # What litellm reads from the process environment while it is imported. The composition root exports it before
 # anything runs: without the first, the import fetches a price list from the internet; without the second, it reads a
@@ -32,22 +35,6 @@ ENVIRONMENT: Final = MappingProxyType({"LITELLM_LOCAL_MODEL_COST_MAP": "True", "
 
 # litellm keeps a client per timeout that it has seen, so it always sees the same; ours is the deadline.
 _TIMEOUT_S = 600.0
-
-# Credentials of vendors that need more than one secret: a JSON object with these names, passed on as they are.
-_CREDENTIAL_FIELDS = frozenset(
-    {
-        "api_key",
-        "aws_access_key_id",
-        "aws_secret_access_key",
-        "aws_session_token",
-        "aws_region_name",
-        "vertex_credentials",
-        "vertex_project",
-        "vertex_location",
-        "azure_ad_token",
-        "organization",
-    }
-)
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -64,7 +51,6 @@ class LiteLLMAnswer(Protocol):
     """As much of litellm's EmbeddingResponse as is used; its items are dicts or objects, depending on the vendor."""
 
     data: list[object] | None
-    usage: object
 
 
 # Vendors' bridges raise what Python raises, and not all of it comes out wrapped.
@@ -84,19 +70,6 @@ _loading = threading.Lock()
 _loaded: Loaded | None = None
 
 
-class LiteLLMOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``vendor`` is litellm's name of the provider (``cohere``, ``gemini``, ``bedrock`` …).
-
-    ``input_type_field`` and ``input_types`` translate ``query`` and ``document`` for endpoints with a native input
-    type (Cohere: ``search_query`` and ``search_document``). ``api_version`` is Azure's.
-    """
-
-    vendor: str
-    input_type_field: str = "input_type"
-    input_types: dict[str, str] = {}
-    api_version: str | None = None
-
-
 class LiteLLMProvider:
     """One vendor with one credential."""
 
@@ -104,31 +77,41 @@ class LiteLLMProvider:
         self, base_url: str | None, credential: str | None, options: LiteLLMOptions, allowed: Networks, pool: Pool
     ) -> None:
         """``base_url`` None means the vendor's own. Raises ``ValueError`` for a credential with unknown fields."""
+        known = secrets(credential)
         self._fixed: dict[str, Any] = {
-            "custom_llm_provider": options.vendor,
+            **options.fixed(),
             "api_base": base_url,
-            "api_version": options.api_version,
             "timeout": _TIMEOUT_S,
             "max_retries": 0,
             "num_retries": 0,
             "caching": False,
             "no-log": True,
-            **_credential(credential),
+            **known,
         }
         self._options = options
-        self._channels = Channels(pool, allowed)
+        # AWS' signature is over the body: no text can be put into it afterwards.
+        self._signs = "aws_access_key_id" in known
+        places = () if base_url is None else (base_url, *options.token_urls)
+        self._channels = Channels(pool, allowed, tuple(parse_origin(place, allowed) for place in places))
 
     async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
         """See :class:`providers.protocol.Provider`."""
         deadline_at = asyncio.get_running_loop().time() + deadline_s
-        egress = Egress(self._channels, deadline_at, max_answer_bytes(attempt.inputs, attempt.dimensions))
+        inputs = prompted(attempt)
+        stand_ins = self._stand_ins(attempt, inputs)
+        arguments = self._arguments(attempt, inputs if stand_ins is None else stand_ins.names)
+        most_bytes = max_answer_bytes(attempt.inputs, attempt.dimensions)
+        egress = Egress(self._channels, deadline_at, most_bytes, stand_ins)
         try:
             async with asyncio.timeout_at(deadline_at):
                 litellm = await load()
-                call = asyncio.run_coroutine_threadsafe(_call(litellm, egress, self._arguments(attempt)), litellm.loop)
-                return await asyncio.wrap_future(call)
+                call = asyncio.run_coroutine_threadsafe(_call(litellm, egress, arguments), litellm.loop)
+                vectors = await asyncio.wrap_future(call)
         except TimeoutError as error:
             raise egress.failure or TimedOut(detail="litellm did not answer in time") from error
+        if stand_ins is not None:
+            stand_ins.check_all_sent()
+        return vectors
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
         """What litellm counts is a guess."""
@@ -138,14 +121,23 @@ class LiteLLMProvider:
         """Close pooled connections."""
         self._channels.close()
 
-    def _arguments(self, attempt: Attempt) -> dict[str, Any]:
+    def _stand_ins(self, attempt: Attempt, inputs: list[str] | list[list[int]]) -> StandIns | None:
+        if attempt.texts is None:
+            return None
+        texts = cast("list[str]", inputs)
+        if self._signs:
+            refuse_references(texts)
+            return None
+        return StandIns(texts)
+
+    def _arguments(self, attempt: Attempt, inputs: list[str] | list[list[int]]) -> dict[str, Any]:
         """All that goes to litellm; it drops nothing silently, so an option that a vendor lacks is an error."""
-        arguments = {**self._fixed, "model": attempt.upstream_model, "input": prompted(attempt)}
+        arguments = {**self._fixed, "model": attempt.upstream_model, "input": inputs}
         if attempt.dimensions is not None:
             arguments["dimensions"] = attempt.dimensions
         if attempt.input_type is not None:
-            word = self._options.input_types.get(attempt.input_type, attempt.input_type)
-            arguments[self._options.input_type_field] = word
+            field, word = self._options.input_type(attempt.input_type)
+            arguments[field] = word
         return arguments
 
 
@@ -187,6 +179,8 @@ async def _import() -> Loaded:
     litellm.modify_params = False
     litellm.suppress_debug_info = True
     litellm.turn_off_message_logging = True
+    # To guess a count it would fetch tokenizers from a hub, in a library that no wall of ours sees.
+    litellm.disable_hf_tokenizer_download = True
     # Its log lines quote requests and credentials; what matters comes out as a failure.
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logging.getLogger(name).disabled = True
@@ -196,6 +190,7 @@ async def _import() -> Loaded:
     litellm.sync_transport = transport
     litellm.aclient_session = httpx.AsyncClient(transport=transport, trust_env=False)
     litellm.client_session = httpx.Client(transport=transport, trust_env=False)
+    sys.addaudithook(wall)
     errors = (openai.OpenAIError, httpx.HTTPError, Failure, *_PLAIN_ERRORS)
     return Loaded(asyncio.get_running_loop(), litellm.aembedding, errors)
 
@@ -206,11 +201,11 @@ async def _call(litellm: Loaded, egress: Egress, arguments: dict[str, Any]) -> V
     try:
         answer = await litellm.aembedding(**arguments)
     except litellm.errors as error:
-        raise egress.failure or _failure(error) from error
-    return await _read(answer, egress.arrays, len(arguments["input"]))
+        raise egress.failure or egress.walled or _failure(error) from error
+    return await _read(answer, egress, len(arguments["input"]))
 
 
-async def _read(response: LiteLLMAnswer, arrays: list[memoryview], inputs: int) -> Vectors:
+async def _read(response: LiteLLMAnswer, egress: Egress, inputs: int) -> Vectors:
     items = [item if isinstance(item, dict) else getattr(item, "__dict__", {}) for item in response.data or []]
     if len(items) != inputs:
         raise BadAnswer(detail=f"{len(items)} vectors for {inputs} inputs")
@@ -218,22 +213,13 @@ async def _read(response: LiteLLMAnswer, arrays: list[memoryview], inputs: int) 
     if len(indices) != len(items):
         raise BadAnswer(detail="an index that is not a number")
     try:
-        pieces: list[Piece] = [restored(_ENCODER.encode(item.get("embedding")), arrays) for item in items]
+        pieces: list[Piece] = [restored(_ENCODER.encode(item.get("embedding")), egress.arrays) for item in items]
     except (TypeError, msgspec.MsgspecError) as error:
         raise BadAnswer(detail="an embedding that is not an array of numbers") from error
     rows = Rows(pieces, indices)
     for _ in rows.steps():
         await asyncio.sleep(0)
-    return Vectors(matrix=rows.matrix, tokens=_tokens(response))
-
-
-def _tokens(response: LiteLLMAnswer) -> int | None:
-    tokens = getattr(response.usage, "prompt_tokens", None)
-    if tokens is None:
-        return None
-    if not isinstance(tokens, int) or tokens < 0:
-        raise BadAnswer(detail="a usage that is not a count")
-    return tokens
+    return Vectors(matrix=rows.matrix, tokens=egress.tokens)
 
 
 def _failure(error: Exception) -> Failure:
@@ -244,18 +230,3 @@ def _failure(error: Exception) -> Failure:
     if kind in ("LiteLLMUnknownProvider", "NotFoundError"):
         return ModelMissing(detail=kind)
     return Broken(detail=f"litellm: {kind}")
-
-
-def _credential(credential: str | None) -> dict[str, str]:
-    """A key as it is, several secrets as a JSON object; none must not make litellm look into the environment."""
-    if credential is None:
-        return {"api_key": "none"}
-    if not credential.startswith("{"):
-        return {"api_key": credential}
-    try:
-        fields = msgspec.json.decode(credential, type=dict[str, str])
-    except msgspec.DecodeError:
-        raise ValueError("a credential in JSON is an object of texts") from None
-    if unknown := fields.keys() - _CREDENTIAL_FIELDS:
-        raise ValueError(f"unknown credential fields: {', '.join(sorted(unknown))}")
-    return fields

@@ -19,7 +19,8 @@ class OpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``input_types`` translates ``query`` and ``document`` to the server's words, for endpoints that have a native
     input type. Voyage: ``dimensions_field`` = ``output_dimension``. Jina: ``input_type_field`` = ``task``,
-    ``input_types`` = ``retrieval.query`` and ``retrieval.passage``.
+    ``input_types`` = ``retrieval.query`` and ``retrieval.passage``. ``always`` is sent with every request, as Voyage's
+    ``truncation`` = false, without which it cuts what is too long and does not tell.
     """
 
     path: str = "/embeddings"
@@ -27,6 +28,7 @@ class OpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dimensions_field: str = "dimensions"
     input_type_field: str = "input_type"
     input_types: dict[str, str] = {}
+    always: dict[str, bool | int | str] = {}
 
 
 class OpenAIProvider:
@@ -63,7 +65,11 @@ class OpenAIProvider:
 
     def _body(self, attempt: Attempt) -> bytes:
         """All that ever goes upstream: nothing of a customer's request is passed on unless it is named here."""
-        fields: dict[str, object] = {"model": attempt.upstream_model, "input": prompted(attempt)}
+        fields: dict[str, object] = {
+            **self._options.always,
+            "model": attempt.upstream_model,
+            "input": prompted(attempt),
+        }
         if attempt.asks_base64:
             fields["encoding_format"] = "base64"
         if attempt.dimensions is not None:

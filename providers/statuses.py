@@ -28,16 +28,36 @@ from providers.outcomes import (
 MAX_RETRY_AFTER_S: Final = 60.0
 MAX_ERROR_BODY: Final = 64 * 1024
 
+# Our key, our credit, our account. Google tells a wrong key and an unpaid account by 400, AWS some of these too.
 _CREDENTIAL_CODES = frozenset(
-    {"invalid_api_key", "insufficient_quota", "billing_hard_limit_reached", "account_deactivated"}
+    {
+        "invalid_api_key",
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "account_deactivated",
+        "API_KEY_INVALID",
+        "FAILED_PRECONDITION",
+        "AccessDeniedException",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidSignatureException",
+        "UnrecognizedClientException",
+    }
 )
-_MODEL_CODES = frozenset({"model_not_found", "model_not_available", "DeploymentNotFound"})
+_MODEL_CODES = frozenset(
+    {"model_not_found", "model_not_available", "invalid_model", "DeploymentNotFound", "ResourceNotFoundException"}
+)
+_PACING_CODES = frozenset({"ThrottlingException", "ServiceQuotaExceededException"})
 _LENGTH_CODES = frozenset({"context_length_exceeded", "input_too_long", "max_tokens_per_request", "string_too_long"})
+_LENGTH_WORDS = re.compile(
+    r"context length|too long|too many (input )?tokens|maximum.{0,40}tokens|tokens.{0,40}maximum", re.I
+)
+# Bedrock has no code of its own for it. Only at the start: what stands later may be a customer's text.
+_MODEL_WORDS = re.compile(r"The provided model identifier is invalid")
 _WARMING_CODES = frozenset({"model_warming", "model_loading", "loading_model"})
 _WARMING_WORDS = re.compile(r"model.{0,200}\b(is|being) (currently )?(loading|loaded|warming|starting)", re.I | re.S)
 # Where a provider that loads its model does not say how long that takes.
 WARMING_S: Final = 5.0
-_LENGTH_WORDS = re.compile(r"context length|too long|too many tokens|maximum.{0,40}tokens|tokens.{0,40}maximum", re.I)
 # Redirects and whatever is not named here are Broken, as is a 503 that does not say when to come back.
 _BY_STATUS: dict[int, type[Failure]] = {
     400: CallerFault,
@@ -52,30 +72,37 @@ _BY_STATUS: dict[int, type[Failure]] = {
     504: TimedOut,
     529: Overloaded,
 }
-_IDENTIFIER = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+# Words with a number of few digits after them: what looks like this is a code, and no credential of any vendor's does.
+_IDENTIFIER = re.compile(r"(?=.)[A-Za-z_.-]{0,48}[0-9]{0,4}")
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
     """An error body as far as it could be read: identifiers, a status inside it, its text (for matching only).
 
+    ``retry_after_s`` is Google's, who write it into the body.
     ``estimated_s`` is how long the provider says that loading its model will take.
     """
 
     codes: tuple[str, ...] = ()
     status: int | None = None
     text: str = ""
+    retry_after_s: float | None = None
     estimated_s: float | None = None
 
 
 def failure(status: int, headers: Mapping[bytes, bytes], body: bytes | bytearray, now: float) -> Failure:
     """The failure of an answer that is not a 200. ``now`` is Unix time, for a Retry-After that is a date."""
-    return classify(status, read_error(body), retry_after_s(headers, now))
+    error = read_error(body)
+    if (named := headers.get(b"x-amzn-errortype")) is not None:
+        error = msgspec.structs.replace(error, codes=(*error.codes, *_identifiers([_plain(named.decode("latin-1"))])))
+    return classify(status, error, retry_after_s(headers, now))
 
 
 def classify(status: int, error: ErrorBody, retry_after: float | None) -> Failure:
     """Rank by code first, since providers tell an empty quota by 429 and a wrong key by 400; then by status."""
     codes = frozenset(error.codes)
-    kind = _by_code(status, codes) or _BY_STATUS.get(status, Broken)
+    retry_after = error.retry_after_s if retry_after is None else retry_after
+    kind = _by_code(status, codes, error.text) or _BY_STATUS.get(status, Broken)
     if status == 503 and _is_warming(codes, error):
         kind, retry_after = Warming, retry_after or error.estimated_s or WARMING_S
     elif status == 503 and retry_after is not None:
@@ -88,12 +115,15 @@ def classify(status: int, error: ErrorBody, retry_after: float | None) -> Failur
     )
 
 
-def _by_code(status: int, codes: frozenset[str]) -> type[Failure] | None:
+def _by_code(status: int, codes: frozenset[str], text: str) -> type[Failure] | None:
     if not 400 <= status < 500:
         return None
     if codes & _CREDENTIAL_CODES:
         return CredentialRefused
-    return ModelMissing if codes & _MODEL_CODES else None
+    if codes & _PACING_CODES:
+        return Throttled
+    unknown_model = codes & _MODEL_CODES or ("ValidationException" in codes and _MODEL_WORDS.match(text))
+    return ModelMissing if unknown_model else None
 
 
 def _is_warming(codes: frozenset[str], error: ErrorBody) -> bool:
@@ -124,12 +154,31 @@ def read_error(body: bytes | bytearray) -> ErrorBody:
     outer = found if isinstance(found, dict) else {}
     inner = outer.get("error")
     fields = {**outer, **inner} if isinstance(inner, dict) else outer
-    values = [fields.get(name) for name in ("code", "type", "error_type", "status")]
+    values = [fields.get(name) for name in ("code", "type", "error_type", "status", "__type")]
+    details = [item for item in _listed(fields.get("details")) if isinstance(item, dict)]
+    values += [item.get("reason") for item in details]
     status = next((value for value in values if isinstance(value, int) and not isinstance(value, bool)), None)
-    codes = dict.fromkeys(value for value in values if isinstance(value, str) and _IDENTIFIER.fullmatch(value))
-    texts = [fields.get(name) for name in ("message", "detail")] + [inner]
+    codes = _identifiers([_plain(value) for value in values if isinstance(value, str)])
+    delay = next((text for item in details if isinstance(text := item.get("retryDelay"), str)), "")
+    seconds = _number(delay[:-1].encode()) if delay.endswith("s") else None
+    told = fields.get("detail")
+    texts = [fields.get("message"), told, told.get("error") if isinstance(told, dict) else None, inner]
     text = next((text for text in texts if isinstance(text, str)), "")
-    return ErrorBody(tuple(codes), status, text, _seconds(fields.get("estimated_time")))
+    delay_s = None if seconds is None else min(seconds, MAX_RETRY_AFTER_S)
+    return ErrorBody(codes, status, text, delay_s, _seconds(fields.get("estimated_time")))
+
+
+def _listed(value: object) -> list[object]:
+    return value[:20] if isinstance(value, list) else []
+
+
+def _plain(name: str) -> str:
+    """AWS: ``com.amazon.coral.service#ExpiredTokenException``, ``ValidationException:http://…``."""
+    return name.rpartition("#")[2].partition(":")[0]
+
+
+def _identifiers(names: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in names if _IDENTIFIER.fullmatch(name)))
 
 
 def _seconds(value: object) -> float | None:

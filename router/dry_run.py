@@ -23,7 +23,7 @@ from router.errors import InvalidRequest, ModelNotFound, NotFound, Refusal
 from router.explanation import Candidate, Ended, Explanation, explain
 from router.health import Health
 from router.indexes import EndpointIndex, PriceIndex, sandbox
-from router.line import pick, prepare
+from router.line import prepare, route_of
 from router.parts import Known
 from router.request import MAX_INPUTS, MAX_TOKENS, parse
 from router.snapshots import NOTHING, of_keys, read_keys
@@ -159,7 +159,7 @@ def dry_run(asked: Asked, key: Key, known: Known, now: datetime) -> Explanation:
     refusal: Refusal | None = None
     try:
         prepared = prepare(request, call, key, known)
-        trace.route = pick(prepared, request, key, known, clock())
+        trace.route = route_of(prepared, request, key, known, clock())
     except Refusal as refused:
         refusal = refused
     took_ms = (clock() - trace.began) * 1000

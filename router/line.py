@@ -59,7 +59,7 @@ def prepare(request: EmbedRequest, call: RawCall, key: Key, known: Known) -> Pre
     return Prepared(model, decision, quote)
 
 
-def pick(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, now: float) -> Route:
+def route_of(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, now: float) -> Route:
     """Where the call may go, in order; ``now`` is on the loop's clock. Raises as :func:`router.choose.choose`."""
     model, health = prepared.model, known.health
     return choose(  # PreferencesUnmet, NoEndpoint, ModelWarming, ProvidersBusy

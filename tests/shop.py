@@ -43,6 +43,44 @@ _CLAIM = text(
 )
 
 
+async def add_model(
+    work: Work,
+    name: str,
+    *,
+    dimensions: int = 8,
+    nano_per_mtok: int = 1_000_000,
+    vocabulary: int | None = None,
+    batch_nano_per_mtok: int | None = None,
+) -> ModelId:
+    """A live model with a price, in a transaction of the database's owner."""
+    row = {"id": name, "dimensions": dimensions, "space": f"tests:{name}"}
+    tokenizer = {"tokenizer": "tests" if vocabulary else None, "vocabulary": vocabulary}
+    await work.connection.execute(_MODEL, row | tokenizer)
+    await work.connection.execute(_CLAIM, {"id": name, "claim": new_id()})
+    since, batch = datetime(2026, 1, 1, tzinfo=UTC), batch_nano_per_mtok
+    await set_price(work.connection, ModelId(name), nano_per_mtok, since, batch_nano_per_mtok=batch)
+    await work.connection.execute(text("UPDATE models SET status = 'live' WHERE id = :id"), {"id": name})
+    return ModelId(name)
+
+
+async def add_endpoint(
+    work: Work,
+    seal: Seal,
+    model: ModelId,
+    name: str,
+    kind: str,
+    spec: ProviderSpec,
+    endpoint: EndpointSpec,
+    credential: str | None = None,
+) -> None:
+    """A live endpoint of a provider of its own called ``name``, in a transaction of the product's."""
+    provider = await register_provider(work, seal, name=name, kind=kind, spec=spec, credential=credential)
+    entry = await models.get(work.connection, model)
+    registered = await register_endpoint(work, entry, provider.id, endpoint)
+    await move_endpoint(work, registered.id, EndpointState.PROBING)
+    await move_endpoint(work, registered.id, EndpointState.LIVE)
+
+
 class Shop:
     """Builders with defaults on one database. ``secret_key`` is the one that the product's processes are given."""
 
@@ -62,15 +100,14 @@ class Shop:
         """A model with a price. With a ``vocabulary`` it takes token ids, and counts them one by one."""
 
         async def command(work: Work) -> ModelId:
-            row = {"id": name, "dimensions": dimensions, "space": f"tests:{name}"}
-            tokenizer = {"tokenizer": "tests" if vocabulary else None, "vocabulary": vocabulary}
-            await work.connection.execute(_MODEL, row | tokenizer)
-            await work.connection.execute(_CLAIM, {"id": name, "claim": new_id()})
-            since = datetime(2026, 1, 1, tzinfo=UTC)
-            batch = batch_nano_per_mtok
-            await set_price(work.connection, ModelId(name), nano_per_mtok, since, batch_nano_per_mtok=batch)
-            await work.connection.execute(text("UPDATE models SET status = 'live' WHERE id = :id"), {"id": name})
-            return ModelId(name)
+            return await add_model(
+                work,
+                name,
+                dimensions=dimensions,
+                nano_per_mtok=nano_per_mtok,
+                vocabulary=vocabulary,
+                batch_nano_per_mtok=batch_nano_per_mtok,
+            )
 
         return self._owner(command)
 
@@ -88,13 +125,10 @@ class Shop:
 
         async def command(work: Work) -> None:
             credential = "sk-upstream" if kind == "openai" else None
-            spec = ProviderSpec(base_url=base_url)
-            provider = await register_provider(work, self._seal, name=name, kind=kind, spec=spec, credential=credential)
-            entry = await models.get(work.connection, model)
-            entry_spec = EndpointSpec(upstream_model=model, asks_base64=asks_base64, **bounds)
-            endpoint = await register_endpoint(work, entry, provider.id, entry_spec)
-            await move_endpoint(work, endpoint.id, EndpointState.PROBING)
-            await move_endpoint(work, endpoint.id, EndpointState.LIVE)
+            endpoint = EndpointSpec(upstream_model=model, asks_base64=asks_base64, **bounds)
+            await add_endpoint(
+                work, self._seal, model, name, kind, ProviderSpec(base_url=base_url), endpoint, credential
+            )
 
         self._app(command)
 

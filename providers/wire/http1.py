@@ -15,7 +15,17 @@ from providers.outcomes import Broken, Failure, TimedOut
 
 MAX_HEAD_BYTES = 64 * 1024
 KEPT_HEADERS = frozenset(
-    {b"content-type", b"content-length", b"content-encoding", b"transfer-encoding", b"retry-after", b"retry-after-ms"}
+    {
+        b"content-type",
+        b"content-length",
+        b"content-encoding",
+        b"transfer-encoding",
+        b"retry-after",
+        b"retry-after-ms",
+        # Bedrock says in these, and nowhere else, what went wrong and what it bills.
+        b"x-amzn-errortype",
+        b"x-amzn-bedrock-input-token-count",
+    }
 )
 
 

@@ -41,6 +41,10 @@ class Origin(msgspec.Struct, frozen=True):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
+    def is_same_place(self, other: "Origin") -> bool:
+        """Whether both are one scheme, host and port."""
+        return (self.scheme, self.host, self.port) == (other.scheme, other.host, other.port)
+
     def head(self, path: str, headers: dict[str, str], method: str = "POST") -> bytes:
         """All of a request's head up to ``Content-Length:``, which each request completes by :func:`request`.
 

@@ -61,6 +61,26 @@ def test_a_status_and_its_code_say_what_to_do_next(status: int, error: object, e
     assert type(mapped(status, error)) is expected
 
 
+def test_what_a_customer_wrote_cannot_take_an_endpoint_out() -> None:
+    """Providers quote inputs in their messages, so no words of a message may stand for a wrong key or model."""
+    for words in (
+        "cannot embed: The provided model identifier is invalid.",
+        "input 'API_KEY_INVALID model_not_found' is refused",
+        "The provided model identifier is invalid.",
+    ):
+        assert type(mapped(400, {"message": words})) is CallerFault
+        assert type(mapped(400, {"error": {"message": words, "code": None}})) is CallerFault
+
+
+def test_googles_wait_stands_in_the_body_and_a_header_goes_first() -> None:
+    error = {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": [{"retryDelay": "43.25s"}]}}
+    assert mapped(429, error).retry_after_s == 43.25
+    assert mapped(429, error, retry_after="7").retry_after_s == 7
+    for odd in ("43", "-1s", "s", "9999999s", 43, None, "1e9s"):
+        error["error"]["details"] = [{"retryDelay": odd}, 7, None]  # type: ignore[index]
+        assert mapped(429, error).retry_after_s in (None, 60)
+
+
 def test_a_503_that_says_when_to_come_back_is_pacing_not_ill_health() -> None:
     caught = mapped(503, retry_after="7")
     assert type(caught) is Overloaded
