@@ -21,8 +21,10 @@ from gigarouter import telemetry
 from gigarouter.build import process
 from gigarouter.settings import Settings
 from gigarouter.startup import require_fit
+from router.errors import StoreUnavailable
 from router.idempotency import forget_expired
 from router.parts import Parts
+from router.rounds import go_round
 from store.hot import HotUnavailable
 from store.ids import AccountId
 from store.postgres import STORE_FAULTS
@@ -62,7 +64,7 @@ async def _repeat(job: Job, parts: Parts) -> None:
     while True:
         try:
             await job.run(parts)
-        except (*STORE_FAULTS, HotUnavailable, ReplyError) as fault:
+        except (*STORE_FAULTS, StoreUnavailable, HotUnavailable, ReplyError) as fault:
             log.warning("job_postponed", job=job.name, reason=type(fault).__name__, fault=str(fault)[:200])
         except Exception:
             log.exception("job_failed", job=job.name)
@@ -115,6 +117,10 @@ async def _expire(parts: Parts) -> None:
         await expire_due(parts.db, parts.admission, parts.projection, datetime.now(UTC))
 
 
+async def _probe(parts: Parts) -> None:
+    await go_round(parts.db, parts.providers)
+
+
 def table() -> list[Job]:
     """Every job, with how often it runs."""
     return [
@@ -124,4 +130,5 @@ def table() -> list[Job]:
         Job("check the books", 60.0, _check_books),
         Job("make usage months", 3600.0, _make_months),
         Job("forget old outcomes", 600.0, _forget),
+        Job("probe endpoints", 5.0, _probe),
     ]

@@ -146,6 +146,18 @@ class ProbeRow(Base):
     report: Mapped[Json] = mapped_column(JSONB)
 
 
+class ProbeScheduleRow(Base):
+    """When an endpoint is asked next."""
+
+    __tablename__ = "probe_schedule"
+
+    endpoint_id: Mapped[UUID] = mapped_column(primary_key=True)
+    next_at: Mapped[datetime]
+    full_at: Mapped[datetime]
+    misses: Mapped[int]
+    good: Mapped[int]
+
+
 class OperatorKeyRow(Base):
     """A key of an operator for the admin API, without the key."""
 

@@ -54,7 +54,7 @@ CREATE TABLE probes (
     endpoint_id uuid NOT NULL REFERENCES endpoints (id),
     at timestamptz NOT NULL DEFAULT now(),
     occasion text NOT NULL CHECK (occasion IN ('registration', 'periodic', 'recovery', 'manual')),
-    verdict text NOT NULL CHECK (verdict IN ('same_space', 'another_space', 'no_answer')),
+    verdict text NOT NULL CHECK (verdict IN ('same_space', 'another_space', 'no_answer', 'no_reference')),
     reason text NOT NULL DEFAULT '',
     report jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(report) = 'object')
 )
@@ -64,6 +64,22 @@ COMMENT ON TABLE probes IS 'Each time an endpoint was asked whether it serves th
 COMMENT ON COLUMN probes.report IS 'Cosines, rank agreement, thresholds, steps: numbers for ops'
 --;;
 CREATE INDEX probes_endpoint ON probes (endpoint_id, at)
+--;;
+CREATE TABLE probe_schedule (
+    endpoint_id uuid PRIMARY KEY REFERENCES endpoints (id),
+    next_at timestamptz NOT NULL,
+    full_at timestamptz NOT NULL,
+    misses integer NOT NULL DEFAULT 0 CHECK (misses >= 0),
+    good integer NOT NULL DEFAULT 0 CHECK (good >= 0)
+)
+--;;
+COMMENT ON TABLE probe_schedule IS 'When each endpoint is asked next; a row is claimed by moving next_at ahead'
+--;;
+COMMENT ON COLUMN probe_schedule.misses IS 'Probes in a row that failed: without an answer, or bad ones in quarantine'
+--;;
+COMMENT ON COLUMN probe_schedule.good IS 'Good full probes in a row of a quarantined endpoint'
+--;;
+CREATE INDEX probe_schedule_due ON probe_schedule (next_at)
 --;;
 CREATE TABLE operator_keys (
     id uuid PRIMARY KEY,
@@ -105,6 +121,6 @@ COMMENT ON TABLE catalogue_files IS 'What `admin apply` wrote last: the differen
 CREATE TRIGGER operator_keys_notify AFTER INSERT OR UPDATE OR DELETE ON operator_keys
     FOR EACH ROW EXECUTE FUNCTION notify_change('id')
 --;;
-GRANT SELECT, INSERT, UPDATE ON space_references, operator_keys, catalogue_files TO gigarouter_app
+GRANT SELECT, INSERT, UPDATE ON space_references, probe_schedule, operator_keys, catalogue_files TO gigarouter_app
 --;;
 GRANT SELECT, INSERT ON probes, routes TO gigarouter_app

@@ -11,6 +11,7 @@ from catalog import models
 from gigarouter.commands.admin.output import AsJson, Row, show_list, show_one
 from gigarouter.commands.admin.providers import provider_of, speaking_to
 from gigarouter.commands.admin.session import PROVIDER_FAILED, actor, fail, id_of, read, run, usd, write
+from router.certify import certify
 from router.endpoints import (
     EndpointSpec,
     EndpointView,
@@ -18,13 +19,12 @@ from router.endpoints import (
     get_endpoint,
     list_endpoints,
     move_endpoint,
-    pin_space,
     register_endpoint,
 )
-from router.probe import Verdict, probe
 from router.registered import provider_records
 from router.values import Endpoint, EndpointState
-from router.write import Work, transact
+from router.verdicts import Occasion, Report, Verdict
+from router.write import Work
 from store.ids import EndpointId, ModelId, wire
 from store.postgres import Database
 
@@ -125,45 +125,48 @@ def move(
 
 
 @app.command("test")
-def try_(endpoint: str, as_json: AsJson = False) -> None:
-    """Embed three texts with it. One that has no traffic yet goes live, or is quarantined with the reason (exit 7)."""
+def try_(
+    endpoint: str,
+    as_reference: Annotated[
+        str, typer.Option(help="Let its vectors be the space's reference from now on; the reason why they may be.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Ask it the probes and compare with its space's reference: live, or quarantined with the reason (exit 7).
+
+    Without a reference nothing is known (exit 1): it stays in probing.
+    """
     endpoint_id = _id(endpoint)
-    verdict, view = run(lambda db: _test(db, endpoint_id))
+    report, view = run(lambda db: _test(db, endpoint_id, as_reference))
     result = {
-        "passed": verdict.passed,
-        "dimensions": verdict.dimensions,
-        "tokens": verdict.tokens,
-        "provider_says_space": verdict.space,
+        "verdict": report.verdict,
+        "passed": report.passed,
+        "cosine_min": report.cosine_min,
+        "numerics": report.numerics,
+        "reference": report.reference,
+        "dimensions": report.dimensions,
+        "tokens": report.tokens,
+        "provider_says_space": report.space,
+        "calls_since_last_good": report.calls_since,
     }
     show_one({**_row(view), **result}, as_json=as_json)
-    if not verdict.passed:
-        fail(f"{view.endpoint.provider_name} failed the test: {verdict.reason}", PROVIDER_FAILED)
+    if report.verdict is Verdict.NO_REFERENCE:
+        fail(f"{view.endpoint.provider_name} was not compared: {report.reason}.")
+    if not report.passed:
+        fail(f"{view.endpoint.provider_name} failed the test: {report.reason}", PROVIDER_FAILED)
 
 
-async def _test(db: Database, endpoint_id: EndpointId) -> tuple[Verdict, EndpointView]:
-    async def begin(work: Work) -> None:
-        await move_endpoint(work, endpoint_id, EndpointState.PROBING, "being tested")
-
-    async def end(work: Work) -> None:
-        to = EndpointState.LIVE if verdict.passed else EndpointState.QUARANTINED
-        if verdict.passed and verdict.space is not None:
-            await pin_space(work, endpoint_id, verdict.space)
-        await move_endpoint(work, endpoint_id, to, verdict.reason or "passed its test")
-
+async def _test(db: Database, endpoint_id: EndpointId, as_reference: str) -> tuple[Report, EndpointView]:
     async with db.transaction() as connection:
         endpoint = (await get_endpoint(connection, endpoint_id)).endpoint
         model = await models.get(connection, endpoint.model_id)
         records = await provider_records(connection)
     record = next(record for record in records if record.id == endpoint.provider_id)
-    serves = endpoint.state in (EndpointState.LIVE, EndpointState.DRAINING)
-    if not serves and endpoint.state is not EndpointState.PROBING:
-        await transact(db, actor(), begin)
+    occasion = Occasion.REGISTRATION if endpoint.state is EndpointState.DRAFT else Occasion.MANUAL
     async with speaking_to(record) as provider:
-        verdict = await probe(provider, endpoint, model)
-    if not serves:
-        await transact(db, actor(), end)
+        report = await certify(db, provider, endpoint, model, actor(), occasion, as_reference=as_reference)
     async with db.transaction() as connection:
-        return verdict, await get_endpoint(connection, endpoint_id)
+        return report, await get_endpoint(connection, endpoint_id)
 
 
 def _id(text: str) -> EndpointId:
