@@ -58,7 +58,7 @@ def _models(folder: Path) -> list[Path]:
 
 def _figures(folder: Path, variants: Path) -> Iterator[Figure]:
     reference = _loaded(folder)
-    probes = probe_set(min(MAX_TOKENS, reference.identity.max_tokens))
+    probes = probe_set(min(512, reference.identity.max_tokens))
     expected = _answered(impostors.honest(reference), probes)
     for name, embed in _ways(folder, variants, reference):
         answered = _answered(embed, probes)

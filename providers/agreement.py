@@ -46,14 +46,28 @@ class Threshold(msgspec.Struct, frozen=True):
     rank: float = 0.99
 
 
+# For a space of which no two honest copies have been compared yet; between what was measured of honest ones and of
+# impostors on the models at hand.
 THRESHOLDS = {
-    Numerics.F32: Threshold(worst=1e-5, typical=2e-6, norm=1e-3, overlap=0.99, rank=0.9999),
-    Numerics.F16: Threshold(worst=5e-4, typical=1e-4, norm=1e-3, overlap=0.95, rank=0.999),
-    Numerics.BF16: Threshold(worst=5e-4, typical=1e-4, norm=5e-3, overlap=0.95, rank=0.999),
+    Numerics.F32: Threshold(worst=1e-5, typical=2.4e-6, norm=1e-3, overlap=0.99, rank=0.9999),
+    Numerics.F16: Threshold(worst=5e-5, typical=1e-5, norm=2e-3, overlap=0.99, rank=0.9999),
+    Numerics.BF16: Threshold(worst=1.2e-3, typical=3e-4, norm=8e-3, overlap=0.95, rank=0.999),
     Numerics.FP8: Threshold(worst=5e-3, typical=1e-3),
     Numerics.INT8: Threshold(worst=5e-3, typical=1e-3),
     Numerics.INT4: Threshold(worst=5e-3, typical=1e-3),
 }
+# Honest copies of one space are within this many times the distance of two known ones, impostors are not.
+NOISE_MARGIN = 2.0
+# How far a measured distance may move a class's threshold up; beyond it, what was measured was no noise.
+NOISE_MOST = 4.0
+
+
+class Noise(msgspec.Struct, frozen=True):
+    """How far two copies that are known to be honest are apart: 1 - cosine of the worst row and of the middle one."""
+
+    worst: float
+    typical: float
+
 
 _NAMES = {
     "fp32": Numerics.F32,
@@ -106,7 +120,25 @@ def admits(space: Numerics, endpoint: Numerics) -> bool:
     return order.index(endpoint) <= order.index(space)
 
 
-def compare(reference: FloatMatrix, answered: FloatMatrix, numerics: Numerics) -> Agreement:
+def threshold_of(numerics: Numerics, noise: Noise | None) -> Threshold:
+    """A class's threshold; where the space's own noise was measured, that decides, down to the finest class's."""
+    threshold, least = THRESHOLDS[numerics], THRESHOLDS[Numerics.F32]
+    if noise is None:
+        return threshold
+    worst = min(max(NOISE_MARGIN * noise.worst, least.worst), NOISE_MOST * threshold.worst)
+    typical = min(max(NOISE_MARGIN * noise.typical, least.typical), NOISE_MOST * threshold.typical)
+    return msgspec.structs.replace(threshold, worst=worst, typical=typical)
+
+
+def noise_of(agreement: Agreement) -> Noise | None:
+    """The distance of two honest copies, where it says anything: the same numbers in the same process say nothing."""
+    if agreement.cosine_min is None or agreement.cosine_median is None:
+        return None
+    noise = Noise(1 - agreement.cosine_min, 1 - agreement.cosine_median)
+    return noise if noise.typical > ALIKE else None
+
+
+def compare(reference: FloatMatrix, answered: FloatMatrix, numerics: Numerics, noise: Noise | None = None) -> Agreement:
     """Compare row by row, neighbor by neighbor. Both are [probes, dimensions] float32, rows in the same order."""
     rows = len(reference)
     if answered.shape != reference.shape:
@@ -132,7 +164,7 @@ def compare(reference: FloatMatrix, answered: FloatMatrix, numerics: Numerics) -
         rank=_spearman(inner, outer) if ranked else None,
         mixed_up=_mixed_up(units, answers, cosines),
     )
-    fault = _fault(measured, expected, given, inner, outer, THRESHOLDS[numerics])
+    fault = _fault(measured, expected, given, inner, outer, threshold_of(numerics, noise))
     return msgspec.structs.replace(measured, fault=fault)
 
 

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from catalog.values import Model
-from providers.agreement import Numerics, compare
+from providers.agreement import Agreement
 from providers.outcomes import Failure, TryLater
 from providers.probes import InputType, ProbeSet
 from providers.protocol import FloatMatrix, Provider
@@ -24,6 +24,7 @@ from router.values import EmbedRequest, Endpoint
 from router.verdicts import Step
 from store.ids import RequestId, new_id
 
+Compare = Callable[[FloatMatrix, FloatMatrix], Agreement]
 Way = Callable[[list[int]], Awaitable[FloatMatrix]]
 
 ATTEMPT_WITHIN_S = 60.0
@@ -127,7 +128,7 @@ class Asker:
 
 
 async def ask_all(
-    asker: Asker, model: Model, probes: ProbeSet, reference: FloatMatrix | None, numerics: Numerics
+    asker: Asker, model: Model, probes: ProbeSet, reference: FloatMatrix | None, compare: Compare
 ) -> tuple[FloatMatrix, list[Step]]:
     """All probes, in all ways. Without a reference the endpoint is compared with itself.
 
@@ -136,7 +137,7 @@ async def ask_all(
     """
     together = await asker.embed(list(range(len(probes.probes))))
     expected = together if reference is None else reference
-    steps = [Step("in one batch", compare(expected, together, numerics))]
+    steps = [Step("in one batch", compare(expected, together))]
     ways: tuple[tuple[str, list[int], Way], ...] = (
         ("alone", probes.sample(), asker.one_by_one),
         ("equal lengths", probes.group("equal_length"), asker.embed),
@@ -144,17 +145,17 @@ async def ask_all(
     )
     for name, rows, way in ways:
         if steps[-1].agreement.passed:
-            steps.append(Step(name, compare(expected[rows], await way(rows), numerics)))
+            steps.append(Step(name, compare(expected[rows], await way(rows))))
     for width in _shortened(model):
         if steps[-1].agreement.passed:
-            steps.append(await _shorter(asker, expected, width, numerics))
+            steps.append(await _shorter(asker, expected, width, compare))
     return together, steps
 
 
-async def ask_some(asker: Asker, probes: ProbeSet, reference: FloatMatrix, numerics: Numerics, turn: int) -> list[Step]:
+async def ask_some(asker: Asker, probes: ProbeSet, reference: FloatMatrix, compare: Compare, turn: int) -> list[Step]:
     """A few probes in one batch per input type; which ones changes with ``turn``."""
     rows = probes.canaries(turn)
-    return [Step("canaries", compare(reference[rows], await asker.embed(rows), numerics))]
+    return [Step("canaries", compare(reference[rows], await asker.embed(rows)))]
 
 
 def _shortened(model: Model) -> tuple[int, ...]:
@@ -163,9 +164,9 @@ def _shortened(model: Model) -> tuple[int, ...]:
     return tuple(sorted({below[len(below) // 2], below[-1]})) if below else ()
 
 
-async def _shorter(asker: Asker, expected: FloatMatrix, width: int, numerics: Numerics) -> Step:
+async def _shorter(asker: Asker, expected: FloatMatrix, width: int, compare: Compare) -> Step:
     rows = list(range(0, len(expected), max(1, len(expected) // SHORTENED)))
     answered = await asker.embed(rows, width)
     if answered.shape[1] > width:
         answered = shorten(answered, width)
-    return Step(f"shortened to {width}", compare(shorten(expected[rows], width), answered, numerics))
+    return Step(f"shortened to {width}", compare(shorten(expected[rows], width), answered))

@@ -19,7 +19,7 @@ from providers.protocol import Provider
 from router.audit import Actor, Change
 from router.endpoints import EndpointView, get_endpoint, move_endpoint, pin_space
 from router.examine import BY_HAND, Case, Exam, examine
-from router.spaces import find_reference, set_reference
+from router.spaces import find_reference, set_noise, set_reference
 from router.tables import ProbeRow
 from router.values import Endpoint, EndpointState
 from router.verdicts import Occasion, Report, Verdict, next_state
@@ -81,7 +81,7 @@ async def _settle(db: Database, actor: Actor, case: Case, exam: Exam, to: Endpoi
     """Write the probe; with it, in one transaction, the reference, the pin and the move."""
     report = _report(case, exam)
     pins = report.passed and exam.space is not None and exam.space != case.endpoint.upstream_space
-    if to is None and exam.vectors is None and not pins:
+    if to is None and exam.vectors is None and exam.noise is None and not pins:
         async with db.transaction() as connection:
             await _write(connection, case.endpoint, report)
         return report
@@ -96,6 +96,8 @@ async def _settle(db: Database, actor: Actor, case: Case, exam: Exam, to: Endpoi
             settled = await _with_affected(work.connection, case.endpoint, settled)
         if exam.vectors is not None:
             await set_reference(work, case.model.space, case.probes.name, exam.vectors, exam.source)
+        if exam.noise is not None and case.reference is not None:
+            await set_noise(work, case.reference, exam.noise)
         if pins and exam.space is not None:
             await pin_space(work, now.id, exam.space)
         if moves is not None:

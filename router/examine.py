@@ -1,11 +1,12 @@
 """Judges one endpoint: asks it the probes, compares them with its space's reference, says what they showed. No SQL."""
 
 import asyncio
+from functools import partial
 
 import msgspec
 
 from catalog.values import Model
-from providers.agreement import Numerics, admits, numerics_of
+from providers.agreement import Noise, Numerics, admits, compare, noise_of, numerics_of
 from providers.outcomes import BadAnswer, Failure
 from providers.probes import ProbeSet
 from providers.protocol import FloatMatrix, Provider
@@ -43,13 +44,17 @@ class Case(msgspec.Struct, frozen=True):
 
 
 class Exam(msgspec.Struct, frozen=True):
-    """What the asking came to. ``vectors`` is set where they become the reference, ``source`` then says why."""
+    """What the asking came to. ``vectors`` is set where they become the reference, ``source`` then says why.
+
+    ``noise`` is set where the endpoint is known to be an honest copy: how far it is from the reference.
+    """
 
     verdict: Verdict
     reason: str = ""
     steps: tuple[Step, ...] = ()
     vectors: FloatMatrix | None = None
     source: str = ""
+    noise: Noise | None = None
     may_recover: bool = True
     space: str | None = None
     calls: int = 0
@@ -83,16 +88,20 @@ async def _examine(case: Case, asker: Asker) -> Exam:
         if not source and case.occasion not in BY_HAND:
             return Exam(Verdict.NO_REFERENCE, refusal)
     expected = None if source or case.reference is None else case.reference.vectors
+    noise = None if case.reference is None or expected is None else case.reference.noise
+    # A copy that may vouch is judged by the class alone: it is how noise is measured.
+    vouches = expected is not None and case.canaries is None and not await _refusal(case)
+    same = partial(compare, numerics=case.numerics, noise=None if vouches else noise)
     vectors: FloatMatrix | None = None
     if case.canaries is None or expected is None:
-        vectors, steps = await ask_all(asker, case.model, case.probes, expected, case.numerics)
+        vectors, steps = await ask_all(asker, case.model, case.probes, expected, same)
     else:
-        steps = await ask_some(asker, case.probes, expected, case.numerics, case.canaries)
+        steps = await ask_some(asker, case.probes, expected, same, case.canaries)
     exam = _judged(steps, with_itself=expected is None) or _renamed(case, asker, steps)
     if exam is not None:
         return exam
     if expected is not None:
-        return Exam(Verdict.SAME_SPACE, "", tuple(steps))
+        return Exam(Verdict.SAME_SPACE, "", tuple(steps), noise=noise_of(steps[0].agreement) if vouches else None)
     if source:
         return Exam(Verdict.SAME_SPACE, "", tuple(steps), vectors, source)
     return Exam(Verdict.NO_REFERENCE, refusal, tuple(steps))
@@ -123,18 +132,21 @@ def _renamed(case: Case, asker: Asker, steps: list[Step]) -> Exam | None:
 
 async def _vouching(case: Case) -> tuple[str, str]:
     """Why the endpoint may vouch for its space; or what to do about the missing reference."""
-    refusal = "only an in-house worker vouches by itself"
-    if isinstance(case.provider, WorkerProvider):
-        worker = await case.provider.identity(IDENTITY_WITHIN_S)
-        refusal = refusal_to_vouch(case.model, worker)
-        if not refusal:
-            weights = worker.revision or f"weights {worker.weights_sha256}"
-            return f"in-house worker: {worker.model}, {weights}, {worker.build.dtype}", ""
+    refusal = await _refusal(case)
+    if not refusal:
+        return f"in-house worker {case.endpoint.provider_name} with {case.model.revision} of {case.model.id}", ""
     return "", (
         f"nothing vouches for the space {case.model.space} yet, so there is nothing to compare with ({refusal}): test "
         "an in-house worker that serves the catalogue's weights first, or say with a reason that this endpoint is the "
         "reference (--as-reference)"
     )
+
+
+async def _refusal(case: Case) -> str:
+    """Why the endpoint is not known to be an honest copy; empty where it is."""
+    if not isinstance(case.provider, WorkerProvider):
+        return "only an in-house worker vouches by itself"
+    return refusal_to_vouch(case.model, await case.provider.identity(IDENTITY_WITHIN_S))
 
 
 def _told(failure: Failure) -> str:

@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from sqlalchemy import Row, select
+from sqlalchemy import Row, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.values import Model
-from providers.agreement import admits, numerics_of
+from providers.agreement import Noise, admits, numerics_of
 from providers.protocol import FloatMatrix
 from providers.worker_info import WorkerIdentity
 from router.audit import Change
@@ -26,7 +26,10 @@ DIGEST_PREFIX = "sha256:"
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """A space's vectors, [probes, dimensions] float32. ``source`` says who vouches for them and why."""
+    """A space's vectors, [probes, dimensions] float32. ``source`` says who vouches for them and why.
+
+    ``noise`` is how far honest copies were measured to be apart; None where no two were compared.
+    """
 
     space: str
     probe_set: str
@@ -34,6 +37,7 @@ class Reference(msgspec.Struct, frozen=True):
     source: str
     recorded_by: str
     recorded_at: datetime
+    noise: Noise | None = None
 
 
 async def find_reference(connection: AsyncConnection, space: str, probe_set: str) -> Reference | None:
@@ -54,6 +58,8 @@ async def set_reference(work: Work, space: str, probe_set: str, vectors: FloatMa
         "source": source[:500],
         "recorded_by": work.actor,
         "recorded_at": work.now,
+        "noise_worst": None,
+        "noise_typical": None,
     }
     statement = insert(SpaceReferenceRow).values(space=space, probe_set=probe_set, **columns)
     statement = statement.on_conflict_do_update(index_elements=["space", "probe_set"], set_=columns)
@@ -61,6 +67,21 @@ async def set_reference(work: Work, space: str, probe_set: str, vectors: FloatMa
     facts = None if before is None else _facts(probe_set, before.vectors, before.source)
     after = _facts(probe_set, vectors, source)
     work.changed(Change("space.reference", space, None, facts, after, reason=source))
+
+
+async def set_noise(work: Work, reference: Reference, noise: Noise) -> None:
+    """Record how far honest copies are apart: the largest distance that was measured counts."""
+    before = reference.noise
+    if before is not None:
+        noise = Noise(max(noise.worst, before.worst), max(noise.typical, before.typical))
+    if noise == before:
+        return
+    statement = update(SpaceReferenceRow).where(
+        SpaceReferenceRow.space == reference.space, SpaceReferenceRow.probe_set == reference.probe_set
+    )
+    await work.connection.execute(statement.values(noise_worst=noise.worst, noise_typical=noise.typical))
+    facts = None if before is None else msgspec.structs.asdict(before)
+    work.changed(Change("space.noise", reference.space, None, facts, msgspec.structs.asdict(noise)))
 
 
 def refusal_to_vouch(model: Model, worker: WorkerIdentity) -> str:
@@ -104,7 +125,8 @@ def _texts(prompts: dict[str, str]) -> dict[str, str]:
 
 def _reference(row: Row[Any]) -> Reference:
     vectors = np.frombuffer(row.vectors, dtype="<f4").reshape(-1, row.dimensions)
-    return Reference(row.space, row.probe_set, vectors, row.source, row.recorded_by, row.recorded_at)
+    noise = None if row.noise_worst is None else Noise(row.noise_worst, row.noise_typical)
+    return Reference(row.space, row.probe_set, vectors, row.source, row.recorded_by, row.recorded_at, noise)
 
 
 def _facts(probe_set: str, vectors: FloatMatrix, source: str) -> Json:

@@ -130,6 +130,8 @@ class SpaceReferenceRow(Base):
     source: Mapped[str]
     recorded_by: Mapped[str]
     recorded_at: Mapped[datetime]
+    noise_worst: Mapped[float | None]
+    noise_typical: Mapped[float | None]
 
 
 class ProbeRow(Base):

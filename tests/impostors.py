@@ -28,7 +28,8 @@ from tests.parts.worker import tiny
 from tests.worlds import Received, Reply, Upstream, as_base64
 
 Embed = Callable[[list[str]], FloatMatrix]
-MAX_TOKENS = 512
+# What the random model takes; its little vocabulary makes more tokens of a text than any in use.
+MAX_TOKENS = 1024
 Rows = Callable[[list[Encoded]], list[Encoded]]
 
 

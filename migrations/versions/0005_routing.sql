@@ -40,7 +40,10 @@ CREATE TABLE space_references (
     source text NOT NULL CHECK (length(source) BETWEEN 1 AND 500),
     recorded_by text NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (space, probe_set)
+    noise_worst double precision CHECK (noise_worst > 0),
+    noise_typical double precision CHECK (noise_typical > 0),
+    PRIMARY KEY (space, probe_set),
+    CHECK ((noise_worst IS NULL) = (noise_typical IS NULL))
 )
 --;;
 COMMENT ON TABLE space_references IS 'What a vector space looks like: the probe set embedded by who vouches for it'
@@ -48,6 +51,11 @@ COMMENT ON TABLE space_references IS 'What a vector space looks like: the probe 
 COMMENT ON COLUMN space_references.probe_set IS 'Digest of the probe texts: other texts, other references'
 --;;
 COMMENT ON COLUMN space_references.vectors IS 'Little-endian float32, [probes, dimensions]'
+--;;
+COMMENT ON COLUMN space_references.noise_worst IS
+    'How far honest copies were measured to be apart, as 1 - cosine of the worst probe; null: not measured'
+--;;
+COMMENT ON COLUMN space_references.noise_typical IS 'The same, of the middle probe'
 --;;
 CREATE TABLE probes (
     id uuid PRIMARY KEY,

@@ -22,10 +22,13 @@ from tests import impostors
 from tests.desk import Desk
 from tests.impostors import Embed, Served, honest, loaded
 from tests.parts.worker import tiny
+from tests.parts.worker.processes import a_worker
 from tests.product import Product, free_port
 from tests.wire import request_bytes, send
 
 PATH = "/v1/embeddings"
+# Its name says that it can be shortened, as those of the family can.
+WORKER = "tests/F2LLM-v2-tiny"
 TEXTS = ["a", "How do plants make sugar?", "The broker bills each token once, whatever the provider says of it."]
 
 
@@ -97,9 +100,12 @@ def test_impostors_are_caught_and_get_no_call_and_honest_copies_do(
     copies = {dtype: serve(Served(honest(loaded(folder, dtype))).in_thread()) for dtype in ("float32", "bfloat16")}
     product = Product(tmp_path, database_url, redis_url, jobs=False)
     port = free_port()
-    product.worker(folder, "tests/model", port)
+    product.worker(folder, WORKER, port)
+    in_half = ("--model", str(folder), "--name", WORKER, "--dtype", "bfloat16")
+    # Two workers of ours, one in each precision, tell how far honest copies of this model are apart.
+    second = serve(a_worker(*in_half)).url if family.numerics == "bf16" else None
     with product:
-        verdicts = asyncio.run(certify_all(database_url, family, folder, port, wrong, copies))
+        verdicts = asyncio.run(certify_all(database_url, family, port, second, wrong, copies))
         admits_bf16 = family.numerics == "bf16"
         assert verdicts.pop("worker") == ("live", "")
         assert verdicts.pop("float32") == ("live", "")
@@ -117,14 +123,18 @@ def test_impostors_are_caught_and_get_no_call_and_honest_copies_do(
 
 
 async def certify_all(
-    url: str, family: Family, folder: Path, port: int, wrong: dict[str, Served], copies: dict[str, Served]
+    url: str, family: Family, port: int, second: str | None, wrong: dict[str, Served], copies: dict[str, Served]
 ) -> dict[str, tuple[str, str]]:
     """Name -> state and reason of each, the in-house worker first: it vouches, and nobody says that it may."""
     desk = Desk(url)
     try:
-        model = await on_sale(desk, family, folder)
+        model = await on_sale(desk, family, family.folder())
         worker = await desk.a_draft(model, "worker", f"http://127.0.0.1:{port}", kind="worker", priority=100)
         assert (await desk.certify(worker)).became_reference
+        if second is not None:
+            assert (await desk.certify(await desk.a_draft(model, "second", second, kind="worker", priority=100))).passed
+            (noise,) = await desk.rows("SELECT noise_worst, noise_typical FROM space_references")
+            assert 1e-5 < noise.noise_typical < noise.noise_worst < 1e-3
         verdicts = {"worker": (await desk.state(worker), "")}
         for name, server in (wrong | copies).items():
             endpoint = await desk.a_draft(model, name, server.base_url)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.agreement import THRESHOLDS, Numerics, admits, compare, numerics_of
+from providers.agreement import THRESHOLDS, Noise, Numerics, admits, compare, noise_of, numerics_of, threshold_of
 from providers.probes import probe_set
 from providers.protocol import FloatMatrix
 
@@ -34,6 +34,23 @@ def test_noise_below_the_threshold_passes_and_above_it_does_not(numerics: Numeri
     assert near.passed, near.fault
     far = compare(reference, with_noise(reference, typical * 1.2), numerics)
     assert "another space's" in far.fault
+
+
+def test_where_honest_copies_were_compared_their_distance_decides() -> None:
+    reference = some_units()
+    int8 = with_noise(reference, 1.3e-4)
+    assert compare(reference, int8, Numerics.BF16).passed
+    noise = noise_of(compare(reference, with_noise(reference, 4e-5), Numerics.BF16))
+    assert noise is not None
+    assert not compare(reference, int8, Numerics.BF16, noise).passed
+    assert compare(reference, with_noise(reference, 7e-5, seed=3), Numerics.BF16, noise).passed
+    assert noise_of(compare(reference, reference, Numerics.BF16)) is None, "the same numbers tell nothing of noise"
+
+
+def test_no_measured_noise_opens_a_space_to_anything() -> None:
+    wide = threshold_of(Numerics.BF16, Noise(worst=1.0, typical=1.0))
+    assert wide.worst == 4 * THRESHOLDS[Numerics.BF16].worst
+    assert threshold_of(Numerics.BF16, Noise(1e-12, 1e-12)).worst == THRESHOLDS[Numerics.F32].worst
 
 
 def test_one_wrong_row_among_many_is_enough() -> None:

@@ -149,10 +149,13 @@ async def test_another_space_is_quarantined_whatever_the_state_and_ops_learn_who
 
 
 USED = """
-INSERT INTO usage_events (request_id, occurred_at, account_id, key_id, model_id, provider_id, endpoint_id, space,
-    inputs, tokens, price_id, nano_per_mtok, cost_nano, charged_nano, overdraft_nano, provider_cost_nano, latency_ms, attempts)
-VALUES (uuidv7(), clock_timestamp(), gen_random_uuid(), gen_random_uuid(), :model, gen_random_uuid(), :endpoint,
-    's', 1, 1, gen_random_uuid(), 1, 0, 0, 0, 0, 1, 1)
+INSERT INTO usage_events (
+    request_id, occurred_at, account_id, key_id, model_id, provider_id, endpoint_id, space, inputs, tokens, price_id,
+    nano_per_mtok, cost_nano, charged_nano, overdraft_nano, provider_cost_nano, latency_ms, attempts
+) VALUES (
+    uuidv7(), clock_timestamp(), gen_random_uuid(), gen_random_uuid(), :model, gen_random_uuid(), :endpoint, 's', 1, 1,
+    gen_random_uuid(), 1, 0, 0, 0, 0, 1, 1
+)
 """
 
 
