@@ -146,7 +146,10 @@ async def _refusal(case: Case) -> str:
     """Why the endpoint is not known to be an honest copy; empty where it is."""
     if not isinstance(case.provider, WorkerProvider):
         return "only an in-house worker vouches by itself"
-    return refusal_to_vouch(case.model, await case.provider.identity(IDENTITY_WITHIN_S))
+    try:
+        return refusal_to_vouch(case.model, await case.provider.identity(IDENTITY_WITHIN_S))
+    except Failure as failure:
+        return f"the worker does not say what it serves: {_told(failure)}"
 
 
 def _told(failure: Failure) -> str:
