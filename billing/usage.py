@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import NanoUSD
-from store.ids import AccountId
+from store.ids import AccountId, EndpointId, EntryId, KeyId, ModelId, PriceId, ProviderId, RequestId
 
 GroupBy = Literal["day", "model", "key", "account"]
 
@@ -50,3 +50,42 @@ async def sum_usage(
         UsageSum(r.name, r.calls, r.tokens, NanoUSD(r.charged), NanoUSD(r.overdraft), NanoUSD(r.provider_cost))
         for r in rows
     ]
+
+
+class UsageEvent(msgspec.Struct, frozen=True):
+    """The record of one answered call. ``charged`` is what its account paid, ``provider_cost`` what we pay."""
+
+    request_id: RequestId
+    occurred_at: datetime
+    account_id: AccountId
+    key_id: KeyId
+    model_id: ModelId
+    provider_id: ProviderId
+    endpoint_id: EndpointId
+    space: str
+    inputs: int
+    tokens: int
+    provider_tokens: int | None
+    price_id: PriceId
+    nano_per_mtok: int
+    cost_nano: NanoUSD
+    charged_nano: NanoUSD
+    overdraft_nano: NanoUSD
+    provider_cost_nano: NanoUSD
+    entry_id: EntryId | None
+    latency_ms: int
+    attempts: int
+
+
+# By way of `ended_calls`, which has no partitions and knows the instant that usage is partitioned by.
+_FIND = text(
+    f"SELECT {', '.join(f'v.{name}' for name in UsageEvent.__struct_fields__)} FROM ended_calls e"  # noqa: S608
+    " JOIN usage_events v ON v.request_id = e.request_id AND v.occurred_at = e.occurred_at"
+    " WHERE e.request_id = :request"
+)
+
+
+async def find_usage(tx: AsyncConnection, request_id: RequestId) -> UsageEvent | None:
+    """The usage event of one call; None where nothing was charged, or not yet."""
+    row = (await tx.execute(_FIND, {"request": request_id})).one_or_none()
+    return None if row is None else UsageEvent(*row)

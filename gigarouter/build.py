@@ -10,14 +10,19 @@ from billing.admission import Admission
 from billing.charging import Charging
 from billing.generation import Generation
 from billing.projection import SCRIPTS, Projection
+from gigarouter import worker_loads
 from gigarouter.provider_set import ProviderSet
 from gigarouter.settings import Settings, export
+from gigarouter.telemetry.redact import scrubbed
 from providers.litellm_kind import ENVIRONMENT
 from providers.wire import Pool, networks
+from router import pacing
 from router import quarantine as quarantines
 from router.errors import StoreUnavailable
 from router.health import Health
+from router.outbound import Outbound
 from router.parts import Parts
+from router.receipts import Receipts
 from router.refresh import Refresher
 from router.sealing import Seal
 from store.faults import CannotStart
@@ -41,7 +46,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
 
     generation = Generation(db, kind)
     projection = Projection(db, generation)
-    hot = Hot(settings.require_redis_url(), SCRIPTS, generation.on_connect)
+    hot = Hot(settings.require_redis_url(), (*SCRIPTS, *pacing.SCRIPTS), generation.on_connect)
     projection.hot = hot
     charging = Charging(db, projection, settings.durability)
 
@@ -55,6 +60,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     refresher.on_change("hot_generation", partial(_generation_changed, generation))
     refresher.on_change("credit", projection.credit_changed)
 
+    receipts = Receipts(db, lambda words: str(scrubbed(words)))
     parts = Parts(
         db=db,
         keys=refresher.keys,
@@ -64,21 +70,26 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         endpoints=refresher.endpoints,
         providers=providers,
         health=health,
+        outbound=Outbound(providers=providers, health=health, pacer=pacing.Pacer(hot)),
         generation=generation,
         projection=projection,
         admission=Admission(projection, generation),
         charging=charging,
+        receipts=receipts,
         call_deadline_s=settings.call_deadline_s,
         body_bytes_max=settings.body_bytes_max,
     )
     quarantine = partial(quarantines.run, db, health)
-    runs = (hot.run, generation.run, projection.run, charging.run, refresher.run, providers.run, quarantine)
+    loads = partial(worker_loads.run, providers, refresher.endpoints, health)
+    stores = (hot.run, generation.run, projection.run, charging.run, receipts.run)
+    runs: tuple[Run, ...] = (*stores, refresher.run, providers.run, quarantine, loads)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(run()) for run in runs]
         try:
             yield parts
             await charging.drained()
             await projection.flushed()
+            await receipts.drained()
         finally:
             for task in tasks:
                 task.cancel()

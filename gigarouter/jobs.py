@@ -24,6 +24,7 @@ from gigarouter.startup import require_fit
 from router.errors import StoreUnavailable
 from router.idempotency import forget_expired
 from router.parts import Parts
+from router.receipts import tend_weeks
 from router.rounds import go_round
 from store.hot import HotUnavailable
 from store.ids import AccountId
@@ -103,6 +104,10 @@ async def _make_months(parts: Parts) -> None:
         await tx.execute(text("SELECT make_usage_months((now() AT TIME ZONE 'UTC')::date, 4)"))
 
 
+async def _tend_routes(parts: Parts) -> None:
+    await tend_weeks(parts.db, datetime.now(UTC).date())
+
+
 async def _forget(parts: Parts) -> None:
     await forget_expired(parts.db)
     async with parts.db.transaction() as tx:
@@ -129,6 +134,7 @@ def table() -> list[Job]:
         Job("expire grants", 60.0, _expire),
         Job("check the books", 60.0, _check_books),
         Job("make usage months", 3600.0, _make_months),
+        Job("make and drop weeks of explanations", 3600.0, _tend_routes),
         Job("forget old outcomes", 600.0, _forget),
         Job("probe endpoints", 5.0, _probe),
     ]

@@ -8,7 +8,9 @@ Failure
 │   └── BadAnswer           read, but wrong: count, dimensions, numbers, usage
 ├── TryLater                pacing, not health; ``retry_after_s`` where the provider told
 │   ├── Throttled           429
-│   └── Overloaded          503 with Retry-After, our worker's full queue
+│   ├── Overloaded          503 with Retry-After, our worker's full queue
+│   ├── Warming             the model is being loaded: it will be there in ``retry_after_s``
+│   └── PassedOver          nothing was sent: its grant is used up by our own count, or one call is trying it already
 ├── GiveUp
 │   └── CallerFault         the provider refuses what the customer asked; ``message`` is made safe by the kind
 │       └── TooLong         one input is longer than the model takes, and our own worker says which and by how much
@@ -62,6 +64,14 @@ class Throttled(TryLater):
 
 class Overloaded(TryLater):
     """The provider has no capacity now."""
+
+
+class Warming(TryLater):
+    """The model is being loaded there."""
+
+
+class PassedOver(TryLater):
+    """We did not ask it now; not an attempt, since nothing was sent."""
 
 
 class GiveUp(Failure):

@@ -1,6 +1,6 @@
 """What can embed, as the router sees it: one protocol, two values. Knows no key, no money, no customer."""
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -13,7 +13,7 @@ class Attempt(msgspec.Struct, frozen=True):
     """One try of a call at one endpoint. Exactly one of ``texts`` and ``token_ids`` is set.
 
     ``prefix`` is the prompt that was chosen for the call's input type; a provider that has its own notion of
-    input types gets ``input_type`` instead and no prefix.
+    input types gets ``input_type`` instead and no prefix. ``lane`` is for providers that have a queue to put it in.
     """
 
     request_id: str
@@ -24,6 +24,7 @@ class Attempt(msgspec.Struct, frozen=True):
     input_type: str | None = None
     prefix: str = ""
     asks_base64: bool = True
+    lane: Literal["interactive", "batch"] = "interactive"
 
     @property
     def inputs(self) -> int:

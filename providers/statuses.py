@@ -21,6 +21,7 @@ from providers.outcomes import (
     Throttled,
     TimedOut,
     TryLater,
+    Warming,
 )
 
 # A provider may ask for a day; after a minute we try it again and see.
@@ -32,6 +33,10 @@ _CREDENTIAL_CODES = frozenset(
 )
 _MODEL_CODES = frozenset({"model_not_found", "model_not_available", "DeploymentNotFound"})
 _LENGTH_CODES = frozenset({"context_length_exceeded", "input_too_long", "max_tokens_per_request", "string_too_long"})
+_WARMING_CODES = frozenset({"model_warming", "model_loading", "loading_model"})
+_WARMING_WORDS = re.compile(r"model.{0,200}\b(is|being) (currently )?(loading|loaded|warming|starting)", re.I | re.S)
+# Where a provider that loads its model does not say how long that takes.
+WARMING_S: Final = 5.0
 _LENGTH_WORDS = re.compile(r"context length|too long|too many tokens|maximum.{0,40}tokens|tokens.{0,40}maximum", re.I)
 # Redirects and whatever is not named here are Broken, as is a 503 that does not say when to come back.
 _BY_STATUS: dict[int, type[Failure]] = {
@@ -51,11 +56,15 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
-    """An error body as far as it could be read: identifiers, a status inside it, its text (for matching only)."""
+    """An error body as far as it could be read: identifiers, a status inside it, its text (for matching only).
+
+    ``estimated_s`` is how long the provider says that loading its model will take.
+    """
 
     codes: tuple[str, ...] = ()
     status: int | None = None
     text: str = ""
+    estimated_s: float | None = None
 
 
 def failure(status: int, headers: Mapping[bytes, bytes], body: bytes | bytearray, now: float) -> Failure:
@@ -67,7 +76,9 @@ def classify(status: int, error: ErrorBody, retry_after: float | None) -> Failur
     """Rank by code first, since providers tell an empty quota by 429 and a wrong key by 400; then by status."""
     codes = frozenset(error.codes)
     kind = _by_code(status, codes) or _BY_STATUS.get(status, Broken)
-    if status == 503 and retry_after is not None:
+    if status == 503 and _is_warming(codes, error):
+        kind, retry_after = Warming, retry_after or error.estimated_s or WARMING_S
+    elif status == 503 and retry_after is not None:
         kind = Overloaded
     return kind(
         _caller_message(codes, error.text) if kind is CallerFault else "",
@@ -83,6 +94,12 @@ def _by_code(status: int, codes: frozenset[str]) -> type[Failure] | None:
     if codes & _CREDENTIAL_CODES:
         return CredentialRefused
     return ModelMissing if codes & _MODEL_CODES else None
+
+
+def _is_warming(codes: frozenset[str], error: ErrorBody) -> bool:
+    """Hugging Face tells an ``estimated_time``, our worker a code, others say it in words."""
+    says_so = bool(codes & _WARMING_CODES) or error.estimated_s is not None
+    return says_so or _WARMING_WORDS.search(error.text[:2000]) is not None
 
 
 def error_in_success(body: bytes | bytearray) -> Failure:
@@ -111,7 +128,15 @@ def read_error(body: bytes | bytearray) -> ErrorBody:
     status = next((value for value in values if isinstance(value, int) and not isinstance(value, bool)), None)
     codes = dict.fromkeys(value for value in values if isinstance(value, str) and _IDENTIFIER.fullmatch(value))
     texts = [fields.get(name) for name in ("message", "detail")] + [inner]
-    return ErrorBody(tuple(codes), status, next((text for text in texts if isinstance(text, str)), ""))
+    text = next((text for text in texts if isinstance(text, str)), "")
+    return ErrorBody(tuple(codes), status, text, _seconds(fields.get("estimated_time")))
+
+
+def _seconds(value: object) -> float | None:
+    """A positive number of seconds, at most a minute."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        return None
+    return float(min(value, MAX_RETRY_AFTER_S))
 
 
 def retry_after_s(headers: Mapping[bytes, bytes], now: float) -> float | None:

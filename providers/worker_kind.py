@@ -19,7 +19,7 @@ _WIDEST = 8192
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``lane`` is what the worker's scheduler puts our calls in: ``interactive`` or ``batch``."""
+    """``lane`` ``batch`` puts all our calls into the worker's low-priority lane; else each goes into its own."""
 
     lane: str = "interactive"
 
@@ -40,6 +40,20 @@ class _Header(msgspec.Struct):
     tokens: list[int]
     space: str
     truncated: list[bool] = []
+
+
+class Load(msgspec.Struct, frozen=True):
+    """How busy a worker says it is: tokens that wait in each lane, and how long a new call would wait, in seconds.
+
+    ``status`` is ``ready``, ``draining`` (it takes no more calls) or ``warming`` (its model is being loaded).
+    """
+
+    status: str = ""
+    interactive_wait_s: float = 0.0
+    batch_wait_s: float = 0.0
+    interactive_queue_tokens: float = 0.0
+    batch_queue_tokens: float = 0.0
+    tokens_per_s: float = 0.0
 
 
 class _Counted(msgspec.Struct):
@@ -65,6 +79,7 @@ _ENCODER = msgspec.msgpack.Encoder()
 _HEADER = msgspec.msgpack.Decoder(_Header)
 _COUNTED = msgspec.msgpack.Decoder(_Counted)
 _ERROR = msgspec.json.Decoder(_ErrorBody)
+_LOAD = msgspec.json.Decoder(Load)
 
 
 class WorkerProvider:
@@ -78,6 +93,7 @@ class WorkerProvider:
         self._embed_head = origin.head("/embed", headers)
         self._count_head = origin.head("/count", headers)
         self._info_head = origin.head("/info", headers, method="GET")
+        self._ready_head = origin.head("/ready", headers, method="GET")
         self._options = options
         self._channel = pool.channel(origin)
 
@@ -104,6 +120,16 @@ class WorkerProvider:
             raise _failure(answer)
         return read_identity(answer.body)
 
+    async def load(self, deadline_s: float) -> Load:
+        """How busy it is. Raises as :meth:`embed` does."""
+        answer = await self._channel.exchange(request(self._ready_head, b""), deadline_s, _SLACK_BYTES)
+        if answer.status not in (200, 503):
+            raise _failure(answer)
+        try:
+            return _LOAD.decode(answer.body)
+        except msgspec.MsgspecError as error:
+            raise Broken(detail="a load that cannot be read") from error
+
     async def close(self) -> None:
         """Close pooled connections."""
         self._channel.close()
@@ -117,7 +143,7 @@ class WorkerProvider:
                 prefix=attempt.prefix,
                 dimensions=attempt.dimensions,
                 truncate=False,
-                lane=self._options.lane,
+                lane=attempt.lane if self._options.lane == "interactive" else self._options.lane,
             )
         )
         answer = await self._channel.exchange(request(head, body), deadline_s, most_bytes)

@@ -95,9 +95,17 @@ def _refused_grant(error: CreditTooLarge | IntegrityError, source: str) -> Confl
 
 
 async def set_price(
-    work: Work, model_id: ModelId, nano_per_mtok: int, effective_at: datetime | None = None, *, note: str = ""
+    work: Work,
+    model_id: ModelId,
+    nano_per_mtok: int,
+    effective_at: datetime | None = None,
+    *,
+    batch_nano_per_mtok: int | None = None,
+    note: str = "",
 ) -> Price:
     """A model's price from an instant on, by default from now. A served model that may not be charged for stays free.
+
+    ``batch_nano_per_mtok`` is the batch lane's, by default the same.
 
     Raises ``ModelUnknown``, ``InvalidRequest``, ``Conflict``.
     """
@@ -105,6 +113,8 @@ async def set_price(
     starts_at = effective_at or work.now
     if not 0 <= nano_per_mtok <= PRICE_MAX:
         raise InvalidRequest("A price is between 0.00 and 9000.00 USD per million tokens.", param="price")
+    if batch_nano_per_mtok is not None and not 0 <= batch_nano_per_mtok <= nano_per_mtok:
+        raise InvalidRequest("A batch price is between 0.00 and the price itself.", param="batch_price")
     if starts_at < work.now:
         raise InvalidRequest("A price starts now or later: calls that were made keep theirs.", param="effective_at")
     charging = may_charge(model, work.now)
@@ -112,13 +122,17 @@ async def set_price(
         raise Conflict(f"{model_id} is served free of charge: {charging.reasons[0]} {charging.lifted_by}")
     before = prices.price_at(await _prices_of(work, model_id), starts_at)
     try:
-        price_id = await prices.set_price(work.connection, model_id, nano_per_mtok, starts_at, note=note)
+        price_id = await prices.set_price(
+            work.connection, model_id, nano_per_mtok, starts_at, batch_nano_per_mtok=batch_nano_per_mtok, note=note
+        )
     except IntegrityError as error:
         raise Conflict(f"{model_id} has a price that starts at this very instant.") from error
     was: Json | None = {"usd_per_mtok": to_usd(before.nano_per_mtok)} if before else None
     now: Json = {"usd_per_mtok": to_usd(nano_per_mtok), "effective_at": starts_at.isoformat(), "model": model_id}
+    if batch_nano_per_mtok is not None:
+        now["batch_usd_per_mtok"] = to_usd(batch_nano_per_mtok)
     work.changed(Change("price.set", wire(PriceId, price_id), None, was, now, reason=note))
-    return Price(price_id, model_id, nano_per_mtok, starts_at)
+    return Price(price_id, model_id, nano_per_mtok, starts_at, batch_nano_per_mtok)
 
 
 async def _prices_of(work: Work, model_id: ModelId) -> list[Price]:

@@ -13,18 +13,23 @@ Refusal
 │   ├── Conflict                  IdempotencyInProgress, IdempotencyMismatch, IdempotencyResultGone
 │   └── ClientGone                nobody reads it: the client hung up before its call was sent on
 └── Failed                        ours or a provider's fault; nothing was charged, or the same Idempotency-Key tells
-    ├── NoEndpoint, AllAttemptsFailed, UpstreamInvalid, DeadlinePassed
+    ├── NoEndpoint                ModelWarming
+    ├── AllAttemptsFailed, UpstreamInvalid, DeadlinePassed
     └── Overloaded, StoreUnavailable, NotRecorded, Unexpected
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from router.values import Choice
 
 
 class Refusal(Exception):
     """Base: ``message`` is for the caller and says what to do, ``detail`` is for the log only and never shown.
 
     ``param`` names the field at fault; ``retry_after_s`` becomes ``Retry-After``; ``details`` is put into the
-    envelope as it is, so it holds nothing secret; ``headers`` go out with the answer.
+    envelope as it is, so it holds nothing secret; ``headers`` go out with the answer. ``again`` False tells clients
+    that a retry cannot help, where the class alone does not.
     """
 
     code: ClassVar[str] = "error"
@@ -38,6 +43,7 @@ class Refusal(Exception):
         retry_after_s: float | None = None,
         details: dict[str, object] | None = None,
         headers: list[tuple[bytes, bytes]] | None = None,
+        again: bool = True,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -46,6 +52,7 @@ class Refusal(Exception):
         self.retry_after_s = retry_after_s
         self.details = details or {}
         self.headers = headers or []
+        self.again = again
 
 
 class Refused(Refusal):
@@ -293,9 +300,16 @@ class Failed(Refusal):
 
 
 class NoEndpoint(Failed):
-    """No endpoint of the model can take the call now."""
+    """No endpoint of the model can take the call now. ``left_out`` has each with its reason, for the explanation."""
 
     code = "no_provider_available"
+    left_out: "tuple[Choice, ...]" = ()
+
+
+class ModelWarming(NoEndpoint):
+    """The model is being loaded: it can be called in ``retry_after_s``."""
+
+    code = "model_warming"
 
 
 class AllAttemptsFailed(Failed):

@@ -25,7 +25,7 @@ from router.errors import (
     TooManyTokens,
 )
 from router.request import MAX_TOKENS
-from router.values import EmbedRequest, Key
+from router.values import EmbedRequest, Key, Lane
 from store.ids import ModelId, PriceId
 
 # SentencePiece puts a "▁" before each input, which may stay a token of its own.
@@ -57,8 +57,10 @@ class Prices(Protocol):
         ...
 
 
-def estimate(request: EmbedRequest, model: Model, key: Key, prices: Prices, now: datetime) -> Quote:
-    """The quote of one call.
+def estimate(
+    request: EmbedRequest, model: Model, key: Key, prices: Prices, now: datetime, lane: Lane = Lane.INTERACTIVE
+) -> Quote:
+    """The quote of one call. Its price is the lane's, so that hold, charge and receipt are.
 
     Raises TokenArrayUnsupported, InvalidRequest (a token id out of range), InputTooLong, TooManyTokens,
     DimensionsUnsupported, and ModelNotLive for a model without a price.
@@ -73,6 +75,8 @@ def estimate(request: EmbedRequest, model: Model, key: Key, prices: Prices, now:
         tokens = limited = _tokens_of_ids(request.token_ids or [], model)
     tokens += (model.special_tokens + (tokens_most(prefix) if prefix else 0)) * request.inputs
     price = _price(model, key, prices, now)
+    if lane is Lane.BATCH and price.batch_nano_per_mtok is not None:
+        price = msgspec.structs.replace(price, nano_per_mtok=price.batch_nano_per_mtok)
     return Quote(
         tokens_max=tokens,
         amount_max=cost_ceil(tokens, price.nano_per_mtok),

@@ -8,8 +8,11 @@ know HTTP: the edge makes the :class:`RawCall` and turns a :class:`router.errors
 import asyncio
 from functools import partial
 
+import msgspec
+
 from billing.errors import BillingUnavailable, ChargeUnknown
-from billing.values import Hold, Idempotent, Usage
+from billing.values import Hold, Idempotent, Quote, Usage
+from catalog.values import Decision, Model
 from router import errors
 from router.admit import admit
 from router.answer import answer
@@ -18,12 +21,13 @@ from router.choose import choose
 from router.dispatch import count, dispatch
 from router.estimate import estimate, exact
 from router.idempotency import once, stored
-from router.parts import Parts
+from router.parts import Known, Parts
 from router.permit import permit, permit_charge
 from router.request import MAX_TOKENS, parse
 from router.resolve import resolve
 from router.usage import usage
-from router.values import Answer, Caller, RawCall
+from router.values import Answer, Caller, EmbedRequest, Key, RawCall, Route
+from router.waiting import pick_or_wait, when_warm
 
 
 async def embed(call: RawCall, parts: Parts) -> Answer:
@@ -36,17 +40,39 @@ async def embed(call: RawCall, parts: Parts) -> Answer:
     return await once(parts.db, call, caller, partial(run, call, caller, parts))  # Conflict
 
 
-async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
-    """The line itself; each step raises, in this order, what stands behind it."""
-    clock, trace = asyncio.get_running_loop().time, call.trace
-    request = parse(call.body)  # InvalidRequest
+class Prepared(msgspec.Struct, frozen=True):
+    """What is known of a call from its request alone."""
+
+    model: Model
+    decision: Decision
+    quote: Quote
+
+
+def prepare(request: EmbedRequest, call: RawCall, key: Key, known: Known) -> Prepared:
+    """The steps from a request to its quote, from memory alone; the call's trace has them too."""
+    trace = call.trace
     trace.preferences, trace.inputs, trace.lane = request.preferences, request.inputs, call.lane
-    trace.model = model = resolve(request.model, caller.key, parts.catalog)  # ModelNotFound, ModelNotLive, …NotAllowed
-    trace.decision = decision = permit(model, caller.key, call.now)  # LicenseRestricted
-    trace.quote = quote = estimate(request, model, caller.key, parts.prices, call.now)  # InputTooLong, TooManyTokens…
+    trace.model = model = resolve(request.model, key, known.catalog)  # ModelNotFound, ModelNotLive, …NotAllowed
+    trace.decision = decision = permit(model, key, call.now)  # LicenseRestricted
+    trace.quote = quote = estimate(request, model, key, known.prices, call.now, call.lane)  # InputTooLong, …
     permit_charge(model, quote.price, call.now)  # LicenseRestricted
-    candidates = parts.endpoints.serving(model, caller.key)
-    trace.route = route = choose(candidates, model.space, parts.health, clock())  # NoEndpoint
+    return Prepared(model, decision, quote)
+
+
+def pick(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, now: float) -> Route:
+    """Where the call may go, in order; ``now`` is on the loop's clock. Raises as :func:`router.choose.choose`."""
+    model = prepared.model
+    return choose(known.endpoints.serving(model, key), model.space, known.health, now)  # NoEndpoint
+
+
+async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
+    """The line itself; each step raises, in this order, what stands behind it. Quotes and dry runs end before admit."""
+    clock, trace, key = asyncio.get_running_loop().time, call.trace, caller.key
+    request = parse(call.body)  # InvalidRequest
+    prepared = prepare(request, call, key, parts)
+    model, quote = prepared.model, prepared.quote
+    picked = partial(pick, prepared, request, key, parts)
+    trace.route = route = pick_or_wait(picked, clock(), call.wait_s)  # NoEndpoint, ModelWarming
     counted = partial(count, route.order, request, model, parts.providers, call.request_id, 5.0)
     recount = partial(exact, request, model, quote, counted)
     async with admit(parts.admission, call, caller, quote, recount) as hold:  # OutOfCredit, CapReached, LimitExceeded
@@ -55,10 +81,11 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
             raise errors.ClientGone("The client has hung up.")
         if quote.tokens_max > MAX_TOKENS and not quote.exact:
             await recount()  # TooManyTokens: only a count makes it certain, and only who was admitted gets one
-        delivery = await dispatch(hold, route, request, model, parts.providers, parts.health, call.deadline_at, trace)
+        send = partial(dispatch, hold, request, model, parts.outbound, call)  # InvalidRequest, AllAttemptsFailed, …
+        delivery = await when_warm(call, route, picked, send)
         trace.delivered_ms = (clock() - trace.began) * 1000
         used = usage(delivery, request, model, hold, call.now)
-        reply = answer(request, model, delivery, used, hold, attribution=decision.attribution)
+        reply = answer(request, model, delivery, used, hold, attribution=prepared.decision.attribution)
         await charge(parts, hold, used, stored(call, reply))  # NotRecorded
         trace.used, trace.charged_ms = used, (clock() - trace.began) * 1000
     return reply

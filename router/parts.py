@@ -1,6 +1,7 @@
 """The collaborators of one call, built once at start; there are no globals beside them."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -11,9 +12,35 @@ from billing.projection import Projection
 from catalog.models import Catalog
 from providers.protocol import Provider
 from router.health import Health
+from router.outbound import Outbound
+from router.receipts import Receipts
 from router.refresh import EndpointIndex, KeyIndex, PriceIndex
 from store.ids import ProviderId
 from store.postgres import Database
+
+
+class Known(Protocol):
+    """What a call is planned with, all of it in memory: a dry run brings its own."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """Models."""
+        ...
+
+    @property
+    def prices(self) -> PriceIndex:
+        """What customers pay."""
+        ...
+
+    @property
+    def endpoints(self) -> EndpointIndex:
+        """Who can serve."""
+        ...
+
+    @property
+    def health(self) -> Health:
+        """How they do."""
+        ...
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,9 +54,11 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: EndpointIndex
     providers: Mapping[ProviderId, Provider]
     health: Health
+    outbound: Outbound
     generation: Generation
     projection: Projection
     admission: Admission
     charging: Charging
+    receipts: Receipts
     call_deadline_s: float = 60.0
     body_bytes_max: int = 4 * 1024 * 1024

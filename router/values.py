@@ -129,11 +129,15 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """One candidate of a route: why it was left out, or what its place was decided by; printed in explanations."""
+    """One candidate of a route: why it was left out, or what its place was decided by; printed in explanations.
+
+    ``code`` is the short and stable name of the reason, for programs: ``region``, ``breaker`` and so on.
+    """
 
     endpoint: Endpoint
     left_out: str | None = None
     facts: dict[str, float] = {}
+    code: str = ""
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -177,6 +181,11 @@ class Trace(msgspec.Struct):
     admitted_ms: float | None = None
     delivered_ms: float | None = None
     charged_ms: float | None = None
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts were really sent: who was passed over does not count."""
+        return sum(one.outcome != "PassedOver" for one in self.tried)
 
 
 class RawCall(msgspec.Struct, frozen=True):

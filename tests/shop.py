@@ -51,7 +51,13 @@ class Shop:
         self._seal = Seal([secret_key])
 
     def a_model(
-        self, name: str, *, dimensions: int = 8, nano_per_mtok: int = 1_000_000, vocabulary: int | None = None
+        self,
+        name: str,
+        *,
+        dimensions: int = 8,
+        nano_per_mtok: int = 1_000_000,
+        vocabulary: int | None = None,
+        batch_nano_per_mtok: int | None = None,
     ) -> ModelId:
         """A model with a price. With a ``vocabulary`` it takes token ids, and counts them one by one."""
 
@@ -60,25 +66,33 @@ class Shop:
             tokenizer = {"tokenizer": "tests" if vocabulary else None, "vocabulary": vocabulary}
             await work.connection.execute(_MODEL, row | tokenizer)
             await work.connection.execute(_CLAIM, {"id": name, "claim": new_id()})
-            await set_price(work.connection, ModelId(name), nano_per_mtok, datetime(2026, 1, 1, tzinfo=UTC))
+            since = datetime(2026, 1, 1, tzinfo=UTC)
+            batch = batch_nano_per_mtok
+            await set_price(work.connection, ModelId(name), nano_per_mtok, since, batch_nano_per_mtok=batch)
             await work.connection.execute(text("UPDATE models SET status = 'live' WHERE id = :id"), {"id": name})
             return ModelId(name)
 
         return self._owner(command)
 
     def an_endpoint(
-        self, model: ModelId, base_url: str, *, kind: str = "openai", name: str = "upstream", asks_base64: bool = True
+        self,
+        model: ModelId,
+        base_url: str,
+        *,
+        kind: str = "openai",
+        name: str = "upstream",
+        asks_base64: bool = True,
+        **bounds: int,
     ) -> None:
-        """A live endpoint of a provider of its own."""
+        """A live endpoint of a provider of its own. ``bounds`` are numbers of its spec: priority, max_batch, …"""
 
         async def command(work: Work) -> None:
             credential = "sk-upstream" if kind == "openai" else None
             spec = ProviderSpec(base_url=base_url)
             provider = await register_provider(work, self._seal, name=name, kind=kind, spec=spec, credential=credential)
             entry = await models.get(work.connection, model)
-            endpoint = await register_endpoint(
-                work, entry, provider.id, EndpointSpec(upstream_model=model, asks_base64=asks_base64)
-            )
+            entry_spec = EndpointSpec(upstream_model=model, asks_base64=asks_base64, **bounds)
+            endpoint = await register_endpoint(work, entry, provider.id, entry_spec)
             await move_endpoint(work, endpoint.id, EndpointState.PROBING)
             await move_endpoint(work, endpoint.id, EndpointState.LIVE)
 

@@ -118,6 +118,17 @@ class Meters(Collector):
         yield GaugeMetricFamily("gigarouter_charges_waiting", "Calls that wait for their commit", value=charging.queued)
         yield CounterMetricFamily("gigarouter_commits", "Commits that charged calls", value=charging.batches)
         yield CounterMetricFamily("gigarouter_charges", "Calls charged", value=charging.charged)
+        counts = self._parts.outbound.counts
+        yield CounterMetricFamily("gigarouter_hedges", "Second attempts beside a slow one", value=counts.hedges)
+        yield CounterMetricFamily(
+            "gigarouter_hedge_cost_nano_usd", "What lost hedges cost us, in nano-USD", value=counts.hedge_cost_nano
+        )
+        refused = CounterMetricFamily(
+            "gigarouter_provider_credential_refused", "Times a provider began to refuse our key", labels=["provider"]
+        )
+        for provider, count in counts.credentials_refused.items():
+            refused.add_metric([provider], count)
+        yield refused
 
     def _of_requests(self) -> Iterable[Metric]:
         requests = CounterMetricFamily(

@@ -115,6 +115,60 @@ COMMENT ON COLUMN routes.request_id IS 'UUIDv7, so that partitions by it are par
 --;;
 CREATE TABLE routes_default PARTITION OF routes DEFAULT
 --;;
+COMMENT ON TABLE routes_default IS 'What came while no week was made for it; making the week moves it there'
+--;;
+CREATE FUNCTION first_id_at(instant timestamptz) RETURNS uuid LANGUAGE sql STABLE AS $$
+    SELECT rpad(lpad(to_hex((extract(epoch FROM instant) * 1000)::bigint), 12, '0'), 32, '0')::uuid
+$$
+--;;
+COMMENT ON FUNCTION first_id_at IS 'No UUIDv7 of this instant or later is smaller, and every earlier one is'
+--;;
+CREATE FUNCTION make_route_weeks(first_day date, weeks integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public SET lock_timeout = '2s' AS $$
+DECLARE
+    monday date;
+    since uuid;
+    until uuid;
+    week text;
+    made integer := 0;
+BEGIN
+    FOR step IN 0 .. weeks - 1 LOOP
+        monday := date_trunc('week', first_day)::date + 7 * step;
+        week := 'routes_' || to_char(monday, 'YYYYMMDD');
+        IF to_regclass(week) IS NULL THEN
+            since := first_id_at(monday::timestamp AT TIME ZONE 'UTC');
+            until := first_id_at((monday + 7)::timestamp AT TIME ZONE 'UTC');
+            EXECUTE format('CREATE TABLE %I (LIKE routes INCLUDING ALL)', week);
+            EXECUTE format('WITH moved AS (DELETE FROM routes_default WHERE request_id >= %L AND request_id < %L'
+                ' RETURNING *) INSERT INTO %I SELECT * FROM moved', since, until, week);
+            EXECUTE format('ALTER TABLE routes ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', week, since, until);
+            made := made + 1;
+        END IF;
+    END LOOP;
+    RETURN made;
+END $$
+--;;
+CREATE FUNCTION drop_route_weeks(before date) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public SET lock_timeout = '2s' AS $$
+DECLARE
+    week text;
+    dropped integer := 0;
+BEGIN
+    FOR week IN
+        SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'routes'::regclass AND c.relname ~ '^routes_[0-9]{8}$'
+            AND to_date(right(c.relname, 8), 'YYYYMMDD') + 7 <= before
+        ORDER BY 1
+    LOOP
+        EXECUTE format('DROP TABLE %I', week);
+        dropped := dropped + 1;
+    END LOOP;
+    DELETE FROM routes_default WHERE request_id < first_id_at(before::timestamp AT TIME ZONE 'UTC');
+    RETURN dropped;
+END $$
+--;;
+SELECT make_route_weeks((now() AT TIME ZONE 'UTC')::date, 5)
+--;;
 CREATE TABLE catalogue_files (
     kind text NOT NULL CHECK (kind IN ('provider', 'model', 'endpoint', 'price', 'claim')),
     subject text NOT NULL CHECK (length(subject) BETWEEN 1 AND 500),
@@ -132,3 +186,5 @@ CREATE TRIGGER operator_keys_notify AFTER INSERT OR UPDATE OR DELETE ON operator
 GRANT SELECT, INSERT, UPDATE ON space_references, probe_schedule, operator_keys, catalogue_files TO gigarouter_app
 --;;
 GRANT SELECT, INSERT ON probes, routes TO gigarouter_app
+--;;
+GRANT SELECT ON routes_default TO gigarouter_app

@@ -17,6 +17,7 @@ from typing_extensions import override
 from providers.worker import roofline
 from providers.worker.errors import StartRefused
 from providers.worker.health import EXIT_WEDGED
+from providers.worker.loading import SaysItLoads
 from providers.worker.operations import Operations
 from providers.worker.options import Options, parse_options
 from providers.worker.server import App
@@ -29,7 +30,7 @@ KEEP_ALIVE_S = 120
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Load the model, then open the port. Returns the process's exit code."""
+    """Open the port, load the model, serve. Returns the process's exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     if arguments[:1] == ["roofline"]:
         return roofline.main(arguments[1:])
@@ -39,11 +40,6 @@ def main(argv: list[str] | None = None) -> int:
     if options.ray:
         return _run_with_ray(options)
     try:
-        ready = load(options)
-    except StartRefused as refusal:
-        sys.stderr.write(f"worker: {refusal}\n")
-        return refusal.exit_code
-    try:
         listener = socket.create_server((options.host, options.port), backlog=1024)
     except OSError as error:
         sys.stderr.write(f"worker: cannot listen on {options.host}:{options.port}: {error.strerror}.\n")
@@ -51,6 +47,12 @@ def main(argv: list[str] | None = None) -> int:
     # Accepted sockets inherit it; asyncio sets it only where the socket names its protocol, and answers wait 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with listener:
+        try:
+            with SaysItLoads(listener):
+                ready = load(options)
+        except StartRefused as refusal:
+            sys.stderr.write(f"worker: {refusal}\n")
+            return refusal.exit_code
         return uvloop.run(serve(ready, listener))
 
 

@@ -1,7 +1,7 @@
 """All that can go wrong in the worker, sorted by who has to do something about it.
 
 WorkerError
-├── StartRefused          the operator: the process ends with ``exit_code`` before the port opens
+├── StartRefused          the operator: the process ends with ``exit_code`` before it serves
 │   ├── ModelMissing      no such folder, or the hub does not give it
 │   ├── ModelBroken       a file is missing, corrupt, or of a kind that is never loaded
 │   ├── TokenizerMismatch the tokenizer and the weights do not belong together

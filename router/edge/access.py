@@ -19,6 +19,7 @@ class Who(StrEnum):
 
     ANYONE = "anyone"
     KEY = "key"
+    OPERATOR = "operator"
     # Callers in our own network that no proxy stands before: a scraper of metrics.
     NEARBY = "nearby"
 
@@ -28,6 +29,10 @@ ACCESS: dict[tuple[str, str], Who] = {
     ("GET", "/v1/models"): Who.KEY,
     ("GET", "/v1/models/{model_id:path}"): Who.KEY,
     ("GET", "/v1/account"): Who.KEY,
+    ("GET", "/v1/requests/{request_id}"): Who.KEY,
+    ("POST", "/v1/quote"): Who.KEY,
+    ("GET", "/admin/v1/requests/{request_id}"): Who.OPERATOR,
+    ("POST", "/admin/v1/routes:explain"): Who.OPERATOR,
     ("GET", "/openapi.json"): Who.ANYONE,
     ("GET", "/health"): Who.ANYONE,
     ("GET", "/ready"): Who.ANYONE,
@@ -43,7 +48,7 @@ async def check_access(request: Request) -> None:
     if who is Who.KEY:
         parts: Parts = request.app.state.parts
         exchange.caller = await who_calls(exchange.authorization, parts.keys, exchange.now, parts.catch_up)
-    elif who is Who.NEARBY and not _is_nearby(request):
+    elif who is Who.OPERATOR or (who is Who.NEARBY and not _is_nearby(request)):
         raise OperationNotFound(NOT_FOUND)
 
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from router.edge.access import NOT_FOUND, check_access
 from router.edge.account import operations as account_operations
+from router.edge.admin import operations as admin_operations
 from router.edge.embeddings import PATH, embeddings
 from router.edge.envelope import refusal_answer
 from router.edge.exchange import EXCHANGE, Exchange, Receive, Scope, Send
@@ -16,6 +17,9 @@ from router.edge.guard import Guard
 from router.edge.models import operations as model_operations
 from router.edge.openapi import operations as openapi_operations
 from router.edge.probes import operations as probe_operations
+from router.edge.quote import operations as quote_operations
+from router.edge.requests import operations as request_operations
+from router.edge.requests import remember
 from router.errors import InvalidRequest, MethodNotAllowed, OperationNotFound, Refusal, Unexpected
 from router.parts import Parts
 
@@ -33,13 +37,17 @@ def create_app(
     """The ASGI application. ``further`` operations need their rows in :data:`router.edge.access.ACCESS` too."""
     rest = _rest(parts, metrics, further)
 
+    def over(exchange: Exchange) -> None:
+        record(exchange)
+        remember(exchange, parts.receipts)
+
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == PATH:
             await embeddings(scope[EXCHANGE], parts, send)
         else:
             await rest(scope, receive, send)
 
-    return Guard(dispatch, body_bytes_max=parts.body_bytes_max, calls_max=calls_max, record=record)
+    return Guard(dispatch, body_bytes_max=parts.body_bytes_max, calls_max=calls_max, record=over)
 
 
 def _rest(parts: Parts, metrics: Callable[[], bytes], further: Iterable[APIRouter]) -> FastAPI:
@@ -53,7 +61,8 @@ def _rest(parts: Parts, metrics: Callable[[], bytes], further: Iterable[APIRoute
     )
     app.state.parts = parts
     app.state.metrics = metrics
-    for operations in (model_operations, account_operations, probe_operations, openapi_operations, *further):
+    ours = (model_operations, account_operations, request_operations, quote_operations, *admin_operations)
+    for operations in (*ours, probe_operations, openapi_operations, *further):
         app.include_router(operations)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _not_matched)

@@ -7,7 +7,8 @@ line asks ``client_gone`` once, before the call is sent on. After that the answe
 import asyncio
 
 from router.edge.exchange import Exchange, Send, deliver
-from router.errors import MethodNotAllowed
+from router.edge.wishes import asked, told, told_of_failure
+from router.errors import MethodNotAllowed, Refusal
 from router.line import embed
 from router.parts import Parts
 from router.values import RawCall, Trace
@@ -20,6 +21,7 @@ async def embeddings(exchange: Exchange, parts: Parts, send: Send) -> None:
     exchange.operation = PATH
     if exchange.method != "POST":
         raise MethodNotAllowed(f"{PATH} takes POST.", headers=[(b"allow", b"POST")])
+    lane, wait_s = asked(exchange.wishes, parts.call_deadline_s)
     now_s = asyncio.get_running_loop().time()
     exchange.trace = Trace(began=now_s)
     call = RawCall(
@@ -30,8 +32,15 @@ async def embeddings(exchange: Exchange, parts: Parts, send: Send) -> None:
         now=exchange.now,
         deadline_at=now_s + parts.call_deadline_s,
         client_gone=exchange.client_gone,
+        lane=lane,
+        wait_s=wait_s,
         trace=exchange.trace,
     )
-    answer = await embed(call, parts)
+    try:
+        answer = await embed(call, parts)
+    except Refusal as refusal:
+        refusal.headers = [*refusal.headers, *told_of_failure(call, refusal)]
+        raise
+    answer.headers.extend(told(call))
     exchange.served = answer.served
     await deliver(answer, send)

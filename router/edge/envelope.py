@@ -71,6 +71,7 @@ ROWS: dict[type[errors.Refusal], Row] = {
     errors.ClientGone: Row(499, _INVALID),
     errors.Failed: Row(500, _SERVER, again=False),
     errors.NoEndpoint: Row(503, _SERVER),
+    errors.ModelWarming: Row(503, _SERVER),
     errors.AllAttemptsFailed: Row(503, _SERVER),
     errors.UpstreamInvalid: Row(502, _SERVER),
     errors.DeadlinePassed: Row(504, _SERVER),
@@ -114,13 +115,13 @@ def refusal_answer(refusal: errors.Refusal, request_id: RequestId) -> Answer:
 
 
 def _retry_headers(refusal: errors.Refusal, how: Row) -> list[tuple[bytes, bytes]]:
-    wait_s = refusal.retry_after_s
-    if wait_s is None and how.status in _COME_BACK and how.again:
+    wait_s, again = refusal.retry_after_s, how.again and refusal.again
+    if wait_s is None and how.status in _COME_BACK and again:
         wait_s = _COME_BACK_S
     headers: list[tuple[bytes, bytes]] = []
     if wait_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, ceil(wait_s))))
         headers.append((b"retry-after-ms", b"%d" % max(1, ceil(wait_s * 1000))))
-    if how.status >= 500 and not how.again:
+    if how.status >= 500 and not again:
         headers.append((b"x-should-retry", b"false"))
     return headers

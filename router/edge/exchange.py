@@ -58,6 +58,7 @@ class Exchange:
         "served",
         "status",
         "trace",
+        "wishes",
     )
 
     def __init__(self, scope: Scope) -> None:
@@ -77,6 +78,8 @@ class Exchange:
         self.content_encoding = b""
         self.client_request_id: bytes | None = None
         self.forwarded = False
+        # Headers by which a call asks for more than its body does (:mod:`router.edge.wishes`).
+        self.wishes: tuple[tuple[bytes, bytes], ...] = ()
         self.body = b""
         self.caller: Caller | None = None
         self.served: Served | None = None
@@ -102,6 +105,8 @@ class Exchange:
                         self.client_request_id = value
                 case b"x-forwarded-for" | b"forwarded":
                     self.forwarded = True
+                case b"x-tier" | b"prefer":
+                    self.wishes = (*self.wishes, (name, value))
                 case _:
                     pass
         if self.authorization is None and api_key:

@@ -18,13 +18,17 @@ operations = APIRouter()
 
 
 class Pricing(msgspec.Struct, frozen=True):
-    """USD as decimal text. ``estimated`` prices are announced, not in force: nothing is charged by them."""
+    """USD as decimal text. ``estimated`` prices are announced, not in force: nothing is charged by them.
+
+    ``batch_per_million_tokens`` is what calls with ``X-Tier: batch`` pay; null where that is no other price.
+    """
 
     per_million_tokens: str
     per_token: str
     currency: str = "USD"
     price_id: str | None = None
     estimated: bool = False
+    batch_per_million_tokens: str | None = None
 
 
 class ModelOut(msgspec.Struct, frozen=True):
@@ -133,11 +137,13 @@ def _pricing(model: Model, parts: Parts, now: datetime) -> Pricing | None:
     nano = price.nano_per_mtok if price else model.estimated_nano_per_mtok
     if nano is None:
         return None
+    batch = price.batch_nano_per_mtok if price else None
     return Pricing(
         per_million_tokens=to_usd(nano),
         per_token=_per_token(nano),
         price_id=f"price_{price.id.hex}" if price else None,
         estimated=price is None,
+        batch_per_million_tokens=None if batch is None else to_usd(batch),
     )
 
 

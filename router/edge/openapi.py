@@ -17,6 +17,8 @@ from router import errors
 from router.edge.account import AccountOut
 from router.edge.envelope import ROWS, Row
 from router.edge.models import ModelList, ModelOut
+from router.edge.quote import QuoteOut
+from router.explanation_views import RequestOut
 from router.request import MAX_INPUTS, MAX_TOKENS
 
 operations = APIRouter()
@@ -120,7 +122,7 @@ async def openapi() -> Response:
 def document() -> Json:
     """The OpenAPI document."""
     _, schemas = msgspec.json.schema_components(
-        [ModelList, ModelOut, AccountOut], ref_template="#/components/schemas/{name}"
+        [ModelList, ModelOut, AccountOut, RequestOut, QuoteOut], ref_template="#/components/schemas/{name}"
     )
     return {
         "openapi": "3.1.0",
@@ -158,12 +160,31 @@ def _paths() -> Json:
             "in": "header",
             "schema": {"type": "string", "minLength": 1, "maxLength": 255},
             "description": "The same key and body give the stored outcome for 24 hours and are charged once.",
-        }
+        },
+        {
+            "name": "X-Tier",
+            "in": "header",
+            "schema": {"type": "string", "enum": ["interactive", "default", "batch"]},
+            "description": "batch pays the model's batch price, where it has one, and waits behind interactive calls.",
+        },
+        {
+            "name": "Prefer",
+            "in": "header",
+            "schema": {"type": "string", "examples": ["wait=30"]},
+            "description": "wait=N (RFC 7240) waits up to N seconds for a model that is warming up; without it the "
+            "call is answered 503 model_warming with Retry-After.",
+        },
     ]
+    quote = _operation("create_quote", "Price before running", "Embeddings", "QuoteOut")
+    quote["requestBody"] = embed["requestBody"]
+    request = _operation("retrieve_request", "Explain a request", "Requests", "RequestOut")
+    request["parameters"] = [{"name": "request_id", "in": "path", "required": True, "schema": {"type": "string"}}]
     one = _operation("retrieve_model", "Retrieve a model", "Models", "ModelOut")
     one["parameters"] = [{"name": "model_id", "in": "path", "required": True, "schema": {"type": "string"}}]
     return {
         "/v1/embeddings": {"post": embed},
+        "/v1/quote": {"post": quote},
+        "/v1/requests/{request_id}": {"get": request},
         "/v1/models": {"get": _operation("list_models", "List models", "Models", "ModelList")},
         "/v1/models/{model_id}": {"get": one},
         "/v1/account": {"get": _operation("retrieve_account", "Balance, holds and limits", "Account", "AccountOut")},

@@ -18,6 +18,7 @@ from gigarouter.commands.admin import (
     models,
     prices,
     providers,
+    route,
     usage,
 )
 
@@ -30,6 +31,7 @@ for name, noun, sentence in (
     ("grants", grants.app, "Credit: give, list."),
     ("providers", providers.app, "Who serves models, and our credentials there."),
     ("endpoints", endpoints.app, "One model at one provider: add, test, move."),
+    ("route", route.app, "Why a call went where it did, and where one would go."),
     ("prices", prices.app, "What customers pay: set, list."),
     ("models", models.app, "The catalogue: list, show, launch, move."),
     ("licenses", licenses.app, "Claims about a model's license, resolutions, waivers."),

@@ -24,6 +24,9 @@ def set_(
     model: str,
     price: Annotated[str, typer.Argument(help="USD per million tokens, such as 0.008.")],
     *,
+    batch: Annotated[
+        str | None, typer.Option(help="USD per million tokens for calls with X-Tier: batch; by default the price.")
+    ] = None,
     effective: Annotated[str | None, typer.Option("--from", help="2026-12-01 or 7d; by default now.")] = None,
     note: str = "",
     dry_run: Annotated[bool, typer.Option(help="Check and show it, change nothing.")] = False,
@@ -31,9 +34,11 @@ def set_(
 ) -> None:
     """A model's price from an instant on; a price is never edited."""
     nano = usd(price)
+    batch_nano = None if batch is None else usd(batch)
 
     async def change(work: Work) -> Price:
-        return await set_price(work, ModelId(model), nano, instant_of(effective, work.now), note=note)
+        starts_at = instant_of(effective, work.now)
+        return await set_price(work, ModelId(model), nano, starts_at, batch_nano_per_mtok=batch_nano, note=note)
 
     show_one(_row(write(change, dry_run=dry_run)), as_json=as_json)
 
@@ -55,5 +60,6 @@ def _row(price: Price) -> Row:
         "id": wire(PriceId, price.id),
         "model": price.model_id,
         "usd_per_mtok": to_usd(price.nano_per_mtok),
+        "batch_usd_per_mtok": None if price.batch_nano_per_mtok is None else to_usd(price.batch_nano_per_mtok),
         "effective_at": instant(price.effective_at),
     }

@@ -13,6 +13,7 @@ from providers.outcomes import (
     Overloaded,
     Throttled,
     TimedOut,
+    Warming,
 )
 from providers.statuses import error_in_success, failure, retry_after_s
 
@@ -140,3 +141,33 @@ def test_retry_after_in_milliseconds_goes_first() -> None:
 )
 def test_an_error_inside_a_200_counts_as_what_it_says(error: object, expected: type[Failure]) -> None:
     assert type(error_in_success(json.dumps(error).encode())) is expected
+
+
+@pytest.mark.parametrize(
+    ("error", "headers", "wait_s"),
+    [
+        ({"error": "Model org/name is currently loading", "estimated_time": 20.5}, {}, 20.5),
+        ({"error": "Model org/name is currently loading", "estimated_time": 1e9}, {}, 60.0),
+        ({"error": "Model org/name is currently loading", "estimated_time": "soon"}, {}, 5.0),
+        ({"error": {"code": "model_warming", "message": "x"}}, {"retry_after": "2"}, 2.0),
+        ({"error": {"message": "The model is being loaded.", "type": "unavailable"}}, {}, 5.0),
+        ({"estimated_time": -1, "error": {"code": "model_loading"}}, {}, 5.0),
+    ],
+)
+def test_a_model_that_is_being_loaded_is_warming_for_as_long_as_is_said(
+    error: object, headers: dict[str, str], wait_s: float
+) -> None:
+    warming = mapped(503, error, **headers)
+    assert (type(warming), warming.retry_after_s) == (Warming, wait_s)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (500, {"error": "Model m is currently loading"}),
+        (503, {"error": "The model is overloaded", "estimated_time": True}),
+        (503, {"error": {"message": "loading"}}),
+    ],
+)
+def test_what_is_not_said_to_be_loading_is_a_failure(status: int, error: object) -> None:
+    assert type(mapped(status, error)) is Broken

@@ -1,4 +1,4 @@
-"""What stops a start: one sentence and an exit code, and the port never opens."""
+"""What stops a start: one sentence and an exit code, and the port is closed again."""
 
 import shutil
 import socket
@@ -19,7 +19,7 @@ def folder(qwen: Path, tmp_path: Path) -> Path:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    """Exit code and the one line that was written; the port was never open."""
+    """Exit code and the one line that was written; the port is closed."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     capsys.readouterr()

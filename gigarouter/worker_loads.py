@@ -1,0 +1,43 @@
+"""How busy the in-house workers are: asked about once a second, told to health, which routing asks.
+
+One question per worker at a time and none on a call's path. A worker that does not answer is nobody's news here: the
+calls that are sent to it tell.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from providers.outcomes import Failure
+from providers.protocol import Provider
+from providers.worker_kind import Load, WorkerProvider
+from router.health import Health
+from router.refresh import EndpointIndex
+from store.ids import ProviderId
+
+EVERY_S: Final = 1.0
+ANSWER_S: Final = 1.0
+
+
+async def run(providers: Mapping[ProviderId, Provider], endpoints: EndpointIndex, health: Health) -> None:
+    """Ask and tell until cancelled."""
+    while True:
+        await asyncio.sleep(EVERY_S)
+        workers = [(id_, provider) for id_, provider in providers.items() if isinstance(provider, WorkerProvider)]
+        if not workers:
+            continue
+        loads = await asyncio.gather(*(_load(worker) for _, worker in workers))
+        now = asyncio.get_running_loop().time()
+        for (provider_id, _), load in zip(workers, loads, strict=True):
+            # One that drains or still loads its model says so to the calls that are sent to it.
+            if load is not None and load.status == "ready":
+                for endpoint in endpoints.of_provider(provider_id):
+                    wait_s, tokens = load.interactive_wait_s, int(load.interactive_queue_tokens)
+                    health.reports(endpoint.id, wait_s, tokens, now)
+
+
+async def _load(worker: WorkerProvider) -> Load | None:
+    try:
+        return await worker.load(ANSWER_S)
+    except Failure:
+        return None

@@ -1,0 +1,325 @@
+"""Who may see what of a route explanation: the customer's view and the operators'. Pure.
+
+The customer is shown who was asked, when, how it ended and what it cost them. What a provider charges us, the name that
+a model has there, our weights and a provider's own words are for operators only. Money is read from the usage event.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from billing.money import to_usd
+from billing.usage import UsageEvent
+from router.explanation import AttemptMade, Bound, Candidate, Explanation, Fault, LicenseDecision, Timings
+from router.values import Preferences
+from store.ids import AccountId, EndpointId, EntryId, KeyId, PriceId, RequestId, wire
+
+# How an attempt ended, in words that tell a customer nothing of our dealings with a provider.
+OUTCOMES: dict[str, tuple[str, str]] = {
+    "answered": ("answered", ""),
+    "canceled": ("canceled", "Another attempt was faster, or the call was over."),
+    "TimedOut": ("timed_out", "It did not answer in time."),
+    "ConnectFailed": ("unreachable", "It could not be reached."),
+    "Broken": ("failed", "It failed, or gave an answer that cannot be read."),
+    "BadAnswer": ("bad_answer", "Its answer failed our checks, so it was neither delivered nor charged."),
+    "Throttled": ("throttled", "It takes no more calls for the moment."),
+    "Overloaded": ("overloaded", "It has no capacity for the moment."),
+    "Warming": ("warming", "The model is being loaded there."),
+    "GrantUsed": ("throttled", "It takes no more calls for the moment."),
+    "CallerFault": ("refused_input", "It does not take this input."),
+    "TooLong": ("refused_input", "An input is longer than the model takes."),
+    "CredentialRefused": ("out_of_service", "It is out of service until we have looked after it."),
+    "ModelMissing": ("out_of_service", "It is out of service until we have looked after it."),
+    "SpaceMismatch": ("out_of_service", "It is out of service until we have looked after it."),
+}
+FAILED = ("failed", "It failed.")
+
+# The facts of a ranking that a customer may know: how an endpoint does. What it costs us is not among them.
+PUBLIC_FACTS = frozenset({"latency_ms", "success", "tokens_per_s", "wait_ms", "sticky"})
+
+
+class CandidateOut(msgspec.Struct, frozen=True):
+    """An endpoint of the model. ``place`` is its turn, null where it was left out, and ``left_out`` says why.
+
+    ``code`` is the short and stable name of that reason.
+    """
+
+    provider: str
+    endpoint: str
+    state: str
+    place: int | None
+    chosen: bool
+    left_out: str | None
+    code: str
+    facts: dict[str, float | None]
+
+
+class AttemptOut(msgspec.Struct, frozen=True):
+    """One attempt, in milliseconds since the call began."""
+
+    provider: str
+    endpoint: str
+    why: str
+    began_ms: float
+    took_ms: float
+    outcome: str
+    reason: str
+
+
+class LicenseOut(msgspec.Struct, frozen=True):
+    """What the model's license said to this key's use."""
+
+    license: str
+    allowed: bool
+    reasons: tuple[str, ...]
+    attribution: str | None
+
+
+class PriceOut(msgspec.Struct, frozen=True):
+    """The price in force, in USD."""
+
+    id: str
+    per_million_tokens: str
+
+
+class HoldOut(msgspec.Struct, frozen=True):
+    """The most that the call could cost, in USD; ``held`` says that credit was set aside for it."""
+
+    amount: str
+    tokens_max: int
+    exact: bool
+    held: bool
+
+
+class ChargeOut(msgspec.Struct, frozen=True):
+    """What was charged, in USD, and the ledger's entry of it."""
+
+    amount: str
+    tokens: int
+    entry: str | None
+
+
+class ErrorOut(msgspec.Struct, frozen=True):
+    """The error that the call was answered with."""
+
+    code: str
+    message: str
+
+
+class RequestOut(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one call. ``explained`` false: only the charge is left of it.
+
+    ``cost`` is what the call comes to and ``charge`` what was booked; null: nothing was charged.
+    """
+
+    id: str
+    object: str = "request"
+    created_at: str
+    status: int | None
+    account: str | None
+    key: str | None
+    model: str
+    space: str
+    lane: str
+    inputs: int
+    preferences: Preferences
+    policy: str
+    candidates: tuple[CandidateOut, ...]
+    attempts: tuple[AttemptOut, ...]
+    license: LicenseOut | None
+    price: PriceOut | None
+    hold: HoldOut | None
+    cost: str | None
+    charge: ChargeOut | None
+    timings: Timings | None
+    error: ErrorOut | None
+    replayed: bool
+    explained: bool
+    currency: str = "USD"
+
+
+class OpsCandidateOut(CandidateOut, frozen=True):
+    """With what it costs us and what it is ranked by."""
+
+    upstream_model: str
+    cost_per_million_tokens: str
+    priority: int
+    weight: int
+
+
+class OpsRequestOut(RequestOut, frozen=True, kw_only=True):
+    """With our cost, the margin, the provider's own count, and what the log was told."""
+
+    candidates: tuple[OpsCandidateOut, ...]
+    provider_cost: str | None
+    margin: str | None
+    provider_tokens: int | None
+    overdraft: str | None
+    detail: str
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What is known of a call: its explanation, its usage event, or both."""
+
+    explanation: Explanation | None
+    usage: UsageEvent | None
+
+    @property
+    def account_id(self) -> AccountId | None:
+        """Whose call it was."""
+        if self.usage is not None:
+            return self.usage.account_id
+        return self.explanation.account if self.explanation is not None else None
+
+
+def customer_view(recorded: Recorded) -> RequestOut:
+    """What the call's account may see."""
+    known, usage = _known(recorded), recorded.usage
+    return RequestOut(
+        **_shared(known, usage, explained=recorded.explanation is not None),
+        candidates=tuple(map(_candidate_for_customer, known.candidates)),
+        attempts=tuple(map(_attempt_for_customer, known.attempts)),
+    )
+
+
+def ops_view(recorded: Recorded) -> OpsRequestOut:
+    """Everything."""
+    known, usage = _known(recorded), recorded.usage
+    cost = usage.provider_cost_nano if usage is not None else known.provider_cost_nano
+    income = usage.charged_nano if usage is not None else known.cost_nano
+    return OpsRequestOut(
+        **_shared(known, usage, explained=recorded.explanation is not None),
+        candidates=tuple(map(_candidate_for_ops, known.candidates)),
+        attempts=tuple(_attempt(one, one.outcome, one.reason) for one in known.attempts),
+        provider_cost=_usd(cost),
+        margin=None if cost is None or income is None else to_usd(income - cost),
+        provider_tokens=usage.provider_tokens if usage is not None else known.provider_tokens,
+        overdraft=None if usage is None else to_usd(usage.overdraft_nano),
+        detail=known.error.detail if known.error is not None else "",
+    )
+
+
+def _known(recorded: Recorded) -> Explanation:
+    """The explanation, or as much of one as a usage event tells."""
+    if recorded.explanation is not None:
+        return recorded.explanation
+    usage = recorded.usage
+    assert usage is not None, "a call of which nothing is known was shown; this is a bug"
+    return Explanation(
+        request_id=usage.request_id,
+        at=usage.occurred_at,
+        status=200,
+        account=usage.account_id,
+        key=usage.key_id,
+        model=usage.model_id,
+        space=usage.space,
+        inputs=usage.inputs,
+        timings=Timings(total_ms=0.0),
+    )
+
+
+def _shared(known: Explanation, usage: UsageEvent | None, *, explained: bool) -> dict[str, Any]:
+    return {
+        "id": wire(RequestId, known.request_id),
+        "created_at": _instant(known.at),
+        "status": known.status or None,
+        "account": None if known.account is None else wire(AccountId, known.account),
+        "key": None if known.key is None else wire(KeyId, known.key),
+        "model": known.model,
+        "space": known.space,
+        "lane": known.lane.value,
+        "inputs": known.inputs,
+        "preferences": known.preferences,
+        "policy": known.policy,
+        "license": None if known.license is None else license_out(known.license),
+        "price": _price(known, usage),
+        "hold": _hold(known.bound),
+        "cost": _usd(usage.cost_nano if usage is not None else known.cost_nano),
+        "charge": None if usage is None else _charge(usage),
+        "timings": known.timings if explained else None,
+        "error": _error(known.error),
+        "replayed": known.replayed,
+        "explained": explained,
+    }
+
+
+def license_out(decision: LicenseDecision) -> LicenseOut:
+    """As the API says it."""
+    return LicenseOut(decision.license, decision.allowed, decision.reasons, decision.attribution)
+
+
+def _price(known: Explanation, usage: UsageEvent | None) -> PriceOut | None:
+    if usage is not None:
+        return PriceOut(wire(PriceId, usage.price_id), to_usd(usage.nano_per_mtok))
+    if known.price is not None:
+        return PriceOut(wire(PriceId, known.price.id), to_usd(known.price.nano_per_mtok))
+    return None
+
+
+def _hold(bound: Bound | None) -> HoldOut | None:
+    return None if bound is None else HoldOut(to_usd(bound.amount_nano), bound.tokens_max, bound.exact, bound.held)
+
+
+def _charge(usage: UsageEvent) -> ChargeOut:
+    entry = None if usage.entry_id is None else wire(EntryId, usage.entry_id)
+    return ChargeOut(to_usd(usage.charged_nano), usage.tokens, entry)
+
+
+def _error(fault: Fault | None) -> ErrorOut | None:
+    return None if fault is None else ErrorOut(fault.code, fault.message)
+
+
+def _candidate_for_customer(candidate: Candidate) -> CandidateOut:
+    """Behind a reason's first colon stand a provider's words or ours about it: operators read those."""
+    return CandidateOut(
+        provider=candidate.provider,
+        endpoint=wire(EndpointId, candidate.endpoint),
+        state=candidate.state,
+        place=candidate.place or None,
+        chosen=candidate.chosen,
+        left_out=candidate.left_out.partition(":")[0] or None,
+        code=candidate.code,
+        facts={name: value for name, value in candidate.facts.items() if name in PUBLIC_FACTS},
+    )
+
+
+def _candidate_for_ops(candidate: Candidate) -> OpsCandidateOut:
+    return OpsCandidateOut(
+        provider=candidate.provider,
+        endpoint=wire(EndpointId, candidate.endpoint),
+        state=candidate.state,
+        place=candidate.place or None,
+        chosen=candidate.chosen,
+        left_out=candidate.left_out or None,
+        code=candidate.code,
+        facts=candidate.facts,
+        upstream_model=candidate.upstream_model,
+        cost_per_million_tokens=to_usd(candidate.cost_nano_per_mtok),
+        priority=candidate.priority,
+        weight=candidate.weight,
+    )
+
+
+def _attempt_for_customer(attempt: AttemptMade) -> AttemptOut:
+    return _attempt(attempt, *OUTCOMES.get(attempt.outcome, FAILED))
+
+
+def _attempt(attempt: AttemptMade, outcome: str, reason: str) -> AttemptOut:
+    return AttemptOut(
+        provider=attempt.provider,
+        endpoint=wire(EndpointId, attempt.endpoint),
+        why=attempt.why,
+        began_ms=attempt.began_ms,
+        took_ms=attempt.took_ms,
+        outcome=outcome,
+        reason=reason,
+    )
+
+
+def _usd(amount: int | None) -> str | None:
+    return None if amount is None else to_usd(amount)
+
+
+def _instant(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"

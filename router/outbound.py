@@ -1,0 +1,46 @@
+"""What attempts go through: the providers and what one process knows of them, and one call on its way there."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import msgspec
+
+from catalog.values import Model
+from providers.protocol import Provider
+from router.budgets import Budgets
+from router.health import Health
+from router.pacing import Pacer
+from router.values import EmbedRequest, Lane, Trace
+from store.ids import EndpointId, ProviderId, RequestId
+
+
+class Counts(msgspec.Struct):
+    """What the metrics tell of a process's attempts; ``credentials_refused`` is by provider."""
+
+    hedges: int = 0
+    hedge_cost_nano: int = 0
+    credentials_refused: Counter[str] = msgspec.field(default_factory=Counter)
+
+
+class Outbound(msgspec.Struct, frozen=True):
+    """What every call's attempts go through, one per process."""
+
+    providers: Mapping[ProviderId, Provider]
+    health: Health
+    pacer: Pacer
+    budgets: Budgets = msgspec.field(default_factory=Budgets)
+    counts: Counts = msgspec.field(default_factory=Counts)
+    # Endpoints whose provider refuses our credentials, until one of them answers again: ops are told once.
+    refused: set[EndpointId] = msgspec.field(default_factory=set)
+
+
+class Errand(msgspec.Struct, frozen=True):
+    """One call on its way to providers. It has at most ``tokens_max`` tokens, special ones included."""
+
+    id: RequestId
+    request: EmbedRequest
+    model: Model
+    lane: Lane
+    tokens_max: int
+    trace: Trace
+    outbound: Outbound

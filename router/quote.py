@@ -1,0 +1,139 @@
+"""What a call would cost and where it would go, for nothing: the line's own steps up to admission, then a count.
+
+A quote holds no credit, and counts against the key's limits of requests, tokens and concurrency as the call itself
+would: it makes a tokenizer work.
+"""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+
+import msgspec
+
+from billing.money import NanoUSD
+from billing.values import Hold, Quote
+from catalog.permit import decide, may_charge
+from catalog.values import Decision, Model
+from providers.outcomes import Failure, TooLong
+from router.admit import admit
+from router.attempts import ATTEMPTS_MAX
+from router.dispatch import attempt_at
+from router.errors import InputTooLong, LicenseRestricted, Refusal, TooManyTokens
+from router.estimate import exact, tokens_most
+from router.line import pick, prepare
+from router.parts import Parts
+from router.request import parse
+from router.values import Caller, EmbedRequest, RawCall, Route
+
+COUNT_WITHIN_S = 5.0
+
+
+class TooLongInput(msgspec.Struct, frozen=True):
+    """The first input that the model does not take whole. Nothing is ever cut: such a call is refused."""
+
+    index: int
+    tokens: int | None
+    limit: int
+
+
+class Quoted(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome. ``refused`` is what the call would be answered with; without ``quote`` it has no price at all.
+
+    ``lengths_known`` False: nobody could say whether an input is too long.
+    """
+
+    model: Model
+    request: EmbedRequest
+    decision: Decision
+    quote: Quote | None = None
+    route: Route | None = None
+    too_long: TooLongInput | None = None
+    lengths_known: bool = False
+    refused: Refusal | None = None
+
+
+async def quote(call: RawCall, caller: Caller, parts: Parts) -> Quoted:
+    """Raises what makes the request itself wrong, and the limits that the asking runs into.
+
+    A license that forbids the call, endpoints that are missing and inputs that are too long are parts of the answer.
+    """
+    key, trace = caller.key, call.trace
+    request = parse(call.body)
+    try:
+        prepared = prepare(request, call, key, parts)
+        route = pick(prepared, request, key, parts, asyncio.get_running_loop().time())
+    except Refusal as refusal:
+        if trace.model is None or (trace.quote is None and not isinstance(refusal, LicenseRestricted)):
+            raise
+        decision = trace.decision or decide(trace.model, key.use, key.accepted, call.now)
+        if isinstance(refusal, LicenseRestricted) and decision.allowed:
+            decision = may_charge(trace.model, call.now)
+        return Quoted(model=trace.model, request=request, decision=decision, quote=trace.quote, refused=refusal)
+    quoted = Quoted(
+        model=prepared.model,
+        request=request,
+        decision=prepared.decision,
+        quote=prepared.quote,
+        route=route,
+        lengths_known=_surely_short(request, prepared.model),
+    )
+    async with _place(call, caller, prepared.quote, parts):
+        if prepared.quote.exact:
+            return quoted
+        return await _counted(quoted, prepared.quote, route, call, parts)
+
+
+def _place(call: RawCall, caller: Caller, quote: Quote, parts: Parts) -> AbstractAsyncContextManager[Hold]:
+    """A hold of nothing: it takes its place in the key's limits, and no credit."""
+    free = msgspec.structs.replace(quote, tokens_max=0, amount_max=NanoUSD(0), exact=True)
+    payer = msgspec.structs.replace(caller.key.payer, cap=None)
+    asking = Caller(msgspec.structs.replace(caller.key, payer=payer))
+    return admit(parts.admission, call, asking, free, _no_count)
+
+
+async def _counted(quoted: Quoted, quote: Quote, route: Route, call: RawCall, parts: Parts) -> Quoted:
+    """With exact tokens, where one of the endpoints can count them."""
+    request, model = quoted.request, quoted.model
+    try:
+        counted = await exact(request, model, quote, partial(_count, request, model, route, call, parts))
+    except TooManyTokens as refusal:
+        return msgspec.structs.replace(quoted, lengths_known=True, refused=refusal)
+    except TooLong as fault:
+        refused = InputTooLong(
+            f"{fault.message} Please reduce its length.",
+            param="input",
+            details={"index": fault.index, "tokens": fault.tokens, "limit": fault.limit},
+        )
+        too_long = TooLongInput(fault.index, fault.tokens, fault.limit)
+        return msgspec.structs.replace(quoted, too_long=too_long, lengths_known=True, refused=refused)
+    if counted is None:
+        return quoted
+    return msgspec.structs.replace(quoted, quote=counted, lengths_known=True)
+
+
+async def _count(request: EmbedRequest, model: Model, route: Route, call: RawCall, parts: Parts) -> int | None:
+    """As :func:`router.dispatch.count`, but an input that is too long is told. Raises TooLong."""
+    for endpoint in route.order[:ATTEMPTS_MAX]:
+        attempt = attempt_at(endpoint, request, model, call.request_id)
+        try:
+            counted = await parts.providers[endpoint.provider_id].count(attempt, COUNT_WITHIN_S)
+        except TooLong:
+            raise
+        except Failure:
+            continue
+        if counted is not None:
+            return counted
+    return None
+
+
+async def _no_count() -> Quote | None:
+    return None
+
+
+def _surely_short(request: EmbedRequest, model: Model) -> bool:
+    """Whether even the most tokens that each input can have are within the model's; ids are counted by the estimate."""
+    if request.texts is None:
+        return True
+    prefix = model.prompts.get(request.input_type, "") if request.input_type else ""
+    room = model.max_input_tokens - model.special_tokens - (tokens_most(prefix) if prefix else 0)
+    return all(tokens_most(text) <= room for text in request.texts)

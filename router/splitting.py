@@ -1,0 +1,85 @@
+"""A large input cut into parts that an endpoint takes, and their vectors joined in order. Pure.
+
+Tokens are bounded as the quote bounds them, so that a part is never too large; an input that is too large alone is sent
+alone, and the provider decides.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+
+from providers.outcomes import BadAnswer, SpaceMismatch
+from providers.protocol import Attempt, FloatMatrix, Vectors
+from router.estimate import tokens_most
+from router.values import Endpoint
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Consecutive inputs of an attempt, the first of which has the index ``first`` there."""
+
+    first: int
+    attempt: Attempt
+
+
+def is_too_large(endpoint: Endpoint, inputs: int, tokens_max: int) -> bool:
+    """Whether the endpoint may not take so much at once."""
+    if endpoint.max_batch is not None and inputs > endpoint.max_batch:
+        return True
+    return inputs > 1 and endpoint.max_batch_tokens is not None and tokens_max > endpoint.max_batch_tokens
+
+
+def parts_of(attempt: Attempt, endpoint: Endpoint, special_tokens: int) -> list[Part]:
+    """The attempt in as few consecutive parts as its order allows; one part where all fits."""
+    inputs = attempt.inputs
+    most, most_tokens = endpoint.max_batch or inputs, endpoint.max_batch_tokens
+    starts, tokens = [0], 0
+    for index, size in enumerate(_sizes(attempt, special_tokens) if most_tokens else [0] * inputs):
+        if index > starts[-1] and (index - starts[-1] == most or (most_tokens and tokens + size > most_tokens)):
+            starts.append(index)
+            tokens = 0
+        tokens += size
+    return [_part(attempt, first, last) for first, last in zip(starts, [*starts[1:], inputs], strict=True)]
+
+
+def _sizes(attempt: Attempt, special_tokens: int) -> Iterator[int]:
+    each = special_tokens + (tokens_most(attempt.prefix) if attempt.prefix else 0)
+    if attempt.texts is not None:
+        return (tokens_most(text) + each for text in attempt.texts)
+    return (len(ids) + each for ids in attempt.token_ids or ())
+
+
+def _part(attempt: Attempt, first: int, last: int) -> Part:
+    texts = attempt.texts[first:last] if attempt.texts is not None else None
+    ids = attempt.token_ids[first:last] if attempt.token_ids is not None else None
+    return Part(first, msgspec.structs.replace(attempt, texts=texts, token_ids=ids))
+
+
+class Joined:
+    """The answer of the whole, filled part by part in any order: one allocation, and a part is free once it is in."""
+
+    def __init__(self, inputs: int) -> None:
+        self._inputs = inputs
+        self._matrix: FloatMatrix | None = None
+        self._tokens: int | None = 0
+        self._exact = True
+        self._space: str | None = None
+
+    def put(self, first: int, vectors: Vectors) -> None:
+        """The vectors of a part. Raises BadAnswer, SpaceMismatch for one that does not fit the others."""
+        rows, width = vectors.matrix.shape
+        if self._matrix is None:
+            self._matrix = np.empty((self._inputs, width), dtype=np.float32)
+            self._space = vectors.space
+        if width != self._matrix.shape[1]:
+            raise BadAnswer("the provider's answer failed the check of its dimensions", detail="parts of two widths")
+        if vectors.space != self._space:
+            raise SpaceMismatch("its answers come from two spaces", detail="nothing of them was delivered")
+        self._matrix[first : first + rows] = vectors.matrix
+        self._tokens = None if self._tokens is None or vectors.tokens is None else self._tokens + vectors.tokens
+        self._exact = self._exact and vectors.exact
+
+    def vectors(self) -> Vectors:
+        """All of them, once every part was put in: usage summed, None where one part gave none."""
+        assert self._matrix is not None, "nothing was put in; this is a bug"
+        return Vectors(self._matrix, self._tokens, exact=self._exact and self._tokens is not None, space=self._space)
