@@ -4,6 +4,7 @@ Any caller may be first or second: an operator, the start of ``gigarouter up``, 
 here and loses it here; the table of moves and the audit are :mod:`router.endpoints`'.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
@@ -35,6 +36,8 @@ CAUSED_BY_PROBE = "probe_"
 LONGEST_CALL = timedelta(minutes=10)
 UNTRIED = (EndpointState.DRAFT, EndpointState.OFF, EndpointState.QUARANTINED)
 
+Ending = Callable[[Work, Report], Awaitable[None]]
+
 _CALLS_SINCE = text(
     "SELECT count(*) FROM usage_events WHERE endpoint_id = :endpoint AND request_id >= :first AND occurred_at >= :since"
 )
@@ -51,21 +54,27 @@ async def certify(
     as_reference: str = "",
     canaries: int | None = None,
     returns: bool = False,
+    dry_run: bool = False,
+    ending: Ending | None = None,
 ) -> Report:
     """Examine, record, move. By hand, an endpoint that does not serve yet goes through ``probing``.
 
     ``as_reference`` is an operator's reason to let this endpoint vouch for the space, whoever did before.
     ``canaries``: ask a few probes only, others for each number. ``returns``: a good result brings the endpoint back
-    from quarantine. Raises ``NotFound``, ``Conflict``, ``StoreUnavailable``; nothing of the provider's.
+    from quarantine. A ``dry_run`` neither writes nor moves. ``ending`` runs in the transaction that does, with
+    the report as it is written. Raises ``NotFound``, ``Conflict``, ``StoreUnavailable``; nothing of the provider's.
     """
-    if occasion in BY_HAND and endpoint.state in UNTRIED:
+    if occasion in BY_HAND and endpoint.state in UNTRIED and not dry_run:
         endpoint = await transact(db, actor, partial(_begin, endpoint.id))
     probes = probe_set(model.max_input_tokens)
     async with db.transaction() as connection:
         reference = await find_reference(connection, model.space, probes.name)
     case = Case(provider, endpoint, model, probes, reference, occasion, as_reference, canaries)
     exam = await examine(case)
-    return await _settle(db, actor, case, exam, next_state(endpoint.state, exam.verdict, returns=returns))
+    if dry_run:
+        return _report(case, exam)
+    to = next_state(endpoint.state, exam.verdict, returns=returns)
+    return await _settle(db, actor, case, exam, to, ending)
 
 
 def by_probe(view: EndpointView) -> bool:
@@ -77,11 +86,13 @@ async def _begin(endpoint_id: EndpointId, work: Work) -> Endpoint:
     return await move_endpoint(work, endpoint_id, EndpointState.PROBING, "being tested")
 
 
-async def _settle(db: Database, actor: Actor, case: Case, exam: Exam, to: EndpointState | None) -> Report:
+async def _settle(
+    db: Database, actor: Actor, case: Case, exam: Exam, to: EndpointState | None, ending: Ending | None
+) -> Report:
     """Write the probe; with it, in one transaction, the reference, the pin and the move."""
     report = _report(case, exam)
     pins = report.passed and exam.space is not None and exam.space != case.endpoint.upstream_space
-    if to is None and exam.vectors is None and exam.noise is None and not pins:
+    if to is None and exam.vectors is None and exam.noise is None and not pins and ending is None:
         async with db.transaction() as connection:
             await _write(connection, case.endpoint, report)
         return report
@@ -105,6 +116,8 @@ async def _settle(db: Database, actor: Actor, case: Case, exam: Exam, to: Endpoi
         await _write(work.connection, now, settled)
         if not work.changes:
             work.changed(Change("endpoint.probe", wire(EndpointId, now.id), reason=report.reason))
+        if ending is not None:
+            await ending(work, settled)
         return settled
 
     settled = await transact(db, actor, command)

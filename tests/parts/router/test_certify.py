@@ -12,10 +12,11 @@ from catalog.values import Model
 from providers.worker_info import WorkerBuild, WorkerIdentity
 from router.audit import list_changes
 from router.endpoints import move_endpoint
+from router.errors import Conflict
 from router.spaces import refusal_to_vouch
 from router.values import EndpointState
-from router.verdicts import Occasion, Verdict, next_state
-from router.write import transact
+from router.verdicts import Occasion, Report, Verdict, next_state
+from router.write import Work, transact
 from store.ids import EndpointId, wire
 from tests.desk import OPS, Desk
 from tests.worlds import Received, Reply, Upstream
@@ -210,6 +211,26 @@ async def test_coarser_numbers_than_the_space_has_are_refused_without_a_call(des
     assert report.verdict is Verdict.ANOTHER_SPACE
     assert "fp8" in report.reason
     assert not upstream.calls
+
+
+async def test_a_dry_run_tells_and_changes_nothing(desk: Desk, upstream: Upstream) -> None:
+    endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url)
+    report = await desk.certify(endpoint, as_reference=REASON, dry_run=True)
+    assert report.passed
+    assert await desk.state(endpoint) == "draft"
+    assert await desk.rows("SELECT 1 FROM probes UNION ALL SELECT 1 FROM space_references") == []
+
+
+async def test_what_belongs_to_the_outcome_is_written_with_it(desk: Desk, upstream: Upstream) -> None:
+    endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url)
+
+    async def ending(work: Work, report: Report) -> None:
+        raise Conflict(f"not {report.state.value}")
+
+    with pytest.raises(Conflict, match="not live"):
+        await desk.certify(endpoint, as_reference=REASON, ending=ending)
+    assert await desk.state(endpoint) == "probing"
+    assert await desk.rows("SELECT 1 FROM probes UNION ALL SELECT 1 FROM space_references") == []
 
 
 async def test_an_endpoint_is_asked_within_its_bounds_and_shortened_where_the_model_can_be(
