@@ -83,7 +83,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     loads = partial(worker_loads.run, providers, refresher.endpoints, health)
     runs = (hot.run, generation.run, projection.run, charging.run, receipts.run, refresher.run, providers.run)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(run()) for run in runs]
+        tasks = [group.create_task(run()) for run in (*runs, quarantine, loads)]
         try:
             yield parts
             await charging.drained()

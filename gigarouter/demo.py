@@ -5,7 +5,9 @@ what an operator has changed since stays as it is.
 """
 
 import asyncio
+import time
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 from sqlalchemy import select
@@ -15,20 +17,21 @@ from billing.accounts import find_account
 from billing.credits import GrantKind
 from billing.money import NanoUSD, to_usd
 from catalog import models, seed
-from catalog.values import Status
+from catalog.values import Model, Status
 from gigarouter.data_folder import DataFolder
+from gigarouter.supervise import fetched
 from providers.kinds import build
-from providers.outcomes import Failure
-from providers.protocol import Attempt
 from providers.wire import Pool, networks
-from router import administer, endpoints
+from router import administer
 from router.audit import Actor
-from router.endpoints import EndpointSpec, list_endpoints, move_endpoint, register_endpoint
+from router.certify import certify
+from router.endpoints import EndpointSpec, list_endpoints, register_endpoint
 from router.keyring import KeySpec, create_key
 from router.keys import digest_of
 from router.registered import ProviderSpec, edit_provider, find_provider, register_provider
 from router.tables import KeyRow
-from router.values import EndpointState
+from router.values import Endpoint, EndpointState
+from router.verdicts import Occasion, Report
 from router.write import Work, transact
 from store.ids import AccountId, ModelId
 from store.postgres import Database
@@ -64,54 +67,66 @@ async def _prepare(database_url: str, folder: DataFolder, worker_url: str | None
         async with db.transaction() as connection:
             await seed.import_seed(connection)
             key = await _kept_key(connection, folder)
-            is_served = worker_url is None or await _is_served(connection, worker_url)
+            is_known = worker_url is None or await _is_known(connection, worker_url)
         if key is None:
             key = folder.keep(KEY_FILE, await transact(db, ACTOR, _open_account))
-        if worker_url is not None and not is_served:
-            await transact(db, ACTOR, lambda work: _serve_model(work, worker_url))
+        if worker_url is not None and not is_known:
+            await transact(db, ACTOR, lambda work: _register_worker(work, worker_url))
         return Demo(key=key)
     finally:
         await db.close()
 
 
-def pin_space(database_url: str, worker_url: str) -> None:
-    """The demo endpoint is pinned to the vector space that the worker names, once: other weights are then refused."""
-    asyncio.run(_pin_space(database_url, worker_url))
+def put_live(database_url: str, worker_url: str) -> str:
+    """Once the worker answers: its endpoint is certified, as the space's reference, and the model launched.
+
+    Whatever operators have decided meanwhile stays. Returns a sentence where the worker did not pass, else nothing.
+    """
+    return asyncio.run(_put_live(database_url, worker_url))
 
 
-async def _space_of(worker_url: str) -> str | None:
-    pool = Pool()
-    worker = build(
-        "worker",
-        base_url=worker_url,
-        credential=None,
-        options={},
-        allowed_networks=networks(["127.0.0.0/8"]),
-        pool=pool,
-    )
-    try:
-        attempt = Attempt(request_id="up", upstream_model=MODEL, texts=["Hello, world"])
-        return (await worker.embed(attempt, 10.0)).space
-    except Failure:
-        return None  # The next start asks again.
-    finally:
-        await pool.close()
+def wait_until_offered(host: str, port: int, key: str, *, within_s: float = 5.0) -> None:
+    """Until the API has heard that the model is live, which takes it a moment; later than that it learns by itself."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        body = fetched(host, port, f"/v1/models/{MODEL}", {"authorization": f"Bearer {key}"})
+        if body is not None and msgspec.json.decode(body, type=_Offered).status == Status.LIVE:
+            return
+        time.sleep(0.02)
 
 
-async def _pin_space(database_url: str, worker_url: str) -> None:
-    async def pin(work: Work) -> None:
-        for view in unpinned:
-            await endpoints.pin_space(work, view.endpoint.id, str(space))
+class _Offered(msgspec.Struct):
+    status: str
 
+
+async def _put_live(database_url: str, worker_url: str) -> str:
     db = Database(database_url, pool_size=1)
     try:
         async with db.transaction() as connection:
+            model = await models.get(connection, MODEL)
             views = await list_endpoints(connection, MODEL)
-        unpinned = [v for v in views if v.endpoint.provider_name == PROVIDER and v.endpoint.upstream_space is None]
-        if unpinned and (space := await _space_of(worker_url)):
-            await transact(db, ACTOR, pin)
+        ours = [view for view in views if view.endpoint.provider_name == PROVIDER]
+        if model.status is not Status.COMING_SOON or not ours:
+            return ""
+        endpoint = ours[0].endpoint
+        if endpoint.state is not EndpointState.LIVE:
+            report = await _certify(db, worker_url, endpoint, model)
+            if not report.passed:
+                return f"The worker is not used: {report.reason}."
+        launch = partial(administer.launch_model, model_id=MODEL, reason="the demo model of `up`")
+        await transact(db, ACTOR, launch)
+        return ""
     finally:
         await db.close()
+
+
+async def _certify(db: Database, worker_url: str, endpoint: Endpoint, model: Model) -> Report:
+    pool, allowed = Pool(), networks(["127.0.0.0/8"])
+    worker = build("worker", base_url=worker_url, credential=None, options={}, allowed_networks=allowed, pool=pool)
+    try:
+        return await certify(db, worker, endpoint, model, ACTOR, Occasion.REGISTRATION)
+    finally:
+        await pool.close()
 
 
 async def _kept_key(connection: AsyncConnection, folder: DataFolder) -> str | None:
@@ -142,15 +157,15 @@ async def _open_account(work: Work) -> str:
     return shown.text
 
 
-async def _is_served(connection: AsyncConnection, worker_url: str) -> bool:
-    """Whether the demo model was put live once, and its provider is where the worker listens now."""
+async def _is_known(connection: AsyncConnection, worker_url: str) -> bool:
+    """Whether the demo model has an endpoint, and its provider is where the worker listens now."""
     provider = await find_provider(connection, PROVIDER)
-    model = await models.get(connection, MODEL)
-    return provider is not None and provider.spec.base_url == worker_url and model.status is not Status.COMING_SOON
+    known = await list_endpoints(connection, MODEL)
+    return provider is not None and provider.spec.base_url == worker_url and bool(known)
 
 
-async def _serve_model(work: Work, worker_url: str) -> None:
-    """Our worker as a provider, one live endpoint, a price, and the model put live."""
+async def _register_worker(work: Work, worker_url: str) -> None:
+    """Our worker as a provider, one endpoint as a draft, a price."""
     provider = await find_provider(work.connection, PROVIDER)
     if provider is None:
         spec = ProviderSpec(base_url=worker_url)
@@ -158,12 +173,7 @@ async def _serve_model(work: Work, worker_url: str) -> None:
     elif provider.spec.base_url != worker_url:
         spec = msgspec.structs.replace(provider.spec, base_url=worker_url)
         await edit_provider(work, None, provider.id, spec)
-    model = await models.get(work.connection, MODEL)
-    if model.status is not Status.COMING_SOON:
-        return
     if not await list_endpoints(work.connection, MODEL):
-        endpoint = await register_endpoint(work, model, provider.id, EndpointSpec(upstream_model=MODEL))
-        await move_endpoint(work, endpoint.id, EndpointState.PROBING)
-        await move_endpoint(work, endpoint.id, EndpointState.LIVE, reason="the demo worker of `up`")
-    await administer.set_price(work, MODEL, PRICE_NANO_PER_MTOK, note="The demo's price.")
-    await administer.launch_model(work, MODEL, reason="the demo model of `up`")
+        model = await models.get(work.connection, MODEL)
+        await register_endpoint(work, model, provider.id, EndpointSpec(upstream_model=MODEL))
+        await administer.set_price(work, MODEL, PRICE_NANO_PER_MTOK, note="The demo's price.")

@@ -21,9 +21,11 @@ from gigarouter import telemetry
 from gigarouter.build import process
 from gigarouter.settings import Settings
 from gigarouter.startup import require_fit
+from router.errors import StoreUnavailable
 from router.idempotency import forget_expired
 from router.parts import Parts
 from router.receipts import tend_weeks
+from router.rounds import go_round
 from store.hot import HotUnavailable
 from store.ids import AccountId
 from store.postgres import STORE_FAULTS
@@ -63,7 +65,7 @@ async def _repeat(job: Job, parts: Parts) -> None:
     while True:
         try:
             await job.run(parts)
-        except (*STORE_FAULTS, HotUnavailable, ReplyError) as fault:
+        except (*STORE_FAULTS, StoreUnavailable, HotUnavailable, ReplyError) as fault:
             log.warning("job_postponed", job=job.name, reason=type(fault).__name__, fault=str(fault)[:200])
         except Exception:
             log.exception("job_failed", job=job.name)
@@ -120,6 +122,10 @@ async def _expire(parts: Parts) -> None:
         await expire_due(parts.db, parts.admission, parts.projection, datetime.now(UTC))
 
 
+async def _probe(parts: Parts) -> None:
+    await go_round(parts.db, parts.providers)
+
+
 def table() -> list[Job]:
     """Every job, with how often it runs."""
     return [
@@ -130,4 +136,5 @@ def table() -> list[Job]:
         Job("make usage months", 3600.0, _make_months),
         Job("make and drop weeks of explanations", 3600.0, _tend_routes),
         Job("forget old outcomes", 600.0, _forget),
+        Job("probe endpoints", 5.0, _probe),
     ]

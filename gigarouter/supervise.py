@@ -85,12 +85,18 @@ def _how(returncode: int) -> str:
 
 def answers(host: str, port: int, path: str) -> bool:
     """True when an HTTP GET gets a 200."""
+    return fetched(host, port, path) is not None
+
+
+def fetched(host: str, port: int, path: str, headers: Mapping[str, str] | None = None) -> bytes | None:
+    """The body of a 200 to an HTTP GET; None for anything else."""
     connection = http.client.HTTPConnection(host, port, timeout=2)
     try:
-        connection.request("GET", path)
-        return connection.getresponse().status == http.client.OK
+        connection.request("GET", path, headers=dict(headers or {}))
+        reply = connection.getresponse()
+        return reply.read() if reply.status == http.client.OK else None
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 

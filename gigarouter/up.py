@@ -16,7 +16,7 @@ import typer
 
 from gigarouter import schema
 from gigarouter.data_folder import DataFolder
-from gigarouter.demo import MODEL, Demo, pin_space, prepare
+from gigarouter.demo import MODEL, Demo, prepare, put_live, wait_until_offered
 from gigarouter.settings import Settings, child_environment
 from gigarouter.supervise import Child, free_port, require_free_port
 from store.embedded import Embedded
@@ -71,7 +71,7 @@ def _run_on(servers: Embedded, folder: DataFolder, settings: Settings) -> None:
         **({"worker_url": worker_url} if worker_url else {}),
     )
     try:
-        _start(children, folder, settings, servers.database_url)
+        _start(children, folder, settings, servers.database_url, demo)
         typer.echo(_welcome(settings, demo, with_worker=model is not None))
         _tend(children, servers, folder)
     finally:
@@ -107,7 +107,7 @@ def _children(servers: Embedded, folder: DataFolder, settings: Settings, model: 
     return children
 
 
-def _start(children: dict[str, Child], folder: DataFolder, settings: Settings, database_url: str) -> None:
+def _start(children: dict[str, Child], folder: DataFolder, settings: Settings, database_url: str, demo: Demo) -> None:
     """Launch all at once, then wait for each."""
     for child in children.values():
         child.start(time.monotonic())
@@ -117,7 +117,12 @@ def _start(children: dict[str, Child], folder: DataFolder, settings: Settings, d
     if "worker" in children:
         with _step("in-house worker"):
             children["worker"].wait_until_ready(LOOPBACK, settings.worker_port, within_s=READY_WITHIN_S)
-            pin_space(database_url, f"http://{LOOPBACK}:{settings.worker_port}")
+        with _step("the worker's vectors are compared"):
+            sentence = put_live(database_url, f"http://{LOOPBACK}:{settings.worker_port}")
+        if sentence:
+            typer.secho(f"  {sentence}", fg="yellow", err=True)
+        else:
+            wait_until_offered(_reachable(settings.host), settings.port, demo.key)
 
 
 def _tend(children: dict[str, Child], servers: Embedded, folder: DataFolder) -> None:

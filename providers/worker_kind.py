@@ -10,6 +10,7 @@ from providers.outcomes import BadAnswer, Broken, CallerFault, Failure, TooLong
 from providers.protocol import Attempt, Vectors
 from providers.statuses import failure
 from providers.wire import Answer, Origin, Pool, request
+from providers.worker_info import WorkerIdentity, read_identity
 
 # A header row is a count and a flag per input; a vector is at most 8,192 float32.
 _HEADER_BYTES_PER_INPUT = 16
@@ -91,6 +92,7 @@ class WorkerProvider:
             headers["Authorization"] = f"Bearer {credential}"
         self._embed_head = origin.head("/embed", headers)
         self._count_head = origin.head("/count", headers)
+        self._info_head = origin.head("/info", headers, method="GET")
         self._ready_head = origin.head("/ready", headers, method="GET")
         self._options = options
         self._channel = pool.channel(origin)
@@ -110,6 +112,13 @@ class WorkerProvider:
         except msgspec.DecodeError as error:
             raise Broken(detail="a count that cannot be read") from error
         return _exact(tokens, attempt.inputs)
+
+    async def identity(self, deadline_s: float) -> WorkerIdentity:
+        """Which weights it serves and how; raises like :meth:`embed`."""
+        answer = await self._channel.exchange(request(self._info_head, b""), deadline_s, _SLACK_BYTES)
+        if answer.status != 200:
+            raise _failure(answer)
+        return read_identity(answer.body)
 
     async def load(self, deadline_s: float) -> Load:
         """How busy it is. Raises as :meth:`embed` does."""

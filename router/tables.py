@@ -130,6 +130,8 @@ class SpaceReferenceRow(Base):
     source: Mapped[str]
     recorded_by: Mapped[str]
     recorded_at: Mapped[datetime]
+    noise_worst: Mapped[float | None]
+    noise_typical: Mapped[float | None]
 
 
 class ProbeRow(Base):
@@ -144,6 +146,18 @@ class ProbeRow(Base):
     verdict: Mapped[str]
     reason: Mapped[str]
     report: Mapped[Json] = mapped_column(JSONB)
+
+
+class ProbeScheduleRow(Base):
+    """When an endpoint is asked next."""
+
+    __tablename__ = "probe_schedule"
+
+    endpoint_id: Mapped[UUID] = mapped_column(primary_key=True)
+    next_at: Mapped[datetime]
+    full_at: Mapped[datetime]
+    misses: Mapped[int]
+    good: Mapped[int]
 
 
 class OperatorKeyRow(Base):

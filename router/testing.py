@@ -1,7 +1,8 @@
-"""Testing what is registered by one real call: the CLI and the admin API ask the same here.
+"""Testing what is registered by real calls: the CLI and the admin API ask the same here.
 
-An endpoint that has no traffic yet goes live when it passes and is quarantined when it does not; one that serves is
-only looked at. The call runs outside any transaction.
+First one call is told step by step; then :mod:`router.certify` compares the endpoint with its space's reference and
+moves it: live when it passes, quarantined when it does not. One that serves loses its traffic only where it answers
+from another space. The calls run outside any transaction.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,13 +15,17 @@ from providers.outcomes import Failure
 from providers.protocol import Attempt, Provider
 from router import steps
 from router.audit import Actor, Change
-from router.endpoints import EndpointView, get_endpoint, move_endpoint, pin_space
+from router.certify import certify
+from router.endpoints import EndpointView, get_endpoint
 from router.estimate import tokens_most
 from router.indexes import ProviderRecord
-from router.probe import TEXTS, Verdict, probe
+from router.probe import TEXTS, probe
+from router.probe import Verdict as FirstCall
 from router.steps import Step
 from router.values import Endpoint, EndpointState
-from router.write import Work, transact
+from router.verdicts import Occasion, Verdict
+from router.verdicts import Report as Certified
+from router.write import Work
 from store.ids import EndpointId, ProviderId, RequestId, new_id, wire
 from store.postgres import Database
 
@@ -29,7 +34,10 @@ LITELLM = "litellm"
 
 
 class Report(msgspec.Struct, frozen=True):
-    """How a test went. ``dimensions``, ``tokens`` and ``space`` are what the provider answered; None: not reached."""
+    """How a test went. ``dimensions``, ``tokens`` and ``space`` are what the provider answered; None: not reached.
+
+    ``certified`` is how an endpoint compares with the reference of its space.
+    """
 
     passed: bool
     reason: str
@@ -38,6 +46,7 @@ class Report(msgspec.Struct, frozen=True):
     tokens: int | None = None
     space: str | None = None
     endpoint: EndpointView | None = None
+    certified: Certified | None = None
 
 
 Ending = Callable[[Work, Report], Awaitable[None]]
@@ -50,38 +59,58 @@ async def try_endpoint(
     record: ProviderRecord,
     provider: Provider,
     *,
+    as_reference: str = "",
     dry_run: bool = False,
     ending: Ending | None = None,
 ) -> Report:
-    """Embed three texts at an endpoint and move it by the outcome; a dry run moves nothing.
+    """One call step by step, then all probes; the endpoint moves by the outcome, and a dry run moves nothing.
 
-    ``ending`` runs in the transaction that records the outcome. Raises ``NotFound``, ``Conflict`` where somebody moved
-    the endpoint meanwhile.
+    ``as_reference`` is an operator's reason to let its vectors be the space's reference. ``ending`` runs in the
+    transaction that records the outcome. Raises ``NotFound``, ``Conflict`` where somebody moved the endpoint meanwhile.
     """
     async with db.transaction() as connection:
-        before = await get_endpoint(connection, endpoint_id)
-        model = await models.get(connection, before.endpoint.model_id)
-    serves = before.endpoint.state in (EndpointState.LIVE, EndpointState.DRAINING)
-    moves = not serves and not dry_run
-    if moves and before.endpoint.state is not EndpointState.PROBING:
-        await transact(db, actor, _begins(endpoint_id))
-    verdict = await probe(provider, before.endpoint, model, DEADLINE_S)
-    ours = await _our_count(provider, before.endpoint, verdict)
-    report = _report(verdict, before.endpoint, model, record, ours)
-    if dry_run:
-        return msgspec.structs.replace(report, endpoint=before)
+        endpoint = (await get_endpoint(connection, endpoint_id)).endpoint
+        model = await models.get(connection, endpoint.model_id)
+    verdict = await probe(provider, endpoint, model, DEADLINE_S)
+    ours = await _our_count(provider, endpoint, verdict)
+    told = _report(verdict, endpoint, model, record, ours)
 
-    async def end(work: Work) -> Report:
-        if moves:
-            await _move(work, endpoint_id, verdict)
-        after: dict[str, object] = {"passed": report.passed, "reason": verdict.reason, "dimensions": verdict.dimensions}
+    async def end(work: Work, certified: Certified) -> None:
+        full = _joined(told, certified, await get_endpoint(work.connection, endpoint_id))
+        after: dict[str, object] = {"passed": full.passed, "reason": full.reason, "dimensions": full.dimensions}
         work.changed(Change("endpoint.test", wire(EndpointId, endpoint_id), after=after))
-        full = msgspec.structs.replace(report, endpoint=await get_endpoint(work.connection, endpoint_id))
         if ending is not None:
             await ending(work, full)
-        return full
 
-    return await transact(db, actor, end)
+    occasion = Occasion.REGISTRATION if endpoint.state is EndpointState.DRAFT else Occasion.MANUAL
+    certified = await certify(
+        db, provider, endpoint, model, actor, occasion, as_reference=as_reference, dry_run=dry_run, ending=end
+    )
+    async with db.transaction() as connection:
+        return _joined(told, certified, await get_endpoint(connection, endpoint_id))
+
+
+def _joined(told: Report, certified: Certified, view: EndpointView) -> Report:
+    """The first call and the probes as one report; the probes decide, and the last step is theirs."""
+    reason = told.reason or ("" if certified.passed else certified.reason)
+    return msgspec.structs.replace(
+        told,
+        passed=certified.passed,
+        reason=reason,
+        steps=tuple(_compared(step, certified) if step.name == steps.SPACE else step for step in told.steps),
+        endpoint=view,
+        certified=certified,
+    )
+
+
+def _compared(step: Step, certified: Certified) -> Step:
+    if step.outcome != "passed":
+        return step
+    if certified.passed:
+        least = "" if certified.cosine_min is None else f"; least cosine {certified.cosine_min:.6f}"
+        return Step(step.name, "passed", f"{step.said}; compared with {certified.reference}{least}")
+    outcome: steps.Outcome = "not_told" if certified.verdict is Verdict.NO_REFERENCE else "failed"
+    return Step(step.name, outcome, certified.reason)
 
 
 async def try_provider(record: ProviderRecord, provider: Provider, upstream_model: str) -> Report:
@@ -105,21 +134,7 @@ def record_test(work: Work, provider_id: ProviderId, report: Report) -> None:
     work.changed(Change("provider.test", wire(ProviderId, provider_id), after=after))
 
 
-def _begins(endpoint_id: EndpointId) -> Callable[[Work], Awaitable[Endpoint]]:
-    async def begin(work: Work) -> Endpoint:
-        return await move_endpoint(work, endpoint_id, EndpointState.PROBING, "being tested")
-
-    return begin
-
-
-async def _move(work: Work, endpoint_id: EndpointId, verdict: Verdict) -> None:
-    if verdict.passed and verdict.space is not None:
-        await pin_space(work, endpoint_id, verdict.space)
-    to = EndpointState.LIVE if verdict.passed else EndpointState.QUARANTINED
-    await move_endpoint(work, endpoint_id, to, verdict.reason or "passed its test")
-
-
-async def _our_count(provider: Provider, endpoint: Endpoint, verdict: Verdict) -> int | None:
+async def _our_count(provider: Provider, endpoint: Endpoint, verdict: FirstCall) -> int | None:
     """What the model's own tokenizer counts, where a process of ours has it."""
     if not verdict.passed:
         return None
@@ -129,7 +144,7 @@ async def _our_count(provider: Provider, endpoint: Endpoint, verdict: Verdict) -
         return None
 
 
-def _report(verdict: Verdict, endpoint: Endpoint, model: Model, record: ProviderRecord, ours: int | None) -> Report:
+def _report(verdict: FirstCall, endpoint: Endpoint, model: Model, record: ProviderRecord, ours: int | None) -> Report:
     said = {
         steps.AUTHENTICATE: "with our credential" if record.sealed is not None else "without a credential",
         steps.EMBED: f"{len(TEXTS)} texts",

@@ -40,7 +40,10 @@ CREATE TABLE space_references (
     source text NOT NULL CHECK (length(source) BETWEEN 1 AND 500),
     recorded_by text NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (space, probe_set)
+    noise_worst double precision CHECK (noise_worst > 0),
+    noise_typical double precision CHECK (noise_typical > 0),
+    PRIMARY KEY (space, probe_set),
+    CHECK ((noise_worst IS NULL) = (noise_typical IS NULL))
 )
 --;;
 COMMENT ON TABLE space_references IS 'What a vector space looks like: the probe set embedded by who vouches for it'
@@ -49,12 +52,17 @@ COMMENT ON COLUMN space_references.probe_set IS 'Digest of the probe texts: othe
 --;;
 COMMENT ON COLUMN space_references.vectors IS 'Little-endian float32, [probes, dimensions]'
 --;;
+COMMENT ON COLUMN space_references.noise_worst IS
+    'How far honest copies were measured to be apart, as 1 - cosine of the worst probe; null: not measured'
+--;;
+COMMENT ON COLUMN space_references.noise_typical IS 'The same, of the middle probe'
+--;;
 CREATE TABLE probes (
     id uuid PRIMARY KEY,
     endpoint_id uuid NOT NULL REFERENCES endpoints (id),
     at timestamptz NOT NULL DEFAULT now(),
     occasion text NOT NULL CHECK (occasion IN ('registration', 'periodic', 'recovery', 'manual')),
-    verdict text NOT NULL CHECK (verdict IN ('same_space', 'another_space', 'no_answer')),
+    verdict text NOT NULL CHECK (verdict IN ('same_space', 'another_space', 'no_answer', 'no_reference')),
     reason text NOT NULL DEFAULT '',
     report jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(report) = 'object')
 )
@@ -64,6 +72,22 @@ COMMENT ON TABLE probes IS 'Each time an endpoint was asked whether it serves th
 COMMENT ON COLUMN probes.report IS 'Cosines, rank agreement, thresholds, steps: numbers for ops'
 --;;
 CREATE INDEX probes_endpoint ON probes (endpoint_id, at)
+--;;
+CREATE TABLE probe_schedule (
+    endpoint_id uuid PRIMARY KEY REFERENCES endpoints (id),
+    next_at timestamptz NOT NULL,
+    full_at timestamptz NOT NULL,
+    misses integer NOT NULL DEFAULT 0 CHECK (misses >= 0),
+    good integer NOT NULL DEFAULT 0 CHECK (good >= 0)
+)
+--;;
+COMMENT ON TABLE probe_schedule IS 'When each endpoint is asked next; a row is claimed by moving next_at ahead'
+--;;
+COMMENT ON COLUMN probe_schedule.misses IS 'Probes in a row that failed: without an answer, or bad ones in quarantine'
+--;;
+COMMENT ON COLUMN probe_schedule.good IS 'Good full probes in a row of a quarantined endpoint'
+--;;
+CREATE INDEX probe_schedule_due ON probe_schedule (next_at)
 --;;
 CREATE TABLE operator_keys (
     id uuid PRIMARY KEY,
@@ -175,7 +199,7 @@ CREATE TRIGGER members_notify AFTER INSERT OR UPDATE OR DELETE ON members
 --;;
 COMMENT ON COLUMN idempotency.account_id IS 'Whose key it is: an account, or for the admin API an operator, as member'
 --;;
-GRANT SELECT, INSERT, UPDATE ON space_references, operator_keys, catalogue_files TO gigarouter_app
+GRANT SELECT, INSERT, UPDATE ON space_references, probe_schedule, operator_keys, catalogue_files TO gigarouter_app
 --;;
 GRANT DELETE ON catalogue_files TO gigarouter_app
 --;;

@@ -23,6 +23,7 @@ from router.endpoints import (
 from router.registered import provider_records
 from router.testing import Report, try_endpoint
 from router.values import Endpoint, EndpointState
+from router.verdicts import Verdict
 from router.write import Work
 from store.ids import EndpointId, ModelId, wire
 from store.postgres import Database
@@ -177,32 +178,52 @@ def move(
 @app.command("test")
 def try_(
     endpoint: str,
-    dry_run: Annotated[bool, typer.Option(help="Make the call, move nothing.")] = False,
+    as_reference: Annotated[
+        str, typer.Option(help="Let its vectors be the space's reference from now on; the reason why they may be.")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option(help="Make the calls, write and move nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Embed three texts with it. One that has no traffic yet goes live, or is quarantined with the reason (exit 7)."""
+    """Ask it the probes and compare with its space's reference: live, or quarantined with the reason (exit 7).
+
+    Without a reference nothing is known (exit 1): it stays in probing.
+    """
     endpoint_id = _id(endpoint)
-    report = run(lambda db: _test(db, endpoint_id, dry_run=dry_run))
+    report = run(lambda db: _test(db, endpoint_id, as_reference, dry_run=dry_run))
     assert report.endpoint is not None, "a test of an endpoint tells of it; this is a bug"
-    result = {
+    certified = report.certified
+    result: Row = {
         "passed": report.passed,
         "dimensions": report.dimensions,
         "tokens": report.tokens,
         "provider_says_space": report.space,
         "steps": {step.name: f"{step.outcome} {step.said}".strip() for step in report.steps},
     }
+    if certified is not None:
+        result = {
+            **result,
+            "verdict": certified.verdict,
+            "cosine_min": certified.cosine_min,
+            "numerics": certified.numerics,
+            "reference": certified.reference,
+            "calls_since_last_good": certified.calls_since,
+        }
     show_one({**_row(report.endpoint), **result}, as_json=as_json)
+    if certified is not None and certified.verdict is Verdict.NO_REFERENCE:
+        fail(f"{report.endpoint.endpoint.provider_name} was not compared: {report.reason}.")
     if not report.passed:
         fail(f"{report.endpoint.endpoint.provider_name} failed the test: {report.reason}", PROVIDER_FAILED)
 
 
-async def _test(db: Database, endpoint_id: EndpointId, *, dry_run: bool) -> Report:
+async def _test(db: Database, endpoint_id: EndpointId, as_reference: str, *, dry_run: bool) -> Report:
     async with db.transaction() as connection:
         endpoint = (await get_endpoint(connection, endpoint_id)).endpoint
         records = await provider_records(connection)
     record = next(record for record in records if record.id == endpoint.provider_id)
     async with speaking_to(record) as provider:
-        return await try_endpoint(db, actor(), endpoint_id, record, provider, dry_run=dry_run)
+        return await try_endpoint(
+            db, actor(), endpoint_id, record, provider, as_reference=as_reference, dry_run=dry_run
+        )
 
 
 def _id(text: str) -> EndpointId:

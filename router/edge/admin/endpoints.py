@@ -111,6 +111,12 @@ class EndpointEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     concurrency: int | UnsetType | None = UNSET
 
 
+class TestIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``as_reference``: why its vectors may be the space's reference from now on; empty: they are compared."""
+
+    as_reference: str = ""
+
+
 class Move(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why, for whoever looks next."""
 
@@ -214,14 +220,15 @@ _moves("quarantine", EndpointState.QUARANTINED, "Quarantine it", "It gets no tra
 _moves("off", EndpointState.OFF, "Turn it off", "It gets no traffic and is no candidate.")
 
 
-@operations.post(f"{PATH}/{{endpoint_id}}/test", **acts("test_endpoint", "Make one real call", TAG, TestOut))
+@operations.post(f"{PATH}/{{endpoint_id}}/test", **acts("test_endpoint", "Make real calls", TAG, TestOut, TestIn))
 async def try_(request: Request, endpoint_id: str) -> Response:
-    """Embed three texts, each step told. One without traffic goes live, or is quarantined with the reason.
+    """One call, each step told; then the probes. One without traffic goes live, or is quarantined with the reason.
 
-    A dry run makes the call and moves nothing.
+    It is compared with the reference of its space; `as_reference` makes its own vectors that. A dry run makes the calls
+    and moves nothing.
     """
     known, dry_run, parts = _id(endpoint_id), is_dry_run(request), parts_of(request)
-    body_of(request, Nothing)
+    body = body_of(request, TestIn)
     claim = claim_of(request, dry_run=dry_run)
     if claim is not None and (kept := await read(request, lambda connection: once.find(connection, claim))):
         return replay(kept)
@@ -235,7 +242,14 @@ async def try_(request: Request, endpoint_id: str) -> Response:
 
     try:
         report = await try_endpoint(
-            parts.db, actor_of(request), known, record, provider, dry_run=dry_run, ending=ending
+            parts.db,
+            actor_of(request),
+            known,
+            record,
+            provider,
+            as_reference=body.as_reference,
+            dry_run=dry_run,
+            ending=ending,
         )
     except once.Replayed as before:
         return replay(before.outcome)

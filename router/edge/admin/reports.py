@@ -14,7 +14,11 @@ class StepOut(msgspec.Struct, frozen=True):
 
 
 class TestOut(msgspec.Struct, frozen=True):
-    """How the call went. ``space`` is the provider's own name of what it serves; ``state`` where an endpoint stands."""
+    """How the call went. ``space`` is the provider's own name of what it serves; ``state`` where an endpoint stands.
+
+    ``verdict`` is how an endpoint compares with the reference of its space: same_space, another_space, no_answer, or
+    no_reference where there is none yet; ``cosine_min`` is the least of all probes.
+    """
 
     passed: bool
     reason: str
@@ -23,11 +27,16 @@ class TestOut(msgspec.Struct, frozen=True):
     tokens: int | None
     space: str | None
     state: str | None = None
+    verdict: str | None = None
+    cosine_min: float | None = None
+    numerics: str | None = None
+    reference: str | None = None
     object: str = "test"
 
 
 def test_out(report: Report) -> TestOut:
     """A report as it is answered."""
+    certified = report.certified
     return TestOut(
         passed=report.passed,
         reason=report.reason,
@@ -36,4 +45,8 @@ def test_out(report: Report) -> TestOut:
         tokens=report.tokens,
         space=report.space,
         state=None if report.endpoint is None else report.endpoint.endpoint.state.value,
+        verdict=None if certified is None else certified.verdict.value,
+        cosine_min=None if certified is None else certified.cosine_min,
+        numerics=None if certified is None else certified.numerics,
+        reference=None if certified is None else certified.reference or None,
     )

@@ -23,6 +23,7 @@ from tests.worlds import Reply, Upstream
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 NON_COMMERCIAL = "codefuse-ai/F2LLM-v2-4B"
 CREDENTIAL = "sk-canary-0b1f7d3c9a5e"
+VOUCHED = ("--as-reference", "the maker's own service")
 
 
 class Admin:
@@ -73,7 +74,7 @@ def test_from_an_empty_database_to_a_paid_call_and_a_revoked_key(
     admin = Admin({name: value for name, value in product.environment.items() if "GIGAROUTER" in name or "URL" in name})
     with product:
         endpoint = register(admin, upstream.base_url)
-        assert admin("endpoints", "test", endpoint)["state"] == "live"
+        assert admin("endpoints", "test", endpoint, *VOUCHED)["state"] == "live"
         admin("prices", "set", MODEL, "0.008")
         assert admin("models", "launch", MODEL, "--reason", "first customers")["status"] == "live"
         admin("accounts", "create", "Acme")
@@ -130,7 +131,13 @@ def test_an_endpoint_that_fails_its_test_is_quarantined_with_the_reason(admin: A
     assert shown["state"] == "quarantined"
     assert "Broken" in shown["reason"]
     upstream.always = Reply()
-    assert admin("endpoints", "test", endpoint)["state"] == "live"
+    assert admin("endpoints", "test", endpoint, *VOUCHED)["state"] == "live"
+
+
+def test_without_a_reference_a_test_says_what_to_do_and_nothing_goes_live(admin: Admin, upstream: Upstream) -> None:
+    endpoint = register(admin, upstream.base_url)
+    assert "--as-reference" in admin.fails("endpoints", "test", endpoint)
+    assert admin("endpoints", "show", endpoint)["state"] == "probing"
 
 
 def test_a_launch_says_all_that_is_missing_and_a_dry_run_launches_nothing(admin: Admin, upstream: Upstream) -> None:
@@ -138,7 +145,7 @@ def test_a_launch_says_all_that_is_missing_and_a_dry_run_launches_nothing(admin:
     said = admin.fails("models", "launch", MODEL)
     assert "no price in force" in said
     assert "no live endpoint" in said
-    admin("endpoints", "test", endpoint)
+    admin("endpoints", "test", endpoint, *VOUCHED)
     admin("prices", "set", MODEL, "0.008")
     assert admin("models", "launch", MODEL, "--dry-run")["status"] == "live"
     assert admin("models", "show", MODEL)["status"] == "coming_soon"

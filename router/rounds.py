@@ -1,0 +1,157 @@
+"""Rounds: endpoints that serve are asked again, a few probes each hour and all each day; quarantined ones ever less.
+
+Any number of processes may go round: a row is claimed under a lock, and is due again when its claimer has died.
+Silence is not drift: it is told to ops after some times and costs no endpoint its place. What other processes and ops
+decide meanwhile holds (:func:`router.certify.certify` looks again before it moves anything).
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import msgspec
+import structlog
+from sqlalchemy import func, text, update
+
+from catalog import models
+from providers.protocol import Provider
+from router.audit import Actor
+from router.certify import CAUSED_BY_PROBE, by_probe, certify
+from router.endpoints import EndpointView, get_endpoint
+from router.tables import ProbeScheduleRow
+from router.values import EndpointState
+from router.verdicts import Occasion, Report, Verdict
+from store.ids import EndpointId, ProviderId, wire
+from store.postgres import Database
+
+log = structlog.get_logger("router.rounds")
+
+ACTOR = Actor("process:jobs")
+CANARIES_EVERY = timedelta(hours=1)
+ALL_EVERY = timedelta(days=1)
+# Longer than an examination may take.
+CLAIMED_FOR = timedelta(minutes=10)
+IN_A_ROUND = 4
+AGAIN_AFTER_SILENCE = timedelta(minutes=5)
+SILENT_TIMES_TOLD = 3
+RECOVERY_FIRST = timedelta(minutes=15)
+RECOVERY_LATEST = timedelta(days=1)
+GOOD_TO_RETURN = 3
+SERVING = (EndpointState.LIVE, EndpointState.DRAINING)
+
+# New endpoints were just tested, and are spread over the hour and the day: a thousand are not asked at once.
+_ENROLL = text(
+    "INSERT INTO probe_schedule (endpoint_id, next_at, full_at)"
+    " SELECT id, now() + (0.25 + 0.75 * random()) * CAST(:canaries AS interval),"
+    " now() + (0.25 + 0.75 * random()) * CAST(:all AS interval)"
+    " FROM endpoints WHERE state IN ('live', 'draining', 'quarantined') ON CONFLICT DO NOTHING"
+)
+_CLAIM = text(
+    "UPDATE probe_schedule SET next_at = now() + CAST(:claimed AS interval) WHERE endpoint_id IN ("
+    " SELECT s.endpoint_id FROM probe_schedule s JOIN endpoints e ON e.id = s.endpoint_id"
+    " WHERE s.next_at <= now() AND (e.state IN ('live', 'draining')"
+    " OR (e.state = 'quarantined' AND starts_with(e.state_reason, :by_probe)))"
+    " ORDER BY s.next_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED)"
+    " RETURNING endpoint_id, full_at <= now() AS is_full, misses, good,"
+    " CAST(extract(epoch FROM now()) / 3600 AS integer) AS hour"
+)
+
+
+class Due(msgspec.Struct, frozen=True):
+    """A claimed endpoint. ``misses`` and ``good`` are the failed and the good ones in a row so far."""
+
+    endpoint_id: EndpointId
+    is_full: bool
+    misses: int
+    good: int
+    hour: int
+
+
+class Next(msgspec.Struct, frozen=True):
+    """When the endpoint is asked next, and its counts; ``was_full``: all probes again a day from now."""
+
+    after: timedelta
+    misses: int = 0
+    good: int = 0
+    was_full: bool = False
+
+
+async def go_round(db: Database, providers: Mapping[ProviderId, Provider]) -> list[Report]:
+    """Ask those that are due, one after the other, some of them each time. Raises StoreUnavailable, STORE_FAULTS."""
+    reports = []
+    for _ in range(IN_A_ROUND):
+        due = await claim(db)
+        if due is None:
+            break
+        report = await _ask(db, providers, due)
+        if report is not None:
+            reports.append(report)
+    return reports
+
+
+async def claim(db: Database) -> Due | None:
+    """Take the one that has been due longest; nobody else gets it for :data:`CLAIMED_FOR`."""
+    async with db.transaction() as connection:
+        await connection.execute(_ENROLL, {"canaries": CANARIES_EVERY, "all": ALL_EVERY})
+        found = await connection.execute(_CLAIM, {"claimed": CLAIMED_FOR, "by_probe": CAUSED_BY_PROBE})
+        row = found.one_or_none()
+    return None if row is None else Due(EndpointId(row.endpoint_id), row.is_full, row.misses, row.good, row.hour)
+
+
+def plan(due: Due, report: Report, *, was_serving: bool) -> Next:
+    """What a report means for the next time."""
+    if report.state is EndpointState.QUARANTINED:
+        if was_serving:
+            return Next(RECOVERY_FIRST)
+        if report.passed:
+            return Next(RECOVERY_FIRST, good=due.good + 1)
+        return Next(min(RECOVERY_LATEST, RECOVERY_FIRST * 2 ** min(due.misses + 1, 10)), misses=due.misses + 1)
+    if report.verdict is Verdict.NO_ANSWER:
+        return Next(AGAIN_AFTER_SILENCE if due.misses < SILENT_TIMES_TOLD else CANARIES_EVERY, misses=due.misses + 1)
+    return Next(CANARIES_EVERY, was_full=report.full)
+
+
+async def _ask(db: Database, providers: Mapping[ProviderId, Provider], due: Due) -> Report | None:
+    async with db.transaction() as connection:
+        view = await get_endpoint(connection, due.endpoint_id)
+        model = await models.get(connection, view.endpoint.model_id)
+    provider = providers.get(view.endpoint.provider_id)
+    serves = view.endpoint.state in SERVING
+    if provider is None or not (serves or by_probe(view)):
+        return None  # Moved meanwhile, or so new that this process has not heard of its provider: next time.
+    report = await certify(
+        db,
+        provider,
+        view.endpoint,
+        model,
+        ACTOR,
+        Occasion.PERIODIC if serves else Occasion.RECOVERY,
+        canaries=due.hour if serves and not due.is_full else None,
+        returns=not serves and due.good + 1 >= GOOD_TO_RETURN,
+    )
+    following = plan(due, report, was_serving=serves)
+    await _schedule(db, due, following)
+    _tell(view, report, following)
+    return report
+
+
+async def _schedule(db: Database, due: Due, following: Next) -> None:
+    columns: dict[str, object] = {
+        "next_at": func.now() + following.after,
+        "misses": following.misses,
+        "good": following.good,
+    }
+    if following.was_full:
+        columns["full_at"] = func.now() + ALL_EVERY
+    statement = update(ProbeScheduleRow).where(ProbeScheduleRow.endpoint_id == due.endpoint_id).values(**columns)
+    async with db.transaction() as connection:
+        await connection.execute(statement)
+
+
+def _tell(view: EndpointView, report: Report, following: Next) -> None:
+    about = {"endpoint": wire(EndpointId, view.endpoint.id), "provider": view.endpoint.provider_name}
+    if view.endpoint.state is EndpointState.QUARANTINED and report.state is EndpointState.LIVE:
+        log.warning("endpoint_recovered", **about)
+    elif report.verdict is Verdict.NO_REFERENCE:
+        log.warning("endpoint_not_comparable", **about, reason=report.reason)
+    elif report.state is not EndpointState.QUARANTINED and following.misses >= SILENT_TIMES_TOLD:
+        log.warning("endpoint_silent", **about, probes=following.misses, reason=report.reason)

@@ -1,0 +1,134 @@
+"""The references of vector spaces: what each space's vectors of the probe set are, and who vouches for them.
+
+A reference is set by an in-house worker whose weights are the ones that the catalogue names, or by an operator with a
+reason. Everything else is compared with it. Which process asks whom and when is not decided here.
+"""
+
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+import numpy as np
+from sqlalchemy import Row, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from catalog.values import Model
+from providers.agreement import Noise, admits, numerics_of
+from providers.protocol import FloatMatrix
+from providers.worker_info import WorkerIdentity
+from router.audit import Change
+from router.tables import Json, SpaceReferenceRow
+from router.write import Work
+
+DIGEST_PREFIX = "sha256:"
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """A space's vectors, [probes, dimensions] float32. ``source`` says who vouches for them and why.
+
+    ``noise`` is how far honest copies were measured to be apart; None where no two were compared.
+    """
+
+    space: str
+    probe_set: str
+    vectors: FloatMatrix
+    source: str
+    recorded_by: str
+    recorded_at: datetime
+    noise: Noise | None = None
+
+
+async def find_reference(connection: AsyncConnection, space: str, probe_set: str) -> Reference | None:
+    """The reference of a space for a probe set, if anyone has vouched for one."""
+    query = select(SpaceReferenceRow.__table__).where(
+        SpaceReferenceRow.space == space, SpaceReferenceRow.probe_set == probe_set
+    )
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else _reference(row)
+
+
+async def set_reference(work: Work, space: str, probe_set: str, vectors: FloatMatrix, source: str) -> None:
+    """Record what a space's vectors are from now on; one that was there is replaced, and the audit says by what."""
+    before = await find_reference(work.connection, space, probe_set)
+    columns: dict[str, object] = {
+        "dimensions": vectors.shape[1],
+        "vectors": np.ascontiguousarray(vectors, dtype="<f4").tobytes(),
+        "source": source[:500],
+        "recorded_by": work.actor,
+        "recorded_at": work.now,
+        "noise_worst": None,
+        "noise_typical": None,
+    }
+    statement = insert(SpaceReferenceRow).values(space=space, probe_set=probe_set, **columns)
+    statement = statement.on_conflict_do_update(index_elements=["space", "probe_set"], set_=columns)
+    await work.connection.execute(statement)
+    facts = None if before is None else _facts(probe_set, before.vectors, before.source)
+    after = _facts(probe_set, vectors, source)
+    work.changed(Change("space.reference", space, None, facts, after, reason=source))
+
+
+async def set_noise(work: Work, reference: Reference, noise: Noise) -> None:
+    """Record how far honest copies are apart: the largest distance that was measured counts."""
+    before = reference.noise
+    if before is not None:
+        noise = Noise(max(noise.worst, before.worst), max(noise.typical, before.typical))
+    if noise == before:
+        return
+    statement = update(SpaceReferenceRow).where(
+        SpaceReferenceRow.space == reference.space, SpaceReferenceRow.probe_set == reference.probe_set
+    )
+    await work.connection.execute(statement.values(noise_worst=noise.worst, noise_typical=noise.typical))
+    facts = None if before is None else msgspec.structs.asdict(before)
+    work.changed(Change("space.noise", reference.space, None, facts, msgspec.structs.asdict(noise)))
+
+
+def refusal_to_vouch(model: Model, worker: WorkerIdentity) -> str:
+    """Why an in-house worker may not vouch for the model's space; empty where it is what the catalogue says."""
+    pooling = "+".join(worker.pooling)
+    served = worker.revision or f"weights {worker.weights_sha256}"
+    dtype = worker.build.dtype
+    stated = model.revision or "no revision"
+    faults = (
+        (not _is_revision(model.revision, worker), f"the catalogue has {stated}, and the worker serves {served}"),
+        (pooling != model.pooling.replace("-", ""), f"pooling is {model.pooling}, and the worker's is {pooling}"),
+        (worker.dimensions != model.dimensions, f"the worker's vectors have {worker.dimensions} dimensions"),
+        (worker.normalized != model.normalized, "the worker differs in whether vectors are normalized"),
+        (_texts(worker.prompts) != _texts(model.prompts), "the worker's prompts are not the catalogue's"),
+        (worker.build.derived is not None, f"the worker's weights are {worker.build.derived}"),
+        (
+            not admits(numerics_of(model.numerics), numerics_of(dtype)),
+            f"the space is {model.numerics}, and the worker computes in {dtype}",
+        ),
+    )
+    return next((sentence for wrong, sentence in faults if wrong), "")
+
+
+def _is_revision(revision: str | None, worker: WorkerIdentity) -> bool:
+    """A commit of the hub, or the digest of the one file of weights."""
+    if revision is None:
+        return False
+    if not revision.startswith(DIGEST_PREFIX):
+        return revision == worker.revision
+    file = revision.removeprefix(DIGEST_PREFIX)
+    try:
+        return worker.weights_sha256 in (file, sha256(bytes.fromhex(file)).hexdigest())
+    except ValueError:
+        return False
+
+
+def _texts(prompts: dict[str, str]) -> dict[str, str]:
+    """The prompts of our two input types that say something."""
+    return {name: text for name, text in prompts.items() if text and name in ("query", "document")}
+
+
+def _reference(row: Row[Any]) -> Reference:
+    vectors = np.frombuffer(row.vectors, dtype="<f4").reshape(-1, row.dimensions)
+    noise = None if row.noise_worst is None else Noise(row.noise_worst, row.noise_typical)
+    return Reference(row.space, row.probe_set, vectors, row.source, row.recorded_by, row.recorded_at, noise)
+
+
+def _facts(probe_set: str, vectors: FloatMatrix, source: str) -> Json:
+    digest = sha256(np.ascontiguousarray(vectors, dtype="<f4").tobytes()).hexdigest()
+    return {"probe_set": probe_set, "vectors_sha256": digest, "source": source}

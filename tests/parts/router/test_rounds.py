@@ -1,0 +1,133 @@
+"""Rounds: whoever serves is asked again; drift costs the place, silence does not, good probes return it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+
+import pytest
+
+from router.endpoints import move_endpoint
+from router.rounds import GOOD_TO_RETURN, RECOVERY_FIRST, RECOVERY_LATEST, SILENT_TIMES_TOLD, Due, claim, go_round, plan
+from router.values import EndpointState
+from router.verdicts import Occasion, Report, Verdict
+from router.write import transact
+from store.ids import EndpointId, ProbeId, new_id
+from tests.desk import OPS, Desk, speaking
+from tests.parts.router.test_certify import REASON, WIDTH, Shifted, a_model
+from tests.worlds import Reply
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def desk(database_url: str) -> AsyncIterator[Desk]:
+    desk = Desk(database_url)
+    yield desk
+    await desk.close()
+
+
+@pytest.fixture
+def upstream() -> Iterator[Shifted]:
+    with Shifted(WIDTH).in_thread() as running:
+        yield running
+
+
+async def a_live_endpoint(desk: Desk, upstream: Shifted) -> EndpointId:
+    endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url)
+    assert (await desk.certify(endpoint, as_reference=REASON)).passed
+    return endpoint
+
+
+async def a_round(desk: Desk, endpoint: EndpointId, upstream: Shifted) -> list[Report]:
+    """The endpoint's next turn has come."""
+    await desk.make_due(endpoint)
+    provider_id = (await desk.view(endpoint)).endpoint.provider_id
+    async with speaking("openai", upstream.base_url) as provider:
+        return await go_round(desk.db, {provider_id: provider})
+
+
+async def test_a_live_endpoint_is_asked_when_its_time_has_come_and_not_before(desk: Desk, upstream: Shifted) -> None:
+    endpoint = await a_live_endpoint(desk, upstream)
+    assert await claim(desk.db) is None, "it was tested a moment ago"
+    (report,) = await a_round(desk, endpoint, upstream)
+    assert (report.occasion, report.verdict, report.full) == (Occasion.PERIODIC, Verdict.SAME_SPACE, True)
+    assert await claim(desk.db) is None
+    await desk.rows("UPDATE probe_schedule SET next_at = now()")
+    asked = len(upstream.calls)
+    async with speaking("openai", upstream.base_url) as provider:
+        (report,) = await go_round(desk.db, {(await desk.view(endpoint)).endpoint.provider_id: provider})
+    assert not report.full
+    assert len(upstream.calls) - asked == 2, "a few canaries: one batch of texts, one of queries"
+
+
+async def test_any_number_of_processes_ask_an_endpoint_once(desk: Desk, upstream: Shifted) -> None:
+    endpoint = await a_live_endpoint(desk, upstream)
+    await desk.make_due(endpoint)
+    claims = await asyncio.gather(*[claim(desk.db) for _ in range(8)])
+    assert [due.endpoint_id for due in claims if due is not None] == [endpoint]
+
+
+async def test_drift_ends_traffic_and_three_good_probes_bring_it_back(desk: Desk, upstream: Shifted) -> None:
+    endpoint = await a_live_endpoint(desk, upstream)
+    upstream.shift = True
+    (report,) = await a_round(desk, endpoint, upstream)
+    assert report.verdict is Verdict.ANOTHER_SPACE
+    assert await desk.state(endpoint) == "quarantined"
+
+    (report,) = await a_round(desk, endpoint, upstream)
+    assert (report.occasion, report.state) == (Occasion.RECOVERY, EndpointState.QUARANTINED)
+    upstream.shift = False
+    for _ in range(GOOD_TO_RETURN - 1):
+        (report,) = await a_round(desk, endpoint, upstream)
+        assert report.passed
+        assert await desk.state(endpoint) == "quarantined", "one good probe is luck"
+    upstream.shift = True
+    await a_round(desk, endpoint, upstream)  # The count starts again.
+    upstream.shift = False
+    for _ in range(GOOD_TO_RETURN - 1):
+        await a_round(desk, endpoint, upstream)
+    assert await desk.state(endpoint) == "quarantined"
+    (report,) = await a_round(desk, endpoint, upstream)
+    assert (report.full, report.state) == (True, EndpointState.LIVE)
+    assert await desk.state(endpoint) == "live"
+
+
+async def test_what_was_quarantined_by_hand_is_not_asked(desk: Desk, upstream: Shifted) -> None:
+    endpoint = await a_live_endpoint(desk, upstream)
+    await transact(desk.db, OPS, lambda work: move_endpoint(work, endpoint, EndpointState.QUARANTINED, "by hand"))
+    assert await a_round(desk, endpoint, upstream) == []
+    assert await desk.state(endpoint) == "quarantined"
+
+
+async def test_silence_is_counted_and_is_no_drift(desk: Desk, upstream: Shifted) -> None:
+    endpoint = await a_live_endpoint(desk, upstream)
+    upstream.always = Reply(status=500)
+    for number in range(1, SILENT_TIMES_TOLD + 2):
+        (report,) = await a_round(desk, endpoint, upstream)
+        assert (report.verdict, report.state) == (Verdict.NO_ANSWER, EndpointState.LIVE)
+        (row,) = await desk.rows("SELECT misses FROM probe_schedule")
+        assert row.misses == number
+    upstream.always = Reply()
+    await a_round(desk, endpoint, upstream)
+    (row,) = await desk.rows("SELECT misses FROM probe_schedule")
+    assert row.misses == 0
+
+
+def test_recovery_is_asked_for_less_and_less_often() -> None:
+    def after(misses: int) -> timedelta:
+        due = Due(EndpointId(new_id()), True, misses, 0, 0)
+        report = Report(
+            id=ProbeId(new_id()),
+            occasion=Occasion.RECOVERY,
+            verdict=Verdict.ANOTHER_SPACE,
+            reason="",
+            state=EndpointState.QUARANTINED,
+            probe_set="",
+            numerics="bf16",
+        )
+        return plan(due, report, was_serving=False).after
+
+    waits = [after(misses) for misses in range(40)]
+    assert waits[:3] == [RECOVERY_FIRST * 2, RECOVERY_FIRST * 4, RECOVERY_FIRST * 8]
+    assert waits == sorted(waits)
+    assert waits[-1] == RECOVERY_LATEST
