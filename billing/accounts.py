@@ -1,5 +1,6 @@
 """Accounts: who pays. Opening one opens its two ledger accounts in the same transaction."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Literal
 
@@ -41,9 +42,12 @@ async def create_account(tx: AsyncConnection, name: str, *, account_id: AccountI
     return new
 
 
-async def list_accounts(tx: AsyncConnection) -> list[Account]:
-    """Every account, oldest first."""
-    rows = await tx.execute(select(AccountRow).order_by(AccountRow.id))
+async def list_accounts(
+    tx: AsyncConnection, *, after: AccountId | None = None, limit: int | None = None
+) -> list[Account]:
+    """Every account, oldest first; those ``after`` one, and at most ``limit``."""
+    query = select(AccountRow).order_by(AccountRow.id).limit(limit)
+    rows = await tx.execute(query if after is None else query.where(AccountRow.id > after))
     return [Account(AccountId(r.id), r.name, r.status, r.created_at) for r in rows]
 
 
@@ -53,9 +57,10 @@ async def find_account(tx: AsyncConnection, name: str) -> Account | None:
     return None if row is None else Account(AccountId(row.id), row.name, row.status, row.created_at)
 
 
-async def get_account(tx: AsyncConnection, account_id: AccountId) -> Account | None:
+async def get_account(tx: AsyncConnection, account_id: AccountId, *, locked: bool = False) -> Account | None:
     """The account of this id, if any."""
-    row = (await tx.execute(select(AccountRow.__table__).where(AccountRow.id == account_id))).first()
+    query = select(AccountRow.__table__).where(AccountRow.id == account_id)
+    row = (await tx.execute(query.with_for_update(key_share=True) if locked else query)).first()
     return None if row is None else Account(AccountId(row.id), row.name, row.status, row.created_at)
 
 
@@ -70,8 +75,15 @@ async def suspended_accounts(tx: AsyncConnection) -> frozenset[AccountId]:
     return frozenset(AccountId(r.id) for r in rows)
 
 
-async def credits_of(tx: AsyncConnection) -> dict[AccountId, NanoUSD]:
-    """What each account has left of its grants, holds of calls in flight not counted."""
+async def rename_account(tx: AsyncConnection, account_id: AccountId, name: str) -> None:
+    """Give an account another name."""
+    await tx.execute(update(AccountRow).where(AccountRow.id == account_id).values(name=name))
+
+
+async def credits_of(tx: AsyncConnection, among: Collection[AccountId] | None = None) -> dict[AccountId, NanoUSD]:
+    """What each account has left of its grants, holds of calls in flight not counted; of ``among`` alone."""
     credit = select(LedgerAccountRow.account_id, LedgerAccountRow.posted_nano)
+    if among is not None:
+        credit = credit.where(LedgerAccountRow.account_id.in_(among))
     rows = await tx.execute(credit.where(LedgerAccountRow.kind == LedgerKind.CUSTOMER_CREDIT))
     return {AccountId(r.account_id): NanoUSD(r.posted_nano) for r in rows}

@@ -1,5 +1,6 @@
 """Usage events as read back: lists and sums. Written only by the group commit."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -89,3 +90,26 @@ async def find_usage(tx: AsyncConnection, request_id: RequestId) -> UsageEvent |
     """The usage event of one call; None where nothing was charged, or not yet."""
     row = (await tx.execute(_FIND, {"request": request_id})).one_or_none()
     return None if row is None else UsageEvent(*row)
+
+
+class ModelUse(msgspec.Struct, frozen=True):
+    """Who used one model over a span of time."""
+
+    model_id: str
+    accounts: int
+    calls: int
+    charged: NanoUSD
+
+
+async def sum_use(tx: AsyncConnection, since: datetime, until: datetime, models: Sequence[str]) -> list[ModelUse]:
+    """How many accounts used each of these models in ``[since, until)``, and paid what; not the unused ones."""
+    rows = await tx.execute(
+        text(
+            "SELECT model_id, count(DISTINCT account_id) AS accounts, count(*) AS calls,"
+            " sum(charged_nano)::bigint AS charged FROM usage_events"
+            " WHERE occurred_at >= :since AND occurred_at < :until AND model_id = ANY(:models)"
+            " GROUP BY 1 ORDER BY 4 DESC, 1"
+        ),
+        {"since": since, "until": until, "models": list(models)},
+    )
+    return [ModelUse(r.model_id, r.accounts, r.calls, NanoUSD(r.charged)) for r in rows]

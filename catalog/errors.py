@@ -5,6 +5,7 @@ CatalogError
 ├── MoveRefused           the state machine has no such move
 │   └── LaunchRefused     a launch lacks something; one sentence for each thing
 ├── LicenseUnknown        a license whose terms nobody has written down
+├── FactsInvalid          facts of a model that cannot be, or a name that is taken
 └── SeedInvalid           a seed file that contradicts itself
 """
 
@@ -46,6 +47,10 @@ class LicenseUnknown(CatalogError):
             f"The terms of {license_id!r} are not known here. Write them into catalog/terms.toml, "
             "or name a license that is there."
         )
+
+
+class FactsInvalid(CatalogError):
+    """The facts of a model break a rule of the catalogue, or a name of it is another model's."""
 
 
 class SeedInvalid(CatalogError):

@@ -10,8 +10,9 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog.errors import LicenseUnknown, ModelUnknown
-from catalog.tables import LicenseAcceptanceRow, LicenseClaimRow, LicenseResolutionRow, LicenseWaiverRow, ModelRow
+from catalog.errors import LicenseUnknown
+from catalog.models import lock
+from catalog.tables import LicenseAcceptanceRow, LicenseClaimRow, LicenseResolutionRow, LicenseWaiverRow
 from catalog.terms import acceptance_token, find, normalize
 from catalog.values import Signer, Term
 from store.ids import AcceptanceId, AccountId, ClaimId, ModelId, ResolutionId, WaiverId, new_id
@@ -32,7 +33,8 @@ async def record_claim(
     A license without terms here is recorded too: it makes the model refuse every use, which is its point.
     ``claimed_on`` is the day on which the source was read. Raises ``ModelUnknown``.
     """
-    await _lock(db, model_id)
+    # A claim recorded in the same moment is either settled by a resolution or binds after it, never half.
+    await lock(db, model_id)
     claim = insert(LicenseClaimRow).values(
         id=new_id(),
         model_id=model_id,
@@ -55,7 +57,7 @@ async def resolve(
     ruled = normalize(license)
     if find(ruled) is None:
         raise LicenseUnknown(license)
-    await _lock(db, model_id)
+    await lock(db, model_id)
     settles = list(await db.scalars(select(LicenseClaimRow.id).where(LicenseClaimRow.model_id == model_id)))
     resolution_id = ResolutionId(new_id())
     await db.execute(
@@ -85,7 +87,7 @@ async def sign_waiver(
     expires_at: datetime | None = None,
 ) -> WaiverId:
     """Record a signed lifting of one term. Raises ``ModelUnknown``."""
-    await _lock(db, model_id)
+    await lock(db, model_id)
     waiver_id = WaiverId(new_id())
     await db.execute(
         insert(LicenseWaiverRow).values(
@@ -143,9 +145,3 @@ async def accepted_by_account(
     for account, license_id, text_version in await db.execute(query):
         accepted.setdefault(AccountId(account), set()).add(acceptance_token(license_id, text_version))
     return {account: frozenset(tokens) for account, tokens in accepted.items()}
-
-
-async def _lock(db: AsyncConnection, model_id: ModelId) -> None:
-    # A claim recorded in the same moment is either settled by the resolution or binds after it, never half.
-    if await db.scalar(select(ModelRow.id).where(ModelRow.id == model_id).with_for_update()) is None:
-        raise ModelUnknown(model_id, [])

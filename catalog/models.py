@@ -78,6 +78,12 @@ async def get(db: AsyncConnection, model_id: str) -> Model:
     return found[0]
 
 
+async def lock(db: AsyncConnection, model_id: str) -> None:
+    """Keep others from changing a model and its license record until this transaction ends. Raises ``ModelUnknown``."""
+    if await db.scalar(select(ModelRow.id).where(ModelRow.id == model_id).with_for_update()) is None:
+        raise ModelUnknown(model_id, [])
+
+
 async def load_models(db: AsyncConnection, model_id: str | None = None) -> list[Model]:
     """All models; or the one of an id, none where there is no such model."""
     models = select(ModelRow.__table__)

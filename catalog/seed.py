@@ -42,7 +42,7 @@ class SeedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     owned_by: str
     summary: str
-    published_on: date
+    published_on: date | None
     dimensions: int
     max_input_tokens: int
     normalized: bool

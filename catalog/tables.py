@@ -19,7 +19,7 @@ class ModelRow(Base):
     owned_by: Mapped[str] = mapped_column(Text)
     summary: Mapped[str] = mapped_column(Text)
     status: Mapped[str] = mapped_column(Text)
-    published_on: Mapped[date] = mapped_column(Date)
+    published_on: Mapped[date | None] = mapped_column(Date)
     dimensions: Mapped[int]
     trained_dimensions: Mapped[list[int]] = mapped_column(ARRAY(Integer))
     only_trained_dimensions: Mapped[bool]

@@ -109,6 +109,7 @@ class Model(msgspec.Struct, frozen=True):
     that the tokenizer adds to each input, and ``max_input_tokens`` counts them; ``max_input_tokens_ceiling`` is what
     the architecture could take. ``prompts`` maps ``query`` and ``document`` to the text put before an input.
     ``space`` is the vector space that a route may not leave. ``aliases`` are other names for ``id`` in a request.
+    ``published_on`` is None where the day is not known.
     """
 
     id: ModelId
@@ -118,7 +119,7 @@ class Model(msgspec.Struct, frozen=True):
     dimensions: int
     max_input_tokens: int
     space: str
-    published_on: date
+    published_on: date | None
     normalized: bool = True
     trained_dimensions: tuple[int, ...] = ()
     vocabulary_size: int | None = None

@@ -53,18 +53,22 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
 
     pool = Pool()
     allowed = networks([str(network) for network in settings.allowed_private_networks])
-    providers = ProviderSet(refresher.providers, Seal(settings.require_secret_keys()), allowed, pool)
+    seal = Seal(settings.require_secret_keys())
+    providers = ProviderSet(refresher.providers, seal, allowed, pool)
     health = Health(Random().random)  # noqa: S311 - spreads rests
     _listen(refresher, providers, health, generation, projection)
     receipts = Receipts(db, lambda words: str(scrubbed(words)))
     parts = Parts(
         db=db,
         keys=refresher.keys,
+        operators=refresher.operators,
         catch_up=refresher.catch_up,
         catalog=refresher.catalog,
         prices=refresher.prices,
         endpoints=refresher.endpoints,
         providers=providers,
+        seal=seal,
+        check_provider=providers.check,
         health=health,
         outbound=Outbound(providers=providers, health=health, pacer=pacing.Pacer(hot)),
         generation=generation,
@@ -77,10 +81,9 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     )
     quarantine = partial(quarantines.run, db, health)
     loads = partial(worker_loads.run, providers, refresher.endpoints, health)
-    stores = (hot.run, generation.run, projection.run, charging.run, receipts.run)
-    runs: tuple[Run, ...] = (*stores, refresher.run, providers.run, quarantine, loads)
+    runs = (hot.run, generation.run, projection.run, charging.run, receipts.run, refresher.run, providers.run)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(run()) for run in runs]
+        tasks = [group.create_task(run()) for run in (*runs, quarantine, loads)]
         try:
             yield parts
             await charging.drained()

@@ -11,6 +11,7 @@ from providers.litellm_kind import load
 from providers.outcomes import CredentialRefused
 from providers.protocol import Attempt, Provider, Vectors
 from providers.wire import Networks, Pool
+from router.errors import InvalidRequest
 from router.indexes import ProviderIndex, ProviderRecord
 from router.registered import credential_of
 from router.sealing import CredentialUnreadable, Seal
@@ -77,19 +78,30 @@ class ProviderSet(Mapping[ProviderId, Provider]):
                 self._retired.append((asyncio.get_running_loop().time(), provider))
         self._built = built
 
+    async def check(self, record: ProviderRecord) -> None:
+        """Raise ``InvalidRequest`` where nothing could speak to such a provider. Connects to nothing."""
+        try:
+            provider = self._made(record)
+        except (ValueError, CredentialUnreadable) as fault:
+            raise InvalidRequest(f"{record.name} cannot be spoken to: {fault}.") from fault
+        await provider.close()
+
+    def _made(self, record: ProviderRecord) -> Provider:
+        credential = None if record.sealed is None or self._seal is None else credential_of(record, self._seal)
+        return build(
+            record.kind,
+            base_url=record.base_url,
+            credential=credential,
+            options=record.options,
+            allowed_networks=self._allowed_networks,
+            pool=self._pool,
+        )
+
     def _build(self, record: ProviderRecord) -> Provider:
         if not record.enabled:
             return Unusable("it is switched off")
         try:
-            credential = None if record.sealed is None or self._seal is None else credential_of(record, self._seal)
-            return build(
-                record.kind,
-                base_url=record.base_url,
-                credential=credential,
-                options=record.options,
-                allowed_networks=self._allowed_networks,
-                pool=self._pool,
-            )
+            return self._made(record)
         except (ValueError, CredentialUnreadable) as fault:
             log.error("provider_unusable", provider=record.name, reason=str(fault))
             return Unusable(str(fault))

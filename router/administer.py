@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import accounts, credits, prices
 from billing.accounts import Account
@@ -38,9 +39,20 @@ async def open_account(work: Work, name: str) -> Account:
     return account
 
 
-async def require_account(work: Work, account_id: AccountId) -> Account:
+async def rename_account(work: Work, account_id: AccountId, name: str) -> Account:
+    """Give an account another name. Raises ``NotFound``, ``InvalidRequest``."""
+    if not 1 <= len(name) <= 200:
+        raise InvalidRequest("An account has a name of 1 to 200 characters.", param="name")
+    before = await require_account(work, account_id, locked=True)
+    await accounts.rename_account(work.connection, account_id, name)
+    was: Json = {"name": before.name}
+    work.changed(Change("account.rename", wire(AccountId, account_id), account_id, was, {"name": name}))
+    return msgspec.structs.replace(before, name=name)
+
+
+async def require_account(work: Work, account_id: AccountId, *, locked: bool = False) -> Account:
     """The account. Raises ``NotFound``."""
-    account = await accounts.get_account(work.connection, account_id)
+    account = await accounts.get_account(work.connection, account_id, locked=locked)
     if account is None:
         raise NotFound(f"There is no account {wire(AccountId, account_id)}.", param="account")
     return account
@@ -48,7 +60,7 @@ async def require_account(work: Work, account_id: AccountId) -> Account:
 
 async def set_account_status(work: Work, account_id: AccountId, status: Literal["active", "suspended"]) -> Account:
     """Suspend an account, whose keys stop within a second, or let it go on. Raises ``NotFound``."""
-    before = await require_account(work, account_id)
+    before = await require_account(work, account_id, locked=True)
     await accounts.set_status(work.connection, account_id, status)
     action = "account.suspend" if status == "suspended" else "account.resume"
     was: Json = {"status": before.status}
@@ -142,24 +154,46 @@ async def _prices_of(work: Work, model_id: ModelId) -> list[Price]:
 async def launch_model(work: Work, model_id: ModelId, *, reason: str = "") -> Model:
     """Put a model live. Raises ``LaunchRefused`` with a sentence for each thing that is missing."""
     before = await models.get(work.connection, model_id)
-    known = await _prices_of(work, model_id)
-    current = prices.price_at(known, work.now)
-    live = [
-        view for view in await list_endpoints(work.connection, model_id) if view.endpoint.state is EndpointState.LIVE
-    ]
-    # A price that waits for its day counts too, else a model without a right to charge would start to.
-    coming = [price for price in known if price.effective_at > work.now]
+    facts = await _launch_facts(work.connection, model_id, work.now)
     await lifecycle.launch(
         work.connection,
         model_id,
         work.actor,
-        has_price=current is not None,
-        has_live_endpoint=bool(live),
+        has_price=facts.has_price,
+        has_live_endpoint=facts.has_live_endpoint,
         now=work.now,
-        is_free=all(price.nano_per_mtok == 0 for price in [*coming, *([current] if current else [])]),
+        is_free=facts.is_free,
         reason=reason,
     )
     return await _moved(work, before, "model.launch", reason)
+
+
+class _LaunchFacts(msgspec.Struct, frozen=True):
+    has_price: bool
+    has_live_endpoint: bool
+    is_free: bool
+
+
+async def _launch_facts(connection: AsyncConnection, model_id: ModelId, now: datetime) -> _LaunchFacts:
+    known = [price for price in await prices.list_prices(connection) if price.model_id == model_id]
+    current = prices.price_at(known, now)
+    live = [view for view in await list_endpoints(connection, model_id) if view.endpoint.state is EndpointState.LIVE]
+    # A price that waits for its day counts too, else a model without a right to charge would start to.
+    coming = [price for price in known if price.effective_at > now]
+    is_free = all(price.nano_per_mtok == 0 for price in [*coming, *([current] if current else [])])
+    return _LaunchFacts(current is not None, bool(live), is_free)
+
+
+async def missing_for_launch(connection: AsyncConnection, model: Model, now: datetime) -> tuple[str, ...]:
+    """A sentence for each thing that a model lacks to go live."""
+    facts = await _launch_facts(connection, model.id, now)
+    return lifecycle.missing_for_launch(
+        model,
+        has_price=facts.has_price,
+        has_live_endpoint=facts.has_live_endpoint,
+        now=now,
+        is_free=facts.is_free,
+    )
 
 
 async def move_model(work: Work, model_id: ModelId, to: Status, *, reason: str) -> Model:

@@ -84,7 +84,10 @@ def attempts(
 
 
 def limit(left_s: float, attempts_left: int, usual_s: float | None, tokens: int) -> float:
-    """How long an attempt may take while others may follow: so long that it is not merely slow, and no longer."""
-    if usual_s is None:
-        return min(left_s / attempts_left, UNKNOWN_S + tokens / UNKNOWN_TOKENS_PER_S)
-    return min(left_s, max(LIMIT_MIN_S, USUAL_TIMES * usual_s))
+    """How long an attempt may take while others may follow: so long that it is not merely slow, and no longer.
+
+    The others keep a little time each, but not so much that this one is cut before what it usually takes.
+    """
+    most_s = max(left_s / attempts_left, left_s - LIMIT_MIN_S * (attempts_left - 1), usual_s or 0.0)
+    unmeasured_s = UNKNOWN_S + tokens / UNKNOWN_TOKENS_PER_S
+    return min(left_s, most_s, unmeasured_s if usual_s is None else max(LIMIT_MIN_S, USUAL_TIMES * usual_s))

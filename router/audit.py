@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NewType
 
 import msgspec
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from router.tables import AuditRow, Json
@@ -45,10 +45,17 @@ async def record(connection: AsyncConnection, actor: Actor, changes: Sequence[Ch
 
 
 async def list_changes(
-    connection: AsyncConnection, *, subject: str | None = None, account_id: AccountId | None = None, limit: int = 100
+    connection: AsyncConnection,
+    *,
+    subject: str | None = None,
+    account_id: AccountId | None = None,
+    before: tuple[datetime, AuditId] | None = None,
+    limit: int = 100,
 ) -> list[Audited]:
-    """The newest changes first."""
+    """The newest changes first; ``before`` is the last one of the page that this one follows."""
     query = select(AuditRow.__table__).order_by(AuditRow.at.desc(), AuditRow.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(tuple_(AuditRow.at, AuditRow.id) < before)
     if subject is not None:
         query = query.where(AuditRow.subject == subject)
     if account_id is not None:

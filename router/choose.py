@@ -9,7 +9,8 @@ from typing import Final, NoReturn
 
 from catalog.values import Model
 from router.eligible import PREFERENCES, unserving, unwanted
-from router.errors import InvalidRequest, ModelWarming, NoEndpoint, PreferencesUnmet, ProvidersBusy
+from router.errors import InvalidRequest, NoEndpoint, PreferencesUnmet, ProvidersBusy
+from router.failures import warming
 from router.health import OPEN_S, Health
 from router.latency import size_of
 from router.preferences import NO_PREFERENCES
@@ -20,6 +21,8 @@ from store.ids import AccountId
 # Where nobody knows when it will be better.
 SOON_S: Final = 5.0
 NAMED_MAX: Final = 8
+
+_NO_FALLBACKS: Final = "it is not the first choice, and allow_fallbacks is false"
 
 
 def choose(
@@ -67,8 +70,10 @@ def choose(
     sticky_to = b"" if account is None else account.bytes + model.id.encode()
     ranked, policy = rank(may, wanted, health, now, size_of(inputs, tokens), draw, sticky_to)
     # With `order`, allow_fallbacks has left out who is not named; without it, the first alone may try.
-    order = ranked if wanted.allow_fallbacks or wanted.order else ranked[:1]
-    return Route(tuple([choice.endpoint for choice in order]), tuple(left_out), tuple(ranked), policy)
+    if not wanted.allow_fallbacks and not wanted.order:
+        left_out += [Choice(choice.endpoint, _NO_FALLBACKS, choice.facts, "fallback") for choice in ranked[1:]]
+        del ranked[1:]
+    return Route(tuple([choice.endpoint for choice in ranked]), tuple(left_out), tuple(ranked), policy)
 
 
 def _serves(endpoint: Endpoint, model: Model, health: Health, now: float) -> bool:
@@ -111,32 +116,27 @@ def _nobody(model: Model, left_out: list[Choice], health: Health, now: float) ->
             for choice in left_out
         ]
     }
-    refusal: NoEndpoint | PreferencesUnmet
+    refusal: NoEndpoint | ProvidersBusy | PreferencesUnmet
+    soonest_s = _soonest_s(left_out, health, now)
     if codes and codes <= PREFERENCES:
         refusal = PreferencesUnmet(_unmet(model, left_out), param="provider", details=details)
+    elif "warming" in codes:
+        refusal = warming(soonest_s, details)
+    elif codes - PREFERENCES - {"quarantined"} == {"paced"}:
+        refusal = ProvidersBusy(
+            "Every provider of this model has as many calls as it takes from us right now. Nothing was charged; try "
+            "again in a moment.",
+            retry_after_s=soonest_s,
+            details=details,
+        )
     else:
-        unwell = codes - PREFERENCES - {"quarantined"}
-        kind, sentence = _UNWELL.get(frozenset(unwell), _FAILING)
-        refusal = kind(
-            f"{sentence} Nothing was charged; try again in a moment.",
-            retry_after_s=_soonest_s(left_out, health, now),
+        refusal = NoEndpoint(
+            "No provider of this model can take the call right now. Nothing was charged; try again in a moment.",
+            retry_after_s=soonest_s,
             details=details,
         )
     refusal.left_out = tuple(left_out)
     raise refusal
-
-
-_FAILING: Final[tuple[type[NoEndpoint], str]] = (
-    NoEndpoint,
-    "No provider of this model can take the call right now.",
-)
-_UNWELL: Final[dict[frozenset[str], tuple[type[NoEndpoint], str]]] = {
-    frozenset({"paced"}): (
-        ProvidersBusy,
-        "Every provider of this model has as many calls as it takes from us right now.",
-    ),
-    frozenset({"warming"}): (ModelWarming, "The model is being loaded."),
-}
 
 
 def _soonest_s(left_out: list[Choice], health: Health, now: float) -> float:

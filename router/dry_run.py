@@ -5,7 +5,7 @@ may change it. The steps are the line's own.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from datetime import datetime
 from uuid import UUID
@@ -23,7 +23,7 @@ from router.errors import InvalidRequest, ModelNotFound, NotFound, Refusal
 from router.explanation import Candidate, Ended, Explanation, explain
 from router.health import Health
 from router.indexes import EndpointIndex, PriceIndex, sandbox
-from router.line import pick, prepare
+from router.line import prepare, route_of
 from router.parts import Known
 from router.request import MAX_INPUTS, MAX_TOKENS, parse
 from router.snapshots import NOTHING, of_keys, read_keys
@@ -94,7 +94,6 @@ class Scene(msgspec.Struct, frozen=True):
     prices: PriceIndex
     endpoints: Every
     health: Health
-    draw: Callable[[], float]
 
 
 async def scene(tx: AsyncConnection, model_name: str, known: Known) -> Scene:
@@ -103,7 +102,7 @@ async def scene(tx: AsyncConnection, model_name: str, known: Known) -> Scene:
     if model is None:
         raise ModelNotFound("There is no such model.", param="model")
     views = await list_endpoints(tx, model.id)
-    return Scene(known.catalog, known.prices, Every([view.endpoint for view in views]), known.health, known.draw)
+    return Scene(known.catalog, known.prices, Every([view.endpoint for view in views]), known.health)
 
 
 async def key_of(tx: AsyncConnection, *, key_id: KeyId | None, account_id: AccountId | None, use: Use) -> Key:
@@ -139,7 +138,7 @@ def imagined(now: Scene, what_if: WhatIf) -> Scene:
         given = {name: getattr(otherwise, name) for name in ("state", "cost_nano_per_mtok", "priority", "weight")}
         changes = {name: value for name, value in given.items() if value is not None}
         then.append(msgspec.structs.replace(endpoint, **changes))
-    return Scene(now.catalog, now.prices, Every(then), health, now.draw)
+    return Scene(now.catalog, now.prices, Every(then), health)
 
 
 def dry_run(asked: Asked, key: Key, known: Known, now: datetime) -> Explanation:
@@ -160,7 +159,7 @@ def dry_run(asked: Asked, key: Key, known: Known, now: datetime) -> Explanation:
     refusal: Refusal | None = None
     try:
         prepared = prepare(request, call, key, known)
-        trace.route = pick(prepared, request, key, known, clock())
+        trace.route = route_of(prepared, request, key, known, clock())
     except Refusal as refused:
         refusal = refused
     took_ms = (clock() - trace.began) * 1000

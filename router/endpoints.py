@@ -193,13 +193,11 @@ def _check(spec: EndpointSpec) -> None:
         raise InvalidRequest("The cost is between 0.00 and 9000.00 USD per million tokens.", param="cost")
     if not 0 <= spec.priority <= 1_000_000:
         raise InvalidRequest("The priority is between 0 and 1000000; the smallest goes first.", param="priority")
-    if spec.max_batch is not None and spec.max_batch < 1:
-        raise InvalidRequest("An attempt takes at least one input.", param="max_batch")
     if not 1 <= spec.weight <= 10_000:
         raise InvalidRequest("The weight is between 1 and 10000.", param="weight")
     if spec.numerics is not None and re.fullmatch("[a-z0-9-]{1,40}", spec.numerics) is None:
         raise InvalidRequest("The numerics are lower-case letters, digits and dashes, as in bf16.", param="numerics")
-    for name in ("max_batch_tokens", "requests_per_minute", "tokens_per_minute", "concurrency"):
+    for name in ("max_batch", "max_batch_tokens", "requests_per_minute", "tokens_per_minute", "concurrency"):
         granted = getattr(spec, name)
         if granted is not None and not 1 <= granted <= GRANTED_MAX:
             raise InvalidRequest(f"{name} is between 1 and {GRANTED_MAX}, or left out for no limit.", param=name)

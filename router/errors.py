@@ -4,13 +4,14 @@ Refusal
 ├── Refused                       the caller can do something; nothing was charged
 │   ├── InvalidRequest            UnknownParameter, InputEmpty, InputTooLong, TooManyInputs, TooManyTokens,
 │   │                             DimensionsUnsupported, TokenArrayUnsupported, BodyTooLarge, EncodingUnsupported,
-│   │                             KeyInUrl, HeadersTooLarge, RequestTooSlow, IdempotencyKeyInvalid
+│   │                             KeyInUrl, HeadersTooLarge, RequestTooSlow, IdempotencyKeyInvalid, PreconditionRequired
 │   ├── Unauthenticated           KeyMissing, KeyUnknown, KeyExpired, KeyPaused
-│   ├── NotAllowed                LicenseRestricted, ModelNotAllowed, CapReached
+│   ├── NotAllowed                LicenseRestricted, ModelNotAllowed, CapReached, RoleInsufficient
 │   ├── NotFound                  ModelNotFound, ModelNotLive, PreferencesUnmet, OperationNotFound, MethodNotAllowed
 │   ├── OutOfCredit
 │   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld
-│   ├── Conflict                  IdempotencyInProgress, IdempotencyMismatch, IdempotencyResultGone
+│   ├── Conflict                  IdempotencyInProgress, IdempotencyMismatch, IdempotencyResultGone,
+│   │                             VersionConflict, LaunchIncomplete
 │   └── ClientGone                nobody reads it: the client hung up before its call was sent on
 └── Failed                        ours or a provider's fault; nothing was charged, or the same Idempotency-Key tells
     ├── NoEndpoint                ProvidersBusy, ModelWarming
@@ -143,6 +144,12 @@ class IdempotencyKeyInvalid(InvalidRequest):
     code = "idempotency_key_invalid"
 
 
+class PreconditionRequired(InvalidRequest):
+    """An edit without If-Match, which would overwrite what somebody else may have changed."""
+
+    code = "precondition_required"
+
+
 class Unauthenticated(Refused):
     """No usable key."""
 
@@ -195,6 +202,12 @@ class CapReached(NotAllowed):
     """The key's cap for the period is used up."""
 
     code = "key_budget_exhausted"
+
+
+class RoleInsufficient(NotAllowed):
+    """The operator's role may not do this; the message names the one that may."""
+
+    code = "role_insufficient"
 
 
 class NotFound(Refused):
@@ -292,6 +305,18 @@ class IdempotencyResultGone(Conflict):
     """The call was done and charged, its answer was not kept."""
 
     code = "idempotency_result_gone"
+
+
+class VersionConflict(Conflict):
+    """The thing was changed since it was read: read it again, then decide."""
+
+    code = "version_conflict"
+
+
+class LaunchIncomplete(Conflict):
+    """A model lacks something to go live; ``details`` has a sentence for each thing."""
+
+    code = "launch_incomplete"
 
 
 class ClientGone(Refused):

@@ -13,7 +13,7 @@ Failures = list[tuple[Endpoint, Failure]]
 def error_for(failures: Failures) -> errors.Refusal:
     """The error of a call that nobody answered.
 
-    InvalidRequest or InputTooLong for the caller's fault; else ModelWarming, NoEndpoint, DeadlinePassed,
+    InvalidRequest or InputTooLong for the caller's fault; else ModelWarming, ProvidersBusy, DeadlinePassed,
     UpstreamInvalid or AllAttemptsFailed, the last with ``again`` False where no retry can help.
     """
     if failures and isinstance(failures[-1][1], CallerFault):

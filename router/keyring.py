@@ -11,7 +11,7 @@ from sqlalchemy import Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.money import NanoUSD
+from billing.money import MAX_AMOUNT, NanoUSD, to_usd
 from billing.values import Cap, CapPeriod, Limits
 from catalog.values import Use
 from router.audit import Change
@@ -124,29 +124,36 @@ async def rotate_key(work: Work, key_id: KeyId, overlap: timedelta = timedelta(h
     return Shown(text=fresh.text, view=await _set(work, before, "key.rotate", columns))
 
 
-async def get_key(connection: AsyncConnection, key_id: KeyId) -> KeyView:
+async def get_key(connection: AsyncConnection, key_id: KeyId, *, locked: bool = False) -> KeyView:
     """Raises ``NotFound``."""
-    row = (await connection.execute(select(KEYS).where(KeyRow.id == key_id))).one_or_none()
+    query = select(KEYS).where(KeyRow.id == key_id)
+    row = (await connection.execute(query.with_for_update() if locked else query)).one_or_none()
     if row is None:
         raise NotFound(f"There is no key {wire(KeyId, key_id)}.", param="key")
     return _view(row)
 
 
-async def list_keys(connection: AsyncConnection, account_id: AccountId | None = None) -> list[KeyView]:
-    """The keys of an account, or all, the newest first, revoked ones too."""
-    query = select(KEYS).order_by(KeyRow.id.desc())
+async def list_keys(
+    connection: AsyncConnection,
+    account_id: AccountId | None = None,
+    *,
+    before: KeyId | None = None,
+    limit: int | None = None,
+) -> list[KeyView]:
+    """The keys of an account, or all, the newest first, revoked ones too; ``before`` one and at most ``limit``."""
+    query = select(KEYS).order_by(KeyRow.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(KeyRow.id < before)
     if account_id is not None:
         query = query.where(KeyRow.account_id == account_id)
     return [_view(row) for row in await connection.execute(query)]
 
 
 async def _locked(work: Work, key_id: KeyId) -> KeyView:
-    row = (await work.connection.execute(select(KEYS).where(KeyRow.id == key_id).with_for_update())).one_or_none()
-    if row is None:
-        raise NotFound(f"There is no key {wire(KeyId, key_id)}.", param="key")
-    if row.revoked_at is not None:
-        raise Conflict(f"{wire(KeyId, key_id)} was revoked at {row.revoked_at:%Y-%m-%d %H:%M} UTC, which is final.")
-    return _view(row)
+    view = await get_key(work.connection, key_id, locked=True)
+    if view.revoked_at is not None:
+        raise Conflict(f"{wire(KeyId, key_id)} was revoked at {view.revoked_at:%Y-%m-%d %H:%M} UTC, which is final.")
+    return view
 
 
 async def _set(work: Work, before: KeyView, action: str, columns: dict[str, object]) -> KeyView:
@@ -165,8 +172,8 @@ def _check(spec: KeySpec, now: datetime) -> None:
         raise InvalidRequest("A limit is between 1 and 2147483647; to stop a key, pause it.", param="limits")
     if spec.expires_at is not None and spec.expires_at <= now:
         raise InvalidRequest("The key would be expired already.", param="expires_at")
-    if spec.cap is not None and spec.cap.amount < 0:
-        raise InvalidRequest("A cap is not negative.", param="cap")
+    if spec.cap is not None and not 0 <= spec.cap.amount <= MAX_AMOUNT:
+        raise InvalidRequest(f"A cap is between 0.00 and {to_usd(MAX_AMOUNT)} USD.", param="cap")
 
 
 def _columns(spec: KeySpec) -> dict[str, object]:

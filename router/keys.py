@@ -24,7 +24,9 @@ HANDLE_LENGTH = 8
 SECRET_LENGTH = 32  # 32 · log2(62) = 190.5 bits
 CHECKSUM_LENGTH = 6  # 62^6 > 2^32
 LIVE, TEST = "gr_live_", "gr_test_"
+OPERATOR = "gr_ops_"
 FORM = re.compile(r"gr_(?:live|test)_[0-9A-Za-z]{8}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}")
+OPERATOR_FORM = re.compile(r"gr_ops_[0-9A-Za-z]{8}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}")
 LENGTH = len(LIVE) + HANDLE_LENGTH + 1 + SECRET_LENGTH + 1 + CHECKSUM_LENGTH
 
 # News is confirmed every two seconds (router.refresh); without it for FRESH, "unknown" could be a lie, and for TRUST,
@@ -50,8 +52,16 @@ class NewKey(msgspec.Struct, frozen=True):
 
 def new_key(*, is_test: bool = False, handle: str | None = None) -> NewKey:
     """A fresh key; ``handle`` keeps a rotated key's public part."""
-    handle = handle or _random(HANDLE_LENGTH)
-    stem = f"{TEST if is_test else LIVE}{handle}_{_random(SECRET_LENGTH)}"
+    return _fresh(TEST if is_test else LIVE, handle or _random(HANDLE_LENGTH))
+
+
+def new_operator_key() -> NewKey:
+    """A fresh key of an operator, ``gr_ops_…``: of the same make, for the admin API alone."""
+    return _fresh(OPERATOR, _random(HANDLE_LENGTH))
+
+
+def _fresh(prefix: str, handle: str) -> NewKey:
+    stem = f"{prefix}{handle}_{_random(SECRET_LENGTH)}"
     text = f"{stem}_{checksum(stem)}"
     return NewKey(text=text, handle=handle, last4=text[-4:], digest=digest_of(text))
 
@@ -71,6 +81,11 @@ def well_formed(text: str) -> bool:
     return len(text) == LENGTH and FORM.fullmatch(text) is not None and checksum(text[:-7]) == text[-6:]
 
 
+def well_formed_operator(text: str) -> bool:
+    """The same of an operator's key."""
+    return OPERATOR_FORM.fullmatch(text) is not None and checksum(text[:-7]) == text[-6:]
+
+
 def digest_of(text: str) -> bytes:
     """SHA-256 of the whole key, 32 bytes: what is stored, and what a process looks up."""
     return hashlib.sha256(text.encode(errors="replace")).digest()
@@ -79,7 +94,7 @@ def digest_of(text: str) -> bytes:
 def masked(text: str) -> str:
     """What an error or a list may show of a key: ``gr_live_abcd…wxyz``. Of another service's secret, less."""
     text = "".join(c if " " < c <= "~" else "?" for c in text[:100])
-    if text.startswith((LIVE, TEST)) and len(text) >= 40:
+    if text.startswith((LIVE, TEST, OPERATOR)) and len(text) >= 40:
         return f"{text[:12]}…{text[-4:]}"
     return f"{text[:3]}…" if len(text) >= 20 else "…"
 
@@ -157,6 +172,11 @@ def authenticate(header: str | None, keys: KeyIndex, now: datetime) -> Caller:
 
 
 def _unknown(text: str, keys: KeyIndex, now: datetime) -> KeyUnknown | StoreUnavailable:
+    if text.startswith(OPERATOR):
+        return KeyUnknown(
+            f"Incorrect API key provided: {masked(text)}. It is an operator's, which works on /admin only; use "
+            "a key of an account."
+        )
     if not well_formed(text):
         why = (
             "Its checksum does not fit, so it is mistyped or cut off"

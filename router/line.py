@@ -59,19 +59,19 @@ def prepare(request: EmbedRequest, call: RawCall, key: Key, known: Known) -> Pre
     return Prepared(model, decision, quote)
 
 
-def pick(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, now: float) -> Route:
+def route_of(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, now: float) -> Route:
     """Where the call may go, in order; ``now`` is on the loop's clock. Raises as :func:`router.choose.choose`."""
-    model, quote = prepared.model, prepared.quote
-    return choose(  # InvalidRequest, PreferencesUnmet, NoEndpoint, ProvidersBusy, ModelWarming
+    model, health = prepared.model, known.health
+    return choose(  # PreferencesUnmet, NoEndpoint, ModelWarming, ProvidersBusy
         known.endpoints.serving(model, key),
         model,
         request.preferences,
-        known.health,
+        health,
         now,
-        known.draw,
-        price=quote.price.nano_per_mtok,
+        health.draw,
+        price=prepared.quote.price.nano_per_mtok,
         inputs=request.inputs,
-        tokens=quote.tokens_max,
+        tokens=prepared.quote.tokens_max,
         account=key.account_id,
     )
 
@@ -82,8 +82,8 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
     request = parse(call.body)  # InvalidRequest
     prepared = prepare(request, call, key, parts)
     model, quote = prepared.model, prepared.quote
-    picked = partial(pick, prepared, request, key, parts)
-    trace.route = route = pick_or_wait(picked, clock(), call.wait_s)  # PreferencesUnmet, NoEndpoint, ModelWarming
+    pick = partial(route_of, prepared, request, key, parts)
+    trace.route = route = pick_or_wait(pick, clock(), call.wait_s)  # PreferencesUnmet, NoEndpoint, ModelWarming
     counted = partial(count, route.order, request, model, parts.providers, call.request_id, 5.0)
     recount = partial(exact, request, model, quote, counted)
     async with admit(parts.admission, call, caller, quote, recount) as hold:  # OutOfCredit, CapReached, LimitExceeded
@@ -93,7 +93,7 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
         if quote.tokens_max > MAX_TOKENS and not quote.exact:
             await recount()  # TooManyTokens: only a count makes it certain, and only who was admitted gets one
         send = partial(dispatch, hold, request, model, parts.outbound, call)  # InvalidRequest, AllAttemptsFailed, …
-        delivery = await when_warm(call, route, picked, send)
+        delivery = await when_warm(call, route, pick, send)
         trace.delivered_ms = (clock() - trace.began) * 1000
         used = usage(delivery, request, model, hold, call.now)
         reply = answer(request, model, delivery, used, hold, attribution=prepared.decision.attribution)

@@ -63,7 +63,7 @@ async def add_member(work: Work, account_id: AccountId | None, email: str, role:
 
 async def change_role(work: Work, member_id: MemberId, role: Role) -> Member:
     """Raises ``NotFound``, and ``Conflict`` where the account would be left without an owner."""
-    member = await _present(work, member_id)
+    member = await get_member(work.connection, member_id, locked=True)
     if (role in OPERATORS) != (member.account_id is None):
         raise InvalidRequest(
             f"{member.email} cannot become {role.value}: operators belong to no account.", param="role"
@@ -78,7 +78,7 @@ async def change_role(work: Work, member_id: MemberId, role: Role) -> Member:
 
 async def remove_member(work: Work, member_id: MemberId) -> None:
     """Raises ``NotFound``, and ``Conflict`` where the account would be left without an owner."""
-    member = await _present(work, member_id)
+    member = await get_member(work.connection, member_id, locked=True)
     await _keep_an_owner(work, member, None)
     await work.connection.execute(update(MemberRow).where(MemberRow.id == member_id).values(removed_at=work.now))
     before: dict[str, object] = {"email": member.email, "role": member.role.value}
@@ -92,9 +92,10 @@ async def list_members(connection: AsyncConnection, account_id: AccountId | None
     return [_member(row) for row in await connection.execute(query)]
 
 
-async def _present(work: Work, member_id: MemberId) -> Member:
-    query = select(MEMBERS).where(MemberRow.id == member_id, MemberRow.removed_at.is_(None)).with_for_update()
-    row = (await work.connection.execute(query)).one_or_none()
+async def get_member(connection: AsyncConnection, member_id: MemberId, *, locked: bool = False) -> Member:
+    """A member who is not removed. Raises ``NotFound``."""
+    query = select(MEMBERS).where(MemberRow.id == member_id, MemberRow.removed_at.is_(None))
+    row = (await connection.execute(query.with_for_update() if locked else query)).one_or_none()
     if row is None:
         raise NotFound(f"There is no member {wire(MemberId, member_id)}.", param="member")
     return _member(row)

@@ -1,7 +1,6 @@
 """The collaborators of one call, built once at start; there are no globals beside them."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from random import Random
 from typing import Protocol
 
 import msgspec
@@ -13,9 +12,12 @@ from billing.projection import Projection
 from catalog.models import Catalog
 from providers.protocol import Provider
 from router.health import Health
+from router.indexes import ProviderRecord
+from router.operators import OperatorIndex
 from router.outbound import Outbound
 from router.receipts import Receipts
 from router.refresh import EndpointIndex, KeyIndex, PriceIndex
+from router.sealing import Seal
 from store.ids import ProviderId
 from store.postgres import Database
 
@@ -43,22 +45,21 @@ class Known(Protocol):
         """How they do."""
         ...
 
-    @property
-    def draw(self) -> Callable[[], float]:
-        """Chance: numbers in [0, 1)."""
-        ...
-
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the line and the edge ask; the indexes are refreshed in place."""
 
     db: Database
     keys: KeyIndex
+    operators: OperatorIndex
     catch_up: Callable[[], Awaitable[None]]
     catalog: Catalog
     prices: PriceIndex
     endpoints: EndpointIndex
     providers: Mapping[ProviderId, Provider]
+    seal: Seal
+    # Raises InvalidRequest for a record that nothing could speak to.
+    check_provider: Callable[[ProviderRecord], Awaitable[None]]
     health: Health
     outbound: Outbound
     generation: Generation
@@ -68,5 +69,3 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     receipts: Receipts
     call_deadline_s: float = 60.0
     body_bytes_max: int = 4 * 1024 * 1024
-    # Chance for routing: numbers in [0, 1).
-    draw: Callable[[], float] = msgspec.field(default_factory=lambda: Random().random)  # noqa: S311 - shares of traffic

@@ -20,17 +20,27 @@ SAME_MIN = 0.999
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """How the attempt went; ``reason`` is empty where it went well. ``space`` is what the provider calls its own."""
+    """How the attempt went; ``reason`` is empty where it went well. ``space`` is what the provider calls its own.
+
+    ``failure`` is what the provider made of it, where it was no answer that passes the checks.
+    """
 
     reason: str = ""
     dimensions: int | None = None
     tokens: int | None = None
     space: str | None = None
+    failure: Failure | None = None
 
     @property
     def passed(self) -> bool:
         """Whether the endpoint could take traffic."""
         return not self.reason
+
+
+def reason_of(failure: Failure) -> str:
+    """A failure in one line for operators: its kind, and what was read of it; nothing that a provider wrote."""
+    what = failure.message or "it failed"
+    return f"{type(failure).__name__}: {what}{f' ({failure.detail})' if failure.detail else ''}"
 
 
 async def probe(provider: Provider, endpoint: Endpoint, model: Model, deadline_s: float = 30.0) -> Verdict:
@@ -41,8 +51,7 @@ async def probe(provider: Provider, endpoint: Endpoint, model: Model, deadline_s
         vectors = await provider.embed(attempt, deadline_s)
         check(vectors, attempt, model)
     except Failure as failure:
-        what = failure.message or "it failed"
-        return Verdict(f"{type(failure).__name__}: {what}{f' ({failure.detail})' if failure.detail else ''}")
+        return Verdict(reason_of(failure), failure=failure)
     rows = vectors.matrix / np.linalg.norm(vectors.matrix, axis=1, keepdims=True)
     same, other = float(rows[0] @ rows[1]), float(rows[0] @ rows[2])
     if same < SAME_MIN or other >= same:

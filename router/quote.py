@@ -20,7 +20,7 @@ from router.at_endpoint import attempt_at
 from router.attempts import ATTEMPTS_MAX
 from router.errors import InputTooLong, LicenseRestricted, Refusal, TooManyTokens
 from router.estimate import exact, tokens_most
-from router.line import pick, prepare
+from router.line import prepare, route_of
 from router.parts import Parts
 from router.request import parse
 from router.values import Caller, EmbedRequest, RawCall, Route
@@ -61,7 +61,7 @@ async def quote(call: RawCall, caller: Caller, parts: Parts) -> Quoted:
     request = parse(call.body)
     try:
         prepared = prepare(request, call, key, parts)
-        route = pick(prepared, request, key, parts, asyncio.get_running_loop().time())
+        route = route_of(prepared, request, key, parts, asyncio.get_running_loop().time())
     except Refusal as refusal:
         if trace.model is None or (trace.quote is None and not isinstance(refusal, LicenseRestricted)):
             raise

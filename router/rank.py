@@ -172,6 +172,8 @@ def _facts(runner: _Runner) -> dict[str, float]:
     facts: dict[str, float] = {"cost_nano_per_mtok": runner.endpoint.cost_nano_per_mtok, "in_flight": seen.in_flight}
     if seen.latency_s is not None:
         facts["latency_ms"] = 1000 * seen.latency_s
+    if seen.tokens_per_s is not None:
+        facts["tokens_per_s"] = seen.tokens_per_s
     facts["success"], facts["wait_ms"] = seen.success, 1000 * seen.wait_s
     facts["score"], facts["sticky"] = 1000 * runner.score, float(runner.sticky)
     return facts

@@ -1,4 +1,4 @@
-"""Postgres changes -> this process's memory: keys, catalogue, prices, endpoints, providers. Never on a call's path.
+"""Postgres changes -> this process's memory: keys, operators, catalogue, prices, endpoints, providers. Not per call.
 
 One connection of its own LISTENs. Every two seconds it is asked for a sign of life, whose answer also proves that all
 earlier notifications have arrived; every ten, everything is read again all the same. While that does not work the key
@@ -25,6 +25,7 @@ from router.endpoints import list_endpoints
 from router.errors import StoreUnavailable
 from router.indexes import EndpointIndex, PriceIndex, ProviderIndex
 from router.keys import KeyIndex
+from router.operators import OperatorIndex, read_operators
 from router.registered import provider_records
 from router.snapshots import IN_FORCE, changed_within, of_accounts, of_keys, read_keys
 from store.ids import KeyId
@@ -48,6 +49,7 @@ MANY = 1_000
 FAULTS = (SQLAlchemyError, asyncpg.PostgresError, *CONNECTION_LOST)
 CATALOG = frozenset({"models", "model_aliases", "license_claims", "license_resolutions", "license_waivers"})
 ENDPOINTS = frozenset({"endpoints", "providers"})
+OPERATORS = frozenset({"operator_keys", "members"})
 OF_ACCOUNTS = frozenset({"accounts", "license_acceptances"})
 
 log = structlog.get_logger("router.refresh")
@@ -63,6 +65,7 @@ class Refresher:
 
     def __init__(self, db: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
         self.keys = KeyIndex()
+        self.operators = OperatorIndex()
         self.catalog = Catalog()
         self.prices = PriceIndex()
         self.endpoints = EndpointIndex()
@@ -180,6 +183,7 @@ class Refresher:
     async def _read_lists(self, connection: AsyncConnection) -> None:
         self.catalog.replace(await load_models(connection))
         self.prices.replace(await list_prices(connection))
+        self.operators.replace(await read_operators(connection))
         await self._read_endpoints(connection, {""})
 
     async def _read_endpoints(self, connection: AsyncConnection, provider_ids: set[str]) -> None:
@@ -204,6 +208,8 @@ class Refresher:
                 await self._read_keys(connection, of_accounts([UUID(account) for account in accounts]))
             if changed.keys() & CATALOG:
                 self.catalog.replace(await load_models(connection))
+            if changed.keys() & OPERATORS:
+                self.operators.replace(await read_operators(connection))
             if "prices" in changed:
                 self.prices.replace(await list_prices(connection))
             if changed.keys() & ENDPOINTS:

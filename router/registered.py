@@ -150,6 +150,8 @@ def _check(kind: str, spec: ProviderSpec) -> None:
         if kind in ("openai", "worker"):
             raise InvalidRequest(f"A provider of the kind {kind} has a base URL.", param="base_url")
         return
+    if len(spec.base_url) > 2_000:
+        raise InvalidRequest("The base URL has at most 2000 characters.", param="base_url")
     parts = urlsplit(spec.base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidRequest("The base URL is http://… or https://… with a host.", param="base_url")

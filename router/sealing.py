@@ -1,27 +1,34 @@
-"""Provider credentials at rest: encrypted under the settings' secret keys and bound to their provider and its host.
+"""Provider credentials at rest: each encrypted under a data key of its own, which the settings' secret keys wrap.
 
-The first key encrypts, all of them decrypt, so that a key is rotated by putting a new one in front. What is sealed
-names the provider and the host it is for: a token moved to another row, or kept after the URL was changed, opens to
-nothing, so a credential never travels to an address it was not given for.
+The first secret key wraps, all of them unwrap, so that a key is rotated by putting a new one in front, wrapping again
+(:meth:`Seal.rewrap`) and taking the old one out; what a data key encrypts stays as it is. What is sealed is bound to
+the provider and the host it is for: moved to another row, or kept after the URL was changed, it opens to nothing, so a
+credential never travels to an address it was not given for.
 """
 
+import secrets
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import msgspec
+from cryptography.exceptions import InvalidTag
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from store.ids import ProviderId
+
+NONCE_BYTES = 12
+NOT_SET = "the credential was sealed under a secret key that is not set"
 
 
 class CredentialUnreadable(Exception):
     """A sealed credential does not open: another secret key, another provider's row, or another host."""
 
 
-class _Sealed(msgspec.Struct, frozen=True, array_like=True):
-    provider: str
-    host: str
-    secret: str
+class _Envelope(msgspec.Struct, frozen=True, array_like=True):
+    wrapped: bytes
+    nonce: bytes
+    sealed: bytes
 
 
 class Seal:
@@ -31,24 +38,59 @@ class Seal:
         """Raises ``ValueError`` where there is no key or one is not of the form."""
         if not secret_keys:
             raise ValueError("no secret key is set, so provider credentials cannot be kept; set one")
-        self._fernet = MultiFernet([Fernet(key) for key in secret_keys])
+        masters = [Fernet(key) for key in secret_keys]
+        self._first = masters[0]
+        self._masters = MultiFernet(masters)
 
     def seal(self, provider_id: ProviderId, base_url: str | None, secret: str) -> bytes:
-        """The token to store."""
-        return self._fernet.encrypt(msgspec.msgpack.encode(_Sealed(provider_id.hex, host_of(base_url), secret)))
+        """What to store."""
+        data_key, nonce = AESGCM.generate_key(256), secrets.token_bytes(NONCE_BYTES)
+        sealed = AESGCM(data_key).encrypt(nonce, secret.encode(), _bound_to(provider_id, base_url))
+        return msgspec.msgpack.encode(_Envelope(self._first.encrypt(data_key), nonce, sealed))
 
-    def open(self, provider_id: ProviderId, base_url: str | None, sealed: bytes) -> str:
+    def open(self, provider_id: ProviderId, base_url: str | None, stored: bytes) -> str:
         """The credential. Raises :class:`CredentialUnreadable`."""
+        envelope = _envelope(stored)
+        data_key = self._unwrap(envelope)
         try:
-            found = msgspec.msgpack.decode(self._fernet.decrypt(sealed), type=_Sealed)
-        except (InvalidToken, msgspec.DecodeError):
-            raise CredentialUnreadable("the credential was sealed under a secret key that is not set") from None
-        if (found.provider, found.host) != (provider_id.hex, host_of(base_url)):
-            raise CredentialUnreadable("the credential was given for another provider or another host")
-        return found.secret
+            secret = AESGCM(data_key).decrypt(envelope.nonce, envelope.sealed, _bound_to(provider_id, base_url))
+        except InvalidTag:
+            raise CredentialUnreadable("the credential was given for another provider or another host") from None
+        return secret.decode()
+
+    def is_first(self, stored: bytes) -> bool:
+        """Whether the first secret key wraps it, so that it needs no other one."""
+        try:
+            self._first.decrypt(_envelope(stored).wrapped)
+        except (InvalidToken, CredentialUnreadable):
+            return False
+        return True
+
+    def rewrap(self, stored: bytes) -> bytes:
+        """The same, wrapped by the first secret key. Raises :class:`CredentialUnreadable`."""
+        envelope = _envelope(stored)
+        wrapped = self._first.encrypt(self._unwrap(envelope))
+        return msgspec.msgpack.encode(msgspec.structs.replace(envelope, wrapped=wrapped))
+
+    def _unwrap(self, envelope: _Envelope) -> bytes:
+        try:
+            return self._masters.decrypt(envelope.wrapped)
+        except InvalidToken:
+            raise CredentialUnreadable(NOT_SET) from None
 
 
 def host_of(base_url: str | None) -> str:
     """Scheme, host and port of a URL: what a credential is bound to."""
     parts = urlsplit(base_url or "")
     return f"{parts.scheme}://{(parts.netloc or '').rpartition('@')[2].lower()}"
+
+
+def _bound_to(provider_id: ProviderId, base_url: str | None) -> bytes:
+    return f"{provider_id.hex} {host_of(base_url)}".encode()
+
+
+def _envelope(stored: bytes) -> _Envelope:
+    try:
+        return msgspec.msgpack.decode(stored, type=_Envelope)
+    except msgspec.DecodeError:
+        raise CredentialUnreadable(NOT_SET) from None

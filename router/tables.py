@@ -173,10 +173,11 @@ class RouteRow(Base):
 
 
 class CatalogueFileRow(Base):
-    """What a catalogue file wrote last."""
+    """What a catalogue file, or an import, wrote last."""
 
     __tablename__ = "catalogue_files"
 
+    source: Mapped[str] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(primary_key=True)
     subject: Mapped[str] = mapped_column(primary_key=True)
     applied: Mapped[Json] = mapped_column(JSONB)

@@ -20,14 +20,14 @@ from typing_extensions import override
 
 from gigarouter.telemetry.redact import faults, redact
 from router.edge.exchange import Exchange
-from store.ids import AccountId, EndpointId, KeyId, RequestId, wire
+from store.ids import AccountId, EndpointId, KeyId, MemberId, RequestId, wire
 
 FLUSH_S = 0.2
 LINES_MAX = 5_000
 
 Format = Literal["json", "text"]
 
-_HANDLE = re.compile(r"gr_(?:live|test)_[0-9A-Za-z]{8}(?=_)")
+_HANDLE = re.compile(r"gr_(?:live|test|ops)_[0-9A-Za-z]{8}(?=_)")
 
 
 def configure(level: str = "info", form: Format = "json", out: BinaryIO | None = None) -> None:
@@ -105,6 +105,7 @@ class RequestLine(msgspec.Struct, frozen=True, omit_defaults=True):
     charged_nano: int = 0
     attempts: int = 0
     upstream_ms: float = 0.0
+    operator: str = ""
 
 
 class RequestLog:
@@ -169,6 +170,7 @@ def request_line(exchange: Exchange) -> RequestLine:
         account=wire(AccountId, caller.key.account_id) if caller else "",
         key=wire(KeyId, caller.key.id) if caller else "",
         key_handle=handle[0] if handle else "",
+        operator=wire(MemberId, exchange.operator.member_id) if exchange.operator else "",
     )
 
 

@@ -146,20 +146,38 @@ END $$
 SELECT make_route_weeks((now() AT TIME ZONE 'UTC')::date, 5)
 --;;
 CREATE TABLE catalogue_files (
-    kind text NOT NULL CHECK (kind IN ('provider', 'model', 'endpoint', 'price', 'claim')),
-    subject text NOT NULL CHECK (length(subject) BETWEEN 1 AND 500),
+    source text NOT NULL CHECK (source IN ('file', 'litellm')),
+    kind text NOT NULL CHECK (kind IN ('provider', 'model', 'endpoint', 'price', 'claim', 'resolution')),
+    subject text NOT NULL CHECK (length(subject) BETWEEN 1 AND 1000),
     applied jsonb NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now(),
     applied_by text NOT NULL,
-    PRIMARY KEY (kind, subject)
+    PRIMARY KEY (source, kind, subject)
 )
 --;;
 COMMENT ON TABLE catalogue_files IS 'What `admin apply` wrote last: the difference to it is what an operator changed elsewhere'
 --;;
+COMMENT ON COLUMN catalogue_files.source IS 'A catalogue file, or the price map that litellm ships'
+--;;
+COMMENT ON COLUMN catalogue_files.applied IS 'Fields as applied, values of the file that were turned down, and where an import has them from'
+--;;
+ALTER TABLE models ALTER COLUMN published_on DROP NOT NULL
+--;;
+COMMENT ON COLUMN models.published_on IS 'Null: not known'
+--;;
 CREATE TRIGGER operator_keys_notify AFTER INSERT OR UPDATE OR DELETE ON operator_keys
     FOR EACH ROW EXECUTE FUNCTION notify_change('id')
 --;;
+CREATE INDEX operator_keys_member ON operator_keys (member_id)
+--;;
+CREATE TRIGGER members_notify AFTER INSERT OR UPDATE OR DELETE ON members
+    FOR EACH ROW EXECUTE FUNCTION notify_change('id')
+--;;
+COMMENT ON COLUMN idempotency.account_id IS 'Whose key it is: an account, or for the admin API an operator, as member'
+--;;
 GRANT SELECT, INSERT, UPDATE ON space_references, operator_keys, catalogue_files TO gigarouter_app
+--;;
+GRANT DELETE ON catalogue_files TO gigarouter_app
 --;;
 GRANT SELECT, INSERT ON probes, routes TO gigarouter_app
 --;;

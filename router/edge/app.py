@@ -10,6 +10,7 @@ from starlette.responses import Response
 from router.edge.access import NOT_FOUND, check_access
 from router.edge.account import operations as account_operations
 from router.edge.admin import operations as admin_operations
+from router.edge.admin.openapi import operations as admin_openapi_operations
 from router.edge.embeddings import PATH, embeddings
 from router.edge.envelope import refusal_answer
 from router.edge.exchange import EXCHANGE, Exchange, Receive, Scope, Send
@@ -61,8 +62,9 @@ def _rest(parts: Parts, metrics: Callable[[], bytes], further: Iterable[APIRoute
     )
     app.state.parts = parts
     app.state.metrics = metrics
-    ours = (model_operations, account_operations, request_operations, quote_operations, *admin_operations)
-    for operations in (*ours, probe_operations, openapi_operations, *further):
+    customers = (model_operations, account_operations, request_operations, quote_operations)
+    told = (probe_operations, openapi_operations, admin_openapi_operations)
+    for operations in (*customers, *admin_operations, *told, *further):
         app.include_router(operations)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _not_matched)

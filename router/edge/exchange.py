@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from router.errors import KeyInUrl, KeyUnknown, Refusal
+from router.operators import Operator
 from router.values import Answer, Caller, Served, Trace
 from store.ids import RequestId, new_id, wire
 
@@ -23,7 +24,9 @@ TOO_SLOW = "gigarouter.too_slow"
 UNMATCHED = "unmatched"
 
 _SAFE_ID = re.compile(rb"[0-9A-Za-z._:-]{1,64}")
-_KEY_IN_QUERY = re.compile(rb"(?i)(?:^|&)(?:(?:x-)?api[-_]?key|key|access[-_]token|authorization)=|gr_(?:live|test)_")
+_KEY_IN_QUERY = re.compile(
+    rb"(?i)(?:^|&)(?:(?:x-)?api[-_]?key|key|access[-_]token|authorization)=|gr_(?:live|test|ops)_"
+)
 _VERSION = (b"openai-version", b"2020-10-01")
 _NO_SNIFF = (b"x-content-type-options", b"nosniff")
 
@@ -51,6 +54,7 @@ class Exchange:
         "method",
         "now",
         "operation",
+        "operator",
         "path",
         "query",
         "refusal",
@@ -82,6 +86,7 @@ class Exchange:
         self.wishes: tuple[tuple[bytes, bytes], ...] = ()
         self.body = b""
         self.caller: Caller | None = None
+        self.operator: Operator | None = None
         self.served: Served | None = None
         self.refusal: Refusal | None = None
         self.status = 0

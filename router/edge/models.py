@@ -50,7 +50,7 @@ class ModelOut(msgspec.Struct, frozen=True):
     usable_by_this_key: bool
     license_reasons: list[str]
     pricing: Pricing | None
-    published_on: str
+    published_on: str | None
     languages: str
     note: str
     object: str = "model"
@@ -111,7 +111,7 @@ def _out(model: Model, key: Key, parts: Parts, now: datetime) -> ModelOut:
     decision = decide(model, key.use, key.accepted, now)
     return ModelOut(
         id=model.id,
-        created=int(datetime.combine(model.published_on, time(), UTC).timestamp()),
+        created=_created(model),
         owned_by=model.owned_by,
         status=model.status.value,
         summary=model.summary,
@@ -126,10 +126,15 @@ def _out(model: Model, key: Key, parts: Parts, now: datetime) -> ModelOut:
         usable_by_this_key=decision.allowed,
         license_reasons=list(decision.reasons),
         pricing=_pricing(model, parts, now),
-        published_on=model.published_on.isoformat(),
+        published_on=model.published_on.isoformat() if model.published_on else None,
         languages=model.languages,
         note=model.note,
     )
+
+
+def _created(model: Model) -> int:
+    # OpenAI's shape wants a number; 0 is what it has for a day that is not known.
+    return int(datetime.combine(model.published_on, time(), UTC).timestamp()) if model.published_on else 0
 
 
 def _pricing(model: Model, parts: Parts, now: datetime) -> Pricing | None:

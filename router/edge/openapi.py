@@ -26,6 +26,17 @@ operations = APIRouter()
 
 Json = dict[str, Any]
 
+# Told to nobody, or to operators alone.
+_NOT_CUSTOMERS = frozenset(
+    {
+        errors.ClientGone,
+        errors.PreconditionRequired,
+        errors.RoleInsufficient,
+        errors.VersionConflict,
+        errors.LaunchIncomplete,
+    }
+)
+
 _INPUT: Json = {
     "oneOf": [
         {"type": "string", "minLength": 1, "title": "one text"},
@@ -128,7 +139,7 @@ _RESPONSE: Json = {
     },
 }
 
-_ERROR: Json = {
+ERROR: Json = {
     "type": "object",
     "required": ["error"],
     "properties": {
@@ -173,10 +184,10 @@ def document() -> Json:
             "schemas": {
                 "CreateEmbeddingRequest": _REQUEST,
                 "CreateEmbeddingResponse": _RESPONSE,
-                "ErrorResponse": _ERROR,
+                "ErrorResponse": ERROR,
                 **schemas,
             },
-            "responses": _error_responses(),
+            "responses": error_responses(_public()),
         },
     }
 
@@ -256,13 +267,13 @@ def _content(schema: str) -> Json:
 
 
 def _public() -> dict[type[errors.Refusal], Row]:
-    return {error: row for error, row in ROWS.items() if error is not errors.ClientGone}
+    return {error: row for error, row in ROWS.items() if error not in _NOT_CUSTOMERS}
 
 
-def _error_responses() -> Json:
+def error_responses(told: dict[type[errors.Refusal], Row]) -> Json:
     """One response per status, with every code that comes with it as an example."""
     codes: dict[int, dict[str, Json]] = {}
-    for error, row in _public().items():
+    for error, row in told.items():
         said = (error.__doc__ or "").split("\n", maxsplit=1)[0]
         example = {"message": said, "type": row.type, "param": None, "code": error.code, "request_id": "req_…"}
         codes.setdefault(row.status, {}).setdefault(error.code, {"summary": said, "value": {"error": example}})

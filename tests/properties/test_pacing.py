@@ -113,12 +113,15 @@ def test_a_lease_that_nobody_gives_back_ends_by_itself(redis_url: str, monkeypat
     monkeypatch.setattr(pacing, "LEASE_GRACE_S", 0.0)
 
     async def story(hot: Hot) -> None:
-        pacer, endpoint = Pacer(hot), an_endpoint(concurrency=1)
+        pacer, endpoint = Pacer(hot), an_endpoint(concurrency=2)
         await take(pacer, endpoint, limit_s=0.3)
+        await take(pacer, endpoint, limit_s=5.0)
         with pytest.raises(PassedOver):
             await take(pacer, endpoint, limit_s=0.3)
         await asyncio.sleep(0.35)
         await take(pacer, endpoint)
+        with pytest.raises(PassedOver):
+            await take(pacer, endpoint)
 
     with_redis(redis_url, story)
 

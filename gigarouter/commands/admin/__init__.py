@@ -9,6 +9,7 @@ from gigarouter.commands.admin import (
     acceptances,
     accounts,
     audit,
+    catalogue,
     endpoints,
     grants,
     keys,
@@ -16,6 +17,7 @@ from gigarouter.commands.admin import (
     licenses,
     members,
     models,
+    operators,
     prices,
     providers,
     route,
@@ -27,6 +29,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 for name, noun, sentence in (
     ("accounts", accounts.app, "Who pays: open, list, show, suspend."),
     ("members", members.app, "People of an account, and operators."),
+    ("operators", operators.app, "Operators' keys for the admin API: create, list, revoke."),
     ("keys", keys.app, "API keys: create, limit, rotate, pause, revoke."),
     ("grants", grants.app, "Credit: give, list."),
     ("providers", providers.app, "Who serves models, and our credentials there."),
@@ -41,3 +44,7 @@ for name, noun, sentence in (
 ):
     app.add_typer(noun, name=name, help=sentence)
 app.command("usage", help="Calls, tokens and money over a period.")(usage.command)
+app.command("plan", help="What a catalogue file would change, and whom it affects.")(catalogue.plan)
+app.command("apply", help="Make the catalogue what a file says.")(catalogue.apply)
+app.command("export", help="The catalogue as a file.")(catalogue.export)
+app.command("import-litellm", help="The embedding models of litellm's price map.")(catalogue.import_litellm)

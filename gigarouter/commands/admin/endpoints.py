@@ -10,7 +10,7 @@ from billing.money import to_usd
 from catalog import models
 from gigarouter.commands.admin.output import AsJson, Row, show_list, show_one
 from gigarouter.commands.admin.providers import provider_of, speaking_to
-from gigarouter.commands.admin.session import PROVIDER_FAILED, actor, fail, id_of, read, run, usd, write
+from gigarouter.commands.admin.session import PROVIDER_FAILED, USAGE, actor, fail, id_of, read, run, usd, write
 from router.endpoints import (
     EndpointSpec,
     EndpointView,
@@ -18,18 +18,30 @@ from router.endpoints import (
     get_endpoint,
     list_endpoints,
     move_endpoint,
-    pin_space,
     register_endpoint,
 )
-from router.probe import Verdict, probe
 from router.registered import provider_records
+from router.testing import Report, try_endpoint
 from router.values import Endpoint, EndpointState
-from router.write import Work, transact
+from router.write import Work
 from store.ids import EndpointId, ModelId, wire
 from store.postgres import Database
 
 app = typer.Typer(no_args_is_help=True)
 Cost = Annotated[str | None, typer.Option(help="What it charges us, in USD per million tokens.")]
+Weight = Annotated[
+    int | None, typer.Option(help="Its share among those of the same priority and cost; 100 by default.")
+]
+Numerics = Annotated[str | None, typer.Option(help="Class of its weights' numbers, such as bf16 or int8.")]
+MaxBatch = Annotated[int | None, typer.Option(help="The most inputs in one attempt.")]
+MaxBatchTokens = Annotated[int | None, typer.Option(help="The most tokens in one attempt.")]
+Requests = Annotated[int | None, typer.Option("--requests-per-minute", help="What the provider grants us.")]
+Tokens = Annotated[int | None, typer.Option("--tokens-per-minute", help="What the provider grants us.")]
+Concurrency = Annotated[int | None, typer.Option(help="Attempts at once that the provider grants us.")]
+LIMITS = ("max_batch", "max_batch_tokens", "requests_per_minute", "tokens_per_minute", "concurrency", "numerics")
+Unlimited = Annotated[
+    list[str] | None, typer.Option("--unset", help=f"Take one away: {', '.join(LIMITS)}; may be repeated.")
+]
 
 
 @app.command("create")
@@ -42,7 +54,13 @@ def create(
     priority: Annotated[int, typer.Option(help="Smaller goes first.")] = 100,
     base64: Annotated[bool, typer.Option(help="It understands encoding_format base64.")] = True,
     native_input_type: Annotated[bool, typer.Option(help="It has its own query and document.")] = False,
-    max_batch: Annotated[int | None, typer.Option(help="The most inputs in one attempt.")] = None,
+    weight: Weight = None,
+    numerics: Numerics = None,
+    max_batch: MaxBatch = None,
+    max_batch_tokens: MaxBatchTokens = None,
+    requests_per_minute: Requests = None,
+    tokens_per_minute: Tokens = None,
+    concurrency: Concurrency = None,
     space: Annotated[str | None, typer.Option(help="The vector space that it claims; the model's by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -52,7 +70,20 @@ def create(
     async def change(work: Work) -> EndpointView:
         served = await models.get(work.connection, model)
         by = await provider_of(work.connection, provider)
-        spec = EndpointSpec(upstream or served.id, charged, priority, base64, native_input_type, max_batch)
+        spec = EndpointSpec(
+            upstream_model=upstream or served.id,
+            cost_nano_per_mtok=charged,
+            priority=priority,
+            asks_base64=base64,
+            native_input_type=native_input_type,
+            max_batch=max_batch,
+            weight=100 if weight is None else weight,
+            numerics=numerics,
+            max_batch_tokens=max_batch_tokens,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            concurrency=concurrency,
+        )
         endpoint = await register_endpoint(work, served, by.id, spec, space=space)
         return await get_endpoint(work.connection, endpoint.id)
 
@@ -84,23 +115,42 @@ def edit(
     cost: Cost = None,
     priority: int | None = None,
     base64: Annotated[bool | None, typer.Option("--base64/--no-base64")] = None,
-    max_batch: int | None = None,
+    weight: Weight = None,
+    numerics: Numerics = None,
+    max_batch: MaxBatch = None,
+    max_batch_tokens: MaxBatchTokens = None,
+    requests_per_minute: Requests = None,
+    tokens_per_minute: Tokens = None,
+    concurrency: Concurrency = None,
+    unset: Unlimited = None,
     as_json: AsJson = False,
 ) -> None:
     """Change what is given."""
     endpoint_id = _id(endpoint)
+    if unknown := set(unset or ()) - set(LIMITS):
+        fail(f"--unset takes {', '.join(LIMITS)}, not {', '.join(sorted(unknown))}.", USAGE)
     given = {
         "upstream_model": upstream,
         "cost_nano_per_mtok": None if cost is None else usd(cost),
         "priority": priority,
         "asks_base64": base64,
+        "weight": weight,
+        "numerics": numerics,
         "max_batch": max_batch,
+        "max_batch_tokens": max_batch_tokens,
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "concurrency": concurrency,
     }
 
     async def change(work: Work) -> EndpointView:
-        now = (await get_endpoint(work.connection, endpoint_id)).endpoint
+        now = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint
         spec = msgspec.convert(now, EndpointSpec, from_attributes=True)
-        spec = msgspec.structs.replace(spec, **{name: value for name, value in given.items() if value is not None})
+        spec = msgspec.structs.replace(
+            spec,
+            **dict.fromkeys(unset or (), None),
+            **{name: value for name, value in given.items() if value is not None},
+        )
         await edit_endpoint(work, endpoint_id, spec)
         return await get_endpoint(work.connection, endpoint_id)
 
@@ -125,45 +175,34 @@ def move(
 
 
 @app.command("test")
-def try_(endpoint: str, as_json: AsJson = False) -> None:
+def try_(
+    endpoint: str,
+    dry_run: Annotated[bool, typer.Option(help="Make the call, move nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Embed three texts with it. One that has no traffic yet goes live, or is quarantined with the reason (exit 7)."""
     endpoint_id = _id(endpoint)
-    verdict, view = run(lambda db: _test(db, endpoint_id))
+    report = run(lambda db: _test(db, endpoint_id, dry_run=dry_run))
+    assert report.endpoint is not None, "a test of an endpoint tells of it; this is a bug"
     result = {
-        "passed": verdict.passed,
-        "dimensions": verdict.dimensions,
-        "tokens": verdict.tokens,
-        "provider_says_space": verdict.space,
+        "passed": report.passed,
+        "dimensions": report.dimensions,
+        "tokens": report.tokens,
+        "provider_says_space": report.space,
+        "steps": {step.name: f"{step.outcome} {step.said}".strip() for step in report.steps},
     }
-    show_one({**_row(view), **result}, as_json=as_json)
-    if not verdict.passed:
-        fail(f"{view.endpoint.provider_name} failed the test: {verdict.reason}", PROVIDER_FAILED)
+    show_one({**_row(report.endpoint), **result}, as_json=as_json)
+    if not report.passed:
+        fail(f"{report.endpoint.endpoint.provider_name} failed the test: {report.reason}", PROVIDER_FAILED)
 
 
-async def _test(db: Database, endpoint_id: EndpointId) -> tuple[Verdict, EndpointView]:
-    async def begin(work: Work) -> None:
-        await move_endpoint(work, endpoint_id, EndpointState.PROBING, "being tested")
-
-    async def end(work: Work) -> None:
-        to = EndpointState.LIVE if verdict.passed else EndpointState.QUARANTINED
-        if verdict.passed and verdict.space is not None:
-            await pin_space(work, endpoint_id, verdict.space)
-        await move_endpoint(work, endpoint_id, to, verdict.reason or "passed its test")
-
+async def _test(db: Database, endpoint_id: EndpointId, *, dry_run: bool) -> Report:
     async with db.transaction() as connection:
         endpoint = (await get_endpoint(connection, endpoint_id)).endpoint
-        model = await models.get(connection, endpoint.model_id)
         records = await provider_records(connection)
     record = next(record for record in records if record.id == endpoint.provider_id)
-    serves = endpoint.state in (EndpointState.LIVE, EndpointState.DRAINING)
-    if not serves and endpoint.state is not EndpointState.PROBING:
-        await transact(db, actor(), begin)
     async with speaking_to(record) as provider:
-        verdict = await probe(provider, endpoint, model)
-    if not serves:
-        await transact(db, actor(), end)
-    async with db.transaction() as connection:
-        return verdict, await get_endpoint(connection, endpoint_id)
+        return await try_endpoint(db, actor(), endpoint_id, record, provider, dry_run=dry_run)
 
 
 def _id(text: str) -> EndpointId:
@@ -183,4 +222,10 @@ def _row(view: EndpointView) -> Row:
         "cost_usd_per_mtok": to_usd(endpoint.cost_nano_per_mtok),
         "space": endpoint.space,
         "max_batch": endpoint.max_batch,
+        "weight": endpoint.weight,
+        "numerics": endpoint.numerics,
+        "max_batch_tokens": endpoint.max_batch_tokens,
+        "requests_per_minute": endpoint.requests_per_minute,
+        "tokens_per_minute": endpoint.tokens_per_minute,
+        "concurrency": endpoint.concurrency,
     }

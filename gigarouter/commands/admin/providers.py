@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gigarouter import settings
 from gigarouter.commands.admin.output import AsJson, Row, show_list, show_one
-from gigarouter.commands.admin.session import USAGE, fail, id_of, read, seal, write
+from gigarouter.commands.admin.session import USAGE, actor, fail, id_of, read, run, seal, write
 from providers.kinds import Kind, build
 from providers.protocol import Provider
 from providers.wire import Pool, networks
@@ -33,6 +33,7 @@ from router.registered import (
     provider_records,
     register_provider,
 )
+from router.resealing import reseal_all
 from router.sealing import CredentialUnreadable
 from router.write import Work
 from store.ids import ProviderId, wire
@@ -42,6 +43,14 @@ Credential = Annotated[
     str | None, typer.Option("--credential-file", help="File with our credential there; - reads standard input.")
 ]
 Ask = Annotated[bool, typer.Option("--ask-credential", help="Ask for the credential, hidden.")]
+Region = Annotated[
+    list[str] | None, typer.Option("--region", help="Where it may process a call, such as eu; may be repeated.")
+]
+Collects = Annotated[
+    bool | None,
+    typer.Option("--collects-data/--no-collects-data", help="Whether it may use inputs for more than the answer."),
+]
+Retention = Annotated[int | None, typer.Option("--retention-days", help="How long it keeps inputs; 0: not at all.")]
 Option = Annotated[list[str] | None, typer.Option("--option", help="name=value of the kind's own; may be repeated.")]
 
 
@@ -54,11 +63,20 @@ def create(
     credential_file: Credential = None,
     ask_credential: Ask = False,
     option: Option = None,
+    region: Region = None,
+    collects_data: Collects = None,
+    retention_days: Retention = None,
     as_json: AsJson = False,
 ) -> None:
     """Register a provider."""
     credential = _credential(credential_file, ask=ask_credential)
-    spec = ProviderSpec(url, options=_options(option))
+    spec = ProviderSpec(
+        url,
+        options=_options(option),
+        regions=tuple(region or ()),
+        collects_data=collects_data is not False,  # what is not known counts as yes
+        retention_days=retention_days,
+    )
     box = seal()
 
     async def change(work: Work) -> ProviderView:
@@ -77,19 +95,28 @@ def edit(
     ask_credential: Ask = False,
     option: Option = None,
     enabled: Annotated[bool | None, typer.Option("--enable/--disable")] = None,
+    region: Region = None,
+    collects_data: Collects = None,
+    retention_days: Retention = None,
     as_json: AsJson = False,
 ) -> None:
     """Change what is given; another host needs its credential with it."""
     credential = _credential(credential_file, ask=ask_credential)
-    options = None if option is None else _options(option)
+    given = {
+        "base_url": url,
+        "enabled": enabled,
+        "options": None if option is None else _options(option),
+        "regions": None if region is None else tuple(region),
+        "collects_data": collects_data,
+        "retention_days": retention_days,
+    }
     box = seal()
 
     async def change(work: Work) -> ProviderView:
         before = await provider_of(work.connection, provider)
-        spec = ProviderSpec(
-            before.spec.base_url if url is None else url,
-            before.spec.enabled if enabled is None else enabled,
-            before.spec.options if options is None else options,
+        before = await get_provider(work.connection, before.id, locked=True)
+        spec = msgspec.structs.replace(
+            before.spec, **{name: value for name, value in given.items() if value is not None}
         )
         return await _usable(work, await edit_provider(work, box, before.id, spec, credential=credential))
 
@@ -110,6 +137,21 @@ def list_all(as_json: AsJson = False) -> None:
 def show(provider: str, as_json: AsJson = False) -> None:
     """One provider, by id or name."""
     show_one(_row(read(lambda connection: provider_of(connection, provider))), as_json=as_json)
+
+
+@app.command("reseal")
+def reseal(as_json: AsJson = False) -> None:
+    """Wrap every credential under the first secret key, so that the others can be taken out of the settings."""
+    box = seal()
+    if box is None:
+        fail("No secret key is set: GIGAROUTER_SECRET_KEYS.", USAGE)
+    done = run(lambda db: reseal_all(db, actor(), box))
+    show_one({name: list(getattr(done, name)) for name in done.__struct_fields__}, as_json=as_json)
+    if done.unreadable:
+        fail(
+            f"The credentials of {', '.join(done.unreadable)} were sealed under a secret key that is not set. Set that "
+            "key too and reseal again, or give these providers their credentials anew."
+        )
 
 
 async def provider_of(connection: AsyncConnection, text: str) -> ProviderView:
@@ -188,4 +230,7 @@ def _row(view: ProviderView) -> Row:
         "enabled": view.spec.enabled,
         "credential": view.credential,
         "options": view.spec.options,
+        "regions": list(view.spec.regions),
+        "collects_data": view.spec.collects_data,
+        "retention_days": view.spec.retention_days,
     }

@@ -1,5 +1,6 @@
 """``/admin/v1/requests/{id}`` and ``/admin/v1/routes:explain``: why a call went where it did, or would."""
 
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -8,6 +9,8 @@ from fastapi import APIRouter, Request, Response
 from billing.money import from_usd, to_usd
 from catalog.values import Use
 from router.dry_run import Asked, Difference, Otherwise, WhatIf, difference, dry_run, imagined, key_of, scene
+from router.edge.admin.asking import V1
+from router.edge.admin.telling import asks, shows
 from router.edge.exchange import EXCHANGE, Exchange
 from router.edge.requests import request_of, unknown
 from router.errors import InvalidRequest, NotFound, StoreUnavailable
@@ -48,7 +51,7 @@ class ExplainIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: str | None = None
     account: str | None = None
     use: Use = Use.COMMERCIAL
-    preferences: msgspec.Raw = msgspec.Raw(b"null")
+    preferences: dict[str, Any] | None = None
     inputs: int = 1
     tokens: int = 100
     lane: Lane = Lane.INTERACTIVE
@@ -82,10 +85,7 @@ _decode = msgspec.json.Decoder(ExplainIn).decode
 
 
 @operations.get(
-    "/admin/v1/requests/{request_id}",
-    operation_id="admin_retrieve_request",
-    summary="Explain a request",
-    tags=["Routes"],
+    f"{V1}/requests/{{request_id}}", **shows("admin_retrieve_request", "Explain a request", "Routes", OpsRequestOut)
 )
 async def retrieve_request(request: Request, request_id: str) -> Response:
     """Any account's call, with our cost, the margin and the providers' own words."""
@@ -105,10 +105,8 @@ async def retrieve_request(request: Request, request_id: str) -> Response:
 
 
 @operations.post(
-    "/admin/v1/routes:explain",
-    operation_id="admin_explain_route",
-    summary="Explain a route without calling anyone",
-    tags=["Routes"],
+    f"{V1}/routes:explain",
+    **asks("admin_explain_route", "Explain a route without calling anyone", "Routes", ExplainOut, ExplainIn),
 )
 async def explain_route(request: Request) -> Response:
     """Where a call would go, and what would change if endpoints were otherwise."""
@@ -117,7 +115,7 @@ async def explain_route(request: Request) -> Response:
     given = _body(exchange.body)
     asked = Asked(
         model=given.model,
-        preferences=bytes(given.preferences),
+        preferences=_encode(given.preferences),
         inputs=given.inputs,
         tokens=given.tokens,
         lane=given.lane,

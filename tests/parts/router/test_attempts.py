@@ -119,9 +119,26 @@ def test_an_attempt_gets_four_times_the_usual_and_the_last_one_all_that_is_left(
     assert [step.limit_s for step in call.tries] == [8.0, 8.0, 44.0]
 
 
-def test_an_endpoint_that_was_never_measured_leaves_the_others_their_share() -> None:
-    call = Call(endpoints(3), deadline_at=6.0, usual_s=None)
-    assert call.tries[0].limit_s == 2.0
+@pytest.mark.parametrize(
+    ("deadline_s", "usual_s", "tokens", "limit_s"),
+    [
+        (60.0, None, 0, 5.0),
+        (60.0, None, 1_000_000, 56.0),
+        (6.0, None, 0, 2.0),
+        (3.0, None, 0, 1.0),
+        (3.0, 0.01, 0, 1.0),
+        (60.0, 20.0, 0, 56.0),
+        (3.0, 2.5, 0, 2.5),
+        (3.0, 9.0, 0, 3.0),
+    ],
+)
+def test_an_attempt_leaves_time_for_two_more_where_it_can(
+    deadline_s: float, usual_s: float | None, tokens: int, limit_s: float
+) -> None:
+    plan = attempts(endpoints(3), deadline_s, 0.0, tokens, lambda _: usual_s, Budgets())
+    step = next(plan)
+    assert step is not None
+    assert step.limit_s == pytest.approx(limit_s)
 
 
 def test_after_the_deadline_nothing_is_tried() -> None:

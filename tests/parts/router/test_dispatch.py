@@ -20,7 +20,7 @@ from router.dispatch import Delivery, dispatch
 from router.health import Health
 from router.outbound import Outbound
 from router.pacing import Pacer
-from router.values import EmbedRequest, Endpoint, Lane, Preferences, RawCall, Route, Trace
+from router.values import Choice, EmbedRequest, Endpoint, Lane, Preferences, RawCall, Route, Trace
 from store.ids import EndpointId, ProviderId, RequestId, new_id
 from tests.parts.edge.values import ENDPOINT, NOW, a_hold, a_model, a_request
 from tests.worlds import Reply, Upstream, unit_vector
@@ -158,12 +158,14 @@ def test_no_hedge_where_it_was_not_earned_not_asked_or_anything_is_unwell() -> N
             assert world.tried == [("p0", "first", "answered")], "nothing is usual yet, and no hedge was earned"
             world.upstreams[0].always = Reply()
             await warmed_up(world)
-            world.upstreams[0].always = Reply(delay_s=0.15)
+            world.upstreams[0].always = Reply(delay_s=0.5)
             await world.send(a_request("a question"))
             await world.send(msgspec.structs.replace(a_request("many", "texts"), preferences=Preferences(hedge=True)))
             for _ in range(10):
                 world.health.failed(world.endpoints[2].id, asyncio.get_running_loop().time(), "it broke")
-            await world.send(HEDGED)
+            world.upstreams[0].always = Reply(delay_s=1.0)
+            route = Route(tuple(world.endpoints[:2]), (Choice(world.endpoints[2], "its breaker is open"),))
+            await world.send(HEDGED, route=route)
             assert world.asked()[1:] == [0, 0]
 
     run(scenario)

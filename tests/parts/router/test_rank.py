@@ -100,7 +100,8 @@ def test_order_goes_first_and_the_others_stand_in_if_they_may() -> None:
 def test_without_fallbacks_the_first_alone_may_try_and_the_others_are_told() -> None:
     route = pick([an_endpoint("a"), an_endpoint("b", cost=9)], Preferences(allow_fallbacks=False))
     assert names(route) == ["a"]
-    assert [c.endpoint.provider_name for c in route.ranked] == ["a", "b"]
+    assert [(c.endpoint.provider_name, c.code) for c in route.left_out] == [("b", "fallback")]
+    assert "score" in route.left_out[0].facts
 
 
 @pytest.mark.parametrize(("sort", "first"), [("price", "cheap"), ("latency", "quick"), ("throughput", "wide")])

@@ -191,10 +191,12 @@ def test_the_same_source_is_granted_once(admin: Admin) -> None:
 def test_a_price_starts_now_or_later_and_the_list_says_which_one_holds(admin: Admin) -> None:
     admin("models", "import-seed")
     admin("prices", "set", MODEL, "0.008")
-    admin("prices", "set", MODEL, "0.006", "--from", "7d")
+    admin("prices", "set", MODEL, "0.006", "--from", "7d", "--batch", "0.003")
+    assert "the price itself" in admin.fails("prices", "set", MODEL, "0.006", "--batch", "0.007", exits=2)
     assert "now or later" in admin.fails("prices", "set", MODEL, "0.001", "--from", "2020-01-01", exits=2)
     prices = admin("prices", "list", MODEL)["data"]
     assert [(price["usd_per_mtok"], price["in_force"]) for price in prices] == [("0.008", True), ("0.006", False)]
+    assert [price["batch_usd_per_mtok"] for price in prices] == [None, "0.003"]
 
 
 def test_keys_can_be_narrowed_paused_and_rotated_but_not_revived(admin: Admin) -> None:

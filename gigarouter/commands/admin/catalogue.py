@@ -1,0 +1,171 @@
+"""`gigarouter admin plan`, `apply`, `export` and `import-litellm`: the catalogue as a file that is reviewed."""
+
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from catalog.seed import shipped
+from gigarouter.commands.admin.providers import speaking_to
+from gigarouter.commands.admin.session import FAILED, actor, fail, read, run
+from providers import litellm_map
+from router.administer import import_catalog
+from router.catalogue import apply as applying
+from router.catalogue import export as exporting
+from router.catalogue import file, present, words
+from router.catalogue.apply import Order
+from router.catalogue.litellm_import import Imported, counted, import_of
+from router.catalogue.values import Decisions, Entry, Fields, FileRefused, Kind, Plan, Present
+from router.indexes import ProviderRecord
+from router.write import Work
+
+SOMETHING_TO_DO = 2
+
+File = Annotated[str, typer.Argument(help="The catalogue file; - reads standard input.")]
+TakeFile = Annotated[
+    list[str] | None, typer.Option(help="The file's value holds here, as in endpoints[3].priority; may be repeated.")
+]
+TakeTheirs = Annotated[list[str] | None, typer.Option(help="What was changed elsewhere stays here; may be repeated.")]
+Prune = Annotated[bool, typer.Option("--prune", help="End what is no longer in the file: endpoints, providers.")]
+AllowLoss = Annotated[bool, typer.Option("--allow-loss", help="A price below an endpoint's cost is meant.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+def plan(
+    path: File,
+    take_file: TakeFile = None,
+    take_theirs: TakeTheirs = None,
+    prune: Prune = False,
+    allow_loss: AllowLoss = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 2 where there is something to do.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what an apply would change, whom it affects, and what would refuse it; change nothing."""
+    order = _order(path, Decisions(tuple(take_file or ()), tuple(take_theirs or ()), prune, allow_loss))
+    planned = run(lambda db: applying.plan(db, actor(), order))
+    _show(planned, as_json=as_json)
+    if planned.difference.faults:
+        raise typer.Exit(FAILED)
+    if exit_code and planned.has_something_to_do:
+        raise typer.Exit(SOMETHING_TO_DO)
+
+
+def apply(
+    path: File,
+    take_file: TakeFile = None,
+    take_theirs: TakeTheirs = None,
+    prune: Prune = False,
+    allow_loss: AllowLoss = False,
+    as_json: Json = False,
+) -> None:
+    """Make the catalogue what the file says: all of it or nothing."""
+    order = _order(path, Decisions(tuple(take_file or ()), tuple(take_theirs or ()), prune, allow_loss))
+    try:
+        done = run(lambda db: applying.apply(db, actor(), order))
+    except FileRefused as refused:
+        fail(str(refused))
+    _show(done, as_json=as_json, done=True)
+
+
+def export() -> None:
+    """Print the present state as a catalogue file."""
+
+    async def ask(connection: AsyncConnection) -> Present:
+        return await present.load(connection, "file", datetime.now(UTC))
+
+    typer.echo(exporting.export(read(ask)), nl=False)
+
+
+def import_litellm(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show it, change nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Import the embedding models of litellm's price map: models, providers without credential, draft endpoints."""
+    try:
+        price_map = litellm_map.read()
+    except FileNotFoundError as missing:
+        fail(f"{missing}.")
+    said: list[Imported] = []
+
+    def wanted(there: Present) -> tuple[Entry, ...]:
+        said.append(import_of(price_map, there, datetime.now(UTC).date()))
+        return said[-1].entries
+
+    # A draft gets no traffic, so that one which would be sold below its cost is shown and not refused.
+    order = Order(wanted, Decisions(yields=True, allow_loss=True), "litellm", prepare=_seed)
+    did = run(lambda db: (applying.plan if dry_run else applying.apply)(db, actor(), order))
+    report = _report(price_map, said[-1], did)
+    if as_json:
+        _print_json({**report, "plan": words.as_json(did)})
+        return
+    if dry_run:
+        _print(words.told(did))
+    _print(f"{note.key}: {note.outcome}. {note.says}" for note in said[-1].notes)
+    _print(f"{name.replace('_', ' ')}: {value}" for name, value in report.items() if name != "notes")
+
+
+async def _seed(work: Work) -> None:
+    """The shipped catalogue first: what it knows of a model is better than what the map says."""
+    there = {model.id for model in (await present.load(work.connection, "litellm", work.now)).models.values()}
+    if not {model.id for model in shipped()} <= there:
+        await import_catalog(work)
+
+
+def _report(price_map: litellm_map.PriceMap, imported: Imported, did: Plan) -> Fields:
+    made = [(step.kind, step.verb.value) for step in did.difference.steps]
+    return {
+        "object": "litellm_import",
+        "litellm": price_map.release,
+        "in_the_map": len(price_map.entries),
+        "providers": _count(imported, Kind.PROVIDER),
+        "models": _count(imported, Kind.MODEL),
+        "models_that_were_there": len(imported.matched),
+        "endpoints": _count(imported, Kind.ENDPOINT),
+        "changes": {f"{kind} {verb}": made.count((kind, verb)) for kind, verb in dict.fromkeys(made)},
+        "kept_as_operators_left_them": sum(drift.ours != drift.file for drift in did.difference.kept),
+        "noted": dict(counted(imported.notes)),
+        "notes": [msgspec.to_builtins(note) for note in imported.notes],
+    }
+
+
+def _count(imported: Imported, kind: Kind) -> int:
+    return sum(entry.kind is kind for entry in imported.entries)
+
+
+def _order(path: str, decisions: Decisions) -> Order:
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        entries = file.read(text)
+    except OSError as error:
+        fail(f"{path} cannot be read: {error.strerror}.")
+    except UnicodeDecodeError:
+        fail(f"{path} is not UTF-8 text.")
+    except FileRefused as refused:
+        fail(str(refused))
+    return Order(lambda _: entries, decisions, usable=_usable)
+
+
+async def _usable(record: ProviderRecord) -> None:
+    async with speaking_to(record):
+        return
+
+
+def _show(shown: Plan, *, as_json: bool, done: bool = False) -> None:
+    if as_json:
+        _print_json(words.as_json(shown))
+    else:
+        _print(words.told(shown, done=done))
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(line)
+
+
+def _print_json(value: Fields) -> None:
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

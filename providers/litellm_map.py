@@ -1,0 +1,104 @@
+"""litellm's own price map, read from its package without importing it: what each embedding model is and costs there.
+
+Numbers are taken as the text that stands in the file: an amount never passes through a float.
+"""
+
+from decimal import ROUND_CEILING, Context, Decimal
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+
+FILE = "model_prices_and_context_window_backup.json"
+# Nano-USD per million tokens in a dollar per token.
+_SCALE = 15
+_EXACT = Context(prec=200)
+
+
+class MapEntry(msgspec.Struct, frozen=True):
+    """One embedding model as the map states it; amounts in USD per unit, None where the map says nothing.
+
+    ``litellm_provider`` may carry a suffix (``vertex_ai-embedding-models``): :attr:`vendor` is without.
+    """
+
+    litellm_provider: str
+    key: str = ""
+    output_vector_size: Decimal | None = None
+    max_input_tokens: Decimal | None = None
+    max_tokens: Decimal | None = None
+    input_cost_per_token: Decimal | None = None
+    input_cost_per_character: Decimal | None = None
+    input_cost_per_query: Decimal | None = None
+    input_cost_per_image: Decimal | None = None
+    input_cost_per_video_per_second: Decimal | None = None
+    input_cost_per_audio_per_second: Decimal | None = None
+    supports_embedding_image_input: bool = False
+    supports_multimodal: bool = False
+    deprecation_date: str | None = None
+    source: str | None = None
+
+    @property
+    def vendor(self) -> str:
+        """The provider's name in litellm, as its calls want it."""
+        return self.litellm_provider.partition("-")[0]
+
+    @property
+    def dimensions(self) -> int | None:
+        """Width of a vector; None where the map does not say."""
+        return _count(self.output_vector_size)
+
+    @property
+    def input_tokens(self) -> int | None:
+        """The most tokens of one input; the map writes 0 where it does not know."""
+        return _count(self.max_input_tokens) or _count(self.max_tokens)
+
+    @property
+    def other_units(self) -> tuple[str, ...]:
+        """What the vendor charges by besides tokens."""
+        units = ("query", "image", "video_per_second", "audio_per_second", "character")
+        return tuple(unit.replace("_", " ") for unit in units if getattr(self, f"input_cost_per_{unit}"))
+
+
+class PriceMap(msgspec.Struct, frozen=True):
+    """The embedding models of the map, by key, and which release of litellm it came with."""
+
+    release: str
+    entries: tuple[MapEntry, ...]
+
+
+class _Mode(msgspec.Struct):
+    mode: object = None
+
+
+def read() -> PriceMap:
+    """The map of the installed litellm. Raises ``FileNotFoundError`` where there is none."""
+    found = find_spec("litellm")
+    if found is None or not found.submodule_search_locations:
+        raise FileNotFoundError("litellm is not installed")
+    return PriceMap(version("litellm"), parse((Path(found.submodule_search_locations[0]) / FILE).read_bytes()))
+
+
+def parse(text: bytes) -> tuple[MapEntry, ...]:
+    """The map's text -> its embedding models. Raises ``ValueError`` for one that does not read as such."""
+    found = []
+    for key, raw in sorted(msgspec.json.decode(text, type=dict[str, msgspec.Raw]).items()):
+        # The file's first entry is a description in words, and what else it holds is none of our business.
+        if msgspec.json.decode(raw, type=_Mode).mode == "embedding":
+            found.append(msgspec.structs.replace(msgspec.json.decode(raw, type=MapEntry), key=key))
+    return tuple(found)
+
+
+def nano_per_mtok(usd_per_token: Decimal) -> tuple[int, bool]:
+    """USD per token -> nano-USD per million tokens, and whether that is exact; what is below a nano is rounded up.
+
+    ``2e-08`` is 20,000,000: $0.02 per million tokens.
+    """
+    scaled = usd_per_token.scaleb(_SCALE, _EXACT)
+    whole = scaled.to_integral_value(ROUND_CEILING)
+    return int(whole), whole == scaled
+
+
+def _count(number: Decimal | None) -> int | None:
+    """A positive whole number; None for what is none."""
+    return int(number) if number is not None and number > 0 and number == number.to_integral_value() else None

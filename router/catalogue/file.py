@@ -1,0 +1,218 @@
+"""``catalogue.yaml`` -> typed entries. What the file may say stands here as tables; docs/catalogue.md tells it."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from billing.money import from_usd
+from catalog.terms import find, normalize
+from router.catalogue import reading
+from router.catalogue.reading import Node, Reader, bad, items, line_of, members, optional
+from router.catalogue.values import Entry, Fault, FileRefused, Kind
+
+PROVIDER_KINDS = ("openai", "litellm", "worker", "sandbox")
+
+# Sections in the order in which a reader wants them, each with its kind.
+SECTIONS: Mapping[str, Kind] = {
+    "providers": Kind.PROVIDER,
+    "models": Kind.MODEL,
+    "endpoints": Kind.ENDPOINT,
+    "prices": Kind.PRICE,
+    "claims": Kind.CLAIM,
+    "resolutions": Kind.RESOLUTION,
+}
+SECTION_OF: Mapping[Kind, str] = {kind: section for section, kind in SECTIONS.items()}
+
+ESTIMATE = reading.mapping(
+    {
+        "usd_per_mtok": reading.usd,
+        "source": reading.text,
+        "stated_on": reading.day,
+        "is_list_price": reading.boolean,
+        "note": reading.text,
+    },
+    frozenset({"usd_per_mtok", "source", "stated_on"}),
+)
+
+# Kind -> field -> what reads it. The fields of IDENTITY name the thing; all others are compared with the database.
+FIELDS: Mapping[Kind, Mapping[str, Reader]] = {
+    Kind.PROVIDER: {
+        "name": reading.text,
+        "kind": reading.one_of(*PROVIDER_KINDS),
+        "base_url": optional(reading.text),
+        "enabled": reading.boolean,
+        "options": reading.options,
+        "regions": reading.set_of(reading.text),
+        "collects_data": reading.boolean,
+        "retention_days": optional(reading.integer),
+    },
+    Kind.MODEL: {
+        "id": reading.text,
+        "status": reading.one_of("live"),
+        "owned_by": reading.text,
+        "summary": reading.text,
+        "published_on": optional(reading.day),
+        "dimensions": reading.integer,
+        "max_input_tokens": reading.integer,
+        "normalized": reading.boolean,
+        "aliases": reading.set_of(reading.text),
+        "trained_dimensions": reading.set_of(reading.integer),
+        "only_trained_dimensions": reading.boolean,
+        "max_input_tokens_ceiling": optional(reading.integer),
+        "pooling": reading.text,
+        "numerics": reading.text,
+        "tokenizer": optional(reading.text),
+        "vocabulary_size": optional(reading.integer),
+        "special_tokens": reading.integer,
+        "prompts": reading.texts,
+        "revision": optional(reading.text),
+        "parameters": optional(reading.integer),
+        "languages": reading.text,
+        "estimate": optional(ESTIMATE),
+        "note": reading.text,
+    },
+    Kind.ENDPOINT: {
+        "model": reading.text,
+        "provider": reading.text,
+        "upstream_model": reading.text,
+        "space": reading.text,
+        "cost_usd_per_mtok": reading.usd,
+        "priority": reading.integer,
+        "weight": reading.integer,
+        "asks_base64": reading.boolean,
+        "native_input_type": reading.boolean,
+        "numerics": optional(reading.text),
+        "max_batch": optional(reading.integer),
+        "max_batch_tokens": optional(reading.integer),
+        "requests_per_minute": optional(reading.integer),
+        "tokens_per_minute": optional(reading.integer),
+        "concurrency": optional(reading.integer),
+    },
+    Kind.PRICE: {
+        "model": reading.text,
+        "usd_per_mtok": reading.usd,
+        "batch_usd_per_mtok": optional(reading.usd),
+        "from": reading.instant,
+        "note": reading.text,
+    },
+    Kind.CLAIM: {
+        "model": reading.text,
+        "license": reading.text,
+        "source": reading.text,
+        "evidence": reading.text,
+        "claimed_on": reading.day,
+    },
+    Kind.RESOLUTION: {
+        "model": reading.text,
+        "license": reading.text,
+        "reason": reading.text,
+        "evidence": reading.text,
+    },
+}
+IDENTITY: Mapping[Kind, frozenset[str]] = {
+    Kind.PROVIDER: frozenset({"name"}),
+    Kind.MODEL: frozenset({"id"}),
+    Kind.ENDPOINT: frozenset({"model", "provider", "upstream_model", "space"}),
+    Kind.PRICE: frozenset({"model", "from", "note"}),
+    Kind.CLAIM: frozenset({"model", "license", "source"}),
+    Kind.RESOLUTION: frozenset({"model"}),
+}
+NEEDED: Mapping[Kind, frozenset[str]] = {
+    Kind.PROVIDER: frozenset({"name", "kind"}),
+    Kind.MODEL: frozenset({"id"}),
+    Kind.ENDPOINT: frozenset({"model", "provider"}),
+    Kind.PRICE: frozenset({"model", "usd_per_mtok"}),
+    Kind.CLAIM: frozenset({"model", "license", "source", "evidence", "claimed_on"}),
+    Kind.RESOLUTION: frozenset({"model", "license", "reason", "evidence"}),
+}
+
+
+def read(text: str) -> tuple[Entry, ...]:
+    """Every entry of the file, in its order. Raises ``FileRefused`` with all faults that can be seen at once."""
+    root = reading.document(text)
+    if root is None:
+        return ()
+    sections = members(root, "")
+    faults = [
+        Fault(name, line_of(node), f"There is no such section; there are {', '.join(SECTIONS)}.")
+        for name, node in sections.items()
+        if name not in SECTIONS
+    ]
+    entries: list[Entry] = []
+    for section, kind in SECTIONS.items():
+        if section not in sections:
+            continue
+        try:
+            for item, path in items(sections[section], section):
+                try:
+                    entries.append(_entry(kind, item, path))
+                except FileRefused as refused:
+                    faults += refused.faults
+        except FileRefused as refused:
+            faults += refused.faults
+    faults += _clashes(entries)
+    if faults:
+        raise FileRefused(tuple(sorted(faults, key=lambda fault: fault.line)))
+    return tuple(entries)
+
+
+def _entry(kind: Kind, node: Node, path: str) -> Entry:
+    found = reading.mapping(FIELDS[kind], NEEDED[kind])(node, path)
+    assert isinstance(found, dict)
+    effective_at = found.pop("from", None)
+    assert effective_at is None or isinstance(effective_at, datetime)
+    match kind:
+        case Kind.ENDPOINT:
+            found.setdefault("upstream_model", found["model"])
+        case Kind.PRICE:
+            _check_price(found, members(node, path), path)
+        case Kind.CLAIM | Kind.RESOLUTION:
+            found["license"] = normalize(str(found["license"]))
+            if kind is Kind.RESOLUTION and find(str(found["license"])) is None:
+                says = f"The terms of {found['license']} are not known here: resolve to a license that is."
+                raise bad(members(node, path)["license"], f"{path}.license", says)
+        case Kind.PROVIDER | Kind.MODEL:
+            pass
+    identity = {name: str(found.pop(name)) for name in IDENTITY[kind] if name in found}
+    subject = subject_of(kind, identity, effective_at)
+    return Entry(kind, subject, path, line_of(node), identity, found, effective_at)
+
+
+def _check_price(found: dict[str, object], nodes: Mapping[str, Node], path: str) -> None:
+    # A price without a batch price has none: not stating it is stating it.
+    batch = found.setdefault("batch_usd_per_mtok", None)
+    if batch is not None and from_usd(str(batch)) > from_usd(str(found["usd_per_mtok"])):
+        raise bad(
+            nodes["batch_usd_per_mtok"],
+            f"{path}.batch_usd_per_mtok",
+            "The batch lane never costs more than the interactive one.",
+        )
+
+
+def subject_of(kind: Kind, identity: Mapping[str, str], effective_at: datetime | None = None) -> str:
+    """What names an entry among those of its kind."""
+    match kind:
+        case Kind.PROVIDER:
+            return identity["name"]
+        case Kind.MODEL:
+            return identity["id"]
+        case Kind.ENDPOINT:
+            return f"{identity['model']} at {identity['provider']} as {identity['upstream_model']}"
+        case Kind.PRICE:
+            return identity["model"] + (f" from {effective_at.isoformat()}" if effective_at else "")
+        case Kind.CLAIM:
+            return f"{identity['model']}: {identity['license']} by {identity['source']}"
+        case Kind.RESOLUTION:
+            return identity["model"]
+
+
+def _clashes(entries: list[Entry]) -> Iterator[Fault]:
+    first: dict[tuple[Kind, str], str] = {}
+    dated: dict[str, bool] = {}
+    for entry in entries:
+        if (taken := first.setdefault(entry.name, entry.path)) != entry.path:
+            yield Fault(entry.path, entry.line, f"{entry.subject} stands at {taken} already.")
+        if entry.kind is Kind.PRICE:
+            has_date = entry.effective_at is not None
+            if dated.setdefault(entry.identity["model"], has_date) != has_date:
+                says = "A model has one price without `from`, which is the one in force, or prices that all have it."
+                yield Fault(entry.path, entry.line, says)

@@ -1,0 +1,71 @@
+"""What the in-house workers say of their queues reaches health; what they do not say changes nothing."""
+
+import asyncio
+import json
+
+import msgspec
+
+from gigarouter import worker_loads
+from providers.kinds import build
+from providers.protocol import Provider
+from providers.wire import Pool, networks
+from router.health import Health
+from router.indexes import EndpointIndex
+from store.ids import EndpointId, ProviderId, new_id
+from tests.parts.edge.values import ENDPOINT
+from tests.worlds import Reply, Upstream
+
+LOAD = {
+    "interactive_queue_tokens": 640.0,
+    "batch_queue_tokens": 10.0,
+    "interactive_wait_s": 1.25,
+    "batch_wait_s": 9.0,
+    "tokens_per_s": 512.0,
+}
+
+
+class Recorder(Health):
+    """Health that remembers what it was told of loads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[EndpointId, float, int]] = []
+
+    def reports(self, endpoint: EndpointId, wait_s: float, queue_tokens: int = 0, now: float = 0.0) -> None:
+        self.told.append((endpoint, wait_s, queue_tokens))
+
+
+def a_reply(status: str, code: int = 200) -> Reply:
+    return Reply(status=code, body=json.dumps({"status": status, **LOAD}).encode())
+
+
+def test_every_second_each_worker_is_asked_once_and_its_endpoints_are_told() -> None:
+    async def scenario() -> None:
+        pool, health = Pool(), Recorder()
+        async with Upstream() as ready, Upstream() as draining, Upstream() as other:
+            ready.always, draining.always = a_reply("ready"), a_reply("draining", 503)
+            kinds = {
+                "worker": [ready.worker_url, draining.worker_url, "http://127.0.0.1:1"],
+                "openai": [other.base_url],
+            }
+            providers: dict[ProviderId, Provider] = {}
+            endpoints = []
+            for kind, urls in kinds.items():
+                for url in urls:
+                    provider_id = ProviderId(new_id())
+                    allowed = networks(["127.0.0.0/8"])
+                    providers[provider_id] = build(
+                        kind, base_url=url, credential=None, options={}, allowed_networks=allowed, pool=pool
+                    )
+                    ids = {"id": EndpointId(new_id()), "provider_id": provider_id}
+                    endpoints.append(msgspec.structs.replace(ENDPOINT, **ids))
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(worker_loads.run(providers, EndpointIndex(endpoints), health))
+                await asyncio.sleep(1.6 * worker_loads.EVERY_S)
+                task.cancel()
+            assert health.told == [(endpoints[0].id, 1.25, 640)]
+            assert [(call.method, call.path) for call in ready.calls] == [("GET", "/ready")]
+            assert (len(draining.calls), len(other.calls)) == (1, 0)
+        await pool.close()
+
+    asyncio.run(scenario())
