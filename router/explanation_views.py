@@ -76,7 +76,7 @@ class LicenseOut(msgspec.Struct, frozen=True):
     attribution: str | None
 
 
-class PriceOut(msgspec.Struct, frozen=True):
+class PriceInForceOut(msgspec.Struct, frozen=True):
     """The price in force, in USD."""
 
     id: str
@@ -154,7 +154,7 @@ class RequestOut(msgspec.Struct, frozen=True, kw_only=True):
     candidates: tuple[CandidateOut, ...]
     attempts: tuple[AttemptOut, ...]
     license: LicenseOut | None
-    price: PriceOut | None
+    price: PriceInForceOut | None
     hold: HoldOut | None
     cost: str | None
     charge: ChargeOut | None
@@ -275,11 +275,11 @@ def license_out(decision: LicenseDecision) -> LicenseOut:
     return LicenseOut(decision.license, decision.allowed, decision.reasons, decision.attribution)
 
 
-def _price(known: Explanation, usage: UsageEvent | None) -> PriceOut | None:
+def _price(known: Explanation, usage: UsageEvent | None) -> PriceInForceOut | None:
     if usage is not None:
-        return PriceOut(wire(PriceId, usage.price_id), to_usd(usage.nano_per_mtok))
+        return PriceInForceOut(wire(PriceId, usage.price_id), to_usd(usage.nano_per_mtok))
     if known.price is not None:
-        return PriceOut(wire(PriceId, known.price.id), to_usd(known.price.nano_per_mtok))
+        return PriceInForceOut(wire(PriceId, known.price.id), to_usd(known.price.nano_per_mtok))
     return None
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from billing.money import to_usd
 from router.edge.exchange import EXCHANGE, Exchange
 from router.edge.wishes import asked
-from router.explanation_views import ErrorOut, LicenseOut, PriceOut
+from router.explanation_views import ErrorOut, LicenseOut, PriceInForceOut
 from router.parts import Parts
 from router.quote import Quoted, TooLongInput, quote
 from router.values import Lane, RawCall, Trace
@@ -41,7 +41,7 @@ class QuoteOut(msgspec.Struct, frozen=True, kw_only=True):
     inputs: int
     tokens: int | None
     exact: bool
-    price: PriceOut | None
+    price: PriceInForceOut | None
     amount: str | None
     currency: str = "USD"
     license: LicenseOut
@@ -83,7 +83,9 @@ def _out(quoted: Quoted, lane: Lane) -> QuoteOut:
         inputs=quoted.request.inputs,
         tokens=None if found is None else found.tokens_max,
         exact=found is not None and found.exact,
-        price=None if found is None else PriceOut(wire(PriceId, found.price.id), to_usd(found.price.nano_per_mtok)),
+        price=None
+        if found is None
+        else PriceInForceOut(wire(PriceId, found.price.id), to_usd(found.price.nano_per_mtok)),
         amount=None if found is None else to_usd(found.amount_max),
         license=LicenseOut(decision.license, decision.allowed, decision.reasons, decision.attribution),
         serving=tuple(

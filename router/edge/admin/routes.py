@@ -1,5 +1,6 @@
 """``/admin/v1/requests/{id}`` and ``/admin/v1/routes:explain``: why a call went where it did, or would."""
 
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -50,7 +51,7 @@ class ExplainIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: str | None = None
     account: str | None = None
     use: Use = Use.COMMERCIAL
-    preferences: msgspec.Raw = msgspec.Raw(b"null")
+    preferences: dict[str, Any] | None = None
     inputs: int = 1
     tokens: int = 100
     lane: Lane = Lane.INTERACTIVE
@@ -114,7 +115,7 @@ async def explain_route(request: Request) -> Response:
     given = _body(exchange.body)
     asked = Asked(
         model=given.model,
-        preferences=bytes(given.preferences),
+        preferences=_encode(given.preferences),
         inputs=given.inputs,
         tokens=given.tokens,
         lane=given.lane,
