@@ -7,7 +7,7 @@ from billing.accounts import Account, credits_of, list_accounts
 from billing.money import to_usd
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import account_of, read, write
-from router.administer import open_account, set_account_status
+from router.administer import open_account, rename_account, set_account_status
 from router.keyring import list_keys
 from router.members import list_members
 from router.write import Work
@@ -48,6 +48,16 @@ def show(account: str, as_json: AsJson = False) -> None:
         }
 
     show_one(read(ask), as_json=as_json)
+
+
+@app.command("rename")
+def rename(account: str, name: str, as_json: AsJson = False) -> None:
+    """Give an account another name."""
+
+    async def change(work: Work) -> Account:
+        return await rename_account(work, (await account_of(work.connection, account)).id, name)
+
+    show_one(_row(write(change)), as_json=as_json)
 
 
 @app.command("suspend")
