@@ -116,8 +116,7 @@ def _nobody(model: Model, left_out: list[Choice], health: Health, now: float) ->
             for choice in left_out
         ]
     }
-    refusal: NoEndpoint | ProvidersBusy | PreferencesUnmet
-    soonest_s = _soonest_s(left_out, health, now)
+    refusal: NoEndpoint | PreferencesUnmet
     if codes and codes <= PREFERENCES:
         refusal = PreferencesUnmet(_unmet(model, left_out), param="provider", details=details)
     elif "warming" in codes:
@@ -137,6 +136,19 @@ def _nobody(model: Model, left_out: list[Choice], health: Health, now: float) ->
         )
     refusal.left_out = tuple(left_out)
     raise refusal
+
+
+_FAILING: Final[tuple[type[NoEndpoint], str]] = (
+    NoEndpoint,
+    "No provider of this model can take the call right now.",
+)
+_UNWELL: Final[dict[frozenset[str], tuple[type[NoEndpoint], str]]] = {
+    frozenset({"paced"}): (
+        ProvidersBusy,
+        "Every provider of this model has as many calls as it takes from us right now.",
+    ),
+    frozenset({"warming"}): (ModelWarming, "The model is being loaded."),
+}
 
 
 def _soonest_s(left_out: list[Choice], health: Health, now: float) -> float:

@@ -9,11 +9,11 @@ Refusal
 │   ├── NotAllowed                LicenseRestricted, ModelNotAllowed, CapReached
 │   ├── NotFound                  ModelNotFound, ModelNotLive, PreferencesUnmet, OperationNotFound, MethodNotAllowed
 │   ├── OutOfCredit
-│   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld, ProvidersBusy
+│   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld
 │   ├── Conflict                  IdempotencyInProgress, IdempotencyMismatch, IdempotencyResultGone
 │   └── ClientGone                nobody reads it: the client hung up before its call was sent on
 └── Failed                        ours or a provider's fault; nothing was charged, or the same Idempotency-Key tells
-    ├── NoEndpoint                ModelWarming
+    ├── NoEndpoint                ProvidersBusy, ModelWarming
     ├── AllAttemptsFailed, UpstreamInvalid, DeadlinePassed
     └── Overloaded, StoreUnavailable, NotRecorded, Unexpected
 """
@@ -270,13 +270,6 @@ class CreditHeld(LimitExceeded):
     code = "credit_held"
 
 
-class ProvidersBusy(LimitExceeded):
-    """Not a limit of the key but of the providers: each that could serve the call has asked us for patience."""
-
-    code = "capacity_exhausted"
-    left_out: "tuple[Choice, ...]" = ()
-
-
 class Conflict(Refused):
     """Another call stands in the way."""
 
@@ -318,6 +311,12 @@ class NoEndpoint(Failed):
 
     code = "no_provider_available"
     left_out: "tuple[Choice, ...]" = ()
+
+
+class ProvidersBusy(NoEndpoint):
+    """Each provider that could serve the call has as many calls as it takes from us."""
+
+    code = "capacity_exhausted"
 
 
 class ModelWarming(NoEndpoint):

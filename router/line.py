@@ -61,17 +61,17 @@ def prepare(request: EmbedRequest, call: RawCall, key: Key, known: Known) -> Pre
 
 def pick(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, now: float) -> Route:
     """Where the call may go, in order; ``now`` is on the loop's clock. Raises as :func:`router.choose.choose`."""
-    model, health = prepared.model, known.health
-    return choose(  # PreferencesUnmet, NoEndpoint, ModelWarming, ProvidersBusy
+    model, quote = prepared.model, prepared.quote
+    return choose(  # InvalidRequest, PreferencesUnmet, NoEndpoint, ProvidersBusy, ModelWarming
         known.endpoints.serving(model, key),
         model,
         request.preferences,
-        health,
+        known.health,
         now,
-        health.draw,
-        price=prepared.quote.price.nano_per_mtok,
+        known.draw,
+        price=quote.price.nano_per_mtok,
         inputs=request.inputs,
-        tokens=prepared.quote.tokens_max,
+        tokens=quote.tokens_max,
         account=key.account_id,
     )
 
@@ -83,7 +83,7 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
     prepared = prepare(request, call, key, parts)
     model, quote = prepared.model, prepared.quote
     picked = partial(pick, prepared, request, key, parts)
-    trace.route = route = pick_or_wait(picked, clock(), call.wait_s)  # NoEndpoint, ModelWarming
+    trace.route = route = pick_or_wait(picked, clock(), call.wait_s)  # PreferencesUnmet, NoEndpoint, ModelWarming
     counted = partial(count, route.order, request, model, parts.providers, call.request_id, 5.0)
     recount = partial(exact, request, model, quote, counted)
     async with admit(parts.admission, call, caller, quote, recount) as hold:  # OutOfCredit, CapReached, LimitExceeded

@@ -1,6 +1,7 @@
 """The collaborators of one call, built once at start; there are no globals beside them."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from random import Random
 from typing import Protocol
 
 import msgspec
@@ -40,6 +41,11 @@ class Known(Protocol):
     @property
     def health(self) -> Health:
         """How they do."""
+        ...
+
+    @property
+    def draw(self) -> Callable[[], float]:
+        """Chance: numbers in [0, 1)."""
         ...
 
 

@@ -64,7 +64,6 @@ ROWS: dict[type[errors.Refusal], Row] = {
     errors.TokenLimit: Row(429, "tokens"),
     errors.ConcurrencyLimit: Row(429, "requests"),
     errors.CreditHeld: Row(429, "requests"),
-    errors.ProvidersBusy: Row(429, "requests"),
     errors.Conflict: Row(409, _INVALID),
     errors.IdempotencyInProgress: Row(409, _INVALID),
     # Not 409, which clients retry: the same key and body would meet the same answer.
@@ -73,6 +72,7 @@ ROWS: dict[type[errors.Refusal], Row] = {
     errors.ClientGone: Row(499, _INVALID),
     errors.Failed: Row(500, _SERVER, again=False),
     errors.NoEndpoint: Row(503, _SERVER),
+    errors.ProvidersBusy: Row(503, _SERVER),
     errors.ModelWarming: Row(503, _SERVER),
     errors.AllAttemptsFailed: Row(503, _SERVER),
     errors.UpstreamInvalid: Row(502, _SERVER),
