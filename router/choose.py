@@ -117,6 +117,7 @@ def _nobody(model: Model, left_out: list[Choice], health: Health, now: float) ->
         ]
     }
     refusal: NoEndpoint | PreferencesUnmet
+    soonest_s = _soonest_s(left_out, health, now)
     if codes and codes <= PREFERENCES:
         refusal = PreferencesUnmet(_unmet(model, left_out), param="provider", details=details)
     elif "warming" in codes:
@@ -136,19 +137,6 @@ def _nobody(model: Model, left_out: list[Choice], health: Health, now: float) ->
         )
     refusal.left_out = tuple(left_out)
     raise refusal
-
-
-_FAILING: Final[tuple[type[NoEndpoint], str]] = (
-    NoEndpoint,
-    "No provider of this model can take the call right now.",
-)
-_UNWELL: Final[dict[frozenset[str], tuple[type[NoEndpoint], str]]] = {
-    frozenset({"paced"}): (
-        ProvidersBusy,
-        "Every provider of this model has as many calls as it takes from us right now.",
-    ),
-    frozenset({"warming"}): (ModelWarming, "The model is being loaded."),
-}
 
 
 def _soonest_s(left_out: list[Choice], health: Health, now: float) -> float:

@@ -56,7 +56,7 @@ def product(
     servers.redis.command("FLUSHALL")
     product = Product(tmp_path_factory.mktemp("two"), module_database_url, servers.redis_url)
     model = product.shop.a_model(MODEL, vocabulary=100)
-    product.shop.an_endpoint(model, first.base_url, name="first")
+    product.shop.an_endpoint(model, first.base_url, name="first", priority=1)
     product.shop.an_endpoint(model, second.base_url, name="second")
     with product:
         yield product
