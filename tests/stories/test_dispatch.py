@@ -209,7 +209,7 @@ def test_all_processes_together_send_no_more_than_a_provider_grants(shelf: Shelf
     refused = [reply for reply in replies if reply.status != 200]
     assert len(refused) == 40 - 24 + used
     for reply in refused:
-        assert (reply.status, reply.json["error"]["code"]) == (503, "no_provider_available")
+        assert (reply.status, reply.json["error"]["code"]) == (503, "capacity_exhausted")
         assert 1 <= int(reply.headers["retry-after"]) <= 61
         assert (reply.headers["x-gigarouter-attempts"], reply.headers["x-gigarouter-cost"]) == ("0", "0.00")
     assert {reply.headers["x-gigarouter-attempts"] for reply in replies if reply.status == 200} == {"1"}
@@ -229,7 +229,7 @@ def test_what_a_dead_process_had_taken_comes_back(shelf: Shelf) -> None:
         while len(shelf.upstreams[0].calls) < 2:  # noqa: ASYNC110 - the other end is a server in a thread
             await asyncio.sleep(0.02)
         full = await send(shelf.product.serves[0].port, request)
-        assert (full.status, full.json["error"]["code"]) == (503, "no_provider_available")
+        assert (full.status, full.json["error"]["code"]) == (503, "capacity_exhausted")
         victim.kill()
         await asyncio.gather(*sending)
 
