@@ -116,7 +116,7 @@ def _nobody(model: Model, left_out: list[Choice], health: Health, now: float) ->
             for choice in left_out
         ]
     }
-    refusal: NoEndpoint | ProvidersBusy | PreferencesUnmet
+    refusal: NoEndpoint | PreferencesUnmet
     soonest_s = _soonest_s(left_out, health, now)
     if codes and codes <= PREFERENCES:
         refusal = PreferencesUnmet(_unmet(model, left_out), param="provider", details=details)

@@ -95,10 +95,10 @@ class _State(msgspec.Struct):
 
 
 class Health:
-    """What one process has seen. ``draw`` gives numbers in [0, 1): they spread rests, pauses and calls."""
+    """What one process has seen. ``jitter`` gives numbers in [0, 1) that spread rests and pauses."""
 
-    def __init__(self, draw: Callable[[], float] = lambda: 0.0) -> None:
-        self.draw = draw
+    def __init__(self, jitter: Callable[[], float] = lambda: 0.0) -> None:
+        self._jitter = jitter
         self._states: dict[EndpointId, _State] = {}
         # The latest instant that was told; an event without a time of its own happened then.
         self._now = 0.0
@@ -211,7 +211,7 @@ class Health:
         now = self._at(now)
         state = self._state(endpoint)
         state.ends()
-        state.breaker.failed(now, reason, weight, self.draw())
+        state.breaker.failed(now, reason, weight, self._jitter())
         if state.breaker.is_open:
             # From here on the breaker judges it: after its rest it is tried with a clean record.
             state.missed = 0.0
@@ -226,7 +226,7 @@ class Health:
         if seconds is None and not is_new:
             return  # Calls that were under way together are told the same, once.
         if seconds is None:
-            seconds = PAUSE_S * 2.0 ** min(state.pauses, 10) * (1 - 0.5 * self.draw())
+            seconds = PAUSE_S * 2.0 ** min(state.pauses, 10) * (1 - 0.5 * self._jitter())
         state.pauses += is_new
         state.paused_until = max(state.paused_until, now + min(PAUSE_MAX_S, max(PAUSE_MIN_S, seconds)))
 

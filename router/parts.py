@@ -69,3 +69,5 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     receipts: Receipts
     call_deadline_s: float = 60.0
     body_bytes_max: int = 4 * 1024 * 1024
+    # Chance for routing: numbers in [0, 1).
+    draw: Callable[[], float] = msgspec.field(default_factory=lambda: Random().random)

@@ -65,7 +65,7 @@ def product(
         tmp_path_factory.mktemp("explained"), module_database_url, servers.redis_url, serves=2, jobs=False
     )
     model = product.shop.a_model(MODEL, vocabulary=100)
-    product.shop.an_endpoint(model, first.base_url, name="first")
+    product.shop.an_endpoint(model, first.base_url, name="first", priority=1)
     product.shop.an_endpoint(model, second.base_url, name="second")
     restricted = product.shop.a_model(RESTRICTED, vocabulary=100)
     product.shop.an_endpoint(restricted, first.base_url, name="third")

@@ -56,7 +56,7 @@ def product(
     servers.redis.command("FLUSHALL")
     product = Product(tmp_path_factory.mktemp("two"), module_database_url, servers.redis_url)
     model = product.shop.a_model(MODEL, vocabulary=100)
-    product.shop.an_endpoint(model, first.base_url, name="first")
+    product.shop.an_endpoint(model, first.base_url, name="first", priority=1)
     product.shop.an_endpoint(model, second.base_url, name="second")
     with product:
         yield product
@@ -115,6 +115,30 @@ def test_a_test_key_costs_nothing_and_always_says_the_same(product: Product, fir
     assert one.headers["x-gigarouter-cost"] == "0.00"
     assert len(first.calls) + len(second.calls) == asked
     assert usage(product, account) == [0, 0]
+
+
+def test_a_call_says_who_may_serve_it(product: Product, first: Upstream, second: Upstream) -> None:
+    key = product.wait_until_known(product.shop.a_key(product.shop.an_account(1_000_000)))
+
+    def wanting(**provider: object) -> Reply:
+        return call(product, key, BODY | {"provider": provider})
+
+    assert call(product, key).headers["x-gigarouter-provider"] == "first"
+    assert wanting(order=["second"]).headers["x-gigarouter-provider"] == "second"
+    assert wanting(ignore=["first"], max_price=1).headers["x-gigarouter-provider"] == "second"
+    asked = len(first.calls) + len(second.calls)
+    nobody = wanting(only=["first"], regions=["eu"])
+    assert (nobody.status, nobody.json["error"]["code"]) == (404, "preferences_unmet")
+    assert "first: it is not known where it processes calls" in nobody.json["error"]["message"]
+    assert [one["code"] for one in nobody.json["error"]["details"]["left_out"]] == ["region", "only"]
+    dear = wanting(max_price="0.0009")
+    assert (dear.status, dear.json["error"]["details"]["left_out"][0]["code"]) == (404, "price")
+    elsewhere = wanting(space="another")
+    assert (elsewhere.status, elsewhere.json["error"]["param"]) == (400, "provider.space")
+    assert f"tests:{MODEL}" in elsewhere.json["error"]["message"]
+    unknown = wanting(zdr=True)
+    assert (unknown.status, unknown.json["error"]["param"]) == (400, "provider.zdr")
+    assert len(first.calls) + len(second.calls) == asked
 
 
 def test_a_failing_endpoint_costs_a_retry_and_not_the_call(product: Product, first: Upstream, second: Upstream) -> None:

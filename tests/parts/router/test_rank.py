@@ -152,6 +152,17 @@ def test_calls_of_other_sizes_say_nothing() -> None:
     facts = {c.endpoint.provider_name: c.facts for c in pick([a, b], health=health).ranked}
     assert "latency_ms" not in facts["a"]
     assert facts["b"]["latency_ms"] == 100
+    # Nor is who was not measured taken for faster than the fastest.
+    assert facts["a"]["score"] == facts["b"]["score"] == 100
+
+
+def test_a_habit_survives_hours_without_a_call() -> None:
+    a, b, account = an_endpoint("a"), an_endpoint("b"), AccountId(new_id())
+    habit = pick([a, b], account=account).order[0]
+    other = b if habit is a else a
+    health = measured(measured(Health(), {other: 0.1}), {habit: 0.1}, now=150.0)
+    for now in (155.0, 250.0, 10_000.0):
+        assert pick([a, b], health=health, now=now, account=account).order[0] is habit
 
 
 def test_a_single_candidate_is_told_too() -> None:
