@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
+from random import Random
 from typing import Literal
 
 from billing.admission import Admission
@@ -53,7 +54,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     pool = Pool()
     allowed = networks([str(network) for network in settings.allowed_private_networks])
     providers = ProviderSet(refresher.providers, Seal(settings.require_secret_keys()), allowed, pool)
-    health = Health()
+    health = Health(Random().random)  # noqa: S311 - spreads rests
     refresher.on_change("providers", lambda _: providers.refresh())
     refresher.on_change("providers", partial(_provider_changed, health, refresher))
     refresher.on_change("endpoints", partial(_endpoint_changed, health))

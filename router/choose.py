@@ -1,54 +1,157 @@
-"""Which endpoints a call may go to, in order, and why the others were left out. Pure."""
+"""Which endpoints a call may go to, in order, and why the others were left out. Pure: the clock and chance come in.
 
-from collections.abc import Sequence
+The hard rules come first and in a fixed order (live, space, the call's preferences, health); then the rest is ranked. A
+route never leaves the model's vector space.
+"""
 
-from router.errors import ModelWarming, NoEndpoint
-from router.failures import warming
-from router.health import Health
-from router.values import Choice, Endpoint, EndpointState, Route
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn
+
+from catalog.values import Model
+from router.eligible import PREFERENCES, unserving, unwanted
+from router.errors import InvalidRequest, ModelWarming, NoEndpoint, PreferencesUnmet, ProvidersBusy
+from router.health import OPEN_S, Health
+from router.latency import size_of
+from router.preferences import NO_PREFERENCES
+from router.rank import rank
+from router.values import Choice, Endpoint, Preferences, Route
+from store.ids import AccountId
+
+# Where nobody knows when it will be better.
+SOON_S: Final = 5.0
+NAMED_MAX: Final = 8
 
 
-def choose(candidates: Sequence[Endpoint], space: str, health: Health, now: float) -> Route:
-    """The live and healthy endpoints of one space, by priority. ``now`` is the loop's.
+def choose(
+    candidates: Sequence[Endpoint],
+    model: Model,
+    wanted: Preferences,
+    health: Health,
+    now: float,
+    draw: Callable[[], float],
+    *,
+    price: int = 0,
+    inputs: int = 1,
+    tokens: int = 0,
+    account: AccountId | None = None,
+) -> Route:
+    """The route of one call. The same arguments, health and draws give the same route.
 
-    Raises NoEndpoint, ModelWarming where an endpoint is only loading the model.
+    ``now`` is on the clock that ``health`` is told; ``draw`` gives numbers in [0, 1). ``price`` is what the customer
+    pays for the model, nano-USD per million tokens. ``inputs`` and ``tokens`` are the call's size, as health is told it
+    with the answer. Calls of one ``account`` keep to one endpoint while that is well.
+
+    Raises InvalidRequest (another space is pinned), PreferencesUnmet, NoEndpoint, ProvidersBusy, ModelWarming.
     """
-    order: list[Endpoint] = []
+    if wanted.space is not None and wanted.space != model.space:
+        raise InvalidRequest(
+            f"'provider.space' pins another vector space than the model's, which is {model.space}.",
+            param="provider.space",
+        )
+    if len(candidates) == 1 and wanted is NO_PREFERENCES and _serves(candidates[0], model, health, now):
+        return _only(candidates[0])
+    may: list[Endpoint] = []
     left_out: list[Choice] = []
     for endpoint in candidates:
-        reason = _why_not(endpoint, space, health, now)
-        if reason is None:
-            order.append(endpoint)
+        why = unserving(endpoint, model)
+        if why is None and wanted is not NO_PREFERENCES:
+            why = unwanted(endpoint, model, wanted, price)
+        if why is None:
+            why = health.verdict(endpoint.id, now)
+        if why is None:
+            may.append(endpoint)
         else:
-            left_out.append(Choice(endpoint, reason))
-    if not order:
-        raise _nobody(left_out, health, now)
-    if len(order) > 1:
-        order.sort(key=lambda endpoint: (endpoint.priority, endpoint.cost_nano_per_mtok))
-    return Route(tuple(order), tuple(left_out))
+            left_out.append(Choice(endpoint, why[1], {}, why[0]))
+    if not may:
+        return _on_trial(left_out, health, now) or _nobody(model, left_out, health, now)
+    sticky_to = b"" if account is None else account.bytes + model.id.encode()
+    ranked, policy = rank(may, wanted, health, now, size_of(inputs, tokens), draw, sticky_to)
+    # With `order`, allow_fallbacks has left out who is not named; without it, the first alone may try.
+    order = ranked if wanted.allow_fallbacks or wanted.order else ranked[:1]
+    return Route(tuple([choice.endpoint for choice in order]), tuple(left_out), tuple(ranked), policy)
 
 
-def _why_not(endpoint: Endpoint, space: str, health: Health, now: float) -> str | None:
-    if endpoint.space != space:
-        return "it serves another vector space"
-    if endpoint.state is not EndpointState.LIVE:
-        return f"it is {endpoint.state.value}"
-    return health.left_out(endpoint.id, now)
+def _serves(endpoint: Endpoint, model: Model, health: Health, now: float) -> bool:
+    return unserving(endpoint, model) is None and health.verdict(endpoint.id, now) is None
 
 
-def _nobody(left_out: list[Choice], health: Health, now: float) -> NoEndpoint | ModelWarming:
-    details: dict[str, object] = {
-        "left_out": [{"provider": c.endpoint.provider_name, "reason": c.left_out} for c in left_out]
-    }
-    loading = [c.endpoint.id for c in left_out if c.left_out and health.is_warming(c.endpoint.id, now)]
-    if loading:
-        return warming(min(health.retry_after_s(endpoint, now) for endpoint in loading), details)
-    waits = [health.retry_after_s(c.endpoint.id, now) for c in left_out]
-    soonest = min((wait for wait in waits if wait > 0), default=5.0)
-    nobody = NoEndpoint(
-        "No provider of this model can take the call right now. Nothing was charged; try again in a moment.",
-        retry_after_s=soonest,
-        details=details,
+def _only(endpoint: Endpoint) -> Route:
+    """The commonest route, made in a microsecond: nothing was compared, so there is little to tell."""
+    return Route(
+        (endpoint,), (), (Choice(endpoint, None, {"cost_nano_per_mtok": endpoint.cost_nano_per_mtok}),), "only"
     )
-    nobody.left_out = tuple(left_out)
-    return nobody
+
+
+def _on_trial(left_out: list[Choice], health: Health, now: float) -> Route | None:
+    """Where breakers alone have removed everybody, one call at a time may try the least bad.
+
+    That is the one which was tried the longest ago, and of those the one whose rest ends first.
+    """
+    unwell = [choice for choice in left_out if choice.code in {"breaker", "paced", "warming"}]
+    resting = [choice for choice in unwell if choice.code == "breaker"]
+    if not resting or len(resting) < len(unwell):
+        return None
+    if not all(health.may_be_tried(choice.endpoint.id, now) for choice in resting):
+        return None
+
+    def badness(choice: Choice) -> tuple[float, float]:
+        return health.tried_at(choice.endpoint.id), health.retry_after_s(choice.endpoint.id, now)
+
+    least = min(resting, key=badness)
+    rest = tuple([choice for choice in left_out if choice is not least])
+    return Route((least.endpoint,), rest, (Choice(least.endpoint),), "trial")
+
+
+def _nobody(model: Model, left_out: list[Choice], health: Health, now: float) -> NoReturn:
+    """Raises the error that says what is in the way: preferences, warming up, pacing, or failing endpoints."""
+    codes = {choice.code for choice in left_out} - {"state", "space"}
+    details: dict[str, object] = {
+        "left_out": [
+            {"provider": choice.endpoint.provider_name, "code": choice.code, "reason": choice.left_out}
+            for choice in left_out
+        ]
+    }
+    refusal: NoEndpoint | PreferencesUnmet
+    if codes and codes <= PREFERENCES:
+        refusal = PreferencesUnmet(_unmet(model, left_out), param="provider", details=details)
+    else:
+        unwell = codes - PREFERENCES - {"quarantined"}
+        kind, sentence = _UNWELL.get(frozenset(unwell), _FAILING)
+        refusal = kind(
+            f"{sentence} Nothing was charged; try again in a moment.",
+            retry_after_s=_soonest_s(left_out, health, now),
+            details=details,
+        )
+    refusal.left_out = tuple(left_out)
+    raise refusal
+
+
+_FAILING: Final[tuple[type[NoEndpoint], str]] = (
+    NoEndpoint,
+    "No provider of this model can take the call right now.",
+)
+_UNWELL: Final[dict[frozenset[str], tuple[type[NoEndpoint], str]]] = {
+    frozenset({"paced"}): (
+        ProvidersBusy,
+        "Every provider of this model has as many calls as it takes from us right now.",
+    ),
+    frozenset({"warming"}): (ModelWarming, "The model is being loaded."),
+}
+
+
+def _soonest_s(left_out: list[Choice], health: Health, now: float) -> float:
+    """When the first of them may be tried; a resting one before its rest is over, where nobody else is left."""
+    waits = []
+    for choice in left_out:
+        wait_s = health.retry_after_s(choice.endpoint.id, now)
+        if wait_s > 0 and choice.code in {"breaker", "paced", "warming"}:
+            waits.append(min(wait_s, OPEN_S) if choice.code == "breaker" else wait_s)
+    return min(waits, default=SOON_S)
+
+
+def _unmet(model: Model, left_out: list[Choice]) -> str:
+    """Who was left out by which preference, in a sentence of bounded length."""
+    excluded = [choice for choice in left_out if choice.code in PREFERENCES]
+    named = "; ".join(f"{choice.endpoint.provider_name}: {choice.left_out}" for choice in excluded[:NAMED_MAX])
+    more = f"; and {len(excluded) - NAMED_MAX} more" if len(excluded) > NAMED_MAX else ""
+    return f"Your provider preferences leave nobody to serve {model.id} ({named}{more}). Nothing was charged."

@@ -7,13 +7,13 @@ Refusal
 │   │                             KeyInUrl, HeadersTooLarge, RequestTooSlow, IdempotencyKeyInvalid
 │   ├── Unauthenticated           KeyMissing, KeyUnknown, KeyExpired, KeyPaused
 │   ├── NotAllowed                LicenseRestricted, ModelNotAllowed, CapReached
-│   ├── NotFound                  ModelNotFound, ModelNotLive, OperationNotFound, MethodNotAllowed
+│   ├── NotFound                  ModelNotFound, ModelNotLive, PreferencesUnmet, OperationNotFound, MethodNotAllowed
 │   ├── OutOfCredit
 │   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld
 │   ├── Conflict                  IdempotencyInProgress, IdempotencyMismatch, IdempotencyResultGone
 │   └── ClientGone                nobody reads it: the client hung up before its call was sent on
 └── Failed                        ours or a provider's fault; nothing was charged, or the same Idempotency-Key tells
-    ├── NoEndpoint                ModelWarming
+    ├── NoEndpoint                ProvidersBusy, ModelWarming
     ├── AllAttemptsFailed, UpstreamInvalid, DeadlinePassed
     └── Overloaded, StoreUnavailable, NotRecorded, Unexpected
 """
@@ -215,6 +215,13 @@ class ModelNotLive(NotFound):
     code = "model_not_available"
 
 
+class PreferencesUnmet(NotFound):
+    """The model is served, and by nobody that the call's ``provider`` object allows; the message names who and why."""
+
+    code = "preferences_unmet"
+    left_out: "tuple[Choice, ...]" = ()
+
+
 class OperationNotFound(NotFound):
     """No such path."""
 
@@ -304,6 +311,12 @@ class NoEndpoint(Failed):
 
     code = "no_provider_available"
     left_out: "tuple[Choice, ...]" = ()
+
+
+class ProvidersBusy(NoEndpoint):
+    """Each provider that could serve the call has as many calls as it takes from us."""
+
+    code = "capacity_exhausted"
 
 
 class ModelWarming(NoEndpoint):

@@ -25,7 +25,7 @@ def error_for(failures: Failures) -> errors.Refusal:
     detail = "; ".join(f"{e.provider_name}: {type(f).__name__} {f.message} {f.detail}" for e, f in failures)
     wait_s = min((f.retry_after_s for _, f in failures if f.retry_after_s), default=1.0)
     if failures and not sent:
-        return errors.NoEndpoint(
+        return errors.ProvidersBusy(
             "Every provider of this model has as many calls as it takes from us right now. Nothing was charged; try "
             "again in a moment.",
             retry_after_s=wait_s,

@@ -1,124 +1,290 @@
-"""Health of endpoints as this process has seen them: a simple breaker. Events in, state out; knows no clock.
+"""Health of endpoints as this process has seen them: events in, state out. Pure: knows no clock and no chance.
 
-Five failures in a row open it for a while that doubles up to five minutes; then one call may try. A provider that asks
-for patience is left alone for as long as it asks. Routing by more than this has a design of its own.
+For each endpoint a breaker, pauses that the provider asked for, a cold model's warming up, latency per size of call,
+success, calls in flight, and the wait that a worker reports. Pacing and warming are not ill health. What a caller must
+keep: each ``starts`` has exactly one end, which is ``succeeded``, ``failed``, ``paused``, ``warming``, ``quarantined``
+or ``given_up``. All times are seconds on one clock that only moves forward.
 """
 
-from collections import deque
+from collections.abc import Callable
+from math import exp
+from typing import Final, Literal
 
 import msgspec
 
+from router.breaker import FAILURES_MAX, OPEN_MAX_S, OPEN_S, SLOW_START_SHARE, Breaker
+from router.latency import Latency, first, size_of
 from store.ids import EndpointId
 
-FAILURES_MAX = 5
-OPEN_S = 5.0
-OPEN_MAX_S = 300.0
-PAUSE_MAX_S = 60.0
-SAMPLES = 64
-SAMPLES_MIN = 8
+__all__ = ["FAILURES_MAX", "OPEN_MAX_S", "OPEN_S", "PAUSE_MAX_S", "UNSEEN", "Health", "Picture", "Seen", "Verdict"]
+
+PAUSE_MAX_S: Final = 60.0
+PAUSE_MIN_S: Final = 0.1
+# Where the provider does not say for how long: this, twice as long each time in a row.
+PAUSE_S: Final = 1.0
+# The share of one call in the success rate, and how fast failures are forgotten while no call goes there.
+SUCCESS_SHARE: Final = 0.2
+FORGIVEN_S: Final = 60.0
+
+Why = Literal["quarantined", "breaker", "paced", "warming"]
+Verdict = tuple[Why, str]
 
 
-class State(msgspec.Struct):
-    """What is remembered of one endpoint; ``until`` is on the clock that the caller passes."""
+class Seen(msgspec.Struct, frozen=True):
+    """What routing decides by. ``latency_s`` and ``tokens_per_s`` are None where calls of that size are unknown.
 
-    failures: int = 0
-    opened: int = 0
-    until: float = 0.0
-    reason: str = ""
-    trying: bool = False
+    ``faded_s`` is the latency, the less the longer nothing was heard. ``success`` is in 0..1; ``wait_s`` is what a
+    worker says a new call would wait; ``share`` in 0.1..1 is less than 1 while few calls should try it, after failures
+    or when it was slow at last.
+    """
+
+    latency_s: float | None = None
+    faded_s: float = 0.0
+    in_flight: int = 0
+    success: float = 1.0
+    wait_s: float = 0.0
+    tokens_per_s: float | None = None
+    share: float = 1.0
+
+
+UNSEEN: Final = Seen()
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """One endpoint's health, for operators. ``latency_ms`` and ``p95_ms`` are by size class (``router.latency``)."""
+
+    left_out: str | None
+    code: str | None
+    retry_after_s: float
+    in_flight: int
+    success: float
+    wait_s: float
+    queue_tokens: int
+    share: float
+    latency_ms: dict[int, float]
+    p95_ms: dict[int, float]
+    tokens_per_s: dict[int, float]
+
+
+class _State(msgspec.Struct):
+    breaker: Breaker = msgspec.field(default_factory=Breaker)
+    in_flight: int = 0
+    missed: float = 0.0
+    missed_at: float = 0.0
+    pauses: int = 0
+    paused_until: float = 0.0
+    warming_until: float = 0.0
+    wait_s: float = 0.0
+    reported_at: float = 0.0
+    queue_tokens: int = 0
     quarantined: str = ""
-    warming: bool = False
+    latencies: dict[int, Latency] = {}
+
+    def missed_now(self, now: float) -> float:
+        """The part of calls that fail, which is forgiven with time."""
+        return self.missed and self.missed * exp((self.missed_at - now) / FORGIVEN_S)
+
+    def wait_now(self, now: float) -> float:
+        """A queue drains while nobody looks."""
+        return self.wait_s and max(0.0, self.wait_s - (now - self.reported_at))
+
+    def ends(self) -> None:
+        """One call fewer is under way."""
+        if self.in_flight:
+            self.in_flight -= 1
 
 
 class Health:
-    """The breakers of one process."""
+    """What one process has seen. ``jitter`` gives numbers in [0, 1) that spread rests and pauses."""
 
-    def __init__(self) -> None:
-        self._states: dict[EndpointId, State] = {}
+    def __init__(self, jitter: Callable[[], float] = lambda: 0.0) -> None:
+        self._jitter = jitter
+        self._states: dict[EndpointId, _State] = {}
+        # The latest instant that was told; an event without a time of its own happened then.
+        self._now = 0.0
         # Quarantines that the other processes and ops have not been told of yet.
         self.untold: dict[EndpointId, str] = {}
-        self._took: dict[EndpointId, deque[float]] = {}
+
+    # What routing asks.
 
     def left_out(self, endpoint: EndpointId, now: float) -> str | None:
         """Why the endpoint should not get a call now; None when it may."""
+        verdict = self.verdict(endpoint, now)
+        return None if verdict is None else verdict[1]
+
+    def verdict(self, endpoint: EndpointId, now: float) -> Verdict | None:
+        """The same with its code."""
         state = self._states.get(endpoint)
         if state is None:
             return None
         if state.quarantined:
-            return state.quarantined
-        if now < state.until:
-            return state.reason
-        return "another call is trying it" if state.trying else None
+            return "quarantined", state.quarantined
+        if state.breaker.is_open and (reason := state.breaker.why_not(now)) is not None:
+            return "breaker", reason
+        if now < state.paused_until:
+            return "paced", "it asked for patience"
+        if now < state.warming_until:
+            return "warming", "its model is being loaded"
+        return None
+
+    def may_be_tried(self, endpoint: EndpointId, now: float) -> bool:
+        """Whether one call may try it although its breaker is open: where nobody else is left, never in quarantine."""
+        state = self._states.get(endpoint)
+        return state is not None and not state.quarantined and state.breaker.may_be_tried(now)
+
+    def tried_at(self, endpoint: EndpointId) -> float:
+        """When a call last tried it while its breaker was open; before all time where none did."""
+        state = self._states.get(endpoint)
+        return float("-inf") if state is None else state.breaker.tried_at
 
     def retry_after_s(self, endpoint: EndpointId, now: float) -> float:
         """Seconds until the endpoint may be tried again."""
         state = self._states.get(endpoint)
-        return 0.0 if state is None else max(0.0, state.until - now)
+        if state is None:
+            return 0.0
+        rest_until = state.breaker.until if state.breaker.is_open else 0.0
+        return max(0.0, max(rest_until, state.paused_until, state.warming_until) - now)
 
-    def is_warming(self, endpoint: EndpointId, now: float) -> bool:
-        """Whether all that keeps the endpoint from a call is that its model is being loaded."""
+    def seen(self, endpoint: EndpointId, size: int, now: float) -> Seen:
+        """What is known of it for calls of one size class."""
         state = self._states.get(endpoint)
-        return state is not None and state.warming and now < state.until and not state.quarantined
+        if state is None:
+            return UNSEEN
+        share = state.breaker.share(now)
+        latency = state.latencies.get(size)
+        expected = None if latency is None else latency.expected_s(now)
+        success, wait_s = 1.0 - state.missed_now(now), state.wait_now(now)
+        if latency is None or expected is None:
+            return Seen(None, 0.0, state.in_flight, success, wait_s, None, share)
+        latency_s, faded_s = expected
+        if latency.is_doubtful(now, faded_s):
+            share = min(share, SLOW_START_SHARE)
+        return Seen(latency_s, faded_s, state.in_flight, success, wait_s, latency.tokens_per_s, share)
 
     def p95_s(self, endpoint: EndpointId, inputs: int, tokens: int) -> float | None:
-        """The time that 95 of 100 calls of this size take; None before there were enough."""
-        took = self._took.get(endpoint)
-        return sorted(took)[int(len(took) * 0.95)] if took is not None and len(took) >= SAMPLES_MIN else None
+        """The time within which 95 of 100 such calls were answered lately; None where too few were seen."""
+        state = self._states.get(endpoint)
+        latency = None if state is None else state.latencies.get(size_of(inputs, tokens))
+        return None if latency is None else latency.p95_s(self._now)
 
-    def reports(self, endpoint: EndpointId, wait_s: float, queue_tokens: int = 0, now: float = 0.0) -> None:
-        """What an in-house worker says of its queue."""
+    def snapshot(self, now: float) -> dict[EndpointId, Picture]:
+        """All that is known, for operators."""
+        return {endpoint: self._picture(endpoint, state, now) for endpoint, state in self._states.items()}
 
-    def warming(self, endpoint: EndpointId, now: float, retry_after_s: float) -> None:
-        """The model is being loaded there."""
-        self.paused(endpoint, now, retry_after_s)
-        state = self._states[endpoint]
-        state.warming, state.reason = True, "its model is being loaded"
+    # What dispatch tells.
 
     def starts(self, endpoint: EndpointId, now: float = 0.0) -> bool:
-        """A call goes there; after an open breaker it is the only one that may."""
+        """A call goes there. False where it should not, since another one has begun to try it: then nothing started."""
+        now = self._at(now)
         state = self._states.get(endpoint)
-        if state is not None and state.opened and not state.quarantined:
-            state.trying = True
+        if state is None:
+            state = self._states[endpoint] = _State()
+        if state.breaker.is_open and not state.breaker.starts(now):
+            return False
+        state.in_flight += 1
         return True
 
     def succeeded(
-        self, endpoint: EndpointId, now: float = 0.0, took_s: float = 0.0, inputs: int = 1, tokens: int = 1
+        self, endpoint: EndpointId, now: float = 0.0, took_s: float | None = None, inputs: int = 1, tokens: int = 0
     ) -> None:
-        """A checked answer came back: all is forgotten."""
-        self._took.setdefault(endpoint, deque(maxlen=SAMPLES)).append(took_s)
-        self._states.pop(endpoint, None)
+        """A checked answer came after ``took_s``. Sizes are those of the call, as routing was given them."""
+        now = self._at(now)
+        state = self._state(endpoint)
+        state.ends()
+        state.pauses = 0
+        state.warming_until = 0.0
+        state.breaker.succeeded(now)
+        if state.missed:
+            state.missed, state.missed_at = state.missed_now(now) * (1 - SUCCESS_SHARE), now
+            if state.missed < 1e-3:
+                state.missed = 0.0
+        if took_s is not None:
+            size = size_of(inputs, tokens)
+            latency = state.latencies.get(size)
+            if latency is None:
+                state.latencies[size] = first(now, took_s, tokens)
+            else:
+                latency.took(now, took_s, tokens)
 
     def failed(self, endpoint: EndpointId, now: float, reason: str, weight: int = 1) -> None:
-        """One failure that counts against health."""
-        state = self._states.setdefault(endpoint, State())
-        state.trying = False
-        state.failures += weight
-        if state.failures >= FAILURES_MAX or state.opened:
-            state.until = now + min(OPEN_MAX_S, OPEN_S * 2**state.opened)
-            state.opened += 1
-            state.failures = 0
-            state.reason = f"its breaker is open: {reason}"
+        """One failure that counts against health; an answer that failed our checks weighs 3."""
+        now = self._at(now)
+        state = self._state(endpoint)
+        state.ends()
+        state.breaker.failed(now, reason, weight, self._jitter())
+        if state.breaker.is_open:
+            # From here on the breaker judges it: after its rest it is tried with a clean record.
+            state.missed = 0.0
+        else:
+            state.missed, state.missed_at = 1 - (1 - state.missed_now(now)) * (1 - SUCCESS_SHARE) ** weight, now
 
     def paused(self, endpoint: EndpointId, now: float, seconds: float | None = None) -> None:
-        """The provider asked for patience."""
-        state = self._states.setdefault(endpoint, State())
-        state.trying = False
-        state.until = max(state.until, now + min(PAUSE_MAX_S, max(0.1, 1.0 if seconds is None else seconds)))
-        state.reason = "it asked for patience"
-        state.warming = False
+        """The provider asked for patience; without a number it gets 1 s, then twice as much each time."""
+        now = self._at(now)
+        state = self._ended(endpoint)
+        is_new = now >= state.paused_until
+        if seconds is None and not is_new:
+            return  # Calls that were under way together are told the same, once.
+        if seconds is None:
+            seconds = PAUSE_S * 2.0 ** min(state.pauses, 10) * (1 - 0.5 * self._jitter())
+        state.pauses += is_new
+        state.paused_until = max(state.paused_until, now + min(PAUSE_MAX_S, max(PAUSE_MIN_S, seconds)))
+
+    def warming(self, endpoint: EndpointId, now: float, retry_after_s: float) -> None:
+        """The model is being loaded there: no failure, and nothing to send before it is done."""
+        now = self._at(now)
+        state = self._ended(endpoint)
+        state.warming_until = now + min(PAUSE_MAX_S, max(PAUSE_MIN_S, retry_after_s))
 
     def given_up(self, endpoint: EndpointId) -> None:
         """The call ended without a verdict on the endpoint."""
-        state = self._states.get(endpoint)
-        if state is not None:
-            state.trying = False
+        if endpoint in self._states:
+            self._ended(endpoint)
 
     def quarantined(self, endpoint: EndpointId, reason: str) -> None:
         """No traffic until ops have looked: its state in the database decides when it comes back."""
-        self._states.setdefault(endpoint, State()).quarantined = f"it is quarantined: {reason}"
+        self._ended(endpoint).quarantined = f"it is quarantined: {reason}"
         self.untold[endpoint] = reason
+
+    def reports(self, endpoint: EndpointId, wait_s: float, queue_tokens: int = 0, now: float = 0.0) -> None:
+        """A worker says how long a new call would wait, and how many tokens wait before it."""
+        state = self._state(endpoint)
+        state.wait_s, state.queue_tokens, state.reported_at = max(0.0, wait_s), queue_tokens, self._at(now)
 
     def forget(self, endpoint: EndpointId) -> None:
         """The endpoint was changed: start afresh."""
-        self._took.pop(endpoint, None)
         self._states.pop(endpoint, None)
+
+    def _at(self, now: float) -> float:
+        self._now = max(self._now, now)
+        return self._now
+
+    def _state(self, endpoint: EndpointId) -> _State:
+        state = self._states.get(endpoint)
+        if state is None:
+            state = self._states[endpoint] = _State()
+        return state
+
+    def _ended(self, endpoint: EndpointId) -> _State:
+        state = self._state(endpoint)
+        state.ends()
+        state.breaker.ends()
+        return state
+
+    def _picture(self, endpoint: EndpointId, state: _State, now: float) -> Picture:
+        verdict = self.verdict(endpoint, now)
+        expected = {size: latency.expected_s(now) for size, latency in state.latencies.items()}
+        p95 = {size: latency.p95_s(now) for size, latency in state.latencies.items()}
+        return Picture(
+            left_out=None if verdict is None else verdict[1],
+            code=None if verdict is None else verdict[0],
+            retry_after_s=self.retry_after_s(endpoint, now),
+            in_flight=state.in_flight,
+            success=1.0 - state.missed_now(now),
+            wait_s=state.wait_now(now),
+            queue_tokens=state.queue_tokens,
+            share=state.breaker.share(now),
+            latency_ms={size: 1000 * seconds[0] for size, seconds in expected.items() if seconds is not None},
+            p95_ms={size: 1000 * seconds for size, seconds in p95.items() if seconds is not None},
+            tokens_per_s={size: latency.tokens_per_s for size, latency in state.latencies.items()},
+        )

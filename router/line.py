@@ -61,8 +61,19 @@ def prepare(request: EmbedRequest, call: RawCall, key: Key, known: Known) -> Pre
 
 def pick(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, now: float) -> Route:
     """Where the call may go, in order; ``now`` is on the loop's clock. Raises as :func:`router.choose.choose`."""
-    model = prepared.model
-    return choose(known.endpoints.serving(model, key), model.space, known.health, now)  # NoEndpoint
+    model, quote = prepared.model, prepared.quote
+    return choose(  # InvalidRequest, PreferencesUnmet, NoEndpoint, ProvidersBusy, ModelWarming
+        known.endpoints.serving(model, key),
+        model,
+        request.preferences,
+        known.health,
+        now,
+        known.draw,
+        price=quote.price.nano_per_mtok,
+        inputs=request.inputs,
+        tokens=quote.tokens_max,
+        account=key.account_id,
+    )
 
 
 async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
@@ -72,7 +83,7 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
     prepared = prepare(request, call, key, parts)
     model, quote = prepared.model, prepared.quote
     picked = partial(pick, prepared, request, key, parts)
-    trace.route = route = pick_or_wait(picked, clock(), call.wait_s)  # NoEndpoint, ModelWarming
+    trace.route = route = pick_or_wait(picked, clock(), call.wait_s)  # PreferencesUnmet, NoEndpoint, ModelWarming
     counted = partial(count, route.order, request, model, parts.providers, call.request_id, 5.0)
     recount = partial(exact, request, model, quote, counted)
     async with admit(parts.admission, call, caller, quote, recount) as hold:  # OutOfCredit, CapReached, LimitExceeded

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, NoReturn, cast
 import msgspec
 
 from router.errors import BodyTooLarge, InputEmpty, InvalidRequest, TooManyInputs, TooManyTokens, UnknownParameter
+from router.preferences import MODELS_REFUSED, NO_PREFERENCES, preferences
 from router.values import EmbedRequest
 
 # OpenAI's own limits for one request.
@@ -30,16 +31,20 @@ MAX_INT32 = 2**31 - 1
 
 TokenIdNumber = Annotated[int, msgspec.Meta(ge=0, le=MAX_INT32)]
 
+_ABSENT = msgspec.Raw(b"")
+
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
     """The object as it came; ``null`` stands for "not given", as OpenAI's clients in other languages send it."""
 
     model: str | None = None
-    input: msgspec.Raw = msgspec.Raw(b"")
+    input: msgspec.Raw = _ABSENT
     encoding_format: str | None = None
     dimensions: int | None = None
     input_type: str | None = None
     user: str | None = None
+    provider: msgspec.Raw = _ABSENT
+    models: msgspec.Raw = _ABSENT
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
@@ -78,6 +83,9 @@ def parse(body: bytes) -> EmbedRequest:
             raise InvalidRequest("you must provide a model parameter", param="model")
         if len(model) > MAX_MODEL_CHARACTERS or not model.isprintable():
             raise InvalidRequest("'model' must be the id of a model, as GET /v1/models lists them.", param="model")
+        if fields.models is not _ABSENT and bytes(fields.models) != b"null":
+            raise InvalidRequest(MODELS_REFUSED, param="models")
+        wanted = NO_PREFERENCES if fields.provider is _ABSENT else preferences(bytes(fields.provider))
         texts, token_ids = _input(fields.input)
     except msgspec.ValidationError as problem:
         _refuse(str(problem))
@@ -91,6 +99,7 @@ def parse(body: bytes) -> EmbedRequest:
         dimensions=_dimensions(fields.dimensions),
         input_type=_input_type(fields.input_type),
         user=_user(fields.user),
+        preferences=wanted,
     )
 
 

@@ -19,6 +19,7 @@ from router.edge.envelope import ROWS, Row
 from router.edge.models import ModelList, ModelOut
 from router.edge.quote import QuoteOut
 from router.explanation_views import RequestOut
+from router.preferences import NAME_CHARACTERS_MAX, NAMES_MAX
 from router.request import MAX_INPUTS, MAX_TOKENS
 
 operations = APIRouter()
@@ -39,6 +40,39 @@ _INPUT: Json = {
     ],
     "description": f"What to embed: at most {MAX_INPUTS} inputs and {MAX_TOKENS} tokens in one request. Token ids are "
     "those of the model's own tokenizer.",
+}
+
+_NAMES: Json = {
+    "type": "array",
+    "items": {"type": "string", "minLength": 1, "maxLength": NAME_CHARACTERS_MAX},
+    "maxItems": NAMES_MAX,
+}
+
+_PREFERENCES: Json = {
+    "type": "object",
+    "additionalProperties": False,
+    "description": "What the call asks of its route. Who does not meet it is left out.",
+    "properties": {
+        "order": _NAMES | {"description": "Providers to try first, in this order."},
+        "only": _NAMES | {"minItems": 1, "description": "No other providers than these."},
+        "ignore": _NAMES | {"description": "Not these providers."},
+        "sort": {"type": "string", "enum": ["price", "latency", "throughput"]},
+        "max_price": {
+            "type": ["string", "number", "object"],
+            "description": 'USD per 1M tokens, as in "0.02", 0.02 or {"prompt": "0.02"}.',
+        },
+        "allow_fallbacks": {
+            "type": "boolean",
+            "default": True,
+            "description": "false: with order no other providers, without it the first choice alone.",
+        },
+        "data_collection": {"type": "string", "enum": ["allow", "deny"], "default": "allow"},
+        "zero_retention": {"type": "boolean", "default": False},
+        "quantizations": _NAMES | {"minItems": 1, "description": "Classes of numerics, as in bf16."},
+        "regions": _NAMES | {"minItems": 1, "description": "Where the call may be processed."},
+        "space": {"type": "string", "description": "The vector space that is expected; 400 if the model's is another."},
+        "hedge": {"type": "boolean", "default": False, "description": "A second attempt beside a slow first one."},
+    },
 }
 
 _REQUEST: Json = {
@@ -65,6 +99,7 @@ _REQUEST: Json = {
             "description": "Puts the model's own prompt for queries or documents before each input.",
         },
         "user": {"type": "string", "description": "Taken for compatibility; not stored."},
+        "provider": _PREFERENCES,
     },
 }
 

@@ -52,7 +52,9 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=12,
 )
-_FIELDS = st.sampled_from(["model", "input", "encoding_format", "dimensions", "input_type", "user", "other"])
+_FIELDS = st.sampled_from(
+    ["model", "input", "encoding_format", "dimensions", "input_type", "user", "provider", "models", "other"]
+)
 
 
 @settings(max_examples=500, deadline=None)

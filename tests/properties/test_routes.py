@@ -1,0 +1,175 @@
+"""Whatever the endpoints, their health and the preferences: the hard rules hold, and nobody is lost on the way."""
+
+import json
+from datetime import date
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catalog.values import Model, Status
+from router.choose import choose
+from router.eligible import unserving, unwanted
+from router.errors import InvalidRequest, Refusal, UnknownParameter
+from router.health import Health
+from router.preferences import NO_PREFERENCES, preferences
+from router.values import Endpoint, EndpointState, Preferences, Route
+from store.ids import AccountId, EndpointId, ModelId, ProviderId, new_id
+
+MODEL = Model(ModelId("org/m"), "org", "a model", Status.LIVE, 8, 512, "a", date(2026, 1, 1), numerics="bf16")
+NAMES = ("alpha", "beta", "gamma")
+REGIONS = ("eu", "us", "asia")
+
+_subset = {"max_size": 3, "unique": True}
+_ENDPOINTS = st.builds(
+    lambda name, space, state, **other: Endpoint(
+        EndpointId(new_id()), MODEL.id, ProviderId(new_id()), name, "m", space, state, **other
+    ),
+    st.sampled_from(NAMES),
+    st.sampled_from(["a", "a", "a", "b"]),
+    st.sampled_from([*[EndpointState.LIVE] * 6, *EndpointState]),
+    priority=st.sampled_from([1, 100]),
+    cost_nano_per_mtok=st.sampled_from([0, 10, 12, 30]),
+    numerics=st.sampled_from([None, "int8", "fp16"]),
+    regions=st.lists(st.sampled_from(REGIONS), **_subset).map(tuple),
+    collects_data=st.booleans(),
+    retention_days=st.sampled_from([None, 0, 30]),
+    weight=st.integers(1, 1000),
+)
+_WANTED = st.builds(
+    Preferences,
+    order=st.lists(st.sampled_from(NAMES), **_subset).map(tuple),
+    only=st.lists(st.sampled_from(NAMES), **_subset).map(tuple),
+    ignore=st.lists(st.sampled_from(NAMES), max_size=1).map(tuple),
+    sort=st.sampled_from([None, "price", "latency", "throughput"]),
+    max_price=st.sampled_from([None, 5, 100]),
+    allow_fallbacks=st.booleans(),
+    data_collection=st.sampled_from(["allow", "deny"]),
+    zero_retention=st.booleans(),
+    quantizations=st.lists(st.sampled_from(["bf16", "int8", "fp16"]), **_subset).map(tuple),
+    regions=st.lists(st.sampled_from(REGIONS), **_subset).map(tuple),
+)
+_EVENTS = st.lists(
+    st.tuples(st.integers(0, 5), st.sampled_from(["good", "bad", "liar", "429", "cold", "out", "queue"])), max_size=30
+)
+PRICE = 50
+
+
+def a_health(endpoints: list[Endpoint], events: list[tuple[int, str]]) -> tuple[Health, float]:
+    health, now = Health(), 0.0
+    for number, event in events:
+        if number >= len(endpoints):
+            continue
+        now += 0.7
+        endpoint = endpoints[number].id
+        health.starts(endpoint, now)
+        match event:
+            case "good":
+                health.succeeded(endpoint, now, 0.1 * (number + 1), 1, 10)
+            case "bad":
+                health.failed(endpoint, now, "it broke")
+            case "liar":
+                health.failed(endpoint, now, "a bad answer", 3)
+            case "429":
+                health.paused(endpoint, now)
+            case "cold":
+                health.warming(endpoint, now, 2.0)
+            case "out":
+                health.quarantined(endpoint, "another space")
+            case _:
+                health.reports(endpoint, 4.0, 1000, now)
+                health.given_up(endpoint)
+    return health, now
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(_ENDPOINTS, max_size=6), _WANTED | st.just(NO_PREFERENCES), _EVENTS, st.integers(0, 99), st.booleans())
+def test_no_hard_rule_is_ever_broken_and_every_candidate_is_accounted_for(
+    endpoints: list[Endpoint], wanted: Preferences, events: list[tuple[int, str]], seed: int, known: bool
+) -> None:
+    health, now = a_health(endpoints, events)
+    account = AccountId(new_id()) if known else None
+
+    def pick() -> Route | Refusal:
+        try:
+            return choose(endpoints, MODEL, wanted, health, now, Random(seed).random, price=PRICE, account=account)
+        except Refusal as refusal:
+            return refusal
+
+    route = pick()
+    if isinstance(route, Refusal):
+        out = route.left_out  # type: ignore[attr-defined]
+        assert [choice.endpoint for choice in out] == endpoints
+        assert all(choice.code and choice.left_out for choice in out)
+        return
+    assert route.order
+    for endpoint in route.order:
+        assert endpoint.space == MODEL.space
+        assert unserving(endpoint, MODEL) is None
+        assert unwanted(endpoint, MODEL, wanted, PRICE) is None
+        verdict = health.verdict(endpoint.id, now)
+        assert verdict is None or (verdict[0] == "breaker" and route.policy == "trial")
+    ranked = [choice.endpoint for choice in route.ranked]
+    left_out = [choice.endpoint for choice in route.left_out]
+    assert sorted(e.id for e in (*ranked, *left_out)) == sorted(e.id for e in endpoints)
+    assert list(route.order) == ranked[: len(route.order)]
+    assert route == pick(), "the same inputs and draws give the same plan"
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=6,
+)
+KNOWN = (*Preferences.__struct_fields__,)
+_FIELDS = st.sampled_from(KNOWN) | st.text(max_size=8)
+
+
+def read(raw: bytes) -> Preferences | InvalidRequest:
+    """What became of a provider object; anything else that is raised is a crash."""
+    try:
+        return preferences(raw)
+    except InvalidRequest as refusal:
+        return refusal
+
+
+def assert_is_a_good_refusal(refusal: InvalidRequest) -> None:
+    assert len(refusal.message) < 600
+    assert refusal.message.isprintable()
+    assert (refusal.param or "").startswith("provider")
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(st.dictionaries(_FIELDS, _JSON, max_size=4))
+def test_any_provider_object_is_preferences_or_an_invalid_request(fields: dict[str, object]) -> None:
+    wanted = read(json.dumps(fields).encode())
+    if isinstance(wanted, InvalidRequest):
+        assert_is_a_good_refusal(wanted)
+        return
+    assert set(fields) <= set(KNOWN), "an unknown field was taken"
+    assert wanted.max_price is None or 0 <= wanted.max_price < 2**63
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60))
+def test_any_bytes_are_preferences_or_an_invalid_request(raw: bytes) -> None:
+    wanted = read(raw)
+    if isinstance(wanted, InvalidRequest):
+        assert_is_a_good_refusal(wanted)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(min_size=1, max_size=20).filter(lambda name: name not in KNOWN))
+def test_an_unknown_preference_is_always_refused_by_name(name: str) -> None:
+    refusal = read(json.dumps({"sort": "price", name: None}).encode())
+    assert isinstance(refusal, UnknownParameter)
+    assert (refusal.param or "").startswith("provider.")
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.integers(0, 2**53), st.integers(0, 9))
+def test_a_price_limit_is_exact_as_text_as_a_number_and_as_an_object(nano: int, decimals: int) -> None:
+    text = f"{nano // 10**decimals}.{nano % 10**decimals:0{decimals}d}" if decimals else str(nano)
+    expected = nano * 10 ** (9 - decimals)
+    for value in (f'"{text}"', text, f'{{"prompt":"{text}"}}', f"{nano}e-{decimals}", f"{nano}E-0{decimals}"):
+        assert preferences(b'{"max_price":%s}' % value.encode()).max_price == min(expected, 2**63 - 1)
