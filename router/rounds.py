@@ -11,6 +11,7 @@ from datetime import timedelta
 import msgspec
 import structlog
 from sqlalchemy import func, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog import models
 from providers.protocol import Provider
@@ -43,7 +44,9 @@ _ENROLL = text(
     "INSERT INTO probe_schedule (endpoint_id, next_at, full_at)"
     " SELECT id, now() + (0.25 + 0.75 * random()) * CAST(:canaries AS interval),"
     " now() + (0.25 + 0.75 * random()) * CAST(:all AS interval)"
-    " FROM endpoints WHERE state IN ('live', 'draining', 'quarantined') ON CONFLICT DO NOTHING"
+    " FROM endpoints e WHERE state IN ('live', 'draining', 'quarantined')"
+    # An insert that conflicts with a row that is being taken would wait for it.
+    " AND NOT EXISTS (SELECT FROM probe_schedule s WHERE s.endpoint_id = e.id) ON CONFLICT DO NOTHING"
 )
 _CLAIM = text(
     "UPDATE probe_schedule SET next_at = now() + CAST(:claimed AS interval) WHERE endpoint_id IN ("
@@ -92,8 +95,13 @@ async def claim(db: Database) -> Due | None:
     """Take the one that has been due longest; nobody else gets it for :data:`CLAIMED_FOR`."""
     async with db.transaction() as connection:
         await connection.execute(_ENROLL, {"canaries": CANARIES_EVERY, "all": ALL_EVERY})
-        found = await connection.execute(_CLAIM, {"claimed": CLAIMED_FOR, "by_probe": CAUSED_BY_PROBE})
-        row = found.one_or_none()
+        return await take(connection)
+
+
+async def take(connection: AsyncConnection) -> Due | None:
+    """The same in an open transaction, until whose end others pass over it."""
+    found = await connection.execute(_CLAIM, {"claimed": CLAIMED_FOR, "by_probe": CAUSED_BY_PROBE})
+    row = found.one_or_none()
     return None if row is None else Due(EndpointId(row.endpoint_id), row.is_full, row.misses, row.good, row.hour)
 
 

@@ -7,7 +7,17 @@ from datetime import timedelta
 import pytest
 
 from router.endpoints import move_endpoint
-from router.rounds import GOOD_TO_RETURN, RECOVERY_FIRST, RECOVERY_LATEST, SILENT_TIMES_TOLD, Due, claim, go_round, plan
+from router.rounds import (
+    GOOD_TO_RETURN,
+    RECOVERY_FIRST,
+    RECOVERY_LATEST,
+    SILENT_TIMES_TOLD,
+    Due,
+    claim,
+    go_round,
+    plan,
+    take,
+)
 from router.values import EndpointState
 from router.verdicts import Occasion, Report, Verdict
 from router.write import transact
@@ -60,11 +70,18 @@ async def test_a_live_endpoint_is_asked_when_its_time_has_come_and_not_before(de
     assert len(upstream.calls) - asked == 2, "a few canaries: one batch of texts, one of queries"
 
 
-async def test_any_number_of_processes_ask_an_endpoint_once(desk: Desk, upstream: Shifted) -> None:
+async def test_any_number_of_processes_ask_an_endpoint_once_and_none_waits_for_another(
+    desk: Desk, upstream: Shifted
+) -> None:
     endpoint = await a_live_endpoint(desk, upstream)
     await desk.make_due(endpoint)
-    claims = await asyncio.gather(*[claim(desk.db) for _ in range(8)])
-    assert [due.endpoint_id for due in claims if due is not None] == [endpoint]
+    async with desk.db.transaction() as connection:
+        due = await take(connection)
+        assert due is not None
+        assert due.endpoint_id == endpoint
+        async with asyncio.timeout(10):
+            assert await claim(desk.db) is None, "another one is taking it"
+    assert await claim(desk.db) is None, "it was taken"
 
 
 async def test_drift_ends_traffic_and_three_good_probes_bring_it_back(desk: Desk, upstream: Shifted) -> None:
