@@ -21,7 +21,7 @@ from tests.shop import add_endpoint, add_model
 from tests.vendors import KEY, Vendor
 from tests.wire import Reply, request_bytes, send
 from tests.worlds import Reply as Scripted
-from tests.worlds import Upstream
+from tests.worlds import Received, Upstream
 
 PATH = "/v1/embeddings"
 CANARY = "canary-7f3a"
@@ -89,8 +89,12 @@ class World:
 
     @property
     def heard(self) -> str:
-        """Everything that any upstream got, since :meth:`forget`."""
-        return "".join(str(call) for upstream in self.upstreams.values() for call in upstream.calls)
+        """Everything that any upstream got of a call, since :meth:`forget`."""
+        return "".join(str(call) for kind in self.upstreams for call in self.calls(kind))
+
+    def calls(self, kind: str) -> list[Received]:
+        """Without the questions that the product asks a worker about itself."""
+        return [call for call in self.upstreams[kind].calls if call.method == "POST"]
 
     def forget(self) -> None:
         for upstream in self.upstreams.values():
@@ -149,9 +153,11 @@ def world(servers: Embedded, module_database_url: str, tmp_path_factory: pytest.
 def test_an_upstream_gets_the_listed_headers_and_fields_and_nothing_else(kind: str, world: World) -> None:
     world.forget()
     path = f"{PATH}?model={CANARY}&user={CANARY}&{CANARY}=1"
-    reply = world.call(kind, path, HOSTILE_HEADERS, user=f"{CANARY}-user")
+    ours = {"idempotency-key": f"{CANARY}-{kind}", "prefer": "wait=1"}
+    preferences = {"only": [kind], "allow_fallbacks": False}
+    reply = world.call(kind, path, HOSTILE_HEADERS | ours, user=f"{CANARY}-user", provider=preferences)
     assert reply.status == 200, reply.body
-    (call,) = world.upstreams[kind].calls
+    (call,) = world.calls(kind)
     headers, fields = SENT[kind]
     assert set(call.headers) == headers
     decode = msgspec.msgpack.decode if kind == "worker" else msgspec.json.decode
