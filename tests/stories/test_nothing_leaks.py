@@ -20,8 +20,8 @@ from tests.product import Product
 from tests.shop import add_endpoint, add_model
 from tests.vendors import KEY, Vendor
 from tests.wire import Reply, request_bytes, send
-from tests.worlds import Reply as Scripted
 from tests.worlds import Received, Upstream
+from tests.worlds import Reply as Scripted
 
 PATH = "/v1/embeddings"
 CANARY = "canary-7f3a"
