@@ -5,7 +5,7 @@ may change it. The steps are the line's own.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from datetime import datetime
 from uuid import UUID
@@ -94,6 +94,7 @@ class Scene(msgspec.Struct, frozen=True):
     prices: PriceIndex
     endpoints: Every
     health: Health
+    draw: Callable[[], float]
 
 
 async def scene(tx: AsyncConnection, model_name: str, known: Known) -> Scene:
@@ -102,7 +103,7 @@ async def scene(tx: AsyncConnection, model_name: str, known: Known) -> Scene:
     if model is None:
         raise ModelNotFound("There is no such model.", param="model")
     views = await list_endpoints(tx, model.id)
-    return Scene(known.catalog, known.prices, Every([view.endpoint for view in views]), known.health)
+    return Scene(known.catalog, known.prices, Every([view.endpoint for view in views]), known.health, known.draw)
 
 
 async def key_of(tx: AsyncConnection, *, key_id: KeyId | None, account_id: AccountId | None, use: Use) -> Key:
@@ -138,7 +139,7 @@ def imagined(now: Scene, what_if: WhatIf) -> Scene:
         given = {name: getattr(otherwise, name) for name in ("state", "cost_nano_per_mtok", "priority", "weight")}
         changes = {name: value for name, value in given.items() if value is not None}
         then.append(msgspec.structs.replace(endpoint, **changes))
-    return Scene(now.catalog, now.prices, Every(then), health)
+    return Scene(now.catalog, now.prices, Every(then), health, now.draw)
 
 
 def dry_run(asked: Asked, key: Key, known: Known, now: datetime) -> Explanation:

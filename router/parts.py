@@ -1,6 +1,7 @@
 """The collaborators of one call, built once at start; there are no globals beside them."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from random import Random
 from typing import Protocol
 
 import msgspec
@@ -45,6 +46,11 @@ class Known(Protocol):
         """How they do."""
         ...
 
+    @property
+    def draw(self) -> Callable[[], float]:
+        """Chance: numbers in [0, 1)."""
+        ...
+
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the line and the edge ask; the indexes are refreshed in place."""
@@ -70,4 +76,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     call_deadline_s: float = 60.0
     body_bytes_max: int = 4 * 1024 * 1024
     # Chance for routing: numbers in [0, 1).
-    draw: Callable[[], float] = msgspec.field(default_factory=lambda: Random().random)
+    draw: Callable[[], float] = msgspec.field(default_factory=lambda: Random().random)  # noqa: S311 - shares of traffic

@@ -76,6 +76,7 @@ async def create_quote(request: Request) -> Response:
 
 def _out(quoted: Quoted, lane: Lane) -> QuoteOut:
     found, decision, refused = quoted.quote, quoted.decision, quoted.refused
+    price = None if found is None else found.price
     return QuoteOut(
         model=quoted.model.id,
         space=quoted.model.space,

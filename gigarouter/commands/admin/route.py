@@ -113,7 +113,7 @@ async def _imagine(
         account_id = None if account is None else (await account_of(tx, account)).id
         key = await key_of(tx, key_id=key_id, account_id=account_id, use=use)
         models, prices = Catalog(await load_models(tx)), PriceIndex(await list_prices(tx))
-        known = Scene(models, prices, Every([]), Health())
+        known = Scene(models, prices, Every([]), Health(), lambda: 0.0)
         as_it_is = await scene(tx, asked.model, known)
     at = datetime.now(UTC)
     now, then = dry_run(asked, key, as_it_is, at), dry_run(asked, key, imagined(as_it_is, what_if), at)
