@@ -84,9 +84,7 @@ def _out(quoted: Quoted, lane: Lane) -> QuoteOut:
         inputs=quoted.request.inputs,
         tokens=None if found is None else found.tokens_max,
         exact=found is not None and found.exact,
-        price=None
-        if found is None
-        else PriceInForceOut(wire(PriceId, found.price.id), to_usd(found.price.nano_per_mtok)),
+        price=None if price is None else PriceInForceOut(wire(PriceId, price.id), to_usd(price.nano_per_mtok)),
         amount=None if found is None else to_usd(found.amount_max),
         license=LicenseOut(decision.license, decision.allowed, decision.reasons, decision.attribution),
         serving=tuple(
