@@ -117,6 +117,20 @@ async def move_endpoint(work: Work, endpoint_id: EndpointId, to: EndpointState, 
     return msgspec.structs.replace(before, state=to)
 
 
+async def move_by_hand(work: Work, endpoint_id: EndpointId, to: EndpointState, reason: str = "") -> Endpoint:
+    """A move that an operator orders: nobody puts an endpoint live that has not shown what space it serves.
+
+    Raises as :func:`move_endpoint`.
+    """
+    before = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint
+    if to is LIVE and before.state is not DRAINING:
+        raise Conflict(
+            f"{wire(EndpointId, endpoint_id)} is {before.state.value}. Only a draining endpoint resumes; any other "
+            "goes live by passing its test."
+        )
+    return await move_endpoint(work, endpoint_id, to, reason)
+
+
 async def pin_space(work: Work, endpoint_id: EndpointId, upstream_space: str) -> None:
     """Remember what the provider calls the space that was tested. Raises ``NotFound``."""
     before = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint

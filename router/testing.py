@@ -16,7 +16,7 @@ from providers.protocol import Attempt, Provider
 from router import steps
 from router.audit import Actor, Change
 from router.certify import certify
-from router.endpoints import EndpointView, get_endpoint
+from router.endpoints import EndpointView, get_endpoint, move_endpoint
 from router.estimate import tokens_most
 from router.indexes import ProviderRecord
 from router.probe import TEXTS, probe
@@ -25,7 +25,7 @@ from router.steps import Step
 from router.values import Endpoint, EndpointState
 from router.verdicts import Occasion, Verdict
 from router.verdicts import Report as Certified
-from router.write import Work
+from router.write import Work, transact
 from store.ids import EndpointId, ProviderId, RequestId, new_id, wire
 from store.postgres import Database
 
@@ -74,6 +74,8 @@ async def try_endpoint(
     verdict = await probe(provider, endpoint, model, DEADLINE_S)
     ours = await _our_count(provider, endpoint, verdict)
     told = _report(verdict, endpoint, model, record, ours)
+    if not verdict.passed:
+        return await _no_first_answer(db, actor, endpoint, told, dry_run=dry_run, ending=ending)
 
     async def end(work: Work, certified: Certified) -> None:
         full = _joined(told, certified, await get_endpoint(work.connection, endpoint_id))
@@ -90,9 +92,33 @@ async def try_endpoint(
         return _joined(told, certified, await get_endpoint(connection, endpoint_id))
 
 
+async def _no_first_answer(
+    db: Database, actor: Actor, endpoint: Endpoint, told: Report, *, dry_run: bool, ending: Ending | None
+) -> Report:
+    """Nothing can be compared: an endpoint without traffic is quarantined, one that serves is left to its breaker."""
+    moves = endpoint.state not in (EndpointState.LIVE, EndpointState.DRAINING)
+    if dry_run:
+        async with db.transaction() as connection:
+            return msgspec.structs.replace(told, endpoint=await get_endpoint(connection, endpoint.id))
+
+    async def command(work: Work) -> Report:
+        if moves:
+            if endpoint.state is not EndpointState.PROBING:
+                await move_endpoint(work, endpoint.id, EndpointState.PROBING, "being tested")
+            await move_endpoint(work, endpoint.id, EndpointState.QUARANTINED, told.reason[:300])
+        full = msgspec.structs.replace(told, endpoint=await get_endpoint(work.connection, endpoint.id))
+        after: dict[str, object] = {"passed": False, "reason": told.reason}
+        work.changed(Change("endpoint.test", wire(EndpointId, endpoint.id), after=after))
+        if ending is not None:
+            await ending(work, full)
+        return full
+
+    return await transact(db, actor, command)
+
+
 def _joined(told: Report, certified: Certified, view: EndpointView) -> Report:
     """The first call and the probes as one report; the probes decide, and the last step is theirs."""
-    reason = told.reason or ("" if certified.passed else certified.reason)
+    reason = "" if certified.passed else certified.reason
     return msgspec.structs.replace(
         told,
         passed=certified.passed,

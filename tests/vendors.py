@@ -3,7 +3,8 @@
 Each :class:`Wire` knows the request as the vendor documents it (a field or header more is a fault), answers honestly
 in the vendor's shape with the vectors of :func:`tests.worlds.unit_vector`, and lists the vendor's documented errors.
 
-Read on 2026-11-24:
+Where each vendor documents it (written from extracts of these pages, 2026-11-24; compare them with the pages before you
+rely on a detail):
 - Cohere: https://docs.cohere.com/v2/reference/embed, https://docs.cohere.com/reference/errors
 - Voyage: https://docs.voyageai.com/reference/embeddings-api, https://docs.voyageai.com/docs/error-codes
 - Gemini: https://ai.google.dev/api/embeddings, https://ai.google.dev/gemini-api/docs/troubleshooting

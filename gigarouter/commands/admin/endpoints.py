@@ -17,7 +17,7 @@ from router.endpoints import (
     edit_endpoint,
     get_endpoint,
     list_endpoints,
-    move_endpoint,
+    move_by_hand,
     register_endpoint,
 )
 from router.registered import provider_records
@@ -165,11 +165,11 @@ def move(
     reason: str = "",
     as_json: AsJson = False,
 ) -> None:
-    """One step: probing, live, draining, quarantined, off."""
+    """One step: probing, draining and back to live, quarantined, off. Any other goes live by passing its test."""
     endpoint_id = _id(endpoint)
 
     async def change(work: Work) -> EndpointView:
-        moved: Endpoint = await move_endpoint(work, endpoint_id, to, reason)
+        moved: Endpoint = await move_by_hand(work, endpoint_id, to, reason)
         return EndpointView(moved, reason)
 
     show_one(_row(write(change)), as_json=as_json)

@@ -32,10 +32,9 @@ from router.endpoints import (
     edit_endpoint,
     get_endpoint,
     list_endpoints,
-    move_endpoint,
+    move_by_hand,
     register_endpoint,
 )
-from router.errors import Conflict
 from router.indexes import ProviderRecord
 from router.registered import provider_records
 from router.testing import Report, try_endpoint
@@ -193,13 +192,7 @@ def _moves(action: str, to: EndpointState, summary: str, told: str) -> None:
         known, body = _id(endpoint_id), body_of(request, Move)
 
         async def command(work: Work) -> Made:
-            before = (await get_endpoint(work.connection, known, locked=True)).endpoint
-            if to is EndpointState.LIVE and before.state is not EndpointState.DRAINING:
-                raise Conflict(
-                    f"{wire(EndpointId, known)} is {before.state.value}. Only a draining endpoint resumes; any other "
-                    "goes live by passing its test."
-                )
-            await move_endpoint(work, known, to, body.reason)
+            await move_by_hand(work, known, to, body.reason)
             return Made(_out(await get_endpoint(work.connection, known)))
 
         return await change(request, command, current=_current(known))

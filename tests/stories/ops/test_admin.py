@@ -58,6 +58,12 @@ def upstream() -> Iterator[Upstream]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def wide() -> Iterator[Upstream]:
+    with Upstream(2560).in_thread() as running:
+        yield running
+
+
 def register(admin: Admin, url: str, model: str = MODEL) -> str:
     """A provider and an endpoint of a seeded model; the endpoint's id."""
     admin("models", "import-seed")
@@ -151,10 +157,11 @@ def test_a_launch_says_all_that_is_missing_and_a_dry_run_launches_nothing(admin:
     assert admin("models", "show", MODEL)["status"] == "coming_soon"
 
 
-def test_non_commercial_weights_are_launched_free_or_with_a_signed_waiver(admin: Admin, upstream: Upstream) -> None:
-    endpoint = register(admin, upstream.base_url, NON_COMMERCIAL)
+def test_non_commercial_weights_are_launched_free_or_with_a_signed_waiver(admin: Admin, wide: Upstream) -> None:
+    endpoint = register(admin, wide.base_url, NON_COMMERCIAL)
     admin("endpoints", "move", endpoint, "probing")
-    admin("endpoints", "move", endpoint, "live")
+    assert "passing its test" in admin.fails("endpoints", "move", endpoint, "live")
+    admin("endpoints", "test", endpoint, *VOUCHED)
     evidence = ("--evidence", "mail of 2026-11-24")
     nc = "CC-BY-NC-ND-4.0"
     assert "not resolved" in admin.fails("models", "launch", NON_COMMERCIAL)
@@ -166,10 +173,11 @@ def test_non_commercial_weights_are_launched_free_or_with_a_signed_waiver(admin:
     assert admin("models", "launch", NON_COMMERCIAL)["status"] == "live"
 
 
-def test_a_served_model_that_is_free_by_license_cannot_get_a_price(admin: Admin, upstream: Upstream) -> None:
-    endpoint = register(admin, upstream.base_url, NON_COMMERCIAL)
+def test_a_served_model_that_is_free_by_license_cannot_get_a_price(admin: Admin, wide: Upstream) -> None:
+    endpoint = register(admin, wide.base_url, NON_COMMERCIAL)
     admin("endpoints", "move", endpoint, "probing")
-    admin("endpoints", "move", endpoint, "live")
+    assert "passing its test" in admin.fails("endpoints", "move", endpoint, "live")
+    admin("endpoints", "test", endpoint, *VOUCHED)
     evidence = ("--evidence", "the model card")
     admin("licenses", "resolve", NON_COMMERCIAL, "CC-BY-NC-ND-4.0", "--reason", "the card's text", *evidence)
     admin("prices", "set", NON_COMMERCIAL, "0.00")

@@ -21,8 +21,8 @@ from tests.worlds import Reply, Upstream
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 NON_COMMERCIAL = "codefuse-ai/F2LLM-v2-4B"
-CREDENTIAL = "sk-canary-0b1f7d3c9a5e"
-SECOND_CREDENTIAL = "sk-canary-77aa41d0c2ef"
+CREDENTIAL, SECOND_CREDENTIAL = "sk-canary-0b1f7d3c9a5e", "sk-canary-77aa41d0c2ef"
+VOUCHED = {"as_reference": "the maker's own service"}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,8 @@ def test_a_provider_is_added_in_a_minute_and_serves_a_customer(
     refused = ops("POST", f"/models/{MODEL}:launch", expects=409)["error"]
     assert refused["code"] == "launch_incomplete"
     assert len(refused["details"]["missing"]) == 2
-    tested = ops("POST", f"/endpoints/{endpoint['id']}/test")
+    assert ops("POST", f"/endpoints/{endpoint['id']}/test")["verdict"] == "no_reference"
+    tested = ops("POST", f"/endpoints/{endpoint['id']}/test", VOUCHED)
     assert (tested["passed"], tested["state"], tested["dimensions"]) == (True, "live", 384)
     steps = {step["name"]: step["outcome"] for step in tested["steps"]}
     assert steps.pop("tls") == "not_told"
@@ -258,16 +259,16 @@ def test_an_endpoint_that_fails_its_test_says_at_which_step_and_is_quarantined(
         assert failed == [step]
         assert "internal-canary" not in str(tested)
     assert ops("POST", f"{path}?dry_run=1")["state"] == "quarantined"
-    assert ops("POST", path, idempotency_key="t")["state"] == "live"
+    assert ops("POST", path, VOUCHED, idempotency_key="t")["state"] == "live"
     asked = len(upstream.calls)
-    assert ops("POST", path, idempotency_key="t")["state"] == "live"
+    assert ops("POST", path, VOUCHED, idempotency_key="t")["state"] == "live"
     assert len(upstream.calls) == asked
 
 
 def test_an_endpoint_moves_only_along_its_table(ops: Operator, upstream: Upstream) -> None:
     path = f"/endpoints/{an_endpoint(ops, a_provider(ops, upstream, 'moving'))['id']}"
     assert "passing its test" in ops("POST", f"{path}/resume", expects=409)["error"]["message"]
-    ops("POST", f"{path}/test")
+    ops("POST", f"{path}/test", VOUCHED)
     assert ops("POST", f"{path}/drain", {"reason": "maintenance"})["reason"] == "maintenance"
     assert ops("POST", f"{path}/resume")["state"] == "live"
     assert ops("POST", f"{path}/quarantine")["state"] == "quarantined"

@@ -54,7 +54,10 @@ def test_from_a_file_to_a_paid_call_and_a_plan_that_names_its_customers(
         assert "WAITS" in admin("apply", str(file)).stdout
         admin("providers", "edit", "alpha", "--credential-file", "-", stdin="sk-alpha-0123456789abcdef")
         (endpoint,) = admin.json("endpoints", "list")["data"]
-        assert admin.json("endpoints", "test", endpoint["id"])["state"] == "live"
+        assert (
+            admin.json("endpoints", "test", endpoint["id"], "--as-reference", "the maker's own service")["state"]
+            == "live"
+        )
         assert "goes live" in admin("apply", str(file)).stdout
         assert admin("plan", str(file), "--exit-code").stdout == "Nothing to do.\n"
 
