@@ -28,7 +28,7 @@ from bench.targets import request_body
 from gigarouter import settings
 from gigarouter.build import process
 from gigarouter.schema import migrate
-from router import dispatch, line
+from router import at_endpoint, line
 from router.parts import Parts
 from router.values import RawCall
 from store.embedded import Embedded
@@ -147,7 +147,7 @@ def _clock_the_line(clocked: Clocked) -> None:
     for function, name in AWAITED.items():
         setattr(line, function, _awaited(getattr(line, function), clocked, name))
     setattr(line, "admit", _entered(vars(line)["admit"], clocked, "admit"))  # noqa: B010 - not exported, on purpose
-    setattr(dispatch, "check", _plain(vars(dispatch)["check"], clocked, "· check"))  # noqa: B010
+    setattr(at_endpoint, "check", _plain(vars(at_endpoint)["check"], clocked, "· check"))  # noqa: B010
 
 
 def _plain(function: Callable[P, T], clocked: Clocked, name: str) -> Callable[P, T]:
