@@ -125,9 +125,9 @@ async def _send(
     errand: Errand, endpoint: Endpoint, attempt: Attempt, parts: list[Part] | None, at_once: int, until: float
 ) -> Vectors:
     """A checked answer of the whole, in one request or in parts; health is told of its start and of its one end."""
-    loop, outbound = asyncio.get_running_loop(), errand.outbound
+    loop, outbound, health = asyncio.get_running_loop(), errand.outbound, errand.health
     began = loop.time()
-    if not outbound.health.starts(endpoint.id, began):
+    if not health.starts(endpoint.id, began):
         raise PassedOver("another call is trying it", retry_after_s=PAUSE_S)
     try:
         if parts is None:
@@ -135,14 +135,14 @@ async def _send(
         else:
             vectors = await _in_parts(errand, endpoint, parts, at_once, until)
     except Failure as failure:
-        _learn(outbound, endpoint, failure, loop.time())
+        _learn(errand, endpoint, failure, loop.time())
         raise
     except BaseException:
-        outbound.health.given_up(endpoint.id)
+        health.given_up(endpoint.id)
         raise
     now = loop.time()
-    outbound.health.succeeded(endpoint.id, now, now - began, attempt.inputs, errand.tokens_max)
-    outbound.budgets.answered(endpoint.id)
+    health.succeeded(endpoint.id, now, now - began, attempt.inputs, errand.tokens_max)
+    errand.budgets.answered(endpoint.id)
     if outbound.refused:
         outbound.refused.discard(endpoint.id)
     return vectors
@@ -199,17 +199,17 @@ def _tried(step: Try, began: float, now: float, trace: Trace, outcome: str, reas
     return Tried(step.endpoint, step.why, (began - trace.began) * 1000, (now - began) * 1000, outcome, reason)
 
 
-def _learn(outbound: Outbound, endpoint: Endpoint, failure: Failure, now: float) -> None:
+def _learn(errand: Errand, endpoint: Endpoint, failure: Failure, now: float) -> None:
     """Health and pacing are different things: only what counts against health may open a breaker."""
-    health = outbound.health
+    health = errand.health
     if isinstance(failure, GiveUp):
         health.given_up(endpoint.id)
         return
-    outbound.budgets.failed(endpoint.id)
+    errand.budgets.failed(endpoint.id)
     match failure:
         case Quarantine():
             if isinstance(failure, CredentialRefused):
-                _alarm(outbound, endpoint, failure)
+                _alarm(errand.outbound, endpoint, failure)
             health.quarantined(endpoint.id, failure.message or "it is quarantined")
         case Warming():
             health.warming(endpoint.id, now, failure.retry_after_s or PAUSE_S)

@@ -1,5 +1,8 @@
 """Health of endpoints as this process has seen them: events in, state out. Pure: knows no clock and no chance.
 
+Each lane has its own, so that what a worker does to batch calls (it refuses and delays them first) is never held
+against it by interactive ones; a quarantine, a worker's report and a change of the endpoint are news for both.
+
 For each endpoint a breaker, pauses that the provider asked for, a cold model's warming up, latency per size of call,
 success, calls in flight, and the wait that a worker reports. Pacing and warming are not ill health. What a caller must
 keep: each ``starts`` has exactly one end, which is ``succeeded``, ``failed``, ``paused``, ``warming``, ``quarantined``
@@ -14,6 +17,7 @@ import msgspec
 
 from router.breaker import FAILURES_MAX, OPEN_MAX_S, OPEN_S, SLOW_START_SHARE, Breaker
 from router.latency import Latency, first, size_of
+from router.values import Lane
 from store.ids import EndpointId
 
 __all__ = ["FAILURES_MAX", "OPEN_MAX_S", "OPEN_S", "PAUSE_MAX_S", "UNSEEN", "Health", "Picture", "Seen", "Verdict"]
@@ -95,15 +99,25 @@ class _State(msgspec.Struct):
 
 
 class Health:
-    """What one process has seen. ``jitter`` gives numbers in [0, 1) that spread rests and pauses."""
+    """What one process has seen of interactive calls; :meth:`of` has the other lane.
 
-    def __init__(self, jitter: Callable[[], float] = lambda: 0.0) -> None:
+    ``jitter`` gives numbers in [0, 1) that spread rests and pauses.
+    """
+
+    def __init__(self, jitter: Callable[[], float] = lambda: 0.0, beside: "Health | None" = None) -> None:
         self._jitter = jitter
         self._states: dict[EndpointId, _State] = {}
         # The latest instant that was told; an event without a time of its own happened then.
         self._now = 0.0
         # Quarantines that the other processes and ops have not been told of yet.
-        self.untold: dict[EndpointId, str] = {}
+        self.untold: dict[EndpointId, str] = {} if beside is None else beside.untold
+        self._lanes: dict[Lane, Health] = {Lane.INTERACTIVE: self} if beside is None else beside._lanes
+        if beside is None:
+            self._lanes[Lane.BATCH] = Health(jitter, self)
+
+    def of(self, lane: Lane) -> "Health":
+        """What calls of a lane have seen."""
+        return self._lanes[lane]
 
     # What routing asks.
 
@@ -243,17 +257,21 @@ class Health:
 
     def quarantined(self, endpoint: EndpointId, reason: str) -> None:
         """No traffic until ops have looked: its state in the database decides when it comes back."""
-        self._ended(endpoint).quarantined = f"it is quarantined: {reason}"
+        self._ended(endpoint)
+        for lane in self._lanes.values():
+            lane._state(endpoint).quarantined = f"it is quarantined: {reason}"
         self.untold[endpoint] = reason
 
     def reports(self, endpoint: EndpointId, wait_s: float, queue_tokens: int = 0, now: float = 0.0) -> None:
         """A worker says how long a new call would wait, and how many tokens wait before it."""
-        state = self._state(endpoint)
-        state.wait_s, state.queue_tokens, state.reported_at = max(0.0, wait_s), queue_tokens, self._at(now)
+        for lane in self._lanes.values():
+            state = lane._state(endpoint)
+            state.wait_s, state.queue_tokens, state.reported_at = max(0.0, wait_s), queue_tokens, lane._at(now)
 
     def forget(self, endpoint: EndpointId) -> None:
         """The endpoint was changed: start afresh."""
-        self._states.pop(endpoint, None)
+        for lane in self._lanes.values():
+            lane._states.pop(endpoint, None)
 
     def _at(self, now: float) -> float:
         self._now = max(self._now, now)

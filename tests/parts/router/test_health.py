@@ -5,6 +5,7 @@ import pytest
 from router.breaker import OPEN_MAX_S, OPEN_S, SLOW_START_S, TRIALS
 from router.health import FAILURES_MAX, PAUSE_MAX_S, UNSEEN, Health
 from router.latency import DECAY_S, ENOUGH, FORGOTTEN_S, SIZES, USUAL_S, size_of
+from router.values import Lane
 from store.ids import EndpointId, new_id
 
 
@@ -177,6 +178,18 @@ def test_a_quarantined_endpoint_stays_out_until_it_is_changed(endpoint: Endpoint
     assert not health.may_be_tried(endpoint, 1e9)
     health.forget(endpoint)
     assert health.left_out(endpoint, 0.0) is None
+
+
+def test_a_quarantine_and_a_change_are_news_for_both_lanes_and_failures_are_not(endpoint: EndpointId) -> None:
+    health = Health()
+    batch = health.of(Lane.BATCH)
+    broken(batch, endpoint)
+    assert health.left_out(endpoint, 0.0) is None
+    batch.quarantined(endpoint, "another space")
+    assert health.left_out(endpoint, 0.0) == "it is quarantined: another space"
+    assert health.untold == {endpoint: "another space"}
+    health.forget(endpoint)
+    assert batch.left_out(endpoint, 0.0) is None
 
 
 def test_latency_rises_at_once_and_falls_back_to_what_is_usual(endpoint: EndpointId) -> None:
