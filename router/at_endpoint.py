@@ -205,7 +205,8 @@ def _learn(errand: Errand, endpoint: Endpoint, failure: Failure, now: float) -> 
     if isinstance(failure, GiveUp):
         health.given_up(endpoint.id)
         return
-    errand.budgets.failed(endpoint.id)
+    if not isinstance(failure, TryLater):
+        errand.budgets.failed(endpoint.id, now)
     match failure:
         case Quarantine():
             if isinstance(failure, CredentialRefused):

@@ -320,3 +320,15 @@ def test_what_batch_calls_meet_never_takes_an_endpoint_from_interactive_ones(fai
             assert all(interactive.takes_retry(endpoint, 0.0) for _ in range(1000))
 
     run(scenario)
+
+
+def test_who_asks_for_patience_has_not_failed() -> None:
+    async def scenario() -> None:
+        async with a_world(1) as world:
+            world.upstreams[0].always = Reply(status=429)
+            with pytest.raises(errors.Refusal):
+                await world.send(a_request("x"))
+            budgets, now = world.outbound.budgets[Lane.INTERACTIVE], asyncio.get_running_loop().time()
+            assert all(budgets.takes_retry(world.endpoints[0].id, now) for _ in range(1000))
+
+    run(scenario)
