@@ -38,8 +38,8 @@ class Seen(msgspec.Struct, frozen=True):
     """What routing decides by. ``latency_s`` and ``tokens_per_s`` are None where calls of that size are unknown.
 
     ``faded_s`` is the latency, the less the longer nothing was heard. ``success`` is in 0..1; ``wait_s`` is what a
-    worker says a new call would wait; ``share`` in 0.1..1 is less than 1 while few calls should try it, after failures
-    or when it was slow at last.
+    worker says a new call would wait. ``recovered`` in 0.1..1 is the part of its calls that it may have again after
+    failures; ``share`` is that, or less where it was slow at last and few calls should try it.
     """
 
     latency_s: float | None = None
@@ -49,6 +49,7 @@ class Seen(msgspec.Struct, frozen=True):
     wait_s: float = 0.0
     tokens_per_s: float | None = None
     share: float = 1.0
+    recovered: float = 1.0
 
 
 UNSEEN: Final = Seen()
@@ -164,16 +165,16 @@ class Health:
         state = self._states.get(endpoint)
         if state is None:
             return UNSEEN
-        share = state.breaker.share(now)
+        share = recovered = state.breaker.share(now)
         latency = state.latencies.get(size)
         expected = None if latency is None else latency.expected_s(now)
         success, wait_s = 1.0 - state.missed_now(now), state.wait_now(now)
         if latency is None or expected is None:
-            return Seen(None, 0.0, state.in_flight, success, wait_s, None, share)
+            return Seen(None, 0.0, state.in_flight, success, wait_s, None, share, recovered)
         latency_s, faded_s = expected
         if latency.is_doubtful(now, faded_s):
             share = min(share, SLOW_START_SHARE)
-        return Seen(latency_s, faded_s, state.in_flight, success, wait_s, latency.tokens_per_s, share)
+        return Seen(latency_s, faded_s, state.in_flight, success, wait_s, latency.tokens_per_s, share, recovered)
 
     def p95_s(self, endpoint: EndpointId, inputs: int, tokens: int) -> float | None:
         """The time within which 95 of 100 such calls were answered lately; None where too few were seen."""
