@@ -29,6 +29,7 @@ from providers.protocol import Attempt, Vectors
 from router.attempts import Try
 from router.check import check
 from router.failures import Failures
+from router.health import Started
 from router.outbound import Errand, Outbound
 from router.pacing import Lease, is_paced
 from router.splitting import Joined, Part, is_too_large, parts_of, tokens_in
@@ -119,7 +120,8 @@ async def _send(errand: Errand, step: Try, attempt: Attempt, parts: list[Part] |
     """A checked answer of the whole, in one request or in parts; health is told of its start and of its one end."""
     loop, endpoint, health = asyncio.get_running_loop(), step.endpoint, errand.health
     sent = _Sent(since=loop.time())
-    if not health.starts(endpoint.id, sent.since):
+    started = health.starts(endpoint.id, sent.since)
+    if started is None:
         raise PassedOver("another call is trying it", retry_after_s=PAUSE_S)
     try:
         if is_paced(endpoint):
@@ -127,14 +129,14 @@ async def _send(errand: Errand, step: Try, attempt: Attempt, parts: list[Part] |
         else:
             vectors = await _all(errand, endpoint, attempt, parts, PARTS_AT_ONCE, until, sent)
     except Failure as failure:
-        _learn(errand, endpoint, failure, loop.time())
+        _learn(errand, endpoint, failure, loop.time(), started)
         raise
     except BaseException:
-        health.given_up(endpoint.id)
+        health.given_up(endpoint.id, started)
         raise
     now = loop.time()
     took_s = None if sent.in_turns else now - sent.since
-    health.succeeded(endpoint.id, now, took_s, attempt.inputs, errand.tokens_max)
+    health.succeeded(endpoint.id, now, took_s, attempt.inputs, errand.tokens_max, started)
     errand.budgets.answered(endpoint.id)
     if errand.outbound.refused:
         errand.outbound.refused.discard(endpoint.id)
@@ -276,29 +278,29 @@ def _tried(step: Try, began: float, now: float, trace: Trace, outcome: str, reas
     return Tried(step.endpoint, step.why, (began - trace.began) * 1000, (now - began) * 1000, outcome, reason)
 
 
-def _learn(errand: Errand, endpoint: Endpoint, failure: Failure, now: float) -> None:
+def _learn(errand: Errand, endpoint: Endpoint, failure: Failure, now: float, started: Started) -> None:
     """Health and pacing are different things: only what counts against health may open a breaker."""
     health = errand.health
     if isinstance(failure, GiveUp):
-        health.given_up(endpoint.id)
+        health.given_up(endpoint.id, started)
         return
     if not isinstance(failure, TryLater):
         errand.budgets.failed(endpoint.id, now)
     match failure:
         case Quarantine():
-            if isinstance(failure, CredentialRefused):
+            is_news = health.quarantined(endpoint.id, failure.message or "it is quarantined", started)
+            if is_news and isinstance(failure, CredentialRefused):
                 _alarm(errand.outbound, endpoint, failure)
-            health.quarantined(endpoint.id, failure.message or "it is quarantined")
         case PassedOver():
-            health.given_up(endpoint.id)
+            health.given_up(endpoint.id, started)
         case Warming():
-            health.warming(endpoint.id, now, failure.retry_after_s or PAUSE_S)
+            health.warming(endpoint.id, now, failure.retry_after_s or PAUSE_S, started)
         case TryLater():
-            health.paused(endpoint.id, now, failure.retry_after_s)
+            health.paused(endpoint.id, now, failure.retry_after_s, started)
         case BadAnswer():
-            health.failed(endpoint.id, now, failure.message, BAD_ANSWER_WEIGHS)
+            health.failed(endpoint.id, now, failure.message, BAD_ANSWER_WEIGHS, started)
         case _:
-            health.failed(endpoint.id, now, failure.message)
+            health.failed(endpoint.id, now, failure.message, started=started)
 
 
 def _alarm(outbound: Outbound, endpoint: Endpoint, failure: CredentialRefused) -> None:

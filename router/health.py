@@ -6,7 +6,8 @@ against it by interactive ones; a quarantine, a worker's report and a change of 
 For each endpoint a breaker, pauses that the provider asked for, a cold model's warming up, latency per size of call,
 success, calls in flight, and the wait that a worker reports. Pacing and warming are not ill health. What a caller must
 keep: each ``starts`` has exactly one end, which is ``succeeded``, ``failed``, ``paused``, ``warming``, ``quarantined``
-or ``given_up``. All times are seconds on one clock that only moves forward.
+or ``given_up``, and which is given what ``starts`` gave; without that it is the end of a call that began just now. All
+times are seconds on one clock that only moves forward.
 """
 
 from collections.abc import Callable
@@ -93,10 +94,12 @@ class _State(msgspec.Struct):
         """A queue drains while nobody looks."""
         return self.wait_s and max(0.0, self.wait_s - (now - self.reported_at))
 
-    def ends(self) -> None:
-        """One call fewer is under way."""
-        if self.in_flight:
-            self.in_flight -= 1
+
+class Started(msgspec.Struct, frozen=True):
+    """A call under way, for its end: where it began, and in which era of the breaker there."""
+
+    state: _State
+    era: int
 
 
 class Health:
@@ -188,27 +191,32 @@ class Health:
 
     # What dispatch tells.
 
-    def starts(self, endpoint: EndpointId, now: float = 0.0) -> bool:
-        """A call goes there. False where it should not, since another one has begun to try it: then nothing started."""
+    def starts(self, endpoint: EndpointId, now: float = 0.0) -> Started | None:
+        """A call goes there. None where it should not, since another one has begun to try it: then nothing started."""
         now = self._at(now)
         state = self._states.get(endpoint)
         if state is None:
             state = self._states[endpoint] = _State()
         if state.breaker.is_open and not state.breaker.starts(now):
-            return False
+            return None
         state.in_flight += 1
-        return True
+        return Started(state, state.breaker.era)
 
     def succeeded(
-        self, endpoint: EndpointId, now: float = 0.0, took_s: float | None = None, inputs: int = 1, tokens: int = 0
+        self,
+        endpoint: EndpointId,
+        now: float = 0.0,
+        took_s: float | None = None,
+        inputs: int = 1,
+        tokens: int = 0,
+        started: Started | None = None,
     ) -> None:
         """A checked answer came after ``took_s``. Sizes are those of the call, as routing was given them."""
         now = self._at(now)
-        state = self._state(endpoint)
-        state.ends()
+        state, era = self._ended(endpoint, started)
         state.pauses = 0
         state.warming_until = 0.0
-        state.breaker.succeeded(now)
+        state.breaker.succeeded(now, era)
         if state.missed:
             state.missed, state.missed_at = state.missed_now(now) * (1 - SUCCESS_SHARE), now
             if state.missed < 1e-3:
@@ -221,22 +229,25 @@ class Health:
             else:
                 latency.took(now, took_s, tokens)
 
-    def failed(self, endpoint: EndpointId, now: float, reason: str, weight: int = 1) -> None:
+    def failed(
+        self, endpoint: EndpointId, now: float, reason: str, weight: int = 1, started: Started | None = None
+    ) -> None:
         """One failure that counts against health; an answer that failed our checks weighs 3."""
         now = self._at(now)
-        state = self._state(endpoint)
-        state.ends()
-        state.breaker.failed(now, reason, weight, self._jitter())
+        state, era = self._ended(endpoint, started)
+        state.breaker.failed(now, reason, weight, self._jitter(), era)
         if state.breaker.is_open:
             # From here on the breaker judges it: after its rest it is tried with a clean record.
             state.missed = 0.0
-        else:
+        elif era == state.breaker.era:
             state.missed, state.missed_at = 1 - (1 - state.missed_now(now)) * (1 - SUCCESS_SHARE) ** weight, now
 
-    def paused(self, endpoint: EndpointId, now: float, seconds: float | None = None) -> None:
+    def paused(
+        self, endpoint: EndpointId, now: float, seconds: float | None = None, started: Started | None = None
+    ) -> None:
         """The provider asked for patience; without a number it gets 1 s, then twice as much each time."""
         now = self._at(now)
-        state = self._ended(endpoint)
+        state = self._without_verdict(endpoint, started)
         is_new = now >= state.paused_until
         if seconds is None and not is_new:
             return  # Calls that were under way together are told the same, once.
@@ -245,23 +256,27 @@ class Health:
         state.pauses += is_new
         state.paused_until = max(state.paused_until, now + min(PAUSE_MAX_S, max(PAUSE_MIN_S, seconds)))
 
-    def warming(self, endpoint: EndpointId, now: float, retry_after_s: float) -> None:
+    def warming(self, endpoint: EndpointId, now: float, retry_after_s: float, started: Started | None = None) -> None:
         """The model is being loaded there: no failure, and nothing to send before it is done."""
         now = self._at(now)
-        state = self._ended(endpoint)
+        state = self._without_verdict(endpoint, started)
         state.warming_until = now + min(PAUSE_MAX_S, max(PAUSE_MIN_S, retry_after_s))
 
-    def given_up(self, endpoint: EndpointId) -> None:
+    def given_up(self, endpoint: EndpointId, started: Started | None = None) -> None:
         """The call ended without a verdict on the endpoint."""
-        if endpoint in self._states:
-            self._ended(endpoint)
+        self._without_verdict(endpoint, started)
 
-    def quarantined(self, endpoint: EndpointId, reason: str) -> None:
-        """No traffic until ops have looked: its state in the database decides when it comes back."""
-        self._ended(endpoint)
+    def quarantined(self, endpoint: EndpointId, reason: str, started: Started | None = None) -> bool:
+        """No traffic until ops have looked: its state in the database decides when it comes back.
+
+        False, and nothing of it, where the endpoint or its provider was changed since the call started.
+        """
+        if self._without_verdict(endpoint, started) is not self._states.get(endpoint):
+            return False
         for lane in self._lanes.values():
             lane._state(endpoint).quarantined = f"it is quarantined: {reason}"
         self.untold[endpoint] = reason
+        return True
 
     def reports(self, endpoint: EndpointId, wait_s: float, queue_tokens: int = 0, now: float = 0.0) -> None:
         """A worker says how long a new call would wait, and how many tokens wait before it."""
@@ -270,7 +285,8 @@ class Health:
             state.wait_s, state.queue_tokens, state.reported_at = max(0.0, wait_s), queue_tokens, lane._at(now)
 
     def forget(self, endpoint: EndpointId) -> None:
-        """The endpoint was changed: start afresh."""
+        """The endpoint or its provider was changed: start afresh, whatever calls that are under way will bring."""
+        self.untold.pop(endpoint, None)
         for lane in self._lanes.values():
             lane._states.pop(endpoint, None)
 
@@ -284,10 +300,20 @@ class Health:
             state = self._states[endpoint] = _State()
         return state
 
-    def _ended(self, endpoint: EndpointId) -> _State:
-        state = self._state(endpoint)
-        state.ends()
-        state.breaker.ends()
+    def _ended(self, endpoint: EndpointId, started: Started | None) -> tuple[_State, int]:
+        """Where the call had begun, which is nobody's state any more if the endpoint was changed; and its era."""
+        if started is None:
+            state = self._state(endpoint)
+            era = state.breaker.era
+        else:
+            state, era = started.state, started.era
+        if state.in_flight:
+            state.in_flight -= 1
+        return state, era
+
+    def _without_verdict(self, endpoint: EndpointId, started: Started | None) -> _State:
+        state, era = self._ended(endpoint, started)
+        state.breaker.ends(era)
         return state
 
     def _picture(self, endpoint: EndpointId, state: _State, now: float) -> Picture:
