@@ -332,3 +332,19 @@ def test_who_asks_for_patience_has_not_failed() -> None:
             assert all(budgets.takes_retry(world.endpoints[0].id, now) for _ in range(1000))
 
     run(scenario)
+
+
+def test_a_late_refusal_of_an_old_credential_quarantines_nothing_under_the_new_one() -> None:
+    async def scenario() -> None:
+        async with a_world(1) as world:
+            world.upstreams[0].always = Reply(status=401, delay_s=0.2)
+            endpoint = world.endpoints[0].id
+            call = asyncio.ensure_future(world.send(a_request("x")))
+            await asyncio.sleep(0.05)
+            world.health.forget(endpoint)
+            with pytest.raises(errors.AllAttemptsFailed):
+                await call
+            assert world.health.left_out(endpoint, asyncio.get_running_loop().time()) is None
+            assert (world.health.untold, dict(world.outbound.counts.credentials_refused)) == ({}, {})
+
+    run(scenario)
