@@ -18,9 +18,11 @@ from router.at_endpoint import PARTS_AT_ONCE
 from router.budgets import HEDGES_PER_CALL
 from router.dispatch import Delivery, dispatch
 from router.health import UNSEEN, Health
+from router.latency import size_of
 from router.outbound import Outbound
 from router.pacing import Pacer
 from router.values import Choice, EmbedRequest, Endpoint, Lane, Preferences, RawCall, Route, Trace
+from store.hot import Hot
 from store.ids import EndpointId, ProviderId, RequestId, new_id
 from tests.parts.edge.values import ENDPOINT, NOW, a_hold, a_model, a_request
 from tests.worlds import Reply, Upstream, unit_vector
@@ -148,6 +150,32 @@ def test_two_failures_of_a_hedged_call_are_two_attempts_and_the_third_answers() 
             assert [why for _, why, _ in world.tried] == ["hedge", "first", "next"]
 
     run(scenario)
+
+
+def test_a_hedge_that_is_passed_over_was_not_sent_and_costs_nothing() -> None:
+    async def scenario() -> None:
+        async with a_world(3) as world:
+            await warmed_up(world)
+            # Without Redis nothing is sent to an endpoint with a limit.
+            limited = msgspec.structs.replace(world.endpoints[1], concurrency=1)
+            route = Route((world.endpoints[0], limited, world.endpoints[2]))
+            world.outbound = msgspec.structs.replace(world.outbound, pacer=Pacer(Hot("unix:///none", (), _nothing)))
+            world.upstreams[0].script.append(Reply(delay_s=0.5, status=500))
+            delivery = await world.send(HEDGED, route=route)
+            assert (delivery.endpoint, delivery.attempts) == (world.endpoints[2], 2)
+            assert world.tried == [
+                ("p1", "hedge", "PassedOver"),
+                ("p0", "first", "Broken"),
+                ("p2", "next", "answered"),
+            ]
+            assert world.outbound.counts.hedges == 0
+            assert world.outbound.budgets[Lane.INTERACTIVE].takes_hedge(), "it may be had again"
+
+    run(scenario)
+
+
+async def _nothing(_: str) -> None:
+    pass
 
 
 def test_no_hedge_where_it_was_not_earned_not_asked_or_anything_is_unwell() -> None:
@@ -346,5 +374,32 @@ def test_a_late_refusal_of_an_old_credential_quarantines_nothing_under_the_new_o
                 await call
             assert world.health.left_out(endpoint, asyncio.get_running_loop().time()) is None
             assert (world.health.untold, dict(world.outbound.counts.credentials_refused)) == ({}, {})
+
+    run(scenario)
+
+
+def test_an_attempt_that_we_cut_tells_that_it_is_slow_and_the_last_one_that_it_failed() -> None:
+    async def scenario() -> None:
+        async with a_world(2) as world:
+            world.upstreams[0].always = world.upstreams[1].always = Reply(delay_s=30)
+            with pytest.raises(errors.DeadlinePassed):
+                await world.send(a_request("x"), within_s=1.0)
+            now = asyncio.get_running_loop().time()
+            slow, failed = (world.health.seen(endpoint.id, size_of(1, 10_000), now) for endpoint in world.endpoints)
+            assert (slow.success, failed.success) == (1, pytest.approx(0.8))
+            assert slow.latency_s == pytest.approx(0.5, abs=0.1)
+
+    run(scenario)
+
+
+def test_parts_of_which_some_were_answered_in_time_are_slow_and_no_failure() -> None:
+    async def scenario() -> None:
+        async with a_world(1, max_batch=1) as world:
+            world.upstreams[0].script.append(Reply())
+            world.upstreams[0].always = Reply(delay_s=30)
+            with pytest.raises(errors.DeadlinePassed):
+                await world.send(a_request("a", "b"), within_s=0.5)
+            now = asyncio.get_running_loop().time()
+            assert world.health.seen(world.endpoints[0].id, 0, now).success == 1
 
     run(scenario)
