@@ -29,7 +29,7 @@ from providers.protocol import Attempt, Vectors
 from router.attempts import Try
 from router.check import check
 from router.failures import Failures
-from router.health import Started
+from router.health import PAUSE_S, Started
 from router.outbound import Errand, Outbound
 from router.pacing import Lease, is_paced
 from router.splitting import Joined, Part, is_too_large, parts_of, tokens_in
@@ -40,7 +40,6 @@ log = structlog.get_logger("router.dispatch")
 
 # Parts of one attempt under way at once.
 PARTS_AT_ONCE = 8
-PAUSE_S = 1.0
 # An answer that fails our checks is worse than none.
 BAD_ANSWER_WEIGHS = 3
 # An attempt that could send for less than this part of its time says nothing of the endpoint when it is over.

@@ -22,8 +22,6 @@ from router.outbound import Errand, Outbound
 from router.values import EmbedRequest, Endpoint, RawCall, Route
 from store.ids import ProviderId, RequestId
 
-__all__ = ["Delivery", "attempt_at", "count", "dispatch"]
-
 
 class Delivery(msgspec.Struct, frozen=True):
     """A checked answer. ``matrix`` is [inputs, dimensions] float32; ``tokens`` is None where the provider gave none."""

@@ -12,10 +12,9 @@ import msgspec
 from catalog.permit import decide, may_charge
 from catalog.values import Decision
 from router.errors import LicenseRestricted
-from router.values import Choice, Endpoint, Lane, Preferences, Trace, Tried
+from router.values import NO_PREFERENCES, Choice, Endpoint, Lane, Preferences, Trace, Tried
 from store.ids import AccountId, EndpointId, KeyId, PriceId, RequestId
 
-NO_PREFERENCES = Preferences()
 # What we keep of a provider's or an error's words.
 WORDS_MAX = 1_000
 

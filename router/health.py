@@ -25,7 +25,7 @@ __all__ = ["FAILURES_MAX", "OPEN_MAX_S", "OPEN_S", "PAUSE_MAX_S", "UNSEEN", "Hea
 
 PAUSE_MAX_S: Final = 60.0
 PAUSE_MIN_S: Final = 0.1
-# Where the provider does not say for how long: this, twice as long each time in a row.
+# Where nobody says for how long: this; a provider that asks for patience again gets twice as much each time in a row.
 PAUSE_S: Final = 1.0
 # The share of one call in the success rate, and how fast failures are forgotten while no call goes there.
 SUCCESS_SHARE: Final = 0.2
