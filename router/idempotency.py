@@ -4,11 +4,11 @@ The key is claimed before the line runs and its outcome is stored by the very tr
 without an outcome cannot exist. A claim whose process died is taken over after its lease; the old run then cannot
 charge any more.
 
-The key is the account's, so that a retry through any process finds it; the same *call* is the same body by the same API
-key (its secret may have been rotated) in the same lane. Any difference is refused as another body is, and not run apart:
-who repeats an Idempotency-Key wants not to pay twice, so a second run would break the promise, and the stored answer was
-made under another key's models, use and limits, for a test key even of other vectors. As with Stripe, whose test and
-live keys share no outcome either, a new key is the way out.
+The key is the account's, so that a retry through any process finds it; the same *call* is the same body by the same
+API key (its secret may have been rotated) in the same lane. Any difference is refused as another body is, and not run
+apart: who repeats an Idempotency-Key wants not to pay twice, so a second run would break the promise, and the stored
+answer was made under another key's models, use and limits, for a test key even of other vectors. As with Stripe, whose
+test and live keys share no outcome either, a new key is the way out.
 """
 
 import asyncio
@@ -123,8 +123,8 @@ def _replay(row: object, names: dict[str, object]) -> Answer:
     outcome = None if row is None else msgspec.convert(row, _Outcome, from_attributes=True)
     if outcome is not None and outcome.body_hash != names["hash"]:
         raise errors.IdempotencyMismatch(
-            "This Idempotency-Key was used with another body, another API key or another X-Tier. Use a new key for a new "
-            "request.",
+            "This Idempotency-Key was used with another body, another API key or another X-Tier. Use a new key for a "
+            "new request.",
             param="Idempotency-Key",
         )
     if outcome is None or outcome.state == "running":

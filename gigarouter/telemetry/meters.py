@@ -119,6 +119,9 @@ class Meters(Collector):
         yield CounterMetricFamily("gigarouter_commits", "Commits that charged calls", value=charging.batches)
         yield CounterMetricFamily("gigarouter_charges", "Calls charged", value=charging.charged)
         yield CounterMetricFamily(
+            "gigarouter_charges_given_up", "Charges that Postgres refused by themselves", value=charging.given_up
+        )
+        yield CounterMetricFamily(
             "gigarouter_redis_script_faults",
             "Times a Redis script failed by itself: a bug, or a foreign hand in Redis",
             value=self._parts.projection.script_faults,
