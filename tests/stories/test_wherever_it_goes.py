@@ -112,3 +112,40 @@ def test_a_width_that_a_model_was_not_trained_for_is_refused_where_no_other_may_
         refused = desk.call(key, model, dimensions=3)
     assert (refused.status, refused.json["error"]["param"]) == (400, "dimensions")
     assert "2, 4, 8" in refused.json["error"]["message"]
+
+
+IDS: dict[str, object] = {"input": [[1, 2, 3]], "input_type": "query"}
+PROMPTS = """'{"query": "Find: "}'"""
+
+
+def test_token_ids_that_want_the_prompt_go_only_where_it_can_be_put_before_them(desk: Desk) -> None:
+    with Upstream(WIDTH).in_thread() as plain, Upstream(WIDTH).in_thread() as worker:
+        model = desk.a_model(prompts=PROMPTS)
+        name = model.replace("tests/", "")
+        desk.shop.an_endpoint(model, plain.base_url, name=f"{name}-plain", priority=1)
+        desk.shop.an_endpoint(model, worker.worker_url, kind="worker", name=f"{name}-worker", priority=2)
+        _, key = desk.a_customer()
+        desk.known(key, model)
+        for _ in range(8):
+            reply = desk.call(key, model, **IDS)
+            assert (reply.status, reply.headers["x-gigarouter-provider"]) == (200, f"{name}-worker"), reply.json
+        quoted = desk.call(key, model, "/v1/quote", **IDS)
+        assert [one["provider"] for one in quoted.json["serving"]] == [f"{name}-worker"]
+        # Text, and ids of which nobody said what they are, go anywhere.
+        assert len(desk.call(key, model, "/v1/quote", input_type="query").json["serving"]) == 2
+        assert len(desk.call(key, model, "/v1/quote", input=[[1, 2, 3]]).json["serving"]) == 2
+
+
+def test_where_nobody_can_put_the_prompt_before_token_ids_the_call_and_its_quote_say_so(desk: Desk) -> None:
+    with Upstream(WIDTH).in_thread() as plain:
+        model = desk.a_model(prompts=PROMPTS)
+        desk.shop.an_endpoint(model, plain.base_url, name=model.replace("tests/", ""))
+        _, key = desk.a_customer()
+        desk.known(key, model)
+        asked = len(plain.calls)
+        refused = desk.call(key, model, **IDS)
+        error = refused.json["error"]
+        assert (refused.status, error["code"], error["param"]) == (400, "token_array_unsupported", "input")
+        quoted = desk.call(key, model, "/v1/quote", **IDS)
+        assert quoted.json["refused"]["code"] == "token_array_unsupported"
+        assert len(plain.calls) == asked
