@@ -14,6 +14,7 @@ from router.failures import warming
 from router.health import OPEN_S, Health
 from router.latency import size_of
 from router.preferences import NO_PREFERENCES
+from router.public_words import public_reason
 from router.rank import rank
 from router.values import Choice, Endpoint, Preferences, Route
 from store.ids import AccountId
@@ -116,7 +117,11 @@ def _nobody(model: Model, left_out: list[Choice], health: Health, now: float) ->
     codes = {choice.code for choice in left_out} - {"state", "space"}
     details: dict[str, object] = {
         "left_out": [
-            {"provider": choice.endpoint.provider_name, "code": choice.code, "reason": choice.left_out}
+            {
+                "provider": choice.endpoint.provider_name,
+                "code": choice.code,
+                "reason": public_reason(choice.left_out or ""),
+            }
             for choice in left_out
         ]
     }

@@ -149,3 +149,20 @@ def test_where_nobody_can_put_the_prompt_before_token_ids_the_call_and_its_quote
         quoted = desk.call(key, model, "/v1/quote", **IDS)
         assert quoted.json["refused"]["code"] == "token_array_unsupported"
         assert len(plain.calls) == asked
+
+
+def test_an_error_tells_of_a_provider_what_its_receipt_tells_and_no_more(desk: Desk) -> None:
+    with Upstream(WIDTH).in_thread() as upstream:
+        model = desk.a_model()
+        name = model.replace("tests/", "")
+        desk.shop.an_endpoint(model, upstream.base_url, name=name)
+        _, key = desk.a_customer()
+        desk.known(key, model)
+        upstream.always = Scripted(status=401, body=b'{"error": "canary"}')
+        failed, left = desk.call(key, model), desk.call(key, model)
+    assert failed.json["error"]["details"]["attempts"] == [{"provider": name, "outcome": "out_of_service"}]
+    (told,) = left.json["error"]["details"]["left_out"]
+    assert (told["code"], told["reason"]) == ("quarantined", "it is quarantined")
+    for reply in (failed, left):
+        assert reply.status == 503
+        assert not any(word in reply.body for word in (b"redential", b"canary", b"Refused"))
