@@ -16,7 +16,7 @@ from providers.protocol import Attempt, Provider
 from router import steps
 from router.audit import Actor, Change
 from router.certify import as_examined, certify
-from router.endpoints import EndpointView, get_endpoint, move_endpoint
+from router.endpoints import EndpointView, by_probe, get_endpoint, move_endpoint
 from router.estimate import tokens_most
 from router.indexes import ProviderRecord
 from router.probe import TEXTS, probe
@@ -113,7 +113,9 @@ async def _no_first_answer(
     async def command(work: Work) -> Report:
         view, same = await as_examined(work.connection, record, endpoint)
         serves = view.endpoint.state in (EndpointState.LIVE, EndpointState.DRAINING)
-        if same and view.endpoint.state is endpoint.state and not serves:
+        # What probes have quarantined they bring back, too: silence does not end that.
+        recovers = view.endpoint.state is EndpointState.QUARANTINED and by_probe(view)
+        if same and view.endpoint.state is endpoint.state and not (serves or recovers):
             if endpoint.state is not EndpointState.PROBING:
                 await move_endpoint(work, endpoint.id, EndpointState.PROBING, "being tested")
             await move_endpoint(work, endpoint.id, EndpointState.QUARANTINED, told.reason[:300])
