@@ -108,19 +108,12 @@ def attempt_at(
         upstream_model=endpoint.upstream_model,
         texts=request.texts,
         token_ids=request.token_ids,
-        dimensions=_dimensions(endpoint, request, model),
+        dimensions=model.dimensions,
         input_type=request.input_type if endpoint.native_input_type else None,
         prefix=prefix,
         asks_base64=endpoint.asks_base64,
         lane="batch" if lane is Lane.BATCH else "interactive",
     )
-
-
-def _dimensions(endpoint: Endpoint, request: EmbedRequest, model: Model) -> int | None:
-    """What to ask for: nothing where the model's own width is meant, since some providers refuse the field."""
-    if endpoint.asks_dimensions:
-        return request.dimensions or model.dimensions
-    return None if request.dimensions == model.dimensions else request.dimensions
 
 
 async def _send(errand: Errand, step: Try, attempt: Attempt, parts: list[Part] | None) -> Vectors:

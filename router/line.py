@@ -19,6 +19,7 @@ from router.answer import answer
 from router.callers import who_calls
 from router.choose import choose
 from router.dispatch import count, dispatch
+from router.eligible import has_prompted_ids
 from router.estimate import estimate, exact
 from router.idempotency import once, stored
 from router.parts import Known, Parts
@@ -63,7 +64,7 @@ def prepare(request: EmbedRequest, call: RawCall, key: Key, known: Known) -> Pre
 def route_of(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, now: float) -> Route:
     """Where the call may go, in order; ``now`` is on the loop's clock. Raises as :func:`router.choose.choose`."""
     model, health = prepared.model, known.health.of(prepared.lane)
-    return choose(  # PreferencesUnmet, NoEndpoint, ModelWarming, ProvidersBusy
+    return choose(  # TokenArrayUnsupported, PreferencesUnmet, NoEndpoint, ModelWarming, ProvidersBusy
         known.endpoints.serving(model, key),
         model,
         request.preferences,
@@ -74,6 +75,7 @@ def route_of(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, 
         inputs=request.inputs,
         tokens=prepared.quote.tokens_max,
         account=key.account_id,
+        prompted_ids=has_prompted_ids(request, model),
     )
 
 

@@ -13,9 +13,10 @@ from providers.outcomes import Failure
 from router.dispatch import Delivery
 from router.errors import LicenseRestricted, NoEndpoint, Refusal
 from router.explanation import Ended, Explanation, as_json, explain, from_json
-from router.explanation_views import OUTCOMES, Recorded, customer_view, ops_view
+from router.explanation_views import Recorded, customer_view, ops_view
 from router.health import Health
 from router.permit import permit
+from router.public_words import OUTCOMES
 from router.values import Choice, Endpoint, Preferences, RawCall, Route, Trace, Tried
 from router.waiting import pick_or_wait, when_warm
 from store.ids import ClaimId, EndpointId, RequestId, new_id
