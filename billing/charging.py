@@ -142,7 +142,8 @@ class Charging:
             except RUN_AGAIN:
                 continue
             except WRONG_DATA as fault:
-                return fault
+                refusal: Exception = fault
+                return refusal
             except POSTGRES_FAULTS as fault:
                 if pause_s >= PAUSE_MAX_S:
                     log.warning("charges_postponed", calls=len(batch), fault=f"{type(fault).__name__}: {fault}"[:300])
