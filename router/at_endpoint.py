@@ -162,7 +162,7 @@ async def _embed(errand: Errand, endpoint: Endpoint, attempt: Attempt, limit_s: 
 
 async def _in_parts(errand: Errand, endpoint: Endpoint, parts: list[Part], at_once: int, until: float) -> Vectors:
     """All parts at one endpoint, ``at_once`` of them under way; the first failure cancels the rest and is raised."""
-    joined = Joined(errand.request.inputs)
+    joined = Joined(errand.request)
     waiting: Iterator[Part] = iter(parts)
 
     async def work() -> None:
