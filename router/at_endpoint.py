@@ -159,7 +159,7 @@ async def _paced(
     used_tokens: int | None = None
     try:
         vectors = await _all(errand, endpoint, attempt, parts, lease.slots, until, sent)
-        used_tokens = vectors.tokens
+        used_tokens = None if vectors.guessed else vectors.tokens
     finally:
         pacer.give(lease, used_tokens, sent.requests)
     return vectors
