@@ -54,14 +54,16 @@ class Admission:
         """Hold the quoted amount; ``deadline_at`` is on the loop's clock. Raises :class:`BillingUnavailable`."""
         loop = asyncio.get_running_loop()
         give_up_at = min(loop.time() + HELD_WAIT_S, deadline_at)
+        is_counted = quote.exact
         due_ms = int((now.timestamp() + max(0.0, deadline_at - loop.time()) + GRACE_S) * 1000)
         while True:
             answer = await self._ask(request_id, payer, quote, now, due_ms)
             if isinstance(answer, Hold):
                 return answer
-            if answer.reason in _WORTH_COUNTING and not quote.exact:
+            if answer.reason in _WORTH_COUNTING and not is_counted:
+                is_counted = True
                 counted = await recount()
-                if counted is not None and counted.amount_max < quote.amount_max:
+                if counted is not None and counted.amount_max <= quote.amount_max:
                     quote = counted
                     continue
             if answer.reason not in _WORTH_WAITING or loop.time() >= give_up_at:

@@ -142,6 +142,7 @@ class Charging:
             except RUN_AGAIN:
                 continue
             except WRONG_DATA as fault:
+                assert isinstance(fault, Exception)
                 return fault
             except POSTGRES_FAULTS as fault:
                 if pause_s >= PAUSE_MAX_S:

@@ -38,13 +38,14 @@ class Vectors(msgspec.Struct, frozen=True):
 
     ``tokens`` is the provider's own usage; None where it gave none. ``exact`` says that the count is by the model's
     own tokenizer in a process of ours, so that it may be billed as it is. ``space`` is what the provider says it
-    serves, where it can say so.
+    serves, where it can say so. ``guessed`` is for who joins answers: ``tokens`` has our guess for parts without usage.
     """
 
     matrix: FloatMatrix
     tokens: int | None
     exact: bool = False
     space: str | None = None
+    guessed: bool = False
 
 
 class Provider(Protocol):

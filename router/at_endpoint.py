@@ -165,7 +165,7 @@ async def _paced(errand: Errand, step: Try, attempt: Attempt, parts: list[Part] 
     used_tokens: int | None = None
     try:
         vectors = await _all(errand, endpoint, attempt, parts, lease.slots, sent)
-        used_tokens = vectors.tokens
+        used_tokens = None if vectors.guessed else vectors.tokens
     finally:
         pacer.give(lease, used_tokens, sent.requests)
     return vectors
@@ -238,7 +238,7 @@ async def _turn(errand: Errand, endpoint: Endpoint, part: Part, sent: _Sent) -> 
 
 async def _in_parts(errand: Errand, endpoint: Endpoint, parts: list[Part], at_once: int, sent: _Sent) -> Vectors:
     """All parts at one endpoint, ``at_once`` of them under way; the first failure cancels the rest and is raised."""
-    joined = Joined(errand.request.inputs)
+    joined = Joined(errand.request)
     waiting: Iterator[Part] = iter(parts)
 
     async def work() -> None:

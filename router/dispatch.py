@@ -5,26 +5,27 @@ second one beside a slow one :mod:`router.hedging`'s. A bad answer is a provider
 """
 
 import asyncio
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 
 import msgspec
 
 from billing.values import Hold
 from catalog.values import Model
-from providers.outcomes import Failure
-from providers.protocol import FloatMatrix, Provider
-from router.at_endpoint import Won, alone, attempt_at
-from router.attempts import ATTEMPTS_MAX, SLOW, Outcome, Try, attempts
+from providers.protocol import FloatMatrix
+from router.at_endpoint import Won, alone
+from router.attempts import SLOW, Outcome, Try, attempts
 from router.failures import Failures, error_for
 from router.hedging import hedged, may_hedge
 from router.latency import Usual
 from router.outbound import Errand, Outbound
 from router.values import EmbedRequest, Endpoint, RawCall, Route
-from store.ids import ProviderId, RequestId
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """A checked answer. ``matrix`` is [inputs, dimensions] float32; ``tokens`` is None where the provider gave none."""
+    """A checked answer. ``matrix`` is [inputs, dimensions] float32; ``tokens`` is None where the provider gave none.
+
+    ``guessed``: it gave none for a part of them, and ``tokens`` has our guess of that part.
+    """
 
     matrix: FloatMatrix
     tokens: int | None
@@ -32,6 +33,7 @@ class Delivery(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     attempts: int
     upstream_s: float
+    guessed: bool = False
 
 
 async def dispatch(
@@ -76,24 +78,5 @@ def _then(plan: Generator[Try | None, Outcome, None], outcome: Outcome) -> Try |
 
 def _delivery(won: Won, call: RawCall) -> Delivery:
     vectors, took_s, step = won
-    return Delivery(vectors.matrix, vectors.tokens, vectors.exact, step.endpoint, call.trace.attempts, took_s)
-
-
-async def count(
-    route_order: tuple[Endpoint, ...],
-    request: EmbedRequest,
-    model: Model,
-    providers: Mapping[ProviderId, Provider],
-    request_id: RequestId,
-    deadline_s: float,
-) -> int | None:
-    """Exact tokens of the inputs by the model's own tokenizer, from the first endpoint that can tell; else None."""
-    for endpoint in route_order[:ATTEMPTS_MAX]:
-        try:
-            attempt = attempt_at(endpoint, request, model, request_id)
-            counted = await providers[endpoint.provider_id].count(attempt, deadline_s)
-        except Failure:
-            continue
-        if counted is not None:
-            return counted
-    return None
+    matrix, tokens, exact, guessed = vectors.matrix, vectors.tokens, vectors.exact, vectors.guessed
+    return Delivery(matrix, tokens, exact, step.endpoint, call.trace.attempts, took_s, guessed)

@@ -6,9 +6,9 @@ text is counted.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, cast
 from uuid import UUID
 
 import msgspec
@@ -67,13 +67,12 @@ def estimate(
     """
     if request.dimensions is not None:
         _check_dimensions(request.dimensions, model)
-    prefix = model.prompts.get(request.input_type, "") if request.input_type else ""
+    added = _added_most(request, model)
     if request.texts is not None:
-        tokens = sum(map(tokens_most, request.texts))
-        limited = sum(map(_utf8_bytes, request.texts)) // BYTES_PER_LIMITED_TOKEN
+        tokens, limited = sum(map(tokens_most, request.texts)), tokens_fair(request.texts)
     else:
         tokens = limited = _tokens_of_ids(request.token_ids or [], model)
-    tokens += (model.special_tokens + (tokens_most(prefix) if prefix else 0)) * request.inputs
+    tokens += added * request.inputs
     price = _price(model, key, prices, now)
     if lane is Lane.BATCH and price.batch_nano_per_mtok is not None:
         price = msgspec.structs.replace(price, nano_per_mtok=price.batch_nano_per_mtok)
@@ -81,7 +80,7 @@ def estimate(
         tokens_max=tokens,
         amount_max=cost_ceil(tokens, price.nano_per_mtok),
         price=price,
-        exact=request.texts is None and not prefix,
+        exact=request.texts is None and added == model.special_tokens,
         tokens_limited=max(1, limited),
     )
 
@@ -91,15 +90,29 @@ async def exact(
 ) -> Quote | None:
     """The quote again, from a count by the model's own tokenizer, prompt and special tokens included; None without one.
 
-    Raises TooManyTokens, now that it is certain.
+    Raises TooManyTokens, now that it is certain: for text as for ids, what the model adds to it does not count.
     """
     tokens = await counted()
     if tokens is None:
         return None
-    if tokens - model.special_tokens * request.inputs > MAX_TOKENS:
-        raise too_many(tokens)
+    own = tokens - _added_most(request, model) * request.inputs
+    if own > MAX_TOKENS:
+        raise too_many(own)
     amount = cost_ceil(tokens, quote.price.nano_per_mtok)
     return msgspec.structs.replace(quote, tokens_max=tokens, amount_max=amount, exact=True)
+
+
+def _added_most(request: EmbedRequest, model: Model) -> int:
+    """The most tokens that the model's own customs add to each input: special ones, and the prompt's."""
+    prefix = model.prompts.get(request.input_type, "") if request.input_type else ""
+    return model.special_tokens + (tokens_most(prefix) if prefix else 0)
+
+
+def tokens_fair(inputs: Sequence[str] | Sequence[list[int]]) -> int:
+    """About how many tokens there are, as OpenAI's token limit guesses them: a quarter of the bytes, or the ids."""
+    if isinstance(inputs[0], str):
+        return sum(map(_utf8_bytes, cast("Sequence[str]", inputs))) // BYTES_PER_LIMITED_TOKEN
+    return sum(map(len, inputs))
 
 
 def _utf8_bytes(text: str) -> int:

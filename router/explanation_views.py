@@ -112,7 +112,7 @@ class TimingsOut(msgspec.Struct, frozen=True):
 
 
 class RequestOut(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one call. ``explained`` false: only the charge is left of it.
+    """What became of one call. ``explained`` false: only the charge is left of it, and ``lane`` is null.
 
     ``cost`` is what the call comes to and ``charge`` what was booked; null: nothing was charged.
     """
@@ -125,7 +125,7 @@ class RequestOut(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None
     model: str
     space: str
-    lane: str
+    lane: str | None
     inputs: int
     preferences: PreferencesOut
     policy: str
@@ -232,7 +232,7 @@ def _shared(known: Explanation, usage: UsageEvent | None, *, explained: bool) ->
         "key": None if known.key is None else wire(KeyId, known.key),
         "model": known.model,
         "space": known.space,
-        "lane": known.lane.value,
+        "lane": known.lane.value if explained else None,
         "inputs": known.inputs,
         "preferences": _preferences(known.preferences),
         "policy": known.policy,

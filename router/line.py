@@ -18,7 +18,8 @@ from router.admit import admit
 from router.answer import answer
 from router.callers import who_calls
 from router.choose import choose
-from router.dispatch import count, dispatch
+from router.counting import count, count_untold
+from router.dispatch import dispatch
 from router.eligible import has_prompted_ids
 from router.estimate import estimate, exact
 from router.idempotency import once, stored
@@ -87,18 +88,21 @@ async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
     model, quote = prepared.model, prepared.quote
     pick = partial(route_of, prepared, request, key, parts)
     trace.route = route = pick_or_wait(pick, clock(), call.wait_s)  # PreferencesUnmet, NoEndpoint, ModelWarming
-    counted = partial(count, route.order, request, model, parts.providers, call.request_id, 5.0)
+    counted = partial(count, route.order, request, model, parts.providers, call.request_id, call.deadline_at)
     recount = partial(exact, request, model, quote, counted)
     async with admit(parts.admission, call, caller, quote, recount) as hold:  # OutOfCredit, CapReached, LimitExceeded
         trace.hold, trace.admitted_ms = hold, (clock() - trace.began) * 1000
         if call.client_gone():
             raise errors.ClientGone("The client has hung up.")
-        if quote.tokens_max > MAX_TOKENS and not quote.exact:
+        if hold.quote.tokens_max > MAX_TOKENS and not hold.quote.exact:
             await recount()  # TooManyTokens: only a count makes it certain, and only who was admitted gets one
         send = partial(dispatch, hold, request, model, parts.outbound, call)  # InvalidRequest, AllAttemptsFailed, …
         delivery = await when_warm(call, route, pick, send)
         trace.delivered_ms = (clock() - trace.began) * 1000
-        used = usage(delivery, request, model, hold, call.now)
+        ours = None
+        if delivery.tokens is None or delivery.guessed:
+            ours = await count_untold(delivery, hold, call, request, model, parts.outbound)
+        used = usage(delivery, request, model, hold, call.now, ours)
         reply = answer(request, model, delivery, used, hold, attribution=prepared.decision.attribution)
         await charge(parts, hold, used, stored(call, reply))  # NotRecorded
         trace.used, trace.charged_ms = used, (clock() - trace.began) * 1000

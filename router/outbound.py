@@ -15,11 +15,12 @@ from store.ids import EndpointId, ProviderId, RequestId
 
 
 class Counts(msgspec.Struct):
-    """What the metrics tell of a process's attempts; ``credentials_refused`` is by provider."""
+    """What the metrics tell of a process's attempts; ``credentials_refused`` and ``usage_untold`` are by provider."""
 
     hedges: int = 0
     hedge_cost_nano: int = 0
     credentials_refused: Counter[str] = msgspec.field(default_factory=Counter)
+    usage_untold: Counter[str] = msgspec.field(default_factory=Counter)
 
 
 class Outbound(msgspec.Struct, frozen=True):

@@ -14,18 +14,14 @@ from billing.money import NanoUSD
 from billing.values import Hold, Quote
 from catalog.permit import decide, may_charge
 from catalog.values import Decision, Model
-from providers.outcomes import Failure, TooLong
 from router.admit import admit
-from router.at_endpoint import attempt_at
-from router.attempts import ATTEMPTS_MAX
+from router.counting import count, promised
 from router.errors import InputTooLong, LicenseRestricted, Refusal, TooManyTokens
 from router.estimate import exact, tokens_most
 from router.line import prepare, route_of
 from router.parts import Parts
 from router.request import parse
 from router.values import Caller, EmbedRequest, RawCall, Route
-
-COUNT_WITHIN_S = 5.0
 
 
 class TooLongInput(msgspec.Struct, frozen=True):
@@ -90,38 +86,19 @@ def _place(call: RawCall, caller: Caller, quote: Quote, parts: Parts) -> Abstrac
 
 
 async def _counted(quoted: Quoted, quote: Quote, route: Route, call: RawCall, parts: Parts) -> Quoted:
-    """With the tokens that are billed, where one of the endpoints can count them: ids too, which may have theirs."""
+    """With the tokens that are billed, as far as they can be promised; and whether the call would be refused."""
     request, model = quoted.request, quoted.model
+    counting = partial(count, route.order, request, model, parts.providers, call.request_id, call.deadline_at)
     try:
-        counted = await exact(request, model, quote, partial(_count, request, model, route, call, parts))
+        counted = await exact(request, model, quote, counting)
     except TooManyTokens as refusal:
         return msgspec.structs.replace(quoted, lengths_known=True, refused=refusal)
-    except TooLong as fault:
-        refused = InputTooLong(
-            f"{fault.message} Please reduce its length.",
-            param="input",
-            details={"index": fault.index, "tokens": fault.tokens, "limit": fault.limit},
-        )
-        too_long = TooLongInput(fault.index, fault.tokens, fault.limit)
-        return msgspec.structs.replace(quoted, too_long=too_long, lengths_known=True, refused=refused)
-    if counted is None:
-        return quoted
-    return msgspec.structs.replace(quoted, quote=counted, lengths_known=True)
-
-
-async def _count(request: EmbedRequest, model: Model, route: Route, call: RawCall, parts: Parts) -> int | None:
-    """As :func:`router.dispatch.count`, but an input that is too long is told. Raises TooLong."""
-    for endpoint in route.order[:ATTEMPTS_MAX]:
-        attempt = attempt_at(endpoint, request, model, call.request_id)
-        try:
-            counted = await parts.providers[endpoint.provider_id].count(attempt, COUNT_WITHIN_S)
-        except TooLong:
-            raise
-        except Failure:
-            continue
-        if counted is not None:
-            return counted
-    return None
+    except InputTooLong as refusal:
+        too_long = msgspec.convert(refusal.details, TooLongInput)
+        return msgspec.structs.replace(quoted, too_long=too_long, lengths_known=True, refused=refusal)
+    return msgspec.structs.replace(
+        quoted, quote=promised(quote, counted, route), lengths_known=quoted.lengths_known or counted is not None
+    )
 
 
 async def _no_count() -> Quote | None:

@@ -11,8 +11,8 @@ import numpy as np
 
 from providers.outcomes import BadAnswer, SpaceMismatch
 from providers.protocol import Attempt, FloatMatrix, Vectors
-from router.estimate import tokens_most
-from router.values import Endpoint
+from router.estimate import tokens_fair, tokens_most
+from router.values import EmbedRequest, Endpoint
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -70,28 +70,35 @@ def _part(attempt: Attempt, first: int, last: int) -> Part:
 class Joined:
     """The answer of the whole, filled part by part in any order: one allocation, and a part is free once it is in."""
 
-    def __init__(self, inputs: int) -> None:
-        self._inputs = inputs
+    def __init__(self, request: EmbedRequest) -> None:
+        self._request = request
         self._matrix: FloatMatrix | None = None
-        self._tokens: int | None = 0
+        self._tokens = 0
         self._exact = True
+        self._guessed = False
         self._space: str | None = None
 
     def put(self, first: int, vectors: Vectors) -> None:
         """The vectors of a part. Raises BadAnswer, SpaceMismatch for one that does not fit the others."""
         rows, width = vectors.matrix.shape
         if self._matrix is None:
-            self._matrix = np.empty((self._inputs, width), dtype=np.float32)
+            self._matrix = np.empty((self._request.inputs, width), dtype=np.float32)
             self._space = vectors.space
         if width != self._matrix.shape[1]:
             raise BadAnswer("the provider's answer failed the check of its dimensions", detail="parts of two widths")
         if vectors.space != self._space:
             raise SpaceMismatch("its answers come from two spaces", detail="nothing of them was delivered")
         self._matrix[first : first + rows] = vectors.matrix
-        self._tokens = None if self._tokens is None or vectors.tokens is None else self._tokens + vectors.tokens
+        if vectors.tokens is None:
+            inputs = self._request.texts if self._request.texts is not None else self._request.token_ids or []
+            self._tokens += max(1, tokens_fair(inputs[first : first + rows]))
+            self._guessed = True
+        else:
+            self._tokens += vectors.tokens
         self._exact = self._exact and vectors.exact
 
     def vectors(self) -> Vectors:
-        """All of them, once every part was put in: usage summed, None where one part gave none."""
+        """All of them, once every part was put in: usage summed, with a fair guess for each part that gave none."""
         assert self._matrix is not None, "nothing was put in; this is a bug"
-        return Vectors(self._matrix, self._tokens, exact=self._exact and self._tokens is not None, space=self._space)
+        exact = self._exact and not self._guessed
+        return Vectors(self._matrix, self._tokens, exact=exact, space=self._space, guessed=self._guessed)

@@ -9,14 +9,16 @@ from router.dispatch import Delivery
 from router.values import EmbedRequest
 
 
-def usage(delivery: Delivery, request: EmbedRequest, model: Model, hold: Hold, now: datetime) -> Usage:
-    """Our own exact count where the model's tokenizer is known, else the provider's, never above the hold.
+def usage(
+    delivery: Delivery, request: EmbedRequest, model: Model, hold: Hold, now: datetime, ours: int | None = None
+) -> Usage:
+    """What the call is billed and recorded with; ``ours`` is our count of an answer that came without usage.
 
     ``now`` is the instant of admission (UTC).
     """
-    tokens = billed_tokens(delivery, hold)
+    tokens = billed_tokens(delivery, hold, ours)
     # What a provider tells may be any number: no more is recorded than there is room for, nor believed as a cost.
-    told = None if delivery.tokens is None else min(delivery.tokens, MAX_INT32)
+    told = None if delivery.tokens is None or delivery.guessed else min(delivery.tokens, MAX_INT32)
     price = hold.quote.price
     return Usage(
         model_id=model.id,
@@ -34,11 +36,14 @@ def usage(delivery: Delivery, request: EmbedRequest, model: Model, hold: Hold, n
     )
 
 
-def billed_tokens(delivery: Delivery, hold: Hold) -> int:
-    """The number that the customer pays for."""
+def billed_tokens(delivery: Delivery, hold: Hold, ours: int | None = None) -> int:
+    """The number that the customer pays for: see docs/billed-tokens.md. Never more than the hold is for."""
     quote = hold.quote
     if delivery.exact and delivery.tokens is not None:
         return min(delivery.tokens, quote.tokens_max)
-    if quote.exact or delivery.tokens is None:
+    if quote.exact:
         return quote.tokens_max
-    return max(1, min(delivery.tokens, quote.tokens_max))
+    if ours is None:
+        # The bound is four to five times what there is: a provider's silence is not the customer's to pay.
+        ours = quote.tokens_limited if delivery.tokens is None else delivery.tokens
+    return max(1, min(ours, quote.tokens_max))

@@ -137,6 +137,14 @@ class Meters(Collector):
         for provider, count in counts.credentials_refused.items():
             refused.add_metric([provider], count)
         yield refused
+        untold = CounterMetricFamily(
+            "gigarouter_provider_usage_untold",
+            "Answers without usage, billed by our count or guess",
+            labels=["provider"],
+        )
+        for provider, count in counts.usage_untold.items():
+            untold.add_metric([provider], count)
+        yield untold
 
     def _of_requests(self) -> Iterable[Metric]:
         requests = CounterMetricFamily(

@@ -14,7 +14,7 @@ from providers.protocol import Attempt, Vectors
 from router.estimate import tokens_most
 from router.splitting import Joined, is_too_large, parts_of
 from router.values import Endpoint
-from tests.parts.edge.values import ENDPOINT, an_answer_of, unit_rows
+from tests.parts.edge.values import ENDPOINT, a_request, an_answer_of, unit_rows
 
 TEXTS = st.lists(st.text(min_size=1, max_size=40), min_size=1, max_size=60)
 IDS = st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=20), min_size=1, max_size=60)
@@ -81,7 +81,7 @@ def test_every_input_is_in_one_part_in_order_and_no_part_is_too_large(
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=12), order=st.randoms(use_true_random=False))
 def test_parts_that_come_in_any_order_are_joined_in_theirs(sizes: list[int], order: Any) -> None:
     matrix = unit_rows(sum(sizes), 4)
-    joined, starts = Joined(len(matrix)), [sum(sizes[:n]) for n in range(len(sizes))]
+    joined, starts = Joined(a_request(*["x"] * len(matrix))), [sum(sizes[:n]) for n in range(len(sizes))]
     pieces = list(zip(starts, sizes, strict=True))
     order.shuffle(pieces)
     for first, rows in pieces:
@@ -92,19 +92,21 @@ def test_parts_that_come_in_any_order_are_joined_in_theirs(sizes: list[int], ord
 
 
 @pytest.mark.parametrize(
-    ("second", "tokens", "exact"), [((7, True), 12, True), ((7, False), 12, False), ((None, False), None, False)]
+    ("second", "tokens", "exact", "guessed"),
+    [((7, True), 12, True, False), ((7, False), 12, False, False), ((None, False), 5 + 3, False, True)],
 )
 def test_usage_is_summed_and_as_sure_as_its_least_sure_part(
-    second: tuple[int | None, bool], tokens: int | None, exact: bool
+    second: tuple[int | None, bool], tokens: int, exact: bool, guessed: bool
 ) -> None:
-    joined = Joined(2)
+    joined = Joined(a_request("a text of the first part", "twelve bytes"))
     joined.put(0, an_answer_of(unit_rows(1, 4), 5, exact=True))
     joined.put(1, an_answer_of(unit_rows(1, 4), second[0], exact=second[1]))
-    assert (joined.vectors().tokens, joined.vectors().exact) == (tokens, exact)
+    vectors = joined.vectors()
+    assert (vectors.tokens, vectors.exact, vectors.guessed) == (tokens, exact, guessed)
 
 
 def test_parts_that_do_not_fit_together_are_a_bad_answer() -> None:
-    joined = Joined(2)
+    joined = Joined(a_request("x", "y"))
     joined.put(0, Vectors(unit_rows(1, 4), tokens=1, space="one"))
     with pytest.raises(BadAnswer):
         joined.put(1, Vectors(unit_rows(1, 8), tokens=1, space="one"))

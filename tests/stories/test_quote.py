@@ -1,7 +1,9 @@
 """A quote says what the call then costs, and costs nothing itself."""
 
 import asyncio
+import random
 from collections.abc import Iterator
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from tests.worlds import Upstream
 
 DEMO = "sentence-transformers/all-MiniLM-L6-v2"
 IDS, TEXTS, RESTRICTED, UNSERVED = "tests/ids", "tests/texts", "tests/restricted", "tests/unserved"
+WORKER, MIXED = "tests/worker", "tests/mixed"
 NON_COMMERCIAL = """
     INSERT INTO license_claims (id, model_id, license, source, evidence, claimed_on, recorded_by)
     VALUES ($1, $2, 'CC-BY-NC-4.0', 'tests', 'tests', '2026-01-02', 'tests') RETURNING 1
@@ -24,6 +27,10 @@ NON_COMMERCIAL = """
 BATCH = """
     INSERT INTO prices (id, model_id, nano_per_mtok, batch_nano_per_mtok, effective_at)
     VALUES ($1, $2, 1000000, 400000, '2026-02-01') RETURNING 1
+"""
+PROMPTED = """
+    UPDATE models SET special_tokens = 2, prompts = '{"query": "find: ", "document": "a longer prompt: "}'
+    WHERE id = $1 RETURNING 1
 """
 DRAIN = "UPDATE endpoints SET state = 'draining' WHERE model_id = $1 RETURNING 1"
 
@@ -45,7 +52,7 @@ def upstream() -> Iterator[Upstream]:
 def product(
     servers: Embedded, module_database_url: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Product]:
-    """The demo model on a real worker; others on a provider that does not count."""
+    """The demo model on a real worker; others on a provider that does not count, on a worker's wire, and on both."""
     servers.redis.command("FLUSHALL")
     product = Product(tmp_path_factory.mktemp("quote"), module_database_url, servers.redis_url, jobs=False)
     worker = product.worker(_demo_model(), DEMO, free_port())
@@ -55,6 +62,11 @@ def product(
     shop.an_endpoint(shop.a_model(TEXTS), upstream.base_url, name="second")
     shop.an_endpoint(shop.a_model(RESTRICTED), upstream.base_url, name="third")
     shop.an_endpoint(shop.a_model(UNSERVED), upstream.base_url, name="fourth")
+    worker_model, mixed = shop.a_model(WORKER, vocabulary=100), shop.a_model(MIXED, vocabulary=100)
+    shop.an_endpoint(worker_model, upstream.worker_url, kind="worker", name="fifth", max_batch=2)
+    shop.an_endpoint(mixed, upstream.worker_url, kind="worker", name="sixth", priority=200)
+    shop.an_endpoint(mixed, upstream.base_url, name="seventh")
+    shop.value(PROMPTED, WORKER)
     shop.value(NON_COMMERCIAL, new_id(), RESTRICTED)
     shop.value(DRAIN, UNSERVED)
     shop.value(BATCH, new_id(), IDS)
@@ -143,6 +155,40 @@ def test_the_batch_lanes_quote_is_what_a_batch_call_costs(product: Product, key:
     assert quote.json["lane"] == "batch"
     assert quote.json["amount"] == call.headers["x-gigarouter-cost"] == "0.0000004"
     assert quote.json["price"]["per_million_tokens"] == "0.0004"
+
+
+def _any_input(numbers: random.Random, top: int) -> object:
+    many = numbers.randint(1, 5)
+    if numbers.random() < 0.5:
+        words = ["cat", "naïve", "東京", "🙂", "x" * 30, " ", "\n"]
+        return [" ".join(numbers.choices(words, k=numbers.randint(1, 20))) + "." for _ in range(many)]
+    # Ids as an SDK's tokenizer gives them: half of them with the special tokens that the model adds itself.
+    inner = [[numbers.randrange(1, top) for _ in range(numbers.randint(1, 20))] for _ in range(many)]
+    return [[101, *ids, 102] if top > 102 and numbers.random() < 0.5 else ids for ids in inner]
+
+
+@pytest.mark.parametrize("model", [DEMO, WORKER, IDS, MIXED])
+def test_what_is_quoted_as_exact_is_what_is_charged_and_anything_else_is_a_bound(
+    product: Product, key: str, model: str
+) -> None:
+    numbers = random.Random(f"quotes of {model}")
+    exact = 0
+    for _ in range(20):
+        given = _any_input(numbers, 20_000 if model == DEMO else 100)
+        body: dict[str, object] = {"model": model, "input": given}
+        if model == WORKER:
+            body |= numbers.choice([{}, {"input_type": "query"}, {"input_type": "document"}])
+        tier = numbers.choice([{}, {"x_tier": "batch"}])
+        quote, call = (post(product, path, key, body, **tier) for path in ("/v1/quote", "/v1/embeddings"))
+        assert (quote.status, call.status) == (200, 200), (given, quote.body, call.body)
+        said, cost = quote.json, call.headers["x-gigarouter-cost"]
+        exact += said["exact"]
+        if said["exact"]:
+            assert (said["tokens"], said["amount"]) == (call.json["usage"]["total_tokens"], cost), body
+        else:
+            assert Decimal(cost) <= Decimal(said["amount"]), body
+    # All of them where only workers serve, none where it depends on who serves, ids alone where nobody counts.
+    assert {DEMO: exact == 20, WORKER: exact == 20, IDS: 0 < exact < 20, MIXED: exact == 0}[model]
 
 
 def test_what_would_stop_the_call_is_part_of_its_quote(product: Product, key: str) -> None:

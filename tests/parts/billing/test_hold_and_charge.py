@@ -11,8 +11,9 @@ from billing.errors import ChargeUnknown
 from billing.ledger import drifted_credits, trial_balance, unbalanced_entries
 from billing.money import NanoUSD
 from billing.reaper import mismatches, reap
-from billing.values import Cap, CapPeriod, Denial, Denied, Hold, Limits
-from tests.parts.billing.conftest import Billing, a_payer, an_account, billing, usage_of
+from billing.values import Cap, CapPeriod, Denial, Denied, Hold, Limits, Quote
+from store.ids import RequestId, new_id
+from tests.parts.billing.conftest import PRICE, Billing, a_payer, an_account, billing, usage_of
 
 
 async def books_are_right(b: Billing) -> None:
@@ -237,5 +238,37 @@ def test_requests_tokens_and_concurrency_are_limited_per_key(database_url: str, 
             assert second.reason is Denial.CONCURRENCY
             b.admission.release(first)
             assert isinstance(await b.admit(one, 1), Hold)
+
+    run(story())
+
+
+def test_a_call_that_waits_for_held_credit_is_counted_once(database_url: str, redis_url: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            payer = a_payer(await an_account(b.db, 1_000))
+            first = await b.admit(payer, 900)
+            assert isinstance(first, Hold)
+            counts = 0
+
+            async def admit(counted: int | None) -> Hold | Denied:
+                bound = Quote(tokens_max=500, amount_max=NanoUSD(500), price=PRICE)
+
+                async def recount() -> Quote | None:
+                    nonlocal counts
+                    counts += 1
+                    return counted and Quote(counted, NanoUSD(counted), PRICE, exact=True)
+
+                deadline_at = asyncio.get_running_loop().time() + 0.6
+                return await b.admission.admit(
+                    RequestId(new_id()), payer, bound, datetime.now(UTC), deadline_at, recount
+                )
+
+            # Nobody can count, the count is no help, and it is the bound itself: each waits its whole time in vain.
+            assert [type(await admit(counted)) for counted in (None, 400, 500)] == [Denied] * 3
+            assert counts == 3
+            # A count that fits is what is held, and says so.
+            held = await admit(100)
+            assert isinstance(held, Hold)
+            assert (held.quote.tokens_max, held.quote.exact, counts) == (100, True, 4)
 
     run(story())

@@ -1,0 +1,104 @@
+"""An answer without usage: our own count is billed where there is one, else a guess in the customer's favor."""
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from store.embedded import Embedded
+from tests.product import Product
+from tests.wire import Reply, request_bytes, send
+from tests.worlds import Reply as Scripted
+from tests.worlds import Upstream, embeddings_answer
+
+ALONE, SPLIT, COUNTED = "tests/alone", "tests/split", "tests/counted"
+# 16 bytes, which the honest upstream counts as four tokens.
+TEXT = "sixteen letters."
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with Upstream().in_thread() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def product(
+    servers: Embedded, module_database_url: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Product]:
+    servers.redis.command("FLUSHALL")
+    product = Product(tmp_path_factory.mktemp("billed"), module_database_url, servers.redis_url, jobs=False)
+    shop = product.shop
+    shop.an_endpoint(shop.a_model(ALONE, vocabulary=100), upstream.base_url, name="silent")
+    shop.an_endpoint(shop.a_model(SPLIT), upstream.base_url, name="silent-at-times", max_batch=2)
+    counted = shop.a_model(COUNTED)
+    shop.an_endpoint(counted, upstream.base_url, name="first")
+    shop.an_endpoint(counted, upstream.worker_url, kind="worker", name="worker", priority=200)
+    with product:
+        yield product
+
+
+@pytest.fixture
+def key(product: Product) -> str:
+    return product.wait_until_known(product.shop.a_key(product.shop.an_account(1_000_000_000)))
+
+
+def silent(inputs: object, model: str) -> Scripted:
+    """The honest answer, but for its usage."""
+    answer = embeddings_answer({"model": model, "input": inputs, "encoding_format": "base64"}, 8)
+    del answer["usage"]
+    return Scripted(status=200, headers={"content-type": "application/json"}, body=json.dumps(answer).encode())
+
+
+def call(product: Product, key: str, model: str, given: object) -> Reply:
+    reply = asyncio.run(
+        send(product.serves[0].port, request_bytes("/v1/embeddings", key, {"model": model, "input": given}))
+    )
+    assert reply.status == 200, reply.body
+    return reply
+
+
+def untold(product: Product, provider: str) -> float:
+    with urllib.request.urlopen(product.serves[0].url + "/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    start = f'gigarouter_provider_usage_untold_total{{provider="{provider}"}} '
+    return sum(float(line.removeprefix(start)) for line in lines if line.startswith(start))
+
+
+def test_text_that_nobody_counts_is_billed_at_a_quarter_of_its_bytes(
+    product: Product, key: str, upstream: Upstream
+) -> None:
+    upstream.script.append(silent([TEXT, TEXT], ALONE))
+    reply = call(product, key, ALONE, [TEXT, TEXT])
+    assert (reply.json["usage"]["total_tokens"], reply.headers["x-gigarouter-cost"]) == (8, "0.000000008")
+    upstream.script.append(silent("x", ALONE))
+    assert call(product, key, ALONE, "x").json["usage"]["total_tokens"] == 1
+    # Token ids are counted by looking at them.
+    upstream.script.append(silent([[1, 2, 3]], ALONE))
+    assert call(product, key, ALONE, [[1, 2, 3]]).json["usage"]["total_tokens"] == 3
+    assert untold(product, "silent") == 3
+    recorded = product.shop.rows("SELECT provider_tokens FROM usage_events WHERE model_id = $1", ALONE)
+    assert [row[0] for row in recorded] == [None] * 3
+
+
+def test_only_the_parts_without_usage_are_guessed(product: Product, key: str, upstream: Upstream) -> None:
+    upstream.script.append(silent([TEXT, TEXT], SPLIT))
+    assert call(product, key, SPLIT, [TEXT] * 4).json["usage"]["total_tokens"] == 16
+    assert untold(product, "silent-at-times") == 1
+
+
+def test_a_worker_of_the_route_counts_once_what_another_answered_without_usage(
+    product: Product, key: str, upstream: Upstream
+) -> None:
+    upstream.script.append(silent([TEXT], COUNTED))
+    asked = len(upstream.calls)
+    reply = call(product, key, COUNTED, [TEXT])
+    assert reply.headers["x-gigarouter-provider"] == "first"
+    # With the two special tokens that only the model's own tokenizer knows of.
+    assert reply.json["usage"]["total_tokens"] == 6
+    assert [one.path for one in upstream.calls[asked:]] == ["/v1/embeddings", "/count"]
+    # A usual answer is not counted again.
+    assert call(product, key, COUNTED, [TEXT]).json["usage"]["total_tokens"] == 4
+    assert [one.path for one in upstream.calls[asked + 2 :]] == ["/v1/embeddings"]
