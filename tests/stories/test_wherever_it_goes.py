@@ -163,6 +163,9 @@ def test_an_error_tells_of_a_provider_what_its_receipt_tells_and_no_more(desk: D
     assert failed.json["error"]["details"]["attempts"] == [{"provider": name, "outcome": "out_of_service"}]
     (told,) = left.json["error"]["details"]["left_out"]
     assert (told["code"], told["reason"]) == ("quarantined", "it is quarantined")
+    # Who was admitted is told what is left of its limits, whatever came of it.
+    assert failed.headers["x-ratelimit-limit-requests"] == "1000000"
+    assert "x-ratelimit-limit-requests" not in left.headers
     for reply in (failed, left):
         assert reply.status == 503
         assert not any(word in reply.body for word in (b"redential", b"canary", b"Refused"))
