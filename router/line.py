@@ -28,7 +28,7 @@ from router.preferences import of_a_test_key
 from router.request import MAX_TOKENS, parse
 from router.resolve import resolve
 from router.usage import usage
-from router.values import Answer, Caller, EmbedRequest, Key, RawCall, Route
+from router.values import Answer, Caller, EmbedRequest, Key, Lane, RawCall, Route
 from router.waiting import pick_or_wait, when_warm
 
 
@@ -48,6 +48,7 @@ class Prepared(msgspec.Struct, frozen=True):
     model: Model
     decision: Decision
     quote: Quote
+    lane: Lane
 
 
 def prepare(request: EmbedRequest, call: RawCall, key: Key, known: Known) -> Prepared:
@@ -58,12 +59,12 @@ def prepare(request: EmbedRequest, call: RawCall, key: Key, known: Known) -> Pre
     trace.decision = decision = permit(model, key, call.now)  # LicenseRestricted
     trace.quote = quote = estimate(request, model, key, known.prices, call.now, call.lane)  # InputTooLong, …
     permit_charge(model, quote.price, call.now)  # LicenseRestricted
-    return Prepared(model, decision, quote)
+    return Prepared(model, decision, quote, call.lane)
 
 
 def route_of(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, now: float) -> Route:
     """Where the call may go, in order; ``now`` is on the loop's clock. Raises as :func:`router.choose.choose`."""
-    model, health = prepared.model, known.health
+    model, health = prepared.model, known.health.of(prepared.lane)
     return choose(  # TokenArrayUnsupported, PreferencesUnmet, NoEndpoint, ModelWarming, ProvidersBusy
         known.endpoints.serving(model, key),
         model,
