@@ -167,14 +167,6 @@ class Shop:
         """A commercial key without narrow limits; its text."""
         return self._a_key(account_id, limits, cap, is_test=is_test)[0]
 
-    def a_test_key(self, account_id: AccountId) -> str:
-        """One that costs nothing and is answered with made-up vectors."""
-
-        async def command(work: Work) -> str:
-            return (await create_key(work, account_id, KeySpec(name="tests", limits=WIDE), is_test=True)).text
-
-        return self._app(command)
-
     def a_key_and_its_id(self, account_id: AccountId) -> tuple[str, KeyId]:
         return self._a_key(account_id, WIDE, None)
 

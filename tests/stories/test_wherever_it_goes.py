@@ -174,7 +174,7 @@ def test_an_error_tells_of_a_provider_what_its_receipt_tells_and_no_more(desk: D
 def test_a_test_key_tries_an_integration_with_the_preferences_that_it_will_have(desk: Desk) -> None:
     model = desk.a_model()
     account, _ = desk.a_customer()
-    key = desk.product.wait_until_known(desk.shop.a_test_key(account))
+    key = desk.product.wait_until_known(desk.shop.a_key(account, is_test=True))
     wanted = {"only": ["deepinfra"], "data_collection": "deny", "zero_retention": True, "regions": ["eu"]}
     for provider in (wanted, {"quantizations": ["bf16"], "allow_fallbacks": False}, {"order": ["a"], "sort": "price"}):
         reply = desk.call(key, model, provider=provider)
