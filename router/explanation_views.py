@@ -114,7 +114,8 @@ class TimingsOut(msgspec.Struct, frozen=True):
 class RequestOut(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one call. ``explained`` false: only the charge is left of it, and ``lane`` is null.
 
-    ``cost`` is what the call comes to and ``charge`` what was booked; null: nothing was charged.
+    ``cost`` is what the call comes to and ``charge`` what was booked. Null means that nothing was charged, unless
+    ``charge_pending``: the call was answered before its charge was written down, which is about to happen.
     """
 
     id: str
@@ -136,6 +137,7 @@ class RequestOut(msgspec.Struct, frozen=True, kw_only=True):
     hold: HoldOut | None
     cost: str | None
     charge: ChargeOut | None
+    charge_pending: bool
     timings: TimingsOut | None
     error: ErrorOut | None
     replayed: bool
@@ -241,6 +243,7 @@ def _shared(known: Explanation, usage: UsageEvent | None, *, explained: bool) ->
         "hold": _hold(known.bound),
         "cost": _usd(usage.cost_nano if usage is not None else known.cost_nano),
         "charge": None if usage is None else _charge(usage),
+        "charge_pending": usage is None and known.cost_nano is not None,
         "timings": _timings(known.timings) if explained else None,
         "error": _error(known.error),
         "replayed": known.replayed,

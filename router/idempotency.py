@@ -50,6 +50,7 @@ _DROP = text(
     "DELETE FROM idempotency WHERE account_id = :account AND operation = :operation AND key = :key"
     " AND request_id = :request AND state = 'running'"
 )
+_COST = b"x-gigarouter-cost"
 _CLEAN = text("DELETE FROM idempotency WHERE expires_at < now()")
 
 
@@ -140,7 +141,9 @@ def _replay(row: object, names: dict[str, object]) -> Answer:
             param="Idempotency-Key",
         )
     headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in msgspec.json.decode(outcome.headers or b"[]")]
-    headers.append((b"idempotency-replayed", b"true"))
+    # Who sums the costs of the answers must come to what was charged, so the one that is told again costs nothing.
+    headers = [(name, value) for name, value in headers if name != _COST]
+    headers += [(_COST, b"0.00"), (b"idempotency-replayed", b"true")]
     return Answer(outcome.status or 200, headers, [outcome.body])
 
 

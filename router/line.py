@@ -25,6 +25,7 @@ from router.estimate import estimate, exact
 from router.idempotency import once, stored
 from router.parts import Known, Parts
 from router.permit import permit, permit_charge
+from router.preferences import of_a_test_key
 from router.request import MAX_TOKENS, parse
 from router.resolve import resolve
 from router.usage import usage
@@ -68,7 +69,7 @@ def route_of(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, 
     return choose(  # TokenArrayUnsupported, PreferencesUnmet, NoEndpoint, ModelWarming, ProvidersBusy
         known.endpoints.serving(model, key),
         model,
-        request.preferences,
+        of_a_test_key(request.preferences) if key.is_test else request.preferences,
         health,
         now,
         known.draw,

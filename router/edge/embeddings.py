@@ -7,8 +7,8 @@ line asks ``client_gone`` once, before the call is sent on. After that the answe
 import asyncio
 
 from router.edge.exchange import Exchange, Send, deliver
-from router.edge.wishes import asked, told, told_of_failure
-from router.errors import MethodNotAllowed, Refusal
+from router.edge.wishes import asked, told
+from router.errors import MethodNotAllowed
 from router.line import embed
 from router.parts import Parts
 from router.values import RawCall, Trace
@@ -21,9 +21,10 @@ async def embeddings(exchange: Exchange, parts: Parts, send: Send) -> None:
     exchange.operation = PATH
     if exchange.method != "POST":
         raise MethodNotAllowed(f"{PATH} takes POST.", headers=[(b"allow", b"POST")])
-    lane, wait_s = asked(exchange.wishes, parts.call_deadline_s)
     now_s = asyncio.get_running_loop().time()
     exchange.trace = Trace(began=now_s)
+    lane, wait_s = asked(exchange.wishes, parts.call_deadline_s)
+    exchange.applied = told(lane, wait_s)
     call = RawCall(
         request_id=exchange.request_id,
         body=exchange.body,
@@ -36,11 +37,7 @@ async def embeddings(exchange: Exchange, parts: Parts, send: Send) -> None:
         wait_s=wait_s,
         trace=exchange.trace,
     )
-    try:
-        answer = await embed(call, parts)
-    except Refusal as refusal:
-        refusal.headers = [*refusal.headers, *told_of_failure(call, refusal)]
-        raise
-    answer.headers.extend(told(call))
+    answer = await embed(call, parts)
+    answer.headers.extend(exchange.applied)
     exchange.served = answer.served
     await deliver(answer, send)

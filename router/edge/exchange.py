@@ -40,6 +40,7 @@ class Exchange:
     """What the edge knows of a request. Headers are read once, here; the other fields are filled on the way."""
 
     __slots__ = (
+        "applied",
         "authorization",
         "authorizations",
         "began",
@@ -84,6 +85,8 @@ class Exchange:
         self.forwarded = False
         # Headers by which a call asks for more than its body does (:mod:`router.edge.wishes`).
         self.wishes: tuple[tuple[bytes, bytes], ...] = ()
+        # Headers that say which of them were granted, errors too.
+        self.applied: list[tuple[bytes, bytes]] = []
         self.body = b""
         self.caller: Caller | None = None
         self.operator: Operator | None = None

@@ -13,6 +13,7 @@ import structlog
 
 from router.edge.envelope import refusal_answer
 from router.edge.exchange import EXCHANGE, TOO_SLOW, Exchange, Message, Operation, Receive, Scope, Send, deliver
+from router.edge.wishes import told_of_failure
 from router.errors import (
     BodyTooLarge,
     ClientGone,
@@ -22,6 +23,7 @@ from router.errors import (
     RequestTooSlow,
     Unexpected,
 )
+from router.values import Answer
 
 log = structlog.get_logger("edge")
 
@@ -169,7 +171,7 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 async def _refuse(exchange: Exchange, refusal: Refusal, send: _Sender) -> None:
     exchange.refusal = refusal
-    answer = refusal_answer(refusal, exchange.request_id)
+    answer = _error(exchange, refusal)
     if isinstance(refusal, ClientGone):
         exchange.status = answer.status
         return
@@ -190,10 +192,18 @@ async def _failed(exchange: Exchange, fault: Exception, send: _Sender) -> None:
     )
     exchange.refusal = unexpected
     if not exchange.status:
-        await deliver(refusal_answer(unexpected, exchange.request_id), cast(Send, send))
+        await deliver(_error(exchange, unexpected), cast(Send, send))
     elif not send.is_over:
         # The status is out and the body is not: only a broken connection tells the client.
         raise BrokenAnswer from None
+
+
+def _error(exchange: Exchange, refusal: Refusal) -> Answer:
+    """An error on its way out: of a call, with what became of it until then."""
+    answer = refusal_answer(refusal, exchange.request_id)
+    if exchange.trace is not None:
+        answer.headers.extend([*told_of_failure(exchange.trace, refusal), *exchange.applied])
+    return answer
 
 
 class BrokenAnswer(Exception):

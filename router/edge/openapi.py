@@ -205,7 +205,8 @@ def _paths() -> Json:
             "name": "Idempotency-Key",
             "in": "header",
             "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-            "description": "The same key and body give the stored outcome for 24 hours and are charged once.",
+            "description": "The same key and body give the stored outcome for 24 hours and are charged once: a replay "
+            "has the header Idempotency-Replayed: true, and X-Gigarouter-Cost is 0.00.",
         },
         {
             "name": "X-Tier",

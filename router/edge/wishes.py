@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from router.errors import InvalidRequest, NotRecorded, Refusal, Unexpected
-from router.values import Lane, RawCall
+from router.limits import limit_headers
+from router.values import Lane, Trace
 
 _LANES: Final = {
     b"batch": Lane.BATCH,
@@ -53,22 +54,27 @@ def wait_of(prefer: bytes, most_s: float) -> float:
     return 0.0
 
 
-def told(call: RawCall) -> list[tuple[bytes, bytes]]:
+def told(lane: Lane, wait_s: float) -> list[tuple[bytes, bytes]]:
     """Headers of every answer of a call that asked for something: nothing for a plain one."""
     headers = []
-    if call.lane is Lane.BATCH:
+    if lane is Lane.BATCH:
         headers.append((b"x-gigarouter-lane", b"batch"))
-    if call.wait_s:
-        headers.append((b"preference-applied", b"wait=%d" % call.wait_s))
+    if wait_s:
+        headers.append((b"preference-applied", b"wait=%d" % wait_s))
     return headers
 
 
-def told_of_failure(call: RawCall, refusal: Refusal) -> list[tuple[bytes, bytes]]:
-    """Headers of an error: how many attempts, the last provider, and that it cost nothing where that is certain."""
-    headers = [(b"x-gigarouter-attempts", b"%d" % call.trace.attempts), *told(call)]
-    if call.trace.tried:
-        name = call.trace.tried[-1].endpoint.provider_name
+def told_of_failure(trace: Trace, refusal: Refusal) -> list[tuple[bytes, bytes]]:
+    """Headers of a call's error: attempts, the last provider, what is left of the limits once they were taken from.
+
+    And that it cost nothing, where that is certain.
+    """
+    headers = [(b"x-gigarouter-attempts", b"%d" % trace.attempts)]
+    if trace.tried:
+        name = trace.tried[-1].endpoint.provider_name
         headers.append((b"x-gigarouter-provider", "".join(c if " " <= c <= "~" else "?" for c in name).encode()))
     if not isinstance(refusal, NotRecorded | Unexpected):
         headers.append((b"x-gigarouter-cost", b"0.00"))
+    if trace.hold is not None:
+        headers += limit_headers(trace.hold.limits)
     return headers

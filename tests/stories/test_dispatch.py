@@ -126,6 +126,7 @@ def test_the_batch_lane_pays_its_own_price_everywhere(shelf: Shelf) -> None:
     assert [charged for _, charged in shelf.usage(account)[before:]] == [40, 100, 100, 10]
     refused = shelf.call(key, model, x_tier="fast")
     assert (refused.status, refused.json["error"]["param"]) == (400, "X-Tier")
+    assert (refused.headers["x-gigarouter-attempts"], refused.headers["x-gigarouter-cost"]) == ("0", "0.00")
     pricing = models(shelf.product, key)[model]["pricing"]
     assert (pricing["per_million_tokens"], pricing["batch_per_million_tokens"]) == ("0.01", "0.004")
 

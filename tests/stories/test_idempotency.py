@@ -66,6 +66,8 @@ def test_a_repeated_call_gets_the_stored_answer_and_costs_nothing(product: Produ
     assert (first.status, again.status) == (200, 200)
     assert again.body == first.body
     assert again.headers["idempotency-replayed"] == "true"
+    # A customer who sums the costs of all answers comes to what was charged.
+    assert (first.headers["x-gigarouter-cost"], again.headers["x-gigarouter-cost"]) == ("0.000000002", "0.00")
     assert len(upstream.calls) == asked
     assert customer.charges == 1
 

@@ -32,7 +32,7 @@ PLAIN = {"host", "user-agent", "accept-encoding", "content-type", "content-lengt
 # All that an upstream ever gets: header names, then the fields of the body at its top.
 SENT: dict[str, tuple[set[str], set[str]]] = {
     "openai": (PLAIN | {"accept", "authorization"}, {"model", "input", "encoding_format"}),
-    "worker": (PLAIN, {"request_id", "texts", "token_ids", "prefix", "dimensions", "truncate", "lane"}),
+    "worker": (PLAIN, {"request_id", "texts", "token_ids", "prefix", "truncate", "lane"}),
     "cohere": (PLAIN | {"accept", "authorization"}, {"model", "texts", "input_type", "truncate"}),
     "voyage": (PLAIN | {"accept", "authorization"}, {"model", "input", "truncation"}),
     "gemini": (PLAIN | {"accept", "x-goog-api-key"}, {"requests"}),

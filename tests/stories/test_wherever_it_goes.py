@@ -163,6 +163,24 @@ def test_an_error_tells_of_a_provider_what_its_receipt_tells_and_no_more(desk: D
     assert failed.json["error"]["details"]["attempts"] == [{"provider": name, "outcome": "out_of_service"}]
     (told,) = left.json["error"]["details"]["left_out"]
     assert (told["code"], told["reason"]) == ("quarantined", "it is quarantined")
+    # Who was admitted is told what is left of its limits, whatever came of it.
+    assert failed.headers["x-ratelimit-limit-requests"] == "1000000"
+    assert "x-ratelimit-limit-requests" not in left.headers
     for reply in (failed, left):
         assert reply.status == 503
         assert not any(word in reply.body for word in (b"redential", b"canary", b"Refused"))
+
+
+def test_a_test_key_tries_an_integration_with_the_preferences_that_it_will_have(desk: Desk) -> None:
+    model = desk.a_model()
+    account, _ = desk.a_customer()
+    key = desk.product.wait_until_known(desk.shop.a_key(account, is_test=True))
+    wanted = {"only": ["deepinfra"], "data_collection": "deny", "zero_retention": True, "regions": ["eu"]}
+    for provider in (wanted, {"quantizations": ["bf16"], "allow_fallbacks": False}, {"order": ["a"], "sort": "price"}):
+        reply = desk.call(key, model, provider=provider)
+        assert (reply.status, reply.headers["x-gigarouter-provider"]) == (200, "sandbox"), reply.json
+    # What a live key would be told of a mistake, a test key is told too.
+    for provider in ({"regions": []}, {"sort": "best"}, {"nobody": 1}, {"space": "another"}):
+        refused = desk.call(key, model, provider=provider)
+        assert refused.status == 400
+        assert refused.json["error"]["param"].startswith("provider.")

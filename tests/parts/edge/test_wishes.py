@@ -1,12 +1,17 @@
 """What headers ask for: the lane and how long to wait, as RFC 7240 writes it."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.edge.exchange import EXCHANGE, Exchange
+from router.edge.guard import Guard
 from router.edge.wishes import lane_of, wait_of
-from router.errors import InvalidRequest
-from router.values import Lane
+from router.errors import AllAttemptsFailed, InvalidRequest, NotRecorded
+from router.values import Lane, Trace, Tried
+from tests.parts.edge.values import ENDPOINT, a_hold
 
 
 @pytest.mark.parametrize(
@@ -62,3 +67,39 @@ def test_no_header_breaks_it(prefer: bytes) -> None:
 def test_a_hostile_header_costs_no_time() -> None:
     assert wait_of(b'"' * 32_000, 60.0) == 0
     assert wait_of(b'x="' + b"\\" * 32_000, 60.0) == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("fault", "status", "cost"),
+    [
+        (AllAttemptsFailed("All failed."), b"503", b"0.00"),
+        # Whether these were charged is not certain.
+        (NotRecorded("Not recorded."), b"503", None),
+        (RuntimeError("a bug"), b"500", None),
+    ],
+)
+async def test_every_error_of_a_call_tells_attempts_provider_and_limits(
+    fault: Exception, status: bytes, cost: bytes | None
+) -> None:
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        exchange: Exchange = scope[EXCHANGE]
+        exchange.trace = Trace(hold=a_hold(), tried=[Tried(ENDPOINT, "first", 0.0, 1.0, "Broken")])
+        raise fault
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"{}"}
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    guard = Guard(failing, body_bytes_max=100, calls_max=1, record=lambda exchange: None)
+    scope = {"type": "http", "method": "POST", "path": "/v1/embeddings", "query_string": b"", "headers": []}
+    await guard(scope, receive, send)
+    headers = dict(sent[0]["headers"])
+    assert b"%d" % sent[0]["status"] == status
+    assert (headers[b"x-gigarouter-attempts"], headers[b"x-gigarouter-provider"]) == (b"1", b"upstream")
+    assert headers[b"x-ratelimit-remaining-requests"] == b"2999"
+    assert headers.get(b"x-gigarouter-cost") == cost

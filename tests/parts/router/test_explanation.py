@@ -109,6 +109,14 @@ def test_what_is_ours_and_what_is_a_providers_is_told_to_operators_alone() -> No
     assert (view.cost, view.provider_cost, view.margin) == ("0.00000008", "0.000000077", "0.000000003")
 
 
+def test_an_answered_call_that_is_not_charged_yet_does_not_say_that_it_cost_nothing() -> None:
+    answered = customer_view(Recorded(kept(a_failover()), None))
+    assert (answered.cost, answered.charge, answered.charge_pending) == ("0.00000008", None, True)
+    failed = a_failover()
+    failed.trace.used = None
+    assert not customer_view(Recorded(kept(failed), None)).charge_pending
+
+
 def leaves(kind: type[Failure]) -> Iterator[str]:
     children = kind.__subclasses__()
     if not children or kind.__name__ == "CallerFault":
