@@ -17,8 +17,8 @@ from providers.agreement import Agreement
 from providers.outcomes import Failure, TryLater
 from providers.probes import InputType, ProbeSet
 from providers.protocol import FloatMatrix, Provider
+from router.at_endpoint import attempt_at
 from router.check import check
-from router.dispatch import attempt_at
 from router.estimate import tokens_most
 from router.values import EmbedRequest, Endpoint
 from router.verdicts import Step
