@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, cast
 
 import msgspec
 
+from providers.by_size import counted
 from providers.cut import restored
 from providers.decode import Piece, Rows
 from providers.litellm_egress import CURRENT, Channels, Egress, Transport, wall
@@ -111,7 +112,7 @@ class LiteLLMProvider:
             raise egress.failure or TimedOut(detail="litellm did not answer in time") from error
         if stand_ins is not None:
             stand_ins.check_all_sent()
-        return vectors
+        return counted(vectors, attempt, self._options.bytes_per_token)
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
         """What litellm counts is a guess."""

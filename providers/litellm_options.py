@@ -9,6 +9,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from providers.by_size import BytesPerToken
+
 # Credentials of vendors that need more than one secret: a JSON object with these names, passed on as they are.
 CREDENTIAL_FIELDS: Final = frozenset(
     {
@@ -47,7 +49,8 @@ class LiteLLMOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``input_type_field`` and ``input_types`` translate ``query`` and ``document`` for endpoints with a native input
     type; the large vendors' words are known. ``api_version`` is Azure's, ``aws_region_name`` Bedrock's, and
     ``vertex_project`` and ``vertex_location`` are Vertex AI's. ``token_urls`` are places beside the base URL where the
-    vendor hands out tokens, as ``https://iam.cloud.ibm.com`` for watsonx.
+    vendor hands out tokens, as ``https://iam.cloud.ibm.com`` for watsonx. ``bytes_per_token``: tokens are the bytes of
+    each text by this number, and the vendor's own usage is not read (:mod:`providers.by_size`).
     """
 
     vendor: str
@@ -58,6 +61,7 @@ class LiteLLMOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vertex_project: str | None = None
     vertex_location: str | None = None
     token_urls: list[str] = []
+    bytes_per_token: BytesPerToken | None = None
 
     def input_type(self, ours: str) -> tuple[str, str]:
         """The vendor's field and word for ``query`` or ``document``."""

@@ -17,7 +17,7 @@ from providers.agreement import Agreement
 from providers.outcomes import Failure, TryLater
 from providers.probes import InputType, ProbeSet
 from providers.protocol import FloatMatrix, Provider
-from router.check import check, shorten
+from router.check import check, miscount, shorten
 from router.dispatch import attempt_at
 from router.estimate import tokens_most
 from router.values import EmbedRequest, Endpoint
@@ -36,7 +36,10 @@ SHORTENED = 16
 
 
 class Asker:
-    """One endpoint being asked. Remembers what it took: ``calls``, ``tokens``, the space names that came back."""
+    """One endpoint being asked. Remembers what it took: ``calls``, ``tokens``, the space names that came back.
+
+    ``miscount`` is what is wrong with the usage of an English text alone (``tells_usage``: there is one).
+    """
 
     def __init__(self, provider: Provider, endpoint: Endpoint, model: Model, probes: ProbeSet) -> None:
         self._provider = provider
@@ -46,6 +49,8 @@ class Asker:
         self.calls = 0
         self.tokens = 0
         self.spaces: set[str | None] = set()
+        self.tells_usage = True
+        self.miscount: str | None = None
 
     async def embed(self, rows: list[int], dimensions: int | None = None) -> FloatMatrix:
         """Vectors of these probes in the order of ``rows``, batched as the endpoint takes them.
@@ -123,6 +128,8 @@ class Asker:
             check(vectors, attempt, self._model)
             self.tokens += vectors.tokens or 0
             self.spaces.add(vectors.space)
+            if len(rows) == 1 and self._probes[rows[0]].group == "long":
+                self.miscount, self.tells_usage = miscount(texts, vectors), vectors.tokens is not None
             return vectors.matrix
         raise AssertionError("the last turn returns or raises; this is a bug")
 

@@ -15,6 +15,7 @@ from providers.outcomes import Failure
 from providers.protocol import FloatMatrix, Provider
 from router.at_endpoint import Won, alone, attempt_at
 from router.attempts import ATTEMPTS_MAX, SLOW, Outcome, Try, attempts
+from router.drift import compare_usage
 from router.failures import Failures, error_for
 from router.hedging import hedged, may_hedge
 from router.outbound import Errand, Outbound
@@ -62,6 +63,7 @@ async def dispatch(
         else:
             ended = await hedged(errand, step, slow_after_s, lambda: _then(plan, (SLOW, loop.time())))
         if isinstance(ended, tuple):
+            compare_usage(hold.quote, ended[0], ended[2].endpoint, request.inputs, outbound)
             return _delivery(ended, call)
         failures += ended
         step = _then(plan, (failures[-1][1], loop.time()))

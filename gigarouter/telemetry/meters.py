@@ -129,6 +129,14 @@ class Meters(Collector):
         for provider, count in counts.credentials_refused.items():
             refused.add_metric([provider], count)
         yield refused
+        miscounted = CounterMetricFamily(
+            "gigarouter_provider_usage_miscounted",
+            "Answers whose usage was missing or not our own count",
+            labels=["provider"],
+        )
+        for provider, count in counts.miscounted.items():
+            miscounted.add_metric([provider], count)
+        yield miscounted
 
     def _of_requests(self) -> Iterable[Metric]:
         requests = CounterMetricFamily(
