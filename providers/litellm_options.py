@@ -18,7 +18,6 @@ CREDENTIAL_FIELDS: Final = frozenset(
         "aws_access_key_id",
         "aws_secret_access_key",
         "aws_session_token",
-        "vertex_credentials",
         "azure_ad_token",
         "organization",
     }
@@ -39,8 +38,14 @@ _INPUT_TYPES: Final = MappingProxyType(
 )
 # These cut what is too long and do not tell, unless they are told not to.
 _NEVER_CUT: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
-    {"cohere": {"truncate": "NONE"}, "voyage": {"truncation": False}}
+    {"cohere": {"truncate": "NONE"}, "voyage": {"truncation": False}, "vertex_ai": {"autoTruncate": False}}
 )
+# These speak by a library of their own, from connections and with credentials that are not ours to guard.
+_SAGEMAKER: Final = (
+    "SageMaker is not spoken to, since its library goes out by itself. Serve the model there in a container that "
+    "speaks OpenAI's API, behind an address of yours (kind openai), or use Bedrock (vendor bedrock)"
+)
+UNSPOKEN: Final[Mapping[str, str]] = MappingProxyType({"sagemaker": _SAGEMAKER, "sagemaker_chat": _SAGEMAKER})
 
 
 class LiteLLMOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,9 +53,10 @@ class LiteLLMOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``input_type_field`` and ``input_types`` translate ``query`` and ``document`` for endpoints with a native input
     type; the large vendors' words are known. ``api_version`` is Azure's, ``aws_region_name`` Bedrock's, and
-    ``vertex_project`` and ``vertex_location`` are Vertex AI's. ``token_urls`` are places beside the base URL where the
-    vendor hands out tokens, as ``https://iam.cloud.ibm.com`` for watsonx. ``bytes_per_token``: tokens are the bytes of
-    each text by this number, and the vendor's own usage is not read (:mod:`providers.by_size`).
+    ``vertex_project`` (by default the key file's) and ``vertex_location`` (needed) are Vertex AI's. ``token_urls`` are
+    places beside the base URL where the vendor hands out tokens, as ``https://iam.cloud.ibm.com`` for watsonx.
+    ``bytes_per_token``: tokens are the bytes of each text by this number, and the vendor's own usage is not read
+    (:mod:`providers.by_size`).
     """
 
     vendor: str
