@@ -208,9 +208,11 @@ def _learn(outbound: Outbound, endpoint: Endpoint, failure: Failure, now: float)
     outbound.budgets.failed(endpoint.id)
     match failure:
         case Quarantine():
+            for_ops = ""
             if isinstance(failure, CredentialRefused):
                 _alarm(outbound, endpoint, failure)
-            health.quarantined(endpoint.id, failure.message or "it is quarantined")
+                for_ops = f"{type(failure).__name__}: {failure.detail}"
+            health.quarantined(endpoint.id, failure.message or "it is quarantined", for_ops)
         case Warming():
             health.warming(endpoint.id, now, failure.retry_after_s or PAUSE_S)
         case TryLater():

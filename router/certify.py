@@ -20,6 +20,7 @@ from providers.protocol import Provider
 from router.audit import Actor, Change
 from router.endpoints import EndpointView, get_endpoint, move_endpoint, pin_space
 from router.examine import BY_HAND, Case, Exam, examine
+from router.quarantine import was_refused
 from router.spaces import find_reference, set_noise, set_reference
 from router.tables import ProbeRow
 from router.values import Endpoint, EndpointState
@@ -78,8 +79,8 @@ async def certify(
 
 
 def by_probe(view: EndpointView) -> bool:
-    """Whether the endpoint stands where it stands because of a probe, so that probes may bring it back."""
-    return view.reason.startswith(CAUSED_BY_PROBE)
+    """Whether the endpoint stands where it stands because of a probe or a refusal, so that probes may bring it back."""
+    return view.reason.startswith(CAUSED_BY_PROBE) or was_refused(view.reason)
 
 
 async def _begin(endpoint_id: EndpointId, work: Work) -> Endpoint:

@@ -241,10 +241,13 @@ class Health:
         if endpoint in self._states:
             self._ended(endpoint)
 
-    def quarantined(self, endpoint: EndpointId, reason: str) -> None:
-        """No traffic until ops have looked: its state in the database decides when it comes back."""
+    def quarantined(self, endpoint: EndpointId, reason: str, for_ops: str = "") -> None:
+        """No traffic until ops have looked: its state in the database decides when it comes back.
+
+        Callers are told the ``reason``; ``for_ops`` is what is written down instead, where that says more.
+        """
         self._ended(endpoint).quarantined = f"it is quarantined: {reason}"
-        self.untold[endpoint] = reason
+        self.untold[endpoint] = for_ops or reason
 
     def reports(self, endpoint: EndpointId, wait_s: float, queue_tokens: int = 0, now: float = 0.0) -> None:
         """A worker says how long a new call would wait, and how many tokens wait before it."""

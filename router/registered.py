@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from router.audit import Change
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.indexes import ProviderRecord
+from router.quarantine import look_again
 from router.sealing import Seal, host_of
 from router.tables import Json, ProviderRow
 from router.write import Work
@@ -73,7 +74,8 @@ async def edit_provider(
 ) -> ProviderView:
     """Replace what may be set, and the credential where one is given.
 
-    Another host without a credential is refused where one is kept: it was given for the old host alone.
+    Another host without a credential is refused where one is kept: it was given for the old host alone. Endpoints
+    that were quarantined because the old credential was refused are examined within seconds.
     Raises ``NotFound``, ``InvalidRequest``.
     """
     before = await get_provider(work.connection, provider_id, locked=True)
@@ -87,6 +89,7 @@ async def edit_provider(
         )
     columns = {**_columns(spec), **(_sealed(seal, provider_id, spec, credential) if credential is not None else {})}
     await work.connection.execute(update(ProviderRow).where(ProviderRow.id == provider_id).values(**columns))
+    await look_again(work.connection, provider_id)
     after = await get_provider(work.connection, provider_id)
     subject = wire(ProviderId, provider_id)
     work.changed(Change("provider.edit", subject, None, _facts(before), _facts(after)))

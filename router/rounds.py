@@ -18,6 +18,7 @@ from providers.protocol import Provider
 from router.audit import Actor
 from router.certify import CAUSED_BY_PROBE, by_probe, certify
 from router.endpoints import EndpointView, get_endpoint
+from router.quarantine import REFUSED, was_refused
 from router.tables import ProbeScheduleRow
 from router.values import EndpointState
 from router.verdicts import Occasion, Report, Verdict
@@ -52,7 +53,8 @@ _CLAIM = text(
     "UPDATE probe_schedule SET next_at = now() + CAST(:claimed AS interval) WHERE endpoint_id IN ("
     " SELECT s.endpoint_id FROM probe_schedule s JOIN endpoints e ON e.id = s.endpoint_id"
     " WHERE s.next_at <= now() AND (e.state IN ('live', 'draining')"
-    " OR (e.state = 'quarantined' AND starts_with(e.state_reason, :by_probe)))"
+    " OR (e.state = 'quarantined' AND (starts_with(e.state_reason, :by_probe)"
+    "  OR starts_with(e.state_reason, :refused))))"
     " ORDER BY s.next_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED)"
     " RETURNING endpoint_id, full_at <= now() AS is_full, misses, good,"
     " CAST(extract(epoch FROM now()) / 3600 AS integer) AS hour"
@@ -100,7 +102,7 @@ async def claim(db: Database) -> Due | None:
 
 async def take(connection: AsyncConnection) -> Due | None:
     """The same in an open transaction, until whose end others pass over it."""
-    found = await connection.execute(_CLAIM, {"claimed": CLAIMED_FOR, "by_probe": CAUSED_BY_PROBE})
+    found = await connection.execute(_CLAIM, {"claimed": CLAIMED_FOR, "by_probe": CAUSED_BY_PROBE, "refused": REFUSED})
     row = found.one_or_none()
     return None if row is None else Due(EndpointId(row.endpoint_id), row.is_full, row.misses, row.good, row.hour)
 
@@ -134,7 +136,8 @@ async def _ask(db: Database, providers: Mapping[ProviderId, Provider], due: Due)
         ACTOR,
         Occasion.PERIODIC if serves else Occasion.RECOVERY,
         canaries=due.hour if serves and not due.is_full else None,
-        returns=not serves and due.good + 1 >= GOOD_TO_RETURN,
+        # A refused credential put no doubt on the vectors: once is enough.
+        returns=not serves and (was_refused(view.reason) or due.good + 1 >= GOOD_TO_RETURN),
     )
     following = plan(due, report, was_serving=serves)
     await _schedule(db, due, following)
