@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from typing_extensions import override
 
 from providers.outcomes import Broken, CredentialRefused, Failure, TimedOut
 from providers.statuses import failure, read_error
@@ -42,6 +43,7 @@ class ServiceAccount(msgspec.Struct, frozen=True):
     private_key_id: str = ""
     token_uri: str = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 
+    @override
     def __repr__(self) -> str:
         """Without the key."""
         return f"ServiceAccount({self.client_email})"

@@ -1,6 +1,6 @@
 """From the failures of a call's attempts to the one error that its caller is told. Pure.
 
-Nothing of a provider's own words gets out: only whom was tried, and the class of each failure.
+Nothing of a provider's own words gets out: only who was tried, and how that ended as its receipt tells it.
 """
 
 from providers.outcomes import (
@@ -15,6 +15,7 @@ from providers.outcomes import (
     Warming,
 )
 from router import errors
+from router.public_words import public_outcome
 from router.values import Endpoint
 
 Failures = list[tuple[Endpoint, Failure]]
@@ -29,7 +30,7 @@ def error_for(failures: Failures) -> errors.Refusal:
     if failures and isinstance(failures[-1][1], CallerFault):
         return _fault(failures[-1][1])
     details: dict[str, object] = {
-        "attempts": [{"provider": e.provider_name, "outcome": type(f).__name__} for e, f in failures]
+        "attempts": [{"provider": e.provider_name, "outcome": _outcome(f)} for e, f in failures]
     }
     detail = "; ".join(f"{e.provider_name}: {type(f).__name__} {f.message} {f.detail}" for e, f in failures)
     wait_s = min((f.retry_after_s for _, f in failures if f.retry_after_s is not None), default=1.0)
@@ -79,6 +80,10 @@ def warming(wait_s: float, details: dict[str, object], detail: str = "") -> erro
         details=details,
         detail=detail,
     )
+
+
+def _outcome(failure: Failure) -> str:
+    return public_outcome(type(failure).__name__)[0]
 
 
 def _fault(fault: CallerFault) -> errors.InvalidRequest:

@@ -74,7 +74,7 @@ def test_a_new_credential_brings_the_endpoint_back_by_itself(product: Product) -
         assert (refused.status, refused.json["error"]["code"]) == (503, "provider_unavailable")
         assert b"words of the provider" not in refused.body
         reason = until_it_is(ops, endpoint, "quarantined")
-        assert reason.startswith("CredentialRefused: status 401")
+        assert reason.startswith("probe_due: CredentialRefused: status 401")
         assert "provider_credential_refused" in product.serves[0].said_since_start()
 
         # One that is refused as well changes nothing; it is examined all the same.
@@ -94,3 +94,10 @@ def test_a_new_credential_brings_the_endpoint_back_by_itself(product: Product) -
             time.sleep(0.1)
         charged = product.shop.value("SELECT count(*) FROM usage_events WHERE account_id = $1", account)
         assert charged == 2
+
+        # Nor does one that had a wrong key from the beginning need a second test.
+        second = ops("POST", "/providers", body | {"name": "second", "credential": WRONG}, 201)["id"]
+        endpoint = ops("POST", "/endpoints", {"model": MODEL, "provider": second}, 201)["id"]
+        assert ops("POST", f"/endpoints/{endpoint}/test")["state"] == "quarantined"
+        ops("POST", f"/providers/{second}/credential", {"credential": NEW})
+        until_it_is(ops, endpoint, "live")
