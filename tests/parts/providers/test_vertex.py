@@ -45,12 +45,9 @@ class Instance(Struct, forbid_unknown_fields=True):
     task_type: Literal["RETRIEVAL_QUERY", "RETRIEVAL_DOCUMENT"] | None = None
 
 
-class Parameters(
-    Struct, forbid_unknown_fields=True, rename={"auto_truncate": "autoTruncate", "width": "outputDimensionality"}
-):
+class Parameters(Struct, forbid_unknown_fields=True, rename="camel"):
     auto_truncate: Literal[False]
-    width: int | None = None
-    task_type: str | None = None
+    task_type: str | None = msgspec.field(default=None, name="task_type")
 
 
 class Predict(Struct, forbid_unknown_fields=True):
@@ -122,7 +119,7 @@ class Google(Upstream):
         predictions = []
         for one in asked.instances:
             statistics: dict[str, object] = {"truncated": False, "token_count": tokens_of(one.content)}
-            values = unit_vector(one.content, asked.parameters.width or WIDTH)
+            values = unit_vector(one.content, WIDTH)
             predictions.append({"embeddings": {"values": values, "statistics": statistics}})
         body = {"predictions": predictions, "metadata": {"billableCharacterCount": 17}}
         return Reply(body=json.dumps(body).encode())
@@ -173,10 +170,10 @@ def test_vectors_come_back_in_order_with_the_tokens_that_google_counts(monkeypat
             assert not google.faults
             assert np.array_equal(vectors.matrix, np.array([unit_vector(t, WIDTH) for t in TEXTS], dtype=np.float32))
             assert vectors.tokens == sum(map(tokens_of, TEXTS))
-            await provider.embed(an_attempt(dimensions=4, input_type="query"), 30.0)
+            await provider.embed(an_attempt(input_type="query"), 30.0)
             assert not google.faults
             asked = msgspec.json.decode(google.predicted[1].body, type=Predict)
-            assert (asked.parameters.width, asked.instances[0].task_type) == (4, "RETRIEVAL_QUERY")
+            assert {one.task_type for one in asked.instances} == {"RETRIEVAL_QUERY"}
             assert "PRIVATE" not in str(google.calls)
 
     asyncio.run(scenario())
