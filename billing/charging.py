@@ -11,7 +11,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC
-from typing import Any, Literal
+from typing import Any, cast, Literal
 from uuid import UUID
 
 import msgspec
@@ -142,8 +142,7 @@ class Charging:
             except RUN_AGAIN:
                 continue
             except WRONG_DATA as fault:
-                assert isinstance(fault, Exception)
-                return fault
+                return cast("Exception", fault)
             except POSTGRES_FAULTS as fault:
                 if pause_s >= PAUSE_MAX_S:
                     log.warning("charges_postponed", calls=len(batch), fault=f"{type(fault).__name__}: {fault}"[:300])

@@ -141,6 +141,8 @@ class Egress:
         self.walled: Failure | None = None
         self.arrays: list[memoryview] = []
         self.tokens: int | None = None
+        # What Google's bridge is given in place of a token that it would fetch by itself.
+        self.bearer: str | None = None
         self._stand_ins = stand_ins
         self._channels = channels
         self._deadline_at = deadline_at
@@ -225,6 +227,25 @@ class Transport:
         kept = {b"content-type", b"retry-after", b"retry-after-ms"}
         headers = [(name, value) for name, value in answer.headers.items() if name in kept]
         return self._response(answer.status, headers=headers, content=bytes(answer.body))
+
+
+def google_token(
+    _: object, credentials: object, project_id: str | None, custom_llm_provider: str
+) -> tuple[str, str | None]:
+    """As litellm's VertexBase: the token and the project of the call in progress; it sees no credential of ours."""
+    if custom_llm_provider == "gemini":
+        return "", ""
+    bearer = _current().bearer
+    if bearer is None:
+        raise Broken(detail="litellm wanted a token of Google's that we have none for")
+    return bearer, project_id
+
+
+async def google_token_async(
+    base: object, credentials: object, project_id: str | None, custom_llm_provider: str
+) -> tuple[str, str | None]:
+    """The same for its asynchronous way."""
+    return google_token(base, credentials, project_id, custom_llm_provider)
 
 
 def wall(event: str, _: tuple[object, ...]) -> None:

@@ -17,12 +17,14 @@ from typing import Any, Final, Protocol, cast
 
 import msgspec
 
+from providers.by_size import counted
 from providers.cut import restored
 from providers.decode import Piece, Rows
-from providers.litellm_egress import CURRENT, Channels, Egress, Transport, wall
-from providers.litellm_options import LiteLLMOptions, secrets
+from providers.google_tokens import GoogleTokens, service_account
+from providers.litellm_egress import CURRENT, Channels, Egress, Transport, google_token, google_token_async, wall
+from providers.litellm_options import UNSPOKEN, LiteLLMOptions, secrets
 from providers.openai_answer import max_answer_bytes
-from providers.outcomes import BadAnswer, Broken, CallerFault, Failure, ModelMissing, TimedOut
+from providers.outcomes import BadAnswer, Broken, CallerFault, CredentialRefused, Failure, ModelMissing, TimedOut
 from providers.prompted import prompted
 from providers.protocol import Attempt, Vectors
 from providers.stand_ins import StandIns, refuse_references
@@ -76,8 +78,14 @@ class LiteLLMProvider:
     def __init__(
         self, base_url: str | None, credential: str | None, options: LiteLLMOptions, allowed: Networks, pool: Pool
     ) -> None:
-        """``base_url`` None means the vendor's own. Raises ``ValueError`` for a credential with unknown fields."""
-        known = secrets(credential)
+        """``base_url`` None means the vendor's own. Raises ``ValueError`` for an operator to read."""
+        if options.vendor in UNSPOKEN:
+            raise ValueError(UNSPOKEN[options.vendor])
+        account = service_account(credential) if options.vendor == "vertex_ai" else None
+        if account is not None and options.vertex_location is None:
+            raise ValueError("Vertex AI needs the option vertex_location, such as europe-west1")
+        self._tokens = None if account is None else GoogleTokens(account, allowed, pool)
+        known = secrets(credential if account is None else None)
         self._fixed: dict[str, Any] = {
             **options.fixed(),
             "api_base": base_url,
@@ -88,6 +96,8 @@ class LiteLLMProvider:
             "no-log": True,
             **known,
         }
+        if account is not None:
+            self._fixed.setdefault("vertex_project", account.project_id)
         self._options = options
         # AWS' signature is over the body: no text can be put into it afterwards.
         self._signs = "aws_access_key_id" in known
@@ -105,13 +115,19 @@ class LiteLLMProvider:
         try:
             async with asyncio.timeout_at(deadline_at):
                 litellm = await load()
+                if self._tokens is not None:
+                    egress.bearer = await self._tokens.token(deadline_at - asyncio.get_running_loop().time())
                 call = asyncio.run_coroutine_threadsafe(_call(litellm, egress, arguments), litellm.loop)
                 vectors = await asyncio.wrap_future(call)
+        except CredentialRefused:
+            if self._tokens is not None:
+                self._tokens.forget()
+            raise
         except TimeoutError as error:
             raise egress.failure or TimedOut(detail="litellm did not answer in time") from error
         if stand_ins is not None:
             stand_ins.check_all_sent()
-        return vectors
+        return counted(vectors, attempt, self._options.bytes_per_token)
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
         """What litellm counts is a guess."""
@@ -120,6 +136,8 @@ class LiteLLMProvider:
     async def close(self) -> None:
         """Close pooled connections."""
         self._channels.close()
+        if self._tokens is not None:
+            self._tokens.close()
 
     def _stand_ins(self, attempt: Attempt, inputs: list[str] | list[list[int]]) -> StandIns | None:
         if attempt.texts is None:
@@ -160,6 +178,7 @@ async def _import() -> Loaded:
     import litellm
     import openai
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
+    from litellm.llms.vertex_ai.vertex_llm_base import VertexBase
 
     module: Any = litellm
     litellm.callbacks = []
@@ -186,8 +205,12 @@ async def _import() -> Loaded:
     handler: Any = AsyncHTTPHandler
     handler.create_async_transport = staticmethod(lambda **_: transport)
     litellm.sync_transport = transport
+    # Clients that were made while it was imported, Vertex AI's among them, have a transport of their own.
+    module.in_memory_llm_clients_cache.flush_cache()
     litellm.aclient_session = httpx.AsyncClient(transport=transport, trust_env=False)
     litellm.client_session = httpx.Client(transport=transport, trust_env=False)
+    google: Any = VertexBase
+    google._ensure_access_token, google._ensure_access_token_async = google_token, google_token_async
     sys.addaudithook(wall)
     errors = (openai.OpenAIError, httpx.HTTPError, Failure, *_PLAIN_ERRORS)
     return Loaded(asyncio.get_running_loop(), litellm.aembedding, errors)

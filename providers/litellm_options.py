@@ -9,6 +9,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from providers.by_size import BytesPerToken
+
 # Credentials of vendors that need more than one secret: a JSON object with these names, passed on as they are.
 CREDENTIAL_FIELDS: Final = frozenset(
     {
@@ -16,7 +18,6 @@ CREDENTIAL_FIELDS: Final = frozenset(
         "aws_access_key_id",
         "aws_secret_access_key",
         "aws_session_token",
-        "vertex_credentials",
         "azure_ad_token",
         "organization",
     }
@@ -37,8 +38,14 @@ _INPUT_TYPES: Final = MappingProxyType(
 )
 # These cut what is too long and do not tell, unless they are told not to.
 _NEVER_CUT: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
-    {"cohere": {"truncate": "NONE"}, "voyage": {"truncation": False}}
+    {"cohere": {"truncate": "NONE"}, "voyage": {"truncation": False}, "vertex_ai": {"autoTruncate": False}}
 )
+# These speak by a library of their own, from connections and with credentials that are not ours to guard.
+_SAGEMAKER: Final = (
+    "SageMaker is not spoken to, since its library goes out by itself. Serve the model there in a container that "
+    "speaks OpenAI's API, behind an address of yours (kind openai), or use Bedrock (vendor bedrock)"
+)
+UNSPOKEN: Final[Mapping[str, str]] = MappingProxyType({"sagemaker": _SAGEMAKER, "sagemaker_chat": _SAGEMAKER})
 
 
 class LiteLLMOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,8 +53,10 @@ class LiteLLMOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``input_type_field`` and ``input_types`` translate ``query`` and ``document`` for endpoints with a native input
     type; the large vendors' words are known. ``api_version`` is Azure's, ``aws_region_name`` Bedrock's, and
-    ``vertex_project`` and ``vertex_location`` are Vertex AI's. ``token_urls`` are places beside the base URL where the
-    vendor hands out tokens, as ``https://iam.cloud.ibm.com`` for watsonx.
+    ``vertex_project`` (by default the key file's) and ``vertex_location`` (needed) are Vertex AI's. ``token_urls`` are
+    places beside the base URL where the vendor hands out tokens, as ``https://iam.cloud.ibm.com`` for watsonx.
+    ``bytes_per_token``: tokens are the bytes of each text by this number, and the vendor's own usage is not read
+    (:mod:`providers.by_size`).
     """
 
     vendor: str
@@ -58,6 +67,7 @@ class LiteLLMOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vertex_project: str | None = None
     vertex_location: str | None = None
     token_urls: list[str] = []
+    bytes_per_token: BytesPerToken | None = None
 
     def input_type(self, ours: str) -> tuple[str, str]:
         """The vendor's field and word for ``query`` or ``document``."""

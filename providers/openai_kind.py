@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from providers.by_size import BytesPerToken, counted
 from providers.openai_answer import max_answer_bytes, read_answer
 from providers.prompted import prompted
 from providers.protocol import Attempt, Vectors
@@ -20,7 +21,8 @@ class OpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``input_types`` translates ``query`` and ``document`` to the server's words, for endpoints that have a native
     input type. Jina: ``input_type_field`` = ``task``, ``input_types`` = ``retrieval.query`` and
     ``retrieval.passage``. ``always`` is sent with every request, as Voyage's
-    ``truncation`` = false, without which it cuts what is too long and does not tell.
+    ``truncation`` = false, without which it cuts what is too long and does not tell. ``bytes_per_token``: tokens are
+    the bytes of each text by this number, and the server's own usage is not read (:mod:`providers.by_size`).
     """
 
     path: str = "/embeddings"
@@ -28,6 +30,7 @@ class OpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input_type_field: str = "input_type"
     input_types: dict[str, str] = {}
     always: dict[str, bool | int | str] = {}
+    bytes_per_token: BytesPerToken | None = None
 
 
 class OpenAIProvider:
@@ -52,7 +55,8 @@ class OpenAIProvider:
         )
         if answer.status != 200:
             raise failure(answer.status, answer.headers, answer.body, time.time())
-        return await read_answer(answer.body, attempt.inputs)
+        vectors = await read_answer(answer.body, attempt.inputs)
+        return counted(vectors, attempt, self._options.bytes_per_token)
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
         """OpenAI's wire cannot count."""

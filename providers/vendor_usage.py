@@ -9,7 +9,7 @@ import msgspec
 
 from providers.outcomes import BadAnswer
 
-# Where vendors put what they bill: OpenAI and most, Voyage and Jina, Cohere, Titan, Gemini and Vertex.
+# Where vendors put what they bill: OpenAI and most, Voyage and Jina, Cohere, Titan, Gemini.
 _PLACES = (
     ("usage", "prompt_tokens"),
     ("usage", "total_tokens"),
@@ -31,8 +31,19 @@ def billed_tokens(headers: Mapping[bytes, bytes], body: bytes | bytearray) -> in
     for place in _PLACES:
         if (found := _at(answer, place)) is not None:
             return _count(found)
+    if (each := _vertex(answer)) is not None:
+        return each
     header = headers.get(_HEADER)
     return int(header) if header is not None and header.isdigit() and len(header) < 16 else None
+
+
+def _vertex(answer: object) -> int | None:
+    """Vertex AI's ``:predict`` counts each text by itself; None where one of them tells nothing."""
+    predictions = _at(answer, ("predictions",))
+    if not isinstance(predictions, list) or not predictions:
+        return None
+    each = [_at(one, ("embeddings", "statistics", "token_count")) for one in predictions]
+    return None if None in each else sum(map(_count, each))
 
 
 def _at(answer: object, place: tuple[str, ...]) -> object:

@@ -6,9 +6,9 @@ import time
 import msgspec
 import numpy as np
 
-from providers.outcomes import BadAnswer, Broken, CallerFault, Failure, TooLong
+from providers.outcomes import BadAnswer, Broken, CallerFault, Failure, TooLong, Warming
 from providers.protocol import Attempt, Vectors
-from providers.statuses import failure
+from providers.statuses import WARMING_S, failure
 from providers.wire import Answer, Origin, Pool, request
 from providers.worker_info import WorkerIdentity, read_identity
 
@@ -16,6 +16,8 @@ from providers.worker_info import WorkerIdentity, read_identity
 _HEADER_BYTES_PER_INPUT = 16
 _SLACK_BYTES = 64 * 1024
 _WIDEST = 8192
+# What Ray's own server says at a worker's address before the worker is there: no word of ours.
+_NOT_YET_SERVED = b"/-/routes for available routes"
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -179,6 +181,8 @@ def _exact(tokens: list[int], inputs: int) -> int:
 
 def _failure(answer: Answer) -> Failure:
     """As for any upstream, but our own worker's numbers may be shown: which input, how long, what is allowed."""
+    if answer.status == 404 and _NOT_YET_SERVED in answer.body[:1000]:
+        return Warming(detail="status 404 of Ray's", status=404, retry_after_s=WARMING_S)
     mapped = failure(answer.status, answer.headers, answer.body, time.time())
     if not isinstance(mapped, CallerFault):
         return mapped

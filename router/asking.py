@@ -18,7 +18,7 @@ from providers.outcomes import Failure, TryLater
 from providers.probes import InputType, ProbeSet
 from providers.protocol import FloatMatrix, Provider
 from router.at_endpoint import attempt_at
-from router.check import check
+from router.check import check, miscount
 from router.estimate import tokens_most
 from router.values import EmbedRequest, Endpoint
 from router.verdicts import Step
@@ -35,7 +35,10 @@ MIXED_BATCH = 8
 
 
 class Asker:
-    """One endpoint being asked. Remembers what it took: ``calls``, ``tokens``, the space names that came back."""
+    """One endpoint being asked. Remembers what it took: ``calls``, ``tokens``, the space names that came back.
+
+    ``miscount`` is what is wrong with the usage of an English text alone (``tells_usage``: there is one).
+    """
 
     def __init__(self, provider: Provider, endpoint: Endpoint, model: Model, probes: ProbeSet) -> None:
         self._provider = provider
@@ -45,6 +48,8 @@ class Asker:
         self.calls = 0
         self.tokens = 0
         self.spaces: set[str | None] = set()
+        self.tells_usage = True
+        self.miscount: str | None = None
 
     async def embed(self, rows: list[int]) -> FloatMatrix:
         """Vectors of these probes in the order of ``rows``, batched as the endpoint takes them.
@@ -122,6 +127,8 @@ class Asker:
             check(vectors, attempt, self._model)
             self.tokens += vectors.tokens or 0
             self.spaces.add(vectors.space)
+            if len(rows) == 1 and self._probes[rows[0]].group == "long":
+                self.miscount, self.tells_usage = miscount(texts, vectors), vectors.tokens is not None
             return vectors.matrix
         raise AssertionError("the last turn returns or raises; this is a bug")
 

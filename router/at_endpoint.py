@@ -28,6 +28,7 @@ from providers.outcomes import (
 from providers.protocol import Attempt, Vectors
 from router.attempts import Try
 from router.check import check
+from router.endpoints import AWAITS_PROOF, REFUSED
 from router.failures import Failures
 from router.health import PAUSE_S, Started
 from router.outbound import Errand, Outbound
@@ -286,7 +287,8 @@ def _learn(errand: Errand, step: Try, failure: Failure, now: float, sent: _Sent)
         errand.budgets.failed(endpoint.id, now)
     match failure:
         case Quarantine():
-            is_news = health.quarantined(endpoint.id, failure.message or "it is quarantined", started)
+            for_ops = f"{AWAITS_PROOF}{REFUSED}: {failure.detail}" if isinstance(failure, CredentialRefused) else ""
+            is_news = health.quarantined(endpoint.id, failure.message or "it is quarantined", started, for_ops)
             if is_news and isinstance(failure, CredentialRefused):
                 _alarm(errand.outbound, endpoint, failure)
         case PassedOver():

@@ -4,6 +4,8 @@ Pure. A bad answer is the provider's failure: the call is tried elsewhere in the
 billed. Costs a few microseconds per vector, because one sum of squares tells of NaN, infinity, zero and norm at once.
 """
 
+from typing import Final
+
 import numpy as np
 
 from catalog.values import Model
@@ -15,6 +17,15 @@ from router.estimate import tokens_most
 NORM_TOLERANCE = 0.01
 # Beside the bytes of the text, what a provider's own template may add to each input.
 TEMPLATE_TOKENS = 256
+# English has 4 to 5 characters a token in every vocabulary in use, code has 3, and a template may add to that. A server
+# that counts characters has one; one that counts texts has hundreds.
+CHARACTERS_PER_TOKEN: Final = (1.3, 16)
+
+NO_USAGE: Final = "its answers tell no usage, so a call would be billed by its bytes, some four times its tokens"
+WHAT_TO_DO: Final = (
+    "Set the provider's option bytes_per_token (4 is usual) to bill by the size of the text, or serve the model by an "
+    "in-house worker, which counts by the model's own tokenizer."
+)
 
 
 def check(vectors: Vectors, attempt: Attempt, model: Model) -> None:
@@ -32,6 +43,26 @@ def check(vectors: Vectors, attempt: Attempt, model: Model) -> None:
     _check_numbers(matrix, unit=model.normalized)
     if vectors.tokens is not None:
         _check_usage(vectors.tokens, attempt, exact=vectors.exact)
+
+
+def miscount(texts: list[str], vectors: Vectors) -> str:
+    """Why the usage told for these texts of plain English is nothing to bill by, and what to do; empty where it is.
+
+    For tests alone: whether a customer's texts are English is not known. An exact count is our own.
+    """
+    if vectors.exact:
+        return ""
+    if vectors.tokens is None:
+        return f"{NO_USAGE}. {WHAT_TO_DO}"
+    characters = sum(map(len, texts))
+    least, most = CHARACTERS_PER_TOKEN
+    if vectors.tokens * least > characters:
+        what = "it counts characters, not tokens"
+    elif vectors.tokens * most < characters:
+        what = "it counts something else than tokens"
+    else:
+        return ""
+    return f"it tells {vectors.tokens} tokens for {characters} characters of English: {what}. {WHAT_TO_DO}"
 
 
 def shorten(matrix: FloatMatrix, dimensions: int) -> FloatMatrix:

@@ -9,8 +9,8 @@ from typing import Final, NoReturn
 
 from catalog.values import Model
 from router.eligible import IDS_WITH_PROMPT, PREFERENCES, unserving, unwanted
-from router.errors import InvalidRequest, NoEndpoint, PreferencesUnmet, ProvidersBusy, TokenArrayUnsupported
-from router.failures import warming
+from router.errors import InvalidRequest, NoEndpoint, PreferencesUnmet, TokenArrayUnsupported
+from router.failures import busy, warming
 from router.health import OPEN_S, Health
 from router.latency import size_of
 from router.public_words import public_reason
@@ -138,12 +138,7 @@ def _nobody(model: Model, left_out: list[Choice], health: Health, now: float) ->
     elif "warming" in codes:
         refusal = warming(soonest_s, details)
     elif codes - PREFERENCES - {"quarantined"} == {"paced"}:
-        refusal = ProvidersBusy(
-            "Every provider of this model has as many calls as it takes from us right now. Nothing was charged; try "
-            "again in a moment.",
-            retry_after_s=soonest_s,
-            details=details,
-        )
+        refusal = busy(soonest_s, details)
     else:
         refusal = NoEndpoint(
             "No provider of this model can take the call right now. Nothing was charged; try again in a moment.",

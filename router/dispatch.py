@@ -14,6 +14,7 @@ from catalog.values import Model
 from providers.protocol import FloatMatrix
 from router.at_endpoint import Won, alone
 from router.attempts import SLOW, Outcome, Try, attempts
+from router.drift import compare_usage
 from router.failures import Failures, error_for
 from router.hedging import hedged, may_hedge
 from router.latency import Usual
@@ -63,6 +64,7 @@ async def dispatch(
         else:
             ended = await hedged(errand, step, slow_after_s, lambda: _then(plan, (SLOW, loop.time())))
         if isinstance(ended, tuple):
+            compare_usage(hold.quote, ended[0], ended[2].endpoint, request.inputs, outbound)
             return _delivery(ended, call)
         failures += ended
         step = _then(plan, ([failure for _, failure in ended], loop.time()))

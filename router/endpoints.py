@@ -37,6 +37,8 @@ MOVES: dict[EndpointState, frozenset[EndpointState]] = {
 # all of them once because something was changed that decides what answers.
 CAUSED_BY_PROBE = "probe_"
 AWAITS_PROOF = f"{CAUSED_BY_PROBE}due: "
+# What follows where the provider refused our credential or our credit.
+REFUSED = "CredentialRefused"
 # What an endpoint's spec says of the vectors that come back; the rest is about money, order and limits.
 ANSWERING = ("native_input_type", "numerics")
 # What an examination does not depend on.
@@ -207,8 +209,13 @@ def by_probe(view: EndpointView) -> bool:
 
 
 def awaits_proof(view: EndpointView) -> bool:
-    """Whether it only waits to be examined: one good examination is enough."""
-    return view.reason.startswith(AWAITS_PROOF)
+    """Whether it only waits to be examined, no vector of it in doubt: one good examination is enough."""
+    return view.reason.startswith(AWAITS_PROOF) or was_refused(view)
+
+
+def was_refused(view: EndpointView) -> bool:
+    """Whether it is out because its provider refused our credential or our credit, and may come back by itself."""
+    return by_probe(view) and view.reason.partition(": ")[2].startswith(REFUSED)
 
 
 def is_examined_as(one: Endpoint, other: Endpoint) -> bool:
@@ -226,6 +233,14 @@ async def serving_of(connection: AsyncConnection, provider_id: ProviderId) -> li
     query = _query().where(EndpointRow.provider_id == provider_id, EndpointRow.state.in_(states))
     locked = query.order_by(EndpointRow.id).with_for_update(of=EndpointRow)
     return [_endpoint(row) for row in await connection.execute(locked)]
+
+
+async def refused_of(connection: AsyncConnection, provider_id: ProviderId) -> list[EndpointId]:
+    """A provider's quarantined endpoints at which it had refused our credential."""
+    states = (EndpointRow.provider_id == provider_id, EndpointRow.state == QUARANTINED.value)
+    rows = await connection.execute(_query().where(*states).order_by(EndpointRow.id))
+    views = [EndpointView(_endpoint(row), row.state_reason) for row in rows]
+    return [view.endpoint.id for view in views if was_refused(view)]
 
 
 async def list_endpoints(connection: AsyncConnection, model_id: ModelId | None = None) -> list[EndpointView]:

@@ -99,7 +99,8 @@ async def _examine(case: Case, asker: Asker) -> Exam:
         vectors, steps = await ask_all(asker, case.model, case.probes, expected, same)
     else:
         steps = await ask_some(asker, case.probes, expected, same, case.canaries)
-    exam = _judged(steps, with_itself=expected is None) or _renamed(case, asker, steps)
+    exam = _judged(steps, with_itself=expected is None)
+    exam = exam or _renamed(case, asker, steps) or _miscounts(case, asker, steps)
     if exam is not None:
         return exam
     if expected is not None:
@@ -130,6 +131,16 @@ def _renamed(case: Case, asker: Asker, steps: list[Step]) -> Exam | None:
     names = ", ".join(sorted(str(name) for name in asker.spaces))
     reason = f"it answers from the space {names}, and {pinned or 'one'} was tested"
     return Exam(Verdict.ANOTHER_SPACE, reason, tuple(steps), may_recover=False)
+
+
+def _miscounts(case: Case, asker: Asker, steps: list[Step]) -> Exam | None:
+    """The verdict on usage that nobody can be billed by.
+
+    One that serves is not taken away for telling none, which vendors do for an hour; :mod:`router.drift` tells ops.
+    """
+    if not asker.miscount or (case.occasion is Occasion.PERIODIC and not asker.tells_usage):
+        return None
+    return Exam(Verdict.ANOTHER_SPACE, f"usage: {asker.miscount}", tuple(steps))
 
 
 async def _vouching(case: Case) -> tuple[str, str]:

@@ -3,7 +3,17 @@
 Nothing of a provider's own words gets out: only who was tried, and how that ended as its receipt tells it.
 """
 
-from providers.outcomes import BadAnswer, CallerFault, Failure, PassedOver, Quarantine, TimedOut, TooLong, Warming
+from providers.outcomes import (
+    BadAnswer,
+    CallerFault,
+    Failure,
+    PassedOver,
+    Quarantine,
+    TimedOut,
+    TooLong,
+    TryLater,
+    Warming,
+)
 from router import errors
 from router.public_words import public_outcome
 from router.values import Endpoint
@@ -19,22 +29,17 @@ def error_for(failures: Failures) -> errors.Refusal:
     """
     if failures and isinstance(failures[-1][1], CallerFault):
         return _fault(failures[-1][1])
-    sent = [failure for _, failure in failures if not isinstance(failure, PassedOver)]
     details: dict[str, object] = {
         "attempts": [{"provider": e.provider_name, "outcome": _outcome(f)} for e, f in failures]
     }
     detail = "; ".join(f"{e.provider_name}: {type(f).__name__} {f.message} {f.detail}" for e, f in failures)
-    wait_s = min((f.retry_after_s for _, f in failures if f.retry_after_s), default=1.0)
-    if failures and not sent:
-        return errors.ProvidersBusy(
-            "Every provider of this model has as many calls as it takes from us right now. Nothing was charged; try "
-            "again in a moment.",
-            retry_after_s=wait_s,
-            details=details,
-            detail=detail,
-        )
-    if sent and all(isinstance(failure, Warming) for failure in sent):
-        return warming(wait_s, details, detail)
+    wait_s = min((f.retry_after_s for _, f in failures if f.retry_after_s is not None), default=1.0)
+    # Where all asked for patience it is the answer that the next call gets from choose, which asks nobody.
+    if failures and all(isinstance(failure, TryLater) for _, failure in failures):
+        if any(isinstance(failure, Warming) for _, failure in failures):
+            return warming(wait_s, details, detail)
+        return busy(wait_s, details, detail)
+    sent = [failure for _, failure in failures if not isinstance(failure, PassedOver)]
     if not sent or all(isinstance(failure, TimedOut) for failure in sent):
         return errors.DeadlinePassed(
             "No provider answered within the call's deadline. Nothing was charged.", details=details, detail=detail
@@ -52,6 +57,17 @@ def error_for(failures: Failures) -> errors.Refusal:
         details=details,
         detail=detail,
         again=not is_permanent,
+    )
+
+
+def busy(wait_s: float, details: dict[str, object], detail: str = "") -> errors.ProvidersBusy:
+    """What is said where all that keeps a call from being served is what providers take from us."""
+    return errors.ProvidersBusy(
+        "Every provider of this model has as many calls as it takes from us right now. Nothing was charged; try again "
+        "in a moment.",
+        retry_after_s=wait_s,
+        details=details,
+        detail=detail,
     )
 
 

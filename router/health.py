@@ -290,16 +290,17 @@ class Health:
         """The call ended without a verdict on the endpoint."""
         self._without_verdict(endpoint, started)
 
-    def quarantined(self, endpoint: EndpointId, reason: str, started: Started | None = None) -> bool:
+    def quarantined(self, endpoint: EndpointId, reason: str, started: Started | None = None, for_ops: str = "") -> bool:
         """No traffic until ops have looked: its state in the database decides when it comes back.
 
+        Callers are told the ``reason``; ``for_ops`` is written down instead, where that says more.
         False, and nothing of it, where the endpoint or its provider was changed since the call started.
         """
         if self._without_verdict(endpoint, started) is not self._states.get(endpoint):
             return False
         for lane in self._lanes.values():
             lane._state(endpoint).quarantined = f"it is quarantined: {reason}"
-        self.untold[endpoint] = reason
+        self.untold[endpoint] = for_ops or reason
         return True
 
     def reports(self, endpoint: EndpointId, wait_s: float, queue_tokens: int = 0, now: float = 0.0) -> None:

@@ -15,12 +15,13 @@ from store.ids import EndpointId, ProviderId, RequestId
 
 
 class Counts(msgspec.Struct):
-    """What the metrics tell of a process's attempts; ``credentials_refused`` and ``usage_untold`` are by provider."""
+    """What the metrics tell of a process's attempts; what is a ``Counter`` is by provider."""
 
     hedges: int = 0
     hedge_cost_nano: int = 0
     credentials_refused: Counter[str] = msgspec.field(default_factory=Counter)
     usage_untold: Counter[str] = msgspec.field(default_factory=Counter)
+    miscounted: Counter[str] = msgspec.field(default_factory=Counter)
 
 
 class Outbound(msgspec.Struct, frozen=True):
@@ -33,6 +34,8 @@ class Outbound(msgspec.Struct, frozen=True):
     counts: Counts = msgspec.field(default_factory=Counts)
     # Endpoints whose provider refuses our credentials, until one of them answers again: ops are told once.
     refused: set[EndpointId] = msgspec.field(default_factory=set)
+    # Endpoints whose usage differed from our own count, or was missing, at last.
+    miscounting: set[EndpointId] = msgspec.field(default_factory=set)
 
 
 class Errand(msgspec.Struct, frozen=True):

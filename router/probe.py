@@ -7,15 +7,22 @@ import msgspec
 import numpy as np
 
 from catalog.values import Model
-from providers.outcomes import Failure
+from providers.outcomes import BadAnswer, Failure
 from providers.protocol import Provider
 from router.at_endpoint import attempt_at
-from router.check import check
+from router.check import check, miscount
 from router.values import EmbedRequest, Endpoint
 from store.ids import RequestId, new_id
 
-# The same text twice and another one: what tells a model from random numbers without knowing the model.
-TEXTS = ["A cat sits on the mat.", "A cat sits on the mat.", "The central bank raised interest rates."]
+# The same text twice and another one: what tells a model from random numbers without knowing the model. And one long
+# enough to tell characters from tokens, which still fits into the 77 tokens of the shortest models.
+TEXTS = [
+    "A cat sits on the mat.",
+    "A cat sits on the mat.",
+    "The central bank raised interest rates.",
+    "The harbor of the small town had two piers. On the northern one the fishing boats landed before sunrise, and the "
+    "auction was over by the time the bakery opened. The southern one belonged to the ferry, which brought flour.",
+]
 SAME_MIN = 0.999
 
 
@@ -44,12 +51,14 @@ def reason_of(failure: Failure) -> str:
 
 
 async def probe(provider: Provider, endpoint: Endpoint, model: Model, deadline_s: float = 30.0) -> Verdict:
-    """Embed three short texts. Raises nothing of the provider's."""
+    """Embed a few short texts. Raises nothing of the provider's."""
     request = EmbedRequest(model.id, TEXTS, None, "float", None, None, None)
     attempt = attempt_at(endpoint, request, model, RequestId(new_id()))
     try:
         vectors = await provider.embed(attempt, deadline_s)
         check(vectors, attempt, model)
+        if wrong := miscount(TEXTS, vectors):
+            raise BadAnswer("the provider's answer failed the check of its usage", detail=wrong)
     except Failure as failure:
         return Verdict(reason_of(failure), failure=failure)
     rows = vectors.matrix / np.linalg.norm(vectors.matrix, axis=1, keepdims=True)

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from router.audit import Change
-from router.endpoints import demand_proof, examine_soon, serving_of
+from router.endpoints import demand_proof, examine_soon, refused_of, serving_of
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.indexes import ProviderRecord
 from router.sealing import Seal, host_of
@@ -83,7 +83,8 @@ async def edit_provider(
     Another host without a credential is refused where one is kept: it was given for the old host alone. Another
     address or other options may lead to other weights: endpoints lose their traffic until they pass their probes. With
     a new credential, or switched on again, they keep it and are examined at once: a key that expires must be
-    exchangeable without an outage, and the same vendor serves another account the same weights.
+    exchangeable without an outage, and the same vendor serves another account the same weights. Endpoints that are
+    quarantined because the old credential was refused are examined at once, and come back.
     Raises ``NotFound``, ``InvalidRequest``.
     """
     before = await get_provider(work.connection, provider_id, locked=True)
@@ -97,6 +98,7 @@ async def edit_provider(
         )
     columns = {**_columns(spec), **(_sealed(seal, provider_id, spec, credential) if credential is not None else {})}
     await work.connection.execute(update(ProviderRow).where(ProviderRow.id == provider_id).values(**columns))
+    await examine_soon(work.connection, await refused_of(work.connection, provider_id))
     after = await get_provider(work.connection, provider_id)
     subject = wire(ProviderId, provider_id)
     work.changed(Change("provider.edit", subject, None, _facts(before), _facts(after)))

@@ -16,7 +16,7 @@ from providers.protocol import Attempt, Provider
 from router import steps
 from router.audit import Actor, Change
 from router.certify import as_examined, certify
-from router.endpoints import EndpointView, by_probe, get_endpoint, move_endpoint
+from router.endpoints import AWAITS_PROOF, REFUSED, EndpointView, by_probe, get_endpoint, move_endpoint
 from router.estimate import tokens_most
 from router.indexes import ProviderRecord
 from router.probe import TEXTS, probe
@@ -118,7 +118,9 @@ async def _no_first_answer(
         if same and view.endpoint.state is endpoint.state and not (serves or recovers):
             if endpoint.state is not EndpointState.PROBING:
                 await move_endpoint(work, endpoint.id, EndpointState.PROBING, "being tested")
-            await move_endpoint(work, endpoint.id, EndpointState.QUARANTINED, told.reason[:300])
+            # A new credential is all that it needs, so that needs no second test.
+            mark = AWAITS_PROOF if told.reason.startswith(REFUSED) else ""
+            await move_endpoint(work, endpoint.id, EndpointState.QUARANTINED, f"{mark}{told.reason}"[:300])
         full = msgspec.structs.replace(told, endpoint=await get_endpoint(work.connection, endpoint.id))
         after: dict[str, object] = {"passed": False, "reason": told.reason}
         work.changed(Change("endpoint.test", wire(EndpointId, endpoint.id), after=after))

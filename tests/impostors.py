@@ -25,7 +25,7 @@ from providers.worker.pooling import finish
 from providers.worker.start import Ready, prepare
 from providers.worker.tokens import Encoded
 from tests.parts.worker import tiny
-from tests.worlds import Received, Reply, Upstream, as_base64
+from tests.worlds import Received, Reply, Upstream, as_base64, tokens_of
 
 Embed = Callable[[list[str]], FloatMatrix]
 # What the random model takes; its little vocabulary makes more tokens of a text than any in use.
@@ -51,7 +51,7 @@ class Served(Upstream):
             {"object": "embedding", "index": index, "embedding": as_base64(row.tolist())}
             for index, row in enumerate(matrix)
         ]
-        usage = {"prompt_tokens": len(texts), "total_tokens": len(texts)}
+        usage = {"prompt_tokens": sum(map(tokens_of, map(str, texts)))}
         return super()._bytes(
             received, Reply(body=json.dumps({"object": "list", "data": data, "model": "m", "usage": usage}).encode())
         )

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import msgspec
+from typing_extensions import override
 
 HANG = 3600.0
 
@@ -259,3 +260,21 @@ class Upstream:
             writer.write(answer[offset : offset + 1])
             await writer.drain()
             await asyncio.sleep(reply.drip_s)
+
+
+class Counting(Upstream):
+    """Honest but for its usage, which is what ``tells`` names: ``tokens``, ``characters``, ``texts``, ``nothing``."""
+
+    tells = "tokens"
+
+    @override
+    def _bytes(self, received: Received, reply: Reply) -> bytes:
+        answer = embeddings_answer(received.json, self.dimensions)
+        texts = received.json["input"]
+        assert isinstance(texts, list)
+        counts = {"characters": sum(map(len, texts)), "texts": len(texts)}
+        if self.tells == "nothing":
+            del answer["usage"]
+        elif self.tells in counts:
+            answer["usage"] = {"prompt_tokens": counts[self.tells], "total_tokens": counts[self.tells]}
+        return super()._bytes(received, Reply(body=json.dumps(answer).encode()))

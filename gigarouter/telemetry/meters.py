@@ -145,6 +145,14 @@ class Meters(Collector):
         for provider, count in counts.usage_untold.items():
             untold.add_metric([provider], count)
         yield untold
+        miscounted = CounterMetricFamily(
+            "gigarouter_provider_usage_miscounted",
+            "Answers whose usage was missing or not our own count",
+            labels=["provider"],
+        )
+        for provider, count in counts.miscounted.items():
+            miscounted.add_metric([provider], count)
+        yield miscounted
 
     def _of_requests(self) -> Iterable[Metric]:
         requests = CounterMetricFamily(

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from providers.worker.attention import PackedAttention, PackingUnsupported
 from providers.worker.frames import FloatMatrix
 from providers.worker.pooling import pool
-from providers.worker.prepack import can_prepack, prepack, undo
+from providers.worker.prepack import Replaced, can_prepack, prepack, undo
 from providers.worker.profile import Profile
 from providers.worker.tokens import Encoded
 
@@ -143,8 +143,9 @@ class Encoder:
 
     def _try_prepacking(self, probes: Sequence[Encoded], alone: FloatMatrix) -> bool:
         """Lay the weights out for the kernel, unless the model then computes something else."""
-        replaced = prepack(self._model, self._pause)
+        replaced: list[Replaced] = []
         try:
+            prepack(self._model, self._pause, replaced)
             if self._agrees(probes, alone):
                 return True
         except (AttributeError, RuntimeError) as reason:

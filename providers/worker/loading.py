@@ -16,14 +16,14 @@ ACCEPT_S: Final = 0.2
 PEER_S: Final = 1.0
 REQUEST_BYTES_MAX: Final = 16 << 20
 
-_BODY: Final = (
+BODY: Final = (
     b'{"status":"warming","error":{"message":"The model is being loaded.","type":"server_error",'
     b'"code":"model_warming","param":null}}'
 )
 _ANSWER: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: %d\r\n"
     b"content-length: %d\r\nconnection: close\r\n\r\n%b"
-) % (RETRY_AFTER_S, len(_BODY), _BODY)
+) % (RETRY_AFTER_S, len(BODY), BODY)
 _LENGTH: Final = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([0-9]{1,9})\r\n")
 
 

@@ -13,6 +13,9 @@ from typing_extensions import override
 # The layout is chosen for this many rows; from 64 on it is the same one, and good for few rows too.
 LAYOUT_ROWS = 64
 
+# A module's parent, its name there, and the module.
+Replaced = tuple[nn.Module, str, nn.Linear]
+
 
 class PrepackedLinear(nn.Module):
     """A ``Linear`` whose weight is kept in the kernel's own layout; calls ``pause`` before each product."""
@@ -41,18 +44,19 @@ def can_prepack(device: torch.device) -> bool:
     )
 
 
-def prepack(model: nn.Module, pause: Callable[[], None]) -> list[tuple[nn.Module, str, nn.Linear]]:
-    """Replace every ``Linear`` of the model; returns what :func:`undo` needs, to be dropped to free the old weights."""
-    replaced = []
+def prepack(model: nn.Module, pause: Callable[[], None], replaced: list[Replaced]) -> None:
+    """Replace every ``Linear``; ``replaced`` gets what :func:`undo` needs, and to drop it frees the old weights.
+
+    Raises RuntimeError where the CPU has no kernel for the numbers, with some replaced already.
+    """
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
                 setattr(parent, name, PrepackedLinear(child, pause))
                 replaced.append((parent, name, child))
-    return replaced
 
 
-def undo(replaced: list[tuple[nn.Module, str, nn.Linear]]) -> None:
+def undo(replaced: list[Replaced]) -> None:
     """Put the model's own modules back."""
     for parent, name, linear in replaced:
         setattr(parent, name, linear)

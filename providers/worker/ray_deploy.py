@@ -17,6 +17,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from providers.worker.errors import StartRefused
+from providers.worker.loading import BODY, RETRY_AFTER_S
 from providers.worker.operations import Operations
 from providers.worker.options import Options
 from providers.worker.server import App, Reply, error_reply
@@ -33,6 +34,8 @@ WAITING_PER_REPLICA_MAX = 256
 # A replica is added when more than this many requests per replica are under way or wait.
 ONGOING_TARGET = 4
 DRAIN_S = 30
+# As long as no replica is known to live, one is asked for a sign of life, which a living one gives in milliseconds.
+ALIVE_WITHIN_S = 1.0
 QUIET = {"enable_access_log": False}
 
 
@@ -60,13 +63,16 @@ class Front:
 
     def __init__(self, replicas: DeploymentHandle[Replica]) -> None:
         self._replicas = replicas
+        self._warm = False
 
     def __serve_build_asgi_app__(self) -> App:
         """Ray asks for the application by this name."""
         return App(self.answer)
 
     async def answer(self, verb: str, path: str, body: bytes) -> Reply:
-        """The reply of whichever replica lives to give it."""
+        """The reply of whichever replica lives to give it; before one does, that the model is being loaded."""
+        if not (self._warm or await self._is_warm()):
+            return Reply(503, BODY, headers=[(b"retry-after", b"%d" % RETRY_AFTER_S)])
         for _ in range(TRIES):
             response = self._replicas.answer.remote(verb, path, body)
             try:
@@ -75,6 +81,7 @@ class Front:
                 response.cancel()  # type: ignore[no-untyped-call]
                 raise
             except RayActorError as died:
+                self._warm = False
                 logger.warning("a replica died with a request; another one gets it: %s", type(died).__name__)
                 continue
             except (BackPressureError, DeploymentUnavailableError):
@@ -83,6 +90,26 @@ class Front:
         return error_reply(
             503, "No replica has room for this request now.", "overloaded", headers=[(b"retry-after", b"1")]
         )
+
+    async def _is_warm(self) -> bool:
+        """Whether a replica answers. Ray would let a request wait for the first one, however long it takes to load."""
+        sign = self._replicas.answer.remote("GET", "/health", b"")
+        try:
+            async with asyncio.timeout(ALIVE_WITHIN_S):
+                await sign
+        except TimeoutError:
+            sign.cancel()  # type: ignore[no-untyped-call]
+            return False
+        except RayActorError:
+            # One died a moment ago: others may live, and the request finds out.
+            return True
+        except (BackPressureError, DeploymentUnavailableError):
+            return False
+        except asyncio.CancelledError:
+            sign.cancel()  # type: ignore[no-untyped-call]
+            raise
+        self._warm = True
+        return True
 
 
 def application(options: Options) -> serve.Application:

@@ -120,8 +120,16 @@ def _device(asked: str) -> str:
     return asked
 
 
+def cpu_computes_in_float16() -> bool:
+    """Whether the CPU has the instructions; without them torch's kernels refuse, or take many times as long."""
+    told = getattr(torch.ops.mkldnn, "_is_mkldnn_fp16_supported", None)
+    return told is None or bool(told())
+
+
 def _dtype(asked: str, device: str) -> str:
     """bfloat16 where the GPU computes in it, float32 elsewhere; float16 overflows in some models: only when asked."""
+    if asked == "float16" and device.startswith("cpu") and not cpu_computes_in_float16():
+        raise StartRefused("This CPU does not compute in float16: use --dtype bfloat16 or float32.")
     if asked != "auto":
         return asked
     capable = device.startswith("cuda") and torch.cuda.get_device_capability(device) >= (8, 0)

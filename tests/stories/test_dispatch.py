@@ -356,3 +356,18 @@ def test_one_of_three_equal_endpoints_that_fails_hard_costs_no_call(shelf: Shelf
     assert set(attempts) <= {"1", "2"}
     assert sum(attempts.values()) == 32 * 60
     assert len(shelf.usage(account)) == before + 32 * 60
+
+
+def test_throttled_everywhere_is_told_the_same_to_this_call_and_the_next(shelf: Shelf) -> None:
+    model = shelf.a_model(2)
+    account, key = shelf.a_customer()
+    known(shelf, key, model)
+    before = shelf.usage(account)
+    for upstream, seconds in zip(shelf.upstreams, ("40", "20"), strict=False):
+        upstream.always = Scripted(status=429, headers={"retry-after": seconds})
+    for asked in ([1, 1, 0], [1, 1, 0]):
+        reply = shelf.call(key, model)
+        assert (reply.status, reply.json["error"]["code"]) == (503, "capacity_exhausted")
+        assert 18 <= int(reply.headers["retry-after"]) <= 20
+        assert shelf.asked() == asked
+    assert shelf.usage(account) == before

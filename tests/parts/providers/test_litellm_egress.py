@@ -68,19 +68,14 @@ def test_during_a_call_nothing_of_litellms_leaves_but_over_our_wire(way: str) ->
     asyncio.run(scenario())
 
 
-def test_a_vendor_whose_bridge_uses_awss_own_client_connects_nowhere() -> None:
+def test_a_vendor_whose_bridge_uses_awss_own_client_is_refused_when_it_is_registered() -> None:
     """SageMaker goes through boto3, which knows no guard, no deadline and the machine's own credentials."""
 
     async def scenario() -> None:
         keys = '{"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "secret"}'
-        async with Upstream() as upstream:
-            upstream.always = Reply(status=500)
-            url = upstream.worker_url
-            async with a_provider("sagemaker", url, keys, aws_region_name="eu-west-1") as provider:
-                with pytest.raises(Broken) as caught:
-                    await provider.embed(ONE, 20.0)
-            assert caught.value.detail.startswith("litellm would go around our wire: socket.")
-            assert upstream.connections == 0
+        with pytest.raises(ValueError, match=r"kind openai.*vendor bedrock"):
+            async with a_provider("sagemaker", None, keys, aws_region_name="eu-west-1"):
+                pass
 
     asyncio.run(scenario())
 

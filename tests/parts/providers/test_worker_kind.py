@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from providers.kinds import build
-from providers.outcomes import BadAnswer, Broken, CallerFault, Failure, Overloaded
+from providers.outcomes import BadAnswer, Broken, CallerFault, Failure, ModelMissing, Overloaded, Warming
 from providers.protocol import Attempt, Provider
 from providers.wire import Pool, networks
+from providers.worker.loading import BODY
 from tests.parts.providers.conftest import Run
 from tests.worlds import Reply, Upstream, unit_vector
 
@@ -120,6 +121,10 @@ def test_the_count_is_the_sum_over_the_inputs(run: Run) -> None:
         (Reply(body=b"<html></html>"), Broken),
         (Reply(status=500), Broken),
         (Reply(status=503, headers={"retry-after": "2"}), Overloaded),
+        (Reply(status=503, headers={"retry-after": "2"}, body=BODY), Warming),
+        # Ray's own server, before it knows of the worker.
+        (Reply(status=404, body=b"Path '/embed' not found. Ping http://.../-/routes for available routes."), Warming),
+        (Reply(status=404), ModelMissing),
         (Reply(status=400), CallerFault),
     ],
 )

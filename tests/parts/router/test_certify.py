@@ -19,7 +19,7 @@ from router.verdicts import Occasion, Report, Verdict, next_state
 from router.write import Work, transact
 from store.ids import EndpointId, wire
 from tests.desk import OPS, Desk
-from tests.worlds import Received, Reply, Upstream
+from tests.worlds import Counting, Received, Reply, Upstream
 
 pytestmark = pytest.mark.anyio
 WIDTH = 32
@@ -272,3 +272,19 @@ def test_the_rules_of_moving() -> None:
     expected |= {(state, v.ANOTHER_SPACE): s.QUARANTINED for state in (s.PROBING, s.LIVE, s.DRAINING)}
     both = {(*key, returns): to for key, to in expected.items() for returns in (False, True)}
     assert moves == both | {(s.QUARANTINED, v.SAME_SPACE, True): s.LIVE}
+
+
+@pytest.mark.parametrize(
+    ("usage", "state"),
+    [("characters", EndpointState.QUARANTINED), ("nothing", EndpointState.LIVE), ("tokens", EndpointState.LIVE)],
+)
+async def test_one_that_begins_to_count_characters_is_quarantined(desk: Desk, usage: str, state: EndpointState) -> None:
+    with Counting(WIDTH).in_thread() as upstream:
+        endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url)
+        await desk.certify(endpoint, as_reference=REASON)
+        upstream.tells = usage
+        report = await desk.certify(endpoint, AGAIN)
+        assert (report.state, "usage: " in report.reason) == (state, usage == "characters")
+        # A new test asks for more: without any usage nobody goes live.
+        again = await desk.certify(endpoint, Occasion.MANUAL)
+        assert again.passed is (usage == "tokens")

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from router.endpoints import move_endpoint
+from router.endpoints import AWAITS_PROOF, REFUSED, move_endpoint
+from router.registered import ProviderSpec, edit_provider
 from router.rounds import (
     GOOD_TO_RETURN,
     RECOVERY_FIRST,
@@ -144,3 +145,37 @@ def test_recovery_is_asked_for_less_and_less_often() -> None:
     assert waits[:3] == [RECOVERY_FIRST * 2, RECOVERY_FIRST * 4, RECOVERY_FIRST * 8]
     assert waits == sorted(waits)
     assert waits[-1] == RECOVERY_LATEST
+
+
+@pytest.mark.parametrize("found_by", ["a call", "a probe"])
+async def test_a_refused_credential_is_asked_again_and_one_good_probe_brings_it_back(
+    desk: Desk, upstream: Shifted, found_by: str
+) -> None:
+    endpoint = await a_live_endpoint(desk, upstream)
+    mark = "probe_x: " if found_by == "a probe" else AWAITS_PROOF
+    reason = f"{mark}{REFUSED}: status 402"
+    await transact(desk.db, OPS, lambda work: move_endpoint(work, endpoint, EndpointState.QUARANTINED, reason))
+    upstream.always = Reply(status=401)
+    (report,) = await a_round(desk, endpoint)
+    assert (report.verdict, report.state) == (Verdict.NO_ANSWER, EndpointState.QUARANTINED)
+    assert await claim(desk.db) is None, "it waits longer each time"
+
+    upstream.always = Reply()
+    provider = (await desk.view(endpoint)).endpoint.provider_id
+    spec = ProviderSpec(base_url=upstream.base_url)
+    await transact(desk.db, OPS, lambda work: edit_provider(work, None, provider, spec))
+    (row,) = await desk.rows("SELECT next_at <= now() AS is_due FROM probe_schedule")
+    assert row.is_due
+    (report,) = await a_round(desk, endpoint)
+    assert (report.full, report.state) == (True, EndpointState.LIVE)
+
+
+async def test_an_edited_provider_hurries_nobody_who_is_quarantined_for_something_else(
+    desk: Desk, upstream: Shifted
+) -> None:
+    endpoint = await a_live_endpoint(desk, upstream)
+    await transact(desk.db, OPS, lambda work: move_endpoint(work, endpoint, EndpointState.QUARANTINED, "by hand"))
+    provider = (await desk.view(endpoint)).endpoint.provider_id
+    spec = ProviderSpec(base_url=upstream.base_url, retention_days=0)
+    await transact(desk.db, OPS, lambda work: edit_provider(work, None, provider, spec))
+    assert await desk.rows("SELECT 1 FROM probe_schedule") == []

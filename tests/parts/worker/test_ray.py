@@ -1,5 +1,6 @@
 """Several replicas on a local Ray cluster: one address, and a replica that is killed loses no accepted request."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -7,9 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import msgspec
@@ -18,10 +20,15 @@ import psutil
 import pytest
 
 from providers.worker import frames
+from providers.worker.server import Reply
 from providers.worker.start import Ready
 from tests.parts.worker.processes import ROOT
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
+
+from ray.exceptions import RayActorError
+
+from providers.worker import ray_deploy
 
 TEXTS = [f"text {number}" for number in range(20)]
 
@@ -32,6 +39,8 @@ class Cluster:
     def __init__(self, process: subprocess.Popen[bytes], url: str) -> None:
         self.process = process
         self.url = url
+        # What it said before it served: status, and the error's code where there is one.
+        self.said_cold: list[tuple[int, str]] = []
 
     def replicas(self) -> list[psutil.Process]:
         """The processes that hold a model, on this cluster only."""
@@ -58,8 +67,10 @@ def cluster(qwen: Path) -> Iterator[Cluster]:
     deadline = time.monotonic() + 150
     while True:
         try:
-            if httpx.get(f"{running.url}/ready", timeout=30).status_code == 200:
+            answer = httpx.get(f"{running.url}/ready", timeout=3)
+            if answer.status_code == 200:
                 break
+            running.said_cold.append((answer.status_code, answer.json()["error"]["code"] if "{" in answer.text else ""))
         except httpx.TransportError:
             pass
         assert process.poll() is None
@@ -73,6 +84,71 @@ def cluster(qwen: Path) -> Iterator[Cluster]:
 def embed(client: httpx.Client) -> tuple[int, bytes]:
     answer = client.post("/embed", content=msgspec.msgpack.encode({"texts": TEXTS}), timeout=90)
     return answer.status_code, answer.content
+
+
+def test_before_the_first_replica_lives_it_says_that_the_model_is_being_loaded(cluster: Cluster) -> None:
+    """Or nothing, or Ray's own 404, which is what its server says until it knows of the worker."""
+    assert set(cluster.said_cold) <= {(404, ""), (503, "model_warming")}
+
+
+class Replicas:
+    """A handle of Ray's, as far as the front uses it; none of the replicas lives before :attr:`alive` is set."""
+
+    def __init__(self) -> None:
+        self.alive = asyncio.Event()
+        self.dies = False
+        self.canceled = 0
+
+    @property
+    def answer(self) -> "Replicas":
+        return self
+
+    def remote(self, verb: str, path: str, body: bytes) -> "Waiting":
+        return Waiting(self, path)
+
+
+class Waiting:
+    def __init__(self, replicas: Replicas, path: str) -> None:
+        self._replicas = replicas
+        self._path = path
+
+    def __await__(self) -> Generator[object, None, Reply]:
+        return self._answer().__await__()
+
+    async def _answer(self) -> Reply:
+        await self._replicas.alive.wait()
+        if self._replicas.dies and self._path != "/health":
+            self._replicas.alive.clear()
+            raise RayActorError
+        return Reply(200, self._path.encode())
+
+    def cancel(self) -> None:
+        self._replicas.canceled += 1
+
+
+def test_a_front_without_a_living_replica_says_so_and_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_deploy, "ALIVE_WITHIN_S", 0.05)
+
+    async def scenario() -> None:
+        replicas = Replicas()
+        front = ray_deploy.Front(cast("Any", replicas))
+        for path in ("/ready", "/embed"):
+            cold = await front.answer("POST", path, b"")
+            assert (cold.status, cold.headers) == (503, [(b"retry-after", b"2")])
+            assert msgspec.json.decode(cold.body)["error"]["code"] == "model_warming"
+        assert replicas.canceled == 2
+        replicas.alive.set()
+        assert (await front.answer("POST", "/embed", b"")).body == b"/embed"
+        # The only one dies with a request, which waits for its successor; whoever comes meanwhile is told.
+        replicas.dies = True
+        waiting = asyncio.ensure_future(front.answer("POST", "/embed", b""))
+        await asyncio.sleep(0)
+        assert (await front.answer("POST", "/embed", b"")).status == 503
+        replicas.dies = False
+        replicas.alive.set()
+        assert (await waiting).status == 200
+
+    asyncio.run(scenario())
 
 
 def test_a_killed_replica_loses_no_accepted_request(cluster: Cluster, ready: Ready) -> None:

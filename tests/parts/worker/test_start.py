@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from providers.worker import weights
+from providers.worker import prepack, start, weights
 from providers.worker.__main__ import main
+from providers.worker.options import Options
 from tests.parts.worker import tiny
 
 
@@ -108,6 +109,25 @@ def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str], folder: 
     code, sentence = refused(capsys, "--model", str(folder), "--device", "cuda:7")
     assert code == 7
     assert "There is no device cuda:7" in sentence
+
+
+def test_numbers_that_the_cpu_does_not_have(
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "cpu_computes_in_float16", lambda: False)
+    code, sentence = refused(capsys, "--model", str(folder), "--dtype", "float16")
+    assert (code, sentence) == (2, "worker: This CPU does not compute in float16: use --dtype bfloat16 or float32.")
+
+
+def test_weights_that_no_kernel_takes_in_its_own_layout_keep_theirs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no such path")
+
+    monkeypatch.setattr(prepack, "PrepackedLinear", fails)
+    ready = start.prepare(Options(model=str(folder), device="cpu"))
+    assert not ready.encoder.prepacked
 
 
 def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
