@@ -14,7 +14,7 @@ from router.administer import record_claim, resolve_license, revoke_waiver, sign
 from router.edge.admin.answering import Page, Resource, listed, one, page, slice_of
 from router.edge.admin.asking import V1, Instant, body_of, exchange_of, id_of, query_of, read, rfc3339, utc
 from router.edge.admin.changing import Made, change
-from router.edge.admin.endpoints import Nothing
+from router.edge.admin.forms import Nothing
 from router.edge.admin.telling import acts, lists, makes, shows
 from router.errors import InvalidRequest, NotFound
 from router.write import Work
