@@ -1,7 +1,9 @@
-"""Which facts of a model may still be changed: one rule, for the catalogue's file, the admin API and the CLI. Pure."""
+"""Which facts a model needs, and which may still be changed: one rule for file, admin API and command line. Pure."""
 
 from catalog.values import Status
 
+# What a new model must state; the other facts have honest defaults.
+MODEL_NEEDS = ("owned_by", "summary", "dimensions", "max_input_tokens", "normalized")
 # What may be said better of a model that is served; all else is what its customers rely on.
 SAID_OF_A_SERVED_MODEL = frozenset({"summary", "note", "languages", "published_on", "estimate"})
 # What names the vector space: an endpoint is registered for one.

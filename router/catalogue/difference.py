@@ -27,11 +27,8 @@ from router.catalogue.values import (
     Vanished,
     Verb,
 )
-from router.facts import SPACE_FACTS, why_it_stays
+from router.facts import MODEL_NEEDS, SPACE_FACTS, why_it_stays
 from router.values import EndpointState
-
-# What a new model must state; the other facts have honest defaults.
-MODEL_NEEDS = ("owned_by", "summary", "dimensions", "max_input_tokens", "normalized")
 
 _ORDER = (Kind.PROVIDER, Kind.MODEL, Kind.ENDPOINT, Kind.CLAIM, Kind.RESOLUTION, Kind.PRICE)
 

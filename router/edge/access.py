@@ -75,6 +75,7 @@ OPERATORS_MAY: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", f"{_V1}/decisions"): ALL,
     ("GET", f"{_V1}/acceptances"): ALL,
     ("POST", f"{_V1}/acceptances"): OPS,
+    ("GET", f"{_V1}/acceptances/{{acceptance_id}}"): ALL,
     ("GET", f"{_V1}/accounts"): ALL,
     ("POST", f"{_V1}/accounts"): ALL,
     ("GET", f"{_V1}/accounts/{{account_id}}"): ALL,
