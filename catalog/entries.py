@@ -35,6 +35,9 @@ _BOUNDS = {
 }
 _ESTIMATE_MAX = 9_000_000_000_000
 
+# The facts that a model has where nobody states them; of those that it needs, placeholders.
+BARE = SeedModel("", "", "", None, 1, 1, False, ())
+
 
 def of(model: Model) -> SeedModel:
     """A model's facts as they can be edited, without its claims."""

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.money import Price, to_usd
 from billing.prices import list_prices, price_at
 from catalog import models
-from catalog.seed import SeedModel
+from catalog.entries import BARE
 from catalog.values import Model
 from router.audit import Actor
 from router.catalogue.file import subject_of
@@ -20,6 +20,7 @@ from router.catalogue.values import Fields, Kind, Name, Present, ProviderNow, Re
 from router.endpoints import EndpointSpec, list_endpoints
 from router.entries import facts_of
 from router.errors import Conflict
+from router.facts import MODEL_NEEDS
 from router.registered import ProviderSpec, list_providers
 from router.tables import CatalogueFileRow
 from router.values import Endpoint
@@ -73,12 +74,10 @@ async def lock(connection: AsyncConnection) -> None:
 
 def defaults() -> dict[Kind, Fields]:
     """What a new thing's fields are where nobody states them."""
-    model = SeedModel("", "", "", None, 1, 1, False, ())
-    stated = {"owned_by", "summary", "dimensions", "max_input_tokens", "normalized"}
     return {
         Kind.PROVIDER: _provider(ProviderSpec()),
         Kind.ENDPOINT: _endpoint(EndpointSpec("")),
-        Kind.MODEL: {name: value for name, value in facts_of(model).items() if name not in stated},
+        Kind.MODEL: {name: value for name, value in facts_of(BARE).items() if name not in MODEL_NEEDS},
     }
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.money import to_usd
 from billing.prices import list_prices
 from catalog import models
+from catalog.entries import BARE
 from catalog.permit import decide
 from catalog.seed import SeedModel
 from catalog.values import Model, Status, Use
@@ -55,7 +56,6 @@ OPTIONS = {
     "languages": Annotated[str | None, typer.Option(help="Those that it is made for.")],
     "note": Annotated[str | None, typer.Option(help="For operators.")],
 }
-BARE = SeedModel("", "", "", None, 1, 1, False, ())
 EMPTY = {name: getattr(BARE, name) for name in (*OPTIONS, "estimate") if name not in MODEL_NEEDS}
 
 
@@ -104,7 +104,7 @@ def add(
     """Add a model, coming soon; its license claims are recorded with `licenses claim`."""
     if missing := [name for name in MODEL_NEEDS if given[name] is None]:
         fail(f"A model states {', '.join(missing)} too.", USAGE)
-    entry = _entry({"id": model, "claim": (), **_facts(given)})
+    entry = _entry({"id": model, "claim": (), "published_on": None, **_facts(given)})
     _show_facts(write(lambda work: add_model(work, entry), dry_run=dry_run), as_json=as_json)
 
 
