@@ -66,6 +66,10 @@ class ProviderSet(Mapping[ProviderId, Provider]):
     def __len__(self) -> int:
         return len(self._built)
 
+    def built(self, provider_id: ProviderId) -> tuple[ProviderRecord, Provider] | None:
+        """What speaks to a provider, after the record that it was built from; None where there is no such record."""
+        return self._built.get(provider_id)
+
     def refresh(self) -> None:
         """Build what is new or changed; what was replaced is closed later by :meth:`run`."""
         built: dict[ProviderId, tuple[ProviderRecord, Provider]] = {}

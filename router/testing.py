@@ -16,8 +16,8 @@ from providers.outcomes import Failure
 from providers.protocol import Attempt, Provider
 from router import steps
 from router.audit import Actor, Change
-from router.certify import certify
-from router.endpoints import EndpointView, get_endpoint, move_endpoint
+from router.certify import as_examined, certify
+from router.endpoints import EndpointView, by_probe, get_endpoint, move_endpoint
 from router.errors import Conflict, StoreUnavailable
 from router.estimate import tokens_most
 from router.indexes import ProviderRecord
@@ -95,7 +95,7 @@ async def _tried(
     ours = await _our_count(provider, endpoint, verdict)
     told = _report(verdict, endpoint, model, record, ours)
     if not verdict.passed:
-        return await _no_first_answer(db, actor, endpoint, told, dry_run=dry_run, ending=ending)
+        return await _no_first_answer(db, actor, record, endpoint, told, dry_run=dry_run, ending=ending)
 
     async def end(work: Work, certified: Certified) -> None:
         full = _joined(told, certified, await get_endpoint(work.connection, endpoint_id))
@@ -106,23 +106,36 @@ async def _tried(
 
     occasion = Occasion.REGISTRATION if endpoint.state is EndpointState.DRAFT else Occasion.MANUAL
     certified = await certify(
-        db, provider, endpoint, model, actor, occasion, as_reference=as_reference, dry_run=dry_run, ending=end
+        db, record, provider, endpoint, model, actor, occasion, as_reference=as_reference, dry_run=dry_run, ending=end
     )
     async with db.transaction() as connection:
         return _joined(told, certified, await get_endpoint(connection, endpoint_id))
 
 
 async def _no_first_answer(
-    db: Database, actor: Actor, endpoint: Endpoint, told: Report, *, dry_run: bool, ending: Ending | None
+    db: Database,
+    actor: Actor,
+    record: ProviderRecord,
+    endpoint: Endpoint,
+    told: Report,
+    *,
+    dry_run: bool,
+    ending: Ending | None,
 ) -> Report:
-    """Nothing can be compared: an endpoint without traffic is quarantined, one that serves is left to its breaker."""
-    moves = endpoint.state not in (EndpointState.LIVE, EndpointState.DRAINING)
+    """Nothing can be compared: an endpoint without traffic is quarantined, one that serves is left to its breaker.
+
+    What was edited or moved meanwhile stays as it is.
+    """
     if dry_run:
         async with db.transaction() as connection:
             return msgspec.structs.replace(told, endpoint=await get_endpoint(connection, endpoint.id))
 
     async def command(work: Work) -> Report:
-        if moves:
+        view, same = await as_examined(work.connection, record, endpoint)
+        serves = view.endpoint.state in (EndpointState.LIVE, EndpointState.DRAINING)
+        # What probes have quarantined they bring back, too: silence does not end that.
+        recovers = view.endpoint.state is EndpointState.QUARANTINED and by_probe(view)
+        if same and view.endpoint.state is endpoint.state and not (serves or recovers):
             if endpoint.state is not EndpointState.PROBING:
                 await move_endpoint(work, endpoint.id, EndpointState.PROBING, "being tested")
             await move_endpoint(work, endpoint.id, EndpointState.QUARANTINED, told.reason[:300])

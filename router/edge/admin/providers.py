@@ -26,7 +26,7 @@ from router.registered import (
 )
 from router.testing import Ending, Report, try_provider
 from router.write import Work
-from store.ids import ProviderId, wire
+from store.ids import EndpointId, ProviderId, wire
 
 operations = APIRouter()
 PATH = f"{V1}/providers"
@@ -61,12 +61,18 @@ ProviderEdit = edit_of(
 
 
 class ProviderOut(ProviderFacts, Resource, frozen=True, kw_only=True):
-    """A provider. ``credential`` is its last four characters."""
+    """A provider. ``credential`` is its last four characters.
+
+    ``unproven``: endpoints that this edit took out of traffic until they pass their probes, which are due now.
+    """
+
+    volatile = frozenset({"unproven"})
 
     id: str
     name: str
     kind: str
     credential: str | None
+    unproven: tuple[str, ...] = ()
     object: str = "provider"
 
 
@@ -118,7 +124,7 @@ async def retrieve(request: Request, provider_id: str) -> Response:
     f"{PATH}/{{provider_id}}", **edits("edit_provider", "Edit a provider", TAG, ProviderOut, ProviderEdit)
 )
 async def edit(request: Request, provider_id: str) -> Response:
-    """Change what is given."""
+    """Change what is given. Another address or other options take its endpoints out of traffic until they pass."""
     known, given = _id(provider_id), given_in(body_of(request, ProviderEdit))
     credential = given.pop("credential", None)
 
@@ -213,4 +219,5 @@ def _out(view: ProviderView) -> ProviderOut:
         name=view.name,
         kind=view.kind,
         credential=view.credential,
+        unproven=tuple(wire(EndpointId, endpoint) for endpoint in view.unproven),
     )
