@@ -67,14 +67,15 @@ async def create(request: Request) -> Response:
     body = body_of(request, ResolutionCreate)
 
     async def command(work: Work) -> Made:
-        await resolve_license(
+        resolution_id = await resolve_license(
             work,
             ModelId(body.model),
             license=words(body.license, "license", 200),
             reason=words(body.reason, "reason", 2000),
             evidence=words(body.evidence, "evidence"),
         )
-        shown = _out((await record.resolutions(work.connection, body.model))[-1])
+        recorded = await record.resolutions(work.connection, body.model)
+        shown = next(_out(row) for row in recorded if row.id == resolution_id)
         return Made(shown, 201, f"{PATH}/{shown.id}")
 
     return await change(request, command)
