@@ -11,7 +11,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC
-from typing import Any, cast, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 import msgspec

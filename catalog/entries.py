@@ -1,25 +1,66 @@
 """Models as operators add and edit them; the shipped ones come by :mod:`catalog.seed`. No lifecycle is set here."""
 
-from sqlalchemy import delete, insert, update
+import re
+from collections.abc import Iterator
+
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog.errors import FactsInvalid
+from catalog.errors import FactsInvalid, NameTaken
 from catalog.seed import SeedModel
 from catalog.tables import ModelAliasRow, ModelRow
+from catalog.values import Estimate, Model
+
+INTEGER_MAX, BIGINT_MAX = 2**31 - 1, 2**63 - 1
+MANY = 100
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._:-]*")
+_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
+_SLUG = re.compile(r"[a-z0-9-]{1,40}")
+_PRINTABLE = re.compile(r"[!-~]{1,200}")
+_LENGTHS = {
+    "owned_by": (1, 200),
+    "summary": (1, 1000),
+    "tokenizer": (1, 300),
+    "languages": (0, 1000),
+    "note": (0, 5000),
+}
+_BOUNDS = {
+    "dimensions": (1, 65536),
+    "max_input_tokens": (1, INTEGER_MAX),
+    "max_input_tokens_ceiling": (1, INTEGER_MAX),
+    "vocabulary_size": (1, INTEGER_MAX),
+    "special_tokens": (0, INTEGER_MAX),
+    "parameters": (1, BIGINT_MAX),
+}
+_ESTIMATE_MAX = 9_000_000_000_000
+
+# The facts that a model has where nobody states them; of those that it needs, placeholders.
+BARE = SeedModel("", "", "", None, 1, 1, False, ())
+
+
+def of(model: Model) -> SeedModel:
+    """A model's facts as they can be edited, without its claims."""
+    names = (name for name in SeedModel.__struct_fields__ if name != "claim")
+    return SeedModel(claim=(), **{name: getattr(model, name) for name in names})
 
 
 async def add(db: AsyncConnection, entry: SeedModel) -> None:
-    """A new model, coming soon; its claims are recorded apart. Raises ``FactsInvalid``."""
+    """A new model, coming soon; its claims are recorded apart. Raises ``FactsInvalid``, ``NameTaken``."""
+    await _check(db, entry)
     try:
         await db.execute(insert(ModelRow).values(id=entry.id, **entry.facts()))
         await _write_aliases(db, entry)
     except IntegrityError as error:
-        raise _invalid(entry, error) from error
+        raise _refused(entry, error) from error
 
 
 async def edit(db: AsyncConnection, entry: SeedModel, *, keeps_space: bool) -> None:
-    """Replace all facts. ``keeps_space``: its vector space keeps the name it was given. Raises ``FactsInvalid``."""
+    """Replace all facts. ``keeps_space``: its vector space keeps the name it was given.
+
+    Raises ``FactsInvalid``, ``NameTaken``.
+    """
+    await _check(db, entry)
     facts = entry.facts()
     if keeps_space:
         del facts["space"]
@@ -28,7 +69,7 @@ async def edit(db: AsyncConnection, entry: SeedModel, *, keeps_space: bool) -> N
         await db.execute(delete(ModelAliasRow).where(ModelAliasRow.model_id == entry.id))
         await _write_aliases(db, entry)
     except IntegrityError as error:
-        raise _invalid(entry, error) from error
+        raise _refused(entry, error) from error
 
 
 async def _write_aliases(db: AsyncConnection, entry: SeedModel) -> None:
@@ -36,8 +77,82 @@ async def _write_aliases(db: AsyncConnection, entry: SeedModel) -> None:
         await db.execute(insert(ModelAliasRow).values(alias=alias, model_id=entry.id))
 
 
-def _invalid(entry: SeedModel, error: IntegrityError) -> FactsInvalid:
+async def _check(db: AsyncConnection, entry: SeedModel) -> None:
+    for field, says in faults(entry):
+        raise FactsInvalid(says, field)
+    theirs = select(ModelAliasRow.alias, ModelAliasRow.model_id).where(
+        ModelAliasRow.alias.in_(entry.aliases), ModelAliasRow.model_id != entry.id
+    )
+    for alias, other in await db.execute(theirs):
+        raise NameTaken(f"The alias {alias} is {other}'s.", "aliases")
+
+
+def _refused(entry: SeedModel, error: IntegrityError) -> FactsInvalid:
+    """What only the database could see, such as a name that somebody took in the same moment."""
     rule = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None) or "the catalogue's rules"
+    if rule == "models_pkey":
+        return NameTaken(f"There is a model {entry.id} already.", "id")
     if rule == "model_aliases_pkey":
-        return FactsInvalid(f"An alias of {entry.id} is another model's: {', '.join(entry.aliases)}.")
+        return NameTaken(f"An alias of {entry.id} is another model's: {', '.join(entry.aliases)}.", "aliases")
     return FactsInvalid(f"The facts of {entry.id} cannot be: they break {rule}.")
+
+
+def faults(entry: SeedModel) -> Iterator[tuple[str, str]]:
+    """Each fact that cannot be, with a sentence; the database has the same bounds. Pure."""
+    if len(entry.id) > 200 or _ID.fullmatch(entry.id) is None:
+        yield "id", "A model's id is org/name: letters, digits, dots, dashes and underscores, at most 200 characters."
+        return
+    for field, (least, most) in _LENGTHS.items():
+        text = getattr(entry, field)
+        if text is not None and not least <= len(text) <= most:
+            yield field, f"'{field}' has {least} to {most} characters."
+    for field, (least, most) in _BOUNDS.items():
+        number = getattr(entry, field)
+        if number is not None and not least <= number <= most:
+            yield field, f"'{field}' is between {least} and {most}."
+    for field in ("pooling", "numerics"):
+        if _SLUG.fullmatch(getattr(entry, field)) is None:
+            yield field, f"'{field}' is lower-case letters, digits and dashes, at most 40."
+    if entry.revision is not None and _PRINTABLE.fullmatch(entry.revision) is None:
+        yield "revision", "'revision' is a commit or a digest: 1 to 200 characters of ASCII without blanks."
+    yield from _contradictions(entry)
+    yield from _list_faults(entry)
+    if entry.estimate is not None:
+        yield from _estimate_faults(entry.estimate)
+    if _PRINTABLE.fullmatch(entry.facts()["space"]) is None:
+        yield "id", "The name of its vector space, made from its facts, would have more than 200 characters."
+
+
+def _contradictions(entry: SeedModel) -> Iterator[tuple[str, str]]:
+    ceiling = entry.max_input_tokens_ceiling
+    if ceiling is not None and ceiling < entry.max_input_tokens:
+        yield "max_input_tokens_ceiling", "'max_input_tokens_ceiling' is at least 'max_input_tokens'."
+    if entry.special_tokens > entry.max_input_tokens:
+        yield "special_tokens", "'special_tokens' are among the 'max_input_tokens', so they are no more."
+    if (entry.tokenizer is None) != (entry.vocabulary_size is None):
+        lacks = "tokenizer" if entry.tokenizer is None else "vocabulary_size"
+        yield lacks, "'tokenizer' and 'vocabulary_size' are stated together, or neither."
+
+
+def _list_faults(entry: SeedModel) -> Iterator[tuple[str, str]]:
+    if any(len(alias) > 200 or _ALIAS.fullmatch(alias) is None for alias in entry.aliases):
+        yield "aliases", "An alias is letters, digits, dots, dashes and underscores, without a slash, at most 200."
+    if any(not 1 <= width <= 65536 for width in entry.trained_dimensions):
+        yield "trained_dimensions", "'trained_dimensions' are between 1 and 65536."
+    for field in ("aliases", "trained_dimensions"):
+        listed = getattr(entry, field)
+        if len(listed) > MANY or len(set(listed)) < len(listed):
+            yield field, f"'{field}' are at most {MANY}, each given once."
+    if not entry.prompts.keys() <= {"query", "document"}:
+        yield "prompts", "'prompts' are for query and document."
+    if any(len(text) > 2000 for text in entry.prompts.values()):
+        yield "prompts", "A prompt has at most 2000 characters."
+
+
+def _estimate_faults(estimate: Estimate) -> Iterator[tuple[str, str]]:
+    if not 0 <= estimate.nano_per_mtok <= _ESTIMATE_MAX:
+        yield "estimate", "An estimate is between 0.00 and 9000.00 USD per million tokens."
+    if not 1 <= len(estimate.source.strip()) <= 500:
+        yield "estimate", "An estimate says its source in 1 to 500 characters."
+    if len(estimate.note) > 1000:
+        yield "estimate", "An estimate's note has at most 1000 characters."

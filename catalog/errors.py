@@ -5,7 +5,8 @@ CatalogError
 ├── MoveRefused           the state machine has no such move
 │   └── LaunchRefused     a launch lacks something; one sentence for each thing
 ├── LicenseUnknown        a license whose terms nobody has written down
-├── FactsInvalid          facts of a model that cannot be, or a name that is taken
+├── FactsInvalid          facts of a model that cannot be
+│   └── NameTaken         its id or an alias is another model's
 └── SeedInvalid           a seed file that contradicts itself
 """
 
@@ -50,7 +51,15 @@ class LicenseUnknown(CatalogError):
 
 
 class FactsInvalid(CatalogError):
-    """The facts of a model break a rule of the catalogue, or a name of it is another model's."""
+    """The facts of a model break a rule of the catalogue; ``field`` is the one to change, empty where that is open."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NameTaken(FactsInvalid):
+    """A model of this id is there, or an alias of it is another model's."""
 
 
 class SeedInvalid(CatalogError):

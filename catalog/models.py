@@ -146,11 +146,11 @@ def _model(
         parameters=row["parameters"],
         languages=row["languages"],
         claims=tuple(_claim(claim, settled) for claim in claims),
-        waivers=tuple(_waiver(waiver) for waiver in waivers),
+        waivers=tuple(waiver_of(waiver) for waiver in waivers),
         estimated_nano_per_mtok=row["estimated_nano_per_mtok"],
         note=row["note"],
         aliases=tuple(alias["alias"] for alias in aliases),
-        resolution=None if ruling is None else _resolution(ruling),
+        resolution=None if ruling is None else resolution_of(ruling),
         estimate=estimate_of(row),
         only_trained_dimensions=row["only_trained_dimensions"],
         max_input_tokens_ceiling=row["max_input_tokens_ceiling"],
@@ -170,7 +170,8 @@ def _claim(row: RowMapping, settled: frozenset[UUID]) -> Claim:
     )
 
 
-def _resolution(row: RowMapping) -> Resolution:
+def resolution_of(row: RowMapping) -> Resolution:
+    """A row of the license record as its value."""
     return Resolution(
         id=ResolutionId(row["id"]),
         license=row["license"],
@@ -181,7 +182,8 @@ def _resolution(row: RowMapping) -> Resolution:
     )
 
 
-def _waiver(row: RowMapping) -> Waiver:
+def waiver_of(row: RowMapping) -> Waiver:
+    """A row of the license record as its value."""
     return Waiver(
         id=WaiverId(row["id"]),
         term=Term(row["term"]),

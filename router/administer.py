@@ -15,8 +15,9 @@ from billing.accounts import Account
 from billing.credits import Grant, GrantKind
 from billing.ledger import CreditTooLarge
 from billing.money import MAX_AMOUNT, NanoUSD, Price, to_usd
-from catalog import licenses, lifecycle, models
+from catalog import licenses, lifecycle, models, record
 from catalog.permit import may_charge
+from catalog.record import Acceptance
 from catalog.seed import Summary, import_seed
 from catalog.values import Model, Signer, Status, Term
 from router.audit import Change
@@ -291,10 +292,14 @@ async def revoke_waiver(work: Work, waiver_id: WaiverId) -> None:
     work.changed(Change("license.revoke_waiver", subject))
 
 
-async def accept_license(work: Work, account_id: AccountId, license: str, *, accepted_by: str) -> str:
-    """Record an account's yes to a license text as it is now. Raises ``NotFound``, ``LicenseUnknown``."""
+async def accept_license(work: Work, account_id: AccountId, license: str, *, accepted_by: str) -> Acceptance:
+    """Record an account's yes to a license text as it is now; one that is recorded already stays as it is.
+
+    Raises ``NotFound``, ``LicenseUnknown``.
+    """
     await require_account(work, account_id)
     token = await licenses.accept(work.connection, account_id, license, accepted_by=accepted_by, now=work.now)
     after: Json = {"text": token, "accepted_by": accepted_by}
     work.changed(Change("license.accept", wire(AccountId, account_id), account_id, after=after))
-    return token
+    known = await record.acceptances(work.connection, account_id=account_id)
+    return next(acceptance for acceptance in known if acceptance.text == token)

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from catalog.models import lock
 from catalog.values import Model
 from router.audit import Change
 from router.errors import Conflict, InvalidRequest, NotFound
@@ -80,7 +81,8 @@ async def register_endpoint(
 ) -> Endpoint:
     """A new endpoint, as a draft. ``space`` is what the provider claims to serve; it must be the model's.
 
-    Raises ``InvalidRequest``, ``NotFound`` for an unknown provider, ``Conflict`` where it is registered already.
+    Raises ``InvalidRequest``, ``ModelUnknown``, ``NotFound`` for an unknown provider, ``Conflict`` where it is
+    registered already.
     """
     _check(spec)
     if space is not None and space != model.space:
@@ -89,6 +91,8 @@ async def register_endpoint(
             "cannot be compared, so it cannot serve this model.",
             param="space",
         )
+    # Its space stays while an endpoint is registered for it.
+    await lock(work.connection, model.id)
     endpoint_id = EndpointId(new_id())
     row = {"id": endpoint_id, "model_id": model.id, "provider_id": provider_id, "space": model.space}
     try:
@@ -96,8 +100,8 @@ async def register_endpoint(
     except IntegrityError as error:
         if "endpoints_provider_id_fkey" in str(error.orig):
             raise NotFound("There is no such provider.", param="provider") from error
-        if "endpoints_model_id_fkey" in str(error.orig):
-            raise NotFound(f"There is no model {model.id}.", param="model") from error
+        if "is not the one of the model" in str(error.orig):
+            raise Conflict(f"The vector space of {model.id} was changed meanwhile. Try again.") from error
         raise Conflict(f"The provider serves {model.id} as {spec.upstream_model} already.") from error
     endpoint = (await get_endpoint(work.connection, endpoint_id)).endpoint
     work.changed(Change("endpoint.register", wire(EndpointId, endpoint_id), after=_facts(endpoint)))

@@ -2,10 +2,11 @@
 
 First one call is told step by step; then :mod:`router.certify` compares the endpoint with its space's reference and
 moves it: live when it passes, quarantined when it does not. One that serves loses its traffic only where it answers
-from another space. The calls run outside any transaction.
+from another space. The calls run outside any transaction. They cost money, so one thing has one test at a time.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
@@ -17,6 +18,7 @@ from router import steps
 from router.audit import Actor, Change
 from router.certify import as_examined, certify
 from router.endpoints import AWAITS_PROOF, REFUSED, EndpointView, by_probe, get_endpoint, move_endpoint
+from router.errors import Conflict, StoreUnavailable
 from router.estimate import tokens_most
 from router.indexes import ProviderRecord
 from router.probe import TEXTS, probe
@@ -27,7 +29,7 @@ from router.verdicts import Occasion, Verdict
 from router.verdicts import Report as Certified
 from router.write import Work, transact
 from store.ids import EndpointId, ProviderId, RequestId, new_id, wire
-from store.postgres import Database
+from store.postgres import CONNECTION_LOST, Database
 
 DEADLINE_S = 30.0
 LITELLM = "litellm"
@@ -66,8 +68,26 @@ async def try_endpoint(
     """One call step by step, then all probes; the endpoint moves by the outcome, and a dry run moves nothing.
 
     ``as_reference`` is an operator's reason to let its vectors be the space's reference. ``ending`` runs in the
-    transaction that records the outcome. Raises ``NotFound``, ``Conflict`` where somebody moved the endpoint meanwhile.
+    transaction that records the outcome. Raises ``NotFound``, ``StoreUnavailable``, ``Conflict`` while another test of
+    the endpoint runs and where somebody moved the endpoint meanwhile.
     """
+    async with _alone(db, wire(EndpointId, endpoint_id)):
+        return await _tried(
+            db, actor, endpoint_id, record, provider, as_reference=as_reference, dry_run=dry_run, ending=ending
+        )
+
+
+async def _tried(
+    db: Database,
+    actor: Actor,
+    endpoint_id: EndpointId,
+    record: ProviderRecord,
+    provider: Provider,
+    *,
+    as_reference: str,
+    dry_run: bool,
+    ending: Ending | None,
+) -> Report:
     async with db.transaction() as connection:
         endpoint = (await get_endpoint(connection, endpoint_id)).endpoint
         model = await models.get(connection, endpoint.model_id)
@@ -154,8 +174,38 @@ def _compared(step: Step, certified: Certified) -> Step:
     return Step(step.name, outcome, certified.reason)
 
 
-async def try_provider(record: ProviderRecord, provider: Provider, upstream_model: str) -> Report:
-    """One text to a provider, changing nothing: is it there, and does it take our credential."""
+async def try_provider(
+    db: Database,
+    actor: Actor,
+    record: ProviderRecord,
+    provider: Provider,
+    upstream_model: str,
+    *,
+    dry_run: bool = False,
+    ending: Ending | None = None,
+) -> Report:
+    """One text to a provider, which leaves an audit row and else nothing. ``ending`` runs in its transaction.
+
+    Raises ``StoreUnavailable``, ``Conflict`` while another test of the provider runs.
+    """
+    subject = wire(ProviderId, record.id)
+    async with _alone(db, subject):
+        report = await call_provider(record, provider, upstream_model)
+        if dry_run:
+            return report
+
+        async def command(work: Work) -> Report:
+            after: dict[str, object] = {"passed": report.passed, "reason": report.reason}
+            work.changed(Change("provider.test", subject, after=after))
+            if ending is not None:
+                await ending(work, report)
+            return report
+
+        return await transact(db, actor, command)
+
+
+async def call_provider(record: ProviderRecord, provider: Provider, upstream_model: str) -> Report:
+    """One text to a provider: is it there, and does it take our credential."""
     attempt = Attempt(wire(RequestId, new_id()), upstream_model, texts=TEXTS[:1])
     seen = record.kind != LITELLM
     try:
@@ -167,12 +217,6 @@ async def try_provider(record: ProviderRecord, provider: Provider, upstream_mode
     width = vectors.matrix.shape[1]
     told = steps.told(record.base_url, {steps.EMBED: f"{width} dimensions"}, seen=seen)
     return Report(True, "", _without_model(told), width, vectors.tokens, vectors.space)
-
-
-def record_test(work: Work, provider_id: ProviderId, report: Report) -> None:
-    """Say that a provider was tested."""
-    after: dict[str, object] = {"passed": report.passed, "reason": report.reason}
-    work.changed(Change("provider.test", wire(ProviderId, provider_id), after=after))
 
 
 async def _our_count(provider: Provider, endpoint: Endpoint, verdict: FirstCall) -> int | None:
@@ -221,3 +265,27 @@ def _without_model(told: tuple[Step, ...]) -> tuple[Step, ...]:
     """A provider alone is not asked for a model's width, meaning or space."""
     asked = steps.STEPS[: steps.STEPS.index(steps.NUMBERS)]
     return tuple(step for step in told if step.name in asked)
+
+
+@asynccontextmanager
+async def _alone(db: Database, subject: str) -> AsyncIterator[None]:
+    """The only test of this subject, in all processes. Raises ``Conflict``, ``StoreUnavailable``.
+
+    The lock is its own connection's, so it ends with the process; the pool's are not kept while a provider thinks.
+    """
+    try:
+        connection = await db.connect()
+    except CONNECTION_LOST as fault:
+        raise StoreUnavailable("Postgres cannot be reached. Try again shortly.", detail=repr(fault)) from fault
+    key = f"test of {subject}"
+    try:
+        if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", key):
+            raise Conflict(f"A test of {subject} is running, and its calls cost money: wait for its outcome.")
+        yield
+    finally:
+        try:
+            # Closing alone would free it a moment after the next test has asked.
+            with suppress(*CONNECTION_LOST):
+                await connection.execute("SELECT pg_advisory_unlock_all()")
+        finally:
+            connection.terminate()

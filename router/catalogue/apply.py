@@ -152,7 +152,10 @@ async def _rehearsed(work: Work, order: Order) -> Plan:
 async def _compare(work: Work, order: Order) -> tuple[Present, Difference, Impact]:
     if order.prepare is not None:
         await order.prepare(work)
-    present = await presently.load(work.connection, order.source, work.now, locked=True)
+    await presently.lock(work.connection)
+    # Who waited for another apply finds the prices that it set in force.
+    work.now = datetime.now(UTC)
+    present = await presently.load(work.connection, order.source, work.now)
     found = difference(order.wanted(present), present, order.decisions, work.now)
     return present, found, impact(found.steps, present, work.now)
 

@@ -27,14 +27,8 @@ from router.catalogue.values import (
     Vanished,
     Verb,
 )
+from router.facts import MODEL_NEEDS, SPACE_FACTS, why_it_stays
 from router.values import EndpointState
-
-# What a new model must state; the other facts have honest defaults.
-MODEL_NEEDS = ("owned_by", "summary", "dimensions", "max_input_tokens", "normalized")
-# What may be said better of a model that is served; all else is what its customers rely on.
-SAID_OF_A_SERVED_MODEL = frozenset({"summary", "note", "languages", "published_on", "estimate"})
-# What names the vector space: an endpoint is registered for one.
-SPACE_FACTS = frozenset({"owned_by", "revision", "pooling", "normalized", "prompts", "numerics"})
 
 _ORDER = (Kind.PROVIDER, Kind.MODEL, Kind.ENDPOINT, Kind.CLAIM, Kind.RESOLUTION, Kind.PRICE)
 
@@ -125,14 +119,11 @@ class _Found:
             self._launch(entry, "coming_soon" if theirs is None else str(theirs["status"]))
 
     def _check_facts(self, entry: Entry, changes: tuple[FieldChange, ...], theirs: Fields) -> None:
-        served = theirs["status"] != Status.COMING_SOON.value
+        status = str(theirs["status"])
         has_endpoints = any(one.model_id == entry.subject for one in self._present.endpoints.values())
         for change in changes:
-            if served and change.field not in SAID_OF_A_SERVED_MODEL:
-                says = f"{entry.subject} is {theirs['status']}: customers rely on it that this is {change.before!r}."
-                self._fault(entry, change.field, says)
-            elif has_endpoints and change.field in SPACE_FACTS:
-                says = f"{entry.subject} has endpoints, which were registered for its vector space: this fact stays."
+            says = why_it_stays(entry.subject, status, change.field, change.before, has_endpoints=has_endpoints)
+            if says is not None:
                 self._fault(entry, change.field, says)
 
     def _launch(self, entry: Entry, status: str) -> None:

@@ -12,13 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.money import Price, to_usd
 from billing.prices import list_prices, price_at
 from catalog import models
-from catalog.seed import SeedModel
-from catalog.values import Estimate, Model
+from catalog.entries import BARE
+from catalog.values import Model
 from router.audit import Actor
 from router.catalogue.file import subject_of
 from router.catalogue.values import Fields, Kind, Name, Present, ProviderNow, Remembered, Source
 from router.endpoints import EndpointSpec, list_endpoints
+from router.entries import facts_of
 from router.errors import Conflict
+from router.facts import MODEL_NEEDS
 from router.registered import ProviderSpec, list_providers
 from router.tables import CatalogueFileRow
 from router.values import Endpoint
@@ -28,35 +30,9 @@ from store.ids import ModelId
 LOCKED_WITHIN_S = 5
 LOCK_NOT_AVAILABLE = "55P03"
 
-# Fields of the model that the file knows under their own names, with values that are JSON already.
-_PLAIN = (
-    "owned_by",
-    "summary",
-    "dimensions",
-    "max_input_tokens",
-    "normalized",
-    "only_trained_dimensions",
-    "max_input_tokens_ceiling",
-    "pooling",
-    "numerics",
-    "tokenizer",
-    "vocabulary_size",
-    "special_tokens",
-    "prompts",
-    "revision",
-    "parameters",
-    "languages",
-    "note",
-)
 
-
-async def load(connection: AsyncConnection, source: Source, now: datetime, *, locked: bool = False) -> Present:
-    """Everything at once. ``locked``: nobody else changes any of it until the transaction ends.
-
-    Raises ``Conflict`` where others are at it and do not end.
-    """
-    if locked:
-        await _lock(connection)
+async def load(connection: AsyncConnection, source: Source, now: datetime) -> Present:
+    """Everything at once."""
     found: dict[Name, Fields] = {}
     providers: dict[str, ProviderNow] = {}
     for view in await list_providers(connection):
@@ -81,10 +57,11 @@ async def load(connection: AsyncConnection, source: Source, now: datetime, *, lo
     return Present(found, defaults(), providers, catalogue, endpoints, prices, remembered)
 
 
-async def _lock(connection: AsyncConnection) -> None:
-    """Against every command of an operator, not against those who only read: calls go on.
+async def lock(connection: AsyncConnection) -> None:
+    """Nobody else changes any of it until the transaction ends; those who only read, as calls do, go on.
 
     Prices, claims and resolutions refer to models, so a lock that shuts out their foreign keys shuts out them, too.
+    Raises ``Conflict`` where others are at it and do not end.
     """
     await connection.execute(text(f"SET LOCAL lock_timeout = '{LOCKED_WITHIN_S}s'"))
     try:
@@ -97,12 +74,10 @@ async def _lock(connection: AsyncConnection) -> None:
 
 def defaults() -> dict[Kind, Fields]:
     """What a new thing's fields are where nobody states them."""
-    model = SeedModel("", "", "", None, 1, 1, False, ())
-    stated = {"owned_by", "summary", "dimensions", "max_input_tokens", "normalized"}
     return {
         Kind.PROVIDER: _provider(ProviderSpec()),
         Kind.ENDPOINT: _endpoint(EndpointSpec("")),
-        Kind.MODEL: {name: value for name, value in model_fields(model).items() if name not in stated},
+        Kind.MODEL: {name: value for name, value in facts_of(BARE).items() if name not in MODEL_NEEDS},
     }
 
 
@@ -136,31 +111,8 @@ def _price(price: Price) -> Fields:
     }
 
 
-def model_fields(model: Model | SeedModel) -> Fields:
-    """A model's facts as the file writes them."""
-    return {name: getattr(model, name) for name in _PLAIN} | {
-        "published_on": model.published_on.isoformat() if model.published_on else None,
-        "aliases": sorted(model.aliases),
-        "trained_dimensions": sorted(model.trained_dimensions),
-        "estimate": _estimate(model.estimate),
-    }
-
-
-def _estimate(estimate: Estimate | None) -> Fields | None:
-    """Only what differs from the default, as a file would state it."""
-    if estimate is None:
-        return None
-    fields: Fields = {"usd_per_mtok": to_usd(estimate.nano_per_mtok), "source": estimate.source}
-    fields["stated_on"] = estimate.stated_on.isoformat()
-    if estimate.is_list_price:
-        fields["is_list_price"] = True
-    if estimate.note:
-        fields["note"] = estimate.note
-    return fields
-
-
 def _model(model: Model) -> dict[Name, Fields]:
-    found: dict[Name, Fields] = {(Kind.MODEL, model.id): model_fields(model) | {"status": model.status.value}}
+    found: dict[Name, Fields] = {(Kind.MODEL, model.id): facts_of(model) | {"status": model.status.value}}
     for claim in model.claims:
         identity = {"model": model.id, "license": claim.license, "source": claim.source}
         facts: Fields = {"evidence": claim.evidence, "claimed_on": claim.claimed_on.isoformat()}

@@ -7,14 +7,13 @@ from typing import TypeVar
 import msgspec
 
 from billing.money import from_usd
-from catalog import entries, models
+from catalog import models
 from catalog.errors import LaunchRefused
 from catalog.seed import SeedModel
 from router.administer import launch_model, record_claim, resolve_license, set_price
-from router.audit import Change
-from router.catalogue.difference import SPACE_FACTS
 from router.catalogue.values import Fields, Kind, Present, Step, Verb
 from router.endpoints import EndpointSpec, edit_endpoint, get_endpoint, move_endpoint, register_endpoint
+from router.entries import add_model, edit_model
 from router.errors import InvalidRequest
 from router.indexes import ProviderRecord
 from router.registered import ProviderSpec, edit_provider, find_provider, provider_records, register_provider
@@ -82,15 +81,7 @@ async def _model(work: Work, step: Step) -> None:
         said = {name: value for name, value in estimate.items() if name != "usd_per_mtok"}
         facts["estimate"] = {**said, "nano_per_mtok": from_usd(str(estimate["usd_per_mtok"]))}
     entry = _convert({"id": step.subject, "claim": (), **facts}, SeedModel)
-    after: Fields = {change.field: change.after for change in step.changes}
-    if step.verb is Verb.CREATE:
-        await entries.add(work.connection, entry)
-        work.changed(Change("model.add", step.subject, after=after))
-        return
-    changed = {change.field for change in step.changes}
-    await entries.edit(work.connection, entry, keeps_space=not changed & SPACE_FACTS)
-    before: Fields = {change.field: change.before for change in step.changes}
-    work.changed(Change("model.edit", step.subject, None, before, after))
+    await (add_model if step.verb is Verb.CREATE else edit_model)(work, entry)
 
 
 async def _endpoint(work: Work, present: Present, step: Step) -> None:

@@ -36,7 +36,7 @@ for name, noun, sentence in (
     ("endpoints", endpoints.app, "One model at one provider: add, test, move."),
     ("route", route.app, "Why a call went where it did, and where one would go."),
     ("prices", prices.app, "What customers pay: set, list."),
-    ("models", models.app, "The catalogue: list, show, launch, move."),
+    ("models", models.app, "The catalogue: list, add, edit, launch, move."),
     ("licenses", licenses.app, "Claims about a model's license, resolutions, waivers."),
     ("acceptances", acceptances.app, "Accounts' yes to license texts."),
     ("ledger", ledger.app, "Trial balance and its checks."),

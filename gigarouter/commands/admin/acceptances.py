@@ -5,11 +5,13 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog.licenses import accepted_by_account
-from gigarouter.commands.admin.output import AsJson, Row, show_list, show_one
-from gigarouter.commands.admin.session import account_of, read, write
+from catalog import record
+from catalog.record import Acceptance
+from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
+from gigarouter.commands.admin.session import NOT_FOUND, account_of, fail, id_of, read, write
 from router.administer import accept_license
 from router.write import Work
+from store.ids import AcceptanceId, wire
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -23,11 +25,11 @@ def create(
 ) -> None:
     """Record an account's yes to a license text."""
 
-    async def change(work: Work) -> str:
+    async def change(work: Work) -> Acceptance:
         account_id = (await account_of(work.connection, account)).id
         return await accept_license(work, account_id, license, accepted_by=by)
 
-    show_one({"text": write(change)}, as_json=as_json)
+    show_one(_row(write(change)), as_json=as_json)
 
 
 @app.command("list")
@@ -36,7 +38,25 @@ def list_all(account: str, as_json: AsJson = False) -> None:
 
     async def ask(connection: AsyncConnection) -> list[Row]:
         account_id = (await account_of(connection, account)).id
-        accepted = await accepted_by_account(connection, account_id)
-        return [{"text": token} for token in sorted(accepted.get(account_id, frozenset()))]
+        return [_row(accepted) for accepted in await record.acceptances(connection, account_id=account_id)]
 
     show_list(read(ask), as_json=as_json)
+
+
+@app.command("show")
+def show(acceptance: str, as_json: AsJson = False) -> None:
+    """One acceptance."""
+    known = AcceptanceId(id_of(AcceptanceId, acceptance))
+    found = read(lambda connection: record.find_acceptance(connection, known))
+    if found is None:
+        fail(f"There is no acceptance {acceptance}.", NOT_FOUND)
+    show_one(_row(found), as_json=as_json)
+
+
+def _row(accepted: Acceptance) -> Row:
+    return {
+        "id": wire(AcceptanceId, accepted.id),
+        "text": accepted.text,
+        "accepted_by": accepted.accepted_by,
+        "accepted_at": instant(accepted.accepted_at),
+    }

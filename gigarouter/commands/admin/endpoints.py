@@ -1,5 +1,6 @@
 """`gigarouter admin endpoints`."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -8,9 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import to_usd
 from catalog import models
+from gigarouter.commands.admin.options import Unset, offers, taken_away, typed
 from gigarouter.commands.admin.output import AsJson, Row, show_list, show_one
 from gigarouter.commands.admin.providers import provider_of, speaking_to
-from gigarouter.commands.admin.session import PROVIDER_FAILED, USAGE, actor, fail, id_of, read, run, usd, write
+from gigarouter.commands.admin.session import PROVIDER_FAILED, actor, fail, id_of, read, run, usd, write
+from router.catalogue.origins import cost_sources
 from router.endpoints import (
     EndpointSpec,
     EndpointView,
@@ -22,73 +25,58 @@ from router.endpoints import (
 )
 from router.registered import provider_records
 from router.testing import Report, try_endpoint
-from router.values import Endpoint, EndpointState
+from router.values import EndpointState
 from router.verdicts import Verdict
 from router.write import Work
 from store.ids import EndpointId, ModelId, wire
 from store.postgres import Database
 
 app = typer.Typer(no_args_is_help=True)
-Cost = Annotated[str | None, typer.Option(help="What it charges us, in USD per million tokens.")]
-Weight = Annotated[
-    int | None, typer.Option(help="Its share among those of the same priority and cost; 100 by default.")
-]
-Numerics = Annotated[str | None, typer.Option(help="Class of its weights' numbers, such as bf16 or int8.")]
-MaxBatch = Annotated[int | None, typer.Option(help="The most inputs in one attempt.")]
-MaxBatchTokens = Annotated[int | None, typer.Option(help="The most tokens in one attempt.")]
-Requests = Annotated[int | None, typer.Option("--requests-per-minute", help="What the provider grants us.")]
-Tokens = Annotated[int | None, typer.Option("--tokens-per-minute", help="What the provider grants us.")]
-Concurrency = Annotated[int | None, typer.Option(help="Attempts at once that the provider grants us.")]
+OPTIONS = {
+    "cost": Annotated[str | None, typer.Option(help="What it charges us, in USD per million tokens.")],
+    "priority": Annotated[int | None, typer.Option(help="Smaller goes first; 100 by default.")],
+    "weight": Annotated[
+        int | None, typer.Option(help="Its share among those of the same priority and cost; 100 by default.")
+    ],
+    "base64": Annotated[
+        bool | None, typer.Option("--base64/--no-base64", help="It understands encoding_format base64; yes by default.")
+    ],
+    "native_input_type": Annotated[
+        bool | None,
+        typer.Option("--native-input-type/--no-native-input-type", help="It has its own query and document."),
+    ],
+    "numerics": Annotated[str | None, typer.Option(help="Class of its weights' numbers, such as bf16 or int8.")],
+    "max_batch": Annotated[int | None, typer.Option(help="The most inputs in one attempt.")],
+    "max_batch_tokens": Annotated[int | None, typer.Option(help="The most tokens in one attempt.")],
+    "requests_per_minute": Annotated[int | None, typer.Option(help="What the provider grants us.")],
+    "tokens_per_minute": Annotated[int | None, typer.Option(help="What the provider grants us.")],
+    "concurrency": Annotated[int | None, typer.Option(help="Attempts at once that the provider grants us.")],
+}
 LIMITS = ("max_batch", "max_batch_tokens", "requests_per_minute", "tokens_per_minute", "concurrency", "numerics")
-Unlimited = Annotated[
-    list[str] | None, typer.Option("--unset", help=f"Take one away: {', '.join(LIMITS)}; may be repeated.")
-]
 
 
 @app.command("create")
+@offers(OPTIONS)
 def create(
     model: Annotated[str, typer.Argument(help="The model of the catalogue.")],
     provider: Annotated[str, typer.Argument(help="Id or name.")],
     *,
     upstream: Annotated[str | None, typer.Option(help="The provider's name of the model, where it differs.")] = None,
-    cost: Cost = "0.00",
-    priority: Annotated[int, typer.Option(help="Smaller goes first.")] = 100,
-    base64: Annotated[bool, typer.Option(help="It understands encoding_format base64.")] = True,
-    native_input_type: Annotated[bool, typer.Option(help="It has its own query and document.")] = False,
-    weight: Weight = None,
-    numerics: Numerics = None,
-    max_batch: MaxBatch = None,
-    max_batch_tokens: MaxBatchTokens = None,
-    requests_per_minute: Requests = None,
-    tokens_per_minute: Tokens = None,
-    concurrency: Concurrency = None,
     space: Annotated[str | None, typer.Option(help="The vector space that it claims; the model's by default.")] = None,
     as_json: AsJson = False,
+    **given: object,
 ) -> None:
     """Register an endpoint, as a draft."""
-    charged = usd(cost or "0.00")
+    facts = _facts(given)
 
-    async def change(work: Work) -> EndpointView:
+    async def change(work: Work) -> Row:
         served = await models.get(work.connection, model)
         by = await provider_of(work.connection, provider)
-        spec = EndpointSpec(
-            upstream_model=upstream or served.id,
-            cost_nano_per_mtok=charged,
-            priority=priority,
-            asks_base64=base64,
-            native_input_type=native_input_type,
-            max_batch=max_batch,
-            weight=100 if weight is None else weight,
-            numerics=numerics,
-            max_batch_tokens=max_batch_tokens,
-            requests_per_minute=requests_per_minute,
-            tokens_per_minute=tokens_per_minute,
-            concurrency=concurrency,
-        )
+        spec = msgspec.structs.replace(EndpointSpec(upstream or served.id), **facts)
         endpoint = await register_endpoint(work, served, by.id, spec, space=space)
-        return await get_endpoint(work.connection, endpoint.id)
+        return await _one(work.connection, endpoint.id)
 
-    show_one(_row(write(change)), as_json=as_json)
+    show_one(write(change), as_json=as_json)
 
 
 @app.command("list")
@@ -96,7 +84,7 @@ def list_all(model: str | None = None, as_json: AsJson = False) -> None:
     """All endpoints, or a model's."""
 
     async def ask(connection: AsyncConnection) -> list[Row]:
-        return [_row(view) for view in await list_endpoints(connection, None if model is None else ModelId(model))]
+        return await _rows(connection, await list_endpoints(connection, None if model is None else ModelId(model)))
 
     show_list(read(ask), as_json=as_json)
 
@@ -105,57 +93,25 @@ def list_all(model: str | None = None, as_json: AsJson = False) -> None:
 def show(endpoint: str, as_json: AsJson = False) -> None:
     """One endpoint."""
     endpoint_id = _id(endpoint)
-    show_one(_row(read(lambda connection: get_endpoint(connection, endpoint_id))), as_json=as_json)
+    show_one(read(lambda connection: _one(connection, endpoint_id)), as_json=as_json)
 
 
 @app.command("edit")
+@offers(OPTIONS)
 def edit(
-    endpoint: str,
-    *,
-    upstream: str | None = None,
-    cost: Cost = None,
-    priority: int | None = None,
-    base64: Annotated[bool | None, typer.Option("--base64/--no-base64")] = None,
-    weight: Weight = None,
-    numerics: Numerics = None,
-    max_batch: MaxBatch = None,
-    max_batch_tokens: MaxBatchTokens = None,
-    requests_per_minute: Requests = None,
-    tokens_per_minute: Tokens = None,
-    concurrency: Concurrency = None,
-    unset: Unlimited = None,
-    as_json: AsJson = False,
+    endpoint: str, *, upstream: str | None = None, unset: Unset = None, as_json: AsJson = False, **given: object
 ) -> None:
-    """Change what is given."""
+    """Change what is given; --unset takes a limit or the numerics away."""
     endpoint_id = _id(endpoint)
-    if unknown := set(unset or ()) - set(LIMITS):
-        fail(f"--unset takes {', '.join(LIMITS)}, not {', '.join(sorted(unknown))}.", USAGE)
-    given = {
-        "upstream_model": upstream,
-        "cost_nano_per_mtok": None if cost is None else usd(cost),
-        "priority": priority,
-        "asks_base64": base64,
-        "weight": weight,
-        "numerics": numerics,
-        "max_batch": max_batch,
-        "max_batch_tokens": max_batch_tokens,
-        "requests_per_minute": requests_per_minute,
-        "tokens_per_minute": tokens_per_minute,
-        "concurrency": concurrency,
-    }
+    facts = taken_away(unset, dict.fromkeys(LIMITS)) | _facts(given) | typed({"upstream_model": upstream})
 
-    async def change(work: Work) -> EndpointView:
+    async def change(work: Work) -> Row:
         now = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint
-        spec = msgspec.convert(now, EndpointSpec, from_attributes=True)
-        spec = msgspec.structs.replace(
-            spec,
-            **dict.fromkeys(unset or (), None),
-            **{name: value for name, value in given.items() if value is not None},
-        )
+        spec = msgspec.structs.replace(msgspec.convert(now, EndpointSpec, from_attributes=True), **facts)
         await edit_endpoint(work, endpoint_id, spec)
-        return await get_endpoint(work.connection, endpoint_id)
+        return await _one(work.connection, endpoint_id)
 
-    show_one(_row(write(change)), as_json=as_json)
+    show_one(write(change), as_json=as_json)
 
 
 @app.command("move")
@@ -168,11 +124,11 @@ def move(
     """One step: probing, draining and back to live, quarantined, off. Any other goes live by passing its test."""
     endpoint_id = _id(endpoint)
 
-    async def change(work: Work) -> EndpointView:
-        moved: Endpoint = await move_by_hand(work, endpoint_id, to, reason)
-        return EndpointView(moved, reason)
+    async def change(work: Work) -> Row:
+        await move_by_hand(work, endpoint_id, to, reason)
+        return await _one(work.connection, endpoint_id)
 
-    show_one(_row(write(change)), as_json=as_json)
+    show_one(write(change), as_json=as_json)
 
 
 @app.command("test")
@@ -208,7 +164,8 @@ def try_(
             "reference": certified.reference,
             "calls_since_last_good": certified.calls_since,
         }
-    show_one({**_row(report.endpoint), **result}, as_json=as_json)
+    tested = report.endpoint.endpoint.id
+    show_one({**read(lambda connection: _one(connection, tested)), **result}, as_json=as_json)
     if certified is not None and certified.verdict is Verdict.NO_REFERENCE:
         fail(f"{report.endpoint.endpoint.provider_name} was not compared: {report.reason}.")
     if not report.passed:
@@ -230,7 +187,27 @@ def _id(text: str) -> EndpointId:
     return EndpointId(id_of(EndpointId, text))
 
 
-def _row(view: EndpointView) -> Row:
+def _facts(given: Mapping[str, object]) -> dict[str, object]:
+    """What was typed, under the names of an ``EndpointSpec``."""
+    facts = typed(given)
+    if "cost" in facts:
+        facts["cost_nano_per_mtok"] = usd(str(facts.pop("cost")))
+    if "base64" in facts:
+        facts["asks_base64"] = facts.pop("base64")
+    return facts
+
+
+async def _one(connection: AsyncConnection, endpoint_id: EndpointId) -> Row:
+    (row,) = await _rows(connection, [await get_endpoint(connection, endpoint_id)])
+    return row
+
+
+async def _rows(connection: AsyncConnection, views: list[EndpointView]) -> list[Row]:
+    sources = await cost_sources(connection, [view.endpoint for view in views])
+    return [_row(view, sources.get(view.endpoint.id)) for view in views]
+
+
+def _row(view: EndpointView, cost_source: str | None) -> Row:
     endpoint = view.endpoint
     return {
         "id": wire(EndpointId, endpoint.id),
@@ -241,6 +218,7 @@ def _row(view: EndpointView) -> Row:
         "reason": view.reason,
         "priority": endpoint.priority,
         "cost_usd_per_mtok": to_usd(endpoint.cost_nano_per_mtok),
+        "cost_source": cost_source,
         "space": endpoint.space,
         "max_batch": endpoint.max_batch,
         "weight": endpoint.weight,

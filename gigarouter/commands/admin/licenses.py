@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog import models
+from catalog import models, record
 from catalog.permit import decide, may_charge
-from catalog.values import Decision, Model, Signer, Term, Use
+from catalog.record import RecordStatus
+from catalog.values import Claim, Decision, Resolution, Signer, Term, Use, Waiver
 from gigarouter.commands.admin.instants import instant_of
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import USAGE, fail, id_of, read, write
@@ -17,14 +18,28 @@ from router.write import Work
 from store.ids import ClaimId, ModelId, ResolutionId, WaiverId, wire
 
 app = typer.Typer(no_args_is_help=True)
+IN_FORCE = RecordStatus.IN_FORCE.value
 Evidence = Annotated[str, typer.Option(help="Where it can be seen: a URL, a document's number.")]
 
 
 @app.command("list")
-def list_all(model: str, as_json: AsJson = False) -> None:
+def list_all(
+    model: str,
+    history: Annotated[bool, typer.Option("--history", help="What no longer holds, too.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """A model's claims, and the resolution and waivers that stand beside them."""
-    found = read(lambda connection: models.get(connection, model))
-    show_list(_record(found), as_json=as_json)
+
+    async def ask(connection: AsyncConnection) -> list[Row]:
+        found, now = await models.get(connection, model), datetime.now(UTC)
+        resolutions = [
+            (row.status, _resolution(row.resolution)) for row in await record.resolutions(connection, found.id)
+        ]
+        waivers = [(row.status(now), _waiver(row.waiver)) for row in await record.waivers(connection, found.id)]
+        entries = [(status, row) for status, row in [*resolutions, *waivers] if history or status == IN_FORCE]
+        return [*map(_claim, found.claims), *({**row, "status": status} for status, row in entries)]
+
+    show_list(read(ask), as_json=as_json)
 
 
 @app.command("decide")
@@ -117,26 +132,20 @@ def revoke(waiver: str) -> None:
     write(lambda work: revoke_waiver(work, waiver_id))
 
 
-def _record(model: Model) -> list[Row]:
-    rows = [
-        _line(
-            "settled claim" if claim.resolved else "claim",
-            wire(ClaimId, claim.id),
-            claim.license,
-            claim.source,
-            claim.evidence,
-            claim.claimed_on.isoformat(),
-        )
-        for claim in model.claims
-    ]
-    if (ruled := model.resolution) is not None:
-        ruled_at = instant(ruled.decided_at)
-        identity = wire(ResolutionId, ruled.id)
-        rows.append(_line("resolution", identity, ruled.license, ruled.decided_by, ruled.evidence, ruled_at))
-    for waiver in model.waivers:
-        identity, signed_at = wire(WaiverId, waiver.id), instant(waiver.signed_at)
-        rows.append(_line("waiver", identity, waiver.term.value, waiver.signed_by, waiver.evidence, signed_at))
-    return rows
+def _claim(claim: Claim) -> Row:
+    identity, read_on = wire(ClaimId, claim.id), claim.claimed_on.isoformat()
+    status = "settled" if claim.resolved else IN_FORCE
+    return {**_line("claim", identity, claim.license, claim.source, claim.evidence, read_on), "status": status}
+
+
+def _resolution(ruled: Resolution) -> Row:
+    identity, ruled_at = wire(ResolutionId, ruled.id), instant(ruled.decided_at)
+    return _line("resolution", identity, ruled.license, ruled.decided_by, ruled.evidence, ruled_at)
+
+
+def _waiver(waiver: Waiver) -> Row:
+    identity, signed_at = wire(WaiverId, waiver.id), instant(waiver.signed_at)
+    return _line("waiver", identity, waiver.term.value, waiver.signed_by, waiver.evidence, signed_at)
 
 
 def _line(what: str, identity: str, says: str, by: str, evidence: str, at: str | None) -> Row:

@@ -1,25 +1,62 @@
 """`gigarouter admin models`."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
+import msgspec
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import to_usd
 from billing.prices import list_prices
 from catalog import models
+from catalog.entries import BARE
 from catalog.permit import decide
+from catalog.seed import SeedModel
 from catalog.values import Model, Status, Use
+from gigarouter.commands.admin.options import Unset, offers, taken_away, typed
 from gigarouter.commands.admin.output import AsJson, Row, show_list, show_one
-from gigarouter.commands.admin.session import read, write
+from gigarouter.commands.admin.session import USAGE, fail, read, write
 from router.administer import import_catalog, launch_model, move_model
 from router.endpoints import list_endpoints
+from router.entries import add_model, edit_model, entry_of, facts_of
+from router.facts import MODEL_NEEDS
 from router.indexes import PriceIndex
+from router.write import Work
 from store.ids import ModelId
 
 app = typer.Typer(no_args_is_help=True)
 DryRun = Annotated[bool, typer.Option(help="Check and show it, change nothing.")]
+OPTIONS = {
+    "owned_by": Annotated[str | None, typer.Option(help="Its maker.")],
+    "summary": Annotated[str | None, typer.Option(help="One sentence for those who look for a model.")],
+    "dimensions": Annotated[int | None, typer.Option(help="The width of a vector where a call asks for none.")],
+    "max_input_tokens": Annotated[int | None, typer.Option(help="Of one input, prompt and special tokens included.")],
+    "normalized": Annotated[bool | None, typer.Option("--normalized/--not-normalized", help="Vectors have length 1.")],
+    "published_on": Annotated[str | None, typer.Option(help="A day such as 2026-05-01.")],
+    "aliases": Annotated[list[str] | None, typer.Option("--alias", help="Another name; may be repeated.")],
+    "trained_dimensions": Annotated[
+        list[int] | None, typer.Option("--trained-dimension", help="A width that it may be cut to; may be repeated.")
+    ],
+    "only_trained_dimensions": Annotated[
+        bool | None, typer.Option("--only-trained/--any-dimension", help="Whether it may be cut to those alone.")
+    ],
+    "max_input_tokens_ceiling": Annotated[int | None, typer.Option(help="What its architecture could take.")],
+    "pooling": Annotated[str | None, typer.Option(help="Such as mean or last-token.")],
+    "numerics": Annotated[str | None, typer.Option(help="Class of its weights' numbers, such as bf16.")],
+    "tokenizer": Annotated[str | None, typer.Option(help="Its tokenizer's name, with --vocabulary-size.")],
+    "vocabulary_size": Annotated[int | None, typer.Option(help="Token ids below it are the tokenizer's.")],
+    "special_tokens": Annotated[int | None, typer.Option(help="How many the tokenizer adds to an input.")],
+    "prompts": Annotated[
+        list[str] | None, typer.Option("--prompt", help="query=… or document=…: text put before an input.")
+    ],
+    "revision": Annotated[str | None, typer.Option(help="Pin of the weights: a commit or a digest.")],
+    "parameters": Annotated[int | None, typer.Option(help="How many it has.")],
+    "languages": Annotated[str | None, typer.Option(help="Those that it is made for.")],
+    "note": Annotated[str | None, typer.Option(help="For operators.")],
+}
+EMPTY = {name: getattr(BARE, name) for name in (*OPTIONS, "estimate") if name not in MODEL_NEEDS}
 
 
 @app.command("list")
@@ -43,21 +80,45 @@ def show(model: str, as_json: AsJson = False) -> None:
         prices, now = PriceIndex(await list_prices(connection)), datetime.now(UTC)
         return {
             **_row(found, prices, now),
-            "max_input_tokens": found.max_input_tokens,
-            "trained_dimensions": list(found.trained_dimensions),
+            **facts_of(found),
             "space": found.space,
-            "revision": found.revision,
-            "aliases": list(found.aliases),
-            "estimated_usd_per_mtok": _usd(found.estimated_nano_per_mtok),
             "commercial_use": " ".join(decide(found, Use.COMMERCIAL, frozenset(), now).reasons),
             "endpoints": [
                 f"{view.endpoint.provider_name} ({view.endpoint.state.value})"
                 for view in await list_endpoints(connection, found.id)
             ],
-            "note": found.note,
         }
 
     show_one(read(ask), as_json=as_json)
+
+
+@app.command("add")
+@offers(OPTIONS)
+def add(
+    model: Annotated[str, typer.Argument(help="Its id, org/name.")],
+    *,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    **given: object,
+) -> None:
+    """Add a model, coming soon; its license claims are recorded with `licenses claim`."""
+    if missing := [name for name in MODEL_NEEDS if given[name] is None]:
+        fail(f"A model states {', '.join(missing)} too.", USAGE)
+    entry = _entry({"id": model, "claim": (), "published_on": None, **_facts(given)})
+    _show_facts(write(lambda work: add_model(work, entry), dry_run=dry_run), as_json=as_json)
+
+
+@app.command("edit")
+@offers(OPTIONS)
+def edit(model: str, *, unset: Unset = None, dry_run: DryRun = False, as_json: AsJson = False, **given: object) -> None:
+    """Change what is given, --unset takes away; what a model's customers or endpoints rely on stays."""
+    facts = taken_away(unset, EMPTY) | _facts(given)
+
+    async def change(work: Work) -> Model:
+        before = msgspec.structs.asdict(await entry_of(work, model))
+        return await edit_model(work, _entry(before | facts))
+
+    _show_facts(write(change, dry_run=dry_run), as_json=as_json)
 
 
 @app.command("launch")
@@ -87,6 +148,26 @@ def import_shipped(dry_run: DryRun = False, as_json: AsJson = False) -> None:
     show_one({name: getattr(summary, name) for name in summary.__struct_fields__}, as_json=as_json)
 
 
+def _facts(given: Mapping[str, object]) -> dict[str, object]:
+    facts = typed(given)
+    if (prompts := given["prompts"]) is not None:
+        assert isinstance(prompts, list)
+        pairs = [pair.partition("=") for pair in prompts]
+        facts["prompts"] = {kind: text for kind, _, text in pairs}
+    return facts
+
+
+def _entry(facts: dict[str, object]) -> SeedModel:
+    try:
+        return msgspec.convert(facts, SeedModel)
+    except msgspec.ValidationError as error:
+        fail(f"{error}.", USAGE)
+
+
+def _show_facts(model: Model, *, as_json: bool) -> None:
+    show_one({"id": model.id, "status": model.status, **facts_of(model), "space": model.space}, as_json=as_json)
+
+
 def _show_moved(model: Model, *, as_json: bool) -> None:
     show_one({"id": model.id, "status": model.status}, as_json=as_json)
 
@@ -104,7 +185,3 @@ def _row(model: Model, prices: PriceIndex, now: datetime) -> Row:
 
 def _resolved(model: Model) -> list[str]:
     return [] if model.resolution is None else [model.resolution.license]
-
-
-def _usd(nano: int | None) -> str | None:
-    return None if nano is None else to_usd(nano)

@@ -13,7 +13,7 @@ from router.administer import open_account, rename_account, require_account, set
 from router.edge.admin.answering import Resource, one, page, slice_of
 from router.edge.admin.asking import V1, body_of, given_id, given_in, id_of, query_of, read, rfc3339
 from router.edge.admin.changing import Current, Made, change
-from router.edge.admin.endpoints import Nothing
+from router.edge.admin.forms import Nothing
 from router.edge.admin.telling import acts, edits, lists, makes, shows
 from router.errors import InvalidRequest, NotFound
 from router.write import Work

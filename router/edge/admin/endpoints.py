@@ -1,15 +1,12 @@
 """``/admin/v1/endpoints``: one model at one provider. Only a live one gets traffic; a test makes it that."""
 
-from typing import Any
-
 import msgspec
 from fastapi import APIRouter, Request, Response
-from msgspec import UNSET, UnsetType
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import to_usd
 from catalog import models
-from router import once
+from router.catalogue.origins import cost_sources
 from router.edge.admin.answering import Resource, listed, one, page, slice_of
 from router.edge.admin.asking import (
     V1,
@@ -23,8 +20,9 @@ from router.edge.admin.asking import (
     speaking_to,
     usd_of,
 )
-from router.edge.admin.changing import DRY_RUN, Current, Made, actor_of, change, claim_of, is_dry_run, keep, replay
-from router.edge.admin.reports import TestOut, test_out
+from router.edge.admin.changing import Current, Made, actor_of, change, is_dry_run
+from router.edge.admin.forms import Reason, edit_of
+from router.edge.admin.reports import TestOut, tested
 from router.edge.admin.telling import acts, edits, lists, makes, shows
 from router.endpoints import (
     EndpointSpec,
@@ -37,7 +35,7 @@ from router.endpoints import (
 )
 from router.indexes import ProviderRecord
 from router.registered import provider_records
-from router.testing import Report, try_endpoint
+from router.testing import Ending, Report, try_endpoint
 from router.values import EndpointState
 from router.write import Work
 from store.ids import EndpointId, ModelId, ProviderId, wire
@@ -47,38 +45,9 @@ PATH = f"{V1}/endpoints"
 TAG = "Endpoints"
 
 
-class EndpointOut(Resource, frozen=True):
-    """An endpoint. What the provider grants us is null where no limit is known; ``reason``: why it is in its state."""
+class EndpointFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be set. What the provider grants us is null where no limit is known."""
 
-    id: str
-    model: str
-    provider: str
-    provider_name: str
-    upstream_model: str
-    state: str
-    reason: str
-    cost_usd_per_mtok: str
-    priority: int
-    weight: int
-    space: str
-    upstream_space: str | None
-    asks_base64: bool
-    native_input_type: bool
-    numerics: str | None
-    max_batch: int | None
-    max_batch_tokens: int | None
-    requests_per_minute: int | None
-    tokens_per_minute: int | None
-    concurrency: int | None
-    object: str = "endpoint"
-
-
-class EndpointCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A new endpoint, as a draft. ``cost_usd_per_mtok`` is what it costs us; ``space`` what the provider claims."""
-
-    model: str
-    provider: str
-    upstream_model: str | None = None
     cost_usd_per_mtok: str = "0.00"
     priority: int = 100
     weight: int = 100
@@ -90,40 +59,47 @@ class EndpointCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     concurrency: int | None = None
+
+
+class EndpointCreate(EndpointFacts, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new endpoint, as a draft. ``cost_usd_per_mtok`` is what it costs us; ``space`` what the provider claims."""
+
+    model: str
+    provider: str
+    upstream_model: str | None = None
     space: str | None = None
 
 
-class EndpointEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is given is changed; null takes a limit away."""
+EndpointEdit = edit_of(
+    EndpointCreate,
+    "What is given is changed; null takes a limit away.",
+    without=("model", "provider", "space"),
+    upstream_model=str,
+)
 
-    upstream_model: str | UnsetType = UNSET
-    cost_usd_per_mtok: str | UnsetType = UNSET
-    priority: int | UnsetType = UNSET
-    weight: int | UnsetType = UNSET
-    asks_base64: bool | UnsetType = UNSET
-    native_input_type: bool | UnsetType = UNSET
-    numerics: str | UnsetType | None = UNSET
-    max_batch: int | UnsetType | None = UNSET
-    max_batch_tokens: int | UnsetType | None = UNSET
-    requests_per_minute: int | UnsetType | None = UNSET
-    tokens_per_minute: int | UnsetType | None = UNSET
-    concurrency: int | UnsetType | None = UNSET
+
+class EndpointOut(EndpointFacts, Resource, frozen=True, kw_only=True):
+    """An endpoint. ``reason``: why it is in its state. ``cost_source``: where an imported cost is from; null: ours."""
+
+    volatile = frozenset({"cost_source"})
+
+    id: str
+    model: str
+    provider: str
+    provider_name: str
+    upstream_model: str
+    state: str
+    reason: str
+    space: str
+    upstream_space: str | None
+    cost_source: str | None
+    object: str = "endpoint"
 
 
 class TestIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``as_reference``: why its vectors may be the space's reference from now on; empty: they are compared."""
 
     as_reference: str = ""
-
-
-class Move(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why, for whoever looks next."""
-
-    reason: str = ""
-
-
-class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """No body, or an empty object."""
 
 
 @operations.get(PATH, **lists("list_endpoints", "List endpoints", TAG, EndpointOut, "model", "provider", "state"))
@@ -133,12 +109,15 @@ async def list_(request: Request) -> Response:
     part = slice_of(query)
     model = ModelId(query["model"]) if "model" in query else None
     provider = given_id(ProviderId, query["provider"], "provider") if "provider" in query else None
-    found = [
-        view
-        for view in await read(request, lambda connection: list_endpoints(connection, model))
-        if provider in (None, view.endpoint.provider_id) and query.get("state") in (None, view.endpoint.state.value)
-    ]
-    return page(request, listed(found, part, _key), part, _key, _out)
+    state = query.get("state")
+
+    async def ask(connection: AsyncConnection) -> list[EndpointOut]:
+        views = await list_endpoints(connection, model)
+        of_provider = [view for view in views if provider in (None, view.endpoint.provider_id)]
+        found = [view for view in of_provider if state in (None, view.endpoint.state.value)]
+        return await _shown(connection, listed(found, part, lambda view: wire(EndpointId, view.endpoint.id)))
+
+    return page(request, await read(request, ask), part, lambda row: row.id, lambda row: row)
 
 
 @operations.post(PATH, **makes("create_endpoint", "Register an endpoint", TAG, EndpointOut, EndpointCreate))
@@ -153,8 +132,7 @@ async def create(request: Request) -> Response:
         model = await models.get(work.connection, body.model)
         spec = EndpointSpec(**{**given, "upstream_model": body.upstream_model or model.id}, cost_nano_per_mtok=cost)
         endpoint = await register_endpoint(work, model, provider, spec, space=body.space)
-        view = await get_endpoint(work.connection, endpoint.id)
-        return Made(_out(view), 201, f"{PATH}/{wire(EndpointId, endpoint.id)}")
+        return Made(await _one(work, endpoint.id), 201, f"{PATH}/{wire(EndpointId, endpoint.id)}")
 
     return await change(request, command)
 
@@ -164,7 +142,12 @@ async def retrieve(request: Request, endpoint_id: str) -> Response:
     """One endpoint."""
     query_of(request)
     known = _id(endpoint_id)
-    return one(_out(await read(request, lambda connection: get_endpoint(connection, known))))
+
+    async def ask(connection: AsyncConnection) -> EndpointOut:
+        (shown,) = await _shown(connection, [await get_endpoint(connection, known)])
+        return shown
+
+    return one(await read(request, ask))
 
 
 @operations.patch(
@@ -183,7 +166,7 @@ async def edit(request: Request, endpoint_id: str) -> Response:
         before = (await get_endpoint(work.connection, known, locked=True)).endpoint
         spec = msgspec.structs.replace(msgspec.convert(before, EndpointSpec, from_attributes=True), **given)
         await edit_endpoint(work, known, spec)
-        return Made(_out(await get_endpoint(work.connection, known)))
+        return Made(await _one(work, known))
 
     return await change(request, command, current=_current(known), needs_match=True)
 
@@ -192,11 +175,11 @@ def _moves(action: str, to: EndpointState, summary: str, told: str) -> None:
     """One operation for one step of the table of moves."""
 
     async def move(request: Request, endpoint_id: str) -> Response:
-        known, body = _id(endpoint_id), body_of(request, Move)
+        known, body = _id(endpoint_id), body_of(request, Reason)
 
         async def command(work: Work) -> Made:
             await move_by_hand(work, known, to, body.reason)
-            return Made(_out(await get_endpoint(work.connection, known)))
+            return Made(await _one(work, known))
 
         return await change(request, command, current=_current(known))
 
@@ -205,7 +188,7 @@ def _moves(action: str, to: EndpointState, summary: str, told: str) -> None:
         f"{PATH}/{{endpoint_id}}/{action}",
         move,
         methods=["POST"],
-        **acts(f"{action}_endpoint", summary, TAG, EndpointOut, Move),
+        **acts(f"{action}_endpoint", summary, TAG, EndpointOut, Reason),
     )
 
 
@@ -221,35 +204,25 @@ async def try_(request: Request, endpoint_id: str) -> Response:
     """One call, each step told; then the probes. One without traffic goes live, or is quarantined with the reason.
 
     It is compared with the reference of its space; `as_reference` makes its own vectors that. A dry run makes the calls
-    and moves nothing.
+    and moves nothing. An endpoint has one test at a time: 409 while another runs.
     """
-    known, dry_run, parts = _id(endpoint_id), is_dry_run(request), parts_of(request)
-    body = body_of(request, TestIn)
-    claim = claim_of(request, dry_run=dry_run)
-    if claim is not None and (kept := await read(request, lambda connection: once.find(connection, claim))):
-        return replay(kept)
-    record = await read(request, lambda connection: _provider_of(connection, known))
-    provider = await speaking_to(request, record.id)
+    known, body, parts = _id(endpoint_id), body_of(request, TestIn), parts_of(request)
 
-    async def ending(work: Work, report: Report) -> None:
-        if claim is not None:
-            await once.begin(work.connection, claim)
-        await keep(work, claim, Made(test_out(report)))
-
-    try:
-        report = await try_endpoint(
+    async def test(ending: Ending) -> Report:
+        record = await read(request, lambda connection: _provider_of(connection, known))
+        provider = await speaking_to(request, record.id)
+        return await try_endpoint(
             parts.db,
             actor_of(request),
             known,
             record,
             provider,
             as_reference=body.as_reference,
-            dry_run=dry_run,
+            dry_run=is_dry_run(request),
             ending=ending,
         )
-    except once.Replayed as before:
-        return replay(before.outcome)
-    return one(test_out(report), headers=DRY_RUN if dry_run else None)
+
+    return await tested(request, test)
 
 
 async def _provider_of(connection: AsyncConnection, known: EndpointId) -> ProviderRecord:
@@ -259,7 +232,7 @@ async def _provider_of(connection: AsyncConnection, known: EndpointId) -> Provid
 
 def _current(known: EndpointId) -> Current:
     async def current(work: Work) -> EndpointOut:
-        return _out(await get_endpoint(work.connection, known, locked=True))
+        return await _one(work, known)
 
     return current
 
@@ -268,15 +241,19 @@ def _id(text: str) -> EndpointId:
     return EndpointId(id_of(EndpointId, text, "endpoint"))
 
 
-def _key(view: EndpointView) -> str:
-    return view.endpoint.id.hex
+async def _one(work: Work, known: EndpointId) -> EndpointOut:
+    (shown,) = await _shown(work.connection, [await get_endpoint(work.connection, known, locked=True)])
+    return shown
 
 
-def _out(view: EndpointView) -> EndpointOut:
+async def _shown(connection: AsyncConnection, views: list[EndpointView]) -> list[EndpointOut]:
+    sources = await cost_sources(connection, [view.endpoint for view in views])
+    return [_out(view, sources.get(view.endpoint.id)) for view in views]
+
+
+def _out(view: EndpointView, cost_source: str | None) -> EndpointOut:
     endpoint = view.endpoint
-    same: dict[str, Any] = {
-        name: getattr(endpoint, name) for name in EndpointSpec.__struct_fields__ if name != "cost_nano_per_mtok"
-    }
+    same = {name: getattr(endpoint, name) for name in EndpointSpec.__struct_fields__ if name != "cost_nano_per_mtok"}
     return EndpointOut(
         **same,
         id=wire(EndpointId, endpoint.id),
@@ -288,4 +265,5 @@ def _out(view: EndpointView) -> EndpointOut:
         cost_usd_per_mtok=to_usd(endpoint.cost_nano_per_mtok),
         space=endpoint.space,
         upstream_space=endpoint.upstream_space,
+        cost_source=cost_source,
     )

@@ -31,7 +31,7 @@ from router.edge.admin.asking import (
     utc,
 )
 from router.edge.admin.changing import Current, Made, change
-from router.edge.admin.endpoints import Nothing
+from router.edge.admin.forms import Nothing
 from router.edge.admin.telling import acts, edits, lists, makes, shows
 from router.keyring import (
     KeySpec,

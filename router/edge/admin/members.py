@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from router.edge.admin.answering import Resource, listed, one, page, slice_of
 from router.edge.admin.asking import V1, body_of, given_id, id_of, query_of, read, rfc3339
 from router.edge.admin.changing import Current, Made, change
-from router.edge.admin.endpoints import Nothing
+from router.edge.admin.forms import Nothing
 from router.edge.admin.telling import acts, edits, lists, makes, shows
 from router.errors import RoleInsufficient
 from router.members import OPERATORS, Member, Role, add_member, change_role, get_member, list_members, remove_member

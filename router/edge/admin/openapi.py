@@ -158,7 +158,12 @@ def _components() -> tuple[dict[type[msgspec.Struct], Json], Json]:
     types = {kind for told in said for kind in (told.answer, told.body) if kind is not None}
     ordered = sorted(types, key=lambda kind: (kind.__name__, kind.__module__))
     refs, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
-    return dict(zip(ordered, refs, strict=True)), schemas
+    by_kind = dict(zip(ordered, refs, strict=True))
+    for answer in {told.answer for told in said}:
+        # What is answered has all of its fields, those too that whoever makes the thing may leave out.
+        schema = schemas[by_kind[answer]["$ref"].rpartition("/")[2]]
+        schema["required"] = list(schema["properties"])
+    return by_kind, schemas
 
 
 def _content(schema: Json) -> Json:

@@ -4,14 +4,13 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from msgspec import UNSET, UnsetType
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from router import once
 from router.edge.admin.answering import Resource, listed, one, page, slice_of
 from router.edge.admin.asking import V1, body_of, given_in, id_of, parts_of, query_of, read, speaking_to
-from router.edge.admin.changing import Current, Made, actor_of, change, claim_of, is_dry_run, keep, replay
-from router.edge.admin.reports import TestOut, test_out
+from router.edge.admin.changing import Current, Made, actor_of, change, is_dry_run
+from router.edge.admin.forms import edit_of
+from router.edge.admin.reports import TestOut, tested
 from router.edge.admin.telling import acts, edits, lists, makes, shows
 from router.endpoints import list_endpoints
 from router.errors import InvalidRequest
@@ -25,8 +24,8 @@ from router.registered import (
     provider_records,
     register_provider,
 )
-from router.testing import Report, record_test, try_provider
-from router.write import Work, transact
+from router.testing import Ending, Report, try_provider
+from router.write import Work
 from store.ids import EndpointId, ProviderId, wire
 
 operations = APIRouter()
@@ -34,34 +33,10 @@ PATH = f"{V1}/providers"
 TAG = "Providers"
 
 
-class ProviderOut(Resource, frozen=True):
-    """A provider. ``credential`` is its last four characters. ``regions`` empty, ``retention_days`` null: not known.
+class ProviderFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be set. ``options`` are the kind's own. ``regions`` empty, ``retention_days`` null: not known."""
 
-    ``unproven``: endpoints that this edit took out of traffic until they pass their probes, which are due now.
-    """
-
-    volatile = frozenset({"unproven"})
-    id: str
-    name: str
-    kind: str
-    base_url: str | None
-    enabled: bool
-    credential: str | None
-    options: dict[str, Any]
-    regions: list[str]
-    collects_data: bool
-    retention_days: int | None
-    unproven: tuple[str, ...] = ()
-    object: str = "provider"
-
-
-class ProviderCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A new provider. ``kind``: openai, litellm, worker or sandbox. ``options`` are the kind's own, nothing secret."""
-
-    name: str
-    kind: str
     base_url: str | None = None
-    credential: str | None = None
     enabled: bool = True
     options: dict[str, Any] = {}
     regions: tuple[str, ...] = ()
@@ -69,16 +44,36 @@ class ProviderCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention_days: int | None = None
 
 
-class ProviderEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is given is changed. Another host needs its credential with it."""
+class ProviderCreate(ProviderFacts, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new provider. ``kind``: openai, litellm, worker or sandbox. ``options``: nothing secret."""
 
-    base_url: str | UnsetType | None = UNSET
-    credential: str | UnsetType = UNSET
-    enabled: bool | UnsetType = UNSET
-    options: dict[str, Any] | UnsetType = UNSET
-    regions: tuple[str, ...] | UnsetType = UNSET
-    collects_data: bool | UnsetType = UNSET
-    retention_days: int | UnsetType | None = UNSET
+    name: str
+    kind: str
+    credential: str | None = None
+
+
+ProviderEdit = edit_of(
+    ProviderCreate,
+    "What is given is changed. Another host needs its credential with it.",
+    without=("name", "kind"),
+    credential=str,
+)
+
+
+class ProviderOut(ProviderFacts, Resource, frozen=True, kw_only=True):
+    """A provider. ``credential`` is its last four characters.
+
+    ``unproven``: endpoints that this edit took out of traffic until they pass their probes, which are due now.
+    """
+
+    volatile = frozenset({"unproven"})
+
+    id: str
+    name: str
+    kind: str
+    credential: str | None
+    unproven: tuple[str, ...] = ()
+    object: str = "provider"
 
 
 class CredentialGiven(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,8 +100,7 @@ async def list_(request: Request) -> Response:
 async def create(request: Request) -> Response:
     """Register a provider; one that nothing could speak to is refused."""
     body, parts = body_of(request, ProviderCreate), parts_of(request)
-    given = msgspec.to_builtins(body) | {"regions": body.regions}
-    spec = ProviderSpec(**{name: given[name] for name in ProviderSpec.__struct_fields__})
+    spec = ProviderSpec(**{name: getattr(body, name) for name in ProviderSpec.__struct_fields__})
 
     async def command(work: Work) -> Made:
         view = await register_provider(
@@ -166,29 +160,20 @@ async def rotate(request: Request, provider_id: str) -> Response:
     f"{PATH}/{{provider_id}}/test", **acts("test_provider", "Make one real call", TAG, TestOut, ProviderTest)
 )
 async def try_(request: Request, provider_id: str) -> Response:
-    """Is it there, and does it take our credential: one text, each step told. Changes nothing."""
-    known, body = _id(provider_id), body_of(request, ProviderTest)
-    dry_run, parts, claim = is_dry_run(request), parts_of(request), claim_of(request)
-    if claim is not None and (kept := await read(request, lambda connection: once.find(connection, claim))):
-        return replay(kept)
-    record, upstream_model = await read(request, lambda connection: _asked(connection, known, body.upstream_model))
-    report = await try_provider(record, await speaking_to(request, known), upstream_model)
-    made = Made(test_out(report))
-    if dry_run:
-        return one(made.shown)
+    """Is it there, and does it take our credential: one text, each step told. Changes nothing.
 
-    async def command(work: Work) -> Report:
-        if claim is not None:
-            await once.begin(work.connection, claim)
-        record_test(work, known, report)
-        await keep(work, claim, made)
-        return report
+    A provider has one test at a time: 409 while another runs.
+    """
+    known, body, parts = _id(provider_id), body_of(request, ProviderTest), parts_of(request)
 
-    try:
-        await transact(parts.db, actor_of(request), command)
-    except once.Replayed as before:
-        return replay(before.outcome)
-    return one(made.shown)
+    async def test(ending: Ending) -> Report:
+        record, upstream_model = await read(request, lambda connection: _asked(connection, known, body.upstream_model))
+        provider, dry_run = await speaking_to(request, known), is_dry_run(request)
+        return await try_provider(
+            parts.db, actor_of(request), record, provider, upstream_model, dry_run=dry_run, ending=ending
+        )
+
+    return await tested(request, test)
 
 
 async def _asked(
@@ -229,15 +214,10 @@ def _name(view: ProviderView) -> str:
 
 def _out(view: ProviderView) -> ProviderOut:
     return ProviderOut(
+        **{name: getattr(view.spec, name) for name in ProviderFacts.__struct_fields__},
         id=wire(ProviderId, view.id),
         name=view.name,
         kind=view.kind,
-        base_url=view.spec.base_url,
-        enabled=view.spec.enabled,
         credential=view.credential,
-        options=view.spec.options,
-        regions=list(view.spec.regions),
-        collects_data=view.spec.collects_data,
-        retention_days=view.spec.retention_days,
         unproven=tuple(wire(EndpointId, endpoint) for endpoint in view.unproven),
     )

@@ -1,8 +1,16 @@
-"""How a test by one real call is answered."""
+"""A test by real calls at the admin API: made once for each Idempotency-Key, and answered as a report."""
+
+from collections.abc import Awaitable, Callable
 
 import msgspec
+from fastapi import Request, Response
 
-from router.testing import Report
+from router import once
+from router.edge.admin.answering import one
+from router.edge.admin.asking import read
+from router.edge.admin.changing import DRY_RUN, Made, claim_of, is_dry_run, keep, replay
+from router.testing import Ending, Report
+from router.write import Work
 
 
 class StepOut(msgspec.Struct, frozen=True):
@@ -34,8 +42,29 @@ class TestOut(msgspec.Struct, frozen=True):
     object: str = "test"
 
 
-def test_out(report: Report) -> TestOut:
-    """A report as it is answered."""
+async def tested(request: Request, test: Callable[[Ending], Awaitable[Report]]) -> Response:
+    """Run a test, whose calls no transaction spans, and answer its report; what it gets runs in the one that ends it.
+
+    Raises what the test raises, ``IdempotencyMismatch``.
+    """
+    dry_run = is_dry_run(request)
+    claim = claim_of(request, dry_run=dry_run)
+    if claim is not None and (kept := await read(request, lambda connection: once.find(connection, claim))):
+        return replay(kept)
+
+    async def ending(work: Work, report: Report) -> None:
+        if claim is not None:
+            await once.begin(work.connection, claim)
+        await keep(work, claim, Made(_out(report)))
+
+    try:
+        report = await test(ending)
+    except once.Replayed as before:
+        return replay(before.outcome)
+    return one(_out(report), headers=DRY_RUN if dry_run else None)
+
+
+def _out(report: Report) -> TestOut:
     certified = report.certified
     return TestOut(
         passed=report.passed,

@@ -5,7 +5,7 @@ import pytest
 from providers.kinds import build
 from providers.wire import Pool, networks
 from router.indexes import ProviderRecord
-from router.testing import Report, try_provider
+from router.testing import Report, call_provider
 from store.ids import ProviderId, new_id
 from tests.worlds import Reply, Upstream
 
@@ -20,7 +20,7 @@ async def tried(upstream: Upstream, scheme: str, *allowed: str) -> Report:
         "openai", base_url=url, credential="sk-x", options=options, allowed_networks=networks([*allowed]), pool=pool
     )
     try:
-        return await try_provider(ProviderRecord(ProviderId(new_id()), "inside", "openai", url), provider, "m")
+        return await call_provider(ProviderRecord(ProviderId(new_id()), "inside", "openai", url), provider, "m")
     finally:
         await provider.close()
         await pool.close()
