@@ -4,7 +4,7 @@ Failure
 ├── TryElsewhere            counts against the endpoint's health
 │   ├── TimedOut            nothing, or not all, arrived in time
 │   ├── ConnectFailed       refused, unreachable, TLS, a forbidden address
-│   ├── Broken              a 5xx, a redirect, a body that cannot be read
+│   ├── Broken              a 5xx, a redirect, a 403 or 404 of no known code, a body that cannot be read
 │   └── BadAnswer           read, but wrong: count, dimensions, numbers, usage
 ├── TryLater                pacing, not health; ``retry_after_s`` where the provider told
 │   ├── Throttled           429
@@ -15,8 +15,8 @@ Failure
 │   └── CallerFault         the provider refuses what the customer asked; ``message`` is made safe by the kind
 │       └── TooLong         one input is longer than the model takes, and our own worker says which and by how much
 └── Quarantine              the endpoint goes out and ops are told
-    ├── CredentialRefused   401, 402, 403: our key or our credit at the provider, never the customer's
-    ├── ModelMissing        404: the upstream name is wrong
+    ├── CredentialRefused   401, 402, 403 with a code: our key or our credit at the provider
+    ├── ModelMissing        404 that names the model: the upstream name is wrong
     └── SpaceMismatch       it serves another vector space than it claims
 """
 

@@ -94,7 +94,7 @@ def test_bedrock_never_looks_for_credentials_of_the_machine(monkeypatch: pytest.
     async def scenario() -> None:
         async with Vendor("titan") as vendor:
             async with a_provider("bedrock", vendor.worker_url, None, aws_region_name="eu-west-1") as provider:
-                vendor.script.append(Reply(status=403))
+                vendor.script.append(Reply(status=401))
                 with pytest.raises(CredentialRefused):
                     await provider.embed(Attempt("r", vendor.wire.model, texts=["x"]), 20.0)
             assert vendor.calls[0].headers["authorization"] == "Bearer none"
