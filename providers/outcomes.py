@@ -5,7 +5,8 @@ Failure
 │   ├── TimedOut            nothing, or not all, arrived in time
 │   ├── ConnectFailed       refused, unreachable, TLS, a forbidden address
 │   ├── Broken              a 5xx, a redirect, a 403 or 404 of no known code, a body that cannot be read
-│   └── BadAnswer           read, but wrong: count, dimensions, numbers, usage
+│   ├── BadAnswer           read, but wrong: count, dimensions, numbers, usage
+│   └── Misconfigured       nothing was sent: this process cannot use what is registered; others may
 ├── TryLater                pacing, not health; ``retry_after_s`` where the provider told
 │   ├── Throttled           429
 │   ├── Overloaded          503 with Retry-After, our worker's full queue
@@ -52,6 +53,10 @@ class Broken(TryElsewhere):
 
 class BadAnswer(TryElsewhere):
     """The provider's answer failed a check."""
+
+
+class Misconfigured(TryElsewhere):
+    """This process cannot speak to the provider as it is registered: its secret key is missing here, for one."""
 
 
 class TryLater(Failure):

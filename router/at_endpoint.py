@@ -15,6 +15,7 @@ from providers.outcomes import (
     CredentialRefused,
     Failure,
     GiveUp,
+    Misconfigured,
     PassedOver,
     Quarantine,
     SpaceMismatch,
@@ -215,17 +216,23 @@ def _learn(outbound: Outbound, endpoint: Endpoint, failure: Failure, now: float)
             health.warming(endpoint.id, now, failure.retry_after_s or PAUSE_S)
         case TryLater():
             health.paused(endpoint.id, now, failure.retry_after_s)
+        case Misconfigured():
+            _alarm(outbound, endpoint, failure)
+            health.failed(endpoint.id, now, failure.message)
         case BadAnswer():
             health.failed(endpoint.id, now, failure.message, BAD_ANSWER_WEIGHS)
         case _:
             health.failed(endpoint.id, now, failure.message)
 
 
-def _alarm(outbound: Outbound, endpoint: Endpoint, failure: CredentialRefused) -> None:
-    """Our key or our credit at a provider is refused: ops are told once, not once per call."""
+def _alarm(outbound: Outbound, endpoint: Endpoint, failure: CredentialRefused | Misconfigured) -> None:
+    """Our key or our credit at a provider is refused, or not to be had: ops are told once, not once per call."""
     if endpoint.id in outbound.refused:
         return
     outbound.refused.add(endpoint.id)
+    if isinstance(failure, Misconfigured):
+        log.error("provider_unusable", provider=endpoint.provider_name, reason=failure.detail)
+        return
     outbound.counts.credentials_refused[endpoint.provider_name] += 1
     log.error(
         "provider_credential_refused",

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from router.audit import Change
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.indexes import ProviderRecord
-from router.sealing import Seal, host_of
+from router.sealing import CredentialUnreadable, Seal, host_of
 from router.tables import Json, ProviderRow
 from router.write import Work
 from store.ids import ProviderId, new_id, wire
@@ -121,9 +121,13 @@ async def provider_records(connection: AsyncConnection) -> list[ProviderRecord]:
     ]
 
 
-def credential_of(record: ProviderRecord, seal: Seal) -> str | None:
-    """The credential to use with a provider. Raises ``CredentialUnreadable``."""
-    return None if record.sealed is None else seal.open(record.id, record.base_url, record.sealed)
+def credential_of(record: ProviderRecord, seal: Seal | None) -> str | None:
+    """The credential to use with a provider. Raises ``CredentialUnreadable``, also where no secret key is set."""
+    if record.sealed is None:
+        return None
+    if seal is None:
+        raise CredentialUnreadable("its credential is sealed and no secret key is set: GIGAROUTER_SECRET_KEYS")
+    return seal.open(record.id, record.base_url, record.sealed)
 
 
 def _sealed(

@@ -11,7 +11,7 @@ import msgspec
 
 from catalog import models
 from catalog.values import Model
-from providers.outcomes import Failure
+from providers.outcomes import Failure, Misconfigured
 from providers.protocol import Attempt, Provider
 from router import steps
 from router.audit import Actor, Change
@@ -75,7 +75,8 @@ async def try_endpoint(
     ours = await _our_count(provider, endpoint, verdict)
     told = _report(verdict, endpoint, model, record, ours)
     if not verdict.passed:
-        return await _no_first_answer(db, actor, endpoint, told, dry_run=dry_run, ending=ending)
+        sent = not isinstance(verdict.failure, Misconfigured)
+        return await _no_first_answer(db, actor, endpoint, told, sent=sent, dry_run=dry_run, ending=ending)
 
     async def end(work: Work, certified: Certified) -> None:
         full = _joined(told, certified, await get_endpoint(work.connection, endpoint_id))
@@ -93,10 +94,13 @@ async def try_endpoint(
 
 
 async def _no_first_answer(
-    db: Database, actor: Actor, endpoint: Endpoint, told: Report, *, dry_run: bool, ending: Ending | None
+    db: Database, actor: Actor, endpoint: Endpoint, told: Report, *, sent: bool, dry_run: bool, ending: Ending | None
 ) -> Report:
-    """Nothing can be compared: an endpoint without traffic is quarantined, one that serves is left to its breaker."""
-    moves = endpoint.state not in (EndpointState.LIVE, EndpointState.DRAINING)
+    """Nothing can be compared: an endpoint without traffic is quarantined, one that serves is left to its breaker.
+
+    Where this process could not even ask, it stays where it is.
+    """
+    moves = sent and endpoint.state not in (EndpointState.LIVE, EndpointState.DRAINING)
     if dry_run:
         async with db.transaction() as connection:
             return msgspec.structs.replace(told, endpoint=await get_endpoint(connection, endpoint.id))
