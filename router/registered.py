@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from router.audit import Change
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.indexes import ProviderRecord
-from router.sealing import CredentialUnreadable, Seal, host_of
+from router.sealing import CredentialUnreadable, Seal, place_of
 from router.tables import Json, ProviderRow
 from router.write import Work
 from store.ids import ProviderId, new_id, wire
@@ -73,16 +73,16 @@ async def edit_provider(
 ) -> ProviderView:
     """Replace what may be set, and the credential where one is given.
 
-    Another host without a credential is refused where one is kept: it was given for the old host alone.
+    Another host, or vendor, without a credential is refused where one is kept: it was given for the old one alone.
     Raises ``NotFound``, ``InvalidRequest``.
     """
     before = await get_provider(work.connection, provider_id, locked=True)
     _check(before.kind, spec)
-    moves = host_of(spec.base_url) != host_of(before.spec.base_url)
+    place = place_of(before.spec.base_url, before.spec.options)
+    moves = place_of(spec.base_url, spec.options) != place
     if moves and before.credential is not None and credential is None:
         raise InvalidRequest(
-            f"The credential of {before.name} was given for {host_of(before.spec.base_url)}. Give the one for the new "
-            "address with the change.",
+            f"The credential of {before.name} was given for {place}. Give the one for the new place with the change.",
             param="credential",
         )
     columns = {**_columns(spec), **(_sealed(seal, provider_id, spec, credential) if credential is not None else {})}
@@ -127,7 +127,7 @@ def credential_of(record: ProviderRecord, seal: Seal | None) -> str | None:
         return None
     if seal is None:
         raise CredentialUnreadable("its credential is sealed and no secret key is set: GIGAROUTER_SECRET_KEYS")
-    return seal.open(record.id, record.base_url, record.sealed)
+    return seal.open(record.id, place_of(record.base_url, record.options), record.sealed)
 
 
 def _sealed(
@@ -140,7 +140,8 @@ def _sealed(
     if not credential or credential != credential.strip():
         raise InvalidRequest("The credential is empty or has blanks around it.", param="credential")
     hint = f"…{credential[-4:]}" if len(credential) >= 16 else "…"
-    return {"sealed": seal.seal(provider_id, spec.base_url, credential), "credential_hint": hint}
+    place = place_of(spec.base_url, spec.options)
+    return {"sealed": seal.seal(provider_id, place, credential), "credential_hint": hint}
 
 
 def _check(kind: str, spec: ProviderSpec) -> None:

@@ -17,7 +17,7 @@ from router.attempts import Try
 from router.health import Health
 from router.indexes import ProviderIndex, ProviderRecord
 from router.outbound import Errand, Outbound
-from router.sealing import Seal
+from router.sealing import Seal, place_of
 from router.values import Lane, Trace
 from store.ids import EndpointId, ProviderId, RequestId, new_id
 from tests.parts.edge.values import ENDPOINT, a_model, a_request
@@ -33,11 +33,13 @@ ATTEMPT = Attempt("r", "m", texts=["x"])
 
 def a_record(upstream: Upstream, seal: Seal, credential: str) -> ProviderRecord:
     known = ProviderId(new_id())
-    return ProviderRecord(known, "p0", "openai", upstream.base_url, seal.seal(known, upstream.base_url, credential))
+    return ProviderRecord(
+        known, "p0", "openai", upstream.base_url, seal.seal(known, place_of(upstream.base_url, {}), credential)
+    )
 
 
 def given_anew(record: ProviderRecord, seal: Seal, credential: str) -> ProviderRecord:
-    return msgspec.structs.replace(record, sealed=seal.seal(record.id, record.base_url, credential))
+    return msgspec.structs.replace(record, sealed=seal.seal(record.id, place_of(record.base_url, {}), credential))
 
 
 def a_set(record: ProviderRecord, seal: Seal | None) -> tuple[ProviderSet, Callable[[ProviderRecord], None]]:

@@ -134,6 +134,38 @@ async def test_another_host_is_refused_without_its_credential_and_another_path_i
     assert credential_of(await record_of(db, "alpha"), seal) == "sk-new-000000000000000"
 
 
+async def test_another_vendor_is_another_host_where_its_library_knows_it(db: Database) -> None:
+    seal = Seal([OLD])
+    cohere, voyage = (ProviderSpec(options={"vendor": vendor}) for vendor in ("cohere", "voyage"))
+
+    async def register(work: Work) -> ProviderView:
+        return await register_provider(work, seal, name="alpha", kind="litellm", spec=cohere, credential=SECRET)
+
+    async def edit(spec: ProviderSpec, credential: str | None = None) -> ProviderView:
+        return await transact(db, OPS, lambda work: edit_provider(work, seal, view.id, spec, credential=credential))
+
+    view = await transact(db, OPS, register)
+    with pytest.raises(InvalidRequest, match="given for the vendor cohere"):
+        await edit(voyage)
+    record = await record_of(db, "alpha")
+    with pytest.raises(CredentialUnreadable, match="another"):
+        credential_of(msgspec.structs.replace(record, options=voyage.options), seal)
+    await edit(ProviderSpec(options={"vendor": "cohere", "input_types": {"query": "q"}}))
+    assert credential_of(await record_of(db, "alpha"), seal) == SECRET
+    await edit(voyage, "sk-voyage-0000000000000")
+    assert credential_of(await record_of(db, "alpha"), seal) == "sk-voyage-0000000000000"
+
+
+@pytest.mark.parametrize("name", ["https://evil.example/x", "x/http://evil.example", "//evil.example", "a b", "a\nb"])
+async def test_an_upstream_model_is_a_name_and_no_address(db: Database, name: str) -> None:
+    provider = await a_provider(db)
+    with pytest.raises(InvalidRequest, match="not an address"):
+        await an_endpoint(db, provider, name)
+    endpoint = await an_endpoint(db, provider)
+    with pytest.raises(InvalidRequest, match="not an address"):
+        await transact(db, OPS, lambda work: edit_endpoint(work, endpoint.id, EndpointSpec(name)))
+
+
 @pytest.mark.parametrize(
     "url", ["ftp://x/", "https://", "api.example.com", "https://u:p@x/", "https://x/?k=1", "https://x/#f", None]
 )
