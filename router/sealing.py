@@ -80,7 +80,7 @@ class Seal:
 
 
 def place_of(base_url: str | None, options: Mapping[str, object]) -> str:
-    """What a credential is bound to: the URL's scheme, host and port; without a URL its vendor, who decides the host."""
+    """What a credential is bound to: the URL's scheme, host and port; without a URL its vendor, whose host is known."""
     vendor = options.get("vendor")
     if base_url is None and isinstance(vendor, str):
         return f"the vendor {vendor}"
