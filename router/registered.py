@@ -65,6 +65,8 @@ async def register_provider(
         raise Conflict(f"There is a provider {name} already.") from error
     view = await get_provider(work.connection, provider_id)
     work.changed(Change("provider.register", wire(ProviderId, provider_id), after=_facts(view)))
+    if credential is not None:
+        work.changed(_credential_given(view))
     return view
 
 
@@ -90,6 +92,8 @@ async def edit_provider(
     after = await get_provider(work.connection, provider_id)
     subject = wire(ProviderId, provider_id)
     work.changed(Change("provider.edit", subject, None, _facts(before), _facts(after)))
+    if credential is not None:
+        work.changed(_credential_given(after))
     return after
 
 
@@ -139,9 +143,15 @@ def _sealed(
         raise InvalidRequest("No secret key is set, so a credential cannot be kept.", param="credential")
     if not credential or credential != credential.strip():
         raise InvalidRequest("The credential is empty or has blanks around it.", param="credential")
-    hint = f"…{credential[-4:]}" if len(credential) >= 16 else "…"
+    # Of several secrets in JSON the end is braces, and whatever stands before them.
+    hint = f"…{credential[-4:]}" if len(credential) >= 16 and not credential.startswith("{") else "…"
     place = place_of(spec.base_url, spec.options)
     return {"sealed": seal.seal(provider_id, place, credential), "credential_hint": hint}
+
+
+def _credential_given(view: ProviderView) -> Change:
+    """A row of its own: two credentials may look the same, and what was given is in no before and after."""
+    return Change("provider.credential", wire(ProviderId, view.id), after={"credential": view.credential})
 
 
 def _check(kind: str, spec: ProviderSpec) -> None:

@@ -177,9 +177,25 @@ async def test_a_base_url_is_an_address_and_nothing_more(db: Database, url: str 
 async def test_the_audit_log_tells_of_a_credential_only_its_end(db: Database) -> None:
     await a_provider(db)
     async with db.transaction() as connection:
-        (row,) = await list_changes(connection)
-    assert row.change.after is not None
-    assert row.change.after["credential"] == "…1e8a"
+        rows = await list_changes(connection)
+    assert {row.change.action for row in rows} == {"provider.register", "provider.credential"}
+    assert all(row.change.after is not None and row.change.after["credential"] == "…1e8a" for row in rows)
+
+
+async def test_the_audit_log_tells_that_a_credential_was_replaced_though_it_looks_the_same(db: Database) -> None:
+    view = await a_provider(db)
+    aws = '{"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "canary1"}'
+
+    async def told(credential: str | None) -> list[object]:
+        edit = transact(db, OPS, lambda work: edit_provider(work, Seal([OLD]), view.id, ALPHA, credential=credential))
+        await edit
+        async with db.transaction() as connection:
+            given = [row.change for row in await list_changes(connection) if row.change.action == "provider.credential"]
+        return [change.after for change in given]
+
+    assert len(await told(None)) == 1
+    assert len(await told("sk-another-0000000001e8a")) == 2
+    assert {"credential": "…"} in await told(aws)
 
 
 async def test_an_endpoint_that_claims_another_space_is_refused_by_product_and_database(db: Database) -> None:
