@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from router import once
 from router.edge.admin.answering import Resource, listed, one, page, slice_of
 from router.edge.admin.asking import V1, body_of, given_in, id_of, parts_of, query_of, read, speaking_to
-from router.edge.admin.changing import Current, Made, actor_of, change, claim_of, is_dry_run, keep, replay
+from router.edge.admin.changing import DRY_RUN, Current, Made, actor_of, change, claim_of, is_dry_run, keep, replay
 from router.edge.admin.reports import TestOut, test_out
 from router.edge.admin.telling import acts, edits, lists, makes, shows
 from router.endpoints import check_upstream_model, list_endpoints
@@ -163,14 +163,15 @@ async def rotate(request: Request, provider_id: str) -> Response:
 async def try_(request: Request, provider_id: str) -> Response:
     """Is it there, and does it take our credential: one text, each step told. Changes nothing."""
     known, body = _id(provider_id), body_of(request, ProviderTest)
-    dry_run, parts, claim = is_dry_run(request), parts_of(request), claim_of(request)
+    dry_run, parts = is_dry_run(request), parts_of(request)
+    claim = claim_of(request, dry_run=dry_run)
     if claim is not None and (kept := await read(request, lambda connection: once.find(connection, claim))):
         return replay(kept)
     record, upstream_model = await read(request, lambda connection: _asked(connection, known, body.upstream_model))
     report = await try_provider(record, await speaking_to(request, known), upstream_model)
     made = Made(test_out(report))
     if dry_run:
-        return one(made.shown)
+        return one(made.shown, 200, DRY_RUN)
 
     async def command(work: Work) -> Report:
         if claim is not None:

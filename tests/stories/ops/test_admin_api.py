@@ -113,7 +113,7 @@ def test_every_change_tells_who_made_it_from_what_to_what(ops: Operator, upstrea
     provider = a_provider(ops, upstream, "audited")
     ops.edit(f"/providers/{provider['id']}", {"enabled": False})
     found = ops("GET", f"/audit?subject={provider['id']}")["data"]
-    assert [row["action"] for row in found] == ["provider.edit", "provider.register"]
+    assert [row["action"] for row in found] == ["provider.edit", "provider.credential", "provider.register"]
     assert {row["actor"] for row in found} == {ops.member}
     assert (found[0]["before"]["spec"]["enabled"], found[0]["after"]["spec"]["enabled"]) == (True, False)
     assert found[0]["at"].endswith("Z")
@@ -155,6 +155,17 @@ def test_a_dry_run_answers_what_would_be_and_writes_nothing(
     key = ops("POST", "/keys?dry_run=1", {"account": account[0]["id"]})
     assert key["key"] is None
     assert rows_of(product) == before
+
+
+def test_a_dry_run_of_a_test_is_no_replay_of_the_test_and_uses_no_key_up(ops: Operator, upstream: Upstream) -> None:
+    path = f"/providers/{a_provider(ops, upstream, 'tried')['id']}/test"
+    asked = {"upstream_model": "m"}
+    ops("POST", path, asked, idempotency_key="try-1")
+    dry = ops.ask("POST", f"{path}?dry_run=1", asked, idempotency_key="try-1")
+    assert dry.status_code == 200
+    assert dry.headers["x-gigarouter-dry-run"] == "true"
+    assert "idempotency-replayed" not in dry.headers
+    assert ops.ask("POST", path, asked, idempotency_key="try-1").headers["idempotency-replayed"] == "true"
 
 
 def rows_of(product: Product) -> list[Any]:
