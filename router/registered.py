@@ -84,7 +84,7 @@ async def edit_provider(
     moves = place_of(spec.base_url, spec.options) != place
     if moves and before.credential is not None and credential is None:
         raise InvalidRequest(
-            f"The credential of {before.name} was given for {place}. Give the one for the new place with the change.",
+            f"The credential of {before.name} was given for {place}. Give the one for the new address with the change.",
             param="credential",
         )
     columns = {**_columns(spec), **(_sealed(seal, provider_id, spec, credential) if credential is not None else {})}
