@@ -124,22 +124,25 @@ async def _remember(db: Database, actor: Actor, order: Order) -> None:
 
 
 async def _rehearse(db: Database, actor: Actor, order: Order) -> Plan:
+    """On one snapshot and without the lock of an apply: only who changes the same rows just now waits for it."""
     planned: list[Plan] = []
     for attempt in range(REHEARSALS):
         try:
-            async with db.transaction() as connection:
+            async with db.transaction(snapshot=True) as connection:
                 planned.append(await _rehearsed(Work(connection, actor, datetime.now(UTC)), order))
                 raise _Rehearsed
         except _Rehearsed:
             break
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) not in RUN_AGAIN or attempt + 1 == REHEARSALS:
+            if getattr(error.orig, "sqlstate", None) not in RUN_AGAIN:
                 raise
+            if attempt + 1 == REHEARSALS:
+                raise Conflict("Others are changing what would be changed. Try again shortly.") from error
     return planned[-1]
 
 
 async def _rehearsed(work: Work, order: Order) -> Plan:
-    present, found, affected = await _compare(work, order)
+    present, found, affected = await _compare(work, order, locked=False)
     refused = _refusals(found, affected, order.decisions, present)
     if found.faults or found.conflicts:
         return Plan(found, affected, (), tuple(refused))
@@ -150,10 +153,10 @@ async def _rehearsed(work: Work, order: Order) -> Plan:
     return Plan(_done(found, waiting), affected, tuple(waiting.values()), tuple(refused))
 
 
-async def _compare(work: Work, order: Order) -> tuple[Present, Difference, Impact]:
+async def _compare(work: Work, order: Order, *, locked: bool = True) -> tuple[Present, Difference, Impact]:
     if order.prepare is not None:
         await order.prepare(work)
-    present = await presently.load(work.connection, order.source, work.now, locked=True)
+    present = await presently.load(work.connection, order.source, work.now, locked=locked)
     found = difference(order.wanted(present), present, order.decisions, work.now)
     return present, found, impact(found.steps, present, work.now)
 

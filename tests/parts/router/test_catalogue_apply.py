@@ -325,6 +325,26 @@ async def test_an_operator_who_is_in_the_middle_of_a_change_is_waited_for(db: Da
     assert (await the_endpoint(db)).endpoint.max_batch == 64
 
 
+async def test_nobody_waits_for_a_plan_and_a_plan_is_of_one_instant(db: Database) -> None:
+    await apply(db)
+    await make_live(db)
+    await apply(db)  # launches it
+    endpoint = (await the_endpoint(db)).endpoint
+
+    async def meanwhile(_: object) -> None:
+        """While the plan rehearses, ops set a price and a process puts the endpoint out of service."""
+        async with asyncio.timeout(3):
+            await transact(db, OPS, lambda work: set_price(work, MODEL, 30_000_000))
+            quarantined = EndpointState.QUARANTINED
+            await transact(db, OPS, lambda work: move_endpoint(work, endpoint.id, quarantined, "it lies"))
+
+    text = EXAMPLE.replace("name: alpha", "name: beta", 1).replace("provider: alpha", "provider: beta")
+    asked = msgspec.structs.replace(order(text), usable=meanwhile)
+    planned = await applying.plan(db, FILES, asked)
+    assert not planned.refused
+    assert (await the_endpoint(db)).endpoint.state is EndpointState.QUARANTINED
+
+
 async def outcome(db: Database, text: str, **decisions: object) -> str:
     """What an apply refuses with; empty where it went through."""
     try:
