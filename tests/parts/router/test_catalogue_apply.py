@@ -122,6 +122,21 @@ async def test_status_live_launches_once_the_endpoint_has_passed_its_test(db: Da
         await apply(db, take_file=["models[0].status"])
 
 
+async def test_a_model_does_not_launch_with_its_only_live_endpoint_at_a_provider_that_is_switched_off(
+    db: Database,
+) -> None:
+    await apply(db)
+    await make_live(db)
+    async with db.transaction() as connection:
+        alpha = await find_provider(connection, "alpha")
+    assert alpha is not None
+    for enabled, waits in ((False, True), (True, False)):
+        spec = msgspec.structs.replace(alpha.spec, enabled=enabled)
+        await transact(db, OPS, lambda work, spec=spec: edit_provider(work, None, alpha.id, spec))
+        done = await apply(db)
+        assert any("endpoint" in one for one in done.waiting) is waits
+
+
 async def test_a_field_that_an_operator_changed_is_a_conflict_until_someone_decides(db: Database) -> None:
     await apply(db)
     await edit(db, max_batch=64)
