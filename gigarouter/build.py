@@ -67,6 +67,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         prices=refresher.prices,
         endpoints=refresher.endpoints,
         providers=providers,
+        built=providers.built,
         seal=seal,
         check_provider=providers.check,
         health=health,

@@ -25,10 +25,12 @@ from providers.wire import Pool, networks
 from router import administer
 from router.audit import Actor
 from router.certify import certify
-from router.endpoints import EndpointSpec, list_endpoints, register_endpoint
+from router.endpoints import EndpointSpec, awaits_proof, list_endpoints, register_endpoint
+from router.errors import Conflict
+from router.indexes import ProviderRecord
 from router.keyring import KeySpec, create_key
 from router.keys import digest_of
-from router.registered import ProviderSpec, edit_provider, find_provider, register_provider
+from router.registered import ProviderSpec, edit_provider, find_provider, provider_records, register_provider
 from router.tables import KeyRow
 from router.values import Endpoint, EndpointState
 from router.verdicts import Occasion, Report
@@ -105,14 +107,22 @@ async def _put_live(database_url: str, worker_url: str) -> str:
         async with db.transaction() as connection:
             model = await models.get(connection, MODEL)
             views = await list_endpoints(connection, MODEL)
+            records = {record.id: record for record in await provider_records(connection)}
         ours = [view for view in views if view.endpoint.provider_name == PROVIDER]
-        if model.status is not Status.COMING_SOON or not ours:
+        is_new = model.status is Status.COMING_SOON
+        # The worker may listen elsewhere than at the last start: its endpoint then waits for its examination.
+        if not ours or not (is_new or awaits_proof(ours[0])):
             return ""
         endpoint = ours[0].endpoint
         if endpoint.state is not EndpointState.LIVE:
-            report = await _certify(db, worker_url, endpoint, model)
+            try:
+                report = await _certify(db, records[endpoint.provider_id], worker_url, endpoint, model)
+            except Conflict:
+                return ""  # The jobs process or an operator was faster.
             if not report.passed:
                 return f"The worker is not used: {report.reason}."
+        if not is_new:
+            return ""
         launch = partial(administer.launch_model, model_id=MODEL, reason="the demo model of `up`")
         await transact(db, ACTOR, launch)
         return ""
@@ -120,11 +130,12 @@ async def _put_live(database_url: str, worker_url: str) -> str:
         await db.close()
 
 
-async def _certify(db: Database, worker_url: str, endpoint: Endpoint, model: Model) -> Report:
+async def _certify(db: Database, record: ProviderRecord, worker_url: str, endpoint: Endpoint, model: Model) -> Report:
+    record = msgspec.structs.replace(record, base_url=worker_url)
     pool, allowed = Pool(), networks(["127.0.0.0/8"])
     worker = build("worker", base_url=worker_url, credential=None, options={}, allowed_networks=allowed, pool=pool)
     try:
-        return await certify(db, worker, endpoint, model, ACTOR, Occasion.REGISTRATION)
+        return await certify(db, record, worker, endpoint, model, ACTOR, Occasion.REGISTRATION)
     finally:
         await pool.close()
 

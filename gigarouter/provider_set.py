@@ -1,7 +1,8 @@
 """The registered providers as things that embed: built from their records, rebuilt when a record changes."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import msgspec
 import structlog
@@ -9,7 +10,7 @@ from typing_extensions import override
 
 from providers.kinds import Kind, build
 from providers.litellm_kind import load
-from providers.outcomes import CredentialRefused, Misconfigured
+from providers.outcomes import CredentialRefused, Failure, Misconfigured, PassedOver
 from providers.protocol import Attempt, Provider, Vectors
 from providers.wire import Networks, Pool
 from router.errors import InvalidRequest
@@ -26,17 +27,18 @@ TEND_EVERY_S = 1.0
 
 
 class Unusable:
-    """Stands for a provider whose record this process cannot use: its calls go elsewhere, ops see it in the log.
+    """Stands for a provider that cannot be used: every call learns why.
 
-    Never a quarantine: that would hold for the processes that can use it.
+    One that is switched off is passed over, and is as it was when it is switched on again. Where this
+    process cannot use its record, calls go elsewhere and ops are told; never a quarantine, as others may have the key.
     """
 
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
+    def __init__(self, why: Callable[[], Failure]) -> None:
+        self._why = why
 
     async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
         """Always raises."""
-        raise Misconfigured("the provider cannot be used from this process", detail=self._reason)
+        raise self._why()
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
         """Cannot tell."""
@@ -94,6 +96,10 @@ class ProviderSet(Mapping[ProviderId, Provider]):
     def __len__(self) -> int:
         return len(self._built)
 
+    def built(self, provider_id: ProviderId) -> tuple[ProviderRecord, Provider] | None:
+        """What speaks to a provider, after the record that it was built from; None where there is no such record."""
+        return self._built.get(provider_id)
+
     def refresh(self) -> None:
         """Build what is new or changed; what was replaced is closed later by :meth:`run`."""
         built: dict[ProviderId, tuple[ProviderRecord, Provider]] = {}
@@ -128,15 +134,15 @@ class ProviderSet(Mapping[ProviderId, Provider]):
 
     def _build(self, record: ProviderRecord) -> Provider:
         if not record.enabled:
-            return Unusable("it is switched off")
+            return Unusable(partial(PassedOver, "its provider is switched off"))
         try:
             return self._made(record)
         except CredentialUnreadable as fault:
             log.error("provider_unusable", provider=record.name, reason=str(fault))
-            return self._as_before(record) or Unusable(str(fault))
+            return self._as_before(record) or _unusable(fault)
         except ValueError as fault:
             log.error("provider_unusable", provider=record.name, reason=str(fault))
-            return Unusable(str(fault))
+            return _unusable(fault)
 
     def _as_before(self, record: ProviderRecord) -> Provider | None:
         """What spoke to it until now, where nothing but the credential has changed."""
@@ -164,3 +170,7 @@ class ProviderSet(Mapping[ProviderId, Provider]):
         """Close them all."""
         for provider in (*(p for _, p in self._built.values()), *(p for _, p in self._retired)):
             await provider.close()
+
+
+def _unusable(fault: Exception) -> Unusable:
+    return Unusable(partial(Misconfigured, "the provider cannot be used from this process", detail=str(fault)))

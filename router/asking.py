@@ -1,7 +1,7 @@
 """Asks one endpoint to embed the probes, as real calls would, in every way in which calls come.
 
 All in one batch, some alone, texts of equal length by themselves, batches of mixed lengths at once, with the model's
-prompts, shortened. Implementations are known that are right in one of these and wrong in another: each is compared.
+prompts. Implementations are known that are right in one of these and wrong in another: each is compared.
 Every answer passes the check that a customer's answer passes.
 """
 
@@ -17,8 +17,8 @@ from providers.agreement import Agreement
 from providers.outcomes import Failure, TryLater
 from providers.probes import InputType, ProbeSet
 from providers.protocol import FloatMatrix, Provider
-from router.check import check, shorten
-from router.dispatch import attempt_at
+from router.at_endpoint import attempt_at
+from router.check import check
 from router.estimate import tokens_most
 from router.values import EmbedRequest, Endpoint
 from router.verdicts import Step
@@ -32,7 +32,6 @@ PATIENCE = 3
 PATIENCE_MAX_S = 10.0
 AT_ONCE = 4
 MIXED_BATCH = 8
-SHORTENED = 16
 
 
 class Asker:
@@ -47,14 +46,14 @@ class Asker:
         self.tokens = 0
         self.spaces: set[str | None] = set()
 
-    async def embed(self, rows: list[int], dimensions: int | None = None) -> FloatMatrix:
+    async def embed(self, rows: list[int]) -> FloatMatrix:
         """Vectors of these probes in the order of ``rows``, batched as the endpoint takes them.
 
         Raises :class:`providers.outcomes.Failure`.
         """
         found: dict[int, FloatMatrix] = {}
         for batch, input_type in self._batches(rows):
-            matrix = await self._attempt(batch, input_type, dimensions)
+            matrix = await self._attempt(batch, input_type)
             found.update(zip(batch, matrix, strict=True))
         return np.stack([found[row] for row in rows])
 
@@ -107,9 +106,9 @@ class Asker:
             if batch:
                 yield batch, input_type
 
-    async def _attempt(self, rows: list[int], input_type: InputType | None, dimensions: int | None) -> FloatMatrix:
+    async def _attempt(self, rows: list[int], input_type: InputType | None) -> FloatMatrix:
         texts = [self._probes[row].text for row in rows]
-        request = EmbedRequest(self._model.id, texts, None, "float", dimensions, input_type, None)
+        request = EmbedRequest(self._model.id, texts, None, "float", None, input_type, None)
         attempt = attempt_at(self._endpoint, request, self._model, RequestId(new_id()))
         for patience in range(PATIENCE, -1, -1):
             self.calls += 1
@@ -146,9 +145,6 @@ async def ask_all(
     for name, rows, way in ways:
         if steps[-1].agreement.passed:
             steps.append(Step(name, compare(expected[rows], await way(rows))))
-    for width in _shortened(model):
-        if steps[-1].agreement.passed:
-            steps.append(await _shorter(asker, expected, width, compare))
     return together, steps
 
 
@@ -156,17 +152,3 @@ async def ask_some(asker: Asker, probes: ProbeSet, reference: FloatMatrix, compa
     """A few probes in one batch per input type; which ones changes with ``turn``."""
     rows = probes.canaries(turn)
     return [Step("canaries", compare(reference[rows], await asker.embed(rows)))]
-
-
-def _shortened(model: Model) -> tuple[int, ...]:
-    """The two widths to try: a middle one and the last below the model's own."""
-    below = [width for width in model.trained_dimensions if width < model.dimensions]
-    return tuple(sorted({below[len(below) // 2], below[-1]})) if below else ()
-
-
-async def _shorter(asker: Asker, expected: FloatMatrix, width: int, compare: Compare) -> Step:
-    rows = list(range(0, len(expected), max(1, len(expected) // SHORTENED)))
-    answered = await asker.embed(rows, width)
-    if answered.shape[1] > width:
-        answered = shorten(answered, width)
-    return Step(f"shortened to {width}", compare(shorten(expected[rows], width), answered))

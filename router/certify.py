@@ -18,8 +18,19 @@ from catalog.values import Model
 from providers.probes import probe_set
 from providers.protocol import Provider
 from router.audit import Actor, Change
-from router.endpoints import EndpointView, get_endpoint, move_endpoint, pin_space
+from router.endpoints import (
+    EndpointView,
+    awaits_proof,
+    by_probe,
+    get_endpoint,
+    is_examined_as,
+    move_endpoint,
+    pin_space,
+    restate,
+)
 from router.examine import BY_HAND, Case, Exam, examine
+from router.indexes import ProviderRecord
+from router.registered import is_still
 from router.spaces import find_reference, set_noise, set_reference
 from router.tables import ProbeRow
 from router.values import Endpoint, EndpointState
@@ -30,8 +41,6 @@ from store.postgres import Database
 
 log = structlog.get_logger("router.certify")
 
-# What stands at the start of an endpoint's reason where a probe has put it in quarantine, and a probe may end that.
-CAUSED_BY_PROBE = "probe_"
 # No call takes longer; request ids tell when a call began.
 LONGEST_CALL = timedelta(minutes=10)
 UNTRIED = (EndpointState.DRAFT, EndpointState.OFF, EndpointState.QUARANTINED)
@@ -45,6 +54,7 @@ _CALLS_SINCE = text(
 
 async def certify(
     db: Database,
+    record: ProviderRecord,
     provider: Provider,
     endpoint: Endpoint,
     model: Model,
@@ -59,6 +69,7 @@ async def certify(
 ) -> Report:
     """Examine, record, move. By hand, an endpoint that does not serve yet goes through ``probing``.
 
+    ``record`` is what the provider was built from. What was edited meanwhile was not examined: nothing comes of it.
     ``as_reference`` is an operator's reason to let this endpoint vouch for the space, whoever did before.
     ``canaries``: ask a few probes only, others for each number. ``returns``: a good result brings the endpoint back
     from quarantine. A ``dry_run`` neither writes nor moves. ``ending`` runs in the transaction that does, with
@@ -69,17 +80,12 @@ async def certify(
     probes = probe_set(model.max_input_tokens)
     async with db.transaction() as connection:
         reference = await find_reference(connection, model.space, probes.name)
-    case = Case(provider, endpoint, model, probes, reference, occasion, as_reference, canaries)
+    case = Case(record, provider, endpoint, model, probes, reference, occasion, as_reference, canaries)
     exam = await examine(case)
     if dry_run:
         return _report(case, exam)
     to = next_state(endpoint.state, exam.verdict, returns=returns)
     return await _settle(db, actor, case, exam, to, ending)
-
-
-def by_probe(view: EndpointView) -> bool:
-    """Whether the endpoint stands where it stands because of a probe, so that probes may bring it back."""
-    return view.reason.startswith(CAUSED_BY_PROBE)
 
 
 async def _begin(endpoint_id: EndpointId, work: Work) -> Endpoint:
@@ -92,27 +98,28 @@ async def _settle(
     """Write the probe; with it, in one transaction, the reference, the pin and the move."""
     report = _report(case, exam)
     pins = report.passed and exam.space is not None and exam.space != case.endpoint.upstream_space
-    if to is None and exam.vectors is None and exam.noise is None and not pins and ending is None:
+    # One that was to prove itself after a change, and did not: ops learn why it stays out.
+    refuted = case.endpoint.state is EndpointState.QUARANTINED and exam.verdict is Verdict.ANOTHER_SPACE
+    is_quiet = to is None and exam.vectors is None and exam.noise is None and not (pins or refuted)
+    if is_quiet and ending is None:
         async with db.transaction() as connection:
-            await _write(connection, case.endpoint, report)
-        return report
+            view, same = await as_examined(connection, case.record, case.endpoint)
+            settled = msgspec.structs.replace(report, state=view.endpoint.state) if same else _void(report, view)
+            await _write(connection, case.endpoint, settled)
+        return settled
 
     async def command(work: Work) -> Report:
-        view = await get_endpoint(work.connection, case.endpoint.id, locked=True)
-        now, moves = view.endpoint, to
-        if now.state is not case.endpoint.state or (now.state is EndpointState.QUARANTINED and not by_probe(view)):
-            moves = None  # Ops were faster: what was seen is written down, and nothing is moved.
-        settled = msgspec.structs.replace(report, state=moves or now.state)
-        if moves is EndpointState.QUARANTINED:
-            settled = await _with_affected(work.connection, case.endpoint, settled)
-        if exam.vectors is not None:
-            await set_reference(work, case.model.space, case.probes.name, exam.vectors, exam.source)
-        if exam.noise is not None and case.reference is not None:
-            await set_noise(work, case.reference, exam.noise)
-        if pins and exam.space is not None:
-            await pin_space(work, now.id, exam.space)
-        if moves is not None:
-            await _move(work, now, moves, report)
+        view, same = await as_examined(work.connection, case.record, case.endpoint)
+        now = view.endpoint
+        if not same:
+            settled = _void(report, view)
+        elif now.state is not case.endpoint.state or (now.state is EndpointState.QUARANTINED and not by_probe(view)):
+            # Ops were faster: what was seen is written down, and nothing comes of it.
+            settled = msgspec.structs.replace(report, state=now.state, became_reference=False)
+        else:
+            settled = await _follow(work, case, exam, to, report, pins=pins)
+            if refuted and awaits_proof(view):
+                await restate(work, now.id, _reason(report))
         await _write(work.connection, now, settled)
         if not work.changes:
             work.changed(Change("endpoint.probe", wire(EndpointId, now.id), reason=report.reason))
@@ -121,9 +128,51 @@ async def _settle(
         return settled
 
     settled = await transact(db, actor, command)
-    if to is EndpointState.QUARANTINED and settled.state is to:
+    if settled.stands and settled.state is EndpointState.QUARANTINED and (to is settled.state or refuted):
         _alarm(case.endpoint, settled)
     return settled
+
+
+async def as_examined(
+    connection: AsyncConnection, record: ProviderRecord, endpoint: Endpoint
+) -> tuple[EndpointView, bool]:
+    """The endpoint now, locked, and whether it and its provider are still what was examined."""
+    # The provider first, as who edits it does.
+    same_provider = await is_still(connection, record)
+    view = await get_endpoint(connection, endpoint.id, locked=True)
+    return view, same_provider and is_examined_as(endpoint, view.endpoint)
+
+
+async def _follow(
+    work: Work, case: Case, exam: Exam, to: EndpointState | None, report: Report, *, pins: bool
+) -> Report:
+    """What comes of an examination: the reference or its noise, the pin, the move."""
+    settled = msgspec.structs.replace(report, state=to or case.endpoint.state)
+    if to is EndpointState.QUARANTINED:
+        settled = await _with_affected(work.connection, case.endpoint, settled)
+    if exam.vectors is not None:
+        await set_reference(work, case.model.space, case.probes.name, exam.vectors, exam.source)
+    if exam.noise is not None and case.reference is not None:
+        await set_noise(work, case.reference, exam.noise)
+    if pins and exam.space is not None:
+        await pin_space(work, case.endpoint.id, exam.space)
+    if to is not None:
+        await _move(work, case.endpoint, to, report)
+    return settled
+
+
+def _void(report: Report, view: EndpointView) -> Report:
+    """What was seen is of something that is not there any more."""
+    return msgspec.structs.replace(
+        report,
+        verdict=Verdict.NO_ANSWER,
+        reason=f"it was changed while it was examined, so nothing comes of what was seen ({report.verdict.value}): "
+        "examine it again",
+        state=view.endpoint.state,
+        became_reference=False,
+        dimensions=None,
+        stands=False,
+    )
 
 
 def _report(case: Case, exam: Exam) -> Report:
@@ -150,9 +199,12 @@ def _report(case: Case, exam: Exam) -> Report:
 async def _move(work: Work, endpoint: Endpoint, to: EndpointState, report: Report) -> None:
     if endpoint.state is EndpointState.QUARANTINED:
         await move_endpoint(work, endpoint.id, EndpointState.PROBING, "its probes are good again")
+    await move_endpoint(work, endpoint.id, to, _reason(report))
+
+
+def _reason(report: Report) -> str:
     mark = f"{wire(ProbeId, report.id)}: " if report.may_recover else ""
-    reason = "passed its test" if report.passed else f"{mark}{report.reason}"
-    await move_endpoint(work, endpoint.id, to, reason[:300])
+    return "passed its test" if report.passed else f"{mark}{report.reason}"[:300]
 
 
 async def _with_affected(connection: AsyncConnection, endpoint: Endpoint, report: Report) -> Report:

@@ -4,17 +4,19 @@ The moves stand here as a table and in the database as a trigger; a test compare
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Select, insert, select, update
+from sqlalchemy import Row, Select, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.values import Model
 from router.audit import Change
 from router.errors import Conflict, InvalidRequest, NotFound
-from router.tables import EndpointRow, Json, ProviderRow
+from router.tables import EndpointRow, Json, ProbeScheduleRow, ProviderRow
 from router.values import Endpoint, EndpointState
 from router.write import Work
 from store.ids import EndpointId, ModelId, ProviderId, new_id, wire
@@ -30,6 +32,18 @@ MOVES: dict[EndpointState, frozenset[EndpointState]] = {
     QUARANTINED: frozenset({PROBING, OFF}),
     OFF: frozenset({PROBING}),
 }
+
+# What stands at the start of an endpoint's reason where probes decide: one has put it in quarantine, or it has to pass
+# all of them once because something was changed that decides what answers.
+CAUSED_BY_PROBE = "probe_"
+AWAITS_PROOF = f"{CAUSED_BY_PROBE}due: "
+# What an endpoint's spec says of the vectors that come back; the rest is about money, order and limits.
+ANSWERING = ("native_input_type", "numerics")
+# What an examination does not depend on.
+_BESIDE = (
+    *("state", "priority", "weight", "cost_nano_per_mtok", "requests_per_minute", "tokens_per_minute"),
+    *("concurrency", "provider_name", "regions", "collects_data", "retention_days"),
+)
 
 COST_MAX = 9_000_000_000_000
 GRANTED_MAX = 2**31 - 1
@@ -91,6 +105,7 @@ async def register_endpoint(
 async def edit_endpoint(work: Work, endpoint_id: EndpointId, spec: EndpointSpec) -> Endpoint:
     """Replace what may be set. Another upstream model is another thing to probe, so a live endpoint refuses it.
 
+    Other input types or numbers take one that serves out of traffic until it passes its probes.
     Raises ``NotFound``, ``InvalidRequest``, ``Conflict``.
     """
     _check(spec)
@@ -101,7 +116,33 @@ async def edit_endpoint(work: Work, endpoint_id: EndpointId, spec: EndpointSpec)
     await work.connection.execute(update(EndpointRow).where(EndpointRow.id == endpoint_id).values(**columns))
     after = (await get_endpoint(work.connection, endpoint_id)).endpoint
     work.changed(Change("endpoint.edit", wire(EndpointId, endpoint_id), None, _facts(before), _facts(after)))
+    changed = [name for name in ANSWERING if getattr(after, name) != getattr(before, name)]
+    if changed and await demand_proof(work, after, f"{' and '.join(changed)} changed"):
+        return (await get_endpoint(work.connection, endpoint_id)).endpoint
     return after
+
+
+async def demand_proof(work: Work, endpoint: Endpoint, why: str) -> bool:
+    """Take one that serves out of traffic until it passes its probes, which are due now; answers whether it served.
+
+    One that was being drained does not come back by itself: an operator wanted it to end.
+    """
+    if endpoint.state not in (LIVE, DRAINING):
+        return False
+    by_itself = endpoint.state is LIVE
+    reason = f"{AWAITS_PROOF}{why}" if by_itself else f"{why} while it was draining; a test brings it back"
+    await move_endpoint(work, endpoint.id, QUARANTINED, reason)
+    if by_itself:
+        await examine_soon(work.connection, [endpoint.id])
+    return True
+
+
+async def examine_soon(connection: AsyncConnection, endpoints: Iterable[EndpointId]) -> None:
+    """The next round asks these all probes."""
+    for endpoint_id in endpoints:
+        due = {"next_at": func.now(), "full_at": func.now()}
+        statement = upsert(ProbeScheduleRow).values(endpoint_id=endpoint_id, misses=0, good=0, **due)
+        await connection.execute(statement.on_conflict_do_update(index_elements=["endpoint_id"], set_=due))
 
 
 async def move_endpoint(work: Work, endpoint_id: EndpointId, to: EndpointState, reason: str = "") -> Endpoint:
@@ -115,6 +156,13 @@ async def move_endpoint(work: Work, endpoint_id: EndpointId, to: EndpointState, 
     moved: tuple[Json, Json] = {"state": before.state.value}, {"state": to.value}
     work.changed(Change(f"endpoint.{to.value}", wire(EndpointId, endpoint_id), None, *moved, reason=reason))
     return msgspec.structs.replace(before, state=to)
+
+
+async def restate(work: Work, endpoint_id: EndpointId, reason: str) -> None:
+    """Say anew why the endpoint is in its state."""
+    columns = {"state_reason": reason}
+    await work.connection.execute(update(EndpointRow).where(EndpointRow.id == endpoint_id).values(**columns))
+    work.changed(Change("endpoint.restate", wire(EndpointId, endpoint_id), reason=reason))
 
 
 async def move_by_hand(work: Work, endpoint_id: EndpointId, to: EndpointState, reason: str = "") -> Endpoint:
@@ -151,6 +199,33 @@ async def get_endpoint(connection: AsyncConnection, endpoint_id: EndpointId, *, 
     if row is None:
         raise NotFound(f"There is no endpoint {wire(EndpointId, endpoint_id)}.", param="endpoint")
     return EndpointView(_endpoint(row), row.state_reason)
+
+
+def by_probe(view: EndpointView) -> bool:
+    """Whether the endpoint stands where it stands because of probes, so that they may bring it back."""
+    return view.reason.startswith(CAUSED_BY_PROBE)
+
+
+def awaits_proof(view: EndpointView) -> bool:
+    """Whether it only waits to be examined: one good examination is enough."""
+    return view.reason.startswith(AWAITS_PROOF)
+
+
+def is_examined_as(one: Endpoint, other: Endpoint) -> bool:
+    """Whether what was seen of the one is true of the other: states, money, order and limits aside, they are the same.
+
+    What its provider is goes by the provider's own record.
+    """
+    beside = {name: getattr(other, name) for name in _BESIDE}
+    return msgspec.structs.replace(one, **beside) == other
+
+
+async def serving_of(connection: AsyncConnection, provider_id: ProviderId) -> list[Endpoint]:
+    """A provider's endpoints that serve or end what they serve, in one order and locked."""
+    states = [state.value for state in (LIVE, DRAINING)]
+    query = _query().where(EndpointRow.provider_id == provider_id, EndpointRow.state.in_(states))
+    locked = query.order_by(EndpointRow.id).with_for_update(of=EndpointRow)
+    return [_endpoint(row) for row in await connection.execute(locked)]
 
 
 async def list_endpoints(connection: AsyncConnection, model_id: ModelId | None = None) -> list[EndpointView]:

@@ -12,6 +12,7 @@ from providers.probes import ProbeSet
 from providers.protocol import FloatMatrix, Provider
 from providers.worker_kind import WorkerProvider
 from router.asking import Asker, ask_all, ask_some
+from router.indexes import ProviderRecord
 from router.spaces import Reference, refusal_to_vouch
 from router.values import Endpoint
 from router.verdicts import Occasion, Step, Verdict
@@ -24,10 +25,11 @@ BY_HAND = (Occasion.REGISTRATION, Occasion.MANUAL)
 class Case(msgspec.Struct, frozen=True):
     """Who is examined, and against what.
 
-    ``as_reference`` is an operator's reason to take this endpoint's vectors as the reference; ``canaries``: ask a few
-    probes only, others for each number.
+    ``record`` is what the provider was built from. ``as_reference`` is an operator's reason to take this endpoint's
+    vectors as the reference; ``canaries``: ask a few probes only, others for each number.
     """
 
+    record: ProviderRecord
     provider: Provider
     endpoint: Endpoint
     model: Model

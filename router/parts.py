@@ -63,6 +63,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     prices: PriceIndex
     endpoints: EndpointIndex
     providers: Mapping[ProviderId, Provider]
+    # The same, after the record that each was built from.
+    built: Callable[[ProviderId], tuple[ProviderRecord, Provider] | None]
     seal: Seal
     # Raises InvalidRequest for a record that nothing could speak to.
     check_provider: Callable[[ProviderRecord], Awaitable[None]]

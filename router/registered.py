@@ -13,16 +13,19 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from router.audit import Change
+from router.endpoints import demand_proof, examine_soon, serving_of
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.indexes import ProviderRecord
 from router.sealing import CredentialUnreadable, Seal, place_of
 from router.tables import Json, ProviderRow
 from router.write import Work
-from store.ids import ProviderId, new_id, wire
+from store.ids import EndpointId, ProviderId, new_id, wire
 
 REGION = re.compile(r"[a-z][a-z0-9-]{0,39}")
 KINDS = ("openai", "litellm", "worker", "sandbox")
 PROVIDERS = ProviderRow.__table__
+# What of a provider decides who answers, and how it is asked.
+PROVIDER_ANSWERING = ("base_url", "options")
 
 
 class ProviderSpec(msgspec.Struct, frozen=True):
@@ -41,13 +44,17 @@ class ProviderSpec(msgspec.Struct, frozen=True):
 
 
 class ProviderView(msgspec.Struct, frozen=True):
-    """A provider as operators see it: of the credential, its last four characters."""
+    """A provider as operators see it: of the credential, its last four characters.
+
+    ``unproven`` are the endpoints that an edit took out of traffic until they pass their probes.
+    """
 
     id: ProviderId
     name: str
     kind: str
     spec: ProviderSpec
     credential: str | None
+    unproven: tuple[EndpointId, ...] = ()
 
 
 async def register_provider(
@@ -75,7 +82,10 @@ async def edit_provider(
 ) -> ProviderView:
     """Replace what may be set, and the credential where one is given.
 
-    Another host, or vendor, without a credential is refused where one is kept: it was given for the old one alone.
+    Another host or vendor without a credential is refused where one is kept: it was given for the old alone. Another
+    address or other options may lead to other weights: endpoints lose their traffic until they pass their probes. With
+    a new credential, or switched on again, they keep it and are examined at once: a key that expires must be
+    exchangeable without an outage, and the same vendor serves another account the same weights.
     Raises ``NotFound``, ``InvalidRequest``.
     """
     before = await get_provider(work.connection, provider_id, locked=True)
@@ -94,7 +104,18 @@ async def edit_provider(
     work.changed(Change("provider.edit", subject, None, _facts(before), _facts(after)))
     if credential is not None:
         work.changed(_credential_given(after))
+    serving = await serving_of(work.connection, provider_id)
+    if changed := _answering(before.spec, spec):
+        why = f"{' and '.join(changed)} of {before.name} changed"
+        unproven = tuple([one.id for one in serving if await demand_proof(work, one, why)])
+        return msgspec.structs.replace(after, unproven=unproven)
+    if credential is not None or (spec.enabled and not before.spec.enabled):
+        await examine_soon(work.connection, [one.id for one in serving])
     return after
+
+
+def _answering(before: ProviderSpec, after: ProviderSpec) -> list[str]:
+    return [name for name in PROVIDER_ANSWERING if getattr(before, name) != getattr(after, name)]
 
 
 async def get_provider(connection: AsyncConnection, provider_id: ProviderId, *, locked: bool = False) -> ProviderView:
@@ -123,6 +144,17 @@ async def provider_records(connection: AsyncConnection) -> list[ProviderRecord]:
         ProviderRecord(ProviderId(row.id), row.name, row.kind, row.base_url, row.sealed, row.enabled, row.options)
         for row in await connection.execute(select(PROVIDERS).order_by(ProviderRow.name))
     ]
+
+
+async def is_still(connection: AsyncConnection, record: ProviderRecord) -> bool:
+    """Whether who answers is still what the record says, and is asked the same way, by the same credential.
+
+    Nobody edits the provider before the transaction ends.
+    """
+    query = select(PROVIDERS).where(ProviderRow.id == record.id).with_for_update(read=True)
+    row = (await connection.execute(query)).one_or_none()
+    examined = (record.kind, record.base_url, record.options, record.sealed)
+    return row is not None and (row.kind, row.base_url, row.options, row.sealed) == examined
 
 
 def credential_of(record: ProviderRecord, seal: Seal | None) -> str | None:
@@ -194,4 +226,4 @@ def _view(row: Row[Any]) -> ProviderView:
 
 def _facts(view: ProviderView) -> Json:
     facts: Json = msgspec.to_builtins(view)
-    return {name: value for name, value in facts.items() if name != "id"}
+    return {name: value for name, value in facts.items() if name not in ("id", "unproven")}

@@ -5,8 +5,8 @@ Silence is not drift: it is told to ops after some times and costs no endpoint i
 decide meanwhile holds (:func:`router.certify.certify` looks again before it moves anything).
 """
 
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import msgspec
 import structlog
@@ -16,8 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog import models
 from providers.protocol import Provider
 from router.audit import Actor
-from router.certify import CAUSED_BY_PROBE, by_probe, certify
-from router.endpoints import EndpointView, get_endpoint
+from router.certify import certify
+from router.endpoints import CAUSED_BY_PROBE, EndpointView, awaits_proof, by_probe, get_endpoint
+from router.indexes import ProviderRecord
+from router.registered import is_still
 from router.tables import ProbeScheduleRow
 from router.values import EndpointState
 from router.verdicts import Occasion, Report, Verdict
@@ -37,7 +39,12 @@ SILENT_TIMES_TOLD = 3
 RECOVERY_FIRST = timedelta(minutes=15)
 RECOVERY_LATEST = timedelta(days=1)
 GOOD_TO_RETURN = 3
+# What was changed under an examination, or is news to this process.
+SOON = timedelta(seconds=5)
 SERVING = (EndpointState.LIVE, EndpointState.DRAINING)
+
+# What speaks to a provider, after the record that it was built from.
+Built = Callable[[ProviderId], tuple[ProviderRecord, Provider] | None]
 
 # New endpoints were just tested, and are spread over the hour and the day: a thousand are not asked at once.
 _ENROLL = text(
@@ -54,19 +61,23 @@ _CLAIM = text(
     " WHERE s.next_at <= now() AND (e.state IN ('live', 'draining')"
     " OR (e.state = 'quarantined' AND starts_with(e.state_reason, :by_probe)))"
     " ORDER BY s.next_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED)"
-    " RETURNING endpoint_id, full_at <= now() AS is_full, misses, good,"
+    " RETURNING endpoint_id, full_at <= now() AS is_full, misses, good, next_at,"
     " CAST(extract(epoch FROM now()) / 3600 AS integer) AS hour"
 )
 
 
 class Due(msgspec.Struct, frozen=True):
-    """A claimed endpoint. ``misses`` and ``good`` are the failed and the good ones in a row so far."""
+    """A claimed endpoint. ``misses`` and ``good`` are the failed and the good ones in a row so far.
+
+    Until ``until`` nobody else claims it.
+    """
 
     endpoint_id: EndpointId
     is_full: bool
     misses: int
     good: int
     hour: int
+    until: datetime
 
 
 class Next(msgspec.Struct, frozen=True):
@@ -78,14 +89,14 @@ class Next(msgspec.Struct, frozen=True):
     was_full: bool = False
 
 
-async def go_round(db: Database, providers: Mapping[ProviderId, Provider]) -> list[Report]:
+async def go_round(db: Database, built: Built) -> list[Report]:
     """Ask those that are due, one after the other, some of them each time. Raises StoreUnavailable, STORE_FAULTS."""
     reports = []
     for _ in range(IN_A_ROUND):
         due = await claim(db)
         if due is None:
             break
-        report = await _ask(db, providers, due)
+        report = await _ask(db, built, due)
         if report is not None:
             reports.append(report)
     return reports
@@ -102,39 +113,56 @@ async def take(connection: AsyncConnection) -> Due | None:
     """The same in an open transaction, until whose end others pass over it."""
     found = await connection.execute(_CLAIM, {"claimed": CLAIMED_FOR, "by_probe": CAUSED_BY_PROBE})
     row = found.one_or_none()
-    return None if row is None else Due(EndpointId(row.endpoint_id), row.is_full, row.misses, row.good, row.hour)
+    return (
+        None
+        if row is None
+        else Due(EndpointId(row.endpoint_id), row.is_full, row.misses, row.good, row.hour, row.next_at)
+    )
 
 
 def plan(due: Due, report: Report, *, was_serving: bool) -> Next:
     """What a report means for the next time."""
+    if not report.stands:
+        return Next(SOON, misses=due.misses, good=due.good)
     if report.state is EndpointState.QUARANTINED:
-        if was_serving:
-            return Next(RECOVERY_FIRST)
-        if report.passed:
-            return Next(RECOVERY_FIRST, good=due.good + 1)
-        return Next(min(RECOVERY_LATEST, RECOVERY_FIRST * 2 ** min(due.misses + 1, 10)), misses=due.misses + 1)
+        return Next(RECOVERY_FIRST) if was_serving else _recovery(due, report)
     if report.verdict is Verdict.NO_ANSWER:
         return Next(AGAIN_AFTER_SILENCE if due.misses < SILENT_TIMES_TOLD else CANARIES_EVERY, misses=due.misses + 1)
     return Next(CANARIES_EVERY, was_full=report.full)
 
 
-async def _ask(db: Database, providers: Mapping[ProviderId, Provider], due: Due) -> Report | None:
+def _recovery(due: Due, report: Report) -> Next:
+    if report.passed:
+        return Next(RECOVERY_FIRST, good=due.good + 1)
+    if report.verdict is Verdict.NO_ANSWER and due.misses < SILENT_TIMES_TOLD:
+        return Next(AGAIN_AFTER_SILENCE, misses=due.misses + 1)
+    return Next(min(RECOVERY_LATEST, RECOVERY_FIRST * 2 ** min(due.misses + 1, 10)), misses=due.misses + 1)
+
+
+async def _ask(db: Database, built: Built, due: Due) -> Report | None:
     async with db.transaction() as connection:
         view = await get_endpoint(connection, due.endpoint_id)
         model = await models.get(connection, view.endpoint.model_id)
-    provider = providers.get(view.endpoint.provider_id)
+        found = built(view.endpoint.provider_id)
+        is_known = found is not None and await is_still(connection, found[0])
     serves = view.endpoint.state in SERVING
-    if provider is None or not (serves or by_probe(view)):
-        return None  # Moved meanwhile, or so new that this process has not heard of its provider: next time.
+    if not (serves or by_probe(view)):
+        return None  # Moved meanwhile.
+    if found is None or not is_known:
+        # So new that this process has not heard of it: what it would ask is not what is registered.
+        await _schedule(db, due, Next(SOON, misses=due.misses, good=due.good))
+        return None
+    record, provider = found
     report = await certify(
         db,
+        record,
         provider,
         view.endpoint,
         model,
         ACTOR,
         Occasion.PERIODIC if serves else Occasion.RECOVERY,
         canaries=due.hour if serves and not due.is_full else None,
-        returns=not serves and due.good + 1 >= GOOD_TO_RETURN,
+        returns=not serves and (awaits_proof(view) or due.good + 1 >= GOOD_TO_RETURN),
     )
     following = plan(due, report, was_serving=serves)
     await _schedule(db, due, following)
@@ -150,9 +178,12 @@ async def _schedule(db: Database, due: Due, following: Next) -> None:
     }
     if following.was_full:
         columns["full_at"] = func.now() + ALL_EVERY
-    statement = update(ProbeScheduleRow).where(ProbeScheduleRow.endpoint_id == due.endpoint_id).values(**columns)
+    statement = update(ProbeScheduleRow).where(
+        ProbeScheduleRow.endpoint_id == due.endpoint_id,
+        ProbeScheduleRow.next_at == due.until,  # Unless somebody made it due meanwhile.
+    )
     async with db.transaction() as connection:
-        await connection.execute(statement)
+        await connection.execute(statement.values(**columns))
 
 
 def _tell(view: EndpointView, report: Report, following: Next) -> None:

@@ -15,8 +15,8 @@ from providers.outcomes import Failure, Misconfigured
 from providers.protocol import Attempt, Provider
 from router import steps
 from router.audit import Actor, Change
-from router.certify import certify
-from router.endpoints import EndpointView, get_endpoint, move_endpoint
+from router.certify import as_examined, certify
+from router.endpoints import EndpointView, by_probe, get_endpoint, move_endpoint
 from router.estimate import tokens_most
 from router.indexes import ProviderRecord
 from router.probe import TEXTS, probe
@@ -75,8 +75,8 @@ async def try_endpoint(
     ours = await _our_count(provider, endpoint, verdict)
     told = _report(verdict, endpoint, model, record, ours)
     if not verdict.passed:
-        sent = not isinstance(verdict.failure, Misconfigured)
-        return await _no_first_answer(db, actor, endpoint, told, sent=sent, dry_run=dry_run, ending=ending)
+        asked = not isinstance(verdict.failure, Misconfigured)
+        return await _no_first_answer(db, actor, record, endpoint, told, asked=asked, dry_run=dry_run, ending=ending)
 
     async def end(work: Work, certified: Certified) -> None:
         full = _joined(told, certified, await get_endpoint(work.connection, endpoint_id))
@@ -87,26 +87,37 @@ async def try_endpoint(
 
     occasion = Occasion.REGISTRATION if endpoint.state is EndpointState.DRAFT else Occasion.MANUAL
     certified = await certify(
-        db, provider, endpoint, model, actor, occasion, as_reference=as_reference, dry_run=dry_run, ending=end
+        db, record, provider, endpoint, model, actor, occasion, as_reference=as_reference, dry_run=dry_run, ending=end
     )
     async with db.transaction() as connection:
         return _joined(told, certified, await get_endpoint(connection, endpoint_id))
 
 
 async def _no_first_answer(
-    db: Database, actor: Actor, endpoint: Endpoint, told: Report, *, sent: bool, dry_run: bool, ending: Ending | None
+    db: Database,
+    actor: Actor,
+    record: ProviderRecord,
+    endpoint: Endpoint,
+    told: Report,
+    *,
+    asked: bool,
+    dry_run: bool,
+    ending: Ending | None,
 ) -> Report:
     """Nothing can be compared: an endpoint without traffic is quarantined, one that serves is left to its breaker.
 
-    Where this process could not even ask, it stays where it is.
+    What was edited or moved meanwhile stays as it is, and so does what this process could not even ask.
     """
-    moves = sent and endpoint.state not in (EndpointState.LIVE, EndpointState.DRAINING)
     if dry_run:
         async with db.transaction() as connection:
             return msgspec.structs.replace(told, endpoint=await get_endpoint(connection, endpoint.id))
 
     async def command(work: Work) -> Report:
-        if moves:
+        view, same = await as_examined(work.connection, record, endpoint)
+        serves = view.endpoint.state in (EndpointState.LIVE, EndpointState.DRAINING)
+        # What probes have quarantined they bring back, too: silence does not end that.
+        recovers = view.endpoint.state is EndpointState.QUARANTINED and by_probe(view)
+        if asked and same and view.endpoint.state is endpoint.state and not (serves or recovers):
             if endpoint.state is not EndpointState.PROBING:
                 await move_endpoint(work, endpoint.id, EndpointState.PROBING, "being tested")
             await move_endpoint(work, endpoint.id, EndpointState.QUARANTINED, told.reason[:300])

@@ -41,7 +41,7 @@ class Report(msgspec.Struct, frozen=True):
     ``reference`` says who vouches for the space; ``became_reference`` that this endpoint now does. ``space`` is the
     provider's own name of what it serves. After a failure ``last_good_at`` is the last probe that went well, and
     ``calls_since`` counts the calls that the endpoint has answered since then. ``may_recover`` is false where only an
-    operator can bring the endpoint back.
+    operator can bring the endpoint back; ``stands`` is false where the endpoint was changed while it was examined.
     """
 
     id: ProbeId
@@ -62,6 +62,7 @@ class Report(msgspec.Struct, frozen=True):
     last_good_at: datetime | None = None
     calls_since: int | None = None
     may_recover: bool = True
+    stands: bool = True
 
     @property
     def passed(self) -> bool:

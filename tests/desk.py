@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,9 @@ from providers.wire import Pool, networks
 from router.audit import Actor
 from router.certify import certify
 from router.endpoints import EndpointSpec, EndpointView, get_endpoint, register_endpoint
-from router.registered import ProviderSpec, register_provider
+from router.indexes import ProviderRecord
+from router.registered import ProviderSpec, provider_records, register_provider
+from router.rounds import go_round
 from router.values import Endpoint
 from router.verdicts import Occasion, Report
 from router.write import Work, transact
@@ -85,6 +87,12 @@ class Desk:
         async with self.db.transaction() as connection:
             return await get_endpoint(connection, endpoint)
 
+    async def record(self, endpoint: EndpointId) -> ProviderRecord:
+        """Its provider's, as it is now."""
+        async with self.db.transaction() as connection:
+            provider = (await get_endpoint(connection, endpoint)).endpoint.provider_id
+            return next(record for record in await provider_records(connection) if record.id == provider)
+
     async def state(self, endpoint: EndpointId) -> str:
         return (await self.view(endpoint)).endpoint.state.value
 
@@ -100,11 +108,18 @@ class Desk:
         endpoint = seen or (await self.view(endpoint_id)).endpoint
         async with self.db.transaction() as connection:
             model = await models.get(connection, endpoint.model_id)
-            url = await connection.scalar(
-                text("SELECT base_url FROM providers WHERE id = :id"), {"id": endpoint.provider_id}
-            )
-        async with speaking(endpoint.provider_kind, url) as provider:
-            return await certify(self.db, provider, endpoint, model, OPS, occasion, **options)
+        record = await self.record(endpoint_id)
+        async with speaking(record.kind, str(record.base_url)) as provider:
+            return await certify(self.db, record, provider, endpoint, model, OPS, occasion, **options)
+
+    async def a_round(self) -> list[Report]:
+        """What is due is asked, by a process that knows all providers as they are now."""
+        async with self.db.transaction() as connection:
+            records = await provider_records(connection)
+        async with AsyncExitStack() as open_ones:
+            enter = open_ones.enter_async_context
+            built = {one.id: (one, await enter(speaking(one.kind, str(one.base_url)))) for one in records}
+            return await go_round(self.db, built.get)
 
     async def rows(self, query: str, **binds: Any) -> list[Any]:
         """What the database says, to its owner; writes are committed."""

@@ -9,6 +9,8 @@ import msgspec
 from billing.money import Price, from_usd
 from billing.prices import price_at
 from router.catalogue.values import Fields, Impact, Kind, LaneName, Margin, Present, Step, Verb
+from router.endpoints import ANSWERING
+from router.registered import PROVIDER_ANSWERING
 from router.values import EndpointState
 from store.ids import ModelId, PriceId
 
@@ -34,15 +36,20 @@ def impact(steps: Iterable[Step], present: Present, now: datetime) -> Impact:
         if step.kind is Kind.ENDPOINT:
             after[step.subject] = _after(step, before.get(step.subject))
     # A provider that is switched off comes back by a switch: what its endpoints cost still counts.
+    moved = {step.subject for step in done if step.kind is Kind.PROVIDER and _changes(step, PROVIDER_ANSWERING)}
+    unproven = {step.subject for step in done if step.kind is Kind.ENDPOINT and _changes(step, ANSWERING)}
+    unproven |= {name for name, one in after.items() if one.live and one.provider in moved - off}
     after = {
-        name: msgspec.structs.replace(one, live=False) if one.provider in off else one for name, one in after.items()
+        name: msgspec.structs.replace(one, live=False) if one.provider in off or name in unproven else one
+        for name, one in after.items()
     }
     stops = tuple(name for name, one in before.items() if one.live and not after[name].live)
     models = _models(done, before, after)
     return Impact(
         models=models,
         margins=tuple(row for model in models for row in _margins(model, done, present, (before, after), now)),
-        stops=stops,
+        stops=tuple(name for name in stops if name not in unproven),
+        unproven=tuple(name for name in stops if name in unproven),
         stranded=tuple(
             model
             for model in sorted({before[name].model for name in stops})
@@ -76,6 +83,10 @@ def _after(step: Step, before: _Served | None) -> _Served:
 
 def _stopped(one: _Served) -> _Served:
     return msgspec.structs.replace(one, counts=False, live=False)
+
+
+def _changes(step: Step, names: tuple[str, ...]) -> bool:
+    return step.verb is Verb.CHANGE and any(change.field in names for change in step.changes)
 
 
 def _switches_off(step: Step, present: Present) -> bool:

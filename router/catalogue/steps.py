@@ -14,7 +14,7 @@ from router.administer import launch_model, record_claim, resolve_license, set_p
 from router.audit import Change
 from router.catalogue.difference import SPACE_FACTS
 from router.catalogue.values import Fields, Kind, Present, Step, Verb
-from router.endpoints import EndpointSpec, edit_endpoint, move_endpoint, register_endpoint
+from router.endpoints import EndpointSpec, edit_endpoint, get_endpoint, move_endpoint, register_endpoint
 from router.errors import InvalidRequest
 from router.indexes import ProviderRecord
 from router.registered import ProviderSpec, edit_provider, find_provider, provider_records, register_provider
@@ -95,8 +95,11 @@ async def _model(work: Work, step: Step) -> None:
 
 async def _endpoint(work: Work, present: Present, step: Step) -> None:
     if step.verb in (Verb.DRAIN, Verb.OFF):
-        to = EndpointState.DRAINING if step.verb is Verb.DRAIN else EndpointState.OFF
-        await move_endpoint(work, present.endpoints[step.subject].id, to, REASON)
+        endpoint_id = present.endpoints[step.subject].id
+        now = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint.state
+        # An edit of its provider in the same plan may have taken its traffic already.
+        drains = step.verb is Verb.DRAIN and now is EndpointState.LIVE
+        await move_endpoint(work, endpoint_id, EndpointState.DRAINING if drains else EndpointState.OFF, REASON)
         return
     fields = {name: value for name, value in step.whole.items() if name != "cost_usd_per_mtok"}
     fields["cost_nano_per_mtok"] = from_usd(str(step.whole["cost_usd_per_mtok"]))

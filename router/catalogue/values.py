@@ -227,11 +227,12 @@ class Customers(msgspec.Struct, frozen=True):
 
 
 class Impact(msgspec.Struct, frozen=True):
-    """Whom the steps affect."""
+    """Whom the steps affect. ``unproven`` are live endpoints that lose their traffic until they pass their probes."""
 
     models: tuple[str, ...] = ()
     margins: tuple[Margin, ...] = ()
     stops: tuple[str, ...] = ()
+    unproven: tuple[str, ...] = ()
     stranded: tuple[str, ...] = ()
     customers: tuple[Customers, ...] = ()
 

@@ -51,6 +51,7 @@ def as_json(plan: Plan) -> Fields:
         "refused": list(plan.refused),
         "margins": [_margin_json(row) for row in affected.margins],
         "endpoints_that_stop": list(affected.stops),
+        "endpoints_out_until_they_pass_their_probes": list(affected.unproven),
         "models_without_live_endpoint": list(affected.stranded),
         "customers_last_30_days": [
             {"model": one.model, "accounts": one.accounts, "calls": one.calls, "charged_usd": to_usd(one.charged)}
@@ -107,6 +108,8 @@ def _whom(affected: Impact) -> Iterator[str]:
     yield from _margins(affected.margins)
     for name in affected.stops:
         yield f"STOPS {name}"
+    for name in affected.unproven:
+        yield f"OUT UNTIL IT PASSES ITS PROBES {name}"
     for model in affected.stranded:
         yield f"WITHOUT A LIVE ENDPOINT {model}"
     if affected.models and affected.customers:

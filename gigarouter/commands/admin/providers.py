@@ -36,7 +36,7 @@ from router.registered import (
 from router.resealing import reseal_all
 from router.sealing import CredentialUnreadable
 from router.write import Work
-from store.ids import ProviderId, wire
+from store.ids import EndpointId, ProviderId, wire
 
 app = typer.Typer(no_args_is_help=True)
 Credential = Annotated[
@@ -100,7 +100,10 @@ def edit(
     retention_days: Retention = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change what is given; another host needs its credential with it."""
+    """Change what is given; another host needs its credential with it.
+
+    Another address or other options take its endpoints out of traffic until they pass their probes, which are due now.
+    """
     credential = _credential(credential_file, ask=ask_credential)
     given = {
         "base_url": url,
@@ -120,7 +123,8 @@ def edit(
         )
         return await _usable(work, await edit_provider(work, box, before.id, spec, credential=credential))
 
-    show_one(_row(write(change)), as_json=as_json)
+    edited = write(change)
+    show_one({**_row(edited), "unproven": [wire(EndpointId, one) for one in edited.unproven]}, as_json=as_json)
 
 
 @app.command("list")

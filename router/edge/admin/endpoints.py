@@ -171,7 +171,10 @@ async def retrieve(request: Request, endpoint_id: str) -> Response:
     f"{PATH}/{{endpoint_id}}", **edits("edit_endpoint", "Edit an endpoint", TAG, EndpointOut, EndpointEdit)
 )
 async def edit(request: Request, endpoint_id: str) -> Response:
-    """Change what is given. A live endpoint keeps its upstream model."""
+    """Change what is given. A live endpoint keeps its upstream model.
+
+    Other numerics or input types take it out of traffic until it passes its probes, which are due at once.
+    """
     known, given = _id(endpoint_id), given_in(body_of(request, EndpointEdit))
     if "cost_usd_per_mtok" in given:
         given["cost_nano_per_mtok"] = usd_of(given.pop("cost_usd_per_mtok"), "cost_usd_per_mtok")

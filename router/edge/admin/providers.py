@@ -27,7 +27,7 @@ from router.registered import (
 )
 from router.testing import Report, record_test, try_provider
 from router.write import Work, transact
-from store.ids import ProviderId, wire
+from store.ids import EndpointId, ProviderId, wire
 
 operations = APIRouter()
 PATH = f"{V1}/providers"
@@ -35,8 +35,12 @@ TAG = "Providers"
 
 
 class ProviderOut(Resource, frozen=True):
-    """A provider. ``credential`` is its last four characters. ``regions`` empty, ``retention_days`` null: not known."""
+    """A provider. ``credential`` is its last four characters. ``regions`` empty, ``retention_days`` null: not known.
 
+    ``unproven``: endpoints that this edit took out of traffic until they pass their probes, which are due now.
+    """
+
+    volatile = frozenset({"unproven"})
     id: str
     name: str
     kind: str
@@ -47,6 +51,7 @@ class ProviderOut(Resource, frozen=True):
     regions: list[str]
     collects_data: bool
     retention_days: int | None
+    unproven: tuple[str, ...] = ()
     object: str = "provider"
 
 
@@ -125,7 +130,7 @@ async def retrieve(request: Request, provider_id: str) -> Response:
     f"{PATH}/{{provider_id}}", **edits("edit_provider", "Edit a provider", TAG, ProviderOut, ProviderEdit)
 )
 async def edit(request: Request, provider_id: str) -> Response:
-    """Change what is given."""
+    """Change what is given. Another address or other options take its endpoints out of traffic until they pass."""
     known, given = _id(provider_id), given_in(body_of(request, ProviderEdit))
     credential = given.pop("credential", None)
 
@@ -236,4 +241,5 @@ def _out(view: ProviderView) -> ProviderOut:
         regions=list(view.spec.regions),
         collects_data=view.spec.collects_data,
         retention_days=view.spec.retention_days,
+        unproven=tuple(wire(EndpointId, endpoint) for endpoint in view.unproven),
     )

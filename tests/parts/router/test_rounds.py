@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -14,7 +14,6 @@ from router.rounds import (
     SILENT_TIMES_TOLD,
     Due,
     claim,
-    go_round,
     plan,
     take,
 )
@@ -22,7 +21,7 @@ from router.values import EndpointState
 from router.verdicts import Occasion, Report, Verdict
 from router.write import transact
 from store.ids import EndpointId, ProbeId, new_id
-from tests.desk import OPS, Desk, speaking
+from tests.desk import OPS, Desk
 from tests.parts.router.test_certify import REASON, WIDTH, Shifted, a_model
 from tests.worlds import Reply
 
@@ -48,24 +47,21 @@ async def a_live_endpoint(desk: Desk, upstream: Shifted) -> EndpointId:
     return endpoint
 
 
-async def a_round(desk: Desk, endpoint: EndpointId, upstream: Shifted) -> list[Report]:
+async def a_round(desk: Desk, endpoint: EndpointId) -> list[Report]:
     """The endpoint's next turn has come."""
     await desk.make_due(endpoint)
-    provider_id = (await desk.view(endpoint)).endpoint.provider_id
-    async with speaking("openai", upstream.base_url) as provider:
-        return await go_round(desk.db, {provider_id: provider})
+    return await desk.a_round()
 
 
 async def test_a_live_endpoint_is_asked_when_its_time_has_come_and_not_before(desk: Desk, upstream: Shifted) -> None:
     endpoint = await a_live_endpoint(desk, upstream)
     assert await claim(desk.db) is None, "it was tested a moment ago"
-    (report,) = await a_round(desk, endpoint, upstream)
+    (report,) = await a_round(desk, endpoint)
     assert (report.occasion, report.verdict, report.full) == (Occasion.PERIODIC, Verdict.SAME_SPACE, True)
     assert await claim(desk.db) is None
     await desk.rows("UPDATE probe_schedule SET next_at = now()")
     asked = len(upstream.calls)
-    async with speaking("openai", upstream.base_url) as provider:
-        (report,) = await go_round(desk.db, {(await desk.view(endpoint)).endpoint.provider_id: provider})
+    (report,) = await desk.a_round()
     assert not report.full
     assert len(upstream.calls) - asked == 2, "a few canaries: one batch of texts, one of queries"
 
@@ -87,24 +83,24 @@ async def test_any_number_of_processes_ask_an_endpoint_once_and_none_waits_for_a
 async def test_drift_ends_traffic_and_three_good_probes_bring_it_back(desk: Desk, upstream: Shifted) -> None:
     endpoint = await a_live_endpoint(desk, upstream)
     upstream.shift = True
-    (report,) = await a_round(desk, endpoint, upstream)
+    (report,) = await a_round(desk, endpoint)
     assert report.verdict is Verdict.ANOTHER_SPACE
     assert await desk.state(endpoint) == "quarantined"
 
-    (report,) = await a_round(desk, endpoint, upstream)
+    (report,) = await a_round(desk, endpoint)
     assert (report.occasion, report.state) == (Occasion.RECOVERY, EndpointState.QUARANTINED)
     upstream.shift = False
     for _ in range(GOOD_TO_RETURN - 1):
-        (report,) = await a_round(desk, endpoint, upstream)
+        (report,) = await a_round(desk, endpoint)
         assert report.passed
         assert await desk.state(endpoint) == "quarantined", "one good probe is luck"
     upstream.shift = True
-    await a_round(desk, endpoint, upstream)  # The count starts again.
+    await a_round(desk, endpoint)  # The count starts again.
     upstream.shift = False
     for _ in range(GOOD_TO_RETURN - 1):
-        await a_round(desk, endpoint, upstream)
+        await a_round(desk, endpoint)
     assert await desk.state(endpoint) == "quarantined"
-    (report,) = await a_round(desk, endpoint, upstream)
+    (report,) = await a_round(desk, endpoint)
     assert (report.full, report.state) == (True, EndpointState.LIVE)
     assert await desk.state(endpoint) == "live"
 
@@ -112,7 +108,7 @@ async def test_drift_ends_traffic_and_three_good_probes_bring_it_back(desk: Desk
 async def test_what_was_quarantined_by_hand_is_not_asked(desk: Desk, upstream: Shifted) -> None:
     endpoint = await a_live_endpoint(desk, upstream)
     await transact(desk.db, OPS, lambda work: move_endpoint(work, endpoint, EndpointState.QUARANTINED, "by hand"))
-    assert await a_round(desk, endpoint, upstream) == []
+    assert await a_round(desk, endpoint) == []
     assert await desk.state(endpoint) == "quarantined"
 
 
@@ -120,19 +116,19 @@ async def test_silence_is_counted_and_is_no_drift(desk: Desk, upstream: Shifted)
     endpoint = await a_live_endpoint(desk, upstream)
     upstream.always = Reply(status=500)
     for number in range(1, SILENT_TIMES_TOLD + 2):
-        (report,) = await a_round(desk, endpoint, upstream)
+        (report,) = await a_round(desk, endpoint)
         assert (report.verdict, report.state) == (Verdict.NO_ANSWER, EndpointState.LIVE)
         (row,) = await desk.rows("SELECT misses FROM probe_schedule")
         assert row.misses == number
     upstream.always = Reply()
-    await a_round(desk, endpoint, upstream)
+    await a_round(desk, endpoint)
     (row,) = await desk.rows("SELECT misses FROM probe_schedule")
     assert row.misses == 0
 
 
 def test_recovery_is_asked_for_less_and_less_often() -> None:
     def after(misses: int) -> timedelta:
-        due = Due(EndpointId(new_id()), True, misses, 0, 0)
+        due = Due(EndpointId(new_id()), True, misses, 0, 0, datetime.now(UTC))
         report = Report(
             id=ProbeId(new_id()),
             occasion=Occasion.RECOVERY,

@@ -157,17 +157,6 @@ def test_a_dry_run_answers_what_would_be_and_writes_nothing(
     assert rows_of(product) == before
 
 
-def test_a_dry_run_of_a_test_is_no_replay_of_the_test_and_uses_no_key_up(ops: Operator, upstream: Upstream) -> None:
-    path = f"/providers/{a_provider(ops, upstream, 'tried')['id']}/test"
-    asked = {"upstream_model": "m"}
-    ops("POST", path, asked, idempotency_key="try-1")
-    dry = ops.ask("POST", f"{path}?dry_run=1", asked, idempotency_key="try-1")
-    assert dry.status_code == 200
-    assert dry.headers["x-gigarouter-dry-run"] == "true"
-    assert "idempotency-replayed" not in dry.headers
-    assert ops.ask("POST", path, asked, idempotency_key="try-1").headers["idempotency-replayed"] == "true"
-
-
 def rows_of(product: Product) -> list[Any]:
     tables = ("providers", "keys", "audit", "idempotency")
     return [product.shop.value(f"SELECT count(*) FROM {table}") for table in tables]
