@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
+import msgspec
 import structlog
 from typing_extensions import override
 
 from providers.kinds import Kind, build
 from providers.litellm_kind import load
-from providers.outcomes import CredentialRefused, Failure, PassedOver
+from providers.outcomes import CredentialRefused, Failure, Misconfigured, PassedOver
 from providers.protocol import Attempt, Provider, Vectors
 from providers.wire import Networks, Pool
 from router.errors import InvalidRequest
@@ -28,8 +29,8 @@ TEND_EVERY_S = 1.0
 class Unusable:
     """Stands for a provider that cannot be used: every call learns why.
 
-    One that is switched off is passed over, and is as it was when it is switched on again; one whose record cannot be
-    read goes to quarantine, and ops are told.
+    One that is switched off is passed over, and is as it was when it is switched on again. Where this
+    process cannot use its record, calls go elsewhere and ops are told; never a quarantine, as others may have the key.
     """
 
     def __init__(self, why: Callable[[], Failure]) -> None:
@@ -45,6 +46,30 @@ class Unusable:
 
     async def close(self) -> None:
         """Nothing to close."""
+
+
+class Outdated:
+    """A provider with the credential of before, where the new one is sealed under a secret key that is not set here."""
+
+    def __init__(self, before: Provider) -> None:
+        self.before = before
+
+    async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
+        """As before; that the old credential is refused says nothing of the new one."""
+        try:
+            return await self.before.embed(attempt, deadline_s)
+        except CredentialRefused as refused:
+            raise Misconfigured(
+                "this process cannot read the provider's new credential", detail=refused.detail, status=refused.status
+            ) from refused
+
+    async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
+        """As before."""
+        return await self.before.count(attempt, deadline_s)
+
+    async def close(self) -> None:
+        """Close it."""
+        await self.before.close()
 
 
 class ProviderSet(Mapping[ProviderId, Provider]):
@@ -81,7 +106,8 @@ class ProviderSet(Mapping[ProviderId, Provider]):
         for record in self._index.all():
             known = self._built.get(record.id)
             built[record.id] = known if known is not None and known[0] == record else (record, self._build(record))
-        kept = {id(provider) for _, provider in built.values()}
+        kept = {id(provider.before if isinstance(provider, Outdated) else provider) for _, provider in built.values()}
+        kept |= {id(provider) for _, provider in built.values()}
         for _, provider in self._built.values():
             if id(provider) not in kept:
                 self._retired.append((asyncio.get_running_loop().time(), provider))
@@ -96,7 +122,7 @@ class ProviderSet(Mapping[ProviderId, Provider]):
         await provider.close()
 
     def _made(self, record: ProviderRecord) -> Provider:
-        credential = None if record.sealed is None or self._seal is None else credential_of(record, self._seal)
+        credential = credential_of(record, self._seal)
         return build(
             record.kind,
             base_url=record.base_url,
@@ -111,9 +137,22 @@ class ProviderSet(Mapping[ProviderId, Provider]):
             return Unusable(partial(PassedOver, "its provider is switched off"))
         try:
             return self._made(record)
-        except (ValueError, CredentialUnreadable) as fault:
+        except CredentialUnreadable as fault:
             log.error("provider_unusable", provider=record.name, reason=str(fault))
-            return Unusable(partial(CredentialRefused, "the provider is not configured for use", detail=str(fault)))
+            return self._as_before(record) or _unusable(fault)
+        except ValueError as fault:
+            log.error("provider_unusable", provider=record.name, reason=str(fault))
+            return _unusable(fault)
+
+    def _as_before(self, record: ProviderRecord) -> Provider | None:
+        """What spoke to it until now, where nothing but the credential has changed."""
+        known = self._built.get(record.id)
+        if known is None or isinstance(known[1], Unusable):
+            return None
+        was, provider = known
+        if msgspec.structs.replace(record, sealed=was.sealed) != was:
+            return None
+        return provider if isinstance(provider, Outdated) else Outdated(provider)
 
     async def run(self) -> None:
         """Until cancelled: close replaced providers once their calls are over; load litellm before its first call."""
@@ -131,3 +170,7 @@ class ProviderSet(Mapping[ProviderId, Provider]):
         """Close them all."""
         for provider in (*(p for _, p in self._built.values()), *(p for _, p in self._retired)):
             await provider.close()
+
+
+def _unusable(fault: Exception) -> Unusable:
+    return Unusable(partial(Misconfigured, "the provider cannot be used from this process", detail=str(fault)))

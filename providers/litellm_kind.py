@@ -148,9 +148,20 @@ class LiteLLMProvider:
             return None
         return StandIns(texts)
 
+    def _model(self, upstream_model: str) -> str:
+        """As litellm takes it without leaving the vendor, our credential with it, for the sake of a name.
+
+        It sends some names that begin with ``azure/`` or ``cohere/`` to OpenAI and Cohere whoever is meant, unless the
+        vendor stands before them; its bridge to Hugging Face takes a URL for the host.
+        """
+        if "://" in upstream_model:
+            raise ModelMissing(detail="the upstream name is an address")
+        prefix = f"{self._options.vendor}/"
+        return upstream_model if upstream_model.startswith(prefix) else f"{prefix}{upstream_model}"
+
     def _arguments(self, attempt: Attempt, inputs: list[str] | list[list[int]]) -> dict[str, Any]:
         """All that goes to litellm; it drops nothing silently, so an option that a vendor lacks is an error."""
-        arguments = {**self._fixed, "model": attempt.upstream_model, "input": inputs}
+        arguments = {**self._fixed, "model": self._model(attempt.upstream_model), "input": inputs}
         if attempt.input_type is not None:
             field, word = self._options.input_type(attempt.input_type)
             arguments[field] = word

@@ -4,8 +4,9 @@ Failure
 ├── TryElsewhere            counts against the endpoint's health
 │   ├── TimedOut            nothing, or not all, arrived in time
 │   ├── ConnectFailed       refused, unreachable, TLS, a forbidden address
-│   ├── Broken              a 5xx, a redirect, a body that cannot be read
-│   └── BadAnswer           read, but wrong: count, dimensions, numbers, usage
+│   ├── Broken              a 5xx, a redirect, a 403 or 404 of no known code, a body that cannot be read
+│   ├── BadAnswer           read, but wrong: count, dimensions, numbers, usage
+│   └── Misconfigured       nothing was sent: this process cannot use what is registered; others may
 ├── TryLater                pacing, not health; ``retry_after_s`` where the provider told
 │   ├── Throttled           429
 │   ├── Overloaded          503 with Retry-After, our worker's full queue
@@ -15,8 +16,8 @@ Failure
 │   └── CallerFault         the provider refuses what the customer asked; ``message`` is made safe by the kind
 │       └── TooLong         one input is longer than the model takes, and our own worker says which and by how much
 └── Quarantine              the endpoint goes out and ops are told
-    ├── CredentialRefused   401, 402, 403: our key or our credit at the provider, never the customer's
-    ├── ModelMissing        404: the upstream name is wrong
+    ├── CredentialRefused   401, 402, 403 with a code: our key or our credit at the provider
+    ├── ModelMissing        404 that names the model: the upstream name is wrong
     └── SpaceMismatch       it serves another vector space than it claims
 """
 
@@ -52,6 +53,10 @@ class Broken(TryElsewhere):
 
 class BadAnswer(TryElsewhere):
     """The provider's answer failed a check."""
+
+
+class Misconfigured(TryElsewhere):
+    """This process cannot speak to the provider as it is registered: its secret key is missing here, for one."""
 
 
 class TryLater(Failure):

@@ -37,9 +37,13 @@ _CREDENTIAL_CODES = frozenset(
         "account_deactivated",
         "API_KEY_INVALID",
         "FAILED_PRECONDITION",
+        "PERMISSION_DENIED",
+        "PermissionDenied",
+        "AuthorizationFailed",
         "AccessDeniedException",
         "ExpiredTokenException",
         "IncompleteSignature",
+        "InvalidClientTokenId",
         "InvalidSignatureException",
         "UnrecognizedClientException",
     }
@@ -47,6 +51,10 @@ _CREDENTIAL_CODES = frozenset(
 _MODEL_CODES = frozenset(
     {"model_not_found", "model_not_available", "invalid_model", "DeploymentNotFound", "ResourceNotFoundException"}
 )
+# What the words for "there is no such thing here" mean where the status says so too: Google's and Fireworks', vLLM's.
+_NOT_FOUND_CODES = frozenset({"NOT_FOUND", "NotFoundError"})
+# Azure's and OpenRouter's for an input that their moderation does not let through; OpenRouter's also says what it was.
+_MODERATION_CODES = frozenset({"content_filter", "content_policy_violation"})
 _PACING_CODES = frozenset({"ThrottlingException", "ServiceQuotaExceededException"})
 _LENGTH_CODES = frozenset({"context_length_exceeded", "input_too_long", "max_tokens_per_request", "string_too_long"})
 _LENGTH_WORDS = re.compile(
@@ -54,17 +62,19 @@ _LENGTH_WORDS = re.compile(
 )
 # Bedrock has no code of its own for it. Only at the start: what stands later may be a customer's text.
 _MODEL_WORDS = re.compile(r"The provided model identifier is invalid")
+# Cohere, DeepInfra and Ollama have none either. At the start as well, and of a 404 only.
+_MISSING_WORDS = re.compile(r"(the )?model .{1,200}?(not found|does not exist)", re.I)
 _WARMING_CODES = frozenset({"model_warming", "model_loading", "loading_model"})
 _WARMING_WORDS = re.compile(r"model.{0,200}\b(is|being) (currently )?(loading|loaded|warming|starting)", re.I | re.S)
 # Where a provider that loads its model does not say how long that takes.
 WARMING_S: Final = 5.0
-# Redirects and whatever is not named here are Broken, as is a 503 that does not say when to come back.
+# Redirects and whatever is not named here are Broken, as is a 503 that does not say when to come back. So are 403 and
+# 404 without a code that is known: a firewall's page over one customer's text and a load balancer that has nobody left
+# answer them too, and neither may take a model out of service.
 _BY_STATUS: dict[int, type[Failure]] = {
     400: CallerFault,
     401: CredentialRefused,
     402: CredentialRefused,
-    403: CredentialRefused,
-    404: ModelMissing,
     408: TimedOut,
     413: CallerFault,
     422: CallerFault,
@@ -80,7 +90,8 @@ class ErrorBody(msgspec.Struct, frozen=True):
     """An error body as far as it could be read: identifiers, a status inside it, its text (for matching only).
 
     ``retry_after_s`` is Google's, who write it into the body.
-    ``estimated_s`` is how long the provider says that loading its model will take.
+    ``estimated_s`` is how long the provider says that loading its model will take, ``flagged`` whether it says that a
+    moderation did not let the input through.
     """
 
     codes: tuple[str, ...] = ()
@@ -88,6 +99,7 @@ class ErrorBody(msgspec.Struct, frozen=True):
     text: str = ""
     retry_after_s: float | None = None
     estimated_s: float | None = None
+    flagged: bool = False
 
 
 def failure(status: int, headers: Mapping[bytes, bytes], body: bytes | bytearray, now: float) -> Failure:
@@ -102,7 +114,7 @@ def classify(status: int, error: ErrorBody, retry_after: float | None) -> Failur
     """Rank by code first, since providers tell an empty quota by 429 and a wrong key by 400; then by status."""
     codes = frozenset(error.codes)
     retry_after = error.retry_after_s if retry_after is None else retry_after
-    kind = _by_code(status, codes, error.text) or _BY_STATUS.get(status, Broken)
+    kind = _by_code(status, codes, error) or _BY_STATUS.get(status, Broken)
     if status == 503 and _is_warming(codes, error):
         kind, retry_after = Warming, retry_after or error.estimated_s or WARMING_S
     elif status == 503 and retry_after is not None:
@@ -115,15 +127,22 @@ def classify(status: int, error: ErrorBody, retry_after: float | None) -> Failur
     )
 
 
-def _by_code(status: int, codes: frozenset[str], text: str) -> type[Failure] | None:
+def _by_code(status: int, codes: frozenset[str], error: ErrorBody) -> type[Failure] | None:
     if not 400 <= status < 500:
         return None
     if codes & _CREDENTIAL_CODES:
         return CredentialRefused
     if codes & _PACING_CODES:
         return Throttled
-    unknown_model = codes & _MODEL_CODES or ("ValidationException" in codes and _MODEL_WORDS.match(text))
-    return ModelMissing if unknown_model else None
+    if _names_no_model(status, codes, error.text):
+        return ModelMissing
+    return CallerFault if status == 403 and (error.flagged or codes & _MODERATION_CODES) else None
+
+
+def _names_no_model(status: int, codes: frozenset[str], text: str) -> bool:
+    if codes & _MODEL_CODES or ("ValidationException" in codes and _MODEL_WORDS.match(text)):
+        return True
+    return status == 404 and (bool(codes & _NOT_FOUND_CODES) or _MISSING_WORDS.match(text) is not None)
 
 
 def _is_warming(codes: frozenset[str], error: ErrorBody) -> bool:
@@ -165,7 +184,9 @@ def read_error(body: bytes | bytearray) -> ErrorBody:
     texts = [fields.get("message"), told, told.get("error") if isinstance(told, dict) else None, inner]
     text = next((text for text in texts if isinstance(text, str)), "")
     delay_s = None if seconds is None else min(seconds, MAX_RETRY_AFTER_S)
-    return ErrorBody(codes, status, text, delay_s, _seconds(fields.get("estimated_time")))
+    told = fields.get("metadata")
+    flagged = isinstance(told, dict) and "flagged_input" in told
+    return ErrorBody(codes, status, text, delay_s, _seconds(fields.get("estimated_time")), flagged)
 
 
 def _listed(value: object) -> list[object]:

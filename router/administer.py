@@ -23,6 +23,7 @@ from catalog.values import Model, Signer, Status, Term
 from router.audit import Change
 from router.endpoints import list_endpoints
 from router.errors import Conflict, InvalidRequest, NotFound
+from router.registered import list_providers
 from router.tables import Json
 from router.values import EndpointState
 from router.write import Work
@@ -178,7 +179,10 @@ class _LaunchFacts(msgspec.Struct, frozen=True):
 async def _launch_facts(connection: AsyncConnection, model_id: ModelId, now: datetime) -> _LaunchFacts:
     known = [price for price in await prices.list_prices(connection) if price.model_id == model_id]
     current = prices.price_at(known, now)
-    live = [view for view in await list_endpoints(connection, model_id) if view.endpoint.state is EndpointState.LIVE]
+    # One at a provider that is switched off gets no traffic, whatever its state.
+    enabled = {view.id for view in await list_providers(connection) if view.spec.enabled}
+    endpoints = [view.endpoint for view in await list_endpoints(connection, model_id)]
+    live = [one for one in endpoints if one.state is EndpointState.LIVE and one.provider_id in enabled]
     # A price that waits for its day counts too, else a model without a right to charge would start to.
     coming = [price for price in known if price.effective_at > now]
     is_free = all(price.nano_per_mtok == 0 for price in [*coming, *([current] if current else [])])

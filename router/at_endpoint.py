@@ -17,6 +17,7 @@ from providers.outcomes import (
     CredentialRefused,
     Failure,
     GiveUp,
+    Misconfigured,
     PassedOver,
     Quarantine,
     SpaceMismatch,
@@ -297,6 +298,9 @@ def _learn(errand: Errand, step: Try, failure: Failure, now: float, sent: _Sent)
             health.warming(endpoint.id, now, failure.retry_after_s or PAUSE_S, started)
         case TryLater():
             health.paused(endpoint.id, now, failure.retry_after_s, started)
+        case Misconfigured():
+            _alarm(errand.outbound, endpoint, failure)
+            health.failed(endpoint.id, now, failure.message, started=started)
         case TimedOut() if sent.in_turns or sent.until - sent.since < MOST_OF_IT * step.limit_s:
             health.given_up(endpoint.id, started)  # Its time went by while it waited for the provider's grant.
         case TimedOut() if now > sent.until - CLOCK_S:
@@ -309,11 +313,14 @@ def _learn(errand: Errand, step: Try, failure: Failure, now: float, sent: _Sent)
             health.failed(endpoint.id, now, failure.message, started=started)
 
 
-def _alarm(outbound: Outbound, endpoint: Endpoint, failure: CredentialRefused) -> None:
-    """Our key or our credit at a provider is refused: ops are told once, not once per call."""
+def _alarm(outbound: Outbound, endpoint: Endpoint, failure: CredentialRefused | Misconfigured) -> None:
+    """Our key or our credit at a provider is refused, or not to be had: ops are told once, not once per call."""
     if endpoint.id in outbound.refused:
         return
     outbound.refused.add(endpoint.id)
+    if isinstance(failure, Misconfigured):
+        log.error("provider_unusable", provider=endpoint.provider_name, reason=failure.detail)
+        return
     outbound.counts.credentials_refused[endpoint.provider_name] += 1
     log.error(
         "provider_credential_refused",

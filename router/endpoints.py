@@ -294,9 +294,16 @@ def _endpoint(row: Row[Any]) -> Endpoint:
     )
 
 
-def _check(spec: EndpointSpec) -> None:
-    if not 1 <= len(spec.upstream_model) <= 300:
+def check_upstream_model(name: str) -> None:
+    """Raises ``InvalidRequest`` for what is no model's name; some vendors' libraries take a URL there for the host."""
+    if not 1 <= len(name) <= 300:
         raise InvalidRequest("The upstream model's name has 1 to 300 characters.", param="upstream_model")
+    if "://" in name or name.startswith("//") or any(sign.isspace() or not sign.isprintable() for sign in name):
+        raise InvalidRequest("The upstream model is a name, not an address, without blanks.", param="upstream_model")
+
+
+def _check(spec: EndpointSpec) -> None:
+    check_upstream_model(spec.upstream_model)
     if not 0 <= spec.cost_nano_per_mtok <= COST_MAX:
         raise InvalidRequest("The cost is between 0.00 and 9000.00 USD per million tokens.", param="cost")
     if not 0 <= spec.priority <= 1_000_000:

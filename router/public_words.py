@@ -13,6 +13,7 @@ OUTCOMES: Final[dict[str, tuple[str, str]]] = {
     "ConnectFailed": ("unreachable", "It could not be reached."),
     "Broken": ("failed", "It failed, or gave an answer that cannot be read."),
     "BadAnswer": ("bad_answer", "Its answer failed our checks, so it was neither delivered nor charged."),
+    "Misconfigured": ("unreachable", "It could not be reached."),
     "Throttled": ("throttled", "It takes no more calls for the moment."),
     "Overloaded": ("overloaded", "It has no capacity for the moment."),
     "Warming": ("warming", "The model is being loaded there."),

@@ -16,7 +16,7 @@ from router.audit import Change
 from router.endpoints import demand_proof, examine_soon, refused_of, serving_of
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.indexes import ProviderRecord
-from router.sealing import Seal, host_of
+from router.sealing import CredentialUnreadable, Seal, place_of
 from router.tables import Json, ProviderRow
 from router.write import Work
 from store.ids import EndpointId, ProviderId, new_id, wire
@@ -72,6 +72,8 @@ async def register_provider(
         raise Conflict(f"There is a provider {name} already.") from error
     view = await get_provider(work.connection, provider_id)
     work.changed(Change("provider.register", wire(ProviderId, provider_id), after=_facts(view)))
+    if credential is not None:
+        work.changed(_credential_given(view))
     return view
 
 
@@ -80,7 +82,7 @@ async def edit_provider(
 ) -> ProviderView:
     """Replace what may be set, and the credential where one is given.
 
-    Another host without a credential is refused where one is kept: it was given for the old host alone. Another
+    Another host or vendor without a credential is refused where one is kept: it was given for the old alone. Another
     address or other options may lead to other weights: endpoints lose their traffic until they pass their probes. With
     a new credential, or switched on again, they keep it and are examined at once: a key that expires must be
     exchangeable without an outage, and the same vendor serves another account the same weights. Endpoints that are
@@ -89,11 +91,11 @@ async def edit_provider(
     """
     before = await get_provider(work.connection, provider_id, locked=True)
     _check(before.kind, spec)
-    moves = host_of(spec.base_url) != host_of(before.spec.base_url)
+    place = place_of(before.spec.base_url, before.spec.options)
+    moves = place_of(spec.base_url, spec.options) != place
     if moves and before.credential is not None and credential is None:
         raise InvalidRequest(
-            f"The credential of {before.name} was given for {host_of(before.spec.base_url)}. Give the one for the new "
-            "address with the change.",
+            f"The credential of {before.name} was given for {place}. Give the one for the new address with the change.",
             param="credential",
         )
     columns = {**_columns(spec), **(_sealed(seal, provider_id, spec, credential) if credential is not None else {})}
@@ -102,6 +104,8 @@ async def edit_provider(
     after = await get_provider(work.connection, provider_id)
     subject = wire(ProviderId, provider_id)
     work.changed(Change("provider.edit", subject, None, _facts(before), _facts(after)))
+    if credential is not None:
+        work.changed(_credential_given(after))
     serving = await serving_of(work.connection, provider_id)
     if changed := _answering(before.spec, spec):
         why = f"{' and '.join(changed)} of {before.name} changed"
@@ -155,9 +159,13 @@ async def is_still(connection: AsyncConnection, record: ProviderRecord) -> bool:
     return row is not None and (row.kind, row.base_url, row.options, row.sealed) == examined
 
 
-def credential_of(record: ProviderRecord, seal: Seal) -> str | None:
-    """The credential to use with a provider. Raises ``CredentialUnreadable``."""
-    return None if record.sealed is None else seal.open(record.id, record.base_url, record.sealed)
+def credential_of(record: ProviderRecord, seal: Seal | None) -> str | None:
+    """The credential to use with a provider. Raises ``CredentialUnreadable``, also where no secret key is set."""
+    if record.sealed is None:
+        return None
+    if seal is None:
+        raise CredentialUnreadable("its credential is sealed and no secret key is set: GIGAROUTER_SECRET_KEYS")
+    return seal.open(record.id, place_of(record.base_url, record.options), record.sealed)
 
 
 def _sealed(
@@ -169,8 +177,15 @@ def _sealed(
         raise InvalidRequest("No secret key is set, so a credential cannot be kept.", param="credential")
     if not credential or credential != credential.strip():
         raise InvalidRequest("The credential is empty or has blanks around it.", param="credential")
-    hint = f"…{credential[-4:]}" if len(credential) >= 16 else "…"
-    return {"sealed": seal.seal(provider_id, spec.base_url, credential), "credential_hint": hint}
+    # Of several secrets in JSON the end is braces, and whatever stands before them.
+    hint = f"…{credential[-4:]}" if len(credential) >= 16 and not credential.startswith("{") else "…"
+    place = place_of(spec.base_url, spec.options)
+    return {"sealed": seal.seal(provider_id, place, credential), "credential_hint": hint}
+
+
+def _credential_given(view: ProviderView) -> Change:
+    """A row of its own: two credentials may look the same, and what was given is in no before and after."""
+    return Change("provider.credential", wire(ProviderId, view.id), after={"credential": view.credential})
 
 
 def _check(kind: str, spec: ProviderSpec) -> None:

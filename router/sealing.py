@@ -2,12 +2,12 @@
 
 The first secret key wraps, all of them unwrap, so that a key is rotated by putting a new one in front, wrapping again
 (:meth:`Seal.rewrap`) and taking the old one out; what a data key encrypts stays as it is. What is sealed is bound to
-the provider and the host it is for: moved to another row, or kept after the URL was changed, it opens to nothing, so a
-credential never travels to an address it was not given for.
+the provider and the host it is for, or the vendor where its library knows the host: moved to another row, or kept after
+the URL or the vendor was changed, it opens to nothing, so a credential never travels to where it was not given for.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
@@ -42,20 +42,20 @@ class Seal:
         self._first = masters[0]
         self._masters = MultiFernet(masters)
 
-    def seal(self, provider_id: ProviderId, base_url: str | None, secret: str) -> bytes:
-        """What to store."""
+    def seal(self, provider_id: ProviderId, place: str, secret: str) -> bytes:
+        """What to store; ``place`` as of :func:`place_of`."""
         data_key, nonce = AESGCM.generate_key(256), secrets.token_bytes(NONCE_BYTES)
-        sealed = AESGCM(data_key).encrypt(nonce, secret.encode(), _bound_to(provider_id, base_url))
+        sealed = AESGCM(data_key).encrypt(nonce, secret.encode(), _bound_to(provider_id, place))
         return msgspec.msgpack.encode(_Envelope(self._first.encrypt(data_key), nonce, sealed))
 
-    def open(self, provider_id: ProviderId, base_url: str | None, stored: bytes) -> str:
+    def open(self, provider_id: ProviderId, place: str, stored: bytes) -> str:
         """The credential. Raises :class:`CredentialUnreadable`."""
         envelope = _envelope(stored)
         data_key = self._unwrap(envelope)
         try:
-            secret = AESGCM(data_key).decrypt(envelope.nonce, envelope.sealed, _bound_to(provider_id, base_url))
+            secret = AESGCM(data_key).decrypt(envelope.nonce, envelope.sealed, _bound_to(provider_id, place))
         except InvalidTag:
-            raise CredentialUnreadable("the credential was given for another provider or another host") from None
+            raise CredentialUnreadable("the credential was given for another provider, host or vendor") from None
         return secret.decode()
 
     def is_first(self, stored: bytes) -> bool:
@@ -79,14 +79,17 @@ class Seal:
             raise CredentialUnreadable(NOT_SET) from None
 
 
-def host_of(base_url: str | None) -> str:
-    """Scheme, host and port of a URL: what a credential is bound to."""
+def place_of(base_url: str | None, options: Mapping[str, object]) -> str:
+    """What a credential is bound to: the URL's scheme, host and port; without a URL its vendor, whose host is known."""
+    vendor = options.get("vendor")
+    if base_url is None and isinstance(vendor, str):
+        return f"the vendor {vendor}"
     parts = urlsplit(base_url or "")
     return f"{parts.scheme}://{(parts.netloc or '').rpartition('@')[2].lower()}"
 
 
-def _bound_to(provider_id: ProviderId, base_url: str | None) -> bytes:
-    return f"{provider_id.hex} {host_of(base_url)}".encode()
+def _bound_to(provider_id: ProviderId, place: str) -> bytes:
+    return f"{provider_id.hex} {place}".encode()
 
 
 def _envelope(stored: bytes) -> _Envelope:

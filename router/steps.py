@@ -8,7 +8,15 @@ from typing import Literal
 
 import msgspec
 
-from providers.outcomes import BadAnswer, ConnectFailed, CredentialRefused, Failure, SpaceMismatch, TimedOut
+from providers.outcomes import (
+    BadAnswer,
+    ConnectFailed,
+    CredentialRefused,
+    Failure,
+    Misconfigured,
+    SpaceMismatch,
+    TimedOut,
+)
 from router.values import Endpoint
 
 Outcome = Literal["passed", "failed", "not_reached", "not_told"]
@@ -55,7 +63,7 @@ def failed_step(failure: Failure) -> str:
         return _BY_DETAIL[first]
     if isinstance(failure, ConnectFailed):
         return CONNECT
-    if isinstance(failure, CredentialRefused):
+    if isinstance(failure, CredentialRefused | Misconfigured):
         return CONFIGURE if failure.status is None else AUTHENTICATE
     if isinstance(failure, SpaceMismatch):
         return SPACE

@@ -12,7 +12,7 @@ import msgspec
 
 from catalog import models
 from catalog.values import Model
-from providers.outcomes import Failure
+from providers.outcomes import Failure, Misconfigured
 from providers.protocol import Attempt, Provider
 from router import steps
 from router.audit import Actor, Change
@@ -95,7 +95,8 @@ async def _tried(
     ours = await _our_count(provider, endpoint, verdict)
     told = _report(verdict, endpoint, model, record, ours)
     if not verdict.passed:
-        return await _no_first_answer(db, actor, record, endpoint, told, dry_run=dry_run, ending=ending)
+        asked = not isinstance(verdict.failure, Misconfigured)
+        return await _no_first_answer(db, actor, record, endpoint, told, asked=asked, dry_run=dry_run, ending=ending)
 
     async def end(work: Work, certified: Certified) -> None:
         full = _joined(told, certified, await get_endpoint(work.connection, endpoint_id))
@@ -119,12 +120,13 @@ async def _no_first_answer(
     endpoint: Endpoint,
     told: Report,
     *,
+    asked: bool,
     dry_run: bool,
     ending: Ending | None,
 ) -> Report:
     """Nothing can be compared: an endpoint without traffic is quarantined, one that serves is left to its breaker.
 
-    What was edited or moved meanwhile stays as it is.
+    What was edited or moved meanwhile stays as it is, and so does what this process could not even ask.
     """
     if dry_run:
         async with db.transaction() as connection:
@@ -135,7 +137,7 @@ async def _no_first_answer(
         serves = view.endpoint.state in (EndpointState.LIVE, EndpointState.DRAINING)
         # What probes have quarantined they bring back, too: silence does not end that.
         recovers = view.endpoint.state is EndpointState.QUARANTINED and by_probe(view)
-        if same and view.endpoint.state is endpoint.state and not (serves or recovers):
+        if asked and same and view.endpoint.state is endpoint.state and not (serves or recovers):
             if endpoint.state is not EndpointState.PROBING:
                 await move_endpoint(work, endpoint.id, EndpointState.PROBING, "being tested")
             # A new credential is all that it needs, so that needs no second test.

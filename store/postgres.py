@@ -79,9 +79,14 @@ class Database:
         )
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """One unit of work: committed at the end, rolled back on any exception."""
+    async def transaction(self, *, snapshot: bool = False) -> AsyncIterator[AsyncConnection]:
+        """One unit of work: committed at the end, rolled back on any exception.
+
+        ``snapshot``: all that is read is of one instant, and to change what others changed since is refused (40001).
+        """
         async with self.engine.begin() as connection:
+            if snapshot:
+                await connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             if not self._as_owner:
                 await connection.exec_driver_sql(_TAKE_ROLE)
             yield connection

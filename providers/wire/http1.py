@@ -90,6 +90,7 @@ class Connection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             raise Lost
         loop = self._loop
+        self._forget()
         self.reusable = False
         self._max_body = max_body
         self._deadline_at = deadline_at
@@ -130,6 +131,7 @@ class Connection(asyncio.Protocol):
             self._abort()
             return
         self._begun = True
+        in_head = not self._head_done
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -139,7 +141,9 @@ class Connection(asyncio.Protocol):
             self._fail(Broken(detail=f"unreadable HTTP: {type(error).__name__}"))
             self.reusable = False
             self._abort()
-        if not self._head_done:
+        # What the parser has gathered of a header is told to nobody before that header ends, so bytes are counted as
+        # well. With the answer whole, the parts of it that this read brought are not told apart any more: not counted.
+        if in_head and not self._head_done and not future.done():
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._fail(Broken(detail="headers too large"))

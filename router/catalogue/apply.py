@@ -36,6 +36,7 @@ from router.catalogue.words import changed_elsewhere
 from router.errors import Conflict, Refusal
 from router.indexes import ProviderRecord
 from router.tables import Json
+from router.values import EndpointState
 from router.write import RUN_AGAIN, Work, transact
 from store.postgres import Database
 
@@ -83,7 +84,7 @@ async def apply(db: Database, actor: Actor, order: Order) -> Plan:
         present, found, affected = await _compare(work, order)
         if found.faults:
             raise FileRefused(found.faults)
-        if refused := _refusals(found, affected, order.decisions):
+        if refused := _refusals(found, affected, order.decisions, present):
             raise Conflict(" ".join(refused))
         waiting = await run(work, present, found.steps, order.usable)
         done = Plan(_done(found, waiting), affected, tuple(waiting.values()))
@@ -123,23 +124,26 @@ async def _remember(db: Database, actor: Actor, order: Order) -> None:
 
 
 async def _rehearse(db: Database, actor: Actor, order: Order) -> Plan:
+    """On one snapshot and without the lock of an apply: only who changes the same rows just now waits for it."""
     planned: list[Plan] = []
     for attempt in range(REHEARSALS):
         try:
-            async with db.transaction() as connection:
+            async with db.transaction(snapshot=True) as connection:
                 planned.append(await _rehearsed(Work(connection, actor, datetime.now(UTC)), order))
                 raise _Rehearsed
         except _Rehearsed:
             break
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) not in RUN_AGAIN or attempt + 1 == REHEARSALS:
+            if getattr(error.orig, "sqlstate", None) not in RUN_AGAIN:
                 raise
+            if attempt + 1 == REHEARSALS:
+                raise Conflict("Others are changing what would be changed. Try again shortly.") from error
     return planned[-1]
 
 
 async def _rehearsed(work: Work, order: Order) -> Plan:
-    present, found, affected = await _compare(work, order)
-    refused = _refusals(found, affected, order.decisions)
+    present, found, affected = await _compare(work, order, locked=False)
+    refused = _refusals(found, affected, order.decisions, present)
     if found.faults or found.conflicts:
         return Plan(found, affected, (), tuple(refused))
     try:
@@ -149,22 +153,27 @@ async def _rehearsed(work: Work, order: Order) -> Plan:
     return Plan(_done(found, waiting), affected, tuple(waiting.values()), tuple(refused))
 
 
-async def _compare(work: Work, order: Order) -> tuple[Present, Difference, Impact]:
+async def _compare(work: Work, order: Order, *, locked: bool = True) -> tuple[Present, Difference, Impact]:
     if order.prepare is not None:
         await order.prepare(work)
-    await presently.lock(work.connection)
-    # Who waited for another apply finds the prices that it set in force.
-    work.now = datetime.now(UTC)
+    if locked:
+        await presently.lock(work.connection)
+        # Who waited for another apply finds the prices that it set in force.
+        work.now = datetime.now(UTC)
     present = await presently.load(work.connection, order.source, work.now)
     found = difference(order.wanted(present), present, order.decisions, work.now)
     return present, found, impact(found.steps, present, work.now)
 
 
-def _refusals(found: Difference, affected: Impact, decisions: Decisions) -> list[str]:
+def _refusals(found: Difference, affected: Impact, decisions: Decisions, present: Present) -> list[str]:
     said = [f"{changed_elsewhere(drift)}." for drift in found.conflicts]
     if said:
         said.append("This was changed elsewhere. Say whose value holds: --take-file PATH or --take-theirs PATH.")
-    losses = [row for row in affected.margins if row.is_loss]
+    losses = [
+        row
+        for row in affected.margins
+        if row.is_loss and not (decisions.allow_loss_of_drafts and _is_draft(present, row.endpoint))
+    ]
     if losses and not decisions.allow_loss:
         said += [
             f"{row.endpoint} would be sold below its cost ({row.lane}): {to_usd(row.price)} USD per million tokens for "
@@ -173,6 +182,12 @@ def _refusals(found: Difference, affected: Impact, decisions: Decisions) -> list
         ]
         said.append("If that is meant, say --allow-loss.")
     return said
+
+
+def _is_draft(present: Present, endpoint: str) -> bool:
+    """Whether it gets no traffic before its test; what is not there yet begins as a draft."""
+    there = present.endpoints.get(endpoint)
+    return there is None or there.state is EndpointState.DRAFT
 
 
 def _done(found: Difference, waiting: Mapping[str, str]) -> Difference:

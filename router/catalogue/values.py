@@ -157,13 +157,15 @@ class Present(msgspec.Struct, frozen=True):
 class Decisions(msgspec.Struct, frozen=True):
     """What the operator decided beforehand: whose value holds at which paths, and what may be done.
 
-    ``yields``: whatever was changed elsewhere stays as it is, which is how an import behaves.
+    ``yields``: whatever was changed elsewhere stays as it is, which is how an import behaves. ``allow_loss_of_drafts``:
+    what gets no traffic yet may be registered below its cost.
     """
 
     take_file: tuple[str, ...] = ()
     take_theirs: tuple[str, ...] = ()
     prune: bool = False
     allow_loss: bool = False
+    allow_loss_of_drafts: bool = False
     yields: bool = False
 
 

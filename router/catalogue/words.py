@@ -1,6 +1,6 @@
 """A plan in words for people, and as JSON for machines: the same facts. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -86,16 +86,26 @@ def changed_elsewhere(drift: Drift) -> str:
     return f"{drift.path} of {drift.subject}: {ours}, now {_value(drift.theirs)}, the file {_value(drift.file)}"
 
 
-def _whom(affected: Impact) -> Iterator[str]:
-    if affected.margins:
+def losses(plan: Plan) -> Iterator[str]:
+    """The margins below zero, for whoever is not shown all of them."""
+    yield from _margins([row for row in plan.impact.margins if row.is_loss])
+
+
+def _margins(rows: Sequence[Margin]) -> Iterator[str]:
+    """A line for each endpoint, lane and instant."""
+    if rows:
         yield "Margins in USD per million tokens:"
-    for row in affected.margins:
+    for row in rows:
         loss = "  LOSS" if row.is_loss else ""
         before = "-" if row.before is None else to_usd(row.before)
         yield (
             f"  {row.endpoint} ({row.lane}, from {row.since:%Y-%m-%d %H:%M}Z): price {to_usd(row.price)}, "
             f"cost {to_usd(row.cost)}, margin {before} -> {to_usd(row.after)} ({row.percent}){loss}"
         )
+
+
+def _whom(affected: Impact) -> Iterator[str]:
+    yield from _margins(affected.margins)
     for name in affected.stops:
         yield f"STOPS {name}"
     for name in affected.unproven:

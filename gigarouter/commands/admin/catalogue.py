@@ -83,6 +83,7 @@ def export() -> None:
 
 def import_litellm(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show it, change nothing.")] = False,
+    allow_loss: AllowLoss = False,
     as_json: Json = False,
 ) -> None:
     """Import the embedding models of litellm's price map: models, providers without credential, draft endpoints."""
@@ -97,14 +98,14 @@ def import_litellm(
         return said[-1].entries
 
     # A draft gets no traffic, so that one which would be sold below its cost is shown and not refused.
-    order = Order(wanted, Decisions(yields=True, allow_loss=True), "litellm", prepare=_seed)
+    decisions = Decisions(yields=True, allow_loss=allow_loss, allow_loss_of_drafts=True)
+    order = Order(wanted, decisions, "litellm", prepare=_seed)
     did = run(lambda db: (applying.plan if dry_run else applying.apply)(db, actor(), order))
     report = _report(price_map, said[-1], did)
     if as_json:
         _print_json({**report, "plan": words.as_json(did)})
         return
-    if dry_run:
-        _print(words.told(did))
+    _print(words.told(did) if dry_run else words.losses(did))
     _print(f"{note.key}: {note.outcome}. {note.says}" for note in said[-1].notes)
     _print(f"{name.replace('_', ' ')}: {value}" for name, value in report.items() if name != "notes")
 

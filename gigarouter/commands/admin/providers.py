@@ -181,7 +181,7 @@ async def speaking_to(record: ProviderRecord) -> AsyncIterator[Provider]:
     box, allowed = seal(), networks([str(network) for network in settings.load_local().allowed_private_networks])
     pool = Pool()
     try:
-        credential = None if record.sealed is None or box is None else credential_of(record, box)
+        credential = credential_of(record, box)
         provider = build(
             record.kind,
             base_url=record.base_url,

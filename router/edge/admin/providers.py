@@ -12,7 +12,7 @@ from router.edge.admin.changing import Current, Made, actor_of, change, is_dry_r
 from router.edge.admin.forms import edit_of
 from router.edge.admin.reports import TestOut, tested
 from router.edge.admin.telling import acts, edits, lists, makes, shows
-from router.endpoints import list_endpoints
+from router.endpoints import check_upstream_model, list_endpoints
 from router.errors import InvalidRequest
 from router.indexes import ProviderRecord
 from router.registered import (
@@ -188,6 +188,7 @@ async def _asked(
                 "The provider has no endpoint yet: name a model of its own to ask for.", param="upstream_model"
             )
         upstream_model = served[0].upstream_model
+    check_upstream_model(upstream_model)
     return record, upstream_model
 
 

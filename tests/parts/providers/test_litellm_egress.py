@@ -12,7 +12,7 @@ import pytest
 
 from providers.kinds import build
 from providers.litellm_egress import CURRENT, Channels, Egress
-from providers.outcomes import Broken, ConnectFailed, CredentialRefused
+from providers.outcomes import Broken, ConnectFailed, CredentialRefused, ModelMissing
 from providers.protocol import Attempt, Provider
 from providers.wire import Pool, networks, parse_origin
 from tests.parts.providers.litellm_loading import loaded
@@ -89,7 +89,7 @@ def test_bedrock_never_looks_for_credentials_of_the_machine(monkeypatch: pytest.
     async def scenario() -> None:
         async with Vendor("titan") as vendor:
             async with a_provider("bedrock", vendor.worker_url, None, aws_region_name="eu-west-1") as provider:
-                vendor.script.append(Reply(status=403))
+                vendor.script.append(Reply(status=401))
                 with pytest.raises(CredentialRefused):
                     await provider.embed(Attempt("r", vendor.wire.model, texts=["x"]), 20.0)
             assert vendor.calls[0].headers["authorization"] == "Bearer none"
@@ -136,6 +136,38 @@ def test_no_vendors_name_leads_litellm_into_a_private_network(vendor: str) -> No
                     await provider.embed(Attempt("r", model, texts=["x"]), 20.0)
                 assert "refused" in caught.value.detail
         assert len(asked) == len(PLACES)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "model", ["voyage-3", "azure/mistral-large-latest", "cohere/command-r-08-2024", "openai/x", "voyage/v"]
+)
+def test_no_name_of_a_model_leads_our_credential_to_another_vendor(model: str) -> None:
+    async def scenario() -> None:
+        asked: list[str] = []
+
+        async def lookup(host: str, port: int) -> list[str]:
+            asked.append(host)
+            return ["10.0.0.1"]
+
+        async with a_provider("voyage", None, pool=Pool(lookup=lookup)) as provider:
+            with pytest.raises(ConnectFailed):
+                await provider.embed(Attempt("r", model, texts=["x"]), 20.0)
+        assert asked == ["api.voyageai.com"]
+
+    asyncio.run(scenario())
+
+
+def test_a_model_that_is_an_address_gets_nothing_of_ours() -> None:
+    async def scenario() -> None:
+        async with Upstream() as elsewhere:
+            types = {"query": "feature-extraction"}
+            async with a_provider("huggingface", None, "hf_canary", input_types=types) as provider:
+                attempt = Attempt("r", f"{elsewhere.worker_url}/steal", texts=["x"], input_type="query")
+                with pytest.raises(ModelMissing):
+                    await provider.embed(attempt, 20.0)
+            assert elsewhere.connections == 0
 
     asyncio.run(scenario())
 

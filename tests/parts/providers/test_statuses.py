@@ -36,10 +36,8 @@ def mapped(status: int, error: object = None, **headers: str) -> Failure:
         (422, {"detail": [{"msg": "x"}]}, CallerFault),
         (401, None, CredentialRefused),
         (402, {"error": {"code": 402, "message": "out of credits"}}, CredentialRefused),
-        (403, None, CredentialRefused),
         (429, {"error": {"code": "insufficient_quota", "type": "insufficient_quota"}}, CredentialRefused),
         (400, {"error": {"code": "invalid_api_key"}}, CredentialRefused),
-        (404, None, ModelMissing),
         (400, {"error": {"code": "model_not_found"}}, ModelMissing),
         (403, {"error": {"code": "model_not_found"}}, ModelMissing),
         (429, None, Throttled),
@@ -59,6 +57,59 @@ def mapped(status: int, error: object = None, **headers: str) -> Failure:
 )
 def test_a_status_and_its_code_say_what_to_do_next(status: int, error: object, expected: type[Failure]) -> None:
     assert type(mapped(status, error)) is expected
+
+
+UNKNOWN = [
+    (403, b""),
+    (403, b"<!DOCTYPE html><title>Attention Required! | Cloudflare</title>"),
+    (403, b'{"error": {"message": "Request blocked: prompt injection patterns detected", "code": 403}}'),
+    (403, b'{"message": "Forbidden"}'),
+    (404, b""),
+    (404, b"no healthy upstream"),
+    (404, b"404 page not found"),
+    (404, b'{"detail": "Not Found"}'),
+    (404, b'{"message": "no Route matched with those values"}'),
+    (404, b'{"message": "blocked: the model x does not exist"}'),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), UNKNOWN)
+def test_a_firewall_and_a_load_balancer_take_no_endpoint_out(status: int, body: bytes) -> None:
+    """One customer's text may trip the one, a restart the other: both count against health and no further."""
+    assert type(failure(status, {}, body, NOW)) is Broken
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"error": {"code": 403, "message": "flagged", "metadata": {"reasons": ["x"], "flagged_input": SECRET}}},
+        {"error": {"code": "content_filter", "message": "x"}},
+        {"error": {"type": "content_policy_violation", "message": "x"}},
+    ],
+)
+def test_an_input_that_a_moderation_flags_is_its_writers_fault_and_no_endpoints(error: object) -> None:
+    caught = mapped(403, error)
+    assert type(caught) is CallerFault
+    assert SECRET not in caught.message + caught.detail
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"error": {"message": "The model `x` does not exist.", "type": "NotFoundError", "code": 404}},
+        {"error": {"message": "Model not found, inaccessible, and/or not deployed", "code": "NOT_FOUND"}},
+        {"message": "model 'x' not found, make sure the correct model ID was used"},
+        {"error": {"message": 'model "x" not found, try pulling it first', "type": "api_error"}},
+        {"error": {"code": "DeploymentNotFound"}},
+    ],
+)
+def test_a_404_that_says_it_is_the_model_takes_the_endpoint_out(error: object) -> None:
+    assert type(mapped(404, error)) is ModelMissing
+
+
+@pytest.mark.parametrize("code", ["PERMISSION_DENIED", "AccessDeniedException", "InvalidClientTokenId"])
+def test_a_403_that_says_it_is_our_credential_is_one(code: str) -> None:
+    assert type(mapped(403, {"error": {"status": code}})) is CredentialRefused
 
 
 def test_what_a_customer_wrote_cannot_take_an_endpoint_out() -> None:

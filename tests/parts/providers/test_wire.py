@@ -58,6 +58,18 @@ def test_calls_one_after_another_share_a_connection_and_send_one_whole_request_e
     run(scenario())
 
 
+@pytest.mark.parametrize("size", [65_430, 65_536, 90_000])
+def test_large_answers_share_a_connection_too_however_much_of_them_comes_at_once(size: int, run: Run) -> None:
+    async def scenario() -> None:
+        async with Upstream() as upstream, a_channel(upstream) as channel:
+            upstream.always = Reply(body=b"x" * size)
+            for _ in range(4):
+                assert len((await ask(channel)).body) == size
+            assert upstream.connections == 1
+
+    run(scenario())
+
+
 HUNG = {
     "before the status line": b"",
     "in the status line": b"HTTP/1.1 20",

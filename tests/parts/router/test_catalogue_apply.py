@@ -122,6 +122,21 @@ async def test_status_live_launches_once_the_endpoint_has_passed_its_test(db: Da
         await apply(db, take_file=["models[0].status"])
 
 
+async def test_a_model_does_not_launch_with_its_only_live_endpoint_at_a_provider_that_is_switched_off(
+    db: Database,
+) -> None:
+    await apply(db)
+    await make_live(db)
+    async with db.transaction() as connection:
+        alpha = await find_provider(connection, "alpha")
+    assert alpha is not None
+    for enabled, waits in ((False, True), (True, False)):
+        spec = msgspec.structs.replace(alpha.spec, enabled=enabled)
+        await transact(db, OPS, lambda work, spec=spec: edit_provider(work, None, alpha.id, spec))
+        done = await apply(db)
+        assert any("endpoint" in one for one in done.waiting) is waits
+
+
 async def test_a_field_that_an_operator_changed_is_a_conflict_until_someone_decides(db: Database) -> None:
     await apply(db)
     await edit(db, max_batch=64)
@@ -323,6 +338,26 @@ async def test_an_operator_who_is_in_the_middle_of_a_change_is_waited_for(db: Da
     assert "endpoints[0].max_batch" in applied.result()
     assert "prices[0].usd_per_mtok" in applied.result()
     assert (await the_endpoint(db)).endpoint.max_batch == 64
+
+
+async def test_nobody_waits_for_a_plan_and_a_plan_is_of_one_instant(db: Database) -> None:
+    await apply(db)
+    await make_live(db)
+    await apply(db)  # launches it
+    endpoint = (await the_endpoint(db)).endpoint
+
+    async def meanwhile(_: object) -> None:
+        """While the plan rehearses, ops set a price and a process puts the endpoint out of service."""
+        async with asyncio.timeout(3):
+            await transact(db, OPS, lambda work: set_price(work, MODEL, 30_000_000))
+            quarantined = EndpointState.QUARANTINED
+            await transact(db, OPS, lambda work: move_endpoint(work, endpoint.id, quarantined, "it lies"))
+
+    text = EXAMPLE.replace("name: alpha", "name: beta", 1).replace("provider: alpha", "provider: beta")
+    asked = msgspec.structs.replace(order(text), usable=meanwhile)
+    planned = await applying.plan(db, FILES, asked)
+    assert not planned.refused
+    assert (await the_endpoint(db)).endpoint.state is EndpointState.QUARANTINED
 
 
 async def outcome(db: Database, text: str, **decisions: object) -> str:

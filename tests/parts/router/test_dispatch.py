@@ -216,7 +216,7 @@ def test_what_a_loading_model_says_of_itself_is_told_with_its_time() -> None:
     run(scenario)
 
 
-@pytest.mark.parametrize("status", [401, 402, 403])
+@pytest.mark.parametrize("status", [401, 402])
 def test_a_refused_credential_is_an_alarm_for_ops_once_and_503_for_the_customer(status: int) -> None:
     async def scenario() -> None:
         async with a_world(1) as world:
@@ -235,6 +235,23 @@ def test_a_refused_credential_is_an_alarm_for_ops_once_and_503_for_the_customer(
             world.upstreams[0].always = Reply()
             await world.send(a_request("x"))
             assert not world.outbound.refused
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "reply", [Reply(status=403, body=b"<html>Access denied</html>"), Reply(status=404, body=b"no healthy upstream")]
+)
+def test_a_firewall_that_one_text_trips_costs_that_call_an_attempt_and_no_endpoint_its_place(reply: Reply) -> None:
+    async def scenario() -> None:
+        async with a_world(2) as world:
+            world.upstreams[0].script.append(reply)
+            await world.send(a_request("x"))
+            assert world.tried == [("p0", "first", "Broken"), ("p1", "next", "answered")]
+            assert not world.health.untold
+            assert not world.outbound.refused
+            await world.send(a_request("x"))
+            assert world.tried == [("p0", "first", "answered")]
 
     run(scenario)
 

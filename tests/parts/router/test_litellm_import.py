@@ -19,13 +19,15 @@ from catalog.seed import import_seed
 from catalog.values import Status
 from providers import litellm_map
 from providers.litellm_map import MapEntry, PriceMap, nano_per_mtok
+from router.administer import set_price
 from router.audit import Actor, list_changes
 from router.catalogue import apply as applying
-from router.catalogue import present
+from router.catalogue import present, words
 from router.catalogue.apply import Order
 from router.catalogue.litellm_import import Imported, import_of
 from router.catalogue.values import Decisions, Entry, Kind, Plan, Present
-from router.endpoints import EndpointSpec, edit_endpoint, list_endpoints
+from router.endpoints import EndpointSpec, edit_endpoint, list_endpoints, move_endpoint
+from router.errors import Conflict
 from router.registered import edit_provider, find_provider, list_providers
 from router.values import Endpoint, EndpointState
 from router.write import Work, transact
@@ -82,7 +84,7 @@ async def import_(db: Database, price_map: PriceMap = MAP, today: date = TODAY) 
         said.append(import_of(price_map, there, today))
         return said[-1].entries
 
-    order = Order(wanted, Decisions(yields=True, allow_loss=True), "litellm")
+    order = Order(wanted, Decisions(yields=True, allow_loss_of_drafts=True), "litellm")
     return await applying.apply(db, OPS, order), said[-1]
 
 
@@ -237,6 +239,28 @@ async def test_a_new_map_updates_what_is_untouched_and_an_operators_edits_stay(d
     assert there.remembered[Kind.ENDPOINT, "voyageai/voyage-3-large at voyage as voyage-3-large"].origin.startswith(
         "LiteLLM"
     )
+
+
+def a_map(cost: str) -> PriceMap:
+    text_ = f"""{{"newcomer/embed": {{"mode": "embedding", "litellm_provider": "newcomer", "output_vector_size": 64,
+        "input_cost_per_token": {cost}, "max_input_tokens": 512}}}}"""
+    return PriceMap("9", litellm_map.parse(text_.encode()))
+
+
+async def test_a_second_import_puts_no_endpoint_that_serves_below_its_cost(db: Database) -> None:
+    await import_(db, a_map("1e-08"))
+    (endpoint,) = await endpoints_of(db, "newcomer/embed")
+    await transact(db, OPS, lambda work: set_price(work, endpoint.model_id, 20_000_000))
+    await import_(db, a_map("3e-08"))  # A draft gets no traffic.
+    await import_(db, a_map("1e-08"))
+    for state in (EndpointState.PROBING, EndpointState.LIVE):
+        await transact(db, OPS, lambda work, to=state: move_endpoint(work, endpoint.id, to))
+    with pytest.raises(Conflict, match="below its cost"):
+        await import_(db, a_map("3e-08"))
+    (endpoint,) = await endpoints_of(db, "newcomer/embed")
+    assert endpoint.cost_nano_per_mtok == 10_000_000
+    plan, _ = await import_(db, a_map("2e-08"))
+    assert not list(words.losses(plan))
 
 
 def test_a_key_that_nobody_knows_is_left_out_or_a_model_of_its_own() -> None:

@@ -134,6 +134,38 @@ async def test_another_host_is_refused_without_its_credential_and_another_path_i
     assert credential_of(await record_of(db, "alpha"), seal) == "sk-new-000000000000000"
 
 
+async def test_another_vendor_is_another_host_where_its_library_knows_it(db: Database) -> None:
+    seal = Seal([OLD])
+    cohere, voyage = (ProviderSpec(options={"vendor": vendor}) for vendor in ("cohere", "voyage"))
+
+    async def register(work: Work) -> ProviderView:
+        return await register_provider(work, seal, name="alpha", kind="litellm", spec=cohere, credential=SECRET)
+
+    async def edit(spec: ProviderSpec, credential: str | None = None) -> ProviderView:
+        return await transact(db, OPS, lambda work: edit_provider(work, seal, view.id, spec, credential=credential))
+
+    view = await transact(db, OPS, register)
+    with pytest.raises(InvalidRequest, match="given for the vendor cohere"):
+        await edit(voyage)
+    record = await record_of(db, "alpha")
+    with pytest.raises(CredentialUnreadable, match="another"):
+        credential_of(msgspec.structs.replace(record, options=voyage.options), seal)
+    await edit(ProviderSpec(options={"vendor": "cohere", "input_types": {"query": "q"}}))
+    assert credential_of(await record_of(db, "alpha"), seal) == SECRET
+    await edit(voyage, "sk-voyage-0000000000000")
+    assert credential_of(await record_of(db, "alpha"), seal) == "sk-voyage-0000000000000"
+
+
+@pytest.mark.parametrize("name", ["https://evil.example/x", "x/http://evil.example", "//evil.example", "a b", "a\nb"])
+async def test_an_upstream_model_is_a_name_and_no_address(db: Database, name: str) -> None:
+    provider = await a_provider(db)
+    with pytest.raises(InvalidRequest, match="not an address"):
+        await an_endpoint(db, provider, name)
+    endpoint = await an_endpoint(db, provider)
+    with pytest.raises(InvalidRequest, match="not an address"):
+        await transact(db, OPS, lambda work: edit_endpoint(work, endpoint.id, EndpointSpec(name)))
+
+
 @pytest.mark.parametrize(
     "url", ["ftp://x/", "https://", "api.example.com", "https://u:p@x/", "https://x/?k=1", "https://x/#f", None]
 )
@@ -145,9 +177,25 @@ async def test_a_base_url_is_an_address_and_nothing_more(db: Database, url: str 
 async def test_the_audit_log_tells_of_a_credential_only_its_end(db: Database) -> None:
     await a_provider(db)
     async with db.transaction() as connection:
-        (row,) = await list_changes(connection)
-    assert row.change.after is not None
-    assert row.change.after["credential"] == "…1e8a"
+        rows = await list_changes(connection)
+    assert {row.change.action for row in rows} == {"provider.register", "provider.credential"}
+    assert all(row.change.after is not None and row.change.after["credential"] == "…1e8a" for row in rows)
+
+
+async def test_the_audit_log_tells_that_a_credential_was_replaced_though_it_looks_the_same(db: Database) -> None:
+    view = await a_provider(db)
+    aws = '{"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "canary1"}'
+
+    async def told(credential: str | None) -> list[object]:
+        edit = transact(db, OPS, lambda work: edit_provider(work, Seal([OLD]), view.id, ALPHA, credential=credential))
+        await edit
+        async with db.transaction() as connection:
+            given = [row.change for row in await list_changes(connection) if row.change.action == "provider.credential"]
+        return [change.after for change in given]
+
+    assert len(await told(None)) == 1
+    assert len(await told("sk-another-0000000001e8a")) == 2
+    assert {"credential": "…"} in await told(aws)
 
 
 async def test_an_endpoint_that_claims_another_space_is_refused_by_product_and_database(db: Database) -> None:

@@ -12,7 +12,7 @@ from gigarouter.commands.admin import app
 from router.audit import Actor, list_changes
 from router.registered import ProviderSpec, ProviderView, credential_of, provider_records, register_provider
 from router.resealing import reseal_all
-from router.sealing import CredentialUnreadable, Seal
+from router.sealing import CredentialUnreadable, Seal, place_of
 from router.write import Work, transact
 from store.ids import ProviderId, new_id
 from store.postgres import Database
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.anyio
 OLD, NEW, OTHER = (Fernet.generate_key().decode() for _ in range(3))
 OPS = Actor("cli:ops")
 URL = "https://api.example.com/v1"
+PLACE = place_of(URL, {})
 
 
 @pytest.fixture
@@ -72,16 +73,16 @@ async def test_a_key_that_is_not_there_is_told_by_the_providers_name_and_keeps_n
 
 def test_rotating_wraps_the_data_key_again_and_encrypts_nothing_anew() -> None:
     provider = ProviderId(new_id())
-    stored = Seal([OLD]).seal(provider, URL, "sk-canary")
+    stored = Seal([OLD]).seal(provider, PLACE, "sk-canary")
     again = Seal([NEW, OLD]).rewrap(stored)
     before, after = (msgspec.msgpack.decode(sealed) for sealed in (stored, again))
     assert before[0] != after[0]
     assert before[1:] == after[1:]
-    assert Seal([NEW]).open(provider, URL, again) == "sk-canary"
-    assert Seal([OLD]).seal(provider, URL, "sk-canary") != stored
+    assert Seal([NEW]).open(provider, PLACE, again) == "sk-canary"
+    assert Seal([OLD]).seal(provider, PLACE, "sk-canary") != stored
     for meddled in (after[2][:-1] + b"x", b"", after[2][::-1]):
         with pytest.raises(CredentialUnreadable):
-            Seal([NEW]).open(provider, URL, msgspec.msgpack.encode([*after[:2], meddled]))
+            Seal([NEW]).open(provider, PLACE, msgspec.msgpack.encode([*after[:2], meddled]))
 
 
 def test_the_command_says_which_key_is_missing(database_url: str, tmp_path: Path) -> None:
@@ -95,6 +96,9 @@ def test_the_command_says_which_key_is_missing(database_url: str, tmp_path: Path
 
     create = ("providers", "create", "alpha", "--kind", "openai", "--url", URL, "--credential-file", str(secret))
     assert admin(OLD, *create)[0] == 0
+    code, said = admin("", "providers", "edit", "alpha", "--retention-days", "0")
+    assert code == 2
+    assert "alpha cannot be spoken to: its credential is sealed and no secret key is set" in said
     code, said = admin(NEW, "providers", "reseal")
     assert code == 1
     assert "alpha were sealed under a secret key that is not set" in said

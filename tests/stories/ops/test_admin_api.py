@@ -86,7 +86,7 @@ def test_every_change_tells_who_made_it_from_what_to_what(ops: Operator, upstrea
     provider = a_provider(ops, upstream, "audited")
     ops.edit(f"/providers/{provider['id']}", {"enabled": False})
     found = ops("GET", f"/audit?subject={provider['id']}")["data"]
-    assert [row["action"] for row in found] == ["provider.edit", "provider.register"]
+    assert [row["action"] for row in found] == ["provider.edit", "provider.credential", "provider.register"]
     assert {row["actor"] for row in found} == {ops.member}
     assert (found[0]["before"]["spec"]["enabled"], found[0]["after"]["spec"]["enabled"]) == (True, False)
     assert found[0]["at"].endswith("Z")

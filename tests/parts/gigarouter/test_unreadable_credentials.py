@@ -1,0 +1,105 @@
+"""What speaks to the registered providers, in a process whose secret keys are behind those of the others."""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import pytest
+import structlog
+from cryptography.fernet import Fernet
+
+from gigarouter.provider_set import ProviderSet
+from providers.outcomes import Failure, Misconfigured
+from providers.protocol import Attempt
+from providers.wire import Pool, networks
+from router.at_endpoint import alone
+from router.attempts import Try
+from router.health import Health
+from router.indexes import ProviderIndex, ProviderRecord
+from router.outbound import Errand, Outbound
+from router.sealing import Seal, place_of
+from router.values import Lane, Trace
+from store.ids import EndpointId, ProviderId, RequestId, new_id
+from tests.parts.edge.values import ENDPOINT, a_model, a_request
+from tests.worlds import Reply, Upstream
+
+pytestmark = pytest.mark.anyio
+OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+BEFORE, AFTER = "sk-the-old-credential", "sk-the-new-credential"
+BEHIND = Seal([OLD])
+AHEAD = Seal([NEW, OLD])
+ATTEMPT = Attempt("r", "m", texts=["x"])
+
+
+def a_record(upstream: Upstream, seal: Seal, credential: str) -> ProviderRecord:
+    known = ProviderId(new_id())
+    return ProviderRecord(
+        known, "p0", "openai", upstream.base_url, seal.seal(known, place_of(upstream.base_url, {}), credential)
+    )
+
+
+def given_anew(record: ProviderRecord, seal: Seal, credential: str) -> ProviderRecord:
+    return msgspec.structs.replace(record, sealed=seal.seal(record.id, place_of(record.base_url, {}), credential))
+
+
+def a_set(record: ProviderRecord, seal: Seal | None) -> tuple[ProviderSet, Callable[[ProviderRecord], None]]:
+    index = ProviderIndex([record])
+    providers = ProviderSet(index, seal, networks(["127.0.0.0/8"]), Pool())
+
+    def changes(record: ProviderRecord) -> None:
+        index.replace([record])
+        providers.refresh()
+
+    return providers, changes
+
+
+@pytest.mark.parametrize("seal", [BEHIND, None])
+async def test_a_process_that_cannot_read_a_credential_sends_nothing_there_and_quarantines_nothing(
+    seal: Seal | None,
+) -> None:
+    async with Upstream() as upstream:
+        record = a_record(upstream, AHEAD, AFTER)
+        with structlog.testing.capture_logs() as events:
+            providers, _ = a_set(record, seal)
+            health = Health()
+            endpoint = msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), provider_id=record.id)
+            outbound = Outbound(providers=providers, health=health, pacer=None)  # type: ignore[arg-type]
+            trace = Trace(began=asyncio.get_running_loop().time())
+            errand = Errand(RequestId(new_id()), a_request("x"), a_model(), Lane.INTERACTIVE, 10, trace, outbound)
+            outcome = await alone(errand, Try(endpoint, 5.0, "first", 1))
+        assert isinstance(outcome, list)
+        assert isinstance(outcome[0][1], Misconfigured)
+        assert upstream.connections == 0
+        assert not health.untold
+        assert any(event["event"] == "provider_unusable" and event["log_level"] == "error" for event in events)
+        await providers.close()
+
+
+async def test_a_credential_that_this_process_cannot_read_leaves_it_the_one_before() -> None:
+    async with Upstream() as upstream:
+        record = a_record(upstream, BEHIND, BEFORE)
+        providers, changes = a_set(record, BEHIND)
+        changes(given_anew(record, AHEAD, AFTER))
+        changes(given_anew(record, AHEAD, AFTER))
+        await providers[record.id].embed(ATTEMPT, 5.0)
+        assert upstream.calls[-1].headers["authorization"] == f"Bearer {BEFORE}"
+        upstream.script.append(Reply(status=401))
+        with pytest.raises(Failure) as refused:
+            await providers[record.id].embed(ATTEMPT, 5.0)
+        assert type(refused.value) is Misconfigured  # It says nothing of the new one.
+        changes(given_anew(record, BEHIND, AFTER))
+        await providers[record.id].embed(ATTEMPT, 5.0)
+        assert upstream.calls[-1].headers["authorization"] == f"Bearer {AFTER}"
+        await providers.close()
+
+
+async def test_the_credential_before_does_not_outlive_the_address_that_it_was_for() -> None:
+    async with Upstream() as upstream, Upstream() as elsewhere:
+        record = a_record(upstream, BEHIND, BEFORE)
+        providers, changes = a_set(record, BEHIND)
+        moved = msgspec.structs.replace(record, base_url=elsewhere.base_url)
+        changes(given_anew(moved, AHEAD, AFTER))
+        with pytest.raises(Misconfigured):
+            await providers[record.id].embed(ATTEMPT, 5.0)
+        assert upstream.connections == elsewhere.connections == 0
+        await providers.close()
