@@ -32,7 +32,7 @@ class ModelOut(Resource, frozen=True):
     ``usd_per_mtok`` is the price in force, null where there is none.
     """
 
-    volatile = frozenset({"usd_per_mtok", "missing"})
+    volatile = frozenset({"usd_per_mtok", "missing", "votes"})
 
     id: str
     status: str
@@ -46,6 +46,7 @@ class ModelOut(Resource, frozen=True):
     licenses: list[str]
     usd_per_mtok: str | None
     missing: list[str] | None
+    votes: int
     object: str = "model"
 
 
@@ -168,4 +169,5 @@ def _out(model: Model, prices: PriceIndex, now: datetime, missing: list[str] | N
         licenses=sorted(claimed) or ([model.resolution.license] if model.resolution else []),
         usd_per_mtok=None if price is None else to_usd(price.nano_per_mtok),
         missing=missing,
+        votes=model.votes,
     )
