@@ -6,12 +6,19 @@ from difflib import SequenceMatcher
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, Select, select
+from sqlalchemy import RowMapping, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.errors import ModelUnknown
 from catalog.estimates import estimate_of
-from catalog.tables import LicenseClaimRow, LicenseResolutionRow, LicenseWaiverRow, ModelAliasRow, ModelRow
+from catalog.tables import (
+    LicenseClaimRow,
+    LicenseResolutionRow,
+    LicenseWaiverRow,
+    ModelAliasRow,
+    ModelRow,
+    ModelVoteRow,
+)
 from catalog.values import Claim, Model, Resolution, Signer, Status, Term, Waiver
 from store.ids import ClaimId, ModelId, ResolutionId, WaiverId
 
@@ -101,8 +108,11 @@ async def load_models(db: AsyncConnection, model_id: str | None = None) -> list[
         select(LicenseWaiverRow.__table__).where(LicenseWaiverRow.revoked_at.is_(None)).order_by(LicenseWaiverRow.id),
         model_id,
     )
+    votes = await _by_model(
+        db, select(ModelVoteRow.model_id, func.count().label("votes")).group_by(ModelVoteRow.model_id), model_id
+    )
     return [
-        _model(row, aliases[row["id"]], claims[row["id"]], rulings[row["id"]], waivers[row["id"]])
+        _model(row, aliases[row["id"]], claims[row["id"]], rulings[row["id"]], waivers[row["id"]], votes[row["id"]])
         for row in (await db.execute(models)).mappings()
     ]
 
@@ -124,6 +134,7 @@ def _model(
     claims: list[RowMapping],
     rulings: list[RowMapping],
     waivers: list[RowMapping],
+    votes: list[RowMapping],
 ) -> Model:
     ruling = rulings[-1] if rulings else None
     settled: frozenset[UUID] = frozenset(ruling["settles"]) if ruling is not None else frozenset()
@@ -156,6 +167,7 @@ def _model(
         max_input_tokens_ceiling=row["max_input_tokens_ceiling"],
         pooling=row["pooling"],
         numerics=row["numerics"],
+        votes=votes[0]["votes"] if votes else 0,
     )
 
 

@@ -57,6 +57,17 @@ class ModelAliasRow(Base):
     created_at: Mapped[datetime]
 
 
+class ModelVoteRow(Base):
+    """An account wants a model that is not served yet."""
+
+    __tablename__ = "model_votes"
+
+    model_id: Mapped[str] = mapped_column(Text, ForeignKey("models.id"), primary_key=True)
+    account_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    note: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+
 class LicenseClaimRow(Base):
     """One source's statement of a model's license; append-only."""
 

@@ -109,7 +109,7 @@ class Model(msgspec.Struct, frozen=True):
     that the tokenizer adds to each input, and ``max_input_tokens`` counts them; ``max_input_tokens_ceiling`` is what
     the architecture could take. ``prompts`` maps ``query`` and ``document`` to the text put before an input.
     ``space`` is the vector space that a route may not leave. ``aliases`` are other names for ``id`` in a request.
-    ``published_on`` is None where the day is not known.
+    ``published_on`` is None where the day is not known. ``votes`` is how many accounts want it while it is announced.
     """
 
     id: ModelId
@@ -140,6 +140,7 @@ class Model(msgspec.Struct, frozen=True):
     max_input_tokens_ceiling: int | None = None
     pooling: str = "undisclosed"
     numerics: str = "undisclosed"
+    votes: int = 0
 
 
 class Decision(msgspec.Struct, frozen=True):

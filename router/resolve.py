@@ -40,7 +40,8 @@ def _not_found(name: str, key: Key, catalog: Catalog) -> ModelNotFound:
 def _not_live(model: Model) -> ModelNotLive:
     if model.status is Status.COMING_SOON:
         said = (
-            "is announced but not served yet. Vote for it on its page in the catalogue: demand decides what comes next."
+            f"is announced but not served yet. Vote for it, POST /v1/models/{model.id}/vote: demand decides what "
+            "comes next."
         )
     else:
         said = "is retired and no longer served. GET /v1/models lists the models that are."

@@ -132,6 +132,14 @@ class Shop:
 
         self._app(command)
 
+    def import_seed(self) -> None:
+        """The shipped catalogue: every model is coming soon."""
+
+        async def command(work: Work) -> None:
+            await seed.import_seed(work.connection)
+
+        self._owner(command)
+
     def sell_from_seed(self, name: str, worker_url: str, *, nano_per_mtok: int = 8_000_000) -> ModelId:
         """A model of the shipped catalogue, served by an in-house worker, live."""
 

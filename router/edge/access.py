@@ -107,6 +107,8 @@ ACCESS: dict[tuple[str, str], Who] = {
     ("POST", "/v1/embeddings"): Who.KEY,
     ("GET", "/v1/models"): Who.KEY,
     ("GET", "/v1/models/{model_id:path}"): Who.KEY,
+    ("POST", "/v1/models/{model_id:path}/vote"): Who.KEY,
+    ("DELETE", "/v1/models/{model_id:path}/vote"): Who.KEY,
     ("GET", "/v1/account"): Who.KEY,
     ("GET", "/v1/requests/{request_id}"): Who.KEY,
     ("POST", "/v1/quote"): Who.KEY,

@@ -21,6 +21,7 @@ from router.edge.probes import operations as probe_operations
 from router.edge.quote import operations as quote_operations
 from router.edge.requests import operations as request_operations
 from router.edge.requests import remember
+from router.edge.votes import operations as vote_operations
 from router.errors import InvalidRequest, MethodNotAllowed, OperationNotFound, Refusal, Unexpected
 from router.parts import Parts
 
@@ -62,7 +63,7 @@ def _rest(parts: Parts, metrics: Callable[[], bytes], further: Iterable[APIRoute
     )
     app.state.parts = parts
     app.state.metrics = metrics
-    customers = (model_operations, account_operations, request_operations, quote_operations)
+    customers = (vote_operations, model_operations, account_operations, request_operations, quote_operations)
     told = (probe_operations, openapi_operations, admin_openapi_operations)
     for operations in (*customers, *admin_operations, *told, *further):
         app.include_router(operations)

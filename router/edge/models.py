@@ -32,7 +32,10 @@ class Pricing(msgspec.Struct, frozen=True):
 
 
 class ModelOut(msgspec.Struct, frozen=True):
-    """OpenAI's model object with our fields beside."""
+    """OpenAI's model object with our fields beside.
+
+    ``votes``: the accounts that want it while it is announced, as of some seconds ago.
+    """
 
     id: str
     created: int
@@ -53,6 +56,7 @@ class ModelOut(msgspec.Struct, frozen=True):
     published_on: str | None
     languages: str
     note: str
+    votes: int
     object: str = "model"
 
 
@@ -82,16 +86,22 @@ async def retrieve_model(request: Request, model_id: str) -> Response:
     """One model; 404 ``model_not_found`` names the nearest ones."""
     exchange, parts = _who(request)
     key = _key(exchange)
-    model = parts.catalog.get(model_id)
-    if model is None or not _visible(model, key):
-        nearest = parts.catalog.nearest(model_id)
-        hint = f" Did you mean {', '.join(f'`{name}`' for name in nearest)}?" if nearest else ""
-        raise ModelNotFound(
-            f"The model `{shown(model_id)}` does not exist or you do not have access to it.{hint}",
-            param="model",
-            details={"nearest": nearest},
-        )
+    model = visible_model(model_id, key, parts)
     return Response(_encode(_out(model, key, parts, exchange.now)), media_type="application/json")
+
+
+def visible_model(name: str, key: Key, parts: Parts) -> Model:
+    """The model of an id or alias in a path. Raises ``ModelNotFound`` with the nearest ids."""
+    model = parts.catalog.get(name)
+    if model is not None and _visible(model, key):
+        return model
+    nearest = parts.catalog.nearest(name)
+    hint = f" Did you mean {', '.join(f'`{other}`' for other in nearest)}?" if nearest else ""
+    raise ModelNotFound(
+        f"The model `{shown(name)}` does not exist or you do not have access to it.{hint}",
+        param="model",
+        details={"nearest": nearest},
+    )
 
 
 def _who(request: Request) -> tuple[Exchange, Parts]:
@@ -129,6 +139,7 @@ def _out(model: Model, key: Key, parts: Parts, now: datetime) -> ModelOut:
         published_on=model.published_on.isoformat() if model.published_on else None,
         languages=model.languages,
         note=model.note,
+        votes=model.votes,
     )
 
 

@@ -18,6 +18,7 @@ from router.edge.account import AccountOut
 from router.edge.envelope import ROWS, Row
 from router.edge.models import ModelList, ModelOut
 from router.edge.quote import QuoteOut
+from router.edge.votes import VoteIn, VoteOut
 from router.explanation_views import RequestOut
 from router.preferences import NAME_CHARACTERS_MAX, NAMES_MAX
 from router.request import MAX_INPUTS, MAX_TOKENS
@@ -168,7 +169,8 @@ async def openapi() -> Response:
 def document() -> Json:
     """The OpenAPI document."""
     _, schemas = msgspec.json.schema_components(
-        [ModelList, ModelOut, AccountOut, RequestOut, QuoteOut], ref_template="#/components/schemas/{name}"
+        [ModelList, ModelOut, AccountOut, RequestOut, QuoteOut, VoteIn, VoteOut],
+        ref_template="#/components/schemas/{name}",
     )
     return {
         "openapi": "3.1.0",
@@ -229,12 +231,17 @@ def _paths() -> Json:
     request["parameters"] = [{"name": "request_id", "in": "path", "required": True, "schema": {"type": "string"}}]
     one = _operation("retrieve_model", "Retrieve a model", "Models", "ModelOut")
     one["parameters"] = [{"name": "model_id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    vote = _operation("vote_for_model", "Vote for an announced model", "Models", "VoteOut")
+    vote["requestBody"] = {"required": False, "content": _content("VoteIn")}
+    withdraw = _operation("withdraw_vote", "Take a vote back", "Models", "VoteOut")
+    vote["parameters"] = withdraw["parameters"] = one["parameters"]
     return {
         "/v1/embeddings": {"post": embed},
         "/v1/quote": {"post": quote},
         "/v1/requests/{request_id}": {"get": request},
         "/v1/models": {"get": _operation("list_models", "List models", "Models", "ModelList")},
         "/v1/models/{model_id}": {"get": one},
+        "/v1/models/{model_id}/vote": {"post": vote, "delete": withdraw},
         "/v1/account": {"get": _operation("retrieve_account", "Balance, holds and limits", "Account", "AccountOut")},
         "/openapi.json": {"get": _probe("openapi", "This document")},
         "/health": {"get": _probe("health", "Liveness")},

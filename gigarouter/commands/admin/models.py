@@ -179,6 +179,7 @@ def _row(model: Model, prices: PriceIndex, now: datetime) -> Row:
         "status": model.status,
         "dimensions": model.dimensions,
         "usd_per_mtok": None if price is None else to_usd(price.nano_per_mtok),
+        "votes": model.votes,
         "licenses": sorted({claim.license for claim in model.claims if not claim.resolved}) or _resolved(model),
     }
 

@@ -94,13 +94,14 @@ class ModelOut(ModelFacts, Resource, frozen=True, kw_only=True):
     ``usd_per_mtok`` is the price in force, null where there is none.
     """
 
-    volatile = frozenset({"usd_per_mtok", "missing"})
+    volatile = frozenset({"usd_per_mtok", "missing", "votes"})
 
     status: str
     space: str
     licenses: list[str]
     usd_per_mtok: str | None
     missing: list[str] | None
+    votes: int
     object: str = "model"
 
 
@@ -250,4 +251,5 @@ def _out(model: Model, prices: PriceIndex, now: datetime, missing: list[str] | N
         licenses=sorted(claimed) or ([model.resolution.license] if model.resolution else []),
         usd_per_mtok=None if price is None else to_usd(price.nano_per_mtok),
         missing=missing,
+        votes=model.votes,
     )
