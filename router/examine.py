@@ -27,6 +27,7 @@ class Case(msgspec.Struct, frozen=True):
 
     ``record`` is what the provider was built from. ``as_reference`` is an operator's reason to take this endpoint's
     vectors as the reference; ``canaries``: ask a few probes only, others for each number.
+    ``others`` is how many other endpoints serve the space; ``replace``: whatever its reference says.
     """
 
     record: ProviderRecord
@@ -38,6 +39,18 @@ class Case(msgspec.Struct, frozen=True):
     occasion: Occasion
     as_reference: str = ""
     canaries: int | None = None
+    replace: bool = False
+    others: int = 0
+
+    @property
+    def expected(self) -> FloatMatrix | None:
+        """What it is compared with; None: with itself.
+
+        Who is to be the reference is compared with the one that others are held to, unless it is to replace that.
+        """
+        if self.reference is None or (self.as_reference and (self.replace or not self.others)):
+            return None
+        return self.reference.vectors
 
     @property
     def numerics(self) -> Numerics:
@@ -89,33 +102,39 @@ async def _examine(case: Case, asker: Asker) -> Exam:
         source, refusal = await _vouching(case)
         if not source and case.occasion not in BY_HAND:
             return Exam(Verdict.NO_REFERENCE, refusal)
-    expected = None if source or case.reference is None else case.reference.vectors
+    expected = case.expected
     noise = None if case.reference is None or expected is None else case.reference.noise
     # A copy that may vouch is judged by the class alone: it is how noise is measured.
-    vouches = expected is not None and case.canaries is None and not await _refusal(case)
+    vouches = expected is not None and not source and case.canaries is None and not await _refusal(case)
     same = partial(compare, numerics=case.numerics, noise=None if vouches else noise)
     vectors: FloatMatrix | None = None
     if case.canaries is None or expected is None:
         vectors, steps = await ask_all(asker, case.model, case.probes, expected, same)
     else:
         steps = await ask_some(asker, case.probes, expected, same, case.canaries)
-    exam = _judged(steps, with_itself=expected is None) or _renamed(case, asker, steps)
+    exam = _judged(case, steps) or _renamed(case, asker, steps)
     if exam is not None:
         return exam
-    if expected is not None:
-        return Exam(Verdict.SAME_SPACE, "", tuple(steps), noise=noise_of(steps[0].agreement) if vouches else None)
     if source:
         return Exam(Verdict.SAME_SPACE, "", tuple(steps), vectors, source)
+    if expected is not None:
+        return Exam(Verdict.SAME_SPACE, "", tuple(steps), noise=noise_of(steps[0].agreement) if vouches else None)
     return Exam(Verdict.NO_REFERENCE, refusal, tuple(steps))
 
 
-def _judged(steps: list[Step], *, with_itself: bool) -> Exam | None:
+def _judged(case: Case, steps: list[Step]) -> Exam | None:
     """The verdict on the first step that differs."""
     failed = next((step for step in steps if not step.agreement.passed), None)
     if failed is None:
         return None
-    what = "compared with its own answer in one batch, " if with_itself else ""
-    return Exam(Verdict.ANOTHER_SPACE, f"{failed.name}: {what}{failed.agreement.fault}", tuple(steps))
+    what = "compared with its own answer in one batch, " if case.expected is None else ""
+    reason = f"{failed.name}: {what}{failed.agreement.fault}"
+    if case.as_reference and case.reference is not None and case.expected is not None:
+        reason = (
+            f"it cannot be the reference of {case.model.space} beside {case.others} other endpoints that serve by the "
+            f"reference of {case.reference.source!r}, unless it replaces that (--replace): {reason}"
+        )
+    return Exam(Verdict.ANOTHER_SPACE, reason, tuple(steps))
 
 
 def _renamed(case: Case, asker: Asker, steps: list[Step]) -> Exam | None:

@@ -10,8 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from sqlalchemy import Row, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.values import Model
@@ -49,9 +48,18 @@ async def find_reference(connection: AsyncConnection, space: str, probe_set: str
     return None if row is None else _reference(row)
 
 
-async def set_reference(work: Work, space: str, probe_set: str, vectors: FloatMatrix, source: str) -> None:
-    """Record what a space's vectors are from now on; one that was there is replaced, and the audit says by what."""
-    before = await find_reference(work.connection, space, probe_set)
+async def lock_space(connection: AsyncConnection, space: str) -> None:
+    """Nobody else decides anything by the space's reference, or records one, before the transaction ends."""
+    await connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"space:{space}", 0))))
+
+
+async def set_reference(
+    work: Work, space: str, probe_set: str, vectors: FloatMatrix, source: str, *, before: Reference | None
+) -> None:
+    """Record what a space's vectors are from now on, instead of ``before``; the space is locked.
+
+    The audit says what was replaced by what.
+    """
     columns: dict[str, object] = {
         "dimensions": vectors.shape[1],
         "vectors": np.ascontiguousarray(vectors, dtype="<f4").tobytes(),
@@ -61,27 +69,40 @@ async def set_reference(work: Work, space: str, probe_set: str, vectors: FloatMa
         "noise_worst": None,
         "noise_typical": None,
     }
-    statement = insert(SpaceReferenceRow).values(space=space, probe_set=probe_set, **columns)
-    statement = statement.on_conflict_do_update(index_elements=["space", "probe_set"], set_=columns)
-    await work.connection.execute(statement)
+    if before is None:
+        await work.connection.execute(insert(SpaceReferenceRow).values(space=space, probe_set=probe_set, **columns))
+    else:
+        await work.connection.execute(update(SpaceReferenceRow).where(*_is(before)).values(**columns))
     facts = None if before is None else _facts(probe_set, before.vectors, before.source)
     after = _facts(probe_set, vectors, source)
     work.changed(Change("space.reference", space, None, facts, after, reason=source))
 
 
 async def set_noise(work: Work, reference: Reference, noise: Noise) -> None:
-    """Record how far honest copies are apart: the largest distance that was measured counts."""
+    """Record how far honest copies are apart: the largest distance that was measured counts.
+
+    It was measured against this reference, and says nothing of another one.
+    """
     before = reference.noise
     if before is not None:
         noise = Noise(max(noise.worst, before.worst), max(noise.typical, before.typical))
     if noise == before:
         return
-    statement = update(SpaceReferenceRow).where(
-        SpaceReferenceRow.space == reference.space, SpaceReferenceRow.probe_set == reference.probe_set
-    )
-    await work.connection.execute(statement.values(noise_worst=noise.worst, noise_typical=noise.typical))
+    statement = update(SpaceReferenceRow).where(*_is(reference))
+    done = await work.connection.execute(statement.values(noise_worst=noise.worst, noise_typical=noise.typical))
+    if not done.rowcount:
+        return
     facts = None if before is None else msgspec.structs.asdict(before)
     work.changed(Change("space.noise", reference.space, None, facts, msgspec.structs.asdict(noise)))
+
+
+def _is(reference: Reference) -> tuple[ColumnElement[bool], ...]:
+    """The row of this very reference: not of one that replaced it."""
+    return (
+        SpaceReferenceRow.space == reference.space,
+        SpaceReferenceRow.probe_set == reference.probe_set,
+        SpaceReferenceRow.recorded_at == reference.recorded_at,
+    )
 
 
 def refusal_to_vouch(model: Model, worker: WorkerIdentity) -> str:

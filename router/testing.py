@@ -17,6 +17,7 @@ from router import steps
 from router.audit import Actor, Change
 from router.certify import as_examined, certify
 from router.endpoints import EndpointView, by_probe, get_endpoint, move_endpoint
+from router.errors import InvalidRequest
 from router.estimate import tokens_most
 from router.indexes import ProviderRecord
 from router.probe import TEXTS, probe
@@ -60,14 +61,19 @@ async def try_endpoint(
     provider: Provider,
     *,
     as_reference: str = "",
+    replace: bool = False,
     dry_run: bool = False,
     ending: Ending | None = None,
 ) -> Report:
     """One call step by step, then all probes; the endpoint moves by the outcome, and a dry run moves nothing.
 
-    ``as_reference`` is an operator's reason to let its vectors be the space's reference. ``ending`` runs in the
-    transaction that records the outcome. Raises ``NotFound``, ``Conflict`` where somebody moved the endpoint meanwhile.
+    ``as_reference`` is an operator's reason to let its vectors be the space's reference, which it may ``replace``
+    though others serve by it. ``ending`` runs in the
+    transaction that records the outcome. Raises ``NotFound``, ``Conflict`` where somebody moved the endpoint meanwhile,
+    ``InvalidRequest``.
     """
+    if replace and not as_reference:
+        raise InvalidRequest("What replaces the reference says why it may: as_reference.", param="replace")
     async with db.transaction() as connection:
         endpoint = (await get_endpoint(connection, endpoint_id)).endpoint
         model = await models.get(connection, endpoint.model_id)
@@ -86,7 +92,17 @@ async def try_endpoint(
 
     occasion = Occasion.REGISTRATION if endpoint.state is EndpointState.DRAFT else Occasion.MANUAL
     certified = await certify(
-        db, record, provider, endpoint, model, actor, occasion, as_reference=as_reference, dry_run=dry_run, ending=end
+        db,
+        record,
+        provider,
+        endpoint,
+        model,
+        actor,
+        occasion,
+        as_reference=as_reference,
+        replace=replace,
+        dry_run=dry_run,
+        ending=end,
     )
     async with db.transaction() as connection:
         return _joined(told, certified, await get_endpoint(connection, endpoint_id))

@@ -111,9 +111,14 @@ class EndpointEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TestIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``as_reference``: why its vectors may be the space's reference from now on; empty: they are compared."""
+    """``as_reference``: why its vectors may be the space's reference from now on; empty: they are compared.
+
+    While other endpoints serve the space, it has to agree with the reference that they are held to, unless it is to
+    ``replace`` that: then they are out of traffic until they pass again.
+    """
 
     as_reference: str = ""
+    replace: bool = False
 
 
 class Move(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -244,6 +249,7 @@ async def try_(request: Request, endpoint_id: str) -> Response:
             record,
             provider,
             as_reference=body.as_reference,
+            replace=body.replace,
             dry_run=dry_run,
             ending=ending,
         )
