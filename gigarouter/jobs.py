@@ -123,7 +123,7 @@ async def _expire(parts: Parts) -> None:
 
 
 async def _probe(parts: Parts) -> None:
-    await go_round(parts.db, parts.built)
+    await go_round(parts.db, parts.built, parts.outbound.pacer)
 
 
 def table() -> list[Job]:

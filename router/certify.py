@@ -19,6 +19,7 @@ from catalog.values import Model
 from providers.agreement import compare
 from providers.probes import probe_set
 from providers.protocol import FloatMatrix, Provider
+from router.asking import Paces
 from router.audit import Actor, Change
 from router.endpoints import (
     EndpointView,
@@ -68,6 +69,7 @@ async def certify(
     *,
     as_reference: str = "",
     replace: bool = False,
+    pacer: Paces | None = None,
     canaries: int | None = None,
     returns: bool = False,
     dry_run: bool = False,
@@ -78,6 +80,7 @@ async def certify(
     ``record`` is what the provider was built from. What was edited meanwhile was not examined: nothing comes of it.
     ``as_reference`` is an operator's reason to let this endpoint vouch for the space. While others serve it, it has to
     agree with the reference that they are held to, unless it is to ``replace`` that: then they have to pass again.
+    Without a ``pacer`` only what is asked here keeps within the provider's grant.
     ``canaries``: ask a few probes only, others for each number. ``returns``: a good result brings the endpoint back
     from quarantine. A ``dry_run`` neither writes nor moves. ``ending`` runs in the transaction that does, with
     the report as it is written. Raises ``NotFound``, ``Conflict``, ``StoreUnavailable``; nothing of the provider's.
@@ -88,7 +91,9 @@ async def certify(
     async with db.transaction() as connection:
         reference = await find_reference(connection, model.space, probes.name)
         others = len(await others_serving(connection, endpoint)) if as_reference else 0
-    case = Case(record, provider, endpoint, model, probes, reference, occasion, as_reference, canaries, replace, others)
+    case = Case(
+        record, provider, endpoint, model, probes, reference, occasion, as_reference, canaries, replace, others, pacer
+    )
     exam = await examine(case)
     if dry_run:
         return _report(case, exam)

@@ -11,13 +11,12 @@ from providers.outcomes import BadAnswer, Failure
 from providers.probes import ProbeSet
 from providers.protocol import FloatMatrix, Provider
 from providers.worker_kind import WorkerProvider
-from router.asking import Asker, ask_all, ask_some
+from router.asking import Asker, Paces, allowed_s, ask_all, ask_some
 from router.indexes import ProviderRecord
 from router.spaces import Reference, refusal_to_vouch
 from router.values import Endpoint
 from router.verdicts import Occasion, Step, Verdict
 
-EXAMINED_WITHIN_S = 300.0
 IDENTITY_WITHIN_S = 10.0
 BY_HAND = (Occasion.REGISTRATION, Occasion.MANUAL)
 
@@ -28,6 +27,7 @@ class Case(msgspec.Struct, frozen=True):
     ``record`` is what the provider was built from. ``as_reference`` is an operator's reason to take this endpoint's
     vectors as the reference; ``canaries``: ask a few probes only, others for each number.
     ``others`` is how many other endpoints serve the space; ``replace``: whatever its reference says.
+    ``pacer`` keeps what the provider grants us, all processes together.
     """
 
     record: ProviderRecord
@@ -41,6 +41,7 @@ class Case(msgspec.Struct, frozen=True):
     canaries: int | None = None
     replace: bool = False
     others: int = 0
+    pacer: Paces | None = None
 
     @property
     def expected(self) -> FloatMatrix | None:
@@ -78,16 +79,17 @@ class Exam(msgspec.Struct, frozen=True):
 
 async def examine(case: Case) -> Exam:
     """Ask and judge; raises nothing of the provider's."""
-    asker = Asker(case.provider, case.endpoint, case.model, case.probes)
+    asker = Asker(case.provider, case.endpoint, case.model, case.probes, case.pacer)
+    within_s = allowed_s(case.endpoint, case.probes)
     try:
-        async with asyncio.timeout(EXAMINED_WITHIN_S):
+        async with asyncio.timeout(within_s):
             exam = await _examine(case, asker)
     except BadAnswer as bad:
         exam = Exam(Verdict.ANOTHER_SPACE, _told(bad))
     except Failure as failure:
         exam = Exam(Verdict.NO_ANSWER, _told(failure))
     except TimeoutError:
-        exam = Exam(Verdict.NO_ANSWER, f"it took more than {EXAMINED_WITHIN_S:.0f} s to answer the probes")
+        exam = Exam(Verdict.NO_ANSWER, f"it took more than {within_s:.0f} s to answer the probes")
     space = next(iter(asker.spaces)) if len(asker.spaces) == 1 else None
     return msgspec.structs.replace(exam, space=space, calls=asker.calls, tokens=asker.tokens)
 

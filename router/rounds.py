@@ -10,11 +10,13 @@ from datetime import datetime, timedelta
 
 import msgspec
 import structlog
-from sqlalchemy import func, text, update
+from sqlalchemy import ColumnElement, func, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog import models
+from providers.probes import probe_set
 from providers.protocol import Provider
+from router.asking import WITHIN_S, Paces, allowed_s
 from router.audit import Actor
 from router.certify import certify
 from router.endpoints import CAUSED_BY_PROBE, EndpointView, awaits_proof, by_probe, get_endpoint
@@ -89,14 +91,14 @@ class Next(msgspec.Struct, frozen=True):
     was_full: bool = False
 
 
-async def go_round(db: Database, built: Built) -> list[Report]:
+async def go_round(db: Database, built: Built, pacer: Paces | None = None) -> list[Report]:
     """Ask those that are due, one after the other, some of them each time. Raises StoreUnavailable, STORE_FAULTS."""
     reports = []
     for _ in range(IN_A_ROUND):
         due = await claim(db)
         if due is None:
             break
-        report = await _ask(db, built, due)
+        report = await _ask(db, built, pacer, due)
         if report is not None:
             reports.append(report)
     return reports
@@ -139,7 +141,7 @@ def _recovery(due: Due, report: Report) -> Next:
     return Next(min(RECOVERY_LATEST, RECOVERY_FIRST * 2 ** min(due.misses + 1, 10)), misses=due.misses + 1)
 
 
-async def _ask(db: Database, built: Built, due: Due) -> Report | None:
+async def _ask(db: Database, built: Built, pacer: Paces | None, due: Due) -> Report | None:
     async with db.transaction() as connection:
         view = await get_endpoint(connection, due.endpoint_id)
         model = await models.get(connection, view.endpoint.model_id)
@@ -153,6 +155,7 @@ async def _ask(db: Database, built: Built, due: Due) -> Report | None:
         await _schedule(db, due, Next(SOON, misses=due.misses, good=due.good))
         return None
     record, provider = found
+    due = await _keep(db, due, allowed_s(view.endpoint, probe_set(model.max_input_tokens)))
     report = await certify(
         db,
         record,
@@ -161,6 +164,7 @@ async def _ask(db: Database, built: Built, due: Due) -> Report | None:
         model,
         ACTOR,
         Occasion.PERIODIC if serves else Occasion.RECOVERY,
+        pacer=pacer,
         canaries=due.hour if serves and not due.is_full else None,
         returns=not serves and (awaits_proof(view) or due.good + 1 >= GOOD_TO_RETURN),
     )
@@ -168,6 +172,22 @@ async def _ask(db: Database, built: Built, due: Due) -> Report | None:
     await _schedule(db, due, following)
     _tell(view, report, following)
     return report
+
+
+async def _keep(db: Database, due: Due, allowed: float) -> Due:
+    """Claim it for longer, where an examination may take longer."""
+    if allowed <= WITHIN_S:
+        return due
+    async with db.transaction() as connection:
+        columns = {"next_at": func.now() + CLAIMED_FOR + timedelta(seconds=allowed)}
+        statement = update(ProbeScheduleRow).where(*_is_ours(due)).values(**columns)
+        until = (await connection.execute(statement.returning(ProbeScheduleRow.next_at))).scalar_one_or_none()
+    return due if until is None else msgspec.structs.replace(due, until=until)
+
+
+def _is_ours(due: Due) -> tuple[ColumnElement[bool], ...]:
+    """The row as it was claimed, unless somebody made it due meanwhile."""
+    return ProbeScheduleRow.endpoint_id == due.endpoint_id, ProbeScheduleRow.next_at == due.until
 
 
 async def _schedule(db: Database, due: Due, following: Next) -> None:
@@ -178,10 +198,7 @@ async def _schedule(db: Database, due: Due, following: Next) -> None:
     }
     if following.was_full:
         columns["full_at"] = func.now() + ALL_EVERY
-    statement = update(ProbeScheduleRow).where(
-        ProbeScheduleRow.endpoint_id == due.endpoint_id,
-        ProbeScheduleRow.next_at == due.until,  # Unless somebody made it due meanwhile.
-    )
+    statement = update(ProbeScheduleRow).where(*_is_ours(due))
     async with db.transaction() as connection:
         await connection.execute(statement.values(**columns))
 

@@ -14,6 +14,7 @@ from catalog.values import Model
 from providers.outcomes import Failure
 from providers.protocol import Attempt, Provider
 from router import steps
+from router.asking import Paces
 from router.audit import Actor, Change
 from router.certify import as_examined, certify
 from router.endpoints import EndpointView, by_probe, get_endpoint, move_endpoint
@@ -62,6 +63,7 @@ async def try_endpoint(
     *,
     as_reference: str = "",
     replace: bool = False,
+    pacer: Paces | None = None,
     dry_run: bool = False,
     ending: Ending | None = None,
 ) -> Report:
@@ -101,6 +103,7 @@ async def try_endpoint(
         occasion,
         as_reference=as_reference,
         replace=replace,
+        pacer=pacer,
         dry_run=dry_run,
         ending=end,
     )

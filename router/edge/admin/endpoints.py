@@ -250,6 +250,7 @@ async def try_(request: Request, endpoint_id: str) -> Response:
             provider,
             as_reference=body.as_reference,
             replace=body.replace,
+            pacer=parts.outbound.pacer,
             dry_run=dry_run,
             ending=ending,
         )
