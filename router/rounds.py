@@ -62,7 +62,8 @@ _CLAIM = text(
     " SELECT s.endpoint_id FROM probe_schedule s JOIN endpoints e ON e.id = s.endpoint_id"
     " WHERE s.next_at <= now() AND (e.state IN ('live', 'draining')"
     " OR (e.state = 'quarantined' AND starts_with(e.state_reason, :by_probe)))"
-    " ORDER BY s.next_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED)"
+    " AND (s.misses = 0 OR NOT :answering)"
+    " ORDER BY s.misses > 0, s.next_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED)"
     " RETURNING endpoint_id, full_at <= now() AS is_full, misses, good, next_at,"
     " CAST(extract(epoch FROM now()) / 3600 AS integer) AS hour"
 )
@@ -91,11 +92,15 @@ class Next(msgspec.Struct, frozen=True):
     was_full: bool = False
 
 
-async def go_round(db: Database, built: Built, pacer: Paces | None = None) -> list[Report]:
-    """Ask those that are due, one after the other, some of them each time. Raises StoreUnavailable, STORE_FAULTS."""
+async def go_round(db: Database, built: Built, pacer: Paces | None = None, *, answering: bool = False) -> list[Report]:
+    """Ask those that are due, one after the other, some of them each time. Raises StoreUnavailable, STORE_FAULTS.
+
+    Several may go round at once. ``answering``: only those that answered the last time, so that whoever lets us wait
+    keeps nobody else waiting.
+    """
     reports = []
     for _ in range(IN_A_ROUND):
-        due = await claim(db)
+        due = await claim(db, answering=answering)
         if due is None:
             break
         report = await _ask(db, built, pacer, due)
@@ -104,16 +109,17 @@ async def go_round(db: Database, built: Built, pacer: Paces | None = None) -> li
     return reports
 
 
-async def claim(db: Database) -> Due | None:
-    """Take the one that has been due longest; nobody else gets it for :data:`CLAIMED_FOR`."""
+async def claim(db: Database, *, answering: bool = False) -> Due | None:
+    """Take the one that has been due longest, silent ones last; nobody else gets it for :data:`CLAIMED_FOR`."""
     async with db.transaction() as connection:
         await connection.execute(_ENROLL, {"canaries": CANARIES_EVERY, "all": ALL_EVERY})
-        return await take(connection)
+        return await take(connection, answering=answering)
 
 
-async def take(connection: AsyncConnection) -> Due | None:
+async def take(connection: AsyncConnection, *, answering: bool = False) -> Due | None:
     """The same in an open transaction, until whose end others pass over it."""
-    found = await connection.execute(_CLAIM, {"claimed": CLAIMED_FOR, "by_probe": CAUSED_BY_PROBE})
+    binds = {"claimed": CLAIMED_FOR, "by_probe": CAUSED_BY_PROBE, "answering": answering}
+    found = await connection.execute(_CLAIM, binds)
     row = found.one_or_none()
     return (
         None
