@@ -168,7 +168,7 @@ async def _vouching(case: Case) -> tuple[str, str]:
 async def _refusal(case: Case) -> str:
     """Why the endpoint is not known to be an honest copy; empty where it is."""
     if not isinstance(case.provider, WorkerProvider):
-        return "only an in-house worker vouches by itself"
+        return "only an in-house worker, inside the networks that the operator allowed, vouches by itself"
     try:
         return refusal_to_vouch(case.model, await case.provider.identity(IDENTITY_WITHIN_S))
     except Failure as failure:

@@ -107,7 +107,9 @@ async def test_an_agreeing_endpoint_becomes_the_reference_and_who_serves_goes_on
     first = await desk.a_draft(model, "a", upstream.base_url)
     second = await desk.a_draft(model, "b", upstream.base_url)
     await desk.certify(first, as_reference=REASON)
+    await desk.rows("UPDATE space_references SET noise_worst = 0.5, noise_typical = 0.5")  # By a worker gone bad.
     assert (await desk.certify(second, as_reference="a better one")).became_reference
+    assert [row.noise_worst for row in await desk.rows("SELECT noise_worst FROM space_references")] == [None]
     assert await sources(desk) == ["a better one"]
     assert await desk.state(first) == "live"
 
