@@ -36,7 +36,15 @@ from router.endpoints import (
 from router.examine import BY_HAND, Case, Exam, examine
 from router.indexes import ProviderRecord
 from router.registered import is_still
-from router.spaces import find_reference, lock_space, set_noise, set_reference
+from router.spaces import (
+    Reference,
+    find_reference,
+    has_reference,
+    lock_space,
+    remember_texts,
+    set_noise,
+    set_reference,
+)
 from router.tables import ProbeRow
 from router.values import Endpoint, EndpointState
 from router.verdicts import Occasion, Report, Verdict, next_state
@@ -89,10 +97,23 @@ async def certify(
         endpoint = await transact(db, actor, partial(_begin, endpoint.id))
     probes = probe_set(model.max_input_tokens)
     async with db.transaction() as connection:
-        reference = await find_reference(connection, model.space, probes.name)
+        reference = await find_reference(connection, model.space, probes)
+        is_orphaned = reference is None and await has_reference(connection, model.space)
         others = len(await others_serving(connection, endpoint)) if as_reference else 0
     case = Case(
-        record, provider, endpoint, model, probes, reference, occasion, as_reference, canaries, replace, others, pacer
+        record,
+        provider,
+        endpoint,
+        model,
+        probes,
+        reference,
+        occasion,
+        as_reference,
+        canaries,
+        replace,
+        others,
+        is_orphaned,
+        pacer,
     )
     exam = await examine(case)
     if dry_run:
@@ -117,6 +138,8 @@ async def _settle(
     if is_quiet and ending is None:
         async with db.transaction() as connection:
             view, same = await as_examined(connection, case.record, case.endpoint)
+            if case.reference is not None:
+                await remember_texts(connection, case.reference, case.probes)
             settled = msgspec.structs.replace(report, state=view.endpoint.state) if same else _void(report, view)
             await _write(connection, case.endpoint, settled)
         return settled
@@ -177,7 +200,7 @@ async def _follow(
 
 async def _is_reference(connection: AsyncConnection, case: Case) -> bool:
     """Whether the reference is still the one that the endpoint was compared with, and none is replaced unseen."""
-    now, then = await find_reference(connection, case.model.space, case.probes.name), case.reference
+    now, then = await find_reference(connection, case.model.space, case.probes), case.reference
     if (now and (now.probe_set, now.recorded_at)) != (then and (then.probe_set, then.recorded_at)):
         return False
     is_bold = now is not None and case.expected is None and not case.replace
@@ -187,11 +210,20 @@ async def _is_reference(connection: AsyncConnection, case: Case) -> bool:
 async def _vouch(work: Work, case: Case, vectors: FloatMatrix, source: str) -> None:
     """Its vectors are the reference from now on; who serves by one that says something else has to pass again."""
     before = case.reference
-    await set_reference(work, case.model.space, case.probes.name, vectors, source, before=before)
-    if before is None or compare(before.vectors, vectors, case.numerics, before.noise).passed:
+    # The same worker's word for more probes changes nothing of how far honest copies are apart.
+    noise = None if before is None or case.as_reference else before.noise
+    await set_reference(work, case.model.space, case.probes, vectors, source, before=before, noise=noise)
+    if before is None or _agree(before, vectors, case):
         return
     for other in await others_serving(work.connection, case.endpoint):
         await demand_proof(work, other, f"the reference of {case.model.space} was replaced")
+
+
+def _agree(before: Reference, vectors: FloatMatrix, case: Case) -> bool:
+    known = before.known
+    if before.vectors.shape != vectors.shape:
+        return False
+    return compare(before.vectors[known], vectors[known], case.numerics, before.noise).passed
 
 
 def _void(report: Report, view: EndpointView) -> Report:

@@ -27,6 +27,7 @@ class Case(msgspec.Struct, frozen=True):
     ``record`` is what the provider was built from. ``as_reference`` is an operator's reason to take this endpoint's
     vectors as the reference; ``canaries``: ask a few probes only, others for each number.
     ``others`` is how many other endpoints serve the space; ``replace``: whatever its reference says.
+    ``is_orphaned``: somebody vouched for the space, but with other probes than are asked now.
     ``pacer`` keeps what the provider grants us, all processes together.
     """
 
@@ -41,6 +42,7 @@ class Case(msgspec.Struct, frozen=True):
     canaries: int | None = None
     replace: bool = False
     others: int = 0
+    is_orphaned: bool = False
     pacer: Paces | None = None
 
     @property
@@ -119,9 +121,20 @@ async def _examine(case: Case, asker: Asker) -> Exam:
         return exam
     if source:
         return Exam(Verdict.SAME_SPACE, "", tuple(steps), vectors, source)
-    if expected is not None:
-        return Exam(Verdict.SAME_SPACE, "", tuple(steps), noise=noise_of(steps[0].agreement) if vouches else None)
-    return Exam(Verdict.NO_REFERENCE, refusal, tuple(steps))
+    if expected is None:
+        return Exam(Verdict.NO_REFERENCE, refusal, tuple(steps))
+    return _agreed(case, steps, vectors, vouches=vouches)
+
+
+def _agreed(case: Case, steps: list[Step], vectors: FloatMatrix | None, *, vouches: bool) -> Exam:
+    """It is as the reference says; a copy that may vouch tells more than that."""
+    reference = case.reference
+    if not vouches or reference is None:
+        return Exam(Verdict.SAME_SPACE, "", tuple(steps))
+    if reference.is_whole:
+        return Exam(Verdict.SAME_SPACE, "", tuple(steps), noise=noise_of(steps[0].agreement))
+    source = f"{_worker_told(case)}, which agrees with what was known: {reference.source}"
+    return Exam(Verdict.SAME_SPACE, "", tuple(steps), vectors, source)
 
 
 def _judged(case: Case, steps: list[Step]) -> Exam | None:
@@ -155,14 +168,23 @@ def _renamed(case: Case, asker: Asker, steps: list[Step]) -> Exam | None:
 
 async def _vouching(case: Case) -> tuple[str, str]:
     """Why the endpoint may vouch for its space; or what to do about the missing reference."""
+    if case.is_orphaned:
+        return "", (
+            f"the reference of {case.model.space} is of other probes than are asked now, so there is nothing to "
+            "compare with: say with a reason which endpoint is the reference (--as-reference)"
+        )
     refusal = await _refusal(case)
     if not refusal:
-        return f"in-house worker {case.endpoint.provider_name} with {case.model.revision} of {case.model.id}", ""
+        return _worker_told(case), ""
     return "", (
         f"nothing vouches for the space {case.model.space} yet, so there is nothing to compare with ({refusal}): test "
         "an in-house worker that serves the catalogue's weights first, or say with a reason that this endpoint is the "
         "reference (--as-reference)"
     )
+
+
+def _worker_told(case: Case) -> str:
+    return f"in-house worker {case.endpoint.provider_name} with {case.model.revision} of {case.model.id}"
 
 
 async def _refusal(case: Case) -> str:

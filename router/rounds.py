@@ -214,6 +214,7 @@ def _tell(view: EndpointView, report: Report, following: Next) -> None:
     if view.endpoint.state is EndpointState.QUARANTINED and report.state is EndpointState.LIVE:
         log.warning("endpoint_recovered", **about)
     elif report.verdict is Verdict.NO_REFERENCE:
-        log.warning("endpoint_not_comparable", **about, reason=report.reason)
+        tell = log.error if view.endpoint.state in SERVING else log.warning
+        tell("endpoint_not_comparable", **about, reason=report.reason)
     elif report.state is not EndpointState.QUARANTINED and following.misses >= SILENT_TIMES_TOLD:
         log.warning("endpoint_silent", **about, probes=following.misses, reason=report.reason)

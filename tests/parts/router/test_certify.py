@@ -80,14 +80,7 @@ async def test_an_operator_vouches_with_a_reason_and_the_next_one_is_compared(de
 
 
 async def test_our_own_worker_vouches_if_it_serves_what_the_catalogue_says(desk: Desk) -> None:
-    class Worker(Upstream):
-        @override
-        def _bytes(self, received: Received, reply: Reply) -> bytes:
-            if received.path == "/info":
-                return super()._bytes(received, Reply(body=msgspec.json.encode(IDENTITY)))
-            return super()._bytes(received, reply)
-
-    with Worker(WIDTH).in_thread() as worker:
+    with AWorker(WIDTH).in_thread() as worker:
         other = await a_model(desk, name="tests/other", revision="another commit")
         refused = await desk.certify(await desk.a_draft(other, "w1", worker.worker_url, kind="worker"))
         assert refused.verdict is Verdict.NO_REFERENCE
@@ -98,6 +91,16 @@ async def test_our_own_worker_vouches_if_it_serves_what_the_catalogue_says(desk:
         assert report.became_reference
         assert "in-house worker" in report.reference
         assert (await desk.view(endpoint)).endpoint.upstream_space == "upstream-space"
+
+
+class AWorker(Upstream):
+    """Says of itself what the catalogue of these tests does."""
+
+    @override
+    def _bytes(self, received: Received, reply: Reply) -> bytes:
+        if received.path == "/info":
+            return super()._bytes(received, Reply(body=msgspec.json.encode(IDENTITY)))
+        return super()._bytes(received, reply)
 
 
 IDENTITY = WorkerIdentity(

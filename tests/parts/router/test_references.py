@@ -2,10 +2,13 @@
 
 from collections.abc import AsyncIterator, Iterator
 
+import msgspec
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from providers.agreement import Noise
+from providers.probes import Probe, ProbeSet, probe_set
 from router.audit import list_changes
 from router.errors import InvalidRequest
 from router.spaces import Reference, find_reference, lock_space, set_noise, set_reference
@@ -14,7 +17,7 @@ from router.values import EndpointState
 from router.verdicts import Occasion, Verdict
 from router.write import Work, transact
 from tests.desk import OPS, Desk, speaking
-from tests.parts.router.test_certify import REASON, a_model
+from tests.parts.router.test_certify import IDENTITY, REASON, WIDTH, AWorker, a_model
 from tests.parts.router.test_proof import Gated, while_it_is_asked
 
 pytestmark = pytest.mark.anyio
@@ -134,16 +137,18 @@ async def test_replacing_takes_a_reason(desk: Desk, upstream: Gated) -> None:
 
 async def test_noise_is_of_the_reference_that_it_was_measured_against(desk: Desk) -> None:
     vectors = np.eye(3, dtype=np.float32)
+    probes = ProbeSet("p", tuple(Probe("g", text) for text in "abc"))
 
     async def record(work: Work) -> Reference:
         await lock_space(work.connection, "s")
-        await set_reference(work, "s", "p", vectors, "x", before=await find_reference(work.connection, "s", "p"))
-        found = await find_reference(work.connection, "s", "p")
+        before = await find_reference(work.connection, "s", probes)
+        await set_reference(work, "s", probes, vectors, "x", before=before)
+        found = await find_reference(work.connection, "s", probes)
         assert found is not None
         return found
 
     async def measure(work: Work) -> None:
-        await set_reference(work, "t", "p", vectors, "so that there is a change", before=None)
+        await set_reference(work, "t", probes, vectors, "so that there is a change", before=None)
         await set_noise(work, old, Noise(1e-4, 1e-5))
 
     old = await transact(desk.db, OPS, record)
@@ -151,3 +156,76 @@ async def test_noise_is_of_the_reference_that_it_was_measured_against(desk: Desk
     assert new.recorded_at > old.recorded_at
     await transact(desk.db, OPS, measure)
     assert [row.noise_worst for row in await desk.rows("SELECT noise_worst FROM space_references")] == [None, None]
+
+
+def another_release(monkeypatch: pytest.MonkeyPatch, *, changed: int) -> None:
+    """The same set of probes but for so many texts, the first ones."""
+    old = probe_set(512)
+    probes = tuple(
+        msgspec.structs.replace(probe, text=f"new {row} {probe.text}") if row < changed else probe
+        for row, probe in enumerate(old.probes)
+    )
+    monkeypatch.setattr("router.certify.probe_set", lambda _most: ProbeSet("probes-of-another-release", probes))
+
+
+@pytest.mark.parametrize("canaries", [None, 0, 7])
+async def test_after_a_release_with_other_probes_a_vouched_space_is_watched_on(
+    desk: Desk, upstream: Gated, monkeypatch: pytest.MonkeyPatch, canaries: int | None
+) -> None:
+    endpoint = await desk.a_draft(await a_model(desk), "a", upstream.base_url)
+    await desk.certify(endpoint, as_reference=REASON)
+    another_release(monkeypatch, changed=5)
+    assert (await desk.certify(endpoint, Occasion.PERIODIC, canaries=canaries)).passed
+    upstream.shift = True
+    report = await desk.certify(endpoint, Occasion.PERIODIC, canaries=canaries)
+    assert (report.verdict, report.state) == (Verdict.ANOTHER_SPACE, EndpointState.QUARANTINED)
+
+
+async def test_where_no_probe_is_left_in_common_ops_hear_of_an_endpoint_that_nobody_watches(
+    desk: Desk, upstream: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = await desk.a_draft(await a_model(desk), "a", upstream.base_url)
+    await desk.certify(endpoint, as_reference=REASON)
+    another_release(monkeypatch, changed=60)
+    await desk.make_due(endpoint)
+    with capture_logs() as told:
+        (report,) = await desk.a_round()
+    assert (report.verdict, report.state) == (Verdict.NO_REFERENCE, EndpointState.LIVE)
+    assert [(line["event"], line["log_level"]) for line in told] == [("endpoint_not_comparable", "error")]
+    assert (await desk.certify(endpoint, Occasion.MANUAL, as_reference="still the same")).became_reference
+    assert (await desk.certify(endpoint, Occasion.PERIODIC)).passed
+
+
+async def test_our_own_worker_tells_other_probes_only_where_it_agrees_on_the_known_ones(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with AWorker(WIDTH).in_thread() as ours, Gated().in_thread() as wrong:
+        wrong.shift = True
+        model = await a_model(desk, revision=IDENTITY.revision)
+        vendor = await desk.a_draft(model, "vendor", wrong.base_url)
+        worker = await desk.a_draft(model, "worker", ours.worker_url, kind="worker")
+        await desk.certify(vendor, as_reference=REASON)
+        another_release(monkeypatch, changed=5)
+        assert (await desk.certify(worker)).verdict is Verdict.ANOTHER_SPACE
+        another_release(monkeypatch, changed=60)
+        report = await desk.certify(worker, Occasion.MANUAL)
+        assert (report.verdict, report.became_reference) == (Verdict.NO_REFERENCE, False)
+        assert "other probes" in report.reason
+
+        monkeypatch.undo()
+        assert (await desk.certify(worker, Occasion.MANUAL, as_reference="ours", replace=True)).passed
+        another_release(monkeypatch, changed=5)
+        report = await desk.certify(worker, Occasion.PERIODIC)
+        assert (report.passed, report.became_reference) == (True, True)
+        assert "agrees with what was known: ours" in report.reference
+
+
+async def test_a_reference_from_before_texts_were_kept_gets_those_of_its_set(
+    desk: Desk, upstream: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = await desk.a_draft(await a_model(desk), "a", upstream.base_url)
+    await desk.certify(endpoint, as_reference=REASON)
+    await desk.rows("UPDATE space_references SET texts = NULL")
+    assert (await desk.certify(endpoint, Occasion.PERIODIC, canaries=1)).passed
+    another_release(monkeypatch, changed=5)
+    assert (await desk.certify(endpoint, Occasion.PERIODIC)).passed
