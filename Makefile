@@ -3,6 +3,8 @@ PYTHON ?= python3
 T ?=
 M ?=
 RUN = .venv/bin/python -m
+# Each with servers of its own; a module stays together. They wait more than they compute, so more than there are cores.
+SIDE_BY_SIDE = -n 3 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help up test check fix bench chaos lock migration clean
@@ -14,7 +16,7 @@ up: .venv/.product ## Run everything on this machine, with a demo account; Ctrl-
 	@exec $(RUN) gigarouter up
 
 test: .venv/.dev ## Run the tests on servers of their own; one file or folder with T=path
-	@$(RUN) pytest $(T)
+	@$(RUN) pytest $(or $(T),$(SIDE_BY_SIDE))
 
 check: .venv/.dev ## Format, lint, types, import contracts, house rules: what needs no server
 	@$(RUN) ruff format --check . && $(RUN) ruff check . && $(RUN) mypy && .venv/bin/lint-imports && $(RUN) pytest tests/house

@@ -3,7 +3,8 @@
 Calls that finish while a commit is in flight form the next one. A commit whose fate is unknown is run again with the
 same ids: Postgres tells which calls it had already ended. Only when it has answered is a call delivered, unless the
 deployment prefers latency (``durability = "memory"``): then a crash loses at most what one process had queued, and
-the house pays.
+the house pays. Whatever state Postgres is in is waited out; a charge that it refuses by itself is found by halving the
+batch, and given up alone and loudly.
 """
 
 import asyncio
@@ -14,13 +15,16 @@ from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
+import structlog
 
 from billing.errors import BillingUnavailable, ChargeUnknown
-from billing.money import NanoUSD
+from billing.money import MAX_INT32, NanoUSD
 from billing.projection import Ended, Projection
 from billing.values import Hold, Idempotent, Receipt, Usage
 from store.ids import AccountId, new_id
-from store.postgres import CONNECTION_LOST, RUN_AGAIN, Connection, Database
+from store.postgres import POSTGRES_FAULTS, RUN_AGAIN, WRONG_DATA, Connection, Database
+
+log = structlog.get_logger("billing.charging")
 
 BATCH_MAX = 1_000
 QUEUE_MAX = 20_000
@@ -29,6 +33,8 @@ QUEUE_MAX = 20_000
 MEMORY_PACE_S = 0.05
 # A charge that cannot be committed for this long is given up towards the caller; its hold stays for the reaper.
 COMMIT_WAIT_S = 15.0
+# Between two tries while Postgres is away: the first pause, doubled up to the last.
+PAUSE_S, PAUSE_MAX_S = 0.05, 1.0
 
 _CHARGE = f"SELECT * FROM charge_calls({', '.join(f'${n}' for n in range(1, 23))})"  # noqa: S608 - numbers only
 
@@ -54,6 +60,9 @@ class Charging:
         self._idle.set()
         self.batches = 0
         self.charged = 0
+        # Charges that Postgres refuses by themselves: each a bug of ours, and a loss of the house.
+        self.given_up = 0
+        self._connection: Connection | None = None
 
     @property
     def queued(self) -> int:
@@ -68,6 +77,8 @@ class Charging:
         """
         if usage.cost > hold.quote.amount_max:
             raise AssertionError("a charge above its hold; this is a bug")
+        if max(usage.tokens, usage.provider_tokens or 0, usage.inputs, usage.latency_ms) > MAX_INT32:
+            raise AssertionError("a number that the usage event has no room for; this is a bug")
         if len(self._queue) >= QUEUE_MAX:
             raise BillingUnavailable("too many calls wait for their commit")
         loop = asyncio.get_running_loop()
@@ -87,7 +98,6 @@ class Charging:
 
     async def run(self) -> None:
         """Commit until cancelled; keeps one connection of its own."""
-        connection: Connection | None = None
         try:
             while True:
                 if not self._queue:
@@ -97,32 +107,75 @@ class Charging:
                 if self._durability == "memory":
                     await asyncio.sleep(MEMORY_PACE_S)
                 batch, self._queue = self._queue[:BATCH_MAX], self._queue[BATCH_MAX:]
-                connection = await self._commit(connection, batch)
+                await self._commit(batch)
         finally:
-            if connection is not None:
-                connection.terminate()
+            self._disconnect()
 
-    async def _commit(self, connection: Connection | None, batch: list[_Pending]) -> Connection | None:
-        """Commit one batch, again and again while Postgres is away; gives up calls that have waited too long."""
+    async def _commit(self, batch: list[_Pending]) -> None:
+        """Commit one batch; where Postgres refuses a charge of it, in halves until that one is alone."""
+        waiting = [batch]
+        while waiting:
+            part = waiting.pop()
+            fault = await self._book(part)
+            if fault is None:
+                continue
+            if len(part) == 1:
+                self._refused(part[0], fault)
+            else:
+                half = len(part) // 2
+                waiting += [part[half:], part[:half]]
+
+    async def _book(self, batch: list[_Pending]) -> Exception | None:
+        """Commit these, again and again while Postgres cannot; gives up calls that have waited too long.
+
+        Returns what Postgres says is wrong with them: then none of them is booked.
+        """
         loop = asyncio.get_running_loop()
+        # One entry per account and commit: halves of a batch are commits of their own.
         entries = {p.hold.payer.account_id: new_id() for p in batch}
+        pause_s = PAUSE_S
         while batch:
             try:
-                if connection is None or connection.is_closed():
-                    connection = await self._db.connect()
-                rows = await connection.fetch(_CHARGE, *_columns(batch, entries))
+                if self._connection is None or self._connection.is_closed():
+                    self._connection = await self._db.connect()
+                rows = await self._connection.fetch(_CHARGE, *_columns(batch, entries))
             except RUN_AGAIN:
                 continue
-            except CONNECTION_LOST:
-                if connection is not None:
-                    connection.terminate()
-                connection = None
+            except WRONG_DATA as fault:
+                return fault
+            except POSTGRES_FAULTS as fault:
+                if pause_s >= PAUSE_MAX_S:
+                    log.warning("charges_postponed", calls=len(batch), fault=f"{type(fault).__name__}: {fault}"[:300])
+                self._disconnect()
                 batch = self._give_up(batch, loop.time() - COMMIT_WAIT_S)
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(pause_s)
+                pause_s = min(PAUSE_MAX_S, 2 * pause_s)
                 continue
             self._committed(batch, rows)
-            return connection
-        return connection
+            return None
+        return None
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    def _refused(self, pending: _Pending, fault: Exception) -> None:
+        """Nothing was booked and nothing will be: the caller is told, and the hold goes as that of any failed call."""
+        self.given_up += 1
+        hold, used = pending.hold, pending.usage
+        log.error(
+            "charge_given_up",
+            request=hold.id.hex,
+            account=hold.payer.account_id.hex,
+            model=used.model_id,
+            tokens=used.tokens,
+            cost_nano=used.cost,
+            fault=f"{type(fault).__name__}: {fault}"[:300],
+        )
+        if not pending.done.done():
+            pending.done.set_exception(ChargeUnknown(f"Postgres refuses the charge: {fault}"))
+        self._projection.ended([Ended(hold.payer.account_id, (hold.id,))])
 
     def _give_up(self, batch: list[_Pending], before: float) -> list[_Pending]:
         """Tell the callers that waited too long; returns those who may wait on."""

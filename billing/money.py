@@ -20,6 +20,8 @@ TOKENS_PER_PRICE = 1_000_000
 # What a double holds exactly with room to add two of them: Redis scripts compute in doubles (2^53 = 9.007e15).
 MAX_AMOUNT = NanoUSD(9_000_000_000_000_000)
 MAX_INT64 = 2**63 - 1
+# What the columns of counts hold.
+MAX_INT32 = 2**31 - 1
 
 
 class Price(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 from hiredis import ReplyError
 from sqlalchemy import text
 
@@ -21,6 +22,8 @@ from billing.values import Balance
 from store.hot import Hot, HotUnavailable, Script
 from store.ids import AccountId, RequestId, parse
 from store.postgres import STORE_FAULTS, Database
+
+log = structlog.get_logger("billing.projection")
 
 _LUA = Path(__file__).parent / "lua"
 ADMIT = Script((_LUA / "admit.lua").read_text())
@@ -43,6 +46,7 @@ _FIRST_LOAD = text(
     " RETURNING account_id"
 )
 _WAITING_MAX = 100_000
+_STATES = ("OOM ", "READONLY ", "MISCONF ", "NOREPLICAS ", "MASTERDOWN ")
 
 
 def account_key(account_id: AccountId) -> str:
@@ -98,6 +102,8 @@ class Projection:
         self._loading: dict[AccountId, asyncio.Task[None]] = {}
         self._again: list[Ended] = []
         self._freed: dict[AccountId, asyncio.Event] = {}
+        # How often a script failed by itself: always a bug of ours, or a foreign hand in Redis.
+        self.script_faults = 0
         generation.asserts_with(self.assert_live)
 
     def call(self, script: Script, keys: list[str], args: list[Any]) -> "asyncio.Future[Any]":
@@ -223,10 +229,35 @@ class Projection:
         future.add_done_callback(lambda done: self._answered(end, done))
 
     def _answered(self, end: Ended, done: "asyncio.Future[Any]") -> None:
-        if done.cancelled() or done.exception() is not None or done.result() == b"stale":
+        fault = None if done.cancelled() else done.exception()
+        if fault is not None and _is_of_script(fault):
+            self._script_failed(end, fault)
+        elif done.cancelled() or fault is not None or done.result() == b"stale":
             self._later(end)
-            return
-        self._wake(end.account_id)
+        else:
+            self._wake(end.account_id)
+
+    def _script_failed(self, end: Ended, fault: BaseException) -> None:
+        """The same command would fail for ever: the balance comes from Postgres, and each hold is freed by itself.
+
+        What cannot be freed even alone is left to the reaper, which tries at its own pace.
+        """
+        self._alarm(end, fault)
+        if end.version is not None:
+            self._later(Ended(end.account_id, end.holds, reload=True))
+        elif len(end.holds) > 1:
+            for request_id in end.holds:
+                self._send(Ended(end.account_id, (request_id,)))
+
+    def _alarm(self, end: Ended, fault: BaseException) -> None:
+        self.script_faults += 1
+        log.error(
+            "redis_script_failed",
+            account=end.account_id.hex,
+            holds=[request_id.hex for request_id in end.holds[:10]],
+            version=end.version,
+            fault=str(fault)[:300],
+        )
 
     def _later(self, end: Ended) -> None:
         # Beyond the bound nothing is lost: the reaper ends the holds and the resync brings the balance.
@@ -261,17 +292,27 @@ class Projection:
             if self._again and self.hot is not None and self.hot.is_open:
                 again, self._again = self._again, []
                 for end in again:
-                    if not end.reload or await self._reloaded(end.account_id):
-                        if end.holds:
-                            self._send(end)
-                    else:
-                        self._later(end)
+                    if end.reload:
+                        await self._reload(end)
+                    elif end.holds or end.version is not None:
+                        self._send(end)
 
-    async def _reloaded(self, account_id: AccountId) -> bool:
+    async def _reload(self, end: Ended) -> None:
+        """Set the account anew, then free the holds; once more later where that was not possible yet."""
         try:
-            return await self.is_as_postgres(account_id)
-        except (*STORE_FAULTS, HotUnavailable, ReplyError):
-            return False
+            is_set = await self.is_as_postgres(end.account_id)
+        except ReplyError as fault:
+            if _is_of_script(fault):
+                # Left to the resync of the balance and to the reaper: this loop would only fail again.
+                self._alarm(end, fault)
+                return
+            is_set = False
+        except (*STORE_FAULTS, HotUnavailable):
+            is_set = False
+        if not is_set:
+            self._later(end)
+        elif end.holds:
+            self._send(end)
 
     async def is_as_postgres(self, account_id: AccountId) -> bool:
         """Set Redis anew; False where that was refused, so that some version may still be missing there.
@@ -279,3 +320,9 @@ class Projection:
         "newer" is a refusal too: a later version was applied while an earlier one may not have been.
         """
         return await self.refresh(account_id) in ("ok", "absent")
+
+
+def _is_of_script(fault: BaseException) -> bool:
+    """Whether a script failed by itself. What Redis says of its own state passes by, also where a script met it."""
+    words = str(fault)
+    return isinstance(fault, ReplyError) and words.startswith("ERR ") and not any(state in words for state in _STATES)

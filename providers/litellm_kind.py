@@ -133,8 +133,6 @@ class LiteLLMProvider:
     def _arguments(self, attempt: Attempt, inputs: list[str] | list[list[int]]) -> dict[str, Any]:
         """All that goes to litellm; it drops nothing silently, so an option that a vendor lacks is an error."""
         arguments = {**self._fixed, "model": attempt.upstream_model, "input": inputs}
-        if attempt.dimensions is not None:
-            arguments["dimensions"] = attempt.dimensions
         if attempt.input_type is not None:
             field, word = self._options.input_type(attempt.input_type)
             arguments[field] = word

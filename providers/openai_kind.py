@@ -18,14 +18,13 @@ class OpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a server differs from OpenAI's own.
 
     ``input_types`` translates ``query`` and ``document`` to the server's words, for endpoints that have a native
-    input type. Voyage: ``dimensions_field`` = ``output_dimension``. Jina: ``input_type_field`` = ``task``,
-    ``input_types`` = ``retrieval.query`` and ``retrieval.passage``. ``always`` is sent with every request, as Voyage's
+    input type. Jina: ``input_type_field`` = ``task``, ``input_types`` = ``retrieval.query`` and
+    ``retrieval.passage``. ``always`` is sent with every request, as Voyage's
     ``truncation`` = false, without which it cuts what is too long and does not tell.
     """
 
     path: str = "/embeddings"
     credential_header: Literal["authorization", "api-key"] = "authorization"
-    dimensions_field: str = "dimensions"
     input_type_field: str = "input_type"
     input_types: dict[str, str] = {}
     always: dict[str, bool | int | str] = {}
@@ -72,8 +71,6 @@ class OpenAIProvider:
         }
         if attempt.asks_base64:
             fields["encoding_format"] = "base64"
-        if attempt.dimensions is not None:
-            fields[self._options.dimensions_field] = attempt.dimensions
         if attempt.input_type is not None:
             word = self._options.input_types.get(attempt.input_type, attempt.input_type)
             fields[self._options.input_type_field] = word

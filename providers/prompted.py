@@ -1,7 +1,12 @@
 """An attempt's inputs with the model's prompt before each, for servers that do not know the prompt."""
 
+from typing import Final
+
 from providers.outcomes import CallerFault
 from providers.protocol import Attempt
+
+# The kinds that put a prompt before text themselves, so not before token ids; routing leaves them out of such calls.
+TEXT_ONLY_KINDS: Final = frozenset({"openai", "litellm"})
 
 
 def prompted(attempt: Attempt) -> list[str] | list[list[int]]:

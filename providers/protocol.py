@@ -13,7 +13,8 @@ class Attempt(msgspec.Struct, frozen=True):
     """One try of a call at one endpoint. Exactly one of ``texts`` and ``token_ids`` is set.
 
     ``prefix`` is the prompt that was chosen for the call's input type; a provider that has its own notion of
-    input types gets ``input_type`` instead and no prefix. ``lane`` is for providers that have a queue to put it in.
+    input types gets ``input_type`` instead and no prefix. ``dimensions`` is how wide the answer is expected to be,
+    which nobody upstream is asked for; None: not known. ``lane`` is for providers that have a queue to put it in.
     """
 
     request_id: str

@@ -29,7 +29,6 @@ class _Request(msgspec.Struct):
     texts: list[str] | None
     token_ids: list[list[int]] | None
     prefix: str
-    dimensions: int | None
     truncate: bool
     lane: str
 
@@ -144,7 +143,6 @@ class WorkerProvider:
                 texts=attempt.texts,
                 token_ids=attempt.token_ids,
                 prefix=attempt.prefix,
-                dimensions=attempt.dimensions,
                 truncate=False,
                 lane=attempt.lane if self._options.lane == "interactive" else self._options.lane,
             )

@@ -37,8 +37,8 @@ def answer(
 ) -> Answer:
     """The answer of a call, made before it is charged so that both can be recorded in one transaction.
 
-    ``delivery.matrix`` is [inputs, native or asked width] float32 and has been checked. ``attribution`` is what the
-    model's license wants said wherever it is used.
+    ``delivery.matrix`` is [inputs, the model's width] float32 and has been checked; what is shorter is cut and
+    normalized again here and nowhere else. ``attribution`` is what the model's license wants said wherever it is used.
     """
     matrix = delivery.matrix
     width = request.dimensions or matrix.shape[1]

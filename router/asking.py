@@ -1,7 +1,7 @@
 """Asks one endpoint to embed the probes, as real calls would, in every way in which calls come.
 
 All in one batch, some alone, texts of equal length by themselves, batches of mixed lengths at once, with the model's
-prompts, shortened. Implementations are known that are right in one of these and wrong in another: each is compared.
+prompts. Implementations are known that are right in one of these and wrong in another: each is compared.
 Every answer passes the check that a customer's answer passes. What the provider grants us holds for probes, too: they
 take their share of it, and are fewer where it is small.
 """
@@ -20,7 +20,7 @@ from providers.agreement import Agreement
 from providers.outcomes import Failure, PassedOver, TryLater
 from providers.probes import InputType, ProbeSet
 from providers.protocol import Attempt, FloatMatrix, Provider, Vectors
-from router.check import check, shorten
+from router.check import check
 from router.dispatch import attempt_at
 from router.estimate import tokens_most
 from router.pacing import WINDOW_S, Lease, is_paced
@@ -38,7 +38,6 @@ PATIENCE_MAX_S = 10.0
 AT_ONCE = 4
 ROOM_WAIT_S = 0.05
 MIXED_BATCH = 8
-SHORTENED = 16
 # Below so many requests a minute, each way of asking takes one or two.
 SMALL_GRANT = 60
 CALLS, CALLS_FEW = 40, 12
@@ -49,12 +48,12 @@ class Paces(Protocol):
     """Who keeps a provider's grant: :class:`router.pacing.Pacer` for all processes together."""
 
     async def take(
-        self, endpoint: Endpoint, request_id: RequestId, *, requests: int, tokens: int, slots: int, limit_s: float
+        self, endpoint: Endpoint, lease_id: str, *, requests: int, tokens: int, slots: int, limit_s: float
     ) -> Lease:
         """Room for an attempt. Raises PassedOver with the wait."""
         ...
 
-    def give(self, lease: Lease, used_tokens: int | None) -> None:
+    def give(self, lease: Lease, used_tokens: int | None, sent: int) -> None:
         """The attempt is over."""
         ...
 
@@ -66,7 +65,7 @@ class OwnPace:
         self._taken: deque[tuple[float, int]] = deque()
 
     async def take(
-        self, endpoint: Endpoint, request_id: RequestId, *, requests: int, tokens: int, slots: int, limit_s: float
+        self, endpoint: Endpoint, lease_id: str, *, requests: int, tokens: int, slots: int, limit_s: float
     ) -> Lease:
         """See :class:`Paces`."""
         now = asyncio.get_running_loop().time()
@@ -80,9 +79,9 @@ class OwnPace:
                 "it has as much per minute as it grants us", retry_after_s=self._taken[0][0] + WINDOW_S - now
             )
         self._taken.append((now, tokens))
-        return Lease(endpoint.id, request_id.hex, 1, 0, tokens)
+        return Lease(endpoint.id, lease_id, 1, 0, 1, tokens)
 
-    def give(self, lease: Lease, used_tokens: int | None) -> None:
+    def give(self, lease: Lease, used_tokens: int | None, sent: int) -> None:
         """Nobody else is told."""
 
 
@@ -119,14 +118,14 @@ class Asker:
         self.tokens = 0
         self.spaces: set[str | None] = set()
 
-    async def embed(self, rows: list[int], dimensions: int | None = None) -> FloatMatrix:
+    async def embed(self, rows: list[int]) -> FloatMatrix:
         """Vectors of these probes in the order of ``rows``, batched as the endpoint takes them.
 
         Raises :class:`providers.outcomes.Failure`.
         """
         found: dict[int, FloatMatrix] = {}
         for batch, input_type in self._batches(rows):
-            matrix = await self._attempt(batch, input_type, dimensions)
+            matrix = await self._attempt(batch, input_type)
             found.update(zip(batch, matrix, strict=True))
         return np.stack([found[row] for row in rows])
 
@@ -180,14 +179,13 @@ class Asker:
             if batch:
                 yield batch, input_type
 
-    async def _attempt(self, rows: list[int], input_type: InputType | None, dimensions: int | None) -> FloatMatrix:
+    async def _attempt(self, rows: list[int], input_type: InputType | None) -> FloatMatrix:
         texts = [self._probes[row].text for row in rows]
-        request = EmbedRequest(self._model.id, texts, None, "float", dimensions, input_type, None)
-        request_id = RequestId(new_id())
-        attempt = attempt_at(self._endpoint, request, self._model, request_id)
+        request = EmbedRequest(self._model.id, texts, None, "float", None, input_type, None)
+        attempt = attempt_at(self._endpoint, request, self._model, RequestId(new_id()))
         for patience in range(PATIENCE, -1, -1):
             try:
-                vectors = await self._within_grant(attempt, request_id, sum(map(tokens_most, texts)))
+                vectors = await self._within_grant(attempt, sum(map(tokens_most, texts)))
             except TryLater as later:
                 if not patience:
                     raise
@@ -200,26 +198,26 @@ class Asker:
             return vectors.matrix
         raise AssertionError("the last turn returns or raises; this is a bug")
 
-    async def _within_grant(self, attempt: Attempt, request_id: RequestId, tokens: int) -> Vectors:
+    async def _within_grant(self, attempt: Attempt, tokens: int) -> Vectors:
         """One call, once there is room for it; who examines bounds the wait."""
         if not self._paced:
             self.calls += 1
             return await self._provider.embed(attempt, ATTEMPT_WITHIN_S)
-        lease = await self._room(request_id, tokens)
+        lease = await self._room(tokens)
         used: int | None = None
         try:
             self.calls += 1
             vectors = await self._provider.embed(attempt, ATTEMPT_WITHIN_S)
             used = vectors.tokens
         finally:
-            self._pacer.give(lease, used)
+            self._pacer.give(lease, used, 1)
         return vectors
 
-    async def _room(self, request_id: RequestId, tokens: int) -> Lease:
+    async def _room(self, tokens: int) -> Lease:
         while True:
             try:
                 return await self._pacer.take(
-                    self._endpoint, request_id, requests=1, tokens=tokens, slots=1, limit_s=ATTEMPT_WITHIN_S
+                    self._endpoint, new_id().hex, requests=1, tokens=tokens, slots=1, limit_s=ATTEMPT_WITHIN_S
                 )
             except PassedOver as full:
                 await asyncio.sleep(max(full.retry_after_s or 0.0, ROOM_WAIT_S))
@@ -245,10 +243,6 @@ async def ask_all(
     for name, rows, way in ways:
         if steps[-1].agreement.passed:
             steps.append(Step(name, compare(expected[rows], await way(rows))))
-    widths = _shortened(model)
-    for width in widths[:1] if asker.is_sparing else widths:
-        if steps[-1].agreement.passed:
-            steps.append(await _shorter(asker, expected, width, compare))
     return together, steps
 
 
@@ -269,17 +263,3 @@ def _filled(reference: FloatMatrix | None, together: FloatMatrix) -> tuple[Float
     expected = together.copy()
     expected[known] = reference[known]
     return expected, known
-
-
-def _shortened(model: Model) -> tuple[int, ...]:
-    """The two widths to try: a middle one and the last below the model's own."""
-    below = [width for width in model.trained_dimensions if width < model.dimensions]
-    return tuple(sorted({below[len(below) // 2], below[-1]})) if below else ()
-
-
-async def _shorter(asker: Asker, expected: FloatMatrix, width: int, compare: Compare) -> Step:
-    rows = list(range(0, len(expected), max(1, len(expected) // SHORTENED)))
-    answered = await asker.embed(rows, width)
-    if answered.shape[1] > width:
-        answered = shorten(answered, width)
-    return Step(f"shortened to {width}", compare(shorten(expected[rows], width), answered))

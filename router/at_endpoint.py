@@ -7,11 +7,13 @@ comes after it is :mod:`router.attempts`'s.
 import asyncio
 from collections.abc import Iterator
 
+import msgspec
 import structlog
 
 from catalog.values import Model
 from providers.outcomes import (
     BadAnswer,
+    ConnectFailed,
     CredentialRefused,
     Failure,
     GiveUp,
@@ -27,9 +29,10 @@ from providers.protocol import Attempt, Vectors
 from router.attempts import Try
 from router.check import check
 from router.failures import Failures
+from router.health import Started
 from router.outbound import Errand, Outbound
-from router.pacing import is_paced
-from router.splitting import Joined, Part, is_too_large, parts_of
+from router.pacing import Lease, is_paced
+from router.splitting import Joined, Part, is_too_large, parts_of, tokens_in
 from router.values import EmbedRequest, Endpoint, Lane, Trace, Tried
 from store.ids import EndpointId, RequestId, wire
 
@@ -43,6 +46,17 @@ BAD_ANSWER_WEIGHS = 3
 
 
 Won = tuple[Vectors, float, Try]
+
+
+class _Sent(msgspec.Struct):
+    """How far an attempt has come: its requests that may have reached the provider, and since when it could send.
+
+    ``in_turns``: it is more than a minute's grant, so that each part waits for its own.
+    """
+
+    since: float = 0.0
+    requests: int = 0
+    in_turns: bool = False
 
 
 async def alone(errand: Errand, step: Try) -> Won | Failures:
@@ -63,10 +77,7 @@ async def at_endpoint(errand: Errand, step: Try) -> tuple[Vectors, float]:
     if is_too_large(endpoint, attempt.inputs, errand.tokens_max):
         parts = parts_of(attempt, endpoint, errand.model.special_tokens)
     try:
-        if is_paced(endpoint):
-            vectors = await _paced(errand, step, attempt, parts, until)
-        else:
-            vectors = await _send(errand, endpoint, attempt, parts, PARTS_AT_ONCE, until)
+        vectors = await _send(errand, step, attempt, parts, until)
     except Failure as failure:
         tried.append(_tried(step, began, loop.time(), errand.trace, type(failure).__name__, failure.message))
         raise
@@ -90,7 +101,7 @@ def attempt_at(
         upstream_model=endpoint.upstream_model,
         texts=request.texts,
         token_ids=request.token_ids,
-        dimensions=_dimensions(endpoint, request, model),
+        dimensions=model.dimensions,
         input_type=request.input_type if endpoint.native_input_type else None,
         prefix=prefix,
         asks_base64=endpoint.asks_base64,
@@ -98,59 +109,87 @@ def attempt_at(
     )
 
 
-def _dimensions(endpoint: Endpoint, request: EmbedRequest, model: Model) -> int | None:
-    """What to ask for: nothing where the model's own width is meant, since some providers refuse the field."""
-    if endpoint.asks_dimensions:
-        return request.dimensions or model.dimensions
-    return None if request.dimensions == model.dimensions else request.dimensions
-
-
-async def _paced(errand: Errand, step: Try, attempt: Attempt, parts: list[Part] | None, until: float) -> Vectors:
-    """Send within what the provider grants us: taken for all parts together, and given back however it ends."""
-    pacer, requests = errand.outbound.pacer, 1 if parts is None else len(parts)
-    slots = min(PARTS_AT_ONCE, requests)
-    lease = await pacer.take(
-        step.endpoint, errand.id, requests=requests, tokens=errand.tokens_max, slots=slots, limit_s=step.limit_s
-    )
-    used_tokens: int | None = None
-    try:
-        vectors = await _send(errand, step.endpoint, attempt, parts, lease.slots, until)
-        used_tokens = vectors.tokens
-    finally:
-        pacer.give(lease, used_tokens)
-    return vectors
-
-
-async def _send(
-    errand: Errand, endpoint: Endpoint, attempt: Attempt, parts: list[Part] | None, at_once: int, until: float
-) -> Vectors:
+async def _send(errand: Errand, step: Try, attempt: Attempt, parts: list[Part] | None, until: float) -> Vectors:
     """A checked answer of the whole, in one request or in parts; health is told of its start and of its one end."""
-    loop, outbound = asyncio.get_running_loop(), errand.outbound
-    began = loop.time()
-    if not outbound.health.starts(endpoint.id, began):
+    loop, endpoint, health = asyncio.get_running_loop(), step.endpoint, errand.health
+    sent = _Sent(since=loop.time())
+    started = health.starts(endpoint.id, sent.since)
+    if started is None:
         raise PassedOver("another call is trying it", retry_after_s=PAUSE_S)
     try:
-        if parts is None:
-            vectors = await _embed(errand, endpoint, attempt, until - began)
+        if is_paced(endpoint):
+            vectors = await _paced(errand, step, attempt, parts, until, sent)
         else:
-            vectors = await _in_parts(errand, endpoint, parts, at_once, until)
+            vectors = await _all(errand, endpoint, attempt, parts, PARTS_AT_ONCE, until, sent)
     except Failure as failure:
-        _learn(outbound, endpoint, failure, loop.time())
+        _learn(errand, endpoint, failure, loop.time(), started)
         raise
     except BaseException:
-        outbound.health.given_up(endpoint.id)
+        health.given_up(endpoint.id, started)
         raise
     now = loop.time()
-    outbound.health.succeeded(endpoint.id, now, now - began, attempt.inputs, errand.tokens_max)
-    outbound.budgets.answered(endpoint.id)
-    if outbound.refused:
-        outbound.refused.discard(endpoint.id)
+    took_s = None if sent.in_turns else now - sent.since
+    health.succeeded(endpoint.id, now, took_s, attempt.inputs, errand.tokens_max, started)
+    errand.budgets.answered(endpoint.id)
+    if errand.outbound.refused:
+        errand.outbound.refused.discard(endpoint.id)
     return vectors
 
 
-async def _embed(errand: Errand, endpoint: Endpoint, attempt: Attempt, limit_s: float) -> Vectors:
+async def _paced(
+    errand: Errand, step: Try, attempt: Attempt, parts: list[Part] | None, until: float, sent: _Sent
+) -> Vectors:
+    """Send within what the provider grants us: taken for all parts together where a minute has room for them."""
+    pacer, endpoint, requests = errand.outbound.pacer, step.endpoint, 1 if parts is None else len(parts)
+    least_s = 0.0 if parts is None else pacer.least_s(endpoint, requests, errand.tokens_max)
+    if least_s >= step.limit_s:
+        raise PassedOver("it grants us so much only over more time than the call has")
+    if least_s > 0:
+        sent.in_turns = True
+        return await _all(errand, endpoint, attempt, parts, PARTS_AT_ONCE, until, sent)
+    lease = await pacer.take(
+        endpoint,
+        errand.id.hex,
+        requests=requests,
+        tokens=errand.tokens_max,
+        slots=min(PARTS_AT_ONCE, requests),
+        limit_s=step.limit_s,
+    )
+    sent.since = asyncio.get_running_loop().time()
+    used_tokens: int | None = None
+    try:
+        vectors = await _all(errand, endpoint, attempt, parts, lease.slots, until, sent)
+        used_tokens = vectors.tokens
+    finally:
+        pacer.give(lease, used_tokens, sent.requests)
+    return vectors
+
+
+async def _all(
+    errand: Errand,
+    endpoint: Endpoint,
+    attempt: Attempt,
+    parts: list[Part] | None,
+    at_once: int,
+    until: float,
+    sent: _Sent,
+) -> Vectors:
+    if parts is None:
+        return await _embed(errand, endpoint, attempt, until, sent)
+    return await _in_parts(errand, endpoint, parts, at_once, until, sent)
+
+
+async def _embed(errand: Errand, endpoint: Endpoint, attempt: Attempt, until: float, sent: _Sent) -> Vectors:
     """One request to the provider, its answer checked."""
-    vectors = await errand.outbound.providers[endpoint.provider_id].embed(attempt, limit_s)
+    left_s = until - asyncio.get_running_loop().time()
+    if left_s <= 0:
+        raise TimedOut("not all of it was sent in time")
+    sent.requests += 1
+    try:
+        vectors = await errand.outbound.providers[endpoint.provider_id].embed(attempt, left_s)
+    except (ConnectFailed, PassedOver):
+        sent.requests -= 1
+        raise
     if endpoint.upstream_space is not None and vectors.space != endpoint.upstream_space:
         raise SpaceMismatch(
             f"it answers from the space {vectors.space}, and {endpoint.upstream_space} was tested",
@@ -160,22 +199,55 @@ async def _embed(errand: Errand, endpoint: Endpoint, attempt: Attempt, limit_s: 
     return vectors
 
 
-async def _in_parts(errand: Errand, endpoint: Endpoint, parts: list[Part], at_once: int, until: float) -> Vectors:
+async def _in_turn(errand: Errand, endpoint: Endpoint, part: Part, until: float, sent: _Sent) -> Vectors:
+    """One part, once the provider's grant has room for it alone."""
+    lease = await _turn(errand, endpoint, part, until, sent)
+    one, used_tokens = _Sent(), None
+    try:
+        vectors = await _embed(errand, endpoint, part.attempt, until, one)
+        used_tokens = vectors.tokens
+    finally:
+        sent.requests += one.requests
+        errand.outbound.pacer.give(lease, used_tokens, one.requests)
+    return vectors
+
+
+async def _turn(errand: Errand, endpoint: Endpoint, part: Part, until: float, sent: _Sent) -> Lease:
+    """Room for one part, waited for as long as the attempt's time allows."""
+    loop, pacer = asyncio.get_running_loop(), errand.outbound.pacer
+    lease_id, tokens = f"{errand.id.hex}:{part.first}", tokens_in(part, errand.model.special_tokens)
+    while True:
+        left_s = until - loop.time()
+        try:
+            return await pacer.take(endpoint, lease_id, requests=1, tokens=tokens, slots=1, limit_s=left_s)
+        except PassedOver as full:
+            wait_s = full.retry_after_s or PAUSE_S
+            if wait_s >= left_s:
+                if sent.requests:
+                    raise TimedOut("what it grants us did not last for all of it") from full
+                raise
+            await asyncio.sleep(wait_s)
+
+
+async def _in_parts(
+    errand: Errand, endpoint: Endpoint, parts: list[Part], at_once: int, until: float, sent: _Sent
+) -> Vectors:
     """All parts at one endpoint, ``at_once`` of them under way; the first failure cancels the rest and is raised."""
     joined = Joined(errand.request.inputs)
     waiting: Iterator[Part] = iter(parts)
 
     async def work() -> None:
         for part in waiting:
-            left_s = until - asyncio.get_running_loop().time()
-            if left_s <= 0:
-                raise TimedOut("not all parts of it were answered in time")
             try:
-                joined.put(part.first, await _embed(errand, endpoint, part.attempt, left_s))
+                if sent.in_turns:
+                    vectors = await _in_turn(errand, endpoint, part, until, sent)
+                else:
+                    vectors = await _embed(errand, endpoint, part.attempt, until, sent)
             except TooLong as long:
                 raise TooLong(
                     index=part.first + long.index, tokens=long.tokens, limit=long.limit, detail=long.detail
                 ) from long
+            joined.put(part.first, vectors)
 
     failed: BaseExceptionGroup[Failure] | None = None
     try:
@@ -199,26 +271,29 @@ def _tried(step: Try, began: float, now: float, trace: Trace, outcome: str, reas
     return Tried(step.endpoint, step.why, (began - trace.began) * 1000, (now - began) * 1000, outcome, reason)
 
 
-def _learn(outbound: Outbound, endpoint: Endpoint, failure: Failure, now: float) -> None:
+def _learn(errand: Errand, endpoint: Endpoint, failure: Failure, now: float, started: Started) -> None:
     """Health and pacing are different things: only what counts against health may open a breaker."""
-    health = outbound.health
+    health = errand.health
     if isinstance(failure, GiveUp):
-        health.given_up(endpoint.id)
+        health.given_up(endpoint.id, started)
         return
-    outbound.budgets.failed(endpoint.id)
+    if not isinstance(failure, TryLater):
+        errand.budgets.failed(endpoint.id, now)
     match failure:
         case Quarantine():
-            if isinstance(failure, CredentialRefused):
-                _alarm(outbound, endpoint, failure)
-            health.quarantined(endpoint.id, failure.message or "it is quarantined")
+            is_news = health.quarantined(endpoint.id, failure.message or "it is quarantined", started)
+            if is_news and isinstance(failure, CredentialRefused):
+                _alarm(errand.outbound, endpoint, failure)
+        case PassedOver():
+            health.given_up(endpoint.id, started)
         case Warming():
-            health.warming(endpoint.id, now, failure.retry_after_s or PAUSE_S)
+            health.warming(endpoint.id, now, failure.retry_after_s or PAUSE_S, started)
         case TryLater():
-            health.paused(endpoint.id, now, failure.retry_after_s)
+            health.paused(endpoint.id, now, failure.retry_after_s, started)
         case BadAnswer():
-            health.failed(endpoint.id, now, failure.message, BAD_ANSWER_WEIGHS)
+            health.failed(endpoint.id, now, failure.message, BAD_ANSWER_WEIGHS, started)
         case _:
-            health.failed(endpoint.id, now, failure.message)
+            health.failed(endpoint.id, now, failure.message, started=started)
 
 
 def _alarm(outbound: Outbound, endpoint: Endpoint, failure: CredentialRefused) -> None:

@@ -63,7 +63,7 @@ def attempts(
             return
         if number > paid and why == "next":
             if not budgets.takes_retry(endpoint.id, now):
-                return
+                continue  # It fails, and enough calls have asked it twice; one that answers may come after it.
             paid = number
         left = min(len(order) - place, ATTEMPTS_MAX - number + 1)
         limit_s = left_s if left == 1 else limit(left_s, left, usual_s(endpoint), tokens)

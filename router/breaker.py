@@ -2,7 +2,8 @@
 
 Closed, it counts failures. Open, the endpoint rests: 5 s, twice as long each time, up to 5 minutes. After the rest it
 is half-open: one call at a time tries it, and three good ones close it. Then its share grows from a tenth to the whole
-over 30 s, and only after that a rest starts at 5 s again. Latency alone never opens it.
+over 30 s, and only after that a rest starts at 5 s again. Latency alone never opens it. Each opening and each closing
+begins an era: a call says something only in the era that it started in, so that no straggler is taken for the trial.
 """
 
 from typing import Final
@@ -30,6 +31,7 @@ _NEVER: Final = float("-inf")
 class Breaker(msgspec.Struct):
     """``until`` is when the rest ends, ``opened`` how many rests there were in a row; it starts closed."""
 
+    era: int = 0
     is_open: bool = False
     in_a_row: int = 0
     opened: int = 0
@@ -64,12 +66,15 @@ class Breaker(msgspec.Struct):
         self.trying, self.tried_at = True, now
         return True
 
-    def ends(self) -> None:
-        """A call ended without a verdict on the endpoint."""
-        self.trying = False
+    def ends(self, era: int) -> None:
+        """A call of an era ended without a verdict on the endpoint."""
+        if era == self.era:
+            self.trying = False
 
-    def succeeded(self, now: float) -> None:
-        """A good answer came; what a call brings that had started before the rest says nothing."""
+    def succeeded(self, now: float, era: int) -> None:
+        """A good answer came to a call of an era."""
+        if era != self.era:
+            return
         if not self.is_open:
             self.in_a_row = 0
             self._count(now, 1, 0)
@@ -80,14 +85,16 @@ class Breaker(msgspec.Struct):
             self.until = min(self.until, now)
             self.passed += 1
             if self.passed >= TRIALS:
-                self.is_open, self.closed_at, self.in_a_row = False, now, 0
+                self.is_open, self.closed_at, self.in_a_row, self.era = False, now, 0, self.era + 1
                 self.calls, self.failures = [0] * _SLOTS, [0] * _SLOTS
 
-    def failed(self, now: float, reason: str, weight: int, jitter: float) -> None:
-        """A failure that counts ``weight`` times; ``jitter`` is in [0, 1).
+    def failed(self, now: float, reason: str, weight: int, jitter: float, era: int) -> None:
+        """A failure of a call of an era, which counts ``weight`` times; ``jitter`` is in [0, 1).
 
-        While it is open, calls that had started before say nothing new, nor does a trial before the rest was over.
+        A trial before the rest was over says nothing new.
         """
+        if era != self.era:
+            return
         if self.is_open:
             was_trial, self.trying = self.trying, False
             if was_trial and now >= self.until:
@@ -110,7 +117,8 @@ class Breaker(msgspec.Struct):
 
     def _open(self, now: float, reason: str, jitter: float) -> None:
         rest_s = min(OPEN_MAX_S, OPEN_S * 2.0 ** min(self.opened, 10) * (1 + JITTER * jitter))
-        self.is_open, self.until, self.passed = True, now + rest_s, 0
+        self.is_open, self.trying, self.until, self.passed = True, False, now + rest_s, 0
+        self.era += 1
         self.opened += 1
         self.reason = f"its breaker is open: {reason}"
 

@@ -1,7 +1,8 @@
 """How many retries and hedges a process may send, so that an outage is not multiplied by the attempts of every call.
 
-Pure: the caller passes the time. A retry at an endpoint that answers multiplies nothing, so it is counted but never
-refused; at one whose last attempt failed it needs the budget.
+Pure: the caller passes the time. The budget protects endpoints that fail from being asked more than once per call by
+everybody. A retry at an endpoint that answers multiplies nothing, so it is counted but never refused; one that failed
+within the last ten seconds, and has answered nothing since, needs the budget. Who asks for patience has not failed.
 """
 
 from typing import Final
@@ -16,17 +17,19 @@ WINDOW_S: Final = 10
 HEDGES_PER_CALL: Final = 0.05
 HEDGES_SAVED: Final = 10.0
 
+_NEVER: Final = float("-inf")
+
 
 class Budgets:
     """The budgets of one process."""
 
-    __slots__ = ("_calls", "_failing", "_hedges", "_retries")
+    __slots__ = ("_calls", "_failed_at", "_hedges", "_retries")
 
     def __init__(self) -> None:
         self._calls = Window()
         self._retries = Window()
         self._hedges = 0.0
-        self._failing: set[EndpointId] = set()
+        self._failed_at: dict[EndpointId, float] = {}
 
     def called(self, now: float) -> None:
         """A call came: a retry's fifth and a hedge's twentieth are earned."""
@@ -36,17 +39,18 @@ class Budgets:
 
     def answered(self, endpoint: EndpointId) -> None:
         """An attempt there was answered."""
-        if self._failing:
-            self._failing.discard(endpoint)
+        if self._failed_at:
+            self._failed_at.pop(endpoint, None)
 
-    def failed(self, endpoint: EndpointId) -> None:
+    def failed(self, endpoint: EndpointId, now: float) -> None:
         """An attempt there failed."""
-        self._failing.add(endpoint)
+        self._failed_at[endpoint] = now
 
     def takes_retry(self, endpoint: EndpointId, now: float) -> bool:
         """Whether a further attempt may be sent there; it is counted if so."""
         allowed = max(RETRIES_PER_S * WINDOW_S, RETRIES_PER_CALL * self._calls.count(now))
-        if endpoint in self._failing and self._retries.count(now) >= allowed:
+        is_failing = now - self._failed_at.get(endpoint, _NEVER) < WINDOW_S
+        if is_failing and self._retries.count(now) >= allowed:
             return False
         self._retries.add(now)
         return True

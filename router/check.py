@@ -20,18 +20,16 @@ TEMPLATE_TOKENS = 256
 def check(vectors: Vectors, attempt: Attempt, model: Model) -> None:
     """Raise :class:`providers.outcomes.BadAnswer` unless the answer may be delivered.
 
-    The width is what the attempt asked for, or the model's own: a provider that cannot shorten is not at fault,
-    :mod:`router.answer` does it.
+    The width is the model's own, whatever the call asked for: shortening is :mod:`router.answer`'s.
     """
     matrix = vectors.matrix
     if matrix.ndim != 2 or matrix.shape[0] != attempt.inputs:
         raise _bad("count", f"{matrix.shape} for {attempt.inputs} inputs")
-    width = matrix.shape[1]
-    if width not in (attempt.dimensions, model.dimensions):
-        raise _bad("dimensions", f"{width} instead of {attempt.dimensions or model.dimensions}")
+    if matrix.shape[1] != model.dimensions:
+        raise _bad("dimensions", f"{matrix.shape[1]} instead of {model.dimensions}")
     if matrix.dtype != np.float32:
         raise _bad("number format", str(matrix.dtype))
-    _check_numbers(matrix, unit=model.normalized and width == model.dimensions)
+    _check_numbers(matrix, unit=model.normalized)
     if vectors.tokens is not None:
         _check_usage(vectors.tokens, attempt, exact=vectors.exact)
 

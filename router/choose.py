@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
 from catalog.values import Model
-from router.eligible import PREFERENCES, unserving, unwanted
-from router.errors import InvalidRequest, NoEndpoint, PreferencesUnmet, ProvidersBusy
+from router.eligible import IDS_WITH_PROMPT, PREFERENCES, unserving, unwanted
+from router.errors import InvalidRequest, NoEndpoint, PreferencesUnmet, ProvidersBusy, TokenArrayUnsupported
 from router.failures import warming
 from router.health import OPEN_S, Health
 from router.latency import size_of
 from router.preferences import NO_PREFERENCES
+from router.public_words import public_reason
 from router.rank import rank
 from router.values import Choice, Endpoint, Preferences, Route
 from store.ids import AccountId
@@ -37,26 +38,30 @@ def choose(
     inputs: int = 1,
     tokens: int = 0,
     account: AccountId | None = None,
+    prompted_ids: bool = False,
 ) -> Route:
     """The route of one call. The same arguments, health and draws give the same route.
 
     ``now`` is on the clock that ``health`` is told; ``draw`` gives numbers in [0, 1). ``price`` is what the customer
     pays for the model, nano-USD per million tokens. ``inputs`` and ``tokens`` are the call's size, as health is told it
-    with the answer. Calls of one ``account`` keep to one endpoint while that is well.
+    with the answer. Calls of one ``account`` keep to one endpoint while that is well. ``prompted_ids``: the inputs are
+    token ids that want the model's prompt, which not every endpoint can put before them.
 
-    Raises InvalidRequest (another space is pinned), PreferencesUnmet, NoEndpoint, ProvidersBusy, ModelWarming.
+    Raises InvalidRequest (another space is pinned), TokenArrayUnsupported, PreferencesUnmet, NoEndpoint,
+    ProvidersBusy, ModelWarming.
     """
     if wanted.space is not None and wanted.space != model.space:
         raise InvalidRequest(
             f"'provider.space' pins another vector space than the model's, which is {model.space}.",
             param="provider.space",
         )
-    if len(candidates) == 1 and wanted is NO_PREFERENCES and _serves(candidates[0], model, health, now):
+    is_plain = wanted is NO_PREFERENCES and not prompted_ids
+    if len(candidates) == 1 and is_plain and _serves(candidates[0], model, health, now):
         return _only(candidates[0])
     may: list[Endpoint] = []
     left_out: list[Choice] = []
     for endpoint in candidates:
-        why = unserving(endpoint, model)
+        why = unserving(endpoint, model, prompted_ids=prompted_ids)
         if why is None and wanted is not NO_PREFERENCES:
             why = unwanted(endpoint, model, wanted, price)
         if why is None:
@@ -112,13 +117,24 @@ def _nobody(model: Model, left_out: list[Choice], health: Health, now: float) ->
     codes = {choice.code for choice in left_out} - {"state", "space"}
     details: dict[str, object] = {
         "left_out": [
-            {"provider": choice.endpoint.provider_name, "code": choice.code, "reason": choice.left_out}
+            {
+                "provider": choice.endpoint.provider_name,
+                "code": choice.code,
+                "reason": public_reason(choice.left_out or ""),
+            }
             for choice in left_out
         ]
     }
-    refusal: NoEndpoint | PreferencesUnmet
+    refusal: NoEndpoint | PreferencesUnmet | TokenArrayUnsupported
     soonest_s = _soonest_s(left_out, health, now)
-    if codes and codes <= PREFERENCES:
+    if codes - PREFERENCES == {IDS_WITH_PROMPT}:
+        refusal = TokenArrayUnsupported(
+            f"`{model.id}` puts a prompt before each input of an input_type, and nobody that this call may go "
+            "to can do that to token ids. Send text, or leave 'input_type' out.",
+            param="input",
+            details=details,
+        )
+    elif codes and codes <= PREFERENCES:
         refusal = PreferencesUnmet(_unmet(model, left_out), param="provider", details=details)
     elif "warming" in codes:
         refusal = warming(soonest_s, details)

@@ -48,10 +48,10 @@ async def dispatch(
     errand = Errand(hold.id, request, model, call.lane, tokens, call.trace, outbound)
 
     def usual_s(endpoint: Endpoint) -> float | None:
-        return outbound.health.p95_s(endpoint.id, request.inputs, tokens)
+        return errand.health.p95_s(endpoint.id, request.inputs, tokens)
 
     now = loop.time()
-    plan = attempts(route.order, call.deadline_at, now, tokens, usual_s, outbound.budgets)
+    plan = attempts(route.order, call.deadline_at, now, tokens, usual_s, errand.budgets)
     hedges = request.preferences.hedge and may_hedge(errand, route, now)
     failures: Failures = []
     step = next(plan, None)

@@ -7,7 +7,8 @@ from typing import Final
 
 from billing.money import to_usd
 from catalog.values import Model
-from router.values import Endpoint, EndpointState, Preferences
+from providers.prompted import TEXT_ONLY_KINDS
+from router.values import EmbedRequest, Endpoint, EndpointState, Preferences
 
 # Code and sentence.
 Reason = tuple[str, str]
@@ -18,13 +19,27 @@ PREFERENCES: Final = frozenset(
 )
 
 _OTHER_SPACE: Final = ("space", "it serves another vector space")
+IDS_WITH_PROMPT: Final = "token_ids"
+_NO_PROMPT: Final = (IDS_WITH_PROMPT, "it cannot put the model's prompt for the input_type before token ids")
 
 
-def unserving(endpoint: Endpoint, model: Model) -> Reason | None:
-    """Why an endpoint serves no call to this model: not live, or of another space. None where it does."""
+def unserving(endpoint: Endpoint, model: Model, *, prompted_ids: bool = False) -> Reason | None:
+    """Why an endpoint cannot serve the call: not live, of another space, or not able to. None where it can.
+
+    ``prompted_ids``: the call has token ids before which the model's prompt belongs.
+    """
     if endpoint.state is not EndpointState.LIVE:
         return "state", f"it is {endpoint.state.value}"
-    return _OTHER_SPACE if endpoint.space != model.space else None
+    if endpoint.space != model.space:
+        return _OTHER_SPACE
+    if prompted_ids and not endpoint.native_input_type and endpoint.provider_kind in TEXT_ONLY_KINDS:
+        return _NO_PROMPT
+    return None
+
+
+def has_prompted_ids(request: EmbedRequest, model: Model) -> bool:
+    """Whether the call's inputs are token ids before which the model has a prompt for its input type."""
+    return request.token_ids is not None and bool(request.input_type and model.prompts.get(request.input_type))
 
 
 def unwanted(endpoint: Endpoint, model: Model, wanted: Preferences, price: int) -> Reason | None:

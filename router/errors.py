@@ -103,9 +103,10 @@ class DimensionsUnsupported(InvalidRequest):
 
 
 class TokenArrayUnsupported(InvalidRequest):
-    """Token ids for a model whose tokenizer we do not declare."""
+    """Token ids for a model whose tokenizer we do not declare, or whose prompt no provider can put before them."""
 
     code = "token_array_unsupported"
+    left_out: "tuple[Choice, ...]" = ()
 
 
 class BodyTooLarge(InvalidRequest):

@@ -171,12 +171,19 @@ def _check_dimensions(dimensions: int, model: Model) -> None:
             param="dimensions",
             details={"dimensions": model.dimensions},
         )
+    trained = sorted({model.dimensions, *(width for width in model.trained_dimensions if width < model.dimensions)})
+    named, details = ", ".join(map(str, trained)), {"dimensions": model.dimensions, "trained": trained}
+    if model.only_trained_dimensions and dimensions not in trained:
+        raise DimensionsUnsupported(
+            f"'dimensions' must be one of {named} for `{model.id}`, which takes no other.",
+            param="dimensions",
+            details=details,
+        )
     if dimensions > model.dimensions:
         raise DimensionsUnsupported(
-            f"'dimensions' must be at most {model.dimensions} for `{model.id}`; it was trained for "
-            f"{', '.join(map(str, sorted(model.trained_dimensions)))}.",
+            f"'dimensions' must be at most {model.dimensions} for `{model.id}`; it was trained for {named}.",
             param="dimensions",
-            details={"dimensions": model.dimensions, "trained": sorted(model.trained_dimensions)},
+            details=details,
         )
 
 

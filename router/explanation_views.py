@@ -12,31 +12,9 @@ import msgspec
 from billing.money import to_usd
 from billing.usage import UsageEvent
 from router.explanation import AttemptMade, Bound, Candidate, Explanation, Fault, LicenseDecision, Timings
+from router.public_words import PUBLIC_FACTS, public_outcome, public_reason
 from router.values import Preferences
 from store.ids import AccountId, EndpointId, EntryId, KeyId, PriceId, RequestId, wire
-
-# How an attempt ended, in words that tell a customer nothing of our dealings with a provider.
-OUTCOMES: dict[str, tuple[str, str]] = {
-    "answered": ("answered", ""),
-    "canceled": ("canceled", "Another attempt was faster, or the call was over."),
-    "TimedOut": ("timed_out", "It did not answer in time."),
-    "ConnectFailed": ("unreachable", "It could not be reached."),
-    "Broken": ("failed", "It failed, or gave an answer that cannot be read."),
-    "BadAnswer": ("bad_answer", "Its answer failed our checks, so it was neither delivered nor charged."),
-    "Throttled": ("throttled", "It takes no more calls for the moment."),
-    "Overloaded": ("overloaded", "It has no capacity for the moment."),
-    "Warming": ("warming", "The model is being loaded there."),
-    "PassedOver": ("passed_over", "It takes no more calls for the moment, so nothing was sent there."),
-    "CallerFault": ("refused_input", "It does not take this input."),
-    "TooLong": ("refused_input", "An input is longer than the model takes."),
-    "CredentialRefused": ("out_of_service", "It is out of service until we have looked after it."),
-    "ModelMissing": ("out_of_service", "It is out of service until we have looked after it."),
-    "SpaceMismatch": ("out_of_service", "It is out of service until we have looked after it."),
-}
-FAILED = ("failed", "It failed.")
-
-# The facts of a ranking that a customer may know: how an endpoint does. What it costs us is not among them.
-PUBLIC_FACTS = frozenset({"latency_ms", "success", "tokens_per_s", "wait_ms", "sticky"})
 
 
 class CandidateOut(msgspec.Struct, frozen=True):
@@ -297,14 +275,13 @@ def _error(fault: Fault | None) -> ErrorOut | None:
 
 
 def _candidate_for_customer(candidate: Candidate) -> CandidateOut:
-    """Behind a reason's first colon stand a provider's words or ours about it: operators read those."""
     return CandidateOut(
         provider=candidate.provider,
         endpoint=wire(EndpointId, candidate.endpoint),
         state=candidate.state,
         place=candidate.place or None,
         chosen=candidate.chosen,
-        left_out=candidate.left_out.partition(":")[0] or None,
+        left_out=public_reason(candidate.left_out) or None,
         code=candidate.code,
         facts={name: value for name, value in candidate.facts.items() if name in PUBLIC_FACTS},
     )
@@ -328,7 +305,7 @@ def _candidate_for_ops(candidate: Candidate) -> OpsCandidateOut:
 
 
 def _attempt_for_customer(attempt: AttemptMade) -> AttemptOut:
-    return _attempt(attempt, *OUTCOMES.get(attempt.outcome, FAILED))
+    return _attempt(attempt, *public_outcome(attempt.outcome))
 
 
 def _attempt(attempt: AttemptMade, outcome: str, reason: str) -> AttemptOut:

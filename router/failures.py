@@ -1,10 +1,11 @@
 """From the failures of a call's attempts to the one error that its caller is told. Pure.
 
-Nothing of a provider's own words gets out: only whom was tried, and the class of each failure.
+Nothing of a provider's own words gets out: only who was tried, and how that ended as its receipt tells it.
 """
 
 from providers.outcomes import BadAnswer, CallerFault, Failure, PassedOver, Quarantine, TimedOut, TooLong, Warming
 from router import errors
+from router.public_words import public_outcome
 from router.values import Endpoint
 
 Failures = list[tuple[Endpoint, Failure]]
@@ -20,7 +21,7 @@ def error_for(failures: Failures) -> errors.Refusal:
         return _fault(failures[-1][1])
     sent = [failure for _, failure in failures if not isinstance(failure, PassedOver)]
     details: dict[str, object] = {
-        "attempts": [{"provider": e.provider_name, "outcome": type(f).__name__} for e, f in failures]
+        "attempts": [{"provider": e.provider_name, "outcome": _outcome(f)} for e, f in failures]
     }
     detail = "; ".join(f"{e.provider_name}: {type(f).__name__} {f.message} {f.detail}" for e, f in failures)
     wait_s = min((f.retry_after_s for _, f in failures if f.retry_after_s), default=1.0)
@@ -63,6 +64,10 @@ def warming(wait_s: float, details: dict[str, object], detail: str = "") -> erro
         details=details,
         detail=detail,
     )
+
+
+def _outcome(failure: Failure) -> str:
+    return public_outcome(type(failure).__name__)[0]
 
 
 def _fault(fault: CallerFault) -> errors.InvalidRequest:

@@ -1,9 +1,13 @@
 """Health of endpoints as this process has seen them: events in, state out. Pure: knows no clock and no chance.
 
+Each lane has its own, so that what a worker does to batch calls (it refuses and delays them first) is never held
+against it by interactive ones; a quarantine, a worker's report and a change of the endpoint are news for both.
+
 For each endpoint a breaker, pauses that the provider asked for, a cold model's warming up, latency per size of call,
 success, calls in flight, and the wait that a worker reports. Pacing and warming are not ill health. What a caller must
 keep: each ``starts`` has exactly one end, which is ``succeeded``, ``failed``, ``paused``, ``warming``, ``quarantined``
-or ``given_up``. All times are seconds on one clock that only moves forward.
+or ``given_up``, and which is given what ``starts`` gave; without that it is the end of a call that began just now. All
+times are seconds on one clock that only moves forward.
 """
 
 from collections.abc import Callable
@@ -14,6 +18,7 @@ import msgspec
 
 from router.breaker import FAILURES_MAX, OPEN_MAX_S, OPEN_S, SLOW_START_SHARE, Breaker
 from router.latency import Latency, first, size_of
+from router.values import Lane
 from store.ids import EndpointId
 
 __all__ = ["FAILURES_MAX", "OPEN_MAX_S", "OPEN_S", "PAUSE_MAX_S", "UNSEEN", "Health", "Picture", "Seen", "Verdict"]
@@ -34,8 +39,8 @@ class Seen(msgspec.Struct, frozen=True):
     """What routing decides by. ``latency_s`` and ``tokens_per_s`` are None where calls of that size are unknown.
 
     ``faded_s`` is the latency, the less the longer nothing was heard. ``success`` is in 0..1; ``wait_s`` is what a
-    worker says a new call would wait; ``share`` in 0.1..1 is less than 1 while few calls should try it, after failures
-    or when it was slow at last.
+    worker says a new call would wait. ``recovered`` in 0.1..1 is the part of its calls that it may have again after
+    failures; ``share`` is that, or less where it was slow at last and few calls should try it.
     """
 
     latency_s: float | None = None
@@ -45,6 +50,7 @@ class Seen(msgspec.Struct, frozen=True):
     wait_s: float = 0.0
     tokens_per_s: float | None = None
     share: float = 1.0
+    recovered: float = 1.0
 
 
 UNSEEN: Final = Seen()
@@ -88,22 +94,34 @@ class _State(msgspec.Struct):
         """A queue drains while nobody looks."""
         return self.wait_s and max(0.0, self.wait_s - (now - self.reported_at))
 
-    def ends(self) -> None:
-        """One call fewer is under way."""
-        if self.in_flight:
-            self.in_flight -= 1
+
+class Started(msgspec.Struct, frozen=True):
+    """A call under way, for its end: where it began, and in which era of the breaker there."""
+
+    state: _State
+    era: int
 
 
 class Health:
-    """What one process has seen. ``jitter`` gives numbers in [0, 1) that spread rests and pauses."""
+    """What one process has seen of interactive calls; :meth:`of` has the other lane.
 
-    def __init__(self, jitter: Callable[[], float] = lambda: 0.0) -> None:
+    ``jitter`` gives numbers in [0, 1) that spread rests and pauses.
+    """
+
+    def __init__(self, jitter: Callable[[], float] = lambda: 0.0, beside: "Health | None" = None) -> None:
         self._jitter = jitter
         self._states: dict[EndpointId, _State] = {}
         # The latest instant that was told; an event without a time of its own happened then.
         self._now = 0.0
         # Quarantines that the other processes and ops have not been told of yet.
-        self.untold: dict[EndpointId, str] = {}
+        self.untold: dict[EndpointId, str] = {} if beside is None else beside.untold
+        self._lanes: dict[Lane, Health] = {Lane.INTERACTIVE: self} if beside is None else beside._lanes
+        if beside is None:
+            self._lanes[Lane.BATCH] = Health(jitter, self)
+
+    def of(self, lane: Lane) -> "Health":
+        """What calls of a lane have seen."""
+        return self._lanes[lane]
 
     # What routing asks.
 
@@ -150,16 +168,16 @@ class Health:
         state = self._states.get(endpoint)
         if state is None:
             return UNSEEN
-        share = state.breaker.share(now)
+        share = recovered = state.breaker.share(now)
         latency = state.latencies.get(size)
         expected = None if latency is None else latency.expected_s(now)
         success, wait_s = 1.0 - state.missed_now(now), state.wait_now(now)
         if latency is None or expected is None:
-            return Seen(None, 0.0, state.in_flight, success, wait_s, None, share)
+            return Seen(None, 0.0, state.in_flight, success, wait_s, None, share, recovered)
         latency_s, faded_s = expected
         if latency.is_doubtful(now, faded_s):
             share = min(share, SLOW_START_SHARE)
-        return Seen(latency_s, faded_s, state.in_flight, success, wait_s, latency.tokens_per_s, share)
+        return Seen(latency_s, faded_s, state.in_flight, success, wait_s, latency.tokens_per_s, share, recovered)
 
     def p95_s(self, endpoint: EndpointId, inputs: int, tokens: int) -> float | None:
         """The time within which 95 of 100 such calls were answered lately; None where too few were seen."""
@@ -173,27 +191,32 @@ class Health:
 
     # What dispatch tells.
 
-    def starts(self, endpoint: EndpointId, now: float = 0.0) -> bool:
-        """A call goes there. False where it should not, since another one has begun to try it: then nothing started."""
+    def starts(self, endpoint: EndpointId, now: float = 0.0) -> Started | None:
+        """A call goes there. None where it should not, since another one has begun to try it: then nothing started."""
         now = self._at(now)
         state = self._states.get(endpoint)
         if state is None:
             state = self._states[endpoint] = _State()
         if state.breaker.is_open and not state.breaker.starts(now):
-            return False
+            return None
         state.in_flight += 1
-        return True
+        return Started(state, state.breaker.era)
 
     def succeeded(
-        self, endpoint: EndpointId, now: float = 0.0, took_s: float | None = None, inputs: int = 1, tokens: int = 0
+        self,
+        endpoint: EndpointId,
+        now: float = 0.0,
+        took_s: float | None = None,
+        inputs: int = 1,
+        tokens: int = 0,
+        started: Started | None = None,
     ) -> None:
         """A checked answer came after ``took_s``. Sizes are those of the call, as routing was given them."""
         now = self._at(now)
-        state = self._state(endpoint)
-        state.ends()
+        state, era = self._ended(endpoint, started)
         state.pauses = 0
         state.warming_until = 0.0
-        state.breaker.succeeded(now)
+        state.breaker.succeeded(now, era)
         if state.missed:
             state.missed, state.missed_at = state.missed_now(now) * (1 - SUCCESS_SHARE), now
             if state.missed < 1e-3:
@@ -206,22 +229,25 @@ class Health:
             else:
                 latency.took(now, took_s, tokens)
 
-    def failed(self, endpoint: EndpointId, now: float, reason: str, weight: int = 1) -> None:
+    def failed(
+        self, endpoint: EndpointId, now: float, reason: str, weight: int = 1, started: Started | None = None
+    ) -> None:
         """One failure that counts against health; an answer that failed our checks weighs 3."""
         now = self._at(now)
-        state = self._state(endpoint)
-        state.ends()
-        state.breaker.failed(now, reason, weight, self._jitter())
+        state, era = self._ended(endpoint, started)
+        state.breaker.failed(now, reason, weight, self._jitter(), era)
         if state.breaker.is_open:
             # From here on the breaker judges it: after its rest it is tried with a clean record.
             state.missed = 0.0
-        else:
+        elif era == state.breaker.era:
             state.missed, state.missed_at = 1 - (1 - state.missed_now(now)) * (1 - SUCCESS_SHARE) ** weight, now
 
-    def paused(self, endpoint: EndpointId, now: float, seconds: float | None = None) -> None:
+    def paused(
+        self, endpoint: EndpointId, now: float, seconds: float | None = None, started: Started | None = None
+    ) -> None:
         """The provider asked for patience; without a number it gets 1 s, then twice as much each time."""
         now = self._at(now)
-        state = self._ended(endpoint)
+        state = self._without_verdict(endpoint, started)
         is_new = now >= state.paused_until
         if seconds is None and not is_new:
             return  # Calls that were under way together are told the same, once.
@@ -230,30 +256,39 @@ class Health:
         state.pauses += is_new
         state.paused_until = max(state.paused_until, now + min(PAUSE_MAX_S, max(PAUSE_MIN_S, seconds)))
 
-    def warming(self, endpoint: EndpointId, now: float, retry_after_s: float) -> None:
+    def warming(self, endpoint: EndpointId, now: float, retry_after_s: float, started: Started | None = None) -> None:
         """The model is being loaded there: no failure, and nothing to send before it is done."""
         now = self._at(now)
-        state = self._ended(endpoint)
+        state = self._without_verdict(endpoint, started)
         state.warming_until = now + min(PAUSE_MAX_S, max(PAUSE_MIN_S, retry_after_s))
 
-    def given_up(self, endpoint: EndpointId) -> None:
+    def given_up(self, endpoint: EndpointId, started: Started | None = None) -> None:
         """The call ended without a verdict on the endpoint."""
-        if endpoint in self._states:
-            self._ended(endpoint)
+        self._without_verdict(endpoint, started)
 
-    def quarantined(self, endpoint: EndpointId, reason: str) -> None:
-        """No traffic until ops have looked: its state in the database decides when it comes back."""
-        self._ended(endpoint).quarantined = f"it is quarantined: {reason}"
+    def quarantined(self, endpoint: EndpointId, reason: str, started: Started | None = None) -> bool:
+        """No traffic until ops have looked: its state in the database decides when it comes back.
+
+        False, and nothing of it, where the endpoint or its provider was changed since the call started.
+        """
+        if self._without_verdict(endpoint, started) is not self._states.get(endpoint):
+            return False
+        for lane in self._lanes.values():
+            lane._state(endpoint).quarantined = f"it is quarantined: {reason}"
         self.untold[endpoint] = reason
+        return True
 
     def reports(self, endpoint: EndpointId, wait_s: float, queue_tokens: int = 0, now: float = 0.0) -> None:
         """A worker says how long a new call would wait, and how many tokens wait before it."""
-        state = self._state(endpoint)
-        state.wait_s, state.queue_tokens, state.reported_at = max(0.0, wait_s), queue_tokens, self._at(now)
+        for lane in self._lanes.values():
+            state = lane._state(endpoint)
+            state.wait_s, state.queue_tokens, state.reported_at = max(0.0, wait_s), queue_tokens, lane._at(now)
 
     def forget(self, endpoint: EndpointId) -> None:
-        """The endpoint was changed: start afresh."""
-        self._states.pop(endpoint, None)
+        """The endpoint or its provider was changed: start afresh, whatever calls that are under way will bring."""
+        self.untold.pop(endpoint, None)
+        for lane in self._lanes.values():
+            lane._states.pop(endpoint, None)
 
     def _at(self, now: float) -> float:
         self._now = max(self._now, now)
@@ -265,10 +300,20 @@ class Health:
             state = self._states[endpoint] = _State()
         return state
 
-    def _ended(self, endpoint: EndpointId) -> _State:
-        state = self._state(endpoint)
-        state.ends()
-        state.breaker.ends()
+    def _ended(self, endpoint: EndpointId, started: Started | None) -> tuple[_State, int]:
+        """Where the call had begun, which is nobody's state any more if the endpoint was changed; and its era."""
+        if started is None:
+            state = self._state(endpoint)
+            era = state.breaker.era
+        else:
+            state, era = started.state, started.era
+        if state.in_flight:
+            state.in_flight -= 1
+        return state, era
+
+    def _without_verdict(self, endpoint: EndpointId, started: Started | None) -> _State:
+        state, era = self._ended(endpoint, started)
+        state.breaker.ends(era)
         return state
 
     def _picture(self, endpoint: EndpointId, state: _State, now: float) -> Picture:

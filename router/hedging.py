@@ -24,7 +24,7 @@ log = structlog.get_logger("router.dispatch")
 
 def may_hedge(errand: Errand, route: Route, now: float) -> bool:
     """Whether this call may have a second attempt at all: it asks for it, is short, and its route is well."""
-    request, health = errand.request, errand.outbound.health
+    request, health = errand.request, errand.health
     if not request.preferences.hedge or request.inputs > 1:
         return False
     return all(health.left_out(endpoint.id, now) is None for endpoint in route.order) and all(

@@ -1,8 +1,14 @@
-"""A client's Idempotency-Key: the same key and body give the stored outcome, and nothing is charged twice.
+"""A client's Idempotency-Key: the same key and call give the stored outcome, and nothing is charged twice.
 
 The key is claimed before the line runs and its outcome is stored by the very transaction that charges, so a charge
 without an outcome cannot exist. A claim whose process died is taken over after its lease; the old run then cannot
 charge any more.
+
+The key is the account's, so that a retry through any process finds it; the same *call* is the same body by the same
+API key (its secret may have been rotated) in the same lane. Any difference is refused as another body is, and not run
+apart: who repeats an Idempotency-Key wants not to pay twice, so a second run would break the promise, and the stored
+answer was made under another key's models, use and limits, for a test key even of other vectors. As with Stripe, whose
+test and live keys share no outcome either, a new key is the way out.
 """
 
 import asyncio
@@ -68,10 +74,18 @@ def stored(call: RawCall, answer: Answer) -> Idempotent | None:
     )
 
 
+def _identity(call: RawCall, caller: Caller) -> bytes:
+    """What must be the same for the stored answer to be given: API key (test or live with it), lane, body."""
+    seen = sha256(caller.key.id.bytes)
+    seen.update(call.lane.value.encode() + b"\n")
+    seen.update(call.body)
+    return seen.digest()
+
+
 async def once(db: Database, call: RawCall, caller: Caller, run: Callable[[], Awaitable[Answer]]) -> Answer:
     """Run the line under the call's Idempotency-Key, or give the stored outcome.
 
-    Raises IdempotencyInProgress while another run has the key, IdempotencyMismatch for another body.
+    Raises IdempotencyInProgress while another run has the key, IdempotencyMismatch for another call.
     """
     assert call.idempotency_key is not None, "once() without a key; this is a bug"
     lease_s = max(1.0, call.deadline_at - asyncio.get_running_loop().time()) + LEASE_GRACE_S
@@ -79,7 +93,7 @@ async def once(db: Database, call: RawCall, caller: Caller, run: Callable[[], Aw
         "account": caller.key.account_id,
         "key": checked_key(call.idempotency_key),
         "operation": OPERATION,
-        "hash": sha256(call.body).digest(),
+        "hash": _identity(call, caller),
         "request": call.request_id,
         "lease": lease_s,
     }
@@ -109,7 +123,9 @@ def _replay(row: object, names: dict[str, object]) -> Answer:
     outcome = None if row is None else msgspec.convert(row, _Outcome, from_attributes=True)
     if outcome is not None and outcome.body_hash != names["hash"]:
         raise errors.IdempotencyMismatch(
-            "This Idempotency-Key was used with another body. Use a new key for a new request.", param="Idempotency-Key"
+            "This Idempotency-Key was used with another body, another API key or another X-Tier. Use a new key for a "
+            "new request.",
+            param="Idempotency-Key",
         )
     if outcome is None or outcome.state == "running":
         raise errors.IdempotencyInProgress(

@@ -119,5 +119,4 @@ def sandbox(model: Model) -> Endpoint:
         state=EndpointState.LIVE,
         priority=0,
         cost_nano_per_mtok=0,
-        asks_dimensions=True,
     )

@@ -19,6 +19,7 @@ from router.answer import answer
 from router.callers import who_calls
 from router.choose import choose
 from router.dispatch import count, dispatch
+from router.eligible import has_prompted_ids
 from router.estimate import estimate, exact
 from router.idempotency import once, stored
 from router.parts import Known, Parts
@@ -26,7 +27,7 @@ from router.permit import permit, permit_charge
 from router.request import MAX_TOKENS, parse
 from router.resolve import resolve
 from router.usage import usage
-from router.values import Answer, Caller, EmbedRequest, Key, RawCall, Route
+from router.values import Answer, Caller, EmbedRequest, Key, Lane, RawCall, Route
 from router.waiting import pick_or_wait, when_warm
 
 
@@ -46,6 +47,7 @@ class Prepared(msgspec.Struct, frozen=True):
     model: Model
     decision: Decision
     quote: Quote
+    lane: Lane
 
 
 def prepare(request: EmbedRequest, call: RawCall, key: Key, known: Known) -> Prepared:
@@ -56,13 +58,13 @@ def prepare(request: EmbedRequest, call: RawCall, key: Key, known: Known) -> Pre
     trace.decision = decision = permit(model, key, call.now)  # LicenseRestricted
     trace.quote = quote = estimate(request, model, key, known.prices, call.now, call.lane)  # InputTooLong, …
     permit_charge(model, quote.price, call.now)  # LicenseRestricted
-    return Prepared(model, decision, quote)
+    return Prepared(model, decision, quote, call.lane)
 
 
 def route_of(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, now: float) -> Route:
     """Where the call may go, in order; ``now`` is on the loop's clock. Raises as :func:`router.choose.choose`."""
-    model, health = prepared.model, known.health
-    return choose(  # PreferencesUnmet, NoEndpoint, ModelWarming, ProvidersBusy
+    model, health = prepared.model, known.health.of(prepared.lane)
+    return choose(  # TokenArrayUnsupported, PreferencesUnmet, NoEndpoint, ModelWarming, ProvidersBusy
         known.endpoints.serving(model, key),
         model,
         request.preferences,
@@ -73,6 +75,7 @@ def route_of(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, 
         inputs=request.inputs,
         tokens=prepared.quote.tokens_max,
         account=key.account_id,
+        prompted_ids=has_prompted_ids(request, model),
     )
 
 

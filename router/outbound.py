@@ -28,7 +28,7 @@ class Outbound(msgspec.Struct, frozen=True):
     providers: Mapping[ProviderId, Provider]
     health: Health
     pacer: Pacer
-    budgets: Budgets = msgspec.field(default_factory=Budgets)
+    budgets: Mapping[Lane, Budgets] = msgspec.field(default_factory=lambda: {lane: Budgets() for lane in Lane})
     counts: Counts = msgspec.field(default_factory=Counts)
     # Endpoints whose provider refuses our credentials, until one of them answers again: ops are told once.
     refused: set[EndpointId] = msgspec.field(default_factory=set)
@@ -44,3 +44,13 @@ class Errand(msgspec.Struct, frozen=True):
     tokens_max: int
     trace: Trace
     outbound: Outbound
+
+    @property
+    def health(self) -> Health:
+        """What calls of its lane have seen."""
+        return self.outbound.health.of(self.lane)
+
+    @property
+    def budgets(self) -> Budgets:
+        """What calls of its lane may repeat."""
+        return self.outbound.budgets[self.lane]

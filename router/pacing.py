@@ -5,6 +5,7 @@ that dies with its process comes back by itself. Without an answer of Redis noth
 """
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +14,8 @@ from hiredis import ReplyError
 
 from providers.outcomes import PassedOver
 from router.values import Endpoint
-from store.hot import Hot, HotUnavailable, Script
-from store.ids import EndpointId, RequestId
+from store.hot import Hot, HotUnavailable, Reply, Script
+from store.ids import EndpointId
 
 _LUA = Path(__file__).parent / "lua"
 TAKE = Script((_LUA / "pace_take.lua").read_text())
@@ -29,12 +30,13 @@ SLOT_WAIT_S: Final = 1.0
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """What was taken for one attempt: ``slots`` are how many requests it may have under way at once."""
+    """What was taken for one attempt: ``slots`` are how many of its ``requests`` it may have under way at once."""
 
     endpoint: EndpointId
     id: str
     slots: int
     slice: int
+    requests: int
     tokens: int
 
 
@@ -54,49 +56,72 @@ class Pacer:
         self._hot = hot
         self._window_us = round(window_s * 1_000_000)
 
+    def least_s(self, endpoint: Endpoint, requests: int, tokens: int) -> float:
+        """Seconds that so much is spread over by the grant, even where nobody else uses it; 0: it fits a minute."""
+        by_requests = -(-requests // (endpoint.requests_per_minute or requests))
+        by_tokens = -(-tokens // (endpoint.tokens_per_minute or max(1, tokens)))
+        return max(0, by_requests - 1, by_tokens - 1) * self._window_us / 1_000_000
+
     async def take(
-        self, endpoint: Endpoint, request_id: RequestId, *, requests: int, tokens: int, slots: int, limit_s: float
+        self, endpoint: Endpoint, lease_id: str, *, requests: int, tokens: int, slots: int, limit_s: float
     ) -> Lease:
         """Room for an attempt of so many requests and at most so many tokens, ``slots`` at once or as many as are free.
 
-        What is larger than a whole minute's grant takes all of it. Raises PassedOver with the wait.
+        ``tokens`` is a bound; where a single request's is above a minute's grant, it takes all of that. Raises
+        PassedOver with the wait.
         """
         rpm, tpm, concurrency = endpoint.requests_per_minute, endpoint.tokens_per_minute, endpoint.concurrency
         tokens = tokens if tpm is None else min(tokens, tpm)
         arguments: list[str | int] = [
-            requests if rpm is None else min(requests, rpm),
+            requests,
             tokens,
             slots,
             *("" if granted is None else granted for granted in (rpm, tpm, concurrency)),
-            request_id.hex,
+            lease_id,
             round((limit_s + LEASE_GRACE_S) * 1_000_000),
             self._window_us,
         ]
         try:
-            reply = await self._hot.call(TAKE, _keys(endpoint.id), arguments)
+            taking = self._hot.call(TAKE, _keys(endpoint.id), arguments)
+            try:
+                reply = await asyncio.shield(taking)
+            except asyncio.CancelledError:
+                # It may yet be granted, and nobody is left to use it.
+                taking.add_done_callback(partial(self._take_back, endpoint, lease_id, requests, tokens))
+                raise
         except (HotUnavailable, ReplyError) as fault:
             raise PassedOver("our count of its grant is away", detail=repr(fault), retry_after_s=1.0) from fault
-        except asyncio.CancelledError:
-            # It may have been granted: what follows on the same connection takes it back.
-            self._give(Lease(endpoint.id, request_id.hex, slots, 0, 0), 0)
-            raise
         if reply[0] == b"ok":
-            return Lease(endpoint.id, request_id.hex, int(reply[1]), int(reply[2]), tokens)
+            return _lease(endpoint, lease_id, reply, requests, tokens)
         wait_s = int(reply[1]) / 1_000_000
         if reply[0] == b"slots":
             raise PassedOver("it has as many calls at once as it grants us", retry_after_s=min(wait_s, SLOT_WAIT_S))
         raise PassedOver("it has as much per minute as it grants us", retry_after_s=wait_s)
 
-    def give(self, lease: Lease, used_tokens: int | None) -> None:
-        """The attempt is over; ``used_tokens`` where the provider told. Never waits: a lease ends by itself too."""
-        self._give(lease, 0 if used_tokens is None else max(0, lease.tokens - used_tokens))
+    def give(self, lease: Lease, used_tokens: int | None, sent: int) -> None:
+        """The attempt is over, and ``sent`` of its requests were sent; ``used_tokens`` where the provider told.
 
-    def _give(self, lease: Lease, tokens: int) -> None:
+        What was not used is free again. Never waits: a lease ends by itself too.
+        """
+        if not sent:
+            used_tokens = 0
+        tokens = 0 if used_tokens is None else max(0, lease.tokens - used_tokens)
+        back: list[str | int] = [lease.id, lease.slots, lease.slice, max(0, lease.requests - sent), tokens]
         try:
-            given = self._hot.call(GIVE, _keys(lease.endpoint), [lease.id, lease.slots, lease.slice, tokens])
+            given = self._hot.call(GIVE, _keys(lease.endpoint), back)
         except HotUnavailable:
             return
         given.add_done_callback(_forget)
+
+    def _take_back(
+        self, endpoint: Endpoint, lease_id: str, requests: int, tokens: int, taken: "asyncio.Future[Reply]"
+    ) -> None:
+        if not taken.cancelled() and taken.exception() is None and taken.result()[0] == b"ok":
+            self.give(_lease(endpoint, lease_id, taken.result(), requests, tokens), None, 0)
+
+
+def _lease(endpoint: Endpoint, lease_id: str, reply: Reply, requests: int, tokens: int) -> Lease:
+    return Lease(endpoint.id, lease_id, int(reply[1]), int(reply[2]), requests, tokens)
 
 
 def _keys(endpoint: EndpointId) -> list[str]:

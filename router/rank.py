@@ -109,10 +109,14 @@ def _balanced(runners: list[_Runner], draw: Callable[[], float], sticky_to: byte
         if runner.endpoint.cost_nano_per_mtok * BAND_DENOMINATOR <= lowest * BAND_NUMERATOR:
             runner.in_band, runner.weight = True, _weight(runner.endpoint, lowest)
             band.append(runner)
-    first, policy = _first(band, draw, sticky_to)
-    rest = [runner for runner in runners if runner is not first]
-    rest.sort(key=lambda runner: (*_tier(runner), not runner.in_band, runner.score))
-    return [first, *rest], policy
+    runners = sorted(runners, key=lambda runner: (*_tier(runner), not runner.in_band, runner.score))
+    recovered = max(runner.seen.recovered for runner in band)
+    if recovered < 1 and len(band) < len(runners) and draw() >= recovered:
+        # All of the band was out until just now: its calls come back to it little by little.
+        first, policy = runners[len(band)], "slow start"
+    else:
+        first, policy = _first(band, draw, sticky_to)
+    return [first, *(runner for runner in runners if runner is not first)], policy
 
 
 def _tier(runner: _Runner) -> tuple[bool, int]:

@@ -26,13 +26,20 @@ def is_too_large(endpoint: Endpoint, inputs: int, tokens_max: int) -> bool:
     """Whether the endpoint may not take so much at once."""
     if endpoint.max_batch is not None and inputs > endpoint.max_batch:
         return True
-    return inputs > 1 and endpoint.max_batch_tokens is not None and tokens_max > endpoint.max_batch_tokens
+    most_tokens = _most_tokens(endpoint)
+    return inputs > 1 and most_tokens is not None and tokens_max > most_tokens
+
+
+def _most_tokens(endpoint: Endpoint) -> int | None:
+    """What one request may have: as much as the endpoint takes at once, and as it grants us in a minute."""
+    batch, minute = endpoint.max_batch_tokens, endpoint.tokens_per_minute
+    return batch if minute is None or (batch is not None and batch < minute) else minute
 
 
 def parts_of(attempt: Attempt, endpoint: Endpoint, special_tokens: int) -> list[Part]:
     """The attempt in as few consecutive parts as its order allows; one part where all fits."""
     inputs = attempt.inputs
-    most, most_tokens = endpoint.max_batch or inputs, endpoint.max_batch_tokens
+    most, most_tokens = endpoint.max_batch or inputs, _most_tokens(endpoint)
     starts, tokens = [0], 0
     for index, size in enumerate(_sizes(attempt, special_tokens) if most_tokens else [0] * inputs):
         if index > starts[-1] and (index - starts[-1] == most or (most_tokens and tokens + size > most_tokens)):
@@ -40,6 +47,11 @@ def parts_of(attempt: Attempt, endpoint: Endpoint, special_tokens: int) -> list[
             tokens = 0
         tokens += size
     return [_part(attempt, first, last) for first, last in zip(starts, [*starts[1:], inputs], strict=True)]
+
+
+def tokens_in(part: Part, special_tokens: int) -> int:
+    """The bound of a part's tokens."""
+    return sum(_sizes(part.attempt, special_tokens))
 
 
 def _sizes(attempt: Attempt, special_tokens: int) -> Iterator[int]:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from billing.money import NanoUSD, cost_ceil
+from billing.money import MAX_INT32, NanoUSD, cost_ceil
 from billing.values import Hold, Usage
 from catalog.values import Model
 from router.dispatch import Delivery
@@ -15,6 +15,8 @@ def usage(delivery: Delivery, request: EmbedRequest, model: Model, hold: Hold, n
     ``now`` is the instant of admission (UTC).
     """
     tokens = billed_tokens(delivery, hold)
+    # What a provider tells may be any number: no more is recorded than there is room for, nor believed as a cost.
+    told = None if delivery.tokens is None else min(delivery.tokens, MAX_INT32)
     price = hold.quote.price
     return Usage(
         model_id=model.id,
@@ -23,9 +25,9 @@ def usage(delivery: Delivery, request: EmbedRequest, model: Model, hold: Hold, n
         space=delivery.endpoint.space,
         inputs=request.inputs,
         tokens=tokens,
-        provider_tokens=delivery.tokens,
+        provider_tokens=told,
         cost=NanoUSD(min(cost_ceil(tokens, price.nano_per_mtok), hold.quote.amount_max)),
-        provider_cost=cost_ceil(delivery.tokens or tokens, delivery.endpoint.cost_nano_per_mtok),
+        provider_cost=cost_ceil(told or tokens, delivery.endpoint.cost_nano_per_mtok),
         occurred_at=now,
         latency_ms=round(delivery.upstream_s * 1000),
         attempts=delivery.attempts,

@@ -113,7 +113,6 @@ class Endpoint(msgspec.Struct, frozen=True):
     cost_nano_per_mtok: int
     asks_base64: bool = True
     native_input_type: bool = False
-    asks_dimensions: bool = False
     max_batch: int | None = None
     upstream_space: str | None = None
     weight: int = 100

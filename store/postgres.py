@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
+from asyncpg.exceptions._base import DataError as UnsendableData
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -32,6 +33,19 @@ STORE_FAULTS = (SQLAlchemyError, *CONNECTION_LOST)
 
 # A transaction that may simply be run again.
 RUN_AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+
+# What is wrong with the rows themselves, or more than one statement may have: another time it would fail as well.
+WRONG_DATA = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.PLPGSQLError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.CardinalityViolationError,
+    UnsendableData,
+)
+
+# Everything else that Postgres may answer is its own state: full, read-only in a failover, out of connections, locked.
+POSTGRES_FAULTS = (asyncpg.PostgresError, *CONNECTION_LOST)
 
 Connection: TypeAlias = Any  # asyncpg.Connection; the package has no types
 

@@ -34,7 +34,7 @@ Rows = Callable[[list[Encoded]], list[Encoded]]
 
 
 class Served(Upstream):
-    """An OpenAI-compatible server whose vectors are ``embed``'s, and which normalizes what it shortens."""
+    """An OpenAI-compatible server whose vectors are ``embed``'s."""
 
     def __init__(self, embed: Embed) -> None:
         super().__init__()
@@ -47,9 +47,6 @@ class Served(Upstream):
         asked = received.json
         texts = asked["input"] if isinstance(asked["input"], list) else [asked["input"]]
         matrix = self.embed([str(text) for text in texts])
-        width = asked.get("dimensions")
-        if isinstance(width, int):
-            matrix = finish(matrix, width, normalized=True)
         data = [
             {"object": "embedding", "index": index, "embedding": as_base64(row.tolist())}
             for index, row in enumerate(matrix)

@@ -161,9 +161,11 @@ class Shop:
 
         self._owner(command)
 
-    def a_key(self, account_id: AccountId, *, limits: Limits = WIDE, cap: Cap | None = None) -> str:
+    def a_key(
+        self, account_id: AccountId, *, limits: Limits = WIDE, cap: Cap | None = None, is_test: bool = False
+    ) -> str:
         """A commercial key without narrow limits; its text."""
-        return self._a_key(account_id, limits, cap)[0]
+        return self._a_key(account_id, limits, cap, is_test=is_test)[0]
 
     def a_key_and_its_id(self, account_id: AccountId) -> tuple[str, KeyId]:
         return self._a_key(account_id, WIDE, None)
@@ -189,9 +191,11 @@ class Shop:
         amount, source = NanoUSD(credit_nano), f"tests:{new_id()}"
         await grant(work.connection, account_id, amount, GrantKind.PURCHASED, source_ref=source)
 
-    def _a_key(self, account_id: AccountId, limits: Limits, cap: Cap | None) -> tuple[str, KeyId]:
+    def _a_key(
+        self, account_id: AccountId, limits: Limits, cap: Cap | None, *, is_test: bool = False
+    ) -> tuple[str, KeyId]:
         async def command(work: Work) -> tuple[str, KeyId]:
-            shown = await create_key(work, account_id, KeySpec(name="tests", limits=limits, cap=cap))
+            shown = await create_key(work, account_id, KeySpec(name="tests", limits=limits, cap=cap), is_test=is_test)
             return shown.text, shown.view.id
 
         return self._app(command)

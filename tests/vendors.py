@@ -298,7 +298,7 @@ WIRES: dict[str, Wire] = {
     ),
     "voyage-direct": Wire(
         "", "voyage-3.5", "/v1", "/v1/embeddings", _read(Voyage, "input", "output_dimension", "input_type"),
-        _as_openai(both=False), options={"dimensions_field": "output_dimension", "always": {"truncation": False}},
+        _as_openai(both=False), options={"always": {"truncation": False}},
         words=("query", "document"), kind="openai", most=1000,
     ),
 }  # fmt: skip

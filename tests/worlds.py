@@ -88,7 +88,7 @@ def worker_answer(path: str, request: dict[str, object], dimensions: int) -> byt
         tokens = [len(item) + 2 for item in ids]
     if path.endswith("/count"):
         return msgspec.msgpack.encode({"tokens": tokens})
-    width = request["dimensions"] or dimensions
+    width = request.get("dimensions") or dimensions
     assert isinstance(width, int)
     header = {
         "rows": len(inputs),

@@ -1,27 +1,43 @@
 -- What Postgres committed for one account: ends holds, and adds one version's delta once, in any order.
+-- A script does not roll back: all that could be refused is looked at before the first write. Nothing is ever written
+-- as '-' .. amount, since Redis does not take '-0' for a number.
 -- KEYS account, due. ARGV generation, version or '', delta, holds n, request 1..n, then per spend: field suffix, amount.
 local at = redis.call('HMGET', KEYS[1], 'gen', 'loaded', 'ver')
 if at[1] and tonumber(at[1]) > tonumber(ARGV[1]) then return 'stale' end
-if not at[1] or tonumber(at[1]) < tonumber(ARGV[1]) then
-    redis.call('DEL', KEYS[1])
-    redis.call('HSET', KEYS[1], 'gen', ARGV[1])
-    at = {ARGV[1], false, false}
-end
+local is_new = not at[1] or tonumber(at[1]) < tonumber(ARGV[1])
+if is_new then at = {ARGV[1], false, false} end
 
 local count = tonumber(ARGV[4])
+local held, freed, concurrent, key_held = 0, {}, {}, {}
 for i = 5, 4 + count do
-    local hold = redis.call('HGET', KEYS[1], 'h:' .. ARGV[i])
-    redis.call('ZREM', KEYS[2], ARGV[i])
+    local field = 'h:' .. ARGV[i]
+    local hold = not is_new and not freed[field] and redis.call('HGET', KEYS[1], field)
     if hold then
         local amount, key, period = string.match(hold, '^(%d+)|([^|]*)|([^|]*)$')
-        redis.call('HINCRBY', KEYS[1], 'held', '-' .. amount)
-        redis.call('HINCRBY', KEYS[1], 'c:' .. key, -1)
-        if redis.call('HINCRBY', KEYS[1], 'k:' .. key .. ':' .. period, '-' .. amount) == 0 then
-            redis.call('HDEL', KEYS[1], 'k:' .. key .. ':' .. period)
-        end
-        redis.call('HDEL', KEYS[1], 'h:' .. ARGV[i])
+        if not amount then return redis.error_reply('ERR the hold ' .. ARGV[i] .. ' cannot be read') end
+        local name = 'k:' .. key .. ':' .. period
+        held = held + tonumber(amount)
+        freed[field] = true
+        concurrent['c:' .. key] = (concurrent['c:' .. key] or 0) + 1
+        key_held[name] = (key_held[name] or 0) + tonumber(amount)
     end
 end
+
+if is_new then
+    redis.call('DEL', KEYS[1])
+    redis.call('HSET', KEYS[1], 'gen', ARGV[1])
+end
+local function take(field, number)
+    if number > 0 then redis.call('HINCRBY', KEYS[1], field, string.format('%.0f', -number)) end
+end
+take('held', held)
+for field, number in pairs(concurrent) do take(field, number) end
+for field, number in pairs(key_held) do
+    take(field, number)
+    if tonumber(redis.call('HGET', KEYS[1], field) or '0') == 0 then redis.call('HDEL', KEYS[1], field) end
+end
+for field in pairs(freed) do redis.call('HDEL', KEYS[1], field) end
+for i = 5, 4 + count do redis.call('ZREM', KEYS[2], ARGV[i]) end
 
 if ARGV[2] == '' then return 'ok' end
 -- An account that is not loaded yet learns its balance from Postgres; the mark refuses a load from before this version.

@@ -118,6 +118,14 @@ class Meters(Collector):
         yield GaugeMetricFamily("gigarouter_charges_waiting", "Calls that wait for their commit", value=charging.queued)
         yield CounterMetricFamily("gigarouter_commits", "Commits that charged calls", value=charging.batches)
         yield CounterMetricFamily("gigarouter_charges", "Calls charged", value=charging.charged)
+        yield CounterMetricFamily(
+            "gigarouter_charges_given_up", "Charges that Postgres refused by themselves", value=charging.given_up
+        )
+        yield CounterMetricFamily(
+            "gigarouter_redis_script_faults",
+            "Times a Redis script failed by itself: a bug, or a foreign hand in Redis",
+            value=self._parts.projection.script_faults,
+        )
         counts = self._parts.outbound.counts
         yield CounterMetricFamily("gigarouter_hedges", "Second attempts beside a slow one", value=counts.hedges)
         yield CounterMetricFamily(

@@ -21,7 +21,7 @@ from router import pacing
 from router.pacing import TAKE, Lease, Pacer
 from router.values import Endpoint
 from store.hot import Hot
-from store.ids import EndpointId, RequestId, new_id
+from store.ids import EndpointId, new_id
 from tests.parts.edge.values import ENDPOINT
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ def an_endpoint(**granted: int) -> Endpoint:
 
 
 async def take(pacer: Pacer, endpoint: Endpoint, *, tokens: int = 1, slots: int = 1, limit_s: float = 5.0) -> Lease:
-    return await pacer.take(endpoint, RequestId(new_id()), requests=1, tokens=tokens, slots=slots, limit_s=limit_s)
+    return await pacer.take(endpoint, new_id().hex, requests=1, tokens=tokens, slots=slots, limit_s=limit_s)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -101,9 +101,9 @@ def test_no_more_attempts_at_once_than_granted_and_a_free_slot_is_free_at_once(r
         with pytest.raises(PassedOver) as full:
             await take(pacer, endpoint)
         assert 0 < (full.value.retry_after_s or 0) <= 1
-        pacer.give(first, 1)
+        pacer.give(first, 1, 1)
         assert (await take(pacer, endpoint)).slots == 1
-        pacer.give(rest, 1)
+        pacer.give(rest, 1, 1)
         assert (await take(pacer, endpoint, slots=8)).slots == 4
 
     with_redis(redis_url, story)
@@ -133,7 +133,7 @@ def test_tokens_that_were_not_used_can_be_used_by_others(redis_url: str) -> None
         with pytest.raises(PassedOver) as refused:
             await take(pacer, endpoint, tokens=90)
         assert 55 < (refused.value.retry_after_s or 0) <= 62
-        pacer.give(lease, used_tokens=10)
+        pacer.give(lease, used_tokens=10, sent=1)
         await take(pacer, endpoint, tokens=90)
         # What is larger than a minute's grant takes all of it, when that is there.
         alone = an_endpoint(tokens_per_minute=100)

@@ -16,7 +16,7 @@ import msgspec
 from catalog.values import Model, Status
 from router.choose import choose
 from router.errors import Refusal
-from router.health import Health
+from router.health import Health, Started
 from router.preferences import NO_PREFERENCES
 from router.values import Endpoint, Preferences, Route
 from store.ids import AccountId, EndpointId
@@ -124,7 +124,8 @@ class World(msgspec.Struct):
             self.ended.append(Ended(began, 0.0, None, 0, account, refusal))
             return
         for endpoint in order[:ATTEMPTS_MAX]:
-            if not self.health.starts(endpoint.id, self.now):
+            started = self.health.starts(endpoint.id, self.now)
+            if started is None:
                 continue
             attempts += 1
             server = self.server(endpoint)
@@ -134,21 +135,21 @@ class World(msgspec.Struct):
             if outcome.kind in (Kind.ANSWERED, Kind.BAD_ANSWER):
                 self.cost += tokens * endpoint.cost_nano_per_mtok
             if outcome.kind is Kind.ANSWERED:
-                self.health.succeeded(endpoint.id, self.now, outcome.took_s, inputs, tokens)
+                self.health.succeeded(endpoint.id, self.now, outcome.took_s, inputs, tokens, started)
                 self.tokens += tokens
                 self.ended.append(Ended(began, self.now - began, endpoint.id, attempts, account))
                 return
-            learn(self.health, endpoint, outcome, self.now)
+            learn(self.health, endpoint, outcome, self.now, started)
         self.ended.append(Ended(began, self.now - began, None, attempts, account))
 
 
-def learn(health: Health, endpoint: Endpoint, outcome: Outcome, now: float) -> None:
+def learn(health: Health, endpoint: Endpoint, outcome: Outcome, now: float, started: Started) -> None:
     """What dispatch tells of a failure."""
     if outcome.kind is Kind.THROTTLED:
-        health.paused(endpoint.id, now, outcome.retry_after_s)
+        health.paused(endpoint.id, now, outcome.retry_after_s, started)
     else:
         weight = BAD_ANSWER_WEIGHT if outcome.kind is Kind.BAD_ANSWER else 1
-        health.failed(endpoint.id, now, outcome.kind.value, weight)
+        health.failed(endpoint.id, now, outcome.kind.value, weight, started)
 
 
 def route(world: World, inputs: int, tokens: int, account: AccountId | None, wanted: Preferences) -> Route:

@@ -45,9 +45,10 @@ class Customer:
         self.account = product.shop.an_account(1_000_000)
         self.key = product.wait_until_known(product.shop.a_key(self.account))
 
-    def request(self, text: str, key: str | None) -> bytes:
+    def request(self, text: str, key: str | None, by: str | None = None, **more: str) -> bytes:
         headers = {} if key is None else {"idempotency-key": key}
-        return request_bytes(PATH, self.key, {"model": MODEL, "input": text}, headers)
+        more = {name.replace("_", "-"): value for name, value in more.items()}
+        return request_bytes(PATH, by or self.key, {"model": MODEL, "input": text}, headers | more)
 
     def call(self, text: str, key: str | None, serve: int = 0) -> Reply:
         return asyncio.run(send(self.product.serves[serve].port, self.request(text, key)))
@@ -75,6 +76,25 @@ def test_another_body_under_the_same_key_is_refused(product: Product) -> None:
     refused = customer.call("another text", "order-2")
     assert (refused.status, refused.json["error"]["code"]) == (422, "idempotency_mismatch")
     assert customer.charges == 1
+
+
+def test_the_same_body_by_another_api_key_or_in_another_lane_is_another_call(product: Product) -> None:
+    customer = Customer(product)
+    other = product.wait_until_known(product.shop.a_key(customer.account))
+    test = product.wait_until_known(product.shop.a_key(customer.account, is_test=True))
+
+    def call(name: str, **more: str) -> Reply:
+        return asyncio.run(send(product.serves[0].port, customer.request("a text", name, **more)))
+
+    # What a test key was answered with, deterministic stand-ins for vectors, is never given to a live key.
+    assert call("order-3", by=test).status == 200
+    answers = [call("order-3"), call("order-3", by=other)]
+    assert customer.charges == 1, "the test key's, of nothing"
+    assert call("order-4").status == 200
+    answers += [call("order-4", by=other), call("order-4", by=test), call("order-4", x_tier="batch")]
+    assert [(answer.status, answer.json["error"]["code"]) for answer in answers] == [(422, "idempotency_mismatch")] * 5
+    assert call("order-4").headers["idempotency-replayed"] == "true"
+    assert customer.charges == 2
 
 
 def test_keys_of_two_accounts_are_two_keys(product: Product) -> None:

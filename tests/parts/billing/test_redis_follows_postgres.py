@@ -147,3 +147,51 @@ def test_a_hold_is_not_freed_while_its_charge_may_be_missing_from_redis(database
             assert (hot["held"], hot["bal"], hot["ver"]) == ("0", "1002", "3")
 
     asyncio.run(story())
+
+
+def test_a_hold_of_nothing_is_freed_with_the_paid_ones_of_its_commit(database_url: str, redis_url: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            account = await loaded(b, 1_000)
+            payer = a_payer(account)
+            holds = [await b.admit(payer, amount) for amount in (0, 400, 0, 100)]
+            await asyncio.gather(*(b.charge(hold, hold.quote.amount_max) for hold in holds if isinstance(hold, Hold)))
+            await b.projection.flushed()
+            hot = await b.hot(account)
+            assert (hot["bal"], hot["held"], hot[f"c:{payer.key_id.hex}"]) == ("500", "0", "0")
+            assert not [field for field in hot if field[:2] in ("h:", "k:")]
+            assert b.charging.batches == 1
+            assert not await b.projection.hot.command("ZCARD", due_key(account))
+
+    asyncio.run(story())
+
+
+def test_a_hold_that_cannot_be_read_keeps_neither_the_others_nor_their_charge(
+    database_url: str, redis_url: str
+) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            account = await loaded(b, 1_000)
+            payer = a_payer(account)
+            good, bad = await b.admit(payer, 300), await b.admit(payer, 200)
+            assert isinstance(good, Hold)
+            assert isinstance(bad, Hold)
+            await b.projection.hot.command("HSET", account_key(account), f"h:{bad.id.hex}", "nonsense")
+            b.projection.ended([Ended(account, (good.id, bad.id))])
+            await asyncio.sleep(0.5)
+            hot = await b.hot(account)
+            assert (f"h:{good.id.hex}" in hot, hot["held"]) == (False, "200")
+            # The alarm was raised for both and for the bad one alone, and then it was left to the reaper.
+            assert b.projection.script_faults == 2
+            assert await b.projection.hot.command("ZSCORE", due_key(account), bad.id.hex)
+
+            # Nor does a charge beside it go round for ever: its balance would come from Postgres.
+            other = await b.admit(payer, 100)
+            assert isinstance(other, Hold)
+            b.projection.ended([Ended(account, (other.id, bad.id), version=2, delta=-100)])
+            await asyncio.sleep(1.0)
+            assert b.projection.script_faults == 4
+            await asyncio.sleep(0.5)
+            assert b.projection.script_faults == 4
+
+    asyncio.run(story())

@@ -140,6 +140,16 @@ def test_dimensions_are_the_models_own_or_fewer_where_it_was_trained_for_it() ->
         assert refused.value.param == "dimensions"
 
 
+def test_where_only_the_trained_widths_may_be_asked_for_another_is_refused_and_they_are_named() -> None:
+    model = a_model(trained_dimensions=(2, 4, 16), only_trained_dimensions=True)
+    for dimensions in (2, 4, 8):
+        _quote(a_request("x", dimensions=dimensions), model)
+    for dimensions in (1, 3, 16):
+        with pytest.raises(DimensionsUnsupported, match="one of 2, 4, 8 for") as refused:
+            _quote(a_request("x", dimensions=dimensions), model)
+        assert refused.value.param == "dimensions"
+
+
 def test_a_test_key_pays_nothing_and_a_model_without_a_price_is_not_sold() -> None:
     assert _quote(a_request("x"), is_test=True).amount_max == 0
     with pytest.raises(ModelNotLive):

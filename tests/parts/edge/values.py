@@ -117,13 +117,13 @@ def unit_rows(rows: int, width: int, seed: int = 0) -> FloatMatrix:
     return unit
 
 
-def an_attempt(*texts: str, token_ids: list[list[int]] | None = None, dimensions: int | None = None) -> Attempt:
+def an_attempt(*texts: str, token_ids: list[list[int]] | None = None) -> Attempt:
     return Attempt(
         request_id="req_1",
         upstream_model="one",
         texts=list(texts) if token_ids is None else None,
         token_ids=token_ids,
-        dimensions=dimensions,
+        dimensions=8,
     )
 
 

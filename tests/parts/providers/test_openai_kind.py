@@ -76,7 +76,7 @@ def test_only_what_is_allowed_goes_upstream(run: Run) -> None:
             bodies = [call.json for call in upstream.calls]
             assert bodies == [
                 {"model": "up-model", "input": ["hello"], "encoding_format": "base64"},
-                {"model": "up-model", "input": ["query: hello"], "dimensions": 4},
+                {"model": "up-model", "input": ["query: hello"]},
                 {"model": "m", "input": [[1, 2], [3]], "encoding_format": "base64", "input_type": "query"},
             ]
             assert upstream.calls[0].headers["authorization"] == "Bearer secret"
@@ -90,17 +90,16 @@ def test_a_servers_own_words_are_used_where_an_operator_told_them(run: Run) -> N
         options = {
             "path": "/embed",
             "credential_header": "api-key",
-            "dimensions_field": "output_dimension",
             "input_type_field": "task",
             "input_types": {"query": "retrieval.query"},
         }
         async with Upstream() as upstream, a_provider(upstream, **options) as provider:
-            await provider.embed(an_attempt("x", dimensions=8, input_type="query", asks_base64=False), 5.0)
+            await provider.embed(an_attempt("x", input_type="query", asks_base64=False), 5.0)
             call = upstream.calls[0]
             assert call.path == "/v1/embed"
             assert call.headers["api-key"] == "secret"
             assert "authorization" not in call.headers
-            assert call.json == {"model": "up-model", "input": ["x"], "output_dimension": 8, "task": "retrieval.query"}
+            assert call.json == {"model": "up-model", "input": ["x"], "task": "retrieval.query"}
 
     run(scenario())
 

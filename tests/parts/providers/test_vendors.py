@@ -39,7 +39,6 @@ REFERENCES = [
     '"input-0-of-gigarouter"',
     "input-1-of-gigarouter",
 ]
-DIMENSIONS = [name for name in WIRES if name not in ("mistral", "together", "bedrock-cohere")]
 SPEAK_INPUT_TYPES = [name for name, wire in WIRES.items() if wire.words]
 
 
@@ -74,8 +73,8 @@ def an_attempt(vendor: Vendor, texts: list[str] = TEXTS, **changes: object) -> A
     )
 
 
-def expected(texts: list[str], width: int = WIDTH) -> object:
-    return np.array([unit_vector(text, width) for text in texts], dtype=np.float32)
+def expected(texts: list[str]) -> object:
+    return np.array([unit_vector(text, WIDTH) for text in texts], dtype=np.float32)
 
 
 @pytest.mark.parametrize("name", WIRES)
@@ -91,14 +90,13 @@ def test_vectors_come_back_in_order_with_the_tokens_that_the_vendor_bills(name: 
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("name", DIMENSIONS)
-def test_a_width_is_asked_for_in_the_vendors_own_field(name: str) -> None:
+@pytest.mark.parametrize("name", WIRES)
+def test_no_vendor_is_asked_for_a_width(name: str) -> None:
     async def scenario() -> None:
         async with a_vendor(name) as (vendor, provider):
-            vectors = await provider.embed(an_attempt(vendor, dimensions=16), 30.0)
+            await provider.embed(an_attempt(vendor, dimensions=16), 30.0)
             assert not vendor.faults
-            assert {spoken.dimensions for spoken in vendor.heard} == {16}
-            assert np.array_equal(vectors.matrix, expected(TEXTS, 16))
+            assert {spoken.dimensions for spoken in vendor.heard} == {None}
 
     asyncio.run(scenario())
 

@@ -63,7 +63,6 @@ def test_raw_vectors_exact_tokens_and_the_space_come_back(run: Run) -> None:
                 "texts": ["a", "b"],
                 "token_ids": None,
                 "prefix": "query: ",
-                "dimensions": 2,
                 "truncate": False,
                 "lane": "batch",
             }

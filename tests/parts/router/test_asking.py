@@ -14,7 +14,7 @@ from router.asking import CALLS_FEW, WITHIN_S, allowed_s
 from router.pacing import Pacer
 from router.values import EndpointState
 from store.hot import Hot
-from store.ids import RequestId, new_id
+from store.ids import new_id
 from tests.desk import Desk
 from tests.parts.edge.values import ENDPOINT
 from tests.parts.router.test_certify import REASON, WIDTH, a_model
@@ -66,8 +66,8 @@ def test_probes_and_customers_together_stay_within_the_grant(database_url: str, 
             pacer = Pacer(hot, WINDOW_S)
             # A customer's call, which counts.
             view = (await desk.view(endpoint)).endpoint
-            lease = await pacer.take(view, RequestId(new_id()), requests=1, tokens=1, slots=1, limit_s=5)
-            pacer.give(lease, 1)
+            lease = await pacer.take(view, new_id().hex, requests=1, tokens=1, slots=1, limit_s=5)
+            pacer.give(lease, 1, 1)
             upstream.came.append(time.monotonic())
             report = await desk.certify(endpoint, as_reference=REASON, pacer=pacer)
             assert report.state is EndpointState.LIVE

@@ -198,7 +198,7 @@ def test_in_an_outage_of_all_retries_are_a_fifth_of_the_calls() -> None:
         step: Try | None = next(plan)
         while step is not None:
             sent[int(now)] += 1
-            budgets.failed(step.endpoint.id)
+            budgets.failed(step.endpoint.id, now)
             try:
                 step = plan.send((Broken(), now))
             except StopIteration:
@@ -210,20 +210,36 @@ def test_in_an_outage_of_all_retries_are_a_fifth_of_the_calls() -> None:
 def test_a_few_retries_a_second_are_always_allowed() -> None:
     order, budgets = endpoints(2), Budgets()
     for endpoint in order:
-        budgets.failed(endpoint.id)
+        budgets.failed(endpoint.id, 0.5)
     assert sum(budgets.takes_retry(order[1].id, 0.5) for _ in range(100)) == RETRIES_PER_S * WINDOW_S
+    budgets.failed(order[1].id, 0.5 + WINDOW_S)
     assert sum(budgets.takes_retry(order[1].id, 0.5 + WINDOW_S) for _ in range(100)) == RETRIES_PER_S * WINDOW_S
 
 
 def test_a_retry_at_an_endpoint_that_answers_is_never_refused() -> None:
     """One of three that fails hard must not cost the calls that come at once a second attempt."""
     order, budgets = endpoints(2), Budgets()
-    budgets.failed(order[0].id)
+    budgets.failed(order[0].id, 0.0)
     budgets.answered(order[1].id)
     assert all(budgets.takes_retry(order[1].id, 0.0) for _ in range(1000))
     assert not budgets.takes_retry(order[0].id, 0.0)
     budgets.answered(order[0].id)
     assert budgets.takes_retry(order[0].id, 0.0)
+
+
+def test_where_the_budget_is_used_up_the_failing_are_skipped_and_who_answers_is_asked() -> None:
+    order, budgets = endpoints(3), Budgets()
+    for endpoint in order[:2]:
+        budgets.failed(endpoint.id, 0.0)
+    while budgets.takes_retry(order[0].id, 0.0):
+        pass
+    assert Call(order, budgets=budgets).fails(Broken()) == Try(order[2], 59.0, "next", 2)
+
+
+def test_an_old_failure_is_forgotten() -> None:
+    order, budgets = endpoints(1), Budgets()
+    budgets.failed(order[0].id, 0.0)
+    assert all(budgets.takes_retry(order[0].id, float(WINDOW_S)) for _ in range(1000))
 
 
 @given(st.lists(st.floats(0, 40), max_size=60))

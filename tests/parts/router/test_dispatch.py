@@ -17,7 +17,7 @@ from router import errors
 from router.at_endpoint import PARTS_AT_ONCE
 from router.budgets import HEDGES_PER_CALL
 from router.dispatch import Delivery, dispatch
-from router.health import Health
+from router.health import UNSEEN, Health
 from router.outbound import Outbound
 from router.pacing import Pacer
 from router.values import Choice, EmbedRequest, Endpoint, Lane, Preferences, RawCall, Route, Trace
@@ -300,5 +300,35 @@ def test_a_server_that_hangs_costs_its_share_of_the_time_and_not_the_call() -> N
             assert world.tried == [("p0", "first", "TimedOut"), ("p1", "next", "answered")]
             assert delivery.attempts == 2
             assert 400 < world.trace.tried[0].took_ms < 900
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("failing", [Reply(status=503, headers={"retry-after": "60"}), Reply(status=500)])
+def test_what_batch_calls_meet_never_takes_an_endpoint_from_interactive_ones(failing: Reply) -> None:
+    async def scenario() -> None:
+        async with a_world(1, kind="worker") as world:
+            endpoint, loop = world.endpoints[0].id, asyncio.get_running_loop()
+            world.upstreams[0].always = failing
+            for _ in range(6):
+                with pytest.raises(errors.Refusal):
+                    await world.send(a_request("x"), lane=Lane.BATCH)
+            assert world.health.of(Lane.BATCH).left_out(endpoint, loop.time()) is not None
+            assert world.health.left_out(endpoint, loop.time()) is None
+            assert world.health.seen(endpoint, 0, loop.time()) is UNSEEN
+            interactive = world.outbound.budgets[Lane.INTERACTIVE]
+            assert all(interactive.takes_retry(endpoint, 0.0) for _ in range(1000))
+
+    run(scenario)
+
+
+def test_who_asks_for_patience_has_not_failed() -> None:
+    async def scenario() -> None:
+        async with a_world(1) as world:
+            world.upstreams[0].always = Reply(status=429)
+            with pytest.raises(errors.Refusal):
+                await world.send(a_request("x"))
+            budgets, now = world.outbound.budgets[Lane.INTERACTIVE], asyncio.get_running_loop().time()
+            assert all(budgets.takes_retry(world.endpoints[0].id, now) for _ in range(1000))
 
     run(scenario)

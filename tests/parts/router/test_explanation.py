@@ -11,8 +11,9 @@ from catalog.values import Claim, Use
 from providers.outcomes import Failure
 from router.errors import LicenseRestricted, NoEndpoint
 from router.explanation import Ended, Explanation, as_json, explain, from_json
-from router.explanation_views import OUTCOMES, Recorded, customer_view, ops_view
+from router.explanation_views import Recorded, customer_view, ops_view
 from router.permit import permit
+from router.public_words import OUTCOMES
 from router.values import Choice, Endpoint, Preferences, Route, Trace, Tried
 from store.ids import ClaimId, EndpointId, RequestId, new_id
 from tests.parts.edge.values import ENDPOINT, NOW, a_hold, a_key, a_model, a_usage

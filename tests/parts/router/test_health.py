@@ -5,6 +5,7 @@ import pytest
 from router.breaker import OPEN_MAX_S, OPEN_S, SLOW_START_S, TRIALS
 from router.health import FAILURES_MAX, PAUSE_MAX_S, UNSEEN, Health
 from router.latency import DECAY_S, ENOUGH, FORGOTTEN_S, SIZES, USUAL_S, size_of
+from router.values import Lane
 from store.ids import EndpointId, new_id
 
 
@@ -88,6 +89,46 @@ def test_calls_that_were_under_way_when_it_opened_do_not_lengthen_the_rest(endpo
     assert health.retry_after_s(endpoint, 0.5) == OPEN_S
     health.failed(endpoint, OPEN_S + 1, "a very late one")
     assert health.left_out(endpoint, OPEN_S + 1) is None
+
+
+def test_stragglers_of_before_a_rest_are_never_taken_for_the_trial(endpoint: EndpointId) -> None:
+    health = Health()
+    stragglers = [health.starts(endpoint, 0.0) for _ in range(20)]
+    broken(health, endpoint)
+    trial = health.starts(endpoint, OPEN_S)
+    health.failed(endpoint, OPEN_S + 1, "a late timeout", started=stragglers.pop())
+    assert health.retry_after_s(endpoint, OPEN_S + 1) == 0
+    health.given_up(endpoint, stragglers.pop())
+    for _ in range(TRIALS):
+        health.succeeded(endpoint, OPEN_S + 1, 0.1, started=stragglers.pop())
+    assert health.left_out(endpoint, OPEN_S + 1) == "another call is trying it"
+    health.succeeded(endpoint, OPEN_S + 2, 0.1, started=trial)
+    for _ in range(TRIALS - 1):
+        health.succeeded(endpoint, OPEN_S + 2, 0.1, started=health.starts(endpoint, OPEN_S + 2))
+    # It is closed; what hangs since before the rest does not open it again.
+    while stragglers:
+        health.failed(endpoint, OPEN_S + 3, "a very late timeout", started=stragglers.pop())
+    assert health.left_out(endpoint, OPEN_S + 3) is None
+    assert health.seen(endpoint, 0, OPEN_S + 3).success == 1
+    assert health.seen(endpoint, 0, OPEN_S + 3).in_flight == 0
+
+
+def test_what_began_before_a_change_says_nothing_of_the_endpoint_after_it(endpoint: EndpointId) -> None:
+    health = Health()
+    old = [health.starts(endpoint, 0.0) for _ in range(8)]
+    health.quarantined(endpoint, "401", started=old.pop())
+    health.forget(endpoint)
+    assert health.untold == {}
+    new = health.starts(endpoint, 1.0)
+    assert not health.quarantined(endpoint, "401", started=old.pop())
+    health.paused(endpoint, 1.0, 60.0, started=old.pop())
+    while old:
+        health.failed(endpoint, 1.0, "it broke", started=old.pop())
+    assert health.left_out(endpoint, 1.0) is None
+    assert health.untold == {}
+    assert health.seen(endpoint, 0, 1.0).in_flight == 1
+    health.succeeded(endpoint, 2.0, 0.1, started=new)
+    assert health.seen(endpoint, 0, 2.0).in_flight == 0
 
 
 def test_half_of_twenty_calls_within_thirty_seconds_open_it_too(endpoint: EndpointId) -> None:
@@ -177,6 +218,18 @@ def test_a_quarantined_endpoint_stays_out_until_it_is_changed(endpoint: Endpoint
     assert not health.may_be_tried(endpoint, 1e9)
     health.forget(endpoint)
     assert health.left_out(endpoint, 0.0) is None
+
+
+def test_a_quarantine_and_a_change_are_news_for_both_lanes_and_failures_are_not(endpoint: EndpointId) -> None:
+    health = Health()
+    batch = health.of(Lane.BATCH)
+    broken(batch, endpoint)
+    assert health.left_out(endpoint, 0.0) is None
+    batch.quarantined(endpoint, "another space")
+    assert health.left_out(endpoint, 0.0) == "it is quarantined: another space"
+    assert health.untold == {endpoint: "another space"}
+    health.forget(endpoint)
+    assert batch.left_out(endpoint, 0.0) is None
 
 
 def test_latency_rises_at_once_and_falls_back_to_what_is_usual(endpoint: EndpointId) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from router.health import Health
+from router.breaker import SLOW_START_S, TRIALS
+from router.health import FAILURES_MAX, OPEN_S, Health
 from router.values import Endpoint, Preferences, Route
 from store.ids import AccountId, new_id
 from tests.parts.router.routing import an_endpoint, chance, pick
@@ -163,6 +164,29 @@ def test_a_habit_survives_hours_without_a_call() -> None:
     health = measured(measured(Health(), {other: 0.1}), {habit: 0.1}, now=150.0)
     for now in (155.0, 250.0, 10_000.0):
         assert pick([a, b], health=health, now=now, account=account).order[0] is habit
+
+
+@pytest.mark.parametrize("trials", [0, TRIALS])
+def test_a_cheapest_alone_gets_its_calls_back_little_by_little_after_an_outage(trials: int) -> None:
+    cheap, dear, random = an_endpoint("cheap", cost=10), an_endpoint("dear", cost=100), Random(1)
+    health = Health()
+    for _ in range(FAILURES_MAX):
+        health.failed(cheap.id, 0.0, "it broke")
+    for _ in range(trials):
+        health.starts(cheap.id, OPEN_S)
+        health.succeeded(cheap.id, OPEN_S, 0.1)
+
+    def share(now: float) -> float:
+        routes = [pick([cheap, dear], health=health, now=now, draw=random.random) for _ in range(1_000)]
+        assert all(set(names(route)) == {"cheap", "dear"} for route in routes)
+        return sum(route.order[0] is cheap for route in routes) / 1_000
+
+    assert share(OPEN_S) == pytest.approx(0.1, abs=0.03)
+    if trials:
+        assert share(OPEN_S + SLOW_START_S / 2) == pytest.approx(0.55, abs=0.05)
+        assert share(OPEN_S + SLOW_START_S) == 1
+    # With nobody beside it, it gets all that comes.
+    assert names(pick([cheap], health=health, now=OPEN_S, draw=random.random)) == ["cheap"]
 
 
 def test_a_single_candidate_is_told_too() -> None:

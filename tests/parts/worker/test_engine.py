@@ -215,19 +215,20 @@ def test_short_work_runs_in_the_middle_of_a_long_step(ready: Ready) -> None:
     class Long(FakeModel):
         def embed(self, pack: Sequence[Encoded], interrupt: Callable[[], None] | None = None) -> FloatMatrix:
             if interrupt is not None and len(pack[0].ids) >= 60:
-                for _ in range(400):
+                long_began.set()
+                for _ in range(6_000):
                     interrupt()
                     if short_done.wait(0.01):
                         break
             return super().embed(pack, interrupt)
 
-    short_done = threading.Event()
+    long_began, short_done = threading.Event(), threading.Event()
     model = Long(ready.identity.dimensions)
 
     async def story() -> None:
         async with an_engine(ready, model) as engine, asyncio.TaskGroup() as group:
             long = group.create_task(engine.embed(request(tokens=60, lane="batch")))
-            await until(lambda: counted(engine, "stage_seconds_count", stage="queue") == 1)
+            await until(long_began.is_set)
             await engine.embed(request())
             assert not long.done()
             assert counted(engine, "interruptions_total") == 1
