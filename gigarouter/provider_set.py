@@ -1,14 +1,15 @@
 """The registered providers as things that embed: built from their records, rebuilt when a record changes."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import structlog
 from typing_extensions import override
 
 from providers.kinds import Kind, build
 from providers.litellm_kind import load
-from providers.outcomes import CredentialRefused
+from providers.outcomes import CredentialRefused, Failure, PassedOver
 from providers.protocol import Attempt, Provider, Vectors
 from providers.wire import Networks, Pool
 from router.errors import InvalidRequest
@@ -25,14 +26,18 @@ TEND_EVERY_S = 1.0
 
 
 class Unusable:
-    """Stands for a provider whose record cannot be used: every call learns why, ops see it in the log."""
+    """Stands for a provider that cannot be used: every call learns why.
 
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
+    One that is switched off is passed over, and is as it was when it is switched on again; one whose record cannot be
+    read goes to quarantine, and ops are told.
+    """
+
+    def __init__(self, why: Callable[[], Failure]) -> None:
+        self._why = why
 
     async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
         """Always raises."""
-        raise CredentialRefused("the provider is not configured for use", detail=self._reason)
+        raise self._why()
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
         """Cannot tell."""
@@ -103,12 +108,12 @@ class ProviderSet(Mapping[ProviderId, Provider]):
 
     def _build(self, record: ProviderRecord) -> Provider:
         if not record.enabled:
-            return Unusable("it is switched off")
+            return Unusable(partial(PassedOver, "its provider is switched off"))
         try:
             return self._made(record)
         except (ValueError, CredentialUnreadable) as fault:
             log.error("provider_unusable", provider=record.name, reason=str(fault))
-            return Unusable(str(fault))
+            return Unusable(partial(CredentialRefused, "the provider is not configured for use", detail=str(fault)))
 
     async def run(self) -> None:
         """Until cancelled: close replaced providers once their calls are over; load litellm before its first call."""

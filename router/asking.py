@@ -20,8 +20,8 @@ from providers.agreement import Agreement
 from providers.outcomes import Failure, PassedOver, TryLater
 from providers.probes import InputType, ProbeSet
 from providers.protocol import Attempt, FloatMatrix, Provider, Vectors
+from router.at_endpoint import attempt_at
 from router.check import check
-from router.dispatch import attempt_at
 from router.estimate import tokens_most
 from router.pacing import WINDOW_S, Lease, is_paced
 from router.spaces import known_rows

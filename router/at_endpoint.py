@@ -29,7 +29,7 @@ from providers.protocol import Attempt, Vectors
 from router.attempts import Try
 from router.check import check
 from router.failures import Failures
-from router.health import Started
+from router.health import PAUSE_S, Started
 from router.outbound import Errand, Outbound
 from router.pacing import Lease, is_paced
 from router.splitting import Joined, Part, is_too_large, parts_of, tokens_in
@@ -40,22 +40,29 @@ log = structlog.get_logger("router.dispatch")
 
 # Parts of one attempt under way at once.
 PARTS_AT_ONCE = 8
-PAUSE_S = 1.0
 # An answer that fails our checks is worse than none.
 BAD_ANSWER_WEIGHS = 3
+# An attempt that could send for less than this part of its time says nothing of the endpoint when it is over.
+MOST_OF_IT = 0.9
+# Timers are not exact.
+CLOCK_S = 0.01
 
 
 Won = tuple[Vectors, float, Try]
 
 
 class _Sent(msgspec.Struct):
-    """How far an attempt has come: its requests that may have reached the provider, and since when it could send.
+    """How far an attempt has come.
 
-    ``in_turns``: it is more than a minute's grant, so that each part waits for its own.
+    It may send from ``since`` to ``until``; ``requests`` may have reached the provider, ``answered`` of them were
+    answered. ``in_turns``: it is more than a minute's grant, so that each part waits for its own.
     """
 
-    since: float = 0.0
+    started: Started
+    since: float
+    until: float
     requests: int = 0
+    answered: int = 0
     in_turns: bool = False
 
 
@@ -71,13 +78,13 @@ async def at_endpoint(errand: Errand, step: Try) -> tuple[Vectors, float]:
     """A checked answer of the step's endpoint, and the seconds that it took. Raises Failure."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    endpoint, tried, until = step.endpoint, errand.trace.tried, began + step.limit_s
+    endpoint, tried = step.endpoint, errand.trace.tried
     attempt = attempt_at(endpoint, errand.request, errand.model, errand.id, errand.lane)
     parts: list[Part] | None = None
     if is_too_large(endpoint, attempt.inputs, errand.tokens_max):
         parts = parts_of(attempt, endpoint, errand.model.special_tokens)
     try:
-        vectors = await _send(errand, step, attempt, parts, until)
+        vectors = await _send(errand, step, attempt, parts)
     except Failure as failure:
         tried.append(_tried(step, began, loop.time(), errand.trace, type(failure).__name__, failure.message))
         raise
@@ -109,20 +116,21 @@ def attempt_at(
     )
 
 
-async def _send(errand: Errand, step: Try, attempt: Attempt, parts: list[Part] | None, until: float) -> Vectors:
+async def _send(errand: Errand, step: Try, attempt: Attempt, parts: list[Part] | None) -> Vectors:
     """A checked answer of the whole, in one request or in parts; health is told of its start and of its one end."""
     loop, endpoint, health = asyncio.get_running_loop(), step.endpoint, errand.health
-    sent = _Sent(since=loop.time())
-    started = health.starts(endpoint.id, sent.since)
+    now = loop.time()
+    started = health.starts(endpoint.id, now)
     if started is None:
         raise PassedOver("another call is trying it", retry_after_s=PAUSE_S)
+    sent = _Sent(started, now, now + step.limit_s)
     try:
         if is_paced(endpoint):
-            vectors = await _paced(errand, step, attempt, parts, until, sent)
+            vectors = await _paced(errand, step, attempt, parts, sent)
         else:
-            vectors = await _all(errand, endpoint, attempt, parts, PARTS_AT_ONCE, until, sent)
+            vectors = await _all(errand, endpoint, attempt, parts, PARTS_AT_ONCE, sent)
     except Failure as failure:
-        _learn(errand, endpoint, failure, loop.time(), started)
+        _learn(errand, step, failure, loop.time(), sent)
         raise
     except BaseException:
         health.given_up(endpoint.id, started)
@@ -136,9 +144,7 @@ async def _send(errand: Errand, step: Try, attempt: Attempt, parts: list[Part] |
     return vectors
 
 
-async def _paced(
-    errand: Errand, step: Try, attempt: Attempt, parts: list[Part] | None, until: float, sent: _Sent
-) -> Vectors:
+async def _paced(errand: Errand, step: Try, attempt: Attempt, parts: list[Part] | None, sent: _Sent) -> Vectors:
     """Send within what the provider grants us: taken for all parts together where a minute has room for them."""
     pacer, endpoint, requests = errand.outbound.pacer, step.endpoint, 1 if parts is None else len(parts)
     least_s = 0.0 if parts is None else pacer.least_s(endpoint, requests, errand.tokens_max)
@@ -146,7 +152,7 @@ async def _paced(
         raise PassedOver("it grants us so much only over more time than the call has")
     if least_s > 0:
         sent.in_turns = True
-        return await _all(errand, endpoint, attempt, parts, PARTS_AT_ONCE, until, sent)
+        return await _all(errand, endpoint, attempt, parts, PARTS_AT_ONCE, sent)
     lease = await pacer.take(
         endpoint,
         errand.id.hex,
@@ -158,7 +164,7 @@ async def _paced(
     sent.since = asyncio.get_running_loop().time()
     used_tokens: int | None = None
     try:
-        vectors = await _all(errand, endpoint, attempt, parts, lease.slots, until, sent)
+        vectors = await _all(errand, endpoint, attempt, parts, lease.slots, sent)
         used_tokens = vectors.tokens
     finally:
         pacer.give(lease, used_tokens, sent.requests)
@@ -171,17 +177,16 @@ async def _all(
     attempt: Attempt,
     parts: list[Part] | None,
     at_once: int,
-    until: float,
     sent: _Sent,
 ) -> Vectors:
     if parts is None:
-        return await _embed(errand, endpoint, attempt, until, sent)
-    return await _in_parts(errand, endpoint, parts, at_once, until, sent)
+        return await _embed(errand, endpoint, attempt, sent)
+    return await _in_parts(errand, endpoint, parts, at_once, sent)
 
 
-async def _embed(errand: Errand, endpoint: Endpoint, attempt: Attempt, until: float, sent: _Sent) -> Vectors:
+async def _embed(errand: Errand, endpoint: Endpoint, attempt: Attempt, sent: _Sent) -> Vectors:
     """One request to the provider, its answer checked."""
-    left_s = until - asyncio.get_running_loop().time()
+    left_s = sent.until - asyncio.get_running_loop().time()
     if left_s <= 0:
         raise TimedOut("not all of it was sent in time")
     sent.requests += 1
@@ -196,28 +201,30 @@ async def _embed(errand: Errand, endpoint: Endpoint, attempt: Attempt, until: fl
             detail="nothing of it was delivered",
         )
     check(vectors, attempt, errand.model)
+    sent.answered += 1
     return vectors
 
 
-async def _in_turn(errand: Errand, endpoint: Endpoint, part: Part, until: float, sent: _Sent) -> Vectors:
+async def _in_turn(errand: Errand, endpoint: Endpoint, part: Part, sent: _Sent) -> Vectors:
     """One part, once the provider's grant has room for it alone."""
-    lease = await _turn(errand, endpoint, part, until, sent)
-    one, used_tokens = _Sent(), None
+    lease = await _turn(errand, endpoint, part, sent)
+    one, used_tokens = _Sent(sent.started, sent.since, sent.until), None
     try:
-        vectors = await _embed(errand, endpoint, part.attempt, until, one)
+        vectors = await _embed(errand, endpoint, part.attempt, one)
         used_tokens = vectors.tokens
     finally:
         sent.requests += one.requests
+        sent.answered += one.answered
         errand.outbound.pacer.give(lease, used_tokens, one.requests)
     return vectors
 
 
-async def _turn(errand: Errand, endpoint: Endpoint, part: Part, until: float, sent: _Sent) -> Lease:
+async def _turn(errand: Errand, endpoint: Endpoint, part: Part, sent: _Sent) -> Lease:
     """Room for one part, waited for as long as the attempt's time allows."""
     loop, pacer = asyncio.get_running_loop(), errand.outbound.pacer
     lease_id, tokens = f"{errand.id.hex}:{part.first}", tokens_in(part, errand.model.special_tokens)
     while True:
-        left_s = until - loop.time()
+        left_s = sent.until - loop.time()
         try:
             return await pacer.take(endpoint, lease_id, requests=1, tokens=tokens, slots=1, limit_s=left_s)
         except PassedOver as full:
@@ -229,9 +236,7 @@ async def _turn(errand: Errand, endpoint: Endpoint, part: Part, until: float, se
             await asyncio.sleep(wait_s)
 
 
-async def _in_parts(
-    errand: Errand, endpoint: Endpoint, parts: list[Part], at_once: int, until: float, sent: _Sent
-) -> Vectors:
+async def _in_parts(errand: Errand, endpoint: Endpoint, parts: list[Part], at_once: int, sent: _Sent) -> Vectors:
     """All parts at one endpoint, ``at_once`` of them under way; the first failure cancels the rest and is raised."""
     joined = Joined(errand.request.inputs)
     waiting: Iterator[Part] = iter(parts)
@@ -240,9 +245,9 @@ async def _in_parts(
         for part in waiting:
             try:
                 if sent.in_turns:
-                    vectors = await _in_turn(errand, endpoint, part, until, sent)
+                    vectors = await _in_turn(errand, endpoint, part, sent)
                 else:
-                    vectors = await _embed(errand, endpoint, part.attempt, until, sent)
+                    vectors = await _embed(errand, endpoint, part.attempt, sent)
             except TooLong as long:
                 raise TooLong(
                     index=part.first + long.index, tokens=long.tokens, limit=long.limit, detail=long.detail
@@ -271,9 +276,9 @@ def _tried(step: Try, began: float, now: float, trace: Trace, outcome: str, reas
     return Tried(step.endpoint, step.why, (began - trace.began) * 1000, (now - began) * 1000, outcome, reason)
 
 
-def _learn(errand: Errand, endpoint: Endpoint, failure: Failure, now: float, started: Started) -> None:
+def _learn(errand: Errand, step: Try, failure: Failure, now: float, sent: _Sent) -> None:
     """Health and pacing are different things: only what counts against health may open a breaker."""
-    health = errand.health
+    health, endpoint, started = errand.health, step.endpoint, sent.started
     if isinstance(failure, GiveUp):
         health.given_up(endpoint.id, started)
         return
@@ -290,6 +295,12 @@ def _learn(errand: Errand, endpoint: Endpoint, failure: Failure, now: float, sta
             health.warming(endpoint.id, now, failure.retry_after_s or PAUSE_S, started)
         case TryLater():
             health.paused(endpoint.id, now, failure.retry_after_s, started)
+        case TimedOut() if sent.in_turns or sent.until - sent.since < MOST_OF_IT * step.limit_s:
+            health.given_up(endpoint.id, started)  # Its time went by while it waited for the provider's grant.
+        case TimedOut() if now > sent.until - CLOCK_S:
+            is_failure = not (step.is_cut or sent.answered)
+            size = errand.request.inputs, errand.tokens_max
+            health.cut(endpoint.id, now, now - sent.since, *size, is_failure, started)
         case BadAnswer():
             health.failed(endpoint.id, now, failure.message, BAD_ANSWER_WEIGHS, started)
         case _:

@@ -12,25 +12,31 @@ import msgspec
 
 from providers.outcomes import Failure, GiveUp, PassedOver
 from router.budgets import Budgets
+from router.latency import Usual
 from router.values import Endpoint
 
 ATTEMPTS_MAX: Final = 3
 
-# An attempt that is not the last may take four times what its endpoint usually needs, and at least this long.
+# An attempt that is not the last may take four times what its endpoint usually needs, and at least this long. Where
+# that was too short, it is twice as much the next time, and so on; only who does not answer then either has failed.
 USUAL_TIMES: Final = 4.0
 LIMIT_MIN_S: Final = 2.0
 # An endpoint that was not measured yet gets this long, and a second more for each so many tokens.
-UNKNOWN_S: Final = 5.0
-UNKNOWN_TOKENS_PER_S: Final = 2000.0
+UNMEASURED_S: Final = 5.0
+UNMEASURED_TOKENS_PER_S: Final = 2000.0
 
 
 class Try(msgspec.Struct, frozen=True):
-    """The next attempt. ``limit_s`` is how long it may take; ``number`` counts from 1 what was really sent."""
+    """The next attempt. ``limit_s`` is how long it may take; ``number`` counts from 1 what was really sent.
+
+    ``is_cut``: if no answer comes in that time, it is only known to be slower than usual.
+    """
 
     endpoint: Endpoint
     limit_s: float
     why: Literal["first", "next", "hedge"]
     number: int
+    is_cut: bool = False
 
 
 class Slow(Enum):
@@ -41,18 +47,19 @@ class Slow(Enum):
 
 SLOW: Final = Slow.SLOW
 
-Outcome = tuple[Failure | Slow, float]
-Usual = Callable[[Endpoint], float | None]
+# All failures of what was under way, or that it is slow; and when.
+Outcome = tuple[Sequence[Failure] | Slow, float]
+UsualAt = Callable[[Endpoint], Usual]
 
 
 def attempts(
-    order: Sequence[Endpoint], deadline_at: float, now: float, tokens: int, usual_s: Usual, budgets: Budgets
+    order: Sequence[Endpoint], deadline_at: float, now: float, tokens: int, usual_at: UsualAt, budgets: Budgets
 ) -> Generator[Try | None, Outcome, None]:
     """The attempts of one call at the endpoints of ``order``; ends where no other attempt should be made.
 
     Send each attempt's failure, or :data:`SLOW`, with the time. After a failure comes the next :class:`Try`; after SLOW
-    a hedge, or None for patience. Of two under way send a failure only when both have failed. ``tokens`` bounds the
-    call's size; ``usual_s`` is the time that 95 of 100 such calls take at an endpoint, None where that is not known.
+    a hedge, or None for patience. Of two under way send both failures when both have failed. ``tokens`` bounds the
+    call's size; ``usual_at`` tells what such calls usually need at an endpoint.
     """
     budgets.called(now)
     why: Literal["first", "next", "hedge"] = "first"
@@ -66,28 +73,29 @@ def attempts(
                 continue  # It fails, and enough calls have asked it twice; one that answers may come after it.
             paid = number
         left = min(len(order) - place, ATTEMPTS_MAX - number + 1)
-        limit_s = left_s if left == 1 else limit(left_s, left, usual_s(endpoint), tokens)
-        outcome, now = yield Try(endpoint, limit_s, why, number)
+        limit_s, is_cut = (left_s, False) if left == 1 else limit(left_s, left, usual_at(endpoint), tokens)
+        outcome, now = yield Try(endpoint, limit_s, why, number, is_cut)
         while outcome is SLOW and (left == 1 or not budgets.takes_hedge()):
             outcome, now = yield None
-        if outcome is SLOW:
-            why = "hedge"
-        elif isinstance(outcome, GiveUp):
-            return
-        elif isinstance(outcome, PassedOver):
+        if isinstance(outcome, Slow):
+            why, number = "hedge", number + 1
             continue
-        else:
-            why = "next"
-        number += 1
+        if any(isinstance(failure, GiveUp) for failure in outcome):
+            return
+        number += 1 - sum(isinstance(failure, PassedOver) for failure in outcome)
+        why = "next" if number > 1 else "first"
         if number > ATTEMPTS_MAX:
             return
 
 
-def limit(left_s: float, attempts_left: int, usual_s: float | None, tokens: int) -> float:
-    """How long an attempt may take while others may follow: so long that it is not merely slow, and no longer.
+def limit(left_s: float, attempts_left: int, usual: Usual, tokens: int) -> tuple[float, bool]:
+    """How long an attempt may take while others may follow, and whether it may merely be slow if it takes longer.
 
     The others keep a little time each, but not so much that this one is cut before what it usually takes.
     """
-    most_s = max(left_s / attempts_left, left_s - LIMIT_MIN_S * (attempts_left - 1), usual_s or 0.0)
-    unmeasured_s = UNKNOWN_S + tokens / UNKNOWN_TOKENS_PER_S
-    return min(left_s, most_s, unmeasured_s if usual_s is None else max(LIMIT_MIN_S, USUAL_TIMES * usual_s))
+    p95_s = usual.p95_s
+    most_s = max(left_s / attempts_left, left_s - LIMIT_MIN_S * (attempts_left - 1), p95_s or 0.0)
+    unmeasured_s = UNMEASURED_S + tokens / UNMEASURED_TOKENS_PER_S
+    enough_s = (unmeasured_s if p95_s is None else max(LIMIT_MIN_S, USUAL_TIMES * p95_s)) * 2.0**usual.stretch
+    limit_s = min(left_s, most_s, enough_s)
+    return limit_s, limit_s < left_s and (usual.stretch == 0 or limit_s < enough_s)

@@ -62,6 +62,10 @@ class Budgets:
         self._hedges -= 1
         return True
 
+    def gives_hedge(self) -> None:
+        """The second attempt was not sent after all."""
+        self._hedges += 1
+
 
 class Window:
     """How often something happened in the last ten seconds, to the second."""

@@ -13,10 +13,9 @@ from router.errors import InvalidRequest, NoEndpoint, PreferencesUnmet, Provider
 from router.failures import warming
 from router.health import OPEN_S, Health
 from router.latency import size_of
-from router.preferences import NO_PREFERENCES
 from router.public_words import public_reason
 from router.rank import rank
-from router.values import Choice, Endpoint, Preferences, Route
+from router.values import NO_PREFERENCES, Choice, Endpoint, Preferences, Route
 from store.ids import AccountId
 
 # Where nobody knows when it will be better.

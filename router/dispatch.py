@@ -17,11 +17,10 @@ from router.at_endpoint import Won, alone, attempt_at
 from router.attempts import ATTEMPTS_MAX, SLOW, Outcome, Try, attempts
 from router.failures import Failures, error_for
 from router.hedging import hedged, may_hedge
+from router.latency import Usual
 from router.outbound import Errand, Outbound
 from router.values import EmbedRequest, Endpoint, RawCall, Route
 from store.ids import ProviderId, RequestId
-
-__all__ = ["Delivery", "attempt_at", "count", "dispatch"]
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -47,16 +46,16 @@ async def dispatch(
     tokens = hold.quote.tokens_max
     errand = Errand(hold.id, request, model, call.lane, tokens, call.trace, outbound)
 
-    def usual_s(endpoint: Endpoint) -> float | None:
-        return errand.health.p95_s(endpoint.id, request.inputs, tokens)
+    def usual_at(endpoint: Endpoint) -> Usual:
+        return errand.health.usual(endpoint.id, request.inputs, tokens)
 
     now = loop.time()
-    plan = attempts(route.order, call.deadline_at, now, tokens, usual_s, errand.budgets)
+    plan = attempts(route.order, call.deadline_at, now, tokens, usual_at, errand.budgets)
     hedges = request.preferences.hedge and may_hedge(errand, route, now)
     failures: Failures = []
     step = next(plan, None)
     while step is not None:
-        slow_after_s = usual_s(step.endpoint) if hedges and step.number == 1 else None
+        slow_after_s = usual_at(step.endpoint).p95_s if hedges and step.number == 1 else None
         if slow_after_s is None:
             ended = await alone(errand, step)
         else:
@@ -64,7 +63,7 @@ async def dispatch(
         if isinstance(ended, tuple):
             return _delivery(ended, call)
         failures += ended
-        step = _then(plan, (failures[-1][1], loop.time()))
+        step = _then(plan, ([failure for _, failure in ended], loop.time()))
     raise error_for(failures)
 
 

@@ -12,10 +12,9 @@ import msgspec
 from catalog.permit import decide, may_charge
 from catalog.values import Decision
 from router.errors import LicenseRestricted
-from router.values import Choice, Endpoint, Lane, Preferences, Route, Trace, Tried
+from router.values import NO_PREFERENCES, Choice, Endpoint, Lane, Preferences, Trace, Tried
 from store.ids import AccountId, EndpointId, KeyId, PriceId, RequestId
 
-NO_PREFERENCES = Preferences()
 # What we keep of a provider's or an error's words.
 WORDS_MAX = 1_000
 
@@ -173,9 +172,9 @@ def explain(ended: Ended) -> Explanation:
         lane=trace.lane,
         inputs=trace.inputs,
         preferences=trace.preferences or NO_PREFERENCES,
-        policy=route.policy if route is not None else "",
+        policy=route.policy if route is not None and not ended.left_out else "",
         space=model.space if model is not None else "",
-        candidates=_candidates(route, answered) if route is not None else tuple(map(_left_out, ended.left_out)),
+        candidates=_candidates(ended, answered),
         attempts=tuple(map(_attempt, trace.tried)),
         license=_license(_decision(ended)),
         price=PriceUsed(price.id, price.nano_per_mtok) if price is not None else None,
@@ -190,8 +189,11 @@ def explain(ended: Ended) -> Explanation:
     )
 
 
-def _candidates(route: Route, answered: EndpointId | None) -> tuple[Candidate, ...]:
-    """In the order of their turns, then those that were left out."""
+def _candidates(ended: Ended, answered: EndpointId | None) -> tuple[Candidate, ...]:
+    """In the order of their turns, then those that were left out; all of them where the last choice left nobody."""
+    route = ended.trace.route
+    if ended.left_out or route is None:
+        return tuple(map(_left_out, ended.left_out))
     facts = {choice.endpoint.id: choice.facts for choice in route.ranked}
     found = [
         _candidate(

@@ -5,9 +5,9 @@ against it by interactive ones; a quarantine, a worker's report and a change of 
 
 For each endpoint a breaker, pauses that the provider asked for, a cold model's warming up, latency per size of call,
 success, calls in flight, and the wait that a worker reports. Pacing and warming are not ill health. What a caller must
-keep: each ``starts`` has exactly one end, which is ``succeeded``, ``failed``, ``paused``, ``warming``, ``quarantined``
-or ``given_up``, and which is given what ``starts`` gave; without that it is the end of a call that began just now. All
-times are seconds on one clock that only moves forward.
+keep: each ``starts`` has exactly one end, which is ``succeeded``, ``failed``, ``cut``, ``paused``, ``warming``,
+``quarantined`` or ``given_up``, and which is given what ``starts`` gave; without that it is the end of a call that
+began just now. All times are seconds on one clock that only moves forward.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from typing import Final, Literal
 import msgspec
 
 from router.breaker import FAILURES_MAX, OPEN_MAX_S, OPEN_S, SLOW_START_SHARE, Breaker
-from router.latency import Latency, first, size_of
+from router.latency import NOTHING_USUAL, Latency, Usual, first, first_cut, size_of
 from router.values import Lane
 from store.ids import EndpointId
 
@@ -25,7 +25,7 @@ __all__ = ["FAILURES_MAX", "OPEN_MAX_S", "OPEN_S", "PAUSE_MAX_S", "UNSEEN", "Hea
 
 PAUSE_MAX_S: Final = 60.0
 PAUSE_MIN_S: Final = 0.1
-# Where the provider does not say for how long: this, twice as long each time in a row.
+# Where nobody says for how long: this; a provider that asks for patience again gets twice as much each time in a row.
 PAUSE_S: Final = 1.0
 # The share of one call in the success rate, and how fast failures are forgotten while no call goes there.
 SUCCESS_SHARE: Final = 0.2
@@ -179,11 +179,11 @@ class Health:
             share = min(share, SLOW_START_SHARE)
         return Seen(latency_s, faded_s, state.in_flight, success, wait_s, latency.tokens_per_s, share, recovered)
 
-    def p95_s(self, endpoint: EndpointId, inputs: int, tokens: int) -> float | None:
-        """The time within which 95 of 100 such calls were answered lately; None where too few were seen."""
+    def usual(self, endpoint: EndpointId, inputs: int, tokens: int) -> Usual:
+        """What an attempt of such a call usually needs there."""
         state = self._states.get(endpoint)
         latency = None if state is None else state.latencies.get(size_of(inputs, tokens))
-        return None if latency is None else latency.p95_s(self._now)
+        return NOTHING_USUAL if latency is None else latency.usual(self._now)
 
     def snapshot(self, now: float) -> dict[EndpointId, Picture]:
         """All that is known, for operators."""
@@ -241,6 +241,30 @@ class Health:
             state.missed = 0.0
         elif era == state.breaker.era:
             state.missed, state.missed_at = 1 - (1 - state.missed_now(now)) * (1 - SUCCESS_SHARE) ** weight, now
+
+    def cut(
+        self,
+        endpoint: EndpointId,
+        now: float,
+        after_s: float,
+        inputs: int,
+        tokens: int,
+        is_failure: bool,
+        started: Started | None = None,
+    ) -> None:
+        """We gave an attempt up after ``after_s``: the next ones get more time. Merely being slow is no failure."""
+        now = self._at(now)
+        if is_failure:
+            self.failed(endpoint, now, "no answer in time", started=started)
+            state = self._state(endpoint) if started is None else started.state
+        else:
+            state = self._without_verdict(endpoint, started)
+        size = size_of(inputs, tokens)
+        latency = state.latencies.get(size)
+        if latency is None:
+            state.latencies[size] = first_cut(now, after_s)
+        else:
+            latency.cut(now, after_s)
 
     def paused(
         self, endpoint: EndpointId, now: float, seconds: float | None = None, started: Started | None = None

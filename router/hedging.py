@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from billing.money import cost_ceil
-from providers.outcomes import GiveUp
+from providers.outcomes import GiveUp, PassedOver
 from providers.protocol import Vectors
 from router.at_endpoint import Won, alone
 from router.attempts import Try
@@ -23,9 +23,9 @@ log = structlog.get_logger("router.dispatch")
 
 
 def may_hedge(errand: Errand, route: Route, now: float) -> bool:
-    """Whether this call may have a second attempt at all: it asks for it, is short, and its route is well."""
-    request, health = errand.request, errand.health
-    if not request.preferences.hedge or request.inputs > 1:
+    """Whether a call that asks for it may have a second attempt at all: it is short, and its route is well."""
+    health = errand.health
+    if errand.request.inputs > 1:
         return False
     return all(health.left_out(endpoint.id, now) is None for endpoint in route.order) and all(
         health.left_out(choice.endpoint.id, now) is None for choice in route.left_out
@@ -45,7 +45,6 @@ async def hedged(errand: Errand, first: Try, after_s: float, beside: Callable[[]
         done, _ = await asyncio.wait(tries, timeout=after_s)
         if not done and (second := beside()) is not None:
             tries[group.create_task(alone(errand, second))] = second
-            errand.outbound.counts.hedges += 1
         pending = set(tries)
         while pending and won is None:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
@@ -57,12 +56,24 @@ async def hedged(errand: Errand, first: Try, after_s: float, beside: Callable[[]
                     won = ended
         for task in pending:
             task.cancel()
+    for task, step in tries.items():
+        if step is not first:
+            _count(errand, task)
     if won is None:
         return sorted(failed, key=lambda one: isinstance(one[1], GiveUp))
     for task, step in tries.items():
         if step is not won[2] and (task.cancelled() or isinstance(task.result(), tuple)):
             _lost(errand, step, won[0])
     return won
+
+
+def _count(errand: Errand, hedge: "asyncio.Task[Won | Failures]") -> None:
+    """A hedge that was passed over was not sent: it may be had again."""
+    ended = None if hedge.cancelled() else hedge.result()
+    if isinstance(ended, list) and isinstance(ended[0][1], PassedOver):
+        errand.budgets.gives_hedge()
+    else:
+        errand.outbound.counts.hedges += 1
 
 
 def _lost(errand: Errand, step: Try, won: Vectors) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal, NoReturn, cast
 import msgspec
 
 from router.errors import InvalidRequest, UnknownParameter
-from router.values import Preferences
+from router.values import NO_PREFERENCES, Preferences
 
 NAMES_MAX: Final = 64
 NAME_CHARACTERS_MAX: Final = 63
@@ -18,9 +18,6 @@ NAME_CHARACTERS_MAX: Final = 63
 BYTES_MAX: Final = 32 * 1024
 SPACE_CHARACTERS_MAX: Final = 1_000
 LITERAL_CHARACTERS_MAX: Final = 40
-
-# What a call without a ``provider`` object wants; compared by identity where every microsecond counts.
-NO_PREFERENCES: Final = Preferences()
 
 MODELS_REFUSED: Final = (
     "'models' is not supported: falling back to another model would mix vector spaces, and vectors of two spaces "

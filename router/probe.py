@@ -9,8 +9,8 @@ import numpy as np
 from catalog.values import Model
 from providers.outcomes import Failure
 from providers.protocol import Provider
+from router.at_endpoint import attempt_at
 from router.check import check
-from router.dispatch import attempt_at
 from router.values import EmbedRequest, Endpoint
 from store.ids import RequestId, new_id
 

@@ -13,8 +13,8 @@ from typing import Annotated, Literal, NoReturn, cast
 import msgspec
 
 from router.errors import BodyTooLarge, InputEmpty, InvalidRequest, TooManyInputs, TooManyTokens, UnknownParameter
-from router.preferences import MODELS_REFUSED, NO_PREFERENCES, preferences
-from router.values import EmbedRequest
+from router.preferences import MODELS_REFUSED, preferences
+from router.values import NO_PREFERENCES, EmbedRequest
 
 # OpenAI's own limits for one request.
 MAX_INPUTS = 2_048

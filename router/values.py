@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -41,6 +41,10 @@ class Preferences(msgspec.Struct, frozen=True):
     hedge: bool = False
 
 
+# What a call without a ``provider`` object wants; compared by identity where every microsecond counts.
+NO_PREFERENCES: Final = Preferences()
+
+
 class EmbedRequest(msgspec.Struct, frozen=True):
     """A parsed and valid body. Exactly one of ``texts`` and ``token_ids`` is set."""
 
@@ -51,7 +55,7 @@ class EmbedRequest(msgspec.Struct, frozen=True):
     dimensions: int | None
     input_type: Literal["query", "document"] | None
     user: str | None
-    preferences: Preferences = Preferences()
+    preferences: Preferences = NO_PREFERENCES
 
     @property
     def inputs(self) -> int:

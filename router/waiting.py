@@ -23,10 +23,10 @@ def pick_or_wait(pick: Pick, now: float, wait_s: float) -> Route:
     """The route; without endpoints where all are warming and the call would rather wait. Raises as ``pick`` does."""
     try:
         return pick(now)
-    except ModelWarming:
+    except ModelWarming as cold:
         if wait_s <= 0:
             raise
-        return Route((), policy="all endpoints are warming up")
+        return Route((), cold.left_out, policy="all endpoints are warming up")
 
 
 async def when_warm(call: RawCall, route: Route, pick: Pick, send: Send) -> Delivery:

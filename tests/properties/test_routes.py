@@ -12,8 +12,8 @@ from router.choose import choose
 from router.eligible import unserving, unwanted
 from router.errors import InvalidRequest, Refusal, UnknownParameter
 from router.health import Health
-from router.preferences import NO_PREFERENCES, preferences
-from router.values import Endpoint, EndpointState, Preferences, Route
+from router.preferences import preferences
+from router.values import NO_PREFERENCES, Endpoint, EndpointState, Preferences, Route
 from store.ids import AccountId, EndpointId, ModelId, ProviderId, new_id
 
 MODEL = Model(ModelId("org/m"), "org", "a model", Status.LIVE, 8, 512, "a", date(2026, 1, 1), numerics="bf16")

@@ -17,8 +17,7 @@ from catalog.values import Model, Status
 from router.choose import choose
 from router.errors import Refusal
 from router.health import Health, Started
-from router.preferences import NO_PREFERENCES
-from router.values import Endpoint, Preferences, Route
+from router.values import NO_PREFERENCES, Endpoint, Preferences, Route
 from store.ids import AccountId, EndpointId
 from tests.simulation.servers import MODEL, SPACE, Kind, Outcome, Phase, Server, Serving, broken
 

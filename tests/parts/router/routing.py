@@ -7,8 +7,7 @@ from typing import Any
 from catalog.values import Model, Status
 from router.choose import choose
 from router.health import Health
-from router.preferences import NO_PREFERENCES
-from router.values import Endpoint, EndpointState, Preferences, Route
+from router.values import NO_PREFERENCES, Endpoint, EndpointState, Preferences, Route
 from store.ids import EndpointId, ModelId, ProviderId, new_id
 
 SPACE = "the space"

@@ -1,99 +1,20 @@
 """Dispatch against real servers on loopback: who is asked, when, with what, and what is learned of it."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 import structlog.testing
 
-from providers.kinds import build
-from providers.protocol import Provider
-from providers.wire import Pool, networks
 from router import errors
 from router.at_endpoint import PARTS_AT_ONCE
-from router.budgets import HEDGES_PER_CALL
-from router.dispatch import Delivery, dispatch
-from router.health import UNSEEN, Health
-from router.outbound import Outbound
 from router.pacing import Pacer
-from router.values import Choice, EmbedRequest, Endpoint, Lane, Preferences, RawCall, Route, Trace
-from store.ids import EndpointId, ProviderId, RequestId, new_id
-from tests.parts.edge.values import ENDPOINT, NOW, a_hold, a_model, a_request
-from tests.worlds import Reply, Upstream, unit_vector
-
-MODEL = a_model()
-
-
-class World:
-    """Some upstream servers, each behind an endpoint of its own."""
-
-    def __init__(self, upstreams: list[Upstream], pool: Pool, kind: str, granted: dict[str, Any]) -> None:
-        self.upstreams = upstreams
-        self.health = Health()
-        providers: dict[ProviderId, Provider] = {}
-        self.endpoints: list[Endpoint] = []
-        for number, upstream in enumerate(upstreams):
-            provider_id = ProviderId(new_id())
-            providers[provider_id] = build(
-                kind,
-                base_url=upstream.base_url if kind == "openai" else upstream.worker_url,
-                credential=None,
-                options={},
-                allowed_networks=networks(["127.0.0.0/8"]),
-                pool=pool,
-            )
-            changes = {"provider_id": provider_id, "provider_name": f"p{number}", "cost_nano_per_mtok": 2_000_000}
-            self.endpoints.append(msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), **changes, **granted))
-        self.outbound = Outbound(providers=providers, health=self.health, pacer=Pacer(None))  # type: ignore[arg-type]
-        self.trace = Trace()
-
-    async def send(
-        self,
-        request: EmbedRequest,
-        *,
-        within_s: float = 20.0,
-        lane: Lane = Lane.INTERACTIVE,
-        route: Route | None = None,
-    ) -> Delivery:
-        self.trace = Trace(began=asyncio.get_running_loop().time())
-        call = RawCall(
-            RequestId(new_id()), b"", None, None, NOW, self.trace.began + within_s, lane=lane, trace=self.trace
-        )
-        hold = a_hold(tokens_max=10_000)
-        return await dispatch(hold, request, MODEL, self.outbound, call, route or Route(tuple(self.endpoints)))
-
-    @property
-    def tried(self) -> list[tuple[str, str, str]]:
-        return [(one.endpoint.provider_name, one.why, one.outcome) for one in self.trace.tried]
-
-    def asked(self) -> list[int]:
-        return [len(upstream.calls) for upstream in self.upstreams]
-
-
-@contextlib.asynccontextmanager
-async def a_world(number: int, kind: str = "openai", **granted: Any) -> AsyncIterator[World]:
-    pool = Pool()
-    async with contextlib.AsyncExitStack() as stack:
-        upstreams = [await stack.enter_async_context(Upstream()) for _ in range(number)]
-        yield World(upstreams, pool, kind, granted)
-        await pool.close()
-
-
-def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(scenario())
-
-
-async def warmed_up(world: World) -> None:
-    """As many quick calls as earn a hedge and tell what is usual at the first endpoint."""
-    for _ in range(round(1 / HEDGES_PER_CALL) + 1):
-        await world.send(a_request("short"))
-    for upstream in world.upstreams:
-        upstream.calls.clear()
-
+from router.values import Choice, Lane, Preferences, Route
+from store.hot import Hot
+from tests.parts.edge.values import a_request
+from tests.parts.router.dispatching import a_world, run, warmed_up
+from tests.worlds import Reply, unit_vector
 
 HEDGED = msgspec.structs.replace(a_request("a question"), preferences=Preferences(hedge=True))
 
@@ -148,6 +69,32 @@ def test_two_failures_of_a_hedged_call_are_two_attempts_and_the_third_answers() 
             assert [why for _, why, _ in world.tried] == ["hedge", "first", "next"]
 
     run(scenario)
+
+
+def test_a_hedge_that_is_passed_over_was_not_sent_and_costs_nothing() -> None:
+    async def scenario() -> None:
+        async with a_world(3) as world:
+            await warmed_up(world)
+            # Without Redis nothing is sent to an endpoint with a limit.
+            limited = msgspec.structs.replace(world.endpoints[1], concurrency=1)
+            route = Route((world.endpoints[0], limited, world.endpoints[2]))
+            world.outbound = msgspec.structs.replace(world.outbound, pacer=Pacer(Hot("unix:///none", (), _nothing)))
+            world.upstreams[0].script.append(Reply(delay_s=0.5, status=500))
+            delivery = await world.send(HEDGED, route=route)
+            assert (delivery.endpoint, delivery.attempts) == (world.endpoints[2], 2)
+            assert world.tried == [
+                ("p1", "hedge", "PassedOver"),
+                ("p0", "first", "Broken"),
+                ("p2", "next", "answered"),
+            ]
+            assert world.outbound.counts.hedges == 0
+            assert world.outbound.budgets[Lane.INTERACTIVE].takes_hedge(), "it may be had again"
+
+    run(scenario)
+
+
+async def _nothing(_: str) -> None:
+    pass
 
 
 def test_no_hedge_where_it_was_not_earned_not_asked_or_anything_is_unwell() -> None:
@@ -300,35 +247,5 @@ def test_a_server_that_hangs_costs_its_share_of_the_time_and_not_the_call() -> N
             assert world.tried == [("p0", "first", "TimedOut"), ("p1", "next", "answered")]
             assert delivery.attempts == 2
             assert 400 < world.trace.tried[0].took_ms < 900
-
-    run(scenario)
-
-
-@pytest.mark.parametrize("failing", [Reply(status=503, headers={"retry-after": "60"}), Reply(status=500)])
-def test_what_batch_calls_meet_never_takes_an_endpoint_from_interactive_ones(failing: Reply) -> None:
-    async def scenario() -> None:
-        async with a_world(1, kind="worker") as world:
-            endpoint, loop = world.endpoints[0].id, asyncio.get_running_loop()
-            world.upstreams[0].always = failing
-            for _ in range(6):
-                with pytest.raises(errors.Refusal):
-                    await world.send(a_request("x"), lane=Lane.BATCH)
-            assert world.health.of(Lane.BATCH).left_out(endpoint, loop.time()) is not None
-            assert world.health.left_out(endpoint, loop.time()) is None
-            assert world.health.seen(endpoint, 0, loop.time()) is UNSEEN
-            interactive = world.outbound.budgets[Lane.INTERACTIVE]
-            assert all(interactive.takes_retry(endpoint, 0.0) for _ in range(1000))
-
-    run(scenario)
-
-
-def test_who_asks_for_patience_has_not_failed() -> None:
-    async def scenario() -> None:
-        async with a_world(1) as world:
-            world.upstreams[0].always = Reply(status=429)
-            with pytest.raises(errors.Refusal):
-                await world.send(a_request("x"))
-            budgets, now = world.outbound.budgets[Lane.INTERACTIVE], asyncio.get_running_loop().time()
-            assert all(budgets.takes_retry(world.endpoints[0].id, now) for _ in range(1000))
 
     run(scenario)

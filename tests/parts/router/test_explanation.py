@@ -1,5 +1,6 @@
 """What is told of a call, and what of it a customer never sees."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -9,14 +10,18 @@ import pytest
 from billing.money import NanoUSD
 from catalog.values import Claim, Use
 from providers.outcomes import Failure
-from router.errors import LicenseRestricted, NoEndpoint
+from router.dispatch import Delivery
+from router.errors import LicenseRestricted, NoEndpoint, Refusal
 from router.explanation import Ended, Explanation, as_json, explain, from_json
 from router.explanation_views import Recorded, customer_view, ops_view
+from router.health import Health
 from router.permit import permit
 from router.public_words import OUTCOMES
-from router.values import Choice, Endpoint, Preferences, Route, Trace, Tried
+from router.values import Choice, Endpoint, Preferences, RawCall, Route, Trace, Tried
+from router.waiting import pick_or_wait, when_warm
 from store.ids import ClaimId, EndpointId, RequestId, new_id
 from tests.parts.edge.values import ENDPOINT, NOW, a_hold, a_key, a_model, a_usage
+from tests.parts.router.routing import MODEL, pick
 
 # Nothing of these may be in a customer's view.
 UPSTREAM_NAME, UPSTREAM_WORDS, LOGGED = "canary-upstream-name", "canary-upstream-words", "canary-detail"
@@ -135,6 +140,44 @@ def test_where_nobody_can_take_a_call_each_is_told_with_its_reason() -> None:
     nobody.left_out = (Choice(ALPHA, "it is draining"), Choice(BETA, "it asked for patience"))
     ended = Ended(RequestId(new_id()), NOW, 503, 1.0, Trace(key=a_key()), nobody.code, "", "", nobody.left_out)
     assert [c.left_out for c in kept(ended).candidates] == ["it is draining", "it asked for patience"]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_call_that_waited_in_vain_is_told_whom_it_waited_for(gone: bool) -> None:
+    async def scenario() -> Ended:
+        loop, cold = asyncio.get_running_loop(), msgspec.structs.replace(ENDPOINT, space=MODEL.space)
+        health, trace = Health(), Trace(began=loop.time(), key=a_key())
+        health.warming(cold.id, loop.time(), 60.0)
+        call = RawCall(
+            RequestId(new_id()), b"", None, None, NOW, loop.time() + 5, lambda: gone, wait_s=0.05, trace=trace
+        )
+
+        def pick_now(now: float) -> Route:
+            return pick([cold], health=health, now=now)
+
+        async def send(route: Route) -> Delivery:
+            raise AssertionError("nothing is sent to a model that is not there")
+
+        trace.route = route = pick_or_wait(pick_now, loop.time(), call.wait_s)
+        with pytest.raises(Refusal) as refused:
+            await when_warm(call, route, pick_now, send)
+        left_out = getattr(refused.value, "left_out", ())
+        return Ended(call.request_id, NOW, 503, 50.0, trace, refused.value.code, "", "", left_out)
+
+    told = kept(asyncio.run(scenario()))
+    assert [(c.code, c.left_out, c.chosen) for c in told.candidates] == [
+        ("warming", "its model is being loaded", False)
+    ]
+
+
+def test_a_choice_that_was_made_anew_and_left_nobody_replaces_the_first_one() -> None:
+    nobody = (Choice(ALPHA, "it is quarantined", code="quarantined"),)
+    first = Route((ALPHA,), (), (Choice(ALPHA),), "only")
+    trace = Trace(key=a_key(), route=first, tried=[Tried(ALPHA, "first", 1.0, 2.0, "Warming")])
+    told = kept(Ended(RequestId(new_id()), NOW, 503, 9.0, trace, "no_provider_available", "", "", nobody))
+    assert [(c.place, c.chosen, c.left_out) for c in told.candidates] == [(0, False, "it is quarantined")]
+    assert told.policy == ""
+    assert [one.outcome for one in told.attempts] == ["Warming"]
 
 
 def test_words_that_postgres_would_not_take_are_made_fit() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from router.breaker import OPEN_MAX_S, OPEN_S, SLOW_START_S, TRIALS
 from router.health import FAILURES_MAX, PAUSE_MAX_S, UNSEEN, Health
-from router.latency import DECAY_S, ENOUGH, FORGOTTEN_S, SIZES, USUAL_S, size_of
+from router.latency import DECAY_S, ENOUGH, FORGOTTEN_S, SIZES, USUAL_S, Usual, size_of
 from router.values import Lane
 from store.ids import EndpointId, new_id
 
@@ -271,12 +271,12 @@ def test_the_95th_percentile_needs_answers_and_is_kept_by_size(endpoint: Endpoin
     health = Health()
     for _ in range(ENOUGH - 1):
         called(health, endpoint, 0.0, took_s=0.1)
-    assert health.p95_s(endpoint, 1, 10) is None
+    assert health.usual(endpoint, 1, 10).p95_s is None
     for number in range(100):
         called(health, endpoint, 0.0, took_s=0.5 if number % 10 == 0 else 0.1)
-    assert health.p95_s(endpoint, 1, 10) == 0.5
-    assert health.p95_s(endpoint, 500, 100_000) is None
-    assert health.p95_s(EndpointId(new_id()), 1, 10) is None
+    assert health.usual(endpoint, 1, 10).p95_s == 0.5
+    assert health.usual(endpoint, 500, 100_000) == Usual()
+    assert health.usual(EndpointId(new_id()), 1, 10) == Usual()
 
 
 def test_sizes_are_few_and_grow_with_inputs_and_tokens() -> None:

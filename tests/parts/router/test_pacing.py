@@ -8,14 +8,15 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from typing_extensions import override
 
-from providers.outcomes import ConnectFailed, Failure, PassedOver
+from providers.outcomes import ConnectFailed, Failure, PassedOver, TimedOut
 from providers.protocol import Attempt, Vectors
 from router import errors, pacing
 from router.dispatch import Delivery, dispatch
 from router.health import Health
 from router.outbound import Outbound
-from router.pacing import Pacer
+from router.pacing import Lease, Pacer
 from router.values import Endpoint, RawCall, Route, Trace
 from store.hot import Hot
 from store.ids import EndpointId, ProviderId, RequestId, new_id
@@ -28,10 +29,14 @@ class Granting:
     def __init__(self) -> None:
         self.asked: list[tuple[float, int]] = []
         self.fails: Failure | None = None
+        self.hangs = False
 
     async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
         if self.fails is not None:
             raise self.fails
+        if self.hangs:
+            await asyncio.sleep(deadline_s)
+            raise TimedOut
         self.asked.append((asyncio.get_running_loop().time(), attempt.inputs))
         matrix = np.zeros((attempt.inputs, 8), dtype=np.float32)
         matrix[:, 0] = 1
@@ -160,5 +165,24 @@ def test_who_hangs_up_while_the_grant_is_asked_for_gives_it_back(redis_url: str)
             await asyncio.sleep(0.1)
             await world.send(1)
             await world.send(1)
+
+    asyncio.run(scenario())
+
+
+def test_the_time_that_a_call_waited_for_its_grant_is_not_held_against_the_endpoint(redis_url: str) -> None:
+    class SlowPacer(Pacer):
+        @override
+        async def take(self, *what: Any, **more: Any) -> Lease:
+            await asyncio.sleep(0.4)
+            return await super().take(*what, **more)
+
+    async def scenario() -> None:
+        async with paced(redis_url, concurrency=5) as world:
+            world.outbound = msgspec.structs.replace(world.outbound, pacer=SlowPacer(world.pacer._hot))
+            world.provider.hangs = True
+            with pytest.raises(errors.DeadlinePassed):
+                await world.send(1, within_s=0.5)
+            seen = world.health.seen(world.endpoint.id, 0, asyncio.get_running_loop().time())
+            assert (seen.success, seen.latency_s) == (1, None)
 
     asyncio.run(scenario())

@@ -3,9 +3,9 @@
 import pytest
 
 from router.errors import InvalidRequest, UnknownParameter
-from router.preferences import MODELS_REFUSED, NO_PREFERENCES, preferences
+from router.preferences import MODELS_REFUSED, preferences
 from router.request import parse
-from router.values import Preferences
+from router.values import NO_PREFERENCES, Preferences
 
 
 def body(provider: str) -> bytes:

@@ -1,0 +1,51 @@
+"""Providers that are switched off, and those whose credential is changed, while calls are on their way to them."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from gigarouter.provider_set import ProviderSet
+from providers.wire import Pool, networks
+from router import errors
+from router.dispatch import dispatch
+from router.health import Health
+from router.indexes import ProviderIndex, ProviderRecord
+from router.outbound import Outbound
+from router.pacing import Pacer
+from router.values import RawCall, Route, Trace
+from store.ids import EndpointId, ProviderId, RequestId, new_id
+from tests.parts.edge.values import ENDPOINT, NOW, a_hold, a_model, a_request
+from tests.worlds import Upstream
+
+
+def test_a_provider_that_is_switched_off_is_passed_over_and_back_at_once_when_it_is_switched_on() -> None:
+    async def scenario() -> None:
+        async with Upstream() as upstream:
+            pool, health, loop = Pool(), Health(), asyncio.get_running_loop()
+            record = ProviderRecord(ProviderId(new_id()), "p", "openai", upstream.base_url)
+            endpoint = msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), provider_id=record.id)
+            index = ProviderIndex([record])
+            providers = ProviderSet(index, None, networks(["127.0.0.0/8"]), pool)
+            outbound = Outbound(providers=providers, health=health, pacer=Pacer(None))  # type: ignore[arg-type]
+
+            async def send() -> None:
+                began = loop.time()
+                call = RawCall(RequestId(new_id()), b"", None, None, NOW, began + 5, trace=Trace(began=began))
+                await dispatch(a_hold(tokens_max=10), a_request("x"), a_model(), outbound, call, Route((endpoint,)))
+
+            await send()
+            # The call's route was made before: it may still come here.
+            index.replace([msgspec.structs.replace(record, enabled=False)])
+            providers.refresh()
+            with pytest.raises(errors.ProvidersBusy):
+                await send()
+            assert (health.untold, dict(outbound.counts.credentials_refused)) == ({}, {})
+            index.replace([record])
+            providers.refresh()
+            assert health.left_out(endpoint.id, loop.time()) is None
+            await send()
+            await providers.close()
+            await pool.close()
+
+    asyncio.run(scenario())
