@@ -1,4 +1,4 @@
-"""Through the admin API: who edits where a provider is, learns whose traffic that ends; a live endpoint stays examined."""
+"""Through the admin API: who edits where a provider is learns whose traffic that ends."""
 
 from pathlib import Path
 
