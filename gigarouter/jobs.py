@@ -123,7 +123,11 @@ async def _expire(parts: Parts) -> None:
 
 
 async def _probe(parts: Parts) -> None:
-    await go_round(parts.db, parts.built)
+    await go_round(parts.db, parts.built, parts.outbound.pacer)
+
+
+async def _probe_answering(parts: Parts) -> None:
+    await go_round(parts.db, parts.built, parts.outbound.pacer, answering=True)
 
 
 def table() -> list[Job]:
@@ -136,5 +140,8 @@ def table() -> list[Job]:
         Job("make usage months", 3600.0, _make_months),
         Job("make and drop weeks of explanations", 3600.0, _tend_routes),
         Job("forget old outcomes", 600.0, _forget),
+        # Side by side, so that those who let us wait are waited for in one of the three alone.
         Job("probe endpoints", 5.0, _probe),
+        Job("probe endpoints that answer", 5.0, _probe_answering),
+        Job("probe endpoints that answer, too", 5.0, _probe_answering),
     ]

@@ -28,12 +28,22 @@ class Probe(msgspec.Struct, frozen=True):
     text: str
     input_type: InputType | None = None
 
+    @property
+    def digest(self) -> str:
+        """Names what is embedded, in whatever set and group it stands."""
+        return sha256(msgspec.json.encode((self.text, self.input_type))).hexdigest()[:16]
+
 
 class ProbeSet(msgspec.Struct, frozen=True):
     """The probes of one model, in the order of a reference's rows, and the digest that names them."""
 
     name: str
     probes: tuple[Probe, ...]
+
+    @property
+    def digests(self) -> list[str]:
+        """Of each probe, in order."""
+        return [probe.digest for probe in self.probes]
 
     def of(self, input_type: InputType | None) -> list[int]:
         """Where the probes of an input type stand; None: those without."""

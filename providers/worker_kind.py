@@ -97,6 +97,8 @@ class WorkerProvider:
         self._ready_head = origin.head("/ready", headers, method="GET")
         self._options = options
         self._channel = pool.channel(origin)
+        # Its word on its weights counts for a whole vector space, so it is taken from our own machines alone.
+        self._in_house = pool.channel(msgspec.structs.replace(origin, in_house=True))
 
     async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
         """See :class:`providers.protocol.Provider`."""
@@ -115,8 +117,8 @@ class WorkerProvider:
         return _exact(tokens, attempt.inputs)
 
     async def identity(self, deadline_s: float) -> WorkerIdentity:
-        """Which weights it serves and how; raises like :meth:`embed`."""
-        answer = await self._channel.exchange(request(self._info_head, b""), deadline_s, _SLACK_BYTES)
+        """Which weights it serves and how; raises like :meth:`embed`, and outside the operator's allowed networks."""
+        answer = await self._in_house.exchange(request(self._info_head, b""), deadline_s, _SLACK_BYTES)
         if answer.status != 200:
             raise _failure(answer)
         return read_identity(answer.body)
@@ -134,6 +136,7 @@ class WorkerProvider:
     async def close(self) -> None:
         """Close pooled connections."""
         self._channel.close()
+        self._in_house.close()
 
     async def _ask(self, head: bytes, attempt: Attempt, deadline_s: float, most_bytes: int) -> Answer:
         body = _ENCODER.encode(

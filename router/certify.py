@@ -12,37 +12,51 @@ from uuid import UUID
 import msgspec
 import structlog
 from sqlalchemy import func, insert, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.values import Model
+from providers.agreement import compare
 from providers.probes import probe_set
-from providers.protocol import Provider
+from providers.protocol import FloatMatrix, Provider
+from router.asking import Paces
 from router.audit import Actor, Change
 from router.endpoints import (
     EndpointView,
     awaits_proof,
     by_probe,
+    demand_proof,
     get_endpoint,
     is_examined_as,
     move_endpoint,
+    others_serving,
     pin_space,
     restate,
 )
 from router.examine import BY_HAND, Case, Exam, examine
 from router.indexes import ProviderRecord
 from router.registered import is_still
-from router.spaces import find_reference, set_noise, set_reference
+from router.spaces import (
+    Reference,
+    find_reference,
+    has_reference,
+    lock_space,
+    remember_texts,
+    set_noise,
+    set_reference,
+)
 from router.tables import ProbeRow
 from router.values import Endpoint, EndpointState
 from router.verdicts import Occasion, Report, Verdict, next_state
 from router.write import Work, transact
 from store.ids import EndpointId, ProbeId, new_id, wire
-from store.postgres import Database
+from store.postgres import STORE_FAULTS, Database
 
 log = structlog.get_logger("router.certify")
 
 # No call takes longer; request ids tell when a call began.
 LONGEST_CALL = timedelta(minutes=10)
+COUNTED_WITHIN_S = 60
 UNTRIED = (EndpointState.DRAFT, EndpointState.OFF, EndpointState.QUARANTINED)
 
 Ending = Callable[[Work, Report], Awaitable[None]]
@@ -62,6 +76,8 @@ async def certify(
     occasion: Occasion,
     *,
     as_reference: str = "",
+    replace: bool = False,
+    pacer: Paces | None = None,
     canaries: int | None = None,
     returns: bool = False,
     dry_run: bool = False,
@@ -70,7 +86,9 @@ async def certify(
     """Examine, record, move. By hand, an endpoint that does not serve yet goes through ``probing``.
 
     ``record`` is what the provider was built from. What was edited meanwhile was not examined: nothing comes of it.
-    ``as_reference`` is an operator's reason to let this endpoint vouch for the space, whoever did before.
+    ``as_reference`` is an operator's reason to let this endpoint vouch for the space. While others serve it, it has to
+    agree with the reference that they are held to, unless it is to ``replace`` that: then they have to pass again.
+    Without a ``pacer`` only what is asked here keeps within the provider's grant.
     ``canaries``: ask a few probes only, others for each number. ``returns``: a good result brings the endpoint back
     from quarantine. A ``dry_run`` neither writes nor moves. ``ending`` runs in the transaction that does, with
     the report as it is written. Raises ``NotFound``, ``Conflict``, ``StoreUnavailable``; nothing of the provider's.
@@ -79,8 +97,24 @@ async def certify(
         endpoint = await transact(db, actor, partial(_begin, endpoint.id))
     probes = probe_set(model.max_input_tokens)
     async with db.transaction() as connection:
-        reference = await find_reference(connection, model.space, probes.name)
-    case = Case(record, provider, endpoint, model, probes, reference, occasion, as_reference, canaries)
+        reference = await find_reference(connection, model.space, probes)
+        is_orphaned = reference is None and await has_reference(connection, model.space)
+        others = len(await others_serving(connection, endpoint)) if as_reference else 0
+    case = Case(
+        record,
+        provider,
+        endpoint,
+        model,
+        probes,
+        reference,
+        occasion,
+        as_reference,
+        canaries,
+        replace,
+        others,
+        is_orphaned,
+        pacer,
+    )
     exam = await examine(case)
     if dry_run:
         return _report(case, exam)
@@ -104,6 +138,8 @@ async def _settle(
     if is_quiet and ending is None:
         async with db.transaction() as connection:
             view, same = await as_examined(connection, case.record, case.endpoint)
+            if case.reference is not None:
+                await remember_texts(connection, case.reference, case.probes)
             settled = msgspec.structs.replace(report, state=view.endpoint.state) if same else _void(report, view)
             await _write(connection, case.endpoint, settled)
         return settled
@@ -111,7 +147,8 @@ async def _settle(
     async def command(work: Work) -> Report:
         view, same = await as_examined(work.connection, case.record, case.endpoint)
         now = view.endpoint
-        if not same:
+        await lock_space(work.connection, case.model.space)
+        if not same or not await _is_reference(work.connection, case):
             settled = _void(report, view)
         elif now.state is not case.endpoint.state or (now.state is EndpointState.QUARANTINED and not by_probe(view)):
             # Ops were faster: what was seen is written down, and nothing comes of it.
@@ -129,6 +166,8 @@ async def _settle(
 
     settled = await transact(db, actor, command)
     if settled.stands and settled.state is EndpointState.QUARANTINED and (to is settled.state or refuted):
+        # The traffic has ended; whom it hit may take long to count.
+        settled = await _with_affected(db, case.endpoint, settled)
         _alarm(case.endpoint, settled)
     return settled
 
@@ -148,10 +187,8 @@ async def _follow(
 ) -> Report:
     """What comes of an examination: the reference or its noise, the pin, the move."""
     settled = msgspec.structs.replace(report, state=to or case.endpoint.state)
-    if to is EndpointState.QUARANTINED:
-        settled = await _with_affected(work.connection, case.endpoint, settled)
     if exam.vectors is not None:
-        await set_reference(work, case.model.space, case.probes.name, exam.vectors, exam.source)
+        await _vouch(work, case, exam.vectors, exam.source)
     if exam.noise is not None and case.reference is not None:
         await set_noise(work, case.reference, exam.noise)
     if pins and exam.space is not None:
@@ -161,13 +198,41 @@ async def _follow(
     return settled
 
 
+async def _is_reference(connection: AsyncConnection, case: Case) -> bool:
+    """Whether the reference is still the one that the endpoint was compared with, and none is replaced unseen."""
+    now, then = await find_reference(connection, case.model.space, case.probes), case.reference
+    if (now and (now.probe_set, now.recorded_at)) != (then and (then.probe_set, then.recorded_at)):
+        return False
+    is_bold = now is not None and case.expected is None and not case.replace
+    return not (is_bold and await others_serving(connection, case.endpoint))
+
+
+async def _vouch(work: Work, case: Case, vectors: FloatMatrix, source: str) -> None:
+    """Its vectors are the reference from now on; who serves by one that says something else has to pass again."""
+    before = case.reference
+    # The same worker's word for more probes changes nothing of how far honest copies are apart.
+    noise = None if before is None or case.as_reference else before.noise
+    await set_reference(work, case.model.space, case.probes, vectors, source, before=before, noise=noise)
+    if before is None or _agree(before, vectors, case):
+        return
+    for other in await others_serving(work.connection, case.endpoint):
+        await demand_proof(work, other, f"the reference of {case.model.space} was replaced")
+
+
+def _agree(before: Reference, vectors: FloatMatrix, case: Case) -> bool:
+    known = before.known
+    if before.vectors.shape != vectors.shape:
+        return False
+    return compare(before.vectors[known], vectors[known], case.numerics, before.noise).passed
+
+
 def _void(report: Report, view: EndpointView) -> Report:
     """What was seen is of something that is not there any more."""
     return msgspec.structs.replace(
         report,
         verdict=Verdict.NO_ANSWER,
-        reason=f"it was changed while it was examined, so nothing comes of what was seen ({report.verdict.value}): "
-        "examine it again",
+        reason="it, its provider or its space's reference was changed while it was examined, so nothing comes of what "
+        f"was seen ({report.verdict.value}): examine it again",
         state=view.endpoint.state,
         became_reference=False,
         dimensions=None,
@@ -207,8 +272,18 @@ def _reason(report: Report) -> str:
     return "passed its test" if report.passed else f"{mark}{report.reason}"[:300]
 
 
-async def _with_affected(connection: AsyncConnection, endpoint: Endpoint, report: Report) -> Report:
-    """With the last good probe, and how many calls were answered since."""
+async def _with_affected(db: Database, endpoint: Endpoint, report: Report) -> Report:
+    """With the last good probe, and how many calls were answered since, where that can be counted in time."""
+    try:
+        async with db.transaction() as connection:
+            await connection.execute(text(f"SET LOCAL statement_timeout = '{COUNTED_WITHIN_S}s'"))
+            return await _affected(connection, endpoint, report)
+    except (*STORE_FAULTS, DBAPIError) as fault:
+        log.warning("affected_calls_not_counted", endpoint=wire(EndpointId, endpoint.id), fault=repr(fault)[:200])
+        return report
+
+
+async def _affected(connection: AsyncConnection, endpoint: Endpoint, report: Report) -> Report:
     good = select(func.max(ProbeRow.at)).where(
         ProbeRow.endpoint_id == endpoint.id, ProbeRow.verdict == Verdict.SAME_SPACE.value
     )

@@ -231,6 +231,14 @@ def is_examined_as(one: Endpoint, other: Endpoint) -> bool:
     return msgspec.structs.replace(one, **beside) == other
 
 
+async def others_serving(connection: AsyncConnection, endpoint: Endpoint) -> list[Endpoint]:
+    """Other endpoints of its space that serve or end what they serve."""
+    states = [state.value for state in (LIVE, DRAINING)]
+    query = _query().where(EndpointRow.space == endpoint.space, EndpointRow.id != endpoint.id)
+    found = await connection.execute(query.where(EndpointRow.state.in_(states)).order_by(EndpointRow.id))
+    return [_endpoint(row) for row in found]
+
+
 async def serving_of(connection: AsyncConnection, provider_id: ProviderId) -> list[Endpoint]:
     """A provider's endpoints that serve or end what they serve, in one order and locked."""
     states = [state.value for state in (LIVE, DRAINING)]

@@ -11,13 +11,12 @@ from providers.outcomes import BadAnswer, Failure
 from providers.probes import ProbeSet
 from providers.protocol import FloatMatrix, Provider
 from providers.worker_kind import WorkerProvider
-from router.asking import Asker, ask_all, ask_some
+from router.asking import Asker, Paces, allowed_s, ask_all, ask_some
 from router.indexes import ProviderRecord
 from router.spaces import Reference, refusal_to_vouch
 from router.values import Endpoint
 from router.verdicts import Occasion, Step, Verdict
 
-EXAMINED_WITHIN_S = 300.0
 IDENTITY_WITHIN_S = 10.0
 BY_HAND = (Occasion.REGISTRATION, Occasion.MANUAL)
 
@@ -27,6 +26,9 @@ class Case(msgspec.Struct, frozen=True):
 
     ``record`` is what the provider was built from. ``as_reference`` is an operator's reason to take this endpoint's
     vectors as the reference; ``canaries``: ask a few probes only, others for each number.
+    ``others`` is how many other endpoints serve the space; ``replace``: whatever its reference says.
+    ``is_orphaned``: somebody vouched for the space, but with other probes than are asked now.
+    ``pacer`` keeps what the provider grants us, all processes together.
     """
 
     record: ProviderRecord
@@ -38,6 +40,20 @@ class Case(msgspec.Struct, frozen=True):
     occasion: Occasion
     as_reference: str = ""
     canaries: int | None = None
+    replace: bool = False
+    others: int = 0
+    is_orphaned: bool = False
+    pacer: Paces | None = None
+
+    @property
+    def expected(self) -> FloatMatrix | None:
+        """What it is compared with; None: with itself.
+
+        Who is to be the reference is compared with the one that others are held to, unless it is to replace that.
+        """
+        if self.reference is None or (self.as_reference and (self.replace or not self.others)):
+            return None
+        return self.reference.vectors
 
     @property
     def numerics(self) -> Numerics:
@@ -65,16 +81,17 @@ class Exam(msgspec.Struct, frozen=True):
 
 async def examine(case: Case) -> Exam:
     """Ask and judge; raises nothing of the provider's."""
-    asker = Asker(case.provider, case.endpoint, case.model, case.probes)
+    asker = Asker(case.provider, case.endpoint, case.model, case.probes, case.pacer)
+    within_s = allowed_s(case.endpoint, case.probes)
     try:
-        async with asyncio.timeout(EXAMINED_WITHIN_S):
+        async with asyncio.timeout(within_s):
             exam = await _examine(case, asker)
     except BadAnswer as bad:
         exam = Exam(Verdict.ANOTHER_SPACE, _told(bad))
     except Failure as failure:
         exam = Exam(Verdict.NO_ANSWER, _told(failure))
     except TimeoutError:
-        exam = Exam(Verdict.NO_ANSWER, f"it took more than {EXAMINED_WITHIN_S:.0f} s to answer the probes")
+        exam = Exam(Verdict.NO_ANSWER, f"it took more than {within_s:.0f} s to answer the probes")
     space = next(iter(asker.spaces)) if len(asker.spaces) == 1 else None
     return msgspec.structs.replace(exam, space=space, calls=asker.calls, tokens=asker.tokens)
 
@@ -89,34 +106,50 @@ async def _examine(case: Case, asker: Asker) -> Exam:
         source, refusal = await _vouching(case)
         if not source and case.occasion not in BY_HAND:
             return Exam(Verdict.NO_REFERENCE, refusal)
-    expected = None if source or case.reference is None else case.reference.vectors
+    expected = case.expected
     noise = None if case.reference is None or expected is None else case.reference.noise
     # A copy that may vouch is judged by the class alone: it is how noise is measured.
-    vouches = expected is not None and case.canaries is None and not await _refusal(case)
+    vouches = expected is not None and not source and case.canaries is None and not await _refusal(case)
     same = partial(compare, numerics=case.numerics, noise=None if vouches else noise)
     vectors: FloatMatrix | None = None
     if case.canaries is None or expected is None:
         vectors, steps = await ask_all(asker, case.model, case.probes, expected, same)
     else:
         steps = await ask_some(asker, case.probes, expected, same, case.canaries)
-    exam = _judged(steps, with_itself=expected is None)
-    exam = exam or _renamed(case, asker, steps) or _miscounts(case, asker, steps)
+    exam = _judged(case, steps) or _renamed(case, asker, steps) or _miscounts(case, asker, steps)
     if exam is not None:
         return exam
-    if expected is not None:
-        return Exam(Verdict.SAME_SPACE, "", tuple(steps), noise=noise_of(steps[0].agreement) if vouches else None)
     if source:
         return Exam(Verdict.SAME_SPACE, "", tuple(steps), vectors, source)
-    return Exam(Verdict.NO_REFERENCE, refusal, tuple(steps))
+    if expected is None:
+        return Exam(Verdict.NO_REFERENCE, refusal, tuple(steps))
+    return _agreed(case, steps, vectors, vouches=vouches)
 
 
-def _judged(steps: list[Step], *, with_itself: bool) -> Exam | None:
+def _agreed(case: Case, steps: list[Step], vectors: FloatMatrix | None, *, vouches: bool) -> Exam:
+    """It is as the reference says; a copy that may vouch tells more than that."""
+    reference = case.reference
+    if not vouches or reference is None:
+        return Exam(Verdict.SAME_SPACE, "", tuple(steps))
+    if reference.is_whole:
+        return Exam(Verdict.SAME_SPACE, "", tuple(steps), noise=noise_of(steps[0].agreement))
+    source = f"{_worker_told(case)}, which agrees with what was known: {reference.source}"
+    return Exam(Verdict.SAME_SPACE, "", tuple(steps), vectors, source)
+
+
+def _judged(case: Case, steps: list[Step]) -> Exam | None:
     """The verdict on the first step that differs."""
     failed = next((step for step in steps if not step.agreement.passed), None)
     if failed is None:
         return None
-    what = "compared with its own answer in one batch, " if with_itself else ""
-    return Exam(Verdict.ANOTHER_SPACE, f"{failed.name}: {what}{failed.agreement.fault}", tuple(steps))
+    what = "compared with its own answer in one batch, " if case.expected is None else ""
+    reason = f"{failed.name}: {what}{failed.agreement.fault}"
+    if case.as_reference and case.reference is not None and case.expected is not None:
+        reason = (
+            f"it cannot be the reference of {case.model.space} beside {case.others} other endpoints that serve by the "
+            f"reference of {case.reference.source!r}, unless it replaces that (--replace): {reason}"
+        )
+    return Exam(Verdict.ANOTHER_SPACE, reason, tuple(steps))
 
 
 def _renamed(case: Case, asker: Asker, steps: list[Step]) -> Exam | None:
@@ -145,9 +178,14 @@ def _miscounts(case: Case, asker: Asker, steps: list[Step]) -> Exam | None:
 
 async def _vouching(case: Case) -> tuple[str, str]:
     """Why the endpoint may vouch for its space; or what to do about the missing reference."""
+    if case.is_orphaned:
+        return "", (
+            f"the reference of {case.model.space} is of other probes than are asked now, so there is nothing to "
+            "compare with: say with a reason which endpoint is the reference (--as-reference)"
+        )
     refusal = await _refusal(case)
     if not refusal:
-        return f"in-house worker {case.endpoint.provider_name} with {case.model.revision} of {case.model.id}", ""
+        return _worker_told(case), ""
     return "", (
         f"nothing vouches for the space {case.model.space} yet, so there is nothing to compare with ({refusal}): test "
         "an in-house worker that serves the catalogue's weights first, or say with a reason that this endpoint is the "
@@ -155,10 +193,14 @@ async def _vouching(case: Case) -> tuple[str, str]:
     )
 
 
+def _worker_told(case: Case) -> str:
+    return f"in-house worker {case.endpoint.provider_name} with {case.model.revision} of {case.model.id}"
+
+
 async def _refusal(case: Case) -> str:
     """Why the endpoint is not known to be an honest copy; empty where it is."""
     if not isinstance(case.provider, WorkerProvider):
-        return "only an in-house worker vouches by itself"
+        return "only an in-house worker, inside the networks that the operator allowed, vouches by itself"
     try:
         return refusal_to_vouch(case.model, await case.provider.identity(IDENTITY_WITHIN_S))
     except Failure as failure:

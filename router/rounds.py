@@ -10,11 +10,13 @@ from datetime import datetime, timedelta
 
 import msgspec
 import structlog
-from sqlalchemy import func, text, update
+from sqlalchemy import ColumnElement, func, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog import models
+from providers.probes import probe_set
 from providers.protocol import Provider
+from router.asking import WITHIN_S, Paces, allowed_s
 from router.audit import Actor
 from router.certify import certify
 from router.endpoints import CAUSED_BY_PROBE, EndpointView, awaits_proof, by_probe, get_endpoint
@@ -60,7 +62,8 @@ _CLAIM = text(
     " SELECT s.endpoint_id FROM probe_schedule s JOIN endpoints e ON e.id = s.endpoint_id"
     " WHERE s.next_at <= now() AND (e.state IN ('live', 'draining')"
     " OR (e.state = 'quarantined' AND starts_with(e.state_reason, :by_probe)))"
-    " ORDER BY s.next_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED)"
+    " AND (s.misses = 0 OR NOT :answering)"
+    " ORDER BY s.misses > 0, s.next_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED)"
     " RETURNING endpoint_id, full_at <= now() AS is_full, misses, good, next_at,"
     " CAST(extract(epoch FROM now()) / 3600 AS integer) AS hour"
 )
@@ -89,29 +92,34 @@ class Next(msgspec.Struct, frozen=True):
     was_full: bool = False
 
 
-async def go_round(db: Database, built: Built) -> list[Report]:
-    """Ask those that are due, one after the other, some of them each time. Raises StoreUnavailable, STORE_FAULTS."""
+async def go_round(db: Database, built: Built, pacer: Paces | None = None, *, answering: bool = False) -> list[Report]:
+    """Ask those that are due, one after the other, some of them each time. Raises StoreUnavailable, STORE_FAULTS.
+
+    Several may go round at once. ``answering``: only those that answered the last time, so that whoever lets us wait
+    keeps nobody else waiting.
+    """
     reports = []
     for _ in range(IN_A_ROUND):
-        due = await claim(db)
+        due = await claim(db, answering=answering)
         if due is None:
             break
-        report = await _ask(db, built, due)
+        report = await _ask(db, built, pacer, due)
         if report is not None:
             reports.append(report)
     return reports
 
 
-async def claim(db: Database) -> Due | None:
-    """Take the one that has been due longest; nobody else gets it for :data:`CLAIMED_FOR`."""
+async def claim(db: Database, *, answering: bool = False) -> Due | None:
+    """Take the one that has been due longest, silent ones last; nobody else gets it for :data:`CLAIMED_FOR`."""
     async with db.transaction() as connection:
         await connection.execute(_ENROLL, {"canaries": CANARIES_EVERY, "all": ALL_EVERY})
-        return await take(connection)
+        return await take(connection, answering=answering)
 
 
-async def take(connection: AsyncConnection) -> Due | None:
+async def take(connection: AsyncConnection, *, answering: bool = False) -> Due | None:
     """The same in an open transaction, until whose end others pass over it."""
-    found = await connection.execute(_CLAIM, {"claimed": CLAIMED_FOR, "by_probe": CAUSED_BY_PROBE})
+    binds = {"claimed": CLAIMED_FOR, "by_probe": CAUSED_BY_PROBE, "answering": answering}
+    found = await connection.execute(_CLAIM, binds)
     row = found.one_or_none()
     return (
         None
@@ -139,7 +147,7 @@ def _recovery(due: Due, report: Report) -> Next:
     return Next(min(RECOVERY_LATEST, RECOVERY_FIRST * 2 ** min(due.misses + 1, 10)), misses=due.misses + 1)
 
 
-async def _ask(db: Database, built: Built, due: Due) -> Report | None:
+async def _ask(db: Database, built: Built, pacer: Paces | None, due: Due) -> Report | None:
     async with db.transaction() as connection:
         view = await get_endpoint(connection, due.endpoint_id)
         model = await models.get(connection, view.endpoint.model_id)
@@ -153,6 +161,7 @@ async def _ask(db: Database, built: Built, due: Due) -> Report | None:
         await _schedule(db, due, Next(SOON, misses=due.misses, good=due.good))
         return None
     record, provider = found
+    due = await _keep(db, due, allowed_s(view.endpoint, probe_set(model.max_input_tokens)))
     report = await certify(
         db,
         record,
@@ -161,6 +170,7 @@ async def _ask(db: Database, built: Built, due: Due) -> Report | None:
         model,
         ACTOR,
         Occasion.PERIODIC if serves else Occasion.RECOVERY,
+        pacer=pacer,
         canaries=due.hour if serves and not due.is_full else None,
         returns=not serves and (awaits_proof(view) or due.good + 1 >= GOOD_TO_RETURN),
     )
@@ -168,6 +178,22 @@ async def _ask(db: Database, built: Built, due: Due) -> Report | None:
     await _schedule(db, due, following)
     _tell(view, report, following)
     return report
+
+
+async def _keep(db: Database, due: Due, allowed: float) -> Due:
+    """Claim it for longer, where an examination may take longer."""
+    if allowed <= WITHIN_S:
+        return due
+    async with db.transaction() as connection:
+        columns = {"next_at": func.now() + CLAIMED_FOR + timedelta(seconds=allowed)}
+        statement = update(ProbeScheduleRow).where(*_is_ours(due)).values(**columns)
+        until = (await connection.execute(statement.returning(ProbeScheduleRow.next_at))).scalar_one_or_none()
+    return due if until is None else msgspec.structs.replace(due, until=until)
+
+
+def _is_ours(due: Due) -> tuple[ColumnElement[bool], ...]:
+    """The row as it was claimed, unless somebody made it due meanwhile."""
+    return ProbeScheduleRow.endpoint_id == due.endpoint_id, ProbeScheduleRow.next_at == due.until
 
 
 async def _schedule(db: Database, due: Due, following: Next) -> None:
@@ -178,10 +204,7 @@ async def _schedule(db: Database, due: Due, following: Next) -> None:
     }
     if following.was_full:
         columns["full_at"] = func.now() + ALL_EVERY
-    statement = update(ProbeScheduleRow).where(
-        ProbeScheduleRow.endpoint_id == due.endpoint_id,
-        ProbeScheduleRow.next_at == due.until,  # Unless somebody made it due meanwhile.
-    )
+    statement = update(ProbeScheduleRow).where(*_is_ours(due))
     async with db.transaction() as connection:
         await connection.execute(statement.values(**columns))
 
@@ -191,6 +214,7 @@ def _tell(view: EndpointView, report: Report, following: Next) -> None:
     if view.endpoint.state is EndpointState.QUARANTINED and report.state is EndpointState.LIVE:
         log.warning("endpoint_recovered", **about)
     elif report.verdict is Verdict.NO_REFERENCE:
-        log.warning("endpoint_not_comparable", **about, reason=report.reason)
+        tell = log.error if view.endpoint.state in SERVING else log.warning
+        tell("endpoint_not_comparable", **about, reason=report.reason)
     elif report.state is not EndpointState.QUARANTINED and following.misses >= SILENT_TIMES_TOLD:
         log.warning("endpoint_silent", **about, probes=following.misses, reason=report.reason)

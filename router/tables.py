@@ -130,6 +130,7 @@ class SpaceReferenceRow(Base):
     source: Mapped[str]
     recorded_by: Mapped[str]
     recorded_at: Mapped[datetime]
+    texts: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     noise_worst: Mapped[float | None]
     noise_typical: Mapped[float | None]
 

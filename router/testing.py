@@ -15,10 +15,11 @@ from catalog.values import Model
 from providers.outcomes import Failure, Misconfigured
 from providers.protocol import Attempt, Provider
 from router import steps
+from router.asking import Paces
 from router.audit import Actor, Change
 from router.certify import as_examined, certify
 from router.endpoints import AWAITS_PROOF, REFUSED, EndpointView, by_probe, get_endpoint, move_endpoint
-from router.errors import Conflict, StoreUnavailable
+from router.errors import Conflict, InvalidRequest, StoreUnavailable
 from router.estimate import tokens_most
 from router.indexes import ProviderRecord
 from router.probe import TEXTS, probe
@@ -62,18 +63,32 @@ async def try_endpoint(
     provider: Provider,
     *,
     as_reference: str = "",
+    replace: bool = False,
+    pacer: Paces | None = None,
     dry_run: bool = False,
     ending: Ending | None = None,
 ) -> Report:
     """One call step by step, then all probes; the endpoint moves by the outcome, and a dry run moves nothing.
 
-    ``as_reference`` is an operator's reason to let its vectors be the space's reference. ``ending`` runs in the
-    transaction that records the outcome. Raises ``NotFound``, ``StoreUnavailable``, ``Conflict`` while another test of
-    the endpoint runs and where somebody moved the endpoint meanwhile.
+    ``as_reference`` is an operator's reason to let its vectors be the space's reference, which it may ``replace``
+    though others serve by it. ``ending`` runs in the transaction that records the outcome. Raises ``NotFound``,
+    ``StoreUnavailable``, ``InvalidRequest``, ``Conflict`` while another test of the endpoint runs and where somebody
+    moved the endpoint meanwhile.
     """
+    if replace and not as_reference:
+        raise InvalidRequest("What replaces the reference says why it may: as_reference.", param="replace")
     async with _alone(db, wire(EndpointId, endpoint_id)):
         return await _tried(
-            db, actor, endpoint_id, record, provider, as_reference=as_reference, dry_run=dry_run, ending=ending
+            db,
+            actor,
+            endpoint_id,
+            record,
+            provider,
+            as_reference=as_reference,
+            replace=replace,
+            pacer=pacer,
+            dry_run=dry_run,
+            ending=ending,
         )
 
 
@@ -85,6 +100,8 @@ async def _tried(
     provider: Provider,
     *,
     as_reference: str,
+    replace: bool,
+    pacer: Paces | None,
     dry_run: bool,
     ending: Ending | None,
 ) -> Report:
@@ -107,7 +124,18 @@ async def _tried(
 
     occasion = Occasion.REGISTRATION if endpoint.state is EndpointState.DRAFT else Occasion.MANUAL
     certified = await certify(
-        db, record, provider, endpoint, model, actor, occasion, as_reference=as_reference, dry_run=dry_run, ending=end
+        db,
+        record,
+        provider,
+        endpoint,
+        model,
+        actor,
+        occasion,
+        as_reference=as_reference,
+        replace=replace,
+        pacer=pacer,
+        dry_run=dry_run,
+        ending=end,
     )
     async with db.transaction() as connection:
         return _joined(told, certified, await get_endpoint(connection, endpoint_id))

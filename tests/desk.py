@@ -112,14 +112,14 @@ class Desk:
         async with speaking(record.kind, str(record.base_url)) as provider:
             return await certify(self.db, record, provider, endpoint, model, OPS, occasion, **options)
 
-    async def a_round(self) -> list[Report]:
+    async def a_round(self, *, answering: bool = False) -> list[Report]:
         """What is due is asked, by a process that knows all providers as they are now."""
         async with self.db.transaction() as connection:
             records = await provider_records(connection)
         async with AsyncExitStack() as open_ones:
             enter = open_ones.enter_async_context
             built = {one.id: (one, await enter(speaking(one.kind, str(one.base_url)))) for one in records}
-            return await go_round(self.db, built.get)
+            return await go_round(self.db, built.get, answering=answering)
 
     async def rows(self, query: str, **binds: Any) -> list[Any]:
         """What the database says, to its owner; writes are committed."""

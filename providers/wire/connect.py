@@ -60,8 +60,9 @@ async def connect(
 
 def _judge(address: str, origin: Origin) -> None:
     why = refusal(address, origin.allowed)
-    if why is None and not origin.is_tls and not is_allowed_network(address, origin.allowed):
-        why = "plain http is spoken only inside allowed networks"
+    if why is None and (origin.in_house or not origin.is_tls) and not is_allowed_network(address, origin.allowed):
+        what = "what is asked of our own machines" if origin.in_house else "plain http"
+        why = f"{what} is spoken only inside allowed networks"
     if why is not None:
         raise ConnectFailed(detail=f"address {address} refused: {why}")
 

@@ -20,7 +20,7 @@ class Origin(msgspec.Struct, frozen=True):
     """Where a provider is: ``host`` in ASCII, ``literal`` when it is an address, ``path`` without a slash at the end.
 
     ``allowed`` are networks that the operator opened by configuration. Plain http is spoken to those only: elsewhere
-    it would show our credentials to everyone on the way.
+    it would show our credentials to everyone on the way. ``in_house``: nothing outside those networks is spoken to.
     """
 
     scheme: str
@@ -29,6 +29,7 @@ class Origin(msgspec.Struct, frozen=True):
     path: str = ""
     allowed: Networks = ()
     literal: bool = False
+    in_house: bool = False
 
     @property
     def is_tls(self) -> bool:

@@ -137,6 +137,9 @@ def try_(
     as_reference: Annotated[
         str, typer.Option(help="Let its vectors be the space's reference from now on; the reason why they may be.")
     ] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Be the reference though others serve by another one: they pass again.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option(help="Make the calls, write and move nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -145,7 +148,7 @@ def try_(
     Without a reference nothing is known (exit 1): it stays in probing.
     """
     endpoint_id = _id(endpoint)
-    report = run(lambda db: _test(db, endpoint_id, as_reference, dry_run=dry_run))
+    report = run(lambda db: _test(db, endpoint_id, as_reference, replace=replace, dry_run=dry_run))
     assert report.endpoint is not None, "a test of an endpoint tells of it; this is a bug"
     certified = report.certified
     result: Row = {
@@ -162,6 +165,7 @@ def try_(
             "cosine_min": certified.cosine_min,
             "numerics": certified.numerics,
             "reference": certified.reference,
+            "became_reference": certified.became_reference,
             "calls_since_last_good": certified.calls_since,
         }
     tested = report.endpoint.endpoint.id
@@ -172,14 +176,14 @@ def try_(
         fail(f"{report.endpoint.endpoint.provider_name} failed the test: {report.reason}", PROVIDER_FAILED)
 
 
-async def _test(db: Database, endpoint_id: EndpointId, as_reference: str, *, dry_run: bool) -> Report:
+async def _test(db: Database, endpoint_id: EndpointId, as_reference: str, *, replace: bool, dry_run: bool) -> Report:
     async with db.transaction() as connection:
         endpoint = (await get_endpoint(connection, endpoint_id)).endpoint
         records = await provider_records(connection)
     record = next(record for record in records if record.id == endpoint.provider_id)
     async with speaking_to(record) as provider:
         return await try_endpoint(
-            db, actor(), endpoint_id, record, provider, as_reference=as_reference, dry_run=dry_run
+            db, actor(), endpoint_id, record, provider, as_reference=as_reference, replace=replace, dry_run=dry_run
         )
 
 

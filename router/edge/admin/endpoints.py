@@ -97,9 +97,14 @@ class EndpointOut(EndpointFacts, Resource, frozen=True, kw_only=True):
 
 
 class TestIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``as_reference``: why its vectors may be the space's reference from now on; empty: they are compared."""
+    """``as_reference``: why its vectors may be the space's reference from now on; empty: they are compared.
+
+    While other endpoints serve the space, it has to agree with the reference that they are held to, unless it is to
+    ``replace`` that: then they are out of traffic until they pass again.
+    """
 
     as_reference: str = ""
+    replace: bool = False
 
 
 @operations.get(PATH, **lists("list_endpoints", "List endpoints", TAG, EndpointOut, "model", "provider", "state"))
@@ -218,6 +223,8 @@ async def try_(request: Request, endpoint_id: str) -> Response:
             record,
             provider,
             as_reference=body.as_reference,
+            replace=body.replace,
+            pacer=parts.outbound.pacer,
             dry_run=is_dry_run(request),
             ending=ending,
         )

@@ -26,6 +26,7 @@ class TestOut(msgspec.Struct, frozen=True):
 
     ``verdict`` is how an endpoint compares with the reference of its space: same_space, another_space, no_answer, or
     no_reference where there is none yet; ``cosine_min`` is the least of all probes.
+    ``became_reference``: its vectors are the space's reference from now on.
     """
 
     passed: bool
@@ -39,6 +40,7 @@ class TestOut(msgspec.Struct, frozen=True):
     cosine_min: float | None = None
     numerics: str | None = None
     reference: str | None = None
+    became_reference: bool | None = None
     object: str = "test"
 
 
@@ -78,4 +80,5 @@ def _out(report: Report) -> TestOut:
         cosine_min=None if certified is None else certified.cosine_min,
         numerics=None if certified is None else certified.numerics,
         reference=None if certified is None else certified.reference or None,
+        became_reference=None if certified is None else certified.became_reference,
     )

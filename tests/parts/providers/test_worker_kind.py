@@ -11,10 +11,20 @@ import numpy as np
 import pytest
 
 from providers.kinds import build
-from providers.outcomes import BadAnswer, Broken, CallerFault, Failure, ModelMissing, Overloaded, Warming
+from providers.outcomes import (
+    BadAnswer,
+    Broken,
+    CallerFault,
+    ConnectFailed,
+    Failure,
+    ModelMissing,
+    Overloaded,
+    Warming,
+)
 from providers.protocol import Attempt, Provider
 from providers.wire import Pool, networks
 from providers.worker.loading import BODY
+from providers.worker_kind import WorkerProvider
 from tests.parts.providers.conftest import Run
 from tests.worlds import Reply, Upstream, unit_vector
 
@@ -157,3 +167,21 @@ def test_the_customer_reads_which_input_is_too_long_and_by_how_much() -> None:
             assert caught.value.message == "Input 1 has 9000 tokens; this model takes at most 8192."
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("url", ["https://8.8.8.8/w", "https://worker.example/w"])
+def test_a_worker_at_a_public_address_is_not_asked_who_it_is(run: Run, url: str) -> None:
+    async def lookup(_host: str, _port: int) -> list[str]:
+        return ["8.8.8.8"]
+
+    async def story() -> None:
+        pool = Pool(lookup=lookup)
+        allowed = networks(["10.0.0.0/8"])
+        worker = build("worker", base_url=url, credential=None, options={}, allowed_networks=allowed, pool=pool)
+        assert isinstance(worker, WorkerProvider)
+        with pytest.raises(ConnectFailed) as refused:
+            await worker.identity(5)
+        assert "only inside allowed networks" in refused.value.detail
+        await pool.close()
+
+    run(story())

@@ -1,11 +1,13 @@
 """An endpoint earns its space: who may vouch, what each verdict does to it, and what is written down."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import text
 from typing_extensions import override
 
 from catalog.values import Model
@@ -18,6 +20,7 @@ from router.values import EndpointState
 from router.verdicts import Occasion, Report, Verdict, next_state
 from router.write import Work, transact
 from store.ids import EndpointId, wire
+from store.postgres import Database
 from tests.desk import OPS, Desk
 from tests.worlds import Counting, Received, Reply, Upstream
 
@@ -77,14 +80,7 @@ async def test_an_operator_vouches_with_a_reason_and_the_next_one_is_compared(de
 
 
 async def test_our_own_worker_vouches_if_it_serves_what_the_catalogue_says(desk: Desk) -> None:
-    class Worker(Upstream):
-        @override
-        def _bytes(self, received: Received, reply: Reply) -> bytes:
-            if received.path == "/info":
-                return super()._bytes(received, Reply(body=msgspec.json.encode(IDENTITY)))
-            return super()._bytes(received, reply)
-
-    with Worker(WIDTH).in_thread() as worker:
+    with AWorker(WIDTH).in_thread() as worker:
         other = await a_model(desk, name="tests/other", revision="another commit")
         refused = await desk.certify(await desk.a_draft(other, "w1", worker.worker_url, kind="worker"))
         assert refused.verdict is Verdict.NO_REFERENCE
@@ -95,6 +91,16 @@ async def test_our_own_worker_vouches_if_it_serves_what_the_catalogue_says(desk:
         assert report.became_reference
         assert "in-house worker" in report.reference
         assert (await desk.view(endpoint)).endpoint.upstream_space == "upstream-space"
+
+
+class AWorker(Upstream):
+    """Says of itself what the catalogue of these tests does."""
+
+    @override
+    def _bytes(self, received: Received, reply: Reply) -> bytes:
+        if received.path == "/info":
+            return super()._bytes(received, Reply(body=msgspec.json.encode(IDENTITY)))
+        return super()._bytes(received, reply)
 
 
 IDENTITY = WorkerIdentity(
@@ -149,6 +155,26 @@ async def test_another_space_is_quarantined_whatever_the_state_and_ops_learn_who
         assert newest.change.action == "endpoint.quarantined"
 
 
+async def test_traffic_ends_before_anyone_counts_whom_it_hit(desk: Desk) -> None:
+    with Shifted(WIDTH).in_thread() as upstream:
+        endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url)
+        await desk.certify(endpoint, as_reference=REASON)
+        upstream.shift = True
+        owner = Database(desk.db.url, as_owner=True)
+        async with owner.transaction() as connection:
+            # Counting waits for this, as it would for a hundred million rows.
+            await connection.execute(text("LOCK TABLE usage_events IN ACCESS EXCLUSIVE MODE"))
+            counting = asyncio.ensure_future(desk.certify(endpoint, AGAIN))
+            for _ in range(1000):
+                if await desk.state(endpoint) == "quarantined":
+                    break
+                await asyncio.sleep(0.01)
+            assert await desk.state(endpoint) == "quarantined"
+            assert not counting.done()
+        await owner.close()
+        assert (await counting).calls_since == 0
+
+
 USED = """
 INSERT INTO usage_events (
     request_id, occurred_at, account_id, key_id, model_id, provider_id, endpoint_id, space, inputs, tokens, price_id,
@@ -170,7 +196,7 @@ class Shifted(Upstream):
         if self.shift and reply == Reply():
             asked = received.json
             assert isinstance(asked["input"], list)
-            asked["input"] = ["x" + str(text) for text in asked["input"]]
+            asked["input"] = ["x" + str(one) for one in asked["input"]]
             received = Received(received.method, received.path, received.headers, json.dumps(asked).encode(), ("", 0))
         return super()._bytes(received, reply)
 

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from catalog import models
+from catalog.values import Model
 from router.endpoints import AWAITS_PROOF, REFUSED, move_endpoint
 from router.registered import ProviderSpec, edit_provider
 from router.rounds import (
@@ -24,7 +26,7 @@ from router.write import transact
 from store.ids import EndpointId, ProbeId, new_id
 from tests.desk import OPS, Desk
 from tests.parts.router.test_certify import REASON, WIDTH, Shifted, a_model
-from tests.worlds import Reply
+from tests.worlds import HANG, Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -125,6 +127,41 @@ async def test_silence_is_counted_and_is_no_drift(desk: Desk, upstream: Shifted)
     await a_round(desk, endpoint)
     (row,) = await desk.rows("SELECT misses FROM probe_schedule")
     assert row.misses == 0
+
+
+async def test_who_lets_us_wait_keeps_nobody_waiting_who_answers(desk: Desk, upstream: Shifted) -> None:
+    silent = await a_live_endpoint(desk, upstream)
+    with Shifted(WIDTH).in_thread() as other:
+        answers = await desk.a_draft(await models_of(desk), "other", other.base_url)
+        assert (await desk.certify(answers)).passed
+        await desk.make_due(silent)
+        await desk.make_due(answers)
+        await desk.rows(
+            "UPDATE probe_schedule SET misses = 1, next_at = now() - interval '1 h' WHERE endpoint_id = :id", id=silent
+        )
+        first = await claim(desk.db)
+        assert first is not None
+        assert first.endpoint_id == answers, "the silent one has been due for longer, and waits"
+
+        upstream.always = Reply(delay_s=HANG)
+        hanging = asyncio.ensure_future(desk.a_round())
+        for _ in range(1000):
+            if upstream.in_flight:
+                break
+            await asyncio.sleep(0.01)
+        await desk.make_due(answers)
+        (report,) = await desk.a_round(answering=True)
+        assert (report.passed, report.full) == (True, True)
+        assert not hanging.done()
+        await desk.make_due(silent)
+        assert await claim(desk.db, answering=True) is None
+        hanging.cancel()
+        await asyncio.wait([hanging])
+
+
+async def models_of(desk: Desk) -> Model:
+    async with desk.db.transaction() as connection:
+        return await models.get(connection, "tests/model")
 
 
 def test_recovery_is_asked_for_less_and_less_often() -> None:

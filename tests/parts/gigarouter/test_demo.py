@@ -1,0 +1,56 @@
+"""`up` starts its worker at another address than the last time: the demo model serves again once it has passed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gigarouter.data_folder import DataFolder
+from gigarouter.demo import MODEL, prepare, put_live
+from router.endpoints import list_endpoints
+from tests.desk import Desk
+from tests.worlds import Upstream
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[DataFolder]:
+    folder = DataFolder(tmp_path / "data")
+    yield folder
+    folder.release()
+
+
+def at_the_desk(url: str, do: Callable[[Desk], Awaitable[str]]) -> str:
+    async def run() -> str:
+        desk = Desk(url)
+        try:
+            return await do(desk)
+        finally:
+            await desk.close()
+
+    return asyncio.run(run())
+
+
+def test_a_worker_at_another_port_is_examined_before_it_serves(database_url: str, folder: DataFolder) -> None:
+    async def state(desk: Desk) -> str:
+        async with desk.db.transaction() as connection:
+            (view,) = await list_endpoints(connection, MODEL)
+        return view.endpoint.state.value
+
+    async def vouch(desk: Desk) -> str:
+        async with desk.db.transaction() as connection:
+            (view,) = await list_endpoints(connection, MODEL)
+        await desk.certify(view.endpoint.id, as_reference="the tests say so")
+        await desk.rows("UPDATE models SET status = 'live' WHERE id = :id", id=MODEL)
+        return await state(desk)
+
+    with Upstream(384).in_thread() as first, Upstream(384).in_thread() as second:
+        prepare(database_url, folder, first.worker_url)
+        assert at_the_desk(database_url, vouch) == "live"
+        prepare(database_url, folder, first.worker_url)
+        assert at_the_desk(database_url, state) == "live", "nothing has changed"
+        prepare(database_url, folder, second.worker_url)
+        assert at_the_desk(database_url, state) == "quarantined"
+        assert put_live(database_url, second.worker_url) == ""
+        assert at_the_desk(database_url, state) == "live"
+        assert second.calls
