@@ -85,9 +85,12 @@ async def get(db: AsyncConnection, model_id: str) -> Model:
     return found[0]
 
 
-async def lock(db: AsyncConnection, model_id: str) -> None:
-    """Keep others from changing a model and its license record until this transaction ends. Raises ``ModelUnknown``."""
-    if await db.scalar(select(ModelRow.id).where(ModelRow.id == model_id).with_for_update()) is None:
+async def lock(db: AsyncConnection, model_id: str, *, shared: bool = False) -> None:
+    """Keep others from changing a model and its license record until this transaction ends. Raises ``ModelUnknown``.
+
+    ``shared``: from changing its facts alone; what only refers to it (prices, claims) goes on beside.
+    """
+    if await db.scalar(select(ModelRow.id).where(ModelRow.id == model_id).with_for_update(read=shared)) is None:
         raise ModelUnknown(model_id, [])
 
 

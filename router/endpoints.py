@@ -92,7 +92,7 @@ async def register_endpoint(
             param="space",
         )
     # Its space stays while an endpoint is registered for it.
-    await lock(work.connection, model.id)
+    await lock(work.connection, model.id, shared=True)
     endpoint_id = EndpointId(new_id())
     row = {"id": endpoint_id, "model_id": model.id, "provider_id": provider_id, "space": model.space}
     try:

@@ -17,7 +17,6 @@ from providers.outcomes import (
     CallerFault,
     ConnectFailed,
     Failure,
-    ModelMissing,
     Overloaded,
     Warming,
 )
@@ -134,7 +133,7 @@ def test_the_count_is_the_sum_over_the_inputs(run: Run) -> None:
         (Reply(status=503, headers={"retry-after": "2"}, body=BODY), Warming),
         # Ray's own server, before it knows of the worker.
         (Reply(status=404, body=b"Path '/embed' not found. Ping http://.../-/routes for available routes."), Warming),
-        (Reply(status=404), ModelMissing),
+        (Reply(status=404), Broken),
         (Reply(status=400), CallerFault),
     ],
 )
