@@ -25,7 +25,7 @@ from router.errors import StoreUnavailable
 from router.idempotency import forget_expired
 from router.parts import Parts
 from router.receipts import tend_weeks
-from router.rounds import go_round
+from router.rounds import forget_probes, go_round
 from store.hot import HotUnavailable
 from store.ids import AccountId
 from store.postgres import STORE_FAULTS
@@ -110,6 +110,7 @@ async def _tend_routes(parts: Parts) -> None:
 
 async def _forget(parts: Parts) -> None:
     await forget_expired(parts.db)
+    await forget_probes(parts.db, datetime.now(UTC))
     async with parts.db.transaction() as tx:
         await tx.execute(text("DELETE FROM processes WHERE seen_at < now() - interval '1 day'"))
         await tx.execute(

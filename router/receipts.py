@@ -46,6 +46,8 @@ Row: TypeAlias = tuple[RequestId, AccountId | None, str]
 
 _READ = text("SELECT route::text FROM routes WHERE request_id = :request")
 _MAKE_WEEKS = text("SELECT make_route_weeks(:today, :ahead)")
+# Two processes that tend the weeks at once would make the same week.
+_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtext('routes'))")
 _DROP_WEEKS = text("SELECT drop_route_weeks(:before)")
 
 
@@ -221,6 +223,8 @@ def is_young(request_id: RequestId, now: datetime) -> bool:
 async def tend_weeks(db: Database, today: date) -> None:
     """Make the tables of the coming weeks, drop those that are too old."""
     async with db.transaction() as tx:
+        await tx.execute(_ONE_AT_A_TIME)
         await tx.execute(_MAKE_WEEKS, {"today": today, "ahead": WEEKS_AHEAD})
     async with db.transaction() as tx:
+        await tx.execute(_ONE_AT_A_TIME)
         await tx.execute(_DROP_WEEKS, {"before": today - timedelta(days=KEPT_DAYS)})

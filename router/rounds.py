@@ -41,6 +41,7 @@ SILENT_TIMES_TOLD = 3
 RECOVERY_FIRST = timedelta(minutes=15)
 RECOVERY_LATEST = timedelta(days=1)
 GOOD_TO_RETURN = 3
+PROBES_KEPT = timedelta(days=90)
 # What was changed under an examination, or is news to this process.
 SOON = timedelta(seconds=5)
 SERVING = (EndpointState.LIVE, EndpointState.DRAINING)
@@ -68,6 +69,11 @@ _CLAIM = text(
     " CAST(extract(epoch FROM now()) / 3600 AS integer) AS hour"
 )
 
+_FORGET = text(
+    "DELETE FROM probes p WHERE at < :before AND EXISTS"
+    " (SELECT FROM probes n WHERE n.endpoint_id = p.endpoint_id AND n.at > p.at AND n.verdict = 'same_space')"
+)
+
 
 class Due(msgspec.Struct, frozen=True):
     """A claimed endpoint. ``misses`` and ``good`` are the failed and the good ones in a row so far.
@@ -90,6 +96,12 @@ class Next(msgspec.Struct, frozen=True):
     misses: int = 0
     good: int = 0
     was_full: bool = False
+
+
+async def forget_probes(db: Database, now: datetime) -> None:
+    """Delete what was asked long ago, where a good probe came after it: an endpoint's last good one stays."""
+    async with db.transaction() as connection:
+        await connection.execute(_FORGET, {"before": now - PROBES_KEPT})
 
 
 async def go_round(db: Database, built: Built, pacer: Paces | None = None, *, answering: bool = False) -> list[Report]:

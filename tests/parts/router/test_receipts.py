@@ -181,3 +181,10 @@ async def test_an_explanation_is_gone_after_its_days_and_not_before(db: Database
     assert await look_up(db, ended.request_id) is not None
     await tend_weeks(db, made + timedelta(days=receipts.KEPT_DAYS + 8))
     assert await look_up(db, ended.request_id) is None
+
+
+async def test_nobody_but_the_product_may_drop_explanations(db: Database) -> None:
+    asked = text("SELECT has_function_privilege(:who, 'drop_route_weeks(date)', 'EXECUTE')")
+    async with db.transaction() as tx:
+        assert await tx.scalar(asked, {"who": "gigarouter_app"})
+        assert not await tx.scalar(asked, {"who": "public"})

@@ -12,11 +12,13 @@ from router.endpoints import AWAITS_PROOF, REFUSED, move_endpoint
 from router.registered import ProviderSpec, edit_provider
 from router.rounds import (
     GOOD_TO_RETURN,
+    PROBES_KEPT,
     RECOVERY_FIRST,
     RECOVERY_LATEST,
     SILENT_TIMES_TOLD,
     Due,
     claim,
+    forget_probes,
     plan,
     take,
 )
@@ -216,3 +218,22 @@ async def test_an_edited_provider_hurries_nobody_who_is_quarantined_for_somethin
     spec = ProviderSpec(base_url=upstream.base_url, retention_days=0)
     await transact(desk.db, OPS, lambda work: edit_provider(work, None, provider, spec))
     assert await desk.rows("SELECT 1 FROM probe_schedule") == []
+
+
+async def test_old_probes_go_and_the_last_good_one_stays(desk: Desk, upstream: Shifted) -> None:
+    endpoint = await a_live_endpoint(desk, upstream)
+    await desk.rows(
+        "UPDATE probes SET at = now() - CAST(:age AS interval), reason = 'the last good one'", age=PROBES_KEPT * 2
+    )
+    await desk.rows(
+        "INSERT INTO probes (id, endpoint_id, at, occasion, verdict, reason)"
+        " VALUES (:id, :endpoint, now() - CAST(:age AS interval), 'periodic', 'no_answer', 'long ago')",
+        id=new_id(),
+        endpoint=endpoint,
+        age=PROBES_KEPT * 3,
+    )
+    await forget_probes(desk.db, datetime.now(UTC))
+    assert [row.reason for row in await desk.rows("SELECT reason FROM probes")] == ["the last good one"]
+    await a_round(desk, endpoint)
+    await forget_probes(desk.db, datetime.now(UTC))
+    assert len(await desk.rows("SELECT 1 FROM probes")) == 1, "a newer one is good"
