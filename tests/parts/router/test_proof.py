@@ -12,6 +12,8 @@ import msgspec
 import pytest
 from typing_extensions import override
 
+from providers.outcomes import Broken
+from providers.protocol import Vectors
 from router.endpoints import EndpointSpec, edit_endpoint, get_endpoint, move_endpoint
 from router.registered import ProviderView, edit_provider, get_provider
 from router.rounds import go_round
@@ -260,11 +262,21 @@ async def test_a_slow_failing_test_takes_nothing_from_an_endpoint_that_another_t
     model = await a_model(desk)
     endpoint = await desk.a_draft(model, "vendor", upstream.base_url)
     await transact(desk.db, OPS, lambda work: move_endpoint(work, endpoint, EndpointState.PROBING))
-    upstream.script.append(Reply(status=500, delay_s=1.0))
-    failing = asyncio.ensure_future(a_test(desk, endpoint))
-    await is_asked(upstream, 0)
-    assert (await desk.certify(endpoint, as_reference=REASON)).state is LIVE
-    assert not (await failing).passed
+    asked, may_fail = asyncio.Event(), asyncio.Event()
+
+    async def fail(*_: object) -> Vectors:
+        asked.set()
+        await may_fail.wait()
+        raise Broken(detail="at last")
+
+    record = await desk.record(endpoint)
+    async with speaking(record.kind, upstream.base_url) as slow:
+        slow.embed = fail  # type: ignore[method-assign]
+        failing = asyncio.ensure_future(try_endpoint(desk.db, OPS, endpoint, record, slow))
+        await asked.wait()
+        assert (await desk.certify(endpoint, as_reference=REASON)).state is LIVE
+        may_fail.set()
+        assert not (await failing).passed
     assert await desk.state(endpoint) == "live"
 
 
