@@ -106,6 +106,11 @@ class Projection:
         self.script_faults = 0
         generation.asserts_with(self.assert_live)
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether Redis can be asked now."""
+        return self.hot is not None and self.hot.is_open
+
     def call(self, script: Script, keys: list[str], args: list[Any]) -> "asyncio.Future[Any]":
         """One script call; raises :class:`HotUnavailable` at once while Redis is away."""
         if self.hot is None:
@@ -289,7 +294,7 @@ class Projection:
         """Send again what Redis did not confirm, until cancelled."""
         while True:
             await asyncio.sleep(0.1)
-            if self._again and self.hot is not None and self.hot.is_open:
+            if self._again and self.is_connected:
                 again, self._again = self._again, []
                 for end in again:
                     if end.reload:

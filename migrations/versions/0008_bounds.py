@@ -23,5 +23,6 @@ def upgrade() -> None:
         op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
         op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO gigarouter_app")
     op.execute("GRANT DELETE ON probes TO gigarouter_app")
-    with op.get_context().autocommit_block():
-        op.execute("CREATE INDEX CONCURRENTLY IF NOT EXISTS audit_at ON audit (at, id)")
+    # No call writes here, so operators may wait while it is made. CONCURRENTLY would wait for a second migration, which
+    # waits for this one.
+    op.execute("CREATE INDEX audit_at ON audit (at, id)")

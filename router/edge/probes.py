@@ -23,7 +23,7 @@ async def ready(request: Request) -> Response:
     parts: Parts = request.app.state.parts
     exchange: Exchange = request.scope[EXCHANGE]
     missing = []
-    if not parts.generation.is_ready:
+    if not (parts.generation.is_ready and parts.projection.is_connected):
         missing.append("billing store")
     if not parts.keys.is_trusted(exchange.now):
         missing.append("keys")

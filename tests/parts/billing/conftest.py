@@ -102,6 +102,7 @@ async def billing(
                 group.create_task(run()) for run in (projection.hot.run, generation.run, projection.run, charging.run)
             ]
             assert await generation.ready(10)
+            assert await projection.hot.opened(10)
             yield Billing(db, generation, projection, charging)
             for task in tasks:
                 task.cancel()
