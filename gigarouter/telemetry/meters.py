@@ -126,33 +126,27 @@ class Meters(Collector):
             "Times a Redis script failed by itself: a bug, or a foreign hand in Redis",
             value=self._parts.projection.script_faults,
         )
+        receipts = self._parts.receipts
+        yield CounterMetricFamily("gigarouter_explanations", "Explanations of calls kept", value=receipts.kept)
+        yield CounterMetricFamily(
+            "gigarouter_explanations_dropped",
+            "Explanations of calls that were not kept: Postgres was away for long, or refused them",
+            value=receipts.lost + receipts.skipped,
+        )
         counts = self._parts.outbound.counts
         yield CounterMetricFamily("gigarouter_hedges", "Second attempts beside a slow one", value=counts.hedges)
         yield CounterMetricFamily(
             "gigarouter_hedge_cost_nano_usd", "What lost hedges cost us, in nano-USD", value=counts.hedge_cost_nano
         )
-        refused = CounterMetricFamily(
-            "gigarouter_provider_credential_refused", "Times a provider began to refuse our key", labels=["provider"]
-        )
-        for provider, count in counts.credentials_refused.items():
-            refused.add_metric([provider], count)
-        yield refused
-        untold = CounterMetricFamily(
-            "gigarouter_provider_usage_untold",
-            "Answers without usage, billed by our count or guess",
-            labels=["provider"],
-        )
-        for provider, count in counts.usage_untold.items():
-            untold.add_metric([provider], count)
-        yield untold
-        miscounted = CounterMetricFamily(
-            "gigarouter_provider_usage_miscounted",
-            "Answers whose usage was missing or not our own count",
-            labels=["provider"],
-        )
-        for provider, count in counts.miscounted.items():
-            miscounted.add_metric([provider], count)
-        yield miscounted
+        for name, told, by_provider in (
+            ("credential_refused", "Times a provider began to refuse our key", counts.credentials_refused),
+            ("usage_untold", "Answers without usage, billed by our count or guess", counts.usage_untold),
+            ("usage_miscounted", "Answers whose usage was missing or not our own count", counts.miscounted),
+        ):
+            counter = CounterMetricFamily(f"gigarouter_provider_{name}", told, labels=["provider"])
+            for provider, count in by_provider.items():
+                counter.add_metric([provider], count)
+            yield counter
 
     def _of_requests(self) -> Iterable[Metric]:
         requests = CounterMetricFamily(

@@ -25,6 +25,7 @@ from providers.worker.start import build_engine, load
 
 logger = logging.getLogger("gigarouter.worker")
 
+ENDINGS = (signal.SIGTERM, signal.SIGINT)
 APPLICATION = "gigarouter-worker"
 # Replicas that one request may lose before its caller is told to come back.
 TRIES = 4
@@ -142,23 +143,37 @@ def deploy(options: Options) -> None:
     """Start the application on ``options.ray_address``, or on a cluster of this machine alone. Raises StartRefused."""
     ray.init(address=options.ray_address, include_dashboard=False, ignore_reinit_error=True, log_to_driver=True)
     serve.start(http_options={"host": options.host, "port": options.port})
+    # After Ray's own handlers, which would end the process at once and leave the cluster.
+    for number in ENDINGS:
+        signal.signal(number, _leave)
     try:
         serve.run(application(options), name=APPLICATION, route_prefix="/")
     except RuntimeError as error:
         serve.shutdown()  # type: ignore[no-untyped-call]
         raise StartRefused(f"The replicas cannot start: {str(error).splitlines()[0]}") from None
+    except SystemExit:
+        _shut_down()
+        raise
+
+
+def _leave(*_: object) -> None:
+    """The end was told while replicas start; they answer long before all of them do."""
+    raise SystemExit(0)
+
+
+def _shut_down() -> None:
+    logger.info("draining")
+    serve.shutdown()  # type: ignore[no-untyped-call]
+    ray.shutdown()
 
 
 def run(options: Options) -> int:
     """Deploy, then serve until SIGTERM or SIGINT."""
     stop = threading.Event()
     deploy(options)
-    # After Ray's own handlers, which would end the process at once.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ENDINGS:
         signal.signal(number, lambda *_: stop.set())
     logger.info("serving on http://%s:%d with Ray", options.host, options.port)
     stop.wait()
-    logger.info("draining")
-    serve.shutdown()  # type: ignore[no-untyped-call]
-    ray.shutdown()
+    _shut_down()
     return 0
