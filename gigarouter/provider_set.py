@@ -8,10 +8,10 @@ import msgspec
 import structlog
 from typing_extensions import override
 
-from providers.kinds import Kind, build
+from providers.kinds import build
 from providers.litellm_kind import load
 from providers.outcomes import CredentialRefused, Failure, Misconfigured, PassedOver
-from providers.protocol import Attempt, Provider, Vectors
+from providers.protocol import Attempt, Provider, ProviderKind, Vectors
 from providers.wire import Networks, Pool
 from router.errors import InvalidRequest
 from router.indexes import ProviderIndex, ProviderRecord
@@ -157,7 +157,7 @@ class ProviderSet(Mapping[ProviderId, Provider]):
     async def run(self) -> None:
         """Until cancelled: close replaced providers once their calls are over; load litellm before its first call."""
         while True:
-            if any(record.kind == Kind.LITELLM for record, _ in self._built.values()):
+            if any(record.kind == ProviderKind.LITELLM for record, _ in self._built.values()):
                 await load()
             await asyncio.sleep(TEND_EVERY_S)
             before = asyncio.get_running_loop().time() - CLOSE_AFTER_S

@@ -1,7 +1,6 @@
-"""Kind name to constructor: the only list of how we speak to providers."""
+"""ProviderKind name to constructor: the only list of how we speak to providers."""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import TypeVar
 
 import msgspec
@@ -9,21 +8,12 @@ import msgspec
 from providers.litellm_kind import LiteLLMProvider
 from providers.litellm_options import LiteLLMOptions
 from providers.openai_kind import OpenAIOptions, OpenAIProvider
-from providers.protocol import Provider
+from providers.protocol import Provider, ProviderKind
 from providers.sandbox_kind import SandboxOptions, SandboxProvider
 from providers.wire import Networks, Pool, parse_origin
 from providers.worker_kind import WorkerOptions, WorkerProvider
 
 Options = TypeVar("Options", bound=msgspec.Struct)
-
-
-class Kind(StrEnum):
-    """How we speak to a provider."""
-
-    OPENAI = "openai"
-    WORKER = "worker"
-    LITELLM = "litellm"
-    SANDBOX = "sandbox"
 
 
 def build(
@@ -40,16 +30,16 @@ def build(
     ``options`` are the kind's own (:class:`OpenAIOptions` and so on); ``allowed_networks`` are the private networks
     that this provider may be in.
     """
-    match Kind(kind):
-        case Kind.OPENAI:
+    match ProviderKind(kind):
+        case ProviderKind.OPENAI:
             origin = parse_origin(_needed(base_url, kind), allowed_networks)
             return OpenAIProvider(origin, credential, _options(options, OpenAIOptions), pool)
-        case Kind.WORKER:
+        case ProviderKind.WORKER:
             origin = parse_origin(_needed(base_url, kind), allowed_networks)
             return WorkerProvider(origin, credential, _options(options, WorkerOptions), pool)
-        case Kind.LITELLM:
+        case ProviderKind.LITELLM:
             return LiteLLMProvider(base_url, credential, _options(options, LiteLLMOptions), allowed_networks, pool)
-        case Kind.SANDBOX:
+        case ProviderKind.SANDBOX:
             return SandboxProvider(_options(options, SandboxOptions))
 
 

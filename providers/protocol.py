@@ -1,10 +1,21 @@
 """What can embed, as the router sees it: one protocol, two values. Knows no key, no money, no customer."""
 
+from enum import StrEnum
 from typing import Literal, Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+
+
+class ProviderKind(StrEnum):
+    """How we speak to a provider; :mod:`providers.kinds` builds each."""
+
+    OPENAI = "openai"
+    LITELLM = "litellm"
+    WORKER = "worker"
+    SANDBOX = "sandbox"
+
 
 FloatMatrix = npt.NDArray[np.float32]
 

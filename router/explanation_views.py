@@ -149,7 +149,7 @@ class OpsCandidateOut(CandidateOut, frozen=True):
     """With what it costs us and what it is ranked by."""
 
     upstream_model: str
-    cost_per_million_tokens: str
+    cost_usd_per_mtok: str
     priority: int
     weight: int
 
@@ -301,7 +301,7 @@ def _candidate_for_ops(candidate: Candidate) -> OpsCandidateOut:
         code=candidate.code,
         facts=candidate.facts,
         upstream_model=candidate.upstream_model,
-        cost_per_million_tokens=to_usd(candidate.cost_nano_per_mtok),
+        cost_usd_per_mtok=to_usd(candidate.cost_nano_per_mtok),
         priority=candidate.priority,
         weight=candidate.weight,
     )

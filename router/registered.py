@@ -12,6 +12,7 @@ from sqlalchemy import Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from providers.protocol import ProviderKind
 from router.audit import Change
 from router.endpoints import demand_proof, examine_soon, refused_of, serving_of
 from router.errors import Conflict, InvalidRequest, NotFound
@@ -22,7 +23,6 @@ from router.write import Work
 from store.ids import EndpointId, ProviderId, new_id, wire
 
 REGION = re.compile(r"[a-z][a-z0-9-]{0,39}")
-KINDS = ("openai", "litellm", "worker", "sandbox")
 PROVIDERS = ProviderRow.__table__
 # What of a provider decides who answers, and how it is asked.
 PROVIDER_ANSWERING = ("base_url", "options")
@@ -189,8 +189,8 @@ def _credential_given(view: ProviderView) -> Change:
 
 
 def _check(kind: str, spec: ProviderSpec) -> None:
-    if kind not in KINDS:
-        raise InvalidRequest(f"A provider's kind is one of {', '.join(KINDS)}.", param="kind")
+    if kind not in list(ProviderKind):
+        raise InvalidRequest(f"A provider's kind is one of {', '.join(ProviderKind)}.", param="kind")
     if any(REGION.fullmatch(region) is None for region in spec.regions):
         raise InvalidRequest("A region is a lower-case name, as in eu or us-east.", param="regions")
     if spec.retention_days is not None and not 0 <= spec.retention_days <= 36_500:

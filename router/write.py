@@ -55,10 +55,10 @@ async def transact(db: Database, actor: Actor, command: Callable[[Work], Awaitab
                 await asyncio.sleep(0.02 * 2**attempt)
                 continue
             if error.connection_invalidated:
-                raise _gone(error) from error
+                raise gone(error) from error
             raise
         except (OSError, TimeoutError) as error:
-            raise _gone(error) from error
+            raise gone(error) from error
     raise AssertionError("the last attempt returns or raises; this is a bug")
 
 
@@ -81,5 +81,6 @@ def _state(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
 
 
-def _gone(error: BaseException) -> StoreUnavailable:
+def gone(error: BaseException) -> StoreUnavailable:
+    """What is told where Postgres went away."""
     return StoreUnavailable("Postgres cannot be reached. Try again shortly.", detail=repr(error), retry_after_s=2.0)

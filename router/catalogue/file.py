@@ -5,11 +5,10 @@ from datetime import datetime
 
 from billing.money import from_usd
 from catalog.terms import find, normalize
+from providers.protocol import ProviderKind
 from router.catalogue import reading
 from router.catalogue.reading import Node, Reader, bad, items, line_of, members, optional
 from router.catalogue.values import Entry, Fault, FileRefused, Kind
-
-PROVIDER_KINDS = ("openai", "litellm", "worker", "sandbox")
 
 # Sections in the order in which a reader wants them, each with its kind.
 SECTIONS: Mapping[str, Kind] = {
@@ -37,7 +36,7 @@ ESTIMATE = reading.mapping(
 FIELDS: Mapping[Kind, Mapping[str, Reader]] = {
     Kind.PROVIDER: {
         "name": reading.text,
-        "kind": reading.one_of(*PROVIDER_KINDS),
+        "kind": reading.one_of(*ProviderKind),
         "base_url": optional(reading.text),
         "enabled": reading.boolean,
         "options": reading.options,

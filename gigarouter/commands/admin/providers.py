@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gigarouter import settings
 from gigarouter.commands.admin.output import AsJson, Row, show_list, show_one
 from gigarouter.commands.admin.session import USAGE, actor, fail, id_of, read, run, seal, write
-from providers.kinds import Kind, build
-from providers.protocol import Provider
+from providers.kinds import build
+from providers.protocol import Provider, ProviderKind
 from providers.wire import Pool, networks
 from router.errors import InvalidRequest, NotFound
 from router.indexes import ProviderRecord
@@ -58,7 +58,7 @@ Option = Annotated[list[str] | None, typer.Option("--option", help="name=value o
 def create(
     name: str,
     *,
-    kind: Annotated[Kind, typer.Option(help="How we speak to it.")],
+    kind: Annotated[ProviderKind, typer.Option(help="How we speak to it.")],
     url: Annotated[str | None, typer.Option(help="Base URL, such as https://api.example.com/v1.")] = None,
     credential_file: Credential = None,
     ask_credential: Ask = False,

@@ -29,6 +29,7 @@ from router.errors import (
 from router.operators import Operator
 from router.parts import Parts
 from router.request import shown
+from router.write import gone
 from store.ids import PREFIXES, ProviderId, parse
 
 T = TypeVar("T")
@@ -185,9 +186,9 @@ async def read(request: Request, question: Callable[[AsyncConnection], Awaitable
     except DBAPIError as fault:
         if not fault.connection_invalidated:
             raise
-        raise _gone(fault) from fault
+        raise gone(fault) from fault
     except (OSError, TimeoutError) as fault:
-        raise _gone(fault) from fault
+        raise gone(fault) from fault
 
 
 def refusal_of(refused: CatalogError) -> Refusal:
@@ -201,7 +202,3 @@ def refusal_of(refused: CatalogError) -> Refusal:
             return InvalidRequest(refused.message, param="license")
         case _:
             return Conflict(refused.message)
-
-
-def _gone(fault: BaseException) -> StoreUnavailable:
-    return StoreUnavailable("Postgres cannot be reached. Try again shortly.", detail=repr(fault), retry_after_s=2.0)

@@ -1,34 +1,32 @@
 """``/admin/v1/requests/{id}`` and ``/admin/v1/routes:explain``: why a call went where it did, or would."""
 
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Request, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.money import from_usd, to_usd
+from billing.money import to_usd
 from catalog.values import Use
-from router.dry_run import Asked, Difference, Otherwise, WhatIf, difference, dry_run, imagined, key_of, scene
-from router.edge.admin.asking import V1
+from router.dry_run import Asked, Difference, Otherwise, Scene, WhatIf, difference, dry_run, imagined, key_of, scene
+from router.edge.admin.answering import one
+from router.edge.admin.asking import V1, body_of, exchange_of, given_id, parts_of, read, usd_of
 from router.edge.admin.telling import asks, shows
-from router.edge.exchange import EXCHANGE, Exchange
 from router.edge.requests import request_of, unknown
-from router.errors import InvalidRequest, NotFound, StoreUnavailable
+from router.errors import NotFound
 from router.explanation_views import OpsRequestOut, Recorded, ops_view
-from router.parts import Parts
 from router.receipts import KEPT_DAYS, is_young, look_up
-from router.values import EndpointState, Lane
-from store.ids import AccountId, EndpointId, KeyId, parse
-from store.postgres import STORE_FAULTS
+from router.values import EndpointState, Key, Lane
+from store.ids import AccountId, EndpointId, KeyId
 
 operations = APIRouter()
 
 
 class EndpointIf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How an endpoint is imagined; ``cost_per_million_tokens`` in USD. What is not given stays as it is."""
+    """How an endpoint is imagined; ``cost_usd_per_mtok`` in USD. What is not given stays as it is."""
 
     state: EndpointState | None = None
-    cost_per_million_tokens: str | None = None
+    cost_usd_per_mtok: str | None = None
     priority: int | None = None
     weight: int | None = None
     healthy: bool | None = None
@@ -67,8 +65,8 @@ class DifferenceOut(msgspec.Struct, frozen=True):
     order_then: tuple[str, ...]
     enters: tuple[str, ...]
     leaves: tuple[str, ...]
-    cost_per_million_tokens_now: str | None
-    cost_per_million_tokens_then: str | None
+    cost_usd_per_mtok_now: str | None
+    cost_usd_per_mtok_then: str | None
 
 
 class ExplainOut(msgspec.Struct, frozen=True):
@@ -81,7 +79,6 @@ class ExplainOut(msgspec.Struct, frozen=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(ExplainIn).decode
 
 
 @operations.get(
@@ -89,8 +86,7 @@ _decode = msgspec.json.Decoder(ExplainIn).decode
 )
 async def retrieve_request(request: Request, request_id: str) -> Response:
     """Any account's call, with our cost, the margin and the providers' own words."""
-    exchange: Exchange = request.scope[EXCHANGE]
-    parts: Parts = request.app.state.parts
+    exchange, parts = exchange_of(request), parts_of(request)
     asked = request_of(request_id)
     recorded = await look_up(parts.db, asked, parts.receipts)
     if (recorded is None or recorded.explanation is None) and is_young(asked, exchange.now):
@@ -101,7 +97,7 @@ async def retrieve_request(request: Request, request_id: str) -> Response:
             "without a known key are in the log alone.",
             param="request_id",
         )
-    return _answer(ops_view(recorded))
+    return one(ops_view(recorded))
 
 
 @operations.post(
@@ -110,9 +106,8 @@ async def retrieve_request(request: Request, request_id: str) -> Response:
 )
 async def explain_route(request: Request) -> Response:
     """Where a call would go, and what would change if endpoints were otherwise."""
-    exchange: Exchange = request.scope[EXCHANGE]
-    parts: Parts = request.app.state.parts
-    given = _body(exchange.body)
+    exchange, parts = exchange_of(request), parts_of(request)
+    given = body_of(request, ExplainIn)
     asked = Asked(
         model=given.model,
         preferences=_encode(given.preferences),
@@ -120,41 +115,34 @@ async def explain_route(request: Request) -> Response:
         tokens=given.tokens,
         lane=given.lane,
     )
-    key_id = None if given.key is None else KeyId(_id(KeyId, given.key, "key"))
-    account_id = None if given.account is None else AccountId(_id(AccountId, given.account, "account"))
-    try:
-        async with parts.db.transaction() as tx:
-            key = await key_of(tx, key_id=key_id, account_id=account_id, use=given.use)
-            as_it_is = await scene(tx, given.model, parts)
-    except STORE_FAULTS as fault:
-        raise StoreUnavailable("Postgres cannot be reached.", retry_after_s=1, detail=str(fault)) from fault
+    key_id = None if given.key is None else KeyId(given_id(KeyId, given.key, "key"))
+    account_id = None if given.account is None else AccountId(given_id(AccountId, given.account, "account"))
+
+    async def ask(connection: AsyncConnection) -> tuple[Key, Scene]:
+        key = await key_of(connection, key_id=key_id, account_id=account_id, use=given.use)
+        return key, await scene(connection, given.model, parts)
+
+    key, as_it_is = await read(request, ask)
     now = dry_run(asked, key, as_it_is, exchange.now)
     if given.what_if is None:
-        return _answer(ExplainOut(ops_view(Recorded(now, None)), None, None))
+        return one(ExplainOut(ops_view(Recorded(now, None)), None, None))
     then = dry_run(asked, key, imagined(as_it_is, _what_if(given.what_if)), exchange.now)
     told = _difference(difference(now, then))
-    return _answer(ExplainOut(ops_view(Recorded(now, None)), ops_view(Recorded(then, None)), told))
-
-
-def _body(body: bytes) -> ExplainIn:
-    try:
-        return _decode(body)
-    except msgspec.ValidationError as problem:
-        raise InvalidRequest(f"The body is not what this operation takes: {problem}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise InvalidRequest('The body must be one JSON object, such as {"model": "org/name"}.') from None
+    return one(ExplainOut(ops_view(Recorded(now, None)), ops_view(Recorded(then, None)), told))
 
 
 def _what_if(given: WhatIfIn) -> WhatIf:
     endpoints = {
-        EndpointId(_id(EndpointId, name, "what_if.endpoints")): Otherwise(
-            state=one.state,
-            cost_nano_per_mtok=None if one.cost_per_million_tokens is None else _usd(one.cost_per_million_tokens),
-            priority=one.priority,
-            weight=one.weight,
-            healthy=one.healthy,
+        EndpointId(given_id(EndpointId, name, "what_if.endpoints")): Otherwise(
+            state=changed.state,
+            cost_nano_per_mtok=None
+            if changed.cost_usd_per_mtok is None
+            else usd_of(changed.cost_usd_per_mtok, "what_if.endpoints"),
+            priority=changed.priority,
+            weight=changed.weight,
+            healthy=changed.healthy,
         )
-        for name, one in given.endpoints.items()
+        for name, changed in given.endpoints.items()
     }
     return WhatIf(endpoints, given.exclude)
 
@@ -167,24 +155,6 @@ def _difference(found: Difference) -> DifferenceOut:
         order_then=found.order_then,
         enters=found.enters,
         leaves=found.leaves,
-        cost_per_million_tokens_now=None if found.cost_now is None else to_usd(found.cost_now),
-        cost_per_million_tokens_then=None if found.cost_then is None else to_usd(found.cost_then),
+        cost_usd_per_mtok_now=None if found.cost_now is None else to_usd(found.cost_now),
+        cost_usd_per_mtok_then=None if found.cost_then is None else to_usd(found.cost_then),
     )
-
-
-def _id(kind: object, text: str, param: str) -> UUID:
-    try:
-        return parse(kind, text)
-    except ValueError:
-        raise InvalidRequest(f"'{param}' must be an id as the API writes them.", param=param) from None
-
-
-def _usd(text: str) -> int:
-    try:
-        return from_usd(text)
-    except ValueError as error:
-        raise InvalidRequest(str(error), param="what_if.endpoints") from None
-
-
-def _answer(shown: msgspec.Struct) -> Response:
-    return Response(_encode(shown), media_type="application/json", headers={"cache-control": "no-store"})

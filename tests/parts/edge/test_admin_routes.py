@@ -143,8 +143,8 @@ async def test_what_if_an_endpoint_failed_were_gone_or_cost_more(door: Door) -> 
         if "endpoints" in what_if and "priority" not in str(what_if):
             assert left_out[endpoint]
             assert difference["leaves"] == [f"first ({endpoint})"]
-    dearer = await door.explain(what_if={"endpoints": {endpoint: {"cost_per_million_tokens": "9.99"}}})
-    assert dearer["difference"]["cost_per_million_tokens_then"] in ("9.99", "0.00")
+    dearer = await door.explain(what_if={"endpoints": {endpoint: {"cost_usd_per_mtok": "9.99"}}})
+    assert dearer["difference"]["cost_usd_per_mtok_then"] in ("9.99", "0.00")
 
 
 async def test_imagining_leaves_things_as_they_are(door: Door) -> None:

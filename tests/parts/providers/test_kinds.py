@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from providers.kinds import Kind, build
+from providers.kinds import build
+from providers.protocol import ProviderKind
 from providers.wire import Pool, networks
 
 LOOPBACK = networks(["127.0.0.0/8"])
@@ -18,8 +19,11 @@ def built(kind: str, base_url: str | None = HTTPS, credential: str | None = "sec
 
 
 def test_every_kind_can_be_built_and_closed_without_connecting_anywhere() -> None:
-    options: dict[Kind, dict[str, object]] = {Kind.LITELLM: {"vendor": "cohere"}, Kind.SANDBOX: {"dimensions": 8}}
-    for kind in Kind:
+    options: dict[ProviderKind, dict[str, object]] = {
+        ProviderKind.LITELLM: {"vendor": "cohere"},
+        ProviderKind.SANDBOX: {"dimensions": 8},
+    }
+    for kind in ProviderKind:
         provider = build(
             kind, base_url=HTTPS, credential=None, options=options.get(kind, {}), allowed_networks=(), pool=Pool()
         )

@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.money import from_usd
+from providers.protocol import ProviderKind
 from router.catalogue import file
 from router.catalogue.present import defaults
 from router.catalogue.values import Fault, FileRefused, Kind
 from router.endpoints import EndpointSpec
-from router.registered import KINDS, ProviderSpec
+from router.registered import ProviderSpec
 
 PROVIDER = """\
 providers:
@@ -155,5 +156,5 @@ def test_the_file_knows_every_field_that_a_command_can_set() -> None:
     assert set(file.FIELDS[Kind.PROVIDER]) == {*ProviderSpec.__struct_fields__, "name", "kind"}
     required = {"id", "status", "owned_by", "summary", "dimensions", "max_input_tokens", "normalized"}
     assert set(file.FIELDS[Kind.MODEL]) == {*defaults()[Kind.MODEL], *required}
-    kinds = {kind for kind in KINDS if file.read(f"providers: [{{name: a, kind: {kind}}}]")}
-    assert kinds == set(KINDS)
+    kinds = {kind for kind in ProviderKind if file.read(f"providers: [{{name: a, kind: {kind}}}]")}
+    assert kinds == set(ProviderKind)
