@@ -16,12 +16,6 @@ ONE_AT_ONCE = Limits(requests_per_minute=1_000, tokens_per_minute=1_000_000, con
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with Upstream().in_thread() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def product(
     servers: Embedded, module_database_url: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Product]:

@@ -43,12 +43,6 @@ def _demo_model() -> Path:
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with Upstream().in_thread() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def product(
     servers: Embedded, module_database_url: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Product]:

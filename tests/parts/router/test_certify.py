@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -28,13 +28,6 @@ pytestmark = pytest.mark.anyio
 WIDTH = 32
 REASON = "the maker's own service"
 TESTED, AGAIN = Occasion.REGISTRATION, Occasion.PERIODIC
-
-
-@pytest.fixture
-async def desk(database_url: str) -> AsyncIterator[Desk]:
-    desk = Desk(database_url)
-    yield desk
-    await desk.close()
 
 
 @pytest.fixture

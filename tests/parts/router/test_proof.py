@@ -5,7 +5,7 @@ Two servers, one of each space; nothing in a single answer tells them apart.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -43,13 +43,6 @@ class Gated(Shifted):
     def _bytes(self, received: Received, reply: Reply) -> bytes:
         assert self.gate.wait(30)
         return super()._bytes(received, reply)
-
-
-@pytest.fixture
-async def desk(database_url: str) -> AsyncIterator[Desk]:
-    desk = Desk(database_url)
-    yield desk
-    await desk.close()
 
 
 @pytest.fixture

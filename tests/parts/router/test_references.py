@@ -1,6 +1,6 @@
 """A space has one reference: it is not raced, not replaced unseen, and what it says holds for who serves."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import msgspec
 import numpy as np
@@ -21,13 +21,6 @@ from tests.parts.router.test_certify import IDENTITY, REASON, WIDTH, AWorker, a_
 from tests.parts.router.test_proof import Gated, while_it_is_asked
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def desk(database_url: str) -> AsyncIterator[Desk]:
-    desk = Desk(database_url)
-    yield desk
-    await desk.close()
 
 
 @pytest.fixture

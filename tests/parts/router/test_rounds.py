@@ -1,7 +1,7 @@
 """Rounds: whoever serves is asked again; drift costs the place, silence does not, good probes return it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -31,13 +31,6 @@ from tests.parts.router.test_certify import REASON, WIDTH, Shifted, a_model
 from tests.worlds import HANG, Reply
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def desk(database_url: str) -> AsyncIterator[Desk]:
-    desk = Desk(database_url)
-    yield desk
-    await desk.close()
 
 
 @pytest.fixture
