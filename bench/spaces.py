@@ -1,7 +1,7 @@
 """``python -m bench.spaces``: how far honest copies of a model are apart, and how close impostors come.
 
-The thresholds of ``providers/agreement.py`` stand between the two; ``docs/spaces.md`` has a run's table. A space whose
-model is much deeper than those here deserves a run of its own: ``--model <folder>``.
+The thresholds of ``providers/probing/agreement.py`` stand between the two; ``docs/spaces.md`` has a run's table. A
+space whose model is much deeper than those here deserves a run of its own: ``--model <folder>``.
 """
 
 import argparse
@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from providers.agreement import Numerics, compare
-from providers.probes import ProbeSet, probe_set
+from providers.probing.agreement import Numerics, compare
+from providers.probing.probe_texts import ProbeSet, probe_set
 from providers.protocol import FloatMatrix
 from providers.worker.start import Ready
-from tests import impostors
-from tests.impostors import MAX_TOKENS, Embed
-from tests.parts.worker import tiny
+from tests.builders import tiny_model
+from tests.harness import wrong_models
+from tests.harness.wrong_models import MAX_TOKENS, Embed
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -52,14 +52,14 @@ def main() -> int:
 
 
 def _models(folder: Path) -> list[Path]:
-    random = [tiny.build(folder / f"qwen3-{n}-layers", layers=n, max_tokens=MAX_TOKENS) for n in (2, 8, 28)]
-    return [impostors.real_model(), *random]
+    random = [tiny_model.build(folder / f"qwen3-{n}-layers", layers=n, max_tokens=MAX_TOKENS) for n in (2, 8, 28)]
+    return [wrong_models.real_model(), *random]
 
 
 def _figures(folder: Path, variants: Path) -> Iterator[Figure]:
     reference = _loaded(folder)
     probes = probe_set(min(512, reference.identity.max_tokens))
-    expected = _answered(impostors.honest(reference), probes)
+    expected = _answered(wrong_models.honest(reference), probes)
     for name, embed in _ways(folder, variants, reference):
         answered = _answered(embed, probes)
         got = compare(expected, answered, Numerics.INT8)
@@ -76,33 +76,36 @@ def _figures(folder: Path, variants: Path) -> Iterator[Figure]:
 
 def _ways(folder: Path, variants: Path, ready: Ready) -> Iterator[tuple[str, Embed]]:
     """Honest ones first."""
-    honest = impostors.honest
+    honest = wrong_models.honest
     yield "float32, one by one", _one_by_one(honest(ready))
     for dtype in ("float32", "bfloat16", "float16"):
         yield f"{dtype}, padded (sentence-transformers)", _padded(folder, dtype)
-    yield "float32, matrices in TF32", honest(_loaded(impostors.changed(folder, variants / "tf32", _in_tf32)))
+    yield "float32, matrices in TF32", honest(_loaded(wrong_models.changed(folder, variants / "tf32", _in_tf32)))
     yield "bfloat16, packed (worker)", honest(_loaded(folder, "bfloat16"))
-    for name, change in (("int8", impostors.in_int8), ("fp8", impostors.in_fp8), ("int4", impostors.in_int4)):
-        copy = impostors.changed(folder, variants / name, change)
+    for name, change in (("int8", wrong_models.in_int8), ("fp8", wrong_models.in_fp8), ("int4", wrong_models.in_int4)):
+        copy = wrong_models.changed(folder, variants / name, change)
         yield f"{name} weights", honest(_loaded(copy))
         yield f"{name} weights, bfloat16", honest(_loaded(copy, "bfloat16"))
-    yield "weights 5 % off", honest(_loaded(impostors.changed(folder, variants / "retrained", impostors.retrained)))
+    yield (
+        "weights 5 % off",
+        honest(_loaded(wrong_models.changed(folder, variants / "retrained", wrong_models.retrained))),
+    )
     causal = ready.identity.pooling == ("lasttoken",)
     for mode in ("mean_tokens", "cls_token", "max_tokens"):
         if mode.split("_", maxsplit=1)[0] not in ready.identity.pooling:
-            yield f"pooling {mode}", honest(_loaded(impostors.pooling_as(folder, variants / mode, mode)))
-    yield "last token missing", honest(ready, rows=impostors.without_end)
-    yield "no mask in a batch", honest(ready, rows=impostors.without_mask(0, left=causal))
+            yield f"pooling {mode}", honest(_loaded(wrong_models.pooling_as(folder, variants / mode, mode)))
+    yield "last token missing", honest(ready, rows=wrong_models.without_end)
+    yield "no mask in a batch", honest(ready, rows=wrong_models.without_mask(0, left=causal))
     yield "not normalized", honest(ready, normalized=False)
-    yield "prompt 'query: '", impostors.prompted(honest(ready), "query: ")
-    yield "a blank before each text", impostors.prompted(honest(ready), " ")
-    yield "dimensions permuted", impostors.permuted(honest(ready))
-    yield "filled up with zeros", impostors.filled_up(honest(ready))
-    yield "two rows swapped", impostors.swapped(honest(ready))
+    yield "prompt 'query: '", wrong_models.prompted(honest(ready), "query: ")
+    yield "a blank before each text", wrong_models.prompted(honest(ready), " ")
+    yield "dimensions permuted", wrong_models.permuted(honest(ready))
+    yield "filled up with zeros", wrong_models.filled_up(honest(ready))
+    yield "two rows swapped", wrong_models.swapped(honest(ready))
 
 
 def _loaded(folder: Path, dtype: str = "float32") -> Ready:
-    return impostors.loaded(folder, dtype)
+    return wrong_models.loaded(folder, dtype)
 
 
 def _padded(folder: Path, dtype: str) -> Embed:

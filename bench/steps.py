@@ -26,14 +26,15 @@ from bench import upstream as stub
 from bench.machine import LOAD_CORE, SYSTEM_CORE, on_core
 from bench.targets import request_body
 from gigarouter import settings
-from gigarouter.build import process
 from gigarouter.schema import migrate
-from router import at_endpoint, line
-from router.parts import Parts
+from gigarouter.wiring import process
+from router import pipeline
+from router.context import Parts
+from router.dispatch import attempt
 from router.values import RawCall
 from store.embedded import Embedded
 from store.ids import RequestId, new_id
-from tests.shop import Shop
+from tests.builders.database import Shop
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -130,7 +131,7 @@ async def _calls(parts: Parts, key: str, encoding: str, count: int, whole: list[
             deadline_at=loop.time() + 60,
         )
         began = time.perf_counter()
-        await line.embed(call, parts)
+        await pipeline.embed(call, parts)
         if whole is not None:
             whole.append(time.perf_counter() - began)
 
@@ -143,11 +144,11 @@ def _step(name: str, setting: str, seconds: list[float]) -> Step:
 
 def _clock_the_line(clocked: Clocked) -> None:
     for function, name in (PLAIN | AFTER).items():
-        setattr(line, function, _plain(getattr(line, function), clocked, name))
+        setattr(pipeline, function, _plain(getattr(pipeline, function), clocked, name))
     for function, name in AWAITED.items():
-        setattr(line, function, _awaited(getattr(line, function), clocked, name))
-    setattr(line, "admit", _entered(vars(line)["admit"], clocked, "admit"))  # noqa: B010 - not exported, on purpose
-    setattr(at_endpoint, "check", _plain(vars(at_endpoint)["check"], clocked, "· check"))  # noqa: B010
+        setattr(pipeline, function, _awaited(getattr(pipeline, function), clocked, name))
+    setattr(pipeline, "admit", _entered(vars(pipeline)["admit"], clocked, "admit"))  # noqa: B010 - not exported, on purpose
+    setattr(attempt, "check", _plain(vars(attempt)["check"], clocked, "· check"))  # noqa: B010
 
 
 def _plain(function: Callable[P, T], clocked: Clocked, name: str) -> Callable[P, T]:

@@ -17,8 +17,8 @@ from billing.generation import Generation
 from billing.money import NanoUSD
 from billing.projection import ADMIT, Ended, LiveHold, Projection, account_key, due_key, limits_key
 from billing.values import Cap, CapPeriod, Denial, Denied, Hold, Limits, LimitState, Payer, Quote
-from store.hot import HotUnavailable
 from store.ids import AccountId, RequestId
+from store.redis_client import HotUnavailable
 
 MINUTE_US = 60_000_000
 

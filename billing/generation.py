@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable
 from hiredis import ReplyError
 from sqlalchemy import text
 
-from store.hot import HotUnavailable
 from store.ids import ProcessId, new_id
 from store.postgres import STORE_FAULTS, Database
+from store.redis_client import HotUnavailable
 
 BEAT_S = 1.0
 # A process unseen for DEAD_S is counted dead by the others; it fences itself earlier, on its own clock.

@@ -19,9 +19,9 @@ from billing.errors import BillingUnavailable
 from billing.generation import Generation
 from billing.money import NanoUSD
 from billing.values import Balance
-from store.hot import Hot, HotUnavailable, Script
 from store.ids import AccountId, RequestId, parse
 from store.postgres import STORE_FAULTS, Database
+from store.redis_client import Hot, HotUnavailable, Script
 
 log = structlog.get_logger("billing.projection")
 

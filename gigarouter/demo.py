@@ -22,19 +22,19 @@ from gigarouter.data_folder import DataFolder
 from gigarouter.supervise import fetched
 from providers.kinds import build
 from providers.wire import Pool, networks
-from router import administer
-from router.audit import Actor
-from router.certify import certify
-from router.endpoints import EndpointSpec, awaits_proof, list_endpoints, register_endpoint
+from router.admin import commands
+from router.changes.audit import Actor
+from router.changes.transaction import Work, transact
 from router.errors import Conflict
-from router.indexes import ProviderRecord
-from router.keyring import KeySpec, create_key
-from router.keys import digest_of
-from router.registered import ProviderSpec, edit_provider, find_provider, provider_records, register_provider
+from router.identity.key_commands import KeySpec, create_key
+from router.identity.keys import digest_of
+from router.registry.endpoints import EndpointSpec, awaits_proof, list_endpoints, register_endpoint
+from router.registry.indexes import ProviderRecord
+from router.registry.providers import ProviderSpec, edit_provider, find_provider, provider_records, register_provider
 from router.tables import KeyRow
 from router.values import Endpoint, EndpointState
-from router.verdicts import Occasion, Report
-from router.write import Work, transact
+from router.verification.report import Occasion, Report
+from router.verification.verify import certify
 from store.ids import AccountId, ModelId
 from store.postgres import Database
 
@@ -123,7 +123,7 @@ async def _put_live(database_url: str, worker_url: str) -> str:
                 return f"The worker is not used: {report.reason}."
         if not is_new:
             return ""
-        launch = partial(administer.launch_model, model_id=MODEL, reason="the demo model of `up`")
+        launch = partial(commands.launch_model, model_id=MODEL, reason="the demo model of `up`")
         await transact(db, ACTOR, launch)
         return ""
     finally:
@@ -153,9 +153,9 @@ async def _open_account(work: Work) -> str:
     """The account with its credit, unless it is there; a new key of it, in text."""
     account = await find_account(work.connection, ACCOUNT)
     if account is None:
-        account = await administer.open_account(work, ACCOUNT)
+        account = await commands.open_account(work, ACCOUNT)
         expires_at = work.now + CREDIT_LASTS
-        await administer.give_credit(
+        await commands.give_credit(
             work,
             account.id,
             CREDIT,
@@ -187,4 +187,4 @@ async def _register_worker(work: Work, worker_url: str) -> None:
     if not await list_endpoints(work.connection, MODEL):
         model = await models.get(work.connection, MODEL)
         await register_endpoint(work, model, provider.id, EndpointSpec(upstream_model=MODEL))
-        await administer.set_price(work, MODEL, PRICE_NANO_PER_MTOK, note="The demo's price.")
+        await commands.set_price(work, MODEL, PRICE_NANO_PER_MTOK, note="The demo's price.")

@@ -18,17 +18,17 @@ from billing.expiry import expire_due
 from billing.ledger import drifted_credits, trial_balance, unbalanced_entries
 from billing.reaper import reap, resync
 from gigarouter import telemetry
-from gigarouter.build import process
 from gigarouter.settings import Settings
 from gigarouter.startup import require_fit
+from gigarouter.wiring import process
+from router.context import Parts
 from router.errors import StoreUnavailable
-from router.idempotency import forget_expired
-from router.parts import Parts
-from router.receipts import tend_weeks
-from router.rounds import forget_probes, go_round
-from store.hot import HotUnavailable
+from router.explain.receipts import tend_weeks
+from router.request.idempotency import forget_expired
+from router.verification.schedule import forget_probes, go_round
 from store.ids import AccountId
 from store.postgres import STORE_FAULTS
+from store.redis_client import HotUnavailable
 
 log = structlog.get_logger("jobs")
 

@@ -9,14 +9,14 @@ import structlog
 from typing_extensions import override
 
 from providers.kinds import build
-from providers.litellm_kind import load
+from providers.litellm.kind import load
 from providers.outcomes import CredentialRefused, Failure, Misconfigured, PassedOver
 from providers.protocol import Attempt, Provider, ProviderKind, Vectors
 from providers.wire import Networks, Pool
 from router.errors import InvalidRequest
-from router.indexes import ProviderIndex, ProviderRecord
-from router.registered import credential_of
-from router.sealing import CredentialUnreadable, Seal
+from router.registry.encryption import CredentialUnreadable, Seal
+from router.registry.indexes import ProviderIndex, ProviderRecord
+from router.registry.providers import credential_of
 from store.ids import ProviderId
 
 log = structlog.get_logger("providers")

@@ -9,11 +9,11 @@ import uvloop
 from uvicorn.config import Config
 
 from gigarouter import telemetry
-from gigarouter.build import process
 from gigarouter.settings import Settings
 from gigarouter.startup import require_fit
-from router.edge.app import create_app
-from router.edge.protocol import bounded
+from gigarouter.wiring import process
+from router.api.app import create_app
+from router.api.server.protocol import bounded
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75

@@ -11,8 +11,8 @@ from typing import Final
 from providers.outcomes import Failure
 from providers.protocol import Provider
 from providers.worker_kind import Load, WorkerProvider
-from router.health import Health
-from router.refresh import EndpointIndex
+from router.registry.refresh import EndpointIndex
+from router.routing.health import Health
 from store.ids import ProviderId
 
 EVERY_S: Final = 1.0

@@ -5,9 +5,9 @@ from typing import TypeVar
 
 import msgspec
 
-from providers.litellm_kind import LiteLLMProvider
-from providers.litellm_options import LiteLLMOptions
-from providers.openai_kind import OpenAIOptions, OpenAIProvider
+from providers.litellm.kind import LiteLLMProvider
+from providers.litellm.options import LiteLLMOptions
+from providers.openai.kind import OpenAIOptions, OpenAIProvider
 from providers.protocol import Provider, ProviderKind
 from providers.sandbox_kind import SandboxOptions, SandboxProvider
 from providers.wire import Networks, Pool, parse_origin

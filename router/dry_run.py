@@ -18,15 +18,15 @@ from billing.values import Limits, Payer
 from catalog.licenses import accepted_by_account
 from catalog.models import Catalog
 from catalog.values import Model, Use
-from router.endpoints import list_endpoints
+from router.context import Known
 from router.errors import InvalidRequest, ModelNotFound, NotFound, Refusal
-from router.explanation import Candidate, Ended, Explanation, explain
-from router.health import Health
-from router.indexes import EndpointIndex, PriceIndex, sandbox
-from router.line import prepare, route_of
-from router.parts import Known
-from router.request import MAX_INPUTS, MAX_TOKENS, parse
-from router.snapshots import NOTHING, of_keys, read_keys
+from router.explain.explanation import Candidate, Ended, Explanation, explain
+from router.identity.key_loading import NOTHING, of_keys, read_keys
+from router.pipeline import prepare, route_of
+from router.registry.endpoints import list_endpoints
+from router.registry.indexes import EndpointIndex, PriceIndex, sandbox
+from router.request.body import MAX_INPUTS, MAX_TOKENS, parse
+from router.routing.health import Health
 from router.values import EmbedRequest, Endpoint, EndpointState, Key, Lane, RawCall, Trace
 from store.ids import AccountId, EndpointId, KeyId, RequestId, new_id, wire
 
@@ -88,7 +88,7 @@ class Every(EndpointIndex):
 
 
 class Scene(msgspec.Struct, frozen=True):
-    """What a dry run plans with: see :class:`router.parts.Known`."""
+    """What a dry run plans with: see :class:`router.context.Known`."""
 
     catalog: Catalog
     prices: PriceIndex

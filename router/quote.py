@@ -14,13 +14,13 @@ from billing.money import NanoUSD
 from billing.values import Hold, Quote
 from catalog.permit import decide, may_charge
 from catalog.values import Decision, Model
-from router.admit import admit
-from router.counting import count, promised
+from router.context import Parts
 from router.errors import InputTooLong, LicenseRestricted, Refusal, TooManyTokens
-from router.estimate import exact, tokens_most
-from router.line import prepare, route_of
-from router.parts import Parts
-from router.request import parse
+from router.pipeline import prepare, route_of
+from router.request.admission import admit
+from router.request.body import parse
+from router.request.estimate import exact, tokens_most
+from router.response.tokens import count, promised
 from router.values import Caller, EmbedRequest, RawCall, Route
 
 

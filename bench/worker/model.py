@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import Qwen3Config, Qwen3Model
 
-from providers.worker.family import SHAPES
+from providers.worker.model.family import SHAPES
 
 SEED = 20261124
 ROWS = 151_936

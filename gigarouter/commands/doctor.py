@@ -8,13 +8,13 @@ import msgspec
 import typer
 
 from gigarouter import settings
-from gigarouter.checkup import Finding, Ill, look_at, of_the_database
 from gigarouter.commands.admin.output import AsJson, prints_json, show_list
 from gigarouter.data_folder import FREE_BYTES_MIN
+from gigarouter.diagnostics import Finding, Ill, look_at, of_the_database
 from gigarouter.schema import require_migrated
 from gigarouter.settings import Settings
 from gigarouter.supervise import answers
-from router.sealing import Seal
+from router.registry.encryption import Seal
 from store.checks import check_postgres, check_redis
 from store.faults import CannotStart
 

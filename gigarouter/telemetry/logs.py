@@ -19,7 +19,7 @@ import structlog
 from typing_extensions import override
 
 from gigarouter.telemetry.redact import faults, redact
-from router.edge.exchange import Exchange
+from router.api.exchange import Exchange
 from store.ids import AccountId, EndpointId, KeyId, MemberId, RequestId, wire
 
 FLUSH_S = 0.2

@@ -15,8 +15,8 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from gigarouter.telemetry.logs import RequestLog
-from router.edge.exchange import Exchange
-from router.parts import Parts
+from router.api.exchange import Exchange
+from router.context import Parts
 from store.ids import EndpointId, wire
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

@@ -14,13 +14,13 @@ import uvicorn
 import uvloop
 from typing_extensions import override
 
-from providers.worker import roofline
+from providers.worker.engine.health import EXIT_WEDGED
 from providers.worker.errors import StartRefused
-from providers.worker.health import EXIT_WEDGED
-from providers.worker.loading import SaysItLoads
-from providers.worker.operations import Operations
+from providers.worker.model import roofline
 from providers.worker.options import Options, parse_options
-from providers.worker.server import App
+from providers.worker.server.app import App
+from providers.worker.server.loading import SaysItLoads
+from providers.worker.server.operations import Operations
 from providers.worker.start import Ready, build_engine, load
 
 logger = logging.getLogger("gigarouter.worker")

@@ -17,10 +17,10 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from providers.worker.errors import StartRefused
-from providers.worker.loading import BODY, RETRY_AFTER_S
-from providers.worker.operations import Operations
 from providers.worker.options import Options
-from providers.worker.server import App, Reply, error_reply
+from providers.worker.server.app import App, Reply, error_reply
+from providers.worker.server.loading import BODY, RETRY_AFTER_S
+from providers.worker.server.operations import Operations
 from providers.worker.start import build_engine, load
 
 logger = logging.getLogger("gigarouter.worker")

@@ -7,21 +7,21 @@ import time
 import msgspec
 import torch
 
-from providers.worker import weights
-from providers.worker.attention import PackedAttention
-from providers.worker.derived import check_derived, derived_as, licenses_of
-from providers.worker.encoder import Encoder
-from providers.worker.engine import Engine
+from providers.worker.engine.device_step import Steps
+from providers.worker.engine.engine import Engine
+from providers.worker.engine.health import Metrics, Watchdog
+from providers.worker.engine.model_thread import ModelThread
+from providers.worker.engine.scheduler import Scheduler
+from providers.worker.engine.warmup import Warm, warm_up
 from providers.worker.errors import NoRoom, StartRefused
-from providers.worker.health import Metrics, Watchdog
-from providers.worker.identity import Build, Identity, identify
-from providers.worker.model_thread import ModelThread
+from providers.worker.model import weights
+from providers.worker.model.attention import PackedAttention
+from providers.worker.model.derived import check_derived, derived_as, licenses_of
+from providers.worker.model.encoder import Encoder
+from providers.worker.model.identity import Build, Identity, identify
+from providers.worker.model.profile import read_profile
+from providers.worker.model.tokenizer import TokenizerPool
 from providers.worker.options import Options
-from providers.worker.profile import read_profile
-from providers.worker.schedule import Scheduler
-from providers.worker.steps import Steps
-from providers.worker.tokens import TokenizerPool
-from providers.worker.warmup import Warm, warm_up
 
 logger = logging.getLogger("gigarouter.worker")
 

@@ -12,7 +12,7 @@ from billing.credits import GrantKind, grant
 from billing.money import NanoUSD
 from store.ids import AccountId
 from store.postgres import STORE_FAULTS, Database
-from tests.wire import Gone, Reply, leave, request_bytes, send
+from tests.harness.raw_http import Gone, Reply, leave, request_bytes, send
 
 PATH = "/v1/embeddings"
 PATIENCE_S = 12

@@ -18,9 +18,9 @@ from tests.chaos import checks
 from tests.chaos.faults import World
 from tests.chaos.load import PATH, VOCABULARY, Call, Caller, End, Load
 from tests.chaos.script import Step, plan
-from tests.product import Product
-from tests.wire import Gone, request_bytes, send
-from tests.worlds import Reply, Upstream
+from tests.harness.fake_upstream import Reply, Upstream
+from tests.harness.product import Product
+from tests.harness.raw_http import Gone, request_bytes, send
 
 SERVES = 3
 # Deadline of a call, so of its hold; the reaper's own pause and two of its rounds are the grace.

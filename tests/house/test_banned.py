@@ -34,16 +34,16 @@ EXCEPTIONS = {
 }
 # The borders where everything is caught and logged: the two HTTP edges, the job loop, the worker's model thread.
 CATCH_ALL = {
-    "router/edge/guard.py",
+    "router/api/server/guard.py",
     "gigarouter/jobs.py",
-    "providers/worker/operations.py",
-    "providers/worker/engine.py",
-    "providers/worker/model_thread.py",
+    "providers/worker/server/operations.py",
+    "providers/worker/engine/engine.py",
+    "providers/worker/engine/model_thread.py",
 }
 # Packages that take seconds to import or are not everywhere: file -> what it may import inside a function.
 IMPORTED_LATE = {
-    "providers/litellm_kind.py": {"litellm", "httpx", "openai"},
-    "providers/worker/attention.py": {"torch"},
+    "providers/litellm/kind.py": {"litellm", "httpx", "openai"},
+    "providers/worker/model/attention.py": {"torch"},
 }
 MONEY_FILES = ("billing/money.py", "billing/chart.py", "billing/ledger.py", "billing/prices.py", "billing/credits.py")
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.edge.admin.answering import Resource, Slice, _closed, etag, slice_of
-from router.edge.admin.asking import body_of
-from router.edge.admin.openapi import routes, told_of
-from router.edge.exchange import EXCHANGE
+from router.api.admin.openapi import routes, told_of
+from router.api.admin.parsing import body_of
+from router.api.admin.responses import Resource, Slice, _closed, etag, slice_of
+from router.api.exchange import EXCHANGE
 from router.errors import InvalidRequest
 
 FORMS = sorted(

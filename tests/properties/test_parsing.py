@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router import errors
-from router.estimate import tokens_most
-from router.request import MAX_BODY_BYTES, MAX_INPUTS, MAX_TOKENS, parse
+from router.request.body import MAX_BODY_BYTES, MAX_INPUTS, MAX_TOKENS, parse
+from router.request.estimate import tokens_most
 from router.values import EmbedRequest
 
 CORPUS = [json.loads(line) for line in (Path(__file__).parent / "hostile_bodies.jsonl").read_text().splitlines()]

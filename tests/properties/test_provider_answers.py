@@ -7,14 +7,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers import openai_answer
-from providers.cut import cut, restored
 from providers.decode import Rows
-from providers.openai_answer import read_answer
+from providers.json_vectors import cut, restored
+from providers.openai import answer
+from providers.openai.answer import read_answer
 from providers.outcomes import Failure
 from providers.protocol import FloatMatrix
 from providers.worker_kind import read_answer as read_worker_answer
-from tests.worlds import as_base64
+from tests.harness.fake_upstream import as_base64
 
 float32s = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -34,11 +34,11 @@ def answers(draw: st.DrawFn) -> tuple[list[list[float]], bytes]:
 
 
 def read(body: bytes, inputs: int, cut_above: int) -> FloatMatrix:
-    before, openai_answer.CUT_ABOVE_BYTES = openai_answer.CUT_ABOVE_BYTES, cut_above
+    before, answer.CUT_ABOVE_BYTES = answer.CUT_ABOVE_BYTES, cut_above
     try:
         return asyncio.run(read_answer(body, inputs)).matrix
     finally:
-        openai_answer.CUT_ABOVE_BYTES = before
+        answer.CUT_ABOVE_BYTES = before
 
 
 @given(answers())

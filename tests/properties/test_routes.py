@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.values import Model, Status
-from router.choose import choose
-from router.eligible import unserving, unwanted
 from router.errors import InvalidRequest, Refusal, UnknownParameter
-from router.health import Health
-from router.preferences import preferences
+from router.request.preferences import preferences
+from router.routing.choose import choose
+from router.routing.filters import unserving, unwanted
+from router.routing.health import Health
 from router.values import NO_PREFERENCES, Endpoint, EndpointState, Preferences, Route
 from store.ids import AccountId, EndpointId, ModelId, ProviderId, new_id
 

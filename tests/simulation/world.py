@@ -14,9 +14,9 @@ from uuid import UUID
 import msgspec
 
 from catalog.values import Model, Status
-from router.choose import choose
 from router.errors import Refusal
-from router.health import Health, Started
+from router.routing.choose import choose
+from router.routing.health import Health, Started
 from router.values import NO_PREFERENCES, Endpoint, Preferences, Route
 from store.ids import AccountId, EndpointId
 from tests.simulation.servers import MODEL, SPACE, Kind, Outcome, Phase, Server, Serving, broken

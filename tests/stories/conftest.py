@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.worlds import Upstream
+from tests.harness.fake_upstream import Upstream
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from store.embedded import Embedded
-from tests.product import Product
-from tests.wire import Reply, request_bytes, send
-from tests.worlds import Reply as Scripted
-from tests.worlds import Upstream, embeddings_answer
+from tests.harness.fake_upstream import Reply as Scripted
+from tests.harness.fake_upstream import Upstream, embeddings_answer
+from tests.harness.product import Product
+from tests.harness.raw_http import Reply, request_bytes, send
 
 ALONE, SPLIT, COUNTED = "tests/alone", "tests/split", "tests/counted"
 # 16 bytes, which the honest upstream counts as four tokens.

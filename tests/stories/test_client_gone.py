@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 
 from store.embedded import Embedded
-from tests.product import Product
-from tests.wire import leave, request_bytes, send
-from tests.worlds import Reply, Upstream
+from tests.harness.fake_upstream import Reply, Upstream
+from tests.harness.product import Product
+from tests.harness.raw_http import leave, request_bytes, send
 
 PATH = "/v1/embeddings"
 MODEL = "tests/left"

@@ -12,10 +12,10 @@ import pytest
 
 from store.embedded import Embedded
 from store.ids import AccountId, ModelId
-from tests.product import Product
-from tests.wire import Reply, leave, request_bytes, send
-from tests.worlds import Reply as Scripted
-from tests.worlds import Upstream
+from tests.harness.fake_upstream import Reply as Scripted
+from tests.harness.fake_upstream import Upstream
+from tests.harness.product import Product
+from tests.harness.raw_http import Reply, leave, request_bytes, send
 
 PATH = "/v1/embeddings"
 DEADLINE_S = 4

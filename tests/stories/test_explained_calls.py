@@ -15,14 +15,14 @@ from typer.testing import CliRunner
 from billing.values import Limits
 from catalog.values import Use
 from gigarouter.commands.admin import app
-from router.keyring import KeySpec, create_key
-from router.write import Work
+from router.changes.transaction import Work
+from router.identity.key_commands import KeySpec, create_key
 from store.embedded import Embedded
 from store.ids import AccountId, RequestId, new_id, wire
-from tests.product import Product
-from tests.wire import Reply, request_bytes, send
-from tests.worlds import Reply as Scripted
-from tests.worlds import Upstream
+from tests.harness.fake_upstream import Reply as Scripted
+from tests.harness.fake_upstream import Upstream
+from tests.harness.product import Product
+from tests.harness.raw_http import Reply, request_bytes, send
 
 PATH = "/v1/embeddings"
 MODEL = "tests/explained"

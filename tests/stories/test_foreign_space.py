@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 
 from store.embedded import Embedded
-from tests.product import Product
-from tests.wire import request_bytes, send
-from tests.worlds import Upstream
+from tests.harness.fake_upstream import Upstream
+from tests.harness.product import Product
+from tests.harness.raw_http import request_bytes, send
 
 PATH = "/v1/embeddings"
 MODEL = "tests/pinned"

@@ -7,9 +7,9 @@ import pytest
 
 from billing.values import Limits
 from store.embedded import Embedded
-from tests.product import Product
-from tests.wire import Reply, request_bytes, send
-from tests.worlds import Upstream
+from tests.harness.fake_upstream import Upstream
+from tests.harness.product import Product
+from tests.harness.raw_http import Reply, request_bytes, send
 
 PAID, FREE = "tests/paid", "tests/free"
 ONE_AT_ONCE = Limits(requests_per_minute=1_000, tokens_per_minute=1_000_000, concurrency=1)

@@ -18,13 +18,13 @@ from catalog.values import Model
 from providers.worker.start import Ready
 from store.embedded import Embedded
 from store.ids import EndpointId
-from tests import impostors
-from tests.desk import Desk
-from tests.impostors import Embed, Served, honest, loaded
-from tests.parts.worker import tiny
-from tests.parts.worker.processes import a_worker
-from tests.product import Product, free_port
-from tests.wire import request_bytes, send
+from tests.builders import tiny_model
+from tests.builders.spaces import Desk
+from tests.harness import wrong_models
+from tests.harness.product import Product, free_port
+from tests.harness.raw_http import request_bytes, send
+from tests.harness.worker_process import a_worker
+from tests.harness.wrong_models import Embed, Served, honest, loaded
 
 PATH = "/v1/embeddings"
 # Its name says that it can be shortened, as those of the family can.
@@ -45,9 +45,15 @@ class Family(msgspec.Struct, frozen=True):
 
 
 FAMILIES = {
-    "bert, mean, f32": Family(impostors.real_model, "fp32", "mean", 384, 256),
+    "bert, mean, f32": Family(wrong_models.real_model, "fp32", "mean", 384, 256),
     "qwen3, last token, bf16": Family(
-        impostors.random_model, "bf16", "last-token", tiny.WIDTH, 512, (16, 32, 64), {"query": tiny.QUERY}
+        wrong_models.random_model,
+        "bf16",
+        "last-token",
+        tiny_model.WIDTH,
+        512,
+        (16, 32, 64),
+        {"query": tiny_model.QUERY},
     ),
 }
 
@@ -59,23 +65,23 @@ def impostors_of(family: Family, folder: Path, to: Path) -> dict[str, Embed]:
     wrong_pooling = "mean_tokens" if causal else "cls_token"
 
     def another(name: str, change: Callable[[Any], Any]) -> Ready:
-        return loaded(impostors.changed(folder, to / name, change))
+        return loaded(wrong_models.changed(folder, to / name, change))
 
     found = {
-        "wrong-pooling": honest(loaded(impostors.pooling_as(folder, to / "pooling", wrong_pooling))),
-        "missing-end": honest(ready, rows=impostors.without_end),
+        "wrong-pooling": honest(loaded(wrong_models.pooling_as(folder, to / "pooling", wrong_pooling))),
+        "missing-end": honest(ready, rows=wrong_models.without_end),
         "not-normalized": honest(ready, normalized=False),
-        "int8-weights": honest(another("int8", impostors.in_int8)),
-        "prompt-added": impostors.prompted(honest(ready), "query: "),
-        "no-mask": honest(ready, rows=impostors.without_mask(0, left=causal)),
+        "int8-weights": honest(another("int8", wrong_models.in_int8)),
+        "prompt-added": wrong_models.prompted(honest(ready), "query: "),
+        "no-mask": honest(ready, rows=wrong_models.without_mask(0, left=causal)),
     }
     if not causal:
         return found  # What follows has little to do with the model, and this one is slow.
     return found | {
-        "another-model": honest(another("another", impostors.retrained)),
-        "permuted": impostors.permuted(honest(ready)),
-        "filled-up": impostors.filled_up(honest(ready)),
-        "rows-swapped": impostors.swapped(honest(ready)),
+        "another-model": honest(another("another", wrong_models.retrained)),
+        "permuted": wrong_models.permuted(honest(ready)),
+        "filled-up": wrong_models.filled_up(honest(ready)),
+        "rows-swapped": wrong_models.swapped(honest(ready)),
     }
 
 
@@ -158,7 +164,7 @@ async def on_sale(desk: Desk, family: Family, folder: Path) -> Model:
         tokens=family.tokens,
         trained=family.trained,
         prompts=family.prompts,
-        revision=impostors.file_revision(folder),
+        revision=wrong_models.file_revision(folder),
     )
 
 
@@ -190,7 +196,7 @@ def test_a_server_exchanged_under_a_live_endpoint_is_found_by_the_next_probe(
             ask(product, key)
         assert len(turns.calls) > before, "it goes first by its priority"
 
-        turns.embed = honest(loaded(impostors.pooling_as(folder, tmp_path / "mean", "mean_tokens")))
+        turns.embed = honest(loaded(wrong_models.pooling_as(folder, tmp_path / "mean", "mean_tokens")))
         ask(product, key)  # The width and the length are right: nothing but a probe can tell.
         asyncio.run(due(database_url, endpoint))
         deadline = time.monotonic() + 30

@@ -10,14 +10,14 @@ import pytest
 from billing.money import NanoUSD
 from billing.values import Cap, CapPeriod, Limits
 from catalog.values import Use
-from router.keyring import KeySpec, create_key
-from router.write import Work
+from router.changes.transaction import Work
+from router.identity.key_commands import KeySpec, create_key
 from store.embedded import Embedded
 from store.ids import AccountId, new_id
-from tests.product import Product
-from tests.wire import Reply, request_bytes, send
-from tests.worlds import Reply as Scripted
-from tests.worlds import Upstream
+from tests.harness.fake_upstream import Reply as Scripted
+from tests.harness.fake_upstream import Upstream
+from tests.harness.product import Product
+from tests.harness.raw_http import Reply, request_bytes, send
 
 PATH = "/v1/embeddings"
 MODEL = "tests/two"

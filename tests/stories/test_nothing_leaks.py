@@ -11,17 +11,17 @@ import msgspec
 import pytest
 
 from billing.values import Limits
-from router.endpoints import EndpointSpec
-from router.registered import ProviderSpec
-from router.write import Work
+from router.changes.transaction import Work
+from router.registry.endpoints import EndpointSpec
+from router.registry.providers import ProviderSpec
 from store.embedded import Embedded
 from store.ids import ModelId
-from tests.product import Product
-from tests.shop import add_endpoint, add_model
-from tests.vendors import KEY, Vendor
-from tests.wire import Reply, request_bytes, send
-from tests.worlds import Received, Upstream
-from tests.worlds import Reply as Scripted
+from tests.builders.database import add_endpoint, add_model
+from tests.harness.fake_upstream import Received, Upstream
+from tests.harness.fake_upstream import Reply as Scripted
+from tests.harness.fake_vendors import KEY, Vendor
+from tests.harness.product import Product
+from tests.harness.raw_http import Reply, request_bytes, send
 
 PATH = "/v1/embeddings"
 CANARY = "canary-7f3a"

@@ -13,9 +13,9 @@ import pytest
 from billing.values import Limits
 from store.embedded import Embedded
 from store.ids import AccountId, new_id
-from tests.product import Product, free_port
-from tests.wire import Reply, request_bytes, send
-from tests.worlds import Upstream
+from tests.harness.fake_upstream import Upstream
+from tests.harness.product import Product, free_port
+from tests.harness.raw_http import Reply, request_bytes, send
 
 DEMO = "sentence-transformers/all-MiniLM-L6-v2"
 IDS, TEXTS, RESTRICTED, UNSERVED = "tests/ids", "tests/texts", "tests/restricted", "tests/unserved"

@@ -10,16 +10,16 @@ from uuid import UUID
 
 import pytest
 
-from router.endpoints import EndpointSpec
-from router.registered import ProviderSpec
-from router.write import Work
+from router.changes.transaction import Work
+from router.registry.endpoints import EndpointSpec
+from router.registry.providers import ProviderSpec
 from store.embedded import Embedded
 from store.ids import AccountId, ModelId
-from tests.product import Product
-from tests.proxies import HANGS, ODD, PLAYS, Play, Proxies, endless, endless_in_one
-from tests.shop import Shop, add_endpoint, add_model
-from tests.wire import Reply, request_bytes, send
-from tests.worlds import Upstream, unit_vector
+from tests.builders.database import Shop, add_endpoint, add_model
+from tests.harness.fake_upstream import Upstream, unit_vector
+from tests.harness.faulty_proxies import HANGS, ODD, PLAYS, Play, Proxies, endless, endless_in_one
+from tests.harness.product import Product
+from tests.harness.raw_http import Reply, request_bytes, send
 
 PATH = "/v1/embeddings"
 INPUT = [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]

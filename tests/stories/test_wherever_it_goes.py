@@ -12,10 +12,10 @@ from typing_extensions import override
 
 from store.embedded import Embedded
 from store.ids import AccountId, ModelId
-from tests.product import Product
-from tests.wire import Reply, request_bytes, send
-from tests.worlds import Received, Upstream, unit_vector
-from tests.worlds import Reply as Scripted
+from tests.harness.fake_upstream import Received, Upstream, unit_vector
+from tests.harness.fake_upstream import Reply as Scripted
+from tests.harness.product import Product
+from tests.harness.raw_http import Reply, request_bytes, send
 
 PATH = "/v1/embeddings"
 WIDTH = 8

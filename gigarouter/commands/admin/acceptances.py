@@ -9,8 +9,8 @@ from catalog import record
 from catalog.record import Acceptance
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import NOT_FOUND, account_of, fail, id_of, read, write
-from router.administer import accept_license
-from router.write import Work
+from router.admin.commands import accept_license
+from router.changes.transaction import Work
 from store.ids import AcceptanceId, wire
 
 app = typer.Typer(no_args_is_help=True)

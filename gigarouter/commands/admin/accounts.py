@@ -7,10 +7,10 @@ from billing.accounts import Account, credits_of, list_accounts
 from billing.money import to_usd
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import account_of, read, write
-from router.administer import open_account, rename_account, set_account_status
-from router.keyring import list_keys
-from router.members import list_members
-from router.write import Work
+from router.admin.commands import open_account, rename_account, set_account_status
+from router.changes.transaction import Work
+from router.identity.key_commands import list_keys
+from router.identity.members import list_members
 from store.ids import AccountId, wire
 
 app = typer.Typer(no_args_is_help=True)

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list
 from gigarouter.commands.admin.session import account_of, read
-from router.audit import list_changes
+from router.changes.audit import list_changes
 
 app = typer.Typer(no_args_is_help=True)
 

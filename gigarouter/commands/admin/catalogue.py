@@ -13,16 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog.seed import shipped
 from gigarouter.commands.admin.providers import speaking_to
 from gigarouter.commands.admin.session import FAILED, actor, fail, read, run
-from providers import litellm_map
-from router.administer import import_catalog
-from router.catalogue import apply as applying
-from router.catalogue import export as exporting
-from router.catalogue import file, present, words
-from router.catalogue.apply import Order
-from router.catalogue.litellm_import import Imported, counted, import_of
-from router.catalogue.values import Decisions, Entry, Fields, FileRefused, Kind, Plan, Present
-from router.indexes import ProviderRecord
-from router.write import Work
+from providers.litellm import price_map
+from router.admin.commands import import_catalog
+from router.changes.transaction import Work
+from router.manifest import apply as applying
+from router.manifest import current_state, report, schema
+from router.manifest import export as exporting
+from router.manifest.apply import Order
+from router.manifest.litellm_import import Imported, counted, import_of
+from router.manifest.values import Decisions, Entry, Fields, FileRefused, Kind, Plan, Present
+from router.registry.indexes import ProviderRecord
 
 SOMETHING_TO_DO = 2
 
@@ -76,7 +76,7 @@ def export() -> None:
     """Print the present state as a catalogue file."""
 
     async def ask(connection: AsyncConnection) -> Present:
-        return await present.load(connection, "file", datetime.now(UTC))
+        return await current_state.load(connection, "file", datetime.now(UTC))
 
     typer.echo(exporting.export(read(ask)), nl=False)
 
@@ -88,41 +88,41 @@ def import_litellm(
 ) -> None:
     """Import the embedding models of litellm's price map: models, providers without credential, draft endpoints."""
     try:
-        price_map = litellm_map.read()
+        costs = price_map.read()
     except FileNotFoundError as missing:
         fail(f"{missing}.")
     said: list[Imported] = []
 
     def wanted(there: Present) -> tuple[Entry, ...]:
-        said.append(import_of(price_map, there, datetime.now(UTC).date()))
+        said.append(import_of(costs, there, datetime.now(UTC).date()))
         return said[-1].entries
 
     # A draft gets no traffic, so that one which would be sold below its cost is shown and not refused.
     decisions = Decisions(yields=True, allow_loss=allow_loss, allow_loss_of_drafts=True)
     order = Order(wanted, decisions, "litellm", prepare=_seed)
     did = run(lambda db: (applying.plan if dry_run else applying.apply)(db, actor(), order))
-    report = _report(price_map, said[-1], did)
+    counts = _report(costs, said[-1], did)
     if as_json:
-        _print_json({**report, "plan": words.as_json(did)})
+        _print_json({**counts, "plan": report.as_json(did)})
         return
-    _print(words.told(did) if dry_run else words.losses(did))
+    _print(report.told(did) if dry_run else report.losses(did))
     _print(f"{note.key}: {note.outcome}. {note.says}" for note in said[-1].notes)
-    _print(f"{name.replace('_', ' ')}: {value}" for name, value in report.items() if name != "notes")
+    _print(f"{name.replace('_', ' ')}: {value}" for name, value in counts.items() if name != "notes")
 
 
 async def _seed(work: Work) -> None:
     """The shipped catalogue first: what it knows of a model is better than what the map says."""
-    there = {model.id for model in (await present.load(work.connection, "litellm", work.now)).models.values()}
+    there = {model.id for model in (await current_state.load(work.connection, "litellm", work.now)).models.values()}
     if not {model.id for model in shipped()} <= there:
         await import_catalog(work)
 
 
-def _report(price_map: litellm_map.PriceMap, imported: Imported, did: Plan) -> Fields:
+def _report(costs: price_map.PriceMap, imported: Imported, did: Plan) -> Fields:
     made = [(step.kind, step.verb.value) for step in did.difference.steps]
     return {
         "object": "litellm_import",
-        "litellm": price_map.release,
-        "in_the_map": len(price_map.entries),
+        "litellm": costs.release,
+        "in_the_map": len(costs.entries),
         "providers": _count(imported, Kind.PROVIDER),
         "models": _count(imported, Kind.MODEL),
         "models_that_were_there": len(imported.matched),
@@ -141,7 +141,7 @@ def _count(imported: Imported, kind: Kind) -> int:
 def _order(path: str, decisions: Decisions) -> Order:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-        entries = file.read(text)
+        entries = schema.read(text)
     except OSError as error:
         fail(f"{path} cannot be read: {error.strerror}.")
     except UnicodeDecodeError:
@@ -158,9 +158,9 @@ async def _usable(record: ProviderRecord) -> None:
 
 def _show(shown: Plan, *, as_json: bool, done: bool = False) -> None:
     if as_json:
-        _print_json(words.as_json(shown))
+        _print_json(report.as_json(shown))
     else:
-        _print(words.told(shown, done=done))
+        _print(report.told(shown, done=done))
 
 
 def _print(lines: Iterable[str]) -> None:

@@ -13,8 +13,9 @@ from gigarouter.commands.admin.options import Unset, offers, taken_away, typed
 from gigarouter.commands.admin.output import AsJson, Row, show_list, show_one
 from gigarouter.commands.admin.providers import provider_of, speaking_to
 from gigarouter.commands.admin.session import PROVIDER_FAILED, actor, fail, id_of, read, run, usd, write
-from router.catalogue.origins import cost_sources
-from router.endpoints import (
+from router.changes.transaction import Work
+from router.manifest.cost_sources import cost_sources
+from router.registry.endpoints import (
     EndpointSpec,
     EndpointView,
     edit_endpoint,
@@ -23,11 +24,10 @@ from router.endpoints import (
     move_by_hand,
     register_endpoint,
 )
-from router.registered import provider_records
-from router.testing import Report, try_endpoint
+from router.registry.providers import provider_records
 from router.values import EndpointState
-from router.verdicts import Verdict
-from router.write import Work
+from router.verification.endpoint_check import Report, try_endpoint
+from router.verification.report import Verdict
 from store.ids import EndpointId, ModelId, wire
 from store.postgres import Database
 

@@ -10,8 +10,8 @@ from billing.money import to_usd
 from gigarouter.commands.admin.instants import instant_of
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import account_of, read, usd, write
-from router.administer import give_credit
-from router.write import Work
+from router.admin.commands import give_credit
+from router.changes.transaction import Work
 from store.ids import GrantId, new_id, wire
 
 app = typer.Typer(no_args_is_help=True)

@@ -13,8 +13,18 @@ from catalog.values import Use
 from gigarouter.commands.admin.instants import instant_of
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import account_of, id_of, read, usd, write
-from router.keyring import KeySpec, KeyView, Shown, create_key, get_key, list_keys, pause_key, revoke_key, rotate_key
-from router.write import Work
+from router.changes.transaction import Work
+from router.identity.key_commands import (
+    KeySpec,
+    KeyView,
+    Shown,
+    create_key,
+    get_key,
+    list_keys,
+    pause_key,
+    revoke_key,
+    rotate_key,
+)
 from store.ids import AccountId, KeyId, wire
 
 app = typer.Typer(no_args_is_help=True)

@@ -13,8 +13,8 @@ from catalog.values import Claim, Decision, Resolution, Signer, Term, Use, Waive
 from gigarouter.commands.admin.instants import instant_of
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import USAGE, fail, id_of, read, write
-from router.administer import record_claim, resolve_license, revoke_waiver, sign_waiver
-from router.write import Work
+from router.admin.commands import record_claim, resolve_license, revoke_waiver, sign_waiver
+from router.changes.transaction import Work
 from store.ids import ClaimId, ModelId, ResolutionId, WaiverId, wire
 
 app = typer.Typer(no_args_is_help=True)

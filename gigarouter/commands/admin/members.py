@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import account_of, id_of, read, write
-from router.members import Member, Role, add_member, change_role, list_members, remove_member
-from router.write import Work
+from router.changes.transaction import Work
+from router.identity.members import Member, Role, add_member, change_role, list_members, remove_member
 from store.ids import AccountId, MemberId, wire
 
 app = typer.Typer(no_args_is_help=True)

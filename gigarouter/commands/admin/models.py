@@ -11,19 +11,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.money import to_usd
 from billing.prices import list_prices
 from catalog import models
-from catalog.entries import BARE
+from catalog.model_edits import BARE
 from catalog.permit import decide
 from catalog.seed import SeedModel
 from catalog.values import Model, Status, Use
 from gigarouter.commands.admin.options import Unset, offers, taken_away, typed
 from gigarouter.commands.admin.output import AsJson, Row, show_list, show_one
 from gigarouter.commands.admin.session import USAGE, fail, read, write
-from router.administer import import_catalog, launch_model, move_model
-from router.endpoints import list_endpoints
-from router.entries import add_model, edit_model, entry_of, facts_of
-from router.facts import MODEL_NEEDS
-from router.indexes import PriceIndex
-from router.write import Work
+from router.admin.commands import import_catalog, launch_model, move_model
+from router.changes.transaction import Work
+from router.registry.endpoints import list_endpoints
+from router.registry.indexes import PriceIndex
+from router.registry.model_facts import MODEL_NEEDS
+from router.registry.models import add_model, edit_model, entry_of, facts_of
 from store.ids import ModelId
 
 app = typer.Typer(no_args_is_help=True)

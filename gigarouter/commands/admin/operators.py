@@ -9,15 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gigarouter.commands.admin.instants import instant_of
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import id_of, read, write
+from router.changes.transaction import Work
 from router.errors import InvalidRequest
-from router.members import Member, Role, add_member, list_members
-from router.operators import (
+from router.identity.members import Member, Role, add_member, list_members
+from router.identity.operators import (
     OperatorKeyView,
     create_operator_key,
     list_operator_keys,
     revoke_operator_key,
 )
-from router.write import Work
 from store.ids import MemberId, OperatorKeyId, wire
 
 app = typer.Typer(no_args_is_help=True)

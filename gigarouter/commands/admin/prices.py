@@ -11,9 +11,9 @@ from billing.prices import list_prices
 from gigarouter.commands.admin.instants import instant_of
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import read, usd, write
-from router.administer import set_price
-from router.indexes import PriceIndex
-from router.write import Work
+from router.admin.commands import set_price
+from router.changes.transaction import Work
+from router.registry.indexes import PriceIndex
 from store.ids import ModelId, PriceId, wire
 
 app = typer.Typer(no_args_is_help=True)

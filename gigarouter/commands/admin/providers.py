@@ -20,9 +20,12 @@ from gigarouter.commands.admin.session import USAGE, actor, fail, id_of, read, r
 from providers.kinds import build
 from providers.protocol import Provider, ProviderKind
 from providers.wire import Pool, networks
+from router.changes.transaction import Work
 from router.errors import InvalidRequest, NotFound
-from router.indexes import ProviderRecord
-from router.registered import (
+from router.registry.encryption import CredentialUnreadable
+from router.registry.indexes import ProviderRecord
+from router.registry.key_rotation import reseal_all
+from router.registry.providers import (
     ProviderSpec,
     ProviderView,
     credential_of,
@@ -33,9 +36,6 @@ from router.registered import (
     provider_records,
     register_provider,
 )
-from router.resealing import reseal_all
-from router.sealing import CredentialUnreadable
-from router.write import Work
 from store.ids import EndpointId, ProviderId, wire
 
 app = typer.Typer(no_args_is_help=True)

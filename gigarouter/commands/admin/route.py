@@ -26,10 +26,10 @@ from router.dry_run import (
     key_of,
     scene,
 )
-from router.explanation_views import OpsRequestOut, Recorded, ops_view
-from router.health import Health
-from router.indexes import PriceIndex
-from router.receipts import is_young, look_up
+from router.explain.receipts import is_young, look_up
+from router.explain.views import OpsRequestOut, Recorded, ops_view
+from router.registry.indexes import PriceIndex
+from router.routing.health import Health
 from router.values import EndpointState, Lane
 from store.ids import EndpointId, KeyId, RequestId
 from store.postgres import Database

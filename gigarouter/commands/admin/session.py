@@ -20,9 +20,9 @@ from billing.money import NanoUSD, from_usd
 from catalog.errors import CatalogError, ModelUnknown
 from gigarouter import settings
 from router import errors
-from router.audit import Actor
-from router.sealing import Seal
-from router.write import Work, transact
+from router.changes.audit import Actor
+from router.changes.transaction import Work, transact
+from router.registry.encryption import Seal
 from store.faults import CannotStart
 from store.ids import AccountId, parse
 from store.postgres import CONNECTION_LOST, Database

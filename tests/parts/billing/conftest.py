@@ -15,9 +15,9 @@ from billing.generation import Generation
 from billing.money import NanoUSD, Price
 from billing.projection import SCRIPTS, Projection
 from billing.values import Cap, Denied, Hold, Limits, Payer, Quote, Usage
-from store.hot import Hot
 from store.ids import AccountId, EndpointId, KeyId, ModelId, PriceId, ProviderId, RequestId, new_id
 from store.postgres import Database
+from store.redis_client import Hot
 
 MODEL = ModelId("test/model")
 PRICE = Price(PriceId(new_id()), MODEL, 1_000_000, datetime(2026, 1, 1, tzinfo=UTC))

@@ -8,9 +8,9 @@ import pytest
 
 from gigarouter.data_folder import DataFolder
 from gigarouter.demo import MODEL, prepare, put_live
-from router.endpoints import list_endpoints
-from tests.desk import Desk
-from tests.worlds import Upstream
+from router.registry.endpoints import list_endpoints
+from tests.builders.spaces import Desk
+from tests.harness.fake_upstream import Upstream
 
 
 @pytest.fixture

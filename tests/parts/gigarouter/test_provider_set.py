@@ -8,15 +8,15 @@ import pytest
 from gigarouter.provider_set import ProviderSet
 from providers.wire import Pool, networks
 from router import errors
-from router.dispatch import dispatch
-from router.health import Health
-from router.indexes import ProviderIndex, ProviderRecord
-from router.outbound import Outbound
-from router.pacing import Pacer
+from router.dispatch.dispatch import dispatch
+from router.dispatch.provider_quota import Pacer
+from router.dispatch.state import Outbound
+from router.registry.indexes import ProviderIndex, ProviderRecord
+from router.routing.health import Health
 from router.values import RawCall, Route, Trace
 from store.ids import EndpointId, ProviderId, RequestId, new_id
-from tests.parts.edge.values import ENDPOINT, NOW, a_hold, a_model, a_request
-from tests.worlds import Upstream
+from tests.builders.values import ENDPOINT, NOW, a_hold, a_model, a_request
+from tests.harness.fake_upstream import Upstream
 
 
 def test_a_provider_that_is_switched_off_is_passed_over_and_back_at_once_when_it_is_switched_on() -> None:

@@ -12,16 +12,16 @@ from gigarouter.provider_set import ProviderSet
 from providers.outcomes import Failure, Misconfigured
 from providers.protocol import Attempt
 from providers.wire import Pool, networks
-from router.at_endpoint import alone
-from router.attempts import Try
-from router.health import Health
-from router.indexes import ProviderIndex, ProviderRecord
-from router.outbound import Errand, Outbound
-from router.sealing import Seal, place_of
+from router.dispatch.attempt import alone
+from router.dispatch.retries import Try
+from router.dispatch.state import Errand, Outbound
+from router.registry.encryption import Seal, place_of
+from router.registry.indexes import ProviderIndex, ProviderRecord
+from router.routing.health import Health
 from router.values import Lane, Trace
 from store.ids import EndpointId, ProviderId, RequestId, new_id
-from tests.parts.edge.values import ENDPOINT, a_model, a_request
-from tests.worlds import Reply, Upstream
+from tests.builders.values import ENDPOINT, a_model, a_request
+from tests.harness.fake_upstream import Reply, Upstream
 
 pytestmark = pytest.mark.anyio
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()

@@ -9,11 +9,11 @@ from gigarouter import worker_loads
 from providers.kinds import build
 from providers.protocol import Provider
 from providers.wire import Pool, networks
-from router.health import Health
-from router.indexes import EndpointIndex
+from router.registry.indexes import EndpointIndex
+from router.routing.health import Health
 from store.ids import EndpointId, ProviderId, new_id
-from tests.parts.edge.values import ENDPOINT
-from tests.worlds import Reply, Upstream
+from tests.builders.values import ENDPOINT
+from tests.harness.fake_upstream import Reply, Upstream
 
 LOAD = {
     "interactive_queue_tokens": 640.0,

@@ -22,10 +22,10 @@ from providers.outcomes import (
 )
 from providers.protocol import Attempt, Provider
 from providers.wire import Pool, networks
-from providers.worker.loading import BODY
+from providers.worker.server.loading import BODY
 from providers.worker_kind import WorkerProvider
+from tests.harness.fake_upstream import Reply, Upstream, unit_vector
 from tests.parts.providers.conftest import Run
-from tests.worlds import Reply, Upstream, unit_vector
 
 MATRIX = np.array([[0.6, 0.8], [1.0, 0.0]], dtype="<f4")
 HEADER = {"rows": 2, "dimensions": 2, "tokens": [3, 4], "truncated": [False, False], "space": "s1", "model": "m"}

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.desk import Desk
+from tests.builders.spaces import Desk
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from store.embedded import Embedded
-from tests.product import Product
-from tests.worlds import Upstream
+from tests.harness.fake_upstream import Upstream
+from tests.harness.product import Product
 
 DIMENSIONS = 8
 

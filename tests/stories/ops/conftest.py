@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from store.embedded import Embedded
-from tests.operating import Operator, admin_command, an_operator
-from tests.product import Product
-from tests.worlds import Upstream
+from tests.harness.admin_client import Operator, admin_command, an_operator
+from tests.harness.fake_upstream import Upstream
+from tests.harness.product import Product
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import httpx
 import openai
 import pytest
 
-from router.edge.access import OPERATORS_MAY
-from router.members import Role
-from tests.operating import DUMP, Operator, admin_command, an_operator
-from tests.product import Product
-from tests.worlds import Reply, Upstream
+from router.api.access import OPERATORS_MAY
+from router.identity.members import Role
+from tests.harness.admin_client import DUMP, Operator, admin_command, an_operator
+from tests.harness.fake_upstream import Reply, Upstream
+from tests.harness.product import Product
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 NON_COMMERCIAL = "codefuse-ai/F2LLM-v2-4B"

@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from gigarouter.commands.admin import app
-from tests.operating import Operator, admin_command
-from tests.product import Product
-from tests.worlds import Upstream
+from tests.harness.admin_client import Operator, admin_command
+from tests.harness.fake_upstream import Upstream
+from tests.harness.product import Product
 
 SEEDED, NON_COMMERCIAL = "sentence-transformers/all-MiniLM-L6-v2", "codefuse-ai/F2LLM-v2-4B"
 NEEDED = {"owned_by": "acme", "summary": "Acme's.", "dimensions": 384, "max_input_tokens": 512, "normalized": True}

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from store.embedded import Embedded
-from tests.operating import admin_command, an_operator
-from tests.product import Product
-from tests.worlds import Upstream
+from tests.harness.admin_client import admin_command, an_operator
+from tests.harness.fake_upstream import Upstream
+from tests.harness.product import Product
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from gigarouter.commands import doctor
 from store.embedded import Embedded
-from tests.product import Product
-from tests.shop import Shop
-from tests.worlds import Upstream
+from tests.builders.database import Shop
+from tests.harness.fake_upstream import Upstream
+from tests.harness.product import Product
 
 app = typer.Typer()
 app.command()(doctor.command)

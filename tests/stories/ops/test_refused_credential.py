@@ -8,11 +8,11 @@ import pytest
 from typing_extensions import override
 
 from store.embedded import Embedded
-from tests.operating import Operator, admin_command, an_operator
-from tests.product import Product
-from tests.wire import Reply as Answer
-from tests.wire import request_bytes, send
-from tests.worlds import Received, Reply, Upstream
+from tests.harness.admin_client import Operator, admin_command, an_operator
+from tests.harness.fake_upstream import Received, Reply, Upstream
+from tests.harness.product import Product
+from tests.harness.raw_http import Reply as Answer
+from tests.harness.raw_http import request_bytes, send
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 OLD, WRONG, NEW = "sk-old-0123456789", "sk-wrong-0123456789", "sk-new-0123456789"

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from store.embedded import Embedded
-from tests.operating import Operator, admin_command, an_operator
-from tests.product import Product
-from tests.wire import request_bytes, send
-from tests.worlds import Counting, Upstream
+from tests.harness.admin_client import Operator, admin_command, an_operator
+from tests.harness.fake_upstream import Counting, Upstream
+from tests.harness.product import Product
+from tests.harness.raw_http import request_bytes, send
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 TEXT = "The ferry brought flour, letters and, in summer, visitors with folding chairs."

@@ -1,0 +1,241 @@
+"""Whether what is recorded holds together: ledger, Redis, credentials, processes, providers. Looks, changes nothing.
+
+Asked by `gigarouter doctor`. Each check is a function that answers in a few words how it is, or raises :class:`Ill`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from urllib.parse import urlsplit
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from billing.generation import Generation
+from billing.ledger import drifted_credits, trial_balance, unbalanced_entries
+from billing.money import to_usd
+from billing.projection import Projection
+from billing.reaper import mismatches
+from gigarouter.settings import Settings
+from router.registry.encryption import CredentialUnreadable, Seal
+from router.registry.endpoints import list_endpoints
+from router.registry.indexes import ProviderRecord
+from router.registry.providers import credential_of, provider_records
+from router.values import EndpointState
+from store.faults import CannotStart
+from store.ids import AccountId, wire
+from store.postgres import CONNECTION_LOST, Database
+from store.redis_client import Hot, HotUnavailable
+
+# A commit in flight shows as a difference for a moment, and the resync job sets right what a crash left behind.
+LOOK_AGAIN_S = 3.0
+SEEN_WITHIN_S = 4
+REACH_WITHIN_S = 5.0
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One line: what was looked at, how it is, and what to do where ``ok`` is false."""
+
+    check: str
+    ok: bool
+    says: str
+    do: str = ""
+
+
+class Ill(Exception):
+    """A check that does not hold: how it is, and what to do."""
+
+    def __init__(self, says: str, do: str) -> None:
+        super().__init__(says)
+        self.says = says
+        self.do = do
+
+
+Look = Callable[[], Awaitable[str]]
+
+
+async def look_at(check: str, look: Look) -> Finding:
+    """Run one check."""
+    try:
+        return Finding(check, ok=True, says=await look())
+    except Ill as ill:
+        return Finding(check, ok=False, says=ill.says, do=ill.do)
+    except CannotStart as fault:
+        return Finding(check, ok=False, says=str(fault))
+    except (SQLAlchemyError, HotUnavailable, *CONNECTION_LOST) as fault:
+        return Finding(check, ok=False, says=f"cannot be looked at: {fault}", do="Run it again; is the server up?")
+
+
+async def of_the_database(found: Settings, *, has_redis: bool) -> list[Finding]:
+    """All that a migrated database, and a Redis where there is one, can tell."""
+    db = Database(found.require_database_url(), pool_size=2)
+    try:
+        findings = [
+            await look_at("ledger", lambda: _ledger(db)),
+            await look_at("usage months", lambda: _months(db)),
+            await look_at("credentials", lambda: _credentials(db, found)),
+            await look_at("processes", lambda: _processes(db)),
+        ]
+        if has_redis:
+            async with _projection(db, found) as (projection, run_id):
+                findings.append(await look_at("generation", lambda: _generation(db, run_id)))
+                findings.append(await look_at("balances", lambda: _balances(db, projection)))
+        return [*findings, *(await _endpoints(db))]
+    finally:
+        await db.close()
+
+
+async def _ledger(db: Database) -> str:
+    async with db.transaction() as connection:
+        lines = await trial_balance(connection)
+        unbalanced, drifted = await unbalanced_entries(connection), await drifted_credits(connection)
+    total = sum(line.amount for line in lines)
+    if total or unbalanced:
+        raise Ill(
+            f"it sums to {to_usd(total)} USD and {unbalanced} entries do not sum to zero",
+            "The database was changed by hand: stop `serve`, keep the database as it is, find the entries.",
+        )
+    if drifted:
+        accounts = ", ".join(wire(AccountId, account_id) for account_id in drifted[:5])
+        raise Ill(
+            f"the running credit of {len(drifted)} accounts differs from its postings or grants: {accounts}",
+            "Suspend these accounts (`gigarouter admin accounts suspend`) until it is found why.",
+        )
+    return f"{sum(line.postings for line in lines):,} postings sum to zero"
+
+
+async def _months(db: Database) -> str:
+    query = (
+        "SELECT (SELECT count(*) FROM usage_events_default), to_regclass("
+        "'usage_events_' || to_char(now() AT TIME ZONE 'UTC' + interval '1 month', 'YYYYMM'))::text"
+    )
+    async with db.transaction() as connection:
+        stray, table = (await connection.execute(text(query))).one()
+    if stray or table is None:
+        raise Ill("next month has no table, or rows are outside of all months", "Is `gigarouter jobs` running?")
+    return "next month is made"
+
+
+async def _credentials(db: Database, found: Settings) -> str:
+    async with db.transaction() as connection:
+        records = [record for record in await provider_records(connection) if record.sealed is not None]
+    closed = [record.name for record in records if not _opens(record, found)]
+    if closed:
+        raise Ill(
+            f"those of {', '.join(closed)} do not open under the secret keys",
+            "Add the secret key that they were sealed under, or give the credentials again "
+            "(`gigarouter admin providers edit`).",
+        )
+    return f"{len(records)} kept, all readable"
+
+
+def _opens(record: ProviderRecord, found: Settings) -> bool:
+    try:
+        credential_of(record, Seal(found.require_secret_keys()))
+    except (CredentialUnreadable, ValueError, CannotStart):
+        return False
+    return True
+
+
+async def _processes(db: Database) -> str:
+    seen = "SELECT kind, count(*) FROM processes WHERE seen_at > now() - make_interval(secs => :secs) GROUP BY kind"
+    async with db.transaction() as connection:
+        rows = (await connection.execute(text(seen), {"secs": SEEN_WITHIN_S})).all()
+    counts = {str(row[0]): int(row[1]) for row in rows}
+    missing = [kind for kind in ("serve", "jobs") if not counts.get(kind)]
+    if missing:
+        start = " and ".join(f"`gigarouter {kind}`" for kind in missing)
+        raise Ill(f"no {' and no '.join(missing)} is running", f"Start {start}; `gigarouter up` starts all.")
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+
+
+@asynccontextmanager
+async def _projection(db: Database, found: Settings) -> AsyncIterator[tuple[Projection, str]]:
+    """Redis as the product sees it, looked at only: a new connection here starts no generation."""
+    known: list[str] = []
+
+    async def learn(run_id: str) -> None:
+        known.append(run_id)
+
+    projection = Projection(db, Generation(db, "doctor"))
+    projection.hot = Hot(found.require_redis_url(), (), learn)
+    async with asyncio.TaskGroup() as group:
+        keeps = group.create_task(projection.hot.run())
+        try:
+            await projection.hot.opened(REACH_WITHIN_S)
+            yield projection, known[-1] if known else ""
+        finally:
+            keeps.cancel()
+
+
+async def _generation(db: Database, run_id: str) -> str:
+    async with db.transaction() as connection:
+        row = (await connection.execute(text("SELECT generation, run_id FROM hot_generation"))).one()
+    if row.run_id not in ("", run_id):
+        raise Ill(
+            f"PostgreSQL counts generation {row.generation} for another Redis than the one that answers",
+            "Start `gigarouter serve`: it begins the next generation. Do all processes have the same REDIS_URL?",
+        )
+    return f"{row.generation}, of the Redis that answers"
+
+
+async def _balances(db: Database, projection: Projection) -> str:
+    first = {one.account_id for one in await mismatches(db, projection)}
+    if first:
+        await asyncio.sleep(LOOK_AGAIN_S)
+        still = [one for one in await mismatches(db, projection) if one.account_id in first]
+        if still:
+            raise Ill(
+                f"{len(still)} accounts differ between Redis and PostgreSQL, such as "
+                f"{wire(AccountId, still[0].account_id)}: {to_usd(still[0].seen_balance)} and "
+                f"{to_usd(still[0].balance)} USD",
+                "`gigarouter jobs` sets them anew within seconds; if it runs and they stay, suspend the accounts.",
+            )
+    return "Redis and PostgreSQL agree"
+
+
+async def _endpoints(db: Database) -> list[Finding]:
+    async with db.transaction() as connection:
+        live = [v.endpoint for v in await list_endpoints(connection) if v.endpoint.state is EndpointState.LIVE]
+        records = {record.id: record for record in await provider_records(connection)}
+    if not live:
+        do = "`gigarouter admin endpoints create` and `test` make one."
+        return [Finding("endpoints", ok=False, says="none is live, so no call can be answered", do=do)]
+    findings: list[Finding] = []
+    for provider_id in sorted({endpoint.provider_id for endpoint in live}):
+        record, count = records[provider_id], sum(endpoint.provider_id == provider_id for endpoint in live)
+        findings.append(await look_at(f"provider {record.name}", partial(_reach, record, count)))
+    return findings
+
+
+async def _reach(record: ProviderRecord, count: int) -> str:
+    """Its port answers, and a worker says that it is ready; nothing is embedded, since that may cost money."""
+    what = f"{count} live endpoint{'s' if count > 1 else ''}"
+    if not record.enabled:
+        raise Ill(f"switched off with {what}", f"`gigarouter admin providers edit {record.name} --enable`")
+    if record.base_url is None:
+        return f"{what}; at its vendor's own address, not looked at"
+    parts = urlsplit(record.base_url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(REACH_WITHIN_S):
+            reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=parts.scheme == "https")
+            try:
+                said = await _ready(reader, writer, parts.hostname or "") if record.kind == "worker" else b"200"
+            finally:
+                writer.close()
+    except (OSError, TimeoutError) as fault:
+        raise Ill(
+            f"{record.base_url} cannot be reached: {str(fault) or 'no answer'}", "Is it up, and the URL right?"
+        ) from fault
+    if said != b"200":
+        raise Ill(f"the worker at {record.base_url} is not ready ({said.decode()})", "Look into the worker's log.")
+    return f"{what}, reachable"
+
+
+async def _ready(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> bytes:
+    writer.write(f"GET /ready HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    await writer.drain()
+    return (await reader.readline()).split(b" ")[1:2][0]

@@ -1,0 +1,134 @@
+"""All wiring on one page: settings in, the collaborators of a process out, running until the block ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+from random import Random
+from typing import Literal
+
+from billing.admission import Admission
+from billing.charging import Charging
+from billing.generation import Generation
+from billing.projection import SCRIPTS, Projection
+from gigarouter import worker_loads
+from gigarouter.provider_set import ProviderSet
+from gigarouter.settings import Settings, export
+from gigarouter.telemetry.redact import scrubbed
+from providers.litellm.kind import ENVIRONMENT
+from providers.wire import Pool, networks
+from router.context import Parts
+from router.dispatch import provider_quota
+from router.dispatch.state import Outbound
+from router.errors import StoreUnavailable
+from router.explain.receipts import Receipts
+from router.registry import quarantine as quarantines
+from router.registry.encryption import Seal
+from router.registry.refresh import Refresher
+from router.routing.health import Health
+from store.faults import CannotStart
+from store.ids import EndpointId, ProviderId, parse
+from store.postgres import STORE_FAULTS, Database
+from store.redis_client import Hot
+
+Run = Callable[[], Coroutine[None, None, None]]
+
+
+@asynccontextmanager
+async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIterator[Parts]:
+    """The parts of one process, loaded and connected. Raises CannotStart where Postgres cannot be read."""
+    export(ENVIRONMENT)
+    db = Database(settings.require_database_url())
+    refresher = Refresher(db)
+    try:
+        await refresher.load()
+    except StoreUnavailable as gone:
+        raise CannotStart("PostgreSQL went away while keys, catalogue and prices were read from it.") from gone
+
+    generation = Generation(db, kind)
+    projection = Projection(db, generation)
+    hot = Hot(settings.require_redis_url(), (*SCRIPTS, *provider_quota.SCRIPTS), generation.on_connect)
+    projection.hot = hot
+    charging = Charging(db, projection, settings.durability)
+
+    pool = Pool()
+    allowed = networks([str(network) for network in settings.allowed_private_networks])
+    seal = Seal(settings.require_secret_keys())
+    providers = ProviderSet(refresher.providers, seal, allowed, pool)
+    health = Health(Random().random)  # noqa: S311 - spreads rests
+    _listen(refresher, providers, health, generation, projection)
+    receipts = Receipts(db, lambda words: str(scrubbed(words)))
+    parts = Parts(
+        db=db,
+        keys=refresher.keys,
+        operators=refresher.operators,
+        catch_up=refresher.catch_up,
+        catalog=refresher.catalog,
+        prices=refresher.prices,
+        endpoints=refresher.endpoints,
+        providers=providers,
+        built=providers.built,
+        seal=seal,
+        check_provider=providers.check,
+        health=health,
+        outbound=Outbound(providers=providers, health=health, pacer=provider_quota.Pacer(hot)),
+        generation=generation,
+        projection=projection,
+        admission=Admission(projection, generation),
+        charging=charging,
+        receipts=receipts,
+        call_deadline_s=settings.call_deadline_s,
+        body_bytes_max=settings.body_bytes_max,
+    )
+    quarantine = partial(quarantines.run, db, health)
+    loads = partial(worker_loads.run, providers, refresher.endpoints, health)
+    runs = (hot.run, generation.run, projection.run, charging.run, receipts.run, refresher.run, providers.run)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(run()) for run in (*runs, quarantine, loads)]
+        try:
+            yield parts
+            await charging.drained()
+            await projection.flushed()
+            await receipts.drained()
+        finally:
+            for task in tasks:
+                task.cancel()
+    await _leave(generation, providers, pool, db)
+
+
+def _listen(
+    refresher: Refresher, providers: ProviderSet, health: Health, generation: Generation, projection: Projection
+) -> None:
+    refresher.on_change("providers", lambda _: providers.refresh())
+    refresher.on_change("providers", partial(_provider_changed, health, refresher))
+    refresher.on_change("endpoints", partial(_endpoint_changed, health))
+    refresher.on_change("hot_generation", partial(_generation_changed, generation))
+    refresher.on_change("credit", projection.credit_changed)
+
+
+async def _leave(generation: Generation, providers: ProviderSet, pool: Pool, db: Database) -> None:
+    try:
+        async with asyncio.timeout(2):
+            await generation.leave()
+    except STORE_FAULTS:
+        pass  # Others wait for this process's heartbeat to go stale instead.
+    await providers.close()
+    await pool.close()
+    await db.close()
+
+
+def _endpoint_changed(health: Health, endpoint: str) -> None:
+    if endpoint:
+        health.forget(EndpointId(parse(EndpointId, endpoint)))
+
+
+def _provider_changed(health: Health, refresher: Refresher, provider: str) -> None:
+    """What went wrong under another credential or URL says nothing of the new one."""
+    if provider:
+        for endpoint in refresher.endpoints.of_provider(ProviderId(parse(ProviderId, provider))):
+            health.forget(endpoint.id)
+
+
+def _generation_changed(generation: Generation, number: str) -> None:
+    if number:
+        generation.learned(int(number))

@@ -1,0 +1,109 @@
+"""What an operator may set for a provider of kind ``litellm``, and what goes to litellm with every call. No I/O.
+
+Lists of what is allowed: litellm takes any keyword, and some of them would retry, log, fetch or answer by themselves.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import msgspec
+
+from providers.byte_tokens import BytesPerToken
+
+# Credentials of vendors that need more than one secret: a JSON object with these names, passed on as they are.
+CREDENTIAL_FIELDS: Final = frozenset(
+    {
+        "api_key",
+        "aws_access_key_id",
+        "aws_secret_access_key",
+        "aws_session_token",
+        "azure_ad_token",
+        "organization",
+    }
+)
+
+_BOTH: Final = MappingProxyType({"query": "search_query", "document": "search_document"})
+_RETRIEVAL: Final = MappingProxyType({"query": "RETRIEVAL_QUERY", "document": "RETRIEVAL_DOCUMENT"})
+# How vendors call their input types, so that nobody has to look it up.
+_INPUT_TYPES: Final = MappingProxyType(
+    {
+        "bedrock": ("input_type", _BOTH),
+        "cohere": ("input_type", _BOTH),
+        "gemini": ("task_type", _RETRIEVAL),
+        "jina_ai": ("task", MappingProxyType({"query": "retrieval.query", "document": "retrieval.passage"})),
+        "nvidia_nim": ("input_type", MappingProxyType({"query": "query", "document": "passage"})),
+        "vertex_ai": ("task_type", _RETRIEVAL),
+    }
+)
+# These cut what is too long and do not tell, unless they are told not to.
+_NEVER_CUT: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
+    {"cohere": {"truncate": "NONE"}, "voyage": {"truncation": False}, "vertex_ai": {"autoTruncate": False}}
+)
+# These speak by a library of their own, from connections and with credentials that are not ours to guard.
+_SAGEMAKER: Final = (
+    "SageMaker is not spoken to, since its library goes out by itself. Serve the model there in a container that "
+    "speaks OpenAI's API, behind an address of yours (kind openai), or use Bedrock (vendor bedrock)"
+)
+UNSPOKEN: Final[Mapping[str, str]] = MappingProxyType({"sagemaker": _SAGEMAKER, "sagemaker_chat": _SAGEMAKER})
+
+
+class LiteLLMOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``vendor`` is litellm's name of the provider (``cohere``, ``gemini``, ``bedrock`` …).
+
+    ``input_type_field`` and ``input_types`` translate ``query`` and ``document`` for endpoints with a native input
+    type; the large vendors' words are known. ``api_version`` is Azure's, ``aws_region_name`` Bedrock's, and
+    ``vertex_project`` (by default the key file's) and ``vertex_location`` (needed) are Vertex AI's. ``token_urls`` are
+    places beside the base URL where the vendor hands out tokens, as ``https://iam.cloud.ibm.com`` for watsonx.
+    ``bytes_per_token``: tokens are the bytes of each text by this number, and the vendor's own usage is not read
+    (:mod:`providers.byte_tokens`).
+    """
+
+    vendor: str
+    input_type_field: Literal["input_type", "task", "task_type", "prompt_name"] | None = None
+    input_types: dict[str, str] = {}
+    api_version: str | None = None
+    aws_region_name: str | None = None
+    vertex_project: str | None = None
+    vertex_location: str | None = None
+    token_urls: list[str] = []
+    bytes_per_token: BytesPerToken | None = None
+
+    def input_type(self, ours: str) -> tuple[str, str]:
+        """The vendor's field and word for ``query`` or ``document``."""
+        field, words = _INPUT_TYPES.get(self.vendor, ("input_type", MappingProxyType({})))
+        return self.input_type_field or field, self.input_types.get(ours, words.get(ours, ours))
+
+    def fixed(self) -> dict[str, Any]:
+        """What goes to litellm with every call."""
+        places = {
+            "api_version": self.api_version,
+            "aws_region_name": self.aws_region_name,
+            "vertex_project": self.vertex_project,
+            "vertex_location": self.vertex_location,
+        }
+        given = {name: value for name, value in places.items() if value is not None}
+        return {"custom_llm_provider": self.vendor, **_NEVER_CUT.get(self.vendor, {}), **given}
+
+
+def secrets(credential: str | None) -> dict[str, str]:
+    """A key as it is, several secrets as a JSON object. Raises ``ValueError`` for an operator to read.
+
+    What is missing is filled in, because litellm looks into the environment, and AWS' library on to the network, for
+    what it is not given.
+    """
+    if credential is None:
+        return {"api_key": "none"}
+    if not credential.startswith("{"):
+        return {"api_key": credential}
+    try:
+        fields = msgspec.json.decode(credential, type=dict[str, str])
+    except msgspec.DecodeError:
+        raise ValueError("a credential in JSON is an object of texts") from None
+    if unknown := fields.keys() - CREDENTIAL_FIELDS:
+        raise ValueError(f"unknown credential fields: {', '.join(sorted(unknown))}")
+    keys = {"aws_access_key_id", "aws_secret_access_key"}
+    if fields.keys() & {*keys, "aws_session_token"} and not all(fields.get(name) for name in keys):
+        raise ValueError("aws_access_key_id and aws_secret_access_key are given together")
+    # An empty key makes litellm sign; "none" is sent and refused.
+    return {"api_key": "" if keys <= fields.keys() else "none", **fields}

@@ -1,0 +1,1 @@
+"""Kind ``openai``: any OpenAI-compatible embeddings server, over the pooled wire."""

@@ -1,0 +1,93 @@
+"""Reads the answer of an OpenAI-compatible embeddings endpoint, strictly and without holding up the event loop."""
+
+import asyncio
+
+import msgspec
+
+from providers.decode import Piece, Rows
+from providers.json_vectors import cut, restored
+from providers.outcomes import BadAnswer, Broken
+from providers.protocol import Vectors
+from providers.statuses import error_in_success
+
+# Above this, arrays of numbers are cut out before the rest is parsed.
+CUT_ABOVE_BYTES = 1 << 20
+
+# What one number takes in JSON at most, and what stands around the vectors.
+NUMBER_BYTES = 25
+SLACK_BYTES = 64 * 1024
+WIDEST = 8192
+MAX_ANSWER_BYTES = 48 << 20
+
+# A count that a double holds exactly; more tokens than that nobody embeds.
+_MOST_TOKENS = 2**53
+
+_NO_ERROR = msgspec.Raw(b"null")
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    total_tokens: int | None = None
+
+
+class _Item(msgspec.Struct):
+    index: int
+    embedding: msgspec.Raw
+
+
+class _Answer(msgspec.Struct):
+    data: list[_Item] | None = None
+    usage: _Usage | None = None
+    error: msgspec.Raw = _NO_ERROR
+
+
+_DECODER = msgspec.json.Decoder(_Answer)
+
+
+def max_answer_bytes(inputs: int, dimensions: int | None) -> int:
+    """The most that an honest answer to so many inputs takes, whatever its encoding."""
+    return min(SLACK_BYTES + inputs * ((dimensions or WIDEST) * NUMBER_BYTES + 256), MAX_ANSWER_BYTES)
+
+
+async def read_answer(body: bytes | bytearray, inputs: int) -> Vectors:
+    """Vectors in the order of the inputs.
+
+    Raises Broken (cannot be read), BadAnswer (read, but wrong) and, for an error inside a 200, what the error means.
+    """
+    try:
+        pieces, indices, usage = _parse(body)
+    except msgspec.ValidationError as error:
+        # The text of a validation error names types and a path, never a value.
+        raise BadAnswer(detail=str(error)) from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Broken(detail="an answer that is not JSON") from error
+    if len(pieces) != inputs:
+        raise BadAnswer(detail=f"{len(pieces)} vectors for {inputs} inputs")
+    rows = Rows(pieces, indices)
+    for _ in rows.steps():
+        await asyncio.sleep(0)
+    return Vectors(matrix=rows.matrix, tokens=_tokens(usage))
+
+
+def _parse(body: bytes | bytearray) -> tuple[list[Piece], list[int], _Usage | None]:
+    arrays: list[memoryview] = []
+    skeleton = body
+    if len(body) > CUT_ABOVE_BYTES:
+        skeleton, arrays = cut(body)
+    answer = _DECODER.decode(skeleton)
+    if answer.error != _NO_ERROR:
+        raise error_in_success(skeleton)
+    items = answer.data or []
+    pieces: list[Piece] = [memoryview(item.embedding) for item in items]
+    if arrays:
+        pieces = [restored(piece, arrays) for piece in pieces]
+    return pieces, [item.index for item in items], answer.usage
+
+
+def _tokens(usage: _Usage | None) -> int | None:
+    if usage is None:
+        return None
+    tokens = usage.total_tokens if usage.prompt_tokens is None else usage.prompt_tokens
+    if tokens is not None and not 0 <= tokens <= _MOST_TOKENS:
+        raise BadAnswer(detail="a usage that is not a count of tokens")
+    return tokens

@@ -1,0 +1,1 @@
+"""Queues and packs inputs, and runs them on the device."""

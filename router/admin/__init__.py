@@ -1,0 +1,1 @@
+"""What operators do with accounts, credit, prices, models and licenses."""

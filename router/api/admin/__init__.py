@@ -1,0 +1,38 @@
+"""The admin API, one file per noun; each is a door to the commands that ``gigarouter admin`` has too.
+
+``operations`` is all of it: one line adds a noun.
+"""
+
+from router.api.admin.acceptances import operations as acceptances
+from router.api.admin.accounts import operations as accounts
+from router.api.admin.audit import operations as audit
+from router.api.admin.claims import operations as claims
+from router.api.admin.decisions import operations as decisions
+from router.api.admin.endpoints import operations as endpoints
+from router.api.admin.explain import operations as routes
+from router.api.admin.grants import operations as grants
+from router.api.admin.keys import operations as keys
+from router.api.admin.members import operations as members
+from router.api.admin.models import operations as models
+from router.api.admin.prices import operations as prices
+from router.api.admin.providers import operations as providers
+from router.api.admin.resolutions import operations as resolutions
+from router.api.admin.waivers import operations as waivers
+
+operations = [
+    providers,
+    endpoints,
+    models,
+    prices,
+    claims,
+    resolutions,
+    waivers,
+    decisions,
+    acceptances,
+    accounts,
+    grants,
+    keys,
+    members,
+    audit,
+    routes,
+]

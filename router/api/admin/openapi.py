@@ -1,0 +1,194 @@
+"""``GET /admin/openapi.json``: the admin API as OpenAPI 3.1, apart from the customers', made from the operations.
+
+``docs/admin-openapi.json`` is this document as a file (``python -m router.api.admin.openapi``); a test compares them.
+"""
+
+import json
+import sys
+from functools import cache
+from typing import Any
+
+import msgspec
+import orjson
+from fastapi import APIRouter, Response
+from fastapi.routing import APIRoute
+
+from router import errors
+from router.api.access import ACCESS, OPERATORS_MAY, Who
+from router.api.admin import operations as admin_operations
+from router.api.admin.operation import TOLD, Told
+from router.api.error_envelope import ROWS
+from router.api.openapi import ERROR, error_responses
+
+operations = APIRouter()
+
+Json = dict[str, Any]
+
+_QUERY: dict[str, Json] = {
+    "limit": {"schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}},
+    "cursor": {"schema": {"type": "string"}, "description": "The next_cursor of the page before."},
+    "dry_run": {
+        "schema": {"type": "string", "enum": ["0", "1"]},
+        "description": "1: answer what would be, and write nothing.",
+    },
+}
+_IDEMPOTENCY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "The same key and request give the stored outcome for 24 hours, with Idempotency-Replayed: true.",
+}
+_MATCH: Json = {
+    "name": "If-Match",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "The ETag that was read. 409 version_conflict where it is another by now; an edit needs it.",
+}
+
+
+@operations.get("/admin/openapi.json", operation_id="admin_openapi", summary="This document", tags=["Probes"])
+async def openapi() -> Response:
+    """The admin API as OpenAPI 3.1."""
+    return Response(_document_bytes(), media_type="application/json")
+
+
+def document() -> Json:
+    """The document as a value."""
+    told = [(route, told_of(route)) for route in routes()]
+    _, schemas = _components()
+    paths: Json = {}
+    for route, said in told:
+        for method in sorted((route.methods or set()) - {"HEAD"}):
+            path = route.path.replace(":path}", "}")
+            paths.setdefault(path, {})[method.lower()] = _operation(route, method, said)
+    paths["/admin/openapi.json"] = {
+        "get": {
+            "operationId": "admin_openapi",
+            "summary": "This document",
+            "tags": ["Probes"],
+            "security": [],
+            "responses": {"200": {"description": "The answer."}},
+        }
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "gigarouter admin", "version": "1", "description": "For operators, by their own keys."},
+        "security": [{"operator": []}],
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "securitySchemes": {"operator": {"type": "http", "scheme": "bearer", "description": "gr_ops_…"}},
+            "schemas": {"ErrorResponse": ERROR, **schemas},
+            "responses": error_responses(_told_errors()),
+        },
+    }
+
+
+def routes() -> list[APIRoute]:
+    """All operations of the admin API."""
+    return [route for part in admin_operations for route in part.routes if isinstance(route, APIRoute)]
+
+
+def told_of(route: APIRoute) -> Told | None:
+    """What an operation tells of its body and answer."""
+    told: Told | None = (route.openapi_extra or {}).get(TOLD)
+    return told
+
+
+def _operation(route: APIRoute, method: str, told: Told | None) -> Json:
+    roles = sorted(OPERATORS_MAY.get((method, route.path), ()))
+    described = f"{route.description} For {' and '.join(roles)}." if roles else route.description
+    status = str(told.status) if told else "200"
+    operation: Json = {
+        "operationId": route.operation_id,
+        "summary": route.summary,
+        "description": described,
+        "tags": list(route.tags),
+        "parameters": _parameters(route, method, told),
+        "responses": {
+            status: {"description": "The answer.", "content": _content(_answer(told))},
+            **{str(row.status): {"$ref": f"#/components/responses/{row.status}"} for row in _told_errors().values()},
+        },
+    }
+    if ACCESS.get((method, route.path)) is Who.ANYONE:
+        operation["security"] = []
+    if told is not None and told.body is not None:
+        operation["requestBody"] = {"required": True, "content": _content(_ref(told.body))}
+    return operation
+
+
+def _parameters(route: APIRoute, method: str, told: Told | None) -> list[Json]:
+    found: list[Json] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in route.param_convertors
+    ]
+    writes = method != "GET" and (told is None or told.writes)
+    names = (told.query if told else ()) + (("dry_run",) if writes else ())
+    found += [{"name": name, "in": "query", **_QUERY.get(name, {"schema": {"type": "string"}})} for name in names]
+    if writes:
+        found.append(_IDEMPOTENCY)
+        found.append({**_MATCH, "required": bool(told and told.match)})
+    return found
+
+
+def _answer(told: Told | None) -> Json:
+    if told is None:
+        return {"type": "object"}
+    if not told.many:
+        return _ref(told.answer)
+    return {
+        "type": "object",
+        "required": ["object", "data", "has_more", "next_cursor"],
+        "properties": {
+            "object": {"type": "string", "enum": ["list"]},
+            "data": {"type": "array", "items": _ref(told.answer)},
+            "has_more": {"type": "boolean"},
+            "next_cursor": {"type": ["string", "null"]},
+        },
+    }
+
+
+def _ref(kind: type[msgspec.Struct]) -> Json:
+    refs, _ = _components()
+    return refs[kind]
+
+
+@cache
+def _components() -> tuple[dict[type[msgspec.Struct], Json], Json]:
+    """Every form's reference, and the schemas; two forms of one name get longer ones."""
+    said = [told for route in routes() if (told := told_of(route)) is not None]
+    types = {kind for told in said for kind in (told.answer, told.body) if kind is not None}
+    ordered = sorted(types, key=lambda kind: (kind.__name__, kind.__module__))
+    refs, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    by_kind = dict(zip(ordered, refs, strict=True))
+    for answer in {told.answer for told in said}:
+        # What is answered has all of its fields, those too that whoever makes the thing may leave out.
+        schema = schemas[by_kind[answer]["$ref"].rpartition("/")[2]]
+        schema["required"] = list(schema["properties"])
+    return by_kind, schemas
+
+
+def _content(schema: Json) -> Json:
+    return {"application/json": {"schema": schema}}
+
+
+def _told_errors() -> dict[type[errors.Refusal], Any]:
+    """What an operation of the admin API can answer: no limits, credit or providers of calls."""
+    calls = (
+        errors.OutOfCredit,
+        errors.LimitExceeded,
+        errors.NoEndpoint,
+        errors.AllAttemptsFailed,
+        errors.UpstreamInvalid,
+        errors.DeadlinePassed,
+        errors.ClientGone,
+        errors.NotRecorded,
+    )
+    return {error: row for error, row in ROWS.items() if not issubclass(error, calls)}
+
+
+@cache
+def _document_bytes() -> bytes:
+    return orjson.dumps(document())
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(document(), indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,1 @@
+"""The customers' operations, one file per noun."""

@@ -1,0 +1,80 @@
+"""What a call's headers ask for beside its body: the lane (``X-Tier``) and patience (``Prefer: wait=N``).
+
+And what an answer's headers say of it, errors included.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from router.errors import InvalidRequest, NotRecorded, Refusal, Unexpected
+from router.request.rate_limit_headers import limit_headers
+from router.values import Lane, Trace
+
+_LANES: Final = {
+    b"batch": Lane.BATCH,
+    b"interactive": Lane.INTERACTIVE,
+    b"default": Lane.INTERACTIVE,
+}
+_WAIT: Final = re.compile(r"wait[ \t]*=[ \t]*([0-9]{1,9})", re.I)
+# RFC 7240: preferences between commas, commas in quotes do not count.
+_PREFERENCES: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
+PREFER_MAX: Final = 256
+
+
+def asked(headers: Sequence[tuple[bytes, bytes]], most_s: float) -> tuple[Lane, float]:
+    """The lane, and how many seconds to wait for a warm model. Raises InvalidRequest for an ``X-Tier`` that is none."""
+    if not headers:
+        return Lane.INTERACTIVE, 0.0
+    tiers = [value for name, value in headers if name == b"x-tier"]
+    prefer = b",".join(value for name, value in headers if name == b"prefer")
+    return lane_of(b",".join(tiers)) if tiers else Lane.INTERACTIVE, wait_of(prefer, most_s)
+
+
+def lane_of(tier: bytes) -> Lane:
+    """The lane that ``X-Tier`` names. Raises InvalidRequest for a name that is none."""
+    lane = _LANES.get(tier.strip(b" \t").lower())
+    if lane is None:
+        raise InvalidRequest(
+            "'X-Tier' is invalid: it is 'interactive' (or 'default'), or 'batch' for the discounted price and the "
+            "low-priority queue.",
+            param="X-Tier",
+        )
+    return lane
+
+
+def wait_of(prefer: bytes, most_s: float) -> float:
+    """Seconds of ``Prefer: wait=N`` (RFC 7240), at most ``most_s``; 0 without it, and where it cannot be understood."""
+    for preference in _PREFERENCES.findall(prefer[:PREFER_MAX].decode("latin-1")):
+        name = preference.partition(";")[0].strip()
+        if name.partition("=")[0].strip().lower() == "wait":
+            # The first of several holds.
+            wait = _WAIT.fullmatch(name)
+            return min(float(wait[1]), most_s) if wait else 0.0
+    return 0.0
+
+
+def told(lane: Lane, wait_s: float) -> list[tuple[bytes, bytes]]:
+    """Headers of every answer of a call that asked for something: nothing for a plain one."""
+    headers = []
+    if lane is Lane.BATCH:
+        headers.append((b"x-gigarouter-lane", b"batch"))
+    if wait_s:
+        headers.append((b"preference-applied", b"wait=%d" % wait_s))
+    return headers
+
+
+def told_of_failure(trace: Trace, refusal: Refusal) -> list[tuple[bytes, bytes]]:
+    """Headers of a call's error: attempts, the last provider, what is left of the limits once they were taken from.
+
+    And that it cost nothing, where that is certain.
+    """
+    headers = [(b"x-gigarouter-attempts", b"%d" % trace.attempts)]
+    if trace.tried:
+        name = trace.tried[-1].endpoint.provider_name
+        headers.append((b"x-gigarouter-provider", "".join(c if " " <= c <= "~" else "?" for c in name).encode()))
+    if not isinstance(refusal, NotRecorded | Unexpected):
+        headers.append((b"x-gigarouter-cost", b"0.00"))
+    if trace.hold is not None:
+        headers += limit_headers(trace.hold.limits)
+    return headers

@@ -1,0 +1,43 @@
+"""``POST /v1/embeddings``: the hot operation, plain ASGI without FastAPI or Pydantic.
+
+It runs to its end whether or not the client still waits: the server does not cancel it when a client hangs up, and the
+line asks ``client_gone`` once, before the call is sent on. After that the answer is paid for, so it is charged.
+"""
+
+import asyncio
+
+from router.api.exchange import Exchange, Send, deliver
+from router.api.public.call_headers import asked, told
+from router.context import Parts
+from router.errors import MethodNotAllowed
+from router.pipeline import embed
+from router.values import RawCall, Trace
+
+PATH = "/v1/embeddings"
+
+
+async def embeddings(exchange: Exchange, parts: Parts, send: Send) -> None:
+    """Run the line and send its answer. Raises :class:`router.errors.Refusal`, before anything is sent."""
+    exchange.operation = PATH
+    if exchange.method != "POST":
+        raise MethodNotAllowed(f"{PATH} takes POST.", headers=[(b"allow", b"POST")])
+    now_s = asyncio.get_running_loop().time()
+    exchange.trace = Trace(began=now_s)
+    lane, wait_s = asked(exchange.wishes, parts.call_deadline_s)
+    exchange.applied = told(lane, wait_s)
+    call = RawCall(
+        request_id=exchange.request_id,
+        body=exchange.body,
+        authorization=exchange.authorization,
+        idempotency_key=exchange.idempotency_key,
+        now=exchange.now,
+        deadline_at=now_s + parts.call_deadline_s,
+        client_gone=exchange.client_gone,
+        lane=lane,
+        wait_s=wait_s,
+        trace=exchange.trace,
+    )
+    answer = await embed(call, parts)
+    answer.headers.extend(exchange.applied)
+    exchange.served = answer.served
+    await deliver(answer, send)

@@ -1,0 +1,38 @@
+"""``/health`` (this process lives), ``/ready`` (it may be sent calls), ``/metrics`` (for a scraper nearby)."""
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from router.api.exchange import EXCHANGE, Exchange
+from router.context import Parts
+
+operations = APIRouter()
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@operations.get("/health", operation_id="health", summary="Liveness", tags=["Probes"])
+async def health() -> Response:
+    """200 while the process answers at all; says nothing of Postgres and Redis."""
+    return Response(b'{"status":"ok"}', media_type="application/json")
+
+
+@operations.get("/ready", operation_id="ready", summary="Readiness", tags=["Probes"])
+async def ready(request: Request) -> Response:
+    """200 when calls can be admitted; else 503 with what is missing, for the load balancer."""
+    parts: Parts = request.app.state.parts
+    exchange: Exchange = request.scope[EXCHANGE]
+    missing = []
+    if not (parts.generation.is_ready and parts.projection.is_connected):
+        missing.append("billing store")
+    if not parts.keys.is_trusted(exchange.now):
+        missing.append("keys")
+    body = msgspec.json.encode({"status": "unready" if missing else "ready", "missing": missing})
+    headers = {"retry-after": "1"} if missing else {}
+    return Response(body, status_code=503 if missing else 200, media_type="application/json", headers=headers)
+
+
+@operations.get("/metrics", operation_id="metrics", summary="Prometheus metrics", tags=["Probes"])
+async def metrics(request: Request) -> Response:
+    """Prometheus' text format; only for callers in our own network."""
+    return Response(request.app.state.metrics(), media_type=METRICS_TYPE)

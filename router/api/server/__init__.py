@@ -1,0 +1,1 @@
+"""The HTTP server under the API: uvicorn's protocol with bounds, and the guard around every request."""

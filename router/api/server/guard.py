@@ -1,0 +1,210 @@
+"""The outermost door, plain ASGI: request id, size of the body as it arrives, and the one place where errors end.
+
+Nothing behind it sees a body that is too large, encoded or half there, and nothing gets past it to the server as an
+exception. How slowly a request may arrive is watched below it (:mod:`router.api.server.protocol`).
+"""
+
+import asyncio
+import traceback
+from collections.abc import Callable
+from typing import cast
+
+import structlog
+
+from router.api.error_envelope import refusal_answer
+from router.api.exchange import EXCHANGE, TOO_SLOW, Exchange, Message, Operation, Receive, Scope, Send, deliver
+from router.api.public.call_headers import told_of_failure
+from router.errors import (
+    BodyTooLarge,
+    ClientGone,
+    EncodingUnsupported,
+    Overloaded,
+    Refusal,
+    RequestTooSlow,
+    Unexpected,
+)
+from router.values import Answer
+
+log = structlog.get_logger("edge")
+
+ARRIVING_BYTES_MAX = 256 * 1024 * 1024
+
+CLOSE = (b"connection", b"close")
+NO_ROOM = "This server has no room for another call. Try again in a moment."
+TOO_SLOW_BODY = "The body did not arrive in time. Check the connection, or send fewer inputs per request."
+
+
+class Guard:
+    """Wraps the application. ``record`` gets every exchange when it is over, for the log and the metrics.
+
+    ``calls_max`` bounds the calls in the process at once.
+    """
+
+    def __init__(
+        self, app: Operation, *, body_bytes_max: int, calls_max: int, record: Callable[[Exchange], None]
+    ) -> None:
+        self._app = app
+        self._body_bytes_max = body_bytes_max
+        self._calls_max = calls_max
+        self._arriving_max = max(ARRIVING_BYTES_MAX, 2 * body_bytes_max)
+        self._record = record
+        self.calls = 0
+        # Bytes of bodies that are not all here: what slow senders can make us keep.
+        self._arriving = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One HTTP request, or the server's lifespan."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = Exchange(scope)
+        scope[EXCHANGE] = exchange
+        sender = _Sender(exchange, send)
+        try:
+            self._check(exchange)
+            exchange.body = await self._body(scope, receive)
+            await self._call(scope, _again(exchange.body, receive), sender)
+        except Refusal as refusal:
+            await _refuse(exchange, refusal, sender)
+        except Exception as fault:  # noqa: BLE001 - the edge is where the unexpected ends
+            await _failed(exchange, fault, sender)
+        finally:
+            self._record(exchange)
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Counted from when the body is here: who sends slowly takes nobody's place."""
+        if self.calls >= self._calls_max:
+            raise Overloaded(NO_ROOM, retry_after_s=1)
+        self.calls += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self.calls -= 1
+
+    def _check(self, exchange: Exchange) -> None:
+        exchange.check_credentials()
+        if exchange.content_encoding not in (b"", b"identity"):
+            raise EncodingUnsupported("A compressed body is not taken. Send JSON as it is, without Content-Encoding.")
+        length = exchange.content_length
+        if length is not None and len(length) > 3 and int(length) > self._body_bytes_max:
+            raise self._too_large()
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole body, counted as it arrives whatever its head promised."""
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            if message["type"] == "http.disconnect":
+                raise ClientGone("The client has hung up.")
+            if len(body) > self._body_bytes_max:
+                raise self._too_large()
+            return body
+        return await self._rest_of_body(body, scope, receive)
+
+    async def _rest_of_body(self, first: bytes, scope: Scope, receive: Receive) -> bytes:
+        body = bytearray(first)
+        self._arriving += len(first)
+        try:
+            while True:
+                if len(body) > self._body_bytes_max:
+                    raise self._too_large()
+                if self._arriving > self._arriving_max:
+                    raise Overloaded(NO_ROOM, retry_after_s=1, headers=[CLOSE])
+                if TOO_SLOW in scope:
+                    raise RequestTooSlow(TOO_SLOW_BODY, headers=[CLOSE])
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone("The client has hung up.")
+                piece: bytes = message.get("body", b"")
+                body += piece
+                self._arriving += len(piece)
+                if not message.get("more_body", False) and len(body) <= self._body_bytes_max:
+                    return bytes(body)
+        finally:
+            self._arriving -= len(body)
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(
+            f"The body is larger than {self._body_bytes_max} bytes. Send fewer inputs per request.", headers=[CLOSE]
+        )
+
+
+class _Sender:
+    """``send`` that puts our headers on every response and remembers what was answered."""
+
+    __slots__ = ("_exchange", "_send", "is_over")
+
+    def __init__(self, exchange: Exchange, send: Send) -> None:
+        self._exchange = exchange
+        self._send = send
+        self.is_over = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._exchange.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), *self._exchange.headers()]
+            await self._send(message)
+        elif message.get("more_body", False):
+            await self._send(message)
+            # A send into a writable socket does not wait: let others have the loop between the pieces.
+            await asyncio.sleep(0)
+            if self._exchange.client_gone():
+                raise ClientGone("The client has hung up.")
+        else:
+            self.is_over = True
+            await self._send(message)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """A ``receive`` that gives the body that was read, then what the server still has to say."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+async def _refuse(exchange: Exchange, refusal: Refusal, send: _Sender) -> None:
+    exchange.refusal = refusal
+    answer = _error(exchange, refusal)
+    if isinstance(refusal, ClientGone):
+        exchange.status = answer.status
+        return
+    if exchange.status:
+        raise AssertionError("refused after the answer had begun; this is a bug") from refusal
+    await deliver(answer, cast(Send, send))
+
+
+async def _failed(exchange: Exchange, fault: Exception, send: _Sender) -> None:
+    """Log a fault by its type and place, never by its message: that may hold input or secrets."""
+    place = [
+        f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(fault.__traceback__)[-8:]
+    ]
+    log.error("unexpected", request_id=str(exchange.request_id), fault=type(fault).__qualname__, place=place)
+    unexpected = Unexpected(
+        "Something went wrong on our side; nothing was delivered. If it happens again, tell us the request id."
+    )
+    exchange.refusal = unexpected
+    if not exchange.status:
+        await deliver(_error(exchange, unexpected), cast(Send, send))
+    elif not send.is_over:
+        # The status is out and the body is not: only a broken connection tells the client.
+        raise BrokenAnswer from None
+
+
+def _error(exchange: Exchange, refusal: Refusal) -> Answer:
+    """An error on its way out: of a call, with what became of it until then."""
+    answer = refusal_answer(refusal, exchange.request_id)
+    if exchange.trace is not None:
+        answer.headers.extend([*told_of_failure(exchange.trace, refusal), *exchange.applied])
+    return answer
+
+
+class BrokenAnswer(Exception):
+    """Tells the server to cut the connection in the middle of an answer."""

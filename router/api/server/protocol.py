@@ -1,0 +1,233 @@
+"""uvicorn's HTTP protocol with what it lacks: bounds on the head, on waiting, and on peers that never read.
+
+A connection has one timer, not one per request: every :data:`LOOK_S` it looks how long the present phase has lasted.
+Refusals before there is a request are written here, in the same envelope; a body that is too slow is only pointed out,
+and the guard answers it.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+from typing_extensions import override
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from router.api.error_envelope import refusal_answer
+from router.api.exchange import CLIENT_GONE, TOO_SLOW
+from router.api.server.lingering_close import Lingering
+from router.api.server.response_cycle import Cycle
+from router.errors import HeadersTooLarge, InvalidRequest, Refusal, RequestTooSlow
+from store.ids import RequestId, new_id, wire
+
+LOOK_S = 0.5
+
+NOT_HTTP = "The request is not valid HTTP/1.1."
+SLOW_HEAD = "The head of the request did not arrive in time."
+
+
+class EdgeProtocol(HttpToolsProtocol):
+    """One client connection. The bounds are class attributes: :func:`bounded` makes a class with others."""
+
+    header_deadline_s = 10.0
+    body_deadline_s = 30.0
+    write_deadline_s = 20.0
+    header_bytes_max = 32 * 1024
+    headers_max = 100
+    connections_max = 10_000
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._timer: asyncio.TimerHandle | None = None
+        # Since when the peer owes us the rest of a head or body; None while it owes nothing.
+        self._owes_since: float | None = None
+        self._in_body = False
+        # Bytes of the head that the parser has reported, and that it still holds because no header was whole.
+        self._head_bytes = 0
+        self._held_bytes = 0
+        self._is_head_too_large = False
+        # Since when the peer has not taken what we wrote, or has not let us close.
+        self._stuck_since: float | None = None
+        self._lingering: Lingering = None  # type: ignore[assignment]
+
+    @property
+    def is_mid_request(self) -> bool:
+        """Whether the peer has begun a request that is not all here."""
+        return self._in_body or self._head_bytes + self._held_bytes > 0
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._lingering = Lingering(transport, self)
+        super().connection_made(self._lingering)  # type: ignore[arg-type]
+        self._owes_since = self.loop.time()
+        self._timer = self.loop.call_later(LOOK_S, self._look)
+        if len(self.connections) > self.connections_max:
+            transport.abort()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._lingering.is_closing():
+            self._lingering.discard(len(data))
+            return
+        if self._owes_since is None:
+            self._owes_since = self.loop.time()
+        head_bytes = self._head_bytes
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._refuse_unread()
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on_without_upgrade(data[upgrade.args[0] :])
+        if not self._in_body and self._owes_since is not None and self._head_bytes == head_bytes:
+            self._held_bytes += len(data)
+            if self._head_bytes + self._held_bytes > self.header_bytes_max:
+                self._is_head_too_large = True
+                self._refuse_unread()
+
+    @override
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_body = False
+        self._owes_since = self.loop.time()
+
+    @override
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        # A trailer comes after the body and must not pass for a header.
+        if not self._in_body:
+            super().on_header(name, value)
+
+    def _count(self, size: int) -> None:
+        self._held_bytes = 0
+        self._head_bytes += size
+        if self._head_bytes > self.header_bytes_max or len(self.headers) >= self.headers_max:
+            self._is_head_too_large = True
+            raise ValueError("too large a head")
+
+    @override
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
+        self._in_body = True
+        self._owes_since = self.loop.time()
+        self.scope[CLIENT_GONE] = self.transport.is_closing  # type: ignore[literal-required]
+        super().on_headers_complete()
+        # uvicorn has no place to name another class; its task for this request has not run yet.
+        self.cycle.__class__ = Cycle
+
+    @override
+    def on_message_complete(self) -> None:
+        if not self._in_body:
+            return
+        self._in_body = False
+        self._head_bytes = self._held_bytes = 0
+        self._owes_since = None
+        super().on_message_complete()
+
+    def _go_on_without_upgrade(self, rest: bytes) -> None:
+        """Read the request as if it had not asked for another protocol, which HTTP lets a server ignore.
+
+        The parser takes what follows such a head for that protocol, and would lose a body (Java's client asks for h2c
+        with every request), so the same head goes through a fresh parser without the two headers.
+        """
+        lines = [b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)]
+        lines += [b"%b: %b" % pair for pair in self.headers if pair[0] not in (b"upgrade", b"connection")]
+        is_connect = self.parser.get_method() == b"CONNECT"
+        self.parser = httptools.HttpRequestParser(self)
+        self._head_bytes = self._held_bytes = 0
+        if is_connect:
+            self._refuse_unread()
+            return
+        self.data_received(b"\r\n".join([*lines, b"", rest]))
+
+    def _refuse_unread(self) -> None:
+        if self._is_head_too_large:
+            self._refuse(
+                HeadersTooLarge(
+                    f"The head of the request is too large: at most {self.header_bytes_max} bytes in "
+                    f"{self.headers_max} headers are read."
+                )
+            )
+        else:
+            self._refuse(InvalidRequest(NOT_HTTP))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer what never became a request, and close."""
+        request_id = RequestId(new_id())
+        answer = refusal_answer(refusal, request_id)
+        headers = [
+            *answer.headers,
+            (b"x-request-id", wire(RequestId, request_id).encode()),
+            (b"connection", b"close"),
+        ]
+        phrase = HTTPStatus(answer.status).phrase.encode()
+        lines = [b"HTTP/1.1 %d %b" % (answer.status, phrase), *(b"%b: %b" % pair for pair in headers), b"", b""]
+        self.transport.write(b"\r\n".join(lines) + b"".join(answer.body))
+        self.transport.close()
+
+    @override
+    def pause_writing(self) -> None:
+        self._stuck_since = self.loop.time()
+        super().pause_writing()
+
+    @override
+    def resume_writing(self) -> None:
+        self._stuck_since = None
+        super().resume_writing()
+
+    def _look(self) -> None:
+        """The connection's one timer: end a phase that has lasted too long."""
+        self._timer = self.loop.call_later(LOOK_S, self._look)
+        now = self.loop.time()
+        if self.transport.is_closing() and self._stuck_since is None:
+            self._stuck_since = now
+        if self._stuck_since is not None and now - self._stuck_since > self.write_deadline_s:
+            self._lingering.abort()
+        elif self.transport.is_closing():
+            self._lingering.look(now)
+        elif self._owes_since is not None:
+            self._look_at_debt(now, self._owes_since)
+
+    def _look_at_debt(self, now: float, since: float) -> None:
+        if self.flow.read_paused:
+            # We are not reading: a pipelined request waits for the one before it.
+            self._owes_since = now
+        elif self._in_body and now - since > self.body_deadline_s:
+            self._owes_since = now
+            self.scope[TOO_SLOW] = True  # type: ignore[literal-required]
+            self.cycle.message_event.set()
+        elif not self._in_body and now - since > self.header_deadline_s:
+            if self.is_mid_request:
+                self._refuse(RequestTooSlow(SLOW_HEAD))
+            else:
+                self.transport.close()
+
+
+def bounded(*, header_bytes_max: int, header_deadline_s: float, body_deadline_s: float) -> type[EdgeProtocol]:
+    """The protocol with an operator's bounds, for uvicorn's ``http=``."""
+    bounds = {
+        "header_bytes_max": header_bytes_max,
+        "header_deadline_s": header_deadline_s,
+        "body_deadline_s": body_deadline_s,
+    }
+    return type("BoundedProtocol", (EdgeProtocol,), bounds)

@@ -1,0 +1,81 @@
+"""The collaborators of one call, built once at start; there are no globals beside them."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from random import Random
+from typing import Protocol
+
+import msgspec
+
+from billing.admission import Admission
+from billing.charging import Charging
+from billing.generation import Generation
+from billing.projection import Projection
+from catalog.models import Catalog
+from providers.protocol import Provider
+from router.dispatch.state import Outbound
+from router.explain.receipts import Receipts
+from router.identity.operators import OperatorIndex
+from router.registry.encryption import Seal
+from router.registry.indexes import ProviderRecord
+from router.registry.refresh import EndpointIndex, KeyIndex, PriceIndex
+from router.routing.health import Health
+from store.ids import ProviderId
+from store.postgres import Database
+
+
+class Known(Protocol):
+    """What a call is planned with, all of it in memory: a dry run brings its own."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """Models."""
+        ...
+
+    @property
+    def prices(self) -> PriceIndex:
+        """What customers pay."""
+        ...
+
+    @property
+    def endpoints(self) -> EndpointIndex:
+        """Who can serve."""
+        ...
+
+    @property
+    def health(self) -> Health:
+        """How they do."""
+        ...
+
+    @property
+    def draw(self) -> Callable[[], float]:
+        """Chance: numbers in [0, 1)."""
+        ...
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the line and the edge ask; the indexes are refreshed in place."""
+
+    db: Database
+    keys: KeyIndex
+    operators: OperatorIndex
+    catch_up: Callable[[], Awaitable[None]]
+    catalog: Catalog
+    prices: PriceIndex
+    endpoints: EndpointIndex
+    providers: Mapping[ProviderId, Provider]
+    # The same, after the record that each was built from.
+    built: Callable[[ProviderId], tuple[ProviderRecord, Provider] | None]
+    seal: Seal
+    # Raises InvalidRequest for a record that nothing could speak to.
+    check_provider: Callable[[ProviderRecord], Awaitable[None]]
+    health: Health
+    outbound: Outbound
+    generation: Generation
+    projection: Projection
+    admission: Admission
+    charging: Charging
+    receipts: Receipts
+    call_deadline_s: float = 60.0
+    body_bytes_max: int = 4 * 1024 * 1024
+    # Chance for routing: numbers in [0, 1).
+    draw: Callable[[], float] = msgspec.field(default_factory=lambda: Random().random)  # noqa: S311 - shares of traffic

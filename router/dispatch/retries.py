@@ -1,0 +1,101 @@
+"""What comes after each attempt's outcome: the next endpoint, a hedge beside a slow one, patience, or the end.
+
+Pure, and a generator as in httpx's auth flow: the driver (``dispatch.dispatch``) and a simulation with another clock
+run the very same rules. A call has three attempts and one deadline for all of them.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from enum import Enum
+from typing import Final, Literal
+
+import msgspec
+
+from providers.outcomes import Failure, GiveUp, PassedOver
+from router.dispatch.retry_budget import Budgets
+from router.routing.latency import Usual
+from router.values import Endpoint
+
+ATTEMPTS_MAX: Final = 3
+
+# An attempt that is not the last may take four times what its endpoint usually needs, and at least this long. Where
+# that was too short, it is twice as much the next time, and so on; only who does not answer then either has failed.
+USUAL_TIMES: Final = 4.0
+LIMIT_MIN_S: Final = 2.0
+# An endpoint that was not measured yet gets this long, and a second more for each so many tokens.
+UNMEASURED_S: Final = 5.0
+UNMEASURED_TOKENS_PER_S: Final = 2000.0
+
+
+class Try(msgspec.Struct, frozen=True):
+    """The next attempt. ``limit_s`` is how long it may take; ``number`` counts from 1 what was really sent.
+
+    ``is_cut``: if no answer comes in that time, it is only known to be slower than usual.
+    """
+
+    endpoint: Endpoint
+    limit_s: float
+    why: Literal["first", "next", "hedge"]
+    number: int
+    is_cut: bool = False
+
+
+class Slow(Enum):
+    """Told instead of a failure: the attempt under way is slower than usual, and a second one may run beside it."""
+
+    SLOW = "slow"
+
+
+SLOW: Final = Slow.SLOW
+
+# All failures of what was under way, or that it is slow; and when.
+Outcome = tuple[Sequence[Failure] | Slow, float]
+UsualAt = Callable[[Endpoint], Usual]
+
+
+def attempts(
+    order: Sequence[Endpoint], deadline_at: float, now: float, tokens: int, usual_at: UsualAt, budgets: Budgets
+) -> Generator[Try | None, Outcome, None]:
+    """The attempts of one call at the endpoints of ``order``; ends where no other attempt should be made.
+
+    Send each attempt's failure, or :data:`SLOW`, with the time. After a failure comes the next :class:`Try`; after SLOW
+    a hedge, or None for patience. Of two under way send both failures when both have failed. ``tokens`` bounds the
+    call's size; ``usual_at`` tells what such calls usually need at an endpoint.
+    """
+    budgets.called(now)
+    why: Literal["first", "next", "hedge"] = "first"
+    number, paid = 1, 1
+    for place, endpoint in enumerate(order):
+        left_s = deadline_at - now
+        if left_s <= 0:
+            return
+        if number > paid and why == "next":
+            if not budgets.takes_retry(endpoint.id, now):
+                continue  # It fails, and enough calls have asked it twice; one that answers may come after it.
+            paid = number
+        left = min(len(order) - place, ATTEMPTS_MAX - number + 1)
+        limit_s, is_cut = (left_s, False) if left == 1 else limit(left_s, left, usual_at(endpoint), tokens)
+        outcome, now = yield Try(endpoint, limit_s, why, number, is_cut)
+        while outcome is SLOW and (left == 1 or not budgets.takes_hedge()):
+            outcome, now = yield None
+        if isinstance(outcome, Slow):
+            why, number = "hedge", number + 1
+            continue
+        if any(isinstance(failure, GiveUp) for failure in outcome):
+            return
+        number += 1 - sum(isinstance(failure, PassedOver) for failure in outcome)
+        why = "next" if number > 1 else "first"
+        if number > ATTEMPTS_MAX:
+            return
+
+
+def limit(left_s: float, attempts_left: int, usual: Usual, tokens: int) -> tuple[float, bool]:
+    """How long an attempt may take while others may follow, and whether it may merely be slow if it takes longer.
+
+    The others keep a little time each, but not so much that this one is cut before what it usually takes.
+    """
+    p95_s = usual.p95_s
+    most_s = max(left_s / attempts_left, left_s - LIMIT_MIN_S * (attempts_left - 1), p95_s or 0.0)
+    unmeasured_s = UNMEASURED_S + tokens / UNMEASURED_TOKENS_PER_S
+    enough_s = (unmeasured_s if p95_s is None else max(LIMIT_MIN_S, USUAL_TIMES * p95_s)) * 2.0**usual.stretch
+    limit_s = min(left_s, most_s, enough_s)
+    return limit_s, limit_s < left_s and (usual.stretch == 0 or limit_s < enough_s)

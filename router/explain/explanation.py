@@ -1,0 +1,298 @@
+"""The route explanation of one call: from what the line left in its trace to one value that can be kept as JSON.
+
+Pure. Everything is in here, ours and the provider's too; who may see what of it is :mod:`router.explain.views`.
+Ids and amounts stay what they are (UUIDs, nano-USD): text for people is made when somebody asks.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from catalog.permit import decide, may_charge
+from catalog.values import Decision
+from router.errors import LicenseRestricted
+from router.values import NO_PREFERENCES, Choice, Endpoint, Lane, Preferences, Trace, Tried
+from store.ids import AccountId, EndpointId, KeyId, PriceId, RequestId
+
+# What we keep of a provider's or an error's words.
+WORDS_MAX = 1_000
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A call that is over, as the edge saw it end. ``code``, ``message`` and ``detail`` are its refusal's.
+
+    It holds neither the body nor the exception, whose traceback would keep the body alive.
+    """
+
+    request_id: RequestId
+    at: datetime
+    status: int
+    took_ms: float
+    trace: Trace
+    code: str = ""
+    message: str = ""
+    detail: str = ""
+    left_out: tuple[Choice, ...] = ()
+
+
+class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An endpoint that was looked at. ``place`` is its turn, from 1; 0 where it was left out, and ``left_out`` why.
+
+    ``code`` is the short name of that reason. ``chosen``: it answered; where nobody did, it was the first choice.
+    ``facts`` are what it was ranked by.
+    """
+
+    endpoint: EndpointId
+    provider: str
+    state: str
+    upstream_model: str
+    place: int = 0
+    chosen: bool = False
+    left_out: str = ""
+    code: str = ""
+    facts: dict[str, float | None] = {}
+    cost_nano_per_mtok: int = 0
+    priority: int = 0
+    weight: int = 0
+
+
+class AttemptMade(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One attempt; microseconds since the call began. ``outcome`` and ``reason`` are the provider kind's words."""
+
+    endpoint: EndpointId
+    provider: str
+    why: str
+    began_us: int
+    took_us: int
+    outcome: str
+    reason: str = ""
+
+
+class LicenseDecision(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether the key may use the model, or money may be asked for it, and why (not)."""
+
+    license: str
+    allowed: bool
+    reasons: tuple[str, ...] = ()
+    attribution: str | None = None
+
+
+class PriceUsed(msgspec.Struct, frozen=True):
+    """The price in force for the call."""
+
+    id: PriceId
+    nano_per_mtok: int
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """What the call could cost at most: what is held for it, if ``held``. ``exact``: the tokens were counted."""
+
+    tokens_max: int
+    amount_nano: int
+    exact: bool
+    held: bool
+
+
+class Timings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Microseconds since the call began, as whole numbers; None for what it did not reach."""
+
+    total_us: int
+    admitted_us: int | None = None
+    delivered_us: int | None = None
+    charged_us: int | None = None
+
+
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why the call was refused or failed. ``detail`` was for the log only."""
+
+    code: str
+    message: str
+    detail: str = ""
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that became of one call. ``cost_nano`` is what the customer owes for it, ``provider_cost_nano`` what we do.
+
+    ``replayed``: an Idempotency-Key gave the stored answer of an earlier call, and nothing was done anew.
+    """
+
+    request_id: RequestId
+    at: datetime
+    status: int
+    account: AccountId | None = None
+    key: KeyId | None = None
+    model: str = ""
+    lane: Lane = Lane.INTERACTIVE
+    inputs: int = 0
+    preferences: Preferences = NO_PREFERENCES
+    policy: str = ""
+    space: str = ""
+    candidates: tuple[Candidate, ...] = ()
+    attempts: tuple[AttemptMade, ...] = ()
+    license: LicenseDecision | None = None
+    price: PriceUsed | None = None
+    bound: Bound | None = None
+    tokens: int | None = None
+    provider_tokens: int | None = None
+    cost_nano: int | None = None
+    provider_cost_nano: int | None = None
+    replayed: bool = False
+    timings: Timings
+    error: Fault | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Explanation).decode
+
+
+def as_json(explanation: Explanation) -> str:
+    """The text that is kept."""
+    return _encode(explanation).decode()
+
+
+def from_json(text: str | bytes) -> Explanation:
+    """The inverse; fields that a later release added are passed over."""
+    return _decode(text)
+
+
+def explain(ended: Ended) -> Explanation:
+    """The explanation of a call that is over, or of a dry run."""
+    trace = ended.trace
+    key, model, quote, used, route = trace.key, trace.model, trace.quote, trace.used, trace.route
+    price = quote.price if quote is not None else None
+    answered = used.endpoint_id if used is not None else _answered(trace.tried)
+    return Explanation(
+        request_id=ended.request_id,
+        at=ended.at,
+        status=ended.status,
+        account=key.account_id if key is not None else None,
+        key=key.id if key is not None else None,
+        model=model.id if model is not None else "",
+        lane=trace.lane,
+        inputs=trace.inputs,
+        preferences=trace.preferences or NO_PREFERENCES,
+        policy=route.policy if route is not None and not ended.left_out else "",
+        space=model.space if model is not None else "",
+        candidates=_candidates(ended, answered),
+        attempts=tuple(map(_attempt, trace.tried)),
+        license=_license(_decision(ended)),
+        price=PriceUsed(price.id, price.nano_per_mtok) if price is not None else None,
+        bound=_bound(trace),
+        tokens=used.tokens if used is not None else None,
+        provider_tokens=used.provider_tokens if used is not None else None,
+        cost_nano=used.cost if used is not None else None,
+        provider_cost_nano=used.provider_cost if used is not None else None,
+        replayed=ended.status == 200 and model is None,
+        timings=_timings(ended),
+        error=Fault(ended.code, _words(ended.message), _words(ended.detail)) if ended.code else None,
+    )
+
+
+def _candidates(ended: Ended, answered: EndpointId | None) -> tuple[Candidate, ...]:
+    """In the order of their turns, then those that were left out; all of them where the last choice left nobody."""
+    route = ended.trace.route
+    if ended.left_out or route is None:
+        return tuple(map(_left_out, ended.left_out))
+    facts = {choice.endpoint.id: choice.facts for choice in route.ranked}
+    found = [
+        _candidate(
+            endpoint,
+            place=place,
+            chosen=endpoint.id == answered if answered is not None else place == 1,
+            facts=facts.get(endpoint.id) or {},
+        )
+        for place, endpoint in enumerate(route.order, start=1)
+    ]
+    return (*found, *map(_left_out, route.left_out))
+
+
+def _left_out(choice: Choice) -> Candidate:
+    return _candidate(choice.endpoint, left_out=_words(choice.left_out or ""), code=choice.code, facts=choice.facts)
+
+
+def _candidate(
+    endpoint: Endpoint,
+    *,
+    facts: dict[str, float],
+    place: int = 0,
+    chosen: bool = False,
+    left_out: str = "",
+    code: str = "",
+) -> Candidate:
+    return Candidate(
+        endpoint=endpoint.id,
+        provider=endpoint.provider_name,
+        state=endpoint.state.value,
+        upstream_model=endpoint.upstream_model,
+        place=place,
+        chosen=chosen,
+        left_out=left_out,
+        code=code,
+        facts=dict(facts),
+        cost_nano_per_mtok=endpoint.cost_nano_per_mtok,
+        priority=endpoint.priority,
+        weight=endpoint.weight,
+    )
+
+
+def _answered(tried: Iterable[Tried]) -> EndpointId | None:
+    return next((one.endpoint.id for one in tried if one.outcome == "answered"), None)
+
+
+def _attempt(tried: Tried) -> AttemptMade:
+    return AttemptMade(
+        endpoint=tried.endpoint.id,
+        provider=tried.endpoint.provider_name,
+        why=tried.why,
+        began_us=int(tried.began_ms * 1000),
+        took_us=int(tried.took_ms * 1000),
+        outcome=tried.outcome,
+        reason=_words(tried.reason),
+    )
+
+
+def _decision(ended: Ended) -> Decision | None:
+    """The decision that was taken; a "no" left the line as an error, so it is taken again: the rule is pure."""
+    trace = ended.trace
+    decision = trace.decision
+    if trace.model is None or trace.key is None:
+        return decision
+    if decision is None:
+        return decide(trace.model, trace.key.use, trace.key.accepted, ended.at)
+    return may_charge(trace.model, ended.at) if ended.code == LicenseRestricted.code else decision
+
+
+def _license(decision: Decision | None) -> LicenseDecision | None:
+    if decision is None:
+        return None
+    return LicenseDecision(decision.license, decision.allowed, decision.reasons, decision.attribution)
+
+
+def _bound(trace: Trace) -> Bound | None:
+    """The hold's own quote where there is one: it may have been counted exactly meanwhile."""
+    quote = trace.hold.quote if trace.hold is not None else trace.quote
+    if quote is None:
+        return None
+    return Bound(quote.tokens_max, quote.amount_max, quote.exact, trace.hold is not None)
+
+
+def _timings(ended: Ended) -> Timings:
+    trace = ended.trace
+    return Timings(
+        total_us=int(ended.took_ms * 1000),
+        admitted_us=_us(trace.admitted_ms),
+        delivered_us=_us(trace.delivered_ms),
+        charged_us=_us(trace.charged_ms),
+    )
+
+
+def _us(value_ms: float | None) -> int | None:
+    return None if value_ms is None else int(value_ms * 1000)
+
+
+def _words(text: str) -> str:
+    """Words as Postgres takes them into JSON: no NUL, no half of a character, and not too many."""
+    if not text:
+        return text
+    return text[:WORDS_MAX].replace("\0", "").encode(errors="replace").decode()

@@ -1,0 +1,346 @@
+"""Who may see what of a route explanation: the customer's view and the operators'. Pure.
+
+The customer is shown who was asked, when, how it ended and what it cost them. What a provider charges us, the name that
+a model has there, our weights and a provider's own words are for operators only. Money is read from the usage event.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from billing.money import to_usd
+from billing.usage import UsageEvent
+from router.explain.explanation import AttemptMade, Bound, Candidate, Explanation, Fault, LicenseDecision, Timings
+from router.routing.public_reasons import PUBLIC_FACTS, public_outcome, public_reason
+from router.values import Preferences
+from store.ids import AccountId, EndpointId, EntryId, KeyId, PriceId, RequestId, wire
+
+
+class CandidateOut(msgspec.Struct, frozen=True):
+    """An endpoint of the model. ``place`` is its turn, null where it was left out, and ``left_out`` says why.
+
+    ``code`` is the short and stable name of that reason.
+    """
+
+    provider: str
+    endpoint: str
+    state: str
+    place: int | None
+    chosen: bool
+    left_out: str | None
+    code: str
+    facts: dict[str, float | None]
+
+
+class AttemptOut(msgspec.Struct, frozen=True):
+    """One attempt, in milliseconds since the call began."""
+
+    provider: str
+    endpoint: str
+    why: str
+    began_ms: float
+    took_ms: float
+    outcome: str
+    reason: str
+
+
+class LicenseOut(msgspec.Struct, frozen=True):
+    """What the model's license said to this key's use."""
+
+    license: str
+    allowed: bool
+    reasons: tuple[str, ...]
+    attribution: str | None
+
+
+class PriceInForceOut(msgspec.Struct, frozen=True):
+    """The price in force, in USD."""
+
+    id: str
+    per_million_tokens: str
+
+
+class HoldOut(msgspec.Struct, frozen=True):
+    """The most that the call could cost, in USD; ``held`` says that credit was set aside for it."""
+
+    amount: str
+    tokens_max: int
+    exact: bool
+    held: bool
+
+
+class ChargeOut(msgspec.Struct, frozen=True):
+    """What was charged, in USD, and the ledger's entry of it."""
+
+    amount: str
+    tokens: int
+    entry: str | None
+
+
+class ErrorOut(msgspec.Struct, frozen=True):
+    """The error that the call was answered with."""
+
+    code: str
+    message: str
+
+
+class PreferencesOut(msgspec.Struct, frozen=True):
+    """The ``provider`` object of the call; ``max_price`` in USD per million tokens."""
+
+    order: tuple[str, ...]
+    only: tuple[str, ...]
+    ignore: tuple[str, ...]
+    sort: str | None
+    max_price: str | None
+    allow_fallbacks: bool
+    data_collection: str
+    zero_retention: bool
+    quantizations: tuple[str, ...]
+    regions: tuple[str, ...]
+    space: str | None
+    hedge: bool
+
+
+class TimingsOut(msgspec.Struct, frozen=True):
+    """Milliseconds since the call began; null for what it did not reach."""
+
+    admitted_ms: float | None
+    delivered_ms: float | None
+    charged_ms: float | None
+    total_ms: float
+
+
+class RequestOut(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one call. ``explained`` false: only the charge is left of it, and ``lane`` is null.
+
+    ``cost`` is what the call comes to and ``charge`` what was booked. Null means that nothing was charged, unless
+    ``charge_pending``: the call was answered before its charge was written down, which is about to happen.
+    """
+
+    id: str
+    object: str = "request"
+    created_at: str
+    status: int | None
+    account: str | None
+    key: str | None
+    model: str
+    space: str
+    lane: str | None
+    inputs: int
+    preferences: PreferencesOut
+    policy: str
+    candidates: tuple[CandidateOut, ...]
+    attempts: tuple[AttemptOut, ...]
+    license: LicenseOut | None
+    price: PriceInForceOut | None
+    hold: HoldOut | None
+    cost: str | None
+    charge: ChargeOut | None
+    charge_pending: bool
+    timings: TimingsOut | None
+    error: ErrorOut | None
+    replayed: bool
+    explained: bool
+    currency: str = "USD"
+
+
+class OpsCandidateOut(CandidateOut, frozen=True):
+    """With what it costs us and what it is ranked by."""
+
+    upstream_model: str
+    cost_usd_per_mtok: str
+    priority: int
+    weight: int
+
+
+class OpsRequestOut(RequestOut, frozen=True, kw_only=True):
+    """With our cost, the margin, the provider's own count, and what the log was told."""
+
+    candidates: tuple[OpsCandidateOut, ...]
+    provider_cost: str | None
+    margin: str | None
+    provider_tokens: int | None
+    overdraft: str | None
+    detail: str
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What is known of a call: its explanation, its usage event, or both."""
+
+    explanation: Explanation | None
+    usage: UsageEvent | None
+
+    @property
+    def account_id(self) -> AccountId | None:
+        """Whose call it was."""
+        if self.usage is not None:
+            return self.usage.account_id
+        return self.explanation.account if self.explanation is not None else None
+
+
+def customer_view(recorded: Recorded) -> RequestOut:
+    """What the call's account may see."""
+    known, usage = _known(recorded), recorded.usage
+    return RequestOut(
+        **_shared(known, usage, explained=recorded.explanation is not None),
+        candidates=tuple(map(_candidate_for_customer, known.candidates)),
+        attempts=tuple(map(_attempt_for_customer, known.attempts)),
+    )
+
+
+def ops_view(recorded: Recorded) -> OpsRequestOut:
+    """Everything."""
+    known, usage = _known(recorded), recorded.usage
+    cost = usage.provider_cost_nano if usage is not None else known.provider_cost_nano
+    income = usage.charged_nano if usage is not None else known.cost_nano
+    return OpsRequestOut(
+        **_shared(known, usage, explained=recorded.explanation is not None),
+        candidates=tuple(map(_candidate_for_ops, known.candidates)),
+        attempts=tuple(_attempt(one, one.outcome, one.reason) for one in known.attempts),
+        provider_cost=_usd(cost),
+        margin=None if cost is None or income is None else to_usd(income - cost),
+        provider_tokens=usage.provider_tokens if usage is not None else known.provider_tokens,
+        overdraft=None if usage is None else to_usd(usage.overdraft_nano),
+        detail=known.error.detail if known.error is not None else "",
+    )
+
+
+def _known(recorded: Recorded) -> Explanation:
+    """The explanation, or as much of one as a usage event tells."""
+    if recorded.explanation is not None:
+        return recorded.explanation
+    usage = recorded.usage
+    assert usage is not None, "a call of which nothing is known was shown; this is a bug"
+    return Explanation(
+        request_id=usage.request_id,
+        at=usage.occurred_at,
+        status=200,
+        account=usage.account_id,
+        key=usage.key_id,
+        model=usage.model_id,
+        space=usage.space,
+        inputs=usage.inputs,
+        timings=Timings(total_us=0),
+    )
+
+
+def _shared(known: Explanation, usage: UsageEvent | None, *, explained: bool) -> dict[str, Any]:
+    return {
+        "id": wire(RequestId, known.request_id),
+        "created_at": _instant(known.at),
+        "status": known.status or None,
+        "account": None if known.account is None else wire(AccountId, known.account),
+        "key": None if known.key is None else wire(KeyId, known.key),
+        "model": known.model,
+        "space": known.space,
+        "lane": known.lane.value if explained else None,
+        "inputs": known.inputs,
+        "preferences": _preferences(known.preferences),
+        "policy": known.policy,
+        "license": None if known.license is None else license_out(known.license),
+        "price": _price(known, usage),
+        "hold": _hold(known.bound),
+        "cost": _usd(usage.cost_nano if usage is not None else known.cost_nano),
+        "charge": None if usage is None else _charge(usage),
+        "charge_pending": usage is None and known.cost_nano is not None,
+        "timings": _timings(known.timings) if explained else None,
+        "error": _error(known.error),
+        "replayed": known.replayed,
+        "explained": explained,
+    }
+
+
+def license_out(decision: LicenseDecision) -> LicenseOut:
+    """As the API says it."""
+    return LicenseOut(decision.license, decision.allowed, decision.reasons, decision.attribution)
+
+
+def _price(known: Explanation, usage: UsageEvent | None) -> PriceInForceOut | None:
+    if usage is not None:
+        return PriceInForceOut(wire(PriceId, usage.price_id), to_usd(usage.nano_per_mtok))
+    if known.price is not None:
+        return PriceInForceOut(wire(PriceId, known.price.id), to_usd(known.price.nano_per_mtok))
+    return None
+
+
+def _hold(bound: Bound | None) -> HoldOut | None:
+    return None if bound is None else HoldOut(to_usd(bound.amount_nano), bound.tokens_max, bound.exact, bound.held)
+
+
+def _charge(usage: UsageEvent) -> ChargeOut:
+    entry = None if usage.entry_id is None else wire(EntryId, usage.entry_id)
+    return ChargeOut(to_usd(usage.charged_nano), usage.tokens, entry)
+
+
+def _error(fault: Fault | None) -> ErrorOut | None:
+    return None if fault is None else ErrorOut(fault.code, fault.message)
+
+
+def _candidate_for_customer(candidate: Candidate) -> CandidateOut:
+    return CandidateOut(
+        provider=candidate.provider,
+        endpoint=wire(EndpointId, candidate.endpoint),
+        state=candidate.state,
+        place=candidate.place or None,
+        chosen=candidate.chosen,
+        left_out=public_reason(candidate.left_out) or None,
+        code=candidate.code,
+        facts={name: value for name, value in candidate.facts.items() if name in PUBLIC_FACTS},
+    )
+
+
+def _candidate_for_ops(candidate: Candidate) -> OpsCandidateOut:
+    return OpsCandidateOut(
+        provider=candidate.provider,
+        endpoint=wire(EndpointId, candidate.endpoint),
+        state=candidate.state,
+        place=candidate.place or None,
+        chosen=candidate.chosen,
+        left_out=candidate.left_out or None,
+        code=candidate.code,
+        facts=candidate.facts,
+        upstream_model=candidate.upstream_model,
+        cost_usd_per_mtok=to_usd(candidate.cost_nano_per_mtok),
+        priority=candidate.priority,
+        weight=candidate.weight,
+    )
+
+
+def _attempt_for_customer(attempt: AttemptMade) -> AttemptOut:
+    return _attempt(attempt, *public_outcome(attempt.outcome))
+
+
+def _attempt(attempt: AttemptMade, outcome: str, reason: str) -> AttemptOut:
+    return AttemptOut(
+        provider=attempt.provider,
+        endpoint=wire(EndpointId, attempt.endpoint),
+        why=attempt.why,
+        began_ms=attempt.began_us / 1000,
+        took_ms=attempt.took_us / 1000,
+        outcome=outcome,
+        reason=reason,
+    )
+
+
+def _preferences(wanted: Preferences) -> PreferencesOut:
+    given = {name: getattr(wanted, name) for name in PreferencesOut.__struct_fields__}
+    return PreferencesOut(**(given | {"max_price": _usd(wanted.max_price)}))
+
+
+def _timings(timings: Timings) -> TimingsOut:
+    return TimingsOut(
+        _ms(timings.admitted_us), _ms(timings.delivered_us), _ms(timings.charged_us), timings.total_us / 1000
+    )
+
+
+def _ms(value_us: int | None) -> float | None:
+    return None if value_us is None else value_us / 1000
+
+
+def _usd(amount: int | None) -> str | None:
+    return None if amount is None else to_usd(amount)
+
+
+def _instant(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"

@@ -1,0 +1,83 @@
+"""Keys as the line knows them, read from Postgres for :mod:`router.registry.refresh`."""
+
+from collections.abc import AsyncIterator, Collection
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import ColumnElement, Row, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.accounts import suspended_accounts
+from billing.money import NanoUSD
+from billing.values import Cap, CapPeriod, Limits, Payer
+from catalog.licenses import accepted_by_account
+from catalog.values import Use
+from router.tables import KeyRow
+from router.values import Key
+from store.ids import AccountId, KeyId, ModelId
+
+Keys = dict[KeyId, dict[bytes, Key]]
+NOTHING: frozenset[str] = frozenset()
+
+
+# A page is made into keys in about 10 ms, and the event loop has calls to answer in between.
+PAGE = 500
+
+IN_FORCE = KeyRow.revoked_at.is_(None)
+
+
+def of_keys(key_ids: Collection[UUID]) -> ColumnElement[bool]:
+    """These keys."""
+    return KeyRow.id.in_(key_ids)
+
+
+def of_accounts(account_ids: Collection[UUID]) -> ColumnElement[bool]:
+    """The keys of these accounts."""
+    return KeyRow.account_id.in_(account_ids)
+
+
+def changed_within(seconds: float) -> ColumnElement[bool]:
+    """Keys that were changed of late, by the database's clock."""
+    return KeyRow.changed_at > func.now() - timedelta(seconds=seconds)
+
+
+async def read_keys(connection: AsyncConnection, which: ColumnElement[bool]) -> AsyncIterator[Keys]:
+    """Keys by id in pages, each key with its working digests: none for a revoked one."""
+    accepted = await accepted_by_account(connection)
+    suspended = await suspended_accounts(connection)
+    last = UUID(int=0)
+    while True:
+        query = select(KeyRow.__table__).where(which, KeyRow.id > last).order_by(KeyRow.id).limit(PAGE)
+        rows = (await connection.execute(query)).all()
+        yield {
+            KeyId(row.id): _by_digest(row, accepted.get(row.account_id, NOTHING), suspended=row.account_id in suspended)
+            for row in rows
+        }
+        if len(rows) < PAGE:
+            return
+        last = rows[-1].id
+
+
+def _by_digest(row: Row[Any], accepted: frozenset[str], *, suspended: bool) -> dict[bytes, Key]:
+    if row.revoked_at is not None:
+        return {}
+    cap = None if row.cap_nano is None else Cap(NanoUSD(row.cap_nano), CapPeriod(row.cap_period))
+    limits = Limits(row.requests_per_minute, row.tokens_per_minute, row.concurrency)
+    key = Key(
+        id=KeyId(row.id),
+        account_id=AccountId(row.account_id),
+        name=row.name,
+        use=Use(row.use),
+        payer=Payer(AccountId(row.account_id), KeyId(row.id), limits, cap),
+        models=frozenset(ModelId(model) for model in row.models),
+        expires_at=row.expires_at,
+        paused=row.paused or suspended,
+        is_test=row.is_test,
+        accepted=accepted,
+    )
+    if row.previous_digest is None:
+        return {row.digest: key}
+    ends = row.previous_until if row.expires_at is None else min(row.previous_until, row.expires_at)
+    return {row.digest: key, row.previous_digest: msgspec.structs.replace(key, expires_at=ends)}

@@ -1,0 +1,217 @@
+"""``catalogue.yaml`` -> typed entries. What the file may say stands here as tables; docs/catalogue.md tells it."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from billing.money import from_usd
+from catalog.terms import find, normalize
+from providers.protocol import ProviderKind
+from router.manifest import yaml_reader
+from router.manifest.values import Entry, Fault, FileRefused, Kind
+from router.manifest.yaml_reader import Node, Reader, bad, items, line_of, members, optional
+
+# Sections in the order in which a reader wants them, each with its kind.
+SECTIONS: Mapping[str, Kind] = {
+    "providers": Kind.PROVIDER,
+    "models": Kind.MODEL,
+    "endpoints": Kind.ENDPOINT,
+    "prices": Kind.PRICE,
+    "claims": Kind.CLAIM,
+    "resolutions": Kind.RESOLUTION,
+}
+SECTION_OF: Mapping[Kind, str] = {kind: section for section, kind in SECTIONS.items()}
+
+ESTIMATE = yaml_reader.mapping(
+    {
+        "usd_per_mtok": yaml_reader.usd,
+        "source": yaml_reader.text,
+        "stated_on": yaml_reader.day,
+        "is_list_price": yaml_reader.boolean,
+        "note": yaml_reader.text,
+    },
+    frozenset({"usd_per_mtok", "source", "stated_on"}),
+)
+
+# Kind -> field -> what reads it. The fields of IDENTITY name the thing; all others are compared with the database.
+FIELDS: Mapping[Kind, Mapping[str, Reader]] = {
+    Kind.PROVIDER: {
+        "name": yaml_reader.text,
+        "kind": yaml_reader.one_of(*ProviderKind),
+        "base_url": optional(yaml_reader.text),
+        "enabled": yaml_reader.boolean,
+        "options": yaml_reader.options,
+        "regions": yaml_reader.set_of(yaml_reader.text),
+        "collects_data": yaml_reader.boolean,
+        "retention_days": optional(yaml_reader.integer),
+    },
+    Kind.MODEL: {
+        "id": yaml_reader.text,
+        "status": yaml_reader.one_of("live"),
+        "owned_by": yaml_reader.text,
+        "summary": yaml_reader.text,
+        "published_on": optional(yaml_reader.day),
+        "dimensions": yaml_reader.integer,
+        "max_input_tokens": yaml_reader.integer,
+        "normalized": yaml_reader.boolean,
+        "aliases": yaml_reader.set_of(yaml_reader.text),
+        "trained_dimensions": yaml_reader.set_of(yaml_reader.integer),
+        "only_trained_dimensions": yaml_reader.boolean,
+        "max_input_tokens_ceiling": optional(yaml_reader.integer),
+        "pooling": yaml_reader.text,
+        "numerics": yaml_reader.text,
+        "tokenizer": optional(yaml_reader.text),
+        "vocabulary_size": optional(yaml_reader.integer),
+        "special_tokens": yaml_reader.integer,
+        "prompts": yaml_reader.texts,
+        "revision": optional(yaml_reader.text),
+        "parameters": optional(yaml_reader.integer),
+        "languages": yaml_reader.text,
+        "estimate": optional(ESTIMATE),
+        "note": yaml_reader.text,
+    },
+    Kind.ENDPOINT: {
+        "model": yaml_reader.text,
+        "provider": yaml_reader.text,
+        "upstream_model": yaml_reader.text,
+        "space": yaml_reader.text,
+        "cost_usd_per_mtok": yaml_reader.usd,
+        "priority": yaml_reader.integer,
+        "weight": yaml_reader.integer,
+        "asks_base64": yaml_reader.boolean,
+        "native_input_type": yaml_reader.boolean,
+        "numerics": optional(yaml_reader.text),
+        "max_batch": optional(yaml_reader.integer),
+        "max_batch_tokens": optional(yaml_reader.integer),
+        "requests_per_minute": optional(yaml_reader.integer),
+        "tokens_per_minute": optional(yaml_reader.integer),
+        "concurrency": optional(yaml_reader.integer),
+    },
+    Kind.PRICE: {
+        "model": yaml_reader.text,
+        "usd_per_mtok": yaml_reader.usd,
+        "batch_usd_per_mtok": optional(yaml_reader.usd),
+        "from": yaml_reader.instant,
+        "note": yaml_reader.text,
+    },
+    Kind.CLAIM: {
+        "model": yaml_reader.text,
+        "license": yaml_reader.text,
+        "source": yaml_reader.text,
+        "evidence": yaml_reader.text,
+        "claimed_on": yaml_reader.day,
+    },
+    Kind.RESOLUTION: {
+        "model": yaml_reader.text,
+        "license": yaml_reader.text,
+        "reason": yaml_reader.text,
+        "evidence": yaml_reader.text,
+    },
+}
+IDENTITY: Mapping[Kind, frozenset[str]] = {
+    Kind.PROVIDER: frozenset({"name"}),
+    Kind.MODEL: frozenset({"id"}),
+    Kind.ENDPOINT: frozenset({"model", "provider", "upstream_model", "space"}),
+    Kind.PRICE: frozenset({"model", "from", "note"}),
+    Kind.CLAIM: frozenset({"model", "license", "source"}),
+    Kind.RESOLUTION: frozenset({"model"}),
+}
+NEEDED: Mapping[Kind, frozenset[str]] = {
+    Kind.PROVIDER: frozenset({"name", "kind"}),
+    Kind.MODEL: frozenset({"id"}),
+    Kind.ENDPOINT: frozenset({"model", "provider"}),
+    Kind.PRICE: frozenset({"model", "usd_per_mtok"}),
+    Kind.CLAIM: frozenset({"model", "license", "source", "evidence", "claimed_on"}),
+    Kind.RESOLUTION: frozenset({"model", "license", "reason", "evidence"}),
+}
+
+
+def read(text: str) -> tuple[Entry, ...]:
+    """Every entry of the file, in its order. Raises ``FileRefused`` with all faults that can be seen at once."""
+    root = yaml_reader.document(text)
+    if root is None:
+        return ()
+    sections = members(root, "")
+    faults = [
+        Fault(name, line_of(node), f"There is no such section; there are {', '.join(SECTIONS)}.")
+        for name, node in sections.items()
+        if name not in SECTIONS
+    ]
+    entries: list[Entry] = []
+    for section, kind in SECTIONS.items():
+        if section not in sections:
+            continue
+        try:
+            for item, path in items(sections[section], section):
+                try:
+                    entries.append(_entry(kind, item, path))
+                except FileRefused as refused:
+                    faults += refused.faults
+        except FileRefused as refused:
+            faults += refused.faults
+    faults += _clashes(entries)
+    if faults:
+        raise FileRefused(tuple(sorted(faults, key=lambda fault: fault.line)))
+    return tuple(entries)
+
+
+def _entry(kind: Kind, node: Node, path: str) -> Entry:
+    found = yaml_reader.mapping(FIELDS[kind], NEEDED[kind])(node, path)
+    assert isinstance(found, dict)
+    effective_at = found.pop("from", None)
+    assert effective_at is None or isinstance(effective_at, datetime)
+    match kind:
+        case Kind.ENDPOINT:
+            found.setdefault("upstream_model", found["model"])
+        case Kind.PRICE:
+            _check_price(found, members(node, path), path)
+        case Kind.CLAIM | Kind.RESOLUTION:
+            found["license"] = normalize(str(found["license"]))
+            if kind is Kind.RESOLUTION and find(str(found["license"])) is None:
+                says = f"The terms of {found['license']} are not known here: resolve to a license that is."
+                raise bad(members(node, path)["license"], f"{path}.license", says)
+        case Kind.PROVIDER | Kind.MODEL:
+            pass
+    identity = {name: str(found.pop(name)) for name in IDENTITY[kind] if name in found}
+    subject = subject_of(kind, identity, effective_at)
+    return Entry(kind, subject, path, line_of(node), identity, found, effective_at)
+
+
+def _check_price(found: dict[str, object], nodes: Mapping[str, Node], path: str) -> None:
+    # A price without a batch price has none: not stating it is stating it.
+    batch = found.setdefault("batch_usd_per_mtok", None)
+    if batch is not None and from_usd(str(batch)) > from_usd(str(found["usd_per_mtok"])):
+        raise bad(
+            nodes["batch_usd_per_mtok"],
+            f"{path}.batch_usd_per_mtok",
+            "The batch lane never costs more than the interactive one.",
+        )
+
+
+def subject_of(kind: Kind, identity: Mapping[str, str], effective_at: datetime | None = None) -> str:
+    """What names an entry among those of its kind."""
+    match kind:
+        case Kind.PROVIDER:
+            return identity["name"]
+        case Kind.MODEL:
+            return identity["id"]
+        case Kind.ENDPOINT:
+            return f"{identity['model']} at {identity['provider']} as {identity['upstream_model']}"
+        case Kind.PRICE:
+            return identity["model"] + (f" from {effective_at.isoformat()}" if effective_at else "")
+        case Kind.CLAIM:
+            return f"{identity['model']}: {identity['license']} by {identity['source']}"
+        case Kind.RESOLUTION:
+            return identity["model"]
+
+
+def _clashes(entries: list[Entry]) -> Iterator[Fault]:
+    first: dict[tuple[Kind, str], str] = {}
+    dated: dict[str, bool] = {}
+    for entry in entries:
+        if (taken := first.setdefault(entry.name, entry.path)) != entry.path:
+            yield Fault(entry.path, entry.line, f"{entry.subject} stands at {taken} already.")
+        if entry.kind is Kind.PRICE:
+            has_date = entry.effective_at is not None
+            if dated.setdefault(entry.identity["model"], has_date) != has_date:
+                says = "A model has one price without `from`, which is the one in force, or prices that all have it."
+                yield Fault(entry.path, entry.line, says)

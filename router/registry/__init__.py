@@ -1,0 +1,1 @@
+"""What operators registered: providers, endpoints, models, credentials; and its copy in memory."""

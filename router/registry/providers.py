@@ -1,0 +1,231 @@
+"""Registered providers: add one, edit it, switch it off, and keep our credential there so that nobody can read it back.
+
+What speaks to a provider is :mod:`providers`; this is only what we know of it.
+"""
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from providers.protocol import ProviderKind
+from router.changes.audit import Change
+from router.changes.transaction import Work
+from router.errors import Conflict, InvalidRequest, NotFound
+from router.registry.encryption import CredentialUnreadable, Seal, place_of
+from router.registry.endpoints import demand_proof, examine_soon, refused_of, serving_of
+from router.registry.indexes import ProviderRecord
+from router.tables import Json, ProviderRow
+from store.ids import EndpointId, ProviderId, new_id, wire
+
+REGION = re.compile(r"[a-z][a-z0-9-]{0,39}")
+PROVIDERS = ProviderRow.__table__
+# What of a provider decides who answers, and how it is asked.
+PROVIDER_ANSWERING = ("base_url", "options")
+
+
+class ProviderSpec(msgspec.Struct, frozen=True):
+    """What may be set on a provider, now and later. ``options`` are the kind's own, nothing secret.
+
+    ``regions``: where it may process a call; empty: not known. ``collects_data``: whether it may use inputs for more
+    than the answer. ``retention_days``: how long it keeps them; None: not known.
+    """
+
+    base_url: str | None = None
+    enabled: bool = True
+    options: dict[str, object] = {}
+    regions: tuple[str, ...] = ()
+    collects_data: bool = True
+    retention_days: int | None = None
+
+
+class ProviderView(msgspec.Struct, frozen=True):
+    """A provider as operators see it: of the credential, its last four characters.
+
+    ``unproven`` are the endpoints that an edit took out of traffic until they pass their probes.
+    """
+
+    id: ProviderId
+    name: str
+    kind: str
+    spec: ProviderSpec
+    credential: str | None
+    unproven: tuple[EndpointId, ...] = ()
+
+
+async def register_provider(
+    work: Work, seal: Seal | None, *, name: str, kind: str, spec: ProviderSpec, credential: str | None = None
+) -> ProviderView:
+    """A new provider. Raises ``InvalidRequest``, ``Conflict`` for a name that is taken."""
+    _check(kind, spec)
+    provider_id = ProviderId(new_id())
+    row = {"id": provider_id, "name": name, "kind": kind, **_columns(spec)}
+    try:
+        await work.connection.execute(insert(ProviderRow), {**row, **_sealed(seal, provider_id, spec, credential)})
+    except IntegrityError as error:
+        if "providers_name_check" in str(error.orig):
+            raise InvalidRequest("A provider's name is lower-case letters, digits and dashes.", param="name") from error
+        raise Conflict(f"There is a provider {name} already.") from error
+    view = await get_provider(work.connection, provider_id)
+    work.changed(Change("provider.register", wire(ProviderId, provider_id), after=_facts(view)))
+    if credential is not None:
+        work.changed(_credential_given(view))
+    return view
+
+
+async def edit_provider(
+    work: Work, seal: Seal | None, provider_id: ProviderId, spec: ProviderSpec, *, credential: str | None = None
+) -> ProviderView:
+    """Replace what may be set, and the credential where one is given.
+
+    Another host or vendor without a credential is refused where one is kept: it was given for the old alone. Another
+    address or other options may lead to other weights: endpoints lose their traffic until they pass their probes. With
+    a new credential, or switched on again, they keep it and are examined at once: a key that expires must be
+    exchangeable without an outage, and the same vendor serves another account the same weights. Endpoints that are
+    quarantined because the old credential was refused are examined at once, and come back.
+    Raises ``NotFound``, ``InvalidRequest``.
+    """
+    before = await get_provider(work.connection, provider_id, locked=True)
+    _check(before.kind, spec)
+    place = place_of(before.spec.base_url, before.spec.options)
+    moves = place_of(spec.base_url, spec.options) != place
+    if moves and before.credential is not None and credential is None:
+        raise InvalidRequest(
+            f"The credential of {before.name} was given for {place}. Give the one for the new address with the change.",
+            param="credential",
+        )
+    columns = {**_columns(spec), **(_sealed(seal, provider_id, spec, credential) if credential is not None else {})}
+    await work.connection.execute(update(ProviderRow).where(ProviderRow.id == provider_id).values(**columns))
+    await examine_soon(work.connection, await refused_of(work.connection, provider_id))
+    after = await get_provider(work.connection, provider_id)
+    subject = wire(ProviderId, provider_id)
+    work.changed(Change("provider.edit", subject, None, _facts(before), _facts(after)))
+    if credential is not None:
+        work.changed(_credential_given(after))
+    serving = await serving_of(work.connection, provider_id)
+    if changed := _answering(before.spec, spec):
+        why = f"{' and '.join(changed)} of {before.name} changed"
+        unproven = tuple([one.id for one in serving if await demand_proof(work, one, why)])
+        return msgspec.structs.replace(after, unproven=unproven)
+    if credential is not None or (spec.enabled and not before.spec.enabled):
+        await examine_soon(work.connection, [one.id for one in serving])
+    return after
+
+
+def _answering(before: ProviderSpec, after: ProviderSpec) -> list[str]:
+    return [name for name in PROVIDER_ANSWERING if getattr(before, name) != getattr(after, name)]
+
+
+async def get_provider(connection: AsyncConnection, provider_id: ProviderId, *, locked: bool = False) -> ProviderView:
+    """Raises ``NotFound``."""
+    query = select(PROVIDERS).where(ProviderRow.id == provider_id)
+    row = (await connection.execute(query.with_for_update() if locked else query)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no provider {wire(ProviderId, provider_id)}.", param="provider")
+    return _view(row)
+
+
+async def find_provider(connection: AsyncConnection, name: str) -> ProviderView | None:
+    """The provider of this name."""
+    row = (await connection.execute(select(PROVIDERS).where(ProviderRow.name == name))).one_or_none()
+    return None if row is None else _view(row)
+
+
+async def list_providers(connection: AsyncConnection) -> list[ProviderView]:
+    """All providers by name."""
+    return [_view(row) for row in await connection.execute(select(PROVIDERS).order_by(ProviderRow.name))]
+
+
+async def provider_records(connection: AsyncConnection) -> list[ProviderRecord]:
+    """All providers with their sealed credentials: for the processes that speak to them, not for people."""
+    return [
+        ProviderRecord(ProviderId(row.id), row.name, row.kind, row.base_url, row.sealed, row.enabled, row.options)
+        for row in await connection.execute(select(PROVIDERS).order_by(ProviderRow.name))
+    ]
+
+
+async def is_still(connection: AsyncConnection, record: ProviderRecord) -> bool:
+    """Whether who answers is still what the record says, and is asked the same way, by the same credential.
+
+    Nobody edits the provider before the transaction ends.
+    """
+    query = select(PROVIDERS).where(ProviderRow.id == record.id).with_for_update(read=True)
+    row = (await connection.execute(query)).one_or_none()
+    examined = (record.kind, record.base_url, record.options, record.sealed)
+    return row is not None and (row.kind, row.base_url, row.options, row.sealed) == examined
+
+
+def credential_of(record: ProviderRecord, seal: Seal | None) -> str | None:
+    """The credential to use with a provider. Raises ``CredentialUnreadable``, also where no secret key is set."""
+    if record.sealed is None:
+        return None
+    if seal is None:
+        raise CredentialUnreadable("its credential is sealed and no secret key is set: GIGAROUTER_SECRET_KEYS")
+    return seal.open(record.id, place_of(record.base_url, record.options), record.sealed)
+
+
+def _sealed(
+    seal: Seal | None, provider_id: ProviderId, spec: ProviderSpec, credential: str | None
+) -> dict[str, object]:
+    if credential is None:
+        return {}
+    if seal is None:
+        raise InvalidRequest("No secret key is set, so a credential cannot be kept.", param="credential")
+    if not credential or credential != credential.strip():
+        raise InvalidRequest("The credential is empty or has blanks around it.", param="credential")
+    # Of several secrets in JSON the end is braces, and whatever stands before them.
+    hint = f"…{credential[-4:]}" if len(credential) >= 16 and not credential.startswith("{") else "…"
+    place = place_of(spec.base_url, spec.options)
+    return {"sealed": seal.seal(provider_id, place, credential), "credential_hint": hint}
+
+
+def _credential_given(view: ProviderView) -> Change:
+    """A row of its own: two credentials may look the same, and what was given is in no before and after."""
+    return Change("provider.credential", wire(ProviderId, view.id), after={"credential": view.credential})
+
+
+def _check(kind: str, spec: ProviderSpec) -> None:
+    if kind not in list(ProviderKind):
+        raise InvalidRequest(f"A provider's kind is one of {', '.join(ProviderKind)}.", param="kind")
+    if any(REGION.fullmatch(region) is None for region in spec.regions):
+        raise InvalidRequest("A region is a lower-case name, as in eu or us-east.", param="regions")
+    if spec.retention_days is not None and not 0 <= spec.retention_days <= 36_500:
+        raise InvalidRequest("Inputs are kept for 0 to 36500 days.", param="retention_days")
+    if spec.base_url is None:
+        if kind in ("openai", "worker"):
+            raise InvalidRequest(f"A provider of the kind {kind} has a base URL.", param="base_url")
+        return
+    if len(spec.base_url) > 2_000:
+        raise InvalidRequest("The base URL has at most 2000 characters.", param="base_url")
+    parts = urlsplit(spec.base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidRequest("The base URL is http://… or https://… with a host.", param="base_url")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise InvalidRequest("The base URL has no user, password, query or fragment.", param="base_url")
+
+
+def _columns(spec: ProviderSpec) -> dict[str, object]:
+    return {
+        "base_url": spec.base_url,
+        "enabled": spec.enabled,
+        "options": spec.options,
+        "regions": list(spec.regions),
+        "collects_data": spec.collects_data,
+        "retention_days": spec.retention_days,
+    }
+
+
+def _view(row: Row[Any]) -> ProviderView:
+    spec = ProviderSpec(
+        row.base_url, row.enabled, row.options, tuple(row.regions), row.collects_data, row.retention_days
+    )
+    return ProviderView(ProviderId(row.id), row.name, row.kind, spec, row.credential_hint)
+
+
+def _facts(view: ProviderView) -> Json:
+    facts: Json = msgspec.to_builtins(view)
+    return {name: value for name, value in facts.items() if name not in ("id", "unproven")}

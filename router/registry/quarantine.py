@@ -1,0 +1,39 @@
+"""A quarantine that one process decided is written down: for ops, and so that no other process sends a call there."""
+
+import asyncio
+from functools import partial
+
+import structlog
+
+from router.changes.audit import Actor
+from router.changes.transaction import Work, transact
+from router.errors import Conflict, NotFound, StoreUnavailable
+from router.registry.endpoints import move_endpoint
+from router.routing.health import Health
+from router.values import EndpointState
+from store.ids import EndpointId, wire
+from store.postgres import STORE_FAULTS, Database
+
+log = structlog.get_logger("router.registry.quarantine")
+
+ACTOR = Actor("process:serve")
+TELL_EVERY_S = 0.5
+
+
+async def run(db: Database, health: Health) -> None:
+    """Tell what is untold, until cancelled; what cannot be written now is tried again."""
+    while True:
+        await asyncio.sleep(TELL_EVERY_S)
+        for endpoint_id, reason in list(health.untold.items()):
+            try:
+                await transact(db, ACTOR, partial(_quarantine, endpoint_id, reason))
+            except (*STORE_FAULTS, StoreUnavailable):
+                continue
+            except (Conflict, NotFound):
+                pass  # Moved or gone meanwhile: ops were faster.
+            health.untold.pop(endpoint_id, None)
+            log.error("endpoint_quarantined", endpoint=wire(EndpointId, endpoint_id), reason=reason)
+
+
+async def _quarantine(endpoint_id: EndpointId, reason: str, work: Work) -> None:
+    await move_endpoint(work, endpoint_id, EndpointState.QUARANTINED, reason[:300])

@@ -1,0 +1,89 @@
+"""Counting a call's tokens by the model's own tokenizer, which only workers of ours have.
+
+It is asked for where it decides something: for credit that the bound does not fit, for a request that may be too large,
+for a quote, and for an answer that came without usage. Only endpoints of the call's own route are asked: nobody else
+may see its text.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from billing.values import Hold, Quote
+from catalog.values import Model
+from providers.outcomes import Failure, TooLong
+from providers.protocol import Provider
+from router.dispatch.attempt import attempt_at
+from router.dispatch.dispatch import Delivery
+from router.dispatch.retries import ATTEMPTS_MAX
+from router.dispatch.state import Outbound
+from router.errors import InputTooLong
+from router.routing.failures import error_for
+from router.values import EmbedRequest, Endpoint, RawCall, Route
+from store.ids import ProviderId, RequestId
+
+# All endpoints together may take this long, and never longer than the call has left.
+COUNT_WITHIN_S = 5.0
+COUNTING_KINDS = frozenset({"worker"})
+
+
+async def count(
+    order: Sequence[Endpoint],
+    request: EmbedRequest,
+    model: Model,
+    providers: Mapping[ProviderId, Provider],
+    request_id: RequestId,
+    deadline_at: float,
+) -> int | None:
+    """Exact tokens, prompt and special ones included, from the first endpoint that can tell; None where none can.
+
+    ``deadline_at`` is on the loop's clock. Raises InputTooLong for an input that the model does not take whole.
+    """
+    loop = asyncio.get_running_loop()
+    until = min(deadline_at, loop.time() + COUNT_WITHIN_S)
+    for endpoint in order[:ATTEMPTS_MAX]:
+        left_s = until - loop.time()
+        if left_s <= 0:
+            return None
+        try:
+            attempt = attempt_at(endpoint, request, model, request_id)
+            counted = await providers[endpoint.provider_id].count(attempt, left_s)
+        except TooLong as fault:
+            raise error_for([(endpoint, fault)]) from fault
+        except Failure:
+            continue
+        if counted is not None:
+            return counted
+    return None
+
+
+async def count_untold(
+    delivery: Delivery, hold: Hold, call: RawCall, request: EmbedRequest, model: Model, outbound: Outbound
+) -> int | None:
+    """Our count of an answer that came without usage, where one is needed and possible; the provider's lapse is told.
+
+    Never fails the call, which was answered: None where nobody can tell in time.
+    """
+    outbound.counts.usage_untold[delivery.endpoint.provider_name] += 1
+    route = call.trace.route
+    if hold.quote.exact or route is None:
+        return None
+    try:
+        return await count(route.order, request, model, outbound.providers, hold.id, call.deadline_at)
+    except InputTooLong:
+        return None
+
+
+def promised(quote: Quote, counted: Quote | None, route: Route) -> Quote:
+    """What may be said of a call's tokens before it runs: ``exact`` only where every endpoint bills the same number.
+
+    Where none of them counts, token ids are billed as the estimate counts them; where all do, as they count. Where some
+    do, it depends on who serves the call: then it is a bound.
+    """
+    counting = sum(endpoint.provider_kind in COUNTING_KINDS for endpoint in route.order)
+    if not counting:
+        return quote
+    if counted is not None and counting == len(route.order):
+        return counted
+    return msgspec.structs.replace(quote, exact=False)

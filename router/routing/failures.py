@@ -1,0 +1,99 @@
+"""From the failures of a call's attempts to the one error that its caller is told. Pure.
+
+Nothing of a provider's own words gets out: only who was tried, and how that ended as its receipt tells it.
+"""
+
+from providers.outcomes import (
+    BadAnswer,
+    CallerFault,
+    Failure,
+    PassedOver,
+    Quarantine,
+    TimedOut,
+    TooLong,
+    TryLater,
+    Warming,
+)
+from router import errors
+from router.routing.public_reasons import public_outcome
+from router.values import Endpoint
+
+Failures = list[tuple[Endpoint, Failure]]
+
+
+def error_for(failures: Failures) -> errors.Refusal:
+    """The error of a call that nobody answered.
+
+    InvalidRequest or InputTooLong for the caller's fault; else ModelWarming, ProvidersBusy, DeadlinePassed,
+    UpstreamInvalid or AllAttemptsFailed, the last with ``again`` False where no retry can help.
+    """
+    if failures and isinstance(failures[-1][1], CallerFault):
+        return _fault(failures[-1][1])
+    details: dict[str, object] = {
+        "attempts": [{"provider": e.provider_name, "outcome": _outcome(f)} for e, f in failures]
+    }
+    detail = "; ".join(f"{e.provider_name}: {type(f).__name__} {f.message} {f.detail}" for e, f in failures)
+    wait_s = min((f.retry_after_s for _, f in failures if f.retry_after_s is not None), default=1.0)
+    # Where all asked for patience it is the answer that the next call gets from choose, which asks nobody.
+    if failures and all(isinstance(failure, TryLater) for _, failure in failures):
+        if any(isinstance(failure, Warming) for _, failure in failures):
+            return warming(wait_s, details, detail)
+        return busy(wait_s, details, detail)
+    sent = [failure for _, failure in failures if not isinstance(failure, PassedOver)]
+    if not sent or all(isinstance(failure, TimedOut) for failure in sent):
+        return errors.DeadlinePassed(
+            "No provider answered within the call's deadline. Nothing was charged.", details=details, detail=detail
+        )
+    if all(isinstance(failure, BadAnswer) for failure in sent):
+        return errors.UpstreamInvalid(
+            "Every provider's answer failed our checks. Nothing was charged.", details=details, detail=detail
+        )
+    is_permanent = all(isinstance(failure, Quarantine) for _, failure in failures)
+    return errors.AllAttemptsFailed(
+        "Every provider of this model failed. Nothing was charged; try again in a moment."
+        if not is_permanent
+        else "No provider of this model can serve it at the moment, and our operators are told. Nothing was charged.",
+        retry_after_s=None if is_permanent else wait_s,
+        details=details,
+        detail=detail,
+        again=not is_permanent,
+    )
+
+
+def busy(wait_s: float, details: dict[str, object], detail: str = "") -> errors.ProvidersBusy:
+    """What is said where all that keeps a call from being served is what providers take from us."""
+    return errors.ProvidersBusy(
+        "Every provider of this model has as many calls as it takes from us right now. Nothing was charged; try again "
+        "in a moment.",
+        retry_after_s=wait_s,
+        details=details,
+        detail=detail,
+    )
+
+
+def warming(wait_s: float, details: dict[str, object], detail: str = "") -> errors.ModelWarming:
+    """What is said where all that keeps a call from being served is that the model is being loaded."""
+    return errors.ModelWarming(
+        "The model is warming up. Nothing was charged; try again after the time in Retry-After, or send 'Prefer: "
+        "wait=N' to wait for up to N seconds.",
+        retry_after_s=wait_s,
+        details=details,
+        detail=detail,
+    )
+
+
+def _outcome(failure: Failure) -> str:
+    return public_outcome(type(failure).__name__)[0]
+
+
+def _fault(fault: CallerFault) -> errors.InvalidRequest:
+    if isinstance(fault, TooLong):
+        return errors.InputTooLong(
+            f"{fault.message} Please reduce its length.",
+            param="input",
+            details={"index": fault.index, "tokens": fault.tokens, "limit": fault.limit},
+            detail=fault.detail,
+        )
+    return errors.InvalidRequest(
+        fault.message or "The provider refuses this input.", param="input", detail=fault.detail
+    )

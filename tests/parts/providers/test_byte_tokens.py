@@ -1,0 +1,56 @@
+"""Tokens by the size of the text: what an operator sets where a provider's own count is none."""
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.byte_tokens import tokens_by_size
+from providers.kinds import build
+from providers.protocol import Attempt, Vectors
+from providers.wire import Pool, networks
+from router.request.estimate import tokens_most
+from tests.harness.fake_upstream import Upstream
+
+
+@given(st.lists(st.text(min_size=1, max_size=50), min_size=1, max_size=5), st.integers(1, 16))
+def test_it_is_at_least_one_token_a_text_and_never_more_than_is_held(texts: list[str], size: int) -> None:
+    tokens = tokens_by_size(Attempt("r", "m", texts=texts), size)
+    assert len(texts) <= tokens <= sum(map(tokens_most, texts))
+
+
+def test_the_prompt_counts_and_token_ids_are_what_they_are() -> None:
+    assert tokens_by_size(Attempt("r", "m", texts=["abcd", "abcde"], prefix="for "), 4) == 2 + 3
+    assert tokens_by_size(Attempt("r", "m", texts=["Köln"]), 4) == 2
+    assert tokens_by_size(Attempt("r", "m", token_ids=[[1, 2, 3], [4]]), 4) == 4
+
+
+def test_the_servers_own_usage_is_then_not_read() -> None:
+    async def asked() -> Vectors:
+        pool = Pool()
+        async with Upstream() as upstream:
+            options: dict[str, object] = {"bytes_per_token": 2}
+            local = networks(["127.0.0.0/8"])
+            url = upstream.base_url
+            provider = build(
+                "openai", base_url=url, credential=None, options=options, allowed_networks=local, pool=pool
+            )
+            try:
+                return await provider.embed(Attempt("r", "m", texts=["12345678"]), 5.0)
+            finally:
+                await pool.close()
+
+    assert anyio.run(asked).tokens == 4
+
+
+@pytest.mark.parametrize("wrong", [0, 17, "4"])
+def test_a_size_that_no_vocabulary_has_is_refused(wrong: object) -> None:
+    with pytest.raises(ValueError, match="bytes_per_token"):
+        build(
+            "openai",
+            base_url="https://example.com",
+            credential=None,
+            options={"bytes_per_token": wrong},
+            allowed_networks=(),
+            pool=Pool(),
+        )

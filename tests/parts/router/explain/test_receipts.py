@@ -1,0 +1,190 @@
+"""Explanations reach Postgres off the call's path: bounded, whole, and whatever happens to Postgres meanwhile."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import pytest
+from sqlalchemy import text
+
+from router.explain import receipts
+from router.explain.explanation import Ended
+from router.explain.receipts import Receipts, look_up, tend_weeks
+from router.values import Trace
+from store.ids import RequestId, new_id
+from store.postgres import Connection, Database
+from tests.builders.values import NOW, a_hold, a_key
+
+pytestmark = pytest.mark.anyio
+KEY = a_key()
+
+
+def a_call(request_id: UUID | None = None, *, refused: bool = False, message: str = "") -> Ended:
+    trace = Trace(key=KEY, hold=None if refused else a_hold())
+    return Ended(RequestId(request_id or new_id()), NOW, 200, 1.0, trace, "x" if message else "", message)
+
+
+def id_at(instant: datetime) -> UUID:
+    """An id as if it were made then."""
+    rest = new_id().int & ((1 << 80) - 1)
+    return UUID(int=(int(instant.timestamp() * 1000) << 80) | rest)
+
+
+@pytest.fixture
+async def db(database_url: str):  # noqa: ANN201
+    database = Database(database_url)
+    yield database
+    await database.close()
+
+
+async def count(db: Database, table: str = "routes") -> int:
+    async with db.transaction() as tx:
+        return int(await tx.scalar(text(f"SELECT count(*) FROM {table}")))
+
+
+class Unreliable(Database):
+    """Postgres, when it is there; ``forgets`` commits and says that the connection was lost."""
+
+    is_away = False
+    forgets = False
+
+    async def connect(self, *, command_timeout_s: float = 10.0) -> Connection:
+        if self.is_away:
+            raise ConnectionRefusedError
+        connection = await super().connect(command_timeout_s=command_timeout_s)
+        return Forgetful(connection, self)
+
+
+class Forgetful:
+    def __init__(self, connection: Connection, owner: Unreliable) -> None:
+        self._connection = connection
+        self._owner = owner
+
+    async def copy_records_to_table(self, *arguments: object, **named: object) -> None:
+        await self._connection.copy_records_to_table(*arguments, **named)
+        if self._owner.forgets:
+            self._owner.forgets = False
+            raise asyncpg.ConnectionDoesNotExistError
+
+    def is_closed(self) -> bool:
+        return bool(self._connection.is_closed())
+
+    def terminate(self) -> None:
+        self._connection.terminate()
+
+
+async def test_a_call_is_found_before_and_after_it_is_written(db: Database) -> None:
+    kept = Receipts(db)
+    ended = a_call()
+    kept.add(ended)
+    before = await look_up(db, ended.request_id, kept)
+    assert await kept.flush()
+    after = await look_up(db, ended.request_id)
+    assert before == after
+    assert after is not None
+    assert after.account_id == KEY.account_id
+    assert kept.find(ended.request_id) is None
+
+
+async def test_more_than_one_copy_takes_arrive_whole_and_in_their_week(db: Database) -> None:
+    kept = Receipts(db)
+    for _ in range(2 * receipts.COPY_MAX + 1):
+        kept.add(a_call())
+    await kept.flush()
+    assert await count(db) == kept.kept == 2 * receipts.COPY_MAX + 1
+    assert await count(db, "routes_default") == 0
+
+
+async def test_while_postgres_is_away_calls_wait_up_to_a_bound_and_arrive_once(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receipts, "KEPT_MAX", 5)
+    db = Unreliable(database_url)
+    kept = Receipts(db)
+    db.is_away = True
+    for number in range(7):
+        kept.add(a_call())
+        if number == 2:
+            assert not await kept.flush()
+    assert not await kept.flush()
+    assert kept.lost == 2
+    db.is_away, db.forgets = False, True
+    assert not await kept.flush(), "the commit was not heard of"
+    assert await kept.flush()
+    assert await count(db) == 5
+    await db.close()
+
+
+async def test_a_flood_of_refused_calls_leaves_a_sample_and_no_call_that_was_admitted_is_missed(db: Database) -> None:
+    kept = Receipts(db)
+    for _ in range(500):
+        kept.add(a_call(refused=True))
+    for _ in range(30):
+        kept.add(a_call())
+    await kept.flush()
+    assert await count(db) == receipts.REFUSED_MAX + 30
+    assert kept.skipped == 500 - receipts.REFUSED_MAX
+    kept.add(a_call(refused=True))
+    await kept.flush()
+    assert await count(db) == receipts.REFUSED_MAX + 31
+
+
+async def test_a_row_that_cannot_be_written_does_not_stop_the_others(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receipts, "as_json", lambda e: '"\\u0000"' if e.status == 500 else json.dumps({"status": 1}))
+    kept = Receipts(db)
+    for status in (200, 500, 200):
+        kept.add(msgspec.structs.replace(a_call(), status=status))
+    assert await kept.flush()
+    assert (await count(db), kept.kept, kept.lost) == (2, 2, 1)
+
+
+async def test_secrets_in_a_providers_words_are_not_kept(db: Database) -> None:
+    kept = Receipts(db, lambda words: words.replace("sk-secret", "[redacted]"))
+    ended = msgspec.structs.replace(a_call(message="failed"), detail="401 for sk-secret")
+    kept.add(ended)
+    await kept.flush()
+    recorded = await look_up(db, ended.request_id)
+    assert recorded is not None
+    assert recorded.explanation is not None
+    assert recorded.explanation.error is not None
+    assert recorded.explanation.error.detail == "401 for [redacted]"
+
+
+async def test_weeks_are_made_ahead_and_dropped_when_all_of_them_is_too_old(db: Database) -> None:
+    today = datetime.now(UTC)
+    kept = Receipts(db)
+    old, late = a_call(id_at(today - timedelta(days=40))), a_call(id_at(today + timedelta(days=70)))
+    fresh = [a_call(id_at(today + timedelta(days=days))) for days in (-25, 0, 30)]
+    for ended in (old, late, *fresh):
+        kept.add(ended)
+    await kept.flush()
+    assert await count(db, "routes_default") >= 3, "there are no weeks for these yet"
+
+    await tend_weeks(db, today.date() + timedelta(days=50))
+    assert (await look_up(db, late.request_id)) is not None
+    assert await count(db) == 2
+    await tend_weeks(db, today.date() + timedelta(days=50))
+    assert await count(db, "routes_default") == 0
+
+
+async def test_an_explanation_is_gone_after_its_days_and_not_before(db: Database) -> None:
+    made = date.today()  # noqa: DTZ011 - any day will do
+    kept = Receipts(db)
+    ended = a_call(id_at(datetime(made.year, made.month, made.day, 12, tzinfo=UTC)))
+    kept.add(ended)
+    await kept.flush()
+    await tend_weeks(db, made + timedelta(days=receipts.KEPT_DAYS))
+    assert await look_up(db, ended.request_id) is not None
+    await tend_weeks(db, made + timedelta(days=receipts.KEPT_DAYS + 8))
+    assert await look_up(db, ended.request_id) is None
+
+
+async def test_nobody_but_the_product_may_drop_explanations(db: Database) -> None:
+    asked = text("SELECT has_function_privilege(:who, 'drop_route_weeks(date)', 'EXECUTE')")
+    async with db.transaction() as tx:
+        assert await tx.scalar(asked, {"who": "gigarouter_app"})
+        assert not await tx.scalar(asked, {"who": "public"})

@@ -1,0 +1,37 @@
+"""Operators' keys in memory: one that was revoked does not outlive it where changes do not arrive."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from router.errors import KeyUnknown, StoreUnavailable
+from router.identity.keys import KeyIndex, new_operator_key
+from router.identity.members import Role
+from router.identity.operators import Operator, OperatorIndex, who_operates
+from store.ids import MemberId, OperatorKeyId, new_id
+
+pytestmark = pytest.mark.anyio
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+async def test_a_process_that_hears_of_no_change_lets_no_operator_in_until_it_has_caught_up() -> None:
+    fresh = new_operator_key()
+    operator = Operator(MemberId(new_id()), Role.OPS, "ops@example.com", OperatorKeyId(new_id()), fresh.digest)
+    operators, keys = OperatorIndex(), KeyIndex()
+    operators.replace({fresh.digest: operator})
+    header = f"Bearer {fresh.text}"
+
+    async def nothing_comes() -> None:
+        pass
+
+    async def it_was_revoked() -> None:
+        operators.replace({})
+        keys.heard(NOW)
+
+    keys.heard(NOW)
+    assert await who_operates(header, operators, keys, NOW, nothing_comes) is operator
+    keys.deaf()
+    with pytest.raises(StoreUnavailable):
+        await who_operates(header, operators, keys, NOW, nothing_comes)
+    with pytest.raises(KeyUnknown):
+        await who_operates(header, operators, keys, NOW, it_was_revoked)

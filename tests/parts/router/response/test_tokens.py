@@ -1,0 +1,93 @@
+"""Counting has what is left of the call's time; where a request is too large, its own tokens decide."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from billing.values import Quote
+from providers.outcomes import Overloaded, TooLong
+from providers.protocol import Attempt
+from router.errors import InputTooLong, TooManyTokens
+from router.request.estimate import MAX_TOKENS, estimate, exact, tokens_most
+from router.response.tokens import COUNT_WITHIN_S, count, promised
+from router.values import Endpoint, Route
+from store.ids import RequestId, new_id
+from tests.builders.routing import an_endpoint
+from tests.builders.values import ENDPOINT, NOW, Prices, a_key, a_model, a_request
+
+PROMPT = "search: "
+MODEL = a_model(prompts={"query": PROMPT}, max_input_tokens=400_000, special_tokens=2)
+
+
+class Counter:
+    """A provider that counts after a while, or says why not; notes how long it was given."""
+
+    def __init__(self, answer: int | Exception | None, takes_s: float = 0.0) -> None:
+        self.answer, self.takes_s, self.given_s = answer, takes_s, -1.0
+
+    async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
+        self.given_s = deadline_s
+        await asyncio.sleep(self.takes_s)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+async def counted(counters: list[Counter], left_s: float) -> int | None:
+    endpoints = [an_endpoint(f"p{number}") for number in range(len(counters))]
+    providers = {e.provider_id: counter for e, counter in zip(endpoints, counters, strict=True)}
+    deadline_at = asyncio.get_running_loop().time() + left_s
+    return await count(endpoints, a_request("x"), MODEL, providers, RequestId(new_id()), deadline_at)
+
+
+def test_all_endpoints_together_get_no_more_time_than_the_call_has() -> None:
+    busy, silent, last = Counter(Overloaded(), takes_s=0.05), Counter(None), Counter(7)
+    assert asyncio.run(counted([busy, silent, last], left_s=2.0)) == 7
+    assert 2.0 >= busy.given_s > silent.given_s >= last.given_s > 0
+    assert silent.given_s <= 2.0 - 0.05
+    late = Counter(7)
+    assert asyncio.run(counted([Counter(None, takes_s=0.05), late], left_s=0.02)) is None
+    assert late.given_s < 0, "nobody is asked when the time is over"
+    patient = Counter(7)
+    asyncio.run(counted([patient], left_s=60.0))
+    assert patient.given_s <= COUNT_WITHIN_S
+
+
+def test_an_input_that_is_too_long_is_refused_as_the_call_would_be() -> None:
+    with pytest.raises(InputTooLong) as refused:
+        asyncio.run(counted([Counter(TooLong(index=3, tokens=700, limit=512))], left_s=1.0))
+    assert refused.value.details == {"index": 3, "tokens": 700, "limit": 512}
+
+
+def test_what_the_model_adds_counts_towards_no_request_limit_neither_for_text_nor_for_ids() -> None:
+    key, request = a_key(), msgspec.structs.replace(a_request("x", "y"), input_type="query")
+    quote = estimate(request, MODEL, key, Prices(), NOW)
+
+    async def again(tokens: int) -> Quote | None:
+        async def counted() -> int:
+            return tokens
+
+        return await exact(request, MODEL, quote, counted)
+
+    added = 2 * (2 + tokens_most(PROMPT))
+    most = asyncio.run(again(MAX_TOKENS + added))
+    assert most is not None
+    assert most.tokens_max == MAX_TOKENS + added
+    with pytest.raises(TooManyTokens):
+        asyncio.run(again(MAX_TOKENS + added + 1))
+    halves = [[1] * (MAX_TOKENS // 2)] * 2
+    by_ids = msgspec.structs.replace(a_request(token_ids=halves), input_type="query")
+    assert estimate(by_ids, MODEL, key, Prices(), NOW).tokens_max == MAX_TOKENS + added
+    with pytest.raises(TooManyTokens):
+        estimate(a_request(token_ids=[*halves, [1]]), MODEL, key, Prices(), NOW)
+
+
+def test_a_count_that_failed_where_workers_serve_leaves_a_bound() -> None:
+    quote = estimate(a_request(token_ids=[[1, 2]]), MODEL, a_key(), Prices(), NOW)
+    worker: Endpoint = msgspec.structs.replace(ENDPOINT, provider_kind="worker")
+    assert quote.exact
+    assert promised(quote, None, Route((ENDPOINT,))) == quote
+    assert not promised(quote, None, Route((worker,))).exact
+    assert not promised(quote, quote, Route((worker, ENDPOINT))).exact
+    assert promised(quote, quote, Route((worker, worker))).exact

@@ -1,0 +1,48 @@
+"""A test by one real call never reaches an address that must not be reached, whatever its name says."""
+
+import pytest
+
+from providers.kinds import build
+from providers.wire import Pool, networks
+from router.registry.indexes import ProviderRecord
+from router.verification.endpoint_check import Report, call_provider
+from store.ids import ProviderId, new_id
+from tests.harness.fake_upstream import Reply, Upstream
+
+pytestmark = pytest.mark.anyio
+
+
+async def tried(upstream: Upstream, scheme: str, *allowed: str) -> Report:
+    url = f"{scheme}://localhost:{upstream.port}/v1"
+    pool = Pool()
+    options: dict[str, object] = {}
+    provider = build(
+        "openai", base_url=url, credential="sk-x", options=options, allowed_networks=networks([*allowed]), pool=pool
+    )
+    try:
+        return await call_provider(ProviderRecord(ProviderId(new_id()), "inside", "openai", url), provider, "m")
+    finally:
+        await provider.close()
+        await pool.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_name_that_leads_inside_is_refused_before_a_byte_is_sent(scheme: str) -> None:
+    async with Upstream() as upstream:
+        report = await tried(upstream, scheme)
+        assert upstream.connections == 0
+    assert not report.passed
+    (failed,) = [step for step in report.steps if step.outcome == "failed"]
+    assert failed.name == "guard"
+    assert "must not be reached" in failed.said
+    assert "127.0.0.1" not in str(report)
+
+
+async def test_what_answered_is_told_by_its_kind_alone() -> None:
+    async with Upstream() as upstream:
+        upstream.always = Reply(status=500, body=b'{"error": {"message": "root:x:0:0", "code": "down"}}')
+        report = await tried(upstream, "http", "127.0.0.0/8", "::1/128")
+        assert upstream.connections == 1
+    assert "root" not in str(report)
+    assert [step.name for step in report.steps if step.outcome == "failed"] == ["embed"]
+    assert "status 500" in report.reason
