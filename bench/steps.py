@@ -29,7 +29,7 @@ from gigarouter import settings
 from gigarouter.schema import migrate
 from gigarouter.wiring import process
 from router import pipeline
-from router.context import Parts
+from router.context import RouterContext
 from router.dispatch import attempt
 from router.values import RawCall
 from store.embedded import Embedded
@@ -102,11 +102,11 @@ async def _measure(servers: Embedded, upstream: stub.Upstream) -> list[Step]:
             allowed_private_networks="127.0.0.0/8",
             durability=durability,
         )
-        async with process(chosen, "serve") as parts:
+        async with process(chosen, "serve") as context:
             for encoding in ("float", "base64"):
-                await _calls(parts, key, encoding, WARM_UP)
+                await _calls(context, key, encoding, WARM_UP)
                 clocked.clear()
-                await _calls(parts, key, encoding, CALLS, clocked["the whole line"])
+                await _calls(context, key, encoding, CALLS, clocked["the whole line"])
                 steps += [_step(name, f"{durability}, {encoding}", clocked[name]) for name in ORDER]
     return steps
 
@@ -118,7 +118,7 @@ def _set_up(database_url: str, secret_key: str, base_url: str) -> str:
     return shop.a_key(shop.an_account(1_000_000_000_000))
 
 
-async def _calls(parts: Parts, key: str, encoding: str, count: int, whole: list[float] | None = None) -> None:
+async def _calls(context: RouterContext, key: str, encoding: str, count: int, whole: list[float] | None = None) -> None:
     body = msgspec.json.encode(request_body(MODEL, encoding))
     loop = asyncio.get_running_loop()
     for _ in range(count):
@@ -131,7 +131,7 @@ async def _calls(parts: Parts, key: str, encoding: str, count: int, whole: list[
             deadline_at=loop.time() + 60,
         )
         began = time.perf_counter()
-        await pipeline.embed(call, parts)
+        await pipeline.embed(call, context)
         if whole is not None:
             whole.append(time.perf_counter() - began)
 

@@ -18,7 +18,7 @@ from billing.money import NanoUSD
 from billing.projection import ADMIT, Ended, LiveHold, Projection, account_key, due_key, limits_key
 from billing.values import Cap, CapPeriod, Denial, Denied, Hold, Limits, LimitState, Payer, Quote
 from store.ids import AccountId, RequestId
-from store.redis_client import HotUnavailable
+from store.redis_client import RedisUnavailable
 
 MINUTE_US = 60_000_000
 
@@ -89,7 +89,7 @@ class Admission:
             self._projection.live[request_id] = live
             try:
                 reply = await self._call(request_id, live, payer, quote, generation)
-            except (HotUnavailable, ReplyError) as fault:
+            except (RedisUnavailable, ReplyError) as fault:
                 self._projection.ended([Ended(payer.account_id, (request_id,))])
                 raise BillingUnavailable("Redis did not answer the admission") from fault
             except asyncio.CancelledError:

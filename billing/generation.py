@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from store.ids import ProcessId, new_id
 from store.postgres import STORE_FAULTS, Database
-from store.redis_client import HotUnavailable
+from store.redis_client import RedisUnavailable
 
 BEAT_S = 1.0
 # A process unseen for DEAD_S is counted dead by the others; it fences itself earlier, on its own clock.
@@ -81,7 +81,7 @@ class Generation:
                 await tx.execute(_BUMP_RUN, {"run_id": run_id, "reason": "another Redis, or one that was restarted"})
                 number = (await tx.execute(_READ)).one().generation
         except STORE_FAULTS as fault:
-            raise HotUnavailable("Postgres cannot say which generation is valid") from fault
+            raise RedisUnavailable("Postgres cannot say which generation is valid") from fault
         self._adopt(number)
 
     async def lost(self, reason: str) -> None:
@@ -108,7 +108,7 @@ class Generation:
                 await self._beat()
                 if self._asserted < self.number or not self._ready.is_set():
                     await self._enter(self.number)
-            except (*STORE_FAULTS, HotUnavailable, ReplyError):
+            except (*STORE_FAULTS, RedisUnavailable, ReplyError):
                 await asyncio.sleep(0.1)
                 continue
             self._changed.clear()

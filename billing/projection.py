@@ -21,7 +21,7 @@ from billing.money import NanoUSD
 from billing.values import Balance
 from store.ids import AccountId, RequestId, parse
 from store.postgres import STORE_FAULTS, Database
-from store.redis_client import Hot, HotUnavailable, Script
+from store.redis_client import RedisClient, RedisUnavailable, Script
 
 log = structlog.get_logger("billing.projection")
 
@@ -95,7 +95,7 @@ class Projection:
     def __init__(self, db: Database, generation: Generation) -> None:
         self._db = db
         self._generation = generation
-        self.hot: Hot | None = None
+        self.redis: RedisClient | None = None
         self.live: dict[RequestId, LiveHold] = {}
         # Of those, the ones whose charge is on its way to Postgres: only its outcome may end them.
         self.charging: set[RequestId] = set()
@@ -109,16 +109,16 @@ class Projection:
     @property
     def is_connected(self) -> bool:
         """Whether Redis can be asked now."""
-        return self.hot is not None and self.hot.is_open
+        return self.redis is not None and self.redis.is_open
 
     def call(self, script: Script, keys: list[str], args: list[Any]) -> "asyncio.Future[Any]":
-        """One script call; raises :class:`HotUnavailable` at once while Redis is away."""
-        if self.hot is None:
-            raise HotUnavailable("Redis was never connected")
-        return self.hot.call(script, keys, args)
+        """One script call; raises :class:`RedisUnavailable` at once while Redis is away."""
+        if self.redis is None:
+            raise RedisUnavailable("Redis was never connected")
+        return self.redis.call(script, keys, args)
 
     async def assert_live(self, generation: int) -> None:
-        """Tell a new generation of every hold that is alive here. Raises :class:`HotUnavailable`."""
+        """Tell a new generation of every hold that is alive here. Raises :class:`RedisUnavailable`."""
         calls = [
             self.call(
                 ASSERT,
@@ -138,7 +138,7 @@ class Projection:
             task.add_done_callback(lambda _: self._loading.pop(account_id, None))
         try:
             await asyncio.shield(task)
-        except (*STORE_FAULTS, HotUnavailable, ReplyError) as fault:
+        except (*STORE_FAULTS, RedisUnavailable, ReplyError) as fault:
             raise BillingUnavailable("the account's balance cannot be loaded") from fault
 
     async def _load_first(self, account_id: AccountId) -> None:
@@ -160,8 +160,8 @@ class Projection:
         raise BillingUnavailable("the balance keeps changing while it is loaded")
 
     async def _is_loaded(self, account_id: AccountId, generation: int) -> bool:
-        assert self.hot is not None
-        gen, loaded = await self.hot.command("HMGET", account_key(account_id), "gen", "loaded")
+        assert self.redis is not None
+        gen, loaded = await self.redis.command("HMGET", account_key(account_id), "gen", "loaded")
         return loaded is not None and gen is not None and int(gen) >= generation
 
     async def refresh(self, account_id: AccountId, *, first: bool = False) -> str:
@@ -191,10 +191,10 @@ class Projection:
             raise BillingUnavailable("the balance cannot be read") from fault
         held = 0
         try:
-            if self.hot is not None:
-                gen, text_held = await self.hot.command("HMGET", account_key(account_id), "gen", "held")
+            if self.redis is not None:
+                gen, text_held = await self.redis.command("HMGET", account_key(account_id), "gen", "held")
                 held = int(text_held) if gen and text_held and int(gen) == self._generation.number else 0
-        except (HotUnavailable, ReplyError):
+        except (RedisUnavailable, ReplyError):
             held = 0
         return Balance(balance=NanoUSD(row.posted_nano), held=NanoUSD(held), version=row.version)
 
@@ -228,7 +228,7 @@ class Projection:
                     *end.spends,
                 ],
             )
-        except HotUnavailable:
+        except RedisUnavailable:
             self._later(end)
             return
         future.add_done_callback(lambda done: self._answered(end, done))
@@ -276,10 +276,10 @@ class Projection:
 
     async def flushed(self, timeout_s: float = 2.0) -> None:
         """Wait until everything was sent and answered once, at an orderly end."""
-        with suppress(TimeoutError, HotUnavailable, ReplyError):
+        with suppress(TimeoutError, RedisUnavailable, ReplyError):
             async with asyncio.timeout(timeout_s):
-                if self.hot is not None:
-                    await self.hot.command("PING")
+                if self.redis is not None:
+                    await self.redis.command("PING")
 
     def freed(self, account_id: AccountId) -> asyncio.Event:
         """An event that is set when credit of the account may have become free in this process."""
@@ -312,7 +312,7 @@ class Projection:
                 self._alarm(end, fault)
                 return
             is_set = False
-        except (*STORE_FAULTS, HotUnavailable):
+        except (*STORE_FAULTS, RedisUnavailable):
             is_set = False
         if not is_set:
             self._later(end)

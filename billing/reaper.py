@@ -34,10 +34,10 @@ class Mismatch(msgspec.Struct, frozen=True):
 
 async def hot_accounts(projection: Projection) -> AsyncIterator[AccountId]:
     """Every account that Redis knows of now."""
-    assert projection.hot is not None
+    assert projection.redis is not None
     cursor = b"0"
     while True:
-        cursor, keys = await projection.hot.command("SCAN", cursor, "MATCH", "gr:{*}", "COUNT", 500)
+        cursor, keys = await projection.redis.command("SCAN", cursor, "MATCH", "gr:{*}", "COUNT", 500)
         for key in keys:
             name = bytes(key).decode()
             if name.endswith("}"):
@@ -48,11 +48,13 @@ async def hot_accounts(projection: Projection) -> AsyncIterator[AccountId]:
 
 async def reap(db: Database, projection: Projection, now_ms: int | None = None) -> int:
     """End every overdue hold; returns how many. Raises the stores' own faults."""
-    assert projection.hot is not None
+    assert projection.redis is not None
     now_ms = int(time.time() * 1000) if now_ms is None else now_ms
     ended = 0
     async for account_id in hot_accounts(projection):
-        overdue = await projection.hot.command("ZRANGEBYSCORE", due_key(account_id), "-inf", now_ms, "LIMIT", 0, _PAGE)
+        overdue = await projection.redis.command(
+            "ZRANGEBYSCORE", due_key(account_id), "-inf", now_ms, "LIMIT", 0, _PAGE
+        )
         if not overdue:
             continue
         calls = [RequestId(parse(RequestId, bytes(member).decode())) for member in overdue]
@@ -68,10 +70,10 @@ async def reap(db: Database, projection: Projection, now_ms: int | None = None) 
 
 async def mismatches(db: Database, projection: Projection) -> list[Mismatch]:
     """Compare every loaded account with Postgres. A commit in flight shows for a moment: ask twice before alarming."""
-    assert projection.hot is not None
+    assert projection.redis is not None
     seen: dict[AccountId, tuple[int, int]] = {}
     async for account_id in hot_accounts(projection):
-        loaded, version, balance = await projection.hot.command(
+        loaded, version, balance = await projection.redis.command(
             "HMGET", account_key(account_id), "loaded", "ver", "bal"
         )
         if loaded is not None:

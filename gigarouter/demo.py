@@ -24,7 +24,7 @@ from providers.kinds import build
 from providers.wire import Pool, networks
 from router.admin import commands
 from router.changes.audit import Actor
-from router.changes.transaction import Work, transact
+from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
 from router.identity.key_commands import KeySpec, create_key
 from router.identity.keys import digest_of
@@ -149,7 +149,7 @@ async def _kept_key(connection: AsyncConnection, folder: DataFolder) -> str | No
     return key if known is not None else None
 
 
-async def _open_account(work: Work) -> str:
+async def _open_account(work: UnitOfWork) -> str:
     """The account with its credit, unless it is there; a new key of it, in text."""
     account = await find_account(work.connection, ACCOUNT)
     if account is None:
@@ -175,7 +175,7 @@ async def _is_known(connection: AsyncConnection, worker_url: str) -> bool:
     return provider is not None and provider.spec.base_url == worker_url and bool(known)
 
 
-async def _register_worker(work: Work, worker_url: str) -> None:
+async def _register_worker(work: UnitOfWork, worker_url: str) -> None:
     """Our worker as a provider, one endpoint as a draft, a price."""
     provider = await find_provider(work.connection, PROVIDER)
     if provider is None:

@@ -19,7 +19,7 @@ from billing.money import to_usd
 from billing.projection import Projection
 from billing.reaper import mismatches
 from gigarouter.settings import Settings
-from router.registry.encryption import CredentialUnreadable, Seal
+from router.registry.encryption import CredentialCipher, CredentialUnreadable
 from router.registry.endpoints import list_endpoints
 from router.registry.indexes import ProviderRecord
 from router.registry.providers import credential_of, provider_records
@@ -27,7 +27,7 @@ from router.values import EndpointState
 from store.faults import CannotStart
 from store.ids import AccountId, wire
 from store.postgres import CONNECTION_LOST, Database
-from store.redis_client import Hot, HotUnavailable
+from store.redis_client import RedisClient, RedisUnavailable
 
 # A commit in flight shows as a difference for a moment, and the resync job sets right what a crash left behind.
 LOOK_AGAIN_S = 3.0
@@ -64,7 +64,7 @@ async def look_at(check: str, look: Look) -> Finding:
         return Finding(check, ok=False, says=ill.says, do=ill.do)
     except CannotStart as fault:
         return Finding(check, ok=False, says=str(fault))
-    except (SQLAlchemyError, HotUnavailable, *CONNECTION_LOST) as fault:
+    except (SQLAlchemyError, RedisUnavailable, *CONNECTION_LOST) as fault:
         return Finding(check, ok=False, says=f"cannot be looked at: {fault}", do="Run it again; is the server up?")
 
 
@@ -133,7 +133,7 @@ async def _credentials(db: Database, found: Settings) -> str:
 
 def _opens(record: ProviderRecord, found: Settings) -> bool:
     try:
-        credential_of(record, Seal(found.require_secret_keys()))
+        credential_of(record, CredentialCipher(found.require_secret_keys()))
     except (CredentialUnreadable, ValueError, CannotStart):
         return False
     return True
@@ -160,11 +160,11 @@ async def _projection(db: Database, found: Settings) -> AsyncIterator[tuple[Proj
         known.append(run_id)
 
     projection = Projection(db, Generation(db, "doctor"))
-    projection.hot = Hot(found.require_redis_url(), (), learn)
+    projection.redis = RedisClient(found.require_redis_url(), (), learn)
     async with asyncio.TaskGroup() as group:
-        keeps = group.create_task(projection.hot.run())
+        keeps = group.create_task(projection.redis.run())
         try:
-            await projection.hot.opened(REACH_WITHIN_S)
+            await projection.redis.opened(REACH_WITHIN_S)
             yield projection, known[-1] if known else ""
         finally:
             keeps.cancel()

@@ -21,14 +21,14 @@ from gigarouter import telemetry
 from gigarouter.settings import Settings
 from gigarouter.startup import require_fit
 from gigarouter.wiring import process
-from router.context import Parts
+from router.context import RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import tend_weeks
 from router.request.idempotency import forget_expired
 from router.verification.schedule import forget_probes, go_round
 from store.ids import AccountId
 from store.postgres import STORE_FAULTS
-from store.redis_client import HotUnavailable
+from store.redis_client import RedisUnavailable
 
 log = structlog.get_logger("jobs")
 
@@ -38,7 +38,7 @@ class Job(msgspec.Struct, frozen=True):
 
     name: str
     every_s: float
-    run: Callable[[Parts], Awaitable[None]]
+    run: Callable[[RouterContext], Awaitable[None]]
 
 
 def run(settings: Settings) -> None:
@@ -53,28 +53,28 @@ async def _jobs(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    async with process(settings, "jobs") as parts, asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_repeat(job, parts)) for job in table()]
+    async with process(settings, "jobs") as context, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_repeat(job, context)) for job in table()]
         log.info("jobs_started", jobs=[job.name for job in table()])
         await told.wait()
         for task in tasks:
             task.cancel()
 
 
-async def _repeat(job: Job, parts: Parts) -> None:
+async def _repeat(job: Job, context: RouterContext) -> None:
     while True:
         try:
-            await job.run(parts)
-        except (*STORE_FAULTS, StoreUnavailable, HotUnavailable, ReplyError) as fault:
+            await job.run(context)
+        except (*STORE_FAULTS, StoreUnavailable, RedisUnavailable, ReplyError) as fault:
             log.warning("job_postponed", job=job.name, reason=type(fault).__name__, fault=str(fault)[:200])
         except Exception:
             log.exception("job_failed", job=job.name)
         await asyncio.sleep(job.every_s)
 
 
-async def _reap(parts: Parts) -> None:
+async def _reap(context: RouterContext) -> None:
     # Postgres decides how a call ended, so this need not wait for a generation's barrier, nor for our own heartbeat.
-    if parts.generation.number and (ended := await reap(parts.db, parts.projection)):
+    if context.generation.number and (ended := await reap(context.db, context.projection)):
         log.info("holds_reaped", holds=ended)
 
 
@@ -84,13 +84,13 @@ class _Resync:
     def __init__(self) -> None:
         self._behind: set[AccountId] = set()
 
-    async def __call__(self, parts: Parts) -> None:
-        if parts.generation.number:
-            self._behind = await resync(parts.db, parts.projection, self._behind)
+    async def __call__(self, context: RouterContext) -> None:
+        if context.generation.number:
+            self._behind = await resync(context.db, context.projection, self._behind)
 
 
-async def _check_books(parts: Parts) -> None:
-    async with parts.db.transaction() as tx:
+async def _check_books(context: RouterContext) -> None:
+    async with context.db.transaction() as tx:
         off = sum(line.amount for line in await trial_balance(tx))
         unbalanced = await unbalanced_entries(tx)
         drifted = await drifted_credits(tx)
@@ -99,36 +99,36 @@ async def _check_books(parts: Parts) -> None:
         log.error("books_wrong", trial_balance=off, unbalanced=unbalanced, drifted=len(drifted), strays=strays)
 
 
-async def _make_months(parts: Parts) -> None:
-    async with parts.db.transaction() as tx:
+async def _make_months(context: RouterContext) -> None:
+    async with context.db.transaction() as tx:
         await tx.execute(text("SELECT make_usage_months((now() AT TIME ZONE 'UTC')::date, 4)"))
 
 
-async def _tend_routes(parts: Parts) -> None:
-    await tend_weeks(parts.db, datetime.now(UTC).date())
+async def _tend_routes(context: RouterContext) -> None:
+    await tend_weeks(context.db, datetime.now(UTC).date())
 
 
-async def _forget(parts: Parts) -> None:
-    await forget_expired(parts.db)
-    await forget_probes(parts.db, datetime.now(UTC))
-    async with parts.db.transaction() as tx:
+async def _forget(context: RouterContext) -> None:
+    await forget_expired(context.db)
+    await forget_probes(context.db, datetime.now(UTC))
+    async with context.db.transaction() as tx:
         await tx.execute(text("DELETE FROM processes WHERE seen_at < now() - interval '1 day'"))
         await tx.execute(
             text("DELETE FROM hot_accounts WHERE generation < (SELECT generation FROM hot_generation) - 10")
         )
 
 
-async def _expire(parts: Parts) -> None:
-    if parts.generation.is_ready:
-        await expire_due(parts.db, parts.admission, parts.projection, datetime.now(UTC))
+async def _expire(context: RouterContext) -> None:
+    if context.generation.is_ready:
+        await expire_due(context.db, context.admission, context.projection, datetime.now(UTC))
 
 
-async def _probe(parts: Parts) -> None:
-    await go_round(parts.db, parts.built, parts.outbound.pacer)
+async def _probe(context: RouterContext) -> None:
+    await go_round(context.db, context.built, context.outbound.quota)
 
 
-async def _probe_answering(parts: Parts) -> None:
-    await go_round(parts.db, parts.built, parts.outbound.pacer, answering=True)
+async def _probe_answering(context: RouterContext) -> None:
+    await go_round(context.db, context.built, context.outbound.quota, answering=True)
 
 
 def table() -> list[Job]:

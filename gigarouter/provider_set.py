@@ -14,7 +14,7 @@ from providers.outcomes import CredentialRefused, Failure, Misconfigured, Passed
 from providers.protocol import Attempt, Provider, ProviderKind, Vectors
 from providers.wire import Networks, Pool
 from router.errors import InvalidRequest
-from router.registry.encryption import CredentialUnreadable, Seal
+from router.registry.encryption import CredentialCipher, CredentialUnreadable
 from router.registry.indexes import ProviderIndex, ProviderRecord
 from router.registry.providers import credential_of
 from store.ids import ProviderId
@@ -75,9 +75,11 @@ class Outdated:
 class ProviderSet(Mapping[ProviderId, Provider]):
     """One provider per record; :meth:`refresh` after the index was."""
 
-    def __init__(self, index: ProviderIndex, seal: Seal | None, allowed_networks: Networks, pool: Pool) -> None:
+    def __init__(
+        self, index: ProviderIndex, cipher: CredentialCipher | None, allowed_networks: Networks, pool: Pool
+    ) -> None:
         self._index = index
-        self._seal = seal
+        self._seal = cipher
         self._allowed_networks = allowed_networks
         self._pool = pool
         self._built: dict[ProviderId, tuple[ProviderRecord, Provider]] = {}

@@ -29,10 +29,10 @@ def run(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     telemetry.configure(settings.log_level, settings.log_format)
     await require_fit(settings)
-    async with process(settings, "serve") as parts:
-        meters = telemetry.Meters(parts, telemetry.RequestLog(settings.log_format))
+    async with process(settings, "serve") as context:
+        meters = telemetry.Meters(context, telemetry.RequestLog(settings.log_format))
         _settle_memory()
-        app = create_app(parts, record=meters.record, metrics=meters.expose)
+        app = create_app(context, record=meters.record, metrics=meters.expose)
         server = _Server(
             Config(
                 app,

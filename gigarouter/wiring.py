@@ -17,25 +17,25 @@ from gigarouter.settings import Settings, export
 from gigarouter.telemetry.redact import scrubbed
 from providers.litellm.kind import ENVIRONMENT
 from providers.wire import Pool, networks
-from router.context import Parts
+from router.context import RouterContext
 from router.dispatch import provider_quota
 from router.dispatch.state import Outbound
 from router.errors import StoreUnavailable
 from router.explain.receipts import Receipts
 from router.registry import quarantine as quarantines
-from router.registry.encryption import Seal
+from router.registry.encryption import CredentialCipher
 from router.registry.refresh import Refresher
 from router.routing.health import Health
 from store.faults import CannotStart
 from store.ids import EndpointId, ProviderId, parse
 from store.postgres import STORE_FAULTS, Database
-from store.redis_client import Hot
+from store.redis_client import RedisClient
 
 Run = Callable[[], Coroutine[None, None, None]]
 
 
 @asynccontextmanager
-async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIterator[Parts]:
+async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIterator[RouterContext]:
     """The parts of one process, loaded and connected. Raises CannotStart where Postgres cannot be read."""
     export(ENVIRONMENT)
     db = Database(settings.require_database_url())
@@ -47,18 +47,18 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
 
     generation = Generation(db, kind)
     projection = Projection(db, generation)
-    hot = Hot(settings.require_redis_url(), (*SCRIPTS, *provider_quota.SCRIPTS), generation.on_connect)
-    projection.hot = hot
+    redis = RedisClient(settings.require_redis_url(), (*SCRIPTS, *provider_quota.SCRIPTS), generation.on_connect)
+    projection.redis = redis
     charging = Charging(db, projection, settings.durability)
 
     pool = Pool()
     allowed = networks([str(network) for network in settings.allowed_private_networks])
-    seal = Seal(settings.require_secret_keys())
-    providers = ProviderSet(refresher.providers, seal, allowed, pool)
+    cipher = CredentialCipher(settings.require_secret_keys())
+    providers = ProviderSet(refresher.providers, cipher, allowed, pool)
     health = Health(Random().random)  # noqa: S311 - spreads rests
     _listen(refresher, providers, health, generation, projection)
     receipts = Receipts(db, lambda words: str(scrubbed(words)))
-    parts = Parts(
+    context = RouterContext(
         db=db,
         keys=refresher.keys,
         operators=refresher.operators,
@@ -68,10 +68,10 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         endpoints=refresher.endpoints,
         providers=providers,
         built=providers.built,
-        seal=seal,
+        cipher=cipher,
         check_provider=providers.check,
         health=health,
-        outbound=Outbound(providers=providers, health=health, pacer=provider_quota.Pacer(hot)),
+        outbound=Outbound(providers=providers, health=health, quota=provider_quota.ProviderQuota(redis)),
         generation=generation,
         projection=projection,
         admission=Admission(projection, generation),
@@ -82,11 +82,11 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     )
     quarantine = partial(quarantines.run, db, health)
     loads = partial(worker_loads.run, providers, refresher.endpoints, health)
-    runs = (hot.run, generation.run, projection.run, charging.run, receipts.run, refresher.run, providers.run)
+    runs = (redis.run, generation.run, projection.run, charging.run, receipts.run, refresher.run, providers.run)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(run()) for run in (*runs, quarantine, loads)]
         try:
-            yield parts
+            yield context
             await charging.drained()
             await projection.flushed()
             await receipts.drained()

@@ -15,7 +15,7 @@ from providers.protocol import Provider
 from router.dispatch.state import Outbound
 from router.explain.receipts import Receipts
 from router.identity.operators import OperatorIndex
-from router.registry.encryption import Seal
+from router.registry.encryption import CredentialCipher
 from router.registry.indexes import ProviderRecord
 from router.registry.refresh import EndpointIndex, KeyIndex, PriceIndex
 from router.routing.health import Health
@@ -52,7 +52,7 @@ class Known(Protocol):
         ...
 
 
-class Parts(msgspec.Struct, frozen=True, kw_only=True):
+class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the line and the edge ask; the indexes are refreshed in place."""
 
     db: Database
@@ -65,7 +65,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     providers: Mapping[ProviderId, Provider]
     # The same, after the record that each was built from.
     built: Callable[[ProviderId], tuple[ProviderRecord, Provider] | None]
-    seal: Seal
+    cipher: CredentialCipher
     # Raises InvalidRequest for a record that nothing could speak to.
     check_provider: Callable[[ProviderRecord], Awaitable[None]]
     health: Health

@@ -14,9 +14,9 @@ from billing.errors import BillingUnavailable, ChargeUnknown
 from billing.values import Hold, Idempotent, Quote, Usage
 from catalog.values import Decision, Model
 from router import errors
-from router.context import Known, Parts
+from router.context import Known, RouterContext
 from router.dispatch.dispatch import dispatch
-from router.identity.authenticate import who_calls
+from router.identity.authenticate import authenticate_caller
 from router.request.admission import admit
 from router.request.body import MAX_TOKENS, parse
 from router.request.estimate import estimate, exact
@@ -33,14 +33,14 @@ from router.routing.filters import has_prompted_ids
 from router.values import Answer, Caller, EmbedRequest, Key, Lane, RawCall, Route
 
 
-async def embed(call: RawCall, parts: Parts) -> Answer:
+async def embed(call: RawCall, context: RouterContext) -> Answer:
     """The whole of ``POST /v1/embeddings``; raises :class:`router.errors.Refusal`."""
     # Unauthenticated, StoreUnavailable
-    caller = await who_calls(call.authorization, parts.keys, call.now, parts.catch_up)
+    caller = await authenticate_caller(call.authorization, context.keys, call.now, context.catch_up)
     call.trace.key = caller.key
     if call.idempotency_key is None:
-        return await run(call, caller, parts)
-    return await once(parts.db, call, caller, partial(run, call, caller, parts))  # Conflict
+        return await run(call, caller, context)
+    return await once(context.db, call, caller, partial(run, call, caller, context))  # Conflict
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -81,39 +81,39 @@ def route_of(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, 
     )
 
 
-async def run(call: RawCall, caller: Caller, parts: Parts) -> Answer:
+async def run(call: RawCall, caller: Caller, context: RouterContext) -> Answer:
     """The line itself; each step raises, in this order, what stands behind it. Quotes and dry runs end before admit."""
     clock, trace, key = asyncio.get_running_loop().time, call.trace, caller.key
     request = parse(call.body)  # InvalidRequest
-    prepared = prepare(request, call, key, parts)
+    prepared = prepare(request, call, key, context)
     model, quote = prepared.model, prepared.quote
-    pick = partial(route_of, prepared, request, key, parts)
+    pick = partial(route_of, prepared, request, key, context)
     trace.route = route = pick_or_wait(pick, clock(), call.wait_s)  # PreferencesUnmet, NoEndpoint, ModelWarming
-    counted = partial(count, route.order, request, model, parts.providers, call.request_id, call.deadline_at)
+    counted = partial(count, route.order, request, model, context.providers, call.request_id, call.deadline_at)
     recount = partial(exact, request, model, quote, counted)
-    async with admit(parts.admission, call, caller, quote, recount) as hold:  # OutOfCredit, CapReached, LimitExceeded
+    async with admit(context.admission, call, caller, quote, recount) as hold:  # OutOfCredit, CapReached, LimitExceeded
         trace.hold, trace.admitted_ms = hold, (clock() - trace.began) * 1000
         if call.client_gone():
             raise errors.ClientGone("The client has hung up.")
         if hold.quote.tokens_max > MAX_TOKENS and not hold.quote.exact:
             await recount()  # TooManyTokens: only a count makes it certain, and only who was admitted gets one
-        send = partial(dispatch, hold, request, model, parts.outbound, call)  # InvalidRequest, AllAttemptsFailed, …
+        send = partial(dispatch, hold, request, model, context.outbound, call)  # InvalidRequest, AllAttemptsFailed, …
         delivery = await when_warm(call, route, pick, send)
         trace.delivered_ms = (clock() - trace.began) * 1000
         ours = None
         if delivery.tokens is None or delivery.guessed:
-            ours = await count_untold(delivery, hold, call, request, model, parts.outbound)
+            ours = await count_untold(delivery, hold, call, request, model, context.outbound)
         used = usage(delivery, request, model, hold, call.now, ours)
         reply = answer(request, model, delivery, used, hold, attribution=prepared.decision.attribution)
-        await charge(parts, hold, used, stored(call, reply))  # NotRecorded
+        await charge(context, hold, used, stored(call, reply))  # NotRecorded
         trace.used, trace.charged_ms = used, (clock() - trace.began) * 1000
     return reply
 
 
-async def charge(parts: Parts, hold: Hold, used: Usage, outcome: Idempotent | None) -> None:
+async def charge(context: RouterContext, hold: Hold, used: Usage, outcome: Idempotent | None) -> None:
     """Book the call; returns after the commit. Raises NotRecorded, and then nothing may be delivered."""
     try:
-        await parts.charging.charge(hold, used, outcome)
+        await context.charging.charge(hold, used, outcome)
     except (ChargeUnknown, BillingUnavailable) as fault:
         raise errors.NotRecorded(
             "The call was computed but its charge could not be recorded, so it is not delivered. Try again; with the "

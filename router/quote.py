@@ -14,7 +14,7 @@ from billing.money import NanoUSD
 from billing.values import Hold, Quote
 from catalog.permit import decide, may_charge
 from catalog.values import Decision, Model
-from router.context import Parts
+from router.context import RouterContext
 from router.errors import InputTooLong, LicenseRestricted, Refusal, TooManyTokens
 from router.pipeline import prepare, route_of
 from router.request.admission import admit
@@ -48,7 +48,7 @@ class Quoted(msgspec.Struct, frozen=True, kw_only=True):
     refused: Refusal | None = None
 
 
-async def quote(call: RawCall, caller: Caller, parts: Parts) -> Quoted:
+async def quote(call: RawCall, caller: Caller, context: RouterContext) -> Quoted:
     """Raises what makes the request itself wrong, and the limits that the asking runs into.
 
     A license that forbids the call, endpoints that are missing and inputs that are too long are parts of the answer.
@@ -56,8 +56,8 @@ async def quote(call: RawCall, caller: Caller, parts: Parts) -> Quoted:
     key, trace = caller.key, call.trace
     request = parse(call.body)
     try:
-        prepared = prepare(request, call, key, parts)
-        route = route_of(prepared, request, key, parts, asyncio.get_running_loop().time())
+        prepared = prepare(request, call, key, context)
+        route = route_of(prepared, request, key, context, asyncio.get_running_loop().time())
     except Refusal as refusal:
         if trace.model is None or (trace.quote is None and not isinstance(refusal, LicenseRestricted)):
             raise
@@ -73,22 +73,22 @@ async def quote(call: RawCall, caller: Caller, parts: Parts) -> Quoted:
         route=route,
         lengths_known=_surely_short(request, prepared.model),
     )
-    async with _place(call, caller, prepared.quote, parts):
-        return await _counted(quoted, prepared.quote, route, call, parts)
+    async with _place(call, caller, prepared.quote, context):
+        return await _counted(quoted, prepared.quote, route, call, context)
 
 
-def _place(call: RawCall, caller: Caller, quote: Quote, parts: Parts) -> AbstractAsyncContextManager[Hold]:
+def _place(call: RawCall, caller: Caller, quote: Quote, context: RouterContext) -> AbstractAsyncContextManager[Hold]:
     """A hold of nothing: it takes its place in the key's limits, and no credit."""
     free = msgspec.structs.replace(quote, tokens_max=0, amount_max=NanoUSD(0), exact=True)
     payer = msgspec.structs.replace(caller.key.payer, cap=None)
     asking = Caller(msgspec.structs.replace(caller.key, payer=payer))
-    return admit(parts.admission, call, asking, free, _no_count)
+    return admit(context.admission, call, asking, free, _no_count)
 
 
-async def _counted(quoted: Quoted, quote: Quote, route: Route, call: RawCall, parts: Parts) -> Quoted:
+async def _counted(quoted: Quoted, quote: Quote, route: Route, call: RawCall, context: RouterContext) -> Quoted:
     """With the tokens that are billed, as far as they can be promised; and whether the call would be refused."""
     request, model = quoted.request, quoted.model
-    counting = partial(count, route.order, request, model, parts.providers, call.request_id, call.deadline_at)
+    counting = partial(count, route.order, request, model, context.providers, call.request_id, call.deadline_at)
     try:
         counted = await exact(request, model, quote, counting)
     except TooManyTokens as refusal:

@@ -152,7 +152,7 @@ class Route(msgspec.Struct, frozen=True):
     policy: str = ""
 
 
-class Tried(msgspec.Struct, frozen=True):
+class AttemptRecord(msgspec.Struct, frozen=True):
     """One attempt of a call, as it ended. ``outcome`` is ``answered``, ``canceled`` or the failure's class."""
 
     endpoint: Endpoint
@@ -179,7 +179,7 @@ class Trace(msgspec.Struct):
     quote: Quote | None = None
     route: Route | None = None
     hold: Hold | None = None
-    tried: list[Tried] = []
+    tried: list[AttemptRecord] = []
     used: Usage | None = None
     admitted_ms: float | None = None
     delivered_ms: float | None = None

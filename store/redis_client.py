@@ -19,7 +19,7 @@ Value = str | bytes | int
 Reply = Any  # hiredis gives bytes, int, None, or lists of those
 
 
-class HotUnavailable(Exception):
+class RedisUnavailable(Exception):
     """Redis cannot be reached, or did not answer in time: the command's fate is unknown."""
 
 
@@ -62,12 +62,12 @@ class _Wire(asyncio.Protocol):
         while self.waiting:
             future, _ = self.waiting.popleft()
             if not future.done():
-                future.set_exception(HotUnavailable("the connection to Redis broke"))
+                future.set_exception(RedisUnavailable("the connection to Redis broke"))
         if not self.lost.done():
             self.lost.set_result(None)
 
 
-class Hot:
+class RedisClient:
     """The process's Redis. ``on_connect(run_id)`` runs before anyone may use a fresh connection."""
 
     def __init__(
@@ -94,7 +94,7 @@ class Hot:
         while True:
             try:
                 wire = await self._connect()
-            except (OSError, TimeoutError, HotUnavailable, hiredis.HiredisError):
+            except (OSError, TimeoutError, RedisUnavailable, hiredis.HiredisError):
                 await asyncio.sleep(pause_s)
                 pause_s = min(1.0, pause_s * 2)
                 continue
@@ -114,13 +114,13 @@ class Hot:
         return True
 
     def call(self, script: Script, keys: Sequence[str], args: Sequence[Value]) -> "asyncio.Future[Reply]":
-        """Run a script; the reply comes as a future. Raises :class:`HotUnavailable` at once while not connected."""
+        """Run a script; the reply comes as a future. Raises :class:`RedisUnavailable` at once while not connected."""
         return self.command("EVALSHA", script.sha, len(keys), *keys, *args)
 
     def command(self, *words: Value) -> "asyncio.Future[Reply]":
         """Send one command in this tick's write."""
         if self._wire is None or not self._open.is_set():
-            raise HotUnavailable("not connected to Redis")
+            raise RedisUnavailable("not connected to Redis")
         return self._send(self._wire, *words)
 
     def _send(self, wire: _Wire, *words: Value) -> "asyncio.Future[Reply]":

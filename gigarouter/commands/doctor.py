@@ -14,7 +14,7 @@ from gigarouter.diagnostics import Finding, Ill, look_at, of_the_database
 from gigarouter.schema import require_migrated
 from gigarouter.settings import Settings
 from gigarouter.supervise import answers
-from router.registry.encryption import Seal
+from router.registry.encryption import CredentialCipher
 from store.checks import check_postgres, check_redis
 from store.faults import CannotStart
 
@@ -63,7 +63,7 @@ async def _all() -> list[Finding]:
 
 async def _secret_keys(found: Settings) -> str:
     try:
-        Seal(found.require_secret_keys())
+        CredentialCipher(found.require_secret_keys())
     except ValueError as fault:
         raise Ill(str(fault), "`gigarouter config new-secret-key` makes one.") from fault
     return f"{len(found.secret_keys)} set"

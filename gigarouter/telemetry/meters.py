@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from gigarouter.telemetry.logs import RequestLog
 from router.api.exchange import Exchange
-from router.context import Parts
+from router.context import RouterContext
 from store.ids import EndpointId, wire
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -56,9 +56,9 @@ class Buckets:
 class Meters(Collector):
     """One per process. :meth:`record` is called for every request, :meth:`expose` for every scrape."""
 
-    def __init__(self, parts: Parts, log: RequestLog) -> None:
+    def __init__(self, context: RouterContext, log: RequestLog) -> None:
         self._log = log
-        self._parts = parts
+        self._parts = context
         self._requests: defaultdict[tuple[str, int, str], int] = defaultdict(int)
         self._seconds: defaultdict[str, Buckets] = defaultdict(lambda: Buckets(SECONDS))
         self._upstream: defaultdict[EndpointId, Buckets] = defaultdict(lambda: Buckets(SECONDS))

@@ -21,7 +21,7 @@ from catalog.record import Acceptance
 from catalog.seed import Summary, import_seed
 from catalog.values import Model, Signer, Status, Term
 from router.changes.audit import Change
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.registry.endpoints import list_endpoints
 from router.registry.providers import list_providers
@@ -32,7 +32,7 @@ from store.ids import AccountId, ClaimId, GrantId, ModelId, PriceId, ResolutionI
 PRICE_MAX = 9_000_000_000_000
 
 
-async def open_account(work: Work, name: str) -> Account:
+async def open_account(work: UnitOfWork, name: str) -> Account:
     """A new account without credit. Raises ``InvalidRequest``."""
     if not 1 <= len(name) <= 200:
         raise InvalidRequest("An account has a name of 1 to 200 characters.", param="name")
@@ -41,7 +41,7 @@ async def open_account(work: Work, name: str) -> Account:
     return account
 
 
-async def rename_account(work: Work, account_id: AccountId, name: str) -> Account:
+async def rename_account(work: UnitOfWork, account_id: AccountId, name: str) -> Account:
     """Give an account another name. Raises ``NotFound``, ``InvalidRequest``."""
     if not 1 <= len(name) <= 200:
         raise InvalidRequest("An account has a name of 1 to 200 characters.", param="name")
@@ -52,7 +52,7 @@ async def rename_account(work: Work, account_id: AccountId, name: str) -> Accoun
     return msgspec.structs.replace(before, name=name)
 
 
-async def require_account(work: Work, account_id: AccountId, *, locked: bool = False) -> Account:
+async def require_account(work: UnitOfWork, account_id: AccountId, *, locked: bool = False) -> Account:
     """The account. Raises ``NotFound``."""
     account = await accounts.get_account(work.connection, account_id, locked=locked)
     if account is None:
@@ -60,7 +60,9 @@ async def require_account(work: Work, account_id: AccountId, *, locked: bool = F
     return account
 
 
-async def set_account_status(work: Work, account_id: AccountId, status: Literal["active", "suspended"]) -> Account:
+async def set_account_status(
+    work: UnitOfWork, account_id: AccountId, status: Literal["active", "suspended"]
+) -> Account:
     """Suspend an account, whose keys stop within a second, or let it go on. Raises ``NotFound``."""
     before = await require_account(work, account_id, locked=True)
     await accounts.set_status(work.connection, account_id, status)
@@ -71,7 +73,7 @@ async def set_account_status(work: Work, account_id: AccountId, status: Literal[
 
 
 async def give_credit(
-    work: Work,
+    work: UnitOfWork,
     account_id: AccountId,
     amount: NanoUSD,
     kind: GrantKind,
@@ -109,7 +111,7 @@ def _refused_grant(error: CreditTooLarge | IntegrityError, source: str) -> Confl
 
 
 async def set_price(
-    work: Work,
+    work: UnitOfWork,
     model_id: ModelId,
     nano_per_mtok: int,
     effective_at: datetime | None = None,
@@ -149,11 +151,11 @@ async def set_price(
     return Price(price_id, model_id, nano_per_mtok, starts_at, batch_nano_per_mtok)
 
 
-async def _prices_of(work: Work, model_id: ModelId) -> list[Price]:
+async def _prices_of(work: UnitOfWork, model_id: ModelId) -> list[Price]:
     return [price for price in await prices.list_prices(work.connection) if price.model_id == model_id]
 
 
-async def launch_model(work: Work, model_id: ModelId, *, reason: str = "") -> Model:
+async def launch_model(work: UnitOfWork, model_id: ModelId, *, reason: str = "") -> Model:
     """Put a model live. Raises ``LaunchRefused`` with a sentence for each thing that is missing."""
     before = await models.get(work.connection, model_id)
     facts = await _launch_facts(work.connection, model_id, work.now)
@@ -201,21 +203,21 @@ async def missing_for_launch(connection: AsyncConnection, model: Model, now: dat
     )
 
 
-async def move_model(work: Work, model_id: ModelId, to: Status, *, reason: str) -> Model:
+async def move_model(work: UnitOfWork, model_id: ModelId, to: Status, *, reason: str) -> Model:
     """Deprecate, retire or announce again. Raises ``MoveRefused``, ``ModelUnknown``."""
     before = await models.get(work.connection, model_id)
     await lifecycle.move(work.connection, model_id, to, work.actor, reason=reason, now=work.now)
     return await _moved(work, before, f"model.{to.value}", reason)
 
 
-async def _moved(work: Work, before: Model, action: str, reason: str) -> Model:
+async def _moved(work: UnitOfWork, before: Model, action: str, reason: str) -> Model:
     after = await models.get(work.connection, before.id)
     was: Json = {"status": before.status.value}
     work.changed(Change(action, before.id, None, was, {"status": after.status.value}, reason=reason))
     return after
 
 
-async def import_catalog(work: Work) -> Summary:
+async def import_catalog(work: UnitOfWork) -> Summary:
     """Bring the catalogue that this release ships up to date; what operators changed stays."""
     summary = await import_seed(work.connection)
     after: Json = {name: len(getattr(summary, name)) for name in ("added", "updated", "unchanged", "kept")}
@@ -224,7 +226,7 @@ async def import_catalog(work: Work) -> Summary:
 
 
 async def record_claim(
-    work: Work, model_id: ModelId, *, license: str, source: str, evidence: str, claimed_on: date
+    work: UnitOfWork, model_id: ModelId, *, license: str, source: str, evidence: str, claimed_on: date
 ) -> ClaimId:
     """Record what a source says a model's license is. Raises ``ModelUnknown``, ``Conflict`` where it is recorded."""
     facts: Json = {"license": license, "source": source, "evidence": evidence, "claimed_on": claimed_on.isoformat()}
@@ -243,7 +245,9 @@ async def record_claim(
     return claim_id
 
 
-async def resolve_license(work: Work, model_id: ModelId, *, license: str, reason: str, evidence: str) -> ResolutionId:
+async def resolve_license(
+    work: UnitOfWork, model_id: ModelId, *, license: str, reason: str, evidence: str
+) -> ResolutionId:
     """Rule which license holds, with evidence. Raises ``LicenseUnknown``, ``ModelUnknown``."""
     resolution_id = await licenses.resolve(
         work.connection,
@@ -260,7 +264,7 @@ async def resolve_license(work: Work, model_id: ModelId, *, license: str, reason
 
 
 async def sign_waiver(
-    work: Work,
+    work: UnitOfWork,
     model_id: ModelId,
     *,
     term: Term,
@@ -288,7 +292,7 @@ async def sign_waiver(
     return waiver_id
 
 
-async def revoke_waiver(work: Work, waiver_id: WaiverId) -> None:
+async def revoke_waiver(work: UnitOfWork, waiver_id: WaiverId) -> None:
     """End a waiver. Raises ``NotFound``."""
     subject = wire(WaiverId, waiver_id)
     if not await licenses.revoke_waiver(work.connection, waiver_id, revoked_by=work.actor, now=work.now):
@@ -296,7 +300,7 @@ async def revoke_waiver(work: Work, waiver_id: WaiverId) -> None:
     work.changed(Change("license.revoke_waiver", subject))
 
 
-async def accept_license(work: Work, account_id: AccountId, license: str, *, accepted_by: str) -> Acceptance:
+async def accept_license(work: UnitOfWork, account_id: AccountId, license: str, *, accepted_by: str) -> Acceptance:
     """Record an account's yes to a license text as it is now; one that is recorded already stays as it is.
 
     Raises ``NotFound``, ``LicenseUnknown``.

@@ -9,11 +9,11 @@ from ipaddress import ip_address
 from starlette.requests import Request
 
 from router.api.exchange import EXCHANGE, Exchange
-from router.context import Parts
+from router.context import RouterContext
 from router.errors import OperationNotFound, RoleInsufficient
-from router.identity.authenticate import who_calls
+from router.identity.authenticate import authenticate_caller
 from router.identity.members import Role
-from router.identity.operators import who_operates
+from router.identity.operators import authenticate_operator
 
 
 class Who(StrEnum):
@@ -131,17 +131,21 @@ async def check_access(request: Request) -> None:
     who = ACCESS[request.method, exchange.operation]
     if who is Who.ANYONE:
         return
-    parts: Parts = request.app.state.parts
+    context: RouterContext = request.app.state.context
     if who is Who.KEY:
-        exchange.caller = await who_calls(exchange.authorization, parts.keys, exchange.now, parts.catch_up)
+        exchange.caller = await authenticate_caller(
+            exchange.authorization, context.keys, exchange.now, context.catch_up
+        )
     elif who is Who.OPERATOR:
-        await _check_operator(exchange, parts)
+        await _check_operator(exchange, context)
     elif not _is_nearby(request):
         raise OperationNotFound(NOT_FOUND)
 
 
-async def _check_operator(exchange: Exchange, parts: Parts) -> None:
-    operator = await who_operates(exchange.authorization, parts.operators, parts.keys, exchange.now, parts.catch_up)
+async def _check_operator(exchange: Exchange, context: RouterContext) -> None:
+    operator = await authenticate_operator(
+        exchange.authorization, context.operators, context.keys, exchange.now, context.catch_up
+    )
     exchange.operator = operator
     roles = OPERATORS_MAY[exchange.method, exchange.operation]
     if operator.role not in roles:

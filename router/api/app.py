@@ -22,14 +22,14 @@ from router.api.public.requests import operations as request_operations
 from router.api.public.requests import remember
 from router.api.public.votes import operations as vote_operations
 from router.api.server.guard import Guard
-from router.context import Parts
+from router.context import RouterContext
 from router.errors import InvalidRequest, MethodNotAllowed, OperationNotFound, Refusal, Unexpected
 
 CALLS_MAX = 2_000
 
 
 def create_app(
-    parts: Parts,
+    context: RouterContext,
     *,
     record: Callable[[Exchange], None],
     metrics: Callable[[], bytes],
@@ -37,22 +37,22 @@ def create_app(
     calls_max: int = CALLS_MAX,
 ) -> Guard:
     """The ASGI application. ``further`` operations need their rows in :data:`router.api.access.ACCESS` too."""
-    rest = _rest(parts, metrics, further)
+    rest = _rest(context, metrics, further)
 
     def over(exchange: Exchange) -> None:
         record(exchange)
-        remember(exchange, parts.receipts)
+        remember(exchange, context.receipts)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == PATH:
-            await embeddings(scope[EXCHANGE], parts, send)
+            await embeddings(scope[EXCHANGE], context, send)
         else:
             await rest(scope, receive, send)
 
-    return Guard(dispatch, body_bytes_max=parts.body_bytes_max, calls_max=calls_max, record=over)
+    return Guard(dispatch, body_bytes_max=context.body_bytes_max, calls_max=calls_max, record=over)
 
 
-def _rest(parts: Parts, metrics: Callable[[], bytes], further: Iterable[APIRouter]) -> FastAPI:
+def _rest(context: RouterContext, metrics: Callable[[], bytes], further: Iterable[APIRouter]) -> FastAPI:
     app = FastAPI(
         title="gigarouter",
         openapi_url=None,
@@ -61,7 +61,7 @@ def _rest(parts: Parts, metrics: Callable[[], bytes], further: Iterable[APIRoute
         redirect_slashes=False,
         dependencies=[Depends(check_access)],
     )
-    app.state.parts = parts
+    app.state.context = context
     app.state.metrics = metrics
     customers = (vote_operations, model_operations, account_operations, request_operations, quote_operations)
     told = (probe_operations, openapi_operations, admin_openapi_operations)

@@ -26,7 +26,7 @@ class Change(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-class Audited(msgspec.Struct, frozen=True):
+class AuditEntry(msgspec.Struct, frozen=True):
     """A change as it was recorded."""
 
     id: AuditId
@@ -51,7 +51,7 @@ async def list_changes(
     account_id: AccountId | None = None,
     before: tuple[datetime, AuditId] | None = None,
     limit: int = 100,
-) -> list[Audited]:
+) -> list[AuditEntry]:
     """The newest changes first; ``before`` is the last one of the page that this one follows."""
     query = select(AuditRow.__table__).order_by(AuditRow.at.desc(), AuditRow.id.desc()).limit(limit)
     if before is not None:
@@ -61,7 +61,7 @@ async def list_changes(
     if account_id is not None:
         query = query.where(AuditRow.account_id == account_id)
     return [
-        Audited(
+        AuditEntry(
             id=AuditId(row.id),
             at=row.at,
             actor=Actor(row.actor),

@@ -35,7 +35,7 @@ _READ = text(
 )
 
 
-class Claim(msgspec.Struct, frozen=True):
+class IdempotentRequest(msgspec.Struct, frozen=True):
     """What a request says of itself: who asks for which operation under which key, and the MAC of what is asked."""
 
     member_id: MemberId
@@ -50,7 +50,7 @@ class Claim(msgspec.Struct, frozen=True):
         return {"member": self.member_id, "operation": self.operation, "key": self.key}
 
 
-class Kept(msgspec.Struct, frozen=True):
+class StoredOutcome(msgspec.Struct, frozen=True):
     """An outcome as it is stored: ``headers`` as pairs, ``body`` without anything that is shown once."""
 
     status: int
@@ -58,10 +58,10 @@ class Kept(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class Replayed(Exception):
+class ReplayedOutcome(Exception):
     """The change was made before, under the same key: ends the transaction, in which nothing was written."""
 
-    def __init__(self, outcome: Kept) -> None:
+    def __init__(self, outcome: StoredOutcome) -> None:
         super().__init__("made before")
         self.outcome = outcome
 
@@ -71,7 +71,7 @@ def mac_of(operator_key: str, *asked: bytes) -> bytes:
     return hmac.digest(operator_key.encode(), b"\0".join(b"%d:%b" % (len(part), part) for part in asked), "sha256")
 
 
-async def find(connection: AsyncConnection, claim: Claim) -> Kept | None:
+async def find(connection: AsyncConnection, claim: IdempotentRequest) -> StoredOutcome | None:
     """The outcome under the claim's key. Raises ``IdempotencyMismatch`` where something else was asked under it."""
     row = (await connection.execute(_READ, claim.names)).one_or_none()
     if row is None:
@@ -81,20 +81,20 @@ async def find(connection: AsyncConnection, claim: Claim) -> Kept | None:
             "This Idempotency-Key was used for another request. Use a new key for a new request.",
             param="Idempotency-Key",
         )
-    return Kept(row.status, msgspec.json.decode(row.headers, type=list[tuple[str, str]]), row.body)
+    return StoredOutcome(row.status, msgspec.json.decode(row.headers, type=list[tuple[str, str]]), row.body)
 
 
-async def begin(connection: AsyncConnection, claim: Claim) -> None:
-    """Take the key for this transaction. Raises :class:`Replayed`, ``IdempotencyMismatch``."""
+async def begin(connection: AsyncConnection, claim: IdempotentRequest) -> None:
+    """Take the key for this transaction. Raises :class:`ReplayedOutcome`, ``IdempotencyMismatch``."""
     taken = await connection.scalar(_CLAIM, {**claim.names, "hash": claim.mac, "request": claim.request_id})
     if taken:
         return
     outcome = await find(connection, claim)
     assert outcome is not None, "a claim that is committed has its outcome; this is a bug"
-    raise Replayed(outcome)
+    raise ReplayedOutcome(outcome)
 
 
-async def keep(connection: AsyncConnection, claim: Claim, outcome: Kept) -> None:
+async def keep(connection: AsyncConnection, claim: IdempotentRequest, outcome: StoredOutcome) -> None:
     """Store the outcome, in the transaction that made it."""
     columns = {"status": outcome.status, "headers": msgspec.json.encode(outcome.headers), "body": outcome.body}
     await connection.execute(_KEEP, {**claim.names, **columns})

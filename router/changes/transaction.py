@@ -1,7 +1,8 @@
 """The one way to change what the router and its operators administer: transaction, audit row, retry, dry run.
 
-A command is a function of a :class:`Work`. It checks, writes, and says what it changed; :func:`transact` commits both
-or neither, and runs the command again where Postgres asks for it. Charging has its own path: it is not administration.
+A command is a function of a :class:`UnitOfWork`. It checks, writes, and says what it changed; :func:`transact` commits
+both or neither, and runs the command again where Postgres asks for it. Charging has its own path: it is not
+administration.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ ATTEMPTS = 5
 RUN_AGAIN = frozenset({"40001", "40P01", "55P03"})
 
 
-class Work:
+class UnitOfWork:
     """One command's unit of work: the open transaction, who does it, and what it has changed so far."""
 
     def __init__(self, connection: AsyncConnection, actor: Actor, now: datetime) -> None:
@@ -41,7 +42,9 @@ class _DryRun(Exception):
     """Rolls back what a dry run has done."""
 
 
-async def transact(db: Database, actor: Actor, command: Callable[[Work], Awaitable[T]], *, dry_run: bool = False) -> T:
+async def transact(
+    db: Database, actor: Actor, command: Callable[[UnitOfWork], Awaitable[T]], *, dry_run: bool = False
+) -> T:
     """Run one command and give back what it returns, committed with its audit rows; nothing stays after a dry run.
 
     Raises what the command raises, and ``StoreUnavailable`` where Postgres went away: whether it committed is then
@@ -62,11 +65,11 @@ async def transact(db: Database, actor: Actor, command: Callable[[Work], Awaitab
     raise AssertionError("the last attempt returns or raises; this is a bug")
 
 
-async def _once(db: Database, actor: Actor, command: Callable[[Work], Awaitable[T]], *, dry_run: bool) -> T:
+async def _once(db: Database, actor: Actor, command: Callable[[UnitOfWork], Awaitable[T]], *, dry_run: bool) -> T:
     results: list[T] = []
     try:
         async with db.transaction() as connection:
-            work = Work(connection, actor, datetime.now(UTC))
+            work = UnitOfWork(connection, actor, datetime.now(UTC))
             results.append(await command(work))
             assert work.changes, "a command says what it changed; this is a bug"
             await record(connection, actor, work.changes)

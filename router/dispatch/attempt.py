@@ -27,15 +27,15 @@ from providers.outcomes import (
     Warming,
 )
 from providers.protocol import Attempt, Vectors
-from router.dispatch.chunking import Joined, Part, is_too_large, parts_of, tokens_in
-from router.dispatch.provider_quota import Lease, is_paced
-from router.dispatch.retries import Try
-from router.dispatch.state import Errand, Outbound
+from router.dispatch.chunking import Chunk, Joined, chunks_of, is_too_large, tokens_in
+from router.dispatch.provider_quota import Lease, has_quota
+from router.dispatch.retries import AttemptRequest
+from router.dispatch.state import CallDispatch, Outbound
 from router.dispatch.validate import check
 from router.registry.endpoints import AWAITS_PROOF, REFUSED
 from router.routing.failures import Failures
 from router.routing.health import PAUSE_S, Started
-from router.values import EmbedRequest, Endpoint, Lane, Trace, Tried
+from router.values import AttemptRecord, EmbedRequest, Endpoint, Lane, Trace
 from store.ids import EndpointId, RequestId, wire
 
 log = structlog.get_logger("router.dispatch.dispatch")
@@ -50,7 +50,7 @@ MOST_OF_IT = 0.9
 CLOCK_S = 0.01
 
 
-Won = tuple[Vectors, float, Try]
+Won = tuple[Vectors, float, AttemptRequest]
 
 
 class _Sent(msgspec.Struct):
@@ -68,7 +68,7 @@ class _Sent(msgspec.Struct):
     in_turns: bool = False
 
 
-async def alone(errand: Errand, step: Try) -> Won | Failures:
+async def alone(errand: CallDispatch, step: AttemptRequest) -> Won | Failures:
     """One attempt as a value: the answer with the seconds that it took, or its failure in a list of one."""
     try:
         return *await at_endpoint(errand, step), step
@@ -76,15 +76,15 @@ async def alone(errand: Errand, step: Try) -> Won | Failures:
         return [(step.endpoint, failure)]
 
 
-async def at_endpoint(errand: Errand, step: Try) -> tuple[Vectors, float]:
+async def at_endpoint(errand: CallDispatch, step: AttemptRequest) -> tuple[Vectors, float]:
     """A checked answer of the step's endpoint, and the seconds that it took. Raises Failure."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     endpoint, tried = step.endpoint, errand.trace.tried
     attempt = attempt_at(endpoint, errand.request, errand.model, errand.id, errand.lane)
-    parts: list[Part] | None = None
+    parts: list[Chunk] | None = None
     if is_too_large(endpoint, attempt.inputs, errand.tokens_max):
-        parts = parts_of(attempt, endpoint, errand.model.special_tokens)
+        parts = chunks_of(attempt, endpoint, errand.model.special_tokens)
     try:
         vectors = await _send(errand, step, attempt, parts)
     except Failure as failure:
@@ -118,7 +118,7 @@ def attempt_at(
     )
 
 
-async def _send(errand: Errand, step: Try, attempt: Attempt, parts: list[Part] | None) -> Vectors:
+async def _send(errand: CallDispatch, step: AttemptRequest, attempt: Attempt, parts: list[Chunk] | None) -> Vectors:
     """A checked answer of the whole, in one request or in parts; health is told of its start and of its one end."""
     loop, endpoint, health = asyncio.get_running_loop(), step.endpoint, errand.health
     now = loop.time()
@@ -127,7 +127,7 @@ async def _send(errand: Errand, step: Try, attempt: Attempt, parts: list[Part] |
         raise PassedOver("another call is trying it", retry_after_s=PAUSE_S)
     sent = _Sent(started, now, now + step.limit_s)
     try:
-        if is_paced(endpoint):
+        if has_quota(endpoint):
             vectors = await _paced(errand, step, attempt, parts, sent)
         else:
             vectors = await _all(errand, endpoint, attempt, parts, PARTS_AT_ONCE, sent)
@@ -146,16 +146,18 @@ async def _send(errand: Errand, step: Try, attempt: Attempt, parts: list[Part] |
     return vectors
 
 
-async def _paced(errand: Errand, step: Try, attempt: Attempt, parts: list[Part] | None, sent: _Sent) -> Vectors:
+async def _paced(
+    errand: CallDispatch, step: AttemptRequest, attempt: Attempt, parts: list[Chunk] | None, sent: _Sent
+) -> Vectors:
     """Send within what the provider grants us: taken for all parts together where a minute has room for them."""
-    pacer, endpoint, requests = errand.outbound.pacer, step.endpoint, 1 if parts is None else len(parts)
-    least_s = 0.0 if parts is None else pacer.least_s(endpoint, requests, errand.tokens_max)
+    quota, endpoint, requests = errand.outbound.quota, step.endpoint, 1 if parts is None else len(parts)
+    least_s = 0.0 if parts is None else quota.least_s(endpoint, requests, errand.tokens_max)
     if least_s >= step.limit_s:
         raise PassedOver("it grants us so much only over more time than the call has")
     if least_s > 0:
         sent.in_turns = True
         return await _all(errand, endpoint, attempt, parts, PARTS_AT_ONCE, sent)
-    lease = await pacer.take(
+    lease = await quota.take(
         endpoint,
         errand.id.hex,
         requests=requests,
@@ -169,15 +171,15 @@ async def _paced(errand: Errand, step: Try, attempt: Attempt, parts: list[Part] 
         vectors = await _all(errand, endpoint, attempt, parts, lease.slots, sent)
         used_tokens = None if vectors.guessed else vectors.tokens
     finally:
-        pacer.give(lease, used_tokens, sent.requests)
+        quota.give(lease, used_tokens, sent.requests)
     return vectors
 
 
 async def _all(
-    errand: Errand,
+    errand: CallDispatch,
     endpoint: Endpoint,
     attempt: Attempt,
-    parts: list[Part] | None,
+    parts: list[Chunk] | None,
     at_once: int,
     sent: _Sent,
 ) -> Vectors:
@@ -186,7 +188,7 @@ async def _all(
     return await _in_parts(errand, endpoint, parts, at_once, sent)
 
 
-async def _embed(errand: Errand, endpoint: Endpoint, attempt: Attempt, sent: _Sent) -> Vectors:
+async def _embed(errand: CallDispatch, endpoint: Endpoint, attempt: Attempt, sent: _Sent) -> Vectors:
     """One request to the provider, its answer checked."""
     left_s = sent.until - asyncio.get_running_loop().time()
     if left_s <= 0:
@@ -207,7 +209,7 @@ async def _embed(errand: Errand, endpoint: Endpoint, attempt: Attempt, sent: _Se
     return vectors
 
 
-async def _in_turn(errand: Errand, endpoint: Endpoint, part: Part, sent: _Sent) -> Vectors:
+async def _in_turn(errand: CallDispatch, endpoint: Endpoint, part: Chunk, sent: _Sent) -> Vectors:
     """One part, once the provider's grant has room for it alone."""
     lease = await _turn(errand, endpoint, part, sent)
     one, used_tokens = _Sent(sent.started, sent.since, sent.until), None
@@ -217,18 +219,18 @@ async def _in_turn(errand: Errand, endpoint: Endpoint, part: Part, sent: _Sent) 
     finally:
         sent.requests += one.requests
         sent.answered += one.answered
-        errand.outbound.pacer.give(lease, used_tokens, one.requests)
+        errand.outbound.quota.give(lease, used_tokens, one.requests)
     return vectors
 
 
-async def _turn(errand: Errand, endpoint: Endpoint, part: Part, sent: _Sent) -> Lease:
+async def _turn(errand: CallDispatch, endpoint: Endpoint, part: Chunk, sent: _Sent) -> Lease:
     """Room for one part, waited for as long as the attempt's time allows."""
-    loop, pacer = asyncio.get_running_loop(), errand.outbound.pacer
+    loop, quota = asyncio.get_running_loop(), errand.outbound.quota
     lease_id, tokens = f"{errand.id.hex}:{part.first}", tokens_in(part, errand.model.special_tokens)
     while True:
         left_s = sent.until - loop.time()
         try:
-            return await pacer.take(endpoint, lease_id, requests=1, tokens=tokens, slots=1, limit_s=left_s)
+            return await quota.take(endpoint, lease_id, requests=1, tokens=tokens, slots=1, limit_s=left_s)
         except PassedOver as full:
             wait_s = full.retry_after_s or PAUSE_S
             if wait_s >= left_s:
@@ -238,10 +240,10 @@ async def _turn(errand: Errand, endpoint: Endpoint, part: Part, sent: _Sent) -> 
             await asyncio.sleep(wait_s)
 
 
-async def _in_parts(errand: Errand, endpoint: Endpoint, parts: list[Part], at_once: int, sent: _Sent) -> Vectors:
+async def _in_parts(errand: CallDispatch, endpoint: Endpoint, parts: list[Chunk], at_once: int, sent: _Sent) -> Vectors:
     """All parts at one endpoint, ``at_once`` of them under way; the first failure cancels the rest and is raised."""
     joined = Joined(errand.request)
-    waiting: Iterator[Part] = iter(parts)
+    waiting: Iterator[Chunk] = iter(parts)
 
     async def work() -> None:
         for part in waiting:
@@ -274,11 +276,13 @@ def _first(failed: BaseExceptionGroup[Failure]) -> Failure:
     return next((failure for failure in failures if isinstance(failure, GiveUp)), failures[0])
 
 
-def _tried(step: Try, began: float, now: float, trace: Trace, outcome: str, reason: str = "") -> Tried:
-    return Tried(step.endpoint, step.why, (began - trace.began) * 1000, (now - began) * 1000, outcome, reason)
+def _tried(
+    step: AttemptRequest, began: float, now: float, trace: Trace, outcome: str, reason: str = ""
+) -> AttemptRecord:
+    return AttemptRecord(step.endpoint, step.why, (began - trace.began) * 1000, (now - began) * 1000, outcome, reason)
 
 
-def _learn(errand: Errand, step: Try, failure: Failure, now: float, sent: _Sent) -> None:
+def _learn(errand: CallDispatch, step: AttemptRequest, failure: Failure, now: float, sent: _Sent) -> None:
     """Health and pacing are different things: only what counts against health may open a breaker."""
     health, endpoint, started = errand.health, step.endpoint, sent.started
     if isinstance(failure, GiveUp):

@@ -15,7 +15,7 @@ from router.request.estimate import tokens_fair, tokens_most
 from router.values import EmbedRequest, Endpoint
 
 
-class Part(msgspec.Struct, frozen=True):
+class Chunk(msgspec.Struct, frozen=True):
     """Consecutive inputs of an attempt, the first of which has the index ``first`` there."""
 
     first: int
@@ -36,7 +36,7 @@ def _most_tokens(endpoint: Endpoint) -> int | None:
     return batch if minute is None or (batch is not None and batch < minute) else minute
 
 
-def parts_of(attempt: Attempt, endpoint: Endpoint, special_tokens: int) -> list[Part]:
+def chunks_of(attempt: Attempt, endpoint: Endpoint, special_tokens: int) -> list[Chunk]:
     """The attempt in as few consecutive parts as its order allows; one part where all fits."""
     inputs = attempt.inputs
     most, most_tokens = endpoint.max_batch or inputs, _most_tokens(endpoint)
@@ -49,7 +49,7 @@ def parts_of(attempt: Attempt, endpoint: Endpoint, special_tokens: int) -> list[
     return [_part(attempt, first, last) for first, last in zip(starts, [*starts[1:], inputs], strict=True)]
 
 
-def tokens_in(part: Part, special_tokens: int) -> int:
+def tokens_in(part: Chunk, special_tokens: int) -> int:
     """The bound of a part's tokens."""
     return sum(_sizes(part.attempt, special_tokens))
 
@@ -61,10 +61,10 @@ def _sizes(attempt: Attempt, special_tokens: int) -> Iterator[int]:
     return (len(ids) + each for ids in attempt.token_ids or ())
 
 
-def _part(attempt: Attempt, first: int, last: int) -> Part:
+def _part(attempt: Attempt, first: int, last: int) -> Chunk:
     texts = attempt.texts[first:last] if attempt.texts is not None else None
     ids = attempt.token_ids[first:last] if attempt.token_ids is not None else None
-    return Part(first, msgspec.structs.replace(attempt, texts=texts, token_ids=ids))
+    return Chunk(first, msgspec.structs.replace(attempt, texts=texts, token_ids=ids))
 
 
 class Joined:

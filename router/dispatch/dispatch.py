@@ -14,8 +14,8 @@ from catalog.values import Model
 from providers.protocol import FloatMatrix
 from router.dispatch.attempt import Won, alone
 from router.dispatch.hedging import hedged, may_hedge
-from router.dispatch.retries import SLOW, Outcome, Try, attempts
-from router.dispatch.state import Errand, Outbound
+from router.dispatch.retries import SLOW, AttemptRequest, Outcome, attempts
+from router.dispatch.state import CallDispatch, Outbound
 from router.dispatch.usage_drift import compare_usage
 from router.routing.failures import Failures, error_for
 from router.routing.latency import Usual
@@ -47,7 +47,7 @@ async def dispatch(
     """
     loop = asyncio.get_running_loop()
     tokens = hold.quote.tokens_max
-    errand = Errand(hold.id, request, model, call.lane, tokens, call.trace, outbound)
+    errand = CallDispatch(hold.id, request, model, call.lane, tokens, call.trace, outbound)
 
     def usual_at(endpoint: Endpoint) -> Usual:
         return errand.health.usual(endpoint.id, request.inputs, tokens)
@@ -71,7 +71,7 @@ async def dispatch(
     raise error_for(failures)
 
 
-def _then(plan: Generator[Try | None, Outcome, None], outcome: Outcome) -> Try | None:
+def _then(plan: Generator[AttemptRequest | None, Outcome, None], outcome: Outcome) -> AttemptRequest | None:
     try:
         return plan.send(outcome)
     except StopIteration:

@@ -13,8 +13,8 @@ from billing.money import cost_ceil
 from providers.outcomes import GiveUp, PassedOver
 from providers.protocol import Vectors
 from router.dispatch.attempt import Won, alone
-from router.dispatch.retries import Try
-from router.dispatch.state import Errand
+from router.dispatch.retries import AttemptRequest
+from router.dispatch.state import CallDispatch
 from router.routing.failures import Failures
 from router.values import Route
 from store.ids import EndpointId, RequestId, wire
@@ -22,7 +22,7 @@ from store.ids import EndpointId, RequestId, wire
 log = structlog.get_logger("router.dispatch.dispatch")
 
 
-def may_hedge(errand: Errand, route: Route, now: float) -> bool:
+def may_hedge(errand: CallDispatch, route: Route, now: float) -> bool:
     """Whether a call that asks for it may have a second attempt at all: it is short, and its route is well."""
     health = errand.health
     if errand.request.inputs > 1:
@@ -32,14 +32,16 @@ def may_hedge(errand: Errand, route: Route, now: float) -> bool:
     )
 
 
-async def hedged(errand: Errand, first: Try, after_s: float, beside: Callable[[], Try | None]) -> Won | Failures:
+async def hedged(
+    errand: CallDispatch, first: AttemptRequest, after_s: float, beside: Callable[[], AttemptRequest | None]
+) -> Won | Failures:
     """The first checked answer of ``first`` and, once that took ``after_s``, of the attempt that ``beside`` gives.
 
     Of failures the caller's fault comes last, so that it decides what is next.
     """
     failed: Failures = []
     won: Won | None = None
-    tries: dict[asyncio.Task[Won | Failures], Try] = {}
+    tries: dict[asyncio.Task[Won | Failures], AttemptRequest] = {}
     async with asyncio.TaskGroup() as group:
         tries[group.create_task(alone(errand, first))] = first
         done, _ = await asyncio.wait(tries, timeout=after_s)
@@ -67,7 +69,7 @@ async def hedged(errand: Errand, first: Try, after_s: float, beside: Callable[[]
     return won
 
 
-def _count(errand: Errand, hedge: "asyncio.Task[Won | Failures]") -> None:
+def _count(errand: CallDispatch, hedge: "asyncio.Task[Won | Failures]") -> None:
     """A hedge that was passed over was not sent: it may be had again."""
     ended = None if hedge.cancelled() else hedge.result()
     if isinstance(ended, list) and isinstance(ended[0][1], PassedOver):
@@ -76,7 +78,7 @@ def _count(errand: Errand, hedge: "asyncio.Task[Won | Failures]") -> None:
         errand.outbound.counts.hedges += 1
 
 
-def _lost(errand: Errand, step: Try, won: Vectors) -> None:
+def _lost(errand: CallDispatch, step: AttemptRequest, won: Vectors) -> None:
     """The provider of a canceled attempt may have computed it all: its whole cost is taken for spent."""
     tokens = errand.tokens_max if won.tokens is None else won.tokens
     cost = cost_ceil(tokens, step.endpoint.cost_nano_per_mtok)

@@ -15,7 +15,7 @@ from hiredis import ReplyError
 from providers.outcomes import PassedOver
 from router.values import Endpoint
 from store.ids import EndpointId
-from store.redis_client import Hot, HotUnavailable, Reply, Script
+from store.redis_client import RedisClient, RedisUnavailable, Reply, Script
 
 _LUA = Path(__file__).parent / "lua"
 TAKE = Script((_LUA / "pace_take.lua").read_text())
@@ -40,7 +40,7 @@ class Lease(msgspec.Struct, frozen=True):
     tokens: int
 
 
-def is_paced(endpoint: Endpoint) -> bool:
+def has_quota(endpoint: Endpoint) -> bool:
     """Whether its provider's grant is known, so that it must be asked for."""
     return (
         endpoint.requests_per_minute is not None
@@ -49,11 +49,11 @@ def is_paced(endpoint: Endpoint) -> bool:
     )
 
 
-class Pacer:
-    """Takes and gives back, for one process. ``hot`` is set by who builds the process."""
+class ProviderQuota:
+    """Takes and gives back, for one process. ``redis`` is set by who builds the process."""
 
-    def __init__(self, hot: Hot, window_s: float = WINDOW_S) -> None:
-        self._hot = hot
+    def __init__(self, redis: RedisClient, window_s: float = WINDOW_S) -> None:
+        self._hot = redis
         self._window_us = round(window_s * 1_000_000)
 
     def least_s(self, endpoint: Endpoint, requests: int, tokens: int) -> float:
@@ -89,7 +89,7 @@ class Pacer:
                 # It may yet be granted, and nobody is left to use it.
                 taking.add_done_callback(partial(self._take_back, endpoint, lease_id, requests, tokens))
                 raise
-        except (HotUnavailable, ReplyError) as fault:
+        except (RedisUnavailable, ReplyError) as fault:
             raise PassedOver("our count of its grant is away", detail=repr(fault), retry_after_s=1.0) from fault
         if reply[0] == b"ok":
             return _lease(endpoint, lease_id, reply, requests, tokens)
@@ -109,7 +109,7 @@ class Pacer:
         back: list[str | int] = [lease.id, lease.slots, lease.slice, max(0, lease.requests - sent), tokens]
         try:
             given = self._hot.call(GIVE, _keys(lease.endpoint), back)
-        except HotUnavailable:
+        except RedisUnavailable:
             return
         given.add_done_callback(_forget)
 

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from providers.outcomes import Failure, GiveUp, PassedOver
-from router.dispatch.retry_budget import Budgets
+from router.dispatch.retry_budget import RetryBudget
 from router.routing.latency import Usual
 from router.values import Endpoint
 
@@ -26,7 +26,7 @@ UNMEASURED_S: Final = 5.0
 UNMEASURED_TOKENS_PER_S: Final = 2000.0
 
 
-class Try(msgspec.Struct, frozen=True):
+class AttemptRequest(msgspec.Struct, frozen=True):
     """The next attempt. ``limit_s`` is how long it may take; ``number`` counts from 1 what was really sent.
 
     ``is_cut``: if no answer comes in that time, it is only known to be slower than usual.
@@ -53,13 +53,13 @@ UsualAt = Callable[[Endpoint], Usual]
 
 
 def attempts(
-    order: Sequence[Endpoint], deadline_at: float, now: float, tokens: int, usual_at: UsualAt, budgets: Budgets
-) -> Generator[Try | None, Outcome, None]:
+    order: Sequence[Endpoint], deadline_at: float, now: float, tokens: int, usual_at: UsualAt, budgets: RetryBudget
+) -> Generator[AttemptRequest | None, Outcome, None]:
     """The attempts of one call at the endpoints of ``order``; ends where no other attempt should be made.
 
-    Send each attempt's failure, or :data:`SLOW`, with the time. After a failure comes the next :class:`Try`; after SLOW
-    a hedge, or None for patience. Of two under way send both failures when both have failed. ``tokens`` bounds the
-    call's size; ``usual_at`` tells what such calls usually need at an endpoint.
+    Send each attempt's failure, or :data:`SLOW`, with the time. After a failure comes the next
+    :class:`AttemptRequest`; after SLOW a hedge, or None for patience. Of two under way send both failures when both have
+    failed. ``tokens`` bounds the call's size; ``usual_at`` tells what such calls usually need at an endpoint.
     """
     budgets.called(now)
     why: Literal["first", "next", "hedge"] = "first"
@@ -74,7 +74,7 @@ def attempts(
             paid = number
         left = min(len(order) - place, ATTEMPTS_MAX - number + 1)
         limit_s, is_cut = (left_s, False) if left == 1 else limit(left_s, left, usual_at(endpoint), tokens)
-        outcome, now = yield Try(endpoint, limit_s, why, number, is_cut)
+        outcome, now = yield AttemptRequest(endpoint, limit_s, why, number, is_cut)
         while outcome is SLOW and (left == 1 or not budgets.takes_hedge()):
             outcome, now = yield None
         if isinstance(outcome, Slow):

@@ -20,7 +20,7 @@ HEDGES_SAVED: Final = 10.0
 _NEVER: Final = float("-inf")
 
 
-class Budgets:
+class RetryBudget:
     """The budgets of one process."""
 
     __slots__ = ("_calls", "_failed_at", "_hedges", "_retries")

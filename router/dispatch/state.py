@@ -7,8 +7,8 @@ import msgspec
 
 from catalog.values import Model
 from providers.protocol import Provider
-from router.dispatch.provider_quota import Pacer
-from router.dispatch.retry_budget import Budgets
+from router.dispatch.provider_quota import ProviderQuota
+from router.dispatch.retry_budget import RetryBudget
 from router.routing.health import Health
 from router.values import EmbedRequest, Lane, Trace
 from store.ids import EndpointId, ProviderId, RequestId
@@ -29,8 +29,8 @@ class Outbound(msgspec.Struct, frozen=True):
 
     providers: Mapping[ProviderId, Provider]
     health: Health
-    pacer: Pacer
-    budgets: Mapping[Lane, Budgets] = msgspec.field(default_factory=lambda: {lane: Budgets() for lane in Lane})
+    quota: ProviderQuota
+    budgets: Mapping[Lane, RetryBudget] = msgspec.field(default_factory=lambda: {lane: RetryBudget() for lane in Lane})
     counts: Counts = msgspec.field(default_factory=Counts)
     # Endpoints whose provider refuses our credentials, until one of them answers again: ops are told once.
     refused: set[EndpointId] = msgspec.field(default_factory=set)
@@ -38,7 +38,7 @@ class Outbound(msgspec.Struct, frozen=True):
     miscounting: set[EndpointId] = msgspec.field(default_factory=set)
 
 
-class Errand(msgspec.Struct, frozen=True):
+class CallDispatch(msgspec.Struct, frozen=True):
     """One call on its way to providers. It has at most ``tokens_max`` tokens, special ones included."""
 
     id: RequestId
@@ -55,6 +55,6 @@ class Errand(msgspec.Struct, frozen=True):
         return self.outbound.health.of(self.lane)
 
     @property
-    def budgets(self) -> Budgets:
+    def budgets(self) -> RetryBudget:
         """What calls of its lane may repeat."""
         return self.outbound.budgets[self.lane]

@@ -12,7 +12,7 @@ import msgspec
 from catalog.permit import decide, may_charge
 from catalog.values import Decision
 from router.errors import LicenseRestricted
-from router.values import NO_PREFERENCES, Choice, Endpoint, Lane, Preferences, Trace, Tried
+from router.values import NO_PREFERENCES, AttemptRecord, Choice, Endpoint, Lane, Preferences, Trace
 from store.ids import AccountId, EndpointId, KeyId, PriceId, RequestId
 
 # What we keep of a provider's or an error's words.
@@ -236,11 +236,11 @@ def _candidate(
     )
 
 
-def _answered(tried: Iterable[Tried]) -> EndpointId | None:
+def _answered(tried: Iterable[AttemptRecord]) -> EndpointId | None:
     return next((one.endpoint.id for one in tried if one.outcome == "answered"), None)
 
 
-def _attempt(tried: Tried) -> AttemptMade:
+def _attempt(tried: AttemptRecord) -> AttemptMade:
     return AttemptMade(
         endpoint=tried.endpoint.id,
         provider=tried.endpoint.provider_name,

@@ -8,7 +8,7 @@ from router.identity.keys import KeyIndex, authenticate, well_formed
 from router.values import Caller
 
 
-async def who_calls(
+async def authenticate_caller(
     authorization: str | None, keys: KeyIndex, now: datetime, catch_up: Callable[[], Awaitable[None]]
 ) -> Caller:
     """As :func:`router.identity.keys.authenticate`, asked twice about a well-formed key that is not in memory.

@@ -15,7 +15,7 @@ from billing.money import MAX_AMOUNT, NanoUSD, to_usd
 from billing.values import Cap, CapPeriod, Limits
 from catalog.values import Use
 from router.changes.audit import Change
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.identity.keys import LIVE, TEST, new_key
 from router.tables import Json, KeyRow
@@ -57,7 +57,7 @@ class Shown(msgspec.Struct, frozen=True):
     view: KeyView
 
 
-async def create_key(work: Work, account_id: AccountId, spec: KeySpec, *, is_test: bool = False) -> Shown:
+async def create_key(work: UnitOfWork, account_id: AccountId, spec: KeySpec, *, is_test: bool = False) -> Shown:
     """A new key of an account. Raises ``NotFound`` for an unknown account, ``InvalidRequest`` for limits below one."""
     _check(spec, work.now)
     fresh = new_key(is_test=is_test)
@@ -83,26 +83,26 @@ async def create_key(work: Work, account_id: AccountId, spec: KeySpec, *, is_tes
     return Shown(text=fresh.text, view=view)
 
 
-async def change_key(work: Work, key_id: KeyId, spec: KeySpec) -> KeyView:
+async def change_key(work: UnitOfWork, key_id: KeyId, spec: KeySpec) -> KeyView:
     """Replace what may be set on a key. Raises ``NotFound``, ``Conflict`` for a revoked one."""
     before = await _locked(work, key_id)
     _check(spec, work.now)
     return await _set(work, before, "key.change", _columns(spec))
 
 
-async def pause_key(work: Work, key_id: KeyId, *, paused: bool = True) -> KeyView:
+async def pause_key(work: UnitOfWork, key_id: KeyId, *, paused: bool = True) -> KeyView:
     """Pause a key, or resume it. Raises ``NotFound``, ``Conflict`` for a revoked one."""
     before = await _locked(work, key_id)
     return await _set(work, before, "key.pause" if paused else "key.resume", {"paused": paused})
 
 
-async def revoke_key(work: Work, key_id: KeyId) -> KeyView:
+async def revoke_key(work: UnitOfWork, key_id: KeyId) -> KeyView:
     """End a key for good; every process refuses it within a second. Raises ``NotFound``, ``Conflict``."""
     before = await _locked(work, key_id)
     return await _set(work, before, "key.revoke", {"revoked_at": work.now})
 
 
-async def rotate_key(work: Work, key_id: KeyId, overlap: timedelta = timedelta(hours=24)) -> Shown:
+async def rotate_key(work: UnitOfWork, key_id: KeyId, overlap: timedelta = timedelta(hours=24)) -> Shown:
     """A new secret for the same key; the old one works for ``overlap`` more. Usage stays with the key's id.
 
     A secret that is still in its overlap from an earlier rotation ends now. Raises ``NotFound``, ``Conflict``,
@@ -149,14 +149,14 @@ async def list_keys(
     return [_view(row) for row in await connection.execute(query)]
 
 
-async def _locked(work: Work, key_id: KeyId) -> KeyView:
+async def _locked(work: UnitOfWork, key_id: KeyId) -> KeyView:
     view = await get_key(work.connection, key_id, locked=True)
     if view.revoked_at is not None:
         raise Conflict(f"{wire(KeyId, key_id)} was revoked at {view.revoked_at:%Y-%m-%d %H:%M} UTC, which is final.")
     return view
 
 
-async def _set(work: Work, before: KeyView, action: str, columns: dict[str, object]) -> KeyView:
+async def _set(work: UnitOfWork, before: KeyView, action: str, columns: dict[str, object]) -> KeyView:
     await work.connection.execute(update(KeyRow).where(KeyRow.id == before.id).values(**columns))
     after = await get_key(work.connection, before.id)
     subject = wire(KeyId, before.id)

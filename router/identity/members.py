@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from router.changes.audit import Change
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.tables import MemberRow
 from store.ids import AccountId, MemberId, new_id, wire
@@ -41,7 +41,7 @@ class Member(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
-async def add_member(work: Work, account_id: AccountId | None, email: str, role: Role, name: str = "") -> Member:
+async def add_member(work: UnitOfWork, account_id: AccountId | None, email: str, role: Role, name: str = "") -> Member:
     """Raises ``InvalidRequest`` for a role that does not fit, ``Conflict`` for an e-mail that is already there."""
     if (account_id is None) != (role in OPERATORS):
         belongs = "belong to no account" if role in OPERATORS else "belong to an account"
@@ -61,7 +61,7 @@ async def add_member(work: Work, account_id: AccountId | None, email: str, role:
     return member
 
 
-async def change_role(work: Work, member_id: MemberId, role: Role) -> Member:
+async def change_role(work: UnitOfWork, member_id: MemberId, role: Role) -> Member:
     """Raises ``NotFound``, and ``Conflict`` where the account would be left without an owner."""
     member = await get_member(work.connection, member_id, locked=True)
     if (role in OPERATORS) != (member.account_id is None):
@@ -76,7 +76,7 @@ async def change_role(work: Work, member_id: MemberId, role: Role) -> Member:
     return msgspec.structs.replace(member, role=role)
 
 
-async def remove_member(work: Work, member_id: MemberId) -> None:
+async def remove_member(work: UnitOfWork, member_id: MemberId) -> None:
     """Raises ``NotFound``, and ``Conflict`` where the account would be left without an owner."""
     member = await get_member(work.connection, member_id, locked=True)
     await _keep_an_owner(work, member, None)
@@ -101,7 +101,7 @@ async def get_member(connection: AsyncConnection, member_id: MemberId, *, locked
     return _member(row)
 
 
-async def _keep_an_owner(work: Work, member: Member, becomes: Role | None) -> None:
+async def _keep_an_owner(work: UnitOfWork, member: Member, becomes: Role | None) -> None:
     if member.role is not Role.OWNER or becomes is Role.OWNER:
         return
     # All owners are locked, so that two of them cannot leave at the same moment, each counting on the other.

@@ -14,7 +14,7 @@ from sqlalchemy import Row, Select, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from router.changes.audit import Change
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest, KeyExpired, KeyMissing, KeyUnknown, NotFound, StoreUnavailable
 from router.identity.keys import KeyIndex, digest_of, masked, new_operator_key, well_formed_operator
 from router.identity.members import OPERATORS, Role
@@ -72,7 +72,7 @@ class OperatorIndex:
 
 
 async def create_operator_key(
-    work: Work, member_id: MemberId, name: str, *, expires_at: datetime | None = None
+    work: UnitOfWork, member_id: MemberId, name: str, *, expires_at: datetime | None = None
 ) -> tuple[str, OperatorKeyView]:
     """A new key of an operator, and its text this once. Raises ``NotFound``, ``InvalidRequest``."""
     if not 1 <= len(name) <= 200:
@@ -96,7 +96,7 @@ async def create_operator_key(
     return fresh.text, view
 
 
-async def revoke_operator_key(work: Work, key_id: OperatorKeyId) -> OperatorKeyView:
+async def revoke_operator_key(work: UnitOfWork, key_id: OperatorKeyId) -> OperatorKeyView:
     """End a key for good; every process refuses it within a second. Raises ``NotFound``, ``Conflict``."""
     before = await get_operator_key(work.connection, key_id, locked=True)
     if before.revoked_at is not None:
@@ -136,7 +136,7 @@ async def read_operators(connection: AsyncConnection) -> dict[bytes, Operator]:
     }
 
 
-async def who_operates(
+async def authenticate_operator(
     authorization: str | None,
     operators: OperatorIndex,
     keys: KeyIndex,

@@ -14,7 +14,7 @@ from billing.money import to_usd
 from billing.usage import sum_use
 from catalog.errors import CatalogError
 from router.changes.audit import Actor, Change
-from router.changes.transaction import RUN_AGAIN, Work, transact
+from router.changes.transaction import RUN_AGAIN, UnitOfWork, transact
 from router.errors import Conflict, Refusal
 from router.manifest import current_state as presently
 from router.manifest.diff import difference
@@ -58,7 +58,7 @@ class Order(msgspec.Struct, frozen=True):
     decisions: Decisions = Decisions()
     source: Source = "file"
     usable: Usable | None = None
-    prepare: Callable[[Work], Awaitable[None]] | None = None
+    prepare: Callable[[UnitOfWork], Awaitable[None]] | None = None
 
 
 async def plan(db: Database, actor: Actor, order: Order) -> Plan:
@@ -80,7 +80,7 @@ async def apply(db: Database, actor: Actor, order: Order) -> Plan:
     endpoint that would be sold below its cost, and what the commands raise.
     """
 
-    async def command(work: Work) -> Plan:
+    async def command(work: UnitOfWork) -> Plan:
         present, found, affected = await _compare(work, order)
         if found.faults:
             raise FileRefused(found.faults)
@@ -116,7 +116,7 @@ class _Rehearsed(Exception):
 
 async def _remember(db: Database, actor: Actor, order: Order) -> None:
     async with db.transaction() as connection:
-        present, found, _ = await _compare(Work(connection, actor, datetime.now(UTC)), order)
+        present, found, _ = await _compare(UnitOfWork(connection, actor, datetime.now(UTC)), order)
         # Anything else than launches that still wait came up meanwhile, and is for the next apply.
         if all(step.verb is Verb.LAUNCH for step in found.steps) and not found.conflicts:
             applied = _applied(found, {step.subject: "" for step in found.steps})
@@ -129,7 +129,7 @@ async def _rehearse(db: Database, actor: Actor, order: Order) -> Plan:
     for attempt in range(REHEARSALS):
         try:
             async with db.transaction(snapshot=True) as connection:
-                planned.append(await _rehearsed(Work(connection, actor, datetime.now(UTC)), order))
+                planned.append(await _rehearsed(UnitOfWork(connection, actor, datetime.now(UTC)), order))
                 raise _Rehearsed
         except _Rehearsed:
             break
@@ -141,7 +141,7 @@ async def _rehearse(db: Database, actor: Actor, order: Order) -> Plan:
     return planned[-1]
 
 
-async def _rehearsed(work: Work, order: Order) -> Plan:
+async def _rehearsed(work: UnitOfWork, order: Order) -> Plan:
     present, found, affected = await _compare(work, order, locked=False)
     refused = _refusals(found, affected, order.decisions, present)
     if found.faults or found.conflicts:
@@ -153,7 +153,7 @@ async def _rehearsed(work: Work, order: Order) -> Plan:
     return Plan(_done(found, waiting), affected, tuple(waiting.values()), tuple(refused))
 
 
-async def _compare(work: Work, order: Order, *, locked: bool = True) -> tuple[Present, Difference, Impact]:
+async def _compare(work: UnitOfWork, order: Order, *, locked: bool = True) -> tuple[Present, Difference, Impact]:
     if order.prepare is not None:
         await order.prepare(work)
     if locked:

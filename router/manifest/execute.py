@@ -11,7 +11,7 @@ from catalog import models
 from catalog.errors import LaunchRefused
 from catalog.seed import SeedModel
 from router.admin.commands import launch_model, record_claim, resolve_license, set_price
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest
 from router.manifest.values import Fields, Kind, Present, Step, Verb
 from router.registry.endpoints import EndpointSpec, edit_endpoint, get_endpoint, move_endpoint, register_endpoint
@@ -27,7 +27,7 @@ REASON = "no longer in the catalogue file"
 
 
 async def run(
-    work: Work,
+    work: UnitOfWork,
     present: Present,
     steps: Iterable[Step],
     usable: Callable[[ProviderRecord], Awaitable[None]] | None,
@@ -66,7 +66,7 @@ async def run(
     return waiting
 
 
-async def _provider(work: Work, present: Present, step: Step) -> None:
+async def _provider(work: UnitOfWork, present: Present, step: Step) -> None:
     whole = step.whole or {**present.fields[step.kind, step.subject], "enabled": False}
     spec = _convert({name: value for name, value in whole.items() if name != "kind"}, ProviderSpec)
     if step.verb is Verb.CREATE:
@@ -75,7 +75,7 @@ async def _provider(work: Work, present: Present, step: Step) -> None:
         await edit_provider(work, None, present.providers[step.subject].id, spec)
 
 
-async def _model(work: Work, step: Step) -> None:
+async def _model(work: UnitOfWork, step: Step) -> None:
     facts = {name: value for name, value in step.whole.items() if name != "status"}
     if isinstance(estimate := facts.get("estimate"), Mapping):
         said = {name: value for name, value in estimate.items() if name != "usd_per_mtok"}
@@ -84,7 +84,7 @@ async def _model(work: Work, step: Step) -> None:
     await (add_model if step.verb is Verb.CREATE else edit_model)(work, entry)
 
 
-async def _endpoint(work: Work, present: Present, step: Step) -> None:
+async def _endpoint(work: UnitOfWork, present: Present, step: Step) -> None:
     if step.verb in (Verb.DRAIN, Verb.OFF):
         endpoint_id = present.endpoints[step.subject].id
         now = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint.state
@@ -104,7 +104,7 @@ async def _endpoint(work: Work, present: Present, step: Step) -> None:
     await register_endpoint(work, model, provider.id, spec, space=step.identity.get("space"))
 
 
-async def _claim(work: Work, step: Step) -> None:
+async def _claim(work: UnitOfWork, step: Step) -> None:
     await record_claim(
         work,
         ModelId(step.identity["model"]),
@@ -115,7 +115,7 @@ async def _claim(work: Work, step: Step) -> None:
     )
 
 
-async def _price(work: Work, step: Step) -> None:
+async def _price(work: UnitOfWork, step: Step) -> None:
     batch = step.whole["batch_usd_per_mtok"]
     await set_price(
         work,

@@ -1,9 +1,9 @@
 """Provider credentials at rest: each encrypted under a data key of its own, which the settings' secret keys wrap.
 
 The first secret key wraps, all of them unwrap, so that a key is rotated by putting a new one in front, wrapping again
-(:meth:`Seal.rewrap`) and taking the old one out; what a data key encrypts stays as it is. What is sealed is bound to
-the provider and the host it is for, or the vendor where its library knows the host: moved to another row, or kept after
-the URL or the vendor was changed, it opens to nothing, so a credential never travels to where it was not given for.
+(:meth:`CredentialCipher.rewrap`) and taking the old one out; what a data key encrypts stays as it is. What is sealed
+is bound to the provider and the host it is for, or the vendor where its library knows the host: moved to another row, or
+kept after the URL or the vendor was changed, it opens to nothing, so a credential never travels to where it was not given for.
 """
 
 import secrets
@@ -31,7 +31,7 @@ class _Envelope(msgspec.Struct, frozen=True, array_like=True):
     sealed: bytes
 
 
-class Seal:
+class CredentialCipher:
     """Seals and opens credentials under ``secret_keys`` (url-safe base64 of 32 bytes each, the newest first)."""
 
     def __init__(self, secret_keys: Sequence[str]) -> None:
@@ -42,7 +42,7 @@ class Seal:
         self._first = masters[0]
         self._masters = MultiFernet(masters)
 
-    def seal(self, provider_id: ProviderId, place: str, secret: str) -> bytes:
+    def cipher(self, provider_id: ProviderId, place: str, secret: str) -> bytes:
         """What to store; ``place`` as of :func:`place_of`."""
         data_key, nonce = AESGCM.generate_key(256), secrets.token_bytes(NONCE_BYTES)
         sealed = AESGCM(data_key).encrypt(nonce, secret.encode(), _bound_to(provider_id, place))

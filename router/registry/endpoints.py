@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog.models import lock
 from catalog.values import Model
 from router.changes.audit import Change
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.tables import EndpointRow, Json, ProbeScheduleRow, ProviderRow
 from router.values import Endpoint, EndpointState
@@ -77,7 +77,7 @@ class EndpointView(msgspec.Struct, frozen=True):
 
 
 async def register_endpoint(
-    work: Work, model: Model, provider_id: ProviderId, spec: EndpointSpec, *, space: str | None = None
+    work: UnitOfWork, model: Model, provider_id: ProviderId, spec: EndpointSpec, *, space: str | None = None
 ) -> Endpoint:
     """A new endpoint, as a draft. ``space`` is what the provider claims to serve; it must be the model's.
 
@@ -108,7 +108,7 @@ async def register_endpoint(
     return endpoint
 
 
-async def edit_endpoint(work: Work, endpoint_id: EndpointId, spec: EndpointSpec) -> Endpoint:
+async def edit_endpoint(work: UnitOfWork, endpoint_id: EndpointId, spec: EndpointSpec) -> Endpoint:
     """Replace what may be set. Another upstream model is another thing to probe, so a live endpoint refuses it.
 
     Other input types or numbers take one that serves out of traffic until it passes its probes.
@@ -128,7 +128,7 @@ async def edit_endpoint(work: Work, endpoint_id: EndpointId, spec: EndpointSpec)
     return after
 
 
-async def demand_proof(work: Work, endpoint: Endpoint, why: str) -> bool:
+async def demand_proof(work: UnitOfWork, endpoint: Endpoint, why: str) -> bool:
     """Take one that serves out of traffic until it passes its probes, which are due now; answers whether it served.
 
     One that was being drained does not come back by itself: an operator wanted it to end.
@@ -151,7 +151,7 @@ async def examine_soon(connection: AsyncConnection, endpoints: Iterable[Endpoint
         await connection.execute(statement.on_conflict_do_update(index_elements=["endpoint_id"], set_=due))
 
 
-async def move_endpoint(work: Work, endpoint_id: EndpointId, to: EndpointState, reason: str = "") -> Endpoint:
+async def move_endpoint(work: UnitOfWork, endpoint_id: EndpointId, to: EndpointState, reason: str = "") -> Endpoint:
     """One step in the table of moves. Raises ``NotFound``, ``Conflict`` where there is no such move."""
     before = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint
     if to not in MOVES[before.state]:
@@ -164,14 +164,14 @@ async def move_endpoint(work: Work, endpoint_id: EndpointId, to: EndpointState, 
     return msgspec.structs.replace(before, state=to)
 
 
-async def restate(work: Work, endpoint_id: EndpointId, reason: str) -> None:
+async def restate(work: UnitOfWork, endpoint_id: EndpointId, reason: str) -> None:
     """Say anew why the endpoint is in its state."""
     columns = {"state_reason": reason}
     await work.connection.execute(update(EndpointRow).where(EndpointRow.id == endpoint_id).values(**columns))
     work.changed(Change("endpoint.restate", wire(EndpointId, endpoint_id), reason=reason))
 
 
-async def move_by_hand(work: Work, endpoint_id: EndpointId, to: EndpointState, reason: str = "") -> Endpoint:
+async def move_by_hand(work: UnitOfWork, endpoint_id: EndpointId, to: EndpointState, reason: str = "") -> Endpoint:
     """A move that an operator orders: nobody puts an endpoint live that has not shown what space it serves.
 
     Raises as :func:`move_endpoint`.
@@ -185,7 +185,7 @@ async def move_by_hand(work: Work, endpoint_id: EndpointId, to: EndpointState, r
     return await move_endpoint(work, endpoint_id, to, reason)
 
 
-async def pin_space(work: Work, endpoint_id: EndpointId, upstream_space: str) -> None:
+async def pin_space(work: UnitOfWork, endpoint_id: EndpointId, upstream_space: str) -> None:
     """Remember what the provider calls the space that was tested. Raises ``NotFound``."""
     before = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint
     if before.upstream_space == upstream_space:

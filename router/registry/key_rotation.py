@@ -6,8 +6,8 @@ import msgspec
 from sqlalchemy import select, update
 
 from router.changes.audit import Actor, Change
-from router.changes.transaction import Work, transact
-from router.registry.encryption import CredentialUnreadable, Seal
+from router.changes.transaction import UnitOfWork, transact
+from router.registry.encryption import CredentialCipher, CredentialUnreadable
 from router.registry.indexes import ProviderRecord
 from router.registry.providers import provider_records
 from router.tables import ProviderRow
@@ -15,7 +15,7 @@ from store.ids import ProviderId, wire
 from store.postgres import Database
 
 
-class Resealed(msgspec.Struct, frozen=True):
+class RewrappedCredentials(msgspec.Struct, frozen=True):
     """Names of providers: wrapped anew, by the first key already, and those whose key is not set."""
 
     resealed: tuple[str, ...] = ()
@@ -23,25 +23,25 @@ class Resealed(msgspec.Struct, frozen=True):
     unreadable: tuple[str, ...] = ()
 
 
-async def reseal_all(db: Database, actor: Actor, seal: Seal) -> Resealed:
+async def rewrap_credentials(db: Database, actor: Actor, cipher: CredentialCipher) -> RewrappedCredentials:
     """Wrap all that is not wrapped by the first key; each on its own, so that one that fails keeps nobody else."""
     async with db.transaction() as connection:
         records = [record for record in await provider_records(connection) if record.sealed is not None]
-    old = [record for record in records if record.sealed is not None and not seal.is_first(record.sealed)]
+    old = [record for record in records if record.sealed is not None and not cipher.is_first(record.sealed)]
     unreadable: list[str] = []
     for record in old:
         try:
-            await transact(db, actor, partial(_reseal, seal=seal, record=record))
+            await transact(db, actor, partial(_reseal, cipher=cipher, record=record))
         except CredentialUnreadable:
             unreadable.append(record.name)
     names = [record.name for record in old if record.name not in unreadable]
-    return Resealed(tuple(names), tuple(r.name for r in records if r not in old), tuple(unreadable))
+    return RewrappedCredentials(tuple(names), tuple(r.name for r in records if r not in old), tuple(unreadable))
 
 
-async def _reseal(work: Work, seal: Seal, record: ProviderRecord) -> None:
+async def _reseal(work: UnitOfWork, cipher: CredentialCipher, record: ProviderRecord) -> None:
     query = select(ProviderRow.sealed).where(ProviderRow.id == record.id).with_for_update()
     stored = await work.connection.scalar(query)
     if stored is not None:
-        wrapped = update(ProviderRow).where(ProviderRow.id == record.id).values(sealed=seal.rewrap(stored))
+        wrapped = update(ProviderRow).where(ProviderRow.id == record.id).values(sealed=cipher.rewrap(stored))
         await work.connection.execute(wrapped)
     work.changed(Change("provider.reseal", wire(ProviderId, record.id)))

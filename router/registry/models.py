@@ -11,7 +11,7 @@ from catalog.errors import FactsInvalid, NameTaken
 from catalog.seed import SeedModel
 from catalog.values import Estimate, Model
 from router.changes.audit import Change
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest
 from router.registry.endpoints import list_endpoints
 from router.registry.model_facts import SPACE_FACTS, why_it_stays
@@ -40,7 +40,7 @@ _PLAIN = (
 )
 
 
-async def add_model(work: Work, entry: SeedModel) -> Model:
+async def add_model(work: UnitOfWork, entry: SeedModel) -> Model:
     """A new model, coming soon; its claims are recorded apart. Raises ``InvalidRequest``, ``Conflict``."""
     await _written(model_edits.add(work.connection, entry))
     added = await models.get(work.connection, entry.id)
@@ -48,14 +48,14 @@ async def add_model(work: Work, entry: SeedModel) -> Model:
     return added
 
 
-async def entry_of(work: Work, model_id: str) -> SeedModel:
+async def entry_of(work: UnitOfWork, model_id: str) -> SeedModel:
     """A model's facts to edit, which nobody else changes until this work ends. Raises ``ModelUnknown``."""
     before = await models.get(work.connection, model_id)
     await models.lock(work.connection, before.id)
     return model_edits.of(await models.get(work.connection, before.id))
 
 
-async def edit_model(work: Work, entry: SeedModel) -> Model:
+async def edit_model(work: UnitOfWork, entry: SeedModel) -> Model:
     """Replace all facts; those that its customers or endpoints rely on stay as they are.
 
     Another fact of the space gives the space another name. Raises ``ModelUnknown``, ``InvalidRequest``, ``Conflict``.

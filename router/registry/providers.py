@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from providers.protocol import ProviderKind
 from router.changes.audit import Change
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest, NotFound
-from router.registry.encryption import CredentialUnreadable, Seal, place_of
+from router.registry.encryption import CredentialCipher, CredentialUnreadable, place_of
 from router.registry.endpoints import demand_proof, examine_soon, refused_of, serving_of
 from router.registry.indexes import ProviderRecord
 from router.tables import Json, ProviderRow
@@ -58,14 +58,20 @@ class ProviderView(msgspec.Struct, frozen=True):
 
 
 async def register_provider(
-    work: Work, seal: Seal | None, *, name: str, kind: str, spec: ProviderSpec, credential: str | None = None
+    work: UnitOfWork,
+    cipher: CredentialCipher | None,
+    *,
+    name: str,
+    kind: str,
+    spec: ProviderSpec,
+    credential: str | None = None,
 ) -> ProviderView:
     """A new provider. Raises ``InvalidRequest``, ``Conflict`` for a name that is taken."""
     _check(kind, spec)
     provider_id = ProviderId(new_id())
     row = {"id": provider_id, "name": name, "kind": kind, **_columns(spec)}
     try:
-        await work.connection.execute(insert(ProviderRow), {**row, **_sealed(seal, provider_id, spec, credential)})
+        await work.connection.execute(insert(ProviderRow), {**row, **_sealed(cipher, provider_id, spec, credential)})
     except IntegrityError as error:
         if "providers_name_check" in str(error.orig):
             raise InvalidRequest("A provider's name is lower-case letters, digits and dashes.", param="name") from error
@@ -78,7 +84,12 @@ async def register_provider(
 
 
 async def edit_provider(
-    work: Work, seal: Seal | None, provider_id: ProviderId, spec: ProviderSpec, *, credential: str | None = None
+    work: UnitOfWork,
+    cipher: CredentialCipher | None,
+    provider_id: ProviderId,
+    spec: ProviderSpec,
+    *,
+    credential: str | None = None,
 ) -> ProviderView:
     """Replace what may be set, and the credential where one is given.
 
@@ -98,7 +109,7 @@ async def edit_provider(
             f"The credential of {before.name} was given for {place}. Give the one for the new address with the change.",
             param="credential",
         )
-    columns = {**_columns(spec), **(_sealed(seal, provider_id, spec, credential) if credential is not None else {})}
+    columns = {**_columns(spec), **(_sealed(cipher, provider_id, spec, credential) if credential is not None else {})}
     await work.connection.execute(update(ProviderRow).where(ProviderRow.id == provider_id).values(**columns))
     await examine_soon(work.connection, await refused_of(work.connection, provider_id))
     after = await get_provider(work.connection, provider_id)
@@ -159,28 +170,28 @@ async def is_still(connection: AsyncConnection, record: ProviderRecord) -> bool:
     return row is not None and (row.kind, row.base_url, row.options, row.sealed) == examined
 
 
-def credential_of(record: ProviderRecord, seal: Seal | None) -> str | None:
+def credential_of(record: ProviderRecord, cipher: CredentialCipher | None) -> str | None:
     """The credential to use with a provider. Raises ``CredentialUnreadable``, also where no secret key is set."""
     if record.sealed is None:
         return None
-    if seal is None:
+    if cipher is None:
         raise CredentialUnreadable("its credential is sealed and no secret key is set: GIGAROUTER_SECRET_KEYS")
-    return seal.open(record.id, place_of(record.base_url, record.options), record.sealed)
+    return cipher.open(record.id, place_of(record.base_url, record.options), record.sealed)
 
 
 def _sealed(
-    seal: Seal | None, provider_id: ProviderId, spec: ProviderSpec, credential: str | None
+    cipher: CredentialCipher | None, provider_id: ProviderId, spec: ProviderSpec, credential: str | None
 ) -> dict[str, object]:
     if credential is None:
         return {}
-    if seal is None:
+    if cipher is None:
         raise InvalidRequest("No secret key is set, so a credential cannot be kept.", param="credential")
     if not credential or credential != credential.strip():
         raise InvalidRequest("The credential is empty or has blanks around it.", param="credential")
     # Of several secrets in JSON the end is braces, and whatever stands before them.
     hint = f"…{credential[-4:]}" if len(credential) >= 16 and not credential.startswith("{") else "…"
     place = place_of(spec.base_url, spec.options)
-    return {"sealed": seal.seal(provider_id, place, credential), "credential_hint": hint}
+    return {"sealed": cipher.cipher(provider_id, place, credential), "credential_hint": hint}
 
 
 def _credential_given(view: ProviderView) -> Change:

@@ -6,7 +6,7 @@ from functools import partial
 import structlog
 
 from router.changes.audit import Actor
-from router.changes.transaction import Work, transact
+from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, NotFound, StoreUnavailable
 from router.registry.endpoints import move_endpoint
 from router.routing.health import Health
@@ -35,5 +35,5 @@ async def run(db: Database, health: Health) -> None:
             log.error("endpoint_quarantined", endpoint=wire(EndpointId, endpoint_id), reason=reason)
 
 
-async def _quarantine(endpoint_id: EndpointId, reason: str, work: Work) -> None:
+async def _quarantine(endpoint_id: EndpointId, reason: str, work: UnitOfWork) -> None:
     await move_endpoint(work, endpoint_id, EndpointState.QUARANTINED, reason[:300])

@@ -28,7 +28,7 @@ _SLOT_S: Final = WINDOW_S / _SLOTS
 _NEVER: Final = float("-inf")
 
 
-class Breaker(msgspec.Struct):
+class CircuitBreaker(msgspec.Struct):
     """``until`` is when the rest ends, ``opened`` how many rests there were in a row; it starts closed."""
 
     era: int = 0

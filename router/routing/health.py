@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from router.routing.circuit_breaker import FAILURES_MAX, OPEN_MAX_S, OPEN_S, SLOW_START_SHARE, Breaker
+from router.routing.circuit_breaker import FAILURES_MAX, OPEN_MAX_S, OPEN_S, SLOW_START_SHARE, CircuitBreaker
 from router.routing.latency import NOTHING_USUAL, Latency, Usual, first, first_cut, size_of
 from router.values import Lane
 from store.ids import EndpointId
@@ -73,7 +73,7 @@ class Picture(msgspec.Struct, frozen=True):
 
 
 class _State(msgspec.Struct):
-    breaker: Breaker = msgspec.field(default_factory=Breaker)
+    breaker: CircuitBreaker = msgspec.field(default_factory=CircuitBreaker)
     in_flight: int = 0
     missed: float = 0.0
     missed_at: float = 0.0

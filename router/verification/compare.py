@@ -13,7 +13,7 @@ from providers.protocol import FloatMatrix, Provider
 from providers.worker_kind import WorkerProvider
 from router.registry.indexes import ProviderRecord
 from router.values import Endpoint
-from router.verification.prober import Asker, Paces, allowed_s, ask_all, ask_some
+from router.verification.prober import Prober, Quota, allowed_s, probe_all, probe_some
 from router.verification.references import Reference, refusal_to_vouch
 from router.verification.report import Occasion, Step, Verdict
 
@@ -28,7 +28,7 @@ class Case(msgspec.Struct, frozen=True):
     vectors as the reference; ``canaries``: ask a few probes only, others for each number.
     ``others`` is how many other endpoints serve the space; ``replace``: whatever its reference says.
     ``is_orphaned``: somebody vouched for the space, but with other probes than are asked now.
-    ``pacer`` keeps what the provider grants us, all processes together.
+    ``quota`` keeps what the provider grants us, all processes together.
     """
 
     record: ProviderRecord
@@ -43,7 +43,7 @@ class Case(msgspec.Struct, frozen=True):
     replace: bool = False
     others: int = 0
     is_orphaned: bool = False
-    pacer: Paces | None = None
+    quota: Quota | None = None
 
     @property
     def expected(self) -> FloatMatrix | None:
@@ -81,7 +81,7 @@ class Exam(msgspec.Struct, frozen=True):
 
 async def examine(case: Case) -> Exam:
     """Ask and judge; raises nothing of the provider's."""
-    asker = Asker(case.provider, case.endpoint, case.model, case.probes, case.pacer)
+    asker = Prober(case.provider, case.endpoint, case.model, case.probes, case.quota)
     within_s = allowed_s(case.endpoint, case.probes)
     try:
         async with asyncio.timeout(within_s):
@@ -96,7 +96,7 @@ async def examine(case: Case) -> Exam:
     return msgspec.structs.replace(exam, space=space, calls=asker.calls, tokens=asker.tokens)
 
 
-async def _examine(case: Case, asker: Asker) -> Exam:
+async def _examine(case: Case, asker: Prober) -> Exam:
     declared = case.endpoint.numerics
     if declared is not None and not admits(case.numerics, numerics_of(declared)):
         reason = f"it declares {declared}, and the space {case.model.space} is {case.model.numerics}"
@@ -113,9 +113,9 @@ async def _examine(case: Case, asker: Asker) -> Exam:
     same = partial(compare, numerics=case.numerics, noise=None if vouches else noise)
     vectors: FloatMatrix | None = None
     if case.canaries is None or expected is None:
-        vectors, steps = await ask_all(asker, case.model, case.probes, expected, same)
+        vectors, steps = await probe_all(asker, case.model, case.probes, expected, same)
     else:
-        steps = await ask_some(asker, case.probes, expected, same, case.canaries)
+        steps = await probe_some(asker, case.probes, expected, same, case.canaries)
     exam = _judged(case, steps) or _renamed(case, asker, steps) or _miscounts(case, asker, steps)
     if exam is not None:
         return exam
@@ -152,7 +152,7 @@ def _judged(case: Case, steps: list[Step]) -> Exam | None:
     return Exam(Verdict.ANOTHER_SPACE, reason, tuple(steps))
 
 
-def _renamed(case: Case, asker: Asker, steps: list[Step]) -> Exam | None:
+def _renamed(case: Case, asker: Prober, steps: list[Step]) -> Exam | None:
     """The verdict on a provider that names its space, and names two, or another one than was tested.
 
     What it is called now is an operator's to accept: a test by hand pins the new name where the vectors are right.
@@ -166,7 +166,7 @@ def _renamed(case: Case, asker: Asker, steps: list[Step]) -> Exam | None:
     return Exam(Verdict.ANOTHER_SPACE, reason, tuple(steps), may_recover=False)
 
 
-def _miscounts(case: Case, asker: Asker, steps: list[Step]) -> Exam | None:
+def _miscounts(case: Case, asker: Prober, steps: list[Step]) -> Exam | None:
     """The verdict on usage that nobody can be billed by.
 
     One that serves is not taken away for telling none, which vendors do for an hour; ``usage_drift`` tells ops.

@@ -15,7 +15,7 @@ from catalog.values import Model
 from providers.outcomes import Failure, Misconfigured
 from providers.protocol import Attempt, Provider
 from router.changes.audit import Actor, Change
-from router.changes.transaction import Work, transact
+from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest, StoreUnavailable
 from router.registry.endpoints import AWAITS_PROOF, REFUSED, EndpointView, by_probe, get_endpoint, move_endpoint
 from router.registry.indexes import ProviderRecord
@@ -23,7 +23,7 @@ from router.request.estimate import tokens_most
 from router.values import Endpoint, EndpointState
 from router.verification import call_steps
 from router.verification.call_steps import Step
-from router.verification.prober import Paces
+from router.verification.prober import Quota
 from router.verification.report import Occasion, Verdict
 from router.verification.report import Report as Certified
 from router.verification.sample_call import TEXTS, probe
@@ -52,7 +52,7 @@ class Report(msgspec.Struct, frozen=True):
     certified: Certified | None = None
 
 
-Ending = Callable[[Work, Report], Awaitable[None]]
+Ending = Callable[[UnitOfWork, Report], Awaitable[None]]
 
 
 async def try_endpoint(
@@ -64,7 +64,7 @@ async def try_endpoint(
     *,
     as_reference: str = "",
     replace: bool = False,
-    pacer: Paces | None = None,
+    quota: Quota | None = None,
     dry_run: bool = False,
     ending: Ending | None = None,
 ) -> Report:
@@ -86,7 +86,7 @@ async def try_endpoint(
             provider,
             as_reference=as_reference,
             replace=replace,
-            pacer=pacer,
+            quota=quota,
             dry_run=dry_run,
             ending=ending,
         )
@@ -101,7 +101,7 @@ async def _tried(
     *,
     as_reference: str,
     replace: bool,
-    pacer: Paces | None,
+    quota: Quota | None,
     dry_run: bool,
     ending: Ending | None,
 ) -> Report:
@@ -115,7 +115,7 @@ async def _tried(
         asked = not isinstance(verdict.failure, Misconfigured)
         return await _no_first_answer(db, actor, record, endpoint, told, asked=asked, dry_run=dry_run, ending=ending)
 
-    async def end(work: Work, certified: Certified) -> None:
+    async def end(work: UnitOfWork, certified: Certified) -> None:
         full = _joined(told, certified, await get_endpoint(work.connection, endpoint_id))
         after: dict[str, object] = {"passed": full.passed, "reason": full.reason, "dimensions": full.dimensions}
         work.changed(Change("endpoint.test", wire(EndpointId, endpoint_id), after=after))
@@ -133,7 +133,7 @@ async def _tried(
         occasion,
         as_reference=as_reference,
         replace=replace,
-        pacer=pacer,
+        quota=quota,
         dry_run=dry_run,
         ending=end,
     )
@@ -160,7 +160,7 @@ async def _no_first_answer(
         async with db.transaction() as connection:
             return msgspec.structs.replace(told, endpoint=await get_endpoint(connection, endpoint.id))
 
-    async def command(work: Work) -> Report:
+    async def command(work: UnitOfWork) -> Report:
         view, same = await as_examined(work.connection, record, endpoint)
         serves = view.endpoint.state in (EndpointState.LIVE, EndpointState.DRAINING)
         # What probes have quarantined they bring back, too: silence does not end that.
@@ -224,7 +224,7 @@ async def try_provider(
         if dry_run:
             return report
 
-        async def command(work: Work) -> Report:
+        async def command(work: UnitOfWork) -> Report:
             after: dict[str, object] = {"passed": report.passed, "reason": report.reason}
             work.changed(Change("provider.test", subject, after=after))
             if ending is not None:

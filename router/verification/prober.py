@@ -21,7 +21,7 @@ from providers.probing.agreement import Agreement
 from providers.probing.probe_texts import InputType, ProbeSet
 from providers.protocol import Attempt, FloatMatrix, Provider, Vectors
 from router.dispatch.attempt import attempt_at
-from router.dispatch.provider_quota import WINDOW_S, Lease, is_paced
+from router.dispatch.provider_quota import WINDOW_S, Lease, has_quota
 from router.dispatch.validate import check, miscount
 from router.request.estimate import tokens_most
 from router.values import EmbedRequest, Endpoint
@@ -44,8 +44,8 @@ CALLS, CALLS_FEW = 40, 12
 WITHIN_S, WITHIN_MAX_S = 300.0, 1800.0
 
 
-class Paces(Protocol):
-    """Who keeps a provider's grant: :class:`router.dispatch.provider_quota.Pacer` for all processes together."""
+class Quota(Protocol):
+    """Who keeps a provider's grant: ``dispatch.provider_quota.ProviderQuota`` for all processes together."""
 
     async def take(
         self, endpoint: Endpoint, lease_id: str, *, requests: int, tokens: int, slots: int, limit_s: float
@@ -58,7 +58,7 @@ class Paces(Protocol):
         ...
 
 
-class OwnPace:
+class LocalQuota:
     """For a process that cannot ask what others take: at least its own calls keep within the grant."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class OwnPace:
     async def take(
         self, endpoint: Endpoint, lease_id: str, *, requests: int, tokens: int, slots: int, limit_s: float
     ) -> Lease:
-        """See :class:`Paces`."""
+        """See :class:`Quota`."""
         now = asyncio.get_running_loop().time()
         while self._taken and self._taken[0][0] <= now - WINDOW_S:
             self._taken.popleft()
@@ -101,17 +101,17 @@ def allowed_s(endpoint: Endpoint, probes: ProbeSet) -> float:
     return min(within, WITHIN_MAX_S)
 
 
-class Asker:
+class Prober:
     """One endpoint being asked. Remembers what it took: ``calls``, ``tokens``, the space names that came back.
 
     ``miscount`` is what is wrong with the usage of an English text alone (``tells_usage``: there is one).
     """
 
     def __init__(
-        self, provider: Provider, endpoint: Endpoint, model: Model, probes: ProbeSet, pacer: Paces | None = None
+        self, provider: Provider, endpoint: Endpoint, model: Model, probes: ProbeSet, quota: Quota | None = None
     ) -> None:
-        self._pacer = pacer or OwnPace()
-        self._paced = is_paced(endpoint)
+        self._pacer = quota or LocalQuota()
+        self._paced = has_quota(endpoint)
         self.is_sparing = is_sparing(endpoint)
         self._provider = provider
         self._endpoint = endpoint
@@ -230,8 +230,8 @@ class Asker:
                 await asyncio.sleep(max(full.retry_after_s or 0.0, ROOM_WAIT_S))
 
 
-async def ask_all(
-    asker: Asker, model: Model, probes: ProbeSet, reference: FloatMatrix | None, compare: Compare
+async def probe_all(
+    asker: Prober, model: Model, probes: ProbeSet, reference: FloatMatrix | None, compare: Compare
 ) -> tuple[FloatMatrix, list[Step]]:
     """All probes, in all ways. Without a reference the endpoint is compared with itself.
 
@@ -253,7 +253,9 @@ async def ask_all(
     return together, steps
 
 
-async def ask_some(asker: Asker, probes: ProbeSet, reference: FloatMatrix, compare: Compare, turn: int) -> list[Step]:
+async def probe_some(
+    asker: Prober, probes: ProbeSet, reference: FloatMatrix, compare: Compare, turn: int
+) -> list[Step]:
     """A few probes in one batch per input type; which ones changes with ``turn``."""
     known = known_rows(reference)
     rows = [row for row in probes.canaries(turn) if row in known] or known[turn % len(known) :][:1]

@@ -20,7 +20,7 @@ from providers.probing.probe_texts import ProbeSet
 from providers.protocol import FloatMatrix
 from providers.worker_info import WorkerIdentity
 from router.changes.audit import Change
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.tables import Json, SpaceReferenceRow
 
 DIGEST_PREFIX = "sha256:"
@@ -89,7 +89,7 @@ async def lock_space(connection: AsyncConnection, space: str) -> None:
 
 
 async def set_reference(
-    work: Work,
+    work: UnitOfWork,
     space: str,
     probes: ProbeSet,
     vectors: FloatMatrix,
@@ -120,7 +120,7 @@ async def set_reference(
     work.changed(Change("space.reference", space, None, facts, after, reason=source))
 
 
-async def set_noise(work: Work, reference: Reference, noise: Noise) -> None:
+async def set_noise(work: UnitOfWork, reference: Reference, noise: Noise) -> None:
     """Record how far honest copies are apart: the largest distance that was measured counts.
 
     It was measured against this reference, and says nothing of another one.

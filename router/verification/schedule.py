@@ -22,7 +22,7 @@ from router.registry.indexes import ProviderRecord
 from router.registry.providers import is_still
 from router.tables import ProbeScheduleRow
 from router.values import EndpointState
-from router.verification.prober import WITHIN_S, Paces, allowed_s
+from router.verification.prober import WITHIN_S, Quota, allowed_s
 from router.verification.report import Occasion, Report, Verdict
 from router.verification.verify import certify
 from store.ids import EndpointId, ProviderId, wire
@@ -104,7 +104,7 @@ async def forget_probes(db: Database, now: datetime) -> None:
         await connection.execute(_FORGET, {"before": now - PROBES_KEPT})
 
 
-async def go_round(db: Database, built: Built, pacer: Paces | None = None, *, answering: bool = False) -> list[Report]:
+async def go_round(db: Database, built: Built, quota: Quota | None = None, *, answering: bool = False) -> list[Report]:
     """Ask those that are due, one after the other, some of them each time. Raises StoreUnavailable, STORE_FAULTS.
 
     Several may go round at once. ``answering``: only those that answered the last time, so that whoever lets us wait
@@ -115,7 +115,7 @@ async def go_round(db: Database, built: Built, pacer: Paces | None = None, *, an
         due = await claim(db, answering=answering)
         if due is None:
             break
-        report = await _ask(db, built, pacer, due)
+        report = await _ask(db, built, quota, due)
         if report is not None:
             reports.append(report)
     return reports
@@ -159,7 +159,7 @@ def _recovery(due: Due, report: Report) -> Next:
     return Next(min(RECOVERY_LATEST, RECOVERY_FIRST * 2 ** min(due.misses + 1, 10)), misses=due.misses + 1)
 
 
-async def _ask(db: Database, built: Built, pacer: Paces | None, due: Due) -> Report | None:
+async def _ask(db: Database, built: Built, quota: Quota | None, due: Due) -> Report | None:
     async with db.transaction() as connection:
         view = await get_endpoint(connection, due.endpoint_id)
         model = await models.get(connection, view.endpoint.model_id)
@@ -182,7 +182,7 @@ async def _ask(db: Database, built: Built, pacer: Paces | None, due: Due) -> Rep
         model,
         ACTOR,
         Occasion.PERIODIC if serves else Occasion.RECOVERY,
-        pacer=pacer,
+        quota=quota,
         canaries=due.hour if serves and not due.is_full else None,
         returns=not serves and (awaits_proof(view) or due.good + 1 >= GOOD_TO_RETURN),
     )

@@ -20,7 +20,7 @@ from providers.probing.agreement import compare
 from providers.probing.probe_texts import probe_set
 from providers.protocol import FloatMatrix, Provider
 from router.changes.audit import Actor, Change
-from router.changes.transaction import Work, transact
+from router.changes.transaction import UnitOfWork, transact
 from router.registry.endpoints import (
     EndpointView,
     awaits_proof,
@@ -38,7 +38,7 @@ from router.registry.providers import is_still
 from router.tables import ProbeRow
 from router.values import Endpoint, EndpointState
 from router.verification.compare import BY_HAND, Case, Exam, examine
-from router.verification.prober import Paces
+from router.verification.prober import Quota
 from router.verification.references import (
     Reference,
     find_reference,
@@ -59,7 +59,7 @@ LONGEST_CALL = timedelta(minutes=10)
 COUNTED_WITHIN_S = 60
 UNTRIED = (EndpointState.DRAFT, EndpointState.OFF, EndpointState.QUARANTINED)
 
-Ending = Callable[[Work, Report], Awaitable[None]]
+Ending = Callable[[UnitOfWork, Report], Awaitable[None]]
 
 _CALLS_SINCE = text(
     "SELECT count(*) FROM usage_events WHERE endpoint_id = :endpoint AND request_id >= :first AND occurred_at >= :since"
@@ -77,7 +77,7 @@ async def certify(
     *,
     as_reference: str = "",
     replace: bool = False,
-    pacer: Paces | None = None,
+    quota: Quota | None = None,
     canaries: int | None = None,
     returns: bool = False,
     dry_run: bool = False,
@@ -88,7 +88,7 @@ async def certify(
     ``record`` is what the provider was built from. What was edited meanwhile was not examined: nothing comes of it.
     ``as_reference`` is an operator's reason to let this endpoint vouch for the space. While others serve it, it has to
     agree with the reference that they are held to, unless it is to ``replace`` that: then they have to pass again.
-    Without a ``pacer`` only what is asked here keeps within the provider's grant.
+    Without a ``quota`` only what is asked here keeps within the provider's grant.
     ``canaries``: ask a few probes only, others for each number. ``returns``: a good result brings the endpoint back
     from quarantine. A ``dry_run`` neither writes nor moves. ``ending`` runs in the transaction that does, with
     the report as it is written. Raises ``NotFound``, ``Conflict``, ``StoreUnavailable``; nothing of the provider's.
@@ -113,7 +113,7 @@ async def certify(
         replace,
         others,
         is_orphaned,
-        pacer,
+        quota,
     )
     exam = await examine(case)
     if dry_run:
@@ -122,7 +122,7 @@ async def certify(
     return await _settle(db, actor, case, exam, to, ending)
 
 
-async def _begin(endpoint_id: EndpointId, work: Work) -> Endpoint:
+async def _begin(endpoint_id: EndpointId, work: UnitOfWork) -> Endpoint:
     return await move_endpoint(work, endpoint_id, EndpointState.PROBING, "being tested")
 
 
@@ -144,7 +144,7 @@ async def _settle(
             await _write(connection, case.endpoint, settled)
         return settled
 
-    async def command(work: Work) -> Report:
+    async def command(work: UnitOfWork) -> Report:
         view, same = await as_examined(work.connection, case.record, case.endpoint)
         now = view.endpoint
         await lock_space(work.connection, case.model.space)
@@ -183,7 +183,7 @@ async def as_examined(
 
 
 async def _follow(
-    work: Work, case: Case, exam: Exam, to: EndpointState | None, report: Report, *, pins: bool
+    work: UnitOfWork, case: Case, exam: Exam, to: EndpointState | None, report: Report, *, pins: bool
 ) -> Report:
     """What comes of an examination: the reference or its noise, the pin, the move."""
     settled = msgspec.structs.replace(report, state=to or case.endpoint.state)
@@ -207,7 +207,7 @@ async def _is_reference(connection: AsyncConnection, case: Case) -> bool:
     return not (is_bold and await others_serving(connection, case.endpoint))
 
 
-async def _vouch(work: Work, case: Case, vectors: FloatMatrix, source: str) -> None:
+async def _vouch(work: UnitOfWork, case: Case, vectors: FloatMatrix, source: str) -> None:
     """Its vectors are the reference from now on; who serves by one that says something else has to pass again."""
     before = case.reference
     # The same worker's word for more probes changes nothing of how far honest copies are apart.
@@ -261,7 +261,7 @@ def _report(case: Case, exam: Exam) -> Report:
     )
 
 
-async def _move(work: Work, endpoint: Endpoint, to: EndpointState, report: Report) -> None:
+async def _move(work: UnitOfWork, endpoint: Endpoint, to: EndpointState, report: Report) -> None:
     if endpoint.state is EndpointState.QUARANTINED:
         await move_endpoint(work, endpoint.id, EndpointState.PROBING, "its probes are good again")
     await move_endpoint(work, endpoint.id, to, _reason(report))

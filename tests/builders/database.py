@@ -18,9 +18,9 @@ from billing.prices import set_price
 from billing.values import Cap, Limits
 from catalog import models, seed
 from router.changes.audit import Actor
-from router.changes.transaction import Work, transact
+from router.changes.transaction import UnitOfWork, transact
 from router.identity.key_commands import KeySpec, create_key
-from router.registry.encryption import Seal
+from router.registry.encryption import CredentialCipher
 from router.registry.endpoints import EndpointSpec, move_endpoint, register_endpoint
 from router.registry.providers import ProviderSpec, register_provider
 from router.values import EndpointState
@@ -44,7 +44,7 @@ _CLAIM = text(
 
 
 async def add_model(
-    work: Work,
+    work: UnitOfWork,
     name: str,
     *,
     dimensions: int = 8,
@@ -64,8 +64,8 @@ async def add_model(
 
 
 async def add_endpoint(
-    work: Work,
-    seal: Seal,
+    work: UnitOfWork,
+    cipher: CredentialCipher,
     model: ModelId,
     name: str,
     kind: str,
@@ -74,7 +74,7 @@ async def add_endpoint(
     credential: str | None = None,
 ) -> None:
     """A live endpoint of a provider of its own called ``name``, in a transaction of the product's."""
-    provider = await register_provider(work, seal, name=name, kind=kind, spec=spec, credential=credential)
+    provider = await register_provider(work, cipher, name=name, kind=kind, spec=spec, credential=credential)
     entry = await models.get(work.connection, model)
     registered = await register_endpoint(work, entry, provider.id, endpoint)
     await move_endpoint(work, registered.id, EndpointState.PROBING)
@@ -86,7 +86,7 @@ class Shop:
 
     def __init__(self, database_url: str, secret_key: str) -> None:
         self.database_url = database_url
-        self._seal = Seal([secret_key])
+        self._seal = CredentialCipher([secret_key])
 
     def a_model(
         self,
@@ -99,7 +99,7 @@ class Shop:
     ) -> ModelId:
         """A model with a price. With a ``vocabulary`` it takes token ids, and counts them one by one."""
 
-        async def command(work: Work) -> ModelId:
+        async def command(work: UnitOfWork) -> ModelId:
             return await add_model(
                 work,
                 name,
@@ -123,7 +123,7 @@ class Shop:
     ) -> None:
         """A live endpoint of a provider of its own. ``bounds`` are numbers of its spec: priority, max_batch, …"""
 
-        async def command(work: Work) -> None:
+        async def command(work: UnitOfWork) -> None:
             credential = "sk-upstream" if kind == "openai" else None
             endpoint = EndpointSpec(upstream_model=model, asks_base64=asks_base64, **bounds)
             await add_endpoint(
@@ -135,7 +135,7 @@ class Shop:
     def import_seed(self) -> None:
         """The shipped catalogue: every model is coming soon."""
 
-        async def command(work: Work) -> None:
+        async def command(work: UnitOfWork) -> None:
             await seed.import_seed(work.connection)
 
         self._owner(command)
@@ -143,7 +143,7 @@ class Shop:
     def sell_from_seed(self, name: str, worker_url: str, *, nano_per_mtok: int = 8_000_000) -> ModelId:
         """A model of the shipped catalogue, served by an in-house worker, live."""
 
-        async def command(work: Work) -> None:
+        async def command(work: UnitOfWork) -> None:
             await seed.import_seed(work.connection)
             await set_price(work.connection, ModelId(name), nano_per_mtok, datetime(2026, 1, 1, tzinfo=UTC))
             await work.connection.execute(text("UPDATE models SET status = 'live' WHERE id = :id"), {"id": name})
@@ -155,7 +155,7 @@ class Shop:
     def an_account(self, credit_nano: int, name: str = "Tester") -> AccountId:
         """An account with purchased credit."""
 
-        async def command(work: Work) -> AccountId:
+        async def command(work: UnitOfWork) -> AccountId:
             account_id = await create_account(work.connection, name)
             if credit_nano:
                 await self._grant(work, account_id, credit_nano)
@@ -164,7 +164,7 @@ class Shop:
         return self._owner(command)
 
     def more_credit(self, account_id: AccountId, credit_nano: int) -> None:
-        async def command(work: Work) -> None:
+        async def command(work: UnitOfWork) -> None:
             await self._grant(work, account_id, credit_nano)
 
         self._owner(command)
@@ -195,20 +195,20 @@ class Shop:
         """The first column of the first row."""
         return self.rows(query, *arguments)[0][0]
 
-    async def _grant(self, work: Work, account_id: AccountId, credit_nano: int) -> None:
+    async def _grant(self, work: UnitOfWork, account_id: AccountId, credit_nano: int) -> None:
         amount, source = NanoUSD(credit_nano), f"tests:{new_id()}"
         await grant(work.connection, account_id, amount, GrantKind.PURCHASED, source_ref=source)
 
     def _a_key(
         self, account_id: AccountId, limits: Limits, cap: Cap | None, *, is_test: bool = False
     ) -> tuple[str, KeyId]:
-        async def command(work: Work) -> tuple[str, KeyId]:
+        async def command(work: UnitOfWork) -> tuple[str, KeyId]:
             shown = await create_key(work, account_id, KeySpec(name="tests", limits=limits, cap=cap), is_test=is_test)
             return shown.text, shown.view.id
 
         return self._app(command)
 
-    def _app(self, command: Callable[[Work], Awaitable[T]]) -> T:
+    def _app(self, command: Callable[[UnitOfWork], Awaitable[T]]) -> T:
         """As the product does it: audited, and in its own role."""
 
         async def run() -> T:
@@ -220,14 +220,14 @@ class Shop:
 
         return asyncio.run(run())
 
-    def _owner(self, command: Callable[[Work], Awaitable[T]]) -> T:
+    def _owner(self, command: Callable[[UnitOfWork], Awaitable[T]]) -> T:
         """As the database's owner: for what a catalogue file or a payment would bring."""
 
         async def run() -> T:
             db = Database(self.database_url, as_owner=True)
             try:
                 async with db.transaction() as connection:
-                    return await command(Work(connection, ACTOR, datetime.now(UTC)))
+                    return await command(UnitOfWork(connection, ACTOR, datetime.now(UTC)))
             finally:
                 await db.close()
 

@@ -11,7 +11,7 @@ from providers.kinds import build
 from providers.protocol import Provider
 from providers.wire import Pool, networks
 from router.dispatch.dispatch import Delivery, dispatch
-from router.dispatch.provider_quota import Pacer
+from router.dispatch.provider_quota import ProviderQuota
 from router.dispatch.retry_budget import HEDGES_PER_CALL
 from router.dispatch.state import Outbound
 from router.routing.health import Health
@@ -43,7 +43,7 @@ class World:
             )
             changes = {"provider_id": provider_id, "provider_name": f"p{number}", "cost_nano_per_mtok": 2_000_000}
             self.endpoints.append(msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), **changes, **granted))
-        self.outbound = Outbound(providers=providers, health=self.health, pacer=Pacer(None))  # type: ignore[arg-type]
+        self.outbound = Outbound(providers=providers, health=self.health, quota=ProviderQuota(None))  # type: ignore[arg-type]
         self.trace = Trace()
 
     async def send(

@@ -15,7 +15,7 @@ from providers.kinds import build
 from providers.protocol import Provider
 from providers.wire import Pool, networks
 from router.changes.audit import Actor
-from router.changes.transaction import Work, transact
+from router.changes.transaction import UnitOfWork, transact
 from router.registry.endpoints import EndpointSpec, EndpointView, get_endpoint, register_endpoint
 from router.registry.indexes import ProviderRecord
 from router.registry.providers import ProviderSpec, provider_records, register_provider
@@ -76,7 +76,7 @@ class Desk:
     ) -> EndpointId:
         """An endpoint of a provider of its own, not tested yet."""
 
-        async def command(work: Work) -> EndpointId:
+        async def command(work: UnitOfWork) -> EndpointId:
             provider = await register_provider(work, None, name=name, kind=kind, spec=ProviderSpec(base_url=url))
             wanted = EndpointSpec(upstream_model=model.id, priority=priority, **spec)
             return (await register_endpoint(work, model, provider.id, wanted)).id

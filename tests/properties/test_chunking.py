@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from providers.outcomes import BadAnswer, SpaceMismatch
 from providers.protocol import Attempt, Vectors
-from router.dispatch.chunking import Joined, is_too_large, parts_of
+from router.dispatch.chunking import Joined, chunks_of, is_too_large
 from router.request.estimate import tokens_most
 from router.values import Endpoint
 from tests.builders.values import ENDPOINT, a_request, an_answer_of, unit_rows
@@ -51,7 +51,7 @@ def test_every_input_is_in_one_part_in_order_and_no_part_is_too_large(
 ) -> None:
     endpoint = an_endpoint(max_batch=most, max_batch_tokens=tokens)
     whole = Attempt("r", "m", texts=None if by_ids else texts, token_ids=ids if by_ids else None, prefix=prefix)
-    parts = parts_of(whole, endpoint, special)
+    parts = chunks_of(whole, endpoint, special)
     joined = [one for part in parts for one in (part.attempt.texts or part.attempt.token_ids or [])]
     assert joined == (ids if by_ids else texts)
     assert [part.first for part in parts] == [sum(p.attempt.inputs for p in parts[:n]) for n in range(len(parts))]

@@ -100,6 +100,6 @@ def test_no_call_is_decided_otherwise_than_by_the_exact_bucket(database_url: str
 
 
 async def _clock(b: Billing) -> int:
-    assert b.projection.hot is not None
-    seconds, micros = await b.projection.hot.command("TIME")
+    assert b.projection.redis is not None
+    seconds, micros = await b.projection.redis.command("TIME")
     return int(seconds) * 1_000_000 + int(micros)

@@ -18,17 +18,17 @@ import pytest
 
 from providers.outcomes import PassedOver
 from router.dispatch import provider_quota
-from router.dispatch.provider_quota import TAKE, Lease, Pacer
+from router.dispatch.provider_quota import TAKE, Lease, ProviderQuota
 from router.values import Endpoint
 from store.ids import EndpointId, new_id
-from store.redis_client import Hot
+from store.redis_client import RedisClient
 from tests.builders.values import ENDPOINT
 
 ROOT = Path(__file__).parents[2]
 WINDOW_US = 600_000
 SLICE_US = WINDOW_US // 60
 
-Story = Callable[[Hot], Awaitable[None]]
+Story = Callable[[RedisClient], Awaitable[None]]
 
 
 def with_redis(redis_url: str, story: Story) -> None:
@@ -36,11 +36,11 @@ def with_redis(redis_url: str, story: Story) -> None:
         pass
 
     async def run() -> None:
-        hot = Hot(redis_url, provider_quota.SCRIPTS, connected)
+        redis = RedisClient(redis_url, provider_quota.SCRIPTS, connected)
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(hot.run())
-            assert await hot.opened(5)
-            await story(hot)
+            task = group.create_task(redis.run())
+            assert await redis.opened(5)
+            await story(redis)
             task.cancel()
 
     asyncio.run(run())
@@ -50,8 +50,10 @@ def an_endpoint(**granted: int) -> Endpoint:
     return msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), **granted)
 
 
-async def take(pacer: Pacer, endpoint: Endpoint, *, tokens: int = 1, slots: int = 1, limit_s: float = 5.0) -> Lease:
-    return await pacer.take(endpoint, new_id().hex, requests=1, tokens=tokens, slots=slots, limit_s=limit_s)
+async def take(
+    quota: ProviderQuota, endpoint: Endpoint, *, tokens: int = 1, slots: int = 1, limit_s: float = 5.0
+) -> Lease:
+    return await quota.take(endpoint, new_id().hex, requests=1, tokens=tokens, slots=slots, limit_s=limit_s)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -61,12 +63,12 @@ def test_no_window_ever_has_more_than_was_granted(redis_url: str, seed: int) -> 
     keys = provider_quota._keys(EndpointId(new_id()))
     taken: list[tuple[int, int, int]] = []
 
-    async def story(hot: Hot) -> None:
+    async def story(redis: RedisClient) -> None:
         decided = {b"ok": 0, b"window": 0}
         for number in range(400):
             asked = (rng.randint(1, 2), rng.randint(1, 40))
             arguments = [*asked, 1, granted["requests"], granted["tokens"], "", f"{number}", 1_000_000, WINDOW_US]
-            reply = await hot.call(TAKE, keys, arguments)
+            reply = await redis.call(TAKE, keys, arguments)
             decided[reply[0]] += 1
             now = int(reply[-1])
             in_window = [one for one in taken if one[0] > now - WINDOW_US]
@@ -92,19 +94,19 @@ def test_no_window_ever_has_more_than_was_granted(redis_url: str, seed: int) -> 
 
 
 def test_no_more_attempts_at_once_than_granted_and_a_free_slot_is_free_at_once(redis_url: str) -> None:
-    async def story(hot: Hot) -> None:
-        pacer, endpoint = Pacer(hot), an_endpoint(concurrency=5)
-        first = await take(pacer, endpoint)
+    async def story(redis: RedisClient) -> None:
+        quota, endpoint = ProviderQuota(redis), an_endpoint(concurrency=5)
+        first = await take(quota, endpoint)
         # A call in many parts takes what is free, and works with that.
-        rest = await take(pacer, endpoint, slots=8)
+        rest = await take(quota, endpoint, slots=8)
         assert (first.slots, rest.slots) == (1, 4)
         with pytest.raises(PassedOver) as full:
-            await take(pacer, endpoint)
+            await take(quota, endpoint)
         assert 0 < (full.value.retry_after_s or 0) <= 1
-        pacer.give(first, 1, 1)
-        assert (await take(pacer, endpoint)).slots == 1
-        pacer.give(rest, 1, 1)
-        assert (await take(pacer, endpoint, slots=8)).slots == 4
+        quota.give(first, 1, 1)
+        assert (await take(quota, endpoint)).slots == 1
+        quota.give(rest, 1, 1)
+        assert (await take(quota, endpoint, slots=8)).slots == 4
 
     with_redis(redis_url, story)
 
@@ -112,43 +114,43 @@ def test_no_more_attempts_at_once_than_granted_and_a_free_slot_is_free_at_once(r
 def test_a_lease_that_nobody_gives_back_ends_by_itself(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provider_quota, "LEASE_GRACE_S", 0.0)
 
-    async def story(hot: Hot) -> None:
-        pacer, endpoint = Pacer(hot), an_endpoint(concurrency=2)
-        await take(pacer, endpoint, limit_s=0.3)
-        await take(pacer, endpoint, limit_s=5.0)
+    async def story(redis: RedisClient) -> None:
+        quota, endpoint = ProviderQuota(redis), an_endpoint(concurrency=2)
+        await take(quota, endpoint, limit_s=0.3)
+        await take(quota, endpoint, limit_s=5.0)
         with pytest.raises(PassedOver):
-            await take(pacer, endpoint, limit_s=0.3)
+            await take(quota, endpoint, limit_s=0.3)
         await asyncio.sleep(0.35)
-        await take(pacer, endpoint)
+        await take(quota, endpoint)
         with pytest.raises(PassedOver):
-            await take(pacer, endpoint)
+            await take(quota, endpoint)
 
     with_redis(redis_url, story)
 
 
 def test_tokens_that_were_not_used_can_be_used_by_others(redis_url: str) -> None:
-    async def story(hot: Hot) -> None:
-        pacer, endpoint = Pacer(hot), an_endpoint(tokens_per_minute=100)
-        lease = await take(pacer, endpoint, tokens=90)
+    async def story(redis: RedisClient) -> None:
+        quota, endpoint = ProviderQuota(redis), an_endpoint(tokens_per_minute=100)
+        lease = await take(quota, endpoint, tokens=90)
         with pytest.raises(PassedOver) as refused:
-            await take(pacer, endpoint, tokens=90)
+            await take(quota, endpoint, tokens=90)
         assert 55 < (refused.value.retry_after_s or 0) <= 62
-        pacer.give(lease, used_tokens=10, sent=1)
-        await take(pacer, endpoint, tokens=90)
+        quota.give(lease, used_tokens=10, sent=1)
+        await take(quota, endpoint, tokens=90)
         # What is larger than a minute's grant takes all of it, when that is there.
         alone = an_endpoint(tokens_per_minute=100)
-        await take(pacer, alone, tokens=5000)
+        await take(quota, alone, tokens=5000)
         with pytest.raises(PassedOver):
-            await take(pacer, alone, tokens=1)
+            await take(quota, alone, tokens=1)
 
     with_redis(redis_url, story)
 
 
 def test_without_redis_nothing_is_sent_to_an_endpoint_that_has_a_limit(redis_url: str) -> None:
-    async def story(hot: Hot) -> None:
-        hot._drop(hot._wire)  # type: ignore[arg-type]
+    async def story(redis: RedisClient) -> None:
+        redis._drop(redis._wire)  # type: ignore[arg-type]
         with pytest.raises(PassedOver):
-            await take(Pacer(hot), an_endpoint(requests_per_minute=1000))
+            await take(ProviderQuota(redis), an_endpoint(requests_per_minute=1000))
 
     with_redis(redis_url, story)
 
@@ -167,13 +169,13 @@ async def hammer(redis_url: str, endpoint_hex: str, requests: int, asked: int) -
     async def connected(run_id: str) -> None:
         pass
 
-    hot = Hot(redis_url, provider_quota.SCRIPTS, connected)
+    redis = RedisClient(redis_url, provider_quota.SCRIPTS, connected)
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(hot.run())
-        assert await hot.opened(5)
+        task = group.create_task(redis.run())
+        assert await redis.opened(5)
         keys = [f"gr:pace:{{{endpoint_hex}}}", f"gr:pace:{{{endpoint_hex}}}:leases"]
         for number in range(asked):
-            reply: Any = await hot.call(TAKE, keys, [1, 1, 1, requests, "", "", f"{number}", 1_000_000, WINDOW_US])
+            reply: Any = await redis.call(TAKE, keys, [1, 1, 1, requests, "", "", f"{number}", 1_000_000, WINDOW_US])
             if reply[0] == b"ok":
                 taken.append(int(reply[-1]))
             await asyncio.sleep(0.001)

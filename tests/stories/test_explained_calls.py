@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from billing.values import Limits
 from catalog.values import Use
 from gigarouter.commands.admin import app
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.identity.key_commands import KeySpec, create_key
 from store.embedded import Embedded
 from store.ids import AccountId, RequestId, new_id, wire
@@ -333,7 +333,7 @@ def test_a_replayed_answer_says_so(product: Product, key: str, account: AccountI
 
 
 def test_a_key_for_research_is_told_what_its_license_says(product: Product, account: AccountId) -> None:
-    async def command(work: Work) -> str:
+    async def command(work: UnitOfWork) -> str:
         return (await create_key(work, account, KeySpec(name="hobby", use=Use.NON_COMMERCIAL))).text
 
     hobby = product.wait_until_known(product.shop._app(command))

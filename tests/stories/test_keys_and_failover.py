@@ -10,7 +10,7 @@ import pytest
 from billing.money import NanoUSD
 from billing.values import Cap, CapPeriod, Limits
 from catalog.values import Use
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.identity.key_commands import KeySpec, create_key
 from store.embedded import Embedded
 from store.ids import AccountId, new_id
@@ -104,7 +104,7 @@ def test_a_limit_answers_429_with_a_wait_that_works(product: Product) -> None:
 def test_a_test_key_costs_nothing_and_always_says_the_same(product: Product, first: Upstream, second: Upstream) -> None:
     account = product.shop.an_account(0)
 
-    async def command(work: Work) -> str:
+    async def command(work: UnitOfWork) -> str:
         return (await create_key(work, account, KeySpec(name="test"), is_test=True)).text
 
     key = product.wait_until_known(product.shop._app(command))
@@ -168,7 +168,7 @@ def test_the_database_itself_refuses_an_endpoint_in_another_space(product: Produ
 def test_a_license_that_turns_non_commercial_ends_the_sale_at_once(product: Product, first: Upstream) -> None:
     account = product.shop.an_account(1_000_000)
 
-    async def command(work: Work) -> str:
+    async def command(work: UnitOfWork) -> str:
         return (await create_key(work, account, KeySpec(name="hobby", use=Use.NON_COMMERCIAL))).text
 
     commercial = product.wait_until_known(product.shop.a_key(account))

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from billing.values import Limits
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.registry.endpoints import EndpointSpec
 from router.registry.providers import ProviderSpec
 from store.embedded import Embedded
@@ -109,22 +109,22 @@ class World:
 
 
 def open_shop(product: Product, upstreams: dict[str, Upstream]) -> None:
-    async def add_models(work: Work) -> None:
+    async def add_models(work: UnitOfWork) -> None:
         for kind in upstreams:
             await add_model(work, f"tests/{kind}")
 
-    async def add_endpoints(work: Work) -> None:
+    async def add_endpoints(work: UnitOfWork) -> None:
         for kind, upstream in upstreams.items():
-            model, seal = ModelId(f"tests/{kind}"), product.shop._seal
+            model, cipher = ModelId(f"tests/{kind}"), product.shop._seal
             if isinstance(upstream, Vendor):
                 wire = upstream.wire
                 spec = ProviderSpec(upstream.vendor_url, options={"vendor": wire.vendor, **wire.options})
                 endpoint = EndpointSpec(upstream_model=wire.model, asks_base64=False)
-                await add_endpoint(work, seal, model, kind, "litellm", spec, endpoint, wire.credential)
+                await add_endpoint(work, cipher, model, kind, "litellm", spec, endpoint, wire.credential)
             else:
                 url = upstream.worker_url if kind == "worker" else upstream.base_url
                 credential = None if kind == "worker" else UPSTREAM_KEY
-                await add_endpoint(work, seal, model, kind, kind, ProviderSpec(url), EndpointSpec(model), credential)
+                await add_endpoint(work, cipher, model, kind, kind, ProviderSpec(url), EndpointSpec(model), credential)
 
     product.shop._owner(add_models)
     product.shop._app(add_endpoints)

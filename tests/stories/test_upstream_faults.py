@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.registry.endpoints import EndpointSpec
 from router.registry.providers import ProviderSpec
 from store.embedded import Embedded
@@ -40,11 +40,11 @@ def open_shop(shop: Shop, proxies: Proxies, honest: Upstream) -> None:
     """For each fault a model whose only endpoint has it, and one with a second, honest endpoint."""
     names = [model_of(fault, helped=helped) for fault in ALL for helped in (False, True)]
 
-    async def add_models(work: Work) -> None:
+    async def add_models(work: UnitOfWork) -> None:
         for name in names:
             await add_model(work, name, vocabulary=100)
 
-    async def add_endpoints(work: Work) -> None:
+    async def add_endpoints(work: UnitOfWork) -> None:
         for number, name in enumerate(names):
             spec = ProviderSpec(base_url=f"http://127.0.0.1:{proxies[list(ALL)[number // 2]].port}/v1")
             first = EndpointSpec(upstream_model=name, priority=1)

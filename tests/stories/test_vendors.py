@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.registry.endpoints import EndpointSpec
 from router.registry.providers import ProviderSpec
 from store.embedded import Embedded
@@ -42,11 +42,11 @@ class World:
 
 
 def open_shop(product: Product, vendors: dict[str, Vendor]) -> None:
-    async def add_models(work: Work) -> None:
+    async def add_models(work: UnitOfWork) -> None:
         for name in vendors:
             await add_model(work, f"tests/{name}", nano_per_mtok=NANO_PER_MTOK)
 
-    async def add_endpoints(work: Work) -> None:
+    async def add_endpoints(work: UnitOfWork) -> None:
         for name, vendor in vendors.items():
             wire = vendor.wire
             options = {**({"vendor": wire.vendor} if wire.vendor else {}), **wire.options}
@@ -57,8 +57,8 @@ def open_shop(product: Product, vendors: dict[str, Vendor]) -> None:
                 native_input_type=wire.words is not None,
                 max_batch=wire.most,
             )
-            spec, seal = ProviderSpec(vendor.vendor_url, options=options), product.shop._seal
-            await add_endpoint(work, seal, ModelId(f"tests/{name}"), name, wire.kind, spec, endpoint, wire.credential)
+            spec, cipher = ProviderSpec(vendor.vendor_url, options=options), product.shop._seal
+            await add_endpoint(work, cipher, ModelId(f"tests/{name}"), name, wire.kind, spec, endpoint, wire.credential)
 
     product.shop._owner(add_models)
     product.shop._app(add_endpoints)

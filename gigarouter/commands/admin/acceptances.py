@@ -10,7 +10,7 @@ from catalog.record import Acceptance
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import NOT_FOUND, account_of, fail, id_of, read, write
 from router.admin.commands import accept_license
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from store.ids import AcceptanceId, wire
 
 app = typer.Typer(no_args_is_help=True)
@@ -25,7 +25,7 @@ def create(
 ) -> None:
     """Record an account's yes to a license text."""
 
-    async def change(work: Work) -> Acceptance:
+    async def change(work: UnitOfWork) -> Acceptance:
         account_id = (await account_of(work.connection, account)).id
         return await accept_license(work, account_id, license, accepted_by=by)
 

@@ -8,7 +8,7 @@ from billing.money import to_usd
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import account_of, read, write
 from router.admin.commands import open_account, rename_account, set_account_status
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.identity.key_commands import list_keys
 from router.identity.members import list_members
 from store.ids import AccountId, wire
@@ -54,7 +54,7 @@ def show(account: str, as_json: AsJson = False) -> None:
 def rename(account: str, name: str, as_json: AsJson = False) -> None:
     """Give an account another name."""
 
-    async def change(work: Work) -> Account:
+    async def change(work: UnitOfWork) -> Account:
         return await rename_account(work, (await account_of(work.connection, account)).id, name)
 
     show_one(_row(write(change)), as_json=as_json)
@@ -64,7 +64,7 @@ def rename(account: str, name: str, as_json: AsJson = False) -> None:
 def suspend(account: str, as_json: AsJson = False) -> None:
     """Stop all keys of an account; credit and usage stay."""
 
-    async def change(work: Work) -> Account:
+    async def change(work: UnitOfWork) -> Account:
         return await set_account_status(work, (await account_of(work.connection, account)).id, "suspended")
 
     show_one(_row(write(change)), as_json=as_json)
@@ -74,7 +74,7 @@ def suspend(account: str, as_json: AsJson = False) -> None:
 def resume(account: str, as_json: AsJson = False) -> None:
     """Let a suspended account's keys work again."""
 
-    async def change(work: Work) -> Account:
+    async def change(work: UnitOfWork) -> Account:
         return await set_account_status(work, (await account_of(work.connection, account)).id, "active")
 
     show_one(_row(write(change)), as_json=as_json)

@@ -15,7 +15,7 @@ from gigarouter.commands.admin.providers import speaking_to
 from gigarouter.commands.admin.session import FAILED, actor, fail, read, run
 from providers.litellm import price_map
 from router.admin.commands import import_catalog
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.manifest import apply as applying
 from router.manifest import current_state, report, schema
 from router.manifest import export as exporting
@@ -110,7 +110,7 @@ def import_litellm(
     _print(f"{name.replace('_', ' ')}: {value}" for name, value in counts.items() if name != "notes")
 
 
-async def _seed(work: Work) -> None:
+async def _seed(work: UnitOfWork) -> None:
     """The shipped catalogue first: what it knows of a model is better than what the map says."""
     there = {model.id for model in (await current_state.load(work.connection, "litellm", work.now)).models.values()}
     if not {model.id for model in shipped()} <= there:

@@ -13,7 +13,7 @@ from gigarouter.commands.admin.options import Unset, offers, taken_away, typed
 from gigarouter.commands.admin.output import AsJson, Row, show_list, show_one
 from gigarouter.commands.admin.providers import provider_of, speaking_to
 from gigarouter.commands.admin.session import PROVIDER_FAILED, actor, fail, id_of, read, run, usd, write
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.manifest.cost_sources import cost_sources
 from router.registry.endpoints import (
     EndpointSpec,
@@ -69,7 +69,7 @@ def create(
     """Register an endpoint, as a draft."""
     facts = _facts(given)
 
-    async def change(work: Work) -> Row:
+    async def change(work: UnitOfWork) -> Row:
         served = await models.get(work.connection, model)
         by = await provider_of(work.connection, provider)
         spec = msgspec.structs.replace(EndpointSpec(upstream or served.id), **facts)
@@ -105,7 +105,7 @@ def edit(
     endpoint_id = _id(endpoint)
     facts = taken_away(unset, dict.fromkeys(LIMITS)) | _facts(given) | typed({"upstream_model": upstream})
 
-    async def change(work: Work) -> Row:
+    async def change(work: UnitOfWork) -> Row:
         now = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint
         spec = msgspec.structs.replace(msgspec.convert(now, EndpointSpec, from_attributes=True), **facts)
         await edit_endpoint(work, endpoint_id, spec)
@@ -124,7 +124,7 @@ def move(
     """One step: probing, draining and back to live, quarantined, off. Any other goes live by passing its test."""
     endpoint_id = _id(endpoint)
 
-    async def change(work: Work) -> Row:
+    async def change(work: UnitOfWork) -> Row:
         await move_by_hand(work, endpoint_id, to, reason)
         return await _one(work.connection, endpoint_id)
 

@@ -11,7 +11,7 @@ from gigarouter.commands.admin.instants import instant_of
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import account_of, read, usd, write
 from router.admin.commands import give_credit
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from store.ids import GrantId, new_id, wire
 
 app = typer.Typer(no_args_is_help=True)
@@ -36,7 +36,7 @@ def create(
     """Give an account credit."""
     nano, fact = usd(amount), source or f"cli:{new_id()}"
 
-    async def change(work: Work) -> Grant:
+    async def change(work: UnitOfWork) -> Grant:
         account_id = (await account_of(work.connection, account)).id
         until = instant_of(expires, work.now)
         return await give_credit(work, account_id, nano, kind, source=fact, expires_at=until, note=note)

@@ -13,7 +13,7 @@ from catalog.values import Use
 from gigarouter.commands.admin.instants import instant_of
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import account_of, id_of, read, usd, write
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.identity.key_commands import (
     KeySpec,
     KeyView,
@@ -51,7 +51,7 @@ def create(
     limits = Limits(requests_per_minute, tokens_per_minute, concurrency)
     capped = None if cap is None else Cap(usd(cap), cap_period)
 
-    async def change(work: Work) -> Shown:
+    async def change(work: UnitOfWork) -> Shown:
         account_id = (await account_of(work.connection, account)).id
         allowed = [(await models.get(work.connection, wanted)).id for wanted in model or ()]
         spec = KeySpec(name, use, limits, capped, tuple(allowed), instant_of(expires, work.now))

@@ -14,7 +14,7 @@ from gigarouter.commands.admin.instants import instant_of
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import USAGE, fail, id_of, read, write
 from router.admin.commands import record_claim, resolve_license, revoke_waiver, sign_waiver
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from store.ids import ClaimId, ModelId, ResolutionId, WaiverId, wire
 
 app = typer.Typer(no_args_is_help=True)
@@ -89,7 +89,7 @@ def resolve(
 ) -> None:
     """Rule which license holds, where claims disagree."""
 
-    async def change(work: Work) -> ResolutionId:
+    async def change(work: UnitOfWork) -> ResolutionId:
         return await resolve_license(work, ModelId(model), license=license, reason=reason, evidence=evidence)
 
     show_one({"id": wire(ResolutionId, write(change))}, as_json=as_json)
@@ -108,7 +108,7 @@ def waive(
 ) -> None:
     """Record a signed lifting of one term."""
 
-    async def change(work: Work) -> WaiverId:
+    async def change(work: UnitOfWork) -> WaiverId:
         until = instant_of(expires, work.now)
         return await sign_waiver(
             work,

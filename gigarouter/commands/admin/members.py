@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import account_of, id_of, read, write
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.identity.members import Member, Role, add_member, change_role, list_members, remove_member
 from store.ids import AccountId, MemberId, wire
 
@@ -25,7 +25,7 @@ def add(
 ) -> None:
     """Add a person to an account, or an operator."""
 
-    async def change(work: Work) -> Member:
+    async def change(work: UnitOfWork) -> Member:
         account_id = None if account is None else (await account_of(work.connection, account)).id
         return await add_member(work, account_id, email, role, name)
 

@@ -19,7 +19,7 @@ from gigarouter.commands.admin.options import Unset, offers, taken_away, typed
 from gigarouter.commands.admin.output import AsJson, Row, show_list, show_one
 from gigarouter.commands.admin.session import USAGE, fail, read, write
 from router.admin.commands import import_catalog, launch_model, move_model
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.registry.endpoints import list_endpoints
 from router.registry.indexes import PriceIndex
 from router.registry.model_facts import MODEL_NEEDS
@@ -114,7 +114,7 @@ def edit(model: str, *, unset: Unset = None, dry_run: DryRun = False, as_json: A
     """Change what is given, --unset takes away; what a model's customers or endpoints rely on stays."""
     facts = taken_away(unset, EMPTY) | _facts(given)
 
-    async def change(work: Work) -> Model:
+    async def change(work: UnitOfWork) -> Model:
         before = msgspec.structs.asdict(await entry_of(work, model))
         return await edit_model(work, _entry(before | facts))
 

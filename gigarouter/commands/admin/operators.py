@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gigarouter.commands.admin.instants import instant_of
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import id_of, read, write
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest
 from router.identity.members import Member, Role, add_member, list_members
 from router.identity.operators import (
@@ -36,7 +36,7 @@ def create(
 ) -> None:
     """Make a key of an operator and print it, once."""
 
-    async def change(work: Work) -> tuple[str, OperatorKeyView]:
+    async def change(work: UnitOfWork) -> tuple[str, OperatorKeyView]:
         member = await _operator(work, email, role)
         until: datetime | None = instant_of(expires, work.now)
         return await create_operator_key(work, member.id, name, expires_at=until)
@@ -63,7 +63,7 @@ def revoke(key: Annotated[str, typer.Argument(help="Its id, opkey_….")], as_js
     show_one(_row(write(lambda work: revoke_operator_key(work, key_id))), as_json=as_json)
 
 
-async def _operator(work: Work, email: str, role: Role | None) -> Member:
+async def _operator(work: UnitOfWork, email: str, role: Role | None) -> Member:
     known = [m for m in await list_members(work.connection, None) if m.email.lower() == email.lower()]
     if not known:
         if role is None:

@@ -12,7 +12,7 @@ from gigarouter.commands.admin.instants import instant_of
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import read, usd, write
 from router.admin.commands import set_price
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.registry.indexes import PriceIndex
 from store.ids import ModelId, PriceId, wire
 
@@ -36,7 +36,7 @@ def set_(
     nano = usd(price)
     batch_nano = None if batch is None else usd(batch)
 
-    async def change(work: Work) -> Price:
+    async def change(work: UnitOfWork) -> Price:
         starts_at = instant_of(effective, work.now)
         return await set_price(work, ModelId(model), nano, starts_at, batch_nano_per_mtok=batch_nano, note=note)
 

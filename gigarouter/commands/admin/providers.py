@@ -16,15 +16,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gigarouter import settings
 from gigarouter.commands.admin.output import AsJson, Row, show_list, show_one
-from gigarouter.commands.admin.session import USAGE, actor, fail, id_of, read, run, seal, write
+from gigarouter.commands.admin.session import USAGE, actor, cipher, fail, id_of, read, run, write
 from providers.kinds import build
 from providers.protocol import Provider, ProviderKind
 from providers.wire import Pool, networks
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest, NotFound
 from router.registry.encryption import CredentialUnreadable
 from router.registry.indexes import ProviderRecord
-from router.registry.key_rotation import reseal_all
+from router.registry.key_rotation import rewrap_credentials
 from router.registry.providers import (
     ProviderSpec,
     ProviderView,
@@ -77,9 +77,9 @@ def create(
         collects_data=collects_data is not False,  # what is not known counts as yes
         retention_days=retention_days,
     )
-    box = seal()
+    box = cipher()
 
-    async def change(work: Work) -> ProviderView:
+    async def change(work: UnitOfWork) -> ProviderView:
         view = await register_provider(work, box, name=name, kind=kind.value, spec=spec, credential=credential)
         return await _usable(work, view)
 
@@ -113,9 +113,9 @@ def edit(
         "collects_data": collects_data,
         "retention_days": retention_days,
     }
-    box = seal()
+    box = cipher()
 
-    async def change(work: Work) -> ProviderView:
+    async def change(work: UnitOfWork) -> ProviderView:
         before = await provider_of(work.connection, provider)
         before = await get_provider(work.connection, before.id, locked=True)
         spec = msgspec.structs.replace(
@@ -146,10 +146,10 @@ def show(provider: str, as_json: AsJson = False) -> None:
 @app.command("reseal")
 def reseal(as_json: AsJson = False) -> None:
     """Wrap every credential under the first secret key, so that the others can be taken out of the settings."""
-    box = seal()
+    box = cipher()
     if box is None:
         fail("No secret key is set: GIGAROUTER_SECRET_KEYS.", USAGE)
-    done = run(lambda db: reseal_all(db, actor(), box))
+    done = run(lambda db: rewrap_credentials(db, actor(), box))
     show_one({name: list(getattr(done, name)) for name in done.__struct_fields__}, as_json=as_json)
     if done.unreadable:
         fail(
@@ -168,7 +168,7 @@ async def provider_of(connection: AsyncConnection, text: str) -> ProviderView:
     return found
 
 
-async def _usable(work: Work, view: ProviderView) -> ProviderView:
+async def _usable(work: UnitOfWork, view: ProviderView) -> ProviderView:
     """The same view; a record that nothing could speak to is refused before it is committed."""
     record = next(record for record in await provider_records(work.connection) if record.id == view.id)
     async with speaking_to(record):
@@ -178,7 +178,7 @@ async def _usable(work: Work, view: ProviderView) -> ProviderView:
 @asynccontextmanager
 async def speaking_to(record: ProviderRecord) -> AsyncIterator[Provider]:
     """What speaks to a registered provider. Raises ``InvalidRequest`` where its record cannot be used."""
-    box, allowed = seal(), networks([str(network) for network in settings.load_local().allowed_private_networks])
+    box, allowed = cipher(), networks([str(network) for network in settings.load_local().allowed_private_networks])
     pool = Pool()
     try:
         credential = credential_of(record, box)

@@ -21,8 +21,8 @@ from catalog.errors import CatalogError, ModelUnknown
 from gigarouter import settings
 from router import errors
 from router.changes.audit import Actor
-from router.changes.transaction import Work, transact
-from router.registry.encryption import Seal
+from router.changes.transaction import UnitOfWork, transact
+from router.registry.encryption import CredentialCipher
 from store.faults import CannotStart
 from store.ids import AccountId, parse
 from store.postgres import CONNECTION_LOST, Database
@@ -52,7 +52,7 @@ def read(question: Callable[[AsyncConnection], Awaitable[T]]) -> T:
     return run(ask)
 
 
-def write(command: Callable[[Work], Awaitable[T]], *, dry_run: bool = False) -> T:
+def write(command: Callable[[UnitOfWork], Awaitable[T]], *, dry_run: bool = False) -> T:
     """Change something, as this operating-system user."""
     return run(lambda db: transact(db, actor(), command, dry_run=dry_run))
 
@@ -99,10 +99,10 @@ def actor() -> Actor:
     return Actor(f"cli:{name}")
 
 
-def seal() -> Seal | None:
+def cipher() -> CredentialCipher | None:
     """What seals credentials; None where no secret key is set."""
     keys = settings.load_local().secret_keys
-    return Seal([key.get_secret_value() for key in keys]) if keys else None
+    return CredentialCipher([key.get_secret_value() for key in keys]) if keys else None
 
 
 def id_of(kind: object, text: str) -> UUID:

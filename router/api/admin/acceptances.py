@@ -12,7 +12,7 @@ from router.api.admin.mutation import Made, change
 from router.api.admin.operation import lists, makes, shows
 from router.api.admin.parsing import V1, body_of, given_id, id_of, query_of, read, rfc3339
 from router.api.admin.responses import Resource, one, page, slice_of
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.errors import NotFound
 from store.ids import AcceptanceId, AccountId, wire
 
@@ -73,7 +73,7 @@ async def create(request: Request) -> Response:
     account = AccountId(given_id(AccountId, body.account, "account"))
     accepted_by = words(body.accepted_by, "accepted_by", 200)
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         shown = _out(await accept_license(work, account, body.license, accepted_by=accepted_by))
         return Made(shown, 201, f"{PATH}/{shown.id}")
 

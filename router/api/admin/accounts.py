@@ -15,7 +15,7 @@ from router.api.admin.mutation import Current, Made, change
 from router.api.admin.operation import acts, edits, lists, makes, shows
 from router.api.admin.parsing import V1, body_of, given_id, given_in, id_of, query_of, read, rfc3339
 from router.api.admin.responses import Resource, one, page, slice_of
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest, NotFound
 from store.ids import AccountId, wire
 
@@ -69,7 +69,7 @@ async def create(request: Request) -> Response:
     """Open an account."""
     body = body_of(request, AccountCreate)
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         account = await open_account(work, body.name)
         return Made(_out(account, 0), 201, f"{PATH}/{wire(AccountId, account.id)}")
 
@@ -98,7 +98,7 @@ async def edit(request: Request, account_id: str) -> Response:
     if "name" not in given:
         raise InvalidRequest("Give what is to be changed: 'name'.", param="name")
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         return Made(await _shown(work.connection, await rename_account(work, known, given["name"])))
 
     return await change(request, command, current=_current(known), needs_match=True)
@@ -109,7 +109,7 @@ def _sets(action: str, to: Literal["active", "suspended"], summary: str, told: s
         known = account_in(account_id)
         body_of(request, Nothing)
 
-        async def command(work: Work) -> Made:
+        async def command(work: UnitOfWork) -> Made:
             return Made(await _shown(work.connection, await set_account_status(work, known, to)))
 
         return await change(request, command, current=_current(known))
@@ -129,7 +129,7 @@ def account_in(text: str) -> AccountId:
 
 
 def _current(known: AccountId) -> Current:
-    async def current(work: Work) -> AccountOut:
+    async def current(work: UnitOfWork) -> AccountOut:
         return _out(await require_account(work, known, locked=True), 0)
 
     return current

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from router.api.admin.operation import lists
 from router.api.admin.parsing import V1, given_id, query_of, read, rfc3339
 from router.api.admin.responses import page, slice_of
-from router.changes.audit import Audited, list_changes
+from router.changes.audit import AuditEntry, list_changes
 from router.errors import InvalidRequest
 from store.ids import AccountId, AuditId, wire
 
@@ -41,7 +41,7 @@ async def list_(request: Request) -> Response:
     account = AccountId(given_id(AccountId, query["account"], "account")) if "account" in query else None
     before = None if part.after is None else _place(part.after)
 
-    async def ask(connection: AsyncConnection) -> list[Audited]:
+    async def ask(connection: AsyncConnection) -> list[AuditEntry]:
         return await list_changes(
             connection, subject=query.get("subject"), account_id=account, before=before, limit=part.limit + 1
         )
@@ -57,7 +57,7 @@ def _place(key: str) -> tuple[datetime, AuditId]:
         raise InvalidRequest("'cursor' is the next_cursor of the page before.", param="cursor") from None
 
 
-def _out(one: Audited) -> ChangeOut:
+def _out(one: AuditEntry) -> ChangeOut:
     made = one.change
     return ChangeOut(
         id=wire(AuditId, one.id),

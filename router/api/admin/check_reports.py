@@ -9,7 +9,7 @@ from router.api.admin.mutation import DRY_RUN, Made, claim_of, is_dry_run, keep,
 from router.api.admin.parsing import read
 from router.api.admin.responses import one
 from router.changes import idempotency
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.verification.endpoint_check import Ending, Report
 
 
@@ -54,14 +54,14 @@ async def tested(request: Request, test: Callable[[Ending], Awaitable[Report]]) 
     if claim is not None and (kept := await read(request, lambda connection: idempotency.find(connection, claim))):
         return replay(kept)
 
-    async def ending(work: Work, report: Report) -> None:
+    async def ending(work: UnitOfWork, report: Report) -> None:
         if claim is not None:
             await idempotency.begin(work.connection, claim)
         await keep(work, claim, Made(_out(report)))
 
     try:
         report = await test(ending)
-    except idempotency.Replayed as before:
+    except idempotency.ReplayedOutcome as before:
         return replay(before.outcome)
     return one(_out(report), headers=DRY_RUN if dry_run else None)
 

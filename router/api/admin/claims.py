@@ -14,7 +14,7 @@ from router.api.admin.mutation import Made, change
 from router.api.admin.operation import lists, makes, shows
 from router.api.admin.parsing import V1, body_of
 from router.api.admin.responses import Resource
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from store.ids import ClaimId, ModelId, wire
 
 operations = APIRouter()
@@ -61,7 +61,7 @@ async def create(request: Request) -> Response:
     """Record what a source says; it binds until it is resolved."""
     body = body_of(request, ClaimCreate)
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         claim_id = await record_claim(
             work,
             ModelId(body.model),

@@ -13,17 +13,17 @@ from router.api.admin.operation import acts, edits, lists, makes, shows
 from router.api.admin.parsing import (
     V1,
     body_of,
+    context_of,
     given_id,
     given_in,
     id_of,
-    parts_of,
     query_of,
     read,
     speaking_to,
     usd_of,
 )
 from router.api.admin.responses import Resource, listed, one, page, slice_of
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.manifest.cost_sources import cost_sources
 from router.registry.endpoints import (
     EndpointSpec,
@@ -133,7 +133,7 @@ async def create(request: Request) -> Response:
     cost = usd_of(body.cost_usd_per_mtok, "cost_usd_per_mtok")
     given = {name: getattr(body, name) for name in EndpointSpec.__struct_fields__ if name != "cost_nano_per_mtok"}
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         model = await models.get(work.connection, body.model)
         spec = EndpointSpec(**{**given, "upstream_model": body.upstream_model or model.id}, cost_nano_per_mtok=cost)
         endpoint = await register_endpoint(work, model, provider, spec, space=body.space)
@@ -167,7 +167,7 @@ async def edit(request: Request, endpoint_id: str) -> Response:
     if "cost_usd_per_mtok" in given:
         given["cost_nano_per_mtok"] = usd_of(given.pop("cost_usd_per_mtok"), "cost_usd_per_mtok")
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         before = (await get_endpoint(work.connection, known, locked=True)).endpoint
         spec = msgspec.structs.replace(msgspec.convert(before, EndpointSpec, from_attributes=True), **given)
         await edit_endpoint(work, known, spec)
@@ -182,7 +182,7 @@ def _moves(action: str, to: EndpointState, summary: str, told: str) -> None:
     async def move(request: Request, endpoint_id: str) -> Response:
         known, body = _id(endpoint_id), body_of(request, Reason)
 
-        async def command(work: Work) -> Made:
+        async def command(work: UnitOfWork) -> Made:
             await move_by_hand(work, known, to, body.reason)
             return Made(await _one(work, known))
 
@@ -211,20 +211,20 @@ async def try_(request: Request, endpoint_id: str) -> Response:
     It is compared with the reference of its space; `as_reference` makes its own vectors that. A dry run makes the calls
     and moves nothing. An endpoint has one test at a time: 409 while another runs.
     """
-    known, body, parts = _id(endpoint_id), body_of(request, TestIn), parts_of(request)
+    known, body, context = _id(endpoint_id), body_of(request, TestIn), context_of(request)
 
     async def test(ending: Ending) -> Report:
         record = await read(request, lambda connection: _provider_of(connection, known))
         provider = await speaking_to(request, record.id)
         return await try_endpoint(
-            parts.db,
+            context.db,
             actor_of(request),
             known,
             record,
             provider,
             as_reference=body.as_reference,
             replace=body.replace,
-            pacer=parts.outbound.pacer,
+            quota=context.outbound.quota,
             dry_run=is_dry_run(request),
             ending=ending,
         )
@@ -238,7 +238,7 @@ async def _provider_of(connection: AsyncConnection, known: EndpointId) -> Provid
 
 
 def _current(known: EndpointId) -> Current:
-    async def current(work: Work) -> EndpointOut:
+    async def current(work: UnitOfWork) -> EndpointOut:
         return await _one(work, known)
 
     return current
@@ -248,7 +248,7 @@ def _id(text: str) -> EndpointId:
     return EndpointId(id_of(EndpointId, text, "endpoint"))
 
 
-async def _one(work: Work, known: EndpointId) -> EndpointOut:
+async def _one(work: UnitOfWork, known: EndpointId) -> EndpointOut:
     (shown,) = await _shown(work.connection, [await get_endpoint(work.connection, known, locked=True)])
     return shown
 

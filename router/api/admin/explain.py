@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.money import to_usd
 from catalog.values import Use
 from router.api.admin.operation import asks, shows
-from router.api.admin.parsing import V1, body_of, exchange_of, given_id, parts_of, read, usd_of
+from router.api.admin.parsing import V1, body_of, context_of, exchange_of, given_id, read, usd_of
 from router.api.admin.responses import one
 from router.api.public.requests import request_of, unknown
 from router.dry_run import Asked, Difference, Otherwise, Scene, WhatIf, difference, dry_run, imagined, key_of, scene
@@ -86,9 +86,9 @@ _encode = msgspec.json.Encoder().encode
 )
 async def retrieve_request(request: Request, request_id: str) -> Response:
     """Any account's call, with our cost, the margin and the providers' own words."""
-    exchange, parts = exchange_of(request), parts_of(request)
+    exchange, context = exchange_of(request), context_of(request)
     asked = request_of(request_id)
-    recorded = await look_up(parts.db, asked, parts.receipts)
+    recorded = await look_up(context.db, asked, context.receipts)
     if (recorded is None or recorded.explanation is None) and is_young(asked, exchange.now):
         raise unknown(asked, exchange.now)
     if recorded is None:
@@ -106,7 +106,7 @@ async def retrieve_request(request: Request, request_id: str) -> Response:
 )
 async def explain_route(request: Request) -> Response:
     """Where a call would go, and what would change if endpoints were otherwise."""
-    exchange, parts = exchange_of(request), parts_of(request)
+    exchange, context = exchange_of(request), context_of(request)
     given = body_of(request, ExplainIn)
     asked = Asked(
         model=given.model,
@@ -120,7 +120,7 @@ async def explain_route(request: Request) -> Response:
 
     async def ask(connection: AsyncConnection) -> tuple[Key, Scene]:
         key = await key_of(connection, key_id=key_id, account_id=account_id, use=given.use)
-        return key, await scene(connection, given.model, parts)
+        return key, await scene(connection, given.model, context)
 
     key, as_it_is = await read(request, ask)
     now = dry_run(asked, key, as_it_is, exchange.now)

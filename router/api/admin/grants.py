@@ -13,7 +13,7 @@ from router.api.admin.mutation import Made, change
 from router.api.admin.operation import lists, makes, shows
 from router.api.admin.parsing import Instant, body_of, id_of, query_of, read, rfc3339, usd_of, utc
 from router.api.admin.responses import Resource, listed, one, page, slice_of
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest, NotFound
 from store.ids import AccountId, GrantId, wire
 
@@ -83,7 +83,7 @@ async def create(request: Request, account_id: str) -> Response:
     if not 1 <= len(body.source.strip()) <= 200:
         raise InvalidRequest("'source' has 1 to 200 characters.", param="source")
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         until = utc(body.expires_at)
         given = await give_credit(work, known, amount, body.kind, source=body.source, expires_at=until, note=body.note)
         return Made(_out(given), 201, f"{PATH}/{wire(AccountId, known)}/grants/{wire(GrantId, given.id)}")

@@ -33,7 +33,7 @@ from router.api.admin.parsing import (
     utc,
 )
 from router.api.admin.responses import Resource, one, page, slice_of
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.identity.key_commands import (
     KeySpec,
     KeyView,
@@ -139,7 +139,7 @@ async def create(request: Request) -> Response:
     account = AccountId(given_id(AccountId, body.account, "account"))
     limits = Limits(body.requests_per_minute, body.tokens_per_minute, body.concurrency)
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         allowed = await _models(work.connection, body.models)
         spec = KeySpec(body.name, body.use, limits, _cap(body.cap), allowed, utc(body.expires_at))
         shown = await create_key(work, account, spec, is_test=body.is_test)
@@ -161,7 +161,7 @@ async def edit(request: Request, key_id: str) -> Response:
     """Change what is given: limits, cap, models, use, name, expiry."""
     known, given = _id(key_id), given_in(body_of(request, KeyEdit))
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         spec = (await get_key(work.connection, known, locked=True)).spec
         limits = {name: given[name] for name in _LIMITS if name in given}
         rest: dict[str, Any] = {name: given[name] for name in ("name", "use") if name in given}
@@ -197,7 +197,7 @@ async def rotate(request: Request, key_id: str) -> Response:
     # Out of bounds it is refused by the rule, and a number of any size is not too large for that.
     overlap = timedelta(hours=max(-1, min(body.overlap_hours, 1_000)))
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         return _made(await rotate_key(work, known, overlap))
 
     return await change(request, command, current=_current(known))
@@ -209,7 +209,7 @@ async def revoke(request: Request, key_id: str) -> Response:
     known = _id(key_id)
     body_of(request, Nothing)
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         return Made(_out(await revoke_key(work, known)))
 
     return await change(request, command, current=_current(known))
@@ -218,7 +218,7 @@ async def revoke(request: Request, key_id: str) -> Response:
 async def _set_paused(request: Request, known: KeyId, *, paused: bool) -> Response:
     body_of(request, Nothing)
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         return Made(_out(await pause_key(work, known, paused=paused)))
 
     return await change(request, command, current=_current(known))
@@ -234,7 +234,7 @@ def _cap(form: CapForm | None) -> Cap | None:
 
 
 def _current(known: KeyId) -> Current:
-    async def current(work: Work) -> KeyOut:
+    async def current(work: UnitOfWork) -> KeyOut:
         return _out(await get_key(work.connection, known, locked=True))
 
     return current

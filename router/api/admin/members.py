@@ -12,7 +12,7 @@ from router.api.admin.mutation import Current, Made, change
 from router.api.admin.operation import acts, edits, lists, makes, shows
 from router.api.admin.parsing import V1, body_of, given_id, id_of, query_of, read, rfc3339
 from router.api.admin.responses import Resource, listed, one, page, slice_of
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.errors import RoleInsufficient
 from router.identity.members import (
     OPERATORS,
@@ -82,7 +82,7 @@ async def create(request: Request) -> Response:
     body = body_of(request, MemberCreate)
     account = AccountId(given_id(AccountId, body.account, "account"))
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         member = await add_member(work, account, body.email, body.role, body.name)
         return Made(_out(member), 201, f"{PATH}/{wire(MemberId, member.id)}")
 
@@ -102,7 +102,7 @@ async def edit(request: Request, member_id: str) -> Response:
     """Change a person's role; an account keeps an owner."""
     known, body = _id(member_id), body_of(request, MemberEdit)
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         await _refuse_operators(work.connection, known)
         return Made(_out(await change_role(work, known, body.role)))
 
@@ -115,7 +115,7 @@ async def remove(request: Request, member_id: str) -> Response:
     known = _id(member_id)
     body_of(request, Nothing)
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         await _refuse_operators(work.connection, known)
         await remove_member(work, known)
         return Made(Removed(wire(MemberId, known)))
@@ -132,7 +132,7 @@ async def _refuse_operators(connection: AsyncConnection, known: MemberId) -> Non
 
 
 def _current(known: MemberId) -> Current:
-    async def current(work: Work) -> MemberOut:
+    async def current(work: UnitOfWork) -> MemberOut:
         return _out(await get_member(work.connection, known, locked=True))
 
     return current

@@ -18,7 +18,7 @@ from router.api.admin.mutation import Current, Made, change
 from router.api.admin.operation import acts, edits, lists, makes, shows
 from router.api.admin.parsing import V1, body_of, exchange_of, given_in, query_of, read, usd_of
 from router.api.admin.responses import Resource, listed, one, page, slice_of
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.registry.indexes import PriceIndex
 from router.registry.models import add_model, edit_model, entry_of
 from store.ids import ModelId
@@ -134,7 +134,7 @@ async def create(request: Request) -> Response:
     """Add a model, coming soon."""
     entry = SeedModel(claim=(), **_stated(given_in(body_of(request, ModelCreate))))
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         added = await add_model(work, entry)
         return Made(await _full(work.connection, added.id, work.now), 201, f"{PATH}/{added.id}")
 
@@ -154,7 +154,7 @@ async def edit(request: Request, model_id: str) -> Response:
     """Change what is given; what its customers or endpoints rely on stays."""
     given = _stated(given_in(body_of(request, ModelEdit)))
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         entry = msgspec.structs.replace(await entry_of(work, model_id), **given)
         await edit_model(work, entry)
         return Made(await _full(work.connection, model_id, work.now))
@@ -167,7 +167,7 @@ async def import_(request: Request) -> Response:
     """Bring the catalogue that this release ships up to date; what operators changed stays."""
     body_of(request, Nothing)
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         summary = await import_catalog(work)
         shown = ImportOut(list(summary.added), list(summary.updated), list(summary.unchanged), list(summary.kept))
         return Made(shown)
@@ -180,7 +180,7 @@ async def launch(request: Request, model_id: str) -> Response:
     """It needs a settled license, a price in force and a live endpoint; a refusal names all that is missing."""
     body = body_of(request, Reason)
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         await launch_model(work, ModelId(model_id), reason=body.reason)
         return Made(await _full(work.connection, model_id, work.now))
 
@@ -193,7 +193,7 @@ def _moves(action: str, to: Status, summary: str, told: str) -> None:
     async def move(request: Request, model_id: str) -> Response:
         body = body_of(request, Reason)
 
-        async def command(work: Work) -> Made:
+        async def command(work: UnitOfWork) -> Made:
             await move_model(work, ModelId(model_id), to, reason=body.reason)
             return Made(await _full(work.connection, model_id, work.now))
 
@@ -225,7 +225,7 @@ async def _full(connection: AsyncConnection, model_id: str, now: datetime) -> Mo
 
 
 def _current(model_id: str) -> Current:
-    async def current(work: Work) -> ModelOut:
+    async def current(work: UnitOfWork) -> ModelOut:
         await models.lock(work.connection, ModelId(model_id))
         return await _full(work.connection, model_id, work.now)
 

@@ -12,12 +12,12 @@ from fastapi import Request, Response
 from sqlalchemy.exc import DBAPIError
 
 from catalog.errors import CatalogError
-from router.api.admin.parsing import exchange_of, flag, operator_of, parts_of, query_of, refusal_of
+from router.api.admin.parsing import context_of, exchange_of, flag, operator_of, query_of, refusal_of
 from router.api.admin.responses import JSON, NO_STORE, Resource, etag, one
 from router.changes import idempotency
 from router.changes.audit import Actor
-from router.changes.idempotency import Claim, Kept
-from router.changes.transaction import Work, transact
+from router.changes.idempotency import IdempotentRequest, StoredOutcome
+from router.changes.transaction import UnitOfWork, transact
 from router.errors import InvalidRequest, PreconditionRequired, Refusal, VersionConflict
 from router.request.idempotency import checked_key
 from store.ids import MemberId, wire
@@ -36,9 +36,9 @@ class Made(msgspec.Struct, frozen=True):
     kept: msgspec.Struct | None = None
 
 
-Command = Callable[[Work], Awaitable[Made]]
+Command = Callable[[UnitOfWork], Awaitable[Made]]
 # The thing as it is now, its row locked.
-Current = Callable[[Work], Awaitable[Resource]]
+Current = Callable[[UnitOfWork], Awaitable[Resource]]
 
 
 async def change(
@@ -57,7 +57,7 @@ async def change(
         )
     claim = claim_of(request, dry_run=dry_run)
 
-    async def run(work: Work) -> Made:
+    async def run(work: UnitOfWork) -> Made:
         if claim is not None:
             await idempotency.begin(work.connection, claim)
         if current is not None and expected is not None:
@@ -67,8 +67,8 @@ async def change(
         return made
 
     try:
-        made = await transact(parts_of(request).db, actor_of(request), run, dry_run=dry_run)
-    except idempotency.Replayed as before:
+        made = await transact(context_of(request).db, actor_of(request), run, dry_run=dry_run)
+    except idempotency.ReplayedOutcome as before:
         return replay(before.outcome)
     except CatalogError as refused:
         raise refusal_of(refused) from refused
@@ -89,13 +89,13 @@ def actor_of(request: Request) -> Actor:
     return Actor(wire(MemberId, operator_of(request).member_id))
 
 
-def claim_of(request: Request, *, dry_run: bool = False) -> Claim | None:
+def claim_of(request: Request, *, dry_run: bool = False) -> IdempotentRequest | None:
     """What the request's Idempotency-Key stands for; None without one, and for a dry run, which may always be run."""
     exchange = exchange_of(request)
     if exchange.idempotency_key is None or dry_run:
         return None
     assert exchange.authorization is not None, "an operator without a key; this is a bug"
-    return Claim(
+    return IdempotentRequest(
         member_id=operator_of(request).member_id,
         operation=f"{exchange.method} {exchange.operation}",
         key=checked_key(exchange.idempotency_key),
@@ -104,17 +104,17 @@ def claim_of(request: Request, *, dry_run: bool = False) -> Claim | None:
     )
 
 
-async def keep(work: Work, claim: Claim | None, made: Made) -> None:
+async def keep(work: UnitOfWork, claim: IdempotentRequest | None, made: Made) -> None:
     """Store what a change answers, for whoever asks again with its key."""
     if claim is None:
         return
     shown = made.kept or made.shown
     tag = {"etag": etag(shown)} if isinstance(shown, Resource) else {}
     headers = list({**tag, **_location(made)}.items())
-    await idempotency.keep(work.connection, claim, Kept(made.status, headers, msgspec.json.encode(shown)))
+    await idempotency.keep(work.connection, claim, StoredOutcome(made.status, headers, msgspec.json.encode(shown)))
 
 
-def replay(outcome: Kept) -> Response:
+def replay(outcome: StoredOutcome) -> Response:
     """What was answered the first time."""
     headers = {**NO_STORE, **dict(outcome.headers), "idempotency-replayed": "true"}
     return Response(outcome.body, outcome.status, headers, JSON)

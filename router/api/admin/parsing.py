@@ -17,7 +17,7 @@ from catalog.errors import CatalogError, LaunchRefused, LicenseUnknown, ModelUnk
 from providers.protocol import Provider
 from router.api.exchange import EXCHANGE, Exchange
 from router.changes.transaction import gone
-from router.context import Parts
+from router.context import RouterContext
 from router.errors import (
     Conflict,
     InvalidRequest,
@@ -51,10 +51,10 @@ def exchange_of(request: Request) -> Exchange:
     return exchange
 
 
-def parts_of(request: Request) -> Parts:
+def context_of(request: Request) -> RouterContext:
     """The collaborators of this process."""
-    parts: Parts = request.app.state.parts
-    return parts
+    context: RouterContext = request.app.state.context
+    return context
 
 
 def operator_of(request: Request) -> Operator:
@@ -168,9 +168,9 @@ def flag(text: str | None, param: str) -> bool:
 
 async def speaking_to(request: Request, provider_id: ProviderId) -> Provider:
     """What speaks to a provider, as it is registered now. Raises ``StoreUnavailable`` where changes arrive late."""
-    parts = parts_of(request)
-    await parts.catch_up()
-    provider = parts.providers.get(provider_id)
+    context = context_of(request)
+    await context.catch_up()
+    provider = context.providers.get(provider_id)
     if provider is None:
         raise StoreUnavailable("This process has not heard of the provider yet. Try again.", retry_after_s=1.0)
     return provider
@@ -179,7 +179,7 @@ async def speaking_to(request: Request, provider_id: ProviderId) -> Provider:
 async def read(request: Request, question: Callable[[AsyncConnection], Awaitable[T]]) -> T:
     """Ask the database. Raises what the question raises, and ``StoreUnavailable``."""
     try:
-        async with parts_of(request).db.transaction() as connection:
+        async with context_of(request).db.transaction() as connection:
             return await question(connection)
     except CatalogError as refused:
         raise refusal_of(refused) from refused

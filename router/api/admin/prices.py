@@ -10,7 +10,7 @@ from router.api.admin.mutation import Made, change
 from router.api.admin.operation import lists, makes, shows
 from router.api.admin.parsing import V1, Instant, body_of, exchange_of, id_of, query_of, read, rfc3339, usd_of, utc
 from router.api.admin.responses import Resource, listed, one, page, slice_of
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.errors import NotFound
 from router.registry.indexes import PriceIndex
 from store.ids import ModelId, PriceId, wire
@@ -63,7 +63,7 @@ async def create(request: Request) -> Response:
     nano = usd_of(body.usd_per_mtok, "usd_per_mtok")
     batch = None if body.batch_usd_per_mtok is None else usd_of(body.batch_usd_per_mtok, "batch_usd_per_mtok")
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         price = await set_price(
             work, ModelId(body.model), nano, utc(body.effective_at), batch_nano_per_mtok=batch, note=body.note
         )

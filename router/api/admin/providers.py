@@ -10,9 +10,9 @@ from router.api.admin.bodies import edit_of
 from router.api.admin.check_reports import TestOut, tested
 from router.api.admin.mutation import Current, Made, actor_of, change, is_dry_run
 from router.api.admin.operation import acts, edits, lists, makes, shows
-from router.api.admin.parsing import V1, body_of, given_in, id_of, parts_of, query_of, read, speaking_to
+from router.api.admin.parsing import V1, body_of, context_of, given_in, id_of, query_of, read, speaking_to
 from router.api.admin.responses import Resource, listed, one, page, slice_of
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest
 from router.registry.endpoints import check_upstream_model, list_endpoints
 from router.registry.indexes import ProviderRecord
@@ -99,12 +99,12 @@ async def list_(request: Request) -> Response:
 @operations.post(PATH, **makes("create_provider", "Register a provider", TAG, ProviderOut, ProviderCreate))
 async def create(request: Request) -> Response:
     """Register a provider; one that nothing could speak to is refused."""
-    body, parts = body_of(request, ProviderCreate), parts_of(request)
+    body, context = body_of(request, ProviderCreate), context_of(request)
     spec = ProviderSpec(**{name: getattr(body, name) for name in ProviderSpec.__struct_fields__})
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         view = await register_provider(
-            work, parts.seal, name=body.name, kind=body.kind, spec=spec, credential=body.credential
+            work, context.cipher, name=body.name, kind=body.kind, spec=spec, credential=body.credential
         )
         await _check(work, request, view.id)
         return Made(_out(view), 201, f"{PATH}/{wire(ProviderId, view.id)}")
@@ -128,10 +128,10 @@ async def edit(request: Request, provider_id: str) -> Response:
     known, given = _id(provider_id), given_in(body_of(request, ProviderEdit))
     credential = given.pop("credential", None)
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         before = await get_provider(work.connection, known, locked=True)
         spec = msgspec.structs.replace(before.spec, **given)
-        view = await edit_provider(work, parts_of(request).seal, known, spec, credential=credential)
+        view = await edit_provider(work, context_of(request).cipher, known, spec, credential=credential)
         await _check(work, request, known)
         return Made(_out(view))
 
@@ -146,10 +146,10 @@ async def rotate(request: Request, provider_id: str) -> Response:
     """Replace our credential there; calls use the new one within a second."""
     known, body = _id(provider_id), body_of(request, CredentialGiven)
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         before = await get_provider(work.connection, known, locked=True)
-        seal = parts_of(request).seal
-        view = await edit_provider(work, seal, known, before.spec, credential=body.credential)
+        cipher = context_of(request).cipher
+        view = await edit_provider(work, cipher, known, before.spec, credential=body.credential)
         await _check(work, request, known)
         return Made(_out(view))
 
@@ -164,13 +164,13 @@ async def try_(request: Request, provider_id: str) -> Response:
 
     A provider has one test at a time: 409 while another runs.
     """
-    known, body, parts = _id(provider_id), body_of(request, ProviderTest), parts_of(request)
+    known, body, context = _id(provider_id), body_of(request, ProviderTest), context_of(request)
 
     async def test(ending: Ending) -> Report:
         record, upstream_model = await read(request, lambda connection: _asked(connection, known, body.upstream_model))
         provider, dry_run = await speaking_to(request, known), is_dry_run(request)
         return await try_provider(
-            parts.db, actor_of(request), record, provider, upstream_model, dry_run=dry_run, ending=ending
+            context.db, actor_of(request), record, provider, upstream_model, dry_run=dry_run, ending=ending
         )
 
     return await tested(request, test)
@@ -192,14 +192,14 @@ async def _asked(
     return record, upstream_model
 
 
-async def _check(work: Work, request: Request, known: ProviderId) -> None:
+async def _check(work: UnitOfWork, request: Request, known: ProviderId) -> None:
     """A record that nothing could speak to is refused before it is committed."""
     record = next(record for record in await provider_records(work.connection) if record.id == known)
-    await parts_of(request).check_provider(record)
+    await context_of(request).check_provider(record)
 
 
 def _current(known: ProviderId) -> Current:
-    async def current(work: Work) -> ProviderOut:
+    async def current(work: UnitOfWork) -> ProviderOut:
         return _out(await get_provider(work.connection, known, locked=True))
 
     return current

@@ -11,7 +11,7 @@ from router.api.admin.mutation import Made, change
 from router.api.admin.operation import lists, makes, shows
 from router.api.admin.parsing import V1, body_of, rfc3339
 from router.api.admin.responses import Resource
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from store.ids import ClaimId, ModelId, ResolutionId, wire
 
 operations = APIRouter()
@@ -66,7 +66,7 @@ async def create(request: Request) -> Response:
     """Rule which license holds, with evidence."""
     body = body_of(request, ResolutionCreate)
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         resolution_id = await resolve_license(
             work,
             ModelId(body.model),

@@ -16,7 +16,7 @@ from router.api.admin.mutation import Made, change
 from router.api.admin.operation import acts, lists, makes, shows
 from router.api.admin.parsing import V1, Instant, body_of, exchange_of, id_of, rfc3339, utc
 from router.api.admin.responses import Resource
-from router.changes.transaction import Work
+from router.changes.transaction import UnitOfWork
 from store.ids import ModelId, WaiverId, wire
 
 operations = APIRouter()
@@ -74,7 +74,7 @@ async def create(request: Request) -> Response:
     """Record a signed lifting of one term."""
     body = body_of(request, WaiverCreate)
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         waiver_id = await sign_waiver(
             work,
             ModelId(body.model),
@@ -95,14 +95,14 @@ async def revoke(request: Request, waiver_id: str) -> Response:
     known = WaiverId(id_of(WaiverId, waiver_id, "waiver"))
     body_of(request, Nothing)
 
-    async def command(work: Work) -> Made:
+    async def command(work: UnitOfWork) -> Made:
         await revoke_waiver(work, known)
         return Made(await _one(work, known))
 
     return await change(request, command)
 
 
-async def _one(work: Work, known: WaiverId) -> WaiverOut:
+async def _one(work: UnitOfWork, known: WaiverId) -> WaiverOut:
     show = _shown_at(work.now)
     return next(show(row) for row in await record.waivers(work.connection) if row.id == known)
 

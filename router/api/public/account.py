@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from billing.errors import BillingUnavailable
 from billing.money import to_usd
 from router.api.exchange import EXCHANGE, Exchange
-from router.context import Parts
+from router.context import RouterContext
 from router.errors import StoreUnavailable
 from store.ids import AccountId, KeyId, wire
 
@@ -57,11 +57,11 @@ class AccountOut(msgspec.Struct, frozen=True):
 async def retrieve_account(request: Request) -> Response:
     """The balance as the ledger has it, the credit held by calls in flight, and the limits of this key."""
     exchange: Exchange = request.scope[EXCHANGE]
-    parts: Parts = request.app.state.parts
+    context: RouterContext = request.app.state.context
     assert exchange.caller is not None, "an operation for keys was reached without one; this is a bug"
     key = exchange.caller.key
     try:
-        balance = await parts.projection.balance(key.account_id)
+        balance = await context.projection.balance(key.account_id)
     except BillingUnavailable as fault:
         raise StoreUnavailable(
             "The balance cannot be read right now. Try again in a moment.", retry_after_s=1, detail=str(fault)

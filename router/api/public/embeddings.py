@@ -8,7 +8,7 @@ import asyncio
 
 from router.api.exchange import Exchange, Send, deliver
 from router.api.public.call_headers import asked, told
-from router.context import Parts
+from router.context import RouterContext
 from router.errors import MethodNotAllowed
 from router.pipeline import embed
 from router.values import RawCall, Trace
@@ -16,14 +16,14 @@ from router.values import RawCall, Trace
 PATH = "/v1/embeddings"
 
 
-async def embeddings(exchange: Exchange, parts: Parts, send: Send) -> None:
+async def embeddings(exchange: Exchange, context: RouterContext, send: Send) -> None:
     """Run the line and send its answer. Raises :class:`router.errors.Refusal`, before anything is sent."""
     exchange.operation = PATH
     if exchange.method != "POST":
         raise MethodNotAllowed(f"{PATH} takes POST.", headers=[(b"allow", b"POST")])
     now_s = asyncio.get_running_loop().time()
     exchange.trace = Trace(began=now_s)
-    lane, wait_s = asked(exchange.wishes, parts.call_deadline_s)
+    lane, wait_s = asked(exchange.wishes, context.call_deadline_s)
     exchange.applied = told(lane, wait_s)
     call = RawCall(
         request_id=exchange.request_id,
@@ -31,13 +31,13 @@ async def embeddings(exchange: Exchange, parts: Parts, send: Send) -> None:
         authorization=exchange.authorization,
         idempotency_key=exchange.idempotency_key,
         now=exchange.now,
-        deadline_at=now_s + parts.call_deadline_s,
+        deadline_at=now_s + context.call_deadline_s,
         client_gone=exchange.client_gone,
         lane=lane,
         wait_s=wait_s,
         trace=exchange.trace,
     )
-    answer = await embed(call, parts)
+    answer = await embed(call, context)
     answer.headers.extend(exchange.applied)
     exchange.served = answer.served
     await deliver(answer, send)

@@ -4,7 +4,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from router.api.exchange import EXCHANGE, Exchange
-from router.context import Parts
+from router.context import RouterContext
 
 operations = APIRouter()
 
@@ -20,12 +20,12 @@ async def health() -> Response:
 @operations.get("/ready", operation_id="ready", summary="Readiness", tags=["Probes"])
 async def ready(request: Request) -> Response:
     """200 when calls can be admitted; else 503 with what is missing, for the load balancer."""
-    parts: Parts = request.app.state.parts
+    context: RouterContext = request.app.state.context
     exchange: Exchange = request.scope[EXCHANGE]
     missing = []
-    if not (parts.generation.is_ready and parts.projection.is_connected):
+    if not (context.generation.is_ready and context.projection.is_connected):
         missing.append("billing store")
-    if not parts.keys.is_trusted(exchange.now):
+    if not context.keys.is_trusted(exchange.now):
         missing.append("keys")
     body = msgspec.json.encode({"status": "unready" if missing else "ready", "missing": missing})
     headers = {"retry-after": "1"} if missing else {}

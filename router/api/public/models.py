@@ -9,7 +9,7 @@ from billing.money import to_usd
 from catalog.permit import decide
 from catalog.values import Model
 from router.api.exchange import EXCHANGE, Exchange
-from router.context import Parts
+from router.context import RouterContext
 from router.errors import ModelNotFound
 from router.request.body import shown
 from router.values import Key
@@ -73,9 +73,9 @@ _encode = msgspec.json.Encoder().encode
 @operations.get("/v1/models", operation_id="list_models", summary="List models", tags=["Models"])
 async def list_models(request: Request) -> Response:
     """Every model that this key may see, those that are announced but not yet served included."""
-    exchange, parts = _who(request)
+    exchange, context = _who(request)
     key = _key(exchange)
-    models = [_out(model, key, parts, exchange.now) for model in parts.catalog.all() if _visible(model, key)]
+    models = [_out(model, key, context, exchange.now) for model in context.catalog.all() if _visible(model, key)]
     return Response(_encode(ModelList(models)), media_type="application/json")
 
 
@@ -84,18 +84,18 @@ async def list_models(request: Request) -> Response:
 )
 async def retrieve_model(request: Request, model_id: str) -> Response:
     """One model; 404 ``model_not_found`` names the nearest ones."""
-    exchange, parts = _who(request)
+    exchange, context = _who(request)
     key = _key(exchange)
-    model = visible_model(model_id, key, parts)
-    return Response(_encode(_out(model, key, parts, exchange.now)), media_type="application/json")
+    model = visible_model(model_id, key, context)
+    return Response(_encode(_out(model, key, context, exchange.now)), media_type="application/json")
 
 
-def visible_model(name: str, key: Key, parts: Parts) -> Model:
+def visible_model(name: str, key: Key, context: RouterContext) -> Model:
     """The model of an id or alias in a path. Raises ``ModelNotFound`` with the nearest ids."""
-    model = parts.catalog.get(name)
+    model = context.catalog.get(name)
     if model is not None and _visible(model, key):
         return model
-    nearest = parts.catalog.nearest(name)
+    nearest = context.catalog.nearest(name)
     hint = f" Did you mean {', '.join(f'`{other}`' for other in nearest)}?" if nearest else ""
     raise ModelNotFound(
         f"The model `{shown(name)}` does not exist or you do not have access to it.{hint}",
@@ -104,8 +104,8 @@ def visible_model(name: str, key: Key, parts: Parts) -> Model:
     )
 
 
-def _who(request: Request) -> tuple[Exchange, Parts]:
-    return request.scope[EXCHANGE], request.app.state.parts
+def _who(request: Request) -> tuple[Exchange, RouterContext]:
+    return request.scope[EXCHANGE], request.app.state.context
 
 
 def _key(exchange: Exchange) -> Key:
@@ -117,7 +117,7 @@ def _visible(model: Model, key: Key) -> bool:
     return not key.models or model.id in key.models
 
 
-def _out(model: Model, key: Key, parts: Parts, now: datetime) -> ModelOut:
+def _out(model: Model, key: Key, context: RouterContext, now: datetime) -> ModelOut:
     decision = decide(model, key.use, key.accepted, now)
     return ModelOut(
         id=model.id,
@@ -135,7 +135,7 @@ def _out(model: Model, key: Key, parts: Parts, now: datetime) -> ModelOut:
         license_conflict=decision.conflict,
         usable_by_this_key=decision.allowed,
         license_reasons=list(decision.reasons),
-        pricing=_pricing(model, parts, now),
+        pricing=_pricing(model, context, now),
         published_on=model.published_on.isoformat() if model.published_on else None,
         languages=model.languages,
         note=model.note,
@@ -148,8 +148,8 @@ def _created(model: Model) -> int:
     return int(datetime.combine(model.published_on, time(), UTC).timestamp()) if model.published_on else 0
 
 
-def _pricing(model: Model, parts: Parts, now: datetime) -> Pricing | None:
-    price = parts.prices.current(model.id, now)
+def _pricing(model: Model, context: RouterContext, now: datetime) -> Pricing | None:
+    price = context.prices.current(model.id, now)
     nano = price.nano_per_mtok if price else model.estimated_nano_per_mtok
     if nano is None:
         return None

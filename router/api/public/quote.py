@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from billing.money import to_usd
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.public.call_headers import asked
-from router.context import Parts
+from router.context import RouterContext
 from router.explain.views import ErrorOut, LicenseOut, PriceInForceOut
 from router.quote import Quoted, TooLongInput, quote
 from router.values import Lane, RawCall, Trace
@@ -55,7 +55,7 @@ class QuoteOut(msgspec.Struct, frozen=True, kw_only=True):
 async def create_quote(request: Request) -> Response:
     """What the same body would cost at /v1/embeddings, and who would serve it."""
     exchange: Exchange = request.scope[EXCHANGE]
-    parts: Parts = request.app.state.parts
+    context: RouterContext = request.app.state.context
     assert exchange.caller is not None, "an operation for keys was reached without one; this is a bug"
     now_s = asyncio.get_running_loop().time()
     call = RawCall(
@@ -64,12 +64,12 @@ async def create_quote(request: Request) -> Response:
         authorization=None,
         idempotency_key=None,
         now=exchange.now,
-        deadline_at=now_s + parts.call_deadline_s,
+        deadline_at=now_s + context.call_deadline_s,
         client_gone=exchange.client_gone,
         lane=asked(exchange.wishes, 0.0)[0],
         trace=Trace(began=now_s),
     )
-    quoted = await quote(call, exchange.caller, parts)
+    quoted = await quote(call, exchange.caller, context)
     body = _encode(_out(quoted, call.lane))
     return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
 

@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from router.api.exchange import EXCHANGE, Exchange
-from router.context import Parts
+from router.context import RouterContext
 from router.errors import NotFound
 from router.explain.explanation import Ended
 from router.explain.receipts import KEPT_DAYS, Receipts, is_young, look_up
@@ -46,10 +46,10 @@ def remember(exchange: Exchange, receipts: Receipts) -> None:
 async def retrieve_request(request: Request, request_id: str) -> Response:
     """Where a call went and why, its attempts, its price and its charge; of this account's calls alone."""
     exchange: Exchange = request.scope[EXCHANGE]
-    parts: Parts = request.app.state.parts
+    context: RouterContext = request.app.state.context
     assert exchange.caller is not None, "an operation for keys was reached without one; this is a bug"
     asked = request_of(request_id)
-    recorded = await look_up(parts.db, asked, parts.receipts)
+    recorded = await look_up(context.db, asked, context.receipts)
     if recorded is None or recorded.account_id != exchange.caller.key.account_id:
         raise unknown(asked, exchange.now)
     if recorded.explanation is None and is_young(asked, exchange.now):

@@ -12,7 +12,7 @@ from catalog import votes
 from catalog.values import Model, Status
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.public.models import visible_model
-from router.context import Parts
+from router.context import RouterContext
 from router.errors import InvalidRequest, StoreUnavailable
 from router.values import Key
 from store.postgres import STORE_FAULTS
@@ -42,35 +42,35 @@ async def vote(request: Request, model_id: str) -> Response:
     """Count the account's vote; a second one changes its note alone."""
     exchange: Exchange = request.scope[EXCHANGE]
     given = _given(exchange.body)
-    model, key, parts = _asked(request, model_id)
+    model, key, context = _asked(request, model_id)
     if model.status is not Status.COMING_SOON:
         raise InvalidRequest(
             f"The model `{model.id}` is {model.status.value}: only a model that is coming soon takes votes.",
             param="model",
         )
-    count = await _ask(parts, lambda db: votes.vote(db, model.id, key.account_id, given.note))
+    count = await _ask(context, lambda db: votes.vote(db, model.id, key.account_id, given.note))
     return _told(VoteOut(model.id, voted=True, votes=count))
 
 
 @operations.delete(PATH, operation_id="withdraw_vote", summary="Take a vote back", tags=["Models"])
 async def withdraw(request: Request, model_id: str) -> Response:
     """Also where there was none."""
-    model, key, parts = _asked(request, model_id)
-    count = await _ask(parts, lambda db: votes.withdraw(db, model.id, key.account_id))
+    model, key, context = _asked(request, model_id)
+    count = await _ask(context, lambda db: votes.withdraw(db, model.id, key.account_id))
     return _told(VoteOut(model.id, voted=False, votes=count))
 
 
-def _asked(request: Request, model_id: str) -> tuple[Model, Key, Parts]:
+def _asked(request: Request, model_id: str) -> tuple[Model, Key, RouterContext]:
     exchange: Exchange = request.scope[EXCHANGE]
-    parts: Parts = request.app.state.parts
+    context: RouterContext = request.app.state.context
     assert exchange.caller is not None, "an operation for keys was reached without one; this is a bug"
     key = exchange.caller.key
-    return visible_model(model_id, key, parts), key, parts
+    return visible_model(model_id, key, context), key, context
 
 
-async def _ask(parts: Parts, question: Callable[[AsyncConnection], Awaitable[int]]) -> int:
+async def _ask(context: RouterContext, question: Callable[[AsyncConnection], Awaitable[int]]) -> int:
     try:
-        async with parts.db.transaction() as connection:
+        async with context.db.transaction() as connection:
             return await question(connection)
     except STORE_FAULTS as fault:
         raise StoreUnavailable(

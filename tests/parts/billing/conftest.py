@@ -17,7 +17,7 @@ from billing.projection import SCRIPTS, Projection
 from billing.values import Cap, Denied, Hold, Limits, Payer, Quote, Usage
 from store.ids import AccountId, EndpointId, KeyId, ModelId, PriceId, ProviderId, RequestId, new_id
 from store.postgres import Database
-from store.redis_client import Hot
+from store.redis_client import RedisClient
 
 MODEL = ModelId("test/model")
 PRICE = Price(PriceId(new_id()), MODEL, 1_000_000, datetime(2026, 1, 1, tzinfo=UTC))
@@ -51,9 +51,9 @@ class Billing:
     async def charge(self, hold: Hold, cost: int, *, at: datetime | None = None) -> None:
         await self.charging.charge(hold, usage_of(cost, at))
 
-    async def hot(self, account_id: AccountId) -> dict[str, str]:
-        assert self.projection.hot is not None
-        flat = await self.projection.hot.command("HGETALL", f"gr:{{{account_id.hex}}}")
+    async def redis(self, account_id: AccountId) -> dict[str, str]:
+        assert self.projection.redis is not None
+        flat = await self.projection.redis.command("HGETALL", f"gr:{{{account_id.hex}}}")
         return {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
 
 
@@ -94,15 +94,15 @@ async def billing(
     db = Database(database_url)
     generation = Generation(db, "serve")
     projection = Projection(db, generation)
-    projection.hot = Hot(redis_url, SCRIPTS, generation.on_connect)
+    projection.redis = RedisClient(redis_url, SCRIPTS, generation.on_connect)
     charging = Charging(db, projection, durability)
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(run()) for run in (projection.hot.run, generation.run, projection.run, charging.run)
+                group.create_task(run()) for run in (projection.redis.run, generation.run, projection.run, charging.run)
             ]
             assert await generation.ready(10)
-            assert await projection.hot.opened(10)
+            assert await projection.redis.opened(10)
             yield Billing(db, generation, projection, charging)
             for task in tasks:
                 task.cancel()

@@ -42,11 +42,11 @@ def test_a_call_is_held_charged_and_freed(database_url: str, redis_url: str) -> 
             account = await an_account(b.db, 1_000)
             hold = await b.admit(a_payer(account), 400)
             assert isinstance(hold, Hold)
-            assert (await b.hot(account))["held"] == "400"
+            assert (await b.redis(account))["held"] == "400"
             await b.charge(hold, 150)
             await quiet(b)
-            hot = await b.hot(account)
-            assert (hot["bal"], hot["held"]) == ("850", "0")
+            redis = await b.redis(account)
+            assert (redis["bal"], redis["held"]) == ("850", "0")
             await books_are_right(b)
 
     run(story())
@@ -106,11 +106,11 @@ def test_a_redis_that_forgot_everything_is_rebuilt_with_the_live_holds(
             first, second = await one.admit(payer, 600), await two.admit(payer, 300)
             assert isinstance(first, Hold)
             assert isinstance(second, Hold)
-            assert one.projection.hot is not None
+            assert one.projection.redis is not None
             if fault == "flushall":
-                await one.projection.hot.command("FLUSHALL")
+                await one.projection.redis.command("FLUSHALL")
             else:
-                await one.projection.hot.command("DEL", f"gr:{{{account.hex}}}")
+                await one.projection.redis.command("DEL", f"gr:{{{account.hex}}}")
             third = await two.admit(payer, 101)
             assert isinstance(third, Denied), "the holds of both processes were forgotten"
             fourth = await two.admit(payer, 100)
@@ -119,8 +119,8 @@ def test_a_redis_that_forgot_everything_is_rebuilt_with_the_live_holds(
             await two.charge(second, 1)
             two.admission.release(fourth)
             await quiet(one)
-            hot = await one.hot(account)
-            assert (hot["bal"], hot["held"]) == ("399", "0")
+            redis = await one.redis(account)
+            assert (redis["bal"], redis["held"]) == ("399", "0")
             await books_are_right(one)
 
     run(story())
@@ -134,7 +134,7 @@ def test_an_overdue_hold_is_ended_once_and_a_late_charge_is_refused(database_url
             assert isinstance(hold, Hold)
             far = int(datetime.now(UTC).timestamp() * 1000) + 10_000_000
             assert await reap(b.db, b.projection, far) == 1
-            assert (await b.hot(account))["held"] == "0"
+            assert (await b.redis(account))["held"] == "0"
             with pytest.raises(ChargeUnknown):
                 await b.charge(hold, 50)
             await books_are_right(b)
@@ -155,8 +155,8 @@ def test_a_charge_that_was_never_applied_is_found_by_the_reaper(database_url: st
             del b.projection.ended
             far = int(datetime.now(UTC).timestamp() * 1000) + 10_000_000
             assert await reap(b.db, b.projection, far) == 1
-            hot = await b.hot(account)
-            assert (hot["bal"], hot["held"]) == ("50", "0")
+            redis = await b.redis(account)
+            assert (redis["bal"], redis["held"]) == ("50", "0")
 
     run(story())
 
@@ -173,7 +173,7 @@ def test_the_same_charge_sent_twice_is_booked_once(database_url: str, redis_url:
             assert receipt is not None
             assert receipt.charged == 50
             await quiet(b)
-            assert (await b.hot(account))["bal"] == "50"
+            assert (await b.redis(account))["bal"] == "50"
             await books_are_right(b)
 
     run(story())
@@ -193,8 +193,8 @@ def test_a_hold_stays_until_its_charge_is_booked(database_url: str, redis_url: s
             assert isinstance(await b.admit(a_payer(account), 60), Denied)
             await charge
             await quiet(b)
-            hot = await b.hot(account)
-            assert (hot["bal"], hot["held"]) == ("40", "0")
+            redis = await b.redis(account)
+            assert (redis["bal"], redis["held"]) == ("40", "0")
 
     run(story())
 

@@ -59,8 +59,8 @@ def test_a_state_of_postgres_is_waited_out(database_url: str, redis_url: str, st
             await charge
             await b.charge(later, 200)
             await quiet(b)
-            hot = await b.hot(hold.payer.account_id)
-            assert (hot["bal"], hot["held"], b.charging.given_up) == ("9700", "0", 0)
+            redis = await b.redis(hold.payer.account_id)
+            assert (redis["bal"], redis["held"], b.charging.given_up) == ("9700", "0", 0)
 
     asyncio.run(story())
 
@@ -81,8 +81,8 @@ def test_a_charge_that_postgres_refuses_is_given_up_alone(
                 assert [isinstance(end, ChargeUnknown) for end in ended] == [cost == GUILTY for cost in costs]
             await quiet(b)
             # The guilty ones hold nothing any more, and the next call is served.
-            hot = await b.hot(holds[0].payer.account_id)
-            assert (hot["bal"], hot["held"]) == (str(10_000 - sum(costs) + 2 * GUILTY), "0")
+            redis = await b.redis(holds[0].payer.account_id)
+            assert (redis["bal"], redis["held"]) == (str(10_000 - sum(costs) + 2 * GUILTY), "0")
             assert b.charging.given_up == 2
             (after,) = await holds_of(b, [1])
             await b.charge(after, 1)

@@ -38,9 +38,9 @@ def test_versions_count_once_in_whatever_order_they_come(
             account = await loaded(b, 1_000)
             for version in (*order, *order):
                 await apply(b, account, version, -version)
-            hot = await b.hot(account)
-            assert (hot["bal"], hot["ver"]) == ("991", "4")
-            assert not [field for field in hot if field.startswith("a:")]
+            redis = await b.redis(account)
+            assert (redis["bal"], redis["ver"]) == ("991", "4")
+            assert not [field for field in redis if field.startswith("a:")]
 
     asyncio.run(story())
 
@@ -52,7 +52,7 @@ def test_a_load_from_before_a_version_that_was_applied_is_refused(database_url: 
             assert await apply(b, account, 2, -100) == "ok"
             # Postgres, as this load saw it, is still at version 1.
             assert await b.projection.refresh(account) == "newer"
-            assert (await b.hot(account))["bal"] == "900"
+            assert (await b.redis(account))["bal"] == "900"
 
     asyncio.run(story())
 
@@ -64,7 +64,7 @@ def test_a_version_applied_while_the_account_is_loading_is_not_lost(database_url
             # Applied before the load arrives: the load, from version 1, must not make it forgotten.
             assert await apply(b, account, 2, -100) == "ok"
             assert await b.projection.refresh(account, first=True) == "newer"
-            assert "loaded" not in await b.hot(account)
+            assert "loaded" not in await b.redis(account)
 
     asyncio.run(story())
 
@@ -87,7 +87,7 @@ def test_another_redis_starts_a_generation_and_the_old_one_is_refused(database_u
                 APPLY, [account_key(account), due_key(account)], [before, "", 0, 1, hold.id.hex]
             )
             assert stale == b"stale"
-            assert (await b.hot(account))["held"] == "900"
+            assert (await b.redis(account))["held"] == "900"
             async with b.db.transaction() as tx:
                 reason = await tx.scalar(text("SELECT reason FROM hot_generation"))
             assert reason == "another Redis, or one that was restarted"
@@ -121,8 +121,8 @@ def test_a_hold_that_redis_never_heard_of_can_be_freed_twice(database_url: str, 
             for _ in range(2):
                 b.projection.ended([Ended(account, (RequestId(new_id()),))])
             await b.projection.flushed()
-            hot = await b.hot(account)
-            assert (hot["bal"], hot["held"]) == ("1000", "0")
+            redis = await b.redis(account)
+            assert (redis["bal"], redis["held"]) == ("1000", "0")
 
     asyncio.run(story())
 
@@ -137,14 +137,14 @@ def test_a_hold_is_not_freed_while_its_charge_may_be_missing_from_redis(database
             assert await apply(b, account, 3, -1) == "ok"
             b.projection.ended([Ended(account, (hold.id,), reload=True)])
             await asyncio.sleep(0.5)
-            assert (await b.hot(account))["held"] == "600"
+            assert (await b.redis(account))["held"] == "600"
             # The load becomes possible: the hold goes.
             async with b.db.transaction() as tx:
                 for number in (1, 2):
                     await grant(tx, account, NanoUSD(1), GrantKind.PURCHASED, source_ref=f"later {number}")
             await asyncio.sleep(0.5)
-            hot = await b.hot(account)
-            assert (hot["held"], hot["bal"], hot["ver"]) == ("0", "1002", "3")
+            redis = await b.redis(account)
+            assert (redis["held"], redis["bal"], redis["ver"]) == ("0", "1002", "3")
 
     asyncio.run(story())
 
@@ -157,11 +157,11 @@ def test_a_hold_of_nothing_is_freed_with_the_paid_ones_of_its_commit(database_ur
             holds = [await b.admit(payer, amount) for amount in (0, 400, 0, 100)]
             await asyncio.gather(*(b.charge(hold, hold.quote.amount_max) for hold in holds if isinstance(hold, Hold)))
             await b.projection.flushed()
-            hot = await b.hot(account)
-            assert (hot["bal"], hot["held"], hot[f"c:{payer.key_id.hex}"]) == ("500", "0", "0")
-            assert not [field for field in hot if field[:2] in ("h:", "k:")]
+            redis = await b.redis(account)
+            assert (redis["bal"], redis["held"], redis[f"c:{payer.key_id.hex}"]) == ("500", "0", "0")
+            assert not [field for field in redis if field[:2] in ("h:", "k:")]
             assert b.charging.batches == 1
-            assert not await b.projection.hot.command("ZCARD", due_key(account))
+            assert not await b.projection.redis.command("ZCARD", due_key(account))
 
     asyncio.run(story())
 
@@ -176,14 +176,14 @@ def test_a_hold_that_cannot_be_read_keeps_neither_the_others_nor_their_charge(
             good, bad = await b.admit(payer, 300), await b.admit(payer, 200)
             assert isinstance(good, Hold)
             assert isinstance(bad, Hold)
-            await b.projection.hot.command("HSET", account_key(account), f"h:{bad.id.hex}", "nonsense")
+            await b.projection.redis.command("HSET", account_key(account), f"h:{bad.id.hex}", "nonsense")
             b.projection.ended([Ended(account, (good.id, bad.id))])
             await asyncio.sleep(0.5)
-            hot = await b.hot(account)
-            assert (f"h:{good.id.hex}" in hot, hot["held"]) == (False, "200")
+            redis = await b.redis(account)
+            assert (f"h:{good.id.hex}" in redis, redis["held"]) == (False, "200")
             # The alarm was raised for both and for the bad one alone, and then it was left to the reaper.
             assert b.projection.script_faults == 2
-            assert await b.projection.hot.command("ZSCORE", due_key(account), bad.id.hex)
+            assert await b.projection.redis.command("ZSCORE", due_key(account), bad.id.hex)
 
             # Nor does a charge beside it go round for ever: its balance would come from Postgres.
             other = await b.admit(payer, 100)

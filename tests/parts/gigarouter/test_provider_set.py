@@ -9,7 +9,7 @@ from gigarouter.provider_set import ProviderSet
 from providers.wire import Pool, networks
 from router import errors
 from router.dispatch.dispatch import dispatch
-from router.dispatch.provider_quota import Pacer
+from router.dispatch.provider_quota import ProviderQuota
 from router.dispatch.state import Outbound
 from router.registry.indexes import ProviderIndex, ProviderRecord
 from router.routing.health import Health
@@ -27,7 +27,7 @@ def test_a_provider_that_is_switched_off_is_passed_over_and_back_at_once_when_it
             endpoint = msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), provider_id=record.id)
             index = ProviderIndex([record])
             providers = ProviderSet(index, None, networks(["127.0.0.0/8"]), pool)
-            outbound = Outbound(providers=providers, health=health, pacer=Pacer(None))  # type: ignore[arg-type]
+            outbound = Outbound(providers=providers, health=health, quota=ProviderQuota(None))  # type: ignore[arg-type]
 
             async def send() -> None:
                 began = loop.time()

@@ -13,9 +13,9 @@ from providers.outcomes import Failure, Misconfigured
 from providers.protocol import Attempt
 from providers.wire import Pool, networks
 from router.dispatch.attempt import alone
-from router.dispatch.retries import Try
-from router.dispatch.state import Errand, Outbound
-from router.registry.encryption import Seal, place_of
+from router.dispatch.retries import AttemptRequest
+from router.dispatch.state import CallDispatch, Outbound
+from router.registry.encryption import CredentialCipher, place_of
 from router.registry.indexes import ProviderIndex, ProviderRecord
 from router.routing.health import Health
 from router.values import Lane, Trace
@@ -26,25 +26,27 @@ from tests.harness.fake_upstream import Reply, Upstream
 pytestmark = pytest.mark.anyio
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 BEFORE, AFTER = "sk-the-old-credential", "sk-the-new-credential"
-BEHIND = Seal([OLD])
-AHEAD = Seal([NEW, OLD])
+BEHIND = CredentialCipher([OLD])
+AHEAD = CredentialCipher([NEW, OLD])
 ATTEMPT = Attempt("r", "m", texts=["x"])
 
 
-def a_record(upstream: Upstream, seal: Seal, credential: str) -> ProviderRecord:
+def a_record(upstream: Upstream, cipher: CredentialCipher, credential: str) -> ProviderRecord:
     known = ProviderId(new_id())
     return ProviderRecord(
-        known, "p0", "openai", upstream.base_url, seal.seal(known, place_of(upstream.base_url, {}), credential)
+        known, "p0", "openai", upstream.base_url, cipher.cipher(known, place_of(upstream.base_url, {}), credential)
     )
 
 
-def given_anew(record: ProviderRecord, seal: Seal, credential: str) -> ProviderRecord:
-    return msgspec.structs.replace(record, sealed=seal.seal(record.id, place_of(record.base_url, {}), credential))
+def given_anew(record: ProviderRecord, cipher: CredentialCipher, credential: str) -> ProviderRecord:
+    return msgspec.structs.replace(record, sealed=cipher.cipher(record.id, place_of(record.base_url, {}), credential))
 
 
-def a_set(record: ProviderRecord, seal: Seal | None) -> tuple[ProviderSet, Callable[[ProviderRecord], None]]:
+def a_set(
+    record: ProviderRecord, cipher: CredentialCipher | None
+) -> tuple[ProviderSet, Callable[[ProviderRecord], None]]:
     index = ProviderIndex([record])
-    providers = ProviderSet(index, seal, networks(["127.0.0.0/8"]), Pool())
+    providers = ProviderSet(index, cipher, networks(["127.0.0.0/8"]), Pool())
 
     def changes(record: ProviderRecord) -> None:
         index.replace([record])
@@ -55,18 +57,18 @@ def a_set(record: ProviderRecord, seal: Seal | None) -> tuple[ProviderSet, Calla
 
 @pytest.mark.parametrize("seal", [BEHIND, None])
 async def test_a_process_that_cannot_read_a_credential_sends_nothing_there_and_quarantines_nothing(
-    seal: Seal | None,
+    cipher: CredentialCipher | None,
 ) -> None:
     async with Upstream() as upstream:
         record = a_record(upstream, AHEAD, AFTER)
         with structlog.testing.capture_logs() as events:
-            providers, _ = a_set(record, seal)
+            providers, _ = a_set(record, cipher)
             health = Health()
             endpoint = msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), provider_id=record.id)
-            outbound = Outbound(providers=providers, health=health, pacer=None)  # type: ignore[arg-type]
+            outbound = Outbound(providers=providers, health=health, quota=None)  # type: ignore[arg-type]
             trace = Trace(began=asyncio.get_running_loop().time())
-            errand = Errand(RequestId(new_id()), a_request("x"), a_model(), Lane.INTERACTIVE, 10, trace, outbound)
-            outcome = await alone(errand, Try(endpoint, 5.0, "first", 1))
+            errand = CallDispatch(RequestId(new_id()), a_request("x"), a_model(), Lane.INTERACTIVE, 10, trace, outbound)
+            outcome = await alone(errand, AttemptRequest(endpoint, 5.0, "first", 1))
         assert isinstance(outcome, list)
         assert isinstance(outcome[0][1], Misconfigured)
         assert upstream.connections == 0

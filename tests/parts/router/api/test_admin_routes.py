@@ -7,18 +7,18 @@ from typing import Any
 import httpx
 import pytest
 from cryptography.fernet import Fernet
+from tests.context.router.api.conftest import Quick, listening
 
 from gigarouter.settings import Settings
 from gigarouter.wiring import process
 from router.api.access import ACCESS, Who
 from router.api.app import create_app
-from router.context import Parts
+from router.context import RouterContext
 from router.routing.health import Health
 from store.embedded import Embedded
 from store.ids import AccountId, EndpointId, KeyId, parse, wire
 from tests.builders.database import Shop
 from tests.harness.fake_upstream import Upstream
-from tests.parts.router.api.conftest import Quick, listening
 
 pytestmark = pytest.mark.anyio
 
@@ -33,8 +33,10 @@ SECOND_LATER = (
 class Door:
     """The API of one process; who may operate is tested elsewhere, so here everybody may."""
 
-    def __init__(self, parts: Parts, client: httpx.AsyncClient, key: str, account: AccountId, key_id: KeyId) -> None:
-        self.parts = parts
+    def __init__(
+        self, context: RouterContext, client: httpx.AsyncClient, key: str, account: AccountId, key_id: KeyId
+    ) -> None:
+        self.context = context
         self.client = client
         self.key = key
         self.account = account
@@ -77,16 +79,16 @@ def made(servers: Embedded, module_database_url: str, upstream: Upstream) -> tup
 async def door(made: tuple[str, AccountId, KeyId, Settings]) -> AsyncIterator[Door]:
     key, account, key_id, settings = made
     before = {operation: ACCESS[operation] for operation in OURS}
-    async with process(settings, "serve") as parts:
-        assert await parts.generation.ready(20)
-        app = create_app(parts, record=lambda exchange: None, metrics=lambda: b"")
+    async with process(settings, "serve") as context:
+        assert await context.generation.ready(20)
+        app = create_app(context, record=lambda exchange: None, metrics=lambda: b"")
         async with (
             listening(app, [], Quick) as server,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=20) as client,
         ):
             for operation in OURS:
                 ACCESS[operation] = Who.ANYONE
-            yield Door(parts, client, key, account, key_id)
+            yield Door(context, client, key, account, key_id)
             ACCESS.update(before)
 
 
@@ -156,13 +158,13 @@ async def test_imagining_leaves_things_as_they_are(door: Door) -> None:
         for candidate in told["now"]["candidates"]:
             candidate["facts"] = {}
     assert after["now"]["candidates"] == before["now"]["candidates"]
-    assert not door.parts.health.untold
+    assert not door.context.health.untold
 
 
 async def test_what_fails_now_can_be_imagined_well(door: Door) -> None:
     endpoint = (await door.explain())["now"]["candidates"][0]["endpoint"]
     endpoint_id = EndpointId(parse(EndpointId, endpoint))
-    health: Health = door.parts.health
+    health: Health = door.context.health
     health.quarantined(endpoint_id, "canary of a provider")
     health.untold.clear()
     try:

@@ -10,7 +10,7 @@ from router.api.exchange import EXCHANGE, Exchange
 from router.api.public.call_headers import lane_of, wait_of
 from router.api.server.guard import Guard
 from router.errors import AllAttemptsFailed, InvalidRequest, NotRecorded
-from router.values import Lane, Trace, Tried
+from router.values import AttemptRecord, Lane, Trace
 from tests.builders.values import ENDPOINT, a_hold
 
 
@@ -84,7 +84,7 @@ async def test_every_error_of_a_call_tells_attempts_provider_and_limits(
 ) -> None:
     async def failing(scope: Any, receive: Any, send: Any) -> None:
         exchange: Exchange = scope[EXCHANGE]
-        exchange.trace = Trace(hold=a_hold(), tried=[Tried(ENDPOINT, "first", 0.0, 1.0, "Broken")])
+        exchange.trace = Trace(hold=a_hold(), tried=[AttemptRecord(ENDPOINT, "first", 0.0, 1.0, "Broken")])
         raise fault
 
     async def receive() -> dict[str, object]:

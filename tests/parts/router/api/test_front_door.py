@@ -19,6 +19,7 @@ from cryptography.fernet import Fernet
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from jsonschema import Draft202012Validator
+from tests.context.router.api.conftest import Quick, listening
 
 from billing.values import Limits
 from gigarouter import telemetry
@@ -29,7 +30,7 @@ from router.api.access import ACCESS, Who
 from router.api.app import create_app
 from router.api.exchange import never_gone
 from router.api.openapi import document
-from router.context import Parts
+from router.context import RouterContext
 from router.errors import ClientGone, TooManyTokens
 from router.pipeline import embed
 from router.values import RawCall
@@ -37,7 +38,6 @@ from store.embedded import Embedded
 from store.ids import RequestId, new_id
 from tests.builders.database import Shop
 from tests.harness.fake_upstream import Upstream
-from tests.parts.router.api.conftest import Quick, listening
 
 pytestmark = pytest.mark.anyio
 
@@ -52,9 +52,9 @@ class Front:
     """A door, keys to it, and what was logged behind it."""
 
     def __init__(
-        self, parts: Parts, client: httpx.AsyncClient, key: str, poor_key: str, log: io.BytesIO, meters: Any
+        self, context: RouterContext, client: httpx.AsyncClient, key: str, poor_key: str, log: io.BytesIO, meters: Any
     ) -> None:
-        self.parts = parts
+        self.context = context
         self.client = client
         self.key = key
         self.poor_key = poor_key
@@ -108,15 +108,15 @@ async def front(shop: Shop, keys: tuple[str, str, Settings]) -> AsyncIterator[Fr
     log = io.BytesIO()
     telemetry.configure("info", "json", log)
     ACCESS["GET", "/v1/broken"] = ACCESS["GET", "/v1/typed"] = Who.ANYONE
-    async with process(settings, "serve") as parts:
-        assert await parts.generation.ready(20)
-        meters = telemetry.Meters(parts, telemetry.RequestLog("json", log))
-        app = create_app(parts, record=meters.record, metrics=meters.expose, further=[broken])
+    async with process(settings, "serve") as context:
+        assert await context.generation.ready(20)
+        meters = telemetry.Meters(context, telemetry.RequestLog("json", log))
+        app = create_app(context, record=meters.record, metrics=meters.expose, further=[broken])
         async with (
             listening(app, [], Quick) as server,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=20) as client,
         ):
-            yield Front(parts, client, key, poor_key, log, meters)
+            yield Front(context, client, key, poor_key, log, meters)
     del ACCESS["GET", "/v1/broken"], ACCESS["GET", "/v1/typed"]
     structlog.reset_defaults()
 
@@ -171,7 +171,7 @@ async def test_a_client_that_is_gone_when_its_call_is_admitted_costs_nothing(fro
     call = _a_call(front, {"model": MODEL, "input": "nobody waits for this"}, client_gone=lambda: True)
     before = (await front.get("/v1/account")).json()
     with pytest.raises(ClientGone):
-        await embed(call, front.parts)
+        await embed(call, front.context)
     await asyncio.sleep(0.1)
     after = (await front.get("/v1/account")).json()
     assert (after["balance"], after["held"]) == (before["balance"], "0.00")
@@ -203,13 +203,13 @@ async def test_a_text_that_may_have_too_many_tokens_is_counted_before_it_is_sent
     front: Front, characters: int, tokens: int, counts: int
 ) -> None:
     provider = Counting(tokens)
-    parts = msgspec.structs.replace(front.parts, providers=provider)
+    context = msgspec.structs.replace(front.context, providers=provider)
     call = _a_call(front, {"model": MODEL, "input": "x" * characters})
     if tokens > 300_000:
         with pytest.raises(TooManyTokens, match="Requested 300001 tokens, max 300000 tokens per request"):
-            await embed(call, parts)
+            await embed(call, context)
     else:
-        assert (await embed(call, parts)).status == 200
+        assert (await embed(call, context)).status == 200
     assert provider.counts == counts
 
 

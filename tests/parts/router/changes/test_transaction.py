@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from router.changes.audit import Actor, Change, list_changes
-from router.changes.transaction import Work, transact
+from router.changes.transaction import UnitOfWork, transact
 from store.postgres import Database
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +22,7 @@ async def db(database_url: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def add_operator(work: Work, email: str = "ada@example.com") -> str:
+async def add_operator(work: UnitOfWork, email: str = "ada@example.com") -> str:
     await work.connection.execute(
         text("INSERT INTO members (id, email, role) VALUES (gen_random_uuid(), :email, 'ops')"), {"email": email}
     )
@@ -43,7 +43,7 @@ async def test_a_change_says_who_made_it_and_what_it_was(db: Database) -> None:
 
 
 async def test_a_failed_command_leaves_neither_change_nor_audit_row(db: Database) -> None:
-    async def fails(work: Work) -> None:
+    async def fails(work: UnitOfWork) -> None:
         await add_operator(work)
         raise RuntimeError("boom")
 
@@ -58,7 +58,7 @@ async def test_a_dry_run_tells_the_outcome_and_leaves_nothing(db: Database) -> N
 
 
 async def test_a_command_that_does_not_say_what_it_changed_is_a_bug(db: Database) -> None:
-    async def silent(work: Work) -> None:
+    async def silent(work: UnitOfWork) -> None:
         await work.connection.execute(text("SELECT 1"))
 
     with pytest.raises(AssertionError, match="bug"):
@@ -85,7 +85,7 @@ async def test_commands_that_deadlock_are_run_again_and_both_succeed(db: Databas
     both_hold_one = asyncio.Barrier(2)
     tries = 0
 
-    async def touch(work: Work, first: str, second: str) -> None:
+    async def touch(work: UnitOfWork, first: str, second: str) -> None:
         nonlocal tries
         tries += 1
         update = text("UPDATE members SET name = name || '+' WHERE email = :email")

@@ -9,9 +9,9 @@ import structlog.testing
 
 from router import errors
 from router.dispatch.attempt import PARTS_AT_ONCE
-from router.dispatch.provider_quota import Pacer
+from router.dispatch.provider_quota import ProviderQuota
 from router.values import Choice, Lane, Preferences, Route
-from store.redis_client import Hot
+from store.redis_client import RedisClient
 from tests.builders.dispatching import a_world, run, warmed_up
 from tests.builders.values import a_request
 from tests.harness.fake_upstream import Reply, unit_vector
@@ -78,7 +78,9 @@ def test_a_hedge_that_is_passed_over_was_not_sent_and_costs_nothing() -> None:
             # Without Redis nothing is sent to an endpoint with a limit.
             limited = msgspec.structs.replace(world.endpoints[1], concurrency=1)
             route = Route((world.endpoints[0], limited, world.endpoints[2]))
-            world.outbound = msgspec.structs.replace(world.outbound, pacer=Pacer(Hot("unix:///none", (), _nothing)))
+            world.outbound = msgspec.structs.replace(
+                world.outbound, quota=ProviderQuota(RedisClient("unix:///none", (), _nothing))
+            )
             world.upstreams[0].script.append(Reply(delay_s=0.5, status=500))
             delivery = await world.send(HEDGED, route=route)
             assert (delivery.endpoint, delivery.attempts) == (world.endpoints[2], 2)

@@ -14,12 +14,12 @@ from providers.outcomes import ConnectFailed, Failure, PassedOver, TimedOut
 from providers.protocol import Attempt, Vectors
 from router import errors
 from router.dispatch.dispatch import Delivery, dispatch, provider_quota
-from router.dispatch.provider_quota import Lease, Pacer
+from router.dispatch.provider_quota import Lease, ProviderQuota
 from router.dispatch.state import Outbound
 from router.routing.health import Health
 from router.values import Endpoint, RawCall, Route, Trace
 from store.ids import EndpointId, ProviderId, RequestId, new_id
-from store.redis_client import Hot
+from store.redis_client import RedisClient
 from tests.builders.values import ENDPOINT, NOW, a_hold, a_model, a_request
 
 
@@ -52,14 +52,14 @@ class Granting:
 class Paced:
     """One provider behind one endpoint with a grant; a "minute" is ``window_s``."""
 
-    def __init__(self, hot: Hot, window_s: float, granted: dict[str, Any]) -> None:
+    def __init__(self, redis: RedisClient, window_s: float, granted: dict[str, Any]) -> None:
         self.provider, self.health = Granting(), Health()
         provider_id = ProviderId(new_id())
         self.endpoint: Endpoint = msgspec.structs.replace(
             ENDPOINT, id=EndpointId(new_id()), provider_id=provider_id, **granted
         )
-        self.pacer = Pacer(hot, window_s)
-        self.outbound = Outbound(providers={provider_id: self.provider}, health=self.health, pacer=self.pacer)
+        self.quota = ProviderQuota(redis, window_s)
+        self.outbound = Outbound(providers={provider_id: self.provider}, health=self.health, quota=self.quota)
 
     async def send(self, inputs: int, *, within_s: float = 5.0, tokens: int = 10) -> Delivery:
         began = asyncio.get_running_loop().time()
@@ -73,11 +73,11 @@ async def paced(redis_url: str, window_s: float = 60.0, **granted: Any) -> Async
     async def connected(run_id: str) -> None:
         pass
 
-    hot = Hot(redis_url, provider_quota.SCRIPTS, connected)
-    running = asyncio.ensure_future(hot.run())
+    redis = RedisClient(redis_url, provider_quota.SCRIPTS, connected)
+    running = asyncio.ensure_future(redis.run())
     try:
-        assert await hot.opened(5)
-        yield Paced(hot, window_s, granted)
+        assert await redis.opened(5)
+        yield Paced(redis, window_s, granted)
     finally:
         running.cancel()
 
@@ -170,7 +170,7 @@ def test_who_hangs_up_while_the_grant_is_asked_for_gives_it_back(redis_url: str)
 
 
 def test_the_time_that_a_call_waited_for_its_grant_is_not_held_against_the_endpoint(redis_url: str) -> None:
-    class SlowPacer(Pacer):
+    class SlowPacer(ProviderQuota):
         @override
         async def take(self, *what: Any, **more: Any) -> Lease:
             await asyncio.sleep(0.4)
@@ -178,7 +178,7 @@ def test_the_time_that_a_call_waited_for_its_grant_is_not_held_against_the_endpo
 
     async def scenario() -> None:
         async with paced(redis_url, concurrency=5) as world:
-            world.outbound = msgspec.structs.replace(world.outbound, pacer=SlowPacer(world.pacer._hot))
+            world.outbound = msgspec.structs.replace(world.outbound, quota=SlowPacer(world.quota._hot))
             world.provider.hangs = True
             with pytest.raises(errors.DeadlinePassed):
                 await world.send(1, within_s=0.5)

@@ -20,8 +20,8 @@ from providers.outcomes import (
     TooLong,
     Warming,
 )
-from router.dispatch.retries import ATTEMPTS_MAX, LIMIT_MIN_S, SLOW, Try, attempts, limit
-from router.dispatch.retry_budget import HEDGES_PER_CALL, RETRIES_PER_CALL, RETRIES_PER_S, WINDOW_S, Budgets, Window
+from router.dispatch.retries import ATTEMPTS_MAX, LIMIT_MIN_S, SLOW, AttemptRequest, attempts, limit
+from router.dispatch.retry_budget import HEDGES_PER_CALL, RETRIES_PER_CALL, RETRIES_PER_S, WINDOW_S, RetryBudget, Window
 from router.routing.health import Health
 from router.routing.latency import Usual
 from router.values import Endpoint
@@ -56,29 +56,29 @@ class Call:
         *,
         deadline_at: float = 60.0,
         usual_s: float | None = 0.1,
-        budgets: Budgets | None = None,
+        budgets: RetryBudget | None = None,
     ) -> None:
         self.now = 0.0
-        self.budgets = budgets or Budgets()
+        self.budgets = budgets or RetryBudget()
         self.plan = attempts(order, deadline_at, 0.0, 100, lambda _: Usual(usual_s), self.budgets)
-        self.tries: list[Try] = []
+        self.tries: list[AttemptRequest] = []
         self._take(next(self.plan, None))
 
-    def fails(self, *failures: Failure, after_s: float = 1.0) -> Try | None:
+    def fails(self, *failures: Failure, after_s: float = 1.0) -> AttemptRequest | None:
         """The next attempt after a failure of what was under way."""
         return self._then(failures, after_s)
 
-    def is_slow(self) -> Try | None:
+    def is_slow(self) -> AttemptRequest | None:
         return self._then(SLOW, 1.0)
 
-    def _then(self, outcome: object, after_s: float) -> Try | None:
+    def _then(self, outcome: object, after_s: float) -> AttemptRequest | None:
         self.now += after_s
         try:
             return self._take(self.plan.send((outcome, self.now)))  # type: ignore[arg-type]
         except StopIteration:
             return None
 
-    def _take(self, step: Try | None) -> Try | None:
+    def _take(self, step: AttemptRequest | None) -> AttemptRequest | None:
         if step is not None:
             self.tries.append(step)
         return step
@@ -88,7 +88,7 @@ class Call:
 def test_a_failure_of_a_provider_goes_on_to_the_next_endpoint(failure: type[Failure]) -> None:
     order = endpoints(2)
     call = Call(order)
-    assert call.fails(failure()) == Try(order[1], 59.0, "next", 2)
+    assert call.fails(failure()) == AttemptRequest(order[1], 59.0, "next", 2)
     assert call.fails(failure()) is None
 
 
@@ -108,10 +108,10 @@ def test_three_attempts_are_the_most() -> None:
 def test_an_endpoint_whose_grant_is_used_up_is_passed_over_and_is_no_attempt() -> None:
     order = endpoints(5)
     call = Call(order)
-    assert call.fails(PassedOver(retry_after_s=3.0)) == Try(order[1], LIMIT_MIN_S, "first", 1, is_cut=True)
+    assert call.fails(PassedOver(retry_after_s=3.0)) == AttemptRequest(order[1], LIMIT_MIN_S, "first", 1, is_cut=True)
     call.fails(PassedOver())
     call.fails(Broken())
-    assert call.fails(Broken()) == Try(order[4], 56.0, "next", 3)
+    assert call.fails(Broken()) == AttemptRequest(order[4], 56.0, "next", 3)
 
 
 def test_an_attempt_gets_four_times_the_usual_and_the_last_one_all_that_is_left() -> None:
@@ -137,7 +137,7 @@ def test_an_attempt_gets_four_times_the_usual_and_the_last_one_all_that_is_left(
 def test_an_attempt_leaves_time_for_two_more_where_it_can(
     deadline_s: float, usual_s: float | None, tokens: int, limit_s: float
 ) -> None:
-    plan = attempts(endpoints(3), deadline_s, 0.0, tokens, lambda _: Usual(usual_s), Budgets())
+    plan = attempts(endpoints(3), deadline_s, 0.0, tokens, lambda _: Usual(usual_s), RetryBudget())
     step = next(plan)
     assert step is not None
     assert step.limit_s == pytest.approx(limit_s)
@@ -212,7 +212,7 @@ def test_after_the_deadline_nothing_is_tried() -> None:
 def test_no_attempt_may_take_more_than_is_left(deadline_s: float, usual: list[float | None], took: list[float]) -> None:
     order = endpoints(len(usual))
     of = dict(zip([one.id for one in order], usual, strict=True))
-    now, plan = 0.0, attempts(order, deadline_s, 0.0, 100, lambda endpoint: Usual(of[endpoint.id]), Budgets())
+    now, plan = 0.0, attempts(order, deadline_s, 0.0, 100, lambda endpoint: Usual(of[endpoint.id]), RetryBudget())
     step, tried = next(plan, None), 0
     while step is not None:
         assert 0 < step.limit_s <= deadline_s - now
@@ -226,17 +226,17 @@ def test_no_attempt_may_take_more_than_is_left(deadline_s: float, usual: list[fl
 
 
 def test_a_slow_first_attempt_gets_a_hedge_where_one_was_earned() -> None:
-    order, budgets = endpoints(3), Budgets()
+    order, budgets = endpoints(3), RetryBudget()
     for _ in range(round(1 / HEDGES_PER_CALL) - 1):
         budgets.called(0.0)
     call = Call(order, budgets=budgets)
-    assert call.is_slow() == Try(order[1], LIMIT_MIN_S, "hedge", 2, is_cut=True)
+    assert call.is_slow() == AttemptRequest(order[1], LIMIT_MIN_S, "hedge", 2, is_cut=True)
     # Both have failed: the third and last attempt.
-    assert call.fails(Broken(), Broken()) == Try(order[2], 58.0, "next", 3)
+    assert call.fails(Broken(), Broken()) == AttemptRequest(order[2], 58.0, "next", 3)
     # That hedge is spent, and one call has not earned the next.
     poor = Call(order, budgets=budgets)
     assert poor.is_slow() is None
-    assert poor.fails(Broken()) == Try(order[1], LIMIT_MIN_S, "next", 2, is_cut=True)
+    assert poor.fails(Broken()) == AttemptRequest(order[1], LIMIT_MIN_S, "next", 2, is_cut=True)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_slow_first_attempt_gets_a_hedge_where_one_was_earned() -> None:
     ],
 )
 def test_what_comes_after_a_hedge_follows_what_was_sent(first: Failure, hedge: Failure, then: str, number: int) -> None:
-    order, budgets = endpoints(4), Budgets()
+    order, budgets = endpoints(4), RetryBudget()
     for _ in range(round(1 / HEDGES_PER_CALL)):
         budgets.called(0.0)
     call = Call(order, budgets=budgets)
@@ -260,7 +260,7 @@ def test_what_comes_after_a_hedge_follows_what_was_sent(first: Failure, hedge: F
 
 
 def test_hedges_are_a_twentieth_of_the_calls_at_most() -> None:
-    budgets, hedges = Budgets(), 0
+    budgets, hedges = RetryBudget(), 0
     for number in range(10_000):
         budgets.called(number / 100)
         hedges += budgets.takes_hedge()
@@ -268,11 +268,11 @@ def test_hedges_are_a_twentieth_of_the_calls_at_most() -> None:
 
 
 def test_in_an_outage_of_all_retries_are_a_fifth_of_the_calls() -> None:
-    order, budgets, sent = endpoints(3), Budgets(), [0] * 40
+    order, budgets, sent = endpoints(3), RetryBudget(), [0] * 40
     for number in range(40_000):
         now = number / 1000
         plan = attempts(order, 1e9, now, 1, lambda _: Usual(0.1), budgets)
-        step: Try | None = next(plan)
+        step: AttemptRequest | None = next(plan)
         while step is not None:
             sent[int(now)] += 1
             budgets.failed(step.endpoint.id, now)
@@ -285,7 +285,7 @@ def test_in_an_outage_of_all_retries_are_a_fifth_of_the_calls() -> None:
 
 
 def test_a_few_retries_a_second_are_always_allowed() -> None:
-    order, budgets = endpoints(2), Budgets()
+    order, budgets = endpoints(2), RetryBudget()
     for endpoint in order:
         budgets.failed(endpoint.id, 0.5)
     assert sum(budgets.takes_retry(order[1].id, 0.5) for _ in range(100)) == RETRIES_PER_S * WINDOW_S
@@ -295,7 +295,7 @@ def test_a_few_retries_a_second_are_always_allowed() -> None:
 
 def test_a_retry_at_an_endpoint_that_answers_is_never_refused() -> None:
     """One of three that fails hard must not cost the calls that come at once a second attempt."""
-    order, budgets = endpoints(2), Budgets()
+    order, budgets = endpoints(2), RetryBudget()
     budgets.failed(order[0].id, 0.0)
     budgets.answered(order[1].id)
     assert all(budgets.takes_retry(order[1].id, 0.0) for _ in range(1000))
@@ -305,16 +305,16 @@ def test_a_retry_at_an_endpoint_that_answers_is_never_refused() -> None:
 
 
 def test_where_the_budget_is_used_up_the_failing_are_skipped_and_who_answers_is_asked() -> None:
-    order, budgets = endpoints(3), Budgets()
+    order, budgets = endpoints(3), RetryBudget()
     for endpoint in order[:2]:
         budgets.failed(endpoint.id, 0.0)
     while budgets.takes_retry(order[0].id, 0.0):
         pass
-    assert Call(order, budgets=budgets).fails(Broken()) == Try(order[2], 59.0, "next", 2)
+    assert Call(order, budgets=budgets).fails(Broken()) == AttemptRequest(order[2], 59.0, "next", 2)
 
 
 def test_an_old_failure_is_forgotten() -> None:
-    order, budgets = endpoints(1), Budgets()
+    order, budgets = endpoints(1), RetryBudget()
     budgets.failed(order[0].id, 0.0)
     assert all(budgets.takes_retry(order[0].id, float(WINDOW_S)) for _ in range(1000))
 

@@ -10,7 +10,7 @@ from tests.builders.values import ENDPOINT, a_hold, an_answer_of, unit_rows
 
 
 def an_outbound() -> Outbound:
-    return Outbound(providers={}, health=None, pacer=None)  # type: ignore[arg-type]
+    return Outbound(providers={}, health=None, quota=None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

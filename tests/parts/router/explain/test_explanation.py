@@ -18,7 +18,7 @@ from router.request.license import permit
 from router.response.wait import pick_or_wait, when_warm
 from router.routing.health import Health
 from router.routing.public_reasons import OUTCOMES
-from router.values import Choice, Endpoint, Preferences, RawCall, Route, Trace, Tried
+from router.values import AttemptRecord, Choice, Endpoint, Preferences, RawCall, Route, Trace
 from store.ids import ClaimId, EndpointId, RequestId, new_id
 from tests.builders.routing import MODEL, pick
 from tests.builders.values import ENDPOINT, NOW, a_hold, a_key, a_model, a_usage
@@ -63,8 +63,8 @@ def a_failover() -> Ended:
         route=route,
         hold=hold,
         tried=[
-            Tried(ALPHA, "first", 1.0, 30.0, "Broken", UPSTREAM_WORDS),
-            Tried(BETA, "next", 31.0, 8.0, "answered"),
+            AttemptRecord(ALPHA, "first", 1.0, 30.0, "Broken", UPSTREAM_WORDS),
+            AttemptRecord(BETA, "next", 31.0, 8.0, "answered"),
         ],
         used=msgspec.structs.replace(a_usage(), endpoint_id=BETA.id, cost=NanoUSD(80), provider_cost=NanoUSD(77)),
         admitted_ms=0.9,
@@ -181,7 +181,7 @@ def test_a_call_that_waited_in_vain_is_told_whom_it_waited_for(gone: bool) -> No
 def test_a_choice_that_was_made_anew_and_left_nobody_replaces_the_first_one() -> None:
     nobody = (Choice(ALPHA, "it is quarantined", code="quarantined"),)
     first = Route((ALPHA,), (), (Choice(ALPHA),), "only")
-    trace = Trace(key=a_key(), route=first, tried=[Tried(ALPHA, "first", 1.0, 2.0, "Warming")])
+    trace = Trace(key=a_key(), route=first, tried=[AttemptRecord(ALPHA, "first", 1.0, 2.0, "Warming")])
     told = kept(Ended(RequestId(new_id()), NOW, 503, 9.0, trace, "no_provider_available", "", "", nobody))
     assert [(c.place, c.chosen, c.left_out) for c in told.candidates] == [(0, False, "it is quarantined")]
     assert told.policy == ""

@@ -7,7 +7,7 @@ import pytest
 from router.errors import KeyUnknown, StoreUnavailable
 from router.identity.keys import KeyIndex, new_operator_key
 from router.identity.members import Role
-from router.identity.operators import Operator, OperatorIndex, who_operates
+from router.identity.operators import Operator, OperatorIndex, authenticate_operator
 from store.ids import MemberId, OperatorKeyId, new_id
 
 pytestmark = pytest.mark.anyio
@@ -29,9 +29,9 @@ async def test_a_process_that_hears_of_no_change_lets_no_operator_in_until_it_ha
         keys.heard(NOW)
 
     keys.heard(NOW)
-    assert await who_operates(header, operators, keys, NOW, nothing_comes) is operator
+    assert await authenticate_operator(header, operators, keys, NOW, nothing_comes) is operator
     keys.deaf()
     with pytest.raises(StoreUnavailable):
-        await who_operates(header, operators, keys, NOW, nothing_comes)
+        await authenticate_operator(header, operators, keys, NOW, nothing_comes)
     with pytest.raises(KeyUnknown):
-        await who_operates(header, operators, keys, NOW, it_was_revoked)
+        await authenticate_operator(header, operators, keys, NOW, it_was_revoked)

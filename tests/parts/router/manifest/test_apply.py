@@ -16,13 +16,13 @@ from catalog.errors import MoveRefused
 from catalog.values import Status
 from router.admin.commands import move_model, set_price
 from router.changes.audit import Actor, list_changes
-from router.changes.transaction import Work, transact
+from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest
 from router.manifest import apply as applying
 from router.manifest import current_state, export, report, schema
 from router.manifest.apply import Order
 from router.manifest.values import Decisions, FileRefused, Plan, Verb
-from router.registry.encryption import Seal
+from router.registry.encryption import CredentialCipher
 from router.registry.endpoints import EndpointSpec, EndpointView, edit_endpoint, list_endpoints, move_endpoint
 from router.registry.providers import edit_provider, find_provider
 from router.values import EndpointState
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.anyio
 FILES, OPS = Actor("cli:files"), Actor("cli:ops")
 EXAMPLE = re.findall(r"```yaml\n(.*?)```", (Path(__file__).parents[4] / "docs/catalogue.md").read_text(), re.DOTALL)[0]
 MODEL = ModelId("acme/embed-1")
-SEAL = Seal([Fernet.generate_key().decode()])
+SEAL = CredentialCipher([Fernet.generate_key().decode()])
 
 
 @pytest.fixture
@@ -259,7 +259,7 @@ async def test_a_disabled_provider_stops_its_endpoints_and_the_plan_says_so(db: 
 async def test_another_host_is_refused_while_a_credential_of_the_old_one_is_kept(db: Database) -> None:
     await apply(db)
 
-    async def give(work: Work) -> None:
+    async def give(work: UnitOfWork) -> None:
         provider = await find_provider(work.connection, "alpha")
         assert provider is not None
         await edit_provider(work, SEAL, provider.id, provider.spec, credential="sk-of-the-old-host")
@@ -321,7 +321,7 @@ async def test_an_operator_who_is_in_the_middle_of_a_change_is_waited_for(db: Da
     endpoint = (await the_endpoint(db)).endpoint
     written, may_end = asyncio.Event(), asyncio.Event()
 
-    async def slow(work: Work) -> None:
+    async def slow(work: UnitOfWork) -> None:
         spec = msgspec.convert(endpoint, EndpointSpec, from_attributes=True)
         await edit_endpoint(work, endpoint.id, msgspec.structs.replace(spec, max_batch=64))
         await set_price(work, MODEL, 30_000_000)

@@ -21,7 +21,7 @@ from providers.litellm import price_map
 from providers.litellm.price_map import MapEntry, PriceMap, nano_per_mtok
 from router.admin.commands import set_price
 from router.changes.audit import Actor, list_changes
-from router.changes.transaction import Work, transact
+from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
 from router.manifest import apply as applying
 from router.manifest import current_state, report
@@ -205,7 +205,7 @@ async def test_a_new_map_updates_what_is_untouched_and_an_operators_edits_stay(d
     by_key = {(one.provider_name, one.upstream_model): one for one in await endpoints_of(db)}
     negotiated = by_key["voyage", "voyage-3"]
 
-    async def edit(work: Work) -> None:
+    async def edit(work: UnitOfWork) -> None:
         spec = msgspec.convert(negotiated, EndpointSpec, from_attributes=True)
         await edit_endpoint(work, negotiated.id, msgspec.structs.replace(spec, cost_nano_per_mtok=50_000_000))
         provider = await find_provider(work.connection, "voyage")

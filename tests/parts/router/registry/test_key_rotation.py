@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from gigarouter.commands.admin import app
 from router.changes.audit import Actor, list_changes
-from router.changes.transaction import Work, transact
-from router.registry.encryption import CredentialUnreadable, Seal, place_of
-from router.registry.key_rotation import reseal_all
+from router.changes.transaction import UnitOfWork, transact
+from router.registry.encryption import CredentialCipher, CredentialUnreadable, place_of
+from router.registry.key_rotation import rewrap_credentials
 from router.registry.providers import ProviderSpec, ProviderView, credential_of, provider_records, register_provider
 from store.ids import ProviderId, new_id
 from store.postgres import Database
@@ -35,28 +35,30 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 async def a_provider(db: Database, name: str, key: str = OLD) -> None:
     spec, credential = ProviderSpec(URL), f"sk-{name}-canary-000000"
 
-    async def command(work: Work) -> ProviderView:
-        return await register_provider(work, Seal([key]), name=name, kind="openai", spec=spec, credential=credential)
+    async def command(work: UnitOfWork) -> ProviderView:
+        return await register_provider(
+            work, CredentialCipher([key]), name=name, kind="openai", spec=spec, credential=credential
+        )
 
     await transact(db, OPS, command)
 
 
-async def opened(db: Database, seal: Seal) -> dict[str, str | None]:
+async def opened(db: Database, cipher: CredentialCipher) -> dict[str, str | None]:
     async with db.transaction() as connection:
-        return {record.name: credential_of(record, seal) for record in await provider_records(connection)}
+        return {record.name: credential_of(record, cipher) for record in await provider_records(connection)}
 
 
 async def test_after_resealing_the_old_key_can_be_taken_out(db: Database) -> None:
     for name in ("alpha", "beta"):
         await a_provider(db, name)
     await a_provider(db, "gamma", NEW)
-    known = await opened(db, Seal([NEW, OLD]))
+    known = await opened(db, CredentialCipher([NEW, OLD]))
     with pytest.raises(CredentialUnreadable, match="secret key that is not set"):
-        await opened(db, Seal([NEW]))
-    done = await reseal_all(db, OPS, Seal([NEW, OLD]))
+        await opened(db, CredentialCipher([NEW]))
+    done = await rewrap_credentials(db, OPS, CredentialCipher([NEW, OLD]))
     assert (done.resealed, done.unchanged, done.unreadable) == (("alpha", "beta"), ("gamma",), ())
-    assert await opened(db, Seal([NEW])) == known
-    again = await reseal_all(db, OPS, Seal([NEW]))
+    assert await opened(db, CredentialCipher([NEW])) == known
+    again = await rewrap_credentials(db, OPS, CredentialCipher([NEW]))
     assert (again.resealed, again.unchanged) == ((), ("alpha", "beta", "gamma"))
     async with db.transaction() as connection:
         changes = await list_changes(connection)
@@ -67,22 +69,22 @@ async def test_after_resealing_the_old_key_can_be_taken_out(db: Database) -> Non
 async def test_a_key_that_is_not_there_is_told_by_the_providers_name_and_keeps_no_other(db: Database) -> None:
     await a_provider(db, "alpha")
     await a_provider(db, "lost", OTHER)
-    done = await reseal_all(db, OPS, Seal([NEW, OLD]))
+    done = await rewrap_credentials(db, OPS, CredentialCipher([NEW, OLD]))
     assert (done.resealed, done.unreadable) == (("alpha",), ("lost",))
 
 
 def test_rotating_wraps_the_data_key_again_and_encrypts_nothing_anew() -> None:
     provider = ProviderId(new_id())
-    stored = Seal([OLD]).seal(provider, PLACE, "sk-canary")
-    again = Seal([NEW, OLD]).rewrap(stored)
+    stored = CredentialCipher([OLD]).cipher(provider, PLACE, "sk-canary")
+    again = CredentialCipher([NEW, OLD]).rewrap(stored)
     before, after = (msgspec.msgpack.decode(sealed) for sealed in (stored, again))
     assert before[0] != after[0]
     assert before[1:] == after[1:]
-    assert Seal([NEW]).open(provider, PLACE, again) == "sk-canary"
-    assert Seal([OLD]).seal(provider, PLACE, "sk-canary") != stored
+    assert CredentialCipher([NEW]).open(provider, PLACE, again) == "sk-canary"
+    assert CredentialCipher([OLD]).cipher(provider, PLACE, "sk-canary") != stored
     for meddled in (after[2][:-1] + b"x", b"", after[2][::-1]):
         with pytest.raises(CredentialUnreadable):
-            Seal([NEW]).open(provider, PLACE, msgspec.msgpack.encode([*after[:2], meddled]))
+            CredentialCipher([NEW]).open(provider, PLACE, msgspec.msgpack.encode([*after[:2], meddled]))
 
 
 def test_the_command_says_which_key_is_missing(database_url: str, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from catalog.model_edits import BARE, faults
 from catalog.seed import SeedModel, shipped
 from catalog.values import Model
 from router.changes.audit import Actor
-from router.changes.transaction import Work, transact
+from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
 from router.registry.endpoints import EndpointSpec, register_endpoint
 from router.registry.models import add_model, edit_model, entry_of
@@ -32,11 +32,11 @@ async def db(database_url: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def edited(work: Work, **facts: object) -> Model:
+async def edited(work: UnitOfWork, **facts: object) -> Model:
     return await edit_model(work, msgspec.structs.replace(await entry_of(work, NEW.id), **facts))
 
 
-async def registered(work: Work, model: Model, name: str = "alpha") -> Endpoint:
+async def registered(work: UnitOfWork, model: Model, name: str = "alpha") -> Endpoint:
     spec = ProviderSpec("https://api.alpha.example/v1")
     provider = await register_provider(work, None, name=name, kind="openai", spec=spec)
     return await register_endpoint(work, model, provider.id, EndpointSpec("new"))
@@ -45,7 +45,7 @@ async def registered(work: Work, model: Model, name: str = "alpha") -> Endpoint:
 async def test_an_endpoint_registered_while_the_space_changes_is_refused(db: Database) -> None:
     model = await transact(db, OPS, lambda work: add_model(work, NEW))
 
-    async def edit_and_register(work: Work) -> "asyncio.Task[Endpoint]":
+    async def edit_and_register(work: UnitOfWork) -> "asyncio.Task[Endpoint]":
         await edited(work, pooling="mean")
         late = asyncio.ensure_future(transact(db, OPS, lambda other: registered(other, model)))
         await until_someone_waits(db)
@@ -59,7 +59,7 @@ async def test_an_endpoint_registered_while_the_space_changes_is_refused(db: Dat
 async def test_a_space_changed_while_an_endpoint_is_registered_is_refused(db: Database) -> None:
     model = await transact(db, OPS, lambda work: add_model(work, NEW))
 
-    async def register_and_edit(work: Work) -> "asyncio.Task[Model]":
+    async def register_and_edit(work: UnitOfWork) -> "asyncio.Task[Model]":
         await registered(work, model)
         late = asyncio.ensure_future(transact(db, OPS, lambda other: edited(other, pooling="mean")))
         await until_someone_waits(db)

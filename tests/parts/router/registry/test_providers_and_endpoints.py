@@ -13,9 +13,9 @@ from sqlalchemy.exc import IntegrityError
 from catalog import models
 from catalog.seed import import_seed
 from router.changes.audit import Actor, list_changes
-from router.changes.transaction import Work, transact
+from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest, NotFound
-from router.registry.encryption import CredentialUnreadable, Seal
+from router.registry.encryption import CredentialCipher, CredentialUnreadable
 from router.registry.endpoints import MOVES, EndpointSpec, edit_endpoint, move_endpoint, register_endpoint
 from router.registry.indexes import ProviderRecord
 from router.registry.providers import (
@@ -50,14 +50,16 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 async def a_provider(
     db: Database, name: str = "alpha", spec: ProviderSpec = ALPHA, credential: str | None = SECRET
 ) -> ProviderView:
-    async def command(work: Work) -> ProviderView:
-        return await register_provider(work, Seal([OLD]), name=name, kind="openai", spec=spec, credential=credential)
+    async def command(work: UnitOfWork) -> ProviderView:
+        return await register_provider(
+            work, CredentialCipher([OLD]), name=name, kind="openai", spec=spec, credential=credential
+        )
 
     return await transact(db, OPS, command)
 
 
 async def an_endpoint(db: Database, provider: ProviderView, upstream: str = "mini") -> Endpoint:
-    async def command(work: Work) -> Endpoint:
+    async def command(work: UnitOfWork) -> Endpoint:
         model = await models.get(work.connection, MODEL)
         return await register_endpoint(work, model, provider.id, EndpointSpec(upstream))
 
@@ -95,15 +97,15 @@ async def test_a_credential_is_in_no_table_and_opens_for_its_provider(db: Databa
     assert SECRET not in everything
     assert SECRET.encode().hex() not in everything
     assert view.credential == "…1e8a"
-    assert credential_of(await record_of(db, "alpha"), Seal([OLD])) == SECRET
+    assert credential_of(await record_of(db, "alpha"), CredentialCipher([OLD])) == SECRET
 
 
 async def test_a_new_secret_key_in_front_still_opens_old_credentials_and_another_key_does_not(db: Database) -> None:
     await a_provider(db)
     record = await record_of(db, "alpha")
-    assert credential_of(record, Seal([NEW, OLD])) == SECRET
+    assert credential_of(record, CredentialCipher([NEW, OLD])) == SECRET
     with pytest.raises(CredentialUnreadable):
-        credential_of(record, Seal([NEW]))
+        credential_of(record, CredentialCipher([NEW]))
 
 
 async def test_a_credential_moved_to_another_row_or_host_opens_to_nothing(db: Database) -> None:
@@ -114,46 +116,46 @@ async def test_a_credential_moved_to_another_row_or_host_opens_to_nothing(db: Da
     redirected = msgspec.structs.replace(alpha, base_url="https://evil.example/v1")
     for record in (moved, redirected):
         with pytest.raises(CredentialUnreadable, match="another"):
-            credential_of(record, Seal([OLD]))
+            credential_of(record, CredentialCipher([OLD]))
     assert other.id == beta.id
 
 
 async def test_another_host_is_refused_without_its_credential_and_another_path_is_not(db: Database) -> None:
     view = await a_provider(db)
-    seal = Seal([OLD])
+    cipher = CredentialCipher([OLD])
 
     async def edit(url: str, credential: str | None = None) -> ProviderView:
         spec = ProviderSpec(url)
-        return await transact(db, OPS, lambda work: edit_provider(work, seal, view.id, spec, credential=credential))
+        return await transact(db, OPS, lambda work: edit_provider(work, cipher, view.id, spec, credential=credential))
 
     with pytest.raises(InvalidRequest, match=r"given for https://api.alpha.example"):
         await edit("https://evil.example/v1")
     await edit("https://api.alpha.example/v2")
-    assert credential_of(await record_of(db, "alpha"), seal) == SECRET
+    assert credential_of(await record_of(db, "alpha"), cipher) == SECRET
     await edit("https://new.example/v1", "sk-new-000000000000000")
-    assert credential_of(await record_of(db, "alpha"), seal) == "sk-new-000000000000000"
+    assert credential_of(await record_of(db, "alpha"), cipher) == "sk-new-000000000000000"
 
 
 async def test_another_vendor_is_another_host_where_its_library_knows_it(db: Database) -> None:
-    seal = Seal([OLD])
+    cipher = CredentialCipher([OLD])
     cohere, voyage = (ProviderSpec(options={"vendor": vendor}) for vendor in ("cohere", "voyage"))
 
-    async def register(work: Work) -> ProviderView:
-        return await register_provider(work, seal, name="alpha", kind="litellm", spec=cohere, credential=SECRET)
+    async def register(work: UnitOfWork) -> ProviderView:
+        return await register_provider(work, cipher, name="alpha", kind="litellm", spec=cohere, credential=SECRET)
 
     async def edit(spec: ProviderSpec, credential: str | None = None) -> ProviderView:
-        return await transact(db, OPS, lambda work: edit_provider(work, seal, view.id, spec, credential=credential))
+        return await transact(db, OPS, lambda work: edit_provider(work, cipher, view.id, spec, credential=credential))
 
     view = await transact(db, OPS, register)
     with pytest.raises(InvalidRequest, match="given for the vendor cohere"):
         await edit(voyage)
     record = await record_of(db, "alpha")
     with pytest.raises(CredentialUnreadable, match="another"):
-        credential_of(msgspec.structs.replace(record, options=voyage.options), seal)
+        credential_of(msgspec.structs.replace(record, options=voyage.options), cipher)
     await edit(ProviderSpec(options={"vendor": "cohere", "input_types": {"query": "q"}}))
-    assert credential_of(await record_of(db, "alpha"), seal) == SECRET
+    assert credential_of(await record_of(db, "alpha"), cipher) == SECRET
     await edit(voyage, "sk-voyage-0000000000000")
-    assert credential_of(await record_of(db, "alpha"), seal) == "sk-voyage-0000000000000"
+    assert credential_of(await record_of(db, "alpha"), cipher) == "sk-voyage-0000000000000"
 
 
 @pytest.mark.parametrize("name", ["https://evil.example/x", "x/http://evil.example", "//evil.example", "a b", "a\nb"])
@@ -187,7 +189,9 @@ async def test_the_audit_log_tells_that_a_credential_was_replaced_though_it_look
     aws = '{"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "canary1"}'
 
     async def told(credential: str | None) -> list[object]:
-        edit = transact(db, OPS, lambda work: edit_provider(work, Seal([OLD]), view.id, ALPHA, credential=credential))
+        edit = transact(
+            db, OPS, lambda work: edit_provider(work, CredentialCipher([OLD]), view.id, ALPHA, credential=credential)
+        )
         await edit
         async with db.transaction() as connection:
             given = [row.change for row in await list_changes(connection) if row.change.action == "provider.credential"]
@@ -201,7 +205,7 @@ async def test_the_audit_log_tells_that_a_credential_was_replaced_though_it_look
 async def test_an_endpoint_that_claims_another_space_is_refused_by_product_and_database(db: Database) -> None:
     provider = await a_provider(db)
 
-    async def command(work: Work) -> Endpoint:
+    async def command(work: UnitOfWork) -> Endpoint:
         model = await models.get(work.connection, MODEL)
         return await register_endpoint(work, model, provider.id, EndpointSpec("mini"), space="other@1")
 
@@ -264,7 +268,7 @@ async def test_of_two_operators_who_move_an_endpoint_at_once_the_second_decides_
 ) -> None:
     endpoint = await an_endpoint(db, await a_provider(db))
 
-    async def first(work: Work) -> "asyncio.Task[Endpoint]":
+    async def first(work: UnitOfWork) -> "asyncio.Task[Endpoint]":
         await move_endpoint(work, endpoint.id, EndpointState.OFF)
         task = asyncio.ensure_future(transact(db, OPS, lambda w: move_endpoint(w, endpoint.id, EndpointState.OFF)))
         await asyncio.sleep(0.2)

@@ -15,7 +15,7 @@ from catalog import models
 from catalog.licenses import accept
 from catalog.seed import import_seed
 from router.changes.audit import Actor
-from router.changes.transaction import Work, transact
+from router.changes.transaction import UnitOfWork, transact
 from router.errors import KeyPaused, KeyUnknown, StoreUnavailable
 from router.identity.key_commands import KeySpec, Shown, create_key, pause_key, revoke_key, rotate_key
 from router.identity.keys import authenticate, digest_of, new_key
@@ -233,7 +233,7 @@ async def test_an_endpoint_is_known_after_its_provider_and_not_while_that_is_swi
         alphas = [provider for provider in world.refresher.providers.all() if provider.name == "alpha"]
         endpoints_at_alphas_news.extend(len(index.of_provider(provider.id)) for provider in alphas)
 
-    async def register(work: Work) -> ProviderId:
+    async def register(work: UnitOfWork) -> ProviderId:
         await import_seed(work.connection)
         provider = await register_provider(work, None, name="alpha", kind="openai", spec=ProviderSpec(URL))
         model = await models.get(work.connection, MODEL)

@@ -10,12 +10,12 @@ from typing_extensions import override
 
 from providers.probing.probe_texts import probe_set
 from router.dispatch import provider_quota
-from router.dispatch.provider_quota import Pacer
+from router.dispatch.provider_quota import ProviderQuota
 from router.values import EndpointState
 from router.verification import prober
 from router.verification.prober import CALLS_FEW, WITHIN_S, allowed_s
 from store.ids import new_id
-from store.redis_client import Hot
+from store.redis_client import RedisClient
 from tests.builders.spaces import Desk
 from tests.builders.values import ENDPOINT
 from tests.harness.fake_upstream import Received, Reply, Upstream
@@ -42,16 +42,16 @@ def most_in_a_window(came: list[float], window_s: float) -> int:
     return max(sum(first <= moment < first + window_s for moment in came) for first in came)
 
 
-def on(url: str, redis_url: str, story: Callable[[Desk, Hot], Awaitable[None]]) -> None:
+def on(url: str, redis_url: str, story: Callable[[Desk, RedisClient], Awaitable[None]]) -> None:
     async def connected(run_id: str) -> None:
         pass
 
     async def run() -> None:
-        desk, hot = Desk(url), Hot(redis_url, provider_quota.SCRIPTS, connected)
+        desk, redis = Desk(url), RedisClient(redis_url, provider_quota.SCRIPTS, connected)
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(hot.run())
-            assert await hot.opened(5)
-            await story(desk, hot)
+            task = group.create_task(redis.run())
+            assert await redis.opened(5)
+            await story(desk, redis)
             task.cancel()
         await desk.close()
 
@@ -59,18 +59,18 @@ def on(url: str, redis_url: str, story: Callable[[Desk, Hot], Awaitable[None]]) 
 
 
 def test_probes_and_customers_together_stay_within_the_grant(database_url: str, redis_url: str) -> None:
-    async def story(desk: Desk, hot: Hot) -> None:
+    async def story(desk: Desk, redis: RedisClient) -> None:
         with Timed().in_thread() as upstream:
             endpoint = await desk.a_draft(
                 await a_model(desk), "vendor", upstream.base_url, requests_per_minute=GRANTED, concurrency=1
             )
-            pacer = Pacer(hot, WINDOW_S)
+            quota = ProviderQuota(redis, WINDOW_S)
             # A customer's call, which counts.
             view = (await desk.view(endpoint)).endpoint
-            lease = await pacer.take(view, new_id().hex, requests=1, tokens=1, slots=1, limit_s=5)
-            pacer.give(lease, 1, 1)
+            lease = await quota.take(view, new_id().hex, requests=1, tokens=1, slots=1, limit_s=5)
+            quota.give(lease, 1, 1)
             upstream.came.append(time.monotonic())
-            report = await desk.certify(endpoint, as_reference=REASON, pacer=pacer)
+            report = await desk.certify(endpoint, as_reference=REASON, quota=quota)
             assert report.state is EndpointState.LIVE
             assert report.calls <= CALLS_FEW
             # What was taken in time may arrive a little late.
@@ -84,7 +84,7 @@ def test_a_process_that_cannot_ask_the_others_keeps_its_own_calls_within_it(
 ) -> None:
     monkeypatch.setattr(prober, "WINDOW_S", WINDOW_S)
 
-    async def story(desk: Desk, _hot: Hot) -> None:
+    async def story(desk: Desk, _hot: RedisClient) -> None:
         with Timed().in_thread() as upstream:
             model = await a_model(desk)
             endpoint = await desk.a_draft(model, "vendor", upstream.base_url, requests_per_minute=GRANTED)

@@ -14,8 +14,8 @@ from typing_extensions import override
 
 from providers.outcomes import Broken
 from providers.protocol import Vectors
-from router.changes.transaction import Work, transact
-from router.registry.encryption import Seal
+from router.changes.transaction import UnitOfWork, transact
+from router.registry.encryption import CredentialCipher
 from router.registry.endpoints import EndpointSpec, edit_endpoint, get_endpoint, move_endpoint
 from router.registry.providers import ProviderView, edit_provider, get_provider
 from router.values import EndpointState
@@ -67,7 +67,7 @@ async def a_live_endpoint(desk: Desk, upstream: Gated, **spec: Any) -> EndpointI
 async def edit_its_provider(
     desk: Desk, endpoint: EndpointId, *, credential: str | None = None, **changes: Any
 ) -> ProviderView:
-    async def command(work: Work) -> ProviderView:
+    async def command(work: UnitOfWork) -> ProviderView:
         provider = (await get_endpoint(work.connection, endpoint)).endpoint.provider_id
         spec = msgspec.structs.replace((await get_provider(work.connection, provider)).spec, **changes)
         return await edit_provider(work, SEAL, provider, spec, credential=credential)
@@ -76,7 +76,7 @@ async def edit_its_provider(
 
 
 async def edit(desk: Desk, endpoint: EndpointId, **changes: Any) -> None:
-    async def command(work: Work) -> None:
+    async def command(work: UnitOfWork) -> None:
         now = (await get_endpoint(work.connection, endpoint)).endpoint
         spec = msgspec.convert(now, EndpointSpec, from_attributes=True)
         await edit_endpoint(work, endpoint, msgspec.structs.replace(spec, **changes))
@@ -105,7 +105,7 @@ async def is_asked(upstream: Gated, before: int) -> None:
     raise AssertionError("nobody asked it")
 
 
-SEAL = Seal(["MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="])
+SEAL = CredentialCipher(["MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="])
 
 
 async def test_another_address_ends_traffic_until_what_answers_there_has_passed(

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from providers.probing.agreement import Noise
 from providers.probing.probe_texts import Probe, ProbeSet, probe_set
 from router.changes.audit import list_changes
-from router.changes.transaction import Work, transact
+from router.changes.transaction import UnitOfWork, transact
 from router.errors import InvalidRequest
 from router.values import EndpointState
 from router.verification.endpoint_check import try_endpoint
@@ -68,7 +68,7 @@ async def test_a_verdict_by_a_reference_that_was_replaced_meanwhile_counts_for_n
     assert not report.stands
 
 
-async def _nothing(_work: Work, _report: object) -> None:
+async def _nothing(_work: UnitOfWork, _report: object) -> None:
     """Makes the outcome a command with an end."""
 
 
@@ -132,7 +132,7 @@ async def test_noise_is_of_the_reference_that_it_was_measured_against(desk: Desk
     vectors = np.eye(3, dtype=np.float32)
     probes = ProbeSet("p", tuple(Probe("g", text) for text in "abc"))
 
-    async def record(work: Work) -> Reference:
+    async def record(work: UnitOfWork) -> Reference:
         await lock_space(work.connection, "s")
         before = await find_reference(work.connection, "s", probes)
         await set_reference(work, "s", probes, vectors, "x", before=before)
@@ -140,7 +140,7 @@ async def test_noise_is_of_the_reference_that_it_was_measured_against(desk: Desk
         assert found is not None
         return found
 
-    async def measure(work: Work) -> None:
+    async def measure(work: UnitOfWork) -> None:
         await set_reference(work, "t", probes, vectors, "so that there is a change", before=None)
         await set_noise(work, old, Noise(1e-4, 1e-5))
 

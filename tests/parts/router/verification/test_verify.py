@@ -13,7 +13,7 @@ from typing_extensions import override
 from catalog.values import Model
 from providers.worker_info import WorkerBuild, WorkerIdentity
 from router.changes.audit import list_changes
-from router.changes.transaction import Work, transact
+from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
 from router.registry.endpoints import move_endpoint
 from router.values import EndpointState
@@ -243,7 +243,7 @@ async def test_a_dry_run_tells_and_changes_nothing(desk: Desk, upstream: Upstrea
 async def test_what_belongs_to_the_outcome_is_written_with_it(desk: Desk, upstream: Upstream) -> None:
     endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url)
 
-    async def ending(work: Work, report: Report) -> None:
+    async def ending(work: UnitOfWork, report: Report) -> None:
         raise Conflict(f"not {report.state.value}")
 
     with pytest.raises(Conflict, match="not live"):
