@@ -58,8 +58,8 @@ def attempts(
     """The attempts of one call at the endpoints of ``order``; ends where no other attempt should be made.
 
     Send each attempt's failure, or :data:`SLOW`, with the time. After a failure comes the next
-    :class:`AttemptRequest`; after SLOW a hedge, or None for patience. Of two under way send both failures when both have
-    failed. ``tokens`` bounds the call's size; ``usual_at`` tells what such calls usually need at an endpoint.
+    :class:`AttemptRequest`; after SLOW a hedge, or None for patience. Of two under way send both failures when both
+    have failed. ``tokens`` bounds the call's size; ``usual_at`` tells what such calls usually need at an endpoint.
     """
     budgets.called(now)
     why: Literal["first", "next", "hedge"] = "first"

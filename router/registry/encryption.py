@@ -2,8 +2,9 @@
 
 The first secret key wraps, all of them unwrap, so that a key is rotated by putting a new one in front, wrapping again
 (:meth:`CredentialCipher.rewrap`) and taking the old one out; what a data key encrypts stays as it is. What is sealed
-is bound to the provider and the host it is for, or the vendor where its library knows the host: moved to another row, or
-kept after the URL or the vendor was changed, it opens to nothing, so a credential never travels to where it was not given for.
+is bound to the provider and the host it is for, or the vendor where its library knows the host: moved to another row,
+or kept after the URL or the vendor was changed, it opens to nothing, so a credential never travels to where it was
+not given for.
 """
 
 import secrets
