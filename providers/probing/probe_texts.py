@@ -109,5 +109,5 @@ def _cut(text: str, most: int) -> str:
 
 
 def _read() -> _File:
-    text = files("providers").joinpath("probe_texts.toml").read_text("utf-8")
+    text = files("providers.probing").joinpath("probe_texts.toml").read_text("utf-8")
     return msgspec.convert(tomllib.loads(text), _File)

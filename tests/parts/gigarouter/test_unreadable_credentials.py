@@ -55,7 +55,7 @@ def a_set(
     return providers, changes
 
 
-@pytest.mark.parametrize("seal", [BEHIND, None])
+@pytest.mark.parametrize("cipher", [BEHIND, None])
 async def test_a_process_that_cannot_read_a_credential_sends_nothing_there_and_quarantines_nothing(
     cipher: CredentialCipher | None,
 ) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 from cryptography.fernet import Fernet
-from tests.context.router.api.conftest import Quick, listening
 
 from gigarouter.settings import Settings
 from gigarouter.wiring import process
@@ -19,6 +18,7 @@ from store.embedded import Embedded
 from store.ids import AccountId, EndpointId, KeyId, parse, wire
 from tests.builders.database import Shop
 from tests.harness.fake_upstream import Upstream
+from tests.parts.router.api.conftest import Quick, listening
 
 pytestmark = pytest.mark.anyio
 

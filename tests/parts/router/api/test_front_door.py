@@ -19,7 +19,6 @@ from cryptography.fernet import Fernet
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from jsonschema import Draft202012Validator
-from tests.context.router.api.conftest import Quick, listening
 
 from billing.values import Limits
 from gigarouter import telemetry
@@ -38,6 +37,7 @@ from store.embedded import Embedded
 from store.ids import RequestId, new_id
 from tests.builders.database import Shop
 from tests.harness.fake_upstream import Upstream
+from tests.parts.router.api.conftest import Quick, listening
 
 pytestmark = pytest.mark.anyio
 

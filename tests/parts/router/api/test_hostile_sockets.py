@@ -8,10 +8,10 @@ import time
 
 import psutil
 import pytest
-from tests.context.router.api.conftest import BODY_BYTES_MAX, guarded, post
 
 from router.api.exchange import Receive, Scope, Send
 from router.api.server.protocol import EdgeProtocol
+from tests.parts.router.api.conftest import BODY_BYTES_MAX, guarded, post
 
 pytestmark = pytest.mark.anyio
 

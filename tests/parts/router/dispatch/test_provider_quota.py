@@ -13,7 +13,8 @@ from typing_extensions import override
 from providers.outcomes import ConnectFailed, Failure, PassedOver, TimedOut
 from providers.protocol import Attempt, Vectors
 from router import errors
-from router.dispatch.dispatch import Delivery, dispatch, provider_quota
+from router.dispatch import provider_quota
+from router.dispatch.dispatch import Delivery, dispatch
 from router.dispatch.provider_quota import Lease, ProviderQuota
 from router.dispatch.state import Outbound
 from router.routing.health import Health
