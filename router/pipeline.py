@@ -21,12 +21,10 @@ from router.request.admission import admit
 from router.request.body import MAX_TOKENS, parse
 from router.request.estimate import estimate, exact
 from router.request.idempotency import once, stored
-from router.request.license import permit, permit_charge
-from router.request.model import resolve
+from router.request.model import permit, permit_charge, resolve
 from router.request.preferences import of_a_test_key
 from router.response.encode import answer
-from router.response.tokens import count, count_untold
-from router.response.usage import usage
+from router.response.tokens import count, count_untold, usage
 from router.response.wait import pick_or_wait, when_warm
 from router.routing.choose import choose
 from router.routing.filters import has_prompted_ids

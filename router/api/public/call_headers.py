@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from router.errors import InvalidRequest, NotRecorded, Refusal, Unexpected
-from router.request.rate_limit_headers import limit_headers
+from router.request.admission import limit_headers
 from router.values import Lane, Trace
 
 _LANES: Final = {

@@ -14,7 +14,7 @@ from router.dispatch.dispatch import Delivery
 from router.errors import LicenseRestricted, NoEndpoint, Refusal
 from router.explain.explanation import Ended, Explanation, as_json, explain, from_json
 from router.explain.views import Recorded, customer_view, ops_view
-from router.request.license import permit
+from router.request.model import permit
 from router.response.wait import pick_or_wait, when_warm
 from router.routing.health import Health
 from router.routing.public_reasons import OUTCOMES
