@@ -16,10 +16,10 @@ from billing.values import Hold, Quote, Usage
 from catalog.values import Model
 from providers.outcomes import Failure, TooLong
 from providers.protocol import Provider
-from router.dispatch.attempt import attempt_at
+from router.dispatch.attempt import build_attempt
 from router.dispatch.dispatch import Delivery
 from router.dispatch.retries import ATTEMPTS_MAX
-from router.dispatch.state import Outbound
+from router.dispatch.state import DispatchState
 from router.errors import InputTooLong
 from router.routing.failures import error_for
 from router.values import EmbedRequest, Endpoint, RawCall, Route
@@ -49,7 +49,7 @@ async def count(
         if left_s <= 0:
             return None
         try:
-            attempt = attempt_at(endpoint, request, model, request_id)
+            attempt = build_attempt(endpoint, request, model, request_id)
             counted = await providers[endpoint.provider_id].count(attempt, left_s)
         except TooLong as fault:
             raise error_for([(endpoint, fault)]) from fault
@@ -61,18 +61,18 @@ async def count(
 
 
 async def count_untold(
-    delivery: Delivery, hold: Hold, call: RawCall, request: EmbedRequest, model: Model, outbound: Outbound
+    delivery: Delivery, hold: Hold, call: RawCall, request: EmbedRequest, model: Model, state: DispatchState
 ) -> int | None:
     """Our count of an answer that came without usage, where one is needed and possible; the provider's lapse is told.
 
     Never fails the call, which was answered: None where nobody can tell in time.
     """
-    outbound.counts.usage_untold[delivery.endpoint.provider_name] += 1
+    state.counts.usage_missing[delivery.endpoint.provider_name] += 1
     route = call.trace.route
     if hold.quote.exact or route is None:
         return None
     try:
-        return await count(route.order, request, model, outbound.providers, hold.id, call.deadline_at)
+        return await count(route.order, request, model, state.providers, hold.id, call.deadline_at)
     except InputTooLong:
         return None
 
