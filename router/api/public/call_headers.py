@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from router.errors import InvalidRequest, NotRecorded, Refusal, Unexpected
-from router.request.rate_limit_headers import limit_headers
+from router.request.admission import limit_headers
 from router.values import Lane, Trace
 
 _LANES: Final = {
@@ -69,9 +69,9 @@ def failure_headers(trace: Trace, refusal: Refusal) -> list[tuple[bytes, bytes]]
 
     And that it cost nothing, where that is certain.
     """
-    headers = [(b"x-gigarouter-attempts", b"%d" % trace.attempts)]
-    if trace.tried:
-        name = trace.tried[-1].endpoint.provider_name
+    headers = [(b"x-gigarouter-attempts", b"%d" % trace.attempts_sent)]
+    if trace.attempts:
+        name = trace.attempts[-1].endpoint.provider_name
         headers.append((b"x-gigarouter-provider", "".join(c if " " <= c <= "~" else "?" for c in name).encode()))
     if not isinstance(refusal, NotRecorded | Unexpected):
         headers.append((b"x-gigarouter-cost", b"0.00"))
