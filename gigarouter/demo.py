@@ -22,7 +22,10 @@ from gigarouter.data_folder import DataFolder
 from gigarouter.supervise import fetched
 from providers.kinds import build
 from providers.wire import Pool, networks
-from router.admin import commands
+from router.admin.accounts import open_account
+from router.admin.credit import give_credit
+from router.admin.launch import launch_model
+from router.admin.prices import set_price
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
@@ -123,7 +126,7 @@ async def _put_live(database_url: str, worker_url: str) -> str:
                 return f"The worker is not used: {report.reason}."
         if not is_new:
             return ""
-        launch = partial(commands.launch_model, model_id=MODEL, reason="the demo model of `up`")
+        launch = partial(launch_model, model_id=MODEL, reason="the demo model of `up`")
         await transact(db, ACTOR, launch)
         return ""
     finally:
@@ -153,9 +156,9 @@ async def _open_account(work: UnitOfWork) -> str:
     """The account with its credit, unless it is there; a new key of it, in text."""
     account = await find_account(work.connection, ACCOUNT)
     if account is None:
-        account = await commands.open_account(work, ACCOUNT)
+        account = await open_account(work, ACCOUNT)
         expires_at = work.now + CREDIT_LASTS
-        await commands.give_credit(
+        await give_credit(
             work,
             account.id,
             CREDIT,
@@ -187,4 +190,4 @@ async def _register_worker(work: UnitOfWork, worker_url: str) -> None:
     if not await list_endpoints(work.connection, MODEL):
         model = await models.get(work.connection, MODEL)
         await register_endpoint(work, model, provider.id, EndpointSpec(upstream_model=MODEL))
-        await commands.set_price(work, MODEL, PRICE_NANO_PER_MTOK, note="The demo's price.")
+        await set_price(work, MODEL, PRICE_NANO_PER_MTOK, note="The demo's price.")

@@ -10,7 +10,9 @@ from billing.money import from_usd
 from catalog import models
 from catalog.errors import LaunchRefused
 from catalog.seed import SeedModel
-from router.admin.commands import launch_model, record_claim, resolve_license, set_price
+from router.admin.launch import launch_model
+from router.admin.licenses import record_claim, resolve_license
+from router.admin.prices import set_price
 from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest
 from router.manifest.values import Fields, Kind, Present, Step, Verb

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog import record
 from catalog.record import Acceptance
-from router.admin.commands import accept_license
+from router.admin.licenses import accept_license
 from router.api.admin.license_records import TAG, words
 from router.api.admin.mutation import Made, change
 from router.api.admin.operation import lists, makes, shows

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.accounts import Account, credits_of, get_account, list_accounts
 from billing.money import to_usd
-from router.admin.commands import open_account, rename_account, require_account, set_account_status
+from router.admin.accounts import open_account, rename_account, require_account, set_account_status
 from router.api.admin.bodies import Nothing
 from router.api.admin.mutation import Current, Made, change
 from router.api.admin.operation import acts, edits, lists, makes, shows

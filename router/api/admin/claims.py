@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog import models
 from catalog.values import Claim
-from router.admin.commands import record_claim
+from router.admin.licenses import record_claim
 from router.api.admin.license_records import TAG, entries, entry, words
 from router.api.admin.mutation import Made, change
 from router.api.admin.operation import lists, makes, shows

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.accounts import get_account
 from billing.credits import Grant, GrantKind, list_grants
 from billing.money import to_usd
-from router.admin.commands import give_credit
+from router.admin.credit import give_credit
 from router.api.admin.accounts import PATH, account_in
 from router.api.admin.mutation import Made, change
 from router.api.admin.operation import lists, makes, shows

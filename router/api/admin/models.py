@@ -12,7 +12,7 @@ from billing.prices import list_prices
 from catalog import models
 from catalog.seed import SeedModel
 from catalog.values import Estimate, Model, Status
-from router.admin.commands import import_catalog, launch_model, missing_for_launch, move_model
+from router.admin.launch import import_catalog, launch_model, missing_for_launch, move_model
 from router.api.admin.bodies import Nothing, Reason, edit_of
 from router.api.admin.mutation import Current, Made, change
 from router.api.admin.operation import acts, edits, lists, makes, shows

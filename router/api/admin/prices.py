@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request, Response
 
 from billing.money import Price, to_usd
 from billing.prices import list_prices
-from router.admin.commands import set_price
+from router.admin.prices import set_price
 from router.api.admin.mutation import Made, change
 from router.api.admin.operation import lists, makes, shows
 from router.api.admin.parsing import V1, Instant, body_of, exchange_of, id_of, query_of, read, rfc3339, usd_of, utc

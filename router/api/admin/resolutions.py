@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request, Response
 
 from catalog import record
 from catalog.record import RecordStatus, ResolutionRecord
-from router.admin.commands import resolve_license
+from router.admin.licenses import resolve_license
 from router.api.admin.license_records import TAG, entries, entry, words
 from router.api.admin.mutation import Made, change
 from router.api.admin.operation import lists, makes, shows

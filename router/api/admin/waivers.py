@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from catalog import record
 from catalog.record import RecordStatus, WaiverRecord
 from catalog.values import Signer, Term
-from router.admin.commands import revoke_waiver, sign_waiver
+from router.admin.licenses import revoke_waiver, sign_waiver
 from router.api.admin.bodies import Nothing
 from router.api.admin.license_records import TAG, entries, entry, words
 from router.api.admin.mutation import Made, change

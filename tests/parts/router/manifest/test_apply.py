@@ -14,7 +14,8 @@ from cryptography.fernet import Fernet
 from catalog import models
 from catalog.errors import MoveRefused
 from catalog.values import Status
-from router.admin.commands import move_model, set_price
+from router.admin.launch import move_model
+from router.admin.prices import set_price
 from router.changes.audit import Actor, list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest

@@ -19,7 +19,7 @@ from catalog.seed import import_seed
 from catalog.values import Status
 from providers.litellm import price_map
 from providers.litellm.price_map import MapEntry, PriceMap, nano_per_mtok
-from router.admin.commands import set_price
+from router.admin.prices import set_price
 from router.changes.audit import Actor, list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
