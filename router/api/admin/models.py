@@ -18,12 +18,13 @@ from router.api.admin.mutation import Current, Made, change
 from router.api.admin.operation import acts, edits, lists, makes, shows
 from router.api.admin.parsing import V1, body_of, exchange_of, given_in, query_of, read, usd_of
 from router.api.admin.responses import Resource, listed, one, page, slice_of
+from router.api.operation import OperationRoute
 from router.changes.transaction import UnitOfWork
 from router.registry.indexes import PriceIndex
 from router.registry.models import add_model, edit_model, entry_of
 from store.ids import ModelId
 
-operations = APIRouter()
+operations = APIRouter(route_class=OperationRoute)
 PATH = f"{V1}/models"
 ONE = f"{PATH}/{{model_id:path}}"
 TAG = "Models"

@@ -11,10 +11,11 @@ from router.api.admin.mutation import Made, change
 from router.api.admin.operation import lists, makes, shows
 from router.api.admin.parsing import V1, body_of, rfc3339
 from router.api.admin.responses import Resource
+from router.api.operation import OperationRoute
 from router.changes.transaction import UnitOfWork
 from store.ids import ClaimId, ModelId, ResolutionId, wire
 
-operations = APIRouter()
+operations = APIRouter(route_class=OperationRoute)
 PATH = f"{V1}/resolutions"
 STATUSES = (RecordStatus.IN_FORCE, RecordStatus.REPLACED)
 

@@ -16,10 +16,11 @@ from router.api.admin.mutation import Made, change
 from router.api.admin.operation import acts, lists, makes, shows
 from router.api.admin.parsing import V1, Instant, body_of, exchange_of, id_of, rfc3339, utc
 from router.api.admin.responses import Resource
+from router.api.operation import OperationRoute
 from router.changes.transaction import UnitOfWork
 from store.ids import ModelId, WaiverId, wire
 
-operations = APIRouter()
+operations = APIRouter(route_class=OperationRoute)
 PATH = f"{V1}/waivers"
 STATUSES = (RecordStatus.IN_FORCE, RecordStatus.EXPIRED, RecordStatus.REVOKED)
 
