@@ -9,7 +9,7 @@ from catalog import record
 from catalog.record import Acceptance
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import NOT_FOUND, account_of, fail, id_of, read, write
-from router.admin.commands import accept_license
+from router.admin.licenses import accept_license
 from router.changes.transaction import UnitOfWork
 from store.ids import AcceptanceId, wire
 

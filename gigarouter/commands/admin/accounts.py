@@ -7,7 +7,7 @@ from billing.accounts import Account, credits_of, list_accounts
 from billing.money import to_usd
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import account_of, read, write
-from router.admin.commands import open_account, rename_account, set_account_status
+from router.admin.accounts import open_account, rename_account, set_account_status
 from router.changes.transaction import UnitOfWork
 from router.identity.key_commands import list_keys
 from router.identity.members import list_members

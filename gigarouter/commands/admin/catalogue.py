@@ -14,7 +14,7 @@ from catalog.seed import shipped
 from gigarouter.commands.admin.providers import speaking_to
 from gigarouter.commands.admin.session import FAILED, actor, fail, read, run
 from providers.litellm import price_map
-from router.admin.commands import import_catalog
+from router.admin.launch import import_catalog
 from router.changes.transaction import UnitOfWork
 from router.manifest import apply as applying
 from router.manifest import current_state, report, schema

@@ -10,7 +10,7 @@ from billing.money import to_usd
 from gigarouter.commands.admin.instants import instant_of
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import account_of, read, usd, write
-from router.admin.commands import give_credit
+from router.admin.credit import give_credit
 from router.changes.transaction import UnitOfWork
 from store.ids import GrantId, new_id, wire
 

@@ -13,7 +13,7 @@ from catalog.values import Claim, Decision, Resolution, Signer, Term, Use, Waive
 from gigarouter.commands.admin.instants import instant_of
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import USAGE, fail, id_of, read, write
-from router.admin.commands import record_claim, resolve_license, revoke_waiver, sign_waiver
+from router.admin.licenses import record_claim, resolve_license, revoke_waiver, sign_waiver
 from router.changes.transaction import UnitOfWork
 from store.ids import ClaimId, ModelId, ResolutionId, WaiverId, wire
 

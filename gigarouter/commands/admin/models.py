@@ -18,7 +18,7 @@ from catalog.values import Model, Status, Use
 from gigarouter.commands.admin.options import Unset, offers, taken_away, typed
 from gigarouter.commands.admin.output import AsJson, Row, show_list, show_one
 from gigarouter.commands.admin.session import USAGE, fail, read, write
-from router.admin.commands import import_catalog, launch_model, move_model
+from router.admin.launch import import_catalog, launch_model, move_model
 from router.changes.transaction import UnitOfWork
 from router.registry.endpoints import list_endpoints
 from router.registry.indexes import PriceIndex

@@ -11,7 +11,7 @@ from billing.prices import list_prices
 from gigarouter.commands.admin.instants import instant_of
 from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, show_one
 from gigarouter.commands.admin.session import read, usd, write
-from router.admin.commands import set_price
+from router.admin.prices import set_price
 from router.changes.transaction import UnitOfWork
 from router.registry.indexes import PriceIndex
 from store.ids import ModelId, PriceId, wire

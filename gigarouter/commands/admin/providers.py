@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gigarouter import settings
 from gigarouter.commands.admin.output import AsJson, Row, show_list, show_one
-from gigarouter.commands.admin.session import USAGE, actor, cipher, fail, id_of, read, run, write
+from gigarouter.commands.admin.session import USAGE, cipher, fail, id_of, read, write
 from providers.kinds import build
 from providers.protocol import Provider, ProviderKind
 from providers.wire import Pool, networks
@@ -26,7 +26,6 @@ from router.registry.encryption import CredentialUnreadable
 from router.registry.indexes import ProviderRecord
 from router.registry.key_rotation import rewrap_credentials
 from router.registry.providers import (
-    ProviderSpec,
     ProviderView,
     credential_of,
     edit_provider,
@@ -36,6 +35,7 @@ from router.registry.providers import (
     provider_records,
     register_provider,
 )
+from router.registry.specs import ProviderSpec
 from store.ids import EndpointId, ProviderId, wire
 
 app = typer.Typer(no_args_is_help=True)
@@ -149,7 +149,7 @@ def reseal(as_json: AsJson = False) -> None:
     box = cipher()
     if box is None:
         fail("No secret key is set: GIGAROUTER_SECRET_KEYS.", USAGE)
-    done = run(lambda db: rewrap_credentials(db, actor(), box))
+    done = write(lambda work: rewrap_credentials(work, box))
     show_one({name: list(getattr(done, name)) for name in done.__struct_fields__}, as_json=as_json)
     if done.unreadable:
         fail(

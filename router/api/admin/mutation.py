@@ -12,7 +12,8 @@ from fastapi import Request, Response
 from sqlalchemy.exc import DBAPIError
 
 from catalog.errors import CatalogError
-from router.api.admin.parsing import context_of, exchange_of, flag, operator_of, query_of, refusal_of
+from router.api.admin.parsing import context_of, exchange_of, flag, operator_of, query_of
+from router.api.admin.request import refusal_of
 from router.api.admin.responses import JSON, NO_STORE, Resource, etag, one
 from router.changes import idempotency
 from router.changes.audit import Actor

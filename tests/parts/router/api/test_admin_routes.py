@@ -10,13 +10,13 @@ from cryptography.fernet import Fernet
 
 from gigarouter.settings import Settings
 from gigarouter.wiring import process
-from router.api.access import ACCESS, Who
 from router.api.app import create_app
 from router.context import RouterContext
 from router.routing.health import Health
 from store.embedded import Embedded
 from store.ids import AccountId, EndpointId, KeyId, parse, wire
 from tests.builders.database import Shop
+from tests.harness.admin_client import admin_command
 from tests.harness.fake_upstream import Upstream
 from tests.parts.router.api.conftest import Quick, listening
 
@@ -31,7 +31,7 @@ SECOND_LATER = (
 
 
 class Door:
-    """The API of one process; who may operate is tested elsewhere, so here everybody may."""
+    """The API of one process, for an operator."""
 
     def __init__(
         self, context: RouterContext, client: httpx.AsyncClient, key: str, account: AccountId, key_id: KeyId
@@ -56,7 +56,9 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def made(servers: Embedded, module_database_url: str, upstream: Upstream) -> tuple[str, AccountId, KeyId, Settings]:
+def made(
+    servers: Embedded, module_database_url: str, upstream: Upstream
+) -> tuple[str, AccountId, KeyId, str, Settings]:
     """Made before the loop runs, because the shop runs loops of its own."""
     servers.redis.command("FLUSHALL")
     shop = Shop(module_database_url, SECRET_KEY)
@@ -72,37 +74,31 @@ def made(servers: Embedded, module_database_url: str, upstream: Upstream) -> tup
         secret_keys=[SECRET_KEY],
         allowed_private_networks=["127.0.0.0/8"],
     )
-    return key, account, key_id, settings
+    environment = {"DATABASE_URL": shop.database_url, "GIGAROUTER_SECRET_KEYS": SECRET_KEY}
+    operator = admin_command(environment, "operators", "create", "ops@example.com", "--role", "ops")["key"]
+    return key, account, key_id, operator, settings
 
 
 @pytest.fixture(scope="module")
-async def door(made: tuple[str, AccountId, KeyId, Settings]) -> AsyncIterator[Door]:
-    key, account, key_id, settings = made
-    before = {operation: ACCESS[operation] for operation in OURS}
+async def door(made: tuple[str, AccountId, KeyId, str, Settings]) -> AsyncIterator[Door]:
+    key, account, key_id, operator, settings = made
     async with process(settings, "serve") as context:
         assert await context.generation.ready(20)
         app = create_app(context, record=lambda exchange: None, metrics=lambda: b"")
         async with (
             listening(app, [], Quick) as server,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=20) as client,
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{server.port}", headers={"authorization": f"Bearer {operator}"}, timeout=20
+            ) as client,
         ):
-            for operation in OURS:
-                ACCESS[operation] = Who.ANYONE
             yield Door(context, client, key, account, key_id)
-            ACCESS.update(before)
 
 
 async def test_the_operations_are_for_operators(door: Door) -> None:
-    for operation in OURS:
-        ACCESS[operation] = Who.OPERATOR
-    try:
-        for method, path in OURS:
-            answer = await door.client.request(method, path, headers={"authorization": f"Bearer {door.key}"})
-            assert answer.status_code in (401, 403, 404), answer.text
-            assert "candidates" not in answer.text
-    finally:
-        for operation in OURS:
-            ACCESS[operation] = Who.ANYONE
+    for method, path in OURS:
+        answer = await door.client.request(method, path, headers={"authorization": f"Bearer {door.key}"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key"), answer.text
+        assert "candidates" not in answer.text
 
 
 async def test_a_call_is_told_with_cost_and_margin_at_once(door: Door) -> None:

@@ -14,7 +14,8 @@ from cryptography.fernet import Fernet
 from catalog import models
 from catalog.errors import MoveRefused
 from catalog.values import Status
-from router.admin.commands import move_model, set_price
+from router.admin.launch import move_model
+from router.admin.prices import set_price
 from router.changes.audit import Actor, list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest
@@ -23,8 +24,9 @@ from router.manifest import current_state, export, report, schema
 from router.manifest.apply import Order
 from router.manifest.values import Decisions, FileRefused, Plan, Verb
 from router.registry.encryption import CredentialCipher
-from router.registry.endpoints import EndpointSpec, EndpointView, edit_endpoint, list_endpoints, move_endpoint
+from router.registry.endpoints import EndpointView, edit_endpoint, list_endpoints, move_endpoint
 from router.registry.providers import edit_provider, find_provider
+from router.registry.specs import EndpointSpec
 from router.values import EndpointState
 from store.ids import ModelId
 from store.postgres import Database
