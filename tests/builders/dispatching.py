@@ -13,7 +13,7 @@ from providers.wire import Pool, networks
 from router.dispatch.dispatch import Delivery, dispatch
 from router.dispatch.provider_quota import ProviderQuota
 from router.dispatch.retry_budget import HEDGES_PER_CALL
-from router.dispatch.state import Outbound
+from router.dispatch.state import DispatchState
 from router.routing.health import Health
 from router.values import EmbedRequest, Endpoint, Lane, RawCall, Route, Trace
 from store.ids import EndpointId, ProviderId, RequestId, new_id
@@ -43,7 +43,7 @@ class World:
             )
             changes = {"provider_id": provider_id, "provider_name": f"p{number}", "cost_nano_per_mtok": 2_000_000}
             self.endpoints.append(msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), **changes, **granted))
-        self.outbound = Outbound(providers=providers, health=self.health, quota=ProviderQuota(None))  # type: ignore[arg-type]
+        self.dispatch_state = DispatchState(providers=providers, health=self.health, quota=ProviderQuota(None))  # type: ignore[arg-type]
         self.trace = Trace()
 
     async def send(
@@ -59,11 +59,11 @@ class World:
             RequestId(new_id()), b"", None, None, NOW, self.trace.began + within_s, lane=lane, trace=self.trace
         )
         hold = a_hold(tokens_max=10_000)
-        return await dispatch(hold, request, MODEL, self.outbound, call, route or Route(tuple(self.endpoints)))
+        return await dispatch(hold, request, MODEL, self.dispatch_state, call, route or Route(tuple(self.endpoints)))
 
     @property
-    def tried(self) -> list[tuple[str, str, str]]:
-        return [(one.endpoint.provider_name, one.why, one.outcome) for one in self.trace.tried]
+    def attempts(self) -> list[tuple[str, str, str]]:
+        return [(one.endpoint.provider_name, one.why, one.outcome) for one in self.trace.attempts]
 
     def asked(self) -> list[int]:
         return [len(upstream.calls) for upstream in self.upstreams]

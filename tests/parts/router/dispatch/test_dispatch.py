@@ -8,7 +8,7 @@ import pytest
 import structlog.testing
 
 from router import errors
-from router.dispatch.attempt import PARTS_AT_ONCE
+from router.dispatch.attempt import CHUNKS_AT_ONCE
 from router.dispatch.provider_quota import ProviderQuota
 from router.values import Choice, Lane, Preferences, Route
 from store.redis_client import RedisClient
@@ -28,7 +28,7 @@ def test_a_slow_answer_is_overtaken_by_a_hedge_and_the_slow_one_is_ended() -> No
                 delivery = await world.send(HEDGED)
             assert delivery.endpoint is world.endpoints[1]
             assert delivery.attempts == 2
-            assert world.tried == [("p1", "hedge", "answered"), ("p0", "first", "canceled")]
+            assert world.attempts == [("p1", "hedge", "answered"), ("p0", "first", "canceled")]
             lost = [event for event in events if event["event"] == "hedge_lost"]
             assert [(one["provider"], one["tokens"], one["cost_nano_usd"]) for one in lost] == [("p0", 3, 6)]
             # Its connection was cut, so that the provider may stop; nothing of it is left behind here.
@@ -52,7 +52,7 @@ def test_a_hedge_that_comes_second_loses_and_is_ours_to_pay() -> None:
             with structlog.testing.capture_logs() as events:
                 delivery = await world.send(HEDGED)
             assert delivery.endpoint is world.endpoints[0]
-            assert world.tried == [("p0", "first", "answered"), ("p1", "hedge", "canceled")]
+            assert world.attempts == [("p0", "first", "answered"), ("p1", "hedge", "canceled")]
             assert [event["provider"] for event in events if event["event"] == "hedge_lost"] == ["p1"]
 
     run(scenario)
@@ -66,7 +66,7 @@ def test_two_failures_of_a_hedged_call_are_two_attempts_and_the_third_answers() 
             world.upstreams[1].always = Reply(status=500)
             delivery = await world.send(HEDGED)
             assert (delivery.endpoint, delivery.attempts) == (world.endpoints[2], 3)
-            assert [why for _, why, _ in world.tried] == ["hedge", "first", "next"]
+            assert [why for _, why, _ in world.attempts] == ["hedge", "first", "next"]
 
     run(scenario)
 
@@ -78,19 +78,19 @@ def test_a_hedge_that_is_passed_over_was_not_sent_and_costs_nothing() -> None:
             # Without Redis nothing is sent to an endpoint with a limit.
             limited = msgspec.structs.replace(world.endpoints[1], concurrency=1)
             route = Route((world.endpoints[0], limited, world.endpoints[2]))
-            world.outbound = msgspec.structs.replace(
-                world.outbound, quota=ProviderQuota(RedisClient("unix:///none", (), _nothing))
+            world.dispatch_state = msgspec.structs.replace(
+                world.dispatch_state, quota=ProviderQuota(RedisClient("unix:///none", (), _nothing))
             )
             world.upstreams[0].script.append(Reply(delay_s=0.5, status=500))
             delivery = await world.send(HEDGED, route=route)
             assert (delivery.endpoint, delivery.attempts) == (world.endpoints[2], 2)
-            assert world.tried == [
+            assert world.attempts == [
                 ("p1", "hedge", "PassedOver"),
                 ("p0", "first", "Broken"),
                 ("p2", "next", "answered"),
             ]
-            assert world.outbound.counts.hedges == 0
-            assert world.outbound.budgets[Lane.INTERACTIVE].takes_hedge(), "it may be had again"
+            assert world.dispatch_state.counts.hedges == 0
+            assert world.dispatch_state.retry_budgets[Lane.INTERACTIVE].takes_hedge(), "it may be had again"
 
     run(scenario)
 
@@ -104,7 +104,7 @@ def test_no_hedge_where_it_was_not_earned_not_asked_or_anything_is_unwell() -> N
         async with a_world(3) as world:
             world.upstreams[0].always = Reply(delay_s=0.15)
             await world.send(HEDGED)
-            assert world.tried == [("p0", "first", "answered")], "nothing is usual yet, and no hedge was earned"
+            assert world.attempts == [("p0", "first", "answered")], "nothing is usual yet, and no hedge was earned"
             world.upstreams[0].always = Reply()
             await warmed_up(world)
             world.upstreams[0].always = Reply(delay_s=0.5)
@@ -131,7 +131,7 @@ def test_a_large_input_is_sent_in_parts_and_joined_in_order_however_they_come() 
             assert (delivery.attempts, delivery.tokens, delivery.exact) == (1, sum(4 for _ in texts), True)
             first = world.upstreams[0]
             assert [len(msgspec.msgpack.decode(call.body)["texts"]) for call in first.calls] == [3] * 13 + [1]
-            assert first.most_in_flight == PARTS_AT_ONCE
+            assert first.most_in_flight == CHUNKS_AT_ONCE
             assert world.asked()[1] == 0
 
     run(scenario)
@@ -144,7 +144,7 @@ def test_a_part_that_fails_ends_the_others_and_the_next_endpoint_gets_everything
             world.upstreams[0].script.extend([Reply(delay_s=30)] * 3 + [Reply(status=500)] + [Reply(delay_s=30)] * 2)
             delivery = await world.send(a_request(*texts))
             assert np.array_equal(delivery.matrix, np.array([unit_vector(text, 8) for text in texts], "f4"))
-            assert world.tried == [("p0", "first", "Broken"), ("p1", "next", "answered")]
+            assert world.attempts == [("p0", "first", "Broken"), ("p1", "next", "answered")]
             assert world.asked()[1] == 6
 
     run(scenario)
@@ -213,7 +213,7 @@ def test_what_a_loading_model_says_of_itself_is_told_with_its_time() -> None:
             with pytest.raises(errors.ModelWarming) as cold:
                 await world.send(a_request("x"))
             assert cold.value.retry_after_s == 5.0
-            assert [outcome for _, _, outcome in world.tried] == ["Warming", "Warming"]
+            assert [outcome for _, _, outcome in world.attempts] == ["Warming", "Warming"]
 
     run(scenario)
 
@@ -230,13 +230,13 @@ def test_a_refused_credential_is_an_alarm_for_ops_once_and_503_for_the_customer(
                         await world.send(a_request("x"))
             alarms = [event for event in events if event["event"] == "provider_credential_refused"]
             assert [(one["provider"], one["status"]) for one in alarms] == [("p0", status)]
-            assert world.outbound.counts.credentials_refused == {"p0": 1}
+            assert world.dispatch_state.counts.credentials_refused == {"p0": 1}
             said = f"{refused.value.message}{refused.value.details}{refused.value.detail}{events}"
             assert "SECRET" not in said
             assert refused.value.again is False
             world.upstreams[0].always = Reply()
             await world.send(a_request("x"))
-            assert not world.outbound.refused
+            assert not world.dispatch_state.refusing_endpoints
 
     run(scenario)
 
@@ -249,11 +249,11 @@ def test_a_firewall_that_one_text_trips_costs_that_call_an_attempt_and_no_endpoi
         async with a_world(2) as world:
             world.upstreams[0].script.append(reply)
             await world.send(a_request("x"))
-            assert world.tried == [("p0", "first", "Broken"), ("p1", "next", "answered")]
+            assert world.attempts == [("p0", "first", "Broken"), ("p1", "next", "answered")]
             assert not world.health.untold
-            assert not world.outbound.refused
+            assert not world.dispatch_state.refusing_endpoints
             await world.send(a_request("x"))
-            assert world.tried == [("p0", "first", "answered")]
+            assert world.attempts == [("p0", "first", "answered")]
 
     run(scenario)
 
@@ -263,8 +263,8 @@ def test_a_server_that_hangs_costs_its_share_of_the_time_and_not_the_call() -> N
         async with a_world(2) as world:
             world.upstreams[0].always = Reply(delay_s=30)
             delivery = await world.send(a_request("x"), within_s=1.0)
-            assert world.tried == [("p0", "first", "TimedOut"), ("p1", "next", "answered")]
+            assert world.attempts == [("p0", "first", "TimedOut"), ("p1", "next", "answered")]
             assert delivery.attempts == 2
-            assert 400 < world.trace.tried[0].took_ms < 900
+            assert 400 < world.trace.attempts[0].took_ms < 900
 
     run(scenario)

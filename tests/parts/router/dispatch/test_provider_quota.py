@@ -16,7 +16,7 @@ from router import errors
 from router.dispatch import provider_quota
 from router.dispatch.dispatch import Delivery, dispatch
 from router.dispatch.provider_quota import Lease, ProviderQuota
-from router.dispatch.state import Outbound
+from router.dispatch.state import DispatchState
 from router.routing.health import Health
 from router.values import Endpoint, RawCall, Route, Trace
 from store.ids import EndpointId, ProviderId, RequestId, new_id
@@ -60,13 +60,15 @@ class Paced:
             ENDPOINT, id=EndpointId(new_id()), provider_id=provider_id, **granted
         )
         self.quota = ProviderQuota(redis, window_s)
-        self.outbound = Outbound(providers={provider_id: self.provider}, health=self.health, quota=self.quota)
+        self.dispatch_state = DispatchState(
+            providers={provider_id: self.provider}, health=self.health, quota=self.quota
+        )
 
     async def send(self, inputs: int, *, within_s: float = 5.0, tokens: int = 10) -> Delivery:
         began = asyncio.get_running_loop().time()
         call = RawCall(RequestId(new_id()), b"", None, None, NOW, began + within_s, trace=Trace(began=began))
         request, route = a_request(*["x"] * inputs), Route((self.endpoint,))
-        return await dispatch(a_hold(tokens_max=tokens), request, a_model(), self.outbound, call, route)
+        return await dispatch(a_hold(tokens_max=tokens), request, a_model(), self.dispatch_state, call, route)
 
 
 @contextlib.asynccontextmanager
@@ -179,7 +181,7 @@ def test_the_time_that_a_call_waited_for_its_grant_is_not_held_against_the_endpo
 
     async def scenario() -> None:
         async with paced(redis_url, concurrency=5) as world:
-            world.outbound = msgspec.structs.replace(world.outbound, quota=SlowPacer(world.quota._hot))
+            world.dispatch_state = msgspec.structs.replace(world.dispatch_state, quota=SlowPacer(world.quota._hot))
             world.provider.hangs = True
             with pytest.raises(errors.DeadlinePassed):
                 await world.send(1, within_s=0.5)
