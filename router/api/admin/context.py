@@ -60,6 +60,6 @@ def admin_context(context: RouterContext) -> AdminContext:
         check_provider=context.check_provider,
         speaking_to=speaking_to,
         known=known,
-        quota=context.outbound.quota,
+        quota=context.dispatch_state.quota,
         receipts=context.receipts,
     )
