@@ -8,7 +8,7 @@ from bench.targets import Running, Unavailable, first_answer, request_body
 from bench.upstream import Upstream
 from gigarouter.schema import migrate
 from store.embedded import Embedded
-from tests.harness.product import Product
+from tests.harness.processes import Product
 
 MODEL = "bench/model"
 CREDIT_NANO = 1_000_000_000_000_000

@@ -19,7 +19,7 @@ from tests.chaos.faults import World
 from tests.chaos.load import PATH, VOCABULARY, Call, Caller, End, Load
 from tests.chaos.script import Step, plan
 from tests.harness.fake_upstream import Reply, Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Gone, request_bytes, send
 
 SERVES = 3

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from providers.outcomes import PassedOver
@@ -22,7 +21,7 @@ from router.dispatch.provider_quota import TAKE, Lease, ProviderQuota
 from router.values import Endpoint
 from store.ids import EndpointId, new_id
 from store.redis_client import RedisClient
-from tests.builders.values import ENDPOINT
+from tests.builders.values import an_endpoint
 
 ROOT = Path(__file__).parents[2]
 WINDOW_US = 600_000
@@ -44,10 +43,6 @@ def with_redis(redis_url: str, story: Story) -> None:
             task.cancel()
 
     asyncio.run(run())
-
-
-def an_endpoint(**granted: int) -> Endpoint:
-    return msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), **granted)
 
 
 async def take(

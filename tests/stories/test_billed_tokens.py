@@ -10,7 +10,7 @@ import pytest
 from store.embedded import Embedded
 from tests.harness.fake_upstream import Reply as Scripted
 from tests.harness.fake_upstream import Upstream, embeddings_answer
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Reply, request_bytes, send
 
 ALONE, SPLIT, COUNTED = "tests/alone", "tests/split", "tests/counted"

@@ -10,7 +10,7 @@ import pytest
 
 from store.embedded import Embedded
 from tests.harness.fake_upstream import Reply, Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import leave, request_bytes, send
 
 PATH = "/v1/embeddings"

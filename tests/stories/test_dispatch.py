@@ -14,7 +14,7 @@ from store.embedded import Embedded
 from store.ids import AccountId, ModelId
 from tests.harness.fake_upstream import Reply as Scripted
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Reply, leave, request_bytes, send
 
 PATH = "/v1/embeddings"

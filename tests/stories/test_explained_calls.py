@@ -21,7 +21,7 @@ from store.embedded import Embedded
 from store.ids import AccountId, RequestId, new_id, wire
 from tests.harness.fake_upstream import Reply as Scripted
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Reply, request_bytes, send
 
 PATH = "/v1/embeddings"

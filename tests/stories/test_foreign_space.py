@@ -6,7 +6,7 @@ from pathlib import Path
 
 from store.embedded import Embedded
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import request_bytes, send
 
 PATH = "/v1/embeddings"

@@ -8,7 +8,7 @@ import pytest
 from billing.values import Limits
 from store.embedded import Embedded
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Reply, request_bytes, send
 
 PAID, FREE = "tests/paid", "tests/free"

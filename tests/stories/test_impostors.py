@@ -21,7 +21,7 @@ from store.ids import EndpointId
 from tests.builders import tiny_model
 from tests.builders.spaces import Desk
 from tests.harness import wrong_models
-from tests.harness.product import Product, free_port
+from tests.harness.processes import Product, free_port
 from tests.harness.raw_http import request_bytes, send
 from tests.harness.worker_process import a_worker
 from tests.harness.wrong_models import Embed, Served, honest, loaded

@@ -14,7 +14,7 @@ from billing.values import Limits
 from store.embedded import Embedded
 from store.ids import AccountId, new_id
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product, free_port
+from tests.harness.processes import Product, free_port
 from tests.harness.raw_http import Reply, request_bytes, send
 
 DEMO = "sentence-transformers/all-MiniLM-L6-v2"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
 from store.embedded import Embedded
-from tests.harness.product import Product, free_port
+from tests.harness.processes import Product, free_port
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 TEXTS = [

@@ -18,7 +18,7 @@ from store.ids import AccountId, ModelId
 from tests.builders.database import Shop, add_endpoint, add_model
 from tests.harness.fake_upstream import Upstream, unit_vector
 from tests.harness.faulty_proxies import HANGS, ODD, PLAYS, Play, Proxies, endless, endless_in_one
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Reply, request_bytes, send
 
 PATH = "/v1/embeddings"

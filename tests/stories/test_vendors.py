@@ -16,7 +16,7 @@ from tests.builders.database import add_endpoint, add_model
 from tests.harness.fake_upstream import Reply as Scripted
 from tests.harness.fake_upstream import tokens_of, unit_vector
 from tests.harness.fake_vendors import WIDTH, WIRES, Vendor
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Reply, request_bytes, send
 
 PATH = "/v1/embeddings"

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from store.embedded import Embedded
-from tests.harness.product import Product
+from tests.harness.processes import Product
 
 SOON = "codefuse-ai/F2LLM-v2-4B"
 

@@ -1,32 +1,17 @@
 import random
 import time
-from datetime import date
 
 import pytest
 
-from catalog import Catalog, Model, ModelUnknown, Status
+from catalog import Catalog, ModelUnknown
 from catalog.models import get
 from catalog.seed import shipped
 from catalog.spaces import space_of
 from store.ids import ModelId
 from store.postgres import Database
+from tests.builders.values import a_model
 
-
-def a_model(model_id: str, *aliases: str) -> Model:
-    return Model(
-        id=ModelId(model_id),
-        owned_by=model_id.partition("/")[0],
-        summary="s",
-        status=Status.LIVE,
-        dimensions=8,
-        max_input_tokens=8,
-        space="s",
-        published_on=date(2026, 1, 1),
-        aliases=aliases,
-    )
-
-
-SHIPPED = Catalog([a_model(model.id, *model.aliases) for model in shipped()])
+SHIPPED = Catalog([a_model(model.id, aliases=model.aliases) for model in shipped()])
 
 
 def test_an_openai_customer_changes_nothing() -> None:
@@ -37,7 +22,7 @@ def test_an_openai_customer_changes_nothing() -> None:
 
 
 def test_names_are_exact_and_an_id_goes_before_an_alias() -> None:
-    catalog = Catalog([a_model("a/b"), a_model("c/d", "a/b", "d")])
+    catalog = Catalog([a_model("a/b"), a_model("c/d", aliases=("a/b", "d"))])
     assert catalog.get("A/B") is None
     assert (catalog.get("a/b") or a_model("x/x")).id == "a/b"
     assert (catalog.get("d") or a_model("x/x")).id == "c/d"

@@ -8,7 +8,7 @@ import pytest
 
 from store.embedded import Embedded
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 
 DIMENSIONS = 8
 

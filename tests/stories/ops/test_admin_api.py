@@ -15,7 +15,7 @@ from router.api.access import OPERATORS_MAY
 from router.identity.members import Role
 from tests.harness.admin_client import DUMP, Operator, admin_command, an_operator
 from tests.harness.fake_upstream import Reply, Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 NON_COMMERCIAL = "codefuse-ai/F2LLM-v2-4B"

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from gigarouter.commands.admin import app
 from tests.harness.admin_client import Operator, admin_command
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 
 SEEDED, NON_COMMERCIAL = "sentence-transformers/all-MiniLM-L6-v2", "codefuse-ai/F2LLM-v2-4B"
 NEEDED = {"owned_by": "acme", "summary": "Acme's.", "dimensions": 384, "max_input_tokens": 512, "normalized": True}

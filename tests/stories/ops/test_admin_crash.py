@@ -11,7 +11,7 @@ import pytest
 
 from store.embedded import Embedded
 from tests.harness.admin_client import Operator, an_operator
-from tests.harness.product import Product
+from tests.harness.processes import Product
 
 
 def test_a_crash_in_the_middle_leaves_nothing_and_the_repeated_write_is_made_once(

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from gigarouter.commands.admin import app
 from store.embedded import Embedded
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import ROOT, Product
+from tests.harness.processes import ROOT, Product
 
 EXAMPLE = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/catalogue.md").read_text(), re.DOTALL)[0]
 MODEL = "acme/embed-1"

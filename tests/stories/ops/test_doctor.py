@@ -12,7 +12,7 @@ from gigarouter.commands import doctor
 from store.embedded import Embedded
 from tests.builders.database import Shop
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 
 app = typer.Typer()
 app.command()(doctor.command)

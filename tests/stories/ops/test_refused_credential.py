@@ -10,7 +10,7 @@ from typing_extensions import override
 from store.embedded import Embedded
 from tests.harness.admin_client import Operator, admin_command, an_operator
 from tests.harness.fake_upstream import Received, Reply, Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Reply as Answer
 from tests.harness.raw_http import request_bytes, send
 

@@ -9,7 +9,7 @@ import pytest
 from store.embedded import Embedded
 from tests.harness.admin_client import Operator, admin_command, an_operator
 from tests.harness.fake_upstream import Counting, Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import request_bytes, send
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"

@@ -13,8 +13,7 @@ from router.request.estimate import MAX_TOKENS, estimate, exact, tokens_most
 from router.response.tokens import COUNT_WITHIN_S, count, promised
 from router.values import Endpoint, Route
 from store.ids import RequestId, new_id
-from tests.builders.routing import an_endpoint
-from tests.builders.values import ENDPOINT, NOW, Prices, a_key, a_model, a_request
+from tests.builders.values import ENDPOINT, NOW, Prices, a_key, a_model, a_request, an_endpoint
 
 PROMPT = "search: "
 MODEL = a_model(prompts={"query": PROMPT}, max_input_tokens=400_000, special_tokens=2)
@@ -85,7 +84,7 @@ def test_what_the_model_adds_counts_towards_no_request_limit_neither_for_text_no
 
 def test_a_count_that_failed_where_workers_serve_leaves_a_bound() -> None:
     quote = estimate(a_request(token_ids=[[1, 2]]), MODEL, a_key(), Prices(), NOW)
-    worker: Endpoint = msgspec.structs.replace(ENDPOINT, provider_kind="worker")
+    worker: Endpoint = an_endpoint(provider_kind="worker")
     assert quote.exact
     assert promised(quote, None, Route((ENDPOINT,))) == quote
     assert not promised(quote, None, Route((worker,))).exact

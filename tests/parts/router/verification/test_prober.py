@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-import msgspec
 import pytest
 from typing_extensions import override
 
@@ -17,7 +16,7 @@ from router.verification.prober import CALLS_FEW, WITHIN_S, allowed_s
 from store.ids import new_id
 from store.redis_client import RedisClient
 from tests.builders.spaces import Desk
-from tests.builders.values import ENDPOINT
+from tests.builders.values import ENDPOINT, an_endpoint
 from tests.harness.fake_upstream import Received, Reply, Upstream
 from tests.parts.router.verification.test_verify import REASON, WIDTH, a_model
 
@@ -98,6 +97,6 @@ def test_a_small_grant_is_given_the_time_that_it_takes() -> None:
     probes = probe_set(512)
     assert allowed_s(ENDPOINT, probes) == WITHIN_S
     for granted in (1, GRANTED, 59, 60, 1000):
-        endpoint = msgspec.structs.replace(ENDPOINT, requests_per_minute=granted)
+        endpoint = an_endpoint(requests_per_minute=granted)
         calls = CALLS_FEW if granted < prober.SMALL_GRANT else prober.CALLS
         assert allowed_s(endpoint, probes) >= 60 * calls / granted
