@@ -47,10 +47,10 @@ class Ours:
 
     def _set_up(self, product: Product, upstream: Upstream) -> str:
         """We ask the provider for base64 whatever our caller wants, as we do in production."""
-        shop = product.shop
-        model = shop.a_model(MODEL, dimensions=stub.DIMENSIONS)
-        shop.an_endpoint(model, upstream.url("base64"))
-        return shop.a_key(shop.an_account(CREDIT_NANO))
+        database = product.database
+        model = database.a_model(MODEL, dimensions=stub.DIMENSIONS)
+        database.an_endpoint(model, upstream.url("base64"))
+        return database.a_key(database.an_account(CREDIT_NANO))
 
     def _running(
         self,

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,9 +21,9 @@ from router.values import Endpoint
 from store.ids import EndpointId, new_id
 from store.redis_client import RedisClient
 from tests.builders.values import an_endpoint
+from tests.harness.quota_hammer import WINDOW_US
 
 ROOT = Path(__file__).parents[2]
-WINDOW_US = 600_000
 SLICE_US = WINDOW_US // 60
 
 Story = Callable[[RedisClient], Awaitable[None]]
@@ -152,30 +151,9 @@ def test_without_redis_nothing_is_sent_to_an_endpoint_that_has_a_limit(redis_url
 
 PROCESS = """
 import asyncio, json, sys
-from tests.properties.test_provider_quota import hammer
+from tests.harness.quota_hammer import hammer
 print(json.dumps(asyncio.run(hammer(*json.loads(sys.argv[1])))))
 """
-
-
-async def hammer(redis_url: str, endpoint_hex: str, requests: int, asked: int) -> list[int]:
-    """One process of several: takes as often as it can; the moments at which it got something."""
-    taken: list[int] = []
-
-    async def connected(run_id: str) -> None:
-        pass
-
-    redis = RedisClient(redis_url, provider_quota.SCRIPTS, connected)
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(redis.run())
-        assert await redis.opened(5)
-        keys = [f"gr:pace:{{{endpoint_hex}}}", f"gr:pace:{{{endpoint_hex}}}:leases"]
-        for number in range(asked):
-            reply: Any = await redis.call(TAKE, keys, [1, 1, 1, requests, "", "", f"{number}", 1_000_000, WINDOW_US])
-            if reply[0] == b"ok":
-                taken.append(int(reply[-1]))
-            await asyncio.sleep(0.001)
-        task.cancel()
-    return taken
 
 
 def test_several_processes_together_never_take_more_than_was_granted(redis_url: str) -> None:

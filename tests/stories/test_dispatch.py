@@ -31,21 +31,21 @@ class Shelf:
     def __init__(self, product: Product, upstreams: list[Upstream]) -> None:
         self.product = product
         self.upstreams = upstreams
-        self.shop = product.shop
+        self.database = product.database
 
     def a_model(self, endpoints: int, prices: dict[str, int] | None = None, **bounds: int) -> ModelId:
         """A model at the first so many servers, the first of which is asked first."""
         name = f"dispatch-{next(_names)}"
-        model = self.shop.a_model(f"tests/{name}", vocabulary=100, **(prices or {}))
+        model = self.database.a_model(f"tests/{name}", vocabulary=100, **(prices or {}))
         for number in range(endpoints):
             url = self.upstreams[number].base_url
             own = bounds | {"priority": number + 1} if "priority" not in bounds else bounds
-            self.shop.an_endpoint(model, url, name=f"{name}-{number}", **own)
+            self.database.an_endpoint(model, url, name=f"{name}-{number}", **own)
         return model
 
     def a_customer(self) -> tuple[AccountId, str]:
-        account = self.shop.an_account(10_000_000)
-        return account, self.product.wait_until_known(self.shop.a_key(account))
+        account = self.database.an_account(10_000_000)
+        return account, self.product.wait_until_known(self.database.a_key(account))
 
     def call(
         self,
@@ -62,7 +62,7 @@ class Shelf:
         return asyncio.run(send(self.product.serves[serve].port, request_bytes(PATH, key, body, named)))
 
     def usage(self, account: AccountId) -> list[tuple[int, int]]:
-        return [tuple(row) for row in self.shop.rows(USAGE, account)]
+        return [tuple(row) for row in self.database.rows(USAGE, account)]
 
     def asked(self) -> list[int]:
         return [len(upstream.calls) for upstream in self.upstreams]

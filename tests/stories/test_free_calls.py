@@ -21,9 +21,9 @@ def product(
 ) -> Iterator[Product]:
     servers.redis.command("FLUSHALL")
     product = Product(tmp_path_factory.mktemp("free"), module_database_url, servers.redis_url, jobs=False)
-    shop = product.shop
-    shop.an_endpoint(shop.a_model(PAID), upstream.base_url, name="first")
-    shop.an_endpoint(shop.a_model(FREE, nano_per_mtok=0), upstream.base_url, name="second")
+    database = product.database
+    database.an_endpoint(database.a_model(PAID), upstream.base_url, name="first")
+    database.an_endpoint(database.a_model(FREE, nano_per_mtok=0), upstream.base_url, name="second")
     with product:
         yield product
 
@@ -36,8 +36,8 @@ def product(
 def test_three_free_calls_in_a_row_of_a_key_that_may_make_one_at_once(
     product: Product, path: str, model: str, is_test: bool
 ) -> None:
-    account = product.shop.an_account(1_000_000)
-    key = product.wait_until_known(product.shop.a_key(account, limits=ONE_AT_ONCE, is_test=is_test))
+    account = product.database.an_account(1_000_000)
+    key = product.wait_until_known(product.database.a_key(account, limits=ONE_AT_ONCE, is_test=is_test))
 
     async def call() -> Reply:
         return await send(product.serves[0].port, request_bytes(path, key, {"model": model, "input": "a text"}))

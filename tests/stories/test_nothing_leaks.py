@@ -16,7 +16,7 @@ from router.registry.endpoints import EndpointSpec
 from router.registry.providers import ProviderSpec
 from store.embedded import Embedded
 from store.ids import ModelId
-from tests.builders.database import add_endpoint, add_model
+from tests.builders.database import add_endpoint, add_model, make_live
 from tests.harness.fake_upstream import Received, Upstream
 from tests.harness.fake_upstream import Reply as Scripted
 from tests.harness.fake_vendors import KEY, Vendor
@@ -80,7 +80,7 @@ class World:
     def __init__(self, product: Product, upstreams: dict[str, Upstream]) -> None:
         self.product = product
         self.upstreams = upstreams
-        self.key = product.wait_until_known(product.shop.a_key(product.shop.an_account(1_000_000)))
+        self.key = product.wait_until_known(product.database.a_key(product.database.an_account(1_000_000)))
 
     def call(self, kind: str, path: str = PATH, headers: dict[str, str] | None = None, **body: object) -> Reply:
         content = {"model": f"tests/{kind}", "input": TEXT} | body
@@ -108,14 +108,14 @@ class World:
         return str(self.product.serves[0].log.read_text()) + metrics
 
 
-def open_shop(product: Product, upstreams: dict[str, Upstream]) -> None:
+def set_up_catalog(product: Product, upstreams: dict[str, Upstream]) -> None:
     async def add_models(work: UnitOfWork) -> None:
         for kind in upstreams:
-            await add_model(work, f"tests/{kind}")
+            await make_live(work.connection, await add_model(work.connection, f"tests/{kind}"))
 
     async def add_endpoints(work: UnitOfWork) -> None:
         for kind, upstream in upstreams.items():
-            model, cipher = ModelId(f"tests/{kind}"), product.shop._seal
+            model, cipher = ModelId(f"tests/{kind}"), product.database.cipher
             if isinstance(upstream, Vendor):
                 wire = upstream.wire
                 spec = ProviderSpec(upstream.vendor_url, options={"vendor": wire.vendor, **wire.options})
@@ -126,8 +126,8 @@ def open_shop(product: Product, upstreams: dict[str, Upstream]) -> None:
                 credential = None if kind == "worker" else UPSTREAM_KEY
                 await add_endpoint(work, cipher, model, kind, kind, ProviderSpec(url), EndpointSpec(model), credential)
 
-    product.shop._owner(add_models)
-    product.shop._app(add_endpoints)
+    product.database.as_owner(add_models)
+    product.database.as_app(add_endpoints)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def world(servers: Embedded, module_database_url: str, tmp_path_factory: pytest.
     for upstream in running:
         upstream.__enter__()
     try:
-        open_shop(product, upstreams)
+        set_up_catalog(product, upstreams)
         with product:
             yield World(product, upstreams)
     finally:
@@ -203,9 +203,9 @@ def test_litellm_pull_20432_our_own_key_is_not_forwarded_upstream(world: World) 
 
 
 def test_litellm_27884_a_limits_answer_shows_neither_a_key_nor_its_hash(world: World) -> None:
-    shop = world.product.shop
+    database = world.product.database
     limits = Limits(requests_per_minute=1, tokens_per_minute=1_000_000, concurrency=10)
-    key = world.product.wait_until_known(shop.a_key(shop.an_account(1_000_000), limits=limits))
+    key = world.product.wait_until_known(database.a_key(database.an_account(1_000_000), limits=limits))
     request = request_bytes(PATH, key, {"model": "tests/openai", "input": "x"})
     replies = [asyncio.run(send(world.product.serves[0].port, request)) for _ in range(4)]
     refused = [reply for reply in replies if reply.status == 429]

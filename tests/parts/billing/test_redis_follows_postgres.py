@@ -11,7 +11,8 @@ from billing.money import NanoUSD
 from billing.projection import APPLY, Ended, account_key, due_key
 from billing.values import Denied, Hold
 from store.ids import AccountId, RequestId, new_id
-from tests.parts.billing.conftest import Billing, a_payer, an_account, billing
+from tests.builders.billing import Billing, an_account, billing
+from tests.builders.values import a_payer
 
 
 async def apply(b: Billing, account: AccountId, version: int, delta: int) -> str:

@@ -12,6 +12,7 @@ from catalog.models import get
 from catalog.tables import ModelEventRow
 from store.ids import ModelId
 from store.postgres import Database
+from tests.builders.database import insert_model
 
 MINILM = ModelId("sentence-transformers/all-MiniLM-L6-v2")
 F2LLM_4B = ModelId("codefuse-ai/F2LLM-v2-4B")
@@ -108,13 +109,7 @@ async def test_the_database_knows_the_same_moves(seeded: Database, now: datetime
 async def test_no_model_is_born_live_and_no_live_model_changes_its_space(seeded: Database, now: datetime) -> None:
     with pytest.raises(DBAPIError, match="must begin as coming_soon"):
         async with seeded.transaction() as db:
-            await db.execute(
-                text(
-                    "INSERT INTO models (id, owned_by, summary, status, published_on, dimensions, max_input_tokens,"
-                    " normalized, pooling, numerics, space)"
-                    " VALUES ('a/b', 'a', 's', 'live', '2026-01-01', 8, 8, true, 'mean', 'fp32', 's')"
-                )
-            )
+            await insert_model(db, "a/b", status="live")
     async with seeded.transaction() as db:
         await launch(db, MINILM, "ops", has_price=True, has_live_endpoint=True, now=now)
     with pytest.raises(DBAPIError, match="its vector space cannot change"):

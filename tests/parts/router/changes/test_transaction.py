@@ -1,7 +1,6 @@
 """The one write path: a change and its audit row are one, and neither can be undone quietly."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import text
@@ -13,13 +12,6 @@ from store.postgres import Database
 
 pytestmark = pytest.mark.anyio
 OPS = Actor("cli:ops")
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    yield database
-    await database.close()
 
 
 async def add_operator(work: UnitOfWork, email: str = "ada@example.com") -> str:

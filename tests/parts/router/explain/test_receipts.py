@@ -32,13 +32,6 @@ def id_at(instant: datetime) -> UUID:
     return UUID(int=(int(instant.timestamp() * 1000) << 80) | rest)
 
 
-@pytest.fixture
-async def db(database_url: str):  # noqa: ANN201
-    database = Database(database_url)
-    yield database
-    await database.close()
-
-
 async def count(db: Database, table: str = "routes") -> int:
     async with db.transaction() as tx:
         return int(await tx.scalar(text(f"SELECT count(*) FROM {table}")))

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
 from fractions import Fraction
 from importlib.util import find_spec
@@ -69,12 +68,11 @@ def raw_map() -> dict[str, Any]:
 
 
 @pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    async with database.transaction() as connection:
+async def db(db: Database) -> Database:
+    """The shipped catalogue is in it."""
+    async with db.transaction() as connection:
         await import_seed(connection)
-    yield database
-    await database.close()
+    return db
 
 
 async def import_(db: Database, price_map: PriceMap = MAP, today: date = TODAY) -> tuple[Plan, Imported]:
