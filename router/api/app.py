@@ -10,7 +10,7 @@ from starlette.responses import Response
 from router.api.access import NOT_FOUND, check_access
 from router.api.admin import operations as admin_operations
 from router.api.admin.openapi import operations as admin_openapi_operations
-from router.api.error_envelope import refusal_answer
+from router.api.error_envelope import error_response
 from router.api.exchange import EXCHANGE, Exchange, Receive, Scope, Send
 from router.api.openapi import operations as openapi_operations
 from router.api.public.account import operations as account_operations
@@ -77,7 +77,7 @@ def _rest(context: RouterContext, metrics: Callable[[], bytes], further: Iterabl
 def _respond(request: Request, refusal: Refusal) -> Response:
     exchange: Exchange = request.scope[EXCHANGE]
     exchange.refusal = refusal
-    answer = refusal_answer(refusal, exchange.request_id)
+    answer = error_response(refusal, exchange.request_id)
     response = Response(b"".join(answer.body), status_code=answer.status)
     response.raw_headers = list(answer.headers)
     return response

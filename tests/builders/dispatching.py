@@ -9,7 +9,7 @@ from providers.protocol import Provider
 from router.dispatch.dispatch import Delivery, dispatch
 from router.dispatch.provider_quota import ProviderQuota
 from router.dispatch.retry_budget import HEDGES_PER_CALL
-from router.dispatch.state import Outbound
+from router.dispatch.state import DispatchState
 from router.routing.health import Health
 from router.values import EmbedRequest, Lane, RawCall, Route, Trace
 from store.ids import ProviderId, RequestId, new_id
@@ -31,7 +31,7 @@ class Fleet:
         by_id: dict[ProviderId, Provider] = {
             endpoint.provider_id: provider for endpoint, provider in zip(self.endpoints, providers, strict=True)
         }
-        self.outbound = Outbound(providers=by_id, health=self.health, quota=ProviderQuota(None))
+        self.dispatch_state = DispatchState(providers=by_id, health=self.health, quota=ProviderQuota(None))
         self.trace = Trace()
 
     async def send(
@@ -47,12 +47,12 @@ class Fleet:
             RequestId(new_id()), b"", None, None, NOW, self.trace.began + within_s, lane=lane, trace=self.trace
         )
         hold = a_hold(tokens_max=10_000)
-        return await dispatch(hold, request, MODEL, self.outbound, call, route or Route(tuple(self.endpoints)))
+        return await dispatch(hold, request, MODEL, self.dispatch_state, call, route or Route(tuple(self.endpoints)))
 
     @property
     def attempts(self) -> list[tuple[str, str, str]]:
         """Of the last call: the provider, why it was tried, how the attempt ended."""
-        return [(one.endpoint.provider_name, one.why, one.outcome) for one in self.trace.tried]
+        return [(one.endpoint.provider_name, one.why, one.outcome) for one in self.trace.attempts]
 
     def requests(self) -> list[int]:
         """How many requests each server has got."""

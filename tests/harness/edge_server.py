@@ -11,12 +11,12 @@ from uvicorn.config import Config
 
 from router.api.exchange import EXCHANGE, Exchange, Receive, Scope, Send
 from router.api.server.guard import Guard
-from router.api.server.protocol import EdgeProtocol
+from router.api.server.protocol import BoundedProtocol
 
 BODY_BYTES_MAX = 256 * 1024
 
 
-class Quick(EdgeProtocol):
+class Quick(BoundedProtocol):
     """The protocol with deadlines that a test can wait for."""
 
     header_deadline_s = 0.6
@@ -102,7 +102,7 @@ class Server:
 
 @asynccontextmanager
 async def listening(
-    app: Callable[..., Any], exchanges: list[Exchange], protocol: type[EdgeProtocol] = Quick
+    app: Callable[..., Any], exchanges: list[Exchange], protocol: type[BoundedProtocol] = Quick
 ) -> AsyncIterator[Server]:
     """The application behind uvicorn on a free port of loopback."""
     config = Config(
@@ -141,7 +141,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 @asynccontextmanager
 async def guarded(
-    app: Callable[..., Any] = echo, *, calls_max: int = 100, protocol: type[EdgeProtocol] = Quick
+    app: Callable[..., Any] = echo, *, calls_max: int = 100, protocol: type[BoundedProtocol] = Quick
 ) -> AsyncIterator[Server]:
     """An application behind the guard and the protocol."""
     exchanges: list[Exchange] = []

@@ -224,7 +224,7 @@ async def try_(request: Request, endpoint_id: str) -> Response:
             provider,
             as_reference=body.as_reference,
             replace=body.replace,
-            quota=context.outbound.quota,
+            quota=context.dispatch_state.quota,
             dry_run=is_dry_run(request),
             ending=ending,
         )

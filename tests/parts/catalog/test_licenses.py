@@ -8,7 +8,7 @@ from catalog import LicenseUnknown, Model, ModelUnknown, Signer, Term, Use, deci
 from catalog.licenses import accept, accepted_by_account, record_claim, resolve, revoke_waiver, sign_waiver
 from catalog.models import get
 from router.errors import LicenseRestricted
-from router.request.license import permit
+from router.request.model import permit
 from store.ids import AccountId, ModelId, new_id
 from store.postgres import Database
 from tests.builders.values import a_key

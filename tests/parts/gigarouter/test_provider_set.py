@@ -10,7 +10,7 @@ from providers.wire import Pool, networks
 from router import errors
 from router.dispatch.dispatch import dispatch
 from router.dispatch.provider_quota import ProviderQuota
-from router.dispatch.state import Outbound
+from router.dispatch.state import DispatchState
 from router.registry.indexes import ProviderIndex, ProviderRecord
 from router.routing.health import Health
 from router.values import RawCall, Route, Trace
@@ -27,12 +27,12 @@ def test_a_provider_that_is_switched_off_is_passed_over_and_back_at_once_when_it
             endpoint = an_endpoint(provider_id=record.id)
             index = ProviderIndex([record])
             providers = ProviderSet(index, None, networks(["127.0.0.0/8"]), pool)
-            outbound = Outbound(providers=providers, health=health, quota=ProviderQuota(None))  # type: ignore[arg-type]
+            state = DispatchState(providers=providers, health=health, quota=ProviderQuota(None))  # type: ignore[arg-type]
 
             async def send() -> None:
                 began = loop.time()
                 call = RawCall(RequestId(new_id()), b"", None, None, NOW, began + 5, trace=Trace(began=began))
-                await dispatch(a_hold(tokens_max=10), a_request("x"), a_model(), outbound, call, Route((endpoint,)))
+                await dispatch(a_hold(tokens_max=10), a_request("x"), a_model(), state, call, Route((endpoint,)))
 
             await send()
             # The call's route was made before: it may still come here.
@@ -40,7 +40,7 @@ def test_a_provider_that_is_switched_off_is_passed_over_and_back_at_once_when_it
             providers.refresh()
             with pytest.raises(errors.ProvidersBusy):
                 await send()
-            assert (health.untold, dict(outbound.counts.credentials_refused)) == ({}, {})
+            assert (health.untold, dict(state.counts.credentials_refused)) == ({}, {})
             index.replace([record])
             providers.refresh()
             assert health.left_out(endpoint.id, loop.time()) is None

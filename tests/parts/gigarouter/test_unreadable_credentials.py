@@ -12,9 +12,9 @@ from gigarouter.provider_set import ProviderSet
 from providers.outcomes import Failure, Misconfigured
 from providers.protocol import Attempt
 from providers.wire import Pool, networks
-from router.dispatch.attempt import alone
+from router.dispatch.attempt import send_attempt
 from router.dispatch.retries import AttemptRequest
-from router.dispatch.state import CallDispatch, Outbound
+from router.dispatch.state import DispatchState, prepare_dispatch
 from router.registry.encryption import CredentialCipher, place_of
 from router.registry.indexes import ProviderIndex, ProviderRecord
 from router.routing.health import Health
@@ -65,10 +65,12 @@ async def test_a_process_that_cannot_read_a_credential_sends_nothing_there_and_q
             providers, _ = a_set(record, cipher)
             health = Health()
             endpoint = an_endpoint(provider_id=record.id)
-            outbound = Outbound(providers=providers, health=health, quota=None)  # type: ignore[arg-type]
+            dispatch_state = DispatchState(providers=providers, health=health, quota=None)  # type: ignore[arg-type]
             trace = Trace(began=asyncio.get_running_loop().time())
-            errand = CallDispatch(RequestId(new_id()), a_request("x"), a_model(), Lane.INTERACTIVE, 10, trace, outbound)
-            outcome = await alone(errand, AttemptRequest(endpoint, 5.0, "first", 1))
+            call = prepare_dispatch(
+                RequestId(new_id()), a_request("x"), a_model(), Lane.INTERACTIVE, 10, trace, dispatch_state
+            )
+            outcome = await send_attempt(call, AttemptRequest(endpoint, 5.0, "first", 1))
         assert isinstance(outcome, list)
         assert isinstance(outcome[0][1], Misconfigured)
         assert upstream.connections == 0

@@ -8,7 +8,7 @@ import pytest
 import structlog.testing
 
 from router import errors
-from router.dispatch.attempt import PARTS_AT_ONCE
+from router.dispatch.attempt import CHUNKS_AT_ONCE
 from router.dispatch.provider_quota import ProviderQuota
 from router.values import Choice, Lane, Preferences, Route
 from store.redis_client import RedisClient
@@ -78,8 +78,8 @@ def test_a_hedge_that_is_passed_over_was_not_sent_and_costs_nothing() -> None:
             # Without Redis nothing is sent to an endpoint with a limit.
             limited = msgspec.structs.replace(fleet.endpoints[1], concurrency=1)
             route = Route((fleet.endpoints[0], limited, fleet.endpoints[2]))
-            fleet.outbound = msgspec.structs.replace(
-                fleet.outbound, quota=ProviderQuota(RedisClient("unix:///none", (), _nothing))
+            fleet.dispatch_state = msgspec.structs.replace(
+                fleet.dispatch_state, quota=ProviderQuota(RedisClient("unix:///none", (), _nothing))
             )
             fleet.upstreams[0].script.append(Reply(delay_s=0.5, status=500))
             delivery = await fleet.send(HEDGED, route=route)
@@ -89,8 +89,8 @@ def test_a_hedge_that_is_passed_over_was_not_sent_and_costs_nothing() -> None:
                 ("p0", "first", "Broken"),
                 ("p2", "next", "answered"),
             ]
-            assert fleet.outbound.counts.hedges == 0
-            assert fleet.outbound.budgets[Lane.INTERACTIVE].takes_hedge(), "it may be had again"
+            assert fleet.dispatch_state.counts.hedges == 0
+            assert fleet.dispatch_state.retry_budgets[Lane.INTERACTIVE].takes_hedge(), "it may be had again"
 
     run(scenario)
 
@@ -131,7 +131,7 @@ def test_a_large_input_is_sent_in_parts_and_joined_in_order_however_they_come() 
             assert (delivery.attempts, delivery.tokens, delivery.exact) == (1, sum(4 for _ in texts), True)
             first = fleet.upstreams[0]
             assert [len(msgspec.msgpack.decode(call.body)["texts"]) for call in first.calls] == [3] * 13 + [1]
-            assert first.most_in_flight == PARTS_AT_ONCE
+            assert first.most_in_flight == CHUNKS_AT_ONCE
             assert fleet.requests()[1] == 0
 
     run(scenario)
@@ -230,13 +230,13 @@ def test_a_refused_credential_is_an_alarm_for_ops_once_and_503_for_the_customer(
                         await fleet.send(a_request("x"))
             alarms = [event for event in events if event["event"] == "provider_credential_refused"]
             assert [(one["provider"], one["status"]) for one in alarms] == [("p0", status)]
-            assert fleet.outbound.counts.credentials_refused == {"p0": 1}
+            assert fleet.dispatch_state.counts.credentials_refused == {"p0": 1}
             said = f"{refused.value.message}{refused.value.details}{refused.value.detail}{events}"
             assert "SECRET" not in said
             assert refused.value.again is False
             fleet.upstreams[0].always = Reply()
             await fleet.send(a_request("x"))
-            assert not fleet.outbound.refused
+            assert not fleet.dispatch_state.refusing_endpoints
 
     run(scenario)
 
@@ -251,7 +251,7 @@ def test_a_firewall_that_one_text_trips_costs_that_call_an_attempt_and_no_endpoi
             await fleet.send(a_request("x"))
             assert fleet.attempts == [("p0", "first", "Broken"), ("p1", "next", "answered")]
             assert not fleet.health.untold
-            assert not fleet.outbound.refused
+            assert not fleet.dispatch_state.refusing_endpoints
             await fleet.send(a_request("x"))
             assert fleet.attempts == [("p0", "first", "answered")]
 
@@ -265,6 +265,6 @@ def test_a_server_that_hangs_costs_its_share_of_the_time_and_not_the_call() -> N
             delivery = await fleet.send(a_request("x"), within_s=1.0)
             assert fleet.attempts == [("p0", "first", "TimedOut"), ("p1", "next", "answered")]
             assert delivery.attempts == 2
-            assert 400 < fleet.trace.tried[0].took_ms < 900
+            assert 400 < fleet.trace.attempts[0].took_ms < 900
 
     run(scenario)

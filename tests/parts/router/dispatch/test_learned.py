@@ -25,7 +25,7 @@ def test_what_batch_calls_meet_never_takes_an_endpoint_from_interactive_ones(fai
             assert fleet.health.of(Lane.BATCH).left_out(endpoint, loop.time()) is not None
             assert fleet.health.left_out(endpoint, loop.time()) is None
             assert fleet.health.seen(endpoint, 0, loop.time()) is UNSEEN
-            interactive = fleet.outbound.budgets[Lane.INTERACTIVE]
+            interactive = fleet.dispatch_state.retry_budgets[Lane.INTERACTIVE]
             assert all(interactive.takes_retry(endpoint, 0.0) for _ in range(1000))
 
     run(scenario)
@@ -37,7 +37,7 @@ def test_who_asks_for_patience_has_not_failed() -> None:
             fleet.upstreams[0].always = Reply(status=429)
             with pytest.raises(errors.Refusal):
                 await fleet.send(a_request("x"))
-            budgets, now = fleet.outbound.budgets[Lane.INTERACTIVE], asyncio.get_running_loop().time()
+            budgets, now = fleet.dispatch_state.retry_budgets[Lane.INTERACTIVE], asyncio.get_running_loop().time()
             assert all(budgets.takes_retry(fleet.endpoints[0].id, now) for _ in range(1000))
 
     run(scenario)
@@ -54,7 +54,7 @@ def test_a_late_refusal_of_an_old_credential_quarantines_nothing_under_the_new_o
             with pytest.raises(errors.AllAttemptsFailed):
                 await call
             assert fleet.health.left_out(endpoint, asyncio.get_running_loop().time()) is None
-            assert (fleet.health.untold, dict(fleet.outbound.counts.credentials_refused)) == ({}, {})
+            assert (fleet.health.untold, dict(fleet.dispatch_state.counts.credentials_refused)) == ({}, {})
 
     run(scenario)
 

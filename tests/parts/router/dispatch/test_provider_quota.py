@@ -16,7 +16,7 @@ from router import errors
 from router.dispatch import provider_quota
 from router.dispatch.dispatch import Delivery, dispatch
 from router.dispatch.provider_quota import Lease, ProviderQuota
-from router.dispatch.state import Outbound
+from router.dispatch.state import DispatchState
 from router.routing.health import Health
 from router.values import RawCall, Route, Trace
 from store.ids import RequestId, new_id
@@ -57,7 +57,7 @@ class Paced:
         self.provider, self.health = Granting(), Health()
         self.endpoint = an_endpoint("upstream", **granted)
         self.quota = ProviderQuota(redis, window_s)
-        self.outbound = Outbound(
+        self.dispatch_state = DispatchState(
             providers={self.endpoint.provider_id: self.provider}, health=self.health, quota=self.quota
         )
 
@@ -65,7 +65,7 @@ class Paced:
         began = asyncio.get_running_loop().time()
         call = RawCall(RequestId(new_id()), b"", None, None, NOW, began + within_s, trace=Trace(began=began))
         request, route = a_request(*["x"] * inputs), Route((self.endpoint,))
-        return await dispatch(a_hold(tokens_max=tokens), request, a_model(), self.outbound, call, route)
+        return await dispatch(a_hold(tokens_max=tokens), request, a_model(), self.dispatch_state, call, route)
 
 
 @contextlib.asynccontextmanager
@@ -178,7 +178,7 @@ def test_the_time_that_a_call_waited_for_its_grant_is_not_held_against_the_endpo
 
     async def scenario() -> None:
         async with paced(redis_url, concurrency=5) as world:
-            world.outbound = msgspec.structs.replace(world.outbound, quota=SlowPacer(world.quota._hot))
+            world.dispatch_state = msgspec.structs.replace(world.dispatch_state, quota=SlowPacer(world.quota._hot))
             world.provider.hangs = True
             with pytest.raises(errors.DeadlinePassed):
                 await world.send(1, within_s=0.5)

@@ -14,7 +14,7 @@ from router.dispatch.dispatch import Delivery
 from router.errors import LicenseRestricted, NoEndpoint, Refusal
 from router.explain.explanation import Ended, Explanation, as_json, explain, from_json
 from router.explain.views import Recorded, customer_view, ops_view
-from router.request.license import permit
+from router.request.model import permit
 from router.response.wait import pick_or_wait, when_warm
 from router.routing.health import Health
 from router.routing.public_reasons import OUTCOMES
@@ -56,7 +56,7 @@ def a_failover() -> Ended:
         quote=hold.quote,
         route=route,
         hold=hold,
-        tried=[
+        attempts=[
             AttemptRecord(ALPHA, "first", 1.0, 30.0, "Broken", UPSTREAM_WORDS),
             AttemptRecord(BETA, "next", 31.0, 8.0, "answered"),
         ],
@@ -175,7 +175,7 @@ def test_a_call_that_waited_in_vain_is_told_whom_it_waited_for(gone: bool) -> No
 def test_a_choice_that_was_made_anew_and_left_nobody_replaces_the_first_one() -> None:
     nobody = (Choice(ALPHA, "it is quarantined", code="quarantined"),)
     first = Route((ALPHA,), (), (Choice(ALPHA),), "only")
-    trace = Trace(key=a_key(), route=first, tried=[AttemptRecord(ALPHA, "first", 1.0, 2.0, "Warming")])
+    trace = Trace(key=a_key(), route=first, attempts=[AttemptRecord(ALPHA, "first", 1.0, 2.0, "Warming")])
     told = kept(Ended(RequestId(new_id()), NOW, 503, 9.0, trace, "no_provider_available", "", "", nobody))
     assert [(c.place, c.chosen, c.left_out) for c in told.candidates] == [(0, False, "it is quarantined")]
     assert told.policy == ""

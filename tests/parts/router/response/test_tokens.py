@@ -1,19 +1,20 @@
-"""Counting has what is left of the call's time; where a request is too large, its own tokens decide."""
+"""Counting has what is left of the call's time; where a request is too large, its own tokens decide; what is billed."""
 
 import asyncio
 
 import msgspec
 import pytest
 
+from billing.money import MAX_INT32
 from billing.values import Quote
 from providers.outcomes import Overloaded, TooLong
 from providers.protocol import Attempt
 from router.errors import InputTooLong, TooManyTokens
 from router.request.estimate import MAX_TOKENS, estimate, exact, tokens_most
-from router.response.tokens import COUNT_WITHIN_S, count, promised
+from router.response.tokens import COUNT_WITHIN_S, count, promised, usage
 from router.values import Endpoint, Route
 from store.ids import RequestId, new_id
-from tests.builders.values import ENDPOINT, NOW, Prices, a_key, a_model, a_request, an_endpoint
+from tests.builders.values import ENDPOINT, NOW, Prices, a_delivery, a_hold, a_key, a_model, a_request, an_endpoint, unit_rows
 
 PROMPT = "search: "
 MODEL = a_model(prompts={"query": PROMPT}, max_input_tokens=400_000, special_tokens=2)
@@ -90,3 +91,13 @@ def test_a_count_that_failed_where_workers_serve_leaves_a_bound() -> None:
     assert not promised(quote, None, Route((worker,))).exact
     assert not promised(quote, quote, Route((worker, ENDPOINT))).exact
     assert promised(quote, quote, Route((worker, worker))).exact
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("told", [MAX_INT32 + 1, 10**15, 2**63 - 1])
+def test_a_count_beyond_all_reason_is_billed_at_the_hold_and_recorded_as_far_as_there_is_room(
+    told: int, *, exact: bool
+) -> None:
+    delivery = msgspec.structs.replace(a_delivery(unit_rows(1, 8)), tokens=told, exact=exact)
+    used = usage(delivery, a_request("x"), a_model(), a_hold(tokens_max=100), NOW)
+    assert (used.tokens, used.provider_tokens) == (100, MAX_INT32)
