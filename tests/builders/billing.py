@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from billing.admission import Admission
@@ -56,9 +56,12 @@ class Billing:
 
     async def redis(self, account_id: AccountId) -> dict[str, str]:
         """The account as Redis has it."""
-        assert self.projection.redis is not None
-        flat = await self.projection.redis.command("HGETALL", f"gr:{{{account_id.hex}}}")
+        flat = await self.redis_command("HGETALL", f"gr:{{{account_id.hex}}}")
         return {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
+
+    async def redis_command(self, *arguments: str) -> Any:
+        assert self.projection.redis is not None
+        return await self.projection.redis.command(*arguments)
 
     async def settle(self) -> None:
         """Wait until every charge is committed and Redis says what Postgres says."""

@@ -171,8 +171,9 @@ class DatabaseBuilder:
             columns = {"tokenizer": "tests", "vocabulary_size": vocabulary, **columns}
 
         async def command(work: UnitOfWork) -> ModelId:
-            prices = {"nano_per_mtok": nano_per_mtok, "batch_nano_per_mtok": batch_nano_per_mtok}
-            model = await add_model(work.connection, name, **prices, **columns)
+            model = await add_model(
+                work.connection, name, nano_per_mtok=nano_per_mtok, batch_nano_per_mtok=batch_nano_per_mtok, **columns
+            )
             await make_live(work.connection, model)
             return model
 

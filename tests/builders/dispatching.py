@@ -13,11 +13,16 @@ from router.dispatch.state import DispatchState
 from router.routing.health import Health
 from router.values import EmbedRequest, Lane, RawCall, Route, Trace
 from store.ids import ProviderId, RequestId, new_id
+from store.redis_client import RedisClient
 from tests.builders.providers import a_provider
 from tests.builders.values import NOW, EndpointFields, a_hold, a_model, a_request, an_endpoint
 from tests.harness.fake_upstream import Upstream
 
 MODEL = a_model()
+
+
+async def _connected(run_id: str) -> None:
+    """Never reached: no endpoint of a fleet has a limit that Redis would count."""
 
 
 class Fleet:
@@ -26,12 +31,15 @@ class Fleet:
     def __init__(self, upstreams: list[Upstream], providers: list[Provider], fields: EndpointFields) -> None:
         self.upstreams = upstreams
         self.health = Health()
-        usual: EndpointFields = {"priority": 1, "cost_nano_per_mtok": 2_000_000}
-        self.endpoints = [an_endpoint(f"p{number}", **{**usual, **fields}) for number in range(len(providers))]
+        fields.setdefault("priority", 1)
+        fields.setdefault("cost_nano_per_mtok", 2_000_000)
+        self.endpoints = [an_endpoint(f"p{number}", **fields) for number in range(len(providers))]
         by_id: dict[ProviderId, Provider] = {
             endpoint.provider_id: provider for endpoint, provider in zip(self.endpoints, providers, strict=True)
         }
-        self.dispatch_state = DispatchState(providers=by_id, health=self.health, quota=ProviderQuota(None))
+        self.dispatch_state = DispatchState(
+            providers=by_id, health=self.health, quota=ProviderQuota(RedisClient("unix:///none", (), _connected))
+        )
         self.trace = Trace()
 
     async def send(

@@ -6,16 +6,15 @@ from pathlib import Path
 import msgspec
 
 from router.changes.audit import Actor
-from router.changes.transaction import transact
 from router.manifest import apply as applying
 from router.manifest import report, schema
 from router.manifest.apply import Order
 from router.manifest.values import Decisions, Plan
-from router.registry.endpoints import EndpointView, list_endpoints, move_endpoint
+from router.registry.endpoints import EndpointView, list_endpoints
 from router.values import EndpointState
 from store.ids import ModelId
 from store.postgres import Database
-from tests.builders.registry import OPS
+from tests.builders.registry import move
 
 FILES = Actor("cli:files")
 EXAMPLE = re.findall(r"```yaml\n(.*?)```", (Path(__file__).parents[2] / "docs/catalogue.md").read_text(), re.DOTALL)[0]
@@ -43,9 +42,7 @@ async def the_endpoint(db: Database) -> EndpointView:
 
 async def make_live(db: Database) -> None:
     """As a passed test does."""
-    endpoint = (await the_endpoint(db)).endpoint
-    for state in (EndpointState.PROBING, EndpointState.LIVE):
-        await transact(db, OPS, lambda work, to=state: move_endpoint(work, endpoint.id, to))
+    await move(db, (await the_endpoint(db)).endpoint.id, EndpointState.PROBING, EndpointState.LIVE)
 
 
 def told(plan: Plan) -> str:

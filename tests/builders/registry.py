@@ -1,15 +1,16 @@
 """Registers providers and endpoints as an operator does, in transactions of their own."""
 
+from functools import partial
 from typing import Unpack
 
 from catalog import models
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.registry.encryption import CredentialCipher
-from router.registry.endpoints import EndpointSpec, register_endpoint
+from router.registry.endpoints import EndpointSpec, move_endpoint, register_endpoint
 from router.registry.providers import ProviderSpec, ProviderView, register_provider
-from router.values import Endpoint
-from store.ids import ModelId, ProviderId
+from router.values import Endpoint, EndpointState
+from store.ids import EndpointId, ModelId, ProviderId
 from store.postgres import Database
 from tests.builders.database import EndpointSpecFields
 
@@ -42,3 +43,9 @@ async def a_draft_endpoint(
         return await register_endpoint(work, entry, provider, EndpointSpec(upstream_model, **fields))
 
     return await transact(db, OPS, command)
+
+
+async def move(db: Database, endpoint: EndpointId, *states: EndpointState) -> None:
+    """Move an endpoint through states, as an operator or a passed test does."""
+    for state in states:
+        await transact(db, OPS, partial(move_endpoint, endpoint_id=endpoint, to=state))

@@ -32,13 +32,12 @@ class SpaceLab:
         await self.db.close()
         await self._owner.close()
 
-    async def a_model(
-        self, name: str = "tests/model", *, revision: str | None = None, **columns: Unpack[ModelColumns]
-    ) -> Model:
+    async def a_model(self, name: str = "tests/model", **columns: Unpack[ModelColumns]) -> Model:
         """A model with a price, coming soon."""
         usual: ModelColumns = {"dimensions": 32, "numerics": "bf16", "max_input_tokens": 512, "space": f"{name}@tests"}
+        usual.update(columns)
         async with self._owner.transaction() as connection:
-            await add_model(connection, name, revision=revision, **{**usual, **columns})
+            await add_model(connection, name, **usual)
             return await models.get(connection, name)
 
     async def a_draft(
@@ -48,12 +47,12 @@ class SpaceLab:
         url: str,
         *,
         kind: str = "openai",
-        priority: int = 1,
         **fields: Unpack[EndpointSpecFields],
     ) -> EndpointId:
         """An endpoint of a provider of its own, not tested yet."""
+        fields.setdefault("priority", 1)
         provider = await a_registered_provider(self.db, name, ProviderSpec(base_url=url), kind=kind)
-        return (await a_draft_endpoint(self.db, model.id, provider.id, model.id, priority=priority, **fields)).id
+        return (await a_draft_endpoint(self.db, model.id, provider.id, model.id, **fields)).id
 
     async def view(self, endpoint: EndpointId) -> EndpointView:
         async with self.db.transaction() as connection:

@@ -98,6 +98,7 @@ class UsageFields(TypedDict, total=False):
 class AttemptFields(TypedDict, total=False):
     """The fields of an attempt that a test may set."""
 
+    request_id: str
     upstream_model: str
     token_ids: list[list[int]] | None
     dimensions: int | None

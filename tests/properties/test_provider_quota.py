@@ -61,8 +61,8 @@ def test_no_window_ever_has_more_than_was_granted(redis_url: str, seed: int) -> 
         decided = {b"ok": 0, b"window": 0}
         for number in range(400):
             asked = (rng.randint(1, 2), rng.randint(1, 40))
-            arguments = [*asked, 1, granted["requests"], granted["tokens"], "", f"{number}", 1_000_000, WINDOW_US]
-            reply = await redis.call(TAKE, keys, arguments)
+            arguments: list[str | bytes | int] = [*asked, 1, granted["requests"], granted["tokens"], "", f"{number}"]
+            reply = await redis.call(TAKE, keys, [*arguments, 1_000_000, WINDOW_US])
             decided[reply[0]] += 1
             now = int(reply[-1])
             in_window = [one for one in taken if one[0] > now - WINDOW_US]

@@ -104,7 +104,7 @@ class World:
     def told(self) -> str:
         """Everything that the product says of itself."""
         with urllib.request.urlopen(f"{self.product.serves[0].url}/metrics", timeout=10) as answer:
-            metrics = answer.read().decode()
+            metrics: str = answer.read().decode()
         return str(self.product.serves[0].log.read_text()) + metrics
 
 
@@ -175,7 +175,7 @@ def test_an_upstream_gets_the_listed_headers_and_fields_and_nothing_else(kind: s
 def test_a_field_that_is_not_ours_is_refused_before_anyone_is_asked(field: str, world: World) -> None:
     world.forget()
     for kind in ("openai", "cohere"):
-        refused = world.call(kind, **{field: f"http://127.0.0.1:{world.upstreams['voyage'].port}/{CANARY}"})
+        refused = world.call(kind, body={field: f"http://127.0.0.1:{world.upstreams['voyage'].port}/{CANARY}"})
         assert (refused.status, refused.json["error"]["param"]) == (400, field)
         assert CANARY.encode() not in refused.body
     assert world.heard == ""
@@ -187,7 +187,7 @@ def test_cve_2024_6587_a_client_cannot_have_our_credential_sent_to_an_address_of
     with Upstream().in_thread() as thief:
         for kind in KINDS:
             for name in ("api_base", "base_url", "aws_bedrock_runtime_endpoint"):
-                assert world.call(kind, **{name: thief.base_url}).status == 400
+                assert world.call(kind, body={name: thief.base_url}).status == 400
             headers = {"x-api-base": thief.base_url, "host": f"127.0.0.1:{thief.port}", "x-original-url": "/admin"}
             world.call(kind, f"{PATH}?api_base={thief.base_url}", {k: v for k, v in headers.items() if k != "host"})
         assert not thief.connections

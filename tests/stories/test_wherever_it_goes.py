@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from typing_extensions import override
@@ -116,7 +117,7 @@ def test_a_width_that_a_model_was_not_trained_for_is_refused_where_no_other_may_
     assert "2, 4, 8" in refused.json["error"]["message"]
 
 
-IDS: dict[str, object] = {"input": [[1, 2, 3]], "input_type": "query"}
+IDS: dict[str, Any] = {"input": [[1, 2, 3]], "input_type": "query"}
 PROMPTS = """'{"query": "Find: "}'"""
 
 
@@ -178,11 +179,17 @@ def test_a_test_key_tries_an_integration_with_the_preferences_that_it_will_have(
     account, _ = shopfront.a_customer()
     key = shopfront.product.wait_until_known(shopfront.database.a_key(account, is_test=True))
     wanted = {"only": ["deepinfra"], "data_collection": "deny", "zero_retention": True, "regions": ["eu"]}
-    for provider in (wanted, {"quantizations": ["bf16"], "allow_fallbacks": False}, {"order": ["a"], "sort": "price"}):
+    kept: list[dict[str, object]] = [
+        wanted,
+        {"quantizations": ["bf16"], "allow_fallbacks": False},
+        {"order": ["a"], "sort": "price"},
+    ]
+    for provider in kept:
         reply = shopfront.call(key, model, provider=provider)
         assert (reply.status, reply.headers["x-gigarouter-provider"]) == (200, "sandbox"), reply.json
     # What a live key would be told of a mistake, a test key is told too.
-    for provider in ({"regions": []}, {"sort": "best"}, {"nobody": 1}, {"space": "another"}):
-        refused = shopfront.call(key, model, provider=provider)
+    mistakes: list[dict[str, object]] = [{"regions": []}, {"sort": "best"}, {"nobody": 1}, {"space": "another"}]
+    for mistake in mistakes:
+        refused = shopfront.call(key, model, provider=mistake)
         assert refused.status == 400
         assert refused.json["error"]["param"].startswith("provider.")

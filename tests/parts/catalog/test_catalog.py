@@ -1,5 +1,6 @@
 import random
 import time
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ async def test_a_model_that_is_not_there_is_answered_with_its_neighbors(seeded: 
 
 
 def test_a_space_changes_with_everything_that_makes_vectors_incomparable() -> None:
-    facts = {
+    facts: dict[str, Any] = {
         "revision": "e04d1a04f4a0e154bf43969d3dcc596bbd92b1f8",
         "owned_by": "codefuse-ai",
         "pooling": "last-token",
@@ -74,8 +75,8 @@ def test_a_space_changes_with_everything_that_makes_vectors_incomparable() -> No
         "prompts": {"query": "Query: ", "document": ""},
         "numerics": "bf16",
     }
-    name = space_of("codefuse-ai/F2LLM-v2-4B", **facts)  # type: ignore[arg-type]
-    changes = [
+    name = space_of("codefuse-ai/F2LLM-v2-4B", **facts)
+    changes: list[dict[str, object]] = [
         {"revision": "ffffffff"},
         {"pooling": "mean"},
         {"normalized": False},
@@ -83,11 +84,11 @@ def test_a_space_changes_with_everything_that_makes_vectors_incomparable() -> No
         {"prompts": {}},
         {"numerics": "int8"},
     ]
-    spaces = {space_of("codefuse-ai/F2LLM-v2-4B", **(facts | change)) for change in changes}  # type: ignore[arg-type]
+    spaces = {space_of("codefuse-ai/F2LLM-v2-4B", **(facts | change)) for change in changes}
     assert len(spaces | {name}) == 1 + len(changes)
     assert name.startswith("f2llm-v2-4b@e04d1a04/last-token/l2/prompts-")
     reordered = facts | {"prompts": {"document": "", "query": "Query: "}}
-    assert space_of("codefuse-ai/F2LLM-v2-4B", **reordered) == name  # type: ignore[arg-type]
+    assert space_of("codefuse-ai/F2LLM-v2-4B", **reordered) == name
 
 
 def test_every_shipped_model_has_a_space_of_its_own_that_fits_a_header() -> None:

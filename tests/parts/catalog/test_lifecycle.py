@@ -1,5 +1,6 @@
 import itertools
 from datetime import datetime
+from functools import partial
 
 import pytest
 from sqlalchemy import select, text
@@ -54,19 +55,19 @@ async def test_a_launch_is_refused_with_a_sentence_for_each_thing_it_lacks(
 
 
 async def test_noncommercial_weights_go_live_free_or_with_a_waiver_of_charging(seeded: Database, now: datetime) -> None:
-    ready = {"has_price": True, "has_live_endpoint": True, "now": now}
+    ready = partial(launch, actor="ops", has_price=True, has_live_endpoint=True, now=now)
     async with seeded.transaction() as db:
         await resolve(db, F2LLM_4B, license="CC-BY-NC-ND-4.0", reason="r", evidence="e", decided_by="ops", now=now)
     with pytest.raises(LaunchRefused, match="forbids asking money"):
         async with seeded.transaction() as db:
-            await launch(db, F2LLM_4B, "ops", **ready)
+            await ready(db, F2LLM_4B)
     async with seeded.transaction() as db:
-        await launch(db, F2LLM_4B, "ops", **ready, is_free=True)
+        await ready(db, F2LLM_4B, is_free=True)
         await move(db, F2LLM_4B, Status.DEPRECATED, "ops", reason="a price is wanted", now=now)
         await sign_waiver(
             db, F2LLM_4B, term=Term.CHARGING, signer=Signer.LICENSOR, signed_by="CodeFuse", evidence="mail", now=now
         )
-        await launch(db, F2LLM_4B, "ops", **ready)
+        await ready(db, F2LLM_4B)
         assert (await get(db, F2LLM_4B)).status is Status.LIVE
 
 

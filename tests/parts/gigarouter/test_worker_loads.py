@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+from typing_extensions import override
+
 from gigarouter import worker_loads
 from providers.protocol import Provider
 from providers.wire import Pool
@@ -29,6 +31,7 @@ class Recorder(Health):
         super().__init__()
         self.told: list[tuple[EndpointId, float, int]] = []
 
+    @override
     def reports(self, endpoint: EndpointId, wait_s: float, queue_tokens: int = 0, now: float = 0.0) -> None:
         self.told.append((endpoint, wait_s, queue_tokens))
 

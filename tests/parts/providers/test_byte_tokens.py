@@ -27,7 +27,10 @@ def test_the_prompt_counts_and_token_ids_are_what_they_are() -> None:
 
 def test_the_servers_own_usage_is_then_not_read() -> None:
     async def scenario() -> Vectors:
-        async with Upstream() as upstream, a_provider("openai", upstream.base_url, bytes_per_token=2) as provider:
+        async with (
+            Upstream() as upstream,
+            a_provider("openai", upstream.base_url, options={"bytes_per_token": 2}) as provider,
+        ):
             return await provider.embed(an_attempt("12345678"), 5.0)
 
     assert anyio.run(scenario).tokens == 4
@@ -36,4 +39,4 @@ def test_the_servers_own_usage_is_then_not_read() -> None:
 @pytest.mark.parametrize("wrong", [0, 17, "4"])
 def test_a_size_that_no_vocabulary_has_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match="bytes_per_token"):
-        build_provider("openai", "https://example.com", allowed=(), bytes_per_token=wrong)
+        build_provider("openai", "https://example.com", allowed=(), options={"bytes_per_token": wrong})

@@ -11,7 +11,7 @@ HTTPS = "https://api.example.com/v1"
 
 
 def built(kind: str, base_url: str | None = HTTPS, credential: str | None = "secret", **options: object) -> Provider:
-    return build_provider(kind, base_url, credential=credential, **options)
+    return build_provider(kind, base_url, credential=credential, options=options)
 
 
 def test_every_kind_can_be_built_and_closed_without_connecting_anywhere() -> None:
@@ -20,7 +20,7 @@ def test_every_kind_can_be_built_and_closed_without_connecting_anywhere() -> Non
         ProviderKind.SANDBOX: {"dimensions": 8},
     }
     for kind in ProviderKind:
-        provider = build_provider(kind, HTTPS, allowed=(), **options.get(kind, {}))
+        provider = build_provider(kind, HTTPS, allowed=(), options=options.get(kind))
         asyncio.run(provider.close())
 
 

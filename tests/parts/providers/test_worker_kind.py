@@ -35,7 +35,7 @@ HEADER = {"rows": 2, "dimensions": 2, "tokens": [3, 4], "truncated": [False, Fal
 async def a_workers_provider(credential: str | None = None) -> AsyncIterator[tuple[Upstream, Provider]]:
     async with (
         Upstream() as upstream,
-        a_provider("worker", upstream.worker_url, credential=credential, lane="batch") as provider,
+        a_provider("worker", upstream.worker_url, credential=credential, options={"lane": "batch"}) as provider,
     ):
         yield upstream, provider
 

@@ -162,9 +162,9 @@ def test_the_command_line_adds_and_edits_by_the_same_rules(product: Product, ops
     def admin(*arguments: str) -> Any:
         return admin_command(product.environment, *arguments)
 
-    needed = ("--owned-by", "acme", "--summary", "S", "--dimensions", "384", "--max-input-tokens", "512")
+    needed = ["--owned-by", "acme", "--summary", "S", "--dimensions", "384", "--max-input-tokens", "512"]
     assert "normalized" in failing(product, "models", "add", "acme/typed", *needed)
-    needed += ("--normalized", "--prompt", "query=find: ", "--alias", "typed-1", "--trained-dimension", "64")
+    needed += ["--normalized", "--prompt", "query=find: ", "--alias", "typed-1", "--trained-dimension", "64"]
     assert admin("models", "add", "acme/typed", *needed, "--dry-run")["status"] == "coming_soon"
     made = admin("models", "add", "acme/typed", *needed)
     assert (made["prompts"], made["aliases"], made["trained_dimensions"]) == ({"query": "find: "}, ["typed-1"], [64])

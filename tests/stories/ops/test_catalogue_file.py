@@ -8,8 +8,7 @@ from typing import Any
 
 import openai
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from gigarouter.commands.admin import app
 from store.embedded import Embedded

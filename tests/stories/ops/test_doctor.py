@@ -78,12 +78,9 @@ def test_a_redis_that_evicts_and_a_schema_that_is_not_there_are_found(
 
 
 def test_a_ledger_that_was_changed_by_hand_is_found(environment: dict[str, str], servers: Embedded) -> None:
-    database = DatabaseBuilder(environment["DATABASE_URL"], environment["GIGAROUTER_SECRET_KEYS"])
-    database.an_account(25_000_000_000)
-    database = urlsplit(environment["DATABASE_URL"]).path.lstrip("/")
-    servers.postgres.query(
-        "SET session_replication_role = replica; DELETE FROM postings WHERE amount_nano > 0", database
-    )
+    DatabaseBuilder(environment["DATABASE_URL"], environment["GIGAROUTER_SECRET_KEYS"]).an_account(25_000_000_000)
+    name = urlsplit(environment["DATABASE_URL"]).path.lstrip("/")
+    servers.postgres.query("SET session_replication_role = replica; DELETE FROM postings WHERE amount_nano > 0", name)
     ledger = see(environment, exits=1)["ledger"]
     assert ledger["says"] == "it sums to -25.00 USD and 1 entries do not sum to zero"
     assert "stop `serve`" in ledger["do"]

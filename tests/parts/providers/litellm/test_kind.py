@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
+from typing import cast
 
 import httpx
 import numpy as np
@@ -32,6 +33,7 @@ from tests.builders.providers import LOOPBACK, a_provider, build_provider
 from tests.harness.fake_upstream import Reply, Upstream, unit_vector
 from tests.harness.litellm_loading import loaded
 
+COHERE = {"vendor": "cohere"}
 TWO = Attempt("req_1", "up-model", texts=["one", "two"], asks_base64=False)
 EXPECTED = np.array([unit_vector("one", 8), unit_vector("two", 8)], dtype=np.float32)
 
@@ -58,7 +60,7 @@ def a_bridge(
     upstream: Upstream, vendor: str, path: str = "/v1", **options: object
 ) -> AbstractAsyncContextManager[Provider]:
     base_url = upstream.base_url.removesuffix("/v1") + path
-    return a_provider("litellm", base_url, credential="secret", vendor=vendor, **options)
+    return a_provider("litellm", base_url, credential="secret", options={"vendor": vendor, **options})
 
 
 def cohere(vectors: list[list[float]], tokens: int = 2) -> Reply:
@@ -183,7 +185,7 @@ def test_litellm_cannot_be_led_into_a_private_network() -> None:
             return ["127.0.0.1"]
 
         pool = Pool(lookup=lookup)
-        provider = build_provider("litellm", None, credential="secret", allowed=(), pool=pool, vendor="cohere")
+        provider = build_provider("litellm", None, credential="secret", allowed=(), pool=pool, options=COHERE)
         with pytest.raises(ConnectFailed) as caught:
             await provider.embed(TWO, 30.0)
         assert "refused" in caught.value.detail
@@ -210,9 +212,8 @@ def test_a_client_of_litellms_follows_no_redirect_and_tries_nothing_twice() -> N
             upstream.script.append(Reply(status=307, headers={"location": "/v1/embeddings"}))
             egress = Egress(Channels(Pool(), LOOPBACK), asyncio.get_running_loop().time() + 5, 100_000)
             token = CURRENT.set(egress)
-            async with httpx.AsyncClient(
-                transport=Transport(httpx.Response, time.time), follow_redirects=True
-            ) as client:
+            transport = cast(httpx.AsyncBaseTransport, Transport(httpx.Response, time.time))
+            async with httpx.AsyncClient(transport=transport, follow_redirects=True) as client:
                 answer = await client.post(f"{upstream.base_url}/embeddings", content=b"{}")
                 assert answer.status_code == 307
                 with pytest.raises(Broken):

@@ -21,7 +21,7 @@ from providers.outcomes import (
     Throttled,
     TimedOut,
 )
-from providers.protocol import Attempt, Provider
+from providers.protocol import Attempt, FloatMatrix, Provider
 from tests.builders.providers import a_provider
 from tests.builders.values import AttemptFields, an_attempt
 from tests.harness.fake_upstream import Reply, unit_vector
@@ -54,15 +54,17 @@ async def a_vendor(name: str, **options: object) -> AsyncIterator[tuple[Vendor, 
     async with Vendor(name) as vendor:
         wire = vendor.wire
         speaks = {**({"vendor": wire.vendor} if wire.vendor else {}), **wire.options, **options}
-        async with a_provider(wire.kind, vendor.vendor_url, credential=wire.credential, **speaks) as provider:
+        async with a_provider(wire.kind, vendor.vendor_url, credential=wire.credential, options=speaks) as provider:
             yield vendor, provider
 
 
 def an_attempt_at(vendor: Vendor, texts: list[str] = TEXTS, **fields: Unpack[AttemptFields]) -> Attempt:
-    return an_attempt(*texts, **{"upstream_model": vendor.wire.model, "asks_base64": False, **fields})
+    fields.setdefault("upstream_model", vendor.wire.model)
+    fields.setdefault("asks_base64", False)
+    return an_attempt(*texts, **fields)
 
 
-def expected(texts: list[str]) -> object:
+def expected(texts: list[str]) -> FloatMatrix:
     return np.array([unit_vector(text, WIDTH) for text in texts], dtype=np.float32)
 
 
@@ -258,13 +260,13 @@ def test_an_absurd_usage_spoils_a_vendors_answer(name: str, usage: object) -> No
             await provider.embed(an_attempt_at(vendor, ["x"]), 30.0)
             body, _ = vendor.wire.answer(vendor.heard[0])
             assert isinstance(body, dict)
-            place = {
+            places: dict[str, dict[str, object]] = {
                 "cohere": {"meta": {"billed_units": {"input_tokens": usage}}},
                 "titan": {"inputTextTokenCount": usage},
                 "gemini": {"usageMetadata": {"promptTokenCount": usage}},
                 "voyage": {"usage": {"total_tokens": usage}},
-            }[name]
-            vendor.script.append(Reply(body=json.dumps(body | place).encode()))
+            }
+            vendor.script.append(Reply(body=json.dumps(body | places[name]).encode()))
             with pytest.raises(BadAnswer):
                 await provider.embed(an_attempt_at(vendor, ["x"]), 30.0)
 

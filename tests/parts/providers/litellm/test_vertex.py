@@ -140,13 +140,15 @@ def litellm() -> Iterator[None]:
 async def vertex() -> AsyncIterator[tuple[Google, Provider]]:
     async with (
         Google() as google,
-        a_provider("litellm", google.worker_url, credential=json.dumps(google.key_file), **OPTIONS) as provider,
+        a_provider("litellm", google.worker_url, credential=json.dumps(google.key_file), options=OPTIONS) as provider,
     ):
         yield google, provider
 
 
 def a_google_attempt(**fields: Unpack[AttemptFields]) -> Attempt:
-    return an_attempt(*TEXTS, **{"upstream_model": MODEL, "asks_base64": False, **fields})
+    fields.setdefault("upstream_model", MODEL)
+    fields.setdefault("asks_base64", False)
+    return an_attempt(*TEXTS, **fields)
 
 
 def test_vectors_come_back_in_order_with_the_tokens_that_google_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +236,7 @@ BAD: dict[str, tuple[object, str]] = {
 
 def built(key_file: object) -> Provider:
     credential = key_file if isinstance(key_file, str) else json.dumps(key_file)
-    return build_provider("litellm", None, credential=credential, **OPTIONS)
+    return build_provider("litellm", None, credential=credential, options=OPTIONS)
 
 
 @pytest.mark.parametrize("wrong", BAD)

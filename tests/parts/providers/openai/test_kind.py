@@ -21,7 +21,7 @@ from tests.harness.fake_upstream import Reply, Upstream, as_base64, unit_vector
 
 
 def a_keyed_provider(upstream: Upstream, **options: object) -> AbstractAsyncContextManager[Provider]:
-    return a_provider("openai", upstream.base_url, credential="secret", **options)
+    return a_provider("openai", upstream.base_url, credential="secret", options=options)
 
 
 def answered(data: object, **more: object) -> Reply:

@@ -88,7 +88,7 @@ def infinity(model: Path) -> Iterator[str]:
 def embed(kind: str, base_url: str, attempt: Attempt, **options: object) -> Vectors:
     async def scenario() -> Vectors:
         credential = "key" if kind != "worker" else None
-        async with a_provider(kind, base_url, credential=credential, **options) as provider:
+        async with a_provider(kind, base_url, credential=credential, options=options) as provider:
             return await provider.embed(attempt, 60.0)
 
     return asyncio.run(scenario())

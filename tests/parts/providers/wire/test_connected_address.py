@@ -134,7 +134,7 @@ def test_no_kind_follows_a_redirect_whatever_networks_are_open(kind: str, status
         async with (
             Upstream() as upstream,
             Upstream() as elsewhere,
-            a_provider(kind, upstream.base_url, credential="secret", allowed=EVERYTHING, **options) as provider,
+            a_provider(kind, upstream.base_url, credential="secret", allowed=EVERYTHING, options=options) as provider,
         ):
             for number, location in enumerate(REDIRECTS, start=1):
                 upstream.script.append(Reply(status=status, headers={"location": location.format(port=elsewhere.port)}))

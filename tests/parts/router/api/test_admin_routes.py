@@ -17,6 +17,7 @@ from router.routing.health import Health
 from store.embedded import Embedded
 from store.ids import AccountId, EndpointId, KeyId, parse, wire
 from tests.builders.database import DatabaseBuilder
+from tests.builders.settings import settings_of
 from tests.harness.edge_server import Quick, listening
 from tests.harness.fake_upstream import Upstream
 
@@ -66,12 +67,7 @@ def made(servers: Embedded, module_database_url: str, upstream: Upstream) -> tup
     database.rows(SECOND_LATER)
     account = database.an_account(1_000_000_000)
     key, key_id = database.a_key_and_its_id(account)
-    settings = Settings(
-        database_url=database.url,
-        redis_url=servers.redis_url,
-        secret_keys=[SECRET_KEY],
-        allowed_private_networks=["127.0.0.0/8"],
-    )
+    settings = settings_of(database.url, servers.redis_url, SECRET_KEY)
     return key, account, key_id, settings
 
 

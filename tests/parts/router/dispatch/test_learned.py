@@ -67,7 +67,9 @@ def test_an_attempt_that_we_cut_tells_that_it_is_slow_and_the_last_one_that_it_f
                 await fleet.send(a_request("x"), within_s=1.0)
             now = asyncio.get_running_loop().time()
             slow, failed = (fleet.health.seen(endpoint.id, size_of(1, 10_000), now) for endpoint in fleet.endpoints)
-            assert (slow.success, failed.success) == (1, pytest.approx(0.8))
+            assert slow.success == 1
+            # It heals while the clock runs on: after a second of a busy machine by less than a hundredth.
+            assert failed.success == pytest.approx(0.8, abs=0.01)
             assert slow.latency_s == pytest.approx(0.5, abs=0.1)
 
     run(scenario)

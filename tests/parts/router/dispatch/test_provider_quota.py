@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Unpack
 
 import msgspec
 import numpy as np
@@ -69,7 +69,7 @@ class Paced:
 
 
 @contextlib.asynccontextmanager
-async def paced(redis_url: str, window_s: float = 60.0, **granted: Any) -> AsyncIterator[Paced]:
+async def paced(redis_url: str, window_s: float = 60.0, **granted: Unpack[EndpointFields]) -> AsyncIterator[Paced]:
     async def connected(run_id: str) -> None:
         pass
 

@@ -8,6 +8,7 @@ import asyncpg
 import msgspec
 import pytest
 from sqlalchemy import text
+from typing_extensions import override
 
 from router.explain import receipts
 from router.explain.explanation import Ended
@@ -43,6 +44,7 @@ class Unreliable(Database):
     is_away = False
     forgets = False
 
+    @override
     async def connect(self, *, command_timeout_s: float = 10.0) -> Connection:
         if self.is_away:
             raise ConnectionRefusedError

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import msgspec
 import pytest
@@ -89,7 +90,7 @@ async def test_a_model_does_not_launch_with_its_only_live_endpoint_at_a_provider
     assert alpha is not None
     for enabled, waits in ((False, True), (True, False)):
         spec = msgspec.structs.replace(alpha.spec, enabled=enabled)
-        await transact(db, OPS, lambda work, spec=spec: edit_provider(work, None, alpha.id, spec))
+        await transact(db, OPS, partial(edit_provider, cipher=None, provider_id=alpha.id, spec=spec))
         done = await apply(db)
         assert any("endpoint" in one for one in done.waiting) is waits
 

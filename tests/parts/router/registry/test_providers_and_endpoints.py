@@ -28,7 +28,7 @@ from router.registry.providers import (
 from router.values import Endpoint, EndpointState
 from store.ids import ProviderId, new_id
 from store.postgres import Database
-from tests.builders.registry import ALPHA, OPS, a_draft_endpoint, a_registered_provider
+from tests.builders.registry import ALPHA, OPS, a_draft_endpoint, a_registered_provider, move
 
 pytestmark = pytest.mark.anyio
 SECRET = "sk-canary-4f9c2b7d1e8a"
@@ -51,11 +51,6 @@ async def register_alpha(db: Database) -> ProviderView:
 
 async def a_draft(db: Database, upstream_model: str = "mini") -> Endpoint:
     return await a_draft_endpoint(db, MODEL, (await register_alpha(db)).id, upstream_model)
-
-
-async def move(db: Database, endpoint: Endpoint, *states: EndpointState) -> None:
-    for state in states:
-        await transact(db, OPS, lambda work, to=state: move_endpoint(work, endpoint.id, to))
 
 
 async def record_of(db: Database, name: str) -> ProviderRecord:
@@ -240,12 +235,12 @@ async def test_the_database_allows_exactly_the_moves_of_the_table(db: Database) 
 async def test_a_move_that_is_not_in_the_table_names_those_that_are(db: Database) -> None:
     endpoint = await a_draft(db)
     with pytest.raises(Conflict, match="is draft; from there it can become off, probing"):
-        await move(db, endpoint, EndpointState.LIVE)
+        await move(db, endpoint.id, EndpointState.LIVE)
 
 
 async def test_a_live_endpoint_keeps_its_upstream_model(db: Database) -> None:
     endpoint = await a_draft(db)
-    await move(db, endpoint, EndpointState.PROBING, EndpointState.LIVE)
+    await move(db, endpoint.id, EndpointState.PROBING, EndpointState.LIVE)
     with pytest.raises(Conflict, match="keeps its upstream model"):
         await transact(db, OPS, lambda work: edit_endpoint(work, endpoint.id, EndpointSpec("another")))
     edited = await transact(db, OPS, lambda work: edit_endpoint(work, endpoint.id, EndpointSpec("mini", priority=1)))

@@ -227,7 +227,7 @@ async def test_a_slow_failing_test_takes_nothing_from_an_endpoint_that_another_t
 
     record = await lab.record(endpoint)
     async with a_provider(record.kind, upstream.base_url) as slow:
-        slow.embed = fail  # type: ignore[method-assign]
+        slow.embed = fail  # type: ignore[method-assign, assignment]
         failing = asyncio.ensure_future(try_endpoint(lab.db, OPS, endpoint, record, slow))
         await asked.wait()
         assert (await lab.certify(endpoint, as_reference=REASON)).state is LIVE
