@@ -55,7 +55,7 @@ def test_every_package_says_that_it_is_typed() -> None:
 
 def test_the_lock_is_what_pyproject_asks_for() -> None:
     """Else `make lock` was forgotten; no network is needed to see it."""
-    check = [Path(sys.executable).with_name("uv"), "lock", "--check", "--offline"]
+    check = [str(Path(sys.executable).with_name("uv")), "lock", "--check", "--offline"]
     of_this_machine = {"UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"}
     env = {name: value for name, value in os.environ.items() if name not in of_this_machine}
     subprocess.run(check, cwd=ROOT, env=env, check=True, capture_output=True)

@@ -11,7 +11,7 @@ import pytest
 
 from router.api.exchange import Receive, Scope, Send
 from router.api.server.protocol import BoundedProtocol
-from tests.parts.router.api.conftest import BODY_BYTES_MAX, guarded, post
+from tests.harness.edge_server import BODY_BYTES_MAX, guarded, post
 
 pytestmark = pytest.mark.anyio
 

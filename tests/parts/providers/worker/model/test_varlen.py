@@ -107,8 +107,8 @@ def test_each_version_gives_what_the_loop_gives(
     attention.set_pack(offsets.tolist(), torch.device("cpu"))
     module = torch.nn.Module()
     module.is_causal = causal  # type: ignore[assignment]
-    inputs = (one.transpose(0, 1)[None] for one in (query, key, value))
-    looped, _ = attention(module, *inputs, None, scaling=scale)
+    queries, keys, values = (one.transpose(0, 1)[None] for one in (query, key, value))
+    looped, _ = attention(module, queries, keys, values, None, scaling=scale)
     assert torch.allclose(found, looped[0], atol=1e-5)
 
 
@@ -128,5 +128,6 @@ def test_the_formula_is_torchs_own() -> None:
     query, key, value, offsets = pack(4, 4)
     found = computed(query, key, value, offsets, causal=True, scale=WIDTH**-0.5)
     rows = slice(11, 51)
-    one = scaled_dot_product_attention(*(part[rows].transpose(0, 1) for part in (query, key, value)), is_causal=True)
+    queries, keys, values = (part[rows].transpose(0, 1) for part in (query, key, value))
+    one = scaled_dot_product_attention(queries, keys, values, is_causal=True)
     assert torch.allclose(found[rows], one.transpose(0, 1), atol=1e-5)

@@ -6,20 +6,19 @@ attempts of a call are a plain loop over the route, at most three. All chance co
 
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from datetime import date
 from heapq import heappop, heappush
 from random import Random
 from uuid import UUID
 
 import msgspec
 
-from catalog.values import Model, Status
 from router.errors import Refusal
 from router.routing.choose import choose
 from router.routing.health import Health, Started
 from router.values import NO_PREFERENCES, Endpoint, Preferences, Route
 from store.ids import AccountId, EndpointId
-from tests.simulation.servers import MODEL, SPACE, Kind, Outcome, Phase, Server, Serving, broken
+from tests.builders.values import a_model
+from tests.harness.simulation.servers import MODEL, SPACE, Kind, Outcome, Phase, Server, Serving, broken
 
 ATTEMPTS_MAX = 3
 BAD_ANSWER_WEIGHT = 3
@@ -28,7 +27,7 @@ BAD_ANSWER_WEIGHT = 3
 SMALL, LARGE = (1, 100, 1.0), (64, 12_000, 4.0)
 LARGE_SHARE = 0.1
 
-A_MODEL = Model(MODEL, "tests", "a model", Status.LIVE, 8, 512, SPACE, date(2026, 1, 1), numerics="bf16")
+A_MODEL = a_model(MODEL, space=SPACE, numerics="bf16")
 
 Pick = Callable[["World", int, int, AccountId], Sequence[Endpoint]]
 

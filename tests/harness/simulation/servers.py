@@ -8,8 +8,9 @@ from uuid import UUID
 
 import msgspec
 
-from router.values import Endpoint, EndpointState
+from router.values import Endpoint
 from store.ids import EndpointId, ModelId, ProviderId
+from tests.builders.values import an_endpoint
 
 SPACE = "simulated@1"
 MODEL = ModelId("tests/simulated")
@@ -135,14 +136,12 @@ def a_server(
     number: int, cost: int, median_s: float, *phases: Phase, priority: int = 100, spread: float = 0.2
 ) -> Server:
     """Server ``number``; ids are made of the number, so that a run can be repeated to the last draw."""
-    endpoint = Endpoint(
+    endpoint = an_endpoint(
+        f"provider-{number}",
         id=EndpointId(UUID(int=number)),
-        model_id=MODEL,
         provider_id=ProviderId(UUID(int=1_000 + number)),
-        provider_name=f"provider-{number}",
-        upstream_model="simulated",
+        model_id=MODEL,
         space=SPACE,
-        state=EndpointState.LIVE,
         priority=priority,
         cost_nano_per_mtok=cost,
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from tests.simulation.servers import Phase, Server, a_server, broken, flapping, limited, lying, slow
+from tests.harness.simulation.servers import Phase, Server, a_server, broken, flapping, limited, lying, slow
 
 UNTIL_S = 300.0
 CALLS_PER_S = 50.0

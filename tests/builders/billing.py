@@ -1,30 +1,33 @@
-"""One process's billing on real stores: connected, loaded, with an account that has credit."""
+"""Builds one process's billing on real stores: connected, loaded, and short-hands for what a call does to it."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from billing.accounts import create_account
 from billing.admission import Admission
 from billing.charging import Charging
-from billing.credits import GrantKind, grant
+from billing.credits import GrantKind
 from billing.generation import Generation
-from billing.money import NanoUSD, Price
+from billing.ledger import drifted_credits, trial_balance, unbalanced_entries
+from billing.money import NanoUSD
 from billing.projection import SCRIPTS, Projection
-from billing.values import Cap, Denied, Hold, Limits, Payer, Quote, Usage
-from store.ids import AccountId, EndpointId, KeyId, ModelId, PriceId, ProviderId, RequestId, new_id
+from billing.reaper import mismatches
+from billing.values import Denied, Hold, Payer, Quote, Usage
+from store.ids import AccountId, ModelId, RequestId, new_id
 from store.postgres import Database
 from store.redis_client import RedisClient
+from tests.builders.database import add_account
+from tests.builders.values import a_price, a_usage
 
 MODEL = ModelId("test/model")
-PRICE = Price(PriceId(new_id()), MODEL, 1_000_000, datetime(2026, 1, 1, tzinfo=UTC))
+PRICE = a_price(1_000_000, model_id=MODEL, effective_at=datetime(2026, 1, 1, tzinfo=UTC))
 
 
 class Billing:
-    """The parts of one process, and short-hands for what a call does."""
+    """The parts of one process's billing."""
 
     def __init__(self, db: Database, generation: Generation, projection: Projection, charging: Charging) -> None:
         self.db = db
@@ -52,38 +55,45 @@ class Billing:
         await self.charging.charge(hold, usage_of(cost, at))
 
     async def redis(self, account_id: AccountId) -> dict[str, str]:
-        assert self.projection.redis is not None
-        flat = await self.projection.redis.command("HGETALL", f"gr:{{{account_id.hex}}}")
+        """The account as Redis has it."""
+        flat = await self.redis_command("HGETALL", f"gr:{{{account_id.hex}}}")
         return {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
+
+    async def redis_command(self, *arguments: str) -> Any:
+        assert self.projection.redis is not None
+        return await self.projection.redis.command(*arguments)
+
+    async def settle(self) -> None:
+        """Wait until every charge is committed and Redis says what Postgres says."""
+        await self.charging.drained()
+        for _ in range(100):
+            if not await mismatches(self.db, self.projection):
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(await mismatches(self.db, self.projection))
+
+    async def assert_books_are_right(self) -> None:
+        async with self.db.transaction() as tx:
+            assert sum(line.amount for line in await trial_balance(tx)) == 0
+            assert await unbalanced_entries(tx) == 0
+            assert await drifted_credits(tx) == []
 
 
 def usage_of(cost: int, at: datetime | None = None) -> Usage:
-    return Usage(
+    """A call of as many tokens as it cost nano-dollars."""
+    return a_usage(
         model_id=MODEL,
-        provider_id=ProviderId(new_id()),
-        endpoint_id=EndpointId(new_id()),
-        space="space",
-        inputs=1,
         tokens=cost,
         provider_tokens=cost,
         cost=NanoUSD(cost),
         provider_cost=NanoUSD(cost // 2),
         occurred_at=at or datetime.now(UTC),
-        latency_ms=1,
-        attempts=1,
     )
 
 
 async def an_account(db: Database, credit: int, kind: GrantKind = GrantKind.PURCHASED) -> AccountId:
     async with db.transaction() as tx:
-        account_id = await create_account(tx, "acme")
-        if credit:
-            await grant(tx, account_id, NanoUSD(credit), kind, source_ref=new_id().hex)
-    return account_id
-
-
-def a_payer(account_id: AccountId, *, limits: Limits | None = None, cap: Cap | None = None) -> Payer:
-    return Payer(account_id, KeyId(new_id()), limits or Limits(1_000_000, 1_000_000_000, 100_000), cap)
+        return await add_account(tx, credit, kind=kind)
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from typing import Any, Self
 from cryptography.fernet import Fernet
 
 from store.processes import spawn, tail
-from tests.builders.database import Shop
+from tests.builders.database import DatabaseBuilder
 
 ROOT = Path(__file__).parents[2]
 READY_WITHIN_S = 60.0
@@ -152,9 +152,9 @@ class Product:
         )
 
     @property
-    def shop(self) -> Shop:
+    def database(self) -> DatabaseBuilder:
         """Accounts, keys, models and endpoints for this product; may be used before it starts."""
-        return Shop(self.database_url, self.secret_key)
+        return DatabaseBuilder(self.database_url, self.secret_key)
 
     def worker(self, model: Path, name: str, port: int) -> Process:
         """Add an in-house worker that serves a model's folder; started with the others."""
