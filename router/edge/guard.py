@@ -13,6 +13,7 @@ import structlog
 
 from router.edge.envelope import refusal_answer
 from router.edge.exchange import EXCHANGE, TOO_SLOW, Exchange, Message, Operation, Receive, Scope, Send, deliver
+from router.edge.whole_answer import WholeAnswer
 from router.edge.wishes import told_of_failure
 from router.errors import (
     BodyTooLarge,
@@ -59,7 +60,7 @@ class Guard:
             return
         exchange = Exchange(scope)
         scope[EXCHANGE] = exchange
-        sender = _Sender(exchange, send)
+        sender = _Sender(exchange, WholeAnswer(send) if scope.get("http_version") == "1.0" else send)
         try:
             self._check(exchange)
             exchange.body = await self._body(scope, receive)

@@ -15,7 +15,6 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from router.edge.cycle import Cycle
 from router.edge.envelope import refusal_answer
 from router.edge.exchange import CLIENT_GONE, TOO_SLOW
 from router.edge.linger import Lingering
@@ -132,8 +131,6 @@ class EdgeProtocol(HttpToolsProtocol):
         self._owes_since = self.loop.time()
         self.scope[CLIENT_GONE] = self.transport.is_closing  # type: ignore[literal-required]
         super().on_headers_complete()
-        # uvicorn has no place to name another class; its task for this request has not run yet.
-        self.cycle.__class__ = Cycle
 
     @override
     def on_message_complete(self) -> None:
