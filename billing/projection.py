@@ -279,7 +279,7 @@ class Projection:
         with suppress(TimeoutError, HotUnavailable, ReplyError):
             async with asyncio.timeout(timeout_s):
                 if self.hot is not None:
-                    await self.hot.command("PING")
+                    await asyncio.gather(*self.hot.everywhere("PING"))
 
     def freed(self, account_id: AccountId) -> asyncio.Event:
         """An event that is set when credit of the account may have become free in this process."""

@@ -1,5 +1,7 @@
 """A real Redis Cluster for tests and benches: three primaries on loopback, joined by commands."""
 
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -46,6 +48,8 @@ class Node:
             "cluster-enabled": "yes",
             "cluster-config-file": "nodes.conf",
             "cluster-node-timeout": "2000",
+            # The slots of a lost primary are gone, the others' are served on.
+            "cluster-require-full-coverage": "no",
             "maxmemory-policy": "noeviction",
             "appendonly": "no",
             "save": "",
@@ -68,20 +72,29 @@ class Node:
             self._child.kill()
             self._child.wait()
 
+    def freeze(self) -> None:
+        """It keeps its connections and says nothing."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     def stop(self) -> None:
         self.kill()
 
 
 class RedisCluster:
-    """``with RedisCluster(folder) as cluster: cluster.url``."""
+    """``with RedisCluster(folder) as cluster: cluster.url``. ``nodes`` are the primaries that it starts with."""
 
     def __init__(self, folder: Path, primaries: int = 3) -> None:
+        self._folder = folder
         self.nodes = [Node(folder / f"node-{port}", port) for port in _ports(primaries)]
+        self._replicas: list[Node] = []
 
     @property
     def url(self) -> str:
         """The first node; a client finds the others."""
-        return f"redis+cluster://127.0.0.1:{self.nodes[0].port}"
+        return f"redis://127.0.0.1:{self.nodes[0].port}"
 
     def __enter__(self) -> Self:
         try:
@@ -99,8 +112,24 @@ class RedisCluster:
         self.stop()
 
     def stop(self) -> None:
-        for node in self.nodes:
+        for node in [*self.nodes, *self._replicas]:
             node.stop()
+
+    def add_replica(self, primary: Node) -> Node:
+        """Start a node that follows ``primary`` and takes its place when it dies."""
+        (port,) = _ports(1)
+        replica = Node(self._folder / f"node-{port}", port)
+        self._replicas.append(replica)
+        replica.start()
+        replica.client.execute_command("CLUSTER MEET", "127.0.0.1", primary.port)
+        primary_id = bytes(primary.client.execute_command("CLUSTER MYID"))
+        wait_until(lambda: _follows(replica, primary_id), "the replica follows its primary")
+        wait_until(lambda: any(len(each) > 3 for each in self.slots()), "the replica is known")
+        wait_until(
+            lambda: bool(replica.client.info("replication")["master_link_status"] == "up"),
+            "the replica has its primary's data",
+        )
+        return replica
 
     def _join(self) -> None:
         each = -(-SLOTS // len(self.nodes))
@@ -117,29 +146,35 @@ class RedisCluster:
             lambda: all(_is_whole(node, len(self.nodes)) for node in self.nodes), "the cluster knows all of its slots"
         )
 
+    def slot_of(self, key: str) -> int:
+        """By the server's own word, not by the client's under test."""
+        return int(self.nodes[-1].client.execute_command("CLUSTER KEYSLOT", key))
+
     def node_of(self, key: str) -> Node:
         """The primary that owns a key, by its own word."""
-        slot = int(self.nodes[0].client.execute_command("CLUSTER KEYSLOT", key))
-        for first, last, primary, *_ in self.slots():
-            if first <= slot <= last:
-                return next(node for node in self.nodes if node.port == primary[1])
-        raise AssertionError(f"nobody owns slot {slot}")
+        slot = self.slot_of(key)
+        owners = [primary[1] for first, last, primary, *_ in self.slots() if first <= slot <= last]
+        return next(node for node in [*self.nodes, *self._replicas] if node.port in owners)
 
     def slots(self) -> list[Any]:
-        """The first node's answer to CLUSTER SLOTS, unread."""
-        client = self.nodes[0].client
+        """A node's answer to CLUSTER SLOTS, unread."""
+        client = self.nodes[-1].client
         client.response_callbacks.pop("CLUSTER SLOTS", None)
         found: list[Any] = client.execute_command("CLUSTER SLOTS")
         return found
 
-    def move(self, slot: int, source: Node, target: Node) -> None:
-        """Hand a slot and its keys over, as a resharding does."""
+    def begin_move(self, slot: int, source: Node, target: Node) -> None:
+        """Hand over the keys of a slot, as a resharding does: the source still owns it, and redirects (``ASK``)."""
         source_id, target_id = (bytes(node.client.execute_command("CLUSTER MYID")) for node in (source, target))
         target.client.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", source_id)
         source.client.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", target_id)
         for key in source.client.execute_command("CLUSTER GETKEYSINSLOT", slot, 10_000):
             source.client.execute_command("MIGRATE", "127.0.0.1", target.port, key, 0, 5_000)
-        for node in (target, source, *(n for n in self.nodes if n not in (source, target))):
+
+    def end_move(self, slot: int, target: Node) -> None:
+        """The target owns the slot from now on; the others say so (``MOVED``)."""
+        target_id = bytes(target.client.execute_command("CLUSTER MYID"))
+        for node in [target, *(each for each in self.nodes if each is not target)]:
             node.client.execute_command("CLUSTER SETSLOT", slot, "NODE", target_id)
 
 
@@ -149,6 +184,14 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
     while not holds():
         assert time.monotonic() < deadline, f"not within {READY_WITHIN_S:g} s: {what}"
         time.sleep(0.05)
+
+
+def _follows(replica: Node, primary_id: bytes) -> bool:
+    try:
+        replica.client.execute_command("CLUSTER REPLICATE", primary_id)
+    except redis.ResponseError:
+        return False  # It has not heard of that node yet.
+    return True
 
 
 def _is_whole(node: Node, primaries: int) -> bool:

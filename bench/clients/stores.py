@@ -34,7 +34,7 @@ class Target(msgspec.Struct, frozen=True):
 
     @property
     def url(self) -> str:
-        return f"{'redis+cluster' if self.is_cluster else 'redis'}://{self.host}:{self.port}"
+        return f"redis://{self.host}:{self.port}"
 
 
 async def _prepared(run: Run) -> Call:
@@ -174,5 +174,5 @@ class Coredis:
 
 
 CONTENDERS = (Ours(), RedisPy(ticks=False), RedisPy(ticks=True), Coredis(bare=False), Coredis(bare=True))
-# A cluster has no one connection to be bare on; ours is added when it knows clusters.
-CLUSTERED = (RedisPy(ticks=False), RedisPy(ticks=True), Coredis(bare=False))
+# A cluster has no one connection to be bare on.
+CLUSTERED = (Ours(), RedisPy(ticks=False), RedisPy(ticks=True), Coredis(bare=False))
