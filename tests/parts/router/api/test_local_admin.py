@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import AsyncIterator
+from ipaddress import ip_network
 from typing import Any
 
 import httpx
 import pytest
 from cryptography.fernet import Fernet
+from pydantic import SecretStr
 
 from gigarouter.local_admin import local_actor, local_app
 from gigarouter.settings import Settings
@@ -37,9 +39,9 @@ class Machine:
 @pytest.fixture
 async def machine(database_url: str) -> AsyncIterator[Machine]:
     settings = Settings(
-        database_url=database_url,
-        secret_keys=[Fernet.generate_key().decode()],
-        allowed_private_networks=["127.0.0.0/8"],
+        database_url=SecretStr(database_url),
+        secret_keys=[SecretStr(Fernet.generate_key().decode())],
+        allowed_private_networks=[ip_network("127.0.0.0/8")],
     )
     async with local_app(settings) as app:
         yield Machine(app)
