@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 Row = Mapping[str, object]
+# What a person looks for first.
+FIRST = ("key", "id", "name")
 AsJson = Annotated[bool, typer.Option("--json", help="JSON also on a terminal.")]
 
 
@@ -28,7 +30,8 @@ def show(answer: object, *, as_json: bool, columns: Sequence[str] = ()) -> None:
         case {"lines": list() as lines} if not prints_json(as_json):
             typer.echo("\n".join(map(str, lines)))
         case dict():
-            show_one(answer, as_json=as_json)
+            first = {name: answer[name] for name in FIRST if name in answer}
+            show_one({**first, **answer}, as_json=as_json)
         case _:
             _print_json(answer)
 
