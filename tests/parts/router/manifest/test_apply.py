@@ -34,8 +34,7 @@ from store.postgres import Database
 pytestmark = pytest.mark.anyio
 FILES, OPS = Actor("cli:files"), Actor("cli:ops")
 EXAMPLE = re.findall(r"```yaml\n(.*?)```", (Path(__file__).parents[4] / "docs/catalogue.md").read_text(), re.DOTALL)[0]
-MODEL = ModelId("acme/embed-1")
-SEAL = CredentialCipher([Fernet.generate_key().decode()])
+MODEL, SEAL = ModelId("acme/embed-1"), CredentialCipher([Fernet.generate_key().decode()])
 
 
 @pytest.fixture
