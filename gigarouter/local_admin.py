@@ -17,7 +17,7 @@ from gigarouter.settings import Settings
 from providers.kinds import build
 from providers.protocol import Provider
 from providers.wire import Pool, networks
-from router.admin.context import AdminContext
+from router.api.admin.context import AdminContext
 from router.api.app import create_local_app
 from router.api.server.guard import Guard
 from router.changes.audit import Actor

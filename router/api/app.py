@@ -7,12 +7,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from router.admin.context import AdminContext, admin_context
 from router.api import documents, faults
 from router.api.access import NOT_FOUND, check_access
 from router.api.admin import operations as admin_operations
+from router.api.admin.context import AdminContext, admin_context
 from router.api.admin.request import replayed
-from router.api.error_envelope import refusal_answer
+from router.api.error_envelope import error_response
 from router.api.exchange import EXCHANGE, Exchange, Receive, Scope, Send
 from router.api.openapi import operations as openapi_operations
 from router.api.operation import BODY_BYTES_MAX, Operations
@@ -107,7 +107,7 @@ def fastapi_app(nouns: Iterable[APIRouter]) -> FastAPI:
 def _respond(request: Request, refusal: Refusal) -> Response:
     exchange: Exchange = request.scope[EXCHANGE]
     exchange.refusal = refusal
-    answer = refusal_answer(refusal, exchange.request_id)
+    answer = error_response(refusal, exchange.request_id)
     response = Response(b"".join(answer.body), status_code=answer.status)
     response.raw_headers = list(answer.headers)
     return response

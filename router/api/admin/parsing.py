@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import NanoUSD, from_usd
 from catalog.errors import CatalogError
-from router.admin.context import AdminContext
+from router.api.admin.context import AdminContext
 from router.api.admin.request import refusal_of
 from router.api.exchange import EXCHANGE, Exchange
 from router.changes.transaction import gone

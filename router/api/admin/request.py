@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.errors import CatalogError, LaunchRefused, LicenseUnknown, ModelUnknown
-from router.admin.context import AdminContext
+from router.api.admin.context import AdminContext
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.fields import Flag
 from router.api.forms import Answer, Page, PageQuery, Resource, closed

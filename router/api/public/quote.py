@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from billing.money import to_usd
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.operation import Operations, Who
-from router.api.public.call_headers import asked
+from router.api.public.call_headers import parse_call_headers
 from router.context import RouterContext
 from router.explain.views import ErrorOut, LicenseOut, PriceInForceOut
 from router.quote import Quoted, TooLongInput, quote
@@ -67,7 +67,7 @@ async def create_quote(request: Request) -> Response:
         now=exchange.now,
         deadline_at=now_s + context.call_deadline_s,
         client_gone=exchange.client_gone,
-        lane=asked(exchange.wishes, 0.0)[0],
+        lane=parse_call_headers(exchange.call_headers, 0.0)[0],
         trace=Trace(began=now_s),
     )
     quoted = await quote(call, exchange.caller, context)

@@ -1,4 +1,4 @@
-"""One request's answer on its way out: uvicorn's cycle with a leaner ``send``.
+"""Writes one answer to the socket: uvicorn's request-response cycle with a leaner ``send``.
 
 uvicorn looks at every header with two regular expressions and writes the head apart from the body; with our twenty
 headers that is 20 µs of a call. Here the head is checked as a whole and leaves together with the first piece: 4 µs.
@@ -11,8 +11,8 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 
-class Cycle(RequestResponseCycle):
-    """Made of uvicorn's by :class:`router.api.server.protocol.EdgeProtocol`; adds no state that needs making."""
+class ResponseCycle(RequestResponseCycle):
+    """Made of uvicorn's by :class:`router.api.server.protocol.BoundedProtocol`; adds no state that needs making."""
 
     _head = b""
     # An answer of unknown length to HTTP/1.0, which has no chunks, ends where the connection does.

@@ -16,10 +16,11 @@ from router.context import RouterContext
 from router.routing.health import Health
 from store.embedded import Embedded
 from store.ids import AccountId, EndpointId, KeyId, parse, wire
-from tests.builders.database import Shop
+from tests.builders.database import DatabaseBuilder
+from tests.builders.settings import settings_of
 from tests.harness.admin_client import admin_command
+from tests.harness.edge_server import Quick, listening
 from tests.harness.fake_upstream import Upstream
-from tests.parts.router.api.conftest import Quick, listening
 
 pytestmark = pytest.mark.anyio
 
@@ -68,22 +69,17 @@ def upstream() -> Iterator[Upstream]:
 def made(
     servers: Embedded, module_database_url: str, upstream: Upstream
 ) -> tuple[str, AccountId, KeyId, str, Settings]:
-    """Made before the loop runs, because the shop runs loops of its own."""
+    """Made before the loop runs, because the builder runs loops of its own."""
     servers.redis.command("FLUSHALL")
-    shop = Shop(module_database_url, SECRET_KEY)
-    model = shop.a_model(MODEL)
+    database = DatabaseBuilder(module_database_url, SECRET_KEY)
+    model = database.a_model(MODEL)
     for name in ("first", "second"):
-        shop.an_endpoint(model, upstream.base_url, name=name)
-    shop.rows(SECOND_LATER)
-    account = shop.an_account(1_000_000_000)
-    key, key_id = shop.a_key_and_its_id(account)
-    settings = Settings(
-        database_url=shop.database_url,
-        redis_url=servers.redis_url,
-        secret_keys=[SECRET_KEY],
-        allowed_private_networks=["127.0.0.0/8"],
-    )
-    environment = {"DATABASE_URL": shop.database_url, "GIGAROUTER_SECRET_KEYS": SECRET_KEY}
+        database.an_endpoint(model, upstream.base_url, name=name)
+    database.rows(SECOND_LATER)
+    account = database.an_account(1_000_000_000)
+    key, key_id = database.a_key_and_its_id(account)
+    settings = settings_of(database.url, servers.redis_url, SECRET_KEY)
+    environment = {"DATABASE_URL": database.url, "GIGAROUTER_SECRET_KEYS": SECRET_KEY}
     operator = admin_command(environment, "operators", "create", "ops@example.com", "--role", "ops")["key"]
     return key, account, key_id, operator, settings
 

@@ -33,9 +33,10 @@ from router.pipeline import embed
 from router.values import RawCall
 from store.embedded import Embedded
 from store.ids import RequestId, new_id
-from tests.builders.database import Shop
+from tests.builders.database import DatabaseBuilder
+from tests.builders.settings import settings_of
+from tests.harness.edge_server import Quick, listening
 from tests.harness.fake_upstream import Upstream
-from tests.parts.router.api.conftest import Quick, listening
 
 pytestmark = pytest.mark.anyio
 
@@ -95,13 +96,13 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def shop(servers: Embedded, module_database_url: str) -> Shop:
+def database(servers: Embedded, module_database_url: str) -> DatabaseBuilder:
     servers.redis.command("FLUSHALL")
-    return Shop(module_database_url, SECRET_KEY)
+    return DatabaseBuilder(module_database_url, SECRET_KEY)
 
 
 @pytest.fixture(scope="module")
-async def front(shop: Shop, keys: tuple[str, str, Settings]) -> AsyncIterator[Front]:
+async def front(database: DatabaseBuilder, keys: tuple[str, str, Settings]) -> AsyncIterator[Front]:
     key, poor_key, settings = keys
     log = io.BytesIO()
     telemetry.configure("info", "json", log)
@@ -118,17 +119,12 @@ async def front(shop: Shop, keys: tuple[str, str, Settings]) -> AsyncIterator[Fr
 
 
 @pytest.fixture(scope="module")
-def keys(shop: Shop, servers: Embedded, upstream: Upstream) -> tuple[str, str, Settings]:
-    """Made before the loop runs, because the shop runs loops of its own."""
-    shop.an_endpoint(shop.a_model(MODEL, vocabulary=None), upstream.base_url)
-    key = shop.a_key(shop.an_account(1_000_000_000))
-    poor = shop.a_key(shop.an_account(0), limits=Limits(requests_per_minute=1_000))
-    settings = Settings(
-        database_url=shop.database_url,
-        redis_url=servers.redis_url,
-        secret_keys=[SECRET_KEY],
-        allowed_private_networks=["127.0.0.0/8"],
-    )
+def keys(database: DatabaseBuilder, servers: Embedded, upstream: Upstream) -> tuple[str, str, Settings]:
+    """Made before the loop runs, because the builder runs loops of its own."""
+    database.an_endpoint(database.a_model(MODEL, vocabulary=None), upstream.base_url)
+    key = database.a_key(database.an_account(1_000_000_000))
+    poor = database.a_key(database.an_account(0), limits=Limits(requests_per_minute=1_000))
+    settings = settings_of(database.url, servers.redis_url, SECRET_KEY)
     return key, poor, settings
 
 

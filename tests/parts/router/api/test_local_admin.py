@@ -36,10 +36,12 @@ class Machine:
 
 @pytest.fixture
 async def machine(database_url: str) -> AsyncIterator[Machine]:
-    settings = Settings(
-        database_url=database_url,
-        secret_keys=[Fernet.generate_key().decode()],
-        allowed_private_networks=["127.0.0.0/8"],
+    settings = Settings.model_validate(
+        {
+            "database_url": database_url,
+            "secret_keys": Fernet.generate_key().decode(),
+            "allowed_private_networks": "127.0.0.0/8",
+        }
     )
     async with local_app(settings) as app:
         yield Machine(app)

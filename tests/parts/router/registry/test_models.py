@@ -1,7 +1,6 @@
 """Models are added and edited by one pair of commands; none leaves an endpoint in another space than its model."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -24,13 +23,6 @@ from store.postgres import Database
 pytestmark = pytest.mark.anyio
 OPS = Actor("cli:ops")
 NEW = msgspec.structs.replace(BARE, id="acme/new", owned_by="acme", summary="S", dimensions=8)
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    yield database
-    await database.close()
 
 
 async def edited(work: UnitOfWork, **facts: object) -> Model:
