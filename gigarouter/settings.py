@@ -57,7 +57,8 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(
         default=None,
-        description="Redis for holds and limits, as redis://host:6379/0 or unix:///path; `up` starts its own.",
+        description="Redis for holds and limits, or any node of a Redis Cluster, as redis://host:6379/0 or unix:///path;"
+        " `up` starts its own.",
     )
     secret_keys: Annotated[list[SecretStr], NoDecode] = Field(
         default=[],
