@@ -34,6 +34,8 @@ EXIT_CODES: Final = {
     502: PROVIDER_FAILED,
 }
 PAGE: Final = "100"
+# What a command is about: more of them in a row would have to be learned by heart.
+ARGUMENTS_MAX: Final = 2
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON also on a terminal.")]
 Repeats = Annotated[
@@ -104,7 +106,10 @@ def _signature(command: Command) -> Iterable[inspect.Parameter]:
         yield inspect.Parameter(place, keyword, annotation=Annotated[str, note])
     optional = []
     edits = command.route.spec.edits
-    for parameter in [*parameters(command.body, edits=edits), *parameters(command.query)]:
+    arguments = ARGUMENTS_MAX - len(command.places)
+    body = parameters(command.body, arguments=arguments, edits=edits)
+    # The model of a list or a decision may stand without a name, too.
+    for parameter in [*body, *parameters(command.query, arguments=arguments)]:
         if parameter.default is inspect.Parameter.empty:
             yield parameter
         else:
