@@ -20,6 +20,7 @@ from gigarouter.commands.admin.instants import instant_text
 from gigarouter.commands.admin.options import Json, Option, Reader, Usage, body_of, options_of, parameters
 from gigarouter.commands.admin.output import show
 from router.api.operation import OperationRoute
+from store.faults import CannotStart
 
 FAILED, USAGE, NOT_ALLOWED, NOT_FOUND, NO_CREDIT, LIMITED, PROVIDER_FAILED = 1, 2, 3, 4, 5, 6, 7
 EXIT_CODES: Final = {
@@ -84,7 +85,10 @@ def function_of(command: Command, client: Callable[[], Client]) -> Callable[...,
 
     def run(**typed: object) -> None:
         as_json = bool(typed.pop("as_json"))
-        reply = _sent(command, client(), typed)
+        try:
+            reply = _sent(command, client(), typed)
+        except CannotStart as fault:
+            fail(str(fault))
         if reply.is_error:
             fail_with(reply)
         show(reply.answer, as_json=as_json, columns=_columns(command.route))

@@ -1,8 +1,8 @@
 """Turns the JSON schema of an operation's fields into the options of its command, and what was typed back into JSON.
 
-Pure. What a command is about, the first two required fields, are its arguments, every other field is an option; fields of
-a nested object are options with its name in front (``--cap-amount-usd``). Nothing that was not typed is sent, so that the
-API's own defaults hold.
+Pure. What a command is about, the first two required fields, are its arguments, every other field is an option; fields
+of a nested object are options with its name in front (``--cap-amount-usd``). Nothing that was not typed is sent, so
+that the API's own defaults hold.
 """
 
 import inspect
