@@ -95,7 +95,7 @@ def function_of(command: Command, client: Callable[[], Client]) -> Callable[...,
         if spec.shows_once:
             typer.secho("The key is shown this once and stored nowhere. Keep it now.", err=True, fg="yellow")
         if isinstance(reply.answer, Mapping) and reply.answer.get("passed") is False:
-            raise typer.Exit(PROVIDER_FAILED)
+            fail(str(reply.answer.get("reason")), PROVIDER_FAILED)
 
     run.__doc__ = command.route.description or command.route.summary
     run.__signature__ = inspect.Signature([*_signature(command)])  # type: ignore[attr-defined]
