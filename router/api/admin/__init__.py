@@ -20,13 +20,25 @@ from router.api.admin.providers import operations as providers
 from router.api.admin.resolutions import operations as resolutions
 from router.api.admin.waivers import operations as waivers
 
-_not_converted = [models, prices, members, audit, routes]
+_not_converted = [models, members, audit, routes]
 unconverted.give_specs(_not_converted)
 
 operations = [
     *(
         noun.routes
-        for noun in (providers, endpoints, accounts, grants, keys, claims, resolutions, waivers, decisions, acceptances)
+        for noun in (
+            providers,
+            endpoints,
+            accounts,
+            grants,
+            keys,
+            claims,
+            resolutions,
+            waivers,
+            decisions,
+            acceptances,
+            prices,
+        )
     ),
     *_not_converted,
 ]

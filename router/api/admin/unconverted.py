@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from fastapi import APIRouter
 
 from router.api.admin.operation import TOLD, Told
-from router.api.operation import ALL, MONEY, OPS, V1, OperationRoute, OperationSpec, Who, operation_routes
+from router.api.operation import ALL, OPS, V1, OperationRoute, OperationSpec, Who, operation_routes
 from router.identity.members import Role
 
 ROLES: dict[tuple[str, str], frozenset[Role]] = {
@@ -18,9 +18,6 @@ ROLES: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", f"{V1}/models/{{model_id:path}}:deprecate"): OPS,
     ("POST", f"{V1}/models/{{model_id:path}}:retire"): OPS,
     ("POST", f"{V1}/models/{{model_id:path}}:announce"): OPS,
-    ("GET", f"{V1}/prices"): ALL,
-    ("POST", f"{V1}/prices"): MONEY,
-    ("GET", f"{V1}/prices/{{price_id}}"): ALL,
     ("GET", f"{V1}/members"): ALL,
     ("POST", f"{V1}/members"): OPS,
     ("GET", f"{V1}/members/{{member_id}}"): ALL,
