@@ -9,15 +9,6 @@ from router.api.operation import ALL, OPS, V1, OperationRoute, OperationSpec, Wh
 from router.identity.members import Role
 
 ROLES: dict[tuple[str, str], frozenset[Role]] = {
-    ("GET", f"{V1}/models"): ALL,
-    ("POST", f"{V1}/models"): OPS,
-    ("GET", f"{V1}/models/{{model_id:path}}"): ALL,
-    ("PATCH", f"{V1}/models/{{model_id:path}}"): OPS,
-    ("POST", f"{V1}/models:import"): OPS,
-    ("POST", f"{V1}/models/{{model_id:path}}:launch"): OPS,
-    ("POST", f"{V1}/models/{{model_id:path}}:deprecate"): OPS,
-    ("POST", f"{V1}/models/{{model_id:path}}:retire"): OPS,
-    ("POST", f"{V1}/models/{{model_id:path}}:announce"): OPS,
     ("GET", f"{V1}/members"): ALL,
     ("POST", f"{V1}/members"): OPS,
     ("GET", f"{V1}/members/{{member_id}}"): ALL,

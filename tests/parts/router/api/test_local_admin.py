@@ -87,6 +87,52 @@ async def test_a_name_is_no_way_into_a_header(machine: Machine) -> None:
     assert "x-evil" not in (await machine.ask("GET", f"{path}?limit=1")).headers
 
 
+async def test_a_model_is_named_by_its_alias_wherever_one_is_named(machine: Machine) -> None:
+    assert MODEL in (await machine("POST", "/models:import"))["added"]
+    alias = MODEL.partition("/")[2]
+    path = f"/models/{alias}"
+    shown = await machine("GET", path)
+    assert (shown["id"], shown) == (MODEL, await machine("GET", f"/models/{MODEL}"))
+    assert any("price" in sentence for sentence in shown["missing"])
+    assert (await machine("PATCH", path, {"note": "seen"}))["note"] == "seen"
+    price = await machine("POST", "/prices", {"model": alias, "usd_per_mtok": "0.01"}, 201)
+    claim = {"model": alias, "license": "MIT", "source": "a letter", "evidence": "letter 1"}
+    ruling = {"model": alias, "license": "MIT", "reason": "its text", "evidence": "letter 1"}
+    waiver = {"model": alias, "term": "charging", "signed_by": "Ada", "evidence": "letter 2"}
+    for noun, body in (("claims", claim), ("resolutions", ruling), ("waivers", waiver)):
+        made = await machine("POST", f"/{noun}", body, 201)
+        assert (made["model"], await machine("GET", f"/{noun}/{made['id']}")) == (MODEL, made)
+        assert made in (await machine("GET", f"/{noun}?model={alias}"))["data"]
+    assert (await machine("GET", f"/prices?model={alias}"))["data"] == [price]
+    assert [row["what"] for row in (await machine("GET", f"/decisions?model={alias}"))["data"]][-1] == "charging"
+    provider = {"name": "alpha", "kind": "sandbox"}
+    await machine("POST", "/providers", provider, 201)
+    endpoint = await machine("POST", "/endpoints", {"model": alias, "provider": "alpha"}, 201)
+    assert (await machine("GET", f"/endpoints?model={alias}"))["data"] == [endpoint]
+    assert (await machine("GET", path))["endpoints"] == ["alpha (draft)"]
+    await machine("POST", "/accounts", {"name": "Acme"}, 201)
+    key = await machine("POST", "/keys", {"account": "Acme", "models": [alias, MODEL]}, 201)
+    assert key["models"] == [MODEL]
+    refused = await machine("POST", f"{path}:launch", expects=409)
+    assert "endpoint" in refused["error"]["message"]
+    accepted = {"account": "Acme", "license": "LicenseRef-Gemma", "accepted_by": "ada@example.com"}
+    acceptance = await machine("POST", "/acceptances", accepted, 201)
+    assert (await machine("GET", "/acceptances?account=Acme"))["data"] == [acceptance]
+
+
+@pytest.mark.parametrize("path", ["/models/none", "/prices?model=none", "/claims?model=none", "/decisions?model=none"])
+async def test_a_model_that_is_not_there_is_said_to_be_so(machine: Machine, path: str) -> None:
+    assert (await machine("GET", path, expects=404))["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize("field", ["license", "source", "evidence"])
+async def test_a_claim_says_something_in_each_field(machine: Machine, field: str) -> None:
+    claim = {"model": "acme/none", "license": "MIT", "source": "a letter", "evidence": "letter 1"}
+    for text in ("", "  ", "x" * 1001):
+        error = (await machine("POST", "/claims", claim | {field: text}, 400))["error"]
+        assert (error["param"], "text of 1 to" in error["message"]) == (field, True)
+
+
 async def test_a_provider_is_tried_from_the_machine_and_its_credential_resealed(machine: Machine) -> None:
     with Upstream(8).in_thread() as upstream:
         body = {"name": "alpha", "kind": "openai", "base_url": upstream.base_url, "credential": "sk-canary-1234567"}
@@ -127,6 +173,7 @@ async def test_all_faults_of_a_body_are_told_at_once_and_none_of_its_words(machi
         ("/providers:reseal", b'{"all": true}', 400),
         ("/keys/key_1/pause", b"", 404),
         ("/accounts/%00/suspend", b"", 404),
+        ("/models/%00:launch", b"", 404),
         ("/accounts/nobody%0d%0ax-evil:%201/suspend", b"", 404),
     ],
 )
