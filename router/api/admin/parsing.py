@@ -3,12 +3,11 @@
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
 from fastapi import Request
-from msgspec import Meta, UnsetType
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,8 +26,6 @@ T = TypeVar("T")
 
 V1 = "/admin/v1"
 NUL = "\0"
-# Every instant carries its zone, and is UTC from here on.
-Instant = Annotated[datetime, Meta(tz=True)]
 
 _UNKNOWN = re.compile(r"unknown field `(.*?)`", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.*?)`")
@@ -101,12 +98,6 @@ def _choices(form: type[Any], field: str) -> str:
     return f"It is one of {', '.join(names)}." if names else "GET /admin/openapi.json says what it may be."
 
 
-def given_in(body: msgspec.Struct) -> dict[str, Any]:
-    """The fields of an edit that were given, null among them."""
-    fields = {name: getattr(body, name) for name in body.__struct_fields__}
-    return {name: value for name, value in fields.items() if not isinstance(value, UnsetType)}
-
-
 def id_of(kind: object, text: str, param: str) -> UUID:
     """An id in a path. Raises ``NotFound``: there is nothing under another kind's id."""
     try:
@@ -133,11 +124,6 @@ def usd_of(text: str, param: str) -> NanoUSD:
         raise InvalidRequest(
             f"'{param}' is an amount in USD as text with at most nine decimals, such as \"25.00\".", param=param
         ) from None
-
-
-def utc(at: datetime | None) -> datetime | None:
-    """The same instant in UTC."""
-    return None if at is None else at.astimezone(UTC)
 
 
 def rfc3339(at: datetime | None) -> str | None:

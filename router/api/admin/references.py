@@ -3,6 +3,9 @@
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.accounts import Account, accounts_named, get_account
+from catalog import models
+from catalog.errors import ModelUnknown
+from catalog.values import Model
 from router.errors import Conflict, NotFound
 from router.registry.providers import ProviderView, find_provider, get_provider
 from router.request.body import shown
@@ -21,6 +24,23 @@ async def account_of(connection: AsyncConnection, text: str) -> Account:
     if len(found) > 1:
         raise Conflict(f"{len(found)} accounts are called {shown(text)}: name one by its id.", param="account")
     return found[0]
+
+
+async def model_of(connection: AsyncConnection, text: str, *, locked: bool = False) -> Model:
+    """A model by its id or an alias. Raises ``ModelUnknown``, naming the nearest."""
+    by_id = await models.load_models(connection, text)
+    if by_id:
+        found = by_id[0]
+    else:
+        catalog = await models.load(connection)
+        by_alias = catalog.get(text)
+        if by_alias is None:
+            raise ModelUnknown(text, catalog.nearest(text))
+        found = by_alias
+    if not locked:
+        return found
+    await models.lock(connection, found.id)
+    return await models.get(connection, found.id)
 
 
 async def provider_of(connection: AsyncConnection, text: str, *, locked: bool = False) -> ProviderView:
