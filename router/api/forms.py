@@ -155,7 +155,11 @@ def _not_a_cursor() -> InvalidRequest:
 class Answer(Form):
     """What an operation answers. All of its fields are always there."""
 
-    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(
+        json_schema_serialization_defaults_required=True,
+        # A later version may answer more: whoever reads by the document must not refuse that.
+        json_schema_extra=lambda schema: schema.pop("additionalProperties", None),
+    )
 
     # The fields that a table of a list shows to a person.
     columns: ClassVar[tuple[str, ...]] = ()

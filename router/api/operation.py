@@ -19,7 +19,7 @@ read it: there is no second list.
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from enum import StrEnum
-from typing import Any, ClassVar, Required, TypedDict, TypeVar, Unpack, get_type_hints
+from typing import Any, ClassVar, Required, TypedDict, TypeVar, Unpack, cast, get_type_hints
 
 import msgspec
 from fastapi import APIRouter, Depends, Request
@@ -27,7 +27,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request as StarletteRequest
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from typing_extensions import override
 
@@ -91,7 +91,8 @@ class Declaration(TypedDict, total=False):
     """What a declaration says beside method, path and types; the handler's docstring is the description.
 
     ``roles`` are the operators who may; ``name`` is OpenAPI's operationId where it is not the verb and the noun;
-    ``who`` where it is not as the noun's other operations.
+    ``who`` where it is not as the noun's other operations. ``openapi`` is what no type of the handler says, because it
+    reads that part of the request itself.
     """
 
     verb: Required[str]
@@ -102,6 +103,7 @@ class Declaration(TypedDict, total=False):
     shows_once: bool
     local: bool
     who: Who
+    openapi: dict[str, Any]
 
 
 class OperationRequest:
@@ -179,8 +181,10 @@ class Operations:
         assert (who is Who.OPERATOR) == bool(roles or local), f"who may {verb} {self.noun}? this is a bug"
 
         def register(handler: Handler) -> Handler:
-            hints = [hint for hint in get_type_hints(handler).values() if inspect.isclass(hint)]
-            requests = [hint for hint in hints if issubclass(hint, OperationRequest)]
+            hints = get_type_hints(handler)
+            answer = hints.get("return")
+            is_response = inspect.isclass(answer) and issubclass(answer, Response)
+            requests = [one for one in hints.values() if inspect.isclass(one) and issubclass(one, OperationRequest)]
             self.routes.add_api_route(
                 path,
                 handler,
@@ -189,6 +193,8 @@ class Operations:
                 summary=declared["summary"],
                 status_code=declared.get("status", 200),
                 tags=[self.tag],
+                response_class=cast("type[Response]", answer) if is_response else JSONResponse,
+                openapi_extra=declared.get("openapi"),
             )
             route = self.routes.routes[-1]
             assert isinstance(route, OperationRoute), "APIRouter makes routes of its route_class; this is a bug"

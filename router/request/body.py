@@ -34,7 +34,7 @@ TokenIdNumber = Annotated[int, msgspec.Meta(ge=0, le=MAX_INT32)]
 _ABSENT = msgspec.Raw(b"")
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
+class RawBody(msgspec.Struct, forbid_unknown_fields=True):
     """The object as it came; ``null`` stands for "not given", as OpenAI's clients in other languages send it."""
 
     model: str | None = None
@@ -47,7 +47,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     models: msgspec.Raw = _ABSENT
 
 
-_decode_body = msgspec.json.Decoder(_Body).decode
+_decode_body = msgspec.json.Decoder(RawBody).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_texts = msgspec.json.Decoder(list[str]).decode
 _decode_ids = msgspec.json.Decoder(list[TokenIdNumber]).decode

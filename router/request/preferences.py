@@ -25,13 +25,23 @@ MODELS_REFUSED: Final = (
 )
 
 _Names = Annotated[
-    list[Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_CHARACTERS_MAX)]],
+    list[
+        Annotated[
+            str,
+            msgspec.Meta(
+                min_length=1,
+                max_length=NAME_CHARACTERS_MAX,
+                # The decoder leaves this one to _NAME.
+                extra_json_schema={"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},
+            ),
+        ]
+    ],
     msgspec.Meta(max_length=NAMES_MAX),
 ]
 _ABSENT: Final = msgspec.Raw(b"")
 
 
-class _Fields(msgspec.Struct, forbid_unknown_fields=True):
+class RawPreferences(msgspec.Struct, forbid_unknown_fields=True):
     """The object as it came; ``null`` stands for "not given"."""
 
     order: _Names | None = None
@@ -54,7 +64,7 @@ class _PerUnit(msgspec.Struct, forbid_unknown_fields=True):
     prompt: msgspec.Raw
 
 
-_decode_fields = msgspec.json.Decoder(_Fields).decode
+_decode_fields = msgspec.json.Decoder(RawPreferences).decode
 _decode_per_unit = msgspec.json.Decoder(_PerUnit).decode
 _decode_text = msgspec.json.Decoder(str).decode
 

@@ -7,7 +7,7 @@ from jsonschema import Draft202012Validator
 
 from router.api.admin.unconverted import told_of
 from router.api.documents import admin_document, admin_routes
-from router.api.openapi import document as customers_document
+from router.api.documents import document as customers_document
 from router.api.operation import OperationRoute
 
 
