@@ -19,7 +19,7 @@ read it: there is no second list.
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from enum import StrEnum
-from typing import Any, ClassVar, Required, TypedDict, TypeVar, Unpack, cast, get_type_hints
+from typing import Any, ClassVar, Required, TypedDict, TypeVar, Unpack, cast, get_args, get_type_hints
 
 import msgspec
 from fastapi import APIRouter, Depends, Request
@@ -265,3 +265,37 @@ def _query_names(dependant: Dependant) -> frozenset[str]:
         is_model = inspect.isclass(kind) and issubclass(kind, BaseModel)
         names |= set(kind.model_fields) if is_model and kind is not None else {field.alias}
     return frozenset(names.union(*(_query_names(one) for one in dependant.dependencies)))
+
+
+def body_schema(route: OperationRoute) -> dict[str, Any] | None:
+    """The JSON schema of an operation's body; None where it takes none."""
+    return None if route.body_field is None else _schema(route.body_field.field_info.annotation)
+
+
+def query_schemas(route: OperationRoute) -> Iterator[dict[str, Any]]:
+    """The JSON schemas of what an operation reads from its query, its dependencies' too, as objects."""
+    pending = [route.dependant]
+    while pending:
+        dependant = pending.pop()
+        pending += dependant.dependencies
+        for field in dependant.query_params:
+            kind = field.field_info.annotation
+            if inspect.isclass(kind) and issubclass(kind, BaseModel):
+                yield _schema(kind)
+            else:
+                described = {"type": "string", "enum": ["0", "1"], "description": field.field_info.description}
+                yield {"properties": {field.alias: described}}
+
+
+def columns_of(route: OperationRoute) -> tuple[str, ...]:
+    """Which fields of the things that it lists a table shows; all where their form does not say."""
+    model = route.response_model
+    data = model.model_fields.get("data") if inspect.isclass(model) and issubclass(model, BaseModel) else None
+    things = () if data is None else get_args(data.annotation)
+    return tuple(getattr(things[0], "columns", ())) if things else ()
+
+
+def _schema(model: object) -> dict[str, Any]:
+    assert inspect.isclass(model), "a body is one model; this is a bug"
+    assert issubclass(model, BaseModel), "a body is one model; this is a bug"
+    return model.model_json_schema()
