@@ -189,12 +189,12 @@ def test_a_served_model_that_is_free_by_license_cannot_get_a_price(admin: Admin,
 
 def test_money_is_typed_as_people_write_it_and_kept_to_the_nano_dollar(admin: Admin) -> None:
     admin("accounts", "create", "Acme")
-    admin("grants", "create", "Acme", "25.00")
-    admin("grants", "create", "Acme", "0.000000001", "--kind", "goodwill")
+    admin("grants", "create", "Acme", "25.00", "--source", "first")
+    admin("grants", "create", "Acme", "0.000000001", "--source", "second", "--kind", "goodwill")
     assert admin("accounts", "show", "Acme")["credit_usd"] == "25.000000001"
     for wrong in ("25,00", "1e3", "$25", "0.0000000001", "-5.00", "0", "NaN"):
-        admin.fails("grants", "create", "Acme", "--", wrong, exits=2)
-    assert "at most" in admin.fails("grants", "create", "Acme", "9000000.00")
+        admin.fails("grants", "create", "Acme", "--source", "third", "--", wrong, exits=2)
+    assert "at most" in admin.fails("grants", "create", "Acme", "9000000.00", "--source", "third")
     assert admin("ledger", "trial-balance")["total_usd"] == "0.00"
 
 
@@ -290,7 +290,9 @@ def test_an_acceptance_is_recorded_with_the_text_it_accepts(admin: Admin) -> Non
     admin("acceptances", "create", "Acme", "LicenseRef-Gemma", "--accepted-by", "ada@example.com")
     (accepted,) = admin("acceptances", "list", "--account", "Acme")["data"]
     assert accepted["text"].startswith("LicenseRef-Gemma")
-    assert "not known" in admin.fails("acceptances", "create", "Acme", "MIT", "--accepted-by", "ada@example.com")
+    assert "not known" in admin.fails(
+        "acceptances", "create", "Acme", "MIT", "--accepted-by", "ada@example.com", exits=2
+    )
 
 
 def test_what_is_not_there_exits_with_4_and_what_cannot_be_reached_with_1(admin: Admin) -> None:
@@ -302,7 +304,7 @@ def test_what_is_not_there_exits_with_4_and_what_cannot_be_reached_with_1(admin:
         ("models", "show", "acme/none"),
     ):
         admin.fails(*arguments, exits=4)
-    assert "not a key_" in admin.fails("keys", "show", "acct_" + "0" * 32, exits=2)
+    assert "an id such as key_" in admin.fails("keys", "show", "acct_" + "0" * 32, exits=4)
     gone = Admin({"DATABASE_URL": "postgresql://localhost:1/x"})
     assert "Postgres cannot be reached" in gone.fails("accounts", "list")
 
@@ -317,5 +319,5 @@ def test_at_a_terminal_the_command_prints_a_table(admin: Admin, database_url: st
     printed = re.sub(r"\x1b\[[0-9;]*m", "", os.read(ours, 4096).decode())
     os.close(ours)
     header, row = printed.strip().splitlines()
-    assert header.split() == ["id", "name", "status", "created", "at", "credit", "usd"]
+    assert header.split() == ["id", "name", "status", "credit", "usd", "created", "at"]
     assert row.split()[1:3] == ["Acme", "active"]
