@@ -47,7 +47,7 @@ Clocked = dict[str, list[float]]
 
 # As the line calls them; the name in the report where it differs from the function's.
 PLAIN = {"parse": "parse", "resolve": "resolve", "permit": "permit", "estimate": "estimate", "choose": "choose"}
-AFTER = {"usage": "usage", "answer": "answer"}
+AFTER = {"compute_usage": "usage", "encode_answer": "answer"}
 AWAITED = {"authenticate_caller": "authenticate", "dispatch": "dispatch", "charge": "charge"}
 ORDER = (
     *("authenticate", "parse", "resolve", "permit", "estimate", "choose", "admit", "dispatch", "· check"),

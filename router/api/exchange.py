@@ -8,7 +8,7 @@ from typing import Any
 
 from router.errors import KeyInUrl, KeyUnknown, Refusal
 from router.identity.operators import Operator
-from router.values import Answer, Caller, Served, Trace
+from router.values import Answer, Caller, CallSummary, Trace
 from store.ids import RequestId, new_id, wire
 
 Scope = MutableMapping[str, Any]
@@ -60,8 +60,8 @@ class Exchange:
         "query",
         "refusal",
         "request_id",
-        "served",
         "status",
+        "summary",
         "trace",
         "wishes",
     )
@@ -90,7 +90,7 @@ class Exchange:
         self.body = b""
         self.caller: Caller | None = None
         self.operator: Operator | None = None
-        self.served: Served | None = None
+        self.summary: CallSummary | None = None
         self.refusal: Refusal | None = None
         self.status = 0
         self.trace: Trace | None = None

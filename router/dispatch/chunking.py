@@ -11,7 +11,7 @@ import numpy as np
 
 from providers.outcomes import BadAnswer, SpaceMismatch
 from providers.protocol import Attempt, FloatMatrix, Vectors
-from router.request.estimate import tokens_fair, tokens_most
+from router.request.estimate import token_bound, token_guess
 from router.values import EmbedRequest, Endpoint
 
 
@@ -55,9 +55,9 @@ def tokens_in(part: Chunk, special_tokens: int) -> int:
 
 
 def _sizes(attempt: Attempt, special_tokens: int) -> Iterator[int]:
-    each = special_tokens + (tokens_most(attempt.prefix) if attempt.prefix else 0)
+    each = special_tokens + (token_bound(attempt.prefix) if attempt.prefix else 0)
     if attempt.texts is not None:
-        return (tokens_most(text) + each for text in attempt.texts)
+        return (token_bound(text) + each for text in attempt.texts)
     return (len(ids) + each for ids in attempt.token_ids or ())
 
 
@@ -91,7 +91,7 @@ class Joined:
         self._matrix[first : first + rows] = vectors.matrix
         if vectors.tokens is None:
             inputs = self._request.texts if self._request.texts is not None else self._request.token_ids or []
-            self._tokens += max(1, tokens_fair(inputs[first : first + rows]))
+            self._tokens += max(1, token_guess(inputs[first : first + rows]))
             self._guessed = True
         else:
             self._tokens += vectors.tokens

@@ -11,7 +11,7 @@ import numpy as np
 from catalog.values import Model
 from providers.outcomes import BadAnswer
 from providers.protocol import Attempt, FloatMatrix, Vectors
-from router.request.estimate import tokens_most
+from router.request.estimate import token_bound
 
 # Providers that compute in half precision or send few digits are off by up to 1e-3; another space is off by far more.
 NORM_TOLERANCE = 0.01
@@ -101,7 +101,7 @@ def _check_usage(tokens: int, attempt: Attempt, *, exact: bool) -> None:
         return
     if exact:
         return
-    most = sum(map(tokens_most, attempt.texts or ())) + sum(map(len, attempt.token_ids or ()))
+    most = sum(map(token_bound, attempt.texts or ())) + sum(map(len, attempt.token_ids or ()))
     if tokens > most + (TEMPLATE_TOKENS + len(attempt.prefix.encode())) * attempt.inputs:
         raise _bad("usage", f"{tokens} tokens where at most {most} are in the input")
 

@@ -23,7 +23,7 @@ from providers.protocol import Attempt, FloatMatrix, Provider, Vectors
 from router.dispatch.attempt import build_attempt
 from router.dispatch.provider_quota import WINDOW_S, Lease, has_quota
 from router.dispatch.validate import check, miscount
-from router.request.estimate import tokens_most
+from router.request.estimate import token_bound
 from router.values import EmbedRequest, Endpoint
 from router.verification.references import known_rows
 from router.verification.report import Step
@@ -96,7 +96,7 @@ def allowed_s(endpoint: Endpoint, probes: ProbeSet) -> float:
     if endpoint.requests_per_minute is not None:
         within += 2 * WINDOW_S * (CALLS_FEW if is_sparing(endpoint) else CALLS) / endpoint.requests_per_minute
     if endpoint.tokens_per_minute is not None:
-        most = 4 * sum(tokens_most(probe.text) for probe in probes.probes)
+        most = 4 * sum(token_bound(probe.text) for probe in probes.probes)
         within += 2 * WINDOW_S * most / endpoint.tokens_per_minute
     return min(within, WITHIN_MAX_S)
 
@@ -175,7 +175,7 @@ class Prober:
             for row in rows:
                 if self._probes[row].input_type != input_type:
                     continue
-                most = tokens_most(self._probes[row].text)
+                most = token_bound(self._probes[row].text)
                 if batch and (len(batch) >= inputs_max or (tokens_max is not None and tokens + most > tokens_max)):
                     yield batch, input_type
                     batch, tokens = [], 0
@@ -190,7 +190,7 @@ class Prober:
         attempt = build_attempt(self._endpoint, request, self._model, RequestId(new_id()))
         for patience in range(PATIENCE, -1, -1):
             try:
-                vectors = await self._within_grant(attempt, sum(map(tokens_most, texts)))
+                vectors = await self._within_grant(attempt, sum(map(token_bound, texts)))
             except TryLater as later:
                 if not patience:
                     raise

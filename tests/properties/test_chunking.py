@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from providers.outcomes import BadAnswer, SpaceMismatch
 from providers.protocol import Attempt, Vectors
 from router.dispatch.chunking import Joined, chunks_of, is_too_large
-from router.request.estimate import tokens_most
+from router.request.estimate import token_bound
 from router.values import Endpoint
 from tests.builders.values import ENDPOINT, a_request, an_answer_of, unit_rows
 
@@ -26,9 +26,9 @@ def an_endpoint(**bounds: Any) -> Endpoint:
 
 
 def size(attempt: Attempt, special: int) -> int:
-    each = special + (tokens_most(attempt.prefix) if attempt.prefix else 0)
+    each = special + (token_bound(attempt.prefix) if attempt.prefix else 0)
     inputs = attempt.texts if attempt.texts is not None else attempt.token_ids or []
-    return sum((tokens_most(one) if isinstance(one, str) else len(one)) + each for one in inputs)
+    return sum((token_bound(one) if isinstance(one, str) else len(one)) + each for one in inputs)
 
 
 @given(

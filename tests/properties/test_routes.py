@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from catalog.values import Model, Status
 from router.errors import InvalidRequest, Refusal, UnknownParameter
-from router.request.preferences import preferences
+from router.request.preferences import parse_preferences
 from router.routing.choose import choose
 from router.routing.filters import unserving, unwanted
 from router.routing.health import Health
@@ -128,7 +128,7 @@ _FIELDS = st.sampled_from(KNOWN) | st.text(max_size=8)
 def read(raw: bytes) -> Preferences | InvalidRequest:
     """What became of a provider object; anything else that is raised is a crash."""
     try:
-        return preferences(raw)
+        return parse_preferences(raw)
     except InvalidRequest as refusal:
         return refusal
 
@@ -172,4 +172,4 @@ def test_a_price_limit_is_exact_as_text_as_a_number_and_as_an_object(nano: int, 
     text = f"{nano // 10**decimals}.{nano % 10**decimals:0{decimals}d}" if decimals else str(nano)
     expected = nano * 10 ** (9 - decimals)
     for value in (f'"{text}"', text, f'{{"prompt":"{text}"}}', f"{nano}e-{decimals}", f"{nano}E-0{decimals}"):
-        assert preferences(b'{"max_price":%s}' % value.encode()).max_price == min(expected, 2**63 - 1)
+        assert parse_preferences(b'{"max_price":%s}' % value.encode()).max_price == min(expected, 2**63 - 1)

@@ -14,17 +14,17 @@ from catalog.values import Use
 from gigarouter.commands.admin.output import AsJson, Row, prints_json, show_list, show_one
 from gigarouter.commands.admin.session import NOT_FOUND, USAGE, account_of, fail, id_of, run, usd
 from router.dry_run import (
-    Asked,
-    Difference,
-    Every,
-    Otherwise,
-    Scene,
+    AllEndpoints,
+    DryCall,
+    EndpointChange,
+    PlanningSnapshot,
+    RouteDiff,
     WhatIf,
-    difference,
+    apply_what_if,
+    diff_routes,
     dry_run,
-    imagined,
-    key_of,
-    scene,
+    find_key,
+    take_snapshot,
 )
 from router.explain.receipts import is_young, look_up
 from router.explain.views import OpsRequestOut, Recorded, ops_view
@@ -73,7 +73,7 @@ def explain(
     if request is not None:
         _show(_recorded(RequestId(id_of(RequestId, request))), as_json=as_json)
         return
-    asked = Asked(str(model), (preferences or "null").encode(), inputs, tokens, lane)
+    asked = DryCall(str(model), (preferences or "null").encode(), inputs, tokens, lane)
     whose = (None if key is None else KeyId(id_of(KeyId, key)), account, use)
     what_if = WhatIf(dict(map(_otherwise, endpoint or [])), frozenset(exclude or []))
     now, then, found = run(lambda db: _imagine(db, asked, whose, what_if))
@@ -106,21 +106,21 @@ async def _find(db: Database, request_id: RequestId) -> Recorded | None:
 
 
 async def _imagine(
-    db: Database, asked: Asked, whose: tuple[KeyId | None, str | None, Use], what_if: WhatIf
-) -> tuple[OpsRequestOut, OpsRequestOut, Difference]:
+    db: Database, asked: DryCall, whose: tuple[KeyId | None, str | None, Use], what_if: WhatIf
+) -> tuple[OpsRequestOut, OpsRequestOut, RouteDiff]:
     key_id, account, use = whose
     async with db.transaction() as tx:
         account_id = None if account is None else (await account_of(tx, account)).id
-        key = await key_of(tx, key_id=key_id, account_id=account_id, use=use)
+        key = await find_key(tx, key_id=key_id, account_id=account_id, use=use)
         models, prices = Catalog(await load_models(tx)), PriceIndex(await list_prices(tx))
-        known = Scene(models, prices, Every([]), Health(), lambda: 0.0)
-        as_it_is = await scene(tx, asked.model, known)
+        known = PlanningSnapshot(models, prices, AllEndpoints([]), Health(), lambda: 0.0)
+        as_it_is = await take_snapshot(tx, asked.model, known)
     at = datetime.now(UTC)
-    now, then = dry_run(asked, key, as_it_is, at), dry_run(asked, key, imagined(as_it_is, what_if), at)
-    return ops_view(Recorded(now, None)), ops_view(Recorded(then, None)), difference(now, then)
+    now, then = dry_run(asked, key, as_it_is, at), dry_run(asked, key, apply_what_if(as_it_is, what_if), at)
+    return ops_view(Recorded(now, None)), ops_view(Recorded(then, None)), diff_routes(now, then)
 
 
-def _otherwise(text: str) -> tuple[EndpointId, Otherwise]:
+def _otherwise(text: str) -> tuple[EndpointId, EndpointChange]:
     """``ep_…:state=live,cost=0.01``."""
     name, _, changes = text.partition(":")
     given: dict[str, object] = {}
@@ -137,14 +137,14 @@ def _otherwise(text: str) -> tuple[EndpointId, Otherwise]:
                 given["healthy"] = value == "yes"
             case _:
                 _wrong(change)
-    return EndpointId(id_of(EndpointId, name)), msgspec.convert(given, Otherwise)
+    return EndpointId(id_of(EndpointId, name)), msgspec.convert(given, EndpointChange)
 
 
 def _wrong(change: str) -> NoReturn:
     fail(f"{change!r} is none of state=…, cost=<USD per million>, priority=…, weight=…, healthy=yes|no.", USAGE)
 
 
-def _difference(found: Difference) -> Row:
+def _difference(found: RouteDiff) -> Row:
     return {
         "chosen_now": found.chosen_now,
         "chosen_then": found.chosen_then,

@@ -10,7 +10,7 @@ from router.api.exchange import EXCHANGE, Exchange
 from router.api.public.call_headers import asked
 from router.context import RouterContext
 from router.explain.views import ErrorOut, LicenseOut, PriceInForceOut
-from router.quote import Quoted, TooLongInput, quote
+from router.quote import QuoteResult, TooLongInput, quote
 from router.values import Lane, RawCall, Trace
 from store.ids import EndpointId, PriceId, wire
 
@@ -74,7 +74,7 @@ async def create_quote(request: Request) -> Response:
     return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
 
 
-def _out(quoted: Quoted, lane: Lane) -> QuoteOut:
+def _out(quoted: QuoteResult, lane: Lane) -> QuoteOut:
     found, decision, refused = quoted.quote, quoted.decision, quoted.refused
     price = None if found is None else found.price
     return QuoteOut(

@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from router.dispatch.validate import shorten
-from router.response.encode import answer
+from router.response.encode import encode_answer
 from router.values import Answer
 from tests.builders.values import MODEL_ID, PRICE, a_delivery, a_hold, a_model, a_request, a_usage, unit_rows
 
@@ -23,7 +23,7 @@ SCHEMA = Draft202012Validator(
 def _answered(rows: int, width: int, **request: object) -> tuple[Answer, np.ndarray]:
     matrix = unit_rows(rows, width)
     asked = a_request(*["x"] * rows, **request)  # type: ignore[arg-type]
-    said = answer(asked, a_model(dimensions=width), a_delivery(matrix), a_usage(rows, 10), a_hold())
+    said = encode_answer(asked, a_model(dimensions=width), a_delivery(matrix), a_usage(rows, 10), a_hold())
     return said, matrix
 
 
@@ -80,8 +80,8 @@ def test_no_piece_of_the_largest_answer_holds_the_loop(encoding: str, dimensions
 def test_a_body_may_be_made_again_and_whole_up_to_a_bound() -> None:
     said, _ = _answered(700, 128)
     once = b"".join(said.body)
-    assert b"".join(said.body) == once == said.whole(len(once))
-    assert said.whole(len(once) - 1) is None
+    assert b"".join(said.body) == once == said.to_bytes(len(once))
+    assert said.to_bytes(len(once) - 1) is None
 
 
 @pytest.mark.parametrize("rows", [2, 700])
@@ -101,7 +101,7 @@ def test_a_row_without_direction_stays_zero() -> None:
 
 def test_the_headers_tell_what_was_done_and_for_how_much() -> None:
     matrix = unit_rows(1, 8)
-    said = answer(
+    said = encode_answer(
         a_request("x"), a_model(), a_delivery(matrix), a_usage(), a_hold(), attribution="Model by Måns\r\nx: y"
     )
     headers = {name.decode(): value.decode() for name, value in said.headers}
