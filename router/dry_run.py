@@ -136,7 +136,7 @@ def apply_what_if(now: PlanningSnapshot, what_if: WhatIf) -> PlanningSnapshot:
         if change.healthy is not None:
             health.forget(endpoint.id)
         if change.healthy is False:
-            health.quarantined(endpoint.id, "as the what-if says")
+            health.quarantine(endpoint.id, "as the what-if says")
         fields = {name: getattr(change, name) for name in ("state", "cost_nano_per_mtok", "priority", "weight")}
         changes = {name: value for name, value in fields.items() if value is not None}
         then.append(msgspec.structs.replace(endpoint, **changes))

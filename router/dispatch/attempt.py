@@ -34,7 +34,7 @@ from router.dispatch.state import CallDispatch, DispatchState
 from router.dispatch.validate import check
 from router.registry.endpoints import AWAITS_PROOF, REFUSED
 from router.routing.failures import Failures
-from router.routing.health import PAUSE_S, Started
+from router.routing.health import PAUSE_S, CallStart
 from router.values import AttemptRecord, EmbedRequest, Endpoint, Lane
 from store.ids import EndpointId, RequestId, wire
 
@@ -66,7 +66,7 @@ class _Progress(msgspec.Struct):
     each chunk waits for its own lease.
     """
 
-    start: Started
+    start: CallStart
     sends_from: float
     sends_until: float
     requests_sent: int = 0
@@ -82,7 +82,7 @@ async def send_attempt(call: CallDispatch, attempt_request: AttemptRequest) -> A
     if is_too_large(endpoint, attempt.inputs, call.tokens_max):
         chunks = chunks_of(attempt, endpoint, call.model.special_tokens)
     began = loop.time()
-    start = health.starts(endpoint.id, began)
+    start = health.start(endpoint.id, began)
     if start is None:
         passed_over = PassedOver("another call is trying it", retry_after_s=PAUSE_S)
         _record(call, attempt_request, began, began, "PassedOver", passed_over.message)
@@ -101,13 +101,13 @@ async def send_attempt(call: CallDispatch, attempt_request: AttemptRequest) -> A
         _record(call, attempt_request, began, now, type(failure).__name__, failure.message)
         return [(endpoint, failure)]
     except BaseException:
-        health.given_up(endpoint.id, start)
+        health.release(endpoint.id, start)
         _record(call, attempt_request, began, loop.time(), "canceled")
         raise
     now = loop.time()
     took_s = None if progress.leases_per_chunk else now - progress.sends_from
-    health.succeeded(endpoint.id, now, took_s, attempt.inputs, call.tokens_max, start)
-    call.retry_budget.answered(endpoint.id)
+    health.record_success(endpoint.id, now, took_s, attempt.inputs, call.tokens_max, start)
+    call.retry_budget.record_answer(endpoint.id)
     if call.state.refusing_endpoints:
         call.state.refusing_endpoints.discard(endpoint.id)
     _record(call, attempt_request, began, now, "answered")
@@ -279,35 +279,35 @@ def _report_failure(
     sending_s = progress.sends_until - progress.sends_from
     waited_for_quota = progress.leases_per_chunk or sending_s < SENDING_SHARE_MIN * attempt_request.limit_s
     if isinstance(failure, GiveUp):
-        health.given_up(endpoint.id, start)
+        health.release(endpoint.id, start)
         return
     if not isinstance(failure, TryLater):
-        call.retry_budget.failed(endpoint.id, now)
+        call.retry_budget.record_failure(endpoint.id, now)
     match failure:
         case Quarantine():
             for_ops = f"{AWAITS_PROOF}{REFUSED}: {failure.detail}" if isinstance(failure, CredentialRefused) else ""
-            is_news = health.quarantined(endpoint.id, failure.message or "it is quarantined", start, for_ops)
+            is_news = health.quarantine(endpoint.id, failure.message or "it is quarantined", start, for_ops)
             if is_news and isinstance(failure, CredentialRefused):
                 _alert_operators(call.state, endpoint, failure)
         case PassedOver():
-            health.given_up(endpoint.id, start)
+            health.release(endpoint.id, start)
         case Warming():
-            health.warming(endpoint.id, now, failure.retry_after_s or PAUSE_S, start)
+            health.record_warming(endpoint.id, now, failure.retry_after_s or PAUSE_S, start)
         case TryLater():
-            health.paused(endpoint.id, now, failure.retry_after_s, start)
+            health.record_pause(endpoint.id, now, failure.retry_after_s, start)
         case Misconfigured():
             _alert_operators(call.state, endpoint, failure)
-            health.failed(endpoint.id, now, failure.message, started=start)
+            health.record_failure(endpoint.id, now, failure.message, start=start)
         case TimedOut() if waited_for_quota:
-            health.given_up(endpoint.id, start)
+            health.release(endpoint.id, start)
         case TimedOut() if now > progress.sends_until - CLOCK_S:
             is_failure = not (attempt_request.is_cut or progress.requests_answered)
             size = call.request.inputs, call.tokens_max
-            health.cut(endpoint.id, now, now - progress.sends_from, *size, is_failure, start)
+            health.record_timeout(endpoint.id, now, now - progress.sends_from, *size, is_failure, start)
         case BadAnswer():
-            health.failed(endpoint.id, now, failure.message, BAD_ANSWER_WEIGHT, start)
+            health.record_failure(endpoint.id, now, failure.message, BAD_ANSWER_WEIGHT, start)
         case _:
-            health.failed(endpoint.id, now, failure.message, started=start)
+            health.record_failure(endpoint.id, now, failure.message, start=start)
 
 
 def _alert_operators(state: DispatchState, endpoint: Endpoint, failure: CredentialRefused | Misconfigured) -> None:

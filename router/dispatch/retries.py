@@ -12,7 +12,7 @@ import msgspec
 
 from providers.outcomes import Failure, GiveUp, PassedOver
 from router.dispatch.retry_budget import RetryBudget
-from router.routing.latency import Usual
+from router.routing.latency import UsualLatency
 from router.values import Endpoint
 
 ATTEMPTS_MAX: Final = 3
@@ -49,7 +49,7 @@ SLOW: Final = Slow.SLOW
 
 # All failures of what was under way, or that it is slow; and when.
 Outcome = tuple[Sequence[Failure] | Slow, float]
-UsualAt = Callable[[Endpoint], Usual]
+UsualAt = Callable[[Endpoint], UsualLatency]
 
 
 def plan_attempts(
@@ -61,7 +61,7 @@ def plan_attempts(
     :class:`AttemptRequest`; after SLOW a hedge, or None for patience. Of two under way send both failures when both
     have failed. ``tokens`` bounds the call's size; ``usual_at`` tells what such calls usually need at an endpoint.
     """
-    budgets.called(now)
+    budgets.record_call(now)
     why: Literal["first", "next", "hedge"] = "first"
     number, paid = 1, 1
     for place, endpoint in enumerate(order):
@@ -69,13 +69,13 @@ def plan_attempts(
         if left_s <= 0:
             return
         if number > paid and why == "next":
-            if not budgets.takes_retry(endpoint.id, now):
+            if not budgets.take_retry(endpoint.id, now):
                 continue  # It fails, and enough calls have asked it twice; one that answers may come after it.
             paid = number
         left = min(len(order) - place, ATTEMPTS_MAX - number + 1)
         limit_s, is_cut = (left_s, False) if left == 1 else limit(left_s, left, usual_at(endpoint), tokens)
         outcome, now = yield AttemptRequest(endpoint, limit_s, why, number, is_cut)
-        while outcome is SLOW and (left == 1 or not budgets.takes_hedge()):
+        while outcome is SLOW and (left == 1 or not budgets.take_hedge()):
             outcome, now = yield None
         if isinstance(outcome, Slow):
             why, number = "hedge", number + 1
@@ -88,7 +88,7 @@ def plan_attempts(
             return
 
 
-def limit(left_s: float, attempts_left: int, usual: Usual, tokens: int) -> tuple[float, bool]:
+def limit(left_s: float, attempts_left: int, usual: UsualLatency, tokens: int) -> tuple[float, bool]:
     """How long an attempt may take while others may follow, and whether it may merely be slow if it takes longer.
 
     The others keep a little time each, but not so much that this one is cut before what it usually takes.

@@ -31,22 +31,22 @@ class RetryBudget:
         self._hedges = 0.0
         self._failed_at: dict[EndpointId, float] = {}
 
-    def called(self, now: float) -> None:
+    def record_call(self, now: float) -> None:
         """A call came: a retry's fifth and a hedge's twentieth are earned."""
         self._calls.add(now)
         if self._hedges < HEDGES_SAVED:
             self._hedges += HEDGES_PER_CALL
 
-    def answered(self, endpoint: EndpointId) -> None:
+    def record_answer(self, endpoint: EndpointId) -> None:
         """An attempt there was answered."""
         if self._failed_at:
             self._failed_at.pop(endpoint, None)
 
-    def failed(self, endpoint: EndpointId, now: float) -> None:
+    def record_failure(self, endpoint: EndpointId, now: float) -> None:
         """An attempt there failed."""
         self._failed_at[endpoint] = now
 
-    def takes_retry(self, endpoint: EndpointId, now: float) -> bool:
+    def take_retry(self, endpoint: EndpointId, now: float) -> bool:
         """Whether a further attempt may be sent there; it is counted if so."""
         allowed = max(RETRIES_PER_S * WINDOW_S, RETRIES_PER_CALL * self._calls.count(now))
         is_failing = now - self._failed_at.get(endpoint, _NEVER) < WINDOW_S
@@ -55,14 +55,14 @@ class RetryBudget:
         self._retries.add(now)
         return True
 
-    def takes_hedge(self) -> bool:
+    def take_hedge(self) -> bool:
         """Whether a second attempt may be sent beside a slow one; it is paid for if so."""
         if self._hedges < 1:
             return False
         self._hedges -= 1
         return True
 
-    def gives_hedge(self) -> None:
+    def return_hedge(self) -> None:
         """The second attempt was not sent after all."""
         self._hedges += 1
 

@@ -11,7 +11,7 @@ from catalog.values import Model, Status
 from router.errors import InvalidRequest, Refusal, UnknownParameter
 from router.request.preferences import parse_preferences
 from router.routing.choose import choose
-from router.routing.filters import unserving, unwanted
+from router.routing.filters import capability_exclusion, preference_exclusion
 from router.routing.health import Health
 from router.values import NO_PREFERENCES, Endpoint, EndpointState, Preferences, Route
 from store.ids import AccountId, EndpointId, ModelId, ProviderId, new_id
@@ -62,23 +62,23 @@ def a_health(endpoints: list[Endpoint], events: list[tuple[int, str]]) -> tuple[
             continue
         now += 0.7
         endpoint = endpoints[number].id
-        health.starts(endpoint, now)
+        health.start(endpoint, now)
         match event:
             case "good":
-                health.succeeded(endpoint, now, 0.1 * (number + 1), 1, 10)
+                health.record_success(endpoint, now, 0.1 * (number + 1), 1, 10)
             case "bad":
-                health.failed(endpoint, now, "it broke")
+                health.record_failure(endpoint, now, "it broke")
             case "liar":
-                health.failed(endpoint, now, "a bad answer", 3)
+                health.record_failure(endpoint, now, "a bad answer", 3)
             case "429":
-                health.paused(endpoint, now)
+                health.record_pause(endpoint, now)
             case "cold":
-                health.warming(endpoint, now, 2.0)
+                health.record_warming(endpoint, now, 2.0)
             case "out":
-                health.quarantined(endpoint, "another space")
+                health.quarantine(endpoint, "another space")
             case _:
-                health.reports(endpoint, 4.0, 1000, now)
-                health.given_up(endpoint)
+                health.record_load(endpoint, 4.0, 1000, now)
+                health.release(endpoint)
     return health, now
 
 
@@ -105,9 +105,9 @@ def test_no_hard_rule_is_ever_broken_and_every_candidate_is_accounted_for(
     assert route.order
     for endpoint in route.order:
         assert endpoint.space == MODEL.space
-        assert unserving(endpoint, MODEL) is None
-        assert unwanted(endpoint, MODEL, wanted, PRICE) is None
-        verdict = health.verdict(endpoint.id, now)
+        assert capability_exclusion(endpoint, MODEL) is None
+        assert preference_exclusion(endpoint, MODEL, wanted, PRICE) is None
+        verdict = health.exclusion(endpoint.id, now)
         assert verdict is None or (verdict[0] == "breaker" and route.policy == "trial")
     ranked = [choice.endpoint for choice in route.ranked]
     left_out = [choice.endpoint for choice in route.left_out]

@@ -84,7 +84,7 @@ def test_a_limit_is_kept_and_the_rest_goes_elsewhere() -> None:
     assert world.figures().success == 1
     # Calls under way together meet the limit together; after it nobody asks until the second is over.
     assert world.figures().attempts_per_call < 1.1
-    assert world.health.snapshot(300.0)[world.servers[0].endpoint.id].success == 1
+    assert world.health.snapshot(300.0)[world.servers[0].endpoint.id].success_rate == 1
 
 
 def test_when_all_ask_for_patience_the_customer_is_told_the_shortest_wait() -> None:

@@ -16,7 +16,7 @@ import msgspec
 from catalog.values import Model, Status
 from router.errors import Refusal
 from router.routing.choose import choose
-from router.routing.health import Health, Started
+from router.routing.health import CallStart, Health
 from router.values import NO_PREFERENCES, Endpoint, Preferences, Route
 from store.ids import AccountId, EndpointId
 from tests.simulation.servers import MODEL, SPACE, Kind, Outcome, Phase, Server, Serving, broken
@@ -123,8 +123,8 @@ class World(msgspec.Struct):
             self.ended.append(Ended(began, 0.0, None, 0, account, refusal))
             return
         for endpoint in order[:ATTEMPTS_MAX]:
-            started = self.health.starts(endpoint.id, self.now)
-            if started is None:
+            start = self.health.start(endpoint.id, self.now)
+            if start is None:
                 continue
             attempts += 1
             server = self.server(endpoint)
@@ -134,21 +134,21 @@ class World(msgspec.Struct):
             if outcome.kind in (Kind.ANSWERED, Kind.BAD_ANSWER):
                 self.cost += tokens * endpoint.cost_nano_per_mtok
             if outcome.kind is Kind.ANSWERED:
-                self.health.succeeded(endpoint.id, self.now, outcome.took_s, inputs, tokens, started)
+                self.health.record_success(endpoint.id, self.now, outcome.took_s, inputs, tokens, start)
                 self.tokens += tokens
                 self.ended.append(Ended(began, self.now - began, endpoint.id, attempts, account))
                 return
-            learn(self.health, endpoint, outcome, self.now, started)
+            learn(self.health, endpoint, outcome, self.now, start)
         self.ended.append(Ended(began, self.now - began, None, attempts, account))
 
 
-def learn(health: Health, endpoint: Endpoint, outcome: Outcome, now: float, started: Started) -> None:
+def learn(health: Health, endpoint: Endpoint, outcome: Outcome, now: float, start: CallStart) -> None:
     """What dispatch tells of a failure."""
     if outcome.kind is Kind.THROTTLED:
-        health.paused(endpoint.id, now, outcome.retry_after_s, started)
+        health.record_pause(endpoint.id, now, outcome.retry_after_s, start)
     else:
         weight = BAD_ANSWER_WEIGHT if outcome.kind is Kind.BAD_ANSWER else 1
-        health.failed(endpoint.id, now, outcome.kind.value, weight, started)
+        health.record_failure(endpoint.id, now, outcome.kind.value, weight, start)
 
 
 def route(world: World, inputs: int, tokens: int, account: AccountId | None, wanted: Preferences) -> Route:

@@ -90,7 +90,7 @@ def test_a_hedge_that_is_passed_over_was_not_sent_and_costs_nothing() -> None:
                 ("p2", "next", "answered"),
             ]
             assert world.dispatch_state.counts.hedges == 0
-            assert world.dispatch_state.retry_budgets[Lane.INTERACTIVE].takes_hedge(), "it may be had again"
+            assert world.dispatch_state.retry_budgets[Lane.INTERACTIVE].take_hedge(), "it may be had again"
 
     run(scenario)
 
@@ -111,7 +111,7 @@ def test_no_hedge_where_it_was_not_earned_not_asked_or_anything_is_unwell() -> N
             await world.send(a_request("a question"))
             await world.send(msgspec.structs.replace(a_request("many", "texts"), preferences=Preferences(hedge=True)))
             for _ in range(10):
-                world.health.failed(world.endpoints[2].id, asyncio.get_running_loop().time(), "it broke")
+                world.health.record_failure(world.endpoints[2].id, asyncio.get_running_loop().time(), "it broke")
             world.upstreams[0].always = Reply(delay_s=1.0)
             route = Route(tuple(world.endpoints[:2]), (Choice(world.endpoints[2], "its breaker is open"),))
             await world.send(HEDGED, route=route)
@@ -186,7 +186,7 @@ def test_with_one_of_three_equal_endpoints_failing_hard_every_call_succeeds(fail
                     first = (number + call) % 3
                     order = [world.endpoints[(first + place) % 3] for place in range(3)]
                     now = asyncio.get_running_loop().time()
-                    well = [endpoint for endpoint in order if world.health.left_out(endpoint.id, now) is None]
+                    well = [endpoint for endpoint in order if world.health.exclusion_reason(endpoint.id, now) is None]
                     delivery = await world.send(a_request("x"), route=Route(tuple(well)))
                     most = max(most, delivery.attempts)
 
@@ -250,7 +250,7 @@ def test_a_firewall_that_one_text_trips_costs_that_call_an_attempt_and_no_endpoi
             world.upstreams[0].script.append(reply)
             await world.send(a_request("x"))
             assert world.attempts == [("p0", "first", "Broken"), ("p1", "next", "answered")]
-            assert not world.health.untold
+            assert not world.health.pending_quarantines
             assert not world.dispatch_state.refusing_endpoints
             await world.send(a_request("x"))
             assert world.attempts == [("p0", "first", "answered")]

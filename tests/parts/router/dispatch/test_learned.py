@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from router import errors
-from router.routing.health import UNSEEN
+from router.routing.health import NO_STATS
 from router.routing.latency import size_of
 from router.values import Lane
 from tests.builders.dispatching import a_world, run
@@ -22,11 +22,11 @@ def test_what_batch_calls_meet_never_takes_an_endpoint_from_interactive_ones(fai
             for _ in range(6):
                 with pytest.raises(errors.Refusal):
                     await world.send(a_request("x"), lane=Lane.BATCH)
-            assert world.health.of(Lane.BATCH).left_out(endpoint, loop.time()) is not None
-            assert world.health.left_out(endpoint, loop.time()) is None
-            assert world.health.seen(endpoint, 0, loop.time()) is UNSEEN
+            assert world.health.of(Lane.BATCH).exclusion_reason(endpoint, loop.time()) is not None
+            assert world.health.exclusion_reason(endpoint, loop.time()) is None
+            assert world.health.stats(endpoint, 0, loop.time()) is NO_STATS
             interactive = world.dispatch_state.retry_budgets[Lane.INTERACTIVE]
-            assert all(interactive.takes_retry(endpoint, 0.0) for _ in range(1000))
+            assert all(interactive.take_retry(endpoint, 0.0) for _ in range(1000))
 
     run(scenario)
 
@@ -38,7 +38,7 @@ def test_who_asks_for_patience_has_not_failed() -> None:
             with pytest.raises(errors.Refusal):
                 await world.send(a_request("x"))
             budgets, now = world.dispatch_state.retry_budgets[Lane.INTERACTIVE], asyncio.get_running_loop().time()
-            assert all(budgets.takes_retry(world.endpoints[0].id, now) for _ in range(1000))
+            assert all(budgets.take_retry(world.endpoints[0].id, now) for _ in range(1000))
 
     run(scenario)
 
@@ -53,8 +53,8 @@ def test_a_late_refusal_of_an_old_credential_quarantines_nothing_under_the_new_o
             world.health.forget(endpoint)
             with pytest.raises(errors.AllAttemptsFailed):
                 await call
-            assert world.health.left_out(endpoint, asyncio.get_running_loop().time()) is None
-            assert (world.health.untold, dict(world.dispatch_state.counts.credentials_refused)) == ({}, {})
+            assert world.health.exclusion_reason(endpoint, asyncio.get_running_loop().time()) is None
+            assert (world.health.pending_quarantines, dict(world.dispatch_state.counts.credentials_refused)) == ({}, {})
 
     run(scenario)
 
@@ -66,8 +66,8 @@ def test_an_attempt_that_we_cut_tells_that_it_is_slow_and_the_last_one_that_it_f
             with pytest.raises(errors.DeadlinePassed):
                 await world.send(a_request("x"), within_s=1.0)
             now = asyncio.get_running_loop().time()
-            slow, failed = (world.health.seen(endpoint.id, size_of(1, 10_000), now) for endpoint in world.endpoints)
-            assert (slow.success, failed.success) == (1, pytest.approx(0.8))
+            slow, failed = (world.health.stats(endpoint.id, size_of(1, 10_000), now) for endpoint in world.endpoints)
+            assert (slow.success_rate, failed.success_rate) == (1, pytest.approx(0.8))
             assert slow.latency_s == pytest.approx(0.5, abs=0.1)
 
     run(scenario)
@@ -81,6 +81,6 @@ def test_parts_of_which_some_were_answered_in_time_are_slow_and_no_failure() -> 
             with pytest.raises(errors.DeadlinePassed):
                 await world.send(a_request("a", "b"), within_s=0.5)
             now = asyncio.get_running_loop().time()
-            assert world.health.seen(world.endpoints[0].id, 0, now).success == 1
+            assert world.health.stats(world.endpoints[0].id, 0, now).success_rate == 1
 
     run(scenario)

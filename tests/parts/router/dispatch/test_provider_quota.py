@@ -97,7 +97,7 @@ def test_more_than_a_minutes_grant_is_not_sent_where_the_call_has_no_more_time(
             with pytest.raises(errors.ProvidersBusy):
                 await world.send(100, tokens=tokens)
             assert world.provider.asked == []
-            assert world.health.left_out(world.endpoint.id, asyncio.get_running_loop().time()) is None
+            assert world.health.exclusion_reason(world.endpoint.id, asyncio.get_running_loop().time()) is None
             await world.send(10, tokens=40)
 
     asyncio.run(scenario())
@@ -112,7 +112,7 @@ def test_more_than_a_minutes_grant_is_sent_minute_by_minute_where_there_is_time(
             assert len(moments) == 25
             assert all(later - sooner > 0.59 for sooner, later in zip(moments, moments[10:], strict=False))
             # What it waited for our own count is nothing that is held against the endpoint.
-            assert world.health.seen(world.endpoint.id, 4, moments[-1]).latency_s is None
+            assert world.health.stats(world.endpoint.id, 4, moments[-1]).latency_s is None
 
     asyncio.run(scenario())
 
@@ -146,8 +146,8 @@ def test_a_call_that_may_not_try_a_resting_endpoint_takes_nothing_of_its_grant(r
     async def scenario() -> None:
         async with paced(redis_url, requests_per_minute=1) as world:
             for _ in range(5):
-                world.health.failed(world.endpoint.id, 0.0, "it broke")
-            assert world.health.starts(world.endpoint.id, asyncio.get_running_loop().time())
+                world.health.record_failure(world.endpoint.id, 0.0, "it broke")
+            assert world.health.start(world.endpoint.id, asyncio.get_running_loop().time())
             with pytest.raises(errors.ProvidersBusy):
                 await world.send(1)
             world.health.forget(world.endpoint.id)
@@ -185,7 +185,7 @@ def test_the_time_that_a_call_waited_for_its_grant_is_not_held_against_the_endpo
             world.provider.hangs = True
             with pytest.raises(errors.DeadlinePassed):
                 await world.send(1, within_s=0.5)
-            seen = world.health.seen(world.endpoint.id, 0, asyncio.get_running_loop().time())
-            assert (seen.success, seen.latency_s) == (1, None)
+            seen = world.health.stats(world.endpoint.id, 0, asyncio.get_running_loop().time())
+            assert (seen.success_rate, seen.latency_s) == (1, None)
 
     asyncio.run(scenario())

@@ -23,7 +23,7 @@ from providers.outcomes import (
 from router.dispatch.retries import ATTEMPTS_MAX, LIMIT_MIN_S, SLOW, AttemptRequest, limit, plan_attempts
 from router.dispatch.retry_budget import HEDGES_PER_CALL, RETRIES_PER_CALL, RETRIES_PER_S, WINDOW_S, RetryBudget, Window
 from router.routing.health import Health
-from router.routing.latency import Usual
+from router.routing.latency import UsualLatency
 from router.values import Endpoint
 from store.ids import EndpointId, new_id
 from tests.builders.values import ENDPOINT
@@ -60,7 +60,7 @@ class Call:
     ) -> None:
         self.now = 0.0
         self.budgets = budgets or RetryBudget()
-        self.plan = plan_attempts(order, deadline_at, 0.0, 100, lambda _: Usual(usual_s), self.budgets)
+        self.plan = plan_attempts(order, deadline_at, 0.0, 100, lambda _: UsualLatency(usual_s), self.budgets)
         self.tries: list[AttemptRequest] = []
         self._take(next(self.plan, None))
 
@@ -137,7 +137,7 @@ def test_an_attempt_gets_four_times_the_usual_and_the_last_one_all_that_is_left(
 def test_an_attempt_leaves_time_for_two_more_where_it_can(
     deadline_s: float, usual_s: float | None, tokens: int, limit_s: float
 ) -> None:
-    plan = plan_attempts(endpoints(3), deadline_s, 0.0, tokens, lambda _: Usual(usual_s), RetryBudget())
+    plan = plan_attempts(endpoints(3), deadline_s, 0.0, tokens, lambda _: UsualLatency(usual_s), RetryBudget())
     step = next(plan)
     assert step is not None
     assert step.limit_s == pytest.approx(limit_s)
@@ -151,17 +151,17 @@ def rounds(
     While the breaker rests nothing is sent, and after it one at a time.
     """
     for _ in range(number):
-        if health.left_out(endpoint.id, now) is not None:
+        if health.exclusion_reason(endpoint.id, now) is not None:
             now += health.retry_after_s(endpoint.id, now)
-        usual = health.usual(endpoint.id, 1, 10)
+        usual = health.usual_latency(endpoint.id, 1, 10)
         limit_s, is_cut = limit(600.0, 3, usual, 10)
-        calls = [started for _ in range(at_once) if (started := health.starts(endpoint.id, now)) is not None]
+        calls = [start for _ in range(at_once) if (start := health.start(endpoint.id, now)) is not None]
         now += min(took_s, limit_s)
-        for started in calls:
+        for start in calls:
             if took_s <= limit_s:
-                health.succeeded(endpoint.id, now, took_s, 1, 10, started)
+                health.record_success(endpoint.id, now, took_s, 1, 10, start)
             else:
-                health.cut(endpoint.id, now, limit_s, 1, 10, not is_cut, started)
+                health.record_timeout(endpoint.id, now, limit_s, 1, 10, not is_cut, start)
     return now
 
 
@@ -170,21 +170,21 @@ def test_an_endpoint_that_becomes_seven_times_slower_is_slow_and_not_broken(usua
     endpoint, health = endpoints(1)[0], Health()
     now = rounds(health, endpoint, usual_s, 3)
     now = rounds(health, endpoint, 7 * usual_s, 2, now=now)
-    assert health.left_out(endpoint.id, now) is None
-    seen = health.seen(endpoint.id, 0, now)
-    assert (seen.success, seen.share) == (1, 1)
+    assert health.exclusion_reason(endpoint.id, now) is None
+    seen = health.stats(endpoint.id, 0, now)
+    assert (seen.success_rate, seen.share) == (1, 1)
     assert seen.latency_s == pytest.approx(7 * usual_s)
     # What is usual was learned: nothing is cut any more.
-    assert limit(600.0, 3, health.usual(endpoint.id, 1, 10), 10)[0] > 20 * usual_s
+    assert limit(600.0, 3, health.usual_latency(endpoint.id, 1, 10), 10)[0] > 20 * usual_s
 
 
 def test_one_that_hangs_is_broken_as_soon_as_it_had_twice_the_time() -> None:
     endpoint, health, usual_s = endpoints(1)[0], Health(), 0.1
     now = rounds(health, endpoint, usual_s, 3)
     now = rounds(health, endpoint, 1e9, 1, now=now)
-    assert health.left_out(endpoint.id, now) is None
+    assert health.exclusion_reason(endpoint.id, now) is None
     now = rounds(health, endpoint, 1e9, 1, now=now)
-    assert health.left_out(endpoint.id, now) == "its breaker is open: no answer in time"
+    assert health.exclusion_reason(endpoint.id, now) == "its breaker is open: no answer in time"
     assert now == pytest.approx(3 * usual_s + LIMIT_MIN_S + 2 * LIMIT_MIN_S)
 
 
@@ -192,10 +192,10 @@ def test_one_that_became_thirty_times_slower_comes_back_by_its_trials() -> None:
     endpoint, health = endpoints(1)[0], Health()
     now = rounds(health, endpoint, 1.0, 3)
     now = rounds(health, endpoint, 30.0, 2, now=now)
-    assert health.left_out(endpoint.id, now) is not None
+    assert health.exclusion_reason(endpoint.id, now) is not None
     now = rounds(health, endpoint, 30.0, 8, now=now)
-    assert health.left_out(endpoint.id, now) is None
-    assert health.seen(endpoint.id, 0, now).latency_s == pytest.approx(30.0)
+    assert health.exclusion_reason(endpoint.id, now) is None
+    assert health.stats(endpoint.id, 0, now).latency_s == pytest.approx(30.0)
 
 
 def test_after_the_deadline_nothing_is_tried() -> None:
@@ -212,7 +212,10 @@ def test_after_the_deadline_nothing_is_tried() -> None:
 def test_no_attempt_may_take_more_than_is_left(deadline_s: float, usual: list[float | None], took: list[float]) -> None:
     order = endpoints(len(usual))
     of = dict(zip([one.id for one in order], usual, strict=True))
-    now, plan = 0.0, plan_attempts(order, deadline_s, 0.0, 100, lambda endpoint: Usual(of[endpoint.id]), RetryBudget())
+    now, plan = (
+        0.0,
+        plan_attempts(order, deadline_s, 0.0, 100, lambda endpoint: UsualLatency(of[endpoint.id]), RetryBudget()),
+    )
     step, tried = next(plan, None), 0
     while step is not None:
         assert 0 < step.limit_s <= deadline_s - now
@@ -228,7 +231,7 @@ def test_no_attempt_may_take_more_than_is_left(deadline_s: float, usual: list[fl
 def test_a_slow_first_attempt_gets_a_hedge_where_one_was_earned() -> None:
     order, budgets = endpoints(3), RetryBudget()
     for _ in range(round(1 / HEDGES_PER_CALL) - 1):
-        budgets.called(0.0)
+        budgets.record_call(0.0)
     call = Call(order, budgets=budgets)
     assert call.is_slow() == AttemptRequest(order[1], LIMIT_MIN_S, "hedge", 2, is_cut=True)
     # Both have failed: the third and last attempt.
@@ -251,7 +254,7 @@ def test_a_slow_first_attempt_gets_a_hedge_where_one_was_earned() -> None:
 def test_what_comes_after_a_hedge_follows_what_was_sent(first: Failure, hedge: Failure, then: str, number: int) -> None:
     order, budgets = endpoints(4), RetryBudget()
     for _ in range(round(1 / HEDGES_PER_CALL)):
-        budgets.called(0.0)
+        budgets.record_call(0.0)
     call = Call(order, budgets=budgets)
     call.is_slow()
     following = call.fails(first, hedge)
@@ -262,8 +265,8 @@ def test_what_comes_after_a_hedge_follows_what_was_sent(first: Failure, hedge: F
 def test_hedges_are_a_twentieth_of_the_calls_at_most() -> None:
     budgets, hedges = RetryBudget(), 0
     for number in range(10_000):
-        budgets.called(number / 100)
-        hedges += budgets.takes_hedge()
+        budgets.record_call(number / 100)
+        hedges += budgets.take_hedge()
     assert hedges == 10_000 * HEDGES_PER_CALL
 
 
@@ -271,11 +274,11 @@ def test_in_an_outage_of_all_retries_are_a_fifth_of_the_calls() -> None:
     order, budgets, sent = endpoints(3), RetryBudget(), [0] * 40
     for number in range(40_000):
         now = number / 1000
-        plan = plan_attempts(order, 1e9, now, 1, lambda _: Usual(0.1), budgets)
+        plan = plan_attempts(order, 1e9, now, 1, lambda _: UsualLatency(0.1), budgets)
         step: AttemptRequest | None = next(plan)
         while step is not None:
             sent[int(now)] += 1
-            budgets.failed(step.endpoint.id, now)
+            budgets.record_failure(step.endpoint.id, now)
             try:
                 step = plan.send(([Broken()], now))
             except StopIteration:
@@ -287,36 +290,36 @@ def test_in_an_outage_of_all_retries_are_a_fifth_of_the_calls() -> None:
 def test_a_few_retries_a_second_are_always_allowed() -> None:
     order, budgets = endpoints(2), RetryBudget()
     for endpoint in order:
-        budgets.failed(endpoint.id, 0.5)
-    assert sum(budgets.takes_retry(order[1].id, 0.5) for _ in range(100)) == RETRIES_PER_S * WINDOW_S
-    budgets.failed(order[1].id, 0.5 + WINDOW_S)
-    assert sum(budgets.takes_retry(order[1].id, 0.5 + WINDOW_S) for _ in range(100)) == RETRIES_PER_S * WINDOW_S
+        budgets.record_failure(endpoint.id, 0.5)
+    assert sum(budgets.take_retry(order[1].id, 0.5) for _ in range(100)) == RETRIES_PER_S * WINDOW_S
+    budgets.record_failure(order[1].id, 0.5 + WINDOW_S)
+    assert sum(budgets.take_retry(order[1].id, 0.5 + WINDOW_S) for _ in range(100)) == RETRIES_PER_S * WINDOW_S
 
 
 def test_a_retry_at_an_endpoint_that_answers_is_never_refused() -> None:
     """One of three that fails hard must not cost the calls that come at once a second attempt."""
     order, budgets = endpoints(2), RetryBudget()
-    budgets.failed(order[0].id, 0.0)
-    budgets.answered(order[1].id)
-    assert all(budgets.takes_retry(order[1].id, 0.0) for _ in range(1000))
-    assert not budgets.takes_retry(order[0].id, 0.0)
-    budgets.answered(order[0].id)
-    assert budgets.takes_retry(order[0].id, 0.0)
+    budgets.record_failure(order[0].id, 0.0)
+    budgets.record_answer(order[1].id)
+    assert all(budgets.take_retry(order[1].id, 0.0) for _ in range(1000))
+    assert not budgets.take_retry(order[0].id, 0.0)
+    budgets.record_answer(order[0].id)
+    assert budgets.take_retry(order[0].id, 0.0)
 
 
 def test_where_the_budget_is_used_up_the_failing_are_skipped_and_who_answers_is_asked() -> None:
     order, budgets = endpoints(3), RetryBudget()
     for endpoint in order[:2]:
-        budgets.failed(endpoint.id, 0.0)
-    while budgets.takes_retry(order[0].id, 0.0):
+        budgets.record_failure(endpoint.id, 0.0)
+    while budgets.take_retry(order[0].id, 0.0):
         pass
     assert Call(order, budgets=budgets).fails(Broken()) == AttemptRequest(order[2], 59.0, "next", 2)
 
 
 def test_an_old_failure_is_forgotten() -> None:
     order, budgets = endpoints(1), RetryBudget()
-    budgets.failed(order[0].id, 0.0)
-    assert all(budgets.takes_retry(order[0].id, float(WINDOW_S)) for _ in range(1000))
+    budgets.record_failure(order[0].id, 0.0)
+    assert all(budgets.take_retry(order[0].id, float(WINDOW_S)) for _ in range(1000))
 
 
 @given(st.lists(st.floats(0, 40), max_size=60))

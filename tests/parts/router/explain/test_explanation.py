@@ -160,7 +160,7 @@ def test_a_call_that_waited_in_vain_is_told_whom_it_waited_for(gone: bool) -> No
     async def scenario() -> Ended:
         loop, cold = asyncio.get_running_loop(), msgspec.structs.replace(ENDPOINT, space=MODEL.space)
         health, trace = Health(), Trace(began=loop.time(), key=a_key())
-        health.warming(cold.id, loop.time(), 60.0)
+        health.record_warming(cold.id, loop.time(), 60.0)
         call = RawCall(
             RequestId(new_id()), b"", None, None, NOW, loop.time() + 5, lambda: gone, wait_s=0.05, trace=trace
         )
