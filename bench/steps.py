@@ -50,7 +50,7 @@ PLAIN = {"parse": "parse", "resolve": "resolve", "permit": "permit", "estimate":
 AFTER = {"compute_usage": "usage", "encode_answer": "answer"}
 AWAITED = {"authenticate_caller": "authenticate", "dispatch": "dispatch", "charge": "charge"}
 ORDER = (
-    *("authenticate", "parse", "resolve", "permit", "estimate", "choose", "admit", "dispatch", "· check"),
+    *("authenticate", "parse", "resolve", "permit", "estimate", "choose", "admit", "dispatch", "· validate"),
     *("usage", "answer", "charge", "the whole line"),
 )
 
@@ -148,7 +148,7 @@ def _clock_the_line(clocked: Clocked) -> None:
     for function, name in AWAITED.items():
         setattr(pipeline, function, _awaited(getattr(pipeline, function), clocked, name))
     setattr(pipeline, "admit", _entered(vars(pipeline)["admit"], clocked, "admit"))  # noqa: B010 - not exported, on purpose
-    setattr(attempt, "check", _plain(vars(attempt)["check"], clocked, "· check"))  # noqa: B010
+    setattr(attempt, "validate_vectors", _plain(vars(attempt)["validate_vectors"], clocked, "· validate"))  # noqa: B010
 
 
 def _plain(function: Callable[P, T], clocked: Clocked, name: str) -> Callable[P, T]:

@@ -27,11 +27,11 @@ from providers.outcomes import (
     Warming,
 )
 from providers.protocol import Attempt, Vectors
-from router.dispatch.chunking import Chunk, Joined, chunks_of, is_too_large, tokens_in
+from router.dispatch.chunking import Chunk, VectorJoiner, chunk_token_bound, is_too_large, split_attempt
 from router.dispatch.provider_quota import Lease, has_quota
 from router.dispatch.retries import AttemptRequest
 from router.dispatch.state import CallDispatch, DispatchState
-from router.dispatch.validate import check
+from router.dispatch.validate import validate_vectors
 from router.registry.endpoints import AWAITS_PROOF, REFUSED
 from router.routing.failures import Failures
 from router.routing.health import PAUSE_S, CallStart
@@ -80,7 +80,7 @@ async def send_attempt(call: CallDispatch, attempt_request: AttemptRequest) -> A
     attempt = build_attempt(endpoint, call.request, call.model, call.id, call.lane)
     chunks: list[Chunk] | None = None
     if is_too_large(endpoint, attempt.inputs, call.tokens_max):
-        chunks = chunks_of(attempt, endpoint, call.model.special_tokens)
+        chunks = split_attempt(attempt, endpoint, call.model.special_tokens)
     began = loop.time()
     start = health.start(endpoint.id, began)
     if start is None:
@@ -150,7 +150,7 @@ async def _send_request(call: CallDispatch, endpoint: Endpoint, attempt: Attempt
             f"it answers from the space {vectors.space}, and {endpoint.upstream_space} was tested",
             detail="nothing of it was delivered",
         )
-    check(vectors, attempt, call.model)
+    validate_vectors(vectors, attempt, call.model)
     progress.requests_answered += 1
     return vectors
 
@@ -165,13 +165,13 @@ async def _send_within_quota(
     """Send within the provider's quota, which is leased for all chunks together where a minute has room for them."""
     quota, endpoint, requests = call.state.quota, attempt_request.endpoint, 1 if chunks is None else len(chunks)
     if chunks is not None:
-        least_s = quota.least_s(endpoint, requests, call.tokens_max)
+        least_s = quota.min_duration_s(endpoint, requests, call.tokens_max)
         if least_s >= attempt_request.limit_s:
             raise PassedOver("it grants us so much only over more time than the call has")
         if least_s > 0:
             progress.leases_per_chunk = True
             return await _send_chunks(call, endpoint, chunks, CHUNKS_AT_ONCE, progress)
-    lease = await quota.take(
+    lease = await quota.acquire(
         endpoint,
         call.id.hex,
         requests=requests,
@@ -188,7 +188,7 @@ async def _send_within_quota(
             vectors = await _send_chunks(call, endpoint, chunks, lease.slots, progress)
         used_tokens = None if vectors.guessed else vectors.tokens
     finally:
-        quota.give(lease, used_tokens, progress.requests_sent)
+        quota.release(lease, used_tokens, progress.requests_sent)
     return vectors
 
 
@@ -196,7 +196,7 @@ async def _send_chunks(
     call: CallDispatch, endpoint: Endpoint, chunks: list[Chunk], at_once: int, progress: _Progress
 ) -> Vectors:
     """Send all chunks, ``at_once`` of them under way; the first failure cancels the rest and is raised."""
-    joined = Joined(call.request)
+    joined = VectorJoiner(call.request)
     waiting: Iterator[Chunk] = iter(chunks)
 
     async def work() -> None:
@@ -235,18 +235,18 @@ async def _send_leased_chunk(call: CallDispatch, endpoint: Endpoint, chunk: Chun
     finally:
         progress.requests_sent += chunk_progress.requests_sent
         progress.requests_answered += chunk_progress.requests_answered
-        call.state.quota.give(lease, used_tokens, chunk_progress.requests_sent)
+        call.state.quota.release(lease, used_tokens, chunk_progress.requests_sent)
     return vectors
 
 
 async def _lease_chunk(call: CallDispatch, endpoint: Endpoint, chunk: Chunk, progress: _Progress) -> Lease:
     """Lease room for one chunk, waiting for it as long as the attempt's time allows."""
     loop, quota = asyncio.get_running_loop(), call.state.quota
-    lease_id, tokens = f"{call.id.hex}:{chunk.first}", tokens_in(chunk, call.model.special_tokens)
+    lease_id, tokens = f"{call.id.hex}:{chunk.first}", chunk_token_bound(chunk, call.model.special_tokens)
     while True:
         left_s = progress.sends_until - loop.time()
         try:
-            return await quota.take(endpoint, lease_id, requests=1, tokens=tokens, slots=1, limit_s=left_s)
+            return await quota.acquire(endpoint, lease_id, requests=1, tokens=tokens, slots=1, limit_s=left_s)
         except PassedOver as full:
             wait_s = full.retry_after_s or PAUSE_S
             if wait_s >= left_s:
@@ -301,7 +301,7 @@ def _report_failure(
         case TimedOut() if waited_for_quota:
             health.release(endpoint.id, start)
         case TimedOut() if now > progress.sends_until - CLOCK_S:
-            is_failure = not (attempt_request.is_cut or progress.requests_answered)
+            is_failure = not (attempt_request.may_be_slow or progress.requests_answered)
             size = call.request.inputs, call.tokens_max
             health.record_timeout(endpoint.id, now, now - progress.sends_from, *size, is_failure, start)
         case BadAnswer():

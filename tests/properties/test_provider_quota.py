@@ -18,7 +18,7 @@ import pytest
 
 from providers.outcomes import PassedOver
 from router.dispatch import provider_quota
-from router.dispatch.provider_quota import TAKE, Lease, ProviderQuota
+from router.dispatch.provider_quota import ACQUIRE, Lease, ProviderQuota
 from router.values import Endpoint
 from store.ids import EndpointId, new_id
 from store.redis_client import RedisClient
@@ -50,10 +50,10 @@ def an_endpoint(**granted: int) -> Endpoint:
     return msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), **granted)
 
 
-async def take(
+async def acquire(
     quota: ProviderQuota, endpoint: Endpoint, *, tokens: int = 1, slots: int = 1, limit_s: float = 5.0
 ) -> Lease:
-    return await quota.take(endpoint, new_id().hex, requests=1, tokens=tokens, slots=slots, limit_s=limit_s)
+    return await quota.acquire(endpoint, new_id().hex, requests=1, tokens=tokens, slots=slots, limit_s=limit_s)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -68,7 +68,7 @@ def test_no_window_ever_has_more_than_was_granted(redis_url: str, seed: int) -> 
         for number in range(400):
             asked = (rng.randint(1, 2), rng.randint(1, 40))
             arguments = [*asked, 1, granted["requests"], granted["tokens"], "", f"{number}", 1_000_000, WINDOW_US]
-            reply = await redis.call(TAKE, keys, arguments)
+            reply = await redis.call(ACQUIRE, keys, arguments)
             decided[reply[0]] += 1
             now = int(reply[-1])
             in_window = [one for one in taken if one[0] > now - WINDOW_US]
@@ -96,17 +96,17 @@ def test_no_window_ever_has_more_than_was_granted(redis_url: str, seed: int) -> 
 def test_no_more_attempts_at_once_than_granted_and_a_free_slot_is_free_at_once(redis_url: str) -> None:
     async def story(redis: RedisClient) -> None:
         quota, endpoint = ProviderQuota(redis), an_endpoint(concurrency=5)
-        first = await take(quota, endpoint)
+        first = await acquire(quota, endpoint)
         # A call in many parts takes what is free, and works with that.
-        rest = await take(quota, endpoint, slots=8)
+        rest = await acquire(quota, endpoint, slots=8)
         assert (first.slots, rest.slots) == (1, 4)
         with pytest.raises(PassedOver) as full:
-            await take(quota, endpoint)
+            await acquire(quota, endpoint)
         assert 0 < (full.value.retry_after_s or 0) <= 1
-        quota.give(first, 1, 1)
-        assert (await take(quota, endpoint)).slots == 1
-        quota.give(rest, 1, 1)
-        assert (await take(quota, endpoint, slots=8)).slots == 4
+        quota.release(first, 1, 1)
+        assert (await acquire(quota, endpoint)).slots == 1
+        quota.release(rest, 1, 1)
+        assert (await acquire(quota, endpoint, slots=8)).slots == 4
 
     with_redis(redis_url, story)
 
@@ -116,14 +116,14 @@ def test_a_lease_that_nobody_gives_back_ends_by_itself(redis_url: str, monkeypat
 
     async def story(redis: RedisClient) -> None:
         quota, endpoint = ProviderQuota(redis), an_endpoint(concurrency=2)
-        await take(quota, endpoint, limit_s=0.3)
-        await take(quota, endpoint, limit_s=5.0)
+        await acquire(quota, endpoint, limit_s=0.3)
+        await acquire(quota, endpoint, limit_s=5.0)
         with pytest.raises(PassedOver):
-            await take(quota, endpoint, limit_s=0.3)
+            await acquire(quota, endpoint, limit_s=0.3)
         await asyncio.sleep(0.35)
-        await take(quota, endpoint)
+        await acquire(quota, endpoint)
         with pytest.raises(PassedOver):
-            await take(quota, endpoint)
+            await acquire(quota, endpoint)
 
     with_redis(redis_url, story)
 
@@ -131,17 +131,17 @@ def test_a_lease_that_nobody_gives_back_ends_by_itself(redis_url: str, monkeypat
 def test_tokens_that_were_not_used_can_be_used_by_others(redis_url: str) -> None:
     async def story(redis: RedisClient) -> None:
         quota, endpoint = ProviderQuota(redis), an_endpoint(tokens_per_minute=100)
-        lease = await take(quota, endpoint, tokens=90)
+        lease = await acquire(quota, endpoint, tokens=90)
         with pytest.raises(PassedOver) as refused:
-            await take(quota, endpoint, tokens=90)
+            await acquire(quota, endpoint, tokens=90)
         assert 55 < (refused.value.retry_after_s or 0) <= 62
-        quota.give(lease, used_tokens=10, sent=1)
-        await take(quota, endpoint, tokens=90)
+        quota.release(lease, used_tokens=10, sent=1)
+        await acquire(quota, endpoint, tokens=90)
         # What is larger than a minute's grant takes all of it, when that is there.
         alone = an_endpoint(tokens_per_minute=100)
-        await take(quota, alone, tokens=5000)
+        await acquire(quota, alone, tokens=5000)
         with pytest.raises(PassedOver):
-            await take(quota, alone, tokens=1)
+            await acquire(quota, alone, tokens=1)
 
     with_redis(redis_url, story)
 
@@ -150,7 +150,7 @@ def test_without_redis_nothing_is_sent_to_an_endpoint_that_has_a_limit(redis_url
     async def story(redis: RedisClient) -> None:
         redis._drop(redis._wire)  # type: ignore[arg-type]
         with pytest.raises(PassedOver):
-            await take(ProviderQuota(redis), an_endpoint(requests_per_minute=1000))
+            await acquire(ProviderQuota(redis), an_endpoint(requests_per_minute=1000))
 
     with_redis(redis_url, story)
 
@@ -175,7 +175,7 @@ async def hammer(redis_url: str, endpoint_hex: str, requests: int, asked: int) -
         assert await redis.opened(5)
         keys = [f"gr:pace:{{{endpoint_hex}}}", f"gr:pace:{{{endpoint_hex}}}:leases"]
         for number in range(asked):
-            reply: Any = await redis.call(TAKE, keys, [1, 1, 1, requests, "", "", f"{number}", 1_000_000, WINDOW_US])
+            reply: Any = await redis.call(ACQUIRE, keys, [1, 1, 1, requests, "", "", f"{number}", 1_000_000, WINDOW_US])
             if reply[0] == b"ok":
                 taken.append(int(reply[-1]))
             await asyncio.sleep(0.001)

@@ -37,8 +37,8 @@ def test_who_asks_for_patience_has_not_failed() -> None:
             world.upstreams[0].always = Reply(status=429)
             with pytest.raises(errors.Refusal):
                 await world.send(a_request("x"))
-            budgets, now = world.dispatch_state.retry_budgets[Lane.INTERACTIVE], asyncio.get_running_loop().time()
-            assert all(budgets.take_retry(world.endpoints[0].id, now) for _ in range(1000))
+            retry_budget, now = world.dispatch_state.retry_budgets[Lane.INTERACTIVE], asyncio.get_running_loop().time()
+            assert all(retry_budget.take_retry(world.endpoints[0].id, now) for _ in range(1000))
 
     run(scenario)
 

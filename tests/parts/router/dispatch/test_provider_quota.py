@@ -175,13 +175,13 @@ def test_who_hangs_up_while_the_grant_is_asked_for_gives_it_back(redis_url: str)
 def test_the_time_that_a_call_waited_for_its_grant_is_not_held_against_the_endpoint(redis_url: str) -> None:
     class SlowPacer(ProviderQuota):
         @override
-        async def take(self, *what: Any, **more: Any) -> Lease:
+        async def acquire(self, *what: Any, **more: Any) -> Lease:
             await asyncio.sleep(0.4)
-            return await super().take(*what, **more)
+            return await super().acquire(*what, **more)
 
     async def scenario() -> None:
         async with paced(redis_url, concurrency=5) as world:
-            world.dispatch_state = msgspec.structs.replace(world.dispatch_state, quota=SlowPacer(world.quota._hot))
+            world.dispatch_state = msgspec.structs.replace(world.dispatch_state, quota=SlowPacer(world.quota._redis))
             world.provider.hangs = True
             with pytest.raises(errors.DeadlinePassed):
                 await world.send(1, within_s=0.5)

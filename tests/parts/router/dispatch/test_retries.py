@@ -20,7 +20,7 @@ from providers.outcomes import (
     TooLong,
     Warming,
 )
-from router.dispatch.retries import ATTEMPTS_MAX, LIMIT_MIN_S, SLOW, AttemptRequest, limit, plan_attempts
+from router.dispatch.retries import ATTEMPTS_MAX, LIMIT_MIN_S, SLOW, AttemptRequest, attempt_limit, plan_attempts
 from router.dispatch.retry_budget import HEDGES_PER_CALL, RETRIES_PER_CALL, RETRIES_PER_S, WINDOW_S, RetryBudget, Window
 from router.routing.health import Health
 from router.routing.latency import UsualLatency
@@ -56,11 +56,11 @@ class Call:
         *,
         deadline_at: float = 60.0,
         usual_s: float | None = 0.1,
-        budgets: RetryBudget | None = None,
+        retry_budget: RetryBudget | None = None,
     ) -> None:
         self.now = 0.0
-        self.budgets = budgets or RetryBudget()
-        self.plan = plan_attempts(order, deadline_at, 0.0, 100, lambda _: UsualLatency(usual_s), self.budgets)
+        self.retry_budget = retry_budget or RetryBudget()
+        self.plan = plan_attempts(order, deadline_at, 0.0, 100, lambda _: UsualLatency(usual_s), self.retry_budget)
         self.tries: list[AttemptRequest] = []
         self._take(next(self.plan, None))
 
@@ -108,7 +108,9 @@ def test_three_attempts_are_the_most() -> None:
 def test_an_endpoint_whose_grant_is_used_up_is_passed_over_and_is_no_attempt() -> None:
     order = endpoints(5)
     call = Call(order)
-    assert call.fails(PassedOver(retry_after_s=3.0)) == AttemptRequest(order[1], LIMIT_MIN_S, "first", 1, is_cut=True)
+    assert call.fails(PassedOver(retry_after_s=3.0)) == AttemptRequest(
+        order[1], LIMIT_MIN_S, "first", 1, may_be_slow=True
+    )
     call.fails(PassedOver())
     call.fails(Broken())
     assert call.fails(Broken()) == AttemptRequest(order[4], 56.0, "next", 3)
@@ -154,14 +156,14 @@ def rounds(
         if health.exclusion_reason(endpoint.id, now) is not None:
             now += health.retry_after_s(endpoint.id, now)
         usual = health.usual_latency(endpoint.id, 1, 10)
-        limit_s, is_cut = limit(600.0, 3, usual, 10)
+        limit_s, may_be_slow = attempt_limit(600.0, 3, usual, 10)
         calls = [start for _ in range(at_once) if (start := health.start(endpoint.id, now)) is not None]
         now += min(took_s, limit_s)
         for start in calls:
             if took_s <= limit_s:
                 health.record_success(endpoint.id, now, took_s, 1, 10, start)
             else:
-                health.record_timeout(endpoint.id, now, limit_s, 1, 10, not is_cut, start)
+                health.record_timeout(endpoint.id, now, limit_s, 1, 10, not may_be_slow, start)
     return now
 
 
@@ -175,7 +177,7 @@ def test_an_endpoint_that_becomes_seven_times_slower_is_slow_and_not_broken(usua
     assert (seen.success_rate, seen.share) == (1, 1)
     assert seen.latency_s == pytest.approx(7 * usual_s)
     # What is usual was learned: nothing is cut any more.
-    assert limit(600.0, 3, health.usual_latency(endpoint.id, 1, 10), 10)[0] > 20 * usual_s
+    assert attempt_limit(600.0, 3, health.usual_latency(endpoint.id, 1, 10), 10)[0] > 20 * usual_s
 
 
 def test_one_that_hangs_is_broken_as_soon_as_it_had_twice_the_time() -> None:
@@ -229,17 +231,17 @@ def test_no_attempt_may_take_more_than_is_left(deadline_s: float, usual: list[fl
 
 
 def test_a_slow_first_attempt_gets_a_hedge_where_one_was_earned() -> None:
-    order, budgets = endpoints(3), RetryBudget()
+    order, retry_budget = endpoints(3), RetryBudget()
     for _ in range(round(1 / HEDGES_PER_CALL) - 1):
-        budgets.record_call(0.0)
-    call = Call(order, budgets=budgets)
-    assert call.is_slow() == AttemptRequest(order[1], LIMIT_MIN_S, "hedge", 2, is_cut=True)
+        retry_budget.record_call(0.0)
+    call = Call(order, retry_budget=retry_budget)
+    assert call.is_slow() == AttemptRequest(order[1], LIMIT_MIN_S, "hedge", 2, may_be_slow=True)
     # Both have failed: the third and last attempt.
     assert call.fails(Broken(), Broken()) == AttemptRequest(order[2], 58.0, "next", 3)
     # That hedge is spent, and one call has not earned the next.
-    poor = Call(order, budgets=budgets)
+    poor = Call(order, retry_budget=retry_budget)
     assert poor.is_slow() is None
-    assert poor.fails(Broken()) == AttemptRequest(order[1], LIMIT_MIN_S, "next", 2, is_cut=True)
+    assert poor.fails(Broken()) == AttemptRequest(order[1], LIMIT_MIN_S, "next", 2, may_be_slow=True)
 
 
 @pytest.mark.parametrize(
@@ -252,10 +254,10 @@ def test_a_slow_first_attempt_gets_a_hedge_where_one_was_earned() -> None:
     ],
 )
 def test_what_comes_after_a_hedge_follows_what_was_sent(first: Failure, hedge: Failure, then: str, number: int) -> None:
-    order, budgets = endpoints(4), RetryBudget()
+    order, retry_budget = endpoints(4), RetryBudget()
     for _ in range(round(1 / HEDGES_PER_CALL)):
-        budgets.record_call(0.0)
-    call = Call(order, budgets=budgets)
+        retry_budget.record_call(0.0)
+    call = Call(order, retry_budget=retry_budget)
     call.is_slow()
     following = call.fails(first, hedge)
     assert following is not None
@@ -263,22 +265,22 @@ def test_what_comes_after_a_hedge_follows_what_was_sent(first: Failure, hedge: F
 
 
 def test_hedges_are_a_twentieth_of_the_calls_at_most() -> None:
-    budgets, hedges = RetryBudget(), 0
+    retry_budget, hedges = RetryBudget(), 0
     for number in range(10_000):
-        budgets.record_call(number / 100)
-        hedges += budgets.take_hedge()
+        retry_budget.record_call(number / 100)
+        hedges += retry_budget.take_hedge()
     assert hedges == 10_000 * HEDGES_PER_CALL
 
 
 def test_in_an_outage_of_all_retries_are_a_fifth_of_the_calls() -> None:
-    order, budgets, sent = endpoints(3), RetryBudget(), [0] * 40
+    order, retry_budget, sent = endpoints(3), RetryBudget(), [0] * 40
     for number in range(40_000):
         now = number / 1000
-        plan = plan_attempts(order, 1e9, now, 1, lambda _: UsualLatency(0.1), budgets)
+        plan = plan_attempts(order, 1e9, now, 1, lambda _: UsualLatency(0.1), retry_budget)
         step: AttemptRequest | None = next(plan)
         while step is not None:
             sent[int(now)] += 1
-            budgets.record_failure(step.endpoint.id, now)
+            retry_budget.record_failure(step.endpoint.id, now)
             try:
                 step = plan.send(([Broken()], now))
             except StopIteration:
@@ -288,38 +290,38 @@ def test_in_an_outage_of_all_retries_are_a_fifth_of_the_calls() -> None:
 
 
 def test_a_few_retries_a_second_are_always_allowed() -> None:
-    order, budgets = endpoints(2), RetryBudget()
+    order, retry_budget = endpoints(2), RetryBudget()
     for endpoint in order:
-        budgets.record_failure(endpoint.id, 0.5)
-    assert sum(budgets.take_retry(order[1].id, 0.5) for _ in range(100)) == RETRIES_PER_S * WINDOW_S
-    budgets.record_failure(order[1].id, 0.5 + WINDOW_S)
-    assert sum(budgets.take_retry(order[1].id, 0.5 + WINDOW_S) for _ in range(100)) == RETRIES_PER_S * WINDOW_S
+        retry_budget.record_failure(endpoint.id, 0.5)
+    assert sum(retry_budget.take_retry(order[1].id, 0.5) for _ in range(100)) == RETRIES_PER_S * WINDOW_S
+    retry_budget.record_failure(order[1].id, 0.5 + WINDOW_S)
+    assert sum(retry_budget.take_retry(order[1].id, 0.5 + WINDOW_S) for _ in range(100)) == RETRIES_PER_S * WINDOW_S
 
 
 def test_a_retry_at_an_endpoint_that_answers_is_never_refused() -> None:
     """One of three that fails hard must not cost the calls that come at once a second attempt."""
-    order, budgets = endpoints(2), RetryBudget()
-    budgets.record_failure(order[0].id, 0.0)
-    budgets.record_answer(order[1].id)
-    assert all(budgets.take_retry(order[1].id, 0.0) for _ in range(1000))
-    assert not budgets.take_retry(order[0].id, 0.0)
-    budgets.record_answer(order[0].id)
-    assert budgets.take_retry(order[0].id, 0.0)
+    order, retry_budget = endpoints(2), RetryBudget()
+    retry_budget.record_failure(order[0].id, 0.0)
+    retry_budget.record_answer(order[1].id)
+    assert all(retry_budget.take_retry(order[1].id, 0.0) for _ in range(1000))
+    assert not retry_budget.take_retry(order[0].id, 0.0)
+    retry_budget.record_answer(order[0].id)
+    assert retry_budget.take_retry(order[0].id, 0.0)
 
 
 def test_where_the_budget_is_used_up_the_failing_are_skipped_and_who_answers_is_asked() -> None:
-    order, budgets = endpoints(3), RetryBudget()
+    order, retry_budget = endpoints(3), RetryBudget()
     for endpoint in order[:2]:
-        budgets.record_failure(endpoint.id, 0.0)
-    while budgets.take_retry(order[0].id, 0.0):
+        retry_budget.record_failure(endpoint.id, 0.0)
+    while retry_budget.take_retry(order[0].id, 0.0):
         pass
-    assert Call(order, budgets=budgets).fails(Broken()) == AttemptRequest(order[2], 59.0, "next", 2)
+    assert Call(order, retry_budget=retry_budget).fails(Broken()) == AttemptRequest(order[2], 59.0, "next", 2)
 
 
 def test_an_old_failure_is_forgotten() -> None:
-    order, budgets = endpoints(1), RetryBudget()
-    budgets.record_failure(order[0].id, 0.0)
-    assert all(budgets.take_retry(order[0].id, float(WINDOW_S)) for _ in range(1000))
+    order, retry_budget = endpoints(1), RetryBudget()
+    retry_budget.record_failure(order[0].id, 0.0)
+    assert all(retry_budget.take_retry(order[0].id, float(WINDOW_S)) for _ in range(1000))
 
 
 @given(st.lists(st.floats(0, 40), max_size=60))
