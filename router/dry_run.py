@@ -21,7 +21,7 @@ from catalog.values import Model, Use
 from router.context import PlanningContext
 from router.errors import InvalidRequest, ModelNotFound, NotFound, Refusal
 from router.explain.explanation import Candidate, Ended, Explanation, explain
-from router.identity.key_loading import NOTHING, of_keys, read_keys
+from router.identity.key_loading import NO_ACCEPTANCES, by_key, read_keys
 from router.pipeline import choose_route, plan_call
 from router.registry.endpoints import list_endpoints
 from router.registry.indexes import EndpointIndex, PriceIndex, sandbox
@@ -110,13 +110,13 @@ async def take_snapshot(tx: AsyncConnection, model_name: str, context: PlanningC
 async def find_key(tx: AsyncConnection, *, key_id: KeyId | None, account_id: AccountId | None, use: Use) -> Key:
     """The imagined call's key: an existing one, or one that the account could have with this use. Raises NotFound."""
     if key_id is not None:
-        async for page in read_keys(tx, of_keys([key_id])):
+        async for page in read_keys(tx, by_key([key_id])):
             for by_digest in page.values():
                 for key in by_digest.values():
                     return key
         raise NotFound("There is no such key, or it is revoked.", param="key")
     account = AccountId(NO_ID) if account_id is None else account_id
-    accepted = (await accepted_by_account(tx, account)).get(account, NOTHING)
+    accepted = (await accepted_by_account(tx, account)).get(account, NO_ACCEPTANCES)
     payer = Payer(account, KeyId(NO_ID), Limits())
     return Key(id=KeyId(NO_ID), account_id=account, name="dry run", use=use, payer=payer, accepted=accepted)
 

@@ -1,4 +1,6 @@
-"""The family of all that a caller can be told. Errors know their code and their sentence; the edge knows the status.
+"""The family of all errors that a caller can get; each has its code, a sentence, and what was charged. Pure.
+
+The HTTP status of each is the edge's (:mod:`router.api.error_envelope`).
 
 Refusal
 ├── Refused                       the caller can do something; nothing was charged
@@ -12,25 +14,24 @@ Refusal
 │   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld
 │   ├── Conflict                  IdempotencyInProgress, IdempotencyMismatch, IdempotencyResultGone,
 │   │                             VersionConflict, LaunchIncomplete
-│   └── ClientGone                nobody reads it: the client hung up before its call was sent on
-└── Failed                        ours or a provider's fault; nothing was charged, or the same Idempotency-Key tells
+│   └── ClientGone                the client hung up before its call was sent on: for the log alone
+└── Failed                        our fault or a provider's; nothing was charged, or the same Idempotency-Key shows
     ├── NoEndpoint                ProvidersBusy, ModelWarming
     ├── AllAttemptsFailed, UpstreamInvalid, DeadlinePassed
     └── Overloaded, StoreUnavailable, NotRecorded, Unexpected
 """
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from router.values import Choice
+from router.values import Choice
 
 
 class Refusal(Exception):
-    """Base: ``message`` is for the caller and says what to do, ``detail`` is for the log only and never shown.
+    """The base of the family: ``message`` tells the caller what to do, ``detail`` is for the log only.
 
     ``param`` names the field at fault; ``retry_after_s`` becomes ``Retry-After``; ``details`` is put into the
-    envelope as it is, so it holds nothing secret; ``headers`` go out with the answer. ``again`` False tells clients
-    that a retry cannot help, where the class alone does not.
+    envelope as it is, so it holds nothing secret; ``headers`` go out with the answer. ``again`` False means
+    that a retry cannot help, where the class alone does not say so.
     """
 
     code: ClassVar[str] = "error"
@@ -57,11 +58,11 @@ class Refusal(Exception):
 
 
 class Refused(Refusal):
-    """The caller can do something about it; nothing was charged."""
+    """An error that the caller can do something about; nothing was charged."""
 
 
 class InvalidRequest(Refused):
-    """The body or a header does not say what the operation needs."""
+    """The body or a header is not what the operation takes."""
 
     code = "invalid_request"
 
@@ -106,7 +107,7 @@ class TokenArrayUnsupported(InvalidRequest):
     """Token ids for a model whose tokenizer we do not declare, or whose prompt no provider can put before them."""
 
     code = "token_array_unsupported"
-    left_out: "tuple[Choice, ...]" = ()
+    left_out: tuple[Choice, ...] = ()
 
 
 class BodyTooLarge(InvalidRequest):
@@ -122,7 +123,7 @@ class EncodingUnsupported(InvalidRequest):
 
 
 class KeyInUrl(InvalidRequest):
-    """A key in the query string, where logs would keep it."""
+    """A key in the query string, where logs would store it."""
 
     code = "key_in_url"
 
@@ -146,7 +147,7 @@ class IdempotencyKeyInvalid(InvalidRequest):
 
 
 class PreconditionRequired(InvalidRequest):
-    """An edit without If-Match, which would overwrite what somebody else may have changed."""
+    """An edit without If-Match, which could overwrite another operator's change."""
 
     code = "precondition_required"
 
@@ -182,7 +183,7 @@ class KeyPaused(Unauthenticated):
 
 
 class NotAllowed(Refused):
-    """The key is known and may not do this."""
+    """The key is known, but it may not do this."""
 
     code = "not_allowed"
 
@@ -212,7 +213,7 @@ class RoleInsufficient(NotAllowed):
 
 
 class NotFound(Refused):
-    """Nothing under that name."""
+    """No resource of that name."""
 
     code = "not_found"
 
@@ -230,10 +231,10 @@ class ModelNotLive(NotFound):
 
 
 class PreferencesUnmet(NotFound):
-    """The model is served, and by nobody that the call's ``provider`` object allows; the message names who and why."""
+    """The model is served, but by no provider that the call's ``provider`` object allows; the message says why."""
 
     code = "preferences_unmet"
-    left_out: "tuple[Choice, ...]" = ()
+    left_out: tuple[Choice, ...] = ()
 
 
 class OperationNotFound(NotFound):
@@ -279,13 +280,13 @@ class ConcurrencyLimit(LimitExceeded):
 
 
 class CreditHeld(LimitExceeded):
-    """The balance would do, and calls in flight hold too much of it: most of them will cost less than they hold."""
+    """The balance suffices, but calls in flight hold too much of it; most of them will cost less than they hold."""
 
     code = "credit_held"
 
 
 class Conflict(Refused):
-    """Another call stands in the way."""
+    """Another call or an earlier change conflicts with this one."""
 
     code = "conflict"
 
@@ -303,19 +304,19 @@ class IdempotencyMismatch(Conflict):
 
 
 class IdempotencyResultGone(Conflict):
-    """The call was done and charged, its answer was not kept."""
+    """The call was answered and charged, and its answer was too large to store."""
 
     code = "idempotency_result_gone"
 
 
 class VersionConflict(Conflict):
-    """The thing was changed since it was read: read it again, then decide."""
+    """The resource was changed since it was read: read it again, then decide."""
 
     code = "version_conflict"
 
 
 class LaunchIncomplete(Conflict):
-    """A model lacks something to go live; ``details`` has a sentence for each thing."""
+    """A model is not ready to go live; ``details`` has a sentence for each thing that it lacks."""
 
     code = "launch_incomplete"
 
@@ -327,7 +328,7 @@ class ClientGone(Refused):
 
 
 class Failed(Refusal):
-    """Not the caller's fault; nothing was charged, or the same Idempotency-Key tells."""
+    """Not the caller's fault; nothing was charged, or the same Idempotency-Key shows the charge."""
 
     code = "server_error"
 
@@ -336,7 +337,7 @@ class NoEndpoint(Failed):
     """No endpoint of the model can take the call now. ``left_out`` has each with its reason, for the explanation."""
 
     code = "no_provider_available"
-    left_out: "tuple[Choice, ...]" = ()
+    left_out: tuple[Choice, ...] = ()
 
 
 class ProvidersBusy(NoEndpoint):
@@ -388,6 +389,6 @@ class NotRecorded(Failed):
 
 
 class Unexpected(Failed):
-    """A fault that we did not foresee; the log has it under the request id."""
+    """An unforeseen fault; the log has it under the request id."""
 
     code = "internal_error"

@@ -34,7 +34,7 @@ class TooLongInput(msgspec.Struct, frozen=True):
 class QuoteResult(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome. ``refused`` is the error that the call would get; without ``quote`` it has no price at all.
 
-    ``lengths_known`` False: nobody could say whether an input is too long.
+    ``lengths_known`` False: no endpoint could count whether an input is too long.
     """
 
     model: Model

@@ -195,8 +195,8 @@ class RawCall(msgspec.Struct, frozen=True):
     """A call as the edge hands it over: the whole body, the headers that the pipeline reads, the clocks.
 
     ``now`` is UTC wall time; ``deadline_at`` is on the event loop's clock (``loop.time()``). ``client_gone`` says
-    whether the client has hung up: checked before dispatch, it saves a call that nobody waits for. ``wait_s`` is how
-    long the client wants to wait for a model that is warming up.
+    whether the client has hung up: checked before dispatch, it saves a call without a reader. ``wait_s`` is how long
+    the client wants to wait for a model that is warming up.
     """
 
     request_id: RequestId
@@ -228,7 +228,7 @@ class CallSummary(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """The answer to the client: status, headers as ASGI pairs, the body in pieces that each take little time to make.
 
-    ``body`` is made while it is iterated, and may be iterated more than once: :meth:`to_bytes` where one piece is
+    ``body`` is encoded while it is iterated, and may be iterated more than once: :meth:`to_bytes` where one piece is
     needed.
     """
 

@@ -31,7 +31,7 @@ WHAT_TO_DO: Final = (
 def validate_vectors(vectors: Vectors, attempt: Attempt, model: Model) -> None:
     """Raise :class:`providers.outcomes.BadAnswer` unless the answer may be delivered.
 
-    The width is the model's own, whatever the call asked for: shortening is :mod:`router.response.encode`'s.
+    The width is the model's own, whatever the call requests: shortening is :mod:`router.response.encode`'s.
     """
     matrix = vectors.matrix
     if matrix.ndim != 2 or matrix.shape[0] != attempt.inputs:

@@ -79,7 +79,7 @@ def _credit(denied: Denied, _: Caller) -> errors.Refusal:
 
 
 def _credit_held(denied: Denied, _: Caller) -> errors.Refusal:
-    # Not 402: the credit is there, and after a crash of ours it is held by calls that nobody makes any more.
+    # Not 402: the credit is there, and after a crash of ours it is held by calls that have ended.
     return errors.CreditHeld(
         f"This call may cost up to {to_usd(denied.needed)} USD; the balance is {to_usd(denied.balance)} USD, of which "
         f"calls in flight hold {to_usd(denied.held)} USD. Try again when they are done, or add credit.",

@@ -6,9 +6,9 @@ charge any more.
 
 The key is the account's, so that a retry through any process finds it; the same *call* is the same body by the same
 API key (its secret may have been rotated) in the same lane. Any difference is refused as another body is, and not run
-apart: who repeats an Idempotency-Key wants not to pay twice, so a second run would break the promise, and the stored
-answer was made under another key's models, use and limits, for a test key even of other vectors. As with Stripe, whose
-test and live keys share no outcome either, a new key is the way out.
+apart: a client repeats an Idempotency-Key so as not to pay twice, so a second run would break the promise, and the
+stored answer was made under another key's models, use and limits, for a test key even of other vectors. As with Stripe,
+whose test and live keys share no outcome either, a new key is the way out.
 """
 
 import asyncio

@@ -37,8 +37,8 @@ def encode_answer(
 ) -> Answer:
     """The answer of a call, encoded before it is charged so that both can be stored in one transaction.
 
-    ``delivery.matrix`` is [inputs, the model's width] float32 and has been checked; what is shorter is cut and
-    normalized again here and nowhere else. ``attribution`` is what the model's license wants said wherever it is usage.
+    ``delivery.matrix`` is [inputs, the model's width] float32 and has been checked. Rows are cut to fewer dimensions
+    and normalized again here and nowhere else. ``attribution`` is the text that the model's license demands.
     """
     matrix = delivery.matrix
     width = request.dimensions or matrix.shape[1]

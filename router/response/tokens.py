@@ -1,8 +1,8 @@
 """A call's tokens: counted by the model's own tokenizer, which only workers of ours have, and billed.
 
-A count is asked for where it decides something: for credit that the bound does not fit, for a request that may be too
-large, for a quote, and for an answer that came without usage. Only endpoints of the call's own route are asked: nobody
-else may see its text.
+Tokens are counted only where the number decides something: for credit that the bound does not fit, for a request that
+may be too large, for a quote, and for an answer that came without usage. Only endpoints of the call's own route count,
+since no other may see its text.
 """
 
 import asyncio
@@ -98,7 +98,7 @@ def guaranteed_quote(quote: Quote, counted: Quote | None, route: Route) -> Quote
     """What a call's tokens are before it runs: ``exact`` only where every endpoint bills the same number.
 
     Where no endpoint counts, token ids are billed as the estimate counts them; where all do, as they count. Where some
-    do, the bill depends on who serves the call: then the quote is a bound.
+    do, the bill depends on which serves the call: then the quote is a bound.
     """
     counting = sum(endpoint.provider_kind in COUNTING_KINDS for endpoint in route.order)
     if not counting:
