@@ -5,18 +5,31 @@ here.
 """
 
 from datetime import datetime
+from typing import Protocol
 
 from billing.money import Price
-from catalog.models import Catalog
 from catalog.permit import decide, may_charge
 from catalog.values import Decision, Model, Status
 from router.errors import LicenseRestricted, ModelNotAllowed, ModelNotFound, ModelNotLive
 from router.values import Key
+from store.ids import ModelId
 
 ECHO_CHARACTERS = 100
 
 
-def resolve(name: str, key: Key, catalog: Catalog) -> Model:
+class Models(Protocol):
+    """An index of the models, in memory."""
+
+    def get(self, name: str) -> Model | None:
+        """The model with this id or alias."""
+        ...
+
+    def nearest(self, name: str, among: frozenset[ModelId]) -> list[str]:
+        """The ids most like ``name``, of ``among`` alone where it is not empty."""
+        ...
+
+
+def resolve(name: str, key: Key, catalog: Models) -> Model:
     """The model of that name, where the key may call it.
 
     Raises ``ModelNotFound`` with the three nearest ids, ``ModelNotLive``, ``ModelNotAllowed``.
@@ -75,7 +88,7 @@ def permit_charge(model: Model, price: Price, now: datetime) -> None:
         )
 
 
-def _not_found(name: str, key: Key, catalog: Catalog) -> ModelNotFound:
+def _not_found(name: str, key: Key, catalog: Models) -> ModelNotFound:
     nearest = catalog.nearest(name, key.models)
     hint = f" Did you mean {', '.join(f'`{near}`' for near in nearest)}?" if nearest else " GET /v1/models lists them."
     echo = name if len(name) <= ECHO_CHARACTERS else f"{name[:ECHO_CHARACTERS]}…"
