@@ -65,7 +65,7 @@ class World:
     def attempts(self) -> list[tuple[str, str, str]]:
         return [(one.endpoint.provider_name, one.why, one.outcome) for one in self.trace.attempts]
 
-    def asked(self) -> list[int]:
+    def call_counts(self) -> list[int]:
         return [len(upstream.calls) for upstream in self.upstreams]
 
 

@@ -28,7 +28,7 @@ def an_endpoint(**bounds: Any) -> Endpoint:
 def size(attempt: Attempt, special: int) -> int:
     each = special + (token_bound(attempt.prefix) if attempt.prefix else 0)
     inputs = attempt.texts if attempt.texts is not None else attempt.token_ids or []
-    return sum((token_bound(one) if isinstance(one, str) else len(one)) + each for one in inputs)
+    return sum((token_bound(input_) if isinstance(input_, str) else len(input_)) + each for input_ in inputs)
 
 
 @given(
@@ -51,16 +51,16 @@ def test_every_input_is_in_one_part_in_order_and_no_part_is_too_large(
 ) -> None:
     endpoint = an_endpoint(max_batch=most, max_batch_tokens=tokens)
     whole = Attempt("r", "m", texts=None if by_ids else texts, token_ids=ids if by_ids else None, prefix=prefix)
-    parts = split_attempt(whole, endpoint, special)
-    joined = [one for chunk in parts for one in (chunk.attempt.texts or chunk.attempt.token_ids or [])]
+    chunks = split_attempt(whole, endpoint, special)
+    joined = [input_ for chunk in chunks for input_ in (chunk.attempt.texts or chunk.attempt.token_ids or [])]
     assert joined == (ids if by_ids else texts)
-    assert [chunk.first for chunk in parts] == [sum(p.attempt.inputs for p in parts[:n]) for n in range(len(parts))]
-    for chunk in parts:
+    assert [chunk.first for chunk in chunks] == [sum(p.attempt.inputs for p in chunks[:n]) for n in range(len(chunks))]
+    for chunk in chunks:
         assert (chunk.attempt.upstream_model, chunk.attempt.prefix) == ("m", prefix)
         assert chunk.attempt.inputs <= (most or 10**9)
         assert chunk.attempt.inputs == 1 or size(chunk.attempt, special) <= (tokens or 10**9)
     # As few as the order allows: no part could have had the first input of the next one too.
-    for chunk, after in itertools.pairwise(parts):
+    for chunk, after in itertools.pairwise(chunks):
         more = (
             size(chunk.attempt, special)
             + size(after.attempt, special)
@@ -75,7 +75,7 @@ def test_every_input_is_in_one_part_in_order_and_no_part_is_too_large(
         )
         assert chunk.attempt.inputs == most or (tokens is not None and more > tokens)
     if not is_too_large(endpoint, whole.inputs, size(whole, special)):
-        assert len(parts) == 1
+        assert len(chunks) == 1
 
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=12), order=st.randoms(use_true_random=False))

@@ -124,8 +124,8 @@ def test_an_error_says_nothing_of_the_input() -> None:
     ):
         with pytest.raises(errors.InvalidRequest) as refused:
             parse(body)
-        told = [refused.value.message, str(refused.value.details), refused.value.param or "", refused.value.detail]
-        assert "canary" not in " ".join(told)
+        texts = [refused.value.message, str(refused.value.details), refused.value.param or "", refused.value.detail]
+        assert "canary" not in " ".join(texts)
 
 
 def test_the_messages_have_the_phrases_that_clients_look_for() -> None:

@@ -46,8 +46,8 @@ def with_redis(redis_url: str, story: Story) -> None:
     asyncio.run(run())
 
 
-def an_endpoint(**granted: int) -> Endpoint:
-    return msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), **granted)
+def an_endpoint(**limits: int) -> Endpoint:
+    return msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), **limits)
 
 
 async def acquire(
@@ -59,34 +59,34 @@ async def acquire(
 @pytest.mark.parametrize("seed", range(4))
 def test_no_window_ever_has_more_than_was_granted(redis_url: str, seed: int) -> None:
     rng = random.Random(seed)
-    granted = {"requests": rng.choice([3, 20, 60]), "tokens": rng.choice([50, 400])}
+    limits = {"requests": rng.choice([3, 20, 60]), "tokens": rng.choice([50, 400])}
     keys = provider_quota._keys(EndpointId(new_id()))
     taken: list[tuple[int, int, int]] = []
 
     async def story(redis: RedisClient) -> None:
         decided = {b"ok": 0, b"window": 0}
         for number in range(400):
-            asked = (rng.randint(1, 2), rng.randint(1, 40))
-            arguments = [*asked, 1, granted["requests"], granted["tokens"], "", f"{number}", 1_000_000, WINDOW_US]
+            requested = (rng.randint(1, 2), rng.randint(1, 40))
+            arguments = [*requested, 1, limits["requests"], limits["tokens"], "", f"{number}", 1_000_000, WINDOW_US]
             reply = await redis.call(ACQUIRE, keys, arguments)
             decided[reply[0]] += 1
             now = int(reply[-1])
             in_window = [one for one in taken if one[0] > now - WINDOW_US]
             nearly = [one for one in taken if one[0] >= now - WINDOW_US - SLICE_US]
             if reply[0] == b"ok":
-                taken.append((now, *asked))
+                taken.append((now, *requested))
                 in_window.append(taken[-1])
-                assert sum(one[1] for one in in_window) <= granted["requests"]
-                assert sum(one[2] for one in in_window) <= granted["tokens"]
+                assert sum(one[1] for one in in_window) <= limits["requests"]
+                assert sum(one[2] for one in in_window) <= limits["tokens"]
             else:
-                too_many = sum(one[1] for one in nearly) + asked[0] > granted["requests"]
-                too_much = sum(one[2] for one in nearly) + asked[1] > granted["tokens"]
+                too_many = sum(one[1] for one in nearly) + requested[0] > limits["requests"]
+                too_much = sum(one[2] for one in nearly) + requested[1] > limits["tokens"]
                 assert too_many or too_much, "refused though it would have fitted"
                 # The wait that is told is enough, and not a slice too long.
                 later = now + int(reply[1])
                 still = [one for one in taken if one[0] // SLICE_US >= later // SLICE_US - 60]
-                assert sum(one[1] for one in still) + asked[0] <= granted["requests"]
-                assert sum(one[2] for one in still) + asked[1] <= granted["tokens"]
+                assert sum(one[1] for one in still) + requested[0] <= limits["requests"]
+                assert sum(one[2] for one in still) + requested[1] <= limits["tokens"]
             await asyncio.sleep(rng.choice([0, 0, 0.001, 0.004, 0.02]))
         assert min(decided.values()) > 0
 
@@ -138,10 +138,10 @@ def test_tokens_that_were_not_used_can_be_used_by_others(redis_url: str) -> None
         quota.release(lease, used_tokens=10, sent=1)
         await acquire(quota, endpoint, tokens=90)
         # What is larger than a minute's grant takes all of it, when that is there.
-        alone = an_endpoint(tokens_per_minute=100)
-        await acquire(quota, alone, tokens=5000)
+        oversized = an_endpoint(tokens_per_minute=100)
+        await acquire(quota, oversized, tokens=5000)
         with pytest.raises(PassedOver):
-            await acquire(quota, alone, tokens=1)
+            await acquire(quota, oversized, tokens=1)
 
     with_redis(redis_url, story)
 
@@ -162,7 +162,7 @@ print(json.dumps(asyncio.run(hammer(*json.loads(sys.argv[1])))))
 """
 
 
-async def hammer(redis_url: str, endpoint_hex: str, requests: int, asked: int) -> list[int]:
+async def hammer(redis_url: str, endpoint_hex: str, requests: int, requested: int) -> list[int]:
     """One process of several: takes as often as it can; the moments at which it got something."""
     taken: list[int] = []
 
@@ -174,7 +174,7 @@ async def hammer(redis_url: str, endpoint_hex: str, requests: int, asked: int) -
         task = group.create_task(redis.run())
         assert await redis.opened(5)
         keys = [f"gr:pace:{{{endpoint_hex}}}", f"gr:pace:{{{endpoint_hex}}}:leases"]
-        for number in range(asked):
+        for number in range(requested):
             reply: Any = await redis.call(ACQUIRE, keys, [1, 1, 1, requests, "", "", f"{number}", 1_000_000, WINDOW_US])
             if reply[0] == b"ok":
                 taken.append(int(reply[-1]))

@@ -1,6 +1,6 @@
-"""Thousands of calls on a virtual clock through the real ``choose`` and ``Health``, beside two who route otherwise.
+"""Simulates thousands of calls on a virtual clock through the real ``choose`` and ``Health``, beside two other routers.
 
-A discrete-event simulation: a call is a generator that yields how long it waits, a heap has who goes on when. The
+It is a discrete-event simulation: a call is a generator that yields how long it waits, a heap orders them by time. The
 attempts of a call are a plain loop over the route, at most three. All chance comes from one seed, in a fixed order.
 """
 
@@ -88,10 +88,10 @@ class World(msgspec.Struct):
         return next(server for server in self.servers if server.endpoint.id == endpoint.id)
 
     def figures(self) -> Figures:
-        took = sorted(one.took_s for one in self.ended if one.by is not None) or [0.0]
-        answers = Counter(one.by for one in self.ended if one.by is not None)
+        took = sorted(call.took_s for call in self.ended if call.by is not None) or [0.0]
+        answers = Counter(call.by for call in self.ended if call.by is not None)
         names = {server.endpoint.id: server.endpoint.provider_name for server in self.servers}
-        attempts = [one.attempts for one in self.ended]
+        attempts = [call.attempts for call in self.ended]
         least = self.tokens * min(server.endpoint.cost_nano_per_mtok for server in self.servers)
         return Figures(
             calls=len(self.ended),
@@ -138,12 +138,12 @@ class World(msgspec.Struct):
                 self.tokens += tokens
                 self.ended.append(Ended(began, self.now - began, endpoint.id, attempts, account))
                 return
-            learn(self.health, endpoint, outcome, self.now, start)
+            record_failure(self.health, endpoint, outcome, self.now, start)
         self.ended.append(Ended(began, self.now - began, None, attempts, account))
 
 
-def learn(health: Health, endpoint: Endpoint, outcome: Outcome, now: float, start: CallStart) -> None:
-    """What dispatch tells of a failure."""
+def record_failure(health: Health, endpoint: Endpoint, outcome: Outcome, now: float, start: CallStart) -> None:
+    """Record a failure in health, as dispatch does."""
     if outcome.kind is Kind.THROTTLED:
         health.record_pause(endpoint.id, now, outcome.retry_after_s, start)
     else:
@@ -164,7 +164,7 @@ def routed(world: World, inputs: int, tokens: int, account: AccountId) -> Sequen
     return route(world, inputs, tokens, account, NO_PREFERENCES).order
 
 
-def without_habit(world: World, inputs: int, tokens: int, account: AccountId) -> Sequence[Endpoint]:
+def without_stickiness(world: World, inputs: int, tokens: int, account: AccountId) -> Sequence[Endpoint]:
     """The same for accounts that are seen once."""
     return route(world, inputs, tokens, None, NO_PREFERENCES).order
 

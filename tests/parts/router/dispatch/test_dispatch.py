@@ -115,7 +115,7 @@ def test_no_hedge_where_it_was_not_earned_not_asked_or_anything_is_unwell() -> N
             world.upstreams[0].always = Reply(delay_s=1.0)
             route = Route(tuple(world.endpoints[:2]), (Choice(world.endpoints[2], "its breaker is open"),))
             await world.send(HEDGED, route=route)
-            assert world.asked()[1:] == [0, 0]
+            assert world.call_counts()[1:] == [0, 0]
 
     run(scenario)
 
@@ -132,7 +132,7 @@ def test_a_large_input_is_sent_in_parts_and_joined_in_order_however_they_come() 
             first = world.upstreams[0]
             assert [len(msgspec.msgpack.decode(call.body)["texts"]) for call in first.calls] == [3] * 13 + [1]
             assert first.most_in_flight == CHUNKS_AT_ONCE
-            assert world.asked()[1] == 0
+            assert world.call_counts()[1] == 0
 
     run(scenario)
 
@@ -145,7 +145,7 @@ def test_a_part_that_fails_ends_the_others_and_the_next_endpoint_gets_everything
             delivery = await world.send(a_request(*texts))
             assert np.array_equal(delivery.matrix, np.array([unit_vector(text, 8) for text in texts], "f4"))
             assert world.attempts == [("p0", "first", "Broken"), ("p1", "next", "answered")]
-            assert world.asked()[1] == 6
+            assert world.call_counts()[1] == 6
 
     run(scenario)
 
@@ -231,8 +231,8 @@ def test_a_refused_credential_is_an_alarm_for_ops_once_and_503_for_the_customer(
             alarms = [event for event in events if event["event"] == "provider_credential_refused"]
             assert [(one["provider"], one["status"]) for one in alarms] == [("p0", status)]
             assert world.dispatch_state.counts.credentials_refused == {"p0": 1}
-            said = f"{refused.value.message}{refused.value.details}{refused.value.detail}{events}"
-            assert "SECRET" not in said
+            text = f"{refused.value.message}{refused.value.details}{refused.value.detail}{events}"
+            assert "SECRET" not in text
             assert refused.value.again is False
             world.upstreams[0].always = Reply()
             await world.send(a_request("x"))

@@ -61,7 +61,7 @@ class Call:
         self.now = 0.0
         self.retry_budget = retry_budget or RetryBudget()
         self.plan = plan_attempts(order, deadline_at, 0.0, 100, lambda _: UsualLatency(usual_s), self.retry_budget)
-        self.tries: list[AttemptRequest] = []
+        self.attempt_requests: list[AttemptRequest] = []
         self._take(next(self.plan, None))
 
     def fails(self, *failures: Failure, after_s: float = 1.0) -> AttemptRequest | None:
@@ -78,10 +78,10 @@ class Call:
         except StopIteration:
             return None
 
-    def _take(self, step: AttemptRequest | None) -> AttemptRequest | None:
-        if step is not None:
-            self.tries.append(step)
-        return step
+    def _take(self, attempt_request: AttemptRequest | None) -> AttemptRequest | None:
+        if attempt_request is not None:
+            self.attempt_requests.append(attempt_request)
+        return attempt_request
 
 
 @pytest.mark.parametrize("failure", ELSEWHERE)
@@ -101,8 +101,8 @@ def test_three_attempts_are_the_most() -> None:
     call = Call(endpoints(9))
     while call.fails(Broken()):
         pass
-    assert [step.number for step in call.tries] == [1, 2, ATTEMPTS_MAX]
-    assert [step.why for step in call.tries] == ["first", "next", "next"]
+    assert [attempt_request.number for attempt_request in call.attempt_requests] == [1, 2, ATTEMPTS_MAX]
+    assert [attempt_request.why for attempt_request in call.attempt_requests] == ["first", "next", "next"]
 
 
 def test_an_endpoint_whose_grant_is_used_up_is_passed_over_and_is_no_attempt() -> None:
@@ -120,7 +120,7 @@ def test_an_attempt_gets_four_times_the_usual_and_the_last_one_all_that_is_left(
     call = Call(endpoints(3), usual_s=2.0)
     call.fails(Broken(), after_s=8.0)
     call.fails(Broken(), after_s=8.0)
-    assert [step.limit_s for step in call.tries] == [8.0, 8.0, 44.0]
+    assert [attempt_request.limit_s for attempt_request in call.attempt_requests] == [8.0, 8.0, 44.0]
 
 
 @pytest.mark.parametrize(
@@ -140,12 +140,12 @@ def test_an_attempt_leaves_time_for_two_more_where_it_can(
     deadline_s: float, usual_s: float | None, tokens: int, limit_s: float
 ) -> None:
     plan = plan_attempts(endpoints(3), deadline_s, 0.0, tokens, lambda _: UsualLatency(usual_s), RetryBudget())
-    step = next(plan)
-    assert step is not None
-    assert step.limit_s == pytest.approx(limit_s)
+    attempt_request = next(plan)
+    assert attempt_request is not None
+    assert attempt_request.limit_s == pytest.approx(limit_s)
 
 
-def rounds(
+def send_batches(
     health: Health, endpoint: Endpoint, took_s: float, number: int, at_once: int = 20, now: float = 0.0
 ) -> float:
     """Rounds of calls that start together, each with time for two more endpoints; the time at the end.
@@ -170,8 +170,8 @@ def rounds(
 @pytest.mark.parametrize("usual_s", [0.1, 1.0])
 def test_an_endpoint_that_becomes_seven_times_slower_is_slow_and_not_broken(usual_s: float) -> None:
     endpoint, health = endpoints(1)[0], Health()
-    now = rounds(health, endpoint, usual_s, 3)
-    now = rounds(health, endpoint, 7 * usual_s, 2, now=now)
+    now = send_batches(health, endpoint, usual_s, 3)
+    now = send_batches(health, endpoint, 7 * usual_s, 2, now=now)
     assert health.exclusion_reason(endpoint.id, now) is None
     seen = health.stats(endpoint.id, 0, now)
     assert (seen.success_rate, seen.share) == (1, 1)
@@ -182,20 +182,20 @@ def test_an_endpoint_that_becomes_seven_times_slower_is_slow_and_not_broken(usua
 
 def test_one_that_hangs_is_broken_as_soon_as_it_had_twice_the_time() -> None:
     endpoint, health, usual_s = endpoints(1)[0], Health(), 0.1
-    now = rounds(health, endpoint, usual_s, 3)
-    now = rounds(health, endpoint, 1e9, 1, now=now)
+    now = send_batches(health, endpoint, usual_s, 3)
+    now = send_batches(health, endpoint, 1e9, 1, now=now)
     assert health.exclusion_reason(endpoint.id, now) is None
-    now = rounds(health, endpoint, 1e9, 1, now=now)
+    now = send_batches(health, endpoint, 1e9, 1, now=now)
     assert health.exclusion_reason(endpoint.id, now) == "its breaker is open: no answer in time"
     assert now == pytest.approx(3 * usual_s + LIMIT_MIN_S + 2 * LIMIT_MIN_S)
 
 
 def test_one_that_became_thirty_times_slower_comes_back_by_its_trials() -> None:
     endpoint, health = endpoints(1)[0], Health()
-    now = rounds(health, endpoint, 1.0, 3)
-    now = rounds(health, endpoint, 30.0, 2, now=now)
+    now = send_batches(health, endpoint, 1.0, 3)
+    now = send_batches(health, endpoint, 30.0, 2, now=now)
     assert health.exclusion_reason(endpoint.id, now) is not None
-    now = rounds(health, endpoint, 30.0, 8, now=now)
+    now = send_batches(health, endpoint, 30.0, 8, now=now)
     assert health.exclusion_reason(endpoint.id, now) is None
     assert health.stats(endpoint.id, 0, now).latency_s == pytest.approx(30.0)
 
@@ -203,7 +203,7 @@ def test_one_that_became_thirty_times_slower_comes_back_by_its_trials() -> None:
 def test_after_the_deadline_nothing_is_tried() -> None:
     call = Call(endpoints(2), deadline_at=5.0)
     assert call.fails(Broken(), after_s=5.0) is None
-    assert not Call(endpoints(2), deadline_at=0.0).tries
+    assert not Call(endpoints(2), deadline_at=0.0).attempt_requests
 
 
 @given(
@@ -218,16 +218,16 @@ def test_no_attempt_may_take_more_than_is_left(deadline_s: float, usual: list[fl
         0.0,
         plan_attempts(order, deadline_s, 0.0, 100, lambda endpoint: UsualLatency(of[endpoint.id]), RetryBudget()),
     )
-    step, tried = next(plan, None), 0
-    while step is not None:
-        assert 0 < step.limit_s <= deadline_s - now
-        tried += 1
-        now += step.limit_s * took[tried - 1]
+    attempt_request, attempt_count = next(plan, None), 0
+    while attempt_request is not None:
+        assert 0 < attempt_request.limit_s <= deadline_s - now
+        attempt_count += 1
+        now += attempt_request.limit_s * took[attempt_count - 1]
         try:
-            step = plan.send(([Broken()], now))
+            attempt_request = plan.send(([Broken()], now))
         except StopIteration:
             break
-    assert tried <= ATTEMPTS_MAX
+    assert attempt_count <= ATTEMPTS_MAX
 
 
 def test_a_slow_first_attempt_gets_a_hedge_where_one_was_earned() -> None:
@@ -277,14 +277,14 @@ def test_in_an_outage_of_all_retries_are_a_fifth_of_the_calls() -> None:
     for number in range(40_000):
         now = number / 1000
         plan = plan_attempts(order, 1e9, now, 1, lambda _: UsualLatency(0.1), retry_budget)
-        step: AttemptRequest | None = next(plan)
-        while step is not None:
+        attempt_request: AttemptRequest | None = next(plan)
+        while attempt_request is not None:
             sent[int(now)] += 1
-            retry_budget.record_failure(step.endpoint.id, now)
+            retry_budget.record_failure(attempt_request.endpoint.id, now)
             try:
-                step = plan.send(([Broken()], now))
+                attempt_request = plan.send(([Broken()], now))
             except StopIteration:
-                step = None
+                attempt_request = None
     for first in range(WINDOW_S, 40 - WINDOW_S):
         assert sum(sent[first : first + WINDOW_S]) <= 1000 * WINDOW_S * (1 + RETRIES_PER_CALL) + 1000
 

@@ -26,10 +26,10 @@ class Counter:
     """A provider that counts after a while, or says why not; notes how long it was given."""
 
     def __init__(self, answer: int | Exception | None, takes_s: float = 0.0) -> None:
-        self.answer, self.takes_s, self.given_s = answer, takes_s, -1.0
+        self.answer, self.takes_s, self.limit_s = answer, takes_s, -1.0
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
-        self.given_s = deadline_s
+        self.limit_s = deadline_s
         await asyncio.sleep(self.takes_s)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -50,14 +50,14 @@ async def counted(counters: list[Counter], left_s: float) -> int | None:
 def test_all_endpoints_together_get_no_more_time_than_the_call_has() -> None:
     busy, silent, last = Counter(Overloaded(), takes_s=0.05), Counter(None), Counter(7)
     assert asyncio.run(counted([busy, silent, last], left_s=2.0)) == 7
-    assert 2.0 >= busy.given_s > silent.given_s >= last.given_s > 0
-    assert silent.given_s <= 2.0 - 0.05
+    assert 2.0 >= busy.limit_s > silent.limit_s >= last.limit_s > 0
+    assert silent.limit_s <= 2.0 - 0.05
     late = Counter(7)
     assert asyncio.run(counted([Counter(None, takes_s=0.05), late], left_s=0.02)) is None
-    assert late.given_s < 0, "nobody is asked when the time is over"
+    assert late.limit_s < 0, "nobody is asked when the time is over"
     patient = Counter(7)
     asyncio.run(counted([patient], left_s=60.0))
-    assert patient.given_s <= COUNT_WITHIN_S
+    assert patient.limit_s <= COUNT_WITHIN_S
 
 
 def test_an_input_that_is_too_long_is_refused_as_the_call_would_be() -> None:
@@ -107,10 +107,10 @@ def test_a_count_that_failed_where_workers_serve_leaves_a_bound() -> None:
 
 
 @pytest.mark.parametrize("exact", [True, False])
-@pytest.mark.parametrize("told", [MAX_INT32 + 1, 10**15, 2**63 - 1])
+@pytest.mark.parametrize("reported", [MAX_INT32 + 1, 10**15, 2**63 - 1])
 def test_a_count_beyond_all_reason_is_billed_at_the_hold_and_recorded_as_far_as_there_is_room(
-    told: int, *, exact: bool
+    reported: int, *, exact: bool
 ) -> None:
-    delivery = msgspec.structs.replace(a_delivery(unit_rows(1, 8)), tokens=told, exact=exact)
+    delivery = msgspec.structs.replace(a_delivery(unit_rows(1, 8)), tokens=reported, exact=exact)
     usage = compute_usage(delivery, a_request("x"), a_model(), a_hold(tokens_max=100), NOW)
     assert (usage.tokens, usage.provider_tokens) == (100, MAX_INT32)
