@@ -1,6 +1,7 @@
 """The family of all errors that a caller can get; each has its code, a sentence, and what was charged. Pure.
 
-The HTTP status of each is the edge's (:mod:`router.api.error_envelope`).
+The HTTP status of each is the edge's (:mod:`router.api.error_envelope`). The first sentences of the classes are
+customers' words: docs/openapi.json has them.
 
 Refusal
 ├── Refused                       the caller can do something; nothing was charged
@@ -27,11 +28,11 @@ from router.values import Choice
 
 
 class Refusal(Exception):
-    """The base of the family: ``message`` tells the caller what to do, ``detail`` is for the log only.
+    """Base: ``message`` is for the caller and says what to do, ``detail`` is for the log only and never shown.
 
     ``param`` names the field at fault; ``retry_after_s`` becomes ``Retry-After``; ``details`` is put into the
-    envelope as it is, so it holds nothing secret; ``headers`` go out with the answer. ``again`` False means
-    that a retry cannot help, where the class alone does not say so.
+    envelope as it is, so it holds nothing secret; ``headers`` go out with the answer. ``again`` False means that a
+    retry cannot help, where the class alone does not say so.
     """
 
     code: ClassVar[str] = "error"
@@ -58,11 +59,11 @@ class Refusal(Exception):
 
 
 class Refused(Refusal):
-    """An error that the caller can do something about; nothing was charged."""
+    """The caller can do something about it; nothing was charged."""
 
 
 class InvalidRequest(Refused):
-    """The body or a header is not what the operation takes."""
+    """The body or a header does not say what the operation needs."""
 
     code = "invalid_request"
 
@@ -123,7 +124,7 @@ class EncodingUnsupported(InvalidRequest):
 
 
 class KeyInUrl(InvalidRequest):
-    """A key in the query string, where logs would store it."""
+    """A key in the query string, where logs would keep it."""
 
     code = "key_in_url"
 
@@ -147,7 +148,7 @@ class IdempotencyKeyInvalid(InvalidRequest):
 
 
 class PreconditionRequired(InvalidRequest):
-    """An edit without If-Match, which could overwrite another operator's change."""
+    """An edit without If-Match, which would overwrite what somebody else may have changed."""
 
     code = "precondition_required"
 
@@ -183,7 +184,7 @@ class KeyPaused(Unauthenticated):
 
 
 class NotAllowed(Refused):
-    """The key is known, but it may not do this."""
+    """The key is known and may not do this."""
 
     code = "not_allowed"
 
@@ -213,7 +214,7 @@ class RoleInsufficient(NotAllowed):
 
 
 class NotFound(Refused):
-    """No resource of that name."""
+    """Nothing under that name."""
 
     code = "not_found"
 
@@ -231,7 +232,7 @@ class ModelNotLive(NotFound):
 
 
 class PreferencesUnmet(NotFound):
-    """The model is served, but by no provider that the call's ``provider`` object allows; the message says why."""
+    """The model is served, and by nobody that the call's ``provider`` object allows; the message names who and why."""
 
     code = "preferences_unmet"
     left_out: tuple[Choice, ...] = ()
@@ -280,13 +281,13 @@ class ConcurrencyLimit(LimitExceeded):
 
 
 class CreditHeld(LimitExceeded):
-    """The balance suffices, but calls in flight hold too much of it; most of them will cost less than they hold."""
+    """The balance would do, and calls in flight hold too much of it: most of them will cost less than they hold."""
 
     code = "credit_held"
 
 
 class Conflict(Refused):
-    """Another call or an earlier change conflicts with this one."""
+    """Another call stands in the way."""
 
     code = "conflict"
 
@@ -304,19 +305,19 @@ class IdempotencyMismatch(Conflict):
 
 
 class IdempotencyResultGone(Conflict):
-    """The call was answered and charged, and its answer was too large to store."""
+    """The call was done and charged, its answer was not kept."""
 
     code = "idempotency_result_gone"
 
 
 class VersionConflict(Conflict):
-    """The resource was changed since it was read: read it again, then decide."""
+    """The thing was changed since it was read: read it again, then decide."""
 
     code = "version_conflict"
 
 
 class LaunchIncomplete(Conflict):
-    """A model is not ready to go live; ``details`` has a sentence for each thing that it lacks."""
+    """A model lacks something to go live; ``details`` has a sentence for each thing."""
 
     code = "launch_incomplete"
 
@@ -328,7 +329,7 @@ class ClientGone(Refused):
 
 
 class Failed(Refusal):
-    """Not the caller's fault; nothing was charged, or the same Idempotency-Key shows the charge."""
+    """Not the caller's fault; nothing was charged, or the same Idempotency-Key tells."""
 
     code = "server_error"
 
@@ -389,6 +390,6 @@ class NotRecorded(Failed):
 
 
 class Unexpected(Failed):
-    """An unforeseen fault; the log has it under the request id."""
+    """A fault that we did not foresee; the log has it under the request id."""
 
     code = "internal_error"

@@ -86,7 +86,7 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class EndpointState(StrEnum):
-    """The state of an endpoint; only ``live`` gets traffic."""
+    """Where an endpoint stands; only ``live`` gets traffic."""
 
     DRAFT = "draft"
     PROBING = "probing"
