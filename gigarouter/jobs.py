@@ -124,11 +124,11 @@ async def _expire(context: RouterContext) -> None:
 
 
 async def _probe(context: RouterContext) -> None:
-    await go_round(context.db, context.built, context.dispatch_state.quota)
+    await go_round(context.db, context.find_provider, context.dispatch_state.quota)
 
 
 async def _probe_answering(context: RouterContext) -> None:
-    await go_round(context.db, context.built, context.dispatch_state.quota, answering=True)
+    await go_round(context.db, context.find_provider, context.dispatch_state.quota, answering=True)
 
 
 def table() -> list[Job]:

@@ -1,4 +1,4 @@
-"""The collaborators of one call, built once at start; there are no globals beside them."""
+"""Holds the collaborators of the pipeline and the edge, built once at start; there are no globals beside them."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
@@ -53,7 +53,7 @@ class PlanningContext(Protocol):
 
 
 class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
-    """All collaborators of the pipeline and the edge; the indexes are refreshed in place."""
+    """All collaborators; the indexes are refreshed in place."""
 
     db: Database
     keys: KeyIndex
@@ -64,7 +64,7 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: EndpointIndex
     providers: Mapping[ProviderId, Provider]
     # A provider with the record that it was built from.
-    built: Callable[[ProviderId], tuple[ProviderRecord, Provider] | None]
+    find_provider: Callable[[ProviderId], tuple[ProviderRecord, Provider] | None]
     cipher: CredentialCipher
     # Raises InvalidRequest for a record that no kind of provider can be built from.
     check_provider: Callable[[ProviderRecord], Awaitable[None]]

@@ -1,4 +1,4 @@
-"""The family of all errors that a caller can get; each has its code, a sentence, and what was charged. Pure.
+"""Declares the family of all errors that a caller can get, each with its code and its sentence. Pure.
 
 The HTTP status of each is the edge's (:mod:`router.api.error_envelope`). The first sentences of the classes are
 customers' words: docs/openapi.json has them.

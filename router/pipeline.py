@@ -1,4 +1,4 @@
-"""The pipeline of one call, from raw bytes to the answer: read it top to bottom.
+"""Runs one call through the pipeline, from its raw bytes to its answer: read it top to bottom.
 
 Each step is one function with typed input and output. Decisions come back as values and only the steps of this package
 turn a "no" into an exception. ``hold`` is proof of admission: nothing is dispatched or charged without one. The
@@ -54,7 +54,7 @@ class PlannedCall(msgspec.Struct, frozen=True):
 
 
 def plan_call(request: EmbedRequest, call: RawCall, key: Key, context: PlanningContext) -> PlannedCall:
-    """Do the steps from a request to its quote, from memory alone; the call's trace gets each result."""
+    """Plan a call: the steps from its request to its quote, from memory alone; its trace gets each result."""
     trace = call.trace
     trace.preferences, trace.inputs, trace.lane = request.preferences, request.inputs, call.lane
     trace.model = model = resolve(request.model, key, context.catalog)  # ModelNotFound, ModelNotLive, …NotAllowed

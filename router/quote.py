@@ -1,4 +1,4 @@
-"""Quotes a call for nothing: its cost and its route by the pipeline's own steps up to admission, then a token count.
+"""Quotes a call for free: its cost and its route by the pipeline's own steps up to admission, then a token count.
 
 A quote holds no credit, and counts against the key's limits of requests, tokens and concurrency as the call itself
 would: it makes a tokenizer work.

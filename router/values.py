@@ -1,4 +1,4 @@
-"""The values of one call, from its raw bytes to its answer, and of the endpoints that may serve it. Pure."""
+"""Declares the values of one call, from its raw bytes to its answer, and of the endpoints that may serve it. Pure."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime

@@ -23,7 +23,7 @@ class Chunk(msgspec.Struct, frozen=True):
 
 
 def is_too_large(endpoint: Endpoint, inputs: int, tokens_max: int) -> bool:
-    """Whether one request to the endpoint may be too small for so many inputs or tokens."""
+    """Whether so many inputs or tokens may be more than one request to the endpoint takes."""
     if endpoint.max_batch is not None and inputs > endpoint.max_batch:
         return True
     tokens_limit = _request_tokens_max(endpoint)

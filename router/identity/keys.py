@@ -1,4 +1,4 @@
-"""The form, the checksum and the digest of API keys, and fresh ones.
+"""Makes API keys, and checks their form and checksum.
 
 A key is ``gr_live_<8 id>_<32 secret>_<6 checksum>``, all base62, joined by underscores so that a double click takes
 the whole of it. The secret is 190 random bits, so a plain SHA-256 is a sound thing to store. The checksum is the

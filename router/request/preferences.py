@@ -142,10 +142,10 @@ def _max_price(raw: bytes) -> int | None:
         raise _unknown(f"max_price.{unknown[1]}") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise _invalid("max_price", _A_PRICE) from None
-    parts = _DECIMAL.fullmatch(text) if len(text) <= LITERAL_CHARACTERS_MAX else None
-    if parts is None:
+    match = _DECIMAL.fullmatch(text) if len(text) <= LITERAL_CHARACTERS_MAX else None
+    if match is None:
         raise _invalid("max_price", _A_PRICE)
-    whole, fraction, exponent = parts[1], parts[2] or "", int(parts[3] or 0)
+    whole, fraction, exponent = match[1], match[2] or "", int(match[3] or 0)
     digits, power = int(whole + fraction), exponent - len(fraction) + _NANO_DIGITS
     nano = digits * 10**power if power >= 0 else digits // 10**-power
     return cast("int", min(nano, _MAX_INT64))

@@ -1,4 +1,4 @@
-"""A call's tokens: counted by the model's own tokenizer, which only workers of ours have, and billed.
+"""Counts a call's tokens by the model's own tokenizer, which only workers of ours have, and computes what is billed.
 
 Tokens are counted only where the number decides something: for credit that the bound does not fit, for a request that
 may be too large, for a quote, and for an answer that came without usage. Only endpoints of the call's own route count,
@@ -95,7 +95,7 @@ async def count_missing_usage(
 
 
 def guaranteed_quote(quote: Quote, counted: Quote | None, route: Route) -> Quote:
-    """What a call's tokens are before it runs: ``exact`` only where every endpoint bills the same number.
+    """The quote that a call is promised before it runs: ``exact`` only where every endpoint bills the same number.
 
     Where no endpoint counts, token ids are billed as the estimate counts them; where all do, as they count. Where some
     do, the bill depends on which serves the call: then the quote is a bound.
@@ -111,7 +111,7 @@ def guaranteed_quote(quote: Quote, counted: Quote | None, route: Route) -> Quote
 def compute_usage(
     delivery: Delivery, request: EmbedRequest, model: Model, hold: Hold, now: datetime, own_count: int | None = None
 ) -> Usage:
-    """What the call is billed and recorded with; ``own_count`` is for an answer that came without usage.
+    """The usage that the call is billed and recorded with; ``own_count`` is for an answer that came without usage.
 
     ``now`` is the instant of admission (UTC).
     """

@@ -1,6 +1,6 @@
-"""``Prefer: wait=N``: a call waits for a model that is being loaded, with its credit held, until N seconds are over.
+"""Makes a call with ``Prefer: wait=N`` wait for a model that is being loaded, N seconds at most, its credit held.
 
-Without it a call never waits: where every endpoint is warming up it gets 503 with Retry-After.
+Without the header a call never waits: where every endpoint is warming up it gets 503 with Retry-After.
 """
 
 import asyncio

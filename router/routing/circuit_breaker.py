@@ -1,4 +1,4 @@
-"""The circuit breaker of one endpoint: events and the clock go in, whether it may be called comes out. Pure.
+"""Breaks the circuit to an endpoint that fails: events and the clock go in, whether it may be called comes out. Pure.
 
 Closed, it counts failures. Open, the endpoint rests: 5 s, twice as long each time, up to 5 minutes. After the rest it
 is half-open: one call at a time tries it, and three good ones close it. Then its share grows from a tenth to the whole
@@ -29,7 +29,7 @@ _NEVER: Final = float("-inf")
 
 
 class CircuitBreaker(msgspec.Struct):
-    """It starts closed. ``open_until`` is when the current rest ends."""
+    """The breaker of one endpoint, closed at first. ``open_until`` is when the current rest ends."""
 
     era: int = 0
     is_open: bool = False

@@ -150,7 +150,7 @@ class Health:
         return None if exclusion is None else exclusion[1]
 
     def exclusion(self, endpoint: EndpointId, now: float) -> Exclusion | None:
-        """The same reason with its code."""
+        """The same as code and sentence."""
         state = self._states.get(endpoint)
         if state is None:
             return None

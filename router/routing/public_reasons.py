@@ -1,4 +1,4 @@
-"""Words for customers about endpoints and attempts, the same in receipts and in errors. Pure.
+"""Translates reasons and outcomes into words for customers, the same in receipts and in errors. Pure.
 
 A provider's charges, its own words and our judgement of it are for operators only.
 """
