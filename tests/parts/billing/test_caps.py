@@ -8,7 +8,8 @@ import pytest
 
 from billing.money import NanoUSD
 from billing.values import Cap, CapPeriod, Denial, Denied, Hold
-from tests.parts.billing.conftest import Billing, a_payer, an_account, billing
+from tests.builders.billing import Billing, an_account, billing
+from tests.builders.values import a_payer
 
 
 @pytest.mark.parametrize("period", list(CapPeriod))

@@ -14,8 +14,8 @@ from router.dispatch.state import DispatchState
 from router.registry.indexes import ProviderIndex, ProviderRecord
 from router.routing.health import Health
 from router.values import RawCall, Route, Trace
-from store.ids import EndpointId, ProviderId, RequestId, new_id
-from tests.builders.values import ENDPOINT, NOW, a_hold, a_model, a_request
+from store.ids import ProviderId, RequestId, new_id
+from tests.builders.values import NOW, a_hold, a_model, a_request, an_endpoint
 from tests.harness.fake_upstream import Upstream
 
 
@@ -24,7 +24,7 @@ def test_a_provider_that_is_switched_off_is_passed_over_and_back_at_once_when_it
         async with Upstream() as upstream:
             pool, health, loop = Pool(), Health(), asyncio.get_running_loop()
             record = ProviderRecord(ProviderId(new_id()), "p", "openai", upstream.base_url)
-            endpoint = msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), provider_id=record.id)
+            endpoint = an_endpoint(provider_id=record.id)
             index = ProviderIndex([record])
             providers = ProviderSet(index, None, networks(["127.0.0.0/8"]), pool)
             state = DispatchState(providers=providers, health=health, quota=ProviderQuota(None))  # type: ignore[arg-type]

@@ -19,8 +19,8 @@ from router.registry.encryption import CredentialCipher, place_of
 from router.registry.indexes import ProviderIndex, ProviderRecord
 from router.routing.health import Health
 from router.values import Lane, Trace
-from store.ids import EndpointId, ProviderId, RequestId, new_id
-from tests.builders.values import ENDPOINT, a_model, a_request
+from store.ids import ProviderId, RequestId, new_id
+from tests.builders.values import a_model, a_request, an_endpoint
 from tests.harness.fake_upstream import Reply, Upstream
 
 pytestmark = pytest.mark.anyio
@@ -64,7 +64,7 @@ async def test_a_process_that_cannot_read_a_credential_sends_nothing_there_and_q
         with structlog.testing.capture_logs() as events:
             providers, _ = a_set(record, cipher)
             health = Health()
-            endpoint = msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), provider_id=record.id)
+            endpoint = an_endpoint(provider_id=record.id)
             dispatch_state = DispatchState(providers=providers, health=health, quota=None)  # type: ignore[arg-type]
             trace = Trace(began=asyncio.get_running_loop().time())
             call = prepare_dispatch(

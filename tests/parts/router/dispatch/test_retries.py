@@ -1,6 +1,5 @@
 """What comes after each outcome of an attempt, as plain values: no clock, no provider."""
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,8 +24,7 @@ from router.dispatch.retry_budget import HEDGES_PER_CALL, RETRIES_PER_CALL, RETR
 from router.routing.health import Health
 from router.routing.latency import UsualLatency
 from router.values import Endpoint
-from store.ids import EndpointId, new_id
-from tests.builders.values import ENDPOINT
+from tests.builders.values import an_endpoint
 
 ELSEWHERE = [
     TimedOut,
@@ -42,9 +40,7 @@ ELSEWHERE = [
 
 
 def endpoints(number: int) -> list[Endpoint]:
-    return [
-        msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), provider_name=f"p{place}") for place in range(number)
-    ]
+    return [an_endpoint(f"p{place}") for place in range(number)]
 
 
 class Call:

@@ -3,16 +3,16 @@
 import random
 import string
 from datetime import UTC, datetime, timedelta
+from typing import Unpack
 
 import pytest
+from typing_extensions import override
 
-from billing.values import Limits, Payer
-from catalog.values import Use
 from router.errors import KeyExpired, KeyMissing, KeyPaused, KeyUnknown, StoreUnavailable
 from router.identity.authenticate import FRESH, TRUST, KeyIndex, authenticate
 from router.identity.keys import NewKey, is_well_formed, new_key
 from router.values import Key
-from store.ids import AccountId, KeyId, new_id
+from tests.builders.values import KeyFields, a_key
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -25,16 +25,14 @@ def an_index(*keys: tuple[NewKey, Key], fresh_at: datetime = NOW) -> KeyIndex:
     return index
 
 
-def a_key(*, expires_at: datetime | None = None, paused: bool = False) -> tuple[NewKey, Key]:
-    key_id, account_id = KeyId(new_id()), AccountId(new_id())
-    payer = Payer(account_id, key_id, Limits())
-    key = Key(key_id, account_id, "test", Use.COMMERCIAL, payer, expires_at=expires_at, paused=paused)
-    return new_key(), key
+def an_issued_key(**fields: Unpack[KeyFields]) -> tuple[NewKey, Key]:
+    return new_key(), a_key(**fields)
 
 
 class NoLookUps(KeyIndex):
     """Fails the test where a typo is looked up as if it could exist somewhere."""
 
+    @override
     def is_fresh(self, now: datetime) -> bool:
         raise AssertionError("the answer to a typo does not depend on what is known")
 
@@ -57,7 +55,7 @@ def test_ten_thousand_typos_never_pass_the_checksum_and_are_never_looked_up() ->
 
 
 def test_a_known_key_is_its_account() -> None:
-    fresh, key = a_key()
+    fresh, key = an_issued_key()
     index = an_index((fresh, key))
     assert authenticate(f"Bearer {fresh.text}", index, NOW).key is key
     assert authenticate(f"bearer {fresh.text}", index, NOW).key is key
@@ -70,7 +68,7 @@ def test_no_key_is_told_as_openai_tells_it(header: str | None) -> None:
 
 
 def test_nothing_but_the_whole_key_opens_the_door() -> None:
-    fresh, key = a_key()
+    fresh, key = an_issued_key()
     index = an_index((fresh, key))
     text = fresh.text
     for wrong in (
@@ -106,11 +104,11 @@ def test_an_error_shows_little_of_a_key_and_less_of_another_services() -> None:
 
 
 def test_an_expired_and_a_paused_key_say_so() -> None:
-    expired, paused = a_key(expires_at=NOW), a_key(paused=True)
+    expired, paused = an_issued_key(expires_at=NOW), an_issued_key(paused=True)
     index = an_index(expired, paused)
     with pytest.raises(KeyExpired, match="expired at 2026-11-24T12:00:00Z"):
         authenticate(f"Bearer {expired[0].text}", index, NOW)
-    assert authenticate(f"Bearer {expired[0].text}", index, NOW - timedelta(seconds=1))
+    assert authenticate(f"Bearer {expired[0].text}", index, NOW - timedelta(seconds=1)).key is expired[1]
     with pytest.raises(KeyPaused, match="paused"):
         authenticate(f"Bearer {paused[0].text}", index, NOW)
 
@@ -128,7 +126,7 @@ def test_while_changes_do_not_arrive_an_unknown_key_is_our_fault_and_never_the_k
 
 
 def test_a_known_key_outlives_a_cut_by_a_minute_and_no_longer() -> None:
-    fresh, key = a_key()
+    fresh, key = an_issued_key()
     index = an_index((fresh, key))
     index.mark_stale()
     assert authenticate(f"Bearer {fresh.text}", index, NOW + TRUST).key is key
@@ -137,7 +135,7 @@ def test_a_known_key_outlives_a_cut_by_a_minute_and_no_longer() -> None:
 
 
 def test_a_replaced_secret_leaves_nothing_behind() -> None:
-    fresh, key = a_key()
+    fresh, key = an_issued_key()
     index = an_index((fresh, key))
     other = new_key()
     index.put(key.id, {other.digest: key})

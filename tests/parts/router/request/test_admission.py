@@ -57,7 +57,7 @@ def test_each_limit_has_its_own_three_headers() -> None:
 
 def test_a_cap_that_calls_in_flight_hold_asks_for_patience_and_a_cap_that_is_spent_does_not() -> None:
     capped = msgspec.structs.replace(PAYER, cap=Cap(NanoUSD(100_000), CapPeriod.MONTH))
-    caller, state = Caller(a_key(payer=capped)), LimitState(1, 1, 0, 1, 1, 0)
+    caller, state = Caller(msgspec.structs.replace(a_key(), payer=capped)), LimitState(1, 1, 0, 1, 1, 0)
     amounts = (NanoUSD(60_000), NanoUSD(10**9), NanoUSD(60_000), NanoUSD(30_000))
     held = denial_error(Denied(Denial.CAP_HELD, *amounts, 0, state), caller)
     assert (type(held), held.retry_after_s) == (CreditHeld, HELD_RETRY_S)

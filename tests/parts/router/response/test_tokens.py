@@ -1,33 +1,45 @@
 """Counting has what is left of the call's time; where a request is too large, its own tokens decide; what is billed."""
 
 import asyncio
-from typing import Any
 
 import msgspec
 import pytest
+from typing_extensions import override
 
 from billing.money import MAX_INT32
 from billing.values import Quote
 from providers.outcomes import Overloaded, TooLong
-from providers.protocol import Attempt
+from providers.protocol import Attempt, Provider, Vectors
 from router.errors import InputTooLong, TooManyTokens
-from router.request.estimate import MAX_TOKENS, estimate, exact_quote, token_bound
+from router.request.body import MAX_TOKENS
+from router.request.estimate import estimate, exact_quote, token_bound
 from router.response.tokens import COUNT_WITHIN_S, compute_usage, count_quote, count_tokens, guaranteed_quote
 from router.values import Endpoint, RawCall, Route
 from store.ids import ProviderId, RequestId, new_id
-from tests.builders.routing import an_endpoint
-from tests.builders.values import ENDPOINT, NOW, Prices, a_delivery, a_hold, a_key, a_model, a_request, unit_rows
+from tests.builders.values import (
+    ENDPOINT,
+    NOW,
+    Prices,
+    a_delivery,
+    a_hold,
+    a_key,
+    a_model,
+    a_request,
+    an_endpoint,
+    unit_rows,
+)
 
 PROMPT = "search: "
 MODEL = a_model(prompts={"query": PROMPT}, max_input_tokens=400_000, special_tokens=2)
 
 
-class Counter:
+class Counter(Provider):
     """A provider that counts after a while, or says why not; notes how long it was given."""
 
     def __init__(self, answer: int | Exception | None, takes_s: float = 0.0) -> None:
         self.answer, self.takes_s, self.limit_s = answer, takes_s, -1.0
 
+    @override
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
         self.limit_s = deadline_s
         await asyncio.sleep(self.takes_s)
@@ -35,8 +47,16 @@ class Counter:
             raise self.answer
         return self.answer
 
+    @override
+    async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
+        raise AssertionError("it is asked to count")
 
-def routed(counters: list[Counter]) -> tuple[Route, dict[ProviderId, Any]]:
+    @override
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def routed(counters: list[Counter]) -> tuple[Route, dict[ProviderId, Provider]]:
     endpoints = [an_endpoint(f"p{number}") for number in range(len(counters))]
     return Route(tuple(endpoints)), {e.provider_id: counter for e, counter in zip(endpoints, counters, strict=True)}
 
@@ -98,7 +118,7 @@ def test_a_quote_is_exact_where_an_endpoint_counts_and_none_where_none_does(
 
 def test_a_count_that_failed_where_workers_serve_leaves_a_bound() -> None:
     quote = estimate(a_request(token_ids=[[1, 2]]), MODEL, a_key(), Prices(), NOW)
-    worker: Endpoint = msgspec.structs.replace(ENDPOINT, provider_kind="worker")
+    worker: Endpoint = an_endpoint(provider_kind="worker")
     assert quote.exact
     assert guaranteed_quote(quote, None, Route((ENDPOINT,))) == quote
     assert not guaranteed_quote(quote, None, Route((worker,))).exact
