@@ -159,7 +159,7 @@ def from_json(text: str | bytes) -> Explanation:
 def explain(ended: Ended) -> Explanation:
     """The explanation of a call that is over, or of a dry run."""
     trace = ended.trace
-    key, model, quote, used, route = trace.key, trace.model, trace.quote, trace.used, trace.route
+    key, model, quote, used, route = trace.key, trace.model, trace.quote, trace.usage, trace.route
     price = quote.price if quote is not None else None
     answered = used.endpoint_id if used is not None else _answered(trace.attempts)
     return Explanation(

@@ -24,14 +24,14 @@ async def run(db: Database, health: Health) -> None:
     """Tell what is untold, until cancelled; what cannot be written now is tried again."""
     while True:
         await asyncio.sleep(TELL_EVERY_S)
-        for endpoint_id, reason in list(health.untold.items()):
+        for endpoint_id, reason in list(health.pending_quarantines.items()):
             try:
                 await transact(db, ACTOR, partial(_quarantine, endpoint_id, reason))
             except (*STORE_FAULTS, StoreUnavailable):
                 continue
             except (Conflict, NotFound):
                 pass  # Moved or gone meanwhile: ops were faster.
-            health.untold.pop(endpoint_id, None)
+            health.pending_quarantines.pop(endpoint_id, None)
             log.error("endpoint_quarantined", endpoint=wire(EndpointId, endpoint_id), reason=reason)
 
 

@@ -23,7 +23,7 @@ from billing.prices import list_prices
 from catalog.models import Catalog, load_models
 from router.errors import StoreUnavailable
 from router.identity.authenticate import KeyIndex
-from router.identity.key_loading import IN_FORCE, changed_within, of_accounts, of_keys, read_keys
+from router.identity.key_loading import NOT_REVOKED, by_account, by_change, by_key, read_keys
 from router.identity.operators import OperatorIndex, read_operators
 from router.registry.endpoints import list_endpoints
 from router.registry.indexes import EndpointIndex, PriceIndex, ProviderIndex
@@ -108,18 +108,18 @@ class Refresher:
             await self._read_all()
         except FAULTS as fault:
             raise StoreUnavailable("Postgres cannot be reached. Try again shortly.", detail=repr(fault)) from fault
-        self.keys.heard(began)
+        self.keys.mark_fresh(began)
 
     async def run(self) -> None:
         """Follow until cancelled; a lost connection is made anew, with growing pauses."""
         pause_s = BACKOFF_S[0]
         while True:
-            heard_before = self.keys.is_fresh(self._clock())
+            was_fresh = self.keys.is_fresh(self._clock())
             try:
                 await self._follow()
             except FAULTS as fault:
-                self.keys.deaf()
-                pause_s = BACKOFF_S[0] if heard_before else min(pause_s * 2, BACKOFF_S[1])
+                self.keys.mark_stale()
+                pause_s = BACKOFF_S[0] if was_fresh else min(pause_s * 2, BACKOFF_S[1])
                 log.warning("refresh_lost", fault=type(fault).__name__, pause_s=pause_s)
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnects
 
@@ -130,7 +130,7 @@ class Refresher:
             connection.add_termination_listener(lambda _: self._wake.set())
             began = self._clock()
             await self._read_all()
-            self.keys.heard(began)
+            self.keys.mark_fresh(began)
             await self._follow_on(connection)
         finally:
             connection.terminate()
@@ -154,7 +154,7 @@ class Refresher:
                 poll_at = loop.time() + POLL_S
             if changed:
                 await self._read_changed(changed)
-            self.keys.heard(began)
+            self.keys.mark_fresh(began)
             for caught_up in waiting:
                 if not caught_up.done():
                     caught_up.set_result(None)
@@ -169,15 +169,15 @@ class Refresher:
 
     async def _read_all(self) -> None:
         async with asyncio.timeout(READ_ALL_DEADLINE_S), self._db.transaction() as connection:
-            known = await self._read_keys(connection, IN_FORCE)
-            self.keys.keep_only(known)
+            known = await self._read_keys(connection, NOT_REVOKED)
+            self.keys.retain(known)
             await self._read_lists(connection)
         self._tell({table: {""} for table in self._callbacks if table != "providers"})
 
     async def _poll(self) -> None:
         """What a lost notification would have told: the short lists, and the keys that changed of late."""
         async with asyncio.timeout(READ_DEADLINE_S), self._db.transaction() as connection:
-            await self._read_keys(connection, changed_within(POLL_S + OVERLAP_S))
+            await self._read_keys(connection, by_change(POLL_S + OVERLAP_S))
             await self._read_lists(connection)
 
     async def _read_lists(self, connection: AsyncConnection) -> None:
@@ -203,9 +203,9 @@ class Refresher:
             return
         async with asyncio.timeout(READ_DEADLINE_S), self._db.transaction() as connection:
             if keys:
-                await self._read_keys(connection, of_keys([UUID(key) for key in keys]))
+                await self._read_keys(connection, by_key([UUID(key) for key in keys]))
             if accounts:
-                await self._read_keys(connection, of_accounts([UUID(account) for account in accounts]))
+                await self._read_keys(connection, by_account([UUID(account) for account in accounts]))
             if changed.keys() & CATALOG:
                 self.catalog.replace(await load_models(connection))
             if changed.keys() & OPERATORS:

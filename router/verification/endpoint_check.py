@@ -19,7 +19,7 @@ from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest, StoreUnavailable
 from router.registry.endpoints import AWAITS_PROOF, REFUSED, EndpointView, by_probe, get_endpoint, move_endpoint
 from router.registry.indexes import ProviderRecord
-from router.request.estimate import tokens_most
+from router.request.estimate import token_bound
 from router.values import Endpoint, EndpointState
 from router.verification import call_steps
 from router.verification.call_steps import Step
@@ -286,7 +286,7 @@ def _usage_told(tokens: int | None, ours: int | None) -> str:
         return "the provider tells none; ours is billed"
     if ours is not None:
         return f"{tokens} tokens; ours: {ours}"
-    return f"{tokens} tokens; at most {sum(map(tokens_most, TEXTS))} are in the texts"
+    return f"{tokens} tokens; at most {sum(map(token_bound, TEXTS))} are in the texts"
 
 
 def _space_told(space: str | None, model: Model) -> str:

@@ -22,8 +22,8 @@ from providers.probing.probe_texts import InputType, ProbeSet
 from providers.protocol import Attempt, FloatMatrix, Provider, Vectors
 from router.dispatch.attempt import build_attempt
 from router.dispatch.provider_quota import WINDOW_S, Lease, has_quota
-from router.dispatch.validate import check, miscount
-from router.request.estimate import tokens_most
+from router.dispatch.validate import usage_fault, validate_vectors
+from router.request.estimate import token_bound
 from router.values import EmbedRequest, Endpoint
 from router.verification.references import known_rows
 from router.verification.report import Step
@@ -47,13 +47,13 @@ WITHIN_S, WITHIN_MAX_S = 300.0, 1800.0
 class Quota(Protocol):
     """Who keeps a provider's grant: ``dispatch.provider_quota.ProviderQuota`` for all processes together."""
 
-    async def take(
+    async def acquire(
         self, endpoint: Endpoint, lease_id: str, *, requests: int, tokens: int, slots: int, limit_s: float
     ) -> Lease:
         """Room for an attempt. Raises PassedOver with the wait."""
         ...
 
-    def give(self, lease: Lease, used_tokens: int | None, sent: int) -> None:
+    def release(self, lease: Lease, used_tokens: int | None, sent: int) -> None:
         """The attempt is over."""
         ...
 
@@ -64,7 +64,7 @@ class LocalQuota:
     def __init__(self) -> None:
         self._taken: deque[tuple[float, int]] = deque()
 
-    async def take(
+    async def acquire(
         self, endpoint: Endpoint, lease_id: str, *, requests: int, tokens: int, slots: int, limit_s: float
     ) -> Lease:
         """See :class:`Quota`."""
@@ -81,7 +81,7 @@ class LocalQuota:
         self._taken.append((now, tokens))
         return Lease(endpoint.id, lease_id, 1, 0, 1, tokens)
 
-    def give(self, lease: Lease, used_tokens: int | None, sent: int) -> None:
+    def release(self, lease: Lease, used_tokens: int | None, sent: int) -> None:
         """Nobody else is told."""
 
 
@@ -96,7 +96,7 @@ def allowed_s(endpoint: Endpoint, probes: ProbeSet) -> float:
     if endpoint.requests_per_minute is not None:
         within += 2 * WINDOW_S * (CALLS_FEW if is_sparing(endpoint) else CALLS) / endpoint.requests_per_minute
     if endpoint.tokens_per_minute is not None:
-        most = 4 * sum(tokens_most(probe.text) for probe in probes.probes)
+        most = 4 * sum(token_bound(probe.text) for probe in probes.probes)
         within += 2 * WINDOW_S * most / endpoint.tokens_per_minute
     return min(within, WITHIN_MAX_S)
 
@@ -175,7 +175,7 @@ class Prober:
             for row in rows:
                 if self._probes[row].input_type != input_type:
                     continue
-                most = tokens_most(self._probes[row].text)
+                most = token_bound(self._probes[row].text)
                 if batch and (len(batch) >= inputs_max or (tokens_max is not None and tokens + most > tokens_max)):
                     yield batch, input_type
                     batch, tokens = [], 0
@@ -190,18 +190,18 @@ class Prober:
         attempt = build_attempt(self._endpoint, request, self._model, RequestId(new_id()))
         for patience in range(PATIENCE, -1, -1):
             try:
-                vectors = await self._within_grant(attempt, sum(map(tokens_most, texts)))
+                vectors = await self._within_grant(attempt, sum(map(token_bound, texts)))
             except TryLater as later:
                 if not patience:
                     raise
                 most_s = WINDOW_S if self._paced else PATIENCE_MAX_S
                 await asyncio.sleep(min(later.retry_after_s or 1.0, most_s))
                 continue
-            check(vectors, attempt, self._model)
+            validate_vectors(vectors, attempt, self._model)
             self.tokens += vectors.tokens or 0
             self.spaces.add(vectors.space)
             if len(rows) == 1 and self._probes[rows[0]].group == "long":
-                self.miscount, self.tells_usage = miscount(texts, vectors), vectors.tokens is not None
+                self.miscount, self.tells_usage = usage_fault(texts, vectors), vectors.tokens is not None
             return vectors.matrix
         raise AssertionError("the last turn returns or raises; this is a bug")
 
@@ -217,13 +217,13 @@ class Prober:
             vectors = await self._provider.embed(attempt, ATTEMPT_WITHIN_S)
             used = vectors.tokens
         finally:
-            self._pacer.give(lease, used, 1)
+            self._pacer.release(lease, used, 1)
         return vectors
 
     async def _room(self, tokens: int) -> Lease:
         while True:
             try:
-                return await self._pacer.take(
+                return await self._pacer.acquire(
                     self._endpoint, new_id().hex, requests=1, tokens=tokens, slots=1, limit_s=ATTEMPT_WITHIN_S
                 )
             except PassedOver as full:

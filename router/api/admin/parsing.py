@@ -19,7 +19,7 @@ from router.api.exchange import EXCHANGE, Exchange
 from router.changes.transaction import gone
 from router.errors import InvalidRequest, NotFound, UnknownParameter
 from router.identity.operators import Operator
-from router.request.body import shown
+from router.request.body import printable_excerpt
 from store.ids import PREFIXES, parse
 
 T = TypeVar("T")
@@ -57,7 +57,9 @@ def query_of(request: Request, *known: str) -> dict[str, str]:
     given: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in known:
-            raise UnknownParameter(f"Unrecognized query parameter: {shown(name)}.", param=shown(name))
+            raise UnknownParameter(
+                f"Unrecognized query parameter: {printable_excerpt(name)}.", param=printable_excerpt(name)
+            )
         if name in given or NUL in value:
             raise InvalidRequest(f"'{name}' is given once, as text.", param=name)
         given[name] = value
@@ -79,9 +81,9 @@ def body_of(request: Request, form: type[T]) -> T:
 
 def _problem(said: str, form: type[Any]) -> InvalidRequest:
     place = _AT.search(said)
-    at = shown(place[1]) if place else ""
+    at = printable_excerpt(place[1]) if place else ""
     if unknown := _UNKNOWN.search(said):
-        name = shown(unknown[1])
+        name = printable_excerpt(unknown[1])
         return UnknownParameter(f"Unrecognized request argument supplied: {name}", param=name)
     if missing := _MISSING.search(said):
         return InvalidRequest(f"'{missing[1]}' is missing.", param=missing[1])

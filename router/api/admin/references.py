@@ -8,7 +8,7 @@ from catalog.errors import ModelUnknown
 from catalog.values import Model
 from router.errors import Conflict, NotFound
 from router.registry.providers import ProviderView, find_provider, get_provider
-from router.request.body import shown
+from router.request.body import printable_excerpt
 from store.ids import AccountId, ProviderId, parse
 
 
@@ -20,9 +20,11 @@ async def account_of(connection: AsyncConnection, text: str) -> Account:
     else:
         found = await accounts_named(connection, text)
     if not found:
-        raise NotFound(f"There is no account {shown(text)}.", param="account")
+        raise NotFound(f"There is no account {printable_excerpt(text)}.", param="account")
     if len(found) > 1:
-        raise Conflict(f"{len(found)} accounts are called {shown(text)}: name one by its id.", param="account")
+        raise Conflict(
+            f"{len(found)} accounts are called {printable_excerpt(text)}: name one by its id.", param="account"
+        )
     return found[0]
 
 
@@ -49,5 +51,5 @@ async def provider_of(connection: AsyncConnection, text: str, *, locked: bool = 
         return await get_provider(connection, ProviderId(parse(ProviderId, text)), locked=locked)
     found = await find_provider(connection, text)
     if found is None:
-        raise NotFound(f"There is no provider {shown(text)}.", param="provider")
+        raise NotFound(f"There is no provider {printable_excerpt(text)}.", param="provider")
     return await get_provider(connection, found.id, locked=True) if locked else found

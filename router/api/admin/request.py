@@ -39,7 +39,7 @@ from router.errors import (
     Refusal,
     VersionConflict,
 )
-from router.request.idempotency import checked_key
+from router.request.idempotency import validate_idempotency_key
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
@@ -214,7 +214,7 @@ class Writing(Reading):
         return IdempotentRequest(
             member_id=exchange.operator.member_id,
             operation=f"{exchange.method} {exchange.operation}",
-            key=checked_key(key),
+            key=validate_idempotency_key(key),
             mac=idempotency.mac_of(exchange.authorization[7:], exchange.path.encode(), exchange.body),
             request_id=exchange.request_id,
         )

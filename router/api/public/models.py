@@ -13,7 +13,7 @@ from router.api.operation import Operations, Who
 from router.api.public.request import ByKey, KeyRequest
 from router.context import RouterContext
 from router.errors import ModelNotFound
-from router.request.body import shown
+from router.request.body import printable_excerpt
 from router.values import Key
 
 operations = Operations("models", who=Who.KEY)
@@ -86,7 +86,7 @@ def visible_model(name: str, key: Key, context: RouterContext) -> Model:
     nearest = context.catalog.nearest(name)
     hint = f" Did you mean {', '.join(f'`{other}`' for other in nearest)}?" if nearest else ""
     raise ModelNotFound(
-        f"The model `{shown(name)}` does not exist or you do not have access to it.{hint}",
+        f"The model `{printable_excerpt(name)}` does not exist or you do not have access to it.{hint}",
         param="model",
         details={"nearest": nearest},
     )

@@ -14,7 +14,7 @@ from router.api.public.embeddings_declaration import BODY, TIER
 from router.api.public.request import Private
 from router.api.structs import StructValue
 from router.explain.views import ErrorOut, LicenseOut, PriceInForceOut
-from router.quote import Quoted, TooLongInput, quote
+from router.quote import QuoteResult, TooLongInput, quote
 from router.values import Lane, RawCall, Trace
 from store.ids import PriceId, wire
 
@@ -74,7 +74,7 @@ async def create_quote(request: Private) -> QuoteOut:
     return _out(await quote(call, request.caller, context), call.lane)
 
 
-def _out(quoted: Quoted, lane: Lane) -> QuoteOut:
+def _out(quoted: QuoteResult, lane: Lane) -> QuoteOut:
     found, decision, refused = quoted.quote, quoted.decision, quoted.refused
     price = None if found is None else found.price
     return QuoteOut(
