@@ -28,7 +28,7 @@ from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
 from router.identity.key_commands import KeySpec, create_key
 from router.identity.keys import digest_of
-from router.registry.endpoints import EndpointSpec, awaits_proof, list_endpoints, register_endpoint
+from router.registry.endpoints import EndpointSpec, list_endpoints, needs_one_pass, register_endpoint
 from router.registry.indexes import ProviderRecord
 from router.registry.providers import ProviderSpec, edit_provider, find_provider, provider_records, register_provider
 from router.tables import KeyRow
@@ -111,7 +111,7 @@ async def _put_live(database_url: str, worker_url: str) -> str:
         ours = [view for view in views if view.endpoint.provider_name == PROVIDER]
         is_new = model.status is Status.COMING_SOON
         # The worker may listen elsewhere than at the last start: its endpoint then waits for its examination.
-        if not ours or not (is_new or awaits_proof(ours[0])):
+        if not ours or not (is_new or needs_one_pass(ours[0])):
             return ""
         endpoint = ours[0].endpoint
         if endpoint.state is not EndpointState.LIVE:

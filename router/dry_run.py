@@ -27,7 +27,7 @@ from router.registry.endpoints import list_endpoints
 from router.registry.indexes import EndpointIndex, PriceIndex, sandbox
 from router.request.body import MAX_INPUTS, MAX_TOKENS, parse
 from router.routing.health import Health
-from router.values import EmbedRequest, Endpoint, EndpointState, Key, Lane, RawCall, Trace
+from router.values import EmbedRequest, Endpoint, EndpointState, Key, Lane, QuarantineCause, RawCall, Trace
 from store.ids import AccountId, EndpointId, KeyId, RequestId, new_id, wire
 
 NOBODY = UUID(int=0)
@@ -135,7 +135,7 @@ def imagined(now: Scene, what_if: WhatIf) -> Scene:
         if otherwise.healthy is not None:
             health.forget(endpoint.id)
         if otherwise.healthy is False:
-            health.quarantined(endpoint.id, "as the what-if says")
+            health.quarantined(endpoint.id, QuarantineCause.OPERATOR, "as the what-if says")
         given = {name: getattr(otherwise, name) for name in ("state", "cost_nano_per_mtok", "priority", "weight")}
         changes = {name: value for name, value in given.items() if value is not None}
         then.append(msgspec.structs.replace(endpoint, **changes))

@@ -86,6 +86,7 @@ class EndpointRow(Base):
     space: Mapped[str]
     state: Mapped[str]
     state_reason: Mapped[str]
+    quarantine_cause: Mapped[str | None]
     priority: Mapped[int]
     cost_nano_per_mtok: Mapped[Nano]
     asks_base64: Mapped[bool]

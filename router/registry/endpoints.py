@@ -19,7 +19,7 @@ from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.tables import EndpointRow, Json, ProbeScheduleRow, ProviderRow
-from router.values import Endpoint, EndpointState
+from router.values import Endpoint, EndpointState, QuarantineCause
 from store.ids import EndpointId, ModelId, ProviderId, new_id, wire
 
 DRAFT, PROBING, LIVE = EndpointState.DRAFT, EndpointState.PROBING, EndpointState.LIVE
@@ -34,12 +34,12 @@ MOVES: dict[EndpointState, frozenset[EndpointState]] = {
     OFF: frozenset({PROBING}),
 }
 
-# What stands at the start of an endpoint's reason where probes decide: one has put it in quarantine, or it has to pass
-# all of them once because something was changed that decides what answers.
-CAUSED_BY_PROBE = "probe_"
-AWAITS_PROOF = f"{CAUSED_BY_PROBE}due: "
-# What follows where the provider refused our credential or our credit.
-REFUSED = "CredentialRefused"
+# The quarantines that probes may end; every other one is an operator's to end, by a test.
+RECOVERABLE = frozenset(
+    {QuarantineCause.PROBE, QuarantineCause.PROOF_AWAITED, QuarantineCause.CREDENTIAL_REFUSED},
+)
+# Of these, the ones that put no vector in doubt: a single good verification is enough.
+UNDOUBTED = frozenset({QuarantineCause.PROOF_AWAITED, QuarantineCause.CREDENTIAL_REFUSED})
 # What an endpoint's spec says of the vectors that come back; the rest is about money, order and limits.
 ANSWERING = ("native_input_type", "numerics")
 # What an examination does not depend on.
@@ -70,10 +70,11 @@ class EndpointSpec(msgspec.Struct, frozen=True):
 
 
 class EndpointView(msgspec.Struct, frozen=True):
-    """An endpoint as operators see it."""
+    """An endpoint as operators see it: ``reason`` says why it is in its state; a quarantine has its cause, too."""
 
     endpoint: Endpoint
     reason: str
+    quarantine_cause: QuarantineCause | None = None
 
 
 async def register_endpoint(
@@ -135,11 +136,12 @@ async def demand_proof(work: UnitOfWork, endpoint: Endpoint, why: str) -> bool:
     """
     if endpoint.state not in (LIVE, DRAINING):
         return False
-    by_itself = endpoint.state is LIVE
-    reason = f"{AWAITS_PROOF}{why}" if by_itself else f"{why} while it was draining; a test brings it back"
-    await move_endpoint(work, endpoint.id, QUARANTINED, reason)
-    if by_itself:
+    if endpoint.state is LIVE:
+        await move_endpoint(work, endpoint.id, QUARANTINED, why, cause=QuarantineCause.PROOF_AWAITED)
         await examine_soon(work.connection, [endpoint.id])
+    else:
+        reason = f"{why} while it was draining; a test brings it back"
+        await move_endpoint(work, endpoint.id, QUARANTINED, reason, cause=QuarantineCause.EDITED_WHILE_DRAINING)
     return True
 
 
@@ -151,24 +153,38 @@ async def examine_soon(connection: AsyncConnection, endpoints: Iterable[Endpoint
         await connection.execute(statement.on_conflict_do_update(index_elements=["endpoint_id"], set_=due))
 
 
-async def move_endpoint(work: UnitOfWork, endpoint_id: EndpointId, to: EndpointState, reason: str = "") -> Endpoint:
-    """One step in the table of moves. Raises ``NotFound``, ``Conflict`` where there is no such move."""
+async def move_endpoint(
+    work: UnitOfWork,
+    endpoint_id: EndpointId,
+    to: EndpointState,
+    reason: str = "",
+    *,
+    cause: QuarantineCause | None = None,
+) -> Endpoint:
+    """Make one step in the table of moves; a step into quarantine has a ``cause``, no other one has.
+
+    Raises ``NotFound``, ``Conflict`` where there is no such move.
+    """
+    assert (cause is not None) == (to is QUARANTINED), "a quarantine has a cause, nothing else has; this is a bug"
     before = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint
     if to not in MOVES[before.state]:
         ways = ", ".join(sorted(MOVES[before.state]))
         raise Conflict(f"{wire(EndpointId, endpoint_id)} is {before.state.value}; from there it can become {ways}.")
-    columns = {"state": to.value, "state_reason": reason}
+    columns = {"state": to.value, "state_reason": reason, "quarantine_cause": None if cause is None else cause.value}
     await work.connection.execute(update(EndpointRow).where(EndpointRow.id == endpoint_id).values(**columns))
     moved: tuple[Json, Json] = {"state": before.state.value}, {"state": to.value}
+    if cause is not None:
+        moved[1]["quarantine_cause"] = cause.value
     work.changed(Change(f"endpoint.{to.value}", wire(EndpointId, endpoint_id), None, *moved, reason=reason))
     return msgspec.structs.replace(before, state=to)
 
 
-async def restate(work: UnitOfWork, endpoint_id: EndpointId, reason: str) -> None:
-    """Say anew why the endpoint is in its state."""
-    columns = {"state_reason": reason}
+async def restate_quarantine(work: UnitOfWork, endpoint_id: EndpointId, cause: QuarantineCause, reason: str) -> None:
+    """Record another cause of a quarantine than the one it began with, and the sentence about it."""
+    columns = {"state_reason": reason, "quarantine_cause": cause.value}
     await work.connection.execute(update(EndpointRow).where(EndpointRow.id == endpoint_id).values(**columns))
-    work.changed(Change("endpoint.restate", wire(EndpointId, endpoint_id), reason=reason))
+    after: Json = {"quarantine_cause": cause.value}
+    work.changed(Change("endpoint.restate", wire(EndpointId, endpoint_id), after=after, reason=reason))
 
 
 async def move_by_hand(work: UnitOfWork, endpoint_id: EndpointId, to: EndpointState, reason: str = "") -> Endpoint:
@@ -182,7 +198,8 @@ async def move_by_hand(work: UnitOfWork, endpoint_id: EndpointId, to: EndpointSt
             f"{wire(EndpointId, endpoint_id)} is {before.state.value}. Only a draining endpoint resumes; any other "
             "goes live by passing its test."
         )
-    return await move_endpoint(work, endpoint_id, to, reason)
+    cause = QuarantineCause.OPERATOR if to is QUARANTINED else None
+    return await move_endpoint(work, endpoint_id, to, reason, cause=cause)
 
 
 async def pin_space(work: UnitOfWork, endpoint_id: EndpointId, upstream_space: str) -> None:
@@ -204,22 +221,17 @@ async def get_endpoint(connection: AsyncConnection, endpoint_id: EndpointId, *, 
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         raise NotFound(f"There is no endpoint {wire(EndpointId, endpoint_id)}.", param="endpoint")
-    return EndpointView(_endpoint(row), row.state_reason)
+    return _view(row)
 
 
-def by_probe(view: EndpointView) -> bool:
-    """Whether the endpoint stands where it stands because of probes, so that they may bring it back."""
-    return view.reason.startswith(CAUSED_BY_PROBE)
+def is_recoverable(view: EndpointView) -> bool:
+    """Whether the endpoint is in a quarantine that probes may end."""
+    return view.quarantine_cause in RECOVERABLE
 
 
-def awaits_proof(view: EndpointView) -> bool:
-    """Whether it only waits to be examined, no vector of it in doubt: one good examination is enough."""
-    return view.reason.startswith(AWAITS_PROOF) or was_refused(view)
-
-
-def was_refused(view: EndpointView) -> bool:
-    """Whether it is out because its provider refused our credential or our credit, and may come back by itself."""
-    return by_probe(view) and view.reason.partition(": ")[2].startswith(REFUSED)
+def needs_one_pass(view: EndpointView) -> bool:
+    """Whether the endpoint is in a quarantine that a single good verification ends, since no vector is in doubt."""
+    return view.quarantine_cause in UNDOUBTED
 
 
 def is_examined_as(one: Endpoint, other: Endpoint) -> bool:
@@ -249,10 +261,9 @@ async def serving_of(connection: AsyncConnection, provider_id: ProviderId) -> li
 
 async def refused_of(connection: AsyncConnection, provider_id: ProviderId) -> list[EndpointId]:
     """A provider's quarantined endpoints at which it had refused our credential."""
-    states = (EndpointRow.provider_id == provider_id, EndpointRow.state == QUARANTINED.value)
-    rows = await connection.execute(_query().where(*states).order_by(EndpointRow.id))
-    views = [EndpointView(_endpoint(row), row.state_reason) for row in rows]
-    return [view.endpoint.id for view in views if was_refused(view)]
+    refused = EndpointRow.quarantine_cause == QuarantineCause.CREDENTIAL_REFUSED.value
+    query = select(EndpointRow.id).where(EndpointRow.provider_id == provider_id, refused).order_by(EndpointRow.id)
+    return [EndpointId(endpoint_id) for endpoint_id in await connection.scalars(query)]
 
 
 async def list_endpoints(connection: AsyncConnection, model_id: ModelId | None = None) -> list[EndpointView]:
@@ -260,7 +271,7 @@ async def list_endpoints(connection: AsyncConnection, model_id: ModelId | None =
     query = _query().order_by(EndpointRow.model_id, EndpointRow.priority, EndpointRow.id)
     if model_id is not None:
         query = query.where(EndpointRow.model_id == model_id)
-    return [EndpointView(_endpoint(row), row.state_reason) for row in await connection.execute(query)]
+    return [_view(row) for row in await connection.execute(query)]
 
 
 def _query() -> Select[Any]:
@@ -272,6 +283,11 @@ def _query() -> Select[Any]:
         ProviderRow.retention_days,
     )
     return select(EndpointRow.__table__, *of_provider).join(ProviderRow, ProviderRow.id == EndpointRow.provider_id)
+
+
+def _view(row: Row[Any]) -> EndpointView:
+    cause = None if row.quarantine_cause is None else QuarantineCause(row.quarantine_cause)
+    return EndpointView(_endpoint(row), row.state_reason, cause)
 
 
 def _endpoint(row: Row[Any]) -> Endpoint:

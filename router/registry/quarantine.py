@@ -10,7 +10,7 @@ from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, NotFound, StoreUnavailable
 from router.registry.endpoints import move_endpoint
 from router.routing.health import Health
-from router.values import EndpointState
+from router.values import EndpointState, QuarantineCause
 from store.ids import EndpointId, wire
 from store.postgres import STORE_FAULTS, Database
 
@@ -24,9 +24,9 @@ async def run(db: Database, health: Health) -> None:
     """Tell what is untold, until cancelled; what cannot be written now is tried again."""
     while True:
         await asyncio.sleep(TELL_EVERY_S)
-        for endpoint_id, reason in list(health.untold.items()):
+        for endpoint_id, (cause, reason) in list(health.untold.items()):
             try:
-                await transact(db, ACTOR, partial(_quarantine, endpoint_id, reason))
+                await transact(db, ACTOR, partial(_quarantine, endpoint_id, cause, reason))
             except (*STORE_FAULTS, StoreUnavailable):
                 continue
             except (Conflict, NotFound):
@@ -35,5 +35,5 @@ async def run(db: Database, health: Health) -> None:
             log.error("endpoint_quarantined", endpoint=wire(EndpointId, endpoint_id), reason=reason)
 
 
-async def _quarantine(endpoint_id: EndpointId, reason: str, work: UnitOfWork) -> None:
-    await move_endpoint(work, endpoint_id, EndpointState.QUARANTINED, reason[:300])
+async def _quarantine(endpoint_id: EndpointId, cause: QuarantineCause, reason: str, work: UnitOfWork) -> None:
+    await move_endpoint(work, endpoint_id, EndpointState.QUARANTINED, reason[:300], cause=cause)

@@ -18,7 +18,7 @@ import msgspec
 
 from router.routing.circuit_breaker import FAILURES_MAX, OPEN_MAX_S, OPEN_S, SLOW_START_SHARE, CircuitBreaker
 from router.routing.latency import NOTHING_USUAL, Latency, Usual, first, first_cut, size_of
-from router.values import Lane
+from router.values import Lane, QuarantineCause
 from store.ids import EndpointId
 
 __all__ = ["FAILURES_MAX", "OPEN_MAX_S", "OPEN_S", "PAUSE_MAX_S", "UNSEEN", "Health", "Picture", "Seen", "Verdict"]
@@ -114,7 +114,7 @@ class Health:
         # The latest instant that was told; an event without a time of its own happened then.
         self._now = 0.0
         # Quarantines that the other processes and ops have not been told of yet.
-        self.untold: dict[EndpointId, str] = {} if beside is None else beside.untold
+        self.untold: dict[EndpointId, tuple[QuarantineCause, str]] = {} if beside is None else beside.untold
         self._lanes: dict[Lane, Health] = {Lane.INTERACTIVE: self} if beside is None else beside._lanes
         if beside is None:
             self._lanes[Lane.BATCH] = Health(jitter, self)
@@ -290,17 +290,24 @@ class Health:
         """The call ended without a verdict on the endpoint."""
         self._without_verdict(endpoint, started)
 
-    def quarantined(self, endpoint: EndpointId, reason: str, started: Started | None = None, for_ops: str = "") -> bool:
+    def quarantined(
+        self,
+        endpoint: EndpointId,
+        cause: QuarantineCause,
+        reason: str,
+        started: Started | None = None,
+        for_ops: str = "",
+    ) -> bool:
         """No traffic until ops have looked: its state in the database decides when it comes back.
 
-        Callers are told the ``reason``; ``for_ops`` is written down instead, where that says more.
+        Callers are told the ``reason``; ``for_ops`` is written down with the ``cause`` instead, where that says more.
         False, and nothing of it, where the endpoint or its provider was changed since the call started.
         """
         if self._without_verdict(endpoint, started) is not self._states.get(endpoint):
             return False
         for lane in self._lanes.values():
             lane._state(endpoint).quarantined = f"it is quarantined: {reason}"
-        self.untold[endpoint] = for_ops or reason
+        self.untold[endpoint] = (cause, for_ops or reason)
         return True
 
     def reports(self, endpoint: EndpointId, wait_s: float, queue_tokens: int = 0, now: float = 0.0) -> None:

@@ -6,13 +6,13 @@ from functools import partial
 import msgspec
 
 from catalog.values import Model
-from providers.outcomes import BadAnswer, Failure
+from providers.outcomes import BadAnswer, CredentialRefused, Failure
 from providers.probing.agreement import Noise, Numerics, admits, compare, noise_of, numerics_of
 from providers.probing.probe_texts import ProbeSet
 from providers.protocol import FloatMatrix, Provider
 from providers.worker_kind import WorkerProvider
 from router.registry.indexes import ProviderRecord
-from router.values import Endpoint
+from router.values import Endpoint, QuarantineCause
 from router.verification.prober import Prober, Quota, allowed_s, probe_all, probe_some
 from router.verification.references import Reference, refusal_to_vouch
 from router.verification.report import Occasion, Step, Verdict
@@ -64,7 +64,8 @@ class Case(msgspec.Struct, frozen=True):
 class Exam(msgspec.Struct, frozen=True):
     """What the asking came to. ``vectors`` is set where they become the reference, ``source`` then says why.
 
-    ``noise`` is set where the endpoint is known to be an honest copy: how far it is from the reference.
+    ``noise`` is set where the endpoint is known to be an honest copy: how far it is from the reference. ``cause`` is
+    that of the quarantine, where the verdict puts the endpoint into one.
     """
 
     verdict: Verdict
@@ -73,7 +74,7 @@ class Exam(msgspec.Struct, frozen=True):
     vectors: FloatMatrix | None = None
     source: str = ""
     noise: Noise | None = None
-    may_recover: bool = True
+    cause: QuarantineCause = QuarantineCause.PROBE
     space: str | None = None
     calls: int = 0
     tokens: int = 0
@@ -89,7 +90,9 @@ async def examine(case: Case) -> Exam:
     except BadAnswer as bad:
         exam = Exam(Verdict.ANOTHER_SPACE, _told(bad))
     except Failure as failure:
-        exam = Exam(Verdict.NO_ANSWER, _told(failure))
+        is_refused = isinstance(failure, CredentialRefused)
+        cause = QuarantineCause.CREDENTIAL_REFUSED if is_refused else QuarantineCause.PROBE
+        exam = Exam(Verdict.NO_ANSWER, _told(failure), cause=cause)
     except TimeoutError:
         exam = Exam(Verdict.NO_ANSWER, f"it took more than {within_s:.0f} s to answer the probes")
     space = next(iter(asker.spaces)) if len(asker.spaces) == 1 else None
@@ -163,7 +166,7 @@ def _renamed(case: Case, asker: Prober, steps: list[Step]) -> Exam | None:
         return None
     names = ", ".join(sorted(str(name) for name in asker.spaces))
     reason = f"it answers from the space {names}, and {pinned or 'one'} was tested"
-    return Exam(Verdict.ANOTHER_SPACE, reason, tuple(steps), may_recover=False)
+    return Exam(Verdict.ANOTHER_SPACE, reason, tuple(steps), cause=QuarantineCause.SPACE_MISMATCH)
 
 
 def _miscounts(case: Case, asker: Prober, steps: list[Step]) -> Exam | None:

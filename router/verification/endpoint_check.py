@@ -12,15 +12,15 @@ import msgspec
 
 from catalog import models
 from catalog.values import Model
-from providers.outcomes import Failure, Misconfigured
+from providers.outcomes import CredentialRefused, Failure, Misconfigured
 from providers.protocol import Attempt, Provider
 from router.changes.audit import Actor, Change
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest, StoreUnavailable
-from router.registry.endpoints import AWAITS_PROOF, REFUSED, EndpointView, by_probe, get_endpoint, move_endpoint
+from router.registry.endpoints import EndpointView, get_endpoint, is_recoverable, move_endpoint
 from router.registry.indexes import ProviderRecord
 from router.request.estimate import tokens_most
-from router.values import Endpoint, EndpointState
+from router.values import Endpoint, EndpointState, QuarantineCause
 from router.verification import call_steps
 from router.verification.call_steps import Step
 from router.verification.prober import Quota
@@ -112,8 +112,9 @@ async def _tried(
     ours = await _our_count(provider, endpoint, verdict)
     told = _report(verdict, endpoint, model, record, ours)
     if not verdict.passed:
-        asked = not isinstance(verdict.failure, Misconfigured)
-        return await _no_first_answer(db, actor, record, endpoint, told, asked=asked, dry_run=dry_run, ending=ending)
+        return await _no_first_answer(
+            db, actor, record, endpoint, told, verdict.failure, dry_run=dry_run, ending=ending
+        )
 
     async def end(work: UnitOfWork, certified: Certified) -> None:
         full = _joined(told, certified, await get_endpoint(work.connection, endpoint_id))
@@ -147,8 +148,8 @@ async def _no_first_answer(
     record: ProviderRecord,
     endpoint: Endpoint,
     told: Report,
+    failure: Failure | None,
     *,
-    asked: bool,
     dry_run: bool,
     ending: Ending | None,
 ) -> Report:
@@ -159,18 +160,20 @@ async def _no_first_answer(
     if dry_run:
         async with db.transaction() as connection:
             return msgspec.structs.replace(told, endpoint=await get_endpoint(connection, endpoint.id))
+    # A new credential is all that an endpoint needs whose provider refused ours: it comes back without a second test.
+    is_refused = isinstance(failure, CredentialRefused)
+    cause = QuarantineCause.CREDENTIAL_REFUSED if is_refused else QuarantineCause.TEST_FAILED
 
     async def command(work: UnitOfWork) -> Report:
         view, same = await as_examined(work.connection, record, endpoint)
         serves = view.endpoint.state in (EndpointState.LIVE, EndpointState.DRAINING)
         # What probes have quarantined they bring back, too: silence does not end that.
-        recovers = view.endpoint.state is EndpointState.QUARANTINED and by_probe(view)
-        if asked and same and view.endpoint.state is endpoint.state and not (serves or recovers):
+        recovers = view.endpoint.state is EndpointState.QUARANTINED and is_recoverable(view)
+        was_asked = not isinstance(failure, Misconfigured)
+        if was_asked and same and view.endpoint.state is endpoint.state and not (serves or recovers):
             if endpoint.state is not EndpointState.PROBING:
                 await move_endpoint(work, endpoint.id, EndpointState.PROBING, "being tested")
-            # A new credential is all that it needs, so that needs no second test.
-            mark = AWAITS_PROOF if told.reason.startswith(REFUSED) else ""
-            await move_endpoint(work, endpoint.id, EndpointState.QUARANTINED, f"{mark}{told.reason}"[:300])
+            await move_endpoint(work, endpoint.id, EndpointState.QUARANTINED, told.reason[:300], cause=cause)
         full = msgspec.structs.replace(told, endpoint=await get_endpoint(work.connection, endpoint.id))
         after: dict[str, object] = {"passed": False, "reason": told.reason}
         work.changed(Change("endpoint.test", wire(EndpointId, endpoint.id), after=after))

@@ -17,7 +17,7 @@ from catalog import models
 from providers.probing.probe_texts import probe_set
 from providers.protocol import Provider
 from router.changes.audit import Actor
-from router.registry.endpoints import CAUSED_BY_PROBE, EndpointView, awaits_proof, by_probe, get_endpoint
+from router.registry.endpoints import RECOVERABLE, EndpointView, get_endpoint, is_recoverable, needs_one_pass
 from router.registry.indexes import ProviderRecord
 from router.registry.providers import is_still
 from router.tables import ProbeScheduleRow
@@ -62,7 +62,7 @@ _CLAIM = text(
     "UPDATE probe_schedule SET next_at = now() + CAST(:claimed AS interval) WHERE endpoint_id IN ("
     " SELECT s.endpoint_id FROM probe_schedule s JOIN endpoints e ON e.id = s.endpoint_id"
     " WHERE s.next_at <= now() AND (e.state IN ('live', 'draining')"
-    " OR (e.state = 'quarantined' AND starts_with(e.state_reason, :by_probe)))"
+    " OR e.quarantine_cause = ANY(:recoverable))"
     " AND (s.misses = 0 OR NOT :answering)"
     " ORDER BY s.misses > 0, s.next_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED)"
     " RETURNING endpoint_id, full_at <= now() AS is_full, misses, good, next_at,"
@@ -130,7 +130,7 @@ async def claim(db: Database, *, answering: bool = False) -> Due | None:
 
 async def take(connection: AsyncConnection, *, answering: bool = False) -> Due | None:
     """The same in an open transaction, until whose end others pass over it."""
-    binds = {"claimed": CLAIMED_FOR, "by_probe": CAUSED_BY_PROBE, "answering": answering}
+    binds = {"claimed": CLAIMED_FOR, "recoverable": sorted(RECOVERABLE), "answering": answering}
     found = await connection.execute(_CLAIM, binds)
     row = found.one_or_none()
     return (
@@ -166,7 +166,7 @@ async def _ask(db: Database, built: Built, quota: Quota | None, due: Due) -> Rep
         found = built(view.endpoint.provider_id)
         is_known = found is not None and await is_still(connection, found[0])
     serves = view.endpoint.state in SERVING
-    if not (serves or by_probe(view)):
+    if not (serves or is_recoverable(view)):
         return None  # Moved meanwhile.
     if found is None or not is_known:
         # So new that this process has not heard of it: what it would ask is not what is registered.
@@ -184,7 +184,7 @@ async def _ask(db: Database, built: Built, quota: Quota | None, due: Due) -> Rep
         Occasion.PERIODIC if serves else Occasion.RECOVERY,
         quota=quota,
         canaries=due.hour if serves and not due.is_full else None,
-        returns=not serves and (awaits_proof(view) or due.good + 1 >= GOOD_TO_RETURN),
+        returns=not serves and (needs_one_pass(view) or due.good + 1 >= GOOD_TO_RETURN),
     )
     following = plan(due, report, was_serving=serves)
     await _schedule(db, due, following)

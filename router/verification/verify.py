@@ -22,21 +22,22 @@ from providers.protocol import FloatMatrix, Provider
 from router.changes.audit import Actor, Change
 from router.changes.transaction import UnitOfWork, transact
 from router.registry.endpoints import (
+    RECOVERABLE,
     EndpointView,
-    awaits_proof,
-    by_probe,
     demand_proof,
     get_endpoint,
     is_examined_as,
+    is_recoverable,
     move_endpoint,
+    needs_one_pass,
     others_serving,
     pin_space,
-    restate,
+    restate_quarantine,
 )
 from router.registry.indexes import ProviderRecord
 from router.registry.providers import is_still
 from router.tables import ProbeRow
-from router.values import Endpoint, EndpointState
+from router.values import Endpoint, EndpointState, QuarantineCause
 from router.verification.compare import BY_HAND, Case, Exam, examine
 from router.verification.prober import Quota
 from router.verification.references import (
@@ -150,13 +151,15 @@ async def _settle(
         await lock_space(work.connection, case.model.space)
         if not same or not await _is_reference(work.connection, case):
             settled = _void(report, view)
-        elif now.state is not case.endpoint.state or (now.state is EndpointState.QUARANTINED and not by_probe(view)):
+        elif now.state is not case.endpoint.state or (
+            now.state is EndpointState.QUARANTINED and not is_recoverable(view)
+        ):
             # Ops were faster: what was seen is written down, and nothing comes of it.
             settled = msgspec.structs.replace(report, state=now.state, became_reference=False)
         else:
             settled = await _follow(work, case, exam, to, report, pins=pins)
-            if refuted and awaits_proof(view):
-                await restate(work, now.id, _reason(report))
+            if refuted and needs_one_pass(view):
+                await restate_quarantine(work, now.id, exam.cause, _reason(report))
         await _write(work.connection, now, settled)
         if not work.changes:
             work.changed(Change("endpoint.probe", wire(EndpointId, now.id), reason=report.reason))
@@ -194,7 +197,7 @@ async def _follow(
     if pins and exam.space is not None:
         await pin_space(work, case.endpoint.id, exam.space)
     if to is not None:
-        await _move(work, case.endpoint, to, report)
+        await _move(work, case.endpoint, to, exam.cause, _reason(report))
     return settled
 
 
@@ -257,19 +260,18 @@ def _report(case: Case, exam: Exam) -> Report:
         dimensions=case.model.dimensions if exam.verdict is Verdict.SAME_SPACE else None,
         calls=exam.calls,
         tokens=exam.tokens,
-        may_recover=exam.may_recover,
+        may_recover=exam.cause in RECOVERABLE,
     )
 
 
-async def _move(work: UnitOfWork, endpoint: Endpoint, to: EndpointState, report: Report) -> None:
+async def _move(work: UnitOfWork, endpoint: Endpoint, to: EndpointState, cause: QuarantineCause, reason: str) -> None:
     if endpoint.state is EndpointState.QUARANTINED:
         await move_endpoint(work, endpoint.id, EndpointState.PROBING, "its probes are good again")
-    await move_endpoint(work, endpoint.id, to, _reason(report))
+    await move_endpoint(work, endpoint.id, to, reason, cause=cause if to is EndpointState.QUARANTINED else None)
 
 
 def _reason(report: Report) -> str:
-    mark = f"{wire(ProbeId, report.id)}: " if report.may_recover else ""
-    return "passed its test" if report.passed else f"{mark}{report.reason}"[:300]
+    return "passed its test" if report.passed else report.reason[:300]
 
 
 async def _with_affected(db: Database, endpoint: Endpoint, report: Report) -> Report:

@@ -13,7 +13,7 @@ from router.request.preferences import preferences
 from router.routing.choose import choose
 from router.routing.filters import unserving, unwanted
 from router.routing.health import Health
-from router.values import NO_PREFERENCES, Endpoint, EndpointState, Preferences, Route
+from router.values import NO_PREFERENCES, Endpoint, EndpointState, Preferences, QuarantineCause, Route
 from store.ids import AccountId, EndpointId, ModelId, ProviderId, new_id
 
 MODEL = Model(ModelId("org/m"), "org", "a model", Status.LIVE, 8, 512, "a", date(2026, 1, 1), numerics="bf16")
@@ -75,7 +75,7 @@ def a_health(endpoints: list[Endpoint], events: list[tuple[int, str]]) -> tuple[
             case "cold":
                 health.warming(endpoint, now, 2.0)
             case "out":
-                health.quarantined(endpoint, "another space")
+                health.quarantined(endpoint, QuarantineCause.SPACE_MISMATCH, "another space")
             case _:
                 health.reports(endpoint, 4.0, 1000, now)
                 health.given_up(endpoint)

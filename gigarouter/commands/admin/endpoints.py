@@ -220,6 +220,7 @@ def _row(view: EndpointView, cost_source: str | None) -> Row:
         "upstream": endpoint.upstream_model,
         "state": endpoint.state,
         "reason": view.reason,
+        "quarantine_cause": view.quarantine_cause,
         "priority": endpoint.priority,
         "cost_usd_per_mtok": to_usd(endpoint.cost_nano_per_mtok),
         "cost_source": cost_source,

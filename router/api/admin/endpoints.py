@@ -36,7 +36,7 @@ from router.registry.endpoints import (
 )
 from router.registry.indexes import ProviderRecord
 from router.registry.providers import provider_records
-from router.values import EndpointState
+from router.values import EndpointState, QuarantineCause
 from router.verification.endpoint_check import Ending, Report, try_endpoint
 from store.ids import EndpointId, ModelId, ProviderId, wire
 
@@ -79,7 +79,10 @@ EndpointEdit = edit_of(
 
 
 class EndpointOut(EndpointFacts, Resource, frozen=True, kw_only=True):
-    """An endpoint. ``reason``: why it is in its state. ``cost_source``: where an imported cost is from; null: ours."""
+    """An endpoint. ``reason``: why it is in its state. ``cost_source``: where an imported cost is from; null: ours.
+
+    ``quarantine_cause``: why it is quarantined, for programs; null in any other state.
+    """
 
     volatile = frozenset({"cost_source"})
 
@@ -90,6 +93,7 @@ class EndpointOut(EndpointFacts, Resource, frozen=True, kw_only=True):
     upstream_model: str
     state: str
     reason: str
+    quarantine_cause: QuarantineCause | None
     space: str
     upstream_space: str | None
     cost_source: str | None
@@ -269,6 +273,7 @@ def _out(view: EndpointView, cost_source: str | None) -> EndpointOut:
         provider_name=endpoint.provider_name,
         state=endpoint.state.value,
         reason=view.reason,
+        quarantine_cause=view.quarantine_cause,
         cost_usd_per_mtok=to_usd(endpoint.cost_nano_per_mtok),
         space=endpoint.space,
         upstream_space=endpoint.upstream_space,

@@ -14,6 +14,7 @@ from router.api.access import ACCESS, Who
 from router.api.app import create_app
 from router.context import RouterContext
 from router.routing.health import Health
+from router.values import QuarantineCause
 from store.embedded import Embedded
 from store.ids import AccountId, EndpointId, KeyId, parse, wire
 from tests.builders.database import Shop
@@ -165,7 +166,7 @@ async def test_what_fails_now_can_be_imagined_well(door: Door) -> None:
     endpoint = (await door.explain())["now"]["candidates"][0]["endpoint"]
     endpoint_id = EndpointId(parse(EndpointId, endpoint))
     health: Health = door.context.health
-    health.quarantined(endpoint_id, "canary of a provider")
+    health.quarantined(endpoint_id, QuarantineCause.SPACE_MISMATCH, "canary of a provider")
     health.untold.clear()
     try:
         told = await door.explain(what_if={"endpoints": {endpoint: {"healthy": True}}})

@@ -25,7 +25,7 @@ from router.manifest.values import Decisions, FileRefused, Plan, Verb
 from router.registry.encryption import CredentialCipher
 from router.registry.endpoints import EndpointSpec, EndpointView, edit_endpoint, list_endpoints, move_endpoint
 from router.registry.providers import edit_provider, find_provider
-from router.values import EndpointState
+from router.values import EndpointState, QuarantineCause
 from store.ids import ModelId
 from store.postgres import Database
 
@@ -350,8 +350,8 @@ async def test_nobody_waits_for_a_plan_and_a_plan_is_of_one_instant(db: Database
         """While the plan rehearses, ops set a price and a process puts the endpoint out of service."""
         async with asyncio.timeout(3):
             await transact(db, OPS, lambda work: set_price(work, MODEL, 30_000_000))
-            quarantined = EndpointState.QUARANTINED
-            await transact(db, OPS, lambda work: move_endpoint(work, endpoint.id, quarantined, "it lies"))
+            out, cause = EndpointState.QUARANTINED, QuarantineCause.SPACE_MISMATCH
+            await transact(db, OPS, lambda work: move_endpoint(work, endpoint.id, out, "it lies", cause=cause))
 
     text = EXAMPLE.replace("name: alpha", "name: beta", 1).replace("provider: alpha", "provider: beta")
     asked = msgspec.structs.replace(order(text), usable=meanwhile)

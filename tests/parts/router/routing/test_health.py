@@ -5,7 +5,7 @@ import pytest
 from router.routing.circuit_breaker import OPEN_MAX_S, OPEN_S, SLOW_START_S, TRIALS
 from router.routing.health import FAILURES_MAX, PAUSE_MAX_S, UNSEEN, Health
 from router.routing.latency import DECAY_S, ENOUGH, FORGOTTEN_S, SIZES, USUAL_S, Usual, size_of
-from router.values import Lane
+from router.values import Lane, QuarantineCause
 from store.ids import EndpointId, new_id
 
 
@@ -116,11 +116,11 @@ def test_stragglers_of_before_a_rest_are_never_taken_for_the_trial(endpoint: End
 def test_what_began_before_a_change_says_nothing_of_the_endpoint_after_it(endpoint: EndpointId) -> None:
     health = Health()
     old = [health.starts(endpoint, 0.0) for _ in range(8)]
-    health.quarantined(endpoint, "401", started=old.pop())
+    health.quarantined(endpoint, QuarantineCause.CREDENTIAL_REFUSED, "401", started=old.pop())
     health.forget(endpoint)
     assert health.untold == {}
     new = health.starts(endpoint, 1.0)
-    assert not health.quarantined(endpoint, "401", started=old.pop())
+    assert not health.quarantined(endpoint, QuarantineCause.CREDENTIAL_REFUSED, "401", started=old.pop())
     health.paused(endpoint, 1.0, 60.0, started=old.pop())
     while old:
         health.failed(endpoint, 1.0, "it broke", started=old.pop())
@@ -212,8 +212,8 @@ def test_a_cold_endpoint_is_left_alone_until_it_is_warm_and_is_no_failure(endpoi
 
 def test_a_quarantined_endpoint_stays_out_until_it_is_changed(endpoint: EndpointId) -> None:
     health = Health()
-    health.quarantined(endpoint, "another space")
-    assert health.untold == {endpoint: "another space"}
+    health.quarantined(endpoint, QuarantineCause.SPACE_MISMATCH, "another space")
+    assert health.untold == {endpoint: (QuarantineCause.SPACE_MISMATCH, "another space")}
     assert health.left_out(endpoint, 1e9) == "it is quarantined: another space"
     assert not health.may_be_tried(endpoint, 1e9)
     health.forget(endpoint)
@@ -225,9 +225,9 @@ def test_a_quarantine_and_a_change_are_news_for_both_lanes_and_failures_are_not(
     batch = health.of(Lane.BATCH)
     broken(batch, endpoint)
     assert health.left_out(endpoint, 0.0) is None
-    batch.quarantined(endpoint, "another space")
+    batch.quarantined(endpoint, QuarantineCause.SPACE_MISMATCH, "another space")
     assert health.left_out(endpoint, 0.0) == "it is quarantined: another space"
-    assert health.untold == {endpoint: "another space"}
+    assert health.untold == {endpoint: (QuarantineCause.SPACE_MISMATCH, "another space")}
     health.forget(endpoint)
     assert batch.left_out(endpoint, 0.0) is None
 
@@ -294,7 +294,7 @@ def test_every_end_takes_a_call_off_what_is_in_flight(endpoint: EndpointId) -> N
     health.paused(endpoint, 0.0, 1.0)
     health.warming(endpoint, 0.0, 1.0)
     health.given_up(endpoint)
-    health.quarantined(endpoint, "another space")
+    health.quarantined(endpoint, QuarantineCause.SPACE_MISMATCH, "another space")
     assert health.seen(endpoint, 0, 0.0).in_flight == 0
 
 

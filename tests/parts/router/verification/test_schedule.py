@@ -9,9 +9,11 @@ import pytest
 from catalog import models
 from catalog.values import Model
 from router.changes.transaction import transact
-from router.registry.endpoints import AWAITS_PROOF, REFUSED, move_endpoint
+from router.registry import quarantine
+from router.registry.endpoints import move_by_hand
 from router.registry.providers import ProviderSpec, edit_provider
-from router.values import EndpointState
+from router.routing.health import Health
+from router.values import EndpointState, QuarantineCause
 from router.verification.report import Occasion, Report, Verdict
 from router.verification.schedule import (
     GOOD_TO_RETURN,
@@ -105,7 +107,7 @@ async def test_drift_ends_traffic_and_three_good_probes_bring_it_back(desk: Desk
 
 async def test_what_was_quarantined_by_hand_is_not_asked(desk: Desk, upstream: Shifted) -> None:
     endpoint = await a_live_endpoint(desk, upstream)
-    await transact(desk.db, OPS, lambda work: move_endpoint(work, endpoint, EndpointState.QUARANTINED, "by hand"))
+    await transact(desk.db, OPS, lambda work: move_by_hand(work, endpoint, EndpointState.QUARANTINED, "by hand"))
     assert await a_round(desk, endpoint) == []
     assert await desk.state(endpoint) == "quarantined"
 
@@ -184,10 +186,15 @@ async def test_a_refused_credential_is_asked_again_and_one_good_probe_brings_it_
     desk: Desk, upstream: Shifted, found_by: str
 ) -> None:
     endpoint = await a_live_endpoint(desk, upstream)
-    mark = "probe_x: " if found_by == "a probe" else AWAITS_PROOF
-    reason = f"{mark}{REFUSED}: status 402"
-    await transact(desk.db, OPS, lambda work: move_endpoint(work, endpoint, EndpointState.QUARANTINED, reason))
     upstream.always = Reply(status=401)
+    if found_by == "a call":
+        health = Health()
+        health.quarantined(endpoint, QuarantineCause.CREDENTIAL_REFUSED, "it is quarantined", None, "status 402")
+        await write_down(desk, health)
+    else:
+        await transact(desk.db, OPS, lambda work: move_by_hand(work, endpoint, EndpointState.OFF))
+        assert (await desk.certify(endpoint, Occasion.MANUAL)).state is EndpointState.QUARANTINED
+    assert (await desk.view(endpoint)).quarantine_cause is QuarantineCause.CREDENTIAL_REFUSED
     (report,) = await a_round(desk, endpoint)
     assert (report.verdict, report.state) == (Verdict.NO_ANSWER, EndpointState.QUARANTINED)
     assert await claim(desk.db) is None, "it waits longer each time"
@@ -202,11 +209,22 @@ async def test_a_refused_credential_is_asked_again_and_one_good_probe_brings_it_
     assert (report.full, report.state) == (True, EndpointState.LIVE)
 
 
+async def write_down(desk: Desk, health: Health) -> None:
+    """What a serve process does with a quarantine that a call has caused."""
+    writing = asyncio.ensure_future(quarantine.run(desk.db, health))
+    for _ in range(200):
+        if not health.untold:
+            break
+        await asyncio.sleep(0.05)
+    writing.cancel()
+    await asyncio.wait([writing])
+
+
 async def test_an_edited_provider_hurries_nobody_who_is_quarantined_for_something_else(
     desk: Desk, upstream: Shifted
 ) -> None:
     endpoint = await a_live_endpoint(desk, upstream)
-    await transact(desk.db, OPS, lambda work: move_endpoint(work, endpoint, EndpointState.QUARANTINED, "by hand"))
+    await transact(desk.db, OPS, lambda work: move_by_hand(work, endpoint, EndpointState.QUARANTINED, "by hand"))
     provider = (await desk.view(endpoint)).endpoint.provider_id
     spec = ProviderSpec(base_url=upstream.base_url, retention_days=0)
     await transact(desk.db, OPS, lambda work: edit_provider(work, None, provider, spec))

@@ -16,7 +16,7 @@ from router.changes.audit import list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
 from router.registry.endpoints import move_endpoint
-from router.values import EndpointState
+from router.values import EndpointState, QuarantineCause
 from router.verification.references import refusal_to_vouch
 from router.verification.report import Occasion, Report, Verdict, next_state
 from store.ids import EndpointId, wire
@@ -142,10 +142,12 @@ async def test_another_space_is_quarantined_whatever_the_state_and_ops_learn_who
         assert report.last_good_at is not None
         view = await desk.view(endpoint)
         assert view.endpoint.state is EndpointState.QUARANTINED
-        assert view.reason.startswith("probe_")
+        assert view.quarantine_cause is QuarantineCause.PROBE
+        assert view.reason == report.reason
         async with desk.db.transaction() as connection:
             newest = (await list_changes(connection, subject=wire(EndpointId, endpoint)))[0]
         assert newest.change.action == "endpoint.quarantined"
+        assert newest.change.after == {"state": "quarantined", "quarantine_cause": "probe"}
 
 
 async def test_traffic_ends_before_anyone_counts_whom_it_hit(desk: Desk) -> None:
@@ -219,7 +221,9 @@ async def test_a_provider_that_names_another_space_is_quarantined_until_an_opera
     report = await desk.certify(endpoint, AGAIN)
     assert report.verdict is Verdict.ANOTHER_SPACE
     assert not report.may_recover
-    assert "the tested one" in (await desk.view(endpoint)).reason
+    view = await desk.view(endpoint)
+    assert view.quarantine_cause is QuarantineCause.SPACE_MISMATCH
+    assert "the tested one" in view.reason
     assert (await desk.certify(endpoint, Occasion.MANUAL)).passed
     assert (await desk.view(endpoint)).endpoint.upstream_space == "upstream-space"
 
