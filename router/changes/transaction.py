@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from router.changes.audit import Actor, Change, record
@@ -82,6 +82,11 @@ async def _once(db: Database, actor: Actor, command: Callable[[UnitOfWork], Awai
 
 def _state(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
+
+
+def violated_constraint(error: IntegrityError) -> str | None:
+    """The name of the constraint that a statement violated; None where a trigger refused it."""
+    return getattr(error.orig.__cause__, "constraint_name", None) if error.orig is not None else None
 
 
 def gone(error: BaseException) -> StoreUnavailable:

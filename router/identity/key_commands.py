@@ -15,7 +15,7 @@ from billing.money import MAX_AMOUNT, NanoUSD, to_usd
 from billing.values import Cap, CapPeriod, Limits
 from catalog.values import Use
 from router.changes.audit import Change
-from router.changes.transaction import UnitOfWork
+from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.identity.keys import LIVE, TEST, new_key
 from router.tables import Json, KeyRow
@@ -75,7 +75,7 @@ async def create_key(work: UnitOfWork, account_id: AccountId, spec: KeySpec, *, 
     try:
         await work.connection.execute(insert(KeyRow), row)
     except IntegrityError as error:
-        if "keys_account_id_fkey" in str(error.orig):
+        if violated_constraint(error) == "keys_account_id_fkey":
             raise NotFound("There is no such account.", param="account") from error
         raise
     view = await get_key(work.connection, key_id)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from router.changes.audit import Change
-from router.changes.transaction import UnitOfWork
+from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.tables import MemberRow
 from store.ids import AccountId, MemberId, new_id, wire
@@ -53,7 +53,7 @@ async def add_member(work: UnitOfWork, account_id: AccountId | None, email: str,
     try:
         await work.connection.execute(insert(MemberRow), row)
     except IntegrityError as error:
-        if "members_account_id_fkey" in str(error.orig):
+        if violated_constraint(error) == "members_account_id_fkey":
             raise NotFound("There is no such account.", param="account") from error
         raise Conflict(f"{email} is a member already. Change the role, or remove the member first.") from error
     after: dict[str, object] = {"email": email, "name": name, "role": role.value}

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog.models import lock
 from catalog.values import Model
 from router.changes.audit import Change
-from router.changes.transaction import UnitOfWork
+from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.tables import EndpointRow, Json, ProbeScheduleRow, ProviderRow
 from router.values import Endpoint, EndpointState, QuarantineCause
@@ -99,11 +99,13 @@ async def register_endpoint(
     try:
         await work.connection.execute(insert(EndpointRow), {**row, **msgspec.structs.asdict(spec)})
     except IntegrityError as error:
-        if "endpoints_provider_id_fkey" in str(error.orig):
-            raise NotFound("There is no such provider.", param="provider") from error
-        if "is not the one of the model" in str(error.orig):
-            raise Conflict(f"The vector space of {model.id} was changed meanwhile. Try again.") from error
-        raise Conflict(f"The provider serves {model.id} as {spec.upstream_model} already.") from error
+        match violated_constraint(error):
+            case "endpoints_provider_id_fkey":
+                raise NotFound("There is no such provider.", param="provider") from error
+            case None:  # The trigger compares the endpoint's space with the model's.
+                raise Conflict(f"The vector space of {model.id} was changed meanwhile. Try again.") from error
+            case _:
+                raise Conflict(f"The provider serves {model.id} as {spec.upstream_model} already.") from error
     endpoint = (await get_endpoint(work.connection, endpoint_id)).endpoint
     work.changed(Change("endpoint.register", wire(EndpointId, endpoint_id), after=_facts(endpoint)))
     return endpoint

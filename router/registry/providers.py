@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from providers.protocol import ProviderKind
 from router.changes.audit import Change
-from router.changes.transaction import UnitOfWork
+from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.registry.encryption import CredentialCipher, CredentialUnreadable, place_of
 from router.registry.endpoints import demand_proof, examine_soon, refused_of, serving_of
@@ -73,7 +73,7 @@ async def register_provider(
     try:
         await work.connection.execute(insert(ProviderRow), {**row, **_sealed(cipher, provider_id, spec, credential)})
     except IntegrityError as error:
-        if "providers_name_check" in str(error.orig):
+        if violated_constraint(error) == "providers_name_check":
             raise InvalidRequest("A provider's name is lower-case letters, digits and dashes.", param="name") from error
         raise Conflict(f"There is a provider {name} already.") from error
     view = await get_provider(work.connection, provider_id)

@@ -9,8 +9,10 @@ from typing import Literal
 import msgspec
 
 from providers.outcomes import (
+    AnswerCheck,
     BadAnswer,
     ConnectFailed,
+    ConnectStep,
     CredentialRefused,
     Failure,
     Misconfigured,
@@ -41,8 +43,14 @@ STEPS = (
     *(CONFIGURE, RESOLVE, GUARD, CONNECT, TLS, AUTHENTICATE, EMBED, NUMBERS),
     *(DIMENSIONS, BASE64, USAGE, MEANING, SPACE),
 )
-_BY_DETAIL = {"name:": RESOLVE, "address": GUARD, "connect:": CONNECT, "tls:": TLS}
-_BY_CHECK = {"dimensions": DIMENSIONS, "usage": USAGE, "norm": NUMBERS, "numbers": NUMBERS, "format": NUMBERS}
+_BY_CONNECT_STEP: dict[ConnectStep, str] = {"resolve": RESOLVE, "guard": GUARD, "connect": CONNECT, "tls": TLS}
+_BY_CHECK: dict[AnswerCheck | None, str] = {
+    "dimensions": DIMENSIONS,
+    "usage": USAGE,
+    "norm": NUMBERS,
+    "numbers": NUMBERS,
+    "number format": NUMBERS,
+}
 REFUSED = (
     "The address must not be reached ({why}). Networks of your own are opened by GIGAROUTER_ALLOWED_PRIVATE_NETWORKS."
 )
@@ -58,25 +66,22 @@ class Step(msgspec.Struct, frozen=True):
 
 def failed_step(failure: Failure) -> str:
     """The step at which a call ended."""
-    first = failure.detail.partition(" ")[0]
-    if isinstance(failure, ConnectFailed | TimedOut) and first in _BY_DETAIL:
-        return _BY_DETAIL[first]
-    if isinstance(failure, ConnectFailed):
-        return CONNECT
+    if isinstance(failure, ConnectFailed | TimedOut) and failure.step is not None:
+        return _BY_CONNECT_STEP[failure.step]
     if isinstance(failure, CredentialRefused | Misconfigured):
         return CONFIGURE if failure.status is None else AUTHENTICATE
     if isinstance(failure, SpaceMismatch):
         return SPACE
     if isinstance(failure, BadAnswer):
-        return _BY_CHECK.get(failure.message.rpartition(" ")[2], EMBED)
+        return _BY_CHECK.get(failure.check, EMBED)
     return EMBED
 
 
 def sentence(failure: Failure) -> str:
     """What to tell of a failure, for people; of a refused address, what to do."""
-    if failed_step(failure) == GUARD:
-        return REFUSED.format(why=failure.detail.rpartition("refused: ")[2])
-    what = failure.message or {"TimedOut": "no answer in time"}.get(type(failure).__name__, "it failed")
+    if isinstance(failure, ConnectFailed) and failure.step == "guard":
+        return REFUSED.format(why=failure.refusal)
+    what = failure.message or ("no answer in time" if isinstance(failure, TimedOut) else "it failed")
     return f"{type(failure).__name__}: {what}{f' ({failure.detail})' if failure.detail else ''}"
 
 

@@ -58,7 +58,7 @@ async def probe(provider: Provider, endpoint: Endpoint, model: Model, deadline_s
         vectors = await provider.embed(attempt, deadline_s)
         check(vectors, attempt, model)
         if wrong := miscount(TEXTS, vectors):
-            raise BadAnswer("the provider's answer failed the check of its usage", detail=wrong)
+            raise BadAnswer("the provider's answer failed the check of its usage", check="usage", detail=wrong)
     except Failure as failure:
         return Verdict(reason_of(failure), failure=failure)
     rows = vectors.matrix / np.linalg.norm(vectors.matrix, axis=1, keepdims=True)

@@ -176,6 +176,14 @@ async def test_a_base_url_is_an_address_and_nothing_more(db: Database, url: str 
         await a_provider(db, spec=ProviderSpec(url))
 
 
+async def test_a_providers_name_is_its_own_and_of_the_form(db: Database) -> None:
+    await a_provider(db)
+    with pytest.raises(Conflict, match="is a provider alpha already"):
+        await a_provider(db)
+    with pytest.raises(InvalidRequest, match="lower-case letters"):
+        await a_provider(db, "Alpha")
+
+
 async def test_the_audit_log_tells_of_a_credential_only_its_end(db: Database) -> None:
     await a_provider(db)
     async with db.transaction() as connection:
