@@ -33,8 +33,8 @@ from router.registry.indexes import ProviderRecord
 from router.registry.providers import ProviderSpec, edit_provider, find_provider, provider_records, register_provider
 from router.tables import KeyRow
 from router.values import Endpoint, EndpointState
-from router.verification.report import Occasion, Report
-from router.verification.verify import certify
+from router.verification.report import Occasion, VerificationReport
+from router.verification.verify import verify_endpoint
 from store.ids import AccountId, ModelId
 from store.postgres import Database
 
@@ -80,7 +80,7 @@ async def _prepare(database_url: str, folder: DataFolder, worker_url: str | None
 
 
 def put_live(database_url: str, worker_url: str) -> str:
-    """Once the worker answers: its endpoint is certified, as the space's reference, and the model launched.
+    """Once the worker answers: its endpoint is verified, as the space's reference, and the model launched.
 
     Whatever operators have decided meanwhile stays. Returns a sentence where the worker did not pass, else nothing.
     """
@@ -116,7 +116,7 @@ async def _put_live(database_url: str, worker_url: str) -> str:
         endpoint = ours[0].endpoint
         if endpoint.state is not EndpointState.LIVE:
             try:
-                report = await _certify(db, records[endpoint.provider_id], worker_url, endpoint, model)
+                report = await _verify(db, records[endpoint.provider_id], worker_url, endpoint, model)
             except Conflict:
                 return ""  # The jobs process or an operator was faster.
             if not report.passed:
@@ -130,12 +130,14 @@ async def _put_live(database_url: str, worker_url: str) -> str:
         await db.close()
 
 
-async def _certify(db: Database, record: ProviderRecord, worker_url: str, endpoint: Endpoint, model: Model) -> Report:
+async def _verify(
+    db: Database, record: ProviderRecord, worker_url: str, endpoint: Endpoint, model: Model
+) -> VerificationReport:
     record = msgspec.structs.replace(record, base_url=worker_url)
     pool, allowed = Pool(), networks(["127.0.0.0/8"])
     worker = build("worker", base_url=worker_url, credential=None, options={}, allowed_networks=allowed, pool=pool)
     try:
-        return await certify(db, record, worker, endpoint, model, ACTOR, Occasion.REGISTRATION)
+        return await verify_endpoint(db, record, worker, endpoint, model, ACTOR, Occasion.REGISTRATION)
     finally:
         await pool.close()
 

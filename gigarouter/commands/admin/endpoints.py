@@ -26,8 +26,8 @@ from router.registry.endpoints import (
 )
 from router.registry.providers import provider_records
 from router.values import EndpointState
-from router.verification.endpoint_check import Report, try_endpoint
-from router.verification.report import Verdict
+from router.verification.endpoint_check import CheckReport, check_endpoint
+from router.verification.report import SpaceVerdict
 from store.ids import EndpointId, ModelId, wire
 from store.postgres import Database
 
@@ -150,39 +150,41 @@ def try_(
     endpoint_id = _id(endpoint)
     report = run(lambda db: _test(db, endpoint_id, as_reference, replace=replace, dry_run=dry_run))
     assert report.endpoint is not None, "a test of an endpoint tells of it; this is a bug"
-    certified = report.certified
+    verification = report.verification
     result: Row = {
         "passed": report.passed,
         "dimensions": report.dimensions,
         "tokens": report.tokens,
         "provider_says_space": report.space,
-        "steps": {step.name: f"{step.outcome} {step.said}".strip() for step in report.steps},
+        "steps": {step.name: f"{step.outcome} {step.detail}".strip() for step in report.steps},
     }
-    if certified is not None:
+    if verification is not None:
         result = {
             **result,
-            "verdict": certified.verdict,
-            "cosine_min": certified.cosine_min,
-            "numerics": certified.numerics,
-            "reference": certified.reference,
-            "became_reference": certified.became_reference,
-            "calls_since_last_good": certified.calls_since,
+            "verdict": verification.verdict,
+            "cosine_min": verification.cosine_min,
+            "numerics": verification.numerics,
+            "reference": verification.reference,
+            "became_reference": verification.became_reference,
+            "calls_since_last_good": verification.calls_since,
         }
     tested = report.endpoint.endpoint.id
     show_one({**read(lambda connection: _one(connection, tested)), **result}, as_json=as_json)
-    if certified is not None and certified.verdict is Verdict.NO_REFERENCE:
+    if verification is not None and verification.verdict is SpaceVerdict.NO_REFERENCE:
         fail(f"{report.endpoint.endpoint.provider_name} was not compared: {report.reason}.")
     if not report.passed:
         fail(f"{report.endpoint.endpoint.provider_name} failed the test: {report.reason}", PROVIDER_FAILED)
 
 
-async def _test(db: Database, endpoint_id: EndpointId, as_reference: str, *, replace: bool, dry_run: bool) -> Report:
+async def _test(
+    db: Database, endpoint_id: EndpointId, as_reference: str, *, replace: bool, dry_run: bool
+) -> CheckReport:
     async with db.transaction() as connection:
         endpoint = (await get_endpoint(connection, endpoint_id)).endpoint
         records = await provider_records(connection)
     record = next(record for record in records if record.id == endpoint.provider_id)
     async with speaking_to(record) as provider:
-        return await try_endpoint(
+        return await check_endpoint(
             db, actor(), endpoint_id, record, provider, as_reference=as_reference, replace=replace, dry_run=dry_run
         )
 

@@ -10,7 +10,7 @@ from router.api.admin.parsing import read
 from router.api.admin.responses import one
 from router.changes import idempotency
 from router.changes.transaction import UnitOfWork
-from router.verification.endpoint_check import Ending, Report
+from router.verification.endpoint_check import CheckReport, OnChecked
 
 
 class StepOut(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class TestOut(msgspec.Struct, frozen=True):
     object: str = "test"
 
 
-async def tested(request: Request, test: Callable[[Ending], Awaitable[Report]]) -> Response:
+async def tested(request: Request, test: Callable[[OnChecked], Awaitable[CheckReport]]) -> Response:
     """Run a test, whose calls no transaction spans, and answer its report; what it gets runs in the one that ends it.
 
     Raises what the test raises, ``IdempotencyMismatch``.
@@ -54,31 +54,31 @@ async def tested(request: Request, test: Callable[[Ending], Awaitable[Report]]) 
     if claim is not None and (kept := await read(request, lambda connection: idempotency.find(connection, claim))):
         return replay(kept)
 
-    async def ending(work: UnitOfWork, report: Report) -> None:
+    async def on_checked(work: UnitOfWork, report: CheckReport) -> None:
         if claim is not None:
             await idempotency.begin(work.connection, claim)
         await keep(work, claim, Made(_out(report)))
 
     try:
-        report = await test(ending)
+        report = await test(on_checked)
     except idempotency.ReplayedOutcome as before:
         return replay(before.outcome)
     return one(_out(report), headers=DRY_RUN if dry_run else None)
 
 
-def _out(report: Report) -> TestOut:
-    certified = report.certified
+def _out(report: CheckReport) -> TestOut:
+    verification = report.verification
     return TestOut(
         passed=report.passed,
         reason=report.reason,
-        steps=[StepOut(step.name, step.outcome, step.said) for step in report.steps],
+        steps=[StepOut(step.name, step.outcome, step.detail) for step in report.steps],
         dimensions=report.dimensions,
         tokens=report.tokens,
         space=report.space,
         state=None if report.endpoint is None else report.endpoint.endpoint.state.value,
-        verdict=None if certified is None else certified.verdict.value,
-        cosine_min=None if certified is None else certified.cosine_min,
-        numerics=None if certified is None else certified.numerics,
-        reference=None if certified is None else certified.reference or None,
-        became_reference=None if certified is None else certified.became_reference,
+        verdict=None if verification is None else verification.verdict.value,
+        cosine_min=None if verification is None else verification.cosine_min,
+        numerics=None if verification is None else verification.numerics,
+        reference=None if verification is None else verification.reference or None,
+        became_reference=None if verification is None else verification.became_reference,
     )

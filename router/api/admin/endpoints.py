@@ -37,7 +37,7 @@ from router.registry.endpoints import (
 from router.registry.indexes import ProviderRecord
 from router.registry.providers import provider_records
 from router.values import EndpointState, QuarantineCause
-from router.verification.endpoint_check import Ending, Report, try_endpoint
+from router.verification.endpoint_check import CheckReport, OnChecked, check_endpoint
 from store.ids import EndpointId, ModelId, ProviderId, wire
 
 operations = APIRouter()
@@ -217,10 +217,10 @@ async def try_(request: Request, endpoint_id: str) -> Response:
     """
     known, body, context = _id(endpoint_id), body_of(request, TestIn), context_of(request)
 
-    async def test(ending: Ending) -> Report:
+    async def test(on_checked: OnChecked) -> CheckReport:
         record = await read(request, lambda connection: _provider_of(connection, known))
         provider = await speaking_to(request, record.id)
-        return await try_endpoint(
+        return await check_endpoint(
             context.db,
             actor_of(request),
             known,
@@ -230,7 +230,7 @@ async def try_(request: Request, endpoint_id: str) -> Response:
             replace=body.replace,
             quota=context.outbound.quota,
             dry_run=is_dry_run(request),
-            ending=ending,
+            on_checked=on_checked,
         )
 
     return await tested(request, test)

@@ -25,7 +25,7 @@ from router.registry.providers import (
     provider_records,
     register_provider,
 )
-from router.verification.endpoint_check import Ending, Report, try_provider
+from router.verification.endpoint_check import CheckReport, OnChecked, check_provider
 from store.ids import EndpointId, ProviderId, wire
 
 operations = APIRouter()
@@ -166,11 +166,11 @@ async def try_(request: Request, provider_id: str) -> Response:
     """
     known, body, context = _id(provider_id), body_of(request, ProviderTest), context_of(request)
 
-    async def test(ending: Ending) -> Report:
+    async def test(on_checked: OnChecked) -> CheckReport:
         record, upstream_model = await read(request, lambda connection: _asked(connection, known, body.upstream_model))
         provider, dry_run = await speaking_to(request, known), is_dry_run(request)
-        return await try_provider(
-            context.db, actor_of(request), record, provider, upstream_model, dry_run=dry_run, ending=ending
+        return await check_provider(
+            context.db, actor_of(request), record, provider, upstream_model, dry_run=dry_run, on_checked=on_checked
         )
 
     return await tested(request, test)

@@ -40,7 +40,7 @@ def test_a_worker_at_another_port_is_examined_before_it_serves(database_url: str
     async def vouch(desk: Desk) -> str:
         async with desk.db.transaction() as connection:
             (view,) = await list_endpoints(connection, MODEL)
-        await desk.certify(view.endpoint.id, as_reference="the tests say so")
+        await desk.verify(view.endpoint.id, as_reference="the tests say so")
         await desk.rows("UPDATE models SET status = 'live' WHERE id = :id", id=MODEL)
         return await state(desk)
 

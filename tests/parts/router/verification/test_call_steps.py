@@ -12,7 +12,7 @@ from providers.outcomes import (
     SpaceMismatch,
     TimedOut,
 )
-from router.verification.call_steps import STEPS, failed_step, sentence, told
+from router.verification.call_steps import STEPS, build_steps, explain_failure, failed_step
 
 
 def a_refused_address() -> ConnectFailed:
@@ -47,21 +47,21 @@ def a_refused_address() -> ConnectFailed:
 )
 def test_each_failure_ends_at_its_step(failure: Failure, step: str) -> None:
     assert failed_step(failure) == step
-    steps = told("https://api.example.com", {}, ended=step, reason=sentence(failure))
+    steps = build_steps("https://api.example.com", {}, failed_at=step, reason=explain_failure(failure))
     assert [one.name for one in steps] == list(STEPS)
     at = STEPS.index(step)
     assert [one.outcome for one in steps] == ["passed"] * at + ["failed"] + ["not_reached"] * (len(STEPS) - at - 1)
 
 
 def test_a_refused_address_is_not_told_but_what_to_do() -> None:
-    said = sentence(a_refused_address())
+    said = explain_failure(a_refused_address())
     assert "10.0.0.7" not in said
     assert "it is in 10.0.0.0/8" in said
     assert "GIGAROUTER_ALLOWED_PRIVATE_NETWORKS" in said
 
 
 def test_what_cannot_be_seen_is_not_claimed() -> None:
-    plain = {one.name: one.outcome for one in told("http://10.0.0.7", {})}
+    plain = {one.name: one.outcome for one in build_steps("http://10.0.0.7", {})}
     assert plain["tls"] == "not_told"
-    elsewhere = {one.name: one.outcome for one in told(None, {}, seen=False)}
+    elsewhere = {one.name: one.outcome for one in build_steps(None, {}, shows_connection=False)}
     assert {elsewhere[name] for name in ("resolve", "guard", "connect", "tls")} == {"not_told"}

@@ -5,14 +5,14 @@ import pytest
 from providers.kinds import build
 from providers.wire import Pool, networks
 from router.registry.indexes import ProviderRecord
-from router.verification.endpoint_check import Report, call_provider
+from router.verification.endpoint_check import CheckReport, call_provider
 from store.ids import ProviderId, new_id
 from tests.harness.fake_upstream import Reply, Upstream
 
 pytestmark = pytest.mark.anyio
 
 
-async def tried(upstream: Upstream, scheme: str, *allowed: str) -> Report:
+async def tried(upstream: Upstream, scheme: str, *allowed: str) -> CheckReport:
     url = f"{scheme}://localhost:{upstream.port}/v1"
     pool = Pool()
     options: dict[str, object] = {}
@@ -34,7 +34,7 @@ async def test_a_name_that_leads_inside_is_refused_before_a_byte_is_sent(scheme:
     assert not report.passed
     (failed,) = [step for step in report.steps if step.outcome == "failed"]
     assert failed.name == "guard"
-    assert "must not be reached" in failed.said
+    assert "must not be reached" in failed.detail
     assert "127.0.0.1" not in str(report)
 
 

@@ -13,12 +13,19 @@ from router.changes.audit import list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import InvalidRequest
 from router.values import EndpointState
-from router.verification.endpoint_check import try_endpoint
-from router.verification.references import Reference, find_reference, lock_space, set_noise, set_reference
-from router.verification.report import Occasion, Verdict
+from router.verification.endpoint_check import check_endpoint
+from router.verification.references import Reference, find_reference, lock_space, record_noise, set_reference
+from router.verification.report import Occasion, SpaceVerdict
 from tests.builders.spaces import OPS, Desk, speaking
-from tests.parts.router.verification.test_proof import Gated, while_it_is_asked
-from tests.parts.router.verification.test_verify import IDENTITY, REASON, WIDTH, AWorker, a_model
+from tests.builders.verification import (
+    IDENTITY,
+    REASON,
+    WIDTH,
+    AWorker,
+    Gated,
+    a_model,
+    during_a_call,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -45,13 +52,13 @@ async def test_of_two_first_references_at_once_from_two_spaces_one_goes_live(
 ) -> None:
     model = await a_model(desk)
     slow, fast = await desk.a_draft(model, "slow", upstream.base_url), await desk.a_draft(model, "fast", other.base_url)
-    report = await while_it_is_asked(
-        upstream, desk.certify(slow, as_reference="slow"), lambda: desk.certify(fast, as_reference="fast")
+    report = await during_a_call(
+        upstream, desk.verify(slow, as_reference="slow"), lambda: desk.verify(fast, as_reference="fast")
     )
     assert (report.passed, report.became_reference) == (False, False)
     assert (await desk.state(slow), await desk.state(fast)) == ("probing", "live")
     assert await sources(desk) == ["fast"]
-    assert (await desk.certify(slow)).verdict is Verdict.ANOTHER_SPACE
+    assert (await desk.verify(slow)).verdict is SpaceVerdict.ANOTHER_SPACE
 
 
 async def test_a_verdict_by_a_reference_that_was_replaced_meanwhile_counts_for_nothing(
@@ -59,11 +66,11 @@ async def test_a_verdict_by_a_reference_that_was_replaced_meanwhile_counts_for_n
 ) -> None:
     model = await a_model(desk)
     first, second = await desk.a_draft(model, "a", upstream.base_url), await desk.a_draft(model, "b", other.base_url)
-    await desk.certify(first, as_reference=REASON)
-    report = await while_it_is_asked(
+    await desk.verify(first, as_reference=REASON)
+    report = await during_a_call(
         upstream,
-        desk.certify(first, Occasion.PERIODIC, ending=_nothing),
-        lambda: desk.certify(second, as_reference="the maker's new one", replace=True),
+        desk.verify(first, Occasion.PERIODIC, on_verified=_nothing),
+        lambda: desk.verify(second, as_reference="the maker's new one", replace=True),
     )
     assert not report.stands
 
@@ -77,15 +84,15 @@ async def test_the_wrong_endpoint_does_not_become_the_reference_beside_others_un
 ) -> None:
     model = await a_model(desk)
     serves, wrong = await desk.a_draft(model, "a", upstream.base_url), await desk.a_draft(model, "b", other.base_url)
-    await desk.certify(serves, as_reference=REASON)
-    report = await desk.certify(wrong, as_reference="oops")
-    assert (report.verdict, report.became_reference) == (Verdict.ANOTHER_SPACE, False)
+    await desk.verify(serves, as_reference=REASON)
+    report = await desk.verify(wrong, as_reference="oops")
+    assert (report.verdict, report.became_reference) == (SpaceVerdict.ANOTHER_SPACE, False)
     assert "--replace" in report.reason
     assert REASON in report.reason
     assert (await desk.state(wrong), await desk.state(serves)) == ("quarantined", "live")
     assert await sources(desk) == [REASON]
 
-    report = await desk.certify(wrong, as_reference="meant", replace=True)
+    report = await desk.verify(wrong, as_reference="meant", replace=True)
     assert (report.state, report.became_reference) == (EndpointState.LIVE, True)
     async with desk.db.transaction() as connection:
         newest = (await list_changes(connection, subject=model.space))[0]
@@ -95,16 +102,16 @@ async def test_the_wrong_endpoint_does_not_become_the_reference_beside_others_un
     view = await desk.view(serves)
     assert view.endpoint.state is EndpointState.QUARANTINED, "two spaces never serve at once"
     assert "was replaced" in view.reason
-    assert (await desk.a_round())[0].verdict is Verdict.ANOTHER_SPACE
+    assert (await desk.run_checks())[0].verdict is SpaceVerdict.ANOTHER_SPACE
 
 
 async def test_an_agreeing_endpoint_becomes_the_reference_and_who_serves_goes_on(desk: Desk, upstream: Gated) -> None:
     model = await a_model(desk)
     first = await desk.a_draft(model, "a", upstream.base_url)
     second = await desk.a_draft(model, "b", upstream.base_url)
-    await desk.certify(first, as_reference=REASON)
+    await desk.verify(first, as_reference=REASON)
     await desk.rows("UPDATE space_references SET noise_worst = 0.5, noise_typical = 0.5")  # By a worker gone bad.
-    assert (await desk.certify(second, as_reference="a better one")).became_reference
+    assert (await desk.verify(second, as_reference="a better one")).became_reference
     assert [row.noise_worst for row in await desk.rows("SELECT noise_worst FROM space_references")] == [None]
     assert await sources(desk) == ["a better one"]
     assert await desk.state(first) == "live"
@@ -114,10 +121,10 @@ async def test_where_nobody_serves_a_new_reference_needs_no_replacing(
     desk: Desk, upstream: Gated, other: Gated
 ) -> None:
     model = await a_model(desk)
-    await desk.certify(await desk.a_draft(model, "a", upstream.base_url), as_reference=REASON)
+    await desk.verify(await desk.a_draft(model, "a", upstream.base_url), as_reference=REASON)
     await desk.rows("UPDATE endpoints SET state = 'off'")
     second = await desk.a_draft(model, "b", other.base_url)
-    assert (await desk.certify(second, as_reference="another one")).state is EndpointState.LIVE
+    assert (await desk.verify(second, as_reference="another one")).state is EndpointState.LIVE
 
 
 async def test_replacing_takes_a_reason(desk: Desk, upstream: Gated) -> None:
@@ -125,7 +132,7 @@ async def test_replacing_takes_a_reason(desk: Desk, upstream: Gated) -> None:
     record = await desk.record(endpoint)
     async with speaking(record.kind, upstream.base_url) as provider:
         with pytest.raises(InvalidRequest, match="as_reference"):
-            await try_endpoint(desk.db, OPS, endpoint, record, provider, replace=True)
+            await check_endpoint(desk.db, OPS, endpoint, record, provider, replace=True)
 
 
 async def test_noise_is_of_the_reference_that_it_was_measured_against(desk: Desk) -> None:
@@ -142,7 +149,7 @@ async def test_noise_is_of_the_reference_that_it_was_measured_against(desk: Desk
 
     async def measure(work: UnitOfWork) -> None:
         await set_reference(work, "t", probes, vectors, "so that there is a change", before=None)
-        await set_noise(work, old, Noise(1e-4, 1e-5))
+        await record_noise(work, old, Noise(1e-4, 1e-5))
 
     old = await transact(desk.db, OPS, record)
     new = await transact(desk.db, OPS, record)
@@ -168,27 +175,27 @@ async def test_after_a_release_with_other_probes_a_vouched_space_is_watched_on(
     desk: Desk, upstream: Gated, monkeypatch: pytest.MonkeyPatch, canaries: int | None
 ) -> None:
     endpoint = await desk.a_draft(await a_model(desk), "a", upstream.base_url)
-    await desk.certify(endpoint, as_reference=REASON)
+    await desk.verify(endpoint, as_reference=REASON)
     another_release(monkeypatch, changed=5)
-    assert (await desk.certify(endpoint, Occasion.PERIODIC, canaries=canaries)).passed
+    assert (await desk.verify(endpoint, Occasion.PERIODIC, canary_turn=canaries)).passed
     upstream.shift = True
-    report = await desk.certify(endpoint, Occasion.PERIODIC, canaries=canaries)
-    assert (report.verdict, report.state) == (Verdict.ANOTHER_SPACE, EndpointState.QUARANTINED)
+    report = await desk.verify(endpoint, Occasion.PERIODIC, canary_turn=canaries)
+    assert (report.verdict, report.state) == (SpaceVerdict.ANOTHER_SPACE, EndpointState.QUARANTINED)
 
 
 async def test_where_no_probe_is_left_in_common_ops_hear_of_an_endpoint_that_nobody_watches(
     desk: Desk, upstream: Gated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint = await desk.a_draft(await a_model(desk), "a", upstream.base_url)
-    await desk.certify(endpoint, as_reference=REASON)
+    await desk.verify(endpoint, as_reference=REASON)
     another_release(monkeypatch, changed=60)
     await desk.make_due(endpoint)
     with capture_logs() as told:
-        (report,) = await desk.a_round()
-    assert (report.verdict, report.state) == (Verdict.NO_REFERENCE, EndpointState.LIVE)
+        (report,) = await desk.run_checks()
+    assert (report.verdict, report.state) == (SpaceVerdict.NO_REFERENCE, EndpointState.LIVE)
     assert [(line["event"], line["log_level"]) for line in told] == [("endpoint_not_comparable", "error")]
-    assert (await desk.certify(endpoint, Occasion.MANUAL, as_reference="still the same")).became_reference
-    assert (await desk.certify(endpoint, Occasion.PERIODIC)).passed
+    assert (await desk.verify(endpoint, Occasion.MANUAL, as_reference="still the same")).became_reference
+    assert (await desk.verify(endpoint, Occasion.PERIODIC)).passed
 
 
 async def test_our_own_worker_tells_other_probes_only_where_it_agrees_on_the_known_ones(
@@ -199,18 +206,18 @@ async def test_our_own_worker_tells_other_probes_only_where_it_agrees_on_the_kno
         model = await a_model(desk, revision=IDENTITY.revision)
         vendor = await desk.a_draft(model, "vendor", wrong.base_url)
         worker = await desk.a_draft(model, "worker", ours.worker_url, kind="worker")
-        await desk.certify(vendor, as_reference=REASON)
+        await desk.verify(vendor, as_reference=REASON)
         another_release(monkeypatch, changed=5)
-        assert (await desk.certify(worker)).verdict is Verdict.ANOTHER_SPACE
+        assert (await desk.verify(worker)).verdict is SpaceVerdict.ANOTHER_SPACE
         another_release(monkeypatch, changed=60)
-        report = await desk.certify(worker, Occasion.MANUAL)
-        assert (report.verdict, report.became_reference) == (Verdict.NO_REFERENCE, False)
+        report = await desk.verify(worker, Occasion.MANUAL)
+        assert (report.verdict, report.became_reference) == (SpaceVerdict.NO_REFERENCE, False)
         assert "other probes" in report.reason
 
         monkeypatch.undo()
-        assert (await desk.certify(worker, Occasion.MANUAL, as_reference="ours", replace=True)).passed
+        assert (await desk.verify(worker, Occasion.MANUAL, as_reference="ours", replace=True)).passed
         another_release(monkeypatch, changed=5)
-        report = await desk.certify(worker, Occasion.PERIODIC)
+        report = await desk.verify(worker, Occasion.PERIODIC)
         assert (report.passed, report.became_reference) == (True, True)
         assert "agrees with what was known: ours" in report.reference
 
@@ -219,8 +226,8 @@ async def test_a_reference_from_before_texts_were_kept_gets_those_of_its_set(
     desk: Desk, upstream: Gated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint = await desk.a_draft(await a_model(desk), "a", upstream.base_url)
-    await desk.certify(endpoint, as_reference=REASON)
+    await desk.verify(endpoint, as_reference=REASON)
     await desk.rows("UPDATE space_references SET texts = NULL")
-    assert (await desk.certify(endpoint, Occasion.PERIODIC, canaries=1)).passed
+    assert (await desk.verify(endpoint, Occasion.PERIODIC, canary_turn=1)).passed
     another_release(monkeypatch, changed=5)
-    assert (await desk.certify(endpoint, Occasion.PERIODIC)).passed
+    assert (await desk.verify(endpoint, Occasion.PERIODIC)).passed

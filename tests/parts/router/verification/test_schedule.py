@@ -14,23 +14,18 @@ from router.registry.endpoints import move_by_hand
 from router.registry.providers import ProviderSpec, edit_provider
 from router.routing.health import Health
 from router.values import EndpointState, QuarantineCause
-from router.verification.report import Occasion, Report, Verdict
+from router.verification.report import Occasion, SpaceVerdict, VerificationReport
 from router.verification.schedule import (
-    GOOD_TO_RETURN,
-    PROBES_KEPT,
-    RECOVERY_FIRST,
-    RECOVERY_LATEST,
-    SILENT_TIMES_TOLD,
-    Due,
-    claim,
-    forget_probes,
-    plan,
-    take,
+    DueCheck,
+    claim_due,
+    claim_next,
+    delete_old_probes,
+    plan_next,
 )
 from store.ids import EndpointId, ProbeId, new_id
 from tests.builders.spaces import OPS, Desk
+from tests.builders.verification import WIDTH, Shifted, a_live_endpoint
 from tests.harness.fake_upstream import HANG, Reply
-from tests.parts.router.verification.test_verify import REASON, WIDTH, Shifted, a_model
 
 pytestmark = pytest.mark.anyio
 
@@ -41,27 +36,21 @@ def upstream() -> Iterator[Shifted]:
         yield running
 
 
-async def a_live_endpoint(desk: Desk, upstream: Shifted) -> EndpointId:
-    endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url)
-    assert (await desk.certify(endpoint, as_reference=REASON)).passed
-    return endpoint
-
-
-async def a_round(desk: Desk, endpoint: EndpointId) -> list[Report]:
+async def run_check(desk: Desk, endpoint: EndpointId) -> list[VerificationReport]:
     """The endpoint's next turn has come."""
     await desk.make_due(endpoint)
-    return await desk.a_round()
+    return await desk.run_checks()
 
 
 async def test_a_live_endpoint_is_asked_when_its_time_has_come_and_not_before(desk: Desk, upstream: Shifted) -> None:
     endpoint = await a_live_endpoint(desk, upstream)
-    assert await claim(desk.db) is None, "it was tested a moment ago"
-    (report,) = await a_round(desk, endpoint)
-    assert (report.occasion, report.verdict, report.full) == (Occasion.PERIODIC, Verdict.SAME_SPACE, True)
-    assert await claim(desk.db) is None
+    assert await claim_due(desk.db) is None, "it was tested a moment ago"
+    (report,) = await run_check(desk, endpoint)
+    assert (report.occasion, report.verdict, report.full) == (Occasion.PERIODIC, SpaceVerdict.SAME_SPACE, True)
+    assert await claim_due(desk.db) is None
     await desk.rows("UPDATE probe_schedule SET next_at = now()")
     asked = len(upstream.calls)
-    (report,) = await desk.a_round()
+    (report,) = await desk.run_checks()
     assert not report.full
     assert len(upstream.calls) - asked == 2, "a few canaries: one batch of texts, one of queries"
 
@@ -72,35 +61,35 @@ async def test_any_number_of_processes_ask_an_endpoint_once_and_none_waits_for_a
     endpoint = await a_live_endpoint(desk, upstream)
     await desk.make_due(endpoint)
     async with desk.db.transaction() as connection:
-        due = await take(connection)
+        due = await claim_next(connection)
         assert due is not None
         assert due.endpoint_id == endpoint
         async with asyncio.timeout(10):
-            assert await claim(desk.db) is None, "another one is taking it"
-    assert await claim(desk.db) is None, "it was taken"
+            assert await claim_due(desk.db) is None, "another one is taking it"
+    assert await claim_due(desk.db) is None, "it was taken"
 
 
 async def test_drift_ends_traffic_and_three_good_probes_bring_it_back(desk: Desk, upstream: Shifted) -> None:
     endpoint = await a_live_endpoint(desk, upstream)
     upstream.shift = True
-    (report,) = await a_round(desk, endpoint)
-    assert report.verdict is Verdict.ANOTHER_SPACE
+    (report,) = await run_check(desk, endpoint)
+    assert report.verdict is SpaceVerdict.ANOTHER_SPACE
     assert await desk.state(endpoint) == "quarantined"
 
-    (report,) = await a_round(desk, endpoint)
+    (report,) = await run_check(desk, endpoint)
     assert (report.occasion, report.state) == (Occasion.RECOVERY, EndpointState.QUARANTINED)
     upstream.shift = False
-    for _ in range(GOOD_TO_RETURN - 1):
-        (report,) = await a_round(desk, endpoint)
+    for _ in range(2):
+        (report,) = await run_check(desk, endpoint)
         assert report.passed
         assert await desk.state(endpoint) == "quarantined", "one good probe is luck"
     upstream.shift = True
-    await a_round(desk, endpoint)  # The count starts again.
+    await run_check(desk, endpoint)  # The count starts again.
     upstream.shift = False
-    for _ in range(GOOD_TO_RETURN - 1):
-        await a_round(desk, endpoint)
+    for _ in range(2):
+        await run_check(desk, endpoint)
     assert await desk.state(endpoint) == "quarantined"
-    (report,) = await a_round(desk, endpoint)
+    (report,) = await run_check(desk, endpoint)
     assert (report.full, report.state) == (True, EndpointState.LIVE)
     assert await desk.state(endpoint) == "live"
 
@@ -108,20 +97,20 @@ async def test_drift_ends_traffic_and_three_good_probes_bring_it_back(desk: Desk
 async def test_what_was_quarantined_by_hand_is_not_asked(desk: Desk, upstream: Shifted) -> None:
     endpoint = await a_live_endpoint(desk, upstream)
     await transact(desk.db, OPS, lambda work: move_by_hand(work, endpoint, EndpointState.QUARANTINED, "by hand"))
-    assert await a_round(desk, endpoint) == []
+    assert await run_check(desk, endpoint) == []
     assert await desk.state(endpoint) == "quarantined"
 
 
 async def test_silence_is_counted_and_is_no_drift(desk: Desk, upstream: Shifted) -> None:
     endpoint = await a_live_endpoint(desk, upstream)
     upstream.always = Reply(status=500)
-    for number in range(1, SILENT_TIMES_TOLD + 2):
-        (report,) = await a_round(desk, endpoint)
-        assert (report.verdict, report.state) == (Verdict.NO_ANSWER, EndpointState.LIVE)
+    for number in range(1, 5):
+        (report,) = await run_check(desk, endpoint)
+        assert (report.verdict, report.state) == (SpaceVerdict.NO_ANSWER, EndpointState.LIVE)
         (row,) = await desk.rows("SELECT misses FROM probe_schedule")
         assert row.misses == number
     upstream.always = Reply()
-    await a_round(desk, endpoint)
+    await run_check(desk, endpoint)
     (row,) = await desk.rows("SELECT misses FROM probe_schedule")
     assert row.misses == 0
 
@@ -130,28 +119,28 @@ async def test_who_lets_us_wait_keeps_nobody_waiting_who_answers(desk: Desk, ups
     silent = await a_live_endpoint(desk, upstream)
     with Shifted(WIDTH).in_thread() as other:
         answers = await desk.a_draft(await models_of(desk), "other", other.base_url)
-        assert (await desk.certify(answers)).passed
+        assert (await desk.verify(answers)).passed
         await desk.make_due(silent)
         await desk.make_due(answers)
         await desk.rows(
             "UPDATE probe_schedule SET misses = 1, next_at = now() - interval '1 h' WHERE endpoint_id = :id", id=silent
         )
-        first = await claim(desk.db)
+        first = await claim_due(desk.db)
         assert first is not None
         assert first.endpoint_id == answers, "the silent one has been due for longer, and waits"
 
         upstream.always = Reply(delay_s=HANG)
-        hanging = asyncio.ensure_future(desk.a_round())
+        hanging = asyncio.ensure_future(desk.run_checks())
         for _ in range(1000):
             if upstream.in_flight:
                 break
             await asyncio.sleep(0.01)
         await desk.make_due(answers)
-        (report,) = await desk.a_round(answering=True)
+        (report,) = await desk.run_checks(only_responsive=True)
         assert (report.passed, report.full) == (True, True)
         assert not hanging.done()
         await desk.make_due(silent)
-        assert await claim(desk.db, answering=True) is None
+        assert await claim_due(desk.db, only_responsive=True) is None
         hanging.cancel()
         await asyncio.wait([hanging])
 
@@ -163,22 +152,22 @@ async def models_of(desk: Desk) -> Model:
 
 def test_recovery_is_asked_for_less_and_less_often() -> None:
     def after(misses: int) -> timedelta:
-        due = Due(EndpointId(new_id()), True, misses, 0, 0, datetime.now(UTC))
-        report = Report(
+        due = DueCheck(EndpointId(new_id()), True, misses, 0, 0, datetime.now(UTC))
+        report = VerificationReport(
             id=ProbeId(new_id()),
             occasion=Occasion.RECOVERY,
-            verdict=Verdict.ANOTHER_SPACE,
+            verdict=SpaceVerdict.ANOTHER_SPACE,
             reason="",
             state=EndpointState.QUARANTINED,
             probe_set="",
             numerics="bf16",
         )
-        return plan(due, report, was_serving=False).after
+        return plan_next(due, report, was_serving=False).after
 
     waits = [after(misses) for misses in range(40)]
-    assert waits[:3] == [RECOVERY_FIRST * 2, RECOVERY_FIRST * 4, RECOVERY_FIRST * 8]
+    assert waits[:3] == [timedelta(minutes=30), timedelta(hours=1), timedelta(hours=2)]
     assert waits == sorted(waits)
-    assert waits[-1] == RECOVERY_LATEST
+    assert waits[-1] == timedelta(days=1)
 
 
 @pytest.mark.parametrize("found_by", ["a call", "a probe"])
@@ -193,11 +182,11 @@ async def test_a_refused_credential_is_asked_again_and_one_good_probe_brings_it_
         await write_down(desk, health)
     else:
         await transact(desk.db, OPS, lambda work: move_by_hand(work, endpoint, EndpointState.OFF))
-        assert (await desk.certify(endpoint, Occasion.MANUAL)).state is EndpointState.QUARANTINED
+        assert (await desk.verify(endpoint, Occasion.MANUAL)).state is EndpointState.QUARANTINED
     assert (await desk.view(endpoint)).quarantine_cause is QuarantineCause.CREDENTIAL_REFUSED
-    (report,) = await a_round(desk, endpoint)
-    assert (report.verdict, report.state) == (Verdict.NO_ANSWER, EndpointState.QUARANTINED)
-    assert await claim(desk.db) is None, "it waits longer each time"
+    (report,) = await run_check(desk, endpoint)
+    assert (report.verdict, report.state) == (SpaceVerdict.NO_ANSWER, EndpointState.QUARANTINED)
+    assert await claim_due(desk.db) is None, "it waits longer each time"
 
     upstream.always = Reply()
     provider = (await desk.view(endpoint)).endpoint.provider_id
@@ -205,7 +194,7 @@ async def test_a_refused_credential_is_asked_again_and_one_good_probe_brings_it_
     await transact(desk.db, OPS, lambda work: edit_provider(work, None, provider, spec))
     (row,) = await desk.rows("SELECT next_at <= now() AS is_due FROM probe_schedule")
     assert row.is_due
-    (report,) = await a_round(desk, endpoint)
+    (report,) = await run_check(desk, endpoint)
     assert (report.full, report.state) == (True, EndpointState.LIVE)
 
 
@@ -234,17 +223,17 @@ async def test_an_edited_provider_hurries_nobody_who_is_quarantined_for_somethin
 async def test_old_probes_go_and_the_last_good_one_stays(desk: Desk, upstream: Shifted) -> None:
     endpoint = await a_live_endpoint(desk, upstream)
     await desk.rows(
-        "UPDATE probes SET at = now() - CAST(:age AS interval), reason = 'the last good one'", age=PROBES_KEPT * 2
+        "UPDATE probes SET at = now() - CAST(:age AS interval), reason = 'the last good one'", age=timedelta(days=100)
     )
     await desk.rows(
         "INSERT INTO probes (id, endpoint_id, at, occasion, verdict, reason)"
         " VALUES (:id, :endpoint, now() - CAST(:age AS interval), 'periodic', 'no_answer', 'long ago')",
         id=new_id(),
         endpoint=endpoint,
-        age=PROBES_KEPT * 3,
+        age=timedelta(days=200),
     )
-    await forget_probes(desk.db, datetime.now(UTC))
+    await delete_old_probes(desk.db, datetime.now(UTC))
     assert [row.reason for row in await desk.rows("SELECT reason FROM probes")] == ["the last good one"]
-    await a_round(desk, endpoint)
-    await forget_probes(desk.db, datetime.now(UTC))
+    await run_check(desk, endpoint)
+    await delete_old_probes(desk.db, datetime.now(UTC))
     assert len(await desk.rows("SELECT 1 FROM probes")) == 1, "a newer one is good"

@@ -1,32 +1,28 @@
 """An endpoint earns its space: who may vouch, what each verdict does to it, and what is written down."""
 
 import asyncio
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import text
-from typing_extensions import override
 
-from catalog.values import Model
-from providers.worker_info import WorkerBuild, WorkerIdentity
+from providers.worker_info import WorkerBuild
 from router.changes.audit import list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
 from router.registry.endpoints import move_endpoint
 from router.values import EndpointState, QuarantineCause
 from router.verification.references import refusal_to_vouch
-from router.verification.report import Occasion, Report, Verdict, next_state
+from router.verification.report import Occasion, SpaceVerdict, VerificationReport, next_state
 from store.ids import EndpointId, wire
 from store.postgres import Database
 from tests.builders.spaces import OPS, Desk
-from tests.harness.fake_upstream import Counting, Received, Reply, Upstream
+from tests.builders.verification import IDENTITY, REASON, WIDTH, AWorker, Shifted, a_model
+from tests.harness.fake_upstream import Counting, Reply, Upstream
 
 pytestmark = pytest.mark.anyio
-WIDTH = 32
-REASON = "the maker's own service"
 TESTED, AGAIN = Occasion.REGISTRATION, Occasion.PERIODIC
 
 
@@ -36,16 +32,12 @@ def upstream() -> Iterator[Upstream]:
         yield running
 
 
-async def a_model(desk: Desk, **facts: Any) -> Model:
-    return await desk.a_model(**({"dimensions": WIDTH, "numerics": "bf16"} | facts))
-
-
 async def test_without_a_reference_an_endpoint_stays_in_probing_and_is_told_what_to_do(
     desk: Desk, upstream: Upstream
 ) -> None:
     endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url)
-    report = await desk.certify(endpoint)
-    assert report.verdict is Verdict.NO_REFERENCE
+    report = await desk.verify(endpoint)
+    assert report.verdict is SpaceVerdict.NO_REFERENCE
     assert "--as-reference" in report.reason
     assert await desk.state(endpoint) == "probing"
 
@@ -53,13 +45,13 @@ async def test_without_a_reference_an_endpoint_stays_in_probing_and_is_told_what
 async def test_an_operator_vouches_with_a_reason_and_the_next_one_is_compared(desk: Desk, upstream: Upstream) -> None:
     model = await a_model(desk)
     first = await desk.a_draft(model, "vendor", upstream.base_url)
-    report = await desk.certify(first, as_reference=REASON)
+    report = await desk.verify(first, as_reference=REASON)
     assert report.passed
     assert report.became_reference
     assert await desk.state(first) == "live"
 
     second = await desk.a_draft(model, "second", upstream.base_url)
-    report = await desk.certify(second)
+    report = await desk.verify(second)
     assert report.passed
     assert (report.reference, report.became_reference) == (REASON, False)
     assert report.cosine_min is not None
@@ -75,38 +67,15 @@ async def test_an_operator_vouches_with_a_reason_and_the_next_one_is_compared(de
 async def test_our_own_worker_vouches_if_it_serves_what_the_catalogue_says(desk: Desk) -> None:
     with AWorker(WIDTH).in_thread() as worker:
         other = await a_model(desk, name="tests/other", revision="another commit")
-        refused = await desk.certify(await desk.a_draft(other, "w1", worker.worker_url, kind="worker"))
-        assert refused.verdict is Verdict.NO_REFERENCE
+        refused = await desk.verify(await desk.a_draft(other, "w1", worker.worker_url, kind="worker"))
+        assert refused.verdict is SpaceVerdict.NO_REFERENCE
         assert "another commit" in refused.reason
         model = await a_model(desk, revision=IDENTITY.revision)
         endpoint = await desk.a_draft(model, "w2", worker.worker_url, kind="worker")
-        report = await desk.certify(endpoint)
+        report = await desk.verify(endpoint)
         assert report.became_reference
         assert "in-house worker" in report.reference
         assert (await desk.view(endpoint)).endpoint.upstream_space == "upstream-space"
-
-
-class AWorker(Upstream):
-    """Says of itself what the catalogue of these tests does."""
-
-    @override
-    def _bytes(self, received: Received, reply: Reply) -> bytes:
-        if received.path == "/info":
-            return super()._bytes(received, Reply(body=msgspec.json.encode(IDENTITY)))
-        return super()._bytes(received, reply)
-
-
-IDENTITY = WorkerIdentity(
-    model="tests/model",
-    revision="e04d1a04",
-    space="model:1",
-    weights_sha256="0" * 64,
-    dimensions=WIDTH,
-    pooling=("mean",),
-    normalized=True,
-    prompts={},
-    build=WorkerBuild(dtype="float32"),
-)
 
 
 @pytest.mark.parametrize(
@@ -133,11 +102,11 @@ async def test_another_space_is_quarantined_whatever_the_state_and_ops_learn_who
     with Shifted(WIDTH).in_thread() as upstream:
         model = await a_model(desk)
         endpoint = await desk.a_draft(model, "vendor", upstream.base_url)
-        await desk.certify(endpoint, as_reference=REASON)
+        await desk.verify(endpoint, as_reference=REASON)
         await desk.rows(USED, endpoint=endpoint, model=model.id)
         upstream.shift = True
-        report = await desk.certify(endpoint, AGAIN, canaries=3)
-        assert report.verdict is Verdict.ANOTHER_SPACE
+        report = await desk.verify(endpoint, AGAIN, canary_turn=3)
+        assert report.verdict is SpaceVerdict.ANOTHER_SPACE
         assert (report.state, report.calls_since) == (EndpointState.QUARANTINED, 1)
         assert report.last_good_at is not None
         view = await desk.view(endpoint)
@@ -153,13 +122,13 @@ async def test_another_space_is_quarantined_whatever_the_state_and_ops_learn_who
 async def test_traffic_ends_before_anyone_counts_whom_it_hit(desk: Desk) -> None:
     with Shifted(WIDTH).in_thread() as upstream:
         endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url)
-        await desk.certify(endpoint, as_reference=REASON)
+        await desk.verify(endpoint, as_reference=REASON)
         upstream.shift = True
         owner = Database(desk.db.url, as_owner=True)
         async with owner.transaction() as connection:
             # Counting waits for this, as it would for a hundred million rows.
             await connection.execute(text("LOCK TABLE usage_events IN ACCESS EXCLUSIVE MODE"))
-            counting = asyncio.ensure_future(desk.certify(endpoint, AGAIN))
+            counting = asyncio.ensure_future(desk.verify(endpoint, AGAIN))
             for _ in range(1000):
                 if await desk.state(endpoint) == "quarantined":
                     break
@@ -181,33 +150,18 @@ INSERT INTO usage_events (
 """
 
 
-class Shifted(Upstream):
-    """Answers for another text than was sent, once ``shift`` is set."""
-
-    shift = False
-
-    @override
-    def _bytes(self, received: Received, reply: Reply) -> bytes:
-        if self.shift and reply == Reply():
-            asked = received.json
-            assert isinstance(asked["input"], list)
-            asked["input"] = ["x" + str(one) for one in asked["input"]]
-            received = Received(received.method, received.path, received.headers, json.dumps(asked).encode(), ("", 0))
-        return super()._bytes(received, reply)
-
-
 async def test_silence_keeps_an_endpoint_from_going_live_and_takes_no_live_one_away(
     desk: Desk, upstream: Upstream
 ) -> None:
     model = await a_model(desk)
     live = await desk.a_draft(model, "vendor", upstream.base_url)
-    await desk.certify(live, as_reference=REASON)
+    await desk.verify(live, as_reference=REASON)
     upstream.always = Reply(status=500)
-    report = await desk.certify(live, AGAIN)
-    assert (report.verdict, report.state) == (Verdict.NO_ANSWER, EndpointState.LIVE)
+    report = await desk.verify(live, AGAIN)
+    assert (report.verdict, report.state) == (SpaceVerdict.NO_ANSWER, EndpointState.LIVE)
     draft = await desk.a_draft(model, "draft", upstream.base_url)
-    report = await desk.certify(draft)
-    assert (report.verdict, report.state) == (Verdict.NO_ANSWER, EndpointState.QUARANTINED)
+    report = await desk.verify(draft)
+    assert (report.verdict, report.state) == (SpaceVerdict.NO_ANSWER, EndpointState.QUARANTINED)
     assert "Broken" in report.reason
 
 
@@ -216,29 +170,29 @@ async def test_a_provider_that_names_another_space_is_quarantined_until_an_opera
 ) -> None:
     model = await a_model(desk)
     endpoint = await desk.a_draft(model, "worker", upstream.worker_url, kind="worker")
-    await desk.certify(endpoint, as_reference=REASON)
+    await desk.verify(endpoint, as_reference=REASON)
     await desk.rows("UPDATE endpoints SET upstream_space = 'the tested one' WHERE id = :id", id=endpoint)
-    report = await desk.certify(endpoint, AGAIN)
-    assert report.verdict is Verdict.ANOTHER_SPACE
+    report = await desk.verify(endpoint, AGAIN)
+    assert report.verdict is SpaceVerdict.ANOTHER_SPACE
     assert not report.may_recover
     view = await desk.view(endpoint)
     assert view.quarantine_cause is QuarantineCause.SPACE_MISMATCH
     assert "the tested one" in view.reason
-    assert (await desk.certify(endpoint, Occasion.MANUAL)).passed
+    assert (await desk.verify(endpoint, Occasion.MANUAL)).passed
     assert (await desk.view(endpoint)).endpoint.upstream_space == "upstream-space"
 
 
 async def test_coarser_numbers_than_the_space_has_are_refused_without_a_call(desk: Desk, upstream: Upstream) -> None:
     endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url, numerics="fp8")
-    report = await desk.certify(endpoint, as_reference=REASON)
-    assert report.verdict is Verdict.ANOTHER_SPACE
+    report = await desk.verify(endpoint, as_reference=REASON)
+    assert report.verdict is SpaceVerdict.ANOTHER_SPACE
     assert "fp8" in report.reason
     assert not upstream.calls
 
 
 async def test_a_dry_run_tells_and_changes_nothing(desk: Desk, upstream: Upstream) -> None:
     endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url)
-    report = await desk.certify(endpoint, as_reference=REASON, dry_run=True)
+    report = await desk.verify(endpoint, as_reference=REASON, dry_run=True)
     assert report.passed
     assert await desk.state(endpoint) == "draft"
     assert await desk.rows("SELECT 1 FROM probes UNION ALL SELECT 1 FROM space_references") == []
@@ -247,11 +201,11 @@ async def test_a_dry_run_tells_and_changes_nothing(desk: Desk, upstream: Upstrea
 async def test_what_belongs_to_the_outcome_is_written_with_it(desk: Desk, upstream: Upstream) -> None:
     endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url)
 
-    async def ending(work: UnitOfWork, report: Report) -> None:
+    async def on_verified(work: UnitOfWork, report: VerificationReport) -> None:
         raise Conflict(f"not {report.state.value}")
 
     with pytest.raises(Conflict, match="not live"):
-        await desk.certify(endpoint, as_reference=REASON, ending=ending)
+        await desk.verify(endpoint, as_reference=REASON, on_verified=on_verified)
     assert await desk.state(endpoint) == "probing"
     assert await desk.rows("SELECT 1 FROM probes UNION ALL SELECT 1 FROM space_references") == []
 
@@ -259,7 +213,7 @@ async def test_what_belongs_to_the_outcome_is_written_with_it(desk: Desk, upstre
 async def test_an_endpoint_is_asked_within_its_bounds_and_for_no_width(desk: Desk, upstream: Upstream) -> None:
     model = await a_model(desk, trained=(8, 16, WIDTH), prompts={"query": "Find: "})
     endpoint = await desk.a_draft(model, "vendor", upstream.base_url, max_batch=5, concurrency=2)
-    report = await desk.certify(endpoint, as_reference=REASON)
+    report = await desk.verify(endpoint, as_reference=REASON)
     assert report.passed
     bodies: list[Any] = [call.json for call in upstream.calls]
     assert max(len(body["input"]) for body in bodies) == 5
@@ -271,12 +225,12 @@ async def test_an_endpoint_is_asked_within_its_bounds_and_for_no_width(desk: Des
 async def test_what_ops_did_meanwhile_stays(desk: Desk, upstream: Upstream) -> None:
     model = await a_model(desk)
     endpoint = await desk.a_draft(model, "vendor", upstream.base_url)
-    await desk.certify(endpoint, as_reference=REASON)
+    await desk.verify(endpoint, as_reference=REASON)
     seen = (await desk.view(endpoint)).endpoint
     await transact(desk.db, OPS, lambda work: move_endpoint(work, endpoint, EndpointState.OFF, "by hand"))
     upstream.always = Reply(body=b'{"data": []}')
-    report = await desk.certify(endpoint, AGAIN, seen=seen)
-    assert report.verdict is Verdict.ANOTHER_SPACE
+    report = await desk.verify(endpoint, AGAIN, seen=seen)
+    assert report.verdict is SpaceVerdict.ANOTHER_SPACE
     assert report.state is EndpointState.OFF
     assert await desk.state(endpoint) == "off"
 
@@ -284,16 +238,16 @@ async def test_what_ops_did_meanwhile_stays(desk: Desk, upstream: Upstream) -> N
 def test_the_rules_of_moving() -> None:
     """Every state and verdict; what is not named stays where it is."""
     moves = {
-        (state, verdict, returns): to
+        (state, verdict, ends_quarantine): to
         for state in EndpointState
-        for verdict in Verdict
-        for returns in (False, True)
-        if (to := next_state(state, verdict, returns=returns)) is not None
+        for verdict in SpaceVerdict
+        for ends_quarantine in (False, True)
+        if (to := next_state(state, verdict, ends_quarantine=ends_quarantine)) is not None
     }
-    s, v = EndpointState, Verdict
+    s, v = EndpointState, SpaceVerdict
     expected = {(s.PROBING, v.SAME_SPACE): s.LIVE, (s.PROBING, v.NO_ANSWER): s.QUARANTINED}
     expected |= {(state, v.ANOTHER_SPACE): s.QUARANTINED for state in (s.PROBING, s.LIVE, s.DRAINING)}
-    both = {(*key, returns): to for key, to in expected.items() for returns in (False, True)}
+    both = {(*key, ends): to for key, to in expected.items() for ends in (False, True)}
     assert moves == both | {(s.QUARANTINED, v.SAME_SPACE, True): s.LIVE}
 
 
@@ -304,10 +258,10 @@ def test_the_rules_of_moving() -> None:
 async def test_one_that_begins_to_count_characters_is_quarantined(desk: Desk, usage: str, state: EndpointState) -> None:
     with Counting(WIDTH).in_thread() as upstream:
         endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url)
-        await desk.certify(endpoint, as_reference=REASON)
+        await desk.verify(endpoint, as_reference=REASON)
         upstream.tells = usage
-        report = await desk.certify(endpoint, AGAIN)
+        report = await desk.verify(endpoint, AGAIN)
         assert (report.state, "usage: " in report.reason) == (state, usage == "characters")
         # A new test asks for more: without any usage nobody goes live.
-        again = await desk.certify(endpoint, Occasion.MANUAL)
+        again = await desk.verify(endpoint, Occasion.MANUAL)
         assert again.passed is (usage == "tokens")
