@@ -30,7 +30,13 @@ from router.identity.key_commands import KeySpec, create_key
 from router.identity.keys import digest_of
 from router.registry.endpoints import EndpointSpec, list_endpoints, needs_one_pass, register_endpoint
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import ProviderSpec, edit_provider, find_provider, provider_records, register_provider
+from router.registry.providers import (
+    ProviderSpec,
+    edit_provider,
+    find_provider,
+    load_provider_records,
+    register_provider,
+)
 from router.tables import KeyRow
 from router.values import Endpoint, EndpointState
 from router.verification.report import Occasion, VerificationReport
@@ -107,7 +113,7 @@ async def _put_live(database_url: str, worker_url: str) -> str:
         async with db.transaction() as connection:
             model = await models.get(connection, MODEL)
             views = await list_endpoints(connection, MODEL)
-            records = {record.id: record for record in await provider_records(connection)}
+            records = {record.id: record for record in await load_provider_records(connection)}
         ours = [view for view in views if view.endpoint.provider_name == PROVIDER]
         is_new = model.status is Status.COMING_SOON
         # The worker may listen elsewhere than at the last start: its endpoint then waits for its examination.

@@ -24,7 +24,7 @@ from router.explain.explanation import Candidate, Ended, Explanation, explain
 from router.identity.key_loading import NOTHING, of_keys, read_keys
 from router.pipeline import prepare, route_of
 from router.registry.endpoints import list_endpoints
-from router.registry.indexes import EndpointIndex, PriceIndex, sandbox
+from router.registry.indexes import EndpointIndex, PriceIndex, sandbox_endpoint
 from router.request.body import MAX_INPUTS, MAX_TOKENS, parse
 from router.routing.health import Health
 from router.values import EmbedRequest, Endpoint, EndpointState, Key, Lane, QuarantineCause, RawCall, Trace
@@ -83,8 +83,8 @@ class Every(EndpointIndex):
         self.every = sorted(endpoints, key=lambda endpoint: (endpoint.priority, endpoint.id))
 
     @override
-    def serving(self, model: Model, key: Key) -> list[Endpoint]:
-        return [sandbox(model)] if key.is_test else self.every
+    def candidates(self, model: Model, key: Key) -> list[Endpoint]:
+        return [sandbox_endpoint(model)] if key.is_test else self.every
 
 
 class Scene(msgspec.Struct, frozen=True):

@@ -67,7 +67,7 @@ def route_of(prepared: Prepared, request: EmbedRequest, key: Key, known: Known, 
     """Where the call may go, in order; ``now`` is on the loop's clock. Raises as ``routing.choose.choose``."""
     model, health = prepared.model, known.health.of(prepared.lane)
     return choose(  # TokenArrayUnsupported, PreferencesUnmet, NoEndpoint, ModelWarming, ProvidersBusy
-        known.endpoints.serving(model, key),
+        known.endpoints.candidates(model, key),
         model,
         of_a_test_key(request.preferences) if key.is_test else request.preferences,
         health,

@@ -50,14 +50,14 @@ class KeyView(msgspec.Struct, frozen=True):
     previous_until: datetime | None = None
 
 
-class Shown(msgspec.Struct, frozen=True):
+class IssuedKey(msgspec.Struct, frozen=True):
     """A key with its text: the only time that it is shown."""
 
     text: str
     view: KeyView
 
 
-async def create_key(work: UnitOfWork, account_id: AccountId, spec: KeySpec, *, is_test: bool = False) -> Shown:
+async def create_key(work: UnitOfWork, account_id: AccountId, spec: KeySpec, *, is_test: bool = False) -> IssuedKey:
     """A new key of an account. Raises ``NotFound`` for an unknown account, ``InvalidRequest`` for limits below one."""
     _check(spec, work.now)
     fresh = new_key(is_test=is_test)
@@ -80,7 +80,7 @@ async def create_key(work: UnitOfWork, account_id: AccountId, spec: KeySpec, *, 
         raise
     view = await get_key(work.connection, key_id)
     work.changed(Change("key.create", wire(KeyId, key_id), account_id, after=_facts(view)))
-    return Shown(text=fresh.text, view=view)
+    return IssuedKey(text=fresh.text, view=view)
 
 
 async def change_key(work: UnitOfWork, key_id: KeyId, spec: KeySpec) -> KeyView:
@@ -102,7 +102,7 @@ async def revoke_key(work: UnitOfWork, key_id: KeyId) -> KeyView:
     return await _set(work, before, "key.revoke", {"revoked_at": work.now})
 
 
-async def rotate_key(work: UnitOfWork, key_id: KeyId, overlap: timedelta = timedelta(hours=24)) -> Shown:
+async def rotate_key(work: UnitOfWork, key_id: KeyId, overlap: timedelta = timedelta(hours=24)) -> IssuedKey:
     """A new secret for the same key; the old one works for ``overlap`` more. Usage stays with the key's id.
 
     A secret that is still in its overlap from an earlier rotation ends now. Raises ``NotFound``, ``Conflict``,
@@ -121,7 +121,7 @@ async def rotate_key(work: UnitOfWork, key_id: KeyId, overlap: timedelta = timed
         "previous_digest": old.digest if keeps else None,
         "previous_until": work.now + overlap if keeps else None,
     }
-    return Shown(text=fresh.text, view=await _set(work, before, "key.rotate", columns))
+    return IssuedKey(text=fresh.text, view=await _set(work, before, "key.rotate", columns))
 
 
 async def get_key(connection: AsyncConnection, key_id: KeyId, *, locked: bool = False) -> KeyView:

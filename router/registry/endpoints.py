@@ -1,6 +1,6 @@
-"""Endpoints: register one, edit it, and move it through its states. Only a live one gets traffic.
+"""Registers endpoints, edits them, and moves them through their states. Only a live endpoint gets traffic.
 
-The moves stand here as a table and in the database as a trigger; a test compares the two.
+The allowed moves stand here as a table and in the database as a trigger; a test compares the two.
 """
 
 import re
@@ -40,10 +40,10 @@ RECOVERABLE = frozenset(
 )
 # Of these, the ones that put no vector in doubt: a single good verification is enough.
 UNDOUBTED = frozenset({QuarantineCause.PROOF_AWAITED, QuarantineCause.CREDENTIAL_REFUSED})
-# What an endpoint's spec says of the vectors that come back; the rest is about money, order and limits.
-ANSWERING = ("native_input_type", "numerics")
-# What an examination does not depend on.
-_BESIDE = (
+# An edit of one of these changes which vectors come back, so that they have to be verified again.
+VERIFIED_FIELDS = ("native_input_type", "numerics")
+# What a verification does not depend on: state, order, money, limits, and what the provider's own record says.
+_UNVERIFIED_FIELDS = (
     *("state", "priority", "weight", "cost_nano_per_mtok", "requests_per_minute", "tokens_per_minute"),
     *("concurrency", "provider_name", "regions", "collects_data", "retention_days"),
 )
@@ -80,12 +80,12 @@ class EndpointView(msgspec.Struct, frozen=True):
 async def register_endpoint(
     work: UnitOfWork, model: Model, provider_id: ProviderId, spec: EndpointSpec, *, space: str | None = None
 ) -> Endpoint:
-    """A new endpoint, as a draft. ``space`` is what the provider claims to serve; it must be the model's.
+    """Register a new endpoint, as a draft. ``space`` is what the provider claims to serve; it must be the model's.
 
     Raises ``InvalidRequest``, ``ModelUnknown``, ``NotFound`` for an unknown provider, ``Conflict`` where it is
     registered already.
     """
-    _check(spec)
+    _validate(spec)
     if space is not None and space != model.space:
         raise InvalidRequest(
             f"The endpoint claims the vector space {space}, and {model.id} is {model.space}: vectors of the two "
@@ -107,48 +107,50 @@ async def register_endpoint(
             case _:
                 raise Conflict(f"The provider serves {model.id} as {spec.upstream_model} already.") from error
     endpoint = (await get_endpoint(work.connection, endpoint_id)).endpoint
-    work.changed(Change("endpoint.register", wire(EndpointId, endpoint_id), after=_facts(endpoint)))
+    work.changed(Change("endpoint.register", wire(EndpointId, endpoint_id), after=_audit_facts(endpoint)))
     return endpoint
 
 
 async def edit_endpoint(work: UnitOfWork, endpoint_id: EndpointId, spec: EndpointSpec) -> Endpoint:
-    """Replace what may be set. Another upstream model is another thing to probe, so a live endpoint refuses it.
+    """Replace what may be set. A live endpoint refuses another upstream model, which would have to be verified first.
 
-    Other input types or numbers take one that serves out of traffic until it passes its probes.
+    Other input types or numerics take an endpoint that serves out of traffic until it passes a verification.
     Raises ``NotFound``, ``InvalidRequest``, ``Conflict``.
     """
-    _check(spec)
+    _validate(spec)
     before = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint
     if spec.upstream_model != before.upstream_model and before.state in (LIVE, DRAINING):
         raise Conflict("A live endpoint keeps its upstream model. Turn it off first, or register another endpoint.")
     columns = msgspec.structs.asdict(spec)
     await work.connection.execute(update(EndpointRow).where(EndpointRow.id == endpoint_id).values(**columns))
     after = (await get_endpoint(work.connection, endpoint_id)).endpoint
-    work.changed(Change("endpoint.edit", wire(EndpointId, endpoint_id), None, _facts(before), _facts(after)))
-    changed = [name for name in ANSWERING if getattr(after, name) != getattr(before, name)]
-    if changed and await demand_proof(work, after, f"{' and '.join(changed)} changed"):
+    work.changed(
+        Change("endpoint.edit", wire(EndpointId, endpoint_id), None, _audit_facts(before), _audit_facts(after))
+    )
+    changed = [name for name in VERIFIED_FIELDS if getattr(after, name) != getattr(before, name)]
+    if changed and await require_proof(work, after, f"{' and '.join(changed)} changed"):
         return (await get_endpoint(work.connection, endpoint_id)).endpoint
     return after
 
 
-async def demand_proof(work: UnitOfWork, endpoint: Endpoint, why: str) -> bool:
-    """Take one that serves out of traffic until it passes its probes, which are due now; answers whether it served.
+async def require_proof(work: UnitOfWork, endpoint: Endpoint, why: str) -> bool:
+    """Take an endpoint out of traffic until it passes a verification, which is due now; return whether it served.
 
-    One that was being drained does not come back by itself: an operator wanted it to end.
+    An endpoint that was being drained does not come back by itself: an operator wanted it to end.
     """
     if endpoint.state not in (LIVE, DRAINING):
         return False
     if endpoint.state is LIVE:
         await move_endpoint(work, endpoint.id, QUARANTINED, why, cause=QuarantineCause.PROOF_AWAITED)
-        await examine_soon(work.connection, [endpoint.id])
+        await verify_soon(work.connection, [endpoint.id])
     else:
         reason = f"{why} while it was draining; a test brings it back"
         await move_endpoint(work, endpoint.id, QUARANTINED, reason, cause=QuarantineCause.EDITED_WHILE_DRAINING)
     return True
 
 
-async def examine_soon(connection: AsyncConnection, endpoints: Iterable[EndpointId]) -> None:
-    """The next round asks these all probes."""
+async def verify_soon(connection: AsyncConnection, endpoints: Iterable[EndpointId]) -> None:
+    """Make a full verification of these endpoints due now."""
     for endpoint_id in endpoints:
         due = {"next_at": func.now(), "full_at": func.now()}
         statement = upsert(ProbeScheduleRow).values(endpoint_id=endpoint_id, misses=0, good=0, **due)
@@ -189,8 +191,8 @@ async def restate_quarantine(work: UnitOfWork, endpoint_id: EndpointId, cause: Q
     work.changed(Change("endpoint.restate", wire(EndpointId, endpoint_id), after=after, reason=reason))
 
 
-async def move_by_hand(work: UnitOfWork, endpoint_id: EndpointId, to: EndpointState, reason: str = "") -> Endpoint:
-    """A move that an operator orders: nobody puts an endpoint live that has not shown what space it serves.
+async def move_manually(work: UnitOfWork, endpoint_id: EndpointId, to: EndpointState, reason: str = "") -> Endpoint:
+    """Make a move that an operator orders: nobody puts an endpoint live that has not shown what space it serves.
 
     Raises as :func:`move_endpoint`.
     """
@@ -205,7 +207,7 @@ async def move_by_hand(work: UnitOfWork, endpoint_id: EndpointId, to: EndpointSt
 
 
 async def pin_space(work: UnitOfWork, endpoint_id: EndpointId, upstream_space: str) -> None:
-    """Remember what the provider calls the space that was tested. Raises ``NotFound``."""
+    """Pin the provider's own name of the space that was verified. Raises ``NotFound``."""
     before = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint
     if before.upstream_space == upstream_space:
         return
@@ -216,7 +218,7 @@ async def pin_space(work: UnitOfWork, endpoint_id: EndpointId, upstream_space: s
 
 
 async def get_endpoint(connection: AsyncConnection, endpoint_id: EndpointId, *, locked: bool = False) -> EndpointView:
-    """Raises ``NotFound``."""
+    """Read one endpoint, and lock its row where ``locked``. Raises ``NotFound``."""
     query = _query().where(EndpointRow.id == endpoint_id)
     if locked:
         query = query.with_for_update(of=EndpointRow)
@@ -236,40 +238,40 @@ def needs_one_pass(view: EndpointView) -> bool:
     return view.quarantine_cause in UNDOUBTED
 
 
-def is_examined_as(one: Endpoint, other: Endpoint) -> bool:
-    """Whether what was seen of the one is true of the other: states, money, order and limits aside, they are the same.
+def shares_verification(one: Endpoint, other: Endpoint) -> bool:
+    """Whether a verification of one holds for the other: state, order, money and limits aside, they are equal.
 
-    What its provider is goes by the provider's own record.
+    Whether their provider is still the same, ``registry.providers.is_unchanged`` says.
     """
-    beside = {name: getattr(other, name) for name in _BESIDE}
-    return msgspec.structs.replace(one, **beside) == other
+    unverified = {name: getattr(other, name) for name in _UNVERIFIED_FIELDS}
+    return msgspec.structs.replace(one, **unverified) == other
 
 
-async def others_serving(connection: AsyncConnection, endpoint: Endpoint) -> list[Endpoint]:
-    """Other endpoints of its space that serve or end what they serve."""
+async def other_serving_endpoints(connection: AsyncConnection, endpoint: Endpoint) -> list[Endpoint]:
+    """List the other LIVE or DRAINING endpoints of the same vector space."""
     states = [state.value for state in (LIVE, DRAINING)]
     query = _query().where(EndpointRow.space == endpoint.space, EndpointRow.id != endpoint.id)
     found = await connection.execute(query.where(EndpointRow.state.in_(states)).order_by(EndpointRow.id))
     return [_endpoint(row) for row in found]
 
 
-async def serving_of(connection: AsyncConnection, provider_id: ProviderId) -> list[Endpoint]:
-    """A provider's endpoints that serve or end what they serve, in one order and locked."""
+async def serving_endpoints(connection: AsyncConnection, provider_id: ProviderId) -> list[Endpoint]:
+    """List a provider's LIVE or DRAINING endpoints, locked in the order of their ids."""
     states = [state.value for state in (LIVE, DRAINING)]
     query = _query().where(EndpointRow.provider_id == provider_id, EndpointRow.state.in_(states))
     locked = query.order_by(EndpointRow.id).with_for_update(of=EndpointRow)
     return [_endpoint(row) for row in await connection.execute(locked)]
 
 
-async def refused_of(connection: AsyncConnection, provider_id: ProviderId) -> list[EndpointId]:
-    """A provider's quarantined endpoints at which it had refused our credential."""
+async def credential_refused_endpoints(connection: AsyncConnection, provider_id: ProviderId) -> list[EndpointId]:
+    """List a provider's endpoints that are quarantined because it refused our credential or our credit."""
     refused = EndpointRow.quarantine_cause == QuarantineCause.CREDENTIAL_REFUSED.value
     query = select(EndpointRow.id).where(EndpointRow.provider_id == provider_id, refused).order_by(EndpointRow.id)
     return [EndpointId(endpoint_id) for endpoint_id in await connection.scalars(query)]
 
 
 async def list_endpoints(connection: AsyncConnection, model_id: ModelId | None = None) -> list[EndpointView]:
-    """All endpoints, or a model's, the first choice first."""
+    """List all endpoints, or a model's, the first choice first."""
     query = _query().order_by(EndpointRow.model_id, EndpointRow.priority, EndpointRow.id)
     if model_id is not None:
         query = query.where(EndpointRow.model_id == model_id)
@@ -321,14 +323,14 @@ def _endpoint(row: Row[Any]) -> Endpoint:
 
 
 def check_upstream_model(name: str) -> None:
-    """Raises ``InvalidRequest`` for what is no model's name; some vendors' libraries take a URL there for the host."""
+    """Raise ``InvalidRequest`` for what is no model's name; some vendors' libraries take a URL there for the host."""
     if not 1 <= len(name) <= 300:
         raise InvalidRequest("The upstream model's name has 1 to 300 characters.", param="upstream_model")
     if "://" in name or name.startswith("//") or any(sign.isspace() or not sign.isprintable() for sign in name):
         raise InvalidRequest("The upstream model is a name, not an address, without blanks.", param="upstream_model")
 
 
-def _check(spec: EndpointSpec) -> None:
+def _validate(spec: EndpointSpec) -> None:
     check_upstream_model(spec.upstream_model)
     if not 0 <= spec.cost_nano_per_mtok <= COST_MAX:
         raise InvalidRequest("The cost is between 0.00 and 9000.00 USD per million tokens.", param="cost")
@@ -344,6 +346,6 @@ def _check(spec: EndpointSpec) -> None:
             raise InvalidRequest(f"{name} is between 1 and {GRANTED_MAX}, or left out for no limit.", param=name)
 
 
-def _facts(endpoint: Endpoint) -> Json:
+def _audit_facts(endpoint: Endpoint) -> Json:
     facts: Json = msgspec.to_builtins(endpoint)
     return {name: value for name, value in facts.items() if name != "id"}

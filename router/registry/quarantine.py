@@ -1,4 +1,4 @@
-"""A quarantine that one process decided is written down: for ops, and so that no other process sends a call there."""
+"""Writes down the quarantines that this process's calls caused: for ops, and so that no process sends a call there."""
 
 import asyncio
 from functools import partial
@@ -17,13 +17,13 @@ from store.postgres import STORE_FAULTS, Database
 log = structlog.get_logger("router.registry.quarantine")
 
 ACTOR = Actor("process:serve")
-TELL_EVERY_S = 0.5
+WRITE_EVERY_S = 0.5
 
 
 async def run(db: Database, health: Health) -> None:
-    """Tell what is untold, until cancelled; what cannot be written now is tried again."""
+    """Write down every quarantine that health has and Postgres has not, until cancelled; one that fails is retried."""
     while True:
-        await asyncio.sleep(TELL_EVERY_S)
+        await asyncio.sleep(WRITE_EVERY_S)
         for endpoint_id, (cause, reason) in list(health.untold.items()):
             try:
                 await transact(db, ACTOR, partial(_quarantine, endpoint_id, cause, reason))

@@ -27,7 +27,7 @@ class ComparisonTask(msgspec.Struct, frozen=True):
 
     ``record`` is what the provider was built from. ``as_reference`` is an operator's reason to take this endpoint's
     vectors as the reference, and ``replace`` takes them whatever the present reference says. ``canary_turn`` asks for a
-    few probe texts only, others for each number. ``others_serving`` is how many other endpoints serve the space.
+    few probe texts only, others for each number. ``others`` is how many other endpoints serve the space.
     ``is_orphaned``: somebody vouched for the space, but with other probe texts than today's. ``quota`` keeps what the
     provider grants us, all processes together.
     """
@@ -42,7 +42,7 @@ class ComparisonTask(msgspec.Struct, frozen=True):
     as_reference: str = ""
     canary_turn: int | None = None
     replace: bool = False
-    others_serving: int = 0
+    others: int = 0
     is_orphaned: bool = False
     quota: Quota | None = None
 
@@ -53,7 +53,7 @@ class ComparisonTask(msgspec.Struct, frozen=True):
         An endpoint that is to be the reference is compared with the one that others are held to, unless it is to
         replace that.
         """
-        if self.reference is None or (self.as_reference and (self.replace or not self.others_serving)):
+        if self.reference is None or (self.as_reference and (self.replace or not self.others)):
             return None
         return self.reference.vectors
 
@@ -153,7 +153,7 @@ def _first_difference(task: ComparisonTask, steps: list[ComparisonStep]) -> Comp
     reason = f"{failed.name}: {what}{failed.agreement.fault}"
     if task.as_reference and task.reference is not None and task.expected is not None:
         reason = (
-            f"it cannot be the reference of {task.model.space} beside {task.others_serving} other endpoints that serve "
+            f"it cannot be the reference of {task.model.space} beside {task.others} other endpoints that serve "
             f"by the reference of {task.reference.source!r}, unless it replaces that (--replace): {reason}"
         )
     return ComparisonResult(SpaceVerdict.ANOTHER_SPACE, reason, tuple(steps))

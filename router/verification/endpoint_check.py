@@ -27,7 +27,7 @@ from router.verification.call_steps import CallStep, StepOutcome, build_steps, e
 from router.verification.prober import Quota
 from router.verification.report import Occasion, SpaceVerdict, VerificationReport
 from router.verification.sample_call import TEXTS, SampleCallResult, make_sample_call
-from router.verification.verify import lock_if_unchanged, verify_endpoint
+from router.verification.verify import lock_and_compare, verify_endpoint
 from store.ids import EndpointId, ProviderId, RequestId, new_id, wire
 from store.postgres import CONNECTION_LOST, Database
 
@@ -140,7 +140,7 @@ async def _record_unanswered(
     cause = QuarantineCause.CREDENTIAL_REFUSED if is_refused else QuarantineCause.TEST_FAILED
 
     async def command(work: UnitOfWork) -> CheckReport:
-        view, is_same = await lock_if_unchanged(work.connection, record, endpoint)
+        view, is_same = await lock_and_compare(work.connection, record, endpoint)
         state = view.endpoint.state
         stays = state in (EndpointState.LIVE, EndpointState.DRAINING) or is_recoverable(view)
         was_called = not isinstance(failure, Misconfigured)

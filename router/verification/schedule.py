@@ -20,7 +20,7 @@ from providers.protocol import Provider
 from router.changes.audit import Actor
 from router.registry.endpoints import RECOVERABLE, EndpointView, get_endpoint, is_recoverable, needs_one_pass
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import is_still
+from router.registry.providers import is_unchanged
 from router.tables import ProbeScheduleRow
 from router.values import EndpointState
 from router.verification.prober import TIME_LIMIT_S, Quota, time_limit_s
@@ -167,7 +167,7 @@ async def _run_check(
         view = await get_endpoint(connection, due.endpoint_id)
         model = await models.get(connection, view.endpoint.model_id)
         found = lookup(view.endpoint.provider_id)
-        is_current = found is not None and await is_still(connection, found[0])
+        is_current = found is not None and await is_unchanged(connection, found[0])
     serves = view.endpoint.state in SERVING
     if not (serves or is_recoverable(view)):
         return None  # Moved meanwhile.

@@ -24,18 +24,18 @@ from router.changes.transaction import UnitOfWork, transact
 from router.registry.endpoints import (
     RECOVERABLE,
     EndpointView,
-    demand_proof,
     get_endpoint,
-    is_examined_as,
     is_recoverable,
     move_endpoint,
     needs_one_pass,
-    others_serving,
+    other_serving_endpoints,
     pin_space,
+    require_proof,
     restate_quarantine,
+    shares_verification,
 )
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import is_still
+from router.registry.providers import is_unchanged
 from router.tables import ProbeRow
 from router.values import Endpoint, EndpointState, QuarantineCause
 from router.verification.compare import BY_HAND, ComparisonResult, ComparisonTask, compare_endpoint
@@ -102,7 +102,7 @@ async def verify_endpoint(
     async with db.transaction() as connection:
         reference = await find_reference(connection, model.space, probes)
         is_orphaned = reference is None and await has_reference(connection, model.space)
-        others = len(await others_serving(connection, endpoint)) if as_reference else 0
+        others = len(await other_serving_endpoints(connection, endpoint)) if as_reference else 0
     task = ComparisonTask(
         record,
         provider,
@@ -147,7 +147,7 @@ async def _record(
         return await _record_quietly(db, task, report)
 
     async def command(work: UnitOfWork) -> VerificationReport:
-        view, is_same = await lock_if_unchanged(work.connection, task.record, task.endpoint)
+        view, is_same = await lock_and_compare(work.connection, task.record, task.endpoint)
         now = view.endpoint
         await lock_space(work.connection, task.model.space)
         if not is_same or not await _is_reference_unchanged(work.connection, task):
@@ -179,7 +179,7 @@ async def _record(
 async def _record_quietly(db: Database, task: ComparisonTask, report: VerificationReport) -> VerificationReport:
     """Write the probe's row alone, without an audit row: nothing else follows from the report."""
     async with db.transaction() as connection:
-        view, is_same = await lock_if_unchanged(connection, task.record, task.endpoint)
+        view, is_same = await lock_and_compare(connection, task.record, task.endpoint)
         if task.reference is not None:
             await backfill_texts(connection, task.reference, task.probes)
         recorded = msgspec.structs.replace(report, state=view.endpoint.state) if is_same else _discard(report, view)
@@ -187,14 +187,14 @@ async def _record_quietly(db: Database, task: ComparisonTask, report: Verificati
     return recorded
 
 
-async def lock_if_unchanged(
+async def lock_and_compare(
     connection: AsyncConnection, record: ProviderRecord, endpoint: Endpoint
 ) -> tuple[EndpointView, bool]:
     """Lock the endpoint, and return it as it is now and whether what was compared is still what serves."""
     # The provider first, as who edits it does.
-    is_same_provider = await is_still(connection, record)
+    is_same_provider = await is_unchanged(connection, record)
     view = await get_endpoint(connection, endpoint.id, locked=True)
-    return view, is_same_provider and is_examined_as(endpoint, view.endpoint)
+    return view, is_same_provider and shares_verification(endpoint, view.endpoint)
 
 
 async def _apply(
@@ -224,7 +224,7 @@ async def _is_reference_unchanged(connection: AsyncConnection, task: ComparisonT
     if (now and (now.probe_set, now.recorded_at)) != (then and (then.probe_set, then.recorded_at)):
         return False
     replaces_unseen = now is not None and task.expected is None and not task.replace
-    return not (replaces_unseen and await others_serving(connection, task.endpoint))
+    return not (replaces_unseen and await other_serving_endpoints(connection, task.endpoint))
 
 
 async def _set_reference(work: UnitOfWork, task: ComparisonTask, vectors: FloatMatrix, source: str) -> None:
@@ -235,8 +235,8 @@ async def _set_reference(work: UnitOfWork, task: ComparisonTask, vectors: FloatM
     await set_reference(work, task.model.space, task.probes, vectors, source, before=before, noise=noise)
     if before is None or _agree(before, vectors, task):
         return
-    for other in await others_serving(work.connection, task.endpoint):
-        await demand_proof(work, other, f"the reference of {task.model.space} was replaced")
+    for other in await other_serving_endpoints(work.connection, task.endpoint):
+        await require_proof(work, other, f"the reference of {task.model.space} was replaced")
 
 
 def _agree(before: Reference, vectors: FloatMatrix, task: ComparisonTask) -> bool:

@@ -18,7 +18,7 @@ from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.registry.endpoints import EndpointSpec, EndpointView, get_endpoint, register_endpoint
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import ProviderSpec, provider_records, register_provider
+from router.registry.providers import ProviderSpec, load_provider_records, register_provider
 from router.values import Endpoint
 from router.verification.report import Occasion, VerificationReport
 from router.verification.schedule import run_due_checks
@@ -91,7 +91,7 @@ class Desk:
         """Its provider's, as it is now."""
         async with self.db.transaction() as connection:
             provider = (await get_endpoint(connection, endpoint)).endpoint.provider_id
-            return next(record for record in await provider_records(connection) if record.id == provider)
+            return next(record for record in await load_provider_records(connection) if record.id == provider)
 
     async def state(self, endpoint: EndpointId) -> str:
         return (await self.view(endpoint)).endpoint.state.value
@@ -115,7 +115,7 @@ class Desk:
     async def run_checks(self, *, only_responsive: bool = False) -> list[VerificationReport]:
         """What is due is asked, by a process that knows all providers as they are now."""
         async with self.db.transaction() as connection:
-            records = await provider_records(connection)
+            records = await load_provider_records(connection)
         async with AsyncExitStack() as open_ones:
             enter = open_ones.enter_async_context
             built = {one.id: (one, await enter(speaking(one.kind, str(one.base_url)))) for one in records}

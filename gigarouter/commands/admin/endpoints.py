@@ -21,10 +21,10 @@ from router.registry.endpoints import (
     edit_endpoint,
     get_endpoint,
     list_endpoints,
-    move_by_hand,
+    move_manually,
     register_endpoint,
 )
-from router.registry.providers import provider_records
+from router.registry.providers import load_provider_records
 from router.values import EndpointState
 from router.verification.endpoint_check import CheckReport, check_endpoint
 from router.verification.report import SpaceVerdict
@@ -125,7 +125,7 @@ def move(
     endpoint_id = _id(endpoint)
 
     async def change(work: UnitOfWork) -> Row:
-        await move_by_hand(work, endpoint_id, to, reason)
+        await move_manually(work, endpoint_id, to, reason)
         return await _one(work.connection, endpoint_id)
 
     show_one(write(change), as_json=as_json)
@@ -181,7 +181,7 @@ async def _test(
 ) -> CheckReport:
     async with db.transaction() as connection:
         endpoint = (await get_endpoint(connection, endpoint_id)).endpoint
-        records = await provider_records(connection)
+        records = await load_provider_records(connection)
     record = next(record for record in records if record.id == endpoint.provider_id)
     async with speaking_to(record) as provider:
         return await check_endpoint(

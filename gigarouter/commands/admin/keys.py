@@ -15,9 +15,9 @@ from gigarouter.commands.admin.output import AsJson, Row, instant, show_list, sh
 from gigarouter.commands.admin.session import account_of, id_of, read, usd, write
 from router.changes.transaction import UnitOfWork
 from router.identity.key_commands import (
+    IssuedKey,
     KeySpec,
     KeyView,
-    Shown,
     create_key,
     get_key,
     list_keys,
@@ -51,7 +51,7 @@ def create(
     limits = Limits(requests_per_minute, tokens_per_minute, concurrency)
     capped = None if cap is None else Cap(usd(cap), cap_period)
 
-    async def change(work: UnitOfWork) -> Shown:
+    async def change(work: UnitOfWork) -> IssuedKey:
         account_id = (await account_of(work.connection, account)).id
         allowed = [(await models.get(work.connection, wanted)).id for wanted in model or ()]
         spec = KeySpec(name, use, limits, capped, tuple(allowed), instant_of(expires, work.now))
@@ -114,7 +114,7 @@ def _id(text: str) -> KeyId:
     return KeyId(id_of(KeyId, text))
 
 
-def _show_once(shown: Shown, *, as_json: bool) -> None:
+def _show_once(shown: IssuedKey, *, as_json: bool) -> None:
     show_one({"key": shown.text, **_details(shown.view)}, as_json=as_json)
     typer.secho("The key is shown this once and stored nowhere. Keep it now.", err=True, fg="yellow")
 

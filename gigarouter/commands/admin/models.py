@@ -22,8 +22,8 @@ from router.admin.commands import import_catalog, launch_model, move_model
 from router.changes.transaction import UnitOfWork
 from router.registry.endpoints import list_endpoints
 from router.registry.indexes import PriceIndex
-from router.registry.model_facts import MODEL_NEEDS
-from router.registry.models import add_model, edit_model, entry_of, facts_of
+from router.registry.model_facts import REQUIRED_FACTS
+from router.registry.models import add_model, edit_model, lock_model_for_edit, model_as_json
 from store.ids import ModelId
 
 app = typer.Typer(no_args_is_help=True)
@@ -56,7 +56,7 @@ OPTIONS = {
     "languages": Annotated[str | None, typer.Option(help="Those that it is made for.")],
     "note": Annotated[str | None, typer.Option(help="For operators.")],
 }
-EMPTY = {name: getattr(BARE, name) for name in (*OPTIONS, "estimate") if name not in MODEL_NEEDS}
+EMPTY = {name: getattr(BARE, name) for name in (*OPTIONS, "estimate") if name not in REQUIRED_FACTS}
 
 
 @app.command("list")
@@ -80,7 +80,7 @@ def show(model: str, as_json: AsJson = False) -> None:
         prices, now = PriceIndex(await list_prices(connection)), datetime.now(UTC)
         return {
             **_row(found, prices, now),
-            **facts_of(found),
+            **model_as_json(found),
             "space": found.space,
             "commercial_use": " ".join(decide(found, Use.COMMERCIAL, frozenset(), now).reasons),
             "endpoints": [
@@ -102,7 +102,7 @@ def add(
     **given: object,
 ) -> None:
     """Add a model, coming soon; its license claims are recorded with `licenses claim`."""
-    if missing := [name for name in MODEL_NEEDS if given[name] is None]:
+    if missing := [name for name in REQUIRED_FACTS if given[name] is None]:
         fail(f"A model states {', '.join(missing)} too.", USAGE)
     entry = _entry({"id": model, "claim": (), "published_on": None, **_facts(given)})
     _show_facts(write(lambda work: add_model(work, entry), dry_run=dry_run), as_json=as_json)
@@ -115,7 +115,7 @@ def edit(model: str, *, unset: Unset = None, dry_run: DryRun = False, as_json: A
     facts = taken_away(unset, EMPTY) | _facts(given)
 
     async def change(work: UnitOfWork) -> Model:
-        before = msgspec.structs.asdict(await entry_of(work, model))
+        before = msgspec.structs.asdict(await lock_model_for_edit(work, model))
         return await edit_model(work, _entry(before | facts))
 
     _show_facts(write(change, dry_run=dry_run), as_json=as_json)
@@ -165,7 +165,7 @@ def _entry(facts: dict[str, object]) -> SeedModel:
 
 
 def _show_facts(model: Model, *, as_json: bool) -> None:
-    show_one({"id": model.id, "status": model.status, **facts_of(model), "space": model.space}, as_json=as_json)
+    show_one({"id": model.id, "status": model.status, **model_as_json(model), "space": model.space}, as_json=as_json)
 
 
 def _show_moved(model: Model, *, as_json: bool) -> None:

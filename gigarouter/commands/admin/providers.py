@@ -28,12 +28,12 @@ from router.registry.key_rotation import rewrap_credentials
 from router.registry.providers import (
     ProviderSpec,
     ProviderView,
-    credential_of,
+    decrypt_credential,
     edit_provider,
     find_provider,
     get_provider,
     list_providers,
-    provider_records,
+    load_provider_records,
     register_provider,
 )
 from store.ids import EndpointId, ProviderId, wire
@@ -170,7 +170,7 @@ async def provider_of(connection: AsyncConnection, text: str) -> ProviderView:
 
 async def _usable(work: UnitOfWork, view: ProviderView) -> ProviderView:
     """The same view; a record that nothing could speak to is refused before it is committed."""
-    record = next(record for record in await provider_records(work.connection) if record.id == view.id)
+    record = next(record for record in await load_provider_records(work.connection) if record.id == view.id)
     async with speaking_to(record):
         return view
 
@@ -181,7 +181,7 @@ async def speaking_to(record: ProviderRecord) -> AsyncIterator[Provider]:
     box, allowed = cipher(), networks([str(network) for network in settings.load_local().allowed_private_networks])
     pool = Pool()
     try:
-        credential = credential_of(record, box)
+        credential = decrypt_credential(record, box)
         provider = build(
             record.kind,
             base_url=record.base_url,

@@ -31,11 +31,11 @@ from router.registry.endpoints import (
     edit_endpoint,
     get_endpoint,
     list_endpoints,
-    move_by_hand,
+    move_manually,
     register_endpoint,
 )
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import provider_records
+from router.registry.providers import load_provider_records
 from router.values import EndpointState, QuarantineCause
 from router.verification.endpoint_check import CheckReport, OnChecked, check_endpoint
 from store.ids import EndpointId, ModelId, ProviderId, wire
@@ -187,7 +187,7 @@ def _moves(action: str, to: EndpointState, summary: str, told: str) -> None:
         known, body = _id(endpoint_id), body_of(request, Reason)
 
         async def command(work: UnitOfWork) -> Made:
-            await move_by_hand(work, known, to, body.reason)
+            await move_manually(work, known, to, body.reason)
             return Made(await _one(work, known))
 
         return await change(request, command, current=_current(known))
@@ -238,7 +238,7 @@ async def try_(request: Request, endpoint_id: str) -> Response:
 
 async def _provider_of(connection: AsyncConnection, known: EndpointId) -> ProviderRecord:
     endpoint = (await get_endpoint(connection, known)).endpoint
-    return next(record for record in await provider_records(connection) if record.id == endpoint.provider_id)
+    return next(record for record in await load_provider_records(connection) if record.id == endpoint.provider_id)
 
 
 def _current(known: EndpointId) -> Current:

@@ -35,9 +35,9 @@ from router.api.admin.parsing import (
 from router.api.admin.responses import Resource, one, page, slice_of
 from router.changes.transaction import UnitOfWork
 from router.identity.key_commands import (
+    IssuedKey,
     KeySpec,
     KeyView,
-    Shown,
     change_key,
     create_key,
     get_key,
@@ -244,7 +244,7 @@ def _id(text: str) -> KeyId:
     return KeyId(id_of(KeyId, text, "key"))
 
 
-def _made(shown: Shown, status: int = 200) -> Made:
+def _made(shown: IssuedKey, status: int = 200) -> Made:
     view = _out(shown.view)
     location = f"{PATH}/{view.id}" if status == 201 else ""
     return Made(msgspec.structs.replace(view, key=shown.text), status, location, kept=view)

@@ -20,7 +20,7 @@ from router.api.admin.parsing import V1, body_of, exchange_of, given_in, query_o
 from router.api.admin.responses import Resource, listed, one, page, slice_of
 from router.changes.transaction import UnitOfWork
 from router.registry.indexes import PriceIndex
-from router.registry.models import add_model, edit_model, entry_of
+from router.registry.models import add_model, edit_model, lock_model_for_edit
 from store.ids import ModelId
 
 operations = APIRouter()
@@ -155,7 +155,7 @@ async def edit(request: Request, model_id: str) -> Response:
     given = _stated(given_in(body_of(request, ModelEdit)))
 
     async def command(work: UnitOfWork) -> Made:
-        entry = msgspec.structs.replace(await entry_of(work, model_id), **given)
+        entry = msgspec.structs.replace(await lock_model_for_edit(work, model_id), **given)
         await edit_model(work, entry)
         return Made(await _full(work.connection, model_id, work.now))
 

@@ -22,7 +22,7 @@ from router.registry.providers import (
     edit_provider,
     get_provider,
     list_providers,
-    provider_records,
+    load_provider_records,
     register_provider,
 )
 from router.verification.endpoint_check import CheckReport, OnChecked, check_provider
@@ -180,7 +180,7 @@ async def _asked(
     connection: AsyncConnection, known: ProviderId, upstream_model: str | None
 ) -> tuple[ProviderRecord, str]:
     await get_provider(connection, known)
-    record = next(record for record in await provider_records(connection) if record.id == known)
+    record = next(record for record in await load_provider_records(connection) if record.id == known)
     if upstream_model is None:
         served = [view.endpoint for view in await list_endpoints(connection) if view.endpoint.provider_id == known]
         if not served:
@@ -194,7 +194,7 @@ async def _asked(
 
 async def _check(work: UnitOfWork, request: Request, known: ProviderId) -> None:
     """A record that nothing could speak to is refused before it is committed."""
-    record = next(record for record in await provider_records(work.connection) if record.id == known)
+    record = next(record for record in await load_provider_records(work.connection) if record.id == known)
     await context_of(request).check_provider(record)
 
 

@@ -15,7 +15,7 @@ from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
 from router.registry.endpoints import EndpointSpec, register_endpoint
-from router.registry.models import add_model, edit_model, entry_of
+from router.registry.models import add_model, edit_model, lock_model_for_edit
 from router.registry.providers import ProviderSpec, register_provider
 from router.values import Endpoint
 from store.postgres import Database
@@ -33,7 +33,7 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 
 
 async def edited(work: UnitOfWork, **facts: object) -> Model:
-    return await edit_model(work, msgspec.structs.replace(await entry_of(work, NEW.id), **facts))
+    return await edit_model(work, msgspec.structs.replace(await lock_model_for_edit(work, NEW.id), **facts))
 
 
 async def registered(work: UnitOfWork, model: Model, name: str = "alpha") -> Endpoint:

@@ -21,9 +21,9 @@ from router.registry.indexes import ProviderRecord
 from router.registry.providers import (
     ProviderSpec,
     ProviderView,
-    credential_of,
+    decrypt_credential,
     edit_provider,
-    provider_records,
+    load_provider_records,
     register_provider,
 )
 from router.values import Endpoint, EndpointState
@@ -73,7 +73,7 @@ async def move(db: Database, endpoint: Endpoint, *states: EndpointState) -> None
 
 async def record_of(db: Database, name: str) -> ProviderRecord:
     async with db.transaction() as connection:
-        return next(record for record in await provider_records(connection) if record.name == name)
+        return next(record for record in await load_provider_records(connection) if record.name == name)
 
 
 async def dump(db: Database) -> str:
@@ -97,15 +97,15 @@ async def test_a_credential_is_in_no_table_and_opens_for_its_provider(db: Databa
     assert SECRET not in everything
     assert SECRET.encode().hex() not in everything
     assert view.credential == "…1e8a"
-    assert credential_of(await record_of(db, "alpha"), CredentialCipher([OLD])) == SECRET
+    assert decrypt_credential(await record_of(db, "alpha"), CredentialCipher([OLD])) == SECRET
 
 
 async def test_a_new_secret_key_in_front_still_opens_old_credentials_and_another_key_does_not(db: Database) -> None:
     await a_provider(db)
     record = await record_of(db, "alpha")
-    assert credential_of(record, CredentialCipher([NEW, OLD])) == SECRET
+    assert decrypt_credential(record, CredentialCipher([NEW, OLD])) == SECRET
     with pytest.raises(CredentialUnreadable):
-        credential_of(record, CredentialCipher([NEW]))
+        decrypt_credential(record, CredentialCipher([NEW]))
 
 
 async def test_a_credential_moved_to_another_row_or_host_opens_to_nothing(db: Database) -> None:
@@ -116,7 +116,7 @@ async def test_a_credential_moved_to_another_row_or_host_opens_to_nothing(db: Da
     redirected = msgspec.structs.replace(alpha, base_url="https://evil.example/v1")
     for record in (moved, redirected):
         with pytest.raises(CredentialUnreadable, match="another"):
-            credential_of(record, CredentialCipher([OLD]))
+            decrypt_credential(record, CredentialCipher([OLD]))
     assert other.id == beta.id
 
 
@@ -131,9 +131,9 @@ async def test_another_host_is_refused_without_its_credential_and_another_path_i
     with pytest.raises(InvalidRequest, match=r"given for https://api.alpha.example"):
         await edit("https://evil.example/v1")
     await edit("https://api.alpha.example/v2")
-    assert credential_of(await record_of(db, "alpha"), cipher) == SECRET
+    assert decrypt_credential(await record_of(db, "alpha"), cipher) == SECRET
     await edit("https://new.example/v1", "sk-new-000000000000000")
-    assert credential_of(await record_of(db, "alpha"), cipher) == "sk-new-000000000000000"
+    assert decrypt_credential(await record_of(db, "alpha"), cipher) == "sk-new-000000000000000"
 
 
 async def test_another_vendor_is_another_host_where_its_library_knows_it(db: Database) -> None:
@@ -151,11 +151,11 @@ async def test_another_vendor_is_another_host_where_its_library_knows_it(db: Dat
         await edit(voyage)
     record = await record_of(db, "alpha")
     with pytest.raises(CredentialUnreadable, match="another"):
-        credential_of(msgspec.structs.replace(record, options=voyage.options), cipher)
+        decrypt_credential(msgspec.structs.replace(record, options=voyage.options), cipher)
     await edit(ProviderSpec(options={"vendor": "cohere", "input_types": {"query": "q"}}))
-    assert credential_of(await record_of(db, "alpha"), cipher) == SECRET
+    assert decrypt_credential(await record_of(db, "alpha"), cipher) == SECRET
     await edit(voyage, "sk-voyage-0000000000000")
-    assert credential_of(await record_of(db, "alpha"), cipher) == "sk-voyage-0000000000000"
+    assert decrypt_credential(await record_of(db, "alpha"), cipher) == "sk-voyage-0000000000000"
 
 
 @pytest.mark.parametrize("name", ["https://evil.example/x", "x/http://evil.example", "//evil.example", "a b", "a\nb"])

@@ -10,7 +10,7 @@ from catalog import models
 from catalog.values import Model
 from router.changes.transaction import transact
 from router.registry import quarantine
-from router.registry.endpoints import move_by_hand
+from router.registry.endpoints import move_manually
 from router.registry.providers import ProviderSpec, edit_provider
 from router.routing.health import Health
 from router.values import EndpointState, QuarantineCause
@@ -96,7 +96,7 @@ async def test_drift_ends_traffic_and_three_good_probes_bring_it_back(desk: Desk
 
 async def test_what_was_quarantined_by_hand_is_not_asked(desk: Desk, upstream: Shifted) -> None:
     endpoint = await a_live_endpoint(desk, upstream)
-    await transact(desk.db, OPS, lambda work: move_by_hand(work, endpoint, EndpointState.QUARANTINED, "by hand"))
+    await transact(desk.db, OPS, lambda work: move_manually(work, endpoint, EndpointState.QUARANTINED, "by hand"))
     assert await run_check(desk, endpoint) == []
     assert await desk.state(endpoint) == "quarantined"
 
@@ -181,7 +181,7 @@ async def test_a_refused_credential_is_asked_again_and_one_good_probe_brings_it_
         health.quarantined(endpoint, QuarantineCause.CREDENTIAL_REFUSED, "it is quarantined", None, "status 402")
         await write_down(desk, health)
     else:
-        await transact(desk.db, OPS, lambda work: move_by_hand(work, endpoint, EndpointState.OFF))
+        await transact(desk.db, OPS, lambda work: move_manually(work, endpoint, EndpointState.OFF))
         assert (await desk.verify(endpoint, Occasion.MANUAL)).state is EndpointState.QUARANTINED
     assert (await desk.view(endpoint)).quarantine_cause is QuarantineCause.CREDENTIAL_REFUSED
     (report,) = await run_check(desk, endpoint)
@@ -213,7 +213,7 @@ async def test_an_edited_provider_hurries_nobody_who_is_quarantined_for_somethin
     desk: Desk, upstream: Shifted
 ) -> None:
     endpoint = await a_live_endpoint(desk, upstream)
-    await transact(desk.db, OPS, lambda work: move_by_hand(work, endpoint, EndpointState.QUARANTINED, "by hand"))
+    await transact(desk.db, OPS, lambda work: move_manually(work, endpoint, EndpointState.QUARANTINED, "by hand"))
     provider = (await desk.view(endpoint)).endpoint.provider_id
     spec = ProviderSpec(base_url=upstream.base_url, retention_days=0)
     await transact(desk.db, OPS, lambda work: edit_provider(work, None, provider, spec))
