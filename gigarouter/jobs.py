@@ -23,7 +23,7 @@ from gigarouter.startup import require_fit
 from gigarouter.wiring import process
 from router.context import RouterContext
 from router.errors import StoreUnavailable
-from router.explain.receipts import tend_weeks
+from router.explain.receipts import rotate_weeks
 from router.request.idempotency import forget_expired
 from router.verification.schedule import delete_old_probes, run_due_checks
 from store.ids import AccountId
@@ -105,7 +105,7 @@ async def _make_months(context: RouterContext) -> None:
 
 
 async def _tend_routes(context: RouterContext) -> None:
-    await tend_weeks(context.db, datetime.now(UTC).date())
+    await rotate_weeks(context.db, datetime.now(UTC).date())
 
 
 async def _forget(context: RouterContext) -> None:

@@ -20,7 +20,7 @@ from catalog.models import Catalog
 from catalog.values import Model, Use
 from router.context import Known
 from router.errors import InvalidRequest, ModelNotFound, NotFound, Refusal
-from router.explain.explanation import Candidate, Ended, Explanation, explain
+from router.explain.explanation import Candidate, CompletedCall, Explanation, explain
 from router.identity.key_loading import NOTHING, of_keys, read_keys
 from router.pipeline import prepare, route_of
 from router.registry.endpoints import list_endpoints
@@ -165,10 +165,10 @@ def dry_run(asked: Asked, key: Key, known: Known, now: datetime) -> Explanation:
         refusal = refused
     took_ms = (clock() - trace.began) * 1000
     if refusal is None:
-        return explain(Ended(call.request_id, now, 0, took_ms, trace))
+        return explain(CompletedCall(call.request_id, now, 0, took_ms, trace))
     left_out = getattr(refusal, "left_out", ())
     told = (refusal.code, refusal.message, refusal.detail)
-    return explain(Ended(call.request_id, now, 0, took_ms, trace, *told, left_out))
+    return explain(CompletedCall(call.request_id, now, 0, took_ms, trace, *told, left_out))
 
 
 def difference(now: Explanation, then: Explanation) -> Difference:

@@ -37,7 +37,7 @@ async def open_account(work: UnitOfWork, name: str) -> Account:
     if not 1 <= len(name) <= 200:
         raise InvalidRequest("An account has a name of 1 to 200 characters.", param="name")
     account = await require_account(work, await accounts.create_account(work.connection, name))
-    work.changed(Change("account.open", wire(AccountId, account.id), account.id, after={"name": name}))
+    work.record_change(Change("account.open", wire(AccountId, account.id), account.id, after={"name": name}))
     return account
 
 
@@ -48,7 +48,7 @@ async def rename_account(work: UnitOfWork, account_id: AccountId, name: str) -> 
     before = await require_account(work, account_id, locked=True)
     await accounts.rename_account(work.connection, account_id, name)
     was: Json = {"name": before.name}
-    work.changed(Change("account.rename", wire(AccountId, account_id), account_id, was, {"name": name}))
+    work.record_change(Change("account.rename", wire(AccountId, account_id), account_id, was, {"name": name}))
     return msgspec.structs.replace(before, name=name)
 
 
@@ -68,7 +68,7 @@ async def set_account_status(
     await accounts.set_status(work.connection, account_id, status)
     action = "account.suspend" if status == "suspended" else "account.resume"
     was: Json = {"status": before.status}
-    work.changed(Change(action, wire(AccountId, account_id), account_id, was, {"status": status}))
+    work.record_change(Change(action, wire(AccountId, account_id), account_id, was, {"status": status}))
     return msgspec.structs.replace(before, status=status)
 
 
@@ -100,7 +100,7 @@ async def give_credit(
     given = next(g for g in await credits.list_grants(work.connection, account_id) if g.id == grant_id)
     facts: Json = {"amount_usd": to_usd(amount), "kind": kind.value, "source": source}
     facts["expires_at"] = expires_at.isoformat() if expires_at else None
-    work.changed(Change("credit.grant", wire(GrantId, grant_id), account_id, after=facts, reason=note))
+    work.record_change(Change("credit.grant", wire(GrantId, grant_id), account_id, after=facts, reason=note))
     return given
 
 
@@ -147,7 +147,7 @@ async def set_price(
     now: Json = {"usd_per_mtok": to_usd(nano_per_mtok), "effective_at": starts_at.isoformat(), "model": model_id}
     if batch_nano_per_mtok is not None:
         now["batch_usd_per_mtok"] = to_usd(batch_nano_per_mtok)
-    work.changed(Change("price.set", wire(PriceId, price_id), None, was, now, reason=note))
+    work.record_change(Change("price.set", wire(PriceId, price_id), None, was, now, reason=note))
     return Price(price_id, model_id, nano_per_mtok, starts_at, batch_nano_per_mtok)
 
 
@@ -213,7 +213,7 @@ async def move_model(work: UnitOfWork, model_id: ModelId, to: Status, *, reason:
 async def _moved(work: UnitOfWork, before: Model, action: str, reason: str) -> Model:
     after = await models.get(work.connection, before.id)
     was: Json = {"status": before.status.value}
-    work.changed(Change(action, before.id, None, was, {"status": after.status.value}, reason=reason))
+    work.record_change(Change(action, before.id, None, was, {"status": after.status.value}, reason=reason))
     return after
 
 
@@ -221,7 +221,7 @@ async def import_catalog(work: UnitOfWork) -> Summary:
     """Bring the catalogue that this release ships up to date; what operators changed stays."""
     summary = await import_seed(work.connection)
     after: Json = {name: len(getattr(summary, name)) for name in ("added", "updated", "unchanged", "kept")}
-    work.changed(Change("catalog.import", "catalog", after=after))
+    work.record_change(Change("catalog.import", "catalog", after=after))
     return summary
 
 
@@ -241,7 +241,7 @@ async def record_claim(
     )
     if claim_id is None:
         raise Conflict(f"It is recorded already that {source} says {license} of {model_id}.")
-    work.changed(Change("license.claim", model_id, after={"claim": wire(ClaimId, claim_id), **facts}))
+    work.record_change(Change("license.claim", model_id, after={"claim": wire(ClaimId, claim_id), **facts}))
     return claim_id
 
 
@@ -259,7 +259,7 @@ async def resolve_license(
         now=work.now,
     )
     after: Json = {"license": license, "evidence": evidence}
-    work.changed(Change("license.resolve", model_id, after=after, reason=reason))
+    work.record_change(Change("license.resolve", model_id, after=after, reason=reason))
     return resolution_id
 
 
@@ -288,7 +288,7 @@ async def sign_waiver(
     )
     after: Json = {"waiver": wire(WaiverId, waiver_id), "term": term.value, "signer": signer.value}
     after |= {"signed_by": signed_by, "evidence": evidence}
-    work.changed(Change("license.waive", model_id, after=after))
+    work.record_change(Change("license.waive", model_id, after=after))
     return waiver_id
 
 
@@ -297,7 +297,7 @@ async def revoke_waiver(work: UnitOfWork, waiver_id: WaiverId) -> None:
     subject = wire(WaiverId, waiver_id)
     if not await licenses.revoke_waiver(work.connection, waiver_id, revoked_by=work.actor, now=work.now):
         raise NotFound(f"There is no waiver {subject} in force.", param="waiver")
-    work.changed(Change("license.revoke_waiver", subject))
+    work.record_change(Change("license.revoke_waiver", subject))
 
 
 async def accept_license(work: UnitOfWork, account_id: AccountId, license: str, *, accepted_by: str) -> Acceptance:
@@ -308,6 +308,6 @@ async def accept_license(work: UnitOfWork, account_id: AccountId, license: str, 
     await require_account(work, account_id)
     token = await licenses.accept(work.connection, account_id, license, accepted_by=accepted_by, now=work.now)
     after: Json = {"text": token, "accepted_by": accepted_by}
-    work.changed(Change("license.accept", wire(AccountId, account_id), account_id, after=after))
+    work.record_change(Change("license.accept", wire(AccountId, account_id), account_id, after=after))
     known = await record.acceptances(work.connection, account_id=account_id)
     return next(acceptance for acceptance in known if acceptance.text == token)

@@ -107,7 +107,7 @@ async def register_endpoint(
             case _:
                 raise Conflict(f"The provider serves {model.id} as {spec.upstream_model} already.") from error
     endpoint = (await get_endpoint(work.connection, endpoint_id)).endpoint
-    work.changed(Change("endpoint.register", wire(EndpointId, endpoint_id), after=_audit_facts(endpoint)))
+    work.record_change(Change("endpoint.register", wire(EndpointId, endpoint_id), after=_audit_facts(endpoint)))
     return endpoint
 
 
@@ -124,7 +124,7 @@ async def edit_endpoint(work: UnitOfWork, endpoint_id: EndpointId, spec: Endpoin
     columns = msgspec.structs.asdict(spec)
     await work.connection.execute(update(EndpointRow).where(EndpointRow.id == endpoint_id).values(**columns))
     after = (await get_endpoint(work.connection, endpoint_id)).endpoint
-    work.changed(
+    work.record_change(
         Change("endpoint.edit", wire(EndpointId, endpoint_id), None, _audit_facts(before), _audit_facts(after))
     )
     changed = [name for name in VERIFIED_FIELDS if getattr(after, name) != getattr(before, name)]
@@ -179,7 +179,7 @@ async def move_endpoint(
     moved: tuple[Json, Json] = {"state": before.state.value}, {"state": to.value}
     if cause is not None:
         moved[1]["quarantine_cause"] = cause.value
-    work.changed(Change(f"endpoint.{to.value}", wire(EndpointId, endpoint_id), None, *moved, reason=reason))
+    work.record_change(Change(f"endpoint.{to.value}", wire(EndpointId, endpoint_id), None, *moved, reason=reason))
     return msgspec.structs.replace(before, state=to)
 
 
@@ -188,7 +188,7 @@ async def restate_quarantine(work: UnitOfWork, endpoint_id: EndpointId, cause: Q
     columns = {"state_reason": reason, "quarantine_cause": cause.value}
     await work.connection.execute(update(EndpointRow).where(EndpointRow.id == endpoint_id).values(**columns))
     after: Json = {"quarantine_cause": cause.value}
-    work.changed(Change("endpoint.restate", wire(EndpointId, endpoint_id), after=after, reason=reason))
+    work.record_change(Change("endpoint.restate", wire(EndpointId, endpoint_id), after=after, reason=reason))
 
 
 async def move_manually(work: UnitOfWork, endpoint_id: EndpointId, to: EndpointState, reason: str = "") -> Endpoint:
@@ -214,7 +214,7 @@ async def pin_space(work: UnitOfWork, endpoint_id: EndpointId, upstream_space: s
     columns = {"upstream_space": upstream_space}
     await work.connection.execute(update(EndpointRow).where(EndpointRow.id == endpoint_id).values(**columns))
     pinned: tuple[Json, Json] = {"upstream_space": before.upstream_space}, dict(columns)
-    work.changed(Change("endpoint.pin_space", wire(EndpointId, endpoint_id), None, *pinned))
+    work.record_change(Change("endpoint.pin_space", wire(EndpointId, endpoint_id), None, *pinned))
 
 
 async def get_endpoint(connection: AsyncConnection, endpoint_id: EndpointId, *, locked: bool = False) -> EndpointView:

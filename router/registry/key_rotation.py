@@ -44,4 +44,4 @@ async def _rewrap(work: UnitOfWork, cipher: CredentialCipher, record: ProviderRe
     if stored is not None:
         wrapped = update(ProviderRow).where(ProviderRow.id == record.id).values(sealed=cipher.rewrap(stored))
         await work.connection.execute(wrapped)
-    work.changed(Change("provider.reseal", wire(ProviderId, record.id)))
+    work.record_change(Change("provider.reseal", wire(ProviderId, record.id)))

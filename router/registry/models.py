@@ -44,7 +44,7 @@ async def add_model(work: UnitOfWork, facts: SeedModel) -> Model:
     """Add a model, coming soon; its license claims are recorded apart. Raises ``InvalidRequest``, ``Conflict``."""
     await _with_our_errors(model_edits.add(work.connection, facts))
     added = await models.get(work.connection, facts.id)
-    work.changed(Change("model.add", facts.id, after=_audit_facts(added)))
+    work.record_change(Change("model.add", facts.id, after=_audit_facts(added)))
     return added
 
 
@@ -74,7 +74,7 @@ async def edit_model(work: UnitOfWork, facts: SeedModel) -> Model:
             raise Conflict(f"'{fact}' cannot be changed. {refusal}", param=fact)
     await _with_our_errors(model_edits.edit(work.connection, facts, keeps_space=not changed & SPACE_FACTS))
     after = await models.get(work.connection, facts.id)
-    work.changed(Change("model.edit", facts.id, None, *_differences(_audit_facts(before), _audit_facts(after))))
+    work.record_change(Change("model.edit", facts.id, None, *_differences(_audit_facts(before), _audit_facts(after))))
     return after
 
 

@@ -79,9 +79,9 @@ async def register_provider(
             raise InvalidRequest("A provider's name is lower-case letters, digits and dashes.", param="name") from error
         raise Conflict(f"There is a provider {name} already.") from error
     view = await get_provider(work.connection, provider_id)
-    work.changed(Change("provider.register", wire(ProviderId, provider_id), after=_audit_facts(view)))
+    work.record_change(Change("provider.register", wire(ProviderId, provider_id), after=_audit_facts(view)))
     if credential is not None:
-        work.changed(_credential_change(view))
+        work.record_change(_credential_change(view))
     return view
 
 
@@ -121,9 +121,9 @@ async def edit_provider(
     await verify_soon(work.connection, await credential_refused_endpoints(work.connection, provider_id))
     after = await get_provider(work.connection, provider_id)
     subject = wire(ProviderId, provider_id)
-    work.changed(Change("provider.edit", subject, None, _audit_facts(before), _audit_facts(after)))
+    work.record_change(Change("provider.edit", subject, None, _audit_facts(before), _audit_facts(after)))
     if credential is not None:
-        work.changed(_credential_change(after))
+        work.record_change(_credential_change(after))
     serving = await serving_endpoints(work.connection, provider_id)
     if changed := _changed_verified_fields(before.spec, spec):
         why = f"{' and '.join(changed)} of {before.name} changed"

@@ -24,7 +24,7 @@ from catalog.models import Catalog, load_models
 from router.errors import StoreUnavailable
 from router.identity.key_loading import IN_FORCE, changed_within, of_accounts, of_keys, read_keys
 from router.identity.keys import KeyIndex
-from router.identity.operators import OperatorIndex, read_operators
+from router.identity.operators import OperatorIndex, load_operators
 from router.registry.endpoints import list_endpoints
 from router.registry.indexes import EndpointIndex, PriceIndex, ProviderIndex
 from router.registry.providers import load_provider_records
@@ -184,7 +184,7 @@ class Refresher:
     async def _read_lists(self, connection: AsyncConnection) -> None:
         self.catalog.replace(await load_models(connection))
         self.prices.replace(await list_prices(connection))
-        self.operators.replace(await read_operators(connection))
+        self.operators.replace(await load_operators(connection))
         await self._read_endpoints(connection, {""})
 
     async def _read_endpoints(self, connection: AsyncConnection, provider_ids: set[str]) -> None:
@@ -210,7 +210,7 @@ class Refresher:
             if changed.keys() & CATALOG_TABLES:
                 self.catalog.replace(await load_models(connection))
             if changed.keys() & OPERATOR_TABLES:
-                self.operators.replace(await read_operators(connection))
+                self.operators.replace(await load_operators(connection))
             if "prices" in changed:
                 self.prices.replace(await list_prices(connection))
             if changed.keys() & ENDPOINT_TABLES:

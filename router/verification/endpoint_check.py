@@ -93,7 +93,7 @@ async def check_endpoint(
         async def on_verified(work: UnitOfWork, verification: VerificationReport) -> None:
             full = _merge(report, verification, await get_endpoint(work.connection, endpoint_id))
             after: dict[str, object] = {"passed": full.passed, "reason": full.reason, "dimensions": full.dimensions}
-            work.changed(Change("endpoint.test", wire(EndpointId, endpoint_id), after=after))
+            work.record_change(Change("endpoint.test", wire(EndpointId, endpoint_id), after=after))
             if on_checked is not None:
                 await on_checked(work, full)
 
@@ -150,7 +150,7 @@ async def _record_unanswered(
             await move_endpoint(work, endpoint.id, EndpointState.QUARANTINED, report.reason[:300], cause=cause)
         full = msgspec.structs.replace(report, endpoint=await get_endpoint(work.connection, endpoint.id))
         after: dict[str, object] = {"passed": False, "reason": report.reason}
-        work.changed(Change("endpoint.test", wire(EndpointId, endpoint.id), after=after))
+        work.record_change(Change("endpoint.test", wire(EndpointId, endpoint.id), after=after))
         if on_checked is not None:
             await on_checked(work, full)
         return full
@@ -203,7 +203,7 @@ async def check_provider(
 
         async def command(work: UnitOfWork) -> CheckReport:
             after: dict[str, object] = {"passed": report.passed, "reason": report.reason}
-            work.changed(Change("provider.test", subject, after=after))
+            work.record_change(Change("provider.test", subject, after=after))
             if on_checked is not None:
                 await on_checked(work, report)
             return report

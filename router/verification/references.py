@@ -114,7 +114,7 @@ async def set_reference(
     await work.connection.execute(statement)
     replaced = None if before is None else _audit_facts(before.probe_set, before.vectors, before.source)
     after = _audit_facts(probes.name, vectors, source)
-    work.changed(Change("space.reference", space, None, replaced, after, reason=source))
+    work.record_change(Change("space.reference", space, None, replaced, after, reason=source))
 
 
 async def record_noise(work: UnitOfWork, reference: Reference, noise: Noise) -> None:
@@ -132,7 +132,7 @@ async def record_noise(work: UnitOfWork, reference: Reference, noise: Noise) -> 
     if not done.rowcount:
         return
     replaced = None if before is None else msgspec.structs.asdict(before)
-    work.changed(Change("space.noise", reference.space, None, replaced, msgspec.structs.asdict(noise)))
+    work.record_change(Change("space.noise", reference.space, None, replaced, msgspec.structs.asdict(noise)))
 
 
 def _row_of(reference: Reference) -> tuple[ColumnElement[bool], ...]:

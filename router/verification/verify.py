@@ -163,7 +163,7 @@ async def _record(
                 await restate_quarantine(work, now.id, result.cause, _state_reason(report))
         await _write(work.connection, now, recorded)
         if not work.changes:
-            work.changed(Change("endpoint.probe", wire(EndpointId, now.id), reason=report.reason))
+            work.record_change(Change("endpoint.probe", wire(EndpointId, now.id), reason=report.reason))
         if on_verified is not None:
             await on_verified(work, recorded)
         return recorded

@@ -124,7 +124,7 @@ def _row(view: KeyView) -> Row:
         "id": wire(KeyId, view.id),
         "account": wire(AccountId, view.account_id),
         "name": view.spec.name,
-        "shown_as": view.shown,
+        "shown_as": view.masked,
         "state": "revoked" if view.revoked_at else "paused" if view.paused else "active",
         "use": view.spec.use,
         "cap_usd": to_usd(view.spec.cap.amount) if view.spec.cap else None,

@@ -81,7 +81,7 @@ def _row(view: OperatorKeyView) -> Row:
         "role": view.role,
         "member": wire(MemberId, view.member_id),
         "name": view.name,
-        "shown_as": view.shown,
+        "shown_as": view.masked,
         "state": "revoked" if view.revoked_at else "active",
         "created_at": instant(view.created_at),
         "expires_at": instant(view.expires_at),

@@ -26,8 +26,8 @@ from router.dry_run import (
     key_of,
     scene,
 )
-from router.explain.receipts import is_young, look_up
-from router.explain.views import OpsRequestOut, Recorded, ops_view
+from router.explain.receipts import find_call, may_be_unwritten
+from router.explain.views import CallRecord, OpsRequestOut, ops_view
 from router.registry.indexes import PriceIndex
 from router.routing.health import Health
 from router.values import EndpointState, Lane
@@ -95,12 +95,12 @@ def _recorded(request_id: RequestId) -> OpsRequestOut:
     return ops_view(recorded)
 
 
-async def _find(db: Database, request_id: RequestId) -> Recorded | None:
+async def _find(db: Database, request_id: RequestId) -> CallRecord | None:
     """What is known of a call; one of this moment is waited for until its process has written it down."""
     while True:
-        recorded = await look_up(db, request_id)
+        recorded = await find_call(db, request_id)
         is_whole = recorded is not None and recorded.explanation is not None
-        if is_whole or not is_young(request_id, datetime.now(UTC)):
+        if is_whole or not may_be_unwritten(request_id, datetime.now(UTC)):
             return recorded
         await asyncio.sleep(LOOK_AGAIN_S)
 
@@ -116,8 +116,11 @@ async def _imagine(
         known = Scene(models, prices, Every([]), Health(), lambda: 0.0)
         as_it_is = await scene(tx, asked.model, known)
     at = datetime.now(UTC)
-    now, then = dry_run(asked, key, as_it_is, at), dry_run(asked, key, imagined(as_it_is, what_if), at)
-    return ops_view(Recorded(now, None)), ops_view(Recorded(then, None)), difference(now, then)
+    now, then = (
+        dry_run(asked, key, as_it_is, at),
+        dry_run(asked, key, imagined(as_it_is, what_if), at),
+    )
+    return ops_view(CallRecord(now, None)), ops_view(CallRecord(then, None)), difference(now, then)
 
 
 def _otherwise(text: str) -> tuple[EndpointId, Otherwise]:

@@ -51,12 +51,14 @@ async def tested(request: Request, test: Callable[[OnChecked], Awaitable[CheckRe
     """
     dry_run = is_dry_run(request)
     claim = claim_of(request, dry_run=dry_run)
-    if claim is not None and (kept := await read(request, lambda connection: idempotency.find(connection, claim))):
+    if claim is not None and (
+        kept := await read(request, lambda connection: idempotency.find_outcome(connection, claim))
+    ):
         return replay(kept)
 
     async def on_checked(work: UnitOfWork, report: CheckReport) -> None:
         if claim is not None:
-            await idempotency.begin(work.connection, claim)
+            await idempotency.claim_key(work.connection, claim)
         await keep(work, claim, Made(_out(report)))
 
     try:

@@ -256,7 +256,7 @@ def _out(view: KeyView) -> KeyOut:
         id=wire(KeyId, view.id),
         account=wire(AccountId, view.account_id),
         name=spec.name,
-        shown_as=view.shown,
+        shown_as=view.masked,
         state=_state(view.revoked_at, paused=view.paused),
         use=spec.use.value,
         is_test=view.is_test,

@@ -15,7 +15,7 @@ from router.api.admin.responses import Resource, listed, one, page, slice_of
 from router.changes.transaction import UnitOfWork
 from router.errors import RoleInsufficient
 from router.identity.members import (
-    OPERATORS,
+    OPERATOR_ROLES,
     Member,
     Role,
     add_member,
@@ -125,7 +125,7 @@ async def remove(request: Request, member_id: str) -> Response:
 
 async def _refuse_operators(connection: AsyncConnection, known: MemberId) -> None:
     member = await get_member(connection, known, locked=True)
-    if member.role in OPERATORS:
+    if member.role in OPERATOR_ROLES:
         raise RoleInsufficient(
             f"{member.email} is an operator. They are changed and removed on the machine: `gigarouter admin members`."
         )

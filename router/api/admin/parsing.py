@@ -16,7 +16,7 @@ from billing.money import NanoUSD, from_usd
 from catalog.errors import CatalogError, LaunchRefused, LicenseUnknown, ModelUnknown
 from providers.protocol import Provider
 from router.api.exchange import EXCHANGE, Exchange
-from router.changes.transaction import gone
+from router.changes.transaction import store_unavailable
 from router.context import RouterContext
 from router.errors import (
     Conflict,
@@ -186,9 +186,9 @@ async def read(request: Request, question: Callable[[AsyncConnection], Awaitable
     except DBAPIError as fault:
         if not fault.connection_invalidated:
             raise
-        raise gone(fault) from fault
+        raise store_unavailable(fault) from fault
     except (OSError, TimeoutError) as fault:
-        raise gone(fault) from fault
+        raise store_unavailable(fault) from fault
 
 
 def refusal_of(refused: CatalogError) -> Refusal:

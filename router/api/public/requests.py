@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request, Response
 from router.api.exchange import EXCHANGE, Exchange
 from router.context import RouterContext
 from router.errors import NotFound
-from router.explain.explanation import Ended
-from router.explain.receipts import KEPT_DAYS, Receipts, is_young, look_up
+from router.explain.explanation import CompletedCall
+from router.explain.receipts import KEPT_DAYS, ReceiptBuffer, find_call, may_be_unwritten
 from router.explain.views import customer_view
 from store.ids import RequestId, parse
 
@@ -18,15 +18,15 @@ operations = APIRouter()
 _encode = msgspec.json.Encoder().encode
 
 
-def remember(exchange: Exchange, receipts: Receipts) -> None:
+def remember(exchange: Exchange, receipts: ReceiptBuffer) -> None:
     """Keep what became of a call whose key is known; called for every exchange when it is over."""
     trace, refusal = exchange.trace, exchange.refusal
     if trace is None or trace.key is None:
         return
     if refusal is None:
-        ended = Ended(exchange.request_id, exchange.now, exchange.status, exchange.elapsed_ms, trace)
+        ended = CompletedCall(exchange.request_id, exchange.now, exchange.status, exchange.elapsed_ms, trace)
     else:
-        ended = Ended(
+        ended = CompletedCall(
             exchange.request_id,
             exchange.now,
             exchange.status,
@@ -49,10 +49,10 @@ async def retrieve_request(request: Request, request_id: str) -> Response:
     context: RouterContext = request.app.state.context
     assert exchange.caller is not None, "an operation for keys was reached without one; this is a bug"
     asked = request_of(request_id)
-    recorded = await look_up(context.db, asked, context.receipts)
+    recorded = await find_call(context.db, asked, context.receipts)
     if recorded is None or recorded.account_id != exchange.caller.key.account_id:
         raise unknown(asked, exchange.now)
-    if recorded.explanation is None and is_young(asked, exchange.now):
+    if recorded.explanation is None and may_be_unwritten(asked, exchange.now):
         raise unknown(asked, exchange.now)  # Another process has it still.
     body = _encode(customer_view(recorded))
     return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
@@ -71,7 +71,7 @@ def request_of(text: str) -> RequestId:
 
 def unknown(request_id: RequestId, now: datetime) -> NotFound:
     """The same whether there is no such call, or it is another account's: only the id's own age tells them apart."""
-    if is_young(request_id, now):
+    if may_be_unwritten(request_id, now):
         return NotFound("This request is not recorded yet. Try again in a second.", param="request_id", retry_after_s=1)
     return NotFound(
         f"There is no record of this request in this account. Explanations are kept for {KEPT_DAYS} days, charges for "

@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 from router.api.access import ACCESS, OPERATORS_MAY, Who
 from router.api.admin.openapi import document, routes, told_of
 from router.api.openapi import document as customers_document
-from router.identity.members import OPERATORS
+from router.identity.members import OPERATOR_ROLES
 
 ROOT = Path(__file__).parents[4]
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[4]
 def test_every_operation_has_its_roles_and_every_row_its_operation() -> None:
     served = {(method, route.path) for route in routes() for method in route.methods - {"HEAD"}}
     assert served == set(OPERATORS_MAY)
-    assert all(roles and roles <= OPERATORS for roles in OPERATORS_MAY.values())
+    assert all(roles and roles <= OPERATOR_ROLES for roles in OPERATORS_MAY.values())
     assert {row for row, who in ACCESS.items() if who is Who.OPERATOR} == set(OPERATORS_MAY)
 
 
