@@ -124,11 +124,11 @@ async def _expire(context: RouterContext) -> None:
 
 
 async def _probe(context: RouterContext) -> None:
-    await run_due_checks(context.db, context.built, context.outbound.quota)
+    await run_due_checks(context.db, context.built, context.dispatch_state.quota)
 
 
 async def _probe_answering(context: RouterContext) -> None:
-    await run_due_checks(context.db, context.built, context.outbound.quota, only_responsive=True)
+    await run_due_checks(context.db, context.built, context.dispatch_state.quota, only_responsive=True)
 
 
 def table() -> list[Job]:

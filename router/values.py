@@ -200,16 +200,16 @@ class Trace(msgspec.Struct):
     quote: Quote | None = None
     route: Route | None = None
     hold: Hold | None = None
-    tried: list[AttemptRecord] = []
+    attempts: list[AttemptRecord] = []
     used: Usage | None = None
     admitted_ms: float | None = None
     delivered_ms: float | None = None
     charged_ms: float | None = None
 
     @property
-    def attempts(self) -> int:
-        """How many attempts were really sent: who was passed over does not count."""
-        return sum(one.outcome != "PassedOver" for one in self.tried)
+    def attempts_sent(self) -> int:
+        """How many attempts were really sent: an endpoint that was passed over does not count."""
+        return sum(attempt.outcome != "PassedOver" for attempt in self.attempts)
 
 
 class RawCall(msgspec.Struct, frozen=True):

@@ -161,7 +161,7 @@ def explain(call: CompletedCall) -> Explanation:
     trace = call.trace
     key, model, quote, used, route = trace.key, trace.model, trace.quote, trace.used, trace.route
     price = quote.price if quote is not None else None
-    answered = used.endpoint_id if used is not None else _answered(trace.tried)
+    answered = used.endpoint_id if used is not None else _answered(trace.attempts)
     return Explanation(
         request_id=call.request_id,
         at=call.at,
@@ -175,7 +175,7 @@ def explain(call: CompletedCall) -> Explanation:
         policy=route.policy if route is not None and not call.left_out else "",
         space=model.space if model is not None else "",
         candidates=_candidates(call, answered),
-        attempts=tuple(map(_attempt, trace.tried)),
+        attempts=tuple(map(_attempt, trace.attempts)),
         license=_license(_decision(call)),
         price=PriceUsed(price.id, price.nano_per_mtok) if price is not None else None,
         bound=_bound(trace),
@@ -236,19 +236,19 @@ def _candidate(
     )
 
 
-def _answered(tried: Iterable[AttemptRecord]) -> EndpointId | None:
-    return next((one.endpoint.id for one in tried if one.outcome == "answered"), None)
+def _answered(attempts: Iterable[AttemptRecord]) -> EndpointId | None:
+    return next((one.endpoint.id for one in attempts if one.outcome == "answered"), None)
 
 
-def _attempt(tried: AttemptRecord) -> ExplainedAttempt:
+def _attempt(record: AttemptRecord) -> ExplainedAttempt:
     return ExplainedAttempt(
-        endpoint=tried.endpoint.id,
-        provider=tried.endpoint.provider_name,
-        why=tried.why,
-        began_us=int(tried.began_ms * 1000),
-        took_us=int(tried.took_ms * 1000),
-        outcome=tried.outcome,
-        reason=_storable(tried.reason),
+        endpoint=record.endpoint.id,
+        provider=record.endpoint.provider_name,
+        why=record.why,
+        began_us=int(record.began_ms * 1000),
+        took_us=int(record.took_ms * 1000),
+        outcome=record.outcome,
+        reason=_storable(record.reason),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 import yaml
+from typing_extensions import override
 
 from router.manifest.schema import SECTIONS
 from router.manifest.values import Fields, Kind, Present
@@ -14,9 +15,10 @@ HEAD = """\
 """
 
 
-class _Plain(yaml.SafeDumper):  # type: ignore[misc]  # the package has no types
+class _Plain(yaml.SafeDumper):
     """Writes each thing out where it stands: the reader takes no anchors."""
 
+    @override
     def ignore_aliases(self, data: object) -> bool:
         """Always."""
         return True

@@ -19,6 +19,7 @@ from router.errors import Conflict, InvalidRequest, NotFound
 from router.registry.encryption import CredentialCipher, CredentialUnreadable, credential_binding
 from router.registry.endpoints import credential_refused_endpoints, require_proof, serving_endpoints, verify_soon
 from router.registry.indexes import ProviderRecord
+from router.registry.specs import ProviderSpec
 from router.tables import Json, ProviderRow
 from store.ids import EndpointId, ProviderId, new_id, wire
 
@@ -26,21 +27,6 @@ REGION = re.compile(r"[a-z][a-z0-9-]{0,39}")
 PROVIDERS = ProviderRow.__table__
 # An edit of one of these may change who answers, so that the provider's endpoints have to be verified again.
 VERIFIED_PROVIDER_FIELDS = ("base_url", "options")
-
-
-class ProviderSpec(msgspec.Struct, frozen=True):
-    """What may be set on a provider, now and later. ``options`` are the kind's own, nothing secret.
-
-    ``regions``: where it may process a call; empty: not known. ``collects_data``: whether it may use inputs for more
-    than the answer. ``retention_days``: how long it keeps them; None: not known.
-    """
-
-    base_url: str | None = None
-    enabled: bool = True
-    options: dict[str, object] = {}
-    regions: tuple[str, ...] = ()
-    collects_data: bool = True
-    retention_days: int | None = None
 
 
 class ProviderView(msgspec.Struct, frozen=True):
@@ -166,6 +152,14 @@ async def load_provider_records(connection: AsyncConnection) -> list[ProviderRec
     ]
 
 
+async def load_provider_record(connection: AsyncConnection, provider_id: ProviderId) -> ProviderRecord:
+    """Load one provider with its encrypted credential. Raises ``NotFound``."""
+    found = next((record for record in await load_provider_records(connection) if record.id == provider_id), None)
+    if found is None:
+        raise NotFound(f"There is no provider {wire(ProviderId, provider_id)}.", param="provider")
+    return found
+
+
 async def is_unchanged(connection: AsyncConnection, record: ProviderRecord) -> bool:
     """Whether the provider is still reached at the record's address, in the same way and by the same credential.
 
@@ -227,20 +221,12 @@ def _validate(kind: str, spec: ProviderSpec) -> None:
 
 
 def _columns(spec: ProviderSpec) -> dict[str, object]:
-    return {
-        "base_url": spec.base_url,
-        "enabled": spec.enabled,
-        "options": spec.options,
-        "regions": list(spec.regions),
-        "collects_data": spec.collects_data,
-        "retention_days": spec.retention_days,
-    }
+    return {**msgspec.structs.asdict(spec), "regions": list(spec.regions)}
 
 
 def _view(row: Row[Any]) -> ProviderView:
-    spec = ProviderSpec(
-        row.base_url, row.enabled, row.options, tuple(row.regions), row.collects_data, row.retention_days
-    )
+    fields: dict[str, Any] = {name: getattr(row, name) for name in ProviderSpec.__struct_fields__}
+    spec = ProviderSpec(**{**fields, "regions": tuple(row.regions)})
     return ProviderView(ProviderId(row.id), row.name, row.kind, spec, row.credential_hint)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from catalog.values import Model
 from providers.outcomes import BadAnswer, Failure
 from providers.protocol import Provider
-from router.dispatch.attempt import attempt_at
+from router.dispatch.attempt import build_attempt
 from router.dispatch.validate import check, miscount
 from router.values import EmbedRequest, Endpoint
 from router.verification.call_steps import describe_failure
@@ -51,7 +51,7 @@ async def make_sample_call(
 ) -> SampleCallResult:
     """Embed :data:`TEXTS` and check the answer. A provider's failure is in the result, not raised."""
     request = EmbedRequest(model.id, TEXTS, None, "float", None, None, None)
-    attempt = attempt_at(endpoint, request, model, RequestId(new_id()))
+    attempt = build_attempt(endpoint, request, model, RequestId(new_id()))
     try:
         vectors = await provider.embed(attempt, deadline_s)
         check(vectors, attempt, model)

@@ -22,8 +22,9 @@ from router.manifest.values import (
     Remembered,
     Verb,
 )
-from router.values import Endpoint, EndpointState
-from store.ids import EndpointId, ModelId, ProviderId, new_id
+from router.values import EndpointState
+from store.ids import ModelId, ProviderId, new_id
+from tests.builders.values import an_endpoint
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 DEFAULTS = defaults()
@@ -81,7 +82,10 @@ class World:
             for (kind, subject), fields in self.fields.items()
             if kind is Kind.PROVIDER
         }
-        endpoints = {subject: an_endpoint(subject, state) for subject, state in self.states.items()}
+        endpoints = {
+            subject: an_endpoint(model_id=ModelId(subject.partition(" at ")[0]), state=state)
+            for subject, state in self.states.items()
+        }
         return Present(self.fields, DEFAULTS, providers, {}, endpoints, {}, self.remembered)
 
     def differ(self, entries: Sequence[Entry], decisions: Decisions) -> Difference:
@@ -101,11 +105,6 @@ class World:
         self.remembered |= found.remember
         for name in found.forget:
             self.remembered.pop(name, None)
-
-
-def an_endpoint(subject: str, state: EndpointState) -> Endpoint:
-    model = ModelId(subject.partition(" at ")[0])
-    return Endpoint(EndpointId(new_id()), model, ProviderId(new_id()), "alpha", "up", "space", state, 100, 0)
 
 
 @st.composite

@@ -2,10 +2,8 @@
 
 import asyncio
 import random
-import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from functools import partial
 
 import msgspec
 import pytest
@@ -14,46 +12,25 @@ from cryptography.fernet import Fernet
 from catalog import models
 from catalog.errors import MoveRefused
 from catalog.values import Status
-from router.admin.commands import move_model, set_price
-from router.changes.audit import Actor, list_changes
+from router.admin.launch import move_model
+from router.admin.prices import set_price
+from router.changes.audit import list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest
 from router.manifest import apply as applying
-from router.manifest import current_state, export, report, schema
-from router.manifest.apply import Order
-from router.manifest.values import Decisions, FileRefused, Plan, Verb
+from router.manifest import current_state, export
+from router.manifest.values import FileRefused, Verb
 from router.registry.encryption import CredentialCipher
-from router.registry.endpoints import EndpointSpec, EndpointView, edit_endpoint, list_endpoints, move_endpoint
+from router.registry.endpoints import edit_endpoint, move_endpoint
 from router.registry.providers import edit_provider, find_provider
+from router.registry.specs import EndpointSpec
 from router.values import EndpointState, QuarantineCause
-from store.ids import ModelId
 from store.postgres import Database
+from tests.builders.manifest import EXAMPLE, FILES, MODEL, apply, make_live, order, plan, the_endpoint, told
+from tests.builders.registry import OPS
 
 pytestmark = pytest.mark.anyio
-FILES, OPS = Actor("cli:files"), Actor("cli:ops")
-EXAMPLE = re.findall(r"```yaml\n(.*?)```", (Path(__file__).parents[4] / "docs/catalogue.md").read_text(), re.DOTALL)[0]
-MODEL = ModelId("acme/embed-1")
 SEAL = CredentialCipher([Fernet.generate_key().decode()])
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    yield database
-    await database.close()
-
-
-def order(text: str, **decisions: object) -> Order:
-    entries = schema.read(text)
-    return Order(lambda _: entries, msgspec.convert(decisions, Decisions))
-
-
-async def plan(db: Database, text: str = EXAMPLE, **decisions: object) -> Plan:
-    return await applying.plan(db, FILES, order(text, **decisions))
-
-
-async def apply(db: Database, text: str = EXAMPLE, **decisions: object) -> Plan:
-    return await applying.apply(db, FILES, order(text, **decisions))
 
 
 async def changes(db: Database) -> list[str]:
@@ -62,28 +39,11 @@ async def changes(db: Database) -> list[str]:
         return [row.change.action for row in await list_changes(connection)]
 
 
-async def the_endpoint(db: Database) -> EndpointView:
-    async with db.transaction() as connection:
-        (view,) = await list_endpoints(connection, MODEL)
-        return view
-
-
 async def edit(db: Database, **fields: object) -> None:
     """An operator edits the endpoint by hand."""
     endpoint = (await the_endpoint(db)).endpoint
     spec = msgspec.structs.replace(msgspec.convert(endpoint, EndpointSpec, from_attributes=True), **fields)
     await transact(db, OPS, lambda work: edit_endpoint(work, endpoint.id, spec))
-
-
-async def make_live(db: Database) -> None:
-    """As a passed test does."""
-    endpoint = (await the_endpoint(db)).endpoint
-    for state in (EndpointState.PROBING, EndpointState.LIVE):
-        await transact(db, OPS, lambda work, to=state: move_endpoint(work, endpoint.id, to))
-
-
-def told(plan: Plan) -> str:
-    return "\n".join(report.told(plan))
 
 
 async def test_the_example_of_the_docs_makes_everything_and_a_second_apply_nothing(db: Database) -> None:
@@ -132,7 +92,7 @@ async def test_a_model_does_not_launch_with_its_only_live_endpoint_at_a_provider
     assert alpha is not None
     for enabled, waits in ((False, True), (True, False)):
         spec = msgspec.structs.replace(alpha.spec, enabled=enabled)
-        await transact(db, OPS, lambda work, spec=spec: edit_provider(work, None, alpha.id, spec))
+        await transact(db, OPS, partial(edit_provider, cipher=None, provider_id=alpha.id, spec=spec))
         done = await apply(db)
         assert any("endpoint" in one for one in done.waiting) is waits
 

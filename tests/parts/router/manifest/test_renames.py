@@ -1,21 +1,12 @@
 """A catalogue file with another address of a provider: the plan tells whose traffic that ends, and apply ends it."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from router.values import EndpointState
 from store.postgres import Database
-from tests.parts.router.manifest.test_apply import EXAMPLE, MODEL, apply, make_live, plan, the_endpoint, told
+from tests.builders.manifest import EXAMPLE, MODEL, apply, make_live, plan, the_endpoint, told
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    yield database
-    await database.close()
 
 
 async def test_a_plan_tells_which_endpoints_another_address_takes_out_until_they_pass(db: Database) -> None:

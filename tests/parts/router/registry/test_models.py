@@ -1,7 +1,6 @@
 """Models are added and edited by one pair of commands; none leaves an endpoint in another space than its model."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -14,22 +13,16 @@ from catalog.values import Model
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
-from router.registry.endpoints import EndpointSpec, register_endpoint
+from router.registry.endpoints import register_endpoint
 from router.registry.models import add_model, edit_model, lock_model_for_edit
-from router.registry.providers import ProviderSpec, register_provider
+from router.registry.providers import register_provider
+from router.registry.specs import EndpointSpec, ProviderSpec
 from router.values import Endpoint
 from store.postgres import Database
 
 pytestmark = pytest.mark.anyio
 OPS = Actor("cli:ops")
 NEW = msgspec.structs.replace(BARE, id="acme/new", owned_by="acme", summary="S", dimensions=8)
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    yield database
-    await database.close()
 
 
 async def edited(work: UnitOfWork, **facts: object) -> Model:

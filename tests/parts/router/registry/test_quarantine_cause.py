@@ -73,7 +73,7 @@ def move(query: Query, name: str, *states: str, reason: str = "") -> None:
         query(f"UPDATE endpoints SET state = '{state}', state_reason = '{sentence}' WHERE upstream_model = '{name}'")
 
 
-def an_endpoint(query: Query, name: str, *states: str, reason: str = "") -> None:
+def old_style_endpoint(query: Query, name: str, *states: str, reason: str = "") -> None:
     query(ENDPOINT.format(name=name))
     move(query, name, *states, reason=reason)
 
@@ -88,8 +88,8 @@ def test_each_sentence_of_an_older_release_becomes_its_cause_and_stays_as_it_is(
     servers: Embedded, old: str, query: Query
 ) -> None:
     for number, reason in enumerate(SENTENCES):
-        an_endpoint(query, f"q{number}", "probing", "quarantined", reason=reason)
-    an_endpoint(query, "serves", "probing", "live", reason="probe_due: no quarantine")
+        old_style_endpoint(query, f"q{number}", "probing", "quarantined", reason=reason)
+    old_style_endpoint(query, "serves", "probing", "live", reason="probe_due: no quarantine")
     migrate(servers.postgres.url(old))
     expected = {f"q{number}": (cause, reason) for number, (reason, cause) in enumerate(SENTENCES.items())}
     assert told(query) == expected | {"serves": ("", "probe_due: no quarantine")}
@@ -100,11 +100,11 @@ def test_an_older_release_goes_on_to_write_sentences_beside_this_one(servers: Em
     migrate(servers.postgres.url(old))
     for number, (reason, cause) in enumerate(SENTENCES.items()):
         name = f"q{number}"
-        an_endpoint(query, name, "probing", "live", "quarantined", reason=reason)
+        old_style_endpoint(query, name, "probing", "live", "quarantined", reason=reason)
         assert told(query)[name] == (cause, reason)
         move(query, name, "probing", reason="being tested")
         assert told(query)[name] == ("", "being tested")
-    an_endpoint(query, "restated", "probing", "quarantined", reason="probe_due: numerics changed")
+    old_style_endpoint(query, "restated", "probing", "quarantined", reason="probe_due: numerics changed")
     restated = "probe_06a1b2c3d4e5f6g7h8j9k0m1n2: in one batch: it differs"
     query(f"UPDATE endpoints SET state_reason = '{restated}' WHERE upstream_model = 'restated'")
     assert told(query)["restated"] == ("probe", restated)
@@ -112,7 +112,7 @@ def test_an_older_release_goes_on_to_write_sentences_beside_this_one(servers: Em
 
 def test_what_this_release_writes_is_not_read_from_its_sentence(servers: Embedded, old: str, query: Query) -> None:
     migrate(servers.postgres.url(old))
-    an_endpoint(query, "m", "probing")
+    old_style_endpoint(query, "m", "probing")
     columns = "state = 'quarantined', state_reason = 'probe_due: as I said', quarantine_cause = 'operator'"
     query(f"UPDATE endpoints SET {columns}")
     assert told(query) == {"m": ("operator", "probe_due: as I said")}
@@ -132,7 +132,7 @@ def test_a_quarantine_has_one_of_the_causes_and_nothing_else_has_any(
     servers: Embedded, old: str, query: Query, columns: str, constraint: str
 ) -> None:
     migrate(servers.postgres.url(old))
-    an_endpoint(query, "m", "probing", "quarantined")
+    old_style_endpoint(query, "m", "probing", "quarantined")
     # As it is once no older release runs.
     query("ALTER TABLE endpoints DISABLE TRIGGER endpoints_quarantine_cause")
     with pytest.raises(CannotStart, match=f'violates check constraint "{constraint}"'):

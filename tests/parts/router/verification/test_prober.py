@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-import msgspec
 import pytest
 from typing_extensions import override
 
@@ -16,10 +15,10 @@ from router.verification import prober
 from router.verification.prober import time_limit_s
 from store.ids import new_id
 from store.redis_client import RedisClient
-from tests.builders.spaces import Desk
-from tests.builders.values import ENDPOINT
-from tests.builders.verification import REASON, WIDTH, a_model
+from tests.builders.spaces import SpaceLab
+from tests.builders.values import an_endpoint
 from tests.harness.fake_upstream import Received, Reply, Upstream
+from tests.harness.verified_upstreams import REASON, WIDTH
 
 GRANTED = 3
 WINDOW_S = 0.6
@@ -42,35 +41,35 @@ def most_in_a_window(came: list[float], window_s: float) -> int:
     return max(sum(first <= moment < first + window_s for moment in came) for first in came)
 
 
-def on(url: str, redis_url: str, story: Callable[[Desk, RedisClient], Awaitable[None]]) -> None:
+def on(url: str, redis_url: str, story: Callable[[SpaceLab, RedisClient], Awaitable[None]]) -> None:
     async def connected(run_id: str) -> None:
         pass
 
     async def run() -> None:
-        desk, redis = Desk(url), RedisClient(redis_url, provider_quota.SCRIPTS, connected)
+        lab, redis = SpaceLab(url), RedisClient(redis_url, provider_quota.SCRIPTS, connected)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(redis.run())
             assert await redis.opened(5)
-            await story(desk, redis)
+            await story(lab, redis)
             task.cancel()
-        await desk.close()
+        await lab.close()
 
     asyncio.run(run())
 
 
 def test_probes_and_customers_together_stay_within_the_grant(database_url: str, redis_url: str) -> None:
-    async def story(desk: Desk, redis: RedisClient) -> None:
+    async def story(lab: SpaceLab, redis: RedisClient) -> None:
         with Timed().in_thread() as upstream:
-            endpoint = await desk.a_draft(
-                await a_model(desk), "vendor", upstream.base_url, requests_per_minute=GRANTED, concurrency=1
+            endpoint = await lab.a_draft(
+                await lab.a_model(), "vendor", upstream.base_url, requests_per_minute=GRANTED, concurrency=1
             )
             quota = ProviderQuota(redis, WINDOW_S)
             # A customer's call, which counts.
-            view = (await desk.view(endpoint)).endpoint
+            view = (await lab.view(endpoint)).endpoint
             lease = await quota.take(view, new_id().hex, requests=1, tokens=1, slots=1, limit_s=5)
             quota.give(lease, 1, 1)
             upstream.came.append(time.monotonic())
-            report = await desk.verify(endpoint, as_reference=REASON, quota=quota)
+            report = await lab.verify(endpoint, as_reference=REASON, quota=quota)
             assert report.state is EndpointState.LIVE
             assert report.calls <= 12
             # What was taken in time may arrive a little late.
@@ -84,21 +83,21 @@ def test_a_process_that_cannot_ask_the_others_keeps_its_own_calls_within_it(
 ) -> None:
     monkeypatch.setattr(prober, "WINDOW_S", WINDOW_S)
 
-    async def story(desk: Desk, _hot: RedisClient) -> None:
+    async def story(lab: SpaceLab, _redis: RedisClient) -> None:
         with Timed().in_thread() as upstream:
-            model = await a_model(desk)
-            endpoint = await desk.a_draft(model, "vendor", upstream.base_url, requests_per_minute=GRANTED)
-            assert (await desk.verify(endpoint, as_reference=REASON)).state is EndpointState.LIVE
+            model = await lab.a_model()
+            endpoint = await lab.a_draft(model, "vendor", upstream.base_url, requests_per_minute=GRANTED)
+            assert (await lab.verify(endpoint, as_reference=REASON)).state is EndpointState.LIVE
             assert most_in_a_window(upstream.came, WINDOW_S * 0.8) <= GRANTED
 
     on(database_url, redis_url, story)
 
 
 def test_a_usual_grant_takes_forty_calls_at_most(database_url: str, redis_url: str) -> None:
-    async def story(desk: Desk, redis: RedisClient) -> None:
+    async def story(lab: SpaceLab, redis: RedisClient) -> None:
         with Timed().in_thread() as upstream:
-            endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url, requests_per_minute=60)
-            report = await desk.verify(endpoint, as_reference=REASON, quota=ProviderQuota(redis, WINDOW_S))
+            endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url, requests_per_minute=60)
+            report = await lab.verify(endpoint, as_reference=REASON, quota=ProviderQuota(redis, WINDOW_S))
             assert report.state is EndpointState.LIVE
             assert 12 < report.calls <= 40
 
@@ -106,20 +105,20 @@ def test_a_usual_grant_takes_forty_calls_at_most(database_url: str, redis_url: s
 
 
 @pytest.mark.parametrize(
-    ("grant", "seconds"),
+    ("requests", "tokens", "seconds"),
     [
-        ({}, 300),
-        ({"requests_per_minute": 1000}, 304.8),
-        ({"requests_per_minute": 60}, 380),  # Forty calls in twice the time that they need.
-        ({"requests_per_minute": 59}, 324.4),  # Twelve calls.
-        ({"requests_per_minute": 3}, 780),
-        ({"requests_per_minute": 1}, 1740),
-        ({"tokens_per_minute": 1_000}, 1800),
-        ({"requests_per_minute": 1, "tokens_per_minute": 1}, 1800),
+        (None, None, 300),
+        (1000, None, 304.8),
+        (60, None, 380),  # Forty calls in twice the time that they need.
+        (59, None, 324.4),  # Twelve calls.
+        (3, None, 780),
+        (1, None, 1740),
+        (None, 1_000, 1800),
+        (1, 1, 1800),
     ],
 )
 def test_a_small_grant_is_given_the_time_that_it_takes_and_half_an_hour_at_most(
-    grant: dict[str, int], seconds: float
+    requests: int | None, tokens: int | None, seconds: float
 ) -> None:
-    endpoint = msgspec.structs.replace(ENDPOINT, **grant)
+    endpoint = an_endpoint(requests_per_minute=requests, tokens_per_minute=tokens)
     assert time_limit_s(endpoint, probe_set(512)) == pytest.approx(seconds, abs=0.1)
