@@ -26,7 +26,7 @@ from router.dry_run import AllEndpoints, PlanningSnapshot
 from router.errors import InvalidRequest
 from router.registry.encryption import CredentialCipher, CredentialUnreadable
 from router.registry.indexes import PriceIndex, ProviderRecord
-from router.registry.providers import credential_of
+from router.registry.providers import decrypt_credential
 from router.routing.health import Health
 from store.postgres import Database
 
@@ -66,7 +66,7 @@ def local_context(settings: Settings, db: Database) -> AdminContext:
             provider = build(
                 record.kind,
                 base_url=record.base_url,
-                credential=credential_of(record, cipher),
+                credential=decrypt_credential(record, cipher),
                 options=record.options,
                 allowed_networks=allowed,
                 pool=pool,

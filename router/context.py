@@ -13,7 +13,7 @@ from billing.projection import Projection
 from catalog.models import Catalog
 from providers.protocol import Provider
 from router.dispatch.state import DispatchState
-from router.explain.receipts import Receipts
+from router.explain.receipts import ReceiptBuffer
 from router.identity.operators import OperatorIndex
 from router.registry.encryption import CredentialCipher
 from router.registry.indexes import ProviderRecord
@@ -74,7 +74,7 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     projection: Projection
     admission: Admission
     charging: Charging
-    receipts: Receipts
+    receipts: ReceiptBuffer
     call_deadline_s: float = 60.0
     body_bytes_max: int = 4 * 1024 * 1024
     # Random numbers in [0, 1) for routing.

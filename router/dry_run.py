@@ -20,14 +20,14 @@ from catalog.models import Catalog
 from catalog.values import Model, Use
 from router.context import PlanningContext
 from router.errors import InvalidRequest, ModelNotFound, NotFound, Refusal
-from router.explain.explanation import Candidate, Ended, Explanation, explain
+from router.explain.explanation import Candidate, CompletedCall, Explanation, explain
 from router.identity.key_loading import NO_ACCEPTANCES, by_key, read_keys
 from router.pipeline import choose_route, plan_call
 from router.registry.endpoints import list_endpoints
-from router.registry.indexes import EndpointIndex, PriceIndex, sandbox
+from router.registry.indexes import EndpointIndex, PriceIndex, sandbox_endpoint
 from router.request.body import MAX_INPUTS, MAX_TOKENS, parse
 from router.routing.health import Health
-from router.values import EmbedRequest, Endpoint, EndpointState, Key, Lane, RawCall, Trace
+from router.values import EmbedRequest, Endpoint, EndpointState, Key, Lane, QuarantineCause, RawCall, Trace
 from store.ids import AccountId, EndpointId, KeyId, RequestId, new_id, wire
 
 NO_ID = UUID(int=0)
@@ -83,8 +83,8 @@ class AllEndpoints(EndpointIndex):
         self.endpoints = sorted(endpoints, key=lambda endpoint: (endpoint.priority, endpoint.id))
 
     @override
-    def serving(self, model: Model, key: Key) -> list[Endpoint]:
-        return [sandbox(model)] if key.is_test else self.endpoints
+    def candidates(self, model: Model, key: Key) -> list[Endpoint]:
+        return [sandbox_endpoint(model)] if key.is_test else self.endpoints
 
 
 class PlanningSnapshot(msgspec.Struct, frozen=True):
@@ -136,7 +136,7 @@ def apply_what_if(now: PlanningSnapshot, what_if: WhatIf) -> PlanningSnapshot:
         if change.healthy is not None:
             health.forget(endpoint.id)
         if change.healthy is False:
-            health.quarantine(endpoint.id, "as the what-if says")
+            health.quarantine(endpoint.id, QuarantineCause.OPERATOR, "as the what-if says")
         fields = {name: getattr(change, name) for name in ("state", "cost_nano_per_mtok", "priority", "weight")}
         changes = {name: value for name, value in fields.items() if value is not None}
         then.append(msgspec.structs.replace(endpoint, **changes))
@@ -166,10 +166,10 @@ def dry_run(dry_call: DryCall, key: Key, context: PlanningContext, now: datetime
         refusal = refused
     took_ms = (clock() - trace.began) * 1000
     if refusal is None:
-        return explain(Ended(call.request_id, now, 0, took_ms, trace))
+        return explain(CompletedCall(call.request_id, now, 0, took_ms, trace))
     left_out = getattr(refusal, "left_out", ())
     fault = (refusal.code, refusal.message, refusal.detail)
-    return explain(Ended(call.request_id, now, 0, took_ms, trace, *fault, left_out))
+    return explain(CompletedCall(call.request_id, now, 0, took_ms, trace, *fault, left_out))
 
 
 def diff_routes(now: Explanation, then: Explanation) -> RouteDiff:

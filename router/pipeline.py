@@ -68,7 +68,7 @@ def choose_route(planned: PlannedCall, context: PlanningContext, now: float) -> 
     """The endpoints that the call may go to, in order; ``now`` is on the loop's clock. Raises as ``choose`` does."""
     request, model, key = planned.request, planned.model, planned.key
     return choose(  # TokenArrayUnsupported, PreferencesUnmet, NoEndpoint, ModelWarming, ProvidersBusy
-        context.endpoints.serving(model, key),
+        context.endpoints.candidates(model, key),
         model,
         preferences_of_test_key(request.preferences) if key.is_test else request.preferences,
         context.health.of(planned.lane),

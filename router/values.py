@@ -96,6 +96,27 @@ class EndpointState(StrEnum):
     OFF = "off"
 
 
+class QuarantineCause(StrEnum):
+    """Why an endpoint is quarantined, which decides what brings it back.
+
+    Three good verifications in a row end ``probe``: its vectors failed one. A single good verification ends
+    ``proof_awaited``: something was edited that decides who answers; and ``credential_refused``: the provider refused
+    our credential or our credit. Only an operator's test ends the others: ``operator``: an operator quarantined it;
+    ``test_failed``: an operator's test got no answer to compare; ``edited_while_draining``: as ``proof_awaited``, while
+    it was draining; ``model_missing``: the provider does not know the upstream model; ``space_mismatch``: it answers
+    from another space than was tested.
+    """
+
+    PROBE = "probe"
+    PROOF_AWAITED = "proof_awaited"
+    CREDENTIAL_REFUSED = "credential_refused"
+    OPERATOR = "operator"
+    TEST_FAILED = "test_failed"
+    EDITED_WHILE_DRAINING = "edited_while_draining"
+    MODEL_MISSING = "model_missing"
+    SPACE_MISMATCH = "space_mismatch"
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     """One model at one provider. A small ``priority`` goes first; ``cost_nano_per_mtok`` is what it costs us.
 

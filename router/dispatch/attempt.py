@@ -6,6 +6,7 @@ is :mod:`router.dispatch.retries`'s decision.
 
 import asyncio
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 import structlog
@@ -18,6 +19,7 @@ from providers.outcomes import (
     Failure,
     GiveUp,
     Misconfigured,
+    ModelMissing,
     PassedOver,
     Quarantine,
     SpaceMismatch,
@@ -32,10 +34,9 @@ from router.dispatch.provider_quota import Lease, has_quota
 from router.dispatch.retries import AttemptRequest
 from router.dispatch.state import CallDispatch, DispatchState
 from router.dispatch.validate import validate_vectors
-from router.registry.endpoints import AWAITS_PROOF, REFUSED
 from router.routing.failures import Failures
 from router.routing.health import PAUSE_S, CallStart
-from router.values import AttemptRecord, EmbedRequest, Endpoint, Lane
+from router.values import AttemptRecord, EmbedRequest, Endpoint, Lane, QuarantineCause
 from store.ids import EndpointId, RequestId, wire
 
 log = structlog.get_logger("router.dispatch.dispatch")
@@ -48,6 +49,12 @@ BAD_ANSWER_WEIGHT = 3
 SENDING_SHARE_MIN = 0.9
 # Timers are not exact.
 CLOCK_S = 0.01
+# What is written down of an endpoint that a call's failure takes out of traffic.
+QUARANTINE_CAUSES: Final[dict[type[Quarantine], QuarantineCause]] = {
+    CredentialRefused: QuarantineCause.CREDENTIAL_REFUSED,
+    ModelMissing: QuarantineCause.MODEL_MISSING,
+    SpaceMismatch: QuarantineCause.SPACE_MISMATCH,
+}
 
 
 class AttemptSuccess(msgspec.Struct, frozen=True):
@@ -285,8 +292,9 @@ def _report_failure(
         call.retry_budget.record_failure(endpoint.id, now)
     match failure:
         case Quarantine():
-            for_ops = f"{AWAITS_PROOF}{REFUSED}: {failure.detail}" if isinstance(failure, CredentialRefused) else ""
-            is_news = health.quarantine(endpoint.id, failure.message or "it is quarantined", start, for_ops)
+            cause, reason = QUARANTINE_CAUSES[type(failure)], failure.message or "it is quarantined"
+            for_ops = f"CredentialRefused: {failure.detail}" if isinstance(failure, CredentialRefused) else ""
+            is_news = health.quarantine(endpoint.id, cause, reason, start, for_ops)
             if is_news and isinstance(failure, CredentialRefused):
                 _alert_operators(call.state, endpoint, failure)
         case PassedOver():

@@ -85,7 +85,8 @@ class VectorJoiner:
             self._matrix = np.empty((self._request.inputs, width), dtype=np.float32)
             self._space = vectors.space
         if width != self._matrix.shape[1]:
-            raise BadAnswer("the provider's answer failed the check of its dimensions", detail="parts of two widths")
+            what = "the provider's answer failed the check of its dimensions"
+            raise BadAnswer(what, check="dimensions", detail="parts of two widths")
         if vectors.space != self._space:
             raise SpaceMismatch("its answers come from two spaces", detail="nothing of them was delivered")
         self._matrix[first : first + rows] = vectors.matrix

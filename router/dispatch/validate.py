@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from catalog.values import Model
-from providers.outcomes import BadAnswer
+from providers.outcomes import AnswerCheck, BadAnswer
 from providers.protocol import Attempt, FloatMatrix, Vectors
 from router.request.estimate import token_bound
 
@@ -106,5 +106,5 @@ def _validate_usage(tokens: int, attempt: Attempt, *, exact: bool) -> None:
         raise _bad_answer("usage", f"{tokens} tokens where at most {most} are in the input")
 
 
-def _bad_answer(what: str, detail: str) -> BadAnswer:
-    return BadAnswer(f"the provider's answer failed the check of its {what}", detail=detail)
+def _bad_answer(what: AnswerCheck, detail: str) -> BadAnswer:
+    return BadAnswer(f"the provider's answer failed the check of its {what}", check=what, detail=detail)

@@ -25,7 +25,7 @@ from router.routing.latency import (
     latency_from_timeout,
     size_of,
 )
-from router.values import Lane
+from router.values import Lane, QuarantineCause
 from store.ids import EndpointId
 
 __all__ = [
@@ -133,7 +133,9 @@ class Health:
         # The latest instant of any event; an event without a time of its own happened then.
         self._now = 0.0
         # Quarantines that are not written to the database yet, where the other processes and ops see them.
-        self.pending_quarantines: dict[EndpointId, str] = {} if interactive is None else interactive.pending_quarantines
+        self.pending_quarantines: dict[EndpointId, tuple[QuarantineCause, str]] = (
+            {} if interactive is None else interactive.pending_quarantines
+        )
         self._lanes: dict[Lane, Health] = {Lane.INTERACTIVE: self} if interactive is None else interactive._lanes
         if interactive is None:
             self._lanes[Lane.BATCH] = Health(jitter, self)
@@ -323,17 +325,24 @@ class Health:
         """End a call that tells nothing about the endpoint."""
         self._release(endpoint, start)
 
-    def quarantine(self, endpoint: EndpointId, reason: str, start: CallStart | None = None, for_ops: str = "") -> bool:
+    def quarantine(
+        self,
+        endpoint: EndpointId,
+        cause: QuarantineCause,
+        reason: str,
+        start: CallStart | None = None,
+        for_ops: str = "",
+    ) -> bool:
         """Stop all traffic until its state in the database lets it come back.
 
-        Callers see the ``reason``; ``for_ops`` is written to the database instead, where that says more. Returns False,
-        and does nothing, where the endpoint or its provider was changed since the call started.
+        Callers see the ``reason``; ``for_ops`` is written to the database with the ``cause`` instead, where that says
+        more. Returns False, and does nothing, where the endpoint or its provider was changed since the call started.
         """
         if self._release(endpoint, start) is not self._states.get(endpoint):
             return False
         for lane in self._lanes.values():
             lane._state(endpoint).quarantine_reason = f"it is quarantined: {reason}"
-        self.pending_quarantines[endpoint] = for_ops or reason
+        self.pending_quarantines[endpoint] = (cause, for_ops or reason)
         return True
 
     def record_load(self, endpoint: EndpointId, wait_s: float, queue_tokens: int = 0, now: float = 0.0) -> None:

@@ -12,7 +12,7 @@ from router.request.preferences import parse_preferences
 from router.routing.choose import choose
 from router.routing.filters import capability_exclusion, preference_exclusion
 from router.routing.health import Health
-from router.values import NO_PREFERENCES, Endpoint, EndpointState, Preferences, Route
+from router.values import NO_PREFERENCES, Endpoint, EndpointState, Preferences, QuarantineCause, Route
 from store.ids import AccountId, new_id
 from tests.builders.values import a_model, an_endpoint
 
@@ -77,7 +77,7 @@ def a_health(endpoints: list[Endpoint], events: list[tuple[int, str]]) -> tuple[
             case "cold":
                 health.record_warming(endpoint, now, 2.0)
             case "out":
-                health.quarantine(endpoint, "another space")
+                health.quarantine(endpoint, QuarantineCause.SPACE_MISMATCH, "another space")
             case _:
                 health.record_load(endpoint, 4.0, 1000, now)
                 health.release(endpoint)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from providers.protocol import Provider
 from router.context import PlanningContext, RouterContext
 from router.errors import StoreUnavailable
-from router.explain.receipts import Receipts
+from router.explain.receipts import ReceiptBuffer
 from router.registry.encryption import CredentialCipher
 from router.registry.indexes import ProviderRecord
 from router.verification.prober import Quota
@@ -37,7 +37,7 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
     speaking_to: SpeakingTo
     known: Callable[[AsyncConnection], Awaitable[PlanningContext]]
     quota: Quota | None = None
-    receipts: Receipts | None = None
+    receipts: ReceiptBuffer | None = None
 
 
 def admin_context(context: RouterContext) -> AdminContext:

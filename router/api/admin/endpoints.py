@@ -32,14 +32,14 @@ from router.registry.endpoints import (
     edit_endpoint,
     get_endpoint,
     list_endpoints,
-    move_by_hand,
+    move_manually,
     register_endpoint,
 )
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import record_of
+from router.registry.providers import load_provider_record
 from router.registry.specs import EndpointSpec
-from router.values import EndpointState
-from router.verification.endpoint_check import Ending, Report, try_endpoint
+from router.values import EndpointState, QuarantineCause
+from router.verification.endpoint_check import CheckReport, OnChecked, check_endpoint
 from store.ids import EndpointId, wire
 
 operations = Operations("endpoints", f"{V1}/endpoints")
@@ -101,6 +101,9 @@ class EndpointOut(EndpointFacts, Resource):
     upstream_model: str
     state: EndpointState
     reason: str = Field(description="Why it is in its state.")
+    quarantine_cause: QuarantineCause | None = Field(
+        description="Why it is quarantined, for programs; null in any other state."
+    )
     space: str
     upstream_space: str | None
     cost_source: str | None = Field(description="Where an imported cost is from; null: ours.")
@@ -186,7 +189,7 @@ def _moves(action: str, to: EndpointState, summary: str, description: str) -> No
 
     async def move(admin: Write, endpoint_id: EndpointIdText, body: Reason) -> EndpointOut:
         async def command(work: UnitOfWork) -> EndpointOut:
-            await move_by_hand(work, endpoint_id, to, body.reason)
+            await move_manually(work, endpoint_id, to, body.reason)
             return await _out(work.connection, endpoint_id)
 
         return await _change(admin, endpoint_id, command)
@@ -211,12 +214,14 @@ async def try_(admin: Write, endpoint_id: EndpointIdText, body: EndpointTest) ->
     """
 
     async def find(connection: AsyncConnection) -> ProviderRecord:
-        return await record_of(connection, (await get_endpoint(connection, endpoint_id)).endpoint.provider_id)
+        return await load_provider_record(
+            connection, (await get_endpoint(connection, endpoint_id)).endpoint.provider_id
+        )
 
-    async def test(ending: Ending) -> Report:
+    async def test(on_checked: OnChecked) -> CheckReport:
         record = await admin.read(find)
         async with admin.context.speaking_to(record) as provider:
-            return await try_endpoint(
+            return await check_endpoint(
                 admin.context.db,
                 admin.actor,
                 endpoint_id,
@@ -226,7 +231,7 @@ async def try_(admin: Write, endpoint_id: EndpointIdText, body: EndpointTest) ->
                 replace=body.replace,
                 quota=admin.context.quota,
                 dry_run=admin.dry_run,
-                ending=ending,
+                on_checked=on_checked,
             )
 
     return await run_test(admin, test)

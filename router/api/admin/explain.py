@@ -26,8 +26,8 @@ from router.dry_run import (
     take_snapshot,
 )
 from router.errors import NotFound
-from router.explain.receipts import KEPT_DAYS, is_young, look_up
-from router.explain.views import OpsRequestOut, Recorded, ops_view
+from router.explain.receipts import KEPT_DAYS, find_call, may_be_unwritten
+from router.explain.views import CallRecord, OpsRequestOut, ops_view
 from router.values import EndpointState, Key, Lane
 from store.ids import AccountId, EndpointId, KeyId
 
@@ -100,8 +100,8 @@ async def retrieve_request(request: Request, request_id: str) -> Response:
     """Any account's call, with our cost, the margin and the providers' own words."""
     exchange, context = exchange_of(request), context_of(request)
     asked = request_of(request_id)
-    recorded = await look_up(context.db, asked, context.receipts)
-    if (recorded is None or recorded.explanation is None) and is_young(asked, exchange.now):
+    recorded = await find_call(context.db, asked, context.receipts)
+    if (recorded is None or recorded.explanation is None) and may_be_unwritten(asked, exchange.now):
         raise unknown(asked, exchange.now)
     if recorded is None:
         raise NotFound(
@@ -137,10 +137,10 @@ async def explain_route(request: Request) -> Response:
     key, as_it_is = await read(request, ask)
     now = dry_run(asked, key, as_it_is, exchange.now)
     if given.what_if is None:
-        return one(ExplainOut(ops_view(Recorded(now, None)), None, None))
+        return one(ExplainOut(ops_view(CallRecord(now, None)), None, None))
     then = dry_run(asked, key, apply_what_if(as_it_is, _what_if(given.what_if)), exchange.now)
     told = _difference(diff_routes(now, then))
-    return one(ExplainOut(ops_view(Recorded(now, None)), ops_view(Recorded(then, None)), told))
+    return one(ExplainOut(ops_view(CallRecord(now, None)), ops_view(CallRecord(then, None)), told))
 
 
 def _what_if(given: WhatIfIn) -> WhatIf:

@@ -21,9 +21,9 @@ from router.api.forms import Body, Form, Page, PageQuery, Patch, Resource, answe
 from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.identity.key_commands import (
+    IssuedKey,
     KeySpec,
     KeyView,
-    Shown,
     change_key,
     create_key,
     get_key,
@@ -210,7 +210,7 @@ async def _spec(connection: AsyncConnection, before: KeySpec, given: dict[str, A
     return msgspec.structs.replace(before, **given)
 
 
-def _shown(shown: Shown) -> KeyOut:
+def _shown(shown: IssuedKey) -> KeyOut:
     return _out(shown.view).model_copy(update={"key": shown.text})
 
 
@@ -223,7 +223,7 @@ def _out(view: KeyView) -> KeyOut:
         **{name: getattr(spec, name) for name in ("name", "use", "models", "expires_at")},
         **msgspec.structs.asdict(spec.limits),
         account=view.account_id,
-        shown_as=view.shown,
+        shown_as=view.masked,
         state=state,
         cap=None if spec.cap is None else CapForm(amount_usd=spec.cap.amount, period=spec.cap.period),
         old_secret_works_until=view.previous_until,

@@ -34,7 +34,7 @@ from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.registry.endpoints import list_endpoints
 from router.registry.indexes import PriceIndex
-from router.registry.models import add_model, edit_model, entry_of
+from router.registry.models import add_model, edit_model, lock_model_for_edit
 
 operations = Operations("models", f"{V1}/models")
 ONE = "/{model_id:path}"
@@ -170,7 +170,7 @@ async def edit(admin: Edit, model_id: ModelRef, body: ModelEdit) -> ModelOut:
     """Change what is given; what its customers or endpoints rely on stays."""
 
     async def command(work: UnitOfWork) -> ModelOut:
-        before = await entry_of(work, (await model_of(work.connection, model_id)).id)
+        before = await lock_model_for_edit(work, (await model_of(work.connection, model_id)).id)
         after = await edit_model(work, edited(before, body, **_estimate_in(body)))
         return await _full(work.connection, after, work.now)
 

@@ -16,7 +16,7 @@ from catalog.errors import CatalogError
 from router.api.admin.context import AdminContext
 from router.api.admin.request import refusal_of
 from router.api.exchange import EXCHANGE, Exchange
-from router.changes.transaction import gone
+from router.changes.transaction import store_unavailable
 from router.errors import InvalidRequest, NotFound, UnknownParameter
 from router.identity.operators import Operator
 from router.request.body import printable_excerpt
@@ -155,6 +155,6 @@ async def read(request: Request, question: Callable[[AsyncConnection], Awaitable
     except DBAPIError as fault:
         if not fault.connection_invalidated:
             raise
-        raise gone(fault) from fault
+        raise store_unavailable(fault) from fault
     except (OSError, TimeoutError) as fault:
-        raise gone(fault) from fault
+        raise store_unavailable(fault) from fault

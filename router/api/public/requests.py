@@ -9,23 +9,23 @@ from router.api.operation import Operations, Who
 from router.api.public.request import Private
 from router.api.structs import StructValue
 from router.errors import NotFound
-from router.explain.explanation import Ended
-from router.explain.receipts import KEPT_DAYS, Receipts, is_young, look_up
+from router.explain.explanation import CompletedCall
+from router.explain.receipts import KEPT_DAYS, ReceiptBuffer, may_be_unwritten
 from router.explain.views import RequestOut, customer_view
 from store.ids import RequestId, parse, wire
 
 operations = Operations("requests", who=Who.KEY)
 
 
-def remember(exchange: Exchange, receipts: Receipts) -> None:
+def remember(exchange: Exchange, receipts: ReceiptBuffer) -> None:
     """Keep what became of a call whose key is known; called for every exchange when it is over."""
     trace, refusal = exchange.trace, exchange.refusal
     if trace is None or trace.key is None:
         return
     if refusal is None:
-        ended = Ended(exchange.request_id, exchange.now, exchange.status, exchange.elapsed_ms, trace)
+        ended = CompletedCall(exchange.request_id, exchange.now, exchange.status, exchange.elapsed_ms, trace)
     else:
-        ended = Ended(
+        ended = CompletedCall(
             exchange.request_id,
             exchange.now,
             exchange.status,
@@ -61,17 +61,17 @@ RequestIdText: TypeAlias = Annotated[
 async def retrieve_request(request: Private, request_id: RequestIdText) -> Annotated[RequestOut, StructValue()]:
     """Where a call went and why, its attempts, its price and its charge; of this account's calls alone."""
     now, context = request.exchange.now, request.context
-    recorded = await look_up(context.db, request_id, context.receipts)
+    recorded = await find_call(context.db, request_id, context.receipts)
     if recorded is None or recorded.account_id != request.key.account_id:
         raise unknown(request_id, now)
-    if recorded.explanation is None and is_young(request_id, now):
+    if recorded.explanation is None and may_be_unwritten(request_id, now):
         raise unknown(request_id, now)  # Another process has it still.
     return customer_view(recorded)
 
 
 def unknown(request_id: RequestId, now: datetime) -> NotFound:
     """The same whether there is no such call, or it is another account's: only the id's own age tells them apart."""
-    if is_young(request_id, now):
+    if may_be_unwritten(request_id, now):
         return NotFound("This request is not recorded yet. Try again in a second.", param="request_id", retry_after_s=1)
     return NotFound(
         f"There is no record of this request in this account. Explanations are kept for {KEPT_DAYS} days, charges for "

@@ -6,7 +6,7 @@ import pytest
 
 from router.errors import InvalidRequest, ModelWarming, NoEndpoint, PreferencesUnmet, ProvidersBusy
 from router.routing.health import FAILURES_MAX, OPEN_S, Health
-from router.values import EndpointState, Preferences
+from router.values import EndpointState, Preferences, QuarantineCause
 from tests.builders.routing import pick
 from tests.builders.values import SPACE, an_endpoint
 
@@ -93,7 +93,7 @@ def test_a_message_about_many_endpoints_stays_short() -> None:
 
 def test_ill_health_is_not_blamed_on_preferences() -> None:
     sick, unwanted, health = an_endpoint("a"), an_endpoint("b"), Health()
-    health.quarantine(sick.id, "another space")
+    health.quarantine(sick.id, QuarantineCause.SPACE_MISMATCH, "another space")
     with pytest.raises(NoEndpoint):
         pick([sick, unwanted], Preferences(only=("a",)), health)
 
@@ -119,7 +119,7 @@ def test_where_only_breakers_are_in_the_way_one_call_at_a_time_tries_the_least_b
 def test_a_quarantined_endpoint_is_never_tried() -> None:
     endpoint, health = an_endpoint(), Health()
     broken(health, endpoint)
-    health.quarantine(endpoint.id, "another space")
+    health.quarantine(endpoint.id, QuarantineCause.SPACE_MISMATCH, "another space")
     with pytest.raises(NoEndpoint):
         pick([endpoint], health=health, now=100.0)
 

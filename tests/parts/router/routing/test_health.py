@@ -5,7 +5,7 @@ import pytest
 from router.routing.circuit_breaker import OPEN_MAX_S, OPEN_S, SLOW_START_S, TRIALS
 from router.routing.health import FAILURES_MAX, NO_STATS, PAUSE_MAX_S, Health
 from router.routing.latency import BASELINE_S, DECAY_S, EXPIRY_S, SAMPLES_MIN, SIZES, UsualLatency, size_of
-from router.values import Lane
+from router.values import Lane, QuarantineCause
 from store.ids import EndpointId, new_id
 
 
@@ -116,11 +116,11 @@ def test_stragglers_of_before_a_rest_are_never_taken_for_the_trial(endpoint: End
 def test_what_began_before_a_change_says_nothing_of_the_endpoint_after_it(endpoint: EndpointId) -> None:
     health = Health()
     old = [health.start(endpoint, 0.0) for _ in range(8)]
-    health.quarantine(endpoint, "401", start=old.pop())
+    health.quarantine(endpoint, QuarantineCause.CREDENTIAL_REFUSED, "401", start=old.pop())
     health.forget(endpoint)
     assert health.pending_quarantines == {}
     new = health.start(endpoint, 1.0)
-    assert not health.quarantine(endpoint, "401", start=old.pop())
+    assert not health.quarantine(endpoint, QuarantineCause.CREDENTIAL_REFUSED, "401", start=old.pop())
     health.record_pause(endpoint, 1.0, 60.0, start=old.pop())
     while old:
         health.record_failure(endpoint, 1.0, "it broke", start=old.pop())
@@ -212,9 +212,9 @@ def test_a_cold_endpoint_is_left_alone_until_it_is_warm_and_is_no_failure(endpoi
 
 def test_a_quarantined_endpoint_stays_out_until_it_is_changed(endpoint: EndpointId) -> None:
     health = Health()
-    health.quarantine(endpoint, "another space")
-    assert health.pending_quarantines == {endpoint: "another space"}
-    assert health.exclusion_reason(endpoint, 1e9) == "it is quarantined: another space"
+    health.quarantine(endpoint, QuarantineCause.SPACE_MISMATCH, "another space")
+    assert health.pending_quarantines == {endpoint: (QuarantineCause.SPACE_MISMATCH, "another space")}
+    assert health.exclusion_reason(endpoint, 1e9) == "it is quarantine: another space"
     assert not health.may_be_tried(endpoint, 1e9)
     health.forget(endpoint)
     assert health.exclusion_reason(endpoint, 0.0) is None
@@ -225,9 +225,9 @@ def test_a_quarantine_and_a_change_are_news_for_both_lanes_and_failures_are_not(
     batch = health.of(Lane.BATCH)
     broken(batch, endpoint)
     assert health.exclusion_reason(endpoint, 0.0) is None
-    batch.quarantine(endpoint, "another space")
-    assert health.exclusion_reason(endpoint, 0.0) == "it is quarantined: another space"
-    assert health.pending_quarantines == {endpoint: "another space"}
+    batch.quarantine(endpoint, QuarantineCause.SPACE_MISMATCH, "another space")
+    assert health.exclusion_reason(endpoint, 0.0) == "it is quarantine: another space"
+    assert health.pending_quarantines == {endpoint: (QuarantineCause.SPACE_MISMATCH, "another space")}
     health.forget(endpoint)
     assert batch.exclusion_reason(endpoint, 0.0) is None
 
@@ -295,7 +295,7 @@ def test_every_end_takes_a_call_off_what_is_in_flight(endpoint: EndpointId) -> N
     health.record_pause(endpoint, 0.0, 1.0)
     health.record_warming(endpoint, 0.0, 1.0)
     health.release(endpoint)
-    health.quarantine(endpoint, "another space")
+    health.quarantine(endpoint, QuarantineCause.SPACE_MISMATCH, "another space")
     assert health.stats(endpoint, 0, 0.0).in_flight == 0
 
 
