@@ -10,7 +10,7 @@ from router.api.public.request import Private
 from router.api.structs import StructValue
 from router.errors import NotFound
 from router.explain.explanation import CompletedCall
-from router.explain.receipts import KEPT_DAYS, ReceiptBuffer, may_be_unwritten
+from router.explain.receipts import KEPT_DAYS, ReceiptBuffer, find_call, may_be_unwritten
 from router.explain.views import RequestOut, customer_view
 from store.ids import RequestId, parse, wire
 
