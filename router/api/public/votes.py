@@ -1,4 +1,4 @@
-"""``POST`` and ``DELETE /v1/models/{id}/vote``: an account says that it wants a model which is announced."""
+"""Serves ``/v1/models/{id}/vote``: an account says that it wants a model which is announced."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, Self
