@@ -15,6 +15,7 @@ from router.request.body import shown
 NUL = "\0"
 # So long may all sentences together be; the rest is counted.
 MESSAGE_CHARACTERS_MAX = 320
+TOO_MANY = "The body is wrong in more than a hundred places. GET /admin/openapi.json describes it."
 NOT_JSON = "The body is not a JSON object. GET /admin/openapi.json describes it."
 
 # Pydantic's type of a fault -> what is expected instead, in a person's words; braces are the fault's own facts.
@@ -117,9 +118,9 @@ def _fault(error: Mapping[str, Any]) -> Fault:
             return Fault(name, f"Unrecognized {what}: {name}.", is_unknown=True)
         case "missing":
             return Fault(name, f"'{name}' is missing.")
-        case "json_invalid":
-            return Fault(None, NOT_JSON)
-        case _ if not name or error["type"] == "json_invalid":
+        case "too_many_faults":
+            return Fault(None, TOO_MANY)
+        case _ if not name:
             return Fault(None, NOT_JSON)
         case _:
             return Fault(name, f"'{name}' is {_expected(error)}.")

@@ -78,11 +78,17 @@ def _reference(kind: object, noun: str, one: str) -> TextValue:
     def read(text: str) -> str:
         if text.startswith(f"{prefix}_"):
             parse(kind, text)
-        elif text.startswith(others) or not 1 <= len(text) <= NAME_CHARACTERS_MAX:
+        elif text.startswith(others):
             raise ValueError(text)
-        return text
+        return _name(text)
 
     return TextValue(read, str, f"an id such as {prefix}_… or {one}'s name", **{"x-reference": noun})
+
+
+def _name(text: str) -> str:
+    if not 1 <= len(text) <= NAME_CHARACTERS_MAX or "\0" in text:
+        raise ValueError(text)
+    return text
 
 
 def _instant(text: str) -> datetime:
@@ -124,7 +130,7 @@ ProviderIdText: TypeAlias = Annotated[ProviderId, _id(ProviderId)]
 AccountRef: TypeAlias = Annotated[str, _reference(AccountId, "accounts", "an account")]
 ProviderRef: TypeAlias = Annotated[str, _reference(ProviderId, "providers", "a provider")]
 ModelRef: TypeAlias = Annotated[
-    str, TextValue(str, str, "a model's id such as org/name, or its alias", **{"x-reference": "models"})
+    str, TextValue(_name, str, "a model's id such as org/name, or its alias", **{"x-reference": "models"})
 ]
 
 Usd: TypeAlias = Annotated[

@@ -16,8 +16,15 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 from uuid import UUID
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidatorFunctionWrapHandler
-from pydantic_core import CoreSchema, PydanticUndefined, core_schema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticUndefined, core_schema
 from typing_extensions import override
 
 from router.api.fields import PAGE, PageLimit
@@ -26,6 +33,9 @@ from store.ids import PREFIXES, parse
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
+
+# So many faults of one body are told; a body with more is another thing altogether.
+FAULTS_MAX = 100
 
 
 class Form(BaseModel):
@@ -52,7 +62,15 @@ class Body(Form):
             return schema
 
         def read(value: object, validate: ValidatorFunctionWrapHandler) -> object:
-            return cls.model_validate_json(value) if isinstance(value, bytes) else validate(value)
+            if not isinstance(value, bytes):
+                return validate(value)
+            try:
+                return cls.model_validate_json(value)
+            except ValidationError as problem:
+                if problem.error_count() <= FAULTS_MAX:
+                    raise
+                # To list 200,000 faults was measured to take 2.4 s, in which nobody else is served.
+                raise PydanticCustomError("too_many_faults", "too many faults") from None
 
         python = core_schema.no_info_wrap_validator_function(read, schema)
         return core_schema.json_or_python_schema(json_schema=schema, python_schema=python)

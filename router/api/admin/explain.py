@@ -121,7 +121,7 @@ async def explain_route(request: Request) -> Response:
 
     async def ask(connection: AsyncConnection) -> tuple[Key, Scene]:
         key = await key_of(connection, key_id=key_id, account_id=account_id, use=given.use)
-        return key, await scene(connection, given.model, context)
+        return key, await scene(connection, given.model, await context.known(connection))
 
     key, as_it_is = await read(request, ask)
     now = dry_run(asked, key, as_it_is, exchange.now)

@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import NanoUSD, from_usd
 from catalog.errors import CatalogError
+from router.api.admin.context import AdminContext
 from router.api.admin.request import refusal_of
 from router.api.exchange import EXCHANGE, Exchange
 from router.changes.transaction import gone
-from router.context import RouterContext
 from router.errors import InvalidRequest, NotFound, UnknownParameter
 from router.identity.operators import Operator
 from router.request.body import shown
@@ -42,9 +42,9 @@ def exchange_of(request: Request) -> Exchange:
     return exchange
 
 
-def context_of(request: Request) -> RouterContext:
-    """The collaborators of this process."""
-    context: RouterContext = request.app.state.context
+def context_of(request: Request) -> AdminContext:
+    """The collaborators of administration."""
+    context: AdminContext = request.app.state.admin
     return context
 
 

@@ -24,6 +24,8 @@ from router.verification.endpoint_check import Ending, Report, try_provider
 
 operations = Operations("providers", f"{V1}/providers")
 ONE = "/{provider_id}"
+# A command line takes it from a file or a prompt, never from its arguments, which every user of the machine can see.
+WRITE_ONLY: dict[str, Any] = {"writeOnly": True}
 
 
 class ProviderFacts(Form):
@@ -44,13 +46,15 @@ class ProviderCreate(ProviderFacts, Body):
 
     name: str = Field(description="Lower-case letters, digits and dashes; it is named by this.")
     kind: ProviderKind = Field(description="How we speak to it.")
-    credential: str | None = Field(None, description="Our credential there: stored encrypted, never shown again.")
+    credential: str | None = Field(
+        None, description="Our credential there: stored encrypted, never shown again.", json_schema_extra=WRITE_ONLY
+    )
 
 
 class ProviderEdit(ProviderFacts, Patch):
     """What is given is changed. Another host needs its credential with it."""
 
-    credential: str = Field(description="Our new credential there.")
+    credential: str = Field(description="Our new credential there.", json_schema_extra=WRITE_ONLY)
 
 
 class ProviderOut(ProviderFacts, Resource):
@@ -71,7 +75,7 @@ class ProviderOut(ProviderFacts, Resource):
 class CredentialGiven(Body):
     """Our new credential at the provider."""
 
-    credential: str = Field(description="Stored encrypted, never shown again.")
+    credential: str = Field(description="Stored encrypted, never shown again.", json_schema_extra=WRITE_ONLY)
 
 
 class ProviderTest(Body):

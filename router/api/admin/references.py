@@ -5,6 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.accounts import Account, accounts_named, get_account
 from router.errors import Conflict, NotFound
 from router.registry.providers import ProviderView, find_provider, get_provider
+from router.request.body import shown
 from store.ids import AccountId, ProviderId, parse
 
 
@@ -16,9 +17,9 @@ async def account_of(connection: AsyncConnection, text: str) -> Account:
     else:
         found = await accounts_named(connection, text)
     if not found:
-        raise NotFound(f"There is no account {text}.", param="account")
+        raise NotFound(f"There is no account {shown(text)}.", param="account")
     if len(found) > 1:
-        raise Conflict(f"{len(found)} accounts are called {text}: name the one you mean by its id.", param="account")
+        raise Conflict(f"{len(found)} accounts are called {shown(text)}: name one by its id.", param="account")
     return found[0]
 
 
@@ -28,5 +29,5 @@ async def provider_of(connection: AsyncConnection, text: str, *, locked: bool = 
         return await get_provider(connection, ProviderId(parse(ProviderId, text)), locked=locked)
     found = await find_provider(connection, text)
     if found is None:
-        raise NotFound(f"There is no provider {text}.", param="provider")
+        raise NotFound(f"There is no provider {shown(text)}.", param="provider")
     return await get_provider(connection, found.id, locked=True) if locked else found

@@ -13,7 +13,7 @@ Idempotency-Key is stored in the same transaction; a dry run does all of it and 
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import Depends, Header, Query, Request, Response
 from sqlalchemy.exc import DBAPIError
@@ -73,6 +73,11 @@ class Reading(OperationRequest):
         assert self.exchange.actor is not None, "an operation for operators was reached without one; this is a bug"
         return self.exchange.actor
 
+    @property
+    def _path(self) -> str:
+        """The path as a header may repeat it: a name in it is anything."""
+        return quote(self.exchange.path, safe="/:")
+
     async def read(self, ask: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """What the database answers; a resource's ETag goes out with it.
 
@@ -84,9 +89,7 @@ class Reading(OperationRequest):
         except CatalogError as refused:
             raise refusal_of(refused) from refused
         except DBAPIError as fault:
-            if not fault.connection_invalidated:
-                raise
-            raise gone(fault) from fault
+            raise (gone(fault) if fault.connection_invalidated else value_refused(fault)) from fault
         except (OSError, TimeoutError) as fault:
             raise gone(fault) from fault
         if isinstance(found, Resource):
@@ -103,7 +106,7 @@ class Reading(OperationRequest):
         cursor = closed(key(rows[-1])) if has_more else None
         if cursor is not None:
             following = urlencode({**dict(self._query), "cursor": cursor})
-            self._response.headers["link"] = f'<{self.exchange.path}?{following}>; rel="next"'
+            self._response.headers["link"] = f'<{self._path}?{following}>; rel="next"'
         # Its rows are answers already, so which parameter the page has is the annotation's matter.
         return Page[Any](data=list(rows), has_more=has_more, next_cursor=cursor)
 
@@ -202,7 +205,7 @@ class Writing(Reading):
         if self._status != 201:
             return {}
         known = cast(str, answer.model_dump(mode="json", include={"id"})["id"])
-        return {"location": f"{self.exchange.path}/{known}"}
+        return {"location": f"{self._path}/{known}"}
 
     def _claim(self, key: str) -> IdempotentRequest:
         exchange = self.exchange

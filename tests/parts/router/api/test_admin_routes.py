@@ -11,6 +11,7 @@ from cryptography.fernet import Fernet
 from gigarouter.settings import Settings
 from gigarouter.wiring import process
 from router.api.app import create_app
+from router.api.operation import Operations
 from router.context import RouterContext
 from router.routing.health import Health
 from store.embedded import Embedded
@@ -29,6 +30,14 @@ OURS = [("GET", "/admin/v1/requests/{request_id}"), ("POST", "/admin/v1/routes:e
 SECOND_LATER = (
     "UPDATE endpoints SET priority = 200 WHERE provider_id = (SELECT id FROM providers WHERE name = 'second')"
 )
+
+
+machine_only = Operations("levers", "/admin/v1/levers")
+
+
+@machine_only.post("", verb="pull", summary="Pull", local=True)
+async def _pull() -> None:
+    raise AssertionError("reached over HTTP")
 
 
 class Door:
@@ -80,7 +89,7 @@ async def door(made: tuple[str, AccountId, KeyId, str, Settings]) -> AsyncIterat
     key, account, key_id, operator, settings = made
     async with process(settings, "serve") as context:
         assert await context.generation.ready(20)
-        app = create_app(context, record=lambda exchange: None, metrics=lambda: b"")
+        app = create_app(context, record=lambda exchange: None, metrics=lambda: b"", further=[machine_only])
         async with (
             listening(app, [], Quick) as server,
             httpx.AsyncClient(
@@ -95,6 +104,13 @@ async def test_the_operations_are_for_operators(door: Door) -> None:
         answer = await door.client.request(method, path, headers={"authorization": f"Bearer {door.key}"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key"), answer.text
         assert "candidates" not in answer.text
+
+
+async def test_what_is_made_on_the_machine_alone_is_refused_over_http_and_says_where_it_is(door: Door) -> None:
+    answer = await door.client.post("/admin/v1/levers")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "not_allowed")
+    assert "`gigarouter admin levers pull`" in answer.json()["error"]["message"]
+    assert (await door.client.post("/admin/v1/levers", headers={"authorization": ""})).status_code == 401
 
 
 async def test_a_call_is_told_with_cost_and_margin_at_once(door: Door) -> None:
