@@ -13,9 +13,20 @@ import pytest
 
 from gigarouter.schema import migrate
 from store.embedded import Embedded
+from tests.harness import loopback_only
 
 TEMPLATE = "migrated"
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    loopback_only.install()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The order's seed; ``-q`` leaves out the header where pytest-randomly says it."""
+    seed = terminalreporter.config.getoption("randomly_seed", None)
+    terminalreporter.write_line(f"The order was random; --randomly-seed={seed} repeats it.")
 
 
 @pytest.fixture(scope="session")

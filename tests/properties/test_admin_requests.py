@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from router.api.admin.openapi import routes, told_of
 from router.api.admin.parsing import body_of
-from router.api.admin.responses import Resource, Slice, _closed, etag, slice_of
+from router.api.admin.responses import PAGE, PAGE_MAX, Resource, Slice, _closed, etag, slice_of
 from router.api.exchange import EXCHANGE
 from router.errors import InvalidRequest
 
@@ -55,11 +55,33 @@ def test_any_bytes_are_no_fault_of_ours(body: bytes) -> None:
         assert isinstance(said, form) or len(said) < 400
 
 
+WHOLE = st.integers(-1, PAGE_MAX + 1).map(str)
+
+
 @settings(deadline=None)
-@given(st.dictionaries(st.sampled_from(["limit", "cursor"]), st.text(max_size=12)))
+@given(st.fixed_dictionaries({"limit": WHOLE | st.text(max_size=12)}))
+@example({"limit": "0"})
+@example({"limit": "1"})
+@example({"limit": str(PAGE_MAX)})
+@example({"limit": str(PAGE_MAX + 1)})
 def test_a_page_is_asked_for_within_bounds_or_refused(query: dict[str, str]) -> None:
+    allowed = {f"{limit:0{digits}}": limit for limit in range(1, PAGE_MAX + 1) for digits in (1, 2, 3)}
+    assert limit_or_fault(query) == allowed.get(query["limit"], "limit")
+
+
+def limit_or_fault(query: dict[str, str]) -> int | str | None:
+    """The limit as it was read, or the name of the field at fault."""
+    try:
+        return slice_of(query).limit
+    except InvalidRequest as refused:
+        return refused.param
+
+
+@settings(deadline=None)
+@given(st.text(max_size=12))
+def test_a_cursor_that_is_none_of_ours_is_refused_or_harmless(cursor: str) -> None:
     with suppress(InvalidRequest):
-        assert 1 <= slice_of(query).limit <= 100
+        assert slice_of({"cursor": cursor}).limit == PAGE
 
 
 @settings(deadline=None)

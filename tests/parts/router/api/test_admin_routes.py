@@ -18,7 +18,7 @@ from store.embedded import Embedded
 from store.ids import AccountId, EndpointId, KeyId, parse, wire
 from tests.builders.database import DatabaseBuilder
 from tests.builders.settings import settings_of
-from tests.harness.edge_server import Quick, listening
+from tests.harness.edge_server import listening
 from tests.harness.fake_upstream import Upstream
 
 pytestmark = pytest.mark.anyio
@@ -79,7 +79,7 @@ async def door(made: tuple[str, AccountId, KeyId, Settings]) -> AsyncIterator[Do
         assert await context.generation.ready(20)
         app = create_app(context, record=lambda exchange: None, metrics=lambda: b"")
         async with (
-            listening(app, [], Quick) as server,
+            listening(app, []) as server,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=20) as client,
         ):
             for operation in OURS:
@@ -141,8 +141,9 @@ async def test_what_if_an_endpoint_failed_were_gone_or_cost_more(door: Door) -> 
         if "endpoints" in what_if and "priority" not in str(what_if):
             assert left_out[endpoint]
             assert difference["leaves"] == [f"first ({endpoint})"]
-    dearer = await door.explain(what_if={"endpoints": {endpoint: {"cost_usd_per_mtok": "9.99"}}})
-    assert dearer["difference"]["cost_usd_per_mtok_then"] in ("9.99", "0.00")
+    dearer = (await door.explain(what_if={"endpoints": {endpoint: {"cost_usd_per_mtok": "9.99"}}}))["difference"]
+    assert dearer["chosen_now"] == dearer["chosen_then"] == f"first ({endpoint})", "its priority goes before its price"
+    assert (dearer["cost_usd_per_mtok_now"], dearer["cost_usd_per_mtok_then"]) == ("0.00", "9.99")
 
 
 async def test_imagining_leaves_things_as_they_are(door: Door) -> None:

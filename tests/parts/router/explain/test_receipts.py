@@ -1,6 +1,7 @@
 """Explanations reach Postgres off the call's path: bounded, whole, and whatever happens to Postgres meanwhile."""
 
 import json
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
@@ -70,8 +71,25 @@ class Forgetful:
         self._connection.terminate()
 
 
-async def test_a_call_is_found_before_and_after_it_is_written(db: Database) -> None:
-    kept = Receipts(db)
+NewReceipts = Callable[..., Receipts]
+
+
+@pytest.fixture
+async def new_receipts() -> AsyncIterator[NewReceipts]:
+    """Receipts whose connections end with the test, as they do with their process."""
+    opened: list[Receipts] = []
+
+    def new(db: Database, scrub: Callable[[str], str] = receipts.as_it_is) -> Receipts:
+        opened.append(Receipts(db, scrub))
+        return opened[-1]
+
+    yield new
+    for one in opened:
+        one._hang_up()
+
+
+async def test_a_call_is_found_before_and_after_it_is_written(db: Database, new_receipts: NewReceipts) -> None:
+    kept = new_receipts(db)
     ended = a_call()
     kept.add(ended)
     before = await look_up(db, ended.request_id, kept)
@@ -83,8 +101,8 @@ async def test_a_call_is_found_before_and_after_it_is_written(db: Database) -> N
     assert kept.find(ended.request_id) is None
 
 
-async def test_more_than_one_copy_takes_arrive_whole_and_in_their_week(db: Database) -> None:
-    kept = Receipts(db)
+async def test_more_than_one_copy_takes_arrive_whole_and_in_their_week(db: Database, new_receipts: NewReceipts) -> None:
+    kept = new_receipts(db)
     for _ in range(2 * receipts.COPY_MAX + 1):
         kept.add(a_call())
     await kept.flush()
@@ -93,11 +111,11 @@ async def test_more_than_one_copy_takes_arrive_whole_and_in_their_week(db: Datab
 
 
 async def test_while_postgres_is_away_calls_wait_up_to_a_bound_and_arrive_once(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str, monkeypatch: pytest.MonkeyPatch, new_receipts: NewReceipts
 ) -> None:
     monkeypatch.setattr(receipts, "KEPT_MAX", 5)
     db = Unreliable(database_url)
-    kept = Receipts(db)
+    kept = new_receipts(db)
     db.is_away = True
     for number in range(7):
         kept.add(a_call())
@@ -112,8 +130,10 @@ async def test_while_postgres_is_away_calls_wait_up_to_a_bound_and_arrive_once(
     await db.close()
 
 
-async def test_a_flood_of_refused_calls_leaves_a_sample_and_no_call_that_was_admitted_is_missed(db: Database) -> None:
-    kept = Receipts(db)
+async def test_a_flood_of_refused_calls_leaves_a_sample_and_no_call_that_was_admitted_is_missed(
+    db: Database, new_receipts: NewReceipts
+) -> None:
+    kept = new_receipts(db)
     for _ in range(500):
         kept.add(a_call(refused=True))
     for _ in range(30):
@@ -127,18 +147,18 @@ async def test_a_flood_of_refused_calls_leaves_a_sample_and_no_call_that_was_adm
 
 
 async def test_a_row_that_cannot_be_written_does_not_stop_the_others(
-    db: Database, monkeypatch: pytest.MonkeyPatch
+    db: Database, monkeypatch: pytest.MonkeyPatch, new_receipts: NewReceipts
 ) -> None:
     monkeypatch.setattr(receipts, "as_json", lambda e: '"\\u0000"' if e.status == 500 else json.dumps({"status": 1}))
-    kept = Receipts(db)
+    kept = new_receipts(db)
     for status in (200, 500, 200):
         kept.add(msgspec.structs.replace(a_call(), status=status))
     assert await kept.flush()
     assert (await count(db), kept.kept, kept.lost) == (2, 2, 1)
 
 
-async def test_secrets_in_a_providers_words_are_not_kept(db: Database) -> None:
-    kept = Receipts(db, lambda words: words.replace("sk-secret", "[redacted]"))
+async def test_secrets_in_a_providers_words_are_not_kept(db: Database, new_receipts: NewReceipts) -> None:
+    kept = new_receipts(db, lambda words: words.replace("sk-secret", "[redacted]"))
     ended = msgspec.structs.replace(a_call(message="failed"), detail="401 for sk-secret")
     kept.add(ended)
     await kept.flush()
@@ -149,9 +169,11 @@ async def test_secrets_in_a_providers_words_are_not_kept(db: Database) -> None:
     assert recorded.explanation.error.detail == "401 for [redacted]"
 
 
-async def test_weeks_are_made_ahead_and_dropped_when_all_of_them_is_too_old(db: Database) -> None:
+async def test_weeks_are_made_ahead_and_dropped_when_all_of_them_is_too_old(
+    db: Database, new_receipts: NewReceipts
+) -> None:
     today = datetime.now(UTC)
-    kept = Receipts(db)
+    kept = new_receipts(db)
     old, late = a_call(id_at(today - timedelta(days=40))), a_call(id_at(today + timedelta(days=70)))
     fresh = [a_call(id_at(today + timedelta(days=days))) for days in (-25, 0, 30)]
     for ended in (old, late, *fresh):
@@ -166,9 +188,9 @@ async def test_weeks_are_made_ahead_and_dropped_when_all_of_them_is_too_old(db: 
     assert await count(db, "routes_default") == 0
 
 
-async def test_an_explanation_is_gone_after_its_days_and_not_before(db: Database) -> None:
+async def test_an_explanation_is_gone_after_its_days_and_not_before(db: Database, new_receipts: NewReceipts) -> None:
     made = date.today()  # noqa: DTZ011 - any day will do
-    kept = Receipts(db)
+    kept = new_receipts(db)
     ended = a_call(id_at(datetime(made.year, made.month, made.day, 12, tzinfo=UTC)))
     kept.add(ended)
     await kept.flush()
