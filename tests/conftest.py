@@ -4,6 +4,7 @@ The migrations run once, into a template; each test that asks gets a fresh copy 
 """
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,10 @@ import pytest
 from gigarouter.schema import migrate
 from store.embedded import Embedded
 from tests.harness import loopback_only
+
+# Before torch is imported, here or in a process of ours: on a machine that is busy, two threads of it wait for each
+# other more than they compute (a worker is ready after 20 s instead of 7, and uses twice the time of the cores).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TEMPLATE = "migrated"
 _numbers = itertools.count(1)
