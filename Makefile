@@ -7,10 +7,10 @@ RUN = .venv/bin/python -m
 SIDE_BY_SIDE = -n 3 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check fix bench chaos lock migration clean
+.PHONY: help up test check fix bench bench-gpu chaos lock migration clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 up: .venv/.product ## Run everything on this machine, with a demo account; Ctrl-C ends it
 	@exec $(RUN) gigarouter up
@@ -26,6 +26,9 @@ fix: .venv/.dev ## Repair formatting and what lint can repair
 
 bench: .venv/.dev ## Measure against other gateways; the figures are kept in bench/results
 	@$(RUN) bench
+
+bench-gpu: .venv/.dev ## Prove the worker on a GPU in nine minutes; DEVICE=cpu SHAPE=tiny tries the code
+	@$(RUN) bench.gpu $(if $(DEVICE),--device $(DEVICE)) $(if $(SHAPE),--shape $(SHAPE))
 
 chaos: .venv/.dev ## Kill, wipe and roll back under load; SEED= RUNS= SECONDS=
 	@$(RUN) tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) $(if $(SECONDS),--seconds $(SECONDS))

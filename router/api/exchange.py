@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
+from router.changes.audit import Actor
 from router.errors import KeyInUrl, KeyUnknown, Refusal
 from router.identity.operators import Operator
 from router.values import Answer, Caller, Served, Trace
@@ -40,6 +41,7 @@ class Exchange:
     """One request at the HTTP edge. The headers are read once, here; the steps that follow fill the other fields."""
 
     __slots__ = (
+        "actor",
         "applied_headers",
         "authorization",
         "authorizations",
@@ -90,6 +92,8 @@ class Exchange:
         self.body = b""
         self.caller: Caller | None = None
         self.operator: Operator | None = None
+        # Who administers, as the audit log names them: an operator, or `cli:<user>` on the machine.
+        self.actor: Actor | None = None
         self.served: Served | None = None
         self.refusal: Refusal | None = None
         self.status = 0

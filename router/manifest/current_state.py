@@ -18,10 +18,11 @@ from router.changes.audit import Actor
 from router.errors import Conflict
 from router.manifest.schema import subject_of
 from router.manifest.values import Fields, Kind, Name, Present, ProviderNow, Remembered, Source
-from router.registry.endpoints import EndpointSpec, list_endpoints
+from router.registry.endpoints import list_endpoints
 from router.registry.model_facts import MODEL_NEEDS
 from router.registry.models import facts_of
-from router.registry.providers import ProviderSpec, list_providers
+from router.registry.providers import list_providers
+from router.registry.specs import EndpointSpec, ProviderSpec
 from router.tables import CatalogueFileRow
 from router.values import Endpoint
 from store.ids import ModelId

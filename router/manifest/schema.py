@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import get_type_hints
+
+import msgspec
 
 from billing.money import from_usd
 from catalog.terms import find, normalize
@@ -9,6 +12,7 @@ from providers.protocol import ProviderKind
 from router.manifest import yaml_reader
 from router.manifest.values import Entry, Fault, FileRefused, Kind
 from router.manifest.yaml_reader import Node, Reader, bad, items, line_of, members, optional
+from router.registry.specs import EndpointSpec, ProviderSpec
 
 # Sections in the order in which a reader wants them, each with its kind.
 SECTIONS: Mapping[str, Kind] = {
@@ -32,17 +36,32 @@ ESTIMATE = yaml_reader.mapping(
     frozenset({"usd_per_mtok", "source", "stated_on"}),
 )
 
+# A spec's type -> what reads a field of it.
+_READERS: Mapping[object, Reader] = {
+    str: yaml_reader.text,
+    str | None: optional(yaml_reader.text),
+    int: yaml_reader.integer,
+    int | None: optional(yaml_reader.integer),
+    bool: yaml_reader.boolean,
+    tuple[str, ...]: yaml_reader.set_of(yaml_reader.text),
+    dict[str, object]: yaml_reader.options,
+}
+
+
+def _readers_of(spec: type[msgspec.Struct]) -> dict[str, Reader]:
+    """What reads the fields of a spec, so that a new one is in the file by itself; an amount is ``…usd…`` there."""
+    return {
+        name.replace("nano", "usd"): yaml_reader.usd if "nano" in name else _READERS[kind]
+        for name, kind in get_type_hints(spec).items()
+    }
+
+
 # Kind -> field -> what reads it. The fields of IDENTITY name the thing; all others are compared with the database.
 FIELDS: Mapping[Kind, Mapping[str, Reader]] = {
     Kind.PROVIDER: {
         "name": yaml_reader.text,
         "kind": yaml_reader.one_of(*ProviderKind),
-        "base_url": optional(yaml_reader.text),
-        "enabled": yaml_reader.boolean,
-        "options": yaml_reader.options,
-        "regions": yaml_reader.set_of(yaml_reader.text),
-        "collects_data": yaml_reader.boolean,
-        "retention_days": optional(yaml_reader.integer),
+        **_readers_of(ProviderSpec),
     },
     Kind.MODEL: {
         "id": yaml_reader.text,
@@ -72,19 +91,8 @@ FIELDS: Mapping[Kind, Mapping[str, Reader]] = {
     Kind.ENDPOINT: {
         "model": yaml_reader.text,
         "provider": yaml_reader.text,
-        "upstream_model": yaml_reader.text,
         "space": yaml_reader.text,
-        "cost_usd_per_mtok": yaml_reader.usd,
-        "priority": yaml_reader.integer,
-        "weight": yaml_reader.integer,
-        "asks_base64": yaml_reader.boolean,
-        "native_input_type": yaml_reader.boolean,
-        "numerics": optional(yaml_reader.text),
-        "max_batch": optional(yaml_reader.integer),
-        "max_batch_tokens": optional(yaml_reader.integer),
-        "requests_per_minute": optional(yaml_reader.integer),
-        "tokens_per_minute": optional(yaml_reader.integer),
-        "concurrency": optional(yaml_reader.integer),
+        **_readers_of(EndpointSpec),
     },
     Kind.PRICE: {
         "model": yaml_reader.text,

@@ -19,6 +19,7 @@ from router.errors import Conflict, InvalidRequest, NotFound
 from router.registry.encryption import CredentialCipher, CredentialUnreadable, place_of
 from router.registry.endpoints import demand_proof, examine_soon, refused_of, serving_of
 from router.registry.indexes import ProviderRecord
+from router.registry.specs import ProviderSpec
 from router.tables import Json, ProviderRow
 from store.ids import EndpointId, ProviderId, new_id, wire
 
@@ -26,21 +27,6 @@ REGION = re.compile(r"[a-z][a-z0-9-]{0,39}")
 PROVIDERS = ProviderRow.__table__
 # What of a provider decides who answers, and how it is asked.
 PROVIDER_ANSWERING = ("base_url", "options")
-
-
-class ProviderSpec(msgspec.Struct, frozen=True):
-    """What may be set on a provider, now and later. ``options`` are the kind's own, nothing secret.
-
-    ``regions``: where it may process a call; empty: not known. ``collects_data``: whether it may use inputs for more
-    than the answer. ``retention_days``: how long it keeps them; None: not known.
-    """
-
-    base_url: str | None = None
-    enabled: bool = True
-    options: dict[str, object] = {}
-    regions: tuple[str, ...] = ()
-    collects_data: bool = True
-    retention_days: int | None = None
 
 
 class ProviderView(msgspec.Struct, frozen=True):
@@ -159,6 +145,14 @@ async def provider_records(connection: AsyncConnection) -> list[ProviderRecord]:
     ]
 
 
+async def record_of(connection: AsyncConnection, provider_id: ProviderId) -> ProviderRecord:
+    """One of them. Raises ``NotFound``."""
+    found = next((record for record in await provider_records(connection) if record.id == provider_id), None)
+    if found is None:
+        raise NotFound(f"There is no provider {wire(ProviderId, provider_id)}.", param="provider")
+    return found
+
+
 async def is_still(connection: AsyncConnection, record: ProviderRecord) -> bool:
     """Whether who answers is still what the record says, and is asked the same way, by the same credential.
 
@@ -220,20 +214,12 @@ def _check(kind: str, spec: ProviderSpec) -> None:
 
 
 def _columns(spec: ProviderSpec) -> dict[str, object]:
-    return {
-        "base_url": spec.base_url,
-        "enabled": spec.enabled,
-        "options": spec.options,
-        "regions": list(spec.regions),
-        "collects_data": spec.collects_data,
-        "retention_days": spec.retention_days,
-    }
+    return {**msgspec.structs.asdict(spec), "regions": list(spec.regions)}
 
 
 def _view(row: Row[Any]) -> ProviderView:
-    spec = ProviderSpec(
-        row.base_url, row.enabled, row.options, tuple(row.regions), row.collects_data, row.retention_days
-    )
+    fields: dict[str, Any] = {name: getattr(row, name) for name in ProviderSpec.__struct_fields__}
+    spec = ProviderSpec(**{**fields, "regions": tuple(row.regions)})
     return ProviderView(ProviderId(row.id), row.name, row.kind, spec, row.credential_hint)
 
 

@@ -7,8 +7,9 @@ from catalog import models
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.registry.encryption import CredentialCipher
-from router.registry.endpoints import EndpointSpec, move_endpoint, register_endpoint
-from router.registry.providers import ProviderSpec, ProviderView, register_provider
+from router.registry.endpoints import move_endpoint, register_endpoint
+from router.registry.providers import ProviderView, register_provider
+from router.registry.specs import EndpointSpec, ProviderSpec
 from router.values import Endpoint, EndpointState
 from store.ids import EndpointId, ModelId, ProviderId
 from store.postgres import Database

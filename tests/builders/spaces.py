@@ -9,7 +9,8 @@ from catalog import models
 from catalog.values import Model
 from router.registry.endpoints import EndpointView, get_endpoint
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import ProviderSpec, provider_records
+from router.registry.providers import provider_records
+from router.registry.specs import ProviderSpec
 from router.values import Endpoint
 from router.verification.report import Occasion, Report
 from router.verification.schedule import go_round

@@ -142,7 +142,8 @@ def test_tokens_that_were_not_used_can_be_used_by_others(redis_url: str) -> None
 
 def test_without_redis_nothing_is_sent_to_an_endpoint_that_has_a_limit(redis_url: str) -> None:
     async def story(redis: RedisClient) -> None:
-        redis._drop(redis._wire)  # type: ignore[arg-type]
+        for connection in redis._connections.values():
+            connection.drop()
         with pytest.raises(PassedOver):
             await take(ProviderQuota(redis), an_endpoint(requests_per_minute=1000))
 

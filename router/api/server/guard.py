@@ -15,6 +15,7 @@ import structlog
 from router.api.error_envelope import error_response
 from router.api.exchange import EXCHANGE, TOO_SLOW, Exchange, Message, Operation, Receive, Scope, Send, deliver
 from router.api.public.call_headers import failure_headers
+from router.api.server.whole_answer import WholeAnswer
 from router.errors import (
     BodyTooLarge,
     ClientGone,
@@ -60,7 +61,7 @@ class Guard:
             return
         exchange = Exchange(scope)
         scope[EXCHANGE] = exchange
-        sender = _HeaderSender(exchange, send)
+        sender = _HeaderSender(exchange, WholeAnswer(send) if scope.get("http_version") == "1.0" else send)
         try:
             self._check(exchange)
             exchange.body = await self._body(scope, receive)

@@ -18,7 +18,6 @@ from uvicorn.server import ServerState
 from router.api.error_envelope import error_response
 from router.api.exchange import CLIENT_GONE, TOO_SLOW
 from router.api.server.lingering_close import LingeringTransport
-from router.api.server.response_cycle import ResponseCycle
 from router.errors import HeadersTooLarge, InvalidRequest, Refusal, RequestTooSlow
 from store.ids import RequestId, new_id, wire
 
@@ -132,8 +131,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._awaiting_since = self.loop.time()
         self.scope[CLIENT_GONE] = self.transport.is_closing  # type: ignore[literal-required]
         super().on_headers_complete()
-        # uvicorn has no place to name another class; its task for this request has not run yet.
-        self.cycle.__class__ = ResponseCycle
 
     @override
     def on_message_complete(self) -> None:

@@ -12,7 +12,8 @@ from cryptography.fernet import Fernet
 from catalog import models
 from catalog.errors import MoveRefused
 from catalog.values import Status
-from router.admin.commands import move_model, set_price
+from router.admin.launch import move_model
+from router.admin.prices import set_price
 from router.changes.audit import list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest
@@ -20,8 +21,9 @@ from router.manifest import apply as applying
 from router.manifest import current_state, export
 from router.manifest.values import FileRefused, Verb
 from router.registry.encryption import CredentialCipher
-from router.registry.endpoints import EndpointSpec, edit_endpoint, move_endpoint
+from router.registry.endpoints import edit_endpoint, move_endpoint
 from router.registry.providers import edit_provider, find_provider
+from router.registry.specs import EndpointSpec
 from router.values import EndpointState
 from store.postgres import Database
 from tests.builders.manifest import EXAMPLE, FILES, MODEL, apply, make_live, order, plan, the_endpoint, told

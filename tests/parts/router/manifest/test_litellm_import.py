@@ -18,7 +18,7 @@ from catalog.seed import import_seed
 from catalog.values import Status
 from providers.litellm import price_map
 from providers.litellm.price_map import MapEntry, PriceMap, nano_per_mtok
-from router.admin.commands import set_price
+from router.admin.prices import set_price
 from router.changes.audit import Actor, list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
@@ -27,8 +27,9 @@ from router.manifest import current_state, report
 from router.manifest.apply import Order
 from router.manifest.litellm_import import Imported, import_of
 from router.manifest.values import Decisions, Entry, Kind, Plan, Present
-from router.registry.endpoints import EndpointSpec, edit_endpoint, list_endpoints
+from router.registry.endpoints import edit_endpoint, list_endpoints
 from router.registry.providers import edit_provider, find_provider, list_providers
+from router.registry.specs import EndpointSpec
 from router.values import Endpoint, EndpointState
 from store.postgres import Database
 from tests.builders.registry import move

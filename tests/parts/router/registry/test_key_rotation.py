@@ -1,5 +1,6 @@
 """A secret key is rotated: a new one in front, everything wrapped again, the old one taken out; calls never notice."""
 
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -9,9 +10,11 @@ from typer.testing import CliRunner
 
 from gigarouter.commands.admin import app
 from router.changes.audit import list_changes
+from router.changes.transaction import transact
 from router.registry.encryption import CredentialCipher, CredentialUnreadable, place_of
 from router.registry.key_rotation import rewrap_credentials
-from router.registry.providers import ProviderSpec, credential_of, provider_records
+from router.registry.providers import credential_of, provider_records
+from router.registry.specs import ProviderSpec
 from store.ids import ProviderId, new_id
 from store.postgres import Database
 from tests.builders.registry import OPS, a_registered_provider
@@ -40,10 +43,10 @@ async def test_after_resealing_the_old_key_can_be_taken_out(db: Database) -> Non
     known = await opened(db, CredentialCipher([NEW, OLD]))
     with pytest.raises(CredentialUnreadable, match="secret key that is not set"):
         await opened(db, CredentialCipher([NEW]))
-    done = await rewrap_credentials(db, OPS, CredentialCipher([NEW, OLD]))
+    done = await transact(db, OPS, partial(rewrap_credentials, cipher=CredentialCipher([NEW, OLD])))
     assert (done.resealed, done.unchanged, done.unreadable) == (("alpha", "beta"), ("gamma",), ())
     assert await opened(db, CredentialCipher([NEW])) == known
-    again = await rewrap_credentials(db, OPS, CredentialCipher([NEW]))
+    again = await transact(db, OPS, partial(rewrap_credentials, cipher=CredentialCipher([NEW])))
     assert (again.resealed, again.unchanged) == ((), ("alpha", "beta", "gamma"))
     async with db.transaction() as connection:
         changes = await list_changes(connection)
@@ -54,7 +57,7 @@ async def test_after_resealing_the_old_key_can_be_taken_out(db: Database) -> Non
 async def test_a_key_that_is_not_there_is_told_by_the_providers_name_and_keeps_no_other(db: Database) -> None:
     await a_keyed_provider(db, "alpha")
     await a_keyed_provider(db, "lost", OTHER)
-    done = await rewrap_credentials(db, OPS, CredentialCipher([NEW, OLD]))
+    done = await transact(db, OPS, partial(rewrap_credentials, cipher=CredentialCipher([NEW, OLD])))
     assert (done.resealed, done.unreadable) == (("alpha",), ("lost",))
 
 

@@ -10,7 +10,8 @@ from catalog import models
 from catalog.values import Model
 from router.changes.transaction import transact
 from router.registry.endpoints import AWAITS_PROOF, REFUSED, move_endpoint
-from router.registry.providers import ProviderSpec, edit_provider
+from router.registry.providers import edit_provider
+from router.registry.specs import ProviderSpec
 from router.values import EndpointState
 from router.verification.report import Occasion, Report, Verdict
 from router.verification.schedule import (
