@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from billing.money import to_usd
-from billing.usage import UsageEvent
+from billing.values import UsageEvent
 from router.explain.explanation import (
     Candidate,
     CostBound,
