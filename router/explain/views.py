@@ -333,8 +333,8 @@ def _attempt(attempt: ExplainedAttempt, outcome: str, reason: str) -> AttemptOut
 
 
 def _preferences(wanted: Preferences) -> PreferencesOut:
-    given = {name: getattr(wanted, name) for name in PreferencesOut.__struct_fields__}
-    return PreferencesOut(**(given | {"max_price": _usd(wanted.max_price)}))
+    fields = {name: getattr(wanted, name) for name in PreferencesOut.__struct_fields__}
+    return PreferencesOut(**(fields | {"max_price": _usd(wanted.max_price)}))
 
 
 def _timings(timings: Timings) -> TimingsOut:
