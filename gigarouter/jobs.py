@@ -24,7 +24,7 @@ from gigarouter.wiring import process
 from router.context import RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import rotate_weeks
-from router.request.idempotency import forget_expired
+from router.request.idempotency import delete_expired_outcomes
 from router.verification.schedule import delete_old_probes, run_due_checks
 from store.ids import AccountId
 from store.postgres import STORE_FAULTS
@@ -109,7 +109,7 @@ async def _tend_routes(context: RouterContext) -> None:
 
 
 async def _forget(context: RouterContext) -> None:
-    await forget_expired(context.db)
+    await delete_expired_outcomes(context.db)
     await delete_old_probes(context.db, datetime.now(UTC))
     async with context.db.transaction() as tx:
         await tx.execute(text("DELETE FROM processes WHERE seen_at < now() - interval '1 day'"))
@@ -124,11 +124,11 @@ async def _expire(context: RouterContext) -> None:
 
 
 async def _probe(context: RouterContext) -> None:
-    await run_due_checks(context.db, context.built, context.dispatch_state.quota)
+    await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota)
 
 
 async def _probe_answering(context: RouterContext) -> None:
-    await run_due_checks(context.db, context.built, context.dispatch_state.quota, only_responsive=True)
+    await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota, only_responsive=True)
 
 
 def table() -> list[Job]:

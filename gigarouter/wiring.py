@@ -67,7 +67,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         prices=refresher.prices,
         endpoints=refresher.endpoints,
         providers=providers,
-        built=providers.built,
+        find_provider=providers.built,
         cipher=cipher,
         check_provider=providers.check,
         health=health,

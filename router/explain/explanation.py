@@ -159,7 +159,7 @@ def decode_explanation(text: str | bytes) -> Explanation:
 def explain(call: CompletedCall) -> Explanation:
     """Build the explanation of a call that is over, or of a dry run."""
     trace = call.trace
-    key, model, quote, used, route = trace.key, trace.model, trace.quote, trace.used, trace.route
+    key, model, quote, used, route = trace.key, trace.model, trace.quote, trace.usage, trace.route
     price = quote.price if quote is not None else None
     answered = used.endpoint_id if used is not None else _answered(trace.attempts)
     return Explanation(

@@ -18,7 +18,7 @@ from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest, KeyExpired, KeyMissing, KeyUnknown, NotFound, StoreUnavailable
 from router.identity.authenticate import KeyIndex
-from router.identity.keys import digest_of, masked, new_operator_key, well_formed_operator
+from router.identity.keys import digest_of, is_well_formed_operator, mask, new_operator_key
 from router.identity.members import OPERATOR_ROLES, Role
 from router.tables import MemberRow, OperatorKeyRow
 from store.ids import MemberId, OperatorKeyId, new_id, wire
@@ -153,9 +153,9 @@ async def authenticate_operator(
     if not authorization or authorization[:7].lower() != "bearer " or len(authorization) == 7:
         raise KeyMissing(MISSING)
     text = authorization[7:]
-    if not well_formed_operator(text):
+    if not is_well_formed_operator(text):
         raise KeyUnknown(
-            f"Incorrect API key provided: {masked(text)}. The admin API takes operators' keys, gr_ops_…, whole and as "
+            f"Incorrect API key provided: {mask(text)}. The admin API takes operators' keys, gr_ops_…, whole and as "
             "they were shown."
         )
     digest = digest_of(text)
@@ -171,10 +171,10 @@ async def authenticate_operator(
             retry_after_s=2.0,
         )
     if operator is None:
-        raise KeyUnknown(f"Incorrect API key provided: {masked(text)}. It does not exist or was revoked.")
+        raise KeyUnknown(f"Incorrect API key provided: {mask(text)}. It does not exist or was revoked.")
     if operator.expires_at is not None and operator.expires_at <= now:
         expired_at = f"{operator.expires_at:%Y-%m-%dT%H:%M:%SZ}"
-        raise KeyExpired(f"The operator's key {masked(text)} expired at {expired_at}. Make another one.")
+        raise KeyExpired(f"The operator's key {mask(text)} expired at {expired_at}. Make another one.")
     return operator
 
 

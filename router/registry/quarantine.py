@@ -24,14 +24,14 @@ async def run(db: Database, health: Health) -> None:
     """Write down every quarantine that health has and Postgres has not, until cancelled; one that fails is retried."""
     while True:
         await asyncio.sleep(WRITE_EVERY_S)
-        for endpoint_id, (cause, reason) in list(health.untold.items()):
+        for endpoint_id, (cause, reason) in list(health.pending_quarantines.items()):
             try:
                 await transact(db, ACTOR, partial(_quarantine, endpoint_id, cause, reason))
             except (*STORE_FAULTS, StoreUnavailable):
                 continue
             except (Conflict, NotFound):
                 pass  # Moved or gone meanwhile: ops were faster.
-            health.untold.pop(endpoint_id, None)
+            health.pending_quarantines.pop(endpoint_id, None)
             log.error("endpoint_quarantined", endpoint=wire(EndpointId, endpoint_id), reason=reason, cause=cause.value)
 
 

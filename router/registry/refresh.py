@@ -23,7 +23,7 @@ from billing.prices import list_prices
 from catalog.models import Catalog, load_models
 from router.errors import StoreUnavailable
 from router.identity.authenticate import KeyIndex
-from router.identity.key_loading import IN_FORCE, changed_within, of_accounts, of_keys, read_keys
+from router.identity.key_loading import NOT_REVOKED, by_account, by_change, by_key, read_keys
 from router.identity.operators import OperatorIndex, load_operators
 from router.registry.endpoints import list_endpoints
 from router.registry.indexes import EndpointIndex, PriceIndex, ProviderIndex
@@ -108,7 +108,7 @@ class Refresher:
             await self._read_all()
         except FAULTS as fault:
             raise StoreUnavailable("Postgres cannot be reached. Try again shortly.", detail=repr(fault)) from fault
-        self.keys.heard(began)
+        self.keys.mark_fresh(began)
 
     async def run(self) -> None:
         """Follow Postgres' changes until cancelled, and reconnect with growing pauses where the connection is lost."""
@@ -118,7 +118,7 @@ class Refresher:
             try:
                 await self._listen()
             except FAULTS as fault:
-                self.keys.deaf()
+                self.keys.mark_stale()
                 pause_s = RECONNECT_MIN_S if was_fresh else min(pause_s * 2, RECONNECT_MAX_S)
                 log.warning("refresh_lost", fault=type(fault).__name__, pause_s=pause_s)
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnects
@@ -130,7 +130,7 @@ class Refresher:
             connection.add_termination_listener(lambda _: self._wake.set())
             began = self._clock()
             await self._read_all()
-            self.keys.heard(began)
+            self.keys.mark_fresh(began)
             await self._apply_changes(connection)
         finally:
             connection.terminate()
@@ -155,7 +155,7 @@ class Refresher:
                 poll_at = loop.time() + POLL_S
             if changed:
                 await self._read_changed(changed)
-            self.keys.heard(began)
+            self.keys.mark_fresh(began)
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
@@ -170,15 +170,15 @@ class Refresher:
 
     async def _read_all(self) -> None:
         async with asyncio.timeout(READ_ALL_DEADLINE_S), self._db.transaction() as connection:
-            key_ids = await self._read_keys(connection, IN_FORCE)
-            self.keys.keep_only(key_ids)
+            key_ids = await self._read_keys(connection, NOT_REVOKED)
+            self.keys.retain(key_ids)
             await self._read_lists(connection)
         self._call_back({table: {""} for table in self._callbacks if table != "providers"})
 
     async def _poll(self) -> None:
         """Read what a lost notification would have named: the short lists, and the keys that changed of late."""
         async with asyncio.timeout(READ_DEADLINE_S), self._db.transaction() as connection:
-            await self._read_keys(connection, changed_within(POLL_S + OVERLAP_S))
+            await self._read_keys(connection, by_change(POLL_S + OVERLAP_S))
             await self._read_lists(connection)
 
     async def _read_lists(self, connection: AsyncConnection) -> None:
@@ -204,9 +204,9 @@ class Refresher:
             return
         async with asyncio.timeout(READ_DEADLINE_S), self._db.transaction() as connection:
             if keys:
-                await self._read_keys(connection, of_keys([UUID(key) for key in keys]))
+                await self._read_keys(connection, by_key([UUID(key) for key in keys]))
             if accounts:
-                await self._read_keys(connection, of_accounts([UUID(account) for account in accounts]))
+                await self._read_keys(connection, by_account([UUID(account) for account in accounts]))
             if changed.keys() & CATALOG_TABLES:
                 self.catalog.replace(await load_models(connection))
             if changed.keys() & OPERATOR_TABLES:

@@ -20,7 +20,7 @@ from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest, StoreUnavailable
 from router.registry.endpoints import EndpointView, get_endpoint, is_recoverable, move_endpoint
 from router.registry.indexes import ProviderRecord
-from router.request.estimate import tokens_most
+from router.request.estimate import token_bound
 from router.values import Endpoint, EndpointState, QuarantineCause
 from router.verification import call_steps
 from router.verification.call_steps import CallStep, StepOutcome, build_steps, explain_failure, failed_step
@@ -266,7 +266,7 @@ def _describe_usage(tokens: int | None, our_tokens: int | None) -> str:
         return "the provider tells none; ours is billed"
     if our_tokens is not None:
         return f"{tokens} tokens; ours: {our_tokens}"
-    return f"{tokens} tokens; at most {sum(map(tokens_most, TEXTS))} are in the texts"
+    return f"{tokens} tokens; at most {sum(map(token_bound, TEXTS))} are in the texts"
 
 
 def _describe_space(space: str | None, model: Model) -> str:

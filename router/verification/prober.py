@@ -22,8 +22,8 @@ from providers.probing.probe_texts import InputType, ProbeSet
 from providers.protocol import Attempt, FloatMatrix, Provider, Vectors
 from router.dispatch.attempt import build_attempt
 from router.dispatch.provider_quota import WINDOW_S, Lease, has_quota
-from router.dispatch.validate import check, miscount
-from router.request.estimate import tokens_most
+from router.dispatch.validate import usage_fault, validate_vectors
+from router.request.estimate import token_bound
 from router.values import EmbedRequest, Endpoint
 from router.verification.references import known_rows
 from router.verification.report import ComparisonStep
@@ -48,13 +48,13 @@ TIME_LIMIT_S, TIME_LIMIT_MAX_S = 300.0, 1800.0
 class Quota(Protocol):
     """Keeps a provider's grant: ``dispatch.provider_quota.ProviderQuota`` does for all processes together."""
 
-    async def take(
+    async def acquire(
         self, endpoint: Endpoint, lease_id: str, *, requests: int, tokens: int, slots: int, limit_s: float
     ) -> Lease:
         """Take room for an attempt out of the grant. Raises PassedOver with the wait."""
         ...
 
-    def give(self, lease: Lease, used_tokens: int | None, sent: int) -> None:
+    def release(self, lease: Lease, used_tokens: int | None, sent: int) -> None:
         """Give back what the attempt did not use, now that it is over."""
         ...
 
@@ -65,7 +65,7 @@ class LocalQuota:
     def __init__(self) -> None:
         self._taken: deque[tuple[float, int]] = deque()
 
-    async def take(
+    async def acquire(
         self, endpoint: Endpoint, lease_id: str, *, requests: int, tokens: int, slots: int, limit_s: float
     ) -> Lease:
         """See :class:`Quota`."""
@@ -82,7 +82,7 @@ class LocalQuota:
         self._taken.append((now, tokens))
         return Lease(endpoint.id, lease_id, 1, 0, 1, tokens)
 
-    def give(self, lease: Lease, used_tokens: int | None, sent: int) -> None:
+    def release(self, lease: Lease, used_tokens: int | None, sent: int) -> None:
         """Keep all of it taken until its minute is over."""
 
 
@@ -98,7 +98,7 @@ def time_limit_s(endpoint: Endpoint, probes: ProbeSet) -> float:
         calls = CALLS_SMALL_GRANT if has_small_grant(endpoint) else CALLS
         limit_s += 2 * WINDOW_S * calls / endpoint.requests_per_minute
     if endpoint.tokens_per_minute is not None:
-        tokens = 4 * sum(tokens_most(probe.text) for probe in probes.probes)
+        tokens = 4 * sum(token_bound(probe.text) for probe in probes.probes)
         limit_s += 2 * WINDOW_S * tokens / endpoint.tokens_per_minute
     return min(limit_s, TIME_LIMIT_MAX_S)
 
@@ -177,7 +177,7 @@ class Prober:
             for row in rows:
                 if self._probes[row].input_type != input_type:
                     continue
-                most = tokens_most(self._probes[row].text)
+                most = token_bound(self._probes[row].text)
                 if batch and (len(batch) >= inputs_max or (tokens_max is not None and tokens + most > tokens_max)):
                     yield batch, input_type
                     batch, tokens = [], 0
@@ -192,18 +192,18 @@ class Prober:
         attempt = build_attempt(self._endpoint, request, self._model, RequestId(new_id()))
         for retries_left in range(RETRIES, -1, -1):
             try:
-                vectors = await self._embed_within_quota(attempt, sum(map(tokens_most, texts)))
+                vectors = await self._embed_within_quota(attempt, sum(map(token_bound, texts)))
             except TryLater as later:
                 if not retries_left:
                     raise
                 most_s = WINDOW_S if self._has_quota else RETRY_WAIT_MAX_S
                 await asyncio.sleep(min(later.retry_after_s or 1.0, most_s))
                 continue
-            check(vectors, attempt, self._model)
+            validate_vectors(vectors, attempt, self._model)
             self.tokens += vectors.tokens or 0
             self.spaces.add(vectors.space)
             if len(rows) == 1 and self._probes[rows[0]].group == "long":
-                self.miscount, self.reports_usage = miscount(texts, vectors), vectors.tokens is not None
+                self.miscount, self.reports_usage = usage_fault(texts, vectors), vectors.tokens is not None
             return vectors.matrix
         raise AssertionError("the last turn returns or raises; this is a bug")
 
@@ -219,13 +219,13 @@ class Prober:
             vectors = await self._provider.embed(attempt, CALL_WITHIN_S)
             used_tokens = vectors.tokens
         finally:
-            self._quota.give(lease, used_tokens, 1)
+            self._quota.release(lease, used_tokens, 1)
         return vectors
 
     async def _wait_for_quota(self, tokens: int) -> Lease:
         while True:
             try:
-                return await self._quota.take(
+                return await self._quota.acquire(
                     self._endpoint, new_id().hex, requests=1, tokens=tokens, slots=1, limit_s=CALL_WITHIN_S
                 )
             except PassedOver as full:

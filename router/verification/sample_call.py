@@ -11,7 +11,7 @@ from catalog.values import Model
 from providers.outcomes import BadAnswer, Failure
 from providers.protocol import Provider
 from router.dispatch.attempt import build_attempt
-from router.dispatch.validate import check, miscount
+from router.dispatch.validate import usage_fault, validate_vectors
 from router.values import EmbedRequest, Endpoint
 from router.verification.call_steps import describe_failure
 from store.ids import RequestId, new_id
@@ -54,8 +54,8 @@ async def make_sample_call(
     attempt = build_attempt(endpoint, request, model, RequestId(new_id()))
     try:
         vectors = await provider.embed(attempt, deadline_s)
-        check(vectors, attempt, model)
-        if wrong := miscount(TEXTS, vectors):
+        validate_vectors(vectors, attempt, model)
+        if wrong := usage_fault(TEXTS, vectors):
             raise BadAnswer("the provider's answer failed the check of its usage", check="usage", detail=wrong)
     except Failure as failure:
         return SampleCallResult(describe_failure(failure), failure=failure)

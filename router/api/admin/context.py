@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from providers.protocol import Provider
-from router.context import Known, RouterContext
+from router.context import PlanningContext, RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import ReceiptBuffer
 from router.registry.encryption import CredentialCipher
@@ -35,7 +35,7 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
     cipher: CredentialCipher | None
     check_provider: Callable[[ProviderRecord], Awaitable[None]]
     speaking_to: SpeakingTo
-    known: Callable[[AsyncConnection], Awaitable[Known]]
+    known: Callable[[AsyncConnection], Awaitable[PlanningContext]]
     quota: Quota | None = None
     receipts: ReceiptBuffer | None = None
 
@@ -51,7 +51,7 @@ def admin_context(context: RouterContext) -> AdminContext:
             raise StoreUnavailable("This process has not heard of the provider yet. Try again.", retry_after_s=1.0)
         yield provider
 
-    async def known(connection: AsyncConnection) -> Known:
+    async def known(connection: AsyncConnection) -> PlanningContext:
         return context
 
     return AdminContext(

@@ -8,9 +8,8 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import NanoUSD
-from catalog import models
 from router.api.admin.check_reports import TestOut, run_test
-from router.api.admin.references import provider_of
+from router.api.admin.references import model_of, provider_of
 from router.api.admin.request import Command, Edit, Read, Write
 from router.api.fields import EndpointIdText, ModelRef, ProviderIdText, ProviderRef, Usd
 from router.api.forms import (
@@ -68,7 +67,7 @@ class EndpointFacts(Form):
 class EndpointCreate(EndpointFacts, Body):
     """A new endpoint, as a draft."""
 
-    model: ModelRef = Field(description="The model of the catalogue.")
+    model: ModelRef = Field(description="The model, by id or alias.")
     provider: ProviderRef = Field(description="Who serves it, by id or name.")
     upstream_model: str | None = Field(None, description="The provider's name of the model, where it differs.")
     space: str | None = Field(None, description="The vector space that it claims; the model's by default.")
@@ -84,6 +83,16 @@ class EndpointOut(EndpointFacts, Resource):
     """An endpoint."""
 
     volatile: ClassVar[frozenset[str]] = frozenset({"cost_source"})
+    columns: ClassVar[tuple[str, ...]] = (
+        "id",
+        "model",
+        "provider_name",
+        "upstream_model",
+        "state",
+        "priority",
+        "cost_usd_per_mtok",
+        "reason",
+    )
 
     id: EndpointIdText
     model: str
@@ -104,8 +113,8 @@ class EndpointOut(EndpointFacts, Resource):
 class EndpointQuery(PageQuery):
     """Which endpoints."""
 
-    model: ModelRef | None = Field(None, description="Those of this model.")
-    provider: ProviderRef | None = Field(None, description="Those of this provider.")
+    model: ModelRef | None = Field(None, description="Those of this model, by id or alias.")
+    provider: ProviderRef | None = Field(None, description="Those of this provider, by id or name.")
     state: EndpointState | None = Field(None, description="Those in this state.")
 
 
@@ -127,7 +136,7 @@ async def list_(admin: Read, query: Annotated[EndpointQuery, Query()]) -> Page[E
     """All endpoints, or those of a model, of a provider, in a state."""
 
     async def ask(connection: AsyncConnection) -> list[EndpointOut]:
-        model = None if query.model is None else (await models.get(connection, query.model)).id
+        model = None if query.model is None else (await model_of(connection, query.model)).id
         provider = None if query.provider is None else (await provider_of(connection, query.provider)).id
         found = [
             view
@@ -144,7 +153,7 @@ async def create(admin: Write, body: EndpointCreate) -> EndpointOut:
     """Register an endpoint, as a draft without traffic."""
 
     async def command(work: UnitOfWork) -> EndpointOut:
-        model = await models.get(work.connection, body.model)
+        model = await model_of(work.connection, body.model)
         provider = await provider_of(work.connection, body.provider)
         spec = struct_of(EndpointSpec, body, upstream_model=body.upstream_model or model.id)
         endpoint = await register_endpoint(work, model, provider.id, spec, space=body.space)

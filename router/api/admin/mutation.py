@@ -20,7 +20,7 @@ from router.changes.audit import Actor
 from router.changes.idempotency import IdempotentRequest, StoredOutcome
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import InvalidRequest, PreconditionRequired, Refusal, VersionConflict
-from router.request.idempotency import checked_key
+from router.request.idempotency import validate_idempotency_key
 
 DRY_RUN = {"x-gigarouter-dry-run": "true"}
 # SQLSTATE classes: a value that does not fit its type; a check that a column has.
@@ -100,7 +100,7 @@ def claim_of(request: Request, *, dry_run: bool = False) -> IdempotentRequest | 
     return IdempotentRequest(
         member_id=operator_of(request).member_id,
         operation=f"{exchange.method} {exchange.operation}",
-        key=checked_key(exchange.idempotency_key),
+        key=validate_idempotency_key(exchange.idempotency_key),
         mac=idempotency.request_mac(exchange.authorization[7:], exchange.path.encode(), exchange.body),
         request_id=exchange.request_id,
     )

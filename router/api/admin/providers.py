@@ -67,6 +67,7 @@ class ProviderOut(ProviderFacts, Resource):
     """A provider."""
 
     volatile: ClassVar[frozenset[str]] = frozenset({"unproven"})
+    columns: ClassVar[tuple[str, ...]] = ("id", "name", "kind", "base_url", "enabled", "credential")
 
     id: ProviderIdText
     name: str

@@ -39,7 +39,7 @@ from router.errors import (
     Refusal,
     VersionConflict,
 )
-from router.request.idempotency import checked_key
+from router.request.idempotency import validate_idempotency_key
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
@@ -179,7 +179,7 @@ class Writing(Reading):
         if self.dry_run:
             self._response.status_code = 200
             self._response.headers.update(DRY_RUN)
-            answer = answer.kept()
+            answer = answer.storable()
         else:
             self._response.headers.update(self._location(answer))
         if isinstance(answer, Resource):
@@ -190,10 +190,10 @@ class Writing(Reading):
         """Store what is answered, in the transaction that made it, for whoever asks again with its key."""
         if self.claim is None:
             return
-        kept = answer.kept()
-        tag = {"etag": kept.etag()} if isinstance(kept, Resource) else {}
-        headers = list({**tag, **self._location(kept)}.items())
-        outcome = StoredOutcome(self._status, headers, kept.model_dump_json().encode())
+        stored = answer.storable()
+        tag = {"etag": stored.etag()} if isinstance(stored, Resource) else {}
+        headers = list({**tag, **self._location(stored)}.items())
+        outcome = StoredOutcome(self._status, headers, stored.model_dump_json().encode())
         await idempotency.store_outcome(work.connection, self.claim, outcome)
 
     @property
@@ -214,7 +214,7 @@ class Writing(Reading):
         return IdempotentRequest(
             member_id=exchange.operator.member_id,
             operation=f"{exchange.method} {exchange.operation}",
-            key=checked_key(key),
+            key=validate_idempotency_key(key),
             mac=idempotency.request_mac(exchange.authorization[7:], exchange.path.encode(), exchange.body),
             request_id=exchange.request_id,
         )

@@ -80,7 +80,7 @@ async def test_a_process_that_cannot_read_a_credential_sends_nothing_there_and_q
         assert isinstance(outcome, list)
         assert isinstance(outcome[0][1], Misconfigured)
         assert upstream.connections == 0
-        assert not health.untold
+        assert not health.pending_quarantines
         assert any(event["event"] == "provider_unusable" and event["log_level"] == "error" for event in events)
         await providers.close()
 

@@ -8,20 +8,25 @@ import msgspec
 import pytest
 
 from billing.money import NanoUSD
+from catalog.models import Catalog
+from catalog.permit import decide
 from catalog.values import Claim, Use
 from providers.outcomes import Failure
-from router.dispatch.dispatch import Delivery
-from router.errors import LicenseRestricted, NoEndpoint, Refusal
+from router.dispatch.state import DispatchState
+from router.dry_run import AllEndpoints, PlanningSnapshot
+from router.errors import LicenseRestricted, ModelWarming, NoEndpoint, Refusal
 from router.explain.explanation import CompletedCall, Explanation, decode_explanation, encode_explanation, explain
 from router.explain.views import CallRecord, customer_view, ops_view
+from router.pipeline import PlannedCall, choose_route, deliver
+from router.registry.indexes import PriceIndex
 from router.request.model import permit
-from router.response.wait import pick_or_wait, when_warm
+from router.response.wait import waiting_route
 from router.routing.health import Health
 from router.routing.public_reasons import OUTCOMES
-from router.values import AttemptRecord, Choice, Endpoint, Preferences, RawCall, Route, Trace
+from router.values import AttemptRecord, Choice, Endpoint, Lane, Preferences, RawCall, Route, Trace
 from store.ids import ClaimId, RequestId, new_id
-from tests.builders.routing import MODEL, pick
-from tests.builders.values import NOW, a_hold, a_key, a_model, a_usage, an_endpoint
+from tests.builders.routing import MODEL
+from tests.builders.values import NOW, a_hold, a_key, a_model, a_request, a_usage, an_endpoint
 
 # Nothing of these may be in a customer's view.
 UPSTREAM_NAME, UPSTREAM_WORDS, LOGGED = "canary-upstream-name", "canary-upstream-words", "canary-detail"
@@ -60,7 +65,7 @@ def a_failover() -> CompletedCall:
             AttemptRecord(ALPHA, "first", 1.0, 30.0, "Broken", UPSTREAM_WORDS),
             AttemptRecord(BETA, "next", 31.0, 8.0, "answered"),
         ],
-        used=a_usage(endpoint_id=BETA.id, cost=NanoUSD(80), provider_cost=NanoUSD(77)),
+        usage=a_usage(endpoint_id=BETA.id, cost=NanoUSD(80), provider_cost=NanoUSD(77)),
         admitted_ms=0.9,
         delivered_ms=39.5,
         charged_ms=41.0,
@@ -107,7 +112,7 @@ def test_an_answered_call_that_is_not_charged_yet_does_not_say_that_it_cost_noth
     answered = customer_view(CallRecord(kept(a_failover()), None))
     assert (answered.cost, answered.charge, answered.charge_pending) == ("0.00000008", None, True)
     failed = a_failover()
-    failed.trace.used = None
+    failed.trace.usage = None
     assert not customer_view(CallRecord(kept(failed), None)).charge_pending
 
 
@@ -149,20 +154,22 @@ def test_a_call_that_waited_in_vain_is_told_whom_it_waited_for(gone: bool) -> No
     async def scenario() -> CompletedCall:
         loop, cold = asyncio.get_running_loop(), an_endpoint(space=MODEL.space)
         health, trace = Health(), Trace(began=loop.time(), key=a_key())
-        health.warming(cold.id, loop.time(), 60.0)
+        health.record_warming(cold.id, loop.time(), 60.0)
         call = RawCall(
             RequestId(new_id()), b"", None, None, NOW, loop.time() + 5, lambda: gone, wait_s=0.05, trace=trace
         )
 
-        def pick_now(now: float) -> Route:
-            return pick([cold], health=health, now=now)
-
-        async def send(route: Route) -> Delivery:
-            raise AssertionError("nothing is sent to a model that is not there")
-
-        trace.route = route = pick_or_wait(pick_now, loop.time(), call.wait_s)
+        key, hold = a_key(), a_hold()
+        decision = decide(MODEL, key.use, key.accepted, NOW)
+        planned = PlannedCall(a_request("x"), key, MODEL, decision, hold.quote, Lane.INTERACTIVE)
+        context = PlanningSnapshot(Catalog([MODEL]), PriceIndex(), AllEndpoints([cold]), health, float)
+        # Without a provider nothing can be sent to a model that is not there.
+        state = DispatchState(providers={}, health=health, quota=None)  # type: ignore[arg-type]
+        with pytest.raises(ModelWarming) as warming:
+            choose_route(planned, context, loop.time())
+        trace.route = route = waiting_route(call, warming.value)
         with pytest.raises(Refusal) as refused:
-            await when_warm(call, route, pick_now, send)
+            await deliver(call, planned, route, hold, context, state)
         left_out = getattr(refused.value, "left_out", ())
         return CompletedCall(call.request_id, NOW, 503, 50.0, trace, refused.value.code, "", "", left_out)
 

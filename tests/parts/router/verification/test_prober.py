@@ -66,8 +66,8 @@ def test_probes_and_customers_together_stay_within_the_grant(database_url: str, 
             quota = ProviderQuota(redis, WINDOW_S)
             # A customer's call, which counts.
             view = (await lab.view(endpoint)).endpoint
-            lease = await quota.take(view, new_id().hex, requests=1, tokens=1, slots=1, limit_s=5)
-            quota.give(lease, 1, 1)
+            lease = await quota.acquire(view, new_id().hex, requests=1, tokens=1, slots=1, limit_s=5)
+            quota.release(lease, 1, 1)
             upstream.came.append(time.monotonic())
             report = await lab.verify(endpoint, as_reference=REASON, quota=quota)
             assert report.state is EndpointState.LIVE

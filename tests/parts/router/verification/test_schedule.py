@@ -186,7 +186,7 @@ async def test_a_refused_credential_is_asked_again_and_one_good_probe_brings_it_
     upstream.always = Reply(status=401)
     if found_by == "a call":
         health = Health()
-        health.quarantined(endpoint, QuarantineCause.CREDENTIAL_REFUSED, "it is quarantined", None, "status 402")
+        health.quarantine(endpoint, QuarantineCause.CREDENTIAL_REFUSED, "it is quarantined", None, "status 402")
         await write_down(lab, health)
     else:
         await transact(lab.db, OPS, lambda work: move_manually(work, endpoint, EndpointState.OFF))
@@ -210,7 +210,7 @@ async def write_down(lab: SpaceLab, health: Health) -> None:
     """What a serve process does with a quarantine that a call has caused."""
     writing = asyncio.ensure_future(quarantine.run(lab.db, health))
     for _ in range(200):
-        if not health.untold:
+        if not health.pending_quarantines:
             break
         await asyncio.sleep(0.05)
     writing.cancel()
