@@ -9,7 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import NanoUSD
-from store.ids import AccountId, EndpointId, EntryId, KeyId, ModelId, PriceId, ProviderId, RequestId
+from billing.values import UsageEvent
+from store.ids import AccountId, RequestId
 
 GroupBy = Literal["day", "model", "key", "account"]
 
@@ -51,31 +52,6 @@ async def sum_usage(
         UsageSum(r.name, r.calls, r.tokens, NanoUSD(r.charged), NanoUSD(r.overdraft), NanoUSD(r.provider_cost))
         for r in rows
     ]
-
-
-class UsageEvent(msgspec.Struct, frozen=True):
-    """The record of one answered call. ``charged`` is what its account paid, ``provider_cost`` what we pay."""
-
-    request_id: RequestId
-    occurred_at: datetime
-    account_id: AccountId
-    key_id: KeyId
-    model_id: ModelId
-    provider_id: ProviderId
-    endpoint_id: EndpointId
-    space: str
-    inputs: int
-    tokens: int
-    provider_tokens: int | None
-    price_id: PriceId
-    nano_per_mtok: int
-    cost_nano: NanoUSD
-    charged_nano: NanoUSD
-    overdraft_nano: NanoUSD
-    provider_cost_nano: NanoUSD
-    entry_id: EntryId | None
-    latency_ms: int
-    attempts: int
 
 
 # By way of `ended_calls`, which has no partitions and knows the instant that usage is partitioned by.

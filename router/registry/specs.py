@@ -1,4 +1,4 @@
-"""What may be set on a provider and on an endpoint, now and later. No I/O.
+"""Declares what may be set on a provider and on an endpoint, now and later. Pure.
 
 A field stands here once: its column has its name, the admin API and the catalogue's file read their fields by it.
 """
