@@ -10,7 +10,7 @@ from typing import Final
 
 from providers.outcomes import Failure
 from providers.protocol import Provider
-from providers.worker_kind import Load, WorkerProvider
+from providers.worker_client.kind import Load, WorkerProvider
 from router.registry.refresh import EndpointIndex
 from router.routing.health import Health
 from store.ids import ProviderId

@@ -11,7 +11,7 @@ from providers.openai.kind import OpenAIOptions, OpenAIProvider
 from providers.protocol import Provider, ProviderKind
 from providers.sandbox_kind import SandboxOptions, SandboxProvider
 from providers.wire import Networks, Pool, parse_origin
-from providers.worker_kind import WorkerOptions, WorkerProvider
+from providers.worker_client.kind import WorkerOptions, WorkerProvider
 
 Options = TypeVar("Options", bound=msgspec.Struct)
 

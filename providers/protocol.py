@@ -1,11 +1,17 @@
-"""What can embed, as the router sees it: one protocol, two values. Knows no key, no money, no customer."""
+"""Pure. What the router sees of a provider: the protocol :class:`Provider` and the values that it takes and answers.
+
+What every kind does to those values in the same way stands with them: the prompt before each text, and tokens by the
+size of the text. A provider knows no key, no money and no customer.
+"""
 
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Annotated, Final, Literal, Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from providers.outcomes import CallerFault
 
 
 class ProviderKind(StrEnum):
@@ -17,7 +23,14 @@ class ProviderKind(StrEnum):
     SANDBOX = "sandbox"
 
 
+# The kinds that put a prompt before text themselves, so not before token ids; routing leaves them out of such calls.
+TEXT_ONLY_KINDS: Final = frozenset({ProviderKind.OPENAI.value, ProviderKind.LITELLM.value})
+
 FloatMatrix = npt.NDArray[np.float32]
+
+# How many UTF-8 bytes an operator counts as a token, for providers whose usage is none or no count of tokens. 1 is what
+# a model has that reads bytes; English has 4 to 5 in every other vocabulary in use.
+BytesPerToken = Annotated[int, msgspec.Meta(ge=1, le=16)]
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -43,6 +56,29 @@ class Attempt(msgspec.Struct, frozen=True):
         """How many vectors the answer must have."""
         return len(self.texts if self.texts is not None else self.token_ids or ())
 
+    def inputs_with_prompt(self) -> list[str] | list[list[int]]:
+        """The inputs with :attr:`prefix` before each, for servers that do not know the model's prompt.
+
+        Raises CallerFault for token ids with a prompt, which cannot be joined without the tokenizer.
+        """
+        if self.texts is None:
+            if self.prefix:
+                raise CallerFault(
+                    "This model puts a prompt before each input, which cannot be done to token ids: send text."
+                )
+            return self.token_ids or []
+        return [self.prefix + text for text in self.texts] if self.prefix else self.texts
+
+    def tokens_by_size(self, bytes_per_token: int) -> int:
+        """Each text's UTF-8 bytes, prompt included, divided by ``bytes_per_token`` and rounded up; ids count as one.
+
+        Anyone can compute it from the text, before the call and after.
+        """
+        if self.texts is None:
+            return sum(map(len, self.token_ids or ()))
+        prefix_bytes = len(self.prefix.encode())
+        return sum(-(-(prefix_bytes + len(text.encode())) // bytes_per_token) for text in self.texts)
+
 
 class Vectors(msgspec.Struct, frozen=True):
     """A provider's answer: ``matrix`` is [inputs, dimensions], float32, rows in the order of the inputs.
@@ -57,6 +93,12 @@ class Vectors(msgspec.Struct, frozen=True):
     exact: bool = False
     space: str | None = None
     guessed: bool = False
+
+    def with_tokens_by_size(self, attempt: Attempt, bytes_per_token: int | None) -> "Vectors":
+        """The same vectors with :meth:`Attempt.tokens_by_size` for usage; unchanged where no size was set."""
+        if bytes_per_token is None:
+            return self
+        return msgspec.structs.replace(self, tokens=attempt.tokens_by_size(bytes_per_token))
 
 
 class Provider(Protocol):

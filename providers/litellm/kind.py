@@ -17,16 +17,13 @@ from typing import Any, Final, Protocol, cast
 
 import msgspec
 
-from providers.byte_tokens import counted
-from providers.decode import Piece, Rows
-from providers.json_vectors import restored
+from providers.json_vectors import Piece, Rows, restored
 from providers.litellm.egress import CURRENT, Channels, Egress, Transport, google_token, google_token_async, wall
 from providers.litellm.google_tokens import GoogleTokens, service_account
 from providers.litellm.options import UNSPOKEN, LiteLLMOptions, secrets
 from providers.litellm.placeholders import StandIns, refuse_references
 from providers.openai.answer import max_answer_bytes
 from providers.outcomes import BadAnswer, Broken, CallerFault, CredentialRefused, Failure, ModelMissing, TimedOut
-from providers.prompt_prefix import prompted
 from providers.protocol import Attempt, Vectors
 from providers.wire import Networks, Pool, parse_origin
 
@@ -107,7 +104,7 @@ class LiteLLMProvider:
     async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
         """See :class:`providers.protocol.Provider`."""
         deadline_at = asyncio.get_running_loop().time() + deadline_s
-        inputs = prompted(attempt)
+        inputs = attempt.inputs_with_prompt()
         stand_ins = self._stand_ins(attempt, inputs)
         arguments = self._arguments(attempt, inputs if stand_ins is None else stand_ins.names)
         most_bytes = max_answer_bytes(attempt.inputs, attempt.dimensions)
@@ -127,7 +124,7 @@ class LiteLLMProvider:
             raise egress.failure or TimedOut(detail="litellm did not answer in time") from error
         if stand_ins is not None:
             stand_ins.check_all_sent()
-        return counted(vectors, attempt, self._options.bytes_per_token)
+        return vectors.with_tokens_by_size(attempt, self._options.bytes_per_token)
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
         """What litellm counts is a guess."""

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from providers.byte_tokens import BytesPerToken
+from providers.protocol import BytesPerToken
 
 # Credentials of vendors that need more than one secret: a JSON object with these names, passed on as they are.
 CREDENTIAL_FIELDS: Final = frozenset(
@@ -55,8 +55,8 @@ class LiteLLMOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type; the large vendors' words are known. ``api_version`` is Azure's, ``aws_region_name`` Bedrock's, and
     ``vertex_project`` (by default the key file's) and ``vertex_location`` (needed) are Vertex AI's. ``token_urls`` are
     places beside the base URL where the vendor hands out tokens, as ``https://iam.cloud.ibm.com`` for watsonx.
-    ``bytes_per_token``: tokens are the bytes of each text by this number, and the vendor's own usage is not read
-    (:mod:`providers.byte_tokens`).
+    ``bytes_per_token``: tokens are the bytes of each text by this number, and the vendor's own usage is not
+    read.
     """
 
     vendor: str

@@ -4,8 +4,7 @@ import asyncio
 
 import msgspec
 
-from providers.decode import Piece, Rows
-from providers.json_vectors import cut, restored
+from providers.json_vectors import Piece, Rows, cut, restored
 from providers.outcomes import BadAnswer, Broken
 from providers.protocol import Vectors
 from providers.statuses import error_in_success

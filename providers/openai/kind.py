@@ -5,10 +5,8 @@ from typing import Literal
 
 import msgspec
 
-from providers.byte_tokens import BytesPerToken, counted
 from providers.openai.answer import max_answer_bytes, read_answer
-from providers.prompt_prefix import prompted
-from providers.protocol import Attempt, Vectors
+from providers.protocol import Attempt, BytesPerToken, Vectors
 from providers.statuses import failure
 from providers.wire import Origin, Pool, request
 
@@ -22,7 +20,7 @@ class OpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input type. Jina: ``input_type_field`` = ``task``, ``input_types`` = ``retrieval.query`` and
     ``retrieval.passage``. ``always`` is sent with every request, as Voyage's
     ``truncation`` = false, without which it cuts what is too long and does not tell. ``bytes_per_token``: tokens are
-    the bytes of each text by this number, and the server's own usage is not read (:mod:`providers.byte_tokens`).
+    the bytes of each text by this number, and the server's own usage is not read.
     """
 
     path: str = "/embeddings"
@@ -56,7 +54,7 @@ class OpenAIProvider:
         if answer.status != 200:
             raise failure(answer.status, answer.headers, answer.body, time.time())
         vectors = await read_answer(answer.body, attempt.inputs)
-        return counted(vectors, attempt, self._options.bytes_per_token)
+        return vectors.with_tokens_by_size(attempt, self._options.bytes_per_token)
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
         """OpenAI's wire cannot count."""
@@ -71,7 +69,7 @@ class OpenAIProvider:
         fields: dict[str, object] = {
             **self._options.always,
             "model": attempt.upstream_model,
-            "input": prompted(attempt),
+            "input": attempt.inputs_with_prompt(),
         }
         if attempt.asks_base64:
             fields["encoding_format"] = "base64"

@@ -18,7 +18,7 @@ from catalog.values import Model
 from providers.probing.agreement import RANKED_FROM, Noise, admits, numerics_of
 from providers.probing.probe_texts import ProbeSet
 from providers.protocol import FloatMatrix
-from providers.worker_info import WorkerIdentity
+from providers.worker_client.identity import WorkerIdentity
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.tables import Json, SpaceReferenceRow

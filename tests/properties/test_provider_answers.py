@@ -7,13 +7,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.decode import Rows
-from providers.json_vectors import cut, restored
+from providers.json_vectors import Rows, cut, restored
 from providers.openai import answer
 from providers.openai.answer import read_answer
 from providers.outcomes import Failure
 from providers.protocol import FloatMatrix
-from providers.worker_kind import read_answer as read_worker_answer
+from providers.worker_client.kind import read_answer as read_worker_answer
 from tests.harness.fake_upstream import as_base64
 
 float32s = st.floats(width=32, allow_nan=False, allow_infinity=False)

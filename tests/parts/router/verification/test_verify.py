@@ -11,7 +11,7 @@ from sqlalchemy import text
 from typing_extensions import override
 
 from catalog.values import Model
-from providers.worker_info import WorkerBuild, WorkerIdentity
+from providers.worker_client.identity import WorkerBuild, WorkerIdentity
 from router.changes.audit import list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict

@@ -10,7 +10,7 @@ from providers.outcomes import BadAnswer, Broken, CallerFault, Failure, TooLong,
 from providers.protocol import Attempt, Vectors
 from providers.statuses import WARMING_S, failure
 from providers.wire import Answer, Origin, Pool, request
-from providers.worker_info import WorkerIdentity, read_identity
+from providers.worker_client.identity import WorkerIdentity, read_identity
 
 # A header row is a count and a flag per input; a vector is at most 8,192 float32.
 _HEADER_BYTES_PER_INPUT = 16
