@@ -8,9 +8,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.errors import FactsInvalid, NameTaken
-from catalog.seed import SeedModel
+from catalog.model_columns import columns_of
 from catalog.tables import ModelAliasRow, ModelRow
-from catalog.values import Estimate, Model
+from catalog.values import Estimate, Model, ModelFacts
+from store.ids import ModelId
 
 INTEGER_MAX, BIGINT_MAX = 2**31 - 1, 2**63 - 1
 MANY = 100
@@ -36,48 +37,49 @@ _BOUNDS = {
 _ESTIMATE_MAX = 9_000_000_000_000
 
 # The facts that a model has where nobody states them; of those that it needs, placeholders.
-BARE = SeedModel("", "", "", None, 1, 1, False, ())
+BARE = ModelFacts(
+    id=ModelId(""), owned_by="", summary="", published_on=None, dimensions=1, max_input_tokens=1, normalized=False
+)
 
 
-def of(model: Model) -> SeedModel:
-    """A model's facts as they can be edited, without its claims."""
-    names = (name for name in SeedModel.__struct_fields__ if name != "claim")
-    return SeedModel(claim=(), **{name: getattr(model, name) for name in names})
+def of(model: Model) -> ModelFacts:
+    """A model's facts as they can be edited."""
+    return ModelFacts(**{name: getattr(model, name) for name in ModelFacts.__struct_fields__})
 
 
-async def add(db: AsyncConnection, entry: SeedModel) -> None:
+async def add(db: AsyncConnection, entry: ModelFacts) -> None:
     """A new model, coming soon; its claims are recorded apart. Raises ``FactsInvalid``, ``NameTaken``."""
     await _check(db, entry)
     try:
-        await db.execute(insert(ModelRow).values(id=entry.id, **entry.facts()))
+        await db.execute(insert(ModelRow).values(id=entry.id, **columns_of(entry)))
         await _write_aliases(db, entry)
     except IntegrityError as error:
         raise _refused(entry, error) from error
 
 
-async def edit(db: AsyncConnection, entry: SeedModel, *, keeps_space: bool) -> None:
+async def edit(db: AsyncConnection, entry: ModelFacts, *, keeps_space: bool) -> None:
     """Replace all facts. ``keeps_space``: its vector space keeps the name it was given.
 
     Raises ``FactsInvalid``, ``NameTaken``.
     """
     await _check(db, entry)
-    facts = entry.facts()
+    columns = columns_of(entry)
     if keeps_space:
-        del facts["space"]
+        del columns["space"]
     try:
-        await db.execute(update(ModelRow).where(ModelRow.id == entry.id).values(**facts))
+        await db.execute(update(ModelRow).where(ModelRow.id == entry.id).values(**columns))
         await db.execute(delete(ModelAliasRow).where(ModelAliasRow.model_id == entry.id))
         await _write_aliases(db, entry)
     except IntegrityError as error:
         raise _refused(entry, error) from error
 
 
-async def _write_aliases(db: AsyncConnection, entry: SeedModel) -> None:
+async def _write_aliases(db: AsyncConnection, entry: ModelFacts) -> None:
     for alias in entry.aliases:
         await db.execute(insert(ModelAliasRow).values(alias=alias, model_id=entry.id))
 
 
-async def _check(db: AsyncConnection, entry: SeedModel) -> None:
+async def _check(db: AsyncConnection, entry: ModelFacts) -> None:
     for field, says in faults(entry):
         raise FactsInvalid(says, field)
     theirs = select(ModelAliasRow.alias, ModelAliasRow.model_id).where(
@@ -87,7 +89,7 @@ async def _check(db: AsyncConnection, entry: SeedModel) -> None:
         raise NameTaken(f"The alias {alias} is {other}'s.", "aliases")
 
 
-def _refused(entry: SeedModel, error: IntegrityError) -> FactsInvalid:
+def _refused(entry: ModelFacts, error: IntegrityError) -> FactsInvalid:
     """What only the database could see, such as a name that somebody took in the same moment."""
     rule = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None) or "the catalogue's rules"
     if rule == "models_pkey":
@@ -97,7 +99,7 @@ def _refused(entry: SeedModel, error: IntegrityError) -> FactsInvalid:
     return FactsInvalid(f"The facts of {entry.id} cannot be: they break {rule}.")
 
 
-def faults(entry: SeedModel) -> Iterator[tuple[str, str]]:
+def faults(entry: ModelFacts) -> Iterator[tuple[str, str]]:
     """Each fact that cannot be, with a sentence; the database has the same bounds. Pure."""
     if len(entry.id) > 200 or _ID.fullmatch(entry.id) is None:
         yield "id", "A model's id is org/name: letters, digits, dots, dashes and underscores, at most 200 characters."
@@ -119,11 +121,11 @@ def faults(entry: SeedModel) -> Iterator[tuple[str, str]]:
     yield from _list_faults(entry)
     if entry.estimate is not None:
         yield from _estimate_faults(entry.estimate)
-    if _PRINTABLE.fullmatch(entry.facts()["space"]) is None:
+    if _PRINTABLE.fullmatch(columns_of(entry)["space"]) is None:
         yield "id", "The name of its vector space, made from its facts, would have more than 200 characters."
 
 
-def _contradictions(entry: SeedModel) -> Iterator[tuple[str, str]]:
+def _contradictions(entry: ModelFacts) -> Iterator[tuple[str, str]]:
     ceiling = entry.max_input_tokens_ceiling
     if ceiling is not None and ceiling < entry.max_input_tokens:
         yield "max_input_tokens_ceiling", "'max_input_tokens_ceiling' is at least 'max_input_tokens'."
@@ -134,7 +136,7 @@ def _contradictions(entry: SeedModel) -> Iterator[tuple[str, str]]:
         yield lacks, "'tokenizer' and 'vocabulary_size' are stated together, or neither."
 
 
-def _list_faults(entry: SeedModel) -> Iterator[tuple[str, str]]:
+def _list_faults(entry: ModelFacts) -> Iterator[tuple[str, str]]:
     if any(len(alias) > 200 or _ALIAS.fullmatch(alias) is None for alias in entry.aliases):
         yield "aliases", "An alias is letters, digits, dots, dashes and underscores, without a slash, at most 200."
     if any(not 1 <= width <= 65536 for width in entry.trained_dimensions):

@@ -10,7 +10,7 @@ from sqlalchemy import RowMapping, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.errors import ModelUnknown
-from catalog.estimates import estimate_of
+from catalog.model_columns import facts_in
 from catalog.tables import (
     LicenseClaimRow,
     LicenseResolutionRow,
@@ -142,34 +142,12 @@ def _model(
     ruling = rulings[-1] if rulings else None
     settled: frozenset[UUID] = frozenset(ruling["settles"]) if ruling is not None else frozenset()
     return Model(
-        id=ModelId(row["id"]),
-        owned_by=row["owned_by"],
-        summary=row["summary"],
+        **facts_in(row, (alias["alias"] for alias in aliases)),
         status=Status(row["status"]),
-        dimensions=row["dimensions"],
-        max_input_tokens=row["max_input_tokens"],
         space=row["space"],
-        published_on=row["published_on"],
-        normalized=row["normalized"],
-        trained_dimensions=tuple(row["trained_dimensions"]),
-        vocabulary_size=row["vocabulary_size"],
-        tokenizer=row["tokenizer"],
-        special_tokens=row["special_tokens"],
-        prompts=row["prompts"],
-        revision=row["revision"],
-        parameters=row["parameters"],
-        languages=row["languages"],
         claims=tuple(_claim(claim, settled) for claim in claims),
         waivers=tuple(waiver_of(waiver) for waiver in waivers),
-        estimated_nano_per_mtok=row["estimated_nano_per_mtok"],
-        note=row["note"],
-        aliases=tuple(alias["alias"] for alias in aliases),
         resolution=None if ruling is None else resolution_of(ruling),
-        estimate=estimate_of(row),
-        only_trained_dimensions=row["only_trained_dimensions"],
-        max_input_tokens_ceiling=row["max_input_tokens_ceiling"],
-        pooling=row["pooling"],
-        numerics=row["numerics"],
         votes=votes[0]["votes"] if votes else 0,
     )
 

@@ -18,10 +18,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.errors import SeedInvalid
-from catalog.spaces import space_of
+from catalog.model_columns import columns_of
 from catalog.tables import LicenseClaimRow, ModelAliasRow, ModelRow
 from catalog.terms import find, normalize
-from catalog.values import Estimate, Status
+from catalog.values import ModelFacts, Status
 from store.ids import new_id
 
 RECORDED_BY = "seed"
@@ -36,60 +36,10 @@ class SeedClaim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     claimed_on: date
 
 
-class SeedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model as a seed file states it; the fields are those of :class:`catalog.values.Model`."""
+class SeedModel(ModelFacts, frozen=True, kw_only=True):
+    """A model as a seed file states it: its facts and the license claims that come with it."""
 
-    id: str
-    owned_by: str
-    summary: str
-    published_on: date | None
-    dimensions: int
-    max_input_tokens: int
-    normalized: bool
     claim: tuple[SeedClaim, ...]
-    aliases: tuple[str, ...] = ()
-    trained_dimensions: tuple[int, ...] = ()
-    only_trained_dimensions: bool = False
-    max_input_tokens_ceiling: int | None = None
-    pooling: str = "undisclosed"
-    numerics: str = "undisclosed"
-    tokenizer: str | None = None
-    vocabulary_size: int | None = None
-    special_tokens: int = 0
-    prompts: dict[str, str] = {}
-    revision: str | None = None
-    parameters: int | None = None
-    languages: str = ""
-    estimate: Estimate | None = None
-    note: str = ""
-
-    def facts(self) -> dict[str, Any]:
-        """The columns of ``models`` that the seed writes, with their values."""
-        facts = {name: getattr(self, name) for name in _COPIED}
-        facts["trained_dimensions"] = list(self.trained_dimensions)
-        facts["space"] = space_of(
-            self.id,
-            revision=self.revision,
-            owned_by=self.owned_by,
-            pooling=self.pooling,
-            normalized=self.normalized,
-            prompts=self.prompts,
-            numerics=self.numerics,
-        )
-        estimate = self.estimate
-        facts["estimated_nano_per_mtok"] = estimate.nano_per_mtok if estimate else None
-        facts["estimate_source"] = estimate.source if estimate else None
-        facts["estimate_stated_on"] = estimate.stated_on if estimate else None
-        facts["estimate_is_list_price"] = estimate.is_list_price if estimate else False
-        facts["estimate_note"] = estimate.note if estimate else ""
-        return facts
-
-
-_COPIED = tuple(
-    name
-    for name in SeedModel.__struct_fields__
-    if name not in {"id", "aliases", "claim", "estimate", "trained_dimensions"}
-)
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -160,16 +110,17 @@ class _Row(msgspec.Struct, frozen=True):
 
 
 async def _import_model(db: AsyncConnection, model: SeedModel, there: _Row | None) -> str:
-    digest = _digest(model.facts(), model.aliases)
+    columns = columns_of(model)
+    digest = _digest(columns, model.aliases)
     if there is None:
-        await db.execute(insert(ModelRow).values(id=model.id, seed_digest=digest, **model.facts()))
+        await db.execute(insert(ModelRow).values(id=model.id, seed_digest=digest, **columns))
         await _write_aliases(db, model)
         return "added"
     if there.now == digest:
         return "unchanged"
     if there.now != there.seeded or there.status is not Status.COMING_SOON:
         return "kept"
-    await db.execute(update(ModelRow).where(ModelRow.id == model.id).values(seed_digest=digest, **model.facts()))
+    await db.execute(update(ModelRow).where(ModelRow.id == model.id).values(seed_digest=digest, **columns))
     await db.execute(delete(ModelAliasRow).where(ModelAliasRow.model_id == model.id))
     await _write_aliases(db, model)
     return "updated"
@@ -207,7 +158,7 @@ async def _there(db: AsyncConnection) -> dict[str, _Row]:
     for alias, model_id in await db.execute(select(ModelAliasRow.alias, ModelAliasRow.model_id)):
         aliases.setdefault(model_id, []).append(alias)
     rows = (await db.execute(select(ModelRow.__table__))).mappings().all()
-    written = shipped()[0].facts().keys()
+    written = columns_of(shipped()[0]).keys()
     return {
         row["id"]: _Row(
             status=Status(row["status"]),

@@ -7,6 +7,8 @@ import msgspec
 
 from store.ids import ClaimId, ModelId, ResolutionId, WaiverId
 
+_NANO_PER_USD = 1_000_000_000
+
 
 class Status(StrEnum):
     """Where a model stands; the allowed moves are in :mod:`catalog.lifecycle`."""
@@ -98,49 +100,76 @@ class Estimate(msgspec.Struct, frozen=True):
     is_list_price: bool = False
     note: str = ""
 
+    def sentence(self) -> str:
+        """One sentence for a page: ``$0.008 per 1M tokens, estimated (…)``."""
+        kind = "list price of its maker" if self.is_list_price else "estimated"
+        stated = f"{kind} ({self.source}, {self.stated_on.isoformat()})"
+        price = f"{_usd(self.nano_per_mtok)} per 1M tokens, {stated}."
+        return f"{price} {self.note}" if self.note else price
 
-class Model(msgspec.Struct, frozen=True):
-    """A catalogue entry.
 
-    ``dimensions`` is the width where a call asks for none; ``trained_dimensions`` the Matryoshka points it was trained
-    for, empty where the model cannot be shortened; ``only_trained_dimensions`` says that no other width may be asked
-    for. ``normalized`` promises vectors of length 1. ``vocabulary_size`` is None where we do not declare the
+class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is stated of a model, by the shipped catalogue, the manifest or an operator.
+
+    Whoever adds a fact adds it here, as a column in :mod:`catalog.tables` with its migration, and to the admin API's
+    model; bounds stand in :mod:`catalog.model_edits`. The manifest and the shipped catalogue read these fields.
+
+    ``published_on`` is None where the day is not known. ``dimensions`` is the width where a call asks for none;
+    ``trained_dimensions`` the Matryoshka points that the model was trained for, empty where it cannot be shortened;
+    ``only_trained_dimensions`` says that no other width may be asked for. ``normalized`` promises vectors of length 1.
+    ``aliases`` are other names for ``id`` in a request. ``vocabulary_size`` is None where we do not declare the
     tokenizer, and then token ids are refused; else every id below it is the tokenizer's. ``special_tokens`` are those
     that the tokenizer adds to each input, and ``max_input_tokens`` counts them; ``max_input_tokens_ceiling`` is what
     the architecture could take. ``prompts`` maps ``query`` and ``document`` to the text put before an input.
-    ``space`` is the vector space that a route may not leave. ``aliases`` are other names for ``id`` in a request.
-    ``published_on`` is None where the day is not known. ``votes`` is how many accounts want it while it is announced.
     """
 
     id: ModelId
     owned_by: str
     summary: str
-    status: Status
+    published_on: date | None
     dimensions: int
     max_input_tokens: int
-    space: str
-    published_on: date | None
-    normalized: bool = True
+    normalized: bool
+    aliases: tuple[str, ...] = ()
     trained_dimensions: tuple[int, ...] = ()
-    vocabulary_size: int | None = None
+    only_trained_dimensions: bool = False
+    max_input_tokens_ceiling: int | None = None
+    pooling: str = "undisclosed"
+    numerics: str = "undisclosed"
     tokenizer: str | None = None
+    vocabulary_size: int | None = None
     special_tokens: int = 0
     prompts: dict[str, str] = {}
     revision: str | None = None
     parameters: int | None = None
     languages: str = ""
+    estimate: Estimate | None = None
+    note: str = ""
+
+
+class Model(ModelFacts, frozen=True, kw_only=True):
+    """A model of the catalogue: its facts, where it stands, and its license record.
+
+    ``space`` is the vector space that a route may not leave. ``votes`` is how many accounts want the model while it is
+    announced.
+    """
+
+    status: Status
+    space: str
     claims: tuple[Claim, ...] = ()
     waivers: tuple[Waiver, ...] = ()
-    estimated_nano_per_mtok: int | None = None
-    note: str = ""
-    aliases: tuple[str, ...] = ()
     resolution: Resolution | None = None
-    estimate: Estimate | None = None
-    only_trained_dimensions: bool = False
-    max_input_tokens_ceiling: int | None = None
-    pooling: str = "undisclosed"
-    numerics: str = "undisclosed"
     votes: int = 0
+
+    @property
+    def estimated_nano_per_mtok(self) -> int | None:
+        """The estimated price in nano-USD per million tokens; None where there is no estimate."""
+        return None if self.estimate is None else self.estimate.nano_per_mtok
+
+
+def _usd(nano: int) -> str:
+    whole, fraction = divmod(nano, _NANO_PER_USD)
+    return f"${whole}.{f'{fraction:09d}'.rstrip('0').ljust(2, '0')}"
 
 
 class Decision(msgspec.Struct, frozen=True):

@@ -8,8 +8,7 @@ from collections.abc import Awaitable
 from billing.money import to_usd
 from catalog import model_edits, models
 from catalog.errors import FactsInvalid, NameTaken
-from catalog.seed import SeedModel
-from catalog.values import Estimate, Model
+from catalog.values import Estimate, Model, ModelFacts
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest
@@ -18,29 +17,8 @@ from router.registry.model_facts import SPACE_FACTS, why_it_stays
 from router.tables import Json
 from store.ids import ModelId
 
-# Facts that are JSON as they are.
-_PLAIN = (
-    "owned_by",
-    "summary",
-    "dimensions",
-    "max_input_tokens",
-    "normalized",
-    "only_trained_dimensions",
-    "max_input_tokens_ceiling",
-    "pooling",
-    "numerics",
-    "tokenizer",
-    "vocabulary_size",
-    "special_tokens",
-    "prompts",
-    "revision",
-    "parameters",
-    "languages",
-    "note",
-)
 
-
-async def add_model(work: UnitOfWork, entry: SeedModel) -> Model:
+async def add_model(work: UnitOfWork, entry: ModelFacts) -> Model:
     """A new model, coming soon; its claims are recorded apart. Raises ``InvalidRequest``, ``Conflict``."""
     await _written(model_edits.add(work.connection, entry))
     added = await models.get(work.connection, entry.id)
@@ -48,14 +26,14 @@ async def add_model(work: UnitOfWork, entry: SeedModel) -> Model:
     return added
 
 
-async def entry_of(work: UnitOfWork, model_id: str) -> SeedModel:
+async def entry_of(work: UnitOfWork, model_id: str) -> ModelFacts:
     """A model's facts to edit, which nobody else changes until this work ends. Raises ``ModelUnknown``."""
     before = await models.get(work.connection, model_id)
     await models.lock(work.connection, before.id)
     return model_edits.of(await models.get(work.connection, before.id))
 
 
-async def edit_model(work: UnitOfWork, entry: SeedModel) -> Model:
+async def edit_model(work: UnitOfWork, entry: ModelFacts) -> Model:
     """Replace all facts; those that its customers or endpoints rely on stay as they are.
 
     Another fact of the space gives the space another name. Raises ``ModelUnknown``, ``InvalidRequest``, ``Conflict``.
@@ -75,14 +53,16 @@ async def edit_model(work: UnitOfWork, entry: SeedModel) -> Model:
     return after
 
 
-def facts_of(model: Model | SeedModel) -> Json:
+def facts_of(model: ModelFacts) -> Json:
     """A model's facts as JSON, in the words of the catalogue's file."""
-    return {name: getattr(model, name) for name in _PLAIN} | {
+    written: Json = {
         "published_on": model.published_on.isoformat() if model.published_on else None,
         "aliases": sorted(model.aliases),
         "trained_dimensions": sorted(model.trained_dimensions),
         "estimate": _estimate(model.estimate),
     }
+    plain = (name for name in ModelFacts.__struct_fields__ if name != "id" and name not in written)
+    return {name: getattr(model, name) for name in plain} | written
 
 
 def _audited(model: Model) -> Json:

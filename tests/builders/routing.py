@@ -11,7 +11,18 @@ from router.values import NO_PREFERENCES, Endpoint, EndpointState, Preferences, 
 from store.ids import EndpointId, ModelId, ProviderId, new_id
 
 SPACE = "the space"
-MODEL = Model(ModelId("org/m"), "org", "a model", Status.LIVE, 8, 512, SPACE, date(2026, 1, 1), numerics="bf16")
+MODEL = Model(
+    id=ModelId("org/m"),
+    owned_by="org",
+    summary="a model",
+    published_on=date(2026, 1, 1),
+    dimensions=8,
+    max_input_tokens=512,
+    normalized=True,
+    numerics="bf16",
+    status=Status.LIVE,
+    space=SPACE,
+)
 
 
 def an_endpoint(name: str = "provider", *, space: str = SPACE, cost: int = 0, **other: Any) -> Endpoint:

@@ -49,6 +49,7 @@ def a_model(**changes: Any) -> Model:
         status=Status.LIVE,
         dimensions=8,
         max_input_tokens=100,
+        normalized=True,
         space="tests:one",
         published_on=date(2026, 1, 1),
         vocabulary_size=1000,

@@ -64,6 +64,7 @@ def models(draw: st.DrawFn) -> Model:
         status=Status.LIVE,
         dimensions=8,
         max_input_tokens=8,
+        normalized=True,
         space="s",
         published_on=date(2026, 1, 1),
         claims=tuple(draw(st.lists(a_claim(), max_size=4))),

@@ -16,7 +16,18 @@ from router.routing.health import Health
 from router.values import NO_PREFERENCES, Endpoint, EndpointState, Preferences, Route
 from store.ids import AccountId, EndpointId, ModelId, ProviderId, new_id
 
-MODEL = Model(ModelId("org/m"), "org", "a model", Status.LIVE, 8, 512, "a", date(2026, 1, 1), numerics="bf16")
+MODEL = Model(
+    id=ModelId("org/m"),
+    owned_by="org",
+    summary="a model",
+    published_on=date(2026, 1, 1),
+    dimensions=8,
+    max_input_tokens=512,
+    normalized=True,
+    numerics="bf16",
+    status=Status.LIVE,
+    space="a",
+)
 NAMES = ("alpha", "beta", "gamma")
 REGIONS = ("eu", "us", "asia")
 

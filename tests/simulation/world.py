@@ -28,7 +28,18 @@ BAD_ANSWER_WEIGHT = 3
 SMALL, LARGE = (1, 100, 1.0), (64, 12_000, 4.0)
 LARGE_SHARE = 0.1
 
-A_MODEL = Model(MODEL, "tests", "a model", Status.LIVE, 8, 512, SPACE, date(2026, 1, 1), numerics="bf16")
+A_MODEL = Model(
+    id=MODEL,
+    owned_by="tests",
+    summary="a model",
+    published_on=date(2026, 1, 1),
+    dimensions=8,
+    max_input_tokens=512,
+    normalized=True,
+    numerics="bf16",
+    status=Status.LIVE,
+    space=SPACE,
+)
 
 Pick = Callable[["World", int, int, AccountId], Sequence[Endpoint]]
 

@@ -13,8 +13,7 @@ from billing.prices import list_prices
 from catalog import models
 from catalog.model_edits import BARE
 from catalog.permit import decide
-from catalog.seed import SeedModel
-from catalog.values import Model, Status, Use
+from catalog.values import Model, ModelFacts, Status, Use
 from gigarouter.commands.admin.options import Unset, offers, taken_away, typed
 from gigarouter.commands.admin.output import AsJson, Row, show_list, show_one
 from gigarouter.commands.admin.session import USAGE, fail, read, write
@@ -104,7 +103,7 @@ def add(
     """Add a model, coming soon; its license claims are recorded with `licenses claim`."""
     if missing := [name for name in MODEL_NEEDS if given[name] is None]:
         fail(f"A model states {', '.join(missing)} too.", USAGE)
-    entry = _entry({"id": model, "claim": (), "published_on": None, **_facts(given)})
+    entry = _entry({"id": model, "published_on": None, **_facts(given)})
     _show_facts(write(lambda work: add_model(work, entry), dry_run=dry_run), as_json=as_json)
 
 
@@ -157,9 +156,9 @@ def _facts(given: Mapping[str, object]) -> dict[str, object]:
     return facts
 
 
-def _entry(facts: dict[str, object]) -> SeedModel:
+def _entry(facts: dict[str, object]) -> ModelFacts:
     try:
-        return msgspec.convert(facts, SeedModel)
+        return msgspec.convert(facts, ModelFacts)
     except msgspec.ValidationError as error:
         fail(f"{error}.", USAGE)
 

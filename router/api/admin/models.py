@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.money import to_usd
 from billing.prices import list_prices
 from catalog import models
-from catalog.seed import SeedModel
 from catalog.values import Estimate, Model, Status
+from catalog.values import ModelFacts as StatedFacts
 from router.admin.commands import import_catalog, launch_model, missing_for_launch, move_model
 from router.api.admin.bodies import Nothing, Reason, edit_of
 from router.api.admin.mutation import Current, Made, change
@@ -132,7 +132,7 @@ async def list_(request: Request) -> Response:
 @operations.post(PATH, **makes("create_model", "Add a model", TAG, ModelOut, ModelCreate))
 async def create(request: Request) -> Response:
     """Add a model, coming soon."""
-    entry = SeedModel(claim=(), **_stated(given_in(body_of(request, ModelCreate))))
+    entry = StatedFacts(**_stated(given_in(body_of(request, ModelCreate))))
 
     async def command(work: UnitOfWork) -> Made:
         added = await add_model(work, entry)

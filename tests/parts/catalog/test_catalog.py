@@ -5,6 +5,7 @@ from datetime import date
 import pytest
 
 from catalog import Catalog, Model, ModelUnknown, Status
+from catalog.model_columns import columns_of
 from catalog.models import get
 from catalog.seed import shipped
 from catalog.spaces import space_of
@@ -20,6 +21,7 @@ def a_model(model_id: str, *aliases: str) -> Model:
         status=Status.LIVE,
         dimensions=8,
         max_input_tokens=8,
+        normalized=True,
         space="s",
         published_on=date(2026, 1, 1),
         aliases=aliases,
@@ -106,6 +108,6 @@ def test_a_space_changes_with_everything_that_makes_vectors_incomparable() -> No
 
 
 def test_every_shipped_model_has_a_space_of_its_own_that_fits_a_header() -> None:
-    spaces = [model.facts()["space"] for model in shipped()]
+    spaces = [columns_of(model)["space"] for model in shipped()]
     assert len(set(spaces)) == len(spaces)
     assert all(space.isascii() and space.isprintable() and " " not in space and len(space) <= 200 for space in spaces)

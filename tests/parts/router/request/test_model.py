@@ -24,6 +24,7 @@ def a_model(name: str, status: Status = Status.LIVE, aliases: tuple[str, ...] = 
         status=status,
         dimensions=384,
         max_input_tokens=512,
+        normalized=True,
         space=f"{name}@1",
         published_on=date(2025, 1, 1),
         aliases=aliases,
