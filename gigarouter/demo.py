@@ -28,11 +28,11 @@ from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
 from router.identity.key_commands import KeySpec, create_key
 from router.identity.keys import digest_of
-from router.registry.endpoints import EndpointSpec, awaits_proof, list_endpoints, register_endpoint
+from router.registry.endpoints import awaits_proof, list_endpoints, register_endpoint
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import ProviderSpec, edit_provider, find_provider, provider_records, register_provider
+from router.registry.providers import edit_provider, find_provider, provider_records, register_provider
 from router.tables import KeyRow
-from router.values import Endpoint, EndpointState
+from router.values import Endpoint, EndpointSpec, EndpointState, ProviderSpec
 from router.verification.report import Occasion, Report
 from router.verification.verify import certify
 from store.ids import AccountId, ModelId

@@ -16,14 +16,15 @@ from catalog.model_edits import BARE
 from catalog.values import Model
 from router.changes.audit import Actor
 from router.errors import Conflict
+from router.manifest.fields import fields_of
 from router.manifest.schema import subject_of
 from router.manifest.values import Fields, Kind, Name, Present, ProviderNow, Remembered, Source
-from router.registry.endpoints import EndpointSpec, list_endpoints
+from router.registry.endpoints import list_endpoints
 from router.registry.model_facts import MODEL_NEEDS
 from router.registry.models import facts_of
-from router.registry.providers import ProviderSpec, list_providers
+from router.registry.providers import list_providers
 from router.tables import CatalogueFileRow
-from router.values import Endpoint
+from router.values import Endpoint, EndpointSpec, ProviderSpec
 from store.ids import ModelId
 
 # How long an apply waits for others. While it waits, those who come after it wait, too.
@@ -37,7 +38,7 @@ async def load(connection: AsyncConnection, source: Source, now: datetime) -> Pr
     providers: dict[str, ProviderNow] = {}
     for view in await list_providers(connection):
         providers[view.name] = ProviderNow(view.id, view.spec.enabled, view.credential is not None)
-        found[Kind.PROVIDER, view.name] = _provider(view.spec) | {"kind": view.kind}
+        found[Kind.PROVIDER, view.name] = fields_of(view.spec, ProviderSpec) | {"kind": view.kind}
     catalogue: dict[str, Model] = {model.id: model for model in await models.load_models(connection)}
     for model in catalogue.values():
         found |= _model(model)
@@ -75,22 +76,17 @@ async def lock(connection: AsyncConnection) -> None:
 def defaults() -> dict[Kind, Fields]:
     """What a new thing's fields are where nobody states them."""
     return {
-        Kind.PROVIDER: _provider(ProviderSpec()),
+        Kind.PROVIDER: fields_of(ProviderSpec(), ProviderSpec),
         Kind.ENDPOINT: _endpoint(EndpointSpec("")),
         Kind.MODEL: {name: value for name, value in facts_of(BARE).items() if name not in MODEL_NEEDS},
     }
 
 
-def _provider(spec: ProviderSpec) -> Fields:
-    return msgspec.structs.asdict(spec) | {"regions": sorted(spec.regions)}
-
-
-def _endpoint(endpoint: Endpoint | EndpointSpec) -> Fields:
-    names = (name for name in EndpointSpec.__struct_fields__ if name not in ("upstream_model", "cost_nano_per_mtok"))
-    return {
-        "cost_usd_per_mtok": to_usd(endpoint.cost_nano_per_mtok),
-        **{name: getattr(endpoint, name) for name in names},
-    }
+def _endpoint(endpoint: EndpointSpec) -> Fields:
+    fields = fields_of(endpoint, EndpointSpec)
+    # It is part of what names the endpoint.
+    del fields["upstream_model"]
+    return fields
 
 
 def endpoint_subject(endpoint: Endpoint) -> str:

@@ -1,6 +1,6 @@
 """Each step of a plan as the command that an operator would type, in the plan's transaction."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import date
 from typing import TypeVar
 
@@ -9,19 +9,20 @@ import msgspec
 from billing.money import from_usd
 from catalog import models
 from catalog.errors import LaunchRefused
-from catalog.seed import SeedModel
+from catalog.values import ModelFacts
 from router.admin.commands import launch_model, record_claim, resolve_license, set_price
 from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest
+from router.manifest.fields import value_of
 from router.manifest.values import Fields, Kind, Present, Step, Verb
-from router.registry.endpoints import EndpointSpec, edit_endpoint, get_endpoint, move_endpoint, register_endpoint
+from router.registry.endpoints import edit_endpoint, get_endpoint, move_endpoint, register_endpoint
 from router.registry.indexes import ProviderRecord
 from router.registry.models import add_model, edit_model
-from router.registry.providers import ProviderSpec, edit_provider, find_provider, provider_records, register_provider
-from router.values import EndpointState
+from router.registry.providers import edit_provider, find_provider, provider_records, register_provider
+from router.values import EndpointSpec, EndpointState, ProviderSpec
 from store.ids import ModelId
 
-Made = TypeVar("Made", ProviderSpec, EndpointSpec, SeedModel)
+Made = TypeVar("Made", ProviderSpec, EndpointSpec, ModelFacts)
 
 REASON = "no longer in the catalogue file"
 
@@ -77,11 +78,8 @@ async def _provider(work: UnitOfWork, present: Present, step: Step) -> None:
 
 async def _model(work: UnitOfWork, step: Step) -> None:
     facts = {name: value for name, value in step.whole.items() if name != "status"}
-    if isinstance(estimate := facts.get("estimate"), Mapping):
-        said = {name: value for name, value in estimate.items() if name != "usd_per_mtok"}
-        facts["estimate"] = {**said, "nano_per_mtok": from_usd(str(estimate["usd_per_mtok"]))}
-    entry = _convert({"id": step.subject, "claim": (), **facts}, SeedModel)
-    await (add_model if step.verb is Verb.CREATE else edit_model)(work, entry)
+    stated = _convert({"id": step.subject, **facts}, ModelFacts)
+    await (add_model if step.verb is Verb.CREATE else edit_model)(work, stated)
 
 
 async def _endpoint(work: UnitOfWork, present: Present, step: Step) -> None:
@@ -92,9 +90,7 @@ async def _endpoint(work: UnitOfWork, present: Present, step: Step) -> None:
         drains = step.verb is Verb.DRAIN and now is EndpointState.LIVE
         await move_endpoint(work, endpoint_id, EndpointState.DRAINING if drains else EndpointState.OFF, REASON)
         return
-    fields = {name: value for name, value in step.whole.items() if name != "cost_usd_per_mtok"}
-    fields["cost_nano_per_mtok"] = from_usd(str(step.whole["cost_usd_per_mtok"]))
-    spec = _convert({"upstream_model": step.identity["upstream_model"], **fields}, EndpointSpec)
+    spec = _convert({"upstream_model": step.identity["upstream_model"], **step.whole}, EndpointSpec)
     if step.verb is Verb.CHANGE:
         await edit_endpoint(work, present.endpoints[step.subject].id, spec)
         return
@@ -129,6 +125,6 @@ async def _price(work: UnitOfWork, step: Step) -> None:
 
 def _convert(fields: Fields, kind: type[Made]) -> Made:
     try:
-        return msgspec.convert(fields, kind)
+        return value_of(fields, kind)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"{error}.") from error

@@ -9,9 +9,7 @@ import msgspec
 from billing.money import Price, from_usd
 from billing.prices import price_at
 from router.manifest.values import Fields, Impact, Kind, LaneName, Margin, Present, Step, Verb
-from router.registry.endpoints import ANSWERING
-from router.registry.providers import PROVIDER_ANSWERING
-from router.values import EndpointState
+from router.values import ANSWERING, PROVIDER_ANSWERING, EndpointState
 from store.ids import ModelId, PriceId
 
 _PLANNED = PriceId(UUID(int=0))

@@ -5,10 +5,13 @@ from datetime import datetime
 
 from billing.money import from_usd
 from catalog.terms import find, normalize
+from catalog.values import ModelFacts
 from providers.protocol import ProviderKind
 from router.manifest import yaml_reader
+from router.manifest.fields import readers_of
 from router.manifest.values import Entry, Fault, FileRefused, Kind
 from router.manifest.yaml_reader import Node, Reader, bad, items, line_of, members, optional
+from router.values import EndpointSpec, ProviderSpec
 
 # Sections in the order in which a reader wants them, each with its kind.
 SECTIONS: Mapping[str, Kind] = {
@@ -21,70 +24,24 @@ SECTIONS: Mapping[str, Kind] = {
 }
 SECTION_OF: Mapping[Kind, str] = {kind: section for section, kind in SECTIONS.items()}
 
-ESTIMATE = yaml_reader.mapping(
-    {
-        "usd_per_mtok": yaml_reader.usd,
-        "source": yaml_reader.text,
-        "stated_on": yaml_reader.day,
-        "is_list_price": yaml_reader.boolean,
-        "note": yaml_reader.text,
-    },
-    frozenset({"usd_per_mtok", "source", "stated_on"}),
-)
-
 # Kind -> field -> what reads it. The fields of IDENTITY name the thing; all others are compared with the database.
 FIELDS: Mapping[Kind, Mapping[str, Reader]] = {
     Kind.PROVIDER: {
         "name": yaml_reader.text,
         "kind": yaml_reader.one_of(*ProviderKind),
-        "base_url": optional(yaml_reader.text),
-        "enabled": yaml_reader.boolean,
-        "options": yaml_reader.options,
-        "regions": yaml_reader.set_of(yaml_reader.text),
-        "collects_data": yaml_reader.boolean,
-        "retention_days": optional(yaml_reader.integer),
+        **readers_of(ProviderSpec),
     },
     Kind.MODEL: {
         "id": yaml_reader.text,
         "status": yaml_reader.one_of("live"),
-        "owned_by": yaml_reader.text,
-        "summary": yaml_reader.text,
-        "published_on": optional(yaml_reader.day),
-        "dimensions": yaml_reader.integer,
-        "max_input_tokens": yaml_reader.integer,
-        "normalized": yaml_reader.boolean,
-        "aliases": yaml_reader.set_of(yaml_reader.text),
-        "trained_dimensions": yaml_reader.set_of(yaml_reader.integer),
-        "only_trained_dimensions": yaml_reader.boolean,
-        "max_input_tokens_ceiling": optional(yaml_reader.integer),
-        "pooling": yaml_reader.text,
-        "numerics": yaml_reader.text,
-        "tokenizer": optional(yaml_reader.text),
-        "vocabulary_size": optional(yaml_reader.integer),
-        "special_tokens": yaml_reader.integer,
-        "prompts": yaml_reader.texts,
-        "revision": optional(yaml_reader.text),
-        "parameters": optional(yaml_reader.integer),
-        "languages": yaml_reader.text,
-        "estimate": optional(ESTIMATE),
-        "note": yaml_reader.text,
+        **readers_of(ModelFacts),
     },
     Kind.ENDPOINT: {
         "model": yaml_reader.text,
         "provider": yaml_reader.text,
         "upstream_model": yaml_reader.text,
         "space": yaml_reader.text,
-        "cost_usd_per_mtok": yaml_reader.usd,
-        "priority": yaml_reader.integer,
-        "weight": yaml_reader.integer,
-        "asks_base64": yaml_reader.boolean,
-        "native_input_type": yaml_reader.boolean,
-        "numerics": optional(yaml_reader.text),
-        "max_batch": optional(yaml_reader.integer),
-        "max_batch_tokens": optional(yaml_reader.integer),
-        "requests_per_minute": optional(yaml_reader.integer),
-        "tokens_per_minute": optional(yaml_reader.integer),
-        "concurrency": optional(yaml_reader.integer),
+        **readers_of(EndpointSpec),
     },
     Kind.PRICE: {
         "model": yaml_reader.text,

@@ -19,7 +19,7 @@ from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.tables import EndpointRow, Json, ProbeScheduleRow, ProviderRow
-from router.values import Endpoint, EndpointState
+from router.values import ANSWERING, Endpoint, EndpointSpec, EndpointState
 from store.ids import EndpointId, ModelId, ProviderId, new_id, wire
 
 DRAFT, PROBING, LIVE = EndpointState.DRAFT, EndpointState.PROBING, EndpointState.LIVE
@@ -40,8 +40,6 @@ CAUSED_BY_PROBE = "probe_"
 AWAITS_PROOF = f"{CAUSED_BY_PROBE}due: "
 # What follows where the provider refused our credential or our credit.
 REFUSED = "CredentialRefused"
-# What an endpoint's spec says of the vectors that come back; the rest is about money, order and limits.
-ANSWERING = ("native_input_type", "numerics")
 # What an examination does not depend on.
 _BESIDE = (
     *("state", "priority", "weight", "cost_nano_per_mtok", "requests_per_minute", "tokens_per_minute"),
@@ -50,23 +48,6 @@ _BESIDE = (
 
 COST_MAX = 9_000_000_000_000
 GRANTED_MAX = 2**31 - 1
-
-
-class EndpointSpec(msgspec.Struct, frozen=True):
-    """What may be set on an endpoint, now and later. ``cost_nano_per_mtok`` is what the provider charges us."""
-
-    upstream_model: str
-    cost_nano_per_mtok: int = 0
-    priority: int = 100
-    asks_base64: bool = True
-    native_input_type: bool = False
-    max_batch: int | None = None
-    weight: int = 100
-    numerics: str | None = None
-    max_batch_tokens: int | None = None
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    concurrency: int | None = None
 
 
 class EndpointView(msgspec.Struct, frozen=True):
@@ -275,31 +256,8 @@ def _query() -> Select[Any]:
 
 
 def _endpoint(row: Row[Any]) -> Endpoint:
-    return Endpoint(
-        id=EndpointId(row.id),
-        model_id=ModelId(row.model_id),
-        provider_id=ProviderId(row.provider_id),
-        provider_name=row.provider_name,
-        upstream_model=row.upstream_model,
-        space=row.space,
-        state=EndpointState(row.state),
-        priority=row.priority,
-        cost_nano_per_mtok=row.cost_nano_per_mtok,
-        asks_base64=row.asks_base64,
-        native_input_type=row.native_input_type,
-        max_batch=row.max_batch,
-        upstream_space=row.upstream_space,
-        weight=row.weight,
-        numerics=row.numerics,
-        max_batch_tokens=row.max_batch_tokens,
-        requests_per_minute=row.requests_per_minute,
-        tokens_per_minute=row.tokens_per_minute,
-        concurrency=row.concurrency,
-        provider_kind=row.provider_kind,
-        regions=tuple(row.regions),
-        collects_data=row.collects_data,
-        retention_days=row.retention_days,
-    )
+    plain = {name: getattr(row, name) for name in Endpoint.__struct_fields__ if name not in ("state", "regions")}
+    return Endpoint(**plain, state=EndpointState(row.state), regions=tuple(row.regions))
 
 
 def check_upstream_model(name: str) -> None:

@@ -20,27 +20,11 @@ from router.registry.encryption import CredentialCipher, CredentialUnreadable, p
 from router.registry.endpoints import demand_proof, examine_soon, refused_of, serving_of
 from router.registry.indexes import ProviderRecord
 from router.tables import Json, ProviderRow
+from router.values import PROVIDER_ANSWERING, ProviderSpec
 from store.ids import EndpointId, ProviderId, new_id, wire
 
 REGION = re.compile(r"[a-z][a-z0-9-]{0,39}")
 PROVIDERS = ProviderRow.__table__
-# What of a provider decides who answers, and how it is asked.
-PROVIDER_ANSWERING = ("base_url", "options")
-
-
-class ProviderSpec(msgspec.Struct, frozen=True):
-    """What may be set on a provider, now and later. ``options`` are the kind's own, nothing secret.
-
-    ``regions``: where it may process a call; empty: not known. ``collects_data``: whether it may use inputs for more
-    than the answer. ``retention_days``: how long it keeps them; None: not known.
-    """
-
-    base_url: str | None = None
-    enabled: bool = True
-    options: dict[str, object] = {}
-    regions: tuple[str, ...] = ()
-    collects_data: bool = True
-    retention_days: int | None = None
 
 
 class ProviderView(msgspec.Struct, frozen=True):
@@ -220,20 +204,12 @@ def _check(kind: str, spec: ProviderSpec) -> None:
 
 
 def _columns(spec: ProviderSpec) -> dict[str, object]:
-    return {
-        "base_url": spec.base_url,
-        "enabled": spec.enabled,
-        "options": spec.options,
-        "regions": list(spec.regions),
-        "collects_data": spec.collects_data,
-        "retention_days": spec.retention_days,
-    }
+    return msgspec.structs.asdict(spec) | {"regions": list(spec.regions)}
 
 
 def _view(row: Row[Any]) -> ProviderView:
-    spec = ProviderSpec(
-        row.base_url, row.enabled, row.options, tuple(row.regions), row.collects_data, row.retention_days
-    )
+    fields = {name: getattr(row, name) for name in ProviderSpec.__struct_fields__}
+    spec = ProviderSpec(**fields | {"regions": tuple(row.regions)})
     return ProviderView(ProviderId(row.id), row.name, row.kind, spec, row.credential_hint)
 
 

@@ -21,9 +21,9 @@ from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.identity.key_commands import KeySpec, create_key
 from router.registry.encryption import CredentialCipher
-from router.registry.endpoints import EndpointSpec, move_endpoint, register_endpoint
-from router.registry.providers import ProviderSpec, register_provider
-from router.values import EndpointState
+from router.registry.endpoints import move_endpoint, register_endpoint
+from router.registry.providers import register_provider
+from router.values import EndpointSpec, EndpointState, ProviderSpec
 from store.ids import AccountId, KeyId, ModelId, new_id
 from store.postgres import Database
 

@@ -16,10 +16,10 @@ from providers.protocol import Provider
 from providers.wire import Pool, networks
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
-from router.registry.endpoints import EndpointSpec, EndpointView, get_endpoint, register_endpoint
+from router.registry.endpoints import EndpointView, get_endpoint, register_endpoint
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import ProviderSpec, provider_records, register_provider
-from router.values import Endpoint
+from router.registry.providers import provider_records, register_provider
+from router.values import Endpoint, EndpointSpec, ProviderSpec
 from router.verification.report import Occasion, Report
 from router.verification.schedule import go_round
 from router.verification.verify import certify

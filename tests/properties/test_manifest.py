@@ -105,7 +105,17 @@ class World:
 
 def an_endpoint(subject: str, state: EndpointState) -> Endpoint:
     model = ModelId(subject.partition(" at ")[0])
-    return Endpoint(EndpointId(new_id()), model, ProviderId(new_id()), "alpha", "up", "space", state, 100, 0)
+    return Endpoint(
+        id=EndpointId(new_id()),
+        model_id=model,
+        provider_id=ProviderId(new_id()),
+        provider_name="alpha",
+        upstream_model="up",
+        space="space",
+        state=state,
+        priority=100,
+        cost_nano_per_mtok=0,
+    )
 
 
 @st.composite

@@ -34,7 +34,14 @@ REGIONS = ("eu", "us", "asia")
 _subset = {"max_size": 3, "unique": True}
 _ENDPOINTS = st.builds(
     lambda name, space, state, **other: Endpoint(
-        EndpointId(new_id()), MODEL.id, ProviderId(new_id()), name, "m", space, state, **other
+        id=EndpointId(new_id()),
+        model_id=MODEL.id,
+        provider_id=ProviderId(new_id()),
+        provider_name=name,
+        upstream_model="m",
+        space=space,
+        state=state,
+        **other,
     ),
     st.sampled_from(NAMES),
     st.sampled_from(["a", "a", "a", "b"]),

@@ -12,8 +12,7 @@ import pytest
 
 from billing.values import Limits
 from router.changes.transaction import UnitOfWork
-from router.registry.endpoints import EndpointSpec
-from router.registry.providers import ProviderSpec
+from router.values import EndpointSpec, ProviderSpec
 from store.embedded import Embedded
 from store.ids import ModelId
 from tests.builders.database import add_endpoint, add_model

@@ -11,8 +11,7 @@ from uuid import UUID
 import pytest
 
 from router.changes.transaction import UnitOfWork
-from router.registry.endpoints import EndpointSpec
-from router.registry.providers import ProviderSpec
+from router.values import EndpointSpec, ProviderSpec
 from store.embedded import Embedded
 from store.ids import AccountId, ModelId
 from tests.builders.database import Shop, add_endpoint, add_model

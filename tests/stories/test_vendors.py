@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from router.changes.transaction import UnitOfWork
-from router.registry.endpoints import EndpointSpec
-from router.registry.providers import ProviderSpec
+from router.values import EndpointSpec, ProviderSpec
 from store.embedded import Embedded
 from store.ids import ModelId
 from tests.builders.database import add_endpoint, add_model

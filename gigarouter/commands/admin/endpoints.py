@@ -16,7 +16,6 @@ from gigarouter.commands.admin.session import PROVIDER_FAILED, actor, fail, id_o
 from router.changes.transaction import UnitOfWork
 from router.manifest.cost_sources import cost_sources
 from router.registry.endpoints import (
-    EndpointSpec,
     EndpointView,
     edit_endpoint,
     get_endpoint,
@@ -25,7 +24,7 @@ from router.registry.endpoints import (
     register_endpoint,
 )
 from router.registry.providers import provider_records
-from router.values import EndpointState
+from router.values import EndpointSpec, EndpointState
 from router.verification.endpoint_check import Report, try_endpoint
 from router.verification.report import Verdict
 from store.ids import EndpointId, ModelId, wire

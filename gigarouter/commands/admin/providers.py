@@ -26,7 +26,6 @@ from router.registry.encryption import CredentialUnreadable
 from router.registry.indexes import ProviderRecord
 from router.registry.key_rotation import rewrap_credentials
 from router.registry.providers import (
-    ProviderSpec,
     ProviderView,
     credential_of,
     edit_provider,
@@ -36,6 +35,7 @@ from router.registry.providers import (
     provider_records,
     register_provider,
 )
+from router.values import ProviderSpec
 from store.ids import EndpointId, ProviderId, wire
 
 app = typer.Typer(no_args_is_help=True)

@@ -26,7 +26,6 @@ from router.api.admin.responses import Resource, listed, one, page, slice_of
 from router.changes.transaction import UnitOfWork
 from router.manifest.cost_sources import cost_sources
 from router.registry.endpoints import (
-    EndpointSpec,
     EndpointView,
     edit_endpoint,
     get_endpoint,
@@ -36,7 +35,7 @@ from router.registry.endpoints import (
 )
 from router.registry.indexes import ProviderRecord
 from router.registry.providers import provider_records
-from router.values import EndpointState
+from router.values import EndpointSpec, EndpointState
 from router.verification.endpoint_check import Ending, Report, try_endpoint
 from store.ids import EndpointId, ModelId, ProviderId, wire
 

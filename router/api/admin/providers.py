@@ -17,7 +17,6 @@ from router.errors import InvalidRequest
 from router.registry.endpoints import check_upstream_model, list_endpoints
 from router.registry.indexes import ProviderRecord
 from router.registry.providers import (
-    ProviderSpec,
     ProviderView,
     edit_provider,
     get_provider,
@@ -25,6 +24,7 @@ from router.registry.providers import (
     provider_records,
     register_provider,
 )
+from router.values import ProviderSpec
 from router.verification.endpoint_check import Ending, Report, try_provider
 from store.ids import EndpointId, ProviderId, wire
 

@@ -23,9 +23,9 @@ from router.manifest import current_state, export, report, schema
 from router.manifest.apply import Order
 from router.manifest.values import Decisions, FileRefused, Plan, Verb
 from router.registry.encryption import CredentialCipher
-from router.registry.endpoints import EndpointSpec, EndpointView, edit_endpoint, list_endpoints, move_endpoint
+from router.registry.endpoints import EndpointView, edit_endpoint, list_endpoints, move_endpoint
 from router.registry.providers import edit_provider, find_provider
-from router.values import EndpointState
+from router.values import EndpointSpec, EndpointState
 from store.ids import ModelId
 from store.postgres import Database
 

@@ -28,9 +28,9 @@ from router.manifest import current_state, report
 from router.manifest.apply import Order
 from router.manifest.litellm_import import Imported, import_of
 from router.manifest.values import Decisions, Entry, Kind, Plan, Present
-from router.registry.endpoints import EndpointSpec, edit_endpoint, list_endpoints, move_endpoint
+from router.registry.endpoints import edit_endpoint, list_endpoints, move_endpoint
 from router.registry.providers import edit_provider, find_provider, list_providers
-from router.values import Endpoint, EndpointState
+from router.values import Endpoint, EndpointSpec, EndpointState
 from store.postgres import Database
 
 pytestmark = pytest.mark.anyio

@@ -9,8 +9,7 @@ from providers.protocol import ProviderKind
 from router.manifest import schema
 from router.manifest.current_state import defaults
 from router.manifest.values import Fault, FileRefused, Kind
-from router.registry.endpoints import EndpointSpec
-from router.registry.providers import ProviderSpec
+from router.values import EndpointSpec, ProviderSpec
 
 PROVIDER = """\
 providers:

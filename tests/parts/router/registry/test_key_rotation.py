@@ -13,7 +13,8 @@ from router.changes.audit import Actor, list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.registry.encryption import CredentialCipher, CredentialUnreadable, place_of
 from router.registry.key_rotation import rewrap_credentials
-from router.registry.providers import ProviderSpec, ProviderView, credential_of, provider_records, register_provider
+from router.registry.providers import ProviderView, credential_of, provider_records, register_provider
+from router.values import ProviderSpec
 from store.ids import ProviderId, new_id
 from store.postgres import Database
 

@@ -14,10 +14,10 @@ from catalog.values import Model
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
-from router.registry.endpoints import EndpointSpec, register_endpoint
+from router.registry.endpoints import register_endpoint
 from router.registry.models import add_model, edit_model, entry_of
-from router.registry.providers import ProviderSpec, register_provider
-from router.values import Endpoint
+from router.registry.providers import register_provider
+from router.values import Endpoint, EndpointSpec, ProviderSpec
 from store.postgres import Database
 
 pytestmark = pytest.mark.anyio

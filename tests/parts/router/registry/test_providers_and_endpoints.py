@@ -16,17 +16,10 @@ from router.changes.audit import Actor, list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.registry.encryption import CredentialCipher, CredentialUnreadable
-from router.registry.endpoints import MOVES, EndpointSpec, edit_endpoint, move_endpoint, register_endpoint
+from router.registry.endpoints import MOVES, edit_endpoint, move_endpoint, register_endpoint
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import (
-    ProviderSpec,
-    ProviderView,
-    credential_of,
-    edit_provider,
-    provider_records,
-    register_provider,
-)
-from router.values import Endpoint, EndpointState
+from router.registry.providers import ProviderView, credential_of, edit_provider, provider_records, register_provider
+from router.values import Endpoint, EndpointSpec, EndpointState, ProviderSpec
 from store.ids import ProviderId, new_id
 from store.postgres import Database
 

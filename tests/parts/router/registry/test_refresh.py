@@ -19,10 +19,10 @@ from router.changes.transaction import UnitOfWork, transact
 from router.errors import KeyPaused, KeyUnknown, StoreUnavailable
 from router.identity.key_commands import KeySpec, Shown, create_key, pause_key, revoke_key, rotate_key
 from router.identity.keys import authenticate, digest_of, new_key
-from router.registry.endpoints import EndpointSpec, move_endpoint, register_endpoint
-from router.registry.providers import ProviderSpec, edit_provider, register_provider
+from router.registry.endpoints import move_endpoint, register_endpoint
+from router.registry.providers import edit_provider, register_provider
 from router.registry.refresh import Refresher
-from router.values import EndpointState
+from router.values import EndpointSpec, EndpointState, ProviderSpec
 from store.embedded import Embedded
 from store.ids import AccountId, ProviderId, new_id
 from store.postgres import Database

@@ -109,7 +109,17 @@ def test_the_price_in_force_is_the_latest_whose_instant_has_come() -> None:
 
 def an_endpoint(model: Model, state: EndpointState, priority: int) -> Endpoint:
     endpoint_id, provider = EndpointId(new_id()), ProviderId(new_id())
-    return Endpoint(endpoint_id, model.id, provider, "alpha", "up", model.space, state, priority, cost_nano_per_mtok=1)
+    return Endpoint(
+        id=endpoint_id,
+        model_id=model.id,
+        provider_id=provider,
+        provider_name="alpha",
+        upstream_model="up",
+        space=model.space,
+        state=state,
+        priority=priority,
+        cost_nano_per_mtok=1,
+    )
 
 
 def test_drafts_and_endpoints_that_are_off_are_no_candidates_and_the_smallest_priority_goes_first() -> None:

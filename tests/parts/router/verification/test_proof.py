@@ -16,9 +16,9 @@ from providers.outcomes import Broken
 from providers.protocol import Vectors
 from router.changes.transaction import UnitOfWork, transact
 from router.registry.encryption import CredentialCipher
-from router.registry.endpoints import EndpointSpec, edit_endpoint, get_endpoint, move_endpoint
+from router.registry.endpoints import edit_endpoint, get_endpoint, move_endpoint
 from router.registry.providers import ProviderView, edit_provider, get_provider
-from router.values import EndpointState
+from router.values import EndpointSpec, EndpointState
 from router.verification.endpoint_check import try_endpoint
 from router.verification.report import Occasion, Report, Verdict
 from router.verification.schedule import go_round

@@ -10,8 +10,8 @@ from catalog import models
 from catalog.values import Model
 from router.changes.transaction import transact
 from router.registry.endpoints import AWAITS_PROOF, REFUSED, move_endpoint
-from router.registry.providers import ProviderSpec, edit_provider
-from router.values import EndpointState
+from router.registry.providers import edit_provider
+from router.values import EndpointState, ProviderSpec
 from router.verification.report import Occasion, Report, Verdict
 from router.verification.schedule import (
     GOOD_TO_RETURN,
