@@ -19,8 +19,7 @@ from billing.ledger import drifted_credits, trial_balance, unbalanced_entries
 from billing.reaper import reap, resync
 from gigarouter import telemetry
 from gigarouter.settings import Settings
-from gigarouter.startup import require_fit
-from gigarouter.wiring import process
+from gigarouter.wiring import process, require_fit
 from router.context import RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import tend_weeks

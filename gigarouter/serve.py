@@ -10,8 +10,7 @@ from uvicorn.config import Config
 
 from gigarouter import telemetry
 from gigarouter.settings import Settings
-from gigarouter.startup import require_fit
-from gigarouter.wiring import process
+from gigarouter.wiring import process, require_fit
 from router.api.app import create_app
 from router.api.server.protocol import bounded
 

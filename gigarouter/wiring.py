@@ -1,7 +1,7 @@
-"""All wiring on one page: settings in, the collaborators of a process out, running until the block ends."""
+"""Builds what a process runs on, on one page: from its settings to the connected and running collaborators."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random
@@ -13,6 +13,7 @@ from billing.generation import Generation
 from billing.projection import SCRIPTS, Projection
 from gigarouter import worker_loads
 from gigarouter.provider_set import ProviderSet
+from gigarouter.schema import require_migrated
 from gigarouter.settings import Settings, export
 from gigarouter.telemetry.redact import scrubbed
 from providers.litellm.kind import ENVIRONMENT
@@ -26,12 +27,23 @@ from router.registry import quarantine as quarantines
 from router.registry.encryption import CredentialCipher
 from router.registry.refresh import Refresher
 from router.routing.health import Health
+from store.checks import check_postgres, check_redis
 from store.faults import CannotStart
 from store.ids import EndpointId, ProviderId, parse
 from store.postgres import STORE_FAULTS, Database
 from store.redis_client import RedisClient
 
-Run = Callable[[], Coroutine[None, None, None]]
+
+async def require_fit(settings: Settings) -> None:
+    """Check what must hold before the first call: secrets, servers that keep money, the right schema.
+
+    Raises :class:`store.faults.CannotStart` with a sentence for the first thing that does not hold.
+    """
+    settings.require_secret_keys()
+    database_url, redis_url = settings.require_database_url(), settings.require_redis_url()
+    await check_postgres(database_url)
+    await check_redis(redis_url)
+    await require_migrated(database_url)
 
 
 @asynccontextmanager
