@@ -1,4 +1,8 @@
-"""``catalogue.yaml`` -> typed entries. What the file may say stands here as tables; docs/catalogue.md tells it."""
+"""Pure. Reads the manifest, ``catalogue.yaml``, into typed entries; the tables here say what a file may state.
+
+The fields of providers, models and endpoints are those of the structs that the commands take
+(:mod:`router.manifest.fields`). docs/catalogue.md is the manual.
+"""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -10,10 +14,10 @@ from providers.protocol import ProviderKind
 from router.manifest import yaml_reader
 from router.manifest.fields import readers_of
 from router.manifest.values import Entry, Fault, FileRefused, Kind
-from router.manifest.yaml_reader import Node, Reader, bad, items, line_of, members, optional
+from router.manifest.yaml_reader import Node, Reader, items, line_of, members, optional, refusal
 from router.values import EndpointSpec, ProviderSpec
 
-# Sections in the order in which a reader wants them, each with its kind.
+# Sections with their kinds, in the order in which a person reads them.
 SECTIONS: Mapping[str, Kind] = {
     "providers": Kind.PROVIDER,
     "models": Kind.MODEL,
@@ -24,7 +28,7 @@ SECTIONS: Mapping[str, Kind] = {
 }
 SECTION_OF: Mapping[Kind, str] = {kind: section for section, kind in SECTIONS.items()}
 
-# Kind -> field -> what reads it. The fields of IDENTITY name the thing; all others are compared with the database.
+# Kind -> field -> its reader. The fields of IDENTITY name the subject; all others are compared with the database.
 FIELDS: Mapping[Kind, Mapping[str, Reader]] = {
     Kind.PROVIDER: {
         "name": yaml_reader.text,
@@ -83,7 +87,7 @@ NEEDED: Mapping[Kind, frozenset[str]] = {
 
 
 def read(text: str) -> tuple[Entry, ...]:
-    """Every entry of the file, in its order. Raises ``FileRefused`` with all faults that can be seen at once."""
+    """Read every entry of the file, in its order. Raises ``FileRefused`` with all faults that can be seen at once."""
     root = yaml_reader.document(text)
     if root is None:
         return ()
@@ -105,39 +109,39 @@ def read(text: str) -> tuple[Entry, ...]:
                     faults += refused.faults
         except FileRefused as refused:
             faults += refused.faults
-    faults += _clashes(entries)
+    faults += _duplicates(entries)
     if faults:
         raise FileRefused(tuple(sorted(faults, key=lambda fault: fault.line)))
     return tuple(entries)
 
 
 def _entry(kind: Kind, node: Node, path: str) -> Entry:
-    found = yaml_reader.mapping(FIELDS[kind], NEEDED[kind])(node, path)
-    assert isinstance(found, dict)
-    effective_at = found.pop("from", None)
+    fields = yaml_reader.mapping(FIELDS[kind], NEEDED[kind])(node, path)
+    assert isinstance(fields, dict)
+    effective_at = fields.pop("from", None)
     assert effective_at is None or isinstance(effective_at, datetime)
     match kind:
         case Kind.ENDPOINT:
-            found.setdefault("upstream_model", found["model"])
+            fields.setdefault("upstream_model", fields["model"])
         case Kind.PRICE:
-            _check_price(found, members(node, path), path)
+            _check_price(fields, members(node, path), path)
         case Kind.CLAIM | Kind.RESOLUTION:
-            found["license"] = normalize(str(found["license"]))
-            if kind is Kind.RESOLUTION and find(str(found["license"])) is None:
-                says = f"The terms of {found['license']} are not known here: resolve to a license that is."
-                raise bad(members(node, path)["license"], f"{path}.license", says)
+            fields["license"] = normalize(str(fields["license"]))
+            if kind is Kind.RESOLUTION and find(str(fields["license"])) is None:
+                message = f"The terms of {fields['license']} are not known here: resolve to a license that is."
+                raise refusal(members(node, path)["license"], f"{path}.license", message)
         case Kind.PROVIDER | Kind.MODEL:
             pass
-    identity = {name: str(found.pop(name)) for name in IDENTITY[kind] if name in found}
+    identity = {name: str(fields.pop(name)) for name in IDENTITY[kind] if name in fields}
     subject = subject_of(kind, identity, effective_at)
-    return Entry(kind, subject, path, line_of(node), identity, found, effective_at)
+    return Entry(kind, subject, path, line_of(node), identity, fields, effective_at)
 
 
-def _check_price(found: dict[str, object], nodes: Mapping[str, Node], path: str) -> None:
-    # A price without a batch price has none: not stating it is stating it.
-    batch = found.setdefault("batch_usd_per_mtok", None)
-    if batch is not None and from_usd(str(batch)) > from_usd(str(found["usd_per_mtok"])):
-        raise bad(
+def _check_price(fields: dict[str, object], nodes: Mapping[str, Node], path: str) -> None:
+    # A price that states no batch price has none, unlike other fields, which stay where they are not stated.
+    batch = fields.setdefault("batch_usd_per_mtok", None)
+    if batch is not None and from_usd(str(batch)) > from_usd(str(fields["usd_per_mtok"])):
+        raise refusal(
             nodes["batch_usd_per_mtok"],
             f"{path}.batch_usd_per_mtok",
             "The batch lane never costs more than the interactive one.",
@@ -145,7 +149,7 @@ def _check_price(found: dict[str, object], nodes: Mapping[str, Node], path: str)
 
 
 def subject_of(kind: Kind, identity: Mapping[str, str], effective_at: datetime | None = None) -> str:
-    """What names an entry among those of its kind."""
+    """The name of an entry among those of its kind."""
     match kind:
         case Kind.PROVIDER:
             return identity["name"]
@@ -161,14 +165,14 @@ def subject_of(kind: Kind, identity: Mapping[str, str], effective_at: datetime |
             return identity["model"]
 
 
-def _clashes(entries: list[Entry]) -> Iterator[Fault]:
+def _duplicates(entries: list[Entry]) -> Iterator[Fault]:
     first: dict[tuple[Kind, str], str] = {}
     dated: dict[str, bool] = {}
     for entry in entries:
-        if (taken := first.setdefault(entry.name, entry.path)) != entry.path:
-            yield Fault(entry.path, entry.line, f"{entry.subject} stands at {taken} already.")
+        if (first_path := first.setdefault(entry.name, entry.path)) != entry.path:
+            yield Fault(entry.path, entry.line, f"{entry.subject} stands at {first_path} already.")
         if entry.kind is Kind.PRICE:
             has_date = entry.effective_at is not None
             if dated.setdefault(entry.identity["model"], has_date) != has_date:
-                says = "A model has one price without `from`, which is the one in force, or prices that all have it."
-                yield Fault(entry.path, entry.line, says)
+                message = "A model has one price without `from`, which is the one in force, or prices that all have it."
+                yield Fault(entry.path, entry.line, message)

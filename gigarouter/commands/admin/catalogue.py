@@ -16,12 +16,12 @@ from gigarouter.commands.admin.session import FAILED, actor, fail, read, run
 from providers.litellm import price_map
 from router.admin.commands import import_catalog
 from router.changes.transaction import UnitOfWork
-from router.manifest import apply as applying
+from router.manifest import apply as manifest_apply
 from router.manifest import current_state, report, schema
-from router.manifest import export as exporting
-from router.manifest.apply import Order
-from router.manifest.litellm_import import Imported, counted, import_of
-from router.manifest.values import Decisions, Entry, Fields, FileRefused, Kind, Plan, Present
+from router.manifest.apply import ApplyRequest
+from router.manifest.export import manifest_text
+from router.manifest.litellm_import import ImportResult, count_by_outcome, import_price_map
+from router.manifest.values import CurrentState, Decisions, Entry, Fields, FileRefused, Kind, Plan
 from router.registry.indexes import ProviderRecord
 
 SOMETHING_TO_DO = 2
@@ -47,11 +47,11 @@ def plan(
 ) -> None:
     """Show what an apply would change, whom it affects, and what would refuse it; change nothing."""
     order = _order(path, Decisions(tuple(take_file or ()), tuple(take_theirs or ()), prune, allow_loss))
-    planned = run(lambda db: applying.plan(db, actor(), order))
+    planned = run(lambda db: manifest_apply.plan(db, actor(), order))
     _show(planned, as_json=as_json)
-    if planned.difference.faults:
+    if planned.diff.faults:
         raise typer.Exit(FAILED)
-    if exit_code and planned.has_something_to_do:
+    if exit_code and planned.needs_action:
         raise typer.Exit(SOMETHING_TO_DO)
 
 
@@ -66,7 +66,7 @@ def apply(
     """Make the catalogue what the file says: all of it or nothing."""
     order = _order(path, Decisions(tuple(take_file or ()), tuple(take_theirs or ()), prune, allow_loss))
     try:
-        done = run(lambda db: applying.apply(db, actor(), order))
+        done = run(lambda db: manifest_apply.apply(db, actor(), order))
     except FileRefused as refused:
         fail(str(refused))
     _show(done, as_json=as_json, done=True)
@@ -75,10 +75,10 @@ def apply(
 def export() -> None:
     """Print the present state as a catalogue file."""
 
-    async def ask(connection: AsyncConnection) -> Present:
+    async def ask(connection: AsyncConnection) -> CurrentState:
         return await current_state.load(connection, "file", datetime.now(UTC))
 
-    typer.echo(exporting.export(read(ask)), nl=False)
+    typer.echo(manifest_text(read(ask)), nl=False)
 
 
 def import_litellm(
@@ -91,22 +91,22 @@ def import_litellm(
         costs = price_map.read()
     except FileNotFoundError as missing:
         fail(f"{missing}.")
-    said: list[Imported] = []
+    said: list[ImportResult] = []
 
-    def wanted(there: Present) -> tuple[Entry, ...]:
-        said.append(import_of(costs, there, datetime.now(UTC).date()))
+    def desired(there: CurrentState) -> tuple[Entry, ...]:
+        said.append(import_price_map(costs, there, datetime.now(UTC).date()))
         return said[-1].entries
 
     # A draft gets no traffic, so that one which would be sold below its cost is shown and not refused.
-    decisions = Decisions(yields=True, allow_loss=allow_loss, allow_loss_of_drafts=True)
-    order = Order(wanted, decisions, "litellm", prepare=_seed)
-    did = run(lambda db: (applying.plan if dry_run else applying.apply)(db, actor(), order))
+    decisions = Decisions(keep_drift=True, allow_loss=allow_loss, allow_loss_of_drafts=True)
+    order = ApplyRequest(desired, decisions, "litellm", prepare=_seed)
+    did = run(lambda db: (manifest_apply.plan if dry_run else manifest_apply.apply)(db, actor(), order))
     counts = _report(costs, said[-1], did)
     if as_json:
-        _print_json({**counts, "plan": report.as_json(did)})
+        _print_json({**counts, "plan": report.plan_json(did)})
         return
-    _print(report.told(did) if dry_run else report.losses(did))
-    _print(f"{note.key}: {note.outcome}. {note.says}" for note in said[-1].notes)
+    _print(report.plan_lines(did) if dry_run else report.loss_lines(did))
+    _print(f"{note.key}: {note.outcome}. {note.message}" for note in said[-1].notes)
     _print(f"{name.replace('_', ' ')}: {value}" for name, value in counts.items() if name != "notes")
 
 
@@ -117,8 +117,8 @@ async def _seed(work: UnitOfWork) -> None:
         await import_catalog(work)
 
 
-def _report(costs: price_map.PriceMap, imported: Imported, did: Plan) -> Fields:
-    made = [(step.kind, step.verb.value) for step in did.difference.steps]
+def _report(costs: price_map.PriceMap, imported: ImportResult, did: Plan) -> Fields:
+    made = [(step.kind, step.verb.value) for step in did.diff.steps]
     return {
         "object": "litellm_import",
         "litellm": costs.release,
@@ -128,17 +128,17 @@ def _report(costs: price_map.PriceMap, imported: Imported, did: Plan) -> Fields:
         "models_that_were_there": len(imported.matched),
         "endpoints": _count(imported, Kind.ENDPOINT),
         "changes": {f"{kind} {verb}": made.count((kind, verb)) for kind, verb in dict.fromkeys(made)},
-        "kept_as_operators_left_them": sum(drift.ours != drift.file for drift in did.difference.kept),
-        "noted": dict(counted(imported.notes)),
+        "kept_as_operators_left_them": sum(drift.last != drift.file for drift in did.diff.accepted),
+        "noted": dict(count_by_outcome(imported.notes)),
         "notes": [msgspec.to_builtins(note) for note in imported.notes],
     }
 
 
-def _count(imported: Imported, kind: Kind) -> int:
+def _count(imported: ImportResult, kind: Kind) -> int:
     return sum(entry.kind is kind for entry in imported.entries)
 
 
-def _order(path: str, decisions: Decisions) -> Order:
+def _order(path: str, decisions: Decisions) -> ApplyRequest:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
         entries = schema.read(text)
@@ -148,7 +148,7 @@ def _order(path: str, decisions: Decisions) -> Order:
         fail(f"{path} is not UTF-8 text.")
     except FileRefused as refused:
         fail(str(refused))
-    return Order(lambda _: entries, decisions, usable=_usable)
+    return ApplyRequest(lambda _: entries, decisions, check_provider=_usable)
 
 
 async def _usable(record: ProviderRecord) -> None:
@@ -158,9 +158,9 @@ async def _usable(record: ProviderRecord) -> None:
 
 def _show(shown: Plan, *, as_json: bool, done: bool = False) -> None:
     if as_json:
-        _print_json(report.as_json(shown))
+        _print_json(report.plan_json(shown))
     else:
-        _print(report.told(shown, done=done))
+        _print(report.plan_lines(shown, applied=done))
 
 
 def _print(lines: Iterable[str]) -> None:

@@ -18,9 +18,9 @@ from router.admin.commands import move_model, set_price
 from router.changes.audit import Actor, list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest
-from router.manifest import apply as applying
+from router.manifest import apply as manifest_apply
 from router.manifest import current_state, export, report, schema
-from router.manifest.apply import Order
+from router.manifest.apply import ApplyRequest
 from router.manifest.values import Decisions, FileRefused, Plan, Verb
 from router.registry.encryption import CredentialCipher
 from router.registry.endpoints import EndpointView, edit_endpoint, list_endpoints, move_endpoint
@@ -43,17 +43,17 @@ async def db(database_url: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-def order(text: str, **decisions: object) -> Order:
+def order(text: str, **decisions: object) -> ApplyRequest:
     entries = schema.read(text)
-    return Order(lambda _: entries, msgspec.convert(decisions, Decisions))
+    return ApplyRequest(lambda _: entries, msgspec.convert(decisions, Decisions))
 
 
 async def plan(db: Database, text: str = EXAMPLE, **decisions: object) -> Plan:
-    return await applying.plan(db, FILES, order(text, **decisions))
+    return await manifest_apply.plan(db, FILES, order(text, **decisions))
 
 
 async def apply(db: Database, text: str = EXAMPLE, **decisions: object) -> Plan:
-    return await applying.apply(db, FILES, order(text, **decisions))
+    return await manifest_apply.apply(db, FILES, order(text, **decisions))
 
 
 async def changes(db: Database) -> list[str]:
@@ -82,13 +82,13 @@ async def make_live(db: Database) -> None:
         await transact(db, OPS, lambda work, to=state: move_endpoint(work, endpoint.id, to))
 
 
-def told(plan: Plan) -> str:
-    return "\n".join(report.told(plan))
+def plan_text(plan: Plan) -> str:
+    return "\n".join(report.plan_lines(plan))
 
 
 async def test_the_example_of_the_docs_makes_everything_and_a_second_apply_nothing(db: Database) -> None:
     planned = await plan(db)
-    assert planned.has_something_to_do
+    assert planned.needs_action
     assert await changes(db) == []  # a plan changes nothing
     await apply(db)
     made = ["catalogue.apply", "price.set", "license.claim", "endpoint.register", "model.add", "provider.register"]
@@ -97,7 +97,7 @@ async def test_the_example_of_the_docs_makes_everything_and_a_second_apply_nothi
     assert (view.endpoint.state, view.endpoint.cost_nano_per_mtok) == (EndpointState.DRAFT, 4_000_000)
 
     again = await plan(db)
-    assert not again.has_something_to_do
+    assert not again.needs_action
     assert "It has no live endpoint" in " ".join(again.waiting)
     await apply(db)
     await apply(db)
@@ -107,16 +107,16 @@ async def test_the_example_of_the_docs_makes_everything_and_a_second_apply_nothi
 async def test_status_live_launches_once_the_endpoint_has_passed_its_test(db: Database) -> None:
     await apply(db)
     await make_live(db)
-    assert "> model acme/embed-1: goes live" in told(await plan(db))
+    assert "> model acme/embed-1: goes live" in plan_text(await plan(db))
     await apply(db)
     async with db.transaction() as connection:
         assert (await models.get(connection, MODEL)).status is Status.LIVE
-    assert told(await plan(db)) == "Nothing to do."
+    assert plan_text(await plan(db)) == "Nothing to do."
     await transact(db, OPS, lambda work: move_model(work, MODEL, Status.DEPRECATED, reason="a better one is out"))
     with pytest.raises(Conflict, match=r"models\[0\]\.status .* now deprecated"):
         await apply(db)
     await apply(db, take_theirs=["models[0]"])
-    assert not (await plan(db)).has_something_to_do
+    assert not (await plan(db)).needs_action
     await transact(db, OPS, lambda work: move_model(work, MODEL, Status.RETIRED, reason="over"))
     with pytest.raises(MoveRefused):
         await apply(db, take_file=["models[0].status"])
@@ -143,7 +143,7 @@ async def test_a_field_that_an_operator_changed_is_a_conflict_until_someone_deci
     planned = await plan(db)
     assert (
         "CONFLICT endpoints[0].max_batch of acme/embed-1 at alpha as embed-1: applied last 256, now 64, the file 256"
-        in (told(planned))
+        in (plan_text(planned))
     )
     with pytest.raises(Conflict, match=r"endpoints\[0\]\.max_batch"):
         await apply(db, EXAMPLE.replace("eu]", "eu, us]"))
@@ -154,13 +154,13 @@ async def test_a_field_that_an_operator_changed_is_a_conflict_until_someone_deci
 
     await apply(db, take_theirs=["endpoints[0].max_batch"])
     assert (await the_endpoint(db)).endpoint.max_batch == 64
-    assert not (await plan(db)).has_something_to_do
+    assert not (await plan(db)).needs_action
     await edit(db, max_batch=32)
     with pytest.raises(Conflict, match="now 32"):
         await apply(db)
     await apply(db, take_file=["endpoints"])
     assert (await the_endpoint(db)).endpoint.max_batch == 256
-    assert told(await plan(db)).startswith("WAITS")
+    assert plan_text(await plan(db)).startswith("WAITS")
 
 
 async def test_what_the_file_does_not_state_is_left_as_it_is(db: Database) -> None:
@@ -186,11 +186,11 @@ async def test_a_price_below_cost_is_shouted_and_needs_a_word(db: Database) -> N
         -1_000_000,
         "-33.3%",
     )
-    assert "margin 0.006 -> -0.001 (-33.3%)  LOSS" in told(planned)
+    assert "margin 0.006 -> -0.001 (-33.3%)  LOSS" in plan_text(planned)
     with pytest.raises(Conflict, match="below its cost"):
         await apply(db, loss)
     await apply(db, loss, allow_loss=True)
-    assert not (await plan(db, loss)).has_something_to_do
+    assert not (await plan(db, loss)).needs_action
 
 
 async def test_a_cost_above_the_price_of_the_batch_lane_is_a_loss_too(db: Database) -> None:
@@ -212,7 +212,7 @@ async def test_prices_are_only_added_and_never_in_the_past(db: Database) -> None
         (soon, "batch", 2_000_000, 6_000_000)
     ]
     await apply(db, dated)
-    assert not (await plan(db, dated)).has_something_to_do
+    assert not (await plan(db, dated)).needs_action
     with pytest.raises(FileRefused, match="A price is never edited"):
         await apply(db, dated.replace("usd_per_mtok: 0.010", "usd_per_mtok: 0.011"))
     with pytest.raises(FileRefused, match=r"line \d+, prices\[0\]\.from: It starts in the past"):
@@ -225,7 +225,7 @@ async def test_a_price_that_an_operator_set_meanwhile_stays(db: Database) -> Non
     with pytest.raises(Conflict, match=r"prices\[0\]\.usd_per_mtok .*applied last 0\.01, now 0\.02"):
         await apply(db)
     await apply(db, take_file=["prices[0]"])
-    assert not (await plan(db)).has_something_to_do
+    assert not (await plan(db)).needs_action
 
 
 async def test_what_vanished_from_the_file_is_ended_only_when_asked(db: Database) -> None:
@@ -233,16 +233,16 @@ async def test_what_vanished_from_the_file_is_ended_only_when_asked(db: Database
     await make_live(db)
     less = EXAMPLE[: EXAMPLE.index("endpoints:")] + EXAMPLE[EXAMPLE.index("prices:") :]
     planned = await plan(db, less)
-    assert "no longer in the file; with --prune it is drained" in told(planned)
+    assert "no longer in the file; with --prune it is drained" in plan_text(planned)
     await apply(db, less)
     assert (await the_endpoint(db)).endpoint.state is EndpointState.LIVE
     pruned = await plan(db, less, prune=True)
-    assert "STOPS acme/embed-1 at alpha as embed-1" in told(pruned)
-    assert pruned.impact.stranded == (MODEL,)
-    assert [step.verb for step in pruned.difference.steps] == [Verb.DRAIN]
+    assert "STOPS acme/embed-1 at alpha as embed-1" in plan_text(pruned)
+    assert pruned.impact.without_live_endpoint == (MODEL,)
+    assert [step.verb for step in pruned.diff.steps] == [Verb.DRAIN]
     await apply(db, less, prune=True)
     assert (await the_endpoint(db)).endpoint.state is EndpointState.DRAINING
-    assert not (await plan(db, less)).has_something_to_do
+    assert not (await plan(db, less)).needs_action
 
 
 async def test_a_disabled_provider_stops_its_endpoints_and_the_plan_says_so(db: Database) -> None:
@@ -250,7 +250,8 @@ async def test_a_disabled_provider_stops_its_endpoints_and_the_plan_says_so(db: 
     await make_live(db)
     off = EXAMPLE.replace("kind: openai ", "enabled: false\n    kind: openai ")
     planned = await plan(db, off)
-    assert (planned.impact.stops, planned.impact.stranded) == (("acme/embed-1 at alpha as embed-1",), (MODEL,))
+    assert planned.impact.stopping == ("acme/embed-1 at alpha as embed-1",)
+    assert planned.impact.without_live_endpoint == (MODEL,)
     # It comes back by a switch, so a price below its cost is no less a loss.
     with pytest.raises(Conflict, match="below its cost"):
         await apply(db, off.replace("usd_per_mtok: 0.010\n    batch_usd_per_mtok: 0.006", "usd_per_mtok: 0.001"))
@@ -266,7 +267,7 @@ async def test_another_host_is_refused_while_a_credential_of_the_old_one_is_kept
 
     await transact(db, OPS, give)
     moved = EXAMPLE.replace("api.alpha.example", "evil.example")
-    assert "Give the one for the new address" in " ".join((await plan(db, moved)).refused)
+    assert "Give the one for the new address" in " ".join((await plan(db, moved)).refusals)
     with pytest.raises(InvalidRequest, match="Give the one for the new address"):
         await apply(db, moved)
 
@@ -302,8 +303,8 @@ async def test_an_export_reads_back_as_nothing_to_do(db: Database, database_url:
     await make_live(db)
     await apply(db)
     async with db.transaction() as connection:
-        text = export.export(await current_state.load(connection, "file", datetime.now(UTC)))
-    assert told(await plan(db, text)) == "Nothing to do."
+        text = export.manifest_text(await current_state.load(connection, "file", datetime.now(UTC)))
+    assert plan_text(await plan(db, text)) == "Nothing to do."
     before = await changes(db)
     await apply(db, text)
     assert await changes(db) == before
@@ -354,9 +355,9 @@ async def test_nobody_waits_for_a_plan_and_a_plan_is_of_one_instant(db: Database
             await transact(db, OPS, lambda work: move_endpoint(work, endpoint.id, quarantined, "it lies"))
 
     text = EXAMPLE.replace("name: alpha", "name: beta", 1).replace("provider: alpha", "provider: beta")
-    asked = msgspec.structs.replace(order(text), usable=meanwhile)
-    planned = await applying.plan(db, FILES, asked)
-    assert not planned.refused
+    asked = msgspec.structs.replace(order(text), check_provider=meanwhile)
+    planned = await manifest_apply.plan(db, FILES, asked)
+    assert not planned.refusals
     assert (await the_endpoint(db)).endpoint.state is EndpointState.QUARANTINED
 
 
@@ -377,9 +378,9 @@ async def test_random_edits_by_operators_survive_random_files(db: Database, seed
     agreed = {"max_batch": 256, "priority": 100}
     for _ in range(8):
         now = (await the_endpoint(db)).endpoint
-        theirs = {name: chance.choice([1, 2, getattr(now, name)]) for name in agreed if chance.random() < 0.5}
-        if theirs:
-            await edit(db, **theirs)
+        edits = {name: chance.choice([1, 2, getattr(now, name)]) for name in agreed if chance.random() < 0.5}
+        if edits:
+            await edit(db, **edits)
         stated = {"max_batch": chance.choice([1, 2, 256])}
         if chance.random() < 0.5:
             stated["priority"] = chance.choice([1, 2, 100])

@@ -6,7 +6,7 @@ import pytest
 
 from router.values import EndpointState
 from store.postgres import Database
-from tests.parts.router.manifest.test_apply import EXAMPLE, MODEL, apply, make_live, plan, the_endpoint, told
+from tests.parts.router.manifest.test_apply import EXAMPLE, MODEL, apply, make_live, plan, plan_text, the_endpoint
 
 pytestmark = pytest.mark.anyio
 
@@ -24,14 +24,18 @@ async def test_a_plan_tells_which_endpoints_another_address_takes_out_until_they
     name = "acme/embed-1 at alpha as embed-1"
     moved = EXAMPLE.replace("https://api.alpha.example/v1", "https://api.alpha.example/v2")
     planned = await plan(db, moved)
-    assert (planned.impact.unproven, planned.impact.stops, planned.impact.stranded) == ((name,), (), (MODEL,))
-    assert f"OUT UNTIL IT PASSES ITS PROBES {name}" in told(planned)
+    assert (planned.impact.unverified, planned.impact.stopping, planned.impact.without_live_endpoint) == (
+        (name,),
+        (),
+        (MODEL,),
+    )
+    assert f"OUT UNTIL IT PASSES ITS PROBES {name}" in plan_text(planned)
     coarser = await plan(db, EXAMPLE.replace("max_batch: 256", "max_batch: 256\n    numerics: f16"))
-    assert coarser.impact.unproven == (name,)
+    assert coarser.impact.unverified == (name,)
     less = moved[: moved.index("endpoints:")] + moved[moved.index("prices:") :]
     await apply(db, moved)
     assert (await the_endpoint(db)).endpoint.state is EndpointState.QUARANTINED
-    assert not (await plan(db, moved)).has_something_to_do
+    assert not (await plan(db, moved)).needs_action
     await apply(db, less, prune=True)
     assert (await the_endpoint(db)).endpoint.state is EndpointState.OFF
 
