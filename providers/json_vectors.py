@@ -1,9 +1,9 @@
 """Pure. Reads the vectors of a JSON answer, base64 or numbers, into one float32 matrix.
 
 Long arrays of numbers are taken out of the JSON before a parser sees it: a parser passes over numbers at 20 ns each in
-one go, or takes them for objects at five times that, while an array of numbers ends at the next closing bracket, which
-is found in no time. Each array is parsed strictly later, so a body that plays tricks here only fails. Decoding is done
-in steps of about a megabyte: a large answer of floats takes a tenth of a second to read, and the caller gives the event
+one go, or makes objects of them at five times that, while an array of numbers ends at the next closing bracket, which
+is found in no time. Each array is parsed strictly afterwards, so a body that plays tricks here only fails. Decoding is
+done in steps of about a megabyte: a large answer of floats takes a tenth of a second, and the caller gives the event
 loop a turn between steps.
 """
 
@@ -25,35 +25,35 @@ SHORTEST_BYTES = 64
 
 _FLOATS = msgspec.json.Decoder(list[float])
 _TEXT = msgspec.json.Decoder(str)
-_PLACE = re.compile(rb"\[(\d{1,9})(?:\.0)?\]")
+_PLACEHOLDER = re.compile(rb"\[(\d{1,9})(?:\.0)?\]")
 _NUMBER_STARTS = frozenset(b"-0123456789")
 
 Piece = bytes | memoryview
 
 
-def cut(body: bytes | bytearray, first: int = 0) -> tuple[bytes, list[memoryview]]:
-    """The body with each long array of numbers replaced by ``[first]``, ``[first+1]`` …, and the arrays."""
+def extract_arrays(body: bytes | bytearray, first: int = 0) -> tuple[bytes, list[memoryview]]:
+    """Replace each long array of numbers in ``body`` by ``[first]``, ``[first+1]`` …; returns that and the arrays."""
     view = memoryview(body)
     arrays: list[memoryview] = []
-    kept: list[bytes | memoryview] = []
+    remaining: list[bytes | memoryview] = []
     start = position = 0
     while (closing := body.find(b"]", position)) >= 0:
         opening = body.rfind(b"[", position, closing)
         if opening >= 0 and closing - opening >= SHORTEST_BYTES and _begins_with_number(view, opening):
-            kept += (view[start:opening], b"[%d]" % (first + len(arrays)))
+            remaining += (view[start:opening], b"[%d]" % (first + len(arrays)))
             arrays.append(view[opening : closing + 1])
             start = closing + 1
         position = closing + 1
-    kept.append(view[start:])
-    return b"".join(kept), arrays
+    remaining.append(view[start:])
+    return b"".join(remaining), arrays
 
 
-def restored(piece: bytes | memoryview, arrays: list[memoryview]) -> bytes | memoryview:
-    """The array that a placeholder stands for; anything else comes back as it is."""
-    place = _PLACE.fullmatch(piece) if len(piece) <= 14 else None
-    if place is None or int(place[1]) >= len(arrays):
+def restore_array(piece: bytes | memoryview, arrays: list[memoryview]) -> bytes | memoryview:
+    """The array that a placeholder replaced; any other piece is returned as it is."""
+    placeholder = _PLACEHOLDER.fullmatch(piece) if len(piece) <= 14 else None
+    if placeholder is None or int(placeholder[1]) >= len(arrays):
         return piece
-    return arrays[int(place[1])]
+    return arrays[int(placeholder[1])]
 
 
 def _begins_with_number(view: memoryview, opening: int) -> bool:
@@ -62,12 +62,12 @@ def _begins_with_number(view: memoryview, opening: int) -> bool:
 
 
 class Rows:
-    """A matrix that is filled row by row, in any order; every row must come once, all of one width."""
+    """Fills a matrix row by row, in any order; every row must come once, all of one width."""
 
     def __init__(self, pieces: Sequence[Piece], indices: Sequence[int]) -> None:
-        """``pieces`` are JSON values, a string or an array each, and ``indices`` says where each belongs.
+        """``pieces`` are JSON values, each a string or an array; ``indices`` are their rows.
 
-        Raises BadAnswer when the indices are not each of 0 … n-1 once.
+        Raises BadAnswer where the indices are not each of 0 … n-1 once.
         """
         if sorted(indices) != list(range(len(pieces))):
             raise BadAnswer(detail="the indices are not each of the inputs once")
@@ -76,7 +76,7 @@ class Rows:
         self._matrix: FloatMatrix | None = None
 
     def steps(self) -> Iterator[None]:
-        """Decode; pauses about every :data:`STEP_BYTES`. Raises BadAnswer."""
+        """Decode all pieces; yields about every :data:`STEP_BYTES`. Raises BadAnswer."""
         done_bytes = 0
         for index, piece in zip(self._indices, self._pieces, strict=True):
             view = memoryview(piece)
@@ -97,7 +97,7 @@ class Rows:
 
     @property
     def matrix(self) -> FloatMatrix:
-        """[rows, dimensions], once :meth:`steps` has come to its end."""
+        """The matrix, [rows, dimensions], after the last of :meth:`steps`."""
         assert self._matrix is not None
         return self._matrix
 
@@ -110,7 +110,7 @@ def _row(view: memoryview) -> FloatMatrix:
 
 
 def from_base64(view: memoryview) -> FloatMatrix:
-    """One vector from a JSON string of base64, little-endian float32. Raises BadAnswer."""
+    """Decode one vector from a JSON string of base64, little-endian float32. Raises BadAnswer."""
     text: memoryview | str = view[1:-1]
     try:
         raw = pybase64.b64decode(text, validate=True)
@@ -122,7 +122,7 @@ def from_base64(view: memoryview) -> FloatMatrix:
 
 
 def _escaped(view: memoryview) -> bytes:
-    """Again, unescaped: some JSON writers put a backslash before a slash, which base64 has."""
+    """Decode an escaped string: some JSON writers put a backslash before a slash, which base64 has."""
     try:
         return pybase64.b64decode(_TEXT.decode(view), validate=True)
     except (binascii.Error, ValueError, msgspec.DecodeError) as error:

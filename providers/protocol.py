@@ -1,4 +1,4 @@
-"""Pure. What the router sees of a provider: the protocol :class:`Provider` and the values that it takes and answers.
+"""Pure. Defines what the router sees of a provider: the protocol :class:`Provider` and the values it takes and returns.
 
 What every kind does to those values in the same way stands with them: the prompt before each text, and tokens by the
 size of the text. A provider knows no key, no money and no customer.
@@ -15,7 +15,7 @@ from providers.outcomes import CallerFault
 
 
 class ProviderKind(StrEnum):
-    """How we speak to a provider; :mod:`providers.kinds` builds each."""
+    """The kinds of providers, by how we speak to each; :mod:`providers.kinds` constructs them."""
 
     OPENAI = "openai"
     LITELLM = "litellm"
@@ -34,11 +34,11 @@ BytesPerToken = Annotated[int, msgspec.Meta(ge=1, le=16)]
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One try of a call at one endpoint. Exactly one of ``texts`` and ``token_ids`` is set.
+    """One attempt of a call at one endpoint. Exactly one of ``texts`` and ``token_ids`` is set.
 
-    ``prefix`` is the prompt that was chosen for the call's input type; a provider that has its own notion of
-    input types gets ``input_type`` instead and no prefix. ``dimensions`` is how wide the answer is expected to be,
-    which nobody upstream is asked for; None: not known. ``lane`` is for providers that have a queue to put it in.
+    ``prefix`` is the prompt for the call's input type; a provider with a native input type gets ``input_type`` and no
+    prefix. ``dimensions`` is the expected width of the vectors, None where it is not known; no provider is sent it.
+    ``lane`` is for providers that have a queue for each lane.
     """
 
     request_id: str
@@ -83,9 +83,10 @@ class Attempt(msgspec.Struct, frozen=True):
 class Vectors(msgspec.Struct, frozen=True):
     """A provider's answer: ``matrix`` is [inputs, dimensions], float32, rows in the order of the inputs.
 
-    ``tokens`` is the provider's own usage; None where it gave none. ``exact`` says that the count is by the model's
-    own tokenizer in a process of ours, so that it may be billed as it is. ``space`` is what the provider says it
-    serves, where it can say so. ``guessed`` is for who joins answers: ``tokens`` has our guess for parts without usage.
+    ``tokens`` is the provider's own usage; None where it gave none. ``exact``: the count is by the model's own
+    tokenizer in a process of ours, so that it may be billed as it is. ``space`` is the vector space that the provider
+    names, None where it names none. ``guessed``: in an answer joined from chunks, ``tokens`` has our guess for chunks
+    without usage.
     """
 
     matrix: FloatMatrix
@@ -109,7 +110,7 @@ class Provider(Protocol):
         ...
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
-        """Exact tokens of the attempt's inputs by the model's own tokenizer; None where this kind cannot tell."""
+        """Count the attempt's tokens by the model's own tokenizer; None where this kind cannot."""
         ...
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Kind ``sandbox``: vectors for test keys. They cost nothing, mean nothing, and never change.
+"""Kind ``sandbox``: answers test keys with vectors that cost nothing, mean nothing and never change.
 
 The vector of an input depends on the model's name, the prompt and the input alone. It is computed with integers up to
-one division, so that it is the same in every process, release and on every machine.
+one division, so that it is the same in every process, in every release and on every machine.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class SandboxOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SandboxProvider:
-    """Answers at once, by hashing."""
+    """Answers at once, with vectors made from hashes of the inputs."""
 
     def __init__(self, options: SandboxOptions) -> None:
         if options.dimensions < 1:
@@ -45,11 +45,11 @@ class SandboxProvider:
         return Vectors(matrix=matrix, tokens=attempt.tokens_by_size(_BYTES_PER_TOKEN))
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
-        """There is no tokenizer behind it."""
+        """Return None: there is no tokenizer."""
         return None
 
     async def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
 def unit_vector(model: str, content: bytes, width: int) -> FloatMatrix:

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.values import Model
-from providers.probing.agreement import RANKED_FROM, Noise, admits, numerics_of
+from providers.probing.agreement import RANKS_FROM_ROWS, Noise, admits, numerics_of
 from providers.probing.probe_texts import ProbeSet
 from providers.protocol import FloatMatrix
 from providers.worker_client.identity import WorkerIdentity
@@ -25,7 +25,7 @@ from router.tables import Json, SpaceReferenceRow
 
 DIGEST_PREFIX = "sha256:"
 # With fewer probes in common neighbors and ranks say nothing.
-COMMON_LEAST = RANKED_FROM
+COMMON_LEAST = RANKS_FROM_ROWS
 
 
 class Reference(msgspec.Struct, frozen=True):
