@@ -189,7 +189,7 @@ async def _balances(db: Database, projection: Projection) -> str:
         if still:
             raise Ill(
                 f"{len(still)} accounts differ between Redis and PostgreSQL, such as "
-                f"{wire(AccountId, still[0].account_id)}: {to_usd(still[0].seen_balance)} and "
+                f"{wire(AccountId, still[0].account_id)}: {to_usd(still[0].redis_balance)} and "
                 f"{to_usd(still[0].balance)} USD",
                 "`gigarouter jobs` sets them anew within seconds; if it runs and they stay, suspend the accounts.",
             )

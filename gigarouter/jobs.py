@@ -107,7 +107,7 @@ async def _tend_routes(context: RouterContext) -> None:
     await tend_weeks(context.db, datetime.now(UTC).date())
 
 
-async def _forget(context: RouterContext) -> None:
+async def _delete_expired(context: RouterContext) -> None:
     await forget_expired(context.db)
     await forget_probes(context.db, datetime.now(UTC))
     async with context.db.transaction() as tx:
@@ -139,7 +139,7 @@ def table() -> list[Job]:
         Job("check the books", 60.0, _check_books),
         Job("make usage months", 3600.0, _make_months),
         Job("make and drop weeks of explanations", 3600.0, _tend_routes),
-        Job("forget old outcomes", 600.0, _forget),
+        Job("forget old outcomes", 600.0, _delete_expired),
         # Side by side, so that those who let us wait are waited for in one of the three alone.
         Job("probe endpoints", 5.0, _probe),
         Job("probe endpoints that answer", 5.0, _probe_answering),

@@ -99,8 +99,8 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         tasks = [group.create_task(run()) for run in (*runs, quarantine, loads)]
         try:
             yield context
-            await charging.drained()
-            await projection.flushed()
+            await charging.drain()
+            await projection.flush()
             await receipts.drained()
         finally:
             for task in tasks:
@@ -115,7 +115,7 @@ def _listen(
     refresher.on_change("providers", partial(_provider_changed, health, refresher))
     refresher.on_change("endpoints", partial(_endpoint_changed, health))
     refresher.on_change("hot_generation", partial(_generation_changed, generation))
-    refresher.on_change("credit", projection.credit_changed)
+    refresher.on_change("credit", projection.on_credit_change)
 
 
 async def _leave(generation: Generation, providers: ProviderSet, pool: Pool, db: Database) -> None:
@@ -143,4 +143,4 @@ def _provider_changed(health: Health, refresher: Refresher, provider: str) -> No
 
 def _generation_changed(generation: Generation, number: str) -> None:
     if number:
-        generation.learned(int(number))
+        generation.observe(int(number))

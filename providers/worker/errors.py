@@ -1,12 +1,16 @@
 """Pure. The errors of the worker, sorted by who has to act.
 
-WorkerError ├── StartRefused the operator: the process ends with ``exit_code`` before it serves │ ├── ModelMissing no
-such folder, or the hub does not give it │ ├── ModelBroken a file is missing, corrupt, or of a kind that is never loaded
-│ ├── TokenizerMismatch the tokenizer and the weights do not belong together │ ├── LicenseForbids a variant that
-no-derivatives weights may not be served as │ └── InsufficientResources too little memory or disk, or no such device ├──
-BadRequest the caller: 400 with a code ├── Overloaded the queue is full, or the worker is draining: 503 with Retry-After
-├── StepFailed the device: only the requests of one step fail, 503 with Retry-After └── OutputInvalid the model: it gave
-NaN or nothing for this input, 500
+WorkerError
+├── StartRefused          the operator: the process ends with ``exit_code`` before it serves
+│   ├── ModelMissing      no such folder, or the hub does not give it
+│   ├── ModelBroken       a file is missing, corrupt, or of a kind that is never loaded
+│   ├── TokenizerMismatch the tokenizer and the weights do not belong together
+│   ├── LicenseForbids    a variant that no-derivatives weights may not be served as
+│   └── InsufficientResources  too little memory or disk, or no such device
+├── BadRequest            the caller: 400 with a code
+├── Overloaded            the queue is full, or the worker is draining: 503 with Retry-After
+├── StepFailed            the device: only the requests of one step fail, 503 with Retry-After
+└── OutputInvalid         the model: it gave NaN or nothing for this input, 500
 """
 
 from typing import ClassVar

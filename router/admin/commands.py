@@ -14,7 +14,7 @@ from billing import accounts, credits, prices
 from billing.accounts import Account
 from billing.credits import Grant, GrantKind
 from billing.ledger import CreditTooLarge
-from billing.money import MAX_AMOUNT, NanoUSD, Price, to_usd
+from billing.money import MAX_AMOUNT, NanoUSD, Price, price_at, to_usd
 from catalog import licenses, lifecycle, models, record
 from catalog.permit import may_charge
 from catalog.record import Acceptance
@@ -136,7 +136,7 @@ async def set_price(
     charging = may_charge(model, work.now)
     if nano_per_mtok > 0 and model.status in (Status.LIVE, Status.DEPRECATED) and not charging.allowed:
         raise Conflict(f"{model_id} is served free of charge: {charging.reasons[0]} {charging.lifted_by}")
-    before = prices.price_at(await _prices_of(work, model_id), starts_at)
+    before = price_at(await _prices_of(work, model_id), starts_at)
     try:
         price_id = await prices.set_price(
             work.connection, model_id, nano_per_mtok, starts_at, batch_nano_per_mtok=batch_nano_per_mtok, note=note
@@ -180,7 +180,7 @@ class _LaunchFacts(msgspec.Struct, frozen=True):
 
 async def _launch_facts(connection: AsyncConnection, model_id: ModelId, now: datetime) -> _LaunchFacts:
     known = [price for price in await prices.list_prices(connection) if price.model_id == model_id]
-    current = prices.price_at(known, now)
+    current = price_at(known, now)
     # One at a provider that is switched off gets no traffic, whatever its state.
     enabled = {view.id for view in await list_providers(connection) if view.spec.enabled}
     endpoints = [view.endpoint for view in await list_endpoints(connection, model_id)]

@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.money import Price, to_usd
-from billing.prices import list_prices, price_at
+from billing.money import Price, price_at, to_usd
+from billing.prices import list_prices
 from catalog import models
 from catalog.model_edits import BARE
 from catalog.values import Model

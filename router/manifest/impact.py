@@ -6,8 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from billing.money import Price, from_usd
-from billing.prices import price_at
+from billing.money import Price, from_usd, price_at
 from router.manifest.values import CurrentState, Fields, Impact, Kind, LaneName, Margin, PlanStep, Verb
 from router.values import ANSWERING, PROVIDER_ANSWERING, EndpointState
 from store.ids import ModelId, PriceId

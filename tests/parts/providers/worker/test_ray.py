@@ -127,7 +127,7 @@ class Waiting:
 
 
 def test_a_front_without_a_living_replica_says_so_and_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_deploy, "ALIVE_WITHIN_S", 0.05)
+    monkeypatch.setattr(ray_deploy, "HEALTH_WITHIN_S", 0.05)
 
     async def scenario() -> None:
         replicas = Replicas()
