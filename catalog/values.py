@@ -1,4 +1,4 @@
-"""The catalogue's values: a model with everything that a call, a page or a decision needs to know. No I/O."""
+"""Pure. The catalogue's values: a model with everything that a call, a page or a decision needs to know."""
 
 from datetime import date, datetime
 from enum import StrEnum
@@ -11,7 +11,7 @@ _NANO_PER_USD = 1_000_000_000
 
 
 class Status(StrEnum):
-    """Where a model stands; the allowed moves are in :mod:`catalog.lifecycle`."""
+    """Where a model stands; :mod:`catalog.lifecycle` has the allowed moves."""
 
     COMING_SOON = "coming_soon"
     LIVE = "live"
@@ -20,7 +20,7 @@ class Status(StrEnum):
 
 
 class Use(StrEnum):
-    """What a key declares that it is for."""
+    """What a key declares that its calls are for."""
 
     COMMERCIAL = "commercial"
     NON_COMMERCIAL = "non_commercial"
@@ -28,7 +28,7 @@ class Use(StrEnum):
 
 
 class Term(StrEnum):
-    """What a license permits or demands, one by one: what a refusal names and a waiver lifts."""
+    """What a license permits or demands, term by term: a refusal names one, a waiver lifts one."""
 
     COMMERCIAL_USE = "commercial_use"
     NON_COMMERCIAL_USE = "non_commercial_use"
@@ -41,7 +41,7 @@ class Term(StrEnum):
 
 
 class Signer(StrEnum):
-    """Whose signature a waiver carries."""
+    """Whose signature a waiver bears."""
 
     LICENSOR = "licensor"
     OPERATOR = "operator"
@@ -51,7 +51,7 @@ class Signer(StrEnum):
 class Claim(msgspec.Struct, frozen=True, cache_hash=True):
     """One source's statement of a model's license. ``license`` is an SPDX id or a ``LicenseRef-…``.
 
-    ``resolved`` says that the model's resolution has settled it; until then it binds.
+    ``resolved`` says that the model's resolution has settled the claim; until then it binds.
     """
 
     id: ClaimId
@@ -63,7 +63,7 @@ class Claim(msgspec.Struct, frozen=True, cache_hash=True):
 
 
 class Resolution(msgspec.Struct, frozen=True, cache_hash=True):
-    """An operator's ruling, with evidence, which license holds; it settles the claims that were known then."""
+    """An operator's ruling, with evidence, on which license holds; it settles the claims that were recorded then."""
 
     id: ResolutionId
     license: str
@@ -76,7 +76,7 @@ class Resolution(msgspec.Struct, frozen=True, cache_hash=True):
 class Waiver(msgspec.Struct, frozen=True, cache_hash=True):
     """A signed lifting of one term: the licensor's or the operator's own decision, with its evidence.
 
-    In force from ``signed_at`` until ``expires_at``, or for good where that is None.
+    It is in force from ``signed_at`` until ``expires_at``, or for good where that is None.
     """
 
     id: WaiverId
@@ -173,7 +173,7 @@ def _usd(nano: int) -> str:
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """The answer of a license rule, with what it rests on: the API, the pages and the audit log print the same."""
+    """The answer of a license rule, with its grounds: the API, the pages and the audit log print the same."""
 
     allowed: bool
     license: str

@@ -15,7 +15,7 @@ from gigarouter import worker_loads
 from gigarouter.provider_set import ProviderSet
 from gigarouter.schema import require_migrated
 from gigarouter.settings import Settings, export
-from gigarouter.telemetry.redact import scrubbed
+from gigarouter.telemetry.redact import scrub
 from providers.litellm.kind import ENVIRONMENT
 from providers.wire import Pool, networks
 from router.context import RouterContext
@@ -48,7 +48,7 @@ async def require_fit(settings: Settings) -> None:
 
 @asynccontextmanager
 async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIterator[RouterContext]:
-    """The parts of one process, loaded and connected. Raises CannotStart where Postgres cannot be read."""
+    """Run one process's collaborators until the block ends. Raises CannotStart where Postgres cannot be read."""
     export(ENVIRONMENT)
     db = Database(settings.require_database_url())
     refresher = Refresher(db)
@@ -68,8 +68,8 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     cipher = CredentialCipher(settings.require_secret_keys())
     providers = ProviderSet(refresher.providers, cipher, allowed, pool)
     health = Health(Random().random)  # noqa: S311 - spreads rests
-    _listen(refresher, providers, health, generation, projection)
-    receipts = Receipts(db, lambda words: str(scrubbed(words)))
+    _subscribe(refresher, providers, health, generation, projection)
+    receipts = Receipts(db, lambda text: str(scrub(text)))
     context = RouterContext(
         db=db,
         keys=refresher.keys,
@@ -79,7 +79,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         prices=refresher.prices,
         endpoints=refresher.endpoints,
         providers=providers,
-        built=providers.built,
+        built=providers.with_record,
         cipher=cipher,
         check_provider=providers.check,
         health=health,
@@ -105,10 +105,10 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         finally:
             for task in tasks:
                 task.cancel()
-    await _leave(generation, providers, pool, db)
+    await _shut_down(generation, providers, pool, db)
 
 
-def _listen(
+def _subscribe(
     refresher: Refresher, providers: ProviderSet, health: Health, generation: Generation, projection: Projection
 ) -> None:
     refresher.on_change("providers", lambda _: providers.refresh())
@@ -118,12 +118,12 @@ def _listen(
     refresher.on_change("credit", projection.on_credit_change)
 
 
-async def _leave(generation: Generation, providers: ProviderSet, pool: Pool, db: Database) -> None:
+async def _shut_down(generation: Generation, providers: ProviderSet, pool: Pool, db: Database) -> None:
     try:
         async with asyncio.timeout(2):
             await generation.leave()
     except STORE_FAULTS:
-        pass  # Others wait for this process's heartbeat to go stale instead.
+        pass  # The other processes then wait until this one's heartbeat is stale.
     await providers.close()
     await pool.close()
     await db.close()
@@ -135,7 +135,7 @@ def _endpoint_changed(health: Health, endpoint: str) -> None:
 
 
 def _provider_changed(health: Health, refresher: Refresher, provider: str) -> None:
-    """What went wrong under another credential or URL says nothing of the new one."""
+    """Forget the health of a provider's endpoints: faults under an old credential or URL say nothing of the new."""
     if provider:
         for endpoint in refresher.endpoints.of_provider(ProviderId(parse(ProviderId, provider))):
             health.forget(endpoint.id)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
 from billing.values import Limits, Payer
-from catalog.licenses import accepted_by_account
+from catalog.licenses import accepted_tokens
 from catalog.models import Catalog
 from catalog.values import Model, Use
 from router.context import Known
@@ -115,7 +115,7 @@ async def key_of(tx: AsyncConnection, *, key_id: KeyId | None, account_id: Accou
                     return key
         raise NotFound("There is no such key, or it is revoked.", param="key")
     account = AccountId(NOBODY) if account_id is None else account_id
-    accepted = (await accepted_by_account(tx, account)).get(account, NOTHING)
+    accepted = (await accepted_tokens(tx, account)).get(account, NOTHING)
     payer = Payer(account, KeyId(NOBODY), Limits())
     return Key(id=KeyId(NOBODY), account_id=account, name="dry run", use=use, payer=payer, accepted=accepted)
 

@@ -1,4 +1,4 @@
-"""What PostgreSQL and Redis must be set to before money is trusted to them: checked at each start, never changed."""
+"""Checks at each start how PostgreSQL and Redis are configured, before money is trusted to them. Changes nothing."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,7 +7,7 @@ import asyncpg
 from redis import asyncio as redis_client
 from redis.exceptions import RedisError
 
-from store.faults import CannotStart, Unfit
+from store.faults import CannotStart, UnsafeServer
 
 CONNECT_WITHIN_S = 5.0
 POSTGRES_VERSION_MIN = 15
@@ -23,11 +23,11 @@ POSTGRES_ON = {
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """One connection for a check. Raises :class:`CannotStart` when there is none."""
+    """Open one connection for a check. Raises :class:`CannotStart` where that fails."""
     try:
         connection = await asyncpg.connect(url, timeout=CONNECT_WITHIN_S)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise CannotStart(f"PostgreSQL (DATABASE_URL) cannot be reached: {_why(error)}.") from error
+        raise CannotStart(f"PostgreSQL (DATABASE_URL) cannot be reached: {_describe(error)}.") from error
     try:
         yield connection
     finally:
@@ -35,42 +35,45 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def check_postgres(url: str) -> None:
-    """Raises :class:`Unfit` for settings that lose money, :class:`CannotStart` when it cannot be reached."""
+    """Check PostgreSQL.
+
+    Raises :class:`UnsafeServer` for settings that lose money, :class:`CannotStart` without an answer.
+    """
     async with connected(url) as connection:
         version = int(await connection.fetchval("SHOW server_version_num")) // 10_000
         if version < POSTGRES_VERSION_MIN:
-            raise Unfit(f"PostgreSQL {version} is too old: {POSTGRES_VERSION_MIN} or newer is needed.")
+            raise UnsafeServer(f"PostgreSQL {version} is too old: {POSTGRES_VERSION_MIN} or newer is needed.")
         if await connection.fetchval("SELECT pg_is_in_recovery()"):
-            raise Unfit("PostgreSQL (DATABASE_URL) is a read-only replica: name the primary.")
+            raise UnsafeServer("PostgreSQL (DATABASE_URL) is a read-only replica: name the primary.")
         for setting, loss in POSTGRES_ON.items():
             value = await connection.fetchval("SELECT current_setting($1)", setting)
             if value == "off":
-                raise Unfit(f"PostgreSQL runs with {setting} = off: {loss}. Set it to on in postgresql.conf.")
+                raise UnsafeServer(f"PostgreSQL runs with {setting} = off: {loss}. Set it to on in postgresql.conf.")
 
 
 async def check_redis(url: str) -> None:
-    """Raises :class:`Unfit` for a Redis that evicts, :class:`CannotStart` when it cannot be reached.
+    """Check Redis. Raises :class:`UnsafeServer` for one that evicts, :class:`CannotStart` without an answer.
 
-    It asks INFO, which managed services allow where they forbid CONFIG.
+    The check asks INFO, which managed services allow where they forbid CONFIG.
     """
     client = redis_client.from_url(url, socket_timeout=CONNECT_WITHIN_S, socket_connect_timeout=CONNECT_WITHIN_S)
     try:
         memory = await client.info("memory")
         server = await client.info("server")
     except (OSError, TimeoutError, RedisError) as error:
-        raise CannotStart(f"Redis (REDIS_URL) cannot be reached: {_why(error)}.") from error
+        raise CannotStart(f"Redis (REDIS_URL) cannot be reached: {_describe(error)}.") from error
     finally:
         await client.aclose()
     major = int(str(server["redis_version"]).split(".", 1)[0])
     if major < REDIS_VERSION_MIN:
-        raise Unfit(f"Redis {server['redis_version']} is too old: {REDIS_VERSION_MIN} or newer is needed.")
+        raise UnsafeServer(f"Redis {server['redis_version']} is too old: {REDIS_VERSION_MIN} or newer is needed.")
     policy = memory["maxmemory_policy"]
     if policy != "noeviction":
-        raise Unfit(
+        raise UnsafeServer(
             f"Redis runs with maxmemory-policy {policy}, which deletes balances when memory is short: "
             "set it to noeviction."
         )
 
 
-def _why(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return str(error) or type(error).__name__

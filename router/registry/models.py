@@ -30,7 +30,7 @@ async def entry_of(work: UnitOfWork, model_id: str) -> ModelFacts:
     """A model's facts to edit, which nobody else changes until this work ends. Raises ``ModelUnknown``."""
     before = await models.get(work.connection, model_id)
     await models.lock(work.connection, before.id)
-    return model_edits.of(await models.get(work.connection, before.id))
+    return model_edits.facts_of(await models.get(work.connection, before.id))
 
 
 async def edit_model(work: UnitOfWork, entry: ModelFacts) -> Model:
