@@ -1,4 +1,4 @@
-"""Pure. Identifiers: one type per kind of thing, sortable by time, with a prefix on the wire.
+"""Identifiers: one type per kind of thing, sortable by time, with a prefix on the wire.
 
 Inside the process an id is a UUIDv7 wrapped in its NewType, so that mypy refuses to mix two kinds. On the wire, in logs
 and in Redis it is ``<prefix>_<32 hex digits>``. The list of kinds is append-only.
