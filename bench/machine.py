@@ -6,6 +6,7 @@ Core 0 makes the load and answers as the upstream; core 1 carries all of the sys
 import contextlib
 import os
 import platform
+import shutil
 import signal
 import socket
 import subprocess
@@ -110,14 +111,17 @@ def describe() -> dict[str, str | int | float]:
         ),
         platform.processor(),
     )
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    commit = ""
+    if shutil.which("git"):
+        revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+        commit = revision.stdout.strip()
     return {
         "cpu": cpu,
         "cores": os.cpu_count() or 0,
         "memory_mb": psutil.virtual_memory().total // 2**20,
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "commit": commit.stdout.strip(),
+        "commit": commit,
         "load_average_before": round(os.getloadavg()[0], 2),
         "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

@@ -8,7 +8,7 @@ from bench.targets import Running, Unavailable, first_answer, request_body
 from bench.upstream import Upstream
 from gigarouter.schema import migrate
 from store.embedded import Embedded
-from tests.harness.product import Product
+from tests.harness.processes import Product
 
 MODEL = "bench/model"
 CREDIT_NANO = 1_000_000_000_000_000
@@ -47,10 +47,10 @@ class Ours:
 
     def _set_up(self, product: Product, upstream: Upstream) -> str:
         """We ask the provider for base64 whatever our caller wants, as we do in production."""
-        shop = product.shop
-        model = shop.a_model(MODEL, dimensions=stub.DIMENSIONS)
-        shop.an_endpoint(model, upstream.url("base64"))
-        return shop.a_key(shop.an_account(CREDIT_NANO))
+        database = product.database
+        model = database.a_model(MODEL, dimensions=stub.DIMENSIONS)
+        database.an_endpoint(model, upstream.url("base64"))
+        return database.a_key(database.an_account(CREDIT_NANO))
 
     def _running(
         self,

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from bench.report import RESULTS
-from tests.simulation.scenarios import CALLS_PER_S, SCENARIOS, UNTIL_S, Scenario
-from tests.simulation.world import Figures, Pick, only, oracle, routed, simulate
+from tests.harness.simulation.scenarios import CALLS_PER_S, SCENARIOS, UNTIL_S, Scenario
+from tests.harness.simulation.world import Figures, Pick, only, oracle, routed, simulate
 
 SEED = 20_261_124
 

@@ -34,7 +34,7 @@ from router.dispatch import attempt
 from router.values import RawCall
 from store.embedded import Embedded
 from store.ids import RequestId, new_id
-from tests.builders.database import Shop
+from tests.builders.database import DatabaseBuilder
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,7 +48,7 @@ Clocked = dict[str, list[float]]
 # As the line calls them; the name in the report where it differs from the function's.
 PLAIN = {"parse": "parse", "resolve": "resolve", "permit": "permit", "estimate": "estimate", "choose": "choose"}
 AFTER = {"usage": "usage", "answer": "answer"}
-AWAITED = {"who_calls": "authenticate", "dispatch": "dispatch", "charge": "charge"}
+AWAITED = {"authenticate_caller": "authenticate", "dispatch": "dispatch", "charge": "charge"}
 ORDER = (
     *("authenticate", "parse", "resolve", "permit", "estimate", "choose", "admit", "dispatch", "· check"),
     *("usage", "answer", "charge", "the whole line"),
@@ -113,9 +113,9 @@ async def _measure(servers: Embedded, upstream: stub.Upstream) -> list[Step]:
 
 def _set_up(database_url: str, secret_key: str, base_url: str) -> str:
     migrate(database_url)
-    shop = Shop(database_url, secret_key)
-    shop.an_endpoint(shop.a_model(MODEL, dimensions=stub.DIMENSIONS), base_url)
-    return shop.a_key(shop.an_account(1_000_000_000_000))
+    database = DatabaseBuilder(database_url, secret_key)
+    database.an_endpoint(database.a_model(MODEL, dimensions=stub.DIMENSIONS), base_url)
+    return database.a_key(database.an_account(1_000_000_000_000))
 
 
 async def _calls(context: RouterContext, key: str, encoding: str, count: int, whole: list[float] | None = None) -> None:

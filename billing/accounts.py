@@ -57,6 +57,12 @@ async def find_account(tx: AsyncConnection, name: str) -> Account | None:
     return None if row is None else Account(AccountId(row.id), row.name, row.status, row.created_at)
 
 
+async def accounts_named(tx: AsyncConnection, name: str) -> list[Account]:
+    """Every account of that name, the oldest first; names are not unique."""
+    rows = await tx.execute(select(AccountRow.__table__).where(AccountRow.name == name).order_by(AccountRow.id))
+    return [Account(AccountId(r.id), r.name, r.status, r.created_at) for r in rows]
+
+
 async def get_account(tx: AsyncConnection, account_id: AccountId, *, locked: bool = False) -> Account | None:
     """The account of this id, if any."""
     query = select(AccountRow.__table__).where(AccountRow.id == account_id)

@@ -280,7 +280,7 @@ class Projection:
         with suppress(TimeoutError, RedisUnavailable, ReplyError):
             async with asyncio.timeout(timeout_s):
                 if self.redis is not None:
-                    await self.redis.command("PING")
+                    await asyncio.gather(*self.redis.everywhere("PING"))
 
     def credit_freed(self, account_id: AccountId) -> asyncio.Event:
         """An event that is set when credit of the account may have become free in this process."""

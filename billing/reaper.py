@@ -33,17 +33,12 @@ class Mismatch(msgspec.Struct, frozen=True):
 
 
 async def accounts_in_redis(projection: Projection) -> AsyncIterator[AccountId]:
-    """Iterate over every account that is in Redis now."""
+    """Iterate over every account that is in Redis now, on the primaries that can be reached."""
     assert projection.redis is not None
-    cursor = b"0"
-    while True:
-        cursor, keys = await projection.redis.command("SCAN", cursor, "MATCH", "gr:{*}", "COUNT", 500)
-        for key in keys:
-            name = bytes(key).decode()
-            if name.endswith("}"):
-                yield AccountId(parse(AccountId, name[4:-1]))
-        if cursor == b"0":
-            return
+    async for key in projection.redis.keys("gr:{*}"):
+        name = key.decode()
+        if name.endswith("}"):
+            yield AccountId(parse(AccountId, name[4:-1]))
 
 
 async def reap(db: Database, projection: Projection, now_ms: int | None = None) -> int:

@@ -22,7 +22,10 @@ from gigarouter.data_folder import DataFolder
 from gigarouter.supervise import fetch
 from providers.kinds import build
 from providers.wire import Pool, networks
-from router.admin import commands
+from router.admin.accounts import open_account
+from router.admin.credit import give_credit
+from router.admin.launch import launch_model
+from router.admin.prices import set_price
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
@@ -31,8 +34,9 @@ from router.identity.keys import digest_of
 from router.registry.endpoints import awaits_proof, list_endpoints, register_endpoint
 from router.registry.indexes import ProviderRecord
 from router.registry.providers import edit_provider, find_provider, provider_records, register_provider
+from router.registry.specs import EndpointSpec, ProviderSpec
 from router.tables import KeyRow
-from router.values import Endpoint, EndpointSpec, EndpointState, ProviderSpec
+from router.values import Endpoint, EndpointState
 from router.verification.report import Occasion, Report
 from router.verification.verify import certify
 from store.ids import AccountId, ModelId
@@ -123,7 +127,7 @@ async def _launch_demo(database_url: str, worker_url: str) -> str:
                 return f"The worker is not used: {report.reason}."
         if not is_new:
             return ""
-        launch = partial(commands.launch_model, model_id=MODEL, reason="the demo model of `up`")
+        launch = partial(launch_model, model_id=MODEL, reason="the demo model of `up`")
         await transact(db, ACTOR, launch)
         return ""
     finally:
@@ -153,9 +157,9 @@ async def _open_account(work: UnitOfWork) -> str:
     """Open the account with its credit, unless it exists. Returns the text of a new key."""
     account = await find_account(work.connection, ACCOUNT)
     if account is None:
-        account = await commands.open_account(work, ACCOUNT)
+        account = await open_account(work, ACCOUNT)
         expires_at = work.now + CREDIT_LASTS
-        await commands.give_credit(
+        await give_credit(
             work,
             account.id,
             CREDIT,
@@ -187,4 +191,4 @@ async def _register_worker(work: UnitOfWork, worker_url: str) -> None:
     if not await list_endpoints(work.connection, MODEL):
         model = await models.get(work.connection, MODEL)
         await register_endpoint(work, model, provider.id, EndpointSpec(upstream_model=MODEL))
-        await commands.set_price(work, MODEL, PRICE_NANO_PER_MTOK, note="The demo's price.")
+        await set_price(work, MODEL, PRICE_NANO_PER_MTOK, note="The demo's price.")

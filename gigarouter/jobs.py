@@ -123,11 +123,11 @@ async def _expire(context: RouterContext) -> None:
 
 
 async def _probe(context: RouterContext) -> None:
-    await go_round(context.db, context.built, context.outbound.quota)
+    await go_round(context.db, context.built, context.dispatch_state.quota)
 
 
 async def _probe_answering(context: RouterContext) -> None:
-    await go_round(context.db, context.built, context.outbound.quota, answering=True)
+    await go_round(context.db, context.built, context.dispatch_state.quota, answering=True)
 
 
 def table() -> list[Job]:

@@ -57,7 +57,8 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(
         default=None,
-        description="Redis for holds and limits, as redis://host:6379/0 or unix:///path; `up` starts its own.",
+        description="Redis for holds and limits, or any node of a Redis Cluster, as redis://host:6379/0 or unix:///path;"
+        " `up` starts its own.",
     )
     secret_keys: Annotated[list[SecretStr], NoDecode] = Field(
         default=[],
@@ -97,6 +98,14 @@ class Settings(BaseSettings):
         default=[],
         description="Private networks, comma separated CIDRs, in which providers may be reached; all others are "
         "refused. `up` allows the loopback for its worker.",
+    )
+
+    url: str | None = Field(
+        default=None,
+        description="Address of the API that `gigarouter admin` works on; by default the database of this machine.",
+    )
+    operator_key: SecretStr | None = Field(
+        default=None, description="An operator's key, gr_ops_…, for `gigarouter admin` at an address."
     )
 
     @field_validator("secret_keys", "allowed_private_networks", mode="before")

@@ -20,7 +20,7 @@ from providers.litellm.kind import ENVIRONMENT
 from providers.wire import Pool, networks
 from router.context import RouterContext
 from router.dispatch import provider_quota
-from router.dispatch.state import Outbound
+from router.dispatch.state import DispatchState
 from router.errors import StoreUnavailable
 from router.explain.receipts import Receipts
 from router.registry import quarantine as quarantines
@@ -83,7 +83,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         cipher=cipher,
         check_provider=providers.check,
         health=health,
-        outbound=Outbound(providers=providers, health=health, quota=provider_quota.ProviderQuota(redis)),
+        dispatch_state=DispatchState(providers=providers, health=health, quota=provider_quota.ProviderQuota(redis)),
         generation=generation,
         projection=projection,
         admission=Admission(projection, generation),

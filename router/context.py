@@ -12,7 +12,7 @@ from billing.generation import Generation
 from billing.projection import Projection
 from catalog.models import Catalog
 from providers.protocol import Provider
-from router.dispatch.state import Outbound
+from router.dispatch.state import DispatchState
 from router.explain.receipts import Receipts
 from router.identity.operators import OperatorIndex
 from router.registry.encryption import CredentialCipher
@@ -69,7 +69,7 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     # Raises InvalidRequest for a record that nothing could speak to.
     check_provider: Callable[[ProviderRecord], Awaitable[None]]
     health: Health
-    outbound: Outbound
+    dispatch_state: DispatchState
     generation: Generation
     projection: Projection
     admission: Admission

@@ -21,12 +21,10 @@ from router.request.admission import admit
 from router.request.body import MAX_TOKENS, parse
 from router.request.estimate import estimate, exact
 from router.request.idempotency import once, stored
-from router.request.license import permit, permit_charge
-from router.request.model import resolve
+from router.request.model import permit, permit_charge, resolve
 from router.request.preferences import of_a_test_key
 from router.response.encode import answer
-from router.response.tokens import count, count_untold
-from router.response.usage import usage
+from router.response.tokens import count, count_untold, usage
 from router.response.wait import pick_or_wait, when_warm
 from router.routing.choose import choose
 from router.routing.filters import has_prompted_ids
@@ -97,12 +95,13 @@ async def run(call: RawCall, caller: Caller, context: RouterContext) -> Answer:
             raise errors.ClientGone("The client has hung up.")
         if hold.quote.tokens_max > MAX_TOKENS and not hold.quote.exact:
             await recount()  # TooManyTokens: only a count makes it certain, and only who was admitted gets one
-        send = partial(dispatch, hold, request, model, context.outbound, call)  # InvalidRequest, AllAttemptsFailed, …
+        state = context.dispatch_state
+        send = partial(dispatch, hold, request, model, state, call)  # InvalidRequest, AllAttemptsFailed, …
         delivery = await when_warm(call, route, pick, send)
         trace.delivered_ms = (clock() - trace.began) * 1000
         ours = None
         if delivery.tokens is None or delivery.guessed:
-            ours = await count_untold(delivery, hold, call, request, model, context.outbound)
+            ours = await count_untold(delivery, hold, call, request, model, state)
         used = usage(delivery, request, model, hold, call.now, ours)
         reply = answer(request, model, delivery, used, hold, attribution=prepared.decision.attribution)
         await charge(context, hold, used, stored(call, reply))  # NotRecorded

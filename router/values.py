@@ -96,53 +96,13 @@ class EndpointState(StrEnum):
     OFF = "off"
 
 
-class ProviderSpec(msgspec.Struct, frozen=True):
-    """What operators set on a provider. ``options`` are the kind's own, nothing secret.
-
-    ``regions``: where it may process a call; empty: not known. ``collects_data``: whether it may use inputs for more
-    than the answer. ``retention_days``: how long it keeps them; None: not known.
-    """
-
-    base_url: str | None = None
-    enabled: bool = True
-    options: dict[str, object] = {}
-    regions: tuple[str, ...] = ()
-    collects_data: bool = True
-    retention_days: int | None = None
-
-
-class EndpointSpec(msgspec.Struct, frozen=True):
-    """What operators set on an endpoint. ``priority`` small goes first; ``cost_nano_per_mtok`` is what it costs us.
+class Endpoint(msgspec.Struct, frozen=True):
+    """One model at one provider. ``priority`` small goes first; ``cost_nano_per_mtok`` is what it costs us.
 
     What the provider grants us (``requests_per_minute``, ``tokens_per_minute``, ``concurrency``) counts all processes
     together; None where no limit is known. ``numerics`` is the class of the numbers its weights are kept in; None: as
-    the model declares.
-    """
+    the model declares. ``regions``, ``collects_data`` and ``retention_days`` are its provider's.
 
-    upstream_model: str
-    cost_nano_per_mtok: int = 0
-    priority: int = 100
-    asks_base64: bool = True
-    native_input_type: bool = False
-    max_batch: int | None = None
-    weight: int = 100
-    numerics: str | None = None
-    max_batch_tokens: int | None = None
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    concurrency: int | None = None
-
-
-# What of a provider decides who answers and how it is called, and what of an endpoint decides which vectors come back:
-# after an edit of these, vectors have to be verified again. The rest is about money, order and limits.
-PROVIDER_ANSWERING: Final = ("base_url", "options")
-ANSWERING: Final = ("native_input_type", "numerics")
-
-
-class Endpoint(EndpointSpec, frozen=True, kw_only=True):
-    """One model at one provider, as it is registered.
-
-    ``regions``, ``collects_data`` and ``retention_days`` are its provider's.
     ``upstream_space`` is the provider's own name of the space, where it gives one with each answer: it must not change.
     """
 
@@ -150,9 +110,21 @@ class Endpoint(EndpointSpec, frozen=True, kw_only=True):
     model_id: ModelId
     provider_id: ProviderId
     provider_name: str
+    upstream_model: str
     space: str
     state: EndpointState
+    priority: int
+    cost_nano_per_mtok: int
+    asks_base64: bool = True
+    native_input_type: bool = False
+    max_batch: int | None = None
     upstream_space: str | None = None
+    weight: int = 100
+    numerics: str | None = None
+    max_batch_tokens: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
     provider_kind: str = ""
     regions: tuple[str, ...] = ()
     collects_data: bool = True
@@ -207,16 +179,16 @@ class Trace(msgspec.Struct):
     quote: Quote | None = None
     route: Route | None = None
     hold: Hold | None = None
-    tried: list[AttemptRecord] = []
+    attempts: list[AttemptRecord] = []
     used: Usage | None = None
     admitted_ms: float | None = None
     delivered_ms: float | None = None
     charged_ms: float | None = None
 
     @property
-    def attempts(self) -> int:
-        """How many attempts were really sent: who was passed over does not count."""
-        return sum(one.outcome != "PassedOver" for one in self.tried)
+    def attempts_sent(self) -> int:
+        """How many attempts were really sent: an endpoint that was passed over does not count."""
+        return sum(attempt.outcome != "PassedOver" for attempt in self.attempts)
 
 
 class RawCall(msgspec.Struct, frozen=True):

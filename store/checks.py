@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 from redis import asyncio as redis_client
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from store.faults import CannotStart, UnsafeServer
 
@@ -54,25 +55,39 @@ async def check_postgres(url: str) -> None:
 async def check_redis(url: str) -> None:
     """Check Redis. Raises :class:`UnsafeServer` for one that evicts, :class:`CannotStart` without an answer.
 
-    The check asks INFO, which managed services allow where they forbid CONFIG.
+    Of a Redis Cluster every primary is checked. INFO is asked, which managed services allow where they forbid CONFIG.
     """
-    client = redis_client.from_url(url, socket_timeout=CONNECT_WITHIN_S, socket_connect_timeout=CONNECT_WITHIN_S)
     try:
-        memory = await client.info("memory")
-        server = await client.info("server")
-    except (OSError, TimeoutError, RedisError) as error:
+        servers = await _servers(url)
+    except (OSError, TimeoutError, RedisError, RedisClusterException) as error:
         raise CannotStart(f"Redis (REDIS_URL) cannot be reached: {_describe(error)}.") from error
-    finally:
-        await client.aclose()
-    major = int(str(server["redis_version"]).split(".", 1)[0])
-    if major < REDIS_VERSION_MIN:
-        raise UnsafeServer(f"Redis {server['redis_version']} is too old: {REDIS_VERSION_MIN} or newer is needed.")
-    policy = memory["maxmemory_policy"]
-    if policy != "noeviction":
-        raise UnsafeServer(
-            f"Redis runs with maxmemory-policy {policy}, which deletes balances when memory is short: "
-            "set it to noeviction."
-        )
+    for where, info in servers.items():
+        major = int(str(info["redis_version"]).split(".", 1)[0])
+        if major < REDIS_VERSION_MIN:
+            raise UnsafeServer(
+                f"Redis {info['redis_version']}{where} is too old: {REDIS_VERSION_MIN} or newer is needed."
+            )
+        policy = info["maxmemory_policy"]
+        if policy != "noeviction":
+            raise UnsafeServer(
+                f"Redis{where} runs with maxmemory-policy {policy}, which deletes balances when memory is short: "
+                "set it to noeviction."
+            )
+
+
+async def _servers(url: str) -> dict[str, dict[str, Any]]:
+    """INFO of the server, or of every primary of its cluster, by its place as a part of a sentence."""
+    limits = {"socket_timeout": CONNECT_WITHIN_S, "socket_connect_timeout": CONNECT_WITHIN_S}
+    async with redis_client.from_url(url, **limits) as client:
+        server = await client.info("server")
+        if server["redis_mode"] != "cluster":
+            return {"": server | await client.info("memory")}
+    async with redis_client.RedisCluster.from_url(url, **limits) as cluster:
+        return {
+            f" at {primary.name}": await cluster.info("server", target_nodes=primary)
+            | await cluster.info("memory", target_nodes=primary)
+            for primary in cluster.get_primaries()
+        }
 
 
 def _describe(error: Exception) -> str:

@@ -1,108 +1,74 @@
-"""Redis, lean: one pipelined connection per process, scripts by their hash, a deadline on every command.
+"""Redis, lean: one pipelined connection per primary, scripts by their hash, a deadline on every command.
 
-Commands of one event-loop tick leave in one write. A command that timed out, or whose connection broke, *may have
-been applied*: every script of ours can be repeated. The only door to Redis on the hot path; it knows no account and
-no money.
+A command that timed out, or whose connection broke, *may have been applied*: every script of ours can be repeated. The
+only door to Redis on the hot path; it knows no account and no money. Whether a server is part of a Redis Cluster is
+learned from the server: then each command goes to the primary that owns its key, and follows the key when it moves.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from hashlib import sha1
-from typing import Any, cast
 
 import hiredis
 from redis.connection import parse_url
-from typing_extensions import override
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
-Value = str | bytes | int
-Reply = Any  # hiredis gives bytes, int, None, or lists of those
+from store.redis_connection import Command, RedisConnection, RedisUnavailable, Reply, Script, Server, Value, connect
 
+__all__ = ["RedisClient", "RedisUnavailable", "Reply", "Script", "Value"]
 
-class RedisUnavailable(Exception):
-    """Redis cannot be reached, or did not answer in time: the command's fate is unknown."""
-
-
-class Script:
-    """A Lua script, known to Redis by its SHA-1."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.sha = sha1(source.encode(), usedforsecurity=False).hexdigest()
-
-
-class _Wire(asyncio.Protocol):
-    """One connection: bytes in, replies out in order."""
-
-    def __init__(self) -> None:
-        self.reader = hiredis.Reader()
-        self.waiting: deque[tuple[asyncio.Future[Reply], float]] = deque()
-        self.transport: asyncio.Transport | None = None
-        self.lost = asyncio.get_running_loop().create_future()
-
-    @override
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are no asyncio.Transport by class.
-        self.transport = cast("asyncio.Transport", transport)
-
-    @override
-    def data_received(self, data: bytes) -> None:
-        self.reader.feed(data)
-        while (reply := self.reader.gets()) is not False:
-            future, _ = self.waiting.popleft()
-            if future.done():
-                continue
-            if isinstance(reply, hiredis.ReplyError):
-                future.set_exception(reply)
-            else:
-                future.set_result(reply)
-
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
-        while self.waiting:
-            future, _ = self.waiting.popleft()
-            if not future.done():
-                future.set_exception(RedisUnavailable("the connection to Redis broke"))
-        if not self.lost.done():
-            self.lost.set_result(None)
+CONNECT_WITHIN_S = 5.0
+# How often one command is sent: a key on the move redirects once or twice, a cluster at odds with itself for ever.
+SENT_MAX = 4
+# While slots move one after the other, the map is read again no oftener than this.
+MOVES_PAUSE_S = 0.2
 
 
 class RedisClient:
-    """The process's Redis. ``on_connect(run_id)`` runs before anyone may use a fresh connection."""
+    """The process's Redis. ``on_connect(identity)`` runs before anyone may use a fresh connection.
+
+    The identity is the server's run id; of a cluster, a hash over the run ids of all primaries.
+    """
 
     def __init__(
         self, url: str, scripts: Sequence[Script], on_connect: Callable[[str], Awaitable[None]], timeout_s: float = 1.0
     ) -> None:
-        self._address: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
-        self._scripts = scripts
+        self._seed = _server(url)
+        self._scripts = {script.sha: script for script in scripts}
         self._on_connect = on_connect
         self._timeout_s = timeout_s
-        self._wire: _Wire | None = None
-        self._writing: _Wire | None = None
-        self._outgoing: list[bytes] = []
-        self._flush_due = False
+        self._connections: dict[Server, RedisConnection] = {}
+        # By slot; of a single server there is one entry.
+        self._owners: list[RedisConnection] = []
+        self._attempts = 0
+        self._stale = asyncio.Event()
         self._open = asyncio.Event()
 
     @property
     def is_open(self) -> bool:
-        """Whether calls can be sent now."""
+        """Whether calls can be sent now; in a cluster, to one primary at least."""
         return self._open.is_set()
 
     async def run(self) -> None:
-        """Keep connected until cancelled: connect, hand over the server's identity, watch for silence, again."""
+        """Keep connected until cancelled: connect, hand over the identity, watch for silence and moves, again."""
         pause_s = 0.05
-        while True:
-            try:
-                wire = await self._connect()
-            except (OSError, TimeoutError, RedisUnavailable, hiredis.HiredisError):
-                await asyncio.sleep(pause_s)
-                pause_s = min(1.0, pause_s * 2)
-                continue
-            pause_s = 0.05
-            try:
-                await self._watch(wire)
-            finally:
-                self._drop(wire)
+        try:
+            while True:
+                try:
+                    await self._connect()
+                except (OSError, TimeoutError, RedisUnavailable, hiredis.HiredisError):
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(1.0, pause_s * 2)
+                    continue
+                pause_s = 0.05
+                await self._watch()
+                if all(connection.is_open for connection in self._connections.values()):
+                    await asyncio.sleep(MOVES_PAUSE_S)
+        finally:
+            for connection in self._connections.values():
+                connection.drop()
+            self._open.clear()
 
     async def opened(self, timeout_s: float) -> bool:
         """Wait until connected; False when that takes longer."""
@@ -114,77 +80,158 @@ class RedisClient:
         return True
 
     def call(self, script: Script, keys: Sequence[str], args: Sequence[Value]) -> "asyncio.Future[Reply]":
-        """Run a script; the reply comes as a future. Raises :class:`RedisUnavailable` at once while not connected."""
-        return self.command("EVALSHA", script.sha, len(keys), *keys, *args)
+        """Run a script; the reply comes as a future. Raises :class:`RedisUnavailable` at once while not connected.
+
+        All of ``keys`` have one hash tag, so that one primary owns them.
+        """
+        return self._owner(keys[0]).send("EVALSHA", script.sha, len(keys), *keys, *args)
 
     def command(self, *words: Value) -> "asyncio.Future[Reply]":
-        """Send one command in this tick's write."""
-        if self._wire is None or not self._open.is_set():
+        """Send one command in this tick's write. In a cluster its second word is the key."""
+        return self._owner(*words[1:2]).send(*words)
+
+    def everywhere(self, *words: Value) -> "list[asyncio.Future[Reply]]":
+        """Send one command to every primary that is connected."""
+        return [connection.send(*words) for connection in self._live()]
+
+    async def keys(self, pattern: str) -> AsyncIterator[bytes]:
+        """Every key that matches, of every primary that is connected; one may come twice, as ``SCAN`` says."""
+        for connection in self._live():
+            cursor = b"0"
+            while True:
+                cursor, found = await connection.send("SCAN", cursor, "MATCH", pattern, "COUNT", 500)
+                for key in found:
+                    yield bytes(key)
+                if cursor == b"0":
+                    break
+
+    def _owner(self, *keys: Value) -> RedisConnection:
+        if not self._open.is_set():
             raise RedisUnavailable("not connected to Redis")
-        return self._send(self._wire, *words)
+        if len(self._owners) == 1:
+            return self._owners[0]
+        assert keys, "a command without a key has no one owner in a cluster; this is a bug"
+        return self._owners[key_slot(str(keys[0]).encode())]
 
-    def _send(self, wire: _Wire, *words: Value) -> "asyncio.Future[Reply]":
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Reply] = loop.create_future()
-        wire.waiting.append((future, loop.time()))
-        self._outgoing.append(hiredis.pack_command(words))  # type: ignore[arg-type]
-        if not self._flush_due:
-            self._flush_due = True
-            loop.call_soon(self._flush, wire)
-        return future
+    def _live(self) -> list[RedisConnection]:
+        live = [connection for connection in self._connections.values() if connection.is_open]
+        if not live or not self._open.is_set():
+            raise RedisUnavailable("not connected to Redis")
+        return live
 
-    def _flush(self, wire: _Wire) -> None:
-        if wire is not self._writing:
-            return  # Of a connection that is gone: what waits now belongs to another.
-        self._flush_due = False
-        if self._outgoing and wire.transport is not None:
-            wire.transport.write(b"".join(self._outgoing))
-        self._outgoing.clear()
-
-    async def _connect(self) -> _Wire:
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(5):
-            if path := self._address.get("path"):
-                _, wire = await loop.create_unix_connection(_Wire, path)
-            else:
-                secure = self._address.get("connection_class") is not None
-                host, port = self._address.get("host", "localhost"), int(self._address.get("port", 6379))
-                _, wire = await loop.create_connection(_Wire, host, port, ssl=True if secure else None)
-            self._outgoing.clear()
-            self._flush_due = False
-            self._writing = wire
-            try:
-                run_id = await self._greet(wire)
-                self._wire = wire
-                await self._on_connect(run_id)
-            except BaseException:
-                self._drop(wire)
-                raise
-        self._open.set()
-        return wire
-
-    async def _greet(self, wire: _Wire) -> str:
-        if password := self._address.get("password"):
-            user = self._address.get("username")
-            await self._send(wire, "AUTH", *((user, password) if user else (password,)))
-        if number := self._address.get("db"):
-            await self._send(wire, "SELECT", int(number))
-        for script in self._scripts:
-            await self._send(wire, "SCRIPT", "LOAD", script.source)
-        info = bytes(await self._send(wire, "INFO", "server")).decode()
-        return next(line[7:] for line in info.splitlines() if line.startswith("run_id:"))
-
-    async def _watch(self, wire: _Wire) -> None:
-        """Returns when the connection is lost or a command has been without an answer for too long."""
-        loop = asyncio.get_running_loop()
-        while not wire.lost.done():
-            await asyncio.wait([wire.lost], timeout=self._timeout_s / 4)
-            if wire.waiting and loop.time() - wire.waiting[0][1] > self._timeout_s:
+    def _refused(self, connection: RedisConnection, command: Command, error: hiredis.ReplyError) -> None:
+        """An error reply. What was not carried out because it came to the wrong place is sent to the right one."""
+        kind, _, rest = str(error).partition(" ")
+        try:
+            if command.sent >= SENT_MAX or kind not in {"MOVED", "ASK", "NOSCRIPT"}:
+                command.future.set_exception(error)
                 return
+            command.sent += 1
+            if kind == "NOSCRIPT":
+                # Someone flushed the scripts; EVAL loads it again.
+                command.words = ("EVAL", self._scripts[str(command.words[1])].source, *command.words[2:])
+                connection.send_again(command)
+                return
+            if kind == "MOVED":
+                self._stale.set()
+            host, _, port = rest.split(" ")[1].rpartition(":")
+            owner = self._connections.get(self._seed.at(host or connection.server.host, int(port)))
+            if owner is None:
+                raise RedisUnavailable("the key moves to a server that is not connected yet")
+            if kind == "ASK":
+                owner.send("ASKING").add_done_callback(_forget)
+            owner.send_again(command)
+        except RedisUnavailable as fault:
+            command.future.set_exception(fault)
 
-    def _drop(self, wire: _Wire) -> None:
-        self._open.clear()
-        self._wire = None
-        if wire.transport is not None:
-            wire.transport.abort()
-        wire.connection_lost(None)
+    def _lost(self, connection: RedisConnection) -> None:
+        if self._connections.get(connection.server) is not connection:
+            return  # It was never let through, or no longer is.
+        self._stale.set()
+        if not any(each.is_open for each in self._connections.values()):
+            self._open.clear()
+
+    async def _connect(self) -> None:
+        """Connect to every primary, hand over their identity, then let calls through; what lives is kept."""
+        self._stale.clear()
+        found = {server: each for server, each in self._connections.items() if each.is_open}
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN_S):
+                slots = await self._slots(found)
+                owners = {server: found.get(server) or await self._greeted(server, found) for server, _ in slots}
+                await self._on_connect(_identity(owners.values()))
+        except BaseException:
+            self._drop_others(found, self._connections)
+            raise
+        self._connections = owners
+        self._owners = [owners[server] for server, count in slots for _ in range(count)]
+        self._open.set()
+        self._drop_others(found, owners)
+        for connection in owners.values():
+            if not connection.is_open:
+                self._lost(connection)
+
+    async def _slots(self, found: dict[Server, RedisConnection]) -> list[tuple[Server, int]]:
+        """Who owns how many slots, from the first on; a single server owns one.
+
+        Another server is asked each time: one that was cut off from its cluster keeps telling what was once true.
+        """
+        known = list(dict.fromkeys([*self._connections, self._seed]))
+        self._attempts += 1
+        server = known[self._attempts % len(known)]
+        connection = found.get(server) or await self._greeted(server, found)
+        if not connection.is_cluster:
+            return [(server, 1)]
+        ranges = sorted(await connection.send("CLUSTER", "SLOTS"), key=lambda each: int(each[0]))
+        slots = [
+            (self._seed.at(bytes(primary[0] or b"").decode() or server.host, int(primary[1])), last - first + 1)
+            for first, last, primary, *_ in ranges
+        ]
+        if sum(count for _, count in slots) != REDIS_CLUSTER_HASH_SLOTS:
+            raise RedisUnavailable("the cluster has slots that nobody owns")
+        return slots
+
+    async def _greeted(self, server: Server, found: dict[Server, RedisConnection]) -> RedisConnection:
+        found[server] = await connect(server, self._scripts.values(), self._refused, self._lost)
+        return found[server]
+
+    def _drop_others(self, found: dict[Server, RedisConnection], kept: dict[Server, RedisConnection]) -> None:
+        for server, connection in found.items():
+            if kept.get(server) is not connection:
+                connection.drop()
+
+    async def _watch(self) -> None:
+        """Returns when a connection is lost, a command has been without an answer for too long, or a key has moved."""
+        while not self._stale.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._timeout_s / 4):
+                    await self._stale.wait()
+            for connection in self._connections.values():
+                connection.drop_if_silent(self._timeout_s)
+
+
+def _forget(asked: "asyncio.Future[Reply]") -> None:
+    """Look at an answer that nobody waits for, or asyncio complains of a lost one."""
+    if not asked.cancelled():
+        asked.exception()
+
+
+def _server(url: str) -> Server:
+    address = parse_url(url)  # type: ignore[no-untyped-call]
+    path = address.get("path")
+    return Server(
+        host=address.get("host", "localhost"),
+        port=int(address.get("port", 6379)),
+        path=path,
+        is_tls=path is None and address.get("connection_class") is not None,
+        username=address.get("username"),
+        password=address.get("password"),
+        database=int(address.get("db") or 0),
+    )
+
+
+def _identity(connections: Iterable[RedisConnection]) -> str:
+    run_ids = sorted(connection.run_id for connection in connections)
+    if len(run_ids) == 1:
+        return run_ids[0]
+    return sha1("".join(run_ids).encode(), usedforsecurity=False).hexdigest()

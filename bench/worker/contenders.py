@@ -6,7 +6,9 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,8 +39,15 @@ class Ours:
 
     name = "ours"
 
-    def __init__(self, folder: Path, *, dtype: str = "float32", arguments: tuple[str, ...] = ()) -> None:
-        command = [sys.executable, "-m", "providers.worker", "--model", str(folder), "--device", "cpu"]
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        dtype: str = "float32",
+        arguments: tuple[str, ...] = (),
+        module: str = "providers.worker",
+    ) -> None:
+        command = [sys.executable, "-m", module, "--model", str(folder), "--device", "cpu"]
         command += ["--dtype", dtype, "--port", "0", "--max-tokens", "2048", *arguments]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None
@@ -50,6 +59,9 @@ class Ours:
                 break
         else:
             raise Unavailable("".join(written)[-500:])
+        # A device assert writes a line per thread of the GPU; with the pipe full the worker would wait for ever.
+        log = self.process.stderr
+        threading.Thread(target=lambda: deque(log, maxlen=0), daemon=True).start()
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=900)

@@ -1,7 +1,8 @@
-"""What is embedded and with what: the 80M shape with fixed random weights, and texts of exact lengths."""
+"""What is embedded and with what: a shape of the family with fixed random weights, and texts of exact lengths."""
 
 import json
 import random
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import Qwen3Config, Qwen3Model
 
-from providers.worker.model.family import SHAPES
+from providers.worker.model.family import SHAPES, Shape
 
 SEED = 20261124
 ROWS = 151_936
@@ -18,35 +19,27 @@ SYLLABLES = ["ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu", "na", "
 WORDS = [a + b + c for a in SYLLABLES for b in SYLLABLES for c in SYLLABLES[:4]]
 
 
-def folder_at(path: Path) -> Path:
-    """Make the folder once; it has the family's shape, end token and pooling. Readable by transformers 4 and 5."""
+def folder_at(
+    path: Path,
+    shape: Shape = SHAPES[0],
+    *,
+    rows: int = ROWS,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Path:
+    """Make the folder once; it has the family's end token and pooling. Readable by transformers 4 and 5.
+
+    The weights are drawn on ``device`` and stored as ``dtype``: a GPU draws four billion of them in a second.
+    """
     if (path / "done").exists():
         return path
     path.mkdir(parents=True, exist_ok=True)
-    shape = SHAPES[0]
-    config = Qwen3Config(
-        vocab_size=ROWS,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.mlp,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.key_heads,
-        head_dim=shape.head_width,
-        max_position_embeddings=40_960,
-        rms_norm_eps=1e-6,
-        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
-        tie_word_embeddings=True,
-    )
-    torch.manual_seed(SEED)
-    model = Qwen3Model(config)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.dim() == 2:
-                weight.normal_(0, 1.0 if "embed" in name else weight.shape[1] ** -0.5)
-    model.save_pretrained(path)
+    _random_model(shape, rows, device, dtype).save_pretrained(path)
     # transformers 4 reads the rope's base from its old place only.
     written = json.loads((path / "config.json").read_text())
-    (path / "config.json").write_text(json.dumps(written | {"rope_theta": 1e6, "torch_dtype": "float32"}))
+    (path / "config.json").write_text(
+        json.dumps(written | {"rope_theta": 1e6, "torch_dtype": str(dtype).removeprefix("torch.")})
+    )
     tokenizer().save(str(path / "tokenizer.json"))
     _write(
         path / "tokenizer_config.json",
@@ -71,6 +64,36 @@ def folder_at(path: Path) -> Path:
     return path
 
 
+def _random_model(shape: Shape, rows: int, device: str, dtype: torch.dtype) -> Qwen3Model:
+    config = Qwen3Config(
+        vocab_size=rows,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.mlp,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.key_heads,
+        head_dim=shape.head_width,
+        max_position_embeddings=40_960,
+        rms_norm_eps=1e-6,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        tie_word_embeddings=True,
+    )
+    usual = torch.get_default_dtype()
+    torch.manual_seed(SEED)
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            model = Qwen3Model(config)
+    finally:
+        torch.set_default_dtype(usual)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() == 2:
+                weight.normal_(0, 1.0 if "embed" in name else weight.shape[1] ** -0.5)
+    return model
+
+
+@cache
 def tokenizer() -> Tokenizer:
     """Byte-level BPE in which each of our words, with the space before it, is one token."""
     built = Tokenizer(models.BPE())

@@ -133,15 +133,15 @@ class Meters(Collector):
             "Explanations of calls that were not kept: Postgres was away for long, or refused them",
             value=receipts.lost + receipts.skipped,
         )
-        counts = self._context.outbound.counts
+        counts = self._context.dispatch_state.counts
         yield CounterMetricFamily("gigarouter_hedges", "Second attempts beside a slow one", value=counts.hedges)
         yield CounterMetricFamily(
             "gigarouter_hedge_cost_nano_usd", "What lost hedges cost us, in nano-USD", value=counts.hedge_cost_nano
         )
         for name, description, counts_by_provider in (
             ("credential_refused", "Times a provider began to refuse our key", counts.credentials_refused),
-            ("usage_untold", "Answers without usage, billed by our count or guess", counts.usage_untold),
-            ("usage_miscounted", "Answers whose usage was missing or not our own count", counts.miscounted),
+            ("usage_untold", "Answers without usage, billed by our count or guess", counts.usage_missing),
+            ("usage_miscounted", "Answers whose usage was missing or not our own count", counts.usage_differing),
         ):
             counter = CounterMetricFamily(f"gigarouter_provider_{name}", description, labels=["provider"])
             for provider, count in counts_by_provider.items():

@@ -7,12 +7,15 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from router.api import documents, faults
 from router.api.access import NOT_FOUND, check_access
 from router.api.admin import operations as admin_operations
-from router.api.admin.openapi import operations as admin_openapi_operations
-from router.api.error_envelope import refusal_answer
+from router.api.admin.context import AdminContext, admin_context
+from router.api.admin.request import replayed
+from router.api.error_envelope import error_response
 from router.api.exchange import EXCHANGE, Exchange, Receive, Scope, Send
 from router.api.openapi import operations as openapi_operations
+from router.api.operation import BODY_BYTES_MAX, Operations
 from router.api.public.account import operations as account_operations
 from router.api.public.embeddings import PATH, embeddings
 from router.api.public.health import operations as probe_operations
@@ -22,10 +25,15 @@ from router.api.public.requests import operations as request_operations
 from router.api.public.requests import remember
 from router.api.public.votes import operations as vote_operations
 from router.api.server.guard import Guard
+from router.changes.audit import Actor
+from router.changes.idempotency import ReplayedOutcome
 from router.context import RouterContext
 from router.errors import InvalidRequest, MethodNotAllowed, OperationNotFound, Refusal, Unexpected
 
 CALLS_MAX = 2_000
+
+_CUSTOMERS = (vote_operations, model_operations, account_operations, request_operations, quote_operations)
+_DESCRIBED = (probe_operations, openapi_operations, documents.operations)
 
 
 def create_app(
@@ -33,11 +41,12 @@ def create_app(
     *,
     record: Callable[[Exchange], None],
     metrics: Callable[[], bytes],
-    further: Iterable[APIRouter] = (),
+    further: Iterable[Operations] = (),
     calls_max: int = CALLS_MAX,
 ) -> Guard:
-    """The ASGI application. ``further`` operations need their rows in :data:`router.api.access.ACCESS` too."""
-    rest = _rest(context, metrics, further)
+    """The ASGI application of a process that serves, with ``further`` operations."""
+    rest = fastapi_app(all_operations(further))
+    rest.state.context, rest.state.admin, rest.state.metrics = context, admin_context(context), metrics
 
     def over(exchange: Exchange) -> None:
         record(exchange)
@@ -52,7 +61,31 @@ def create_app(
     return Guard(dispatch, body_bytes_max=context.body_bytes_max, calls_max=calls_max, record=over)
 
 
-def _rest(context: RouterContext, metrics: Callable[[], bytes], further: Iterable[APIRouter]) -> FastAPI:
+def create_local_app(context: AdminContext, actor: Actor) -> Guard:
+    """The admin API in process, for ``actor`` on the machine, who needs no key and has every role.
+
+    It takes ASGI calls and listens nowhere: whoever can build its context reaches the database as it is.
+    """
+    rest = fastapi_app([*admin_operations, documents.operations.routes])
+    rest.state.admin = context
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            exchange: Exchange = scope[EXCHANGE]
+            exchange.actor = actor
+        await rest(scope, receive, send)
+
+    return Guard(dispatch, body_bytes_max=BODY_BYTES_MAX, calls_max=CALLS_MAX, record=lambda exchange: None)
+
+
+def all_operations(further: Iterable[Operations] = ()) -> list[APIRouter]:
+    """Every operation but the hot one."""
+    described = (*_CUSTOMERS, *_DESCRIBED, *further)
+    return [*(noun.routes for noun in described), *admin_operations]
+
+
+def fastapi_app(nouns: Iterable[APIRouter]) -> FastAPI:
+    """FastAPI with our access, our envelope and nothing of its own beside; its state is the caller's to fill."""
     app = FastAPI(
         title="gigarouter",
         openapi_url=None,
@@ -61,15 +94,12 @@ def _rest(context: RouterContext, metrics: Callable[[], bytes], further: Iterabl
         redirect_slashes=False,
         dependencies=[Depends(check_access)],
     )
-    app.state.context = context
-    app.state.metrics = metrics
-    customers = (vote_operations, model_operations, account_operations, request_operations, quote_operations)
-    told = (probe_operations, openapi_operations, admin_openapi_operations)
-    for operations in (*customers, *admin_operations, *told, *further):
-        app.include_router(operations)
+    for routes in nouns:
+        app.include_router(routes)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _not_matched)
     app.add_exception_handler(RequestValidationError, _not_valid)
+    app.add_exception_handler(ReplayedOutcome, _replayed)
     app.add_exception_handler(Exception, _unexpected)
     return app
 
@@ -77,7 +107,7 @@ def _rest(context: RouterContext, metrics: Callable[[], bytes], further: Iterabl
 def _respond(request: Request, refusal: Refusal) -> Response:
     exchange: Exchange = request.scope[EXCHANGE]
     exchange.refusal = refusal
-    answer = refusal_answer(refusal, exchange.request_id)
+    answer = error_response(refusal, exchange.request_id)
     response = Response(b"".join(answer.body), status_code=answer.status)
     response.raw_headers = list(answer.headers)
     return response
@@ -86,6 +116,11 @@ def _respond(request: Request, refusal: Refusal) -> Response:
 async def _refused(request: Request, refusal: Exception) -> Response:
     assert isinstance(refusal, Refusal)
     return _respond(request, refusal)
+
+
+async def _replayed(request: Request, before: Exception) -> Response:
+    assert isinstance(before, ReplayedOutcome)
+    return replayed(before.outcome)
 
 
 async def _not_matched(request: Request, problem: Exception) -> Response:
@@ -101,13 +136,9 @@ async def _not_matched(request: Request, problem: Exception) -> Response:
 
 
 async def _not_valid(request: Request, problem: Exception) -> Response:
-    """Name the field, never its value: FastAPI's own answer repeats the input, secrets included."""
+    """Name the fields, never their values: FastAPI's own answer repeats the input, secrets included."""
     assert isinstance(problem, RequestValidationError)
-    first = problem.errors()[0] if problem.errors() else {"loc": (), "msg": ""}
-    names = [part for part in first["loc"] if isinstance(part, str)][-1:]
-    param = names[0] if names else None
-    said = f"'{param}' is invalid: {first['msg']}." if param else "The request is invalid."
-    return _respond(request, InvalidRequest(said, param=param))
+    return _respond(request, faults.refusal(problem.errors()))
 
 
 async def _unexpected(request: Request, fault: Exception) -> Response:

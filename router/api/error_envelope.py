@@ -1,4 +1,4 @@
-"""Errors on the wire: the one table of their statuses and types, and OpenAI's envelope around each.
+"""Answers errors: one table gives each its HTTP status and type, and OpenAI's envelope goes around it.
 
 ``{"error": {"message", "type", "param", "code", "request_id"[, "details"]}}``, the first four always. Nothing of
 ``detail`` or of the caller's input gets in, and the size is bounded whatever came.
@@ -15,11 +15,11 @@ from store.ids import RequestId, wire
 
 
 class Row(msgspec.Struct, frozen=True):
-    """How an error class is answered. ``again`` False tells OpenAI's clients not to retry a 5xx."""
+    """How an error class is answered. ``retryable`` False tells OpenAI's clients not to retry a 5xx."""
 
     status: int
     type: str
-    again: bool = True
+    retryable: bool = True
 
 
 _INVALID = "invalid_request_error"
@@ -27,7 +27,7 @@ _SERVER = "server_error"
 
 # Infrastructure faults are 503, never 401, 402 or 403. OpenAI's clients retry 408, 409, 429 and 5xx unless told.
 ROWS: dict[type[errors.Refusal], Row] = {
-    errors.Refusal: Row(500, _SERVER, again=False),
+    errors.Refusal: Row(500, _SERVER, retryable=False),
     errors.Refused: Row(400, _INVALID),
     errors.InvalidRequest: Row(400, _INVALID),
     errors.UnknownParameter: Row(400, _INVALID),
@@ -74,7 +74,7 @@ ROWS: dict[type[errors.Refusal], Row] = {
     errors.VersionConflict: Row(409, _INVALID),
     errors.LaunchIncomplete: Row(409, _INVALID),
     errors.ClientGone: Row(499, _INVALID),
-    errors.Failed: Row(500, _SERVER, again=False),
+    errors.Failed: Row(500, _SERVER, retryable=False),
     errors.NoEndpoint: Row(503, _SERVER),
     errors.ProvidersBusy: Row(503, _SERVER),
     errors.ModelWarming: Row(503, _SERVER),
@@ -84,13 +84,13 @@ ROWS: dict[type[errors.Refusal], Row] = {
     errors.Overloaded: Row(503, _SERVER),
     errors.StoreUnavailable: Row(503, _SERVER),
     # The commit may have happened: a retry without the same Idempotency-Key could be charged a second time.
-    errors.NotRecorded: Row(503, _SERVER, again=False),
-    errors.Unexpected: Row(500, _SERVER, again=False),
+    errors.NotRecorded: Row(503, _SERVER, retryable=False),
+    errors.Unexpected: Row(500, _SERVER, retryable=False),
 }
 
 # Statuses with which a client is always told when to come back, and after how long where the error does not know.
-_COME_BACK = {429, 503}
-_COME_BACK_S = 1.0
+_RETRY_AFTER_STATUSES = {429, 503}
+_RETRY_AFTER_S = 1.0
 
 
 def row(refusal: errors.Refusal) -> Row:
@@ -98,12 +98,12 @@ def row(refusal: errors.Refusal) -> Row:
     return next(ROWS[parent] for parent in type(refusal).__mro__ if parent in ROWS)
 
 
-def refusal_answer(refusal: errors.Refusal, request_id: RequestId) -> Answer:
-    """The error as it goes out."""
-    how = row(refusal)
+def error_response(refusal: errors.Refusal, request_id: RequestId) -> Answer:
+    """Builds the response of a refusal: status, envelope, retry headers."""
+    error_row = row(refusal)
     error: dict[str, object] = {
         "message": refusal.message,
-        "type": how.type,
+        "type": error_row.type,
         "param": refusal.param,
         "code": refusal.code,
         "request_id": wire(RequestId, request_id),
@@ -115,19 +115,19 @@ def refusal_answer(refusal: errors.Refusal, request_id: RequestId) -> Answer:
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         *refusal.headers,
-        *_retry_headers(refusal, how),
+        *_retry_headers(refusal, error_row),
     ]
-    return Answer(status=how.status, headers=headers, body=(body,))
+    return Answer(status=error_row.status, headers=headers, body=(body,))
 
 
-def _retry_headers(refusal: errors.Refusal, how: Row) -> list[tuple[bytes, bytes]]:
-    wait_s, again = refusal.retry_after_s, how.again and refusal.again
-    if wait_s is None and how.status in _COME_BACK and again:
-        wait_s = _COME_BACK_S
+def _retry_headers(refusal: errors.Refusal, error_row: Row) -> list[tuple[bytes, bytes]]:
+    wait_s, retryable = refusal.retry_after_s, error_row.retryable and refusal.again
+    if wait_s is None and error_row.status in _RETRY_AFTER_STATUSES and retryable:
+        wait_s = _RETRY_AFTER_S
     headers: list[tuple[bytes, bytes]] = []
     if wait_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, ceil(wait_s))))
         headers.append((b"retry-after-ms", b"%d" % max(1, ceil(wait_s * 1000))))
-    if how.status >= 500 and not again:
+    if error_row.status >= 500 and not retryable:
         headers.append((b"x-should-retry", b"false"))
     return headers

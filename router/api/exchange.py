@@ -1,4 +1,4 @@
-"""One HTTP request and what became of it: made by the guard, completed by the operation, read by log and metrics."""
+"""Holds one HTTP request and its outcome: the guard makes it, the operation completes it, log and metrics read it."""
 
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
+from router.changes.audit import Actor
 from router.errors import KeyInUrl, KeyUnknown, Refusal
 from router.identity.operators import Operator
 from router.values import Answer, Caller, Served, Trace
@@ -37,14 +38,16 @@ def never_gone() -> bool:
 
 
 class Exchange:
-    """What the edge knows of a request. Headers are read once, here; the other fields are filled on the way."""
+    """One request at the HTTP edge. The headers are read once, here; the steps that follow fill the other fields."""
 
     __slots__ = (
-        "applied",
+        "actor",
+        "applied_headers",
         "authorization",
         "authorizations",
         "began",
         "body",
+        "call_headers",
         "caller",
         "client_gone",
         "client_request_id",
@@ -63,7 +66,6 @@ class Exchange:
         "served",
         "status",
         "trace",
-        "wishes",
     )
 
     def __init__(self, scope: Scope) -> None:
@@ -84,12 +86,14 @@ class Exchange:
         self.client_request_id: bytes | None = None
         self.forwarded = False
         # Headers by which a call asks for more than its body does (:mod:`router.api.public.call_headers`).
-        self.wishes: tuple[tuple[bytes, bytes], ...] = ()
-        # Headers that say which of them were granted, errors too.
-        self.applied: list[tuple[bytes, bytes]] = []
+        self.call_headers: tuple[tuple[bytes, bytes], ...] = ()
+        # Response headers that say which of them were applied; errors carry them too.
+        self.applied_headers: list[tuple[bytes, bytes]] = []
         self.body = b""
         self.caller: Caller | None = None
         self.operator: Operator | None = None
+        # Who administers, as the audit log names them: an operator, or `cli:<user>` on the machine.
+        self.actor: Actor | None = None
         self.served: Served | None = None
         self.refusal: Refusal | None = None
         self.status = 0
@@ -114,7 +118,7 @@ class Exchange:
                 case b"x-forwarded-for" | b"forwarded":
                     self.forwarded = True
                 case b"x-tier" | b"prefer":
-                    self.wishes = (*self.wishes, (name, value))
+                    self.call_headers = (*self.call_headers, (name, value))
                 case _:
                     pass
         if self.authorization is None and api_key:
@@ -136,7 +140,7 @@ class Exchange:
         return (perf_counter() - self.began) * 1000
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """What every response carries, errors too."""
+        """Headers that every response carries, error responses included."""
         headers = [
             (b"x-request-id", wire(RequestId, self.request_id).encode()),
             (b"openai-processing-ms", b"%d" % self.elapsed_ms),
@@ -149,7 +153,7 @@ class Exchange:
 
 
 async def deliver(answer: Answer, send: Send) -> None:
-    """Send an answer, one piece per turn of the event loop."""
+    """Sends an answer, one piece per turn of the event loop."""
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     if isinstance(answer.body, tuple | list) and len(answer.body) == 1:
         await send({"type": "http.response.body", "body": answer.body[0]})

@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 import orjson
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from router import errors
 from router.api.error_envelope import ROWS, Row
+from router.api.operation import Operations, Who
 from router.api.public.account import AccountOut
 from router.api.public.models import ModelList, ModelOut
 from router.api.public.quote import QuoteOut
@@ -23,7 +24,7 @@ from router.explain.views import RequestOut
 from router.request.body import MAX_INPUTS, MAX_TOKENS
 from router.request.preferences import NAME_CHARACTERS_MAX, NAMES_MAX
 
-operations = APIRouter()
+operations = Operations("documents", tag="Probes", who=Who.ANYONE)
 
 Json = dict[str, Any]
 
@@ -160,7 +161,7 @@ ERROR: Json = {
 }
 
 
-@operations.get("/openapi.json", operation_id="openapi", summary="This document", tags=["Probes"])
+@operations.get("/openapi.json", verb="show", name="openapi", summary="This document")
 async def openapi() -> Response:
     """The API as OpenAPI 3.1."""
     return Response(_document_bytes(), media_type="application/json")

@@ -1,7 +1,7 @@
-"""One attempt at one endpoint: within the provider's grant, cut into parts that it takes, checked.
+"""Sends one attempt to one endpoint: within the provider's quota, cut into chunks that it takes, every answer checked.
 
-What health, the retry budget and the trace learn of it is written down here and nowhere else, however it ends. What
-comes after it is :mod:`router.dispatch.retries`'s.
+Health, the retry budget and the trace learn of the attempt here and nowhere else, however it ends. What comes after it
+is :mod:`router.dispatch.retries`'s decision.
 """
 
 import asyncio
@@ -30,78 +30,94 @@ from providers.protocol import Attempt, Vectors
 from router.dispatch.chunking import Chunk, Joined, chunks_of, is_too_large, tokens_in
 from router.dispatch.provider_quota import Lease, has_quota
 from router.dispatch.retries import AttemptRequest
-from router.dispatch.state import CallDispatch, Outbound
+from router.dispatch.state import CallDispatch, DispatchState
 from router.dispatch.validate import check
 from router.registry.endpoints import AWAITS_PROOF, REFUSED
 from router.routing.failures import Failures
 from router.routing.health import PAUSE_S, Started
-from router.values import AttemptRecord, EmbedRequest, Endpoint, Lane, Trace
+from router.values import AttemptRecord, EmbedRequest, Endpoint, Lane
 from store.ids import EndpointId, RequestId, wire
 
 log = structlog.get_logger("router.dispatch.dispatch")
 
-# Parts of one attempt under way at once.
-PARTS_AT_ONCE = 8
+# Chunks of one attempt under way at once.
+CHUNKS_AT_ONCE = 8
 # An answer that fails our checks is worse than none.
-BAD_ANSWER_WEIGHS = 3
-# An attempt that could send for less than this part of its time says nothing of the endpoint when it is over.
-MOST_OF_IT = 0.9
+BAD_ANSWER_WEIGHT = 3
+# An attempt that could send for less than this share of its time says nothing of the endpoint when it is over.
+SENDING_SHARE_MIN = 0.9
 # Timers are not exact.
 CLOCK_S = 0.01
 
 
-Won = tuple[Vectors, float, AttemptRequest]
+class AttemptSuccess(msgspec.Struct, frozen=True):
+    """The checked answer of an attempt, ``took_s`` seconds after it began."""
+
+    vectors: Vectors
+    took_s: float
+    request: AttemptRequest
 
 
-class _Sent(msgspec.Struct):
+class _Progress(msgspec.Struct):
     """How far an attempt has come.
 
-    It may send from ``since`` to ``until``; ``requests`` may have reached the provider, ``answered`` of them were
-    answered. ``in_turns``: it is more than a minute's grant, so that each part waits for its own.
+    It may send from ``sends_from`` to ``sends_until``; ``requests_sent`` may have reached the provider, and
+    ``requests_answered`` of them were answered. ``leases_per_chunk``: the attempt is more than a minute's quota, so
+    each chunk waits for its own lease.
     """
 
-    started: Started
-    since: float
-    until: float
-    requests: int = 0
-    answered: int = 0
-    in_turns: bool = False
+    start: Started
+    sends_from: float
+    sends_until: float
+    requests_sent: int = 0
+    requests_answered: int = 0
+    leases_per_chunk: bool = False
 
 
-async def alone(errand: CallDispatch, step: AttemptRequest) -> Won | Failures:
-    """One attempt as a value: the answer with the seconds that it took, or its failure in a list of one."""
-    try:
-        return *await at_endpoint(errand, step), step
-    except Failure as failure:
-        return [(step.endpoint, failure)]
-
-
-async def at_endpoint(errand: CallDispatch, step: AttemptRequest) -> tuple[Vectors, float]:
-    """A checked answer of the step's endpoint, and the seconds that it took. Raises Failure."""
-    loop = asyncio.get_running_loop()
+async def send_attempt(call: CallDispatch, attempt_request: AttemptRequest) -> AttemptSuccess | Failures:
+    """Send one attempt. Its failure is a value too: a list of one, as :func:`error_for` takes them."""
+    loop, endpoint, health = asyncio.get_running_loop(), attempt_request.endpoint, call.health
+    attempt = build_attempt(endpoint, call.request, call.model, call.id, call.lane)
+    chunks: list[Chunk] | None = None
+    if is_too_large(endpoint, attempt.inputs, call.tokens_max):
+        chunks = chunks_of(attempt, endpoint, call.model.special_tokens)
     began = loop.time()
-    endpoint, tried = step.endpoint, errand.trace.tried
-    attempt = attempt_at(endpoint, errand.request, errand.model, errand.id, errand.lane)
-    parts: list[Chunk] | None = None
-    if is_too_large(endpoint, attempt.inputs, errand.tokens_max):
-        parts = chunks_of(attempt, endpoint, errand.model.special_tokens)
+    start = health.starts(endpoint.id, began)
+    if start is None:
+        passed_over = PassedOver("another call is trying it", retry_after_s=PAUSE_S)
+        _record(call, attempt_request, began, began, "PassedOver", passed_over.message)
+        return [(endpoint, passed_over)]
+    progress = _Progress(start, began, began + attempt_request.limit_s)
     try:
-        vectors = await _send(errand, step, attempt, parts)
+        if has_quota(endpoint):
+            vectors = await _send_within_quota(call, attempt_request, attempt, chunks, progress)
+        elif chunks is None:
+            vectors = await _send_request(call, endpoint, attempt, progress)
+        else:
+            vectors = await _send_chunks(call, endpoint, chunks, CHUNKS_AT_ONCE, progress)
     except Failure as failure:
-        tried.append(_tried(step, began, loop.time(), errand.trace, type(failure).__name__, failure.message))
-        raise
+        now = loop.time()
+        _report_failure(call, attempt_request, failure, now, progress)
+        _record(call, attempt_request, began, now, type(failure).__name__, failure.message)
+        return [(endpoint, failure)]
     except BaseException:
-        tried.append(_tried(step, began, loop.time(), errand.trace, "canceled"))
+        health.given_up(endpoint.id, start)
+        _record(call, attempt_request, began, loop.time(), "canceled")
         raise
     now = loop.time()
-    tried.append(_tried(step, began, now, errand.trace, "answered"))
-    return vectors, now - began
+    took_s = None if progress.leases_per_chunk else now - progress.sends_from
+    health.succeeded(endpoint.id, now, took_s, attempt.inputs, call.tokens_max, start)
+    call.retry_budget.answered(endpoint.id)
+    if call.state.refusing_endpoints:
+        call.state.refusing_endpoints.discard(endpoint.id)
+    _record(call, attempt_request, began, now, "answered")
+    return AttemptSuccess(vectors, now - began, attempt_request)
 
 
-def attempt_at(
+def build_attempt(
     endpoint: Endpoint, request: EmbedRequest, model: Model, request_id: RequestId, lane: Lane = Lane.INTERACTIVE
 ) -> Attempt:
-    """The request as this endpoint gets it: the model's prompt as a prefix, unless the provider has input types."""
+    """The request as this endpoint gets it: the model's prompt is a prefix, unless the provider has input types."""
     prefix = ""
     if request.input_type is not None and not endpoint.native_input_type:
         prefix = model.prompts.get(request.input_type, "")
@@ -118,214 +134,191 @@ def attempt_at(
     )
 
 
-async def _send(errand: CallDispatch, step: AttemptRequest, attempt: Attempt, parts: list[Chunk] | None) -> Vectors:
-    """A checked answer of the whole, in one request or in parts; health is told of its start and of its one end."""
-    loop, endpoint, health = asyncio.get_running_loop(), step.endpoint, errand.health
-    now = loop.time()
-    started = health.starts(endpoint.id, now)
-    if started is None:
-        raise PassedOver("another call is trying it", retry_after_s=PAUSE_S)
-    sent = _Sent(started, now, now + step.limit_s)
-    try:
-        if has_quota(endpoint):
-            vectors = await _paced(errand, step, attempt, parts, sent)
-        else:
-            vectors = await _all(errand, endpoint, attempt, parts, PARTS_AT_ONCE, sent)
-    except Failure as failure:
-        _learn(errand, step, failure, loop.time(), sent)
-        raise
-    except BaseException:
-        health.given_up(endpoint.id, started)
-        raise
-    now = loop.time()
-    took_s = None if sent.in_turns else now - sent.since
-    health.succeeded(endpoint.id, now, took_s, attempt.inputs, errand.tokens_max, started)
-    errand.budgets.answered(endpoint.id)
-    if errand.outbound.refused:
-        errand.outbound.refused.discard(endpoint.id)
-    return vectors
-
-
-async def _paced(
-    errand: CallDispatch, step: AttemptRequest, attempt: Attempt, parts: list[Chunk] | None, sent: _Sent
-) -> Vectors:
-    """Send within what the provider grants us: taken for all parts together where a minute has room for them."""
-    quota, endpoint, requests = errand.outbound.quota, step.endpoint, 1 if parts is None else len(parts)
-    least_s = 0.0 if parts is None else quota.least_s(endpoint, requests, errand.tokens_max)
-    if least_s >= step.limit_s:
-        raise PassedOver("it grants us so much only over more time than the call has")
-    if least_s > 0:
-        sent.in_turns = True
-        return await _all(errand, endpoint, attempt, parts, PARTS_AT_ONCE, sent)
-    lease = await quota.take(
-        endpoint,
-        errand.id.hex,
-        requests=requests,
-        tokens=errand.tokens_max,
-        slots=min(PARTS_AT_ONCE, requests),
-        limit_s=step.limit_s,
-    )
-    sent.since = asyncio.get_running_loop().time()
-    used_tokens: int | None = None
-    try:
-        vectors = await _all(errand, endpoint, attempt, parts, lease.slots, sent)
-        used_tokens = None if vectors.guessed else vectors.tokens
-    finally:
-        quota.give(lease, used_tokens, sent.requests)
-    return vectors
-
-
-async def _all(
-    errand: CallDispatch,
-    endpoint: Endpoint,
-    attempt: Attempt,
-    parts: list[Chunk] | None,
-    at_once: int,
-    sent: _Sent,
-) -> Vectors:
-    if parts is None:
-        return await _embed(errand, endpoint, attempt, sent)
-    return await _in_parts(errand, endpoint, parts, at_once, sent)
-
-
-async def _embed(errand: CallDispatch, endpoint: Endpoint, attempt: Attempt, sent: _Sent) -> Vectors:
-    """One request to the provider, its answer checked."""
-    left_s = sent.until - asyncio.get_running_loop().time()
+async def _send_request(call: CallDispatch, endpoint: Endpoint, attempt: Attempt, progress: _Progress) -> Vectors:
+    """Send one request to the provider and check its answer."""
+    left_s = progress.sends_until - asyncio.get_running_loop().time()
     if left_s <= 0:
         raise TimedOut("not all of it was sent in time")
-    sent.requests += 1
+    progress.requests_sent += 1
     try:
-        vectors = await errand.outbound.providers[endpoint.provider_id].embed(attempt, left_s)
+        vectors = await call.state.providers[endpoint.provider_id].embed(attempt, left_s)
     except (ConnectFailed, PassedOver):
-        sent.requests -= 1
+        progress.requests_sent -= 1
         raise
     if endpoint.upstream_space is not None and vectors.space != endpoint.upstream_space:
         raise SpaceMismatch(
             f"it answers from the space {vectors.space}, and {endpoint.upstream_space} was tested",
             detail="nothing of it was delivered",
         )
-    check(vectors, attempt, errand.model)
-    sent.answered += 1
+    check(vectors, attempt, call.model)
+    progress.requests_answered += 1
     return vectors
 
 
-async def _in_turn(errand: CallDispatch, endpoint: Endpoint, part: Chunk, sent: _Sent) -> Vectors:
-    """One part, once the provider's grant has room for it alone."""
-    lease = await _turn(errand, endpoint, part, sent)
-    one, used_tokens = _Sent(sent.started, sent.since, sent.until), None
+async def _send_within_quota(
+    call: CallDispatch,
+    attempt_request: AttemptRequest,
+    attempt: Attempt,
+    chunks: list[Chunk] | None,
+    progress: _Progress,
+) -> Vectors:
+    """Send within the provider's quota, which is leased for all chunks together where a minute has room for them."""
+    quota, endpoint, requests = call.state.quota, attempt_request.endpoint, 1 if chunks is None else len(chunks)
+    if chunks is not None:
+        least_s = quota.least_s(endpoint, requests, call.tokens_max)
+        if least_s >= attempt_request.limit_s:
+            raise PassedOver("it grants us so much only over more time than the call has")
+        if least_s > 0:
+            progress.leases_per_chunk = True
+            return await _send_chunks(call, endpoint, chunks, CHUNKS_AT_ONCE, progress)
+    lease = await quota.take(
+        endpoint,
+        call.id.hex,
+        requests=requests,
+        tokens=call.tokens_max,
+        slots=min(CHUNKS_AT_ONCE, requests),
+        limit_s=attempt_request.limit_s,
+    )
+    progress.sends_from = asyncio.get_running_loop().time()
+    used_tokens: int | None = None
     try:
-        vectors = await _embed(errand, endpoint, part.attempt, one)
+        if chunks is None:
+            vectors = await _send_request(call, endpoint, attempt, progress)
+        else:
+            vectors = await _send_chunks(call, endpoint, chunks, lease.slots, progress)
+        used_tokens = None if vectors.guessed else vectors.tokens
+    finally:
+        quota.give(lease, used_tokens, progress.requests_sent)
+    return vectors
+
+
+async def _send_chunks(
+    call: CallDispatch, endpoint: Endpoint, chunks: list[Chunk], at_once: int, progress: _Progress
+) -> Vectors:
+    """Send all chunks, ``at_once`` of them under way; the first failure cancels the rest and is raised."""
+    joined = Joined(call.request)
+    waiting: Iterator[Chunk] = iter(chunks)
+
+    async def work() -> None:
+        for chunk in waiting:
+            try:
+                if progress.leases_per_chunk:
+                    vectors = await _send_leased_chunk(call, endpoint, chunk, progress)
+                else:
+                    vectors = await _send_request(call, endpoint, chunk.attempt, progress)
+            except TooLong as fault:
+                raise TooLong(
+                    index=chunk.first + fault.index, tokens=fault.tokens, limit=fault.limit, detail=fault.detail
+                ) from fault
+            joined.put(chunk.first, vectors)
+
+    failures: BaseExceptionGroup[Failure] | None = None
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(at_once):
+                group.create_task(work())
+    except* Failure as raised:
+        failures = raised
+    if failures is not None:
+        raise _decisive_failure(failures)
+    return joined.vectors()
+
+
+async def _send_leased_chunk(call: CallDispatch, endpoint: Endpoint, chunk: Chunk, progress: _Progress) -> Vectors:
+    """Send one chunk, once the provider's quota has room for it alone."""
+    lease = await _lease_chunk(call, endpoint, chunk, progress)
+    chunk_progress = _Progress(progress.start, progress.sends_from, progress.sends_until)
+    used_tokens: int | None = None
+    try:
+        vectors = await _send_request(call, endpoint, chunk.attempt, chunk_progress)
         used_tokens = vectors.tokens
     finally:
-        sent.requests += one.requests
-        sent.answered += one.answered
-        errand.outbound.quota.give(lease, used_tokens, one.requests)
+        progress.requests_sent += chunk_progress.requests_sent
+        progress.requests_answered += chunk_progress.requests_answered
+        call.state.quota.give(lease, used_tokens, chunk_progress.requests_sent)
     return vectors
 
 
-async def _turn(errand: CallDispatch, endpoint: Endpoint, part: Chunk, sent: _Sent) -> Lease:
-    """Room for one part, waited for as long as the attempt's time allows."""
-    loop, quota = asyncio.get_running_loop(), errand.outbound.quota
-    lease_id, tokens = f"{errand.id.hex}:{part.first}", tokens_in(part, errand.model.special_tokens)
+async def _lease_chunk(call: CallDispatch, endpoint: Endpoint, chunk: Chunk, progress: _Progress) -> Lease:
+    """Lease room for one chunk, waiting for it as long as the attempt's time allows."""
+    loop, quota = asyncio.get_running_loop(), call.state.quota
+    lease_id, tokens = f"{call.id.hex}:{chunk.first}", tokens_in(chunk, call.model.special_tokens)
     while True:
-        left_s = sent.until - loop.time()
+        left_s = progress.sends_until - loop.time()
         try:
             return await quota.take(endpoint, lease_id, requests=1, tokens=tokens, slots=1, limit_s=left_s)
         except PassedOver as full:
             wait_s = full.retry_after_s or PAUSE_S
             if wait_s >= left_s:
-                if sent.requests:
+                if progress.requests_sent:
                     raise TimedOut("what it grants us did not last for all of it") from full
                 raise
             await asyncio.sleep(wait_s)
 
 
-async def _in_parts(errand: CallDispatch, endpoint: Endpoint, parts: list[Chunk], at_once: int, sent: _Sent) -> Vectors:
-    """All parts at one endpoint, ``at_once`` of them under way; the first failure cancels the rest and is raised."""
-    joined = Joined(errand.request)
-    waiting: Iterator[Chunk] = iter(parts)
-
-    async def work() -> None:
-        for part in waiting:
-            try:
-                if sent.in_turns:
-                    vectors = await _in_turn(errand, endpoint, part, sent)
-                else:
-                    vectors = await _embed(errand, endpoint, part.attempt, sent)
-            except TooLong as long:
-                raise TooLong(
-                    index=part.first + long.index, tokens=long.tokens, limit=long.limit, detail=long.detail
-                ) from long
-            joined.put(part.first, vectors)
-
-    failed: BaseExceptionGroup[Failure] | None = None
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(at_once):
-                group.create_task(work())
-    except* Failure as failures:
-        failed = failures
-    if failed is not None:
-        raise _first(failed)
-    return joined.vectors()
-
-
-def _first(failed: BaseExceptionGroup[Failure]) -> Failure:
-    """One failure for the whole: the caller's fault where there is one, else the first."""
-    failures = [failure for failure in failed.exceptions if isinstance(failure, Failure)]
+def _decisive_failure(group: BaseExceptionGroup[Failure]) -> Failure:
+    """The failure that stands for all: the caller's fault where there is one, else the first."""
+    failures = [failure for failure in group.exceptions if isinstance(failure, Failure)]
     return next((failure for failure in failures if isinstance(failure, GiveUp)), failures[0])
 
 
-def _tried(
-    step: AttemptRequest, began: float, now: float, trace: Trace, outcome: str, reason: str = ""
-) -> AttemptRecord:
-    return AttemptRecord(step.endpoint, step.why, (began - trace.began) * 1000, (now - began) * 1000, outcome, reason)
+def _record(
+    call: CallDispatch, attempt_request: AttemptRequest, began: float, now: float, outcome: str, reason: str = ""
+) -> None:
+    """Write the attempt into the call's trace."""
+    began_ms, took_ms = (began - call.trace.began) * 1000, (now - began) * 1000
+    record = AttemptRecord(attempt_request.endpoint, attempt_request.why, began_ms, took_ms, outcome, reason)
+    call.trace.attempts.append(record)
 
 
-def _learn(errand: CallDispatch, step: AttemptRequest, failure: Failure, now: float, sent: _Sent) -> None:
-    """Health and pacing are different things: only what counts against health may open a breaker."""
-    health, endpoint, started = errand.health, step.endpoint, sent.started
+def _report_failure(
+    call: CallDispatch, attempt_request: AttemptRequest, failure: Failure, now: float, progress: _Progress
+) -> None:
+    """Tell health and the retry budget. Only what counts against health opens a breaker; a used-up quota does not."""
+    health, endpoint, start = call.health, attempt_request.endpoint, progress.start
+    sending_s = progress.sends_until - progress.sends_from
+    waited_for_quota = progress.leases_per_chunk or sending_s < SENDING_SHARE_MIN * attempt_request.limit_s
     if isinstance(failure, GiveUp):
-        health.given_up(endpoint.id, started)
+        health.given_up(endpoint.id, start)
         return
     if not isinstance(failure, TryLater):
-        errand.budgets.failed(endpoint.id, now)
+        call.retry_budget.failed(endpoint.id, now)
     match failure:
         case Quarantine():
             for_ops = f"{AWAITS_PROOF}{REFUSED}: {failure.detail}" if isinstance(failure, CredentialRefused) else ""
-            is_news = health.quarantined(endpoint.id, failure.message or "it is quarantined", started, for_ops)
+            is_news = health.quarantined(endpoint.id, failure.message or "it is quarantined", start, for_ops)
             if is_news and isinstance(failure, CredentialRefused):
-                _alarm(errand.outbound, endpoint, failure)
+                _alert_operators(call.state, endpoint, failure)
         case PassedOver():
-            health.given_up(endpoint.id, started)
+            health.given_up(endpoint.id, start)
         case Warming():
-            health.warming(endpoint.id, now, failure.retry_after_s or PAUSE_S, started)
+            health.warming(endpoint.id, now, failure.retry_after_s or PAUSE_S, start)
         case TryLater():
-            health.paused(endpoint.id, now, failure.retry_after_s, started)
+            health.paused(endpoint.id, now, failure.retry_after_s, start)
         case Misconfigured():
-            _alarm(errand.outbound, endpoint, failure)
-            health.failed(endpoint.id, now, failure.message, started=started)
-        case TimedOut() if sent.in_turns or sent.until - sent.since < MOST_OF_IT * step.limit_s:
-            health.given_up(endpoint.id, started)  # Its time went by while it waited for the provider's grant.
-        case TimedOut() if now > sent.until - CLOCK_S:
-            is_failure = not (step.is_cut or sent.answered)
-            size = errand.request.inputs, errand.tokens_max
-            health.cut(endpoint.id, now, now - sent.since, *size, is_failure, started)
+            _alert_operators(call.state, endpoint, failure)
+            health.failed(endpoint.id, now, failure.message, started=start)
+        case TimedOut() if waited_for_quota:
+            health.given_up(endpoint.id, start)
+        case TimedOut() if now > progress.sends_until - CLOCK_S:
+            is_failure = not (attempt_request.is_cut or progress.requests_answered)
+            size = call.request.inputs, call.tokens_max
+            health.cut(endpoint.id, now, now - progress.sends_from, *size, is_failure, start)
         case BadAnswer():
-            health.failed(endpoint.id, now, failure.message, BAD_ANSWER_WEIGHS, started)
+            health.failed(endpoint.id, now, failure.message, BAD_ANSWER_WEIGHT, start)
         case _:
-            health.failed(endpoint.id, now, failure.message, started=started)
+            health.failed(endpoint.id, now, failure.message, started=start)
 
 
-def _alarm(outbound: Outbound, endpoint: Endpoint, failure: CredentialRefused | Misconfigured) -> None:
-    """Our key or our credit at a provider is refused, or not to be had: ops are told once, not once per call."""
-    if endpoint.id in outbound.refused:
+def _alert_operators(state: DispatchState, endpoint: Endpoint, failure: CredentialRefused | Misconfigured) -> None:
+    """Log that a provider refuses our key or our credit, or that we cannot read the key: once, not once per call."""
+    if endpoint.id in state.refusing_endpoints:
         return
-    outbound.refused.add(endpoint.id)
+    state.refusing_endpoints.add(endpoint.id)
     if isinstance(failure, Misconfigured):
         log.error("provider_unusable", provider=endpoint.provider_name, reason=failure.detail)
         return
-    outbound.counts.credentials_refused[endpoint.provider_name] += 1
+    state.counts.credentials_refused[endpoint.provider_name] += 1
     log.error(
         "provider_credential_refused",
         provider=endpoint.provider_name,

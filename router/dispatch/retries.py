@@ -52,7 +52,7 @@ Outcome = tuple[Sequence[Failure] | Slow, float]
 UsualAt = Callable[[Endpoint], Usual]
 
 
-def attempts(
+def plan_attempts(
     order: Sequence[Endpoint], deadline_at: float, now: float, tokens: int, usual_at: UsualAt, budgets: RetryBudget
 ) -> Generator[AttemptRequest | None, Outcome, None]:
     """The attempts of one call at the endpoints of ``order``; ends where no other attempt should be made.

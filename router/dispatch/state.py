@@ -1,4 +1,4 @@
-"""What attempts go through: the providers and what one process knows of them, and one call on its way there."""
+"""Holds what the attempts of all calls share, one per process, and what is fixed for the attempts of one call."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -14,32 +14,37 @@ from router.values import EmbedRequest, Lane, Trace
 from store.ids import EndpointId, ProviderId, RequestId
 
 
-class Counts(msgspec.Struct):
-    """What the metrics tell of a process's attempts; what is a ``Counter`` is by provider."""
+class DispatchCounts(msgspec.Struct):
+    """The counts of a process's attempts that its metrics publish; each ``Counter`` is by provider."""
 
     hedges: int = 0
     hedge_cost_nano: int = 0
     credentials_refused: Counter[str] = msgspec.field(default_factory=Counter)
-    usage_untold: Counter[str] = msgspec.field(default_factory=Counter)
-    miscounted: Counter[str] = msgspec.field(default_factory=Counter)
+    usage_missing: Counter[str] = msgspec.field(default_factory=Counter)
+    usage_differing: Counter[str] = msgspec.field(default_factory=Counter)
 
 
-class Outbound(msgspec.Struct, frozen=True):
-    """What every call's attempts go through, one per process."""
+class DispatchState(msgspec.Struct, frozen=True):
+    """The collaborators and the memory that all calls of a process share while they are sent."""
 
     providers: Mapping[ProviderId, Provider]
     health: Health
     quota: ProviderQuota
-    budgets: Mapping[Lane, RetryBudget] = msgspec.field(default_factory=lambda: {lane: RetryBudget() for lane in Lane})
-    counts: Counts = msgspec.field(default_factory=Counts)
-    # Endpoints whose provider refuses our credentials, until one of them answers again: ops are told once.
-    refused: set[EndpointId] = msgspec.field(default_factory=set)
-    # Endpoints whose usage differed from our own count, or was missing, at last.
-    miscounting: set[EndpointId] = msgspec.field(default_factory=set)
+    retry_budgets: Mapping[Lane, RetryBudget] = msgspec.field(
+        default_factory=lambda: {lane: RetryBudget() for lane in Lane}
+    )
+    counts: DispatchCounts = msgspec.field(default_factory=DispatchCounts)
+    # Endpoints whose provider refuses our credentials, until one of them answers again: ops hear of it once.
+    refusing_endpoints: set[EndpointId] = msgspec.field(default_factory=set)
+    # Endpoints whose latest usage differed from our own count, or was missing.
+    differing_endpoints: set[EndpointId] = msgspec.field(default_factory=set)
 
 
 class CallDispatch(msgspec.Struct, frozen=True):
-    """One call on its way to providers. It has at most ``tokens_max`` tokens, special ones included."""
+    """One call while it is sent: at most ``tokens_max`` tokens, special ones included.
+
+    ``health`` and ``retry_budget`` are those of its lane.
+    """
 
     id: RequestId
     request: EmbedRequest
@@ -47,14 +52,20 @@ class CallDispatch(msgspec.Struct, frozen=True):
     lane: Lane
     tokens_max: int
     trace: Trace
-    outbound: Outbound
+    state: DispatchState
+    health: Health
+    retry_budget: RetryBudget
 
-    @property
-    def health(self) -> Health:
-        """What calls of its lane have seen."""
-        return self.outbound.health.of(self.lane)
 
-    @property
-    def budgets(self) -> RetryBudget:
-        """What calls of its lane may repeat."""
-        return self.outbound.budgets[self.lane]
+def prepare_dispatch(
+    request_id: RequestId,
+    request: EmbedRequest,
+    model: Model,
+    lane: Lane,
+    tokens_max: int,
+    trace: Trace,
+    state: DispatchState,
+) -> CallDispatch:
+    """Resolve the lane's health and retry budget once for all attempts of a call."""
+    health, retry_budget = state.health.of(lane), state.retry_budgets[lane]
+    return CallDispatch(request_id, request, model, lane, tokens_max, trace, state, health, retry_budget)

@@ -10,7 +10,7 @@ import structlog
 
 from billing.values import Quote
 from providers.protocol import Vectors
-from router.dispatch.state import Outbound
+from router.dispatch.state import DispatchState
 from router.values import Endpoint
 from store.ids import EndpointId, wire
 
@@ -21,18 +21,18 @@ SPECIAL_TOKENS: Final = 4
 TOLERATED_PERCENT: Final = 2
 
 
-def compare_usage(quote: Quote, vectors: Vectors, endpoint: Endpoint, inputs: int, outbound: Outbound) -> None:
+def compare_usage(quote: Quote, vectors: Vectors, endpoint: Endpoint, inputs: int, state: DispatchState) -> None:
     """Look at one answer: both counts differ, or there is none at all."""
     told = vectors.tokens
     if vectors.exact or quote.exact == (told is None):
         return
     if told is not None and agrees(told, quote.tokens_max, inputs):
-        outbound.miscounting.discard(endpoint.id)
+        state.differing_endpoints.discard(endpoint.id)
         return
-    outbound.counts.miscounted[endpoint.provider_name] += 1
-    if endpoint.id in outbound.miscounting:
+    state.counts.usage_differing[endpoint.provider_name] += 1
+    if endpoint.id in state.differing_endpoints:
         return
-    outbound.miscounting.add(endpoint.id)
+    state.differing_endpoints.add(endpoint.id)
     log.warning(
         "provider_usage_missing" if told is None else "provider_usage_differs",
         provider=endpoint.provider_name,

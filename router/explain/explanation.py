@@ -161,7 +161,7 @@ def explain(ended: Ended) -> Explanation:
     trace = ended.trace
     key, model, quote, used, route = trace.key, trace.model, trace.quote, trace.used, trace.route
     price = quote.price if quote is not None else None
-    answered = used.endpoint_id if used is not None else _answered(trace.tried)
+    answered = used.endpoint_id if used is not None else _answered(trace.attempts)
     return Explanation(
         request_id=ended.request_id,
         at=ended.at,
@@ -175,7 +175,7 @@ def explain(ended: Ended) -> Explanation:
         policy=route.policy if route is not None and not ended.left_out else "",
         space=model.space if model is not None else "",
         candidates=_candidates(ended, answered),
-        attempts=tuple(map(_attempt, trace.tried)),
+        attempts=tuple(map(_attempt, trace.attempts)),
         license=_license(_decision(ended)),
         price=PriceUsed(price.id, price.nano_per_mtok) if price is not None else None,
         bound=_bound(trace),
@@ -236,19 +236,19 @@ def _candidate(
     )
 
 
-def _answered(tried: Iterable[AttemptRecord]) -> EndpointId | None:
-    return next((one.endpoint.id for one in tried if one.outcome == "answered"), None)
+def _answered(attempts: Iterable[AttemptRecord]) -> EndpointId | None:
+    return next((one.endpoint.id for one in attempts if one.outcome == "answered"), None)
 
 
-def _attempt(tried: AttemptRecord) -> AttemptMade:
+def _attempt(record: AttemptRecord) -> AttemptMade:
     return AttemptMade(
-        endpoint=tried.endpoint.id,
-        provider=tried.endpoint.provider_name,
-        why=tried.why,
-        began_us=int(tried.began_ms * 1000),
-        took_us=int(tried.took_ms * 1000),
-        outcome=tried.outcome,
-        reason=_words(tried.reason),
+        endpoint=record.endpoint.id,
+        provider=record.endpoint.provider_name,
+        why=record.why,
+        began_us=int(record.began_ms * 1000),
+        took_us=int(record.took_ms * 1000),
+        outcome=record.outcome,
+        reason=_words(record.reason),
     )
 
 

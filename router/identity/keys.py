@@ -1,4 +1,4 @@
-"""API keys: their form, their checksum, their digest, and who a key belongs to. Never a look-up outside the process.
+"""API keys: their form, their checksum and their digest.
 
 A key is ``gr_live_<8 id>_<32 secret>_<6 checksum>``, all base62, joined by underscores so that a double click takes
 the whole of it. The secret is 190 random bits, so a plain SHA-256 is a sound thing to store. The checksum is the
@@ -9,15 +9,9 @@ tell a key of ours offline.
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
 from zlib import crc32
 
 import msgspec
-
-from router.errors import KeyExpired, KeyMissing, KeyPaused, KeyUnknown, StoreUnavailable
-from router.values import Caller, Key
-from store.ids import KeyId
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 HANDLE_LENGTH = 8
@@ -28,17 +22,6 @@ OPERATOR = "gr_ops_"
 FORM = re.compile(r"gr_(?:live|test)_[0-9A-Za-z]{8}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}")
 OPERATOR_FORM = re.compile(r"gr_ops_[0-9A-Za-z]{8}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}")
 LENGTH = len(LIVE) + HANDLE_LENGTH + 1 + SECRET_LENGTH + 1 + CHECKSUM_LENGTH
-
-# News is confirmed every two seconds (registry.refresh); without it for FRESH, "unknown" could be a lie, and for TRUST,
-# even the keys that are known may have been revoked long ago.
-FRESH = timedelta(seconds=6)
-TRUST = timedelta(seconds=60)
-NEVER = datetime.min.replace(tzinfo=UTC)
-
-MISSING = (
-    "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
-    "(i.e. Authorization: Bearer YOUR_KEY)."
-)
 
 
 class NewKey(msgspec.Struct, frozen=True):
@@ -97,105 +80,6 @@ def masked(text: str) -> str:
     if text.startswith((LIVE, TEST, OPERATOR)) and len(text) >= 40:
         return f"{text[:12]}…{text[-4:]}"
     return f"{text[:3]}…" if len(text) >= 20 else "…"
-
-
-class KeyIndex:
-    """Every key that may still call, by digest, in this process's memory; ``registry.refresh`` keeps it fresh."""
-
-    __slots__ = ("_by_digest", "_digests", "_fresh_until", "_trusted_until")
-
-    def __init__(self) -> None:
-        self._by_digest: dict[bytes, Key] = {}
-        self._digests: dict[KeyId, tuple[bytes, ...]] = {}
-        self._fresh_until = NEVER
-        self._trusted_until = NEVER
-
-    def __len__(self) -> int:
-        return len(self._digests)
-
-    def find(self, digest: bytes) -> Key | None:
-        """The key with this digest."""
-        return self._by_digest.get(digest)
-
-    def put(self, key_id: KeyId, by_digest: Mapping[bytes, Key]) -> None:
-        """Set a key's digests (two while an old secret still works after a rotation); none takes the key out."""
-        for digest in self._digests.pop(key_id, ()):
-            del self._by_digest[digest]
-        if by_digest:
-            self._by_digest.update(by_digest)
-            self._digests[key_id] = tuple(by_digest)
-
-    def keep_only(self, key_ids: Iterable[KeyId]) -> None:
-        """Take out every key that is not named: the end of a full load."""
-        for gone in self._digests.keys() - set(key_ids):
-            self.put(gone, {})
-
-    def heard(self, now: datetime) -> None:
-        """All changes that were made before ``now`` are in."""
-        self._fresh_until = now + FRESH
-        self._trusted_until = now + TRUST
-
-    def deaf(self) -> None:
-        """Changes no longer arrive: a key that is not here may be a new one."""
-        self._fresh_until = NEVER
-
-    def is_fresh(self, now: datetime) -> bool:
-        """Whether a key that is not here does not exist."""
-        return now <= self._fresh_until
-
-    def is_trusted(self, now: datetime) -> bool:
-        """Whether a key that is here may be taken."""
-        return now <= self._trusted_until
-
-
-def authenticate(header: str | None, keys: KeyIndex, now: datetime) -> Caller:
-    """Who calls, from ``Authorization: Bearer <key>``.
-
-    The digest of the whole key is what is looked up, so neither a stored digest nor a part of a key works as one.
-    Raises ``KeyMissing``, ``KeyUnknown``, ``KeyExpired``, ``KeyPaused``, and ``StoreUnavailable`` where this process
-    cannot know: a fault of ours is never told as a fault of the key.
-    """
-    if not header or not (header.startswith("Bearer ") or header[:7].lower() == "bearer ") or len(header) == 7:
-        raise KeyMissing(MISSING)
-    text = header[7:]
-    key = keys.find(digest_of(text))
-    if key is None:
-        raise _unknown(text, keys, now)
-    if not keys.is_trusted(now):
-        raise _cannot_check("the keys in memory are older than 60 s")
-    if key.expires_at is not None and key.expires_at <= now:
-        expired_at = f"{key.expires_at:%Y-%m-%dT%H:%M:%SZ}"
-        raise KeyExpired(f"The API key {masked(text)} expired at {expired_at}. Use another key or create a new one.")
-    if key.paused:
-        raise KeyPaused(f"The API key {masked(text)} is paused, or its account is suspended. Use another key.")
-    return Caller(key=key)
-
-
-def _unknown(text: str, keys: KeyIndex, now: datetime) -> KeyUnknown | StoreUnavailable:
-    if text.startswith(OPERATOR):
-        return KeyUnknown(
-            f"Incorrect API key provided: {masked(text)}. It is an operator's, which works on /admin only; use "
-            "a key of an account."
-        )
-    if not well_formed(text):
-        why = (
-            "Its checksum does not fit, so it is mistyped or cut off"
-            if text.startswith("gr_")
-            else "It is not a key of ours"
-        )
-        return KeyUnknown(f"Incorrect API key provided: {masked(text)}. {why}; copy it again from where you keep it.")
-    if not keys.is_fresh(now):
-        return _cannot_check("a key that is not in memory, while changes do not arrive")
-    return KeyUnknown(
-        f"Incorrect API key provided: {masked(text)}. It does not exist or was revoked; a key is shown only once, "
-        "when it is created, so create a new one if it is lost."
-    )
-
-
-def _cannot_check(detail: str) -> StoreUnavailable:
-    return StoreUnavailable(
-        "API keys cannot be checked at the moment. Try again shortly.", detail=detail, retry_after_s=2.0
-    )
 
 
 def _random(length: int) -> str:

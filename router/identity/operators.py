@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest, KeyExpired, KeyMissing, KeyUnknown, NotFound, StoreUnavailable
-from router.identity.keys import KeyIndex, digest_of, masked, new_operator_key, well_formed_operator
+from router.identity.authenticate import KeyIndex
+from router.identity.keys import digest_of, masked, new_operator_key, well_formed_operator
 from router.identity.members import OPERATORS, Role
 from router.tables import MemberRow, OperatorKeyRow
 from store.ids import MemberId, OperatorKeyId, new_id, wire

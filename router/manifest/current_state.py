@@ -23,8 +23,9 @@ from router.registry.endpoints import list_endpoints
 from router.registry.model_facts import MODEL_NEEDS
 from router.registry.models import facts_of
 from router.registry.providers import list_providers
+from router.registry.specs import EndpointSpec, ProviderSpec
 from router.tables import CatalogueFileRow
-from router.values import Endpoint, EndpointSpec, ProviderSpec
+from router.values import Endpoint
 from store.ids import ModelId
 
 # How long an apply waits for other changes. While it waits, changes that come after it wait, too.
@@ -82,7 +83,7 @@ def defaults() -> dict[Kind, Fields]:
     }
 
 
-def _endpoint(endpoint: EndpointSpec) -> Fields:
+def _endpoint(endpoint: Endpoint | EndpointSpec) -> Fields:
     fields = fields_of(endpoint, EndpointSpec)
     # It is part of the endpoint's name.
     del fields["upstream_model"]

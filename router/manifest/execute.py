@@ -10,7 +10,9 @@ from billing.money import from_usd
 from catalog import models
 from catalog.errors import LaunchRefused
 from catalog.values import ModelFacts
-from router.admin.commands import launch_model, record_claim, resolve_license, set_price
+from router.admin.launch import launch_model
+from router.admin.licenses import record_claim, resolve_license
+from router.admin.prices import set_price
 from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest
 from router.manifest.fields import value_of
@@ -19,7 +21,8 @@ from router.registry.endpoints import edit_endpoint, get_endpoint, move_endpoint
 from router.registry.indexes import ProviderRecord
 from router.registry.models import add_model, edit_model
 from router.registry.providers import edit_provider, find_provider, provider_records, register_provider
-from router.values import EndpointSpec, EndpointState, ProviderSpec
+from router.registry.specs import EndpointSpec, ProviderSpec
+from router.values import EndpointState
 from store.ids import ModelId
 
 Spec = TypeVar("Spec", ProviderSpec, EndpointSpec, ModelFacts)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 import yaml
+from typing_extensions import override
 
 from router.manifest.schema import SECTIONS
 from router.manifest.values import CurrentState, Fields, Kind
@@ -14,9 +15,10 @@ HEAD = """\
 """
 
 
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # the package has no types
+class _Dumper(yaml.SafeDumper):
     """Writes repeated values in full: the reader refuses anchors."""
 
+    @override
     def ignore_aliases(self, data: object) -> bool:
         """Whether to write ``data`` in full where it stands again: always."""
         return True

@@ -8,7 +8,8 @@ import msgspec
 
 from billing.money import Price, from_usd, price_at
 from router.manifest.values import CurrentState, Fields, Impact, Kind, LaneName, Margin, PlanStep, Verb
-from router.values import ANSWERING, PROVIDER_ANSWERING, EndpointState
+from router.registry.specs import ANSWERING, PROVIDER_ANSWERING
+from router.values import EndpointState
 from store.ids import ModelId, PriceId
 
 _PLANNED = PriceId(UUID(int=0))

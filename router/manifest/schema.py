@@ -15,7 +15,7 @@ from router.manifest import yaml_reader
 from router.manifest.fields import readers_of
 from router.manifest.values import Entry, Fault, FileRefused, Kind
 from router.manifest.yaml_reader import Node, Reader, items, line_of, members, optional, refusal
-from router.values import EndpointSpec, ProviderSpec
+from router.registry.specs import EndpointSpec, ProviderSpec
 
 # Sections with their kinds, in the order in which a person reads them.
 SECTIONS: Mapping[str, Kind] = {
@@ -43,7 +43,6 @@ FIELDS: Mapping[Kind, Mapping[str, Reader]] = {
     Kind.ENDPOINT: {
         "model": yaml_reader.text,
         "provider": yaml_reader.text,
-        "upstream_model": yaml_reader.text,
         "space": yaml_reader.text,
         **readers_of(EndpointSpec),
     },

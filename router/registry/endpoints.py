@@ -18,8 +18,9 @@ from catalog.values import Model
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest, NotFound
+from router.registry.specs import ANSWERING, EndpointSpec
 from router.tables import EndpointRow, Json, ProbeScheduleRow, ProviderRow
-from router.values import ANSWERING, Endpoint, EndpointSpec, EndpointState
+from router.values import Endpoint, EndpointState
 from store.ids import EndpointId, ModelId, ProviderId, new_id, wire
 
 DRAFT, PROBING, LIVE = EndpointState.DRAFT, EndpointState.PROBING, EndpointState.LIVE
@@ -256,8 +257,9 @@ def _query() -> Select[Any]:
 
 
 def _endpoint(row: Row[Any]) -> Endpoint:
-    plain = {name: getattr(row, name) for name in Endpoint.__struct_fields__ if name not in ("state", "regions")}
-    return Endpoint(**plain, state=EndpointState(row.state), regions=tuple(row.regions))
+    """A row by the names of its columns, and of what its provider adds."""
+    fields: dict[str, Any] = {name: getattr(row, name) for name in Endpoint.__struct_fields__}
+    return Endpoint(**{**fields, "state": EndpointState(row.state), "regions": tuple(row.regions)})
 
 
 def check_upstream_model(name: str) -> None:

@@ -1,18 +1,13 @@
-"""Taking a secret key out of use: every credential is wrapped again, by the first one. Calls go on meanwhile."""
-
-from functools import partial
+"""Takes a secret key out of use: every credential is wrapped again, by the first one. Calls go on meanwhile."""
 
 import msgspec
 from sqlalchemy import select, update
 
-from router.changes.audit import Actor, Change
-from router.changes.transaction import UnitOfWork, transact
+from router.changes.audit import Change
+from router.changes.transaction import UnitOfWork
 from router.registry.encryption import CredentialCipher, CredentialUnreadable
-from router.registry.indexes import ProviderRecord
-from router.registry.providers import provider_records
 from router.tables import ProviderRow
 from store.ids import ProviderId, wire
-from store.postgres import Database
 
 
 class RewrappedCredentials(msgspec.Struct, frozen=True):
@@ -23,25 +18,25 @@ class RewrappedCredentials(msgspec.Struct, frozen=True):
     unreadable: tuple[str, ...] = ()
 
 
-async def rewrap_credentials(db: Database, actor: Actor, cipher: CredentialCipher) -> RewrappedCredentials:
-    """Wrap all that is not wrapped by the first key; each on its own, so that one that fails keeps nobody else."""
-    async with db.transaction() as connection:
-        records = [record for record in await provider_records(connection) if record.sealed is not None]
-    old = [record for record in records if record.sealed is not None and not cipher.is_first(record.sealed)]
-    unreadable: list[str] = []
-    for record in old:
+async def rewrap_credentials(work: UnitOfWork, cipher: CredentialCipher) -> RewrappedCredentials:
+    """Wrap all that is not wrapped by the first key; one that cannot be read keeps nobody else.
+
+    The rows are locked in one order until the transaction ends. An audit row tells of the whole, also of nothing done.
+    """
+    kept = select(ProviderRow.id, ProviderRow.name, ProviderRow.sealed).where(ProviderRow.sealed.is_not(None))
+    resealed, unchanged, unreadable = [], [], []
+    for row in await work.connection.execute(kept.order_by(ProviderRow.name).with_for_update()):
+        if cipher.is_first(row.sealed):
+            unchanged.append(row.name)
+            continue
         try:
-            await transact(db, actor, partial(_reseal, cipher=cipher, record=record))
+            wrapped = cipher.rewrap(row.sealed)
         except CredentialUnreadable:
-            unreadable.append(record.name)
-    names = [record.name for record in old if record.name not in unreadable]
-    return RewrappedCredentials(tuple(names), tuple(r.name for r in records if r not in old), tuple(unreadable))
-
-
-async def _reseal(work: UnitOfWork, cipher: CredentialCipher, record: ProviderRecord) -> None:
-    query = select(ProviderRow.sealed).where(ProviderRow.id == record.id).with_for_update()
-    stored = await work.connection.scalar(query)
-    if stored is not None:
-        wrapped = update(ProviderRow).where(ProviderRow.id == record.id).values(sealed=cipher.rewrap(stored))
-        await work.connection.execute(wrapped)
-    work.changed(Change("provider.reseal", wire(ProviderId, record.id)))
+            unreadable.append(row.name)
+            continue
+        await work.connection.execute(update(ProviderRow).where(ProviderRow.id == row.id).values(sealed=wrapped))
+        work.changed(Change("provider.reseal", wire(ProviderId, ProviderId(row.id))))
+        resealed.append(row.name)
+    done = RewrappedCredentials(tuple(resealed), tuple(unchanged), tuple(unreadable))
+    work.changed(Change("providers.reseal", "providers", after=msgspec.to_builtins(done)))
+    return done

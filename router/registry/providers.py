@@ -19,8 +19,8 @@ from router.errors import Conflict, InvalidRequest, NotFound
 from router.registry.encryption import CredentialCipher, CredentialUnreadable, place_of
 from router.registry.endpoints import demand_proof, examine_soon, refused_of, serving_of
 from router.registry.indexes import ProviderRecord
+from router.registry.specs import PROVIDER_ANSWERING, ProviderSpec
 from router.tables import Json, ProviderRow
-from router.values import PROVIDER_ANSWERING, ProviderSpec
 from store.ids import EndpointId, ProviderId, new_id, wire
 
 REGION = re.compile(r"[a-z][a-z0-9-]{0,39}")
@@ -143,6 +143,14 @@ async def provider_records(connection: AsyncConnection) -> list[ProviderRecord]:
     ]
 
 
+async def record_of(connection: AsyncConnection, provider_id: ProviderId) -> ProviderRecord:
+    """One of them. Raises ``NotFound``."""
+    found = next((record for record in await provider_records(connection) if record.id == provider_id), None)
+    if found is None:
+        raise NotFound(f"There is no provider {wire(ProviderId, provider_id)}.", param="provider")
+    return found
+
+
 async def is_still(connection: AsyncConnection, record: ProviderRecord) -> bool:
     """Whether who answers is still what the record says, and is asked the same way, by the same credential.
 
@@ -204,12 +212,12 @@ def _check(kind: str, spec: ProviderSpec) -> None:
 
 
 def _columns(spec: ProviderSpec) -> dict[str, object]:
-    return msgspec.structs.asdict(spec) | {"regions": list(spec.regions)}
+    return {**msgspec.structs.asdict(spec), "regions": list(spec.regions)}
 
 
 def _view(row: Row[Any]) -> ProviderView:
-    fields = {name: getattr(row, name) for name in ProviderSpec.__struct_fields__}
-    spec = ProviderSpec(**fields | {"regions": tuple(row.regions)})
+    fields: dict[str, Any] = {name: getattr(row, name) for name in ProviderSpec.__struct_fields__}
+    spec = ProviderSpec(**{**fields, "regions": tuple(row.regions)})
     return ProviderView(ProviderId(row.id), row.name, row.kind, spec, row.credential_hint)
 
 

@@ -22,8 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.prices import list_prices
 from catalog.models import Catalog, load_models
 from router.errors import StoreUnavailable
+from router.identity.authenticate import KeyIndex
 from router.identity.key_loading import IN_FORCE, changed_within, of_accounts, of_keys, read_keys
-from router.identity.keys import KeyIndex
 from router.identity.operators import OperatorIndex, read_operators
 from router.registry.endpoints import list_endpoints
 from router.registry.indexes import EndpointIndex, PriceIndex, ProviderIndex

@@ -1,8 +1,15 @@
-"""A name in a request -> the model that this key may call. Pure; the names are exact, as the catalogue writes them."""
+"""The model that a call may use: found by its exact name, allowed by its license, allowed to be charged for. Pure.
 
+The decisions about licenses are the catalog's; here their "no" becomes an error.
+"""
+
+from datetime import datetime
+
+from billing.money import Price
 from catalog.models import Catalog
-from catalog.values import Model, Status
-from router.errors import ModelNotAllowed, ModelNotFound, ModelNotLive
+from catalog.permit import decide, may_charge
+from catalog.values import Decision, Model, Status
+from router.errors import LicenseRestricted, ModelNotAllowed, ModelNotFound, ModelNotLive
 from router.values import Key
 
 SHOWN = 100
@@ -24,6 +31,44 @@ def resolve(name: str, key: Key, catalog: Catalog) -> Model:
             details={"allowed": sorted(key.models)},
         )
     return model
+
+
+def permit(model: Model, key: Key, now: datetime) -> Decision:
+    """May this key use this model? Raises ``LicenseRestricted``, which names the term and what would lift it.
+
+    The decision is given back for its attribution, which the answer carries.
+    """
+    decision = decide(model, key.use, key.accepted, now)
+    if not decision.allowed:
+        raise LicenseRestricted(
+            f"This API key may not use `{model.id}`: {' '.join(decision.reasons)} {decision.lifted_by}",
+            param="model",
+            details={
+                "license": decision.license,
+                "term": decision.term,
+                "use": key.use.value,
+                "conflict": decision.conflict,
+                "lifted_by": decision.lifted_by,
+            },
+        )
+    return decision
+
+
+def permit_charge(model: Model, price: Price, now: datetime) -> None:
+    """May money be asked for this model, now? A waiver can end, and a claim can arrive, while the model is live.
+
+    Raises ``LicenseRestricted``; at price zero nothing is asked.
+    """
+    if price.nano_per_mtok == 0:
+        return
+    decision = may_charge(model, now)
+    if not decision.allowed:
+        raise LicenseRestricted(
+            f"`{model.id}` cannot be sold at the moment: {' '.join(decision.reasons)} Nothing was charged; the "
+            "operator has to renew the waiver or to set the price to zero.",
+            param="model",
+            details={"license": decision.license, "term": decision.term, "conflict": decision.conflict},
+        )
 
 
 def _not_found(name: str, key: Key, catalog: Catalog) -> ModelNotFound:

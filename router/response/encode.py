@@ -19,7 +19,7 @@ from catalog.values import Model
 from providers.protocol import FloatMatrix
 from router.dispatch.dispatch import Delivery
 from router.dispatch.validate import shorten
-from router.request.rate_limit_headers import limit_headers
+from router.request.admission import limit_headers
 from router.values import Answer, EmbedRequest, Served
 from store.ids import PriceId, wire
 

@@ -1,23 +1,25 @@
-"""Counting a call's tokens by the model's own tokenizer, which only workers of ours have.
+"""A call's tokens: counted by the model's own tokenizer, which only workers of ours have, and billed.
 
-It is asked for where it decides something: for credit that the bound does not fit, for a request that may be too large,
-for a quote, and for an answer that came without usage. Only endpoints of the call's own route are asked: nobody else
-may see its text.
+A count is asked for where it decides something: for credit that the bound does not fit, for a request that may be too
+large, for a quote, and for an answer that came without usage. Only endpoints of the call's own route are asked: nobody
+else may see its text.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 
-from billing.values import Hold, Quote
+from billing.money import MAX_INT32, NanoUSD, cost_ceil
+from billing.values import Hold, Quote, Usage
 from catalog.values import Model
 from providers.outcomes import Failure, TooLong
 from providers.protocol import Provider
-from router.dispatch.attempt import attempt_at
+from router.dispatch.attempt import build_attempt
 from router.dispatch.dispatch import Delivery
 from router.dispatch.retries import ATTEMPTS_MAX
-from router.dispatch.state import Outbound
+from router.dispatch.state import DispatchState
 from router.errors import InputTooLong
 from router.routing.failures import error_for
 from router.values import EmbedRequest, Endpoint, RawCall, Route
@@ -47,7 +49,7 @@ async def count(
         if left_s <= 0:
             return None
         try:
-            attempt = attempt_at(endpoint, request, model, request_id)
+            attempt = build_attempt(endpoint, request, model, request_id)
             counted = await providers[endpoint.provider_id].count(attempt, left_s)
         except TooLong as fault:
             raise error_for([(endpoint, fault)]) from fault
@@ -59,18 +61,18 @@ async def count(
 
 
 async def count_untold(
-    delivery: Delivery, hold: Hold, call: RawCall, request: EmbedRequest, model: Model, outbound: Outbound
+    delivery: Delivery, hold: Hold, call: RawCall, request: EmbedRequest, model: Model, state: DispatchState
 ) -> int | None:
     """Our count of an answer that came without usage, where one is needed and possible; the provider's lapse is told.
 
     Never fails the call, which was answered: None where nobody can tell in time.
     """
-    outbound.counts.usage_untold[delivery.endpoint.provider_name] += 1
+    state.counts.usage_missing[delivery.endpoint.provider_name] += 1
     route = call.trace.route
     if hold.quote.exact or route is None:
         return None
     try:
-        return await count(route.order, request, model, outbound.providers, hold.id, call.deadline_at)
+        return await count(route.order, request, model, state.providers, hold.id, call.deadline_at)
     except InputTooLong:
         return None
 
@@ -87,3 +89,43 @@ def promised(quote: Quote, counted: Quote | None, route: Route) -> Quote:
     if counted is not None and counting == len(route.order):
         return counted
     return msgspec.structs.replace(quote, exact=False)
+
+
+def usage(
+    delivery: Delivery, request: EmbedRequest, model: Model, hold: Hold, now: datetime, ours: int | None = None
+) -> Usage:
+    """What the call is billed and recorded with; ``ours`` is our count of an answer that came without usage.
+
+    ``now`` is the instant of admission (UTC).
+    """
+    tokens = billed_tokens(delivery, hold, ours)
+    # What a provider tells may be any number: no more is recorded than there is room for, nor believed as a cost.
+    told = None if delivery.tokens is None or delivery.guessed else min(delivery.tokens, MAX_INT32)
+    price = hold.quote.price
+    return Usage(
+        model_id=model.id,
+        provider_id=delivery.endpoint.provider_id,
+        endpoint_id=delivery.endpoint.id,
+        space=delivery.endpoint.space,
+        inputs=request.inputs,
+        tokens=tokens,
+        provider_tokens=told,
+        cost=NanoUSD(min(cost_ceil(tokens, price.nano_per_mtok), hold.quote.amount_max)),
+        provider_cost=cost_ceil(told or tokens, delivery.endpoint.cost_nano_per_mtok),
+        occurred_at=now,
+        latency_ms=round(delivery.upstream_s * 1000),
+        attempts=delivery.attempts,
+    )
+
+
+def billed_tokens(delivery: Delivery, hold: Hold, ours: int | None = None) -> int:
+    """The number that the customer pays for: see docs/billed-tokens.md. Never more than the hold is for."""
+    quote = hold.quote
+    if delivery.exact and delivery.tokens is not None:
+        return min(delivery.tokens, quote.tokens_max)
+    if quote.exact:
+        return quote.tokens_max
+    if ours is None:
+        # The bound is four to five times what there is: a provider's silence is not the customer's to pay.
+        ours = quote.tokens_limited if delivery.tokens is None else delivery.tokens
+    return max(1, min(ours, quote.tokens_max))

@@ -20,7 +20,7 @@ from providers.outcomes import Failure, PassedOver, TryLater
 from providers.probing.agreement import Agreement
 from providers.probing.probe_texts import InputType, ProbeSet
 from providers.protocol import Attempt, FloatMatrix, Provider, Vectors
-from router.dispatch.attempt import attempt_at
+from router.dispatch.attempt import build_attempt
 from router.dispatch.provider_quota import WINDOW_S, Lease, has_quota
 from router.dispatch.validate import check, miscount
 from router.request.estimate import tokens_most
@@ -187,7 +187,7 @@ class Prober:
     async def _attempt(self, rows: list[int], input_type: InputType | None) -> FloatMatrix:
         texts = [self._probes[row].text for row in rows]
         request = EmbedRequest(self._model.id, texts, None, "float", None, input_type, None)
-        attempt = attempt_at(self._endpoint, request, self._model, RequestId(new_id()))
+        attempt = build_attempt(self._endpoint, request, self._model, RequestId(new_id()))
         for patience in range(PATIENCE, -1, -1):
             try:
                 vectors = await self._within_grant(attempt, sum(map(tokens_most, texts)))

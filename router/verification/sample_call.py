@@ -9,7 +9,7 @@ import numpy as np
 from catalog.values import Model
 from providers.outcomes import BadAnswer, Failure
 from providers.protocol import Provider
-from router.dispatch.attempt import attempt_at
+from router.dispatch.attempt import build_attempt
 from router.dispatch.validate import check, miscount
 from router.values import EmbedRequest, Endpoint
 from store.ids import RequestId, new_id
@@ -53,7 +53,7 @@ def reason_of(failure: Failure) -> str:
 async def probe(provider: Provider, endpoint: Endpoint, model: Model, deadline_s: float = 30.0) -> Verdict:
     """Embed a few short texts. Raises nothing of the provider's."""
     request = EmbedRequest(model.id, TEXTS, None, "float", None, None, None)
-    attempt = attempt_at(endpoint, request, model, RequestId(new_id()))
+    attempt = build_attempt(endpoint, request, model, RequestId(new_id()))
     try:
         vectors = await provider.embed(attempt, deadline_s)
         check(vectors, attempt, model)

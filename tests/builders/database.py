@@ -1,15 +1,17 @@
-"""What a product needs before its first call: a model with a price, an endpoint, an account with credit, a key.
+"""Builds what a product needs before its first call: a model with a price, an endpoint, an account with credit, a key.
 
-Made by the product's own functions, on the database that the product's processes will read.
+Everything is made by the product's own functions where it has them, on the database that the product's processes read.
+The functions add one thing inside a transaction that the caller owns; ``DatabaseBuilder`` is for tests without a loop.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from datetime import UTC, date, datetime
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import asyncpg
-from sqlalchemy import text
+from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.accounts import create_account
 from billing.credits import GrantKind, grant
@@ -17,13 +19,17 @@ from billing.money import NanoUSD
 from billing.prices import set_price
 from billing.values import Cap, Limits
 from catalog import models, seed
+from catalog.licenses import record_claim
+from catalog.tables import ModelRow
+from catalog.values import Use
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.identity.key_commands import KeySpec, create_key
 from router.registry.encryption import CredentialCipher
 from router.registry.endpoints import move_endpoint, register_endpoint
 from router.registry.providers import register_provider
-from router.values import EndpointSpec, EndpointState, ProviderSpec
+from router.registry.specs import EndpointSpec, ProviderSpec
+from router.values import EndpointState
 from store.ids import AccountId, KeyId, ModelId, new_id
 from store.postgres import Database
 
@@ -31,41 +37,90 @@ T = TypeVar("T")
 
 ACTOR = Actor("cli:test")
 WIDE = Limits(requests_per_minute=1_000_000, tokens_per_minute=1_000_000_000, concurrency=1_000)
+SINCE = datetime(2026, 1, 1, tzinfo=UTC)
+APACHE, NON_COMMERCIAL = "Apache-2.0", "CC-BY-NC-4.0"
 
-_MODEL = text(
-    "INSERT INTO models (id, owned_by, summary, published_on, dimensions, max_input_tokens, normalized, pooling,"
-    " numerics, tokenizer, vocabulary_size, special_tokens, space) VALUES (:id, 'tests', 'A model of the tests',"
-    " '2026-01-01', :dimensions, 8192, true, 'mean', 'float32', :tokenizer, :vocabulary, 0, :space)"
-)
-_CLAIM = text(
-    "INSERT INTO license_claims (id, model_id, license, source, evidence, claimed_on, recorded_by)"
-    " VALUES (:claim, :id, 'Apache-2.0', 'tests', 'tests/builders/database.py', '2026-01-01', 'tests')"
-)
+
+class ModelColumns(TypedDict, total=False):
+    """The columns of a model that a test may set."""
+
+    status: str
+    dimensions: int
+    trained_dimensions: list[int]
+    max_input_tokens: int
+    pooling: str
+    numerics: str
+    tokenizer: str | None
+    vocabulary_size: int | None
+    special_tokens: int
+    prompts: dict[str, str]
+    revision: str | None
+    space: str
+
+
+class EndpointSpecFields(TypedDict, total=False):
+    """The fields of an endpoint's specification that a test may set."""
+
+    cost_nano_per_mtok: int
+    priority: int
+    asks_base64: bool
+    max_batch: int | None
+    max_batch_tokens: int | None
+    numerics: str | None
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    concurrency: int | None
+
+
+async def insert_model(connection: AsyncConnection, name: str, **columns: Unpack[ModelColumns]) -> ModelId:
+    """A row without license or price, as the database's owner writes it."""
+    usual: ModelColumns = {
+        "dimensions": 8,
+        "max_input_tokens": 8192,
+        "pooling": "mean",
+        "numerics": "float32",
+        "space": f"tests:{name}",
+    }
+    names = {"id": name, "owned_by": "tests", "summary": "A model of the tests", "published_on": date(2026, 1, 1)}
+    await connection.execute(insert(ModelRow).values(normalized=True, **names, **{**usual, **columns}))
+    return ModelId(name)
+
+
+async def add_claim(connection: AsyncConnection, model: ModelId, license: str = APACHE) -> None:
+    """A source says under which license the model is."""
+    await record_claim(
+        connection,
+        model,
+        license=license,
+        source="tests",
+        evidence="tests/builders/database.py",
+        claimed_on=date(2026, 1, 1),
+        recorded_by="tests",
+    )
 
 
 async def add_model(
-    work: UnitOfWork,
+    connection: AsyncConnection,
     name: str,
     *,
-    dimensions: int = 8,
     nano_per_mtok: int = 1_000_000,
-    vocabulary: int | None = None,
     batch_nano_per_mtok: int | None = None,
+    **columns: Unpack[ModelColumns],
 ) -> ModelId:
-    """A live model with a price, in a transaction of the database's owner."""
-    row = {"id": name, "dimensions": dimensions, "space": f"tests:{name}"}
-    tokenizer = {"tokenizer": "tests" if vocabulary else None, "vocabulary": vocabulary}
-    await work.connection.execute(_MODEL, row | tokenizer)
-    await work.connection.execute(_CLAIM, {"id": name, "claim": new_id()})
-    since, batch = datetime(2026, 1, 1, tzinfo=UTC), batch_nano_per_mtok
-    await set_price(work.connection, ModelId(name), nano_per_mtok, since, batch_nano_per_mtok=batch)
-    await work.connection.execute(text("UPDATE models SET status = 'live' WHERE id = :id"), {"id": name})
-    return ModelId(name)
+    """A model with license and price, coming soon, in a transaction of the database's owner."""
+    model = await insert_model(connection, name, **columns)
+    await add_claim(connection, model)
+    await set_price(connection, model, nano_per_mtok, SINCE, batch_nano_per_mtok=batch_nano_per_mtok)
+    return model
+
+
+async def make_live(connection: AsyncConnection, model: ModelId) -> None:
+    await connection.execute(text("UPDATE models SET status = 'live' WHERE id = :id"), {"id": model})
 
 
 async def add_endpoint(
     work: UnitOfWork,
-    cipher: CredentialCipher,
+    cipher: CredentialCipher | None,
     model: ModelId,
     name: str,
     kind: str,
@@ -81,35 +136,57 @@ async def add_endpoint(
     await move_endpoint(work, registered.id, EndpointState.LIVE)
 
 
-class Shop:
+async def add_credit(
+    connection: AsyncConnection, account: AccountId, credit_nano: int, kind: GrantKind = GrantKind.PURCHASED
+) -> None:
+    await grant(connection, account, NanoUSD(credit_nano), kind, source_ref=f"tests:{new_id()}")
+
+
+async def add_account(
+    connection: AsyncConnection, credit_nano: int, name: str = "Tester", kind: GrantKind = GrantKind.PURCHASED
+) -> AccountId:
+    account = await create_account(connection, name)
+    if credit_nano:
+        await add_credit(connection, account, credit_nano, kind)
+    return account
+
+
+class DatabaseBuilder:
     """Builders with defaults on one database. ``secret_key`` is the one that the product's processes are given."""
 
-    def __init__(self, database_url: str, secret_key: str) -> None:
-        self.database_url = database_url
-        self._seal = CredentialCipher([secret_key])
+    def __init__(self, url: str, secret_key: str) -> None:
+        self.url = url
+        self.cipher = CredentialCipher([secret_key])
 
     def a_model(
         self,
         name: str,
         *,
-        dimensions: int = 8,
         nano_per_mtok: int = 1_000_000,
-        vocabulary: int | None = None,
         batch_nano_per_mtok: int | None = None,
+        vocabulary: int | None = None,
+        **columns: Unpack[ModelColumns],
     ) -> ModelId:
-        """A model with a price. With a ``vocabulary`` it takes token ids, and counts them one by one."""
+        """A live model with a price. With a ``vocabulary`` it takes token ids, and counts them one by one."""
+        if vocabulary:
+            columns = {"tokenizer": "tests", "vocabulary_size": vocabulary, **columns}
 
         async def command(work: UnitOfWork) -> ModelId:
-            return await add_model(
-                work,
-                name,
-                dimensions=dimensions,
-                nano_per_mtok=nano_per_mtok,
-                vocabulary=vocabulary,
-                batch_nano_per_mtok=batch_nano_per_mtok,
+            model = await add_model(
+                work.connection, name, nano_per_mtok=nano_per_mtok, batch_nano_per_mtok=batch_nano_per_mtok, **columns
             )
+            await make_live(work.connection, model)
+            return model
 
-        return self._owner(command)
+        return self.as_owner(command)
+
+    def a_claim(self, model: ModelId | str, license: str) -> None:
+        """Another source says under which license the model is."""
+
+        async def command(work: UnitOfWork) -> None:
+            await add_claim(work.connection, ModelId(model), license)
+
+        self.as_owner(command)
 
     def an_endpoint(
         self,
@@ -118,19 +195,16 @@ class Shop:
         *,
         kind: str = "openai",
         name: str = "upstream",
-        asks_base64: bool = True,
-        **bounds: int,
+        **fields: Unpack[EndpointSpecFields],
     ) -> None:
-        """A live endpoint of a provider of its own. ``bounds`` are numbers of its spec: priority, max_batch, …"""
+        """A live endpoint of a provider of its own."""
 
         async def command(work: UnitOfWork) -> None:
             credential = "sk-upstream" if kind == "openai" else None
-            endpoint = EndpointSpec(upstream_model=model, asks_base64=asks_base64, **bounds)
-            await add_endpoint(
-                work, self._seal, model, name, kind, ProviderSpec(base_url=base_url), endpoint, credential
-            )
+            endpoint, spec = EndpointSpec(upstream_model=model, **fields), ProviderSpec(base_url=base_url)
+            await add_endpoint(work, self.cipher, model, name, kind, spec, endpoint, credential)
 
-        self._app(command)
+        self.as_app(command)
 
     def import_seed(self) -> None:
         """The shipped catalogue: every model is coming soon."""
@@ -138,81 +212,79 @@ class Shop:
         async def command(work: UnitOfWork) -> None:
             await seed.import_seed(work.connection)
 
-        self._owner(command)
+        self.as_owner(command)
 
     def sell_from_seed(self, name: str, worker_url: str, *, nano_per_mtok: int = 8_000_000) -> ModelId:
         """A model of the shipped catalogue, served by an in-house worker, live."""
+        model = ModelId(name)
 
         async def command(work: UnitOfWork) -> None:
             await seed.import_seed(work.connection)
-            await set_price(work.connection, ModelId(name), nano_per_mtok, datetime(2026, 1, 1, tzinfo=UTC))
-            await work.connection.execute(text("UPDATE models SET status = 'live' WHERE id = :id"), {"id": name})
+            await set_price(work.connection, model, nano_per_mtok, SINCE)
+            await make_live(work.connection, model)
 
-        self._owner(command)
-        self.an_endpoint(ModelId(name), worker_url, kind="worker", name="worker")
-        return ModelId(name)
+        self.as_owner(command)
+        self.an_endpoint(model, worker_url, kind="worker", name="worker")
+        return model
 
     def an_account(self, credit_nano: int, name: str = "Tester") -> AccountId:
         """An account with purchased credit."""
 
         async def command(work: UnitOfWork) -> AccountId:
-            account_id = await create_account(work.connection, name)
-            if credit_nano:
-                await self._grant(work, account_id, credit_nano)
-            return account_id
+            return await add_account(work.connection, credit_nano, name)
 
-        return self._owner(command)
-
-    def more_credit(self, account_id: AccountId, credit_nano: int) -> None:
-        async def command(work: UnitOfWork) -> None:
-            await self._grant(work, account_id, credit_nano)
-
-        self._owner(command)
+        return self.as_owner(command)
 
     def a_key(
-        self, account_id: AccountId, *, limits: Limits = WIDE, cap: Cap | None = None, is_test: bool = False
+        self,
+        account: AccountId,
+        *,
+        limits: Limits = WIDE,
+        cap: Cap | None = None,
+        use: Use = Use.COMMERCIAL,
+        is_test: bool = False,
     ) -> str:
-        """A commercial key without narrow limits; its text."""
-        return self._a_key(account_id, limits, cap, is_test=is_test)[0]
+        """A key, commercial and without narrow limits where nothing else is said; its text."""
+        return self.a_key_and_its_id(account, limits=limits, cap=cap, use=use, is_test=is_test)[0]
 
-    def a_key_and_its_id(self, account_id: AccountId) -> tuple[str, KeyId]:
-        return self._a_key(account_id, WIDE, None)
+    def a_key_and_its_id(
+        self,
+        account: AccountId,
+        *,
+        limits: Limits = WIDE,
+        cap: Cap | None = None,
+        use: Use = Use.COMMERCIAL,
+        is_test: bool = False,
+    ) -> tuple[str, KeyId]:
+        async def command(work: UnitOfWork) -> tuple[str, KeyId]:
+            spec = KeySpec(name="tests", limits=limits, cap=cap, use=use)
+            shown = await create_key(work, account, spec, is_test=is_test)
+            return shown.text, shown.view.id
+
+        return self.as_app(command)
 
     def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        """What Postgres says, asked as its owner."""
+        """What Postgres answers to its owner."""
 
-        async def ask() -> list[asyncpg.Record]:
-            connection = await asyncpg.connect(self.database_url)
+        async def fetch() -> list[asyncpg.Record]:
+            connection = await asyncpg.connect(self.url)
             try:
                 found: list[asyncpg.Record] = await connection.fetch(query, *arguments)
                 return found
             finally:
                 await connection.close()
 
-        return asyncio.run(ask())
+        return asyncio.run(fetch())
 
     def value(self, query: str, *arguments: object) -> Any:
         """The first column of the first row."""
         return self.rows(query, *arguments)[0][0]
 
-    async def _grant(self, work: UnitOfWork, account_id: AccountId, credit_nano: int) -> None:
-        amount, source = NanoUSD(credit_nano), f"tests:{new_id()}"
-        await grant(work.connection, account_id, amount, GrantKind.PURCHASED, source_ref=source)
-
-    def _a_key(
-        self, account_id: AccountId, limits: Limits, cap: Cap | None, *, is_test: bool = False
-    ) -> tuple[str, KeyId]:
-        async def command(work: UnitOfWork) -> tuple[str, KeyId]:
-            shown = await create_key(work, account_id, KeySpec(name="tests", limits=limits, cap=cap), is_test=is_test)
-            return shown.text, shown.view.id
-
-        return self._app(command)
-
-    def _app(self, command: Callable[[UnitOfWork], Awaitable[T]]) -> T:
-        """As the product does it: audited, and in its own role."""
+    def as_app(self, command: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+        """Run as the product does: audited, and in its own role."""
 
         async def run() -> T:
-            db = Database(self.database_url)
+            db = Database(self.url)
             try:
                 return await transact(db, ACTOR, command)
             finally:
@@ -220,11 +292,11 @@ class Shop:
 
         return asyncio.run(run())
 
-    def _owner(self, command: Callable[[UnitOfWork], Awaitable[T]]) -> T:
-        """As the database's owner: for what a catalogue file or a payment would bring."""
+    def as_owner(self, command: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+        """Run as the database's owner: for what a catalogue file or a payment would bring."""
 
         async def run() -> T:
-            db = Database(self.database_url, as_owner=True)
+            db = Database(self.url, as_owner=True)
             try:
                 async with db.transaction() as connection:
                     return await command(UnitOfWork(connection, ACTOR, datetime.now(UTC)))

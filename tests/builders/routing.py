@@ -1,49 +1,31 @@
-"""Builders for tests of routing: a model, endpoints, chance that is told."""
+"""Chooses among endpoints as the router does, with chance that the test decides."""
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import date
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypedDict, Unpack
 
-from catalog.values import Model, Status
 from router.routing.choose import choose
 from router.routing.health import Health
-from router.values import NO_PREFERENCES, Endpoint, EndpointState, Preferences, Route
-from store.ids import EndpointId, ModelId, ProviderId, new_id
+from router.values import NO_PREFERENCES, Endpoint, Preferences, Route
+from store.ids import AccountId
+from tests.builders.values import a_model
 
-SPACE = "the space"
-MODEL = Model(
-    id=ModelId("org/m"),
-    owned_by="org",
-    summary="a model",
-    published_on=date(2026, 1, 1),
-    dimensions=8,
-    max_input_tokens=512,
-    normalized=True,
-    numerics="bf16",
-    status=Status.LIVE,
-    space=SPACE,
-)
+MODEL = a_model("org/m", numerics="bf16")
 
 
-def an_endpoint(name: str = "provider", *, space: str = SPACE, cost: int = 0, **other: Any) -> Endpoint:
-    return Endpoint(
-        id=EndpointId(new_id()),
-        model_id=MODEL.id,
-        provider_id=ProviderId(new_id()),
-        provider_name=name,
-        upstream_model="upstream",
-        space=space,
-        state=other.pop("state", EndpointState.LIVE),
-        priority=other.pop("priority", 100),
-        cost_nano_per_mtok=cost,
-        **other,
-    )
+class PickOptions(TypedDict, total=False):
+    """The size of a call and who makes it."""
+
+    price: int
+    inputs: int
+    tokens: int
+    account: AccountId | None
+    prompted_ids: bool
 
 
 def chance(*draws: float) -> Callable[[], float]:
     """These draws and then zeros."""
-    given: Iterable[float] = iter(draws)
-    return lambda: next(given, 0.0)  # type: ignore[call-overload, no-any-return]
+    left: Iterator[float] = iter(draws)
+    return lambda: next(left, 0.0)
 
 
 def pick(
@@ -52,6 +34,7 @@ def pick(
     health: Health | None = None,
     now: float = 0.0,
     draw: Callable[[], float] = float,
-    **other: Any,
+    **options: Unpack[PickOptions],
 ) -> Route:
-    return choose(endpoints, MODEL, wanted, health or Health(), now, draw, **other)
+    """The route of a call of ``MODEL``."""
+    return choose(endpoints, MODEL, wanted, health or Health(), now, draw, **options)

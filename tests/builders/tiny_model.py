@@ -43,6 +43,13 @@ def tokenizer(*, adds_end: bool) -> Tokenizer:
     return built
 
 
+def end_id() -> int:
+    """The end token's id."""
+    found: int | None = tokenizer(adds_end=True).token_to_id(END)
+    assert found is not None
+    return found
+
+
 def build(
     folder: Path,
     *,
@@ -91,7 +98,8 @@ def build(
             for name, weight in model.named_parameters():
                 if weight.dim() == 2:
                     weight.copy_(torch.randn_like(weight) * (0.8 if "embed" in name else 0.12))
-    model.to(stored).save_pretrained(folder)
+    torch.nn.Module.to(model, stored)
+    model.save_pretrained(folder)
     _sentence_files(folder, pooling, normalizes, max_tokens)
     return folder
 

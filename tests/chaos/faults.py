@@ -10,7 +10,7 @@ from pathlib import Path
 
 from store.embedded import Embedded
 from tests.chaos.script import Step, What
-from tests.harness.product import Process, Product
+from tests.harness.processes import Process, Product
 
 
 class World:

@@ -19,7 +19,7 @@ from tests.chaos.faults import World
 from tests.chaos.load import PATH, VOCABULARY, Call, Caller, End, Load
 from tests.chaos.script import Step, plan
 from tests.harness.fake_upstream import Reply, Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Gone, request_bytes, send
 
 SERVES = 3
@@ -161,14 +161,14 @@ def _refusal(port: int, caller: Caller) -> str:
 
 def _callers(product: Product, upstream: Upstream) -> list[Caller]:
     """One account with credit for any run, and one that lives from hand to mouth."""
-    shop = product.shop
-    texts, counted = shop.a_model("chaos/texts"), shop.a_model("chaos/counted", vocabulary=VOCABULARY)
-    shop.an_endpoint(texts, upstream.base_url, name="texts")
-    shop.an_endpoint(counted, upstream.base_url, name="counted")
+    database = product.database
+    texts, counted = database.a_model("chaos/texts"), database.a_model("chaos/counted", vocabulary=VOCABULARY)
+    database.an_endpoint(texts, upstream.base_url, name="texts")
+    database.an_endpoint(counted, upstream.base_url, name="counted")
     callers = []
     for name, credit, model in (("rich", RICH_NANO, texts), ("poor", POOR_NANO, counted)):
-        account = shop.an_account(credit, name)
-        callers.append(Caller(name, shop.a_key(account), account, model, rich=credit == RICH_NANO))
+        account = database.an_account(credit, name)
+        callers.append(Caller(name, database.a_key(account), account, model, rich=credit == RICH_NANO))
     return callers
 
 

@@ -38,7 +38,8 @@ class Received:
 
     @property
     def json(self) -> dict[str, object]:
-        return json.loads(self.body)
+        content: dict[str, object] = json.loads(self.body)
+        return content
 
 
 @dataclass

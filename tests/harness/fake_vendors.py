@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from typing_extensions import override
 
 from tests.harness.fake_upstream import Received, Reply, Upstream, tokens_of, unit_vector
 
@@ -317,6 +318,7 @@ class Vendor(Upstream):
     def vendor_url(self) -> str:
         return self.worker_url + self.wire.base
 
+    @override
     def _bytes(self, received: Received, reply: Reply) -> bytes:
         if reply.raw is None and reply.body is None and reply.status is None:
             reply = self._honest(received)

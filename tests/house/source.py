@@ -19,7 +19,7 @@ def product() -> dict[str, ast.Module]:
 @cache
 def everything() -> dict[str, ast.Module]:
     """The product, its tests, its benchmarks and its tools."""
-    return product() | _parsed(["tests", "bench", "requirements"])
+    return product() | _parsed(["tests", "bench", "environment"])
 
 
 def _parsed(folders: list[str]) -> dict[str, ast.Module]:

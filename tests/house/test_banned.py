@@ -43,7 +43,7 @@ CATCH_ALL = {
 # Packages that take seconds to import or are not everywhere: file -> what it may import inside a function.
 IMPORTED_LATE = {
     "providers/litellm/kind.py": {"litellm", "httpx", "openai"},
-    "providers/worker/model/attention.py": {"torch"},
+    "providers/worker/model/varlen.py": {"torch"},
 }
 MONEY_FILES = ("billing/money.py", "billing/chart.py", "billing/ledger.py", "billing/prices.py", "billing/credits.py")
 

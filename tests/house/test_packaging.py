@@ -1,6 +1,8 @@
-"""What a wheel holds: our packages under their own names, with their data, and nothing else of the repository."""
+"""What a wheel holds: our packages under their own names, with their data, and nothing else; what the lock holds."""
 
 import importlib.metadata
+import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -9,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from environment.install import locked
 from tests.house.source import PACKAGES, ROOT
+
+LOCK = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +53,38 @@ def test_every_package_says_that_it_is_typed() -> None:
         assert (ROOT / name / "py.typed").exists()
 
 
-def test_the_locks_name_no_index_no_folder_and_hash_everything() -> None:
-    for lock in (ROOT / "requirements").glob("*.txt"):
-        lines = lock.read_text().splitlines()
-        assert not [line for line in lines if "://" in line or " @ " in line or line.startswith("-")]
-        starts = [number for number, line in enumerate(lines) if line[:1].isalnum()]
-        assert starts
-        assert all("--hash=sha256:" in lines[number + 1] for number in starts)
+def test_the_lock_is_what_pyproject_asks_for() -> None:
+    """Else `make lock` was forgotten; no network is needed to see it."""
+    check = [str(Path(sys.executable).with_name("uv")), "lock", "--check", "--offline"]
+    of_this_machine = {"UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"}
+    env = {name: value for name, value in os.environ.items() if name not in of_this_machine}
+    subprocess.run(check, cwd=ROOT, env=env, check=True, capture_output=True)
+
+
+def test_the_lock_names_public_files_of_pypi_and_hashes_each() -> None:
+    for package in LOCK:
+        if package["source"] == {"editable": "."}:
+            continue
+        assert package["source"] == {"registry": "https://pypi.org/simple"}, package["name"]
+        files = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
+        assert files
+        for file in files:
+            assert file["url"].startswith("https://files.pythonhosted.org/packages/")
+            assert re.fullmatch(r"sha256:[0-9a-f]{64}", file["hash"])
+
+
+def test_torch_for_cpu_is_the_torch_of_the_lock_with_hashes() -> None:
+    [requirement] = re.findall(r"^torch==(\S+)\+cpu", (ROOT / "environment/torch-cpu.txt").read_text(), re.MULTILINE)
+    assert requirement == locked("torch")["version"]
+
+
+def test_an_environment_without_cuda_has_nothing_of_cuda() -> None:
+    if "+cpu" in importlib.metadata.version("torch"):
+        names = {one.metadata["Name"].lower() for one in importlib.metadata.distributions()}
+        assert not {name for name in names if name.startswith(("nvidia-", "cuda-", "triton"))}
 
 
 def test_litellm_is_never_floated() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     [wanted] = [one for one in project["dependencies"] if one.startswith("litellm")]
-    assert "==" in wanted
-    assert f"{wanted} \\" in (ROOT / "requirements/product.txt").read_text().splitlines()
+    assert wanted == f"litellm=={locked('litellm')['version']}"

@@ -1,4 +1,4 @@
-"""What README, compose file and image tell an operator exists: settings, commands, targets, locks."""
+"""What README, compose file and image tell an operator exists: settings, commands, targets, files."""
 
 import re
 
@@ -22,9 +22,10 @@ def test_commands_that_are_told_exist(file: str) -> None:
     assert set(re.findall(r"`gigarouter (\w+)", (ROOT / file).read_text())) <= set(COMMANDS)
 
 
-def test_make_targets_and_locks_that_are_told_exist() -> None:
+def test_make_targets_and_files_that_are_told_exist() -> None:
     told = "\n".join((ROOT / file).read_text() for file in (*TOLD, ".ci/run"))
     targets = re.findall(r"^(\w+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"(?:`|^ *)make ([a-z]+)", told, re.MULTILINE)) <= set(targets)
-    for lock in re.findall(r"requirements/[a-z-]+\.txt", told):
-        assert (ROOT / lock).exists()
+    named = set(re.findall(r"\benvironment/[a-z-]+\.[a-z]+|\buv\.lock", told))
+    assert named >= {"uv.lock", "environment/install.py"}
+    assert all((ROOT / file).exists() for file in named)

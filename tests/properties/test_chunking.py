@@ -13,16 +13,11 @@ from providers.outcomes import BadAnswer, SpaceMismatch
 from providers.protocol import Attempt, Vectors
 from router.dispatch.chunking import Joined, chunks_of, is_too_large
 from router.request.estimate import tokens_most
-from router.values import Endpoint
-from tests.builders.values import ENDPOINT, a_request, an_answer_of, unit_rows
+from tests.builders.values import a_request, an_answer_of, an_endpoint, unit_rows
 
 TEXTS = st.lists(st.text(min_size=1, max_size=40), min_size=1, max_size=60)
 IDS = st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=20), min_size=1, max_size=60)
 BOUND = st.one_of(st.none(), st.integers(1, 200))
-
-
-def an_endpoint(**bounds: Any) -> Endpoint:
-    return msgspec.structs.replace(ENDPOINT, **bounds)
 
 
 def size(attempt: Attempt, special: int) -> int:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from catalog import decide, may_change_weights, may_charge
 from catalog.terms import all_terms, normalize
-from catalog.values import Claim, Model, Resolution, Signer, Status, Term, Use, Waiver
-from store.ids import ClaimId, ModelId, ResolutionId, WaiverId
+from catalog.values import Claim, Model, Resolution, Signer, Term, Use, Waiver
+from store.ids import ClaimId, ResolutionId, WaiverId
+from tests.builders.values import a_model
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 LICENSES = (*all_terms(), "LicenseRef-Never-Heard-Of")
@@ -57,16 +58,7 @@ waivers = st.builds(
 
 @st.composite
 def models(draw: st.DrawFn) -> Model:
-    return Model(
-        id=ModelId("org/model"),
-        owned_by="org",
-        summary="s",
-        status=Status.LIVE,
-        dimensions=8,
-        max_input_tokens=8,
-        normalized=True,
-        space="s",
-        published_on=date(2026, 1, 1),
+    return a_model(
         claims=tuple(draw(st.lists(a_claim(), max_size=4))),
         waivers=tuple(draw(st.lists(waivers, max_size=3))),
         resolution=draw(resolutions),

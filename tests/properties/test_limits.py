@@ -8,7 +8,8 @@ import pytest
 
 from billing.projection import ADMIT, account_key, due_key, limits_key
 from billing.values import Hold, Limits
-from tests.parts.billing.conftest import Billing, a_payer, an_account, billing
+from tests.builders.billing import Billing, an_account, billing
+from tests.builders.values import a_payer
 
 MINUTE_US = 60_000_000
 

@@ -22,8 +22,9 @@ from router.manifest.values import (
     ProviderState,
     Verb,
 )
-from router.values import Endpoint, EndpointState
-from store.ids import EndpointId, ModelId, ProviderId, new_id
+from router.values import EndpointState
+from store.ids import ModelId, ProviderId, new_id
+from tests.builders.values import an_endpoint
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 DEFAULTS = defaults()
@@ -81,7 +82,10 @@ class World:
             for (kind, subject), fields in self.fields.items()
             if kind is Kind.PROVIDER
         }
-        endpoints = {subject: an_endpoint(subject, state) for subject, state in self.states.items()}
+        endpoints = {
+            subject: an_endpoint(model_id=ModelId(subject.partition(" at ")[0]), state=state)
+            for subject, state in self.states.items()
+        }
         return CurrentState(self.fields, DEFAULTS, providers, {}, endpoints, {}, self.last_applied)
 
     def differ(self, entries: Sequence[Entry], decisions: Decisions) -> Diff:
@@ -101,21 +105,6 @@ class World:
         self.last_applied |= found.applied
         for name in found.stale:
             self.last_applied.pop(name, None)
-
-
-def an_endpoint(subject: str, state: EndpointState) -> Endpoint:
-    model = ModelId(subject.partition(" at ")[0])
-    return Endpoint(
-        id=EndpointId(new_id()),
-        model_id=model,
-        provider_id=ProviderId(new_id()),
-        provider_name="alpha",
-        upstream_model="up",
-        space="space",
-        state=state,
-        priority=100,
-        cost_nano_per_mtok=0,
-    )
 
 
 @st.composite

@@ -22,18 +22,19 @@ MESSAGE_MAX = 600
 
 def _outcome(body: bytes) -> str:
     """What became of a body; raises for anything but a request or an InvalidRequest."""
-    refusal = None
     try:
         request = parse(body)
-    except errors.InvalidRequest as refused:
-        refusal = refused
-    if refusal is not None:
-        assert len(refusal.message) < MESSAGE_MAX
-        assert refusal.message.isprintable()
-        return type(refusal).__name__
+    except errors.InvalidRequest as refusal:
+        return _named(refusal)
     assert (request.texts is None) != (request.token_ids is None)
     assert 1 <= request.inputs <= MAX_INPUTS
     return type(request).__name__
+
+
+def _named(refusal: errors.InvalidRequest) -> str:
+    assert len(refusal.message) < MESSAGE_MAX
+    assert refusal.message.isprintable()
+    return type(refusal).__name__
 
 
 @pytest.mark.parametrize("case", CORPUS, ids=lambda case: case["name"])

@@ -11,9 +11,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
 from providers.outcomes import PassedOver
@@ -22,10 +20,10 @@ from router.dispatch.provider_quota import TAKE, Lease, ProviderQuota
 from router.values import Endpoint
 from store.ids import EndpointId, new_id
 from store.redis_client import RedisClient
-from tests.builders.values import ENDPOINT
+from tests.builders.values import an_endpoint
+from tests.harness.quota_hammer import WINDOW_US
 
 ROOT = Path(__file__).parents[2]
-WINDOW_US = 600_000
 SLICE_US = WINDOW_US // 60
 
 Story = Callable[[RedisClient], Awaitable[None]]
@@ -46,10 +44,6 @@ def with_redis(redis_url: str, story: Story) -> None:
     asyncio.run(run())
 
 
-def an_endpoint(**granted: int) -> Endpoint:
-    return msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), **granted)
-
-
 async def take(
     quota: ProviderQuota, endpoint: Endpoint, *, tokens: int = 1, slots: int = 1, limit_s: float = 5.0
 ) -> Lease:
@@ -67,8 +61,8 @@ def test_no_window_ever_has_more_than_was_granted(redis_url: str, seed: int) -> 
         decided = {b"ok": 0, b"window": 0}
         for number in range(400):
             asked = (rng.randint(1, 2), rng.randint(1, 40))
-            arguments = [*asked, 1, granted["requests"], granted["tokens"], "", f"{number}", 1_000_000, WINDOW_US]
-            reply = await redis.call(TAKE, keys, arguments)
+            arguments: list[str | bytes | int] = [*asked, 1, granted["requests"], granted["tokens"], "", f"{number}"]
+            reply = await redis.call(TAKE, keys, [*arguments, 1_000_000, WINDOW_US])
             decided[reply[0]] += 1
             now = int(reply[-1])
             in_window = [one for one in taken if one[0] > now - WINDOW_US]
@@ -148,7 +142,8 @@ def test_tokens_that_were_not_used_can_be_used_by_others(redis_url: str) -> None
 
 def test_without_redis_nothing_is_sent_to_an_endpoint_that_has_a_limit(redis_url: str) -> None:
     async def story(redis: RedisClient) -> None:
-        redis._drop(redis._wire)  # type: ignore[arg-type]
+        for connection in redis._connections.values():
+            connection.drop()
         with pytest.raises(PassedOver):
             await take(ProviderQuota(redis), an_endpoint(requests_per_minute=1000))
 
@@ -157,30 +152,9 @@ def test_without_redis_nothing_is_sent_to_an_endpoint_that_has_a_limit(redis_url
 
 PROCESS = """
 import asyncio, json, sys
-from tests.properties.test_provider_quota import hammer
+from tests.harness.quota_hammer import hammer
 print(json.dumps(asyncio.run(hammer(*json.loads(sys.argv[1])))))
 """
-
-
-async def hammer(redis_url: str, endpoint_hex: str, requests: int, asked: int) -> list[int]:
-    """One process of several: takes as often as it can; the moments at which it got something."""
-    taken: list[int] = []
-
-    async def connected(run_id: str) -> None:
-        pass
-
-    redis = RedisClient(redis_url, provider_quota.SCRIPTS, connected)
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(redis.run())
-        assert await redis.opened(5)
-        keys = [f"gr:pace:{{{endpoint_hex}}}", f"gr:pace:{{{endpoint_hex}}}:leases"]
-        for number in range(asked):
-            reply: Any = await redis.call(TAKE, keys, [1, 1, 1, requests, "", "", f"{number}", 1_000_000, WINDOW_US])
-            if reply[0] == b"ok":
-                taken.append(int(reply[-1]))
-            await asyncio.sleep(0.001)
-        task.cancel()
-    return taken
 
 
 def test_several_processes_together_never_take_more_than_was_granted(redis_url: str) -> None:

@@ -1,71 +1,55 @@
 """Whatever the endpoints, their health and the preferences: the hard rules hold, and nobody is lost on the way."""
 
 import json
-from datetime import date
+from collections.abc import Sequence
 from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog.values import Model, Status
 from router.errors import InvalidRequest, Refusal, UnknownParameter
 from router.request.preferences import preferences
 from router.routing.choose import choose
 from router.routing.filters import unserving, unwanted
 from router.routing.health import Health
 from router.values import NO_PREFERENCES, Endpoint, EndpointState, Preferences, Route
-from store.ids import AccountId, EndpointId, ModelId, ProviderId, new_id
+from store.ids import AccountId, new_id
+from tests.builders.values import a_model, an_endpoint
 
-MODEL = Model(
-    id=ModelId("org/m"),
-    owned_by="org",
-    summary="a model",
-    published_on=date(2026, 1, 1),
-    dimensions=8,
-    max_input_tokens=512,
-    normalized=True,
-    numerics="bf16",
-    status=Status.LIVE,
-    space="a",
-)
+MODEL = a_model("org/m", space="a", numerics="bf16")
 NAMES = ("alpha", "beta", "gamma")
 REGIONS = ("eu", "us", "asia")
 
-_subset = {"max_size": 3, "unique": True}
+
+def subset(of: Sequence[str]) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.lists(st.sampled_from(of), max_size=3, unique=True).map(tuple)
+
+
 _ENDPOINTS = st.builds(
-    lambda name, space, state, **other: Endpoint(
-        id=EndpointId(new_id()),
-        model_id=MODEL.id,
-        provider_id=ProviderId(new_id()),
-        provider_name=name,
-        upstream_model="m",
-        space=space,
-        state=state,
-        **other,
-    ),
+    an_endpoint,
     st.sampled_from(NAMES),
-    st.sampled_from(["a", "a", "a", "b"]),
-    st.sampled_from([*[EndpointState.LIVE] * 6, *EndpointState]),
+    space=st.sampled_from(["a", "a", "a", "b"]),
+    state=st.sampled_from([*[EndpointState.LIVE] * 6, *EndpointState]),
     priority=st.sampled_from([1, 100]),
     cost_nano_per_mtok=st.sampled_from([0, 10, 12, 30]),
     numerics=st.sampled_from([None, "int8", "fp16"]),
-    regions=st.lists(st.sampled_from(REGIONS), **_subset).map(tuple),
+    regions=subset(REGIONS),
     collects_data=st.booleans(),
     retention_days=st.sampled_from([None, 0, 30]),
     weight=st.integers(1, 1000),
 )
 _WANTED = st.builds(
     Preferences,
-    order=st.lists(st.sampled_from(NAMES), **_subset).map(tuple),
-    only=st.lists(st.sampled_from(NAMES), **_subset).map(tuple),
+    order=subset(NAMES),
+    only=subset(NAMES),
     ignore=st.lists(st.sampled_from(NAMES), max_size=1).map(tuple),
     sort=st.sampled_from([None, "price", "latency", "throughput"]),
     max_price=st.sampled_from([None, 5, 100]),
     allow_fallbacks=st.booleans(),
     data_collection=st.sampled_from(["allow", "deny"]),
     zero_retention=st.booleans(),
-    quantizations=st.lists(st.sampled_from(["bf16", "int8", "fp16"]), **_subset).map(tuple),
-    regions=st.lists(st.sampled_from(REGIONS), **_subset).map(tuple),
+    quantizations=subset(["bf16", "int8", "fp16"]),
+    regions=subset(REGIONS),
 )
 _EVENTS = st.lists(
     st.tuples(st.integers(0, 5), st.sampled_from(["good", "bad", "liar", "429", "cold", "out", "queue"])), max_size=30

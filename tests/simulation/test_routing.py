@@ -8,9 +8,9 @@ import pytest
 from router.errors import ProvidersBusy
 from router.values import Endpoint
 from store.ids import AccountId
-from tests.simulation.scenarios import SCENARIOS, Scenario
-from tests.simulation.servers import Phase, Server, a_server, broken, flapping, limited, lying, slow
-from tests.simulation.world import Pick, World, failing_hard, only, oracle, routed, simulate, without_habit
+from tests.harness.simulation.scenarios import SCENARIOS, Scenario
+from tests.harness.simulation.servers import Phase, Server, a_server, broken, flapping, limited, lying, slow
+from tests.harness.simulation.world import Pick, World, failing_hard, only, oracle, routed, simulate, without_habit
 
 SEED = 7
 FAILED_S = 0.05

@@ -10,7 +10,7 @@ import pytest
 from store.embedded import Embedded
 from tests.harness.fake_upstream import Reply as Scripted
 from tests.harness.fake_upstream import Upstream, embeddings_answer
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Reply, request_bytes, send
 
 ALONE, SPLIT, COUNTED = "tests/alone", "tests/split", "tests/counted"
@@ -24,19 +24,19 @@ def product(
 ) -> Iterator[Product]:
     servers.redis.command("FLUSHALL")
     product = Product(tmp_path_factory.mktemp("billed"), module_database_url, servers.redis_url, jobs=False)
-    shop = product.shop
-    shop.an_endpoint(shop.a_model(ALONE, vocabulary=100), upstream.base_url, name="silent")
-    shop.an_endpoint(shop.a_model(SPLIT), upstream.base_url, name="silent-at-times", max_batch=2)
-    counted = shop.a_model(COUNTED)
-    shop.an_endpoint(counted, upstream.base_url, name="first")
-    shop.an_endpoint(counted, upstream.worker_url, kind="worker", name="worker", priority=200)
+    database = product.database
+    database.an_endpoint(database.a_model(ALONE, vocabulary=100), upstream.base_url, name="silent")
+    database.an_endpoint(database.a_model(SPLIT), upstream.base_url, name="silent-at-times", max_batch=2)
+    counted = database.a_model(COUNTED)
+    database.an_endpoint(counted, upstream.base_url, name="first")
+    database.an_endpoint(counted, upstream.worker_url, kind="worker", name="worker", priority=200)
     with product:
         yield product
 
 
 @pytest.fixture
 def key(product: Product) -> str:
-    return product.wait_until_known(product.shop.a_key(product.shop.an_account(1_000_000_000)))
+    return product.wait_until_known(product.database.a_key(product.database.an_account(1_000_000_000)))
 
 
 def silent(inputs: object, model: str) -> Scripted:
@@ -73,7 +73,7 @@ def test_text_that_nobody_counts_is_billed_at_a_quarter_of_its_bytes(
     upstream.script.append(silent([[1, 2, 3]], ALONE))
     assert call(product, key, ALONE, [[1, 2, 3]]).json["usage"]["total_tokens"] == 3
     assert untold(product, "silent") == 3
-    recorded = product.shop.rows("SELECT provider_tokens FROM usage_events WHERE model_id = $1", ALONE)
+    recorded = product.database.rows("SELECT provider_tokens FROM usage_events WHERE model_id = $1", ALONE)
     assert [row[0] for row in recorded] == [None] * 3
 
 

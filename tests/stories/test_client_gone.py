@@ -10,7 +10,7 @@ import pytest
 
 from store.embedded import Embedded
 from tests.harness.fake_upstream import Reply, Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import leave, request_bytes, send
 
 PATH = "/v1/embeddings"
@@ -25,14 +25,14 @@ class Customer:
 
     def __init__(self, product: Product) -> None:
         self.product = product
-        self.shop = product.shop
-        self.account = self.shop.an_account(1_000_000)
-        self.key = product.wait_until_known(self.shop.a_key(self.account))
+        self.database = product.database
+        self.account = self.database.an_account(1_000_000)
+        self.key = product.wait_until_known(self.database.a_key(self.account))
         self.request = request_bytes(PATH, self.key, BODY)
 
     @property
     def charges(self) -> int:
-        count: int = self.shop.value(USAGE, self.account)
+        count: int = self.database.value(USAGE, self.account)
         return count
 
     def leaves(self, *, after_bytes: int | None = None, after_s: float = 0.0) -> None:
@@ -55,7 +55,7 @@ def product(
 ) -> Iterator[Product]:
     servers.redis.command("FLUSHALL")
     product = Product(tmp_path_factory.mktemp("gone"), module_database_url, servers.redis_url)
-    product.shop.an_endpoint(product.shop.a_model(MODEL), upstream.base_url)
+    product.database.an_endpoint(product.database.a_model(MODEL), upstream.base_url)
     with product:
         yield product
 
@@ -107,7 +107,7 @@ def test_while_the_charge_is_committed_it_is_charged_once(customer: Customer, up
     """The commit is held up by a lock on the account's credit; the client leaves meanwhile."""
 
     async def leave_during_the_commit() -> None:
-        connection = await asyncpg.connect(customer.shop.database_url)
+        connection = await asyncpg.connect(customer.database.url)
         try:
             async with connection.transaction():
                 await connection.fetch(
@@ -132,10 +132,10 @@ def test_at_any_moment_the_charge_follows_the_provider(customer: Customer, upstr
         customer.leaves(after_s=after_s)
     assert _eventually(lambda: customer.charges == len(upstream.calls))
     assert _eventually(customer.has_nothing_held)
-    tokens = customer.shop.value(
+    tokens = customer.database.value(
         "SELECT coalesce(sum(charged_nano), 0) FROM usage_events WHERE account_id = $1", customer.account
     )
-    assert customer.shop.value(BALANCE, customer.account) == 1_000_000 - tokens
+    assert customer.database.value(BALANCE, customer.account) == 1_000_000 - tokens
 
 
 def test_while_the_answer_is_sent_the_charge_stands(customer: Customer, upstream: Upstream) -> None:

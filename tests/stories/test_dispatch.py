@@ -6,15 +6,16 @@ import json
 import time
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 
 from store.embedded import Embedded
 from store.ids import AccountId, ModelId
+from tests.builders.database import EndpointSpecFields
 from tests.harness.fake_upstream import Reply as Scripted
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Reply, leave, request_bytes, send
 
 PATH = "/v1/embeddings"
@@ -31,21 +32,32 @@ class Shelf:
     def __init__(self, product: Product, upstreams: list[Upstream]) -> None:
         self.product = product
         self.upstreams = upstreams
-        self.shop = product.shop
+        self.database = product.database
 
-    def a_model(self, endpoints: int, prices: dict[str, int] | None = None, **bounds: int) -> ModelId:
+    def a_model(
+        self,
+        endpoints: int,
+        *,
+        nano_per_mtok: int = 1_000_000,
+        batch_nano_per_mtok: int | None = None,
+        **bounds: Unpack[EndpointSpecFields],
+    ) -> ModelId:
         """A model at the first so many servers, the first of which is asked first."""
         name = f"dispatch-{next(_names)}"
-        model = self.shop.a_model(f"tests/{name}", vocabulary=100, **(prices or {}))
+        prices = (nano_per_mtok, batch_nano_per_mtok)
+        model = self.database.a_model(
+            f"tests/{name}", vocabulary=100, nano_per_mtok=prices[0], batch_nano_per_mtok=prices[1]
+        )
         for number in range(endpoints):
             url = self.upstreams[number].base_url
-            own = bounds | {"priority": number + 1} if "priority" not in bounds else bounds
-            self.shop.an_endpoint(model, url, name=f"{name}-{number}", **own)
+            own = bounds.copy()
+            own.setdefault("priority", number + 1)
+            self.database.an_endpoint(model, url, name=f"{name}-{number}", **own)
         return model
 
     def a_customer(self) -> tuple[AccountId, str]:
-        account = self.shop.an_account(10_000_000)
-        return account, self.product.wait_until_known(self.shop.a_key(account))
+        account = self.database.an_account(10_000_000)
+        return account, self.product.wait_until_known(self.database.a_key(account))
 
     def call(
         self,
@@ -62,7 +74,7 @@ class Shelf:
         return asyncio.run(send(self.product.serves[serve].port, request_bytes(PATH, key, body, named)))
 
     def usage(self, account: AccountId) -> list[tuple[int, int]]:
-        return [tuple(row) for row in self.shop.rows(USAGE, account)]
+        return [tuple(row) for row in self.database.rows(USAGE, account)]
 
     def asked(self) -> list[int]:
         return [len(upstream.calls) for upstream in self.upstreams]
@@ -109,7 +121,7 @@ def models(product: Product, key: str) -> dict[str, Any]:
 
 
 def test_the_batch_lane_pays_its_own_price_everywhere(shelf: Shelf) -> None:
-    model = shelf.a_model(1, {"nano_per_mtok": 10_000_000, "batch_nano_per_mtok": 4_000_000})
+    model = shelf.a_model(1, nano_per_mtok=10_000_000, batch_nano_per_mtok=4_000_000)
     plain = shelf.a_model(1)
     account, key = shelf.a_customer()
     known(shelf, key, model)

@@ -15,13 +15,12 @@ from typer.testing import CliRunner
 from billing.values import Limits
 from catalog.values import Use
 from gigarouter.commands.admin import app
-from router.changes.transaction import UnitOfWork
-from router.identity.key_commands import KeySpec, create_key
 from store.embedded import Embedded
 from store.ids import AccountId, RequestId, new_id, wire
+from tests.builders.database import NON_COMMERCIAL
 from tests.harness.fake_upstream import Reply as Scripted
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Reply, request_bytes, send
 
 PATH = "/v1/embeddings"
@@ -30,10 +29,6 @@ RESTRICTED = "tests/restricted"
 BODY = {"model": MODEL, "input": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}
 CHARGED_NANO = 10
 CANARY = "canary-of-the-provider"
-NON_COMMERCIAL = """
-    INSERT INTO license_claims (id, model_id, license, source, evidence, claimed_on, recorded_by)
-    VALUES ($1, $2, 'CC-BY-NC-4.0', 'tests', 'tests', '2026-01-02', 'tests') RETURNING 1
-"""
 SECRETS = """
     UPDATE endpoints SET upstream_model = 'canary-upstream-name', cost_nano_per_mtok = 987654,
         priority = CASE WHEN provider_id = (SELECT id FROM providers WHERE name = 'second') THEN 200 ELSE 100 END
@@ -64,25 +59,25 @@ def product(
     product = Product(
         tmp_path_factory.mktemp("explained"), module_database_url, servers.redis_url, serves=2, jobs=False
     )
-    model = product.shop.a_model(MODEL, vocabulary=100)
-    product.shop.an_endpoint(model, first.base_url, name="first", priority=1)
-    product.shop.an_endpoint(model, second.base_url, name="second")
-    restricted = product.shop.a_model(RESTRICTED, vocabulary=100)
-    product.shop.an_endpoint(restricted, first.base_url, name="third")
-    product.shop.value(NON_COMMERCIAL, new_id(), restricted)
-    product.shop.rows(SECRETS)
+    model = product.database.a_model(MODEL, vocabulary=100)
+    product.database.an_endpoint(model, first.base_url, name="first", priority=1)
+    product.database.an_endpoint(model, second.base_url, name="second")
+    restricted = product.database.a_model(RESTRICTED, vocabulary=100)
+    product.database.an_endpoint(restricted, first.base_url, name="third")
+    product.database.a_claim(restricted, NON_COMMERCIAL)
+    product.database.rows(SECRETS)
     with product:
         yield product
 
 
 @pytest.fixture
 def account(product: Product) -> AccountId:
-    return product.shop.an_account(1_000_000)
+    return product.database.an_account(1_000_000)
 
 
 @pytest.fixture
 def key(product: Product, account: AccountId) -> str:
-    return product.wait_until_known(product.shop.a_key(account))
+    return product.wait_until_known(product.database.a_key(account))
 
 
 @pytest.fixture
@@ -139,7 +134,7 @@ def test_an_answered_call_tells_its_owner_at_once_where_it_went_and_what_it_cost
     assert (attempt["provider"], attempt["why"], attempt["outcome"]) == ("first", "first", "answered")
     assert said["charge"]["amount"] == said["cost"] == reply.headers["x-gigarouter-cost"] == "0.00000001"
     assert said["charge"]["tokens"] == reply.json["usage"]["total_tokens"]
-    entry = product.shop.value("SELECT entry_id FROM usage_events WHERE account_id = $1", account)
+    entry = product.database.value("SELECT entry_id FROM usage_events WHERE account_id = $1", account)
     assert said["charge"]["entry"] == f"entry_{entry.hex}"
     assert said["price"]["id"] == reply.headers["x-gigarouter-price-id"]
     assert (said["hold"]["held"], said["hold"]["amount"], said["hold"]["tokens_max"]) == (True, "0.00000001", 10)
@@ -188,9 +183,9 @@ def test_where_all_fail_the_call_tells_which_and_how_and_that_nothing_was_charge
 
 @pytest.mark.parametrize("kind", ["out of credit", "limited", "restricted", "unknown model", "invalid"])
 def test_a_refused_call_is_told_too(product: Product, kind: str) -> None:
-    account = product.shop.an_account(0 if kind == "out of credit" else 1_000_000)
+    account = product.database.an_account(0 if kind == "out of credit" else 1_000_000)
     limits = Limits(requests_per_minute=1) if kind == "limited" else Limits()
-    refused_key = product.wait_until_known(product.shop.a_key(account, limits=limits))
+    refused_key = product.wait_until_known(product.database.a_key(account, limits=limits))
     body: object = BODY
     if kind == "restricted":
         body = BODY | {"model": RESTRICTED}
@@ -226,7 +221,7 @@ def test_a_refused_call_is_told_too(product: Product, kind: str) -> None:
 def test_nobody_else_learns_that_there_was_a_call(product: Product, key: str) -> None:
     reply = call(product, key)
     told(product, key, reply)
-    stranger = product.wait_until_known(product.shop.a_key(product.shop.an_account(0, "Stranger")))
+    stranger = product.wait_until_known(product.database.a_key(product.database.an_account(0, "Stranger")))
     headers = {"authorization": f"Bearer {stranger}"}
     url = f"{product.serves[0].url}/v1/requests/"
     its, none = (
@@ -279,7 +274,7 @@ def test_a_killed_process_loses_no_usage_and_at_most_its_last_explanations(
     product.serves[0].kill()
     product.serves[0].start()
     product.serves[0].wait_until_ready()
-    assert product.shop.value("SELECT count(*) FROM usage_events WHERE account_id = $1", account) == 2
+    assert product.database.value("SELECT count(*) FROM usage_events WHERE account_id = $1", account) == 2
     assert told(product, key, early)["explained"]
     said = told(product, key, late)
     assert (said["charge"]["amount"], said["model"]) == ("0.00000001", MODEL)
@@ -289,7 +284,7 @@ def test_a_call_whose_explanation_was_dropped_still_tells_its_charge(product: Pr
     reply = call(product, key)
     request_id = reply.headers["x-request-id"]
     ask(product, key, request_id, serve=1)
-    product.shop.rows("DELETE FROM routes WHERE request_id = $1", request_id[4:])
+    product.database.rows("DELETE FROM routes WHERE request_id = $1", request_id[4:])
     while (answer := ask(product, key, request_id)).status_code == 404:
         time.sleep(0.5)
     said = answer.json()
@@ -333,10 +328,7 @@ def test_a_replayed_answer_says_so(product: Product, key: str, account: AccountI
 
 
 def test_a_key_for_research_is_told_what_its_license_says(product: Product, account: AccountId) -> None:
-    async def command(work: UnitOfWork) -> str:
-        return (await create_key(work, account, KeySpec(name="hobby", use=Use.NON_COMMERCIAL))).text
-
-    hobby = product.wait_until_known(product.shop._app(command))
+    hobby = product.wait_until_known(product.database.a_key(account, use=Use.NON_COMMERCIAL))
     said = told(product, hobby, call(product, hobby, BODY | {"model": RESTRICTED}))
     assert (said["error"]["code"], said["license"]["allowed"]) == ("license_restricted", False)
     assert "money" in " ".join(said["license"]["reasons"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from store.embedded import Embedded
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import request_bytes, send
 
 PATH = "/v1/embeddings"
@@ -21,21 +21,21 @@ def test_vectors_of_another_space_are_never_delivered(
 ) -> None:
     with Upstream().in_thread() as upstream:
         product = Product(tmp_path, database_url, redis_url, jobs=False)
-        model = product.shop.a_model(MODEL)
-        product.shop.an_endpoint(model, upstream.worker_url, kind="worker")
-        account = product.shop.an_account(1_000_000)
+        model = product.database.a_model(MODEL)
+        product.database.an_endpoint(model, upstream.worker_url, kind="worker")
+        account = product.database.an_account(1_000_000)
         with product:
-            key = product.wait_until_known(product.shop.a_key(account))
+            key = product.wait_until_known(product.database.a_key(account))
             request = request_bytes(PATH, key, {"model": MODEL, "input": "a text"})
             port = product.serves[0].port
 
             # Without a pin, and with the right one, it is delivered.
             assert asyncio.run(send(port, request)).status == 200
-            product.shop.value(PIN, "upstream-space", MODEL)
+            product.database.value(PIN, "upstream-space", MODEL)
             time.sleep(0.5)
             assert asyncio.run(send(port, request)).status == 200
 
-            product.shop.value(PIN, "the space that was tested", MODEL)
+            product.database.value(PIN, "the space that was tested", MODEL)
             time.sleep(0.5)
             refused = asyncio.run(send(port, request))
             assert refused.status == 503
@@ -45,7 +45,7 @@ def test_vectors_of_another_space_are_never_delivered(
             assert len(upstream.calls) == asked, "it was asked again"
 
             deadline = time.monotonic() + 5
-            while "quarantined" not in (said := product.shop.value(STATE, MODEL)) and time.monotonic() < deadline:
+            while "quarantined" not in (said := product.database.value(STATE, MODEL)) and time.monotonic() < deadline:
                 time.sleep(0.1)
             assert said.startswith("quarantined: it answers from the space upstream-space")
-            assert product.shop.value(USAGE, account) == 2
+            assert product.database.value(USAGE, account) == 2

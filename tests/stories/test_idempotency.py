@@ -9,7 +9,7 @@ import pytest
 from store.embedded import Embedded
 from tests.harness.fake_upstream import Reply as Scripted
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Reply, request_bytes, send
 
 PATH = "/v1/embeddings"
@@ -27,8 +27,8 @@ def product(
 ) -> Iterator[Product]:
     servers.redis.command("FLUSHALL")
     product = Product(tmp_path_factory.mktemp("once"), module_database_url, servers.redis_url, serves=2)
-    model = product.shop.a_model(MODEL)
-    product.shop.an_endpoint(model, upstream.base_url)
+    model = product.database.a_model(MODEL)
+    product.database.an_endpoint(model, upstream.base_url)
     with product:
         yield product
 
@@ -36,8 +36,8 @@ def product(
 class Customer:
     def __init__(self, product: Product) -> None:
         self.product = product
-        self.account = product.shop.an_account(1_000_000)
-        self.key = product.wait_until_known(product.shop.a_key(self.account))
+        self.account = product.database.an_account(1_000_000)
+        self.key = product.wait_until_known(product.database.a_key(self.account))
 
     def request(self, text: str, key: str | None, by: str | None = None, **more: str) -> bytes:
         headers = {} if key is None else {"idempotency-key": key}
@@ -49,7 +49,7 @@ class Customer:
 
     @property
     def charges(self) -> int:
-        return int(self.product.shop.value(CHARGES, self.account))
+        return int(self.product.database.value(CHARGES, self.account))
 
 
 def test_a_repeated_call_gets_the_stored_answer_and_costs_nothing(product: Product, upstream: Upstream) -> None:
@@ -76,8 +76,8 @@ def test_another_body_under_the_same_key_is_refused(product: Product) -> None:
 
 def test_the_same_body_by_another_api_key_or_in_another_lane_is_another_call(product: Product) -> None:
     customer = Customer(product)
-    other = product.wait_until_known(product.shop.a_key(customer.account))
-    test = product.wait_until_known(product.shop.a_key(customer.account, is_test=True))
+    other = product.wait_until_known(product.database.a_key(customer.account))
+    test = product.wait_until_known(product.database.a_key(customer.account, is_test=True))
 
     def call(name: str, **more: str) -> Reply:
         return asyncio.run(send(product.serves[0].port, customer.request("a text", name, **more)))
@@ -140,7 +140,7 @@ def test_a_run_whose_key_was_taken_over_cannot_charge_any_more(product: Product,
     async def overtaken() -> Reply:
         call = asyncio.ensure_future(send(product.serves[0].port, customer.request("a text", "frozen")))
         await asyncio.sleep(0.5)
-        await asyncio.to_thread(product.shop.value, TAKE_OVER, customer.account, "frozen")
+        await asyncio.to_thread(product.database.value, TAKE_OVER, customer.account, "frozen")
         return await call
 
     try:

@@ -19,9 +19,9 @@ from providers.worker.start import LoadedModel
 from store.embedded import Embedded
 from store.ids import EndpointId
 from tests.builders import tiny_model
-from tests.builders.spaces import Desk
+from tests.builders.spaces import SpaceLab
 from tests.harness import wrong_models
-from tests.harness.product import Product, free_port
+from tests.harness.processes import Product, free_port
 from tests.harness.raw_http import request_bytes, send
 from tests.harness.worker_process import a_worker
 from tests.harness.wrong_models import Embed, Served, honest, loaded
@@ -124,7 +124,7 @@ def test_impostors_are_caught_and_get_no_call_and_honest_copies_do(
 
         asked = {name: len(server.calls) for name, server in wrong.items()}
         served = sum(len(server.calls) for server in copies.values())
-        key = product.wait_until_known(product.shop.a_key(product.shop.an_account(1_000_000_000)))
+        key = product.wait_until_known(product.database.a_key(product.database.an_account(1_000_000_000)))
         expected = honest(loaded(folder))(TEXTS)
         for _ in range(12):
             close_to(expected, ask(product, key), 1e-5 if not admits_bf16 else 5e-4)
@@ -136,33 +136,33 @@ async def certify_all(
     url: str, family: Family, port: int, second: str | None, wrong: dict[str, Served], copies: dict[str, Served]
 ) -> dict[str, tuple[str, str]]:
     """Name -> state and reason of each, the in-house worker first: it vouches, and nobody says that it may."""
-    desk = Desk(url)
+    lab = SpaceLab(url)
     try:
-        model = await on_sale(desk, family, family.folder())
-        worker = await desk.a_draft(model, "worker", f"http://127.0.0.1:{port}", kind="worker", priority=100)
-        assert (await desk.certify(worker)).became_reference
+        model = await on_sale(lab, family, family.folder())
+        worker = await lab.a_draft(model, "worker", f"http://127.0.0.1:{port}", kind="worker", priority=100)
+        assert (await lab.certify(worker)).became_reference
         if second is not None:
-            assert (await desk.certify(await desk.a_draft(model, "second", second, kind="worker", priority=100))).passed
-            (noise,) = await desk.rows("SELECT noise_worst, noise_typical FROM space_references")
+            assert (await lab.certify(await lab.a_draft(model, "second", second, kind="worker", priority=100))).passed
+            (noise,) = await lab.rows("SELECT noise_worst, noise_typical FROM space_references")
             assert 1e-5 < noise.noise_typical < noise.noise_worst < 1e-3
-        verdicts = {"worker": (await desk.state(worker), "")}
+        verdicts = {"worker": (await lab.state(worker), "")}
         for name, server in (wrong | copies).items():
-            endpoint = await desk.a_draft(model, name, server.base_url)
-            report = await desk.certify(endpoint)
-            verdicts[name] = (await desk.state(endpoint), report.reason)
-        await desk.rows("UPDATE models SET status = 'live' WHERE id = :id", id=model.id)
+            endpoint = await lab.a_draft(model, name, server.base_url)
+            report = await lab.certify(endpoint)
+            verdicts[name] = (await lab.state(endpoint), report.reason)
+        await lab.rows("UPDATE models SET status = 'live' WHERE id = :id", id=model.id)
         return verdicts
     finally:
-        await desk.close()
+        await lab.close()
 
 
-async def on_sale(desk: Desk, family: Family, folder: Path) -> Model:
-    return await desk.a_model(
+async def on_sale(lab: SpaceLab, family: Family, folder: Path) -> Model:
+    return await lab.a_model(
         dimensions=family.dimensions,
         numerics=family.numerics,
         pooling=family.pooling,
-        tokens=family.tokens,
-        trained=family.trained,
+        max_input_tokens=family.tokens,
+        trained_dimensions=list(family.trained),
         prompts=family.prompts,
         revision=wrong_models.file_revision(folder),
     )
@@ -190,7 +190,7 @@ def test_a_server_exchanged_under_a_live_endpoint_is_found_by_the_next_probe(
     product = Product(tmp_path, database_url, redis_url)
     with product:
         endpoint = asyncio.run(two_live_ones(database_url, family, folder, stays, turns))
-        key = product.wait_until_known(product.shop.a_key(product.shop.an_account(1_000_000_000)))
+        key = product.wait_until_known(product.database.a_key(product.database.an_account(1_000_000_000)))
         before = len(turns.calls)
         for _ in range(3):
             ask(product, key)
@@ -200,7 +200,7 @@ def test_a_server_exchanged_under_a_live_endpoint_is_found_by_the_next_probe(
         ask(product, key)  # The width and the length are right: nothing but a probe can tell.
         asyncio.run(due(database_url, endpoint))
         deadline = time.monotonic() + 30
-        while product.shop.value("SELECT state FROM endpoints WHERE id = $1", endpoint) != "quarantined":
+        while product.database.value("SELECT state FROM endpoints WHERE id = $1", endpoint) != "quarantined":
             assert time.monotonic() < deadline, "no probe found it"
             time.sleep(0.1)
         time.sleep(0.5)
@@ -215,22 +215,22 @@ def test_a_server_exchanged_under_a_live_endpoint_is_found_by_the_next_probe(
 
 
 async def two_live_ones(url: str, family: Family, folder: Path, stays: Served, turns: Served) -> EndpointId:
-    desk = Desk(url)
+    lab = SpaceLab(url)
     try:
-        model = await on_sale(desk, family, folder)
-        first = await desk.a_draft(model, "stays", stays.base_url, priority=100)
-        assert (await desk.certify(first, as_reference="the only one")).passed
-        second = await desk.a_draft(model, "turns", turns.base_url, priority=1)
-        assert (await desk.certify(second)).passed
-        await desk.rows("UPDATE models SET status = 'live' WHERE id = :id", id=model.id)
+        model = await on_sale(lab, family, folder)
+        first = await lab.a_draft(model, "stays", stays.base_url, priority=100)
+        assert (await lab.certify(first, as_reference="the only one")).passed
+        second = await lab.a_draft(model, "turns", turns.base_url, priority=1)
+        assert (await lab.certify(second)).passed
+        await lab.rows("UPDATE models SET status = 'live' WHERE id = :id", id=model.id)
         return second
     finally:
-        await desk.close()
+        await lab.close()
 
 
 async def due(url: str, endpoint: EndpointId) -> None:
-    desk = Desk(url)
+    lab = SpaceLab(url)
     try:
-        await desk.make_due(endpoint)
+        await lab.make_due(endpoint)
     finally:
-        await desk.close()
+        await lab.close()

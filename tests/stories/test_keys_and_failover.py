@@ -10,13 +10,12 @@ import pytest
 from billing.money import NanoUSD
 from billing.values import Cap, CapPeriod, Limits
 from catalog.values import Use
-from router.changes.transaction import UnitOfWork
-from router.identity.key_commands import KeySpec, create_key
 from store.embedded import Embedded
-from store.ids import AccountId, new_id
+from store.ids import AccountId
+from tests.builders.database import NON_COMMERCIAL
 from tests.harness.fake_upstream import Reply as Scripted
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Reply, request_bytes, send
 
 PATH = "/v1/embeddings"
@@ -26,11 +25,6 @@ COST_NANO = 10
 OTHER_SPACE = (
     "UPDATE endpoints SET space = 'another' WHERE id = (SELECT max(id::text)::uuid FROM endpoints) RETURNING 1"
 )
-
-NON_COMMERCIAL = """
-    INSERT INTO license_claims (id, model_id, license, source, evidence, claimed_on, recorded_by)
-    VALUES ($1, $2, 'CC-BY-NC-4.0', 'tests', 'tests', '2026-01-02', 'tests') RETURNING 1
-"""
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +49,9 @@ def product(
 ) -> Iterator[Product]:
     servers.redis.command("FLUSHALL")
     product = Product(tmp_path_factory.mktemp("two"), module_database_url, servers.redis_url)
-    model = product.shop.a_model(MODEL, vocabulary=100)
-    product.shop.an_endpoint(model, first.base_url, name="first", priority=1)
-    product.shop.an_endpoint(model, second.base_url, name="second")
+    model = product.database.a_model(MODEL, vocabulary=100)
+    product.database.an_endpoint(model, first.base_url, name="first", priority=1)
+    product.database.an_endpoint(model, second.base_url, name="second")
     with product:
         yield product
 
@@ -67,14 +61,14 @@ def call(product: Product, key: str, body: object = BODY) -> Reply:
 
 
 def usage(product: Product, account: AccountId) -> list[int]:
-    rows = product.shop.rows("SELECT charged_nano FROM usage_events WHERE account_id = $1", account)
+    rows = product.database.rows("SELECT charged_nano FROM usage_events WHERE account_id = $1", account)
     return [row["charged_nano"] for row in rows]
 
 
 def test_a_key_stops_at_its_cap_and_says_so(product: Product) -> None:
-    account = product.shop.an_account(1_000_000)
+    account = product.database.an_account(1_000_000)
     cap = Cap(NanoUSD(3 * COST_NANO), CapPeriod.MONTH)
-    key = product.wait_until_known(product.shop.a_key(account, cap=cap))
+    key = product.wait_until_known(product.database.a_key(account, cap=cap))
     replies = [call(product, key) for _ in range(4)]
     assert [reply.status for reply in replies] == [200, 200, 200, 403]
     error = replies[-1].json["error"]
@@ -84,9 +78,9 @@ def test_a_key_stops_at_its_cap_and_says_so(product: Product) -> None:
 
 
 def test_a_limit_answers_429_with_a_wait_that_works(product: Product) -> None:
-    account = product.shop.an_account(1_000_000)
+    account = product.database.an_account(1_000_000)
     limits = Limits(requests_per_minute=60, tokens_per_minute=100_000, concurrency=100)
-    key = product.wait_until_known(product.shop.a_key(account, limits=limits))
+    key = product.wait_until_known(product.database.a_key(account, limits=limits))
 
     async def burst() -> list[Reply]:
         request = request_bytes(PATH, key, BODY)
@@ -102,12 +96,9 @@ def test_a_limit_answers_429_with_a_wait_that_works(product: Product) -> None:
 
 
 def test_a_test_key_costs_nothing_and_always_says_the_same(product: Product, first: Upstream, second: Upstream) -> None:
-    account = product.shop.an_account(0)
+    account = product.database.an_account(0)
 
-    async def command(work: UnitOfWork) -> str:
-        return (await create_key(work, account, KeySpec(name="test"), is_test=True)).text
-
-    key = product.wait_until_known(product.shop._app(command))
+    key = product.wait_until_known(product.database.a_key(account, is_test=True))
     asked = len(first.calls) + len(second.calls)
     one, two = call(product, key), call(product, key)
     assert (one.status, one.json["data"]) == (200, two.json["data"])
@@ -118,7 +109,7 @@ def test_a_test_key_costs_nothing_and_always_says_the_same(product: Product, fir
 
 
 def test_a_call_says_who_may_serve_it(product: Product, first: Upstream, second: Upstream) -> None:
-    key = product.wait_until_known(product.shop.a_key(product.shop.an_account(1_000_000)))
+    key = product.wait_until_known(product.database.a_key(product.database.an_account(1_000_000)))
 
     def wanting(**provider: object) -> Reply:
         return call(product, key, BODY | {"provider": provider})
@@ -142,8 +133,8 @@ def test_a_call_says_who_may_serve_it(product: Product, first: Upstream, second:
 
 
 def test_a_failing_endpoint_costs_a_retry_and_not_the_call(product: Product, first: Upstream, second: Upstream) -> None:
-    account = product.shop.an_account(1_000_000)
-    key = product.wait_until_known(product.shop.a_key(account))
+    account = product.database.an_account(1_000_000)
+    key = product.wait_until_known(product.database.a_key(account))
     first.always = Scripted(status=500)
     try:
         reply = call(product, key)
@@ -162,19 +153,16 @@ def test_a_failing_endpoint_costs_a_retry_and_not_the_call(product: Product, fir
 
 def test_the_database_itself_refuses_an_endpoint_in_another_space(product: Product) -> None:
     with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="is not the one of the model"):
-        product.shop.value(OTHER_SPACE)
+        product.database.value(OTHER_SPACE)
 
 
 def test_a_license_that_turns_non_commercial_ends_the_sale_at_once(product: Product, first: Upstream) -> None:
-    account = product.shop.an_account(1_000_000)
+    account = product.database.an_account(1_000_000)
 
-    async def command(work: UnitOfWork) -> str:
-        return (await create_key(work, account, KeySpec(name="hobby", use=Use.NON_COMMERCIAL))).text
-
-    commercial = product.wait_until_known(product.shop.a_key(account))
-    hobby = product.wait_until_known(product.shop._app(command))
+    commercial = product.wait_until_known(product.database.a_key(account))
+    hobby = product.wait_until_known(product.database.a_key(account, use=Use.NON_COMMERCIAL))
     assert call(product, hobby).status == 200
-    product.shop.value(NON_COMMERCIAL, new_id(), MODEL)
+    product.database.a_claim(MODEL, NON_COMMERCIAL)
     time.sleep(0.5)
     asked = len(first.calls)
     for key, term in ((commercial, "commercial_use"), (hobby, "charging")):

@@ -9,7 +9,7 @@ import pytest
 from store.embedded import Embedded
 from tests.harness.fake_upstream import Reply as Scripted
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Reply, request_bytes, send
 
 PATH = "/v1/embeddings"
@@ -33,8 +33,8 @@ def product(
     """Three serves over one Postgres and one Redis."""
     servers.redis.command("FLUSHALL")
     product = Product(tmp_path_factory.mktemp("overspend"), module_database_url, servers.redis_url, serves=3)
-    model = product.shop.a_model("tests/counted", nano_per_mtok=1_000_000, vocabulary=1_000)
-    product.shop.an_endpoint(model, upstream.base_url)
+    model = product.database.a_model("tests/counted", nano_per_mtok=1_000_000, vocabulary=1_000)
+    product.database.an_endpoint(model, upstream.base_url)
     with product:
         yield product
 
@@ -54,34 +54,34 @@ def _at_once(product: Product, key: str, calls: int, body: dict[str, object]) ->
 def test_concurrent_calls_are_served_exactly_as_far_as_the_credit_reaches(
     product: Product, calls: int, credit_for: int
 ) -> None:
-    account = product.shop.an_account(credit_for * COST_NANO)
-    key = product.wait_until_known(product.shop.a_key(account))
+    account = product.database.an_account(credit_for * COST_NANO)
+    key = product.wait_until_known(product.database.a_key(account))
     replies = _at_once(product, key, calls, {"model": "tests/counted", "input": list(range(TOKENS))})
 
     assert Counter(reply.status for reply in replies) == {200: credit_for, 402: calls - credit_for}
     refused = {reply.json["error"]["code"] for reply in replies if reply.status == 402}
     assert refused == {"credit_exhausted"}
     answered = {reply.headers["x-request-id"].removeprefix("req_") for reply in replies if reply.status == 200}
-    usage = product.shop.rows("SELECT request_id, charged_nano FROM usage_events WHERE account_id = $1", account)
+    usage = product.database.rows("SELECT request_id, charged_nano FROM usage_events WHERE account_id = $1", account)
     assert {row["request_id"].hex for row in usage} == answered
     assert {row["charged_nano"] for row in usage} == {COST_NANO}
     balance = "SELECT posted_nano FROM ledger_accounts WHERE account_id = $1 AND kind = 'customer_credit'"
-    assert product.shop.value(balance, account) == 0
-    assert product.shop.value(TRIAL_BALANCE) == 0
+    assert product.database.value(balance, account) == 0
+    assert product.database.value(TRIAL_BALANCE) == 0
 
 
 def test_texts_held_at_an_upper_bound_are_served_to_the_last_call_too(product: Product) -> None:
     """A hold is more than the cost, so calls wait for each other's holds; none is refused that could be paid."""
     text = "x" * 40
-    account = product.shop.an_account(20 * COST_NANO + 40)
-    key = product.wait_until_known(product.shop.a_key(account))
+    account = product.database.an_account(20 * COST_NANO + 40)
+    key = product.wait_until_known(product.database.a_key(account))
     replies = _at_once(product, key, 100, {"model": "tests/counted", "input": text})
 
     served = sum(reply.status == 200 for reply in replies)
     assert {reply.status for reply in replies} == {200, 402}
-    left = product.shop.value(
+    left = product.database.value(
         "SELECT posted_nano FROM ledger_accounts WHERE account_id = $1 AND kind = 'customer_credit'", account
     )
     assert left == 20 * COST_NANO + 40 - served * COST_NANO
     assert 0 <= left <= 40, "what is left does not cover one more hold"
-    assert product.shop.value(TRIAL_BALANCE) == 0
+    assert product.database.value(TRIAL_BALANCE) == 0

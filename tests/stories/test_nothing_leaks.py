@@ -12,14 +12,14 @@ import pytest
 
 from billing.values import Limits
 from router.changes.transaction import UnitOfWork
-from router.values import EndpointSpec, ProviderSpec
+from router.registry.specs import EndpointSpec, ProviderSpec
 from store.embedded import Embedded
 from store.ids import ModelId
-from tests.builders.database import add_endpoint, add_model
+from tests.builders.database import add_endpoint, add_model, make_live
 from tests.harness.fake_upstream import Received, Upstream
 from tests.harness.fake_upstream import Reply as Scripted
 from tests.harness.fake_vendors import KEY, Vendor
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Reply, request_bytes, send
 
 PATH = "/v1/embeddings"
@@ -79,7 +79,7 @@ class World:
     def __init__(self, product: Product, upstreams: dict[str, Upstream]) -> None:
         self.product = product
         self.upstreams = upstreams
-        self.key = product.wait_until_known(product.shop.a_key(product.shop.an_account(1_000_000)))
+        self.key = product.wait_until_known(product.database.a_key(product.database.an_account(1_000_000)))
 
     def call(self, kind: str, path: str = PATH, headers: dict[str, str] | None = None, **body: object) -> Reply:
         content = {"model": f"tests/{kind}", "input": TEXT} | body
@@ -103,18 +103,18 @@ class World:
     def told(self) -> str:
         """Everything that the product says of itself."""
         with urllib.request.urlopen(f"{self.product.serves[0].url}/metrics", timeout=10) as answer:
-            metrics = answer.read().decode()
+            metrics: str = answer.read().decode()
         return str(self.product.serves[0].log.read_text()) + metrics
 
 
-def open_shop(product: Product, upstreams: dict[str, Upstream]) -> None:
+def set_up_catalog(product: Product, upstreams: dict[str, Upstream]) -> None:
     async def add_models(work: UnitOfWork) -> None:
         for kind in upstreams:
-            await add_model(work, f"tests/{kind}")
+            await make_live(work.connection, await add_model(work.connection, f"tests/{kind}"))
 
     async def add_endpoints(work: UnitOfWork) -> None:
         for kind, upstream in upstreams.items():
-            model, cipher = ModelId(f"tests/{kind}"), product.shop._seal
+            model, cipher = ModelId(f"tests/{kind}"), product.database.cipher
             if isinstance(upstream, Vendor):
                 wire = upstream.wire
                 spec = ProviderSpec(upstream.vendor_url, options={"vendor": wire.vendor, **wire.options})
@@ -125,8 +125,8 @@ def open_shop(product: Product, upstreams: dict[str, Upstream]) -> None:
                 credential = None if kind == "worker" else UPSTREAM_KEY
                 await add_endpoint(work, cipher, model, kind, kind, ProviderSpec(url), EndpointSpec(model), credential)
 
-    product.shop._owner(add_models)
-    product.shop._app(add_endpoints)
+    product.database.as_owner(add_models)
+    product.database.as_app(add_endpoints)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def world(servers: Embedded, module_database_url: str, tmp_path_factory: pytest.
     for upstream in running:
         upstream.__enter__()
     try:
-        open_shop(product, upstreams)
+        set_up_catalog(product, upstreams)
         with product:
             yield World(product, upstreams)
     finally:
@@ -174,7 +174,7 @@ def test_an_upstream_gets_the_listed_headers_and_fields_and_nothing_else(kind: s
 def test_a_field_that_is_not_ours_is_refused_before_anyone_is_asked(field: str, world: World) -> None:
     world.forget()
     for kind in ("openai", "cohere"):
-        refused = world.call(kind, **{field: f"http://127.0.0.1:{world.upstreams['voyage'].port}/{CANARY}"})
+        refused = world.call(kind, body={field: f"http://127.0.0.1:{world.upstreams['voyage'].port}/{CANARY}"})
         assert (refused.status, refused.json["error"]["param"]) == (400, field)
         assert CANARY.encode() not in refused.body
     assert world.heard == ""
@@ -186,7 +186,7 @@ def test_cve_2024_6587_a_client_cannot_have_our_credential_sent_to_an_address_of
     with Upstream().in_thread() as thief:
         for kind in KINDS:
             for name in ("api_base", "base_url", "aws_bedrock_runtime_endpoint"):
-                assert world.call(kind, **{name: thief.base_url}).status == 400
+                assert world.call(kind, body={name: thief.base_url}).status == 400
             headers = {"x-api-base": thief.base_url, "host": f"127.0.0.1:{thief.port}", "x-original-url": "/admin"}
             world.call(kind, f"{PATH}?api_base={thief.base_url}", {k: v for k, v in headers.items() if k != "host"})
         assert not thief.connections
@@ -202,9 +202,9 @@ def test_litellm_pull_20432_our_own_key_is_not_forwarded_upstream(world: World) 
 
 
 def test_litellm_27884_a_limits_answer_shows_neither_a_key_nor_its_hash(world: World) -> None:
-    shop = world.product.shop
+    database = world.product.database
     limits = Limits(requests_per_minute=1, tokens_per_minute=1_000_000, concurrency=10)
-    key = world.product.wait_until_known(shop.a_key(shop.an_account(1_000_000), limits=limits))
+    key = world.product.wait_until_known(database.a_key(database.an_account(1_000_000), limits=limits))
     request = request_bytes(PATH, key, {"model": "tests/openai", "input": "x"})
     replies = [asyncio.run(send(world.product.serves[0].port, request)) for _ in range(4)]
     refused = [reply for reply in replies if reply.status == 429]

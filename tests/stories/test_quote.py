@@ -12,26 +12,16 @@ import pytest
 
 from billing.values import Limits
 from store.embedded import Embedded
-from store.ids import AccountId, new_id
+from store.ids import AccountId
+from tests.builders.database import NON_COMMERCIAL
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product, free_port
+from tests.harness.processes import Product, free_port
 from tests.harness.raw_http import Reply, request_bytes, send
 
 DEMO = "sentence-transformers/all-MiniLM-L6-v2"
 IDS, TEXTS, RESTRICTED, UNSERVED = "tests/ids", "tests/texts", "tests/restricted", "tests/unserved"
 WORKER, MIXED = "tests/worker", "tests/mixed"
-NON_COMMERCIAL = """
-    INSERT INTO license_claims (id, model_id, license, source, evidence, claimed_on, recorded_by)
-    VALUES ($1, $2, 'CC-BY-NC-4.0', 'tests', 'tests', '2026-01-02', 'tests') RETURNING 1
-"""
-BATCH = """
-    INSERT INTO prices (id, model_id, nano_per_mtok, batch_nano_per_mtok, effective_at)
-    VALUES ($1, $2, 1000000, 400000, '2026-02-01') RETURNING 1
-"""
-PROMPTED = """
-    UPDATE models SET special_tokens = 2, prompts = '{"query": "find: ", "document": "a longer prompt: "}'
-    WHERE id = $1 RETURNING 1
-"""
+PROMPTS = {"query": "find: ", "document": "a longer prompt: "}
 DRAIN = "UPDATE endpoints SET state = 'draining' WHERE model_id = $1 RETURNING 1"
 
 
@@ -50,32 +40,33 @@ def product(
     servers.redis.command("FLUSHALL")
     product = Product(tmp_path_factory.mktemp("quote"), module_database_url, servers.redis_url, jobs=False)
     worker = product.worker(_demo_model(), DEMO, free_port())
-    shop = product.shop
-    shop.sell_from_seed(DEMO, worker.url)
-    shop.an_endpoint(shop.a_model(IDS, vocabulary=100), upstream.base_url, name="first")
-    shop.an_endpoint(shop.a_model(TEXTS), upstream.base_url, name="second")
-    shop.an_endpoint(shop.a_model(RESTRICTED), upstream.base_url, name="third")
-    shop.an_endpoint(shop.a_model(UNSERVED), upstream.base_url, name="fourth")
-    worker_model, mixed = shop.a_model(WORKER, vocabulary=100), shop.a_model(MIXED, vocabulary=100)
-    shop.an_endpoint(worker_model, upstream.worker_url, kind="worker", name="fifth", max_batch=2)
-    shop.an_endpoint(mixed, upstream.worker_url, kind="worker", name="sixth", priority=200)
-    shop.an_endpoint(mixed, upstream.base_url, name="seventh")
-    shop.value(PROMPTED, WORKER)
-    shop.value(NON_COMMERCIAL, new_id(), RESTRICTED)
-    shop.value(DRAIN, UNSERVED)
-    shop.value(BATCH, new_id(), IDS)
+    database = product.database
+    database.sell_from_seed(DEMO, worker.url)
+    database.an_endpoint(
+        database.a_model(IDS, vocabulary=100, batch_nano_per_mtok=400_000), upstream.base_url, name="first"
+    )
+    database.an_endpoint(database.a_model(TEXTS), upstream.base_url, name="second")
+    database.an_endpoint(database.a_model(RESTRICTED), upstream.base_url, name="third")
+    database.an_endpoint(database.a_model(UNSERVED), upstream.base_url, name="fourth")
+    worker_model = database.a_model(WORKER, vocabulary=100, special_tokens=2, prompts=PROMPTS)
+    mixed = database.a_model(MIXED, vocabulary=100)
+    database.an_endpoint(worker_model, upstream.worker_url, kind="worker", name="fifth", max_batch=2)
+    database.an_endpoint(mixed, upstream.worker_url, kind="worker", name="sixth", priority=200)
+    database.an_endpoint(mixed, upstream.base_url, name="seventh")
+    database.a_claim(RESTRICTED, NON_COMMERCIAL)
+    database.value(DRAIN, UNSERVED)
     with product:
         yield product
 
 
 @pytest.fixture
 def account(product: Product) -> AccountId:
-    return product.shop.an_account(1_000_000_000)
+    return product.database.an_account(1_000_000_000)
 
 
 @pytest.fixture
 def key(product: Product, account: AccountId) -> str:
-    return product.wait_until_known(product.shop.a_key(account))
+    return product.wait_until_known(product.database.a_key(account))
 
 
 def post(product: Product, path: str, key: str | None, body: object, **headers: str) -> Reply:
@@ -121,12 +112,12 @@ def test_a_quote_costs_nothing_holds_nothing_and_leaves_no_usage(
         quoted(product, key, model, "some text")
     after = product.account(key)
     assert (after["balance"], after["held"]) == (before["balance"], "0.00")
-    assert product.shop.value("SELECT count(*) FROM usage_events WHERE account_id = $1", account) == 0
-    assert product.shop.value("SELECT count(*) FROM ended_calls WHERE account_id = $1", account) == 0
+    assert product.database.value("SELECT count(*) FROM usage_events WHERE account_id = $1", account) == 0
+    assert product.database.value("SELECT count(*) FROM ended_calls WHERE account_id = $1", account) == 0
 
 
 def test_without_credit_a_quote_is_given_all_the_same(product: Product) -> None:
-    poor = product.wait_until_known(product.shop.a_key(product.shop.an_account(0)))
+    poor = product.wait_until_known(product.database.a_key(product.database.an_account(0)))
     assert quoted(product, poor, DEMO, "some text")["exact"]
 
 
@@ -212,7 +203,7 @@ def test_quotes_count_against_the_keys_limits_so_that_they_are_no_free_tokenizer
     product: Product, account: AccountId
 ) -> None:
     limits = Limits(requests_per_minute=2, tokens_per_minute=1_000_000, concurrency=10)
-    narrow = product.wait_until_known(product.shop.a_key(account, limits=limits))
+    narrow = product.wait_until_known(product.database.a_key(account, limits=limits))
     replies = [post(product, "/v1/quote", narrow, {"model": DEMO, "input": "x"}) for _ in range(3)]
     assert [reply.status for reply in replies] == [200, 200, 429]
     assert replies[-1].json["error"]["code"] == "rate_limited_requests"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
 from store.embedded import Embedded
-from tests.harness.product import Product, free_port
+from tests.harness.processes import Product, free_port
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 TEXTS = [
@@ -44,8 +44,8 @@ def client(
     port = free_port()
     product = Product(tmp_path_factory.mktemp("semantics"), module_database_url, servers.redis_url, jobs=False)
     worker = product.worker(_folder(), MODEL, port)
-    product.shop.sell_from_seed(MODEL, worker.url)
-    key = product.shop.a_key(product.shop.an_account(1_000_000_000))
+    product.database.sell_from_seed(MODEL, worker.url)
+    key = product.database.a_key(product.database.an_account(1_000_000_000))
     with product:
         yield openai.OpenAI(base_url=product.url, api_key=key, max_retries=0)
 

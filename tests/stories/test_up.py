@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from gigarouter.demo import CREDIT
-from tests.harness.product import free_port
+from tests.harness.processes import free_port
 
 ROOT = Path(__file__).parents[2]
 WELCOME = "Ctrl-C stops everything."

@@ -11,13 +11,13 @@ from uuid import UUID
 import pytest
 
 from router.changes.transaction import UnitOfWork
-from router.values import EndpointSpec, ProviderSpec
+from router.registry.specs import EndpointSpec, ProviderSpec
 from store.embedded import Embedded
 from store.ids import AccountId, ModelId
-from tests.builders.database import Shop, add_endpoint, add_model
+from tests.builders.database import DatabaseBuilder, add_endpoint, add_model, make_live
 from tests.harness.fake_upstream import Upstream, unit_vector
 from tests.harness.faulty_proxies import HANGS, ODD, PLAYS, Play, Proxies, endless, endless_in_one
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Reply, request_bytes, send
 
 PATH = "/v1/embeddings"
@@ -35,26 +35,28 @@ def model_of(fault: str, *, helped: bool) -> ModelId:
     return ModelId(f"tests/{list(ALL).index(fault)}-{'helped' if helped else 'alone'}")
 
 
-def open_shop(shop: Shop, proxies: Proxies, honest: Upstream) -> None:
+def set_up_catalog(database: DatabaseBuilder, proxies: Proxies, honest: Upstream) -> None:
     """For each fault a model whose only endpoint has it, and one with a second, honest endpoint."""
     names = [model_of(fault, helped=helped) for fault in ALL for helped in (False, True)]
 
     async def add_models(work: UnitOfWork) -> None:
         for name in names:
-            await add_model(work, name, vocabulary=100)
+            model = await add_model(work.connection, name, tokenizer="tests", vocabulary_size=100)
+            await make_live(work.connection, model)
 
     async def add_endpoints(work: UnitOfWork) -> None:
+        cipher = database.cipher
         for number, name in enumerate(names):
             spec = ProviderSpec(base_url=f"http://127.0.0.1:{proxies[list(ALL)[number // 2]].port}/v1")
             first = EndpointSpec(upstream_model=name, priority=1)
-            await add_endpoint(work, shop._seal, name, f"faulty-{number}", "openai", spec, first, "sk-faulty-upstream")
+            await add_endpoint(work, cipher, name, f"faulty-{number}", "openai", spec, first, "sk-faulty-upstream")
             if number % 2:
                 second = EndpointSpec(upstream_model=name, priority=2, cost_nano_per_mtok=1000)
                 spec = ProviderSpec(base_url=honest.base_url)
-                await add_endpoint(work, shop._seal, name, f"honest-{number}", "openai", spec, second, "sk-honest")
+                await add_endpoint(work, cipher, name, f"honest-{number}", "openai", spec, second, "sk-honest")
 
-    shop._owner(add_models)
-    shop._app(add_endpoints)
+    database.as_owner(add_models)
+    database.as_app(add_endpoints)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +71,11 @@ class Told:
     def __init__(self, product: Product, proxies: Proxies) -> None:
         self.product = product
         self.proxies = proxies
-        self.account: AccountId = product.shop.an_account(CREDIT_NANO)
-        self.key = product.wait_until_known(product.shop.a_key(self.account))
+        self.account: AccountId = product.database.an_account(CREDIT_NANO)
+        self.key = product.wait_until_known(product.database.a_key(self.account))
         self.took_s: dict[ModelId, float] = {}
         self.replies: dict[ModelId, Reply] = asyncio.run(self._ask_all())
-        rows = product.shop.rows(
+        rows = product.database.rows(
             "SELECT request_id, charged_nano FROM usage_events WHERE account_id = $1", self.account
         )
         self.charged = [(row["request_id"], row["charged_nano"]) for row in rows]
@@ -111,7 +113,7 @@ def told(
     folder = tmp_path_factory.mktemp("faults")
     product = Product(folder, module_database_url, servers.redis_url, jobs=False, settings=settings)
     with Upstream().in_thread() as honest:
-        open_shop(product.shop, proxies, honest)
+        set_up_catalog(product.database, proxies, honest)
         with product:
             yield Told(product, proxies)
 
@@ -162,8 +164,8 @@ def test_afterwards_the_books_are_right_to_the_nano(told: Told) -> None:
     account = told.product.account(told.key)
     spent = "SELECT sum(charged_nano)::bigint FROM usage_events WHERE account_id = $1"
     posted = "SELECT posted_nano FROM ledger_accounts WHERE account_id = $1 AND kind = 'customer_credit'"
-    assert told.product.shop.value(spent, told.account) == len(calls) * COST_NANO
-    assert abs(told.product.shop.value(posted, told.account)) == CREDIT_NANO - len(calls) * COST_NANO
+    assert told.product.database.value(spent, told.account) == len(calls) * COST_NANO
+    assert abs(told.product.database.value(posted, told.account)) == CREDIT_NANO - len(calls) * COST_NANO
     assert float(account["held"]) == 0
 
 
@@ -176,9 +178,9 @@ def test_a_storm_of_one_upstreams_failures_costs_no_call(fault: str, told: Told)
         return await asyncio.gather(*(told.call(model_of(fault, helped=True)) for _ in range(STORM)))
 
     charged = "SELECT count(*), sum(charged_nano)::bigint FROM usage_events WHERE account_id = $1"
-    before = told.product.shop.rows(charged, told.account)[0]
+    before = told.product.database.rows(charged, told.account)[0]
     replies = asyncio.run(storm())
-    after = told.product.shop.rows(charged, told.account)[0]
+    after = told.product.database.rows(charged, told.account)[0]
     assert [reply.status for reply in replies] == [200] * STORM
     assert all(delivered(reply) == VECTORS for reply in replies)
     assert after[0] - before[0] == STORM

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import pytest
 
 from router.changes.transaction import UnitOfWork
-from router.values import EndpointSpec, ProviderSpec
+from router.registry.specs import EndpointSpec, ProviderSpec
 from store.embedded import Embedded
 from store.ids import ModelId
-from tests.builders.database import add_endpoint, add_model
+from tests.builders.database import add_endpoint, add_model, make_live
 from tests.harness.fake_upstream import Reply as Scripted
 from tests.harness.fake_upstream import tokens_of, unit_vector
 from tests.harness.fake_vendors import WIDTH, WIRES, Vendor
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Reply, request_bytes, send
 
 PATH = "/v1/embeddings"
@@ -33,17 +33,18 @@ class World:
     def __init__(self, product: Product, vendors: dict[str, Vendor]) -> None:
         self.product = product
         self.vendors = vendors
-        self.key = product.wait_until_known(product.shop.a_key(product.shop.an_account(1_000_000)))
+        self.key = product.wait_until_known(product.database.a_key(product.database.an_account(1_000_000)))
 
     def call(self, name: str, **body: object) -> Reply:
         content = {"model": f"tests/{name}", "input": TEXTS, "encoding_format": "base64"} | body
         return asyncio.run(send(self.product.serves[0].port, request_bytes(PATH, self.key, content), timeout_s=60))
 
 
-def open_shop(product: Product, vendors: dict[str, Vendor]) -> None:
+def set_up_catalog(product: Product, vendors: dict[str, Vendor]) -> None:
     async def add_models(work: UnitOfWork) -> None:
         for name in vendors:
-            await add_model(work, f"tests/{name}", nano_per_mtok=NANO_PER_MTOK)
+            model = await add_model(work.connection, f"tests/{name}", nano_per_mtok=NANO_PER_MTOK)
+            await make_live(work.connection, model)
 
     async def add_endpoints(work: UnitOfWork) -> None:
         for name, vendor in vendors.items():
@@ -56,11 +57,11 @@ def open_shop(product: Product, vendors: dict[str, Vendor]) -> None:
                 native_input_type=wire.words is not None,
                 max_batch=wire.most,
             )
-            spec, cipher = ProviderSpec(vendor.vendor_url, options=options), product.shop._seal
+            spec, cipher = ProviderSpec(vendor.vendor_url, options=options), product.database.cipher
             await add_endpoint(work, cipher, ModelId(f"tests/{name}"), name, wire.kind, spec, endpoint, wire.credential)
 
-    product.shop._owner(add_models)
-    product.shop._app(add_endpoints)
+    product.database.as_owner(add_models)
+    product.database.as_app(add_endpoints)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def world(servers: Embedded, module_database_url: str, tmp_path_factory: pytest.
     for vendor in running:
         vendor.__enter__()
     try:
-        open_shop(product, vendors)
+        set_up_catalog(product, vendors)
         with product:
             yield World(product, vendors)
     finally:
@@ -96,7 +97,7 @@ def test_a_call_goes_out_in_the_vendors_shape_and_comes_back_in_openais(name: st
         if vendor.wire.words:
             words = dict(zip(("query", "document"), vendor.wire.words, strict=True))
             assert vendor.heard[0].input_type == words[str(input_type)]
-        (row,) = world.product.shop.rows(USAGE, f"tests/{name}")
+        (row,) = world.product.database.rows(USAGE, f"tests/{name}")
         assert tuple(row) == (TOKENS, TOKENS, TOKENS * 2, (TOKENS + 1) // 2)
 
 
@@ -107,21 +108,21 @@ def test_more_inputs_than_a_vendor_takes_at_once_are_split_joined_in_order_and_c
     vendor = world.vendors[name]
     vendor.heard.clear()
     texts = [f"text {number}" for number in range(201)]
-    charges = world.product.shop.value(COUNT, f"tests/{name}")
+    charges = world.product.database.value(COUNT, f"tests/{name}")
     reply = world.call(name, input=texts)
     assert reply.status == 200, (reply.body, vendor.faults)
     assert not vendor.faults
     assert len(vendor.heard) == 3
     vectors = [list(struct.unpack(f"<{WIDTH}f", b64decode(item["embedding"]))) for item in reply.json["data"]]
     assert vectors == [unit_vector(text, WIDTH) for text in texts]
-    assert world.product.shop.value(COUNT, f"tests/{name}") == charges + 1
+    assert world.product.database.value(COUNT, f"tests/{name}") == charges + 1
     assert reply.json["usage"]["prompt_tokens"] == sum(map(tokens_of, texts))
 
 
 def test_a_vendors_refusal_of_our_key_is_never_the_customers_and_costs_nothing(world: World) -> None:
     for name in ("cohere", "titan", "jina"):
-        charges = world.product.shop.value(COUNT, f"tests/{name}")
+        charges = world.product.database.value(COUNT, f"tests/{name}")
         world.vendors[name].script.append(Scripted(status=401))
         reply = world.call(name)
         assert (reply.status, reply.json["error"]["code"]) == (503, "provider_unavailable")
-        assert world.product.shop.value(COUNT, f"tests/{name}") == charges
+        assert world.product.database.value(COUNT, f"tests/{name}") == charges

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from store.embedded import Embedded
-from tests.harness.product import Product
+from tests.harness.processes import Product
 
 SOON = "codefuse-ai/F2LLM-v2-4B"
 
@@ -16,7 +16,7 @@ SOON = "codefuse-ai/F2LLM-v2-4B"
 def product(servers: Embedded, module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     servers.redis.command("FLUSHALL")
     product = Product(tmp_path_factory.mktemp("votes"), module_database_url, servers.redis_url)
-    product.shop.import_seed()
+    product.database.import_seed()
     with product:
         yield product
 
@@ -25,9 +25,9 @@ class Customer:
     """One account, by one of its keys."""
 
     def __init__(self, product: Product) -> None:
-        self.account = product.shop.an_account(1_000_000)
+        self.account = product.database.an_account(1_000_000)
         self.http = httpx.Client(base_url=product.url)
-        self.http.headers["authorization"] = f"Bearer {product.wait_until_known(product.shop.a_key(self.account))}"
+        self.http.headers["authorization"] = f"Bearer {product.wait_until_known(product.database.a_key(self.account))}"
 
     def vote(self, model: str = SOON, **more: Any) -> httpx.Response:
         return self.http.post(f"/models/{model}/vote", **more)
@@ -42,7 +42,7 @@ def test_an_announced_model_says_how_to_vote_and_counts_each_account_once(produc
     assert one.vote().json() == {"model": SOON, "voted": True, "votes": 1, "object": "model.vote"}
     assert one.vote(json={"note": "1B tokens a month, in the EU"}).json()["votes"] == 1
     assert two.vote().json()["votes"] == 2
-    notes = product.shop.rows("SELECT note FROM model_votes WHERE account_id = $1", one.account)
+    notes = product.database.rows("SELECT note FROM model_votes WHERE account_id = $1", one.account)
     assert [row["note"] for row in notes] == ["1B tokens a month, in the EU"]
 
     gone = two.http.delete(f"/models/{SOON}/vote")
@@ -66,7 +66,7 @@ def test_what_is_no_vote_is_refused(product: Product, model: str, body: bytes, s
 
 
 def test_a_model_that_is_served_takes_no_votes(product: Product) -> None:
-    live = product.shop.a_model("tests/live")
+    live = product.database.a_model("tests/live")
     customer = Customer(product)
     answer = customer.vote(live)
     assert answer.status_code == 400

@@ -12,7 +12,35 @@ from rich.console import Console
 from rich.table import Table
 
 Row = Mapping[str, object]
+# What a person looks for first.
+FIRST = ("key", "id", "name")
 AsJson = Annotated[bool, typer.Option("--json", help="JSON also on a terminal.")]
+
+
+def show(answer: object, *, as_json: bool, columns: Sequence[str] = ()) -> None:
+    """Print what an operation answered; ``columns`` are what a table of many things shows, all of them if empty."""
+    match answer:
+        case None:
+            return
+        case str():
+            typer.echo(answer, nl=not answer.endswith("\n"))
+        case {"object": "list", "data": list() as rows}:
+            listed = [_chosen(row, columns) for row in rows] if not prints_json(as_json) else rows
+            show_list(listed, as_json=as_json)
+        case {"lines": list() as lines} if not prints_json(as_json):
+            typer.echo("\n".join(map(str, lines)))
+        case dict():
+            first = {name: answer[name] for name in FIRST if name in answer}
+            show_one({**first, **answer}, as_json=as_json)
+        case _:
+            _print_json(answer)
+
+
+def _chosen(row: Row, columns: Sequence[str]) -> Row:
+    """The columns of a table; without a choice, what fits a cell."""
+    if columns:
+        return {name: row.get(name) for name in columns}
+    return {name: value for name, value in row.items() if not isinstance(value, dict | list) and name != "object"}
 
 
 def show_list(rows: Sequence[Row], *, as_json: bool) -> None:

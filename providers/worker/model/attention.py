@@ -1,7 +1,7 @@
 """Computes attention over a pack: sequences end to end, each attending to itself only, without padding or mask.
 
-On a CPU each sequence gets its own call of the exact kernel; on CUDA one variable-length kernel does the pack. Both
-give a sequence the same numbers whatever else is in the pack.
+On CUDA one variable-length kernel does the pack where there is one (half-precision types); elsewhere each sequence
+gets its own call of the exact kernel. Both give a sequence the same numbers whatever else is in the pack.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +10,8 @@ from itertools import count, pairwise
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
+
+from providers.worker.model import varlen
 
 _names = count()
 
@@ -70,10 +72,10 @@ class PackedAttention:
         ):
             raise PackingUnsupported(f"{type(module).__name__} wants a mask, a window or a bias")
         causal = bool(getattr(module, "is_causal", False))
-        if query.device.type == "cuda":
+        if varlen.applies(query):
             return self._variable_length(query, key, value, causal, scaling), None
         starts = self.starts
-        out = torch.empty(1, query.shape[2], query.shape[1], query.shape[3], dtype=query.dtype)
+        out = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
         for start, end in pairwise(starts):
             rows = slice(start, end)
             sequence = (query[:, :, rows], key[:, :, rows], value[:, :, rows])
@@ -110,20 +112,15 @@ class PackedAttention:
     def _variable_length(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool, scaling: float | None
     ) -> torch.Tensor:
-        from torch.nn.attention.varlen import varlen_attn  # CUDA only: its kernels do not exist elsewhere
-
         assert self._offsets is not None, "set_pack was not called; this is a bug"
-        attended = varlen_attn(
+        attended = varlen.attend(
+            varlen.installed_kernel(),
             query[0].transpose(0, 1),
             key[0].transpose(0, 1),
             value[0].transpose(0, 1),
-            self._offsets,
-            self._offsets,
-            self._longest,
-            self._longest,
+            offsets=self._offsets,
+            longest=self._longest,
+            causal=causal,
             scale=scaling,
-            window_size=(-1, 0) if causal else (-1, -1),
-            enable_gqa=query.shape[1] != key.shape[1],
         )
-        assert isinstance(attended, torch.Tensor), "only asked for the output; this is a bug"
         return attended.unsqueeze(0)

@@ -1,8 +1,9 @@
-"""The admin API, one file per noun; each is a door to the commands that ``gigarouter admin`` has too.
+"""The admin API, one file per noun, which is its commands' too: ``gigarouter admin`` asks it.
 
 ``operations`` is all of it: one line adds a noun.
 """
 
+from router.api.admin import unconverted
 from router.api.admin.acceptances import operations as acceptances
 from router.api.admin.accounts import operations as accounts
 from router.api.admin.audit import operations as audit
@@ -19,20 +20,10 @@ from router.api.admin.providers import operations as providers
 from router.api.admin.resolutions import operations as resolutions
 from router.api.admin.waivers import operations as waivers
 
+_not_converted = [models, prices, claims, resolutions, waivers, decisions, acceptances, members, audit, routes]
+unconverted.give_specs(_not_converted)
+
 operations = [
-    providers,
-    endpoints,
-    models,
-    prices,
-    claims,
-    resolutions,
-    waivers,
-    decisions,
-    acceptances,
-    accounts,
-    grants,
-    keys,
-    members,
-    audit,
-    routes,
+    *(noun.routes for noun in (providers, endpoints, accounts, grants, keys)),
+    *_not_converted,
 ]

@@ -6,17 +6,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog import record
 from catalog.record import Acceptance
-from router.admin.commands import accept_license
+from router.admin.licenses import accept_license
 from router.api.admin.license_records import TAG, words
 from router.api.admin.mutation import Made, change
 from router.api.admin.operation import lists, makes, shows
 from router.api.admin.parsing import V1, body_of, given_id, id_of, query_of, read, rfc3339
 from router.api.admin.responses import Resource, one, page, slice_of
+from router.api.operation import OperationRoute
 from router.changes.transaction import UnitOfWork
 from router.errors import NotFound
 from store.ids import AcceptanceId, AccountId, wire
 
-operations = APIRouter()
+operations = APIRouter(route_class=OperationRoute)
 PATH = f"{V1}/acceptances"
 
 

@@ -1,145 +1,138 @@
 """``/admin/v1/accounts``: who pays. Suspended, none of an account's keys works."""
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-import msgspec
-from fastapi import APIRouter, Request, Response
-from msgspec import UNSET, UnsetType
+from fastapi import Query
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.accounts import Account, credits_of, get_account, list_accounts
-from billing.money import to_usd
-from router.admin.commands import open_account, rename_account, require_account, set_account_status
-from router.api.admin.bodies import Nothing
-from router.api.admin.mutation import Current, Made, change
-from router.api.admin.operation import acts, edits, lists, makes, shows
-from router.api.admin.parsing import V1, body_of, given_id, given_in, id_of, query_of, read, rfc3339
-from router.api.admin.responses import Resource, one, page, slice_of
+from billing.accounts import Account, credits_of, list_accounts
+from billing.money import NanoUSD
+from router.admin.accounts import open_account, rename_account, require_account, set_account_status
+from router.api.admin.references import account_of
+from router.api.admin.request import Command, Edit, Read, Write
+from router.api.fields import AccountIdText, AccountRef, Instant, Usd
+from router.api.forms import Body, Page, PageQuery, Patch, Resource, answer_of
+from router.api.operation import ALL, V1, Operations
 from router.changes.transaction import UnitOfWork
-from router.errors import InvalidRequest, NotFound
+from router.errors import InvalidRequest
+from router.identity.key_commands import list_keys
+from router.identity.members import list_members
 from store.ids import AccountId, wire
 
-operations = APIRouter()
-PATH = f"{V1}/accounts"
-TAG = "Accounts"
+operations = Operations("accounts", f"{V1}/accounts")
+ONE = "/{account_id}"
 
 
-class AccountOut(Resource, frozen=True):
-    """An account. ``credit_usd`` is what is left of its grants, credit held by calls in flight not counted."""
+class AccountOut(Resource):
+    """An account."""
 
-    volatile = frozenset({"credit_usd"})
+    volatile: ClassVar[frozenset[str]] = frozenset({"credit_usd", "keys", "members"})
 
-    id: str
+    id: AccountIdText
     name: str
     status: str
-    credit_usd: str
-    created_at: str | None
-    currency: str = "USD"
-    object: str = "account"
+    credit_usd: Usd = Field(description="What is left of its grants, credit held by calls in flight not counted.")
+    keys: int | None = Field(None, description="How many keys it has that are not revoked; null in a list.")
+    members: tuple[str, ...] | None = Field(None, description="Its people's e-mail addresses; null in a list.")
+    created_at: Instant
+    currency: Literal["USD"] = "USD"
+    object: Literal["account"] = "account"
 
 
-class AccountCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AccountCreate(Body):
     """A new account, without credit and without keys."""
 
-    name: str
+    name: str = Field(description="1 to 200 characters.")
 
 
-class AccountEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AccountEdit(AccountCreate, Patch):
     """What is given is changed."""
 
-    name: str | UnsetType = UNSET
 
-
-@operations.get(PATH, **lists("list_accounts", "List accounts", TAG, AccountOut))
-async def list_(request: Request) -> Response:
+@operations.get("", verb="list", summary="List accounts", roles=ALL)
+async def list_(admin: Read, query: Annotated[PageQuery, Query()]) -> Page[AccountOut]:
     """All accounts, the oldest first."""
-    part = slice_of(query_of(request, "limit", "cursor"))
-    after = None if part.after is None else AccountId(given_id(AccountId, part.after, "cursor"))
+    known = query.after_id(AccountId)
+    after = None if known is None else AccountId(known)
 
     async def ask(connection: AsyncConnection) -> list[AccountOut]:
-        found = await list_accounts(connection, after=after, limit=part.limit + 1)
+        found = await list_accounts(connection, after=after, limit=query.limit + 1)
         credit = await credits_of(connection, [account.id for account in found])
-        return [_out(account, credit.get(account.id, 0)) for account in found]
+        return [answer_of(AccountOut, one, credit_usd=credit.get(one.id, NanoUSD(0))) for one in found]
 
-    return page(request, await read(request, ask), part, lambda row: row.id, lambda row: row)
+    return admin.page(query, await admin.read(ask), lambda row: wire(AccountId, row.id))
 
 
-@operations.post(PATH, **makes("create_account", "Open an account", TAG, AccountOut, AccountCreate))
-async def create(request: Request) -> Response:
+@operations.post("", verb="create", summary="Open an account", roles=ALL, status=201)
+async def create(admin: Write, body: AccountCreate) -> AccountOut:
     """Open an account."""
-    body = body_of(request, AccountCreate)
 
-    async def command(work: UnitOfWork) -> Made:
-        account = await open_account(work, body.name)
-        return Made(_out(account, 0), 201, f"{PATH}/{wire(AccountId, account.id)}")
+    async def command(work: UnitOfWork) -> AccountOut:
+        return await _out(work.connection, await open_account(work, body.name))
 
-    return await change(request, command)
+    return await admin.change(command)
 
 
-@operations.get(f"{PATH}/{{account_id}}", **shows("admin_retrieve_account", "Retrieve an account", TAG, AccountOut))
-async def retrieve(request: Request, account_id: str) -> Response:
-    """One account."""
-    query_of(request)
-    known = account_in(account_id)
+@operations.get(ONE, verb="show", name="admin_retrieve_account", summary="Retrieve an account", roles=ALL)
+async def retrieve(admin: Read, account_id: AccountRef) -> AccountOut:
+    """One account, by id or name."""
 
     async def ask(connection: AsyncConnection) -> AccountOut:
-        account = await get_account(connection, known)
-        if account is None:
-            raise NotFound(f"There is no account {wire(AccountId, known)}.", param="account")
-        return await _shown(connection, account)
+        return await _out(connection, await account_of(connection, account_id))
 
-    return one(await read(request, ask))
+    return await admin.read(ask)
 
 
-@operations.patch(f"{PATH}/{{account_id}}", **edits("edit_account", "Rename an account", TAG, AccountOut, AccountEdit))
-async def edit(request: Request, account_id: str) -> Response:
+@operations.patch(ONE, verb="edit", summary="Rename an account", roles=ALL)
+async def edit(admin: Edit, account_id: AccountRef, body: AccountEdit) -> AccountOut:
     """Change what is given."""
-    known, given = account_in(account_id), given_in(body_of(request, AccountEdit))
-    if "name" not in given:
+    if not body.given():
         raise InvalidRequest("Give what is to be changed: 'name'.", param="name")
 
-    async def command(work: UnitOfWork) -> Made:
-        return Made(await _shown(work.connection, await rename_account(work, known, given["name"])))
+    async def command(work: UnitOfWork) -> AccountOut:
+        known = await account_of(work.connection, account_id)
+        return await _out(work.connection, await rename_account(work, known.id, body.name))
 
-    return await change(request, command, current=_current(known), needs_match=True)
-
-
-def _sets(action: str, to: Literal["active", "suspended"], summary: str, told: str) -> None:
-    async def move(request: Request, account_id: str) -> Response:
-        known = account_in(account_id)
-        body_of(request, Nothing)
-
-        async def command(work: UnitOfWork) -> Made:
-            return Made(await _shown(work.connection, await set_account_status(work, known, to)))
-
-        return await change(request, command, current=_current(known))
-
-    move.__doc__ = told
-    said = acts(f"{action}_account", summary, TAG, AccountOut, Nothing)
-    operations.add_api_route(f"{PATH}/{{account_id}}/{action}", move, methods=["POST"], **said)
+    return await _change(admin, account_id, command)
 
 
-_sets("suspend", "suspended", "Suspend an account", "Its keys stop within a second; credit and usage stay.")
-_sets("resume", "active", "Resume an account", "Its keys work again.")
+@operations.post(f"{ONE}/suspend", verb="suspend", summary="Suspend an account", roles=ALL)
+async def suspend(admin: Write, account_id: AccountRef) -> AccountOut:
+    """Its keys stop within a second; credit and usage stay."""
+    return await _set_status(admin, account_id, "suspended")
 
 
-def account_in(text: str) -> AccountId:
-    """The id in a path. Raises ``NotFound``."""
-    return AccountId(id_of(AccountId, text, "account"))
+@operations.post(f"{ONE}/resume", verb="resume", summary="Resume an account", roles=ALL)
+async def resume(admin: Write, account_id: AccountRef) -> AccountOut:
+    """Its keys work again."""
+    return await _set_status(admin, account_id, "active")
 
 
-def _current(known: AccountId) -> Current:
+async def _set_status(admin: Write, account_id: str, to: Literal["active", "suspended"]) -> AccountOut:
+    async def command(work: UnitOfWork) -> AccountOut:
+        known = await account_of(work.connection, account_id)
+        return await _out(work.connection, await set_account_status(work, known.id, to))
+
+    return await _change(admin, account_id, command)
+
+
+async def _change(admin: Write, account_id: str, command: Command[AccountOut]) -> AccountOut:
     async def current(work: UnitOfWork) -> AccountOut:
-        return _out(await require_account(work, known, locked=True), 0)
+        known = await account_of(work.connection, account_id)
+        return await _out(work.connection, await require_account(work, known.id, locked=True))
 
-    return current
-
-
-async def _shown(connection: AsyncConnection, account: Account) -> AccountOut:
-    return _out(account, (await credits_of(connection, [account.id])).get(account.id, 0))
+    return await admin.change(command, current=current)
 
 
-def _out(account: Account, credit: int) -> AccountOut:
-    return AccountOut(
-        wire(AccountId, account.id), account.name, account.status, to_usd(credit), rfc3339(account.created_at)
+async def _out(connection: AsyncConnection, account: Account) -> AccountOut:
+    credit = await credits_of(connection, [account.id])
+    keys = [key for key in await list_keys(connection, account.id) if key.revoked_at is None]
+    members = await list_members(connection, account.id)
+    return answer_of(
+        AccountOut,
+        account,
+        credit_usd=credit.get(account.id, NanoUSD(0)),
+        keys=len(keys),
+        members=tuple(member.email for member in members),
     )

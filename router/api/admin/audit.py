@@ -11,11 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from router.api.admin.operation import lists
 from router.api.admin.parsing import V1, given_id, query_of, read, rfc3339
 from router.api.admin.responses import page, slice_of
+from router.api.operation import OperationRoute
 from router.changes.audit import AuditEntry, list_changes
 from router.errors import InvalidRequest
 from store.ids import AccountId, AuditId, wire
 
-operations = APIRouter()
+operations = APIRouter(route_class=OperationRoute)
 
 
 class ChangeOut(msgspec.Struct, frozen=True):

@@ -8,16 +8,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog import models
 from catalog.values import Claim
-from router.admin.commands import record_claim
+from router.admin.licenses import record_claim
 from router.api.admin.license_records import TAG, entries, entry, words
 from router.api.admin.mutation import Made, change
 from router.api.admin.operation import lists, makes, shows
 from router.api.admin.parsing import V1, body_of
 from router.api.admin.responses import Resource
+from router.api.operation import OperationRoute
 from router.changes.transaction import UnitOfWork
 from store.ids import ClaimId, ModelId, wire
 
-operations = APIRouter()
+operations = APIRouter(route_class=OperationRoute)
 PATH = f"{V1}/claims"
 
 

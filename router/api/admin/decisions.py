@@ -10,9 +10,10 @@ from router.api.admin.license_records import TAG
 from router.api.admin.operation import lists
 from router.api.admin.parsing import V1, exchange_of, query_of, read
 from router.api.admin.responses import Page, one
+from router.api.operation import OperationRoute
 from router.errors import InvalidRequest
 
-operations = APIRouter()
+operations = APIRouter(route_class=OperationRoute)
 
 
 class DecisionOut(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from catalog.values import Use
 from router.api.admin.operation import asks, shows
 from router.api.admin.parsing import V1, body_of, context_of, exchange_of, given_id, read, usd_of
 from router.api.admin.responses import one
+from router.api.operation import OperationRoute
 from router.api.public.requests import request_of, unknown
 from router.dry_run import Asked, Difference, Otherwise, Scene, WhatIf, difference, dry_run, imagined, key_of, scene
 from router.errors import NotFound
@@ -19,7 +20,7 @@ from router.explain.views import OpsRequestOut, Recorded, ops_view
 from router.values import EndpointState, Key, Lane
 from store.ids import AccountId, EndpointId, KeyId
 
-operations = APIRouter()
+operations = APIRouter(route_class=OperationRoute)
 
 
 class EndpointIf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,7 +121,7 @@ async def explain_route(request: Request) -> Response:
 
     async def ask(connection: AsyncConnection) -> tuple[Key, Scene]:
         key = await key_of(connection, key_id=key_id, account_id=account_id, use=given.use)
-        return key, await scene(connection, given.model, context)
+        return key, await scene(connection, given.model, await context.known(connection))
 
     key, as_it_is = await read(request, ask)
     now = dry_run(asked, key, as_it_is, exchange.now)

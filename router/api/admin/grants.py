@@ -1,108 +1,109 @@
 """``/admin/v1/accounts/{id}/grants``: credit that an account is given. One source is granted once."""
 
-import msgspec
-from fastapi import APIRouter, Request, Response
+from typing import Annotated, ClassVar, Literal
+
+from fastapi import Query
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.accounts import get_account
 from billing.credits import Grant, GrantKind, list_grants
-from billing.money import to_usd
-from router.admin.commands import give_credit
-from router.api.admin.accounts import PATH, account_in
-from router.api.admin.mutation import Made, change
-from router.api.admin.operation import lists, makes, shows
-from router.api.admin.parsing import Instant, body_of, id_of, query_of, read, rfc3339, usd_of, utc
-from router.api.admin.responses import Resource, listed, one, page, slice_of
+from router.admin.credit import give_credit
+from router.api.admin.references import account_of
+from router.api.admin.request import Read, Write
+from router.api.fields import AccountIdText, AccountRef, GrantIdText, Instant, Usd
+from router.api.forms import Body, Page, PageQuery, Resource, answer_of
+from router.api.operation import ALL, MONEY, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest, NotFound
-from store.ids import AccountId, GrantId, wire
+from store.ids import GrantId, wire
 
-operations = APIRouter()
-TAG = "Accounts"
+operations = Operations("grants", f"{V1}/accounts/{{account_id}}/grants", tag="Accounts")
 
 
-class GrantOut(Resource, frozen=True):
+class GrantOut(Resource):
     """An amount of credit and what is left of it."""
 
-    volatile = frozenset({"remaining_usd"})
+    volatile: ClassVar[frozenset[str]] = frozenset({"remaining_usd"})
 
-    id: str
-    account: str
-    kind: str
-    amount_usd: str
-    remaining_usd: str
+    id: GrantIdText
+    account: AccountIdText
+    kind: GrantKind
+    amount_usd: Usd
+    remaining_usd: Usd
     source: str
-    granted_at: str | None
-    expires_at: str | None
-    currency: str = "USD"
-    object: str = "grant"
+    granted_at: Instant
+    expires_at: Instant | None
+    currency: Literal["USD"] = "USD"
+    object: Literal["grant"] = "grant"
 
 
-class GrantCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``source`` names the fact behind it, such as an invoice; the same one is granted once."""
+class GrantCreate(Body):
+    """Credit for an account."""
 
-    amount_usd: str
-    source: str
-    kind: GrantKind = GrantKind.PROMOTIONAL
-    expires_at: Instant | None = None
-    note: str = ""
+    amount_usd: Usd = Field(description="How much.")
+    source: str = Field(description="The fact behind it, such as an invoice; the same one is granted once.")
+    kind: GrantKind = Field(GrantKind.PROMOTIONAL, description="Where it is from; promotional credit is spent first.")
+    expires_at: Instant | None = Field(None, description="When what is left of it ends; null: never.")
+    note: str = Field("", description="For whoever reads the audit log.")
 
 
-@operations.get(f"{PATH}/{{account_id}}/grants", **lists("list_grants", "List grants", TAG, GrantOut))
-async def list_(request: Request, account_id: str) -> Response:
+@operations.get("", verb="list", summary="List grants", roles=ALL)
+async def list_(admin: Read, account_id: AccountRef, query: Annotated[PageQuery, Query()]) -> Page[GrantOut]:
     """An account's grants, the oldest first."""
-    known, part = account_in(account_id), slice_of(query_of(request, "limit", "cursor"))
 
-    async def ask(connection: AsyncConnection) -> list[Grant]:
-        if await get_account(connection, known) is None:
-            raise NotFound(f"There is no account {wire(AccountId, known)}.", param="account")
-        return await list_grants(connection, known)
+    async def ask(connection: AsyncConnection) -> list[GrantOut]:
+        account = await account_of(connection, account_id)
+        return [_out(grant) for grant in query.cut(await list_grants(connection, account.id), _key)]
 
-    return page(request, listed(await read(request, ask), part, _key), part, _key, _out)
+    return admin.page(query, await admin.read(ask), _key)
 
 
-@operations.get(
-    f"{PATH}/{{account_id}}/grants/{{grant_id}}", **shows("retrieve_grant", "Retrieve a grant", TAG, GrantOut)
-)
-async def retrieve(request: Request, account_id: str, grant_id: str) -> Response:
+@operations.get("/{grant_id}", verb="show", summary="Retrieve a grant", roles=ALL)
+async def retrieve(admin: Read, account_id: AccountRef, grant_id: GrantIdText) -> GrantOut:
     """One grant of an account."""
-    query_of(request)
-    known, wanted = account_in(account_id), id_of(GrantId, grant_id, "grant")
-    found = await read(request, lambda connection: list_grants(connection, known))
-    given = next((grant for grant in found if grant.id == wanted), None)
-    if given is None:
-        raise NotFound(f"{wire(AccountId, known)} has no grant {wire(GrantId, wanted)}.", param="grant")
-    return one(_out(given))
+
+    async def ask(connection: AsyncConnection) -> GrantOut:
+        account = await account_of(connection, account_id)
+        for grant in await list_grants(connection, account.id):
+            if grant.id == grant_id:
+                return _out(grant)
+        raise NotFound(f"{account.name} has no grant {wire(GrantId, grant_id)}.", param="grant")
+
+    return await admin.read(ask)
 
 
-@operations.post(f"{PATH}/{{account_id}}/grants", **makes("create_grant", "Give credit", TAG, GrantOut, GrantCreate))
-async def create(request: Request, account_id: str) -> Response:
+@operations.post("", verb="create", summary="Give credit", roles=MONEY, status=201)
+async def create(admin: Write, account_id: AccountRef, body: GrantCreate) -> GrantOut:
     """Give an account credit."""
-    known, body = account_in(account_id), body_of(request, GrantCreate)
-    amount = usd_of(body.amount_usd, "amount_usd")
     if not 1 <= len(body.source.strip()) <= 200:
         raise InvalidRequest("'source' has 1 to 200 characters.", param="source")
 
-    async def command(work: UnitOfWork) -> Made:
-        until = utc(body.expires_at)
-        given = await give_credit(work, known, amount, body.kind, source=body.source, expires_at=until, note=body.note)
-        return Made(_out(given), 201, f"{PATH}/{wire(AccountId, known)}/grants/{wire(GrantId, given.id)}")
+    async def command(work: UnitOfWork) -> GrantOut:
+        account = await account_of(work.connection, account_id)
+        given = await give_credit(
+            work,
+            account.id,
+            body.amount_usd,
+            body.kind,
+            source=body.source,
+            expires_at=body.expires_at,
+            note=body.note,
+        )
+        return _out(given)
 
-    return await change(request, command)
+    return await admin.change(command)
 
 
-def _key(grant: Grant) -> str:
+def _key(grant: Grant | GrantOut) -> str:
     return grant.id.hex
 
 
 def _out(grant: Grant) -> GrantOut:
-    return GrantOut(
-        id=wire(GrantId, grant.id),
-        account=wire(AccountId, grant.account_id),
-        kind=grant.kind.value,
-        amount_usd=to_usd(grant.amount),
-        remaining_usd=to_usd(grant.remaining),
+    return answer_of(
+        GrantOut,
+        grant,
+        account=grant.account_id,
+        amount_usd=grant.amount,
+        remaining_usd=grant.remaining,
         source=grant.source_ref,
-        granted_at=rfc3339(grant.granted_at),
-        expires_at=rfc3339(grant.expires_at),
     )

@@ -12,6 +12,7 @@ from router.api.admin.mutation import Current, Made, change
 from router.api.admin.operation import acts, edits, lists, makes, shows
 from router.api.admin.parsing import V1, body_of, given_id, id_of, query_of, read, rfc3339
 from router.api.admin.responses import Resource, listed, one, page, slice_of
+from router.api.operation import OperationRoute
 from router.changes.transaction import UnitOfWork
 from router.errors import RoleInsufficient
 from router.identity.members import (
@@ -26,7 +27,7 @@ from router.identity.members import (
 )
 from store.ids import AccountId, MemberId, wire
 
-operations = APIRouter()
+operations = APIRouter(route_class=OperationRoute)
 PATH = f"{V1}/members"
 TAG = "Members"
 

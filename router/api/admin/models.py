@@ -12,18 +12,19 @@ from billing.prices import list_prices
 from catalog import models
 from catalog.values import Estimate, Model, Status
 from catalog.values import ModelFacts as StatedFacts
-from router.admin.commands import import_catalog, launch_model, missing_for_launch, move_model
+from router.admin.launch import import_catalog, launch_model, missing_for_launch, move_model
 from router.api.admin.bodies import Nothing, Reason, edit_of
 from router.api.admin.mutation import Current, Made, change
 from router.api.admin.operation import acts, edits, lists, makes, shows
 from router.api.admin.parsing import V1, body_of, exchange_of, given_in, query_of, read, usd_of
 from router.api.admin.responses import Resource, listed, one, page, slice_of
+from router.api.operation import OperationRoute
 from router.changes.transaction import UnitOfWork
 from router.registry.indexes import PriceIndex
 from router.registry.models import add_model, edit_model, entry_of
 from store.ids import ModelId
 
-operations = APIRouter()
+operations = APIRouter(route_class=OperationRoute)
 PATH = f"{V1}/models"
 ONE = f"{PATH}/{{model_id:path}}"
 TAG = "Models"

@@ -12,7 +12,8 @@ from fastapi import Request, Response
 from sqlalchemy.exc import DBAPIError
 
 from catalog.errors import CatalogError
-from router.api.admin.parsing import context_of, exchange_of, flag, operator_of, query_of, refusal_of
+from router.api.admin.parsing import context_of, exchange_of, flag, operator_of, query_of
+from router.api.admin.request import refusal_of
 from router.api.admin.responses import JSON, NO_STORE, Resource, etag, one
 from router.changes import idempotency
 from router.changes.audit import Actor
@@ -20,7 +21,6 @@ from router.changes.idempotency import IdempotentRequest, StoredOutcome
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import InvalidRequest, PreconditionRequired, Refusal, VersionConflict
 from router.request.idempotency import checked_key
-from store.ids import MemberId, wire
 
 DRY_RUN = {"x-gigarouter-dry-run": "true"}
 # SQLSTATE classes: a value that does not fit its type; a check that a column has.
@@ -50,7 +50,7 @@ async def change(
     """
     dry_run = is_dry_run(request)
     expected = request.headers.get("if-match")
-    if needs_match and expected is None:
+    if needs_match and expected is None and exchange_of(request).operator is not None:
         raise PreconditionRequired(
             "Send If-Match with the ETag that you read, so that nobody else's change is overwritten unseen.",
             param="If-Match",
@@ -86,13 +86,15 @@ def is_dry_run(request: Request) -> bool:
 
 def actor_of(request: Request) -> Actor:
     """The operator as the audit log names them."""
-    return Actor(wire(MemberId, operator_of(request).member_id))
+    actor = exchange_of(request).actor
+    assert actor is not None, "an operation for operators was reached without one; this is a bug"
+    return actor
 
 
 def claim_of(request: Request, *, dry_run: bool = False) -> IdempotentRequest | None:
     """What the request's Idempotency-Key stands for; None without one, and for a dry run, which may always be run."""
     exchange = exchange_of(request)
-    if exchange.idempotency_key is None or dry_run:
+    if exchange.idempotency_key is None or exchange.operator is None or dry_run:
         return None
     assert exchange.authorization is not None, "an operator without a key; this is a bug"
     return IdempotentRequest(

@@ -1,26 +1,17 @@
-"""``GET /admin/openapi.json``: the admin API as OpenAPI 3.1, apart from the customers', made from the operations.
+"""Describes the nouns that are not declared by ``Operations`` yet, for :mod:`router.api.documents`."""
 
-``docs/admin-openapi.json`` is this document as a file (``python -m router.api.admin.openapi``); a test compares them.
-"""
-
-import json
-import sys
 from functools import cache
 from typing import Any
 
 import msgspec
-import orjson
-from fastapi import APIRouter, Response
-from fastapi.routing import APIRoute
 
 from router import errors
-from router.api.access import ACCESS, OPERATORS_MAY, Who
 from router.api.admin import operations as admin_operations
-from router.api.admin.operation import TOLD, Told
+from router.api.admin.operation import Told
+from router.api.admin.unconverted import told_of
 from router.api.error_envelope import ROWS
 from router.api.openapi import ERROR, error_responses
-
-operations = APIRouter()
+from router.api.operation import OperationRoute, operation_routes
 
 Json = dict[str, Any]
 
@@ -46,12 +37,6 @@ _MATCH: Json = {
 }
 
 
-@operations.get("/admin/openapi.json", operation_id="admin_openapi", summary="This document", tags=["Probes"])
-async def openapi() -> Response:
-    """The admin API as OpenAPI 3.1."""
-    return Response(_document_bytes(), media_type="application/json")
-
-
 def document() -> Json:
     """The document as a value."""
     told = [(route, told_of(route)) for route in routes()]
@@ -61,15 +46,6 @@ def document() -> Json:
         for method in sorted((route.methods or set()) - {"HEAD"}):
             path = route.path.replace(":path}", "}")
             paths.setdefault(path, {})[method.lower()] = _operation(route, method, said)
-    paths["/admin/openapi.json"] = {
-        "get": {
-            "operationId": "admin_openapi",
-            "summary": "This document",
-            "tags": ["Probes"],
-            "security": [],
-            "responses": {"200": {"description": "The answer."}},
-        }
-    }
     return {
         "openapi": "3.1.0",
         "info": {"title": "gigarouter admin", "version": "1", "description": "For operators, by their own keys."},
@@ -83,19 +59,13 @@ def document() -> Json:
     }
 
 
-def routes() -> list[APIRoute]:
-    """All operations of the admin API."""
-    return [route for part in admin_operations for route in part.routes if isinstance(route, APIRoute)]
+def routes() -> list[OperationRoute]:
+    """The operations that tell of themselves by hand."""
+    return [route for noun in admin_operations for route in operation_routes(noun.routes) if told_of(route)]
 
 
-def told_of(route: APIRoute) -> Told | None:
-    """What an operation tells of its body and answer."""
-    told: Told | None = (route.openapi_extra or {}).get(TOLD)
-    return told
-
-
-def _operation(route: APIRoute, method: str, told: Told | None) -> Json:
-    roles = sorted(OPERATORS_MAY.get((method, route.path), ()))
+def _operation(route: OperationRoute, method: str, told: Told | None) -> Json:
+    roles = sorted(route.spec.roles)
     described = f"{route.description} For {' and '.join(roles)}." if roles else route.description
     status = str(told.status) if told else "200"
     operation: Json = {
@@ -109,14 +79,12 @@ def _operation(route: APIRoute, method: str, told: Told | None) -> Json:
             **{str(row.status): {"$ref": f"#/components/responses/{row.status}"} for row in _told_errors().values()},
         },
     }
-    if ACCESS.get((method, route.path)) is Who.ANYONE:
-        operation["security"] = []
     if told is not None and told.body is not None:
         operation["requestBody"] = {"required": True, "content": _content(_ref(told.body))}
     return operation
 
 
-def _parameters(route: APIRoute, method: str, told: Told | None) -> list[Json]:
+def _parameters(route: OperationRoute, method: str, told: Told | None) -> list[Json]:
     found: list[Json] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in route.param_convertors
     ]
@@ -183,12 +151,3 @@ def _told_errors() -> dict[type[errors.Refusal], Any]:
         errors.NotRecorded,
     )
     return {error: row for error, row in ROWS.items() if not issubclass(error, calls)}
-
-
-@cache
-def _document_bytes() -> bytes:
-    return orjson.dumps(document())
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(document(), indent=1, ensure_ascii=False) + "\n")

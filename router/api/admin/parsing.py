@@ -13,24 +13,15 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import NanoUSD, from_usd
-from catalog.errors import CatalogError, LaunchRefused, LicenseUnknown, ModelUnknown
-from providers.protocol import Provider
+from catalog.errors import CatalogError
+from router.api.admin.context import AdminContext
+from router.api.admin.request import refusal_of
 from router.api.exchange import EXCHANGE, Exchange
 from router.changes.transaction import gone
-from router.context import RouterContext
-from router.errors import (
-    Conflict,
-    InvalidRequest,
-    LaunchIncomplete,
-    ModelNotFound,
-    NotFound,
-    Refusal,
-    StoreUnavailable,
-    UnknownParameter,
-)
+from router.errors import InvalidRequest, NotFound, UnknownParameter
 from router.identity.operators import Operator
 from router.request.body import shown
-from store.ids import PREFIXES, ProviderId, parse
+from store.ids import PREFIXES, parse
 
 T = TypeVar("T")
 
@@ -51,9 +42,9 @@ def exchange_of(request: Request) -> Exchange:
     return exchange
 
 
-def context_of(request: Request) -> RouterContext:
-    """The collaborators of this process."""
-    context: RouterContext = request.app.state.context
+def context_of(request: Request) -> AdminContext:
+    """The collaborators of administration."""
+    context: AdminContext = request.app.state.admin
     return context
 
 
@@ -166,16 +157,6 @@ def flag(text: str | None, param: str) -> bool:
     raise InvalidRequest(f"'{param}' is 1 or 0.", param=param)
 
 
-async def speaking_to(request: Request, provider_id: ProviderId) -> Provider:
-    """What speaks to a provider, as it is registered now. Raises ``StoreUnavailable`` where changes arrive late."""
-    context = context_of(request)
-    await context.catch_up()
-    provider = context.providers.get(provider_id)
-    if provider is None:
-        raise StoreUnavailable("This process has not heard of the provider yet. Try again.", retry_after_s=1.0)
-    return provider
-
-
 async def read(request: Request, question: Callable[[AsyncConnection], Awaitable[T]]) -> T:
     """Ask the database. Raises what the question raises, and ``StoreUnavailable``."""
     try:
@@ -189,16 +170,3 @@ async def read(request: Request, question: Callable[[AsyncConnection], Awaitable
         raise gone(fault) from fault
     except (OSError, TimeoutError) as fault:
         raise gone(fault) from fault
-
-
-def refusal_of(refused: CatalogError) -> Refusal:
-    """What the catalogue refuses, as the API tells it."""
-    match refused:
-        case ModelUnknown():
-            return ModelNotFound(refused.message, param="model", details={"nearest": refused.nearest})
-        case LaunchRefused():
-            return LaunchIncomplete(refused.message, param="model", details={"missing": list(refused.missing)})
-        case LicenseUnknown():
-            return InvalidRequest(refused.message, param="license")
-        case _:
-            return Conflict(refused.message)

@@ -5,17 +5,18 @@ from fastapi import APIRouter, Request, Response
 
 from billing.money import Price, to_usd
 from billing.prices import list_prices
-from router.admin.commands import set_price
+from router.admin.prices import set_price
 from router.api.admin.mutation import Made, change
 from router.api.admin.operation import lists, makes, shows
 from router.api.admin.parsing import V1, Instant, body_of, exchange_of, id_of, query_of, read, rfc3339, usd_of, utc
 from router.api.admin.responses import Resource, listed, one, page, slice_of
+from router.api.operation import OperationRoute
 from router.changes.transaction import UnitOfWork
 from router.errors import NotFound
 from router.registry.indexes import PriceIndex
 from store.ids import ModelId, PriceId, wire
 
-operations = APIRouter()
+operations = APIRouter(route_class=OperationRoute)
 PATH = f"{V1}/prices"
 TAG = "Prices"
 

@@ -1,224 +1,226 @@
 """``/admin/v1/providers``: who serves models, and our credentials there, which are never shown again."""
 
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
-import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import Query
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from router.api.admin.bodies import edit_of
-from router.api.admin.check_reports import TestOut, tested
-from router.api.admin.mutation import Current, Made, actor_of, change, is_dry_run
-from router.api.admin.operation import acts, edits, lists, makes, shows
-from router.api.admin.parsing import V1, body_of, context_of, given_in, id_of, query_of, read, speaking_to
-from router.api.admin.responses import Resource, listed, one, page, slice_of
+from providers.protocol import ProviderKind
+from router.api.admin.check_reports import TestOut, run_test
+from router.api.admin.references import provider_of
+from router.api.admin.request import Edit, Read, Write
+from router.api.fields import EndpointIdText, ProviderIdText, ProviderRef
+from router.api.forms import Answer, Body, Form, Page, PageQuery, Patch, Resource, answer_of, edited, struct_of
+from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest
 from router.registry.endpoints import check_upstream_model, list_endpoints
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import (
-    ProviderView,
-    edit_provider,
-    get_provider,
-    list_providers,
-    provider_records,
-    register_provider,
-)
-from router.values import ProviderSpec
+from router.registry.key_rotation import rewrap_credentials
+from router.registry.providers import ProviderView, edit_provider, list_providers, record_of, register_provider
+from router.registry.specs import ProviderSpec
 from router.verification.endpoint_check import Ending, Report, try_provider
-from store.ids import EndpointId, ProviderId, wire
 
-operations = APIRouter()
-PATH = f"{V1}/providers"
-TAG = "Providers"
-
-
-class ProviderFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What may be set. ``options`` are the kind's own. ``regions`` empty, ``retention_days`` null: not known."""
-
-    base_url: str | None = None
-    enabled: bool = True
-    options: dict[str, Any] = {}
-    regions: tuple[str, ...] = ()
-    collects_data: bool = True
-    retention_days: int | None = None
+operations = Operations("providers", f"{V1}/providers")
+ONE = "/{provider_id}"
+# A command line takes it from a file or a prompt, never from its arguments, which every user of the machine can see.
+WRITE_ONLY: dict[str, Any] = {"writeOnly": True}
 
 
-class ProviderCreate(ProviderFacts, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A new provider. ``kind``: openai, litellm, worker or sandbox. ``options``: nothing secret."""
+class ProviderFacts(Form):
+    """What may be set."""
 
+    base_url: str | None = Field(None, description="Base URL, such as https://api.example.com/v1.")
+    enabled: bool = Field(True, description="Whether it gets calls.")
+    options: dict[str, Any] = Field({}, description="The kind's own options; nothing secret.")
+    regions: tuple[str, ...] = Field((), description="Where it may process a call, such as eu; empty: not known.")
+    collects_data: bool = Field(True, description="Whether it may use inputs for more than the answer.")
+    retention_days: int | None = Field(
+        None, description="How many days it keeps inputs; 0: not at all, null: not known."
+    )
+
+
+class ProviderCreate(ProviderFacts, Body):
+    """A new provider."""
+
+    name: str = Field(description="Lower-case letters, digits and dashes; it is named by this.")
+    kind: ProviderKind = Field(description="How we speak to it.")
+    credential: str | None = Field(
+        None, description="Our credential there: stored encrypted, never shown again.", json_schema_extra=WRITE_ONLY
+    )
+
+
+class ProviderEdit(ProviderFacts, Patch):
+    """What is given is changed. Another host needs its credential with it."""
+
+    credential: str = Field(description="Our new credential there.", json_schema_extra=WRITE_ONLY)
+
+
+class ProviderOut(ProviderFacts, Resource):
+    """A provider."""
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"unproven"})
+
+    id: ProviderIdText
     name: str
-    kind: str
-    credential: str | None = None
+    kind: ProviderKind
+    credential: str | None = Field(description="Our credential's last four characters.")
+    unproven: tuple[EndpointIdText, ...] = Field(
+        (), description="Endpoints that this edit took out of traffic until they pass their probes, which are due now."
+    )
+    object: Literal["provider"] = "provider"
 
 
-ProviderEdit = edit_of(
-    ProviderCreate,
-    "What is given is changed. Another host needs its credential with it.",
-    without=("name", "kind"),
-    credential=str,
-)
+class CredentialGiven(Body):
+    """Our new credential at the provider."""
+
+    credential: str = Field(description="Stored encrypted, never shown again.", json_schema_extra=WRITE_ONLY)
 
 
-class ProviderOut(ProviderFacts, Resource, frozen=True, kw_only=True):
-    """A provider. ``credential`` is its last four characters.
+class ProviderTest(Body):
+    """What to ask for."""
 
-    ``unproven``: endpoints that this edit took out of traffic until they pass their probes, which are due now.
-    """
-
-    volatile = frozenset({"unproven"})
-
-    id: str
-    name: str
-    kind: str
-    credential: str | None
-    unproven: tuple[str, ...] = ()
-    object: str = "provider"
+    upstream_model: str | None = Field(
+        None, description="The provider's name of a model to ask for; by default that of its first endpoint."
+    )
 
 
-class CredentialGiven(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Our new credential at the provider: stored encrypted, never shown again."""
+class ResealOut(Answer):
+    """Names of providers, by what became of their credentials."""
 
-    credential: str
+    resealed: tuple[str, ...] = Field(description="Wrapped anew, by the first secret key.")
+    unchanged: tuple[str, ...] = Field(description="Wrapped by it already.")
+    unreadable: tuple[str, ...] = Field(
+        description="Wrapped by a key that is not set: set it too and reseal again, or give them their credentials."
+    )
+    object: Literal["reseal"] = "reseal"
 
 
-class ProviderTest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The provider's name of a model to ask for; by default that of its first endpoint."""
-
-    upstream_model: str | None = None
-
-
-@operations.get(PATH, **lists("list_providers", "List providers", TAG, ProviderOut))
-async def list_(request: Request) -> Response:
+@operations.get("", verb="list", summary="List providers", roles=ALL)
+async def list_(admin: Read, query: Annotated[PageQuery, Query()]) -> Page[ProviderOut]:
     """All providers by name."""
-    part = slice_of(query_of(request, "limit", "cursor"))
-    rows = listed(await read(request, list_providers), part, _name)
-    return page(request, rows, part, _name, _out)
+    rows = [_out(view) for view in query.cut(await admin.read(list_providers), lambda view: view.name)]
+    return admin.page(query, rows, lambda row: row.name)
 
 
-@operations.post(PATH, **makes("create_provider", "Register a provider", TAG, ProviderOut, ProviderCreate))
-async def create(request: Request) -> Response:
+@operations.post("", verb="create", summary="Register a provider", roles=OPS, status=201)
+async def create(admin: Write, body: ProviderCreate) -> ProviderOut:
     """Register a provider; one that nothing could speak to is refused."""
-    body, context = body_of(request, ProviderCreate), context_of(request)
-    spec = ProviderSpec(**{name: getattr(body, name) for name in ProviderSpec.__struct_fields__})
 
-    async def command(work: UnitOfWork) -> Made:
+    async def command(work: UnitOfWork) -> ProviderOut:
         view = await register_provider(
-            work, context.cipher, name=body.name, kind=body.kind, spec=spec, credential=body.credential
+            work,
+            admin.context.cipher,
+            name=body.name,
+            kind=body.kind,
+            spec=struct_of(ProviderSpec, body),
+            credential=body.credential,
         )
-        await _check(work, request, view.id)
-        return Made(_out(view), 201, f"{PATH}/{wire(ProviderId, view.id)}")
+        return await _usable(admin, work, view)
 
-    return await change(request, command)
-
-
-@operations.get(f"{PATH}/{{provider_id}}", **shows("retrieve_provider", "Retrieve a provider", TAG, ProviderOut))
-async def retrieve(request: Request, provider_id: str) -> Response:
-    """One provider."""
-    query_of(request)
-    known = _id(provider_id)
-    return one(_out(await read(request, lambda connection: get_provider(connection, known))))
+    return await admin.change(command)
 
 
-@operations.patch(
-    f"{PATH}/{{provider_id}}", **edits("edit_provider", "Edit a provider", TAG, ProviderOut, ProviderEdit)
-)
-async def edit(request: Request, provider_id: str) -> Response:
+@operations.get(ONE, verb="show", summary="Retrieve a provider", roles=ALL)
+async def retrieve(admin: Read, provider_id: ProviderRef) -> ProviderOut:
+    """One provider, by id or name."""
+
+    async def ask(connection: AsyncConnection) -> ProviderOut:
+        return _out(await provider_of(connection, provider_id))
+
+    return await admin.read(ask)
+
+
+@operations.patch(ONE, verb="edit", summary="Edit a provider", roles=OPS)
+async def edit(admin: Edit, provider_id: ProviderRef, body: ProviderEdit) -> ProviderOut:
     """Change what is given. Another address or other options take its endpoints out of traffic until they pass."""
-    known, given = _id(provider_id), given_in(body_of(request, ProviderEdit))
-    credential = given.pop("credential", None)
-
-    async def command(work: UnitOfWork) -> Made:
-        before = await get_provider(work.connection, known, locked=True)
-        spec = msgspec.structs.replace(before.spec, **given)
-        view = await edit_provider(work, context_of(request).cipher, known, spec, credential=credential)
-        await _check(work, request, known)
-        return Made(_out(view))
-
-    return await change(request, command, current=_current(known), needs_match=True)
+    return await _change(admin, provider_id, body, body.given().get("credential"))
 
 
 @operations.post(
-    f"{PATH}/{{provider_id}}/credential",
-    **acts("rotate_provider_credential", "Rotate our credential there", TAG, ProviderOut, CredentialGiven),
+    f"{ONE}/credential",
+    verb="rotate-credential",
+    name="rotate_provider_credential",
+    summary="Rotate our credential there",
+    roles=OPS,
 )
-async def rotate(request: Request, provider_id: str) -> Response:
+async def rotate(admin: Write, provider_id: ProviderRef, body: CredentialGiven) -> ProviderOut:
     """Replace our credential there; calls use the new one within a second."""
-    known, body = _id(provider_id), body_of(request, CredentialGiven)
-
-    async def command(work: UnitOfWork) -> Made:
-        before = await get_provider(work.connection, known, locked=True)
-        cipher = context_of(request).cipher
-        view = await edit_provider(work, cipher, known, before.spec, credential=body.credential)
-        await _check(work, request, known)
-        return Made(_out(view))
-
-    return await change(request, command, current=_current(known))
+    return await _change(admin, provider_id, ProviderEdit.model_construct(), body.credential)
 
 
-@operations.post(
-    f"{PATH}/{{provider_id}}/test", **acts("test_provider", "Make one real call", TAG, TestOut, ProviderTest)
-)
-async def try_(request: Request, provider_id: str) -> Response:
+@operations.post(f"{ONE}/test", verb="test", summary="Make one real call", roles=OPS)
+async def try_(admin: Write, provider_id: ProviderRef, body: ProviderTest) -> TestOut:
     """Is it there, and does it take our credential: one text, each step told. Changes nothing.
 
     A provider has one test at a time: 409 while another runs.
     """
-    known, body, context = _id(provider_id), body_of(request, ProviderTest), context_of(request)
+
+    async def find(connection: AsyncConnection) -> tuple[ProviderRecord, str]:
+        view = await provider_of(connection, provider_id)
+        upstream_model = body.upstream_model or await _first_model(connection, view)
+        check_upstream_model(upstream_model)
+        return await record_of(connection, view.id), upstream_model
 
     async def test(ending: Ending) -> Report:
-        record, upstream_model = await read(request, lambda connection: _asked(connection, known, body.upstream_model))
-        provider, dry_run = await speaking_to(request, known), is_dry_run(request)
-        return await try_provider(
-            context.db, actor_of(request), record, provider, upstream_model, dry_run=dry_run, ending=ending
-        )
-
-    return await tested(request, test)
-
-
-async def _asked(
-    connection: AsyncConnection, known: ProviderId, upstream_model: str | None
-) -> tuple[ProviderRecord, str]:
-    await get_provider(connection, known)
-    record = next(record for record in await provider_records(connection) if record.id == known)
-    if upstream_model is None:
-        served = [view.endpoint for view in await list_endpoints(connection) if view.endpoint.provider_id == known]
-        if not served:
-            raise InvalidRequest(
-                "The provider has no endpoint yet: name a model of its own to ask for.", param="upstream_model"
+        record, upstream_model = await admin.read(find)
+        async with admin.context.speaking_to(record) as provider:
+            return await try_provider(
+                admin.context.db, admin.actor, record, provider, upstream_model, dry_run=admin.dry_run, ending=ending
             )
-        upstream_model = served[0].upstream_model
-    check_upstream_model(upstream_model)
-    return record, upstream_model
+
+    return await run_test(admin, test)
 
 
-async def _check(work: UnitOfWork, request: Request, known: ProviderId) -> None:
-    """A record that nothing could speak to is refused before it is committed."""
-    record = next(record for record in await provider_records(work.connection) if record.id == known)
-    await context_of(request).check_provider(record)
+@operations.post(":reseal", verb="reseal", name="reseal_providers", summary="Wrap credentials anew", roles=OPS)
+async def reseal(admin: Write) -> ResealOut:
+    """Wrap every credential under the first secret key, so that the others can be taken out of the settings."""
+    cipher = admin.context.cipher
+    if cipher is None:
+        raise InvalidRequest("No secret key is set: GIGAROUTER_SECRET_KEYS.")
+
+    async def command(work: UnitOfWork) -> ResealOut:
+        return answer_of(ResealOut, await rewrap_credentials(work, cipher))
+
+    return await admin.change(command)
 
 
-def _current(known: ProviderId) -> Current:
+async def _change(admin: Write, provider_id: str, body: ProviderEdit, credential: str | None) -> ProviderOut:
+    async def command(work: UnitOfWork) -> ProviderOut:
+        before = await provider_of(work.connection, provider_id, locked=True)
+        spec = edited(before.spec, body)
+        view = await edit_provider(work, admin.context.cipher, before.id, spec, credential=credential)
+        return await _usable(admin, work, view)
+
     async def current(work: UnitOfWork) -> ProviderOut:
-        return _out(await get_provider(work.connection, known, locked=True))
+        return _out(await provider_of(work.connection, provider_id, locked=True))
 
-    return current
-
-
-def _id(text: str) -> ProviderId:
-    return ProviderId(id_of(ProviderId, text, "provider"))
+    return await admin.change(command, current=current)
 
 
-def _name(view: ProviderView) -> str:
-    return view.name
+async def _usable(admin: Write, work: UnitOfWork, view: ProviderView) -> ProviderOut:
+    """The answer; a record that nothing could speak to is refused before it is committed."""
+    await admin.context.check_provider(await record_of(work.connection, view.id))
+    return _out(view)
+
+
+async def _first_model(connection: AsyncConnection, view: ProviderView) -> str:
+    served = [one.endpoint for one in await list_endpoints(connection) if one.endpoint.provider_id == view.id]
+    if not served:
+        raise InvalidRequest(
+            "The provider has no endpoint yet: name a model of its own to ask for.", param="upstream_model"
+        )
+    return served[0].upstream_model
 
 
 def _out(view: ProviderView) -> ProviderOut:
-    return ProviderOut(
-        **{name: getattr(view.spec, name) for name in ProviderFacts.__struct_fields__},
-        id=wire(ProviderId, view.id),
+    return answer_of(
+        ProviderOut,
+        view.spec,
+        id=view.id,
         name=view.name,
-        kind=view.kind,
+        kind=ProviderKind(view.kind),
         credential=view.credential,
-        unproven=tuple(wire(EndpointId, endpoint) for endpoint in view.unproven),
+        unproven=view.unproven,
     )

@@ -5,16 +5,17 @@ from fastapi import APIRouter, Request, Response
 
 from catalog import record
 from catalog.record import RecordStatus, ResolutionRecord
-from router.admin.commands import resolve_license
+from router.admin.licenses import resolve_license
 from router.api.admin.license_records import TAG, entries, entry, words
 from router.api.admin.mutation import Made, change
 from router.api.admin.operation import lists, makes, shows
 from router.api.admin.parsing import V1, body_of, rfc3339
 from router.api.admin.responses import Resource
+from router.api.operation import OperationRoute
 from router.changes.transaction import UnitOfWork
 from store.ids import ClaimId, ModelId, ResolutionId, wire
 
-operations = APIRouter()
+operations = APIRouter(route_class=OperationRoute)
 PATH = f"{V1}/resolutions"
 STATUSES = (RecordStatus.IN_FORCE, RecordStatus.REPLACED)
 

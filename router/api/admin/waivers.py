@@ -9,17 +9,18 @@ from fastapi import APIRouter, Request, Response
 from catalog import record
 from catalog.record import RecordStatus, WaiverRecord
 from catalog.values import Signer, Term
-from router.admin.commands import revoke_waiver, sign_waiver
+from router.admin.licenses import revoke_waiver, sign_waiver
 from router.api.admin.bodies import Nothing
 from router.api.admin.license_records import TAG, entries, entry, words
 from router.api.admin.mutation import Made, change
 from router.api.admin.operation import acts, lists, makes, shows
 from router.api.admin.parsing import V1, Instant, body_of, exchange_of, id_of, rfc3339, utc
 from router.api.admin.responses import Resource
+from router.api.operation import OperationRoute
 from router.changes.transaction import UnitOfWork
 from store.ids import ModelId, WaiverId, wire
 
-operations = APIRouter()
+operations = APIRouter(route_class=OperationRoute)
 PATH = f"{V1}/waivers"
 STATUSES = (RecordStatus.IN_FORCE, RecordStatus.EXPIRED, RecordStatus.REVOKED)
 

@@ -1,16 +1,17 @@
 """``GET /v1/account``: what the account behind a key has, what of it is held, and what the key may do."""
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from billing.errors import BillingUnavailable
 from billing.money import to_usd
 from router.api.exchange import EXCHANGE, Exchange
+from router.api.operation import Operations, Who
 from router.context import RouterContext
 from router.errors import StoreUnavailable
 from store.ids import AccountId, KeyId, wire
 
-operations = APIRouter()
+operations = Operations("accounts", tag="Account", who=Who.KEY)
 
 
 class LimitsOut(msgspec.Struct, frozen=True):
@@ -53,7 +54,7 @@ class AccountOut(msgspec.Struct, frozen=True):
     object: str = "account"
 
 
-@operations.get("/v1/account", operation_id="retrieve_account", summary="Balance, holds and limits", tags=["Account"])
+@operations.get("/v1/account", verb="show", summary="Balance, holds and limits")
 async def retrieve_account(request: Request) -> Response:
     """The balance as the ledger has it, the credit held by calls in flight, and the limits of this key."""
     exchange: Exchange = request.scope[EXCHANGE]

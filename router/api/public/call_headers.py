@@ -1,6 +1,6 @@
-"""What a call's headers ask for beside its body: the lane (``X-Tier``) and patience (``Prefer: wait=N``).
+"""Parses the headers by which a call asks for a lane (``X-Tier``) or for patience (``Prefer: wait=N``).
 
-And what an answer's headers say of it, errors included.
+And makes the headers of the answer, or of the error, that say what was applied.
 """
 
 import re
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from router.errors import InvalidRequest, NotRecorded, Refusal, Unexpected
-from router.request.rate_limit_headers import limit_headers
+from router.request.admission import limit_headers
 from router.values import Lane, Trace
 
 _LANES: Final = {
@@ -22,7 +22,7 @@ _PREFERENCES: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
 PREFER_MAX: Final = 256
 
 
-def asked(headers: Sequence[tuple[bytes, bytes]], most_s: float) -> tuple[Lane, float]:
+def parse_call_headers(headers: Sequence[tuple[bytes, bytes]], most_s: float) -> tuple[Lane, float]:
     """The lane, and how many seconds to wait for a warm model. Raises InvalidRequest for an ``X-Tier`` that is none."""
     if not headers:
         return Lane.INTERACTIVE, 0.0
@@ -54,8 +54,8 @@ def wait_of(prefer: bytes, most_s: float) -> float:
     return 0.0
 
 
-def told(lane: Lane, wait_s: float) -> list[tuple[bytes, bytes]]:
-    """Headers of every answer of a call that asked for something: nothing for a plain one."""
+def applied_headers(lane: Lane, wait_s: float) -> list[tuple[bytes, bytes]]:
+    """Headers that tell which lane and which wait were applied; none for a plain call."""
     headers = []
     if lane is Lane.BATCH:
         headers.append((b"x-gigarouter-lane", b"batch"))
@@ -64,14 +64,14 @@ def told(lane: Lane, wait_s: float) -> list[tuple[bytes, bytes]]:
     return headers
 
 
-def told_of_failure(trace: Trace, refusal: Refusal) -> list[tuple[bytes, bytes]]:
-    """Headers of a call's error: attempts, the last provider, what is left of the limits once they were taken from.
+def failure_headers(trace: Trace, refusal: Refusal) -> list[tuple[bytes, bytes]]:
+    """Headers of a call's error: attempts, the last provider, the remaining limits where the call was admitted.
 
     And that it cost nothing, where that is certain.
     """
-    headers = [(b"x-gigarouter-attempts", b"%d" % trace.attempts)]
-    if trace.tried:
-        name = trace.tried[-1].endpoint.provider_name
+    headers = [(b"x-gigarouter-attempts", b"%d" % trace.attempts_sent)]
+    if trace.attempts:
+        name = trace.attempts[-1].endpoint.provider_name
         headers.append((b"x-gigarouter-provider", "".join(c if " " <= c <= "~" else "?" for c in name).encode()))
     if not isinstance(refusal, NotRecorded | Unexpected):
         headers.append((b"x-gigarouter-cost", b"0.00"))

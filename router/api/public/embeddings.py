@@ -7,7 +7,7 @@ line asks ``client_gone`` once, before the call is sent on. After that the answe
 import asyncio
 
 from router.api.exchange import Exchange, Send, deliver
-from router.api.public.call_headers import asked, told
+from router.api.public.call_headers import applied_headers, parse_call_headers
 from router.context import RouterContext
 from router.errors import MethodNotAllowed
 from router.pipeline import embed
@@ -23,8 +23,8 @@ async def embeddings(exchange: Exchange, context: RouterContext, send: Send) -> 
         raise MethodNotAllowed(f"{PATH} takes POST.", headers=[(b"allow", b"POST")])
     now_s = asyncio.get_running_loop().time()
     exchange.trace = Trace(began=now_s)
-    lane, wait_s = asked(exchange.wishes, context.call_deadline_s)
-    exchange.applied = told(lane, wait_s)
+    lane, wait_s = parse_call_headers(exchange.call_headers, context.call_deadline_s)
+    exchange.applied_headers = applied_headers(lane, wait_s)
     call = RawCall(
         request_id=exchange.request_id,
         body=exchange.body,
@@ -38,6 +38,6 @@ async def embeddings(exchange: Exchange, context: RouterContext, send: Send) -> 
         trace=exchange.trace,
     )
     answer = await embed(call, context)
-    answer.headers.extend(exchange.applied)
+    answer.headers.extend(exchange.applied_headers)
     exchange.served = answer.served
     await deliver(answer, send)

@@ -3,18 +3,19 @@
 from datetime import UTC, datetime, time
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from billing.money import to_usd
 from catalog.permit import decide
 from catalog.values import Model
 from router.api.exchange import EXCHANGE, Exchange
+from router.api.operation import Operations, Who
 from router.context import RouterContext
 from router.errors import ModelNotFound
 from router.request.body import shown
 from router.values import Key
 
-operations = APIRouter()
+operations = Operations("models", who=Who.KEY)
 
 
 class Pricing(msgspec.Struct, frozen=True):
@@ -70,7 +71,7 @@ class ModelList(msgspec.Struct, frozen=True):
 _encode = msgspec.json.Encoder().encode
 
 
-@operations.get("/v1/models", operation_id="list_models", summary="List models", tags=["Models"])
+@operations.get("/v1/models", verb="list", summary="List models")
 async def list_models(request: Request) -> Response:
     """Every model that this key may see, those that are announced but not yet served included."""
     exchange, context = _who(request)
@@ -79,9 +80,7 @@ async def list_models(request: Request) -> Response:
     return Response(_encode(ModelList(models)), media_type="application/json")
 
 
-@operations.get(
-    "/v1/models/{model_id:path}", operation_id="retrieve_model", summary="Retrieve a model", tags=["Models"]
-)
+@operations.get("/v1/models/{model_id:path}", verb="show", summary="Retrieve a model")
 async def retrieve_model(request: Request, model_id: str) -> Response:
     """One model; 404 ``model_not_found`` names the nearest ones."""
     exchange, context = _who(request)

@@ -3,18 +3,19 @@
 import asyncio
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from billing.money import to_usd
 from router.api.exchange import EXCHANGE, Exchange
-from router.api.public.call_headers import asked
+from router.api.operation import Operations, Who
+from router.api.public.call_headers import parse_call_headers
 from router.context import RouterContext
 from router.explain.views import ErrorOut, LicenseOut, PriceInForceOut
 from router.quote import Quoted, TooLongInput, quote
 from router.values import Lane, RawCall, Trace
 from store.ids import EndpointId, PriceId, wire
 
-operations = APIRouter()
+operations = Operations("quotes", tag="Embeddings", who=Who.KEY)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -51,7 +52,7 @@ class QuoteOut(msgspec.Struct, frozen=True, kw_only=True):
     refused: ErrorOut | None
 
 
-@operations.post("/v1/quote", operation_id="create_quote", summary="Price before running", tags=["Embeddings"])
+@operations.post("/v1/quote", verb="create", summary="Price before running")
 async def create_quote(request: Request) -> Response:
     """What the same body would cost at /v1/embeddings, and who would serve it."""
     exchange: Exchange = request.scope[EXCHANGE]
@@ -66,7 +67,7 @@ async def create_quote(request: Request) -> Response:
         now=exchange.now,
         deadline_at=now_s + context.call_deadline_s,
         client_gone=exchange.client_gone,
-        lane=asked(exchange.wishes, 0.0)[0],
+        lane=parse_call_headers(exchange.call_headers, 0.0)[0],
         trace=Trace(began=now_s),
     )
     quoted = await quote(call, exchange.caller, context)

@@ -3,9 +3,10 @@
 from datetime import datetime
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from router.api.exchange import EXCHANGE, Exchange
+from router.api.operation import Operations, Who
 from router.context import RouterContext
 from router.errors import NotFound
 from router.explain.explanation import Ended
@@ -13,7 +14,7 @@ from router.explain.receipts import KEPT_DAYS, Receipts, is_young, look_up
 from router.explain.views import customer_view
 from store.ids import RequestId, parse
 
-operations = APIRouter()
+operations = Operations("requests", who=Who.KEY)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -40,9 +41,7 @@ def remember(exchange: Exchange, receipts: Receipts) -> None:
     receipts.add(ended)
 
 
-@operations.get(
-    "/v1/requests/{request_id}", operation_id="retrieve_request", summary="Explain a request", tags=["Requests"]
-)
+@operations.get("/v1/requests/{request_id}", verb="show", summary="Explain a request")
 async def retrieve_request(request: Request, request_id: str) -> Response:
     """Where a call went and why, its attempts, its price and its charge; of this account's calls alone."""
     exchange: Exchange = request.scope[EXCHANGE]

@@ -4,20 +4,21 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from msgspec import Meta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog import votes
 from catalog.values import Model, Status
 from router.api.exchange import EXCHANGE, Exchange
+from router.api.operation import Operations, Who
 from router.api.public.models import visible_model
 from router.context import RouterContext
 from router.errors import InvalidRequest, StoreUnavailable
 from router.values import Key
 from store.postgres import STORE_FAULTS
 
-operations = APIRouter()
+operations = Operations("models", who=Who.KEY)
 PATH = "/v1/models/{model_id:path}/vote"
 NOTE_MAX = 1_000
 
@@ -37,7 +38,7 @@ class VoteOut(msgspec.Struct, frozen=True):
     object: str = "model.vote"
 
 
-@operations.post(PATH, operation_id="vote_for_model", summary="Vote for an announced model", tags=["Models"])
+@operations.post(PATH, verb="vote", name="vote_for_model", summary="Vote for an announced model")
 async def vote(request: Request, model_id: str) -> Response:
     """Count the account's vote; a second one changes its note alone."""
     exchange: Exchange = request.scope[EXCHANGE]
@@ -52,7 +53,7 @@ async def vote(request: Request, model_id: str) -> Response:
     return _told(VoteOut(model.id, voted=True, votes=count))
 
 
-@operations.delete(PATH, operation_id="withdraw_vote", summary="Take a vote back", tags=["Models"])
+@operations.delete(PATH, verb="withdraw-vote", name="withdraw_vote", summary="Take a vote back")
 async def withdraw(request: Request, model_id: str) -> Response:
     """Also where there was none."""
     model, key, context = _asked(request, model_id)

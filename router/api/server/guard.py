@@ -1,7 +1,8 @@
-"""The outermost door, plain ASGI: request id, size of the body as it arrives, and the one place where errors end.
+"""Guards the whole application (plain ASGI): gives each request its id, bounds its body, answers every error.
 
 Nothing behind it sees a body that is too large, encoded or half there, and nothing gets past it to the server as an
-exception. How slowly a request may arrive is watched below it (:mod:`router.api.server.protocol`).
+exception. How slowly a request may
+arrive is bounded below it (:mod:`router.api.server.protocol`).
 """
 
 import asyncio
@@ -11,9 +12,10 @@ from typing import cast
 
 import structlog
 
-from router.api.error_envelope import refusal_answer
+from router.api.error_envelope import error_response
 from router.api.exchange import EXCHANGE, TOO_SLOW, Exchange, Message, Operation, Receive, Scope, Send, deliver
-from router.api.public.call_headers import told_of_failure
+from router.api.public.call_headers import failure_headers
+from router.api.server.whole_answer import WholeAnswer
 from router.errors import (
     BodyTooLarge,
     ClientGone,
@@ -59,11 +61,11 @@ class Guard:
             return
         exchange = Exchange(scope)
         scope[EXCHANGE] = exchange
-        sender = _Sender(exchange, send)
+        sender = _HeaderSender(exchange, WholeAnswer(send) if scope.get("http_version") == "1.0" else send)
         try:
             self._check(exchange)
             exchange.body = await self._body(scope, receive)
-            await self._call(scope, _again(exchange.body, receive), sender)
+            await self._call(scope, _replayed(exchange.body, receive), sender)
         except Refusal as refusal:
             await _refuse(exchange, refusal, sender)
         except Exception as fault:  # noqa: BLE001 - the edge is where the unexpected ends
@@ -72,7 +74,7 @@ class Guard:
             self._record(exchange)
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Counted from when the body is here: who sends slowly takes nobody's place."""
+        """Counts a call from when its whole body is here, so that slow senders take no place from others."""
         if self.calls >= self._calls_max:
             raise Overloaded(NO_ROOM, retry_after_s=1)
         self.calls += 1
@@ -90,7 +92,7 @@ class Guard:
             raise self._too_large()
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        """The whole body, counted as it arrives whatever its head promised."""
+        """Reads the whole body, counting its bytes as they arrive, whatever the head announced."""
         message = await receive()
         body: bytes = message.get("body", b"")
         if not message.get("more_body", False):
@@ -129,8 +131,8 @@ class Guard:
         )
 
 
-class _Sender:
-    """``send`` that puts our headers on every response and remembers what was answered."""
+class _HeaderSender:
+    """Wraps ``send``: adds our headers to every response and remembers the status."""
 
     __slots__ = ("_exchange", "_send", "is_over")
 
@@ -155,8 +157,8 @@ class _Sender:
             await self._send(message)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """A ``receive`` that gives the body that was read, then what the server still has to say."""
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Returns a ``receive`` that replays the body that was read, then passes on the server's further messages."""
     given = False
 
     async def replay() -> Message:
@@ -169,7 +171,7 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _refuse(exchange: Exchange, refusal: Refusal, send: _Sender) -> None:
+async def _refuse(exchange: Exchange, refusal: Refusal, send: _HeaderSender) -> None:
     exchange.refusal = refusal
     answer = _error(exchange, refusal)
     if isinstance(refusal, ClientGone):
@@ -180,8 +182,8 @@ async def _refuse(exchange: Exchange, refusal: Refusal, send: _Sender) -> None:
     await deliver(answer, cast(Send, send))
 
 
-async def _failed(exchange: Exchange, fault: Exception, send: _Sender) -> None:
-    """Log a fault by its type and place, never by its message: that may hold input or secrets."""
+async def _failed(exchange: Exchange, fault: Exception, send: _HeaderSender) -> None:
+    """Logs a fault by its type and place, never by its message: that may hold input or secrets."""
     place = [
         f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}"
         for frame in traceback.extract_tb(fault.__traceback__)[-8:]
@@ -199,10 +201,10 @@ async def _failed(exchange: Exchange, fault: Exception, send: _Sender) -> None:
 
 
 def _error(exchange: Exchange, refusal: Refusal) -> Answer:
-    """An error on its way out: of a call, with what became of it until then."""
-    answer = refusal_answer(refusal, exchange.request_id)
+    """Builds the error response; a call's error also carries the headers of its attempts and limits."""
+    answer = error_response(refusal, exchange.request_id)
     if exchange.trace is not None:
-        answer.headers.extend([*told_of_failure(exchange.trace, refusal), *exchange.applied])
+        answer.headers.extend([*failure_headers(exchange.trace, refusal), *exchange.applied_headers])
     return answer
 
 

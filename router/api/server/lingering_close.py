@@ -1,4 +1,4 @@
-"""Closing a connection whose peer still sends: the answer must reach it first.
+"""Closes a connection whose peer still sends, after the answer has reached it (nginx calls this a lingering close).
 
 To close a socket with unread data in it is to reset the connection, and a reset makes the peer's system drop the answer
 that was on its way. So the sending side is closed, what still comes is thrown away for a while, and then it is cut.
@@ -13,8 +13,8 @@ LINGER_S = 3.0
 LINGER_BYTES = 64 * 1024 * 1024
 
 
-class Owner(Protocol):
-    """Whose connection it is."""
+class ConnectionOwner(Protocol):
+    """The protocol that owns the connection."""
 
     loop: asyncio.AbstractEventLoop
     flow: FlowControl
@@ -25,10 +25,10 @@ class Owner(Protocol):
         ...
 
 
-class Lingering:
-    """The transport as the protocol and its requests see it."""
+class LingeringTransport:
+    """Wraps the transport: ``close`` waits until the peer could read the answer."""
 
-    def __init__(self, transport: asyncio.Transport, protocol: Owner) -> None:
+    def __init__(self, transport: asyncio.Transport, protocol: ConnectionOwner) -> None:
         self._transport = transport
         self._protocol = protocol
         self._since: float | None = None
@@ -56,12 +56,12 @@ class Lingering:
             self._transport.write_eof()
 
     def discard(self, size: int) -> None:
-        """The peer sent something that nobody reads."""
+        """Throws away ``size`` bytes that the peer sent after the answer; aborts past the bound."""
         self._discarded += size
         if self._discarded > LINGER_BYTES:
             self._transport.abort()
 
-    def look(self, now: float) -> None:
-        """Cut a peer that has been waited for long enough."""
+    def close_when_overdue(self, now: float) -> None:
+        """Closes the connection of a peer that has had :data:`LINGER_S` to stop sending."""
         if self._since is not None and now - self._since > LINGER_S:
             self._transport.close()

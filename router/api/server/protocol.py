@@ -1,8 +1,8 @@
-"""uvicorn's HTTP protocol with what it lacks: bounds on the head, on waiting, and on peers that never read.
+"""Extends uvicorn's HTTP protocol by the bounds that it lacks: on the head, on waiting, on peers that never read.
 
-A connection has one timer, not one per request: every :data:`LOOK_S` it looks how long the present phase has lasted.
-Refusals before there is a request are written here, in the same envelope; a body that is too slow is only pointed out,
-and the guard answers it.
+A connection has one timer, not one per request: every :data:`CHECK_EVERY_S` it checks how long the present phase has
+lasted. Refusals before there is a request are written here, in the same envelope; a body that is too slow is only
+marked, and the guard answers it.
 """
 
 import asyncio
@@ -15,20 +15,19 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from router.api.error_envelope import refusal_answer
+from router.api.error_envelope import error_response
 from router.api.exchange import CLIENT_GONE, TOO_SLOW
-from router.api.server.lingering_close import Lingering
-from router.api.server.response_cycle import Cycle
+from router.api.server.lingering_close import LingeringTransport
 from router.errors import HeadersTooLarge, InvalidRequest, Refusal, RequestTooSlow
 from store.ids import RequestId, new_id, wire
 
-LOOK_S = 0.5
+CHECK_EVERY_S = 0.5
 
 NOT_HTTP = "The request is not valid HTTP/1.1."
 SLOW_HEAD = "The head of the request did not arrive in time."
 
 
-class EdgeProtocol(HttpToolsProtocol):
+class BoundedProtocol(HttpToolsProtocol):
     """One client connection. The bounds are class attributes: :func:`bounded` makes a class with others."""
 
     header_deadline_s = 10.0
@@ -48,15 +47,15 @@ class EdgeProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._timer: asyncio.TimerHandle | None = None
         # Since when the peer owes us the rest of a head or body; None while it owes nothing.
-        self._owes_since: float | None = None
+        self._awaiting_since: float | None = None
         self._in_body = False
         # Bytes of the head that the parser has reported, and that it still holds because no header was whole.
         self._head_bytes = 0
         self._held_bytes = 0
         self._is_head_too_large = False
         # Since when the peer has not taken what we wrote, or has not let us close.
-        self._stuck_since: float | None = None
-        self._lingering: Lingering = None  # type: ignore[assignment]
+        self._write_blocked_since: float | None = None
+        self._lingering: LingeringTransport = None  # type: ignore[assignment]
 
     @property
     def is_mid_request(self) -> bool:
@@ -65,10 +64,10 @@ class EdgeProtocol(HttpToolsProtocol):
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._lingering = Lingering(transport, self)
+        self._lingering = LingeringTransport(transport, self)
         super().connection_made(self._lingering)  # type: ignore[arg-type]
-        self._owes_since = self.loop.time()
-        self._timer = self.loop.call_later(LOOK_S, self._look)
+        self._awaiting_since = self.loop.time()
+        self._timer = self.loop.call_later(CHECK_EVERY_S, self._check_deadlines)
         if len(self.connections) > self.connections_max:
             transport.abort()
 
@@ -83,8 +82,8 @@ class EdgeProtocol(HttpToolsProtocol):
         if self._lingering.is_closing():
             self._lingering.discard(len(data))
             return
-        if self._owes_since is None:
-            self._owes_since = self.loop.time()
+        if self._awaiting_since is None:
+            self._awaiting_since = self.loop.time()
         head_bytes = self._head_bytes
         self._unset_keepalive_if_required()
         try:
@@ -93,7 +92,7 @@ class EdgeProtocol(HttpToolsProtocol):
             self._refuse_unread()
         except httptools.HttpParserUpgrade as upgrade:
             self._go_on_without_upgrade(data[upgrade.args[0] :])
-        if not self._in_body and self._owes_since is not None and self._head_bytes == head_bytes:
+        if not self._in_body and self._awaiting_since is not None and self._head_bytes == head_bytes:
             self._held_bytes += len(data)
             if self._head_bytes + self._held_bytes > self.header_bytes_max:
                 self._is_head_too_large = True
@@ -103,7 +102,7 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_body = False
-        self._owes_since = self.loop.time()
+        self._awaiting_since = self.loop.time()
 
     @override
     def on_url(self, url: bytes) -> None:
@@ -129,11 +128,9 @@ class EdgeProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._in_body = True
-        self._owes_since = self.loop.time()
+        self._awaiting_since = self.loop.time()
         self.scope[CLIENT_GONE] = self.transport.is_closing  # type: ignore[literal-required]
         super().on_headers_complete()
-        # uvicorn has no place to name another class; its task for this request has not run yet.
-        self.cycle.__class__ = Cycle
 
     @override
     def on_message_complete(self) -> None:
@@ -141,7 +138,7 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         self._in_body = False
         self._head_bytes = self._held_bytes = 0
-        self._owes_since = None
+        self._awaiting_since = None
         super().on_message_complete()
 
     def _go_on_without_upgrade(self, rest: bytes) -> None:
@@ -174,7 +171,7 @@ class EdgeProtocol(HttpToolsProtocol):
     def _refuse(self, refusal: Refusal) -> None:
         """Answer what never became a request, and close."""
         request_id = RequestId(new_id())
-        answer = refusal_answer(refusal, request_id)
+        answer = error_response(refusal, request_id)
         headers = [
             *answer.headers,
             (b"x-request-id", wire(RequestId, request_id).encode()),
@@ -187,33 +184,33 @@ class EdgeProtocol(HttpToolsProtocol):
 
     @override
     def pause_writing(self) -> None:
-        self._stuck_since = self.loop.time()
+        self._write_blocked_since = self.loop.time()
         super().pause_writing()
 
     @override
     def resume_writing(self) -> None:
-        self._stuck_since = None
+        self._write_blocked_since = None
         super().resume_writing()
 
-    def _look(self) -> None:
+    def _check_deadlines(self) -> None:
         """The connection's one timer: end a phase that has lasted too long."""
-        self._timer = self.loop.call_later(LOOK_S, self._look)
+        self._timer = self.loop.call_later(CHECK_EVERY_S, self._check_deadlines)
         now = self.loop.time()
-        if self.transport.is_closing() and self._stuck_since is None:
-            self._stuck_since = now
-        if self._stuck_since is not None and now - self._stuck_since > self.write_deadline_s:
+        if self.transport.is_closing() and self._write_blocked_since is None:
+            self._write_blocked_since = now
+        if self._write_blocked_since is not None and now - self._write_blocked_since > self.write_deadline_s:
             self._lingering.abort()
         elif self.transport.is_closing():
-            self._lingering.look(now)
-        elif self._owes_since is not None:
-            self._look_at_debt(now, self._owes_since)
+            self._lingering.close_when_overdue(now)
+        elif self._awaiting_since is not None:
+            self._check_read_deadline(now, self._awaiting_since)
 
-    def _look_at_debt(self, now: float, since: float) -> None:
+    def _check_read_deadline(self, now: float, since: float) -> None:
         if self.flow.read_paused:
             # We are not reading: a pipelined request waits for the one before it.
-            self._owes_since = now
+            self._awaiting_since = now
         elif self._in_body and now - since > self.body_deadline_s:
-            self._owes_since = now
+            self._awaiting_since = now
             self.scope[TOO_SLOW] = True  # type: ignore[literal-required]
             self.cycle.message_event.set()
         elif not self._in_body and now - since > self.header_deadline_s:
@@ -223,11 +220,11 @@ class EdgeProtocol(HttpToolsProtocol):
                 self.transport.close()
 
 
-def bounded(*, header_bytes_max: int, header_deadline_s: float, body_deadline_s: float) -> type[EdgeProtocol]:
+def bounded(*, header_bytes_max: int, header_deadline_s: float, body_deadline_s: float) -> type[BoundedProtocol]:
     """The protocol with an operator's bounds, for uvicorn's ``http=``."""
     bounds = {
         "header_bytes_max": header_bytes_max,
         "header_deadline_s": header_deadline_s,
         "body_deadline_s": body_deadline_s,
     }
-    return type("BoundedProtocol", (EdgeProtocol,), bounds)
+    return type("BoundedProtocol", (BoundedProtocol,), bounds)

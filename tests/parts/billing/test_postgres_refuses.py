@@ -10,8 +10,8 @@ from billing.errors import ChargeUnknown
 from billing.money import MAX_INT32
 from billing.values import Hold
 from store.postgres import Database
-from tests.parts.billing.conftest import Billing, a_payer, an_account, billing, usage_of
-from tests.parts.billing.test_hold_and_charge import books_are_right, quiet
+from tests.builders.billing import Billing, an_account, billing, usage_of
+from tests.builders.values import a_payer
 
 GUILTY = 13
 _RAISES = """
@@ -58,7 +58,7 @@ def test_a_state_of_postgres_is_waited_out(database_url: str, redis_url: str, st
             await as_owner(database_url, "DROP TRIGGER refuse_it ON ended_calls")
             await charge
             await b.charge(later, 200)
-            await quiet(b)
+            await b.settle()
             redis = await b.redis(hold.payer.account_id)
             assert (redis["bal"], redis["held"], b.charging.given_up) == ("9700", "0", 0)
 
@@ -79,15 +79,15 @@ def test_a_charge_that_postgres_refuses_is_given_up_alone(
             ended = await asyncio.gather(*charges, return_exceptions=True)
             if durability == "commit":
                 assert [isinstance(end, ChargeUnknown) for end in ended] == [cost == GUILTY for cost in costs]
-            await quiet(b)
+            await b.settle()
             # The guilty ones hold nothing any more, and the next call is served.
             redis = await b.redis(holds[0].payer.account_id)
             assert (redis["bal"], redis["held"]) == (str(10_000 - sum(costs) + 2 * GUILTY), "0")
             assert b.charging.given_up == 2
             (after,) = await holds_of(b, [1])
             await b.charge(after, 1)
-            await quiet(b)
-            await books_are_right(b)
+            await b.settle()
+            await b.assert_books_are_right()
 
     asyncio.run(story())
 

@@ -11,7 +11,8 @@ from billing.money import NanoUSD
 from billing.projection import APPLY, EndedHolds, account_key, due_key
 from billing.values import Denied, Hold
 from store.ids import AccountId, RequestId, new_id
-from tests.parts.billing.conftest import Billing, a_payer, an_account, billing
+from tests.builders.billing import Billing, an_account, billing
+from tests.builders.values import a_payer
 
 
 async def apply(b: Billing, account: AccountId, version: int, delta: int) -> str:
@@ -161,7 +162,7 @@ def test_a_hold_of_nothing_is_freed_with_the_paid_ones_of_its_commit(database_ur
             assert (redis["bal"], redis["held"], redis[f"c:{payer.key_id.hex}"]) == ("500", "0", "0")
             assert not [field for field in redis if field[:2] in ("h:", "k:")]
             assert b.charging.batches == 1
-            assert not await b.projection.redis.command("ZCARD", due_key(account))
+            assert not await b.redis_command("ZCARD", due_key(account))
 
     asyncio.run(story())
 
@@ -176,14 +177,14 @@ def test_a_hold_that_cannot_be_read_keeps_neither_the_others_nor_their_charge(
             good, bad = await b.admit(payer, 300), await b.admit(payer, 200)
             assert isinstance(good, Hold)
             assert isinstance(bad, Hold)
-            await b.projection.redis.command("HSET", account_key(account), f"h:{bad.id.hex}", "nonsense")
+            await b.redis_command("HSET", account_key(account), f"h:{bad.id.hex}", "nonsense")
             b.projection.end_holds([EndedHolds(account, (good.id, bad.id))])
             await asyncio.sleep(0.5)
             redis = await b.redis(account)
             assert (f"h:{good.id.hex}" in redis, redis["held"]) == (False, "200")
             # The alarm was raised for both and for the bad one alone, and then it was left to the reaper.
             assert b.projection.script_faults == 2
-            assert await b.projection.redis.command("ZSCORE", due_key(account), bad.id.hex)
+            assert await b.redis_command("ZSCORE", due_key(account), bad.id.hex)
 
             # Nor does a charge beside it go round for ever: its balance would come from Postgres.
             other = await b.admit(payer, 100)

@@ -1,34 +1,19 @@
 import random
 import time
-from datetime import date
+from typing import Any
 
 import pytest
 
-from catalog import Catalog, Model, ModelUnknown, Status
+from catalog import Catalog, ModelUnknown
 from catalog.model_columns import columns_of
 from catalog.models import get
 from catalog.seed import shipped
 from catalog.spaces import space_of
 from store.ids import ModelId
 from store.postgres import Database
+from tests.builders.values import a_model
 
-
-def a_model(model_id: str, *aliases: str) -> Model:
-    return Model(
-        id=ModelId(model_id),
-        owned_by=model_id.partition("/")[0],
-        summary="s",
-        status=Status.LIVE,
-        dimensions=8,
-        max_input_tokens=8,
-        normalized=True,
-        space="s",
-        published_on=date(2026, 1, 1),
-        aliases=aliases,
-    )
-
-
-SHIPPED = Catalog([a_model(model.id, *model.aliases) for model in shipped()])
+SHIPPED = Catalog([a_model(model.id, aliases=model.aliases) for model in shipped()])
 
 
 def test_an_openai_customer_changes_nothing() -> None:
@@ -39,7 +24,7 @@ def test_an_openai_customer_changes_nothing() -> None:
 
 
 def test_names_are_exact_and_an_id_goes_before_an_alias() -> None:
-    catalog = Catalog([a_model("a/b"), a_model("c/d", "a/b", "d")])
+    catalog = Catalog([a_model("a/b"), a_model("c/d", aliases=("a/b", "d"))])
     assert catalog.get("A/B") is None
     assert (catalog.get("a/b") or a_model("x/x")).id == "a/b"
     assert (catalog.get("d") or a_model("x/x")).id == "c/d"
@@ -83,7 +68,7 @@ async def test_a_model_that_is_not_there_is_answered_with_its_neighbors(seeded: 
 
 
 def test_a_space_changes_with_everything_that_makes_vectors_incomparable() -> None:
-    facts = {
+    facts: dict[str, Any] = {
         "revision": "e04d1a04f4a0e154bf43969d3dcc596bbd92b1f8",
         "owned_by": "codefuse-ai",
         "pooling": "last-token",
@@ -91,8 +76,8 @@ def test_a_space_changes_with_everything_that_makes_vectors_incomparable() -> No
         "prompts": {"query": "Query: ", "document": ""},
         "numerics": "bf16",
     }
-    name = space_of("codefuse-ai/F2LLM-v2-4B", **facts)  # type: ignore[arg-type]
-    changes = [
+    name = space_of("codefuse-ai/F2LLM-v2-4B", **facts)
+    changes: list[dict[str, object]] = [
         {"revision": "ffffffff"},
         {"pooling": "mean"},
         {"normalized": False},
@@ -100,11 +85,11 @@ def test_a_space_changes_with_everything_that_makes_vectors_incomparable() -> No
         {"prompts": {}},
         {"numerics": "int8"},
     ]
-    spaces = {space_of("codefuse-ai/F2LLM-v2-4B", **(facts | change)) for change in changes}  # type: ignore[arg-type]
+    spaces = {space_of("codefuse-ai/F2LLM-v2-4B", **(facts | change)) for change in changes}
     assert len(spaces | {name}) == 1 + len(changes)
     assert name.startswith("f2llm-v2-4b@e04d1a04/last-token/l2/prompts-")
     reordered = facts | {"prompts": {"document": "", "query": "Query: "}}
-    assert space_of("codefuse-ai/F2LLM-v2-4B", **reordered) == name  # type: ignore[arg-type]
+    assert space_of("codefuse-ai/F2LLM-v2-4B", **reordered) == name
 
 
 def test_every_shipped_model_has_a_space_of_its_own_that_fits_a_header() -> None:

@@ -1,18 +1,18 @@
 import asyncio
-from datetime import date, datetime
+from datetime import datetime
 from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import text
 
 from catalog import launch
-from catalog.licenses import record_claim
 from catalog.seed import import_seed
 from gigarouter.schema import migrate
 from store.base import Base
 from store.embedded import Embedded
 from store.ids import ModelId
 from store.postgres import Database
+from tests.builders.database import add_claim
 
 MINILM = ModelId("sentence-transformers/all-MiniLM-L6-v2")
 
@@ -41,13 +41,7 @@ async def test_every_change_of_the_catalogue_is_told_by_table_and_id_when_it_com
             await db.execute(text("DELETE FROM model_aliases WHERE alias = 'all-MiniLM-L6-v2'"))
         assert await asyncio.wait_for(heard.get(), 5) == f"model_aliases:{MINILM}"
         async with seeded.transaction() as db:
-            claimed = {
-                "source": "A letter",
-                "evidence": "letter",
-                "claimed_on": date(2026, 11, 24),
-                "recorded_by": "ops",
-            }
-            await record_claim(db, MINILM, license="MIT", **claimed)
+            await add_claim(db, MINILM, "MIT")
         assert await asyncio.wait_for(heard.get(), 5) == f"license_claims:{MINILM}"
         async with seeded.transaction() as db:
             await import_seed(db)

@@ -8,10 +8,10 @@ from catalog import LicenseUnknown, Model, ModelUnknown, Signer, Term, Use, deci
 from catalog.licenses import accept, accepted_tokens, record_claim, resolve, revoke_waiver, sign_waiver
 from catalog.models import get
 from router.errors import LicenseRestricted
-from router.request.license import permit
+from router.request.model import permit
 from store.ids import AccountId, ModelId, new_id
 from store.postgres import Database
-from tests.parts.catalog.keys import a_key
+from tests.builders.values import a_key
 
 F2LLM_4B = ModelId("codefuse-ai/F2LLM-v2-4B")
 F2LLM_80M = ModelId("codefuse-ai/F2LLM-v2-80M")
@@ -40,13 +40,13 @@ async def test_the_4b_and_8b_show_what_their_sources_disagree_about(seeded: Data
 async def test_a_commercial_key_is_refused_on_the_4b_and_told_what_lifts_it(seeded: Database, now: datetime) -> None:
     model = await the_model(seeded)
     with pytest.raises(LicenseRestricted) as refused:
-        permit(model, a_key(Use.COMMERCIAL), now)
+        permit(model, a_key(), now)
     assert refused.value.code == "license_restricted"
     assert "CC-BY-NC-ND-4.0 does not permit commercial use" in refused.value.message
     assert "waiver of `commercial_use`" in refused.value.message
     assert "operator's resolution" in refused.value.message
     assert refused.value.details["term"] == "commercial_use"
-    assert permit(model, a_key(Use.NON_COMMERCIAL), now).allowed
+    assert permit(model, a_key(use=Use.NON_COMMERCIAL), now).allowed
 
 
 async def test_charging_and_quantizing_the_4b_is_refused_too(seeded: Database, now: datetime) -> None:
@@ -68,7 +68,7 @@ async def test_a_resolution_with_evidence_opens_the_model(seeded: Database, now:
         )
     model = await the_model(seeded)
     assert all(claim.resolved for claim in model.claims)
-    decision = permit(model, a_key(Use.COMMERCIAL), now)
+    decision = permit(model, a_key(), now)
     assert (decision.license, decision.conflict) == ("Apache-2.0", False)
     assert (
         decision.attribution == f"{F2LLM_4B} by codefuse-ai, Apache-2.0 <https://www.apache.org/licenses/LICENSE-2.0>"

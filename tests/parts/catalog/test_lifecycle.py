@@ -1,5 +1,6 @@
 import itertools
 from datetime import datetime
+from functools import partial
 
 import pytest
 from sqlalchemy import select, text
@@ -12,6 +13,7 @@ from catalog.models import get
 from catalog.tables import ModelEventRow
 from store.ids import ModelId
 from store.postgres import Database
+from tests.builders.database import insert_model
 
 MINILM = ModelId("sentence-transformers/all-MiniLM-L6-v2")
 F2LLM_4B = ModelId("codefuse-ai/F2LLM-v2-4B")
@@ -53,19 +55,19 @@ async def test_a_launch_is_refused_with_a_sentence_for_each_thing_it_lacks(
 
 
 async def test_noncommercial_weights_go_live_free_or_with_a_waiver_of_charging(seeded: Database, now: datetime) -> None:
-    ready = {"has_price": True, "has_live_endpoint": True, "now": now}
+    ready = partial(launch, actor="ops", has_price=True, has_live_endpoint=True, now=now)
     async with seeded.transaction() as db:
         await resolve(db, F2LLM_4B, license="CC-BY-NC-ND-4.0", reason="r", evidence="e", decided_by="ops", now=now)
     with pytest.raises(LaunchRefused, match="forbids asking money"):
         async with seeded.transaction() as db:
-            await launch(db, F2LLM_4B, "ops", **ready)
+            await ready(db, F2LLM_4B)
     async with seeded.transaction() as db:
-        await launch(db, F2LLM_4B, "ops", **ready, is_free=True)
+        await ready(db, F2LLM_4B, is_free=True)
         await move(db, F2LLM_4B, Status.DEPRECATED, "ops", reason="a price is wanted", now=now)
         await sign_waiver(
             db, F2LLM_4B, term=Term.CHARGING, signer=Signer.LICENSOR, signed_by="CodeFuse", evidence="mail", now=now
         )
-        await launch(db, F2LLM_4B, "ops", **ready)
+        await ready(db, F2LLM_4B)
         assert (await get(db, F2LLM_4B)).status is Status.LIVE
 
 
@@ -108,13 +110,7 @@ async def test_the_database_knows_the_same_moves(seeded: Database, now: datetime
 async def test_no_model_is_born_live_and_no_live_model_changes_its_space(seeded: Database, now: datetime) -> None:
     with pytest.raises(DBAPIError, match="must begin as coming_soon"):
         async with seeded.transaction() as db:
-            await db.execute(
-                text(
-                    "INSERT INTO models (id, owned_by, summary, status, published_on, dimensions, max_input_tokens,"
-                    " normalized, pooling, numerics, space)"
-                    " VALUES ('a/b', 'a', 's', 'live', '2026-01-01', 8, 8, true, 'mean', 'fp32', 's')"
-                )
-            )
+            await insert_model(db, "a/b", status="live")
     async with seeded.transaction() as db:
         await launch(db, MINILM, "ops", has_price=True, has_live_endpoint=True, now=now)
     with pytest.raises(DBAPIError, match="its vector space cannot change"):

@@ -9,7 +9,7 @@ import pytest
 from gigarouter.data_folder import DataFolder
 from gigarouter.demo import MODEL, launch_demo, prepare
 from router.registry.endpoints import list_endpoints
-from tests.builders.spaces import Desk
+from tests.builders.spaces import SpaceLab
 from tests.harness.fake_upstream import Upstream
 
 
@@ -20,37 +20,37 @@ def folder(tmp_path: Path) -> Iterator[DataFolder]:
     folder.release()
 
 
-def at_the_desk(url: str, do: Callable[[Desk], Awaitable[str]]) -> str:
+def in_the_lab(url: str, do: Callable[[SpaceLab], Awaitable[str]]) -> str:
     async def run() -> str:
-        desk = Desk(url)
+        lab = SpaceLab(url)
         try:
-            return await do(desk)
+            return await do(lab)
         finally:
-            await desk.close()
+            await lab.close()
 
     return asyncio.run(run())
 
 
 def test_a_worker_at_another_port_is_examined_before_it_serves(database_url: str, folder: DataFolder) -> None:
-    async def state(desk: Desk) -> str:
-        async with desk.db.transaction() as connection:
+    async def state(lab: SpaceLab) -> str:
+        async with lab.db.transaction() as connection:
             (view,) = await list_endpoints(connection, MODEL)
         return view.endpoint.state.value
 
-    async def vouch(desk: Desk) -> str:
-        async with desk.db.transaction() as connection:
+    async def vouch(lab: SpaceLab) -> str:
+        async with lab.db.transaction() as connection:
             (view,) = await list_endpoints(connection, MODEL)
-        await desk.certify(view.endpoint.id, as_reference="the tests say so")
-        await desk.rows("UPDATE models SET status = 'live' WHERE id = :id", id=MODEL)
-        return await state(desk)
+        await lab.certify(view.endpoint.id, as_reference="the tests say so")
+        await lab.rows("UPDATE models SET status = 'live' WHERE id = :id", id=MODEL)
+        return await state(lab)
 
     with Upstream(384).in_thread() as first, Upstream(384).in_thread() as second:
         prepare(database_url, folder, first.worker_url)
-        assert at_the_desk(database_url, vouch) == "live"
+        assert in_the_lab(database_url, vouch) == "live"
         prepare(database_url, folder, first.worker_url)
-        assert at_the_desk(database_url, state) == "live", "nothing has changed"
+        assert in_the_lab(database_url, state) == "live", "nothing has changed"
         prepare(database_url, folder, second.worker_url)
-        assert at_the_desk(database_url, state) == "quarantined"
+        assert in_the_lab(database_url, state) == "quarantined"
         assert launch_demo(database_url, second.worker_url) == ""
-        assert at_the_desk(database_url, state) == "live"
+        assert in_the_lab(database_url, state) == "live"
         assert second.calls

@@ -12,15 +12,15 @@ from gigarouter.provider_set import ProviderSet
 from providers.outcomes import Failure, Misconfigured
 from providers.protocol import Attempt
 from providers.wire import Pool, networks
-from router.dispatch.attempt import alone
+from router.dispatch.attempt import send_attempt
 from router.dispatch.retries import AttemptRequest
-from router.dispatch.state import CallDispatch, Outbound
+from router.dispatch.state import DispatchState, prepare_dispatch
 from router.registry.encryption import CredentialCipher, place_of
 from router.registry.indexes import ProviderIndex, ProviderRecord
 from router.routing.health import Health
 from router.values import Lane, Trace
-from store.ids import EndpointId, ProviderId, RequestId, new_id
-from tests.builders.values import ENDPOINT, a_model, a_request
+from store.ids import ProviderId, RequestId, new_id
+from tests.builders.values import a_model, a_request, an_endpoint
 from tests.harness.fake_upstream import Reply, Upstream
 
 pytestmark = pytest.mark.anyio
@@ -64,11 +64,13 @@ async def test_a_process_that_cannot_read_a_credential_sends_nothing_there_and_q
         with structlog.testing.capture_logs() as events:
             providers, _ = a_set(record, cipher)
             health = Health()
-            endpoint = msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), provider_id=record.id)
-            outbound = Outbound(providers=providers, health=health, quota=None)  # type: ignore[arg-type]
+            endpoint = an_endpoint(provider_id=record.id)
+            dispatch_state = DispatchState(providers=providers, health=health, quota=None)  # type: ignore[arg-type]
             trace = Trace(began=asyncio.get_running_loop().time())
-            errand = CallDispatch(RequestId(new_id()), a_request("x"), a_model(), Lane.INTERACTIVE, 10, trace, outbound)
-            outcome = await alone(errand, AttemptRequest(endpoint, 5.0, "first", 1))
+            call = prepare_dispatch(
+                RequestId(new_id()), a_request("x"), a_model(), Lane.INTERACTIVE, 10, trace, dispatch_state
+            )
+            outcome = await send_attempt(call, AttemptRequest(endpoint, 5.0, "first", 1))
         assert isinstance(outcome, list)
         assert isinstance(outcome[0][1], Misconfigured)
         assert upstream.connections == 0

@@ -3,16 +3,16 @@
 import asyncio
 import json
 
-import msgspec
+from typing_extensions import override
 
 from gigarouter import worker_loads
-from providers.kinds import build
 from providers.protocol import Provider
-from providers.wire import Pool, networks
+from providers.wire import Pool
 from router.registry.indexes import EndpointIndex
 from router.routing.health import Health
-from store.ids import EndpointId, ProviderId, new_id
-from tests.builders.values import ENDPOINT
+from store.ids import EndpointId, ProviderId
+from tests.builders.providers import build_provider
+from tests.builders.values import an_endpoint
 from tests.harness.fake_upstream import Reply, Upstream
 
 LOAD = {
@@ -31,6 +31,7 @@ class Recorder(Health):
         super().__init__()
         self.told: list[tuple[EndpointId, float, int]] = []
 
+    @override
     def reports(self, endpoint: EndpointId, wait_s: float, queue_tokens: int = 0, now: float = 0.0) -> None:
         self.told.append((endpoint, wait_s, queue_tokens))
 
@@ -52,13 +53,9 @@ def test_every_second_each_worker_is_asked_once_and_its_endpoints_are_told() -> 
             endpoints = []
             for kind, urls in kinds.items():
                 for url in urls:
-                    provider_id = ProviderId(new_id())
-                    allowed = networks(["127.0.0.0/8"])
-                    providers[provider_id] = build(
-                        kind, base_url=url, credential=None, options={}, allowed_networks=allowed, pool=pool
-                    )
-                    ids = {"id": EndpointId(new_id()), "provider_id": provider_id}
-                    endpoints.append(msgspec.structs.replace(ENDPOINT, **ids))
+                    endpoint = an_endpoint()
+                    providers[endpoint.provider_id] = build_provider(kind, url, pool=pool)
+                    endpoints.append(endpoint)
             async with asyncio.TaskGroup() as group:
                 task = group.create_task(worker_loads.run(providers, EndpointIndex(endpoints), health))
                 await asyncio.sleep(1.6 * worker_loads.EVERY_S)

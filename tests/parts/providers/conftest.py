@@ -1,13 +1,11 @@
 """How the providers' tests run a coroutine: on both event loops, the production one and the standard library's."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import pytest
 import uvloop
 
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
+from tests.harness.event_loops import Run
 
 
 @pytest.fixture(params=["uvloop", "asyncio"])

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.kinds import build
 from providers.protocol import Attempt, Vectors
-from providers.wire import Pool, networks
 from router.request.estimate import tokens_most
+from tests.builders.providers import a_provider, build_provider
+from tests.builders.values import an_attempt
 from tests.harness.fake_upstream import Upstream
 
 
@@ -25,31 +25,17 @@ def test_the_prompt_counts_and_token_ids_are_what_they_are() -> None:
 
 
 def test_the_servers_own_usage_is_then_not_read() -> None:
-    async def asked() -> Vectors:
-        pool = Pool()
-        async with Upstream() as upstream:
-            options: dict[str, object] = {"bytes_per_token": 2}
-            local = networks(["127.0.0.0/8"])
-            url = upstream.base_url
-            provider = build(
-                "openai", base_url=url, credential=None, options=options, allowed_networks=local, pool=pool
-            )
-            try:
-                return await provider.embed(Attempt("r", "m", texts=["12345678"]), 5.0)
-            finally:
-                await pool.close()
+    async def scenario() -> Vectors:
+        async with (
+            Upstream() as upstream,
+            a_provider("openai", upstream.base_url, options={"bytes_per_token": 2}) as provider,
+        ):
+            return await provider.embed(an_attempt("12345678"), 5.0)
 
-    assert anyio.run(asked).tokens == 4
+    assert anyio.run(scenario).tokens == 4
 
 
 @pytest.mark.parametrize("wrong", [0, 17, "4"])
 def test_a_size_that_no_vocabulary_has_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match="bytes_per_token"):
-        build(
-            "openai",
-            base_url="https://example.com",
-            credential=None,
-            options={"bytes_per_token": wrong},
-            allowed_networks=(),
-            pool=Pool(),
-        )
+        build_provider("openai", "https://example.com", allowed=(), options={"bytes_per_token": wrong})

@@ -4,18 +4,14 @@ import asyncio
 
 import pytest
 
-from providers.kinds import build
-from providers.protocol import ProviderKind
-from providers.wire import Pool, networks
+from providers.protocol import Provider, ProviderKind
+from tests.builders.providers import build_provider
 
-LOOPBACK = networks(["127.0.0.0/8"])
 HTTPS = "https://api.example.com/v1"
 
 
-def built(kind: str, base_url: str | None = HTTPS, credential: str | None = "secret", **options: object) -> object:
-    return build(
-        kind, base_url=base_url, credential=credential, options=options, allowed_networks=LOOPBACK, pool=Pool()
-    )
+def built(kind: str, base_url: str | None = HTTPS, credential: str | None = "secret", **options: object) -> Provider:
+    return build_provider(kind, base_url, credential=credential, options=options)
 
 
 def test_every_kind_can_be_built_and_closed_without_connecting_anywhere() -> None:
@@ -24,9 +20,7 @@ def test_every_kind_can_be_built_and_closed_without_connecting_anywhere() -> Non
         ProviderKind.SANDBOX: {"dimensions": 8},
     }
     for kind in ProviderKind:
-        provider = build(
-            kind, base_url=HTTPS, credential=None, options=options.get(kind, {}), allowed_networks=(), pool=Pool()
-        )
+        provider = build_provider(kind, HTTPS, allowed=(), options=options.get(kind))
         asyncio.run(provider.close())
 
 

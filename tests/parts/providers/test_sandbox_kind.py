@@ -1,12 +1,14 @@
 """Kind ``sandbox``: what a test key gets is the same today, tomorrow and on every machine."""
 
 import asyncio
+from typing import Unpack
 
 import numpy as np
 import pytest
 
 from providers.protocol import Attempt, Vectors
 from providers.sandbox_kind import SandboxOptions, SandboxProvider
+from tests.builders.values import AttemptFields, an_attempt
 
 # The bits of four float32 numbers: changing them breaks whoever recorded a test key's vectors.
 FOREVER = [[3202967801, 3206777159, 1043341224, 3206048915]]
@@ -17,8 +19,9 @@ def embed(attempt: Attempt) -> Vectors:
     return asyncio.run(TEN.embed(attempt, 1.0))
 
 
-def texts(*given: str, model: str = "m", **changes: object) -> Attempt:
-    return Attempt(**{"request_id": "r", "upstream_model": model, "texts": list(given), **changes})
+def texts(*given: str, **fields: Unpack[AttemptFields]) -> Attempt:
+    fields.setdefault("upstream_model", "m")
+    return an_attempt(*given, **fields)
 
 
 def test_the_vectors_of_this_release_are_those_of_every_release() -> None:
@@ -39,7 +42,7 @@ def test_a_vector_depends_on_model_prompt_input_type_and_input_and_on_nothing_el
     hello = embed(texts("hello")).matrix[0]
     assert np.array_equal(embed(texts("other", "hello", request_id="x")).matrix[1], hello)
     others = [
-        texts("hello", model="n"),
+        texts("hello", upstream_model="n"),
         texts("hello", prefix="q: "),
         texts("q: hello"),
         texts("hello", input_type="query"),

@@ -1,6 +1,7 @@
 """Whatever an upstream says instead of vectors becomes the failure that tells the router what to do next."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -124,11 +125,12 @@ def test_what_a_customer_wrote_cannot_take_an_endpoint_out() -> None:
 
 
 def test_googles_wait_stands_in_the_body_and_a_header_goes_first() -> None:
-    error = {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": [{"retryDelay": "43.25s"}]}}
+    detail: dict[str, Any] = {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": [{"retryDelay": "43.25s"}]}
+    error = {"error": detail}
     assert mapped(429, error).retry_after_s == 43.25
     assert mapped(429, error, retry_after="7").retry_after_s == 7
     for odd in ("43", "-1s", "s", "9999999s", 43, None, "1e9s"):
-        error["error"]["details"] = [{"retryDelay": odd}, 7, None]  # type: ignore[index]
+        detail["details"] = [{"retryDelay": odd}, 7, None]
         assert mapped(429, error).retry_after_s in (None, 60)
 
 

@@ -1,14 +1,23 @@
-"""A desk from which endpoints are registered, tested and asked again, on a database of the test's own."""
+"""An operator's lab in which endpoints are registered and verified, on a database of the test's own."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.builders.spaces import Desk
+from store.postgres import Database
+from tests.builders.spaces import SpaceLab
 
 
 @pytest.fixture
-async def desk(database_url: str) -> AsyncIterator[Desk]:
-    desk = Desk(database_url)
-    yield desk
-    await desk.close()
+async def lab(database_url: str) -> AsyncIterator[SpaceLab]:
+    lab = SpaceLab(database_url)
+    yield lab
+    await lab.close()
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    """An empty database, used as the product uses it."""
+    database = Database(database_url)
+    yield database
+    await database.close()

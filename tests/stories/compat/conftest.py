@@ -3,23 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from store.embedded import Embedded
+from tests.harness.customer_program import DIMENSIONS, Compat
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
-
-DIMENSIONS = 8
-
-
-class Compat(msgspec.Struct, frozen=True):
-    """What a customer's program needs, and where programs of other ecosystems are kept between runs."""
-
-    base_url: str
-    key: str
-    model: str
-    cache: Path
+from tests.harness.processes import Product
 
 
 @pytest.fixture(scope="package")
@@ -32,9 +21,9 @@ def compat(
     folder = tmp_path_factory.mktemp("compat")
     with Upstream(DIMENSIONS).in_thread() as upstream:
         product = Product(folder, servers.postgres.url("compat"), servers.redis_url)
-        model = product.shop.a_model("compat/model", dimensions=DIMENSIONS)
-        product.shop.an_endpoint(model, upstream.base_url)
-        key = product.shop.a_key(product.shop.an_account(1_000_000_000))
+        model = product.database.a_model("compat/model", dimensions=DIMENSIONS)
+        product.database.an_endpoint(model, upstream.base_url)
+        key = product.database.a_key(product.database.an_account(1_000_000_000))
         with product:
             cache = pytestconfig.cache
             assert cache is not None

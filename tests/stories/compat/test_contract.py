@@ -9,8 +9,8 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
+from tests.harness.customer_program import DIMENSIONS, Compat
 from tests.harness.fake_upstream import as_base64, unit_vector
-from tests.stories.compat.conftest import DIMENSIONS, Compat
 
 CONTRACT = json.loads((Path(__file__).parents[2] / "contract" / "openai.openapi.json").read_text())
 

@@ -10,8 +10,8 @@ from langchain_openai import OpenAIEmbeddings
 from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 from pydantic import SecretStr
 
+from tests.harness.customer_program import DIMENSIONS, Compat
 from tests.harness.fake_upstream import unit_vector
-from tests.stories.compat.conftest import DIMENSIONS, Compat
 
 
 def _vector(text: str) -> object:

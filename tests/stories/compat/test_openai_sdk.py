@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.harness.customer_program import DIMENSIONS, Compat
 from tests.harness.fake_upstream import tokens_of, unit_vector
-from tests.stories.compat.conftest import DIMENSIONS, Compat
 
 HERE = Path(__file__).parent
 # litellm keeps our own environment on an older major release: the newest gets a folder of its own.

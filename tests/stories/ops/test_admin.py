@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from gigarouter.commands.admin import app
 from store.embedded import Embedded
 from tests.harness.fake_upstream import Reply, Upstream
-from tests.harness.product import ROOT, Product
+from tests.harness.processes import ROOT, Product
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 NON_COMMERCIAL = "codefuse-ai/F2LLM-v2-4B"

@@ -11,11 +11,13 @@ import httpx
 import openai
 import pytest
 
-from router.api.access import OPERATORS_MAY
+from router.api.documents import admin_routes
+from router.api.operation import OperationSpec
 from router.identity.members import Role
+from tests.builders.admin_api import create_endpoint, create_provider
 from tests.harness.admin_client import DUMP, Operator, admin_command, an_operator
 from tests.harness.fake_upstream import Reply, Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 NON_COMMERCIAL = "codefuse-ai/F2LLM-v2-4B"
@@ -23,24 +25,18 @@ CREDENTIAL, SECOND_CREDENTIAL = "sk-canary-0b1f7d3c9a5e", "sk-canary-77aa41d0c2e
 VOUCHED = {"as_reference": "the maker's own service"}
 
 
-def a_provider(ops: Operator, upstream: Upstream, name: str, **more: object) -> dict[str, Any]:
-    body = {"name": name, "kind": "openai", "base_url": upstream.base_url, "credential": CREDENTIAL, **more}
-    made: dict[str, Any] = ops("POST", "/providers", body, 201)
-    return made
-
-
-def an_endpoint(ops: Operator, provider: dict[str, Any], **more: object) -> dict[str, Any]:
-    body = {"model": MODEL, "provider": provider["id"], "upstream_model": provider["name"], **more}
-    made: dict[str, Any] = ops("POST", "/endpoints", body, 201)
-    return made
+def a_provider_and_draft(ops: Operator, upstream: Upstream, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    provider = create_provider(ops, upstream, name, credential=CREDENTIAL)
+    return provider, create_endpoint(ops, MODEL, provider, upstream_model=name)
 
 
 def test_a_provider_is_added_in_a_minute_and_serves_a_customer(
     product: Product, ops: Operator, finance: Operator, upstream: Upstream
 ) -> None:
-    provider = a_provider(ops, upstream, "alpha", regions=["eu"], collects_data=False, retention_days=0)
+    facts = {"regions": ["eu"], "collects_data": False, "retention_days": 0}
+    provider = create_provider(ops, upstream, "alpha", credential=CREDENTIAL, **facts)
     assert (provider["credential"], provider["regions"], provider["retention_days"]) == ("…9a5e", ["eu"], 0)
-    endpoint = an_endpoint(ops, provider, cost_usd_per_mtok="0.001", concurrency=8)
+    endpoint = create_endpoint(ops, MODEL, provider, upstream_model="alpha", cost_usd_per_mtok="0.001", concurrency=8)
     assert endpoint["state"] == "draft"
 
     refused = ops("POST", f"/models/{MODEL}:launch", expects=409)["error"]
@@ -83,7 +79,7 @@ def call_for_a_second(client: openai.OpenAI) -> None:
 
 
 def test_every_change_tells_who_made_it_from_what_to_what(ops: Operator, upstream: Upstream) -> None:
-    provider = a_provider(ops, upstream, "audited")
+    provider = create_provider(ops, upstream, "audited", credential=CREDENTIAL)
     ops.edit(f"/providers/{provider['id']}", {"enabled": False})
     found = ops("GET", f"/audit?subject={provider['id']}")["data"]
     assert [row["action"] for row in found] == ["provider.edit", "provider.credential", "provider.register"]
@@ -99,7 +95,7 @@ def test_every_change_tells_who_made_it_from_what_to_what(ops: Operator, upstrea
 
 
 def test_of_editors_with_one_version_one_wins(ops: Operator, upstream: Upstream) -> None:
-    endpoint = an_endpoint(ops, a_provider(ops, upstream, "contested"))
+    _, endpoint = a_provider_and_draft(ops, upstream, "contested")
     path = f"/endpoints/{endpoint['id']}"
     assert ops("PATCH", path, {"weight": 5}, 428)["error"]["code"] == "precondition_required"
     tag = ops.ask("GET", path).headers["etag"]
@@ -132,7 +128,7 @@ def test_a_dry_run_answers_what_would_be_and_writes_nothing(
 
 def rows_of(product: Product) -> list[Any]:
     tables = ("providers", "keys", "audit", "idempotency")
-    return [product.shop.value(f"SELECT count(*) FROM {table}") for table in tables]
+    return [product.database.value(f"SELECT count(*) FROM {table}") for table in tables]
 
 
 def test_a_repeated_write_is_made_once_and_answers_the_same(ops: Operator, upstream: Upstream) -> None:
@@ -198,7 +194,7 @@ def walk(ops: Operator, path: str, limit: int) -> list[str]:
             {"model": MODEL, "usd_per_mtok": "1", "effective_at": "2099-01-01T00:00:00"},
             "effective_at",
         ),
-        ("POST", "/endpoints", {"model": MODEL, "provider": "alpha"}, "provider"),
+        ("POST", "/endpoints", {"model": MODEL, "provider": "ep_0190a0b0c0d07000800000000000aaaa"}, "provider"),
         ("POST", "/accounts?dry=1", {"name": "x"}, "dry"),
         ("POST", "/providers", {"name": "meta", "kind": "openai", "base_url": "http://169.254.169.254/v1"}, None),
         ("POST", "/providers", {"name": "in", "kind": "openai", "base_url": "https://10.1.2.3/v1"}, None),
@@ -218,7 +214,7 @@ def test_what_is_not_understood_is_refused_by_name(
 def test_an_endpoint_that_fails_its_test_says_at_which_step_and_is_quarantined(
     ops: Operator, upstream: Upstream
 ) -> None:
-    endpoint = an_endpoint(ops, a_provider(ops, upstream, "failing"))
+    _, endpoint = a_provider_and_draft(ops, upstream, "failing")
     path = f"/endpoints/{endpoint['id']}/test"
     for reply, step in (
         (Reply(status=401, body=b'{"error": {"message": "internal-canary"}}'), "authenticate"),
@@ -239,7 +235,7 @@ def test_an_endpoint_that_fails_its_test_says_at_which_step_and_is_quarantined(
 
 
 def test_an_endpoint_moves_only_along_its_table(ops: Operator, upstream: Upstream) -> None:
-    path = f"/endpoints/{an_endpoint(ops, a_provider(ops, upstream, 'moving'))['id']}"
+    path = f"/endpoints/{a_provider_and_draft(ops, upstream, 'moving')[1]['id']}"
     assert "passing its test" in ops("POST", f"{path}/resume", expects=409)["error"]["message"]
     ops("POST", f"{path}/test", VOUCHED)
     assert ops("POST", f"{path}/drain", {"reason": "maintenance"})["reason"] == "maintenance"
@@ -297,18 +293,18 @@ def test_no_operator_makes_another_mightier(ops: Operator, finance: Operator) ->
         ops("POST", f"{path}/remove", expects=403)
 
 
-@pytest.mark.parametrize("operation", sorted(OPERATORS_MAY), ids=" ".join)
+@pytest.mark.parametrize("spec", [route.spec for route in admin_routes()], ids=lambda spec: " ".join(spec.name))
 def test_each_operation_is_for_its_roles_alone(
-    product: Product, ops: Operator, finance: Operator, operation: tuple[str, str]
+    product: Product, ops: Operator, finance: Operator, spec: OperationSpec
 ) -> None:
-    method, path = operation
+    method, path = spec.name
     below = path.removeprefix("/admin/v1").replace("{model_id:path}", "acme/none")
     for kind in set(re.findall(r"{(\w+)_id}", below)):
         below = below.replace(f"{{{kind}_id}}", f"{kind}_unknown")
     for role, operator in ((Role.OPS, ops), (Role.FINANCE_ADMIN, finance)):
         answer = operator.ask(method, below, b"nonsense" if method != "GET" else None)
         refused = answer.status_code == 403 and answer.json()["error"]["code"] == "role_insufficient"
-        assert refused != (role in OPERATORS_MAY[operation]), answer.text
+        assert refused != (role in spec.roles), answer.text
         assert answer.status_code not in (401, 500)
     for key in ("x", "gr_ops_", "gr_live_" + "x" * 47, ops.key[:-1], ops.key + "x"):
         assert Operator(ops.url, key).ask(method, below).status_code == 401

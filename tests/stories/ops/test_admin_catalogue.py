@@ -10,13 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from gigarouter.commands.admin import app
+from tests.builders.admin_api import MODEL_NEEDS, create_endpoint, create_model, create_provider
 from tests.harness.admin_client import Operator, admin_command
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 
 SEEDED, NON_COMMERCIAL = "sentence-transformers/all-MiniLM-L6-v2", "codefuse-ai/F2LLM-v2-4B"
-NEEDED = {"owned_by": "acme", "summary": "Acme's.", "dimensions": 384, "max_input_tokens": 512, "normalized": True}
-WHOLE = NEEDED | {
+WHOLE = MODEL_NEEDS | {
     "id": "acme/whole",
     "published_on": "2026-05-01",
     "aliases": ["whole-1"],
@@ -41,18 +41,6 @@ WHOLE = NEEDED | {
     },
     "note": "For tests.",
 }
-
-
-def a_model(ops: Operator, name: str, **facts: object) -> str:
-    made: dict[str, Any] = ops("POST", "/models", NEEDED | {"id": f"acme/{name}"} | facts, 201)
-    return str(made["id"])
-
-
-def an_endpoint(ops: Operator, upstream: Upstream, model: str, provider: str) -> str:
-    """A draft, at a provider of its own."""
-    body = {"name": provider, "kind": "openai", "base_url": upstream.base_url, "credential": "sk-x"}
-    made = {"model": model, "provider": ops("POST", "/providers", body, 201)["id"]}
-    return str(ops("POST", "/endpoints", made, 201)["id"])
 
 
 def failing(product: Product, *arguments: str) -> str:
@@ -80,7 +68,7 @@ def test_a_model_is_added_whole_and_every_fact_is_shown(ops: Operator) -> None:
 
 
 def test_an_edit_changes_what_is_given_and_tells_from_what_to_what(ops: Operator) -> None:
-    path = f"/models/{a_model(ops, 'edited', languages='de', prompts={'query': 'q: '})}"
+    path = f"/models/{create_model(ops, 'acme/edited', languages='de', prompts={'query': 'q: '})}"
     assert ops("PATCH", path, {"note": "x"}, 428)["error"]["code"] == "precondition_required"
     before = ops.ask("GET", path)
     edited = ops.edit(path, {"revision": "0123456789", "published_on": "2026-01-02", "aliases": ["edited-1"]})
@@ -129,15 +117,15 @@ def test_an_edit_changes_what_is_given_and_tells_from_what_to_what(ops: Operator
 def test_facts_that_cannot_be_are_refused_by_name(
     ops: Operator, facts: dict[str, object], status: int, param: str | None
 ) -> None:
-    error = ops("POST", "/models", NEEDED | {"id": "acme/refused"} | facts, status)["error"]
+    error = ops("POST", "/models", MODEL_NEEDS | {"id": "acme/refused"} | facts, status)["error"]
     assert error["param"] == param
     ops("GET", "/models/acme/refused", expects=404)
 
 
 def test_no_edit_moves_a_model_out_of_the_space_that_its_endpoints_serve(ops: Operator, upstream: Upstream) -> None:
-    path = f"/models/{a_model(ops, 'spaced')}"
+    path = f"/models/{create_model(ops, 'acme/spaced')}"
     first = ops.edit(path, {"pooling": "mean"})["space"]
-    an_endpoint(ops, upstream, "acme/spaced", "spaced")
+    create_endpoint(ops, "acme/spaced", create_provider(ops, upstream, "spaced"))
     for fact, value in (
         ("pooling", "last-token"),
         ("normalized", False),
@@ -155,8 +143,8 @@ def test_no_edit_moves_a_model_out_of_the_space_that_its_endpoints_serve(ops: Op
 
 def test_what_customers_of_a_served_model_rely_on_stays(product: Product, ops: Operator, finance: Operator) -> None:
     with Upstream(384).in_thread() as upstream:
-        model = a_model(ops, "served", aliases=["served-1"])
-        endpoint = an_endpoint(ops, upstream, model, "served")
+        model = create_model(ops, "acme/served", aliases=["served-1"])
+        endpoint = str(create_endpoint(ops, model, create_provider(ops, upstream, "served"))["id"])
         claim = {"model": model, "license": "Apache-2.0", "source": "card", "evidence": "https://acme.example"}
         ops("POST", "/claims", claim, 201)
         finance("POST", "/prices", {"model": model, "usd_per_mtok": "0.01"}, 201)
@@ -174,9 +162,9 @@ def test_the_command_line_adds_and_edits_by_the_same_rules(product: Product, ops
     def admin(*arguments: str) -> Any:
         return admin_command(product.environment, *arguments)
 
-    needed = ("--owned-by", "acme", "--summary", "S", "--dimensions", "384", "--max-input-tokens", "512")
+    needed = ["--owned-by", "acme", "--summary", "S", "--dimensions", "384", "--max-input-tokens", "512"]
     assert "normalized" in failing(product, "models", "add", "acme/typed", *needed)
-    needed += ("--normalized", "--prompt", "query=find: ", "--alias", "typed-1", "--trained-dimension", "64")
+    needed += ["--normalized", "--prompt", "query=find: ", "--alias", "typed-1", "--trained-dimension", "64"]
     assert admin("models", "add", "acme/typed", *needed, "--dry-run")["status"] == "coming_soon"
     made = admin("models", "add", "acme/typed", *needed)
     assert (made["prompts"], made["aliases"], made["trained_dimensions"]) == ({"query": "find: "}, ["typed-1"], [64])

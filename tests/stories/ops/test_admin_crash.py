@@ -11,7 +11,7 @@ import pytest
 
 from store.embedded import Embedded
 from tests.harness.admin_client import Operator, an_operator
-from tests.harness.product import Product
+from tests.harness.processes import Product
 
 
 def test_a_crash_in_the_middle_leaves_nothing_and_the_repeated_write_is_made_once(
@@ -29,13 +29,13 @@ def test_a_crash_in_the_middle_leaves_nothing_and_the_repeated_write_is_made_onc
             wait_for_a_blocked_write(crashing)
             serve.kill()
             lost.join()
-        assert crashing.shop.value("SELECT name FROM accounts") == "Acme"
-        assert crashing.shop.value("SELECT count(*) FROM idempotency") == 0
+        assert crashing.database.value("SELECT name FROM accounts") == "Acme"
+        assert crashing.database.value("SELECT count(*) FROM idempotency") == 0
         serve.start()
         serve.wait_until_ready()
         for _ in range(2):
             assert ops("PATCH", path, {"name": "New"}, if_match=tag, idempotency_key="r")["name"] == "New"
-        assert crashing.shop.value("SELECT count(*) FROM audit WHERE action = 'account.rename'") == 1
+        assert crashing.database.value("SELECT count(*) FROM audit WHERE action = 'account.rename'") == 1
 
 
 class locked:  # noqa: N801 - reads as a statement
@@ -66,6 +66,6 @@ def ignored(ops: Operator, path: str, tag: str) -> None:
 
 def wait_for_a_blocked_write(product: Product) -> None:
     deadline = time.monotonic() + 10
-    while not product.shop.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+    while not product.database.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
         assert time.monotonic() < deadline, "nothing waits for the lock"
         time.sleep(0.02)

@@ -7,7 +7,7 @@ import pytest
 from store.embedded import Embedded
 from tests.harness.admin_client import Operator, an_operator
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 from store.embedded import Embedded
 from tests.harness.admin_client import admin_command, an_operator
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 

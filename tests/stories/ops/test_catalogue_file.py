@@ -8,13 +8,12 @@ from typing import Any
 
 import openai
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from gigarouter.commands.admin import app
 from store.embedded import Embedded
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import ROOT, Product
+from tests.harness.processes import ROOT, Product
 
 EXAMPLE = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/catalogue.md").read_text(), re.DOTALL)[0]
 MODEL = "acme/embed-1"

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from gigarouter.commands import doctor
 from store.embedded import Embedded
-from tests.builders.database import Shop
+from tests.builders.database import DatabaseBuilder
 from tests.harness.fake_upstream import Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 
 app = typer.Typer()
 app.command()(doctor.command)
@@ -41,8 +41,8 @@ def test_a_running_product_is_well(
     servers.redis.command("FLUSHALL")
     with Upstream(8).in_thread() as upstream:
         product = Product(tmp_path_factory.mktemp("doctor"), database_url, servers.redis_url)
-        product.shop.an_endpoint(product.shop.a_model("tests/one"), upstream.base_url)
-        product.shop.an_account(1_000_000)
+        product.database.an_endpoint(product.database.a_model("tests/one"), upstream.base_url)
+        product.database.an_account(1_000_000)
         with product:
             findings = see(product.environment | {"GIGAROUTER_PORT": str(product.serves[0].port)}, exits=0)
     assert findings["provider upstream"]["says"] == "1 live endpoint, reachable"
@@ -78,28 +78,25 @@ def test_a_redis_that_evicts_and_a_schema_that_is_not_there_are_found(
 
 
 def test_a_ledger_that_was_changed_by_hand_is_found(environment: dict[str, str], servers: Embedded) -> None:
-    shop = Shop(environment["DATABASE_URL"], environment["GIGAROUTER_SECRET_KEYS"])
-    shop.an_account(25_000_000_000)
-    database = urlsplit(environment["DATABASE_URL"]).path.lstrip("/")
-    servers.postgres.query(
-        "SET session_replication_role = replica; DELETE FROM postings WHERE amount_nano > 0", database
-    )
+    DatabaseBuilder(environment["DATABASE_URL"], environment["GIGAROUTER_SECRET_KEYS"]).an_account(25_000_000_000)
+    name = urlsplit(environment["DATABASE_URL"]).path.lstrip("/")
+    servers.postgres.query("SET session_replication_role = replica; DELETE FROM postings WHERE amount_nano > 0", name)
     ledger = see(environment, exits=1)["ledger"]
     assert ledger["says"] == "it sums to -25.00 USD and 1 entries do not sum to zero"
     assert "stop `serve`" in ledger["do"]
 
 
 def test_a_balance_in_redis_that_is_not_postgres_is_found(environment: dict[str, str], servers: Embedded) -> None:
-    shop = Shop(environment["DATABASE_URL"], environment["GIGAROUTER_SECRET_KEYS"])
-    account = shop.an_account(25_000_000_000)
+    database = DatabaseBuilder(environment["DATABASE_URL"], environment["GIGAROUTER_SECRET_KEYS"])
+    account = database.an_account(25_000_000_000)
     servers.redis.command(f"HSET gr:{{{account.hex}}} loaded 1 ver 1 bal 99000000000 gen 1")
     balances = see(environment, exits=1)["balances"]
     assert f"acct_{account.hex}: 99.00 and 25.00 USD" in balances["says"]
 
 
 def test_credentials_under_a_lost_secret_key_are_named(environment: dict[str, str]) -> None:
-    shop = Shop(environment["DATABASE_URL"], environment["GIGAROUTER_SECRET_KEYS"])
-    shop.an_endpoint(shop.a_model("tests/one"), "http://127.0.0.1:1", name="alpha")
+    database = DatabaseBuilder(environment["DATABASE_URL"], environment["GIGAROUTER_SECRET_KEYS"])
+    database.an_endpoint(database.a_model("tests/one"), "http://127.0.0.1:1", name="alpha")
     assert see(environment, exits=1)["credentials"]["ok"]
     lost = see(environment | {"GIGAROUTER_SECRET_KEYS": Fernet.generate_key().decode()}, exits=1)
     assert "alpha" in lost["credentials"]["says"]

@@ -10,7 +10,7 @@ from typing_extensions import override
 from store.embedded import Embedded
 from tests.harness.admin_client import Operator, admin_command, an_operator
 from tests.harness.fake_upstream import Received, Reply, Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import Reply as Answer
 from tests.harness.raw_http import request_bytes, send
 
@@ -65,8 +65,8 @@ def test_a_new_credential_brings_the_endpoint_back_by_itself(product: Product) -
         assert ops("POST", f"/endpoints/{endpoint}/test", {"as_reference": "the maker's own"})["state"] == "live"
         finance("POST", "/prices", {"model": MODEL, "usd_per_mtok": "1.00"}, 201)
         ops("POST", f"/models/{MODEL}:launch", {"reason": "first customers"})
-        account = product.shop.an_account(1_000_000_000)
-        key = product.wait_until_known(product.shop.a_key(account))
+        account = product.database.an_account(1_000_000_000)
+        key = product.wait_until_known(product.database.a_key(account))
         assert call(product, key).status == 200
 
         upstream.key = NEW
@@ -81,7 +81,7 @@ def test_a_new_credential_brings_the_endpoint_back_by_itself(product: Product) -
         probes = "SELECT count(*) FROM probes WHERE verdict = 'no_answer'"
         ops("POST", f"/providers/{provider}/credential", {"credential": WRONG})
         deadline = time.monotonic() + WITHIN_S
-        while product.shop.value(probes) == 0:
+        while product.database.value(probes) == 0:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert ops("GET", f"/endpoints/{endpoint}")["state"] == "quarantined"
@@ -92,7 +92,7 @@ def test_a_new_credential_brings_the_endpoint_back_by_itself(product: Product) -
         while (answer := call(product, key)).status != 200:
             assert time.monotonic() < deadline, answer.body
             time.sleep(0.1)
-        charged = product.shop.value("SELECT count(*) FROM usage_events WHERE account_id = $1", account)
+        charged = product.database.value("SELECT count(*) FROM usage_events WHERE account_id = $1", account)
         assert charged == 2
 
         # Nor does one that had a wrong key from the beginning need a second test.

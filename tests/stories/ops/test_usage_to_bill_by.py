@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from store.embedded import Embedded
+from tests.builders.admin_api import create_endpoint, create_provider
 from tests.harness.admin_client import Operator, admin_command, an_operator
 from tests.harness.fake_upstream import Counting, Upstream
-from tests.harness.product import Product
+from tests.harness.processes import Product
 from tests.harness.raw_http import request_bytes, send
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -37,10 +38,9 @@ def upstream() -> Iterator[Counting]:
         yield running
 
 
-def an_endpoint(ops: Operator, upstream: Upstream, name: str) -> tuple[str, str]:
-    body = {"name": name, "kind": "openai", "base_url": upstream.base_url, "credential": "sk-0123456789abcdef"}
-    provider = ops("POST", "/providers", body, 201)["id"]
-    return provider, ops("POST", "/endpoints", {"model": MODEL, "provider": provider, "upstream_model": "m"}, 201)["id"]
+def a_provider_and_draft(ops: Operator, upstream: Upstream, name: str) -> tuple[str, str]:
+    provider = create_provider(ops, upstream, name)
+    return provider["id"], create_endpoint(ops, MODEL, provider, upstream_model="m")["id"]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_usage_that_is_no_count_of_tokens_is_a_failed_step_that_says_what_to_do(
     tells: str, says: str, ops: Operator, upstream: Counting
 ) -> None:
     upstream.tells = tells
-    _, endpoint = an_endpoint(ops, upstream, f"tells-{tells}")
+    _, endpoint = a_provider_and_draft(ops, upstream, f"tells-{tells}")
     tested = ops("POST", f"/endpoints/{endpoint}/test", VOUCHED)
     failed: dict[str, Any] = {step["name"]: step["said"] for step in tested["steps"] if step["outcome"] == "failed"}
     assert list(failed) == ["usage"]
@@ -64,7 +64,7 @@ def test_with_a_size_per_token_it_goes_live_and_bills_what_anyone_can_compute(
     product: Product, ops: Operator, upstream: Counting
 ) -> None:
     upstream.tells = "characters"
-    provider, endpoint = an_endpoint(ops, upstream, "infinity")
+    provider, endpoint = a_provider_and_draft(ops, upstream, "infinity")
     assert not ops("POST", f"/endpoints/{endpoint}/test", VOUCHED)["passed"]
     ops.edit(f"/providers/{provider}", {"options": {"bytes_per_token": 4}})
     tested = ops("POST", f"/endpoints/{endpoint}/test", VOUCHED)
@@ -72,10 +72,10 @@ def test_with_a_size_per_token_it_goes_live_and_bills_what_anyone_can_compute(
     finance = an_operator(product.environment, product.serves[0].url, "finance_admin")
     finance("POST", "/prices", {"model": MODEL, "usd_per_mtok": "1.00"}, 201)
     ops("POST", f"/models/{MODEL}:launch", {"reason": "first customers"})
-    account = product.shop.an_account(1_000_000_000)
-    key = product.wait_until_known(product.shop.a_key(account))
+    account = product.database.an_account(1_000_000_000)
+    key = product.wait_until_known(product.database.a_key(account))
     request = request_bytes("/v1/embeddings", key, {"model": MODEL, "input": TEXT})
     reply = asyncio.run(send(product.serves[0].port, request))
     assert reply.json["usage"]["prompt_tokens"] == -(-len(TEXT) // 4) == 20
-    charged = product.shop.rows("SELECT tokens, charged_nano FROM usage_events WHERE account_id = $1", account)
+    charged = product.database.rows("SELECT tokens, charged_nano FROM usage_events WHERE account_id = $1", account)
     assert [tuple(row) for row in charged] == [(20, 20_000)]

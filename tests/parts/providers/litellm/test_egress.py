@@ -1,25 +1,26 @@
 """Whatever litellm and the libraries under it would do on the network, it happens over our wire or not at all."""
 
 import asyncio
-import contextlib
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import ModuleType
+from typing import cast
 
 import httpx
 import pytest
 
-from providers.kinds import build
-from providers.litellm.egress import CURRENT, Channels, Egress
+from providers.litellm.egress import CURRENT, Channels, Egress, HttpxUrl
 from providers.outcomes import Broken, ConnectFailed, CredentialRefused, ModelMissing
 from providers.protocol import Attempt, Provider
-from providers.wire import Pool, networks, parse_origin
+from providers.wire import Pool, parse_origin
+from tests.builders.providers import LOOPBACK, a_provider, build_provider
 from tests.harness.fake_upstream import Reply, Upstream
 from tests.harness.fake_vendors import Vendor
 from tests.harness.litellm_loading import loaded
 
-LOOPBACK = networks(["127.0.0.0/8"])
+REGION = {"aws_region_name": "eu-west-1"}
 ONE = Attempt("r", "m", texts=["one text"], asks_base64=False)
 
 
@@ -31,16 +32,16 @@ def litellm() -> Iterator[ModuleType]:
         yield litellm
 
 
-@contextlib.asynccontextmanager
-async def a_provider(
-    vendor: str, base_url: str | None, credential: str | None = "key", pool: Pool | None = None, **options: object
-) -> AsyncIterator[Provider]:
-    pool = pool or Pool()
-    options = {"vendor": vendor, **options}
-    yield build(
-        "litellm", base_url=base_url, credential=credential, options=options, allowed_networks=LOOPBACK, pool=pool
+def a_bridge(
+    vendor: str,
+    base_url: str | None,
+    credential: str | None = "key",
+    pool: Pool | None = None,
+    options: Mapping[str, object] | None = None,
+) -> AbstractAsyncContextManager[Provider]:
+    return a_provider(
+        "litellm", base_url, credential=credential, pool=pool, options={"vendor": vendor, **(options or {})}
     )
-    await pool.close()
 
 
 WAYS_OUT: dict[str, Callable[[int], object]] = {
@@ -74,7 +75,7 @@ def test_a_vendor_whose_bridge_uses_awss_own_client_is_refused_when_it_is_regist
     async def scenario() -> None:
         keys = '{"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "secret"}'
         with pytest.raises(ValueError, match=r"kind openai.*vendor bedrock"):
-            async with a_provider("sagemaker", None, keys, aws_region_name="eu-west-1"):
+            async with a_bridge("sagemaker", None, keys, options=REGION):
                 pass
 
     asyncio.run(scenario())
@@ -88,13 +89,13 @@ def test_bedrock_never_looks_for_credentials_of_the_machine(monkeypatch: pytest.
 
     async def scenario() -> None:
         async with Vendor("titan") as vendor:
-            async with a_provider("bedrock", vendor.worker_url, None, aws_region_name="eu-west-1") as provider:
+            async with a_bridge("bedrock", vendor.worker_url, None, options=REGION) as provider:
                 vendor.script.append(Reply(status=401))
                 with pytest.raises(CredentialRefused):
                     await provider.embed(Attempt("r", vendor.wire.model, texts=["x"]), 20.0)
             assert vendor.calls[0].headers["authorization"] == "Bearer none"
             credential, options = vendor.wire.credential, vendor.wire.options
-            async with a_provider("bedrock", vendor.worker_url, credential, **options) as provider:
+            async with a_bridge("bedrock", vendor.worker_url, credential, options=options) as provider:
                 await provider.embed(Attempt("r", vendor.wire.model, texts=["x"]), 20.0)
             assert not vendor.faults
             assert "machine" not in str(vendor.calls).lower()
@@ -102,14 +103,19 @@ def test_bedrock_never_looks_for_credentials_of_the_machine(monkeypatch: pytest.
     asyncio.run(scenario())
 
 
+def _url(text: str) -> HttpxUrl:
+    """As litellm has it; the protocol says nothing of who may set what."""
+    return cast(HttpxUrl, httpx.URL(text))
+
+
 def test_with_a_base_url_the_credential_goes_there_and_nowhere_else() -> None:
     async def scenario() -> None:
         async with Upstream() as here, Upstream() as there:
             channels = Channels(Pool(), LOOPBACK, (parse_origin(here.base_url, LOOPBACK),))
-            assert channels.to(httpx.URL(f"{here.worker_url}/anything")).origin.port == here.port
+            assert channels.to(_url(f"{here.worker_url}/anything")).origin.port == here.port
             for other in (there.base_url, f"http://127.0.0.2:{here.port}/v1", "https://api.cohere.com/v2"):
                 with pytest.raises(Broken, match=r"^$") as caught:
-                    channels.to(httpx.URL(other))
+                    channels.to(_url(other))
                 assert "another place" in caught.value.detail
 
     asyncio.run(scenario())
@@ -130,7 +136,7 @@ def test_no_vendors_name_leads_litellm_into_a_private_network(vendor: str) -> No
 
         options = {"aws_region_name": "eu-west-1"} if vendor == "bedrock" else {}
         model = "amazon.titan-embed-text-v2:0" if vendor == "bedrock" else "m"
-        async with a_provider(vendor, None, pool=Pool(lookup=lookup), **options) as provider:
+        async with a_bridge(vendor, None, pool=Pool(lookup=lookup), options=options) as provider:
             for _ in PLACES:
                 with pytest.raises(ConnectFailed) as caught:
                     await provider.embed(Attempt("r", model, texts=["x"]), 20.0)
@@ -151,7 +157,7 @@ def test_no_name_of_a_model_leads_our_credential_to_another_vendor(model: str) -
             asked.append(host)
             return ["10.0.0.1"]
 
-        async with a_provider("voyage", None, pool=Pool(lookup=lookup)) as provider:
+        async with a_bridge("voyage", None, pool=Pool(lookup=lookup)) as provider:
             with pytest.raises(ConnectFailed):
                 await provider.embed(Attempt("r", model, texts=["x"]), 20.0)
         assert asked == ["api.voyageai.com"]
@@ -163,7 +169,7 @@ def test_a_model_that_is_an_address_gets_nothing_of_ours() -> None:
     async def scenario() -> None:
         async with Upstream() as elsewhere:
             types = {"query": "feature-extraction"}
-            async with a_provider("huggingface", None, "hf_canary", input_types=types) as provider:
+            async with a_bridge("huggingface", None, "hf_canary", options={"input_types": types}) as provider:
                 attempt = Attempt("r", f"{elsewhere.worker_url}/steal", texts=["x"], input_type="query")
                 with pytest.raises(ModelMissing):
                     await provider.embed(attempt, 20.0)
@@ -181,7 +187,9 @@ def test_a_redirect_of_a_vendors_is_never_followed() -> None:
                         wire = vendor.wire
                         vendor.script.append(Reply(status=status, headers={"location": elsewhere.base_url}))
                         options = wire.options
-                        async with a_provider(wire.vendor, vendor.vendor_url, wire.credential, **options) as provider:
+                        async with a_bridge(
+                            wire.vendor, vendor.vendor_url, wire.credential, options=options
+                        ) as provider:
                             with pytest.raises(Broken):
                                 await provider.embed(Attempt("r", wire.model, texts=["x"]), 20.0)
                         assert len(vendor.calls) == 1
@@ -202,7 +210,7 @@ def test_calls_change_nothing_in_litellm(litellm: ModuleType) -> None:
         for name in ("cohere", "voyage", "gemini", "titan", "jina", "mistral", "together"):
             async with Vendor(name) as vendor:
                 wire = vendor.wire
-                async with a_provider(wire.vendor, vendor.vendor_url, wire.credential, **wire.options) as provider:
+                async with a_bridge(wire.vendor, vendor.vendor_url, wire.credential, options=wire.options) as provider:
                     attempt = Attempt("r", wire.model, texts=["x"])
                     await provider.embed(attempt, 20.0)
                     vendor.script.append(Reply(status=401))
@@ -220,7 +228,7 @@ def test_calls_change_nothing_in_litellm(litellm: ModuleType) -> None:
 
 
 def built(credential: str, options: dict[str, object]) -> Provider:
-    return build("litellm", base_url=None, credential=credential, options=options, allowed_networks=(), pool=Pool())
+    return build_provider("litellm", None, credential=credential, allowed=(), options=options)
 
 
 @pytest.mark.parametrize(

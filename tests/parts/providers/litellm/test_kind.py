@@ -1,18 +1,18 @@
 """Kind ``litellm``: vendors' own shapes served on loopback, spoken to by the real litellm over our own wire."""
 
 import asyncio
-import contextlib
 import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import cast
 
 import httpx
 import numpy as np
 import pytest
 
-from providers.kinds import build
 from providers.litellm import kind
 from providers.litellm.egress import CURRENT, Channels, Egress, Transport
 from providers.outcomes import (
@@ -28,11 +28,12 @@ from providers.outcomes import (
     TimedOut,
 )
 from providers.protocol import Attempt, Provider
-from providers.wire import Networks, Pool, networks
+from providers.wire import Pool
+from tests.builders.providers import LOOPBACK, a_provider, build_provider
 from tests.harness.fake_upstream import Reply, Upstream, unit_vector
 from tests.harness.litellm_loading import loaded
 
-LOOPBACK = networks(["127.0.0.0/8"])
+COHERE = {"vendor": "cohere"}
 TWO = Attempt("req_1", "up-model", texts=["one", "two"], asks_base64=False)
 EXPECTED = np.array([unit_vector("one", 8), unit_vector("two", 8)], dtype=np.float32)
 
@@ -55,21 +56,11 @@ def test_importing_litellm_connects_nowhere() -> None:
     subprocess.run([sys.executable, "-c", IMPORTED], check=True, timeout=120)
 
 
-@contextlib.asynccontextmanager
-async def a_provider(
-    upstream: Upstream, vendor: str, path: str = "/v1", allowed: Networks = LOOPBACK, **options: object
-) -> AsyncIterator[Provider]:
-    pool = Pool()
+def a_bridge(
+    upstream: Upstream, vendor: str, path: str = "/v1", **options: object
+) -> AbstractAsyncContextManager[Provider]:
     base_url = upstream.base_url.removesuffix("/v1") + path
-    yield build(
-        "litellm",
-        base_url=base_url if allowed else None,
-        credential="secret",
-        options={"vendor": vendor, **options},
-        allowed_networks=allowed,
-        pool=pool,
-    )
-    await pool.close()
+    return a_provider("litellm", base_url, credential="secret", options={"vendor": vendor, **options})
 
 
 def cohere(vectors: list[list[float]], tokens: int = 2) -> Reply:
@@ -81,7 +72,7 @@ def cohere(vectors: list[list[float]], tokens: int = 2) -> Reply:
 
 def test_an_openai_like_vendor_is_spoken_to_over_our_own_wire() -> None:
     async def scenario() -> None:
-        async with Upstream(8) as upstream, a_provider(upstream, "openai") as provider:
+        async with Upstream(8) as upstream, a_bridge(upstream, "openai") as provider:
             for _ in range(3):
                 vectors = await provider.embed(TWO, 30.0)
                 assert np.array_equal(vectors.matrix, EXPECTED)
@@ -99,7 +90,10 @@ def test_an_openai_like_vendor_is_spoken_to_over_our_own_wire() -> None:
 def test_coheres_shape_is_translated_both_ways() -> None:
     async def scenario() -> None:
         words = {"query": "search_query", "document": "search_document"}
-        async with Upstream() as upstream, a_provider(upstream, "cohere", "/v2/embed", input_types=words) as provider:
+        async with (
+            Upstream() as upstream,
+            a_bridge(upstream, "cohere", "/v2/embed", input_types=words) as provider,
+        ):
             upstream.script.append(cohere([[0.6, 0.8], [1.0, 0.0]], tokens=5))
             attempt = Attempt("r", "embed-v4.0", texts=["one", "two"], input_type="query", dimensions=2)
             vectors = await provider.embed(attempt, 30.0)
@@ -137,7 +131,7 @@ def test_a_vendors_failure_is_ours_tried_once_and_told_without_its_words(
     vendor: str, reply: Reply, expected: type[Failure]
 ) -> None:
     async def scenario() -> None:
-        async with Upstream() as upstream, a_provider(upstream, vendor) as provider:
+        async with Upstream() as upstream, a_bridge(upstream, vendor) as provider:
             upstream.script.append(reply)
             if vendor == "cohere" and expected is BadAnswer:
                 upstream.script[0] = cohere([[1.0]])
@@ -157,7 +151,7 @@ def test_a_vendors_failure_is_ours_tried_once_and_told_without_its_words(
 
 def test_a_vendor_that_hangs_costs_the_deadline_and_no_more() -> None:
     async def scenario() -> None:
-        async with Upstream() as upstream, a_provider(upstream, "openai") as provider:
+        async with Upstream() as upstream, a_bridge(upstream, "openai") as provider:
             await provider.embed(TWO, 30.0)
             upstream.script.append(Reply(delay_s=30))
             started = time.monotonic()
@@ -171,7 +165,7 @@ def test_a_vendor_that_hangs_costs_the_deadline_and_no_more() -> None:
 
 def test_a_cancelled_call_stays_cancelled() -> None:
     async def scenario() -> None:
-        async with Upstream() as upstream, a_provider(upstream, "openai") as provider:
+        async with Upstream() as upstream, a_bridge(upstream, "openai") as provider:
             await kind.load()
             upstream.script.append(Reply(delay_s=30))
             call = asyncio.ensure_future(provider.embed(TWO, 30.0))
@@ -191,9 +185,7 @@ def test_litellm_cannot_be_led_into_a_private_network() -> None:
             return ["127.0.0.1"]
 
         pool = Pool(lookup=lookup)
-        provider = build(
-            "litellm", base_url=None, credential="secret", options={"vendor": "cohere"}, allowed_networks=(), pool=pool
-        )
+        provider = build_provider("litellm", None, credential="secret", allowed=(), pool=pool, options=COHERE)
         with pytest.raises(ConnectFailed) as caught:
             await provider.embed(TWO, 30.0)
         assert "refused" in caught.value.detail
@@ -220,9 +212,8 @@ def test_a_client_of_litellms_follows_no_redirect_and_tries_nothing_twice() -> N
             upstream.script.append(Reply(status=307, headers={"location": "/v1/embeddings"}))
             egress = Egress(Channels(Pool(), LOOPBACK), asyncio.get_running_loop().time() + 5, 100_000)
             token = CURRENT.set(egress)
-            async with httpx.AsyncClient(
-                transport=Transport(httpx.Response, time.time), follow_redirects=True
-            ) as client:
+            transport = cast(httpx.AsyncBaseTransport, Transport(httpx.Response, time.time))
+            async with httpx.AsyncClient(transport=transport, follow_redirects=True) as client:
                 answer = await client.post(f"{upstream.base_url}/embeddings", content=b"{}")
                 assert answer.status_code == 307
                 with pytest.raises(Broken):
@@ -235,7 +226,7 @@ def test_a_client_of_litellms_follows_no_redirect_and_tries_nothing_twice() -> N
 
 def test_a_vendor_that_litellm_does_not_know_is_told_to_ops() -> None:
     async def scenario() -> None:
-        async with Upstream() as upstream, a_provider(upstream, "no-such-vendor") as provider:
+        async with Upstream() as upstream, a_bridge(upstream, "no-such-vendor") as provider:
             with pytest.raises(ModelMissing):
                 await provider.embed(TWO, 30.0)
 

@@ -5,11 +5,11 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
+from typing import Unpack
 
 import numpy as np
 import pytest
 
-from providers.kinds import build
 from providers.outcomes import (
     BadAnswer,
     Broken,
@@ -21,8 +21,9 @@ from providers.outcomes import (
     Throttled,
     TimedOut,
 )
-from providers.protocol import Attempt, Provider
-from providers.wire import Pool, networks
+from providers.protocol import Attempt, FloatMatrix, Provider
+from tests.builders.providers import a_provider
+from tests.builders.values import AttemptFields, an_attempt
 from tests.harness.fake_upstream import Reply, unit_vector
 from tests.harness.fake_vendors import WIDTH, WIRES, Vendor, google
 from tests.harness.litellm_loading import loaded
@@ -50,30 +51,20 @@ def litellm() -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def a_vendor(name: str, **options: object) -> AsyncIterator[tuple[Vendor, Provider]]:
-    pool = Pool()
     async with Vendor(name) as vendor:
         wire = vendor.wire
-        yield (
-            vendor,
-            build(
-                wire.kind,
-                base_url=vendor.vendor_url,
-                credential=wire.credential,
-                options={**({"vendor": wire.vendor} if wire.vendor else {}), **wire.options, **options},
-                allowed_networks=networks(["127.0.0.0/8"]),
-                pool=pool,
-            ),
-        )
-        await pool.close()
+        speaks = {**({"vendor": wire.vendor} if wire.vendor else {}), **wire.options, **options}
+        async with a_provider(wire.kind, vendor.vendor_url, credential=wire.credential, options=speaks) as provider:
+            yield vendor, provider
 
 
-def an_attempt(vendor: Vendor, texts: list[str] = TEXTS, **changes: object) -> Attempt:
-    return Attempt(
-        **{"request_id": "r", "upstream_model": vendor.wire.model, "texts": texts, "asks_base64": False} | changes
-    )
+def an_attempt_at(vendor: Vendor, texts: list[str] = TEXTS, **fields: Unpack[AttemptFields]) -> Attempt:
+    fields.setdefault("upstream_model", vendor.wire.model)
+    fields.setdefault("asks_base64", False)
+    return an_attempt(*texts, **fields)
 
 
-def expected(texts: list[str]) -> object:
+def expected(texts: list[str]) -> FloatMatrix:
     return np.array([unit_vector(text, WIDTH) for text in texts], dtype=np.float32)
 
 
@@ -81,7 +72,7 @@ def expected(texts: list[str]) -> object:
 def test_vectors_come_back_in_order_with_the_tokens_that_the_vendor_bills(name: str) -> None:
     async def scenario() -> None:
         async with a_vendor(name) as (vendor, provider):
-            vectors = await provider.embed(an_attempt(vendor), 30.0)
+            vectors = await provider.embed(an_attempt_at(vendor), 30.0)
             assert not vendor.faults
             assert np.array_equal(vectors.matrix, expected(TEXTS))
             assert vectors.tokens == 15
@@ -94,7 +85,7 @@ def test_vectors_come_back_in_order_with_the_tokens_that_the_vendor_bills(name: 
 def test_no_vendor_is_asked_for_a_width(name: str) -> None:
     async def scenario() -> None:
         async with a_vendor(name) as (vendor, provider):
-            await provider.embed(an_attempt(vendor, dimensions=16), 30.0)
+            await provider.embed(an_attempt_at(vendor, dimensions=16), 30.0)
             assert not vendor.faults
             assert {spoken.dimensions for spoken in vendor.heard} == {None}
 
@@ -106,7 +97,7 @@ def test_query_and_document_are_said_in_the_vendors_words(name: str) -> None:
     async def scenario() -> None:
         async with a_vendor(name) as (vendor, provider):
             for ours in ("query", "document"):
-                await provider.embed(an_attempt(vendor, input_type=ours), 30.0)
+                await provider.embed(an_attempt_at(vendor, input_type=ours), 30.0)
             assert not vendor.faults
             assert tuple(spoken.input_type for spoken in vendor.heard) == vendor.wire.words
 
@@ -122,7 +113,7 @@ def test_a_text_is_a_text_whatever_it_looks_like(name: str, text: str) -> None:
         async with a_vendor(name) as (vendor, provider):
             signed = vendor.wire.vendor == "bedrock" and text.startswith(("data:", "s3://"))
             with pytest.raises(CallerFault, match="Input 1 begins") if signed else contextlib.nullcontext():
-                vectors = await provider.embed(an_attempt(vendor, ["x", text]), 30.0)
+                vectors = await provider.embed(an_attempt_at(vendor, ["x", text]), 30.0)
                 assert np.array_equal(vectors.matrix, expected(["x", text]))
             assert not vendor.faults
             assert bool(vendor.calls) != signed
@@ -227,7 +218,7 @@ def test_a_vendors_documented_error_is_ours_and_asked_once(
         async with a_vendor(name) as (vendor, provider):
             vendor.script.append(Reply(status=status, body=body, headers=headers))
             with pytest.raises(kind) as caught:
-                await provider.embed(an_attempt(vendor), 10.0)
+                await provider.embed(an_attempt_at(vendor), 10.0)
             assert type(caught.value) is kind
             assert len(vendor.calls) == 1
             assert caught.value.status == status
@@ -244,7 +235,7 @@ def test_a_vendor_that_hangs_resets_or_stops_is_asked_once_and_costs_the_deadlin
     async def scenario() -> None:
         half = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{"
         async with a_vendor(name) as (vendor, provider):
-            await provider.embed(an_attempt(vendor, ["x"]), 30.0)
+            await provider.embed(an_attempt_at(vendor, ["x"]), 30.0)
             for reply, kind in (
                 (Reply(delay_s=60), TimedOut),
                 (Reply(raw=half, then_hang_s=60), TimedOut),
@@ -255,7 +246,7 @@ def test_a_vendor_that_hangs_resets_or_stops_is_asked_once_and_costs_the_deadlin
                 calls = len(vendor.calls)
                 vendor.script.append(reply)
                 with pytest.raises(kind):
-                    await provider.embed(an_attempt(vendor), 0.2 if kind is TimedOut else 10.0)
+                    await provider.embed(an_attempt_at(vendor), 0.2 if kind is TimedOut else 10.0)
                 assert len(vendor.calls) == calls + 1
 
     asyncio.run(scenario())
@@ -266,18 +257,18 @@ def test_a_vendor_that_hangs_resets_or_stops_is_asked_once_and_costs_the_deadlin
 def test_an_absurd_usage_spoils_a_vendors_answer(name: str, usage: object) -> None:
     async def scenario() -> None:
         async with a_vendor(name) as (vendor, provider):
-            await provider.embed(an_attempt(vendor, ["x"]), 30.0)
+            await provider.embed(an_attempt_at(vendor, ["x"]), 30.0)
             body, _ = vendor.wire.answer(vendor.heard[0])
             assert isinstance(body, dict)
-            place = {
+            places: dict[str, dict[str, object]] = {
                 "cohere": {"meta": {"billed_units": {"input_tokens": usage}}},
                 "titan": {"inputTextTokenCount": usage},
                 "gemini": {"usageMetadata": {"promptTokenCount": usage}},
                 "voyage": {"usage": {"total_tokens": usage}},
-            }[name]
-            vendor.script.append(Reply(body=json.dumps(body | place).encode()))
+            }
+            vendor.script.append(Reply(body=json.dumps(body | places[name]).encode()))
             with pytest.raises(BadAnswer):
-                await provider.embed(an_attempt(vendor, ["x"]), 30.0)
+                await provider.embed(an_attempt_at(vendor, ["x"]), 30.0)
 
     asyncio.run(scenario())
 
@@ -286,6 +277,6 @@ def test_a_guess_of_litellms_is_never_taken_for_what_a_vendor_bills() -> None:
     async def scenario() -> None:
         async with a_vendor("gemini") as (vendor, provider):
             vendor.script.append(Reply(body=json.dumps({"embeddings": [{"values": unit_vector("x", 8)}]}).encode()))
-            assert (await provider.embed(an_attempt(vendor, ["x"]), 30.0)).tokens is None
+            assert (await provider.embed(an_attempt_at(vendor, ["x"]), 30.0)).tokens is None
 
     asyncio.run(scenario())

@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Literal
+from typing import Literal, Unpack
 from urllib.parse import parse_qs
 
 import msgspec
@@ -24,15 +24,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from msgspec import Struct
 from typing_extensions import override
 
-from providers.kinds import build
 from providers.litellm.google_tokens import RENEW_BEFORE_S
 from providers.outcomes import Broken, CredentialRefused, Failure, Throttled, TimedOut
 from providers.protocol import Attempt, Provider
-from providers.wire import Pool, networks
+from tests.builders.providers import a_provider, build_provider
+from tests.builders.values import AttemptFields, an_attempt
 from tests.harness.fake_upstream import Received, Reply, Upstream, tokens_of, unit_vector
 from tests.harness.litellm_loading import loaded
 
 WIDTH = 8
+OPTIONS = {"vendor": "vertex_ai", "vertex_location": "europe-west1"}
 TEXTS = ["one text", "another, longer text", "gs://our-bucket/secret.pdf", "größer, 数据"]
 MODEL = "text-embedding-005"
 PREDICT = f"/v1/projects/our-project/locations/europe-west1/publishers/google/models/{MODEL}:predict"
@@ -137,27 +138,17 @@ def litellm() -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def vertex() -> AsyncIterator[tuple[Google, Provider]]:
-    pool = Pool()
-    async with Google() as google:
-        provider = a_provider(google.key_file, google.worker_url, pool)
+    async with (
+        Google() as google,
+        a_provider("litellm", google.worker_url, credential=json.dumps(google.key_file), options=OPTIONS) as provider,
+    ):
         yield google, provider
-        await provider.close()
-        await pool.close()
 
 
-def a_provider(key_file: object, base_url: str | None, pool: Pool, allowed: str = "127.0.0.0/8") -> Provider:
-    return build(
-        "litellm",
-        base_url=base_url,
-        credential=key_file if isinstance(key_file, str) else json.dumps(key_file),
-        options={"vendor": "vertex_ai", "vertex_location": "europe-west1"},
-        allowed_networks=networks([allowed]),
-        pool=pool,
-    )
-
-
-def an_attempt(**changes: object) -> Attempt:
-    return Attempt(**{"request_id": "r", "upstream_model": MODEL, "texts": TEXTS, "asks_base64": False} | changes)
+def a_google_attempt(**fields: Unpack[AttemptFields]) -> Attempt:
+    fields.setdefault("upstream_model", MODEL)
+    fields.setdefault("asks_base64", False)
+    return an_attempt(*TEXTS, **fields)
 
 
 def test_vectors_come_back_in_order_with_the_tokens_that_google_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,11 +157,11 @@ def test_vectors_come_back_in_order_with_the_tokens_that_google_counts(monkeypat
 
     async def scenario() -> None:
         async with vertex() as (google, provider):
-            vectors = await provider.embed(an_attempt(), 30.0)
+            vectors = await provider.embed(a_google_attempt(), 30.0)
             assert not google.faults
             assert np.array_equal(vectors.matrix, np.array([unit_vector(t, WIDTH) for t in TEXTS], dtype=np.float32))
             assert vectors.tokens == sum(map(tokens_of, TEXTS))
-            await provider.embed(an_attempt(input_type="query"), 30.0)
+            await provider.embed(a_google_attempt(input_type="query"), 30.0)
             assert not google.faults
             asked = msgspec.json.decode(google.predicted[1].body, type=Predict)
             assert {one.task_type for one in asked.instances} == {"RETRIEVAL_QUERY"}
@@ -182,12 +173,12 @@ def test_vectors_come_back_in_order_with_the_tokens_that_google_counts(monkeypat
 def test_calls_at_once_share_a_token_until_it_is_about_to_expire() -> None:
     async def scenario() -> None:
         async with vertex() as (google, provider):
-            await asyncio.gather(*(provider.embed(an_attempt(), 30.0) for _ in range(8)))
+            await asyncio.gather(*(provider.embed(a_google_attempt(), 30.0) for _ in range(8)))
             assert (google.tokens, len(google.predicted)) == (1, 8)
         async with vertex() as (google, provider):
             google.lives_s = int(RENEW_BEFORE_S)
             for calls in (1, 2):
-                await provider.embed(an_attempt(), 30.0)
+                await provider.embed(a_google_attempt(), 30.0)
                 assert google.tokens == calls
             assert not google.faults
 
@@ -211,11 +202,11 @@ def test_without_a_token_nothing_is_sent_and_the_failure_says_whose_it_is(says: 
             google.token_says = says
             google.script.append(says) if says.delay_s else None
             with pytest.raises(failure) as caught:
-                await provider.embed(an_attempt(), 1.0 if says.delay_s else 30.0)
+                await provider.embed(a_google_attempt(), 1.0 if says.delay_s else 30.0)
             assert "words" not in f"{caught.value.message}{caught.value.detail}"
             assert not google.predicted
             google.token_says = Reply()
-            await provider.embed(an_attempt(), 30.0)
+            await provider.embed(a_google_attempt(), 30.0)
 
     asyncio.run(scenario())
 
@@ -223,11 +214,11 @@ def test_without_a_token_nothing_is_sent_and_the_failure_says_whose_it_is(says: 
 def test_a_token_that_is_refused_is_not_used_again() -> None:
     async def scenario() -> None:
         async with vertex() as (google, provider):
-            await provider.embed(an_attempt(), 30.0)
+            await provider.embed(a_google_attempt(), 30.0)
             google.script.append(Reply(status=401, body=b'{"error": {"status": "UNAUTHENTICATED"}}'))
             with pytest.raises(CredentialRefused):
-                await provider.embed(an_attempt(), 30.0)
-            await provider.embed(an_attempt(), 30.0)
+                await provider.embed(a_google_attempt(), 30.0)
+            await provider.embed(a_google_attempt(), 30.0)
             assert google.tokens == 2
 
     asyncio.run(scenario())
@@ -243,11 +234,16 @@ BAD: dict[str, tuple[object, str]] = {
 }
 
 
+def built(key_file: object) -> Provider:
+    credential = key_file if isinstance(key_file, str) else json.dumps(key_file)
+    return build_provider("litellm", None, credential=credential, options=OPTIONS)
+
+
 @pytest.mark.parametrize("wrong", BAD)
 def test_a_credential_that_could_not_work_is_refused_when_it_is_registered(wrong: str) -> None:
     key_file, says = BAD[wrong]
     with pytest.raises(ValueError, match=says) as refused:
-        a_provider(key_file, None, Pool())
+        built(key_file)
     assert "sk-not" not in str(refused.value)
-    a_provider(GOOD, None, Pool())
-    a_provider({"vertex_credentials": json.dumps(GOOD)}, None, Pool())
+    built(GOOD)
+    built({"vertex_credentials": json.dumps(GOOD)})

@@ -2,46 +2,26 @@
 
 import asyncio
 import base64
-import contextlib
 import json
 import struct
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import numpy as np
 import pytest
 
-from providers.kinds import build
 from providers.outcomes import BadAnswer, Broken, CallerFault, CredentialRefused, Failure, Throttled
 from providers.protocol import Attempt, Provider, Vectors
-from providers.wire import Pool, networks
+from tests.builders.providers import a_provider
+from tests.builders.values import an_attempt
+from tests.harness.event_loops import Run
 from tests.harness.fake_upstream import Reply, Upstream, as_base64, unit_vector
-from tests.parts.providers.conftest import Run
-
-LOOPBACK = networks(["127.0.0.0/8"])
 
 
-@contextlib.asynccontextmanager
-async def a_provider(
-    upstream: Upstream, credential: str | None = "secret", **options: object
-) -> AsyncIterator[Provider]:
-    pool = Pool()
-    yield build(
-        "openai",
-        base_url=upstream.base_url,
-        credential=credential,
-        options=options,
-        allowed_networks=LOOPBACK,
-        pool=pool,
-    )
-    await pool.close()
-
-
-def an_attempt(*texts: str, **changes: object) -> Attempt:
-    return Attempt(
-        **{"request_id": "req_1", "upstream_model": "up-model", "texts": list(texts or ("hello",)), **changes}
-    )
+def a_keyed_provider(upstream: Upstream, **options: object) -> AbstractAsyncContextManager[Provider]:
+    return a_provider("openai", upstream.base_url, credential="secret", options=options)
 
 
 def answered(data: object, **more: object) -> Reply:
@@ -56,7 +36,7 @@ def item(index: object, embedding: object) -> dict[str, object]:
 @pytest.mark.parametrize("asks_base64", [True, False])
 def test_vectors_come_back_exactly_in_the_order_of_the_inputs(asks_base64: bool, run: Run) -> None:
     async def scenario() -> None:
-        async with Upstream(16) as upstream, a_provider(upstream) as provider:
+        async with Upstream(16) as upstream, a_keyed_provider(upstream) as provider:
             vectors = await provider.embed(an_attempt("one", "two", "three", asks_base64=asks_base64), 5.0)
             expected = np.array([unit_vector(text, 16) for text in ("one", "two", "three")], dtype=np.float32)
             assert vectors.matrix.dtype == np.float32
@@ -69,7 +49,7 @@ def test_vectors_come_back_exactly_in_the_order_of_the_inputs(asks_base64: bool,
 
 def test_only_what_is_allowed_goes_upstream(run: Run) -> None:
     async def scenario() -> None:
-        async with Upstream() as upstream, a_provider(upstream) as provider:
+        async with Upstream() as upstream, a_keyed_provider(upstream) as provider:
             await provider.embed(an_attempt("hello"), 5.0)
             await provider.embed(an_attempt("hello", prefix="query: ", dimensions=4, asks_base64=False), 5.0)
             await provider.embed(Attempt("r", "m", token_ids=[[1, 2], [3]], input_type="query"), 5.0)
@@ -93,7 +73,7 @@ def test_a_servers_own_words_are_used_where_an_operator_told_them(run: Run) -> N
             "input_type_field": "task",
             "input_types": {"query": "retrieval.query"},
         }
-        async with Upstream() as upstream, a_provider(upstream, **options) as provider:
+        async with Upstream() as upstream, a_keyed_provider(upstream, **options) as provider:
             await provider.embed(an_attempt("x", input_type="query", asks_base64=False), 5.0)
             call = upstream.calls[0]
             assert call.path == "/v1/embed"
@@ -106,7 +86,7 @@ def test_a_servers_own_words_are_used_where_an_operator_told_them(run: Run) -> N
 
 def test_a_prompt_is_never_left_out_of_token_ids(run: Run) -> None:
     async def scenario() -> None:
-        async with Upstream() as upstream, a_provider(upstream) as provider:
+        async with Upstream() as upstream, a_keyed_provider(upstream) as provider:
             with pytest.raises(CallerFault, match="send text"):
                 await provider.embed(Attempt("r", "m", token_ids=[[1]], prefix="query: "), 5.0)
             assert not upstream.calls
@@ -130,7 +110,7 @@ A64, B64 = as_base64(A), as_base64(B)
 )
 def test_any_order_and_either_encoding_is_understood_whatever_was_asked(data: object, run: Run) -> None:
     async def scenario() -> None:
-        async with Upstream() as upstream, a_provider(upstream) as provider:
+        async with Upstream() as upstream, a_keyed_provider(upstream) as provider:
             upstream.script.append(answered(data))
             vectors = await provider.embed(an_attempt("a", "b"), 5.0)
             assert np.array_equal(vectors.matrix, np.array([A, B], dtype=np.float32))
@@ -174,7 +154,7 @@ BAD_DATA = {
 @pytest.mark.parametrize("fault", BAD_DATA)
 def test_wrong_vectors_are_refused_all_together(fault: str, run: Run) -> None:
     async def scenario() -> None:
-        async with Upstream() as upstream, a_provider(upstream) as provider:
+        async with Upstream() as upstream, a_keyed_provider(upstream) as provider:
             upstream.script.append(answered(BAD_DATA[fault]))
             with pytest.raises(BadAnswer):
                 await provider.embed(an_attempt("a", "b"), 5.0)
@@ -187,7 +167,7 @@ def test_wrong_vectors_are_refused_all_together(fault: str, run: Run) -> None:
 )
 def test_what_is_no_json_number_is_refused(number: str, run: Run) -> None:
     async def scenario() -> None:
-        async with Upstream() as upstream, a_provider(upstream) as provider:
+        async with Upstream() as upstream, a_keyed_provider(upstream) as provider:
             body = f'{{"data": [{{"index": 0, "embedding": [1.0, {number}]}}]}}'
             upstream.script.append(Reply(body=body.encode()))
             with pytest.raises((BadAnswer, Broken)):
@@ -198,7 +178,7 @@ def test_what_is_no_json_number_is_refused(number: str, run: Run) -> None:
 
 def test_a_number_beyond_float32_arrives_as_infinite_for_the_check_that_follows(run: Run) -> None:
     async def scenario() -> None:
-        async with Upstream() as upstream, a_provider(upstream) as provider:
+        async with Upstream() as upstream, a_keyed_provider(upstream) as provider:
             upstream.script.append(answered([item(0, [1e39, 1.0])]))
             assert not np.isfinite((await provider.embed(an_attempt("a"), 5.0)).matrix).all()
 
@@ -219,7 +199,7 @@ def test_a_number_beyond_float32_arrives_as_infinite_for_the_check_that_follows(
 )
 def test_usage_is_what_the_provider_said_or_nothing(usage: object, tokens: int | None, run: Run) -> None:
     async def scenario() -> None:
-        async with Upstream() as upstream, a_provider(upstream) as provider:
+        async with Upstream() as upstream, a_keyed_provider(upstream) as provider:
             upstream.script.append(answered([item(0, A64)], usage=usage))
             assert (await provider.embed(an_attempt("a"), 5.0)).tokens == tokens
 
@@ -243,7 +223,7 @@ def test_usage_is_what_the_provider_said_or_nothing(usage: object, tokens: int |
 )
 def test_an_absurd_usage_spoils_the_answer(usage: object, run: Run) -> None:
     async def scenario() -> None:
-        async with Upstream() as upstream, a_provider(upstream) as provider:
+        async with Upstream() as upstream, a_keyed_provider(upstream) as provider:
             upstream.script.append(answered([item(0, A64)], usage=usage))
             with pytest.raises(BadAnswer):
                 await provider.embed(an_attempt("a"), 5.0)
@@ -271,7 +251,7 @@ def test_an_absurd_usage_spoils_the_answer(usage: object, run: Run) -> None:
 )
 def test_everything_else_is_the_failure_that_it_is(reply: Reply, expected: type[Failure], run: Run) -> None:
     async def scenario() -> None:
-        async with Upstream() as upstream, a_provider(upstream) as provider:
+        async with Upstream() as upstream, a_keyed_provider(upstream) as provider:
             upstream.script.append(reply)
             with pytest.raises(expected) as caught:
                 await provider.embed(an_attempt("a"), 5.0)
@@ -297,7 +277,7 @@ def test_the_largest_answers_do_not_hold_up_the_event_loop(form: str, count: int
     async def scenario() -> None:
         body = big_answer(count, width, form)
         with Upstream().in_thread() as upstream:
-            async with a_provider(upstream) as provider:
+            async with a_keyed_provider(upstream) as provider:
                 stalls_s = []
                 for _ in range(3):
                     upstream.script.append(Reply(body=body))
@@ -335,7 +315,7 @@ def test_a_large_answer_that_plays_tricks_with_its_arrays_fails(run: Run) -> Non
             [item(0, filler), item(1, filler[:-1])],
             [item(0, filler), item(0, filler)],
         ]
-        async with Upstream() as upstream, a_provider(upstream) as provider:
+        async with Upstream() as upstream, a_keyed_provider(upstream) as provider:
             for data in tricks:
                 upstream.script.append(answered(data))
                 with pytest.raises((BadAnswer, Broken)):

@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from providers.kinds import build
 from providers.protocol import Attempt, Vectors
-from providers.wire import Pool, networks
 from router.dispatch.validate import miscount
+from tests.builders.providers import a_provider
 from tests.harness.litellm_loading import loaded
 from tests.harness.worker_process import ROOT, a_worker
 
@@ -88,15 +87,9 @@ def infinity(model: Path) -> Iterator[str]:
 
 def embed(kind: str, base_url: str, attempt: Attempt, **options: object) -> Vectors:
     async def scenario() -> Vectors:
-        pool = Pool()
-        provider = build(
-            kind, base_url=base_url, credential="key" if kind != "worker" else None, options=options,
-            allowed_networks=networks(["127.0.0.0/8"]), pool=pool,
-        )  # fmt: skip
-        try:
+        credential = "key" if kind != "worker" else None
+        async with a_provider(kind, base_url, credential=credential, options=options) as provider:
             return await provider.embed(attempt, 60.0)
-        finally:
-            await pool.close()
 
     return asyncio.run(scenario())
 

@@ -23,7 +23,8 @@ def some_units(rows: int = 40, dimensions: int = 64, seed: int = 1) -> FloatMatr
     """Vectors that share a direction, as those of real models do."""
     random = np.random.default_rng(seed)
     matrix = random.normal(size=(rows, dimensions)) + 0.5
-    return (matrix / np.linalg.norm(matrix, axis=1, keepdims=True)).astype(np.float32)
+    units: FloatMatrix = (matrix / np.linalg.norm(matrix, axis=1, keepdims=True)).astype(np.float32)
+    return units
 
 
 def with_noise(matrix: FloatMatrix, one_minus_cosine: float, seed: int = 2) -> FloatMatrix:
@@ -32,7 +33,8 @@ def with_noise(matrix: FloatMatrix, one_minus_cosine: float, seed: int = 2) -> F
     noise -= np.einsum("ij,ij->i", noise, matrix)[:, None] * matrix
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
     cosine = 1 - one_minus_cosine
-    return (cosine * matrix + np.sqrt(1 - cosine**2) * noise).astype(np.float32)
+    turned: FloatMatrix = (cosine * matrix + np.sqrt(1 - cosine**2) * noise).astype(np.float32)
+    return turned
 
 
 @pytest.mark.parametrize("numerics", Numerics)

@@ -6,15 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from providers.kinds import build
 from providers.outcomes import ConnectFailed
 from providers.protocol import Attempt
 from providers.wire import Bounds, Channel, Pool, networks, parse_origin, request
 from providers.wire import connect as wire_connect
 from providers.wire.connect import _dial
+from tests.builders.providers import a_provider
+from tests.harness.addresses import EVERYTHING, METADATA_ADDRESSES, PRIVATE_ADDRESSES, PUBLIC_ADDRESSES
 from tests.harness.fake_upstream import Reply, Upstream
 from tests.harness.litellm_loading import loaded
-from tests.parts.providers.wire.test_guard import EVERYTHING, METADATA_ADDRESSES, PRIVATE_ADDRESSES, PUBLIC_ADDRESSES
 
 PUBLIC = parse_origin("https://provider.example")
 
@@ -130,16 +130,12 @@ REDIRECTS += ["http://[::ffff:a9fe:a9fe]/", "/v1/embeddings", "https://0x7f.1/",
 @pytest.mark.parametrize("kind", ["openai", "worker", "litellm"])
 def test_no_kind_follows_a_redirect_whatever_networks_are_open(kind: str, status: int) -> None:
     async def scenario() -> None:
-        async with Upstream() as upstream, Upstream() as elsewhere:
-            pool = Pool()
-            provider = build(
-                kind,
-                base_url=upstream.base_url,
-                credential="secret",
-                options={"vendor": "openai"} if kind == "litellm" else {},
-                allowed_networks=EVERYTHING,
-                pool=pool,
-            )
+        options = {"vendor": "openai"} if kind == "litellm" else {}
+        async with (
+            Upstream() as upstream,
+            Upstream() as elsewhere,
+            a_provider(kind, upstream.base_url, credential="secret", allowed=EVERYTHING, options=options) as provider,
+        ):
             for number, location in enumerate(REDIRECTS, start=1):
                 upstream.script.append(Reply(status=status, headers={"location": location.format(port=elsewhere.port)}))
                 with pytest.raises(Exception, match=r"^$") as caught:
@@ -147,7 +143,6 @@ def test_no_kind_follows_a_redirect_whatever_networks_are_open(kind: str, status
                 assert type(caught.value).__name__ == "Broken"
                 assert len(upstream.calls) == number
             assert elsewhere.connections == 0
-            await pool.close()
 
     if kind == "litellm":
         with loaded():

@@ -1,4 +1,4 @@
-# ruff: noqa: SIM905 - tables of addresses read better as words than as quoted strings
+# ruff: noqa: SIM905 - a table of URLs reads better as words than as quoted strings
 """No provider, however its base URL or its name in DNS is spelled, leads us into a private network."""
 
 import asyncio
@@ -9,29 +9,10 @@ from providers.outcomes import ConnectFailed
 from providers.wire import Bounds, Pool, networks, parse_origin, request
 from providers.wire.connect import _dial
 from providers.wire.guard import refusal
+from tests.harness.addresses import EVERYTHING, METADATA_ADDRESSES, PRIVATE_ADDRESSES, PUBLIC_ADDRESSES
 from tests.harness.fake_upstream import Upstream
 
 LOOPBACK = networks(["127.0.0.0/8", "::1/128"])
-EVERYTHING = networks(["0.0.0.0/0", "::/0"])
-
-PRIVATE_ADDRESSES = """
-0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 100.127.255.254 127.0.0.1 127.1.2.3 169.254.0.1 172.16.0.1
-172.31.255.255 192.0.0.1 192.0.0.8 192.0.2.1 192.31.196.1 192.52.193.1 192.88.99.1 192.168.0.1 192.175.48.1 198.18.0.1
-198.19.255.255 198.51.100.1 203.0.113.1 224.0.0.1 239.255.255.255 240.0.0.1 255.255.255.255
-:: ::1 ::127.0.0.1 ::7f00:1 ::ffff:127.0.0.1 ::ffff:7f00:1 ::ffff:10.0.0.1 ::ffff:0:127.0.0.1 64:ff9b::7f00:1
-64:ff9b::127.0.0.1 64:ff9b::a00:1 64:ff9b:1::1 64:ff9b:1::8.8.8.8 100::1 2001::1 2001:0:7f00:1:: 2001:db8::1
-2001:10::1 2002:7f00:1:: 2002:808:808:: 3fff::1 5f00::1 fc00::1 fd00::1 fdff::1 fe80::1 fe80::1%eth0
-fe80::5efe:127.0.0.1 fec0::1 ff02::1 ff0e::1 4000::1 e000::1
-""".split()
-METADATA_ADDRESSES = """
-169.254.169.254 169.254.170.2 168.63.129.16 192.0.0.192 100.100.100.200 fd00:ec2::254 fd20:ce::254
-::ffff:169.254.169.254 ::ffff:a9fe:a9fe 64:ff9b::a9fe:a9fe
-""".split()
-PUBLIC_ADDRESSES = """
-1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.1 100.63.255.255 100.128.0.1 126.255.255.255 128.0.0.1 172.15.255.255 172.32.0.1
-192.167.255.255 192.169.0.1 223.255.255.255 2606:4700::1111 2a00:1450:4001:830::200e 2001:4860:4860::8888
-::ffff:8.8.8.8 64:ff9b::8.8.8.8
-""".split()
 
 
 @pytest.mark.parametrize("address", PRIVATE_ADDRESSES + METADATA_ADDRESSES)

@@ -4,32 +4,15 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
 from providers.outcomes import Overloaded
-from providers.wire import Answer, Bounds, Channel, Pool, networks, parse_origin, request
+from providers.wire import Answer, Bounds, Pool, parse_origin
+from tests.builders.providers import LOOPBACK
+from tests.harness.channels import a_channel, ask
+from tests.harness.event_loops import Run
 from tests.harness.fake_upstream import Reply, Upstream
-from tests.parts.providers.conftest import Run
-
-LOOPBACK = networks(["127.0.0.0/8"])
-BODY = b'{"model": "m", "input": ["hello"]}'
-CAP = 100_000
-
-
-@contextlib.asynccontextmanager
-async def a_channel(upstream: Upstream, bounds: Bounds | None = None) -> AsyncIterator[Channel]:
-    pool = Pool(bounds)
-    try:
-        yield pool.channel(parse_origin(upstream.base_url, LOOPBACK))
-    finally:
-        await pool.close()
-
-
-async def ask(channel: Channel, deadline_s: float = 5.0, *, first_byte_s: float | None = None) -> Answer:
-    message = request(channel.origin.head("/embeddings", {"Content-Type": "application/json"}), BODY)
-    return await channel.exchange(message, deadline_s, CAP, first_byte_s=first_byte_s)
 
 
 def test_no_more_connections_than_allowed_and_nobody_waits_for_ever(run: Run) -> None:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from providers.outcomes import ConnectFailed
 from providers.wire import Channel, Pool, networks, parse_origin, request
-from tests.parts.providers.conftest import Run
+from tests.harness.event_loops import Run
 
 LOOPBACK = networks(["127.0.0.0/8"])
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"

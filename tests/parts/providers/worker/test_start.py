@@ -4,12 +4,13 @@ import shutil
 import socket
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
 from providers.worker import start
 from providers.worker.__main__ import main
-from providers.worker.model import prepack, weights
+from providers.worker.model import prepack
 from providers.worker.options import Options
 from tests.builders import tiny_model
 
@@ -100,7 +101,7 @@ def test_too_little_memory(capsys: pytest.CaptureFixture[str], folder: Path, mon
     class Memory:
         available = 1000
 
-    monkeypatch.setattr(weights.psutil, "virtual_memory", Memory)
+    monkeypatch.setattr(psutil, "virtual_memory", Memory)
     code, sentence = refused(capsys, "--model", str(folder))
     assert code == 7
     assert "GiB in float32 and cpu has" in sentence

@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from providers.kinds import build
 from providers.outcomes import (
     BadAnswer,
     Broken,
@@ -24,29 +23,21 @@ from providers.protocol import Attempt, Provider
 from providers.wire import Pool, networks
 from providers.worker.server.loading import BODY
 from providers.worker_client.kind import WorkerProvider
+from tests.builders.providers import a_provider
+from tests.harness.event_loops import Run
 from tests.harness.fake_upstream import Reply, Upstream, unit_vector
-from tests.parts.providers.conftest import Run
 
 MATRIX = np.array([[0.6, 0.8], [1.0, 0.0]], dtype="<f4")
 HEADER = {"rows": 2, "dimensions": 2, "tokens": [3, 4], "truncated": [False, False], "space": "s1", "model": "m"}
 
 
 @contextlib.asynccontextmanager
-async def a_worker(credential: str | None = None) -> AsyncIterator[tuple[Upstream, Provider]]:
-    pool = Pool()
-    async with Upstream() as upstream:
-        yield (
-            upstream,
-            build(
-                "worker",
-                base_url=upstream.worker_url,
-                credential=credential,
-                options={"lane": "batch"},
-                allowed_networks=networks(["127.0.0.0/8"]),
-                pool=pool,
-            ),
-        )
-        await pool.close()
+async def a_workers_provider(credential: str | None = None) -> AsyncIterator[tuple[Upstream, Provider]]:
+    async with (
+        Upstream() as upstream,
+        a_provider("worker", upstream.worker_url, credential=credential, options={"lane": "batch"}) as provider,
+    ):
+        yield upstream, provider
 
 
 def an_answer(body: bytes = MATRIX.tobytes(), **changes: object) -> Reply:
@@ -59,7 +50,7 @@ AN_ATTEMPT = Attempt("req_1", "m", texts=["a", "b"], prefix="query: ", dimension
 
 def test_raw_vectors_exact_tokens_and_the_space_come_back(run: Run) -> None:
     async def scenario() -> None:
-        async with a_worker("token") as (upstream, provider):
+        async with a_workers_provider("token") as (upstream, provider):
             upstream.script.append(an_answer())
             vectors = await provider.embed(AN_ATTEMPT, 5.0)
             assert np.array_equal(vectors.matrix, MATRIX)
@@ -81,7 +72,7 @@ def test_raw_vectors_exact_tokens_and_the_space_come_back(run: Run) -> None:
 
 def test_an_honest_worker_is_understood_for_texts_and_for_token_ids(run: Run) -> None:
     async def scenario() -> None:
-        async with a_worker() as (_, provider):
+        async with a_workers_provider() as (_, provider):
             texts = Attempt("r", "m", texts=["a", "bcdef"], prefix="q: ")
             vectors = await provider.embed(texts, 5.0)
             assert np.array_equal(vectors.matrix, np.array([unit_vector(t, 8) for t in ("q: a", "q: bcdef")], "f4"))
@@ -93,7 +84,7 @@ def test_an_honest_worker_is_understood_for_texts_and_for_token_ids(run: Run) ->
 
 def test_the_count_is_the_sum_over_the_inputs(run: Run) -> None:
     async def scenario() -> None:
-        async with a_worker() as (upstream, provider):
+        async with a_workers_provider() as (upstream, provider):
             upstream.script.append(Reply(body=msgspec.msgpack.encode({"tokens": [3, 4]})))
             assert await provider.count(AN_ATTEMPT, 5.0) == 7
             assert upstream.calls[0].path == "/count"
@@ -139,7 +130,7 @@ def test_the_count_is_the_sum_over_the_inputs(run: Run) -> None:
 )
 def test_a_wrong_answer_is_the_failure_that_it_is(reply: Reply, expected: type[Failure], run: Run) -> None:
     async def scenario() -> None:
-        async with a_worker() as (upstream, provider):
+        async with a_workers_provider() as (upstream, provider):
             upstream.script.append(reply)
             with pytest.raises(expected) as caught:
                 await provider.embed(AN_ATTEMPT, 5.0)
@@ -159,7 +150,7 @@ def test_the_customer_reads_which_input_is_too_long_and_by_how_much() -> None:
             "param": "input",
             "details": {"index": 1, "tokens": 9000, "limit": 8192},
         }
-        async with a_worker() as (upstream, provider):
+        async with a_workers_provider() as (upstream, provider):
             upstream.script.append(Reply(status=400, body=json.dumps({"error": error}).encode()))
             with pytest.raises(CallerFault) as caught:
                 await provider.embed(AN_ATTEMPT, 5.0)
@@ -174,13 +165,11 @@ def test_a_worker_at_a_public_address_is_not_asked_who_it_is(run: Run, url: str)
         return ["8.8.8.8"]
 
     async def story() -> None:
-        pool = Pool(lookup=lookup)
-        allowed = networks(["10.0.0.0/8"])
-        worker = build("worker", base_url=url, credential=None, options={}, allowed_networks=allowed, pool=pool)
-        assert isinstance(worker, WorkerProvider)
-        with pytest.raises(ConnectFailed) as refused:
-            await worker.identity(5)
-        assert "only inside allowed networks" in refused.value.detail
-        await pool.close()
+        pool, allowed = Pool(lookup=lookup), networks(["10.0.0.0/8"])
+        async with a_provider("worker", url, allowed=allowed, pool=pool) as worker:
+            assert isinstance(worker, WorkerProvider)
+            with pytest.raises(ConnectFailed) as refused:
+                await worker.identity(5)
+            assert "only inside allowed networks" in refused.value.detail
 
     run(story())

@@ -10,15 +10,17 @@ from cryptography.fernet import Fernet
 
 from gigarouter.settings import Settings
 from gigarouter.wiring import process
-from router.api.access import ACCESS, Who
 from router.api.app import create_app
+from router.api.operation import Operations
 from router.context import RouterContext
 from router.routing.health import Health
 from store.embedded import Embedded
 from store.ids import AccountId, EndpointId, KeyId, parse, wire
-from tests.builders.database import Shop
+from tests.builders.database import DatabaseBuilder
+from tests.builders.settings import settings_of
+from tests.harness.admin_client import admin_command
+from tests.harness.edge_server import Quick, listening
 from tests.harness.fake_upstream import Upstream
-from tests.parts.router.api.conftest import Quick, listening
 
 pytestmark = pytest.mark.anyio
 
@@ -30,8 +32,16 @@ SECOND_LATER = (
 )
 
 
+machine_only = Operations("levers", "/admin/v1/levers")
+
+
+@machine_only.post("", verb="pull", summary="Pull", local=True)
+async def _pull() -> None:
+    raise AssertionError("reached over HTTP")
+
+
 class Door:
-    """The API of one process; who may operate is tested elsewhere, so here everybody may."""
+    """The API of one process, for an operator."""
 
     def __init__(
         self, context: RouterContext, client: httpx.AsyncClient, key: str, account: AccountId, key_id: KeyId
@@ -56,53 +66,51 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def made(servers: Embedded, module_database_url: str, upstream: Upstream) -> tuple[str, AccountId, KeyId, Settings]:
-    """Made before the loop runs, because the shop runs loops of its own."""
+def made(
+    servers: Embedded, module_database_url: str, upstream: Upstream
+) -> tuple[str, AccountId, KeyId, str, Settings]:
+    """Made before the loop runs, because the builder runs loops of its own."""
     servers.redis.command("FLUSHALL")
-    shop = Shop(module_database_url, SECRET_KEY)
-    model = shop.a_model(MODEL)
+    database = DatabaseBuilder(module_database_url, SECRET_KEY)
+    model = database.a_model(MODEL)
     for name in ("first", "second"):
-        shop.an_endpoint(model, upstream.base_url, name=name)
-    shop.rows(SECOND_LATER)
-    account = shop.an_account(1_000_000_000)
-    key, key_id = shop.a_key_and_its_id(account)
-    settings = Settings(
-        database_url=shop.database_url,
-        redis_url=servers.redis_url,
-        secret_keys=[SECRET_KEY],
-        allowed_private_networks=["127.0.0.0/8"],
-    )
-    return key, account, key_id, settings
+        database.an_endpoint(model, upstream.base_url, name=name)
+    database.rows(SECOND_LATER)
+    account = database.an_account(1_000_000_000)
+    key, key_id = database.a_key_and_its_id(account)
+    settings = settings_of(database.url, servers.redis_url, SECRET_KEY)
+    environment = {"DATABASE_URL": database.url, "GIGAROUTER_SECRET_KEYS": SECRET_KEY}
+    operator = admin_command(environment, "operators", "create", "ops@example.com", "--role", "ops")["key"]
+    return key, account, key_id, operator, settings
 
 
 @pytest.fixture(scope="module")
-async def door(made: tuple[str, AccountId, KeyId, Settings]) -> AsyncIterator[Door]:
-    key, account, key_id, settings = made
-    before = {operation: ACCESS[operation] for operation in OURS}
+async def door(made: tuple[str, AccountId, KeyId, str, Settings]) -> AsyncIterator[Door]:
+    key, account, key_id, operator, settings = made
     async with process(settings, "serve") as context:
         assert await context.generation.ready(20)
-        app = create_app(context, record=lambda exchange: None, metrics=lambda: b"")
+        app = create_app(context, record=lambda exchange: None, metrics=lambda: b"", further=[machine_only])
         async with (
             listening(app, [], Quick) as server,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=20) as client,
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{server.port}", headers={"authorization": f"Bearer {operator}"}, timeout=20
+            ) as client,
         ):
-            for operation in OURS:
-                ACCESS[operation] = Who.ANYONE
             yield Door(context, client, key, account, key_id)
-            ACCESS.update(before)
 
 
 async def test_the_operations_are_for_operators(door: Door) -> None:
-    for operation in OURS:
-        ACCESS[operation] = Who.OPERATOR
-    try:
-        for method, path in OURS:
-            answer = await door.client.request(method, path, headers={"authorization": f"Bearer {door.key}"})
-            assert answer.status_code in (401, 403, 404), answer.text
-            assert "candidates" not in answer.text
-    finally:
-        for operation in OURS:
-            ACCESS[operation] = Who.ANYONE
+    for method, path in OURS:
+        answer = await door.client.request(method, path, headers={"authorization": f"Bearer {door.key}"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key"), answer.text
+        assert "candidates" not in answer.text
+
+
+async def test_what_is_made_on_the_machine_alone_is_refused_over_http_and_says_where_it_is(door: Door) -> None:
+    answer = await door.client.post("/admin/v1/levers")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "not_allowed")
+    assert "`gigarouter admin levers pull`" in answer.json()["error"]["message"]
+    assert (await door.client.post("/admin/v1/levers", headers={"authorization": ""})).status_code == 401
 
 
 async def test_a_call_is_told_with_cost_and_margin_at_once(door: Door) -> None:

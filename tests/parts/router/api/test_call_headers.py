@@ -84,7 +84,7 @@ async def test_every_error_of_a_call_tells_attempts_provider_and_limits(
 ) -> None:
     async def failing(scope: Any, receive: Any, send: Any) -> None:
         exchange: Exchange = scope[EXCHANGE]
-        exchange.trace = Trace(hold=a_hold(), tried=[AttemptRecord(ENDPOINT, "first", 0.0, 1.0, "Broken")])
+        exchange.trace = Trace(hold=a_hold(), attempts=[AttemptRecord(ENDPOINT, "first", 0.0, 1.0, "Broken")])
         raise fault
 
     async def receive() -> dict[str, object]:

@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from router import errors
-from router.api.error_envelope import ROWS, refusal_answer
+from router.api.error_envelope import ROWS, error_response
 from store.ids import RequestId, new_id
 
 CONTRACT = json.loads((Path(__file__).parents[3] / "contract" / "openai.openapi.json").read_text())
@@ -31,14 +31,14 @@ def test_an_error_that_is_not_in_the_table_yet_is_answered_as_its_parent() -> No
     class OfTomorrow(errors.LimitExceeded):
         pass
 
-    assert refusal_answer(OfTomorrow("x"), REQUEST_ID).status == 429
+    assert error_response(OfTomorrow("x"), REQUEST_ID).status == 429
     del OfTomorrow
 
 
 @pytest.mark.parametrize("error", FAMILY, ids=lambda error: error.__name__)
 def test_every_error_is_openais_envelope(error: type[errors.Refusal]) -> None:
     refusal = error("What is wrong.", param="input", detail="SECRET", details={"limit": 5})
-    answer = refusal_answer(refusal, REQUEST_ID)
+    answer = error_response(refusal, REQUEST_ID)
     body = b"".join(answer.body)
     said = orjson.loads(body)
     ERROR.validate(said)
@@ -54,7 +54,7 @@ def test_every_error_is_openais_envelope(error: type[errors.Refusal]) -> None:
 
 @pytest.mark.parametrize("error", FAMILY, ids=lambda error: error.__name__)
 def test_who_may_come_back_is_told_when_and_who_may_not_is_told_so(error: type[errors.Refusal]) -> None:
-    answer = refusal_answer(error("x"), REQUEST_ID)
+    answer = error_response(error("x"), REQUEST_ID)
     headers = dict(answer.headers)
     if answer.status == 429:
         assert int(headers[b"retry-after"]) >= 1
@@ -68,13 +68,13 @@ def test_who_may_come_back_is_told_when_and_who_may_not_is_told_so(error: type[e
 def test_the_wait_is_whole_seconds_rounded_up_and_exact_milliseconds(
     wait_s: float, seconds: bytes, milliseconds: bytes
 ) -> None:
-    headers = dict(refusal_answer(errors.RequestLimit("x", retry_after_s=wait_s), REQUEST_ID).headers)
+    headers = dict(error_response(errors.RequestLimit("x", retry_after_s=wait_s), REQUEST_ID).headers)
     assert (headers[b"retry-after"], headers[b"retry-after-ms"]) == (seconds, milliseconds)
 
 
 def test_what_a_retry_could_charge_twice_is_not_to_be_retried() -> None:
     """OpenAI's clients send no Idempotency-Key, and retry every 5xx unless told otherwise."""
-    headers = dict(refusal_answer(errors.NotRecorded("x", retry_after_s=1), REQUEST_ID).headers)
+    headers = dict(error_response(errors.NotRecorded("x", retry_after_s=1), REQUEST_ID).headers)
     assert headers[b"x-should-retry"] == b"false"
 
 

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from router.api.exchange import Receive, Scope, Send
-from router.api.server.protocol import EdgeProtocol
-from tests.parts.router.api.conftest import BODY_BYTES_MAX, guarded, post
+from router.api.server.protocol import BoundedProtocol
+from tests.harness.edge_server import BODY_BYTES_MAX, guarded, post
 
 pytestmark = pytest.mark.anyio
 
@@ -249,7 +249,7 @@ async def test_a_peer_that_never_reads_is_cut_off_and_holds_little() -> None:
 
 async def test_others_are_served_while_hundreds_dawdle() -> None:
     """The slow have half a minute here, so whoever waited for one of them would not be answered within five seconds."""
-    async with guarded(protocol=EdgeProtocol) as server:
+    async with guarded(protocol=BoundedProtocol) as server:
         slow = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(300)]
         for _, writer in slow:
             writer.write(post(b"x" * 100)[:-50])

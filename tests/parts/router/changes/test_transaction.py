@@ -1,7 +1,7 @@
 """The one write path: a change and its audit row are one, and neither can be undone quietly."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -15,13 +15,6 @@ pytestmark = pytest.mark.anyio
 OPS = Actor("cli:ops")
 
 
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    yield database
-    await database.close()
-
-
 async def add_operator(work: UnitOfWork, email: str = "ada@example.com") -> str:
     await work.connection.execute(
         text("INSERT INTO members (id, email, role) VALUES (gen_random_uuid(), :email, 'ops')"), {"email": email}
@@ -32,7 +25,7 @@ async def add_operator(work: UnitOfWork, email: str = "ada@example.com") -> str:
 
 async def count(db: Database, table: str) -> int:
     async with db.transaction() as connection:
-        return (await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one()
+        return int((await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one())
 
 
 async def test_a_change_says_who_made_it_and_what_it_was(db: Database) -> None:
@@ -81,7 +74,7 @@ async def test_the_audit_log_can_only_grow_even_for_its_owner(db: Database, stat
 
 async def test_commands_that_deadlock_are_run_again_and_both_succeed(db: Database) -> None:
     for name in ("a", "b"):
-        await transact(db, OPS, lambda work, name=name: add_operator(work, f"{name}@example.com"))
+        await transact(db, OPS, partial(add_operator, email=f"{name}@example.com"))
     both_hold_one = asyncio.Barrier(2)
     tries = 0
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Unpack
 
 import msgspec
 import numpy as np
@@ -16,12 +16,12 @@ from router import errors
 from router.dispatch import provider_quota
 from router.dispatch.dispatch import Delivery, dispatch
 from router.dispatch.provider_quota import Lease, ProviderQuota
-from router.dispatch.state import Outbound
+from router.dispatch.state import DispatchState
 from router.routing.health import Health
-from router.values import Endpoint, RawCall, Route, Trace
-from store.ids import EndpointId, ProviderId, RequestId, new_id
+from router.values import RawCall, Route, Trace
+from store.ids import RequestId, new_id
 from store.redis_client import RedisClient
-from tests.builders.values import ENDPOINT, NOW, a_hold, a_model, a_request
+from tests.builders.values import NOW, EndpointFields, a_hold, a_model, a_request, an_endpoint
 
 
 class Granting:
@@ -53,24 +53,23 @@ class Granting:
 class Paced:
     """One provider behind one endpoint with a grant; a "minute" is ``window_s``."""
 
-    def __init__(self, redis: RedisClient, window_s: float, granted: dict[str, Any]) -> None:
+    def __init__(self, redis: RedisClient, window_s: float, granted: EndpointFields) -> None:
         self.provider, self.health = Granting(), Health()
-        provider_id = ProviderId(new_id())
-        self.endpoint: Endpoint = msgspec.structs.replace(
-            ENDPOINT, id=EndpointId(new_id()), provider_id=provider_id, **granted
-        )
+        self.endpoint = an_endpoint("upstream", **granted)
         self.quota = ProviderQuota(redis, window_s)
-        self.outbound = Outbound(providers={provider_id: self.provider}, health=self.health, quota=self.quota)
+        self.dispatch_state = DispatchState(
+            providers={self.endpoint.provider_id: self.provider}, health=self.health, quota=self.quota
+        )
 
     async def send(self, inputs: int, *, within_s: float = 5.0, tokens: int = 10) -> Delivery:
         began = asyncio.get_running_loop().time()
         call = RawCall(RequestId(new_id()), b"", None, None, NOW, began + within_s, trace=Trace(began=began))
         request, route = a_request(*["x"] * inputs), Route((self.endpoint,))
-        return await dispatch(a_hold(tokens_max=tokens), request, a_model(), self.outbound, call, route)
+        return await dispatch(a_hold(tokens_max=tokens), request, a_model(), self.dispatch_state, call, route)
 
 
 @contextlib.asynccontextmanager
-async def paced(redis_url: str, window_s: float = 60.0, **granted: Any) -> AsyncIterator[Paced]:
+async def paced(redis_url: str, window_s: float = 60.0, **granted: Unpack[EndpointFields]) -> AsyncIterator[Paced]:
     async def connected(run_id: str) -> None:
         pass
 
@@ -88,7 +87,7 @@ async def paced(redis_url: str, window_s: float = 60.0, **granted: Any) -> Async
     [({"max_batch": 1, "requests_per_minute": 10}, 100), ({"max_batch": 100, "tokens_per_minute": 40}, 400)],
 )
 def test_more_than_a_minutes_grant_is_not_sent_where_the_call_has_no_more_time(
-    redis_url: str, granted: dict[str, Any], tokens: int
+    redis_url: str, granted: EndpointFields, tokens: int
 ) -> None:
     async def scenario() -> None:
         async with paced(redis_url, **granted) as world:
@@ -179,7 +178,7 @@ def test_the_time_that_a_call_waited_for_its_grant_is_not_held_against_the_endpo
 
     async def scenario() -> None:
         async with paced(redis_url, concurrency=5) as world:
-            world.outbound = msgspec.structs.replace(world.outbound, quota=SlowPacer(world.quota._hot))
+            world.dispatch_state = msgspec.structs.replace(world.dispatch_state, quota=SlowPacer(world.quota._hot))
             world.provider.hangs = True
             with pytest.raises(errors.DeadlinePassed):
                 await world.send(1, within_s=0.5)

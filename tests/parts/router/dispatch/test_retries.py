@@ -1,6 +1,5 @@
 """What comes after each outcome of an attempt, as plain values: no clock, no provider."""
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,13 +19,12 @@ from providers.outcomes import (
     TooLong,
     Warming,
 )
-from router.dispatch.retries import ATTEMPTS_MAX, LIMIT_MIN_S, SLOW, AttemptRequest, attempts, limit
+from router.dispatch.retries import ATTEMPTS_MAX, LIMIT_MIN_S, SLOW, AttemptRequest, limit, plan_attempts
 from router.dispatch.retry_budget import HEDGES_PER_CALL, RETRIES_PER_CALL, RETRIES_PER_S, WINDOW_S, RetryBudget, Window
 from router.routing.health import Health
 from router.routing.latency import Usual
 from router.values import Endpoint
-from store.ids import EndpointId, new_id
-from tests.builders.values import ENDPOINT
+from tests.builders.values import an_endpoint
 
 ELSEWHERE = [
     TimedOut,
@@ -42,9 +40,7 @@ ELSEWHERE = [
 
 
 def endpoints(number: int) -> list[Endpoint]:
-    return [
-        msgspec.structs.replace(ENDPOINT, id=EndpointId(new_id()), provider_name=f"p{place}") for place in range(number)
-    ]
+    return [an_endpoint(f"p{place}") for place in range(number)]
 
 
 class Call:
@@ -60,7 +56,7 @@ class Call:
     ) -> None:
         self.now = 0.0
         self.budgets = budgets or RetryBudget()
-        self.plan = attempts(order, deadline_at, 0.0, 100, lambda _: Usual(usual_s), self.budgets)
+        self.plan = plan_attempts(order, deadline_at, 0.0, 100, lambda _: Usual(usual_s), self.budgets)
         self.tries: list[AttemptRequest] = []
         self._take(next(self.plan, None))
 
@@ -137,7 +133,7 @@ def test_an_attempt_gets_four_times_the_usual_and_the_last_one_all_that_is_left(
 def test_an_attempt_leaves_time_for_two_more_where_it_can(
     deadline_s: float, usual_s: float | None, tokens: int, limit_s: float
 ) -> None:
-    plan = attempts(endpoints(3), deadline_s, 0.0, tokens, lambda _: Usual(usual_s), RetryBudget())
+    plan = plan_attempts(endpoints(3), deadline_s, 0.0, tokens, lambda _: Usual(usual_s), RetryBudget())
     step = next(plan)
     assert step is not None
     assert step.limit_s == pytest.approx(limit_s)
@@ -212,7 +208,7 @@ def test_after_the_deadline_nothing_is_tried() -> None:
 def test_no_attempt_may_take_more_than_is_left(deadline_s: float, usual: list[float | None], took: list[float]) -> None:
     order = endpoints(len(usual))
     of = dict(zip([one.id for one in order], usual, strict=True))
-    now, plan = 0.0, attempts(order, deadline_s, 0.0, 100, lambda endpoint: Usual(of[endpoint.id]), RetryBudget())
+    now, plan = 0.0, plan_attempts(order, deadline_s, 0.0, 100, lambda endpoint: Usual(of[endpoint.id]), RetryBudget())
     step, tried = next(plan, None), 0
     while step is not None:
         assert 0 < step.limit_s <= deadline_s - now
@@ -271,7 +267,7 @@ def test_in_an_outage_of_all_retries_are_a_fifth_of_the_calls() -> None:
     order, budgets, sent = endpoints(3), RetryBudget(), [0] * 40
     for number in range(40_000):
         now = number / 1000
-        plan = attempts(order, 1e9, now, 1, lambda _: Usual(0.1), budgets)
+        plan = plan_attempts(order, 1e9, now, 1, lambda _: Usual(0.1), budgets)
         step: AttemptRequest | None = next(plan)
         while step is not None:
             sent[int(now)] += 1

@@ -4,13 +4,13 @@ import msgspec
 import pytest
 import structlog.testing
 
-from router.dispatch.state import Outbound
+from router.dispatch.state import DispatchState
 from router.dispatch.usage_drift import agrees, compare_usage
 from tests.builders.values import ENDPOINT, a_hold, an_answer_of, unit_rows
 
 
-def an_outbound() -> Outbound:
-    return Outbound(providers={}, health=None, quota=None)  # type: ignore[arg-type]
+def an_outbound() -> DispatchState:
+    return DispatchState(providers={}, health=None, quota=None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -25,21 +25,21 @@ def test_special_tokens_and_rounding_are_no_drift(told: int, ours: int, inputs: 
 
 
 def test_a_drift_is_counted_each_time_and_told_once_until_it_is_over() -> None:
-    outbound, quote = an_outbound(), msgspec.structs.replace(a_hold().quote, tokens_max=100, exact=True)
+    dispatch_state, quote = an_outbound(), msgspec.structs.replace(a_hold().quote, tokens_max=100, exact=True)
     with structlog.testing.capture_logs() as events:
         for told in (400, 400, 100, 400, None):
-            compare_usage(quote, an_answer_of(unit_rows(1, 8), told), ENDPOINT, 1, outbound)
+            compare_usage(quote, an_answer_of(unit_rows(1, 8), told), ENDPOINT, 1, dispatch_state)
     assert [(one["event"], one["told"], one["counted"]) for one in events] == [
         ("provider_usage_differs", 400, 100),
         ("provider_usage_differs", 400, 100),
     ]
-    assert outbound.counts.miscounted == {"upstream": 3}
+    assert dispatch_state.counts.usage_differing == {"upstream": 3}
 
 
 def test_no_count_at_all_is_told_and_a_count_that_nobody_can_compare_is_not() -> None:
-    outbound, quote = an_outbound(), msgspec.structs.replace(a_hold().quote, exact=False)
+    dispatch_state, quote = an_outbound(), msgspec.structs.replace(a_hold().quote, exact=False)
     with structlog.testing.capture_logs() as events:
         for told in (None, 7, None):
-            compare_usage(quote, an_answer_of(unit_rows(1, 8), told), ENDPOINT, 1, outbound)
+            compare_usage(quote, an_answer_of(unit_rows(1, 8), told), ENDPOINT, 1, dispatch_state)
     assert [one["event"] for one in events] == ["provider_usage_missing"]
-    assert outbound.counts.miscounted == {"upstream": 2}
+    assert dispatch_state.counts.usage_differing == {"upstream": 2}

@@ -14,33 +14,27 @@ from router.dispatch.dispatch import Delivery
 from router.errors import LicenseRestricted, NoEndpoint, Refusal
 from router.explain.explanation import Ended, Explanation, as_json, explain, from_json
 from router.explain.views import Recorded, customer_view, ops_view
-from router.request.license import permit
+from router.request.model import permit
 from router.response.wait import pick_or_wait, when_warm
 from router.routing.health import Health
 from router.routing.public_reasons import OUTCOMES
 from router.values import AttemptRecord, Choice, Endpoint, Preferences, RawCall, Route, Trace
-from store.ids import ClaimId, EndpointId, RequestId, new_id
+from store.ids import ClaimId, RequestId, new_id
 from tests.builders.routing import MODEL, pick
-from tests.builders.values import ENDPOINT, NOW, a_hold, a_key, a_model, a_usage
+from tests.builders.values import NOW, a_hold, a_key, a_model, a_usage, an_endpoint
 
 # Nothing of these may be in a customer's view.
 UPSTREAM_NAME, UPSTREAM_WORDS, LOGGED = "canary-upstream-name", "canary-upstream-words", "canary-detail"
 OUR_COST = 123_456_789
 
 
-def an_endpoint(name: str, **changes: object) -> Endpoint:
-    given = {
-        "id": EndpointId(new_id()),
-        "provider_name": name,
-        "upstream_model": UPSTREAM_NAME,
-        "cost_nano_per_mtok": OUR_COST,
-        "weight": 4711,
-        "priority": 4712,
-    }
-    return msgspec.structs.replace(ENDPOINT, **(given | changes))
+def a_secretive_endpoint(provider_name: str) -> Endpoint:
+    return an_endpoint(
+        provider_name, upstream_model=UPSTREAM_NAME, cost_nano_per_mtok=OUR_COST, weight=4711, priority=4712
+    )
 
 
-ALPHA, BETA, GAMMA = an_endpoint("alpha"), an_endpoint("beta"), an_endpoint("gamma")
+ALPHA, BETA, GAMMA = (a_secretive_endpoint(name) for name in ("alpha", "beta", "gamma"))
 FACTS = {"latency_ms": 12.5, "cost_nano_per_mtok": OUR_COST, "score": 4713.0}
 
 
@@ -62,11 +56,11 @@ def a_failover() -> Ended:
         quote=hold.quote,
         route=route,
         hold=hold,
-        tried=[
+        attempts=[
             AttemptRecord(ALPHA, "first", 1.0, 30.0, "Broken", UPSTREAM_WORDS),
             AttemptRecord(BETA, "next", 31.0, 8.0, "answered"),
         ],
-        used=msgspec.structs.replace(a_usage(), endpoint_id=BETA.id, cost=NanoUSD(80), provider_cost=NanoUSD(77)),
+        used=a_usage(endpoint_id=BETA.id, cost=NanoUSD(80), provider_cost=NanoUSD(77)),
         admitted_ms=0.9,
         delivered_ms=39.5,
         charged_ms=41.0,
@@ -153,7 +147,7 @@ def test_where_nobody_can_take_a_call_each_is_told_with_its_reason() -> None:
 @pytest.mark.parametrize("gone", [False, True])
 def test_a_call_that_waited_in_vain_is_told_whom_it_waited_for(gone: bool) -> None:
     async def scenario() -> Ended:
-        loop, cold = asyncio.get_running_loop(), msgspec.structs.replace(ENDPOINT, space=MODEL.space)
+        loop, cold = asyncio.get_running_loop(), an_endpoint(space=MODEL.space)
         health, trace = Health(), Trace(began=loop.time(), key=a_key())
         health.warming(cold.id, loop.time(), 60.0)
         call = RawCall(
@@ -181,7 +175,7 @@ def test_a_call_that_waited_in_vain_is_told_whom_it_waited_for(gone: bool) -> No
 def test_a_choice_that_was_made_anew_and_left_nobody_replaces_the_first_one() -> None:
     nobody = (Choice(ALPHA, "it is quarantined", code="quarantined"),)
     first = Route((ALPHA,), (), (Choice(ALPHA),), "only")
-    trace = Trace(key=a_key(), route=first, tried=[AttemptRecord(ALPHA, "first", 1.0, 2.0, "Warming")])
+    trace = Trace(key=a_key(), route=first, attempts=[AttemptRecord(ALPHA, "first", 1.0, 2.0, "Warming")])
     told = kept(Ended(RequestId(new_id()), NOW, 503, 9.0, trace, "no_provider_available", "", "", nobody))
     assert [(c.place, c.chosen, c.left_out) for c in told.candidates] == [(0, False, "it is quarantined")]
     assert told.policy == ""

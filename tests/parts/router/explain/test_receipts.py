@@ -8,6 +8,7 @@ import asyncpg
 import msgspec
 import pytest
 from sqlalchemy import text
+from typing_extensions import override
 
 from router.explain import receipts
 from router.explain.explanation import Ended
@@ -32,13 +33,6 @@ def id_at(instant: datetime) -> UUID:
     return UUID(int=(int(instant.timestamp() * 1000) << 80) | rest)
 
 
-@pytest.fixture
-async def db(database_url: str):  # noqa: ANN201
-    database = Database(database_url)
-    yield database
-    await database.close()
-
-
 async def count(db: Database, table: str = "routes") -> int:
     async with db.transaction() as tx:
         return int(await tx.scalar(text(f"SELECT count(*) FROM {table}")))
@@ -50,6 +44,7 @@ class Unreliable(Database):
     is_away = False
     forgets = False
 
+    @override
     async def connect(self, *, command_timeout_s: float = 10.0) -> Connection:
         if self.is_away:
             raise ConnectionRefusedError

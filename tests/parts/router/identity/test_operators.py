@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from router.errors import KeyUnknown, StoreUnavailable
-from router.identity.keys import KeyIndex, new_operator_key
+from router.identity.authenticate import KeyIndex
+from router.identity.keys import new_operator_key
 from router.identity.members import Role
 from router.identity.operators import Operator, OperatorIndex, authenticate_operator
 from store.ids import MemberId, OperatorKeyId, new_id

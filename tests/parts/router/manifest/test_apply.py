@@ -2,10 +2,8 @@
 
 import asyncio
 import random
-import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from functools import partial
 
 import msgspec
 import pytest
@@ -14,46 +12,25 @@ from cryptography.fernet import Fernet
 from catalog import models
 from catalog.errors import MoveRefused
 from catalog.values import Status
-from router.admin.commands import move_model, set_price
-from router.changes.audit import Actor, list_changes
+from router.admin.launch import move_model
+from router.admin.prices import set_price
+from router.changes.audit import list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest
 from router.manifest import apply as manifest_apply
-from router.manifest import current_state, export, report, schema
-from router.manifest.apply import ApplyRequest
-from router.manifest.values import Decisions, FileRefused, Plan, Verb
+from router.manifest import current_state, export
+from router.manifest.values import FileRefused, Verb
 from router.registry.encryption import CredentialCipher
-from router.registry.endpoints import EndpointView, edit_endpoint, list_endpoints, move_endpoint
+from router.registry.endpoints import edit_endpoint, move_endpoint
 from router.registry.providers import edit_provider, find_provider
-from router.values import EndpointSpec, EndpointState
-from store.ids import ModelId
+from router.registry.specs import EndpointSpec
+from router.values import EndpointState
 from store.postgres import Database
+from tests.builders.manifest import EXAMPLE, FILES, MODEL, apply, make_live, order, plan, the_endpoint, told
+from tests.builders.registry import OPS
 
 pytestmark = pytest.mark.anyio
-FILES, OPS = Actor("cli:files"), Actor("cli:ops")
-EXAMPLE = re.findall(r"```yaml\n(.*?)```", (Path(__file__).parents[4] / "docs/catalogue.md").read_text(), re.DOTALL)[0]
-MODEL = ModelId("acme/embed-1")
 SEAL = CredentialCipher([Fernet.generate_key().decode()])
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    yield database
-    await database.close()
-
-
-def order(text: str, **decisions: object) -> ApplyRequest:
-    entries = schema.read(text)
-    return ApplyRequest(lambda _: entries, msgspec.convert(decisions, Decisions))
-
-
-async def plan(db: Database, text: str = EXAMPLE, **decisions: object) -> Plan:
-    return await manifest_apply.plan(db, FILES, order(text, **decisions))
-
-
-async def apply(db: Database, text: str = EXAMPLE, **decisions: object) -> Plan:
-    return await manifest_apply.apply(db, FILES, order(text, **decisions))
 
 
 async def changes(db: Database) -> list[str]:
@@ -62,28 +39,11 @@ async def changes(db: Database) -> list[str]:
         return [row.change.action for row in await list_changes(connection)]
 
 
-async def the_endpoint(db: Database) -> EndpointView:
-    async with db.transaction() as connection:
-        (view,) = await list_endpoints(connection, MODEL)
-        return view
-
-
 async def edit(db: Database, **fields: object) -> None:
     """An operator edits the endpoint by hand."""
     endpoint = (await the_endpoint(db)).endpoint
     spec = msgspec.structs.replace(msgspec.convert(endpoint, EndpointSpec, from_attributes=True), **fields)
     await transact(db, OPS, lambda work: edit_endpoint(work, endpoint.id, spec))
-
-
-async def make_live(db: Database) -> None:
-    """As a passed test does."""
-    endpoint = (await the_endpoint(db)).endpoint
-    for state in (EndpointState.PROBING, EndpointState.LIVE):
-        await transact(db, OPS, lambda work, to=state: move_endpoint(work, endpoint.id, to))
-
-
-def plan_text(plan: Plan) -> str:
-    return "\n".join(report.plan_lines(plan))
 
 
 async def test_the_example_of_the_docs_makes_everything_and_a_second_apply_nothing(db: Database) -> None:
@@ -107,11 +67,11 @@ async def test_the_example_of_the_docs_makes_everything_and_a_second_apply_nothi
 async def test_status_live_launches_once_the_endpoint_has_passed_its_test(db: Database) -> None:
     await apply(db)
     await make_live(db)
-    assert "> model acme/embed-1: goes live" in plan_text(await plan(db))
+    assert "> model acme/embed-1: goes live" in told(await plan(db))
     await apply(db)
     async with db.transaction() as connection:
         assert (await models.get(connection, MODEL)).status is Status.LIVE
-    assert plan_text(await plan(db)) == "Nothing to do."
+    assert told(await plan(db)) == "Nothing to do."
     await transact(db, OPS, lambda work: move_model(work, MODEL, Status.DEPRECATED, reason="a better one is out"))
     with pytest.raises(Conflict, match=r"models\[0\]\.status .* now deprecated"):
         await apply(db)
@@ -132,7 +92,7 @@ async def test_a_model_does_not_launch_with_its_only_live_endpoint_at_a_provider
     assert alpha is not None
     for enabled, waits in ((False, True), (True, False)):
         spec = msgspec.structs.replace(alpha.spec, enabled=enabled)
-        await transact(db, OPS, lambda work, spec=spec: edit_provider(work, None, alpha.id, spec))
+        await transact(db, OPS, partial(edit_provider, cipher=None, provider_id=alpha.id, spec=spec))
         done = await apply(db)
         assert any("endpoint" in one for one in done.waiting) is waits
 
@@ -143,7 +103,7 @@ async def test_a_field_that_an_operator_changed_is_a_conflict_until_someone_deci
     planned = await plan(db)
     assert (
         "CONFLICT endpoints[0].max_batch of acme/embed-1 at alpha as embed-1: applied last 256, now 64, the file 256"
-        in (plan_text(planned))
+        in (told(planned))
     )
     with pytest.raises(Conflict, match=r"endpoints\[0\]\.max_batch"):
         await apply(db, EXAMPLE.replace("eu]", "eu, us]"))
@@ -160,7 +120,7 @@ async def test_a_field_that_an_operator_changed_is_a_conflict_until_someone_deci
         await apply(db)
     await apply(db, take_file=["endpoints"])
     assert (await the_endpoint(db)).endpoint.max_batch == 256
-    assert plan_text(await plan(db)).startswith("WAITS")
+    assert told(await plan(db)).startswith("WAITS")
 
 
 async def test_what_the_file_does_not_state_is_left_as_it_is(db: Database) -> None:
@@ -186,7 +146,7 @@ async def test_a_price_below_cost_is_shouted_and_needs_a_word(db: Database) -> N
         -1_000_000,
         "-33.3%",
     )
-    assert "margin 0.006 -> -0.001 (-33.3%)  LOSS" in plan_text(planned)
+    assert "margin 0.006 -> -0.001 (-33.3%)  LOSS" in told(planned)
     with pytest.raises(Conflict, match="below its cost"):
         await apply(db, loss)
     await apply(db, loss, allow_loss=True)
@@ -233,11 +193,11 @@ async def test_what_vanished_from_the_file_is_ended_only_when_asked(db: Database
     await make_live(db)
     less = EXAMPLE[: EXAMPLE.index("endpoints:")] + EXAMPLE[EXAMPLE.index("prices:") :]
     planned = await plan(db, less)
-    assert "no longer in the file; with --prune it is drained" in plan_text(planned)
+    assert "no longer in the file; with --prune it is drained" in told(planned)
     await apply(db, less)
     assert (await the_endpoint(db)).endpoint.state is EndpointState.LIVE
     pruned = await plan(db, less, prune=True)
-    assert "STOPS acme/embed-1 at alpha as embed-1" in plan_text(pruned)
+    assert "STOPS acme/embed-1 at alpha as embed-1" in told(pruned)
     assert pruned.impact.without_live_endpoint == (MODEL,)
     assert [step.verb for step in pruned.diff.steps] == [Verb.DRAIN]
     await apply(db, less, prune=True)
@@ -304,7 +264,7 @@ async def test_an_export_reads_back_as_nothing_to_do(db: Database, database_url:
     await apply(db)
     async with db.transaction() as connection:
         text = export.manifest_text(await current_state.load(connection, "file", datetime.now(UTC)))
-    assert plan_text(await plan(db, text)) == "Nothing to do."
+    assert told(await plan(db, text)) == "Nothing to do."
     before = await changes(db)
     await apply(db, text)
     assert await changes(db) == before
@@ -378,9 +338,9 @@ async def test_random_edits_by_operators_survive_random_files(db: Database, seed
     agreed = {"max_batch": 256, "priority": 100}
     for _ in range(8):
         now = (await the_endpoint(db)).endpoint
-        edits = {name: chance.choice([1, 2, getattr(now, name)]) for name in agreed if chance.random() < 0.5}
-        if edits:
-            await edit(db, **edits)
+        theirs = {name: chance.choice([1, 2, getattr(now, name)]) for name in agreed if chance.random() < 0.5}
+        if theirs:
+            await edit(db, **theirs)
         stated = {"max_batch": chance.choice([1, 2, 256])}
         if chance.random() < 0.5:
             stated["priority"] = chance.choice([1, 2, 100])

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
 from fractions import Fraction
 from importlib.util import find_spec
@@ -19,7 +18,7 @@ from catalog.seed import import_seed
 from catalog.values import Status
 from providers.litellm import price_map
 from providers.litellm.price_map import MapEntry, PriceMap, nano_per_mtok
-from router.admin.commands import set_price
+from router.admin.prices import set_price
 from router.changes.audit import Actor, list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
@@ -28,10 +27,12 @@ from router.manifest import current_state, report
 from router.manifest.apply import ApplyRequest
 from router.manifest.litellm_import import ImportResult, import_price_map
 from router.manifest.values import CurrentState, Decisions, Entry, Kind, Plan
-from router.registry.endpoints import edit_endpoint, list_endpoints, move_endpoint
+from router.registry.endpoints import edit_endpoint, list_endpoints
 from router.registry.providers import edit_provider, find_provider, list_providers
-from router.values import Endpoint, EndpointSpec, EndpointState
+from router.registry.specs import EndpointSpec
+from router.values import Endpoint, EndpointState
 from store.postgres import Database
+from tests.builders.registry import move
 
 pytestmark = pytest.mark.anyio
 OPS = Actor("cli:ops")
@@ -69,22 +70,21 @@ def raw_map() -> dict[str, Any]:
 
 
 @pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    async with database.transaction() as connection:
+async def db(db: Database) -> Database:
+    """The shipped catalogue is in it."""
+    async with db.transaction() as connection:
         await import_seed(connection)
-    yield database
-    await database.close()
+    return db
 
 
 async def import_(db: Database, price_map: PriceMap = MAP, today: date = TODAY) -> tuple[Plan, ImportResult]:
     said: list[ImportResult] = []
 
-    def desired(there: CurrentState) -> tuple[Entry, ...]:
+    def wanted(there: CurrentState) -> tuple[Entry, ...]:
         said.append(import_price_map(price_map, there, today))
         return said[-1].entries
 
-    order = ApplyRequest(desired, Decisions(keep_drift=True, allow_loss_of_drafts=True), "litellm")
+    order = ApplyRequest(wanted, Decisions(keep_drift=True, allow_loss_of_drafts=True), "litellm")
     return await manifest_apply.apply(db, OPS, order), said[-1]
 
 
@@ -149,7 +149,7 @@ async def test_every_key_becomes_an_endpoint_or_is_named_with_the_reason(db: Dat
 
 async def test_a_shipped_model_is_matched_and_keeps_its_facts(db: Database) -> None:
     async with db.transaction() as connection:
-        before = {model.id: model for model in await models.load_models(connection)}
+        before = {str(model.id): model for model in await models.load_models(connection)}
     await import_(db)
     sold = {
         (one.provider_name, one.cost_nano_per_mtok) for one in await endpoints_of(db, "openai/text-embedding-3-small")
@@ -163,7 +163,7 @@ async def test_a_shipped_model_is_matched_and_keeps_its_facts(db: Database) -> N
         ("vercel-ai-gateway", 20_000_000),
     }
     async with db.transaction() as connection:
-        after = {model.id: model for model in await models.load_models(connection)}
+        after = {str(model.id): model for model in await models.load_models(connection)}
     assert {name: after[name] for name in before} == before
     assert not [name for name in after if name != "openai/text-embedding-3-small" and "text-embedding-3-small" in name]
 
@@ -171,7 +171,7 @@ async def test_a_shipped_model_is_matched_and_keeps_its_facts(db: Database) -> N
 async def test_what_is_not_known_to_be_the_same_keeps_a_space_of_its_own(db: Database) -> None:
     await import_(db)
     async with db.transaction() as connection:
-        catalogue = {model.id: model for model in await models.load_models(connection)}
+        catalogue = {str(model.id): model for model in await models.load_models(connection)}
     spaces = Counter(model.space for model in catalogue.values())
     assert max(spaces.values()) == 1
     hosts = [name for name in catalogue if "qwen3-embedding-8b" in name.lower()]
@@ -253,8 +253,7 @@ async def test_a_second_import_puts_no_endpoint_that_serves_below_its_cost(db: D
     await transact(db, OPS, lambda work: set_price(work, endpoint.model_id, 20_000_000))
     await import_(db, a_map("3e-08"))  # A draft gets no traffic.
     await import_(db, a_map("1e-08"))
-    for state in (EndpointState.PROBING, EndpointState.LIVE):
-        await transact(db, OPS, lambda work, to=state: move_endpoint(work, endpoint.id, to))
+    await move(db, endpoint.id, EndpointState.PROBING, EndpointState.LIVE)
     with pytest.raises(Conflict, match="below its cost"):
         await import_(db, a_map("3e-08"))
     (endpoint,) = await endpoints_of(db, "newcomer/embed")

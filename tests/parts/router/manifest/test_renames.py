@@ -1,21 +1,12 @@
 """A catalogue file with another address of a provider: the plan tells whose traffic that ends, and apply ends it."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from router.values import EndpointState
 from store.postgres import Database
-from tests.parts.router.manifest.test_apply import EXAMPLE, MODEL, apply, make_live, plan, plan_text, the_endpoint
+from tests.builders.manifest import EXAMPLE, MODEL, apply, make_live, plan, the_endpoint, told
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    yield database
-    await database.close()
 
 
 async def test_a_plan_tells_which_endpoints_another_address_takes_out_until_they_pass(db: Database) -> None:
@@ -24,12 +15,9 @@ async def test_a_plan_tells_which_endpoints_another_address_takes_out_until_they
     name = "acme/embed-1 at alpha as embed-1"
     moved = EXAMPLE.replace("https://api.alpha.example/v1", "https://api.alpha.example/v2")
     planned = await plan(db, moved)
-    assert (planned.impact.unverified, planned.impact.stopping, planned.impact.without_live_endpoint) == (
-        (name,),
-        (),
-        (MODEL,),
-    )
-    assert f"OUT UNTIL IT PASSES ITS PROBES {name}" in plan_text(planned)
+    impact = planned.impact
+    assert (impact.unverified, impact.stopping, impact.without_live_endpoint) == ((name,), (), (MODEL,))
+    assert f"OUT UNTIL IT PASSES ITS PROBES {name}" in told(planned)
     coarser = await plan(db, EXAMPLE.replace("max_batch: 256", "max_batch: 256\n    numerics: f16"))
     assert coarser.impact.unverified == (name,)
     less = moved[: moved.index("endpoints:")] + moved[moved.index("prices:") :]

@@ -9,7 +9,7 @@ from providers.protocol import ProviderKind
 from router.manifest import schema
 from router.manifest.current_state import defaults
 from router.manifest.values import Fault, FileRefused, Kind
-from router.values import EndpointSpec, ProviderSpec
+from router.registry.specs import EndpointSpec, ProviderSpec
 
 PROVIDER = """\
 providers:
@@ -66,7 +66,7 @@ def test_every_amount_of_nine_decimals_is_read_exactly(amount: object) -> None:
 
 
 def test_all_faults_are_told_at_once_with_line_and_path() -> None:
-    messages = faults(
+    told = faults(
         PROVIDER
         + """\
   - name: beta
@@ -88,7 +88,7 @@ prices:
 vouchers: []
 """
     )
-    assert [fault.partition(": ")[0] for fault in messages] == [
+    assert [fault.partition(": ")[0] for fault in told] == [
         "line 6, providers[1].kind",
         "line 9, providers[2].regions",
         "line 12, providers[3].region",
@@ -139,12 +139,12 @@ def test_a_plain_word_is_text_where_text_stands() -> None:
 
 @given(st.text() | st.text("[]{}:-,&*!|>'\"\n #%@`?~ab1.", max_size=60))
 def test_any_text_is_read_or_refused_with_a_line(text: str) -> None:
-    messages: tuple[Fault, ...] = ()
+    told: tuple[Fault, ...] = ()
     try:
         schema.read(text)
     except FileRefused as refused:
-        messages = refused.faults
-    assert all(fault.line >= 1 and fault.message for fault in messages)
+        told = refused.faults
+    assert all(fault.line >= 1 and fault.message for fault in told)
 
 
 def test_the_file_knows_every_field_that_a_command_can_set() -> None:

@@ -1,6 +1,6 @@
 """A secret key is rotated: a new one in front, everything wrapped again, the old one taken out; calls never notice."""
 
-from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -9,39 +9,26 @@ from cryptography.fernet import Fernet
 from typer.testing import CliRunner
 
 from gigarouter.commands.admin import app
-from router.changes.audit import Actor, list_changes
-from router.changes.transaction import UnitOfWork, transact
+from router.changes.audit import list_changes
+from router.changes.transaction import transact
 from router.registry.encryption import CredentialCipher, CredentialUnreadable, place_of
 from router.registry.key_rotation import rewrap_credentials
-from router.registry.providers import ProviderView, credential_of, provider_records, register_provider
-from router.values import ProviderSpec
+from router.registry.providers import credential_of, provider_records
+from router.registry.specs import ProviderSpec
 from store.ids import ProviderId, new_id
 from store.postgres import Database
+from tests.builders.registry import OPS, a_registered_provider
 
 pytestmark = pytest.mark.anyio
 
 OLD, NEW, OTHER = (Fernet.generate_key().decode() for _ in range(3))
-OPS = Actor("cli:ops")
 URL = "https://api.example.com/v1"
 PLACE = place_of(URL, {})
 
 
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    yield database
-    await database.close()
-
-
-async def a_provider(db: Database, name: str, key: str = OLD) -> None:
-    spec, credential = ProviderSpec(URL), f"sk-{name}-canary-000000"
-
-    async def command(work: UnitOfWork) -> ProviderView:
-        return await register_provider(
-            work, CredentialCipher([key]), name=name, kind="openai", spec=spec, credential=credential
-        )
-
-    await transact(db, OPS, command)
+async def a_keyed_provider(db: Database, name: str, key: str = OLD) -> None:
+    cipher = CredentialCipher([key])
+    await a_registered_provider(db, name, ProviderSpec(URL), f"sk-{name}-canary-000000", cipher=cipher)
 
 
 async def opened(db: Database, cipher: CredentialCipher) -> dict[str, str | None]:
@@ -51,15 +38,15 @@ async def opened(db: Database, cipher: CredentialCipher) -> dict[str, str | None
 
 async def test_after_resealing_the_old_key_can_be_taken_out(db: Database) -> None:
     for name in ("alpha", "beta"):
-        await a_provider(db, name)
-    await a_provider(db, "gamma", NEW)
+        await a_keyed_provider(db, name)
+    await a_keyed_provider(db, "gamma", NEW)
     known = await opened(db, CredentialCipher([NEW, OLD]))
     with pytest.raises(CredentialUnreadable, match="secret key that is not set"):
         await opened(db, CredentialCipher([NEW]))
-    done = await rewrap_credentials(db, OPS, CredentialCipher([NEW, OLD]))
+    done = await transact(db, OPS, partial(rewrap_credentials, cipher=CredentialCipher([NEW, OLD])))
     assert (done.resealed, done.unchanged, done.unreadable) == (("alpha", "beta"), ("gamma",), ())
     assert await opened(db, CredentialCipher([NEW])) == known
-    again = await rewrap_credentials(db, OPS, CredentialCipher([NEW]))
+    again = await transact(db, OPS, partial(rewrap_credentials, cipher=CredentialCipher([NEW])))
     assert (again.resealed, again.unchanged) == ((), ("alpha", "beta", "gamma"))
     async with db.transaction() as connection:
         changes = await list_changes(connection)
@@ -68,9 +55,9 @@ async def test_after_resealing_the_old_key_can_be_taken_out(db: Database) -> Non
 
 
 async def test_a_key_that_is_not_there_is_told_by_the_providers_name_and_keeps_no_other(db: Database) -> None:
-    await a_provider(db, "alpha")
-    await a_provider(db, "lost", OTHER)
-    done = await rewrap_credentials(db, OPS, CredentialCipher([NEW, OLD]))
+    await a_keyed_provider(db, "alpha")
+    await a_keyed_provider(db, "lost", OTHER)
+    done = await transact(db, OPS, partial(rewrap_credentials, cipher=CredentialCipher([NEW, OLD])))
     assert (done.resealed, done.unreadable) == (("alpha",), ("lost",))
 
 

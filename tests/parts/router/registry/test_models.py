@@ -1,7 +1,6 @@
 """Models are added and edited by one pair of commands; none leaves an endpoint in another space than its model."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -10,26 +9,20 @@ from sqlalchemy import text
 from catalog import models
 from catalog.model_edits import BARE, faults
 from catalog.seed import SeedModel, shipped
-from catalog.values import Model
+from catalog.values import Model, ModelFacts
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
 from router.registry.endpoints import register_endpoint
 from router.registry.models import add_model, edit_model, entry_of
 from router.registry.providers import register_provider
-from router.values import Endpoint, EndpointSpec, ProviderSpec
+from router.registry.specs import EndpointSpec, ProviderSpec
+from router.values import Endpoint
 from store.postgres import Database
 
 pytestmark = pytest.mark.anyio
 OPS = Actor("cli:ops")
 NEW = msgspec.structs.replace(BARE, id="acme/new", owned_by="acme", summary="S", dimensions=8)
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    yield database
-    await database.close()
 
 
 async def edited(work: UnitOfWork, **facts: object) -> Model:
@@ -82,7 +75,7 @@ async def until_someone_waits(db: Database) -> None:
 async def test_of_two_who_take_one_name_at_once_one_gets_it(db: Database) -> None:
     twins = [msgspec.structs.replace(NEW, id=f"acme/{name}", aliases=("one",)) for name in ("a", "b")]
 
-    async def add(entry: SeedModel) -> Model:
+    async def add(entry: ModelFacts) -> Model:
         return await transact(db, OPS, lambda work: add_model(work, entry))
 
     done = await asyncio.gather(*(add(entry) for entry in (*twins, NEW, NEW)), return_exceptions=True)

@@ -1,7 +1,6 @@
 """Providers and endpoints: credentials that only their provider's host can get, states that follow a table."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from itertools import product
 
 import msgspec
@@ -12,56 +11,40 @@ from sqlalchemy.exc import IntegrityError
 
 from catalog import models
 from catalog.seed import import_seed
-from router.changes.audit import Actor, list_changes
+from router.changes.audit import list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.registry.encryption import CredentialCipher, CredentialUnreadable
 from router.registry.endpoints import MOVES, edit_endpoint, move_endpoint, register_endpoint
 from router.registry.indexes import ProviderRecord
 from router.registry.providers import ProviderView, credential_of, edit_provider, provider_records, register_provider
-from router.values import Endpoint, EndpointSpec, EndpointState, ProviderSpec
+from router.registry.specs import EndpointSpec, ProviderSpec
+from router.values import Endpoint, EndpointState
 from store.ids import ProviderId, new_id
 from store.postgres import Database
+from tests.builders.registry import ALPHA, OPS, a_draft_endpoint, a_registered_provider, move
 
 pytestmark = pytest.mark.anyio
-OPS = Actor("cli:ops")
 SECRET = "sk-canary-4f9c2b7d1e8a"
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
-ALPHA = ProviderSpec("https://api.alpha.example/v1")
+CIPHER = CredentialCipher([OLD])
 
 
 @pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    async with database.transaction() as connection:
+async def db(db: Database) -> Database:
+    """The shipped catalogue is in it."""
+    async with db.transaction() as connection:
         await import_seed(connection)
-    yield database
-    await database.close()
+    return db
 
 
-async def a_provider(
-    db: Database, name: str = "alpha", spec: ProviderSpec = ALPHA, credential: str | None = SECRET
-) -> ProviderView:
-    async def command(work: UnitOfWork) -> ProviderView:
-        return await register_provider(
-            work, CredentialCipher([OLD]), name=name, kind="openai", spec=spec, credential=credential
-        )
-
-    return await transact(db, OPS, command)
+async def register_alpha(db: Database) -> ProviderView:
+    return await a_registered_provider(db, "alpha", ALPHA, SECRET, cipher=CIPHER)
 
 
-async def an_endpoint(db: Database, provider: ProviderView, upstream: str = "mini") -> Endpoint:
-    async def command(work: UnitOfWork) -> Endpoint:
-        model = await models.get(work.connection, MODEL)
-        return await register_endpoint(work, model, provider.id, EndpointSpec(upstream))
-
-    return await transact(db, OPS, command)
-
-
-async def move(db: Database, endpoint: Endpoint, *states: EndpointState) -> None:
-    for state in states:
-        await transact(db, OPS, lambda work, to=state: move_endpoint(work, endpoint.id, to))
+async def a_draft(db: Database, upstream_model: str = "mini") -> Endpoint:
+    return await a_draft_endpoint(db, MODEL, (await register_alpha(db)).id, upstream_model)
 
 
 async def record_of(db: Database, name: str) -> ProviderRecord:
@@ -84,7 +67,7 @@ async def dump(db: Database) -> str:
 
 
 async def test_a_credential_is_in_no_table_and_opens_for_its_provider(db: Database) -> None:
-    view = await a_provider(db)
+    view = await register_alpha(db)
     everything = await dump(db)
     assert "api.alpha.example" in everything
     assert SECRET not in everything
@@ -94,7 +77,7 @@ async def test_a_credential_is_in_no_table_and_opens_for_its_provider(db: Databa
 
 
 async def test_a_new_secret_key_in_front_still_opens_old_credentials_and_another_key_does_not(db: Database) -> None:
-    await a_provider(db)
+    await register_alpha(db)
     record = await record_of(db, "alpha")
     assert credential_of(record, CredentialCipher([NEW, OLD])) == SECRET
     with pytest.raises(CredentialUnreadable):
@@ -102,8 +85,10 @@ async def test_a_new_secret_key_in_front_still_opens_old_credentials_and_another
 
 
 async def test_a_credential_moved_to_another_row_or_host_opens_to_nothing(db: Database) -> None:
-    await a_provider(db)
-    other = await a_provider(db, "beta", ProviderSpec("https://api.beta.example/v1"), "sk-beta-0000000000000")
+    await register_alpha(db)
+    other = await a_registered_provider(
+        db, "beta", ProviderSpec("https://api.beta.example/v1"), "sk-beta-0000000000000", cipher=CIPHER
+    )
     alpha, beta = await record_of(db, "alpha"), await record_of(db, "beta")
     moved = msgspec.structs.replace(beta, sealed=alpha.sealed)
     redirected = msgspec.structs.replace(alpha, base_url="https://evil.example/v1")
@@ -114,7 +99,7 @@ async def test_a_credential_moved_to_another_row_or_host_opens_to_nothing(db: Da
 
 
 async def test_another_host_is_refused_without_its_credential_and_another_path_is_not(db: Database) -> None:
-    view = await a_provider(db)
+    view = await register_alpha(db)
     cipher = CredentialCipher([OLD])
 
     async def edit(url: str, credential: str | None = None) -> ProviderView:
@@ -153,10 +138,10 @@ async def test_another_vendor_is_another_host_where_its_library_knows_it(db: Dat
 
 @pytest.mark.parametrize("name", ["https://evil.example/x", "x/http://evil.example", "//evil.example", "a b", "a\nb"])
 async def test_an_upstream_model_is_a_name_and_no_address(db: Database, name: str) -> None:
-    provider = await a_provider(db)
+    provider = await register_alpha(db)
     with pytest.raises(InvalidRequest, match="not an address"):
-        await an_endpoint(db, provider, name)
-    endpoint = await an_endpoint(db, provider)
+        await a_draft_endpoint(db, MODEL, provider.id, name)
+    endpoint = await a_draft_endpoint(db, MODEL, provider.id, "mini")
     with pytest.raises(InvalidRequest, match="not an address"):
         await transact(db, OPS, lambda work: edit_endpoint(work, endpoint.id, EndpointSpec(name)))
 
@@ -166,11 +151,11 @@ async def test_an_upstream_model_is_a_name_and_no_address(db: Database, name: st
 )
 async def test_a_base_url_is_an_address_and_nothing_more(db: Database, url: str | None) -> None:
     with pytest.raises(InvalidRequest):
-        await a_provider(db, spec=ProviderSpec(url))
+        await a_registered_provider(db, "alpha", ProviderSpec(url), SECRET, cipher=CIPHER)
 
 
 async def test_the_audit_log_tells_of_a_credential_only_its_end(db: Database) -> None:
-    await a_provider(db)
+    await register_alpha(db)
     async with db.transaction() as connection:
         rows = await list_changes(connection)
     assert {row.change.action for row in rows} == {"provider.register", "provider.credential"}
@@ -178,7 +163,7 @@ async def test_the_audit_log_tells_of_a_credential_only_its_end(db: Database) ->
 
 
 async def test_the_audit_log_tells_that_a_credential_was_replaced_though_it_looks_the_same(db: Database) -> None:
-    view = await a_provider(db)
+    view = await register_alpha(db)
     aws = '{"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "canary1"}'
 
     async def told(credential: str | None) -> list[object]:
@@ -196,7 +181,7 @@ async def test_the_audit_log_tells_that_a_credential_was_replaced_though_it_look
 
 
 async def test_an_endpoint_that_claims_another_space_is_refused_by_product_and_database(db: Database) -> None:
-    provider = await a_provider(db)
+    provider = await register_alpha(db)
 
     async def command(work: UnitOfWork) -> Endpoint:
         model = await models.get(work.connection, MODEL)
@@ -204,7 +189,7 @@ async def test_an_endpoint_that_claims_another_space_is_refused_by_product_and_d
 
     with pytest.raises(InvalidRequest, match="cannot be compared"):
         await transact(db, OPS, command)
-    endpoint = await an_endpoint(db, provider)
+    endpoint = await a_draft_endpoint(db, MODEL, provider.id, "mini")
     with pytest.raises(IntegrityError, match="is not the one of the model"):
         async with db.transaction() as connection:
             await connection.execute(text("UPDATE endpoints SET space = 'other@1'"))
@@ -212,17 +197,17 @@ async def test_an_endpoint_that_claims_another_space_is_refused_by_product_and_d
 
 
 async def test_an_endpoint_is_registered_once_at_a_provider_that_exists(db: Database) -> None:
-    provider = await a_provider(db)
-    await an_endpoint(db, provider)
+    provider = await register_alpha(db)
+    await a_draft_endpoint(db, MODEL, provider.id, "mini")
     with pytest.raises(Conflict, match="already"):
-        await an_endpoint(db, provider)
+        await a_draft_endpoint(db, MODEL, provider.id, "mini")
     with pytest.raises(NotFound, match="provider"):
-        await an_endpoint(db, msgspec.structs.replace(provider, id=ProviderId(new_id())))
+        await a_draft_endpoint(db, MODEL, ProviderId(new_id()), "mini")
 
 
 async def test_the_database_allows_exactly_the_moves_of_the_table(db: Database) -> None:
     owner = Database(db.url, as_owner=True)
-    endpoint = await an_endpoint(db, await a_provider(db))
+    endpoint = await a_draft(db)
     allowed: dict[EndpointState, set[EndpointState]] = {state: set() for state in EndpointState}
     for was, to in product(EndpointState, EndpointState):
         async with owner.transaction() as connection:
@@ -242,14 +227,14 @@ async def test_the_database_allows_exactly_the_moves_of_the_table(db: Database) 
 
 
 async def test_a_move_that_is_not_in_the_table_names_those_that_are(db: Database) -> None:
-    endpoint = await an_endpoint(db, await a_provider(db))
+    endpoint = await a_draft(db)
     with pytest.raises(Conflict, match="is draft; from there it can become off, probing"):
-        await move(db, endpoint, EndpointState.LIVE)
+        await move(db, endpoint.id, EndpointState.LIVE)
 
 
 async def test_a_live_endpoint_keeps_its_upstream_model(db: Database) -> None:
-    endpoint = await an_endpoint(db, await a_provider(db))
-    await move(db, endpoint, EndpointState.PROBING, EndpointState.LIVE)
+    endpoint = await a_draft(db)
+    await move(db, endpoint.id, EndpointState.PROBING, EndpointState.LIVE)
     with pytest.raises(Conflict, match="keeps its upstream model"):
         await transact(db, OPS, lambda work: edit_endpoint(work, endpoint.id, EndpointSpec("another")))
     edited = await transact(db, OPS, lambda work: edit_endpoint(work, endpoint.id, EndpointSpec("mini", priority=1)))
@@ -259,7 +244,7 @@ async def test_a_live_endpoint_keeps_its_upstream_model(db: Database) -> None:
 async def test_of_two_operators_who_move_an_endpoint_at_once_the_second_decides_on_what_the_first_left(
     db: Database,
 ) -> None:
-    endpoint = await an_endpoint(db, await a_provider(db))
+    endpoint = await a_draft(db)
 
     async def first(work: UnitOfWork) -> "asyncio.Task[Endpoint]":
         await move_endpoint(work, endpoint.id, EndpointState.OFF)

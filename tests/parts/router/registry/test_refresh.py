@@ -17,12 +17,14 @@ from catalog.seed import import_seed
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import KeyPaused, KeyUnknown, StoreUnavailable
+from router.identity.authenticate import authenticate
 from router.identity.key_commands import KeySpec, Shown, create_key, pause_key, revoke_key, rotate_key
-from router.identity.keys import authenticate, digest_of, new_key
+from router.identity.keys import digest_of, new_key
 from router.registry.endpoints import move_endpoint, register_endpoint
 from router.registry.providers import edit_provider, register_provider
 from router.registry.refresh import Refresher
-from router.values import EndpointSpec, EndpointState, ProviderSpec
+from router.registry.specs import EndpointSpec, ProviderSpec
+from router.values import EndpointState
 from store.embedded import Embedded
 from store.ids import AccountId, ProviderId, new_id
 from store.postgres import Database

@@ -3,6 +3,7 @@
 import unicodedata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 from tokenizers import Tokenizer
@@ -19,7 +20,7 @@ from router.errors import (
 )
 from router.request.estimate import estimate, exact, tokens_most
 from router.values import EmbedRequest
-from tests.builders.values import NOW, PRICE, Prices, a_key, a_model, a_request
+from tests.builders.values import NOW, PRICE, KeyFields, Prices, a_key, a_model, a_request
 
 HARD_TEXTS = [
     "plain words, some punctuation... and 12345",
@@ -39,7 +40,7 @@ HARD_TEXTS = [
 ]
 
 
-def _quote(request: EmbedRequest, model: Model | None = None, **key: object) -> Quote:
+def _quote(request: EmbedRequest, model: Model | None = None, **key: Unpack[KeyFields]) -> Quote:
     return estimate(request, model or a_model(), a_key(**key), Prices(), NOW)
 
 

@@ -1,51 +1,33 @@
 """A name in a request: exactly a model, or an answer that helps."""
 
 import time
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import pytest
 
-from billing.money import Price
-from billing.values import Limits, Payer
 from catalog.models import Catalog
-from catalog.values import Model, Status, Use
+from catalog.values import Status
 from router.errors import ModelNotAllowed, ModelNotFound, ModelNotLive
 from router.registry.indexes import SANDBOX_ENDPOINT, EndpointIndex, PriceIndex
 from router.request.model import resolve
-from router.values import Endpoint, EndpointState, Key
-from store.ids import AccountId, EndpointId, KeyId, ModelId, PriceId, ProviderId, new_id
+from router.values import EndpointState, Key
+from store.ids import ModelId
+from tests.builders.values import a_key, a_model, a_price, an_endpoint
 
 
-def a_model(name: str, status: Status = Status.LIVE, aliases: tuple[str, ...] = ()) -> Model:
-    return Model(
-        id=ModelId(name),
-        owned_by=name.partition("/")[0],
-        summary="a model",
-        status=status,
-        dimensions=384,
-        max_input_tokens=512,
-        normalized=True,
-        space=f"{name}@1",
-        published_on=date(2025, 1, 1),
-        aliases=aliases,
-    )
+def a_key_for(*models: str) -> Key:
+    return a_key(models=frozenset(map(ModelId, models)))
 
 
-def a_key(*models: str, is_test: bool = False) -> Key:
-    key_id, account_id = KeyId(new_id()), AccountId(new_id())
-    allowed = frozenset(ModelId(model) for model in models)
-    payer = Payer(account_id, key_id, Limits())
-    return Key(key_id, account_id, "k", Use.COMMERCIAL, payer, models=allowed, is_test=is_test)
-
-
+BGE = ModelId("BAAI/bge-m3")
 CATALOG = Catalog(
     [
         a_model("openai/text-embedding-3-small", aliases=("text-embedding-3-small",)),
         a_model("openai/text-embedding-3-large"),
-        a_model("openai/text-embedding-ada-002", Status.RETIRED),
-        a_model("codefuse-ai/F2LLM-v2-4B", Status.COMING_SOON),
-        a_model("codefuse-ai/F2LLM-v2-8B", Status.COMING_SOON),
-        a_model("BAAI/bge-m3", Status.DEPRECATED),
+        a_model("openai/text-embedding-ada-002", status=Status.RETIRED),
+        a_model("codefuse-ai/F2LLM-v2-4B", status=Status.COMING_SOON),
+        a_model("codefuse-ai/F2LLM-v2-8B", status=Status.COMING_SOON),
+        a_model("BAAI/bge-m3", status=Status.DEPRECATED),
     ]
 )
 
@@ -69,13 +51,13 @@ def test_an_unknown_name_gets_openais_sentence_and_the_nearest_ids() -> None:
 
 def test_a_key_with_a_list_of_models_is_shown_nothing_else() -> None:
     with pytest.raises(ModelNotFound) as refusal:
-        resolve("openai/text-embedding-3-smal", a_key("BAAI/bge-m3", "openai/text-embedding-3-large"), CATALOG)
+        resolve("openai/text-embedding-3-smal", a_key_for("BAAI/bge-m3", "openai/text-embedding-3-large"), CATALOG)
     assert refusal.value.details["nearest"] == ["openai/text-embedding-3-large"]
 
 
 def test_a_model_outside_the_keys_list_is_named_with_what_is_inside() -> None:
     with pytest.raises(ModelNotAllowed, match=r"It may use: openai/text-embedding-3-large"):
-        resolve("BAAI/bge-m3", a_key("openai/text-embedding-3-large"), CATALOG)
+        resolve("BAAI/bge-m3", a_key_for("openai/text-embedding-3-large"), CATALOG)
 
 
 def test_an_announced_model_asks_for_a_vote_and_a_retired_one_does_not() -> None:
@@ -95,37 +77,24 @@ def test_a_hostile_name_costs_the_event_loop_little_and_is_not_echoed_whole() ->
     assert len(refusal.value.message) < 500
 
 
-def a_price(nano: int, day: int) -> Price:
-    return Price(PriceId(new_id()), ModelId("BAAI/bge-m3"), nano, datetime(2026, 11, day, tzinfo=UTC))
+def at(day: int) -> datetime:
+    return datetime(2026, 11, day, tzinfo=UTC)
 
 
 def test_the_price_in_force_is_the_latest_whose_instant_has_come() -> None:
-    prices = PriceIndex([a_price(20, 10), a_price(10, 1), a_price(30, 20)])
-    at = {day: prices.current(ModelId("BAAI/bge-m3"), datetime(2026, 11, day, tzinfo=UTC)) for day in (1, 9, 10, 25)}
-    assert [price.nano_per_mtok for price in at.values() if price] == [10, 10, 20, 30]
-    assert prices.current(ModelId("BAAI/bge-m3"), datetime(2026, 10, 31, tzinfo=UTC)) is None
-    assert prices.current(ModelId("openai/x"), datetime(2026, 11, 25, tzinfo=UTC)) is None
-
-
-def an_endpoint(model: Model, state: EndpointState, priority: int) -> Endpoint:
-    endpoint_id, provider = EndpointId(new_id()), ProviderId(new_id())
-    return Endpoint(
-        id=endpoint_id,
-        model_id=model.id,
-        provider_id=provider,
-        provider_name="alpha",
-        upstream_model="up",
-        space=model.space,
-        state=state,
-        priority=priority,
-        cost_nano_per_mtok=1,
+    prices = PriceIndex(
+        [a_price(nano, model_id=BGE, effective_at=at(day)) for nano, day in ((20, 10), (10, 1), (30, 20))]
     )
+    found = [prices.current(BGE, at(day)) for day in (1, 9, 10, 25)]
+    assert [price.nano_per_mtok for price in found if price] == [10, 10, 20, 30]
+    assert prices.current(BGE, datetime(2026, 10, 31, tzinfo=UTC)) is None
+    assert prices.current(ModelId("openai/x"), at(25)) is None
 
 
 def test_drafts_and_endpoints_that_are_off_are_no_candidates_and_the_smallest_priority_goes_first() -> None:
     model = a_model("BAAI/bge-m3")
-    states = {state: an_endpoint(model, state, 1) for state in EndpointState}
-    first = an_endpoint(model, EndpointState.LIVE, 0)
+    states = {state: an_endpoint(model_id=model.id, state=state, priority=1) for state in EndpointState}
+    first = an_endpoint(model_id=model.id, priority=0)
     index = EndpointIndex([*states.values(), first])
     candidates = index.serving(model, a_key())
     assert candidates[0] == first

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from router.dispatch.validate import shorten
 from router.response.encode import answer
 from router.values import Answer
-from tests.builders.values import MODEL_ID, PRICE, a_delivery, a_hold, a_model, a_request, a_usage, unit_rows
+from tests.builders.values import MODEL_ID, PRICE, SPACE, a_delivery, a_hold, a_model, a_request, a_usage, unit_rows
 
 CONTRACT = json.loads((Path(__file__).parents[3] / "contract" / "openai.openapi.json").read_text())
 SCHEMA = Draft202012Validator(
@@ -23,7 +23,7 @@ SCHEMA = Draft202012Validator(
 def _answered(rows: int, width: int, **request: object) -> tuple[Answer, np.ndarray]:
     matrix = unit_rows(rows, width)
     asked = a_request(*["x"] * rows, **request)  # type: ignore[arg-type]
-    said = answer(asked, a_model(dimensions=width), a_delivery(matrix), a_usage(rows, 10), a_hold())
+    said = answer(asked, a_model(dimensions=width), a_delivery(matrix), a_usage(inputs=rows), a_hold())
     return said, matrix
 
 
@@ -108,7 +108,7 @@ def test_the_headers_tell_what_was_done_and_for_how_much() -> None:
     assert headers["openai-model"] == MODEL_ID
     assert headers["x-gigarouter-cost"] == "0.00000008"
     assert headers["x-gigarouter-price-id"] == f"price_{PRICE.id.hex}"
-    assert headers["x-gigarouter-space"] == "tests:one"
+    assert headers["x-gigarouter-space"] == SPACE
     assert headers["x-gigarouter-attempts"] == "1"
     assert headers["x-gigarouter-attribution"] == "Model by M?ns??x: y"
     assert headers["x-ratelimit-remaining-requests"] == "2999"

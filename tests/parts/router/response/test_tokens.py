@@ -1,31 +1,45 @@
-"""Counting has what is left of the call's time; where a request is too large, its own tokens decide."""
+"""Counting has what is left of the call's time; where a request is too large, its own tokens decide; what is billed."""
 
 import asyncio
 
 import msgspec
 import pytest
+from typing_extensions import override
 
+from billing.money import MAX_INT32
 from billing.values import Quote
 from providers.outcomes import Overloaded, TooLong
-from providers.protocol import Attempt
+from providers.protocol import Attempt, Provider, Vectors
 from router.errors import InputTooLong, TooManyTokens
-from router.request.estimate import MAX_TOKENS, estimate, exact, tokens_most
-from router.response.tokens import COUNT_WITHIN_S, count, promised
+from router.request.body import MAX_TOKENS
+from router.request.estimate import estimate, exact, tokens_most
+from router.response.tokens import COUNT_WITHIN_S, count, promised, usage
 from router.values import Endpoint, Route
-from store.ids import RequestId, new_id
-from tests.builders.routing import an_endpoint
-from tests.builders.values import ENDPOINT, NOW, Prices, a_key, a_model, a_request
+from store.ids import ProviderId, RequestId, new_id
+from tests.builders.values import (
+    ENDPOINT,
+    NOW,
+    Prices,
+    a_delivery,
+    a_hold,
+    a_key,
+    a_model,
+    a_request,
+    an_endpoint,
+    unit_rows,
+)
 
 PROMPT = "search: "
 MODEL = a_model(prompts={"query": PROMPT}, max_input_tokens=400_000, special_tokens=2)
 
 
-class Counter:
+class Counter(Provider):
     """A provider that counts after a while, or says why not; notes how long it was given."""
 
     def __init__(self, answer: int | Exception | None, takes_s: float = 0.0) -> None:
         self.answer, self.takes_s, self.given_s = answer, takes_s, -1.0
 
+    @override
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
         self.given_s = deadline_s
         await asyncio.sleep(self.takes_s)
@@ -33,10 +47,20 @@ class Counter:
             raise self.answer
         return self.answer
 
+    @override
+    async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
+        raise AssertionError("it is asked to count")
+
+    @override
+    async def close(self) -> None:
+        """Nothing is open."""
+
 
 async def counted(counters: list[Counter], left_s: float) -> int | None:
     endpoints = [an_endpoint(f"p{number}") for number in range(len(counters))]
-    providers = {e.provider_id: counter for e, counter in zip(endpoints, counters, strict=True)}
+    providers: dict[ProviderId, Provider] = {
+        e.provider_id: counter for e, counter in zip(endpoints, counters, strict=True)
+    }
     deadline_at = asyncio.get_running_loop().time() + left_s
     return await count(endpoints, a_request("x"), MODEL, providers, RequestId(new_id()), deadline_at)
 
@@ -85,9 +109,19 @@ def test_what_the_model_adds_counts_towards_no_request_limit_neither_for_text_no
 
 def test_a_count_that_failed_where_workers_serve_leaves_a_bound() -> None:
     quote = estimate(a_request(token_ids=[[1, 2]]), MODEL, a_key(), Prices(), NOW)
-    worker: Endpoint = msgspec.structs.replace(ENDPOINT, provider_kind="worker")
+    worker: Endpoint = an_endpoint(provider_kind="worker")
     assert quote.exact
     assert promised(quote, None, Route((ENDPOINT,))) == quote
     assert not promised(quote, None, Route((worker,))).exact
     assert not promised(quote, quote, Route((worker, ENDPOINT))).exact
     assert promised(quote, quote, Route((worker, worker))).exact
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("told", [MAX_INT32 + 1, 10**15, 2**63 - 1])
+def test_a_count_beyond_all_reason_is_billed_at_the_hold_and_recorded_as_far_as_there_is_room(
+    told: int, *, exact: bool
+) -> None:
+    delivery = msgspec.structs.replace(a_delivery(unit_rows(1, 8)), tokens=told, exact=exact)
+    used = usage(delivery, a_request("x"), a_model(), a_hold(tokens_max=100), NOW)
+    assert (used.tokens, used.provider_tokens) == (100, MAX_INT32)

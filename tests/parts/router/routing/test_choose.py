@@ -7,7 +7,8 @@ import pytest
 from router.errors import InvalidRequest, ModelWarming, NoEndpoint, PreferencesUnmet, ProvidersBusy
 from router.routing.health import FAILURES_MAX, OPEN_S, Health
 from router.values import EndpointState, Preferences
-from tests.builders.routing import SPACE, an_endpoint, pick
+from tests.builders.routing import pick
+from tests.builders.values import SPACE, an_endpoint
 
 
 def broken(health: Health, *endpoints: Any, at: float = 0.0) -> None:

@@ -10,7 +10,8 @@ from router.routing.circuit_breaker import SLOW_START_S, TRIALS
 from router.routing.health import FAILURES_MAX, OPEN_S, Health
 from router.values import Endpoint, Preferences, Route
 from store.ids import AccountId, new_id
-from tests.builders.routing import an_endpoint, chance, pick
+from tests.builders.routing import chance, pick
+from tests.builders.values import an_endpoint
 
 
 def measured(health: Health, latencies: dict[Endpoint, float], now: float = 0.0, tokens: int = 0) -> Health:
@@ -26,7 +27,7 @@ def names(route: Route) -> list[str]:
 
 def test_ten_thousand_draws_give_shares_of_one_over_the_price_squared() -> None:
     costs, random = {"a": 100, "b": 120, "c": 150}, Random(1)
-    endpoints = [an_endpoint(name, cost=cost) for name, cost in costs.items()]
+    endpoints = [an_endpoint(name, cost_nano_per_mtok=cost) for name, cost in costs.items()]
     first = Counter(pick(endpoints, draw=random.random).order[0].provider_name for _ in range(10_000))
     whole = sum(1 / cost**2 for cost in costs.values())
     for name, cost in costs.items():
@@ -40,14 +41,14 @@ def test_weight_shifts_the_shares() -> None:
 
 
 def test_what_costs_more_than_the_band_only_stands_in() -> None:
-    cheap, dear = an_endpoint("cheap", cost=100), an_endpoint("dear", cost=151)
+    cheap, dear = an_endpoint("cheap", cost_nano_per_mtok=100), an_endpoint("dear", cost_nano_per_mtok=151)
     health = measured(Health(), {cheap: 1.0, dear: 0.1})
     route = pick([dear, cheap], health=health)
     assert (names(route), route.policy) == (["cheap", "dear"], "cheapest")
 
 
 def test_a_worse_priority_only_stands_in() -> None:
-    spare, usual = an_endpoint("spare", priority=200), an_endpoint("usual", cost=9)
+    spare, usual = an_endpoint("spare", priority=200), an_endpoint("usual", cost_nano_per_mtok=9)
     assert names(pick([spare, usual])) == ["usual", "spare"]
 
 
@@ -82,7 +83,7 @@ def test_the_least_expected_wait_is_chosen_among_workers() -> None:
 
 
 def test_a_crowded_worker_gives_way_to_a_dearer_endpoint_and_to_nobody_that_is_worse() -> None:
-    worker, dear = an_endpoint("worker", priority=1), an_endpoint("dear", cost=9, priority=2)
+    worker, dear = an_endpoint("worker", priority=1), an_endpoint("dear", cost_nano_per_mtok=9, priority=2)
     health = measured(Health(), {worker: 0.1, dear: 0.3})
     health.reports(worker.id, 5.0, 1_000_000, 0.0)
     assert names(pick([worker, dear], health=health)) == ["dear", "worker"]
@@ -91,7 +92,7 @@ def test_a_crowded_worker_gives_way_to_a_dearer_endpoint_and_to_nobody_that_is_w
 
 
 def test_order_goes_first_and_the_others_stand_in_if_they_may() -> None:
-    endpoints = [an_endpoint("c"), an_endpoint("a", priority=1), an_endpoint("b", cost=9)]
+    endpoints = [an_endpoint("c"), an_endpoint("a", priority=1), an_endpoint("b", cost_nano_per_mtok=9)]
     assert names(pick(endpoints, Preferences(order=("b", "c")))) == ["b", "c", "a"]
     strict = pick(endpoints, Preferences(order=("b", "c"), allow_fallbacks=False))
     assert (names(strict), strict.policy) == (["b", "c"], "order")
@@ -99,7 +100,7 @@ def test_order_goes_first_and_the_others_stand_in_if_they_may() -> None:
 
 
 def test_without_fallbacks_the_first_alone_may_try_and_the_others_are_told() -> None:
-    route = pick([an_endpoint("a"), an_endpoint("b", cost=9)], Preferences(allow_fallbacks=False))
+    route = pick([an_endpoint("a"), an_endpoint("b", cost_nano_per_mtok=9)], Preferences(allow_fallbacks=False))
     assert names(route) == ["a"]
     assert [(c.endpoint.provider_name, c.code) for c in route.left_out] == [("b", "fallback")]
     assert "score" in route.left_out[0].facts
@@ -108,9 +109,9 @@ def test_without_fallbacks_the_first_alone_may_try_and_the_others_are_told() -> 
 @pytest.mark.parametrize(("sort", "first"), [("price", "cheap"), ("latency", "quick"), ("throughput", "wide")])
 def test_a_sort_goes_across_priorities(sort: Any, first: str) -> None:
     cheap, quick, wide = (
-        an_endpoint("cheap", cost=1, priority=3),
-        an_endpoint("quick", cost=3, priority=2),
-        an_endpoint("wide", cost=2, priority=1),
+        an_endpoint("cheap", cost_nano_per_mtok=1, priority=3),
+        an_endpoint("quick", cost_nano_per_mtok=3, priority=2),
+        an_endpoint("wide", cost_nano_per_mtok=2, priority=1),
     )
     health = measured(Health(), {cheap: 0.3, quick: 0.1}, tokens=100)
     for _ in range(2):
@@ -168,7 +169,11 @@ def test_a_habit_survives_hours_without_a_call() -> None:
 
 @pytest.mark.parametrize("trials", [0, TRIALS])
 def test_a_cheapest_alone_gets_its_calls_back_little_by_little_after_an_outage(trials: int) -> None:
-    cheap, dear, random = an_endpoint("cheap", cost=10), an_endpoint("dear", cost=100), Random(1)
+    cheap, dear, random = (
+        an_endpoint("cheap", cost_nano_per_mtok=10),
+        an_endpoint("dear", cost_nano_per_mtok=100),
+        Random(1),
+    )
     health = Health()
     for _ in range(FAILURES_MAX):
         health.failed(cheap.id, 0.0, "it broke")
@@ -190,7 +195,7 @@ def test_a_cheapest_alone_gets_its_calls_back_little_by_little_after_an_outage(t
 
 
 def test_a_single_candidate_is_told_too() -> None:
-    endpoint, other = an_endpoint(cost=7), an_endpoint(space="another")
+    endpoint, other = an_endpoint(cost_nano_per_mtok=7), an_endpoint(space="another")
     route = pick([endpoint], account=AccountId(new_id()))
     assert (route.order, route.policy) == ((endpoint,), "only")
     assert route.ranked[0].facts == {"cost_nano_per_mtok": 7}

@@ -2,11 +2,11 @@
 
 import pytest
 
-from providers.kinds import build
-from providers.wire import Pool, networks
+from providers.wire import networks
 from router.registry.indexes import ProviderRecord
 from router.verification.endpoint_check import Report, call_provider
 from store.ids import ProviderId, new_id
+from tests.builders.providers import a_provider
 from tests.harness.fake_upstream import Reply, Upstream
 
 pytestmark = pytest.mark.anyio
@@ -14,16 +14,8 @@ pytestmark = pytest.mark.anyio
 
 async def tried(upstream: Upstream, scheme: str, *allowed: str) -> Report:
     url = f"{scheme}://localhost:{upstream.port}/v1"
-    pool = Pool()
-    options: dict[str, object] = {}
-    provider = build(
-        "openai", base_url=url, credential="sk-x", options=options, allowed_networks=networks([*allowed]), pool=pool
-    )
-    try:
+    async with a_provider("openai", url, credential="sk-x", allowed=networks([*allowed])) as provider:
         return await call_provider(ProviderRecord(ProviderId(new_id()), "inside", "openai", url), provider, "m")
-    finally:
-        await provider.close()
-        await pool.close()
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

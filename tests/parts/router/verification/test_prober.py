@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-import msgspec
 import pytest
 from typing_extensions import override
 
@@ -16,10 +15,10 @@ from router.verification import prober
 from router.verification.prober import CALLS_FEW, WITHIN_S, allowed_s
 from store.ids import new_id
 from store.redis_client import RedisClient
-from tests.builders.spaces import Desk
-from tests.builders.values import ENDPOINT
+from tests.builders.spaces import SpaceLab
+from tests.builders.values import ENDPOINT, an_endpoint
 from tests.harness.fake_upstream import Received, Reply, Upstream
-from tests.parts.router.verification.test_verify import REASON, WIDTH, a_model
+from tests.harness.verified_upstreams import REASON, WIDTH
 
 GRANTED = 3
 WINDOW_S = 0.6
@@ -42,35 +41,35 @@ def most_in_a_window(came: list[float], window_s: float) -> int:
     return max(sum(first <= moment < first + window_s for moment in came) for first in came)
 
 
-def on(url: str, redis_url: str, story: Callable[[Desk, RedisClient], Awaitable[None]]) -> None:
+def on(url: str, redis_url: str, story: Callable[[SpaceLab, RedisClient], Awaitable[None]]) -> None:
     async def connected(run_id: str) -> None:
         pass
 
     async def run() -> None:
-        desk, redis = Desk(url), RedisClient(redis_url, provider_quota.SCRIPTS, connected)
+        lab, redis = SpaceLab(url), RedisClient(redis_url, provider_quota.SCRIPTS, connected)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(redis.run())
             assert await redis.opened(5)
-            await story(desk, redis)
+            await story(lab, redis)
             task.cancel()
-        await desk.close()
+        await lab.close()
 
     asyncio.run(run())
 
 
 def test_probes_and_customers_together_stay_within_the_grant(database_url: str, redis_url: str) -> None:
-    async def story(desk: Desk, redis: RedisClient) -> None:
+    async def story(lab: SpaceLab, redis: RedisClient) -> None:
         with Timed().in_thread() as upstream:
-            endpoint = await desk.a_draft(
-                await a_model(desk), "vendor", upstream.base_url, requests_per_minute=GRANTED, concurrency=1
+            endpoint = await lab.a_draft(
+                await lab.a_model(), "vendor", upstream.base_url, requests_per_minute=GRANTED, concurrency=1
             )
             quota = ProviderQuota(redis, WINDOW_S)
             # A customer's call, which counts.
-            view = (await desk.view(endpoint)).endpoint
+            view = (await lab.view(endpoint)).endpoint
             lease = await quota.take(view, new_id().hex, requests=1, tokens=1, slots=1, limit_s=5)
             quota.give(lease, 1, 1)
             upstream.came.append(time.monotonic())
-            report = await desk.certify(endpoint, as_reference=REASON, quota=quota)
+            report = await lab.certify(endpoint, as_reference=REASON, quota=quota)
             assert report.state is EndpointState.LIVE
             assert report.calls <= CALLS_FEW
             # What was taken in time may arrive a little late.
@@ -84,11 +83,11 @@ def test_a_process_that_cannot_ask_the_others_keeps_its_own_calls_within_it(
 ) -> None:
     monkeypatch.setattr(prober, "WINDOW_S", WINDOW_S)
 
-    async def story(desk: Desk, _hot: RedisClient) -> None:
+    async def story(lab: SpaceLab, _hot: RedisClient) -> None:
         with Timed().in_thread() as upstream:
-            model = await a_model(desk)
-            endpoint = await desk.a_draft(model, "vendor", upstream.base_url, requests_per_minute=GRANTED)
-            assert (await desk.certify(endpoint, as_reference=REASON)).state is EndpointState.LIVE
+            model = await lab.a_model()
+            endpoint = await lab.a_draft(model, "vendor", upstream.base_url, requests_per_minute=GRANTED)
+            assert (await lab.certify(endpoint, as_reference=REASON)).state is EndpointState.LIVE
             assert most_in_a_window(upstream.came, WINDOW_S * 0.8) <= GRANTED
 
     on(database_url, redis_url, story)
@@ -98,6 +97,6 @@ def test_a_small_grant_is_given_the_time_that_it_takes() -> None:
     probes = probe_set(512)
     assert allowed_s(ENDPOINT, probes) == WITHIN_S
     for granted in (1, GRANTED, 59, 60, 1000):
-        endpoint = msgspec.structs.replace(ENDPOINT, requests_per_minute=granted)
+        endpoint = an_endpoint(requests_per_minute=granted)
         calls = CALLS_FEW if granted < prober.SMALL_GRANT else prober.CALLS
         assert allowed_s(endpoint, probes) >= 60 * calls / granted

@@ -16,9 +16,10 @@ from router.values import EndpointState
 from router.verification.endpoint_check import try_endpoint
 from router.verification.references import Reference, find_reference, lock_space, set_noise, set_reference
 from router.verification.report import Occasion, Verdict
-from tests.builders.spaces import OPS, Desk, speaking
-from tests.parts.router.verification.test_proof import Gated, while_it_is_asked
-from tests.parts.router.verification.test_verify import IDENTITY, REASON, WIDTH, AWorker, a_model
+from tests.builders.providers import a_provider
+from tests.builders.registry import OPS
+from tests.builders.spaces import SpaceLab
+from tests.harness.verified_upstreams import IDENTITY, REASON, WIDTH, Gated, NamedWorker
 
 pytestmark = pytest.mark.anyio
 
@@ -36,34 +37,33 @@ def other() -> Iterator[Gated]:
         yield running
 
 
-async def sources(desk: Desk) -> list[str]:
-    return [row.source for row in await desk.rows("SELECT source FROM space_references")]
+async def sources(lab: SpaceLab) -> list[str]:
+    return [row.source for row in await lab.rows("SELECT source FROM space_references")]
 
 
 async def test_of_two_first_references_at_once_from_two_spaces_one_goes_live(
-    desk: Desk, upstream: Gated, other: Gated
+    lab: SpaceLab, upstream: Gated, other: Gated
 ) -> None:
-    model = await a_model(desk)
-    slow, fast = await desk.a_draft(model, "slow", upstream.base_url), await desk.a_draft(model, "fast", other.base_url)
-    report = await while_it_is_asked(
-        upstream, desk.certify(slow, as_reference="slow"), lambda: desk.certify(fast, as_reference="fast")
+    model = await lab.a_model()
+    slow, fast = await lab.a_draft(model, "slow", upstream.base_url), await lab.a_draft(model, "fast", other.base_url)
+    report = await upstream.between(
+        lab.certify(slow, as_reference="slow"), lambda: lab.certify(fast, as_reference="fast")
     )
     assert (report.passed, report.became_reference) == (False, False)
-    assert (await desk.state(slow), await desk.state(fast)) == ("probing", "live")
-    assert await sources(desk) == ["fast"]
-    assert (await desk.certify(slow)).verdict is Verdict.ANOTHER_SPACE
+    assert (await lab.state(slow), await lab.state(fast)) == ("probing", "live")
+    assert await sources(lab) == ["fast"]
+    assert (await lab.certify(slow)).verdict is Verdict.ANOTHER_SPACE
 
 
 async def test_a_verdict_by_a_reference_that_was_replaced_meanwhile_counts_for_nothing(
-    desk: Desk, upstream: Gated, other: Gated
+    lab: SpaceLab, upstream: Gated, other: Gated
 ) -> None:
-    model = await a_model(desk)
-    first, second = await desk.a_draft(model, "a", upstream.base_url), await desk.a_draft(model, "b", other.base_url)
-    await desk.certify(first, as_reference=REASON)
-    report = await while_it_is_asked(
-        upstream,
-        desk.certify(first, Occasion.PERIODIC, ending=_nothing),
-        lambda: desk.certify(second, as_reference="the maker's new one", replace=True),
+    model = await lab.a_model()
+    first, second = await lab.a_draft(model, "a", upstream.base_url), await lab.a_draft(model, "b", other.base_url)
+    await lab.certify(first, as_reference=REASON)
+    report = await upstream.between(
+        lab.certify(first, Occasion.PERIODIC, ending=_nothing),
+        lambda: lab.certify(second, as_reference="the maker's new one", replace=True),
     )
     assert not report.stands
 
@@ -73,62 +73,64 @@ async def _nothing(_work: UnitOfWork, _report: object) -> None:
 
 
 async def test_the_wrong_endpoint_does_not_become_the_reference_beside_others_unless_it_is_to(
-    desk: Desk, upstream: Gated, other: Gated
+    lab: SpaceLab, upstream: Gated, other: Gated
 ) -> None:
-    model = await a_model(desk)
-    serves, wrong = await desk.a_draft(model, "a", upstream.base_url), await desk.a_draft(model, "b", other.base_url)
-    await desk.certify(serves, as_reference=REASON)
-    report = await desk.certify(wrong, as_reference="oops")
+    model = await lab.a_model()
+    serves, wrong = await lab.a_draft(model, "a", upstream.base_url), await lab.a_draft(model, "b", other.base_url)
+    await lab.certify(serves, as_reference=REASON)
+    report = await lab.certify(wrong, as_reference="oops")
     assert (report.verdict, report.became_reference) == (Verdict.ANOTHER_SPACE, False)
     assert "--replace" in report.reason
     assert REASON in report.reason
-    assert (await desk.state(wrong), await desk.state(serves)) == ("quarantined", "live")
-    assert await sources(desk) == [REASON]
+    assert (await lab.state(wrong), await lab.state(serves)) == ("quarantined", "live")
+    assert await sources(lab) == [REASON]
 
-    report = await desk.certify(wrong, as_reference="meant", replace=True)
+    report = await lab.certify(wrong, as_reference="meant", replace=True)
     assert (report.state, report.became_reference) == (EndpointState.LIVE, True)
-    async with desk.db.transaction() as connection:
+    async with lab.db.transaction() as connection:
         newest = (await list_changes(connection, subject=model.space))[0]
     assert (newest.actor, newest.change.reason) == (OPS, "meant")
     assert newest.change.before is not None
     assert newest.change.before["source"] == REASON
-    view = await desk.view(serves)
+    view = await lab.view(serves)
     assert view.endpoint.state is EndpointState.QUARANTINED, "two spaces never serve at once"
     assert "was replaced" in view.reason
-    assert (await desk.a_round())[0].verdict is Verdict.ANOTHER_SPACE
+    assert (await lab.a_round())[0].verdict is Verdict.ANOTHER_SPACE
 
 
-async def test_an_agreeing_endpoint_becomes_the_reference_and_who_serves_goes_on(desk: Desk, upstream: Gated) -> None:
-    model = await a_model(desk)
-    first = await desk.a_draft(model, "a", upstream.base_url)
-    second = await desk.a_draft(model, "b", upstream.base_url)
-    await desk.certify(first, as_reference=REASON)
-    await desk.rows("UPDATE space_references SET noise_worst = 0.5, noise_typical = 0.5")  # By a worker gone bad.
-    assert (await desk.certify(second, as_reference="a better one")).became_reference
-    assert [row.noise_worst for row in await desk.rows("SELECT noise_worst FROM space_references")] == [None]
-    assert await sources(desk) == ["a better one"]
-    assert await desk.state(first) == "live"
+async def test_an_agreeing_endpoint_becomes_the_reference_and_who_serves_goes_on(
+    lab: SpaceLab, upstream: Gated
+) -> None:
+    model = await lab.a_model()
+    first = await lab.a_draft(model, "a", upstream.base_url)
+    second = await lab.a_draft(model, "b", upstream.base_url)
+    await lab.certify(first, as_reference=REASON)
+    await lab.rows("UPDATE space_references SET noise_worst = 0.5, noise_typical = 0.5")  # By a worker gone bad.
+    assert (await lab.certify(second, as_reference="a better one")).became_reference
+    assert [row.noise_worst for row in await lab.rows("SELECT noise_worst FROM space_references")] == [None]
+    assert await sources(lab) == ["a better one"]
+    assert await lab.state(first) == "live"
 
 
 async def test_where_nobody_serves_a_new_reference_needs_no_replacing(
-    desk: Desk, upstream: Gated, other: Gated
+    lab: SpaceLab, upstream: Gated, other: Gated
 ) -> None:
-    model = await a_model(desk)
-    await desk.certify(await desk.a_draft(model, "a", upstream.base_url), as_reference=REASON)
-    await desk.rows("UPDATE endpoints SET state = 'off'")
-    second = await desk.a_draft(model, "b", other.base_url)
-    assert (await desk.certify(second, as_reference="another one")).state is EndpointState.LIVE
+    model = await lab.a_model()
+    await lab.certify(await lab.a_draft(model, "a", upstream.base_url), as_reference=REASON)
+    await lab.rows("UPDATE endpoints SET state = 'off'")
+    second = await lab.a_draft(model, "b", other.base_url)
+    assert (await lab.certify(second, as_reference="another one")).state is EndpointState.LIVE
 
 
-async def test_replacing_takes_a_reason(desk: Desk, upstream: Gated) -> None:
-    endpoint = await desk.a_draft(await a_model(desk), "a", upstream.base_url)
-    record = await desk.record(endpoint)
-    async with speaking(record.kind, upstream.base_url) as provider:
+async def test_replacing_takes_a_reason(lab: SpaceLab, upstream: Gated) -> None:
+    endpoint = await lab.a_draft(await lab.a_model(), "a", upstream.base_url)
+    record = await lab.record(endpoint)
+    async with a_provider(record.kind, upstream.base_url) as provider:
         with pytest.raises(InvalidRequest, match="as_reference"):
-            await try_endpoint(desk.db, OPS, endpoint, record, provider, replace=True)
+            await try_endpoint(lab.db, OPS, endpoint, record, provider, replace=True)
 
 
-async def test_noise_is_of_the_reference_that_it_was_measured_against(desk: Desk) -> None:
+async def test_noise_is_of_the_reference_that_it_was_measured_against(lab: SpaceLab) -> None:
     vectors = np.eye(3, dtype=np.float32)
     probes = ProbeSet("p", tuple(ProbeText("g", text) for text in "abc"))
 
@@ -144,11 +146,11 @@ async def test_noise_is_of_the_reference_that_it_was_measured_against(desk: Desk
         await set_reference(work, "t", probes, vectors, "so that there is a change", before=None)
         await set_noise(work, old, Noise(1e-4, 1e-5))
 
-    old = await transact(desk.db, OPS, record)
-    new = await transact(desk.db, OPS, record)
+    old = await transact(lab.db, OPS, record)
+    new = await transact(lab.db, OPS, record)
     assert new.recorded_at > old.recorded_at
-    await transact(desk.db, OPS, measure)
-    assert [row.noise_worst for row in await desk.rows("SELECT noise_worst FROM space_references")] == [None, None]
+    await transact(lab.db, OPS, measure)
+    assert [row.noise_worst for row in await lab.rows("SELECT noise_worst FROM space_references")] == [None, None]
 
 
 def another_release(monkeypatch: pytest.MonkeyPatch, *, changed: int) -> None:
@@ -165,62 +167,62 @@ def another_release(monkeypatch: pytest.MonkeyPatch, *, changed: int) -> None:
 
 @pytest.mark.parametrize("canaries", [None, 0, 7])
 async def test_after_a_release_with_other_probes_a_vouched_space_is_watched_on(
-    desk: Desk, upstream: Gated, monkeypatch: pytest.MonkeyPatch, canaries: int | None
+    lab: SpaceLab, upstream: Gated, monkeypatch: pytest.MonkeyPatch, canaries: int | None
 ) -> None:
-    endpoint = await desk.a_draft(await a_model(desk), "a", upstream.base_url)
-    await desk.certify(endpoint, as_reference=REASON)
+    endpoint = await lab.a_draft(await lab.a_model(), "a", upstream.base_url)
+    await lab.certify(endpoint, as_reference=REASON)
     another_release(monkeypatch, changed=5)
-    assert (await desk.certify(endpoint, Occasion.PERIODIC, canaries=canaries)).passed
+    assert (await lab.certify(endpoint, Occasion.PERIODIC, canaries=canaries)).passed
     upstream.shift = True
-    report = await desk.certify(endpoint, Occasion.PERIODIC, canaries=canaries)
+    report = await lab.certify(endpoint, Occasion.PERIODIC, canaries=canaries)
     assert (report.verdict, report.state) == (Verdict.ANOTHER_SPACE, EndpointState.QUARANTINED)
 
 
 async def test_where_no_probe_is_left_in_common_ops_hear_of_an_endpoint_that_nobody_watches(
-    desk: Desk, upstream: Gated, monkeypatch: pytest.MonkeyPatch
+    lab: SpaceLab, upstream: Gated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endpoint = await desk.a_draft(await a_model(desk), "a", upstream.base_url)
-    await desk.certify(endpoint, as_reference=REASON)
+    endpoint = await lab.a_draft(await lab.a_model(), "a", upstream.base_url)
+    await lab.certify(endpoint, as_reference=REASON)
     another_release(monkeypatch, changed=60)
-    await desk.make_due(endpoint)
+    await lab.make_due(endpoint)
     with capture_logs() as told:
-        (report,) = await desk.a_round()
+        (report,) = await lab.a_round()
     assert (report.verdict, report.state) == (Verdict.NO_REFERENCE, EndpointState.LIVE)
     assert [(line["event"], line["log_level"]) for line in told] == [("endpoint_not_comparable", "error")]
-    assert (await desk.certify(endpoint, Occasion.MANUAL, as_reference="still the same")).became_reference
-    assert (await desk.certify(endpoint, Occasion.PERIODIC)).passed
+    assert (await lab.certify(endpoint, Occasion.MANUAL, as_reference="still the same")).became_reference
+    assert (await lab.certify(endpoint, Occasion.PERIODIC)).passed
 
 
 async def test_our_own_worker_tells_other_probes_only_where_it_agrees_on_the_known_ones(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    lab: SpaceLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with AWorker(WIDTH).in_thread() as ours, Gated().in_thread() as wrong:
+    with NamedWorker(WIDTH).in_thread() as ours, Gated().in_thread() as wrong:
         wrong.shift = True
-        model = await a_model(desk, revision=IDENTITY.revision)
-        vendor = await desk.a_draft(model, "vendor", wrong.base_url)
-        worker = await desk.a_draft(model, "worker", ours.worker_url, kind="worker")
-        await desk.certify(vendor, as_reference=REASON)
+        model = await lab.a_model(revision=IDENTITY.revision)
+        vendor = await lab.a_draft(model, "vendor", wrong.base_url)
+        worker = await lab.a_draft(model, "worker", ours.worker_url, kind="worker")
+        await lab.certify(vendor, as_reference=REASON)
         another_release(monkeypatch, changed=5)
-        assert (await desk.certify(worker)).verdict is Verdict.ANOTHER_SPACE
+        assert (await lab.certify(worker)).verdict is Verdict.ANOTHER_SPACE
         another_release(monkeypatch, changed=60)
-        report = await desk.certify(worker, Occasion.MANUAL)
+        report = await lab.certify(worker, Occasion.MANUAL)
         assert (report.verdict, report.became_reference) == (Verdict.NO_REFERENCE, False)
         assert "other probes" in report.reason
 
         monkeypatch.undo()
-        assert (await desk.certify(worker, Occasion.MANUAL, as_reference="ours", replace=True)).passed
+        assert (await lab.certify(worker, Occasion.MANUAL, as_reference="ours", replace=True)).passed
         another_release(monkeypatch, changed=5)
-        report = await desk.certify(worker, Occasion.PERIODIC)
+        report = await lab.certify(worker, Occasion.PERIODIC)
         assert (report.passed, report.became_reference) == (True, True)
         assert "agrees with what was known: ours" in report.reference
 
 
 async def test_a_reference_from_before_texts_were_kept_gets_those_of_its_set(
-    desk: Desk, upstream: Gated, monkeypatch: pytest.MonkeyPatch
+    lab: SpaceLab, upstream: Gated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endpoint = await desk.a_draft(await a_model(desk), "a", upstream.base_url)
-    await desk.certify(endpoint, as_reference=REASON)
-    await desk.rows("UPDATE space_references SET texts = NULL")
-    assert (await desk.certify(endpoint, Occasion.PERIODIC, canaries=1)).passed
+    endpoint = await lab.a_draft(await lab.a_model(), "a", upstream.base_url)
+    await lab.certify(endpoint, as_reference=REASON)
+    await lab.rows("UPDATE space_references SET texts = NULL")
+    assert (await lab.certify(endpoint, Occasion.PERIODIC, canaries=1)).passed
     another_release(monkeypatch, changed=5)
-    assert (await desk.certify(endpoint, Occasion.PERIODIC)).passed
+    assert (await lab.certify(endpoint, Occasion.PERIODIC)).passed

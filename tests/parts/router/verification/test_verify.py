@@ -1,17 +1,14 @@
 """An endpoint earns its space: who may vouch, what each verdict does to it, and what is written down."""
 
 import asyncio
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import text
-from typing_extensions import override
 
-from catalog.values import Model
-from providers.worker_client.identity import WorkerBuild, WorkerIdentity
+from providers.worker_client.identity import WorkerBuild
 from router.changes.audit import list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
@@ -21,12 +18,12 @@ from router.verification.references import refusal_to_vouch
 from router.verification.report import Occasion, Report, Verdict, next_state
 from store.ids import EndpointId, wire
 from store.postgres import Database
-from tests.builders.spaces import OPS, Desk
-from tests.harness.fake_upstream import Counting, Received, Reply, Upstream
+from tests.builders.registry import OPS
+from tests.builders.spaces import SpaceLab
+from tests.harness.fake_upstream import Counting, Reply, Upstream
+from tests.harness.verified_upstreams import IDENTITY, REASON, WIDTH, NamedWorker, Shifted
 
 pytestmark = pytest.mark.anyio
-WIDTH = 32
-REASON = "the maker's own service"
 TESTED, AGAIN = Occasion.REGISTRATION, Occasion.PERIODIC
 
 
@@ -36,77 +33,52 @@ def upstream() -> Iterator[Upstream]:
         yield running
 
 
-async def a_model(desk: Desk, **facts: Any) -> Model:
-    return await desk.a_model(**({"dimensions": WIDTH, "numerics": "bf16"} | facts))
-
-
 async def test_without_a_reference_an_endpoint_stays_in_probing_and_is_told_what_to_do(
-    desk: Desk, upstream: Upstream
+    lab: SpaceLab, upstream: Upstream
 ) -> None:
-    endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url)
-    report = await desk.certify(endpoint)
+    endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url)
+    report = await lab.certify(endpoint)
     assert report.verdict is Verdict.NO_REFERENCE
     assert "--as-reference" in report.reason
-    assert await desk.state(endpoint) == "probing"
+    assert await lab.state(endpoint) == "probing"
 
 
-async def test_an_operator_vouches_with_a_reason_and_the_next_one_is_compared(desk: Desk, upstream: Upstream) -> None:
-    model = await a_model(desk)
-    first = await desk.a_draft(model, "vendor", upstream.base_url)
-    report = await desk.certify(first, as_reference=REASON)
+async def test_an_operator_vouches_with_a_reason_and_the_next_one_is_compared(
+    lab: SpaceLab, upstream: Upstream
+) -> None:
+    model = await lab.a_model()
+    first = await lab.a_draft(model, "vendor", upstream.base_url)
+    report = await lab.certify(first, as_reference=REASON)
     assert report.passed
     assert report.became_reference
-    assert await desk.state(first) == "live"
+    assert await lab.state(first) == "live"
 
-    second = await desk.a_draft(model, "second", upstream.base_url)
-    report = await desk.certify(second)
+    second = await lab.a_draft(model, "second", upstream.base_url)
+    report = await lab.certify(second)
     assert report.passed
     assert (report.reference, report.became_reference) == (REASON, False)
     assert report.cosine_min is not None
     assert report.cosine_min > 0.999999
-    async with desk.db.transaction() as connection:
+    async with lab.db.transaction() as connection:
         (recorded,) = await list_changes(connection, subject=model.space)
     assert (recorded.actor, recorded.change.action, recorded.change.reason) == (OPS, "space.reference", REASON)
-    rows = await desk.rows("SELECT occasion, verdict, report FROM probes ORDER BY at")
+    rows = await lab.rows("SELECT occasion, verdict, report FROM probes ORDER BY at")
     assert [(row.occasion, row.verdict) for row in rows] == [("registration", "same_space")] * 2
     assert {step["name"] for step in rows[1].report["steps"]} >= {"in one batch", "alone", "mixed lengths at once"}
 
 
-async def test_our_own_worker_vouches_if_it_serves_what_the_catalogue_says(desk: Desk) -> None:
-    with AWorker(WIDTH).in_thread() as worker:
-        other = await a_model(desk, name="tests/other", revision="another commit")
-        refused = await desk.certify(await desk.a_draft(other, "w1", worker.worker_url, kind="worker"))
+async def test_our_own_worker_vouches_if_it_serves_what_the_catalogue_says(lab: SpaceLab) -> None:
+    with NamedWorker(WIDTH).in_thread() as worker:
+        other = await lab.a_model(name="tests/other", revision="another commit")
+        refused = await lab.certify(await lab.a_draft(other, "w1", worker.worker_url, kind="worker"))
         assert refused.verdict is Verdict.NO_REFERENCE
         assert "another commit" in refused.reason
-        model = await a_model(desk, revision=IDENTITY.revision)
-        endpoint = await desk.a_draft(model, "w2", worker.worker_url, kind="worker")
-        report = await desk.certify(endpoint)
+        model = await lab.a_model(revision=IDENTITY.revision)
+        endpoint = await lab.a_draft(model, "w2", worker.worker_url, kind="worker")
+        report = await lab.certify(endpoint)
         assert report.became_reference
         assert "in-house worker" in report.reference
-        assert (await desk.view(endpoint)).endpoint.upstream_space == "upstream-space"
-
-
-class AWorker(Upstream):
-    """Says of itself what the catalogue of these tests does."""
-
-    @override
-    def _bytes(self, received: Received, reply: Reply) -> bytes:
-        if received.path == "/info":
-            return super()._bytes(received, Reply(body=msgspec.json.encode(IDENTITY)))
-        return super()._bytes(received, reply)
-
-
-IDENTITY = WorkerIdentity(
-    model="tests/model",
-    revision="e04d1a04",
-    space="model:1",
-    weights_sha256="0" * 64,
-    dimensions=WIDTH,
-    pooling=("mean",),
-    normalized=True,
-    prompts={},
-    build=WorkerBuild(dtype="float32"),
-)
+        assert (await lab.view(endpoint)).endpoint.upstream_space == "upstream-space"
 
 
 @pytest.mark.parametrize(
@@ -122,47 +94,49 @@ IDENTITY = WorkerIdentity(
         ({"build": WorkerBuild("bfloat16")}, "bfloat16"),
     ],
 )
-async def test_a_worker_that_differs_in_anything_does_not_vouch(desk: Desk, changes: dict[str, Any], says: str) -> None:
-    model = await a_model(desk, revision=IDENTITY.revision, numerics="fp32")
+async def test_a_worker_that_differs_in_anything_does_not_vouch(
+    lab: SpaceLab, changes: dict[str, Any], says: str
+) -> None:
+    model = await lab.a_model(revision=IDENTITY.revision, numerics="fp32")
     refusal = refusal_to_vouch(model, msgspec.structs.replace(IDENTITY, **changes))
     assert says in refusal
     assert bool(refusal) == bool(changes)
 
 
-async def test_another_space_is_quarantined_whatever_the_state_and_ops_learn_whom_it_hit(desk: Desk) -> None:
+async def test_another_space_is_quarantined_whatever_the_state_and_ops_learn_whom_it_hit(lab: SpaceLab) -> None:
     with Shifted(WIDTH).in_thread() as upstream:
-        model = await a_model(desk)
-        endpoint = await desk.a_draft(model, "vendor", upstream.base_url)
-        await desk.certify(endpoint, as_reference=REASON)
-        await desk.rows(USED, endpoint=endpoint, model=model.id)
+        model = await lab.a_model()
+        endpoint = await lab.a_draft(model, "vendor", upstream.base_url)
+        await lab.certify(endpoint, as_reference=REASON)
+        await lab.rows(USED, endpoint=endpoint, model=model.id)
         upstream.shift = True
-        report = await desk.certify(endpoint, AGAIN, canaries=3)
+        report = await lab.certify(endpoint, AGAIN, canaries=3)
         assert report.verdict is Verdict.ANOTHER_SPACE
         assert (report.state, report.calls_since) == (EndpointState.QUARANTINED, 1)
         assert report.last_good_at is not None
-        view = await desk.view(endpoint)
+        view = await lab.view(endpoint)
         assert view.endpoint.state is EndpointState.QUARANTINED
         assert view.reason.startswith("probe_")
-        async with desk.db.transaction() as connection:
+        async with lab.db.transaction() as connection:
             newest = (await list_changes(connection, subject=wire(EndpointId, endpoint)))[0]
         assert newest.change.action == "endpoint.quarantined"
 
 
-async def test_traffic_ends_before_anyone_counts_whom_it_hit(desk: Desk) -> None:
+async def test_traffic_ends_before_anyone_counts_whom_it_hit(lab: SpaceLab) -> None:
     with Shifted(WIDTH).in_thread() as upstream:
-        endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url)
-        await desk.certify(endpoint, as_reference=REASON)
+        endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url)
+        await lab.certify(endpoint, as_reference=REASON)
         upstream.shift = True
-        owner = Database(desk.db.url, as_owner=True)
+        owner = Database(lab.db.url, as_owner=True)
         async with owner.transaction() as connection:
             # Counting waits for this, as it would for a hundred million rows.
             await connection.execute(text("LOCK TABLE usage_events IN ACCESS EXCLUSIVE MODE"))
-            counting = asyncio.ensure_future(desk.certify(endpoint, AGAIN))
+            counting = asyncio.ensure_future(lab.certify(endpoint, AGAIN))
             for _ in range(1000):
-                if await desk.state(endpoint) == "quarantined":
+                if await lab.state(endpoint) == "quarantined":
                     break
                 await asyncio.sleep(0.01)
-            assert await desk.state(endpoint) == "quarantined"
+            assert await lab.state(endpoint) == "quarantined"
             assert not counting.done()
         await owner.close()
         assert (await counting).calls_since == 0
@@ -179,83 +153,68 @@ INSERT INTO usage_events (
 """
 
 
-class Shifted(Upstream):
-    """Answers for another text than was sent, once ``shift`` is set."""
-
-    shift = False
-
-    @override
-    def _bytes(self, received: Received, reply: Reply) -> bytes:
-        if self.shift and reply == Reply():
-            asked = received.json
-            assert isinstance(asked["input"], list)
-            asked["input"] = ["x" + str(one) for one in asked["input"]]
-            received = Received(received.method, received.path, received.headers, json.dumps(asked).encode(), ("", 0))
-        return super()._bytes(received, reply)
-
-
 async def test_silence_keeps_an_endpoint_from_going_live_and_takes_no_live_one_away(
-    desk: Desk, upstream: Upstream
+    lab: SpaceLab, upstream: Upstream
 ) -> None:
-    model = await a_model(desk)
-    live = await desk.a_draft(model, "vendor", upstream.base_url)
-    await desk.certify(live, as_reference=REASON)
+    model = await lab.a_model()
+    live = await lab.a_draft(model, "vendor", upstream.base_url)
+    await lab.certify(live, as_reference=REASON)
     upstream.always = Reply(status=500)
-    report = await desk.certify(live, AGAIN)
+    report = await lab.certify(live, AGAIN)
     assert (report.verdict, report.state) == (Verdict.NO_ANSWER, EndpointState.LIVE)
-    draft = await desk.a_draft(model, "draft", upstream.base_url)
-    report = await desk.certify(draft)
+    draft = await lab.a_draft(model, "draft", upstream.base_url)
+    report = await lab.certify(draft)
     assert (report.verdict, report.state) == (Verdict.NO_ANSWER, EndpointState.QUARANTINED)
     assert "Broken" in report.reason
 
 
 async def test_a_provider_that_names_another_space_is_quarantined_until_an_operator_tests_it(
-    desk: Desk, upstream: Upstream
+    lab: SpaceLab, upstream: Upstream
 ) -> None:
-    model = await a_model(desk)
-    endpoint = await desk.a_draft(model, "worker", upstream.worker_url, kind="worker")
-    await desk.certify(endpoint, as_reference=REASON)
-    await desk.rows("UPDATE endpoints SET upstream_space = 'the tested one' WHERE id = :id", id=endpoint)
-    report = await desk.certify(endpoint, AGAIN)
+    model = await lab.a_model()
+    endpoint = await lab.a_draft(model, "worker", upstream.worker_url, kind="worker")
+    await lab.certify(endpoint, as_reference=REASON)
+    await lab.rows("UPDATE endpoints SET upstream_space = 'the tested one' WHERE id = :id", id=endpoint)
+    report = await lab.certify(endpoint, AGAIN)
     assert report.verdict is Verdict.ANOTHER_SPACE
     assert not report.may_recover
-    assert "the tested one" in (await desk.view(endpoint)).reason
-    assert (await desk.certify(endpoint, Occasion.MANUAL)).passed
-    assert (await desk.view(endpoint)).endpoint.upstream_space == "upstream-space"
+    assert "the tested one" in (await lab.view(endpoint)).reason
+    assert (await lab.certify(endpoint, Occasion.MANUAL)).passed
+    assert (await lab.view(endpoint)).endpoint.upstream_space == "upstream-space"
 
 
-async def test_coarser_numbers_than_the_space_has_are_refused_without_a_call(desk: Desk, upstream: Upstream) -> None:
-    endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url, numerics="fp8")
-    report = await desk.certify(endpoint, as_reference=REASON)
+async def test_coarser_numbers_than_the_space_has_are_refused_without_a_call(lab: SpaceLab, upstream: Upstream) -> None:
+    endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url, numerics="fp8")
+    report = await lab.certify(endpoint, as_reference=REASON)
     assert report.verdict is Verdict.ANOTHER_SPACE
     assert "fp8" in report.reason
     assert not upstream.calls
 
 
-async def test_a_dry_run_tells_and_changes_nothing(desk: Desk, upstream: Upstream) -> None:
-    endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url)
-    report = await desk.certify(endpoint, as_reference=REASON, dry_run=True)
+async def test_a_dry_run_tells_and_changes_nothing(lab: SpaceLab, upstream: Upstream) -> None:
+    endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url)
+    report = await lab.certify(endpoint, as_reference=REASON, dry_run=True)
     assert report.passed
-    assert await desk.state(endpoint) == "draft"
-    assert await desk.rows("SELECT 1 FROM probes UNION ALL SELECT 1 FROM space_references") == []
+    assert await lab.state(endpoint) == "draft"
+    assert await lab.rows("SELECT 1 FROM probes UNION ALL SELECT 1 FROM space_references") == []
 
 
-async def test_what_belongs_to_the_outcome_is_written_with_it(desk: Desk, upstream: Upstream) -> None:
-    endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url)
+async def test_what_belongs_to_the_outcome_is_written_with_it(lab: SpaceLab, upstream: Upstream) -> None:
+    endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url)
 
     async def ending(work: UnitOfWork, report: Report) -> None:
         raise Conflict(f"not {report.state.value}")
 
     with pytest.raises(Conflict, match="not live"):
-        await desk.certify(endpoint, as_reference=REASON, ending=ending)
-    assert await desk.state(endpoint) == "probing"
-    assert await desk.rows("SELECT 1 FROM probes UNION ALL SELECT 1 FROM space_references") == []
+        await lab.certify(endpoint, as_reference=REASON, ending=ending)
+    assert await lab.state(endpoint) == "probing"
+    assert await lab.rows("SELECT 1 FROM probes UNION ALL SELECT 1 FROM space_references") == []
 
 
-async def test_an_endpoint_is_asked_within_its_bounds_and_for_no_width(desk: Desk, upstream: Upstream) -> None:
-    model = await a_model(desk, trained=(8, 16, WIDTH), prompts={"query": "Find: "})
-    endpoint = await desk.a_draft(model, "vendor", upstream.base_url, max_batch=5, concurrency=2)
-    report = await desk.certify(endpoint, as_reference=REASON)
+async def test_an_endpoint_is_asked_within_its_bounds_and_for_no_width(lab: SpaceLab, upstream: Upstream) -> None:
+    model = await lab.a_model(trained_dimensions=[8, 16, WIDTH], prompts={"query": "Find: "})
+    endpoint = await lab.a_draft(model, "vendor", upstream.base_url, max_batch=5, concurrency=2)
+    report = await lab.certify(endpoint, as_reference=REASON)
     assert report.passed
     bodies: list[Any] = [call.json for call in upstream.calls]
     assert max(len(body["input"]) for body in bodies) == 5
@@ -264,17 +223,17 @@ async def test_an_endpoint_is_asked_within_its_bounds_and_for_no_width(desk: Des
     assert any(text.startswith("Find: ") for body in bodies for text in body["input"])
 
 
-async def test_what_ops_did_meanwhile_stays(desk: Desk, upstream: Upstream) -> None:
-    model = await a_model(desk)
-    endpoint = await desk.a_draft(model, "vendor", upstream.base_url)
-    await desk.certify(endpoint, as_reference=REASON)
-    seen = (await desk.view(endpoint)).endpoint
-    await transact(desk.db, OPS, lambda work: move_endpoint(work, endpoint, EndpointState.OFF, "by hand"))
+async def test_what_ops_did_meanwhile_stays(lab: SpaceLab, upstream: Upstream) -> None:
+    model = await lab.a_model()
+    endpoint = await lab.a_draft(model, "vendor", upstream.base_url)
+    await lab.certify(endpoint, as_reference=REASON)
+    seen = (await lab.view(endpoint)).endpoint
+    await transact(lab.db, OPS, lambda work: move_endpoint(work, endpoint, EndpointState.OFF, "by hand"))
     upstream.always = Reply(body=b'{"data": []}')
-    report = await desk.certify(endpoint, AGAIN, seen=seen)
+    report = await lab.certify(endpoint, AGAIN, seen=seen)
     assert report.verdict is Verdict.ANOTHER_SPACE
     assert report.state is EndpointState.OFF
-    assert await desk.state(endpoint) == "off"
+    assert await lab.state(endpoint) == "off"
 
 
 def test_the_rules_of_moving() -> None:
@@ -297,13 +256,15 @@ def test_the_rules_of_moving() -> None:
     ("usage", "state"),
     [("characters", EndpointState.QUARANTINED), ("nothing", EndpointState.LIVE), ("tokens", EndpointState.LIVE)],
 )
-async def test_one_that_begins_to_count_characters_is_quarantined(desk: Desk, usage: str, state: EndpointState) -> None:
+async def test_one_that_begins_to_count_characters_is_quarantined(
+    lab: SpaceLab, usage: str, state: EndpointState
+) -> None:
     with Counting(WIDTH).in_thread() as upstream:
-        endpoint = await desk.a_draft(await a_model(desk), "vendor", upstream.base_url)
-        await desk.certify(endpoint, as_reference=REASON)
+        endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url)
+        await lab.certify(endpoint, as_reference=REASON)
         upstream.tells = usage
-        report = await desk.certify(endpoint, AGAIN)
+        report = await lab.certify(endpoint, AGAIN)
         assert (report.state, "usage: " in report.reason) == (state, usage == "characters")
         # A new test asks for more: without any usage nobody goes live.
-        again = await desk.certify(endpoint, Occasion.MANUAL)
+        again = await lab.certify(endpoint, Occasion.MANUAL)
         assert again.passed is (usage == "tokens")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+from typing_extensions import override
 
 from providers.worker.engine.engine import Embedded, Engine
 from providers.worker.engine.health import EXIT_WEDGED, Watchdog
@@ -190,6 +191,7 @@ def test_a_fault_of_ours_leaves_nobody_waiting(ready: LoadedModel) -> None:
 
 def test_a_vector_that_is_none_fails_its_request_only(ready: LoadedModel) -> None:
     class Sick(FakeModel):
+        @override
         def embed(self, pack: Sequence[Encoded], interrupt: Callable[[], None] | None = None) -> FloatMatrix:
             matrix = super().embed(pack, interrupt)
             for row, one in enumerate(pack):
@@ -213,6 +215,7 @@ def test_short_work_runs_in_the_middle_of_a_long_step(ready: LoadedModel) -> Non
     """The lone short request is answered while the batch step it came upon is still running."""
 
     class Long(FakeModel):
+        @override
         def embed(self, pack: Sequence[Encoded], interrupt: Callable[[], None] | None = None) -> FloatMatrix:
             if interrupt is not None and len(pack[0].ids) >= 60:
                 long_began.set()

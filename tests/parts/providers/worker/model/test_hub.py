@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlparse
 
 import numpy as np
 import pytest
+from typing_extensions import override
 
 from tests.builders import tiny_model
 from tests.harness.worker_process import a_worker, start
@@ -34,6 +35,7 @@ class Hub:
             def do_HEAD(self) -> None:
                 hub.answer(self, send=False)
 
+            @override
             def log_message(self, *_: object) -> None:
                 pass
 

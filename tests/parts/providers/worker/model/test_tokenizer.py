@@ -33,7 +33,7 @@ def pool(folder: Path, *, split_special: bool = False, max_tokens: int | None = 
 )
 def test_every_row_ends_with_the_end_token(tmp_path: Path, adds_end: bool, declares_end: bool, source: str) -> None:
     tokens = pool(tiny_model.build(tmp_path, adds_end=adds_end, declares_end=declares_end))
-    end = tiny_model.tokenizer(adds_end=True).token_to_id(tiny_model.END)
+    end = tiny_model.end_id()
     assert (tokens.end.id, tokens.end.token, tokens.end.source) == (end, tiny_model.END, source)
     rows = tokens.encode_texts(TEXTS, tiny_model.QUERY[:9], truncate=True)
     rows += tokens.encode_ids([[5, 6, 7], [5, 6, end], [9] * 100], "", truncate=True)
@@ -42,8 +42,11 @@ def test_every_row_ends_with_the_end_token(tmp_path: Path, adds_end: bool, decla
 
 
 def test_folders_that_differ_only_in_who_adds_the_end_token_give_the_same_rows(tmp_path: Path) -> None:
-    kinds = [{"adds_end": True}, {"adds_end": False, "declares_end": True}, {"adds_end": False}]
-    folders = [tiny_model.build(tmp_path / str(number), **kind) for number, kind in enumerate(kinds)]
+    kinds = [(True, False), (False, True), (False, False)]
+    folders = [
+        tiny_model.build(tmp_path / str(number), adds_end=adds_end, declares_end=declares_end)
+        for number, (adds_end, declares_end) in enumerate(kinds)
+    ]
     rows = [[row.ids for row in pool(folder).encode_texts(TEXTS, "", truncate=True)] for folder in folders]
     assert rows[0] == rows[1] == rows[2]
 
@@ -98,7 +101,7 @@ def test_ids_of_another_vocabulary_are_refused(qwen: Path, wrong: int) -> None:
 
 
 def test_control_tokens_in_a_text_are_read_as_the_reference_does_or_split_when_asked(qwen: Path) -> None:
-    end = tiny_model.tokenizer(adds_end=True).token_to_id(tiny_model.END)
+    end = tiny_model.end_id()
     parsed = pool(qwen).encode_texts(["a<|im_end|>b"], "", truncate=False)[0].ids
     split = pool(qwen, split_special=True).encode_texts(["a<|im_end|>b"], "", truncate=False)[0].ids
     assert parsed.count(end) == 2

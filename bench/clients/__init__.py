@@ -1,0 +1,1 @@
+"""Our own clients and our response cycle beside the libraries that could replace them."""

@@ -1,0 +1,195 @@
+"""Makes one command of each declared operation of the admin API: ``gigarouter admin NOUN VERB``.
+
+Name, help, arguments and options are the declaration's; what the command does is to send the call and print the answer:
+a table for people at a terminal, JSON for everything else and with ``--json``. Exit codes: 0 done, 1 failed, 2 wrong
+usage, 3 not allowed, 4 not found, 5 no credit, 6 a limit, 7 a provider failed.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn, get_args
+
+import msgspec
+import typer
+from pydantic import BaseModel
+
+from gigarouter.commands.admin.client import Call, Client, Reply
+from gigarouter.commands.admin.instants import instant_text
+from gigarouter.commands.admin.options import Json, Option, Reader, Usage, body_of, options_of, parameters
+from gigarouter.commands.admin.output import show
+from router.api.operation import OperationRoute
+
+FAILED, USAGE, NOT_ALLOWED, NOT_FOUND, NO_CREDIT, LIMITED, PROVIDER_FAILED = 1, 2, 3, 4, 5, 6, 7
+EXIT_CODES: Final = {
+    400: USAGE,
+    401: NOT_ALLOWED,
+    402: NO_CREDIT,
+    403: NOT_ALLOWED,
+    404: NOT_FOUND,
+    422: USAGE,
+    428: USAGE,
+    429: LIMITED,
+    502: PROVIDER_FAILED,
+}
+PAGE: Final = "100"
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON also on a terminal.")]
+Repeats = Annotated[
+    str | None, typer.Option("--idempotency-key", help="The same key and command have their effect once.")
+]
+
+
+class Command(msgspec.Struct, frozen=True):
+    """An operation as it is typed: what stands in its path, its query and its body."""
+
+    route: OperationRoute
+    places: tuple[str, ...]
+    query: tuple[Option, ...]
+    body: tuple[Option, ...]
+
+
+def command_of(route: OperationRoute) -> Command:
+    """The command of one operation."""
+    query = [*_query_options(route)]
+    body = () if route.body_field is None else tuple(options_of(_schema(route.body_field.field_info.annotation)))
+    return Command(route, tuple(route.param_convertors), tuple(query), body)
+
+
+def _query_options(route: OperationRoute) -> Iterable[Option]:
+    pending = [route.dependant]
+    while pending:
+        dependant = pending.pop()
+        pending += dependant.dependencies
+        for field in dependant.query_params:
+            kind = field.field_info.annotation
+            if inspect.isclass(kind) and issubclass(kind, BaseModel):
+                yield from options_of(_schema(kind))
+            elif field.alias == "dry_run":
+                yield Option(("dry_run",), "flag", "Show what would be; write nothing.")
+
+
+def _schema(model: object) -> Json:
+    assert inspect.isclass(model), "a body is one model; this is a bug"
+    assert issubclass(model, BaseModel), "a body is one model; this is a bug"
+    return model.model_json_schema()
+
+
+def function_of(command: Command, client: Callable[[], Client]) -> Callable[..., None]:
+    """The function that Typer runs: its signature is the operation's."""
+    spec = command.route.spec
+
+    def run(**typed: object) -> None:
+        as_json = bool(typed.pop("as_json"))
+        reply = _sent(command, client(), typed)
+        if reply.is_error:
+            fail_with(reply)
+        show(reply.answer, as_json=as_json, columns=_columns(command.route))
+        if spec.shows_once:
+            typer.secho("The key is shown this once and stored nowhere. Keep it now.", err=True, fg="yellow")
+        if isinstance(reply.answer, Mapping) and reply.answer.get("passed") is False:
+            raise typer.Exit(PROVIDER_FAILED)
+
+    run.__doc__ = command.route.description or command.route.summary
+    run.__signature__ = inspect.Signature([*_signature(command)])  # type: ignore[attr-defined]
+    return run
+
+
+def _signature(command: Command) -> Iterable[inspect.Parameter]:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    for place in command.places:
+        noun = place.removesuffix("_id")
+        note = typer.Argument(metavar=noun.upper(), help="Id or name.")
+        yield inspect.Parameter(place, keyword, annotation=Annotated[str, note])
+    optional = []
+    edits = command.route.spec.edits
+    for parameter in [*parameters(command.body, edits=edits), *parameters(command.query)]:
+        if parameter.default is inspect.Parameter.empty:
+            yield parameter
+        else:
+            optional.append(parameter)
+    yield from optional
+    if command.route.spec.writes:
+        yield inspect.Parameter("idempotency_key", keyword, default=None, annotation=Repeats)
+    yield inspect.Parameter("as_json", keyword, default=False, annotation=AsJson)
+
+
+def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
+    spec = command.route.spec
+    for option in command.body:
+        if option.kind == "secret":
+            file, ask = typed.pop(f"{option.name}_file"), typed.pop(f"ask_{option.name}")
+            typed[option.name] = _secret(None if file is None else str(file), ask=bool(ask))
+    try:
+        body = body_of(command.body, typed, READERS)
+        query = {name: str(value) for name, value in body_of(command.query, typed, READERS).items()}
+    except Usage as usage:
+        fail(str(usage), USAGE)
+    call = Call(
+        method=spec.method,
+        path=spec.path,
+        path_values={place: str(typed[place]) for place in command.places},
+        query=query,
+        body=None if command.route.body_field is None else body,
+        edits=spec.edits,
+        idempotency_key=None if (key := typed.get("idempotency_key")) is None else str(key),
+    )
+    pages = spec.verb == "list" and "limit" not in query
+    return _all_pages(client, call) if pages else client.send(call)
+
+
+def _all_pages(client: Client, call: Call) -> Reply:
+    """The whole list, page by page."""
+    rows: list[Any] = []
+    query = {**call.query, "limit": PAGE}
+    while True:
+        reply = client.send(msgspec.structs.replace(call, query=query))
+        if reply.is_error or "next_cursor" not in reply.answer:
+            return reply
+        rows += reply.answer["data"]
+        if not reply.answer["has_more"]:
+            return Reply(reply.status, {"object": "list", "data": rows})
+        query = {**query, "cursor": reply.answer["next_cursor"]}
+
+
+def _secret(file: str | None, *, ask: bool) -> str | None:
+    """A secret from a file, a pipe or a hidden prompt: on a command line every user of the machine could see it."""
+    if ask:
+        return str(typer.prompt("Credential", hide_input=True)).strip()
+    if file is None:
+        return None
+    return _text_of(file).strip()
+
+
+def _text_of(file: str) -> str:
+    """The text of a file; ``-`` is standard input."""
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        fail(f"{file} cannot be read: {error.strerror}.", USAGE)
+    except UnicodeDecodeError:
+        fail(f"{file} is not UTF-8 text.", USAGE)
+
+
+READERS: Final[dict[str, Reader]] = {"date-time": instant_text, "file": _text_of}
+
+
+def _columns(route: OperationRoute) -> tuple[str, ...]:
+    """Which fields of a list's things a table shows; all where the form does not say."""
+    model = route.response_model
+    data = model.model_fields.get("data") if inspect.isclass(model) and issubclass(model, BaseModel) else None
+    things = () if data is None else get_args(data.annotation)
+    return tuple(getattr(things[0], "columns", ())) if things else ()
+
+
+def fail_with(reply: Reply) -> NoReturn:
+    """End the command as the API's error says."""
+    error = reply.answer.get("error", {}) if isinstance(reply.answer, Mapping) else {}
+    fail(error.get("message") or f"The API answered {reply.status}.", EXIT_CODES.get(reply.status, FAILED))
+
+
+def fail(message: str, code: int = FAILED) -> NoReturn:
+    """One sentence on stderr, and the end of the command."""
+    typer.secho(message, err=True, fg="red")
+    raise typer.Exit(code)

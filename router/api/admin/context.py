@@ -1,0 +1,65 @@
+"""What the operations of administration work with: Postgres, and what speaks to providers.
+
+A process that serves has it from its own parts; the command line builds it on a machine that has Postgres alone.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeAlias
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from providers.protocol import Provider
+from router.context import Known, RouterContext
+from router.errors import StoreUnavailable
+from router.explain.receipts import Receipts
+from router.registry.encryption import CredentialCipher
+from router.registry.indexes import ProviderRecord
+from router.verification.prober import Quota
+from store.postgres import Database
+
+SpeakingTo: TypeAlias = Callable[[ProviderRecord], AbstractAsyncContextManager[Provider]]
+
+
+class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
+    """The collaborators of an operation of administration.
+
+    ``cipher``: None where no secret key is set, so that no credential can be kept. ``check_provider`` raises
+    ``InvalidRequest`` for a record that nothing could speak to; ``speaking_to`` does, too, or ``StoreUnavailable``.
+    ``known`` is what a dry run of a route plans with. ``quota``: what providers grant us, None without Redis.
+    ``receipts``: explanations of calls that are not yet written, None where no calls are served.
+    """
+
+    db: Database
+    cipher: CredentialCipher | None
+    check_provider: Callable[[ProviderRecord], Awaitable[None]]
+    speaking_to: SpeakingTo
+    known: Callable[[AsyncConnection], Awaitable[Known]]
+    quota: Quota | None = None
+    receipts: Receipts | None = None
+
+
+def admin_context(context: RouterContext) -> AdminContext:
+    """The collaborators in a process that serves: its providers, its quota, its health."""
+
+    @asynccontextmanager
+    async def speaking_to(record: ProviderRecord) -> AsyncIterator[Provider]:
+        await context.catch_up()
+        provider = context.providers.get(record.id)
+        if provider is None:
+            raise StoreUnavailable("This process has not heard of the provider yet. Try again.", retry_after_s=1.0)
+        yield provider
+
+    async def known(connection: AsyncConnection) -> Known:
+        return context
+
+    return AdminContext(
+        db=context.db,
+        cipher=context.cipher,
+        check_provider=context.check_provider,
+        speaking_to=speaking_to,
+        known=known,
+        quota=context.dispatch_state.quota,
+        receipts=context.receipts,
+    )

@@ -1,0 +1,33 @@
+"""Finds what a request names, by id or by name, in the transaction that uses it."""
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.accounts import Account, accounts_named, get_account
+from router.errors import Conflict, NotFound
+from router.registry.providers import ProviderView, find_provider, get_provider
+from router.request.body import shown
+from store.ids import AccountId, ProviderId, parse
+
+
+async def account_of(connection: AsyncConnection, text: str) -> Account:
+    """An account by its id or its name. Raises ``NotFound``, ``Conflict`` where several have the name."""
+    if text.startswith("acct_"):
+        account = await get_account(connection, AccountId(parse(AccountId, text)))
+        found = [] if account is None else [account]
+    else:
+        found = await accounts_named(connection, text)
+    if not found:
+        raise NotFound(f"There is no account {shown(text)}.", param="account")
+    if len(found) > 1:
+        raise Conflict(f"{len(found)} accounts are called {shown(text)}: name one by its id.", param="account")
+    return found[0]
+
+
+async def provider_of(connection: AsyncConnection, text: str, *, locked: bool = False) -> ProviderView:
+    """A provider by its id or its name. Raises ``NotFound``."""
+    if text.startswith("prov_"):
+        return await get_provider(connection, ProviderId(parse(ProviderId, text)), locked=locked)
+    found = await find_provider(connection, text)
+    if found is None:
+        raise NotFound(f"There is no provider {shown(text)}.", param="provider")
+    return await get_provider(connection, found.id, locked=True) if locked else found

@@ -1,0 +1,270 @@
+"""An operator's request as its handler has it: it reads, it changes, and it answers with the headers that belong to it.
+
+A handler takes one of three, and by it says what the operation does:
+
+- ``admin: Read``: it only asks. ``await admin.read(lambda connection: …)``, ``admin.page(query, rows)``.
+- ``admin: Write``: it changes something. ``await admin.change(command)``.
+- ``admin: Edit``: a write that needs If-Match. ``await admin.change(command, current=…)``.
+
+:meth:`Writing.change` is the one write path, around a command of a :class:`UnitOfWork`: If-Match is looked at in the
+transaction, under the row's lock, so of two editors with one version only one wins; the outcome under an
+Idempotency-Key is stored in the same transaction; a dry run does all of it and commits nothing.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast
+from urllib.parse import quote, urlencode
+
+from fastapi import Depends, Header, Query, Request, Response
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from catalog.errors import CatalogError, LaunchRefused, LicenseUnknown, ModelUnknown
+from router.api.admin.context import AdminContext
+from router.api.exchange import EXCHANGE, Exchange
+from router.api.fields import Flag
+from router.api.forms import Answer, Page, PageQuery, Resource, closed
+from router.api.operation import OperationRequest, OperationRoute
+from router.changes import idempotency
+from router.changes.audit import Actor
+from router.changes.idempotency import IdempotentRequest, StoredOutcome
+from router.changes.transaction import UnitOfWork, gone, transact
+from router.errors import (
+    Conflict,
+    IdempotencyKeyInvalid,
+    InvalidRequest,
+    LaunchIncomplete,
+    ModelNotFound,
+    PreconditionRequired,
+    Refusal,
+    VersionConflict,
+)
+from router.request.idempotency import checked_key
+
+T = TypeVar("T")
+A = TypeVar("A", bound=Answer)
+
+JSON = "application/json"
+# What the admin API says is for the one who asked.
+NO_STORE = {"cache-control": "no-store"}
+DRY_RUN = {"x-gigarouter-dry-run": "true"}
+# SQLSTATE classes: a value that does not fit its type; a check that a column has.
+_VALUE, _CHECK = "22", "23514"
+
+Command: TypeAlias = Callable[[UnitOfWork], Awaitable[A]]
+# The thing as it is now, its row locked.
+Current: TypeAlias = Command[Resource]
+
+
+class Reading(OperationRequest):
+    """A request that only asks."""
+
+    def __init__(self, request: Request, response: Response) -> None:
+        self.exchange: Exchange = request.scope[EXCHANGE]
+        self.context: AdminContext = request.app.state.admin
+        self.route: OperationRoute = request.scope["route"]
+        self._query = request.query_params
+        self._response = response
+        response.headers.update(NO_STORE)
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks, as the audit log names them."""
+        assert self.exchange.actor is not None, "an operation for operators was reached without one; this is a bug"
+        return self.exchange.actor
+
+    @property
+    def _path(self) -> str:
+        """The path as a header may repeat it: a name in it is anything."""
+        return quote(self.exchange.path, safe="/:")
+
+    async def read(self, ask: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """What the database answers; a resource's ETag goes out with it.
+
+        Raises what ``ask`` raises, and ``StoreUnavailable``.
+        """
+        try:
+            async with self.context.db.transaction() as connection:
+                found = await ask(connection)
+        except CatalogError as refused:
+            raise refusal_of(refused) from refused
+        except DBAPIError as fault:
+            raise (gone(fault) if fault.connection_invalidated else value_refused(fault)) from fault
+        except (OSError, TimeoutError) as fault:
+            raise gone(fault) from fault
+        if isinstance(found, Resource):
+            self._response.headers["etag"] = found.etag()
+        return found
+
+    def page(self, query: PageQuery, rows: Sequence[A], key: Callable[[A], str]) -> Page[A]:
+        """A page from up to one row more than asked for: that there is one tells that there is more.
+
+        ``key`` is what the rows are sorted by.
+        """
+        has_more = len(rows) > query.limit
+        rows = rows[: query.limit]
+        cursor = closed(key(rows[-1])) if has_more else None
+        if cursor is not None:
+            following = urlencode({**dict(self._query), "cursor": cursor})
+            self._response.headers["link"] = f'<{self._path}?{following}>; rel="next"'
+        # Its rows are answers already, so which parameter the page has is the annotation's matter.
+        return Page[Any](data=list(rows), has_more=has_more, next_cursor=cursor)
+
+
+class Writing(Reading):
+    """A request that changes something."""
+
+    writes: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        request: Request,
+        response: Response,
+        dry_run: Annotated[Flag, Query(description="1: answer what would be, and write nothing.")] = False,
+        idempotency_key: Annotated[
+            str | None,
+            Header(
+                alias="Idempotency-Key",
+                json_schema_extra={"minLength": 1, "maxLength": 255},
+                description="The same key and request give the stored outcome for 24 hours, with "
+                "Idempotency-Replayed: true.",
+            ),
+        ] = None,
+        if_match: Annotated[
+            str | None,
+            Header(
+                alias="If-Match",
+                description="The ETag that you read; 409 version_conflict where it is another now. An edit needs it.",
+            ),
+        ] = None,
+    ) -> None:
+        super().__init__(request, response)
+        self.dry_run = dry_run
+        self.claim = None if idempotency_key is None or dry_run else self._claim(idempotency_key)
+        self._expected = if_match
+
+    async def change(self, command: Command[A], *, current: Current | None = None) -> A:
+        """Run a command of this operator's and answer what it gives back.
+
+        ``current`` is what If-Match is compared with. Raises what the command raises; ``PreconditionRequired``,
+        ``VersionConflict``, ``IdempotencyMismatch``; :class:`router.changes.idempotency.ReplayedOutcome`, which the
+        application answers.
+        """
+        # On the machine nobody reads first to edit then: what is typed is meant, whatever stands there.
+        if self.edits and self._expected is None and self.exchange.operator is not None:
+            raise PreconditionRequired(
+                "Send If-Match with the ETag that you read, so that nobody else's change is overwritten unseen.",
+                param="If-Match",
+            )
+
+        async def run(work: UnitOfWork) -> A:
+            if self.claim is not None:
+                await idempotency.begin(work.connection, self.claim)
+            if current is not None and self._expected is not None:
+                _match(self._expected, await current(work))
+            answer = await command(work)
+            await self.keep(work, answer)
+            return answer
+
+        try:
+            answer = await transact(self.context.db, self.actor, run, dry_run=self.dry_run)
+        except CatalogError as refused:
+            raise refusal_of(refused) from refused
+        except DBAPIError as refused:
+            raise value_refused(refused) from refused
+        return self.answer(answer)
+
+    def answer(self, answer: A) -> A:
+        """The same with its headers; after a dry run without what is shown once."""
+        if self.dry_run:
+            self._response.status_code = 200
+            self._response.headers.update(DRY_RUN)
+            answer = answer.kept()
+        else:
+            self._response.headers.update(self._location(answer))
+        if isinstance(answer, Resource):
+            self._response.headers["etag"] = answer.etag()
+        return answer
+
+    async def keep(self, work: UnitOfWork, answer: Answer) -> None:
+        """Store what is answered, in the transaction that made it, for whoever asks again with its key."""
+        if self.claim is None:
+            return
+        kept = answer.kept()
+        tag = {"etag": kept.etag()} if isinstance(kept, Resource) else {}
+        headers = list({**tag, **self._location(kept)}.items())
+        outcome = StoredOutcome(self._status, headers, kept.model_dump_json().encode())
+        await idempotency.keep(work.connection, self.claim, outcome)
+
+    @property
+    def _status(self) -> int:
+        return self.route.status_code or 200
+
+    def _location(self, answer: Answer) -> dict[str, str]:
+        """Where what was made is, which is below where it was asked for."""
+        if self._status != 201:
+            return {}
+        known = cast(str, answer.model_dump(mode="json", include={"id"})["id"])
+        return {"location": f"{self._path}/{known}"}
+
+    def _claim(self, key: str) -> IdempotentRequest:
+        exchange = self.exchange
+        if exchange.operator is None or exchange.authorization is None:
+            raise IdempotencyKeyInvalid("An Idempotency-Key is an operator's; on the machine there is none.")
+        return IdempotentRequest(
+            member_id=exchange.operator.member_id,
+            operation=f"{exchange.method} {exchange.operation}",
+            key=checked_key(key),
+            mac=idempotency.mac_of(exchange.authorization[7:], exchange.path.encode(), exchange.body),
+            request_id=exchange.request_id,
+        )
+
+
+class Editing(Writing):
+    """A request that edits what somebody else may have changed since it was read."""
+
+    edits: ClassVar[bool] = True
+
+
+Read = Annotated[Reading, Depends()]
+Write = Annotated[Writing, Depends()]
+Edit = Annotated[Editing, Depends()]
+
+
+def replayed(outcome: StoredOutcome) -> Response:
+    """What was answered the first time."""
+    headers = {**NO_STORE, **dict(outcome.headers), "idempotency-replayed": "true"}
+    return Response(outcome.body, outcome.status, headers, JSON)
+
+
+def refusal_of(refused: CatalogError) -> Refusal:
+    """What the catalogue refuses, as the API tells it."""
+    match refused:
+        case ModelUnknown():
+            return ModelNotFound(refused.message, param="model", details={"nearest": refused.nearest})
+        case LaunchRefused():
+            return LaunchIncomplete(refused.message, param="model", details={"missing": list(refused.missing)})
+        case LicenseUnknown():
+            return InvalidRequest(refused.message, param="license")
+        case _:
+            return Conflict(refused.message)
+
+
+def value_refused(refused: DBAPIError) -> Refusal | DBAPIError:
+    """A value that only the database could judge; anything else is a fault of ours."""
+    cause: Any = refused.orig
+    state = getattr(cause, "sqlstate", None) or ""
+    if state != _CHECK and not state.startswith(_VALUE):
+        return refused
+    rule = getattr(getattr(cause, "__cause__", None), "constraint_name", None)
+    return InvalidRequest(f"A value is out of bounds{f': {rule}' if rule else ''}.", detail=state)
+
+
+def _match(expected: str, now: Resource) -> None:
+    tags = [tag.strip() for tag in expected.split(",")]
+    if "*" not in tags and now.etag() not in tags:
+        raise VersionConflict(
+            "It was changed since you read it. Read it again, and decide anew what to change.",
+            param="If-Match",
+            headers=[(b"etag", now.etag().encode())],
+        )

@@ -1,0 +1,153 @@
+"""Types of fields that are text on the wire and something else inside: ids, references, amounts, instants, flags.
+
+Each is ``Annotated[<the type inside>, TextValue(…)]``. From JSON or a query only its text is taken; Python values that
+an answer is built from pass as they are and are written as text. ``description`` and ``examples`` of a field are the
+field's own (``Field(description=…)``): they are OpenAPI's words and the command line's help.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeAlias
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from billing.money import NanoUSD, from_usd, to_usd
+from store.ids import PREFIXES, AccountId, EndpointId, GrantId, KeyId, ProviderId, parse, wire
+
+Read = Callable[[str], object]
+Write = Callable[[Any], str]
+
+NAME_CHARACTERS_MAX = 300
+
+
+class TextValue:
+    """How a value is read from its text and written as text.
+
+    ``read`` raises ``ValueError``; ``expected`` completes "'field' is …" for a person; ``schema`` is its JSON schema.
+    """
+
+    def __init__(self, read: Read, write: Write, expected: str, **schema: object) -> None:
+        self._read = read
+        self._write = write
+        self._expected = expected
+        self._schema = {"type": "string", **schema}
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Validates by :attr:`_read`, serializes by :attr:`_write`."""
+        writes = core_schema.plain_serializer_function_ser_schema(self._write)
+        return core_schema.with_info_plain_validator_function(self._validated, serialization=writes)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Text of a form."""
+        return dict(self._schema)
+
+    def _validated(self, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, str):
+            try:
+                return self._read(value)
+            except ValueError:
+                pass
+        elif info.mode == "python" and value is not None:
+            return value
+        raise PydanticCustomError("expected", "{expected}", {"expected": self._expected})
+
+
+def _id(kind: object) -> TextValue:
+    """An id of one kind."""
+    prefix = PREFIXES[kind]
+
+    def read(text: str) -> UUID:
+        if not text.startswith(f"{prefix}_"):
+            raise ValueError(text)
+        return parse(kind, text)
+
+    return TextValue(
+        read, lambda value: wire(kind, value), f"an id such as {prefix}_…", pattern=f"^{prefix}_[0-9a-f]{{32}}$"
+    )
+
+
+def _reference(kind: object, noun: str, one: str) -> TextValue:
+    """A thing by its id or its name; found in the transaction, by :mod:`router.api.admin.references`."""
+    prefix = PREFIXES[kind]
+    others = tuple(f"{other}_" for other in PREFIXES.values() if other != prefix)
+
+    def read(text: str) -> str:
+        if text.startswith(f"{prefix}_"):
+            parse(kind, text)
+        elif text.startswith(others):
+            raise ValueError(text)
+        return _name(text)
+
+    return TextValue(read, str, f"an id such as {prefix}_… or {one}'s name", **{"x-reference": noun})
+
+
+def _name(text: str) -> str:
+    if not 1 <= len(text) <= NAME_CHARACTERS_MAX or "\0" in text:
+        raise ValueError(text)
+    return text
+
+
+def _instant(text: str) -> datetime:
+    try:
+        at: datetime = msgspec.convert(text, Annotated[datetime, Meta(tz=True)])
+        return at.astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
+        raise ValueError(text) from None
+
+
+def rfc3339(at: datetime) -> str:
+    """An instant as it is answered: UTC, to the microsecond where it has them."""
+    text = at.astimezone(UTC).isoformat(timespec="microseconds" if at.microsecond else "seconds")
+    return text.replace("+00:00", "Z")
+
+
+def _flag(text: str) -> bool:
+    if text in ("0", "false"):
+        return False
+    if text in ("1", "true"):
+        return True
+    raise ValueError(text)
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= PAGE_MAX):
+        raise ValueError(text)
+    return int(text)
+
+
+PAGE, PAGE_MAX = 20, 100
+
+AccountIdText: TypeAlias = Annotated[AccountId, _id(AccountId)]
+EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
+GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
+KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
+ProviderIdText: TypeAlias = Annotated[ProviderId, _id(ProviderId)]
+
+AccountRef: TypeAlias = Annotated[str, _reference(AccountId, "accounts", "an account")]
+ProviderRef: TypeAlias = Annotated[str, _reference(ProviderId, "providers", "a provider")]
+ModelRef: TypeAlias = Annotated[
+    str, TextValue(_name, str, "a model's id such as org/name, or its alias", **{"x-reference": "models"})
+]
+
+Usd: TypeAlias = Annotated[
+    NanoUSD,
+    TextValue(
+        from_usd,
+        to_usd,
+        'an amount in USD as text with at most nine decimals, such as "25.00"',
+        pattern=r"^-?\d+(\.\d{1,9})?$",
+        examples=["25.00"],
+    ),
+]
+Instant: TypeAlias = Annotated[
+    datetime,
+    TextValue(_instant, rfc3339, "an instant with a zone, such as 2027-01-01T00:00:00Z", format="date-time"),
+]
+Flag: TypeAlias = Annotated[bool, TextValue(_flag, lambda flag: "1" if flag else "0", "1 or 0", enum=["0", "1"])]
+PageLimit: TypeAlias = Annotated[
+    int, TextValue(_limit, str, f"between 1 and {PAGE_MAX}", type="integer", minimum=1, maximum=PAGE_MAX)
+]

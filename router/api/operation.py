@@ -1,0 +1,261 @@
+"""Declares an operation of the API once: noun, verb, path, roles; all else reads it from the route.
+
+:class:`Operations` is the declaration of one noun. A handler's types say the rest: its body and query are models of
+:mod:`router.api.forms`, its answer is the return type, and the request that it takes says whether it writes::
+
+    operations = Operations("endpoints", f"{V1}/endpoints", tag="Endpoints")
+
+    @operations.post("", verb="create", summary="Register an endpoint", roles=OPS, status=201)
+    async def create(admin: Write, body: EndpointCreate) -> EndpointOut:
+        '''Register an endpoint, as a draft without traffic.'''
+        async def command(work: UnitOfWork) -> EndpointOut: ...
+        return await admin.change(command)
+
+The route carries an :class:`OperationSpec` as ``route.spec``. Access (:mod:`router.api.access`), OpenAPI
+(:mod:`router.api.documents`, which adds it as ``x-gigarouter``), the command line and the tests walk the routes and
+read it: there is no second list.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from enum import StrEnum
+from typing import Any, ClassVar, Required, TypedDict, TypeVar, Unpack, get_type_hints
+
+import msgspec
+from fastapi import APIRouter, Depends, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from typing_extensions import override
+
+from router.api.exchange import EXCHANGE, Exchange
+from router.api.faults import NOT_JSON, query_refusal, refusal
+from router.api.forms import Nothing
+from router.errors import BodyTooLarge, InvalidRequest
+from router.identity.members import Role
+
+Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
+
+V1 = "/admin/v1"
+# Pydantic reads a body in one go, at worst some 30 ms for so many bytes (a list of nulls where text is wanted). What an
+# operator sends is small, and the hot path has a decoder of its own.
+BODY_BYTES_MAX = 256 * 1024
+
+
+class Who(StrEnum):
+    """Who an operation is for."""
+
+    ANYONE = "anyone"
+    KEY = "key"
+    # Operators by their own keys; which of their roles is in the operation's spec.
+    OPERATOR = "operator"
+    # Callers in our own network that no proxy stands before: a scraper of metrics.
+    NEARBY = "nearby"
+
+
+ALL = frozenset({Role.OPS, Role.FINANCE_ADMIN})
+OPS = frozenset({Role.OPS})
+# Money: what customers pay, what they are given, and the leave to charge for weights that are not free to sell.
+MONEY = frozenset({Role.FINANCE_ADMIN})
+NOBODY: frozenset[Role] = frozenset()
+
+
+class OperationSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operation is, apart from its types. ``noun`` and ``verb`` name its command of ``gigarouter admin``.
+
+    ``edits``: needs If-Match. ``writes``: takes Idempotency-Key and ``?dry_run=1``. ``shows_once``: its answer has a
+    secret that no other answer has. ``local``: only on the machine, in process.
+    """
+
+    noun: str
+    verb: str
+    method: str
+    path: str
+    who: Who
+    roles: frozenset[Role]
+    edits: bool = False
+    writes: bool = False
+    shows_once: bool = False
+    local: bool = False
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Method and path as they are declared."""
+        return self.method, self.path
+
+
+class Declaration(TypedDict, total=False):
+    """What a declaration says beside method, path and types; the handler's docstring is the description.
+
+    ``roles`` are the operators who may; ``name`` is OpenAPI's operationId where it is not the verb and the noun;
+    ``who`` where it is not as the noun's other operations.
+    """
+
+    verb: Required[str]
+    summary: Required[str]
+    roles: frozenset[Role]
+    name: str
+    status: int
+    shows_once: bool
+    local: bool
+    who: Who
+
+
+class OperationRequest:
+    """What a handler takes to work with: its class says what the operation does (:mod:`router.api.admin.request`)."""
+
+    writes: ClassVar[bool] = False
+    edits: ClassVar[bool] = False
+
+
+class TypedRequest(Request):
+    """A request whose body reaches its type as bytes: Pydantic's strict JSON mode reads them, not ``json.loads``.
+
+    FastAPI hands a body on undecoded where no content type says that it is JSON; whichever a client sends is taken.
+    """
+
+    def __init__(self, request: StarletteRequest) -> None:
+        headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
+        super().__init__({**request.scope, "headers": headers}, request.receive)
+
+    @override
+    async def body(self) -> bytes:
+        """The whole body; an empty one is ``{}``."""
+        exchange: Exchange = self.scope[EXCHANGE]
+        return bytes(exchange.body) or b"{}"
+
+
+class OperationRoute(APIRoute):
+    """A route with its spec."""
+
+    spec: OperationSpec
+
+    @override
+    def get_route_handler(self) -> Callable[[Request], Any]:
+        """FastAPI's own, given a :class:`TypedRequest`."""
+        handle = super().get_route_handler()
+
+        async def handle_typed(request: Request) -> Response:
+            return await handle(TypedRequest(request))
+
+        return handle_typed
+
+
+class Operations:
+    """The operations of one noun. ``one`` is the noun's singular, ``path`` stands before each operation's own."""
+
+    def __init__(
+        self, noun: str, path: str = "", *, tag: str = "", one: str | None = None, who: Who = Who.OPERATOR
+    ) -> None:
+        self.noun = noun
+        self.one = one or noun.removesuffix("s")
+        self.tag = tag or noun.capitalize()
+        self.who = who
+        strict = [Depends(check_request)] if who is Who.OPERATOR else []
+        self.routes = APIRouter(prefix=path, route_class=OperationRoute, dependencies=strict)
+
+    def get(self, path: str, **declared: Unpack[Declaration]) -> Callable[[Handler], Handler]:
+        """Declares a GET."""
+        return self._declare("GET", path, declared)
+
+    def post(self, path: str, **declared: Unpack[Declaration]) -> Callable[[Handler], Handler]:
+        """Declares a POST."""
+        return self._declare("POST", path, declared)
+
+    def patch(self, path: str, **declared: Unpack[Declaration]) -> Callable[[Handler], Handler]:
+        """Declares a PATCH."""
+        return self._declare("PATCH", path, declared)
+
+    def delete(self, path: str, **declared: Unpack[Declaration]) -> Callable[[Handler], Handler]:
+        """Declares a DELETE."""
+        return self._declare("DELETE", path, declared)
+
+    def _declare(self, method: str, path: str, declared: Declaration) -> Callable[[Handler], Handler]:
+        verb, roles, local = declared["verb"], declared.get("roles", NOBODY), declared.get("local", False)
+        who = declared.get("who", self.who)
+        assert (who is Who.OPERATOR) == bool(roles or local), f"who may {verb} {self.noun}? this is a bug"
+
+        def register(handler: Handler) -> Handler:
+            hints = [hint for hint in get_type_hints(handler).values() if inspect.isclass(hint)]
+            requests = [hint for hint in hints if issubclass(hint, OperationRequest)]
+            self.routes.add_api_route(
+                path,
+                handler,
+                methods=[method],
+                operation_id=declared.get("name", self._operation_id(verb)),
+                summary=declared["summary"],
+                status_code=declared.get("status", 200),
+                tags=[self.tag],
+            )
+            route = self.routes.routes[-1]
+            assert isinstance(route, OperationRoute), "APIRouter makes routes of its route_class; this is a bug"
+            route.spec = OperationSpec(
+                noun=self.noun,
+                verb=verb,
+                method=method,
+                path=route.path,
+                who=who,
+                roles=roles,
+                edits=any(one.edits for one in requests),
+                writes=any(one.writes for one in requests),
+                shows_once=declared.get("shows_once", False),
+                local=local,
+            )
+            return handler
+
+        return register
+
+    def _operation_id(self, verb: str) -> str:
+        match verb:
+            case "list":
+                return f"list_{self.noun}"
+            case "show":
+                return f"retrieve_{self.one}"
+            case _:
+                return f"{verb}_{self.one}".replace("-", "_")
+
+
+def operation_routes(routes: Iterable[BaseRoute]) -> Iterator[OperationRoute]:
+    """Every declared operation among ``routes``, those of included routers too."""
+    for context in iter_route_contexts(list(routes)):
+        if isinstance(context.original_route, OperationRoute):
+            yield context.original_route
+
+
+async def check_request(request: Request) -> None:
+    """The dependency of every operation for operators, after access: refuses what no type of the operation reads.
+
+    Raises ``UnknownParameter`` for a query parameter that is not declared, ``InvalidRequest`` for one that is given
+    twice, for NUL characters and for a body where none is taken, ``BodyTooLarge``.
+    """
+    exchange: Exchange = request.scope[EXCHANGE]
+    route: OperationRoute = request.scope["route"]
+    if fault := query_refusal(request.query_params.multi_items(), _query_names(route.dependant)):
+        raise fault
+    if len(exchange.body) > BODY_BYTES_MAX:
+        raise BodyTooLarge(f"The body is larger than {BODY_BYTES_MAX} bytes.")
+    if rb"\u0000" in exchange.body:
+        raise InvalidRequest("Text cannot contain the NUL character.")
+    # Pydantic's own reader takes NaN and Infinity, which are no JSON and which PostgreSQL does not keep.
+    try:
+        msgspec.json.decode(exchange.body or b"{}", type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        raise InvalidRequest(NOT_JSON) from None
+    if exchange.method != "GET" and route.body_field is None:
+        try:
+            Nothing.model_validate_json(exchange.body or b"{}")
+        except ValidationError as problem:
+            raise refusal([{**one, "loc": ("body", *one["loc"])} for one in problem.errors()]) from None
+
+
+def _query_names(dependant: Dependant) -> frozenset[str]:
+    """The query parameters that an operation declares, in its own signature and its dependencies'."""
+    names: set[str] = set()
+    for field in dependant.query_params:
+        kind = field.field_info.annotation
+        is_model = inspect.isclass(kind) and issubclass(kind, BaseModel)
+        names |= set(kind.model_fields) if is_model and kind is not None else {field.alias}
+    return frozenset(names.union(*(_query_names(one) for one in dependant.dependencies)))

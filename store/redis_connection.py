@@ -1,0 +1,173 @@
+"""One pipelined connection to one Redis server: commands of a tick leave in one write, replies come in order.
+
+It knows nothing of clusters; what a server refuses is handed to who made the connection, who may send it elsewhere.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from hashlib import sha1
+from typing import Any, cast
+
+import hiredis
+import msgspec
+from typing_extensions import override
+
+Value = str | bytes | int
+Reply = Any  # hiredis gives bytes, int, None, or lists of those
+
+
+class RedisUnavailable(Exception):
+    """Redis cannot be reached, or did not answer in time: the command's fate is unknown."""
+
+
+class Script:
+    """A Lua script, known to Redis by its SHA-1."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.sha = sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+class Server(msgspec.Struct, frozen=True):
+    """Where a server listens (``path`` is a Unix socket's) and how it is greeted."""
+
+    host: str = "localhost"
+    port: int = 6379
+    path: str | None = None
+    is_tls: bool = False
+    username: str | None = None
+    password: str | None = None
+    database: int = 0
+
+    def at(self, host: str, port: int) -> "Server":
+        """Another server that is greeted in the same way."""
+        return msgspec.structs.replace(self, host=host, port=port, path=None)
+
+
+class Command(msgspec.Struct, gc=False):
+    """A command that was sent at ``at`` (the loop's clock) and is not answered; ``sent`` counts how often."""
+
+    words: tuple[Value, ...]
+    future: "asyncio.Future[Reply]"
+    at: float
+    sent: int = 1
+
+
+Refused = Callable[["RedisConnection", Command, hiredis.ReplyError], None]
+Lost = Callable[["RedisConnection"], None]
+
+
+class RedisConnection(asyncio.Protocol):
+    """Made by :func:`connect`. ``refused`` gets every error reply and owes the command's future a result."""
+
+    def __init__(self, server: Server, refused: Refused, lost: Lost) -> None:
+        self.server = server
+        self.run_id = ""
+        self.is_cluster = False
+        self._refused = refused
+        self._lost = lost
+        self._loop = asyncio.get_running_loop()
+        self._reader = hiredis.Reader()
+        self._waiting: deque[Command] = deque()
+        self._outgoing: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether commands can be sent."""
+        return self._transport is not None
+
+    def send(self, *words: Value) -> "asyncio.Future[Reply]":
+        """Send one command in this tick's write. Raises :class:`RedisUnavailable` at once when not connected."""
+        command = Command(words, self._loop.create_future(), 0.0)
+        self.send_again(command)
+        return command.future
+
+    def send_again(self, command: Command) -> None:
+        """Send a command that another connection, or this one, has refused. Raises :class:`RedisUnavailable`."""
+        if self._transport is None:
+            raise RedisUnavailable("not connected to Redis")
+        command.at = self._loop.time()
+        self._waiting.append(command)
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(hiredis.pack_command(command.words))  # type: ignore[arg-type]
+
+    def drop(self) -> None:
+        """Close at once; what waits fails."""
+        if self._transport is not None:
+            self._transport.abort()
+            self.connection_lost(None)
+
+    def drop_if_silent(self, timeout_s: float) -> None:
+        """Close where a command has been without an answer for longer."""
+        if self._waiting and self._loop.time() - self._waiting[0].at > timeout_s:
+            self.drop()
+
+    async def greet(self, scripts: Iterable[Script]) -> None:
+        """Say who we are, load the scripts, learn which server this is."""
+        server = self.server
+        if server.password:
+            await self.send("AUTH", *((server.username, server.password) if server.username else (server.password,)))
+        if server.database:
+            await self.send("SELECT", server.database)
+        for script in scripts:
+            await self.send("SCRIPT", "LOAD", script.source)
+        lines = bytes(await self.send("INFO", "server")).decode().splitlines()
+        info = dict(line.split(":", 1) for line in lines if ":" in line)
+        self.run_id, self.is_cluster = info["run_id"], info.get("redis_mode") == "cluster"
+
+    def _flush(self) -> None:
+        if self._outgoing and self._transport is not None:
+            self._transport.write(b"".join(self._outgoing))
+        self._outgoing.clear()
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are no asyncio.Transport by class.
+        self._transport = cast("asyncio.Transport", transport)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while (reply := self._reader.gets()) is not False:
+            command = self._waiting.popleft()
+            if command.future.done():
+                continue
+            if isinstance(reply, hiredis.ReplyError):
+                self._refused(self, command, reply)
+            else:
+                command.future.set_result(reply)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport is None:
+            return
+        self._transport = None
+        while self._waiting:
+            future = self._waiting.popleft().future
+            if not future.done():
+                future.set_exception(RedisUnavailable("the connection to Redis broke"))
+        self._lost(self)
+
+
+async def connect(server: Server, scripts: Iterable[Script], refused: Refused, lost: Lost) -> RedisConnection:
+    """Connect and greet. Raises ``OSError``, :class:`HotUnavailable` or what the server says as a ``ReplyError``."""
+    loop = asyncio.get_running_loop()
+
+    def made() -> RedisConnection:
+        return RedisConnection(server, refused, lost)
+
+    if server.path is not None:
+        _, connection = await loop.create_unix_connection(made, server.path)
+    else:
+        _, connection = await loop.create_connection(
+            made, server.host, server.port, ssl=True if server.is_tls else None
+        )
+    try:
+        await connection.greet(scripts)
+    except BaseException:
+        connection.drop()
+        raise
+    return connection

@@ -1,0 +1,120 @@
+"""Builds one process's billing on real stores: connected, loaded, and short-hands for what a call does to it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from billing.admission import Admission
+from billing.charging import Charging
+from billing.credits import GrantKind
+from billing.generation import Generation
+from billing.ledger import drifted_credits, trial_balance, unbalanced_entries
+from billing.money import NanoUSD
+from billing.projection import SCRIPTS, Projection
+from billing.reaper import mismatches
+from billing.values import Denied, Hold, Payer, Quote, Usage
+from store.ids import AccountId, ModelId, RequestId, new_id
+from store.postgres import Database
+from store.redis_client import RedisClient
+from tests.builders.database import add_account
+from tests.builders.values import a_price, a_usage
+
+MODEL = ModelId("test/model")
+PRICE = a_price(1_000_000, model_id=MODEL, effective_at=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+class Billing:
+    """The parts of one process's billing."""
+
+    def __init__(self, db: Database, generation: Generation, projection: Projection, charging: Charging) -> None:
+        self.db = db
+        self.generation = generation
+        self.projection = projection
+        self.charging = charging
+        self.admission = Admission(projection, generation)
+
+    async def admit(
+        self, payer: Payer, amount: int, *, now: datetime | None = None, request_id: UUID | None = None
+    ) -> Hold | Denied:
+        async def recount() -> None:
+            return None
+
+        return await self.admission.admit(
+            RequestId(request_id or new_id()),
+            payer,
+            Quote(tokens_max=amount, amount_max=NanoUSD(amount), price=PRICE),
+            now or datetime.now(UTC),
+            asyncio.get_running_loop().time() + 30,
+            recount,
+        )
+
+    async def charge(self, hold: Hold, cost: int, *, at: datetime | None = None) -> None:
+        await self.charging.charge(hold, usage_of(cost, at))
+
+    async def redis(self, account_id: AccountId) -> dict[str, str]:
+        """The account as Redis has it."""
+        flat = await self.redis_command("HGETALL", f"gr:{{{account_id.hex}}}")
+        return {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
+
+    async def redis_command(self, *arguments: str) -> Any:
+        assert self.projection.redis is not None
+        return await self.projection.redis.command(*arguments)
+
+    async def settle(self) -> None:
+        """Wait until every charge is committed and Redis says what Postgres says."""
+        await self.charging.drain()
+        for _ in range(100):
+            if not await mismatches(self.db, self.projection):
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(await mismatches(self.db, self.projection))
+
+    async def assert_books_are_right(self) -> None:
+        async with self.db.transaction() as tx:
+            assert sum(line.amount for line in await trial_balance(tx)) == 0
+            assert await unbalanced_entries(tx) == 0
+            assert await drifted_credits(tx) == []
+
+
+def usage_of(cost: int, at: datetime | None = None) -> Usage:
+    """A call of as many tokens as it cost nano-dollars."""
+    return a_usage(
+        model_id=MODEL,
+        tokens=cost,
+        provider_tokens=cost,
+        cost=NanoUSD(cost),
+        provider_cost=NanoUSD(cost // 2),
+        occurred_at=at or datetime.now(UTC),
+    )
+
+
+async def an_account(db: Database, credit: int, kind: GrantKind = GrantKind.PURCHASED) -> AccountId:
+    async with db.transaction() as tx:
+        return await add_account(tx, credit, kind=kind)
+
+
+@asynccontextmanager
+async def billing(
+    database_url: str, redis_url: str, durability: Literal["commit", "memory"] = "commit"
+) -> AsyncIterator[Billing]:
+    """One process's billing, running until the block ends."""
+    db = Database(database_url)
+    generation = Generation(db, "serve")
+    projection = Projection(db, generation)
+    projection.redis = RedisClient(redis_url, SCRIPTS, generation.on_connect)
+    charging = Charging(db, projection, durability)
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(run()) for run in (projection.redis.run, generation.run, projection.run, charging.run)
+            ]
+            assert await generation.ready(10)
+            assert await projection.redis.opened(10)
+            yield Billing(db, generation, projection, charging)
+            for task in tasks:
+                task.cancel()
+    finally:
+        await db.close()

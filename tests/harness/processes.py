@@ -1,0 +1,222 @@
+"""The product's own processes for stories: ``serve`` any number of times, ``jobs``, the in-house worker.
+
+Everything here is a real subprocess of the installed command, on the database and the Redis that the test hands in.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from cryptography.fernet import Fernet
+
+from store.processes import spawn, tail
+from tests.builders.database import DatabaseBuilder
+
+ROOT = Path(__file__).parents[2]
+READY_WITHIN_S = 60.0
+
+
+def free_port() -> int:
+    """A TCP port on loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Process:
+    """One process of the product: started, killed, frozen, started again with the same settings."""
+
+    def __init__(
+        self, name: str, argv: Sequence[str], environment: dict[str, str], folder: Path, port: int = 0
+    ) -> None:
+        self.name = name
+        self.port = port
+        self.log = folder / f"{name}.log"
+        self._argv = [sys.executable, "-m", *argv]
+        self._environment = environment
+        self._child: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._child is not None, f"{self.name} was never started"
+        return self._child.pid
+
+    @property
+    def runs(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
+    def start(self) -> None:
+        """Start, without waiting; call it from the main thread (the child dies with the thread that made it)."""
+        if not self.runs:
+            self._log_start = self.log.stat().st_size if self.log.exists() else 0
+            self._child = spawn(self._argv, log=self.log, cwd=ROOT, environment=self._environment)
+
+    def wait_until_ready(self, path: str = "/ready", within_s: float = READY_WITHIN_S) -> None:
+        """Until ``path`` answers 200; fails with the log's last lines."""
+        deadline = time.monotonic() + within_s
+        said = "no answer"
+        while time.monotonic() < deadline and self.runs:
+            try:
+                with urllib.request.urlopen(self.url + path, timeout=5):
+                    return
+            except urllib.error.HTTPError as error:
+                said = f"{error.code} {error.read()[:200]!r}"
+            except OSError as error:
+                said = str(error)
+            time.sleep(0.05)
+        raise AssertionError(f"{self.name} is not ready ({said}); its log ends:\n{tail(self.log, 30)}")
+
+    def said_since_start(self) -> str:
+        """The log of its last life."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace")
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.runs:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """kill -9, and wait for the corpse."""
+        self.signal(signal.SIGKILL)
+        if self._child is not None:
+            self._child.wait()
+
+    def stop(self, within_s: float = 10) -> int | None:
+        """SIGTERM, then SIGKILL; the exit code, None where it never ran."""
+        if self._child is None:
+            return None
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        try:
+            return self._child.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self._child.returncode
+
+
+class Product:
+    """``with Product(folder, database_url, redis_url, serves=3) as product:`` all processes ready inside."""
+
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str,
+        redis_url: str,
+        *,
+        serves: int = 1,
+        jobs: bool = True,
+        settings: dict[str, str] | None = None,
+    ) -> None:
+        self.database_url = database_url
+        self.redis_url = redis_url
+        self.secret_key = Fernet.generate_key().decode()
+        self.folder = folder
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GIGAROUTER_")}
+        environment |= {
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "GIGAROUTER_SECRET_KEYS": self.secret_key,
+            "GIGAROUTER_DATA_DIR": str(folder / "data"),
+            "GIGAROUTER_ALLOWED_PRIVATE_NETWORKS": "127.0.0.0/8",
+        }
+        environment |= {f"GIGAROUTER_{name.upper()}": value for name, value in (settings or {}).items()}
+        self.environment = environment
+        self.workers: list[Process] = []
+        self.serves = [self._serve(number) for number in range(serves)]
+        self.jobs = Process("jobs", ["gigarouter", "jobs"], environment, folder) if jobs else None
+
+    def _serve(self, number: int) -> Process:
+        port = free_port()
+        return Process(
+            f"serve-{number}",
+            ["gigarouter", "serve"],
+            self.environment | {"GIGAROUTER_PORT": str(port)},
+            self.folder,
+            port,
+        )
+
+    @property
+    def database(self) -> DatabaseBuilder:
+        """Accounts, keys, models and endpoints for this product; may be used before it starts."""
+        return DatabaseBuilder(self.database_url, self.secret_key)
+
+    def worker(self, model: Path, name: str, port: int) -> Process:
+        """Add an in-house worker that serves a model's folder; started with the others."""
+        arguments = ["providers.worker", "--model", str(model), "--name", name, "--port", str(port)]
+        process = Process("worker", arguments, self.environment, self.folder, port)
+        self.workers.append(process)
+        return process
+
+    @property
+    def processes(self) -> list[Process]:
+        return [*self.workers, *self.serves, *([self.jobs] if self.jobs else [])]
+
+    @property
+    def url(self) -> str:
+        """The first serve's, with ``/v1``: what an SDK takes as its base URL."""
+        return self.serves[0].url + "/v1"
+
+    def wait_until_known(self, key: str, within_s: float = 5) -> str:
+        """Until every serve has heard of a key that was made a moment ago; returns the key."""
+        deadline = time.monotonic() + within_s
+        for serve in self.serves:
+            while True:
+                try:
+                    self.account(key, serve)
+                    break
+                except urllib.error.HTTPError as refused:
+                    if refused.code != 401 or time.monotonic() > deadline:
+                        raise
+                time.sleep(0.01)
+        return key
+
+    def account(self, key: str, serve: Process | None = None) -> dict[str, Any]:
+        """What ``GET /v1/account`` says to a key."""
+        url = (serve or self.serves[0]).url + "/v1/account"
+        request = urllib.request.Request(url, headers={"authorization": f"Bearer {key}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            said: dict[str, Any] = json.load(answer)
+            return said
+
+    def start(self) -> None:
+        """Start all, then wait for those that answer."""
+        for process in self.processes:
+            process.start()
+        for process in [*self.workers, *self.serves]:
+            process.wait_until_ready()
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.signal(signal.SIGCONT)
+            process.signal(signal.SIGTERM)
+        for process in self.processes:
+            process.stop()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,116 @@
+"""Who may what, as one table that a person can review: every operation, from the routes themselves, with its roles."""
+
+from router.api.app import all_operations
+from router.api.operation import OperationSpec, Who, operation_routes
+from router.identity.members import OPERATORS
+
+TABLE = """
+GET    /admin/openapi.json                              anyone
+GET    /health                                          anyone
+GET    /openapi.json                                    anyone
+GET    /ready                                           anyone
+GET    /metrics                                         nearby
+DELETE /v1/models/{model_id:path}/vote                  key
+GET    /v1/account                                      key
+GET    /v1/models                                       key
+GET    /v1/models/{model_id:path}                       key
+GET    /v1/requests/{request_id}                        key
+POST   /v1/models/{model_id:path}/vote                  key
+POST   /v1/quote                                        key
+GET    /admin/v1/acceptances                            finance_admin ops
+GET    /admin/v1/acceptances/{acceptance_id}            finance_admin ops
+GET    /admin/v1/accounts                               finance_admin ops
+GET    /admin/v1/accounts/{account_id}                  finance_admin ops
+GET    /admin/v1/accounts/{account_id}/grants           finance_admin ops
+GET    /admin/v1/accounts/{account_id}/grants/{grant_id} finance_admin ops
+GET    /admin/v1/audit                                  finance_admin ops
+GET    /admin/v1/claims                                 finance_admin ops
+GET    /admin/v1/claims/{claim_id}                      finance_admin ops
+GET    /admin/v1/decisions                              finance_admin ops
+GET    /admin/v1/endpoints                              finance_admin ops
+GET    /admin/v1/endpoints/{endpoint_id}                finance_admin ops
+GET    /admin/v1/keys                                   finance_admin ops
+GET    /admin/v1/keys/{key_id}                          finance_admin ops
+GET    /admin/v1/members                                finance_admin ops
+GET    /admin/v1/members/{member_id}                    finance_admin ops
+GET    /admin/v1/models                                 finance_admin ops
+GET    /admin/v1/models/{model_id:path}                 finance_admin ops
+GET    /admin/v1/prices                                 finance_admin ops
+GET    /admin/v1/prices/{price_id}                      finance_admin ops
+GET    /admin/v1/providers                              finance_admin ops
+GET    /admin/v1/providers/{provider_id}                finance_admin ops
+GET    /admin/v1/requests/{request_id}                  finance_admin ops
+GET    /admin/v1/resolutions                            finance_admin ops
+GET    /admin/v1/resolutions/{resolution_id}            finance_admin ops
+GET    /admin/v1/waivers                                finance_admin ops
+GET    /admin/v1/waivers/{waiver_id}                    finance_admin ops
+PATCH  /admin/v1/accounts/{account_id}                  finance_admin ops
+PATCH  /admin/v1/endpoints/{endpoint_id}                ops
+PATCH  /admin/v1/keys/{key_id}                          ops
+PATCH  /admin/v1/members/{member_id}                    ops
+PATCH  /admin/v1/models/{model_id:path}                 ops
+PATCH  /admin/v1/providers/{provider_id}                ops
+POST   /admin/v1/acceptances                            ops
+POST   /admin/v1/accounts                               finance_admin ops
+POST   /admin/v1/accounts/{account_id}/grants           finance_admin
+POST   /admin/v1/accounts/{account_id}/resume           finance_admin ops
+POST   /admin/v1/accounts/{account_id}/suspend          finance_admin ops
+POST   /admin/v1/claims                                 ops
+POST   /admin/v1/endpoints                              ops
+POST   /admin/v1/endpoints/{endpoint_id}/drain          ops
+POST   /admin/v1/endpoints/{endpoint_id}/off            ops
+POST   /admin/v1/endpoints/{endpoint_id}/probe          ops
+POST   /admin/v1/endpoints/{endpoint_id}/quarantine     ops
+POST   /admin/v1/endpoints/{endpoint_id}/resume         ops
+POST   /admin/v1/endpoints/{endpoint_id}/test           ops
+POST   /admin/v1/keys                                   ops
+POST   /admin/v1/keys/{key_id}/pause                    ops
+POST   /admin/v1/keys/{key_id}/resume                   ops
+POST   /admin/v1/keys/{key_id}/revoke                   ops
+POST   /admin/v1/keys/{key_id}/rotate                   ops
+POST   /admin/v1/members                                ops
+POST   /admin/v1/members/{member_id}/remove             ops
+POST   /admin/v1/models                                 ops
+POST   /admin/v1/models/{model_id:path}:announce        ops
+POST   /admin/v1/models/{model_id:path}:deprecate       ops
+POST   /admin/v1/models/{model_id:path}:launch          ops
+POST   /admin/v1/models/{model_id:path}:retire          ops
+POST   /admin/v1/models:import                          ops
+POST   /admin/v1/prices                                 finance_admin
+POST   /admin/v1/providers                              ops
+POST   /admin/v1/providers/{provider_id}/credential     ops
+POST   /admin/v1/providers/{provider_id}/test           ops
+POST   /admin/v1/providers:reseal                       ops
+POST   /admin/v1/resolutions                            ops
+POST   /admin/v1/routes:explain                         finance_admin ops
+POST   /admin/v1/waivers                                finance_admin
+POST   /admin/v1/waivers/{waiver_id}/revoke             finance_admin
+"""
+
+
+def specs() -> list[OperationSpec]:
+    return [route.spec for noun in all_operations() for route in operation_routes(noun.routes)]
+
+
+def test_who_may_what_is_this_table() -> None:
+    found = {(*spec.name, " ".join(sorted(spec.roles)) or spec.who.value) for spec in specs()}
+    table = {tuple(line.split(maxsplit=2)) for line in TABLE.strip().splitlines()}
+    assert found == table
+    assert len(found) == len(specs())
+
+
+def test_every_operation_for_operators_is_for_some_of_them() -> None:
+    for spec in specs():
+        assert spec.roles <= OPERATORS
+        assert (spec.who is Who.OPERATOR) == bool(spec.roles or spec.local)
+        assert (spec.who is Who.OPERATOR) == spec.path.startswith("/admin/v1/"), spec.path
+
+
+def test_no_operation_that_writes_money_is_for_ops() -> None:
+    money = {spec.path for spec in specs() if spec.method == "POST" and spec.roles and "ops" not in spec.roles}
+    assert {path.rpartition("/")[2] for path in money} == {"prices", "waivers", "revoke", "grants"}
+
+
+def test_a_noun_and_a_verb_name_one_operation() -> None:
+    names = [(spec.noun, spec.verb) for spec in specs() if spec.who is Who.OPERATOR]
+    assert len(names) == len(set(names))
