@@ -22,7 +22,7 @@ from router.context import RouterContext
 from router.dispatch import provider_quota
 from router.dispatch.state import DispatchState
 from router.errors import StoreUnavailable
-from router.explain.receipts import Receipts
+from router.explain.receipts import ReceiptBuffer
 from router.registry import quarantine as quarantines
 from router.registry.encryption import CredentialCipher
 from router.registry.refresh import Refresher
@@ -69,7 +69,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     providers = ProviderSet(refresher.providers, cipher, allowed, pool)
     health = Health(Random().random)  # noqa: S311 - spreads rests
     _subscribe(refresher, providers, health, generation, projection)
-    receipts = Receipts(db, lambda text: str(scrub(text)))
+    receipts = ReceiptBuffer(db, lambda text: str(scrub(text)))
     context = RouterContext(
         db=db,
         keys=refresher.keys,
@@ -79,7 +79,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         prices=refresher.prices,
         endpoints=refresher.endpoints,
         providers=providers,
-        built=providers.with_record,
+        find_provider=providers.with_record,
         cipher=cipher,
         check_provider=providers.check,
         health=health,
@@ -101,7 +101,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
             yield context
             await charging.drain()
             await projection.flush()
-            await receipts.drained()
+            await receipts.drain()
         finally:
             for task in tasks:
                 task.cancel()

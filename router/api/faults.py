@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from router.errors import InvalidRequest, NotFound, Refusal, UnknownParameter
-from router.request.body import shown
+from router.request.body import printable_excerpt
 
 NUL = "\0"
 # So long may all sentences together be; the rest is counted.
@@ -84,7 +84,8 @@ def query_refusal(given: Sequence[tuple[str, str]], known: frozenset[str]) -> Re
     names: set[str] = set()
     for name, value in given:
         if name not in known:
-            faults.append(Fault(shown(name), f"Unrecognized query parameter: {shown(name)}.", is_unknown=True))
+            excerpt = printable_excerpt(name)
+            faults.append(Fault(excerpt, f"Unrecognized query parameter: {excerpt}.", is_unknown=True))
         elif name in names or NUL in value:
             faults.append(Fault(name, f"'{name}' is given once, as text."))
         names.add(name)
@@ -113,7 +114,7 @@ def _fault(error: Mapping[str, Any]) -> Fault:
     name = _name(path)
     match error["type"]:
         case "extra_forbidden":
-            name = shown(str(path[-1]))
+            name = printable_excerpt(str(path[-1]))
             what = "query parameter" if where == "query" else "request argument supplied"
             return Fault(name, f"Unrecognized {what}: {name}.", is_unknown=True)
         case "missing":
@@ -140,5 +141,5 @@ def _name(path: Sequence[str | int]) -> str:
     """``cap.amount_usd``, ``regions[0]``; a key of a map is the caller's own word."""
     name = ""
     for part in path:
-        name += f"[{part}]" if isinstance(part, int) else f".{shown(part)}"
+        name += f"[{part}]" if isinstance(part, int) else f".{printable_excerpt(part)}"
     return name.removeprefix(".")

@@ -16,7 +16,21 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from billing.money import NanoUSD, from_usd, to_usd
-from store.ids import PREFIXES, AccountId, EndpointId, GrantId, KeyId, ProviderId, parse, wire
+from store.ids import (
+    PREFIXES,
+    AcceptanceId,
+    AccountId,
+    ClaimId,
+    EndpointId,
+    GrantId,
+    KeyId,
+    PriceId,
+    ProviderId,
+    ResolutionId,
+    WaiverId,
+    parse,
+    wire,
+)
 
 Read = Callable[[str], object]
 Write = Callable[[Any], str]
@@ -91,6 +105,17 @@ def _name(text: str) -> str:
     return text
 
 
+def text_of(most: int) -> TextValue:
+    """Text that says something: 1 to ``most`` characters, not all of them blank."""
+
+    def read(text: str) -> str:
+        if not text.strip() or len(text) > most:
+            raise ValueError(text)
+        return text
+
+    return TextValue(read, str, f"text of 1 to {most} characters", minLength=1, maxLength=most)
+
+
 def _instant(text: str) -> datetime:
     try:
         at: datetime = msgspec.convert(text, Annotated[datetime, Meta(tz=True)])
@@ -121,11 +146,16 @@ def _limit(text: str) -> int:
 
 PAGE, PAGE_MAX = 20, 100
 
+AcceptanceIdText: TypeAlias = Annotated[AcceptanceId, _id(AcceptanceId)]
 AccountIdText: TypeAlias = Annotated[AccountId, _id(AccountId)]
+ClaimIdText: TypeAlias = Annotated[ClaimId, _id(ClaimId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
+PriceIdText: TypeAlias = Annotated[PriceId, _id(PriceId)]
 ProviderIdText: TypeAlias = Annotated[ProviderId, _id(ProviderId)]
+ResolutionIdText: TypeAlias = Annotated[ResolutionId, _id(ResolutionId)]
+WaiverIdText: TypeAlias = Annotated[WaiverId, _id(WaiverId)]
 
 AccountRef: TypeAlias = Annotated[str, _reference(AccountId, "accounts", "an account")]
 ProviderRef: TypeAlias = Annotated[str, _reference(ProviderId, "providers", "a provider")]

@@ -33,6 +33,7 @@ from store.ids import PREFIXES, parse
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
+F = TypeVar("F", bound="Form")
 
 # So many faults of one body are told; a body with more is another thing altogether.
 FAULTS_MAX = 100
@@ -154,12 +155,18 @@ def _not_a_cursor() -> InvalidRequest:
 class Answer(Form):
     """What an operation answers. All of its fields are always there."""
 
-    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(
+        json_schema_serialization_defaults_required=True,
+        # A later version may answer more: whoever reads by the document must not refuse that.
+        json_schema_extra=lambda schema: schema.pop("additionalProperties", None),
+    )
 
+    # The fields that a table of a list shows to a person.
+    columns: ClassVar[tuple[str, ...]] = ()
     # Fields with what is shown in this answer alone, and kept for no replay.
     once: ClassVar[frozenset[str]] = frozenset()
 
-    def kept(self) -> Self:
+    def storable(self) -> Self:
         """The same without what is shown once."""
         return self.model_copy(update=dict.fromkeys(self.once)) if self.once else self
 
@@ -197,8 +204,8 @@ def edited(value: S, edit: Form, /, **more: object) -> S:
     return msgspec.structs.replace(value, **{**_inside(type(value), edit.given()), **more})
 
 
-def answer_of(kind: type[A], value: object, /, **more: object) -> A:
-    """An answer from the fields of a domain value, and ``more``, which go first."""
+def answer_of(kind: type[F], value: object, /, **more: object) -> F:
+    """An answer, or a part of one, from the fields of a domain value, and ``more``, which go first."""
     found = {name: _outside(value, name) for name in kind.model_fields if name not in more and _has(value, name)}
     return kind(**found, **more)
 

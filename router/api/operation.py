@@ -19,7 +19,7 @@ read it: there is no second list.
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from enum import StrEnum
-from typing import Any, ClassVar, Required, TypedDict, TypeVar, Unpack, get_type_hints
+from typing import Any, ClassVar, Required, TypedDict, TypeVar, Unpack, cast, get_args, get_type_hints
 
 import msgspec
 from fastapi import APIRouter, Depends, Request
@@ -27,7 +27,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request as StarletteRequest
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from typing_extensions import override
 
@@ -91,7 +91,8 @@ class Declaration(TypedDict, total=False):
     """What a declaration says beside method, path and types; the handler's docstring is the description.
 
     ``roles`` are the operators who may; ``name`` is OpenAPI's operationId where it is not the verb and the noun;
-    ``who`` where it is not as the noun's other operations.
+    ``who`` where it is not as the noun's other operations. ``openapi`` is what no type of the handler says, because it
+    reads that part of the request itself.
     """
 
     verb: Required[str]
@@ -102,6 +103,7 @@ class Declaration(TypedDict, total=False):
     shows_once: bool
     local: bool
     who: Who
+    openapi: dict[str, Any]
 
 
 class OperationRequest:
@@ -179,8 +181,10 @@ class Operations:
         assert (who is Who.OPERATOR) == bool(roles or local), f"who may {verb} {self.noun}? this is a bug"
 
         def register(handler: Handler) -> Handler:
-            hints = [hint for hint in get_type_hints(handler).values() if inspect.isclass(hint)]
-            requests = [hint for hint in hints if issubclass(hint, OperationRequest)]
+            hints = get_type_hints(handler)
+            answer = hints.get("return")
+            is_response = inspect.isclass(answer) and issubclass(answer, Response)
+            requests = [one for one in hints.values() if inspect.isclass(one) and issubclass(one, OperationRequest)]
             self.routes.add_api_route(
                 path,
                 handler,
@@ -189,6 +193,8 @@ class Operations:
                 summary=declared["summary"],
                 status_code=declared.get("status", 200),
                 tags=[self.tag],
+                response_class=cast("type[Response]", answer) if is_response else JSONResponse,
+                openapi_extra=declared.get("openapi"),
             )
             route = self.routes.routes[-1]
             assert isinstance(route, OperationRoute), "APIRouter makes routes of its route_class; this is a bug"
@@ -259,3 +265,37 @@ def _query_names(dependant: Dependant) -> frozenset[str]:
         is_model = inspect.isclass(kind) and issubclass(kind, BaseModel)
         names |= set(kind.model_fields) if is_model and kind is not None else {field.alias}
     return frozenset(names.union(*(_query_names(one) for one in dependant.dependencies)))
+
+
+def body_schema(route: OperationRoute) -> dict[str, Any] | None:
+    """The JSON schema of an operation's body; None where it takes none."""
+    return None if route.body_field is None else _schema(route.body_field.field_info.annotation)
+
+
+def query_schemas(route: OperationRoute) -> Iterator[dict[str, Any]]:
+    """The JSON schemas of what an operation reads from its query, its dependencies' too, as objects."""
+    pending = [route.dependant]
+    while pending:
+        dependant = pending.pop()
+        pending += dependant.dependencies
+        for field in dependant.query_params:
+            kind = field.field_info.annotation
+            if inspect.isclass(kind) and issubclass(kind, BaseModel):
+                yield _schema(kind)
+            else:
+                described = {"type": "string", "enum": ["0", "1"], "description": field.field_info.description}
+                yield {"properties": {field.alias: described}}
+
+
+def columns_of(route: OperationRoute) -> tuple[str, ...]:
+    """Which fields of the things that it lists a table shows; all where their form does not say."""
+    model = route.response_model
+    data = model.model_fields.get("data") if inspect.isclass(model) and issubclass(model, BaseModel) else None
+    things = () if data is None else get_args(data.annotation)
+    return tuple(getattr(things[0], "columns", ())) if things else ()
+
+
+def _schema(model: object) -> dict[str, Any]:
+    assert inspect.isclass(model), "a body is one model; this is a bug"
+    assert issubclass(model, BaseModel), "a body is one model; this is a bug"
+    return model.model_json_schema()

@@ -90,7 +90,7 @@ async def apply(db: Database, actor: Actor, request: ApplyRequest) -> Plan:
         if not work.changes:
             raise _NothingChanged(plan)
         after: Json = {"source": request.source, "changes": len(plan.diff.steps)}
-        work.changed(Change("catalogue.apply", "catalogue", after=after))
+        work.record_change(Change("catalogue.apply", "catalogue", after=after))
         await _record(work, request, state, diff, waiting)
         return plan
 

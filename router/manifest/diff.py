@@ -28,7 +28,7 @@ from router.manifest.values import (
     PlanStep,
     Verb,
 )
-from router.registry.model_facts import MODEL_NEEDS, SPACE_FACTS, why_it_stays
+from router.registry.model_facts import REQUIRED_FACTS, SPACE_FACTS, refusal_to_edit
 from router.values import EndpointState
 
 _ORDER = (Kind.PROVIDER, Kind.MODEL, Kind.ENDPOINT, Kind.CLAIM, Kind.RESOLUTION, Kind.PRICE)
@@ -105,7 +105,7 @@ class _Comparison:
         facts = {name: value for name, value in entry.fields.items() if name != "status"}
         without_status = msgspec.structs.replace(entry, fields=facts)
         if current is None:
-            if missing := [name for name in MODEL_NEEDS if name not in facts]:
+            if missing := [name for name in REQUIRED_FACTS if name not in facts]:
                 message = f"{entry.subject} is not in the catalogue yet, so it needs {', '.join(missing)} too."
                 self._fault(entry, "", message)
                 return
@@ -123,7 +123,7 @@ class _Comparison:
         status = str(current["status"])
         has_endpoints = any(endpoint.model_id == entry.subject for endpoint in self._state.endpoints.values())
         for change in changes:
-            message = why_it_stays(entry.subject, status, change.field, change.before, has_endpoints=has_endpoints)
+            message = refusal_to_edit(entry.subject, status, change.field, change.before, has_endpoints=has_endpoints)
             if message is not None:
                 self._fault(entry, change.field, message)
 

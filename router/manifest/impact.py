@@ -8,7 +8,7 @@ import msgspec
 
 from billing.money import Price, from_usd, price_at
 from router.manifest.values import CurrentState, Fields, Impact, Kind, LaneName, Margin, PlanStep, Verb
-from router.registry.specs import ANSWERING, PROVIDER_ANSWERING
+from router.registry.specs import VERIFIED_FIELDS, VERIFIED_PROVIDER_FIELDS
 from router.values import EndpointState
 from store.ids import ModelId, PriceId
 
@@ -34,8 +34,8 @@ def impact_of(steps: Iterable[PlanStep], state: CurrentState, now: datetime) -> 
         if step.kind is Kind.ENDPOINT:
             after[step.subject] = _after(step, before.get(step.subject))
     # A provider that is switched off comes back by a switch: what its endpoints cost still counts.
-    moved = {step.subject for step in planned if step.kind is Kind.PROVIDER and _changes(step, PROVIDER_ANSWERING)}
-    unverified = {step.subject for step in planned if step.kind is Kind.ENDPOINT and _changes(step, ANSWERING)}
+    moved = _changed(planned, Kind.PROVIDER, VERIFIED_PROVIDER_FIELDS)
+    unverified = _changed(planned, Kind.ENDPOINT, VERIFIED_FIELDS)
     unverified |= {name for name, endpoint in after.items() if endpoint.live and endpoint.provider in moved - off}
     after = {
         name: msgspec.structs.replace(endpoint, live=False)
@@ -81,8 +81,10 @@ def _after(step: PlanStep, before: _Serving | None) -> _Serving:
     return msgspec.structs.replace(before, cost=cost)
 
 
-def _changes(step: PlanStep, names: tuple[str, ...]) -> bool:
-    return step.verb is Verb.CHANGE and any(change.field in names for change in step.changes)
+def _changed(steps: tuple[PlanStep, ...], kind: Kind, fields: tuple[str, ...]) -> set[str]:
+    """The subjects of a kind of which one of these fields is changed."""
+    changes = (step for step in steps if step.kind is kind and step.verb is Verb.CHANGE)
+    return {step.subject for step in changes if any(change.field in fields for change in step.changes)}
 
 
 def _switches_off(step: PlanStep, state: CurrentState) -> bool:

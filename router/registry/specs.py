@@ -41,7 +41,7 @@ class EndpointSpec(msgspec.Struct, frozen=True):
     concurrency: int | None = None
 
 
-# What of a provider decides who answers and how it is called, and what of an endpoint decides which vectors come back:
-# after an edit of these, vectors have to be verified again. The rest is about money, order and limits.
-PROVIDER_ANSWERING: Final = ("base_url", "options")
-ANSWERING: Final = ("native_input_type", "numerics")
+# An edit of one of these may change who answers, so that the provider's endpoints have to be verified again.
+VERIFIED_PROVIDER_FIELDS: Final = ("base_url", "options")
+# An edit of one of these changes which vectors come back, so that they have to be verified again.
+VERIFIED_FIELDS: Final = ("native_input_type", "numerics")

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from datetime import UTC
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -70,7 +71,8 @@ def test_a_body_is_read_or_refused_without_being_repeated(form: Any, data: st.Da
 def test_any_bytes_are_no_fault_of_ours(body: bytes) -> None:
     for form in (*FORMS, *OLD_FORMS):
         said = outcome(body, form)
-        assert isinstance(said, form) or len(said) < 400
+        # The message has its bound in `outcome`; the details name each of the form's fields once.
+        assert isinstance(said, form) or ("x" * 400 not in said and len(said) < 400 + 80 * len(names_of(form)))
 
 
 @settings(deadline=None)
@@ -106,7 +108,7 @@ def test_an_amount_comes_back_as_it_was_written(nano: int) -> None:
 def test_an_instant_comes_back_as_it_was_meant(at: Any) -> None:
     instant = TypeAdapter[Any](Instant)
     with suppress(OverflowError):
-        assert instant.validate_json(instant.dump_json(at)) == at
+        assert instant.validate_json(instant.dump_json(at)) == at.astimezone(UTC)
     for wrong in (b'"2027-01-01T00:00:00"', b"1798761600", b'"2027-01-01"', b"null"):
         with pytest.raises(ValidationError):
             instant.validate_json(wrong)
@@ -135,5 +137,5 @@ things = st.builds(
 @given(things, things)
 def test_the_version_is_the_content_and_nothing_else(one: Thing, other: Thing) -> None:
     assert (one.etag() == other.etag()) == ((one.name, one.facts) == (other.name, other.facts))
-    assert one.kept().secret is None
-    assert one.kept().etag() == one.etag()
+    assert one.storable().secret is None
+    assert one.storable().etag() == one.etag()

@@ -9,17 +9,17 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn, get_args
+from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
 import typer
-from pydantic import BaseModel
 
 from gigarouter.commands.admin.client import Call, Client, Reply
 from gigarouter.commands.admin.instants import instant_text
-from gigarouter.commands.admin.options import Json, Option, Reader, Usage, body_of, options_of, parameters
+from gigarouter.commands.admin.options import Option, Reader, Usage, body_of, options_of, parameters
 from gigarouter.commands.admin.output import show
-from router.api.operation import OperationRoute
+from router.api.operation import OperationRoute, body_schema, columns_of, query_schemas
+from store.faults import CannotStart
 
 FAILED, USAGE, NOT_ALLOWED, NOT_FOUND, NO_CREDIT, LIMITED, PROVIDER_FAILED = 1, 2, 3, 4, 5, 6, 7
 EXIT_CODES: Final = {
@@ -34,6 +34,8 @@ EXIT_CODES: Final = {
     502: PROVIDER_FAILED,
 }
 PAGE: Final = "100"
+# What a command is about: more of them in a row would have to be learned by heart.
+ARGUMENTS_MAX: Final = 2
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON also on a terminal.")]
 Repeats = Annotated[
@@ -52,28 +54,13 @@ class Command(msgspec.Struct, frozen=True):
 
 def command_of(route: OperationRoute) -> Command:
     """The command of one operation."""
-    query = [*_query_options(route)]
-    body = () if route.body_field is None else tuple(options_of(_schema(route.body_field.field_info.annotation)))
-    return Command(route, tuple(route.param_convertors), tuple(query), body)
-
-
-def _query_options(route: OperationRoute) -> Iterable[Option]:
-    pending = [route.dependant]
-    while pending:
-        dependant = pending.pop()
-        pending += dependant.dependencies
-        for field in dependant.query_params:
-            kind = field.field_info.annotation
-            if inspect.isclass(kind) and issubclass(kind, BaseModel):
-                yield from options_of(_schema(kind))
-            elif field.alias == "dry_run":
-                yield Option(("dry_run",), "flag", "Show what would be; write nothing.")
-
-
-def _schema(model: object) -> Json:
-    assert inspect.isclass(model), "a body is one model; this is a bug"
-    assert issubclass(model, BaseModel), "a body is one model; this is a bug"
-    return model.model_json_schema()
+    body = body_schema(route)
+    return Command(
+        route,
+        places=tuple(route.param_convertors),
+        query=tuple(option for schema in query_schemas(route) for option in options_of(schema)),
+        body=() if body is None else tuple(options_of(body)),
+    )
 
 
 def function_of(command: Command, client: Callable[[], Client]) -> Callable[..., None]:
@@ -82,14 +69,17 @@ def function_of(command: Command, client: Callable[[], Client]) -> Callable[...,
 
     def run(**typed: object) -> None:
         as_json = bool(typed.pop("as_json"))
-        reply = _sent(command, client(), typed)
+        try:
+            reply = _sent(command, client(), typed)
+        except CannotStart as fault:
+            fail(str(fault))
         if reply.is_error:
             fail_with(reply)
-        show(reply.answer, as_json=as_json, columns=_columns(command.route))
+        show(reply.answer, as_json=as_json, columns=columns_of(command.route))
         if spec.shows_once:
             typer.secho("The key is shown this once and stored nowhere. Keep it now.", err=True, fg="yellow")
         if isinstance(reply.answer, Mapping) and reply.answer.get("passed") is False:
-            raise typer.Exit(PROVIDER_FAILED)
+            fail(str(reply.answer.get("reason")), PROVIDER_FAILED)
 
     run.__doc__ = command.route.description or command.route.summary
     run.__signature__ = inspect.Signature([*_signature(command)])  # type: ignore[attr-defined]
@@ -104,7 +94,10 @@ def _signature(command: Command) -> Iterable[inspect.Parameter]:
         yield inspect.Parameter(place, keyword, annotation=Annotated[str, note])
     optional = []
     edits = command.route.spec.edits
-    for parameter in [*parameters(command.body, edits=edits), *parameters(command.query)]:
+    arguments = ARGUMENTS_MAX - len(command.places)
+    body = parameters(command.body, arguments=arguments, edits=edits)
+    # The model of a list or a decision may stand without a name, too.
+    for parameter in [*body, *parameters(command.query, arguments=arguments)]:
         if parameter.default is inspect.Parameter.empty:
             yield parameter
         else:
@@ -173,14 +166,6 @@ def _text_of(file: str) -> str:
 
 
 READERS: Final[dict[str, Reader]] = {"date-time": instant_text, "file": _text_of}
-
-
-def _columns(route: OperationRoute) -> tuple[str, ...]:
-    """Which fields of a list's things a table shows; all where the form does not say."""
-    model = route.response_model
-    data = model.model_fields.get("data") if inspect.isclass(model) and issubclass(model, BaseModel) else None
-    things = () if data is None else get_args(data.annotation)
-    return tuple(getattr(things[0], "columns", ())) if things else ()
 
 
 def fail_with(reply: Reply) -> NoReturn:

@@ -1,7 +1,8 @@
 """Turns the JSON schema of an operation's fields into the options of its command, and what was typed back into JSON.
 
-Pure. A required field is an argument, every other one an option; fields of a nested object are options with its name in
-front (``--cap-amount-usd``). Nothing that was not typed is sent, so that the API's own defaults hold.
+Pure. What a command is about, the first two required fields, are its arguments, every other field is an option; fields
+of a nested object are options with its name in front (``--cap-amount-usd``). Nothing that was not typed is sent, so
+that the API's own defaults hold.
 """
 
 import inspect
@@ -44,8 +45,8 @@ class Option(msgspec.Struct, frozen=True):
         return f"--{self.name.replace('_', '-')}"
 
     @property
-    def is_argument(self) -> bool:
-        """Whether it stands without a name, in the order of the declaration."""
+    def may_be_argument(self) -> bool:
+        """Whether it can stand without a name."""
         return self.required and len(self.path) == 1 and self.kind in SCALARS
 
 
@@ -111,12 +112,16 @@ def _help(declared: Json, field: Json) -> str:
     return " ".join(filter(None, words))
 
 
-def parameters(options: Sequence[Option], *, edits: bool = False) -> Iterator[inspect.Parameter]:
-    """The parameters of a command, for Typer to read."""
+def parameters(options: Sequence[Option], *, arguments: int = 0, edits: bool = False) -> Iterator[inspect.Parameter]:
+    """The parameters of a command, for Typer to read: up to so many ``arguments``, then options."""
+    first = [option for option in options if option.may_be_argument][:arguments]
     for option in options:
-        if option.is_argument:
+        if option in first:
             note = typer.Argument(help=option.help)
             yield _parameter(option.name, Annotated[_scalar(option), note], inspect.Parameter.empty)
+        elif option.required and option.may_be_argument:
+            needed = typer.Option(option.flag, help=option.help)
+            yield _parameter(option.name, Annotated[_scalar(option), needed], inspect.Parameter.empty)
         elif option.kind == "secret":
             file = typer.Option(f"{option.flag}-file", help=f"{option.help} Its file; - reads standard input.")
             yield _parameter(f"{option.name}_file", Annotated[str | None, file])

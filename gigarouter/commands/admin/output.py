@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
 import typer
@@ -67,9 +67,14 @@ def show_one(row: Row, *, as_json: bool) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
+    tables = {name: value for name, value in row.items() if _is_table(value)}
     for name, value in row.items():
-        table.add_row(name.replace("_", " "), _cell(value))
+        if name not in tables:
+            table.add_row(name.replace("_", " "), _cell(value))
     Console().print(table)
+    for name, rows in tables.items():
+        typer.echo(f"\n{name.replace('_', ' ').capitalize()}")
+        show_list(cast("list[Row]", rows), as_json=False)
 
 
 def instant(value: datetime | None) -> str | None:
@@ -88,6 +93,10 @@ def _print_json(value: object) -> None:
 
 def _plain(row: Row) -> dict[str, object]:
     return {name: value.value if isinstance(value, Enum) else value for name, value in row.items()}
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) for one in value)
 
 
 def _side(value: object) -> Literal["left", "right"]:

@@ -20,10 +20,24 @@ from router.api.admin.providers import operations as providers
 from router.api.admin.resolutions import operations as resolutions
 from router.api.admin.waivers import operations as waivers
 
-_not_converted = [models, prices, claims, resolutions, waivers, decisions, acceptances, members, audit, routes]
+_not_converted = [members, audit, routes]
+_converted = [
+    providers,
+    endpoints,
+    accounts,
+    grants,
+    keys,
+    models,
+    prices,
+    claims,
+    resolutions,
+    waivers,
+    decisions,
+    acceptances,
+]
 unconverted.give_specs(_not_converted)
 
 operations = [
-    *(noun.routes for noun in (providers, endpoints, accounts, grants, keys)),
+    *(noun.routes for noun in _converted),
     *_not_converted,
 ]

@@ -13,10 +13,21 @@ from router.api.admin.parsing import V1, body_of, context_of, exchange_of, given
 from router.api.admin.responses import one
 from router.api.operation import OperationRoute
 from router.api.public.requests import request_of, unknown
-from router.dry_run import Asked, Difference, Otherwise, Scene, WhatIf, difference, dry_run, imagined, key_of, scene
+from router.dry_run import (
+    DryCall,
+    EndpointChange,
+    PlanningSnapshot,
+    RouteDiff,
+    WhatIf,
+    apply_what_if,
+    diff_routes,
+    dry_run,
+    find_key,
+    take_snapshot,
+)
 from router.errors import NotFound
-from router.explain.receipts import KEPT_DAYS, is_young, look_up
-from router.explain.views import OpsRequestOut, Recorded, ops_view
+from router.explain.receipts import KEPT_DAYS, find_call, may_be_unwritten
+from router.explain.views import CallRecord, OpsRequestOut, ops_view
 from router.values import EndpointState, Key, Lane
 from store.ids import AccountId, EndpointId, KeyId
 
@@ -89,8 +100,8 @@ async def retrieve_request(request: Request, request_id: str) -> Response:
     """Any account's call, with our cost, the margin and the providers' own words."""
     exchange, context = exchange_of(request), context_of(request)
     asked = request_of(request_id)
-    recorded = await look_up(context.db, asked, context.receipts)
-    if (recorded is None or recorded.explanation is None) and is_young(asked, exchange.now):
+    recorded = await find_call(context.db, asked, context.receipts)
+    if (recorded is None or recorded.explanation is None) and may_be_unwritten(asked, exchange.now):
         raise unknown(asked, exchange.now)
     if recorded is None:
         raise NotFound(
@@ -109,7 +120,7 @@ async def explain_route(request: Request) -> Response:
     """Where a call would go, and what would change if endpoints were otherwise."""
     exchange, context = exchange_of(request), context_of(request)
     given = body_of(request, ExplainIn)
-    asked = Asked(
+    asked = DryCall(
         model=given.model,
         preferences=_encode(given.preferences),
         inputs=given.inputs,
@@ -119,22 +130,22 @@ async def explain_route(request: Request) -> Response:
     key_id = None if given.key is None else KeyId(given_id(KeyId, given.key, "key"))
     account_id = None if given.account is None else AccountId(given_id(AccountId, given.account, "account"))
 
-    async def ask(connection: AsyncConnection) -> tuple[Key, Scene]:
-        key = await key_of(connection, key_id=key_id, account_id=account_id, use=given.use)
-        return key, await scene(connection, given.model, await context.known(connection))
+    async def ask(connection: AsyncConnection) -> tuple[Key, PlanningSnapshot]:
+        key = await find_key(connection, key_id=key_id, account_id=account_id, use=given.use)
+        return key, await take_snapshot(connection, given.model, await context.known(connection))
 
     key, as_it_is = await read(request, ask)
     now = dry_run(asked, key, as_it_is, exchange.now)
     if given.what_if is None:
-        return one(ExplainOut(ops_view(Recorded(now, None)), None, None))
-    then = dry_run(asked, key, imagined(as_it_is, _what_if(given.what_if)), exchange.now)
-    told = _difference(difference(now, then))
-    return one(ExplainOut(ops_view(Recorded(now, None)), ops_view(Recorded(then, None)), told))
+        return one(ExplainOut(ops_view(CallRecord(now, None)), None, None))
+    then = dry_run(asked, key, apply_what_if(as_it_is, _what_if(given.what_if)), exchange.now)
+    told = _difference(diff_routes(now, then))
+    return one(ExplainOut(ops_view(CallRecord(now, None)), ops_view(CallRecord(then, None)), told))
 
 
 def _what_if(given: WhatIfIn) -> WhatIf:
     endpoints = {
-        EndpointId(given_id(EndpointId, name, "what_if.endpoints")): Otherwise(
+        EndpointId(given_id(EndpointId, name, "what_if.endpoints")): EndpointChange(
             state=changed.state,
             cost_nano_per_mtok=None
             if changed.cost_usd_per_mtok is None
@@ -148,7 +159,7 @@ def _what_if(given: WhatIfIn) -> WhatIf:
     return WhatIf(endpoints, given.exclude)
 
 
-def _difference(found: Difference) -> DifferenceOut:
+def _difference(found: RouteDiff) -> DifferenceOut:
     return DifferenceOut(
         chosen_now=found.chosen_now,
         chosen_then=found.chosen_then,

@@ -16,7 +16,7 @@ from router.api.operation import OperationRoute
 from router.changes.transaction import UnitOfWork
 from router.errors import RoleInsufficient
 from router.identity.members import (
-    OPERATORS,
+    OPERATOR_ROLES,
     Member,
     Role,
     add_member,
@@ -126,7 +126,7 @@ async def remove(request: Request, member_id: str) -> Response:
 
 async def _refuse_operators(connection: AsyncConnection, known: MemberId) -> None:
     member = await get_member(connection, known, locked=True)
-    if member.role in OPERATORS:
+    if member.role in OPERATOR_ROLES:
         raise RoleInsufficient(
             f"{member.email} is an operator. They are changed and removed on the machine: `gigarouter admin members`."
         )

@@ -20,7 +20,7 @@ from router.changes.audit import Actor
 from router.changes.idempotency import IdempotentRequest, StoredOutcome
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import InvalidRequest, PreconditionRequired, Refusal, VersionConflict
-from router.request.idempotency import checked_key
+from router.request.idempotency import validate_idempotency_key
 
 DRY_RUN = {"x-gigarouter-dry-run": "true"}
 # SQLSTATE classes: a value that does not fit its type; a check that a column has.
@@ -59,7 +59,7 @@ async def change(
 
     async def run(work: UnitOfWork) -> Made:
         if claim is not None:
-            await idempotency.begin(work.connection, claim)
+            await idempotency.claim_key(work.connection, claim)
         if current is not None and expected is not None:
             _match(expected, await current(work))
         made = await command(work)
@@ -100,8 +100,8 @@ def claim_of(request: Request, *, dry_run: bool = False) -> IdempotentRequest | 
     return IdempotentRequest(
         member_id=operator_of(request).member_id,
         operation=f"{exchange.method} {exchange.operation}",
-        key=checked_key(exchange.idempotency_key),
-        mac=idempotency.mac_of(exchange.authorization[7:], exchange.path.encode(), exchange.body),
+        key=validate_idempotency_key(exchange.idempotency_key),
+        mac=idempotency.request_mac(exchange.authorization[7:], exchange.path.encode(), exchange.body),
         request_id=exchange.request_id,
     )
 
@@ -113,7 +113,9 @@ async def keep(work: UnitOfWork, claim: IdempotentRequest | None, made: Made) ->
     shown = made.kept or made.shown
     tag = {"etag": etag(shown)} if isinstance(shown, Resource) else {}
     headers = list({**tag, **_location(made)}.items())
-    await idempotency.keep(work.connection, claim, StoredOutcome(made.status, headers, msgspec.json.encode(shown)))
+    await idempotency.store_outcome(
+        work.connection, claim, StoredOutcome(made.status, headers, msgspec.json.encode(shown))
+    )
 
 
 def replay(outcome: StoredOutcome) -> Response:

@@ -3,12 +3,11 @@
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
 from fastapi import Request
-from msgspec import Meta, UnsetType
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,18 +16,16 @@ from catalog.errors import CatalogError
 from router.api.admin.context import AdminContext
 from router.api.admin.request import refusal_of
 from router.api.exchange import EXCHANGE, Exchange
-from router.changes.transaction import gone
+from router.changes.transaction import store_unavailable
 from router.errors import InvalidRequest, NotFound, UnknownParameter
 from router.identity.operators import Operator
-from router.request.body import shown
+from router.request.body import printable_excerpt
 from store.ids import PREFIXES, parse
 
 T = TypeVar("T")
 
 V1 = "/admin/v1"
 NUL = "\0"
-# Every instant carries its zone, and is UTC from here on.
-Instant = Annotated[datetime, Meta(tz=True)]
 
 _UNKNOWN = re.compile(r"unknown field `(.*?)`", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.*?)`")
@@ -60,7 +57,9 @@ def query_of(request: Request, *known: str) -> dict[str, str]:
     given: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in known:
-            raise UnknownParameter(f"Unrecognized query parameter: {shown(name)}.", param=shown(name))
+            raise UnknownParameter(
+                f"Unrecognized query parameter: {printable_excerpt(name)}.", param=printable_excerpt(name)
+            )
         if name in given or NUL in value:
             raise InvalidRequest(f"'{name}' is given once, as text.", param=name)
         given[name] = value
@@ -82,9 +81,9 @@ def body_of(request: Request, form: type[T]) -> T:
 
 def _problem(said: str, form: type[Any]) -> InvalidRequest:
     place = _AT.search(said)
-    at = shown(place[1]) if place else ""
+    at = printable_excerpt(place[1]) if place else ""
     if unknown := _UNKNOWN.search(said):
-        name = shown(unknown[1])
+        name = printable_excerpt(unknown[1])
         return UnknownParameter(f"Unrecognized request argument supplied: {name}", param=name)
     if missing := _MISSING.search(said):
         return InvalidRequest(f"'{missing[1]}' is missing.", param=missing[1])
@@ -99,12 +98,6 @@ def _choices(form: type[Any], field: str) -> str:
     kinds += [kind for union in kinds for kind in getattr(union, "types", ())]
     names = [str(member.value) for kind in kinds for member in getattr(kind, "cls", ()) if hasattr(member, "value")]
     return f"It is one of {', '.join(names)}." if names else "GET /admin/openapi.json says what it may be."
-
-
-def given_in(body: msgspec.Struct) -> dict[str, Any]:
-    """The fields of an edit that were given, null among them."""
-    fields = {name: getattr(body, name) for name in body.__struct_fields__}
-    return {name: value for name, value in fields.items() if not isinstance(value, UnsetType)}
 
 
 def id_of(kind: object, text: str, param: str) -> UUID:
@@ -135,11 +128,6 @@ def usd_of(text: str, param: str) -> NanoUSD:
         ) from None
 
 
-def utc(at: datetime | None) -> datetime | None:
-    """The same instant in UTC."""
-    return None if at is None else at.astimezone(UTC)
-
-
 def rfc3339(at: datetime | None) -> str | None:
     """An instant as it is answered: UTC, to the microsecond where it has them."""
     if at is None:
@@ -167,6 +155,6 @@ async def read(request: Request, question: Callable[[AsyncConnection], Awaitable
     except DBAPIError as fault:
         if not fault.connection_invalidated:
             raise
-        raise gone(fault) from fault
+        raise store_unavailable(fault) from fault
     except (OSError, TimeoutError) as fault:
-        raise gone(fault) from fault
+        raise store_unavailable(fault) from fault

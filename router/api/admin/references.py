@@ -3,9 +3,12 @@
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.accounts import Account, accounts_named, get_account
+from catalog import models
+from catalog.errors import ModelUnknown
+from catalog.values import Model
 from router.errors import Conflict, NotFound
 from router.registry.providers import ProviderView, find_provider, get_provider
-from router.request.body import shown
+from router.request.body import printable_excerpt
 from store.ids import AccountId, ProviderId, parse
 
 
@@ -17,10 +20,29 @@ async def account_of(connection: AsyncConnection, text: str) -> Account:
     else:
         found = await accounts_named(connection, text)
     if not found:
-        raise NotFound(f"There is no account {shown(text)}.", param="account")
+        raise NotFound(f"There is no account {printable_excerpt(text)}.", param="account")
     if len(found) > 1:
-        raise Conflict(f"{len(found)} accounts are called {shown(text)}: name one by its id.", param="account")
+        raise Conflict(
+            f"{len(found)} accounts are called {printable_excerpt(text)}: name one by its id.", param="account"
+        )
     return found[0]
+
+
+async def model_of(connection: AsyncConnection, text: str, *, locked: bool = False) -> Model:
+    """A model by its id or an alias. Raises ``ModelUnknown``, naming the nearest."""
+    by_id = await models.load_models(connection, text)
+    if by_id:
+        found = by_id[0]
+    else:
+        catalog = await models.load(connection)
+        by_alias = catalog.get(text)
+        if by_alias is None:
+            raise ModelUnknown(text, catalog.nearest(text))
+        found = by_alias
+    if not locked:
+        return found
+    await models.lock(connection, found.id)
+    return await models.get(connection, found.id)
 
 
 async def provider_of(connection: AsyncConnection, text: str, *, locked: bool = False) -> ProviderView:
@@ -29,5 +51,5 @@ async def provider_of(connection: AsyncConnection, text: str, *, locked: bool = 
         return await get_provider(connection, ProviderId(parse(ProviderId, text)), locked=locked)
     found = await find_provider(connection, text)
     if found is None:
-        raise NotFound(f"There is no provider {shown(text)}.", param="provider")
+        raise NotFound(f"There is no provider {printable_excerpt(text)}.", param="provider")
     return await get_provider(connection, found.id, locked=True) if locked else found

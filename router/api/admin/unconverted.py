@@ -5,36 +5,10 @@ from collections.abc import Iterable
 from fastapi import APIRouter
 
 from router.api.admin.operation import TOLD, Told
-from router.api.operation import ALL, MONEY, OPS, V1, OperationRoute, OperationSpec, Who, operation_routes
+from router.api.operation import ALL, OPS, V1, OperationRoute, OperationSpec, Who, operation_routes
 from router.identity.members import Role
 
 ROLES: dict[tuple[str, str], frozenset[Role]] = {
-    ("GET", f"{V1}/models"): ALL,
-    ("POST", f"{V1}/models"): OPS,
-    ("GET", f"{V1}/models/{{model_id:path}}"): ALL,
-    ("PATCH", f"{V1}/models/{{model_id:path}}"): OPS,
-    ("POST", f"{V1}/models:import"): OPS,
-    ("POST", f"{V1}/models/{{model_id:path}}:launch"): OPS,
-    ("POST", f"{V1}/models/{{model_id:path}}:deprecate"): OPS,
-    ("POST", f"{V1}/models/{{model_id:path}}:retire"): OPS,
-    ("POST", f"{V1}/models/{{model_id:path}}:announce"): OPS,
-    ("GET", f"{V1}/prices"): ALL,
-    ("POST", f"{V1}/prices"): MONEY,
-    ("GET", f"{V1}/prices/{{price_id}}"): ALL,
-    ("GET", f"{V1}/claims"): ALL,
-    ("POST", f"{V1}/claims"): OPS,
-    ("GET", f"{V1}/claims/{{claim_id}}"): ALL,
-    ("GET", f"{V1}/resolutions"): ALL,
-    ("GET", f"{V1}/resolutions/{{resolution_id}}"): ALL,
-    ("POST", f"{V1}/resolutions"): OPS,
-    ("GET", f"{V1}/waivers"): ALL,
-    ("POST", f"{V1}/waivers"): MONEY,
-    ("GET", f"{V1}/waivers/{{waiver_id}}"): ALL,
-    ("POST", f"{V1}/waivers/{{waiver_id}}/revoke"): MONEY,
-    ("GET", f"{V1}/decisions"): ALL,
-    ("GET", f"{V1}/acceptances"): ALL,
-    ("POST", f"{V1}/acceptances"): OPS,
-    ("GET", f"{V1}/acceptances/{{acceptance_id}}"): ALL,
     ("GET", f"{V1}/members"): ALL,
     ("POST", f"{V1}/members"): OPS,
     ("GET", f"{V1}/members/{{member_id}}"): ALL,

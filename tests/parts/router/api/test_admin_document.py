@@ -1,13 +1,13 @@
 """Nothing forgotten in the admin API: each operation has its words, its types, and is in the document."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 from jsonschema import Draft202012Validator
 
 from router.api.admin.unconverted import told_of
 from router.api.documents import admin_document, admin_routes
-from router.api.openapi import document as customers_document
+from router.api.documents import document as customers_document
 from router.api.operation import OperationRoute
 
 
@@ -81,5 +81,16 @@ def test_its_schemas_are_schemas_and_no_reference_leads_nowhere() -> None:
 
 def test_an_answer_has_all_of_its_fields() -> None:
     schemas = served()["components"]["schemas"]
-    for name in ("ProviderOut", "EndpointOut", "AccountOut", "GrantOut", "KeyOut", "TestOut", "Page_ProviderOut_"):
+    answers = {name for name in schemas if name.endswith("Out") or name.startswith("Page_")}
+    assert {"ProviderOut", "Page_ProviderOut_", "ModelOut", "ImportOut", "DecisionOut", "TestOut"} <= answers
+    old = {told.answer.__name__ for route in admin_routes() if (told := told_of(route)) is not None}
+    for name in answers - old:
         assert set(schemas[name]["required"]) == set(schemas[name]["properties"])
+
+
+def test_what_a_list_shows_in_a_table_are_fields_of_its_rows() -> None:
+    for route in admin_routes():
+        if route.spec.verb == "list" and told_of(route) is None:
+            row = get_args(route.response_model.model_fields["data"].annotation)[0]
+            assert 5 <= len(row.columns) <= 8, row
+            assert set(row.columns) <= set(row.model_fields), row
