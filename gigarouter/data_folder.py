@@ -37,13 +37,12 @@ class DataFolder:
         except OSError as error:
             raise CannotStart(f"The data folder {self.path} cannot be used: {error.strerror}.") from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CannotStart(
-                f"gigarouter already runs on {self.path}: stop it, or set GIGAROUTER_DATA_DIR and GIGAROUTER_PORT."
-            ) from None
-        self._require_format()
-        self._require_free_space()
+            self._require_owner()
+            self._require_format()
+            self._require_free_space()
+        except CannotStart:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Let another run own the folder."""
@@ -95,6 +94,14 @@ class DataFolder:
                 if abs(process.create_time() - child["created"]) < 0.1:
                     orphans.append(process)
         end_orphans(orphans, soft=SIGTERM, within_s=ORPHAN_ENDS_WITHIN_S)
+
+    def _require_owner(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(
+                f"gigarouter already runs on {self.path}: stop it, or set GIGAROUTER_DATA_DIR and GIGAROUTER_PORT."
+            ) from None
 
     def _require_format(self) -> None:
         written = self.read("version")

@@ -31,8 +31,9 @@ WORKER_ENDS_WITHIN_S = 5.0
 
 def run(settings: Settings) -> None:
     """Start everything, print how to use it, and supervise it until SIGINT or SIGTERM. Call it in the main thread."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)  # the terminal is gone
+    # SIGINT, too: a shell starts background jobs with it ignored, and Python then leaves it so.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal is gone
+        signal.signal(number, _interrupt)
     folder = DataFolder(settings.data_dir)
     try:
         folder.end_children_of_killed_run()

@@ -4,6 +4,7 @@ The migrations run once, into a template; each test that asks gets a fresh copy 
 """
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,9 +14,24 @@ import pytest
 
 from gigarouter.schema import migrate
 from store.embedded import Embedded
+from tests.harness import loopback_only
+
+# Before torch is imported, here or in a process of ours: on a machine that is busy, two threads of it wait for each
+# other more than they compute (a worker is ready after 20 s instead of 7, and uses twice the time of the cores).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TEMPLATE = "migrated"
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    loopback_only.install()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The order's seed; ``-q`` leaves out the header where pytest-randomly says it."""
+    seed = terminalreporter.config.getoption("randomly_seed", None)
+    terminalreporter.write_line(f"The order was random; --randomly-seed={seed} repeats it.")
 
 
 @pytest.fixture(scope="session")

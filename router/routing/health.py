@@ -2,12 +2,10 @@
 
 Each lane has its own health, so that a worker's refusals and delays of batch calls, which it refuses first, are never
 held against it by interactive calls; a quarantine, a worker's report and a change of the endpoint count for both lanes.
-
 Each endpoint has a circuit breaker, pauses that its provider asked for, a cold model's warming up, latency per size of
 call, a success rate, calls in flight, and the wait that a worker reports. Pauses and warming up are not ill health.
-Callers owe each ``start`` exactly one end: ``record_success``, ``record_failure``, ``record_timeout``,
-``record_pause``, ``record_warming``, ``quarantine`` or ``release``. The end takes the value that ``start`` returned;
-without one it ends a call that began just now. All times are seconds on one clock that only moves forward.
+Callers owe each ``start`` exactly one end: a ``record_…``, ``quarantine`` or ``release``, which takes the value that
+``start`` returned; without one it ends a call that began just now. All times are seconds on one rising clock.
 """
 
 from collections.abc import Callable

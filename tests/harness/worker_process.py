@@ -69,3 +69,4 @@ def a_worker(*arguments: str, environment: dict[str, str] | None = None) -> Iter
             process.kill()
         process.wait(10)
         reader.join(10)
+        process.stderr.close()

@@ -22,6 +22,12 @@ def everything() -> dict[str, ast.Module]:
     return product() | _parsed(["tests", "bench", "environment"])
 
 
+@cache
+def nodes(file: str) -> tuple[ast.AST, ...]:
+    """Every node of one of our files: a walk costs as much as parsing, and many rules look at each."""
+    return tuple(ast.walk(everything()[file]))
+
+
 def _parsed(folders: list[str]) -> dict[str, ast.Module]:
     found = (file for folder in folders for file in sorted((ROOT / folder).rglob("*.py")))
     files = [file for file in found if not file.is_relative_to(NOT_OURS)]

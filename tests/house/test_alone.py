@@ -3,8 +3,6 @@
 import subprocess
 import sys
 
-import pytest
-
 from tests.house.source import ROOT
 
 BLOCKED = """
@@ -28,10 +26,8 @@ def imports(modules: list[str], *, without: set[str]) -> subprocess.CompletedPro
     return subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(
-    "modules", [["providers.worker.__main__"], ["gigarouter.commands", "gigarouter.commands.worker"]]
-)
-def test_the_worker_runs_without_the_broker(modules: list[str]) -> None:
+def test_the_worker_runs_without_the_broker_by_itself_and_as_a_command() -> None:
+    modules = ["providers.worker.__main__", "gigarouter.commands", "gigarouter.commands.worker"]
     done = imports(modules, without=BROKER_ONLY)
     assert done.returncode == 0, done.stderr
 

@@ -2,9 +2,10 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from typing import TypeGuard
 
-from tests.house.source import dotted, product
+from tests.house.source import dotted, nodes, product
 
 # Call or name -> what to use instead.
 BANNED = {
@@ -48,9 +49,14 @@ IMPORTED_LATE = {
 MONEY_FILES = ("billing/money.py", "billing/chart.py", "billing/ledger.py", "billing/prices.py", "billing/credits.py")
 
 
-def uses(tree: ast.Module) -> Iterator[tuple[int, str]]:
+@cache
+def uses(file: str) -> tuple[tuple[int, str], ...]:
     """Every dotted name that is read or called, and every imported one, with its line."""
-    for node in ast.walk(tree):
+    return tuple(_uses(file))
+
+
+def _uses(file: str) -> Iterator[tuple[int, str]]:
+    for node in nodes(file):
         if isinstance(node, ast.Attribute | ast.Name) and (name := dotted(node)):
             yield node.lineno, name
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -62,8 +68,8 @@ def uses(tree: ast.Module) -> Iterator[tuple[int, str]]:
 def test_banned_calls_are_not_written() -> None:
     found = [
         f"{file}:{line} {name}: use {BANNED[name]}"
-        for file, tree in product().items()
-        for line, name in uses(tree)
+        for file in product()
+        for line, name in uses(file)
         if name in BANNED and name not in EXCEPTIONS.get(file, set())
     ]
     assert not found
@@ -71,14 +77,14 @@ def test_banned_calls_are_not_written() -> None:
 
 def test_every_exception_is_still_needed() -> None:
     for file, names in EXCEPTIONS.items():
-        assert names <= {name for _, name in uses(product()[file])}, f"{file} no longer needs all of {names}"
+        assert names <= {name for _, name in uses(file)}, f"{file} no longer needs all of {names}"
 
 
 def test_nothing_is_called_router() -> None:
     """It would hide our package."""
     found = []
-    for file, tree in product().items():
-        for node in ast.walk(tree):
+    for file in product():
+        for node in nodes(file):
             named = getattr(node, "id", None) if isinstance(getattr(node, "ctx", None), ast.Store) else None
             if "router" in (named, getattr(node, "arg", None), getattr(node, "asname", None)):
                 found.append(f"{file}:{getattr(node, 'lineno', '')}")
@@ -88,8 +94,8 @@ def test_nothing_is_called_router() -> None:
 def test_nothing_is_swallowed() -> None:
     """`except Exception` and wider stand at the borders, or raise again, as a tidy-up does."""
     found = []
-    for file, tree in product().items():
-        for node in ast.walk(tree):
+    for file in product():
+        for node in nodes(file):
             if isinstance(node, ast.ExceptHandler) and file not in CATCH_ALL and is_wide(node.type):
                 last = node.body[-1]
                 if not (isinstance(last, ast.Raise) and last.exc is None):
@@ -105,8 +111,8 @@ def is_wide(caught: ast.expr | None) -> bool:
 
 def test_imports_stand_at_the_top() -> None:
     found = []
-    for file, tree in product().items():
-        for function in ast.walk(tree):
+    for file in product():
+        for function in nodes(file):
             if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             for node in ast.walk(function):
@@ -120,7 +126,7 @@ def test_imports_stand_at_the_top() -> None:
 def test_no_float_touches_money() -> None:
     found: list[str] = []
     for file in MONEY_FILES:
-        found += [f"{file}:{node.lineno}" for node in ast.walk(product()[file]) if is_floating(node)]
+        found += [f"{file}:{node.lineno}" for node in nodes(file) if is_floating(node)]
     assert not found
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -17,7 +17,7 @@ from router.api.admin.unconverted import told_of
 from router.api.documents import admin_routes
 from router.api.exchange import EXCHANGE
 from router.api.faults import query_refusal, refusal
-from router.api.fields import Instant, Usd
+from router.api.fields import PAGE_MAX, Instant, Usd
 from router.api.forms import PageQuery, Resource, closed, opened
 from router.errors import InvalidRequest, Refusal
 
@@ -85,6 +85,20 @@ def test_a_page_is_asked_for_within_bounds_or_refused(query: list[tuple[str, str
         part = PageQuery.model_validate(dict(query))
         assert 1 <= part.limit <= 100
         part.after()
+
+
+@settings(deadline=None)
+@given(st.integers(-1, PAGE_MAX + 1))
+@example(0)
+@example(1)
+@example(PAGE_MAX)
+@example(PAGE_MAX + 1)
+def test_a_page_has_at_least_one_thing_and_at_most_a_hundred(limit: int) -> None:
+    try:
+        accepted = PageQuery.model_validate({"limit": str(limit)}).limit == limit
+    except ValidationError:
+        accepted = False
+    assert accepted == (1 <= limit <= PAGE_MAX == 100)
 
 
 @settings(deadline=None)

@@ -37,9 +37,9 @@ def _named(refusal: errors.InvalidRequest) -> str:
     return type(refusal).__name__
 
 
-@pytest.mark.parametrize("case", CORPUS, ids=lambda case: case["name"])
-def test_each_hostile_body_is_what_the_corpus_says(case: dict[str, str]) -> None:
-    assert _outcome(case["body"].encode("latin-1")) == case["is"]
+def test_each_hostile_body_is_what_the_corpus_says() -> None:
+    found = {case["name"]: _outcome(case["body"].encode("latin-1")) for case in CORPUS}
+    assert found == {case["name"]: case["is"] for case in CORPUS}
 
 
 @settings(max_examples=2_000, deadline=None)

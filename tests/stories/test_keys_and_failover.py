@@ -19,7 +19,8 @@ from tests.harness.processes import Product
 from tests.harness.raw_http import Reply, request_bytes, send
 
 PATH = "/v1/embeddings"
-MODEL = "tests/two"
+# The others are for tests that leave something behind: an endpoint that rests, a license that forbids.
+MODEL, FAILING, TURNING = "tests/two", "tests/failing", "tests/turning"
 BODY = {"model": MODEL, "input": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}
 COST_NANO = 10
 OTHER_SPACE = (
@@ -52,6 +53,10 @@ def product(
     model = product.database.a_model(MODEL, vocabulary=100)
     product.database.an_endpoint(model, first.base_url, name="first", priority=1)
     product.database.an_endpoint(model, second.base_url, name="second")
+    failing = product.database.a_model(FAILING, vocabulary=100)
+    product.database.an_endpoint(failing, first.base_url, name="failing", priority=1)
+    product.database.an_endpoint(failing, second.base_url, name="steady")
+    product.database.an_endpoint(product.database.a_model(TURNING, vocabulary=100), first.base_url, name="turning")
     with product:
         yield product
 
@@ -137,14 +142,15 @@ def test_a_failing_endpoint_costs_a_retry_and_not_the_call(product: Product, fir
     key = product.wait_until_known(product.database.a_key(account))
     first.always = Scripted(status=500)
     try:
-        reply = call(product, key)
+        body = BODY | {"model": FAILING}
+        reply = call(product, key, body)
         assert reply.status == 200
-        assert (reply.headers["x-gigarouter-provider"], reply.headers["x-gigarouter-attempts"]) == ("second", "2")
+        assert (reply.headers["x-gigarouter-provider"], reply.headers["x-gigarouter-attempts"]) == ("steady", "2")
         # After five failures in a row it is left alone.
         for _ in range(6):
-            assert call(product, key).status == 200
+            assert call(product, key, body).status == 200
         asked = len(first.calls)
-        assert call(product, key).headers["x-gigarouter-attempts"] == "1"
+        assert call(product, key, body).headers["x-gigarouter-attempts"] == "1"
         assert len(first.calls) == asked
     finally:
         first.always = Scripted()
@@ -161,12 +167,13 @@ def test_a_license_that_turns_non_commercial_ends_the_sale_at_once(product: Prod
 
     commercial = product.wait_until_known(product.database.a_key(account))
     hobby = product.wait_until_known(product.database.a_key(account, use=Use.NON_COMMERCIAL))
-    assert call(product, hobby).status == 200
-    product.database.a_claim(MODEL, NON_COMMERCIAL)
+    body = BODY | {"model": TURNING}
+    assert call(product, hobby, body).status == 200
+    product.database.a_claim(TURNING, NON_COMMERCIAL)
     time.sleep(0.5)
     asked = len(first.calls)
     for key, term in ((commercial, "commercial_use"), (hobby, "charging")):
-        refused = call(product, key)
+        refused = call(product, key, body)
         assert (refused.status, refused.json["error"]["code"]) == (403, "license_restricted")
         assert refused.json["error"]["details"]["term"] == term
     assert len(first.calls) == asked

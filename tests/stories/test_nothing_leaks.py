@@ -6,6 +6,7 @@ import hashlib
 import json
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -174,7 +175,8 @@ def test_an_upstream_gets_the_listed_headers_and_fields_and_nothing_else(kind: s
 def test_a_field_that_is_not_ours_is_refused_before_anyone_is_asked(field: str, world: World) -> None:
     world.forget()
     for kind in ("openai", "cohere"):
-        refused = world.call(kind, body={field: f"http://127.0.0.1:{world.upstreams['voyage'].port}/{CANARY}"})
+        fields: dict[str, Any] = {field: f"http://127.0.0.1:{world.upstreams['voyage'].port}/{CANARY}"}
+        refused = world.call(kind, **fields)
         assert (refused.status, refused.json["error"]["param"]) == (400, field)
         assert CANARY.encode() not in refused.body
     assert world.heard == ""
@@ -186,7 +188,8 @@ def test_cve_2024_6587_a_client_cannot_have_our_credential_sent_to_an_address_of
     with Upstream().in_thread() as thief:
         for kind in KINDS:
             for name in ("api_base", "base_url", "aws_bedrock_runtime_endpoint"):
-                assert world.call(kind, body={name: thief.base_url}).status == 400
+                fields: dict[str, Any] = {name: thief.base_url}
+                assert world.call(kind, **fields).status == 400
             headers = {"x-api-base": thief.base_url, "host": f"127.0.0.1:{thief.port}", "x-original-url": "/admin"}
             world.call(kind, f"{PATH}?api_base={thief.base_url}", {k: v for k, v in headers.items() if k != "host"})
         assert not thief.connections

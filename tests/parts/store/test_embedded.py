@@ -62,7 +62,8 @@ def a_run(folder: Path) -> subprocess.Popen[str]:
         [sys.executable, "-c", RUN_UNTIL_KILLED, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     assert run.stdout is not None
-    assert run.stdout.readline() == "started\n"
+    with run.stdout as said:
+        assert said.readline() == "started\n"
     return run
 
 

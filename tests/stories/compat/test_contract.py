@@ -1,6 +1,7 @@
 """Answers validate against OpenAI's own schema; what we add is additive."""
 
 import json
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ def _validate(name: str, value: object) -> None:
 
 
 @pytest.fixture
-def client(compat: Compat) -> httpx.Client:
-    return httpx.Client(base_url=compat.base_url, headers={"authorization": f"Bearer {compat.key}"}, timeout=20)
+def client(compat: Compat) -> Iterator[httpx.Client]:
+    headers = {"authorization": f"Bearer {compat.key}"}
+    with httpx.Client(base_url=compat.base_url, headers=headers, timeout=20) as client:
+        yield client
 
 
 @pytest.mark.parametrize("given", ["hello", ["b", "a"], ["x"] * 64])

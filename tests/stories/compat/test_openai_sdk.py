@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from environment.install import as_uv_variables
 from tests.harness.customer_program import DIMENSIONS, Compat
 from tests.harness.fake_upstream import tokens_of, unit_vector
 
 HERE = Path(__file__).parent
 # litellm keeps our own environment on an older major release: the newest gets a folder of its own.
-NEWEST = "openai==3.57.0"
+NEWEST = HERE / "newest-openai.txt"
 NEWEST_NPM = "openai@7.57.0"
 
 
@@ -24,12 +26,14 @@ def test_the_installed_python_sdk_works(compat: Compat) -> None:
 
 
 def test_the_newest_python_sdk_works(compat: Compat) -> None:
-    folder = compat.cache / NEWEST.replace("==", "-")
+    version = re.findall(r"^openai==(\S+)", NEWEST.read_text(), re.MULTILINE)[0]
+    folder = compat.cache / f"openai-{version}"
     if not folder.exists():
-        _install([sys.executable, "-m", "pip", "install", "-q", "--target", str(folder) + ".new", NEWEST])
-        Path(str(folder) + ".new").rename(folder)
+        uv = [str(Path(sys.executable).with_name("uv")), "pip", "install", "-q", "--no-deps", "--require-hashes"]
+        _install([*uv, "--target", f"{folder}.new", "-r", str(NEWEST)], uv_settings())
+        Path(f"{folder}.new").rename(folder)
     said = _python(compat, folder)
-    assert said["version"] == NEWEST.partition("==")[2]
+    assert said["version"] == version
     _check(said)
 
 
@@ -83,6 +87,12 @@ def _run(program: list[str], environment: dict[str, str] | None = None) -> dict[
     return said
 
 
-def _install(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+def uv_settings() -> dict[str, str]:
+    """Where pip is configured to look for packages is where uv looks; the hashes decide what is taken."""
+    listed = subprocess.check_output([sys.executable, "-m", "pip", "config", "list"], text=True)
+    return {"UV_INDEX_STRATEGY": "unsafe-best-match"} | as_uv_variables(listed) | dict(os.environ)
+
+
+def _install(command: list[str], environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, f"{' '.join(command)} failed: {done.stderr}"

@@ -119,6 +119,7 @@ def test_a_dry_run_answers_what_would_be_and_writes_nothing(
     answer = ops.ask("POST", "/providers?dry_run=1", body, idempotency_key="dry")
     assert (answer.status_code, answer.json()["name"]) == (200, "would-be")
     assert answer.headers["x-gigarouter-dry-run"] == "true"
+    assert rows_of(product) == before
     account = ops("GET", "/accounts?limit=1")["data"] or [ops("POST", "/accounts", {"name": "Any"}, 201)]
     before = rows_of(product)
     key = ops("POST", "/keys?dry_run=1", {"account": account[0]["id"]})

@@ -44,10 +44,19 @@ def a_bridge(
     )
 
 
+def connect(port: int) -> None:
+    socket.create_connection(("127.0.0.1", port)).close()
+
+
+def send_datagram(port: int) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"x", ("127.0.0.1", port))
+
+
 WAYS_OUT: dict[str, Callable[[int], object]] = {
-    "a socket": lambda port: socket.create_connection(("127.0.0.1", port)),
+    "a socket": connect,
     "a name": lambda port: socket.getaddrinfo("localhost", port),
-    "a datagram": lambda port: socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", port)),
+    "a datagram": send_datagram,
     "a program": lambda port: subprocess.run(["/bin/true"], check=False),
 }
 

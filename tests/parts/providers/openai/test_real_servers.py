@@ -48,6 +48,8 @@ def a_process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+        assert child.stdout is not None
+        child.stdout.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 """No provider, however its base URL or its name in DNS is spelled, leads us into a private network."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -15,19 +16,13 @@ from tests.harness.fake_upstream import Upstream
 LOOPBACK = networks(["127.0.0.0/8", "::1/128"])
 
 
-@pytest.mark.parametrize("address", PRIVATE_ADDRESSES + METADATA_ADDRESSES)
-def test_a_private_address_is_refused(address: str) -> None:
-    assert refusal(address, ()) is not None
+def test_a_private_address_is_refused_and_a_public_one_is_reached() -> None:
+    known = PRIVATE_ADDRESSES + METADATA_ADDRESSES + PUBLIC_ADDRESSES
+    assert [address for address in known if refusal(address, ()) is None] == PUBLIC_ADDRESSES
 
 
-@pytest.mark.parametrize("address", PUBLIC_ADDRESSES)
-def test_a_public_address_is_reached(address: str) -> None:
-    assert refusal(address, ()) is None
-
-
-@pytest.mark.parametrize("address", METADATA_ADDRESSES)
-def test_no_allowed_network_opens_a_clouds_metadata_service(address: str) -> None:
-    assert refusal(address, EVERYTHING) is not None
+def test_no_allowed_network_opens_a_clouds_metadata_service() -> None:
+    assert not [address for address in METADATA_ADDRESSES if refusal(address, EVERYTHING) is None]
 
 
 def test_an_allowed_network_opens_itself_and_nothing_beside_it() -> None:
@@ -60,10 +55,17 @@ ODD_BASE_URLS += [
 ]
 
 
-@pytest.mark.parametrize("base_url", ODD_BASE_URLS)
-def test_an_odd_base_url_is_refused_with_a_sentence(base_url: str) -> None:
-    with pytest.raises(ValueError, match=r"\w"):
+def test_an_odd_base_url_is_refused_with_a_sentence() -> None:
+    assert not [base_url for base_url in ODD_BASE_URLS if not re.search(r"\w", sentence_about(base_url))]
+
+
+def sentence_about(base_url: str) -> str:
+    """What the one who registers it is told; empty where it is taken."""
+    try:
         parse_origin(base_url)
+    except ValueError as refused:
+        return str(refused)
+    return ""
 
 
 def test_honest_base_urls_are_taken() -> None:

@@ -56,10 +56,17 @@ async def a_tls_server(certificate: Path) -> tuple[asyncio.Server, int]:
             while await reader.readuntil(b"\r\n\r\n{}"):
                 writer.write(ANSWER)
         except (asyncio.IncompleteReadError, OSError):
+            pass
+        finally:
             writer.close()
 
     server = await asyncio.start_server(client, "127.0.0.1", 0, ssl=context)
     return server, server.sockets[0].getsockname()[1]
+
+
+def speak_in_clear(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(ANSWER)
+    writer.close()
 
 
 async def ask(channel: Channel) -> bytes:
@@ -91,7 +98,7 @@ def test_any_other_certificate_is_refused_before_the_request_is_sent(fault: str,
         name = "other.example" if fault == "another name" else "provider.example"
         if fault == "no TLS at all":
             server.close()
-            server = await asyncio.start_server(lambda _, writer: writer.write(ANSWER), "127.0.0.1", 0)
+            server = await asyncio.start_server(speak_in_clear, "127.0.0.1", 0)
             port = server.sockets[0].getsockname()[1]
         pool = Pool(tls=trusted, lookup=lookup)
         with pytest.raises(ConnectFailed) as caught:

@@ -20,7 +20,7 @@ from store.ids import AccountId, EndpointId, KeyId, parse, wire
 from tests.builders.database import DatabaseBuilder
 from tests.builders.settings import settings_of
 from tests.harness.admin_client import admin_command
-from tests.harness.edge_server import Quick, listening
+from tests.harness.edge_server import listening
 from tests.harness.fake_upstream import Upstream
 
 pytestmark = pytest.mark.anyio
@@ -92,7 +92,7 @@ async def door(made: tuple[str, AccountId, KeyId, str, Settings]) -> AsyncIterat
         assert await context.generation.ready(20)
         app = create_app(context, record=lambda exchange: None, metrics=lambda: b"", further=[machine_only])
         async with (
-            listening(app, [], Quick) as server,
+            listening(app, []) as server,
             httpx.AsyncClient(
                 base_url=f"http://127.0.0.1:{server.port}", headers={"authorization": f"Bearer {operator}"}, timeout=20
             ) as client,
@@ -154,8 +154,9 @@ async def test_what_if_an_endpoint_failed_were_gone_or_cost_more(door: Door) -> 
         if "endpoints" in what_if and "priority" not in str(what_if):
             assert left_out[endpoint]
             assert difference["leaves"] == [f"first ({endpoint})"]
-    dearer = await door.explain(what_if={"endpoints": {endpoint: {"cost_usd_per_mtok": "9.99"}}})
-    assert dearer["difference"]["cost_usd_per_mtok_then"] in ("9.99", "0.00")
+    dearer = (await door.explain(what_if={"endpoints": {endpoint: {"cost_usd_per_mtok": "9.99"}}}))["difference"]
+    assert dearer["chosen_now"] == dearer["chosen_then"] == f"first ({endpoint})", "its priority goes before its price"
+    assert (dearer["cost_usd_per_mtok_now"], dearer["cost_usd_per_mtok_then"]) == ("0.00", "9.99")
 
 
 async def test_imagining_leaves_things_as_they_are(door: Door) -> None:

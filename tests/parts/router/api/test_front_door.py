@@ -35,7 +35,7 @@ from store.embedded import Embedded
 from store.ids import RequestId, new_id
 from tests.builders.database import DatabaseBuilder
 from tests.builders.settings import settings_of
-from tests.harness.edge_server import Quick, listening
+from tests.harness.edge_server import listening
 from tests.harness.fake_upstream import Upstream
 
 pytestmark = pytest.mark.anyio
@@ -111,7 +111,7 @@ async def front(database: DatabaseBuilder, keys: tuple[str, str, Settings]) -> A
         meters = telemetry.Meters(context, telemetry.RequestLog("json", log))
         app = create_app(context, record=meters.record, metrics=meters.expose, further=[broken])
         async with (
-            listening(app, [], Quick) as server,
+            listening(app, []) as server,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=20) as client,
         ):
             yield Front(context, client, key, poor_key, log, meters)

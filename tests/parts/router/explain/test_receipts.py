@@ -1,7 +1,9 @@
 """Explanations reach Postgres off the call's path: bounded, whole, and whatever happens to Postgres meanwhile."""
 
 import json
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -70,8 +72,25 @@ class Forgetful:
         self._connection.terminate()
 
 
-async def test_a_call_is_found_before_and_after_it_is_written(db: Database) -> None:
-    kept = ReceiptBuffer(db)
+NewBuffer = Callable[..., ReceiptBuffer]
+
+
+@pytest.fixture
+async def new_buffer() -> AsyncIterator[NewBuffer]:
+    """Buffers whose connections end with the test, as they do with their process."""
+    opened: list[ReceiptBuffer] = []
+
+    def new(*arguments: Any) -> ReceiptBuffer:
+        opened.append(ReceiptBuffer(*arguments))
+        return opened[-1]
+
+    yield new
+    for buffer in opened:
+        buffer._disconnect()
+
+
+async def test_a_call_is_found_before_and_after_it_is_written(db: Database, new_buffer: NewBuffer) -> None:
+    kept = new_buffer(db)
     ended = a_call()
     kept.add(ended)
     before = await find_call(db, ended.request_id, kept)
@@ -83,8 +102,8 @@ async def test_a_call_is_found_before_and_after_it_is_written(db: Database) -> N
     assert kept.find(ended.request_id) is None
 
 
-async def test_more_than_one_copy_takes_arrive_whole_and_in_their_week(db: Database) -> None:
-    kept = ReceiptBuffer(db)
+async def test_more_than_one_copy_takes_arrive_whole_and_in_their_week(db: Database, new_buffer: NewBuffer) -> None:
+    kept = new_buffer(db)
     for _ in range(2 * receipts.COPY_MAX + 1):
         kept.add(a_call())
     await kept.flush()
@@ -93,11 +112,11 @@ async def test_more_than_one_copy_takes_arrive_whole_and_in_their_week(db: Datab
 
 
 async def test_while_postgres_is_away_calls_wait_up_to_a_bound_and_arrive_once(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str, monkeypatch: pytest.MonkeyPatch, new_buffer: NewBuffer
 ) -> None:
     monkeypatch.setattr(receipts, "BUFFER_MAX", 5)
     db = Unreliable(database_url)
-    kept = ReceiptBuffer(db)
+    kept = new_buffer(db)
     db.is_away = True
     for number in range(7):
         kept.add(a_call())
@@ -112,8 +131,10 @@ async def test_while_postgres_is_away_calls_wait_up_to_a_bound_and_arrive_once(
     await db.close()
 
 
-async def test_a_flood_of_refused_calls_leaves_a_sample_and_no_call_that_was_admitted_is_missed(db: Database) -> None:
-    kept = ReceiptBuffer(db)
+async def test_a_flood_of_refused_calls_leaves_a_sample_and_no_call_that_was_admitted_is_missed(
+    db: Database, new_buffer: NewBuffer
+) -> None:
+    kept = new_buffer(db)
     for _ in range(500):
         kept.add(a_call(refused=True))
     for _ in range(30):
@@ -127,20 +148,20 @@ async def test_a_flood_of_refused_calls_leaves_a_sample_and_no_call_that_was_adm
 
 
 async def test_a_row_that_cannot_be_written_does_not_stop_the_others(
-    db: Database, monkeypatch: pytest.MonkeyPatch
+    db: Database, monkeypatch: pytest.MonkeyPatch, new_buffer: NewBuffer
 ) -> None:
     monkeypatch.setattr(
         receipts, "encode_explanation", lambda e: '"\\u0000"' if e.status == 500 else json.dumps({"status": 1})
     )
-    kept = ReceiptBuffer(db)
+    kept = new_buffer(db)
     for status in (200, 500, 200):
         kept.add(msgspec.structs.replace(a_call(), status=status))
     assert await kept.flush()
     assert (await count(db), kept.kept, kept.lost) == (2, 2, 1)
 
 
-async def test_secrets_in_a_providers_words_are_not_kept(db: Database) -> None:
-    kept = ReceiptBuffer(db, lambda words: words.replace("sk-secret", "[redacted]"))
+async def test_secrets_in_a_providers_words_are_not_kept(db: Database, new_buffer: NewBuffer) -> None:
+    kept = new_buffer(db, lambda words: words.replace("sk-secret", "[redacted]"))
     ended = msgspec.structs.replace(a_call(message="failed"), detail="401 for sk-secret")
     kept.add(ended)
     await kept.flush()
@@ -151,9 +172,11 @@ async def test_secrets_in_a_providers_words_are_not_kept(db: Database) -> None:
     assert recorded.explanation.error.detail == "401 for [redacted]"
 
 
-async def test_weeks_are_made_ahead_and_dropped_when_all_of_them_is_too_old(db: Database) -> None:
+async def test_weeks_are_made_ahead_and_dropped_when_all_of_them_is_too_old(
+    db: Database, new_buffer: NewBuffer
+) -> None:
     today = datetime.now(UTC)
-    kept = ReceiptBuffer(db)
+    kept = new_buffer(db)
     old, late = a_call(id_at(today - timedelta(days=40))), a_call(id_at(today + timedelta(days=70)))
     fresh = [a_call(id_at(today + timedelta(days=days))) for days in (-25, 0, 30)]
     for ended in (old, late, *fresh):
@@ -168,9 +191,9 @@ async def test_weeks_are_made_ahead_and_dropped_when_all_of_them_is_too_old(db: 
     assert await count(db, "routes_default") == 0
 
 
-async def test_an_explanation_is_gone_after_its_days_and_not_before(db: Database) -> None:
+async def test_an_explanation_is_gone_after_its_days_and_not_before(db: Database, new_buffer: NewBuffer) -> None:
     made = date.today()  # noqa: DTZ011 - any day will do
-    kept = ReceiptBuffer(db)
+    kept = new_buffer(db)
     ended = a_call(id_at(datetime(made.year, made.month, made.day, 12, tzinfo=UTC)))
     kept.add(ended)
     await kept.flush()

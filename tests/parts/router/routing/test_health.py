@@ -214,7 +214,7 @@ def test_a_quarantined_endpoint_stays_out_until_it_is_changed(endpoint: Endpoint
     health = Health()
     health.quarantine(endpoint, QuarantineCause.SPACE_MISMATCH, "another space")
     assert health.pending_quarantines == {endpoint: (QuarantineCause.SPACE_MISMATCH, "another space")}
-    assert health.exclusion_reason(endpoint, 1e9) == "it is quarantine: another space"
+    assert health.exclusion_reason(endpoint, 1e9) == "it is quarantined: another space"
     assert not health.may_be_tried(endpoint, 1e9)
     health.forget(endpoint)
     assert health.exclusion_reason(endpoint, 0.0) is None
@@ -226,7 +226,7 @@ def test_a_quarantine_and_a_change_are_news_for_both_lanes_and_failures_are_not(
     broken(batch, endpoint)
     assert health.exclusion_reason(endpoint, 0.0) is None
     batch.quarantine(endpoint, QuarantineCause.SPACE_MISMATCH, "another space")
-    assert health.exclusion_reason(endpoint, 0.0) == "it is quarantine: another space"
+    assert health.exclusion_reason(endpoint, 0.0) == "it is quarantined: another space"
     assert health.pending_quarantines == {endpoint: (QuarantineCause.SPACE_MISMATCH, "another space")}
     health.forget(endpoint)
     assert batch.exclusion_reason(endpoint, 0.0) is None
