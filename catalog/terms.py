@@ -1,4 +1,4 @@
-"""Pure, but for its own file. Looks up what a license permits, demands and limits, in ``terms.toml``.
+"""Pure but for its own file. Looks up what a license permits, demands and limits, in ``terms.toml``.
 
 A license that the file does not have permits nothing: the risk of a wrong guess is not bounded by any price.
 """

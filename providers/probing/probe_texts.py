@@ -1,4 +1,4 @@
-"""Pure, but for its own file. Builds the set of probe texts, which an endpoint embeds to show its vector space.
+"""Pure but for its own file. Builds the set of probe texts, which an endpoint embeds to show its vector space.
 
 The texts are names, numbers and scripts that implementations get wrong in different ways: blanks at the ends, texts of
 equal length, one text twice, texts one word apart, code, right-to-left, long ones. The set is named by its digest,

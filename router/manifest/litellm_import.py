@@ -1,4 +1,4 @@
-"""Pure, but for its own file. Turns litellm's price map into manifest entries: providers, models and endpoints.
+"""Pure but for its own file. Turns litellm's price map into manifest entries: providers, models and endpoints.
 
 The import invents nothing that the map leaves out: without a width there is no model, without a price no endpoint. A
 model that several vendors sell is one model only where ``litellm.toml`` says so; else each vendor's is a model of its
