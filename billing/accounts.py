@@ -1,4 +1,4 @@
-"""Accounts: who pays. Opening one opens its two ledger accounts in the same transaction."""
+"""Opens, lists, suspends and renames accounts. An account's two ledger accounts are opened in its transaction."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -15,7 +15,7 @@ from store.ids import AccountId, LedgerAccountId, new_id
 
 
 class Account(msgspec.Struct, frozen=True):
-    """An account as ops see it in a list."""
+    """An account as operators see it in a list."""
 
     id: AccountId
     name: str
@@ -45,7 +45,7 @@ async def create_account(tx: AsyncConnection, name: str, *, account_id: AccountI
 async def list_accounts(
     tx: AsyncConnection, *, after: AccountId | None = None, limit: int | None = None
 ) -> list[Account]:
-    """Every account, oldest first; those ``after`` one, and at most ``limit``."""
+    """List accounts, oldest first; those ``after`` one, and at most ``limit``."""
     query = select(AccountRow).order_by(AccountRow.id).limit(limit)
     rows = await tx.execute(query if after is None else query.where(AccountRow.id > after))
     return [Account(AccountId(r.id), r.name, r.status, r.created_at) for r in rows]
@@ -71,7 +71,7 @@ async def get_account(tx: AsyncConnection, account_id: AccountId, *, locked: boo
 
 
 async def set_status(tx: AsyncConnection, account_id: AccountId, status: Literal["active", "suspended"]) -> None:
-    """Suspend an account, whose keys then stop working, or let it go on. Credit and usage stay."""
+    """Suspend an account, whose keys then stop working, or reactivate it. Credit and usage stay."""
     await tx.execute(update(AccountRow).where(AccountRow.id == account_id).values(status=status))
 
 
@@ -87,7 +87,7 @@ async def rename_account(tx: AsyncConnection, account_id: AccountId, name: str) 
 
 
 async def credits_of(tx: AsyncConnection, among: Collection[AccountId] | None = None) -> dict[AccountId, NanoUSD]:
-    """What each account has left of its grants, holds of calls in flight not counted; of ``among`` alone."""
+    """The remaining credit of each account, or of those ``among`` which are given; holds are not subtracted."""
     credit = select(LedgerAccountRow.account_id, LedgerAccountRow.posted_nano)
     if among is not None:
         credit = credit.where(LedgerAccountRow.account_id.in_(among))

@@ -1,4 +1,4 @@
-"""Usage events as read back: lists and sums. Written only by the group commit."""
+"""Reads usage events: one event, lists and sums. Only the group commit writes them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ _GROUPS: dict[GroupBy, str] = {
 
 
 class UsageSum(msgspec.Struct, frozen=True):
-    """Usage of one group over a half-open span of time."""
+    """The usage of one group over a half-open span of time."""
 
     group: str
     calls: int
@@ -36,7 +36,7 @@ class UsageSum(msgspec.Struct, frozen=True):
 async def sum_usage(
     tx: AsyncConnection, since: datetime, until: datetime, group_by: GroupBy, account_id: AccountId | None = None
 ) -> list[UsageSum]:
-    """Sums over ``[since, until)``, of one account or of all."""
+    """Sum usage over ``[since, until)``, of one account or of all."""
     rows = await tx.execute(
         text(
             f"SELECT {_GROUPS[group_by]} AS name, count(*) AS calls, sum(tokens)::bigint AS tokens,"  # noqa: S608
@@ -69,7 +69,7 @@ async def find_usage(tx: AsyncConnection, request_id: RequestId) -> UsageEvent |
 
 
 class ModelUse(msgspec.Struct, frozen=True):
-    """Who used one model over a span of time."""
+    """How many accounts used a model over a span of time, how often, and what they were charged."""
 
     model_id: str
     accounts: int
@@ -78,7 +78,7 @@ class ModelUse(msgspec.Struct, frozen=True):
 
 
 async def sum_use(tx: AsyncConnection, since: datetime, until: datetime, models: Sequence[str]) -> list[ModelUse]:
-    """How many accounts used each of these models in ``[since, until)``, and paid what; not the unused ones."""
+    """Sum the use of each of these models over ``[since, until)``; models without any are left out."""
     rows = await tx.execute(
         text(
             "SELECT model_id, count(DISTINCT account_id) AS accounts, count(*) AS calls,"

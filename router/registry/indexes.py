@@ -10,8 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from billing.money import Price
-from billing.prices import price_at
+from billing.money import Price, price_at
 from catalog.values import Model
 from router.values import Endpoint, EndpointState, Key
 from store.ids import EndpointId, ModelId, ProviderId
