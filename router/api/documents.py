@@ -1,8 +1,8 @@
 """``GET /admin/openapi.json``: the admin API as OpenAPI 3.1, by FastAPI's own generator from the operations' types.
 
-Each operation carries its spec as ``x-gigarouter`` (noun, verb, roles, edits, writes, shows_once, local), so that a
-client that knows the document alone has every command, and a reference's schema has ``x-reference``, the noun whose
-ids and names it takes.
+Each operation carries its spec as ``x-gigarouter`` (noun, verb, roles, edits, writes, shows_once, local, media), so
+that a client that knows the document alone has every command, and a reference's schema has ``x-reference``, the noun
+whose ids and names it takes.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from router.api.admin import operations as admin_operations
 from router.api.admin.unconverted import told_of
 from router.api.error_envelope import ROWS
 from router.api.openapi import ERROR, error_responses
-from router.api.operation import OperationRoute, Operations, OperationSpec, Who, operation_routes
+from router.api.operation import JSON, OperationRoute, Operations, OperationSpec, Who, operation_routes
 
 operations = Operations("documents", tag="Probes", who=Who.ANYONE)
 
@@ -86,7 +86,7 @@ def describe(
     document["security"] = [{name: []} for name in security]
     for route in listed:
         operation = document["paths"][route.path_format][route.spec.method.lower()]
-        _complete(operation, route.spec, responses)
+        _complete(operation, route.spec, route.status_code or 200, responses)
         if route.body_field is not None:
             # A body's reader hides from FastAPI that its model is among the components already.
             name = getattr(route.body_field.field_info.annotation, "__name__", "")
@@ -95,8 +95,8 @@ def describe(
     return document
 
 
-def _complete(operation: Json, spec: OperationSpec, responses: Json) -> None:
-    """Adds what FastAPI cannot know: errors, roles, and that an edit needs If-Match."""
+def _complete(operation: Json, spec: OperationSpec, status: int, responses: Json) -> None:
+    """Adds what FastAPI cannot know: errors, roles, that an edit needs If-Match, answers that are no JSON."""
     operation["responses"] |= {status: {"$ref": f"#/components/responses/{status}"} for status in responses}
     if spec.who is Who.ANYONE:
         operation["security"] = []
@@ -107,6 +107,10 @@ def _complete(operation: Json, spec: OperationSpec, responses: Json) -> None:
     for parameter in operation.get("parameters", ()):
         if parameter["name"] == "If-Match":
             parameter["required"] = spec.edits
+    if spec.media != (JSON,):
+        content = {media: {"schema": {"type": "string"}} for media in spec.media if media != JSON}
+        answered = operation["responses"][str(status)]
+        answered["content"] = (answered["content"] if JSON in spec.media else {}) | content
     operation["x-gigarouter"] = {
         "noun": spec.noun,
         "verb": spec.verb,
@@ -115,4 +119,5 @@ def _complete(operation: Json, spec: OperationSpec, responses: Json) -> None:
         "writes": spec.writes,
         "shows_once": spec.shows_once,
         "local": spec.local,
+        "media": list(spec.media),
     }

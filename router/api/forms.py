@@ -10,13 +10,16 @@ and a domain value by their names. One rule: an amount is ``…usd…`` and text
 """
 
 import base64
+import inspect
 from collections.abc import Callable, Sequence
+from functools import cache
 from hashlib import sha256
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
+from types import UnionType
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidatorFunctionWrapHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidatorFunctionWrapHandler, create_model
 from pydantic_core import CoreSchema, PydanticUndefined, core_schema
 from typing_extensions import override
 
@@ -138,6 +141,8 @@ class Answer(Form):
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
+    # The fields that a table of a list shows.
+    columns: ClassVar[tuple[str, ...]] = ()
     # Fields with what is shown in this answer alone, and kept for no replay.
     once: ClassVar[frozenset[str]] = frozenset()
 
@@ -167,6 +172,26 @@ class Page(Answer, Generic[A]):
     has_more: bool = False
     next_cursor: str | None = None
     object: Literal["list"] = "list"
+
+
+@cache
+def described(kind: type[msgspec.Struct]) -> type[Answer]:
+    """The form that describes a struct which is answered as it is, :mod:`msgspec` having written its bytes."""
+    fields: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        is_constant = isinstance(field.default, str)
+        fields[field.name] = (_described(field.type), field.default if is_constant else ...)
+    return create_model(kind.__name__, __base__=Answer, __doc__=kind.__doc__, **fields)
+
+
+def _described(kind: Any) -> Any:  # noqa: ANN401  # any annotation, and the same with models for structs
+    if inspect.isclass(kind) and issubclass(kind, msgspec.Struct):
+        return described(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return Union[tuple(_described(one) for one in get_args(kind))]  # noqa: UP007  # the members are values here
+    if get_origin(kind) is tuple:
+        return tuple[tuple(_described(one) for one in get_args(kind))]  # type: ignore[misc]  # values, again
+    return kind
 
 
 def struct_of(kind: type[S], form: BaseModel, /, **more: object) -> S:

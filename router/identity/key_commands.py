@@ -133,6 +133,12 @@ async def get_key(connection: AsyncConnection, key_id: KeyId, *, locked: bool = 
     return _view(row)
 
 
+async def keys_named(connection: AsyncConnection, name: str) -> list[KeyView]:
+    """The keys of that name, of every account, the newest first, revoked ones too."""
+    query = select(KEYS).where(KeyRow.name == name).order_by(KeyRow.id.desc())
+    return [_view(row) for row in await connection.execute(query)]
+
+
 async def list_keys(
     connection: AsyncConnection,
     account_id: AccountId | None = None,

@@ -76,7 +76,7 @@ def test_any_bytes_are_no_fault_of_ours(body: bytes) -> None:
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["limit", "cursor", "page"]), st.text(max_size=12)), max_size=4))
 def test_a_page_is_asked_for_within_bounds_or_refused(query: list[tuple[str, str]]) -> None:
-    assert (query_refusal(query, frozenset(PageQuery.model_fields)) is None) == (
+    assert (query_refusal(query, dict.fromkeys(PageQuery.model_fields, False)) is None) == (
         len(dict(query)) == len(query) and "page" not in dict(query) and not any("\0" in value for _, value in query)
     )
     with suppress(ValidationError, Refusal):

@@ -10,7 +10,7 @@ from router.api.admin.audit import operations as audit
 from router.api.admin.claims import operations as claims
 from router.api.admin.decisions import operations as decisions
 from router.api.admin.endpoints import operations as endpoints
-from router.api.admin.explain import operations as routes
+from router.api.admin.explain import requests, routes
 from router.api.admin.grants import operations as grants
 from router.api.admin.keys import operations as keys
 from router.api.admin.members import operations as members
@@ -20,10 +20,10 @@ from router.api.admin.providers import operations as providers
 from router.api.admin.resolutions import operations as resolutions
 from router.api.admin.waivers import operations as waivers
 
-_not_converted = [models, prices, claims, resolutions, waivers, decisions, acceptances, members, audit, routes]
+_not_converted = [models, prices, claims, resolutions, waivers, decisions, acceptances]
 unconverted.give_specs(_not_converted)
 
 operations = [
-    *(noun.routes for noun in (providers, endpoints, accounts, grants, keys)),
+    *(noun.routes for noun in (providers, endpoints, accounts, grants, keys, members, audit, requests, routes)),
     *_not_converted,
 ]

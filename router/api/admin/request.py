@@ -20,11 +20,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.errors import CatalogError, LaunchRefused, LicenseUnknown, ModelUnknown
+from router.api.accept import preferred
 from router.api.admin.context import AdminContext
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.fields import Flag
 from router.api.forms import Answer, Page, PageQuery, Resource, closed
-from router.api.operation import OperationRequest, OperationRoute
+from router.api.operation import JSON, OperationRequest, OperationRoute
 from router.changes import idempotency
 from router.changes.audit import Actor
 from router.changes.idempotency import IdempotentRequest, StoredOutcome
@@ -44,7 +45,6 @@ from router.request.idempotency import checked_key
 T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
 
-JSON = "application/json"
 # What the admin API says is for the one who asked.
 NO_STORE = {"cache-control": "no-store"}
 DRY_RUN = {"x-gigarouter-dry-run": "true"}
@@ -64,6 +64,7 @@ class Reading(OperationRequest):
         self.context: AdminContext = request.app.state.admin
         self.route: OperationRoute = request.scope["route"]
         self._query = request.query_params
+        self._accept = request.headers.get("accept")
         self._response = response
         response.headers.update(NO_STORE)
 
@@ -72,6 +73,20 @@ class Reading(OperationRequest):
         """Who asks, as the audit log names them."""
         assert self.exchange.actor is not None, "an operation for operators was reached without one; this is a bug"
         return self.exchange.actor
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it was made on the machine, in process, where nobody has a key."""
+        return self.exchange.operator is None
+
+    @property
+    def media(self) -> str:
+        """The type of the answer that the Accept header prefers, of those that the operation has."""
+        return preferred(self._accept, self.route.spec.media)
+
+    def respond(self, body: bytes, media: str = JSON) -> Response:
+        """An answer whose bytes the handler wrote."""
+        return Response(body, media_type=media, headers=NO_STORE)
 
     @property
     def _path(self) -> str:
@@ -151,7 +166,7 @@ class Writing(Reading):
         application answers.
         """
         # On the machine nobody reads first to edit then: what is typed is meant, whatever stands there.
-        if self.edits and self._expected is None and self.exchange.operator is not None:
+        if self.edits and self._expected is None and not self.is_local:
             raise PreconditionRequired(
                 "Send If-Match with the ETag that you read, so that nobody else's change is overwritten unseen.",
                 param="If-Match",

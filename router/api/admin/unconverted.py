@@ -35,14 +35,6 @@ ROLES: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", f"{V1}/acceptances"): ALL,
     ("POST", f"{V1}/acceptances"): OPS,
     ("GET", f"{V1}/acceptances/{{acceptance_id}}"): ALL,
-    ("GET", f"{V1}/members"): ALL,
-    ("POST", f"{V1}/members"): OPS,
-    ("GET", f"{V1}/members/{{member_id}}"): ALL,
-    ("PATCH", f"{V1}/members/{{member_id}}"): OPS,
-    ("POST", f"{V1}/members/{{member_id}}/remove"): OPS,
-    ("GET", f"{V1}/audit"): ALL,
-    ("GET", f"{V1}/requests/{{request_id}}"): ALL,
-    ("POST", f"{V1}/routes:explain"): ALL,
 }
 
 
