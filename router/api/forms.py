@@ -139,7 +139,7 @@ def _not_a_cursor() -> InvalidRequest:
 class Answer(Form):
     """What an operation answers. All of its fields are always there."""
 
-    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True, serialize_by_alias=True)
 
     # The fields that a table of a list shows.
     columns: ClassVar[tuple[str, ...]] = ()

@@ -51,7 +51,7 @@ class Order(msgspec.Struct, frozen=True):
     """What is to become of the catalogue.
 
     ``wanted`` says it, given what there is; ``prepare`` runs before that; ``usable`` raises for a provider that could
-    not be spoken to.
+    not be spoken to; ``ending`` runs with what was done, in the transaction that did it.
     """
 
     wanted: Callable[[Present], Sequence[Entry]]
@@ -59,6 +59,7 @@ class Order(msgspec.Struct, frozen=True):
     source: Source = "file"
     usable: Usable | None = None
     prepare: Callable[[UnitOfWork], Awaitable[None]] | None = None
+    ending: Callable[[UnitOfWork, Plan], Awaitable[None]] | None = None
 
 
 async def plan(db: Database, actor: Actor, order: Order) -> Plan:
@@ -93,12 +94,14 @@ async def apply(db: Database, actor: Actor, order: Order) -> Plan:
         after: Json = {"source": order.source, "changes": len(done.difference.steps)}
         work.changed(Change("catalogue.apply", "catalogue", after=after))
         await presently.remember(work.connection, order.source, actor, present, _applied(found, waiting), found.forget)
+        if order.ending is not None:
+            await order.ending(work, done)
         return done
 
     try:
         return await transact(db, actor, command)
     except _NothingChanged as nothing:
-        await _remember(db, actor, order)
+        await _remember(db, actor, order, nothing.plan)
         return nothing.plan
 
 
@@ -114,13 +117,16 @@ class _Rehearsed(Exception):
     """Rolls a rehearsal back."""
 
 
-async def _remember(db: Database, actor: Actor, order: Order) -> None:
+async def _remember(db: Database, actor: Actor, order: Order, done: Plan) -> None:
     async with db.transaction() as connection:
-        present, found, _ = await _compare(UnitOfWork(connection, actor, datetime.now(UTC)), order)
+        work = UnitOfWork(connection, actor, datetime.now(UTC))
+        present, found, _ = await _compare(work, order)
         # Anything else than launches that still wait came up meanwhile, and is for the next apply.
         if all(step.verb is Verb.LAUNCH for step in found.steps) and not found.conflicts:
             applied = _applied(found, {step.subject: "" for step in found.steps})
             await presently.remember(connection, order.source, actor, present, applied, found.forget)
+        if order.ending is not None:
+            await order.ending(work, done)
 
 
 async def _rehearse(db: Database, actor: Actor, order: Order) -> Plan:
@@ -168,7 +174,7 @@ async def _compare(work: UnitOfWork, order: Order, *, locked: bool = True) -> tu
 def _refusals(found: Difference, affected: Impact, decisions: Decisions, present: Present) -> list[str]:
     said = [f"{changed_elsewhere(drift)}." for drift in found.conflicts]
     if said:
-        said.append("This was changed elsewhere. Say whose value holds: --take-file PATH or --take-theirs PATH.")
+        said.append("This was changed elsewhere. Say whose value holds, by its path: take_file or take_theirs.")
     losses = [
         row
         for row in affected.margins
@@ -180,7 +186,7 @@ def _refusals(found: Difference, affected: Impact, decisions: Decisions, present
             f"{to_usd(row.cost)}, {row.percent} of the price."
             for row in losses
         ]
-        said.append("If that is meant, say --allow-loss.")
+        said.append("If that is meant, say so: allow_loss.")
     return said
 
 

@@ -24,7 +24,7 @@ def told(plan: Plan, *, done: bool = False) -> Iterator[str]:
     for drift in found.conflicts:
         yield f"CONFLICT {changed_elsewhere(drift)}"
     for one in found.vanished:
-        yield f"? {one.kind} {one.subject}: no longer in the file; with --prune it is {ENDS[one.would]}"
+        yield f"? {one.kind} {one.subject}: no longer in the file; with prune it is {ENDS[one.would]}"
     for drift in found.kept:
         yield f"= {changed_elsewhere(drift)}; left as it is"
     yield from _whom(plan.impact)

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from datetime import UTC
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -106,7 +107,8 @@ def test_an_amount_comes_back_as_it_was_written(nano: int) -> None:
 def test_an_instant_comes_back_as_it_was_meant(at: Any) -> None:
     instant = TypeAdapter[Any](Instant)
     with suppress(OverflowError):
-        assert instant.validate_json(instant.dump_json(at)) == at
+        # In UTC: Python holds two zones' times to differ where one of them comes twice a night, or never.
+        assert instant.validate_json(instant.dump_json(at)) == at.astimezone(UTC)
     for wrong in (b'"2027-01-01T00:00:00"', b"1798761600", b'"2027-01-01"', b"null"):
         with pytest.raises(ValidationError):
             instant.validate_json(wrong)

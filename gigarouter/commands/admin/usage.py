@@ -7,7 +7,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import to_usd
-from billing.usage import GroupBy, sum_usage
+from billing.usage import GroupBy, UsageFilter, sum_usage
 from gigarouter.commands.admin.instants import period_of
 from gigarouter.commands.admin.output import AsJson, Row, show_list
 from gigarouter.commands.admin.session import account_of, read
@@ -26,14 +26,14 @@ def command(
         account_id = None if account is None else (await account_of(connection, account)).id
         return [
             {
-                group_by: one.group,
+                group_by: str(getattr(one, "day" if group_by == "day" else f"{group_by}_id")),
                 "calls": one.calls,
                 "tokens": one.tokens,
                 "charged_usd": to_usd(one.charged),
                 "overdraft_usd": to_usd(one.overdraft),
                 "provider_cost_usd": to_usd(one.provider_cost),
             }
-            for one in await sum_usage(connection, since, until, group_by, account_id)
+            for one in await sum_usage(connection, UsageFilter(since, until, account_id), (group_by,))
         ]
 
     show_list(read(ask), as_json=as_json)

@@ -13,17 +13,23 @@ from router.api.admin.endpoints import operations as endpoints
 from router.api.admin.explain import requests, routes
 from router.api.admin.grants import operations as grants
 from router.api.admin.keys import operations as keys
+from router.api.admin.ledger import operations as ledger
+from router.api.admin.litellm_import import operations as litellm_import
+from router.api.admin.manifest import operations as manifest
 from router.api.admin.members import operations as members
 from router.api.admin.models import operations as models
+from router.api.admin.operators import operations as operators
 from router.api.admin.prices import operations as prices
 from router.api.admin.providers import operations as providers
 from router.api.admin.resolutions import operations as resolutions
+from router.api.admin.usage import operations as usage
 from router.api.admin.waivers import operations as waivers
 
+_nouns = (
+    *(providers, endpoints, accounts, grants, keys, members, operators),
+    *(manifest, litellm_import, requests, routes, usage, ledger, audit),
+)
 _not_converted = [models, prices, claims, resolutions, waivers, decisions, acceptances]
 unconverted.give_specs(_not_converted)
 
-operations = [
-    *(noun.routes for noun in (providers, endpoints, accounts, grants, keys, members, audit, requests, routes)),
-    *_not_converted,
-]
+operations = [*(noun.routes for noun in _nouns), *_not_converted]

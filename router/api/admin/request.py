@@ -11,7 +11,8 @@ transaction, under the row's lock, so of two editors with one version only one w
 Idempotency-Key is stored in the same transaction; a dry run does all of it and commits nothing.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast
 from urllib.parse import quote, urlencode
 
@@ -98,15 +99,9 @@ class Reading(OperationRequest):
 
         Raises what ``ask`` raises, and ``StoreUnavailable``.
         """
-        try:
+        with translated():
             async with self.context.db.transaction() as connection:
                 found = await ask(connection)
-        except CatalogError as refused:
-            raise refusal_of(refused) from refused
-        except DBAPIError as fault:
-            raise (gone(fault) if fault.connection_invalidated else value_refused(fault)) from fault
-        except (OSError, TimeoutError) as fault:
-            raise gone(fault) from fault
         if isinstance(found, Resource):
             self._response.headers["etag"] = found.etag()
         return found
@@ -244,6 +239,19 @@ class Editing(Writing):
 Read = Annotated[Reading, Depends()]
 Write = Annotated[Writing, Depends()]
 Edit = Annotated[Editing, Depends()]
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raises what the catalogue and the database refuse as the API tells it, and ``StoreUnavailable``."""
+    try:
+        yield
+    except CatalogError as refused:
+        raise refusal_of(refused) from refused
+    except DBAPIError as fault:
+        raise (gone(fault) if fault.connection_invalidated else value_refused(fault)) from fault
+    except (OSError, TimeoutError) as fault:
+        raise gone(fault) from fault
 
 
 def replayed(outcome: StoredOutcome) -> Response:
