@@ -20,7 +20,7 @@ class Day(msgspec.Struct, frozen=True):
     """One scenario. ``single`` is the endpoint that did best alone: by success, then by its 99th percentile."""
 
     name: str
-    tells: str
+    summary: str = msgspec.field(name="tells")
     ours: Figures
     single_name: str
     single: Figures
@@ -46,16 +46,16 @@ def _day(scenario: Scenario, seed: int) -> Day:
         return simulate(scenario.servers, pick, seed, UNTIL_S, CALLS_PER_S).figures()
 
     servers = scenario.servers()
-    alone = [(server.endpoint.provider_name, figures(only(number))) for number, server in enumerate(servers)]
-    name, single = max(alone, key=lambda one: (one[1].success, -one[1].p99_ms))
-    return Day(scenario.name, scenario.tells, figures(routed), name, single, figures(oracle))
+    singles = [(server.endpoint.provider_name, figures(only(number))) for number, server in enumerate(servers)]
+    name, single = max(singles, key=lambda single: (single[1].success, -single[1].p99_ms))
+    return Day(scenario.name, scenario.summary, figures(routed), name, single, figures(oracle))
 
 
 def lines(routing: Routing) -> Iterator[str]:
     """A table: three lines per scenario."""
     yield f"# seed {routing.seed}, {routing.seconds:.0f} s at {routing.calls_per_s:.0f} calls/s each, virtual time"
     for day in routing.days:
-        yield f"\n{day.name}: {day.tells}"
+        yield f"\n{day.name}: {day.summary}"
         yield f"{'':<20}{'success':>11}{'p50 ms':>9}{'p99 ms':>9}{'cost':>9}{'attempts':>10}{'most':>6}  shares"
         for who, row in (("ours", day.ours), (f"only {day.single_name}", day.single), ("oracle", day.oracle)):
             shares = " ".join(f"{share:.2f}" for share in row.shares.values())

@@ -1,7 +1,7 @@
-"""Microseconds of each step of the line: the real functions on real stores and the stub upstream, one call at a time.
+"""Measures the pipeline's steps in microseconds: real functions, real stores, the stub upstream, one call at a time.
 
-Every step that the line calls is wrapped with a clock (two readings cost about 0.1 µs). Steps with a network trip are
-told as wall time: at one call at a time nothing shares their pipeline or their commit, so they are the worst case. In
+Every step of the pipeline is wrapped with a clock (two readings cost about 0.1 µs). Steps with a network trip are
+reported as wall time: one call at a time shares neither round trips nor commits, so they are the worst case. In
 ``commit`` durability the process sleeps for milliseconds before each step, and its caches are cold.
 """
 
@@ -45,13 +45,13 @@ MODEL = "bench/steps"
 
 Clocked = dict[str, list[float]]
 
-# As the line calls them; the name in the report where it differs from the function's.
+# Functions that the pipeline calls -> the name in the report.
 PLAIN = {"parse": "parse", "resolve": "resolve", "permit": "permit", "estimate": "estimate", "choose": "choose"}
-AFTER = {"usage": "usage", "answer": "answer"}
+AFTER = {"compute_usage": "usage", "encode_answer": "answer"}
 AWAITED = {"authenticate_caller": "authenticate", "dispatch": "dispatch", "charge": "charge"}
 ORDER = (
-    *("authenticate", "parse", "resolve", "permit", "estimate", "choose", "admit", "dispatch", "· check"),
-    *("usage", "answer", "charge", "the whole line"),
+    *("authenticate", "parse", "resolve", "permit", "estimate", "choose", "admit", "dispatch", "· validate"),
+    *("usage", "answer", "charge", "the whole pipeline"),
 )
 
 
@@ -69,14 +69,14 @@ def lines(steps: list[Step]) -> Iterator[str]:
     settings_seen = list(dict.fromkeys(step.setting for step in steps))
     by_name = {(step.name, step.setting): step for step in steps}
     yield "\n# microseconds per step (median / p99), one call at a time"
-    yield f"{'step':<16}" + "".join(f"{setting:>26}" for setting in settings_seen)
+    yield f"{'step':<20}" + "".join(f"{setting:>26}" for setting in settings_seen)
     for name in ORDER:
         cells = [by_name[name, setting] for setting in settings_seen]
-        yield f"{name:<16}" + "".join(f"{f'{cell.p50_us:.1f} / {cell.p99_us:.1f}':>26}" for cell in cells)
+        yield f"{name:<20}" + "".join(f"{f'{cell.p50_us:.1f} / {cell.p99_us:.1f}':>26}" for cell in cells)
 
 
 def measure() -> list[Step]:
-    """Start stores and the stub, run the line in this process on the system core."""
+    """Start stores and the stub, run the pipeline in this process on the system core."""
     with tempfile.TemporaryDirectory(prefix="gr-steps-") as name:
         folder = Path(name)
         with on_core(LOAD_CORE):
@@ -92,7 +92,7 @@ async def _measure(servers: Embedded, upstream: stub.Upstream) -> list[Step]:
     secret_key = Fernet.generate_key().decode()
     key = await asyncio.to_thread(_set_up, servers.database_url, secret_key, upstream.url("base64"))
     clocked: Clocked = defaultdict(list)
-    _clock_the_line(clocked)
+    _clock_the_pipeline(clocked)
     steps: list[Step] = []
     for durability in ("memory", "commit"):
         chosen = settings.load(
@@ -106,7 +106,7 @@ async def _measure(servers: Embedded, upstream: stub.Upstream) -> list[Step]:
             for encoding in ("float", "base64"):
                 await _calls(context, key, encoding, WARM_UP)
                 clocked.clear()
-                await _calls(context, key, encoding, CALLS, clocked["the whole line"])
+                await _calls(context, key, encoding, CALLS, clocked["the whole pipeline"])
                 steps += [_step(name, f"{durability}, {encoding}", clocked[name]) for name in ORDER]
     return steps
 
@@ -137,18 +137,18 @@ async def _calls(context: RouterContext, key: str, encoding: str, count: int, wh
 
 
 def _step(name: str, setting: str, seconds: list[float]) -> Step:
-    assert seconds, f"the line no longer has the step {name}"
+    assert seconds, f"the pipeline no longer has the step {name}"
     cuts = statistics.quantiles(seconds, n=100)
     return Step(name, setting, round(1e6 * cuts[49], 2), round(1e6 * cuts[98], 2))
 
 
-def _clock_the_line(clocked: Clocked) -> None:
+def _clock_the_pipeline(clocked: Clocked) -> None:
     for function, name in (PLAIN | AFTER).items():
         setattr(pipeline, function, _plain(getattr(pipeline, function), clocked, name))
     for function, name in AWAITED.items():
         setattr(pipeline, function, _awaited(getattr(pipeline, function), clocked, name))
     setattr(pipeline, "admit", _entered(vars(pipeline)["admit"], clocked, "admit"))  # noqa: B010 - not exported, on purpose
-    setattr(attempt, "check", _plain(vars(attempt)["check"], clocked, "· check"))  # noqa: B010
+    setattr(attempt, "validate_vectors", _plain(vars(attempt)["validate_vectors"], clocked, "· validate"))  # noqa: B010
 
 
 def _plain(function: Callable[P, T], clocked: Clocked, name: str) -> Callable[P, T]:

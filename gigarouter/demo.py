@@ -31,14 +31,14 @@ from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
 from router.identity.key_commands import KeySpec, create_key
 from router.identity.keys import digest_of
-from router.registry.endpoints import awaits_proof, list_endpoints, register_endpoint
+from router.registry.endpoints import list_endpoints, needs_one_pass, register_endpoint
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import edit_provider, find_provider, provider_records, register_provider
+from router.registry.providers import edit_provider, find_provider, load_provider_records, register_provider
 from router.registry.specs import EndpointSpec, ProviderSpec
 from router.tables import KeyRow
 from router.values import Endpoint, EndpointState
-from router.verification.report import Occasion, Report
-from router.verification.verify import certify
+from router.verification.report import Occasion, VerificationReport
+from router.verification.verify import verify_endpoint
 from store.ids import AccountId, ModelId
 from store.postgres import Database
 
@@ -111,16 +111,16 @@ async def _put_live(database_url: str, worker_url: str) -> str:
         async with db.transaction() as connection:
             model = await models.get(connection, MODEL)
             views = await list_endpoints(connection, MODEL)
-            records = {record.id: record for record in await provider_records(connection)}
+            records = {record.id: record for record in await load_provider_records(connection)}
         ours = [view for view in views if view.endpoint.provider_name == PROVIDER]
         is_new = model.status is Status.COMING_SOON
         # The worker may listen elsewhere than at the last start: its endpoint then waits for its examination.
-        if not ours or not (is_new or awaits_proof(ours[0])):
+        if not ours or not (is_new or needs_one_pass(ours[0])):
             return ""
         endpoint = ours[0].endpoint
         if endpoint.state is not EndpointState.LIVE:
             try:
-                report = await _certify(db, records[endpoint.provider_id], worker_url, endpoint, model)
+                report = await _verify(db, records[endpoint.provider_id], worker_url, endpoint, model)
             except Conflict:
                 return ""  # The jobs process or an operator was faster.
             if not report.passed:
@@ -134,12 +134,14 @@ async def _put_live(database_url: str, worker_url: str) -> str:
         await db.close()
 
 
-async def _certify(db: Database, record: ProviderRecord, worker_url: str, endpoint: Endpoint, model: Model) -> Report:
+async def _verify(
+    db: Database, record: ProviderRecord, worker_url: str, endpoint: Endpoint, model: Model
+) -> VerificationReport:
     record = msgspec.structs.replace(record, base_url=worker_url)
     pool, allowed = Pool(), networks(["127.0.0.0/8"])
     worker = build("worker", base_url=worker_url, credential=None, options={}, allowed_networks=allowed, pool=pool)
     try:
-        return await certify(db, record, worker, endpoint, model, ACTOR, Occasion.REGISTRATION)
+        return await verify_endpoint(db, record, worker, endpoint, model, ACTOR, Occasion.REGISTRATION)
     finally:
         await pool.close()
 

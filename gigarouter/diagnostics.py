@@ -22,7 +22,7 @@ from gigarouter.settings import Settings
 from router.registry.encryption import CredentialCipher, CredentialUnreadable
 from router.registry.endpoints import list_endpoints
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import credential_of, provider_records
+from router.registry.providers import decrypt_credential, load_provider_records
 from router.values import EndpointState
 from store.faults import CannotStart
 from store.ids import AccountId, wire
@@ -120,7 +120,7 @@ async def _months(db: Database) -> str:
 
 async def _credentials(db: Database, found: Settings) -> str:
     async with db.transaction() as connection:
-        records = [record for record in await provider_records(connection) if record.sealed is not None]
+        records = [record for record in await load_provider_records(connection) if record.sealed is not None]
     closed = [record.name for record in records if not _opens(record, found)]
     if closed:
         raise Ill(
@@ -133,7 +133,7 @@ async def _credentials(db: Database, found: Settings) -> str:
 
 def _opens(record: ProviderRecord, found: Settings) -> bool:
     try:
-        credential_of(record, CredentialCipher(found.require_secret_keys()))
+        decrypt_credential(record, CredentialCipher(found.require_secret_keys()))
     except (CredentialUnreadable, ValueError, CannotStart):
         return False
     return True
@@ -199,7 +199,7 @@ async def _balances(db: Database, projection: Projection) -> str:
 async def _endpoints(db: Database) -> list[Finding]:
     async with db.transaction() as connection:
         live = [v.endpoint for v in await list_endpoints(connection) if v.endpoint.state is EndpointState.LIVE]
-        records = {record.id: record for record in await provider_records(connection)}
+        records = {record.id: record for record in await load_provider_records(connection)}
     if not live:
         do = "`gigarouter admin endpoints create` and `test` make one."
         return [Finding("endpoints", ok=False, says="none is live, so no call can be answered", do=do)]

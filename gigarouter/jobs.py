@@ -23,9 +23,9 @@ from gigarouter.startup import require_fit
 from gigarouter.wiring import process
 from router.context import RouterContext
 from router.errors import StoreUnavailable
-from router.explain.receipts import tend_weeks
-from router.request.idempotency import forget_expired
-from router.verification.schedule import forget_probes, go_round
+from router.explain.receipts import rotate_weeks
+from router.request.idempotency import delete_expired_outcomes
+from router.verification.schedule import delete_old_probes, run_due_checks
 from store.ids import AccountId
 from store.postgres import STORE_FAULTS
 from store.redis_client import RedisUnavailable
@@ -105,12 +105,12 @@ async def _make_months(context: RouterContext) -> None:
 
 
 async def _tend_routes(context: RouterContext) -> None:
-    await tend_weeks(context.db, datetime.now(UTC).date())
+    await rotate_weeks(context.db, datetime.now(UTC).date())
 
 
 async def _forget(context: RouterContext) -> None:
-    await forget_expired(context.db)
-    await forget_probes(context.db, datetime.now(UTC))
+    await delete_expired_outcomes(context.db)
+    await delete_old_probes(context.db, datetime.now(UTC))
     async with context.db.transaction() as tx:
         await tx.execute(text("DELETE FROM processes WHERE seen_at < now() - interval '1 day'"))
         await tx.execute(
@@ -124,11 +124,11 @@ async def _expire(context: RouterContext) -> None:
 
 
 async def _probe(context: RouterContext) -> None:
-    await go_round(context.db, context.built, context.dispatch_state.quota)
+    await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota)
 
 
 async def _probe_answering(context: RouterContext) -> None:
-    await go_round(context.db, context.built, context.dispatch_state.quota, answering=True)
+    await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota, only_responsive=True)
 
 
 def table() -> list[Job]:

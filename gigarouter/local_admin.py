@@ -21,12 +21,12 @@ from router.api.admin.context import AdminContext
 from router.api.app import create_local_app
 from router.api.server.guard import Guard
 from router.changes.audit import Actor
-from router.context import Known
-from router.dry_run import Every, Scene
+from router.context import PlanningContext
+from router.dry_run import AllEndpoints, PlanningSnapshot
 from router.errors import InvalidRequest
 from router.registry.encryption import CredentialCipher, CredentialUnreadable
 from router.registry.indexes import PriceIndex, ProviderRecord
-from router.registry.providers import credential_of
+from router.registry.providers import decrypt_credential
 from router.routing.health import Health
 from store.postgres import Database
 
@@ -66,7 +66,7 @@ def local_context(settings: Settings, db: Database) -> AdminContext:
             provider = build(
                 record.kind,
                 base_url=record.base_url,
-                credential=credential_of(record, cipher),
+                credential=decrypt_credential(record, cipher),
                 options=record.options,
                 allowed_networks=allowed,
                 pool=pool,
@@ -83,8 +83,8 @@ def local_context(settings: Settings, db: Database) -> AdminContext:
         async with speaking_to(record):
             pass
 
-    async def known(connection: AsyncConnection) -> Known:
+    async def known(connection: AsyncConnection) -> PlanningContext:
         catalog, prices = Catalog(await load_models(connection)), PriceIndex(await list_prices(connection))
-        return Scene(catalog, prices, Every([]), Health(), lambda: 0.0)
+        return PlanningSnapshot(catalog, prices, AllEndpoints([]), Health(), lambda: 0.0)
 
     return AdminContext(db=db, cipher=cipher, check_provider=check_provider, speaking_to=speaking_to, known=known)

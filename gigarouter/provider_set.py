@@ -16,7 +16,7 @@ from providers.wire import Networks, Pool
 from router.errors import InvalidRequest
 from router.registry.encryption import CredentialCipher, CredentialUnreadable
 from router.registry.indexes import ProviderIndex, ProviderRecord
-from router.registry.providers import credential_of
+from router.registry.providers import decrypt_credential
 from store.ids import ProviderId
 
 log = structlog.get_logger("providers")
@@ -124,7 +124,7 @@ class ProviderSet(Mapping[ProviderId, Provider]):
         await provider.close()
 
     def _made(self, record: ProviderRecord) -> Provider:
-        credential = credential_of(record, self._seal)
+        credential = decrypt_credential(record, self._seal)
         return build(
             record.kind,
             base_url=record.base_url,

@@ -100,6 +100,14 @@ class Settings(BaseSettings):
         "refused. `up` allows the loopback for its worker.",
     )
 
+    url: str | None = Field(
+        default=None,
+        description="Address of the API that `gigarouter admin` works on; by default the database of this machine.",
+    )
+    operator_key: SecretStr | None = Field(
+        default=None, description="An operator's key, gr_ops_…, for `gigarouter admin` at an address."
+    )
+
     @field_validator("secret_keys", "allowed_private_networks", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:

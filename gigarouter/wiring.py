@@ -21,7 +21,7 @@ from router.context import RouterContext
 from router.dispatch import provider_quota
 from router.dispatch.state import DispatchState
 from router.errors import StoreUnavailable
-from router.explain.receipts import Receipts
+from router.explain.receipts import ReceiptBuffer
 from router.registry import quarantine as quarantines
 from router.registry.encryption import CredentialCipher
 from router.registry.refresh import Refresher
@@ -57,7 +57,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     providers = ProviderSet(refresher.providers, cipher, allowed, pool)
     health = Health(Random().random)  # noqa: S311 - spreads rests
     _listen(refresher, providers, health, generation, projection)
-    receipts = Receipts(db, lambda words: str(scrubbed(words)))
+    receipts = ReceiptBuffer(db, lambda words: str(scrubbed(words)))
     context = RouterContext(
         db=db,
         keys=refresher.keys,
@@ -67,7 +67,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         prices=refresher.prices,
         endpoints=refresher.endpoints,
         providers=providers,
-        built=providers.built,
+        find_provider=providers.built,
         cipher=cipher,
         check_provider=providers.check,
         health=health,
@@ -89,7 +89,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
             yield context
             await charging.drained()
             await projection.flushed()
-            await receipts.drained()
+            await receipts.drain()
         finally:
             for task in tasks:
                 task.cancel()

@@ -33,7 +33,7 @@ async def run(providers: Mapping[ProviderId, Provider], endpoints: EndpointIndex
             if load is not None and load.status == "ready":
                 for endpoint in endpoints.of_provider(provider_id):
                     wait_s, tokens = load.interactive_wait_s, int(load.interactive_queue_tokens)
-                    health.reports(endpoint.id, wait_s, tokens, now)
+                    health.record_load(endpoint.id, wait_s, tokens, now)
 
 
 async def _load(worker: WorkerProvider) -> Load | None:

@@ -21,6 +21,22 @@ Failure
     └── SpaceMismatch       it serves another vector space than it claims
 """
 
+from typing import Literal, TypedDict
+
+from typing_extensions import Unpack
+
+# How far a connection came, and which check an answer failed: for programs, beside the sentences for people.
+ConnectStep = Literal["resolve", "guard", "connect", "tls"]
+AnswerCheck = Literal["count", "dimensions", "number format", "numbers", "norm", "usage"]
+
+
+class FailureFacts(TypedDict, total=False):
+    """What every failure may be given beside its message."""
+
+    detail: str
+    status: int | None
+    retry_after_s: float | None
+
 
 class Failure(Exception):
     """Base. ``message`` may be read by a customer; ``detail`` is for the log only and no ``str()`` shows it."""
@@ -40,11 +56,22 @@ class TryElsewhere(Failure):
 
 
 class TimedOut(TryElsewhere):
-    """The provider did not answer in time."""
+    """The provider did not answer in time. ``step``: at which one of the connection it was, if it was at one."""
+
+    def __init__(self, message: str = "", *, step: ConnectStep | None = None, **facts: Unpack[FailureFacts]) -> None:
+        super().__init__(message, **facts)
+        self.step = step
 
 
 class ConnectFailed(TryElsewhere):
-    """The provider could not be reached."""
+    """The provider could not be reached. ``refusal``: why its address must not be, where the ``step`` is the guard."""
+
+    def __init__(
+        self, message: str = "", *, step: ConnectStep = "connect", refusal: str = "", **facts: Unpack[FailureFacts]
+    ) -> None:
+        super().__init__(message, **facts)
+        self.step = step
+        self.refusal = refusal
 
 
 class Broken(TryElsewhere):
@@ -52,7 +79,11 @@ class Broken(TryElsewhere):
 
 
 class BadAnswer(TryElsewhere):
-    """The provider's answer failed a check."""
+    """The provider's answer failed a ``check`` of what it says; None where it could not even be read as an answer."""
+
+    def __init__(self, message: str = "", *, check: AnswerCheck | None = None, **facts: Unpack[FailureFacts]) -> None:
+        super().__init__(message, **facts)
+        self.check = check
 
 
 class Misconfigured(TryElsewhere):

@@ -1,4 +1,4 @@
-"""The request: from bytes in to bytes out. The line is in :mod:`router.pipeline`, its HTTP in :mod:`router.api`.
+"""Serves embedding calls, bytes in to bytes out: :mod:`router.pipeline` runs one, :mod:`router.api` speaks HTTP.
 
 Knows no Stripe, no invoice, and no SQL of the ledger.
 """

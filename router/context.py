@@ -1,4 +1,4 @@
-"""The collaborators of one call, built once at start; there are no globals beside them."""
+"""Holds the collaborators of the pipeline and the edge, built once at start; there are no globals beside them."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
@@ -13,7 +13,7 @@ from billing.projection import Projection
 from catalog.models import Catalog
 from providers.protocol import Provider
 from router.dispatch.state import DispatchState
-from router.explain.receipts import Receipts
+from router.explain.receipts import ReceiptBuffer
 from router.identity.operators import OperatorIndex
 from router.registry.encryption import CredentialCipher
 from router.registry.indexes import ProviderRecord
@@ -23,8 +23,8 @@ from store.ids import ProviderId
 from store.postgres import Database
 
 
-class Known(Protocol):
-    """What a call is planned with, all of it in memory: a dry run brings its own."""
+class PlanningContext(Protocol):
+    """The indexes in memory that a call is planned with; a dry run brings its own."""
 
     @property
     def catalog(self) -> Catalog:
@@ -33,27 +33,27 @@ class Known(Protocol):
 
     @property
     def prices(self) -> PriceIndex:
-        """What customers pay."""
+        """The prices that customers pay."""
         ...
 
     @property
     def endpoints(self) -> EndpointIndex:
-        """Who can serve."""
+        """The endpoints that may serve."""
         ...
 
     @property
     def health(self) -> Health:
-        """How they do."""
+        """The health of those endpoints."""
         ...
 
     @property
     def draw(self) -> Callable[[], float]:
-        """Chance: numbers in [0, 1)."""
+        """Random numbers in [0, 1)."""
         ...
 
 
 class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the line and the edge ask; the indexes are refreshed in place."""
+    """All collaborators; the indexes are refreshed in place."""
 
     db: Database
     keys: KeyIndex
@@ -63,10 +63,10 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     prices: PriceIndex
     endpoints: EndpointIndex
     providers: Mapping[ProviderId, Provider]
-    # The same, after the record that each was built from.
-    built: Callable[[ProviderId], tuple[ProviderRecord, Provider] | None]
+    # A provider with the record that it was built from.
+    find_provider: Callable[[ProviderId], tuple[ProviderRecord, Provider] | None]
     cipher: CredentialCipher
-    # Raises InvalidRequest for a record that nothing could speak to.
+    # Raises InvalidRequest for a record that no kind of provider can be built from.
     check_provider: Callable[[ProviderRecord], Awaitable[None]]
     health: Health
     dispatch_state: DispatchState
@@ -74,8 +74,8 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     projection: Projection
     admission: Admission
     charging: Charging
-    receipts: Receipts
+    receipts: ReceiptBuffer
     call_deadline_s: float = 60.0
     body_bytes_max: int = 4 * 1024 * 1024
-    # Chance for routing: numbers in [0, 1).
+    # Random numbers in [0, 1) for routing.
     draw: Callable[[], float] = msgspec.field(default_factory=lambda: Random().random)  # noqa: S311 - shares of traffic

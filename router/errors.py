@@ -1,4 +1,7 @@
-"""The family of all that a caller can be told. Errors know their code and their sentence; the edge knows the status.
+"""Declares the family of all errors that a caller can get, each with its code and its sentence. Pure.
+
+The HTTP status of each is the edge's (:mod:`router.api.error_envelope`). The first sentences of the classes are
+customers' words: docs/openapi.json has them.
 
 Refusal
 ├── Refused                       the caller can do something; nothing was charged
@@ -12,25 +15,24 @@ Refusal
 │   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld
 │   ├── Conflict                  IdempotencyInProgress, IdempotencyMismatch, IdempotencyResultGone,
 │   │                             VersionConflict, LaunchIncomplete
-│   └── ClientGone                nobody reads it: the client hung up before its call was sent on
-└── Failed                        ours or a provider's fault; nothing was charged, or the same Idempotency-Key tells
+│   └── ClientGone                the client hung up before its call was sent on: for the log alone
+└── Failed                        our fault or a provider's; nothing was charged, or the same Idempotency-Key shows
     ├── NoEndpoint                ProvidersBusy, ModelWarming
     ├── AllAttemptsFailed, UpstreamInvalid, DeadlinePassed
     └── Overloaded, StoreUnavailable, NotRecorded, Unexpected
 """
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from router.values import Choice
+from router.values import Choice
 
 
 class Refusal(Exception):
     """Base: ``message`` is for the caller and says what to do, ``detail`` is for the log only and never shown.
 
     ``param`` names the field at fault; ``retry_after_s`` becomes ``Retry-After``; ``details`` is put into the
-    envelope as it is, so it holds nothing secret; ``headers`` go out with the answer. ``again`` False tells clients
-    that a retry cannot help, where the class alone does not.
+    envelope as it is, so it holds nothing secret; ``headers`` go out with the answer. ``again`` False means that a
+    retry cannot help, where the class alone does not say so.
     """
 
     code: ClassVar[str] = "error"
@@ -106,7 +108,7 @@ class TokenArrayUnsupported(InvalidRequest):
     """Token ids for a model whose tokenizer we do not declare, or whose prompt no provider can put before them."""
 
     code = "token_array_unsupported"
-    left_out: "tuple[Choice, ...]" = ()
+    left_out: tuple[Choice, ...] = ()
 
 
 class BodyTooLarge(InvalidRequest):
@@ -233,7 +235,7 @@ class PreferencesUnmet(NotFound):
     """The model is served, and by nobody that the call's ``provider`` object allows; the message names who and why."""
 
     code = "preferences_unmet"
-    left_out: "tuple[Choice, ...]" = ()
+    left_out: tuple[Choice, ...] = ()
 
 
 class OperationNotFound(NotFound):
@@ -336,7 +338,7 @@ class NoEndpoint(Failed):
     """No endpoint of the model can take the call now. ``left_out`` has each with its reason, for the explanation."""
 
     code = "no_provider_available"
-    left_out: "tuple[Choice, ...]" = ()
+    left_out: tuple[Choice, ...] = ()
 
 
 class ProvidersBusy(NoEndpoint):

@@ -1,4 +1,4 @@
-"""The router's tables as SQLAlchemy sees them; migration 0004 makes them and says in comments what each column is."""
+"""Declares the router's tables for SQLAlchemy; the migrations make them and comment on each column."""
 
 from datetime import datetime
 from uuid import UUID
@@ -55,7 +55,7 @@ class KeyRow(Base):
 
 
 class ProviderRow(Base):
-    """Who serves models, and our sealed credential there."""
+    """Someone who serves models, and our encrypted credential there."""
 
     __tablename__ = "providers"
 
@@ -86,6 +86,7 @@ class EndpointRow(Base):
     space: Mapped[str]
     state: Mapped[str]
     state_reason: Mapped[str]
+    quarantine_cause: Mapped[str | None]
     priority: Mapped[int]
     cost_nano_per_mtok: Mapped[Nano]
     asks_base64: Mapped[bool]
@@ -119,7 +120,7 @@ class AuditRow(Base):
 
 
 class SpaceReferenceRow(Base):
-    """The probe set as a vector space embeds it."""
+    """A vector space's vectors of the probe texts."""
 
     __tablename__ = "space_references"
 
@@ -136,7 +137,7 @@ class SpaceReferenceRow(Base):
 
 
 class ProbeRow(Base):
-    """One question to an endpoint whether it serves the space that it claims."""
+    """One verification of an endpoint: whether it serves the space that it claims."""
 
     __tablename__ = "probes"
 
@@ -150,7 +151,7 @@ class ProbeRow(Base):
 
 
 class ProbeScheduleRow(Base):
-    """When an endpoint is asked next."""
+    """When an endpoint is verified next."""
 
     __tablename__ = "probe_schedule"
 

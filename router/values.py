@@ -1,4 +1,4 @@
-"""The values of one request's line, from raw bytes to the answer. No I/O, no rules."""
+"""Declares the values of one call, from its raw bytes to its answer, and of the endpoints that may serve it. Pure."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -21,7 +21,7 @@ class Lane(StrEnum):
 
 
 class Preferences(msgspec.Struct, frozen=True):
-    """What a call asks of its route: the body's ``provider`` object. Endpoints outside it are left out, never bent.
+    """A call's demands on its route: the body's ``provider`` object. An endpoint that does not meet one is left out.
 
     ``order``, ``only`` and ``ignore`` name providers. ``max_price`` is nano-USD per million tokens. ``space`` pins the
     vector space. ``quantizations`` are classes of numerics, ``regions`` where a provider may process the call.
@@ -41,7 +41,7 @@ class Preferences(msgspec.Struct, frozen=True):
     hedge: bool = False
 
 
-# What a call without a ``provider`` object wants; compared by identity where every microsecond counts.
+# The preferences of a call without a ``provider`` object; compared by identity where every microsecond counts.
 NO_PREFERENCES: Final = Preferences()
 
 
@@ -59,12 +59,12 @@ class EmbedRequest(msgspec.Struct, frozen=True):
 
     @property
     def inputs(self) -> int:
-        """How many vectors the caller wants."""
+        """How many vectors the caller gets."""
         return len(self.texts if self.texts is not None else self.token_ids or ())
 
 
 class Key(msgspec.Struct, frozen=True):
-    """An API key as the line knows it. ``models`` empty means every model; ``is_test`` costs nothing."""
+    """An API key in memory. ``models`` empty means every model; calls with an ``is_test`` key cost nothing."""
 
     id: KeyId
     account_id: AccountId
@@ -80,7 +80,7 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who calls: an authenticated key."""
+    """An authenticated key."""
 
     key: Key
 
@@ -96,12 +96,33 @@ class EndpointState(StrEnum):
     OFF = "off"
 
 
-class Endpoint(msgspec.Struct, frozen=True):
-    """One model at one provider. ``priority`` small goes first; ``cost_nano_per_mtok`` is what it costs us.
+class QuarantineCause(StrEnum):
+    """Why an endpoint is quarantined, which decides what brings it back.
 
-    What the provider grants us (``requests_per_minute``, ``tokens_per_minute``, ``concurrency``) counts all processes
-    together; None where no limit is known. ``numerics`` is the class of the numbers its weights are kept in; None: as
-    the model declares. ``regions``, ``collects_data`` and ``retention_days`` are its provider's.
+    Three good verifications in a row end ``probe``: its vectors failed one. A single good verification ends
+    ``proof_awaited``: something was edited that decides who answers; and ``credential_refused``: the provider refused
+    our credential or our credit. Only an operator's test ends the others: ``operator``: an operator quarantined it;
+    ``test_failed``: an operator's test got no answer to compare; ``edited_while_draining``: as ``proof_awaited``, while
+    it was draining; ``model_missing``: the provider does not know the upstream model; ``space_mismatch``: it answers
+    from another space than was tested.
+    """
+
+    PROBE = "probe"
+    PROOF_AWAITED = "proof_awaited"
+    CREDENTIAL_REFUSED = "credential_refused"
+    OPERATOR = "operator"
+    TEST_FAILED = "test_failed"
+    EDITED_WHILE_DRAINING = "edited_while_draining"
+    MODEL_MISSING = "model_missing"
+    SPACE_MISMATCH = "space_mismatch"
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One model at one provider. A small ``priority`` goes first; ``cost_nano_per_mtok`` is what it costs us.
+
+    The provider's quota (``requests_per_minute``, ``tokens_per_minute``, ``concurrency``) counts all processes
+    together; None where no limit is known. ``numerics`` is the number format of its weights; None: as the model
+    declares. ``regions``, ``collects_data`` and ``retention_days`` are its provider's.
 
     ``upstream_space`` is the provider's own name of the space, where it gives one with each answer: it must not change.
     """
@@ -132,7 +153,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """One candidate of a route: why it was left out, or what its place was decided by; printed in explanations.
+    """One candidate of a route: why it was left out, or the facts that decided its place; explanations print them.
 
     ``code`` is the short and stable name of the reason, for programs: ``region``, ``breaker`` and so on.
     """
@@ -144,7 +165,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """The endpoints to try, in order, and those left out with the reason. ``ranked`` tells how the order was made."""
+    """The endpoints to try, in order, and those left out with the reason. ``ranked`` has the facts behind the order."""
 
     order: tuple[Endpoint, ...]
     left_out: tuple[Choice, ...] = ()
@@ -164,9 +185,9 @@ class AttemptRecord(msgspec.Struct, frozen=True):
 
 
 class Trace(msgspec.Struct):
-    """What became of one call, filled by the line as it goes: the route explanation is written from it.
+    """The record of one call, filled by the pipeline step by step: the route explanation is written from it.
 
-    Times are milliseconds since ``began``, which is on the event loop's clock. What the line did not reach stays None.
+    Times are milliseconds since ``began``, which is on the event loop's clock. Steps that were not reached stay None.
     """
 
     began: float = 0.0
@@ -180,7 +201,7 @@ class Trace(msgspec.Struct):
     route: Route | None = None
     hold: Hold | None = None
     attempts: list[AttemptRecord] = []
-    used: Usage | None = None
+    usage: Usage | None = None
     admitted_ms: float | None = None
     delivered_ms: float | None = None
     charged_ms: float | None = None
@@ -192,10 +213,10 @@ class Trace(msgspec.Struct):
 
 
 class RawCall(msgspec.Struct, frozen=True):
-    """What the edge hands over: the whole body, the headers the line reads, the clocks.
+    """A call as the edge hands it over: the whole body, the headers that the pipeline reads, the clocks.
 
     ``now`` is UTC wall time; ``deadline_at`` is on the event loop's clock (``loop.time()``). ``client_gone`` says
-    whether the client has hung up: asked before dispatch, it saves a call that nobody waits for. ``wait_s`` is how long
+    whether the client has hung up: checked before dispatch, it saves a call without a reader. ``wait_s`` is how long
     the client wants to wait for a model that is warming up.
     """
 
@@ -211,8 +232,8 @@ class RawCall(msgspec.Struct, frozen=True):
     trace: Trace = msgspec.field(default_factory=Trace)
 
 
-class Served(msgspec.Struct, frozen=True):
-    """What the log and the metrics say of an answered call."""
+class CallSummary(msgspec.Struct, frozen=True):
+    """The figures of an answered call that the log and the metrics publish."""
 
     account_id: AccountId
     key_id: KeyId
@@ -226,17 +247,18 @@ class Served(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What goes back: status, headers as ASGI pairs, the body in pieces that each take little time to make.
+    """The answer to the client: status, headers as ASGI pairs, the body in pieces that each take little time to make.
 
-    ``body`` is made while it is iterated, and may be iterated more than once: :meth:`whole` where one piece is needed.
+    ``body`` is encoded while it is iterated, and may be iterated more than once: :meth:`to_bytes` where one piece is
+    needed.
     """
 
     status: int
     headers: list[tuple[bytes, bytes]]
     body: Iterable[bytes]
-    served: Served | None = None
+    summary: CallSummary | None = None
 
-    def whole(self, bytes_max: int) -> bytes | None:
+    def to_bytes(self, bytes_max: int) -> bytes | None:
         """The body as one, or None as soon as it is seen to be longer than ``bytes_max``."""
         pieces: list[bytes] = []
         left = bytes_max

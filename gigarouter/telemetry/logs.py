@@ -138,7 +138,7 @@ class RequestLog:
 
 def request_line(exchange: Exchange) -> RequestLine:
     """What is said of a request: of an answered call everything, of a refusal its code and the log's own detail."""
-    served, refusal, caller = exchange.served, exchange.refusal, exchange.caller
+    summary, refusal, caller = exchange.summary, exchange.refusal, exchange.caller
     common = (
         exchange.now,
         "error" if exchange.status >= 500 else "info",
@@ -149,18 +149,18 @@ def request_line(exchange: Exchange) -> RequestLine:
         exchange.status,
         round(exchange.elapsed_ms, 3),
     )
-    if served is not None and refusal is None:
+    if summary is not None and refusal is None:
         return RequestLine(
             *common,
-            account=wire(AccountId, served.account_id),
-            key=wire(KeyId, served.key_id),
-            model=served.model_id,
-            endpoint=wire(EndpointId, served.endpoint_id),
-            inputs=served.inputs,
-            tokens=served.tokens,
-            charged_nano=served.charged,
-            attempts=served.attempts,
-            upstream_ms=round(served.upstream_ms, 3),
+            account=wire(AccountId, summary.account_id),
+            key=wire(KeyId, summary.key_id),
+            model=summary.model_id,
+            endpoint=wire(EndpointId, summary.endpoint_id),
+            inputs=summary.inputs,
+            tokens=summary.tokens,
+            charged_nano=summary.charged,
+            attempts=summary.attempts,
+            upstream_ms=round(summary.upstream_ms, 3),
         )
     handle = _HANDLE.search(exchange.authorization or "") if refusal is not None else None
     return RequestLine(

@@ -72,16 +72,16 @@ class Meters(Collector):
     def record(self, exchange: Exchange) -> None:
         """Log and count what became of a request."""
         self._log.record(exchange)
-        refusal, served = exchange.refusal, exchange.served
+        refusal, summary = exchange.refusal, exchange.summary
         self._requests[exchange.operation, exchange.status, refusal.code if refusal else ""] += 1
         self._seconds[exchange.operation].add(exchange.elapsed_ms / 1000)
-        if served is not None:
-            sums = self._served[served.model_id]
-            sums[0] += served.inputs
-            sums[1] += served.tokens
-            sums[2] += served.charged
-            sums[3] += served.attempts
-            self._upstream[served.endpoint_id].add(served.upstream_ms / 1000)
+        if summary is not None:
+            sums = self._served[summary.model_id]
+            sums[0] += summary.inputs
+            sums[1] += summary.tokens
+            sums[2] += summary.charged
+            sums[3] += summary.attempts
+            self._upstream[summary.endpoint_id].add(summary.upstream_ms / 1000)
 
     def expose(self) -> bytes:
         """Everything in Prometheus' text format."""

@@ -6,8 +6,9 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from itertools import zip_longest
+from typing import Final
 
-from providers.outcomes import ConnectFailed, TimedOut
+from providers.outcomes import ConnectFailed, ConnectStep, TimedOut
 from providers.wire.guard import is_allowed_network, refusal
 from providers.wire.http1 import Connection
 from providers.wire.origin import Origin
@@ -16,6 +17,8 @@ from providers.wire.origin import Origin
 STAGGER_S = 0.25
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
+# What a failure's detail calls each step.
+_WORDS: Final[dict[ConnectStep, str]] = {"resolve": "name", "guard": "address", "connect": "connect", "tls": "tls"}
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -34,7 +37,7 @@ async def connect(
     connected socket is judged again, before a byte is sent.
     """
     loop = asyncio.get_running_loop()
-    step = "name"
+    step: ConnectStep = "resolve"
     try:
         async with asyncio.timeout(timeout_s):
             addresses = [origin.host] if origin.literal else await lookup(origin.host, origin.port)
@@ -50,11 +53,11 @@ async def connect(
                 server_hostname=origin.host if origin.is_tls else None,
             )
     except TimeoutError as error:
-        raise TimedOut(detail=f"{step}: not in {timeout_s:.3g} s") from error
+        raise TimedOut(step=step, detail=f"{_WORDS[step]}: not in {timeout_s:.3g} s") from error
     except ssl.SSLError as error:
-        raise ConnectFailed(detail=f"tls: {error.reason or type(error).__name__}") from error
+        raise ConnectFailed(step="tls", detail=f"tls: {error.reason or type(error).__name__}") from error
     except OSError as error:
-        raise ConnectFailed(detail=f"{step}: {_name(error)}") from error
+        raise ConnectFailed(step=step, detail=f"{_WORDS[step]}: {_name(error)}") from error
     return connection
 
 
@@ -64,7 +67,7 @@ def _judge(address: str, origin: Origin) -> None:
         what = "what is asked of our own machines" if origin.in_house else "plain http"
         why = f"{what} is spoken only inside allowed networks"
     if why is not None:
-        raise ConnectFailed(detail=f"address {address} refused: {why}")
+        raise ConnectFailed(step="guard", refusal=why, detail=f"address {address} refused: {why}")
 
 
 def _families_in_turn(addresses: list[str]) -> list[str]:
@@ -78,7 +81,7 @@ def _families_in_turn(addresses: list[str]) -> list[str]:
 async def _race(addresses: list[str], origin: Origin) -> socket.socket:
     """The first socket to connect; a next address starts when the last has failed or :data:`STAGGER_S` is over."""
     if not addresses:
-        raise ConnectFailed(detail="name: no address")
+        raise ConnectFailed(step="resolve", detail="name: no address")
     waiting = addresses[::-1]
     dials: set[asyncio.Task[socket.socket]] = set()
     error: BaseException = OSError()

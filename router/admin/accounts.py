@@ -21,7 +21,7 @@ async def open_account(work: UnitOfWork, name: str) -> Account:
     if not 1 <= len(name) <= 200:
         raise InvalidRequest("An account has a name of 1 to 200 characters.", param="name")
     account = await require_account(work, await accounts.create_account(work.connection, name))
-    work.changed(Change("account.open", wire(AccountId, account.id), account.id, after={"name": name}))
+    work.record_change(Change("account.open", wire(AccountId, account.id), account.id, after={"name": name}))
     return account
 
 
@@ -32,7 +32,7 @@ async def rename_account(work: UnitOfWork, account_id: AccountId, name: str) -> 
     before = await require_account(work, account_id, locked=True)
     await accounts.rename_account(work.connection, account_id, name)
     was: Json = {"name": before.name}
-    work.changed(Change("account.rename", wire(AccountId, account_id), account_id, was, {"name": name}))
+    work.record_change(Change("account.rename", wire(AccountId, account_id), account_id, was, {"name": name}))
     return msgspec.structs.replace(before, name=name)
 
 
@@ -52,5 +52,5 @@ async def set_account_status(
     await accounts.set_status(work.connection, account_id, status)
     action = "account.suspend" if status == "suspended" else "account.resume"
     was: Json = {"status": before.status}
-    work.changed(Change(action, wire(AccountId, account_id), account_id, was, {"status": status}))
+    work.record_change(Change(action, wire(AccountId, account_id), account_id, was, {"status": status}))
     return msgspec.structs.replace(before, status=status)

@@ -44,7 +44,7 @@ async def give_credit(
     given = next(g for g in await credits.list_grants(work.connection, account_id) if g.id == grant_id)
     facts: Json = {"amount_usd": to_usd(amount), "kind": kind.value, "source": source}
     facts["expires_at"] = expires_at.isoformat() if expires_at else None
-    work.changed(Change("credit.grant", wire(GrantId, grant_id), account_id, after=facts, reason=note))
+    work.record_change(Change("credit.grant", wire(GrantId, grant_id), account_id, after=facts, reason=note))
     return given
 
 

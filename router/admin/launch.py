@@ -79,7 +79,7 @@ async def move_model(work: UnitOfWork, model_id: ModelId, to: Status, *, reason:
 async def _moved(work: UnitOfWork, before: Model, action: str, reason: str) -> Model:
     after = await models.get(work.connection, before.id)
     was: Json = {"status": before.status.value}
-    work.changed(Change(action, before.id, None, was, {"status": after.status.value}, reason=reason))
+    work.record_change(Change(action, before.id, None, was, {"status": after.status.value}, reason=reason))
     return after
 
 
@@ -87,5 +87,5 @@ async def import_catalog(work: UnitOfWork) -> Summary:
     """Bring the catalogue that this release ships up to date; what operators changed stays."""
     summary = await import_seed(work.connection)
     after: Json = {name: len(getattr(summary, name)) for name in ("added", "updated", "unchanged", "kept")}
-    work.changed(Change("catalog.import", "catalog", after=after))
+    work.record_change(Change("catalog.import", "catalog", after=after))
     return summary

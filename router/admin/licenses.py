@@ -32,7 +32,7 @@ async def record_claim(
     )
     if claim_id is None:
         raise Conflict(f"It is recorded already that {source} says {license} of {model_id}.")
-    work.changed(Change("license.claim", model_id, after={"claim": wire(ClaimId, claim_id), **facts}))
+    work.record_change(Change("license.claim", model_id, after={"claim": wire(ClaimId, claim_id), **facts}))
     return claim_id
 
 
@@ -50,7 +50,7 @@ async def resolve_license(
         now=work.now,
     )
     after: Json = {"license": license, "evidence": evidence}
-    work.changed(Change("license.resolve", model_id, after=after, reason=reason))
+    work.record_change(Change("license.resolve", model_id, after=after, reason=reason))
     return resolution_id
 
 
@@ -79,7 +79,7 @@ async def sign_waiver(
     )
     after: Json = {"waiver": wire(WaiverId, waiver_id), "term": term.value, "signer": signer.value}
     after |= {"signed_by": signed_by, "evidence": evidence}
-    work.changed(Change("license.waive", model_id, after=after))
+    work.record_change(Change("license.waive", model_id, after=after))
     return waiver_id
 
 
@@ -88,7 +88,7 @@ async def revoke_waiver(work: UnitOfWork, waiver_id: WaiverId) -> None:
     subject = wire(WaiverId, waiver_id)
     if not await licenses.revoke_waiver(work.connection, waiver_id, revoked_by=work.actor, now=work.now):
         raise NotFound(f"There is no waiver {subject} in force.", param="waiver")
-    work.changed(Change("license.revoke_waiver", subject))
+    work.record_change(Change("license.revoke_waiver", subject))
 
 
 async def accept_license(work: UnitOfWork, account_id: AccountId, license: str, *, accepted_by: str) -> Acceptance:
@@ -99,6 +99,6 @@ async def accept_license(work: UnitOfWork, account_id: AccountId, license: str, 
     await require_account(work, account_id)
     token = await licenses.accept(work.connection, account_id, license, accepted_by=accepted_by, now=work.now)
     after: Json = {"text": token, "accepted_by": accepted_by}
-    work.changed(Change("license.accept", wire(AccountId, account_id), account_id, after=after))
+    work.record_change(Change("license.accept", wire(AccountId, account_id), account_id, after=after))
     known = await record.acceptances(work.connection, account_id=account_id)
     return next(acceptance for acceptance in known if acceptance.text == token)

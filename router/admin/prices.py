@@ -55,7 +55,7 @@ async def set_price(
     now: Json = {"usd_per_mtok": to_usd(nano_per_mtok), "effective_at": starts_at.isoformat(), "model": model_id}
     if batch_nano_per_mtok is not None:
         now["batch_usd_per_mtok"] = to_usd(batch_nano_per_mtok)
-    work.changed(Change("price.set", wire(PriceId, price_id), None, was, now, reason=note))
+    work.record_change(Change("price.set", wire(PriceId, price_id), None, was, now, reason=note))
     return Price(price_id, model_id, nano_per_mtok, starts_at, batch_nano_per_mtok)
 
 

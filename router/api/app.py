@@ -1,4 +1,4 @@
-"""All of HTTP on one page: the hot operation straight, everything else through FastAPI, the guard around both."""
+"""Builds the ASGI application: the hot operation straight, every other through FastAPI, the guard around both."""
 
 from collections.abc import Callable, Iterable
 
@@ -7,23 +7,20 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from router.api import documents, faults
+from router.api import faults
 from router.api.access import NOT_FOUND, check_access
 from router.api.admin import operations as admin_operations
 from router.api.admin.context import AdminContext, admin_context
 from router.api.admin.request import replayed
+from router.api.documents import admin_document_operations
+from router.api.documents import operations as document_operations
 from router.api.error_envelope import error_response
 from router.api.exchange import EXCHANGE, Exchange, Receive, Scope, Send
-from router.api.openapi import operations as openapi_operations
 from router.api.operation import BODY_BYTES_MAX, Operations
-from router.api.public.account import operations as account_operations
+from router.api.public import operations as customer_operations
 from router.api.public.embeddings import PATH, embeddings
 from router.api.public.health import operations as probe_operations
-from router.api.public.models import operations as model_operations
-from router.api.public.quote import operations as quote_operations
-from router.api.public.requests import operations as request_operations
 from router.api.public.requests import remember
-from router.api.public.votes import operations as vote_operations
 from router.api.server.guard import Guard
 from router.changes.audit import Actor
 from router.changes.idempotency import ReplayedOutcome
@@ -31,9 +28,6 @@ from router.context import RouterContext
 from router.errors import InvalidRequest, MethodNotAllowed, OperationNotFound, Refusal, Unexpected
 
 CALLS_MAX = 2_000
-
-_CUSTOMERS = (vote_operations, model_operations, account_operations, request_operations, quote_operations)
-_DESCRIBED = (probe_operations, openapi_operations, documents.operations)
 
 
 def create_app(
@@ -66,7 +60,7 @@ def create_local_app(context: AdminContext, actor: Actor) -> Guard:
 
     It takes ASGI calls and listens nowhere: whoever can build its context reaches the database as it is.
     """
-    rest = fastapi_app([*admin_operations, documents.operations.routes])
+    rest = fastapi_app([*admin_operations, admin_document_operations.routes])
     rest.state.admin = context
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,8 +74,8 @@ def create_local_app(context: AdminContext, actor: Actor) -> Guard:
 
 def all_operations(further: Iterable[Operations] = ()) -> list[APIRouter]:
     """Every operation but the hot one."""
-    described = (*_CUSTOMERS, *_DESCRIBED, *further)
-    return [*(noun.routes for noun in described), *admin_operations]
+    nouns = (*customer_operations, probe_operations, document_operations, admin_document_operations, *further)
+    return [*(noun.routes for noun in nouns), *admin_operations]
 
 
 def fastapi_app(nouns: Iterable[APIRouter]) -> FastAPI:

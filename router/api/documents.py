@@ -1,30 +1,41 @@
-"""``GET /admin/openapi.json``: the admin API as OpenAPI 3.1, by FastAPI's own generator from the operations' types.
+"""Serves the API's two OpenAPI documents: ``/openapi.json`` for customers, ``/admin/openapi.json`` for operators.
 
-Each operation carries its spec as ``x-gigarouter`` (noun, verb, roles, edits, writes, shows_once, local, media), so
-that a client that knows the document alone has every command, and a reference's schema has ``x-reference``, the noun
-whose ids and names it takes.
+Each operation for operators carries its spec as ``x-gigarouter`` (noun, verb, roles, edits, writes, shows_once, local,
+media), so that a client that knows the document alone has every command, and a reference's schema has ``x-reference``,
+the noun whose ids and names it takes.
+
+``docs/openapi.json`` is the customers' document as a file (``python -m router.api.documents``); a test compares the
+two, and the operations with the application's.
 """
 
-from collections.abc import Iterable
+import json
+import sys
 from functools import cache
-from typing import Any
 
 import orjson
 from fastapi import Response
-from fastapi.openapi.utils import get_openapi
 
 from router import errors
-from router.api.admin import openapi as unconverted
 from router.api.admin import operations as admin_operations
-from router.api.admin.unconverted import told_of
-from router.api.error_envelope import ROWS
-from router.api.openapi import ERROR, error_responses
-from router.api.operation import JSON, OperationRoute, Operations, OperationSpec, Who, operation_routes
+from router.api.openapi import Json, describe, error_responses
+from router.api.operation import OperationRoute, Operations, Who, operation_routes
+from router.api.public import operations as customer_operations
+from router.api.public.embeddings_declaration import REQUEST
+from router.api.public.embeddings_declaration import operations as embeddings
+from router.api.public.health import operations as probes
+from router.request.body_schema import body_schema
 
 operations = Operations("documents", tag="Probes", who=Who.ANYONE)
+admin_document_operations = Operations("documents", tag="Probes", who=Who.ANYONE)
 
-Json = dict[str, Any]
-
+# Met by nobody who reads an answer, or by operators alone.
+_NOT_OF_CUSTOMERS = (
+    errors.ClientGone,
+    errors.PreconditionRequired,
+    errors.RoleInsufficient,
+    errors.VersionConflict,
+    errors.LaunchIncomplete,
+)
 # What only calls meet: limits, credit, providers.
 _OF_CALLS = (
     errors.OutOfCredit,
@@ -38,14 +49,25 @@ _OF_CALLS = (
 )
 
 
-@operations.get("/admin/openapi.json", verb="show-admin", name="admin_openapi", summary="This document")
+@operations.get("/openapi.json", verb="show", name="openapi", summary="This document")
 async def openapi() -> Response:
-    """The admin API as OpenAPI 3.1."""
+    """The API as OpenAPI 3.1."""
     return Response(_document_bytes(), media_type="application/json")
+
+
+@admin_document_operations.get("/admin/openapi.json", verb="show-admin", name="admin_openapi", summary="This document")
+async def admin_openapi() -> Response:
+    """The admin API as OpenAPI 3.1."""
+    return Response(_admin_document_bytes(), media_type="application/json")
 
 
 @cache
 def _document_bytes() -> bytes:
+    return orjson.dumps(document())
+
+
+@cache
+def _admin_document_bytes() -> bytes:
     return orjson.dumps(admin_document())
 
 
@@ -54,70 +76,29 @@ def admin_routes() -> list[OperationRoute]:
     return [route for noun in admin_operations for route in operation_routes(noun.routes)]
 
 
+def document() -> Json:
+    """The customers' document as a value."""
+    nouns = (embeddings, *customer_operations, probes, operations)
+    return describe(
+        [route for noun in nouns for route in operation_routes(noun.routes.routes)],
+        title="gigarouter",
+        description="Text embeddings of many models and providers behind one key, compatible with OpenAI's API.",
+        security={"key": {"type": "http", "scheme": "bearer"}},
+        responses=error_responses(lambda error: error not in _NOT_OF_CUSTOMERS),
+        schemas={REQUEST: body_schema()},
+    )
+
+
 def admin_document() -> Json:
     """The admin API's document as a value."""
-    told = {error: row for error, row in ROWS.items() if not issubclass(error, _OF_CALLS)}
-    old = unconverted.document()
-    whole = describe(
-        (*(route for route in admin_routes() if told_of(route) is None), *operation_routes(operations.routes.routes)),
+    return describe(
+        (*admin_routes(), *operation_routes(admin_document_operations.routes.routes)),
         title="gigarouter admin",
         description="For operators, by their own keys.",
         security={"operator": {"type": "http", "scheme": "bearer", "description": "gr_ops_…"}},
-        responses=error_responses(told),
+        responses=error_responses(lambda error: not issubclass(error, _OF_CALLS)),
     )
-    for path, methods in old["paths"].items():
-        whole["paths"].setdefault(path, {}).update(methods)
-    whole["paths"] = dict(sorted(whole["paths"].items()))
-    whole["components"]["schemas"] = old["components"]["schemas"] | whole["components"]["schemas"]
-    return whole
 
 
-def describe(
-    routes: Iterable[OperationRoute], *, title: str, description: str, security: Json, responses: Json
-) -> Json:
-    """The document of some operations, each of which may answer every one of ``responses`` (by status)."""
-    listed = list(routes)
-    document = get_openapi(title=title, version="1", description=description, routes=listed)
-    schemas: Json = document.setdefault("components", {}).setdefault("schemas", {})
-    for unused in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(unused, None)
-    schemas["ErrorResponse"] = ERROR
-    document["components"] |= {"responses": responses, "securitySchemes": security}
-    document["security"] = [{name: []} for name in security]
-    for route in listed:
-        operation = document["paths"][route.path_format][route.spec.method.lower()]
-        _complete(operation, route.spec, route.status_code or 200, responses)
-        if route.body_field is not None:
-            # A body's reader hides from FastAPI that its model is among the components already.
-            name = getattr(route.body_field.field_info.annotation, "__name__", "")
-            assert name in schemas, f"{name} is not described; this is a bug"
-            operation["requestBody"]["content"]["application/json"]["schema"] = {"$ref": f"#/components/schemas/{name}"}
-    return document
-
-
-def _complete(operation: Json, spec: OperationSpec, status: int, responses: Json) -> None:
-    """Adds what FastAPI cannot know: errors, roles, that an edit needs If-Match, answers that are no JSON."""
-    operation["responses"] |= {status: {"$ref": f"#/components/responses/{status}"} for status in responses}
-    if spec.who is Who.ANYONE:
-        operation["security"] = []
-    if spec.roles:
-        operation["description"] = f"{operation['description']} For {' and '.join(sorted(spec.roles))}."
-    if spec.local:
-        operation["description"] += " On the machine alone."
-    for parameter in operation.get("parameters", ()):
-        if parameter["name"] == "If-Match":
-            parameter["required"] = spec.edits
-    if spec.media != (JSON,):
-        content = {media: {"schema": {"type": "string"}} for media in spec.media if media != JSON}
-        answered = operation["responses"][str(status)]
-        answered["content"] = (answered["content"] if JSON in spec.media else {}) | content
-    operation["x-gigarouter"] = {
-        "noun": spec.noun,
-        "verb": spec.verb,
-        "roles": sorted(spec.roles),
-        "edits": spec.edits,
-        "writes": spec.writes,
-        "shows_once": spec.shows_once,
-        "local": spec.local,
-        "media": list(spec.media),
-    }
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(document(), indent=1, ensure_ascii=False) + "\n")

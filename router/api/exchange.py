@@ -9,7 +9,7 @@ from typing import Any
 from router.changes.audit import Actor
 from router.errors import KeyInUrl, KeyUnknown, Refusal
 from router.identity.operators import Operator
-from router.values import Answer, Caller, Served, Trace
+from router.values import Answer, Caller, CallSummary, Trace
 from store.ids import RequestId, new_id, wire
 
 Scope = MutableMapping[str, Any]
@@ -67,8 +67,8 @@ class Exchange:
         "query",
         "refusal",
         "request_id",
-        "served",
         "status",
+        "summary",
         "trace",
     )
 
@@ -98,7 +98,7 @@ class Exchange:
         self.operator: Operator | None = None
         # Who administers, as the audit log names them: an operator, or `cli:<user>` on the machine.
         self.actor: Actor | None = None
-        self.served: Served | None = None
+        self.summary: CallSummary | None = None
         self.refusal: Refusal | None = None
         self.status = 0
         self.trace: Trace | None = None

@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 
 from router.errors import InvalidRequest, NotFound, Refusal, UnknownParameter
-from router.request.body import shown
+from router.request.body import printable_excerpt
 
 NUL = "\0"
 # So long may all sentences together be; the rest is counted.
 MESSAGE_CHARACTERS_MAX = 320
+TOO_MANY = "The body is wrong in more than a hundred places. GET /admin/openapi.json describes it."
 NOT_JSON = "The body is not a JSON object. GET /admin/openapi.json describes it."
 
 # Pydantic's type of a fault -> what is expected instead, in a person's words; braces are the fault's own facts.
@@ -86,7 +87,8 @@ def query_refusal(given: Sequence[tuple[str, str]], known: Mapping[str, bool]) -
     names: set[str] = set()
     for name, value in given:
         if name not in known:
-            faults.append(Fault(shown(name), f"Unrecognized query parameter: {shown(name)}.", is_unknown=True))
+            excerpt = printable_excerpt(name)
+            faults.append(Fault(excerpt, f"Unrecognized query parameter: {excerpt}.", is_unknown=True))
         elif (name in names and not known[name]) or NUL in value:
             faults.append(Fault(name, f"'{name}' is given once, as text."))
         names.add(name)
@@ -115,14 +117,14 @@ def _fault(error: Mapping[str, Any]) -> Fault:
     name = _name(path)
     match error["type"]:
         case "extra_forbidden":
-            name = shown(str(path[-1]))
+            name = printable_excerpt(str(path[-1]))
             what = "query parameter" if where == "query" else "request argument supplied"
             return Fault(name, f"Unrecognized {what}: {name}.", is_unknown=True)
         case "missing":
             return Fault(name, f"'{name}' is missing.")
-        case "json_invalid":
-            return Fault(None, NOT_JSON)
-        case _ if not name or error["type"] == "json_invalid":
+        case "too_many_faults":
+            return Fault(None, TOO_MANY)
+        case _ if not name:
             return Fault(None, NOT_JSON)
         case _:
             return Fault(name, f"'{name}' is {_expected(error)}.")
@@ -142,5 +144,5 @@ def _name(path: Sequence[str | int]) -> str:
     """``cap.amount_usd``, ``regions[0]``; a key of a map is the caller's own word."""
     name = ""
     for part in path:
-        name += f"[{part}]" if isinstance(part, int) else f".{shown(part)}"
+        name += f"[{part}]" if isinstance(part, int) else f".{printable_excerpt(part)}"
     return name.removeprefix(".")

@@ -19,15 +19,19 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from billing.money import NanoUSD, from_usd, to_usd
 from store.ids import (
     PREFIXES,
+    AcceptanceId,
     AccountId,
     AuditId,
+    ClaimId,
     EndpointId,
     GrantId,
     KeyId,
     MemberId,
     OperatorKeyId,
+    PriceId,
     ProviderId,
-    RequestId,
+    ResolutionId,
+    WaiverId,
     parse,
     wire,
 )
@@ -109,6 +113,17 @@ def _name(text: str) -> str:
     return text
 
 
+def text_of(most: int) -> TextValue:
+    """Text that says something: 1 to ``most`` characters, not all of them blank."""
+
+    def read(text: str) -> str:
+        if not text.strip() or len(text) > most:
+            raise ValueError(text)
+        return text
+
+    return TextValue(read, str, f"text of 1 to {most} characters", minLength=1, maxLength=most)
+
+
 def _instant(text: str) -> datetime:
     try:
         at: datetime = msgspec.convert(text, Annotated[datetime, Meta(tz=True)])
@@ -144,20 +159,24 @@ def _limit(text: str) -> int:
 
 PAGE, PAGE_MAX = 20, 100
 
+AcceptanceIdText: TypeAlias = Annotated[AcceptanceId, _id(AcceptanceId)]
 AccountIdText: TypeAlias = Annotated[AccountId, _id(AccountId)]
 AuditIdText: TypeAlias = Annotated[AuditId, _id(AuditId)]
+ClaimIdText: TypeAlias = Annotated[ClaimId, _id(ClaimId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]
+PriceIdText: TypeAlias = Annotated[PriceId, _id(PriceId)]
 ProviderIdText: TypeAlias = Annotated[ProviderId, _id(ProviderId)]
+ResolutionIdText: TypeAlias = Annotated[ResolutionId, _id(ResolutionId)]
+WaiverIdText: TypeAlias = Annotated[WaiverId, _id(WaiverId)]
 
 AccountRef: TypeAlias = Annotated[str, _reference(AccountId, "accounts", "an account's name")]
 KeyRef: TypeAlias = Annotated[str, _reference(KeyId, "keys", "a key's name")]
 MemberRef: TypeAlias = Annotated[str, _reference(MemberId, "members", "a person's e-mail address")]
 ProviderRef: TypeAlias = Annotated[str, _reference(ProviderId, "providers", "a provider's name")]
-RequestIdText: TypeAlias = Annotated[RequestId, _id(RequestId)]
 ModelRef: TypeAlias = Annotated[
     str, TextValue(_name, str, "a model's id such as org/name, or its alias", **{"x-reference": "models"})
 ]

@@ -19,7 +19,7 @@ read it: there is no second list.
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from enum import StrEnum
-from typing import Any, ClassVar, Required, TypedDict, TypeVar, Unpack, get_origin, get_type_hints
+from typing import Any, ClassVar, Required, TypedDict, TypeVar, Unpack, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 from fastapi import APIRouter, Depends, Request
@@ -28,12 +28,12 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request as StarletteRequest
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from typing_extensions import override
 
 from router.api.exchange import EXCHANGE, Exchange
-from router.api.faults import query_refusal, refusal
+from router.api.faults import NOT_JSON, query_refusal, refusal
 from router.api.forms import Answer, Nothing
 from router.errors import BodyTooLarge, InvalidRequest
 from router.identity.members import Role
@@ -42,8 +42,9 @@ Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 
 V1 = "/admin/v1"
 JSON = "application/json"
-# Pydantic reads a body in one go; what an operator sends is small, and the hot path has a decoder of its own.
-BODY_BYTES_MAX = 1024 * 1024
+# Pydantic reads a body in one go, at worst some 30 ms for so many bytes (a list of nulls where text is wanted). What an
+# operator sends is small, and the hot path has a decoder of its own.
+BODY_BYTES_MAX = 256 * 1024
 
 
 class Who(StrEnum):
@@ -95,7 +96,8 @@ class Declaration(TypedDict, total=False):
 
     ``roles`` are the operators who may; ``name`` is OpenAPI's operationId where it is not the verb and the noun;
     ``who`` where it is not as the noun's other operations; ``answer`` is what it answers where the handler writes the
-    bytes itself, ``media`` its types where they are not JSON alone.
+    bytes itself, ``media`` its types where they are not JSON alone. ``openapi`` is what no type of the handler says,
+    because it reads that part of the request itself.
     """
 
     verb: Required[str]
@@ -108,6 +110,7 @@ class Declaration(TypedDict, total=False):
     who: Who
     answer: type[Answer]
     media: tuple[str, ...]
+    openapi: dict[str, Any]
 
 
 class OperationRequest:
@@ -185,8 +188,10 @@ class Operations:
         assert (who is Who.OPERATOR) == bool(roles or local), f"who may {verb} {self.noun}? this is a bug"
 
         def register(handler: Handler) -> Handler:
-            hints = [hint for hint in get_type_hints(handler).values() if inspect.isclass(hint)]
-            requests = [hint for hint in hints if issubclass(hint, OperationRequest)]
+            hints = get_type_hints(handler)
+            answer = hints.get("return")
+            is_response = inspect.isclass(answer) and issubclass(answer, Response)
+            requests = [one for one in hints.values() if inspect.isclass(one) and issubclass(one, OperationRequest)]
             self.routes.add_api_route(
                 path,
                 handler,
@@ -196,6 +201,10 @@ class Operations:
                 status_code=declared.get("status", 200),
                 tags=[self.tag],
                 response_model=declared.get("answer", Default(None)),
+                response_class=cast("type[Response]", answer)
+                if is_response and "answer" not in declared
+                else JSONResponse,
+                openapi_extra=declared.get("openapi"),
             )
             route = self.routes.routes[-1]
             assert isinstance(route, OperationRoute), "APIRouter makes routes of its route_class; this is a bug"
@@ -247,6 +256,11 @@ async def check_request(request: Request) -> None:
         raise BodyTooLarge(f"The body is larger than {BODY_BYTES_MAX} bytes.")
     if rb"\u0000" in exchange.body:
         raise InvalidRequest("Text cannot contain the NUL character.")
+    # Pydantic's own reader takes NaN and Infinity, which are no JSON and which PostgreSQL does not keep.
+    try:
+        msgspec.json.decode(exchange.body or b"{}", type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        raise InvalidRequest(NOT_JSON) from None
     if exchange.method != "GET" and route.body_field is None:
         try:
             Nothing.model_validate_json(exchange.body or b"{}")
@@ -266,3 +280,37 @@ def _query_parameters(dependant: Dependant) -> dict[str, bool]:
     for dependency in dependant.dependencies:
         found |= _query_parameters(dependency)
     return found
+
+
+def body_schema(route: OperationRoute) -> dict[str, Any] | None:
+    """The JSON schema of an operation's body; None where it takes none."""
+    return None if route.body_field is None else _schema(route.body_field.field_info.annotation)
+
+
+def query_schemas(route: OperationRoute) -> Iterator[dict[str, Any]]:
+    """The JSON schemas of what an operation reads from its query, its dependencies' too, as objects."""
+    pending = [route.dependant]
+    while pending:
+        dependant = pending.pop()
+        pending += dependant.dependencies
+        for field in dependant.query_params:
+            kind = field.field_info.annotation
+            if inspect.isclass(kind) and issubclass(kind, BaseModel):
+                yield _schema(kind)
+            else:
+                described = {"type": "string", "enum": ["0", "1"], "description": field.field_info.description}
+                yield {"properties": {field.alias: described}}
+
+
+def columns_of(route: OperationRoute) -> tuple[str, ...]:
+    """Which fields of the things that it lists a table shows; all where their form does not say."""
+    model = route.response_model
+    data = model.model_fields.get("data") if inspect.isclass(model) and issubclass(model, BaseModel) else None
+    things = () if data is None else get_args(data.annotation)
+    return tuple(getattr(things[0], "columns", ())) if things else ()
+
+
+def _schema(model: object) -> dict[str, Any]:
+    assert inspect.isclass(model), "a body is one model; this is a bug"
+    assert issubclass(model, BaseModel), "a body is one model; this is a bug"
+    return model.model_json_schema()

@@ -1,1 +1,1 @@
-"""The one way in which anything administered is changed: transaction, audit row, idempotency."""
+"""Changes what operators administer, in one way: a transaction with its audit rows, made once per Idempotency-Key."""

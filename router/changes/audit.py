@@ -1,4 +1,4 @@
-"""Who changed what, when, from what to what: written in the transaction of the change, never changed afterwards."""
+"""Audits every change: who changed what, when, from what to what, in the transaction of the change and for good."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ Actor = NewType("Actor", str)
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What one command changed. ``before`` and ``after`` are JSON values without secrets."""
+    """One change that a command made. ``before`` and ``after`` are JSON values without secrets."""
 
     action: str
     subject: str
@@ -27,7 +27,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class AuditEntry(msgspec.Struct, frozen=True):
-    """A change as it was recorded."""
+    """A change as the audit has it: with who made it and when."""
 
     id: AuditId
     at: datetime
@@ -35,8 +35,8 @@ class AuditEntry(msgspec.Struct, frozen=True):
     change: Change
 
 
-async def record(connection: AsyncConnection, actor: Actor, changes: Sequence[Change]) -> None:
-    """Write one row per change."""
+async def record_changes(connection: AsyncConnection, actor: Actor, changes: Sequence[Change]) -> None:
+    """Write one audit row per change."""
     rows = [
         {"id": new_id(), "actor": actor, **{name: getattr(c, name) for name in Change.__struct_fields__}}
         for c in changes
@@ -52,7 +52,7 @@ async def list_changes(
     before: tuple[datetime, AuditId] | None = None,
     limit: int = 100,
 ) -> list[AuditEntry]:
-    """The newest changes first; ``before`` is the last one of the page that this one follows."""
+    """List changes, the newest first; ``before`` is the last one of the page before."""
     query = select(AuditRow.__table__).order_by(AuditRow.at.desc(), AuditRow.id.desc()).limit(limit)
     if before is not None:
         query = query.where(tuple_(AuditRow.at, AuditRow.id) < before)

@@ -1,8 +1,8 @@
-"""An operator's Idempotency-Key: the outcome of a change is stored by the transaction that makes it.
+"""Makes an operator's change once per Idempotency-Key: the transaction that makes it stores the outcome.
 
 A crash leaves both or neither. A second request with the key waits, in Postgres, for the first to commit, and then
-gets its outcome; a refused one leaves nothing, so the same key may try again. What is kept of a body is a MAC of it
-under the operator's own key, which is stored nowhere: a body may hold a credential.
+gets its outcome; a refused request leaves nothing, so the same key may try again. Of a body only a MAC is stored, under
+the operator's own key, which is stored nowhere: a body may hold a credential.
 """
 
 import hmac
@@ -25,7 +25,7 @@ _CLAIM = text("""
     WHERE i.expires_at < now()
     RETURNING true
 """)
-_KEEP = text(
+_STORE = text(
     "UPDATE idempotency SET state = 'done', status = :status, headers = :headers, body = :body"
     " WHERE account_id = :member AND operation = :operation AND key = :key"
 )
@@ -36,7 +36,7 @@ _READ = text(
 
 
 class IdempotentRequest(msgspec.Struct, frozen=True):
-    """What a request says of itself: who asks for which operation under which key, and the MAC of what is asked."""
+    """One request for a change: whose it is, for which operation, under which key, and the MAC of its body."""
 
     member_id: MemberId
     operation: str
@@ -45,13 +45,13 @@ class IdempotentRequest(msgspec.Struct, frozen=True):
     request_id: RequestId
 
     @property
-    def names(self) -> dict[str, object]:
+    def primary_key(self) -> dict[str, object]:
         """The row's primary key, by parameter."""
         return {"member": self.member_id, "operation": self.operation, "key": self.key}
 
 
 class StoredOutcome(msgspec.Struct, frozen=True):
-    """An outcome as it is stored: ``headers`` as pairs, ``body`` without anything that is shown once."""
+    """A stored response: ``headers`` as pairs, ``body`` without the secrets that are shown once."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -59,24 +59,24 @@ class StoredOutcome(msgspec.Struct, frozen=True):
 
 
 class ReplayedOutcome(Exception):
-    """The change was made before, under the same key: ends the transaction, in which nothing was written."""
+    """Ends a transaction that has written nothing: the change was made before, under the same key."""
 
     def __init__(self, outcome: StoredOutcome) -> None:
         super().__init__("made before")
         self.outcome = outcome
 
 
-def mac_of(operator_key: str, *asked: bytes) -> bytes:
-    """32 bytes that tell whether the same is asked again, and nothing of what it is."""
-    return hmac.digest(operator_key.encode(), b"\0".join(b"%d:%b" % (len(part), part) for part in asked), "sha256")
+def request_mac(operator_key: str, *parts: bytes) -> bytes:
+    """Compute 32 bytes that tell whether two requests are equal, and nothing of what is in them."""
+    return hmac.digest(operator_key.encode(), b"\0".join(b"%d:%b" % (len(part), part) for part in parts), "sha256")
 
 
-async def find(connection: AsyncConnection, claim: IdempotentRequest) -> StoredOutcome | None:
-    """The outcome under the claim's key. Raises ``IdempotencyMismatch`` where something else was asked under it."""
-    row = (await connection.execute(_READ, claim.names)).one_or_none()
+async def find_outcome(connection: AsyncConnection, request: IdempotentRequest) -> StoredOutcome | None:
+    """Find the outcome under the request's key. Raises ``IdempotencyMismatch`` where its first request was another."""
+    row = (await connection.execute(_READ, request.primary_key)).one_or_none()
     if row is None:
         return None
-    if not hmac.compare_digest(row.body_hash, claim.mac):
+    if not hmac.compare_digest(row.body_hash, request.mac):
         raise IdempotencyMismatch(
             "This Idempotency-Key was used for another request. Use a new key for a new request.",
             param="Idempotency-Key",
@@ -84,17 +84,17 @@ async def find(connection: AsyncConnection, claim: IdempotentRequest) -> StoredO
     return StoredOutcome(row.status, msgspec.json.decode(row.headers, type=list[tuple[str, str]]), row.body)
 
 
-async def begin(connection: AsyncConnection, claim: IdempotentRequest) -> None:
-    """Take the key for this transaction. Raises :class:`ReplayedOutcome`, ``IdempotencyMismatch``."""
-    taken = await connection.scalar(_CLAIM, {**claim.names, "hash": claim.mac, "request": claim.request_id})
+async def claim_key(connection: AsyncConnection, request: IdempotentRequest) -> None:
+    """Claim the key for this transaction. Raises :class:`ReplayedOutcome`, ``IdempotencyMismatch``."""
+    taken = await connection.scalar(_CLAIM, {**request.primary_key, "hash": request.mac, "request": request.request_id})
     if taken:
         return
-    outcome = await find(connection, claim)
-    assert outcome is not None, "a claim that is committed has its outcome; this is a bug"
+    outcome = await find_outcome(connection, request)
+    assert outcome is not None, "a key that was claimed and committed has its outcome; this is a bug"
     raise ReplayedOutcome(outcome)
 
 
-async def keep(connection: AsyncConnection, claim: IdempotentRequest, outcome: StoredOutcome) -> None:
-    """Store the outcome, in the transaction that made it."""
+async def store_outcome(connection: AsyncConnection, request: IdempotentRequest, outcome: StoredOutcome) -> None:
+    """Store the outcome in the transaction that makes the change."""
     columns = {"status": outcome.status, "headers": msgspec.json.encode(outcome.headers), "body": outcome.body}
-    await connection.execute(_KEEP, {**claim.names, **columns})
+    await connection.execute(_STORE, {**request.primary_key, **columns})

@@ -1,7 +1,7 @@
-"""The one way to change what the router and its operators administer: transaction, audit row, retry, dry run.
+"""Runs one administrative command in a transaction, with its audit rows, retries after deadlocks, and dry runs.
 
-A command is a function of a :class:`UnitOfWork`. It checks, writes, and says what it changed; :func:`transact` commits
-both or neither, and runs the command again where Postgres asks for it. Charging has its own path: it is not
+A command is a function of a :class:`UnitOfWork`. It checks, writes, and records what it changed; :func:`transact`
+commits both or neither, and runs the command again where Postgres asks for it. Charging has its own path: it is not
 administration.
 """
 
@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from router.changes.audit import Actor, Change, record
+from router.changes.audit import Actor, Change, record_changes
 from router.errors import StoreUnavailable
 from store.postgres import Database
 
@@ -25,7 +25,7 @@ RUN_AGAIN = frozenset({"40001", "40P01", "55P03"})
 
 
 class UnitOfWork:
-    """One command's unit of work: the open transaction, who does it, and what it has changed so far."""
+    """Holds the open transaction of one command, who runs it, and the changes that it has recorded so far."""
 
     def __init__(self, connection: AsyncConnection, actor: Actor, now: datetime) -> None:
         self.connection = connection
@@ -33,57 +33,62 @@ class UnitOfWork:
         self.now = now
         self.changes: list[Change] = []
 
-    def changed(self, change: Change) -> None:
-        """Say what changed; becomes an audit row of this transaction."""
+    def record_change(self, change: Change) -> None:
+        """Record a change, which becomes an audit row of this transaction."""
         self.changes.append(change)
 
 
-class _DryRun(Exception):
-    """Rolls back what a dry run has done."""
+class _RollBack(Exception):
+    """Rolls back what a dry run has written."""
 
 
 async def transact(
     db: Database, actor: Actor, command: Callable[[UnitOfWork], Awaitable[T]], *, dry_run: bool = False
 ) -> T:
-    """Run one command and give back what it returns, committed with its audit rows; nothing stays after a dry run.
+    """Run one command, commit it with its audit rows, and return what it returns; a dry run is rolled back.
 
     Raises what the command raises, and ``StoreUnavailable`` where Postgres went away: whether it committed is then
     unknown, and every command may be run again.
     """
     for attempt in range(ATTEMPTS):
         try:
-            return await _once(db, actor, command, dry_run=dry_run)
+            return await _run(db, actor, command, dry_run=dry_run)
         except DBAPIError as error:
-            if _state(error) in RUN_AGAIN and attempt + 1 < ATTEMPTS:
+            if _sqlstate(error) in RUN_AGAIN and attempt + 1 < ATTEMPTS:
                 await asyncio.sleep(0.02 * 2**attempt)
                 continue
             if error.connection_invalidated:
-                raise gone(error) from error
+                raise store_unavailable(error) from error
             raise
         except (OSError, TimeoutError) as error:
-            raise gone(error) from error
+            raise store_unavailable(error) from error
     raise AssertionError("the last attempt returns or raises; this is a bug")
 
 
-async def _once(db: Database, actor: Actor, command: Callable[[UnitOfWork], Awaitable[T]], *, dry_run: bool) -> T:
+async def _run(db: Database, actor: Actor, command: Callable[[UnitOfWork], Awaitable[T]], *, dry_run: bool) -> T:
     results: list[T] = []
     try:
         async with db.transaction() as connection:
             work = UnitOfWork(connection, actor, datetime.now(UTC))
             results.append(await command(work))
             assert work.changes, "a command says what it changed; this is a bug"
-            await record(connection, actor, work.changes)
+            await record_changes(connection, actor, work.changes)
             if dry_run:
-                raise _DryRun
-    except _DryRun:
+                raise _RollBack
+    except _RollBack:
         pass
     return results[0]
 
 
-def _state(error: DBAPIError) -> str | None:
+def _sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
 
 
-def gone(error: BaseException) -> StoreUnavailable:
-    """What is told where Postgres went away."""
+def violated_constraint(error: IntegrityError) -> str | None:
+    """Return the name of the constraint that a statement violated; None where a trigger refused it."""
+    return getattr(error.orig.__cause__, "constraint_name", None) if error.orig is not None else None
+
+
+def store_unavailable(error: BaseException) -> StoreUnavailable:
+    """Build the error of a command whose Postgres went away."""
     return StoreUnavailable("Postgres cannot be reached. Try again shortly.", detail=repr(error), retry_after_s=2.0)

@@ -6,6 +6,7 @@ is :mod:`router.dispatch.retries`'s decision.
 
 import asyncio
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 import structlog
@@ -18,6 +19,7 @@ from providers.outcomes import (
     Failure,
     GiveUp,
     Misconfigured,
+    ModelMissing,
     PassedOver,
     Quarantine,
     SpaceMismatch,
@@ -27,15 +29,14 @@ from providers.outcomes import (
     Warming,
 )
 from providers.protocol import Attempt, Vectors
-from router.dispatch.chunking import Chunk, Joined, chunks_of, is_too_large, tokens_in
+from router.dispatch.chunking import Chunk, VectorJoiner, chunk_token_bound, is_too_large, split_attempt
 from router.dispatch.provider_quota import Lease, has_quota
 from router.dispatch.retries import AttemptRequest
 from router.dispatch.state import CallDispatch, DispatchState
-from router.dispatch.validate import check
-from router.registry.endpoints import AWAITS_PROOF, REFUSED
+from router.dispatch.validate import validate_vectors
 from router.routing.failures import Failures
-from router.routing.health import PAUSE_S, Started
-from router.values import AttemptRecord, EmbedRequest, Endpoint, Lane
+from router.routing.health import PAUSE_S, CallStart
+from router.values import AttemptRecord, EmbedRequest, Endpoint, Lane, QuarantineCause
 from store.ids import EndpointId, RequestId, wire
 
 log = structlog.get_logger("router.dispatch.dispatch")
@@ -48,6 +49,12 @@ BAD_ANSWER_WEIGHT = 3
 SENDING_SHARE_MIN = 0.9
 # Timers are not exact.
 CLOCK_S = 0.01
+# What is written down of an endpoint that a call's failure takes out of traffic.
+QUARANTINE_CAUSES: Final[dict[type[Quarantine], QuarantineCause]] = {
+    CredentialRefused: QuarantineCause.CREDENTIAL_REFUSED,
+    ModelMissing: QuarantineCause.MODEL_MISSING,
+    SpaceMismatch: QuarantineCause.SPACE_MISMATCH,
+}
 
 
 class AttemptSuccess(msgspec.Struct, frozen=True):
@@ -66,7 +73,7 @@ class _Progress(msgspec.Struct):
     each chunk waits for its own lease.
     """
 
-    start: Started
+    start: CallStart
     sends_from: float
     sends_until: float
     requests_sent: int = 0
@@ -80,9 +87,9 @@ async def send_attempt(call: CallDispatch, attempt_request: AttemptRequest) -> A
     attempt = build_attempt(endpoint, call.request, call.model, call.id, call.lane)
     chunks: list[Chunk] | None = None
     if is_too_large(endpoint, attempt.inputs, call.tokens_max):
-        chunks = chunks_of(attempt, endpoint, call.model.special_tokens)
+        chunks = split_attempt(attempt, endpoint, call.model.special_tokens)
     began = loop.time()
-    start = health.starts(endpoint.id, began)
+    start = health.start(endpoint.id, began)
     if start is None:
         passed_over = PassedOver("another call is trying it", retry_after_s=PAUSE_S)
         _record(call, attempt_request, began, began, "PassedOver", passed_over.message)
@@ -101,13 +108,13 @@ async def send_attempt(call: CallDispatch, attempt_request: AttemptRequest) -> A
         _record(call, attempt_request, began, now, type(failure).__name__, failure.message)
         return [(endpoint, failure)]
     except BaseException:
-        health.given_up(endpoint.id, start)
+        health.release(endpoint.id, start)
         _record(call, attempt_request, began, loop.time(), "canceled")
         raise
     now = loop.time()
     took_s = None if progress.leases_per_chunk else now - progress.sends_from
-    health.succeeded(endpoint.id, now, took_s, attempt.inputs, call.tokens_max, start)
-    call.retry_budget.answered(endpoint.id)
+    health.record_success(endpoint.id, now, took_s, attempt.inputs, call.tokens_max, start)
+    call.retry_budget.record_answer(endpoint.id)
     if call.state.refusing_endpoints:
         call.state.refusing_endpoints.discard(endpoint.id)
     _record(call, attempt_request, began, now, "answered")
@@ -150,7 +157,7 @@ async def _send_request(call: CallDispatch, endpoint: Endpoint, attempt: Attempt
             f"it answers from the space {vectors.space}, and {endpoint.upstream_space} was tested",
             detail="nothing of it was delivered",
         )
-    check(vectors, attempt, call.model)
+    validate_vectors(vectors, attempt, call.model)
     progress.requests_answered += 1
     return vectors
 
@@ -165,13 +172,13 @@ async def _send_within_quota(
     """Send within the provider's quota, which is leased for all chunks together where a minute has room for them."""
     quota, endpoint, requests = call.state.quota, attempt_request.endpoint, 1 if chunks is None else len(chunks)
     if chunks is not None:
-        least_s = quota.least_s(endpoint, requests, call.tokens_max)
+        least_s = quota.min_duration_s(endpoint, requests, call.tokens_max)
         if least_s >= attempt_request.limit_s:
             raise PassedOver("it grants us so much only over more time than the call has")
         if least_s > 0:
             progress.leases_per_chunk = True
             return await _send_chunks(call, endpoint, chunks, CHUNKS_AT_ONCE, progress)
-    lease = await quota.take(
+    lease = await quota.acquire(
         endpoint,
         call.id.hex,
         requests=requests,
@@ -188,7 +195,7 @@ async def _send_within_quota(
             vectors = await _send_chunks(call, endpoint, chunks, lease.slots, progress)
         used_tokens = None if vectors.guessed else vectors.tokens
     finally:
-        quota.give(lease, used_tokens, progress.requests_sent)
+        quota.release(lease, used_tokens, progress.requests_sent)
     return vectors
 
 
@@ -196,7 +203,7 @@ async def _send_chunks(
     call: CallDispatch, endpoint: Endpoint, chunks: list[Chunk], at_once: int, progress: _Progress
 ) -> Vectors:
     """Send all chunks, ``at_once`` of them under way; the first failure cancels the rest and is raised."""
-    joined = Joined(call.request)
+    joined = VectorJoiner(call.request)
     waiting: Iterator[Chunk] = iter(chunks)
 
     async def work() -> None:
@@ -235,18 +242,18 @@ async def _send_leased_chunk(call: CallDispatch, endpoint: Endpoint, chunk: Chun
     finally:
         progress.requests_sent += chunk_progress.requests_sent
         progress.requests_answered += chunk_progress.requests_answered
-        call.state.quota.give(lease, used_tokens, chunk_progress.requests_sent)
+        call.state.quota.release(lease, used_tokens, chunk_progress.requests_sent)
     return vectors
 
 
 async def _lease_chunk(call: CallDispatch, endpoint: Endpoint, chunk: Chunk, progress: _Progress) -> Lease:
     """Lease room for one chunk, waiting for it as long as the attempt's time allows."""
     loop, quota = asyncio.get_running_loop(), call.state.quota
-    lease_id, tokens = f"{call.id.hex}:{chunk.first}", tokens_in(chunk, call.model.special_tokens)
+    lease_id, tokens = f"{call.id.hex}:{chunk.first}", chunk_token_bound(chunk, call.model.special_tokens)
     while True:
         left_s = progress.sends_until - loop.time()
         try:
-            return await quota.take(endpoint, lease_id, requests=1, tokens=tokens, slots=1, limit_s=left_s)
+            return await quota.acquire(endpoint, lease_id, requests=1, tokens=tokens, slots=1, limit_s=left_s)
         except PassedOver as full:
             wait_s = full.retry_after_s or PAUSE_S
             if wait_s >= left_s:
@@ -279,35 +286,36 @@ def _report_failure(
     sending_s = progress.sends_until - progress.sends_from
     waited_for_quota = progress.leases_per_chunk or sending_s < SENDING_SHARE_MIN * attempt_request.limit_s
     if isinstance(failure, GiveUp):
-        health.given_up(endpoint.id, start)
+        health.release(endpoint.id, start)
         return
     if not isinstance(failure, TryLater):
-        call.retry_budget.failed(endpoint.id, now)
+        call.retry_budget.record_failure(endpoint.id, now)
     match failure:
         case Quarantine():
-            for_ops = f"{AWAITS_PROOF}{REFUSED}: {failure.detail}" if isinstance(failure, CredentialRefused) else ""
-            is_news = health.quarantined(endpoint.id, failure.message or "it is quarantined", start, for_ops)
+            cause, reason = QUARANTINE_CAUSES[type(failure)], failure.message or "it is quarantined"
+            for_ops = f"CredentialRefused: {failure.detail}" if isinstance(failure, CredentialRefused) else ""
+            is_news = health.quarantine(endpoint.id, cause, reason, start, for_ops)
             if is_news and isinstance(failure, CredentialRefused):
                 _alert_operators(call.state, endpoint, failure)
         case PassedOver():
-            health.given_up(endpoint.id, start)
+            health.release(endpoint.id, start)
         case Warming():
-            health.warming(endpoint.id, now, failure.retry_after_s or PAUSE_S, start)
+            health.record_warming(endpoint.id, now, failure.retry_after_s or PAUSE_S, start)
         case TryLater():
-            health.paused(endpoint.id, now, failure.retry_after_s, start)
+            health.record_pause(endpoint.id, now, failure.retry_after_s, start)
         case Misconfigured():
             _alert_operators(call.state, endpoint, failure)
-            health.failed(endpoint.id, now, failure.message, started=start)
+            health.record_failure(endpoint.id, now, failure.message, start=start)
         case TimedOut() if waited_for_quota:
-            health.given_up(endpoint.id, start)
+            health.release(endpoint.id, start)
         case TimedOut() if now > progress.sends_until - CLOCK_S:
-            is_failure = not (attempt_request.is_cut or progress.requests_answered)
+            is_failure = not (attempt_request.may_be_slow or progress.requests_answered)
             size = call.request.inputs, call.tokens_max
-            health.cut(endpoint.id, now, now - progress.sends_from, *size, is_failure, start)
+            health.record_timeout(endpoint.id, now, now - progress.sends_from, *size, is_failure, start)
         case BadAnswer():
-            health.failed(endpoint.id, now, failure.message, BAD_ANSWER_WEIGHT, start)
+            health.record_failure(endpoint.id, now, failure.message, BAD_ANSWER_WEIGHT, start)
         case _:
-            health.failed(endpoint.id, now, failure.message, started=start)
+            health.record_failure(endpoint.id, now, failure.message, start=start)
 
 
 def _alert_operators(state: DispatchState, endpoint: Endpoint, failure: CredentialRefused | Misconfigured) -> None:

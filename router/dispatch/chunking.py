@@ -1,7 +1,7 @@
-"""A large input cut into parts that an endpoint takes, and their vectors joined in order. Pure.
+"""Splits a large input into chunks that an endpoint takes, and joins their vectors in order. Pure.
 
-Tokens are bounded as the quote bounds them, so that a part is never too large; an input that is too large alone is sent
-alone, and the provider decides.
+Tokens are bounded as the quote bounds them, so that a chunk is never too large; a single input that is too large is
+sent in a chunk of its own, and the provider decides.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import numpy as np
 
 from providers.outcomes import BadAnswer, SpaceMismatch
 from providers.protocol import Attempt, FloatMatrix, Vectors
-from router.request.estimate import tokens_fair, tokens_most
+from router.request.estimate import token_bound, token_guess
 from router.values import EmbedRequest, Endpoint
 
 
@@ -23,52 +23,52 @@ class Chunk(msgspec.Struct, frozen=True):
 
 
 def is_too_large(endpoint: Endpoint, inputs: int, tokens_max: int) -> bool:
-    """Whether the endpoint may not take so much at once."""
+    """Whether so many inputs or tokens may be more than one request to the endpoint takes."""
     if endpoint.max_batch is not None and inputs > endpoint.max_batch:
         return True
-    most_tokens = _most_tokens(endpoint)
-    return inputs > 1 and most_tokens is not None and tokens_max > most_tokens
+    tokens_limit = _request_tokens_max(endpoint)
+    return inputs > 1 and tokens_limit is not None and tokens_max > tokens_limit
 
 
-def _most_tokens(endpoint: Endpoint) -> int | None:
-    """What one request may have: as much as the endpoint takes at once, and as it grants us in a minute."""
+def _request_tokens_max(endpoint: Endpoint) -> int | None:
+    """The tokens that one request may have: what the endpoint takes at once, and a minute's quota at most."""
     batch, minute = endpoint.max_batch_tokens, endpoint.tokens_per_minute
     return batch if minute is None or (batch is not None and batch < minute) else minute
 
 
-def chunks_of(attempt: Attempt, endpoint: Endpoint, special_tokens: int) -> list[Chunk]:
-    """The attempt in as few consecutive parts as its order allows; one part where all fits."""
+def split_attempt(attempt: Attempt, endpoint: Endpoint, special_tokens: int) -> list[Chunk]:
+    """The attempt in as few consecutive chunks as its order allows; one chunk where all fits."""
     inputs = attempt.inputs
-    most, most_tokens = endpoint.max_batch or inputs, _most_tokens(endpoint)
+    inputs_max, tokens_max = endpoint.max_batch or inputs, _request_tokens_max(endpoint)
     starts, tokens = [0], 0
-    for index, size in enumerate(_sizes(attempt, special_tokens) if most_tokens else [0] * inputs):
-        if index > starts[-1] and (index - starts[-1] == most or (most_tokens and tokens + size > most_tokens)):
+    for index, size in enumerate(_token_bounds(attempt, special_tokens) if tokens_max else [0] * inputs):
+        if index > starts[-1] and (index - starts[-1] == inputs_max or (tokens_max and tokens + size > tokens_max)):
             starts.append(index)
             tokens = 0
         tokens += size
-    return [_part(attempt, first, last) for first, last in zip(starts, [*starts[1:], inputs], strict=True)]
+    return [_chunk(attempt, first, last) for first, last in zip(starts, [*starts[1:], inputs], strict=True)]
 
 
-def tokens_in(part: Chunk, special_tokens: int) -> int:
-    """The bound of a part's tokens."""
-    return sum(_sizes(part.attempt, special_tokens))
+def chunk_token_bound(chunk: Chunk, special_tokens: int) -> int:
+    """The bound of a chunk's tokens."""
+    return sum(_token_bounds(chunk.attempt, special_tokens))
 
 
-def _sizes(attempt: Attempt, special_tokens: int) -> Iterator[int]:
-    each = special_tokens + (tokens_most(attempt.prefix) if attempt.prefix else 0)
+def _token_bounds(attempt: Attempt, special_tokens: int) -> Iterator[int]:
+    each = special_tokens + (token_bound(attempt.prefix) if attempt.prefix else 0)
     if attempt.texts is not None:
-        return (tokens_most(text) + each for text in attempt.texts)
+        return (token_bound(text) + each for text in attempt.texts)
     return (len(ids) + each for ids in attempt.token_ids or ())
 
 
-def _part(attempt: Attempt, first: int, last: int) -> Chunk:
+def _chunk(attempt: Attempt, first: int, last: int) -> Chunk:
     texts = attempt.texts[first:last] if attempt.texts is not None else None
     ids = attempt.token_ids[first:last] if attempt.token_ids is not None else None
     return Chunk(first, msgspec.structs.replace(attempt, texts=texts, token_ids=ids))
 
 
-class Joined:
-    """The answer of the whole, filled part by part in any order: one allocation, and a part is free once it is in."""
+class VectorJoiner:
+    """Joins the vectors of chunks, put in in any order: one allocation, and a chunk's memory is free once it is in."""
 
     def __init__(self, request: EmbedRequest) -> None:
         self._request = request
@@ -79,26 +79,27 @@ class Joined:
         self._space: str | None = None
 
     def put(self, first: int, vectors: Vectors) -> None:
-        """The vectors of a part. Raises BadAnswer, SpaceMismatch for one that does not fit the others."""
+        """Put in the vectors of a chunk. Raises BadAnswer, SpaceMismatch for vectors that do not fit the others."""
         rows, width = vectors.matrix.shape
         if self._matrix is None:
             self._matrix = np.empty((self._request.inputs, width), dtype=np.float32)
             self._space = vectors.space
         if width != self._matrix.shape[1]:
-            raise BadAnswer("the provider's answer failed the check of its dimensions", detail="parts of two widths")
+            what = "the provider's answer failed the check of its dimensions"
+            raise BadAnswer(what, check="dimensions", detail="parts of two widths")
         if vectors.space != self._space:
             raise SpaceMismatch("its answers come from two spaces", detail="nothing of them was delivered")
         self._matrix[first : first + rows] = vectors.matrix
         if vectors.tokens is None:
             inputs = self._request.texts if self._request.texts is not None else self._request.token_ids or []
-            self._tokens += max(1, tokens_fair(inputs[first : first + rows]))
+            self._tokens += max(1, token_guess(inputs[first : first + rows]))
             self._guessed = True
         else:
             self._tokens += vectors.tokens
         self._exact = self._exact and vectors.exact
 
     def vectors(self) -> Vectors:
-        """All of them, once every part was put in: usage summed, with a fair guess for each part that gave none."""
+        """All vectors, once every chunk was put in: usage is summed, with a guess for each chunk that reported none."""
         assert self._matrix is not None, "nothing was put in; this is a bug"
         exact = self._exact and not self._guessed
         return Vectors(self._matrix, self._tokens, exact=exact, space=self._space, guessed=self._guessed)

@@ -19,7 +19,7 @@ from router.dispatch.retries import SLOW, AttemptRequest, Outcome, plan_attempts
 from router.dispatch.state import DispatchState, prepare_dispatch
 from router.dispatch.usage_drift import compare_usage
 from router.routing.failures import Failures, error_for
-from router.routing.latency import Usual
+from router.routing.latency import UsualLatency
 from router.values import EmbedRequest, Endpoint, RawCall, Route
 
 
@@ -51,8 +51,8 @@ async def dispatch(
     call_dispatch = prepare_dispatch(hold.id, request, model, call.lane, tokens, call.trace, state)
     health = call_dispatch.health
 
-    def usual_at(endpoint: Endpoint) -> Usual:
-        return health.usual(endpoint.id, request.inputs, tokens)
+    def usual_at(endpoint: Endpoint) -> UsualLatency:
+        return health.usual_latency(endpoint.id, request.inputs, tokens)
 
     now = loop.time()
     plan = plan_attempts(route.order, call.deadline_at, now, tokens, usual_at, call_dispatch.retry_budget)

@@ -27,8 +27,8 @@ def may_hedge(call: CallDispatch, route: Route, now: float) -> bool:
     health = call.health
     if call.request.inputs > 1:
         return False
-    return all(health.left_out(endpoint.id, now) is None for endpoint in route.order) and all(
-        health.left_out(choice.endpoint.id, now) is None for choice in route.left_out
+    return all(health.exclusion_reason(endpoint.id, now) is None for endpoint in route.order) and all(
+        health.exclusion_reason(choice.endpoint.id, now) is None for choice in route.left_out
     )
 
 
@@ -73,7 +73,7 @@ def _count_hedge(call: CallDispatch, hedge: "asyncio.Task[AttemptSuccess | Failu
     """A hedge that was passed over was not sent: the retry budget gets it back."""
     result = None if hedge.cancelled() else hedge.result()
     if isinstance(result, list) and isinstance(result[0][1], PassedOver):
-        call.retry_budget.gives_hedge()
+        call.retry_budget.return_hedge()
     else:
         call.state.counts.hedges += 1
 

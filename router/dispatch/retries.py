@@ -1,7 +1,7 @@
-"""What comes after each attempt's outcome: the next endpoint, a hedge beside a slow one, patience, or the end.
+"""Plans the attempts of a call: the next endpoint, a hedge beside a slow one, patience, or the end. Pure.
 
-Pure, and a generator as in httpx's auth flow: the driver (``dispatch.dispatch``) and a simulation with another clock
-run the very same rules. A call has three attempts and one deadline for all of them.
+The plan is a generator as in httpx's auth flow: the driver (``dispatch.dispatch``) and a test with another clock run
+the very same rules. A call has three attempts and one deadline for all of them.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -12,13 +12,13 @@ import msgspec
 
 from providers.outcomes import Failure, GiveUp, PassedOver
 from router.dispatch.retry_budget import RetryBudget
-from router.routing.latency import Usual
+from router.routing.latency import UsualLatency
 from router.values import Endpoint
 
 ATTEMPTS_MAX: Final = 3
 
-# An attempt that is not the last may take four times what its endpoint usually needs, and at least this long. Where
-# that was too short, it is twice as much the next time, and so on; only who does not answer then either has failed.
+# An attempt that is not the last may take four times its endpoint's usual latency, and at least this long. Where that
+# was too short, it doubles the next time, and so on; only an endpoint that does not answer then either has failed.
 USUAL_TIMES: Final = 4.0
 LIMIT_MIN_S: Final = 2.0
 # An endpoint that was not measured yet gets this long, and a second more for each so many tokens.
@@ -27,55 +27,55 @@ UNMEASURED_TOKENS_PER_S: Final = 2000.0
 
 
 class AttemptRequest(msgspec.Struct, frozen=True):
-    """The next attempt. ``limit_s`` is how long it may take; ``number`` counts from 1 what was really sent.
+    """An attempt to send. ``limit_s`` is how long it may take; ``number`` counts the attempts really sent, from 1.
 
-    ``is_cut``: if no answer comes in that time, it is only known to be slower than usual.
+    ``may_be_slow``: if no answer comes in that time, the endpoint is only known to be slower than usual.
     """
 
     endpoint: Endpoint
     limit_s: float
     why: Literal["first", "next", "hedge"]
     number: int
-    is_cut: bool = False
+    may_be_slow: bool = False
 
 
 class Slow(Enum):
-    """Told instead of a failure: the attempt under way is slower than usual, and a second one may run beside it."""
+    """The outcome of an attempt that is under way and slower than usual: a second one may run beside it."""
 
     SLOW = "slow"
 
 
 SLOW: Final = Slow.SLOW
 
-# All failures of what was under way, or that it is slow; and when.
+# All failures of the attempts that were under way, or SLOW; and the time.
 Outcome = tuple[Sequence[Failure] | Slow, float]
-UsualAt = Callable[[Endpoint], Usual]
+UsualAt = Callable[[Endpoint], UsualLatency]
 
 
 def plan_attempts(
-    order: Sequence[Endpoint], deadline_at: float, now: float, tokens: int, usual_at: UsualAt, budgets: RetryBudget
+    order: Sequence[Endpoint], deadline_at: float, now: float, tokens: int, usual_at: UsualAt, retry_budget: RetryBudget
 ) -> Generator[AttemptRequest | None, Outcome, None]:
-    """The attempts of one call at the endpoints of ``order``; ends where no other attempt should be made.
+    """The attempts of one call at the endpoints of ``order``; the plan ends where no other attempt should be made.
 
-    Send each attempt's failure, or :data:`SLOW`, with the time. After a failure comes the next
-    :class:`AttemptRequest`; after SLOW a hedge, or None for patience. Of two under way send both failures when both
-    have failed. ``tokens`` bounds the call's size; ``usual_at`` tells what such calls usually need at an endpoint.
+    Send each attempt's failure, or :data:`SLOW`, with the time. A failure is followed by the next
+    :class:`AttemptRequest`; SLOW by a hedge, or None for patience. Of two under way send both failures when both have
+    failed. ``tokens`` bounds the call's size; ``usual_at`` is the usual latency of such calls at an endpoint.
     """
-    budgets.called(now)
+    retry_budget.record_call(now)
     why: Literal["first", "next", "hedge"] = "first"
-    number, paid = 1, 1
+    number, paid_number = 1, 1
     for place, endpoint in enumerate(order):
         left_s = deadline_at - now
         if left_s <= 0:
             return
-        if number > paid and why == "next":
-            if not budgets.takes_retry(endpoint.id, now):
-                continue  # It fails, and enough calls have asked it twice; one that answers may come after it.
-            paid = number
+        if number > paid_number and why == "next":
+            if not retry_budget.take_retry(endpoint.id, now):
+                continue  # It fails, and enough calls have retried it; an endpoint that answers may come after it.
+            paid_number = number
         left = min(len(order) - place, ATTEMPTS_MAX - number + 1)
-        limit_s, is_cut = (left_s, False) if left == 1 else limit(left_s, left, usual_at(endpoint), tokens)
-        outcome, now = yield AttemptRequest(endpoint, limit_s, why, number, is_cut)
-        while outcome is SLOW and (left == 1 or not budgets.takes_hedge()):
+        limit_s, may_be_slow = (left_s, False) if left == 1 else attempt_limit(left_s, left, usual_at(endpoint), tokens)
+        outcome, now = yield AttemptRequest(endpoint, limit_s, why, number, may_be_slow)
+        while outcome is SLOW and (left == 1 or not retry_budget.take_hedge()):
             outcome, now = yield None
         if isinstance(outcome, Slow):
             why, number = "hedge", number + 1
@@ -88,10 +88,10 @@ def plan_attempts(
             return
 
 
-def limit(left_s: float, attempts_left: int, usual: Usual, tokens: int) -> tuple[float, bool]:
-    """How long an attempt may take while others may follow, and whether it may merely be slow if it takes longer.
+def attempt_limit(left_s: float, attempts_left: int, usual: UsualLatency, tokens: int) -> tuple[float, bool]:
+    """How long an attempt may take while others may follow, and whether the endpoint may merely be slow after that.
 
-    The others keep a little time each, but not so much that this one is cut before what it usually takes.
+    The others are left a little time each, but not so much that this one ends before its usual latency.
     """
     p95_s = usual.p95_s
     most_s = max(left_s / attempts_left, left_s - LIMIT_MIN_S * (attempts_left - 1), p95_s or 0.0)

@@ -1,8 +1,8 @@
-"""How many retries and hedges a process may send, so that an outage is not multiplied by the attempts of every call.
+"""Limits a process's retries and hedges, so that an outage is not multiplied by the attempts of every call. Pure.
 
-Pure: the caller passes the time. The budget protects endpoints that fail from being asked more than once per call by
-everybody. A retry at an endpoint that answers multiplies nothing, so it is counted but never refused; one that failed
-within the last ten seconds, and has answered nothing since, needs the budget. Who asks for patience has not failed.
+The caller passes the time. The budget protects endpoints that fail from several attempts of every call. A retry at an
+endpoint that answers multiplies nothing, so it is counted but never refused; a retry at one that failed within the last
+ten seconds, and has answered nothing since, needs the budget. An endpoint that asks for patience has not failed.
 """
 
 from typing import Final
@@ -21,7 +21,7 @@ _NEVER: Final = float("-inf")
 
 
 class RetryBudget:
-    """The budgets of one process."""
+    """The budget for retries and the one for hedges of a process's calls in one lane."""
 
     __slots__ = ("_calls", "_failed_at", "_hedges", "_retries")
 
@@ -31,23 +31,23 @@ class RetryBudget:
         self._hedges = 0.0
         self._failed_at: dict[EndpointId, float] = {}
 
-    def called(self, now: float) -> None:
-        """A call came: a retry's fifth and a hedge's twentieth are earned."""
+    def record_call(self, now: float) -> None:
+        """Record a call, which earns a fifth of a retry and a twentieth of a hedge."""
         self._calls.add(now)
         if self._hedges < HEDGES_SAVED:
             self._hedges += HEDGES_PER_CALL
 
-    def answered(self, endpoint: EndpointId) -> None:
-        """An attempt there was answered."""
+    def record_answer(self, endpoint: EndpointId) -> None:
+        """Record that an attempt there was answered."""
         if self._failed_at:
             self._failed_at.pop(endpoint, None)
 
-    def failed(self, endpoint: EndpointId, now: float) -> None:
-        """An attempt there failed."""
+    def record_failure(self, endpoint: EndpointId, now: float) -> None:
+        """Record that an attempt there failed."""
         self._failed_at[endpoint] = now
 
-    def takes_retry(self, endpoint: EndpointId, now: float) -> bool:
-        """Whether a further attempt may be sent there; it is counted if so."""
+    def take_retry(self, endpoint: EndpointId, now: float) -> bool:
+        """Take a retry at that endpoint; False where the budget refuses it."""
         allowed = max(RETRIES_PER_S * WINDOW_S, RETRIES_PER_CALL * self._calls.count(now))
         is_failing = now - self._failed_at.get(endpoint, _NEVER) < WINDOW_S
         if is_failing and self._retries.count(now) >= allowed:
@@ -55,20 +55,20 @@ class RetryBudget:
         self._retries.add(now)
         return True
 
-    def takes_hedge(self) -> bool:
-        """Whether a second attempt may be sent beside a slow one; it is paid for if so."""
+    def take_hedge(self) -> bool:
+        """Take a hedge; False where none was earned."""
         if self._hedges < 1:
             return False
         self._hedges -= 1
         return True
 
-    def gives_hedge(self) -> None:
-        """The second attempt was not sent after all."""
+    def return_hedge(self) -> None:
+        """Return a hedge that was not sent after all."""
         self._hedges += 1
 
 
 class Window:
-    """How often something happened in the last ten seconds, to the second."""
+    """Counts events of the last ten seconds, to the second."""
 
     __slots__ = ("_counts", "_second", "_total")
 
@@ -78,20 +78,20 @@ class Window:
         self._total = 0
 
     def add(self, now: float) -> None:
-        """It happened."""
+        """Count an event."""
         self._forget(int(now))
         self._counts[self._second % WINDOW_S] += 1
         self._total += 1
 
     def count(self, now: float) -> int:
-        """How often."""
+        """The number of events."""
         self._forget(int(now))
         return self._total
 
     def _forget(self, second: int) -> None:
         if second <= self._second:
             return
-        for passed in range(self._second + 1, min(second, self._second + WINDOW_S) + 1):
-            self._total -= self._counts[passed % WINDOW_S]
-            self._counts[passed % WINDOW_S] = 0
+        for past in range(self._second + 1, min(second, self._second + WINDOW_S) + 1):
+            self._total -= self._counts[past % WINDOW_S]
+            self._counts[past % WINDOW_S] = 0
         self._second = second

@@ -1,7 +1,7 @@
-"""A provider's usage beside our own count, for each answer where there are both: what differs is counted and told.
+"""Compares a provider's usage with our own count, for each answer that has both; differences are counted and logged.
 
-It changes nothing of the call: where we have a count that one is billed, and else the provider's was checked to be
-possible (:mod:`router.dispatch.validate`). Ops are told when an endpoint begins to differ, not once per call.
+It only monitors: billing uses our own count where there is one, otherwise the provider's validated usage
+(:mod:`router.dispatch.validate`). The log has a line when an endpoint begins to differ, not one per call.
 """
 
 from typing import Final
@@ -16,17 +16,17 @@ from store.ids import EndpointId, wire
 
 log = structlog.get_logger("router.dispatch.dispatch")
 
-# Providers count the model's special tokens or do not: at most so many per input. The rest is a share of the whole.
+# Providers may or may not count the model's special tokens: at most so many per input. The rest is a share of all.
 SPECIAL_TOKENS: Final = 4
 TOLERATED_PERCENT: Final = 2
 
 
 def compare_usage(quote: Quote, vectors: Vectors, endpoint: Endpoint, inputs: int, state: DispatchState) -> None:
-    """Look at one answer: both counts differ, or there is none at all."""
-    told = vectors.tokens
-    if vectors.exact or quote.exact == (told is None):
+    """Compare one answer: its usage differs from our exact count, or is missing where we have no count either."""
+    reported = vectors.tokens
+    if vectors.exact or quote.exact == (reported is None):
         return
-    if told is not None and agrees(told, quote.tokens_max, inputs):
+    if reported is not None and agrees(reported, quote.tokens_max, inputs):
         state.differing_endpoints.discard(endpoint.id)
         return
     state.counts.usage_differing[endpoint.provider_name] += 1
@@ -34,15 +34,15 @@ def compare_usage(quote: Quote, vectors: Vectors, endpoint: Endpoint, inputs: in
         return
     state.differing_endpoints.add(endpoint.id)
     log.warning(
-        "provider_usage_missing" if told is None else "provider_usage_differs",
+        "provider_usage_missing" if reported is None else "provider_usage_differs",
         provider=endpoint.provider_name,
         endpoint=wire(EndpointId, endpoint.id),
-        told=told,
+        reported=reported,
         counted=quote.tokens_max if quote.exact else None,
         inputs=inputs,
     )
 
 
-def agrees(told: int, ours: int, inputs: int) -> bool:
-    """Whether a provider's count is ours, but for special tokens and rounding."""
-    return abs(told - ours) <= SPECIAL_TOKENS * inputs + ours * TOLERATED_PERCENT // 100
+def agrees(reported: int, own: int, inputs: int) -> bool:
+    """Whether a provider's count is our own, but for special tokens and rounding."""
+    return abs(reported - own) <= SPECIAL_TOKENS * inputs + own * TOLERATED_PERCENT // 100

@@ -1,7 +1,7 @@
-"""What a provider answered, looked at before anyone pays for it: count, width, numbers, length, usage.
+"""Validates a provider's answer before a customer pays for it: count, width, numbers, length, usage. Pure.
 
-Pure. A bad answer is the provider's failure: the call is tried elsewhere in the same space, nothing is delivered or
-billed. Costs a few microseconds per vector, because one sum of squares tells of NaN, infinity, zero and norm at once.
+A bad answer is the provider's failure: the call is tried elsewhere in the same space, nothing is delivered or
+billed. Costs a few microseconds per vector, because one sum of squares reveals NaN, infinity, zero and norm at once.
 """
 
 from typing import Final
@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 
 from catalog.values import Model
-from providers.outcomes import BadAnswer
+from providers.outcomes import AnswerCheck, BadAnswer
 from providers.protocol import Attempt, FloatMatrix, Vectors
-from router.request.estimate import tokens_most
+from router.request.estimate import token_bound
 
 # Providers that compute in half precision or send few digits are off by up to 1e-3; another space is off by far more.
 NORM_TOLERANCE = 0.01
-# Beside the bytes of the text, what a provider's own template may add to each input.
+# The tokens that a provider's own template may add to each input, beside the bytes of the text.
 TEMPLATE_TOKENS = 256
 # English has 4 to 5 characters a token in every vocabulary in use, code has 3, and a template may add to that. A server
 # that counts characters has one; one that counts texts has hundreds.
@@ -28,27 +28,27 @@ WHAT_TO_DO: Final = (
 )
 
 
-def check(vectors: Vectors, attempt: Attempt, model: Model) -> None:
+def validate_vectors(vectors: Vectors, attempt: Attempt, model: Model) -> None:
     """Raise :class:`providers.outcomes.BadAnswer` unless the answer may be delivered.
 
-    The width is the model's own, whatever the call asked for: shortening is :mod:`router.response.encode`'s.
+    The width is the model's own, whatever the call requests: shortening is :mod:`router.response.encode`'s.
     """
     matrix = vectors.matrix
     if matrix.ndim != 2 or matrix.shape[0] != attempt.inputs:
-        raise _bad("count", f"{matrix.shape} for {attempt.inputs} inputs")
+        raise _bad_answer("count", f"{matrix.shape} for {attempt.inputs} inputs")
     if matrix.shape[1] != model.dimensions:
-        raise _bad("dimensions", f"{matrix.shape[1]} instead of {model.dimensions}")
+        raise _bad_answer("dimensions", f"{matrix.shape[1]} instead of {model.dimensions}")
     if matrix.dtype != np.float32:
-        raise _bad("number format", str(matrix.dtype))
-    _check_numbers(matrix, unit=model.normalized)
+        raise _bad_answer("number format", str(matrix.dtype))
+    _validate_numbers(matrix, unit=model.normalized)
     if vectors.tokens is not None:
-        _check_usage(vectors.tokens, attempt, exact=vectors.exact)
+        _validate_usage(vectors.tokens, attempt, exact=vectors.exact)
 
 
-def miscount(texts: list[str], vectors: Vectors) -> str:
-    """Why the usage told for these texts of plain English is nothing to bill by, and what to do; empty where it is.
+def usage_fault(texts: list[str], vectors: Vectors) -> str:
+    """Why the usage reported for these texts of plain English cannot be billed by, and what to do; empty where it can.
 
-    For tests alone: whether a customer's texts are English is not known. An exact count is our own.
+    It is for an endpoint's tests alone: whether a customer's texts are English is not known. An exact count is our own.
     """
     if vectors.exact:
         return ""
@@ -77,7 +77,7 @@ def shorten(matrix: FloatMatrix, dimensions: int) -> FloatMatrix:
     return short
 
 
-def _check_numbers(matrix: FloatMatrix, *, unit: bool) -> None:
+def _validate_numbers(matrix: FloatMatrix, *, unit: bool) -> None:
     if len(matrix) == 1:
         row = matrix[0]
         low = high = float(np.dot(row, row))
@@ -86,25 +86,25 @@ def _check_numbers(matrix: FloatMatrix, *, unit: bool) -> None:
         low, high = float(squares.min()), float(squares.max())
     # NaN is the min and the max of all that it is among, and compares false.
     if not high < np.inf or not low >= 0:
-        raise _bad("numbers", "NaN or infinity")
+        raise _bad_answer("numbers", "NaN or infinity")
     if low == 0:
-        raise _bad("numbers", "a vector of zeros")
+        raise _bad_answer("numbers", "a vector of zeros")
     if unit and not (1 - NORM_TOLERANCE) ** 2 <= low <= high <= (1 + NORM_TOLERANCE) ** 2:
-        raise _bad("norm", f"between {low**0.5:.4f} and {high**0.5:.4f}, though the space is normalized")
+        raise _bad_answer("norm", f"between {low**0.5:.4f} and {high**0.5:.4f}, though the space is normalized")
 
 
-def _check_usage(tokens: int, attempt: Attempt, *, exact: bool) -> None:
-    """Between one token and what the text can have; blank text may have none."""
+def _validate_usage(tokens: int, attempt: Attempt, *, exact: bool) -> None:
+    """Usage is between one token and the bound of the text; blank text may have none."""
     if tokens < 1:
         if tokens < 0 or attempt.texts is None or any(text.strip() for text in attempt.texts):
-            raise _bad("usage", f"{tokens} tokens for {attempt.inputs} inputs")
+            raise _bad_answer("usage", f"{tokens} tokens for {attempt.inputs} inputs")
         return
     if exact:
         return
-    most = sum(map(tokens_most, attempt.texts or ())) + sum(map(len, attempt.token_ids or ()))
+    most = sum(map(token_bound, attempt.texts or ())) + sum(map(len, attempt.token_ids or ()))
     if tokens > most + (TEMPLATE_TOKENS + len(attempt.prefix.encode())) * attempt.inputs:
-        raise _bad("usage", f"{tokens} tokens where at most {most} are in the input")
+        raise _bad_answer("usage", f"{tokens} tokens where at most {most} are in the input")
 
 
-def _bad(what: str, detail: str) -> BadAnswer:
-    return BadAnswer(f"the provider's answer failed the check of its {what}", detail=detail)
+def _bad_answer(what: AnswerCheck, detail: str) -> BadAnswer:
+    return BadAnswer(f"the provider's answer failed the check of its {what}", check=what, detail=detail)

@@ -1,1 +1,1 @@
-"""Keeps why each call went where it did, and shows it to its customer and to operators."""
+"""Explains each call: records why it went where it did, and shows that to its customer and to operators."""

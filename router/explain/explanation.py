@@ -1,6 +1,6 @@
-"""The route explanation of one call: from what the line left in its trace to one value that can be kept as JSON.
+"""Builds the explanation of one call from its trace: one value that is stored as JSON. Pure.
 
-Pure. Everything is in here, ours and the provider's too; who may see what of it is :mod:`router.explain.views`.
+Everything is in it, ours and the provider's too; who may see what of it is :mod:`router.explain.views`'s to decide.
 Ids and amounts stay what they are (UUIDs, nano-USD): text for people is made when somebody asks.
 """
 
@@ -15,12 +15,12 @@ from router.errors import LicenseRestricted
 from router.values import NO_PREFERENCES, AttemptRecord, Choice, Endpoint, Lane, Preferences, Trace
 from store.ids import AccountId, EndpointId, KeyId, PriceId, RequestId
 
-# What we keep of a provider's or an error's words.
-WORDS_MAX = 1_000
+# How much of a provider's or an error's text is stored.
+TEXT_MAX = 1_000
 
 
-class Ended(msgspec.Struct, frozen=True):
-    """A call that is over, as the edge saw it end. ``code``, ``message`` and ``detail`` are its refusal's.
+class CompletedCall(msgspec.Struct, frozen=True):
+    """A call that is over, as the HTTP server saw it end. ``code``, ``message`` and ``detail`` are its refusal's.
 
     It holds neither the body nor the exception, whose traceback would keep the body alive.
     """
@@ -37,7 +37,7 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An endpoint that was looked at. ``place`` is its turn, from 1; 0 where it was left out, and ``left_out`` why.
+    """An endpoint that was considered. ``place`` is its turn, from 1; 0 where it was left out, and ``left_out`` why.
 
     ``code`` is the short name of that reason. ``chosen``: it answered; where nobody did, it was the first choice.
     ``facts`` are what it was ranked by.
@@ -57,7 +57,7 @@ class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
     weight: int = 0
 
 
-class AttemptMade(msgspec.Struct, frozen=True, omit_defaults=True):
+class ExplainedAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
     """One attempt; microseconds since the call began. ``outcome`` and ``reason`` are the provider kind's words."""
 
     endpoint: EndpointId
@@ -85,7 +85,7 @@ class PriceUsed(msgspec.Struct, frozen=True):
     nano_per_mtok: int
 
 
-class Bound(msgspec.Struct, frozen=True):
+class CostBound(msgspec.Struct, frozen=True):
     """What the call could cost at most: what is held for it, if ``held``. ``exact``: the tokens were counted."""
 
     tokens_max: int
@@ -112,7 +112,7 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """All that became of one call. ``cost_nano`` is what the customer owes for it, ``provider_cost_nano`` what we do.
+    """Everything about one call. ``cost_nano`` is what the customer owes for it, ``provider_cost_nano`` what we do.
 
     ``replayed``: an Idempotency-Key gave the stored answer of an earlier call, and nothing was done anew.
     """
@@ -129,10 +129,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     policy: str = ""
     space: str = ""
     candidates: tuple[Candidate, ...] = ()
-    attempts: tuple[AttemptMade, ...] = ()
+    attempts: tuple[ExplainedAttempt, ...] = ()
     license: LicenseDecision | None = None
     price: PriceUsed | None = None
-    bound: Bound | None = None
+    bound: CostBound | None = None
     tokens: int | None = None
     provider_tokens: int | None = None
     cost_nano: int | None = None
@@ -146,54 +146,54 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Explanation).decode
 
 
-def as_json(explanation: Explanation) -> str:
-    """The text that is kept."""
+def encode_explanation(explanation: Explanation) -> str:
+    """Encode an explanation as the JSON that is stored."""
     return _encode(explanation).decode()
 
 
-def from_json(text: str | bytes) -> Explanation:
-    """The inverse; fields that a later release added are passed over."""
+def decode_explanation(text: str | bytes) -> Explanation:
+    """Decode a stored explanation; fields that a later release added are ignored."""
     return _decode(text)
 
 
-def explain(ended: Ended) -> Explanation:
-    """The explanation of a call that is over, or of a dry run."""
-    trace = ended.trace
-    key, model, quote, used, route = trace.key, trace.model, trace.quote, trace.used, trace.route
+def explain(call: CompletedCall) -> Explanation:
+    """Build the explanation of a call that is over, or of a dry run."""
+    trace = call.trace
+    key, model, quote, used, route = trace.key, trace.model, trace.quote, trace.usage, trace.route
     price = quote.price if quote is not None else None
     answered = used.endpoint_id if used is not None else _answered(trace.attempts)
     return Explanation(
-        request_id=ended.request_id,
-        at=ended.at,
-        status=ended.status,
+        request_id=call.request_id,
+        at=call.at,
+        status=call.status,
         account=key.account_id if key is not None else None,
         key=key.id if key is not None else None,
         model=model.id if model is not None else "",
         lane=trace.lane,
         inputs=trace.inputs,
         preferences=trace.preferences or NO_PREFERENCES,
-        policy=route.policy if route is not None and not ended.left_out else "",
+        policy=route.policy if route is not None and not call.left_out else "",
         space=model.space if model is not None else "",
-        candidates=_candidates(ended, answered),
+        candidates=_candidates(call, answered),
         attempts=tuple(map(_attempt, trace.attempts)),
-        license=_license(_decision(ended)),
+        license=_license(_decision(call)),
         price=PriceUsed(price.id, price.nano_per_mtok) if price is not None else None,
         bound=_bound(trace),
         tokens=used.tokens if used is not None else None,
         provider_tokens=used.provider_tokens if used is not None else None,
         cost_nano=used.cost if used is not None else None,
         provider_cost_nano=used.provider_cost if used is not None else None,
-        replayed=ended.status == 200 and model is None,
-        timings=_timings(ended),
-        error=Fault(ended.code, _words(ended.message), _words(ended.detail)) if ended.code else None,
+        replayed=call.status == 200 and model is None,
+        timings=_timings(call),
+        error=Fault(call.code, _storable(call.message), _storable(call.detail)) if call.code else None,
     )
 
 
-def _candidates(ended: Ended, answered: EndpointId | None) -> tuple[Candidate, ...]:
-    """In the order of their turns, then those that were left out; all of them where the last choice left nobody."""
-    route = ended.trace.route
-    if ended.left_out or route is None:
-        return tuple(map(_left_out, ended.left_out))
+def _candidates(call: CompletedCall, answered: EndpointId | None) -> tuple[Candidate, ...]:
+    """List candidates in the order of their turns, then the ones left out; only these where nobody was left at last."""
+    route = call.trace.route
+    if call.left_out or route is None:
+        return tuple(map(_left_out, call.left_out))
     facts = {choice.endpoint.id: choice.facts for choice in route.ranked}
     found = [
         _candidate(
@@ -208,7 +208,7 @@ def _candidates(ended: Ended, answered: EndpointId | None) -> tuple[Candidate, .
 
 
 def _left_out(choice: Choice) -> Candidate:
-    return _candidate(choice.endpoint, left_out=_words(choice.left_out or ""), code=choice.code, facts=choice.facts)
+    return _candidate(choice.endpoint, left_out=_storable(choice.left_out or ""), code=choice.code, facts=choice.facts)
 
 
 def _candidate(
@@ -240,27 +240,27 @@ def _answered(attempts: Iterable[AttemptRecord]) -> EndpointId | None:
     return next((one.endpoint.id for one in attempts if one.outcome == "answered"), None)
 
 
-def _attempt(record: AttemptRecord) -> AttemptMade:
-    return AttemptMade(
+def _attempt(record: AttemptRecord) -> ExplainedAttempt:
+    return ExplainedAttempt(
         endpoint=record.endpoint.id,
         provider=record.endpoint.provider_name,
         why=record.why,
         began_us=int(record.began_ms * 1000),
         took_us=int(record.took_ms * 1000),
         outcome=record.outcome,
-        reason=_words(record.reason),
+        reason=_storable(record.reason),
     )
 
 
-def _decision(ended: Ended) -> Decision | None:
-    """The decision that was taken; a "no" left the line as an error, so it is taken again: the rule is pure."""
-    trace = ended.trace
+def _decision(call: CompletedCall) -> Decision | None:
+    """The license decision; a "no" left the pipeline as an error, so it is made again here: the rule is pure."""
+    trace = call.trace
     decision = trace.decision
     if trace.model is None or trace.key is None:
         return decision
     if decision is None:
-        return decide(trace.model, trace.key.use, trace.key.accepted, ended.at)
-    return may_charge(trace.model, ended.at) if ended.code == LicenseRestricted.code else decision
+        return decide(trace.model, trace.key.use, trace.key.accepted, call.at)
+    return may_charge(trace.model, call.at) if call.code == LicenseRestricted.code else decision
 
 
 def _license(decision: Decision | None) -> LicenseDecision | None:
@@ -269,18 +269,18 @@ def _license(decision: Decision | None) -> LicenseDecision | None:
     return LicenseDecision(decision.license, decision.allowed, decision.reasons, decision.attribution)
 
 
-def _bound(trace: Trace) -> Bound | None:
-    """The hold's own quote where there is one: it may have been counted exactly meanwhile."""
+def _bound(trace: Trace) -> CostBound | None:
+    """The bound by the hold's own quote where there is one: its tokens may have been counted exactly meanwhile."""
     quote = trace.hold.quote if trace.hold is not None else trace.quote
     if quote is None:
         return None
-    return Bound(quote.tokens_max, quote.amount_max, quote.exact, trace.hold is not None)
+    return CostBound(quote.tokens_max, quote.amount_max, quote.exact, trace.hold is not None)
 
 
-def _timings(ended: Ended) -> Timings:
-    trace = ended.trace
+def _timings(call: CompletedCall) -> Timings:
+    trace = call.trace
     return Timings(
-        total_us=int(ended.took_ms * 1000),
+        total_us=int(call.took_ms * 1000),
         admitted_us=_us(trace.admitted_ms),
         delivered_us=_us(trace.delivered_ms),
         charged_us=_us(trace.charged_ms),
@@ -291,8 +291,8 @@ def _us(value_ms: float | None) -> int | None:
     return None if value_ms is None else int(value_ms * 1000)
 
 
-def _words(text: str) -> str:
-    """Words as Postgres takes them into JSON: no NUL, no half of a character, and not too many."""
+def _storable(text: str) -> str:
+    """Make text fit for Postgres' JSON: no NUL, no half of a character, at most :data:`TEXT_MAX` characters."""
     if not text:
         return text
-    return text[:WORDS_MAX].replace("\0", "").encode(errors="replace").decode()
+    return text[:TEXT_MAX].replace("\0", "").encode(errors="replace").decode()

@@ -1,8 +1,8 @@
-"""Keeps the explanation of every call, off the call's path: a bounded buffer in memory, emptied into Postgres.
+"""Buffers the explanation of every call in memory, and copies it into Postgres off the call's path.
 
-A call only puts its trace here. Twice a second the explanations are written out, in slices, and copied into ``routes``;
-a crash loses those of the last half second and never a usage event, which is Postgres' before the answer leaves. While
-Postgres is away they wait up to a bound; what does not fit is counted, told in the log, and never holds a call up.
+A call only puts its trace here. Twice a second the explanations are encoded, in slices, and copied into ``routes``; a
+crash loses those of the last half second and never a usage event, which is in Postgres before the answer leaves. While
+Postgres is away they wait up to a bound; what does not fit is counted, logged, and never holds a call up.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.usage import find_usage
 from router.errors import StoreUnavailable
-from router.explain.explanation import Ended, Explanation, as_json, explain, from_json
-from router.explain.views import Recorded
+from router.explain.explanation import CompletedCall, Explanation, decode_explanation, encode_explanation, explain
+from router.explain.views import CallRecord
 from store.ids import AccountId, RequestId, wire
 from store.postgres import CONNECTION_LOST, STORE_FAULTS, Connection, Database
 
@@ -28,15 +28,15 @@ log = structlog.get_logger("router.explain.receipts")
 
 FLUSH_EVERY_S = 0.5
 # A trace takes about 2 KB of memory, so the buffer at most 60 MB: twenty seconds of a thousand calls a second.
-KEPT_MAX = 30_000
+BUFFER_MAX = 30_000
 # Making and encoding one takes about 15 µs, so a slice holds the event loop for about a millisecond.
 SLICE = 64
 COPY_MAX = 512
-# Refusals cost their caller nothing, so of an account only so many are kept per flush, and the others are counted.
-REFUSED_MAX = 20
-DRAIN_S = 5.0
-# Every process writes its explanations down within this time, if Postgres is there.
-YOUNG_S = 5.0
+# Refusals cost their caller nothing, so of an account only so many are stored per flush, and the others are counted.
+REFUSALS_MAX = 20
+DRAIN_WITHIN_S = 5.0
+# Every process has written its explanations within this time, if Postgres is there.
+WRITTEN_WITHIN_S = 5.0
 # For how long explanations are kept; whole weeks are dropped when their last day is older.
 KEPT_DAYS = 30
 WEEKS_AHEAD = 5
@@ -46,48 +46,51 @@ Row: TypeAlias = tuple[RequestId, AccountId | None, str]
 
 _READ = text("SELECT route::text FROM routes WHERE request_id = :request")
 _MAKE_WEEKS = text("SELECT make_route_weeks(:today, :ahead)")
-# Two processes that tend the weeks at once would make the same week.
+# Two processes that rotate the weeks at once would make the same week.
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtext('routes'))")
 _DROP_WEEKS = text("SELECT drop_route_weeks(:before)")
 
 
-def as_it_is(words: str) -> str:
-    """Nothing taken out."""
-    return words
+def without_scrubbing(text: str) -> str:
+    """Return the text as it is."""
+    return text
 
 
-class Receipts:
-    """One per process. ``scrub`` takes secrets out of words that may be a provider's."""
+class ReceiptBuffer:
+    """Buffers and writes the explanations of one process's calls. ``scrub`` takes secrets out of a provider's text.
 
-    def __init__(self, db: Database, scrub: Callable[[str], str] = as_it_is) -> None:
+    ``kept`` counts those in Postgres, ``lost`` those that did not fit, ``skipped`` the refusals that were too many.
+    """
+
+    def __init__(self, db: Database, scrub: Callable[[str], str] = without_scrubbing) -> None:
         self._db = db
         self._scrub = scrub
-        self._waiting: dict[RequestId, Ended] = {}
-        self._leaving: dict[RequestId, Ended] = {}
-        self._refused: Counter[AccountId] = Counter()
+        self._waiting: dict[RequestId, CompletedCall] = {}
+        self._writing: dict[RequestId, CompletedCall] = {}
+        self._refusals: Counter[AccountId] = Counter()
         self._connection: Connection | None = None
         self._flushing = asyncio.Lock()
         self.kept = 0
         self.lost = 0
         self.skipped = 0
-        self._told = (0, 0)
+        self._logged = (0, 0)
 
-    def add(self, ended: Ended) -> None:
-        """Remember a call that is over. Never waits."""
-        if ended.trace.hold is None and not self._has_room_for_refusal(ended):
+    def add(self, call: CompletedCall) -> None:
+        """Add a call that is over. Never waits."""
+        if call.trace.hold is None and not self._has_room_for_refusal(call):
             return
-        if len(self._waiting) + len(self._leaving) >= KEPT_MAX:
+        if len(self._waiting) + len(self._writing) >= BUFFER_MAX:
             self.lost += 1
             return
-        self._waiting[ended.request_id] = ended
+        self._waiting[call.request_id] = call
 
     def find(self, request_id: RequestId) -> Explanation | None:
-        """The explanation of a call that is still in this process's buffer."""
-        ended = self._waiting.get(request_id) or self._leaving.get(request_id)
-        return None if ended is None else self._explained(ended)
+        """Find the explanation of a call that is still in this process's buffer."""
+        call = self._waiting.get(request_id) or self._writing.get(request_id)
+        return None if call is None else self._explained(call)
 
     async def run(self) -> None:
-        """Empty the buffer again and again, until cancelled."""
+        """Flush the buffer twice a second, until cancelled."""
         try:
             while True:
                 await asyncio.sleep(FLUSH_EVERY_S)
@@ -96,72 +99,74 @@ class Receipts:
             if self._connection is not None:
                 self._connection.terminate()
 
-    async def drained(self) -> None:
-        """Before the process ends: wait until everything is written, but not for long."""
+    async def drain(self) -> None:
+        """Wait until everything is written, at most five seconds: the process is about to end."""
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + DRAIN_S
+        give_up_at = loop.time() + DRAIN_WITHIN_S
         while True:
             if await self.flush() or loop.time() >= give_up_at:
                 break
             await asyncio.sleep(0.1)
-        if left := len(self._waiting) + len(self._leaving):
+        if left := len(self._waiting) + len(self._writing):
             log.error("explanations_lost", calls=left, reason="Postgres is away and the process ends")
 
     async def flush(self) -> bool:
-        """Write what is waiting; False where Postgres is away, and then it stays."""
+        """Write the buffer out; False where Postgres is away, and then it stays buffered."""
         async with self._flushing:
-            self._tell()
-            while self._leaving or self._waiting:
-                if not self._leaving:
-                    self._leaving, self._waiting = self._waiting, {}
+            self._log_drops()
+            while self._writing or self._waiting:
+                if not self._writing:
+                    self._writing, self._waiting = self._waiting, {}
                 if not await self._write():
                     return False
             return True
 
-    def _has_room_for_refusal(self, ended: Ended) -> bool:
-        key = ended.trace.key
+    def _has_room_for_refusal(self, call: CompletedCall) -> bool:
+        key = call.trace.key
         if key is None:
             return False
-        self._refused[key.account_id] += 1
-        if self._refused[key.account_id] > REFUSED_MAX:
+        self._refusals[key.account_id] += 1
+        if self._refusals[key.account_id] > REFUSALS_MAX:
             self.skipped += 1
             return False
         return True
 
-    def _explained(self, ended: Ended) -> Explanation:
-        if ended.detail:
-            ended = msgspec.structs.replace(ended, detail=self._scrub(ended.detail))
-        return explain(ended)
+    def _explained(self, call: CompletedCall) -> Explanation:
+        if call.detail:
+            call = msgspec.structs.replace(call, detail=self._scrub(call.detail))
+        return explain(call)
 
-    def _tell(self) -> None:
-        self._refused.clear()
-        if (self.lost, self.skipped) != self._told:
-            log.warning("explanations_dropped", lost=self.lost - self._told[0], refused=self.skipped - self._told[1])
-            self._told = (self.lost, self.skipped)
+    def _log_drops(self) -> None:
+        self._refusals.clear()
+        if (self.lost, self.skipped) != self._logged:
+            log.warning(
+                "explanations_dropped", lost=self.lost - self._logged[0], refused=self.skipped - self._logged[1]
+            )
+            self._logged = (self.lost, self.skipped)
 
     async def _write(self) -> bool:
-        """Write the batch that is leaving, piece by piece; each is written whole or not at all."""
-        batch = list(self._leaving.values())
+        """Write one batch, piece by piece; each piece is written whole or not at all."""
+        batch = list(self._writing.values())
         for start in range(0, len(batch), COPY_MAX):
             piece = batch[start : start + COPY_MAX]
             try:
                 await self._copy(await self._rows(piece))
             except (asyncpg.PostgresError, *CONNECTION_LOST) as fault:
-                self._hang_up()
-                log.warning("explanations_wait", calls=len(self._leaving), fault=type(fault).__name__)
+                self._disconnect()
+                log.warning("explanations_wait", calls=len(self._writing), fault=type(fault).__name__)
                 return False
-            for ended in piece:
-                del self._leaving[ended.request_id]
+            for call in piece:
+                del self._writing[call.request_id]
         return True
 
-    async def _rows(self, piece: list[Ended]) -> list[Row]:
+    async def _rows(self, piece: list[CompletedCall]) -> list[Row]:
         rows = []
-        for number, ended in enumerate(piece, start=1):
+        for number, call in enumerate(piece, start=1):
             try:
-                explanation = self._explained(ended)
-                rows.append((explanation.request_id, explanation.account, as_json(explanation)))
+                explanation = self._explained(call)
+                rows.append((explanation.request_id, explanation.account, encode_explanation(explanation)))
             except (TypeError, ValueError) as fault:
-                self._unfit(ended.request_id, fault)
+                self._log_unfit(call.request_id, fault)
             if number % SLICE == 0:
                 await asyncio.sleep(0)
         return rows
@@ -179,49 +184,49 @@ class Receipts:
             self.kept += len(rows)
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as fault:
             if len(rows) == 1:
-                self._unfit(rows[0][0], fault)
+                self._log_unfit(rows[0][0], fault)
                 return
             for row in rows:
                 await self._copy([row])
 
-    def _unfit(self, request_id: RequestId, fault: Exception) -> None:
+    def _log_unfit(self, request_id: RequestId, fault: Exception) -> None:
         self.lost += 1
         log.error("explanation_unfit", request_id=wire(RequestId, request_id), fault=type(fault).__name__)
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.terminate()
         self._connection = None
 
 
-async def read_explanation(tx: AsyncConnection, request_id: RequestId) -> Explanation | None:
-    """The explanation of a call, as it was kept."""
-    kept = await tx.scalar(_READ, {"request": request_id})
-    return None if kept is None else from_json(kept)
+async def load_explanation(tx: AsyncConnection, request_id: RequestId) -> Explanation | None:
+    """Load the stored explanation of a call."""
+    stored = await tx.scalar(_READ, {"request": request_id})
+    return None if stored is None else decode_explanation(stored)
 
 
-async def look_up(db: Database, request_id: RequestId, receipts: Receipts | None = None) -> Recorded | None:
-    """All that is known of a call; None where nothing is, or not yet. Raises StoreUnavailable."""
+async def find_call(db: Database, request_id: RequestId, receipts: ReceiptBuffer | None = None) -> CallRecord | None:
+    """Find a call's explanation and usage event; None where there is neither, or not yet. Raises StoreUnavailable."""
     explanation = receipts.find(request_id) if receipts is not None else None
     try:
         async with db.transaction() as tx:
             usage = await find_usage(tx, request_id)
-            explanation = explanation or await read_explanation(tx, request_id)
+            explanation = explanation or await load_explanation(tx, request_id)
     except STORE_FAULTS as fault:
         raise StoreUnavailable(
             "Calls cannot be looked up right now. Try again in a moment.", retry_after_s=1, detail=str(fault)
         ) from fault
-    return None if explanation is None and usage is None else Recorded(explanation, usage)
+    return None if explanation is None and usage is None else CallRecord(explanation, usage)
 
 
-def is_young(request_id: RequestId, now: datetime) -> bool:
-    """Whether a request of this id may not be written down yet: a UUIDv7 begins with its milliseconds."""
+def may_be_unwritten(request_id: RequestId, now: datetime) -> bool:
+    """Whether the explanation of a request may not be in Postgres yet: its id, a UUIDv7, begins with its time in ms."""
     age_s = now.timestamp() - (request_id.int >> 80) / 1000
-    return request_id.version == 7 and abs(age_s) < YOUNG_S
+    return request_id.version == 7 and abs(age_s) < WRITTEN_WITHIN_S
 
 
-async def tend_weeks(db: Database, today: date) -> None:
-    """Make the tables of the coming weeks, drop those that are too old."""
+async def rotate_weeks(db: Database, today: date) -> None:
+    """Make the partitions of the coming weeks, drop those that are older than :data:`KEPT_DAYS`."""
     async with db.transaction() as tx:
         await tx.execute(_ONE_AT_A_TIME)
         await tx.execute(_MAKE_WEEKS, {"today": today, "ahead": WEEKS_AHEAD})

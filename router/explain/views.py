@@ -1,7 +1,8 @@
-"""Who may see what of a route explanation: the customer's view and the operators'. Pure.
+"""Shows an explanation to the call's customer and to operators, each with what they may see. Pure.
 
-The customer is shown who was asked, when, how it ended and what it cost them. What a provider charges us, the name that
-a model has there, our weights and a provider's own words are for operators only. Money is read from the usage event.
+A customer sees which endpoints were called, when, how that ended and what it cost them. What a provider charges us, the
+name that a model has there, our weights and a provider's own words are for operators only. Money is read from the usage
+event.
 """
 
 from datetime import UTC, datetime
@@ -11,7 +12,15 @@ import msgspec
 
 from billing.money import to_usd
 from billing.usage import UsageEvent
-from router.explain.explanation import AttemptMade, Bound, Candidate, Explanation, Fault, LicenseDecision, Timings
+from router.explain.explanation import (
+    Candidate,
+    CostBound,
+    ExplainedAttempt,
+    Explanation,
+    Fault,
+    LicenseDecision,
+    Timings,
+)
 from router.routing.public_reasons import PUBLIC_FACTS, public_outcome, public_reason
 from router.values import Preferences
 from store.ids import AccountId, EndpointId, EntryId, KeyId, PriceId, RequestId, wire
@@ -165,8 +174,8 @@ class OpsRequestOut(RequestOut, frozen=True, kw_only=True):
     detail: str
 
 
-class Recorded(msgspec.Struct, frozen=True):
-    """What is known of a call: its explanation, its usage event, or both."""
+class CallRecord(msgspec.Struct, frozen=True):
+    """The records of a call: its explanation, its usage event, or both."""
 
     explanation: Explanation | None
     usage: UsageEvent | None
@@ -179,39 +188,39 @@ class Recorded(msgspec.Struct, frozen=True):
         return self.explanation.account if self.explanation is not None else None
 
 
-def customer_view(recorded: Recorded) -> RequestOut:
-    """What the call's account may see."""
-    known, usage = _known(recorded), recorded.usage
+def customer_view(record: CallRecord) -> RequestOut:
+    """Build what the call's account may see."""
+    explanation, usage = _explanation(record), record.usage
     return RequestOut(
-        **_shared(known, usage, explained=recorded.explanation is not None),
-        candidates=tuple(map(_candidate_for_customer, known.candidates)),
-        attempts=tuple(map(_attempt_for_customer, known.attempts)),
+        **_shared(explanation, usage, explained=record.explanation is not None),
+        candidates=tuple(map(_candidate_for_customer, explanation.candidates)),
+        attempts=tuple(map(_attempt_for_customer, explanation.attempts)),
     )
 
 
-def ops_view(recorded: Recorded) -> OpsRequestOut:
-    """Everything."""
-    known, usage = _known(recorded), recorded.usage
-    cost = usage.provider_cost_nano if usage is not None else known.provider_cost_nano
-    income = usage.charged_nano if usage is not None else known.cost_nano
+def ops_view(record: CallRecord) -> OpsRequestOut:
+    """Build what operators see: everything."""
+    explanation, usage = _explanation(record), record.usage
+    cost = usage.provider_cost_nano if usage is not None else explanation.provider_cost_nano
+    income = usage.charged_nano if usage is not None else explanation.cost_nano
     return OpsRequestOut(
-        **_shared(known, usage, explained=recorded.explanation is not None),
-        candidates=tuple(map(_candidate_for_ops, known.candidates)),
-        attempts=tuple(_attempt(one, one.outcome, one.reason) for one in known.attempts),
+        **_shared(explanation, usage, explained=record.explanation is not None),
+        candidates=tuple(map(_candidate_for_ops, explanation.candidates)),
+        attempts=tuple(_attempt(one, one.outcome, one.reason) for one in explanation.attempts),
         provider_cost=_usd(cost),
         margin=None if cost is None or income is None else to_usd(income - cost),
-        provider_tokens=usage.provider_tokens if usage is not None else known.provider_tokens,
+        provider_tokens=usage.provider_tokens if usage is not None else explanation.provider_tokens,
         overdraft=None if usage is None else to_usd(usage.overdraft_nano),
-        detail=known.error.detail if known.error is not None else "",
+        detail=explanation.error.detail if explanation.error is not None else "",
     )
 
 
-def _known(recorded: Recorded) -> Explanation:
-    """The explanation, or as much of one as a usage event tells."""
-    if recorded.explanation is not None:
-        return recorded.explanation
-    usage = recorded.usage
-    assert usage is not None, "a call of which nothing is known was shown; this is a bug"
+def _explanation(record: CallRecord) -> Explanation:
+    """The explanation, or as much of one as the usage event has."""
+    if record.explanation is not None:
+        return record.explanation
+    usage = record.usage
+    assert usage is not None, "a call without any record was shown; this is a bug"
     return Explanation(
         request_id=usage.request_id,
         at=usage.occurred_at,
@@ -225,46 +234,46 @@ def _known(recorded: Recorded) -> Explanation:
     )
 
 
-def _shared(known: Explanation, usage: UsageEvent | None, *, explained: bool) -> dict[str, Any]:
+def _shared(explanation: Explanation, usage: UsageEvent | None, *, explained: bool) -> dict[str, Any]:
     return {
-        "id": wire(RequestId, known.request_id),
-        "created_at": _instant(known.at),
-        "status": known.status or None,
-        "account": None if known.account is None else wire(AccountId, known.account),
-        "key": None if known.key is None else wire(KeyId, known.key),
-        "model": known.model,
-        "space": known.space,
-        "lane": known.lane.value if explained else None,
-        "inputs": known.inputs,
-        "preferences": _preferences(known.preferences),
-        "policy": known.policy,
-        "license": None if known.license is None else license_out(known.license),
-        "price": _price(known, usage),
-        "hold": _hold(known.bound),
-        "cost": _usd(usage.cost_nano if usage is not None else known.cost_nano),
+        "id": wire(RequestId, explanation.request_id),
+        "created_at": _instant(explanation.at),
+        "status": explanation.status or None,
+        "account": None if explanation.account is None else wire(AccountId, explanation.account),
+        "key": None if explanation.key is None else wire(KeyId, explanation.key),
+        "model": explanation.model,
+        "space": explanation.space,
+        "lane": explanation.lane.value if explained else None,
+        "inputs": explanation.inputs,
+        "preferences": _preferences(explanation.preferences),
+        "policy": explanation.policy,
+        "license": None if explanation.license is None else license_out(explanation.license),
+        "price": _price(explanation, usage),
+        "hold": _hold(explanation.bound),
+        "cost": _usd(usage.cost_nano if usage is not None else explanation.cost_nano),
         "charge": None if usage is None else _charge(usage),
-        "charge_pending": usage is None and known.cost_nano is not None,
-        "timings": _timings(known.timings) if explained else None,
-        "error": _error(known.error),
-        "replayed": known.replayed,
+        "charge_pending": usage is None and explanation.cost_nano is not None,
+        "timings": _timings(explanation.timings) if explained else None,
+        "error": _error(explanation.error),
+        "replayed": explanation.replayed,
         "explained": explained,
     }
 
 
 def license_out(decision: LicenseDecision) -> LicenseOut:
-    """As the API says it."""
+    """Convert a license decision to its form in the API."""
     return LicenseOut(decision.license, decision.allowed, decision.reasons, decision.attribution)
 
 
-def _price(known: Explanation, usage: UsageEvent | None) -> PriceInForceOut | None:
+def _price(explanation: Explanation, usage: UsageEvent | None) -> PriceInForceOut | None:
     if usage is not None:
         return PriceInForceOut(wire(PriceId, usage.price_id), to_usd(usage.nano_per_mtok))
-    if known.price is not None:
-        return PriceInForceOut(wire(PriceId, known.price.id), to_usd(known.price.nano_per_mtok))
+    if explanation.price is not None:
+        return PriceInForceOut(wire(PriceId, explanation.price.id), to_usd(explanation.price.nano_per_mtok))
     return None
 
 
-def _hold(bound: Bound | None) -> HoldOut | None:
+def _hold(bound: CostBound | None) -> HoldOut | None:
     return None if bound is None else HoldOut(to_usd(bound.amount_nano), bound.tokens_max, bound.exact, bound.held)
 
 
@@ -307,11 +316,11 @@ def _candidate_for_ops(candidate: Candidate) -> OpsCandidateOut:
     )
 
 
-def _attempt_for_customer(attempt: AttemptMade) -> AttemptOut:
+def _attempt_for_customer(attempt: ExplainedAttempt) -> AttemptOut:
     return _attempt(attempt, *public_outcome(attempt.outcome))
 
 
-def _attempt(attempt: AttemptMade, outcome: str, reason: str) -> AttemptOut:
+def _attempt(attempt: ExplainedAttempt, outcome: str, reason: str) -> AttemptOut:
     return AttemptOut(
         provider=attempt.provider,
         endpoint=wire(EndpointId, attempt.endpoint),

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from router.errors import KeyExpired, KeyMissing, KeyPaused, KeyUnknown, StoreUnavailable
-from router.identity.keys import OPERATOR, digest_of, masked, well_formed
+from router.identity.keys import OPERATOR, digest_of, is_well_formed, mask
 from router.values import Caller, Key
 from store.ids import KeyId
 
-# News is confirmed every two seconds (registry.refresh); without it for FRESH, "unknown" could be a lie, and for TRUST,
-# even the keys that are known may have been revoked long ago.
+# Key changes are confirmed every two seconds (registry.refresh). Without that for FRESH, an unknown key may be a new
+# one, and for TRUST, even a key in memory may have been revoked long ago.
 FRESH = timedelta(seconds=6)
 TRUST = timedelta(seconds=60)
 NEVER = datetime.min.replace(tzinfo=UTC)
@@ -24,7 +24,7 @@ MISSING = (
 
 
 class KeyIndex:
-    """Every key that may still call, by digest, in this process's memory; ``registry.refresh`` keeps it fresh."""
+    """All keys that may still call, by digest, in this process's memory; ``registry.refresh`` refreshes it."""
 
     __slots__ = ("_by_digest", "_digests", "_fresh_until", "_trusted_until")
 
@@ -42,25 +42,25 @@ class KeyIndex:
         return self._by_digest.get(digest)
 
     def put(self, key_id: KeyId, by_digest: Mapping[bytes, Key]) -> None:
-        """Set a key's digests (two while an old secret still works after a rotation); none takes the key out."""
+        """Set a key's digests: two while an old secret still works after a rotation; none to remove the key."""
         for digest in self._digests.pop(key_id, ()):
             del self._by_digest[digest]
         if by_digest:
             self._by_digest.update(by_digest)
             self._digests[key_id] = tuple(by_digest)
 
-    def keep_only(self, key_ids: Iterable[KeyId]) -> None:
-        """Take out every key that is not named: the end of a full load."""
+    def retain(self, key_ids: Iterable[KeyId]) -> None:
+        """Remove all other keys: the end of a full load."""
         for gone in self._digests.keys() - set(key_ids):
             self.put(gone, {})
 
-    def heard(self, now: datetime) -> None:
-        """All changes that were made before ``now`` are in."""
+    def mark_fresh(self, now: datetime) -> None:
+        """Record that every key change made before ``now`` has been applied."""
         self._fresh_until = now + FRESH
         self._trusted_until = now + TRUST
 
-    def deaf(self) -> None:
-        """Changes no longer arrive: a key that is not here may be a new one."""
+    def mark_stale(self) -> None:
+        """Record that changes no longer arrive: a key that is not here may be a new one."""
         self._fresh_until = NEVER
 
     def is_fresh(self, now: datetime) -> bool:
@@ -68,32 +68,32 @@ class KeyIndex:
         return now <= self._fresh_until
 
     def is_trusted(self, now: datetime) -> bool:
-        """Whether a key that is here may be taken."""
+        """Whether a key that is here may be accepted."""
         return now <= self._trusted_until
 
 
 async def authenticate_caller(
     authorization: str | None, keys: KeyIndex, now: datetime, catch_up: Callable[[], Awaitable[None]]
 ) -> Caller:
-    """As :func:`authenticate`, asked twice about a well-formed key that is not in memory.
+    """As :func:`authenticate`, which runs again after ``catch_up`` for a well-formed key that is not in memory.
 
-    A key with a wrong checksum is refused at once; the second look costs no query of its own.
+    A key with a wrong checksum is refused at once; the second look-up costs no query of its own.
     """
     try:
         return authenticate(authorization, keys, now)
     except KeyUnknown:
-        if authorization is None or not well_formed(authorization[7:]):
+        if authorization is None or not is_well_formed(authorization[7:]):
             raise
     await catch_up()
     return authenticate(authorization, keys, now)
 
 
 def authenticate(header: str | None, keys: KeyIndex, now: datetime) -> Caller:
-    """Who calls, from ``Authorization: Bearer <key>``.
+    """The caller, from ``Authorization: Bearer <key>``.
 
     The digest of the whole key is what is looked up, so neither a stored digest nor a part of a key works as one.
     Raises ``KeyMissing``, ``KeyUnknown``, ``KeyExpired``, ``KeyPaused``, and ``StoreUnavailable`` where this process
-    cannot know: a fault of ours is never told as a fault of the key.
+    cannot know: a fault of ours is never reported as a fault of the key.
     """
     if not header or not (header.startswith("Bearer ") or header[:7].lower() == "bearer ") or len(header) == 7:
         raise KeyMissing(MISSING)
@@ -105,29 +105,29 @@ def authenticate(header: str | None, keys: KeyIndex, now: datetime) -> Caller:
         raise _cannot_check("the keys in memory are older than 60 s")
     if key.expires_at is not None and key.expires_at <= now:
         expired_at = f"{key.expires_at:%Y-%m-%dT%H:%M:%SZ}"
-        raise KeyExpired(f"The API key {masked(text)} expired at {expired_at}. Use another key or create a new one.")
+        raise KeyExpired(f"The API key {mask(text)} expired at {expired_at}. Use another key or create a new one.")
     if key.paused:
-        raise KeyPaused(f"The API key {masked(text)} is paused, or its account is suspended. Use another key.")
+        raise KeyPaused(f"The API key {mask(text)} is paused, or its account is suspended. Use another key.")
     return Caller(key=key)
 
 
 def _unknown(text: str, keys: KeyIndex, now: datetime) -> KeyUnknown | StoreUnavailable:
     if text.startswith(OPERATOR):
         return KeyUnknown(
-            f"Incorrect API key provided: {masked(text)}. It is an operator's, which works on /admin only; use "
+            f"Incorrect API key provided: {mask(text)}. It is an operator's, which works on /admin only; use "
             "a key of an account."
         )
-    if not well_formed(text):
+    if not is_well_formed(text):
         why = (
             "Its checksum does not fit, so it is mistyped or cut off"
             if text.startswith("gr_")
             else "It is not a key of ours"
         )
-        return KeyUnknown(f"Incorrect API key provided: {masked(text)}. {why}; copy it again from where you keep it.")
+        return KeyUnknown(f"Incorrect API key provided: {mask(text)}. {why}; copy it again from where you keep it.")
     if not keys.is_fresh(now):
         return _cannot_check("a key that is not in memory, while changes do not arrive")
     return KeyUnknown(
-        f"Incorrect API key provided: {masked(text)}. It does not exist or was revoked; a key is shown only once, "
+        f"Incorrect API key provided: {mask(text)}. It does not exist or was revoked; a key is shown only once, "
         "when it is created, so create a new one if it is lost."
     )
 

@@ -1,6 +1,6 @@
-"""An account's keys in Postgres: create, change, rotate, pause, revoke, list.
+"""Creates, changes, rotates, pauses, revokes and lists the API keys of an account, in Postgres.
 
-The key's text is returned once, by :func:`create_key` and :func:`rotate_key`, and is kept nowhere.
+A key's text is returned once, by :func:`create_key` and :func:`rotate_key`, and is stored nowhere.
 """
 
 from collections.abc import Collection
@@ -16,7 +16,7 @@ from billing.money import MAX_AMOUNT, NanoUSD, to_usd
 from billing.values import Cap, CapPeriod, Limits
 from catalog.values import Use
 from router.changes.audit import Change
-from router.changes.transaction import UnitOfWork
+from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.identity.keys import LIVE, TEST, new_key
 from router.tables import Json, KeyRow
@@ -38,11 +38,11 @@ class KeySpec(msgspec.Struct, frozen=True):
 
 
 class KeyView(msgspec.Struct, frozen=True):
-    """A key as people see it: everything but the key."""
+    """A key as people see it: everything but its text, of which ``masked`` is the beginning and the end."""
 
     id: KeyId
     account_id: AccountId
-    shown: str
+    masked: str = msgspec.field(name="shown")
     spec: KeySpec
     is_test: bool
     paused: bool
@@ -51,16 +51,16 @@ class KeyView(msgspec.Struct, frozen=True):
     previous_until: datetime | None = None
 
 
-class Shown(msgspec.Struct, frozen=True):
-    """A key with its text: the only time that it is shown."""
+class IssuedKey(msgspec.Struct, frozen=True):
+    """A key with its text, which is shown this once."""
 
     text: str
     view: KeyView
 
 
-async def create_key(work: UnitOfWork, account_id: AccountId, spec: KeySpec, *, is_test: bool = False) -> Shown:
-    """A new key of an account. Raises ``NotFound`` for an unknown account, ``InvalidRequest`` for limits below one."""
-    _check(spec, work.now)
+async def create_key(work: UnitOfWork, account_id: AccountId, spec: KeySpec, *, is_test: bool = False) -> IssuedKey:
+    """Create a key of an account. Raises ``NotFound`` for an unknown one, ``InvalidRequest`` for limits below one."""
+    _validate(spec, work.now)
     fresh = new_key(is_test=is_test)
     key_id = KeyId(new_id())
     row = {
@@ -76,57 +76,57 @@ async def create_key(work: UnitOfWork, account_id: AccountId, spec: KeySpec, *, 
     try:
         await work.connection.execute(insert(KeyRow), row)
     except IntegrityError as error:
-        if "keys_account_id_fkey" in str(error.orig):
+        if violated_constraint(error) == "keys_account_id_fkey":
             raise NotFound("There is no such account.", param="account") from error
         raise
     view = await get_key(work.connection, key_id)
-    work.changed(Change("key.create", wire(KeyId, key_id), account_id, after=_facts(view)))
-    return Shown(text=fresh.text, view=view)
+    work.record_change(Change("key.create", wire(KeyId, key_id), account_id, after=_audit_facts(view)))
+    return IssuedKey(text=fresh.text, view=view)
 
 
 async def change_key(work: UnitOfWork, key_id: KeyId, spec: KeySpec) -> KeyView:
     """Replace what may be set on a key. Raises ``NotFound``, ``Conflict`` for a revoked one."""
-    before = await _locked(work, key_id)
-    _check(spec, work.now)
-    return await _set(work, before, "key.change", _columns(spec))
+    before = await _lock(work, key_id)
+    _validate(spec, work.now)
+    return await _update(work, before, "key.change", _columns(spec))
 
 
 async def pause_key(work: UnitOfWork, key_id: KeyId, *, paused: bool = True) -> KeyView:
     """Pause a key, or resume it. Raises ``NotFound``, ``Conflict`` for a revoked one."""
-    before = await _locked(work, key_id)
-    return await _set(work, before, "key.pause" if paused else "key.resume", {"paused": paused})
+    before = await _lock(work, key_id)
+    return await _update(work, before, "key.pause" if paused else "key.resume", {"paused": paused})
 
 
 async def revoke_key(work: UnitOfWork, key_id: KeyId) -> KeyView:
     """End a key for good; every process refuses it within a second. Raises ``NotFound``, ``Conflict``."""
-    before = await _locked(work, key_id)
-    return await _set(work, before, "key.revoke", {"revoked_at": work.now})
+    before = await _lock(work, key_id)
+    return await _update(work, before, "key.revoke", {"revoked_at": work.now})
 
 
-async def rotate_key(work: UnitOfWork, key_id: KeyId, overlap: timedelta = timedelta(hours=24)) -> Shown:
-    """A new secret for the same key; the old one works for ``overlap`` more. Usage stays with the key's id.
+async def rotate_key(work: UnitOfWork, key_id: KeyId, overlap: timedelta = timedelta(hours=24)) -> IssuedKey:
+    """Give a key a new secret; the old one works for ``overlap`` more. Usage stays with the key's id.
 
     A secret that is still in its overlap from an earlier rotation ends now. Raises ``NotFound``, ``Conflict``,
     ``InvalidRequest``.
     """
     if not timedelta() <= overlap <= OVERLAP_MAX:
         raise InvalidRequest("The overlap is between 0 and 72 hours.", param="overlap")
-    before = await _locked(work, key_id)
+    before = await _lock(work, key_id)
     query = select(KeyRow.handle, KeyRow.digest).where(KeyRow.id == key_id)
     old = (await work.connection.execute(query)).one()
     fresh = new_key(is_test=before.is_test, handle=old.handle)
-    keeps = overlap > timedelta()
+    has_overlap = overlap > timedelta()
     columns = {
         "digest": fresh.digest,
         "last4": fresh.last4,
-        "previous_digest": old.digest if keeps else None,
-        "previous_until": work.now + overlap if keeps else None,
+        "previous_digest": old.digest if has_overlap else None,
+        "previous_until": work.now + overlap if has_overlap else None,
     }
-    return Shown(text=fresh.text, view=await _set(work, before, "key.rotate", columns))
+    return IssuedKey(text=fresh.text, view=await _update(work, before, "key.rotate", columns))
 
 
 async def get_key(connection: AsyncConnection, key_id: KeyId, *, locked: bool = False) -> KeyView:
-    """Raises ``NotFound``."""
+    """Read one key, and lock its row where ``locked``. Raises ``NotFound``."""
     query = select(KEYS).where(KeyRow.id == key_id)
     row = (await connection.execute(query.with_for_update() if locked else query)).one_or_none()
     if row is None:
@@ -155,7 +155,7 @@ async def list_keys(
     before: KeyId | None = None,
     limit: int | None = None,
 ) -> list[KeyView]:
-    """The keys of an account, or all, the newest first, revoked ones too; ``before`` one and at most ``limit``."""
+    """List the keys of an account, or all, the newest first, revoked ones too; ``before`` one and at most ``limit``."""
     query = select(KEYS).order_by(KeyRow.id.desc()).limit(limit)
     if before is not None:
         query = query.where(KeyRow.id < before)
@@ -164,22 +164,22 @@ async def list_keys(
     return [_view(row) for row in await connection.execute(query)]
 
 
-async def _locked(work: UnitOfWork, key_id: KeyId) -> KeyView:
+async def _lock(work: UnitOfWork, key_id: KeyId) -> KeyView:
     view = await get_key(work.connection, key_id, locked=True)
     if view.revoked_at is not None:
         raise Conflict(f"{wire(KeyId, key_id)} was revoked at {view.revoked_at:%Y-%m-%d %H:%M} UTC, which is final.")
     return view
 
 
-async def _set(work: UnitOfWork, before: KeyView, action: str, columns: dict[str, object]) -> KeyView:
+async def _update(work: UnitOfWork, before: KeyView, action: str, columns: dict[str, object]) -> KeyView:
     await work.connection.execute(update(KeyRow).where(KeyRow.id == before.id).values(**columns))
     after = await get_key(work.connection, before.id)
     subject = wire(KeyId, before.id)
-    work.changed(Change(action, subject, before.account_id, _facts(before), _facts(after)))
+    work.record_change(Change(action, subject, before.account_id, _audit_facts(before), _audit_facts(after)))
     return after
 
 
-def _check(spec: KeySpec, now: datetime) -> None:
+def _validate(spec: KeySpec, now: datetime) -> None:
     if not 1 <= len(spec.name) <= 200:
         raise InvalidRequest("A key has a name of 1 to 200 characters.", param="name")
     limits = (spec.limits.requests_per_minute, spec.limits.tokens_per_minute, spec.limits.concurrency)
@@ -217,7 +217,7 @@ def _view(row: Row[Any]) -> KeyView:
     return KeyView(
         id=KeyId(row.id),
         account_id=AccountId(row.account_id),
-        shown=f"{TEST if row.is_test else LIVE}{row.handle[:4]}…{row.last4}",
+        masked=f"{TEST if row.is_test else LIVE}{row.handle[:4]}…{row.last4}",
         spec=spec,
         is_test=row.is_test,
         paused=row.paused,
@@ -227,6 +227,6 @@ def _view(row: Row[Any]) -> KeyView:
     )
 
 
-def _facts(view: KeyView) -> Json:
+def _audit_facts(view: KeyView) -> Json:
     facts: Json = msgspec.to_builtins(view)
     return {name: value for name, value in facts.items() if name not in ("id", "account_id", "created_at")}

@@ -1,4 +1,4 @@
-"""Keys as the line knows them, read from Postgres for :mod:`router.registry.refresh`."""
+"""Reads keys from Postgres as the pipeline needs them in memory, for :mod:`router.registry.refresh`."""
 
 from collections.abc import AsyncIterator, Collection
 from datetime import timedelta
@@ -19,32 +19,32 @@ from router.values import Key
 from store.ids import AccountId, KeyId, ModelId
 
 Keys = dict[KeyId, dict[bytes, Key]]
-NOTHING: frozenset[str] = frozenset()
+NO_ACCEPTANCES: frozenset[str] = frozenset()
 
 
-# A page is made into keys in about 10 ms, and the event loop has calls to answer in between.
+# A page of rows becomes keys in about 10 ms, and the event loop has calls to answer in between.
 PAGE = 500
 
-IN_FORCE = KeyRow.revoked_at.is_(None)
+NOT_REVOKED = KeyRow.revoked_at.is_(None)
 
 
-def of_keys(key_ids: Collection[UUID]) -> ColumnElement[bool]:
-    """These keys."""
+def by_key(key_ids: Collection[UUID]) -> ColumnElement[bool]:
+    """A condition: the keys with these ids."""
     return KeyRow.id.in_(key_ids)
 
 
-def of_accounts(account_ids: Collection[UUID]) -> ColumnElement[bool]:
-    """The keys of these accounts."""
+def by_account(account_ids: Collection[UUID]) -> ColumnElement[bool]:
+    """A condition: the keys of these accounts."""
     return KeyRow.account_id.in_(account_ids)
 
 
-def changed_within(seconds: float) -> ColumnElement[bool]:
-    """Keys that were changed of late, by the database's clock."""
+def by_change(seconds: float) -> ColumnElement[bool]:
+    """A condition: keys that were changed within the last ``seconds``, by the database's clock."""
     return KeyRow.changed_at > func.now() - timedelta(seconds=seconds)
 
 
 async def read_keys(connection: AsyncConnection, which: ColumnElement[bool]) -> AsyncIterator[Keys]:
-    """Keys by id in pages, each key with its working digests: none for a revoked one."""
+    """Read keys by id in pages, each with its working digests: none for a revoked key."""
     accepted = await accepted_by_account(connection)
     suspended = await suspended_accounts(connection)
     last = UUID(int=0)
@@ -52,7 +52,9 @@ async def read_keys(connection: AsyncConnection, which: ColumnElement[bool]) -> 
         query = select(KeyRow.__table__).where(which, KeyRow.id > last).order_by(KeyRow.id).limit(PAGE)
         rows = (await connection.execute(query)).all()
         yield {
-            KeyId(row.id): _by_digest(row, accepted.get(row.account_id, NOTHING), suspended=row.account_id in suspended)
+            KeyId(row.id): _keys_by_digest(
+                row, accepted.get(row.account_id, NO_ACCEPTANCES), suspended=row.account_id in suspended
+            )
             for row in rows
         }
         if len(rows) < PAGE:
@@ -60,7 +62,7 @@ async def read_keys(connection: AsyncConnection, which: ColumnElement[bool]) -> 
         last = rows[-1].id
 
 
-def _by_digest(row: Row[Any], accepted: frozenset[str], *, suspended: bool) -> dict[bytes, Key]:
+def _keys_by_digest(row: Row[Any], accepted: frozenset[str], *, suspended: bool) -> dict[bytes, Key]:
     if row.revoked_at is not None:
         return {}
     cap = None if row.cap_nano is None else Cap(NanoUSD(row.cap_nano), CapPeriod(row.cap_period))

@@ -1,9 +1,9 @@
-"""API keys: their form, their checksum and their digest.
+"""Makes API keys, and checks their form and checksum.
 
 A key is ``gr_live_<8 id>_<32 secret>_<6 checksum>``, all base62, joined by underscores so that a double click takes
 the whole of it. The secret is 190 random bits, so a plain SHA-256 is a sound thing to store. The checksum is the
-CRC-32 of all that stands before it: a typo is told from an unknown key without asking anyone, and secret scanners can
-tell a key of ours offline.
+CRC-32 of all that stands before it: it distinguishes a typo from an unknown key without a look-up, and secret scanners
+recognize a key of ours offline.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ LENGTH = len(LIVE) + HANDLE_LENGTH + 1 + SECRET_LENGTH + 1 + CHECKSUM_LENGTH
 
 
 class NewKey(msgspec.Struct, frozen=True):
-    """A fresh key. ``text`` is shown once and never stored; the rest is what the database keeps."""
+    """A fresh key. ``text`` leaves us once and is never stored; the database stores the rest."""
 
     text: str
     handle: str
@@ -35,15 +35,15 @@ class NewKey(msgspec.Struct, frozen=True):
 
 def new_key(*, is_test: bool = False, handle: str | None = None) -> NewKey:
     """A fresh key; ``handle`` keeps a rotated key's public part."""
-    return _fresh(TEST if is_test else LIVE, handle or _random(HANDLE_LENGTH))
+    return _generate(TEST if is_test else LIVE, handle or _random(HANDLE_LENGTH))
 
 
 def new_operator_key() -> NewKey:
-    """A fresh key of an operator, ``gr_ops_…``: of the same make, for the admin API alone."""
-    return _fresh(OPERATOR, _random(HANDLE_LENGTH))
+    """A fresh key of an operator, ``gr_ops_…``: of the same form, for the admin API alone."""
+    return _generate(OPERATOR, _random(HANDLE_LENGTH))
 
 
-def _fresh(prefix: str, handle: str) -> NewKey:
+def _generate(prefix: str, handle: str) -> NewKey:
     stem = f"{prefix}{handle}_{_random(SECRET_LENGTH)}"
     text = f"{stem}_{checksum(stem)}"
     return NewKey(text=text, handle=handle, last4=text[-4:], digest=digest_of(text))
@@ -59,23 +59,23 @@ def checksum(stem: str) -> str:
     return digits
 
 
-def well_formed(text: str) -> bool:
-    """Whether a text has the form of a key and its checksum fits: no look-up."""
+def is_well_formed(text: str) -> bool:
+    """Whether a text has the form of a key and its checksum fits, without a look-up."""
     return len(text) == LENGTH and FORM.fullmatch(text) is not None and checksum(text[:-7]) == text[-6:]
 
 
-def well_formed_operator(text: str) -> bool:
-    """The same of an operator's key."""
+def is_well_formed_operator(text: str) -> bool:
+    """Whether a text has the form of an operator's key and its checksum fits."""
     return OPERATOR_FORM.fullmatch(text) is not None and checksum(text[:-7]) == text[-6:]
 
 
 def digest_of(text: str) -> bytes:
-    """SHA-256 of the whole key, 32 bytes: what is stored, and what a process looks up."""
+    """SHA-256 of the whole key, 32 bytes: the database stores it, and a process looks keys up by it."""
     return hashlib.sha256(text.encode(errors="replace")).digest()
 
 
-def masked(text: str) -> str:
-    """What an error or a list may show of a key: ``gr_live_abcd…wxyz``. Of another service's secret, less."""
+def mask(text: str) -> str:
+    """The part of a key that an error or a list may contain, ``gr_live_abcd…wxyz``; less of another service's."""
     text = "".join(c if " " < c <= "~" else "?" for c in text[:100])
     if text.startswith((LIVE, TEST, OPERATOR)) and len(text) >= 40:
         return f"{text[:12]}…{text[-4:]}"

@@ -1,4 +1,7 @@
-"""People: the members of an account, and the operators who belong to none. Signing in is not here."""
+"""Adds, changes, removes and lists people: the members of an account, and operators, who belong to none.
+
+Signing in is not here.
+"""
 
 from datetime import datetime
 from enum import StrEnum
@@ -10,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from router.changes.audit import Change
-from router.changes.transaction import UnitOfWork
+from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.tables import MemberRow
 from store.ids import AccountId, MemberId, new_id, wire
@@ -26,7 +29,7 @@ class Role(StrEnum):
     FINANCE_ADMIN = "finance_admin"
 
 
-OPERATORS = frozenset({Role.OPS, Role.FINANCE_ADMIN})
+OPERATOR_ROLES = frozenset({Role.OPS, Role.FINANCE_ADMIN})
 MEMBERS = MemberRow.__table__
 
 
@@ -42,9 +45,13 @@ class Member(msgspec.Struct, frozen=True):
 
 
 async def add_member(work: UnitOfWork, account_id: AccountId | None, email: str, role: Role, name: str = "") -> Member:
-    """Raises ``InvalidRequest`` for a role that does not fit, ``Conflict`` for an e-mail that is already there."""
-    if (account_id is None) != (role in OPERATORS):
-        belongs = "belong to no account" if role in OPERATORS else "belong to an account"
+    """Add a member of an account, or an operator.
+
+    Raises ``InvalidRequest`` for a role that does not fit, ``NotFound`` for an unknown account, ``Conflict`` for an
+    e-mail that is already there.
+    """
+    if (account_id is None) != (role in OPERATOR_ROLES):
+        belongs = "belong to no account" if role in OPERATOR_ROLES else "belong to an account"
         raise InvalidRequest(f"People with the role {role.value} {belongs}.", param="role")
     if not email.partition("@")[0] or not email.partition("@")[2] or " " in email:
         raise InvalidRequest(f"{email!r} is not an e-mail address.", param="email")
@@ -53,40 +60,43 @@ async def add_member(work: UnitOfWork, account_id: AccountId | None, email: str,
     try:
         await work.connection.execute(insert(MemberRow), row)
     except IntegrityError as error:
-        if "members_account_id_fkey" in str(error.orig):
+        if violated_constraint(error) == "members_account_id_fkey":
             raise NotFound("There is no such account.", param="account") from error
         raise Conflict(f"{email} is a member already. Change the role, or remove the member first.") from error
     after: dict[str, object] = {"email": email, "name": name, "role": role.value}
-    work.changed(Change("member.add", wire(MemberId, member.id), account_id, after=after))
+    work.record_change(Change("member.add", wire(MemberId, member.id), account_id, after=after))
     return member
 
 
 async def change_role(work: UnitOfWork, member_id: MemberId, role: Role) -> Member:
-    """Raises ``NotFound``, and ``Conflict`` where the account would be left without an owner."""
+    """Change a person's role.
+
+    Raises ``NotFound``, ``InvalidRequest``, and ``Conflict`` where the account would be left without an owner.
+    """
     member = await get_member(work.connection, member_id, locked=True)
-    if (role in OPERATORS) != (member.account_id is None):
+    if (role in OPERATOR_ROLES) != (member.account_id is None):
         raise InvalidRequest(
             f"{member.email} cannot become {role.value}: operators belong to no account.", param="role"
         )
-    await _keep_an_owner(work, member, role)
+    await _require_another_owner(work, member, role)
     await work.connection.execute(update(MemberRow).where(MemberRow.id == member_id).values(role=role.value))
     before: dict[str, object] = {"role": member.role.value}
     change = Change("member.change_role", wire(MemberId, member_id), member.account_id, before, {"role": role.value})
-    work.changed(change)
+    work.record_change(change)
     return msgspec.structs.replace(member, role=role)
 
 
 async def remove_member(work: UnitOfWork, member_id: MemberId) -> None:
-    """Raises ``NotFound``, and ``Conflict`` where the account would be left without an owner."""
+    """Remove a person. Raises ``NotFound``, and ``Conflict`` where the account would be left without an owner."""
     member = await get_member(work.connection, member_id, locked=True)
-    await _keep_an_owner(work, member, None)
+    await _require_another_owner(work, member, None)
     await work.connection.execute(update(MemberRow).where(MemberRow.id == member_id).values(removed_at=work.now))
     before: dict[str, object] = {"email": member.email, "role": member.role.value}
-    work.changed(Change("member.remove", wire(MemberId, member_id), member.account_id, before))
+    work.record_change(Change("member.remove", wire(MemberId, member_id), member.account_id, before))
 
 
 async def list_members(connection: AsyncConnection, account_id: AccountId | None) -> list[Member]:
-    """The members of an account, or the operators, in the order they came."""
+    """List the members of an account, or the operators, in the order in which they were added."""
     owner = MemberRow.account_id.is_(None) if account_id is None else MemberRow.account_id == account_id
     query = select(MEMBERS).where(MemberRow.removed_at.is_(None), owner).order_by(MemberRow.id)
     return [_member(row) for row in await connection.execute(query)]
@@ -100,7 +110,7 @@ async def members_of_email(connection: AsyncConnection, email: str) -> list[Memb
 
 
 async def get_member(connection: AsyncConnection, member_id: MemberId, *, locked: bool = False) -> Member:
-    """A member who is not removed. Raises ``NotFound``."""
+    """Read a person who is not removed, and lock the row where ``locked``. Raises ``NotFound``."""
     query = select(MEMBERS).where(MemberRow.id == member_id, MemberRow.removed_at.is_(None))
     row = (await connection.execute(query.with_for_update() if locked else query)).one_or_none()
     if row is None:
@@ -108,7 +118,8 @@ async def get_member(connection: AsyncConnection, member_id: MemberId, *, locked
     return _member(row)
 
 
-async def _keep_an_owner(work: UnitOfWork, member: Member, becomes: Role | None) -> None:
+async def _require_another_owner(work: UnitOfWork, member: Member, becomes: Role | None) -> None:
+    """Raise ``Conflict`` where the account's last owner would be none any more."""
     if member.role is not Role.OWNER or becomes is Role.OWNER:
         return
     # All owners are locked, so that two of them cannot leave at the same moment, each counting on the other.

@@ -1,7 +1,8 @@
-"""Operators' keys for the admin API: made on the machine, shown once, stored as SHA-256, gone everywhere in a second.
+"""Creates, revokes and authenticates operators' keys for the admin API, which are stored as SHA-256 alone.
 
-A key belongs to a person with one of the operators' roles and has that role as it is now: who loses it, or is removed,
-loses the key's power with it. What a role may do is decided at the edge's table.
+A key is made on the machine and shown once; revoked, it is refused everywhere within a second. It belongs to a person
+with one of the operators' roles and has that role as it is now: a person who loses it, or is removed, loses the key's
+power with it. What a role may do, :mod:`router.api.access` decides.
 """
 
 import hmac
@@ -17,8 +18,8 @@ from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest, KeyExpired, KeyMissing, KeyUnknown, NotFound, StoreUnavailable
 from router.identity.authenticate import KeyIndex
-from router.identity.keys import digest_of, masked, new_operator_key, well_formed_operator
-from router.identity.members import OPERATORS, Role
+from router.identity.keys import digest_of, is_well_formed_operator, mask, new_operator_key
+from router.identity.members import OPERATOR_ROLES, Role
 from router.tables import MemberRow, OperatorKeyRow
 from store.ids import MemberId, OperatorKeyId, new_id, wire
 
@@ -30,7 +31,7 @@ MISSING = (
 
 
 class Operator(msgspec.Struct, frozen=True):
-    """Who asks the admin API. ``name`` is the person's e-mail address."""
+    """An authenticated operator. ``name`` is the person's e-mail address."""
 
     member_id: MemberId
     role: Role
@@ -41,21 +42,21 @@ class Operator(msgspec.Struct, frozen=True):
 
 
 class OperatorKeyView(msgspec.Struct, frozen=True):
-    """An operator's key as people see it: everything but the key."""
+    """An operator's key as people see it: everything but its text, of which ``masked`` is the beginning and the end."""
 
     id: OperatorKeyId
     member_id: MemberId
     email: str
     role: Role
     name: str
-    shown: str
+    masked: str
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
 
 
 class OperatorIndex:
-    """Every operator's key that works, by digest, in this process's memory; ``registry.refresh`` keeps it fresh."""
+    """Holds the operators whose keys work, by digest, in this process's memory; ``registry.refresh`` keeps it fresh."""
 
     __slots__ = ("_by_digest",)
 
@@ -63,11 +64,11 @@ class OperatorIndex:
         self._by_digest: Mapping[bytes, Operator] = {}
 
     def replace(self, operators: Mapping[bytes, Operator]) -> None:
-        """All of them anew."""
+        """Replace all keys."""
         self._by_digest = operators
 
     def find(self, digest: bytes) -> Operator | None:
-        """Whose key has this digest."""
+        """Find the operator whose key has this digest; None where there is none."""
         found = self._by_digest.get(digest)
         return found if found is not None and hmac.compare_digest(found.digest, digest) else None
 
@@ -75,7 +76,7 @@ class OperatorIndex:
 async def create_operator_key(
     work: UnitOfWork, member_id: MemberId, name: str, *, expires_at: datetime | None = None
 ) -> tuple[str, OperatorKeyView]:
-    """A new key of an operator, and its text this once. Raises ``NotFound``, ``InvalidRequest``."""
+    """Create a key of an operator, and return its text this once. Raises ``NotFound``, ``InvalidRequest``."""
     if not 1 <= len(name) <= 200:
         raise InvalidRequest("A key has a name of 1 to 200 characters.", param="name")
     if expires_at is not None and expires_at <= work.now:
@@ -84,16 +85,16 @@ async def create_operator_key(
     role = await work.connection.scalar(query.with_for_update(key_share=True))
     if role is None:
         raise NotFound(f"There is no member {wire(MemberId, member_id)}.", param="member")
-    if Role(role) not in OPERATORS:
+    if Role(role) not in OPERATOR_ROLES:
         raise InvalidRequest(f"A person with the role {role} belongs to an account and is no operator.", param="member")
     fresh, key_id = new_operator_key(), OperatorKeyId(new_id())
     row = {"id": key_id, "member_id": member_id, "name": name, "handle": fresh.handle, "last4": fresh.last4}
     row |= {"digest": fresh.digest, "expires_at": expires_at}
     await work.connection.execute(insert(OperatorKeyRow), row)
     view = await get_operator_key(work.connection, key_id)
-    after: dict[str, object] = {"member": wire(MemberId, member_id), "name": name, "shown": view.shown}
+    after: dict[str, object] = {"member": wire(MemberId, member_id), "name": name, "shown": view.masked}
     after["expires_at"] = expires_at.isoformat() if expires_at else None
-    work.changed(Change("operator_key.create", wire(OperatorKeyId, key_id), after=after))
+    work.record_change(Change("operator_key.create", wire(OperatorKeyId, key_id), after=after))
     return fresh.text, view
 
 
@@ -101,18 +102,18 @@ async def revoke_operator_key(work: UnitOfWork, key_id: OperatorKeyId) -> Operat
     """End a key for good; every process refuses it within a second. Raises ``NotFound``, ``Conflict``."""
     before = await get_operator_key(work.connection, key_id, locked=True)
     if before.revoked_at is not None:
-        raise Conflict(f"{before.shown} was revoked at {before.revoked_at:%Y-%m-%d %H:%M} UTC, which is final.")
+        raise Conflict(f"{before.masked} was revoked at {before.revoked_at:%Y-%m-%d %H:%M} UTC, which is final.")
     ended = update(OperatorKeyRow).where(OperatorKeyRow.id == key_id).values(revoked_at=work.now)
     await work.connection.execute(ended)
-    was: dict[str, object] = {"member": wire(MemberId, before.member_id), "name": before.name, "shown": before.shown}
-    work.changed(Change("operator_key.revoke", wire(OperatorKeyId, key_id), None, was))
+    was: dict[str, object] = {"member": wire(MemberId, before.member_id), "name": before.name, "shown": before.masked}
+    work.record_change(Change("operator_key.revoke", wire(OperatorKeyId, key_id), None, was))
     return msgspec.structs.replace(before, revoked_at=work.now)
 
 
 async def get_operator_key(
     connection: AsyncConnection, key_id: OperatorKeyId, *, locked: bool = False
 ) -> OperatorKeyView:
-    """Raises ``NotFound``."""
+    """Read one operator's key, and lock its row where ``locked``. Raises ``NotFound``."""
     query = _query().where(OperatorKeyRow.id == key_id)
     row = (await connection.execute(query.with_for_update(of=OperatorKeyRow) if locked else query)).one_or_none()
     if row is None:
@@ -121,19 +122,19 @@ async def get_operator_key(
 
 
 async def list_operator_keys(connection: AsyncConnection) -> list[OperatorKeyView]:
-    """All of them, the newest first, revoked ones too."""
+    """List all operators' keys, the newest first, revoked ones too."""
     return [_view(row) for row in await connection.execute(_query().order_by(OperatorKeyRow.id.desc()))]
 
 
-async def read_operators(connection: AsyncConnection) -> dict[bytes, Operator]:
-    """The keys that work, by digest: neither revoked, nor of a person who is gone."""
+async def load_operators(connection: AsyncConnection) -> dict[bytes, Operator]:
+    """Load the operators whose keys work, by digest: neither revoked, nor of a person who was removed."""
     query = _query().where(OperatorKeyRow.revoked_at.is_(None), MemberRow.removed_at.is_(None))
     return {
         row.digest: Operator(
             MemberId(row.member_id), Role(row.role), row.email, OperatorKeyId(row.id), row.digest, row.expires_at
         )
         for row in await connection.execute(query)
-        if Role(row.role) in OPERATORS
+        if Role(row.role) in OPERATOR_ROLES
     }
 
 
@@ -144,16 +145,17 @@ async def authenticate_operator(
     now: datetime,
     catch_up: Callable[[], Awaitable[None]],
 ) -> Operator:
-    """Who asks, from ``Authorization: Bearer gr_ops_…``; ``keys`` knows how fresh this process's memory is.
+    """Authenticate ``Authorization: Bearer gr_ops_…``; ``keys`` knows how fresh this process's memory is.
 
-    Raises ``KeyMissing``, ``KeyUnknown``, ``KeyExpired``, and ``StoreUnavailable`` where this process cannot know.
+    A key that is not in memory is looked up once more after ``catch_up``, since it may be a moment old. Raises
+    ``KeyMissing``, ``KeyUnknown``, ``KeyExpired``, and ``StoreUnavailable`` where this process cannot know.
     """
     if not authorization or authorization[:7].lower() != "bearer " or len(authorization) == 7:
         raise KeyMissing(MISSING)
     text = authorization[7:]
-    if not well_formed_operator(text):
+    if not is_well_formed_operator(text):
         raise KeyUnknown(
-            f"Incorrect API key provided: {masked(text)}. The admin API takes operators' keys, gr_ops_…, whole and as "
+            f"Incorrect API key provided: {mask(text)}. The admin API takes operators' keys, gr_ops_…, whole and as "
             "they were shown."
         )
     digest = digest_of(text)
@@ -169,10 +171,10 @@ async def authenticate_operator(
             retry_after_s=2.0,
         )
     if operator is None:
-        raise KeyUnknown(f"Incorrect API key provided: {masked(text)}. It does not exist or was revoked.")
+        raise KeyUnknown(f"Incorrect API key provided: {mask(text)}. It does not exist or was revoked.")
     if operator.expires_at is not None and operator.expires_at <= now:
         expired_at = f"{operator.expires_at:%Y-%m-%dT%H:%M:%SZ}"
-        raise KeyExpired(f"The operator's key {masked(text)} expired at {expired_at}. Make another one.")
+        raise KeyExpired(f"The operator's key {mask(text)} expired at {expired_at}. Make another one.")
     return operator
 
 
@@ -188,7 +190,7 @@ def _view(row: Row[Any]) -> OperatorKeyView:
         email=row.email,
         role=Role(row.role),
         name=row.name,
-        shown=f"gr_ops_{row.handle[:4]}…{row.last4}",
+        masked=f"gr_ops_{row.handle[:4]}…{row.last4}",
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,

@@ -92,7 +92,7 @@ async def apply(db: Database, actor: Actor, order: Order) -> Plan:
         if not work.changes:
             raise _NothingChanged(done)
         after: Json = {"source": order.source, "changes": len(done.difference.steps)}
-        work.changed(Change("catalogue.apply", "catalogue", after=after))
+        work.record_change(Change("catalogue.apply", "catalogue", after=after))
         await presently.remember(work.connection, order.source, actor, present, _applied(found, waiting), found.forget)
         if order.ending is not None:
             await order.ending(work, done)

@@ -19,8 +19,8 @@ from router.errors import Conflict
 from router.manifest.schema import subject_of
 from router.manifest.values import Fields, Kind, Name, Present, ProviderNow, Remembered, Source
 from router.registry.endpoints import list_endpoints
-from router.registry.model_facts import MODEL_NEEDS
-from router.registry.models import facts_of
+from router.registry.model_facts import REQUIRED_FACTS
+from router.registry.models import model_as_json
 from router.registry.providers import list_providers
 from router.registry.specs import EndpointSpec, ProviderSpec
 from router.tables import CatalogueFileRow
@@ -78,7 +78,7 @@ def defaults() -> dict[Kind, Fields]:
     return {
         Kind.PROVIDER: _provider(ProviderSpec()),
         Kind.ENDPOINT: _endpoint(EndpointSpec("")),
-        Kind.MODEL: {name: value for name, value in facts_of(BARE).items() if name not in MODEL_NEEDS},
+        Kind.MODEL: {name: value for name, value in model_as_json(BARE).items() if name not in REQUIRED_FACTS},
     }
 
 
@@ -113,7 +113,7 @@ def _price(price: Price) -> Fields:
 
 
 def _model(model: Model) -> dict[Name, Fields]:
-    found: dict[Name, Fields] = {(Kind.MODEL, model.id): facts_of(model) | {"status": model.status.value}}
+    found: dict[Name, Fields] = {(Kind.MODEL, model.id): model_as_json(model) | {"status": model.status.value}}
     for claim in model.claims:
         identity = {"model": model.id, "license": claim.license, "source": claim.source}
         facts: Fields = {"evidence": claim.evidence, "claimed_on": claim.claimed_on.isoformat()}

@@ -27,7 +27,7 @@ from router.manifest.values import (
     Vanished,
     Verb,
 )
-from router.registry.model_facts import MODEL_NEEDS, SPACE_FACTS, why_it_stays
+from router.registry.model_facts import REQUIRED_FACTS, SPACE_FACTS, refusal_to_edit
 from router.values import EndpointState
 
 _ORDER = (Kind.PROVIDER, Kind.MODEL, Kind.ENDPOINT, Kind.CLAIM, Kind.RESOLUTION, Kind.PRICE)
@@ -104,7 +104,7 @@ class _Found:
         facts = {name: value for name, value in entry.fields.items() if name != "status"}
         stated = msgspec.structs.replace(entry, fields=facts)
         if theirs is None:
-            if missing := [name for name in MODEL_NEEDS if name not in facts]:
+            if missing := [name for name in REQUIRED_FACTS if name not in facts]:
                 says = f"{entry.subject} is not in the catalogue yet, so it needs {', '.join(missing)} too."
                 self._fault(entry, "", says)
                 return
@@ -122,7 +122,7 @@ class _Found:
         status = str(theirs["status"])
         has_endpoints = any(one.model_id == entry.subject for one in self._present.endpoints.values())
         for change in changes:
-            says = why_it_stays(entry.subject, status, change.field, change.before, has_endpoints=has_endpoints)
+            says = refusal_to_edit(entry.subject, status, change.field, change.before, has_endpoints=has_endpoints)
             if says is not None:
                 self._fault(entry, change.field, says)
 

@@ -19,7 +19,7 @@ from router.manifest.values import Fields, Kind, Present, Step, Verb
 from router.registry.endpoints import edit_endpoint, get_endpoint, move_endpoint, register_endpoint
 from router.registry.indexes import ProviderRecord
 from router.registry.models import add_model, edit_model
-from router.registry.providers import edit_provider, find_provider, provider_records, register_provider
+from router.registry.providers import edit_provider, find_provider, load_provider_records, register_provider
 from router.registry.specs import EndpointSpec, ProviderSpec
 from router.values import EndpointState
 from store.ids import ModelId
@@ -63,7 +63,7 @@ async def run(
             case Kind.PRICE:
                 await _price(work, step)
     if usable is not None and touched:
-        for record in await provider_records(work.connection):
+        for record in await load_provider_records(work.connection):
             if record.name in touched:
                 await usable(record)
     return waiting

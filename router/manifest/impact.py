@@ -9,8 +9,8 @@ import msgspec
 from billing.money import Price, from_usd
 from billing.prices import price_at
 from router.manifest.values import Fields, Impact, Kind, LaneName, Margin, Present, Step, Verb
-from router.registry.endpoints import ANSWERING
-from router.registry.providers import PROVIDER_ANSWERING
+from router.registry.endpoints import VERIFIED_FIELDS
+from router.registry.providers import VERIFIED_PROVIDER_FIELDS
 from router.values import EndpointState
 from store.ids import ModelId, PriceId
 
@@ -36,8 +36,8 @@ def impact(steps: Iterable[Step], present: Present, now: datetime) -> Impact:
         if step.kind is Kind.ENDPOINT:
             after[step.subject] = _after(step, before.get(step.subject))
     # A provider that is switched off comes back by a switch: what its endpoints cost still counts.
-    moved = {step.subject for step in done if step.kind is Kind.PROVIDER and _changes(step, PROVIDER_ANSWERING)}
-    unproven = {step.subject for step in done if step.kind is Kind.ENDPOINT and _changes(step, ANSWERING)}
+    moved = {step.subject for step in done if step.kind is Kind.PROVIDER and _changes(step, VERIFIED_PROVIDER_FIELDS)}
+    unproven = {step.subject for step in done if step.kind is Kind.ENDPOINT and _changes(step, VERIFIED_FIELDS)}
     unproven |= {name for name, one in after.items() if one.live and one.provider in moved - off}
     after = {
         name: msgspec.structs.replace(one, live=False) if one.provider in off or name in unproven else one

@@ -1,1 +1,1 @@
-"""What operators registered: providers, endpoints, models, credentials; and its copy in memory."""
+"""Registers providers, endpoints, models and credentials for operators, and keeps a copy of them in memory."""

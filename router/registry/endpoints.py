@@ -1,6 +1,6 @@
-"""Endpoints: register one, edit it, and move it through its states. Only a live one gets traffic.
+"""Registers endpoints, edits them, and moves them through their states. Only a live endpoint gets traffic.
 
-The moves stand here as a table and in the database as a trigger; a test compares the two.
+The allowed moves stand here as a table and in the database as a trigger; a test compares the two.
 """
 
 import re
@@ -16,11 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog.models import lock
 from catalog.values import Model
 from router.changes.audit import Change
-from router.changes.transaction import UnitOfWork
+from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.registry.specs import EndpointSpec
 from router.tables import EndpointRow, Json, ProbeScheduleRow, ProviderRow
-from router.values import Endpoint, EndpointState
+from router.values import Endpoint, EndpointState, QuarantineCause
 from store.ids import EndpointId, ModelId, ProviderId, new_id, wire
 
 DRAFT, PROBING, LIVE = EndpointState.DRAFT, EndpointState.PROBING, EndpointState.LIVE
@@ -35,16 +35,16 @@ MOVES: dict[EndpointState, frozenset[EndpointState]] = {
     OFF: frozenset({PROBING}),
 }
 
-# What stands at the start of an endpoint's reason where probes decide: one has put it in quarantine, or it has to pass
-# all of them once because something was changed that decides what answers.
-CAUSED_BY_PROBE = "probe_"
-AWAITS_PROOF = f"{CAUSED_BY_PROBE}due: "
-# What follows where the provider refused our credential or our credit.
-REFUSED = "CredentialRefused"
-# What an endpoint's spec says of the vectors that come back; the rest is about money, order and limits.
-ANSWERING = ("native_input_type", "numerics")
-# What an examination does not depend on.
-_BESIDE = (
+# The quarantines that probes may end; every other one is an operator's to end, by a test.
+RECOVERABLE = frozenset(
+    {QuarantineCause.PROBE, QuarantineCause.PROOF_AWAITED, QuarantineCause.CREDENTIAL_REFUSED},
+)
+# Of these, the ones that put no vector in doubt: a single good verification is enough.
+UNDOUBTED = frozenset({QuarantineCause.PROOF_AWAITED, QuarantineCause.CREDENTIAL_REFUSED})
+# An edit of one of these changes which vectors come back, so that they have to be verified again.
+VERIFIED_FIELDS = ("native_input_type", "numerics")
+# What a verification does not depend on: state, order, money, limits, and what the provider's own record says.
+_UNVERIFIED_FIELDS = (
     *("state", "priority", "weight", "cost_nano_per_mtok", "requests_per_minute", "tokens_per_minute"),
     *("concurrency", "provider_name", "regions", "collects_data", "retention_days"),
 )
@@ -54,21 +54,22 @@ GRANTED_MAX = 2**31 - 1
 
 
 class EndpointView(msgspec.Struct, frozen=True):
-    """An endpoint as operators see it."""
+    """An endpoint as operators see it: ``reason`` says why it is in its state; a quarantine has its cause, too."""
 
     endpoint: Endpoint
     reason: str
+    quarantine_cause: QuarantineCause | None = None
 
 
 async def register_endpoint(
     work: UnitOfWork, model: Model, provider_id: ProviderId, spec: EndpointSpec, *, space: str | None = None
 ) -> Endpoint:
-    """A new endpoint, as a draft. ``space`` is what the provider claims to serve; it must be the model's.
+    """Register a new endpoint, as a draft. ``space`` is what the provider claims to serve; it must be the model's.
 
     Raises ``InvalidRequest``, ``ModelUnknown``, ``NotFound`` for an unknown provider, ``Conflict`` where it is
     registered already.
     """
-    _check(spec)
+    _validate(spec)
     if space is not None and space != model.space:
         raise InvalidRequest(
             f"The endpoint claims the vector space {space}, and {model.id} is {model.space}: vectors of the two "
@@ -82,81 +83,100 @@ async def register_endpoint(
     try:
         await work.connection.execute(insert(EndpointRow), {**row, **msgspec.structs.asdict(spec)})
     except IntegrityError as error:
-        if "endpoints_provider_id_fkey" in str(error.orig):
-            raise NotFound("There is no such provider.", param="provider") from error
-        if "is not the one of the model" in str(error.orig):
-            raise Conflict(f"The vector space of {model.id} was changed meanwhile. Try again.") from error
-        raise Conflict(f"The provider serves {model.id} as {spec.upstream_model} already.") from error
+        match violated_constraint(error):
+            case "endpoints_provider_id_fkey":
+                raise NotFound("There is no such provider.", param="provider") from error
+            case None:  # The trigger compares the endpoint's space with the model's.
+                raise Conflict(f"The vector space of {model.id} was changed meanwhile. Try again.") from error
+            case _:
+                raise Conflict(f"The provider serves {model.id} as {spec.upstream_model} already.") from error
     endpoint = (await get_endpoint(work.connection, endpoint_id)).endpoint
-    work.changed(Change("endpoint.register", wire(EndpointId, endpoint_id), after=_facts(endpoint)))
+    work.record_change(Change("endpoint.register", wire(EndpointId, endpoint_id), after=_audit_facts(endpoint)))
     return endpoint
 
 
 async def edit_endpoint(work: UnitOfWork, endpoint_id: EndpointId, spec: EndpointSpec) -> Endpoint:
-    """Replace what may be set. Another upstream model is another thing to probe, so a live endpoint refuses it.
+    """Replace what may be set. A live endpoint refuses another upstream model, which would have to be verified first.
 
-    Other input types or numbers take one that serves out of traffic until it passes its probes.
+    Other input types or numerics take an endpoint that serves out of traffic until it passes a verification.
     Raises ``NotFound``, ``InvalidRequest``, ``Conflict``.
     """
-    _check(spec)
+    _validate(spec)
     before = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint
     if spec.upstream_model != before.upstream_model and before.state in (LIVE, DRAINING):
         raise Conflict("A live endpoint keeps its upstream model. Turn it off first, or register another endpoint.")
     columns = msgspec.structs.asdict(spec)
     await work.connection.execute(update(EndpointRow).where(EndpointRow.id == endpoint_id).values(**columns))
     after = (await get_endpoint(work.connection, endpoint_id)).endpoint
-    work.changed(Change("endpoint.edit", wire(EndpointId, endpoint_id), None, _facts(before), _facts(after)))
-    changed = [name for name in ANSWERING if getattr(after, name) != getattr(before, name)]
-    if changed and await demand_proof(work, after, f"{' and '.join(changed)} changed"):
+    work.record_change(
+        Change("endpoint.edit", wire(EndpointId, endpoint_id), None, _audit_facts(before), _audit_facts(after))
+    )
+    changed = [name for name in VERIFIED_FIELDS if getattr(after, name) != getattr(before, name)]
+    if changed and await require_proof(work, after, f"{' and '.join(changed)} changed"):
         return (await get_endpoint(work.connection, endpoint_id)).endpoint
     return after
 
 
-async def demand_proof(work: UnitOfWork, endpoint: Endpoint, why: str) -> bool:
-    """Take one that serves out of traffic until it passes its probes, which are due now; answers whether it served.
+async def require_proof(work: UnitOfWork, endpoint: Endpoint, why: str) -> bool:
+    """Take an endpoint out of traffic until it passes a verification, which is due now; return whether it served.
 
-    One that was being drained does not come back by itself: an operator wanted it to end.
+    An endpoint that was being drained does not come back by itself: an operator wanted it to end.
     """
     if endpoint.state not in (LIVE, DRAINING):
         return False
-    by_itself = endpoint.state is LIVE
-    reason = f"{AWAITS_PROOF}{why}" if by_itself else f"{why} while it was draining; a test brings it back"
-    await move_endpoint(work, endpoint.id, QUARANTINED, reason)
-    if by_itself:
-        await examine_soon(work.connection, [endpoint.id])
+    if endpoint.state is LIVE:
+        await move_endpoint(work, endpoint.id, QUARANTINED, why, cause=QuarantineCause.PROOF_AWAITED)
+        await verify_soon(work.connection, [endpoint.id])
+    else:
+        reason = f"{why} while it was draining; a test brings it back"
+        await move_endpoint(work, endpoint.id, QUARANTINED, reason, cause=QuarantineCause.EDITED_WHILE_DRAINING)
     return True
 
 
-async def examine_soon(connection: AsyncConnection, endpoints: Iterable[EndpointId]) -> None:
-    """The next round asks these all probes."""
+async def verify_soon(connection: AsyncConnection, endpoints: Iterable[EndpointId]) -> None:
+    """Make a full verification of these endpoints due now."""
     for endpoint_id in endpoints:
         due = {"next_at": func.now(), "full_at": func.now()}
         statement = upsert(ProbeScheduleRow).values(endpoint_id=endpoint_id, misses=0, good=0, **due)
         await connection.execute(statement.on_conflict_do_update(index_elements=["endpoint_id"], set_=due))
 
 
-async def move_endpoint(work: UnitOfWork, endpoint_id: EndpointId, to: EndpointState, reason: str = "") -> Endpoint:
-    """One step in the table of moves. Raises ``NotFound``, ``Conflict`` where there is no such move."""
+async def move_endpoint(
+    work: UnitOfWork,
+    endpoint_id: EndpointId,
+    to: EndpointState,
+    reason: str = "",
+    *,
+    cause: QuarantineCause | None = None,
+) -> Endpoint:
+    """Make one step in the table of moves; a step into quarantine has a ``cause``, no other one has.
+
+    Raises ``NotFound``, ``Conflict`` where there is no such move.
+    """
+    assert (cause is not None) == (to is QUARANTINED), "a quarantine has a cause, nothing else has; this is a bug"
     before = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint
     if to not in MOVES[before.state]:
         ways = ", ".join(sorted(MOVES[before.state]))
         raise Conflict(f"{wire(EndpointId, endpoint_id)} is {before.state.value}; from there it can become {ways}.")
-    columns = {"state": to.value, "state_reason": reason}
+    columns = {"state": to.value, "state_reason": reason, "quarantine_cause": None if cause is None else cause.value}
     await work.connection.execute(update(EndpointRow).where(EndpointRow.id == endpoint_id).values(**columns))
     moved: tuple[Json, Json] = {"state": before.state.value}, {"state": to.value}
-    work.changed(Change(f"endpoint.{to.value}", wire(EndpointId, endpoint_id), None, *moved, reason=reason))
+    if cause is not None:
+        moved[1]["quarantine_cause"] = cause.value
+    work.record_change(Change(f"endpoint.{to.value}", wire(EndpointId, endpoint_id), None, *moved, reason=reason))
     return msgspec.structs.replace(before, state=to)
 
 
-async def restate(work: UnitOfWork, endpoint_id: EndpointId, reason: str) -> None:
-    """Say anew why the endpoint is in its state."""
-    columns = {"state_reason": reason}
+async def restate_quarantine(work: UnitOfWork, endpoint_id: EndpointId, cause: QuarantineCause, reason: str) -> None:
+    """Record another cause of a quarantine than the one it began with, and the sentence about it."""
+    columns = {"state_reason": reason, "quarantine_cause": cause.value}
     await work.connection.execute(update(EndpointRow).where(EndpointRow.id == endpoint_id).values(**columns))
-    work.changed(Change("endpoint.restate", wire(EndpointId, endpoint_id), reason=reason))
+    after: Json = {"quarantine_cause": cause.value}
+    work.record_change(Change("endpoint.restate", wire(EndpointId, endpoint_id), after=after, reason=reason))
 
 
-async def move_by_hand(work: UnitOfWork, endpoint_id: EndpointId, to: EndpointState, reason: str = "") -> Endpoint:
-    """A move that an operator orders: nobody puts an endpoint live that has not shown what space it serves.
+async def move_manually(work: UnitOfWork, endpoint_id: EndpointId, to: EndpointState, reason: str = "") -> Endpoint:
+    """Make a move that an operator orders: nobody puts an endpoint live that has not shown what space it serves.
 
     Raises as :func:`move_endpoint`.
     """
@@ -166,85 +186,80 @@ async def move_by_hand(work: UnitOfWork, endpoint_id: EndpointId, to: EndpointSt
             f"{wire(EndpointId, endpoint_id)} is {before.state.value}. Only a draining endpoint resumes; any other "
             "goes live by passing its test."
         )
-    return await move_endpoint(work, endpoint_id, to, reason)
+    cause = QuarantineCause.OPERATOR if to is QUARANTINED else None
+    return await move_endpoint(work, endpoint_id, to, reason, cause=cause)
 
 
 async def pin_space(work: UnitOfWork, endpoint_id: EndpointId, upstream_space: str) -> None:
-    """Remember what the provider calls the space that was tested. Raises ``NotFound``."""
+    """Pin the provider's own name of the space that was verified. Raises ``NotFound``."""
     before = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint
     if before.upstream_space == upstream_space:
         return
     columns = {"upstream_space": upstream_space}
     await work.connection.execute(update(EndpointRow).where(EndpointRow.id == endpoint_id).values(**columns))
     pinned: tuple[Json, Json] = {"upstream_space": before.upstream_space}, dict(columns)
-    work.changed(Change("endpoint.pin_space", wire(EndpointId, endpoint_id), None, *pinned))
+    work.record_change(Change("endpoint.pin_space", wire(EndpointId, endpoint_id), None, *pinned))
 
 
 async def get_endpoint(connection: AsyncConnection, endpoint_id: EndpointId, *, locked: bool = False) -> EndpointView:
-    """Raises ``NotFound``."""
+    """Read one endpoint, and lock its row where ``locked``. Raises ``NotFound``."""
     query = _query().where(EndpointRow.id == endpoint_id)
     if locked:
         query = query.with_for_update(of=EndpointRow)
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         raise NotFound(f"There is no endpoint {wire(EndpointId, endpoint_id)}.", param="endpoint")
-    return EndpointView(_endpoint(row), row.state_reason)
+    return _view(row)
 
 
-def by_probe(view: EndpointView) -> bool:
-    """Whether the endpoint stands where it stands because of probes, so that they may bring it back."""
-    return view.reason.startswith(CAUSED_BY_PROBE)
+def is_recoverable(view: EndpointView) -> bool:
+    """Whether the endpoint is in a quarantine that probes may end."""
+    return view.quarantine_cause in RECOVERABLE
 
 
-def awaits_proof(view: EndpointView) -> bool:
-    """Whether it only waits to be examined, no vector of it in doubt: one good examination is enough."""
-    return view.reason.startswith(AWAITS_PROOF) or was_refused(view)
+def needs_one_pass(view: EndpointView) -> bool:
+    """Whether the endpoint is in a quarantine that a single good verification ends, since no vector is in doubt."""
+    return view.quarantine_cause in UNDOUBTED
 
 
-def was_refused(view: EndpointView) -> bool:
-    """Whether it is out because its provider refused our credential or our credit, and may come back by itself."""
-    return by_probe(view) and view.reason.partition(": ")[2].startswith(REFUSED)
+def shares_verification(one: Endpoint, other: Endpoint) -> bool:
+    """Whether a verification of one holds for the other: state, order, money and limits aside, they are equal.
 
-
-def is_examined_as(one: Endpoint, other: Endpoint) -> bool:
-    """Whether what was seen of the one is true of the other: states, money, order and limits aside, they are the same.
-
-    What its provider is goes by the provider's own record.
+    Whether their provider is still the same, ``registry.providers.is_unchanged`` says.
     """
-    beside = {name: getattr(other, name) for name in _BESIDE}
-    return msgspec.structs.replace(one, **beside) == other
+    unverified = {name: getattr(other, name) for name in _UNVERIFIED_FIELDS}
+    return msgspec.structs.replace(one, **unverified) == other
 
 
-async def others_serving(connection: AsyncConnection, endpoint: Endpoint) -> list[Endpoint]:
-    """Other endpoints of its space that serve or end what they serve."""
+async def other_serving_endpoints(connection: AsyncConnection, endpoint: Endpoint) -> list[Endpoint]:
+    """List the other LIVE or DRAINING endpoints of the same vector space."""
     states = [state.value for state in (LIVE, DRAINING)]
     query = _query().where(EndpointRow.space == endpoint.space, EndpointRow.id != endpoint.id)
     found = await connection.execute(query.where(EndpointRow.state.in_(states)).order_by(EndpointRow.id))
     return [_endpoint(row) for row in found]
 
 
-async def serving_of(connection: AsyncConnection, provider_id: ProviderId) -> list[Endpoint]:
-    """A provider's endpoints that serve or end what they serve, in one order and locked."""
+async def serving_endpoints(connection: AsyncConnection, provider_id: ProviderId) -> list[Endpoint]:
+    """List a provider's LIVE or DRAINING endpoints, locked in the order of their ids."""
     states = [state.value for state in (LIVE, DRAINING)]
     query = _query().where(EndpointRow.provider_id == provider_id, EndpointRow.state.in_(states))
     locked = query.order_by(EndpointRow.id).with_for_update(of=EndpointRow)
     return [_endpoint(row) for row in await connection.execute(locked)]
 
 
-async def refused_of(connection: AsyncConnection, provider_id: ProviderId) -> list[EndpointId]:
-    """A provider's quarantined endpoints at which it had refused our credential."""
-    states = (EndpointRow.provider_id == provider_id, EndpointRow.state == QUARANTINED.value)
-    rows = await connection.execute(_query().where(*states).order_by(EndpointRow.id))
-    views = [EndpointView(_endpoint(row), row.state_reason) for row in rows]
-    return [view.endpoint.id for view in views if was_refused(view)]
+async def credential_refused_endpoints(connection: AsyncConnection, provider_id: ProviderId) -> list[EndpointId]:
+    """List a provider's endpoints that are quarantined because it refused our credential or our credit."""
+    refused = EndpointRow.quarantine_cause == QuarantineCause.CREDENTIAL_REFUSED.value
+    query = select(EndpointRow.id).where(EndpointRow.provider_id == provider_id, refused).order_by(EndpointRow.id)
+    return [EndpointId(endpoint_id) for endpoint_id in await connection.scalars(query)]
 
 
 async def list_endpoints(connection: AsyncConnection, model_id: ModelId | None = None) -> list[EndpointView]:
-    """All endpoints, or a model's, the first choice first."""
+    """List all endpoints, or a model's, the first choice first."""
     query = _query().order_by(EndpointRow.model_id, EndpointRow.priority, EndpointRow.id)
     if model_id is not None:
         query = query.where(EndpointRow.model_id == model_id)
-    return [EndpointView(_endpoint(row), row.state_reason) for row in await connection.execute(query)]
+    return [_view(row) for row in await connection.execute(query)]
 
 
 def _query() -> Select[Any]:
@@ -258,6 +273,11 @@ def _query() -> Select[Any]:
     return select(EndpointRow.__table__, *of_provider).join(ProviderRow, ProviderRow.id == EndpointRow.provider_id)
 
 
+def _view(row: Row[Any]) -> EndpointView:
+    cause = None if row.quarantine_cause is None else QuarantineCause(row.quarantine_cause)
+    return EndpointView(_endpoint(row), row.state_reason, cause)
+
+
 def _endpoint(row: Row[Any]) -> Endpoint:
     """A row by the names of its columns, and of what its provider adds."""
     fields: dict[str, Any] = {name: getattr(row, name) for name in Endpoint.__struct_fields__}
@@ -265,14 +285,14 @@ def _endpoint(row: Row[Any]) -> Endpoint:
 
 
 def check_upstream_model(name: str) -> None:
-    """Raises ``InvalidRequest`` for what is no model's name; some vendors' libraries take a URL there for the host."""
+    """Raise ``InvalidRequest`` for what is no model's name; some vendors' libraries take a URL there for the host."""
     if not 1 <= len(name) <= 300:
         raise InvalidRequest("The upstream model's name has 1 to 300 characters.", param="upstream_model")
     if "://" in name or name.startswith("//") or any(sign.isspace() or not sign.isprintable() for sign in name):
         raise InvalidRequest("The upstream model is a name, not an address, without blanks.", param="upstream_model")
 
 
-def _check(spec: EndpointSpec) -> None:
+def _validate(spec: EndpointSpec) -> None:
     check_upstream_model(spec.upstream_model)
     if not 0 <= spec.cost_nano_per_mtok <= COST_MAX:
         raise InvalidRequest("The cost is between 0.00 and 9000.00 USD per million tokens.", param="cost")
@@ -288,6 +308,6 @@ def _check(spec: EndpointSpec) -> None:
             raise InvalidRequest(f"{name} is between 1 and {GRANTED_MAX}, or left out for no limit.", param=name)
 
 
-def _facts(endpoint: Endpoint) -> Json:
+def _audit_facts(endpoint: Endpoint) -> Json:
     facts: Json = msgspec.to_builtins(endpoint)
     return {name: value for name, value in facts.items() if name != "id"}

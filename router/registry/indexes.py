@@ -1,4 +1,4 @@
-"""What a serve process keeps in memory beside its keys and the catalogue: prices, endpoints, providers. No I/O.
+"""Holds prices, endpoints and providers in a serve process's memory, beside its keys and the catalogue. No I/O.
 
 Each index is replaced as a whole; readers see the old or the new one, never half of each. ``registry.refresh`` keeps
 them fresh.
@@ -42,14 +42,14 @@ class PriceIndex:
         self.replace(prices)
 
     def replace(self, prices: Iterable[Price]) -> None:
-        """All prices anew."""
+        """Replace all prices."""
         versions: dict[ModelId, list[Price]] = {}
         for price in sorted(prices, key=lambda p: (p.effective_at, p.id)):
             versions.setdefault(price.model_id, []).append(price)
         self._versions = versions
 
     def current(self, model_id: ModelId, now: datetime) -> Price | None:
-        """The price in force: the latest one whose instant has come."""
+        """Return the price in force: the latest one whose instant has come."""
         return price_at(self._versions.get(model_id, []), now)
 
 
@@ -62,7 +62,7 @@ class EndpointIndex:
         self.replace(endpoints)
 
     def replace(self, endpoints: Iterable[Endpoint]) -> None:
-        """All endpoints anew; drafts and those that are off are no candidates for anything."""
+        """Replace all endpoints; DRAFT and OFF ones are candidates for nothing."""
         by_model: dict[ModelId, list[Endpoint]] = {}
         for endpoint in sorted(endpoints, key=lambda e: (e.priority, e.id)):
             if endpoint.state in (EndpointState.DRAFT, EndpointState.OFF):
@@ -70,17 +70,17 @@ class EndpointIndex:
             by_model.setdefault(endpoint.model_id, []).append(endpoint)
         self._by_model = by_model
 
-    def serving(self, model: Model, key: Key) -> list[Endpoint]:
-        """The candidates for this key's calls of a model, of any state and space; the sandbox alone for a test key.
+    def candidates(self, model: Model, key: Key) -> list[Endpoint]:
+        """List the candidates for a key's calls of a model, in any state and space; for a test key the sandbox alone.
 
         :func:`router.routing.choose.choose` leaves out those that may not be called, with the reason.
         """
         if key.is_test:
-            return [sandbox(model)]
+            return [sandbox_endpoint(model)]
         return self._by_model.get(model.id, [])
 
     def of_provider(self, provider_id: ProviderId) -> list[Endpoint]:
-        """Every candidate that a provider serves."""
+        """List every candidate that a provider serves."""
         return [one for endpoints in self._by_model.values() for one in endpoints if one.provider_id == provider_id]
 
 
@@ -93,22 +93,22 @@ class ProviderIndex:
         self.replace(providers)
 
     def replace(self, providers: Iterable[ProviderRecord]) -> None:
-        """All providers anew."""
+        """Replace all providers."""
         records: dict[ProviderId, ProviderRecord] = {provider.id: provider for provider in providers}
         records[SANDBOX_PROVIDER] = ProviderRecord(id=SANDBOX_PROVIDER, name="sandbox", kind="sandbox")
         self._by_id: Mapping[ProviderId, ProviderRecord] = records
 
     def get(self, provider_id: ProviderId) -> ProviderRecord | None:
-        """The provider of this id."""
+        """Return the provider of this id; None where it is not known."""
         return self._by_id.get(provider_id)
 
     def all(self) -> list[ProviderRecord]:
-        """All providers."""
+        """List all providers."""
         return list(self._by_id.values())
 
 
-def sandbox(model: Model) -> Endpoint:
-    """The endpoint that answers test keys: free, deterministic, in the model's own space and width."""
+def sandbox_endpoint(model: Model) -> Endpoint:
+    """Build the endpoint that answers test keys: free, deterministic, in the model's own space and width."""
     return Endpoint(
         id=SANDBOX_ENDPOINT,
         model_id=model.id,

@@ -1,6 +1,6 @@
-"""Models as operators add and edit them: the catalogue's file, the admin API and the command line ask the same here.
+"""Adds and edits models, for the catalogue's file, the admin API and the command line alike.
 
-What may be in a fact is :mod:`catalog.model_edits`' to say, which one may still be changed ``registry.model_facts``'.
+:mod:`catalog.model_edits` checks what may be in a fact, ``registry.model_facts`` which one may still be changed.
 """
 
 from collections.abc import Awaitable
@@ -14,7 +14,7 @@ from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest
 from router.registry.endpoints import list_endpoints
-from router.registry.model_facts import SPACE_FACTS, why_it_stays
+from router.registry.model_facts import SPACE_FACTS, refusal_to_edit
 from router.tables import Json
 from store.ids import ModelId
 
@@ -40,43 +40,46 @@ _PLAIN = (
 )
 
 
-async def add_model(work: UnitOfWork, entry: SeedModel) -> Model:
-    """A new model, coming soon; its claims are recorded apart. Raises ``InvalidRequest``, ``Conflict``."""
-    await _written(model_edits.add(work.connection, entry))
-    added = await models.get(work.connection, entry.id)
-    work.changed(Change("model.add", entry.id, after=_audited(added)))
+async def add_model(work: UnitOfWork, facts: SeedModel) -> Model:
+    """Add a model, coming soon; its license claims are recorded apart. Raises ``InvalidRequest``, ``Conflict``."""
+    await _with_our_errors(model_edits.add(work.connection, facts))
+    added = await models.get(work.connection, facts.id)
+    work.record_change(Change("model.add", facts.id, after=_audit_facts(added)))
     return added
 
 
-async def entry_of(work: UnitOfWork, model_id: str) -> SeedModel:
-    """A model's facts to edit, which nobody else changes until this work ends. Raises ``ModelUnknown``."""
+async def lock_model_for_edit(work: UnitOfWork, model_id: str) -> SeedModel:
+    """Return a model's facts for an edit, and keep others from changing them until the work ends.
+
+    Raises ``ModelUnknown``.
+    """
     before = await models.get(work.connection, model_id)
     await models.lock(work.connection, before.id)
     return model_edits.of(await models.get(work.connection, before.id))
 
 
-async def edit_model(work: UnitOfWork, entry: SeedModel) -> Model:
+async def edit_model(work: UnitOfWork, facts: SeedModel) -> Model:
     """Replace all facts; those that its customers or endpoints rely on stay as they are.
 
     Another fact of the space gives the space another name. Raises ``ModelUnknown``, ``InvalidRequest``, ``Conflict``.
     """
-    await models.lock(work.connection, ModelId(entry.id))
-    before = await models.get(work.connection, entry.id)
-    was, now = facts_of(before), facts_of(entry)
+    await models.lock(work.connection, ModelId(facts.id))
+    before = await models.get(work.connection, facts.id)
+    was, now = model_as_json(before), model_as_json(facts)
     changed = {fact for fact in now if now[fact] != was[fact]}
     has_endpoints = bool(await list_endpoints(work.connection, before.id))
     for fact in sorted(changed):
         status = before.status.value
-        if says := why_it_stays(entry.id, status, fact, was[fact], has_endpoints=has_endpoints):
-            raise Conflict(f"'{fact}' cannot be changed. {says}", param=fact)
-    await _written(model_edits.edit(work.connection, entry, keeps_space=not changed & SPACE_FACTS))
-    after = await models.get(work.connection, entry.id)
-    work.changed(Change("model.edit", entry.id, None, *_differing(_audited(before), _audited(after))))
+        if refusal := refusal_to_edit(facts.id, status, fact, was[fact], has_endpoints=has_endpoints):
+            raise Conflict(f"'{fact}' cannot be changed. {refusal}", param=fact)
+    await _with_our_errors(model_edits.edit(work.connection, facts, keeps_space=not changed & SPACE_FACTS))
+    after = await models.get(work.connection, facts.id)
+    work.record_change(Change("model.edit", facts.id, None, *_differences(_audit_facts(before), _audit_facts(after))))
     return after
 
 
-def facts_of(model: Model | SeedModel) -> Json:
-    """A model's facts as JSON, in the words of the catalogue's file."""
+def model_as_json(model: Model | SeedModel) -> Json:
+    """Return a model's facts as JSON, under their names in the catalogue's file."""
     return {name: getattr(model, name) for name in _PLAIN} | {
         "published_on": model.published_on.isoformat() if model.published_on else None,
         "aliases": sorted(model.aliases),
@@ -85,11 +88,11 @@ def facts_of(model: Model | SeedModel) -> Json:
     }
 
 
-def _audited(model: Model) -> Json:
-    return facts_of(model) | {"space": model.space}
+def _audit_facts(model: Model) -> Json:
+    return model_as_json(model) | {"space": model.space}
 
 
-def _differing(was: Json, now: Json) -> tuple[Json, Json]:
+def _differences(was: Json, now: Json) -> tuple[Json, Json]:
     differ = [name for name in now if now[name] != was[name]]
     return {name: was[name] for name in differ}, {name: now[name] for name in differ}
 
@@ -107,9 +110,10 @@ def _estimate(estimate: Estimate | None) -> Json | None:
     return fields
 
 
-async def _written(writing: Awaitable[None]) -> None:
+async def _with_our_errors(edit: Awaitable[None]) -> None:
+    """Await an edit of the catalogue, and raise its errors as the router's."""
     try:
-        await writing
+        await edit
     except NameTaken as taken:
         raise Conflict(taken.message, param=taken.field) from taken
     except FactsInvalid as invalid:

@@ -1,4 +1,4 @@
-"""Registered providers: add one, edit it, switch it off, and keep our credential there so that nobody can read it back.
+"""Registers providers, edits them, and stores our credential at each so that nobody can read it back.
 
 What speaks to a provider is :mod:`providers`; this is only what we know of it.
 """
@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from providers.protocol import ProviderKind
 from router.changes.audit import Change
-from router.changes.transaction import UnitOfWork
+from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
-from router.registry.encryption import CredentialCipher, CredentialUnreadable, place_of
-from router.registry.endpoints import demand_proof, examine_soon, refused_of, serving_of
+from router.registry.encryption import CredentialCipher, CredentialUnreadable, credential_binding
+from router.registry.endpoints import credential_refused_endpoints, require_proof, serving_endpoints, verify_soon
 from router.registry.indexes import ProviderRecord
 from router.registry.specs import ProviderSpec
 from router.tables import Json, ProviderRow
@@ -25,8 +25,8 @@ from store.ids import EndpointId, ProviderId, new_id, wire
 
 REGION = re.compile(r"[a-z][a-z0-9-]{0,39}")
 PROVIDERS = ProviderRow.__table__
-# What of a provider decides who answers, and how it is asked.
-PROVIDER_ANSWERING = ("base_url", "options")
+# An edit of one of these may change who answers, so that the provider's endpoints have to be verified again.
+VERIFIED_PROVIDER_FIELDS = ("base_url", "options")
 
 
 class ProviderView(msgspec.Struct, frozen=True):
@@ -52,20 +52,22 @@ async def register_provider(
     spec: ProviderSpec,
     credential: str | None = None,
 ) -> ProviderView:
-    """A new provider. Raises ``InvalidRequest``, ``Conflict`` for a name that is taken."""
-    _check(kind, spec)
+    """Register a new provider. Raises ``InvalidRequest``, ``Conflict`` for a name that is taken."""
+    _validate(kind, spec)
     provider_id = ProviderId(new_id())
     row = {"id": provider_id, "name": name, "kind": kind, **_columns(spec)}
     try:
-        await work.connection.execute(insert(ProviderRow), {**row, **_sealed(cipher, provider_id, spec, credential)})
+        await work.connection.execute(
+            insert(ProviderRow), {**row, **_encrypted_columns(cipher, provider_id, spec, credential)}
+        )
     except IntegrityError as error:
-        if "providers_name_check" in str(error.orig):
+        if violated_constraint(error) == "providers_name_check":
             raise InvalidRequest("A provider's name is lower-case letters, digits and dashes.", param="name") from error
         raise Conflict(f"There is a provider {name} already.") from error
     view = await get_provider(work.connection, provider_id)
-    work.changed(Change("provider.register", wire(ProviderId, provider_id), after=_facts(view)))
+    work.record_change(Change("provider.register", wire(ProviderId, provider_id), after=_audit_facts(view)))
     if credential is not None:
-        work.changed(_credential_given(view))
+        work.record_change(_credential_change(view))
     return view
 
 
@@ -79,46 +81,51 @@ async def edit_provider(
 ) -> ProviderView:
     """Replace what may be set, and the credential where one is given.
 
-    Another host or vendor without a credential is refused where one is kept: it was given for the old alone. Another
-    address or other options may lead to other weights: endpoints lose their traffic until they pass their probes. With
-    a new credential, or switched on again, they keep it and are examined at once: a key that expires must be
-    exchangeable without an outage, and the same vendor serves another account the same weights. Endpoints that are
-    quarantined because the old credential was refused are examined at once, and come back.
+    Another host or vendor without a credential is refused where one is stored: it was given for the old host alone.
+    Another address or other options may lead to other weights: endpoints lose their traffic until they pass a
+    verification. After a new credential, or when the provider is switched on again, they keep their traffic and are
+    verified at once: a key that expires must be exchangeable without an outage, and the same vendor serves another
+    account the same weights. Endpoints that are quarantined because the old credential was refused are verified at
+    once, and come back.
     Raises ``NotFound``, ``InvalidRequest``.
     """
     before = await get_provider(work.connection, provider_id, locked=True)
-    _check(before.kind, spec)
-    place = place_of(before.spec.base_url, before.spec.options)
-    moves = place_of(spec.base_url, spec.options) != place
-    if moves and before.credential is not None and credential is None:
+    _validate(before.kind, spec)
+    binding = credential_binding(before.spec.base_url, before.spec.options)
+    is_bound_elsewhere = credential_binding(spec.base_url, spec.options) != binding
+    if is_bound_elsewhere and before.credential is not None and credential is None:
         raise InvalidRequest(
-            f"The credential of {before.name} was given for {place}. Give the one for the new address with the change.",
+            f"The credential of {before.name} was given for {binding}. Give the one for the new address with the "
+            "change.",
             param="credential",
         )
-    columns = {**_columns(spec), **(_sealed(cipher, provider_id, spec, credential) if credential is not None else {})}
+    columns = {
+        **_columns(spec),
+        **(_encrypted_columns(cipher, provider_id, spec, credential) if credential is not None else {}),
+    }
     await work.connection.execute(update(ProviderRow).where(ProviderRow.id == provider_id).values(**columns))
-    await examine_soon(work.connection, await refused_of(work.connection, provider_id))
+    await verify_soon(work.connection, await credential_refused_endpoints(work.connection, provider_id))
     after = await get_provider(work.connection, provider_id)
     subject = wire(ProviderId, provider_id)
-    work.changed(Change("provider.edit", subject, None, _facts(before), _facts(after)))
+    work.record_change(Change("provider.edit", subject, None, _audit_facts(before), _audit_facts(after)))
     if credential is not None:
-        work.changed(_credential_given(after))
-    serving = await serving_of(work.connection, provider_id)
-    if changed := _answering(before.spec, spec):
+        work.record_change(_credential_change(after))
+    serving = await serving_endpoints(work.connection, provider_id)
+    if changed := _changed_verified_fields(before.spec, spec):
         why = f"{' and '.join(changed)} of {before.name} changed"
-        unproven = tuple([one.id for one in serving if await demand_proof(work, one, why)])
+        unproven = tuple([one.id for one in serving if await require_proof(work, one, why)])
         return msgspec.structs.replace(after, unproven=unproven)
     if credential is not None or (spec.enabled and not before.spec.enabled):
-        await examine_soon(work.connection, [one.id for one in serving])
+        await verify_soon(work.connection, [one.id for one in serving])
     return after
 
 
-def _answering(before: ProviderSpec, after: ProviderSpec) -> list[str]:
-    return [name for name in PROVIDER_ANSWERING if getattr(before, name) != getattr(after, name)]
+def _changed_verified_fields(before: ProviderSpec, after: ProviderSpec) -> list[str]:
+    return [name for name in VERIFIED_PROVIDER_FIELDS if getattr(before, name) != getattr(after, name)]
 
 
 async def get_provider(connection: AsyncConnection, provider_id: ProviderId, *, locked: bool = False) -> ProviderView:
-    """Raises ``NotFound``."""
+    """Read one provider, and lock its row where ``locked``. Raises ``NotFound``."""
     query = select(PROVIDERS).where(ProviderRow.id == provider_id)
     row = (await connection.execute(query.with_for_update() if locked else query)).one_or_none()
     if row is None:
@@ -127,53 +134,53 @@ async def get_provider(connection: AsyncConnection, provider_id: ProviderId, *, 
 
 
 async def find_provider(connection: AsyncConnection, name: str) -> ProviderView | None:
-    """The provider of this name."""
+    """Find the provider of this name; None where there is none."""
     row = (await connection.execute(select(PROVIDERS).where(ProviderRow.name == name))).one_or_none()
     return None if row is None else _view(row)
 
 
 async def list_providers(connection: AsyncConnection) -> list[ProviderView]:
-    """All providers by name."""
+    """List all providers by name."""
     return [_view(row) for row in await connection.execute(select(PROVIDERS).order_by(ProviderRow.name))]
 
 
-async def provider_records(connection: AsyncConnection) -> list[ProviderRecord]:
-    """All providers with their sealed credentials: for the processes that speak to them, not for people."""
+async def load_provider_records(connection: AsyncConnection) -> list[ProviderRecord]:
+    """Load all providers with their encrypted credentials: for the processes that speak to them, not for people."""
     return [
         ProviderRecord(ProviderId(row.id), row.name, row.kind, row.base_url, row.sealed, row.enabled, row.options)
         for row in await connection.execute(select(PROVIDERS).order_by(ProviderRow.name))
     ]
 
 
-async def record_of(connection: AsyncConnection, provider_id: ProviderId) -> ProviderRecord:
-    """One of them. Raises ``NotFound``."""
-    found = next((record for record in await provider_records(connection) if record.id == provider_id), None)
+async def load_provider_record(connection: AsyncConnection, provider_id: ProviderId) -> ProviderRecord:
+    """Load one provider with its encrypted credential. Raises ``NotFound``."""
+    found = next((record for record in await load_provider_records(connection) if record.id == provider_id), None)
     if found is None:
         raise NotFound(f"There is no provider {wire(ProviderId, provider_id)}.", param="provider")
     return found
 
 
-async def is_still(connection: AsyncConnection, record: ProviderRecord) -> bool:
-    """Whether who answers is still what the record says, and is asked the same way, by the same credential.
+async def is_unchanged(connection: AsyncConnection, record: ProviderRecord) -> bool:
+    """Whether the provider is still reached at the record's address, in the same way and by the same credential.
 
     Nobody edits the provider before the transaction ends.
     """
     query = select(PROVIDERS).where(ProviderRow.id == record.id).with_for_update(read=True)
     row = (await connection.execute(query)).one_or_none()
-    examined = (record.kind, record.base_url, record.options, record.sealed)
-    return row is not None and (row.kind, row.base_url, row.options, row.sealed) == examined
+    recorded = (record.kind, record.base_url, record.options, record.sealed)
+    return row is not None and (row.kind, row.base_url, row.options, row.sealed) == recorded
 
 
-def credential_of(record: ProviderRecord, cipher: CredentialCipher | None) -> str | None:
-    """The credential to use with a provider. Raises ``CredentialUnreadable``, also where no secret key is set."""
+def decrypt_credential(record: ProviderRecord, cipher: CredentialCipher | None) -> str | None:
+    """Decrypt our credential at a provider. Raises ``CredentialUnreadable``, also where no secret key is set."""
     if record.sealed is None:
         return None
     if cipher is None:
         raise CredentialUnreadable("its credential is sealed and no secret key is set: GIGAROUTER_SECRET_KEYS")
-    return cipher.open(record.id, place_of(record.base_url, record.options), record.sealed)
+    return cipher.decrypt(record.id, credential_binding(record.base_url, record.options), record.sealed)
 
 
-def _sealed(
+def _encrypted_columns(
     cipher: CredentialCipher | None, provider_id: ProviderId, spec: ProviderSpec, credential: str | None
 ) -> dict[str, object]:
     if credential is None:
@@ -184,16 +191,16 @@ def _sealed(
         raise InvalidRequest("The credential is empty or has blanks around it.", param="credential")
     # Of several secrets in JSON the end is braces, and whatever stands before them.
     hint = f"…{credential[-4:]}" if len(credential) >= 16 and not credential.startswith("{") else "…"
-    place = place_of(spec.base_url, spec.options)
-    return {"sealed": cipher.cipher(provider_id, place, credential), "credential_hint": hint}
+    encrypted = cipher.encrypt(provider_id, credential_binding(spec.base_url, spec.options), credential)
+    return {"sealed": encrypted, "credential_hint": hint}
 
 
-def _credential_given(view: ProviderView) -> Change:
-    """A row of its own: two credentials may look the same, and what was given is in no before and after."""
+def _credential_change(view: ProviderView) -> Change:
+    """An audit row of its own: two credentials may look the same, and neither is in any before and after."""
     return Change("provider.credential", wire(ProviderId, view.id), after={"credential": view.credential})
 
 
-def _check(kind: str, spec: ProviderSpec) -> None:
+def _validate(kind: str, spec: ProviderSpec) -> None:
     if kind not in list(ProviderKind):
         raise InvalidRequest(f"A provider's kind is one of {', '.join(ProviderKind)}.", param="kind")
     if any(REGION.fullmatch(region) is None for region in spec.regions):
@@ -223,6 +230,6 @@ def _view(row: Row[Any]) -> ProviderView:
     return ProviderView(ProviderId(row.id), row.name, row.kind, spec, row.credential_hint)
 
 
-def _facts(view: ProviderView) -> Json:
+def _audit_facts(view: ProviderView) -> Json:
     facts: Json = msgspec.to_builtins(view)
     return {name: value for name, value in facts.items() if name not in ("id", "unproven")}

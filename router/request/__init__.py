@@ -1,1 +1,1 @@
-"""What is decided about a call before anything is sent: its body, its model, its price, its admission."""
+"""Decides about a call before anything is sent: its body, its model, its price, its admission."""

@@ -1,6 +1,6 @@
-"""Admission of a call: makes the hold, turns a denial into its error with the limits as headers, frees the hold.
+"""Admits a call: makes its hold, turns a denial into an error with the limits as headers, frees the hold afterwards.
 
-Denials say what was needed, what is there and what to do. The ``x-ratelimit-*`` headers have OpenAI's names and its
+Errors say what was needed, what is there and what to do. The ``x-ratelimit-*`` headers have OpenAI's names and its
 Go-style durations (``8ms``, ``1.5s``, ``6m0s``).
 """
 
@@ -14,7 +14,7 @@ from billing.values import Denial, Denied, Hold, LimitState, Quote
 from router import errors
 from router.values import Caller, RawCall
 
-# Calls in flight are over by then, nearly always.
+# Nearly all calls in flight are over by then.
 HELD_RETRY_S = 2.0
 
 
@@ -22,7 +22,10 @@ HELD_RETRY_S = 2.0
 async def admit(
     admission: Admission, call: RawCall, caller: Caller, quote: Quote, recount: Recount
 ) -> AsyncIterator[Hold]:
-    """Raises OutOfCredit, CreditHeld, CapReached, RequestLimit, TokenLimit, ConcurrencyLimit, StoreUnavailable."""
+    """Hold the quote's amount while the block runs, and longer where it is being charged.
+
+    Raises OutOfCredit, CreditHeld, CapReached, RequestLimit, TokenLimit, ConcurrencyLimit, StoreUnavailable.
+    """
     try:
         hold = await admission.admit(call.request_id, caller.key.payer, quote, call.now, call.deadline_at, recount)
     except BillingUnavailable as fault:
@@ -32,14 +35,14 @@ async def admit(
             retry_after_s=1,
         ) from fault
     if isinstance(hold, Denied):
-        raise refusal(hold, caller)
+        raise denial_error(hold, caller)
     try:
         yield hold
     finally:
         admission.release(hold)
 
 
-def duration(milliseconds: int) -> str:
+def format_duration(milliseconds: int) -> str:
     """1500 -> ``1.5s``, 360000 -> ``6m0s``, 8 -> ``8ms``."""
     if milliseconds < 1000:
         return f"{milliseconds}ms"
@@ -48,23 +51,23 @@ def duration(milliseconds: int) -> str:
     return f"{minutes}m{seconds}" if minutes else seconds
 
 
-def limit_headers(state: LimitState) -> list[tuple[bytes, bytes]]:
+def rate_limit_headers(state: LimitState) -> list[tuple[bytes, bytes]]:
     """Six headers, on success and on refusal alike."""
     return [
         (b"x-ratelimit-limit-requests", str(state.requests_limit).encode()),
         (b"x-ratelimit-limit-tokens", str(state.tokens_limit).encode()),
         (b"x-ratelimit-remaining-requests", str(state.requests_remaining).encode()),
         (b"x-ratelimit-remaining-tokens", str(state.tokens_remaining).encode()),
-        (b"x-ratelimit-reset-requests", duration(state.requests_reset_ms).encode()),
-        (b"x-ratelimit-reset-tokens", duration(state.tokens_reset_ms).encode()),
+        (b"x-ratelimit-reset-requests", format_duration(state.requests_reset_ms).encode()),
+        (b"x-ratelimit-reset-tokens", format_duration(state.tokens_reset_ms).encode()),
     ]
 
 
-def refusal(denied: Denied, caller: Caller) -> errors.Refusal:
+def denial_error(denied: Denied, caller: Caller) -> errors.Refusal:
     """The error that a denial becomes, with the limits as headers."""
-    refused = _SENTENCES[denied.reason](denied, caller)
-    refused.headers += limit_headers(denied.limits)
-    return refused
+    error = _ERRORS[denied.reason](denied, caller)
+    error.headers += rate_limit_headers(denied.limits)
+    return error
 
 
 def _credit(denied: Denied, _: Caller) -> errors.Refusal:
@@ -76,7 +79,7 @@ def _credit(denied: Denied, _: Caller) -> errors.Refusal:
 
 
 def _credit_held(denied: Denied, _: Caller) -> errors.Refusal:
-    # Not 402: the credit is there, and after a crash of ours it is held by calls that nobody makes any more.
+    # Not 402: the credit is there, and after a crash of ours it is held by calls that have ended.
     return errors.CreditHeld(
         f"This call may cost up to {to_usd(denied.needed)} USD; the balance is {to_usd(denied.balance)} USD, of which "
         f"calls in flight hold {to_usd(denied.held)} USD. Try again when they are done, or add credit.",
@@ -144,7 +147,7 @@ def _amounts(denied: Denied) -> dict[str, object]:
     }
 
 
-_SENTENCES: dict[Denial, Callable[[Denied, Caller], errors.Refusal]] = {
+_ERRORS: dict[Denial, Callable[[Denied, Caller], errors.Refusal]] = {
     Denial.CREDIT: _credit,
     Denial.CREDIT_HELD: _credit_held,
     Denial.CAP: _cap,

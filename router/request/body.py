@@ -1,6 +1,6 @@
-"""The body of a call: bytes in, a valid :class:`router.values.EmbedRequest` out, or an InvalidRequest.
+"""Parses the body of a call: bytes in, :class:`router.values.EmbedRequest` or an InvalidRequest out. Pure.
 
-One strict typed decoder, in two bites. The first takes the object apart and leaves ``input`` as raw bytes, which
+It is one strict typed decoder, in two bites. The first takes the object apart and leaves ``input`` as raw bytes, which
 allocates nothing whatever the size; the first characters of ``input`` say which of OpenAI's four forms it is, the
 cheap counts say whether it can be within the limits, and only then does the second bite build Python values. So no
 body within :data:`MAX_BODY_BYTES` holds the event loop for long: a million one-token arrays cost 340 ms to build and
@@ -13,7 +13,7 @@ from typing import Annotated, Literal, NoReturn, cast
 import msgspec
 
 from router.errors import BodyTooLarge, InputEmpty, InvalidRequest, TooManyInputs, TooManyTokens, UnknownParameter
-from router.request.preferences import MODELS_REFUSED, preferences
+from router.request.preferences import MODELS_REFUSED, parse_preferences
 from router.values import NO_PREFERENCES, EmbedRequest
 
 # OpenAI's own limits for one request.
@@ -22,7 +22,7 @@ MAX_TOKENS = 300_000
 # 300,000 token ids of seven digits are 2.4 MB, 300,000 tokens of prose about 1.5 MB; the costliest refusal of a body
 # of this size takes about 20 ms (tests/properties/test_parsing.py).
 MAX_BODY_BYTES = 4 * 1024 * 1024
-# So many short strings are built in 3 ms; beyond them they are counted first.
+# So many short strings are built in 3 ms; more of them are counted before they are built.
 DECODE_STRINGS = 50_000
 MAX_MODEL_CHARACTERS = 256
 ECHO_CHARACTERS = 64
@@ -34,7 +34,7 @@ TokenIdNumber = Annotated[int, msgspec.Meta(ge=0, le=MAX_INT32)]
 _ABSENT = msgspec.Raw(b"")
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
+class RawBody(msgspec.Struct, forbid_unknown_fields=True):
     """The object as it came; ``null`` stands for "not given", as OpenAI's clients in other languages send it."""
 
     model: str | None = None
@@ -47,7 +47,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     models: msgspec.Raw = _ABSENT
 
 
-_decode_body = msgspec.json.Decoder(_Body).decode
+_decode_body = msgspec.json.Decoder(RawBody).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_texts = msgspec.json.Decoder(list[str]).decode
 _decode_ids = msgspec.json.Decoder(list[TokenIdNumber]).decode
@@ -55,7 +55,7 @@ _decode_id_lists = msgspec.json.Decoder(list[list[TokenIdNumber]]).decode
 
 _FIELD_AT_FAULT = re.compile(r"`\$\.(\w+)")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`", re.DOTALL)
-_SHOWN = re.compile(r"[^\x20-\x7e]")
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 NOT_JSON = (
     "We could not parse the JSON body of your request: it must be one JSON object in UTF-8, without NaN or Infinity, "
@@ -85,8 +85,8 @@ def parse(body: bytes) -> EmbedRequest:
             raise InvalidRequest("'model' must be the id of a model, as GET /v1/models lists them.", param="model")
         if fields.models is not _ABSENT and bytes(fields.models) != b"null":
             raise InvalidRequest(MODELS_REFUSED, param="models")
-        wanted = NO_PREFERENCES if fields.provider is _ABSENT else preferences(bytes(fields.provider))
-        texts, token_ids = _input(fields.input)
+        preferences = NO_PREFERENCES if fields.provider is _ABSENT else parse_preferences(bytes(fields.provider))
+        texts, token_ids = _parse_input(fields.input)
     except msgspec.ValidationError as problem:
         _refuse(str(problem))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -99,11 +99,11 @@ def parse(body: bytes) -> EmbedRequest:
         dimensions=_dimensions(fields.dimensions),
         input_type=_input_type(fields.input_type),
         user=_user(fields.user),
-        preferences=wanted,
+        preferences=preferences,
     )
 
 
-def _input(raw: msgspec.Raw) -> tuple[list[str] | None, list[list[int]] | None]:
+def _parse_input(raw: msgspec.Raw) -> tuple[list[str] | None, list[list[int]] | None]:
     """The texts or the token ids: exactly one is not None."""
     value = bytes(raw)
     first = value[:1]
@@ -118,18 +118,18 @@ def _input(raw: msgspec.Raw) -> tuple[list[str] | None, list[list[int]] | None]:
         raise InvalidRequest(INPUT_FORMS, param="input")
     second = value[1:].lstrip(b" \t\r\n")[:1] if value[1:2] in b" \t\r\n" else value[1:2]
     if second == b'"':
-        return _texts(value), None
+        return _parse_texts(value), None
     if second == b"[":
-        return None, _id_lists(value)
+        return None, _parse_id_lists(value)
     if second == b"]":
         raise InputEmpty(INPUT_EMPTY, param="input")
     if second not in b"-0123456789":
         raise InvalidRequest(INPUT_FORMS, param="input")
-    return None, [_ids(value)]
+    return None, [_parse_ids(value)]
 
 
-def _texts(value: bytes) -> list[str]:
-    if value.count(b'"') > 2 * DECODE_STRINGS and _strings(value) > MAX_INPUTS:
+def _parse_texts(value: bytes) -> list[str]:
+    if value.count(b'"') > 2 * DECODE_STRINGS and _count_strings(value) > MAX_INPUTS:
         raise TooManyInputs(TOO_MANY_INPUTS, param="input")
     texts = _decode_texts(value)
     if len(texts) > MAX_INPUTS:
@@ -139,8 +139,8 @@ def _texts(value: bytes) -> list[str]:
     return texts
 
 
-def _strings(value: bytes) -> int:
-    """How many strings stand in this JSON text, without making any: the quotes that no backslash takes away.
+def _count_strings(value: bytes) -> int:
+    """How many strings stand in this JSON text, found without building any: half of its unescaped quotes.
 
     A quote belongs to a string's text after an odd number of backslashes. Replacing pairs from the left is how JSON
     reads them, and what is left of a run is one backslash or none.
@@ -149,13 +149,13 @@ def _strings(value: bytes) -> int:
     return (single.count(b'"') - single.count(b'\\"')) // 2
 
 
-def _ids(value: bytes) -> list[int]:
+def _parse_ids(value: bytes) -> list[int]:
     if value.count(b",") >= MAX_TOKENS:
         raise _too_many_tokens(value.count(b",") + 1)
     return _decode_ids(value)
 
 
-def _id_lists(value: bytes) -> list[list[int]]:
+def _parse_id_lists(value: bytes) -> list[list[int]]:
     # No string can stand in this form, so a bracket is an array and a comma is a border: both counts are exact.
     if value.count(b"[") - 1 > MAX_INPUTS:
         raise TooManyInputs(TOO_MANY_INPUTS, param="input")
@@ -183,7 +183,7 @@ def _encoding_format(value: str | None) -> Literal["float", "base64"]:
         return "float"
     if value not in ("float", "base64"):
         raise InvalidRequest(
-            f"Invalid value for 'encoding_format' = {shown(value)}. Supported values: ['float', 'base64'].",
+            f"Invalid value for 'encoding_format' = {printable_excerpt(value)}. Supported values: ['float', 'base64'].",
             param="encoding_format",
         )
     return cast("Literal['float', 'base64']", value)
@@ -200,7 +200,7 @@ def _dimensions(value: int | None) -> int | None:
 def _input_type(value: str | None) -> Literal["query", "document"] | None:
     if value not in (None, "query", "document"):
         raise InvalidRequest(
-            f"Invalid value for 'input_type' = {shown(value)}. Supported values: ['query', 'document'].",
+            f"Invalid value for 'input_type' = {printable_excerpt(value)}. Supported values: ['query', 'document'].",
             param="input_type",
         )
     return cast("Literal['query', 'document'] | None", value)
@@ -213,10 +213,10 @@ def _user(value: str | None) -> str | None:
 
 
 def _refuse(problem: str) -> NoReturn:
-    """Turn the decoder's complaint into a sentence of ours. Raises always."""
+    """Raise the decoder's complaint as a sentence of ours."""
     unknown = _UNKNOWN_FIELD.search(problem)
     if unknown:
-        name = shown(unknown[1])
+        name = printable_excerpt(unknown[1])
         raise UnknownParameter(f"Unrecognized request argument supplied: {name}", param=name) from None
     field = _FIELD_AT_FAULT.search(problem)
     if field:
@@ -227,7 +227,7 @@ def _refuse(problem: str) -> NoReturn:
     raise InvalidRequest(INPUT_FORMS, param="input") from None
 
 
-def shown(text: str) -> str:
-    """Text of the caller's as a message may repeat it: printable ASCII, cut, so that an error's size is bounded."""
-    plain = _SHOWN.sub("?", text[: ECHO_CHARACTERS + 1])
+def printable_excerpt(text: str) -> str:
+    """Text of the caller's as a message may echo it: printable ASCII, cut, so that an error's size is bounded."""
+    plain = _UNPRINTABLE.sub("?", text[: ECHO_CHARACTERS + 1])
     return plain if len(plain) <= ECHO_CHARACTERS else plain[:ECHO_CHARACTERS] + "…"

@@ -1,12 +1,12 @@
-"""An upper bound of a call's tokens and amount, before anyone is asked: the quote that admission holds credit for.
+"""Bounds a call's tokens and amount before anything is sent: the quote that admission holds credit for. Pure.
 
-Pure, and never a guess: a byte-level or WordPiece tokenizer makes at most one token of a byte, so bytes bound tokens;
-token ids are exact. What only a tokenizer can know (a text too long for its model) is not refused here but where the
-text is counted.
+The bound is never a guess: a byte-level or WordPiece tokenizer makes at most one token of a byte, so bytes bound
+tokens; token ids are exact. What only a tokenizer can know (a text too long for its model) is not refused here but
+where the text is counted.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol, cast
 from uuid import UUID
@@ -50,7 +50,7 @@ NO_PRICE = PriceId(UUID(int=0))
 
 
 class Prices(Protocol):
-    """Where the price in force is kept in memory."""
+    """An index of the prices in force, in memory."""
 
     def current(self, model_id: ModelId, now: datetime) -> Price | None:
         """The price of a model at an instant; None where it has none yet."""
@@ -67,12 +67,12 @@ def estimate(
     """
     if request.dimensions is not None:
         _check_dimensions(request.dimensions, model)
-    added = _added_most(request, model)
+    added_each = _added_token_bound(request, model)
     if request.texts is not None:
-        tokens, limited = sum(map(tokens_most, request.texts)), tokens_fair(request.texts)
+        tokens, limited = sum(map(token_bound, request.texts)), token_guess(request.texts)
     else:
-        tokens = limited = _tokens_of_ids(request.token_ids or [], model)
-    tokens += added * request.inputs
+        tokens = limited = _count_ids(request.token_ids or [], model)
+    tokens += added_each * request.inputs
     price = _price(model, key, prices, now)
     if lane is Lane.BATCH and price.batch_nano_per_mtok is not None:
         price = msgspec.structs.replace(price, nano_per_mtok=price.batch_nano_per_mtok)
@@ -80,36 +80,31 @@ def estimate(
         tokens_max=tokens,
         amount_max=cost_ceil(tokens, price.nano_per_mtok),
         price=price,
-        exact=request.texts is None and added == model.special_tokens,
+        exact=request.texts is None and added_each == model.special_tokens,
         tokens_limited=max(1, limited),
     )
 
 
-async def exact(
-    request: EmbedRequest, model: Model, quote: Quote, counted: Callable[[], Awaitable[int | None]]
-) -> Quote | None:
-    """The quote again, from a count by the model's own tokenizer, prompt and special tokens included; None without one.
+def exact_quote(request: EmbedRequest, model: Model, quote: Quote, tokens: int) -> Quote:
+    """The quote again, from a count by the model's own tokenizer: ``tokens`` has prompt and special ones included.
 
     Raises TooManyTokens, now that it is certain: for text as for ids, what the model adds to it does not count.
     """
-    tokens = await counted()
-    if tokens is None:
-        return None
-    own = tokens - _added_most(request, model) * request.inputs
-    if own > MAX_TOKENS:
-        raise too_many(own)
+    customers = tokens - _added_token_bound(request, model) * request.inputs
+    if customers > MAX_TOKENS:
+        raise too_many_tokens(customers)
     amount = cost_ceil(tokens, quote.price.nano_per_mtok)
     return msgspec.structs.replace(quote, tokens_max=tokens, amount_max=amount, exact=True)
 
 
-def _added_most(request: EmbedRequest, model: Model) -> int:
-    """The most tokens that the model's own customs add to each input: special ones, and the prompt's."""
+def _added_token_bound(request: EmbedRequest, model: Model) -> int:
+    """The most tokens that the model adds to each input: special ones, and the prompt's."""
     prefix = model.prompts.get(request.input_type, "") if request.input_type else ""
-    return model.special_tokens + (tokens_most(prefix) if prefix else 0)
+    return model.special_tokens + (token_bound(prefix) if prefix else 0)
 
 
-def tokens_fair(inputs: Sequence[str] | Sequence[list[int]]) -> int:
-    """About how many tokens there are, as OpenAI's token limit guesses them: a quarter of the bytes, or the ids."""
+def token_guess(inputs: Sequence[str] | Sequence[list[int]]) -> int:
+    """About how many tokens the inputs have, as OpenAI's token limit guesses: a quarter of the bytes, or the ids."""
     if isinstance(inputs[0], str):
         return sum(map(_utf8_bytes, cast("Sequence[str]", inputs))) // BYTES_PER_LIMITED_TOKEN
     return sum(map(len, inputs))
@@ -119,8 +114,8 @@ def _utf8_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def tokens_most(text: str) -> int:
-    """More tokens than this no tokenizer in use makes of ``text``, special tokens aside."""
+def token_bound(text: str) -> int:
+    """The most tokens that any tokenizer in use makes of ``text``, special tokens aside."""
     if text.isascii():
         return len(text) + WORD_START_TOKENS
     size = len(text.encode())
@@ -129,8 +124,8 @@ def tokens_most(text: str) -> int:
     return size + WORD_START_TOKENS
 
 
-def _tokens_of_ids(lists: list[list[int]], model: Model) -> int:
-    """Exactly how many ids there are; they must be ids of this model's tokenizer."""
+def _count_ids(lists: list[list[int]], model: Model) -> int:
+    """Exactly how many ids the inputs have. Raises unless all are ids of this model's tokenizer."""
     if model.vocabulary_size is None:
         raise TokenArrayUnsupported(
             f"The model `{model.id}` does not take token ids, because its tokenizer is not declared. Send text. "
@@ -148,14 +143,14 @@ def _tokens_of_ids(lists: list[list[int]], model: Model) -> int:
                 param="input",
             )
         if len(ids) > limit:
-            raise too_long(model, index, len(ids) + model.special_tokens)
+            raise input_too_long(model, index, len(ids) + model.special_tokens)
     tokens = sum(map(len, lists))
     if tokens > MAX_TOKENS:
-        raise too_many(tokens)
+        raise too_many_tokens(tokens)
     return tokens
 
 
-def too_long(model: Model, index: int, tokens: int) -> InputTooLong:
+def input_too_long(model: Model, index: int, tokens: int) -> InputTooLong:
     """The refusal of one input that was counted, special tokens and prompt included."""
     return InputTooLong(
         f"This model's maximum context length is {model.max_input_tokens} tokens, however you requested {tokens} "
@@ -165,7 +160,7 @@ def too_long(model: Model, index: int, tokens: int) -> InputTooLong:
     )
 
 
-def too_many(tokens: int) -> TooManyTokens:
+def too_many_tokens(tokens: int) -> TooManyTokens:
     """The refusal of a request whose tokens were counted."""
     return TooManyTokens(
         f"Requested {tokens} tokens, max {MAX_TOKENS} tokens per request. Send the rest in further requests.",

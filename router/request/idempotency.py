@@ -1,14 +1,14 @@
-"""A client's Idempotency-Key: the same key and call give the stored outcome, and nothing is charged twice.
+"""Runs a call under its client's Idempotency-Key: a repeated call gets the stored outcome and is not charged again.
 
-The key is claimed before the line runs and its outcome is stored by the very transaction that charges, so a charge
+The key is claimed before the pipeline runs and its outcome is stored by the very transaction that charges, so a charge
 without an outcome cannot exist. A claim whose process died is taken over after its lease; the old run then cannot
 charge any more.
 
 The key is the account's, so that a retry through any process finds it; the same *call* is the same body by the same
 API key (its secret may have been rotated) in the same lane. Any difference is refused as another body is, and not run
-apart: who repeats an Idempotency-Key wants not to pay twice, so a second run would break the promise, and the stored
-answer was made under another key's models, use and limits, for a test key even of other vectors. As with Stripe, whose
-test and live keys share no outcome either, a new key is the way out.
+apart: a client repeats an Idempotency-Key so as not to pay twice, so a second run would break the promise, and the
+stored answer was made under another key's models, use and limits, for a test key even of other vectors. As with Stripe,
+whose test and live keys share no outcome either, a new key is the way out.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from store.postgres import STORE_FAULTS, Database
 
 OPERATION = "embeddings"
 LEASE_GRACE_S = 20.0
-# A larger answer is not kept: its replay says that the call was done and charged.
+# A larger answer is not stored: its replay says that the call was done and charged.
 BODY_MAX = 1024 * 1024
 
 _CLAIM = text("""
@@ -54,7 +54,7 @@ _COST = b"x-gigarouter-cost"
 _CLEAN = text("DELETE FROM idempotency WHERE expires_at < now()")
 
 
-def checked_key(value: str) -> str:
+def validate_idempotency_key(value: str) -> str:
     """The header's value, or IdempotencyKeyInvalid."""
     if not 1 <= len(value) <= 255 or not value.isascii() or not value.isprintable():
         raise errors.IdempotencyKeyInvalid(
@@ -63,36 +63,36 @@ def checked_key(value: str) -> str:
     return value
 
 
-def stored(call: RawCall, answer: Answer) -> Idempotent | None:
-    """The outcome to keep in the transaction that charges; None without an Idempotency-Key."""
+def outcome_of(call: RawCall, answer: Answer) -> Idempotent | None:
+    """The outcome that the transaction stores which charges the call; None without an Idempotency-Key."""
     if call.idempotency_key is None:
         return None
     return Idempotent(
         key=call.idempotency_key,
         status=answer.status,
         headers=msgspec.json.encode([(n.decode("latin-1"), v.decode("latin-1")) for n, v in answer.headers]),
-        body=answer.whole(BODY_MAX) or b"",
+        body=answer.to_bytes(BODY_MAX) or b"",
     )
 
 
 def _identity(call: RawCall, caller: Caller) -> bytes:
-    """What must be the same for the stored answer to be given: API key (test or live with it), lane, body."""
-    seen = sha256(caller.key.id.bytes)
-    seen.update(call.lane.value.encode() + b"\n")
-    seen.update(call.body)
-    return seen.digest()
+    """A digest of all that a repetition must have in common: API key (test or live with it), lane, body."""
+    digest = sha256(caller.key.id.bytes)
+    digest.update(call.lane.value.encode() + b"\n")
+    digest.update(call.body)
+    return digest.digest()
 
 
-async def once(db: Database, call: RawCall, caller: Caller, run: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Run the line under the call's Idempotency-Key, or give the stored outcome.
+async def run_idempotent(db: Database, call: RawCall, caller: Caller, run: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Run the pipeline under the call's Idempotency-Key, or answer with the stored outcome.
 
     Raises IdempotencyInProgress while another run has the key, IdempotencyMismatch for another call.
     """
-    assert call.idempotency_key is not None, "once() without a key; this is a bug"
+    assert call.idempotency_key is not None, "run_idempotent() without a key; this is a bug"
     lease_s = max(1.0, call.deadline_at - asyncio.get_running_loop().time()) + LEASE_GRACE_S
     names = {
         "account": caller.key.account_id,
-        "key": checked_key(call.idempotency_key),
+        "key": validate_idempotency_key(call.idempotency_key),
         "operation": OPERATION,
         "hash": _identity(call, caller),
         "request": call.request_id,
@@ -111,7 +111,7 @@ async def once(db: Database, call: RawCall, caller: Caller, run: Callable[[], Aw
     try:
         return await run()
     except errors.NotRecorded:
-        raise  # The commit's fate is unknown: the key stays claimed until its lease is over, then tells.
+        raise  # The commit may have been applied: the key stays claimed until its lease is over.
     except BaseException:
         # Refused or failed: nothing was charged, so the same key may try again.
         with suppress(*STORE_FAULTS):
@@ -141,7 +141,7 @@ def _replay(row: object, names: dict[str, object]) -> Answer:
             param="Idempotency-Key",
         )
     headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in msgspec.json.decode(outcome.headers or b"[]")]
-    # Who sums the costs of the answers must come to what was charged, so the one that is told again costs nothing.
+    # The costs of all answers must sum up to what was charged, so a replayed answer costs nothing.
     headers = [(name, value) for name, value in headers if name != _COST]
     headers += [(_COST, b"0.00"), (b"idempotency-replayed", b"true")]
     return Answer(outcome.status or 200, headers, [outcome.body])
@@ -155,7 +155,7 @@ class _Outcome(msgspec.Struct, frozen=True):
     body: bytes | None
 
 
-async def forget_expired(db: Database) -> None:
+async def delete_expired_outcomes(db: Database) -> None:
     """Delete outcomes older than a day."""
     async with db.transaction() as tx:
         await tx.execute(_CLEAN)

@@ -1,22 +1,39 @@
-"""The model that a call may use: found by its exact name, allowed by its license, allowed to be charged for. Pure.
+"""Finds the model that a call names, and checks that its key may use it and that it may be charged for. Pure.
 
-The decisions about licenses are the catalog's; here their "no" becomes an error.
+Names are exact, as the catalog writes them. The decisions about licenses are the catalog's; their "no" becomes an error
+here.
 """
 
 from datetime import datetime
+from typing import Protocol
 
 from billing.money import Price
-from catalog.models import Catalog
 from catalog.permit import decide, may_charge
 from catalog.values import Decision, Model, Status
 from router.errors import LicenseRestricted, ModelNotAllowed, ModelNotFound, ModelNotLive
 from router.values import Key
+from store.ids import ModelId
 
-SHOWN = 100
+ECHO_CHARACTERS = 100
 
 
-def resolve(name: str, key: Key, catalog: Catalog) -> Model:
-    """Raises ``ModelNotFound`` with the three nearest ids, ``ModelNotLive``, ``ModelNotAllowed``."""
+class Models(Protocol):
+    """An index of the models, in memory."""
+
+    def get(self, name: str) -> Model | None:
+        """The model with this id or alias."""
+        ...
+
+    def nearest(self, name: str, among: frozenset[ModelId]) -> list[str]:
+        """The ids most like ``name``, of ``among`` alone where it is not empty."""
+        ...
+
+
+def resolve(name: str, key: Key, catalog: Models) -> Model:
+    """The model of that name, where the key may call it.
+
+    Raises ``ModelNotFound`` with the three nearest ids, ``ModelNotLive``, ``ModelNotAllowed``.
+    """
     model = catalog.get(name)
     if model is None:
         raise _not_found(name, key, catalog)
@@ -34,9 +51,9 @@ def resolve(name: str, key: Key, catalog: Catalog) -> Model:
 
 
 def permit(model: Model, key: Key, now: datetime) -> Decision:
-    """May this key use this model? Raises ``LicenseRestricted``, which names the term and what would lift it.
+    """Check that the license lets this key use this model; returns the decision, whose attribution the answer carries.
 
-    The decision is given back for its attribution, which the answer carries.
+    Raises ``LicenseRestricted``, which names the term and what would lift it.
     """
     decision = decide(model, key.use, key.accepted, now)
     if not decision.allowed:
@@ -55,9 +72,9 @@ def permit(model: Model, key: Key, now: datetime) -> Decision:
 
 
 def permit_charge(model: Model, price: Price, now: datetime) -> None:
-    """May money be asked for this model, now? A waiver can end, and a claim can arrive, while the model is live.
+    """Check that the license lets us charge for this model now: a waiver can end, a claim can arrive while it is live.
 
-    Raises ``LicenseRestricted``; at price zero nothing is asked.
+    Raises ``LicenseRestricted``; at price zero nothing is charged.
     """
     if price.nano_per_mtok == 0:
         return
@@ -71,12 +88,12 @@ def permit_charge(model: Model, price: Price, now: datetime) -> None:
         )
 
 
-def _not_found(name: str, key: Key, catalog: Catalog) -> ModelNotFound:
+def _not_found(name: str, key: Key, catalog: Models) -> ModelNotFound:
     nearest = catalog.nearest(name, key.models)
     hint = f" Did you mean {', '.join(f'`{near}`' for near in nearest)}?" if nearest else " GET /v1/models lists them."
-    shown = name if len(name) <= SHOWN else f"{name[:SHOWN]}…"
+    echo = name if len(name) <= ECHO_CHARACTERS else f"{name[:ECHO_CHARACTERS]}…"
     return ModelNotFound(
-        f"The model `{shown}` does not exist or you do not have access to it.{hint}",
+        f"The model `{echo}` does not exist or you do not have access to it.{hint}",
         param="model",
         details={"nearest": nearest},
     )
@@ -84,10 +101,10 @@ def _not_found(name: str, key: Key, catalog: Catalog) -> ModelNotFound:
 
 def _not_live(model: Model) -> ModelNotLive:
     if model.status is Status.COMING_SOON:
-        said = (
+        state = (
             f"is announced but not served yet. Vote for it, POST /v1/models/{model.id}/vote: demand decides what "
             "comes next."
         )
     else:
-        said = "is retired and no longer served. GET /v1/models lists the models that are."
-    return ModelNotLive(f"The model `{model.id}` {said}", param="model", details={"status": model.status.value})
+        state = "is retired and no longer served. GET /v1/models lists the models that are."
+    return ModelNotLive(f"The model `{model.id}` {state}", param="model", details={"status": model.status.value})

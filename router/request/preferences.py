@@ -1,6 +1,6 @@
-"""The body's ``provider`` object: bytes in, valid :class:`router.values.Preferences` out, or an InvalidRequest.
+"""Parses the body's ``provider`` object: bytes in, :class:`router.values.Preferences` or an InvalidRequest out. Pure.
 
-As strict as the rest of the body: a field that we do not know is refused, since whoever wrote it believes in a promise.
+It is as strict as the rest of the body: an unknown field is refused, since whoever wrote it relies on a promise.
 Sizes are bounded before anything is built. Money stays exact: a number is read from its literal text, never as a float.
 """
 
@@ -25,13 +25,23 @@ MODELS_REFUSED: Final = (
 )
 
 _Names = Annotated[
-    list[Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_CHARACTERS_MAX)]],
+    list[
+        Annotated[
+            str,
+            msgspec.Meta(
+                min_length=1,
+                max_length=NAME_CHARACTERS_MAX,
+                # The decoder leaves this one to _NAME.
+                extra_json_schema={"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},
+            ),
+        ]
+    ],
     msgspec.Meta(max_length=NAMES_MAX),
 ]
 _ABSENT: Final = msgspec.Raw(b"")
 
 
-class _Fields(msgspec.Struct, forbid_unknown_fields=True):
+class RawPreferences(msgspec.Struct, forbid_unknown_fields=True):
     """The object as it came; ``null`` stands for "not given"."""
 
     order: _Names | None = None
@@ -54,7 +64,7 @@ class _PerUnit(msgspec.Struct, forbid_unknown_fields=True):
     prompt: msgspec.Raw
 
 
-_decode_fields = msgspec.json.Decoder(_Fields).decode
+_decode_fields = msgspec.json.Decoder(RawPreferences).decode
 _decode_per_unit = msgspec.json.Decoder(_PerUnit).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
@@ -62,7 +72,7 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _DECIMAL: Final = re.compile(r"(\d{1,20})(?:\.(\d{1,30}))?(?:[eE]([+-]?\d{1,2}))?", re.ASCII)
 _FIELD_AT_FAULT: Final = re.compile(r"`\$\.(\w+)")
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `(.*)`", re.DOTALL)
-_SHOWN: Final = re.compile(r"[^\x20-\x7e]")
+_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 _NANO_DIGITS: Final = 9
 _MAX_INT64: Final = 2**63 - 1
 
@@ -79,8 +89,8 @@ _EXPECTED: Final = {
 }
 
 
-def preferences(raw: bytes) -> Preferences:
-    """What a call asks of its route. Raises InvalidRequest and UnknownParameter, nothing else."""
+def parse_preferences(raw: bytes) -> Preferences:
+    """The call's demands on its route. Raises InvalidRequest and UnknownParameter, nothing else."""
     if len(raw) > BYTES_MAX:
         raise InvalidRequest(f"'provider' is larger than {BYTES_MAX} bytes.", param="provider")
     if raw == b"null":
@@ -107,16 +117,16 @@ def preferences(raw: bytes) -> Preferences:
     )
 
 
-def of_a_test_key(wanted: Preferences) -> Preferences:
-    """What is kept of the wishes of a test key, whose one endpoint stands in for everybody's: the pinned space alone.
+def preferences_of_test_key(preferences: Preferences) -> Preferences:
+    """The preferences that hold for a test key, whose one endpoint stands in for all: the pinned space alone.
 
-    Else an integration that asks for a region or a provider could never be tried without paying.
+    Otherwise an integration that asks for a region or a provider could never be tried without paying.
     """
-    return NO_PREFERENCES if wanted.space is None else Preferences(space=wanted.space)
+    return NO_PREFERENCES if preferences.space is None else Preferences(space=preferences.space)
 
 
 def _names(field: str, names: list[str] | None) -> tuple[str, ...]:
-    """Names as we write them: lower case. A name that nobody can have is a mistake worth telling."""
+    """The names in lower case, as ours are. A name that no provider can have is refused as a mistake."""
     if not names:
         if names is not None and field in ("only", "quantizations", "regions"):
             raise _invalid(field, f"{_A_LIST}; an empty one would leave nobody")
@@ -142,17 +152,17 @@ def _max_price(raw: bytes) -> int | None:
         raise _unknown(f"max_price.{unknown[1]}") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise _invalid("max_price", _A_PRICE) from None
-    parts = _DECIMAL.fullmatch(text) if len(text) <= LITERAL_CHARACTERS_MAX else None
-    if parts is None:
+    match = _DECIMAL.fullmatch(text) if len(text) <= LITERAL_CHARACTERS_MAX else None
+    if match is None:
         raise _invalid("max_price", _A_PRICE)
-    whole, fraction, exponent = parts[1], parts[2] or "", int(parts[3] or 0)
+    whole, fraction, exponent = match[1], match[2] or "", int(match[3] or 0)
     digits, power = int(whole + fraction), exponent - len(fraction) + _NANO_DIGITS
     nano = digits * 10**power if power >= 0 else digits // 10**-power
     return cast("int", min(nano, _MAX_INT64))
 
 
 def _refuse(problem: str) -> NoReturn:
-    """Turn the decoder's complaint into a sentence of ours. Raises always."""
+    """Raise the decoder's complaint as a sentence of ours."""
     unknown = _UNKNOWN_FIELD.search(problem)
     if unknown:
         raise _unknown(unknown[1]) from None
@@ -163,7 +173,7 @@ def _refuse(problem: str) -> NoReturn:
 
 
 def _unknown(name: str) -> UnknownParameter:
-    name = f"provider.{_shown(name)}"
+    name = f"provider.{_printable_name(name)}"
     return UnknownParameter(f"Unrecognized request argument supplied: {name}", param=name)
 
 
@@ -171,6 +181,6 @@ def _invalid(field: str, expected: str) -> InvalidRequest:
     return InvalidRequest(f"'provider.{field}' is invalid. It must be {expected}.", param=f"provider.{field}")
 
 
-def _shown(text: str) -> str:
-    """A name of the caller's as a message may repeat it."""
-    return _SHOWN.sub("?", text[:NAME_CHARACTERS_MAX])
+def _printable_name(text: str) -> str:
+    """A name of the caller's as a message may echo it."""
+    return _UNPRINTABLE.sub("?", text[:NAME_CHARACTERS_MAX])

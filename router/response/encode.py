@@ -1,4 +1,4 @@
-"""Vectors become bytes and headers: OpenAI's answer exactly, base64 or floats, shorter if asked.
+"""Encodes vectors as the bytes and headers of OpenAI's answer: base64 or floats, with fewer dimensions if requested.
 
 We always write the vectors ourselves, whatever the provider gave: base64 is little-endian float32. A small answer is
 one piece; a big one is made piece by piece while it is sent, so that none holds the event loop (2,048 vectors of 4,096
@@ -19,8 +19,8 @@ from catalog.values import Model
 from providers.protocol import FloatMatrix
 from router.dispatch.dispatch import Delivery
 from router.dispatch.validate import shorten
-from router.request.admission import limit_headers
-from router.values import Answer, EmbedRequest, Served
+from router.request.admission import rate_limit_headers
+from router.values import Answer, CallSummary, EmbedRequest
 from store.ids import PriceId, wire
 
 # 64 Ki floats are 350 KB of base64 (0.1 ms) or 750 KB of text (1.5 ms).
@@ -32,41 +32,41 @@ _ROW = b'{"object":"embedding","index":%d,"embedding":'
 _TAIL = b'],"model":%b,"usage":{"prompt_tokens":%d,"total_tokens":%d}}'
 
 
-def answer(
-    request: EmbedRequest, model: Model, delivery: Delivery, used: Usage, hold: Hold, *, attribution: str | None = None
+def encode_answer(
+    request: EmbedRequest, model: Model, delivery: Delivery, usage: Usage, hold: Hold, *, attribution: str | None = None
 ) -> Answer:
-    """The answer of a call, made before it is charged so that both can be recorded in one transaction.
+    """The answer of a call, encoded before it is charged so that both can be stored in one transaction.
 
-    ``delivery.matrix`` is [inputs, the model's width] float32 and has been checked; what is shorter is cut and
-    normalized again here and nowhere else. ``attribution`` is what the model's license wants said wherever it is used.
+    ``delivery.matrix`` is [inputs, the model's width] float32 and has been checked. Rows are cut to fewer dimensions
+    and normalized again here and nowhere else. ``attribution`` is the text that the model's license demands.
     """
     matrix = delivery.matrix
     width = request.dimensions or matrix.shape[1]
     write = _base64 if request.encoding_format == "base64" else _floats
-    tail = _TAIL % (_quoted(model.id), used.tokens, used.tokens)
-    headers = _headers(model, delivery, used, hold)
+    tail = _TAIL % (_quoted(model.id), usage.tokens, usage.tokens)
+    headers = _headers(model, delivery, usage, hold)
     if attribution:
         headers.append((b"x-gigarouter-attribution", _plain(attribution)))
-    served = Served(
+    summary = CallSummary(
         account_id=hold.payer.account_id,
         key_id=hold.payer.key_id,
         model_id=model.id,
-        endpoint_id=used.endpoint_id,
-        inputs=used.inputs,
-        tokens=used.tokens,
-        charged=used.cost,
-        attempts=used.attempts,
+        endpoint_id=usage.endpoint_id,
+        inputs=usage.inputs,
+        tokens=usage.tokens,
+        charged=usage.cost,
+        attempts=usage.attempts,
         upstream_ms=delivery.upstream_s * 1000,
     )
     if matrix.shape[0] * width > PIECE_FLOATS:
-        return Answer(status=200, headers=headers, body=_Pieces(matrix, width, write, tail), served=served)
+        return Answer(status=200, headers=headers, body=_Pieces(matrix, width, write, tail), summary=summary)
     body = b"".join([_HEAD, *_rows(matrix, 0, width, write), tail])
     headers.append((b"content-length", b"%d" % len(body)))
-    return Answer(status=200, headers=headers, body=(body,), served=served)
+    return Answer(status=200, headers=headers, body=(body,), summary=summary)
 
 
 class _Pieces(Iterable[bytes]):
-    """A big body: each turn of the iteration writes some rows."""
+    """A big body: each step of the iteration encodes some rows."""
 
     def __init__(self, matrix: FloatMatrix, width: int, write: Callable[[FloatMatrix], bytes], tail: bytes) -> None:
         self._matrix = matrix
@@ -88,10 +88,10 @@ def _rows(matrix: FloatMatrix, first: int, width: int, write: Callable[[FloatMat
     """The JSON of consecutive rows, the first of which has the index ``first``; commas included."""
     if width < matrix.shape[1]:
         matrix = shorten(matrix, width)
-    parts: list[bytes] = []
+    rows: list[bytes] = []
     for index, row in enumerate(np.ascontiguousarray(matrix, dtype="<f4"), first):
-        parts += (b"," if index else b"", _ROW % index, write(row), b"}")
-    return parts
+        rows += (b"," if index else b"", _ROW % index, write(row), b"}")
+    return rows
 
 
 def _base64(row: FloatMatrix) -> bytes:
@@ -102,16 +102,16 @@ def _floats(row: FloatMatrix) -> bytes:
     return orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _headers(model: Model, delivery: Delivery, used: Usage, hold: Hold) -> list[tuple[bytes, bytes]]:
-    """The headers that tell what was done, by whom, and for how much."""
+def _headers(model: Model, delivery: Delivery, usage: Usage, hold: Hold) -> list[tuple[bytes, bytes]]:
+    """The headers that name the model, the provider, the space, the price and the cost."""
     endpoint = delivery.endpoint
     return [
         JSON,
-        *_named(model.id, endpoint.provider_name, endpoint.space, hold.quote.price.id),
-        (b"x-gigarouter-attempts", b"%d" % used.attempts),
-        (b"x-gigarouter-cost", to_usd(used.cost).encode()),
+        *_name_headers(model.id, endpoint.provider_name, endpoint.space, hold.quote.price.id),
+        (b"x-gigarouter-attempts", b"%d" % usage.attempts),
+        (b"x-gigarouter-cost", to_usd(usage.cost).encode()),
         (b"server-timing", b"upstream;dur=%.1f" % (delivery.upstream_s * 1000)),
-        *limit_headers(hold.limits),
+        *rate_limit_headers(hold.limits),
     ]
 
 
@@ -121,7 +121,7 @@ def _quoted(text: str) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _named(model: str, provider: str, space: str, price: PriceId) -> tuple[tuple[bytes, bytes], ...]:
+def _name_headers(model: str, provider: str, space: str, price: PriceId) -> tuple[tuple[bytes, bytes], ...]:
     return (
         (b"openai-model", _plain(model)),
         (b"x-gigarouter-model", _plain(model)),

@@ -1,1 +1,1 @@
-"""Which endpoints a call may go to, and in which order. Rules and what they know of endpoints; no I/O."""
+"""Chooses and ranks the endpoints that a call may go to, by rules and by their health. Pure, all of it."""

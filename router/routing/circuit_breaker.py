@@ -1,9 +1,9 @@
-"""The circuit breaker of one endpoint. Pure: events and the clock in, a verdict out.
+"""Breaks the circuit to an endpoint that fails: events and the clock go in, whether it may be called comes out. Pure.
 
 Closed, it counts failures. Open, the endpoint rests: 5 s, twice as long each time, up to 5 minutes. After the rest it
 is half-open: one call at a time tries it, and three good ones close it. Then its share grows from a tenth to the whole
 over 30 s, and only after that a rest starts at 5 s again. Latency alone never opens it. Each opening and each closing
-begins an era: a call says something only in the era that it started in, so that no straggler is taken for the trial.
+begins an era: a call counts only in the era that it started in, so that no straggler is taken for the trial.
 """
 
 from typing import Final
@@ -20,7 +20,7 @@ JITTER: Final = 0.25
 TRIALS: Final = 3
 SLOW_START_S: Final = 30.0
 SLOW_START_SHARE: Final = 0.1
-# Where nobody else is left, a resting endpoint is tried this often.
+# Where no other endpoint is left, a resting one is tried this often.
 TRIAL_EVERY_S: Final = 1.0
 
 _SLOTS: Final = 6
@@ -29,104 +29,104 @@ _NEVER: Final = float("-inf")
 
 
 class CircuitBreaker(msgspec.Struct):
-    """``until`` is when the rest ends, ``opened`` how many rests there were in a row; it starts closed."""
+    """The breaker of one endpoint, closed at first. ``open_until`` is when the current rest ends."""
 
     era: int = 0
     is_open: bool = False
-    in_a_row: int = 0
-    opened: int = 0
-    until: float = 0.0
+    consecutive_failures: int = 0
+    consecutive_openings: int = 0
+    open_until: float = 0.0
     reason: str = ""
-    trying: bool = False
-    tried_at: float = _NEVER
-    passed: int = 0
+    trial_running: bool = False
+    last_trial_at: float = _NEVER
+    trial_successes: int = 0
     closed_at: float = _NEVER
     slot: int = 0
     calls: list[int] = msgspec.field(default_factory=lambda: [0] * _SLOTS)
     failures: list[int] = msgspec.field(default_factory=lambda: [0] * _SLOTS)
 
-    def why_not(self, now: float) -> str | None:
-        """Why no call should go there now; None when one may."""
+    def rejection_reason(self, now: float) -> str | None:
+        """Why the endpoint may not be called now; None when it may."""
         if not self.is_open:
             return None
-        if now < self.until:
+        if now < self.open_until:
             return self.reason
-        return "another call is trying it" if self.trying else None
+        return "another call is trying it" if self.trial_running else None
 
     def may_be_tried(self, now: float) -> bool:
-        """Whether one call may try a resting endpoint because nobody else is left."""
-        return self.is_open and not self.trying and now - self.tried_at >= TRIAL_EVERY_S
+        """Whether one call may try a resting endpoint because no other one is left."""
+        return self.is_open and not self.trial_running and now - self.last_trial_at >= TRIAL_EVERY_S
 
-    def starts(self, now: float) -> bool:
-        """A call wants to go there; False when another one is trying it already."""
+    def start(self, now: float) -> bool:
+        """Let a call start; False where another one is the trial already."""
         if not self.is_open:
             return True
-        if self.trying:
+        if self.trial_running:
             return False
-        self.trying, self.tried_at = True, now
+        self.trial_running, self.last_trial_at = True, now
         return True
 
-    def ends(self, era: int) -> None:
-        """A call of an era ended without a verdict on the endpoint."""
+    def release(self, era: int) -> None:
+        """End a call of an era that tells nothing about the endpoint."""
         if era == self.era:
-            self.trying = False
+            self.trial_running = False
 
-    def succeeded(self, now: float, era: int) -> None:
-        """A good answer came to a call of an era."""
+    def record_success(self, now: float, era: int) -> None:
+        """Count a good answer to a call of an era."""
         if era != self.era:
             return
         if not self.is_open:
-            self.in_a_row = 0
+            self.consecutive_failures = 0
             self._count(now, 1, 0)
-            if self.opened and now - self.closed_at > SLOW_START_S:
-                self.opened = 0
-        elif self.trying:
-            self.trying = False
-            self.until = min(self.until, now)
-            self.passed += 1
-            if self.passed >= TRIALS:
-                self.is_open, self.closed_at, self.in_a_row, self.era = False, now, 0, self.era + 1
+            if self.consecutive_openings and now - self.closed_at > SLOW_START_S:
+                self.consecutive_openings = 0
+        elif self.trial_running:
+            self.trial_running = False
+            self.open_until = min(self.open_until, now)
+            self.trial_successes += 1
+            if self.trial_successes >= TRIALS:
+                self.is_open, self.closed_at, self.consecutive_failures, self.era = False, now, 0, self.era + 1
                 self.calls, self.failures = [0] * _SLOTS, [0] * _SLOTS
 
-    def failed(self, now: float, reason: str, weight: int, jitter: float, era: int) -> None:
-        """A failure of a call of an era, which counts ``weight`` times; ``jitter`` is in [0, 1).
+    def record_failure(self, now: float, reason: str, weight: int, jitter: float, era: int) -> None:
+        """Count a failure of a call of an era ``weight`` times; ``jitter`` is in [0, 1).
 
-        A trial before the rest was over says nothing new.
+        A trial that failed before the rest was over does not lengthen it.
         """
         if era != self.era:
             return
         if self.is_open:
-            was_trial, self.trying = self.trying, False
-            if was_trial and now >= self.until:
+            was_trial, self.trial_running = self.trial_running, False
+            if was_trial and now >= self.open_until:
                 self._open(now, reason, jitter)
             return
-        self.in_a_row += weight
+        self.consecutive_failures += weight
         self._count(now, weight, weight)
         calls, failures = sum(self.calls), sum(self.failures)
-        if self.in_a_row >= FAILURES_MAX or (calls >= WINDOW_CALLS and 2 * failures >= calls):
+        if self.consecutive_failures >= FAILURES_MAX or (calls >= WINDOW_CALLS and 2 * failures >= calls):
             self._open(now, reason, jitter)
 
     def share(self, now: float) -> float:
-        """Its part of what it would get when well: less on trial and in the slow start after it, else 1."""
+        """The part of its usual traffic that it may have: a tenth on trial, more and more in the slow start, else 1."""
         if self.is_open:
             return SLOW_START_SHARE
-        if not self.opened:
+        if not self.consecutive_openings:
             return 1.0
         since = (now - self.closed_at) / SLOW_START_S
         return min(1.0, SLOW_START_SHARE + (1 - SLOW_START_SHARE) * max(0.0, since))
 
     def _open(self, now: float, reason: str, jitter: float) -> None:
-        rest_s = min(OPEN_MAX_S, OPEN_S * 2.0 ** min(self.opened, 10) * (1 + JITTER * jitter))
-        self.is_open, self.trying, self.until, self.passed = True, False, now + rest_s, 0
+        rest_s = min(OPEN_MAX_S, OPEN_S * 2.0 ** min(self.consecutive_openings, 10) * (1 + JITTER * jitter))
+        self.is_open, self.trial_running, self.open_until, self.trial_successes = True, False, now + rest_s, 0
         self.era += 1
-        self.opened += 1
+        self.consecutive_openings += 1
         self.reason = f"its breaker is open: {reason}"
 
     def _count(self, now: float, calls: int, failures: int) -> None:
         slot = int(now // _SLOT_S)
         if slot > self.slot:
-            for gone in range(min(_SLOTS, slot - self.slot)):
-                self.calls[(slot - gone) % _SLOTS] = self.failures[(slot - gone) % _SLOTS] = 0
+            for past in range(min(_SLOTS, slot - self.slot)):
+                self.calls[(slot - past) % _SLOTS] = self.failures[(slot - past) % _SLOTS] = 0
             self.slot = slot
         self.calls[slot % _SLOTS] += calls
         if failures:

@@ -1,6 +1,6 @@
-"""From the failures of a call's attempts to the one error that its caller is told. Pure.
+"""Turns the failures of a call's attempts into the one error that its caller gets. Pure.
 
-Nothing of a provider's own words gets out: only who was tried, and how that ended as its receipt tells it.
+No words of a provider get out: only which providers were tried, and how each attempt ended, as receipts show it.
 """
 
 from providers.outcomes import (
@@ -22,23 +22,23 @@ Failures = list[tuple[Endpoint, Failure]]
 
 
 def error_for(failures: Failures) -> errors.Refusal:
-    """The error of a call that nobody answered.
+    """The error of a call that no endpoint answered.
 
     InvalidRequest or InputTooLong for the caller's fault; else ModelWarming, ProvidersBusy, DeadlinePassed,
     UpstreamInvalid or AllAttemptsFailed, the last with ``again`` False where no retry can help.
     """
     if failures and isinstance(failures[-1][1], CallerFault):
-        return _fault(failures[-1][1])
+        return _caller_error(failures[-1][1])
     details: dict[str, object] = {
         "attempts": [{"provider": e.provider_name, "outcome": _outcome(f)} for e, f in failures]
     }
     detail = "; ".join(f"{e.provider_name}: {type(f).__name__} {f.message} {f.detail}" for e, f in failures)
     wait_s = min((f.retry_after_s for _, f in failures if f.retry_after_s is not None), default=1.0)
-    # Where all asked for patience it is the answer that the next call gets from choose, which asks nobody.
+    # Where all asked for patience the next call gets this error from ``choose``, before anything is sent.
     if failures and all(isinstance(failure, TryLater) for _, failure in failures):
         if any(isinstance(failure, Warming) for _, failure in failures):
-            return warming(wait_s, details, detail)
-        return busy(wait_s, details, detail)
+            return model_warming(wait_s, details, detail)
+        return providers_busy(wait_s, details, detail)
     sent = [failure for _, failure in failures if not isinstance(failure, PassedOver)]
     if not sent or all(isinstance(failure, TimedOut) for failure in sent):
         return errors.DeadlinePassed(
@@ -60,8 +60,8 @@ def error_for(failures: Failures) -> errors.Refusal:
     )
 
 
-def busy(wait_s: float, details: dict[str, object], detail: str = "") -> errors.ProvidersBusy:
-    """What is said where all that keeps a call from being served is what providers take from us."""
+def providers_busy(wait_s: float, details: dict[str, object], detail: str = "") -> errors.ProvidersBusy:
+    """The error where only used-up quotas and pauses keep a call from being served."""
     return errors.ProvidersBusy(
         "Every provider of this model has as many calls as it takes from us right now. Nothing was charged; try again "
         "in a moment.",
@@ -71,8 +71,8 @@ def busy(wait_s: float, details: dict[str, object], detail: str = "") -> errors.
     )
 
 
-def warming(wait_s: float, details: dict[str, object], detail: str = "") -> errors.ModelWarming:
-    """What is said where all that keeps a call from being served is that the model is being loaded."""
+def model_warming(wait_s: float, details: dict[str, object], detail: str = "") -> errors.ModelWarming:
+    """The error where only the loading of the model keeps a call from being served."""
     return errors.ModelWarming(
         "The model is warming up. Nothing was charged; try again after the time in Retry-After, or send 'Prefer: "
         "wait=N' to wait for up to N seconds.",
@@ -86,7 +86,7 @@ def _outcome(failure: Failure) -> str:
     return public_outcome(type(failure).__name__)[0]
 
 
-def _fault(fault: CallerFault) -> errors.InvalidRequest:
+def _caller_error(fault: CallerFault) -> errors.InvalidRequest:
     if isinstance(fault, TooLong):
         return errors.InputTooLong(
             f"{fault.message} Please reduce its length.",

@@ -1,9 +1,9 @@
-"""How long an endpoint's calls take, per size of call: peak EWMA, usual value, 95th percentile, tokens per second.
+"""Measures how long an endpoint's calls take, per size of call: peak EWMA, baseline, 95th percentile, tokens/s. Pure.
 
 One input and 2,048 inputs are different work, so nothing is compared across sizes. A slow answer raises the peak at
-once; within seconds it decays towards what was usual of late. While no answer comes even that fades, so that an
-endpoint is tried again after a bad spell, however long. An attempt that was cut short tells that it takes longer, and
-the next ones get more time. Pure: the caller passes the clock.
+once; within seconds it decays towards the baseline, the average of the last minute. While no answer comes even that
+decays, so that an endpoint is tried again after a bad spell, however long. An attempt that timed out shows that answers
+take longer, and the next attempts get more time. The caller passes the clock.
 """
 
 from math import exp
@@ -12,20 +12,21 @@ from typing import Final
 import msgspec
 
 DECAY_S: Final = 10.0
-USUAL_S: Final = 60.0
-FORGOTTEN_S: Final = 300.0
+BASELINE_S: Final = 60.0
+EXPIRY_S: Final = 300.0
 # The share of one answer in the throughput.
 THROUGHPUT_SHARE: Final = 0.1
-# What is not heard of for so long, and was twice as slow then as it is taken to be now, is tried by few calls at first.
+# An endpoint without an answer for so long, which was twice as slow then as its decayed latency is now, gets few calls
+# at first.
 STALE_S: Final = 5.0
-# Answers kept for the percentile, and how many it needs to mean anything.
-KEPT: Final = 64
-ENOUGH: Final = 20
+# The last answers, of which the percentile is taken, and how many it needs to mean anything.
+SAMPLES_MAX: Final = 64
+SAMPLES_MIN: Final = 20
 SIZES: Final = 16
-# How often in a row the time of an attempt may be doubled, where it was cut each time.
+# How often in a row the time of an attempt may be doubled, where it timed out each time.
 STRETCH_MAX: Final = 3
-# So much more than what was too short is more time; less is the same.
-MORE: Final = 1.5
+# A timeout counts as longer than the longest before it only if it is this many times as long.
+STRETCH_MIN: Final = 1.5
 
 
 def size_of(inputs: int, tokens: int) -> int:
@@ -34,97 +35,99 @@ def size_of(inputs: int, tokens: int) -> int:
     return by_inputs + 4 * ((tokens > 512) + (tokens > 8_192) + (tokens > 65_536))
 
 
-class Usual(msgspec.Struct, frozen=True):
-    """What an attempt usually needs: 95 of 100 answers came within ``p95_s``, None where too few are known.
+class UsualLatency(msgspec.Struct, frozen=True):
+    """How long attempts usually take: 95 of 100 answers came within ``p95_s``, None where too few are known.
 
-    ``stretch`` is how often in a row attempts were cut short since then, each with more time than the one before.
+    ``stretch`` is how often in a row attempts timed out since then, each with more time than the one before.
     """
 
     p95_s: float | None = None
     stretch: int = 0
 
 
-NOTHING_USUAL: Final = Usual()
+UNKNOWN_LATENCY: Final = UsualLatency()
 
 
 class Latency(msgspec.Struct):
-    """Answers of one endpoint to calls of one size. Times are seconds; ``at`` is when it was last heard or cut.
+    """The latency of one endpoint for calls of one size. ``at`` is when the last answer or timeout was.
 
-    ``too_short_s`` is the longest that an attempt waited in vain since an answer came within less.
+    ``longest_timeout_s`` is the longest timeout since an answer came within less.
     """
 
     at: float
     peak_s: float
-    usual_s: float
+    baseline_s: float
     tokens_per_s: float
-    kept: list[float]
-    place: int = 0
-    too_short_s: float = 0.0
+    samples: list[float]
+    next_sample: int = 0
+    longest_timeout_s: float = 0.0
     stretch: int = 0
 
-    def took(self, now: float, took_s: float, tokens: int) -> None:
-        """One more answer came, after ``took_s``."""
-        self._lasted(now, took_s)
+    def record_answer(self, now: float, took_s: float, tokens: int) -> None:
+        """Count an answer that took ``took_s``."""
+        self._update(now, took_s)
         self.tokens_per_s += THROUGHPUT_SHARE * (_per_s(tokens, took_s) - self.tokens_per_s)
-        if took_s < self.too_short_s:
-            self.too_short_s, self.stretch = 0.0, 0
-        if len(self.kept) < KEPT:
-            self.kept.append(took_s)
+        if took_s < self.longest_timeout_s:
+            self.longest_timeout_s, self.stretch = 0.0, 0
+        if len(self.samples) < SAMPLES_MAX:
+            self.samples.append(took_s)
         else:
-            self.kept[self.place] = took_s
-            self.place = (self.place + 1) % KEPT
+            self.samples[self.next_sample] = took_s
+            self.next_sample = (self.next_sample + 1) % SAMPLES_MAX
 
-    def cut(self, now: float, after_s: float) -> None:
-        """No answer had come after ``after_s``, when the attempt was given up: it takes longer, who knows how long."""
-        self._lasted(now, after_s)
-        if after_s > MORE * self.too_short_s:
+    def record_timeout(self, now: float, after_s: float) -> None:
+        """Count an attempt that was given up after ``after_s``: its answer would have taken longer."""
+        self._update(now, after_s)
+        if after_s > STRETCH_MIN * self.longest_timeout_s:
             self.stretch = min(STRETCH_MAX, self.stretch + 1)
-        self.too_short_s = max(self.too_short_s, after_s)
+        self.longest_timeout_s = max(self.longest_timeout_s, after_s)
 
-    def _lasted(self, now: float, took_s: float) -> None:
+    def _update(self, now: float, took_s: float) -> None:
         idle_s = now - self.at
         left = exp(-idle_s / DECAY_S)
-        peak_s = self._expected_s(left)
+        peak_s = self._decayed_s(left)
         self.peak_s = took_s if took_s >= peak_s else took_s + (peak_s - took_s) * left
-        self.usual_s = took_s + (self.usual_s - took_s) * exp(-idle_s / USUAL_S)
+        self.baseline_s = took_s + (self.baseline_s - took_s) * exp(-idle_s / BASELINE_S)
         self.at = now
 
     def expected_s(self, now: float) -> tuple[float, float] | None:
-        """What the next answer may take, and the same faded by how long nothing was heard; None after minutes."""
+        """The expected latency now, and the same decayed by the time without an answer; None after five minutes."""
         idle_s = now - self.at
-        if idle_s > FORGOTTEN_S:
+        if idle_s > EXPIRY_S:
             return None
-        expected_s = self._expected_s(exp(-idle_s / DECAY_S))
-        return expected_s, expected_s * exp(-idle_s / USUAL_S)
+        expected_s = self._decayed_s(exp(-idle_s / DECAY_S))
+        return expected_s, expected_s * exp(-idle_s / BASELINE_S)
 
-    def is_doubtful(self, now: float, taken_s: float) -> bool:
-        """Whether ``taken_s`` is a hope rather than a measurement."""
-        return now - self.at > STALE_S and self.peak_s > 2 * taken_s
+    def is_doubtful(self, now: float, decayed_latency_s: float) -> bool:
+        """Whether the decayed latency is a hope rather than a measurement."""
+        return now - self.at > STALE_S and self.peak_s > 2 * decayed_latency_s
 
-    def _expected_s(self, left: float) -> float:
-        """The peak, of which what lies above the usual is ``left``."""
-        return self.peak_s if self.peak_s <= self.usual_s else self.usual_s + (self.peak_s - self.usual_s) * left
+    def _decayed_s(self, left: float) -> float:
+        """The peak, of whose distance above the baseline the part ``left`` remains."""
+        return (
+            self.peak_s if self.peak_s <= self.baseline_s else self.baseline_s + (self.peak_s - self.baseline_s) * left
+        )
 
     def p95_s(self, now: float) -> float | None:
-        """95 of 100 answers took no longer; None until :data:`ENOUGH` were seen."""
-        if len(self.kept) < ENOUGH or now - self.at > FORGOTTEN_S:
+        """95 of 100 answers took no longer; None until :data:`SAMPLES_MIN` were seen."""
+        if len(self.samples) < SAMPLES_MIN or now - self.at > EXPIRY_S:
             return None
-        return sorted(self.kept)[len(self.kept) * 95 // 100]
+        return sorted(self.samples)[len(self.samples) * 95 // 100]
 
-    def usual(self, now: float) -> Usual:
-        """What the next attempt may need."""
-        return NOTHING_USUAL if now - self.at > FORGOTTEN_S else Usual(self.p95_s(now), self.stretch)
+    def usual_latency(self, now: float) -> UsualLatency:
+        """How long the next attempt will usually take."""
+        return UNKNOWN_LATENCY if now - self.at > EXPIRY_S else UsualLatency(self.p95_s(now), self.stretch)
 
 
-def first(now: float, took_s: float, tokens: int) -> Latency:
-    """What is known after one answer."""
+def latency_from_answer(now: float, took_s: float, tokens: int) -> Latency:
+    """The latency after one answer."""
     return Latency(now, took_s, took_s, _per_s(tokens, took_s), [took_s])
 
 
-def first_cut(now: float, after_s: float) -> Latency:
-    """What is known after one attempt that was given up."""
+def latency_from_timeout(now: float, after_s: float) -> Latency:
+    """The latency after one attempt that was given up."""
     latency = Latency(now, after_s, after_s, 0.0, [])
-    latency.cut(now, after_s)
+    latency.record_timeout(now, after_s)
     return latency
 
 

@@ -1,11 +1,11 @@
-"""What a customer may be told of an endpoint and of an attempt, in receipts and in errors alike. Pure.
+"""Translates reasons and outcomes into words for customers, the same in receipts and in errors. Pure.
 
-What a provider charges us, its own words, and what we think of it are for operators only.
+A provider's charges, its own words and our judgement of it are for operators only.
 """
 
 from typing import Final
 
-# How an attempt ended, in words that tell a customer nothing of our dealings with a provider.
+# How an attempt ended, in words that reveal nothing of our dealings with a provider.
 OUTCOMES: Final[dict[str, tuple[str, str]]] = {
     "answered": ("answered", ""),
     "canceled": ("canceled", "Another attempt was faster, or the call was over."),
@@ -26,7 +26,7 @@ OUTCOMES: Final[dict[str, tuple[str, str]]] = {
 }
 FAILED: Final = ("failed", "It failed.")
 
-# The facts of a ranking that a customer may know: how an endpoint does. What it costs us is not among them.
+# The facts of a ranking that a customer may see: how an endpoint performs. What it costs us is not among them.
 PUBLIC_FACTS: Final = frozenset({"latency_ms", "success", "tokens_per_s", "wait_ms", "sticky"})
 
 
@@ -36,5 +36,5 @@ def public_outcome(outcome: str) -> tuple[str, str]:
 
 
 def public_reason(reason: str) -> str:
-    """Why an endpoint was left out. Behind the first colon stand a provider's words or ours about it."""
+    """The public part of why an endpoint was left out: all before the first colon, where a provider's words start."""
     return reason.partition(":")[0]

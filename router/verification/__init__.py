@@ -1,1 +1,1 @@
-"""Finds out by real calls whether an endpoint works and serves the vector space that it claims."""
+"""Verifies by real calls that an endpoint works and serves the vector space that it claims."""

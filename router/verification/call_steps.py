@@ -1,7 +1,7 @@
-"""One real call to a provider, told step by step: how far it came, where it ended, and what was not reached. Pure.
+"""Lists the steps of one real call to a provider: which passed, at which the call ended, which it never reached. Pure.
 
-What a provider wrote is never in it, nor what answered at an address that must not be reached: kinds of failure, our
-own sentences, numbers.
+A step tells kinds of failure, our own sentences and numbers. It never repeats what a provider wrote, nor what answered
+at an address that must not be reached.
 """
 
 from typing import Literal
@@ -9,8 +9,10 @@ from typing import Literal
 import msgspec
 
 from providers.outcomes import (
+    AnswerCheck,
     BadAnswer,
     ConnectFailed,
+    ConnectStep,
     CredentialRefused,
     Failure,
     Misconfigured,
@@ -19,7 +21,7 @@ from providers.outcomes import (
 )
 from router.values import Endpoint
 
-Outcome = Literal["passed", "failed", "not_reached", "not_told"]
+StepOutcome = Literal["passed", "failed", "not_reached", "not_told"]
 
 CONFIGURE, RESOLVE, GUARD, CONNECT, TLS, AUTHENTICATE, EMBED, NUMBERS, DIMENSIONS, BASE64, USAGE, MEANING, SPACE = (
     "configure",
@@ -36,74 +38,89 @@ CONFIGURE, RESOLVE, GUARD, CONNECT, TLS, AUTHENTICATE, EMBED, NUMBERS, DIMENSION
     "meaning",
     "space",
 )
-# In the order in which a call meets them.
+# In the order in which a call passes them.
 STEPS = (
     *(CONFIGURE, RESOLVE, GUARD, CONNECT, TLS, AUTHENTICATE, EMBED, NUMBERS),
     *(DIMENSIONS, BASE64, USAGE, MEANING, SPACE),
 )
-_BY_DETAIL = {"name:": RESOLVE, "address": GUARD, "connect:": CONNECT, "tls:": TLS}
-_BY_CHECK = {"dimensions": DIMENSIONS, "usage": USAGE, "norm": NUMBERS, "numbers": NUMBERS, "format": NUMBERS}
-REFUSED = (
+# Steps that another library's connection does not show.
+CONNECTION_STEPS = (RESOLVE, GUARD, CONNECT, TLS)
+_BY_CONNECT_STEP: dict[ConnectStep, str] = {"resolve": RESOLVE, "guard": GUARD, "connect": CONNECT, "tls": TLS}
+_BY_CHECK: dict[AnswerCheck | None, str] = {
+    "dimensions": DIMENSIONS,
+    "usage": USAGE,
+    "norm": NUMBERS,
+    "numbers": NUMBERS,
+    "number format": NUMBERS,
+}
+REFUSED_ADDRESS = (
     "The address must not be reached ({why}). Networks of your own are opened by GIGAROUTER_ALLOWED_PRIVATE_NETWORKS."
 )
 
 
-class Step(msgspec.Struct, frozen=True):
-    """One step. ``not_told``: this kind of provider, or this URL, has no such step that we could see."""
+class CallStep(msgspec.Struct, frozen=True):
+    """One step of a call. ``not_told``: this kind of provider, or this URL, shows us no such step."""
 
     name: str
-    outcome: Outcome
-    said: str = ""
+    outcome: StepOutcome
+    detail: str = ""
 
 
 def failed_step(failure: Failure) -> str:
-    """The step at which a call ended."""
-    first = failure.detail.partition(" ")[0]
-    if isinstance(failure, ConnectFailed | TimedOut) and first in _BY_DETAIL:
-        return _BY_DETAIL[first]
-    if isinstance(failure, ConnectFailed):
-        return CONNECT
+    """Return the name of the step at which a call failed."""
+    if isinstance(failure, ConnectFailed | TimedOut) and failure.step is not None:
+        return _BY_CONNECT_STEP[failure.step]
     if isinstance(failure, CredentialRefused | Misconfigured):
         return CONFIGURE if failure.status is None else AUTHENTICATE
     if isinstance(failure, SpaceMismatch):
         return SPACE
     if isinstance(failure, BadAnswer):
-        return _BY_CHECK.get(failure.message.rpartition(" ")[2], EMBED)
+        return _BY_CHECK.get(failure.check, EMBED)
     return EMBED
 
 
-def sentence(failure: Failure) -> str:
-    """What to tell of a failure, for people; of a refused address, what to do."""
-    if failed_step(failure) == GUARD:
-        return REFUSED.format(why=failure.detail.rpartition("refused: ")[2])
-    what = failure.message or {"TimedOut": "no answer in time"}.get(type(failure).__name__, "it failed")
+def describe_failure(failure: Failure, otherwise: str = "it failed") -> str:
+    """Describe a failure in one line for operators: its class, its message or ``otherwise``, and its detail."""
+    what = failure.message or otherwise
     return f"{type(failure).__name__}: {what}{f' ({failure.detail})' if failure.detail else ''}"
 
 
-def told(
-    base_url: str | None, said: dict[str, str], *, ended: str | None = None, reason: str = "", seen: bool = True
-) -> tuple[Step, ...]:
-    """All steps of a call: those before ``ended`` have passed, it failed with ``reason``, those after were not reached.
+def explain_failure(failure: Failure) -> str:
+    """Describe a failure to the operator who made the call; of a refused address, say why and what to do."""
+    if isinstance(failure, ConnectFailed) and failure.step == "guard":
+        return REFUSED_ADDRESS.format(why=failure.refusal)
+    return describe_failure(failure, "no answer in time" if isinstance(failure, TimedOut) else "it failed")
 
-    ``said`` tells more of a step. ``seen`` False: the connection is made by another library, which tells nothing of it.
+
+def build_steps(
+    base_url: str | None,
+    details: dict[str, str],
+    *,
+    failed_at: str | None = None,
+    reason: str = "",
+    shows_connection: bool = True,
+) -> tuple[CallStep, ...]:
+    """List every step: those before ``failed_at`` passed, that one failed with ``reason``, the rest were not reached.
+
+    ``details`` has more to say of a step that passed. ``shows_connection`` is False where another library connects.
     """
-    steps: list[Step] = []
+    steps: list[CallStep] = []
     has_failed = False
     for name in STEPS:
-        if name == ended:
+        if name == failed_at:
             has_failed = True
-            steps.append(Step(name, "failed", reason))
+            steps.append(CallStep(name, "failed", reason))
         elif has_failed:
-            steps.append(Step(name, "not_reached"))
+            steps.append(CallStep(name, "not_reached"))
         elif (name == TLS and (base_url or "").startswith("http:")) or (
-            name in (RESOLVE, GUARD, CONNECT, TLS) and not seen
+            name in CONNECTION_STEPS and not shows_connection
         ):
-            steps.append(Step(name, "not_told"))
+            steps.append(CallStep(name, "not_told"))
         else:
-            steps.append(Step(name, "passed", said.get(name, "")))
+            steps.append(CallStep(name, "passed", details.get(name, "")))
     return tuple(steps)
 
 
-def base64_told(endpoint: Endpoint) -> str:
-    """What became of base64."""
+def describe_base64(endpoint: Endpoint) -> str:
+    """Say whether vectors were asked for as base64."""
     return "asked for, and read" if endpoint.asks_base64 else "not asked for: numbers are converted here"

@@ -1,8 +1,9 @@
-"""Testing what is registered by real calls: the CLI and the admin API ask the same here.
+"""Checks an endpoint or a provider by real calls, for the command line and the admin API alike.
 
-First one call is told step by step; then ``verification.verify`` compares the endpoint with its space's reference and
-moves it: live when it passes, quarantined when it does not. One that serves loses its traffic only where it answers
-from another space. The calls run outside any transaction. They cost money, so one thing has one test at a time.
+One sample call is reported step by step; then :mod:`router.verification.verify` compares the endpoint with its space's
+reference and moves it: live when it passes, quarantined when it does not. An endpoint that serves loses its traffic
+only where it answers from another space. The calls run outside any transaction. They cost money, so an endpoint or a
+provider has one check at a time.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,50 +13,51 @@ import msgspec
 
 from catalog import models
 from catalog.values import Model
-from providers.outcomes import Failure, Misconfigured
+from providers.outcomes import CredentialRefused, Failure, Misconfigured
 from providers.protocol import Attempt, Provider
 from router.changes.audit import Actor, Change
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest, StoreUnavailable
-from router.registry.endpoints import AWAITS_PROOF, REFUSED, EndpointView, by_probe, get_endpoint, move_endpoint
+from router.registry.endpoints import EndpointView, get_endpoint, is_recoverable, move_endpoint
 from router.registry.indexes import ProviderRecord
-from router.request.estimate import tokens_most
-from router.values import Endpoint, EndpointState
+from router.request.estimate import token_bound
+from router.values import Endpoint, EndpointState, QuarantineCause
 from router.verification import call_steps
-from router.verification.call_steps import Step
+from router.verification.call_steps import CallStep, StepOutcome, build_steps, explain_failure, failed_step
 from router.verification.prober import Quota
-from router.verification.report import Occasion, Verdict
-from router.verification.report import Report as Certified
-from router.verification.sample_call import TEXTS, probe
-from router.verification.sample_call import Verdict as FirstCall
-from router.verification.verify import as_examined, certify
+from router.verification.report import Occasion, SpaceVerdict, VerificationReport
+from router.verification.sample_call import TEXTS, SampleCallResult, make_sample_call
+from router.verification.verify import lock_and_compare, verify_endpoint
 from store.ids import EndpointId, ProviderId, RequestId, new_id, wire
 from store.postgres import CONNECTION_LOST, Database
 
 DEADLINE_S = 30.0
+COUNT_DEADLINE_S = 5.0
+# The kind of provider that connects by another library, which shows us no step of it.
 LITELLM = "litellm"
 
 
-class Report(msgspec.Struct, frozen=True):
-    """How a test went. ``dimensions``, ``tokens`` and ``space`` are what the provider answered; None: not reached.
+class CheckReport(msgspec.Struct, frozen=True):
+    """How a check went. ``dimensions``, ``tokens`` and ``space`` are what the provider answered; None: not reached.
 
-    ``certified`` is how an endpoint compares with the reference of its space.
+    ``verification`` is how an endpoint compares with the reference of its space; None where no call was answered.
     """
 
     passed: bool
     reason: str
-    steps: tuple[Step, ...]
+    steps: tuple[CallStep, ...]
     dimensions: int | None = None
     tokens: int | None = None
     space: str | None = None
     endpoint: EndpointView | None = None
-    certified: Certified | None = None
+    verification: VerificationReport | None = None
 
 
-Ending = Callable[[UnitOfWork, Report], Awaitable[None]]
+# Runs in the transaction that records a check, with the report as it is recorded.
+OnChecked = Callable[[UnitOfWork, CheckReport], Awaitable[None]]
 
 
-async def try_endpoint(
+async def check_endpoint(
     db: Database,
     actor: Actor,
     endpoint_id: EndpointId,
@@ -66,145 +68,120 @@ async def try_endpoint(
     replace: bool = False,
     quota: Quota | None = None,
     dry_run: bool = False,
-    ending: Ending | None = None,
-) -> Report:
-    """One call step by step, then all probes; the endpoint moves by the outcome, and a dry run moves nothing.
+    on_checked: OnChecked | None = None,
+) -> CheckReport:
+    """Make a sample call, then verify the endpoint, which moves it; a dry run makes the calls and moves nothing.
 
     ``as_reference`` is an operator's reason to let its vectors be the space's reference, which it may ``replace``
-    though others serve by it. ``ending`` runs in the transaction that records the outcome. Raises ``NotFound``,
-    ``StoreUnavailable``, ``InvalidRequest``, ``Conflict`` while another test of the endpoint runs and where somebody
-    moved the endpoint meanwhile.
+    though others serve by it. Raises ``NotFound``, ``StoreUnavailable``, ``InvalidRequest``, ``Conflict`` while another
+    check of the endpoint runs and where somebody moved the endpoint meanwhile.
     """
     if replace and not as_reference:
         raise InvalidRequest("What replaces the reference says why it may: as_reference.", param="replace")
-    async with _alone(db, wire(EndpointId, endpoint_id)):
-        return await _tried(
+    async with _only_check_of(db, wire(EndpointId, endpoint_id)):
+        async with db.transaction() as connection:
+            endpoint = (await get_endpoint(connection, endpoint_id)).endpoint
+            model = await models.get(connection, endpoint.model_id)
+        result = await make_sample_call(provider, endpoint, model, DEADLINE_S)
+        our_tokens = await _count_ourselves(provider, endpoint) if result.passed else None
+        report = _report_call(result, endpoint, model, record, our_tokens)
+        if not result.passed:
+            return await _record_unanswered(
+                db, actor, record, endpoint, report, result.failure, dry_run=dry_run, on_checked=on_checked
+            )
+
+        async def on_verified(work: UnitOfWork, verification: VerificationReport) -> None:
+            full = _merge(report, verification, await get_endpoint(work.connection, endpoint_id))
+            after: dict[str, object] = {"passed": full.passed, "reason": full.reason, "dimensions": full.dimensions}
+            work.record_change(Change("endpoint.test", wire(EndpointId, endpoint_id), after=after))
+            if on_checked is not None:
+                await on_checked(work, full)
+
+        occasion = Occasion.REGISTRATION if endpoint.state is EndpointState.DRAFT else Occasion.MANUAL
+        verification = await verify_endpoint(
             db,
-            actor,
-            endpoint_id,
             record,
             provider,
+            endpoint,
+            model,
+            actor,
+            occasion,
             as_reference=as_reference,
             replace=replace,
             quota=quota,
             dry_run=dry_run,
-            ending=ending,
+            on_verified=on_verified,
         )
+        async with db.transaction() as connection:
+            return _merge(report, verification, await get_endpoint(connection, endpoint_id))
 
 
-async def _tried(
-    db: Database,
-    actor: Actor,
-    endpoint_id: EndpointId,
-    record: ProviderRecord,
-    provider: Provider,
-    *,
-    as_reference: str,
-    replace: bool,
-    quota: Quota | None,
-    dry_run: bool,
-    ending: Ending | None,
-) -> Report:
-    async with db.transaction() as connection:
-        endpoint = (await get_endpoint(connection, endpoint_id)).endpoint
-        model = await models.get(connection, endpoint.model_id)
-    verdict = await probe(provider, endpoint, model, DEADLINE_S)
-    ours = await _our_count(provider, endpoint, verdict)
-    told = _report(verdict, endpoint, model, record, ours)
-    if not verdict.passed:
-        asked = not isinstance(verdict.failure, Misconfigured)
-        return await _no_first_answer(db, actor, record, endpoint, told, asked=asked, dry_run=dry_run, ending=ending)
-
-    async def end(work: UnitOfWork, certified: Certified) -> None:
-        full = _joined(told, certified, await get_endpoint(work.connection, endpoint_id))
-        after: dict[str, object] = {"passed": full.passed, "reason": full.reason, "dimensions": full.dimensions}
-        work.changed(Change("endpoint.test", wire(EndpointId, endpoint_id), after=after))
-        if ending is not None:
-            await ending(work, full)
-
-    occasion = Occasion.REGISTRATION if endpoint.state is EndpointState.DRAFT else Occasion.MANUAL
-    certified = await certify(
-        db,
-        record,
-        provider,
-        endpoint,
-        model,
-        actor,
-        occasion,
-        as_reference=as_reference,
-        replace=replace,
-        quota=quota,
-        dry_run=dry_run,
-        ending=end,
-    )
-    async with db.transaction() as connection:
-        return _joined(told, certified, await get_endpoint(connection, endpoint_id))
-
-
-async def _no_first_answer(
+async def _record_unanswered(
     db: Database,
     actor: Actor,
     record: ProviderRecord,
     endpoint: Endpoint,
-    told: Report,
+    report: CheckReport,
+    failure: Failure | None,
     *,
-    asked: bool,
     dry_run: bool,
-    ending: Ending | None,
-) -> Report:
-    """Nothing can be compared: an endpoint without traffic is quarantined, one that serves is left to its breaker.
+    on_checked: OnChecked | None,
+) -> CheckReport:
+    """Record a sample call without an answer: an endpoint without traffic is quarantined, others keep their state.
 
-    What was edited or moved meanwhile stays as it is, and so does what this process could not even ask.
+    An endpoint that serves is left to its circuit breaker, one in a quarantine that probes may end to its probes. What
+    was edited or moved meanwhile stays as it is, and so does an endpoint that this process could not even call.
     """
     if dry_run:
         async with db.transaction() as connection:
-            return msgspec.structs.replace(told, endpoint=await get_endpoint(connection, endpoint.id))
+            return msgspec.structs.replace(report, endpoint=await get_endpoint(connection, endpoint.id))
+    # A new credential is all that an endpoint needs whose provider refused ours: it comes back without a second check.
+    is_refused = isinstance(failure, CredentialRefused)
+    cause = QuarantineCause.CREDENTIAL_REFUSED if is_refused else QuarantineCause.TEST_FAILED
 
-    async def command(work: UnitOfWork) -> Report:
-        view, same = await as_examined(work.connection, record, endpoint)
-        serves = view.endpoint.state in (EndpointState.LIVE, EndpointState.DRAINING)
-        # What probes have quarantined they bring back, too: silence does not end that.
-        recovers = view.endpoint.state is EndpointState.QUARANTINED and by_probe(view)
-        if asked and same and view.endpoint.state is endpoint.state and not (serves or recovers):
-            if endpoint.state is not EndpointState.PROBING:
+    async def command(work: UnitOfWork) -> CheckReport:
+        view, is_same = await lock_and_compare(work.connection, record, endpoint)
+        state = view.endpoint.state
+        stays = state in (EndpointState.LIVE, EndpointState.DRAINING) or is_recoverable(view)
+        was_called = not isinstance(failure, Misconfigured)
+        if was_called and is_same and state is endpoint.state and not stays:
+            if state is not EndpointState.PROBING:
                 await move_endpoint(work, endpoint.id, EndpointState.PROBING, "being tested")
-            # A new credential is all that it needs, so that needs no second test.
-            mark = AWAITS_PROOF if told.reason.startswith(REFUSED) else ""
-            await move_endpoint(work, endpoint.id, EndpointState.QUARANTINED, f"{mark}{told.reason}"[:300])
-        full = msgspec.structs.replace(told, endpoint=await get_endpoint(work.connection, endpoint.id))
-        after: dict[str, object] = {"passed": False, "reason": told.reason}
-        work.changed(Change("endpoint.test", wire(EndpointId, endpoint.id), after=after))
-        if ending is not None:
-            await ending(work, full)
+            await move_endpoint(work, endpoint.id, EndpointState.QUARANTINED, report.reason[:300], cause=cause)
+        full = msgspec.structs.replace(report, endpoint=await get_endpoint(work.connection, endpoint.id))
+        after: dict[str, object] = {"passed": False, "reason": report.reason}
+        work.record_change(Change("endpoint.test", wire(EndpointId, endpoint.id), after=after))
+        if on_checked is not None:
+            await on_checked(work, full)
         return full
 
     return await transact(db, actor, command)
 
 
-def _joined(told: Report, certified: Certified, view: EndpointView) -> Report:
-    """The first call and the probes as one report; the probes decide, and the last step is theirs."""
-    reason = "" if certified.passed else certified.reason
+def _merge(report: CheckReport, verification: VerificationReport, view: EndpointView) -> CheckReport:
+    """The sample call and the verification as one report; the verification decides, and the last step is its own."""
+    steps = (_space_step(step, verification) if step.name == call_steps.SPACE else step for step in report.steps)
     return msgspec.structs.replace(
-        told,
-        passed=certified.passed,
-        reason=reason,
-        steps=tuple(_compared(step, certified) if step.name == call_steps.SPACE else step for step in told.steps),
+        report,
+        passed=verification.passed,
+        reason="" if verification.passed else verification.reason,
+        steps=tuple(steps),
         endpoint=view,
-        certified=certified,
+        verification=verification,
     )
 
 
-def _compared(step: Step, certified: Certified) -> Step:
+def _space_step(step: CallStep, verification: VerificationReport) -> CallStep:
     if step.outcome != "passed":
         return step
-    if certified.passed:
-        least = "" if certified.cosine_min is None else f"; least cosine {certified.cosine_min:.6f}"
-        return Step(step.name, "passed", f"{step.said}; compared with {certified.reference}{least}")
-    outcome: call_steps.Outcome = "not_told" if certified.verdict is Verdict.NO_REFERENCE else "failed"
-    return Step(step.name, outcome, certified.reason)
+    if verification.passed:
+        least = "" if verification.cosine_min is None else f"; least cosine {verification.cosine_min:.6f}"
+        return CallStep(step.name, "passed", f"{step.detail}; compared with {verification.reference}{least}")
+    outcome: StepOutcome = "not_told" if verification.verdict is SpaceVerdict.NO_REFERENCE else "failed"
+    return CallStep(step.name, outcome, verification.reason)
 
 
-async def try_provider(
+async def check_provider(
     db: Database,
     actor: Actor,
     record: ProviderRecord,
@@ -212,96 +189,99 @@ async def try_provider(
     upstream_model: str,
     *,
     dry_run: bool = False,
-    ending: Ending | None = None,
-) -> Report:
-    """One text to a provider, which leaves an audit row and else nothing. ``ending`` runs in its transaction.
+    on_checked: OnChecked | None = None,
+) -> CheckReport:
+    """Send one text to a provider, and leave nothing but an audit row.
 
-    Raises ``StoreUnavailable``, ``Conflict`` while another test of the provider runs.
+    Raises ``StoreUnavailable``, ``Conflict`` while another check of the provider runs.
     """
     subject = wire(ProviderId, record.id)
-    async with _alone(db, subject):
+    async with _only_check_of(db, subject):
         report = await call_provider(record, provider, upstream_model)
         if dry_run:
             return report
 
-        async def command(work: UnitOfWork) -> Report:
+        async def command(work: UnitOfWork) -> CheckReport:
             after: dict[str, object] = {"passed": report.passed, "reason": report.reason}
-            work.changed(Change("provider.test", subject, after=after))
-            if ending is not None:
-                await ending(work, report)
+            work.record_change(Change("provider.test", subject, after=after))
+            if on_checked is not None:
+                await on_checked(work, report)
             return report
 
         return await transact(db, actor, command)
 
 
-async def call_provider(record: ProviderRecord, provider: Provider, upstream_model: str) -> Report:
-    """One text to a provider: is it there, and does it take our credential."""
+async def call_provider(record: ProviderRecord, provider: Provider, upstream_model: str) -> CheckReport:
+    """Send one text to a provider, and report whether it is there and takes our credential. Raises nothing of it."""
     attempt = Attempt(wire(RequestId, new_id()), upstream_model, texts=TEXTS[:1])
-    seen = record.kind != LITELLM
+    shows_connection = record.kind != LITELLM
     try:
         vectors = await provider.embed(attempt, DEADLINE_S)
     except Failure as failure:
-        said = call_steps.sentence(failure)
-        ended = call_steps.failed_step(failure)
-        return Report(
-            False, said, _without_model(call_steps.told(record.base_url, {}, ended=ended, reason=said, seen=seen))
-        )
+        reason, failed_at = explain_failure(failure), failed_step(failure)
+        steps = build_steps(record.base_url, {}, failed_at=failed_at, reason=reason, shows_connection=shows_connection)
+        return CheckReport(False, reason, _without_model(steps))
     width = vectors.matrix.shape[1]
-    told = call_steps.told(record.base_url, {call_steps.EMBED: f"{width} dimensions"}, seen=seen)
-    return Report(True, "", _without_model(told), width, vectors.tokens, vectors.space)
+    details = {call_steps.EMBED: f"{width} dimensions"}
+    steps = build_steps(record.base_url, details, shows_connection=shows_connection)
+    return CheckReport(True, "", _without_model(steps), width, vectors.tokens, vectors.space)
 
 
-async def _our_count(provider: Provider, endpoint: Endpoint, verdict: FirstCall) -> int | None:
-    """What the model's own tokenizer counts, where a process of ours has it."""
-    if not verdict.passed:
-        return None
+async def _count_ourselves(provider: Provider, endpoint: Endpoint) -> int | None:
+    """The texts' tokens by the model's own tokenizer, None where no process of ours has it."""
+    attempt = Attempt(wire(RequestId, new_id()), endpoint.upstream_model, texts=TEXTS)
     try:
-        return await provider.count(Attempt(wire(RequestId, new_id()), endpoint.upstream_model, texts=TEXTS), 5.0)
+        return await provider.count(attempt, COUNT_DEADLINE_S)
     except Failure:
         return None
 
 
-def _report(verdict: FirstCall, endpoint: Endpoint, model: Model, record: ProviderRecord, ours: int | None) -> Report:
-    said = {
+def _report_call(
+    result: SampleCallResult, endpoint: Endpoint, model: Model, record: ProviderRecord, our_tokens: int | None
+) -> CheckReport:
+    details = {
         call_steps.AUTHENTICATE: "with our credential" if record.sealed is not None else "without a credential",
         call_steps.EMBED: f"{len(TEXTS)} texts",
-        call_steps.DIMENSIONS: f"{verdict.dimensions}",
-        call_steps.BASE64: call_steps.base64_told(endpoint),
-        call_steps.USAGE: _usage_told(verdict.tokens, ours),
-        call_steps.SPACE: _space_told(verdict.space, model),
+        call_steps.DIMENSIONS: f"{result.dimensions}",
+        call_steps.BASE64: call_steps.describe_base64(endpoint),
+        call_steps.USAGE: _describe_usage(result.tokens, our_tokens),
+        call_steps.SPACE: _describe_space(result.space, model),
     }
-    ended, reason = None, verdict.reason
-    if verdict.failure is not None:
-        ended, reason = call_steps.failed_step(verdict.failure), call_steps.sentence(verdict.failure)
-    elif not verdict.passed:
-        ended = call_steps.MEANING
-    elif endpoint.upstream_space is not None and verdict.space != endpoint.upstream_space:
-        said[call_steps.SPACE] = f"it was {endpoint.upstream_space} when it was tested last, and is {verdict.space}"
-    told = call_steps.told(record.base_url, said, ended=ended, reason=reason, seen=record.kind != LITELLM)
-    return Report(verdict.passed, reason, told, verdict.dimensions, verdict.tokens, verdict.space)
+    failed_at, reason = None, result.reason
+    if result.failure is not None:
+        failed_at, reason = failed_step(result.failure), explain_failure(result.failure)
+    elif not result.passed:
+        failed_at = call_steps.MEANING
+    elif endpoint.upstream_space is not None and result.space != endpoint.upstream_space:
+        changed = f"it was {endpoint.upstream_space} when it was tested last, and is {result.space}"
+        details[call_steps.SPACE] = changed
+    steps = build_steps(
+        record.base_url, details, failed_at=failed_at, reason=reason, shows_connection=record.kind != LITELLM
+    )
+    return CheckReport(result.passed, reason, steps, result.dimensions, result.tokens, result.space)
 
 
-def _usage_told(tokens: int | None, ours: int | None) -> str:
+def _describe_usage(tokens: int | None, our_tokens: int | None) -> str:
     if tokens is None:
         return "the provider tells none; ours is billed"
-    if ours is not None:
-        return f"{tokens} tokens; ours: {ours}"
-    return f"{tokens} tokens; at most {sum(map(tokens_most, TEXTS))} are in the texts"
+    if our_tokens is not None:
+        return f"{tokens} tokens; ours: {our_tokens}"
+    return f"{tokens} tokens; at most {sum(map(token_bound, TEXTS))} are in the texts"
 
 
-def _space_told(space: str | None, model: Model) -> str:
+def _describe_space(space: str | None, model: Model) -> str:
     return f"the provider calls it {space}" if space is not None else f"taken for {model.space}: it names none"
 
 
-def _without_model(told: tuple[Step, ...]) -> tuple[Step, ...]:
-    """A provider alone is not asked for a model's width, meaning or space."""
-    asked = call_steps.STEPS[: call_steps.STEPS.index(call_steps.NUMBERS)]
-    return tuple(step for step in told if step.name in asked)
+def _without_model(steps: tuple[CallStep, ...]) -> tuple[CallStep, ...]:
+    """The steps of a call without a model of ours, whose width, meaning and space cannot be checked."""
+    names = call_steps.STEPS[: call_steps.STEPS.index(call_steps.NUMBERS)]
+    return tuple(step for step in steps if step.name in names)
 
 
 @asynccontextmanager
-async def _alone(db: Database, subject: str) -> AsyncIterator[None]:
-    """The only test of this subject, in all processes. Raises ``Conflict``, ``StoreUnavailable``.
+async def _only_check_of(db: Database, subject: str) -> AsyncIterator[None]:
+    """Hold the lock of this subject's checks in all processes. Raises ``Conflict``, ``StoreUnavailable``.
 
     The lock is its own connection's, so it ends with the process; the pool's are not kept while a provider thinks.
     """
@@ -316,7 +296,7 @@ async def _alone(db: Database, subject: str) -> AsyncIterator[None]:
         yield
     finally:
         try:
-            # Closing alone would free it a moment after the next test has asked.
+            # Closing alone would free it a moment after the next check has tried to take it.
             with suppress(*CONNECTION_LOST):
                 await connection.execute("SELECT pg_advisory_unlock_all()")
         finally:

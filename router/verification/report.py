@@ -1,4 +1,4 @@
-"""What an examination of an endpoint came to, and what that means for its state. Values and rules, no I/O."""
+"""Reports what a verification of an endpoint found, and decides which state follows from it. Pure."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -11,7 +11,7 @@ from store.ids import ProbeId
 
 
 class Occasion(StrEnum):
-    """Why an endpoint is asked."""
+    """Why an endpoint is verified."""
 
     REGISTRATION = "registration"
     PERIODIC = "periodic"
@@ -19,8 +19,8 @@ class Occasion(StrEnum):
     MANUAL = "manual"
 
 
-class Verdict(StrEnum):
-    """What its answers showed."""
+class SpaceVerdict(StrEnum):
+    """What an endpoint's vectors say about its vector space."""
 
     SAME_SPACE = "same_space"
     ANOTHER_SPACE = "another_space"
@@ -28,31 +28,31 @@ class Verdict(StrEnum):
     NO_REFERENCE = "no_reference"
 
 
-class Step(msgspec.Struct, frozen=True):
-    """One way of asking, and how its answer compares."""
+class ComparisonStep(msgspec.Struct, frozen=True):
+    """One shape of call (one batch, single texts, …), and how its vectors agree with the expected ones."""
 
     name: str
     agreement: Agreement
 
 
-class Report(msgspec.Struct, frozen=True):
-    """One examination. ``reason`` is a sentence for ops; ``state`` is the endpoint's afterwards.
+class VerificationReport(msgspec.Struct, frozen=True):
+    """One verification. ``reason`` is a sentence for ops; ``state`` is the endpoint's state afterwards.
 
-    ``reference`` says who vouches for the space; ``became_reference`` that this endpoint now does. ``space`` is the
-    provider's own name of what it serves. After a failure ``last_good_at`` is the last probe that went well, and
-    ``calls_since`` counts the calls that the endpoint has answered since then. ``may_recover`` is false where only an
-    operator can bring the endpoint back; ``stands`` is false where the endpoint was changed while it was examined.
+    ``reference`` says who vouches for the space; ``became_reference``: this endpoint does from now on. ``space`` is the
+    provider's own name of what it serves. After a failure ``last_good_at`` is the last verification that passed, and
+    ``calls_since`` counts the calls that the endpoint has answered since. ``may_recover`` is false where only an
+    operator can bring the endpoint back; ``stands`` is false where the endpoint was changed while it was verified.
     """
 
     id: ProbeId
     occasion: Occasion
-    verdict: Verdict
+    verdict: SpaceVerdict
     reason: str
     state: EndpointState
     probe_set: str
     numerics: str
     full: bool = True
-    steps: tuple[Step, ...] = ()
+    steps: tuple[ComparisonStep, ...] = ()
     reference: str = ""
     became_reference: bool = False
     space: str | None = None
@@ -66,31 +66,31 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def passed(self) -> bool:
-        """Whether it serves the space that it claims."""
-        return self.verdict is Verdict.SAME_SPACE
+        """Whether the endpoint serves the space that it claims."""
+        return self.verdict is SpaceVerdict.SAME_SPACE
 
     @property
     def cosine_min(self) -> float | None:
         """The least cosine of any step."""
-        found = [step.agreement.cosine_min for step in self.steps if step.agreement.cosine_min is not None]
-        return min(found, default=None)
+        cosines = [step.agreement.cosine_min for step in self.steps if step.agreement.cosine_min is not None]
+        return min(cosines, default=None)
 
 
-def next_state(state: EndpointState, verdict: Verdict, *, returns: bool) -> EndpointState | None:
-    """Where the endpoint goes, None where it stays. ``returns``: a good result may end its quarantine.
+def next_state(state: EndpointState, verdict: SpaceVerdict, *, ends_quarantine: bool) -> EndpointState | None:
+    """Return the state that follows from a verdict, None where the endpoint stays in its own.
 
-    Another space ends traffic at once. Silence says nothing of the space: it keeps an endpoint from going live, and
-    takes no live one away.
+    ``ends_quarantine``: one more good verdict is enough to leave quarantine. Another space ends traffic at once.
+    Silence says nothing of the space: it keeps an endpoint from going live, and takes no live one away.
     """
     on_trial = state is EndpointState.PROBING
     serves = state in (EndpointState.LIVE, EndpointState.DRAINING)
     match verdict:
-        case Verdict.SAME_SPACE:
-            back = state is EndpointState.QUARANTINED and returns
-            return EndpointState.LIVE if on_trial or back else None
-        case Verdict.ANOTHER_SPACE:
+        case SpaceVerdict.SAME_SPACE:
+            returns = state is EndpointState.QUARANTINED and ends_quarantine
+            return EndpointState.LIVE if on_trial or returns else None
+        case SpaceVerdict.ANOTHER_SPACE:
             return EndpointState.QUARANTINED if on_trial or serves else None
-        case Verdict.NO_ANSWER:
+        case SpaceVerdict.NO_ANSWER:
             return EndpointState.QUARANTINED if on_trial else None
-        case Verdict.NO_REFERENCE:
+        case SpaceVerdict.NO_REFERENCE:
             return None

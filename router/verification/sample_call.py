@@ -1,6 +1,7 @@
-"""One real attempt at an endpoint, for operators: does it answer, with something that could be delivered.
+"""Makes one real call to an endpoint, to see whether it answers with vectors that could be delivered.
 
-It is what every call checks, done once by hand. Whether the vectors are those of the model's space is not asked here.
+The answer passes the checks of every customer's answer and of its usage, and two equal texts have to lie closer than
+two different ones. Whether the vectors are of the model's space is :mod:`router.verification.compare`'s question.
 """
 
 import msgspec
@@ -10,8 +11,9 @@ from catalog.values import Model
 from providers.outcomes import BadAnswer, Failure
 from providers.protocol import Provider
 from router.dispatch.attempt import build_attempt
-from router.dispatch.validate import check, miscount
+from router.dispatch.validate import usage_fault, validate_vectors
 from router.values import EmbedRequest, Endpoint
+from router.verification.call_steps import describe_failure
 from store.ids import RequestId, new_id
 
 # The same text twice and another one: what tells a model from random numbers without knowing the model. And one long
@@ -23,13 +25,13 @@ TEXTS = [
     "The harbor of the small town had two piers. On the northern one the fishing boats landed before sunrise, and the "
     "auction was over by the time the bakery opened. The southern one belonged to the ferry, which brought flour.",
 ]
-SAME_MIN = 0.999
+SAME_TEXT_COSINE_MIN = 0.999
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """How the attempt went; ``reason`` is empty where it went well. ``space`` is what the provider calls its own.
+class SampleCallResult(msgspec.Struct, frozen=True):
+    """What came of a sample call; ``reason`` is empty where it passed. ``space`` is the provider's own name of it.
 
-    ``failure`` is what the provider made of it, where it was no answer that passes the checks.
+    ``failure`` is set where the provider gave no answer that passes the checks.
     """
 
     reason: str = ""
@@ -44,25 +46,21 @@ class Verdict(msgspec.Struct, frozen=True):
         return not self.reason
 
 
-def reason_of(failure: Failure) -> str:
-    """A failure in one line for operators: its kind, and what was read of it; nothing that a provider wrote."""
-    what = failure.message or "it failed"
-    return f"{type(failure).__name__}: {what}{f' ({failure.detail})' if failure.detail else ''}"
-
-
-async def probe(provider: Provider, endpoint: Endpoint, model: Model, deadline_s: float = 30.0) -> Verdict:
-    """Embed a few short texts. Raises nothing of the provider's."""
+async def make_sample_call(
+    provider: Provider, endpoint: Endpoint, model: Model, deadline_s: float = 30.0
+) -> SampleCallResult:
+    """Embed :data:`TEXTS` and check the answer. A provider's failure is in the result, not raised."""
     request = EmbedRequest(model.id, TEXTS, None, "float", None, None, None)
     attempt = build_attempt(endpoint, request, model, RequestId(new_id()))
     try:
         vectors = await provider.embed(attempt, deadline_s)
-        check(vectors, attempt, model)
-        if wrong := miscount(TEXTS, vectors):
-            raise BadAnswer("the provider's answer failed the check of its usage", detail=wrong)
+        validate_vectors(vectors, attempt, model)
+        if wrong := usage_fault(TEXTS, vectors):
+            raise BadAnswer("the provider's answer failed the check of its usage", check="usage", detail=wrong)
     except Failure as failure:
-        return Verdict(reason_of(failure), failure=failure)
+        return SampleCallResult(describe_failure(failure), failure=failure)
     rows = vectors.matrix / np.linalg.norm(vectors.matrix, axis=1, keepdims=True)
     same, other = float(rows[0] @ rows[1]), float(rows[0] @ rows[2])
-    if same < SAME_MIN or other >= same:
-        return Verdict(f"the same text twice has a cosine of {same:.4f}, another text {other:.4f}")
-    return Verdict("", vectors.matrix.shape[1], vectors.tokens, vectors.space)
+    if same < SAME_TEXT_COSINE_MIN or other >= same:
+        return SampleCallResult(f"the same text twice has a cosine of {same:.4f}, another text {other:.4f}")
+    return SampleCallResult("", vectors.matrix.shape[1], vectors.tokens, vectors.space)

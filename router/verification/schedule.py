@@ -1,8 +1,9 @@
-"""Rounds: endpoints that serve are asked again, a few probes each hour and all each day; quarantined ones ever less.
+"""Schedules re-verification: each live endpoint answers a few probe texts hourly and all of them daily.
 
-Any number of processes may go round: a row is claimed under a lock, and is due again when its claimer has died.
-Silence is not drift: it is told to ops after some times and costs no endpoint its place. What other processes and ops
-decide meanwhile holds (:func:`router.verification.verify.certify` looks again before it moves anything).
+Quarantined endpoints are verified after 15 minutes, then at doubling pauses up to a day. Any number of processes may
+run the checks: a row is claimed under a lock, and is due again where its claimer has died. Silence is not drift: it is
+logged from the third time on, and costs no endpoint its place. What other processes and ops decide meanwhile holds,
+since :func:`router.verification.verify.verify_endpoint` looks again before it moves anything.
 """
 
 from collections.abc import Callable
@@ -17,14 +18,14 @@ from catalog import models
 from providers.probing.probe_texts import probe_set
 from providers.protocol import Provider
 from router.changes.audit import Actor
-from router.registry.endpoints import CAUSED_BY_PROBE, EndpointView, awaits_proof, by_probe, get_endpoint
+from router.registry.endpoints import RECOVERABLE, EndpointView, get_endpoint, is_recoverable, needs_one_pass
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import is_still
+from router.registry.providers import is_unchanged
 from router.tables import ProbeScheduleRow
 from router.values import EndpointState
-from router.verification.prober import WITHIN_S, Quota, allowed_s
-from router.verification.report import Occasion, Report, Verdict
-from router.verification.verify import certify
+from router.verification.prober import TIME_LIMIT_S, Quota, time_limit_s
+from router.verification.report import Occasion, SpaceVerdict, VerificationReport
+from router.verification.verify import verify_endpoint
 from store.ids import EndpointId, ProviderId, wire
 from store.postgres import Database
 
@@ -33,52 +34,51 @@ log = structlog.get_logger("router.verification.schedule")
 ACTOR = Actor("process:jobs")
 CANARIES_EVERY = timedelta(hours=1)
 ALL_EVERY = timedelta(days=1)
-# Longer than an examination may take.
-CLAIMED_FOR = timedelta(minutes=10)
-IN_A_ROUND = 4
-AGAIN_AFTER_SILENCE = timedelta(minutes=5)
-SILENT_TIMES_TOLD = 3
-RECOVERY_FIRST = timedelta(minutes=15)
-RECOVERY_LATEST = timedelta(days=1)
-GOOD_TO_RETURN = 3
-PROBES_KEPT = timedelta(days=90)
-# What was changed under an examination, or is news to this process.
+# Longer than a verification may take.
+CLAIM_LASTS = timedelta(minutes=10)
+CHECKS_PER_RUN = 4
+RETRY_AFTER_SILENCE = timedelta(minutes=5)
+SILENCES_BEFORE_WARNING = 3
+RECOVERY_PAUSE_MIN = timedelta(minutes=15)
+RECOVERY_PAUSE_MAX = timedelta(days=1)
+PASSES_TO_RECOVER = 3
+PROBES_KEPT_FOR = timedelta(days=90)
+# For an endpoint that was changed while it was verified, or whose provider is still unknown to this process.
 SOON = timedelta(seconds=5)
 SERVING = (EndpointState.LIVE, EndpointState.DRAINING)
 
-# What speaks to a provider, after the record that it was built from.
-Built = Callable[[ProviderId], tuple[ProviderRecord, Provider] | None]
+# Looks up the client of a provider, and the record that it was built from.
+ProviderLookup = Callable[[ProviderId], tuple[ProviderRecord, Provider] | None]
 
-# New endpoints were just tested, and are spread over the hour and the day: a thousand are not asked at once.
+# New endpoints were just tested, and are spread over the hour and the day, so that a thousand are not due at once.
 _ENROLL = text(
     "INSERT INTO probe_schedule (endpoint_id, next_at, full_at)"
     " SELECT id, now() + (0.25 + 0.75 * random()) * CAST(:canaries AS interval),"
     " now() + (0.25 + 0.75 * random()) * CAST(:all AS interval)"
     " FROM endpoints e WHERE state IN ('live', 'draining', 'quarantined')"
-    # An insert that conflicts with a row that is being taken would wait for it.
+    # An insert that conflicts with a row that is being claimed would wait for it.
     " AND NOT EXISTS (SELECT FROM probe_schedule s WHERE s.endpoint_id = e.id) ON CONFLICT DO NOTHING"
 )
 _CLAIM = text(
     "UPDATE probe_schedule SET next_at = now() + CAST(:claimed AS interval) WHERE endpoint_id IN ("
     " SELECT s.endpoint_id FROM probe_schedule s JOIN endpoints e ON e.id = s.endpoint_id"
-    " WHERE s.next_at <= now() AND (e.state IN ('live', 'draining')"
-    " OR (e.state = 'quarantined' AND starts_with(e.state_reason, :by_probe)))"
-    " AND (s.misses = 0 OR NOT :answering)"
+    " WHERE s.next_at <= now() AND (e.state IN ('live', 'draining') OR e.quarantine_cause = ANY(:recoverable))"
+    " AND (s.misses = 0 OR NOT :only_responsive)"
     " ORDER BY s.misses > 0, s.next_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED)"
     " RETURNING endpoint_id, full_at <= now() AS is_full, misses, good, next_at,"
     " CAST(extract(epoch FROM now()) / 3600 AS integer) AS hour"
 )
 
-_FORGET = text(
+_DELETE_OLD = text(
     "DELETE FROM probes p WHERE at < :before AND EXISTS"
     " (SELECT FROM probes n WHERE n.endpoint_id = p.endpoint_id AND n.at > p.at AND n.verdict = 'same_space')"
 )
 
 
-class Due(msgspec.Struct, frozen=True):
-    """A claimed endpoint. ``misses`` and ``good`` are the failed and the good ones in a row so far.
+class DueCheck(msgspec.Struct, frozen=True):
+    """A claimed endpoint. ``misses`` and ``good`` are the failed and the good verifications in a row so far.
 
-    Until ``until`` nobody else claims it.
+    Nobody else claims it before ``claimed_until``. ``is_full``: all probe texts are due, not a few.
     """
 
     endpoint_id: EndpointId
@@ -86,11 +86,11 @@ class Due(msgspec.Struct, frozen=True):
     misses: int
     good: int
     hour: int
-    until: datetime
+    claimed_until: datetime
 
 
-class Next(msgspec.Struct, frozen=True):
-    """When the endpoint is asked next, and its counts; ``was_full``: all probes again a day from now."""
+class NextCheck(msgspec.Struct, frozen=True):
+    """When the endpoint is verified next, and its counts; ``was_full``: all probe texts again a day from now."""
 
     after: timedelta
     misses: int = 0
@@ -98,83 +98,86 @@ class Next(msgspec.Struct, frozen=True):
     was_full: bool = False
 
 
-async def forget_probes(db: Database, now: datetime) -> None:
-    """Delete what was asked long ago, where a good probe came after it: an endpoint's last good one stays."""
+async def delete_old_probes(db: Database, now: datetime) -> None:
+    """Delete old rows of ``probes``, except each endpoint's last good one and what came after it."""
     async with db.transaction() as connection:
-        await connection.execute(_FORGET, {"before": now - PROBES_KEPT})
+        await connection.execute(_DELETE_OLD, {"before": now - PROBES_KEPT_FOR})
 
 
-async def go_round(db: Database, built: Built, quota: Quota | None = None, *, answering: bool = False) -> list[Report]:
-    """Ask those that are due, one after the other, some of them each time. Raises StoreUnavailable, STORE_FAULTS.
+async def run_due_checks(
+    db: Database, lookup: ProviderLookup, quota: Quota | None = None, *, only_responsive: bool = False
+) -> list[VerificationReport]:
+    """Verify endpoints that are due, one after the other, up to four. Raises StoreUnavailable, STORE_FAULTS.
 
-    Several may go round at once. ``answering``: only those that answered the last time, so that whoever lets us wait
-    keeps nobody else waiting.
+    Several calls may run side by side. ``only_responsive``: only those that answered the last time, so that a silent
+    endpoint delays no other one.
     """
     reports = []
-    for _ in range(IN_A_ROUND):
-        due = await claim(db, answering=answering)
+    for _ in range(CHECKS_PER_RUN):
+        due = await claim_due(db, only_responsive=only_responsive)
         if due is None:
             break
-        report = await _ask(db, built, quota, due)
+        report = await _run_check(db, lookup, quota, due)
         if report is not None:
             reports.append(report)
     return reports
 
 
-async def claim(db: Database, *, answering: bool = False) -> Due | None:
-    """Take the one that has been due longest, silent ones last; nobody else gets it for :data:`CLAIMED_FOR`."""
+async def claim_due(db: Database, *, only_responsive: bool = False) -> DueCheck | None:
+    """Claim the endpoint that has been due longest, silent ones last; nobody else gets it for :data:`CLAIM_LASTS`."""
     async with db.transaction() as connection:
         await connection.execute(_ENROLL, {"canaries": CANARIES_EVERY, "all": ALL_EVERY})
-        return await take(connection, answering=answering)
+        return await claim_next(connection, only_responsive=only_responsive)
 
 
-async def take(connection: AsyncConnection, *, answering: bool = False) -> Due | None:
-    """The same in an open transaction, until whose end others pass over it."""
-    binds = {"claimed": CLAIMED_FOR, "by_probe": CAUSED_BY_PROBE, "answering": answering}
-    found = await connection.execute(_CLAIM, binds)
-    row = found.one_or_none()
-    return (
-        None
-        if row is None
-        else Due(EndpointId(row.endpoint_id), row.is_full, row.misses, row.good, row.hour, row.next_at)
-    )
+async def claim_next(connection: AsyncConnection, *, only_responsive: bool = False) -> DueCheck | None:
+    """Claim in an open transaction; others pass over the row until it ends."""
+    binds = {"claimed": CLAIM_LASTS, "recoverable": sorted(RECOVERABLE), "only_responsive": only_responsive}
+    row = (await connection.execute(_CLAIM, binds)).one_or_none()
+    if row is None:
+        return None
+    return DueCheck(EndpointId(row.endpoint_id), row.is_full, row.misses, row.good, row.hour, row.next_at)
 
 
-def plan(due: Due, report: Report, *, was_serving: bool) -> Next:
-    """What a report means for the next time."""
+def plan_next(due: DueCheck, report: VerificationReport, *, was_serving: bool) -> NextCheck:
+    """Decide from a report when the endpoint is verified next."""
     if not report.stands:
-        return Next(SOON, misses=due.misses, good=due.good)
+        return NextCheck(SOON, misses=due.misses, good=due.good)
     if report.state is EndpointState.QUARANTINED:
-        return Next(RECOVERY_FIRST) if was_serving else _recovery(due, report)
-    if report.verdict is Verdict.NO_ANSWER:
-        return Next(AGAIN_AFTER_SILENCE if due.misses < SILENT_TIMES_TOLD else CANARIES_EVERY, misses=due.misses + 1)
-    return Next(CANARIES_EVERY, was_full=report.full)
+        return NextCheck(RECOVERY_PAUSE_MIN) if was_serving else _plan_recovery(due, report)
+    if report.verdict is SpaceVerdict.NO_ANSWER:
+        after = RETRY_AFTER_SILENCE if due.misses < SILENCES_BEFORE_WARNING else CANARIES_EVERY
+        return NextCheck(after, misses=due.misses + 1)
+    return NextCheck(CANARIES_EVERY, was_full=report.full)
 
 
-def _recovery(due: Due, report: Report) -> Next:
+def _plan_recovery(due: DueCheck, report: VerificationReport) -> NextCheck:
     if report.passed:
-        return Next(RECOVERY_FIRST, good=due.good + 1)
-    if report.verdict is Verdict.NO_ANSWER and due.misses < SILENT_TIMES_TOLD:
-        return Next(AGAIN_AFTER_SILENCE, misses=due.misses + 1)
-    return Next(min(RECOVERY_LATEST, RECOVERY_FIRST * 2 ** min(due.misses + 1, 10)), misses=due.misses + 1)
+        return NextCheck(RECOVERY_PAUSE_MIN, good=due.good + 1)
+    if report.verdict is SpaceVerdict.NO_ANSWER and due.misses < SILENCES_BEFORE_WARNING:
+        return NextCheck(RETRY_AFTER_SILENCE, misses=due.misses + 1)
+    pause = RECOVERY_PAUSE_MIN * 2 ** min(due.misses + 1, 10)
+    return NextCheck(min(RECOVERY_PAUSE_MAX, pause), misses=due.misses + 1)
 
 
-async def _ask(db: Database, built: Built, quota: Quota | None, due: Due) -> Report | None:
+async def _run_check(
+    db: Database, lookup: ProviderLookup, quota: Quota | None, due: DueCheck
+) -> VerificationReport | None:
     async with db.transaction() as connection:
         view = await get_endpoint(connection, due.endpoint_id)
         model = await models.get(connection, view.endpoint.model_id)
-        found = built(view.endpoint.provider_id)
-        is_known = found is not None and await is_still(connection, found[0])
+        found = lookup(view.endpoint.provider_id)
+        is_current = found is not None and await is_unchanged(connection, found[0])
     serves = view.endpoint.state in SERVING
-    if not (serves or by_probe(view)):
+    if not (serves or is_recoverable(view)):
         return None  # Moved meanwhile.
-    if found is None or not is_known:
-        # So new that this process has not heard of it: what it would ask is not what is registered.
-        await _schedule(db, due, Next(SOON, misses=due.misses, good=due.good))
+    if found is None or not is_current:
+        # The provider was registered or edited a moment ago, and this process has not heard of it.
+        await _schedule(db, due, NextCheck(SOON, misses=due.misses, good=due.good))
         return None
     record, provider = found
-    due = await _keep(db, due, allowed_s(view.endpoint, probe_set(model.max_input_tokens)))
-    report = await certify(
+    due = await _extend_claim(db, due, time_limit_s(view.endpoint, probe_set(model.max_input_tokens)))
+    report = await verify_endpoint(
         db,
         record,
         provider,
@@ -183,32 +186,32 @@ async def _ask(db: Database, built: Built, quota: Quota | None, due: Due) -> Rep
         ACTOR,
         Occasion.PERIODIC if serves else Occasion.RECOVERY,
         quota=quota,
-        canaries=due.hour if serves and not due.is_full else None,
-        returns=not serves and (awaits_proof(view) or due.good + 1 >= GOOD_TO_RETURN),
+        canary_turn=due.hour if serves and not due.is_full else None,
+        ends_quarantine=not serves and (needs_one_pass(view) or due.good + 1 >= PASSES_TO_RECOVER),
     )
-    following = plan(due, report, was_serving=serves)
+    following = plan_next(due, report, was_serving=serves)
     await _schedule(db, due, following)
-    _tell(view, report, following)
+    _log_outcome(view, report, following)
     return report
 
 
-async def _keep(db: Database, due: Due, allowed: float) -> Due:
-    """Claim it for longer, where an examination may take longer."""
-    if allowed <= WITHIN_S:
+async def _extend_claim(db: Database, due: DueCheck, limit_s: float) -> DueCheck:
+    """Extend the claim where the verification may take longer than usual."""
+    if limit_s <= TIME_LIMIT_S:
         return due
     async with db.transaction() as connection:
-        columns = {"next_at": func.now() + CLAIMED_FOR + timedelta(seconds=allowed)}
-        statement = update(ProbeScheduleRow).where(*_is_ours(due)).values(**columns)
+        columns = {"next_at": func.now() + CLAIM_LASTS + timedelta(seconds=limit_s)}
+        statement = update(ProbeScheduleRow).where(*_claimed_row(due)).values(**columns)
         until = (await connection.execute(statement.returning(ProbeScheduleRow.next_at))).scalar_one_or_none()
-    return due if until is None else msgspec.structs.replace(due, until=until)
+    return due if until is None else msgspec.structs.replace(due, claimed_until=until)
 
 
-def _is_ours(due: Due) -> tuple[ColumnElement[bool], ...]:
-    """The row as it was claimed, unless somebody made it due meanwhile."""
-    return ProbeScheduleRow.endpoint_id == due.endpoint_id, ProbeScheduleRow.next_at == due.until
+def _claimed_row(due: DueCheck) -> tuple[ColumnElement[bool], ...]:
+    """Conditions that the row meets as it was claimed, and not once somebody has made it due meanwhile."""
+    return ProbeScheduleRow.endpoint_id == due.endpoint_id, ProbeScheduleRow.next_at == due.claimed_until
 
 
-async def _schedule(db: Database, due: Due, following: Next) -> None:
+async def _schedule(db: Database, due: DueCheck, following: NextCheck) -> None:
     columns: dict[str, object] = {
         "next_at": func.now() + following.after,
         "misses": following.misses,
@@ -216,17 +219,17 @@ async def _schedule(db: Database, due: Due, following: Next) -> None:
     }
     if following.was_full:
         columns["full_at"] = func.now() + ALL_EVERY
-    statement = update(ProbeScheduleRow).where(*_is_ours(due))
+    statement = update(ProbeScheduleRow).where(*_claimed_row(due))
     async with db.transaction() as connection:
         await connection.execute(statement.values(**columns))
 
 
-def _tell(view: EndpointView, report: Report, following: Next) -> None:
+def _log_outcome(view: EndpointView, report: VerificationReport, following: NextCheck) -> None:
     about = {"endpoint": wire(EndpointId, view.endpoint.id), "provider": view.endpoint.provider_name}
     if view.endpoint.state is EndpointState.QUARANTINED and report.state is EndpointState.LIVE:
         log.warning("endpoint_recovered", **about)
-    elif report.verdict is Verdict.NO_REFERENCE:
-        tell = log.error if view.endpoint.state in SERVING else log.warning
-        tell("endpoint_not_comparable", **about, reason=report.reason)
-    elif report.state is not EndpointState.QUARANTINED and following.misses >= SILENT_TIMES_TOLD:
+    elif report.verdict is SpaceVerdict.NO_REFERENCE:
+        log_at = log.error if view.endpoint.state in SERVING else log.warning
+        log_at("endpoint_not_comparable", **about, reason=report.reason)
+    elif report.state is not EndpointState.QUARANTINED and following.misses >= SILENCES_BEFORE_WARNING:
         log.warning("endpoint_silent", **about, probes=following.misses, reason=report.reason)

@@ -1,7 +1,7 @@
-"""Certify: examine whether an endpoint serves the space that it claims, write down what was seen, move it accordingly.
+"""Verifies that an endpoint serves the space that it claims: compares it, records the outcome, moves it accordingly.
 
-Any caller may be first or second: an operator, the start of ``gigarouter up``, the jobs. The endpoint earns ``live``
-here and loses it here; the table of moves and the audit are :mod:`router.registry.endpoints`'.
+An operator, the start of ``gigarouter up`` and the jobs may verify one endpoint at the same time, in any order. An
+endpoint earns ``live`` here and loses it here. :mod:`router.registry.endpoints` has the table of moves and audits them.
 """
 
 from collections.abc import Awaitable, Callable
@@ -22,33 +22,34 @@ from providers.protocol import FloatMatrix, Provider
 from router.changes.audit import Actor, Change
 from router.changes.transaction import UnitOfWork, transact
 from router.registry.endpoints import (
+    RECOVERABLE,
     EndpointView,
-    awaits_proof,
-    by_probe,
-    demand_proof,
     get_endpoint,
-    is_examined_as,
+    is_recoverable,
     move_endpoint,
-    others_serving,
+    needs_one_pass,
+    other_serving_endpoints,
     pin_space,
-    restate,
+    require_proof,
+    restate_quarantine,
+    shares_verification,
 )
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import is_still
+from router.registry.providers import is_unchanged
 from router.tables import ProbeRow
-from router.values import Endpoint, EndpointState
-from router.verification.compare import BY_HAND, Case, Exam, examine
+from router.values import Endpoint, EndpointState, QuarantineCause
+from router.verification.compare import BY_HAND, ComparisonResult, ComparisonTask, compare_endpoint
 from router.verification.prober import Quota
 from router.verification.references import (
     Reference,
+    backfill_texts,
     find_reference,
     has_reference,
     lock_space,
-    remember_texts,
-    set_noise,
+    record_noise,
     set_reference,
 )
-from router.verification.report import Occasion, Report, Verdict, next_state
+from router.verification.report import Occasion, SpaceVerdict, VerificationReport, next_state
 from store.ids import EndpointId, ProbeId, new_id, wire
 from store.postgres import STORE_FAULTS, Database
 
@@ -56,17 +57,18 @@ log = structlog.get_logger("router.verification.verify")
 
 # No call takes longer; request ids tell when a call began.
 LONGEST_CALL = timedelta(minutes=10)
-COUNTED_WITHIN_S = 60
-UNTRIED = (EndpointState.DRAFT, EndpointState.OFF, EndpointState.QUARANTINED)
+COUNT_WITHIN_S = 60
+WITHOUT_TRAFFIC = (EndpointState.DRAFT, EndpointState.OFF, EndpointState.QUARANTINED)
 
-Ending = Callable[[UnitOfWork, Report], Awaitable[None]]
+# Runs in the transaction that records a verification, with the report as it is recorded.
+OnVerified = Callable[[UnitOfWork, VerificationReport], Awaitable[None]]
 
 _CALLS_SINCE = text(
     "SELECT count(*) FROM usage_events WHERE endpoint_id = :endpoint AND request_id >= :first AND occurred_at >= :since"
 )
 
 
-async def certify(
+async def verify_endpoint(
     db: Database,
     record: ProviderRecord,
     provider: Provider,
@@ -78,29 +80,30 @@ async def certify(
     as_reference: str = "",
     replace: bool = False,
     quota: Quota | None = None,
-    canaries: int | None = None,
-    returns: bool = False,
+    canary_turn: int | None = None,
+    ends_quarantine: bool = False,
     dry_run: bool = False,
-    ending: Ending | None = None,
-) -> Report:
-    """Examine, record, move. By hand, an endpoint that does not serve yet goes through ``probing``.
+    on_verified: OnVerified | None = None,
+) -> VerificationReport:
+    """Compare the endpoint with its space's reference, record the outcome, move the endpoint.
 
-    ``record`` is what the provider was built from. What was edited meanwhile was not examined: nothing comes of it.
-    ``as_reference`` is an operator's reason to let this endpoint vouch for the space. While others serve it, it has to
-    agree with the reference that they are held to, unless it is to ``replace`` that: then they have to pass again.
-    Without a ``quota`` only what is asked here keeps within the provider's grant.
-    ``canaries``: ask a few probes only, others for each number. ``returns``: a good result brings the endpoint back
-    from quarantine. A ``dry_run`` neither writes nor moves. ``ending`` runs in the transaction that does, with
-    the report as it is written. Raises ``NotFound``, ``Conflict``, ``StoreUnavailable``; nothing of the provider's.
+    By hand, an endpoint that does not serve yet goes through ``probing``. ``record`` is what the provider was built
+    from. Where the endpoint or its provider was edited meanwhile, nothing comes of the outcome: something else was
+    compared. ``as_reference`` is an operator's reason to let this endpoint vouch for the space. While others serve it,
+    it has to agree with the reference that they are held to, unless it is to ``replace`` that: then they have to pass
+    again. Without a ``quota`` only this verification's own calls keep within the provider's grant. ``canary_turn``:
+    compare a few probe texts only, others for each number. ``ends_quarantine``: a good verdict brings the endpoint back
+    from quarantine. A ``dry_run`` neither writes nor moves. Raises ``NotFound``, ``Conflict``, ``StoreUnavailable``; a
+    provider's failure is in the report.
     """
-    if occasion in BY_HAND and endpoint.state in UNTRIED and not dry_run:
-        endpoint = await transact(db, actor, partial(_begin, endpoint.id))
+    if occasion in BY_HAND and endpoint.state in WITHOUT_TRAFFIC and not dry_run:
+        endpoint = await transact(db, actor, partial(_start_probing, endpoint.id))
     probes = probe_set(model.max_input_tokens)
     async with db.transaction() as connection:
         reference = await find_reference(connection, model.space, probes)
         is_orphaned = reference is None and await has_reference(connection, model.space)
-        others = len(await others_serving(connection, endpoint)) if as_reference else 0
-    case = Case(
+        others = len(await other_serving_endpoints(connection, endpoint)) if as_reference else 0
+    task = ComparisonTask(
         record,
         provider,
         endpoint,
@@ -109,128 +112,145 @@ async def certify(
         reference,
         occasion,
         as_reference,
-        canaries,
+        canary_turn,
         replace,
         others,
         is_orphaned,
         quota,
     )
-    exam = await examine(case)
+    result = await compare_endpoint(task)
     if dry_run:
-        return _report(case, exam)
-    to = next_state(endpoint.state, exam.verdict, returns=returns)
-    return await _settle(db, actor, case, exam, to, ending)
+        return _report(task, result)
+    to = next_state(endpoint.state, result.verdict, ends_quarantine=ends_quarantine)
+    return await _record(db, actor, task, result, to, on_verified)
 
 
-async def _begin(endpoint_id: EndpointId, work: UnitOfWork) -> Endpoint:
+async def _start_probing(endpoint_id: EndpointId, work: UnitOfWork) -> Endpoint:
     return await move_endpoint(work, endpoint_id, EndpointState.PROBING, "being tested")
 
 
-async def _settle(
-    db: Database, actor: Actor, case: Case, exam: Exam, to: EndpointState | None, ending: Ending | None
-) -> Report:
-    """Write the probe; with it, in one transaction, the reference, the pin and the move."""
-    report = _report(case, exam)
-    pins = report.passed and exam.space is not None and exam.space != case.endpoint.upstream_space
-    # One that was to prove itself after a change, and did not: ops learn why it stays out.
-    refuted = case.endpoint.state is EndpointState.QUARANTINED and exam.verdict is Verdict.ANOTHER_SPACE
-    is_quiet = to is None and exam.vectors is None and exam.noise is None and not (pins or refuted)
-    if is_quiet and ending is None:
-        async with db.transaction() as connection:
-            view, same = await as_examined(connection, case.record, case.endpoint)
-            if case.reference is not None:
-                await remember_texts(connection, case.reference, case.probes)
-            settled = msgspec.structs.replace(report, state=view.endpoint.state) if same else _void(report, view)
-            await _write(connection, case.endpoint, settled)
-        return settled
+async def _record(
+    db: Database,
+    actor: Actor,
+    task: ComparisonTask,
+    result: ComparisonResult,
+    to: EndpointState | None,
+    on_verified: OnVerified | None,
+) -> VerificationReport:
+    """Write the probe's row and, in the same transaction, the reference, the pin and the move that follow from it."""
+    report = _report(task, result)
+    pins = report.passed and result.space is not None and result.space != task.endpoint.upstream_space
+    # An endpoint that was to prove itself after a change, and did not: ops learn why it stays out.
+    is_refuted = task.endpoint.state is EndpointState.QUARANTINED and result.verdict is SpaceVerdict.ANOTHER_SPACE
+    is_quiet = to is None and result.vectors is None and result.noise is None and not (pins or is_refuted)
+    if is_quiet and on_verified is None:
+        return await _record_quietly(db, task, report)
 
-    async def command(work: UnitOfWork) -> Report:
-        view, same = await as_examined(work.connection, case.record, case.endpoint)
+    async def command(work: UnitOfWork) -> VerificationReport:
+        view, is_same = await lock_and_compare(work.connection, task.record, task.endpoint)
         now = view.endpoint
-        await lock_space(work.connection, case.model.space)
-        if not same or not await _is_reference(work.connection, case):
-            settled = _void(report, view)
-        elif now.state is not case.endpoint.state or (now.state is EndpointState.QUARANTINED and not by_probe(view)):
-            # Ops were faster: what was seen is written down, and nothing comes of it.
-            settled = msgspec.structs.replace(report, state=now.state, became_reference=False)
+        await lock_space(work.connection, task.model.space)
+        if not is_same or not await _is_reference_unchanged(work.connection, task):
+            recorded = _discard(report, view)
+        elif now.state is not task.endpoint.state or (
+            now.state is EndpointState.QUARANTINED and not is_recoverable(view)
+        ):
+            # Ops were faster: the report is written down, and nothing comes of it.
+            recorded = msgspec.structs.replace(report, state=now.state, became_reference=False)
         else:
-            settled = await _follow(work, case, exam, to, report, pins=pins)
-            if refuted and awaits_proof(view):
-                await restate(work, now.id, _reason(report))
-        await _write(work.connection, now, settled)
+            recorded = await _apply(work, task, result, to, report, pins=pins)
+            if is_refuted and needs_one_pass(view):
+                await restate_quarantine(work, now.id, result.cause, _state_reason(report))
+        await _write(work.connection, now, recorded)
         if not work.changes:
-            work.changed(Change("endpoint.probe", wire(EndpointId, now.id), reason=report.reason))
-        if ending is not None:
-            await ending(work, settled)
-        return settled
+            work.record_change(Change("endpoint.probe", wire(EndpointId, now.id), reason=report.reason))
+        if on_verified is not None:
+            await on_verified(work, recorded)
+        return recorded
 
-    settled = await transact(db, actor, command)
-    if settled.stands and settled.state is EndpointState.QUARANTINED and (to is settled.state or refuted):
+    recorded = await transact(db, actor, command)
+    if recorded.stands and recorded.state is EndpointState.QUARANTINED and (to is recorded.state or is_refuted):
         # The traffic has ended; whom it hit may take long to count.
-        settled = await _with_affected(db, case.endpoint, settled)
-        _alarm(case.endpoint, settled)
-    return settled
+        recorded = await _with_affected_calls(db, task.endpoint, recorded)
+        _log_quarantine(task.endpoint, recorded)
+    return recorded
 
 
-async def as_examined(
+async def _record_quietly(db: Database, task: ComparisonTask, report: VerificationReport) -> VerificationReport:
+    """Write the probe's row alone, without an audit row: nothing else follows from the report."""
+    async with db.transaction() as connection:
+        view, is_same = await lock_and_compare(connection, task.record, task.endpoint)
+        if task.reference is not None:
+            await backfill_texts(connection, task.reference, task.probes)
+        recorded = msgspec.structs.replace(report, state=view.endpoint.state) if is_same else _discard(report, view)
+        await _write(connection, task.endpoint, recorded)
+    return recorded
+
+
+async def lock_and_compare(
     connection: AsyncConnection, record: ProviderRecord, endpoint: Endpoint
 ) -> tuple[EndpointView, bool]:
-    """The endpoint now, locked, and whether it and its provider are still what was examined."""
+    """Lock the endpoint, and return it as it is now and whether what was compared is still what serves."""
     # The provider first, as who edits it does.
-    same_provider = await is_still(connection, record)
+    is_same_provider = await is_unchanged(connection, record)
     view = await get_endpoint(connection, endpoint.id, locked=True)
-    return view, same_provider and is_examined_as(endpoint, view.endpoint)
+    return view, is_same_provider and shares_verification(endpoint, view.endpoint)
 
 
-async def _follow(
-    work: UnitOfWork, case: Case, exam: Exam, to: EndpointState | None, report: Report, *, pins: bool
-) -> Report:
-    """What comes of an examination: the reference or its noise, the pin, the move."""
-    settled = msgspec.structs.replace(report, state=to or case.endpoint.state)
-    if exam.vectors is not None:
-        await _vouch(work, case, exam.vectors, exam.source)
-    if exam.noise is not None and case.reference is not None:
-        await set_noise(work, case.reference, exam.noise)
-    if pins and exam.space is not None:
-        await pin_space(work, case.endpoint.id, exam.space)
+async def _apply(
+    work: UnitOfWork,
+    task: ComparisonTask,
+    result: ComparisonResult,
+    to: EndpointState | None,
+    report: VerificationReport,
+    *,
+    pins: bool,
+) -> VerificationReport:
+    """Make what follows from a comparison: the reference or its noise, the pin, the move."""
+    if result.vectors is not None:
+        await _set_reference(work, task, result.vectors, result.source)
+    if result.noise is not None and task.reference is not None:
+        await record_noise(work, task.reference, result.noise)
+    if pins and result.space is not None:
+        await pin_space(work, task.endpoint.id, result.space)
     if to is not None:
-        await _move(work, case.endpoint, to, report)
-    return settled
+        await _move(work, task.endpoint, to, result.cause, _state_reason(report))
+    return msgspec.structs.replace(report, state=to or task.endpoint.state)
 
 
-async def _is_reference(connection: AsyncConnection, case: Case) -> bool:
-    """Whether the reference is still the one that the endpoint was compared with, and none is replaced unseen."""
-    now, then = await find_reference(connection, case.model.space, case.probes), case.reference
+async def _is_reference_unchanged(connection: AsyncConnection, task: ComparisonTask) -> bool:
+    """Whether the reference is still the one that was compared with, and none is replaced unseen."""
+    now, then = await find_reference(connection, task.model.space, task.probes), task.reference
     if (now and (now.probe_set, now.recorded_at)) != (then and (then.probe_set, then.recorded_at)):
         return False
-    is_bold = now is not None and case.expected is None and not case.replace
-    return not (is_bold and await others_serving(connection, case.endpoint))
+    replaces_unseen = now is not None and task.expected is None and not task.replace
+    return not (replaces_unseen and await other_serving_endpoints(connection, task.endpoint))
 
 
-async def _vouch(work: UnitOfWork, case: Case, vectors: FloatMatrix, source: str) -> None:
-    """Its vectors are the reference from now on; who serves by one that says something else has to pass again."""
-    before = case.reference
+async def _set_reference(work: UnitOfWork, task: ComparisonTask, vectors: FloatMatrix, source: str) -> None:
+    """Make its vectors the reference; endpoints that serve by one that says something else have to pass again."""
+    before = task.reference
     # The same worker's word for more probes changes nothing of how far honest copies are apart.
-    noise = None if before is None or case.as_reference else before.noise
-    await set_reference(work, case.model.space, case.probes, vectors, source, before=before, noise=noise)
-    if before is None or _agree(before, vectors, case):
+    noise = None if before is None or task.as_reference else before.noise
+    await set_reference(work, task.model.space, task.probes, vectors, source, before=before, noise=noise)
+    if before is None or _agree(before, vectors, task):
         return
-    for other in await others_serving(work.connection, case.endpoint):
-        await demand_proof(work, other, f"the reference of {case.model.space} was replaced")
+    for other in await other_serving_endpoints(work.connection, task.endpoint):
+        await require_proof(work, other, f"the reference of {task.model.space} was replaced")
 
 
-def _agree(before: Reference, vectors: FloatMatrix, case: Case) -> bool:
-    known = before.known
+def _agree(before: Reference, vectors: FloatMatrix, task: ComparisonTask) -> bool:
+    rows = before.known_rows
     if before.vectors.shape != vectors.shape:
         return False
-    return compare(before.vectors[known], vectors[known], case.numerics, before.noise).passed
+    return compare(before.vectors[rows], vectors[rows], task.numerics, before.noise).passed
 
 
-def _void(report: Report, view: EndpointView) -> Report:
-    """What was seen is of something that is not there any more."""
+def _discard(report: VerificationReport, view: EndpointView) -> VerificationReport:
+    """The report of something that is not there any more: nothing comes of it."""
     return msgspec.structs.replace(
         report,
-        verdict=Verdict.NO_ANSWER,
+        verdict=SpaceVerdict.NO_ANSWER,
         reason="it, its provider or its space's reference was changed while it was examined, so nothing comes of what "
         f"was seen ({report.verdict.value}): examine it again",
         state=view.endpoint.state,
@@ -240,52 +260,53 @@ def _void(report: Report, view: EndpointView) -> Report:
     )
 
 
-def _report(case: Case, exam: Exam) -> Report:
-    return Report(
+def _report(task: ComparisonTask, result: ComparisonResult) -> VerificationReport:
+    return VerificationReport(
         id=ProbeId(new_id()),
-        occasion=case.occasion,
-        verdict=exam.verdict,
-        reason=exam.reason,
-        state=case.endpoint.state,
-        probe_set=case.probes.name,
-        numerics=case.numerics,
-        full=case.canaries is None,
-        steps=exam.steps,
-        reference=exam.source or ("" if case.reference is None else case.reference.source),
-        became_reference=exam.vectors is not None,
-        space=exam.space,
-        dimensions=case.model.dimensions if exam.verdict is Verdict.SAME_SPACE else None,
-        calls=exam.calls,
-        tokens=exam.tokens,
-        may_recover=exam.may_recover,
+        occasion=task.occasion,
+        verdict=result.verdict,
+        reason=result.reason,
+        state=task.endpoint.state,
+        probe_set=task.probes.name,
+        numerics=task.numerics,
+        full=task.canary_turn is None,
+        steps=result.steps,
+        reference=result.source or ("" if task.reference is None else task.reference.source),
+        became_reference=result.vectors is not None,
+        space=result.space,
+        dimensions=task.model.dimensions if result.verdict is SpaceVerdict.SAME_SPACE else None,
+        calls=result.calls,
+        tokens=result.tokens,
+        may_recover=result.cause in RECOVERABLE,
     )
 
 
-async def _move(work: UnitOfWork, endpoint: Endpoint, to: EndpointState, report: Report) -> None:
+async def _move(work: UnitOfWork, endpoint: Endpoint, to: EndpointState, cause: QuarantineCause, reason: str) -> None:
     if endpoint.state is EndpointState.QUARANTINED:
         await move_endpoint(work, endpoint.id, EndpointState.PROBING, "its probes are good again")
-    await move_endpoint(work, endpoint.id, to, _reason(report))
+    await move_endpoint(work, endpoint.id, to, reason, cause=cause if to is EndpointState.QUARANTINED else None)
 
 
-def _reason(report: Report) -> str:
-    mark = f"{wire(ProbeId, report.id)}: " if report.may_recover else ""
-    return "passed its test" if report.passed else f"{mark}{report.reason}"[:300]
+def _state_reason(report: VerificationReport) -> str:
+    return "passed its test" if report.passed else report.reason[:300]
 
 
-async def _with_affected(db: Database, endpoint: Endpoint, report: Report) -> Report:
-    """With the last good probe, and how many calls were answered since, where that can be counted in time."""
+async def _with_affected_calls(db: Database, endpoint: Endpoint, report: VerificationReport) -> VerificationReport:
+    """Add the last good verification and how many calls were answered since, where that can be counted in a minute."""
     try:
         async with db.transaction() as connection:
-            await connection.execute(text(f"SET LOCAL statement_timeout = '{COUNTED_WITHIN_S}s'"))
-            return await _affected(connection, endpoint, report)
+            await connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_WITHIN_S}s'"))
+            return await _count_affected_calls(connection, endpoint, report)
     except (*STORE_FAULTS, DBAPIError) as fault:
         log.warning("affected_calls_not_counted", endpoint=wire(EndpointId, endpoint.id), fault=repr(fault)[:200])
         return report
 
 
-async def _affected(connection: AsyncConnection, endpoint: Endpoint, report: Report) -> Report:
+async def _count_affected_calls(
+    connection: AsyncConnection, endpoint: Endpoint, report: VerificationReport
+) -> VerificationReport:
     good = select(func.max(ProbeRow.at)).where(
-        ProbeRow.endpoint_id == endpoint.id, ProbeRow.verdict == Verdict.SAME_SPACE.value
+        ProbeRow.endpoint_id == endpoint.id, ProbeRow.verdict == SpaceVerdict.SAME_SPACE.value
     )
     last: datetime | None = (await connection.execute(good)).scalar_one()
     if last is None:
@@ -296,7 +317,7 @@ async def _affected(connection: AsyncConnection, endpoint: Endpoint, report: Rep
     return msgspec.structs.replace(report, last_good_at=last, calls_since=calls)
 
 
-async def _write(connection: AsyncConnection, endpoint: Endpoint, report: Report) -> None:
+async def _write(connection: AsyncConnection, endpoint: Endpoint, report: VerificationReport) -> None:
     row = {
         "id": report.id,
         "endpoint_id": endpoint.id,
@@ -308,7 +329,7 @@ async def _write(connection: AsyncConnection, endpoint: Endpoint, report: Report
     await connection.execute(insert(ProbeRow), row)
 
 
-def _alarm(endpoint: Endpoint, report: Report) -> None:
+def _log_quarantine(endpoint: Endpoint, report: VerificationReport) -> None:
     log.error(
         "endpoint_quarantined",
         endpoint=wire(EndpointId, endpoint.id),

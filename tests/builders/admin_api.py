@@ -5,7 +5,7 @@ from typing import Any
 from tests.harness.admin_client import Operator
 from tests.harness.fake_upstream import Upstream
 
-MODEL_NEEDS = {
+REQUIRED_FACTS = {
     "owned_by": "acme",
     "summary": "Acme's.",
     "dimensions": 384,
@@ -29,5 +29,5 @@ def create_endpoint(ops: Operator, model: str, provider: dict[str, Any], **field
 
 def create_model(ops: Operator, id: str, **facts: object) -> str:
     """A model that is coming soon; its id."""
-    created: dict[str, Any] = ops("POST", "/models", MODEL_NEEDS | {"id": id} | facts, 201)
+    created: dict[str, Any] = ops("POST", "/models", REQUIRED_FACTS | {"id": id} | facts, 201)
     return str(created["id"])

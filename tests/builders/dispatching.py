@@ -62,7 +62,7 @@ class Fleet:
         """Of the last call: the provider, why it was tried, how the attempt ended."""
         return [(one.endpoint.provider_name, one.why, one.outcome) for one in self.trace.attempts]
 
-    def requests(self) -> list[int]:
+    def request_counts(self) -> list[int]:
         """How many requests each server has got."""
         return [len(upstream.calls) for upstream in self.upstreams]
 

@@ -9,12 +9,12 @@ from catalog import models
 from catalog.values import Model
 from router.registry.endpoints import EndpointView, get_endpoint
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import provider_records
+from router.registry.providers import load_provider_records
 from router.registry.specs import ProviderSpec
 from router.values import Endpoint
-from router.verification.report import Occasion, Report
-from router.verification.schedule import go_round
-from router.verification.verify import certify
+from router.verification.report import Occasion, VerificationReport
+from router.verification.schedule import run_due_checks
+from router.verification.verify import verify_endpoint
 from store.ids import EndpointId
 from store.postgres import Database
 from tests.builders.database import EndpointSpecFields, ModelColumns, add_model
@@ -63,35 +63,35 @@ class SpaceLab:
         """Its provider's, as it is now."""
         async with self.db.transaction() as connection:
             provider = (await get_endpoint(connection, endpoint)).endpoint.provider_id
-            return next(record for record in await provider_records(connection) if record.id == provider)
+            return next(record for record in await load_provider_records(connection) if record.id == provider)
 
     async def state(self, endpoint: EndpointId) -> str:
         return (await self.view(endpoint)).endpoint.state.value
 
-    async def certify(
+    async def verify(
         self,
         endpoint_id: EndpointId,
         occasion: Occasion = Occasion.REGISTRATION,
         *,
         seen: Endpoint | None = None,
         **options: Any,
-    ) -> Report:
+    ) -> VerificationReport:
         """``seen`` is the endpoint as the caller read it some time ago."""
         endpoint = seen or (await self.view(endpoint_id)).endpoint
         async with self.db.transaction() as connection:
             model = await models.get(connection, endpoint.model_id)
         record = await self.record(endpoint_id)
         async with a_provider(record.kind, record.base_url) as provider:
-            return await certify(self.db, record, provider, endpoint, model, OPS, occasion, **options)
+            return await verify_endpoint(self.db, record, provider, endpoint, model, OPS, occasion, **options)
 
-    async def a_round(self, *, answering: bool = False) -> list[Report]:
+    async def run_checks(self, *, only_responsive: bool = False) -> list[VerificationReport]:
         """Verify what is due, in a process that knows all providers as they are now."""
         async with self.db.transaction() as connection:
-            records = await provider_records(connection)
+            records = await load_provider_records(connection)
         async with AsyncExitStack() as open_ones:
             enter = open_ones.enter_async_context
             built = {one.id: (one, await enter(a_provider(one.kind, one.base_url))) for one in records}
-            return await go_round(self.db, built.get, answering=answering)
+            return await run_due_checks(self.db, built.get, only_responsive=only_responsive)
 
     async def rows(self, query: str, **binds: Any) -> list[Any]:
         """What the database answers to its owner; writes are committed."""

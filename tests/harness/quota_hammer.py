@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from router.dispatch import provider_quota
-from router.dispatch.provider_quota import TAKE
+from router.dispatch.provider_quota import ACQUIRE
 from store.redis_client import RedisClient
 
 WINDOW_US = 600_000
@@ -23,7 +23,7 @@ async def hammer(redis_url: str, endpoint_hex: str, requests: int, asked: int) -
         assert await redis.opened(5)
         keys = [f"gr:pace:{{{endpoint_hex}}}", f"gr:pace:{{{endpoint_hex}}}:leases"]
         for number in range(asked):
-            reply: Any = await redis.call(TAKE, keys, [1, 1, 1, requests, "", "", f"{number}", 1_000_000, WINDOW_US])
+            reply: Any = await redis.call(ACQUIRE, keys, [1, 1, 1, requests, "", "", f"{number}", 1_000_000, WINDOW_US])
             if reply[0] == b"ok":
                 taken.append(int(reply[-1]))
             await asyncio.sleep(0.001)

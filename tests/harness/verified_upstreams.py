@@ -9,7 +9,7 @@ import msgspec
 from typing_extensions import override
 
 from providers.worker_info import WorkerBuild, WorkerIdentity
-from router.verification.report import Report
+from router.verification.report import VerificationReport
 from tests.harness.fake_upstream import Received, Reply, Upstream
 
 WIDTH = 32
@@ -65,7 +65,9 @@ class Gated(Shifted):
         assert self.gate.wait(30)
         return super()._bytes(received, reply)
 
-    async def between(self, verification: Awaitable[Report], change: Callable[[], Awaitable[object]]) -> Report:
+    async def between(
+        self, verification: Awaitable[VerificationReport], change: Callable[[], Awaitable[object]]
+    ) -> VerificationReport:
         """The report of a verification during which ``change`` happens: after it has sent and before it is answered."""
         self.gate.clear()
         calls = len(self.calls)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from providers.outcomes import BadAnswer, SpaceMismatch
 from providers.protocol import Attempt, Vectors
-from router.dispatch.chunking import Joined, chunks_of, is_too_large
-from router.request.estimate import tokens_most
+from router.dispatch.chunking import VectorJoiner, is_too_large, split_attempt
+from router.request.estimate import token_bound
 from tests.builders.values import a_request, an_answer_of, an_endpoint, unit_rows
 
 TEXTS = st.lists(st.text(min_size=1, max_size=40), min_size=1, max_size=60)
@@ -21,9 +21,9 @@ BOUND = st.one_of(st.none(), st.integers(1, 200))
 
 
 def size(attempt: Attempt, special: int) -> int:
-    each = special + (tokens_most(attempt.prefix) if attempt.prefix else 0)
+    each = special + (token_bound(attempt.prefix) if attempt.prefix else 0)
     inputs = attempt.texts if attempt.texts is not None else attempt.token_ids or []
-    return sum((tokens_most(one) if isinstance(one, str) else len(one)) + each for one in inputs)
+    return sum((token_bound(input_) if isinstance(input_, str) else len(input_)) + each for input_ in inputs)
 
 
 @given(
@@ -46,18 +46,18 @@ def test_every_input_is_in_one_part_in_order_and_no_part_is_too_large(
 ) -> None:
     endpoint = an_endpoint(max_batch=most, max_batch_tokens=tokens)
     whole = Attempt("r", "m", texts=None if by_ids else texts, token_ids=ids if by_ids else None, prefix=prefix)
-    parts = chunks_of(whole, endpoint, special)
-    joined = [one for part in parts for one in (part.attempt.texts or part.attempt.token_ids or [])]
+    chunks = split_attempt(whole, endpoint, special)
+    joined = [input_ for chunk in chunks for input_ in (chunk.attempt.texts or chunk.attempt.token_ids or [])]
     assert joined == (ids if by_ids else texts)
-    assert [part.first for part in parts] == [sum(p.attempt.inputs for p in parts[:n]) for n in range(len(parts))]
-    for part in parts:
-        assert (part.attempt.upstream_model, part.attempt.prefix) == ("m", prefix)
-        assert part.attempt.inputs <= (most or 10**9)
-        assert part.attempt.inputs == 1 or size(part.attempt, special) <= (tokens or 10**9)
+    assert [chunk.first for chunk in chunks] == [sum(p.attempt.inputs for p in chunks[:n]) for n in range(len(chunks))]
+    for chunk in chunks:
+        assert (chunk.attempt.upstream_model, chunk.attempt.prefix) == ("m", prefix)
+        assert chunk.attempt.inputs <= (most or 10**9)
+        assert chunk.attempt.inputs == 1 or size(chunk.attempt, special) <= (tokens or 10**9)
     # As few as the order allows: no part could have had the first input of the next one too.
-    for part, after in itertools.pairwise(parts):
+    for chunk, after in itertools.pairwise(chunks):
         more = (
-            size(part.attempt, special)
+            size(chunk.attempt, special)
             + size(after.attempt, special)
             - size(
                 msgspec.structs.replace(
@@ -68,15 +68,15 @@ def test_every_input_is_in_one_part_in_order_and_no_part_is_too_large(
                 special,
             )
         )
-        assert part.attempt.inputs == most or (tokens is not None and more > tokens)
+        assert chunk.attempt.inputs == most or (tokens is not None and more > tokens)
     if not is_too_large(endpoint, whole.inputs, size(whole, special)):
-        assert len(parts) == 1
+        assert len(chunks) == 1
 
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=12), order=st.randoms(use_true_random=False))
 def test_parts_that_come_in_any_order_are_joined_in_theirs(sizes: list[int], order: Any) -> None:
     matrix = unit_rows(sum(sizes), 4)
-    joined, starts = Joined(a_request(*["x"] * len(matrix))), [sum(sizes[:n]) for n in range(len(sizes))]
+    joined, starts = VectorJoiner(a_request(*["x"] * len(matrix))), [sum(sizes[:n]) for n in range(len(sizes))]
     pieces = list(zip(starts, sizes, strict=True))
     order.shuffle(pieces)
     for first, rows in pieces:
@@ -93,7 +93,7 @@ def test_parts_that_come_in_any_order_are_joined_in_theirs(sizes: list[int], ord
 def test_usage_is_summed_and_as_sure_as_its_least_sure_part(
     second: tuple[int | None, bool], tokens: int, exact: bool, guessed: bool
 ) -> None:
-    joined = Joined(a_request("a text of the first part", "twelve bytes"))
+    joined = VectorJoiner(a_request("a text of the first part", "twelve bytes"))
     joined.put(0, an_answer_of(unit_rows(1, 4), 5, exact=True))
     joined.put(1, an_answer_of(unit_rows(1, 4), second[0], exact=second[1]))
     vectors = joined.vectors()
@@ -101,7 +101,7 @@ def test_usage_is_summed_and_as_sure_as_its_least_sure_part(
 
 
 def test_parts_that_do_not_fit_together_are_a_bad_answer() -> None:
-    joined = Joined(a_request("x", "y"))
+    joined = VectorJoiner(a_request("x", "y"))
     joined.put(0, Vectors(unit_rows(1, 4), tokens=1, space="one"))
     with pytest.raises(BadAnswer):
         joined.put(1, Vectors(unit_rows(1, 8), tokens=1, space="one"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from router import errors
 from router.request.body import MAX_BODY_BYTES, MAX_INPUTS, MAX_TOKENS, parse
-from router.request.estimate import tokens_most
+from router.request.estimate import token_bound
 from router.values import EmbedRequest
 
 CORPUS = [json.loads(line) for line in (Path(__file__).parent / "hostile_bodies.jsonl").read_text().splitlines()]
@@ -125,8 +125,8 @@ def test_an_error_says_nothing_of_the_input() -> None:
     ):
         with pytest.raises(errors.InvalidRequest) as refused:
             parse(body)
-        told = [refused.value.message, str(refused.value.details), refused.value.param or "", refused.value.detail]
-        assert "canary" not in " ".join(told)
+        texts = [refused.value.message, str(refused.value.details), refused.value.param or "", refused.value.detail]
+        assert "canary" not in " ".join(texts)
 
 
 def test_the_messages_have_the_phrases_that_clients_look_for() -> None:
@@ -193,7 +193,7 @@ def test_no_body_within_the_limit_holds_the_loop(name: str) -> None:
         except errors.InvalidRequest:
             request = None
         if request is not None:
-            sum(map(tokens_most, request.texts or ()))
+            sum(map(token_bound, request.texts or ()))
             max(map(max, request.token_ids or [[0]]))
         return (time.thread_time() - began) * 1000
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.errors import InvalidRequest, Refusal, UnknownParameter
-from router.request.preferences import preferences
+from router.request.preferences import parse_preferences
 from router.routing.choose import choose
-from router.routing.filters import unserving, unwanted
+from router.routing.filters import capability_exclusion, preference_exclusion
 from router.routing.health import Health
-from router.values import NO_PREFERENCES, Endpoint, EndpointState, Preferences, Route
+from router.values import NO_PREFERENCES, Endpoint, EndpointState, Preferences, QuarantineCause, Route
 from store.ids import AccountId, new_id
 from tests.builders.values import a_model, an_endpoint
 
@@ -38,7 +38,7 @@ _ENDPOINTS = st.builds(
     retention_days=st.sampled_from([None, 0, 30]),
     weight=st.integers(1, 1000),
 )
-_WANTED = st.builds(
+_PREFERENCES = st.builds(
     Preferences,
     order=subset(NAMES),
     only=subset(NAMES),
@@ -64,37 +64,39 @@ def a_health(endpoints: list[Endpoint], events: list[tuple[int, str]]) -> tuple[
             continue
         now += 0.7
         endpoint = endpoints[number].id
-        health.starts(endpoint, now)
+        health.start(endpoint, now)
         match event:
             case "good":
-                health.succeeded(endpoint, now, 0.1 * (number + 1), 1, 10)
+                health.record_success(endpoint, now, 0.1 * (number + 1), 1, 10)
             case "bad":
-                health.failed(endpoint, now, "it broke")
+                health.record_failure(endpoint, now, "it broke")
             case "liar":
-                health.failed(endpoint, now, "a bad answer", 3)
+                health.record_failure(endpoint, now, "a bad answer", 3)
             case "429":
-                health.paused(endpoint, now)
+                health.record_pause(endpoint, now)
             case "cold":
-                health.warming(endpoint, now, 2.0)
+                health.record_warming(endpoint, now, 2.0)
             case "out":
-                health.quarantined(endpoint, "another space")
+                health.quarantine(endpoint, QuarantineCause.SPACE_MISMATCH, "another space")
             case _:
-                health.reports(endpoint, 4.0, 1000, now)
-                health.given_up(endpoint)
+                health.record_load(endpoint, 4.0, 1000, now)
+                health.release(endpoint)
     return health, now
 
 
 @settings(max_examples=600, deadline=None)
-@given(st.lists(_ENDPOINTS, max_size=6), _WANTED | st.just(NO_PREFERENCES), _EVENTS, st.integers(0, 99), st.booleans())
+@given(
+    st.lists(_ENDPOINTS, max_size=6), _PREFERENCES | st.just(NO_PREFERENCES), _EVENTS, st.integers(0, 99), st.booleans()
+)
 def test_no_hard_rule_is_ever_broken_and_every_candidate_is_accounted_for(
-    endpoints: list[Endpoint], wanted: Preferences, events: list[tuple[int, str]], seed: int, known: bool
+    endpoints: list[Endpoint], preferences: Preferences, events: list[tuple[int, str]], seed: int, with_account: bool
 ) -> None:
     health, now = a_health(endpoints, events)
-    account = AccountId(new_id()) if known else None
+    account = AccountId(new_id()) if with_account else None
 
     def pick() -> Route | Refusal:
         try:
-            return choose(endpoints, MODEL, wanted, health, now, Random(seed).random, price=PRICE, account=account)
+            return choose(endpoints, MODEL, preferences, health, now, Random(seed).random, price=PRICE, account=account)
         except Refusal as refusal:
             return refusal
 
@@ -107,9 +109,9 @@ def test_no_hard_rule_is_ever_broken_and_every_candidate_is_accounted_for(
     assert route.order
     for endpoint in route.order:
         assert endpoint.space == MODEL.space
-        assert unserving(endpoint, MODEL) is None
-        assert unwanted(endpoint, MODEL, wanted, PRICE) is None
-        verdict = health.verdict(endpoint.id, now)
+        assert capability_exclusion(endpoint, MODEL) is None
+        assert preference_exclusion(endpoint, MODEL, preferences, PRICE) is None
+        verdict = health.exclusion(endpoint.id, now)
         assert verdict is None or (verdict[0] == "breaker" and route.policy == "trial")
     ranked = [choice.endpoint for choice in route.ranked]
     left_out = [choice.endpoint for choice in route.left_out]
@@ -123,14 +125,14 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
     max_leaves=6,
 )
-KNOWN = (*Preferences.__struct_fields__,)
-_FIELDS = st.sampled_from(KNOWN) | st.text(max_size=8)
+KNOWN_FIELDS = (*Preferences.__struct_fields__,)
+_FIELDS = st.sampled_from(KNOWN_FIELDS) | st.text(max_size=8)
 
 
 def read(raw: bytes) -> Preferences | InvalidRequest:
     """What became of a provider object; anything else that is raised is a crash."""
     try:
-        return preferences(raw)
+        return parse_preferences(raw)
     except InvalidRequest as refusal:
         return refusal
 
@@ -144,24 +146,24 @@ def assert_is_a_good_refusal(refusal: InvalidRequest) -> None:
 @settings(max_examples=1_000, deadline=None)
 @given(st.dictionaries(_FIELDS, _JSON, max_size=4))
 def test_any_provider_object_is_preferences_or_an_invalid_request(fields: dict[str, object]) -> None:
-    wanted = read(json.dumps(fields).encode())
-    if isinstance(wanted, InvalidRequest):
-        assert_is_a_good_refusal(wanted)
+    preferences = read(json.dumps(fields).encode())
+    if isinstance(preferences, InvalidRequest):
+        assert_is_a_good_refusal(preferences)
         return
-    assert set(fields) <= set(KNOWN), "an unknown field was taken"
-    assert wanted.max_price is None or 0 <= wanted.max_price < 2**63
+    assert set(fields) <= set(KNOWN_FIELDS), "an unknown field was taken"
+    assert preferences.max_price is None or 0 <= preferences.max_price < 2**63
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_preferences_or_an_invalid_request(raw: bytes) -> None:
-    wanted = read(raw)
-    if isinstance(wanted, InvalidRequest):
-        assert_is_a_good_refusal(wanted)
+    preferences = read(raw)
+    if isinstance(preferences, InvalidRequest):
+        assert_is_a_good_refusal(preferences)
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.text(min_size=1, max_size=20).filter(lambda name: name not in KNOWN))
+@given(st.text(min_size=1, max_size=20).filter(lambda name: name not in KNOWN_FIELDS))
 def test_an_unknown_preference_is_always_refused_by_name(name: str) -> None:
     refusal = read(json.dumps({"sort": "price", name: None}).encode())
     assert isinstance(refusal, UnknownParameter)
@@ -174,4 +176,4 @@ def test_a_price_limit_is_exact_as_text_as_a_number_and_as_an_object(nano: int, 
     text = f"{nano // 10**decimals}.{nano % 10**decimals:0{decimals}d}" if decimals else str(nano)
     expected = nano * 10 ** (9 - decimals)
     for value in (f'"{text}"', text, f'{{"prompt":"{text}"}}', f"{nano}e-{decimals}", f"{nano}E-0{decimals}"):
-        assert preferences(b'{"max_price":%s}' % value.encode()).max_price == min(expected, 2**63 - 1)
+        assert parse_preferences(b'{"max_price":%s}' % value.encode()).max_price == min(expected, 2**63 - 1)

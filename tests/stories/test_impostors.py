@@ -115,7 +115,7 @@ def test_impostors_are_caught_and_get_no_call_and_honest_copies_do(
     # Two workers of ours, one in each precision, tell how far honest copies of this model are apart.
     second = serve(a_worker(*in_half)).url if family.numerics == "bf16" else None
     with product:
-        verdicts = asyncio.run(certify_all(database_url, family, port, second, wrong, copies))
+        verdicts = asyncio.run(verify_all(database_url, family, port, second, wrong, copies))
         admits_bf16 = family.numerics == "bf16"
         assert verdicts.pop("worker") == ("live", "")
         assert verdicts.pop("float32") == ("live", "")
@@ -132,7 +132,7 @@ def test_impostors_are_caught_and_get_no_call_and_honest_copies_do(
         assert sum(len(server.calls) for server in copies.values()) > served, "no honest copy got a call"
 
 
-async def certify_all(
+async def verify_all(
     url: str, family: Family, port: int, second: str | None, wrong: dict[str, Served], copies: dict[str, Served]
 ) -> dict[str, tuple[str, str]]:
     """Name -> state and reason of each, the in-house worker first: it vouches, and nobody says that it may."""
@@ -140,15 +140,15 @@ async def certify_all(
     try:
         model = await on_sale(lab, family, family.folder())
         worker = await lab.a_draft(model, "worker", f"http://127.0.0.1:{port}", kind="worker", priority=100)
-        assert (await lab.certify(worker)).became_reference
+        assert (await lab.verify(worker)).became_reference
         if second is not None:
-            assert (await lab.certify(await lab.a_draft(model, "second", second, kind="worker", priority=100))).passed
+            assert (await lab.verify(await lab.a_draft(model, "second", second, kind="worker", priority=100))).passed
             (noise,) = await lab.rows("SELECT noise_worst, noise_typical FROM space_references")
             assert 1e-5 < noise.noise_typical < noise.noise_worst < 1e-3
         verdicts = {"worker": (await lab.state(worker), "")}
         for name, server in (wrong | copies).items():
             endpoint = await lab.a_draft(model, name, server.base_url)
-            report = await lab.certify(endpoint)
+            report = await lab.verify(endpoint)
             verdicts[name] = (await lab.state(endpoint), report.reason)
         await lab.rows("UPDATE models SET status = 'live' WHERE id = :id", id=model.id)
         return verdicts
@@ -219,9 +219,9 @@ async def two_live_ones(url: str, family: Family, folder: Path, stays: Served, t
     try:
         model = await on_sale(lab, family, folder)
         first = await lab.a_draft(model, "stays", stays.base_url, priority=100)
-        assert (await lab.certify(first, as_reference="the only one")).passed
+        assert (await lab.verify(first, as_reference="the only one")).passed
         second = await lab.a_draft(model, "turns", turns.base_url, priority=1)
-        assert (await lab.certify(second)).passed
+        assert (await lab.verify(second)).passed
         await lab.rows("UPDATE models SET status = 'live' WHERE id = :id", id=model.id)
         return second
     finally:

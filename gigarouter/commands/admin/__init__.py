@@ -1,50 +1,57 @@
-"""`gigarouter admin`: everything an operator changes or looks up, one file per noun.
+"""`gigarouter admin`: the command line of the admin API, one command for each of its operations.
 
-Each change goes through the router's one write path and leaves its audit row. Nothing here decides anything.
+It works in this process, as whoever is logged in on the machine, with nothing running but PostgreSQL; or on another
+machine's API, with ``--url`` or ``GIGAROUTER_URL`` and an operator's key in ``GIGAROUTER_OPERATOR_KEY``.
 """
+
+from typing import Annotated
 
 import typer
 
-from gigarouter.commands.admin import (
-    acceptances,
-    accounts,
-    audit,
-    catalogue,
-    endpoints,
-    grants,
-    keys,
-    ledger,
-    licenses,
-    members,
-    models,
-    operators,
-    prices,
-    providers,
-    route,
-    usage,
-)
+from gigarouter import settings
+from gigarouter.commands.admin.client import Client, LocalClient, RemoteClient
+from gigarouter.commands.admin.generate import USAGE, command_of, fail, function_of
+from router.api.admin import operations
+from router.api.operation import OperationRoute, operation_routes
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+_address: list[str] = []
 
-for name, noun, sentence in (
-    ("accounts", accounts.app, "Who pays: open, list, show, suspend."),
-    ("members", members.app, "People of an account, and operators."),
-    ("operators", operators.app, "Operators' keys for the admin API: create, list, revoke."),
-    ("keys", keys.app, "API keys: create, limit, rotate, pause, revoke."),
-    ("grants", grants.app, "Credit: give, list."),
-    ("providers", providers.app, "Who serves models, and our credentials there."),
-    ("endpoints", endpoints.app, "One model at one provider: add, test, move."),
-    ("route", route.app, "Why a call went where it did, and where one would go."),
-    ("prices", prices.app, "What customers pay: set, list."),
-    ("models", models.app, "The catalogue: list, add, edit, launch, move."),
-    ("licenses", licenses.app, "Claims about a model's license, resolutions, waivers."),
-    ("acceptances", acceptances.app, "Accounts' yes to license texts."),
-    ("ledger", ledger.app, "Trial balance and its checks."),
-    ("audit", audit.app, "Who changed what."),
-):
-    app.add_typer(noun, name=name, help=sentence)
-app.command("usage", help="Calls, tokens and money over a period.")(usage.command)
-app.command("plan", help="What a catalogue file would change, and whom it affects.")(catalogue.plan)
-app.command("apply", help="Make the catalogue what a file says.")(catalogue.apply)
-app.command("export", help="The catalogue as a file.")(catalogue.export)
-app.command("import-litellm", help="The embedding models of litellm's price map.")(catalogue.import_litellm)
+
+@app.callback()
+def where(
+    url: Annotated[str | None, typer.Option(help="The API's address; by default the database of this machine.")] = None,
+) -> None:
+    """Accounts, keys, credit, providers, endpoints, prices, models, usage."""
+    _address[:] = [url] if url else []
+
+
+def client() -> Client:
+    """The API that is meant: at an address, else in this process."""
+    loaded = settings.load_local()
+    url = _address[0] if _address else loaded.url
+    if url is None:
+        return LocalClient()
+    if loaded.operator_key is None:
+        fail("GIGAROUTER_OPERATOR_KEY has your key for the admin API: set it.", USAGE)
+    return RemoteClient(url, loaded.operator_key.get_secret_value())
+
+
+def _add_commands() -> None:
+    """One group for each noun, one command for each of its operations."""
+    nouns: dict[str, list[OperationRoute]] = {}
+    for route in operation_routes(route for noun in operations for route in noun.routes):
+        nouns.setdefault(route.spec.noun, []).append(route)
+    for noun, routes in nouns.items():
+        group = typer.Typer(no_args_is_help=True)
+        group.callback()(_nothing)
+        for route in routes:
+            group.command(route.spec.verb, help=route.description)(function_of(command_of(route), client))
+        app.add_typer(group, name=noun, help=f"{', '.join(route.spec.verb for route in routes)}.".capitalize())
+
+
+def _nothing() -> None:
+    """A noun with one verb is a noun still."""
+
+
+_add_commands()

@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-from gigarouter.commands.admin.session import USAGE, fail
+from gigarouter.commands.admin.options import Usage
 
 _SPAN = re.compile(r"(\d{1,5})([hdw])")
 _HOURS = {"h": 1, "d": 24, "w": 168}
@@ -19,15 +19,22 @@ def instant_of(text: str | None, now: datetime | None = None) -> datetime | None
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:
-        fail(f"{text!r} is no instant such as 2026-12-31, 2026-12-31T18:00Z or 30d.", USAGE)
+        raise Usage(f"{text!r} is no instant such as 2026-12-31, 2026-12-31T18:00Z or 30d.") from None
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+
+
+def instant_text(text: str) -> str:
+    """The same as the API takes it: RFC 3339 in UTC. Raises :class:`Usage`."""
+    at = instant_of(text)
+    assert at is not None, "text was given; this is a bug"
+    return at.isoformat().replace("+00:00", "Z")
 
 
 def period_of(text: str) -> tuple[datetime, datetime]:
     """A month, quarter or year as ``[since, until)``."""
     found = _PERIOD.fullmatch(text)
     if found is None or (found[2] and not 1 <= int(found[2]) <= 12):
-        fail(f"{text!r} is no period such as 2026-11, 2026-Q4 or 2026.", USAGE)
+        raise Usage(f"{text!r} is no period such as 2026-11, 2026-Q4 or 2026.")
     year = int(found[1])
     if found[2]:
         return _months(year, int(found[2]), 1)

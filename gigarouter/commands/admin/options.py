@@ -1,41 +1,221 @@
-"""Options that making a thing and editing it have in common: one table, whatever was typed arrives as ``**given``."""
+"""Turns the JSON schema of an operation's fields into the options of its command, and what was typed back into JSON.
+
+Pure. What a command is about, the first two required fields, are its arguments, every other field is an option; fields
+of a nested object are options with its name in front (``--cap-amount-usd``). Nothing that was not typed is sent, so
+that the API's own defaults hold.
+"""
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Annotated, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from keyword import iskeyword
+from typing import Annotated, Any, Final, Literal
 
+import msgspec
 import typer
 
-from gigarouter.commands.admin.session import USAGE, fail
+Json = dict[str, Any]
+Reader = Callable[[str], str]
 
-Command: TypeAlias = Callable[..., None]
-Unset = Annotated[list[str] | None, typer.Option("--unset", help="Take one away; may be repeated.")]
-
-
-def offers(options: Mapping[str, object]) -> Callable[[Command], Command]:
-    """Gives a command with ``**given`` the options of a table, by parameter; None stands for one that was not typed."""
-
-    def decorate(command: Command) -> Command:
-        signature = inspect.signature(command)
-        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-        shared = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
-            for name, option in options.items()
-        ]
-        own.sort(key=lambda one: one.kind)
-        command.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
-        return command
-
-    return decorate
+UNSET: Final = "unset"
+SCALARS: Final = frozenset({"text", "choice", "integer", "number", "file"})
 
 
-def typed(given: Mapping[str, object]) -> dict[str, object]:
-    """Those that were typed."""
-    return {name: value for name, value in given.items() if value is not None}
+class Usage(Exception):
+    """What was typed cannot be sent; the message says what to type."""
 
 
-def taken_away(unset: list[str] | None, allowed: Mapping[str, object]) -> dict[str, object]:
-    """What each ``--unset`` leaves; a wrong one ends the command."""
-    if unknown := set(unset or ()) - allowed.keys():
-        fail(f"--unset takes {', '.join(allowed)}, not {', '.join(sorted(unknown))}.", USAGE)
-    return {name: allowed[name] for name in unset or ()}
+class Option(msgspec.Struct, frozen=True):
+    """One field of an operation. ``path`` is its place in the JSON, ``kind`` says how it is typed."""
+
+    path: tuple[str, ...]
+    kind: str
+    help: str
+    required: bool = False
+    nullable: bool = False
+    choices: tuple[str, ...] = ()
+    format: str = ""
+
+    @property
+    def name(self) -> str:
+        """The parameter: ``cap_amount_usd``; ``from_``, which Python would not have as ``from``."""
+        name = "_".join(self.path)
+        return f"{name}_" if iskeyword(name) else name
+
+    @property
+    def flag(self) -> str:
+        """The option as it is typed: ``--cap-amount-usd``."""
+        return f"--{'-'.join(self.path).replace('_', '-')}"
+
+    @property
+    def may_be_argument(self) -> bool:
+        """Whether it can stand without a name."""
+        return self.required and len(self.path) == 1 and self.kind in SCALARS
+
+
+def options_of(schema: Json, prefix: tuple[str, ...] = (), definitions: Json | None = None) -> Iterator[Option]:
+    """The options of an object's fields, those of nested objects among them."""
+    known = schema.get("$defs", {}) if definitions is None else definitions
+    needed = set(schema.get("required", ()))
+    for name, declared in schema.get("properties", {}).items():
+        field, nullable = _resolved(declared, known)
+        path = (*prefix, name)
+        if field.get("properties"):
+            yield from options_of(field, path, known)
+            if nullable:
+                yield Option(path, "whole", _help(declared, field), nullable=True)
+            continue
+        yield Option(
+            path=path,
+            kind=_kind(field),
+            help=_help(declared, field),
+            required=name in needed and not prefix and not nullable,
+            nullable=nullable,
+            choices=tuple(str(one) for one in field.get("enum", ())),
+            format=field.get("format", ""),
+        )
+
+
+def _resolved(declared: Json, known: Json) -> tuple[Json, bool]:
+    """A field's schema without references and without null, and whether null was allowed."""
+    field, nullable = declared, False
+    if "anyOf" in field:
+        some = [one for one in field["anyOf"] if one.get("type") != "null"]
+        nullable = len(some) < len(field["anyOf"])
+        field = {**field, **(some[0] if len(some) == 1 else {})}
+    if "$ref" in field:
+        field = {**field, **known[field["$ref"].rpartition("/")[2]]}
+    return field, nullable
+
+
+def _kind(field: Json) -> str:
+    """How a field is typed: its JSON type, or what is special about it."""
+    kind = str(field.get("type", "json"))
+    items = field.get("items", {}).get("type", "string")
+    special = (
+        (bool(field.get("writeOnly")), "secret"),
+        ("contentMediaType" in field, "file"),
+        (set(field.get("enum", ())) == {"0", "1"}, "flag"),
+        (kind == "string" and "enum" in field, "choice"),
+        (kind == "array" and items not in ("string", "integer"), "json"),
+    )
+    plain = {"string": "text", "boolean": "switch", "array": "list", "object": "map"}
+    return next((name for holds, name in special if holds), plain.get(kind, kind))
+
+
+def _help(declared: Json, field: Json) -> str:
+    words = [declared.get("description") or field.get("description") or ""]
+    if _kind(field) == "list":
+        words.append("May be repeated.")
+    if _kind(field) == "map":
+        words.append("name=value; may be repeated.")
+    default = declared.get("default")
+    if default not in (None, "", [], {}) and not isinstance(default, dict | list):
+        words.append(f"By default {default}.")
+    return " ".join(filter(None, words))
+
+
+def parameters(options: Sequence[Option], *, arguments: int = 0, edits: bool = False) -> Iterator[inspect.Parameter]:
+    """The parameters of a command, for Typer to read: up to so many ``arguments``, then options."""
+    first = [option for option in options if option.may_be_argument][:arguments]
+    for option in options:
+        if option in first:
+            note = typer.Argument(help=option.help)
+            yield _parameter(option.name, Annotated[_scalar(option), note], inspect.Parameter.empty)
+        elif option.required and option.may_be_argument:
+            needed = typer.Option(option.flag, help=option.help)
+            yield _parameter(option.name, Annotated[_scalar(option), needed], inspect.Parameter.empty)
+        elif option.kind == "secret":
+            file = typer.Option(f"{option.flag}-file", help=f"{option.help} Its file; - reads standard input.")
+            yield _parameter(f"{option.name}_file", Annotated[str | None, file])
+            ask = typer.Option(f"--ask-{option.name.replace('_', '-')}", help="Ask for it, hidden.")
+            yield _parameter(f"ask_{option.name}", Annotated[bool, ask], False)
+        elif option.kind != "whole":
+            yield _parameter(option.name, _option(option))
+    if edits and (removable := [option.name for option in options if option.nullable]):
+        note = typer.Option("--unset", help=f"Take one away ({', '.join(removable)}); may be repeated.")
+        yield _parameter(UNSET, Annotated[list[str] | None, note])
+
+
+def _option(option: Option) -> object:
+    name = option.flag
+    match option.kind:
+        case "flag":
+            return Annotated[bool, typer.Option(name, help=option.help)]
+        case "switch":
+            return Annotated[bool | None, typer.Option(f"{name}/--no-{name[2:]}", help=option.help)]
+        case "list" | "map":
+            return Annotated[list[str] | None, typer.Option(name, help=option.help)]
+        case _:
+            return Annotated[_scalar(option) | None, typer.Option(name, help=option.help)]
+
+
+def _scalar(option: Option) -> Any:  # noqa: ANN401 - a type that is chosen at run time
+    """The Python type that Typer reads one value as."""
+    match option.kind:
+        case "choice":
+            return Literal[option.choices]
+        case "integer":
+            return int
+        case "number":
+            return float
+        case _:
+            return str
+
+
+def _parameter(name: str, annotation: object, default: object = None) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def body_of(options: Sequence[Option], typed: Mapping[str, Any], read: Mapping[str, Reader]) -> Json:
+    """What is sent: the fields that were typed, in their places. ``read`` has readers of text by format or kind.
+
+    Raises :class:`Usage`.
+    """
+    body: Json = {}
+    for option in options:
+        value = typed.get(option.name)
+        if value is None or (value is False and option.kind == "flag"):
+            continue
+        _place(body, option.path, _encoded(option, value, read))
+    removable = {option.name: option for option in options if option.nullable}
+    for name in typed.get(UNSET) or ():
+        if name.replace("-", "_") not in removable:
+            raise Usage(f"--unset takes {', '.join(removable)}, not {name}.")
+        _place(body, removable[name.replace("-", "_")].path, None)
+    return body
+
+
+def _place(body: Json, path: tuple[str, ...], value: object) -> None:
+    for name in path[:-1]:
+        body = body.setdefault(name, {})
+    body[path[-1]] = value
+
+
+def _encoded(option: Option, value: Any, read: Mapping[str, Reader]) -> object:  # noqa: ANN401 - as it was typed
+    match option.kind:
+        case "text" if option.format in read:
+            return read[option.format](value)
+        case "file":
+            return read["file"](value)
+        case "map":
+            return dict(_pair(pair) for pair in value)
+        case "json":
+            try:
+                return msgspec.json.decode(value)
+            except msgspec.DecodeError:
+                raise Usage(f"{option.flag} takes JSON.") from None
+        case "flag":
+            return "1"
+        case _:
+            return value
+
+
+def _pair(text: str) -> tuple[str, object]:
+    """``name=value``, the value as JSON where it is JSON, else as text."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise Usage(f"{text!r} is no option such as name=value.")
+    try:
+        return name, msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return name, value

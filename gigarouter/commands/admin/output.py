@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
 import typer
@@ -12,7 +12,35 @@ from rich.console import Console
 from rich.table import Table
 
 Row = Mapping[str, object]
+# What a person looks for first.
+FIRST = ("key", "id", "name")
 AsJson = Annotated[bool, typer.Option("--json", help="JSON also on a terminal.")]
+
+
+def show(answer: object, *, as_json: bool, columns: Sequence[str] = ()) -> None:
+    """Print what an operation answered; ``columns`` are what a table of many things shows, all of them if empty."""
+    match answer:
+        case None:
+            return
+        case str():
+            typer.echo(answer, nl=not answer.endswith("\n"))
+        case {"object": "list", "data": list() as rows}:
+            listed = [_chosen(row, columns) for row in rows] if not prints_json(as_json) else rows
+            show_list(listed, as_json=as_json)
+        case {"lines": list() as lines} if not prints_json(as_json):
+            typer.echo("\n".join(map(str, lines)))
+        case dict():
+            first = {name: answer[name] for name in FIRST if name in answer}
+            show_one({**first, **answer}, as_json=as_json)
+        case _:
+            _print_json(answer)
+
+
+def _chosen(row: Row, columns: Sequence[str]) -> Row:
+    """The columns of a table; without a choice, what fits a cell."""
+    if columns:
+        return {name: row.get(name) for name in columns}
+    return {name: value for name, value in row.items() if not isinstance(value, dict | list) and name != "object"}
 
 
 def show_list(rows: Sequence[Row], *, as_json: bool) -> None:
@@ -39,9 +67,14 @@ def show_one(row: Row, *, as_json: bool) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
+    tables = {name: value for name, value in row.items() if _is_table(value)}
     for name, value in row.items():
-        table.add_row(name.replace("_", " "), _cell(value))
+        if name not in tables:
+            table.add_row(name.replace("_", " "), _cell(value))
     Console().print(table)
+    for name, rows in tables.items():
+        typer.echo(f"\n{name.replace('_', ' ').capitalize()}")
+        show_list(cast("list[Row]", rows), as_json=False)
 
 
 def instant(value: datetime | None) -> str | None:
@@ -60,6 +93,10 @@ def _print_json(value: object) -> None:
 
 def _plain(row: Row) -> dict[str, object]:
     return {name: value.value if isinstance(value, Enum) else value for name, value in row.items()}
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) for one in value)
 
 
 def _side(value: object) -> Literal["left", "right"]:

@@ -3,7 +3,6 @@
 ``operations`` is all of it: one line adds a noun.
 """
 
-from router.api.admin import unconverted
 from router.api.admin.acceptances import operations as acceptances
 from router.api.admin.accounts import operations as accounts
 from router.api.admin.audit import operations as audit
@@ -26,10 +25,9 @@ from router.api.admin.usage import operations as usage
 from router.api.admin.waivers import operations as waivers
 
 _nouns = (
-    *(providers, endpoints, accounts, grants, keys, members, operators),
+    *(providers, endpoints, models, prices, accounts, grants, keys, members, operators),
+    *(claims, resolutions, waivers, decisions, acceptances),
     *(manifest, litellm_import, requests, routes, usage, ledger, audit),
 )
-_not_converted = [models, prices, claims, resolutions, waivers, decisions, acceptances]
-unconverted.give_specs(_not_converted)
 
-operations = [*(noun.routes for noun in _nouns), *_not_converted]
+operations = [noun.routes for noun in _nouns]

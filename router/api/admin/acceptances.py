@@ -1,93 +1,94 @@
 """``/admin/v1/acceptances``: accounts' yes to license texts, by version."""
 
-import msgspec
-from fastapi import APIRouter, Request, Response
+from typing import Annotated, ClassVar, Literal
+
+from fastapi import Query
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog import record
 from catalog.record import Acceptance
 from router.admin.licenses import accept_license
-from router.api.admin.license_records import TAG, words
-from router.api.admin.mutation import Made, change
-from router.api.admin.operation import lists, makes, shows
-from router.api.admin.parsing import V1, body_of, given_id, id_of, query_of, read, rfc3339
-from router.api.admin.responses import Resource, one, page, slice_of
-from router.api.operation import OperationRoute
+from router.api.admin.references import account_of
+from router.api.admin.request import Read, Write
+from router.api.fields import AcceptanceIdText, AccountIdText, AccountRef, Instant, text_of
+from router.api.forms import Body, Page, PageQuery, Resource, answer_of
+from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.errors import NotFound
-from store.ids import AcceptanceId, AccountId, wire
+from store.ids import AcceptanceId, wire
 
-operations = APIRouter(route_class=OperationRoute)
-PATH = f"{V1}/acceptances"
+operations = Operations("acceptances", f"{V1}/acceptances", tag="Licenses")
 
 
-class AcceptanceOut(Resource, frozen=True):
-    """A yes to a text as it was then: ``text`` names the license and the version."""
+class AcceptanceOut(Resource):
+    """A yes to a text as it was then."""
 
-    id: str
-    account: str
-    text: str
+    columns: ClassVar[tuple[str, ...]] = ("id", "account", "text", "accepted_by", "accepted_at")
+
+    id: AcceptanceIdText
+    account: AccountIdText
+    text: str = Field(description="The license and the version in one.")
     license: str
     text_version: str
     accepted_by: str
-    accepted_at: str | None
-    object: str = "acceptance"
+    accepted_at: Instant
+    object: Literal["acceptance"] = "acceptance"
 
 
-class AcceptanceCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``accepted_by`` is who said yes for the account, such as an e-mail address."""
+class AcceptanceCreate(Body):
+    """An account's yes."""
 
-    account: str
-    license: str
-    accepted_by: str
+    account: AccountRef = Field(description="Whose it is, by id or name.")
+    license: str = Field(description="The license whose text, as it is now, is accepted.")
+    accepted_by: Annotated[str, text_of(200)] = Field(
+        description="Who said yes for the account, such as an e-mail address."
+    )
 
 
-@operations.get(PATH, **lists("list_acceptances", "List acceptances", TAG, AcceptanceOut, "account"))
-async def list_(request: Request) -> Response:
+class AcceptanceQuery(PageQuery):
+    """Which acceptances."""
+
+    account: AccountRef | None = Field(None, description="Those of this account, by id or name.")
+
+
+@operations.get("", verb="list", summary="List acceptances", roles=ALL)
+async def list_(admin: Read, query: Annotated[AcceptanceQuery, Query()]) -> Page[AcceptanceOut]:
     """The license texts that accounts accepted, the oldest first; those of one account."""
-    query = query_of(request, "limit", "cursor", "account")
-    part = slice_of(query)
-    account = AccountId(given_id(AccountId, query["account"], "account")) if "account" in query else None
-    after = None if part.after is None else AcceptanceId(given_id(AcceptanceId, part.after, "cursor"))
+    known = query.after_id(AcceptanceId)
+    after = None if known is None else AcceptanceId(known)
 
-    async def ask(connection: AsyncConnection) -> list[Acceptance]:
-        return await record.acceptances(connection, account_id=account, after=after, limit=part.limit + 1)
+    async def ask(connection: AsyncConnection) -> list[AcceptanceOut]:
+        account = None if query.account is None else (await account_of(connection, query.account)).id
+        found = await record.acceptances(connection, account_id=account, after=after, limit=query.limit + 1)
+        return [_out(row) for row in found]
 
-    return page(request, await read(request, ask), part, lambda row: wire(AcceptanceId, row.id), _out)
+    return admin.page(query, await admin.read(ask), lambda row: wire(AcceptanceId, row.id))
 
 
-@operations.get(f"{PATH}/{{acceptance_id}}", **shows("retrieve_acceptance", "Retrieve one", TAG, AcceptanceOut))
-async def retrieve(request: Request, acceptance_id: str) -> Response:
+@operations.get("/{acceptance_id}", verb="show", summary="Retrieve one", roles=ALL)
+async def retrieve(admin: Read, acceptance_id: AcceptanceIdText) -> AcceptanceOut:
     """One acceptance."""
-    query_of(request)
-    known = AcceptanceId(id_of(AcceptanceId, acceptance_id, "acceptance"))
-    found = await read(request, lambda connection: record.find_acceptance(connection, known))
-    if found is None:
-        raise NotFound(f"There is no acceptance {wire(AcceptanceId, known)}.", param="acceptance")
-    return one(_out(found))
+
+    async def ask(connection: AsyncConnection) -> AcceptanceOut:
+        found = await record.find_acceptance(connection, acceptance_id)
+        if found is None:
+            raise NotFound(f"There is no acceptance {wire(AcceptanceId, acceptance_id)}.", param="acceptance")
+        return _out(found)
+
+    return await admin.read(ask)
 
 
-@operations.post(PATH, **makes("create_acceptance", "Record an acceptance", TAG, AcceptanceOut, AcceptanceCreate))
-async def create(request: Request) -> Response:
+@operations.post("", verb="create", summary="Record an acceptance", roles=OPS, status=201)
+async def create(admin: Write, body: AcceptanceCreate) -> AcceptanceOut:
     """Record an account's yes to a license text as it is now."""
-    body = body_of(request, AcceptanceCreate)
-    account = AccountId(given_id(AccountId, body.account, "account"))
-    accepted_by = words(body.accepted_by, "accepted_by", 200)
 
-    async def command(work: UnitOfWork) -> Made:
-        shown = _out(await accept_license(work, account, body.license, accepted_by=accepted_by))
-        return Made(shown, 201, f"{PATH}/{shown.id}")
+    async def command(work: UnitOfWork) -> AcceptanceOut:
+        account = await account_of(work.connection, body.account)
+        return _out(await accept_license(work, account.id, body.license, accepted_by=body.accepted_by))
 
-    return await change(request, command)
+    return await admin.change(command)
 
 
 def _out(row: Acceptance) -> AcceptanceOut:
-    return AcceptanceOut(
-        id=wire(AcceptanceId, row.id),
-        account=wire(AccountId, row.account_id),
-        text=row.text,
-        license=row.license,
-        text_version=row.text_version,
-        accepted_by=row.accepted_by,
-        accepted_at=rfc3339(row.accepted_at),
-    )
+    return answer_of(AcceptanceOut, row, account=row.account_id)

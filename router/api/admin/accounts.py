@@ -28,6 +28,7 @@ class AccountOut(Resource):
     """An account."""
 
     volatile: ClassVar[frozenset[str]] = frozenset({"credit_usd", "keys", "members"})
+    columns: ClassVar[tuple[str, ...]] = ("id", "name", "status", "credit_usd", "created_at")
 
     id: AccountIdText
     name: str

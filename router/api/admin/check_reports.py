@@ -10,8 +10,8 @@ from router.api.forms import Answer, answer_of
 from router.changes import idempotency
 from router.changes.transaction import UnitOfWork
 from router.values import EndpointState
-from router.verification.endpoint_check import Ending, Report
-from router.verification.report import Verdict
+from router.verification.endpoint_check import CheckReport, OnChecked
+from router.verification.report import SpaceVerdict
 
 
 class StepOut(Answer):
@@ -34,7 +34,7 @@ class TestOut(Answer):
     tokens: int | None
     space: str | None = Field(description="The provider's own name of what it serves.")
     state: EndpointState | None = Field(None, description="Where the endpoint stands now.")
-    verdict: Verdict | None = Field(
+    verdict: SpaceVerdict | None = Field(
         None, description="How the endpoint compares with the reference of its space; no_reference: there is none yet."
     )
     cosine_min: float | None = Field(None, description="The least of all probes.")
@@ -49,38 +49,38 @@ class TestOut(Answer):
     object: Literal["test"] = "test"
 
 
-async def run_test(admin: Writing, test: Callable[[Ending], Awaitable[Report]]) -> TestOut:
+async def run_test(admin: Writing, test: Callable[[OnChecked], Awaitable[CheckReport]]) -> TestOut:
     """Run a test, whose calls no transaction spans, and answer its report; what it gets runs in the one that ends it.
 
     Raises what the test raises, ``IdempotencyMismatch``, :class:`router.changes.idempotency.ReplayedOutcome`.
     """
     claim = admin.claim
-    if claim is not None and (kept := await admin.read(lambda connection: idempotency.find(connection, claim))):
+    if claim is not None and (kept := await admin.read(lambda connection: idempotency.find_outcome(connection, claim))):
         raise idempotency.ReplayedOutcome(kept)
 
-    async def ending(work: UnitOfWork, report: Report) -> None:
+    async def on_checked(work: UnitOfWork, report: CheckReport) -> None:
         if claim is not None:
-            await idempotency.begin(work.connection, claim)
+            await idempotency.claim_key(work.connection, claim)
         await admin.keep(work, _out(report))
 
-    return admin.answer(_out(await test(ending)))
+    return admin.answer(_out(await test(on_checked)))
 
 
-def _out(report: Report) -> TestOut:
-    steps = tuple(answer_of(StepOut, step) for step in report.steps)
+def _out(report: CheckReport) -> TestOut:
+    steps = tuple(answer_of(StepOut, step, said=step.detail) for step in report.steps)
     state = None if report.endpoint is None else report.endpoint.endpoint.state
-    certified = report.certified
-    if certified is None:
+    verification = report.verification
+    if verification is None:
         return answer_of(TestOut, report, steps=steps, state=state)
     return answer_of(
         TestOut,
         report,
         steps=steps,
         state=state,
-        verdict=certified.verdict,
-        cosine_min=certified.cosine_min,
-        numerics=certified.numerics,
-        reference=certified.reference or None,
-        became_reference=certified.became_reference,
-        calls_since_last_good=certified.calls_since,
+        verdict=verification.verdict,
+        cosine_min=verification.cosine_min,
+        numerics=verification.numerics,
+        reference=verification.reference or None,
+        became_reference=verification.became_reference,
+        calls_since_last_good=verification.calls_since,
     )

@@ -11,9 +11,9 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from providers.protocol import Provider
-from router.context import Known, RouterContext
+from router.context import PlanningContext, RouterContext
 from router.errors import StoreUnavailable
-from router.explain.receipts import Receipts
+from router.explain.receipts import ReceiptBuffer
 from router.registry.encryption import CredentialCipher
 from router.registry.indexes import ProviderRecord
 from router.verification.prober import Quota
@@ -35,9 +35,9 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
     cipher: CredentialCipher | None
     check_provider: Callable[[ProviderRecord], Awaitable[None]]
     speaking_to: SpeakingTo
-    known: Callable[[AsyncConnection], Awaitable[Known]]
+    known: Callable[[AsyncConnection], Awaitable[PlanningContext]]
     quota: Quota | None = None
-    receipts: Receipts | None = None
+    receipts: ReceiptBuffer | None = None
 
 
 def admin_context(context: RouterContext) -> AdminContext:
@@ -51,7 +51,7 @@ def admin_context(context: RouterContext) -> AdminContext:
             raise StoreUnavailable("This process has not heard of the provider yet. Try again.", retry_after_s=1.0)
         yield provider
 
-    async def known(connection: AsyncConnection) -> Known:
+    async def known(connection: AsyncConnection) -> PlanningContext:
         return context
 
     return AdminContext(

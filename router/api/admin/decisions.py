@@ -1,43 +1,44 @@
 """``/admin/v1/decisions``: what may be done with a model, and why not, by the rules that every call is asked by."""
 
-import msgspec
-from fastapi import APIRouter, Request, Response
+from typing import Annotated, ClassVar, Literal
 
-from catalog import models
+from fastapi import Query
+from pydantic import Field
+
 from catalog.permit import decide, may_charge
-from catalog.values import Decision, Use
-from router.api.admin.license_records import TAG
-from router.api.admin.operation import lists
-from router.api.admin.parsing import V1, exchange_of, query_of, read
-from router.api.admin.responses import Page, one
-from router.api.operation import OperationRoute
-from router.errors import InvalidRequest
+from catalog.values import Use
+from router.api.admin.references import model_of
+from router.api.admin.request import Read
+from router.api.fields import ModelRef
+from router.api.forms import Answer, Page, PageQuery, answer_of
+from router.api.operation import ALL, V1, Operations
 
-operations = APIRouter(route_class=OperationRoute)
+operations = Operations("decisions", f"{V1}/decisions", tag="Licenses")
 
 
-class DecisionOut(msgspec.Struct, frozen=True):
+class DecisionOut(Answer):
     """What may be done with a model, and why not: one for each use, and one for charging."""
 
-    what: str
+    columns: ClassVar[tuple[str, ...]] = ("what", "allowed", "license", "reasons", "lifted_by")
+
+    what: str = Field(description="The use, or charging.")
     allowed: bool
     license: str
-    reasons: list[str]
+    reasons: tuple[str, ...]
     lifted_by: str
-    object: str = "decision"
+    object: Literal["decision"] = "decision"
 
 
-@operations.get(f"{V1}/decisions", **lists("list_decisions", "What may be done", TAG, DecisionOut, "model"))
-async def list_(request: Request) -> Response:
+class DecisionQuery(PageQuery):
+    """About which model; there are so few decisions that one page has them all."""
+
+    model: ModelRef = Field(description="The model, by id or alias.")
+
+
+@operations.get("", verb="list", summary="What may be done", roles=ALL)
+async def list_(admin: Read, query: Annotated[DecisionQuery, Query()]) -> Page[DecisionOut]:
     """For each use, and for charging: allowed or not, why, and what would lift it. Needs ``model``."""
-    query = query_of(request, "limit", "cursor", "model")
-    if "model" not in query:
-        raise InvalidRequest("'model' says of which model.", param="model")
-    now = exchange_of(request).now
-    model = await read(request, lambda connection: models.get(connection, query["model"]))
-    decided = [(use.value, decide(model, use, frozenset(), now)) for use in Use]
-    return one(Page([_out(*row) for row in [*decided, ("charging", may_charge(model, now))]]))
-
-
-def _out(what: str, decision: Decision) -> DecisionOut:
-    return DecisionOut(what, decision.allowed, decision.license, list(decision.reasons), decision.lifted_by)
+    now = admin.exchange.now
+    model = await admin.read(lambda connection: model_of(connection, query.model))
+    decisions = {use.value: decide(model, use, frozenset(), now) for use in Use} | {"charging": may_charge(model, now)}
+    return Page[DecisionOut](data=[answer_of(DecisionOut, one, what=what) for what, one in decisions.items()])

@@ -8,9 +8,8 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import NanoUSD
-from catalog import models
 from router.api.admin.check_reports import TestOut, run_test
-from router.api.admin.references import provider_of
+from router.api.admin.references import model_of, provider_of
 from router.api.admin.request import Command, Edit, Read, Write
 from router.api.fields import EndpointIdText, ModelRef, ProviderIdText, ProviderRef, Usd
 from router.api.forms import (
@@ -33,14 +32,14 @@ from router.registry.endpoints import (
     edit_endpoint,
     get_endpoint,
     list_endpoints,
-    move_by_hand,
+    move_manually,
     register_endpoint,
 )
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import record_of
+from router.registry.providers import load_provider_record
 from router.registry.specs import EndpointSpec
-from router.values import EndpointState
-from router.verification.endpoint_check import Ending, Report, try_endpoint
+from router.values import EndpointState, QuarantineCause
+from router.verification.endpoint_check import CheckReport, OnChecked, check_endpoint
 from store.ids import EndpointId, wire
 
 operations = Operations("endpoints", f"{V1}/endpoints")
@@ -68,7 +67,7 @@ class EndpointFacts(Form):
 class EndpointCreate(EndpointFacts, Body):
     """A new endpoint, as a draft."""
 
-    model: ModelRef = Field(description="The model of the catalogue.")
+    model: ModelRef = Field(description="The model, by id or alias.")
     provider: ProviderRef = Field(description="Who serves it, by id or name.")
     upstream_model: str | None = Field(None, description="The provider's name of the model, where it differs.")
     space: str | None = Field(None, description="The vector space that it claims; the model's by default.")
@@ -84,6 +83,16 @@ class EndpointOut(EndpointFacts, Resource):
     """An endpoint."""
 
     volatile: ClassVar[frozenset[str]] = frozenset({"cost_source"})
+    columns: ClassVar[tuple[str, ...]] = (
+        "id",
+        "model",
+        "provider_name",
+        "upstream_model",
+        "state",
+        "priority",
+        "cost_usd_per_mtok",
+        "reason",
+    )
 
     id: EndpointIdText
     model: str
@@ -92,6 +101,9 @@ class EndpointOut(EndpointFacts, Resource):
     upstream_model: str
     state: EndpointState
     reason: str = Field(description="Why it is in its state.")
+    quarantine_cause: QuarantineCause | None = Field(
+        description="Why it is quarantined, for programs; null in any other state."
+    )
     space: str
     upstream_space: str | None
     cost_source: str | None = Field(description="Where an imported cost is from; null: ours.")
@@ -101,8 +113,8 @@ class EndpointOut(EndpointFacts, Resource):
 class EndpointQuery(PageQuery):
     """Which endpoints."""
 
-    model: ModelRef | None = Field(None, description="Those of this model.")
-    provider: ProviderRef | None = Field(None, description="Those of this provider.")
+    model: ModelRef | None = Field(None, description="Those of this model, by id or alias.")
+    provider: ProviderRef | None = Field(None, description="Those of this provider, by id or name.")
     state: EndpointState | None = Field(None, description="Those in this state.")
 
 
@@ -124,7 +136,7 @@ async def list_(admin: Read, query: Annotated[EndpointQuery, Query()]) -> Page[E
     """All endpoints, or those of a model, of a provider, in a state."""
 
     async def ask(connection: AsyncConnection) -> list[EndpointOut]:
-        model = None if query.model is None else (await models.get(connection, query.model)).id
+        model = None if query.model is None else (await model_of(connection, query.model)).id
         provider = None if query.provider is None else (await provider_of(connection, query.provider)).id
         found = [
             view
@@ -141,7 +153,7 @@ async def create(admin: Write, body: EndpointCreate) -> EndpointOut:
     """Register an endpoint, as a draft without traffic."""
 
     async def command(work: UnitOfWork) -> EndpointOut:
-        model = await models.get(work.connection, body.model)
+        model = await model_of(work.connection, body.model)
         provider = await provider_of(work.connection, body.provider)
         spec = struct_of(EndpointSpec, body, upstream_model=body.upstream_model or model.id)
         endpoint = await register_endpoint(work, model, provider.id, spec, space=body.space)
@@ -177,7 +189,7 @@ def _moves(action: str, to: EndpointState, summary: str, description: str) -> No
 
     async def move(admin: Write, endpoint_id: EndpointIdText, body: Reason) -> EndpointOut:
         async def command(work: UnitOfWork) -> EndpointOut:
-            await move_by_hand(work, endpoint_id, to, body.reason)
+            await move_manually(work, endpoint_id, to, body.reason)
             return await _out(work.connection, endpoint_id)
 
         return await _change(admin, endpoint_id, command)
@@ -202,12 +214,14 @@ async def try_(admin: Write, endpoint_id: EndpointIdText, body: EndpointTest) ->
     """
 
     async def find(connection: AsyncConnection) -> ProviderRecord:
-        return await record_of(connection, (await get_endpoint(connection, endpoint_id)).endpoint.provider_id)
+        return await load_provider_record(
+            connection, (await get_endpoint(connection, endpoint_id)).endpoint.provider_id
+        )
 
-    async def test(ending: Ending) -> Report:
+    async def test(on_checked: OnChecked) -> CheckReport:
         record = await admin.read(find)
         async with admin.context.speaking_to(record) as provider:
-            return await try_endpoint(
+            return await check_endpoint(
                 admin.context.db,
                 admin.actor,
                 endpoint_id,
@@ -217,7 +231,7 @@ async def try_(admin: Write, endpoint_id: EndpointIdText, body: EndpointTest) ->
                 replace=body.replace,
                 quota=admin.context.quota,
                 dry_run=admin.dry_run,
-                ending=ending,
+                on_checked=on_checked,
             )
 
     return await run_test(admin, test)

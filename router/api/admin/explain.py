@@ -1,25 +1,35 @@
 """``/admin/v1/requests/{id}`` and ``/admin/v1/routes:explain``: why a call went where it did, or would."""
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
-from fastapi import Response
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import to_usd
 from catalog.values import Use
-from router.api.admin.references import account_of
-from router.api.admin.references import key_of as key_named
+from router.api.admin.references import account_of, key_of
 from router.api.admin.request import Read
 from router.api.fields import AccountRef, EndpointIdText, KeyRef, ModelRef, Usd
-from router.api.forms import Body, Form, described
+from router.api.forms import Body, Form
 from router.api.operation import ALL, V1, Operations
-from router.api.public.requests import request_of, unknown
-from router.dry_run import Asked, Difference, Otherwise, Scene, WhatIf, difference, dry_run, imagined, key_of, scene
+from router.api.public.requests import RequestIdText, unknown
+from router.api.structs import StructValue
+from router.dry_run import (
+    DryCall,
+    EndpointChange,
+    PlanningSnapshot,
+    RouteDiff,
+    WhatIf,
+    apply_what_if,
+    diff_routes,
+    dry_run,
+    find_key,
+    take_snapshot,
+)
 from router.errors import NotFound
-from router.explain.receipts import KEPT_DAYS, is_young, look_up
-from router.explain.views import OpsRequestOut, Recorded, ops_view
+from router.explain.receipts import KEPT_DAYS, find_call, may_be_unwritten
+from router.explain.views import CallRecord, OpsRequestOut, ops_view
 from router.values import EndpointState, Key, Lane
 
 requests = Operations("requests", f"{V1}/requests", tag="Routes")
@@ -81,27 +91,30 @@ class ExplainOut(msgspec.Struct, frozen=True):
     object: str = "route_explanation"
 
 
+CallExplanation: TypeAlias = Annotated[OpsRequestOut, StructValue()]
+RouteExplanation: TypeAlias = Annotated[ExplainOut, StructValue()]
+
+
 @requests.get(
     "/{request_id}",
     verb="show",
     name="admin_retrieve_request",
     summary="Explain a request",
     roles=ALL,
-    answer=described(OpsRequestOut),
 )
-async def retrieve_request(admin: Read, request_id: str) -> Response:
+async def retrieve_request(admin: Read, request_id: RequestIdText) -> CallExplanation:
     """Any account's call, with our cost, the margin and the providers' own words."""
-    asked, now = request_of(request_id), admin.exchange.now
-    recorded = await look_up(admin.context.db, asked, admin.context.receipts)
-    if (recorded is None or recorded.explanation is None) and is_young(asked, now):
-        raise unknown(asked, now)
+    now = admin.exchange.now
+    recorded = await find_call(admin.context.db, request_id, admin.context.receipts)
+    if (recorded is None or recorded.explanation is None) and may_be_unwritten(request_id, now):
+        raise unknown(request_id, now)
     if recorded is None:
         raise NotFound(
             f"There is no record of this request. Explanations are kept for {KEPT_DAYS} days, charges for good; calls "
             "without a known key are in the log alone.",
             param="request_id",
         )
-    return admin.respond(_encode(ops_view(recorded)))
+    return ops_view(recorded)
 
 
 @routes.post(
@@ -110,34 +123,33 @@ async def retrieve_request(admin: Read, request_id: str) -> Response:
     name="admin_explain_route",
     summary="Explain a route without calling anyone",
     roles=ALL,
-    answer=described(ExplainOut),
 )
-async def explain_route(admin: Read, body: RouteExplain) -> Response:
+async def explain_route(admin: Read, body: RouteExplain) -> RouteExplanation:
     """Where a call would go, and what would change if endpoints were otherwise. Nothing is called, nothing held.
 
     A serve process knows which of its providers fail; in process on the machine, none is known to.
     """
-    call = Asked(body.model, _encode(body.preferences), body.inputs, body.tokens, body.lane)
+    call = DryCall(body.model, _encode(body.preferences), body.inputs, body.tokens, body.lane)
     what_if = None if body.what_if is None else _what_if(body.what_if)
 
-    async def ask(connection: AsyncConnection) -> tuple[Key, Scene]:
-        key_id = None if body.key is None else (await key_named(connection, body.key)).id
+    async def ask(connection: AsyncConnection) -> tuple[Key, PlanningSnapshot]:
+        key_id = None if body.key is None else (await key_of(connection, body.key)).id
         account_id = None if body.account is None else (await account_of(connection, body.account)).id
-        key = await key_of(connection, key_id=key_id, account_id=account_id, use=body.use)
-        return key, await scene(connection, body.model, await admin.context.known(connection))
+        key = await find_key(connection, key_id=key_id, account_id=account_id, use=body.use)
+        return key, await take_snapshot(connection, body.model, await admin.context.known(connection))
 
     key, as_it_is = await admin.read(ask)
     now = dry_run(call, key, as_it_is, admin.exchange.now)
     if what_if is None:
-        return admin.respond(_encode(ExplainOut(ops_view(Recorded(now, None)), None, None)))
-    then = dry_run(call, key, imagined(as_it_is, what_if), admin.exchange.now)
-    views = (ops_view(Recorded(now, None)), ops_view(Recorded(then, None)))
-    return admin.respond(_encode(ExplainOut(*views, _difference(difference(now, then)))))
+        return ExplainOut(ops_view(CallRecord(now, None)), None, None)
+    then = dry_run(call, key, apply_what_if(as_it_is, what_if), admin.exchange.now)
+    views = (ops_view(CallRecord(now, None)), ops_view(CallRecord(then, None)))
+    return ExplainOut(*views, _difference(diff_routes(now, then)))
 
 
 def _what_if(form: WhatIfForm) -> WhatIf:
     endpoints = {
-        endpoint_id: Otherwise(
+        endpoint_id: EndpointChange(
             state=changed.state,
             cost_nano_per_mtok=changed.cost_usd_per_mtok,
             priority=changed.priority,
@@ -149,7 +161,7 @@ def _what_if(form: WhatIfForm) -> WhatIf:
     return WhatIf(endpoints, form.exclude)
 
 
-def _difference(found: Difference) -> DifferenceOut:
+def _difference(found: RouteDiff) -> DifferenceOut:
     return DifferenceOut(
         chosen_now=found.chosen_now,
         chosen_then=found.chosen_then,

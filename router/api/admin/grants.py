@@ -24,6 +24,15 @@ class GrantOut(Resource):
     """An amount of credit and what is left of it."""
 
     volatile: ClassVar[frozenset[str]] = frozenset({"remaining_usd"})
+    columns: ClassVar[tuple[str, ...]] = (
+        "id",
+        "kind",
+        "amount_usd",
+        "remaining_usd",
+        "source",
+        "granted_at",
+        "expires_at",
+    )
 
     id: GrantIdText
     account: AccountIdText

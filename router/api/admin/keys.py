@@ -13,18 +13,17 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.values import Cap, CapPeriod, Limits
-from catalog import models
 from catalog.values import Use
-from router.api.admin.references import account_of
+from router.api.admin.references import account_of, model_of
 from router.api.admin.request import Command, Edit, Read, Write
 from router.api.fields import AccountIdText, AccountRef, Instant, KeyIdText, Usd
 from router.api.forms import Body, Form, Page, PageQuery, Patch, Resource, answer_of
 from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.identity.key_commands import (
+    IssuedKey,
     KeySpec,
     KeyView,
-    Shown,
     change_key,
     create_key,
     get_key,
@@ -33,7 +32,7 @@ from router.identity.key_commands import (
     revoke_key,
     rotate_key,
 )
-from store.ids import KeyId, ModelId, wire
+from store.ids import KeyId, wire
 
 operations = Operations("keys", f"{V1}/keys")
 ONE = "/{key_id}"
@@ -63,7 +62,7 @@ class KeyFacts(Form):
 class KeyCreate(KeyFacts, Body):
     """A new key of an account."""
 
-    account: AccountRef = Field(description="Whose key it is.")
+    account: AccountRef = Field(description="Whose key it is, by id or name.")
     is_test: bool = Field(False, description="gr_test_…: free, made-up vectors.")
 
 
@@ -75,6 +74,7 @@ class KeyOut(KeyFacts, Resource):
     """A key."""
 
     once: ClassVar[frozenset[str]] = frozenset({"key"})
+    columns: ClassVar[tuple[str, ...]] = ("id", "account", "name", "shown_as", "state", "use", "is_test", "expires_at")
 
     id: KeyIdText
     account: AccountIdText
@@ -91,7 +91,7 @@ class KeyOut(KeyFacts, Resource):
 class KeyQuery(PageQuery):
     """Which keys."""
 
-    account: AccountRef | None = Field(None, description="Those of this account.")
+    account: AccountRef | None = Field(None, description="Those of this account, by id or name.")
 
 
 class Rotation(Body):
@@ -205,12 +205,12 @@ async def _spec(connection: AsyncConnection, before: KeySpec, given: dict[str, A
         cap: CapForm = given["cap"]
         given["cap"] = Cap(cap.amount_usd, cap.period)
     if "models" in given:
-        names = dict.fromkeys(given["models"])
-        given["models"] = tuple([ModelId((await models.get(connection, name)).id) for name in names])
+        found = [(await model_of(connection, name)).id for name in dict.fromkeys(given["models"])]
+        given["models"] = tuple(dict.fromkeys(found))
     return msgspec.structs.replace(before, **given)
 
 
-def _shown(shown: Shown) -> KeyOut:
+def _shown(shown: IssuedKey) -> KeyOut:
     return _out(shown.view).model_copy(update={"key": shown.text})
 
 
@@ -223,7 +223,7 @@ def _out(view: KeyView) -> KeyOut:
         **{name: getattr(spec, name) for name in ("name", "use", "models", "expires_at")},
         **msgspec.structs.asdict(spec.limits),
         account=view.account_id,
-        shown_as=view.shown,
+        shown_as=view.masked,
         state=state,
         cap=None if spec.cap is None else CapForm(amount_usd=spec.cap.amount, period=spec.cap.period),
         old_secret_works_until=view.previous_until,

@@ -32,7 +32,9 @@ Rows = list[dict[str, Any]]
 class ManifestBody(Body):
     """A catalogue file, and what is decided about what was changed elsewhere."""
 
-    file: str = Field(description="The file's text, YAML.")
+    file: str = Field(
+        description="The catalogue file: its text, YAML.", json_schema_extra={"contentMediaType": "application/yaml"}
+    )
     take_file: tuple[str, ...] = Field((), description="Paths where the file's value holds, as endpoints[3].priority.")
     take_theirs: tuple[str, ...] = Field((), description="Paths where what was changed elsewhere stays.")
     prune: bool = Field(False, description="End what is no longer in the file: endpoints, providers.")

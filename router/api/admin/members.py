@@ -16,7 +16,7 @@ from router.api.forms import Answer, Body, Form, Page, PageQuery, Resource, answ
 from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest, RoleInsufficient
-from router.identity.members import OPERATORS, Member, Role, add_member, change_role, list_members, remove_member
+from router.identity.members import OPERATOR_ROLES, Member, Role, add_member, change_role, list_members, remove_member
 from store.ids import MemberId, wire
 
 operations = Operations("members", f"{V1}/members")
@@ -138,7 +138,7 @@ async def remove(admin: Write, member_id: MemberRef) -> Removed:
 async def _changeable(admin: Write, work: UnitOfWork, text: str) -> Member:
     """The person, locked; an operator is changed on the machine alone."""
     member = await member_of(work.connection, text, locked=True)
-    if member.role in OPERATORS and not admin.is_local:
+    if member.role in OPERATOR_ROLES and not admin.is_local:
         raise RoleInsufficient(
             f"{member.email} is an operator. They are changed and removed on the machine: `gigarouter admin members`."
         )

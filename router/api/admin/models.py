@@ -1,208 +1,215 @@
 """``/admin/v1/models``: what is stated of each model, what it lacks to go live, and the moves between its states."""
 
 from datetime import date, datetime
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
-import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import Query
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.money import to_usd
+from billing.money import NanoUSD
 from billing.prices import list_prices
 from catalog import models
+from catalog.permit import decide
 from catalog.seed import SeedModel
-from catalog.values import Estimate, Model, Status
+from catalog.values import Estimate, Model, Status, Use
 from router.admin.launch import import_catalog, launch_model, missing_for_launch, move_model
-from router.api.admin.bodies import Nothing, Reason, edit_of
-from router.api.admin.mutation import Current, Made, change
-from router.api.admin.operation import acts, edits, lists, makes, shows
-from router.api.admin.parsing import V1, body_of, exchange_of, given_in, query_of, read, usd_of
-from router.api.admin.responses import Resource, listed, one, page, slice_of
-from router.api.operation import OperationRoute
+from router.api.admin.references import model_of
+from router.api.admin.request import Command, Edit, Read, Write
+from router.api.fields import ModelRef, Usd
+from router.api.forms import (
+    Answer,
+    Body,
+    Form,
+    Page,
+    PageQuery,
+    Patch,
+    Reason,
+    Resource,
+    answer_of,
+    edited,
+    struct_of,
+)
+from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
+from router.registry.endpoints import list_endpoints
 from router.registry.indexes import PriceIndex
-from router.registry.models import add_model, edit_model, entry_of
-from store.ids import ModelId
+from router.registry.models import add_model, edit_model, lock_model_for_edit
 
-operations = APIRouter(route_class=OperationRoute)
-PATH = f"{V1}/models"
-ONE = f"{PATH}/{{model_id:path}}"
-TAG = "Models"
+operations = Operations("models", f"{V1}/models")
+ONE = "/{model_id:path}"
 
 
-class EstimateFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the model is said to cost before it has a price of ours; shown, never charged.
+class EstimateFacts(Form):
+    """What the model is said to cost before it has a price of ours; shown, never charged."""
 
-    ``is_list_price`` tells its maker's public list price from a guess.
-    """
-
-    usd_per_mtok: str
-    source: str
-    stated_on: date
-    is_list_price: bool = False
-    note: str = ""
+    usd_per_mtok: Usd = Field(description="USD per million tokens.")
+    source: str = Field(description="Who says so.")
+    stated_on: date = Field(description="The day on which it was said.")
+    is_list_price: bool = Field(False, description="Whether it is its maker's public list price, not a guess.")
+    note: str = Field("", description="What else is to be said of it.")
 
 
-class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
+class ModelFacts(Form):
     """What is stated of a model.
 
-    ``dimensions`` is the width where a call asks for none; ``trained_dimensions`` are the others that it was trained
-    for, and no others may be asked for where ``only_trained_dimensions`` says so. ``max_input_tokens`` counts the
-    ``special_tokens`` that the ``tokenizer`` adds. ``prompts`` are the texts put before an input, for ``query`` and
-    ``document``. What names the vector space: ``owned_by``, ``revision``, ``pooling``, ``normalized``, ``prompts``,
-    ``numerics``.
+    What names the vector space: ``owned_by``, ``revision``, ``pooling``, ``normalized``, ``prompts``, ``numerics``.
     """
 
-    id: str
-    owned_by: str
-    summary: str
-    dimensions: int
-    max_input_tokens: int
-    normalized: bool
-    published_on: date | None = None
-    aliases: tuple[str, ...] = ()
-    trained_dimensions: tuple[int, ...] = ()
-    only_trained_dimensions: bool = False
-    max_input_tokens_ceiling: int | None = None
-    pooling: str = "undisclosed"
-    numerics: str = "undisclosed"
-    tokenizer: str | None = None
-    vocabulary_size: int | None = None
-    special_tokens: int = 0
-    prompts: dict[str, str] = {}
-    revision: str | None = None
-    parameters: int | None = None
-    languages: str = ""
-    estimate: EstimateFacts | None = None
-    note: str = ""
+    owned_by: str = Field(description="Its maker.")
+    summary: str = Field(description="One sentence for those who look for a model.")
+    dimensions: int = Field(description="The width of a vector where a call asks for none.")
+    max_input_tokens: int = Field(description="Of one input, its prompt and special tokens included.")
+    normalized: bool = Field(description="Whether vectors have length 1.")
+    published_on: date | None = Field(None, description="A day, such as 2026-05-01; null: not known.")
+    aliases: tuple[str, ...] = Field((), description="Its other names.")
+    trained_dimensions: tuple[int, ...] = Field((), description="Other widths that it was trained for.")
+    only_trained_dimensions: bool = Field(False, description="Whether no other widths may be asked for.")
+    max_input_tokens_ceiling: int | None = Field(None, description="What its architecture could take.")
+    pooling: str = Field("undisclosed", description="Such as mean or last-token.")
+    numerics: str = Field("undisclosed", description="Class of its weights' numbers, such as bf16.")
+    tokenizer: str | None = Field(None, description="Its tokenizer's name, with vocabulary_size.")
+    vocabulary_size: int | None = Field(None, description="Token ids below it are the tokenizer's.")
+    special_tokens: int = Field(0, description="How many the tokenizer adds to an input.")
+    prompts: dict[str, str] = Field({}, description="Texts put before an input, for query and document.")
+    revision: str | None = Field(None, description="Pin of the weights: a commit or a digest.")
+    parameters: int | None = Field(None, description="How many it has.")
+    languages: str = Field("", description="Those that it is made for.")
+    estimate: EstimateFacts | None = Field(None, description="What it is said to cost before it has a price.")
+    note: str = Field("", description="For operators.")
 
 
-class ModelCreate(ModelFacts, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ModelCreate(ModelFacts, Body):
     """A new model, coming soon. Its license claims are recorded apart; it launches when nothing is missing."""
 
-
-ModelEdit = edit_of(
-    ModelCreate,
-    "What is given is changed; null takes away. Of a served model only summary, note, languages, published_on and "
-    "estimate; of one that has endpoints nothing that names the vector space.",
-    without=("id",),
-)
+    id: str = Field(description="Its id, org/name.")
 
 
-class ModelOut(ModelFacts, Resource, frozen=True, kw_only=True):
-    """A catalogue entry. ``missing``: a sentence for each thing that it lacks to go live; null in a list.
+class ModelEdit(ModelFacts, Patch):
+    """What is given is changed; null takes away.
 
-    ``usd_per_mtok`` is the price in force, null where there is none.
+    Of a served model only summary, note, languages, published_on and estimate; of one that has endpoints nothing that
+    names the vector space.
     """
 
-    volatile = frozenset({"usd_per_mtok", "missing", "votes"})
 
-    status: str
+class ModelOut(ModelFacts, Resource):
+    """A catalogue entry."""
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"usd_per_mtok", "missing", "votes", "commercial_use", "endpoints"})
+    columns: ClassVar[tuple[str, ...]] = ("id", "status", "dimensions", "usd_per_mtok", "votes", "licenses")
+
+    id: str
+    status: Status
     space: str
-    licenses: list[str]
-    usd_per_mtok: str | None
-    missing: list[str] | None
-    votes: int
-    object: str = "model"
+    licenses: tuple[str, ...] = Field(description="Those that are claimed, or the one that was ruled.")
+    usd_per_mtok: Usd | None = Field(description="The price in force.")
+    votes: int = Field(description="How many accounts want it while it is announced.")
+    missing: tuple[str, ...] | None = Field(
+        None, description="A sentence for each thing that it lacks to go live; null in a list."
+    )
+    commercial_use: tuple[str, ...] | None = Field(
+        None, description="Why it may be used commercially, or not; null in a list."
+    )
+    endpoints: tuple[str, ...] | None = Field(None, description="Who serves it, in which state; null in a list.")
+    object: Literal["model"] = "model"
 
 
-class ImportOut(msgspec.Struct, frozen=True):
-    """What the shipped catalogue brought: ``kept`` are those that operators changed, which stay."""
+class ModelQuery(PageQuery):
+    """Which models."""
 
-    added: list[str]
-    updated: list[str]
-    unchanged: list[str]
-    kept: list[str]
-    object: str = "catalog_import"
+    status: Status | None = Field(None, description="Those that stand there.")
 
 
-@operations.get(PATH, **lists("admin_list_models", "List models", TAG, ModelOut, "status"))
-async def list_(request: Request) -> Response:
+class ImportOut(Answer):
+    """What the shipped catalogue brought, by models' ids."""
+
+    added: tuple[str, ...]
+    updated: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    kept: tuple[str, ...] = Field(description="Those that operators changed, which stay.")
+    claims_added: int = Field(description="License claims that are recorded now.")
+    object: Literal["catalog_import"] = "catalog_import"
+
+
+@operations.get("", verb="list", name="admin_list_models", summary="List models", roles=ALL)
+async def list_(admin: Read, query: Annotated[ModelQuery, Query()]) -> Page[ModelOut]:
     """All models, announced and retired ones too."""
-    query = query_of(request, "limit", "cursor", "status")
-    part, now = slice_of(query), exchange_of(request).now
 
-    async def ask(connection: AsyncConnection) -> tuple[list[Model], PriceIndex]:
-        return await models.load_models(connection), PriceIndex(await list_prices(connection))
+    async def ask(connection: AsyncConnection) -> list[ModelOut]:
+        found = [row for row in await models.load_models(connection) if query.status in (None, row.status)]
+        prices = PriceIndex(await list_prices(connection))
+        return [_out(model, prices, admin.exchange.now) for model in query.cut(found, lambda model: model.id)]
 
-    known, prices = await read(request, ask)
-    found = [model for model in known if query.get("status") in (None, model.status.value)]
-    return page(request, listed(found, part, _key), part, _key, lambda model: _out(model, prices, now, None))
+    return admin.page(query, await admin.read(ask), lambda row: row.id)
 
 
-@operations.post(PATH, **makes("create_model", "Add a model", TAG, ModelOut, ModelCreate))
-async def create(request: Request) -> Response:
+@operations.post("", verb="create", summary="Add a model", roles=OPS, status=201)
+async def create(admin: Write, body: ModelCreate) -> ModelOut:
     """Add a model, coming soon."""
-    entry = SeedModel(claim=(), **_stated(given_in(body_of(request, ModelCreate))))
 
-    async def command(work: UnitOfWork) -> Made:
-        added = await add_model(work, entry)
-        return Made(await _full(work.connection, added.id, work.now), 201, f"{PATH}/{added.id}")
+    async def command(work: UnitOfWork) -> ModelOut:
+        added = await add_model(work, struct_of(SeedModel, body, claim=(), **_estimate_in(body)))
+        return await _full(work.connection, added, work.now)
 
-    return await change(request, command)
-
-
-@operations.get(ONE, **shows("admin_retrieve_model", "Retrieve a model", TAG, ModelOut))
-async def retrieve(request: Request, model_id: str) -> Response:
-    """One model, and what it lacks to go live."""
-    query_of(request)
-    now = exchange_of(request).now
-    return one(await read(request, lambda connection: _full(connection, model_id, now)))
+    return await admin.change(command)
 
 
-@operations.patch(ONE, **edits("edit_model", "Edit a model", TAG, ModelOut, ModelEdit))
-async def edit(request: Request, model_id: str) -> Response:
+@operations.get(ONE, verb="show", name="admin_retrieve_model", summary="Retrieve a model", roles=ALL)
+async def retrieve(admin: Read, model_id: ModelRef) -> ModelOut:
+    """One model by id or alias, and what it lacks to go live."""
+
+    async def ask(connection: AsyncConnection) -> ModelOut:
+        return await _full(connection, await model_of(connection, model_id), admin.exchange.now)
+
+    return await admin.read(ask)
+
+
+@operations.patch(ONE, verb="edit", summary="Edit a model", roles=OPS)
+async def edit(admin: Edit, model_id: ModelRef, body: ModelEdit) -> ModelOut:
     """Change what is given; what its customers or endpoints rely on stays."""
-    given = _stated(given_in(body_of(request, ModelEdit)))
 
-    async def command(work: UnitOfWork) -> Made:
-        entry = msgspec.structs.replace(await entry_of(work, model_id), **given)
-        await edit_model(work, entry)
-        return Made(await _full(work.connection, model_id, work.now))
+    async def command(work: UnitOfWork) -> ModelOut:
+        before = await lock_model_for_edit(work, (await model_of(work.connection, model_id)).id)
+        after = await edit_model(work, edited(before, body, **_estimate_in(body)))
+        return await _full(work.connection, after, work.now)
 
-    return await change(request, command, current=_current(model_id), needs_match=True)
+    return await _change(admin, model_id, command)
 
 
-@operations.post(f"{PATH}:import", **acts("import_catalog", "Import the shipped catalogue", TAG, ImportOut, Nothing))
-async def import_(request: Request) -> Response:
+@operations.post(":import", verb="import", name="import_catalog", summary="Import the shipped catalogue", roles=OPS)
+async def import_(admin: Write) -> ImportOut:
     """Bring the catalogue that this release ships up to date; what operators changed stays."""
-    body_of(request, Nothing)
 
-    async def command(work: UnitOfWork) -> Made:
-        summary = await import_catalog(work)
-        shown = ImportOut(list(summary.added), list(summary.updated), list(summary.unchanged), list(summary.kept))
-        return Made(shown)
+    async def command(work: UnitOfWork) -> ImportOut:
+        return answer_of(ImportOut, await import_catalog(work))
 
-    return await change(request, command)
+    return await admin.change(command)
 
 
-@operations.post(f"{ONE}:launch", **acts("launch_model", "Put a model live", TAG, ModelOut, Reason))
-async def launch(request: Request, model_id: str) -> Response:
+@operations.post(f"{ONE}:launch", verb="launch", summary="Put a model live", roles=OPS)
+async def launch(admin: Write, model_id: ModelRef, body: Reason) -> ModelOut:
     """It needs a settled license, a price in force and a live endpoint; a refusal names all that is missing."""
-    body = body_of(request, Reason)
 
-    async def command(work: UnitOfWork) -> Made:
-        await launch_model(work, ModelId(model_id), reason=body.reason)
-        return Made(await _full(work.connection, model_id, work.now))
+    async def command(work: UnitOfWork) -> ModelOut:
+        model = await model_of(work.connection, model_id)
+        return await _full(work.connection, await launch_model(work, model.id, reason=body.reason), work.now)
 
-    return await change(request, command, current=_current(model_id))
+    return await _change(admin, model_id, command)
 
 
-def _moves(action: str, to: Status, summary: str, told: str) -> None:
-    """One operation for one move."""
+def _moves(action: str, to: Status, summary: str, description: str) -> None:
+    """Declares one operation for one move."""
 
-    async def move(request: Request, model_id: str) -> Response:
-        body = body_of(request, Reason)
+    async def move(admin: Write, model_id: ModelRef, body: Reason) -> ModelOut:
+        async def command(work: UnitOfWork) -> ModelOut:
+            model = await model_of(work.connection, model_id)
+            return await _full(work.connection, await move_model(work, model.id, to, reason=body.reason), work.now)
 
-        async def command(work: UnitOfWork) -> Made:
-            await move_model(work, ModelId(model_id), to, reason=body.reason)
-            return Made(await _full(work.connection, model_id, work.now))
+        return await _change(admin, model_id, command)
 
-        return await change(request, command, current=_current(model_id))
-
-    move.__doc__ = told
-    said = acts(f"{action}_model", summary, TAG, ModelOut, Reason)
-    operations.add_api_route(f"{ONE}:{action}", move, methods=["POST"], **said)
+    move.__doc__ = description
+    operations.post(f"{ONE}:{action}", verb=action, summary=summary, roles=OPS)(move)
 
 
 _moves("deprecate", Status.DEPRECATED, "Deprecate a model", "It is served on, and customers are told to leave.")
@@ -210,47 +217,38 @@ _moves("retire", Status.RETIRED, "Retire a model", "It is served no longer.")
 _moves("announce", Status.COMING_SOON, "Announce a retired model again", "It has to launch anew.")
 
 
-def _stated(given: dict[str, Any]) -> dict[str, Any]:
-    """Facts as the catalogue has them: the estimate in nano-USD. Raises ``InvalidRequest``."""
-    said: EstimateFacts | None = given.get("estimate")
-    if said is None:
-        return given
-    nano = usd_of(said.usd_per_mtok, "estimate.usd_per_mtok")
-    return given | {"estimate": Estimate(nano, said.source, said.stated_on, said.is_list_price, said.note)}
-
-
-async def _full(connection: AsyncConnection, model_id: str, now: datetime) -> ModelOut:
-    model = await models.get(connection, model_id.replace("\0", "?"))
-    missing = await missing_for_launch(connection, model, now)
-    return _out(model, PriceIndex(await list_prices(connection)), now, list(missing))
-
-
-def _current(model_id: str) -> Current:
+async def _change(admin: Write, model_id: str, command: Command[ModelOut]) -> ModelOut:
     async def current(work: UnitOfWork) -> ModelOut:
-        await models.lock(work.connection, ModelId(model_id))
-        return await _full(work.connection, model_id, work.now)
+        return await _full(work.connection, await model_of(work.connection, model_id, locked=True), work.now)
 
-    return current
-
-
-def _key(model: Model) -> str:
-    return model.id
+    return await admin.change(command, current=current)
 
 
-def _out(model: Model, prices: PriceIndex, now: datetime, missing: list[str] | None) -> ModelOut:
+def _estimate_in(form: ModelFacts) -> dict[str, Any]:
+    """The estimate as the catalogue has it, where one is given."""
+    return {} if form.estimate is None else {"estimate": struct_of(Estimate, form.estimate)}
+
+
+async def _full(connection: AsyncConnection, model: Model, now: datetime) -> ModelOut:
+    served = [view.endpoint for view in await list_endpoints(connection, model.id)]
+    return _out(
+        model,
+        PriceIndex(await list_prices(connection)),
+        now,
+        missing=await missing_for_launch(connection, model, now),
+        commercial_use=decide(model, Use.COMMERCIAL, frozenset(), now).reasons,
+        endpoints=tuple(f"{one.provider_name} ({one.state.value})" for one in served),
+    )
+
+
+def _out(model: Model, prices: PriceIndex, now: datetime, **more: tuple[str, ...]) -> ModelOut:
     price = prices.current(model.id, now)
-    claimed = {claim.license for claim in model.claims if not claim.resolved}
-    facts = {name: getattr(model, name) for name in ModelFacts.__struct_fields__}
-    said = model.estimate
-    if said is not None:
-        usd = to_usd(said.nano_per_mtok)
-        facts["estimate"] = EstimateFacts(usd, said.source, said.stated_on, said.is_list_price, said.note)
-    return ModelOut(
-        **facts,
-        status=model.status.value,
-        space=model.space,
-        licenses=sorted(claimed) or ([model.resolution.license] if model.resolution else []),
-        usd_per_mtok=None if price is None else to_usd(price.nano_per_mtok),
-        missing=missing,
-        votes=model.votes,
+    claimed = sorted({claim.license for claim in model.claims if not claim.resolved})
+    return answer_of(
+        ModelOut,
+        model,
+        licenses=tuple(claimed or ([model.resolution.license] if model.resolution else [])),
+        usd_per_mtok=None if price is None else NanoUSD(price.nano_per_mtok),
+        estimate=None if model.estimate is None else answer_of(EstimateFacts, model.estimate),
+        **more,
     )

@@ -6,7 +6,7 @@ from fastapi import Query
 from pydantic import Field
 
 from router.api.admin.request import Read, Write
-from router.api.fields import DayOrInstant, Instant, MemberIdText, OperatorKeyIdText
+from router.api.fields import Instant, MemberIdText, OperatorKeyIdText
 from router.api.forms import Body, Page, PageQuery, Resource, answer_of
 from router.api.operation import V1, Operations
 from router.changes.transaction import UnitOfWork
@@ -26,7 +26,7 @@ class OperatorKeyCreate(Body):
         None, description="ops (all but money) or finance_admin (money); needed for a new operator."
     )
     name: str = Field("default", description="What the key is for, such as a machine's name.")
-    expires_at: DayOrInstant | None = Field(None, description="When it stops; null: never.")
+    expires_at: Instant | None = Field(None, description="When it stops; null: never.")
 
 
 class OperatorKeyOut(Resource):

@@ -1,102 +1,120 @@
 """``/admin/v1/prices``: what customers pay. A price is never edited: a new one starts at its instant."""
 
-import msgspec
-from fastapi import APIRouter, Request, Response
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
 
-from billing.money import Price, to_usd
+from fastapi import Query
+from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.money import Price
 from billing.prices import list_prices
 from router.admin.prices import set_price
-from router.api.admin.mutation import Made, change
-from router.api.admin.operation import lists, makes, shows
-from router.api.admin.parsing import V1, Instant, body_of, exchange_of, id_of, query_of, read, rfc3339, usd_of, utc
-from router.api.admin.responses import Resource, listed, one, page, slice_of
-from router.api.operation import OperationRoute
+from router.api.admin.references import model_of
+from router.api.admin.request import Read, Write
+from router.api.fields import Instant, ModelRef, PriceIdText, Usd
+from router.api.forms import Body, Page, PageQuery, Resource, answer_of
+from router.api.operation import ALL, MONEY, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.errors import NotFound
 from router.registry.indexes import PriceIndex
-from store.ids import ModelId, PriceId, wire
+from store.ids import PriceId, wire
 
-operations = APIRouter(route_class=OperationRoute)
-PATH = f"{V1}/prices"
-TAG = "Prices"
+operations = Operations("prices", f"{V1}/prices")
 
 
-class PriceOut(Resource, frozen=True):
-    """USD per million tokens from an instant on; ``batch_usd_per_mtok`` null: no discount on the batch lane."""
+class PriceOut(Resource):
+    """A model's price in USD per million tokens from an instant on."""
 
-    id: str
-    model: str
-    usd_per_mtok: str
-    batch_usd_per_mtok: str | None
-    effective_at: str | None
-    in_force: bool
-    currency: str = "USD"
-    object: str = "price"
-
-
-class PriceCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model's price from ``effective_at`` on, by default from now."""
-
-    model: str
-    usd_per_mtok: str
-    batch_usd_per_mtok: str | None = None
-    effective_at: Instant | None = None
-    note: str = ""
-
-
-@operations.get(PATH, **lists("list_prices", "List prices", TAG, PriceOut, "model"))
-async def list_(request: Request) -> Response:
-    """Prices past, present and to come, of a model or of all."""
-    query = query_of(request, "limit", "cursor", "model")
-    part, now = slice_of(query), exchange_of(request).now
-    found = [price for price in await read(request, list_prices) if query.get("model") in (None, price.model_id)]
-    index = PriceIndex(found)
-    rows = listed(found, part, _key)
-    return page(
-        request, rows, part, _key, lambda price: _out(price, in_force=index.current(price.model_id, now) == price)
+    columns: ClassVar[tuple[str, ...]] = (
+        "id",
+        "model",
+        "usd_per_mtok",
+        "batch_usd_per_mtok",
+        "effective_at",
+        "in_force",
     )
 
+    id: PriceIdText
+    model: str
+    usd_per_mtok: Usd
+    batch_usd_per_mtok: Usd | None = Field(description="The batch lane's; null: no discount there.")
+    effective_at: Instant
+    in_force: bool = Field(description="Whether it is what a call is charged now.")
+    currency: Literal["USD"] = "USD"
+    object: Literal["price"] = "price"
 
-@operations.post(PATH, **makes("create_price", "Set a price", TAG, PriceOut, PriceCreate))
-async def create(request: Request) -> Response:
+
+class PriceCreate(Body):
+    """A model's price from an instant on."""
+
+    model: ModelRef = Field(description="The model, by id or alias.")
+    usd_per_mtok: Usd = Field(description="USD per million tokens, such as 0.008.")
+    batch_usd_per_mtok: Usd | None = Field(
+        None, description="USD per million tokens for calls with X-Tier: batch; by default the price."
+    )
+    effective_at: Instant | None = Field(None, description="From when on; by default from now.")
+    note: str = Field("", description="For whoever reads the audit log.")
+
+
+class PriceQuery(PageQuery):
+    """Which prices."""
+
+    model: ModelRef | None = Field(None, description="Those of this model, by id or alias.")
+
+
+@operations.get("", verb="list", summary="List prices", roles=ALL)
+async def list_(admin: Read, query: Annotated[PriceQuery, Query()]) -> Page[PriceOut]:
+    """Prices past, present and to come, of a model or of all."""
+
+    async def ask(connection: AsyncConnection) -> list[PriceOut]:
+        model = None if query.model is None else (await model_of(connection, query.model)).id
+        found = await _prices(connection, admin.exchange.now)
+        return query.cut([price for price in found if model in (None, price.model)], _key)
+
+    return admin.page(query, await admin.read(ask), _key)
+
+
+@operations.post("", verb="create", summary="Set a price", roles=MONEY, status=201)
+async def create(admin: Write, body: PriceCreate) -> PriceOut:
     """Set a model's price from an instant on; calls that were made keep theirs."""
-    body = body_of(request, PriceCreate)
-    nano = usd_of(body.usd_per_mtok, "usd_per_mtok")
-    batch = None if body.batch_usd_per_mtok is None else usd_of(body.batch_usd_per_mtok, "batch_usd_per_mtok")
 
-    async def command(work: UnitOfWork) -> Made:
+    async def command(work: UnitOfWork) -> PriceOut:
         price = await set_price(
-            work, ModelId(body.model), nano, utc(body.effective_at), batch_nano_per_mtok=batch, note=body.note
+            work,
+            (await model_of(work.connection, body.model)).id,
+            body.usd_per_mtok,
+            body.effective_at,
+            batch_nano_per_mtok=body.batch_usd_per_mtok,
+            note=body.note,
         )
-        shown = _out(price, in_force=price.effective_at <= work.now)
-        return Made(shown, 201, f"{PATH}/{wire(PriceId, price.id)}")
+        return _out(price, in_force=price.effective_at <= work.now)
 
-    return await change(request, command)
+    return await admin.change(command)
 
 
-@operations.get(f"{PATH}/{{price_id}}", **shows("retrieve_price", "Retrieve a price", TAG, PriceOut))
-async def retrieve(request: Request, price_id: str) -> Response:
+@operations.get("/{price_id}", verb="show", summary="Retrieve a price", roles=ALL)
+async def retrieve(admin: Read, price_id: PriceIdText) -> PriceOut:
     """One price."""
-    query_of(request)
-    known, now = PriceId(id_of(PriceId, price_id, "price")), exchange_of(request).now
-    found = await read(request, list_prices)
-    price = next((price for price in found if price.id == known), None)
-    if price is None:
-        raise NotFound(f"There is no price {wire(PriceId, known)}.", param="price")
-    return one(_out(price, in_force=PriceIndex(found).current(price.model_id, now) == price))
+
+    async def ask(connection: AsyncConnection) -> PriceOut:
+        for price in await _prices(connection, admin.exchange.now):
+            if price.id == price_id:
+                return price
+        raise NotFound(f"There is no price {wire(PriceId, price_id)}.", param="price")
+
+    return await admin.read(ask)
 
 
-def _key(price: Price) -> str:
-    return f"{price.model_id} {price.effective_at.isoformat()} {price.id.hex}"
+async def _prices(connection: AsyncConnection, now: datetime) -> list[PriceOut]:
+    found = await list_prices(connection)
+    index = PriceIndex(found)
+    return [_out(price, in_force=index.current(price.model_id, now) == price) for price in found]
+
+
+def _key(price: PriceOut) -> str:
+    return f"{price.model} {price.effective_at.isoformat()} {price.id.hex}"
 
 
 def _out(price: Price, *, in_force: bool) -> PriceOut:
-    batch = price.batch_nano_per_mtok
-    return PriceOut(
-        id=wire(PriceId, price.id),
-        model=price.model_id,
-        usd_per_mtok=to_usd(price.nano_per_mtok),
-        batch_usd_per_mtok=None if batch is None else to_usd(batch),
-        effective_at=rfc3339(price.effective_at),
-        in_force=in_force,
-    )
+    return answer_of(PriceOut, price, model=price.model_id, in_force=in_force)

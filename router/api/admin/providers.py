@@ -18,12 +18,20 @@ from router.errors import InvalidRequest
 from router.registry.endpoints import check_upstream_model, list_endpoints
 from router.registry.indexes import ProviderRecord
 from router.registry.key_rotation import rewrap_credentials
-from router.registry.providers import ProviderView, edit_provider, list_providers, record_of, register_provider
+from router.registry.providers import (
+    ProviderView,
+    edit_provider,
+    list_providers,
+    load_provider_record,
+    register_provider,
+)
 from router.registry.specs import ProviderSpec
-from router.verification.endpoint_check import Ending, Report, try_provider
+from router.verification.endpoint_check import CheckReport, OnChecked, check_provider
 
 operations = Operations("providers", f"{V1}/providers")
 ONE = "/{provider_id}"
+# A command line takes it from a file or a prompt, never from its arguments, which every user of the machine can see.
+WRITE_ONLY: dict[str, Any] = {"writeOnly": True}
 
 
 class ProviderFacts(Form):
@@ -44,19 +52,22 @@ class ProviderCreate(ProviderFacts, Body):
 
     name: str = Field(description="Lower-case letters, digits and dashes; it is named by this.")
     kind: ProviderKind = Field(description="How we speak to it.")
-    credential: str | None = Field(None, description="Our credential there: stored encrypted, never shown again.")
+    credential: str | None = Field(
+        None, description="Our credential there: stored encrypted, never shown again.", json_schema_extra=WRITE_ONLY
+    )
 
 
 class ProviderEdit(ProviderFacts, Patch):
     """What is given is changed. Another host needs its credential with it."""
 
-    credential: str = Field(description="Our new credential there.")
+    credential: str = Field(description="Our new credential there.", json_schema_extra=WRITE_ONLY)
 
 
 class ProviderOut(ProviderFacts, Resource):
     """A provider."""
 
     volatile: ClassVar[frozenset[str]] = frozenset({"unproven"})
+    columns: ClassVar[tuple[str, ...]] = ("id", "name", "kind", "base_url", "enabled", "credential")
 
     id: ProviderIdText
     name: str
@@ -71,7 +82,7 @@ class ProviderOut(ProviderFacts, Resource):
 class CredentialGiven(Body):
     """Our new credential at the provider."""
 
-    credential: str = Field(description="Stored encrypted, never shown again.")
+    credential: str = Field(description="Stored encrypted, never shown again.", json_schema_extra=WRITE_ONLY)
 
 
 class ProviderTest(Body):
@@ -157,13 +168,19 @@ async def try_(admin: Write, provider_id: ProviderRef, body: ProviderTest) -> Te
         view = await provider_of(connection, provider_id)
         upstream_model = body.upstream_model or await _first_model(connection, view)
         check_upstream_model(upstream_model)
-        return await record_of(connection, view.id), upstream_model
+        return await load_provider_record(connection, view.id), upstream_model
 
-    async def test(ending: Ending) -> Report:
+    async def test(on_checked: OnChecked) -> CheckReport:
         record, upstream_model = await admin.read(find)
         async with admin.context.speaking_to(record) as provider:
-            return await try_provider(
-                admin.context.db, admin.actor, record, provider, upstream_model, dry_run=admin.dry_run, ending=ending
+            return await check_provider(
+                admin.context.db,
+                admin.actor,
+                record,
+                provider,
+                upstream_model,
+                dry_run=admin.dry_run,
+                on_checked=on_checked,
             )
 
     return await run_test(admin, test)
@@ -197,7 +214,7 @@ async def _change(admin: Write, provider_id: str, body: ProviderEdit, credential
 
 async def _usable(admin: Write, work: UnitOfWork, view: ProviderView) -> ProviderOut:
     """The answer; a record that nothing could speak to is refused before it is committed."""
-    await admin.context.check_provider(await record_of(work.connection, view.id))
+    await admin.context.check_provider(await load_provider_record(work.connection, view.id))
     return _out(view)
 
 

@@ -3,11 +3,14 @@
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.accounts import Account, accounts_named, get_account
+from catalog import models
+from catalog.errors import ModelUnknown
+from catalog.values import Model
 from router.errors import Conflict, NotFound
 from router.identity.key_commands import KeyView, get_key, keys_named
 from router.identity.members import Member, get_member, members_of_email
 from router.registry.providers import ProviderView, find_provider, get_provider
-from router.request.body import shown
+from router.request.body import printable_excerpt
 from store.ids import AccountId, KeyId, MemberId, ProviderId, parse
 
 
@@ -19,9 +22,11 @@ async def account_of(connection: AsyncConnection, text: str) -> Account:
     else:
         found = await accounts_named(connection, text)
     if not found:
-        raise NotFound(f"There is no account {shown(text)}.", param="account")
+        raise NotFound(f"There is no account {printable_excerpt(text)}.", param="account")
     if len(found) > 1:
-        raise Conflict(f"{len(found)} accounts are called {shown(text)}: name one by its id.", param="account")
+        raise Conflict(
+            f"{len(found)} accounts are called {printable_excerpt(text)}: name one by its id.", param="account"
+        )
     return found[0]
 
 
@@ -31,9 +36,9 @@ async def key_of(connection: AsyncConnection, text: str) -> KeyView:
         return await get_key(connection, KeyId(parse(KeyId, text)))
     found = await keys_named(connection, text)
     if not found:
-        raise NotFound(f"There is no key {shown(text)}.", param="key")
+        raise NotFound(f"There is no key {printable_excerpt(text)}.", param="key")
     if len(found) > 1:
-        raise Conflict(f"{len(found)} keys are called {shown(text)}: name one by its id.", param="key")
+        raise Conflict(f"{len(found)} keys are called {printable_excerpt(text)}: name one by its id.", param="key")
     return found[0]
 
 
@@ -43,10 +48,28 @@ async def member_of(connection: AsyncConnection, text: str, *, locked: bool = Fa
         return await get_member(connection, MemberId(parse(MemberId, text)), locked=locked)
     found = await members_of_email(connection, text)
     if not found:
-        raise NotFound(f"There is no member {shown(text)}.", param="member")
+        raise NotFound(f"There is no member {printable_excerpt(text)}.", param="member")
     if len(found) > 1:
-        raise Conflict(f"{shown(text)} is a member of several accounts: name the member by its id.", param="member")
+        excerpt = printable_excerpt(text)
+        raise Conflict(f"{excerpt} is a member of several accounts: name the member by its id.", param="member")
     return await get_member(connection, found[0].id, locked=True) if locked else found[0]
+
+
+async def model_of(connection: AsyncConnection, text: str, *, locked: bool = False) -> Model:
+    """A model by its id or an alias. Raises ``ModelUnknown``, naming the nearest."""
+    by_id = await models.load_models(connection, text)
+    if by_id:
+        found = by_id[0]
+    else:
+        catalog = await models.load(connection)
+        by_alias = catalog.get(text)
+        if by_alias is None:
+            raise ModelUnknown(text, catalog.nearest(text))
+        found = by_alias
+    if not locked:
+        return found
+    await models.lock(connection, found.id)
+    return await models.get(connection, found.id)
 
 
 async def provider_of(connection: AsyncConnection, text: str, *, locked: bool = False) -> ProviderView:
@@ -55,5 +78,5 @@ async def provider_of(connection: AsyncConnection, text: str, *, locked: bool = 
         return await get_provider(connection, ProviderId(parse(ProviderId, text)), locked=locked)
     found = await find_provider(connection, text)
     if found is None:
-        raise NotFound(f"There is no provider {shown(text)}.", param="provider")
+        raise NotFound(f"There is no provider {printable_excerpt(text)}.", param="provider")
     return await get_provider(connection, found.id, locked=True) if locked else found

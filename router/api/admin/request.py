@@ -30,7 +30,7 @@ from router.api.operation import JSON, OperationRequest, OperationRoute
 from router.changes import idempotency
 from router.changes.audit import Actor
 from router.changes.idempotency import IdempotentRequest, StoredOutcome
-from router.changes.transaction import UnitOfWork, gone, transact
+from router.changes.transaction import UnitOfWork, transact
 from router.errors import (
     Conflict,
     IdempotencyKeyInvalid,
@@ -41,7 +41,7 @@ from router.errors import (
     Refusal,
     VersionConflict,
 )
-from router.request.idempotency import checked_key
+from router.request.idempotency import validate_idempotency_key
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
@@ -169,7 +169,7 @@ class Writing(Reading):
 
         async def run(work: UnitOfWork) -> A:
             if self.claim is not None:
-                await idempotency.begin(work.connection, self.claim)
+                await idempotency.claim_key(work.connection, self.claim)
             if current is not None and self._expected is not None:
                 _match(self._expected, await current(work))
             answer = await command(work)
@@ -189,7 +189,7 @@ class Writing(Reading):
         if self.dry_run:
             self._response.status_code = 200
             self._response.headers.update(DRY_RUN)
-            answer = answer.kept()
+            answer = answer.storable()
         else:
             self._response.headers.update(self._location(answer))
         if isinstance(answer, Resource):
@@ -200,11 +200,11 @@ class Writing(Reading):
         """Store what is answered, in the transaction that made it, for whoever asks again with its key."""
         if self.claim is None:
             return
-        kept = answer.kept()
-        tag = {"etag": kept.etag()} if isinstance(kept, Resource) else {}
-        headers = list({**tag, **self._location(kept)}.items())
-        outcome = StoredOutcome(self._status, headers, kept.model_dump_json().encode())
-        await idempotency.keep(work.connection, self.claim, outcome)
+        stored = answer.storable()
+        tag = {"etag": stored.etag()} if isinstance(stored, Resource) else {}
+        headers = list({**tag, **self._location(stored)}.items())
+        outcome = StoredOutcome(self._status, headers, stored.model_dump_json().encode())
+        await idempotency.store_outcome(work.connection, self.claim, outcome)
 
     @property
     def _status(self) -> int:
@@ -224,8 +224,8 @@ class Writing(Reading):
         return IdempotentRequest(
             member_id=exchange.operator.member_id,
             operation=f"{exchange.method} {exchange.operation}",
-            key=checked_key(key),
-            mac=idempotency.mac_of(exchange.authorization[7:], exchange.path.encode(), exchange.body),
+            key=validate_idempotency_key(key),
+            mac=idempotency.request_mac(exchange.authorization[7:], exchange.path.encode(), exchange.body),
             request_id=exchange.request_id,
         )
 
@@ -249,9 +249,9 @@ def translated() -> Iterator[None]:
     except CatalogError as refused:
         raise refusal_of(refused) from refused
     except DBAPIError as fault:
-        raise (gone(fault) if fault.connection_invalidated else value_refused(fault)) from fault
+        raise (store_unavailable(fault) if fault.connection_invalidated else value_refused(fault)) from fault
     except (OSError, TimeoutError) as fault:
-        raise gone(fault) from fault
+        raise store_unavailable(fault) from fault
 
 
 def replayed(outcome: StoredOutcome) -> Response:

@@ -1,98 +1,112 @@
 """``/admin/v1/resolutions``: rulings which license holds. The newest of a model does; those before it can be shown."""
 
-import msgspec
-from fastapi import APIRouter, Request, Response
+from typing import Annotated, ClassVar, Literal
+
+from fastapi import Query
+from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog import record
 from catalog.record import RecordStatus, ResolutionRecord
 from router.admin.licenses import resolve_license
-from router.api.admin.license_records import TAG, entries, entry, words
-from router.api.admin.mutation import Made, change
-from router.api.admin.operation import lists, makes, shows
-from router.api.admin.parsing import V1, body_of, rfc3339
-from router.api.admin.responses import Resource
-from router.api.operation import OperationRoute
+from router.api.admin.references import model_of
+from router.api.admin.request import Read, Write
+from router.api.fields import ClaimIdText, Instant, ModelRef, ResolutionIdText, text_of
+from router.api.forms import Body, Page, PageQuery, Resource, answer_of
+from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
-from store.ids import ClaimId, ModelId, ResolutionId, wire
+from router.errors import NotFound
+from store.ids import ResolutionId, wire
 
-operations = APIRouter(route_class=OperationRoute)
-PATH = f"{V1}/resolutions"
-STATUSES = (RecordStatus.IN_FORCE, RecordStatus.REPLACED)
+operations = Operations("resolutions", f"{V1}/resolutions", tag="Licenses")
 
 
-class ResolutionOut(Resource, frozen=True):
-    """An operator's ruling which license holds. ``settles`` are the claims that were recorded then.
+class ResolutionOut(Resource):
+    """An operator's ruling which license holds."""
 
-    ``status``: in_force, or replaced by a later one at ``replaced_at``.
-    """
+    columns: ClassVar[tuple[str, ...]] = ("id", "model", "status", "license", "decided_by", "decided_at", "replaced_at")
 
-    id: str
+    id: ResolutionIdText
     model: str
-    status: str
+    status: RecordStatus = Field(description="in_force, or replaced by a later one.")
     license: str
     reason: str
     evidence: str
-    settles: list[str]
+    settles: tuple[ClaimIdText, ...] = Field(description="The claims that were recorded then.")
     decided_by: str
-    decided_at: str | None
-    replaced_at: str | None
-    object: str = "resolution"
+    decided_at: Instant
+    replaced_at: Instant | None
+    object: Literal["resolution"] = "resolution"
 
 
-class ResolutionCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ResolutionCreate(Body):
     """It settles every claim that is recorded when it is made, and replaces the resolution before it."""
 
-    model: str
-    license: str
-    reason: str
-    evidence: str
+    model: ModelRef = Field(description="The model, by id or alias.")
+    license: Annotated[str, text_of(200)] = Field(description="The license that holds: an SPDX id or LicenseRef-….")
+    reason: Annotated[str, text_of(2000)] = Field(description="Why this one.")
+    evidence: Annotated[str, text_of(1000)] = Field(description="Where it can be seen: a URL, a document's number.")
 
 
-@operations.get(PATH, **lists("list_resolutions", "List resolutions", TAG, ResolutionOut, "model", "status"))
-async def list_(request: Request) -> Response:
+class ResolutionQuery(PageQuery):
+    """Which resolutions."""
+
+    model: ModelRef | None = Field(None, description="Those of this model, by id or alias.")
+    status: Literal["in_force", "replaced"] | None = Field(None, description="Those that hold, or that did.")
+
+
+@operations.get("", verb="list", summary="List resolutions", roles=ALL)
+async def list_(admin: Read, query: Annotated[ResolutionQuery, Query()]) -> Page[ResolutionOut]:
     """All resolutions, the oldest first; those of a model, those that are in_force or replaced."""
-    return await entries(request, record.resolutions, _out, STATUSES)
+
+    async def ask(connection: AsyncConnection) -> list[ResolutionOut]:
+        model = None if query.model is None else (await model_of(connection, query.model)).id
+        found = [_out(row) for row in await record.resolutions(connection, model)]
+        return query.cut([row for row in found if query.status in (None, row.status)], _key)
+
+    return admin.page(query, await admin.read(ask), _key)
 
 
-@operations.get(
-    f"{PATH}/{{resolution_id}}", **shows("retrieve_resolution", "Retrieve a resolution", TAG, ResolutionOut)
-)
-async def retrieve(request: Request, resolution_id: str) -> Response:
+@operations.get("/{resolution_id}", verb="show", summary="Retrieve a resolution", roles=ALL)
+async def retrieve(admin: Read, resolution_id: ResolutionIdText) -> ResolutionOut:
     """One resolution, in force or replaced."""
-    return await entry(request, ResolutionId, resolution_id, record.resolutions, _out)
+    return await admin.read(lambda connection: _one(connection, resolution_id))
 
 
-@operations.post(PATH, **makes("create_resolution", "Resolve a license", TAG, ResolutionOut, ResolutionCreate))
-async def create(request: Request) -> Response:
+@operations.post("", verb="create", summary="Resolve a license", roles=OPS, status=201)
+async def create(admin: Write, body: ResolutionCreate) -> ResolutionOut:
     """Rule which license holds, with evidence."""
-    body = body_of(request, ResolutionCreate)
 
-    async def command(work: UnitOfWork) -> Made:
+    async def command(work: UnitOfWork) -> ResolutionOut:
         resolution_id = await resolve_license(
             work,
-            ModelId(body.model),
-            license=words(body.license, "license", 200),
-            reason=words(body.reason, "reason", 2000),
-            evidence=words(body.evidence, "evidence"),
+            (await model_of(work.connection, body.model)).id,
+            license=body.license,
+            reason=body.reason,
+            evidence=body.evidence,
         )
-        recorded = await record.resolutions(work.connection, body.model)
-        shown = next(_out(row) for row in recorded if row.id == resolution_id)
-        return Made(shown, 201, f"{PATH}/{shown.id}")
+        return await _one(work.connection, resolution_id)
 
-    return await change(request, command)
+    return await admin.change(command)
+
+
+async def _one(connection: AsyncConnection, resolution_id: ResolutionId) -> ResolutionOut:
+    for row in await record.resolutions(connection):
+        if row.id == resolution_id:
+            return _out(row)
+    raise NotFound(f"There is no resolution {wire(ResolutionId, resolution_id)}.", param="resolution")
+
+
+def _key(row: ResolutionOut) -> str:
+    return row.id.hex
 
 
 def _out(row: ResolutionRecord) -> ResolutionOut:
-    ruled = row.resolution
-    return ResolutionOut(
-        id=wire(ResolutionId, ruled.id),
+    return answer_of(
+        ResolutionOut,
+        row.resolution,
         model=row.model_id,
-        status=row.status.value,
-        license=ruled.license,
-        reason=ruled.reason,
-        evidence=ruled.evidence,
-        settles=[wire(ClaimId, claim) for claim in row.settles],
-        decided_by=ruled.decided_by,
-        decided_at=rfc3339(ruled.decided_at),
-        replaced_at=rfc3339(row.replaced_at),
+        status=row.status,
+        settles=row.settles,
+        replaced_at=row.replaced_at,
     )

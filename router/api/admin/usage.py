@@ -8,9 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.usage import GroupBy, UsageFilter, UsageSum, sum_usage
-from catalog import models
-from catalog.errors import ModelUnknown
-from router.api.admin.references import account_of, key_of, provider_of
+from router.api.admin.references import account_of, key_of, model_of, provider_of
 from router.api.admin.request import Read, Reading
 from router.api.admin.usage_rows import Names, UsageOut, csv_bytes, json_bytes, names_of
 from router.api.fields import (
@@ -100,14 +98,6 @@ async def _filter(connection: AsyncConnection, query: UsageQuery, span: Period) 
         span.until,
         account_id=None if query.account is None else (await account_of(connection, query.account)).id,
         key_id=None if query.key is None else (await key_of(connection, query.key)).id,
-        model_id=None if query.model is None else await _model(connection, query.model),
+        model_id=None if query.model is None else ModelId((await model_of(connection, query.model)).id),
         provider_id=None if query.provider is None else (await provider_of(connection, query.provider)).id,
     )
-
-
-async def _model(connection: AsyncConnection, text: str) -> ModelId:
-    catalog = await models.load(connection)
-    found = catalog.get(text)
-    if found is None:
-        raise ModelUnknown(text, catalog.nearest(text))
-    return ModelId(found.id)

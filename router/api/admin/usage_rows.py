@@ -41,7 +41,7 @@ class UsageRow(UsageSums):
 
     columns: ClassVar[tuple[str, ...]] = (
         *("day", "account_name", "key_name", "model", "provider_name"),
-        *("calls", "tokens", "charged_usd", "provider_cost_usd"),
+        *("calls", "tokens", "charged_usd"),
     )
 
     account: AccountIdText | None = None

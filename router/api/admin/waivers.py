@@ -1,128 +1,133 @@
 """``/admin/v1/waivers``: signed liftings of one license term each. Those that ended can still be shown."""
 
-from collections.abc import Callable
 from datetime import datetime
+from typing import Annotated, ClassVar, Literal
 
-import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import Query
+from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog import record
 from catalog.record import RecordStatus, WaiverRecord
 from catalog.values import Signer, Term
 from router.admin.licenses import revoke_waiver, sign_waiver
-from router.api.admin.bodies import Nothing
-from router.api.admin.license_records import TAG, entries, entry, words
-from router.api.admin.mutation import Made, change
-from router.api.admin.operation import acts, lists, makes, shows
-from router.api.admin.parsing import V1, Instant, body_of, exchange_of, id_of, rfc3339, utc
-from router.api.admin.responses import Resource
-from router.api.operation import OperationRoute
+from router.api.admin.references import model_of
+from router.api.admin.request import Read, Write
+from router.api.fields import Instant, ModelRef, WaiverIdText, text_of
+from router.api.forms import Body, Page, PageQuery, Resource, answer_of
+from router.api.operation import ALL, MONEY, V1, Operations
 from router.changes.transaction import UnitOfWork
-from store.ids import ModelId, WaiverId, wire
+from router.errors import NotFound
+from store.ids import WaiverId, wire
 
-operations = APIRouter(route_class=OperationRoute)
-PATH = f"{V1}/waivers"
-STATUSES = (RecordStatus.IN_FORCE, RecordStatus.EXPIRED, RecordStatus.REVOKED)
+operations = Operations("waivers", f"{V1}/waivers", tag="Licenses")
 
 
-class WaiverOut(Resource, frozen=True):
-    """A signed lifting of one term, from ``signed_at`` until it expires or is revoked.
+class WaiverOut(Resource):
+    """A signed lifting of one term, from ``signed_at`` until it expires or is revoked."""
 
-    ``status``: in_force, expired or revoked.
-    """
+    volatile: ClassVar[frozenset[str]] = frozenset({"status"})
+    columns: ClassVar[tuple[str, ...]] = ("id", "model", "status", "term", "signed_by", "signed_at", "expires_at")
 
-    volatile = frozenset({"status"})
-
-    id: str
+    id: WaiverIdText
     model: str
-    status: str
-    term: str
-    signer: str
-    signed_by: str
-    evidence: str
-    signed_at: str | None
-    expires_at: str | None
-    revoked_at: str | None
-    revoked_by: str | None
-    object: str = "waiver"
-
-
-class WaiverCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``signer``: licensor, or operator for our own decision."""
-
-    model: str
+    status: RecordStatus = Field(description="in_force, expired or revoked.")
     term: Term
+    signer: Signer
     signed_by: str
     evidence: str
-    signer: Signer = Signer.OPERATOR
-    expires_at: Instant | None = None
+    signed_at: Instant
+    expires_at: Instant | None
+    revoked_at: Instant | None
+    revoked_by: str | None
+    object: Literal["waiver"] = "waiver"
 
 
-@operations.get(PATH, **lists("list_waivers", "List waivers", TAG, WaiverOut, "model", "status"))
-async def list_(request: Request) -> Response:
+class WaiverCreate(Body):
+    """A signed lifting of one term of a model's license."""
+
+    model: ModelRef = Field(description="The model, by id or alias.")
+    term: Term = Field(description="The term that is lifted.")
+    signed_by: Annotated[str, text_of(200)] = Field(description="Whose signature it is.")
+    evidence: Annotated[str, text_of(1000)] = Field(description="Where it can be seen: a URL, a document's number.")
+    signer: Signer = Field(Signer.OPERATOR, description="licensor, or operator for our own decision.")
+    expires_at: Instant | None = Field(None, description="When it ends; null: never.")
+
+
+class WaiverQuery(PageQuery):
+    """Which waivers."""
+
+    model: ModelRef | None = Field(None, description="Those of this model, by id or alias.")
+    status: Literal["in_force", "expired", "revoked"] | None = Field(
+        None, description="Those that hold, or those that ended so."
+    )
+
+
+@operations.get("", verb="list", summary="List waivers", roles=ALL)
+async def list_(admin: Read, query: Annotated[WaiverQuery, Query()]) -> Page[WaiverOut]:
     """All waivers, the oldest first; those of a model, those that are in_force, expired or revoked."""
-    return await entries(request, record.waivers, _shown_at(exchange_of(request).now), STATUSES)
+
+    async def ask(connection: AsyncConnection) -> list[WaiverOut]:
+        model = None if query.model is None else (await model_of(connection, query.model)).id
+        found = [_out(row, admin.exchange.now) for row in await record.waivers(connection, model)]
+        return query.cut([row for row in found if query.status in (None, row.status)], _key)
+
+    return admin.page(query, await admin.read(ask), _key)
 
 
-@operations.get(f"{PATH}/{{waiver_id}}", **shows("retrieve_waiver", "Retrieve a waiver", TAG, WaiverOut))
-async def retrieve(request: Request, waiver_id: str) -> Response:
+@operations.get("/{waiver_id}", verb="show", summary="Retrieve a waiver", roles=ALL)
+async def retrieve(admin: Read, waiver_id: WaiverIdText) -> WaiverOut:
     """One waiver, in force or not."""
-    return await entry(request, WaiverId, waiver_id, record.waivers, _shown_at(exchange_of(request).now))
+    return await admin.read(lambda connection: _one(connection, waiver_id, admin.exchange.now))
 
 
-@operations.post(PATH, **makes("create_waiver", "Sign a waiver", TAG, WaiverOut, WaiverCreate))
-async def create(request: Request) -> Response:
+@operations.post("", verb="create", summary="Sign a waiver", roles=MONEY, status=201)
+async def create(admin: Write, body: WaiverCreate) -> WaiverOut:
     """Record a signed lifting of one term."""
-    body = body_of(request, WaiverCreate)
 
-    async def command(work: UnitOfWork) -> Made:
+    async def command(work: UnitOfWork) -> WaiverOut:
         waiver_id = await sign_waiver(
             work,
-            ModelId(body.model),
+            (await model_of(work.connection, body.model)).id,
             term=body.term,
             signer=body.signer,
-            signed_by=words(body.signed_by, "signed_by", 200),
-            evidence=words(body.evidence, "evidence"),
-            expires_at=utc(body.expires_at),
+            signed_by=body.signed_by,
+            evidence=body.evidence,
+            expires_at=body.expires_at,
         )
-        return Made(await _one(work, waiver_id), 201, f"{PATH}/{wire(WaiverId, waiver_id)}")
+        return await _one(work.connection, waiver_id, work.now)
 
-    return await change(request, command)
+    return await admin.change(command)
 
 
-@operations.post(f"{PATH}/{{waiver_id}}/revoke", **acts("revoke_waiver", "End a waiver", TAG, WaiverOut, Nothing))
-async def revoke(request: Request, waiver_id: str) -> Response:
+@operations.post("/{waiver_id}/revoke", verb="revoke", summary="End a waiver", roles=MONEY)
+async def revoke(admin: Write, waiver_id: WaiverIdText) -> WaiverOut:
     """The term holds again; the waiver stays in the record."""
-    known = WaiverId(id_of(WaiverId, waiver_id, "waiver"))
-    body_of(request, Nothing)
 
-    async def command(work: UnitOfWork) -> Made:
-        await revoke_waiver(work, known)
-        return Made(await _one(work, known))
+    async def command(work: UnitOfWork) -> WaiverOut:
+        await revoke_waiver(work, waiver_id)
+        return await _one(work.connection, waiver_id, work.now)
 
-    return await change(request, command)
+    return await admin.change(command)
 
 
-async def _one(work: UnitOfWork, known: WaiverId) -> WaiverOut:
-    show = _shown_at(work.now)
-    return next(show(row) for row in await record.waivers(work.connection) if row.id == known)
+async def _one(connection: AsyncConnection, waiver_id: WaiverId, now: datetime) -> WaiverOut:
+    for row in await record.waivers(connection):
+        if row.id == waiver_id:
+            return _out(row, now)
+    raise NotFound(f"There is no waiver {wire(WaiverId, waiver_id)}.", param="waiver")
 
 
-def _shown_at(now: datetime) -> Callable[[WaiverRecord], WaiverOut]:
-    def show(row: WaiverRecord) -> WaiverOut:
-        waiver = row.waiver
-        return WaiverOut(
-            id=wire(WaiverId, waiver.id),
-            model=row.model_id,
-            status=row.status(now).value,
-            term=waiver.term.value,
-            signer=waiver.signer.value,
-            signed_by=waiver.signed_by,
-            evidence=waiver.evidence,
-            signed_at=rfc3339(waiver.signed_at),
-            expires_at=rfc3339(waiver.expires_at),
-            revoked_at=rfc3339(row.revoked_at),
-            revoked_by=row.revoked_by,
-        )
+def _key(row: WaiverOut) -> str:
+    return row.id.hex
 
-    return show
+
+def _out(row: WaiverRecord, now: datetime) -> WaiverOut:
+    return answer_of(
+        WaiverOut,
+        row.waiver,
+        model=row.model_id,
+        status=row.status(now),
+        revoked_at=row.revoked_at,
+        revoked_by=row.revoked_by,
+    )

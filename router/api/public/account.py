@@ -1,20 +1,21 @@
 """``GET /v1/account``: what the account behind a key has, what of it is held, and what the key may do."""
 
-import msgspec
-from fastapi import Request, Response
+from typing import Literal
+
+from pydantic import Field
 
 from billing.errors import BillingUnavailable
 from billing.money import to_usd
-from router.api.exchange import EXCHANGE, Exchange
+from router.api.fields import AccountIdText, KeyIdText
+from router.api.forms import Answer, answer_of
 from router.api.operation import Operations, Who
-from router.context import RouterContext
+from router.api.public.request import Private
 from router.errors import StoreUnavailable
-from store.ids import AccountId, KeyId, wire
 
 operations = Operations("accounts", tag="Account", who=Who.KEY)
 
 
-class LimitsOut(msgspec.Struct, frozen=True):
+class LimitsOut(Answer):
     """Per key: requests and tokens per minute, calls at once."""
 
     requests_per_minute: int
@@ -22,67 +23,62 @@ class LimitsOut(msgspec.Struct, frozen=True):
     concurrency: int
 
 
-class CapOut(msgspec.Struct, frozen=True):
+class CapOut(Answer):
     """The most the key may spend per ``period``, in USD."""
 
     amount: str
     period: str
 
 
-class KeyOut(msgspec.Struct, frozen=True):
-    """The key that asks; ``models`` empty means every model."""
+class KeyOut(Answer):
+    """The key that sends the request."""
 
-    id: str
+    id: KeyIdText
     name: str
     use: str
     is_test: bool
-    models: list[str]
+    models: list[str] = Field(description="The models that it may use; empty: every model.")
     limits: LimitsOut
     cap: CapOut | None
     expires_at: str | None
 
 
-class AccountOut(msgspec.Struct, frozen=True):
-    """USD as decimal text; ``available`` is ``balance`` less ``held`` (credit set aside for calls in flight)."""
+class AccountOut(Answer):
+    """An account; amounts are USD as decimal text."""
 
-    id: str
+    id: AccountIdText
     balance: str
-    held: str
-    available: str
+    held: str = Field(description="Credit set aside for calls in flight.")
+    available: str = Field(description="The balance less what is held.")
     key: KeyOut
-    currency: str = "USD"
-    object: str = "account"
+    currency: Literal["USD"] = "USD"
+    object: Literal["account"] = "account"
 
 
 @operations.get("/v1/account", verb="show", summary="Balance, holds and limits")
-async def retrieve_account(request: Request) -> Response:
+async def retrieve_account(request: Private) -> AccountOut:
     """The balance as the ledger has it, the credit held by calls in flight, and the limits of this key."""
-    exchange: Exchange = request.scope[EXCHANGE]
-    context: RouterContext = request.app.state.context
-    assert exchange.caller is not None, "an operation for keys was reached without one; this is a bug"
-    key = exchange.caller.key
+    key = request.key
     try:
-        balance = await context.projection.balance(key.account_id)
+        balance = await request.context.projection.balance(key.account_id)
     except BillingUnavailable as fault:
         raise StoreUnavailable(
             "The balance cannot be read right now. Try again in a moment.", retry_after_s=1, detail=str(fault)
         ) from fault
-    limits = key.payer.limits
-    cap = key.payer.cap
-    out = AccountOut(
-        id=wire(AccountId, key.account_id),
+    limits, cap = key.payer.limits, key.payer.cap
+    return AccountOut(
+        id=key.account_id,
         balance=to_usd(balance.balance),
         held=to_usd(balance.held),
         available=to_usd(balance.balance - balance.held),
         key=KeyOut(
-            id=wire(KeyId, key.id),
+            id=key.id,
             name=key.name,
             use=key.use.value,
             is_test=key.is_test,
             models=sorted(key.models),
-            limits=LimitsOut(limits.requests_per_minute, limits.tokens_per_minute, limits.concurrency),
-            cap=CapOut(to_usd(cap.amount), cap.period.value) if cap else None,
+            limits=answer_of(LimitsOut, limits),
+            cap=CapOut(amount=to_usd(cap.amount), period=cap.period.value) if cap else None,
             expires_at=f"{key.expires_at:%Y-%m-%dT%H:%M:%SZ}" if key.expires_at else None,
         ),
     )
-    return Response(msgspec.json.encode(out), media_type="application/json", headers={"cache-control": "no-store"})

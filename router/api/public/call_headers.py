@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from router.errors import InvalidRequest, NotRecorded, Refusal, Unexpected
-from router.request.admission import limit_headers
+from router.request.admission import rate_limit_headers
 from router.values import Lane, Trace
 
 _LANES: Final = {
@@ -76,5 +76,5 @@ def failure_headers(trace: Trace, refusal: Refusal) -> list[tuple[bytes, bytes]]
     if not isinstance(refusal, NotRecorded | Unexpected):
         headers.append((b"x-gigarouter-cost", b"0.00"))
     if trace.hold is not None:
-        headers += limit_headers(trace.hold.limits)
+        headers += rate_limit_headers(trace.hold.limits)
     return headers

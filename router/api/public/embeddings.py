@@ -39,5 +39,5 @@ async def embeddings(exchange: Exchange, context: RouterContext, send: Send) -> 
     )
     answer = await embed(call, context)
     answer.headers.extend(exchange.applied_headers)
-    exchange.served = answer.served
+    exchange.summary = answer.summary
     await deliver(answer, send)

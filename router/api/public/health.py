@@ -1,25 +1,44 @@
-"""``/health`` (this process lives), ``/ready`` (it may be sent calls), ``/metrics`` (for a scraper nearby)."""
+"""Answers probes: ``/health`` (this process lives), ``/ready`` (it may be sent calls), ``/metrics`` (for a scraper)."""
 
-import msgspec
+from typing import Literal
+
 from fastapi import Request, Response
 
 from router.api.exchange import EXCHANGE, Exchange
+from router.api.forms import Answer
 from router.api.operation import Operations, Who
 from router.context import RouterContext
 
 operations = Operations("probes", who=Who.ANYONE)
 
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+class HealthOut(Answer):
+    """The process lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ReadyOut(Answer):
+    """Whether calls can be admitted, and which parts are missing for it."""
+
+    status: Literal["ready", "unready"]
+    missing: list[str]
+
+
+class MetricsResponse(Response):
+    """Prometheus' text format."""
+
+    media_type = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @operations.get("/health", verb="health", name="health", summary="Liveness")
-async def health() -> Response:
+async def health() -> HealthOut:
     """200 while the process answers at all; says nothing of Postgres and Redis."""
-    return Response(b'{"status":"ok"}', media_type="application/json")
+    return HealthOut()
 
 
 @operations.get("/ready", verb="ready", name="ready", summary="Readiness")
-async def ready(request: Request) -> Response:
+async def ready(request: Request, response: Response) -> ReadyOut:
     """200 when calls can be admitted; else 503 with what is missing, for the load balancer."""
     context: RouterContext = request.app.state.context
     exchange: Exchange = request.scope[EXCHANGE]
@@ -28,12 +47,13 @@ async def ready(request: Request) -> Response:
         missing.append("billing store")
     if not context.keys.is_trusted(exchange.now):
         missing.append("keys")
-    body = msgspec.json.encode({"status": "unready" if missing else "ready", "missing": missing})
-    headers = {"retry-after": "1"} if missing else {}
-    return Response(body, status_code=503 if missing else 200, media_type="application/json", headers=headers)
+    if missing:
+        response.status_code = 503
+        response.headers["retry-after"] = "1"
+    return ReadyOut(status="unready" if missing else "ready", missing=missing)
 
 
 @operations.get("/metrics", verb="metrics", name="metrics", summary="Prometheus metrics", who=Who.NEARBY)
-async def metrics(request: Request) -> Response:
+async def metrics(request: Request) -> MetricsResponse:
     """Prometheus' text format; only for callers in our own network."""
-    return Response(request.app.state.metrics(), media_type=METRICS_TYPE)
+    return MetricsResponse(request.app.state.metrics())

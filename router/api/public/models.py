@@ -1,42 +1,39 @@
-"""``GET /v1/models`` and ``/v1/models/{id}``: OpenAI's shape, and what a buyer asks: price, width, space, license."""
+"""``GET /v1/models`` and ``/v1/models/{id}``: OpenAI's shape, with what a buyer asks: price, width, space, license."""
 
 from datetime import UTC, datetime, time
+from typing import Literal
 
-import msgspec
-from fastapi import Request, Response
+from pydantic import Field
 
 from billing.money import to_usd
 from catalog.permit import decide
 from catalog.values import Model
-from router.api.exchange import EXCHANGE, Exchange
+from router.api.forms import Answer
 from router.api.operation import Operations, Who
+from router.api.public.request import ByKey, KeyRequest
 from router.context import RouterContext
 from router.errors import ModelNotFound
-from router.request.body import shown
+from router.request.body import printable_excerpt
 from router.values import Key
 
 operations = Operations("models", who=Who.KEY)
 
 
-class Pricing(msgspec.Struct, frozen=True):
-    """USD as decimal text. ``estimated`` prices are announced, not in force: nothing is charged by them.
-
-    ``batch_per_million_tokens`` is what calls with ``X-Tier: batch`` pay; null where that is no other price.
-    """
+class Pricing(Answer):
+    """Prices in USD as decimal text."""
 
     per_million_tokens: str
     per_token: str
-    currency: str = "USD"
+    currency: Literal["USD"] = "USD"
     price_id: str | None = None
-    estimated: bool = False
-    batch_per_million_tokens: str | None = None
+    estimated: bool = Field(False, description="It is announced, not in force: nothing is charged by it.")
+    batch_per_million_tokens: str | None = Field(
+        None, description="What calls with X-Tier: batch pay; null where that is no other price."
+    )
 
 
-class ModelOut(msgspec.Struct, frozen=True):
-    """OpenAI's model object with our fields beside.
-
-    ``votes``: the accounts that want it while it is announced, as of some seconds ago.
-    """
+class ModelOut(Answer):
+    """OpenAI's model object with our fields beside."""
 
     id: str
     created: int
@@ -57,66 +54,50 @@ class ModelOut(msgspec.Struct, frozen=True):
     published_on: str | None
     languages: str
     note: str
-    votes: int
-    object: str = "model"
+    votes: int = Field(description="The accounts that want it while it is announced, as of some seconds ago.")
+    object: Literal["model"] = "model"
 
 
-class ModelList(msgspec.Struct, frozen=True):
+class ModelList(Answer):
     """OpenAI's list object."""
 
     data: list[ModelOut]
-    object: str = "list"
-
-
-_encode = msgspec.json.Encoder().encode
+    object: Literal["list"] = "list"
 
 
 @operations.get("/v1/models", verb="list", summary="List models")
-async def list_models(request: Request) -> Response:
+async def list_models(request: ByKey) -> ModelList:
     """Every model that this key may see, those that are announced but not yet served included."""
-    exchange, context = _who(request)
-    key = _key(exchange)
-    models = [_out(model, key, context, exchange.now) for model in context.catalog.all() if _visible(model, key)]
-    return Response(_encode(ModelList(models)), media_type="application/json")
+    models = [model for model in request.context.catalog.all() if _is_visible(model, request.key)]
+    return ModelList(data=[_out(model, request) for model in models])
 
 
 @operations.get("/v1/models/{model_id:path}", verb="show", summary="Retrieve a model")
-async def retrieve_model(request: Request, model_id: str) -> Response:
+async def retrieve_model(request: ByKey, model_id: str) -> ModelOut:
     """One model; 404 ``model_not_found`` names the nearest ones."""
-    exchange, context = _who(request)
-    key = _key(exchange)
-    model = visible_model(model_id, key, context)
-    return Response(_encode(_out(model, key, context, exchange.now)), media_type="application/json")
+    return _out(visible_model(model_id, request.key, request.context), request)
 
 
 def visible_model(name: str, key: Key, context: RouterContext) -> Model:
     """The model of an id or alias in a path. Raises ``ModelNotFound`` with the nearest ids."""
     model = context.catalog.get(name)
-    if model is not None and _visible(model, key):
+    if model is not None and _is_visible(model, key):
         return model
     nearest = context.catalog.nearest(name)
     hint = f" Did you mean {', '.join(f'`{other}`' for other in nearest)}?" if nearest else ""
     raise ModelNotFound(
-        f"The model `{shown(name)}` does not exist or you do not have access to it.{hint}",
+        f"The model `{printable_excerpt(name)}` does not exist or you do not have access to it.{hint}",
         param="model",
         details={"nearest": nearest},
     )
 
 
-def _who(request: Request) -> tuple[Exchange, RouterContext]:
-    return request.scope[EXCHANGE], request.app.state.context
-
-
-def _key(exchange: Exchange) -> Key:
-    assert exchange.caller is not None, "an operation for keys was reached without one; this is a bug"
-    return exchange.caller.key
-
-
-def _visible(model: Model, key: Key) -> bool:
+def _is_visible(model: Model, key: Key) -> bool:
     return not key.models or model.id in key.models
 
 
-def _out(model: Model, key: Key, context: RouterContext, now: datetime) -> ModelOut:
+def _out(model: Model, request: KeyRequest) -> ModelOut:
+    key, now = request.key, request.exchange.now
     decision = decide(model, key.use, key.accepted, now)
     return ModelOut(
         id=model.id,
@@ -134,7 +115,7 @@ def _out(model: Model, key: Key, context: RouterContext, now: datetime) -> Model
         license_conflict=decision.conflict,
         usable_by_this_key=decision.allowed,
         license_reasons=list(decision.reasons),
-        pricing=_pricing(model, context, now),
+        pricing=_pricing(model, request.context, now),
         published_on=model.published_on.isoformat() if model.published_on else None,
         languages=model.languages,
         note=model.note,

@@ -1,63 +1,64 @@
-"""``POST /v1/quote``: the body of an embeddings call in, its price and its way out; nothing is held or charged."""
+"""``POST /v1/quote``: says what an embeddings call would cost and who would serve it; nothing is held or charged."""
 
 import asyncio
+from typing import Annotated, Literal
 
-import msgspec
-from fastapi import Request, Response
+from pydantic import Field
 
 from billing.money import to_usd
-from router.api.exchange import EXCHANGE, Exchange
+from router.api.fields import EndpointIdText
+from router.api.forms import Answer
 from router.api.operation import Operations, Who
 from router.api.public.call_headers import parse_call_headers
-from router.context import RouterContext
+from router.api.public.embeddings_declaration import BODY, TIER
+from router.api.public.request import Private
+from router.api.structs import StructValue
 from router.explain.views import ErrorOut, LicenseOut, PriceInForceOut
-from router.quote import Quoted, TooLongInput, quote
+from router.quote import QuoteResult, TooLongInput, quote
 from router.values import Lane, RawCall, Trace
-from store.ids import EndpointId, PriceId, wire
+from store.ids import PriceId, wire
 
 operations = Operations("quotes", tag="Embeddings", who=Who.KEY)
 
-_encode = msgspec.json.Encoder().encode
 
-
-class ServingOut(msgspec.Struct, frozen=True):
-    """An endpoint that would be asked, in this order; the next one only where the one before fails."""
+class ServingOut(Answer):
+    """An endpoint that the call would be sent to; the next one only where the one before fails."""
 
     provider: str
-    endpoint: str
+    endpoint: EndpointIdText
     space: str
 
 
-class QuoteOut(msgspec.Struct, frozen=True, kw_only=True):
-    """USD as decimal text. ``exact``: the tokens were counted, and the call costs ``amount``; else it is the most.
+class QuoteOut(Answer):
+    """What the call would cost, in USD as decimal text."""
 
-    ``refused`` is the error that the call would be answered with; null: it would be sent. ``too_long`` is the first
-    input that the model does not take whole (nothing is ever cut); ``lengths_known`` false: nobody could say.
-    """
-
-    object: str = "quote"
+    object: Literal["quote"] = "quote"
     model: str
     space: str
     lane: str
     inputs: int
     tokens: int | None
-    exact: bool
-    price: PriceInForceOut | None
+    exact: bool = Field(description="The tokens were counted, and the call costs the amount; else it is the most.")
+    price: Annotated[PriceInForceOut, StructValue()] | None
     amount: str | None
-    currency: str = "USD"
-    license: LicenseOut
+    currency: Literal["USD"] = "USD"
+    license: Annotated[LicenseOut, StructValue()]
     serving: tuple[ServingOut, ...]
-    too_long: TooLongInput | None
-    lengths_known: bool
-    refused: ErrorOut | None
+    too_long: Annotated[TooLongInput, StructValue()] | None = Field(
+        description="The first input that the model does not take whole; nothing is ever cut."
+    )
+    lengths_known: bool = Field(description="false: nobody could say whether an input is too long.")
+    refused: Annotated[ErrorOut, StructValue()] | None = Field(
+        description="The error that the call would be answered with; null: it would be sent."
+    )
 
 
-@operations.post("/v1/quote", verb="create", summary="Price before running")
-async def create_quote(request: Request) -> Response:
+@operations.post(
+    "/v1/quote", verb="create", summary="Price before running", openapi={"requestBody": BODY, "parameters": [TIER]}
+)
+async def create_quote(request: Private) -> QuoteOut:
     """What the same body would cost at /v1/embeddings, and who would serve it."""
-    exchange: Exchange = request.scope[EXCHANGE]
-    context: RouterContext = request.app.state.context
-    assert exchange.caller is not None, "an operation for keys was reached without one; this is a bug"
+    exchange, context = request.exchange, request.context
     now_s = asyncio.get_running_loop().time()
     call = RawCall(
         request_id=exchange.request_id,
@@ -70,12 +71,10 @@ async def create_quote(request: Request) -> Response:
         lane=parse_call_headers(exchange.call_headers, 0.0)[0],
         trace=Trace(began=now_s),
     )
-    quoted = await quote(call, exchange.caller, context)
-    body = _encode(_out(quoted, call.lane))
-    return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
+    return _out(await quote(call, request.caller, context), call.lane)
 
 
-def _out(quoted: Quoted, lane: Lane) -> QuoteOut:
+def _out(quoted: QuoteResult, lane: Lane) -> QuoteOut:
     found, decision, refused = quoted.quote, quoted.decision, quoted.refused
     price = None if found is None else found.price
     return QuoteOut(
@@ -89,7 +88,7 @@ def _out(quoted: Quoted, lane: Lane) -> QuoteOut:
         amount=None if found is None else to_usd(found.amount_max),
         license=LicenseOut(decision.license, decision.allowed, decision.reasons, decision.attribution),
         serving=tuple(
-            ServingOut(endpoint.provider_name, wire(EndpointId, endpoint.id), endpoint.space)
+            ServingOut(provider=endpoint.provider_name, endpoint=endpoint.id, space=endpoint.space)
             for endpoint in (quoted.route.order if quoted.route is not None else ())
         ),
         too_long=quoted.too_long,

@@ -1,33 +1,31 @@
-"""``GET /v1/requests/{id}``: what became of a call, for its own account; and the hook that keeps every call's trace."""
+"""``GET /v1/requests/{id}``: explains a call to its own account; and keeps what became of every call."""
 
 from datetime import datetime
+from typing import Annotated, TypeAlias
 
-import msgspec
-from fastapi import Request, Response
-
-from router.api.exchange import EXCHANGE, Exchange
+from router.api.exchange import Exchange
+from router.api.fields import TextValue
 from router.api.operation import Operations, Who
-from router.context import RouterContext
+from router.api.public.request import Private
+from router.api.structs import StructValue
 from router.errors import NotFound
-from router.explain.explanation import Ended
-from router.explain.receipts import KEPT_DAYS, Receipts, is_young, look_up
-from router.explain.views import customer_view
-from store.ids import RequestId, parse
+from router.explain.explanation import CompletedCall
+from router.explain.receipts import KEPT_DAYS, ReceiptBuffer, find_call, may_be_unwritten
+from router.explain.views import RequestOut, customer_view
+from store.ids import RequestId, parse, wire
 
 operations = Operations("requests", who=Who.KEY)
 
-_encode = msgspec.json.Encoder().encode
 
-
-def remember(exchange: Exchange, receipts: Receipts) -> None:
+def remember(exchange: Exchange, receipts: ReceiptBuffer) -> None:
     """Keep what became of a call whose key is known; called for every exchange when it is over."""
     trace, refusal = exchange.trace, exchange.refusal
     if trace is None or trace.key is None:
         return
     if refusal is None:
-        ended = Ended(exchange.request_id, exchange.now, exchange.status, exchange.elapsed_ms, trace)
+        ended = CompletedCall(exchange.request_id, exchange.now, exchange.status, exchange.elapsed_ms, trace)
     else:
-        ended = Ended(
+        ended = CompletedCall(
             exchange.request_id,
             exchange.now,
             exchange.status,
@@ -41,22 +39,6 @@ def remember(exchange: Exchange, receipts: Receipts) -> None:
     receipts.add(ended)
 
 
-@operations.get("/v1/requests/{request_id}", verb="show", summary="Explain a request")
-async def retrieve_request(request: Request, request_id: str) -> Response:
-    """Where a call went and why, its attempts, its price and its charge; of this account's calls alone."""
-    exchange: Exchange = request.scope[EXCHANGE]
-    context: RouterContext = request.app.state.context
-    assert exchange.caller is not None, "an operation for keys was reached without one; this is a bug"
-    asked = request_of(request_id)
-    recorded = await look_up(context.db, asked, context.receipts)
-    if recorded is None or recorded.account_id != exchange.caller.key.account_id:
-        raise unknown(asked, exchange.now)
-    if recorded.explanation is None and is_young(asked, exchange.now):
-        raise unknown(asked, exchange.now)  # Another process has it still.
-    body = _encode(customer_view(recorded))
-    return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
-
-
 def request_of(text: str) -> RequestId:
     """The id in a path. Raises NotFound."""
     try:
@@ -68,9 +50,28 @@ def request_of(text: str) -> RequestId:
         ) from None
 
 
+# Raises NotFound itself: where else ids of requests are found is worth a sentence.
+RequestIdText: TypeAlias = Annotated[
+    RequestId,
+    TextValue(request_of, lambda value: wire(RequestId, value), "an id such as req_…", pattern="^req_[0-9a-f]{32}$"),
+]
+
+
+@operations.get("/v1/requests/{request_id}", verb="show", summary="Explain a request")
+async def retrieve_request(request: Private, request_id: RequestIdText) -> Annotated[RequestOut, StructValue()]:
+    """Where a call went and why, its attempts, its price and its charge; of this account's calls alone."""
+    now, context = request.exchange.now, request.context
+    recorded = await find_call(context.db, request_id, context.receipts)
+    if recorded is None or recorded.account_id != request.key.account_id:
+        raise unknown(request_id, now)
+    if recorded.explanation is None and may_be_unwritten(request_id, now):
+        raise unknown(request_id, now)  # Another process has it still.
+    return customer_view(recorded)
+
+
 def unknown(request_id: RequestId, now: datetime) -> NotFound:
     """The same whether there is no such call, or it is another account's: only the id's own age tells them apart."""
-    if is_young(request_id, now):
+    if may_be_unwritten(request_id, now):
         return NotFound("This request is not recorded yet. Try again in a second.", param="request_id", retry_after_s=1)
     return NotFound(
         f"There is no record of this request in this account. Explanations are kept for {KEPT_DAYS} days, charges for "

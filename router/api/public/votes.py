@@ -1,21 +1,20 @@
 """``POST`` and ``DELETE /v1/models/{id}/vote``: an account says that it wants a model which is announced."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Any, Literal, Self
 
-import msgspec
-from fastapi import Request, Response
-from msgspec import Meta
+from pydantic import Field, ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from catalog import votes
-from catalog.values import Model, Status
-from router.api.exchange import EXCHANGE, Exchange
+from catalog.values import Status
+from router.api.forms import Answer, Body
 from router.api.operation import Operations, Who
 from router.api.public.models import visible_model
+from router.api.public.request import Private
 from router.context import RouterContext
 from router.errors import InvalidRequest, StoreUnavailable
-from router.values import Key
 from store.postgres import STORE_FAULTS
 
 operations = Operations("models", who=Who.KEY)
@@ -23,78 +22,64 @@ PATH = "/v1/models/{model_id:path}/vote"
 NOTE_MAX = 1_000
 
 
-class VoteIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the model is wanted for, in a sentence; optional."""
+class VoteIn(Body):
+    """What the model is wanted for."""
 
-    note: Annotated[str, Meta(max_length=NOTE_MAX)] = ""
+    note: str = Field(
+        default="", max_length=NOTE_MAX, pattern=r"^[^\x00]*$", description="What you want it for, in a sentence."
+    )
+
+    @classmethod
+    @override
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """The vote in a body. Raises ``InvalidRequest``: of one optional field, one sentence says all."""
+        try:
+            return super().model_validate_json(json_data, **options)
+        except ValidationError:
+            raise InvalidRequest(
+                f'The body is empty or {{"note": "what you want it for"}}, of at most {NOTE_MAX} characters.',
+                param="note",
+            ) from None
 
 
-class VoteOut(msgspec.Struct, frozen=True):
-    """``votes``: how many accounts want the model; each has one vote, whatever its number of keys."""
+class VoteOut(Answer):
+    """How an account votes for a model."""
 
     model: str
     voted: bool
-    votes: int
-    object: str = "model.vote"
+    votes: int = Field(description="How many accounts want the model; each has one vote, whatever its number of keys.")
+    object: Literal["model.vote"] = "model.vote"
+
+
+_NO_NOTE = VoteIn()
 
 
 @operations.post(PATH, verb="vote", name="vote_for_model", summary="Vote for an announced model")
-async def vote(request: Request, model_id: str) -> Response:
+async def vote(request: Private, model_id: str, body: VoteIn = _NO_NOTE) -> VoteOut:
     """Count the account's vote; a second one changes its note alone."""
-    exchange: Exchange = request.scope[EXCHANGE]
-    given = _given(exchange.body)
-    model, key, context = _asked(request, model_id)
+    model = visible_model(model_id, request.key, request.context)
     if model.status is not Status.COMING_SOON:
         raise InvalidRequest(
             f"The model `{model.id}` is {model.status.value}: only a model that is coming soon takes votes.",
             param="model",
         )
-    count = await _ask(context, lambda db: votes.vote(db, model.id, key.account_id, given.note))
-    return _told(VoteOut(model.id, voted=True, votes=count))
+    count = await _write(request.context, lambda db: votes.vote(db, model.id, request.key.account_id, body.note))
+    return VoteOut(model=model.id, voted=True, votes=count)
 
 
 @operations.delete(PATH, verb="withdraw-vote", name="withdraw_vote", summary="Take a vote back")
-async def withdraw(request: Request, model_id: str) -> Response:
-    """Also where there was none."""
-    model, key, context = _asked(request, model_id)
-    count = await _ask(context, lambda db: votes.withdraw(db, model.id, key.account_id))
-    return _told(VoteOut(model.id, voted=False, votes=count))
+async def withdraw(request: Private, model_id: str) -> VoteOut:
+    """Take the account's vote back; where there was none, nothing changes."""
+    model = visible_model(model_id, request.key, request.context)
+    count = await _write(request.context, lambda db: votes.withdraw(db, model.id, request.key.account_id))
+    return VoteOut(model=model.id, voted=False, votes=count)
 
 
-def _asked(request: Request, model_id: str) -> tuple[Model, Key, RouterContext]:
-    exchange: Exchange = request.scope[EXCHANGE]
-    context: RouterContext = request.app.state.context
-    assert exchange.caller is not None, "an operation for keys was reached without one; this is a bug"
-    key = exchange.caller.key
-    return visible_model(model_id, key, context), key, context
-
-
-async def _ask(context: RouterContext, question: Callable[[AsyncConnection], Awaitable[int]]) -> int:
+async def _write(context: RouterContext, command: Callable[[AsyncConnection], Awaitable[int]]) -> int:
     try:
         async with context.db.transaction() as connection:
-            return await question(connection)
+            return await command(connection)
     except STORE_FAULTS as fault:
         raise StoreUnavailable(
             "Votes cannot be written right now. Try again in a moment.", retry_after_s=1, detail=str(fault)
         ) from fault
-
-
-def _told(vote: VoteOut) -> Response:
-    body = msgspec.json.encode(vote)
-    return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
-
-
-def _given(body: bytes | bytearray) -> VoteIn:
-    try:
-        given = msgspec.json.decode(body or b"{}", type=VoteIn)
-    except (msgspec.DecodeError, RecursionError):
-        raise _bad_note() from None
-    if "\0" in given.note:
-        raise _bad_note()
-    return given
-
-
-def _bad_note() -> InvalidRequest:
-    return InvalidRequest(
-        f'The body is empty or {{"note": "what you want it for"}}, of at most {NOTE_MAX} characters.', param="note"
-    )

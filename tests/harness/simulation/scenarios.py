@@ -14,17 +14,17 @@ class Scenario(msgspec.Struct, frozen=True):
     """What happens, in a sentence, and the servers it happens to."""
 
     name: str
-    tells: str
+    summary: str
     servers: Callable[[], list[Server]]
 
 
 def _three(*phases: tuple[Phase, ...]) -> list[Server]:
     """Three that cost nearly the same and are about as fast."""
-    given = (*phases, (), (), ())
+    phases_by_server = (*phases, (), (), ())
     return [
-        a_server(1, 10_000_000, 0.10, *given[0]),
-        a_server(2, 11_000_000, 0.11, *given[1]),
-        a_server(3, 12_000_000, 0.12, *given[2]),
+        a_server(1, 10_000_000, 0.10, *phases_by_server[0]),
+        a_server(2, 11_000_000, 0.11, *phases_by_server[1]),
+        a_server(3, 12_000_000, 0.12, *phases_by_server[2]),
     ]
 
 

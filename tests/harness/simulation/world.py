@@ -1,6 +1,6 @@
-"""Thousands of calls on a virtual clock through the real ``choose`` and ``Health``, beside two who route otherwise.
+"""Simulates thousands of calls on a virtual clock through the real ``choose`` and ``Health``, beside two other routers.
 
-A discrete-event simulation: a call is a generator that yields how long it waits, a heap has who goes on when. The
+It is a discrete-event simulation: a call is a generator that yields how long it waits, a heap orders them by time. The
 attempts of a call are a plain loop over the route, at most three. All chance comes from one seed, in a fixed order.
 """
 
@@ -14,7 +14,7 @@ import msgspec
 
 from router.errors import Refusal
 from router.routing.choose import choose
-from router.routing.health import Health, Started
+from router.routing.health import CallStart, Health
 from router.values import NO_PREFERENCES, Endpoint, Preferences, Route
 from store.ids import AccountId, EndpointId
 from tests.builders.values import a_model
@@ -87,10 +87,10 @@ class World(msgspec.Struct):
         return next(server for server in self.servers if server.endpoint.id == endpoint.id)
 
     def figures(self) -> Figures:
-        took = sorted(one.took_s for one in self.ended if one.by is not None) or [0.0]
-        answers = Counter(one.by for one in self.ended if one.by is not None)
+        took = sorted(call.took_s for call in self.ended if call.by is not None) or [0.0]
+        answers = Counter(call.by for call in self.ended if call.by is not None)
         names = {server.endpoint.id: server.endpoint.provider_name for server in self.servers}
-        attempts = [one.attempts for one in self.ended]
+        attempts = [call.attempts for call in self.ended]
         least = self.tokens * min(server.endpoint.cost_nano_per_mtok for server in self.servers)
         return Figures(
             calls=len(self.ended),
@@ -122,8 +122,8 @@ class World(msgspec.Struct):
             self.ended.append(Ended(began, 0.0, None, 0, account, refusal))
             return
         for endpoint in order[:ATTEMPTS_MAX]:
-            started = self.health.starts(endpoint.id, self.now)
-            if started is None:
+            start = self.health.start(endpoint.id, self.now)
+            if start is None:
                 continue
             attempts += 1
             server = self.server(endpoint)
@@ -133,21 +133,21 @@ class World(msgspec.Struct):
             if outcome.kind in (Kind.ANSWERED, Kind.BAD_ANSWER):
                 self.cost += tokens * endpoint.cost_nano_per_mtok
             if outcome.kind is Kind.ANSWERED:
-                self.health.succeeded(endpoint.id, self.now, outcome.took_s, inputs, tokens, started)
+                self.health.record_success(endpoint.id, self.now, outcome.took_s, inputs, tokens, start)
                 self.tokens += tokens
                 self.ended.append(Ended(began, self.now - began, endpoint.id, attempts, account))
                 return
-            learn(self.health, endpoint, outcome, self.now, started)
+            record_failure(self.health, endpoint, outcome, self.now, start)
         self.ended.append(Ended(began, self.now - began, None, attempts, account))
 
 
-def learn(health: Health, endpoint: Endpoint, outcome: Outcome, now: float, started: Started) -> None:
-    """What dispatch tells of a failure."""
+def record_failure(health: Health, endpoint: Endpoint, outcome: Outcome, now: float, start: CallStart) -> None:
+    """Record a failure in health, as dispatch does."""
     if outcome.kind is Kind.THROTTLED:
-        health.paused(endpoint.id, now, outcome.retry_after_s, started)
+        health.record_pause(endpoint.id, now, outcome.retry_after_s, start)
     else:
         weight = BAD_ANSWER_WEIGHT if outcome.kind is Kind.BAD_ANSWER else 1
-        health.failed(endpoint.id, now, outcome.kind.value, weight, started)
+        health.record_failure(endpoint.id, now, outcome.kind.value, weight, start)
 
 
 def route(world: World, inputs: int, tokens: int, account: AccountId | None, wanted: Preferences) -> Route:
@@ -163,7 +163,7 @@ def routed(world: World, inputs: int, tokens: int, account: AccountId) -> Sequen
     return route(world, inputs, tokens, account, NO_PREFERENCES).order
 
 
-def without_habit(world: World, inputs: int, tokens: int, account: AccountId) -> Sequence[Endpoint]:
+def without_stickiness(world: World, inputs: int, tokens: int, account: AccountId) -> Sequence[Endpoint]:
     """The same for accounts that are seen once."""
     return route(world, inputs, tokens, None, NO_PREFERENCES).order
 

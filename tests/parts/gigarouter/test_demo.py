@@ -40,7 +40,7 @@ def test_a_worker_at_another_port_is_examined_before_it_serves(database_url: str
     async def vouch(lab: SpaceLab) -> str:
         async with lab.db.transaction() as connection:
             (view,) = await list_endpoints(connection, MODEL)
-        await lab.certify(view.endpoint.id, as_reference="the tests say so")
+        await lab.verify(view.endpoint.id, as_reference="the tests say so")
         await lab.rows("UPDATE models SET status = 'live' WHERE id = :id", id=MODEL)
         return await state(lab)
 

@@ -40,10 +40,10 @@ def test_a_provider_that_is_switched_off_is_passed_over_and_back_at_once_when_it
             providers.refresh()
             with pytest.raises(errors.ProvidersBusy):
                 await send()
-            assert (health.untold, dict(state.counts.credentials_refused)) == ({}, {})
+            assert (health.pending_quarantines, dict(state.counts.credentials_refused)) == ({}, {})
             index.replace([record])
             providers.refresh()
-            assert health.left_out(endpoint.id, loop.time()) is None
+            assert health.exclusion_reason(endpoint.id, loop.time()) is None
             await send()
             await providers.close()
             await pool.close()

@@ -15,7 +15,7 @@ from providers.wire import Pool, networks
 from router.dispatch.attempt import send_attempt
 from router.dispatch.retries import AttemptRequest
 from router.dispatch.state import DispatchState, prepare_dispatch
-from router.registry.encryption import CredentialCipher, place_of
+from router.registry.encryption import CredentialCipher, credential_binding
 from router.registry.indexes import ProviderIndex, ProviderRecord
 from router.routing.health import Health
 from router.values import Lane, Trace
@@ -34,12 +34,18 @@ ATTEMPT = Attempt("r", "m", texts=["x"])
 def a_record(upstream: Upstream, cipher: CredentialCipher, credential: str) -> ProviderRecord:
     known = ProviderId(new_id())
     return ProviderRecord(
-        known, "p0", "openai", upstream.base_url, cipher.cipher(known, place_of(upstream.base_url, {}), credential)
+        known,
+        "p0",
+        "openai",
+        upstream.base_url,
+        cipher.encrypt(known, credential_binding(upstream.base_url, {}), credential),
     )
 
 
 def given_anew(record: ProviderRecord, cipher: CredentialCipher, credential: str) -> ProviderRecord:
-    return msgspec.structs.replace(record, sealed=cipher.cipher(record.id, place_of(record.base_url, {}), credential))
+    return msgspec.structs.replace(
+        record, sealed=cipher.encrypt(record.id, credential_binding(record.base_url, {}), credential)
+    )
 
 
 def a_set(
@@ -74,7 +80,7 @@ async def test_a_process_that_cannot_read_a_credential_sends_nothing_there_and_q
         assert isinstance(outcome, list)
         assert isinstance(outcome[0][1], Misconfigured)
         assert upstream.connections == 0
-        assert not health.untold
+        assert not health.pending_quarantines
         assert any(event["event"] == "provider_unusable" and event["log_level"] == "error" for event in events)
         await providers.close()
 

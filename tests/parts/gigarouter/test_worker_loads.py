@@ -32,7 +32,7 @@ class Recorder(Health):
         self.told: list[tuple[EndpointId, float, int]] = []
 
     @override
-    def reports(self, endpoint: EndpointId, wait_s: float, queue_tokens: int = 0, now: float = 0.0) -> None:
+    def record_load(self, endpoint: EndpointId, wait_s: float, queue_tokens: int = 0, now: float = 0.0) -> None:
         self.told.append((endpoint, wait_s, queue_tokens))
 
 

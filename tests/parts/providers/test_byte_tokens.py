@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from providers.byte_tokens import tokens_by_size
 from providers.protocol import Attempt, Vectors
-from router.request.estimate import tokens_most
+from router.request.estimate import token_bound
 from tests.builders.providers import a_provider, build_provider
 from tests.builders.values import an_attempt
 from tests.harness.fake_upstream import Upstream
@@ -16,7 +16,7 @@ from tests.harness.fake_upstream import Upstream
 @given(st.lists(st.text(min_size=1, max_size=50), min_size=1, max_size=5), st.integers(1, 16))
 def test_it_is_at_least_one_token_a_text_and_never_more_than_is_held(texts: list[str], size: int) -> None:
     tokens = tokens_by_size(Attempt("r", "m", texts=texts), size)
-    assert len(texts) <= tokens <= sum(map(tokens_most, texts))
+    assert len(texts) <= tokens <= sum(map(token_bound, texts))
 
 
 def test_the_prompt_counts_and_token_ids_are_what_they_are() -> None:

@@ -10,13 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from gigarouter.commands.admin import app
-from tests.builders.admin_api import MODEL_NEEDS, create_endpoint, create_model, create_provider
+from tests.builders.admin_api import REQUIRED_FACTS, create_endpoint, create_model, create_provider
 from tests.harness.admin_client import Operator, admin_command
 from tests.harness.fake_upstream import Upstream
 from tests.harness.processes import Product
 
 SEEDED, NON_COMMERCIAL = "sentence-transformers/all-MiniLM-L6-v2", "codefuse-ai/F2LLM-v2-4B"
-WHOLE = MODEL_NEEDS | {
+WHOLE = REQUIRED_FACTS | {
     "id": "acme/whole",
     "published_on": "2026-05-01",
     "aliases": ["whole-1"],
@@ -117,7 +117,7 @@ def test_an_edit_changes_what_is_given_and_tells_from_what_to_what(ops: Operator
 def test_facts_that_cannot_be_are_refused_by_name(
     ops: Operator, facts: dict[str, object], status: int, param: str | None
 ) -> None:
-    error = ops("POST", "/models", MODEL_NEEDS | {"id": "acme/refused"} | facts, status)["error"]
+    error = ops("POST", "/models", REQUIRED_FACTS | {"id": "acme/refused"} | facts, status)["error"]
     assert error["param"] == param
     ops("GET", "/models/acme/refused", expects=404)
 

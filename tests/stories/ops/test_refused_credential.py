@@ -74,7 +74,8 @@ def test_a_new_credential_brings_the_endpoint_back_by_itself(product: Product) -
         assert (refused.status, refused.json["error"]["code"]) == (503, "provider_unavailable")
         assert b"words of the provider" not in refused.body
         reason = until_it_is(ops, endpoint, "quarantined")
-        assert reason.startswith("probe_due: CredentialRefused: status 401")
+        assert reason.startswith("CredentialRefused: status 401")
+        assert ops("GET", f"/endpoints/{endpoint}")["quarantine_cause"] == "credential_refused"
         assert "provider_credential_refused" in product.serves[0].said_since_start()
 
         # One that is refused as well changes nothing; it is examined all the same.

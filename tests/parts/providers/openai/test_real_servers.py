@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from providers.protocol import Attempt, Vectors
-from router.dispatch.validate import miscount
+from router.dispatch.validate import usage_fault
 from tests.builders.providers import a_provider
 from tests.harness.litellm_loading import loaded
 from tests.harness.worker_process import ROOT, a_worker
@@ -115,5 +115,5 @@ def test_every_server_of_the_same_weights_gives_the_same_vectors_and_count(
     cosines = np.einsum("ij,ij->i", vectors.matrix, reference.matrix)
     assert cosines.min() > 0.99999
     # infinity 0.0.78 says characters where it should say tokens: it would not go live so.
-    assert bool(miscount(TEXTS, vectors)) == (server == "infinity")
+    assert bool(usage_fault(TEXTS, vectors)) == (server == "infinity")
     assert vectors.tokens == (sum(map(len, TEXTS)) if server == "infinity" else reference.tokens)

@@ -135,6 +135,7 @@ def test_credentials_are_not_sent_in_clear_outside_allowed_networks() -> None:
         with pytest.raises(ConnectFailed) as caught:
             await channel.exchange(b"", 2.0, 1000)
         assert "plain http" in caught.value.detail
+        assert (caught.value.step, "plain http" in caught.value.refusal) == ("guard", True)
 
     asyncio.run(scenario())
 

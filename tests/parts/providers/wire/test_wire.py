@@ -282,6 +282,7 @@ def test_a_refused_connection_fails_at_once(run: Run) -> None:
             with pytest.raises(ConnectFailed) as caught:
                 await ask(channel)
             assert "ECONNREFUSED" in caught.value.detail
+            assert caught.value.step == "connect"
             assert time.monotonic() - started < 0.5
 
     run(scenario())

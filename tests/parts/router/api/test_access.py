@@ -2,7 +2,7 @@
 
 from router.api.app import all_operations
 from router.api.operation import OperationSpec, Who, operation_routes
-from router.identity.members import OPERATORS
+from router.identity.members import OPERATOR_ROLES
 
 TABLE = """
 GET    /admin/openapi.json                              anyone
@@ -110,7 +110,7 @@ def test_who_may_what_is_this_table() -> None:
 
 def test_every_operation_for_operators_is_for_some_of_them() -> None:
     for spec in specs():
-        assert spec.roles <= OPERATORS
+        assert spec.roles <= OPERATOR_ROLES
         assert (spec.who is Who.OPERATOR) == bool(spec.roles or spec.local)
         assert (spec.who is Who.OPERATOR) == spec.path.startswith("/admin/v1/"), spec.path
 

@@ -14,6 +14,7 @@ from router.api.app import create_app
 from router.api.operation import Operations
 from router.context import RouterContext
 from router.routing.health import Health
+from router.values import QuarantineCause
 from store.embedded import Embedded
 from store.ids import AccountId, EndpointId, KeyId, parse, wire
 from tests.builders.database import DatabaseBuilder
@@ -166,15 +167,15 @@ async def test_imagining_leaves_things_as_they_are(door: Door) -> None:
         for candidate in told["now"]["candidates"]:
             candidate["facts"] = {}
     assert after["now"]["candidates"] == before["now"]["candidates"]
-    assert not door.context.health.untold
+    assert not door.context.health.pending_quarantines
 
 
 async def test_what_fails_now_can_be_imagined_well(door: Door) -> None:
     endpoint = (await door.explain())["now"]["candidates"][0]["endpoint"]
     endpoint_id = EndpointId(parse(EndpointId, endpoint))
     health: Health = door.context.health
-    health.quarantined(endpoint_id, "canary of a provider")
-    health.untold.clear()
+    health.quarantine(endpoint_id, QuarantineCause.SPACE_MISMATCH, "canary of a provider")
+    health.pending_quarantines.clear()
     try:
         told = await door.explain(what_if={"endpoints": {endpoint: {"healthy": True}}})
         assert "canary of a provider" in str(told["now"]["candidates"])

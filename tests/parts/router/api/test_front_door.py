@@ -24,8 +24,8 @@ from gigarouter.settings import Settings
 from gigarouter.wiring import process
 from providers.protocol import Attempt, Vectors
 from router.api.app import all_operations, create_app
+from router.api.documents import document
 from router.api.exchange import never_gone
-from router.api.openapi import document
 from router.api.operation import Operations, OperationSpec, Who, operation_routes
 from router.context import RouterContext
 from router.errors import ClientGone, TooManyTokens
@@ -367,6 +367,6 @@ async def test_the_api_describes_itself_and_the_file_is_the_same(front: Front) -
     customers = {spec.name for spec in specs() if not spec.path.startswith("/admin")}
     assert operations == customers | {("POST", "/v1/embeddings")}
     assert served == orjson.loads((ROOT / "docs" / "openapi.json").read_bytes()), (
-        "python -m router.api.openapi > docs/openapi.json"
+        "python -m router.api.documents > docs/openapi.json"
     )
     assert served == orjson.loads(orjson.dumps(document()))

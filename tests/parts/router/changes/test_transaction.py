@@ -19,7 +19,7 @@ async def add_operator(work: UnitOfWork, email: str = "ada@example.com") -> str:
     await work.connection.execute(
         text("INSERT INTO members (id, email, role) VALUES (gen_random_uuid(), :email, 'ops')"), {"email": email}
     )
-    work.changed(Change("member.add", "mem_x", after={"email": email}))
+    work.record_change(Change("member.add", "mem_x", after={"email": email}))
     return email
 
 
@@ -86,7 +86,7 @@ async def test_commands_that_deadlock_are_run_again_and_both_succeed(db: Databas
         if tries <= 2:
             await both_hold_one.wait()
         await work.connection.execute(update, {"email": f"{second}@example.com"})
-        work.changed(Change("member.touch", "mem_x"))
+        work.record_change(Change("member.touch", "mem_x"))
 
     async with asyncio.TaskGroup() as group:
         group.create_task(transact(db, OPS, lambda work: touch(work, "a", "b")))

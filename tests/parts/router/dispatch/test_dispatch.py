@@ -90,7 +90,7 @@ def test_a_hedge_that_is_passed_over_was_not_sent_and_costs_nothing() -> None:
                 ("p2", "next", "answered"),
             ]
             assert fleet.dispatch_state.counts.hedges == 0
-            assert fleet.dispatch_state.retry_budgets[Lane.INTERACTIVE].takes_hedge(), "it may be had again"
+            assert fleet.dispatch_state.retry_budgets[Lane.INTERACTIVE].take_hedge(), "it may be had again"
 
     run(scenario)
 
@@ -111,11 +111,11 @@ def test_no_hedge_where_it_was_not_earned_not_asked_or_anything_is_unwell() -> N
             await fleet.send(a_request("a question"))
             await fleet.send(msgspec.structs.replace(a_request("many", "texts"), preferences=Preferences(hedge=True)))
             for _ in range(10):
-                fleet.health.failed(fleet.endpoints[2].id, asyncio.get_running_loop().time(), "it broke")
+                fleet.health.record_failure(fleet.endpoints[2].id, asyncio.get_running_loop().time(), "it broke")
             fleet.upstreams[0].always = Reply(delay_s=1.0)
             route = Route(tuple(fleet.endpoints[:2]), (Choice(fleet.endpoints[2], "its breaker is open"),))
             await fleet.send(HEDGED, route=route)
-            assert fleet.requests()[1:] == [0, 0]
+            assert fleet.request_counts()[1:] == [0, 0]
 
     run(scenario)
 
@@ -132,7 +132,7 @@ def test_a_large_input_is_sent_in_parts_and_joined_in_order_however_they_come() 
             first = fleet.upstreams[0]
             assert [len(msgspec.msgpack.decode(call.body)["texts"]) for call in first.calls] == [3] * 13 + [1]
             assert first.most_in_flight == CHUNKS_AT_ONCE
-            assert fleet.requests()[1] == 0
+            assert fleet.request_counts()[1] == 0
 
     run(scenario)
 
@@ -145,7 +145,7 @@ def test_a_part_that_fails_ends_the_others_and_the_next_endpoint_gets_everything
             delivery = await fleet.send(a_request(*texts))
             assert np.array_equal(delivery.matrix, np.array([unit_vector(text, 8) for text in texts], "f4"))
             assert fleet.attempts == [("p0", "first", "Broken"), ("p1", "next", "answered")]
-            assert fleet.requests()[1] == 6
+            assert fleet.request_counts()[1] == 6
 
     run(scenario)
 
@@ -186,7 +186,7 @@ def test_with_one_of_three_equal_endpoints_failing_hard_every_call_succeeds(fail
                     first = (number + call) % 3
                     order = [fleet.endpoints[(first + place) % 3] for place in range(3)]
                     now = asyncio.get_running_loop().time()
-                    well = [endpoint for endpoint in order if fleet.health.left_out(endpoint.id, now) is None]
+                    well = [endpoint for endpoint in order if fleet.health.exclusion_reason(endpoint.id, now) is None]
                     delivery = await fleet.send(a_request("x"), route=Route(tuple(well)))
                     most = max(most, delivery.attempts)
 
@@ -233,8 +233,8 @@ def test_a_refused_credential_is_an_alarm_for_ops_once_and_503_for_the_customer(
             alarms = [event for event in events if event["event"] == "provider_credential_refused"]
             assert [(one["provider"], one["status"]) for one in alarms] == [("p0", status)]
             assert fleet.dispatch_state.counts.credentials_refused == {"p0": 1}
-            said = f"{refused.value.message}{refused.value.details}{refused.value.detail}{events}"
-            assert "SECRET" not in said
+            text = f"{refused.value.message}{refused.value.details}{refused.value.detail}{events}"
+            assert "SECRET" not in text
             assert refused.value.again is False
             fleet.upstreams[0].always = Reply()
             await fleet.send(a_request("x"))
@@ -252,7 +252,7 @@ def test_a_firewall_that_one_text_trips_costs_that_call_an_attempt_and_no_endpoi
             fleet.upstreams[0].script.append(reply)
             await fleet.send(a_request("x"))
             assert fleet.attempts == [("p0", "first", "Broken"), ("p1", "next", "answered")]
-            assert not fleet.health.untold
+            assert not fleet.health.pending_quarantines
             assert not fleet.dispatch_state.refusing_endpoints
             await fleet.send(a_request("x"))
             assert fleet.attempts == [("p0", "first", "answered")]

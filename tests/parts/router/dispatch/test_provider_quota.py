@@ -28,7 +28,7 @@ class Granting:
     """A provider that answers at once, or fails; it notes when it was asked, and for how many inputs."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[float, int]] = []
+        self.requests: list[tuple[float, int]] = []
         self.fails: Failure | None = None
         self.hangs = False
 
@@ -38,7 +38,7 @@ class Granting:
         if self.hangs:
             await asyncio.sleep(deadline_s)
             raise TimedOut
-        self.asked.append((asyncio.get_running_loop().time(), attempt.inputs))
+        self.requests.append((asyncio.get_running_loop().time(), attempt.inputs))
         matrix = np.zeros((attempt.inputs, 8), dtype=np.float32)
         matrix[:, 0] = 1
         return Vectors(matrix, attempt.inputs)
@@ -93,8 +93,8 @@ def test_more_than_a_minutes_grant_is_not_sent_where_the_call_has_no_more_time(
         async with paced(redis_url, **granted) as world:
             with pytest.raises(errors.ProvidersBusy):
                 await world.send(100, tokens=tokens)
-            assert world.provider.asked == []
-            assert world.health.left_out(world.endpoint.id, asyncio.get_running_loop().time()) is None
+            assert world.provider.requests == []
+            assert world.health.exclusion_reason(world.endpoint.id, asyncio.get_running_loop().time()) is None
             await world.send(10, tokens=40)
 
     asyncio.run(scenario())
@@ -105,11 +105,11 @@ def test_more_than_a_minutes_grant_is_sent_minute_by_minute_where_there_is_time(
         async with paced(redis_url, window_s=0.6, max_batch=1, requests_per_minute=10) as world:
             delivery = await world.send(25, within_s=30.0)
             assert delivery.matrix.shape == (25, 8)
-            moments = [at for at, _ in world.provider.asked]
+            moments = [at for at, _ in world.provider.requests]
             assert len(moments) == 25
             assert all(later - sooner > 0.59 for sooner, later in zip(moments, moments[10:], strict=False))
             # What it waited for our own count is nothing that is held against the endpoint.
-            assert world.health.seen(world.endpoint.id, 4, moments[-1]).latency_s is None
+            assert world.health.stats(world.endpoint.id, 4, moments[-1]).latency_s is None
 
     asyncio.run(scenario())
 
@@ -118,8 +118,8 @@ def test_a_large_input_is_cut_so_that_no_request_has_more_than_a_minutes_tokens(
     async def scenario() -> None:
         async with paced(redis_url, window_s=0.3, tokens_per_minute=40) as world:
             await world.send(60, within_s=30.0, tokens=240)
-            assert sum(inputs for _, inputs in world.provider.asked) == 60
-            assert max(inputs for _, inputs in world.provider.asked) <= 40
+            assert sum(inputs for _, inputs in world.provider.requests) == 60
+            assert max(inputs for _, inputs in world.provider.requests) <= 40
 
     asyncio.run(scenario())
 
@@ -143,8 +143,8 @@ def test_a_call_that_may_not_try_a_resting_endpoint_takes_nothing_of_its_grant(r
     async def scenario() -> None:
         async with paced(redis_url, requests_per_minute=1) as world:
             for _ in range(5):
-                world.health.failed(world.endpoint.id, 0.0, "it broke")
-            assert world.health.starts(world.endpoint.id, asyncio.get_running_loop().time())
+                world.health.record_failure(world.endpoint.id, 0.0, "it broke")
+            assert world.health.start(world.endpoint.id, asyncio.get_running_loop().time())
             with pytest.raises(errors.ProvidersBusy):
                 await world.send(1)
             world.health.forget(world.endpoint.id)
@@ -161,7 +161,7 @@ def test_who_hangs_up_while_the_grant_is_asked_for_gives_it_back(redis_url: str)
                 await asyncio.sleep(0)
                 call.cancel()
                 await asyncio.wait([call])
-            assert world.provider.asked == []
+            assert world.provider.requests == []
             await asyncio.sleep(0.1)
             await world.send(1)
             await world.send(1)
@@ -170,19 +170,19 @@ def test_who_hangs_up_while_the_grant_is_asked_for_gives_it_back(redis_url: str)
 
 
 def test_the_time_that_a_call_waited_for_its_grant_is_not_held_against_the_endpoint(redis_url: str) -> None:
-    class SlowPacer(ProviderQuota):
+    class SlowQuota(ProviderQuota):
         @override
-        async def take(self, *what: Any, **more: Any) -> Lease:
+        async def acquire(self, *what: Any, **more: Any) -> Lease:
             await asyncio.sleep(0.4)
-            return await super().take(*what, **more)
+            return await super().acquire(*what, **more)
 
     async def scenario() -> None:
         async with paced(redis_url, concurrency=5) as world:
-            world.dispatch_state = msgspec.structs.replace(world.dispatch_state, quota=SlowPacer(world.quota._hot))
+            world.dispatch_state = msgspec.structs.replace(world.dispatch_state, quota=SlowQuota(world.quota._redis))
             world.provider.hangs = True
             with pytest.raises(errors.DeadlinePassed):
                 await world.send(1, within_s=0.5)
-            seen = world.health.seen(world.endpoint.id, 0, asyncio.get_running_loop().time())
-            assert (seen.success, seen.latency_s) == (1, None)
+            seen = world.health.stats(world.endpoint.id, 0, asyncio.get_running_loop().time())
+            assert (seen.success_rate, seen.latency_s) == (1, None)
 
     asyncio.run(scenario())

@@ -19,10 +19,10 @@ from providers.outcomes import (
     TooLong,
     Warming,
 )
-from router.dispatch.retries import ATTEMPTS_MAX, LIMIT_MIN_S, SLOW, AttemptRequest, limit, plan_attempts
+from router.dispatch.retries import ATTEMPTS_MAX, LIMIT_MIN_S, SLOW, AttemptRequest, attempt_limit, plan_attempts
 from router.dispatch.retry_budget import HEDGES_PER_CALL, RETRIES_PER_CALL, RETRIES_PER_S, WINDOW_S, RetryBudget, Window
 from router.routing.health import Health
-from router.routing.latency import Usual
+from router.routing.latency import UsualLatency
 from router.values import Endpoint
 from tests.builders.values import an_endpoint
 
@@ -52,12 +52,12 @@ class Call:
         *,
         deadline_at: float = 60.0,
         usual_s: float | None = 0.1,
-        budgets: RetryBudget | None = None,
+        retry_budget: RetryBudget | None = None,
     ) -> None:
         self.now = 0.0
-        self.budgets = budgets or RetryBudget()
-        self.plan = plan_attempts(order, deadline_at, 0.0, 100, lambda _: Usual(usual_s), self.budgets)
-        self.tries: list[AttemptRequest] = []
+        self.retry_budget = retry_budget or RetryBudget()
+        self.plan = plan_attempts(order, deadline_at, 0.0, 100, lambda _: UsualLatency(usual_s), self.retry_budget)
+        self.attempt_requests: list[AttemptRequest] = []
         self._take(next(self.plan, None))
 
     def fails(self, *failures: Failure, after_s: float = 1.0) -> AttemptRequest | None:
@@ -74,10 +74,10 @@ class Call:
         except StopIteration:
             return None
 
-    def _take(self, step: AttemptRequest | None) -> AttemptRequest | None:
-        if step is not None:
-            self.tries.append(step)
-        return step
+    def _take(self, attempt_request: AttemptRequest | None) -> AttemptRequest | None:
+        if attempt_request is not None:
+            self.attempt_requests.append(attempt_request)
+        return attempt_request
 
 
 @pytest.mark.parametrize("failure", ELSEWHERE)
@@ -97,14 +97,16 @@ def test_three_attempts_are_the_most() -> None:
     call = Call(endpoints(9))
     while call.fails(Broken()):
         pass
-    assert [step.number for step in call.tries] == [1, 2, ATTEMPTS_MAX]
-    assert [step.why for step in call.tries] == ["first", "next", "next"]
+    assert [attempt_request.number for attempt_request in call.attempt_requests] == [1, 2, ATTEMPTS_MAX]
+    assert [attempt_request.why for attempt_request in call.attempt_requests] == ["first", "next", "next"]
 
 
 def test_an_endpoint_whose_grant_is_used_up_is_passed_over_and_is_no_attempt() -> None:
     order = endpoints(5)
     call = Call(order)
-    assert call.fails(PassedOver(retry_after_s=3.0)) == AttemptRequest(order[1], LIMIT_MIN_S, "first", 1, is_cut=True)
+    assert call.fails(PassedOver(retry_after_s=3.0)) == AttemptRequest(
+        order[1], LIMIT_MIN_S, "first", 1, may_be_slow=True
+    )
     call.fails(PassedOver())
     call.fails(Broken())
     assert call.fails(Broken()) == AttemptRequest(order[4], 56.0, "next", 3)
@@ -114,7 +116,7 @@ def test_an_attempt_gets_four_times_the_usual_and_the_last_one_all_that_is_left(
     call = Call(endpoints(3), usual_s=2.0)
     call.fails(Broken(), after_s=8.0)
     call.fails(Broken(), after_s=8.0)
-    assert [step.limit_s for step in call.tries] == [8.0, 8.0, 44.0]
+    assert [attempt_request.limit_s for attempt_request in call.attempt_requests] == [8.0, 8.0, 44.0]
 
 
 @pytest.mark.parametrize(
@@ -133,13 +135,13 @@ def test_an_attempt_gets_four_times_the_usual_and_the_last_one_all_that_is_left(
 def test_an_attempt_leaves_time_for_two_more_where_it_can(
     deadline_s: float, usual_s: float | None, tokens: int, limit_s: float
 ) -> None:
-    plan = plan_attempts(endpoints(3), deadline_s, 0.0, tokens, lambda _: Usual(usual_s), RetryBudget())
-    step = next(plan)
-    assert step is not None
-    assert step.limit_s == pytest.approx(limit_s)
+    plan = plan_attempts(endpoints(3), deadline_s, 0.0, tokens, lambda _: UsualLatency(usual_s), RetryBudget())
+    attempt_request = next(plan)
+    assert attempt_request is not None
+    assert attempt_request.limit_s == pytest.approx(limit_s)
 
 
-def rounds(
+def send_batches(
     health: Health, endpoint: Endpoint, took_s: float, number: int, at_once: int = 20, now: float = 0.0
 ) -> float:
     """Rounds of calls that start together, each with time for two more endpoints; the time at the end.
@@ -147,57 +149,57 @@ def rounds(
     While the breaker rests nothing is sent, and after it one at a time.
     """
     for _ in range(number):
-        if health.left_out(endpoint.id, now) is not None:
+        if health.exclusion_reason(endpoint.id, now) is not None:
             now += health.retry_after_s(endpoint.id, now)
-        usual = health.usual(endpoint.id, 1, 10)
-        limit_s, is_cut = limit(600.0, 3, usual, 10)
-        calls = [started for _ in range(at_once) if (started := health.starts(endpoint.id, now)) is not None]
+        usual = health.usual_latency(endpoint.id, 1, 10)
+        limit_s, may_be_slow = attempt_limit(600.0, 3, usual, 10)
+        calls = [start for _ in range(at_once) if (start := health.start(endpoint.id, now)) is not None]
         now += min(took_s, limit_s)
-        for started in calls:
+        for start in calls:
             if took_s <= limit_s:
-                health.succeeded(endpoint.id, now, took_s, 1, 10, started)
+                health.record_success(endpoint.id, now, took_s, 1, 10, start)
             else:
-                health.cut(endpoint.id, now, limit_s, 1, 10, not is_cut, started)
+                health.record_timeout(endpoint.id, now, limit_s, 1, 10, not may_be_slow, start)
     return now
 
 
 @pytest.mark.parametrize("usual_s", [0.1, 1.0])
 def test_an_endpoint_that_becomes_seven_times_slower_is_slow_and_not_broken(usual_s: float) -> None:
     endpoint, health = endpoints(1)[0], Health()
-    now = rounds(health, endpoint, usual_s, 3)
-    now = rounds(health, endpoint, 7 * usual_s, 2, now=now)
-    assert health.left_out(endpoint.id, now) is None
-    seen = health.seen(endpoint.id, 0, now)
-    assert (seen.success, seen.share) == (1, 1)
+    now = send_batches(health, endpoint, usual_s, 3)
+    now = send_batches(health, endpoint, 7 * usual_s, 2, now=now)
+    assert health.exclusion_reason(endpoint.id, now) is None
+    seen = health.stats(endpoint.id, 0, now)
+    assert (seen.success_rate, seen.share) == (1, 1)
     assert seen.latency_s == pytest.approx(7 * usual_s)
     # What is usual was learned: nothing is cut any more.
-    assert limit(600.0, 3, health.usual(endpoint.id, 1, 10), 10)[0] > 20 * usual_s
+    assert attempt_limit(600.0, 3, health.usual_latency(endpoint.id, 1, 10), 10)[0] > 20 * usual_s
 
 
 def test_one_that_hangs_is_broken_as_soon_as_it_had_twice_the_time() -> None:
     endpoint, health, usual_s = endpoints(1)[0], Health(), 0.1
-    now = rounds(health, endpoint, usual_s, 3)
-    now = rounds(health, endpoint, 1e9, 1, now=now)
-    assert health.left_out(endpoint.id, now) is None
-    now = rounds(health, endpoint, 1e9, 1, now=now)
-    assert health.left_out(endpoint.id, now) == "its breaker is open: no answer in time"
+    now = send_batches(health, endpoint, usual_s, 3)
+    now = send_batches(health, endpoint, 1e9, 1, now=now)
+    assert health.exclusion_reason(endpoint.id, now) is None
+    now = send_batches(health, endpoint, 1e9, 1, now=now)
+    assert health.exclusion_reason(endpoint.id, now) == "its breaker is open: no answer in time"
     assert now == pytest.approx(3 * usual_s + LIMIT_MIN_S + 2 * LIMIT_MIN_S)
 
 
 def test_one_that_became_thirty_times_slower_comes_back_by_its_trials() -> None:
     endpoint, health = endpoints(1)[0], Health()
-    now = rounds(health, endpoint, 1.0, 3)
-    now = rounds(health, endpoint, 30.0, 2, now=now)
-    assert health.left_out(endpoint.id, now) is not None
-    now = rounds(health, endpoint, 30.0, 8, now=now)
-    assert health.left_out(endpoint.id, now) is None
-    assert health.seen(endpoint.id, 0, now).latency_s == pytest.approx(30.0)
+    now = send_batches(health, endpoint, 1.0, 3)
+    now = send_batches(health, endpoint, 30.0, 2, now=now)
+    assert health.exclusion_reason(endpoint.id, now) is not None
+    now = send_batches(health, endpoint, 30.0, 8, now=now)
+    assert health.exclusion_reason(endpoint.id, now) is None
+    assert health.stats(endpoint.id, 0, now).latency_s == pytest.approx(30.0)
 
 
 def test_after_the_deadline_nothing_is_tried() -> None:
     call = Call(endpoints(2), deadline_at=5.0)
     assert call.fails(Broken(), after_s=5.0) is None
-    assert not Call(endpoints(2), deadline_at=0.0).tries
+    assert not Call(endpoints(2), deadline_at=0.0).attempt_requests
 
 
 @given(
@@ -208,31 +210,34 @@ def test_after_the_deadline_nothing_is_tried() -> None:
 def test_no_attempt_may_take_more_than_is_left(deadline_s: float, usual: list[float | None], took: list[float]) -> None:
     order = endpoints(len(usual))
     of = dict(zip([one.id for one in order], usual, strict=True))
-    now, plan = 0.0, plan_attempts(order, deadline_s, 0.0, 100, lambda endpoint: Usual(of[endpoint.id]), RetryBudget())
-    step, tried = next(plan, None), 0
-    while step is not None:
-        assert 0 < step.limit_s <= deadline_s - now
-        tried += 1
-        now += step.limit_s * took[tried - 1]
+    now, plan = (
+        0.0,
+        plan_attempts(order, deadline_s, 0.0, 100, lambda endpoint: UsualLatency(of[endpoint.id]), RetryBudget()),
+    )
+    attempt_request, attempt_count = next(plan, None), 0
+    while attempt_request is not None:
+        assert 0 < attempt_request.limit_s <= deadline_s - now
+        attempt_count += 1
+        now += attempt_request.limit_s * took[attempt_count - 1]
         try:
-            step = plan.send(([Broken()], now))
+            attempt_request = plan.send(([Broken()], now))
         except StopIteration:
             break
-    assert tried <= ATTEMPTS_MAX
+    assert attempt_count <= ATTEMPTS_MAX
 
 
 def test_a_slow_first_attempt_gets_a_hedge_where_one_was_earned() -> None:
-    order, budgets = endpoints(3), RetryBudget()
+    order, retry_budget = endpoints(3), RetryBudget()
     for _ in range(round(1 / HEDGES_PER_CALL) - 1):
-        budgets.called(0.0)
-    call = Call(order, budgets=budgets)
-    assert call.is_slow() == AttemptRequest(order[1], LIMIT_MIN_S, "hedge", 2, is_cut=True)
+        retry_budget.record_call(0.0)
+    call = Call(order, retry_budget=retry_budget)
+    assert call.is_slow() == AttemptRequest(order[1], LIMIT_MIN_S, "hedge", 2, may_be_slow=True)
     # Both have failed: the third and last attempt.
     assert call.fails(Broken(), Broken()) == AttemptRequest(order[2], 58.0, "next", 3)
     # That hedge is spent, and one call has not earned the next.
-    poor = Call(order, budgets=budgets)
+    poor = Call(order, retry_budget=retry_budget)
     assert poor.is_slow() is None
-    assert poor.fails(Broken()) == AttemptRequest(order[1], LIMIT_MIN_S, "next", 2, is_cut=True)
+    assert poor.fails(Broken()) == AttemptRequest(order[1], LIMIT_MIN_S, "next", 2, may_be_slow=True)
 
 
 @pytest.mark.parametrize(
@@ -245,10 +250,10 @@ def test_a_slow_first_attempt_gets_a_hedge_where_one_was_earned() -> None:
     ],
 )
 def test_what_comes_after_a_hedge_follows_what_was_sent(first: Failure, hedge: Failure, then: str, number: int) -> None:
-    order, budgets = endpoints(4), RetryBudget()
+    order, retry_budget = endpoints(4), RetryBudget()
     for _ in range(round(1 / HEDGES_PER_CALL)):
-        budgets.called(0.0)
-    call = Call(order, budgets=budgets)
+        retry_budget.record_call(0.0)
+    call = Call(order, retry_budget=retry_budget)
     call.is_slow()
     following = call.fails(first, hedge)
     assert following is not None
@@ -256,63 +261,63 @@ def test_what_comes_after_a_hedge_follows_what_was_sent(first: Failure, hedge: F
 
 
 def test_hedges_are_a_twentieth_of_the_calls_at_most() -> None:
-    budgets, hedges = RetryBudget(), 0
+    retry_budget, hedges = RetryBudget(), 0
     for number in range(10_000):
-        budgets.called(number / 100)
-        hedges += budgets.takes_hedge()
+        retry_budget.record_call(number / 100)
+        hedges += retry_budget.take_hedge()
     assert hedges == 10_000 * HEDGES_PER_CALL
 
 
 def test_in_an_outage_of_all_retries_are_a_fifth_of_the_calls() -> None:
-    order, budgets, sent = endpoints(3), RetryBudget(), [0] * 40
+    order, retry_budget, sent = endpoints(3), RetryBudget(), [0] * 40
     for number in range(40_000):
         now = number / 1000
-        plan = plan_attempts(order, 1e9, now, 1, lambda _: Usual(0.1), budgets)
-        step: AttemptRequest | None = next(plan)
-        while step is not None:
+        plan = plan_attempts(order, 1e9, now, 1, lambda _: UsualLatency(0.1), retry_budget)
+        attempt_request: AttemptRequest | None = next(plan)
+        while attempt_request is not None:
             sent[int(now)] += 1
-            budgets.failed(step.endpoint.id, now)
+            retry_budget.record_failure(attempt_request.endpoint.id, now)
             try:
-                step = plan.send(([Broken()], now))
+                attempt_request = plan.send(([Broken()], now))
             except StopIteration:
-                step = None
+                attempt_request = None
     for first in range(WINDOW_S, 40 - WINDOW_S):
         assert sum(sent[first : first + WINDOW_S]) <= 1000 * WINDOW_S * (1 + RETRIES_PER_CALL) + 1000
 
 
 def test_a_few_retries_a_second_are_always_allowed() -> None:
-    order, budgets = endpoints(2), RetryBudget()
+    order, retry_budget = endpoints(2), RetryBudget()
     for endpoint in order:
-        budgets.failed(endpoint.id, 0.5)
-    assert sum(budgets.takes_retry(order[1].id, 0.5) for _ in range(100)) == RETRIES_PER_S * WINDOW_S
-    budgets.failed(order[1].id, 0.5 + WINDOW_S)
-    assert sum(budgets.takes_retry(order[1].id, 0.5 + WINDOW_S) for _ in range(100)) == RETRIES_PER_S * WINDOW_S
+        retry_budget.record_failure(endpoint.id, 0.5)
+    assert sum(retry_budget.take_retry(order[1].id, 0.5) for _ in range(100)) == RETRIES_PER_S * WINDOW_S
+    retry_budget.record_failure(order[1].id, 0.5 + WINDOW_S)
+    assert sum(retry_budget.take_retry(order[1].id, 0.5 + WINDOW_S) for _ in range(100)) == RETRIES_PER_S * WINDOW_S
 
 
 def test_a_retry_at_an_endpoint_that_answers_is_never_refused() -> None:
     """One of three that fails hard must not cost the calls that come at once a second attempt."""
-    order, budgets = endpoints(2), RetryBudget()
-    budgets.failed(order[0].id, 0.0)
-    budgets.answered(order[1].id)
-    assert all(budgets.takes_retry(order[1].id, 0.0) for _ in range(1000))
-    assert not budgets.takes_retry(order[0].id, 0.0)
-    budgets.answered(order[0].id)
-    assert budgets.takes_retry(order[0].id, 0.0)
+    order, retry_budget = endpoints(2), RetryBudget()
+    retry_budget.record_failure(order[0].id, 0.0)
+    retry_budget.record_answer(order[1].id)
+    assert all(retry_budget.take_retry(order[1].id, 0.0) for _ in range(1000))
+    assert not retry_budget.take_retry(order[0].id, 0.0)
+    retry_budget.record_answer(order[0].id)
+    assert retry_budget.take_retry(order[0].id, 0.0)
 
 
 def test_where_the_budget_is_used_up_the_failing_are_skipped_and_who_answers_is_asked() -> None:
-    order, budgets = endpoints(3), RetryBudget()
+    order, retry_budget = endpoints(3), RetryBudget()
     for endpoint in order[:2]:
-        budgets.failed(endpoint.id, 0.0)
-    while budgets.takes_retry(order[0].id, 0.0):
+        retry_budget.record_failure(endpoint.id, 0.0)
+    while retry_budget.take_retry(order[0].id, 0.0):
         pass
-    assert Call(order, budgets=budgets).fails(Broken()) == AttemptRequest(order[2], 59.0, "next", 2)
+    assert Call(order, retry_budget=retry_budget).fails(Broken()) == AttemptRequest(order[2], 59.0, "next", 2)
 
 
 def test_an_old_failure_is_forgotten() -> None:
-    order, budgets = endpoints(1), RetryBudget()
-    budgets.failed(order[0].id, 0.0)
-    assert all(budgets.takes_retry(order[0].id, float(WINDOW_S)) for _ in range(1000))
+    order, retry_budget = endpoints(1), RetryBudget()
+    retry_budget.record_failure(order[0].id, 0.0)
+    assert all(retry_budget.take_retry(order[0].id, float(WINDOW_S)) for _ in range(1000))
 
 
 @given(st.lists(st.floats(0, 40), max_size=60))

@@ -8,20 +8,25 @@ import msgspec
 import pytest
 
 from billing.money import NanoUSD
+from catalog.models import Catalog
+from catalog.permit import decide
 from catalog.values import Claim, Use
 from providers.outcomes import Failure
-from router.dispatch.dispatch import Delivery
-from router.errors import LicenseRestricted, NoEndpoint, Refusal
-from router.explain.explanation import Ended, Explanation, as_json, explain, from_json
-from router.explain.views import Recorded, customer_view, ops_view
+from router.dispatch.state import DispatchState
+from router.dry_run import AllEndpoints, PlanningSnapshot
+from router.errors import LicenseRestricted, ModelWarming, NoEndpoint, Refusal
+from router.explain.explanation import CompletedCall, Explanation, decode_explanation, encode_explanation, explain
+from router.explain.views import CallRecord, customer_view, ops_view
+from router.pipeline import PlannedCall, choose_route, deliver
+from router.registry.indexes import PriceIndex
 from router.request.model import permit
-from router.response.wait import pick_or_wait, when_warm
+from router.response.wait import waiting_route
 from router.routing.health import Health
 from router.routing.public_reasons import OUTCOMES
-from router.values import AttemptRecord, Choice, Endpoint, Preferences, RawCall, Route, Trace
+from router.values import AttemptRecord, Choice, Endpoint, Lane, Preferences, RawCall, Route, Trace
 from store.ids import ClaimId, RequestId, new_id
-from tests.builders.routing import MODEL, pick
-from tests.builders.values import NOW, a_hold, a_key, a_model, a_usage, an_endpoint
+from tests.builders.routing import MODEL
+from tests.builders.values import NOW, a_hold, a_key, a_model, a_request, a_usage, an_endpoint
 
 # Nothing of these may be in a customer's view.
 UPSTREAM_NAME, UPSTREAM_WORDS, LOGGED = "canary-upstream-name", "canary-upstream-words", "canary-detail"
@@ -38,7 +43,7 @@ ALPHA, BETA, GAMMA = (a_secretive_endpoint(name) for name in ("alpha", "beta", "
 FACTS = {"latency_ms": 12.5, "cost_nano_per_mtok": OUR_COST, "score": 4713.0}
 
 
-def a_failover() -> Ended:
+def a_failover() -> CompletedCall:
     """Gamma is left out, alpha fails, beta answers."""
     key = a_key()
     hold = a_hold()
@@ -60,26 +65,26 @@ def a_failover() -> Ended:
             AttemptRecord(ALPHA, "first", 1.0, 30.0, "Broken", UPSTREAM_WORDS),
             AttemptRecord(BETA, "next", 31.0, 8.0, "answered"),
         ],
-        used=a_usage(endpoint_id=BETA.id, cost=NanoUSD(80), provider_cost=NanoUSD(77)),
+        usage=a_usage(endpoint_id=BETA.id, cost=NanoUSD(80), provider_cost=NanoUSD(77)),
         admitted_ms=0.9,
         delivered_ms=39.5,
         charged_ms=41.0,
     )
-    return Ended(RequestId(new_id()), NOW, 200, 41.6, trace, detail=LOGGED)
+    return CompletedCall(RequestId(new_id()), NOW, 200, 41.6, trace, detail=LOGGED)
 
 
-def kept(ended: Ended) -> Explanation:
+def kept(ended: CompletedCall) -> Explanation:
     """As it is read back."""
-    return from_json(as_json(explain(ended)))
+    return decode_explanation(encode_explanation(explain(ended)))
 
 
 def test_an_explanation_is_read_back_as_it_was_written() -> None:
     explanation = explain(a_failover())
-    assert from_json(as_json(explanation)) == explanation
+    assert decode_explanation(encode_explanation(explanation)) == explanation
 
 
 def test_every_candidate_is_told_with_its_place_or_why_it_was_left_out() -> None:
-    view = customer_view(Recorded(kept(a_failover()), None))
+    view = customer_view(CallRecord(kept(a_failover()), None))
     assert [(c.provider, c.place, c.chosen, c.left_out, c.code) for c in view.candidates] == [
         ("alpha", 1, False, None, ""),
         ("beta", 2, True, None, ""),
@@ -94,21 +99,21 @@ def test_every_candidate_is_told_with_its_place_or_why_it_was_left_out() -> None
 
 def test_what_is_ours_and_what_is_a_providers_is_told_to_operators_alone() -> None:
     failed = msgspec.structs.replace(a_failover(), status=503, code="provider_unavailable", message="All failed.")
-    customer = msgspec.json.encode(customer_view(Recorded(kept(failed), None))).decode()
-    ops = msgspec.json.encode(ops_view(Recorded(kept(failed), None))).decode()
+    customer = msgspec.json.encode(customer_view(CallRecord(kept(failed), None))).decode()
+    ops = msgspec.json.encode(ops_view(CallRecord(kept(failed), None))).decode()
     for canary in (UPSTREAM_NAME, UPSTREAM_WORDS, LOGGED, "0.123456789", str(OUR_COST), "4711", "4712", "4713"):
         assert canary not in customer
         assert canary in ops
-    view = ops_view(Recorded(kept(failed), None))
+    view = ops_view(CallRecord(kept(failed), None))
     assert (view.cost, view.provider_cost, view.margin) == ("0.00000008", "0.000000077", "0.000000003")
 
 
 def test_an_answered_call_that_is_not_charged_yet_does_not_say_that_it_cost_nothing() -> None:
-    answered = customer_view(Recorded(kept(a_failover()), None))
+    answered = customer_view(CallRecord(kept(a_failover()), None))
     assert (answered.cost, answered.charge, answered.charge_pending) == ("0.00000008", None, True)
     failed = a_failover()
-    failed.trace.used = None
-    assert not customer_view(Recorded(kept(failed), None)).charge_pending
+    failed.trace.usage = None
+    assert not customer_view(CallRecord(kept(failed), None)).charge_pending
 
 
 def leaves(kind: type[Failure]) -> Iterator[str]:
@@ -130,7 +135,7 @@ def test_a_license_that_says_no_is_told_with_its_reasons() -> None:
     with pytest.raises(LicenseRestricted) as refused:
         permit(model, key, NOW)
     trace = Trace(key=key, model=model)
-    ended = Ended(RequestId(new_id()), NOW, 403, 1.0, trace, refused.value.code, refused.value.message)
+    ended = CompletedCall(RequestId(new_id()), NOW, 403, 1.0, trace, refused.value.code, refused.value.message)
     decision = kept(ended).license
     assert decision is not None
     assert (decision.allowed, decision.license) == (False, "CC-BY-NC-4.0")
@@ -140,31 +145,33 @@ def test_a_license_that_says_no_is_told_with_its_reasons() -> None:
 def test_where_nobody_can_take_a_call_each_is_told_with_its_reason() -> None:
     nobody = NoEndpoint("Nobody.")
     nobody.left_out = (Choice(ALPHA, "it is draining"), Choice(BETA, "it asked for patience"))
-    ended = Ended(RequestId(new_id()), NOW, 503, 1.0, Trace(key=a_key()), nobody.code, "", "", nobody.left_out)
+    ended = CompletedCall(RequestId(new_id()), NOW, 503, 1.0, Trace(key=a_key()), nobody.code, "", "", nobody.left_out)
     assert [c.left_out for c in kept(ended).candidates] == ["it is draining", "it asked for patience"]
 
 
 @pytest.mark.parametrize("gone", [False, True])
 def test_a_call_that_waited_in_vain_is_told_whom_it_waited_for(gone: bool) -> None:
-    async def scenario() -> Ended:
+    async def scenario() -> CompletedCall:
         loop, cold = asyncio.get_running_loop(), an_endpoint(space=MODEL.space)
         health, trace = Health(), Trace(began=loop.time(), key=a_key())
-        health.warming(cold.id, loop.time(), 60.0)
+        health.record_warming(cold.id, loop.time(), 60.0)
         call = RawCall(
             RequestId(new_id()), b"", None, None, NOW, loop.time() + 5, lambda: gone, wait_s=0.05, trace=trace
         )
 
-        def pick_now(now: float) -> Route:
-            return pick([cold], health=health, now=now)
-
-        async def send(route: Route) -> Delivery:
-            raise AssertionError("nothing is sent to a model that is not there")
-
-        trace.route = route = pick_or_wait(pick_now, loop.time(), call.wait_s)
+        key, hold = a_key(), a_hold()
+        decision = decide(MODEL, key.use, key.accepted, NOW)
+        planned = PlannedCall(a_request("x"), key, MODEL, decision, hold.quote, Lane.INTERACTIVE)
+        context = PlanningSnapshot(Catalog([MODEL]), PriceIndex(), AllEndpoints([cold]), health, float)
+        # Without a provider nothing can be sent to a model that is not there.
+        state = DispatchState(providers={}, health=health, quota=None)  # type: ignore[arg-type]
+        with pytest.raises(ModelWarming) as warming:
+            choose_route(planned, context, loop.time())
+        trace.route = route = waiting_route(call, warming.value)
         with pytest.raises(Refusal) as refused:
-            await when_warm(call, route, pick_now, send)
+            await deliver(call, planned, route, hold, context, state)
         left_out = getattr(refused.value, "left_out", ())
-        return Ended(call.request_id, NOW, 503, 50.0, trace, refused.value.code, "", "", left_out)
+        return CompletedCall(call.request_id, NOW, 503, 50.0, trace, refused.value.code, "", "", left_out)
 
     told = kept(asyncio.run(scenario()))
     assert [(c.code, c.left_out, c.chosen) for c in told.candidates] == [
@@ -176,14 +183,14 @@ def test_a_choice_that_was_made_anew_and_left_nobody_replaces_the_first_one() ->
     nobody = (Choice(ALPHA, "it is quarantined", code="quarantined"),)
     first = Route((ALPHA,), (), (Choice(ALPHA),), "only")
     trace = Trace(key=a_key(), route=first, attempts=[AttemptRecord(ALPHA, "first", 1.0, 2.0, "Warming")])
-    told = kept(Ended(RequestId(new_id()), NOW, 503, 9.0, trace, "no_provider_available", "", "", nobody))
+    told = kept(CompletedCall(RequestId(new_id()), NOW, 503, 9.0, trace, "no_provider_available", "", "", nobody))
     assert [(c.place, c.chosen, c.left_out) for c in told.candidates] == [(0, False, "it is quarantined")]
     assert told.policy == ""
     assert [one.outcome for one in told.attempts] == ["Warming"]
 
 
 def test_words_that_postgres_would_not_take_are_made_fit() -> None:
-    ended = Ended(
+    ended = CompletedCall(
         RequestId(new_id()), NOW, 500, 1.0, Trace(key=a_key()), "internal_error", "a\0b", "\ud800" + "x" * 9999
     )
     error = kept(ended).error
@@ -193,4 +200,4 @@ def test_words_that_postgres_would_not_take_are_made_fit() -> None:
 
 
 def test_an_answer_that_was_stored_says_that_nothing_was_done_anew() -> None:
-    assert kept(Ended(RequestId(new_id()), datetime.now(UTC), 200, 1.0, Trace(key=a_key()))).replayed
+    assert kept(CompletedCall(RequestId(new_id()), datetime.now(UTC), 200, 1.0, Trace(key=a_key()))).replayed

@@ -11,8 +11,8 @@ from sqlalchemy import text
 from typing_extensions import override
 
 from router.explain import receipts
-from router.explain.explanation import Ended
-from router.explain.receipts import Receipts, look_up, tend_weeks
+from router.explain.explanation import CompletedCall
+from router.explain.receipts import ReceiptBuffer, find_call, rotate_weeks
 from router.values import Trace
 from store.ids import RequestId, new_id
 from store.postgres import Connection, Database
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.anyio
 KEY = a_key()
 
 
-def a_call(request_id: UUID | None = None, *, refused: bool = False, message: str = "") -> Ended:
+def a_call(request_id: UUID | None = None, *, refused: bool = False, message: str = "") -> CompletedCall:
     trace = Trace(key=KEY, hold=None if refused else a_hold())
-    return Ended(RequestId(request_id or new_id()), NOW, 200, 1.0, trace, "x" if message else "", message)
+    return CompletedCall(RequestId(request_id or new_id()), NOW, 200, 1.0, trace, "x" if message else "", message)
 
 
 def id_at(instant: datetime) -> UUID:
@@ -71,12 +71,12 @@ class Forgetful:
 
 
 async def test_a_call_is_found_before_and_after_it_is_written(db: Database) -> None:
-    kept = Receipts(db)
+    kept = ReceiptBuffer(db)
     ended = a_call()
     kept.add(ended)
-    before = await look_up(db, ended.request_id, kept)
+    before = await find_call(db, ended.request_id, kept)
     assert await kept.flush()
-    after = await look_up(db, ended.request_id)
+    after = await find_call(db, ended.request_id)
     assert before == after
     assert after is not None
     assert after.account_id == KEY.account_id
@@ -84,7 +84,7 @@ async def test_a_call_is_found_before_and_after_it_is_written(db: Database) -> N
 
 
 async def test_more_than_one_copy_takes_arrive_whole_and_in_their_week(db: Database) -> None:
-    kept = Receipts(db)
+    kept = ReceiptBuffer(db)
     for _ in range(2 * receipts.COPY_MAX + 1):
         kept.add(a_call())
     await kept.flush()
@@ -95,9 +95,9 @@ async def test_more_than_one_copy_takes_arrive_whole_and_in_their_week(db: Datab
 async def test_while_postgres_is_away_calls_wait_up_to_a_bound_and_arrive_once(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receipts, "KEPT_MAX", 5)
+    monkeypatch.setattr(receipts, "BUFFER_MAX", 5)
     db = Unreliable(database_url)
-    kept = Receipts(db)
+    kept = ReceiptBuffer(db)
     db.is_away = True
     for number in range(7):
         kept.add(a_call())
@@ -113,24 +113,26 @@ async def test_while_postgres_is_away_calls_wait_up_to_a_bound_and_arrive_once(
 
 
 async def test_a_flood_of_refused_calls_leaves_a_sample_and_no_call_that_was_admitted_is_missed(db: Database) -> None:
-    kept = Receipts(db)
+    kept = ReceiptBuffer(db)
     for _ in range(500):
         kept.add(a_call(refused=True))
     for _ in range(30):
         kept.add(a_call())
     await kept.flush()
-    assert await count(db) == receipts.REFUSED_MAX + 30
-    assert kept.skipped == 500 - receipts.REFUSED_MAX
+    assert await count(db) == receipts.REFUSALS_MAX + 30
+    assert kept.skipped == 500 - receipts.REFUSALS_MAX
     kept.add(a_call(refused=True))
     await kept.flush()
-    assert await count(db) == receipts.REFUSED_MAX + 31
+    assert await count(db) == receipts.REFUSALS_MAX + 31
 
 
 async def test_a_row_that_cannot_be_written_does_not_stop_the_others(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receipts, "as_json", lambda e: '"\\u0000"' if e.status == 500 else json.dumps({"status": 1}))
-    kept = Receipts(db)
+    monkeypatch.setattr(
+        receipts, "encode_explanation", lambda e: '"\\u0000"' if e.status == 500 else json.dumps({"status": 1})
+    )
+    kept = ReceiptBuffer(db)
     for status in (200, 500, 200):
         kept.add(msgspec.structs.replace(a_call(), status=status))
     assert await kept.flush()
@@ -138,11 +140,11 @@ async def test_a_row_that_cannot_be_written_does_not_stop_the_others(
 
 
 async def test_secrets_in_a_providers_words_are_not_kept(db: Database) -> None:
-    kept = Receipts(db, lambda words: words.replace("sk-secret", "[redacted]"))
+    kept = ReceiptBuffer(db, lambda words: words.replace("sk-secret", "[redacted]"))
     ended = msgspec.structs.replace(a_call(message="failed"), detail="401 for sk-secret")
     kept.add(ended)
     await kept.flush()
-    recorded = await look_up(db, ended.request_id)
+    recorded = await find_call(db, ended.request_id)
     assert recorded is not None
     assert recorded.explanation is not None
     assert recorded.explanation.error is not None
@@ -151,7 +153,7 @@ async def test_secrets_in_a_providers_words_are_not_kept(db: Database) -> None:
 
 async def test_weeks_are_made_ahead_and_dropped_when_all_of_them_is_too_old(db: Database) -> None:
     today = datetime.now(UTC)
-    kept = Receipts(db)
+    kept = ReceiptBuffer(db)
     old, late = a_call(id_at(today - timedelta(days=40))), a_call(id_at(today + timedelta(days=70)))
     fresh = [a_call(id_at(today + timedelta(days=days))) for days in (-25, 0, 30)]
     for ended in (old, late, *fresh):
@@ -159,23 +161,23 @@ async def test_weeks_are_made_ahead_and_dropped_when_all_of_them_is_too_old(db: 
     await kept.flush()
     assert await count(db, "routes_default") >= 3, "there are no weeks for these yet"
 
-    await tend_weeks(db, today.date() + timedelta(days=50))
-    assert (await look_up(db, late.request_id)) is not None
+    await rotate_weeks(db, today.date() + timedelta(days=50))
+    assert (await find_call(db, late.request_id)) is not None
     assert await count(db) == 2
-    await tend_weeks(db, today.date() + timedelta(days=50))
+    await rotate_weeks(db, today.date() + timedelta(days=50))
     assert await count(db, "routes_default") == 0
 
 
 async def test_an_explanation_is_gone_after_its_days_and_not_before(db: Database) -> None:
     made = date.today()  # noqa: DTZ011 - any day will do
-    kept = Receipts(db)
+    kept = ReceiptBuffer(db)
     ended = a_call(id_at(datetime(made.year, made.month, made.day, 12, tzinfo=UTC)))
     kept.add(ended)
     await kept.flush()
-    await tend_weeks(db, made + timedelta(days=receipts.KEPT_DAYS))
-    assert await look_up(db, ended.request_id) is not None
-    await tend_weeks(db, made + timedelta(days=receipts.KEPT_DAYS + 8))
-    assert await look_up(db, ended.request_id) is None
+    await rotate_weeks(db, made + timedelta(days=receipts.KEPT_DAYS))
+    assert await find_call(db, ended.request_id) is not None
+    await rotate_weeks(db, made + timedelta(days=receipts.KEPT_DAYS + 8))
+    assert await find_call(db, ended.request_id) is None
 
 
 async def test_nobody_but_the_product_may_drop_explanations(db: Database) -> None:

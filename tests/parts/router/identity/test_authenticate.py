@@ -10,18 +10,18 @@ from typing_extensions import override
 
 from router.errors import KeyExpired, KeyMissing, KeyPaused, KeyUnknown, StoreUnavailable
 from router.identity.authenticate import FRESH, TRUST, KeyIndex, authenticate
-from router.identity.keys import NewKey, new_key, well_formed
+from router.identity.keys import NewKey, is_well_formed, new_key
 from router.values import Key
 from tests.builders.values import KeyFields, a_key
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-def an_index(*keys: tuple[NewKey, Key], heard: datetime = NOW) -> KeyIndex:
+def an_index(*keys: tuple[NewKey, Key], fresh_at: datetime = NOW) -> KeyIndex:
     index = KeyIndex()
     for fresh, key in keys:
         index.put(key.id, {fresh.digest: key})
-    index.heard(heard)
+    index.mark_fresh(fresh_at)
     return index
 
 
@@ -49,7 +49,7 @@ def test_ten_thousand_typos_never_pass_the_checksum_and_are_never_looked_up() ->
         else:
             other = rng.choice([c for c in string.ascii_letters + string.digits + "_-" if c != text[at]])
             typo = text[:at] + other + text[at + 1 :]
-        assert not well_formed(typo), f"seed {seed}: {typo}"
+        assert not is_well_formed(typo), f"seed {seed}: {typo}"
         with pytest.raises(KeyUnknown):
             authenticate(f"Bearer {typo}", index, NOW)
 
@@ -120,7 +120,7 @@ def test_while_changes_do_not_arrive_an_unknown_key_is_our_fault_and_never_the_k
         authenticate(header, index, NOW)
     with pytest.raises(StoreUnavailable):
         authenticate(header, index, NOW + FRESH + timedelta(seconds=1))
-    index.deaf()
+    index.mark_stale()
     with pytest.raises(StoreUnavailable):
         authenticate(header, index, NOW)
 
@@ -128,7 +128,7 @@ def test_while_changes_do_not_arrive_an_unknown_key_is_our_fault_and_never_the_k
 def test_a_known_key_outlives_a_cut_by_a_minute_and_no_longer() -> None:
     fresh, key = an_issued_key()
     index = an_index((fresh, key))
-    index.deaf()
+    index.mark_stale()
     assert authenticate(f"Bearer {fresh.text}", index, NOW + TRUST).key is key
     with pytest.raises(StoreUnavailable):
         authenticate(f"Bearer {fresh.text}", index, NOW + TRUST + timedelta(seconds=1))
@@ -140,5 +140,5 @@ def test_a_replaced_secret_leaves_nothing_behind() -> None:
     other = new_key()
     index.put(key.id, {other.digest: key})
     assert (index.find(fresh.digest), index.find(other.digest), len(index)) == (None, key, 1)
-    index.keep_only([])
+    index.retain([])
     assert (index.find(other.digest), len(index)) == (None, 0)

@@ -27,11 +27,11 @@ async def test_a_process_that_hears_of_no_change_lets_no_operator_in_until_it_ha
 
     async def it_was_revoked() -> None:
         operators.replace({})
-        keys.heard(NOW)
+        keys.mark_fresh(NOW)
 
-    keys.heard(NOW)
+    keys.mark_fresh(NOW)
     assert await authenticate_operator(header, operators, keys, NOW, nothing_comes) is operator
-    keys.deaf()
+    keys.mark_stale()
     with pytest.raises(StoreUnavailable):
         await authenticate_operator(header, operators, keys, NOW, nothing_comes)
     with pytest.raises(KeyUnknown):

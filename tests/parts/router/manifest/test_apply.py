@@ -24,7 +24,7 @@ from router.registry.encryption import CredentialCipher
 from router.registry.endpoints import edit_endpoint, move_endpoint
 from router.registry.providers import edit_provider, find_provider
 from router.registry.specs import EndpointSpec
-from router.values import EndpointState
+from router.values import EndpointState, QuarantineCause
 from store.postgres import Database
 from tests.builders.manifest import EXAMPLE, FILES, MODEL, apply, make_live, order, plan, the_endpoint, told
 from tests.builders.registry import OPS
@@ -310,8 +310,8 @@ async def test_nobody_waits_for_a_plan_and_a_plan_is_of_one_instant(db: Database
         """While the plan rehearses, ops set a price and a process puts the endpoint out of service."""
         async with asyncio.timeout(3):
             await transact(db, OPS, lambda work: set_price(work, MODEL, 30_000_000))
-            quarantined = EndpointState.QUARANTINED
-            await transact(db, OPS, lambda work: move_endpoint(work, endpoint.id, quarantined, "it lies"))
+            out, cause = EndpointState.QUARANTINED, QuarantineCause.SPACE_MISMATCH
+            await transact(db, OPS, lambda work: move_endpoint(work, endpoint.id, out, "it lies", cause=cause))
 
     text = EXAMPLE.replace("name: alpha", "name: beta", 1).replace("provider: alpha", "provider: beta")
     asked = msgspec.structs.replace(order(text), usable=meanwhile)

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from gigarouter.commands.admin import app
 from router.changes.audit import list_changes
 from router.changes.transaction import transact
-from router.registry.encryption import CredentialCipher, CredentialUnreadable, place_of
+from router.registry.encryption import CredentialCipher, CredentialUnreadable, credential_binding
 from router.registry.key_rotation import rewrap_credentials
-from router.registry.providers import credential_of, provider_records
+from router.registry.providers import decrypt_credential, load_provider_records
 from router.registry.specs import ProviderSpec
 from store.ids import ProviderId, new_id
 from store.postgres import Database
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 OLD, NEW, OTHER = (Fernet.generate_key().decode() for _ in range(3))
 URL = "https://api.example.com/v1"
-PLACE = place_of(URL, {})
+PLACE = credential_binding(URL, {})
 
 
 async def a_keyed_provider(db: Database, name: str, key: str = OLD) -> None:
@@ -33,7 +33,7 @@ async def a_keyed_provider(db: Database, name: str, key: str = OLD) -> None:
 
 async def opened(db: Database, cipher: CredentialCipher) -> dict[str, str | None]:
     async with db.transaction() as connection:
-        return {record.name: credential_of(record, cipher) for record in await provider_records(connection)}
+        return {record.name: decrypt_credential(record, cipher) for record in await load_provider_records(connection)}
 
 
 async def test_after_resealing_the_old_key_can_be_taken_out(db: Database) -> None:
@@ -63,16 +63,16 @@ async def test_a_key_that_is_not_there_is_told_by_the_providers_name_and_keeps_n
 
 def test_rotating_wraps_the_data_key_again_and_encrypts_nothing_anew() -> None:
     provider = ProviderId(new_id())
-    stored = CredentialCipher([OLD]).cipher(provider, PLACE, "sk-canary")
+    stored = CredentialCipher([OLD]).encrypt(provider, PLACE, "sk-canary")
     again = CredentialCipher([NEW, OLD]).rewrap(stored)
     before, after = (msgspec.msgpack.decode(sealed) for sealed in (stored, again))
     assert before[0] != after[0]
     assert before[1:] == after[1:]
-    assert CredentialCipher([NEW]).open(provider, PLACE, again) == "sk-canary"
-    assert CredentialCipher([OLD]).cipher(provider, PLACE, "sk-canary") != stored
+    assert CredentialCipher([NEW]).decrypt(provider, PLACE, again) == "sk-canary"
+    assert CredentialCipher([OLD]).encrypt(provider, PLACE, "sk-canary") != stored
     for meddled in (after[2][:-1] + b"x", b"", after[2][::-1]):
         with pytest.raises(CredentialUnreadable):
-            CredentialCipher([NEW]).open(provider, PLACE, msgspec.msgpack.encode([*after[:2], meddled]))
+            CredentialCipher([NEW]).decrypt(provider, PLACE, msgspec.msgpack.encode([*after[:2], meddled]))
 
 
 def test_the_command_says_which_key_is_missing(database_url: str, tmp_path: Path) -> None:

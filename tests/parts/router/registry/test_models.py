@@ -14,7 +14,7 @@ from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
 from router.registry.endpoints import register_endpoint
-from router.registry.models import add_model, edit_model, entry_of
+from router.registry.models import add_model, edit_model, lock_model_for_edit
 from router.registry.providers import register_provider
 from router.registry.specs import EndpointSpec, ProviderSpec
 from router.values import Endpoint
@@ -26,7 +26,7 @@ NEW = msgspec.structs.replace(BARE, id="acme/new", owned_by="acme", summary="S",
 
 
 async def edited(work: UnitOfWork, **facts: object) -> Model:
-    return await edit_model(work, msgspec.structs.replace(await entry_of(work, NEW.id), **facts))
+    return await edit_model(work, msgspec.structs.replace(await lock_model_for_edit(work, NEW.id), **facts))
 
 
 async def registered(work: UnitOfWork, model: Model, name: str = "alpha") -> Endpoint:

@@ -17,7 +17,13 @@ from router.errors import Conflict, InvalidRequest, NotFound
 from router.registry.encryption import CredentialCipher, CredentialUnreadable
 from router.registry.endpoints import MOVES, edit_endpoint, move_endpoint, register_endpoint
 from router.registry.indexes import ProviderRecord
-from router.registry.providers import ProviderView, credential_of, edit_provider, provider_records, register_provider
+from router.registry.providers import (
+    ProviderView,
+    decrypt_credential,
+    edit_provider,
+    load_provider_records,
+    register_provider,
+)
 from router.registry.specs import EndpointSpec, ProviderSpec
 from router.values import Endpoint, EndpointState
 from store.ids import ProviderId, new_id
@@ -49,7 +55,7 @@ async def a_draft(db: Database, upstream_model: str = "mini") -> Endpoint:
 
 async def record_of(db: Database, name: str) -> ProviderRecord:
     async with db.transaction() as connection:
-        return next(record for record in await provider_records(connection) if record.name == name)
+        return next(record for record in await load_provider_records(connection) if record.name == name)
 
 
 async def dump(db: Database) -> str:
@@ -73,15 +79,15 @@ async def test_a_credential_is_in_no_table_and_opens_for_its_provider(db: Databa
     assert SECRET not in everything
     assert SECRET.encode().hex() not in everything
     assert view.credential == "…1e8a"
-    assert credential_of(await record_of(db, "alpha"), CredentialCipher([OLD])) == SECRET
+    assert decrypt_credential(await record_of(db, "alpha"), CredentialCipher([OLD])) == SECRET
 
 
 async def test_a_new_secret_key_in_front_still_opens_old_credentials_and_another_key_does_not(db: Database) -> None:
     await register_alpha(db)
     record = await record_of(db, "alpha")
-    assert credential_of(record, CredentialCipher([NEW, OLD])) == SECRET
+    assert decrypt_credential(record, CredentialCipher([NEW, OLD])) == SECRET
     with pytest.raises(CredentialUnreadable):
-        credential_of(record, CredentialCipher([NEW]))
+        decrypt_credential(record, CredentialCipher([NEW]))
 
 
 async def test_a_credential_moved_to_another_row_or_host_opens_to_nothing(db: Database) -> None:
@@ -94,7 +100,7 @@ async def test_a_credential_moved_to_another_row_or_host_opens_to_nothing(db: Da
     redirected = msgspec.structs.replace(alpha, base_url="https://evil.example/v1")
     for record in (moved, redirected):
         with pytest.raises(CredentialUnreadable, match="another"):
-            credential_of(record, CredentialCipher([OLD]))
+            decrypt_credential(record, CredentialCipher([OLD]))
     assert other.id == beta.id
 
 
@@ -109,9 +115,9 @@ async def test_another_host_is_refused_without_its_credential_and_another_path_i
     with pytest.raises(InvalidRequest, match=r"given for https://api.alpha.example"):
         await edit("https://evil.example/v1")
     await edit("https://api.alpha.example/v2")
-    assert credential_of(await record_of(db, "alpha"), cipher) == SECRET
+    assert decrypt_credential(await record_of(db, "alpha"), cipher) == SECRET
     await edit("https://new.example/v1", "sk-new-000000000000000")
-    assert credential_of(await record_of(db, "alpha"), cipher) == "sk-new-000000000000000"
+    assert decrypt_credential(await record_of(db, "alpha"), cipher) == "sk-new-000000000000000"
 
 
 async def test_another_vendor_is_another_host_where_its_library_knows_it(db: Database) -> None:
@@ -129,11 +135,11 @@ async def test_another_vendor_is_another_host_where_its_library_knows_it(db: Dat
         await edit(voyage)
     record = await record_of(db, "alpha")
     with pytest.raises(CredentialUnreadable, match="another"):
-        credential_of(msgspec.structs.replace(record, options=voyage.options), cipher)
+        decrypt_credential(msgspec.structs.replace(record, options=voyage.options), cipher)
     await edit(ProviderSpec(options={"vendor": "cohere", "input_types": {"query": "q"}}))
-    assert credential_of(await record_of(db, "alpha"), cipher) == SECRET
+    assert decrypt_credential(await record_of(db, "alpha"), cipher) == SECRET
     await edit(voyage, "sk-voyage-0000000000000")
-    assert credential_of(await record_of(db, "alpha"), cipher) == "sk-voyage-0000000000000"
+    assert decrypt_credential(await record_of(db, "alpha"), cipher) == "sk-voyage-0000000000000"
 
 
 @pytest.mark.parametrize("name", ["https://evil.example/x", "x/http://evil.example", "//evil.example", "a b", "a\nb"])
@@ -152,6 +158,14 @@ async def test_an_upstream_model_is_a_name_and_no_address(db: Database, name: st
 async def test_a_base_url_is_an_address_and_nothing_more(db: Database, url: str | None) -> None:
     with pytest.raises(InvalidRequest):
         await a_registered_provider(db, "alpha", ProviderSpec(url), SECRET, cipher=CIPHER)
+
+
+async def test_a_providers_name_is_its_own_and_of_the_form(db: Database) -> None:
+    await register_alpha(db)
+    with pytest.raises(Conflict, match="is a provider alpha already"):
+        await register_alpha(db)
+    with pytest.raises(InvalidRequest, match="lower-case letters"):
+        await a_registered_provider(db, "Alpha", ALPHA, SECRET, cipher=CIPHER)
 
 
 async def test_the_audit_log_tells_of_a_credential_only_its_end(db: Database) -> None:

@@ -18,7 +18,7 @@ from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import KeyPaused, KeyUnknown, StoreUnavailable
 from router.identity.authenticate import authenticate
-from router.identity.key_commands import KeySpec, Shown, create_key, pause_key, revoke_key, rotate_key
+from router.identity.key_commands import IssuedKey, KeySpec, create_key, pause_key, revoke_key, rotate_key
 from router.identity.keys import digest_of, new_key
 from router.registry.endpoints import move_endpoint, register_endpoint
 from router.registry.providers import edit_provider, register_provider
@@ -48,14 +48,14 @@ class World:
         async with self.db.transaction() as tx:
             await create_account(tx, "acme", account_id=self.account_id)
 
-    async def a_key(self) -> Shown:
+    async def a_key(self) -> IssuedKey:
         spec = KeySpec(name="test")
         return await transact(self.db, OPS, lambda work: create_key(work, self.account_id, spec))
 
-    def call(self, shown: Shown) -> None:
+    def call(self, shown: IssuedKey) -> None:
         authenticate(f"Bearer {shown.text}", self.refresher.keys, datetime.now(UTC))
 
-    def is_known(self, shown: Shown) -> bool:
+    def is_known(self, shown: IssuedKey) -> bool:
         try:
             self.call(shown)
         except KeyUnknown:
@@ -211,7 +211,7 @@ async def test_a_change_made_while_cut_off_is_there_after_the_reconnect(world: W
 
 async def test_a_lost_notification_is_made_up_for_by_the_poll(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(router.registry.refresh, "POLL_S", 0.2)
-    monkeypatch.setattr(router.registry.refresh, "BEAT_S", 0.1)
+    monkeypatch.setattr(router.registry.refresh, "HEARTBEAT_S", 0.1)
     owner = Database(world.db.url, as_owner=True)
     async with owner.transaction() as tx:
         await tx.execute(text("DROP TRIGGER keys_notify ON keys"))

@@ -18,7 +18,7 @@ from router.errors import (
     TokenArrayUnsupported,
     TooManyTokens,
 )
-from router.request.estimate import estimate, exact, tokens_most
+from router.request.estimate import estimate, exact_quote, token_bound
 from router.values import EmbedRequest
 from tests.builders.values import NOW, PRICE, KeyFields, Prices, a_key, a_model, a_request
 
@@ -49,7 +49,7 @@ def test_every_character_of_unicode_stays_within_its_bound_under_every_normaliza
         if 0xD800 <= number < 0xE000:
             continue
         character = chr(number)
-        bound = tokens_most(character) - 1
+        bound = token_bound(character) - 1
         in_bytes = len(unicodedata.normalize("NFC", character).encode())
         in_characters = max(len(unicodedata.normalize(form, character)) for form in ("NFD", "NFKC", "NFKD"))
         assert max(in_bytes, in_characters, len(character.lower())) <= bound, hex(number)
@@ -57,8 +57,8 @@ def test_every_character_of_unicode_stays_within_its_bound_under_every_normaliza
 
 @pytest.mark.parametrize("text", HARD_TEXTS)
 def test_whole_texts_too_also_where_marks_change_their_order(text: str) -> None:
-    assert len(unicodedata.normalize("NFC", text).encode()) < tokens_most(text)
-    assert len(unicodedata.normalize("NFKC", text)) < tokens_most(text)
+    assert len(unicodedata.normalize("NFC", text).encode()) < token_bound(text)
+    assert len(unicodedata.normalize("NFKC", text)) < token_bound(text)
 
 
 def test_the_demo_models_own_tokenizer_never_exceeds_the_quote() -> None:
@@ -115,20 +115,13 @@ def test_three_hundred_thousand_tokens_pass_and_one_more_is_refused() -> None:
         _quote(a_request(token_ids=[[1] * 300_000, [1]]), model)
 
 
-@pytest.mark.anyio
-async def test_what_was_counted_replaces_the_bound() -> None:
+def test_what_was_counted_replaces_the_bound() -> None:
     request = a_request("x" * 400_000)
     quote = _quote(request)
-
-    async def counted(tokens: int | None) -> int | None:
-        return tokens
-
-    again = await exact(request, a_model(), quote, lambda: counted(300_002))
-    assert again is not None
+    again = exact_quote(request, a_model(), quote, 300_002)
     assert (again.tokens_max, again.exact, again.tokens_limited) == (300_002, True, 100_000)
-    assert await exact(request, a_model(), quote, lambda: counted(None)) is None
     with pytest.raises(TooManyTokens):
-        await exact(request, a_model(), quote, lambda: counted(300_003))
+        exact_quote(request, a_model(), quote, 300_003)
 
 
 def test_dimensions_are_the_models_own_or_fewer_where_it_was_trained_for_it() -> None:

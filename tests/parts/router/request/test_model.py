@@ -96,13 +96,13 @@ def test_drafts_and_endpoints_that_are_off_are_no_candidates_and_the_smallest_pr
     states = {state: an_endpoint(model_id=model.id, state=state, priority=1) for state in EndpointState}
     first = an_endpoint(model_id=model.id, priority=0)
     index = EndpointIndex([*states.values(), first])
-    candidates = index.serving(model, a_key())
+    candidates = index.candidates(model, a_key())
     assert candidates[0] == first
     assert {e.state for e in candidates} == set(EndpointState) - {EndpointState.DRAFT, EndpointState.OFF}
 
 
 def test_a_test_key_is_answered_by_the_sandbox_even_where_nothing_serves() -> None:
     model = a_model("BAAI/bge-m3")
-    (endpoint,) = EndpointIndex().serving(model, a_key(is_test=True))
+    (endpoint,) = EndpointIndex().candidates(model, a_key(is_test=True))
     assert (endpoint.id, endpoint.space, endpoint.cost_nano_per_mtok) == (SANDBOX_ENDPOINT, model.space, 0)
-    assert EndpointIndex().serving(model, a_key()) == []
+    assert EndpointIndex().candidates(model, a_key()) == []

@@ -4,7 +4,7 @@ import pytest
 
 from router.errors import InvalidRequest, UnknownParameter
 from router.request.body import parse
-from router.request.preferences import MODELS_REFUSED, preferences
+from router.request.preferences import MODELS_REFUSED, parse_preferences
 from router.values import NO_PREFERENCES, Preferences
 
 
@@ -60,7 +60,7 @@ def test_every_preference_is_read() -> None:
     ],
 )
 def test_a_price_limit_is_read_from_its_text(literal: str, nano: int) -> None:
-    assert preferences(b'{"max_price":%s}' % literal.encode()).max_price == nano
+    assert parse_preferences(b'{"max_price":%s}' % literal.encode()).max_price == nano
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_an_unknown_preference_is_refused(provider: str, param: str) -> None:
 
 def test_a_list_at_its_bounds_is_taken_and_a_huge_object_is_not_looked_at() -> None:
     names = ",".join('"' + f"{number:063d}" + '"' for number in range(64))
-    assert len(preferences(('{"ignore":[' + names + "]}").encode()).ignore) == 64
+    assert len(parse_preferences(('{"ignore":[' + names + "]}").encode()).ignore) == 64
     with pytest.raises(InvalidRequest, match="larger than"):
-        preferences(b'{"ignore":[' + b'"a",' * 100_000 + b'"a"]}')
+        parse_preferences(b'{"ignore":[' + b'"a",' * 100_000 + b'"a"]}')
 
 
 def test_a_list_of_models_is_refused_because_spaces_cannot_be_mixed() -> None:

@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from router.dispatch.validate import shorten
-from router.response.encode import answer
+from router.response.encode import encode_answer
 from router.values import Answer
 from tests.builders.values import MODEL_ID, PRICE, SPACE, a_delivery, a_hold, a_model, a_request, a_usage, unit_rows
 
@@ -22,20 +22,20 @@ SCHEMA = Draft202012Validator(
 
 def _answered(rows: int, width: int, **request: object) -> tuple[Answer, np.ndarray]:
     matrix = unit_rows(rows, width)
-    asked = a_request(*["x"] * rows, **request)  # type: ignore[arg-type]
-    said = answer(asked, a_model(dimensions=width), a_delivery(matrix), a_usage(inputs=rows), a_hold())
-    return said, matrix
+    embed_request = a_request(*["x"] * rows, **request)  # type: ignore[arg-type]
+    answer = encode_answer(embed_request, a_model(dimensions=width), a_delivery(matrix), a_usage(inputs=rows), a_hold())
+    return answer, matrix
 
 
-def _body(said: Answer) -> dict[str, object]:
-    body: dict[str, object] = json.loads(b"".join(said.body))
+def _body(answer: Answer) -> dict[str, object]:
+    body: dict[str, object] = json.loads(b"".join(answer.body))
     return body
 
 
 @pytest.mark.parametrize("rows", [1, 3, 700])
 def test_floats_are_openais_schema_in_order_and_the_same_float32(rows: int) -> None:
-    said, matrix = _answered(rows, 128)
-    body = _body(said)
+    answer, matrix = _answered(rows, 128)
+    body = _body(answer)
     SCHEMA.validate(body)
     assert list(body) == ["object", "data", "model", "usage"]
     assert body["usage"] == {"prompt_tokens": 10, "total_tokens": 10}
@@ -46,24 +46,24 @@ def test_floats_are_openais_schema_in_order_and_the_same_float32(rows: int) -> N
 
 @pytest.mark.parametrize("rows", [1, 3, 700])
 def test_base64_is_little_endian_float32(rows: int) -> None:
-    said, matrix = _answered(rows, 128, encoding_format="base64")
-    data = _body(said)["data"]
+    answer, matrix = _answered(rows, 128, encoding_format="base64")
+    data = _body(answer)["data"]
     rows_back = [np.frombuffer(base64.b64decode(item["embedding"]), dtype="<f4") for item in data]  # type: ignore[attr-defined]
     assert (np.array(rows_back) == matrix).all()
 
 
 def test_a_small_answer_is_one_piece_of_known_length() -> None:
-    said, _ = _answered(1, 1536, encoding_format="base64")
-    (body,) = said.body
-    assert dict(said.headers)[b"content-length"] == b"%d" % len(body)
+    answer, _ = _answered(1, 1536, encoding_format="base64")
+    (body,) = answer.body
+    assert dict(answer.headers)[b"content-length"] == b"%d" % len(body)
 
 
 @pytest.mark.parametrize("encoding", ["float", "base64"])
 @pytest.mark.parametrize("dimensions", [None, 4000])
 def test_no_piece_of_the_largest_answer_holds_the_loop(encoding: str, dimensions: int | None) -> None:
     """2,048 vectors of 4,096 floats: 107 MB of text. A piece may take 50 ms; on a quiet core it takes 2."""
-    said, _ = _answered(2048, 4096, encoding_format=encoding, dimensions=dimensions)
-    pieces = iter(said.body)
+    answer, _ = _answered(2048, 4096, encoding_format=encoding, dimensions=dimensions)
+    pieces = iter(answer.body)
     worst, size = 0.0, 0
     while True:
         began = time.thread_time()
@@ -78,16 +78,16 @@ def test_no_piece_of_the_largest_answer_holds_the_loop(encoding: str, dimensions
 
 
 def test_a_body_may_be_made_again_and_whole_up_to_a_bound() -> None:
-    said, _ = _answered(700, 128)
-    once = b"".join(said.body)
-    assert b"".join(said.body) == once == said.whole(len(once))
-    assert said.whole(len(once) - 1) is None
+    answer, _ = _answered(700, 128)
+    whole = b"".join(answer.body)
+    assert b"".join(answer.body) == whole == answer.to_bytes(len(whole))
+    assert answer.to_bytes(len(whole) - 1) is None
 
 
 @pytest.mark.parametrize("rows", [2, 700])
 def test_shorter_dimensions_are_the_first_ones_renormalized(rows: int) -> None:
-    said, matrix = _answered(rows, 128, dimensions=32)
-    vectors = np.array([item["embedding"] for item in _body(said)["data"]], dtype=np.float64)  # type: ignore[attr-defined]
+    answer, matrix = _answered(rows, 128, dimensions=32)
+    vectors = np.array([item["embedding"] for item in _body(answer)["data"]], dtype=np.float64)  # type: ignore[attr-defined]
     expected = matrix[:, :32].astype(np.float64)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert vectors.shape == (rows, 32)
@@ -101,10 +101,10 @@ def test_a_row_without_direction_stays_zero() -> None:
 
 def test_the_headers_tell_what_was_done_and_for_how_much() -> None:
     matrix = unit_rows(1, 8)
-    said = answer(
+    answer = encode_answer(
         a_request("x"), a_model(), a_delivery(matrix), a_usage(), a_hold(), attribution="Model by Måns\r\nx: y"
     )
-    headers = {name.decode(): value.decode() for name, value in said.headers}
+    headers = {name.decode(): value.decode() for name, value in answer.headers}
     assert headers["openai-model"] == MODEL_ID
     assert headers["x-gigarouter-cost"] == "0.00000008"
     assert headers["x-gigarouter-price-id"] == f"price_{PRICE.id.hex}"

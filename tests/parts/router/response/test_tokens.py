@@ -12,9 +12,9 @@ from providers.outcomes import Overloaded, TooLong
 from providers.protocol import Attempt, Provider, Vectors
 from router.errors import InputTooLong, TooManyTokens
 from router.request.body import MAX_TOKENS
-from router.request.estimate import estimate, exact, tokens_most
-from router.response.tokens import COUNT_WITHIN_S, count, promised, usage
-from router.values import Endpoint, Route
+from router.request.estimate import estimate, exact_quote, token_bound
+from router.response.tokens import COUNT_WITHIN_S, compute_usage, count_quote, count_tokens, guaranteed_quote
+from router.values import Endpoint, RawCall, Route
 from store.ids import ProviderId, RequestId, new_id
 from tests.builders.values import (
     ENDPOINT,
@@ -37,11 +37,11 @@ class Counter(Provider):
     """A provider that counts after a while, or says why not; notes how long it was given."""
 
     def __init__(self, answer: int | Exception | None, takes_s: float = 0.0) -> None:
-        self.answer, self.takes_s, self.given_s = answer, takes_s, -1.0
+        self.answer, self.takes_s, self.limit_s = answer, takes_s, -1.0
 
     @override
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
-        self.given_s = deadline_s
+        self.limit_s = deadline_s
         await asyncio.sleep(self.takes_s)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -56,26 +56,28 @@ class Counter(Provider):
         """Nothing is open."""
 
 
-async def counted(counters: list[Counter], left_s: float) -> int | None:
+def routed(counters: list[Counter]) -> tuple[Route, dict[ProviderId, Provider]]:
     endpoints = [an_endpoint(f"p{number}") for number in range(len(counters))]
-    providers: dict[ProviderId, Provider] = {
-        e.provider_id: counter for e, counter in zip(endpoints, counters, strict=True)
-    }
+    return Route(tuple(endpoints)), {e.provider_id: counter for e, counter in zip(endpoints, counters, strict=True)}
+
+
+async def counted(counters: list[Counter], left_s: float) -> int | None:
+    route, providers = routed(counters)
     deadline_at = asyncio.get_running_loop().time() + left_s
-    return await count(endpoints, a_request("x"), MODEL, providers, RequestId(new_id()), deadline_at)
+    return await count_tokens(route, a_request("x"), MODEL, providers, RequestId(new_id()), deadline_at)
 
 
 def test_all_endpoints_together_get_no_more_time_than_the_call_has() -> None:
     busy, silent, last = Counter(Overloaded(), takes_s=0.05), Counter(None), Counter(7)
     assert asyncio.run(counted([busy, silent, last], left_s=2.0)) == 7
-    assert 2.0 >= busy.given_s > silent.given_s >= last.given_s > 0
-    assert silent.given_s <= 2.0 - 0.05
+    assert 2.0 >= busy.limit_s > silent.limit_s >= last.limit_s > 0
+    assert silent.limit_s <= 2.0 - 0.05
     late = Counter(7)
     assert asyncio.run(counted([Counter(None, takes_s=0.05), late], left_s=0.02)) is None
-    assert late.given_s < 0, "nobody is asked when the time is over"
+    assert late.limit_s < 0, "nobody is asked when the time is over"
     patient = Counter(7)
     asyncio.run(counted([patient], left_s=60.0))
-    assert patient.given_s <= COUNT_WITHIN_S
+    assert patient.limit_s <= COUNT_WITHIN_S
 
 
 def test_an_input_that_is_too_long_is_refused_as_the_call_would_be() -> None:
@@ -87,19 +89,10 @@ def test_an_input_that_is_too_long_is_refused_as_the_call_would_be() -> None:
 def test_what_the_model_adds_counts_towards_no_request_limit_neither_for_text_nor_for_ids() -> None:
     key, request = a_key(), msgspec.structs.replace(a_request("x", "y"), input_type="query")
     quote = estimate(request, MODEL, key, Prices(), NOW)
-
-    async def again(tokens: int) -> Quote | None:
-        async def counted() -> int:
-            return tokens
-
-        return await exact(request, MODEL, quote, counted)
-
-    added = 2 * (2 + tokens_most(PROMPT))
-    most = asyncio.run(again(MAX_TOKENS + added))
-    assert most is not None
-    assert most.tokens_max == MAX_TOKENS + added
+    added = 2 * (2 + token_bound(PROMPT))
+    assert exact_quote(request, MODEL, quote, MAX_TOKENS + added).tokens_max == MAX_TOKENS + added
     with pytest.raises(TooManyTokens):
-        asyncio.run(again(MAX_TOKENS + added + 1))
+        exact_quote(request, MODEL, quote, MAX_TOKENS + added + 1)
     halves = [[1] * (MAX_TOKENS // 2)] * 2
     by_ids = msgspec.structs.replace(a_request(token_ids=halves), input_type="query")
     assert estimate(by_ids, MODEL, key, Prices(), NOW).tokens_max == MAX_TOKENS + added
@@ -107,21 +100,37 @@ def test_what_the_model_adds_counts_towards_no_request_limit_neither_for_text_no
         estimate(a_request(token_ids=[*halves, [1]]), MODEL, key, Prices(), NOW)
 
 
+@pytest.mark.parametrize(("count", "counted"), [(9, (9, True)), (None, None)])
+def test_a_quote_is_exact_where_an_endpoint_counts_and_none_where_none_does(
+    count: int | None, counted: tuple[int, bool] | None
+) -> None:
+    async def scenario() -> Quote | None:
+        request = a_request("some text")
+        route, providers = routed([Counter(None), Counter(count)])
+        quote = estimate(request, MODEL, a_key(), Prices(), NOW)
+        deadline_at = asyncio.get_running_loop().time() + 1.0
+        call = RawCall(RequestId(new_id()), b"", None, None, NOW, deadline_at)
+        return await count_quote(quote, route, request, MODEL, providers, call)
+
+    exact = asyncio.run(scenario())
+    assert (None if exact is None else (exact.tokens_max, exact.exact)) == counted
+
+
 def test_a_count_that_failed_where_workers_serve_leaves_a_bound() -> None:
     quote = estimate(a_request(token_ids=[[1, 2]]), MODEL, a_key(), Prices(), NOW)
     worker: Endpoint = an_endpoint(provider_kind="worker")
     assert quote.exact
-    assert promised(quote, None, Route((ENDPOINT,))) == quote
-    assert not promised(quote, None, Route((worker,))).exact
-    assert not promised(quote, quote, Route((worker, ENDPOINT))).exact
-    assert promised(quote, quote, Route((worker, worker))).exact
+    assert guaranteed_quote(quote, None, Route((ENDPOINT,))) == quote
+    assert not guaranteed_quote(quote, None, Route((worker,))).exact
+    assert not guaranteed_quote(quote, quote, Route((worker, ENDPOINT))).exact
+    assert guaranteed_quote(quote, quote, Route((worker, worker))).exact
 
 
 @pytest.mark.parametrize("exact", [True, False])
-@pytest.mark.parametrize("told", [MAX_INT32 + 1, 10**15, 2**63 - 1])
+@pytest.mark.parametrize("reported", [MAX_INT32 + 1, 10**15, 2**63 - 1])
 def test_a_count_beyond_all_reason_is_billed_at_the_hold_and_recorded_as_far_as_there_is_room(
-    told: int, *, exact: bool
+    reported: int, *, exact: bool
 ) -> None:
-    delivery = msgspec.structs.replace(a_delivery(unit_rows(1, 8)), tokens=told, exact=exact)
-    used = usage(delivery, a_request("x"), a_model(), a_hold(tokens_max=100), NOW)
-    assert (used.tokens, used.provider_tokens) == (100, MAX_INT32)
+    delivery = msgspec.structs.replace(a_delivery(unit_rows(1, 8)), tokens=reported, exact=exact)
+    usage = compute_usage(delivery, a_request("x"), a_model(), a_hold(tokens_max=100), NOW)
+    assert (usage.tokens, usage.provider_tokens) == (100, MAX_INT32)

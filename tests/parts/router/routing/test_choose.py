@@ -6,7 +6,7 @@ import pytest
 
 from router.errors import InvalidRequest, ModelWarming, NoEndpoint, PreferencesUnmet, ProvidersBusy
 from router.routing.health import FAILURES_MAX, OPEN_S, Health
-from router.values import EndpointState, Preferences
+from router.values import EndpointState, Preferences, QuarantineCause
 from tests.builders.routing import pick
 from tests.builders.values import SPACE, an_endpoint
 
@@ -14,7 +14,7 @@ from tests.builders.values import SPACE, an_endpoint
 def broken(health: Health, *endpoints: Any, at: float = 0.0) -> None:
     for endpoint in endpoints:
         for _ in range(FAILURES_MAX):
-            health.failed(endpoint.id, at, "it broke")
+            health.record_failure(endpoint.id, at, "it broke")
 
 
 def test_an_endpoint_of_another_space_is_never_in_a_route() -> None:
@@ -93,7 +93,7 @@ def test_a_message_about_many_endpoints_stays_short() -> None:
 
 def test_ill_health_is_not_blamed_on_preferences() -> None:
     sick, unwanted, health = an_endpoint("a"), an_endpoint("b"), Health()
-    health.quarantined(sick.id, "another space")
+    health.quarantine(sick.id, QuarantineCause.SPACE_MISMATCH, "another space")
     with pytest.raises(NoEndpoint):
         pick([sick, unwanted], Preferences(only=("a",)), health)
 
@@ -105,12 +105,12 @@ def test_where_only_breakers_are_in_the_way_one_call_at_a_time_tries_the_least_b
     route = pick([later, sooner], health=health, now=3.0)
     assert (route.order, route.policy) == ((sooner,), "trial")
     assert [c.endpoint for c in route.left_out] == [later]
-    assert health.starts(sooner.id, 3.0)
-    assert not health.starts(sooner.id, 3.0), "a second call is told that it came too late"
+    assert health.start(sooner.id, 3.0)
+    assert not health.start(sooner.id, 3.0), "a second call is told that it came too late"
     with pytest.raises(NoEndpoint) as refused:
         pick([later, sooner], health=health, now=3.1)
     assert refused.value.retry_after_s == pytest.approx(1.9)
-    health.failed(sooner.id, 3.2, "it broke")
+    health.record_failure(sooner.id, 3.2, "it broke")
     with pytest.raises(NoEndpoint):
         pick([later, sooner], health=health, now=3.9)
     assert pick([later, sooner], health=health, now=4.0).order == (later,), "the other one has not been tried yet"
@@ -119,7 +119,7 @@ def test_where_only_breakers_are_in_the_way_one_call_at_a_time_tries_the_least_b
 def test_a_quarantined_endpoint_is_never_tried() -> None:
     endpoint, health = an_endpoint(), Health()
     broken(health, endpoint)
-    health.quarantined(endpoint.id, "another space")
+    health.quarantine(endpoint.id, QuarantineCause.SPACE_MISMATCH, "another space")
     with pytest.raises(NoEndpoint):
         pick([endpoint], health=health, now=100.0)
 
@@ -127,7 +127,7 @@ def test_a_quarantined_endpoint_is_never_tried() -> None:
 def test_when_all_ask_for_patience_the_caller_is_asked_too_for_the_shortest_of_their_waits() -> None:
     endpoints, health = [an_endpoint(), an_endpoint(), an_endpoint()], Health()
     for endpoint, wait_s in zip(endpoints, (9.0, 3.0, 7.0), strict=True):
-        health.paused(endpoint.id, 0.0, wait_s)
+        health.record_pause(endpoint.id, 0.0, wait_s)
     with pytest.raises(ProvidersBusy) as refused:
         pick(endpoints, health=health, now=1.0)
     assert refused.value.retry_after_s == pytest.approx(2.0)
@@ -135,7 +135,7 @@ def test_when_all_ask_for_patience_the_caller_is_asked_too_for_the_shortest_of_t
 
 def test_a_model_that_is_being_loaded_says_so() -> None:
     endpoint, health = an_endpoint(), Health()
-    health.warming(endpoint.id, 0.0, 20.0)
+    health.record_warming(endpoint.id, 0.0, 20.0)
     with pytest.raises(ModelWarming) as refused:
         pick([endpoint], health=health, now=5.0)
     assert refused.value.retry_after_s == pytest.approx(15.0)
@@ -145,7 +145,7 @@ def test_a_model_that_is_being_loaded_says_so() -> None:
 def test_one_that_failed_and_one_that_is_busy_are_a_503_with_the_shortest_wait() -> None:
     failing, busy, health = an_endpoint(), an_endpoint(), Health()
     broken(health, failing)
-    health.paused(busy.id, 0.0, 30.0)
+    health.record_pause(busy.id, 0.0, 30.0)
     with pytest.raises(NoEndpoint) as refused:
         pick([failing, busy], health=health, now=1.0)
     assert refused.value.retry_after_s == pytest.approx(OPEN_S - 1)

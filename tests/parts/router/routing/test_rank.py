@@ -16,8 +16,8 @@ from tests.builders.values import an_endpoint
 
 def measured(health: Health, latencies: dict[Endpoint, float], now: float = 0.0, tokens: int = 0) -> Health:
     for endpoint, took_s in latencies.items():
-        health.starts(endpoint.id, now)
-        health.succeeded(endpoint.id, now, took_s, 1, tokens)
+        health.start(endpoint.id, now)
+        health.record_success(endpoint.id, now, took_s, 1, tokens)
     return health
 
 
@@ -63,18 +63,18 @@ def test_calls_in_flight_and_failures_count_against_an_endpoint() -> None:
     a, b = an_endpoint("a", concurrency=4), an_endpoint("b", concurrency=4)
     busy = measured(Health(), {a: 0.1, b: 0.1})
     for _ in range(2):
-        busy.starts(a.id, 0.0)
+        busy.start(a.id, 0.0)
     assert names(pick([a, b], health=busy)) == ["b", "a"]
     failing = measured(Health(), {a: 0.1, b: 0.1})
     for _ in range(2):
-        failing.failed(a.id, 0.0, "it broke")
+        failing.record_failure(a.id, 0.0, "it broke")
     assert names(pick([a, b], health=failing)) == ["b", "a"]
 
 
 def test_the_least_expected_wait_is_chosen_among_workers() -> None:
     a, b = an_endpoint("a"), an_endpoint("b")
     health = measured(Health(), {a: 0.1, b: 0.1})
-    health.reports(a.id, 0.5, 40_000, 0.0)
+    health.record_load(a.id, 0.5, 40_000, 0.0)
     route = pick([a, b], health=health)
     assert names(route) == ["b", "a"]
     assert route.ranked[1].facts["wait_ms"] == 500
@@ -85,9 +85,9 @@ def test_the_least_expected_wait_is_chosen_among_workers() -> None:
 def test_a_crowded_worker_gives_way_to_a_dearer_endpoint_and_to_nobody_that_is_worse() -> None:
     worker, dear = an_endpoint("worker", priority=1), an_endpoint("dear", cost_nano_per_mtok=9, priority=2)
     health = measured(Health(), {worker: 0.1, dear: 0.3})
-    health.reports(worker.id, 5.0, 1_000_000, 0.0)
+    health.record_load(worker.id, 5.0, 1_000_000, 0.0)
     assert names(pick([worker, dear], health=health)) == ["dear", "worker"]
-    health.reports(dear.id, 20.0, 0, 0.0)
+    health.record_load(dear.id, 20.0, 0, 0.0)
     assert names(pick([worker, dear], health=health)) == ["worker", "dear"]
 
 
@@ -176,10 +176,10 @@ def test_a_cheapest_alone_gets_its_calls_back_little_by_little_after_an_outage(t
     )
     health = Health()
     for _ in range(FAILURES_MAX):
-        health.failed(cheap.id, 0.0, "it broke")
+        health.record_failure(cheap.id, 0.0, "it broke")
     for _ in range(trials):
-        health.starts(cheap.id, OPEN_S)
-        health.succeeded(cheap.id, OPEN_S, 0.1)
+        health.start(cheap.id, OPEN_S)
+        health.record_success(cheap.id, OPEN_S, 0.1)
 
     def share(now: float) -> float:
         routes = [pick([cheap, dear], health=health, now=now, draw=random.random) for _ in range(1_000)]

@@ -4,7 +4,7 @@ import pytest
 
 from providers.wire import networks
 from router.registry.indexes import ProviderRecord
-from router.verification.endpoint_check import Report, call_provider
+from router.verification.endpoint_check import CheckReport, call_provider
 from store.ids import ProviderId, new_id
 from tests.builders.providers import a_provider
 from tests.harness.fake_upstream import Reply, Upstream
@@ -12,7 +12,7 @@ from tests.harness.fake_upstream import Reply, Upstream
 pytestmark = pytest.mark.anyio
 
 
-async def tried(upstream: Upstream, scheme: str, *allowed: str) -> Report:
+async def tried(upstream: Upstream, scheme: str, *allowed: str) -> CheckReport:
     url = f"{scheme}://localhost:{upstream.port}/v1"
     async with a_provider("openai", url, credential="sk-x", allowed=networks([*allowed])) as provider:
         return await call_provider(ProviderRecord(ProviderId(new_id()), "inside", "openai", url), provider, "m")
@@ -26,7 +26,7 @@ async def test_a_name_that_leads_inside_is_refused_before_a_byte_is_sent(scheme:
     assert not report.passed
     (failed,) = [step for step in report.steps if step.outcome == "failed"]
     assert failed.name == "guard"
-    assert "must not be reached" in failed.said
+    assert "must not be reached" in failed.detail
     assert "127.0.0.1" not in str(report)
 
 

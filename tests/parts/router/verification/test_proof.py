@@ -18,9 +18,9 @@ from router.registry.endpoints import edit_endpoint, get_endpoint, move_endpoint
 from router.registry.providers import ProviderView, edit_provider, get_provider
 from router.registry.specs import EndpointSpec
 from router.values import EndpointState
-from router.verification.endpoint_check import try_endpoint
-from router.verification.report import Occasion, Report, Verdict
-from router.verification.schedule import go_round
+from router.verification.endpoint_check import check_endpoint
+from router.verification.report import Occasion, SpaceVerdict, VerificationReport
+from router.verification.schedule import run_due_checks
 from store.ids import EndpointId
 from tests.builders.providers import a_provider
 from tests.builders.registry import OPS
@@ -47,7 +47,7 @@ def other() -> Iterator[Gated]:
 
 async def a_live_endpoint(lab: SpaceLab, upstream: Gated, **spec: Any) -> EndpointId:
     endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url, **spec)
-    assert (await lab.certify(endpoint, as_reference=REASON)).passed
+    assert (await lab.verify(endpoint, as_reference=REASON)).passed
     return endpoint
 
 
@@ -83,19 +83,19 @@ async def test_another_address_ends_traffic_until_what_answers_there_has_passed(
     view = await lab.view(endpoint)
     assert view.endpoint.state is QUARANTINED
     assert "base_url of vendor changed" in view.reason
-    (report,) = await lab.a_round()
-    assert (report.verdict, report.occasion) == (Verdict.ANOTHER_SPACE, Occasion.RECOVERY)
+    (report,) = await lab.run_checks()
+    assert (report.verdict, report.occasion) == (SpaceVerdict.ANOTHER_SPACE, Occasion.RECOVERY)
     assert "base_url" not in (await lab.view(endpoint)).reason, "why it stays out is what was found there"
 
     await edit_its_provider(lab, endpoint, base_url=upstream.base_url)
     await lab.make_due(endpoint)
-    assert (await lab.a_round())[0].state is QUARANTINED, "it was caught, so one good probe is luck"
+    assert (await lab.run_checks())[0].state is QUARANTINED, "it was caught, so one good probe is luck"
 
 
 async def test_an_honest_address_serves_again_after_one_round(lab: SpaceLab, upstream: Gated) -> None:
     endpoint = await a_live_endpoint(lab, upstream)
     await edit_its_provider(lab, endpoint, base_url=upstream.base_url + "/")
-    (report,) = await lab.a_round()
+    (report,) = await lab.run_checks()
     assert (report.full, report.state) == (True, LIVE)
     assert await lab.state(endpoint) == "live"
 
@@ -114,7 +114,7 @@ async def test_other_input_types_or_numbers_end_traffic_until_they_pass(
     endpoint = await a_live_endpoint(lab, upstream)
     await edit(lab, endpoint, **changes)
     assert await lab.state(endpoint) == "quarantined"
-    await lab.a_round()
+    await lab.run_checks()
     assert await lab.state(endpoint) == "live"
 
 
@@ -123,17 +123,17 @@ async def test_what_is_no_matter_of_spaces_leaves_it_live(lab: SpaceLab, upstrea
     await edit(lab, endpoint, weight=7, cost_nano_per_mtok=1, requests_per_minute=100)
     assert (await edit_its_provider(lab, endpoint, regions=("eu",), retention_days=0)).unproven == ()
     assert await lab.state(endpoint) == "live"
-    assert await lab.a_round() == []
+    assert await lab.run_checks() == []
 
 
 async def test_a_new_credential_is_examined_at_once_and_costs_no_traffic(lab: SpaceLab, upstream: Gated) -> None:
     endpoint = await a_live_endpoint(lab, upstream)
-    assert await lab.a_round() == []
+    assert await lab.run_checks() == []
     await edit_its_provider(lab, endpoint, credential="sk-new-000000000000000")
     assert await lab.state(endpoint) == "live"
     upstream.shift = True  # Another account, for which the gateway has another model.
-    (report,) = await lab.a_round()
-    assert (report.full, report.verdict) == (True, Verdict.ANOTHER_SPACE)
+    (report,) = await lab.run_checks()
+    assert (report.full, report.verdict) == (True, SpaceVerdict.ANOTHER_SPACE)
     assert await lab.state(endpoint) == "quarantined"
 
 
@@ -143,8 +143,8 @@ async def test_what_was_drained_does_not_come_back_by_an_edit(lab: SpaceLab, ups
     await edit_its_provider(lab, endpoint, base_url=upstream.base_url + "/")
     assert await lab.state(endpoint) == "quarantined"
     await lab.make_due(endpoint)
-    assert await lab.a_round() == []
-    assert (await lab.certify(endpoint, Occasion.MANUAL)).state is LIVE
+    assert await lab.run_checks() == []
+    assert (await lab.verify(endpoint, Occasion.MANUAL)).state is LIVE
 
 
 async def test_a_process_that_has_not_heard_of_the_edit_does_not_bring_it_back(
@@ -154,7 +154,7 @@ async def test_a_process_that_has_not_heard_of_the_edit_does_not_bring_it_back(
     record = await lab.record(endpoint)
     await edit_its_provider(lab, endpoint, base_url=other.base_url)
     async with a_provider("openai", upstream.base_url) as old:
-        assert await go_round(lab.db, {record.id: (record, old)}.get) == []
+        assert await run_due_checks(lab.db, {record.id: (record, old)}.get) == []
     assert await lab.state(endpoint) == "quarantined"
     (row,) = await lab.rows("SELECT next_at - now() < interval '6 seconds' AS soon FROM probe_schedule")
     assert row.soon
@@ -163,7 +163,7 @@ async def test_a_process_that_has_not_heard_of_the_edit_does_not_bring_it_back(
 async def test_an_endpoint_is_not_put_live_for_a_model_that_nobody_asked(lab: SpaceLab, upstream: Gated) -> None:
     endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url)
     report = await upstream.between(
-        lab.certify(endpoint, as_reference=REASON),
+        lab.verify(endpoint, as_reference=REASON),
         lambda: edit(lab, endpoint, upstream_model="quite/another"),
     )
     assert not report.passed
@@ -179,7 +179,7 @@ async def test_an_endpoint_is_not_put_live_for_a_model_that_nobody_asked(lab: Sp
 async def test_nor_for_a_provider_that_nobody_asked(lab: SpaceLab, upstream: Gated, changes: dict[str, Any]) -> None:
     endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url)
     report = await upstream.between(
-        lab.certify(endpoint, as_reference=REASON),
+        lab.verify(endpoint, as_reference=REASON),
         lambda: edit_its_provider(lab, endpoint, **changes),
     )
     assert (report.passed, report.state) == (False, EndpointState.PROBING)
@@ -190,17 +190,17 @@ async def test_drift_counts_though_its_price_was_edited_meanwhile(lab: SpaceLab,
     endpoint = await a_live_endpoint(lab, upstream)
     upstream.shift = True
     report = await upstream.between(
-        lab.certify(endpoint, Occasion.PERIODIC), lambda: edit(lab, endpoint, cost_nano_per_mtok=5)
+        lab.verify(endpoint, Occasion.PERIODIC), lambda: edit(lab, endpoint, cost_nano_per_mtok=5)
     )
-    assert (report.verdict, report.state) == (Verdict.ANOTHER_SPACE, QUARANTINED)
+    assert (report.verdict, report.state) == (SpaceVerdict.ANOTHER_SPACE, QUARANTINED)
 
 
 async def test_a_round_that_was_overtaken_by_an_edit_is_repeated_at_once(lab: SpaceLab, upstream: Gated) -> None:
     endpoint = await a_live_endpoint(lab, upstream)
     await lab.make_due(endpoint)
 
-    async def a_round() -> Report:
-        (report,) = await lab.a_round()
+    async def a_round() -> VerificationReport:
+        (report,) = await lab.run_checks()
         return report
 
     report = await upstream.between(
@@ -209,7 +209,7 @@ async def test_a_round_that_was_overtaken_by_an_edit_is_repeated_at_once(lab: Sp
     assert not report.stands
     assert await lab.state(endpoint) == "quarantined"
     await lab.make_due(endpoint)  # The same process had not heard of the edit, and waits some seconds.
-    (report,) = await lab.a_round()
+    (report,) = await lab.run_checks()
     assert report.state is LIVE
 
 
@@ -229,9 +229,9 @@ async def test_a_slow_failing_test_takes_nothing_from_an_endpoint_that_another_t
     record = await lab.record(endpoint)
     async with a_provider(record.kind, upstream.base_url) as slow:
         slow.embed = fail  # type: ignore[method-assign, assignment]
-        failing = asyncio.ensure_future(try_endpoint(lab.db, OPS, endpoint, record, slow))
+        failing = asyncio.ensure_future(check_endpoint(lab.db, OPS, endpoint, record, slow))
         await asked.wait()
-        assert (await lab.certify(endpoint, as_reference=REASON)).state is LIVE
+        assert (await lab.verify(endpoint, as_reference=REASON)).state is LIVE
         may_fail.set()
         assert not (await failing).passed
     assert await lab.state(endpoint) == "live"
@@ -240,7 +240,7 @@ async def test_a_slow_failing_test_takes_nothing_from_an_endpoint_that_another_t
 async def test_a_failed_test_by_hand_does_not_end_automatic_recovery(lab: SpaceLab, upstream: Gated) -> None:
     endpoint = await a_live_endpoint(lab, upstream)
     upstream.shift = True
-    await lab.certify(endpoint, Occasion.PERIODIC)
+    await lab.verify(endpoint, Occasion.PERIODIC)
     before = (await lab.view(endpoint)).reason
     upstream.always = Reply(status=503)
     assert not (await a_test(lab, endpoint)).passed
@@ -248,7 +248,7 @@ async def test_a_failed_test_by_hand_does_not_end_automatic_recovery(lab: SpaceL
     upstream.always, upstream.shift = Reply(), False
     for _ in range(3):
         await lab.make_due(endpoint)
-        await lab.a_round()
+        await lab.run_checks()
     assert await lab.state(endpoint) == "live"
 
 
@@ -256,4 +256,4 @@ async def a_test(lab: SpaceLab, endpoint: EndpointId) -> Any:
     """As an operator's."""
     record = await lab.record(endpoint)
     async with a_provider(record.kind, record.base_url) as provider:
-        return await try_endpoint(lab.db, OPS, endpoint, record, provider)
+        return await check_endpoint(lab.db, OPS, endpoint, record, provider)

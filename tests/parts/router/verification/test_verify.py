@@ -13,9 +13,9 @@ from router.changes.audit import list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
 from router.registry.endpoints import move_endpoint
-from router.values import EndpointState
+from router.values import EndpointState, QuarantineCause
 from router.verification.references import refusal_to_vouch
-from router.verification.report import Occasion, Report, Verdict, next_state
+from router.verification.report import Occasion, SpaceVerdict, VerificationReport, next_state
 from store.ids import EndpointId, wire
 from store.postgres import Database
 from tests.builders.registry import OPS
@@ -37,8 +37,8 @@ async def test_without_a_reference_an_endpoint_stays_in_probing_and_is_told_what
     lab: SpaceLab, upstream: Upstream
 ) -> None:
     endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url)
-    report = await lab.certify(endpoint)
-    assert report.verdict is Verdict.NO_REFERENCE
+    report = await lab.verify(endpoint)
+    assert report.verdict is SpaceVerdict.NO_REFERENCE
     assert "--as-reference" in report.reason
     assert await lab.state(endpoint) == "probing"
 
@@ -48,13 +48,13 @@ async def test_an_operator_vouches_with_a_reason_and_the_next_one_is_compared(
 ) -> None:
     model = await lab.a_model()
     first = await lab.a_draft(model, "vendor", upstream.base_url)
-    report = await lab.certify(first, as_reference=REASON)
+    report = await lab.verify(first, as_reference=REASON)
     assert report.passed
     assert report.became_reference
     assert await lab.state(first) == "live"
 
     second = await lab.a_draft(model, "second", upstream.base_url)
-    report = await lab.certify(second)
+    report = await lab.verify(second)
     assert report.passed
     assert (report.reference, report.became_reference) == (REASON, False)
     assert report.cosine_min is not None
@@ -70,12 +70,12 @@ async def test_an_operator_vouches_with_a_reason_and_the_next_one_is_compared(
 async def test_our_own_worker_vouches_if_it_serves_what_the_catalogue_says(lab: SpaceLab) -> None:
     with NamedWorker(WIDTH).in_thread() as worker:
         other = await lab.a_model(name="tests/other", revision="another commit")
-        refused = await lab.certify(await lab.a_draft(other, "w1", worker.worker_url, kind="worker"))
-        assert refused.verdict is Verdict.NO_REFERENCE
+        refused = await lab.verify(await lab.a_draft(other, "w1", worker.worker_url, kind="worker"))
+        assert refused.verdict is SpaceVerdict.NO_REFERENCE
         assert "another commit" in refused.reason
         model = await lab.a_model(revision=IDENTITY.revision)
         endpoint = await lab.a_draft(model, "w2", worker.worker_url, kind="worker")
-        report = await lab.certify(endpoint)
+        report = await lab.verify(endpoint)
         assert report.became_reference
         assert "in-house worker" in report.reference
         assert (await lab.view(endpoint)).endpoint.upstream_space == "upstream-space"
@@ -107,31 +107,33 @@ async def test_another_space_is_quarantined_whatever_the_state_and_ops_learn_who
     with Shifted(WIDTH).in_thread() as upstream:
         model = await lab.a_model()
         endpoint = await lab.a_draft(model, "vendor", upstream.base_url)
-        await lab.certify(endpoint, as_reference=REASON)
+        await lab.verify(endpoint, as_reference=REASON)
         await lab.rows(USED, endpoint=endpoint, model=model.id)
         upstream.shift = True
-        report = await lab.certify(endpoint, AGAIN, canaries=3)
-        assert report.verdict is Verdict.ANOTHER_SPACE
+        report = await lab.verify(endpoint, AGAIN, canary_turn=3)
+        assert report.verdict is SpaceVerdict.ANOTHER_SPACE
         assert (report.state, report.calls_since) == (EndpointState.QUARANTINED, 1)
         assert report.last_good_at is not None
         view = await lab.view(endpoint)
         assert view.endpoint.state is EndpointState.QUARANTINED
-        assert view.reason.startswith("probe_")
+        assert view.quarantine_cause is QuarantineCause.PROBE
+        assert view.reason == report.reason
         async with lab.db.transaction() as connection:
             newest = (await list_changes(connection, subject=wire(EndpointId, endpoint)))[0]
         assert newest.change.action == "endpoint.quarantined"
+        assert newest.change.after == {"state": "quarantined", "quarantine_cause": "probe"}
 
 
 async def test_traffic_ends_before_anyone_counts_whom_it_hit(lab: SpaceLab) -> None:
     with Shifted(WIDTH).in_thread() as upstream:
         endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url)
-        await lab.certify(endpoint, as_reference=REASON)
+        await lab.verify(endpoint, as_reference=REASON)
         upstream.shift = True
         owner = Database(lab.db.url, as_owner=True)
         async with owner.transaction() as connection:
             # Counting waits for this, as it would for a hundred million rows.
             await connection.execute(text("LOCK TABLE usage_events IN ACCESS EXCLUSIVE MODE"))
-            counting = asyncio.ensure_future(lab.certify(endpoint, AGAIN))
+            counting = asyncio.ensure_future(lab.verify(endpoint, AGAIN))
             for _ in range(1000):
                 if await lab.state(endpoint) == "quarantined":
                     break
@@ -158,13 +160,13 @@ async def test_silence_keeps_an_endpoint_from_going_live_and_takes_no_live_one_a
 ) -> None:
     model = await lab.a_model()
     live = await lab.a_draft(model, "vendor", upstream.base_url)
-    await lab.certify(live, as_reference=REASON)
+    await lab.verify(live, as_reference=REASON)
     upstream.always = Reply(status=500)
-    report = await lab.certify(live, AGAIN)
-    assert (report.verdict, report.state) == (Verdict.NO_ANSWER, EndpointState.LIVE)
+    report = await lab.verify(live, AGAIN)
+    assert (report.verdict, report.state) == (SpaceVerdict.NO_ANSWER, EndpointState.LIVE)
     draft = await lab.a_draft(model, "draft", upstream.base_url)
-    report = await lab.certify(draft)
-    assert (report.verdict, report.state) == (Verdict.NO_ANSWER, EndpointState.QUARANTINED)
+    report = await lab.verify(draft)
+    assert (report.verdict, report.state) == (SpaceVerdict.NO_ANSWER, EndpointState.QUARANTINED)
     assert "Broken" in report.reason
 
 
@@ -173,27 +175,29 @@ async def test_a_provider_that_names_another_space_is_quarantined_until_an_opera
 ) -> None:
     model = await lab.a_model()
     endpoint = await lab.a_draft(model, "worker", upstream.worker_url, kind="worker")
-    await lab.certify(endpoint, as_reference=REASON)
+    await lab.verify(endpoint, as_reference=REASON)
     await lab.rows("UPDATE endpoints SET upstream_space = 'the tested one' WHERE id = :id", id=endpoint)
-    report = await lab.certify(endpoint, AGAIN)
-    assert report.verdict is Verdict.ANOTHER_SPACE
+    report = await lab.verify(endpoint, AGAIN)
+    assert report.verdict is SpaceVerdict.ANOTHER_SPACE
     assert not report.may_recover
-    assert "the tested one" in (await lab.view(endpoint)).reason
-    assert (await lab.certify(endpoint, Occasion.MANUAL)).passed
+    view = await lab.view(endpoint)
+    assert view.quarantine_cause is QuarantineCause.SPACE_MISMATCH
+    assert "the tested one" in view.reason
+    assert (await lab.verify(endpoint, Occasion.MANUAL)).passed
     assert (await lab.view(endpoint)).endpoint.upstream_space == "upstream-space"
 
 
 async def test_coarser_numbers_than_the_space_has_are_refused_without_a_call(lab: SpaceLab, upstream: Upstream) -> None:
     endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url, numerics="fp8")
-    report = await lab.certify(endpoint, as_reference=REASON)
-    assert report.verdict is Verdict.ANOTHER_SPACE
+    report = await lab.verify(endpoint, as_reference=REASON)
+    assert report.verdict is SpaceVerdict.ANOTHER_SPACE
     assert "fp8" in report.reason
     assert not upstream.calls
 
 
 async def test_a_dry_run_tells_and_changes_nothing(lab: SpaceLab, upstream: Upstream) -> None:
     endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url)
-    report = await lab.certify(endpoint, as_reference=REASON, dry_run=True)
+    report = await lab.verify(endpoint, as_reference=REASON, dry_run=True)
     assert report.passed
     assert await lab.state(endpoint) == "draft"
     assert await lab.rows("SELECT 1 FROM probes UNION ALL SELECT 1 FROM space_references") == []
@@ -202,11 +206,11 @@ async def test_a_dry_run_tells_and_changes_nothing(lab: SpaceLab, upstream: Upst
 async def test_what_belongs_to_the_outcome_is_written_with_it(lab: SpaceLab, upstream: Upstream) -> None:
     endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url)
 
-    async def ending(work: UnitOfWork, report: Report) -> None:
+    async def on_verified(work: UnitOfWork, report: VerificationReport) -> None:
         raise Conflict(f"not {report.state.value}")
 
     with pytest.raises(Conflict, match="not live"):
-        await lab.certify(endpoint, as_reference=REASON, ending=ending)
+        await lab.verify(endpoint, as_reference=REASON, on_verified=on_verified)
     assert await lab.state(endpoint) == "probing"
     assert await lab.rows("SELECT 1 FROM probes UNION ALL SELECT 1 FROM space_references") == []
 
@@ -214,7 +218,7 @@ async def test_what_belongs_to_the_outcome_is_written_with_it(lab: SpaceLab, ups
 async def test_an_endpoint_is_asked_within_its_bounds_and_for_no_width(lab: SpaceLab, upstream: Upstream) -> None:
     model = await lab.a_model(trained_dimensions=[8, 16, WIDTH], prompts={"query": "Find: "})
     endpoint = await lab.a_draft(model, "vendor", upstream.base_url, max_batch=5, concurrency=2)
-    report = await lab.certify(endpoint, as_reference=REASON)
+    report = await lab.verify(endpoint, as_reference=REASON)
     assert report.passed
     bodies: list[Any] = [call.json for call in upstream.calls]
     assert max(len(body["input"]) for body in bodies) == 5
@@ -226,12 +230,12 @@ async def test_an_endpoint_is_asked_within_its_bounds_and_for_no_width(lab: Spac
 async def test_what_ops_did_meanwhile_stays(lab: SpaceLab, upstream: Upstream) -> None:
     model = await lab.a_model()
     endpoint = await lab.a_draft(model, "vendor", upstream.base_url)
-    await lab.certify(endpoint, as_reference=REASON)
+    await lab.verify(endpoint, as_reference=REASON)
     seen = (await lab.view(endpoint)).endpoint
     await transact(lab.db, OPS, lambda work: move_endpoint(work, endpoint, EndpointState.OFF, "by hand"))
     upstream.always = Reply(body=b'{"data": []}')
-    report = await lab.certify(endpoint, AGAIN, seen=seen)
-    assert report.verdict is Verdict.ANOTHER_SPACE
+    report = await lab.verify(endpoint, AGAIN, seen=seen)
+    assert report.verdict is SpaceVerdict.ANOTHER_SPACE
     assert report.state is EndpointState.OFF
     assert await lab.state(endpoint) == "off"
 
@@ -239,16 +243,16 @@ async def test_what_ops_did_meanwhile_stays(lab: SpaceLab, upstream: Upstream) -
 def test_the_rules_of_moving() -> None:
     """Every state and verdict; what is not named stays where it is."""
     moves = {
-        (state, verdict, returns): to
+        (state, verdict, ends_quarantine): to
         for state in EndpointState
-        for verdict in Verdict
-        for returns in (False, True)
-        if (to := next_state(state, verdict, returns=returns)) is not None
+        for verdict in SpaceVerdict
+        for ends_quarantine in (False, True)
+        if (to := next_state(state, verdict, ends_quarantine=ends_quarantine)) is not None
     }
-    s, v = EndpointState, Verdict
+    s, v = EndpointState, SpaceVerdict
     expected = {(s.PROBING, v.SAME_SPACE): s.LIVE, (s.PROBING, v.NO_ANSWER): s.QUARANTINED}
     expected |= {(state, v.ANOTHER_SPACE): s.QUARANTINED for state in (s.PROBING, s.LIVE, s.DRAINING)}
-    both = {(*key, returns): to for key, to in expected.items() for returns in (False, True)}
+    both = {(*key, ends): to for key, to in expected.items() for ends in (False, True)}
     assert moves == both | {(s.QUARANTINED, v.SAME_SPACE, True): s.LIVE}
 
 
@@ -261,10 +265,10 @@ async def test_one_that_begins_to_count_characters_is_quarantined(
 ) -> None:
     with Counting(WIDTH).in_thread() as upstream:
         endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url)
-        await lab.certify(endpoint, as_reference=REASON)
+        await lab.verify(endpoint, as_reference=REASON)
         upstream.tells = usage
-        report = await lab.certify(endpoint, AGAIN)
+        report = await lab.verify(endpoint, AGAIN)
         assert (report.state, "usage: " in report.reason) == (state, usage == "characters")
         # A new test asks for more: without any usage nobody goes live.
-        again = await lab.certify(endpoint, Occasion.MANUAL)
+        again = await lab.verify(endpoint, Occasion.MANUAL)
         assert again.passed is (usage == "tokens")

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from router import errors
-from router.routing.health import UNSEEN
+from router.routing.health import NO_STATS
 from router.routing.latency import size_of
 from router.values import Lane
 from tests.builders.dispatching import a_fleet, run
@@ -22,11 +22,11 @@ def test_what_batch_calls_meet_never_takes_an_endpoint_from_interactive_ones(fai
             for _ in range(6):
                 with pytest.raises(errors.Refusal):
                     await fleet.send(a_request("x"), lane=Lane.BATCH)
-            assert fleet.health.of(Lane.BATCH).left_out(endpoint, loop.time()) is not None
-            assert fleet.health.left_out(endpoint, loop.time()) is None
-            assert fleet.health.seen(endpoint, 0, loop.time()) is UNSEEN
+            assert fleet.health.of(Lane.BATCH).exclusion_reason(endpoint, loop.time()) is not None
+            assert fleet.health.exclusion_reason(endpoint, loop.time()) is None
+            assert fleet.health.stats(endpoint, 0, loop.time()) is NO_STATS
             interactive = fleet.dispatch_state.retry_budgets[Lane.INTERACTIVE]
-            assert all(interactive.takes_retry(endpoint, 0.0) for _ in range(1000))
+            assert all(interactive.take_retry(endpoint, 0.0) for _ in range(1000))
 
     run(scenario)
 
@@ -37,8 +37,8 @@ def test_who_asks_for_patience_has_not_failed() -> None:
             fleet.upstreams[0].always = Reply(status=429)
             with pytest.raises(errors.Refusal):
                 await fleet.send(a_request("x"))
-            budgets, now = fleet.dispatch_state.retry_budgets[Lane.INTERACTIVE], asyncio.get_running_loop().time()
-            assert all(budgets.takes_retry(fleet.endpoints[0].id, now) for _ in range(1000))
+            retry_budget, now = fleet.dispatch_state.retry_budgets[Lane.INTERACTIVE], asyncio.get_running_loop().time()
+            assert all(retry_budget.take_retry(fleet.endpoints[0].id, now) for _ in range(1000))
 
     run(scenario)
 
@@ -53,8 +53,8 @@ def test_a_late_refusal_of_an_old_credential_quarantines_nothing_under_the_new_o
             fleet.health.forget(endpoint)
             with pytest.raises(errors.AllAttemptsFailed):
                 await call
-            assert fleet.health.left_out(endpoint, asyncio.get_running_loop().time()) is None
-            assert (fleet.health.untold, dict(fleet.dispatch_state.counts.credentials_refused)) == ({}, {})
+            assert fleet.health.exclusion_reason(endpoint, asyncio.get_running_loop().time()) is None
+            assert (fleet.health.pending_quarantines, dict(fleet.dispatch_state.counts.credentials_refused)) == ({}, {})
 
     run(scenario)
 
@@ -65,12 +65,14 @@ def test_an_attempt_that_we_cut_tells_that_it_is_slow_and_the_last_one_that_it_f
             fleet.upstreams[0].always = fleet.upstreams[1].always = Reply(delay_s=30)
             with pytest.raises(errors.DeadlinePassed):
                 await fleet.send(a_request("x"), within_s=1.0)
-            now = asyncio.get_running_loop().time()
-            slow, failed = (fleet.health.seen(endpoint.id, size_of(1, 10_000), now) for endpoint in fleet.endpoints)
-            assert slow.success == 1
-            # It heals while the clock runs on: after a second of a busy machine by less than a hundredth.
-            assert failed.success == pytest.approx(0.8, abs=0.01)
-            assert slow.latency_s == pytest.approx(0.5, abs=0.1)
+            # As it was when the last attempt ended: failures are forgiven from then on.
+            first, last = fleet.trace.attempts
+            ended = fleet.trace.began + (last.began_ms + last.took_ms) / 1000
+            slow, failed = (fleet.health.stats(endpoint.id, size_of(1, 10_000), ended) for endpoint in fleet.endpoints)
+            assert slow.success_rate == 1
+            assert failed.success_rate == pytest.approx(0.8)
+            assert first.took_ms >= 490, "half of the call's second"
+            assert slow.latency_s == pytest.approx(first.took_ms / 1000)
 
     run(scenario)
 
@@ -83,6 +85,6 @@ def test_parts_of_which_some_were_answered_in_time_are_slow_and_no_failure() -> 
             with pytest.raises(errors.DeadlinePassed):
                 await fleet.send(a_request("a", "b"), within_s=0.5)
             now = asyncio.get_running_loop().time()
-            assert fleet.health.seen(fleet.endpoints[0].id, 0, now).success == 1
+            assert fleet.health.stats(fleet.endpoints[0].id, 0, now).success_rate == 1
 
     run(scenario)

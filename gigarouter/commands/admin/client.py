@@ -1,0 +1,119 @@
+"""Calls the admin API for `gigarouter admin`: in this process on the machine, or at ``--url`` with an operator's key.
+
+Both speak the same HTTP to the same operations, so that neither can do what the other cannot. In process nothing but
+PostgreSQL has to run, and the operator is whoever is logged in (``cli:<user>``).
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from gigarouter import settings
+from gigarouter.local_admin import local_app
+from gigarouter.schema import require_migrated
+from store.faults import CannotStart
+
+TIMEOUT_S: Final = 600.0
+IN_PROCESS: Final = "http://in-process"
+_PLACE: Final = re.compile(r"{(\w+)(?::path)?}")
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One call of an operation. ``path`` has places for ``path_values``; an edit says which version was read."""
+
+    method: str
+    path: str
+    path_values: Mapping[str, str] = {}
+    query: Mapping[str, str] = {}
+    body: Mapping[str, Any] | None = None
+    edits: bool = False
+    idempotency_key: str | None = None
+
+    @property
+    def target(self) -> str:
+        """The path with its values, each escaped but for the slash in a model's id."""
+        return _PLACE.sub(lambda place: quote(self.path_values[place[1]], safe="/"), self.path)
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What came back; ``answer`` is the JSON, or the text where it is none."""
+
+    status: int
+    answer: Any
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the operation was refused or failed."""
+        return self.status >= 400
+
+
+class Client(Protocol):
+    """Sends calls to the admin API."""
+
+    def send(self, call: Call) -> Reply:
+        """One answer. Raises CannotStart where nobody answers."""
+        ...
+
+
+class LocalClient:
+    """The API in this process, as the local operator."""
+
+    def send(self, call: Call) -> Reply:
+        """See :class:`Client`. An edit needs no version here."""
+        return asyncio.run(self._send(call))
+
+    async def _send(self, call: Call) -> Reply:
+        loaded = settings.load_local()
+        await require_migrated(loaded.require_database_url())
+        async with local_app(loaded) as app:
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url=IN_PROCESS, timeout=TIMEOUT_S) as http:
+                return await _exchange(http, call)
+
+
+class RemoteClient:
+    """The API at an address, by an operator's key."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url = url.rstrip("/")
+        self._key = key
+
+    def send(self, call: Call) -> Reply:
+        """See :class:`Client`. An edit reads the version first, and is refused where another one came between."""
+        return asyncio.run(self._send(call))
+
+    async def _send(self, call: Call) -> Reply:
+        headers = {"authorization": f"Bearer {self._key}"}
+        try:
+            async with httpx.AsyncClient(base_url=self._url, headers=headers, timeout=TIMEOUT_S) as http:
+                if not call.edits:
+                    return await _exchange(http, call)
+                read = await http.get(call.target)
+                if read.status_code != 200:
+                    return _reply(read)
+                return await _exchange(http, call, {"if-match": read.headers["etag"]})
+        except httpx.HTTPError as fault:
+            raise CannotStart(f"{self._url} does not answer: {str(fault) or type(fault).__name__}.") from fault
+
+
+async def _exchange(http: httpx.AsyncClient, call: Call, headers: Mapping[str, str] | None = None) -> Reply:
+    sent = dict(headers or {})
+    if call.idempotency_key is not None:
+        sent["idempotency-key"] = call.idempotency_key
+    content = None
+    if call.body is not None:
+        content, sent["content-type"] = msgspec.json.encode(call.body), "application/json"
+    return _reply(await http.request(call.method, call.target, params=dict(call.query), content=content, headers=sent))
+
+
+def _reply(response: httpx.Response) -> Reply:
+    try:
+        answer = msgspec.json.decode(response.content) if response.content else None
+    except msgspec.DecodeError:
+        answer = response.text
+    return Reply(response.status_code, answer)

@@ -1,0 +1,185 @@
+"""Makes one command of each declared operation of the admin API: ``gigarouter admin NOUN VERB``.
+
+Name, help, arguments and options are the declaration's; what the command does is to send the call and print the answer:
+a table for people at a terminal, JSON for everything else and with ``--json``. Exit codes: 0 done, 1 failed, 2 wrong
+usage, 3 not allowed, 4 not found, 5 no credit, 6 a limit, 7 a provider failed.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn
+
+import msgspec
+import typer
+
+from gigarouter.commands.admin.client import Call, Client, Reply
+from gigarouter.commands.admin.instants import instant_text
+from gigarouter.commands.admin.options import Option, Reader, Usage, body_of, options_of, parameters
+from gigarouter.commands.admin.output import show
+from router.api.operation import OperationRoute, body_schema, columns_of, query_schemas
+from store.faults import CannotStart
+
+FAILED, USAGE, NOT_ALLOWED, NOT_FOUND, NO_CREDIT, LIMITED, PROVIDER_FAILED = 1, 2, 3, 4, 5, 6, 7
+EXIT_CODES: Final = {
+    400: USAGE,
+    401: NOT_ALLOWED,
+    402: NO_CREDIT,
+    403: NOT_ALLOWED,
+    404: NOT_FOUND,
+    422: USAGE,
+    428: USAGE,
+    429: LIMITED,
+    502: PROVIDER_FAILED,
+}
+PAGE: Final = "100"
+# What a command is about: more of them in a row would have to be learned by heart.
+ARGUMENTS_MAX: Final = 2
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON also on a terminal.")]
+Repeats = Annotated[
+    str | None, typer.Option("--idempotency-key", help="The same key and command have their effect once.")
+]
+
+
+class Command(msgspec.Struct, frozen=True):
+    """An operation as it is typed: what stands in its path, its query and its body."""
+
+    route: OperationRoute
+    places: tuple[str, ...]
+    query: tuple[Option, ...]
+    body: tuple[Option, ...]
+
+
+def command_of(route: OperationRoute) -> Command:
+    """The command of one operation."""
+    body = body_schema(route)
+    return Command(
+        route,
+        places=tuple(route.param_convertors),
+        query=tuple(option for schema in query_schemas(route) for option in options_of(schema)),
+        body=() if body is None else tuple(options_of(body)),
+    )
+
+
+def function_of(command: Command, client: Callable[[], Client]) -> Callable[..., None]:
+    """The function that Typer runs: its signature is the operation's."""
+    spec = command.route.spec
+
+    def run(**typed: object) -> None:
+        as_json = bool(typed.pop("as_json"))
+        try:
+            reply = _sent(command, client(), typed)
+        except CannotStart as fault:
+            fail(str(fault))
+        if reply.is_error:
+            fail_with(reply)
+        show(reply.answer, as_json=as_json, columns=columns_of(command.route))
+        if spec.shows_once:
+            typer.secho("The key is shown this once and stored nowhere. Keep it now.", err=True, fg="yellow")
+        if isinstance(reply.answer, Mapping) and reply.answer.get("passed") is False:
+            fail(str(reply.answer.get("reason")), PROVIDER_FAILED)
+
+    run.__doc__ = command.route.description or command.route.summary
+    run.__signature__ = inspect.Signature([*_signature(command)])  # type: ignore[attr-defined]
+    return run
+
+
+def _signature(command: Command) -> Iterable[inspect.Parameter]:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    for place in command.places:
+        noun = place.removesuffix("_id")
+        note = typer.Argument(metavar=noun.upper(), help="Id or name.")
+        yield inspect.Parameter(place, keyword, annotation=Annotated[str, note])
+    optional = []
+    edits = command.route.spec.edits
+    arguments = ARGUMENTS_MAX - len(command.places)
+    body = parameters(command.body, arguments=arguments, edits=edits)
+    # The model of a list or a decision may stand without a name, too.
+    for parameter in [*body, *parameters(command.query, arguments=arguments)]:
+        if parameter.default is inspect.Parameter.empty:
+            yield parameter
+        else:
+            optional.append(parameter)
+    yield from optional
+    if command.route.spec.writes:
+        yield inspect.Parameter("idempotency_key", keyword, default=None, annotation=Repeats)
+    yield inspect.Parameter("as_json", keyword, default=False, annotation=AsJson)
+
+
+def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
+    spec = command.route.spec
+    for option in command.body:
+        if option.kind == "secret":
+            file, ask = typed.pop(f"{option.name}_file"), typed.pop(f"ask_{option.name}")
+            typed[option.name] = _secret(None if file is None else str(file), ask=bool(ask))
+    try:
+        body = body_of(command.body, typed, READERS)
+        query = {name: _query_text(value) for name, value in body_of(command.query, typed, READERS).items()}
+    except Usage as usage:
+        fail(str(usage), USAGE)
+    call = Call(
+        method=spec.method,
+        path=spec.path,
+        path_values={place: str(typed[place]) for place in command.places},
+        query=query,
+        body=None if command.route.body_field is None else body,
+        edits=spec.edits,
+        idempotency_key=None if (key := typed.get("idempotency_key")) is None else str(key),
+    )
+    pages = "limit" not in query and any(option.name == "cursor" for option in command.query)
+    return _all_pages(client, call) if pages else client.send(call)
+
+
+def _query_text(value: object) -> str:
+    """A value of the query; a list is one with commas."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _all_pages(client: Client, call: Call) -> Reply:
+    """The whole list, page by page."""
+    rows: list[Any] = []
+    query = {**call.query, "limit": PAGE}
+    while True:
+        reply = client.send(msgspec.structs.replace(call, query=query))
+        if reply.is_error or "next_cursor" not in reply.answer:
+            return reply
+        rows += reply.answer["data"]
+        if not reply.answer["has_more"]:
+            return Reply(reply.status, {"object": "list", "data": rows})
+        query = {**query, "cursor": reply.answer["next_cursor"]}
+
+
+def _secret(file: str | None, *, ask: bool) -> str | None:
+    """A secret from a file, a pipe or a hidden prompt: on a command line every user of the machine could see it."""
+    if ask:
+        return str(typer.prompt("Credential", hide_input=True)).strip()
+    if file is None:
+        return None
+    return _text_of(file).strip()
+
+
+def _text_of(file: str) -> str:
+    """The text of a file; ``-`` is standard input."""
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        fail(f"{file} cannot be read: {error.strerror}.", USAGE)
+    except UnicodeDecodeError:
+        fail(f"{file} is not UTF-8 text.", USAGE)
+
+
+READERS: Final[dict[str, Reader]] = {"date-time": instant_text, "file": _text_of}
+
+
+def fail_with(reply: Reply) -> NoReturn:
+    """End the command as the API's error says."""
+    error = reply.answer.get("error", {}) if isinstance(reply.answer, Mapping) else {}
+    fail(error.get("message") or f"The API answered {reply.status}.", EXIT_CODES.get(reply.status, FAILED))
+
+
+def fail(message: str, code: int = FAILED) -> NoReturn:
+    """One sentence on stderr, and the end of the command."""
+    typer.secho(message, err=True, fg="red")
+    raise typer.Exit(code)

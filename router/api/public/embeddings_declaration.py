@@ -1,0 +1,88 @@
+"""Declares ``POST /v1/embeddings`` for OpenAPI alone: :mod:`router.api.public.embeddings` serves it, outside FastAPI.
+
+What it takes is the schema of what the strict decoder reads (:mod:`router.request.body_schema`), under :data:`REQUEST`.
+"""
+
+from typing import Any, Final, Literal, NoReturn
+
+from router.api.forms import Answer
+from router.api.operation import Operations, Who
+from router.api.public.embeddings import PATH
+
+operations = Operations("embeddings", who=Who.KEY)
+
+# The component that describes the body.
+REQUEST: Final = "CreateEmbeddingRequest"
+BODY: Final[dict[str, Any]] = {
+    "required": True,
+    "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{REQUEST}"}}},
+}
+
+
+def _header(name: str, description: str, **schema: object) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", **schema},
+        "description": description,
+    }
+
+
+IDEMPOTENCY_KEY: Final = _header(
+    "Idempotency-Key",
+    "The same key and body give the stored outcome for 24 hours and are charged once: a replay has the header "
+    "Idempotency-Replayed: true, and X-Gigarouter-Cost is 0.00.",
+    minLength=1,
+    maxLength=255,
+)
+TIER: Final = _header(
+    "X-Tier",
+    "batch pays the model's batch price, where it has one, and waits behind interactive calls.",
+    enum=["interactive", "default", "batch"],
+)
+PREFER: Final = _header(
+    "Prefer",
+    "wait=N (RFC 7240) waits up to N seconds for a model that is warming up; without it the call is answered 503 "
+    "model_warming with Retry-After.",
+    examples=["wait=30"],
+)
+
+
+class EmbeddingOut(Answer):
+    """The vector of one input: numbers, or the base64 of little-endian float32."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class UsageOut(Answer):
+    """The tokens that are charged."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class CreateEmbeddingResponse(Answer):
+    """The vectors, in the order of the inputs."""
+
+    object: Literal["list"] = "list"
+    data: list[EmbeddingOut]
+    model: str
+    usage: UsageOut
+
+
+@operations.post(
+    PATH,
+    verb="create",
+    summary="Create embeddings",
+    openapi={"requestBody": BODY, "parameters": [IDEMPOTENCY_KEY, TIER, PREFER]},
+)
+async def create_embedding() -> CreateEmbeddingResponse:
+    """Embed one text or many, or token ids; the answer is OpenAI's."""
+    _never_called()
+
+
+def _never_called() -> NoReturn:
+    raise AssertionError("the hot path is reached through FastAPI; this is a bug")

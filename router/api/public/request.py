@@ -1,0 +1,32 @@
+"""Holds a request by an account's key as its handler has it: the key, the router's context, the exchange."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request, Response
+
+from router.api.exchange import EXCHANGE, Exchange
+from router.api.operation import OperationRequest
+from router.context import RouterContext
+
+
+class KeyRequest(OperationRequest):
+    """A request whose key :func:`router.api.access.check_access` has found."""
+
+    def __init__(self, request: Request) -> None:
+        self.exchange: Exchange = request.scope[EXCHANGE]
+        self.context: RouterContext = request.app.state.context
+        assert self.exchange.caller is not None, "an operation for keys was reached without one; this is a bug"
+        self.caller = self.exchange.caller
+        self.key = self.caller.key
+
+
+class PrivateRequest(KeyRequest):
+    """One whose answer is the account's own: no cache may keep it."""
+
+    def __init__(self, request: Request, response: Response) -> None:
+        super().__init__(request)
+        response.headers["cache-control"] = "no-store"
+
+
+ByKey = Annotated[KeyRequest, Depends()]
+Private = Annotated[PrivateRequest, Depends()]
