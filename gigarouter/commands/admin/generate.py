@@ -176,7 +176,9 @@ READERS: Final[dict[str, Reader]] = {"date-time": instant_text, "file": _text_of
 def fail_with(reply: Reply) -> NoReturn:
     """End the command as the API's error says."""
     error = reply.answer.get("error", {}) if isinstance(reply.answer, Mapping) else {}
-    fail(error.get("message") or f"The API answered {reply.status}.", EXIT_CODES.get(reply.status, FAILED))
+    faults = (error.get("details") or {}).get("faults") or [error]
+    sentences = [str(fault.get("message") or f"The API answered {reply.status}.") for fault in faults]
+    fail("\n".join(sentences), EXIT_CODES.get(reply.status, FAILED))
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:
