@@ -59,7 +59,8 @@ def command_of(route: OperationRoute) -> Command:
         route,
         places=tuple(route.param_convertors),
         query=tuple(option for schema in query_schemas(route) for option in options_of(schema)),
-        body=() if body is None else tuple(options_of(body)),
+        # What a thing is called comes first, wherever its form has it.
+        body=() if body is None else tuple(sorted(options_of(body), key=lambda option: option.path != ("id",))),
     )
 
 

@@ -251,6 +251,9 @@ def test_a_second_test_is_refused_while_one_runs_whichever_process_asks(
 
 
 def test_an_imported_cost_names_its_source_until_someone_sets_another(product: Product, ops: Operator) -> None:
+    provider = {"name": "by-hand", "kind": "openai", "base_url": "https://api.example.com/v1"}
+    ops("POST", "/providers", provider, 201)
+    ops("POST", "/endpoints", {"model": SEEDED, "provider": "by-hand", "cost_usd_per_mtok": "0.01"}, 201)
     admin_command(product.environment, "manifest", "import-litellm")
     rows = admin_command(product.environment, "endpoints", "list")["data"]
     imported = next(row for row in rows if row["cost_source"])
@@ -260,4 +263,4 @@ def test_an_imported_cost_names_its_source_until_someone_sets_another(product: P
     assert ops("GET", f"/endpoints?model={imported['model']}")["data"][0]["cost_source"] == imported["cost_source"]
     assert ops.edit(path, {"weight": 5})["cost_source"] == imported["cost_source"]
     assert ops.edit(path, {"cost_usd_per_mtok": "123.00"})["cost_source"] is None
-    assert [row["cost_source"] for row in rows if row["provider_name"] == "served"] == [None]
+    assert [row["cost_source"] for row in rows if row["provider_name"] == "by-hand"] == [None]
