@@ -7,6 +7,7 @@ usage, 3 not allowed, 4 not found, 5 no credit, 6 a limit, 7 a provider failed.
 
 import inspect
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
@@ -34,6 +35,7 @@ EXIT_CODES: Final = {
     502: PROVIDER_FAILED,
 }
 PAGE: Final = "100"
+PATIENCE_S: Final = 10.0
 # What a command is about: more of them in a row would have to be learned by heart.
 ARGUMENTS_MAX: Final = 2
 
@@ -130,7 +132,18 @@ def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
         idempotency_key=None if (key := typed.get("idempotency_key")) is None else str(key),
     )
     pages = "limit" not in query and any(option.name == "cursor" for option in command.query)
-    return _all_pages(client, call) if pages else client.send(call)
+    return _all_pages(client, call) if pages else _sent_patiently(client, call)
+
+
+def _sent_patiently(client: Client, call: Call) -> Reply:
+    """The answer; what can be read in a moment, such as a call that is being recorded, is waited for."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        reply = client.send(call)
+        wait_s = reply.retry_after_s
+        if call.method != "GET" or wait_s is None or time.monotonic() + wait_s > until:
+            return reply
+        time.sleep(wait_s)
 
 
 def _query_text(value: object) -> str:

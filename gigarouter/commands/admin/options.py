@@ -17,7 +17,7 @@ Json = dict[str, Any]
 Reader = Callable[[str], str]
 
 UNSET: Final = "unset"
-EMPTY: Final[Mapping[str, object]] = {"list": [], "map": {}}
+EMPTY: Final[Mapping[str, object]] = {"list": [], "integers": [], "map": {}}
 SCALARS: Final = frozenset({"text", "choice", "integer", "number", "file"})
 
 
@@ -102,7 +102,8 @@ def _kind(field: Json) -> str:
         ("contentMediaType" in field, "file"),
         (set(field.get("enum", ())) == {"0", "1"}, "flag"),
         (kind == "string" and "enum" in field, "choice"),
-        (kind == "array" and items not in ("string", "integer"), "json"),
+        (kind == "array" and items == "integer", "integers"),
+        (kind == "array" and items != "string", "json"),
     )
     plain = {"string": "text", "boolean": "switch", "array": "list", "object": "map"}
     return next((name for holds, name in special if holds), plain.get(kind, kind))
@@ -110,7 +111,7 @@ def _kind(field: Json) -> str:
 
 def _help(declared: Json, field: Json) -> str:
     words = [declared.get("description") or field.get("description") or ""]
-    if _kind(field) == "list":
+    if _kind(field) in ("list", "integers"):
         words.append("May be repeated.")
     if _kind(field) == "map":
         words.append("name=value; may be repeated.")
@@ -149,6 +150,8 @@ def _option(option: Option) -> object:
             return Annotated[bool, typer.Option(name, help=option.help)]
         case "switch":
             return Annotated[bool | None, typer.Option(f"{name}/--no-{name[2:]}", help=option.help)]
+        case "integers":
+            return Annotated[list[int] | None, typer.Option(name, help=option.help)]
         case "list" | "map":
             return Annotated[list[str] | None, typer.Option(name, help=option.help)]
         case _:
