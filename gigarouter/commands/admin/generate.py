@@ -17,7 +17,7 @@ import typer
 
 from gigarouter.commands.admin.client import Call, Client, Reply
 from gigarouter.commands.admin.instants import instant_text
-from gigarouter.commands.admin.options import Option, Reader, Usage, body_of, options_of, parameters
+from gigarouter.commands.admin.options import UNSET, Option, Reader, Usage, body_of, options_of, parameters
 from gigarouter.commands.admin.output import show
 from router.api.operation import OperationRoute, body_schema, columns_of, query_schemas
 from store.faults import CannotStart
@@ -119,7 +119,9 @@ def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
             typed[option.name] = _secret(None if file is None else str(file), ask=bool(ask))
     try:
         body = body_of(command.body, typed, READERS)
-        query = {name: _query_text(value) for name, value in body_of(command.query, typed, READERS).items()}
+        query = {
+            name: _query_text(value) for name, value in body_of(command.query, {**typed, UNSET: None}, READERS).items()
+        }
     except Usage as usage:
         fail(str(usage), USAGE)
     call = Call(
