@@ -16,7 +16,7 @@ from router.api.documents import admin_document_operations
 from router.api.documents import operations as document_operations
 from router.api.error_envelope import error_response
 from router.api.exchange import EXCHANGE, Exchange, Receive, Scope, Send
-from router.api.operation import BODY_BYTES_MAX, Operations
+from router.api.operation import Operations, operation_routes
 from router.api.public import operations as customer_operations
 from router.api.public.embeddings import PATH, embeddings
 from router.api.public.health import operations as probe_operations
@@ -69,7 +69,8 @@ def create_local_app(context: AdminContext, actor: Actor) -> Guard:
             exchange.actor = actor
         await rest(scope, receive, send)
 
-    return Guard(dispatch, body_bytes_max=BODY_BYTES_MAX, calls_max=CALLS_MAX, record=lambda exchange: None)
+    largest = max(route.spec.body_bytes_max for noun in admin_operations for route in operation_routes(noun.routes))
+    return Guard(dispatch, body_bytes_max=largest, calls_max=CALLS_MAX, record=lambda exchange: None)
 
 
 def all_operations(further: Iterable[Operations] = ()) -> list[APIRouter]:

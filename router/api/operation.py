@@ -70,7 +70,7 @@ class OperationSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     ``edits``: needs If-Match. ``writes``: takes Idempotency-Key and ``?dry_run=1``. ``shows_once``: its answer has a
     secret that no other answer has. ``local``: only on the machine, in process. ``media``: the types in which it can
-    answer, the usual one first.
+    answer, the usual one first. ``body_bytes_max``: the largest body that it takes.
     """
 
     noun: str
@@ -84,6 +84,7 @@ class OperationSpec(msgspec.Struct, frozen=True, kw_only=True):
     shows_once: bool = False
     local: bool = False
     media: tuple[str, ...] = (JSON,)
+    body_bytes_max: int = BODY_BYTES_MAX
 
     @property
     def name(self) -> tuple[str, str]:
@@ -110,6 +111,7 @@ class Declaration(TypedDict, total=False):
     who: Who
     answer: type[Answer]
     media: tuple[str, ...]
+    body_bytes_max: int
     openapi: dict[str, Any]
 
 
@@ -220,6 +222,7 @@ class Operations:
                 shows_once=declared.get("shows_once", False),
                 local=local,
                 media=declared.get("media", (JSON,)),
+                body_bytes_max=declared.get("body_bytes_max", BODY_BYTES_MAX),
             )
             return handler
 
@@ -252,8 +255,8 @@ async def check_request(request: Request) -> None:
     route: OperationRoute = request.scope["route"]
     if fault := query_refusal(request.query_params.multi_items(), _query_parameters(route.dependant)):
         raise fault
-    if len(exchange.body) > BODY_BYTES_MAX:
-        raise BodyTooLarge(f"The body is larger than {BODY_BYTES_MAX} bytes.")
+    if len(exchange.body) > route.spec.body_bytes_max:
+        raise BodyTooLarge(f"The body is larger than {route.spec.body_bytes_max} bytes.")
     if rb"\u0000" in exchange.body:
         raise InvalidRequest("Text cannot contain the NUL character.")
     # Pydantic's own reader takes NaN and Infinity, which are no JSON and which PostgreSQL does not keep.

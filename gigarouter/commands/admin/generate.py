@@ -83,6 +83,8 @@ def function_of(command: Command, client: Callable[[], Client]) -> Callable[...,
             typer.secho("The key is shown this once and stored nowhere. Keep it now.", err=True, fg="yellow")
         if isinstance(reply.answer, Mapping) and reply.answer.get("passed") is False:
             fail(str(reply.answer.get("reason")), PROVIDER_FAILED)
+        if isinstance(reply.answer, Mapping) and reply.answer.get("balanced") is False:
+            fail("The ledger does not balance.")
 
     run.__doc__ = command.route.description or command.route.summary
     run.__signature__ = inspect.Signature([*_signature(command)])  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -12,9 +13,16 @@ from tests.harness.processes import ROOT, Product
 EXAMPLE: str = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/catalogue.md").read_text(), re.DOTALL)[0]
 
 
-@pytest.fixture(scope="module")
-def file(upstream: Upstream) -> str:
-    return EXAMPLE.replace("https://api.alpha.example/v1", upstream.base_url)
+@pytest.fixture
+def name() -> str:
+    """A provider's name that no other test of the product has."""
+    return f"alpha-{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def file(upstream: Upstream, name: str) -> str:
+    text = EXAMPLE.replace("https://api.alpha.example/v1", upstream.base_url)
+    return re.sub(r"\b(alpha|embed-1)\b", name, text)
 
 
 def rows_of(product: Product) -> list[Any]:
@@ -23,12 +31,12 @@ def rows_of(product: Product) -> list[Any]:
 
 
 def test_a_file_is_planned_rehearsed_applied_once_and_exported(
-    product: Product, ops: Operator, finance: Operator, file: str
+    product: Product, ops: Operator, finance: Operator, file: str, name: str
 ) -> None:
     before = rows_of(product)
     planned = ops("POST", "/manifest:plan", {"file": file})
     assert planned["something_to_do"]
-    assert any(line.startswith("+ provider alpha") for line in planned["lines"])
+    assert any(line.startswith(f"+ provider {name}") for line in planned["lines"])
     assert {step["verb"] for step in planned["steps"]} >= {"create"}
     dry = ops.ask("POST", "/manifest:apply?dry_run=1", {"file": file}, idempotency_key="m-1")
     assert (dry.status_code, dry.headers["x-gigarouter-dry-run"]) == (200, "true")
@@ -58,13 +66,13 @@ def test_a_file_is_planned_rehearsed_applied_once_and_exported(
 
     exported = finance.ask("GET", "/manifest:export")
     assert exported.headers["content-type"].startswith("text/yaml")
-    assert "alpha" in exported.text
+    assert name in exported.text
     assert ops("POST", "/manifest:plan", {"file": exported.text})["steps"] == []
 
 
-def test_what_was_changed_elsewhere_is_decided_by_its_path(ops: Operator, file: str) -> None:
+def test_what_was_changed_elsewhere_is_decided_by_its_path(ops: Operator, file: str, name: str) -> None:
     ops("POST", "/manifest:apply", {"file": file})
-    (endpoint,) = [one for one in ops("GET", "/endpoints?limit=100")["data"] if one["provider_name"] == "alpha"]
+    (endpoint,) = ops("GET", f"/endpoints?provider={name}")["data"]
     ops.edit(f"/endpoints/{endpoint['id']}", {"priority": 7})
     changed = re.sub(r"(upstream_model: .*\n)", r"\1    priority: 9\n", file, count=1)
     assert changed != file
@@ -105,8 +113,10 @@ def test_all_faults_of_a_file_are_told_at_once_and_nothing_is_changed(product: P
     assert "must not be reached" in ops("POST", "/manifest:apply", {"file": metadata}, 400)["error"]["message"]
 
 
-def test_a_file_is_at_most_a_mebibyte(ops: Operator) -> None:
+def test_a_file_is_at_most_a_mebibyte_and_other_bodies_are_smaller(ops: Operator) -> None:
+    ops("POST", "/manifest:plan", {"file": "#" * (2**20 - 100)})
     ops("POST", "/manifest:plan", {"file": "#" * 2**20}, 413)
+    ops("POST", "/accounts", {"name": "#" * 2**19}, 413)
 
 
 def test_litellms_price_map_is_imported_over_http(product: Product, ops: Operator) -> None:
