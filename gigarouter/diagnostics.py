@@ -217,7 +217,9 @@ async def _reach(record: ProviderRecord, count: int) -> str:
     """Check that the provider's port answers, and that a worker is ready. Embeds nothing, since that may cost money."""
     endpoints = f"{count} live endpoint{'s' if count > 1 else ''}"
     if not record.enabled:
-        raise CheckFailed(f"switched off with {endpoints}", f"`gigarouter admin providers edit {record.name} --enable`")
+        raise CheckFailed(
+            f"switched off with {endpoints}", f"`gigarouter admin providers edit {record.name} --enabled`"
+        )
     if record.base_url is None:
         return f"{endpoints}; at its vendor's own address, not looked at"
     parts = urlsplit(record.base_url)

@@ -210,10 +210,10 @@ class RedisClient:
                 connection.drop_if_silent(self._timeout_s)
 
 
-def _forget(asked: "asyncio.Future[Reply]") -> None:
+def _forget(abandoned: "asyncio.Future[Reply]") -> None:
     """Look at an answer that nobody waits for, or asyncio complains of a lost one."""
-    if not asked.cancelled():
-        asked.exception()
+    if not abandoned.cancelled():
+        abandoned.exception()
 
 
 def _server(url: str) -> Server:

@@ -26,7 +26,8 @@ from store.ids import MemberId, OperatorKeyId, new_id, wire
 OPERATOR_KEYS = OperatorKeyRow.__table__
 
 MISSING = (
-    "You didn't provide an operator's key: 'Authorization: Bearer gr_ops_…'. `gigarouter admin operators` makes one."
+    "You didn't provide an operator's key: 'Authorization: Bearer gr_ops_…'. "
+    "`gigarouter admin operators create` makes one."
 )
 
 

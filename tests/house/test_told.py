@@ -6,7 +6,9 @@ import pytest
 
 from gigarouter.commands import COMMANDS
 from gigarouter.settings import NOT_FIELDS, Settings
-from tests.house.source import ROOT
+from router.api.admin import operations
+from router.api.operation import operation_routes
+from tests.house.source import ROOT, product
 
 TOLD = ("README.md", "docker-compose.yml", "Dockerfile", "migrations/README.md")
 
@@ -29,3 +31,13 @@ def test_make_targets_and_files_that_are_told_exist() -> None:
     named = set(re.findall(r"\benvironment/[a-z-]+\.[a-z]+|\buv\.lock", told))
     assert named >= {"uv.lock", "environment/install.py"}
     assert all((ROOT / file).exists() for file in named)
+
+
+def test_admin_commands_that_are_named_exist() -> None:
+    """In documents and in the product's own sentences."""
+    specs = [route.spec for noun in operations for route in operation_routes(noun.routes)]
+    known = {(spec.noun, spec.verb) for spec in specs}
+    files = [*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / file for file in product())]
+    for file in files:
+        for noun, verb in re.findall(r"gigarouter admin ([a-z]+) ([a-z][a-z-]+)", file.read_text()):
+            assert (noun, verb) in known, f"{file.name}: gigarouter admin {noun} {verb}"

@@ -141,7 +141,8 @@ async def _changeable(admin: Write, work: UnitOfWork, text: str) -> Member:
     member = await member_of(work.connection, text, locked=True)
     if member.role in OPERATOR_ROLES and not admin.is_local:
         raise RoleInsufficient(
-            f"{member.email} is an operator. They are changed and removed on the machine: `gigarouter admin members`."
+            f"{member.email} is an operator. They are changed and removed on the machine: "
+            "`gigarouter admin members edit` and `remove`."
         )
     return member
 
