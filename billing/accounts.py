@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.chart import LedgerKind
@@ -61,6 +61,14 @@ async def accounts_named(tx: AsyncConnection, name: str) -> list[Account]:
     """List the accounts of that name, the oldest first; names are not unique."""
     rows = await tx.execute(select(AccountRow.__table__).where(AccountRow.name == name).order_by(AccountRow.id))
     return [Account(AccountId(r.id), r.name, r.status, r.created_at) for r in rows]
+
+
+async def account_names(tx: AsyncConnection, among: Collection[AccountId]) -> dict[AccountId, str]:
+    """The names of some accounts."""
+    rows = await tx.execute(
+        text("SELECT id, name FROM accounts WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(among)}
+    )
+    return {AccountId(row.id): row.name for row in rows}
 
 
 async def get_account(tx: AsyncConnection, account_id: AccountId, *, locked: bool = False) -> Account | None:

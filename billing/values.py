@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from billing.money import NanoUSD, Price
-from store.ids import AccountId, EndpointId, KeyId, ModelId, ProviderId, RequestId
+from store.ids import AccountId, EndpointId, EntryId, KeyId, ModelId, PriceId, ProviderId, RequestId
 
 
 class CapPeriod(StrEnum):
@@ -147,3 +147,28 @@ class Balance(msgspec.Struct, frozen=True):
     balance: NanoUSD
     held: NanoUSD
     version: int
+
+
+class UsageEvent(msgspec.Struct, frozen=True):
+    """The record of one answered call. ``charged`` is what its account paid, ``provider_cost`` what we pay."""
+
+    request_id: RequestId
+    occurred_at: datetime
+    account_id: AccountId
+    key_id: KeyId
+    model_id: ModelId
+    provider_id: ProviderId
+    endpoint_id: EndpointId
+    space: str
+    inputs: int
+    tokens: int
+    provider_tokens: int | None
+    price_id: PriceId
+    nano_per_mtok: int
+    cost_nano: NanoUSD
+    charged_nano: NanoUSD
+    overdraft_nano: NanoUSD
+    provider_cost_nano: NanoUSD
+    entry_id: EntryId | None
+    latency_ms: int
+    attempts: int

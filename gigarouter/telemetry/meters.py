@@ -127,7 +127,7 @@ class Meters(Collector):
             value=self._context.projection.script_faults,
         )
         receipts = self._context.receipts
-        yield CounterMetricFamily("gigarouter_explanations", "Explanations of calls kept", value=receipts.kept)
+        yield CounterMetricFamily("gigarouter_explanations", "Explanations of calls kept", value=receipts.stored)
         yield CounterMetricFamily(
             "gigarouter_explanations_dropped",
             "Explanations of calls that were not kept: Postgres was away for long, or refused them",

@@ -51,7 +51,8 @@ class ApplyRequest(msgspec.Struct, frozen=True):
     """What an apply is to do.
 
     ``desired`` answers the manifest's entries for the current state; ``prepare`` runs before the state is read.
-    ``check_provider`` raises where a provider's record could not be called.
+    ``check_provider`` raises where a provider's record could not be called. ``ending`` runs with the plan that was
+    applied, in the transaction that applied it.
     """
 
     desired: Callable[[CurrentState], Sequence[Entry]]
@@ -59,6 +60,7 @@ class ApplyRequest(msgspec.Struct, frozen=True):
     source: Source = "file"
     check_provider: CheckProvider | None = None
     prepare: Callable[[UnitOfWork], Awaitable[None]] | None = None
+    ending: Callable[[UnitOfWork, Plan], Awaitable[None]] | None = None
 
 
 async def plan(db: Database, actor: Actor, request: ApplyRequest) -> Plan:
@@ -92,12 +94,14 @@ async def apply(db: Database, actor: Actor, request: ApplyRequest) -> Plan:
         after: Json = {"source": request.source, "changes": len(plan.diff.steps)}
         work.record_change(Change("catalogue.apply", "catalogue", after=after))
         await _record(work, request, state, diff, waiting)
+        if request.ending is not None:
+            await request.ending(work, plan)
         return plan
 
     try:
         return await transact(db, actor, command)
     except _NothingChanged as nothing:
-        await _record_alone(db, actor, request)
+        await _record_alone(db, actor, request, nothing.plan)
         return nothing.plan
 
 
@@ -113,13 +117,15 @@ class _Rehearsed(Exception):
     """Rolls a rehearsal back."""
 
 
-async def _record_alone(db: Database, actor: Actor, request: ApplyRequest) -> None:
+async def _record_alone(db: Database, actor: Actor, request: ApplyRequest, applied: Plan) -> None:
     async with db.transaction() as connection:
         work = UnitOfWork(connection, actor, datetime.now(UTC))
         state, diff, _ = await _compare(work, request)
         # Other steps than launches that still wait came up since the first transaction, and are for the next apply.
         if all(step.verb is Verb.LAUNCH for step in diff.steps) and not diff.conflicts:
             await _record(work, request, state, diff, {step.subject: "" for step in diff.steps})
+        if request.ending is not None:
+            await request.ending(work, applied)
 
 
 async def _record(
@@ -176,7 +182,7 @@ async def _compare(
 def _refusals(diff: Diff, impact: Impact, decisions: Decisions, state: CurrentState) -> list[str]:
     sentences = [f"{drift_line(drift)}." for drift in diff.conflicts]
     if sentences:
-        sentences.append("This was changed elsewhere. Say whose value holds: --take-file PATH or --take-theirs PATH.")
+        sentences.append("This was changed elsewhere. Say whose value holds, by its path: take_file or take_theirs.")
     losses = [
         row
         for row in impact.margins
@@ -188,7 +194,7 @@ def _refusals(diff: Diff, impact: Impact, decisions: Decisions, state: CurrentSt
             f"{to_usd(row.cost)}, {row.percent} of the price."
             for row in losses
         ]
-        sentences.append("If that is meant, say --allow-loss.")
+        sentences.append("If that is meant, say so: allow_loss.")
     return sentences
 
 

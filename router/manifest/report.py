@@ -25,7 +25,7 @@ def plan_lines(plan: Plan, *, applied: bool = False) -> Iterator[str]:
         yield f"CONFLICT {drift_line(drift)}"
     for orphan in diff.orphans:
         end = ENDS[orphan.prune_verb]
-        yield f"? {orphan.kind} {orphan.subject}: no longer in the file; with --prune it is {end}"
+        yield f"? {orphan.kind} {orphan.subject}: no longer in the file; with prune it is {end}"
     for drift in diff.accepted:
         yield f"= {drift_line(drift)}; left as it is"
     yield from _impact_lines(plan.impact)

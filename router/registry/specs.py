@@ -1,4 +1,4 @@
-"""Pure. What may be set on a provider and on an endpoint, now and later.
+"""Declares what may be set on a provider and on an endpoint, now and later. Pure.
 
 A field is declared here once: its column has its name, and the manifest derives its field from it
 (:mod:`router.manifest.fields`).

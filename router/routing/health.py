@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from router.routing.circuit_breaker import FAILURES_MAX, OPEN_MAX_S, OPEN_S, SLOW_START_SHARE, CircuitBreaker
+from router.routing.circuit_breaker import SLOW_START_SHARE, CircuitBreaker
 from router.routing.latency import (
     UNKNOWN_LATENCY,
     Latency,
@@ -23,21 +23,9 @@ from router.routing.latency import (
     latency_from_timeout,
     size_of,
 )
+from router.routing.stats import NO_STATS, EndpointStats, HealthSnapshot
 from router.values import Lane, QuarantineCause
 from store.ids import EndpointId
-
-__all__ = [
-    "FAILURES_MAX",
-    "NO_STATS",
-    "OPEN_MAX_S",
-    "OPEN_S",
-    "PAUSE_MAX_S",
-    "CallStart",
-    "EndpointStats",
-    "Exclusion",
-    "Health",
-    "HealthSnapshot",
-]
 
 PAUSE_MAX_S: Final = 60.0
 PAUSE_MIN_S: Final = 0.1
@@ -49,44 +37,6 @@ FORGIVEN_S: Final = 60.0
 
 ExclusionCode = Literal["quarantined", "breaker", "paced", "warming"]
 Exclusion = tuple[ExclusionCode, str]
-
-
-class EndpointStats(msgspec.Struct, frozen=True):
-    """The figures that routing decides by; ``latency_s`` and ``tokens_per_s`` are None for sizes without an answer.
-
-    ``decayed_latency_s`` is the latency, decayed by the time without an answer. ``success_rate`` is in 0..1; ``wait_s``
-    is the wait of a new call as a worker reports it. ``recovered_share`` in 0.1..1 is the part of its usual traffic
-    that it may have again after failures; ``share`` is that, or less where its last answers were slow and few calls
-    should try it.
-    """
-
-    latency_s: float | None = None
-    decayed_latency_s: float = 0.0
-    in_flight: int = 0
-    success_rate: float = 1.0
-    wait_s: float = 0.0
-    tokens_per_s: float | None = None
-    share: float = 1.0
-    recovered_share: float = 1.0
-
-
-NO_STATS: Final = EndpointStats()
-
-
-class HealthSnapshot(msgspec.Struct, frozen=True):
-    """One endpoint's health, for operators. ``latency_ms`` and ``p95_ms`` are by size class (``routing.latency``)."""
-
-    left_out: str | None
-    code: str | None
-    retry_after_s: float
-    in_flight: int
-    success_rate: float
-    wait_s: float
-    queue_tokens: int
-    share: float
-    latency_ms: dict[int, float]
-    p95_ms: dict[int, float]
-    tokens_per_s: dict[int, float]
 
 
 class _State(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""Compares an endpoint's vectors of the probe texts with its space's reference, and gives the verdict. No SQL."""
+"""Compares an endpoint's vectors of the probe texts with its space's reference, and gives a verdict. Writes nothing."""
 
 import asyncio
 from functools import partial

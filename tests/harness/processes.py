@@ -172,8 +172,8 @@ class Product:
         """The first serve's, with ``/v1``: what an SDK takes as its base URL."""
         return self.serves[0].url + "/v1"
 
-    def wait_until_known(self, key: str, within_s: float = 5) -> str:
-        """Until every serve has heard of a key that was made a moment ago; returns the key."""
+    def wait_until_known(self, key: str, within_s: float = 10) -> str:
+        """Until every serve has heard of a key that was made a moment ago, and answers; returns the key."""
         deadline = time.monotonic() + within_s
         for serve in self.serves:
             while True:
@@ -181,7 +181,7 @@ class Product:
                     self.account(key, serve)
                     break
                 except urllib.error.HTTPError as refused:
-                    if refused.code != 401 or time.monotonic() > deadline:
+                    if refused.code not in (401, 503) or time.monotonic() > deadline:
                         raise
                 time.sleep(0.01)
         return key

@@ -304,7 +304,8 @@ def test_each_operation_is_for_its_roles_alone(
         below = below.replace(f"{{{kind}_id}}", f"{kind}_unknown")
     for role, operator in ((Role.OPS, ops), (Role.FINANCE_ADMIN, finance)):
         answer = operator.ask(method, below, b"nonsense" if method != "GET" else None)
-        refused = answer.status_code == 403 and answer.json()["error"]["code"] == "role_insufficient"
+        code = "not_allowed" if spec.local else "role_insufficient"
+        refused = answer.status_code == 403 and answer.json()["error"]["code"] == code
         assert refused != (role in spec.roles), answer.text
         assert answer.status_code not in (401, 500)
     for key in ("x", "gr_ops_", "gr_live_" + "x" * 47, ops.key[:-1], ops.key + "x"):
@@ -337,7 +338,7 @@ def test_a_revoked_key_or_a_person_who_is_gone_works_nowhere_within_a_second(pro
         operator("GET", "/accounts")
     admin_command(product.environment, "operators", "revoke", key["id"])
     admin_command(product.environment, "members", "remove", removed.member)
-    admin_command(product.environment, "members", "role", demoted.member, "finance_admin")
+    admin_command(product.environment, "members", "edit", demoted.member, "finance_admin")
     until = time.monotonic() + 5
     while demoted.ask("POST", "/providers").status_code != 403 and time.monotonic() < until:
         time.sleep(0.05)

@@ -193,7 +193,7 @@ async def test_what_vanished_from_the_file_is_ended_only_when_asked(db: Database
     await make_live(db)
     less = EXAMPLE[: EXAMPLE.index("endpoints:")] + EXAMPLE[EXAMPLE.index("prices:") :]
     planned = await plan(db, less)
-    assert "no longer in the file; with --prune it is drained" in told(planned)
+    assert "no longer in the file; with prune it is drained" in told(planned)
     await apply(db, less)
     assert (await the_endpoint(db)).endpoint.state is EndpointState.LIVE
     pruned = await plan(db, less, prune=True)

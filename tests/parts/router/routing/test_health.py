@@ -2,9 +2,10 @@
 
 import pytest
 
-from router.routing.circuit_breaker import OPEN_MAX_S, OPEN_S, SLOW_START_S, TRIALS
-from router.routing.health import FAILURES_MAX, NO_STATS, PAUSE_MAX_S, Health
+from router.routing.circuit_breaker import FAILURES_MAX, OPEN_MAX_S, OPEN_S, SLOW_START_S, TRIALS
+from router.routing.health import PAUSE_MAX_S, Health
 from router.routing.latency import BASELINE_S, DECAY_S, EXPIRY_S, SAMPLES_MIN, SIZES, UsualLatency, size_of
+from router.routing.stats import NO_STATS
 from router.values import Lane, QuarantineCause
 from store.ids import EndpointId, new_id
 
