@@ -126,7 +126,7 @@ async def _probe(context: RouterContext) -> None:
     await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota)
 
 
-async def _probe_answering(context: RouterContext) -> None:
+async def _check_responsive(context: RouterContext) -> None:
     await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota, only_responsive=True)
 
 
@@ -142,6 +142,6 @@ def table() -> list[Job]:
         Job("forget old outcomes", 600.0, _delete_expired),
         # Three run side by side, so that endpoints that do not answer delay only one of them.
         Job("probe endpoints", 5.0, _probe),
-        Job("probe endpoints that answer", 5.0, _probe_answering),
-        Job("probe endpoints that answer, too", 5.0, _probe_answering),
+        Job("probe endpoints that answer", 5.0, _check_responsive),
+        Job("probe endpoints that answer, too", 5.0, _check_responsive),
     ]

@@ -101,7 +101,7 @@ async def apply(db: Database, actor: Actor, request: ApplyRequest) -> Plan:
     try:
         return await transact(db, actor, command)
     except _NothingChanged as nothing:
-        await _record_alone(db, actor, request, nothing.plan)
+        await _record_without_changes(db, actor, request, nothing.plan)
         return nothing.plan
 
 
@@ -117,7 +117,7 @@ class _Rehearsed(Exception):
     """Rolls a rehearsal back."""
 
 
-async def _record_alone(db: Database, actor: Actor, request: ApplyRequest, applied: Plan) -> None:
+async def _record_without_changes(db: Database, actor: Actor, request: ApplyRequest, applied: Plan) -> None:
     async with db.transaction() as connection:
         work = UnitOfWork(connection, actor, datetime.now(UTC))
         state, diff, _ = await _compare(work, request)

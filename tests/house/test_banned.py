@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TypeGuard
 
-from tests.house.source import dotted, nodes, product
+from tests.house.source import ROOT, dotted, nodes, product
 
 # Call or name -> what to use instead.
 BANNED = {
@@ -143,3 +143,55 @@ def is_floating(node: ast.AST) -> TypeGuard[ast.expr]:
 def test_no_room_without_a_name() -> None:
     nameless = {"utils", "util", "helpers", "common", "manager", "service", "misc", "core"}
     assert not [file for file in product() if nameless & set(file.removesuffix(".py").split("/"))]
+
+
+# A word of identifiers that the code no longer uses -> what the field calls it (docs/words.md).
+REPLACED = {
+    "told": "reported, sent, or the noun of what it is",
+    "telling": "operation spec, report",
+    "asked": "requested, wanted, or the request's noun",
+    "asking": "prober, parsing",
+    "asker": "prober",
+    "answering": "response, responsive",
+    "heard": "fresh",
+    "deaf": "stale",
+    "wishes": "call headers, preferences",
+    "errand": "call dispatch",
+    "pacer": "provider quota",
+    "outbound": "dispatch state",
+    "keyring": "key commands",
+    "linger": "lingering close",
+    "hot": "redis",
+    "administer": "admin",
+    "resealing": "key rotation",
+    "certify": "verify",
+    "rounds": "schedule",
+    "alone": "sent once, single",
+}
+REPLACED_EXCEPTIONS = {"router/api/server/lingering_close.py": {"LINGER_S", "LINGER_BYTES"}}
+
+
+def named(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Every name that a module gives to something, with its line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+
+
+def test_replaced_words_name_nothing() -> None:
+    found = []
+    for file, tree in product().items():
+        allowed = REPLACED_EXCEPTIONS.get(file, set())
+        names = [*named(tree), (1, file.rpartition("/")[2].removesuffix(".py"))]
+        words = ((line, name, word) for line, name in names for word in name.lower().split("_") if name not in allowed)
+        found += [f"{file}:{line} {name}: use {REPLACED[word]}" for line, name, word in words if word in REPLACED]
+    assert not found
+
+
+def test_every_replaced_word_has_its_line() -> None:
+    listed = (ROOT / "docs/words.md").read_text()
+    assert not [word for word in REPLACED if f"`{word}`" not in listed]

@@ -82,9 +82,9 @@ def instant(value: datetime | None) -> str | None:
     return None if value is None else f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def prints_json(asked: bool) -> bool:
+def prints_json(wanted: bool) -> bool:
     """Whether JSON is wanted: asked for, or nobody sits at a terminal."""
-    return asked or not sys.stdout.isatty()
+    return wanted or not sys.stdout.isatty()
 
 
 def _print_json(value: object) -> None:

@@ -245,8 +245,8 @@ async def _change(admin: Write, endpoint_id: EndpointId, command: Command[Endpoi
 
 
 async def _out(connection: AsyncConnection, endpoint_id: EndpointId, *, locked: bool = False) -> EndpointOut:
-    (shown,) = await _outs(connection, [await get_endpoint(connection, endpoint_id, locked=locked)])
-    return shown
+    (resource,) = await _outs(connection, [await get_endpoint(connection, endpoint_id, locked=locked)])
+    return resource
 
 
 async def _outs(connection: AsyncConnection, views: list[EndpointView]) -> list[EndpointOut]:
