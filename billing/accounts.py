@@ -58,7 +58,7 @@ async def find_account(tx: AsyncConnection, name: str) -> Account | None:
 
 
 async def accounts_named(tx: AsyncConnection, name: str) -> list[Account]:
-    """Every account of that name, the oldest first; names are not unique."""
+    """List the accounts of that name, the oldest first; names are not unique."""
     rows = await tx.execute(select(AccountRow.__table__).where(AccountRow.name == name).order_by(AccountRow.id))
     return [Account(AccountId(r.id), r.name, r.status, r.created_at) for r in rows]
 

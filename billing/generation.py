@@ -84,10 +84,13 @@ class Generation:
             raise RedisUnavailable("Postgres cannot say which generation is valid") from fault
         self._adopt(number)
 
-    async def start_next(self, reason: str) -> None:
-        """Start the next generation: something that this one had is gone from Redis."""
+    async def start_next(self, generation: int, reason: str) -> None:
+        """Start the generation after ``generation``, which had something that is gone from Redis now.
+
+        It is started once, however many find that something is gone.
+        """
         async with self._db.transaction() as tx:
-            await tx.execute(_BUMP_LOST, {"generation": self.number, "reason": reason})
+            await tx.execute(_BUMP_LOST, {"generation": generation, "reason": reason})
             number = (await tx.execute(_READ)).one().generation
         self._adopt(number)
 
@@ -110,6 +113,8 @@ class Generation:
                     await self._enter(self.number)
             except (*STORE_FAULTS, RedisUnavailable, ReplyError):
                 await asyncio.sleep(0.1)
+                continue
+            if self._asserted < self.number:
                 continue
             self._changed.clear()
             try:
@@ -135,6 +140,9 @@ class Generation:
             await self._beat()
             async with self._db.transaction() as tx:
                 behind = await tx.scalar(_BEHIND, {"id": self.process_id, "generation": number, "dead": DEAD_S})
+            if self.number != number:
+                # A newer generation came up on the way, in which nothing is asserted yet: its own barrier follows.
+                return
             if not behind:
                 self._ready.set()
                 return

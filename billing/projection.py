@@ -153,7 +153,7 @@ class Projection:
                 if await self._is_loaded(account_id, generation):
                     return
                 await asyncio.sleep(0.05)
-            await self._generation.start_next(f"account {account_id.hex} was loaded and is gone")
+            await self._generation.start_next(generation, f"account {account_id.hex} was loaded and is gone")
             return
         for _ in range(5):
             if await self.refresh(account_id, first=True) == "ok":
@@ -280,7 +280,7 @@ class Projection:
         with suppress(TimeoutError, RedisUnavailable, ReplyError):
             async with asyncio.timeout(timeout_s):
                 if self.redis is not None:
-                    await asyncio.gather(*self.redis.everywhere("PING"))
+                    await asyncio.gather(*self.redis.command_all("PING"))
 
     def credit_freed(self, account_id: AccountId) -> asyncio.Event:
         """An event that is set when credit of the account may have become free in this process."""

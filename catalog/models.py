@@ -79,10 +79,10 @@ async def load(db: AsyncConnection) -> Catalog:
 
 async def get(db: AsyncConnection, model_id: str) -> Model:
     """Load one model as it is committed now. Raises ``ModelUnknown``, naming the nearest."""
-    found = await load_models(db, model_id)
-    if not found:
+    models = await load_models(db, model_id)
+    if not models:
         raise ModelUnknown(model_id, (await load(db)).nearest(model_id))
-    return found[0]
+    return models[0]
 
 
 async def lock(db: AsyncConnection, model_id: str, *, shared: bool = False) -> None:

@@ -167,7 +167,7 @@ async def _projection(db: Database, settings: Settings) -> AsyncIterator[tuple[P
     async with asyncio.TaskGroup() as group:
         running = group.create_task(projection.redis.run())
         try:
-            await projection.redis.opened(REACH_WITHIN_S)
+            await projection.redis.wait_connected(REACH_WITHIN_S)
             yield projection, run_ids[-1] if run_ids else ""
         finally:
             running.cancel()

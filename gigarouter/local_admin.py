@@ -1,6 +1,6 @@
-"""Administers on the machine: the admin API in process, with PostgreSQL alone, before anything else runs.
+"""Runs the admin API in process, on the machine, with PostgreSQL alone and before anything else runs.
 
-Who can reach the database needs no key, and the audit log says ``cli:<user>`` instead of a member. Nothing listens:
+Who can reach the database needs no key, and the audit log has ``cli:<user>`` instead of a member. Nothing listens:
 :func:`local_app` is an ASGI application to call (``httpx.ASGITransport``, or by hand).
 """
 
@@ -42,7 +42,7 @@ async def local_app(settings: Settings) -> AsyncIterator[Guard]:
 
 
 def local_actor() -> Actor:
-    """Who types: the operating system's name of this user."""
+    """The operating-system user who runs the command."""
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container's user without an entry
@@ -53,7 +53,7 @@ def local_actor() -> Actor:
 def local_context(settings: Settings, db: Database) -> AdminContext:
     """The collaborators of administration on a machine that has PostgreSQL and no Redis.
 
-    A provider's grant is then nobody's to count, and breakers, which are in serve processes, are not known.
+    Providers' quotas are then not counted, and breakers, which are in serve processes, are not known.
     """
     keys = [key.get_secret_value() for key in settings.secret_keys]
     cipher = CredentialCipher(keys) if keys else None

@@ -1,8 +1,8 @@
-"""Redis, lean: one pipelined connection per primary, scripts by their hash, a deadline on every command.
+"""The Redis client: one pipelined connection per primary, scripts by their hash, a deadline on every command.
 
-A command that timed out, or whose connection broke, *may have been applied*: every script of ours can be repeated. The
-only door to Redis on the hot path; it knows no account and no money. Whether a server is part of a Redis Cluster is
-learned from the server: then each command goes to the primary that owns its key, and follows the key when it moves.
+A command that timed out, or whose connection broke, *may have been applied*: every script of ours can be repeated. This
+is the only client of Redis on the hot path; it knows no account and no money. The server says whether it is part of a
+Redis Cluster: then each command goes to the primary that owns its key, and follows the key when it moves.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from store.redis_connection import Command, RedisConnection, RedisUnavailable, R
 __all__ = ["RedisClient", "RedisUnavailable", "Reply", "Script", "Value"]
 
 CONNECT_WITHIN_S = 5.0
-# How often one command is sent: a key on the move redirects once or twice, a cluster at odds with itself for ever.
+# How often one command is sent: a key on the move redirects once or twice, an inconsistent cluster for ever.
 SENT_MAX = 4
-# While slots move one after the other, the map is read again no oftener than this.
-MOVES_PAUSE_S = 0.2
+# While slots move one after the other, the slot map is read again at most this often.
+SLOTS_EVERY_S = 0.2
 
 
 class RedisClient:
-    """The process's Redis. ``on_connect(identity)`` runs before anyone may use a fresh connection.
+    """The Redis client of a process. ``on_connect(identity)`` runs before a fresh connection is used.
 
     The identity is the server's run id; of a cluster, a hash over the run ids of all primaries.
     """
@@ -39,7 +39,7 @@ class RedisClient:
         self._on_connect = on_connect
         self._timeout_s = timeout_s
         self._connections: dict[Server, RedisConnection] = {}
-        # By slot; of a single server there is one entry.
+        # The owner of each slot; a single server is one entry.
         self._owners: list[RedisConnection] = []
         self._attempts = 0
         self._stale = asyncio.Event()
@@ -51,7 +51,7 @@ class RedisClient:
         return self._open.is_set()
 
     async def run(self) -> None:
-        """Keep connected until cancelled: connect, hand over the identity, watch for silence and moves, again."""
+        """Stay connected until cancelled: connect, report the identity, watch for silence and moved slots, again."""
         pause_s = 0.05
         try:
             while True:
@@ -64,14 +64,14 @@ class RedisClient:
                 pause_s = 0.05
                 await self._watch()
                 if all(connection.is_open for connection in self._connections.values()):
-                    await asyncio.sleep(MOVES_PAUSE_S)
+                    await asyncio.sleep(SLOTS_EVERY_S)
         finally:
             for connection in self._connections.values():
                 connection.drop()
             self._open.clear()
 
-    async def opened(self, timeout_s: float) -> bool:
-        """Wait until connected; False when that takes longer."""
+    async def wait_connected(self, timeout_s: float) -> bool:
+        """Wait until connected; False where that takes longer."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._open.wait()
@@ -80,27 +80,27 @@ class RedisClient:
         return True
 
     def call(self, script: Script, keys: Sequence[str], args: Sequence[Value]) -> "asyncio.Future[Reply]":
-        """Run a script; the reply comes as a future. Raises :class:`RedisUnavailable` at once while not connected.
+        """Run a script; the reply is a future. Raises :class:`RedisUnavailable` at once while not connected.
 
         All of ``keys`` have one hash tag, so that one primary owns them.
         """
         return self._owner(keys[0]).send("EVALSHA", script.sha, len(keys), *keys, *args)
 
-    def command(self, *words: Value) -> "asyncio.Future[Reply]":
-        """Send one command in this tick's write. In a cluster its second word is the key."""
-        return self._owner(*words[1:2]).send(*words)
+    def command(self, *arguments: Value) -> "asyncio.Future[Reply]":
+        """Send one command in this tick's write. In a cluster its second argument is the key."""
+        return self._owner(*arguments[1:2]).send(*arguments)
 
-    def everywhere(self, *words: Value) -> "list[asyncio.Future[Reply]]":
+    def command_all(self, *arguments: Value) -> "list[asyncio.Future[Reply]]":
         """Send one command to every primary that is connected."""
-        return [connection.send(*words) for connection in self._live()]
+        return [connection.send(*arguments) for connection in self._live()]
 
     async def keys(self, pattern: str) -> AsyncIterator[bytes]:
-        """Every key that matches, of every primary that is connected; one may come twice, as ``SCAN`` says."""
+        """Iterate over the matching keys of every connected primary; a key may come twice, as with ``SCAN``."""
         for connection in self._live():
             cursor = b"0"
             while True:
-                cursor, found = await connection.send("SCAN", cursor, "MATCH", pattern, "COUNT", 500)
-                for key in found:
+                cursor, batch = await connection.send("SCAN", cursor, "MATCH", pattern, "COUNT", 500)
+                for key in batch:
                     yield bytes(key)
                 if cursor == b"0":
                     break
@@ -119,8 +119,8 @@ class RedisClient:
             raise RedisUnavailable("not connected to Redis")
         return live
 
-    def _refused(self, connection: RedisConnection, command: Command, error: hiredis.ReplyError) -> None:
-        """An error reply. What was not carried out because it came to the wrong place is sent to the right one."""
+    def _on_error_reply(self, connection: RedisConnection, command: Command, error: hiredis.ReplyError) -> None:
+        """Handle an error reply: a command that was redirected, and so not carried out, is sent to its owner."""
         kind, _, rest = str(error).partition(" ")
         try:
             if command.sent >= SENT_MAX or kind not in {"MOVED", "ASK", "NOSCRIPT"}:
@@ -128,8 +128,8 @@ class RedisClient:
                 return
             command.sent += 1
             if kind == "NOSCRIPT":
-                # Someone flushed the scripts; EVAL loads it again.
-                command.words = ("EVAL", self._scripts[str(command.words[1])].source, *command.words[2:])
+                # The scripts were flushed; EVAL loads this one again.
+                command.arguments = ("EVAL", self._scripts[str(command.arguments[1])].source, *command.arguments[2:])
                 connection.send_again(command)
                 return
             if kind == "MOVED":
@@ -139,47 +139,47 @@ class RedisClient:
             if owner is None:
                 raise RedisUnavailable("the key moves to a server that is not connected yet")
             if kind == "ASK":
-                owner.send("ASKING").add_done_callback(_forget)
+                owner.send("ASKING").add_done_callback(_retrieve_exception)
             owner.send_again(command)
         except RedisUnavailable as fault:
             command.future.set_exception(fault)
 
-    def _lost(self, connection: RedisConnection) -> None:
+    def _on_lost(self, connection: RedisConnection) -> None:
         if self._connections.get(connection.server) is not connection:
-            return  # It was never let through, or no longer is.
+            return  # Calls do not use it yet, or no longer.
         self._stale.set()
         if not any(each.is_open for each in self._connections.values()):
             self._open.clear()
 
     async def _connect(self) -> None:
-        """Connect to every primary, hand over their identity, then let calls through; what lives is kept."""
+        """Connect to every primary, report their identity, then let calls through; live connections are kept."""
         self._stale.clear()
-        found = {server: each for server, each in self._connections.items() if each.is_open}
+        reusable = {server: each for server, each in self._connections.items() if each.is_open}
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
-                slots = await self._slots(found)
-                owners = {server: found.get(server) or await self._greeted(server, found) for server, _ in slots}
+                slots = await self._slots(reusable)
+                owners = {server: reusable.get(server) or await self._greeted(server, reusable) for server, _ in slots}
                 await self._on_connect(_identity(owners.values()))
         except BaseException:
-            self._drop_others(found, self._connections)
+            self._drop_others(reusable, self._connections)
             raise
         self._connections = owners
         self._owners = [owners[server] for server, count in slots for _ in range(count)]
         self._open.set()
-        self._drop_others(found, owners)
+        self._drop_others(reusable, owners)
         for connection in owners.values():
             if not connection.is_open:
-                self._lost(connection)
+                self._on_lost(connection)
 
-    async def _slots(self, found: dict[Server, RedisConnection]) -> list[tuple[Server, int]]:
-        """Who owns how many slots, from the first on; a single server owns one.
+    async def _slots(self, reusable: dict[Server, RedisConnection]) -> list[tuple[Server, int]]:
+        """The owners of the slots, with the number of slots of each, from slot 0 on; a single server owns one.
 
-        Another server is asked each time: one that was cut off from its cluster keeps telling what was once true.
+        Each attempt asks another server: one that is cut off from its cluster keeps reporting old owners.
         """
-        known = list(dict.fromkeys([*self._connections, self._seed]))
+        servers = list(dict.fromkeys([*self._connections, self._seed]))
         self._attempts += 1
-        server = known[self._attempts % len(known)]
-        connection = found.get(server) or await self._greeted(server, found)
+        server = servers[self._attempts % len(servers)]
+        connection = reusable.get(server) or await self._greeted(server, reusable)
         if not connection.is_cluster:
             return [(server, 1)]
         ranges = sorted(await connection.send("CLUSTER", "SLOTS"), key=lambda each: int(each[0]))
@@ -191,17 +191,17 @@ class RedisClient:
             raise RedisUnavailable("the cluster has slots that nobody owns")
         return slots
 
-    async def _greeted(self, server: Server, found: dict[Server, RedisConnection]) -> RedisConnection:
-        found[server] = await connect(server, self._scripts.values(), self._refused, self._lost)
-        return found[server]
+    async def _greeted(self, server: Server, connections: dict[Server, RedisConnection]) -> RedisConnection:
+        connections[server] = await connect(server, self._scripts.values(), self._on_error_reply, self._on_lost)
+        return connections[server]
 
-    def _drop_others(self, found: dict[Server, RedisConnection], kept: dict[Server, RedisConnection]) -> None:
-        for server, connection in found.items():
-            if kept.get(server) is not connection:
+    def _drop_others(self, connections: dict[Server, RedisConnection], used: dict[Server, RedisConnection]) -> None:
+        for server, connection in connections.items():
+            if used.get(server) is not connection:
                 connection.drop()
 
     async def _watch(self) -> None:
-        """Returns when a connection is lost, a command has been without an answer for too long, or a key has moved."""
+        """Wait until a connection is lost, a command has been without a reply for too long, or a key has moved."""
         while not self._stale.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout_s / 4):
@@ -210,10 +210,10 @@ class RedisClient:
                 connection.drop_if_silent(self._timeout_s)
 
 
-def _forget(abandoned: "asyncio.Future[Reply]") -> None:
-    """Look at an answer that nobody waits for, or asyncio complains of a lost one."""
-    if not abandoned.cancelled():
-        abandoned.exception()
+def _retrieve_exception(reply: "asyncio.Future[Reply]") -> None:
+    """Retrieve the exception of a reply that is not awaited, or asyncio logs it."""
+    if not reply.cancelled():
+        reply.exception()
 
 
 def _server(url: str) -> Server:

@@ -1,6 +1,6 @@
 """One pipelined connection to one Redis server: commands of a tick leave in one write, replies come in order.
 
-It knows nothing of clusters; what a server refuses is handed to who made the connection, who may send it elsewhere.
+It knows nothing of clusters: an error reply goes to the owner of the connection, who may send the command elsewhere.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class Script:
 
 
 class Server(msgspec.Struct, frozen=True):
-    """Where a server listens (``path`` is a Unix socket's) and how it is greeted."""
+    """The address of a server (``path`` is a Unix socket's), and how to authenticate."""
 
     host: str = "localhost"
     port: int = 6379
@@ -41,35 +41,35 @@ class Server(msgspec.Struct, frozen=True):
     database: int = 0
 
     def at(self, host: str, port: int) -> "Server":
-        """Another server that is greeted in the same way."""
+        """Another server with the same authentication."""
         return msgspec.structs.replace(self, host=host, port=port, path=None)
 
 
 class Command(msgspec.Struct, gc=False):
-    """A command that was sent at ``at`` (the loop's clock) and is not answered; ``sent`` counts how often."""
+    """A command without a reply yet, last sent at ``sent_at`` (the loop's clock); ``sent`` counts how often."""
 
-    words: tuple[Value, ...]
+    arguments: tuple[Value, ...]
     future: "asyncio.Future[Reply]"
-    at: float
+    sent_at: float
     sent: int = 1
 
 
-Refused = Callable[["RedisConnection", Command, hiredis.ReplyError], None]
-Lost = Callable[["RedisConnection"], None]
+OnErrorReply = Callable[["RedisConnection", Command, hiredis.ReplyError], None]
+OnLost = Callable[["RedisConnection"], None]
 
 
 class RedisConnection(asyncio.Protocol):
-    """Made by :func:`connect`. ``refused`` gets every error reply and owes the command's future a result."""
+    """A connection made by :func:`connect`. ``on_error_reply`` gets each error reply and must settle its future."""
 
-    def __init__(self, server: Server, refused: Refused, lost: Lost) -> None:
+    def __init__(self, server: Server, on_error_reply: OnErrorReply, on_lost: OnLost) -> None:
         self.server = server
         self.run_id = ""
         self.is_cluster = False
-        self._refused = refused
-        self._lost = lost
+        self._on_error_reply = on_error_reply
+        self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader()
-        self._waiting: deque[Command] = deque()
+        self._pending: deque[Command] = deque()
         self._outgoing: list[bytes] = []
         self._transport: asyncio.Transport | None = None
 
@@ -78,35 +78,35 @@ class RedisConnection(asyncio.Protocol):
         """Whether commands can be sent."""
         return self._transport is not None
 
-    def send(self, *words: Value) -> "asyncio.Future[Reply]":
+    def send(self, *arguments: Value) -> "asyncio.Future[Reply]":
         """Send one command in this tick's write. Raises :class:`RedisUnavailable` at once when not connected."""
-        command = Command(words, self._loop.create_future(), 0.0)
+        command = Command(arguments, self._loop.create_future(), 0.0)
         self.send_again(command)
         return command.future
 
     def send_again(self, command: Command) -> None:
-        """Send a command that another connection, or this one, has refused. Raises :class:`RedisUnavailable`."""
+        """Send a command again that got an error reply, here or elsewhere. Raises :class:`RedisUnavailable`."""
         if self._transport is None:
             raise RedisUnavailable("not connected to Redis")
-        command.at = self._loop.time()
-        self._waiting.append(command)
+        command.sent_at = self._loop.time()
+        self._pending.append(command)
         if not self._outgoing:
             self._loop.call_soon(self._flush)
-        self._outgoing.append(hiredis.pack_command(command.words))  # type: ignore[arg-type]
+        self._outgoing.append(hiredis.pack_command(command.arguments))  # type: ignore[arg-type]
 
     def drop(self) -> None:
-        """Close at once; what waits fails."""
+        """Close at once; commands without a reply fail."""
         if self._transport is not None:
             self._transport.abort()
             self.connection_lost(None)
 
     def drop_if_silent(self, timeout_s: float) -> None:
-        """Close where a command has been without an answer for longer."""
-        if self._waiting and self._loop.time() - self._waiting[0].at > timeout_s:
+        """Close where a command has been without a reply for longer than ``timeout_s``."""
+        if self._pending and self._loop.time() - self._pending[0].sent_at > timeout_s:
             self.drop()
 
     async def greet(self, scripts: Iterable[Script]) -> None:
-        """Say who we are, load the scripts, learn which server this is."""
+        """Authenticate, load the scripts, and learn which server this is."""
         server = self.server
         if server.password:
             await self.send("AUTH", *((server.username, server.password) if server.username else (server.password,)))
@@ -132,11 +132,11 @@ class RedisConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
         while (reply := self._reader.gets()) is not False:
-            command = self._waiting.popleft()
+            command = self._pending.popleft()
             if command.future.done():
                 continue
             if isinstance(reply, hiredis.ReplyError):
-                self._refused(self, command, reply)
+                self._on_error_reply(self, command, reply)
             else:
                 command.future.set_result(reply)
 
@@ -145,25 +145,27 @@ class RedisConnection(asyncio.Protocol):
         if self._transport is None:
             return
         self._transport = None
-        while self._waiting:
-            future = self._waiting.popleft().future
+        while self._pending:
+            future = self._pending.popleft().future
             if not future.done():
                 future.set_exception(RedisUnavailable("the connection to Redis broke"))
-        self._lost(self)
+        self._on_lost(self)
 
 
-async def connect(server: Server, scripts: Iterable[Script], refused: Refused, lost: Lost) -> RedisConnection:
-    """Connect and greet. Raises ``OSError``, :class:`HotUnavailable` or what the server says as a ``ReplyError``."""
+async def connect(
+    server: Server, scripts: Iterable[Script], on_error_reply: OnErrorReply, on_lost: OnLost
+) -> RedisConnection:
+    """Connect and greet. Raises ``OSError``, :class:`RedisUnavailable`, or the server's ``ReplyError``."""
     loop = asyncio.get_running_loop()
 
-    def made() -> RedisConnection:
-        return RedisConnection(server, refused, lost)
+    def new_connection() -> RedisConnection:
+        return RedisConnection(server, on_error_reply, on_lost)
 
     if server.path is not None:
-        _, connection = await loop.create_unix_connection(made, server.path)
+        _, connection = await loop.create_unix_connection(new_connection, server.path)
     else:
         _, connection = await loop.create_connection(
-            made, server.host, server.port, ssl=True if server.is_tls else None
+            new_connection, server.host, server.port, ssl=True if server.is_tls else None
         )
     try:
         await connection.greet(scripts)

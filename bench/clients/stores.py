@@ -71,7 +71,7 @@ class Ours:
         redis = RedisClient(target.url, SCRIPTS, known, timeout_s=5)
         async with asyncio.TaskGroup() as group:
             keeps = group.create_task(redis.run())
-            assert await redis.opened(5)
+            assert await redis.wait_connected(5)
             yield await _prepared(redis.call)
             keeps.cancel()
 

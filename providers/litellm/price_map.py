@@ -73,20 +73,20 @@ class _Mode(msgspec.Struct):
 
 def read() -> PriceMap:
     """Read the map of the installed litellm. Raises ``FileNotFoundError`` where litellm is not installed."""
-    found = find_spec("litellm")
-    if found is None or not found.submodule_search_locations:
+    spec = find_spec("litellm")
+    if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError("litellm is not installed")
-    return PriceMap(version("litellm"), parse((Path(found.submodule_search_locations[0]) / FILE).read_bytes()))
+    return PriceMap(version("litellm"), parse((Path(spec.submodule_search_locations[0]) / FILE).read_bytes()))
 
 
 def parse(text: bytes) -> tuple[MapEntry, ...]:
     """Parse the map's text into its embedding models. Raises ``ValueError`` where it is no map."""
-    found = []
+    entries = []
     for key, raw in sorted(msgspec.json.decode(text, type=dict[str, msgspec.Raw]).items()):
         # The file's first entry is a description in words, and what else it holds is none of our business.
         if msgspec.json.decode(raw, type=_Mode).mode == "embedding":
-            found.append(msgspec.structs.replace(msgspec.json.decode(raw, type=MapEntry), key=key))
-    return tuple(found)
+            entries.append(msgspec.structs.replace(msgspec.json.decode(raw, type=MapEntry), key=key))
+    return tuple(entries)
 
 
 def nano_per_mtok(usd_per_token: Decimal) -> tuple[int, bool]:

@@ -1,4 +1,4 @@
-"""Holds prices, endpoints and providers in a serve process's memory, beside its keys and the catalogue.
+"""Holds prices, endpoints and providers in a serve process's memory, beside its keys and the catalogue. Pure.
 
 Each index is replaced as a whole; readers see the old or the new one, never half of each. ``registry.refresh`` keeps
 them fresh.

@@ -112,7 +112,7 @@ async def billing(
                 group.create_task(run()) for run in (projection.redis.run, generation.run, projection.run, charging.run)
             ]
             assert await generation.ready(10)
-            assert await projection.redis.opened(10)
+            assert await projection.redis.wait_connected(10)
             yield Billing(db, generation, projection, charging)
             for task in tasks:
                 task.cancel()

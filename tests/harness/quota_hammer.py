@@ -20,7 +20,7 @@ async def hammer(redis_url: str, endpoint_hex: str, requests: int, asked: int) -
     redis = RedisClient(redis_url, provider_quota.SCRIPTS, connected)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(redis.run())
-        assert await redis.opened(5)
+        assert await redis.wait_connected(5)
         keys = [f"gr:pace:{{{endpoint_hex}}}", f"gr:pace:{{{endpoint_hex}}}:leases"]
         for number in range(asked):
             reply: Any = await redis.call(ACQUIRE, keys, [1, 1, 1, requests, "", "", f"{number}", 1_000_000, WINDOW_US])

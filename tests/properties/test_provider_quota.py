@@ -37,7 +37,7 @@ def with_redis(redis_url: str, story: Story) -> None:
         redis = RedisClient(redis_url, provider_quota.SCRIPTS, connected)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(redis.run())
-            assert await redis.opened(5)
+            assert await redis.wait_connected(5)
             await story(redis)
             task.cancel()
 

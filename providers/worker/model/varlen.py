@@ -1,7 +1,7 @@
-"""Attention of a whole pack in one call of torch's variable-length kernel, with the arguments that this torch has.
+"""Computes the attention of a whole pack by torch's variable-length kernel, with the arguments that this torch has.
 
 The kernel's Python function has grown: torch 2.12 takes ``enable_gqa``, 2.11 takes windows and a scale but not that,
-2.10 took ``is_causal`` only. What is missing is made up for beforehand, chosen by the function's own parameters.
+2.10 took ``is_causal`` only. Where the function lacks a parameter, its effect is computed beforehand.
 """
 
 import inspect
@@ -39,9 +39,10 @@ def attend(
     causal: bool,
     scale: float | None,
 ) -> torch.Tensor:
-    """``query`` [tokens, heads, width], the others with as many heads or fewer -> [tokens, heads, width].
+    """Attend to each sequence of a pack alone.
 
-    ``offsets`` [sequences + 1] int32 says where the sequences begin, and ``longest`` is the longest one's length.
+    ``query`` is [tokens, heads, width], the others have as many heads or fewer; returns [tokens, heads, width].
+    ``offsets`` [sequences + 1] int32 are where the sequences begin, and ``longest`` is the longest one's length.
     """
     takes = parameters_of(kernel)
     arguments: dict[str, object] = {}
@@ -65,7 +66,7 @@ def attend(
 
 @cache
 def parameters_of(kernel: Kernel) -> frozenset[str]:
-    """The names of the arguments that the function takes."""
+    """The names of the function's parameters."""
     return frozenset(inspect.signature(kernel).parameters)
 
 

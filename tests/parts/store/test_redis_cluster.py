@@ -42,7 +42,7 @@ async def hot_of(url: str) -> AsyncIterator[tuple[RedisClient, list[str]]]:
     redis = RedisClient(url, (COUNT,), connected)
     async with asyncio.TaskGroup() as group:
         keeps = group.create_task(redis.run())
-        assert await redis.opened(10)
+        assert await redis.wait_connected(10)
         yield redis, identities
         keeps.cancel()
 
@@ -76,7 +76,7 @@ async def test_every_key_is_asked_for_at_its_owner(cluster: RedisCluster) -> Non
         assert await counted(redis, KEYS) == [1] * len(KEYS)
         assert sorted([key.decode() async for key in redis.keys("key *")]) == sorted(KEYS)
         assert await redis.command("GET", KEYS[0]) == b"1"
-        assert await asyncio.gather(*redis.everywhere("PING")) == [b"PONG"] * 3
+        assert await asyncio.gather(*redis.command_all("PING")) == [b"PONG"] * 3
         assert all(node.client.dbsize() for node in cluster.nodes)
         assert len(identities) == 1
 

@@ -76,7 +76,7 @@ async def paced(redis_url: str, window_s: float = 60.0, **granted: Unpack[Endpoi
     redis = RedisClient(redis_url, provider_quota.SCRIPTS, connected)
     running = asyncio.ensure_future(redis.run())
     try:
-        assert await redis.opened(5)
+        assert await redis.wait_connected(5)
         yield Paced(redis, window_s, granted)
     finally:
         running.cancel()

@@ -49,7 +49,7 @@ def on(url: str, redis_url: str, story: Callable[[SpaceLab, RedisClient], Awaita
         lab, redis = SpaceLab(url), RedisClient(redis_url, provider_quota.SCRIPTS, connected)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(redis.run())
-            assert await redis.opened(5)
+            assert await redis.wait_connected(5)
             await story(lab, redis)
             task.cancel()
         await lab.close()
