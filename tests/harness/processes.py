@@ -173,7 +173,10 @@ class Product:
         return self.serves[0].url + "/v1"
 
     def wait_until_known(self, key: str, within_s: float = 5) -> str:
-        """Until every serve has heard of a key that was made a moment ago; returns the key."""
+        """Until every serve has heard of a key that was made a moment ago, and can say so; returns the key.
+
+        503: a store was away a moment ago, as a test that takes one away leaves it.
+        """
         deadline = time.monotonic() + within_s
         for serve in self.serves:
             while True:
@@ -181,7 +184,7 @@ class Product:
                     self.account(key, serve)
                     break
                 except urllib.error.HTTPError as refused:
-                    if refused.code != 401 or time.monotonic() > deadline:
+                    if refused.code not in (401, 503) or time.monotonic() > deadline:
                         raise
                 time.sleep(0.01)
         return key
