@@ -18,7 +18,7 @@ from sentence_transformers import SentenceTransformer
 from providers.probing.agreement import Numerics, compare
 from providers.probing.probe_texts import ProbeSet, probe_set
 from providers.protocol import FloatMatrix
-from providers.worker.start import Ready
+from providers.worker.start import LoadedModel
 from tests.builders import tiny_model
 from tests.harness import wrong_models
 from tests.harness.wrong_models import MAX_TOKENS, Embed
@@ -74,7 +74,7 @@ def _figures(folder: Path, variants: Path) -> Iterator[Figure]:
         )
 
 
-def _ways(folder: Path, variants: Path, ready: Ready) -> Iterator[tuple[str, Embed]]:
+def _ways(folder: Path, variants: Path, ready: LoadedModel) -> Iterator[tuple[str, Embed]]:
     """Honest ones first."""
     honest = wrong_models.honest
     yield "float32, one by one", _one_by_one(honest(ready))
@@ -104,7 +104,7 @@ def _ways(folder: Path, variants: Path, ready: Ready) -> Iterator[tuple[str, Emb
     yield "two rows swapped", wrong_models.swapped(honest(ready))
 
 
-def _loaded(folder: Path, dtype: str = "float32") -> Ready:
+def _loaded(folder: Path, dtype: str = "float32") -> LoadedModel:
     return wrong_models.loaded(folder, dtype)
 
 

@@ -1,6 +1,6 @@
 """The money: prices, credit holds, usage events, the double-entry ledger.
 
-What always holds, and is tested by killing what it is about:
+What always holds, and is tested by killing the processes and servers it depends on:
 - one unit, integers of nano-USD; a call's cost is rounded once, up;
 - balance minus holds is never negative: for an account, and for a key's cap;
 - a call ends once, charged or released, and Postgres says which;

@@ -1,11 +1,11 @@
-"""Accounts: who pays. Opening one opens its two ledger accounts in the same transaction."""
+"""Opens, lists, suspends and renames accounts. An account's two ledger accounts are opened in its transaction."""
 
 from collections.abc import Collection
 from datetime import datetime
 from typing import Literal
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.chart import LedgerKind
@@ -15,7 +15,7 @@ from store.ids import AccountId, LedgerAccountId, new_id
 
 
 class Account(msgspec.Struct, frozen=True):
-    """An account as ops see it in a list."""
+    """An account as operators see it in a list."""
 
     id: AccountId
     name: str
@@ -45,7 +45,7 @@ async def create_account(tx: AsyncConnection, name: str, *, account_id: AccountI
 async def list_accounts(
     tx: AsyncConnection, *, after: AccountId | None = None, limit: int | None = None
 ) -> list[Account]:
-    """Every account, oldest first; those ``after`` one, and at most ``limit``."""
+    """List accounts, oldest first; those ``after`` one, and at most ``limit``."""
     query = select(AccountRow).order_by(AccountRow.id).limit(limit)
     rows = await tx.execute(query if after is None else query.where(AccountRow.id > after))
     return [Account(AccountId(r.id), r.name, r.status, r.created_at) for r in rows]
@@ -63,6 +63,14 @@ async def accounts_named(tx: AsyncConnection, name: str) -> list[Account]:
     return [Account(AccountId(r.id), r.name, r.status, r.created_at) for r in rows]
 
 
+async def account_names(tx: AsyncConnection, among: Collection[AccountId]) -> dict[AccountId, str]:
+    """The names of some accounts."""
+    rows = await tx.execute(
+        text("SELECT id, name FROM accounts WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(among)}
+    )
+    return {AccountId(row.id): row.name for row in rows}
+
+
 async def get_account(tx: AsyncConnection, account_id: AccountId, *, locked: bool = False) -> Account | None:
     """The account of this id, if any."""
     query = select(AccountRow.__table__).where(AccountRow.id == account_id)
@@ -71,7 +79,7 @@ async def get_account(tx: AsyncConnection, account_id: AccountId, *, locked: boo
 
 
 async def set_status(tx: AsyncConnection, account_id: AccountId, status: Literal["active", "suspended"]) -> None:
-    """Suspend an account, whose keys then stop working, or let it go on. Credit and usage stay."""
+    """Suspend an account, whose keys then stop working, or reactivate it. Credit and usage stay."""
     await tx.execute(update(AccountRow).where(AccountRow.id == account_id).values(status=status))
 
 
@@ -87,7 +95,7 @@ async def rename_account(tx: AsyncConnection, account_id: AccountId, name: str) 
 
 
 async def credits_of(tx: AsyncConnection, among: Collection[AccountId] | None = None) -> dict[AccountId, NanoUSD]:
-    """What each account has left of its grants, holds of calls in flight not counted; of ``among`` alone."""
+    """The remaining credit of each account, or of those ``among`` which are given; holds are not subtracted."""
     credit = select(LedgerAccountRow.account_id, LedgerAccountRow.posted_nano)
     if among is not None:
         credit = credit.where(LedgerAccountRow.account_id.in_(among))

@@ -1,7 +1,8 @@
-"""Admission: one Redis script that checks every limit and holds the credit, or says why not.
+"""Admits calls: one Redis script checks every limit and holds the credit, or says why not.
 
-A "no" is a value. Credit that is only held by calls in flight is worth a short wait: those calls usually cost less than
-their bound. Knows no HTTP and no provider; the caller brings a way to count exactly where the bound does not fit.
+A refusal is a value. Credit that calls in flight hold is worth a short wait: those calls usually cost less than their
+bound. Admission knows no HTTP and no provider; the caller brings a function that counts exactly where the bound does
+not fit.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from hiredis import ReplyError
 from billing.errors import BillingUnavailable
 from billing.generation import Generation
 from billing.money import NanoUSD
-from billing.projection import ADMIT, Ended, LiveHold, Projection, account_key, due_key, limits_key
+from billing.projection import ADMIT, EndedHolds, LiveHold, Projection, account_key, due_key, limits_key
 from billing.values import Cap, CapPeriod, Denial, Denied, Hold, Limits, LimitState, Payer, Quote
 from store.ids import AccountId, RequestId
 from store.redis_client import RedisUnavailable
@@ -24,25 +25,25 @@ MINUTE_US = 60_000_000
 
 # After its call's deadline a hold waits this long for the charge, then the reaper asks Postgres.
 GRACE_S = 20.0
-# The longest that a call waits for credit which other calls hold, and for a new generation of Redis.
+# The longest waits of a call: for credit that other calls hold, and for a new generation of Redis.
 HELD_WAIT_S = 5.0
 GENERATION_WAIT_S = 6.0
 
-_WORTH_COUNTING = {Denial.CREDIT, Denial.CREDIT_HELD, Denial.CAP, Denial.CAP_HELD}
-_WORTH_WAITING = {Denial.CREDIT_HELD, Denial.CAP_HELD}
+_RECOUNT_REASONS = {Denial.CREDIT, Denial.CREDIT_HELD, Denial.CAP, Denial.CAP_HELD}
+_WAIT_REASONS = {Denial.CREDIT_HELD, Denial.CAP_HELD}
 
 Recount = Callable[[], Awaitable[Quote | None]]
 
 
 def period_label(cap: Cap | None, at: datetime) -> str:
-    """The period of a cap that ``at`` (UTC) falls into: total, 2026-11 or 2026-11-24."""
+    """The period of a cap in which ``at`` (UTC) lies: total, 2026-11 or 2026-11-24."""
     if cap is None or cap.period is CapPeriod.TOTAL:
         return "total"
     return f"{at:%Y-%m-%d}" if cap.period is CapPeriod.DAY else f"{at:%Y-%m}"
 
 
 class Admission:
-    """Makes holds; nothing else does."""
+    """The only maker of holds."""
 
     def __init__(self, projection: Projection, generation: Generation) -> None:
         self._projection = projection
@@ -51,57 +52,60 @@ class Admission:
     async def admit(
         self, request_id: RequestId, payer: Payer, quote: Quote, now: datetime, deadline_at: float, recount: Recount
     ) -> Hold | Denied:
-        """Hold the quoted amount; ``deadline_at`` is on the loop's clock. Raises :class:`BillingUnavailable`."""
+        """Hold the quoted amount, or refuse; ``deadline_at`` is on the loop's clock.
+
+        Raises :class:`BillingUnavailable`.
+        """
         loop = asyncio.get_running_loop()
         give_up_at = min(loop.time() + HELD_WAIT_S, deadline_at)
-        is_counted = quote.exact
+        is_exact = quote.exact
         due_ms = int((now.timestamp() + max(0.0, deadline_at - loop.time()) + GRACE_S) * 1000)
         while True:
-            answer = await self._ask(request_id, payer, quote, now, due_ms)
+            answer = await self._admit_once(request_id, payer, quote, now, due_ms)
             if isinstance(answer, Hold):
                 return answer
-            if answer.reason in _WORTH_COUNTING and not is_counted:
-                is_counted = True
-                counted = await recount()
-                if counted is not None and counted.amount_max <= quote.amount_max:
-                    quote = counted
+            if answer.reason in _RECOUNT_REASONS and not is_exact:
+                is_exact = True
+                exact = await recount()
+                if exact is not None and exact.amount_max <= quote.amount_max:
+                    quote = exact
                     continue
-            if answer.reason not in _WORTH_WAITING or loop.time() >= give_up_at:
+            if answer.reason not in _WAIT_REASONS or loop.time() >= give_up_at:
                 return answer
-            await _wait(self._projection.freed(payer.account_id), min(0.1, give_up_at - loop.time()))
+            await _wait(self._projection.credit_freed(payer.account_id), min(0.1, give_up_at - loop.time()))
 
     def release(self, hold: Hold) -> None:
-        """Free a hold without a charge; never waits, does nothing where it has ended or its charge is on its way."""
+        """Free a hold without a charge. Never waits; does nothing where it has ended or its charge is on its way."""
         if hold.id in self._projection.live and hold.id not in self._projection.charging:
-            self._projection.ended([Ended(hold.payer.account_id, (hold.id,))])
+            self._projection.end_holds([EndedHolds(hold.payer.account_id, (hold.id,))])
 
-    async def _ask(
+    async def _admit_once(
         self, request_id: RequestId, payer: Payer, quote: Quote, now: datetime, due_ms: int
     ) -> Hold | Denied:
-        """One answer from the script, after loading what Redis does not know."""
+        """One decision of the script, after loading what Redis does not know."""
         period = period_label(payer.cap, now)
         live = LiveHold(payer.account_id, quote.amount_max, payer.key_id.hex, period, due_ms)
         for _ in range(4):
             if not await self._generation.ready(GENERATION_WAIT_S):
                 raise BillingUnavailable("Redis is being rebuilt, or Postgres cannot be reached")
             generation = self._generation.number
-            # Known as alive before it is asked for: a rebuild in between must not forget it.
+            # Recorded as live before the script runs: a rebuild in between must assert it.
             self._projection.live[request_id] = live
             try:
                 reply = await self._call(request_id, live, payer, quote, generation)
             except (RedisUnavailable, ReplyError) as fault:
-                self._projection.ended([Ended(payer.account_id, (request_id,))])
+                self._projection.end_holds([EndedHolds(payer.account_id, (request_id,))])
                 raise BillingUnavailable("Redis did not answer the admission") from fault
             except asyncio.CancelledError:
-                self._projection.ended([Ended(payer.account_id, (request_id,))])
+                self._projection.end_holds([EndedHolds(payer.account_id, (request_id,))])
                 raise
             if reply[0] == b"ok":
                 return Hold(request_id, payer, quote, period, _limit_state(payer.limits, reply))
-            self._forget(payer.account_id, request_id, generation)
+            self._drop_refused(payer.account_id, request_id, generation)
             if reply[0] == b"unknown":
                 await self._projection.ensure_loaded(payer.account_id)
             elif reply[0] == b"stale":
-                await self._generation_moves(generation)
+                await self._await_newer_generation(generation)
             else:
                 return _denied(reply, quote, payer.limits)
         raise BillingUnavailable("the account's balance keeps vanishing from Redis")
@@ -128,25 +132,25 @@ class Admission:
             ],
         )
 
-    def _forget(self, account_id: AccountId, request_id: RequestId, asked: int) -> None:
-        """A refused call holds nothing, unless a rebuild has asserted it meanwhile: then that is taken back."""
-        if self._generation.number != asked:
-            self._projection.ended([Ended(account_id, (request_id,))])
+    def _drop_refused(self, account_id: AccountId, request_id: RequestId, generation: int) -> None:
+        """Forget a refused call, which holds nothing; if a rebuild has asserted its hold meanwhile, free that."""
+        if self._generation.number != generation:
+            self._projection.end_holds([EndedHolds(account_id, (request_id,))])
         else:
             self._projection.live.pop(request_id, None)
 
-    async def _generation_moves(self, asked: int) -> None:
-        """Redis knows a newer generation than we do: the next beat tells which."""
+    async def _await_newer_generation(self, generation: int) -> None:
+        """Wait until the next beat tells the newer generation that Redis knows."""
         for _ in range(100):
-            if self._generation.number > asked:
+            if self._generation.number > generation:
                 return
             await asyncio.sleep(0.02)
 
 
-async def _wait(freed: asyncio.Event, timeout_s: float) -> None:
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
     try:
         async with asyncio.timeout(max(0.001, timeout_s)):
-            await freed.wait()
+            await event.wait()
     except TimeoutError:
         return
 

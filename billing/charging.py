@@ -1,10 +1,10 @@
-"""Charging: a self-clocking group commit of usage, ledger postings and stored outcomes; then the holds are freed.
+"""Charges calls: a self-clocking group commit of usage, ledger postings and stored outcomes frees their holds.
 
 Calls that finish while a commit is in flight form the next one. A commit whose fate is unknown is run again with the
-same ids: Postgres tells which calls it had already ended. Only when it has answered is a call delivered, unless the
-deployment prefers latency (``durability = "memory"``): then a crash loses at most what one process had queued, and
-the house pays. Whatever state Postgres is in is waited out; a charge that it refuses by itself is found by halving the
-batch, and given up alone and loudly.
+same ids: Postgres tells which calls it had already ended. A call is delivered only after Postgres has answered, unless
+the deployment prefers latency (``durability = "memory"``): then a crash loses at most what one process had queued, and
+the house pays. Charging waits until Postgres is back, whatever its state; a charge that Postgres itself refuses is
+found by halving the batch, and given up alone and loudly.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import structlog
 
 from billing.errors import BillingUnavailable, ChargeUnknown
 from billing.money import MAX_INT32, NanoUSD
-from billing.projection import Ended, Projection
+from billing.projection import EndedHolds, Projection
 from billing.values import Hold, Idempotent, Receipt, Usage
 from store.ids import AccountId, new_id
 from store.postgres import POSTGRES_FAULTS, RUN_AGAIN, WRONG_DATA, Connection, Database
@@ -28,10 +28,9 @@ log = structlog.get_logger("billing.charging")
 
 BATCH_MAX = 1_000
 QUEUE_MAX = 20_000
-# Nobody waits for a commit in ``memory`` durability, so one is made of what this much time gathers: what a crash can
-# lose.
+# In ``memory`` durability no call waits for its commit, so commits are this far apart: what a crash can lose.
 MEMORY_PACE_S = 0.05
-# A charge that cannot be committed for this long is given up towards the caller; its hold stays for the reaper.
+# After this long without a commit the caller gets an error; the hold stays for the reaper.
 COMMIT_WAIT_S = 15.0
 # Between two tries while Postgres is away: the first pause, doubled up to the last.
 PAUSE_S, PAUSE_MAX_S = 0.05, 1.0
@@ -48,7 +47,7 @@ class _Pending(msgspec.Struct, frozen=True):
 
 
 class Charging:
-    """One per process. :meth:`run` owns the commits; :meth:`charge` may be called by any number of calls at once."""
+    """The charges of one process. :meth:`run` owns the commits; any number of calls may :meth:`charge` at once."""
 
     def __init__(self, db: Database, projection: Projection, durability: Literal["commit", "memory"]) -> None:
         self._db = db
@@ -66,7 +65,7 @@ class Charging:
 
     @property
     def queued(self) -> int:
-        """Calls that wait for their commit."""
+        """How many calls wait for their commit."""
         return len(self._queue)
 
     async def charge(self, hold: Hold, usage: Usage, stored: Idempotent | None = None) -> Receipt | None:
@@ -88,11 +87,11 @@ class Charging:
         self._idle.clear()
         self._arrived.set()
         if self._durability == "memory" and stored is None:
-            pending.done.add_done_callback(_seen)
+            pending.done.add_done_callback(_retrieve_exception)
             return None
         return await asyncio.shield(pending.done)
 
-    async def drained(self) -> None:
+    async def drain(self) -> None:
         """Wait until nothing is queued or in flight."""
         await self._idle.wait()
 
@@ -112,33 +111,33 @@ class Charging:
             self._disconnect()
 
     async def _commit(self, batch: list[_Pending]) -> None:
-        """Commit one batch; where Postgres refuses a charge of it, in halves until that one is alone."""
-        waiting = [batch]
-        while waiting:
-            part = waiting.pop()
-            fault = await self._book(part)
+        """Commit one batch; where Postgres refuses a charge of it, in halves until that charge is alone."""
+        batches = [batch]
+        while batches:
+            calls = batches.pop()
+            fault = await self._book(calls)
             if fault is None:
                 continue
-            if len(part) == 1:
-                self._refused(part[0], fault)
+            if len(calls) == 1:
+                self._refuse(calls[0], fault)
             else:
-                half = len(part) // 2
-                waiting += [part[half:], part[:half]]
+                half = len(calls) // 2
+                batches += [calls[half:], calls[:half]]
 
     async def _book(self, batch: list[_Pending]) -> Exception | None:
-        """Commit these, again and again while Postgres cannot; gives up calls that have waited too long.
+        """Commit these, again and again while Postgres cannot; fails calls that have waited too long.
 
-        Returns what Postgres says is wrong with them: then none of them is booked.
+        Returns the fault where Postgres refuses them: then none of them is booked.
         """
         loop = asyncio.get_running_loop()
         # One entry per account and commit: halves of a batch are commits of their own.
-        entries = {p.hold.payer.account_id: new_id() for p in batch}
+        entry_ids = {p.hold.payer.account_id: new_id() for p in batch}
         pause_s = PAUSE_S
         while batch:
             try:
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await self._db.connect()
-                rows = await self._connection.fetch(_CHARGE, *_columns(batch, entries))
+                rows = await self._connection.fetch(_CHARGE, *_columns(batch, entry_ids))
             except RUN_AGAIN:
                 continue
             except WRONG_DATA as fault:
@@ -147,7 +146,7 @@ class Charging:
                 if pause_s >= PAUSE_MAX_S:
                     log.warning("charges_postponed", calls=len(batch), fault=f"{type(fault).__name__}: {fault}"[:300])
                 self._disconnect()
-                batch = self._give_up(batch, loop.time() - COMMIT_WAIT_S)
+                batch = self._fail_overdue(batch, loop.time() - COMMIT_WAIT_S)
                 await asyncio.sleep(pause_s)
                 pause_s = min(PAUSE_MAX_S, 2 * pause_s)
                 continue
@@ -160,37 +159,37 @@ class Charging:
             self._connection.terminate()
             self._connection = None
 
-    def _refused(self, pending: _Pending, fault: Exception) -> None:
-        """Nothing was booked and nothing will be: the caller is told, and the hold goes as that of any failed call."""
+    def _refuse(self, pending: _Pending, fault: Exception) -> None:
+        """Fail a call that was not booked and never will be; its hold is freed as that of any failed call."""
         self.given_up += 1
-        hold, used = pending.hold, pending.usage
+        hold, usage = pending.hold, pending.usage
         log.error(
             "charge_given_up",
             request=hold.id.hex,
             account=hold.payer.account_id.hex,
-            model=used.model_id,
-            tokens=used.tokens,
-            cost_nano=used.cost,
+            model=usage.model_id,
+            tokens=usage.tokens,
+            cost_nano=usage.cost,
             fault=f"{type(fault).__name__}: {fault}"[:300],
         )
         if not pending.done.done():
             pending.done.set_exception(ChargeUnknown(f"Postgres refuses the charge: {fault}"))
-        self._projection.ended([Ended(hold.payer.account_id, (hold.id,))])
+        self._projection.end_holds([EndedHolds(hold.payer.account_id, (hold.id,))])
 
-    def _give_up(self, batch: list[_Pending], before: float) -> list[_Pending]:
-        """Tell the callers that waited too long; returns those who may wait on."""
-        left = []
+    def _fail_overdue(self, batch: list[_Pending], before: float) -> list[_Pending]:
+        """Fail the calls that waited too long; returns those that may go on waiting."""
+        remaining = []
         for pending in batch:
             if pending.since > before or (self._durability == "memory" and pending.stored is None):
-                left.append(pending)
+                remaining.append(pending)
                 continue
-            self._projection.abandoned(pending.hold.id)
+            self._projection.abandon(pending.hold.id)
             if not pending.done.done():
                 pending.done.set_exception(ChargeUnknown("Postgres did not confirm the charge in time"))
-        return left
+        return remaining
 
     def _committed(self, batch: list[_Pending], rows: Iterable[Any]) -> None:
-        """Answer the callers, then free the holds: off the answer's path."""
+        """Answer the callers, then free the holds, which no answer waits for."""
         self.batches += 1
         outcomes = {row["request_id"]: row for row in rows}
         for pending in batch:
@@ -202,10 +201,10 @@ class Charging:
                 pending.done.set_result(_receipt(pending, row))
             else:
                 pending.done.set_exception(ChargeUnknown(f"the call was {row['outcome']} before it could be charged"))
-        self._projection.ended(_ends(batch, outcomes))
+        self._projection.end_holds(_ended_holds(batch, outcomes))
 
 
-def _seen(done: "asyncio.Future[Receipt]") -> None:
+def _retrieve_exception(done: "asyncio.Future[Receipt]") -> None:
     if not done.cancelled():
         done.exception()
 
@@ -221,30 +220,30 @@ def _receipt(pending: _Pending, row: Any) -> Receipt:  # noqa: ANN401 - asyncpg'
     )
 
 
-def _columns(batch: list[_Pending], entries: dict[AccountId, UUID]) -> list[list[Any]]:
+def _columns(batch: list[_Pending], entry_ids: dict[AccountId, UUID]) -> list[list[Any]]:
     """The batch as the parallel arrays of ``charge_calls``."""
     holds = [p.hold for p in batch]
-    used = [p.usage for p in batch]
+    usages = [p.usage for p in batch]
     stored = [p.stored for p in batch]
     return [
         [h.id for h in holds],
         [h.payer.account_id for h in holds],
-        [entries[h.payer.account_id] for h in holds],
+        [entry_ids[h.payer.account_id] for h in holds],
         [h.payer.key_id for h in holds],
-        [u.model_id for u in used],
-        [u.provider_id for u in used],
-        [u.endpoint_id for u in used],
-        [u.space for u in used],
-        [u.inputs for u in used],
-        [u.tokens for u in used],
-        [u.provider_tokens for u in used],
+        [u.model_id for u in usages],
+        [u.provider_id for u in usages],
+        [u.endpoint_id for u in usages],
+        [u.space for u in usages],
+        [u.inputs for u in usages],
+        [u.tokens for u in usages],
+        [u.provider_tokens for u in usages],
         [h.quote.price.id for h in holds],
         [h.quote.price.nano_per_mtok for h in holds],
-        [u.cost for u in used],
-        [u.provider_cost for u in used],
-        [u.occurred_at for u in used],
-        [u.latency_ms for u in used],
-        [u.attempts for u in used],
+        [u.cost for u in usages],
+        [u.provider_cost for u in usages],
+        [u.occurred_at for u in usages],
+        [u.latency_ms for u in usages],
+        [u.attempts for u in usages],
         [s.key if s else None for s in stored],
         [s.status if s else None for s in stored],
         [s.headers if s else None for s in stored],
@@ -252,24 +251,24 @@ def _columns(batch: list[_Pending], entries: dict[AccountId, UUID]) -> list[list
     ]
 
 
-def _ends(batch: list[_Pending], outcomes: dict[UUID, Any]) -> list[Ended]:
+def _ended_holds(batch: list[_Pending], outcomes: dict[UUID, Any]) -> list[EndedHolds]:
     """Per account and version: the holds to free, and the delta and spends to apply once."""
     groups: dict[tuple[AccountId, int | None], list[_Pending]] = defaultdict(list)
-    ends: list[Ended] = []
+    ends: list[EndedHolds] = []
     for pending in batch:
         row = outcomes[pending.hold.id]
         if row["outcome"] == "already":
-            ends.append(Ended(pending.hold.payer.account_id, (pending.hold.id,), reload=True))
+            ends.append(EndedHolds(pending.hold.payer.account_id, (pending.hold.id,), reload=True))
             continue
         version = row["version"] if row["outcome"] == "charged" else None
         groups[pending.hold.payer.account_id, version].append(pending)
     for (account_id, version), members in groups.items():
         holds = tuple(p.hold.id for p in members)
         if version is None:
-            ends.append(Ended(account_id, holds))
+            ends.append(EndedHolds(account_id, holds))
             continue
         charged = sum(outcomes[p.hold.id]["charged_nano"] for p in members)
-        ends.append(Ended(account_id, holds, version, -charged, _spends(members)))
+        ends.append(EndedHolds(account_id, holds, version, -charged, _spends(members)))
     return ends
 
 
@@ -280,4 +279,4 @@ def _spends(members: list[_Pending]) -> tuple[str | int, ...]:
         key, at = pending.hold.payer.key_id.hex, pending.usage.occurred_at.astimezone(UTC)
         for label in ("total", f"{at:%Y-%m}", f"{at:%Y-%m-%d}"):
             sums[f"{key}:{label}"] += pending.usage.cost
-    return tuple(word for pair in sums.items() for word in pair)
+    return tuple(item for pair in sums.items() for item in pair)

@@ -1,4 +1,4 @@
-"""The chart of ledger accounts, and the sign that everything else relies on.
+"""Pure. The chart of ledger accounts, and the sign convention of their postings.
 
 A posting's amount is positive for a credit and negative for a debit, and the legs of an entry sum to zero. So what we
 owe (customer credit, provider payable) and what we earned (revenue, breakage) show positive, what we own or spent
@@ -12,7 +12,7 @@ from store.ids import LedgerAccountId
 
 
 class LedgerKind(StrEnum):
-    """One line of the chart."""
+    """The kinds of ledger accounts."""
 
     CUSTOMER_CREDIT = "customer_credit"
     """Prepaid credit that is left: what we owe the customer in service. Never below zero."""

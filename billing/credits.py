@@ -1,6 +1,6 @@
-"""Credit comes in grants: promotional, goodwill or purchased, each with its source and maybe an expiry.
+"""Gives and expires credit, in grants: promotional, goodwill or purchased, each with its source and maybe an expiry.
 
-Spent promotional first, then goodwill, then purchased, and of one kind the soonest to expire first.
+Promotional grants are spent first, then goodwill, then purchased ones, and of one kind the soonest to expire first.
 """
 
 from datetime import datetime
@@ -38,7 +38,7 @@ class Grant(msgspec.Struct, frozen=True):
     expires_at: datetime | None
 
 
-_GIVEN_AGAINST = {
+_CONTRA_OF = {
     GrantKind.PROMOTIONAL: LedgerKind.PROMOTIONAL_CONTRA,
     GrantKind.GOODWILL: LedgerKind.GOODWILL_EXPENSE,
     GrantKind.PURCHASED: LedgerKind.CLEARING,
@@ -73,7 +73,7 @@ async def grant(
         f"grant:{source_ref}",
         [
             Posting(LedgerKind.CUSTOMER_CREDIT, amount, account_id),
-            Posting(_GIVEN_AGAINST[kind], NanoUSD(-amount)),
+            Posting(_CONTRA_OF[kind], NanoUSD(-amount)),
         ],
         account_id=account_id,
         note=note,
@@ -112,29 +112,29 @@ async def list_grants(tx: AsyncConnection, account_id: AccountId) -> list[Grant]
 
 
 async def due_grants(tx: AsyncConnection, now: datetime) -> list[Grant]:
-    """Grants whose time is over and that still have something left."""
-    due = select(GrantRow.account_id).where(GrantRow.expires_at <= now, GrantRow.remaining_nano > 0).distinct()
-    found: list[Grant] = []
-    for account_id in (await tx.execute(due)).scalars().all():
-        granted = await list_grants(tx, AccountId(account_id))
-        found += [g for g in granted if g.remaining > 0 and g.expires_at is not None and g.expires_at <= now]
-    return found
+    """The grants whose time is over and that still have something left."""
+    accounts = select(GrantRow.account_id).where(GrantRow.expires_at <= now, GrantRow.remaining_nano > 0).distinct()
+    due: list[Grant] = []
+    for account_id in (await tx.execute(accounts)).scalars().all():
+        grants = await list_grants(tx, AccountId(account_id))
+        due += [g for g in grants if g.remaining > 0 and g.expires_at is not None and g.expires_at <= now]
+    return due
 
 
 async def expire(tx: AsyncConnection, due: Grant) -> tuple[NanoUSD, int | None]:
-    """Book away what is left of a grant whose time is over; returns how much that was, and the account's version of it.
+    """Book away the rest of a due grant; returns how much that was, and the account's version of it.
 
-    The caller holds that amount first, like a call would: credit that calls in flight hold cannot be taken from them.
+    The caller holds that amount first, as a call would: credit that calls in flight hold cannot be taken from them.
     """
     await tx.execute(
         select(LedgerAccountRow.id)
         .where(LedgerAccountRow.account_id == due.account_id, LedgerAccountRow.kind == LedgerKind.CUSTOMER_CREDIT)
         .with_for_update(key_share=True)
     )
-    left = (
+    remaining = (
         await tx.execute(select(GrantRow.remaining_nano).where(GrantRow.id == due.id).with_for_update())
     ).scalar_one()
-    if left == 0:
+    if remaining == 0:
         return NanoUSD(0), None
     await tx.execute(update(GrantRow).where(GrantRow.id == due.id).values(remaining_nano=0))
     await post(
@@ -142,10 +142,10 @@ async def expire(tx: AsyncConnection, due: Grant) -> tuple[NanoUSD, int | None]:
         "expiry",
         f"expiry:{due.id}",
         [
-            Posting(LedgerKind.CUSTOMER_CREDIT, NanoUSD(-left), due.account_id),
-            Posting(_EXPIRES_INTO[due.kind], NanoUSD(left)),
+            Posting(LedgerKind.CUSTOMER_CREDIT, NanoUSD(-remaining), due.account_id),
+            Posting(_EXPIRES_INTO[due.kind], NanoUSD(remaining)),
         ],
         account_id=due.account_id,
     )
-    mine = (LedgerAccountRow.account_id == due.account_id) & (LedgerAccountRow.kind == LedgerKind.CUSTOMER_CREDIT)
-    return NanoUSD(left), (await tx.execute(select(LedgerAccountRow.version).where(mine))).scalar_one()
+    credit = (LedgerAccountRow.account_id == due.account_id) & (LedgerAccountRow.kind == LedgerKind.CUSTOMER_CREDIT)
+    return NanoUSD(remaining), (await tx.execute(select(LedgerAccountRow.version).where(credit))).scalar_one()

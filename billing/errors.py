@@ -1,4 +1,4 @@
-"""What billing can fail with. A refusal is a value (:class:`billing.values.Denied`); these are faults.
+"""Pure. The faults of billing. A refusal is a value, :class:`billing.values.Denied`.
 
 BillingFault
 ├── BillingUnavailable    Redis or Postgres cannot be reached; nothing was held or charged
@@ -11,8 +11,8 @@ class BillingFault(Exception):
 
 
 class BillingUnavailable(BillingFault):
-    """A store is out of reach."""
+    """Redis or Postgres cannot be reached; nothing was held or charged."""
 
 
 class ChargeUnknown(BillingFault):
-    """Not charged as far as we know; the same Idempotency-Key tells."""
+    """The commit's fate is unknown, or the call had lost its right to be charged; its Idempotency-Key tells which."""

@@ -1,10 +1,10 @@
-"""Which life of Redis is valid, and the barrier at the start of each.
+"""Tracks which life of Redis, its generation, is valid, and holds the barrier at the start of each.
 
-Redis is a projection that can vanish or go back in time. Postgres keeps a generation number beside the identity of
-the Redis it was counted for. A fresh connection that finds another identity, or an account that was loaded and is
-gone, starts the next generation: every process says again which holds of its are alive, and only when all living
-processes have done so is anyone admitted under it. A process that cannot reach Postgres fences itself before others
-count it dead.
+Redis is a projection that can vanish or go back in time. Postgres keeps a generation number beside the identity of the
+Redis it was counted for. A fresh connection that finds another identity, or an account that was loaded and is gone,
+starts the next generation: every process asserts its live holds again, and calls are admitted under the new generation
+only when all living processes have done so. A process that cannot reach Postgres fences itself before others count it
+dead.
 """
 
 import asyncio
@@ -55,8 +55,8 @@ class Generation:
         self._changed = asyncio.Event()
         self._assert_live: Callable[[int], Awaitable[None]] | None = None
 
-    def asserts_with(self, assert_live: Callable[[int], Awaitable[None]]) -> None:
-        """Name the function that re-asserts live holds; called before :meth:`run`."""
+    def set_assert_live(self, assert_live: Callable[[int], Awaitable[None]]) -> None:
+        """Set the function that re-asserts live holds; called before :meth:`run`."""
         self._assert_live = assert_live
 
     @property
@@ -65,7 +65,7 @@ class Generation:
         return self._ready.is_set() and asyncio.get_running_loop().time() - self._last_beat < FENCED_S
 
     async def ready(self, timeout_s: float) -> bool:
-        """Wait until :attr:`is_ready`; False when that takes longer."""
+        """Wait until :attr:`is_ready`; False where that takes longer."""
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout_s
         while not self.is_ready:
@@ -75,7 +75,7 @@ class Generation:
         return True
 
     async def on_connect(self, run_id: str) -> None:
-        """A fresh Redis connection: asks whether this is the Redis that the generation was counted for."""
+        """Check, on a fresh connection, whether this is the Redis that the generation was counted for."""
         try:
             async with self._db.transaction() as tx:
                 await tx.execute(_BUMP_RUN, {"run_id": run_id, "reason": "another Redis, or one that was restarted"})
@@ -84,15 +84,15 @@ class Generation:
             raise RedisUnavailable("Postgres cannot say which generation is valid") from fault
         self._adopt(number)
 
-    async def lost(self, reason: str) -> None:
-        """Something that this generation had is gone from Redis: start the next one."""
+    async def start_next(self, reason: str) -> None:
+        """Start the next generation: something that this one had is gone from Redis."""
         async with self._db.transaction() as tx:
             await tx.execute(_BUMP_LOST, {"generation": self.number, "reason": reason})
             number = (await tx.execute(_READ)).one().generation
         self._adopt(number)
 
-    def learned(self, number: int) -> None:
-        """Another process, or a script's answer, says that a newer generation exists."""
+    def observe(self, number: int) -> None:
+        """Take over a newer generation that another process or a script's answer has named."""
         self._adopt(number)
 
     def _adopt(self, number: int) -> None:
@@ -127,7 +127,7 @@ class Generation:
         self._adopt(number)
 
     async def _enter(self, number: int) -> None:
-        """The barrier: assert our holds, say so, wait for every living process to have done the same."""
+        """Pass the barrier: assert our holds, record that, wait until every living process has done the same."""
         assert self._assert_live is not None, "asserts_with() was never called; this is a bug"
         await self._assert_live(number)
         self._asserted = number
@@ -141,6 +141,6 @@ class Generation:
             await asyncio.sleep(0.05)
 
     async def leave(self) -> None:
-        """An orderly end: others need not wait for this process."""
+        """Leave in an orderly way, so that others need not wait for this process."""
         async with self._db.transaction() as tx:
             await tx.execute(text("DELETE FROM processes WHERE id = :id"), {"id": self.process_id})

@@ -1,6 +1,6 @@
-"""The double-entry ledger: post balanced entries, never edit one; every balance is a sum.
+"""The double-entry ledger: posts balanced entries, never edits one; every balance is a sum.
 
-Usage entries are posted by the SQL of the group commit (``charge_calls``); everything else goes through :func:`post`.
+The SQL of the group commit (``charge_calls``) posts usage entries; everything else goes through :func:`post`.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from store.ids import AccountId, EntryId, LedgerAccountId, new_id
 
 
 class Posting(msgspec.Struct, frozen=True):
-    """One leg: positive is a credit, negative a debit. ``account_id`` only for the customer's own kinds."""
+    """One leg of an entry: positive is a credit, negative a debit. ``account_id`` is for customers' ledger accounts."""
 
     kind: LedgerKind
     amount: NanoUSD
@@ -24,7 +24,7 @@ class Posting(msgspec.Struct, frozen=True):
 
 
 class CreditTooLarge(ValueError):
-    """A balance beyond what the hot store computes exactly: 9,000,000 USD."""
+    """A balance beyond what Redis computes exactly: 9,000,000 USD."""
 
 
 class LedgerBalance(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ async def post(
     """Book one entry. The legs must sum to zero; ``source_ref`` is unique, so one fact is booked once.
 
     Raises :class:`CreditTooLarge`, and the database's ``IntegrityError`` for a fact booked before or a credit that
-    would go below zero.
+    would fall below zero.
     """
     assert sum(leg.amount for leg in legs) == 0, "unbalanced entry; this is a bug"
     entry_id = EntryId(new_id())
@@ -56,7 +56,7 @@ async def post(
     )
     rows = []
     for number, leg in enumerate(legs, start=1):
-        ledger_account_id, version = await _place(tx, leg)
+        ledger_account_id, version = await _ledger_account(tx, leg)
         rows.append(
             {
                 "entry_id": entry_id,
@@ -70,17 +70,17 @@ async def post(
     return entry_id
 
 
-async def _place(tx: AsyncConnection, leg: Posting) -> tuple[LedgerAccountId, int | None]:
+async def _ledger_account(tx: AsyncConnection, leg: Posting) -> tuple[LedgerAccountId, int | None]:
     """The leg's ledger account; a customer's credit is moved and gets its next version."""
     if leg.account_id is None:
         return HOUSE[leg.kind], None
-    mine = (LedgerAccountRow.account_id == leg.account_id) & (LedgerAccountRow.kind == leg.kind)
+    account = (LedgerAccountRow.account_id == leg.account_id) & (LedgerAccountRow.kind == leg.kind)
     if leg.kind is not LedgerKind.CUSTOMER_CREDIT:
-        return LedgerAccountId((await tx.execute(select(LedgerAccountRow.id).where(mine))).scalar_one()), None
+        return LedgerAccountId((await tx.execute(select(LedgerAccountRow.id).where(account))).scalar_one()), None
     row = (
         await tx.execute(
             update(LedgerAccountRow)
-            .where(mine)
+            .where(account)
             .values(posted_nano=LedgerAccountRow.posted_nano + leg.amount, version=LedgerAccountRow.version + 1)
             .returning(LedgerAccountRow.id, LedgerAccountRow.version, LedgerAccountRow.posted_nano)
         )
@@ -91,7 +91,7 @@ async def _place(tx: AsyncConnection, leg: Posting) -> tuple[LedgerAccountId, in
 
 
 async def trial_balance(tx: AsyncConnection) -> list[LedgerBalance]:
-    """Sums by kind of ledger account; they add up to zero, always."""
+    """Sum the postings by kind of ledger account; the sums add up to zero, always."""
     rows = await tx.execute(
         text(
             "SELECT l.kind, coalesce(sum(p.amount_nano), 0)::bigint AS amount, count(p.entry_id) AS postings"
@@ -102,13 +102,13 @@ async def trial_balance(tx: AsyncConnection) -> list[LedgerBalance]:
 
 
 async def unbalanced_entries(tx: AsyncConnection) -> int:
-    """How many entries do not sum to zero: none, or the database's own check was circumvented."""
+    """How many entries do not sum to zero: none, unless the database's own check was circumvented."""
     statement = "SELECT count(*) FROM (SELECT entry_id FROM postings GROUP BY entry_id HAVING sum(amount_nano) <> 0) x"
     return int((await tx.execute(text(statement))).scalar_one())
 
 
 async def drifted_credits(tx: AsyncConnection) -> list[AccountId]:
-    """Accounts whose running credit differs from the sum of its postings, or from what is left of its grants."""
+    """The accounts whose running credit differs from the sum of its postings, or from the rest of its grants."""
     rows = await tx.execute(
         text(
             "SELECT l.account_id FROM ledger_accounts l WHERE l.kind = 'customer_credit' AND (l.posted_nano <>"

@@ -1,7 +1,7 @@
-"""Money: integers of nano-USD, and every place where a number is rounded.
+"""Pure. Money as integers of nano-USD, and every place where a number is rounded.
 
-1 USD = 1,000,000,000 nano-USD. A price is nano-USD per 1,000,000 tokens, so $0.008 per 1M tokens is 8,000,000.
-No float touches money anywhere; text becomes an amount through :func:`from_usd` and back through :func:`to_usd`.
+1 USD = 1,000,000,000 nano-USD. A price is nano-USD per 1,000,000 tokens, so $0.008 per 1M tokens is 8,000,000. No float
+touches money anywhere; text becomes an amount through :func:`from_usd` and back through :func:`to_usd`.
 """
 
 from datetime import datetime
@@ -37,6 +37,16 @@ class Price(msgspec.Struct, frozen=True):
     batch_nano_per_mtok: int | None = None
 
 
+def price_at(prices: list[Price], at: datetime) -> Price | None:
+    """The price in force at ``at``, of a model's prices in the order of their instants."""
+    current = None
+    for price in prices:
+        if price.effective_at > at:
+            break
+        current = price
+    return current
+
+
 def cost_ceil(tokens: int, nano_per_mtok: int) -> NanoUSD:
     """The cost of one call: rounded up, once per call, never per input.
 
@@ -51,7 +61,7 @@ def cost_ceil(tokens: int, nano_per_mtok: int) -> NanoUSD:
 
 
 def from_usd(text: str) -> NanoUSD:
-    """``"25.00"`` -> 25_000_000_000. At most nine decimals; anything else raises ``ValueError``."""
+    """Parse an amount: ``"25.00"`` -> 25_000_000_000. At most nine decimals; anything else raises ``ValueError``."""
     sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
     whole, _, fraction = digits.partition(".")
     if not (whole.isascii() and whole.isdigit()) or (
@@ -67,7 +77,7 @@ def from_usd(text: str) -> NanoUSD:
 
 
 def to_usd(amount: int) -> str:
-    """25_000_000_000 -> ``"25.00"``: exact, at least two decimals, no trailing zeros beyond them."""
+    """Write an amount: 25_000_000_000 -> ``"25.00"``; exact, at least two decimals, no trailing zeros beyond them."""
     whole, fraction = divmod(abs(amount), NANO_PER_USD)
     decimals = f"{fraction:09d}".rstrip("0").ljust(2, "0")
     return f"{'-' if amount < 0 else ''}{whole}.{decimals}"

@@ -1,4 +1,4 @@
-"""Prices: append-only, each in force from an instant on; a call is charged at the one of its admission."""
+"""Sets and lists prices. They are append-only, and a call is charged at the price in force at its admission."""
 
 from datetime import datetime
 
@@ -19,7 +19,7 @@ async def set_price(
     batch_nano_per_mtok: int | None = None,
     note: str = "",
 ) -> PriceId:
-    """A new price from ``effective_at`` on. Two prices of a model cannot start at the same instant."""
+    """Set a price from ``effective_at`` on. Two prices of a model cannot start at the same instant."""
     if nano_per_mtok < 0:
         raise ValueError("a price is never negative")
     price_id = PriceId(new_id())
@@ -42,13 +42,3 @@ async def list_prices(tx: AsyncConnection) -> list[Price]:
     return [
         Price(PriceId(r.id), ModelId(r.model_id), r.nano_per_mtok, r.effective_at, r.batch_nano_per_mtok) for r in rows
     ]
-
-
-def price_at(prices: list[Price], at: datetime) -> Price | None:
-    """The one of a model's prices, ordered by instant, that is in force at ``at``."""
-    current = None
-    for price in prices:
-        if price.effective_at > at:
-            break
-        current = price
-    return current

@@ -1,7 +1,8 @@
-"""Redis follows Postgres by version: load, apply, release, assert. Holds that are alive in this process are kept here.
+"""Keeps the balances in Redis as Postgres has them, by version: load, apply, release, assert. Knows the live holds.
 
-A load is a SET at a version and refused where Redis is newer; an apply adds one version's delta once, in any order; a
-command whose fate is unknown is sent again. Nothing here decides about money: that is the scripts and Postgres.
+A load sets a balance at a version and is refused where Redis is newer; an apply adds one version's delta once, in any
+order; a command whose fate is unknown is sent again. This module decides nothing about money: the scripts and Postgres
+do.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ LOAD = Script((_LUA / "load.lua").read_text())
 ASSERT = Script((_LUA / "assert.lua").read_text())
 SCRIPTS = (ADMIT, APPLY, LOAD, ASSERT)
 
-# One statement, one snapshot: the balance and the spends belong to the same version.
+# One statement reads one snapshot: the balance and the spends belong to the same version.
 _POSTED = text("""
     SELECT l.posted_nano, l.version, coalesce((
         SELECT array_agg(ARRAY[replace(k.key_id::text, '-', '') || ':' || k.period, k.spent_nano::text])
@@ -45,7 +46,7 @@ _FIRST_LOAD = text(
     "INSERT INTO hot_accounts (generation, account_id) VALUES (:generation, :account_id) ON CONFLICT DO NOTHING"
     " RETURNING account_id"
 )
-_WAITING_MAX = 100_000
+_UNCONFIRMED_MAX = 100_000
 _STATES = ("OOM ", "READONLY ", "MISCONF ", "NOREPLICAS ", "MASTERDOWN ")
 
 
@@ -55,20 +56,20 @@ def account_key(account_id: AccountId) -> str:
 
 
 def limits_key(account_id: AccountId) -> str:
-    """Rate-limit clocks of the account's keys; may be lost without harm to money, lives three minutes."""
+    """The rate-limit clocks of the account's keys; they may be lost without harm to money, and live three minutes."""
     return f"gr:{{{account_id.hex}}}:limits"
 
 
 def due_key(account_id: AccountId) -> str:
-    """Holds by the instant at which they are overdue."""
+    """The account's holds by the instant at which they are overdue."""
     return f"gr:{{{account_id.hex}}}:due"
 
 
-class Ended(msgspec.Struct, frozen=True):
+class EndedHolds(msgspec.Struct, frozen=True):
     """Holds to free, and what their commit booked: ``spends`` is a flat list of ``<key hex>:<period>``, amount.
 
-    ``reload`` where the charge was committed by an earlier try, so that its version may never have been applied: the
-    account is set anew from Postgres before the holds go, else the credit would look free for a moment.
+    ``reload`` where an earlier attempt committed the charge, so that its version may never have been applied: the
+    account is then set from Postgres before the holds are freed, else the credit would look free for a moment.
     """
 
     account_id: AccountId
@@ -80,7 +81,7 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class LiveHold(msgspec.Struct, frozen=True):
-    """What is needed to say again that a hold is alive."""
+    """What it takes to assert a hold again."""
 
     account_id: AccountId
     amount: NanoUSD
@@ -97,28 +98,28 @@ class Projection:
         self._generation = generation
         self.redis: RedisClient | None = None
         self.live: dict[RequestId, LiveHold] = {}
-        # Of those, the ones whose charge is on its way to Postgres: only its outcome may end them.
+        # The live holds whose charge is on its way to Postgres: only its outcome may end them.
         self.charging: set[RequestId] = set()
         self._loading: dict[AccountId, asyncio.Task[None]] = {}
-        self._again: list[Ended] = []
-        self._freed: dict[AccountId, asyncio.Event] = {}
-        # How often a script failed by itself: always a bug of ours, or a foreign hand in Redis.
+        self._unconfirmed: list[EndedHolds] = []
+        self._freed_events: dict[AccountId, asyncio.Event] = {}
+        # How often a script itself failed: always a bug of ours, or someone else wrote into Redis.
         self.script_faults = 0
-        generation.asserts_with(self.assert_live)
+        generation.set_assert_live(self.assert_live)
 
     @property
     def is_connected(self) -> bool:
-        """Whether Redis can be asked now."""
+        """Whether Redis can be reached now."""
         return self.redis is not None and self.redis.is_open
 
     def call(self, script: Script, keys: list[str], args: list[Any]) -> "asyncio.Future[Any]":
-        """One script call; raises :class:`RedisUnavailable` at once while Redis is away."""
+        """Run one script; raises :class:`RedisUnavailable` at once while Redis is away."""
         if self.redis is None:
             raise RedisUnavailable("Redis was never connected")
         return self.redis.call(script, keys, args)
 
     async def assert_live(self, generation: int) -> None:
-        """Tell a new generation of every hold that is alive here. Raises :class:`RedisUnavailable`."""
+        """Assert every hold that is live here in a new generation. Raises :class:`RedisUnavailable`."""
         calls = [
             self.call(
                 ASSERT,
@@ -147,12 +148,12 @@ class Projection:
             key = {"generation": generation, "account_id": account_id}
             is_first = await tx.scalar(_FIRST_LOAD, key) is not None
         if not is_first:
-            # Loaded before in this generation: someone is at it now, or the hash is gone and holds with it.
+            # Loaded before in this generation: another process is loading it, or the hash is gone and holds with it.
             for _ in range(20):
                 if await self._is_loaded(account_id, generation):
                     return
                 await asyncio.sleep(0.05)
-            await self._generation.lost(f"account {account_id.hex} was loaded and is gone")
+            await self._generation.start_next(f"account {account_id.hex} was loaded and is gone")
             return
         for _ in range(5):
             if await self.refresh(account_id, first=True) == "ok":
@@ -165,15 +166,15 @@ class Projection:
         return loaded is not None and gen is not None and int(gen) >= generation
 
     async def refresh(self, account_id: AccountId, *, first: bool = False) -> str:
-        """Set Redis to what Postgres says now; returns the script's word: ok, newer, absent or stale.
+        """Set Redis to what Postgres has now; returns the script's answer: ok, newer, absent or stale.
 
-        Only the one load that :meth:`ensure_loaded` has recorded is ``first`` and may make the account there.
+        Only the one load that :meth:`ensure_loaded` has recorded is ``first`` and may create the account in Redis.
         """
         async with self._db.transaction() as tx:
             row = (await tx.execute(_POSTED, {"account_id": account_id})).one_or_none()
         if row is None:
             raise BillingUnavailable(f"account {account_id.hex} has no credit ledger account")
-        spends = [word for pair in row.spends for word in pair]
+        spends = [item for pair in row.spends for item in pair]
         reply = await self.call(
             LOAD,
             [account_key(account_id)],
@@ -183,7 +184,7 @@ class Projection:
         return bytes(reply).decode()
 
     async def balance(self, account_id: AccountId) -> Balance:
-        """Balance from Postgres, holds from Redis (0 while it is away). Raises :class:`BillingUnavailable`."""
+        """The balance from Postgres, the holds from Redis (0 while it is away). Raises :class:`BillingUnavailable`."""
         try:
             async with self._db.transaction() as tx:
                 row = (await tx.execute(_POSTED, {"account_id": account_id})).one()
@@ -198,23 +199,23 @@ class Projection:
             held = 0
         return Balance(balance=NanoUSD(row.posted_nano), held=NanoUSD(held), version=row.version)
 
-    def abandoned(self, request_id: RequestId) -> None:
-        """A charge whose fate is unknown: its hold stays in Redis until the reaper has asked Postgres."""
+    def abandon(self, request_id: RequestId) -> None:
+        """Forget a call whose charge has an unknown fate: its hold stays in Redis until the reaper asks Postgres."""
         self.live.pop(request_id, None)
         self.charging.discard(request_id)
 
-    def ended(self, batch: Iterable[Ended]) -> None:
-        """Free holds and apply what was committed; never waits. What fails is sent again by :meth:`run`."""
+    def end_holds(self, batch: Iterable[EndedHolds]) -> None:
+        """Free holds and apply what was committed. Never waits; :meth:`run` sends again what fails."""
         for end in batch:
             for request_id in end.holds:
                 self.live.pop(request_id, None)
                 self.charging.discard(request_id)
             if end.reload:
-                self._later(end)
+                self._retry_later(end)
             else:
                 self._send(end)
 
-    def _send(self, end: Ended) -> None:
+    def _send(self, end: EndedHolds) -> None:
         try:
             future = self.call(
                 APPLY,
@@ -229,32 +230,32 @@ class Projection:
                 ],
             )
         except RedisUnavailable:
-            self._later(end)
+            self._retry_later(end)
             return
-        future.add_done_callback(lambda done: self._answered(end, done))
+        future.add_done_callback(lambda done: self._on_reply(end, done))
 
-    def _answered(self, end: Ended, done: "asyncio.Future[Any]") -> None:
+    def _on_reply(self, end: EndedHolds, done: "asyncio.Future[Any]") -> None:
         fault = None if done.cancelled() else done.exception()
         if fault is not None and _is_of_script(fault):
             self._script_failed(end, fault)
         elif done.cancelled() or fault is not None or done.result() == b"stale":
-            self._later(end)
+            self._retry_later(end)
         else:
             self._wake(end.account_id)
 
-    def _script_failed(self, end: Ended, fault: BaseException) -> None:
-        """The same command would fail for ever: the balance comes from Postgres, and each hold is freed by itself.
+    def _script_failed(self, end: EndedHolds, fault: BaseException) -> None:
+        """Repair after a command that would always fail: the balance comes from Postgres, each hold is freed by itself.
 
-        What cannot be freed even alone is left to the reaper, which tries at its own pace.
+        A hold that cannot be freed even alone is left to the reaper, which tries at its own pace.
         """
         self._alarm(end, fault)
         if end.version is not None:
-            self._later(Ended(end.account_id, end.holds, reload=True))
+            self._retry_later(EndedHolds(end.account_id, end.holds, reload=True))
         elif len(end.holds) > 1:
             for request_id in end.holds:
-                self._send(Ended(end.account_id, (request_id,)))
+                self._send(EndedHolds(end.account_id, (request_id,)))
 
-    def _alarm(self, end: Ended, fault: BaseException) -> None:
+    def _alarm(self, end: EndedHolds, fault: BaseException) -> None:
         self.script_faults += 1
         log.error(
             "redis_script_failed",
@@ -264,29 +265,29 @@ class Projection:
             fault=str(fault)[:300],
         )
 
-    def _later(self, end: Ended) -> None:
-        # Beyond the bound nothing is lost: the reaper ends the holds and the resync brings the balance.
-        if len(self._again) < _WAITING_MAX:
-            self._again.append(end)
+    def _retry_later(self, end: EndedHolds) -> None:
+        # What is dropped beyond the bound is repaired: the reaper ends the holds, the resync sets the balance.
+        if len(self._unconfirmed) < _UNCONFIRMED_MAX:
+            self._unconfirmed.append(end)
 
-    def credit_changed(self, account: str) -> None:
-        """A notification: credit was given to an account; Redis is set anew from Postgres by :meth:`run`."""
+    def on_credit_change(self, account: str) -> None:
+        """Handle a notification of new credit: :meth:`run` sets the account's balance from Postgres."""
         if account:
-            self._later(Ended(AccountId(parse(AccountId, account)), (), reload=True))
+            self._retry_later(EndedHolds(AccountId(parse(AccountId, account)), (), reload=True))
 
-    async def flushed(self, timeout_s: float = 2.0) -> None:
+    async def flush(self, timeout_s: float = 2.0) -> None:
         """Wait until everything was sent and answered once, at an orderly end."""
         with suppress(TimeoutError, RedisUnavailable, ReplyError):
             async with asyncio.timeout(timeout_s):
                 if self.redis is not None:
                     await asyncio.gather(*self.redis.everywhere("PING"))
 
-    def freed(self, account_id: AccountId) -> asyncio.Event:
+    def credit_freed(self, account_id: AccountId) -> asyncio.Event:
         """An event that is set when credit of the account may have become free in this process."""
-        return self._freed.setdefault(account_id, asyncio.Event())
+        return self._freed_events.setdefault(account_id, asyncio.Event())
 
     def _wake(self, account_id: AccountId) -> None:
-        event = self._freed.pop(account_id, None)
+        event = self._freed_events.pop(account_id, None)
         if event is not None:
             event.set()
 
@@ -294,33 +295,33 @@ class Projection:
         """Send again what Redis did not confirm, until cancelled."""
         while True:
             await asyncio.sleep(0.1)
-            if self._again and self.is_connected:
-                again, self._again = self._again, []
-                for end in again:
+            if self._unconfirmed and self.is_connected:
+                retries, self._unconfirmed = self._unconfirmed, []
+                for end in retries:
                     if end.reload:
                         await self._reload(end)
                     elif end.holds or end.version is not None:
                         self._send(end)
 
-    async def _reload(self, end: Ended) -> None:
-        """Set the account anew, then free the holds; once more later where that was not possible yet."""
+    async def _reload(self, end: EndedHolds) -> None:
+        """Set the account from Postgres, then free the holds; tries again later where that was not possible yet."""
         try:
-            is_set = await self.is_as_postgres(end.account_id)
+            is_set = await self.set_from_postgres(end.account_id)
         except ReplyError as fault:
             if _is_of_script(fault):
-                # Left to the resync of the balance and to the reaper: this loop would only fail again.
+                # The resync and the reaper repair this; a retry here would only fail again.
                 self._alarm(end, fault)
                 return
             is_set = False
         except (*STORE_FAULTS, RedisUnavailable):
             is_set = False
         if not is_set:
-            self._later(end)
+            self._retry_later(end)
         elif end.holds:
             self._send(end)
 
-    async def is_as_postgres(self, account_id: AccountId) -> bool:
-        """Set Redis anew; False where that was refused, so that some version may still be missing there.
+    async def set_from_postgres(self, account_id: AccountId) -> bool:
+        """Set Redis from Postgres; False where Redis refused, so that some version may still be missing there.
 
         "newer" is a refusal too: a later version was applied while an earlier one may not have been.
         """
@@ -328,6 +329,7 @@ class Projection:
 
 
 def _is_of_script(fault: BaseException) -> bool:
-    """Whether a script failed by itself. What Redis says of its own state passes by, also where a script met it."""
-    words = str(fault)
-    return isinstance(fault, ReplyError) and words.startswith("ERR ") and not any(state in words for state in _STATES)
+    """Whether a script itself failed, not Redis by its own state, even where a script met that state."""
+    message = str(fault)
+    by_script = isinstance(fault, ReplyError) and message.startswith("ERR ")
+    return by_script and not any(state in message for state in _STATES)

@@ -1,7 +1,7 @@
-"""What repairs the projection: overdue holds are ended, accounts that fell behind Postgres are set anew.
+"""Repairs the projection: ends overdue holds, and reloads accounts whose balance in Redis fell behind Postgres.
 
-An overdue hold is ended in Postgres first: either its charge is already there, or a "released" row makes a late one
-impossible. Only then does the credit come free in Redis. Safe to run twice and in any number of processes.
+An overdue hold is ended in Postgres first: either its charge is there already, or a "released" row makes a late charge
+impossible. Only then is its credit freed in Redis. Both jobs are safe to run twice and in any number of processes.
 """
 
 import time
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import msgspec
 from sqlalchemy import text
 
-from billing.projection import Ended, Projection, account_key, due_key
+from billing.projection import EndedHolds, Projection, account_key, due_key
 from store.ids import AccountId, RequestId, parse
 from store.postgres import Database
 
@@ -23,17 +23,17 @@ _PAGE = 200
 
 
 class Mismatch(msgspec.Struct, frozen=True):
-    """An account whose balance in Redis is not the one in Postgres."""
+    """An account whose version or balance in Redis is not the one in Postgres."""
 
     account_id: AccountId
     version: int
-    seen_version: int
+    redis_version: int
     balance: int
-    seen_balance: int
+    redis_balance: int
 
 
-async def hot_accounts(projection: Projection) -> AsyncIterator[AccountId]:
-    """Every account that Redis knows of now, on the primaries that can be asked."""
+async def accounts_in_redis(projection: Projection) -> AsyncIterator[AccountId]:
+    """Iterate over every account that is in Redis now, on the primaries that can be reached."""
     assert projection.redis is not None
     async for key in projection.redis.keys("gr:{*}"):
         name = key.decode()
@@ -46,7 +46,7 @@ async def reap(db: Database, projection: Projection, now_ms: int | None = None) 
     assert projection.redis is not None
     now_ms = int(time.time() * 1000) if now_ms is None else now_ms
     ended = 0
-    async for account_id in hot_accounts(projection):
+    async for account_id in accounts_in_redis(projection):
         overdue = await projection.redis.command(
             "ZRANGEBYSCORE", due_key(account_id), "-inf", now_ms, "LIMIT", 0, _PAGE
         )
@@ -55,42 +55,45 @@ async def reap(db: Database, projection: Projection, now_ms: int | None = None) 
         calls = [RequestId(parse(RequestId, bytes(member).decode())) for member in overdue]
         async with db.transaction() as tx:
             rows = (await tx.execute(_RELEASE, {"calls": calls, "payers": [account_id] * len(calls)})).all()
-        # A charge that was committed may never have been applied: the balance is set anew before its hold goes.
-        if any(row.outcome == "charged" for row in rows) and not await projection.is_as_postgres(account_id):
+        # A committed charge may never have been applied: the balance is set from Postgres before its hold is freed.
+        if any(row.outcome == "charged" for row in rows) and not await projection.set_from_postgres(account_id):
             continue
-        projection.ended([Ended(account_id, tuple(calls))])
+        projection.end_holds([EndedHolds(account_id, tuple(calls))])
         ended += len(calls)
     return ended
 
 
 async def mismatches(db: Database, projection: Projection) -> list[Mismatch]:
-    """Compare every loaded account with Postgres. A commit in flight shows for a moment: ask twice before alarming."""
+    """Compare every loaded account with Postgres. A commit in flight shows for a moment: compare twice."""
     assert projection.redis is not None
-    seen: dict[AccountId, tuple[int, int]] = {}
-    async for account_id in hot_accounts(projection):
+    in_redis: dict[AccountId, tuple[int, int]] = {}
+    async for account_id in accounts_in_redis(projection):
         loaded, version, balance = await projection.redis.command(
             "HMGET", account_key(account_id), "loaded", "ver", "bal"
         )
         if loaded is not None:
-            seen[account_id] = (int(version), int(balance))
-    if not seen:
+            in_redis[account_id] = (int(version), int(balance))
+    if not in_redis:
         return []
     async with db.transaction() as tx:
-        rows = (await tx.execute(_VERSIONS, {"accounts": list(seen)})).all()
+        rows = (await tx.execute(_VERSIONS, {"accounts": list(in_redis)})).all()
     return [
-        Mismatch(AccountId(r.account_id), r.version, *_pair(seen[AccountId(r.account_id)], r.posted_nano))
-        for r in rows
-        if seen[AccountId(r.account_id)] != (r.version, r.posted_nano)
+        Mismatch(
+            AccountId(row.account_id),
+            version=row.version,
+            redis_version=version,
+            balance=row.posted_nano,
+            redis_balance=balance,
+        )
+        for row in rows
+        for version, balance in [in_redis[AccountId(row.account_id)]]
+        if (version, balance) != (row.version, row.posted_nano)
     ]
 
 
-def _pair(seen: tuple[int, int], posted: int) -> tuple[int, int, int]:
-    return seen[0], posted, seen[1]
-
-
 async def resync(db: Database, projection: Projection, before: set[AccountId]) -> set[AccountId]:
-    """Set anew the accounts that were behind last time (``before``) and still are; returns those behind now."""
-    behind = {m.account_id for m in await mismatches(db, projection) if m.seen_version <= m.version}
+    """Reload the accounts that were behind last time (``before``) and still are; returns the newly behind ones."""
+    behind = {m.account_id for m in await mismatches(db, projection) if m.redis_version <= m.version}
     for account_id in behind & before:
         await projection.refresh(account_id)
     return behind - before

@@ -10,7 +10,7 @@ from store.base import Base
 
 
 class AccountRow(Base):
-    """Who pays."""
+    """An account: who pays."""
 
     __tablename__ = "accounts"
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -20,7 +20,7 @@ class AccountRow(Base):
 
 
 class LedgerAccountRow(Base):
-    """One line of the chart; ``posted_nano`` and ``version`` only count on customer credit."""
+    """One ledger account of the chart; ``posted_nano`` and ``version`` are kept for customer credit only."""
 
     __tablename__ = "ledger_accounts"
     id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -1,7 +1,7 @@
-"""Usage events as read back: lists and sums. Written only by the group commit."""
+"""Reads usage events: one event, lists and sums. Only the group commit writes them."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 
 import msgspec
@@ -9,23 +9,42 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import NanoUSD
-from store.ids import AccountId, EndpointId, EntryId, KeyId, ModelId, PriceId, ProviderId, RequestId
+from billing.values import UsageEvent
+from store.ids import AccountId, KeyId, ModelId, ProviderId, RequestId
 
-GroupBy = Literal["day", "model", "key", "account"]
+GroupBy = Literal["account", "key", "model", "day", "provider"]
 
-_GROUPS: dict[GroupBy, str] = {
-    "day": "to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
-    "model": "model_id",
-    "key": "key_id::text",
-    "account": "account_id::text",
+# What usage is grouped by -> the field of a sum, and its SQL.
+_GROUPS: dict[GroupBy, tuple[str, str]] = {
+    "account": ("account_id", "account_id"),
+    "key": ("key_id", "key_id"),
+    "model": ("model_id", "model_id"),
+    "day": ("day", "(occurred_at AT TIME ZONE 'UTC')::date"),
+    "provider": ("provider_id", "provider_id"),
 }
 
 
-class UsageSum(msgspec.Struct, frozen=True):
-    """Usage of one group over a half-open span of time."""
+class UsageFilter(msgspec.Struct, frozen=True):
+    """Whose usage, over ``[since, until)``; None: everyone's."""
 
-    group: str
+    since: datetime
+    until: datetime
+    account_id: AccountId | None = None
+    key_id: KeyId | None = None
+    model_id: ModelId | None = None
+    provider_id: ProviderId | None = None
+
+
+class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
+    """Usage of one group, which is named by those of the first fields that it was grouped by."""
+
+    account_id: AccountId | None = None
+    key_id: KeyId | None = None
+    model_id: ModelId | None = None
+    day: date | None = None
+    provider_id: ProviderId | None = None
     calls: int
+    inputs: int
     tokens: int
     charged: NanoUSD
     overdraft: NanoUSD
@@ -33,49 +52,27 @@ class UsageSum(msgspec.Struct, frozen=True):
 
 
 async def sum_usage(
-    tx: AsyncConnection, since: datetime, until: datetime, group_by: GroupBy, account_id: AccountId | None = None
+    tx: AsyncConnection, which: UsageFilter, group_by: Sequence[GroupBy], *, limit: int | None = None
 ) -> list[UsageSum]:
-    """Sums over ``[since, until)``, of one account or of all."""
+    """Sum usage by one or more of :data:`GroupBy`, in their order; days are UTC's. At most ``limit`` rows."""
+    names = [_GROUPS[name][0] for name in group_by]
+    groups = "".join(f"{expression} AS {field}, " for field, expression in (_GROUPS[name] for name in group_by))
+    places = ", ".join(str(place) for place in range(1, len(names) + 1))
     rows = await tx.execute(
         text(
-            f"SELECT {_GROUPS[group_by]} AS name, count(*) AS calls, sum(tokens)::bigint AS tokens,"  # noqa: S608
+            f"SELECT {groups}count(*) AS calls, sum(inputs)::bigint AS inputs, sum(tokens)::bigint AS tokens,"  # noqa: S608
             " sum(charged_nano)::bigint AS charged, sum(overdraft_nano)::bigint AS overdraft,"
             " sum(provider_cost_nano)::bigint AS provider_cost FROM usage_events"
             " WHERE occurred_at >= :since AND occurred_at < :until"
-            " AND (CAST(:account AS uuid) IS NULL OR account_id = :account)"
-            " GROUP BY 1 ORDER BY 1"
+            " AND (CAST(:account_id AS uuid) IS NULL OR account_id = :account_id)"
+            " AND (CAST(:key_id AS uuid) IS NULL OR key_id = :key_id)"
+            " AND (CAST(:model_id AS text) IS NULL OR model_id = :model_id)"
+            " AND (CAST(:provider_id AS uuid) IS NULL OR provider_id = :provider_id)"
+            f" GROUP BY {places} ORDER BY {places} LIMIT :limit"
         ),
-        {"since": since, "until": until, "account": account_id},
+        {**msgspec.structs.asdict(which), "limit": limit},
     )
-    return [
-        UsageSum(r.name, r.calls, r.tokens, NanoUSD(r.charged), NanoUSD(r.overdraft), NanoUSD(r.provider_cost))
-        for r in rows
-    ]
-
-
-class UsageEvent(msgspec.Struct, frozen=True):
-    """The record of one answered call. ``charged`` is what its account paid, ``provider_cost`` what we pay."""
-
-    request_id: RequestId
-    occurred_at: datetime
-    account_id: AccountId
-    key_id: KeyId
-    model_id: ModelId
-    provider_id: ProviderId
-    endpoint_id: EndpointId
-    space: str
-    inputs: int
-    tokens: int
-    provider_tokens: int | None
-    price_id: PriceId
-    nano_per_mtok: int
-    cost_nano: NanoUSD
-    charged_nano: NanoUSD
-    overdraft_nano: NanoUSD
-    provider_cost_nano: NanoUSD
-    entry_id: EntryId | None
-    latency_ms: int
-    attempts: int
+    return [UsageSum(**row._mapping) for row in rows]
 
 
 # By way of `ended_calls`, which has no partitions and knows the instant that usage is partitioned by.
@@ -93,7 +90,7 @@ async def find_usage(tx: AsyncConnection, request_id: RequestId) -> UsageEvent |
 
 
 class ModelUse(msgspec.Struct, frozen=True):
-    """Who used one model over a span of time."""
+    """How many accounts used a model over a span of time, how often, and what they were charged."""
 
     model_id: str
     accounts: int
@@ -102,7 +99,7 @@ class ModelUse(msgspec.Struct, frozen=True):
 
 
 async def sum_use(tx: AsyncConnection, since: datetime, until: datetime, models: Sequence[str]) -> list[ModelUse]:
-    """How many accounts used each of these models in ``[since, until)``, and paid what; not the unused ones."""
+    """Sum the use of each of these models over ``[since, until)``; models without any are left out."""
     rows = await tx.execute(
         text(
             "SELECT model_id, count(DISTINCT account_id) AS accounts, count(*) AS calls,"

@@ -1,4 +1,4 @@
-"""The values that cross billing's border: what the router passes in and gets back. No I/O, no rules."""
+"""Pure. The values that cross billing's border: what the router passes in and gets back."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from billing.money import NanoUSD, Price
-from store.ids import AccountId, EndpointId, KeyId, ModelId, ProviderId, RequestId
+from store.ids import AccountId, EndpointId, EntryId, KeyId, ModelId, PriceId, ProviderId, RequestId
 
 
 class CapPeriod(StrEnum):
@@ -26,7 +26,7 @@ class Cap(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Per key: requests and tokens per minute, calls at once. Always positive."""
+    """The limits of one key: requests and tokens per minute, concurrent calls. Always positive."""
 
     requests_per_minute: int = 3_000
     tokens_per_minute: int = 10_000_000
@@ -34,7 +34,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Payer(msgspec.Struct, frozen=True):
-    """Who pays for a call and within which limits; billing knows no caller beyond this."""
+    """Who pays for a call and within which limits; billing knows nothing else of the caller."""
 
     account_id: AccountId
     key_id: KeyId
@@ -43,7 +43,7 @@ class Payer(msgspec.Struct, frozen=True):
 
 
 class Quote(msgspec.Struct, frozen=True):
-    """An upper bound of a call's tokens and amount; ``exact`` when the tokens were counted, not bounded.
+    """An upper bound of a call's tokens and amount; ``exact`` where the tokens were counted, not bounded.
 
     ``tokens_limited`` is what the token limit counts: like OpenAI a quarter of the UTF-8 bytes, or the ids.
     """
@@ -56,7 +56,7 @@ class Quote(msgspec.Struct, frozen=True):
 
 
 class LimitState(msgspec.Struct, frozen=True):
-    """What the ``x-ratelimit-*`` headers say: limit, what is left, milliseconds until it is full again."""
+    """What the ``x-ratelimit-*`` headers say: the limit, the rest, and milliseconds until the limit is full again."""
 
     requests_limit: int
     requests_remaining: int
@@ -90,7 +90,7 @@ class Denial(StrEnum):
 
 
 class Denied(msgspec.Struct, frozen=True):
-    """A "no" of admission with everything that a caller is told: amounts in nano-USD, the wait in milliseconds."""
+    """A refusal of admission with everything that the caller learns: amounts in nano-USD, the wait in milliseconds."""
 
     reason: Denial
     needed: NanoUSD
@@ -102,7 +102,7 @@ class Denied(msgspec.Struct, frozen=True):
 
 
 class Idempotent(msgspec.Struct, frozen=True):
-    """A client's Idempotency-Key whose outcome is stored in the transaction that charges."""
+    """A client's Idempotency-Key, whose outcome is stored in the transaction that charges."""
 
     key: str
     status: int
@@ -131,7 +131,7 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """Proof of one call: what was booked, under which account version."""
+    """Proof of one charge: what was booked, under which version of the account."""
 
     request_id: RequestId
     tokens: int
@@ -142,8 +142,33 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """An account's money at an instant: what is left of its grants, and what of it is held by calls in flight."""
+    """An account's money at an instant: the rest of its grants, and how much of it calls in flight hold."""
 
     balance: NanoUSD
     held: NanoUSD
     version: int
+
+
+class UsageEvent(msgspec.Struct, frozen=True):
+    """The record of one answered call. ``charged`` is what its account paid, ``provider_cost`` what we pay."""
+
+    request_id: RequestId
+    occurred_at: datetime
+    account_id: AccountId
+    key_id: KeyId
+    model_id: ModelId
+    provider_id: ProviderId
+    endpoint_id: EndpointId
+    space: str
+    inputs: int
+    tokens: int
+    provider_tokens: int | None
+    price_id: PriceId
+    nano_per_mtok: int
+    cost_nano: NanoUSD
+    charged_nano: NanoUSD
+    overdraft_nano: NanoUSD
+    provider_cost_nano: NanoUSD
+    entry_id: EntryId | None
+    latency_ms: int
+    attempts: int

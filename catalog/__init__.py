@@ -5,7 +5,7 @@ from catalog.lifecycle import launch, missing_for_launch, move
 from catalog.models import Catalog, get, load, load_models
 from catalog.permit import decide, may_change_weights, may_charge
 from catalog.seed import Summary, import_seed
-from catalog.values import Claim, Decision, Estimate, Model, Resolution, Signer, Status, Term, Use, Waiver
+from catalog.values import Claim, Decision, Estimate, Model, ModelFacts, Resolution, Signer, Status, Term, Use, Waiver
 
 __all__ = [
     "Catalog",
@@ -16,6 +16,7 @@ __all__ = [
     "LaunchRefused",
     "LicenseUnknown",
     "Model",
+    "ModelFacts",
     "ModelUnknown",
     "MoveRefused",
     "Resolution",

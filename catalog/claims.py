@@ -1,7 +1,7 @@
-"""Claims about one model's license -> the terms that bind now.
+"""Pure. Combines the claims about a model's license into the terms that bind now.
 
 Claims that no resolution has settled all bind at once, together with the resolution: the most restrictive combination
-of them. So one more claim can take permissions away and never add any, until an operator resolves it. Pure.
+of them. So one more claim can take permissions away and never add any, until an operator resolves it.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from catalog.values import Claim, Resolution, Use
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """The combination that binds. ``licenses`` are those in force, ``unknown`` those of them without terms here."""
+    """The combination of terms that binds. ``licenses`` are those in force, ``unknown`` those without known terms."""
 
     licenses: tuple[str, ...]
     unknown: tuple[str, ...]
@@ -27,18 +27,18 @@ class Standing(msgspec.Struct, frozen=True):
     disagreement: str = ""
 
     @property
-    def known(self) -> bool:
-        """There is a license, and we know all of its terms."""
+    def is_known(self) -> bool:
+        """Whether there is a license and all of its terms are known."""
         return bool(self.licenses) and not self.unknown
 
     @property
     def conflict(self) -> bool:
-        """Sources disagree and nobody has resolved it."""
+        """Whether sources disagree and no operator has resolved it."""
         return len(self.licenses) > 1
 
     @property
     def license(self) -> str:
-        """As an SPDX expression: ``AND`` is SPDX's word for "all of these at once"."""
+        """The license as an SPDX expression: ``AND`` is SPDX's word for "all of these at once"."""
         return " AND ".join(self.licenses) or "NONE"
 
     def forbidding(self, use: Use) -> tuple[str, ...]:
@@ -50,11 +50,11 @@ class Standing(msgspec.Struct, frozen=True):
 def combine(claims: tuple[Claim, ...], resolution: Resolution | None) -> Standing:
     """The most restrictive combination of a resolution and the claims that it has not settled."""
     unsettled = [claim for claim in claims if resolution is None or not claim.resolved]
-    stated = {claim.license for claim in unsettled}
+    names = {claim.license for claim in unsettled}
     if resolution is not None:
-        stated.add(resolution.license)
-    licenses = tuple(sorted(stated))
-    terms = [found for name in licenses if (found := find(name)) is not None]
+        names.add(resolution.license)
+    licenses = tuple(sorted(names))
+    terms = [each for name in licenses if (each := find(name)) is not None]
     unknown = tuple(name for name in licenses if find(name) is None)
     permissive = bool(licenses) and not unknown
     return Standing(
@@ -71,7 +71,7 @@ def combine(claims: tuple[Claim, ...], resolution: Resolution | None) -> Standin
 
 
 def _disagreement(unsettled: Iterable[Claim], resolution: Resolution | None) -> str:
-    said = [f"{claim.source} says {claim.license} ({claim.claimed_on.isoformat()})" for claim in unsettled]
+    statements = [f"{claim.source} says {claim.license} ({claim.claimed_on.isoformat()})" for claim in unsettled]
     if resolution is not None:
-        said.insert(0, f"it was resolved to {resolution.license} on {resolution.decided_at.date().isoformat()}")
-    return f"Sources disagree: {'; '.join(said)}. Until an operator resolves it with evidence, all of them bind."
+        statements.insert(0, f"it was resolved to {resolution.license} on {resolution.decided_at.date().isoformat()}")
+    return f"Sources disagree: {'; '.join(statements)}. Until an operator resolves it with evidence, all of them bind."

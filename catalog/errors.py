@@ -1,4 +1,4 @@
-"""What the catalogue refuses. ``message`` is a sentence for the operator or caller and says what to do.
+"""Pure. What the catalogue refuses. ``message`` is a sentence for the operator or caller that says what to do.
 
 CatalogError
 ├── ModelUnknown          no such model; names the nearest
@@ -12,7 +12,7 @@ CatalogError
 
 
 class CatalogError(Exception):
-    """Base of the family."""
+    """Base of the catalogue's errors."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -20,7 +20,7 @@ class CatalogError(Exception):
 
 
 class ModelUnknown(CatalogError):
-    """No model of this name; ``nearest`` are the ids that look like it."""
+    """No model has this name; ``nearest`` are the ids that look like it."""
 
     def __init__(self, name: str, nearest: list[str]) -> None:
         hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
@@ -41,7 +41,7 @@ class LaunchRefused(MoveRefused):
 
 
 class LicenseUnknown(CatalogError):
-    """The license's terms are not known here."""
+    """The catalogue does not know the license's terms."""
 
     def __init__(self, license_id: str) -> None:
         super().__init__(
@@ -51,7 +51,7 @@ class LicenseUnknown(CatalogError):
 
 
 class FactsInvalid(CatalogError):
-    """The facts of a model break a rule of the catalogue; ``field`` is the one to change, empty where that is open."""
+    """The facts of a model break a rule of the catalogue; ``field`` is the fact to change, empty where it is open."""
 
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(message)
@@ -59,7 +59,7 @@ class FactsInvalid(CatalogError):
 
 
 class NameTaken(FactsInvalid):
-    """A model of this id is there, or an alias of it is another model's."""
+    """Another model has this id, or an alias of it."""
 
 
 class SeedInvalid(CatalogError):

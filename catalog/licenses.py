@@ -1,7 +1,7 @@
-"""The license record of a model, written: claims, resolutions, waivers, and accounts' acceptances of license texts.
+"""Writes the license record of a model: claims, resolutions, waivers, and accounts' acceptances of license texts.
 
-Nothing here is ever changed or deleted, only added to; a waiver alone can be revoked. What the record means is decided
-in :mod:`catalog.permit`.
+The record is only added to, never changed or deleted; a waiver alone can be revoked. :mod:`catalog.permit` decides what
+the record means.
 """
 
 from datetime import date, datetime
@@ -28,12 +28,12 @@ async def record_claim(
     claimed_on: date,
     recorded_by: str,
 ) -> ClaimId | None:
-    """Record what a source says; None where it is recorded already. From now on it binds, until it is resolved.
+    """Record what a source says; None where it is recorded already. The claim binds from now until it is resolved.
 
-    A license without terms here is recorded too: it makes the model refuse every use, which is its point.
+    A license without known terms is recorded too: it makes the model refuse every use, which is its point.
     ``claimed_on`` is the day on which the source was read. Raises ``ModelUnknown``.
     """
-    # A claim recorded in the same moment is either settled by a resolution or binds after it, never half.
+    # Locked, so that a resolution in the same moment either settles this claim or leaves it to bind.
     await lock(db, model_id)
     claim = insert(LicenseClaimRow).values(
         id=new_id(),
@@ -54,8 +54,8 @@ async def resolve(
     db: AsyncConnection, model_id: ModelId, *, license: str, reason: str, evidence: str, decided_by: str, now: datetime
 ) -> ResolutionId:
     """Rule which license holds, settling every claim recorded now. Raises ``LicenseUnknown``, ``ModelUnknown``."""
-    ruled = normalize(license)
-    if find(ruled) is None:
+    normalized = normalize(license)
+    if find(normalized) is None:
         raise LicenseUnknown(license)
     await lock(db, model_id)
     settles = list(await db.scalars(select(LicenseClaimRow.id).where(LicenseClaimRow.model_id == model_id)))
@@ -64,7 +64,7 @@ async def resolve(
         insert(LicenseResolutionRow).values(
             id=resolution_id,
             model_id=model_id,
-            license=ruled,
+            license=normalized,
             settles=settles,
             reason=reason,
             evidence=evidence,
@@ -106,18 +106,18 @@ async def sign_waiver(
 
 async def revoke_waiver(db: AsyncConnection, waiver_id: WaiverId, *, revoked_by: str, now: datetime) -> bool:
     """End a waiver; False where there is none to end."""
-    ended = await db.execute(
+    result = await db.execute(
         update(LicenseWaiverRow)
         .where(LicenseWaiverRow.id == waiver_id, LicenseWaiverRow.revoked_at.is_(None))
         .values(revoked_at=now, revoked_by=revoked_by)
     )
-    return ended.rowcount == 1
+    return result.rowcount == 1
 
 
 async def accept(db: AsyncConnection, account_id: AccountId, license: str, *, accepted_by: str, now: datetime) -> str:
-    """Record an account's yes to the text of a license as it is now; answers the token that its keys then carry.
+    """Record that an account accepts the present text of a license; returns the token that its keys then carry.
 
-    Raises ``LicenseUnknown`` also for a license that asks for no acceptance.
+    Raises ``LicenseUnknown`` also for a license that needs no acceptance.
     """
     terms = find(normalize(license))
     if terms is None or terms.acceptance is None:
@@ -134,9 +134,7 @@ async def accept(db: AsyncConnection, account_id: AccountId, license: str, *, ac
     return acceptance_token(terms.id, terms.acceptance)
 
 
-async def accepted_by_account(
-    db: AsyncConnection, account_id: AccountId | None = None
-) -> dict[AccountId, frozenset[str]]:
+async def accepted_tokens(db: AsyncConnection, account_id: AccountId | None = None) -> dict[AccountId, frozenset[str]]:
     """The license texts that accounts accepted, as tokens: of one account, or of all that accepted any."""
     query = select(LicenseAcceptanceRow.account_id, LicenseAcceptanceRow.license, LicenseAcceptanceRow.text_version)
     if account_id is not None:

@@ -1,7 +1,7 @@
-"""Where a model may go from where it is: a table of moves, checked here and by a trigger of the database.
+"""Moves models between their states, by a table of moves that a trigger of the database checks, too.
 
-Going live is the one move with conditions of its own. Prices and endpoints belong to other parts, so their facts are
-passed in.
+Going live is the one move with conditions of its own. Prices and endpoints belong to other packages, so facts about
+them are passed in.
 """
 
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ from store.ids import ModelEventId, ModelId, new_id
 MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
     {
         Status.COMING_SOON: frozenset({Status.LIVE, Status.RETIRED}),
-        # At once to retired only where it may not be served a day longer; customers are owed the deprecation.
+        # Customers are owed a deprecation: directly to retired only where the model may not be served a day longer.
         Status.LIVE: frozenset({Status.DEPRECATED, Status.RETIRED}),
         Status.DEPRECATED: frozenset({Status.LIVE, Status.RETIRED}),
-        # Back by the front door: it has to launch again.
+        # A retired model has to launch again.
         Status.RETIRED: frozenset({Status.COMING_SOON}),
     }
 )
@@ -34,7 +34,7 @@ MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
 def missing_for_launch(
     model: Model, *, has_price: bool, has_live_endpoint: bool, now: datetime, is_free: bool = False
 ) -> tuple[str, ...]:
-    """A sentence for each thing that a launch lacks; empty when the model may go live. Pure."""
+    """A sentence for each thing that a launch lacks; empty where the model may go live. Pure."""
     missing = []
     standing = combine(model.claims, model.resolution)
     if not standing.licenses:
@@ -45,7 +45,7 @@ def missing_for_launch(
         missing.append(f"The terms of {' and '.join(standing.unknown)} are not known: resolve to a license that is.")
     if not has_price:
         missing.append("It has no price in force: set one.")
-    elif standing.known and not is_free and not (charging := may_charge(model, now)).allowed:
+    elif standing.is_known and not is_free and not (charging := may_charge(model, now)).allowed:
         missing.append(f"It has a price, and {charging.reasons[0]} {charging.lifted_by}")
     if not has_live_endpoint:
         missing.append("It has no live endpoint: register one, and let it pass its probes.")
@@ -79,7 +79,7 @@ async def launch(
 
 
 async def move(db: AsyncConnection, model_id: ModelId, to: Status, actor: str, *, reason: str, now: datetime) -> None:
-    """Deprecate, retire or announce again. Raises ``MoveRefused``, also for a launch; ``ModelUnknown``."""
+    """Deprecate, retire, or announce a retired model again; never launch. Raises ``MoveRefused``, ``ModelUnknown``."""
     if to is Status.LIVE:
         raise MoveRefused("A model goes live by being launched, which checks its license, price and endpoints.")
     status = await _lock(db, model_id)
@@ -94,7 +94,7 @@ def _check(model_id: str, status: Status, to: Status) -> None:
 
 
 async def _lock(db: AsyncConnection, model_id: ModelId) -> Status:
-    # Two operators who move the same model at once: the second decides on what the first one left.
+    # Of two operators who move a model at once, the second decides on the status that the first one left.
     status = await db.scalar(select(ModelRow.status).where(ModelRow.id == model_id).with_for_update())
     if status is None:
         raise ModelUnknown(model_id, [])
@@ -102,8 +102,8 @@ async def _lock(db: AsyncConnection, model_id: ModelId) -> Status:
 
 
 async def _write(
-    db: AsyncConnection, model_id: ModelId, was: Status, to: Status, *, actor: str, reason: str, now: datetime
+    db: AsyncConnection, model_id: ModelId, before: Status, to: Status, *, actor: str, reason: str, now: datetime
 ) -> None:
     await db.execute(update(ModelRow).where(ModelRow.id == model_id).values(status=to))
-    event = {"model_id": model_id, "from_status": was, "to_status": to, "actor": actor, "reason": reason}
+    event = {"model_id": model_id, "from_status": before, "to_status": to, "actor": actor, "reason": reason}
     await db.execute(insert(ModelEventRow).values(id=ModelEventId(new_id()), **event, occurred_at=now))

@@ -1,4 +1,4 @@
-"""Models as operators add and edit them; the shipped ones come by :mod:`catalog.seed`. No lifecycle is set here."""
+"""Adds and edits models for operators; :mod:`catalog.seed` imports the shipped ones. Lifecycles are not its matter."""
 
 import re
 from collections.abc import Iterator
@@ -8,9 +8,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.errors import FactsInvalid, NameTaken
-from catalog.seed import SeedModel
+from catalog.model_columns import columns_of
 from catalog.tables import ModelAliasRow, ModelRow
-from catalog.values import Estimate, Model
+from catalog.values import Estimate, Model, ModelFacts
+from store.ids import ModelId
 
 INTEGER_MAX, BIGINT_MAX = 2**31 - 1, 2**63 - 1
 MANY = 100
@@ -35,117 +36,118 @@ _BOUNDS = {
 }
 _ESTIMATE_MAX = 9_000_000_000_000
 
-# The facts that a model has where nobody states them; of those that it needs, placeholders.
-BARE = SeedModel("", "", "", None, 1, 1, False, ())
+# The facts of a model where nothing states them; for the facts that it needs, placeholders.
+BARE = ModelFacts(
+    id=ModelId(""), owned_by="", summary="", published_on=None, dimensions=1, max_input_tokens=1, normalized=False
+)
 
 
-def of(model: Model) -> SeedModel:
-    """A model's facts as they can be edited, without its claims."""
-    names = (name for name in SeedModel.__struct_fields__ if name != "claim")
-    return SeedModel(claim=(), **{name: getattr(model, name) for name in names})
+def facts_of(model: Model) -> ModelFacts:
+    """A model's facts, as they can be edited."""
+    return ModelFacts(**{name: getattr(model, name) for name in ModelFacts.__struct_fields__})
 
 
-async def add(db: AsyncConnection, entry: SeedModel) -> None:
-    """A new model, coming soon; its claims are recorded apart. Raises ``FactsInvalid``, ``NameTaken``."""
-    await _check(db, entry)
+async def add(db: AsyncConnection, facts: ModelFacts) -> None:
+    """Add a model, coming soon; its claims are recorded separately. Raises ``FactsInvalid``, ``NameTaken``."""
+    await _check(db, facts)
     try:
-        await db.execute(insert(ModelRow).values(id=entry.id, **entry.facts()))
-        await _write_aliases(db, entry)
+        await db.execute(insert(ModelRow).values(id=facts.id, **columns_of(facts)))
+        await _write_aliases(db, facts)
     except IntegrityError as error:
-        raise _refused(entry, error) from error
+        raise _refused(facts, error) from error
 
 
-async def edit(db: AsyncConnection, entry: SeedModel, *, keeps_space: bool) -> None:
+async def edit(db: AsyncConnection, facts: ModelFacts, *, keeps_space: bool) -> None:
     """Replace all facts. ``keeps_space``: its vector space keeps the name it was given.
 
     Raises ``FactsInvalid``, ``NameTaken``.
     """
-    await _check(db, entry)
-    facts = entry.facts()
+    await _check(db, facts)
+    columns = columns_of(facts)
     if keeps_space:
-        del facts["space"]
+        del columns["space"]
     try:
-        await db.execute(update(ModelRow).where(ModelRow.id == entry.id).values(**facts))
-        await db.execute(delete(ModelAliasRow).where(ModelAliasRow.model_id == entry.id))
-        await _write_aliases(db, entry)
+        await db.execute(update(ModelRow).where(ModelRow.id == facts.id).values(**columns))
+        await db.execute(delete(ModelAliasRow).where(ModelAliasRow.model_id == facts.id))
+        await _write_aliases(db, facts)
     except IntegrityError as error:
-        raise _refused(entry, error) from error
+        raise _refused(facts, error) from error
 
 
-async def _write_aliases(db: AsyncConnection, entry: SeedModel) -> None:
-    for alias in entry.aliases:
-        await db.execute(insert(ModelAliasRow).values(alias=alias, model_id=entry.id))
+async def _write_aliases(db: AsyncConnection, facts: ModelFacts) -> None:
+    for alias in facts.aliases:
+        await db.execute(insert(ModelAliasRow).values(alias=alias, model_id=facts.id))
 
 
-async def _check(db: AsyncConnection, entry: SeedModel) -> None:
-    for field, says in faults(entry):
-        raise FactsInvalid(says, field)
-    theirs = select(ModelAliasRow.alias, ModelAliasRow.model_id).where(
-        ModelAliasRow.alias.in_(entry.aliases), ModelAliasRow.model_id != entry.id
+async def _check(db: AsyncConnection, facts: ModelFacts) -> None:
+    for field, message in faults(facts):
+        raise FactsInvalid(message, field)
+    taken = select(ModelAliasRow.alias, ModelAliasRow.model_id).where(
+        ModelAliasRow.alias.in_(facts.aliases), ModelAliasRow.model_id != facts.id
     )
-    for alias, other in await db.execute(theirs):
+    for alias, other in await db.execute(taken):
         raise NameTaken(f"The alias {alias} is {other}'s.", "aliases")
 
 
-def _refused(entry: SeedModel, error: IntegrityError) -> FactsInvalid:
-    """What only the database could see, such as a name that somebody took in the same moment."""
+def _refused(facts: ModelFacts, error: IntegrityError) -> FactsInvalid:
+    """The error for what only the database could see, such as a name that was taken in the same moment."""
     rule = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None) or "the catalogue's rules"
     if rule == "models_pkey":
-        return NameTaken(f"There is a model {entry.id} already.", "id")
+        return NameTaken(f"There is a model {facts.id} already.", "id")
     if rule == "model_aliases_pkey":
-        return NameTaken(f"An alias of {entry.id} is another model's: {', '.join(entry.aliases)}.", "aliases")
-    return FactsInvalid(f"The facts of {entry.id} cannot be: they break {rule}.")
+        return NameTaken(f"An alias of {facts.id} is another model's: {', '.join(facts.aliases)}.", "aliases")
+    return FactsInvalid(f"The facts of {facts.id} cannot be: they break {rule}.")
 
 
-def faults(entry: SeedModel) -> Iterator[tuple[str, str]]:
-    """Each fact that cannot be, with a sentence; the database has the same bounds. Pure."""
-    if len(entry.id) > 200 or _ID.fullmatch(entry.id) is None:
+def faults(facts: ModelFacts) -> Iterator[tuple[str, str]]:
+    """Each fact that breaks a rule, with a sentence; the database has the same bounds. Pure."""
+    if len(facts.id) > 200 or _ID.fullmatch(facts.id) is None:
         yield "id", "A model's id is org/name: letters, digits, dots, dashes and underscores, at most 200 characters."
         return
     for field, (least, most) in _LENGTHS.items():
-        text = getattr(entry, field)
+        text = getattr(facts, field)
         if text is not None and not least <= len(text) <= most:
             yield field, f"'{field}' has {least} to {most} characters."
     for field, (least, most) in _BOUNDS.items():
-        number = getattr(entry, field)
+        number = getattr(facts, field)
         if number is not None and not least <= number <= most:
             yield field, f"'{field}' is between {least} and {most}."
     for field in ("pooling", "numerics"):
-        if _SLUG.fullmatch(getattr(entry, field)) is None:
+        if _SLUG.fullmatch(getattr(facts, field)) is None:
             yield field, f"'{field}' is lower-case letters, digits and dashes, at most 40."
-    if entry.revision is not None and _PRINTABLE.fullmatch(entry.revision) is None:
+    if facts.revision is not None and _PRINTABLE.fullmatch(facts.revision) is None:
         yield "revision", "'revision' is a commit or a digest: 1 to 200 characters of ASCII without blanks."
-    yield from _contradictions(entry)
-    yield from _list_faults(entry)
-    if entry.estimate is not None:
-        yield from _estimate_faults(entry.estimate)
-    if _PRINTABLE.fullmatch(entry.facts()["space"]) is None:
+    yield from _contradictions(facts)
+    yield from _list_faults(facts)
+    if facts.estimate is not None:
+        yield from _estimate_faults(facts.estimate)
+    if _PRINTABLE.fullmatch(columns_of(facts)["space"]) is None:
         yield "id", "The name of its vector space, made from its facts, would have more than 200 characters."
 
 
-def _contradictions(entry: SeedModel) -> Iterator[tuple[str, str]]:
-    ceiling = entry.max_input_tokens_ceiling
-    if ceiling is not None and ceiling < entry.max_input_tokens:
+def _contradictions(facts: ModelFacts) -> Iterator[tuple[str, str]]:
+    ceiling = facts.max_input_tokens_ceiling
+    if ceiling is not None and ceiling < facts.max_input_tokens:
         yield "max_input_tokens_ceiling", "'max_input_tokens_ceiling' is at least 'max_input_tokens'."
-    if entry.special_tokens > entry.max_input_tokens:
+    if facts.special_tokens > facts.max_input_tokens:
         yield "special_tokens", "'special_tokens' are among the 'max_input_tokens', so they are no more."
-    if (entry.tokenizer is None) != (entry.vocabulary_size is None):
-        lacks = "tokenizer" if entry.tokenizer is None else "vocabulary_size"
+    if (facts.tokenizer is None) != (facts.vocabulary_size is None):
+        lacks = "tokenizer" if facts.tokenizer is None else "vocabulary_size"
         yield lacks, "'tokenizer' and 'vocabulary_size' are stated together, or neither."
 
 
-def _list_faults(entry: SeedModel) -> Iterator[tuple[str, str]]:
-    if any(len(alias) > 200 or _ALIAS.fullmatch(alias) is None for alias in entry.aliases):
+def _list_faults(facts: ModelFacts) -> Iterator[tuple[str, str]]:
+    if any(len(alias) > 200 or _ALIAS.fullmatch(alias) is None for alias in facts.aliases):
         yield "aliases", "An alias is letters, digits, dots, dashes and underscores, without a slash, at most 200."
-    if any(not 1 <= width <= 65536 for width in entry.trained_dimensions):
+    if any(not 1 <= width <= 65536 for width in facts.trained_dimensions):
         yield "trained_dimensions", "'trained_dimensions' are between 1 and 65536."
     for field in ("aliases", "trained_dimensions"):
-        listed = getattr(entry, field)
+        listed = getattr(facts, field)
         if len(listed) > MANY or len(set(listed)) < len(listed):
             yield field, f"'{field}' are at most {MANY}, each given once."
-    if not entry.prompts.keys() <= {"query", "document"}:
+    if not facts.prompts.keys() <= {"query", "document"}:
         yield "prompts", "'prompts' are for query and document."
-    if any(len(text) > 2000 for text in entry.prompts.values()):
+    if any(len(text) > 2000 for text in facts.prompts.values()):
         yield "prompts", "A prompt has at most 2000 characters."
 
 

@@ -1,4 +1,4 @@
-"""The catalogue in memory: read once from Postgres, asked by every call, replaced when something changes."""
+"""Loads the catalogue from Postgres into memory, where every call reads it; a change replaces it."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from sqlalchemy import RowMapping, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.errors import ModelUnknown
-from catalog.estimates import estimate_of
+from catalog.model_columns import facts_in
 from catalog.tables import (
     LicenseClaimRow,
     LicenseResolutionRow,
@@ -36,7 +36,7 @@ class Catalog:
         self.replace(models)
 
     def replace(self, models: Iterable[Model]) -> None:
-        """All models anew; readers see the old ones or the new ones, never half of each."""
+        """Replace all models; readers see the old ones or the new ones, never half of each."""
         ordered = tuple(sorted(models, key=lambda model: model.id))
         by_name: dict[str, Model] = {alias: model for model in ordered for alias in model.aliases}
         by_name.update({model.id: model for model in ordered})
@@ -59,26 +59,26 @@ class Catalog:
             if among and model.id not in among:
                 continue
             likeness = max(
-                _likeness(matcher, known) for known in (model.id, model.id.partition("/")[2], *model.aliases)
+                _likeness(matcher, other) for other in (model.id, model.id.partition("/")[2], *model.aliases)
             )
             if likeness >= LIKENESS:
                 scored.append((-likeness, model.id))
-        return [known for _, known in sorted(scored)[:n]]
+        return [model_id for _, model_id in sorted(scored)[:n]]
 
 
-def _likeness(matcher: SequenceMatcher[str], known: str) -> float:
-    matcher.set_seq1(known.lower())
+def _likeness(matcher: SequenceMatcher[str], other: str) -> float:
+    matcher.set_seq1(other.lower())
     # The bound is much cheaper than the ratio, and most names fail it.
     return matcher.ratio() if matcher.quick_ratio() >= LIKENESS else 0.0
 
 
 async def load(db: AsyncConnection) -> Catalog:
-    """The whole catalogue as it is committed now."""
+    """Load the whole catalogue as it is committed now."""
     return Catalog(await load_models(db))
 
 
 async def get(db: AsyncConnection, model_id: str) -> Model:
-    """One model as it is committed now. Raises ``ModelUnknown``, naming the nearest."""
+    """Load one model as it is committed now. Raises ``ModelUnknown``, naming the nearest."""
     found = await load_models(db, model_id)
     if not found:
         raise ModelUnknown(model_id, (await load(db)).nearest(model_id))
@@ -86,16 +86,16 @@ async def get(db: AsyncConnection, model_id: str) -> Model:
 
 
 async def lock(db: AsyncConnection, model_id: str, *, shared: bool = False) -> None:
-    """Keep others from changing a model and its license record until this transaction ends. Raises ``ModelUnknown``.
+    """Lock a model and its license record against changes until this transaction ends. Raises ``ModelUnknown``.
 
-    ``shared``: from changing its facts alone; what only refers to it (prices, claims) goes on beside.
+    ``shared`` locks its facts alone; rows that only refer to the model (prices, claims) may still be written.
     """
     if await db.scalar(select(ModelRow.id).where(ModelRow.id == model_id).with_for_update(read=shared)) is None:
         raise ModelUnknown(model_id, [])
 
 
 async def load_models(db: AsyncConnection, model_id: str | None = None) -> list[Model]:
-    """All models; or the one of an id, none where there is no such model."""
+    """Load all models, or the one of an id; none where there is no such model."""
     models = select(ModelRow.__table__)
     if model_id is not None:
         models = models.where(ModelRow.id == model_id)
@@ -142,34 +142,12 @@ def _model(
     ruling = rulings[-1] if rulings else None
     settled: frozenset[UUID] = frozenset(ruling["settles"]) if ruling is not None else frozenset()
     return Model(
-        id=ModelId(row["id"]),
-        owned_by=row["owned_by"],
-        summary=row["summary"],
+        **facts_in(row, (alias["alias"] for alias in aliases)),
         status=Status(row["status"]),
-        dimensions=row["dimensions"],
-        max_input_tokens=row["max_input_tokens"],
         space=row["space"],
-        published_on=row["published_on"],
-        normalized=row["normalized"],
-        trained_dimensions=tuple(row["trained_dimensions"]),
-        vocabulary_size=row["vocabulary_size"],
-        tokenizer=row["tokenizer"],
-        special_tokens=row["special_tokens"],
-        prompts=row["prompts"],
-        revision=row["revision"],
-        parameters=row["parameters"],
-        languages=row["languages"],
         claims=tuple(_claim(claim, settled) for claim in claims),
         waivers=tuple(waiver_of(waiver) for waiver in waivers),
-        estimated_nano_per_mtok=row["estimated_nano_per_mtok"],
-        note=row["note"],
-        aliases=tuple(alias["alias"] for alias in aliases),
         resolution=None if ruling is None else resolution_of(ruling),
-        estimate=estimate_of(row),
-        only_trained_dimensions=row["only_trained_dimensions"],
-        max_input_tokens_ceiling=row["max_input_tokens_ceiling"],
-        pooling=row["pooling"],
-        numerics=row["numerics"],
         votes=votes[0]["votes"] if votes else 0,
     )
 
@@ -186,7 +164,7 @@ def _claim(row: RowMapping, settled: frozenset[UUID]) -> Claim:
 
 
 def resolution_of(row: RowMapping) -> Resolution:
-    """A row of the license record as its value."""
+    """The value of a row of the license record."""
     return Resolution(
         id=ResolutionId(row["id"]),
         license=row["license"],
@@ -198,7 +176,7 @@ def resolution_of(row: RowMapping) -> Resolution:
 
 
 def waiver_of(row: RowMapping) -> Waiver:
-    """A row of the license record as its value."""
+    """The value of a row of the license record."""
     return Waiver(
         id=WaiverId(row["id"]),
         term=Term(row["term"]),

@@ -1,6 +1,6 @@
-"""May this use have this model, may money be asked for it, may its weights be changed: and why not.
+"""Pure. Decides whether a use may have a model, whether it may be charged for, and whether its weights may be changed.
 
-Pure. The same functions answer the request's line, the pages, the admin API and the audit log.
+The same functions answer for calls, the pages, the admin API and the audit log.
 """
 
 from datetime import datetime
@@ -16,7 +16,7 @@ _TERM_OF_USE = {
     Use.RESEARCH: Term.RESEARCH_USE,
 }
 
-_READS = {
+_USE_NAMES = {
     Use.COMMERCIAL: "commercial use",
     Use.NON_COMMERCIAL: "non-commercial use",
     Use.RESEARCH: "research use",
@@ -26,8 +26,8 @@ _READS = {
 def decide(model: Model, use: Use, accepted: frozenset[str], now: datetime, region: str | None = None) -> Decision:
     """Whether a key that declares this use, of an account that accepted these license texts, may call the model.
 
-    ``accepted`` holds :func:`catalog.terms.acceptance_token`; ``region`` is the account's ISO 3166 code, None where it
-    is not known, which a license that is limited by region takes for a no.
+    ``accepted`` has tokens as :func:`catalog.terms.acceptance_token` makes them; ``region`` is the account's ISO 3166
+    code. None where it is not known: a license that is limited by region refuses that.
     """
     waived = in_force(model.waivers, now)
     return _decide(model.id, model.owned_by, model.claims, model.resolution, waived, use, accepted, region)
@@ -36,7 +36,7 @@ def decide(model: Model, use: Use, accepted: frozenset[str], now: datetime, regi
 def may_charge(model: Model, now: datetime) -> Decision:
     """Whether money may be asked for the model. If not, it can be live only at price zero."""
     standing = combine(model.claims, model.resolution)
-    if not standing.known:
+    if not standing.is_known:
         return _unknown(standing)
     waived = in_force(model.waivers, now)
     if standing.charging:
@@ -55,7 +55,7 @@ def may_charge(model: Model, now: datetime) -> Decision:
 def may_change_weights(model: Model, now: datetime) -> Decision:
     """Whether a quantized, pruned, merged or fine-tuned variant may be served under the model's name."""
     standing = combine(model.claims, model.resolution)
-    if not standing.known:
+    if not standing.is_known:
         return _unknown(standing)
     if standing.derivatives:
         return _yes(standing, model, f"{standing.license} permits changed weights.")
@@ -80,7 +80,7 @@ def in_force(waivers: tuple[Waiver, ...], now: datetime) -> frozenset[Term]:
     )
 
 
-@lru_cache(maxsize=4096)  # every call asks, and few different questions are asked
+@lru_cache(maxsize=4096)  # every call decides, and few decisions differ
 def _decide(
     model_id: str,
     owned_by: str,
@@ -92,31 +92,31 @@ def _decide(
     region: str | None,
 ) -> Decision:
     standing = combine(claims, resolution)
-    if not standing.known:
+    if not standing.is_known:
         return _unknown(standing)
     term = _TERM_OF_USE[use]
     if use not in standing.uses and term not in waived:
         forbidding = " and ".join(standing.forbidding(use))
         lifted_by = f"A key that declares {_permitted(standing)}, or a recorded waiver of `{term}`, lifts it."
         return _no(
-            standing, term, f"{forbidding} does not permit {_READS[use]}.", _with_resolution(standing, lifted_by)
+            standing, term, f"{forbidding} does not permit {_USE_NAMES[use]}.", _with_resolution(standing, lifted_by)
         )
     missing = [terms for terms in standing.acceptances if terms.acceptance_token not in accepted]
     if missing:
         return _no(standing, Term.ACCEPTANCE, *_acceptance(missing[0]))
     if standing.regions_denied and (region is None or region in standing.regions_denied):
-        where = "where the account is is not recorded" if region is None else f"the account is in {region}"
+        location = "where the account is is not recorded" if region is None else f"the account is in {region}"
         denied = ", ".join(sorted(standing.regions_denied))
         return _no(
             standing,
             Term.REGION,
-            f"{standing.license} grants nothing in {denied}, and {where}.",
+            f"{standing.license} grants nothing in {denied}, and {location}.",
             "An account with a recorded country outside of them may use the model.",
         )
-    why = f"{standing.license} permits {_READS[use]}."
+    reason = f"{standing.license} permits {_USE_NAMES[use]}."
     if use not in standing.uses:
-        why = f"{standing.license} does not permit {_READS[use]}; lifted by a waiver of {term}."
-    return _permits(standing, model_id, owned_by, why)
+        reason = f"{standing.license} does not permit {_USE_NAMES[use]}; lifted by a waiver of {term}."
+    return _permits(standing, model_id, owned_by, reason)
 
 
 def _permitted(standing: Standing) -> str:
@@ -136,15 +136,15 @@ def _acceptance(terms: Terms) -> tuple[str, str]:
 
 def _unknown(standing: Standing) -> Decision:
     if standing.licenses:
-        said = f"The terms of {' and '.join(standing.unknown)} are not known here, so nothing is permitted."
+        reason = f"The terms of {' and '.join(standing.unknown)} are not known here, so nothing is permitted."
     else:
-        said = "No license is recorded for the model, so nothing is permitted."
+        reason = "No license is recorded for the model, so nothing is permitted."
     lifted_by = "An operator resolves the claims to a known license, or adds the license's terms."
-    return _no(standing, Term.KNOWN_LICENSE, said, lifted_by)
+    return _no(standing, Term.KNOWN_LICENSE, reason, lifted_by)
 
 
-def _no(standing: Standing, term: Term, why: str, lifted_by: str) -> Decision:
-    reasons = (why, standing.disagreement) if standing.conflict else (why,)
+def _no(standing: Standing, term: Term, reason: str, lifted_by: str) -> Decision:
+    reasons = (reason, standing.disagreement) if standing.conflict else (reason,)
     return Decision(
         allowed=False,
         license=standing.license,
@@ -155,22 +155,22 @@ def _no(standing: Standing, term: Term, why: str, lifted_by: str) -> Decision:
     )
 
 
-def _yes(standing: Standing, model: Model, why: str) -> Decision:
-    return _permits(standing, model.id, model.owned_by, why)
+def _yes(standing: Standing, model: Model, reason: str) -> Decision:
+    return _permits(standing, model.id, model.owned_by, reason)
 
 
-def _permits(standing: Standing, model_id: str, owned_by: str, why: str) -> Decision:
+def _permits(standing: Standing, model_id: str, owned_by: str, reason: str) -> Decision:
     return Decision(
         allowed=True,
         license=standing.license,
-        reasons=(why, standing.disagreement) if standing.conflict else (why,),
+        reasons=(reason, standing.disagreement) if standing.conflict else (reason,),
         conflict=standing.conflict,
         attribution=_attribution(standing, model_id, owned_by),
     )
 
 
 def _attribution(standing: Standing, model_id: str, owned_by: str) -> str | None:
-    """One line for the page and the answer's header, hence ASCII."""
+    """One line for the page and a header of the answer, hence ASCII."""
     if not standing.attribution:
         return None
     texts = ", ".join(f"{terms.id} <{terms.url}>" for terms in standing.attribution)

@@ -1,6 +1,6 @@
-"""The license record as it was written, what no longer holds too: what a call of some day rested on can be shown.
+"""Reads the license record as it was written, with what no longer holds: it shows what a past call rested on.
 
-What holds now is in :class:`catalog.values.Model`; who writes is :mod:`catalog.licenses`.
+What holds now is in :class:`catalog.values.Model`; :mod:`catalog.licenses` writes the record.
 """
 
 from datetime import datetime
@@ -19,7 +19,7 @@ from store.ids import AcceptanceId, AccountId, ClaimId, ModelId, ResolutionId, W
 
 
 class RecordStatus(StrEnum):
-    """Whether an entry of the record holds, or what ended it."""
+    """Whether an entry of the record is in force, or what ended it."""
 
     IN_FORCE = "in_force"
     REPLACED = "replaced"
@@ -28,7 +28,7 @@ class RecordStatus(StrEnum):
 
 
 class ResolutionRecord(msgspec.Struct, frozen=True):
-    """A resolution of any time: the claims that it settled, and when the next one replaced it; None: it holds."""
+    """A past or present resolution: the claims that it settled, and when the next one replaced it, if any did."""
 
     model_id: ModelId
     resolution: Resolution
@@ -37,17 +37,17 @@ class ResolutionRecord(msgspec.Struct, frozen=True):
 
     @property
     def id(self) -> ResolutionId:
-        """The resolution's."""
+        """The resolution's id."""
         return self.resolution.id
 
     @property
     def status(self) -> RecordStatus:
-        """The newest of a model holds."""
+        """Whether it is the newest of its model, which holds."""
         return RecordStatus.IN_FORCE if self.replaced_at is None else RecordStatus.REPLACED
 
 
 class WaiverRecord(msgspec.Struct, frozen=True):
-    """A waiver of any time, and who ended it when."""
+    """A past or present waiver, and who ended it when."""
 
     model_id: ModelId
     waiver: Waiver
@@ -56,11 +56,11 @@ class WaiverRecord(msgspec.Struct, frozen=True):
 
     @property
     def id(self) -> WaiverId:
-        """The waiver's."""
+        """The waiver's id."""
         return self.waiver.id
 
     def status(self, now: datetime) -> RecordStatus:
-        """What ended it is what came first."""
+        """Whether it is in force at ``now``, or what ended it first."""
         ends = self.waiver.expires_at
         if self.revoked_at is not None and (ends is None or self.revoked_at < ends):
             return RecordStatus.REVOKED
@@ -68,7 +68,7 @@ class WaiverRecord(msgspec.Struct, frozen=True):
 
 
 class Acceptance(msgspec.Struct, frozen=True):
-    """An account's yes to one version of a license text."""
+    """An account's acceptance of one version of a license text."""
 
     id: AcceptanceId
     account_id: AccountId
@@ -79,7 +79,7 @@ class Acceptance(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """License and version in one, as keys carry it."""
+        """License and version in one token, as keys carry it."""
         return acceptance_token(self.license, self.text_version)
 
 
@@ -116,7 +116,7 @@ async def acceptances(
     after: AcceptanceId | None = None,
     limit: int | None = None,
 ) -> list[Acceptance]:
-    """Accounts' acceptances, or one account's, the oldest first; those that follow ``after``."""
+    """All accounts' acceptances, or one account's, the oldest first; those that follow ``after``."""
     query = select(LicenseAcceptanceRow.__table__).order_by(LicenseAcceptanceRow.id).limit(limit)
     if account_id is not None:
         query = query.where(LicenseAcceptanceRow.account_id == account_id)
@@ -126,7 +126,7 @@ async def acceptances(
 
 
 async def find_acceptance(db: AsyncConnection, acceptance_id: AcceptanceId) -> Acceptance | None:
-    """One acceptance."""
+    """The acceptance of this id, if any."""
     query = select(LicenseAcceptanceRow.__table__).where(LicenseAcceptanceRow.id == acceptance_id)
     return next((_acceptance(row) for row in await _rows(db, query)), None)
 

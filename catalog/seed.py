@@ -1,7 +1,7 @@
-"""The shipped catalogue, ``seed/*.toml``, brought into the database: again and again, without undoing anyone's work.
+"""Imports the shipped catalogue, ``seed/*.toml``, into the database, repeatedly, without undoing an operator's work.
 
-A model that an operator has changed, or that has ever left *coming soon*, is the operator's: the seed keeps its hands
-off it. Claims are different: evidence is only ever added, whoever the model belongs to.
+A model that an operator has changed, or that has ever left *coming soon*, is the operator's, and the seed does not
+change it. Claims are different: evidence is added to every model.
 """
 
 import tomllib
@@ -18,10 +18,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.errors import SeedInvalid
-from catalog.spaces import space_of
+from catalog.model_columns import columns_of
 from catalog.tables import LicenseClaimRow, ModelAliasRow, ModelRow
 from catalog.terms import find, normalize
-from catalog.values import Estimate, Status
+from catalog.values import ModelFacts, Status
 from store.ids import new_id
 
 RECORDED_BY = "seed"
@@ -36,60 +36,10 @@ class SeedClaim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     claimed_on: date
 
 
-class SeedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model as a seed file states it; the fields are those of :class:`catalog.values.Model`."""
+class SeedModel(ModelFacts, frozen=True, kw_only=True):
+    """A model as a seed file states it: its facts and the license claims that come with it."""
 
-    id: str
-    owned_by: str
-    summary: str
-    published_on: date | None
-    dimensions: int
-    max_input_tokens: int
-    normalized: bool
     claim: tuple[SeedClaim, ...]
-    aliases: tuple[str, ...] = ()
-    trained_dimensions: tuple[int, ...] = ()
-    only_trained_dimensions: bool = False
-    max_input_tokens_ceiling: int | None = None
-    pooling: str = "undisclosed"
-    numerics: str = "undisclosed"
-    tokenizer: str | None = None
-    vocabulary_size: int | None = None
-    special_tokens: int = 0
-    prompts: dict[str, str] = {}
-    revision: str | None = None
-    parameters: int | None = None
-    languages: str = ""
-    estimate: Estimate | None = None
-    note: str = ""
-
-    def facts(self) -> dict[str, Any]:
-        """The columns of ``models`` that the seed writes, with their values."""
-        facts = {name: getattr(self, name) for name in _COPIED}
-        facts["trained_dimensions"] = list(self.trained_dimensions)
-        facts["space"] = space_of(
-            self.id,
-            revision=self.revision,
-            owned_by=self.owned_by,
-            pooling=self.pooling,
-            normalized=self.normalized,
-            prompts=self.prompts,
-            numerics=self.numerics,
-        )
-        estimate = self.estimate
-        facts["estimated_nano_per_mtok"] = estimate.nano_per_mtok if estimate else None
-        facts["estimate_source"] = estimate.source if estimate else None
-        facts["estimate_stated_on"] = estimate.stated_on if estimate else None
-        facts["estimate_is_list_price"] = estimate.is_list_price if estimate else False
-        facts["estimate_note"] = estimate.note if estimate else ""
-        return facts
-
-
-_COPIED = tuple(
-    name
-    for name in SeedModel.__struct_fields__
-    if name not in {"id", "aliases", "claim", "estimate", "trained_dimensions"}
-)
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -111,14 +61,14 @@ class Summary(msgspec.Struct, frozen=True):
 
 @cache
 def shipped() -> tuple[SeedModel, ...]:
-    """Every model of the seed files, by id. Raises ``SeedInvalid``."""
+    """Read every model of the seed files, by id. Raises ``SeedInvalid``."""
     folder = files("catalog").joinpath("seed")
     texts = {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir() if file.name.endswith(".toml")}
     return read(texts)
 
 
 def read(texts: Mapping[str, str]) -> tuple[SeedModel, ...]:
-    """Seed files by name -> their models; ``[defaults]`` hold for each model of a file. Raises ``SeedInvalid``."""
+    """Read models from seed files by name; ``[defaults]`` hold for each model of a file. Raises ``SeedInvalid``."""
     models: dict[str, SeedModel] = {}
     names: dict[str, str] = {}
     for file, text in sorted(texts.items()):
@@ -129,8 +79,8 @@ def read(texts: Mapping[str, str]) -> tuple[SeedModel, ...]:
             except msgspec.ValidationError as error:
                 raise SeedInvalid(f"{file}, {entry.get('id', 'a model without id')}: {error}") from error
             for name in (model.id, *model.aliases):
-                if (taken := names.setdefault(name, model.id)) != model.id or model.id in models:
-                    raise SeedInvalid(f"{file}: {name} of {model.id} is taken by {taken}")
+                if (owner := names.setdefault(name, model.id)) != model.id or model.id in models:
+                    raise SeedInvalid(f"{file}: {name} of {model.id} is taken by {owner}")
             for claim in model.claim:
                 if find(normalize(claim.license)) is None:
                     raise SeedInvalid(f"{file}: {model.id} claims {claim.license}, whose terms are not in terms.toml")
@@ -139,37 +89,38 @@ def read(texts: Mapping[str, str]) -> tuple[SeedModel, ...]:
 
 
 async def import_seed(db: AsyncConnection, models: tuple[SeedModel, ...] | None = None) -> Summary:
-    """Bring the shipped catalogue into the database; a second import changes nothing."""
-    # Two processes that start at once: the second finds the work done.
+    """Import the shipped catalogue into the database; a second import changes nothing."""
+    # Of two processes that start at once, the second finds the import done.
     await db.execute(select(func.pg_advisory_xact_lock(func.hashtext("catalog.seed"))))
-    there = await _there(db)
-    done: dict[str, list[str]] = {"added": [], "updated": [], "unchanged": [], "kept": []}
+    rows = await _load_rows(db)
+    outcomes: dict[str, list[str]] = {"added": [], "updated": [], "unchanged": [], "kept": []}
     claims_added = 0
     for model in models if models is not None else shipped():
-        done[await _import_model(db, model, there.get(model.id))].append(model.id)
+        outcomes[await _import_model(db, model, rows.get(model.id))].append(model.id)
         claims_added += await _import_claims(db, model)
-    return Summary(**{what: tuple(ids) for what, ids in done.items()}, claims_added=claims_added)
+    return Summary(**{outcome: tuple(ids) for outcome, ids in outcomes.items()}, claims_added=claims_added)
 
 
 class _Row(msgspec.Struct, frozen=True):
-    """A model as it stands in the database: its status, the digest of its facts then and now."""
+    """A model in the database: its status, its digest when it was seeded, and the digest of its facts now."""
 
     status: Status
     seeded: str | None
-    now: str
+    digest: str
 
 
-async def _import_model(db: AsyncConnection, model: SeedModel, there: _Row | None) -> str:
-    digest = _digest(model.facts(), model.aliases)
-    if there is None:
-        await db.execute(insert(ModelRow).values(id=model.id, seed_digest=digest, **model.facts()))
+async def _import_model(db: AsyncConnection, model: SeedModel, row: _Row | None) -> str:
+    columns = columns_of(model)
+    digest = _digest(columns, model.aliases)
+    if row is None:
+        await db.execute(insert(ModelRow).values(id=model.id, seed_digest=digest, **columns))
         await _write_aliases(db, model)
         return "added"
-    if there.now == digest:
+    if row.digest == digest:
         return "unchanged"
-    if there.now != there.seeded or there.status is not Status.COMING_SOON:
+    if row.digest != row.seeded or row.status is not Status.COMING_SOON:
         return "kept"
-    await db.execute(update(ModelRow).where(ModelRow.id == model.id).values(seed_digest=digest, **model.facts()))
+    await db.execute(update(ModelRow).where(ModelRow.id == model.id).values(seed_digest=digest, **columns))
     await db.execute(delete(ModelAliasRow).where(ModelAliasRow.model_id == model.id))
     await _write_aliases(db, model)
     return "updated"
@@ -202,22 +153,22 @@ async def _import_claims(db: AsyncConnection, model: SeedModel) -> int:
     return added
 
 
-async def _there(db: AsyncConnection) -> dict[str, _Row]:
+async def _load_rows(db: AsyncConnection) -> dict[str, _Row]:
     aliases: dict[str, list[str]] = {}
     for alias, model_id in await db.execute(select(ModelAliasRow.alias, ModelAliasRow.model_id)):
         aliases.setdefault(model_id, []).append(alias)
     rows = (await db.execute(select(ModelRow.__table__))).mappings().all()
-    written = shipped()[0].facts().keys()
+    names = columns_of(shipped()[0]).keys()
     return {
         row["id"]: _Row(
             status=Status(row["status"]),
             seeded=row["seed_digest"],
-            now=_digest({name: row[name] for name in written}, tuple(aliases.get(row["id"], ()))),
+            digest=_digest({name: row[name] for name in names}, tuple(aliases.get(row["id"], ()))),
         )
         for row in rows
     }
 
 
 def _digest(facts: Mapping[str, Any], aliases: tuple[str, ...]) -> str:
-    """Of the values themselves, so that a database row and a seed entry of the same facts have the same one."""
+    """The digest of the values themselves, so that a row and a seed entry with the same facts have the same one."""
     return sha256(msgspec.json.encode([facts, sorted(aliases)], order="sorted")).hexdigest()

@@ -1,9 +1,9 @@
-"""What makes two vectors comparable, as one short name.
+"""Pure. Names the vector space of a model: what makes two vectors comparable, as one short name.
 
-Weights, pooling, normalization, prompts and the class of the numbers: change one, and vectors made before and after
-may no longer be compared, so the name changes too. Width is not part of it: shorter Matryoshka vectors of one space are
-compared with each other as they are. The name is stored with the model and never recomputed for a model that is
-served, because customers keep it beside their index.
+Weights, pooling, normalization, prompts and the class of the numbers: if one changes, vectors made before and after may
+no longer be compared, so the name changes too. Width is not part of it: shorter Matryoshka vectors of one space are
+compared with each other as they are. The name is stored with the model and never recomputed for a model that is served,
+because customers keep it beside their index.
 """
 
 import re
@@ -25,9 +25,10 @@ def space_of(
     prompts: Mapping[str, str],
     numerics: str,
 ) -> str:
-    """``f2llm-v2-4b@e04d1a04/last-token/l2/prompts-1f0c52a9/bf16``: printable ASCII without spaces, fit for a header.
+    """The name, as ``f2llm-v2-4b@e04d1a04/last-token/l2/prompts-1f0c52a9/bf16``: printable ASCII, fit for a header.
 
-    Where the maker does not tell the revision, its name stands there: it vouches that the weights stay the same.
+    Where the maker does not publish the revision, the maker's name stands in its place: it vouches that the weights
+    stay the same.
     """
     name = _slug(model_id.partition("/")[2])
     weights = revision.removeprefix("sha256:")[:REVISION_SHOWN] if revision else _slug(owned_by)

@@ -11,7 +11,7 @@ from store.base import Base, NanoUSD
 
 
 class ModelRow(Base):
-    """A catalogue entry; the columns' meanings are told by :class:`catalog.values.Model` and in the database."""
+    """A catalogue entry; :class:`catalog.values.ModelFacts` and the database explain the columns."""
 
     __tablename__ = "models"
 
@@ -58,7 +58,7 @@ class ModelAliasRow(Base):
 
 
 class ModelVoteRow(Base):
-    """An account wants a model that is not served yet."""
+    """An account's vote for a model that is not served yet."""
 
     __tablename__ = "model_votes"
 
@@ -117,7 +117,7 @@ class LicenseWaiverRow(Base):
 
 
 class LicenseAcceptanceRow(Base):
-    """An account's yes to one version of a license text; append-only. The account is billing's."""
+    """An account's acceptance of one version of a license text; append-only. The account is billing's."""
 
     __tablename__ = "license_acceptances"
 

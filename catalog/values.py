@@ -1,4 +1,4 @@
-"""The catalogue's values: a model with everything that a call, a page or a decision needs to know. No I/O."""
+"""Pure. The catalogue's values: a model with everything that a call, a page or a decision needs to know."""
 
 from datetime import date, datetime
 from enum import StrEnum
@@ -7,9 +7,11 @@ import msgspec
 
 from store.ids import ClaimId, ModelId, ResolutionId, WaiverId
 
+_NANO_PER_USD = 1_000_000_000
+
 
 class Status(StrEnum):
-    """Where a model stands; the allowed moves are in :mod:`catalog.lifecycle`."""
+    """Where a model stands; :mod:`catalog.lifecycle` has the allowed moves."""
 
     COMING_SOON = "coming_soon"
     LIVE = "live"
@@ -18,7 +20,7 @@ class Status(StrEnum):
 
 
 class Use(StrEnum):
-    """What a key declares that it is for."""
+    """What a key declares that its calls are for."""
 
     COMMERCIAL = "commercial"
     NON_COMMERCIAL = "non_commercial"
@@ -26,7 +28,7 @@ class Use(StrEnum):
 
 
 class Term(StrEnum):
-    """What a license permits or demands, one by one: what a refusal names and a waiver lifts."""
+    """What a license permits or demands, term by term: a refusal names one, a waiver lifts one."""
 
     COMMERCIAL_USE = "commercial_use"
     NON_COMMERCIAL_USE = "non_commercial_use"
@@ -39,7 +41,7 @@ class Term(StrEnum):
 
 
 class Signer(StrEnum):
-    """Whose signature a waiver carries."""
+    """Whose signature a waiver bears."""
 
     LICENSOR = "licensor"
     OPERATOR = "operator"
@@ -49,7 +51,7 @@ class Signer(StrEnum):
 class Claim(msgspec.Struct, frozen=True, cache_hash=True):
     """One source's statement of a model's license. ``license`` is an SPDX id or a ``LicenseRef-…``.
 
-    ``resolved`` says that the model's resolution has settled it; until then it binds.
+    ``resolved`` says that the model's resolution has settled the claim; until then it binds.
     """
 
     id: ClaimId
@@ -61,7 +63,7 @@ class Claim(msgspec.Struct, frozen=True, cache_hash=True):
 
 
 class Resolution(msgspec.Struct, frozen=True, cache_hash=True):
-    """An operator's ruling, with evidence, which license holds; it settles the claims that were known then."""
+    """An operator's ruling, with evidence, on which license holds; it settles the claims that were recorded then."""
 
     id: ResolutionId
     license: str
@@ -74,7 +76,7 @@ class Resolution(msgspec.Struct, frozen=True, cache_hash=True):
 class Waiver(msgspec.Struct, frozen=True, cache_hash=True):
     """A signed lifting of one term: the licensor's or the operator's own decision, with its evidence.
 
-    In force from ``signed_at`` until ``expires_at``, or for good where that is None.
+    It is in force from ``signed_at`` until ``expires_at``, or for good where that is None.
     """
 
     id: WaiverId
@@ -98,53 +100,80 @@ class Estimate(msgspec.Struct, frozen=True):
     is_list_price: bool = False
     note: str = ""
 
+    def sentence(self) -> str:
+        """One sentence for a page: ``$0.008 per 1M tokens, estimated (…)``."""
+        kind = "list price of its maker" if self.is_list_price else "estimated"
+        stated = f"{kind} ({self.source}, {self.stated_on.isoformat()})"
+        price = f"{_usd(self.nano_per_mtok)} per 1M tokens, {stated}."
+        return f"{price} {self.note}" if self.note else price
 
-class Model(msgspec.Struct, frozen=True):
-    """A catalogue entry.
 
-    ``dimensions`` is the width where a call asks for none; ``trained_dimensions`` the Matryoshka points it was trained
-    for, empty where the model cannot be shortened; ``only_trained_dimensions`` says that no other width may be asked
-    for. ``normalized`` promises vectors of length 1. ``vocabulary_size`` is None where we do not declare the
+class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is stated of a model, by the shipped catalogue, the manifest or an operator.
+
+    Whoever adds a fact adds it here, as a column in :mod:`catalog.tables` with its migration, and to the admin API's
+    model; bounds stand in :mod:`catalog.model_edits`. The manifest and the shipped catalogue read these fields.
+
+    ``published_on`` is None where the day is not known. ``dimensions`` is the width where a call asks for none;
+    ``trained_dimensions`` the Matryoshka points that the model was trained for, empty where it cannot be shortened;
+    ``only_trained_dimensions`` says that no other width may be asked for. ``normalized`` promises vectors of length 1.
+    ``aliases`` are other names for ``id`` in a request. ``vocabulary_size`` is None where we do not declare the
     tokenizer, and then token ids are refused; else every id below it is the tokenizer's. ``special_tokens`` are those
     that the tokenizer adds to each input, and ``max_input_tokens`` counts them; ``max_input_tokens_ceiling`` is what
     the architecture could take. ``prompts`` maps ``query`` and ``document`` to the text put before an input.
-    ``space`` is the vector space that a route may not leave. ``aliases`` are other names for ``id`` in a request.
-    ``published_on`` is None where the day is not known. ``votes`` is how many accounts want it while it is announced.
     """
 
     id: ModelId
     owned_by: str
     summary: str
-    status: Status
+    published_on: date | None
     dimensions: int
     max_input_tokens: int
-    space: str
-    published_on: date | None
-    normalized: bool = True
+    normalized: bool
+    aliases: tuple[str, ...] = ()
     trained_dimensions: tuple[int, ...] = ()
-    vocabulary_size: int | None = None
+    only_trained_dimensions: bool = False
+    max_input_tokens_ceiling: int | None = None
+    pooling: str = "undisclosed"
+    numerics: str = "undisclosed"
     tokenizer: str | None = None
+    vocabulary_size: int | None = None
     special_tokens: int = 0
     prompts: dict[str, str] = {}
     revision: str | None = None
     parameters: int | None = None
     languages: str = ""
+    estimate: Estimate | None = None
+    note: str = ""
+
+
+class Model(ModelFacts, frozen=True, kw_only=True):
+    """A model of the catalogue: its facts, where it stands, and its license record.
+
+    ``space`` is the vector space that a route may not leave. ``votes`` is how many accounts want the model while it is
+    announced.
+    """
+
+    status: Status
+    space: str
     claims: tuple[Claim, ...] = ()
     waivers: tuple[Waiver, ...] = ()
-    estimated_nano_per_mtok: int | None = None
-    note: str = ""
-    aliases: tuple[str, ...] = ()
     resolution: Resolution | None = None
-    estimate: Estimate | None = None
-    only_trained_dimensions: bool = False
-    max_input_tokens_ceiling: int | None = None
-    pooling: str = "undisclosed"
-    numerics: str = "undisclosed"
     votes: int = 0
+
+    @property
+    def estimated_nano_per_mtok(self) -> int | None:
+        """The estimated price in nano-USD per million tokens; None where there is no estimate."""
+        return None if self.estimate is None else self.estimate.nano_per_mtok
+
+
+def _usd(nano: int) -> str:
+    whole, fraction = divmod(nano, _NANO_PER_USD)
+    return f"${whole}.{f'{fraction:09d}'.rstrip('0').ljust(2, '0')}"
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """The answer of a license rule, with what it rests on: the API, the pages and the audit log print the same."""
+    """The answer of a license rule, with its grounds: the API, the pages and the audit log print the same."""
 
     allowed: bool
     license: str

@@ -1,4 +1,4 @@
-"""Who wants a model that is announced: one vote per account, so that demand decides what is launched next."""
+"""Counts votes for announced models, one per account, so that demand decides what is launched next."""
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -9,14 +9,14 @@ from store.ids import AccountId, ModelId
 
 
 async def vote(db: AsyncConnection, model_id: ModelId, account_id: AccountId, note: str = "") -> int:
-    """Count an account's vote, once; a second one replaces its note. Answers how many accounts have voted."""
+    """Count an account's vote, once; a second one replaces its note. Returns how many accounts have voted."""
     written = insert(ModelVoteRow).values(model_id=model_id, account_id=account_id, note=note)
     await db.execute(written.on_conflict_do_update(index_elements=["model_id", "account_id"], set_={"note": note}))
     return await _count(db, model_id)
 
 
 async def withdraw(db: AsyncConnection, model_id: ModelId, account_id: AccountId) -> int:
-    """Take a vote back, if there was one. Answers how many accounts are left."""
+    """Withdraw a vote, if there was one. Returns how many accounts have voted."""
     row = ModelVoteRow
     await db.execute(delete(row).where(row.model_id == model_id, row.account_id == account_id))
     return await _count(db, model_id)

@@ -1,4 +1,4 @@
-"""The folder in which `up` keeps everything: its format, its one owner, its secrets, and what an earlier run left.
+"""The folder in which `up` keeps everything: its format, its one owner, its secrets, and what a killed run left.
 
 ``version`` (format of the folder), ``up.lock``, ``secret-key``, ``demo-key``, ``connection.toml`` (for commands typed
 beside it), ``children.json`` (processes to end if the run is killed), ``postgres/``, ``redis/``, ``logs/``, ``run/``.
@@ -27,7 +27,7 @@ ORPHAN_ENDS_WITHIN_S = 2.0
 
 
 class DataFolder:
-    """A data folder that this process owns until :meth:`release`. Raises :class:`CannotStart` when it cannot."""
+    """A data folder that this process owns until :meth:`release`. Raises :class:`CannotStart` where it cannot be."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser().resolve()
@@ -39,7 +39,7 @@ class DataFolder:
         try:
             self._require_owner()
             self._require_format()
-            self._require_room()
+            self._require_free_space()
         except CannotStart:
             self.release()
             raise
@@ -50,10 +50,10 @@ class DataFolder:
 
     def secret_key(self) -> str:
         """The key that encrypts provider credentials; made once."""
-        return self.kept("secret-key") or self.keep("secret-key", Fernet.generate_key().decode())
+        return self.read("secret-key") or self.write("secret-key", Fernet.generate_key().decode())
 
-    def kept(self, name: str) -> str | None:
-        """What :meth:`keep` wrote."""
+    def read(self, name: str) -> str | None:
+        """Read what :meth:`write` wrote; None where it wrote nothing."""
         try:
             return (self.path / name).read_text().strip() or None
         except FileNotFoundError:
@@ -61,34 +61,34 @@ class DataFolder:
         except PermissionError:
             raise CannotStart(f"{self.path / name} belongs to another user: run as that user, or remove it.") from None
 
-    def keep(self, name: str, text: str) -> str:
-        """Write a small file whole or not at all, for our eyes only; the text."""
-        whole = self.path / name
+    def write(self, name: str, text: str) -> str:
+        """Write a small file atomically, readable by its owner alone. Returns ``text``."""
+        target = self.path / name
         part = self.path / f"{name}.part"
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())
-        part.replace(whole)
+        part.replace(target)
         return text
 
-    def keep_connection(self, **values: str | int) -> None:
-        """Tell commands typed beside `up` how to reach it."""
+    def write_connection(self, **values: str | int) -> None:
+        """Write how to reach the servers, for commands typed beside `up`."""
         # JSON strings and integers are TOML strings and integers.
-        self.keep(CONNECTION_FILE, "\n".join(f"{field} = {json.dumps(value)}" for field, value in values.items()))
+        self.write(CONNECTION_FILE, "\n".join(f"{field} = {json.dumps(value)}" for field, value in values.items()))
 
-    def remember_children(self, pids: list[int]) -> None:
-        """Note what must be ended if this run is killed before it can."""
-        known = []
+    def record_children(self, pids: list[int]) -> None:
+        """Record the processes to end if this run is killed before it can end them."""
+        children = []
         for pid in pids:
             with suppress(psutil.NoSuchProcess):
-                known.append({"pid": pid, "created": psutil.Process(pid).create_time()})
-        self.keep("children.json", json.dumps(known))
+                children.append({"pid": pid, "created": psutil.Process(pid).create_time()})
+        self.write("children.json", json.dumps(children))
 
     def end_children_of_killed_run(self) -> None:
-        """End what an earlier run noted, unless its pid has become another process since."""
+        """End the processes that an earlier run recorded, unless a pid belongs to another process now."""
         orphans = []
-        for child in json.loads(self.kept("children.json") or "[]"):
+        for child in json.loads(self.read("children.json") or "[]"):
             with suppress(psutil.NoSuchProcess):
                 process = psutil.Process(child["pid"])
                 if abs(process.create_time() - child["created"]) < 0.1:
@@ -104,16 +104,16 @@ class DataFolder:
             ) from None
 
     def _require_format(self) -> None:
-        written = self.kept("version")
+        written = self.read("version")
         if written is None:
-            self.keep("version", str(FORMAT))
+            self.write("version", str(FORMAT))
         elif not written.isdigit() or int(written) > FORMAT:
             raise CannotStart(
                 f"The data folder {self.path} was written by a newer gigarouter (format {written}, this one knows "
                 f"{FORMAT}): install the newer one, or name another folder in GIGAROUTER_DATA_DIR."
             )
 
-    def _require_room(self) -> None:
+    def _require_free_space(self) -> None:
         free = shutil.disk_usage(self.path).free
         if free < FREE_BYTES_MIN:
             raise CannotStart(

@@ -1,7 +1,7 @@
-"""What a newcomer needs, made on the first `up`: catalogue, account with free credit, key, a model that answers.
+"""Makes what a newcomer needs on the first `up`: catalogue, account with free credit, key, a model that answers.
 
-Each piece is looked for before it is made, so that a start which was killed half-way is finished by the next one, and
-what an operator has changed since stays as it is.
+Each piece is looked for before it is made, so that the next start finishes one that was killed half-way, and what an
+operator has changed since stays as it is.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from billing.money import NanoUSD, to_usd
 from catalog import models, seed
 from catalog.values import Model, Status
 from gigarouter.data_folder import DataFolder
-from gigarouter.supervise import fetched
+from gigarouter.supervise import fetch
 from providers.kinds import build
 from providers.wire import Pool, networks
 from router.admin.accounts import open_account
@@ -54,7 +54,7 @@ PRICE_NANO_PER_MTOK = 8_000_000
 
 
 class Demo(msgspec.Struct, frozen=True):
-    """What to print: the key is a secret."""
+    """What `up` prints. The key is a secret."""
 
     key: str
     account: str = ACCOUNT
@@ -72,52 +72,52 @@ async def _prepare(database_url: str, folder: DataFolder, worker_url: str | None
     try:
         async with db.transaction() as connection:
             await seed.import_seed(connection)
-            key = await _kept_key(connection, folder)
-            is_known = worker_url is None or await _is_known(connection, worker_url)
+            key = await _known_key(connection, folder)
+            is_registered = worker_url is None or await _is_registered(connection, worker_url)
         if key is None:
-            key = folder.keep(KEY_FILE, await transact(db, ACTOR, _open_account))
-        if worker_url is not None and not is_known:
+            key = folder.write(KEY_FILE, await transact(db, ACTOR, _open_account))
+        if worker_url is not None and not is_registered:
             await transact(db, ACTOR, lambda work: _register_worker(work, worker_url))
         return Demo(key=key)
     finally:
         await db.close()
 
 
-def put_live(database_url: str, worker_url: str) -> str:
-    """Once the worker answers: its endpoint is certified, as the space's reference, and the model launched.
+def launch_demo(database_url: str, worker_url: str) -> str:
+    """Verify the worker's endpoint, as the space's reference, and launch the model, once the worker answers.
 
-    Whatever operators have decided meanwhile stays. Returns a sentence where the worker did not pass, else nothing.
+    What operators have decided meanwhile stays. Returns a sentence where the worker did not pass, else an empty one.
     """
-    return asyncio.run(_put_live(database_url, worker_url))
+    return asyncio.run(_launch_demo(database_url, worker_url))
 
 
-def wait_until_offered(host: str, port: int, key: str, *, within_s: float = 5.0) -> None:
-    """Until the API has heard that the model is live, which takes it a moment; later than that it learns by itself."""
+def wait_until_listed(host: str, port: int, key: str, *, within_s: float = 5.0) -> None:
+    """Wait until the API lists the model as live, which takes a moment; after ``within_s`` it learns that by itself."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
-        body = fetched(host, port, f"/v1/models/{MODEL}", {"authorization": f"Bearer {key}"})
-        if body is not None and msgspec.json.decode(body, type=_Offered).status == Status.LIVE:
+        body = fetch(host, port, f"/v1/models/{MODEL}", {"authorization": f"Bearer {key}"})
+        if body is not None and msgspec.json.decode(body, type=_Listed).status == Status.LIVE:
             return
         time.sleep(0.02)
 
 
-class _Offered(msgspec.Struct):
+class _Listed(msgspec.Struct):
     status: str
 
 
-async def _put_live(database_url: str, worker_url: str) -> str:
+async def _launch_demo(database_url: str, worker_url: str) -> str:
     db = Database(database_url, pool_size=1)
     try:
         async with db.transaction() as connection:
             model = await models.get(connection, MODEL)
             views = await list_endpoints(connection, MODEL)
             records = {record.id: record for record in await load_provider_records(connection)}
-        ours = [view for view in views if view.endpoint.provider_name == PROVIDER]
+        demo = [view for view in views if view.endpoint.provider_name == PROVIDER]
         is_new = model.status is Status.COMING_SOON
-        # The worker may listen elsewhere than at the last start: its endpoint then waits for its examination.
-        if not ours or not (is_new or needs_one_pass(ours[0])):
+        # The worker may listen elsewhere than at the last start: its endpoint then waits for its verification.
+        if not demo or not (is_new or needs_one_pass(demo[0])):
             return ""
-        endpoint = ours[0].endpoint
+        endpoint = demo[0].endpoint
         if endpoint.state is not EndpointState.LIVE:
             try:
                 report = await _verify(db, records[endpoint.provider_id], worker_url, endpoint, model)
@@ -146,17 +146,17 @@ async def _verify(
         await pool.close()
 
 
-async def _kept_key(connection: AsyncConnection, folder: DataFolder) -> str | None:
+async def _known_key(connection: AsyncConnection, folder: DataFolder) -> str | None:
     """The key in the folder, if the database knows it."""
-    key = folder.kept(KEY_FILE)
+    key = folder.read(KEY_FILE)
     if key is None:
         return None
-    known = await connection.scalar(select(KeyRow.id).where(KeyRow.digest == digest_of(key)))
-    return key if known is not None else None
+    key_id = await connection.scalar(select(KeyRow.id).where(KeyRow.digest == digest_of(key)))
+    return key if key_id is not None else None
 
 
 async def _open_account(work: UnitOfWork) -> str:
-    """The account with its credit, unless it is there; a new key of it, in text."""
+    """Open the account with its credit, unless it exists. Returns the text of a new key."""
     account = await find_account(work.connection, ACCOUNT)
     if account is None:
         account = await open_account(work, ACCOUNT)
@@ -170,19 +170,19 @@ async def _open_account(work: UnitOfWork) -> str:
             expires_at=expires_at,
             note="Free credit.",
         )
-    shown = await create_key(work, AccountId(account.id), KeySpec(name="demo"))
-    return shown.text
+    created = await create_key(work, AccountId(account.id), KeySpec(name="demo"))
+    return created.text
 
 
-async def _is_known(connection: AsyncConnection, worker_url: str) -> bool:
+async def _is_registered(connection: AsyncConnection, worker_url: str) -> bool:
     """Whether the demo model has an endpoint, and its provider is where the worker listens now."""
     provider = await find_provider(connection, PROVIDER)
-    known = await list_endpoints(connection, MODEL)
-    return provider is not None and provider.spec.base_url == worker_url and bool(known)
+    endpoints = await list_endpoints(connection, MODEL)
+    return provider is not None and provider.spec.base_url == worker_url and bool(endpoints)
 
 
 async def _register_worker(work: UnitOfWork, worker_url: str) -> None:
-    """Our worker as a provider, one endpoint as a draft, a price."""
+    """Register our worker as a provider, with one draft endpoint and a price."""
     provider = await find_provider(work.connection, PROVIDER)
     if provider is None:
         spec = ProviderSpec(base_url=worker_url)

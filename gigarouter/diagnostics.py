@@ -1,6 +1,6 @@
-"""Whether what is recorded holds together: ledger, Redis, credentials, processes, providers. Looks, changes nothing.
+"""Checks whether what is recorded is consistent: ledger, Redis, credentials, processes, providers. Changes nothing.
 
-Asked by `gigarouter doctor`. Each check is a function that answers in a few words how it is, or raises :class:`Ill`.
+`gigarouter doctor` runs it. Each check is a function that returns a short message, or raises :class:`CheckFailed`.
 """
 
 import asyncio
@@ -30,58 +30,59 @@ from store.postgres import CONNECTION_LOST, Database
 from store.redis_client import RedisClient, RedisUnavailable
 
 # A commit in flight shows as a difference for a moment, and the resync job sets right what a crash left behind.
-LOOK_AGAIN_S = 3.0
-SEEN_WITHIN_S = 4
+COMPARE_AGAIN_S = 3.0
+ALIVE_WITHIN_S = 4
 REACH_WITHIN_S = 5.0
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One line: what was looked at, how it is, and what to do where ``ok`` is false."""
+    """The result of one check: its message, and the remedy where ``ok`` is false."""
 
     check: str
     ok: bool
-    says: str
-    do: str = ""
+    message: str = msgspec.field(name="says")
+    remedy: str = msgspec.field(name="do", default="")
 
 
-class Ill(Exception):
-    """A check that does not hold: how it is, and what to do."""
+class CheckFailed(Exception):
+    """A check that does not hold, with a message about it and a remedy."""
 
-    def __init__(self, says: str, do: str) -> None:
-        super().__init__(says)
-        self.says = says
-        self.do = do
-
-
-Look = Callable[[], Awaitable[str]]
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
 
 
-async def look_at(check: str, look: Look) -> Finding:
-    """Run one check."""
+Check = Callable[[], Awaitable[str]]
+
+
+async def run_check(name: str, check: Check) -> Finding:
+    """Run one check; a check that cannot be run is a finding, too."""
     try:
-        return Finding(check, ok=True, says=await look())
-    except Ill as ill:
-        return Finding(check, ok=False, says=ill.says, do=ill.do)
+        return Finding(name, ok=True, message=await check())
+    except CheckFailed as failed:
+        return Finding(name, ok=False, message=failed.message, remedy=failed.remedy)
     except CannotStart as fault:
-        return Finding(check, ok=False, says=str(fault))
+        return Finding(name, ok=False, message=str(fault))
     except (SQLAlchemyError, RedisUnavailable, *CONNECTION_LOST) as fault:
-        return Finding(check, ok=False, says=f"cannot be looked at: {fault}", do="Run it again; is the server up?")
+        message = f"cannot be looked at: {fault}"
+        return Finding(name, ok=False, message=message, remedy="Run it again; is the server up?")
 
 
-async def of_the_database(found: Settings, *, has_redis: bool) -> list[Finding]:
-    """All that a migrated database, and a Redis where there is one, can tell."""
-    db = Database(found.require_database_url(), pool_size=2)
+async def check_database(settings: Settings, *, has_redis: bool) -> list[Finding]:
+    """Run all checks that need a migrated database, and a Redis where there is one."""
+    db = Database(settings.require_database_url(), pool_size=2)
     try:
         findings = [
-            await look_at("ledger", lambda: _ledger(db)),
-            await look_at("usage months", lambda: _months(db)),
-            await look_at("credentials", lambda: _credentials(db, found)),
-            await look_at("processes", lambda: _processes(db)),
+            await run_check("ledger", lambda: _ledger(db)),
+            await run_check("usage months", lambda: _months(db)),
+            await run_check("credentials", lambda: _credentials(db, settings)),
+            await run_check("processes", lambda: _processes(db)),
         ]
         if has_redis:
-            async with _projection(db, found) as (projection, run_id):
-                findings.append(await look_at("generation", lambda: _generation(db, run_id)))
-                findings.append(await look_at("balances", lambda: _balances(db, projection)))
+            async with _projection(db, settings) as (projection, run_id):
+                findings.append(await run_check("generation", lambda: _generation(db, run_id)))
+                findings.append(await run_check("balances", lambda: _balances(db, projection)))
         return [*findings, *(await _endpoints(db))]
     finally:
         await db.close()
@@ -93,13 +94,13 @@ async def _ledger(db: Database) -> str:
         unbalanced, drifted = await unbalanced_entries(connection), await drifted_credits(connection)
     total = sum(line.amount for line in lines)
     if total or unbalanced:
-        raise Ill(
+        raise CheckFailed(
             f"it sums to {to_usd(total)} USD and {unbalanced} entries do not sum to zero",
             "The database was changed by hand: stop `serve`, keep the database as it is, find the entries.",
         )
     if drifted:
         accounts = ", ".join(wire(AccountId, account_id) for account_id in drifted[:5])
-        raise Ill(
+        raise CheckFailed(
             f"the running credit of {len(drifted)} accounts differs from its postings or grants: {accounts}",
             "Suspend these accounts (`gigarouter admin accounts suspend`) until it is found why.",
         )
@@ -114,67 +115,69 @@ async def _months(db: Database) -> str:
     async with db.transaction() as connection:
         stray, table = (await connection.execute(text(query))).one()
     if stray or table is None:
-        raise Ill("next month has no table, or rows are outside of all months", "Is `gigarouter jobs` running?")
+        raise CheckFailed("next month has no table, or rows are outside of all months", "Is `gigarouter jobs` running?")
     return "next month is made"
 
 
-async def _credentials(db: Database, found: Settings) -> str:
+async def _credentials(db: Database, settings: Settings) -> str:
     async with db.transaction() as connection:
         records = [record for record in await load_provider_records(connection) if record.sealed is not None]
-    closed = [record.name for record in records if not _opens(record, found)]
-    if closed:
-        raise Ill(
-            f"those of {', '.join(closed)} do not open under the secret keys",
+    unreadable = [record.name for record in records if not _opens(record, settings)]
+    if unreadable:
+        raise CheckFailed(
+            f"those of {', '.join(unreadable)} do not open under the secret keys",
             "Add the secret key that they were sealed under, or give the credentials again "
             "(`gigarouter admin providers edit`).",
         )
     return f"{len(records)} kept, all readable"
 
 
-def _opens(record: ProviderRecord, found: Settings) -> bool:
+def _opens(record: ProviderRecord, settings: Settings) -> bool:
     try:
-        decrypt_credential(record, CredentialCipher(found.require_secret_keys()))
+        decrypt_credential(record, CredentialCipher(settings.require_secret_keys()))
     except (CredentialUnreadable, ValueError, CannotStart):
         return False
     return True
 
 
 async def _processes(db: Database) -> str:
-    seen = "SELECT kind, count(*) FROM processes WHERE seen_at > now() - make_interval(secs => :secs) GROUP BY kind"
+    statement = (
+        "SELECT kind, count(*) FROM processes WHERE seen_at > now() - make_interval(secs => :secs) GROUP BY kind"
+    )
     async with db.transaction() as connection:
-        rows = (await connection.execute(text(seen), {"secs": SEEN_WITHIN_S})).all()
+        rows = (await connection.execute(text(statement), {"secs": ALIVE_WITHIN_S})).all()
     counts = {str(row[0]): int(row[1]) for row in rows}
     missing = [kind for kind in ("serve", "jobs") if not counts.get(kind)]
     if missing:
         start = " and ".join(f"`gigarouter {kind}`" for kind in missing)
-        raise Ill(f"no {' and no '.join(missing)} is running", f"Start {start}; `gigarouter up` starts all.")
+        raise CheckFailed(f"no {' and no '.join(missing)} is running", f"Start {start}; `gigarouter up` starts all.")
     return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
 
 
 @asynccontextmanager
-async def _projection(db: Database, found: Settings) -> AsyncIterator[tuple[Projection, str]]:
-    """Redis as the product sees it, looked at only: a new connection here starts no generation."""
-    known: list[str] = []
+async def _projection(db: Database, settings: Settings) -> AsyncIterator[tuple[Projection, str]]:
+    """Redis as the product sees it, only read: a new connection here starts no generation."""
+    run_ids: list[str] = []
 
-    async def learn(run_id: str) -> None:
-        known.append(run_id)
+    async def note_run_id(run_id: str) -> None:
+        run_ids.append(run_id)
 
     projection = Projection(db, Generation(db, "doctor"))
-    projection.redis = RedisClient(found.require_redis_url(), (), learn)
+    projection.redis = RedisClient(settings.require_redis_url(), (), note_run_id)
     async with asyncio.TaskGroup() as group:
-        keeps = group.create_task(projection.redis.run())
+        running = group.create_task(projection.redis.run())
         try:
             await projection.redis.opened(REACH_WITHIN_S)
-            yield projection, known[-1] if known else ""
+            yield projection, run_ids[-1] if run_ids else ""
         finally:
-            keeps.cancel()
+            running.cancel()
 
 
 async def _generation(db: Database, run_id: str) -> str:
     async with db.transaction() as connection:
         row = (await connection.execute(text("SELECT generation, run_id FROM hot_generation"))).one()
     if row.run_id not in ("", run_id):
-        raise Ill(
+        raise CheckFailed(
             f"PostgreSQL counts generation {row.generation} for another Redis than the one that answers",
             "Start `gigarouter serve`: it begins the next generation. Do all processes have the same REDIS_URL?",
         )
@@ -182,14 +185,14 @@ async def _generation(db: Database, run_id: str) -> str:
 
 
 async def _balances(db: Database, projection: Projection) -> str:
-    first = {one.account_id for one in await mismatches(db, projection)}
-    if first:
-        await asyncio.sleep(LOOK_AGAIN_S)
-        still = [one for one in await mismatches(db, projection) if one.account_id in first]
+    differing = {found.account_id for found in await mismatches(db, projection)}
+    if differing:
+        await asyncio.sleep(COMPARE_AGAIN_S)
+        still = [found for found in await mismatches(db, projection) if found.account_id in differing]
         if still:
-            raise Ill(
+            raise CheckFailed(
                 f"{len(still)} accounts differ between Redis and PostgreSQL, such as "
-                f"{wire(AccountId, still[0].account_id)}: {to_usd(still[0].seen_balance)} and "
+                f"{wire(AccountId, still[0].account_id)}: {to_usd(still[0].redis_balance)} and "
                 f"{to_usd(still[0].balance)} USD",
                 "`gigarouter jobs` sets them anew within seconds; if it runs and they stay, suspend the accounts.",
             )
@@ -198,41 +201,43 @@ async def _balances(db: Database, projection: Projection) -> str:
 
 async def _endpoints(db: Database) -> list[Finding]:
     async with db.transaction() as connection:
-        live = [v.endpoint for v in await list_endpoints(connection) if v.endpoint.state is EndpointState.LIVE]
+        live = [view.endpoint for view in await list_endpoints(connection) if view.endpoint.state is EndpointState.LIVE]
         records = {record.id: record for record in await load_provider_records(connection)}
     if not live:
-        do = "`gigarouter admin endpoints create` and `test` make one."
-        return [Finding("endpoints", ok=False, says="none is live, so no call can be answered", do=do)]
+        remedy = "`gigarouter admin endpoints create` and `test` make one."
+        return [Finding("endpoints", ok=False, message="none is live, so no call can be answered", remedy=remedy)]
     findings: list[Finding] = []
     for provider_id in sorted({endpoint.provider_id for endpoint in live}):
         record, count = records[provider_id], sum(endpoint.provider_id == provider_id for endpoint in live)
-        findings.append(await look_at(f"provider {record.name}", partial(_reach, record, count)))
+        findings.append(await run_check(f"provider {record.name}", partial(_reach, record, count)))
     return findings
 
 
 async def _reach(record: ProviderRecord, count: int) -> str:
-    """Its port answers, and a worker says that it is ready; nothing is embedded, since that may cost money."""
-    what = f"{count} live endpoint{'s' if count > 1 else ''}"
+    """Check that the provider's port answers, and that a worker is ready. Embeds nothing, since that may cost money."""
+    endpoints = f"{count} live endpoint{'s' if count > 1 else ''}"
     if not record.enabled:
-        raise Ill(f"switched off with {what}", f"`gigarouter admin providers edit {record.name} --enable`")
+        raise CheckFailed(f"switched off with {endpoints}", f"`gigarouter admin providers edit {record.name} --enable`")
     if record.base_url is None:
-        return f"{what}; at its vendor's own address, not looked at"
+        return f"{endpoints}; at its vendor's own address, not looked at"
     parts = urlsplit(record.base_url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         async with asyncio.timeout(REACH_WITHIN_S):
             reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=parts.scheme == "https")
             try:
-                said = await _ready(reader, writer, parts.hostname or "") if record.kind == "worker" else b"200"
+                status = await _ready(reader, writer, parts.hostname or "") if record.kind == "worker" else b"200"
             finally:
                 writer.close()
     except (OSError, TimeoutError) as fault:
-        raise Ill(
+        raise CheckFailed(
             f"{record.base_url} cannot be reached: {str(fault) or 'no answer'}", "Is it up, and the URL right?"
         ) from fault
-    if said != b"200":
-        raise Ill(f"the worker at {record.base_url} is not ready ({said.decode()})", "Look into the worker's log.")
-    return f"{what}, reachable"
+    if status != b"200":
+        raise CheckFailed(
+            f"the worker at {record.base_url} is not ready ({status.decode()})", "Look into the worker's log."
+        )
+    return f"{endpoints}, reachable"
 
 
 async def _ready(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> bytes:

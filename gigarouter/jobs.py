@@ -1,6 +1,6 @@
-"""The jobs process: everything that must happen without a call. Any number may run; each job is safe to run twice.
+"""The jobs process: does what must happen without a call. Any number may run; each job is safe to run twice.
 
-The table of jobs is at the bottom; a job's fault is logged and its next turn comes all the same.
+The table of jobs is at the bottom; a job that fails is logged and runs again at its next turn.
 """
 
 import asyncio
@@ -19,8 +19,7 @@ from billing.ledger import drifted_credits, trial_balance, unbalanced_entries
 from billing.reaper import reap, resync
 from gigarouter import telemetry
 from gigarouter.settings import Settings
-from gigarouter.startup import require_fit
-from gigarouter.wiring import process
+from gigarouter.wiring import process, require_fit
 from router.context import RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import rotate_weeks
@@ -34,7 +33,7 @@ log = structlog.get_logger("jobs")
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One job: its name in the log, seconds between turns, what it does."""
+    """One job: its name in the log, seconds between turns, and its function."""
 
     name: str
     every_s: float
@@ -49,14 +48,14 @@ def run(settings: Settings) -> None:
 async def _jobs(settings: Settings) -> None:
     telemetry.configure(settings.log_level, settings.log_format)
     await require_fit(settings)
-    told = asyncio.Event()
+    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, stop.set)
     async with process(settings, "jobs") as context, asyncio.TaskGroup() as group:
         tasks = [group.create_task(_repeat(job, context)) for job in table()]
         log.info("jobs_started", jobs=[job.name for job in table()])
-        await told.wait()
+        await stop.wait()
         for task in tasks:
             task.cancel()
 
@@ -73,7 +72,7 @@ async def _repeat(job: Job, context: RouterContext) -> None:
 
 
 async def _reap(context: RouterContext) -> None:
-    # Postgres decides how a call ended, so this need not wait for a generation's barrier, nor for our own heartbeat.
+    # Postgres decides how a call ended, so reaping waits for no generation's barrier and for no heartbeat of ours.
     if context.generation.number and (ended := await reap(context.db, context.projection)):
         log.info("holds_reaped", holds=ended)
 
@@ -104,11 +103,11 @@ async def _make_months(context: RouterContext) -> None:
         await tx.execute(text("SELECT make_usage_months((now() AT TIME ZONE 'UTC')::date, 4)"))
 
 
-async def _tend_routes(context: RouterContext) -> None:
+async def _rotate_weeks(context: RouterContext) -> None:
     await rotate_weeks(context.db, datetime.now(UTC).date())
 
 
-async def _forget(context: RouterContext) -> None:
+async def _delete_expired(context: RouterContext) -> None:
     await delete_expired_outcomes(context.db)
     await delete_old_probes(context.db, datetime.now(UTC))
     async with context.db.transaction() as tx:
@@ -139,9 +138,9 @@ def table() -> list[Job]:
         Job("expire grants", 60.0, _expire),
         Job("check the books", 60.0, _check_books),
         Job("make usage months", 3600.0, _make_months),
-        Job("make and drop weeks of explanations", 3600.0, _tend_routes),
-        Job("forget old outcomes", 600.0, _forget),
-        # Side by side, so that those who let us wait are waited for in one of the three alone.
+        Job("make and drop weeks of explanations", 3600.0, _rotate_weeks),
+        Job("forget old outcomes", 600.0, _delete_expired),
+        # Three run side by side, so that endpoints that do not answer delay only one of them.
         Job("probe endpoints", 5.0, _probe),
         Job("probe endpoints that answer", 5.0, _probe_answering),
         Job("probe endpoints that answer, too", 5.0, _probe_answering),

@@ -1,4 +1,4 @@
-"""The database schema of this release: where its migrations are, applying them, and whether a database has them."""
+"""Applies the database schema of this release, and checks whether a database has it."""
 
 import asyncio
 from pathlib import Path
@@ -18,7 +18,7 @@ class NotMigrated(CannotStart):
 
 
 def migrations_folder() -> Path:
-    """Inside the installed package, or at the root of the repository."""
+    """The folder of the migrations: inside the installed package, or at the root of the repository."""
     for folder in (Path(__file__).parent / "migrations", Path(__file__).parent.parent / "migrations"):
         if (folder / "env.py").is_file():
             return folder
@@ -34,13 +34,13 @@ def _config(database_url: str) -> Config:
 
 
 def migration_url(config: Config) -> str:
-    """What `env.py` connects to: the URL handed to :func:`migrate`, else the settings' own, for the bare `alembic`."""
-    given = config.attributes.get("database_url") or settings.load().require_database_url()
-    return "postgresql+asyncpg://" + str(given).split("://", 1)[1]
+    """The URL for `env.py`: the one given to :func:`migrate`, else the settings' own, for the bare `alembic`."""
+    url = config.attributes.get("database_url") or settings.load().require_database_url()
+    return "postgresql+asyncpg://" + str(url).split("://", 1)[1]
 
 
 def migrate(database_url: str) -> None:
-    """Bring the schema up to date. Blocking, and with an event loop of its own: call it before yours starts.
+    """Bring the schema up to date. Blocking, with an event loop of its own: call it before yours starts.
 
     Raises :class:`NotMigrated` for a database that a newer release has migrated.
     """
@@ -55,16 +55,16 @@ def revisions() -> tuple[str | None, frozenset[str]]:
 
 
 async def applied_revision(database_url: str) -> str | None:
-    """The revision that the database is at; ``None`` for an empty one. Raises ``CannotStart``."""
+    """The revision that the database is at; None for an empty one. Raises ``CannotStart``."""
     async with connected(database_url) as connection:
         if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
             return None
-        found = await connection.fetchval("SELECT version_num FROM alembic_version")
-        return None if found is None else str(found)
+        revision = await connection.fetchval("SELECT version_num FROM alembic_version")
+        return None if revision is None else str(revision)
 
 
 async def require_migrated(database_url: str) -> None:
-    """Raises :class:`NotMigrated` unless the database is exactly at this release's newest revision."""
+    """Raise :class:`NotMigrated` unless the database is exactly at this release's newest revision."""
     newest, _ = revisions()
     applied = await applied_revision(database_url)
     if applied == newest:
@@ -78,9 +78,9 @@ async def require_migrated(database_url: str) -> None:
 
 
 async def _refuse_newer(database_url: str) -> None:
-    newest, known = revisions()
+    newest, all_revisions = revisions()
     applied = await applied_revision(database_url)
-    if applied is not None and applied not in known:
+    if applied is not None and applied not in all_revisions:
         raise NotMigrated(
             f"The database was migrated to {applied} by a newer release, and this one knows up to {newest}: run the "
             "newer release."

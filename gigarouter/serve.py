@@ -1,4 +1,4 @@
-"""The API process: builds its parts, listens, and on SIGTERM finishes what is in flight before it ends."""
+"""The API process: wires its collaborators, listens, and on SIGTERM finishes the calls in flight before it ends."""
 
 import asyncio
 import gc
@@ -10,8 +10,7 @@ from uvicorn.config import Config
 
 from gigarouter import telemetry
 from gigarouter.settings import Settings
-from gigarouter.startup import require_fit
-from gigarouter.wiring import process
+from gigarouter.wiring import process, require_fit
 from router.api.app import create_app
 from router.api.server.protocol import bounded
 
@@ -58,27 +57,27 @@ async def _serve(settings: Settings) -> None:
         )
         async with asyncio.TaskGroup() as group:
             lag = group.create_task(meters.watch_loop())
-            await server.serve_until_told()
+            await server.serve_until_signaled()
             lag.cancel()
 
 
 def _settle_memory() -> None:
-    """What was made by now stays: a full collection would walk all of it, 50 ms and more, in the middle of calls."""
+    """Freeze the objects made by now: a full collection would walk them all, 50 ms and more, in the middle of calls."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_YOUNG)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, ended by our own signal handlers: the parts outlive it until the last charge is booked."""
+    """uvicorn's server with our own signal handlers: its collaborators outlive it until the last charge is booked."""
 
-    async def serve_until_told(self) -> None:
+    async def serve_until_signaled(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._told)
+            loop.add_signal_handler(number, self._on_signal)
         await self._serve()
 
-    def _told(self) -> None:
+    def _on_signal(self) -> None:
         if self.should_exit:
             self.force_exit = True
         self.should_exit = True

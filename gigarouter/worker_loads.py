@@ -1,7 +1,7 @@
-"""How busy the in-house workers are: asked about once a second, told to health, which routing asks.
+"""Polls the in-house workers once a second for their load, and reports it to health, from which routing reads it.
 
-One question per worker at a time and none on a call's path. A worker that does not answer is nobody's news here: the
-calls that are sent to it tell.
+Each worker gets one request at a time, and none on a call's path. A worker that does not answer is not reported: the
+calls that are sent to it find that out.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import Final
 
 from providers.outcomes import Failure
 from providers.protocol import Provider
-from providers.worker_kind import Load, WorkerProvider
+from providers.worker_client.kind import Load, WorkerProvider
 from router.registry.refresh import EndpointIndex
 from router.routing.health import Health
 from store.ids import ProviderId
@@ -20,7 +20,7 @@ ANSWER_S: Final = 1.0
 
 
 async def run(providers: Mapping[ProviderId, Provider], endpoints: EndpointIndex, health: Health) -> None:
-    """Ask and tell until cancelled."""
+    """Poll and report until cancelled."""
     while True:
         await asyncio.sleep(EVERY_S)
         workers = [(id_, provider) for id_, provider in providers.items() if isinstance(provider, WorkerProvider)]

@@ -1,4 +1,4 @@
-"""What can embed: one protocol and the kinds that speak it. Knows no key, no money, no customer, and not the router."""
+"""Speaks to whatever can embed, by one protocol and several kinds. Knows no key, money, customer or router."""
 
 from providers.protocol import Attempt, FloatMatrix, Provider, Vectors
 

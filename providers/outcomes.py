@@ -1,4 +1,4 @@
-"""How an attempt can fail, sorted by what the router does next, not by status code.
+"""Pure. The ways in which an attempt can fail, sorted by what the router does next, not by status code.
 
 Failure
 ├── TryElsewhere            counts against the endpoint's health
@@ -7,15 +7,15 @@ Failure
 │   ├── Broken              a 5xx, a redirect, a 403 or 404 of no known code, a body that cannot be read
 │   ├── BadAnswer           read, but wrong: count, dimensions, numbers, usage
 │   └── Misconfigured       nothing was sent: this process cannot use what is registered; others may
-├── TryLater                pacing, not health; ``retry_after_s`` where the provider told
+├── TryLater                a matter of quota, not of health; ``retry_after_s`` where the provider gave one
 │   ├── Throttled           429
 │   ├── Overloaded          503 with Retry-After, our worker's full queue
 │   ├── Warming             the model is being loaded: it will be there in ``retry_after_s``
-│   └── PassedOver          nothing was sent: its grant is used up by our own count, or one call is trying it already
+│   └── PassedOver          nothing was sent: our own count says that its quota is used up, or another call tries it
 ├── GiveUp
 │   └── CallerFault         the provider refuses what the customer asked; ``message`` is made safe by the kind
 │       └── TooLong         one input is longer than the model takes, and our own worker says which and by how much
-└── Quarantine              the endpoint goes out and ops are told
+└── Quarantine              the endpoint gets no traffic until ops have looked
     ├── CredentialRefused   401, 402, 403 with a code: our key or our credit at the provider
     ├── ModelMissing        404 that names the model: the upstream name is wrong
     └── SpaceMismatch       it serves another vector space than it claims
@@ -39,7 +39,7 @@ class FailureFacts(TypedDict, total=False):
 
 
 class Failure(Exception):
-    """Base. ``message`` may be read by a customer; ``detail`` is for the log only and no ``str()`` shows it."""
+    """Base of all failures. ``message`` may be shown to a customer; ``detail`` is for the log and in no ``str()``."""
 
     def __init__(
         self, message: str = "", *, detail: str = "", status: int | None = None, retry_after_s: float | None = None
@@ -87,11 +87,11 @@ class BadAnswer(TryElsewhere):
 
 
 class Misconfigured(TryElsewhere):
-    """This process cannot speak to the provider as it is registered: its secret key is missing here, for one."""
+    """This process cannot speak to the provider as it is registered: its secret key is missing here, for example."""
 
 
 class TryLater(Failure):
-    """The provider asks for patience."""
+    """The provider has no room for us now."""
 
 
 class Throttled(TryLater):
@@ -103,11 +103,11 @@ class Overloaded(TryLater):
 
 
 class Warming(TryLater):
-    """The model is being loaded there."""
+    """The model is being loaded at the provider."""
 
 
 class PassedOver(TryLater):
-    """We did not ask it now; not an attempt, since nothing was sent."""
+    """The router did not send anything to the endpoint now; so this is no attempt."""
 
 
 class GiveUp(Failure):
@@ -134,7 +134,7 @@ class Quarantine(Failure):
 
 
 class CredentialRefused(Quarantine):
-    """The provider refuses our credentials or our credit."""
+    """The provider refuses our credential or our credit."""
 
 
 class ModelMissing(Quarantine):

@@ -1,15 +1,21 @@
-"""What can embed, as the router sees it: one protocol, two values. Knows no key, no money, no customer."""
+"""Pure. Defines what the router sees of a provider: the protocol :class:`Provider` and the values it takes and returns.
+
+What every kind does to those values in the same way stands with them: the prompt before each text, and tokens by the
+size of the text. A provider knows no key, no money and no customer.
+"""
 
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Annotated, Final, Literal, Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from providers.outcomes import CallerFault
+
 
 class ProviderKind(StrEnum):
-    """How we speak to a provider; :mod:`providers.kinds` builds each."""
+    """The kinds of providers, by how we speak to each; :mod:`providers.kinds` constructs them."""
 
     OPENAI = "openai"
     LITELLM = "litellm"
@@ -17,15 +23,22 @@ class ProviderKind(StrEnum):
     SANDBOX = "sandbox"
 
 
+# The kinds that put a prompt before text themselves, so not before token ids; routing leaves them out of such calls.
+TEXT_ONLY_KINDS: Final = frozenset({ProviderKind.OPENAI.value, ProviderKind.LITELLM.value})
+
 FloatMatrix = npt.NDArray[np.float32]
+
+# How many UTF-8 bytes an operator counts as a token, for providers whose usage is none or no count of tokens. 1 is what
+# a model has that reads bytes; English has 4 to 5 in every other vocabulary in use.
+BytesPerToken = Annotated[int, msgspec.Meta(ge=1, le=16)]
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One try of a call at one endpoint. Exactly one of ``texts`` and ``token_ids`` is set.
+    """One attempt of a call at one endpoint. Exactly one of ``texts`` and ``token_ids`` is set.
 
-    ``prefix`` is the prompt that was chosen for the call's input type; a provider that has its own notion of
-    input types gets ``input_type`` instead and no prefix. ``dimensions`` is how wide the answer is expected to be,
-    which nobody upstream is asked for; None: not known. ``lane`` is for providers that have a queue to put it in.
+    ``prefix`` is the prompt for the call's input type; a provider with a native input type gets ``input_type`` and no
+    prefix. ``dimensions`` is the expected width of the vectors, None where it is not known; no provider is sent it.
+    ``lane`` is for providers that have a queue for each lane.
     """
 
     request_id: str
@@ -43,13 +56,37 @@ class Attempt(msgspec.Struct, frozen=True):
         """How many vectors the answer must have."""
         return len(self.texts if self.texts is not None else self.token_ids or ())
 
+    def inputs_with_prompt(self) -> list[str] | list[list[int]]:
+        """The inputs with :attr:`prefix` before each, for servers that do not know the model's prompt.
+
+        Raises CallerFault for token ids with a prompt, which cannot be joined without the tokenizer.
+        """
+        if self.texts is None:
+            if self.prefix:
+                raise CallerFault(
+                    "This model puts a prompt before each input, which cannot be done to token ids: send text."
+                )
+            return self.token_ids or []
+        return [self.prefix + text for text in self.texts] if self.prefix else self.texts
+
+    def tokens_by_size(self, bytes_per_token: int) -> int:
+        """Each text's UTF-8 bytes, prompt included, divided by ``bytes_per_token`` and rounded up; ids count as one.
+
+        Anyone can compute it from the text, before the call and after.
+        """
+        if self.texts is None:
+            return sum(map(len, self.token_ids or ()))
+        prefix_bytes = len(self.prefix.encode())
+        return sum(-(-(prefix_bytes + len(text.encode())) // bytes_per_token) for text in self.texts)
+
 
 class Vectors(msgspec.Struct, frozen=True):
     """A provider's answer: ``matrix`` is [inputs, dimensions], float32, rows in the order of the inputs.
 
-    ``tokens`` is the provider's own usage; None where it gave none. ``exact`` says that the count is by the model's
-    own tokenizer in a process of ours, so that it may be billed as it is. ``space`` is what the provider says it
-    serves, where it can say so. ``guessed`` is for who joins answers: ``tokens`` has our guess for parts without usage.
+    ``tokens`` is the provider's own usage; None where it gave none. ``exact``: the count is by the model's own
+    tokenizer in a process of ours, so that it may be billed as it is. ``space`` is the vector space that the provider
+    names, None where it names none. ``guessed``: in an answer joined from chunks, ``tokens`` has our guess for chunks
+    without usage.
     """
 
     matrix: FloatMatrix
@@ -57,6 +94,12 @@ class Vectors(msgspec.Struct, frozen=True):
     exact: bool = False
     space: str | None = None
     guessed: bool = False
+
+    def with_tokens_by_size(self, attempt: Attempt, bytes_per_token: int | None) -> "Vectors":
+        """The same vectors with :meth:`Attempt.tokens_by_size` for usage; unchanged where no size was set."""
+        if bytes_per_token is None:
+            return self
+        return msgspec.structs.replace(self, tokens=attempt.tokens_by_size(bytes_per_token))
 
 
 class Provider(Protocol):
@@ -67,7 +110,7 @@ class Provider(Protocol):
         ...
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
-        """Exact tokens of the attempt's inputs by the model's own tokenizer; None where this kind cannot tell."""
+        """Count the attempt's tokens by the model's own tokenizer; None where this kind cannot."""
         ...
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Kind ``sandbox``: vectors for test keys. They cost nothing, mean nothing, and never change.
+"""Kind ``sandbox``: answers test keys with vectors that cost nothing, mean nothing and never change.
 
 The vector of an input depends on the model's name, the prompt and the input alone. It is computed with integers up to
-one division, so that it is the same in every process, release and on every machine.
+one division, so that it is the same in every process, in every release and on every machine.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import numpy as np
 
 from providers.protocol import Attempt, FloatMatrix, Vectors
 
+# About what a tokenizer would say of English.
 _BYTES_PER_TOKEN = 4
 # A vector takes some 50 us to make; the event loop gets a turn in between.
 _ROWS_PER_TURN = 64
@@ -25,7 +26,7 @@ class SandboxOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SandboxProvider:
-    """Answers at once, by hashing."""
+    """Answers at once, with vectors made from hashes of the inputs."""
 
     def __init__(self, options: SandboxOptions) -> None:
         if options.dimensions < 1:
@@ -41,14 +42,14 @@ class SandboxProvider:
             matrix[row] = unit_vector(attempt.upstream_model, content, width)
             if row % _ROWS_PER_TURN == _ROWS_PER_TURN - 1:
                 await asyncio.sleep(0)
-        return Vectors(matrix=matrix, tokens=_tokens(attempt))
+        return Vectors(matrix=matrix, tokens=attempt.tokens_by_size(_BYTES_PER_TOKEN))
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
-        """There is no tokenizer behind it."""
+        """Return None: there is no tokenizer."""
         return None
 
     async def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
 def unit_vector(model: str, content: bytes, width: int) -> FloatMatrix:
@@ -69,11 +70,3 @@ def _inputs(attempt: Attempt) -> list[bytes]:
     if attempt.texts is not None:
         return [head + b"t" + text.encode() for text in attempt.texts]
     return [head + b"i" + b",".join(b"%d" % token for token in ids) for ids in attempt.token_ids or ()]
-
-
-def _tokens(attempt: Attempt) -> int:
-    """About what a tokenizer would say: token ids as they are, four bytes of text a token."""
-    if attempt.texts is None:
-        return sum(len(ids) for ids in attempt.token_ids or ())
-    prefix_bytes = len(attempt.prefix.encode())
-    return sum(-(-(prefix_bytes + len(text.encode())) // _BYTES_PER_TOKEN) for text in attempt.texts)

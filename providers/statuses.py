@@ -1,7 +1,7 @@
-"""From what an upstream answered instead of vectors to the failure that says what the router does next.
+"""Pure. Turns an upstream's error answer into the failure that says what the router does next.
 
-Nothing that a provider wrote is repeated to a customer, and of its error body the log gets only the code and the type:
-messages quote inputs and credentials.
+Nothing that a provider wrote is repeated to a customer, and the log gets only the code and the type of an error body:
+its messages quote inputs and credentials.
 """
 
 import re
@@ -28,7 +28,7 @@ from providers.outcomes import (
 MAX_RETRY_AFTER_S: Final = 60.0
 MAX_ERROR_BODY: Final = 64 * 1024
 
-# Our key, our credit, our account. Google tells a wrong key and an unpaid account by 400, AWS some of these too.
+# Our key, our credit, our account. Google reports a wrong key and an unpaid account by 400, AWS some of these too.
 _CREDENTIAL_CODES = frozenset(
     {
         "invalid_api_key",
@@ -51,21 +51,21 @@ _CREDENTIAL_CODES = frozenset(
 _MODEL_CODES = frozenset(
     {"model_not_found", "model_not_available", "invalid_model", "DeploymentNotFound", "ResourceNotFoundException"}
 )
-# What the words for "there is no such thing here" mean where the status says so too: Google's and Fireworks', vLLM's.
+# "Not found" codes of Google, Fireworks and vLLM; they mean the model only with the status 404.
 _NOT_FOUND_CODES = frozenset({"NOT_FOUND", "NotFoundError"})
-# Azure's and OpenRouter's for an input that their moderation does not let through; OpenRouter's also says what it was.
+# Azure's and OpenRouter's codes for an input that their moderation refuses; OpenRouter also names what was flagged.
 _MODERATION_CODES = frozenset({"content_filter", "content_policy_violation"})
-_PACING_CODES = frozenset({"ThrottlingException", "ServiceQuotaExceededException"})
+_RATE_LIMIT_CODES = frozenset({"ThrottlingException", "ServiceQuotaExceededException"})
 _LENGTH_CODES = frozenset({"context_length_exceeded", "input_too_long", "max_tokens_per_request", "string_too_long"})
-_LENGTH_WORDS = re.compile(
+_LENGTH_PATTERN = re.compile(
     r"context length|too long|too many (input )?tokens|maximum.{0,40}tokens|tokens.{0,40}maximum", re.I
 )
 # Bedrock has no code of its own for it. Only at the start: what stands later may be a customer's text.
-_MODEL_WORDS = re.compile(r"The provided model identifier is invalid")
+_MODEL_PATTERN = re.compile(r"The provided model identifier is invalid")
 # Cohere, DeepInfra and Ollama have none either. At the start as well, and of a 404 only.
-_MISSING_WORDS = re.compile(r"(the )?model .{1,200}?(not found|does not exist)", re.I)
+_MISSING_PATTERN = re.compile(r"(the )?model .{1,200}?(not found|does not exist)", re.I)
 _WARMING_CODES = frozenset({"model_warming", "model_loading", "loading_model"})
-_WARMING_WORDS = re.compile(r"model.{0,200}\b(is|being) (currently )?(loading|loaded|warming|starting)", re.I | re.S)
+_WARMING_PATTERN = re.compile(r"model.{0,200}\b(is|being) (currently )?(loading|loaded|warming|starting)", re.I | re.S)
 # Where a provider that loads its model does not say how long that takes.
 WARMING_S: Final = 5.0
 # Redirects and whatever is not named here are Broken, as is a 503 that does not say when to come back. So are 403 and
@@ -89,9 +89,8 @@ _IDENTIFIER = re.compile(r"(?=.)[A-Za-z_.-]{0,48}[0-9]{0,4}")
 class ErrorBody(msgspec.Struct, frozen=True):
     """An error body as far as it could be read: identifiers, a status inside it, its text (for matching only).
 
-    ``retry_after_s`` is Google's, who write it into the body.
-    ``estimated_s`` is how long the provider says that loading its model will take, ``flagged`` whether it says that a
-    moderation did not let the input through.
+    ``retry_after_s`` is in Google's bodies. ``estimated_s`` is how long the provider says that loading its model takes,
+    ``flagged`` whether it says that its moderation refused the input.
     """
 
     codes: tuple[str, ...] = ()
@@ -103,7 +102,7 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 
 def failure(status: int, headers: Mapping[bytes, bytes], body: bytes | bytearray, now: float) -> Failure:
-    """The failure of an answer that is not a 200. ``now`` is Unix time, for a Retry-After that is a date."""
+    """The failure that an answer other than a 200 means. ``now`` is Unix time, for a Retry-After that is a date."""
     error = read_error(body)
     if (named := headers.get(b"x-amzn-errortype")) is not None:
         error = msgspec.structs.replace(error, codes=(*error.codes, *_identifiers([_plain(named.decode("latin-1"))])))
@@ -111,7 +110,7 @@ def failure(status: int, headers: Mapping[bytes, bytes], body: bytes | bytearray
 
 
 def classify(status: int, error: ErrorBody, retry_after: float | None) -> Failure:
-    """Rank by code first, since providers tell an empty quota by 429 and a wrong key by 400; then by status."""
+    """The failure by code first, since some report an empty quota by 429 and a wrong key by 400; then by status."""
     codes = frozenset(error.codes)
     retry_after = error.retry_after_s if retry_after is None else retry_after
     kind = _by_code(status, codes, error) or _BY_STATUS.get(status, Broken)
@@ -132,27 +131,27 @@ def _by_code(status: int, codes: frozenset[str], error: ErrorBody) -> type[Failu
         return None
     if codes & _CREDENTIAL_CODES:
         return CredentialRefused
-    if codes & _PACING_CODES:
+    if codes & _RATE_LIMIT_CODES:
         return Throttled
-    if _names_no_model(status, codes, error.text):
+    if _is_model_missing(status, codes, error.text):
         return ModelMissing
     return CallerFault if status == 403 and (error.flagged or codes & _MODERATION_CODES) else None
 
 
-def _names_no_model(status: int, codes: frozenset[str], text: str) -> bool:
-    if codes & _MODEL_CODES or ("ValidationException" in codes and _MODEL_WORDS.match(text)):
+def _is_model_missing(status: int, codes: frozenset[str], text: str) -> bool:
+    if codes & _MODEL_CODES or ("ValidationException" in codes and _MODEL_PATTERN.match(text)):
         return True
-    return status == 404 and (bool(codes & _NOT_FOUND_CODES) or _MISSING_WORDS.match(text) is not None)
+    return status == 404 and (bool(codes & _NOT_FOUND_CODES) or _MISSING_PATTERN.match(text) is not None)
 
 
 def _is_warming(codes: frozenset[str], error: ErrorBody) -> bool:
-    """Hugging Face tells an ``estimated_time``, our worker a code, others say it in words."""
-    says_so = bool(codes & _WARMING_CODES) or error.estimated_s is not None
-    return says_so or _WARMING_WORDS.search(error.text[:2000]) is not None
+    """Whether the model is being loaded: Hugging Face sends ``estimated_time``, our worker a code, others words."""
+    is_stated = bool(codes & _WARMING_CODES) or error.estimated_s is not None
+    return is_stated or _WARMING_PATTERN.search(error.text[:2000]) is not None
 
 
 def error_in_success(body: bytes | bytearray) -> Failure:
-    """The failure of a 200 that carries an error object, as OpenRouter sends them."""
+    """The failure that a 200 with an error object means, as OpenRouter sends them."""
     error = read_error(body)
     if error.status is not None and 400 <= error.status < 600:
         return classify(error.status, error, None)
@@ -163,38 +162,38 @@ def error_in_success(body: bytes | bytearray) -> Failure:
 
 
 def read_error(body: bytes | bytearray) -> ErrorBody:
-    """Read any vendor's error body. Never raises; an unreadable one is empty."""
+    """Read any vendor's error body. Never raises; an unreadable body gives an empty :class:`ErrorBody`."""
     if len(body) > MAX_ERROR_BODY:
         return ErrorBody()
     try:
-        found: object = msgspec.json.decode(body)
+        decoded: object = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
         return ErrorBody()
-    outer = found if isinstance(found, dict) else {}
+    outer = decoded if isinstance(decoded, dict) else {}
     inner = outer.get("error")
     fields = {**outer, **inner} if isinstance(inner, dict) else outer
     values = [fields.get(name) for name in ("code", "type", "error_type", "status", "__type")]
-    details = [item for item in _listed(fields.get("details")) if isinstance(item, dict)]
+    details = [item for item in _items(fields.get("details")) if isinstance(item, dict)]
     values += [item.get("reason") for item in details]
     status = next((value for value in values if isinstance(value, int) and not isinstance(value, bool)), None)
     codes = _identifiers([_plain(value) for value in values if isinstance(value, str)])
     delay = next((text for item in details if isinstance(text := item.get("retryDelay"), str)), "")
     seconds = _number(delay[:-1].encode()) if delay.endswith("s") else None
-    told = fields.get("detail")
-    texts = [fields.get("message"), told, told.get("error") if isinstance(told, dict) else None, inner]
+    detail = fields.get("detail")
+    texts = [fields.get("message"), detail, detail.get("error") if isinstance(detail, dict) else None, inner]
     text = next((text for text in texts if isinstance(text, str)), "")
     delay_s = None if seconds is None else min(seconds, MAX_RETRY_AFTER_S)
-    told = fields.get("metadata")
-    flagged = isinstance(told, dict) and "flagged_input" in told
+    metadata = fields.get("metadata")
+    flagged = isinstance(metadata, dict) and "flagged_input" in metadata
     return ErrorBody(codes, status, text, delay_s, _seconds(fields.get("estimated_time")), flagged)
 
 
-def _listed(value: object) -> list[object]:
+def _items(value: object) -> list[object]:
     return value[:20] if isinstance(value, list) else []
 
 
 def _plain(name: str) -> str:
-    """AWS: ``com.amazon.coral.service#ExpiredTokenException``, ``ValidationException:http://…``."""
+    """The name in AWS' forms: ``com.amazon.coral.service#ExpiredTokenException``, ``ValidationException:http://…``."""
     return name.rpartition("#")[2].partition(":")[0]
 
 
@@ -212,7 +211,7 @@ def _seconds(value: object) -> float | None:
 def retry_after_s(headers: Mapping[bytes, bytes], now: float) -> float | None:
     """Seconds to wait by ``retry-after-ms`` or ``retry-after`` (seconds or a date), at most a minute.
 
-    None where nothing usable was said: absent, negative, past, not a number.
+    None where the headers have nothing usable: absent, negative, past, not a number.
     """
     milliseconds = headers.get(b"retry-after-ms")
     if milliseconds is not None and (seconds := _number(milliseconds)) is not None:
@@ -230,11 +229,11 @@ def retry_after_s(headers: Mapping[bytes, bytes], now: float) -> float | None:
 
 
 def _number(text: bytes) -> float | None:
-    """A non-negative decimal number. Thirty digits are enough for the absurd ones."""
+    """A non-negative decimal number of at most thirty digits."""
     return float(text) if re.fullmatch(rb"[0-9]{1,30}(\.[0-9]{0,30})?", text) else None
 
 
 def _caller_message(codes: frozenset[str], text: str) -> str:
-    if codes & _LENGTH_CODES or _LENGTH_WORDS.search(text[:2000]):
+    if codes & _LENGTH_CODES or _LENGTH_PATTERN.search(text[:2000]):
         return "The provider refused the request: an input is longer than the model takes there."
     return "The provider refused the request's content."

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
 from billing.values import Limits, Payer
-from catalog.licenses import accepted_by_account
+from catalog.licenses import accepted_tokens
 from catalog.models import Catalog
 from catalog.values import Model, Use
 from router.context import PlanningContext
@@ -116,7 +116,7 @@ async def find_key(tx: AsyncConnection, *, key_id: KeyId | None, account_id: Acc
                     return key
         raise NotFound("There is no such key, or it is revoked.", param="key")
     account = AccountId(NO_ID) if account_id is None else account_id
-    accepted = (await accepted_by_account(tx, account)).get(account, NO_ACCEPTANCES)
+    accepted = (await accepted_tokens(tx, account)).get(account, NO_ACCEPTANCES)
     payer = Payer(account, KeyId(NO_ID), Limits())
     return Key(id=KeyId(NO_ID), account_id=account, name="dry run", use=use, payer=payer, accepted=accepted)
 

@@ -1,1 +1,1 @@
-"""What is outside the process: Postgres, Redis, the embedded servers, ids. Knows no part above it."""
+"""What is outside the process: Postgres, Redis, the embedded servers, ids. Knows no package above it."""

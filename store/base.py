@@ -1,6 +1,6 @@
-"""What every part's tables share: the declarative base, the names of constraints, the column types.
+"""What every package's tables share: the declarative base, the names of constraints, the column types.
 
-Tables themselves belong to the part that writes them (``<part>/tables.py``); the schema belongs to the migrations.
+The tables themselves belong to the package that writes them (``<package>/tables.py``), the schema to the migrations.
 """
 
 from datetime import UTC, datetime
@@ -22,14 +22,14 @@ NAMING = {
 
 
 class Instant(TypeDecorator[datetime]):
-    """``timestamptz``; the driver gives it back in UTC. A naive datetime is refused: it does not say when it was."""
+    """``timestamptz``, read back in UTC. A naive datetime is refused, since its instant is unknown."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     @override
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Raises ``ValueError`` for a datetime without a zone."""
+        """Convert to UTC. Raises ``ValueError`` for a datetime without a zone."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -44,7 +44,7 @@ Nano = Annotated[int, mapped_column(NanoUSD)]
 
 
 class Base(DeclarativeBase):
-    """The root of all tables."""
+    """The base class of all tables."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: Instant(), UUID: Uuid()}

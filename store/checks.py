@@ -1,4 +1,4 @@
-"""What PostgreSQL and Redis must be set to before money is trusted to them: checked at each start, never changed."""
+"""Checks at each start how PostgreSQL and Redis are configured, before money is trusted to them. Changes nothing."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ import asyncpg
 from redis import asyncio as redis_client
 from redis.exceptions import RedisClusterException, RedisError
 
-from store.faults import CannotStart, Unfit
+from store.faults import CannotStart, UnsafeServer
 
 CONNECT_WITHIN_S = 5.0
 POSTGRES_VERSION_MIN = 15
@@ -24,11 +24,11 @@ POSTGRES_ON = {
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """One connection for a check. Raises :class:`CannotStart` when there is none."""
+    """Open one connection for a check. Raises :class:`CannotStart` where that fails."""
     try:
         connection = await asyncpg.connect(url, timeout=CONNECT_WITHIN_S)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise CannotStart(f"PostgreSQL (DATABASE_URL) cannot be reached: {_why(error)}.") from error
+        raise CannotStart(f"PostgreSQL (DATABASE_URL) cannot be reached: {_describe(error)}.") from error
     try:
         yield connection
     finally:
@@ -36,42 +36,47 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def check_postgres(url: str) -> None:
-    """Raises :class:`Unfit` for settings that lose money, :class:`CannotStart` when it cannot be reached."""
+    """Check PostgreSQL.
+
+    Raises :class:`UnsafeServer` for settings that lose money, :class:`CannotStart` without an answer.
+    """
     async with connected(url) as connection:
         version = int(await connection.fetchval("SHOW server_version_num")) // 10_000
         if version < POSTGRES_VERSION_MIN:
-            raise Unfit(f"PostgreSQL {version} is too old: {POSTGRES_VERSION_MIN} or newer is needed.")
+            raise UnsafeServer(f"PostgreSQL {version} is too old: {POSTGRES_VERSION_MIN} or newer is needed.")
         if await connection.fetchval("SELECT pg_is_in_recovery()"):
-            raise Unfit("PostgreSQL (DATABASE_URL) is a read-only replica: name the primary.")
+            raise UnsafeServer("PostgreSQL (DATABASE_URL) is a read-only replica: name the primary.")
         for setting, loss in POSTGRES_ON.items():
             value = await connection.fetchval("SELECT current_setting($1)", setting)
             if value == "off":
-                raise Unfit(f"PostgreSQL runs with {setting} = off: {loss}. Set it to on in postgresql.conf.")
+                raise UnsafeServer(f"PostgreSQL runs with {setting} = off: {loss}. Set it to on in postgresql.conf.")
 
 
 async def check_redis(url: str) -> None:
-    """Raises :class:`Unfit` for a Redis that evicts, :class:`CannotStart` when it cannot be reached.
+    """Check Redis. Raises :class:`UnsafeServer` for one that evicts, :class:`CannotStart` without an answer.
 
-    Of a Redis Cluster every primary is looked at. It asks INFO, which managed services allow where they forbid CONFIG.
+    Of a Redis Cluster every primary is checked. INFO is asked, which managed services allow where they forbid CONFIG.
     """
     try:
         servers = await _servers(url)
     except (OSError, TimeoutError, RedisError, RedisClusterException) as error:
-        raise CannotStart(f"Redis (REDIS_URL) cannot be reached: {_why(error)}.") from error
+        raise CannotStart(f"Redis (REDIS_URL) cannot be reached: {_describe(error)}.") from error
     for where, info in servers.items():
         major = int(str(info["redis_version"]).split(".", 1)[0])
         if major < REDIS_VERSION_MIN:
-            raise Unfit(f"Redis {info['redis_version']}{where} is too old: {REDIS_VERSION_MIN} or newer is needed.")
+            raise UnsafeServer(
+                f"Redis {info['redis_version']}{where} is too old: {REDIS_VERSION_MIN} or newer is needed."
+            )
         policy = info["maxmemory_policy"]
         if policy != "noeviction":
-            raise Unfit(
+            raise UnsafeServer(
                 f"Redis{where} runs with maxmemory-policy {policy}, which deletes balances when memory is short: "
                 "set it to noeviction."
             )
 
 
 async def _servers(url: str) -> dict[str, dict[str, Any]]:
-    """What the server, or every primary of its cluster, says of itself; by where it is, in words for a sentence."""
+    """INFO of the server, or of every primary of its cluster, by its place as a part of a sentence."""
     limits = {"socket_timeout": CONNECT_WITHIN_S, "socket_connect_timeout": CONNECT_WITHIN_S}
     async with redis_client.from_url(url, **limits) as client:
         server = await client.info("server")
@@ -85,5 +90,5 @@ async def _servers(url: str) -> dict[str, dict[str, Any]]:
         }
 
 
-def _why(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return str(error) or type(error).__name__

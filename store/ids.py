@@ -1,7 +1,7 @@
-"""Identifiers: one kind per thing, sortable by time, with a prefix on the wire.
+"""Identifiers: one type per kind of thing, sortable by time, with a prefix on the wire.
 
-Inside the process an id is a UUIDv7 wrapped in its NewType, so that mypy refuses to mix two kinds. On the wire,
-in logs and in Redis it is ``<prefix>_<32 hex digits>``. The list of kinds is append-only.
+Inside the process an id is a UUIDv7 wrapped in its NewType, so that mypy refuses to mix two kinds. On the wire, in logs
+and in Redis it is ``<prefix>_<32 hex digits>``. The list of kinds is append-only.
 """
 
 from typing import NewType
@@ -61,12 +61,12 @@ def new_id() -> UUID:
 
 
 def wire(kind: object, value: UUID) -> str:
-    """``wire(AccountId, id)`` -> ``acct_0199…``."""
+    """The id as it is written outside the process: ``wire(AccountId, id)`` -> ``acct_0199…``."""
     return f"{PREFIXES[kind]}_{value.hex}"
 
 
 def parse(kind: object, text: str) -> UUID:
-    """The inverse of :func:`wire`; a bare UUID is taken too. Raises ``ValueError`` for another kind's id."""
+    """Read an id as :func:`wire` writes it, or a bare UUID. Raises ``ValueError`` for an id of another kind."""
     prefix = PREFIXES[kind] + "_"
     if text.startswith(prefix):
         return UUID(hex=text[len(prefix) :])

@@ -1,7 +1,7 @@
-"""Postgres: one engine per process, one transaction per unit of work, and raw asyncpg connections for the hot path.
+"""Connects to Postgres: one engine per process, one transaction per unit of work, raw connections for the hot path.
 
-The only door to the driver. Every session takes the role ``gigarouter_app`` where it exists and may be taken, so that
-the ledger's append-only grants bind the product itself.
+This is the only importer of the driver on that path. Every session takes the role ``gigarouter_app`` where it exists
+and may be taken, so that the ledger's append-only grants bind the product itself.
 """
 
 from collections.abc import AsyncIterator
@@ -59,7 +59,7 @@ END $$
 
 
 def driver_url(url: str) -> str:
-    """``postgresql://…`` as users write it -> the URL that SQLAlchemy wants for asyncpg."""
+    """The URL that SQLAlchemy wants for asyncpg, from ``postgresql://…`` as users write it."""
     parts = urlsplit(url)
     return urlunsplit(("postgresql+asyncpg", parts.netloc, parts.path, urlencode(parse_qsl(parts.query)), ""))
 
@@ -80,9 +80,9 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, *, snapshot: bool = False) -> AsyncIterator[AsyncConnection]:
-        """One unit of work: committed at the end, rolled back on any exception.
+        """Run one unit of work: committed at the end, rolled back on any exception.
 
-        ``snapshot``: all that is read is of one instant, and to change what others changed since is refused (40001).
+        ``snapshot``: all reads are of one instant, and a change to what others have changed since is refused (40001).
         """
         async with self.engine.begin() as connection:
             if snapshot:
@@ -92,7 +92,7 @@ class Database:
             yield connection
 
     async def connect(self, *, command_timeout_s: float = 10.0) -> Connection:
-        """A raw asyncpg connection outside the pool; the caller closes it. Raises :data:`CONNECTION_LOST`."""
+        """Open a raw asyncpg connection outside the pool; the caller closes it. Raises :data:`CONNECTION_LOST`."""
         connection = await asyncpg.connect(
             self.url, timeout=5, command_timeout=command_timeout_s, server_settings={"application_name": "gigarouter"}
         )

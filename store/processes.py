@@ -1,7 +1,7 @@
-"""Child processes that do not outlive us, and finding those of an earlier run that did. Nothing here knows what runs.
+"""Starts child processes that do not outlive us, and ends those of an earlier run that did. Knows no program by name.
 
-A child runs in a session of its own, so that Ctrl-C reaches its parent alone, which then ends its children in order.
-On Linux the kernel signals the child when its parent dies, ``kill -9`` included.
+A child runs in a session of its own, so that Ctrl-C reaches its parent alone, which then ends its children in order. On
+Linux the kernel signals the child when its parent dies, ``kill -9`` included.
 """
 
 import ctypes
@@ -20,18 +20,18 @@ PR_SET_PDEATHSIG = 1
 LOG_BYTES_MAX = 16 * 1024 * 1024
 
 
-def _dying_with(parent: int, with_signal: signal.Signals) -> Callable[[], None] | None:
+def _parent_death_signal(parent: int, with_signal: signal.Signals) -> Callable[[], None] | None:
     """What a child runs between fork and exec. Only Linux has such a signal; elsewhere the next start cleans up."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None, use_errno=True)
 
-    def ask_for_signal() -> None:
+    def request_signal() -> None:
         libc.prctl(PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0)
         if os.getppid() != parent:  # it died between fork and prctl, and no signal will come
             os._exit(1)
 
-    return ask_for_signal
+    return request_signal
 
 
 def spawn(
@@ -58,12 +58,12 @@ def spawn(
             cwd=cwd,
             env=None if environment is None else dict(environment),
             start_new_session=True,
-            preexec_fn=_dying_with(os.getpid(), end_signal),  # noqa: PLW1509 - nothing but prctl runs in it
+            preexec_fn=_parent_death_signal(os.getpid(), end_signal),  # noqa: PLW1509 - nothing but prctl runs in it
         )
 
 
 def stop(child: subprocess.Popen[bytes], with_signals: Sequence[signal.Signals], *, each_s: float) -> int:
-    """Send each signal until the child ends, SIGKILL last; its exit code."""
+    """Send each signal until the child ends, SIGKILL last. Returns its exit code."""
     for number in with_signals:
         if child.poll() is not None:
             break
@@ -76,19 +76,19 @@ def stop(child: subprocess.Popen[bytes], with_signals: Sequence[signal.Signals],
     return child.wait()
 
 
-def living_in(folder: Path, names: Iterable[str]) -> list[psutil.Process]:
-    """Processes of these names whose working directory is the folder: database servers change into their data."""
-    wanted = frozenset(names)
-    found = []
+def processes_in(folder: Path, names: Iterable[str]) -> list[psutil.Process]:
+    """The processes of these names whose working directory is ``folder``: database servers change into their data."""
+    names = frozenset(names)
+    processes = []
     for process in psutil.process_iter(["name"]):
         with suppress(psutil.Error, OSError):
-            if process.info["name"] in wanted and Path(process.cwd()) == folder.resolve():
-                found.append(process)
-    return found
+            if process.info["name"] in names and Path(process.cwd()) == folder.resolve():
+                processes.append(process)
+    return processes
 
 
 def end_orphans(processes: Sequence[psutil.Process], *, soft: signal.Signals, within_s: float) -> None:
-    """End processes that are not our children: ask, wait, kill. Those that are gone already are no error."""
+    """End processes that are not our children: signal, wait, kill. It is no error if one has ended already."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(soft)
@@ -100,7 +100,7 @@ def end_orphans(processes: Sequence[psutil.Process], *, soft: signal.Signals, wi
 
 
 def _alive_after(processes: Sequence[psutil.Process], within_s: float) -> list[psutil.Process]:
-    """Those that still run. A zombie does not: in a container nobody may ever reap it."""
+    """The processes that still run. A zombie does not: in a container it may never be reaped."""
     deadline = time.monotonic() + within_s
     while (alive := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -114,7 +114,7 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def tail(log: Path, lines: int = 5) -> str:
-    """A log's last lines, for the sentence that says why its writer ended."""
+    """The last lines of a log, for the sentence that says why its writer ended."""
     with suppress(OSError), log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 4096))
         return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])

@@ -18,7 +18,7 @@ NO_SUCH_ROW = 1 << 24
 LOST = "CUDA error: device-side assert triggered"
 
 _embed = Encoder.embed
-_answers = Encoder.answers
+_answers = Encoder.is_responsive
 
 
 class Device:
@@ -44,5 +44,5 @@ def answers(self: Encoder) -> bool:
 
 if __name__ == "__main__":
     Encoder.embed = embed  # type: ignore[method-assign]
-    Encoder.answers = answers  # type: ignore[method-assign]
+    Encoder.is_responsive = answers  # type: ignore[method-assign]
     sys.exit(worker.main())

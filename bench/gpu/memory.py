@@ -12,7 +12,7 @@ import torch
 
 from bench.gpu.records import Values
 from bench.gpu.session import Figures, Session, embed_in_packs
-from providers.worker.engine.device_step import Embeds, Steps
+from providers.worker.engine.device_step import DeviceSteps, EmbeddingModel
 from providers.worker.engine.engine import Engine
 from providers.worker.engine.health import Metrics, Watchdog
 from providers.worker.engine.scheduler import Scheduler
@@ -46,8 +46,8 @@ class Starved:
     def filler_tokens(self, tokens: int) -> int:
         return self._encoder.filler_tokens(tokens)
 
-    def answers(self) -> bool:
-        return self._encoder.answers()
+    def is_responsive(self) -> bool:
+        return self._encoder.is_responsive()
 
 
 class Shortage:
@@ -57,7 +57,7 @@ class Shortage:
         self._session = session
         self._starved = Starved(session.ready.encoder, 1 << 30)
         self._ballast: torch.Tensor | None = None
-        self.model: Embeds = session.ready.encoder if session.on_gpu else self._starved
+        self.model: EmbeddingModel = session.ready.encoder if session.on_gpu else self._starved
         self.facts: Values = {"real": session.on_gpu}
 
     def begin(self) -> None:
@@ -91,9 +91,9 @@ def memory(session: Session) -> Figures:
 
 async def _run(session: Session, rows: Sequence[Encoded], reference: FloatMatrix) -> Values:
     shortage, metrics = Shortage(session), Metrics()
-    scheduler = Scheduler(session.ready.warm.limits, session.ready.warm.tokens_per_s)
+    scheduler = Scheduler(session.ready.warmup.limits, session.ready.warmup.tokens_per_s)
     engine = Engine(
-        steps=Steps(shortage.model, watchdog=Watchdog(asyncio.get_running_loop().time), metrics=metrics),
+        steps=DeviceSteps(shortage.model, watchdog=Watchdog(asyncio.get_running_loop().time), metrics=metrics),
         tokenizers=session.ready.tokenizers,
         identity=session.ready.identity,
         scheduler=scheduler,

@@ -23,7 +23,7 @@ from providers.worker.model.family import Shape
 from providers.worker.model.profile import read_profile
 from providers.worker.model.tokenizer import Encoded
 from providers.worker.options import Options
-from providers.worker.start import Ready, prepare
+from providers.worker.start import LoadedModel, prepare
 
 Figures = Iterator[tuple[str, Values]]
 DTYPE = "bfloat16"
@@ -64,14 +64,14 @@ class Session:
         return model.folder_at(at, self.shape, rows=rows, device=self.device, dtype=torch.bfloat16)
 
     @cached_property
-    def ready(self) -> Ready:
+    def ready(self) -> LoadedModel:
         """The worker's own way in: verify, load, warm up."""
         return prepare(Options(model=str(self.folder), device=self.device, dtype=DTYPE))
 
     @property
     def budget(self) -> int:
         """Tokens of a whole pack."""
-        return self.ready.warm.limits.pack_tokens
+        return self.ready.warmup.limits.pack_tokens
 
     def time_left(self) -> float:
         """Seconds until the step must have ended."""

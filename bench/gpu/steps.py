@@ -19,12 +19,12 @@ def build(session: Session) -> Figures:
     """Make the folder, then load it the worker's own way, which warms up and measures."""
     folder = session.folder
     yield "folder", {"bytes": sum(file.stat().st_size for file in folder.glob("*.safetensors"))}
-    warm = session.ready.warm
+    warm = session.ready.warmup
     yield (
         "warm",
         {
             "tokens_per_s": warm.tokens_per_s,
-            "invariant": warm.invariant,
+            "invariant": warm.batch_invariant,
             "pack_tokens": warm.limits.pack_tokens,
             "interactive_tokens": warm.limits.interactive_tokens,
             "packs": session.ready.encoder.packs,

@@ -1,6 +1,6 @@
-"""What the `gigarouter` command can do, one module per noun: a function ``command``, or a Typer ``app`` of several.
+"""The commands of `gigarouter`, one module per noun: a function ``command``, or a Typer ``app`` of several.
 
-Only the module that is asked for is imported: help is instant, `worker` runs without the broker's dependencies
+Only the module of the requested command is imported: help is instant, `worker` runs without the broker's dependencies
 installed, and the broker without the worker's.
 """
 
@@ -31,10 +31,10 @@ WORKER_PACKAGES = frozenset({"torch", "transformers", "safetensors"})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The console script. Exits with 0, with 1 and a sentence when something cannot start, with 2 for bad usage."""
+    """Run the console script. Exits with 0, with 1 and a sentence where it cannot start, with 2 for bad usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        _app(asked=arguments[0] if arguments else "")(args=arguments, prog_name="gigarouter")
+        _app(arguments[0] if arguments else "")(args=arguments, prog_name="gigarouter")
     except CannotStart as fault:
         _fail(str(fault))
     except ModuleNotFoundError as missing:
@@ -48,8 +48,8 @@ def _fail(sentence: str) -> NoReturn:
     raise SystemExit(EXIT_FAILED) from None
 
 
-def _app(asked: str) -> typer.Typer:
-    """All commands listed, the one that is asked for imported."""
+def _app(requested: str) -> typer.Typer:
+    """All commands listed, with only the requested one imported."""
     app = typer.Typer(
         help="A multi-provider routing and billing broker for text embeddings.",
         no_args_is_help=True,
@@ -59,10 +59,10 @@ def _app(asked: str) -> typer.Typer:
     app.callback()(_options)
     for name, sentence in COMMANDS.items():
         module = f"gigarouter.commands.{name}"
-        if name == asked:
+        if name == requested:
             _add(app, name, sentence, import_module(module))
         elif find_spec(module) is not None:
-            app.command(name, help=sentence)(_not_asked_for)
+            app.command(name, help=sentence)(_not_imported)
     return app
 
 
@@ -73,8 +73,8 @@ def _add(app: typer.Typer, name: str, sentence: str, module: ModuleType) -> None
         app.add_typer(module.app, name=name, help=sentence)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_set: bool) -> None:
+    if is_set:
         typer.echo(__version__)
         raise typer.Exit
 
@@ -85,5 +85,5 @@ def _options(
     """No option does anything but this one."""
 
 
-def _not_asked_for() -> None:
+def _not_imported() -> None:
     raise AssertionError("a command that was not imported cannot run; this is a bug")

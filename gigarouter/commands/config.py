@@ -14,7 +14,7 @@ def print_settings() -> None:
     loaded = settings.load()
     for field, info in settings.Settings.model_fields.items():
         typer.echo(f"# {info.description}\n# from: {settings.source(field)}")
-        typer.echo(f"{field} = {settings.shown(loaded, field)}\n")
+        typer.echo(f"{field} = {settings.display_value(loaded, field)}\n")
 
 
 @app.command()

@@ -10,10 +10,10 @@ import typer
 from gigarouter import settings
 from gigarouter.commands.admin.output import AsJson, prints_json, show_list
 from gigarouter.data_folder import FREE_BYTES_MIN
-from gigarouter.diagnostics import Finding, Ill, look_at, of_the_database
+from gigarouter.diagnostics import CheckFailed, Finding, check_database, run_check
 from gigarouter.schema import require_migrated
 from gigarouter.settings import Settings
-from gigarouter.supervise import answers
+from gigarouter.supervise import responds
 from router.registry.encryption import CredentialCipher
 from store.checks import check_postgres, check_redis
 from store.faults import CannotStart
@@ -25,7 +25,7 @@ def command(as_json: AsJson = False) -> None:
     """Check settings, servers, schema, money, providers and processes; exit 1 where something does not hold."""
     findings = asyncio.run(_all())
     if prints_json(as_json):
-        show_list([msgspec.structs.asdict(finding) for finding in findings], as_json=True)
+        show_list([msgspec.to_builtins(finding) for finding in findings], as_json=True)
     else:
         for finding in findings:
             _print(finding)
@@ -35,52 +35,54 @@ def command(as_json: AsJson = False) -> None:
 
 def _print(finding: Finding) -> None:
     mark = typer.style("ok  ", fg="green") if finding.ok else typer.style("FAIL", fg="red", bold=True)
-    typer.echo(f"{mark} {finding.check}: {finding.says}")
-    if finding.do:
-        typer.echo(f"     -> {finding.do}")
+    typer.echo(f"{mark} {finding.check}: {finding.message}")
+    if finding.remedy:
+        typer.echo(f"     -> {finding.remedy}")
 
 
 async def _all() -> list[Finding]:
     try:
-        found = settings.load_local()
+        loaded = settings.load_local()
     except CannotStart as fault:
-        return [Finding("settings", ok=False, says=str(fault), do="`gigarouter config check` shows each setting.")]
+        return [
+            Finding("settings", ok=False, message=str(fault), remedy="`gigarouter config check` shows each setting.")
+        ]
     findings = [
-        Finding("settings", ok=True, says="readable, no unknown names"),
-        await look_at("secret keys", lambda: _secret_keys(found)),
-        await look_at("packages", _packages),
-        await look_at("disk", lambda: _disk(found)),
-        await look_at("API", lambda: _api(found)),
+        Finding("settings", ok=True, message="readable, no unknown names"),
+        await run_check("secret keys", lambda: _secret_keys(loaded)),
+        await run_check("packages", _packages),
+        await run_check("disk", lambda: _disk(loaded)),
+        await run_check("API", lambda: _api(loaded)),
     ]
-    redis = await look_at("Redis", lambda: _redis(found))
-    postgres = await look_at("PostgreSQL", lambda: _postgres(found))
+    redis = await run_check("Redis", lambda: _redis(loaded))
+    postgres = await run_check("PostgreSQL", lambda: _postgres(loaded))
     findings += [redis, postgres]
     if postgres.ok:
-        schema = await look_at("schema", lambda: _schema(found))
-        findings += [schema, *(await of_the_database(found, has_redis=redis.ok) if schema.ok else [])]
+        schema = await run_check("schema", lambda: _schema(loaded))
+        findings += [schema, *(await check_database(loaded, has_redis=redis.ok) if schema.ok else [])]
     return findings
 
 
-async def _secret_keys(found: Settings) -> str:
+async def _secret_keys(loaded: Settings) -> str:
     try:
-        CredentialCipher(found.require_secret_keys())
+        CredentialCipher(loaded.require_secret_keys())
     except ValueError as fault:
-        raise Ill(str(fault), "`gigarouter config new-secret-key` makes one.") from fault
-    return f"{len(found.secret_keys)} set"
+        raise CheckFailed(str(fault), "`gigarouter config new-secret-key` makes one.") from fault
+    return f"{len(loaded.secret_keys)} set"
 
 
-async def _postgres(found: Settings) -> str:
-    await check_postgres(found.require_database_url())
+async def _postgres(loaded: Settings) -> str:
+    await check_postgres(loaded.require_database_url())
     return "reachable, writable, fsync and full_page_writes on"
 
 
-async def _redis(found: Settings) -> str:
-    await check_redis(found.require_redis_url())
+async def _redis(loaded: Settings) -> str:
+    await check_redis(loaded.require_redis_url())
     return "reachable, evicts nothing"
 
 
-async def _schema(found: Settings) -> str:
-    await require_migrated(found.require_database_url())
+async def _schema(loaded: Settings) -> str:
+    await require_migrated(loaded.require_database_url())
     return "this release's"
 
 
@@ -90,22 +92,22 @@ async def _packages() -> str:
     return "the broker's and the worker's"
 
 
-async def _disk(found: Settings) -> str:
-    folder = next(path for path in (found.data_dir, *found.data_dir.parents) if path.exists())
+async def _disk(loaded: Settings) -> str:
+    folder = next(path for path in (loaded.data_dir, *loaded.data_dir.parents) if path.exists())
     free = shutil.disk_usage(folder).free
     if free < FREE_BYTES_MIN:
-        raise Ill(
+        raise CheckFailed(
             f"{folder} has {free / 1e9:.1f} GB free and {FREE_BYTES_MIN / 1e9:.1f} GB are needed",
             "Make room, or set GIGAROUTER_DATA_DIR to a folder on another disk.",
         )
     return f"{free / 1e9:.0f} GB free at {folder}"
 
 
-async def _api(found: Settings) -> str:
-    host = LOOPBACK if found.host in {"0.0.0.0", "::", ""} else found.host  # noqa: S104 - a comparison, not a bind
-    if not answers(host, found.port, "/ready"):
-        raise Ill(
-            f"http://{host}:{found.port}/ready does not answer",
+async def _api(loaded: Settings) -> str:
+    host = LOOPBACK if loaded.host in {"0.0.0.0", "::", ""} else loaded.host  # noqa: S104 - a comparison, not a bind
+    if not responds(host, loaded.port, "/ready"):
+        raise CheckFailed(
+            f"http://{host}:{loaded.port}/ready does not answer",
             "Start it with `gigarouter serve` or `gigarouter up`; GIGAROUTER_PORT says where to look.",
         )
-    return f"http://{host}:{found.port} is ready"
+    return f"http://{host}:{loaded.port} is ready"

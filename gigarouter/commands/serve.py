@@ -13,5 +13,5 @@ def command(
     port: Annotated[int | None, typer.Option(help="Port to listen on; default GIGAROUTER_PORT.")] = None,
 ) -> None:
     """Answer calls until SIGTERM, then finish those in flight."""
-    given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
-    run(settings.load(**given))
+    options = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
+    run(settings.load(**options))

@@ -14,5 +14,5 @@ def command(
     data_dir: Annotated[Path | None, typer.Option(help="Folder for all data; default GIGAROUTER_DATA_DIR.")] = None,
 ) -> None:
     """Start PostgreSQL, Redis, the API, the jobs and the worker, with a demo account; Ctrl-C ends them all."""
-    given = {name: value for name, value in {"port": port, "data_dir": data_dir}.items() if value is not None}
-    run(settings.load(**given))
+    options = {name: value for name, value in {"port": port, "data_dir": data_dir}.items() if value is not None}
+    run(settings.load(**options))

@@ -1,4 +1,4 @@
-"""What the product says about itself: structured logs without secrets, and metrics that cost the hot path nothing."""
+"""Structured logs without secrets, and metrics that cost the hot path nothing."""
 
 from gigarouter.telemetry.logs import RequestLog, configure
 from gigarouter.telemetry.meters import Meters

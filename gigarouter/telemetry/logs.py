@@ -1,6 +1,6 @@
-"""Structured logs: one JSON object per line on standard output, or text for people; libraries' logs go the same way.
+"""Writes structured logs: one JSON object per line on standard output, or text for people; libraries' logs, too.
 
-A call's own line is written apart (:class:`RequestLog`), because it is written for every call: its fields are typed
+A request's line is written apart (:class:`RequestLog`), because it is written for every call: its fields are typed
 values of ours that need no redaction, and lines leave together a few times a second.
 """
 
@@ -56,7 +56,7 @@ def configure(level: str = "info", form: Format = "json", out: BinaryIO | None =
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = True
-    # These tell every URL, query included, at INFO.
+    # These log every URL, query included, at INFO.
     for name in ("httpx", "httpcore", "LiteLLM"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # Every call has its line already, with more in it.
@@ -68,13 +68,13 @@ def _json(event: object, **_: object) -> bytes:
 
 
 def _text(_logger: object, _method: str, event: structlog.typing.EventDict) -> bytes:
-    at, level, said = event.pop("at", ""), event.pop("level", ""), event.pop("event", "")
-    rest = " ".join(f"{name}={value}" for name, value in event.items())
-    return f"{at[11:19]} {level:7} {said} {rest}".rstrip().encode()
+    at, level, name = event.pop("at", ""), event.pop("level", ""), event.pop("event", "")
+    fields = " ".join(f"{field}={value}" for field, value in event.items())
+    return f"{at[11:19]} {level:7} {name} {fields}".rstrip().encode()
 
 
 class _ToStructlog(logging.Handler):
-    """The standard library's records as events of ours, redacted like them."""
+    """Passes the standard library's records on to structlog, which redacts them, too."""
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
@@ -83,7 +83,7 @@ class _ToStructlog(logging.Handler):
 
 
 class RequestLine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One request. ``key_handle`` is the public part of a key that was not authenticated; nothing here is secret."""
+    """The log line of one request. ``key_handle`` is the public part of a key that was not authenticated."""
 
     at: datetime
     level: str
@@ -109,7 +109,7 @@ class RequestLine(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RequestLog:
-    """Writes a line per request; lines of :data:`FLUSH_S` leave in one write. A crash loses those."""
+    """Writes a line per request; the lines of :data:`FLUSH_S` leave in one write. A crash loses those."""
 
     def __init__(self, form: Format = "json", out: BinaryIO | None = None) -> None:
         self._out = out or sys.stdout.buffer
@@ -119,7 +119,7 @@ class RequestLog:
         atexit.register(self.flush)
 
     def record(self, exchange: Exchange) -> None:
-        """Log what became of a request."""
+        """Log the outcome of a request."""
         self._lines.append(self._encode(request_line(exchange)))
         if len(self._lines) >= LINES_MAX:
             self.flush()
@@ -128,7 +128,7 @@ class RequestLog:
             asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
 
     def flush(self) -> None:
-        """Write what is waiting."""
+        """Write the lines that wait."""
         self._is_due = False
         lines, self._lines = self._lines, []
         if lines:
@@ -137,7 +137,7 @@ class RequestLog:
 
 
 def request_line(exchange: Exchange) -> RequestLine:
-    """What is said of a request: of an answered call everything, of a refusal its code and the log's own detail."""
+    """The line of a request: all facts of an answered call; the code and the log's own detail of a refusal."""
     summary, refusal, caller = exchange.summary, exchange.refusal, exchange.caller
     common = (
         exchange.now,
@@ -175,10 +175,10 @@ def request_line(exchange: Exchange) -> RequestLine:
 
 
 def _safe(detail: str) -> str:
-    """A detail may quote a library's words: scrub it like any other event."""
+    """A detail without secrets: it may quote a library's message."""
     return str(redact(None, "", {"detail": detail})["detail"])
 
 
 def _line_for_people(line: RequestLine) -> bytes:
-    what = f"{line.model} {line.tokens} tokens" if line.model else line.code
-    return f"{line.at:%H:%M:%S} {line.method} {line.operation} {line.status} {line.ms:.1f} ms {what}".encode()
+    outcome = f"{line.model} {line.tokens} tokens" if line.model else line.code
+    return f"{line.at:%H:%M:%S} {line.method} {line.operation} {line.status} {line.ms:.1f} ms {outcome}".encode()

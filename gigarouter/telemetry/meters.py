@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: plain numbers that are added to on the way, and become metrics only when they are scraped.
+"""Metrics for Prometheus: plain numbers, added to by every request and made into metrics only when they are scraped.
 
 Labels have few values: operations, statuses, codes, models, endpoints; never accounts or keys.
 """
@@ -22,7 +22,7 @@ from store.ids import EndpointId, wire
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 LAG_SECONDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 LAG_EVERY_S = 0.25
-# A loop that was held this long is told in the log.
+# A lag this long is logged.
 LAG_ALARM_S = 0.1
 
 log = structlog.get_logger("metrics")
@@ -39,26 +39,26 @@ class Buckets:
         self.total = 0.0
 
     def add(self, value: float) -> None:
-        """One observation."""
+        """Add one observation."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """As Prometheus counts: each bucket holds the smaller ones too."""
+        """The counts as Prometheus wants them: each bucket has the smaller ones' counts, too."""
         sums: list[tuple[str, float]] = []
-        so_far = 0
+        cumulated = 0
         for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
-            so_far += count
-            sums.append((bound, so_far))
+            cumulated += count
+            sums.append((bound, cumulated))
         return sums
 
 
 class Meters(Collector):
-    """One per process. :meth:`record` is called for every request, :meth:`expose` for every scrape."""
+    """The metrics of one process. :meth:`record` is called for every request, :meth:`expose` for every scrape."""
 
     def __init__(self, context: RouterContext, log: RequestLog) -> None:
         self._log = log
-        self._parts = context
+        self._context = context
         self._requests: defaultdict[tuple[str, int, str], int] = defaultdict(int)
         self._seconds: defaultdict[str, Buckets] = defaultdict(lambda: Buckets(SECONDS))
         self._upstream: defaultdict[EndpointId, Buckets] = defaultdict(lambda: Buckets(SECONDS))
@@ -70,7 +70,7 @@ class Meters(Collector):
         GCCollector(registry=self._registry)
 
     def record(self, exchange: Exchange) -> None:
-        """Log and count what became of a request."""
+        """Log and count the outcome of a request."""
         self._log.record(exchange)
         refusal, summary = exchange.refusal, exchange.summary
         self._requests[exchange.operation, exchange.status, refusal.code if refusal else ""] += 1
@@ -84,11 +84,11 @@ class Meters(Collector):
             self._upstream[summary.endpoint_id].add(summary.upstream_ms / 1000)
 
     def expose(self) -> bytes:
-        """Everything in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     async def watch_loop(self) -> None:
-        """Measure forever how late the event loop is; its owner cancels it."""
+        """Measure how late the event loop is, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + LAG_EVERY_S
@@ -99,21 +99,21 @@ class Meters(Collector):
                 log.warning("event loop held", seconds=round(lag, 3))
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing to register ahead: names are checked when scraped."""
+        """Nothing: names are checked when they are scraped."""
         return ()
 
     @override
     def collect(self) -> Iterable[Metric]:
         """The numbers as Prometheus metrics."""
-        yield from self._of_requests()
-        yield from self._of_calls()
+        yield from self._request_metrics()
+        yield from self._call_metrics()
         lag = HistogramMetricFamily("gigarouter_event_loop_lag_seconds", "How late the event loop ran a timer")
         lag.add_metric([], self._lag.cumulative(), self._lag.total)
         yield lag
-        yield from self._of_parts()
+        yield from self._process_metrics()
 
-    def _of_parts(self) -> Iterable[Metric]:
-        charging, generation = self._parts.charging, self._parts.generation
+    def _process_metrics(self) -> Iterable[Metric]:
+        charging, generation = self._context.charging, self._context.generation
         yield GaugeMetricFamily("gigarouter_ready", "1 when calls can be admitted", value=float(generation.is_ready))
         yield GaugeMetricFamily("gigarouter_charges_waiting", "Calls that wait for their commit", value=charging.queued)
         yield CounterMetricFamily("gigarouter_commits", "Commits that charged calls", value=charging.batches)
@@ -124,31 +124,31 @@ class Meters(Collector):
         yield CounterMetricFamily(
             "gigarouter_redis_script_faults",
             "Times a Redis script failed by itself: a bug, or a foreign hand in Redis",
-            value=self._parts.projection.script_faults,
+            value=self._context.projection.script_faults,
         )
-        receipts = self._parts.receipts
-        yield CounterMetricFamily("gigarouter_explanations", "Explanations of calls kept", value=receipts.kept)
+        receipts = self._context.receipts
+        yield CounterMetricFamily("gigarouter_explanations", "Explanations of calls kept", value=receipts.stored)
         yield CounterMetricFamily(
             "gigarouter_explanations_dropped",
             "Explanations of calls that were not kept: Postgres was away for long, or refused them",
             value=receipts.lost + receipts.skipped,
         )
-        counts = self._parts.dispatch_state.counts
+        counts = self._context.dispatch_state.counts
         yield CounterMetricFamily("gigarouter_hedges", "Second attempts beside a slow one", value=counts.hedges)
         yield CounterMetricFamily(
             "gigarouter_hedge_cost_nano_usd", "What lost hedges cost us, in nano-USD", value=counts.hedge_cost_nano
         )
-        for name, told, by_provider in (
+        for name, description, counts_by_provider in (
             ("credential_refused", "Times a provider began to refuse our key", counts.credentials_refused),
             ("usage_untold", "Answers without usage, billed by our count or guess", counts.usage_missing),
             ("usage_miscounted", "Answers whose usage was missing or not our own count", counts.usage_differing),
         ):
-            counter = CounterMetricFamily(f"gigarouter_provider_{name}", told, labels=["provider"])
-            for provider, count in by_provider.items():
+            counter = CounterMetricFamily(f"gigarouter_provider_{name}", description, labels=["provider"])
+            for provider, count in counts_by_provider.items():
                 counter.add_metric([provider], count)
             yield counter
 
-    def _of_requests(self) -> Iterable[Metric]:
+    def _request_metrics(self) -> Iterable[Metric]:
         requests = CounterMetricFamily(
             "gigarouter_requests", "HTTP requests by outcome", labels=["operation", "status", "code"]
         )
@@ -162,7 +162,7 @@ class Meters(Collector):
             seconds.add_metric([operation], buckets.cumulative(), buckets.total)
         yield seconds
 
-    def _of_calls(self) -> Iterable[Metric]:
+    def _call_metrics(self) -> Iterable[Metric]:
         names = {
             "inputs": "Inputs embedded",
             "tokens": "Tokens billed",

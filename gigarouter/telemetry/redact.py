@@ -1,7 +1,7 @@
-"""What must not get into a log: keys, credentials, inputs. By name of the field, and by the look of a value.
+"""Redacts keys, credentials and inputs in log events, by the name of the field and by the pattern of the value.
 
-The first line of defense is that nobody logs them. This is the second: it errs towards taking out too much, and an
-exception's message, which may quote anything, is never written: its type and place are.
+The first line of defense is that no code logs them. This is the second: it errs towards redacting too much, and never
+writes an exception's message, which may quote anything, but its type and place.
 """
 
 import re
@@ -27,46 +27,46 @@ _SECRET_VALUES = (
 
 
 def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Structlog processor: every field, nested ones too."""
+    """A structlog processor that redacts every field, nested ones too."""
     for name, value in event.items():
-        event[name] = REDACTED if SECRET_NAMES.search(name) else scrubbed(value)
+        event[name] = REDACTED if SECRET_NAMES.search(name) else scrub(value)
     return event
 
 
-def scrubbed(value: object) -> object:
-    """A value as a log may hold it."""
+def scrub(value: object) -> object:
+    """A value as a log may have it."""
     if isinstance(value, str):
-        for look, instead in _SECRET_VALUES:
-            value = look.sub(instead, value)
+        for pattern, replacement in _SECRET_VALUES:
+            value = pattern.sub(replacement, value)
         return value if len(value) <= TEXT_MAX else value[:TEXT_MAX] + "…"
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, dict):
-        return {str(k): REDACTED if SECRET_NAMES.search(str(k)) else scrubbed(v) for k, v in value.items()}
+        return {str(k): REDACTED if SECRET_NAMES.search(str(k)) else scrub(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [scrubbed(item) for item in value]
+        return [scrub(item) for item in value]
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
-    return scrubbed(str(value))
+    return scrub(str(value))
 
 
-def place_of(fault: BaseException) -> list[str]:
-    """Where an exception came from: the innermost frames, without values."""
+def frames_of(fault: BaseException) -> list[str]:
+    """The innermost frames of an exception's traceback, without values."""
     frames = traceback.extract_tb(fault.__traceback__)[-8:]
     return [f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}" for frame in frames]
 
 
 def faults(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Structlog processor: ``exc_info`` becomes the exception's type and place."""
-    given = event.pop("exc_info", None)
+    """A structlog processor that replaces ``exc_info`` by the exception's type and place."""
+    info = event.pop("exc_info", None)
     fault: BaseException | None = None
-    if isinstance(given, BaseException):
-        fault = given
-    elif isinstance(given, tuple):
-        fault = given[1]
-    elif given:
+    if isinstance(info, BaseException):
+        fault = info
+    elif isinstance(info, tuple):
+        fault = info[1]
+    elif info:
         fault = sys.exc_info()[1]
     if fault is not None:
         event["fault"] = type(fault).__qualname__
-        event["place"] = place_of(fault)
+        event["place"] = frames_of(fault)
     return event

@@ -1,9 +1,9 @@
-"""What litellm's HTTP clients send through: our own wire, so that its guard, bounds and deadlines hold there too.
+"""Sends the requests of litellm's HTTP clients over our own wire, whose guard, bounds and deadlines hold for them.
 
-litellm keeps clients for the whole process and follows redirects with them, hence the egress of the call in progress
-is found in a context variable, and without one nothing goes out. What does not go through a client of httpx's (AWS'
-and Google's libraries have their own) meets :func:`wall`. Knows httpx's two transport protocols by their shape only;
-httpx is litellm's dependency, not ours.
+litellm keeps clients for the whole process and follows redirects with them, hence the egress of the call in progress is
+found in a context variable, and without one nothing is sent. Connections that do not go through a client of httpx's
+(AWS' and Google's libraries have their own) are stopped by :func:`forbid_other_connections`. This module knows httpx's
+two transport protocols by their shape only; httpx is litellm's dependency, not ours.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Protocol, Self
 
-from providers.json_vectors import cut
-from providers.litellm.placeholders import StandIns
+from providers.json_vectors import extract_arrays
+from providers.litellm.placeholders import Placeholders
 from providers.litellm.vendor_usage import billed_tokens
 from providers.outcomes import Broken, Failure
 from providers.statuses import failure
@@ -20,7 +20,7 @@ from providers.wire import Answer, Channel, Networks, Origin, Pool, parse_origin
 
 CURRENT: ContextVar["Egress | None"] = ContextVar("egress", default=None)
 
-# Ways out of a process that Python itself announces: none of them is litellm's to take during a call.
+# Ways out of a process that raise Python's audit events: litellm must take none of them during a call.
 _WAYS_OUT = frozenset(
     {
         "socket.connect",
@@ -34,8 +34,8 @@ _WAYS_OUT = frozenset(
 )
 # A vendor's API and where its tokens come from: more origins than this is not one provider.
 _MAX_ORIGINS = 8
-# All that goes out of what litellm and the SDKs under it would send: OpenAI's tells every vendor the operating system,
-# the machine and the version of Python. The rest our wire says itself.
+# The headers that are forwarded of those that litellm and its SDKs set: OpenAI's SDK would send every vendor the
+# operating system, the machine and the version of Python. Our wire sets the others itself.
 _FORWARDED = frozenset(
     {
         "accept",
@@ -56,7 +56,7 @@ _FORWARDED = frozenset(
 
 
 class HttpxUrl(Protocol):
-    """As much of httpx.URL as is used."""
+    """What we use of httpx.URL."""
 
     scheme: str
     host: str
@@ -65,7 +65,7 @@ class HttpxUrl(Protocol):
 
 
 class HttpxRequest(Protocol):
-    """As much of httpx.Request as is used."""
+    """What we use of httpx.Request."""
 
     method: str
     url: HttpxUrl
@@ -81,7 +81,7 @@ class HttpxRequest(Protocol):
 
 
 class HttpxHeaders(Protocol):
-    """As much of httpx.Headers as is used."""
+    """What we use of httpx.Headers."""
 
     def items(self) -> list[tuple[str, str]]:
         """Names in lower case."""
@@ -89,32 +89,32 @@ class HttpxHeaders(Protocol):
 
 
 class Channels:
-    """One provider's channels, by origin: litellm decides where it connects, we decide whether.
+    """The channels of one provider, by origin: litellm decides where it connects, we decide whether.
 
-    ``places`` are the only ones where given: the credential is for them alone.
+    Where ``origins`` are given, the credential is for them alone, and no other origin is reached.
     """
 
-    def __init__(self, pool: Pool, allowed: Networks, places: tuple[Origin, ...] = ()) -> None:
+    def __init__(self, pool: Pool, allowed: Networks, origins: tuple[Origin, ...] = ()) -> None:
         self._pool = pool
         self._allowed = allowed
-        self._places = places
+        self._origins = origins
         self._channels: dict[tuple[str, str, int | None], Channel] = {}
 
     def to(self, url: HttpxUrl) -> Channel:
-        """Raises Broken for an origin that our wire would not take as a base URL."""
+        """The channel for a URL. Raises Broken for an origin that our wire would not take as a base URL."""
         key = (url.scheme, url.host, url.port)
         channel = self._channels.get(key)
         if channel is None:
             if len(self._channels) >= _MAX_ORIGINS:
                 raise Broken(detail="litellm would connect to too many hosts")
             origin = self._origin(url)
-            if self._places and not any(origin.is_same_place(place) for place in self._places):
+            if self._origins and not any(origin.is_same_origin(other) for other in self._origins):
                 raise Broken(detail="litellm would connect to another place than the base URL")
             channel = self._channels[key] = self._pool.channel(origin)
         return channel
 
     def close(self) -> None:
-        """Close them all."""
+        """Close every channel."""
         for channel in self._channels.values():
             channel.close()
 
@@ -128,37 +128,37 @@ class Channels:
 
 
 class Egress:
-    """One call's way out: made and run on the loop of who calls, used from litellm's threads.
+    """The way out of one call: made and run on the caller's event loop, used from litellm's threads.
 
-    It remembers what happened, since litellm's exceptions lose half of it.
+    It keeps the first failure, since litellm's exceptions lose half of it.
     """
 
     def __init__(
-        self, channels: Channels, deadline_at: float, max_body: int, stand_ins: StandIns | None = None
+        self, channels: Channels, deadline_at: float, max_body: int, placeholders: Placeholders | None = None
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.failure: Failure | None = None
-        self.walled: Failure | None = None
+        self.forbidden: Failure | None = None
         self.arrays: list[memoryview] = []
         self.tokens: int | None = None
-        # What Google's bridge is given in place of a token that it would fetch by itself.
+        # Google's bridge gets this in place of a token that it would fetch by itself.
         self.bearer: str | None = None
-        self._stand_ins = stand_ins
+        self._placeholders = placeholders
         self._channels = channels
         self._deadline_at = deadline_at
         self._max_body = max_body
 
     async def send(self, method: str, url: HttpxUrl, headers: list[tuple[str, str]], body: bytes, now: float) -> Answer:
-        """Raises and remembers the failure; after one, litellm's second tries and followed redirects end here."""
-        # This is our own way out, and a task of its own with a context of its own.
+        """Send one request. Keeps and raises a failure; after one, litellm's retries and redirects fail here."""
+        # This task is our own way out, so the audit hook must not stop it; its context is its own.
         CURRENT.set(None)
         if self.failure is not None:
             raise self.failure
         try:
-            sent = body if self._stand_ins is None else self._stand_ins.put_back(body)
-            answer = await self._exchange(method, url, headers, sent)
+            full_body = body if self._placeholders is None else self._placeholders.restore(body)
+            answer = await self._exchange(method, url, headers, full_body)
             # litellm would take a second for what is a megabyte of numbers, much of it with Python's lock held.
-            body_without, arrays = cut(answer.body, len(self.arrays))
+            body_without, arrays = extract_arrays(answer.body, len(self.arrays))
             self.arrays += arrays
             self._count(answer, body_without)
         except Failure as error:
@@ -169,23 +169,23 @@ class Egress:
         return Answer(answer.status, answer.headers, body_without)
 
     def _count(self, answer: Answer, body: bytes) -> None:
-        """Some vendors take one input per request, and bill each."""
+        """Add the billed tokens of an answer: some vendors take one input per request, and bill each."""
         tokens = billed_tokens(answer.headers, body) if answer.status < 300 else None
         if tokens is not None:
             self.tokens = tokens + (self.tokens or 0)
 
     async def _exchange(self, method: str, url: HttpxUrl, headers: list[tuple[str, str]], body: bytes) -> Answer:
         channel = self._channels.to(url)
-        kept = {name.title(): value for name, value in headers if name.lower() in _FORWARDED}
+        forwarded = {name.title(): value for name, value in headers if name.lower() in _FORWARDED}
         try:
-            head = channel.origin.head(url.raw_path.decode("ascii"), kept, method)
+            head = channel.origin.head(url.raw_path.decode("ascii"), forwarded, method)
         except ValueError as error:
             raise Broken(detail=f"litellm made a header that cannot be sent: {error}") from error
         return await channel.exchange(request(head, body), self._deadline_at - self.loop.time(), self._max_body)
 
 
 class Transport:
-    """httpx's asynchronous and synchronous transport in one, sending through the current call's egress."""
+    """An asynchronous and synchronous transport for httpx, which sends through the current call's egress."""
 
     def __init__(self, response: Callable[..., object], clock: Callable[[], float]) -> None:
         """``response`` is httpx.Response, ``clock`` gives Unix time."""
@@ -193,23 +193,23 @@ class Transport:
         self._clock = clock
 
     async def handle_async_request(self, request: HttpxRequest) -> object:
-        """As httpx.AsyncBaseTransport."""
+        """Send a request, as httpx.AsyncBaseTransport does."""
         egress = _current()
         body = await request.aread()
         sending = egress.send(request.method, request.url, request.headers.items(), body, self._clock())
         return self._httpx(await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(sending, egress.loop)))
 
     def handle_request(self, request: HttpxRequest) -> object:
-        """As httpx.BaseTransport: litellm calls some vendors from a thread, which waits here for the loop."""
+        """Send a request, as httpx.BaseTransport does; a thread of litellm's waits here for the loop."""
         egress = _current()
         sending = egress.send(request.method, request.url, request.headers.items(), request.read(), self._clock())
         return self._httpx(asyncio.run_coroutine_threadsafe(sending, egress.loop).result())
 
     async def aclose(self) -> None:
-        """The connections are the provider's."""
+        """Do nothing: the connections are the provider's."""
 
     def close(self) -> None:
-        """The connections are the provider's."""
+        """Do nothing: the connections are the provider's."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -224,15 +224,15 @@ class Transport:
         pass
 
     def _httpx(self, answer: Answer) -> object:
-        kept = {b"content-type", b"retry-after", b"retry-after-ms"}
-        headers = [(name, value) for name, value in answer.headers.items() if name in kept]
+        passed = {b"content-type", b"retry-after", b"retry-after-ms"}
+        headers = [(name, value) for name, value in answer.headers.items() if name in passed]
         return self._response(answer.status, headers=headers, content=bytes(answer.body))
 
 
 def google_token(
     _: object, credentials: object, project_id: str | None, custom_llm_provider: str
 ) -> tuple[str, str | None]:
-    """As litellm's VertexBase: the token and the project of the call in progress; it sees no credential of ours."""
+    """Replaces a method of litellm's VertexBase: the token and project of the call in progress, and no credential."""
     if custom_llm_provider == "gemini":
         return "", ""
     bearer = _current().bearer
@@ -244,15 +244,15 @@ def google_token(
 async def google_token_async(
     base: object, credentials: object, project_id: str | None, custom_llm_provider: str
 ) -> tuple[str, str | None]:
-    """The same for its asynchronous way."""
+    """Replaces its asynchronous method in the same way."""
     return google_token(base, credentials, project_id, custom_llm_provider)
 
 
-def wall(event: str, _: tuple[object, ...]) -> None:
-    """An audit hook of Python's: raises Broken when litellm, during a call, would go out in a way of its own."""
+def forbid_other_connections(event: str, _: tuple[object, ...]) -> None:
+    """An audit hook of Python's: raises Broken where litellm, during a call, connects or starts a process by itself."""
     if event in _WAYS_OUT and (egress := CURRENT.get()) is not None:
-        egress.walled = Broken(detail=f"litellm would go around our wire: {event}")
-        raise egress.walled
+        egress.forbidden = Broken(detail=f"litellm would go around our wire: {event}")
+        raise egress.forbidden
 
 
 def _current() -> Egress:

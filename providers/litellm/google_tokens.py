@@ -1,7 +1,7 @@
-"""Google's access tokens for a service account: a signed assertion (RFC 7523) goes out, a token for an hour comes back.
+"""Fetches Google's access tokens for a service account: a signed assertion (RFC 7523) buys a token for an hour.
 
-Over our own wire, within the call's deadline; kept until shortly before it expires, one fetch for all calls that wait.
-Google's own library has an HTTP client of its own, which our guard would not see.
+Tokens are fetched over our own wire, within the call's deadline, and kept until shortly before they expire; concurrent
+calls share one fetch. Google's own library has an HTTP client of its own, which our guard would not see.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ from providers.wire import Answer, Networks, Pool, parse_origin, request
 
 SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-# Google takes no assertion for longer; clocks may differ a little, and it refuses one from the future.
-ASSERTED_FOR_S: Final = 3600
+# Google accepts no assertion that lasts longer. Clocks may differ a little, and it refuses one from the future.
+ASSERTION_LASTS_S: Final = 3600
 BACKDATED_S: Final = 10
-# A token is not used in its last minutes: a call may take long, and its clock is Google's.
-SPARE_S: Final = 300.0
+# A token is renewed in its last minutes: a call may take long, and the token expires by Google's clock.
+RENEW_BEFORE_S: Final = 300.0
 MAX_BODY: Final = 64 * 1024
 
 
@@ -45,11 +45,11 @@ class ServiceAccount(msgspec.Struct, frozen=True):
 
     @override
     def __repr__(self) -> str:
-        """Without the key."""
+        """The account's name, without its key."""
         return f"ServiceAccount({self.client_email})"
 
 
-class _Wrapped(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _WrappedKeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vertex_credentials: str
 
 
@@ -59,26 +59,26 @@ class _Token(msgspec.Struct, frozen=True):
 
 
 def service_account(credential: str | None) -> ServiceAccount:
-    """The key file from a credential: as it is, or as the text ``vertex_credentials`` of a JSON object.
+    """Read the key file from a credential: the file itself, or the text ``vertex_credentials`` of a JSON object.
 
     Raises ``ValueError`` for an operator to read; nothing of the credential is in it.
     """
-    wanted = "Vertex AI takes the JSON key of a service account as its credential"
+    expected = "Vertex AI takes the JSON key of a service account as its credential"
     if credential is None:
-        raise ValueError(wanted)
+        raise ValueError(expected)
     try:
         if '"vertex_credentials"' in credential:
-            credential = msgspec.json.decode(credential, type=_Wrapped).vertex_credentials
+            credential = msgspec.json.decode(credential, type=_WrappedKeyFile).vertex_credentials
         account = msgspec.json.decode(credential, type=ServiceAccount)
     except msgspec.MsgspecError:
-        raise ValueError(wanted) from None
+        raise ValueError(expected) from None
     if account.type != "service_account":
-        raise ValueError(f"{wanted}, and this is no service account's")
+        raise ValueError(f"{expected}, and this is no service account's")
     return account
 
 
 class GoogleTokens:
-    """The tokens of one service account; shared by the concurrent calls of one event loop."""
+    """The access tokens of one service account; shared by the concurrent calls of one event loop."""
 
     def __init__(
         self, account: ServiceAccount, allowed: Networks, pool: Pool, clock: Callable[[], float] = time.time
@@ -94,25 +94,25 @@ class GoogleTokens:
         self._clock = clock
         self._fetching = asyncio.Lock()
         self._token = ""
-        self._good_until = 0.0
+        self._valid_until = 0.0
 
     async def token(self, deadline_s: float) -> str:
-        """A token that is good for minutes. Raises CredentialRefused, and as the wire does."""
-        if self._clock() < self._good_until:
+        """A token that stays valid for minutes. Raises CredentialRefused, and as the wire does."""
+        if self._clock() < self._valid_until:
             return self._token
         began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(deadline_s), self._fetching:
-                if self._clock() >= self._good_until:
-                    left_s = deadline_s - (asyncio.get_running_loop().time() - began)
-                    await self._fetch(left_s)
+                if self._clock() >= self._valid_until:
+                    remaining_s = deadline_s - (asyncio.get_running_loop().time() - began)
+                    await self._fetch(remaining_s)
                 return self._token
         except TimeoutError as error:
             raise TimedOut(detail="no token in time") from error
 
     def forget(self) -> None:
-        """The token was refused: the next call fetches another one."""
-        self._good_until = 0.0
+        """Drop a token that was refused: the next call fetches another one."""
+        self._valid_until = 0.0
 
     def close(self) -> None:
         """Close pooled connections."""
@@ -123,16 +123,16 @@ class GoogleTokens:
         form = urlencode({"grant_type": GRANT, "assertion": assertion(self._account, self._key, now)})
         answer = await self._channel.exchange(request(self._head, form.encode()), deadline_s, MAX_BODY)
         if answer.status != 200:
-            raise _refused(answer, now)
+            raise _failure(answer, now)
         try:
             token = msgspec.json.decode(answer.body, type=_Token)
         except msgspec.MsgspecError as error:
             raise Broken(detail="a token that cannot be read") from error
-        self._token, self._good_until = token.access_token, now + token.expires_in - SPARE_S
+        self._token, self._valid_until = token.access_token, now + token.expires_in - RENEW_BEFORE_S
 
 
 def assertion(account: ServiceAccount, key: RSAPrivateKey, now: float) -> str:
-    """A JSON Web Token, signed by RS256, by which the account asks for a token. ``now`` is Unix time."""
+    """A JSON Web Token, signed with RS256, with which the account asks for a token. ``now`` is Unix time."""
     issued = int(now) - BACKDATED_S
     head = {"alg": "RS256", "typ": "JWT", "kid": account.private_key_id}
     claims = {
@@ -140,14 +140,14 @@ def assertion(account: ServiceAccount, key: RSAPrivateKey, now: float) -> str:
         "scope": SCOPE,
         "aud": account.token_uri,
         "iat": issued,
-        "exp": issued + ASSERTED_FOR_S,
+        "exp": issued + ASSERTION_LASTS_S,
     }
     signed = b".".join(_base64(msgspec.json.encode(part)) for part in (head, claims))
     return b".".join((signed, _base64(key.sign(signed, PKCS1v15(), SHA256())))).decode("ascii")
 
 
-def _refused(answer: Answer, now: float) -> Failure:
-    """OAuth tells everything that is wrong with an assertion by 400 or 401."""
+def _failure(answer: Answer, now: float) -> Failure:
+    """The failure for a refused assertion: OAuth reports all that is wrong with one by 400 or 401."""
     if 400 <= answer.status < 500 and answer.status not in (408, 429):
         codes = " ".join(read_error(answer.body).codes)
         return CredentialRefused(detail=f"no token: status {answer.status} {codes}".rstrip(), status=answer.status)

@@ -1,9 +1,9 @@
-"""Kind ``litellm``: every embedding vendor that has no OpenAI-compatible server, through litellm.
+"""Kind ``litellm``: calls the vendors that have no OpenAI-compatible server, through litellm.
 
-The only file that imports litellm, at the first use of such a provider: that takes seconds and some 160 MB. Its
-retries, callbacks, caches, logs and prices stay off, and its traffic goes over our own wire. It runs in a thread with
-an event loop of its own, because it takes milliseconds of CPU for the smallest call: a vendor with a compatible server
-belongs to kind ``openai``.
+This is the only file that imports litellm, at the first use of such a provider: that takes seconds and some 160 MB.
+litellm's retries, callbacks, caches, logs and prices stay off, and its traffic goes over our own wire. It runs in a
+thread with an event loop of its own, because the smallest call takes it milliseconds of CPU: a vendor with a compatible
+server belongs to kind ``openai``.
 """
 
 import asyncio
@@ -17,16 +17,21 @@ from typing import Any, Final, Protocol, cast
 
 import msgspec
 
-from providers.byte_tokens import counted
-from providers.decode import Piece, Rows
-from providers.json_vectors import restored
-from providers.litellm.egress import CURRENT, Channels, Egress, Transport, google_token, google_token_async, wall
+from providers.json_vectors import Piece, Rows, restore_array
+from providers.litellm.egress import (
+    CURRENT,
+    Channels,
+    Egress,
+    Transport,
+    forbid_other_connections,
+    google_token,
+    google_token_async,
+)
 from providers.litellm.google_tokens import GoogleTokens, service_account
-from providers.litellm.options import UNSPOKEN, LiteLLMOptions, secrets
-from providers.litellm.placeholders import StandIns, refuse_references
+from providers.litellm.options import UNSUPPORTED_VENDORS, LiteLLMOptions, secrets
+from providers.litellm.placeholders import Placeholders, refuse_references
 from providers.openai.answer import max_answer_bytes
 from providers.outcomes import BadAnswer, Broken, CallerFault, CredentialRefused, Failure, ModelMissing, TimedOut
-from providers.prompt_prefix import prompted
 from providers.protocol import Attempt, Vectors
 from providers.wire import Networks, Pool, parse_origin
 
@@ -42,7 +47,7 @@ _ENCODER = msgspec.json.Encoder()
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """As much of litellm as is used: its thread's event loop, one function, and everything that it raises."""
+    """What we use of litellm: its thread's event loop, one function, and every exception that it raises."""
 
     loop: asyncio.AbstractEventLoop
     aembedding: Callable[..., Awaitable["LiteLLMAnswer"]]
@@ -50,7 +55,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class LiteLLMAnswer(Protocol):
-    """As much of litellm's EmbeddingResponse as is used; its items are dicts or objects, depending on the vendor."""
+    """What we use of litellm's EmbeddingResponse; its items are dicts or objects, depending on the vendor."""
 
     data: list[object] | None
 
@@ -79,13 +84,13 @@ class LiteLLMProvider:
         self, base_url: str | None, credential: str | None, options: LiteLLMOptions, allowed: Networks, pool: Pool
     ) -> None:
         """``base_url`` None means the vendor's own. Raises ``ValueError`` for an operator to read."""
-        if options.vendor in UNSPOKEN:
-            raise ValueError(UNSPOKEN[options.vendor])
+        if options.vendor in UNSUPPORTED_VENDORS:
+            raise ValueError(UNSUPPORTED_VENDORS[options.vendor])
         account = service_account(credential) if options.vendor == "vertex_ai" else None
         if account is not None and options.vertex_location is None:
             raise ValueError("Vertex AI needs the option vertex_location, such as europe-west1")
         self._tokens = None if account is None else GoogleTokens(account, allowed, pool)
-        known = secrets(credential if account is None else None)
+        credentials = secrets(credential if account is None else None)
         self._fixed: dict[str, Any] = {
             **options.fixed(),
             "api_base": base_url,
@@ -94,24 +99,24 @@ class LiteLLMProvider:
             "num_retries": 0,
             "caching": False,
             "no-log": True,
-            **known,
+            **credentials,
         }
         if account is not None:
             self._fixed.setdefault("vertex_project", account.project_id)
         self._options = options
         # AWS' signature is over the body: no text can be put into it afterwards.
-        self._signs = "aws_access_key_id" in known
-        places = () if base_url is None else (base_url, *options.token_urls)
-        self._channels = Channels(pool, allowed, tuple(parse_origin(place, allowed) for place in places))
+        self._signs = "aws_access_key_id" in credentials
+        urls = () if base_url is None else (base_url, *options.token_urls)
+        self._channels = Channels(pool, allowed, tuple(parse_origin(url, allowed) for url in urls))
 
     async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
         """See :class:`providers.protocol.Provider`."""
         deadline_at = asyncio.get_running_loop().time() + deadline_s
-        inputs = prompted(attempt)
-        stand_ins = self._stand_ins(attempt, inputs)
-        arguments = self._arguments(attempt, inputs if stand_ins is None else stand_ins.names)
+        inputs = attempt.inputs_with_prompt()
+        placeholders = self._placeholders(attempt, inputs)
+        arguments = self._arguments(attempt, inputs if placeholders is None else placeholders.names)
         most_bytes = max_answer_bytes(attempt.inputs, attempt.dimensions)
-        egress = Egress(self._channels, deadline_at, most_bytes, stand_ins)
+        egress = Egress(self._channels, deadline_at, most_bytes, placeholders)
         try:
             async with asyncio.timeout_at(deadline_at):
                 litellm = await load()
@@ -125,12 +130,12 @@ class LiteLLMProvider:
             raise
         except TimeoutError as error:
             raise egress.failure or TimedOut(detail="litellm did not answer in time") from error
-        if stand_ins is not None:
-            stand_ins.check_all_sent()
-        return counted(vectors, attempt, self._options.bytes_per_token)
+        if placeholders is not None:
+            placeholders.check_all_sent()
+        return vectors.with_tokens_by_size(attempt, self._options.bytes_per_token)
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
-        """What litellm counts is a guess."""
+        """Return None: litellm's counts are guesses."""
         return None
 
     async def close(self) -> None:
@@ -139,20 +144,20 @@ class LiteLLMProvider:
         if self._tokens is not None:
             self._tokens.close()
 
-    def _stand_ins(self, attempt: Attempt, inputs: list[str] | list[list[int]]) -> StandIns | None:
+    def _placeholders(self, attempt: Attempt, inputs: list[str] | list[list[int]]) -> Placeholders | None:
         if attempt.texts is None:
             return None
         texts = cast("list[str]", inputs)
         if self._signs:
             refuse_references(texts)
             return None
-        return StandIns(texts)
+        return Placeholders(texts)
 
     def _model(self, upstream_model: str) -> str:
-        """As litellm takes it without leaving the vendor, our credential with it, for the sake of a name.
+        """The model's name in the form in which litellm stays with the vendor, who alone may get our credential.
 
-        It sends some names that begin with ``azure/`` or ``cohere/`` to OpenAI and Cohere whoever is meant, unless the
-        vendor stands before them; its bridge to Hugging Face takes a URL for the host.
+        litellm sends some names that begin with ``azure/`` or ``cohere/`` to OpenAI and Cohere, unless the vendor
+        stands before them; its bridge to Hugging Face takes a URL for the host.
         """
         if "://" in upstream_model:
             raise ModelMissing(detail="the upstream name is an address")
@@ -160,7 +165,7 @@ class LiteLLMProvider:
         return upstream_model if upstream_model.startswith(prefix) else f"{prefix}{upstream_model}"
 
     def _arguments(self, attempt: Attempt, inputs: list[str] | list[list[int]]) -> dict[str, Any]:
-        """All that goes to litellm; it drops nothing silently, so an option that a vendor lacks is an error."""
+        """All arguments for litellm; it drops none silently, so an option that a vendor lacks is an error."""
         arguments = {**self._fixed, "model": self._model(attempt.upstream_model), "input": inputs}
         if attempt.input_type is not None:
             field, word = self._options.input_type(attempt.input_type)
@@ -169,7 +174,7 @@ class LiteLLMProvider:
 
 
 async def load() -> Loaded:
-    """Import litellm, once, into a thread of its own: takes seconds. Needs :data:`ENVIRONMENT` exported."""
+    """Import litellm, once, into a thread of its own, which takes seconds. Needs :data:`ENVIRONMENT` exported."""
     return await asyncio.to_thread(_load) if _loaded is None else _loaded
 
 
@@ -201,7 +206,7 @@ async def _import() -> Loaded:
     litellm.cache = None
     litellm.telemetry = False
     litellm.num_retries = 0
-    # It takes the 0 that we pass for "not said".
+    # It takes the 0 that we pass for no value.
     module.DEFAULT_MAX_RETRIES = 0
     litellm.drop_params = False
     litellm.modify_params = False
@@ -222,18 +227,18 @@ async def _import() -> Loaded:
     litellm.client_session = httpx.Client(transport=transport, trust_env=False)
     google: Any = VertexBase
     google._ensure_access_token, google._ensure_access_token_async = google_token, google_token_async
-    sys.addaudithook(wall)
+    sys.addaudithook(forbid_other_connections)
     errors = (openai.OpenAIError, httpx.HTTPError, Failure, *_PLAIN_ERRORS)
     return Loaded(asyncio.get_running_loop(), litellm.aembedding, errors)
 
 
 async def _call(litellm: Loaded, egress: Egress, arguments: dict[str, Any]) -> Vectors:
-    """Runs on litellm's loop; nothing of it but bytes comes from and goes to the caller's."""
+    """Call litellm, on its own loop; only bytes pass between that loop and the caller's."""
     CURRENT.set(egress)
     try:
         answer = await litellm.aembedding(**arguments)
     except litellm.errors as error:
-        raise egress.failure or egress.walled or _failure(error) from error
+        raise egress.failure or egress.forbidden or _failure(error) from error
     return await _read(answer, egress, len(arguments["input"]))
 
 
@@ -245,7 +250,7 @@ async def _read(response: LiteLLMAnswer, egress: Egress, inputs: int) -> Vectors
     if len(indices) != len(items):
         raise BadAnswer(detail="an index that is not a number")
     try:
-        pieces: list[Piece] = [restored(_ENCODER.encode(item.get("embedding")), egress.arrays) for item in items]
+        pieces: list[Piece] = [restore_array(_ENCODER.encode(item.get("embedding")), egress.arrays) for item in items]
     except (TypeError, msgspec.MsgspecError) as error:
         raise BadAnswer(detail="an embedding that is not an array of numbers") from error
     rows = Rows(pieces, indices)
@@ -255,7 +260,7 @@ async def _read(response: LiteLLMAnswer, egress: Egress, inputs: int) -> Vectors
 
 
 def _failure(error: Exception) -> Failure:
-    """An exception of litellm's that no answer explains. Its text quotes requests, so only its class is told."""
+    """The failure for an exception that no answer explains. Its text quotes requests, so the detail is its class."""
     kind = type(error).__name__
     if kind == "UnsupportedParamsError":
         return CallerFault("The provider cannot do what the request asks for.", detail=kind)

@@ -1,6 +1,7 @@
-"""What an operator may set for a provider of kind ``litellm``, and what goes to litellm with every call. No I/O.
+"""Pure. Defines the options of a provider of kind ``litellm``, and what goes to litellm with every call.
 
-Lists of what is allowed: litellm takes any keyword, and some of them would retry, log, fetch or answer by themselves.
+Both are lists of what is allowed: litellm takes any keyword, and some of them would retry, log, fetch or answer by
+themselves.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from providers.byte_tokens import BytesPerToken
+from providers.protocol import BytesPerToken
 
 # Credentials of vendors that need more than one secret: a JSON object with these names, passed on as they are.
 CREDENTIAL_FIELDS: Final = frozenset(
@@ -25,7 +26,7 @@ CREDENTIAL_FIELDS: Final = frozenset(
 
 _BOTH: Final = MappingProxyType({"query": "search_query", "document": "search_document"})
 _RETRIEVAL: Final = MappingProxyType({"query": "RETRIEVAL_QUERY", "document": "RETRIEVAL_DOCUMENT"})
-# How vendors call their input types, so that nobody has to look it up.
+# How vendors name their input types.
 _INPUT_TYPES: Final = MappingProxyType(
     {
         "bedrock": ("input_type", _BOTH),
@@ -36,16 +37,18 @@ _INPUT_TYPES: Final = MappingProxyType(
         "vertex_ai": ("task_type", _RETRIEVAL),
     }
 )
-# These cut what is too long and do not tell, unless they are told not to.
-_NEVER_CUT: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
+# These cut long inputs silently, unless a parameter forbids it.
+_NO_TRUNCATION: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
     {"cohere": {"truncate": "NONE"}, "voyage": {"truncation": False}, "vertex_ai": {"autoTruncate": False}}
 )
-# These speak by a library of their own, from connections and with credentials that are not ours to guard.
+# These use a library of their own, whose connections and credentials our guard does not see.
 _SAGEMAKER: Final = (
     "SageMaker is not spoken to, since its library goes out by itself. Serve the model there in a container that "
     "speaks OpenAI's API, behind an address of yours (kind openai), or use Bedrock (vendor bedrock)"
 )
-UNSPOKEN: Final[Mapping[str, str]] = MappingProxyType({"sagemaker": _SAGEMAKER, "sagemaker_chat": _SAGEMAKER})
+UNSUPPORTED_VENDORS: Final[Mapping[str, str]] = MappingProxyType(
+    {"sagemaker": _SAGEMAKER, "sagemaker_chat": _SAGEMAKER}
+)
 
 
 class LiteLLMOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,8 +58,8 @@ class LiteLLMOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type; the large vendors' words are known. ``api_version`` is Azure's, ``aws_region_name`` Bedrock's, and
     ``vertex_project`` (by default the key file's) and ``vertex_location`` (needed) are Vertex AI's. ``token_urls`` are
     places beside the base URL where the vendor hands out tokens, as ``https://iam.cloud.ibm.com`` for watsonx.
-    ``bytes_per_token``: tokens are the bytes of each text by this number, and the vendor's own usage is not read
-    (:mod:`providers.byte_tokens`).
+    ``bytes_per_token``: tokens are the bytes of each text by this number, and the vendor's own usage is not
+    read.
     """
 
     vendor: str
@@ -83,7 +86,7 @@ class LiteLLMOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "vertex_location": self.vertex_location,
         }
         given = {name: value for name, value in places.items() if value is not None}
-        return {"custom_llm_provider": self.vendor, **_NEVER_CUT.get(self.vendor, {}), **given}
+        return {"custom_llm_provider": self.vendor, **_NO_TRUNCATION.get(self.vendor, {}), **given}
 
 
 def secrets(credential: str | None) -> dict[str, str]:

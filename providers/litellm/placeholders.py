@@ -1,8 +1,8 @@
-"""What litellm gets to see in place of a customer's texts, and the texts put back before a request leaves. No I/O.
+"""Pure. Replaces a customer's texts by placeholders for litellm, and puts the texts back before a request is sent.
 
-litellm looks into texts: one that begins with ``files/`` it fetches with our credential and embeds the file, one that
-begins with ``data:`` it sends as a picture, ``gs://`` and ``s3://`` name our own storage to a vendor. A text of a
-customer's is never more than a text, so it passes litellm as a stand-in that means nothing.
+litellm interprets texts: it fetches one that begins with ``files/`` with our credential and embeds the file, it sends
+one that begins with ``data:`` as a picture, and ``gs://`` and ``s3://`` name our own storage to a vendor. A customer's
+text is only ever text, so it passes litellm as a placeholder that has no meaning.
 """
 
 import re
@@ -11,15 +11,15 @@ import msgspec
 
 from providers.outcomes import Broken, CallerFault
 
-_STAND_IN = re.compile(rb'"input-(\d{1,9})-of-gigarouter"')
+_PLACEHOLDER = re.compile(rb'"input-(\d{1,9})-of-gigarouter"')
 # Where a request is signed over its body, texts must be in it from the start: those with a meaning are refused.
 _REFERENCES = ("data:", "s3://")
 
 _ENCODE = msgspec.json.Encoder().encode
 
 
-class StandIns:
-    """The stand-ins of one call's texts; each may go out once."""
+class Placeholders:
+    """The placeholders of one call's texts; each may be sent once."""
 
     def __init__(self, texts: list[str]) -> None:
         self._texts = texts
@@ -27,20 +27,20 @@ class StandIns:
 
     @property
     def names(self) -> list[str]:
-        """What to hand over instead of the texts, in their order."""
+        """The placeholders, in the order of the texts."""
         return [f"input-{number}-of-gigarouter" for number in range(len(self._texts))]
 
-    def put_back(self, body: bytes) -> bytes:
-        """A request's JSON with the texts in it again. Raises Broken for an input that goes out a second time."""
-        return _STAND_IN.sub(self._text, body)
+    def restore(self, body: bytes) -> bytes:
+        """Put the texts back into a request's JSON. Raises Broken for an input that would be sent a second time."""
+        return _PLACEHOLDER.sub(self._text, body)
 
     def check_all_sent(self) -> None:
-        """Raises Broken when a text was left out, or changed so that its stand-in could not be found."""
+        """Raise Broken where a text was left out, or changed so that its placeholder was not found."""
         if len(self._sent) != len(self._texts):
             raise Broken(detail=f"litellm sent {len(self._sent)} of {len(self._texts)} inputs")
 
-    def _text(self, found: re.Match[bytes]) -> bytes:
-        number = int(found[1])
+    def _text(self, match: re.Match[bytes]) -> bytes:
+        number = int(match[1])
         if number in self._sent or number >= len(self._texts):
             raise Broken(detail="litellm would send an input twice")
         self._sent.add(number)
@@ -48,7 +48,7 @@ class StandIns:
 
 
 def refuse_references(texts: list[str]) -> None:
-    """For requests that are signed over their body. Raises CallerFault for a text that litellm takes for a file."""
+    """Refuse texts that litellm takes for files, where the request is signed over its body. Raises CallerFault."""
     for index, text in enumerate(texts):
         if text.startswith(_REFERENCES):
             raise CallerFault(

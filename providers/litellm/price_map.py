@@ -1,6 +1,6 @@
-"""litellm's own price map, read from its package without importing it: what each embedding model is and costs there.
+"""Reads litellm's price map from its package, without importing it: each embedding model and what it costs there.
 
-Numbers are taken as the text that stands in the file: an amount never passes through a float.
+Numbers are taken as the text of the file: an amount never passes through a float.
 """
 
 from decimal import ROUND_CEILING, Context, Decimal
@@ -17,9 +17,9 @@ _EXACT = Context(prec=200)
 
 
 class MapEntry(msgspec.Struct, frozen=True):
-    """One embedding model as the map states it; amounts in USD per unit, None where the map says nothing.
+    """One embedding model of the map; amounts in USD per unit, None where the map has none.
 
-    ``litellm_provider`` may carry a suffix (``vertex_ai-embedding-models``): :attr:`vendor` is without.
+    ``litellm_provider`` may have a suffix (``vertex_ai-embedding-models``), which :attr:`vendor` drops.
     """
 
     litellm_provider: str
@@ -40,12 +40,12 @@ class MapEntry(msgspec.Struct, frozen=True):
 
     @property
     def vendor(self) -> str:
-        """The provider's name in litellm, as its calls want it."""
+        """The provider's name in litellm's calls."""
         return self.litellm_provider.partition("-")[0]
 
     @property
     def dimensions(self) -> int | None:
-        """Width of a vector; None where the map does not say."""
+        """The width of a vector; None where the map has none."""
         return _count(self.output_vector_size)
 
     @property
@@ -55,13 +55,13 @@ class MapEntry(msgspec.Struct, frozen=True):
 
     @property
     def other_units(self) -> tuple[str, ...]:
-        """What the vendor charges by besides tokens."""
+        """The units other than tokens by which the vendor charges."""
         units = ("query", "image", "video_per_second", "audio_per_second", "character")
         return tuple(unit.replace("_", " ") for unit in units if getattr(self, f"input_cost_per_{unit}"))
 
 
 class PriceMap(msgspec.Struct, frozen=True):
-    """The embedding models of the map, by key, and which release of litellm it came with."""
+    """The embedding models of the map, by key, and the release of litellm that has the map."""
 
     release: str
     entries: tuple[MapEntry, ...]
@@ -72,7 +72,7 @@ class _Mode(msgspec.Struct):
 
 
 def read() -> PriceMap:
-    """The map of the installed litellm. Raises ``FileNotFoundError`` where there is none."""
+    """Read the map of the installed litellm. Raises ``FileNotFoundError`` where litellm is not installed."""
     found = find_spec("litellm")
     if found is None or not found.submodule_search_locations:
         raise FileNotFoundError("litellm is not installed")
@@ -80,7 +80,7 @@ def read() -> PriceMap:
 
 
 def parse(text: bytes) -> tuple[MapEntry, ...]:
-    """The map's text -> its embedding models. Raises ``ValueError`` for one that does not read as such."""
+    """Parse the map's text into its embedding models. Raises ``ValueError`` where it is no map."""
     found = []
     for key, raw in sorted(msgspec.json.decode(text, type=dict[str, msgspec.Raw]).items()):
         # The file's first entry is a description in words, and what else it holds is none of our business.
@@ -90,7 +90,7 @@ def parse(text: bytes) -> tuple[MapEntry, ...]:
 
 
 def nano_per_mtok(usd_per_token: Decimal) -> tuple[int, bool]:
-    """USD per token -> nano-USD per million tokens, and whether that is exact; what is below a nano is rounded up.
+    """Convert USD per token to nano-USD per million tokens, rounded up, and say whether that is exact.
 
     ``2e-08`` is 20,000,000: $0.02 per million tokens.
     """
@@ -100,5 +100,5 @@ def nano_per_mtok(usd_per_token: Decimal) -> tuple[int, bool]:
 
 
 def _count(number: Decimal | None) -> int | None:
-    """A positive whole number; None for what is none."""
+    """A positive whole number; None for any other."""
     return int(number) if number is not None and number > 0 and number == number.to_integral_value() else None

@@ -1,6 +1,7 @@
-"""Billed tokens as vendors write them into their own answers. No I/O.
+"""Pure. Reads the billed tokens that vendors write into their answers.
 
-litellm fills in a guess where it finds none, and cannot be asked which it was; so the answer itself is read.
+litellm fills in a guess where it finds none, and cannot be asked which of the two it returned; so the answer itself is
+read.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ import msgspec
 from providers.outcomes import BadAnswer
 
 # Where vendors put what they bill: OpenAI and most, Voyage and Jina, Cohere, Titan, Gemini.
-_PLACES = (
+_PATHS = (
     ("usage", "prompt_tokens"),
     ("usage", "total_tokens"),
     ("meta", "billed_units", "input_tokens"),
@@ -23,41 +24,41 @@ _MOST_TOKENS = 2**53
 
 
 def billed_tokens(headers: Mapping[bytes, bytes], body: bytes | bytearray) -> int | None:
-    """The tokens that an answer says it bills; None where it says nothing. Raises BadAnswer for nonsense."""
+    """The tokens that an answer bills; None where it has no usage. Raises BadAnswer for a usage that is no count."""
     try:
         answer: object = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
         return None
-    for place in _PLACES:
-        if (found := _at(answer, place)) is not None:
-            return _count(found)
-    if (each := _vertex(answer)) is not None:
-        return each
+    for path in _PATHS:
+        if (value := _at(answer, path)) is not None:
+            return _count(value)
+    if (tokens := _vertex_tokens(answer)) is not None:
+        return tokens
     header = headers.get(_HEADER)
     return int(header) if header is not None and header.isdigit() and len(header) < 16 else None
 
 
-def _vertex(answer: object) -> int | None:
-    """Vertex AI's ``:predict`` counts each text by itself; None where one of them tells nothing."""
+def _vertex_tokens(answer: object) -> int | None:
+    """The sum of Vertex AI's counts, one per text in ``:predict``; None where one of them is missing."""
     predictions = _at(answer, ("predictions",))
     if not isinstance(predictions, list) or not predictions:
         return None
-    each = [_at(one, ("embeddings", "statistics", "token_count")) for one in predictions]
-    return None if None in each else sum(map(_count, each))
+    counts = [_at(prediction, ("embeddings", "statistics", "token_count")) for prediction in predictions]
+    return None if None in counts else sum(map(_count, counts))
 
 
-def _at(answer: object, place: tuple[str, ...]) -> object:
-    for name in place:
+def _at(answer: object, path: tuple[str, ...]) -> object:
+    for name in path:
         if not isinstance(answer, dict):
             return None
         answer = answer.get(name)
     return answer
 
 
-def _count(found: object) -> int:
-    """Cohere's are numbers, not integers, by its own schema."""
-    if isinstance(found, float) and found.is_integer():
-        found = int(found)
-    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= _MOST_TOKENS:
+def _count(value: object) -> int:
+    """A count of tokens; Cohere's schema has it as a number, not an integer."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MOST_TOKENS:
         raise BadAnswer(detail="a usage that is not a count of tokens")
-    return found
+    return value

@@ -4,14 +4,13 @@ import asyncio
 
 import msgspec
 
-from providers.decode import Piece, Rows
-from providers.json_vectors import cut, restored
+from providers.json_vectors import Piece, Rows, extract_arrays, restore_array
 from providers.outcomes import BadAnswer, Broken
 from providers.protocol import Vectors
 from providers.statuses import error_in_success
 
 # Above this, arrays of numbers are cut out before the rest is parsed.
-CUT_ABOVE_BYTES = 1 << 20
+EXTRACT_ABOVE_BYTES = 1 << 20
 
 # What one number takes in JSON at most, and what stands around the vectors.
 NUMBER_BYTES = 25
@@ -19,7 +18,7 @@ SLACK_BYTES = 64 * 1024
 WIDEST = 8192
 MAX_ANSWER_BYTES = 48 << 20
 
-# A count that a double holds exactly; more tokens than that nobody embeds.
+# The largest count that a double holds exactly.
 _MOST_TOKENS = 2**53
 
 _NO_ERROR = msgspec.Raw(b"null")
@@ -45,14 +44,15 @@ _DECODER = msgspec.json.Decoder(_Answer)
 
 
 def max_answer_bytes(inputs: int, dimensions: int | None) -> int:
-    """The most that an honest answer to so many inputs takes, whatever its encoding."""
+    """The most bytes that an honest answer to so many inputs takes, whatever its encoding."""
     return min(SLACK_BYTES + inputs * ((dimensions or WIDEST) * NUMBER_BYTES + 256), MAX_ANSWER_BYTES)
 
 
 async def read_answer(body: bytes | bytearray, inputs: int) -> Vectors:
-    """Vectors in the order of the inputs.
+    """Read the vectors, in the order of the inputs.
 
-    Raises Broken (cannot be read), BadAnswer (read, but wrong) and, for an error inside a 200, what the error means.
+    Raises Broken (cannot be read), BadAnswer (read, but wrong) and, for an error inside a 200, the failure that it
+    means.
     """
     try:
         pieces, indices, usage = _parse(body)
@@ -72,15 +72,15 @@ async def read_answer(body: bytes | bytearray, inputs: int) -> Vectors:
 def _parse(body: bytes | bytearray) -> tuple[list[Piece], list[int], _Usage | None]:
     arrays: list[memoryview] = []
     skeleton = body
-    if len(body) > CUT_ABOVE_BYTES:
-        skeleton, arrays = cut(body)
+    if len(body) > EXTRACT_ABOVE_BYTES:
+        skeleton, arrays = extract_arrays(body)
     answer = _DECODER.decode(skeleton)
     if answer.error != _NO_ERROR:
         raise error_in_success(skeleton)
     items = answer.data or []
     pieces: list[Piece] = [memoryview(item.embedding) for item in items]
     if arrays:
-        pieces = [restored(piece, arrays) for piece in pieces]
+        pieces = [restore_array(piece, arrays) for piece in pieces]
     return pieces, [item.index for item in items], answer.usage
 
 

@@ -1,14 +1,12 @@
-"""Kind ``openai``: any OpenAI-compatible embeddings server, directly over the pooled wire."""
+"""Kind ``openai``: calls any OpenAI-compatible embeddings server, directly over the pooled wire."""
 
 import time
 from typing import Literal
 
 import msgspec
 
-from providers.byte_tokens import BytesPerToken, counted
 from providers.openai.answer import max_answer_bytes, read_answer
-from providers.prompt_prefix import prompted
-from providers.protocol import Attempt, Vectors
+from providers.protocol import Attempt, BytesPerToken, Vectors
 from providers.statuses import failure
 from providers.wire import Origin, Pool, request
 
@@ -18,11 +16,10 @@ _ENCODER = msgspec.json.Encoder()
 class OpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a server differs from OpenAI's own.
 
-    ``input_types`` translates ``query`` and ``document`` to the server's words, for endpoints that have a native
-    input type. Jina: ``input_type_field`` = ``task``, ``input_types`` = ``retrieval.query`` and
-    ``retrieval.passage``. ``always`` is sent with every request, as Voyage's
-    ``truncation`` = false, without which it cuts what is too long and does not tell. ``bytes_per_token``: tokens are
-    the bytes of each text by this number, and the server's own usage is not read (:mod:`providers.byte_tokens`).
+    ``input_types`` translates ``query`` and ``document`` to the server's words, for endpoints with a native input type.
+    Jina: ``input_type_field`` = ``task``, ``input_types`` = ``retrieval.query`` and ``retrieval.passage``. ``always``
+    is sent with every request, as Voyage's ``truncation`` = false, without which Voyage cuts long inputs silently.
+    ``bytes_per_token``: tokens are the bytes of each text by this number, and the server's own usage is not read.
     """
 
     path: str = "/embeddings"
@@ -56,10 +53,10 @@ class OpenAIProvider:
         if answer.status != 200:
             raise failure(answer.status, answer.headers, answer.body, time.time())
         vectors = await read_answer(answer.body, attempt.inputs)
-        return counted(vectors, attempt, self._options.bytes_per_token)
+        return vectors.with_tokens_by_size(attempt, self._options.bytes_per_token)
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
-        """OpenAI's wire cannot count."""
+        """Return None: OpenAI's API cannot count."""
         return None
 
     async def close(self) -> None:
@@ -67,11 +64,11 @@ class OpenAIProvider:
         self._channel.close()
 
     def _body(self, attempt: Attempt) -> bytes:
-        """All that ever goes upstream: nothing of a customer's request is passed on unless it is named here."""
+        """The request body; nothing of a customer's request goes upstream unless it is named here."""
         fields: dict[str, object] = {
             **self._options.always,
             "model": attempt.upstream_model,
-            "input": prompted(attempt),
+            "input": attempt.inputs_with_prompt(),
         }
         if attempt.asks_base64:
             fields["encoding_format"] = "base64"

@@ -1,1 +1,1 @@
-"""The texts that an endpoint is probed with, and how two sets of their vectors are compared."""
+"""The texts that endpoints are probed with, and the comparison of two sets of their vectors."""

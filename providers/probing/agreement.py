@@ -1,6 +1,6 @@
-"""Whether two sets of vectors of the same texts come from one vector space, and if not, in what way they differ. Pure.
+"""Pure. Decides whether two sets of vectors of the same texts come from one vector space, and if not, how they differ.
 
-The thresholds were measured, per class of numbers: how far honest copies are apart, and how close impostors come
+The thresholds were measured, per class of numerics: how far honest copies are apart, and how close wrong models come
 (``docs/spaces.md`` has the figures, ``python -m bench.spaces`` measures them again).
 """
 
@@ -15,14 +15,14 @@ from providers.protocol import FloatMatrix
 Doubles = npt.NDArray[np.float64]
 
 # From so many rows on, neighbors and ranks say something.
-RANKED_FROM = 16
+RANKS_FROM_ROWS = 16
 NEIGHBORS = 5
 # Two rows of a reference that are closer than this are one text to the model: either may stand for the other.
-ALIKE = 1e-6
+SAME_TEXT_DISTANCE = 1e-6
 
 
 class Numerics(StrEnum):
-    """Classes of numbers that weights are kept in and computed with, the finest first."""
+    """The classes of numbers that weights are kept in and computed with, the finest first."""
 
     F32 = "f32"
     F16 = "f16"
@@ -33,10 +33,10 @@ class Numerics(StrEnum):
 
 
 class Threshold(msgspec.Struct, frozen=True):
-    """What vectors of a class may differ by at most.
+    """The largest differences that vectors of one class of numerics may have.
 
-    ``worst`` and ``typical`` are 1 - cosine of the worst row and of the middle one; ``norm`` is the relative error of
-    the length, ``overlap`` and ``rank`` the least agreement of neighbors and of the order of all similarities.
+    ``worst`` and ``typical`` are 1 - cosine of the worst row and of the median one; ``norm`` is the relative error of
+    the length, ``overlap`` and ``rank`` are the least agreement of neighbors and of the order of all similarities.
     """
 
     worst: float
@@ -63,7 +63,7 @@ NOISE_MOST = 4.0
 
 
 class Noise(msgspec.Struct, frozen=True):
-    """How far two copies that are known to be honest are apart: 1 - cosine of the worst row and of the middle one."""
+    """How far two copies that are known to be honest are apart: 1 - cosine of the worst row and of the median one."""
 
     worst: float
     typical: float
@@ -82,11 +82,11 @@ _NAMES = {
 
 
 class Agreement(msgspec.Struct, frozen=True):
-    """How two sets of vectors compare. ``fault`` is empty where they agree, else one sentence with the numbers.
+    """The comparison of two sets of vectors. ``fault`` is empty where they agree, else one sentence with the numbers.
 
-    Cosines are of each row with the reference's row; ``worst_row`` is where the least one is. ``norm_error`` is the
-    largest relative error of a length. ``overlap`` and ``rank`` are None for few rows. ``mixed_up`` counts rows that
-    are closer to another row of the reference than to their own.
+    Cosines are of each row with the reference's row; ``worst_row`` has the least one. ``norm_error`` is the largest
+    relative error of a length. ``overlap`` and ``rank`` are None for few rows. ``mixed_up`` counts rows that are closer
+    to another row of the reference than to their own.
     """
 
     rows: int
@@ -102,12 +102,12 @@ class Agreement(msgspec.Struct, frozen=True):
 
     @property
     def passed(self) -> bool:
-        """Whether the answered vectors may be delivered as the reference's space."""
+        """Whether the candidate's vectors may be delivered as the reference's space."""
         return not self.fault
 
 
 def numerics_of(name: str) -> Numerics:
-    """The class that a model or an endpoint names. One that we do not know counts as bfloat16: strict, not lenient."""
+    """The class that a model or an endpoint names. An unknown name counts as bfloat16: strict, not lenient."""
     try:
         return _NAMES.get(name) or Numerics(name)
     except ValueError:
@@ -115,13 +115,13 @@ def numerics_of(name: str) -> Numerics:
 
 
 def admits(space: Numerics, endpoint: Numerics) -> bool:
-    """Whether an endpoint with such numbers may serve the space: with the same ones, or finer ones."""
+    """Whether an endpoint with such numerics may serve a space of such numerics: with the same class, or a finer."""
     order = list(Numerics)
     return order.index(endpoint) <= order.index(space)
 
 
 def threshold_of(numerics: Numerics, noise: Noise | None) -> Threshold:
-    """A class's threshold; where the space's own noise was measured, that decides, down to the finest class's."""
+    """A class's threshold; where the space's noise was measured, the noise decides, down to the finest class's."""
     threshold, least = THRESHOLDS[numerics], THRESHOLDS[Numerics.F32]
     if noise is None:
         return threshold
@@ -131,27 +131,29 @@ def threshold_of(numerics: Numerics, noise: Noise | None) -> Threshold:
 
 
 def noise_of(agreement: Agreement) -> Noise | None:
-    """The distance of two honest copies, where it says anything: the same numbers in the same process say nothing."""
+    """The noise between two honest copies; None where they are identical, as two runs in one process are."""
     if agreement.cosine_min is None or agreement.cosine_median is None:
         return None
     noise = Noise(1 - agreement.cosine_min, 1 - agreement.cosine_median)
-    return noise if noise.typical > ALIKE else None
+    return noise if noise.typical > SAME_TEXT_DISTANCE else None
 
 
-def compare(reference: FloatMatrix, answered: FloatMatrix, numerics: Numerics, noise: Noise | None = None) -> Agreement:
-    """Compare row by row, neighbor by neighbor. Both are [probes, dimensions] float32, rows in the same order."""
+def compare(
+    reference: FloatMatrix, candidate: FloatMatrix, numerics: Numerics, noise: Noise | None = None
+) -> Agreement:
+    """Compare row by row and neighbor by neighbor. Both are [texts, dimensions] float32, rows in the same order."""
     rows = len(reference)
-    if answered.shape != reference.shape:
-        return Agreement(rows, fault=f"it answers {_shape(answered)} where the reference is {_shape(reference)}")
-    expected, given = reference.astype(np.float64), answered.astype(np.float64)
-    if not np.isfinite(given).all():
+    if candidate.shape != reference.shape:
+        return Agreement(rows, fault=f"it answers {_shape(candidate)} where the reference is {_shape(reference)}")
+    expected, actual = reference.astype(np.float64), candidate.astype(np.float64)
+    if not np.isfinite(actual).all():
         return Agreement(rows, fault="its vectors have NaN or infinity")
-    norms, lengths = np.linalg.norm(expected, axis=1), np.linalg.norm(given, axis=1)
+    norms, lengths = np.linalg.norm(expected, axis=1), np.linalg.norm(actual, axis=1)
     if not lengths.all():
         return Agreement(rows, fault="it answers a vector of zeros")
-    units, answers = expected / norms[:, None], given / lengths[:, None]
+    units, answers = expected / norms[:, None], actual / lengths[:, None]
     cosines = np.einsum("ij,ij->i", units, answers)
-    ranked = rows >= RANKED_FROM
+    ranked = rows >= RANKS_FROM_ROWS
     inner, outer = units @ units.T, answers @ answers.T
     measured = Agreement(
         rows=rows,
@@ -164,21 +166,21 @@ def compare(reference: FloatMatrix, answered: FloatMatrix, numerics: Numerics, n
         rank=_spearman(inner, outer) if ranked else None,
         mixed_up=_mixed_up(units, answers, cosines),
     )
-    fault = _fault(measured, expected, given, inner, outer, threshold_of(numerics, noise))
+    fault = _fault(measured, expected, actual, inner, outer, threshold_of(numerics, noise))
     return msgspec.structs.replace(measured, fault=fault)
 
 
 def _fault(
-    measured: Agreement, expected: Doubles, given: Doubles, inner: Doubles, outer: Doubles, threshold: Threshold
+    measured: Agreement, expected: Doubles, actual: Doubles, inner: Doubles, outer: Doubles, threshold: Threshold
 ) -> str:
-    """The first thing that is wrong, the most telling one first."""
+    """The first fault, the most telling one first; empty where there is none."""
     worst, typical = 1 - (measured.cosine_min or 0.0), 1 - (measured.cosine_median or 0.0)
     if worst > threshold.worst or typical > threshold.typical:
         numbers = f"cosine {measured.cosine_min:.6f} at worst, {measured.cosine_median:.6f} in the middle"
-        alike_inside = bool(np.abs(inner - outer).max() < 0.1 * (2 * worst) ** 0.5)
-        in_what_way = _way_apart(measured, expected, given, alike_inside)
-        if in_what_way:
-            return f"{in_what_way} ({numbers})"
+        alike_within = bool(np.abs(inner - outer).max() < 0.1 * (2 * worst) ** 0.5)
+        difference = _kind_of_difference(measured, expected, actual, alike_within)
+        if difference:
+            return f"{difference} ({numbers})"
         needed = f"{1 - threshold.worst:.6f} and {1 - threshold.typical:.6f} are needed"
         return f"its vectors are another space's: {numbers}, where {needed}"
     if (measured.norm_error or 0.0) > threshold.norm:
@@ -190,51 +192,51 @@ def _fault(
     return ""
 
 
-def _way_apart(measured: Agreement, expected: Doubles, given: Doubles, alike_inside: bool) -> str:
-    """In what way vectors that differ do so, where it is one that has a name."""
+def _kind_of_difference(measured: Agreement, expected: Doubles, actual: Doubles, alike_within: bool) -> str:
+    """The kind of difference, where it is one that has a name."""
     if measured.mixed_up:
         return f"{measured.mixed_up} of {measured.rows} vectors belong to another text of the same batch"
-    if _same_numbers(expected, given):
+    if _is_permuted(expected, actual):
         return "the numbers are right but stand in other dimensions"
-    if alike_inside and measured.rows > 2:
+    if alike_within and measured.rows > 2:
         return "texts are as similar as they should be, but the whole space is turned"
-    if zeros := _zero_columns(expected, given):
+    if zeros := _zero_columns(expected, actual):
         return f"{zeros} dimensions are zero in every vector, as if filled up"
     return ""
 
 
 def _mixed_up(units: Doubles, answers: Doubles, own: Doubles) -> int:
-    """Rows that another text's reference fits better; where the two texts are the same to the model, either may."""
+    """How many rows fit another text's reference better; of two texts that are the same to the model, either fits."""
     cross = answers @ units.T
-    alike = units @ units.T > 1 - ALIKE
+    alike = units @ units.T > 1 - SAME_TEXT_DISTANCE
     cross[alike] = -np.inf
     # By a margin: noise does not make a text another one, and neither does a space in which all texts are alike.
     nearer = (cross > own[:, None] + 0.05) & (cross > 0.9)
     return int(nearer.any(axis=1).sum())
 
 
-def _same_numbers(expected: Doubles, given: Doubles) -> bool:
+def _is_permuted(expected: Doubles, actual: Doubles) -> bool:
     """Whether each row has the reference's numbers in another order: sorted, they agree much better."""
-    off = np.abs(np.sort(expected, axis=1) - np.sort(given, axis=1)).mean()
-    return bool(off < 0.1 * np.abs(expected - given).mean())
+    off = np.abs(np.sort(expected, axis=1) - np.sort(actual, axis=1)).mean()
+    return bool(off < 0.1 * np.abs(expected - actual).mean())
 
 
-def _zero_columns(expected: Doubles, given: Doubles) -> int:
-    return int(((given == 0).all(axis=0) & ~(expected == 0).all(axis=0)).sum())
+def _zero_columns(expected: Doubles, actual: Doubles) -> int:
+    return int(((actual == 0).all(axis=0) & ~(expected == 0).all(axis=0)).sum())
 
 
 def _overlap(inner: Doubles, outer: Doubles) -> float:
-    """Of each text's nearest, how many are among the nearest of the reference, ties and near-ties there counted in."""
-    right = 0
+    """The share of each text's nearest texts that are nearest in the reference too, where ties and near-ties count."""
+    shared = 0
     for row in range(len(inner)):
-        mine, theirs = np.delete(inner[row], row), np.delete(outer[row], row)
-        least = np.sort(mine)[-NEIGHBORS] - 1e-2
-        right += int((mine[np.argsort(-theirs)[:NEIGHBORS]] >= least).sum())
-    return right / (NEIGHBORS * len(inner))
+        expected, actual = np.delete(inner[row], row), np.delete(outer[row], row)
+        least = np.sort(expected)[-NEIGHBORS] - 1e-2
+        shared += int((expected[np.argsort(-actual)[:NEIGHBORS]] >= least).sum())
+    return shared / (NEIGHBORS * len(inner))
 
 
 def _spearman(inner: Doubles, outer: Doubles) -> float:
-    """Rank correlation of all pairs' similarities."""
+    """The rank correlation of all pairs' similarities."""
     above = np.triu_indices(len(inner), 1)
     first, second = _ranks(inner[above]), _ranks(outer[above])
     spread = float(first.std() * second.std())

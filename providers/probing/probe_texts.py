@@ -1,8 +1,8 @@
-"""The probe set: what an endpoint is asked to embed to show which vector space it serves. Pure, but for its own file.
+"""Pure but for its own file. Builds the set of probe texts, which an endpoint embeds to show its vector space.
 
-Names, numbers and scripts that implementations get wrong in different ways: blanks at the ends, texts of equal length,
-one text twice, texts one word apart, code, right-to-left, long ones. The set is named by its digest, because vectors of
-another set say nothing about this one.
+The texts are names, numbers and scripts that implementations get wrong in different ways: blanks at the ends, texts of
+equal length, one text twice, texts one word apart, code, right-to-left, long ones. The set is named by its digest,
+because vectors of another set say nothing about this one.
 """
 
 import tomllib
@@ -21,8 +21,8 @@ LONGEST_BYTES = 12_000
 CANARIES = 4
 
 
-class Probe(msgspec.Struct, frozen=True):
-    """One text, and the input type that it is sent with; ``group`` says what it tries."""
+class ProbeText(msgspec.Struct, frozen=True):
+    """One text, and the input type that it is sent with; ``group`` names what it tests."""
 
     group: str
     text: str
@@ -30,27 +30,27 @@ class Probe(msgspec.Struct, frozen=True):
 
     @property
     def digest(self) -> str:
-        """Names what is embedded, in whatever set and group it stands."""
+        """The name of what is embedded, whatever its set and group."""
         return sha256(msgspec.json.encode((self.text, self.input_type))).hexdigest()[:16]
 
 
 class ProbeSet(msgspec.Struct, frozen=True):
-    """The probes of one model, in the order of a reference's rows, and the digest that names them."""
+    """The probe texts of one model, in the order of a reference's rows, and the digest that names them."""
 
     name: str
-    probes: tuple[Probe, ...]
+    probes: tuple[ProbeText, ...]
 
     @property
     def digests(self) -> list[str]:
-        """Of each probe, in order."""
+        """The digest of each probe text, in order."""
         return [probe.digest for probe in self.probes]
 
     def of(self, input_type: InputType | None) -> list[int]:
-        """Where the probes of an input type stand; None: those without."""
+        """The rows of the texts with an input type; None: those without one."""
         return [row for row, probe in enumerate(self.probes) if probe.input_type == input_type]
 
     def group(self, name: str) -> list[int]:
-        """Where the probes of a group stand."""
+        """The rows of the texts of a group."""
         return [row for row, probe in enumerate(self.probes) if probe.group == name]
 
     def canaries(self, turn: int) -> list[int]:
@@ -61,7 +61,7 @@ class ProbeSet(msgspec.Struct, frozen=True):
         return sorted({*chosen, queries[turn % len(queries)]})
 
     def sample(self) -> list[int]:
-        """The rows that are also sent alone: one of each group."""
+        """The rows that are also sent as single inputs: one of each group."""
         first: dict[str, int] = {}
         for row in self.of(None):
             first.setdefault(self.probes[row].group, row)
@@ -85,12 +85,12 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @cache
 def probe_set(max_input_tokens: int) -> ProbeSet:
-    """The set for a model that takes so many tokens: the same texts, the long ones cut to what it surely takes."""
+    """The set for a model that takes so many tokens: the same texts, the long ones shortened to what it takes."""
     source = _read()
-    probes = [Probe(group, text) for group, texts in source.groups.items() for text in texts]
-    probes += [Probe("long", text) for text in _long_texts(source.long.paragraphs, max_input_tokens)]
-    probes += [Probe("pair", pair.query, "query") for pair in source.pairs]
-    probes += [Probe("pair", pair.document, "document") for pair in source.pairs]
+    probes = [ProbeText(group, text) for group, texts in source.groups.items() for text in texts]
+    probes += [ProbeText("long", text) for text in _long_texts(source.long.paragraphs, max_input_tokens)]
+    probes += [ProbeText("pair", pair.query, "query") for pair in source.pairs]
+    probes += [ProbeText("pair", pair.document, "document") for pair in source.pairs]
     digest = sha256(msgspec.json.encode(probes)).hexdigest()[:16]
     return ProbeSet(f"probes-{digest}", tuple(probes))
 
@@ -98,13 +98,13 @@ def probe_set(max_input_tokens: int) -> ProbeSet:
 def _long_texts(paragraphs: list[str], max_input_tokens: int) -> list[str]:
     """About three hundred words in three orders, and one text half as long as the model's limit."""
     most = max(64, min(LONGEST_BYTES, max_input_tokens * BYTES_PER_TOKEN_LEAST))
-    whole = [" ".join(paragraphs[turn:] + paragraphs[:turn]) for turn in range(len(paragraphs))]
-    times = most // len(whole[0]) + 1
-    return [_cut(text, most) for text in whole[1:]] + [_cut(" ".join([whole[0]] * times), most)]
+    rotated = [" ".join(paragraphs[turn:] + paragraphs[:turn]) for turn in range(len(paragraphs))]
+    times = most // len(rotated[0]) + 1
+    return [_shorten(text, most) for text in rotated[1:]] + [_shorten(" ".join([rotated[0]] * times), most)]
 
 
-def _cut(text: str, most: int) -> str:
-    """At a blank; the texts are ASCII, so that characters are bytes."""
+def _shorten(text: str, most: int) -> str:
+    """Shorten a text at a blank; the texts are ASCII, so that characters are bytes."""
     return text if len(text) <= most else text[:most].rpartition(" ")[0]
 
 

@@ -1,4 +1,4 @@
-"""From an origin to a connected, judged and (for https) verified connection."""
+"""Opens connections: resolves a name, judges every address, connects, and verifies TLS for https."""
 
 import asyncio
 import errno
@@ -22,10 +22,10 @@ _WORDS: Final[dict[ConnectStep, str]] = {"resolve": "name", "guard": "address", 
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The numeric addresses of a name by the system's resolver, both families. Raises ``OSError``."""
+    """Resolve a name to its numeric addresses by the system's resolver, both families. Raises ``OSError``."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in infos))
 
 
 async def connect(
@@ -33,7 +33,7 @@ async def connect(
 ) -> Connection:
     """Open a connection to ``origin`` within ``timeout_s`` seconds. Raises ConnectFailed or TimedOut.
 
-    Every address that the name resolves to is judged, and one bad among them refuses all; then the address of the
+    Every address that the name resolves to is judged, and one forbidden address refuses all; then the address of the
     connected socket is judged again, before a byte is sent.
     """
     loop = asyncio.get_running_loop()
@@ -62,16 +62,16 @@ async def connect(
 
 
 def _judge(address: str, origin: Origin) -> None:
-    why = refusal(address, origin.allowed)
-    if why is None and (origin.in_house or not origin.is_tls) and not is_allowed_network(address, origin.allowed):
-        what = "what is asked of our own machines" if origin.in_house else "plain http"
-        why = f"{what} is spoken only inside allowed networks"
-    if why is not None:
-        raise ConnectFailed(step="guard", refusal=why, detail=f"address {address} refused: {why}")
+    reason = refusal(address, origin.allowed)
+    if reason is None and (origin.in_house or not origin.is_tls) and not is_allowed_network(address, origin.allowed):
+        traffic = "what is asked of our own machines" if origin.in_house else "plain http"
+        reason = f"{traffic} is spoken only inside allowed networks"
+    if reason is not None:
+        raise ConnectFailed(step="guard", refusal=reason, detail=f"address {address} refused: {reason}")
 
 
 def _families_in_turn(addresses: list[str]) -> list[str]:
-    """IPv6 and IPv4 alternating, beginning with the resolver's first choice, so that one dead family costs little."""
+    """IPv6 and IPv4 alternating, beginning with the resolver's first choice, so that a dead family costs little."""
     six = [address for address in addresses if ":" in address]
     four = [address for address in addresses if ":" not in address]
     first, second = (six, four) if addresses and ":" in addresses[0] else (four, six)
@@ -79,18 +79,18 @@ def _families_in_turn(addresses: list[str]) -> list[str]:
 
 
 async def _race(addresses: list[str], origin: Origin) -> socket.socket:
-    """The first socket to connect; a next address starts when the last has failed or :data:`STAGGER_S` is over."""
+    """The first socket to connect; the next address starts when the last has failed or after :data:`STAGGER_S`."""
     if not addresses:
         raise ConnectFailed(step="resolve", detail="name: no address")
-    waiting = addresses[::-1]
+    untried = addresses[::-1]
     dials: set[asyncio.Task[socket.socket]] = set()
     error: BaseException = OSError()
     try:
-        while waiting or dials:
-            if waiting:
-                dials.add(asyncio.create_task(_dial(waiting.pop(), origin)))
+        while untried or dials:
+            if untried:
+                dials.add(asyncio.create_task(_dial(untried.pop(), origin)))
             done, dials = await asyncio.wait(
-                dials, timeout=STAGGER_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
+                dials, timeout=STAGGER_S if untried else None, return_when=asyncio.FIRST_COMPLETED
             )
             connected = [dial.result() for dial in done if dial.exception() is None]
             if connected:

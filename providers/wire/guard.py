@@ -1,8 +1,8 @@
-"""Which addresses an outgoing connection may reach: the wall against server-side request forgery.
+"""Pure. Decides which addresses an outgoing connection may reach: the guard against server-side request forgery.
 
 Base URLs are typed in by operators, and names resolve to whatever their owner likes, so the *connected* address is
-judged. Public addresses pass; everything else needs a network that the operator allowed by configuration. No flag of
-:mod:`ipaddress` will do: ``is_global`` is true for 64:ff9b::7f00:1, which is 127.0.0.1 behind NAT64.
+judged. Public addresses pass; every other address needs a network that the operator allowed by configuration. No flag
+of :mod:`ipaddress` will do: ``is_global`` is true for 64:ff9b::7f00:1, which is 127.0.0.1 behind NAT64.
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -59,7 +59,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def networks(texts: list[str]) -> Networks:
-    """Networks from configuration, e.g. ``["127.0.0.0/8", "::1/128"]``. Raises ``ValueError`` naming the bad one."""
+    """Parse networks, e.g. ``["127.0.0.0/8", "::1/128"]``. Raises ``ValueError`` that names the bad one."""
     return tuple(ip_network(text, strict=True) for text in texts)
 
 
@@ -70,28 +70,28 @@ def refusal(address: str, allowed: Networks) -> str | None:
 
 def judge(address: IPv4Address | IPv6Address, allowed: Networks) -> str | None:
     """As :func:`refusal`, for a parsed address."""
-    inner = _stands_for(address)
-    if inner in METADATA or address in METADATA:
+    destination = _destination(address)
+    if destination in METADATA or address in METADATA:
         return "it is a cloud's metadata service"
-    if any(inner in network for network in allowed):
+    if any(destination in network for network in allowed):
         return None
-    if isinstance(inner, IPv4Address):
-        return next((f"it is in {network}" for network in DENIED_V4 if inner in network), None)
-    if inner not in PUBLIC_V6:
+    if isinstance(destination, IPv4Address):
+        return next((f"it is in {network}" for network in DENIED_V4 if destination in network), None)
+    if destination not in PUBLIC_V6:
         return f"it is outside {PUBLIC_V6}"
-    return next((f"it is in {network}" for network in DENIED_V6 if inner in network), None)
+    return next((f"it is in {network}" for network in DENIED_V6 if destination in network), None)
 
 
 def is_allowed_network(address: str, allowed: Networks) -> bool:
-    """True when the operator's configuration names the address, not merely because it is public."""
-    inner = _stands_for(ip_address(address.partition("%")[0]))
-    return any(inner in network for network in allowed)
+    """Whether the operator's configuration names the address; that it is public does not count."""
+    destination = _destination(ip_address(address.partition("%")[0]))
+    return any(destination in network for network in allowed)
 
 
-def _stands_for(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address behind an IPv4-mapped or NAT64 one, as packets go there; else the address itself.
+def _destination(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address to which packets for an IPv4-mapped or NAT64 one go; for others the address itself.
 
-    6to4 and Teredo addresses are refused as they are, so what they embed does not matter.
+    6to4 and Teredo addresses are refused as they are, so the addresses inside them do not matter.
     """
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:

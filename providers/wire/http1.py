@@ -1,7 +1,7 @@
-"""One outgoing HTTP/1.1 connection: a request in one write, an answer gathered under caps and a deadline.
+"""One outgoing HTTP/1.1 connection: sends a request in one write, reads its answer under caps and a deadline.
 
-Responses are parsed by httptools (llhttp). The connection never follows redirects, takes no compressed body, and is
-closed after anything unexpected: a late answer must never be read as the next request's.
+httptools (llhttp) parses the responses. The connection never follows redirects, takes no compressed body, and is closed
+after anything unexpected: a late answer must never be read as the next request's.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing_extensions import override
 from providers.outcomes import Broken, Failure, TimedOut
 
 MAX_HEAD_BYTES = 64 * 1024
-KEPT_HEADERS = frozenset(
+READ_HEADERS = frozenset(
     {
         b"content-type",
         b"content-length",
@@ -22,7 +22,7 @@ KEPT_HEADERS = frozenset(
         b"transfer-encoding",
         b"retry-after",
         b"retry-after-ms",
-        # Bedrock says in these, and nowhere else, what went wrong and what it bills.
+        # Bedrock's error type and billed tokens are in these headers and nowhere else.
         b"x-amzn-errortype",
         b"x-amzn-bedrock-input-token-count",
     }
@@ -30,19 +30,19 @@ KEPT_HEADERS = frozenset(
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A whole answer. ``headers`` holds :data:`KEPT_HEADERS` only, names in lower case, repeated ones joined."""
+    """A whole answer. ``headers`` has :data:`READ_HEADERS` only, names in lower case, repeated ones joined."""
 
     status: int
     headers: dict[bytes, bytes]
     body: bytes | bytearray
 
 
-class Lost(Exception):
-    """The connection ended before the first byte of an answer: on a reused one, the server had closed it meanwhile."""
+class ConnectionLost(Exception):
+    """The connection ended before the first byte of an answer; a reused one was closed by the server meanwhile."""
 
 
 class Connection(asyncio.Protocol):
-    """One exchange at a time. Made by the pool; :attr:`reusable` tells after each whether it may be kept."""
+    """A connection for one exchange at a time, made by the pool; :attr:`reusable` says after each if it is kept."""
 
     __slots__ = (
         "_answer",
@@ -60,8 +60,8 @@ class Connection(asyncio.Protocol):
         "_status",
         "_timer",
         "_transport",
+        "idle_since",
         "reusable",
-        "used_at",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, siblings: "set[Connection]") -> None:
@@ -74,23 +74,23 @@ class Connection(asyncio.Protocol):
         self._deadline_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self.reusable = False
-        self.used_at = 0.0
+        self.idle_since = 0.0
         self._headers: dict[bytes, bytes] = {}
         self._body: bytes | bytearray | None = None
-        self._forget()
+        self._reset()
 
-    # What the pool does with it.
+    # Called by the pool.
 
     async def exchange(self, request: bytes, deadline_at: float, first_byte_at: float, max_body: int) -> Answer:
         """Send ``request`` and wait for the whole answer; instants are on the loop's clock.
 
-        Raises TimedOut, Broken, or :class:`Lost`; closes the connection on these and on cancellation.
+        Raises TimedOut, Broken, or :class:`ConnectionLost`; closes the connection on these and on cancellation.
         """
         transport = self._transport
         if transport is None or transport.is_closing():
-            raise Lost
+            raise ConnectionLost
         loop = self._loop
-        self._forget()
+        self._reset()
         self.reusable = False
         self._max_body = max_body
         self._deadline_at = deadline_at
@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    # What the transport tells.
+    # Called by the transport.
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -123,10 +123,10 @@ class Connection(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; nothing it does takes longer than the bytes at hand."""
+        """Feed the parser."""
         future = self._answer
         if future is None or future.done():
-            # Nobody asked: the two sides have lost step.
+            # No request is open: the two sides have lost step.
             self.reusable = False
             self._abort()
             return
@@ -137,12 +137,12 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self._fail(Broken(detail="answered by switching protocols"))
         except httptools.HttpParserError as error:
-            # Ours, raised in a callback, is already told; what comes after a whole answer spoils only the connection.
+            # A failure that a callback raised is set already; bytes after a whole answer spoil the connection only.
             self._fail(Broken(detail=f"unreadable HTTP: {type(error).__name__}"))
             self.reusable = False
             self._abort()
-        # What the parser has gathered of a header is told to nobody before that header ends, so bytes are counted as
-        # well. With the answer whole, the parts of it that this read brought are not told apart any more: not counted.
+        # The parser reports a header only at its end, so raw bytes are counted as well. Once the answer is whole, the
+        # head's share of this read is unknown, and the read is not counted.
         if in_head and not self._head_done and not future.done():
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
 
     @override
     def eof_received(self) -> bool:
-        """An answer without a length ends here."""
+        """End an answer that has no length."""
         if self._head_done and not self._framed():
             # HTTP/1.0 style: the end of the connection is the end of the body.
             self.on_message_complete()
@@ -158,18 +158,18 @@ class Connection(asyncio.Protocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the exchange that waits."""
+        """Fail the exchange that waits."""
         self.reusable = False
         self._siblings.discard(self)
         future = self._answer
         if future is not None and not future.done():
-            failure = Broken(detail="closed in the middle of an answer") if self._begun else Lost()
+            failure = Broken(detail="closed in the middle of an answer") if self._begun else ConnectionLost()
             future.set_exception(failure)
 
-    # What the parser tells.
+    # Called by the parser.
 
     def on_message_begin(self) -> None:
-        """Status line."""
+        """Check that no second answer begins."""
         future = self._answer
         if future is not None and future.done():
             # More than one answer to one request.
@@ -177,18 +177,18 @@ class Connection(asyncio.Protocol):
             self._abort()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count all, keep few."""
+        """Count every header's bytes, keep the few that are read."""
         self._head_bytes += len(name) + len(value)
         if self._head_bytes > MAX_HEAD_BYTES:
             self._fail(Broken(detail="headers too large"))
             return
         name = name.lower()
-        if name in KEPT_HEADERS:
+        if name in READ_HEADERS:
             known = self._headers.get(name)
             self._headers[name] = value if known is None else known + b", " + value
 
     def on_headers_complete(self) -> None:
-        """Refuse what cannot be an honest answer before its body comes."""
+        """Refuse an answer that cannot be honest, before its body comes."""
         self._status = self._parser.get_status_code()
         headers = self._headers
         self._head_done = True
@@ -200,7 +200,7 @@ class Connection(asyncio.Protocol):
             self._fail(Broken(detail="body larger than an honest answer can be"))
 
     def on_body(self, data: bytes) -> None:
-        """Gather under the cap."""
+        """Gather the body under the cap."""
         self._body_bytes += len(data)
         if self._body_bytes > self._max_body:
             self._fail(Broken(detail="body larger than an honest answer can be"))
@@ -214,22 +214,22 @@ class Connection(asyncio.Protocol):
             self._body += data
 
     def on_message_complete(self) -> None:
-        """Hand the answer over, unless it was only an interim one (1xx)."""
+        """Hand the answer over, unless it is an interim one (1xx)."""
         future = self._answer
         status = self._status
         if future is None or future.done():
             return
         if status < 200:
-            self._forget()
+            self._reset()
             return
         answer = Answer(status, self._headers, self._body if self._body is not None else b"")
         self.reusable = self._parser.should_keep_alive() and (self._framed() or status == 204)
-        self._forget()
+        self._reset()
         future.set_result(answer)
 
     # Leaves.
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._begun = False
         self._head_done = False
         self._head_bytes = 0

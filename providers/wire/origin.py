@@ -1,4 +1,4 @@
-"""A provider's base URL, parsed once and strictly, and the request heads made from it. No I/O."""
+"""Pure. Parses a provider's base URL, once and strictly, and makes the heads of requests to it."""
 
 import re
 from ipaddress import IPv4Address, IPv6Address
@@ -17,10 +17,10 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Where a provider is: ``host`` in ASCII, ``literal`` when it is an address, ``path`` without a slash at the end.
+    """Where a provider is: ``host`` in ASCII, ``literal`` where it is an address, ``path`` without a slash at the end.
 
-    ``allowed`` are networks that the operator opened by configuration. Plain http is spoken to those only: elsewhere
-    it would show our credentials to everyone on the way. ``in_house``: nothing outside those networks is spoken to.
+    ``allowed`` are networks that the operator allowed by configuration. Plain http goes to those only: elsewhere it
+    would show our credentials to everyone on the way. ``in_house``: only addresses in those networks are reached.
     """
 
     scheme: str
@@ -33,21 +33,21 @@ class Origin(msgspec.Struct, frozen=True):
 
     @property
     def is_tls(self) -> bool:
-        """True for https."""
+        """Whether the scheme is https."""
         return self.scheme == "https"
 
     @property
     def authority(self) -> str:
-        """What stands in the Host header."""
+        """The value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
-    def is_same_place(self, other: "Origin") -> bool:
-        """Whether both are one scheme, host and port."""
+    def is_same_origin(self, other: "Origin") -> bool:
+        """Whether both have the same scheme, host and port."""
         return (self.scheme, self.host, self.port) == (other.scheme, other.host, other.port)
 
     def head(self, path: str, headers: dict[str, str], method: str = "POST") -> bytes:
-        """All of a request's head up to ``Content-Length:``, which each request completes by :func:`request`.
+        """A request's head up to ``Content-Length:``, which :func:`request` completes.
 
         Raises ``ValueError`` for a path or a header with characters that could end the line.
         """
@@ -67,7 +67,7 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 def request(head: bytes, body: bytes) -> bytes:
-    """One write: a head made by :meth:`Origin.head` and its body."""
+    """The bytes of one request: a head made by :meth:`Origin.head` and its body."""
     return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
 
@@ -85,8 +85,8 @@ def parse_origin(base_url: str, allowed: Networks = ()) -> Origin:
     if not _PATH.fullmatch(parts.path) or "/../" in parts.path + "/":
         raise ValueError("the path of a base URL has characters that it must not have")
     host, literal = _host(parts.hostname or "", parts.netloc.startswith("["))
-    if literal and (why := judge(literal, allowed)):
-        raise ValueError(f"{host} must not be reached: {why}; an operator can allow its network")
+    if literal and (reason := judge(literal, allowed)):
+        raise ValueError(f"{host} must not be reached: {reason}; an operator can allow its network")
     return Origin(
         scheme=parts.scheme,
         host=host,
@@ -104,10 +104,10 @@ def _port(port: int) -> int:
 
 
 def _host(host: str, bracketed: bool) -> tuple[str, IPv4Address | IPv6Address | None]:
-    """The host in ASCII, and its address when it is one in canonical spelling.
+    """The host in ASCII, and its address where it is one in canonical spelling.
 
-    ``getaddrinfo`` takes 0x7f.1, 2130706433 and full-width digits for 127.0.0.1. The connected address would be
-    caught all the same; a host that only pretends to be a name is refused here, where the operator can read why.
+    ``getaddrinfo`` takes 0x7f.1, 2130706433 and full-width digits for 127.0.0.1. The guard of the connected address
+    would catch these all the same; here the operator can read why such a host is refused.
     """
     if bracketed:
         address = IPv6Address(host)

@@ -1,4 +1,4 @@
-"""Keep-alive pools of outgoing connections, one per provider, with bounds on what they hold and how long they wait."""
+"""Keep-alive pools of outgoing connections, one per provider, with bounds on their number and on every wait."""
 
 import asyncio
 import contextlib
@@ -9,15 +9,15 @@ import msgspec
 
 from providers.outcomes import Broken, Overloaded
 from providers.wire.connect import Resolve, connect, resolve
-from providers.wire.http1 import Answer, Connection, Lost
+from providers.wire.http1 import Answer, Connection, ConnectionLost
 from providers.wire.origin import Origin
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """Of one channel: connections at once, and seconds that one may idle, a connect or a wait for a turn may take.
+    """The bounds of one channel: its connections, and seconds for which one may idle, connect, or wait for a turn.
 
     Servers drop idle connections after 5 s (uvicorn, Node) to minutes; the race that this leaves is repaired by one
-    retry on a fresh connection, so the bound is about file descriptors only.
+    retry on a fresh connection, so the bound on idling is about file descriptors only.
     """
 
     connections: int = 256
@@ -38,13 +38,13 @@ class Pool:
         self._channels: set[Channel] = set()
 
     def channel(self, origin: Origin) -> "Channel":
-        """A pool for one provider. Not shared, not even for equal origins: each is closed by its own provider."""
+        """A channel for one provider. Even equal origins share none, since each provider closes its own."""
         channel = Channel(origin, self)
         self._channels.add(channel)
         return channel
 
     def forget(self, channel: "Channel") -> None:
-        """Called by a channel that was closed."""
+        """Drop a channel that was closed."""
         self._channels.discard(channel)
 
     async def close(self) -> None:
@@ -54,7 +54,7 @@ class Pool:
 
 
 class Channel:
-    """The connections to one origin. After :meth:`close` exchanges still work but keep nothing."""
+    """The connections to one origin. After :meth:`close` exchanges still work, on connections that are not kept."""
 
     def __init__(self, origin: Origin, pool: Pool) -> None:
         self.origin = origin
@@ -87,18 +87,18 @@ class Channel:
         try:
             connection = self._take()
             if connection is not None:
-                with contextlib.suppress(Lost):
-                    return await self._ask(connection, request, deadline_at, first_byte_at, max_body)
+                with contextlib.suppress(ConnectionLost):
+                    return await self._send(connection, request, deadline_at, first_byte_at, max_body)
             connection = await self._connect(min(self._bounds.connect_s, deadline_at - loop.time()))
             try:
-                return await self._ask(connection, request, deadline_at, first_byte_at, max_body)
-            except Lost as error:
+                return await self._send(connection, request, deadline_at, first_byte_at, max_body)
+            except ConnectionLost as error:
                 raise Broken(detail="closed without an answer") from error
         finally:
             self._pass_turn()
 
     def close(self) -> None:
-        """Close what idles; what is in use closes when its exchange ends."""
+        """Close idle connections; those in use are closed when their exchange ends."""
         self._closed = True
         self._pool.forget(self)
         if self._sweeper is not None:
@@ -112,7 +112,7 @@ class Channel:
         """Connections in use and idle."""
         return len(self._live)
 
-    async def _ask(
+    async def _send(
         self, connection: Connection, request: bytes, deadline_at: float, first_byte_at: float, max_body: int
     ) -> Answer:
         answer = await connection.exchange(request, deadline_at, first_byte_at, max_body)
@@ -120,14 +120,14 @@ class Channel:
             connection.close()
             return answer
         loop = asyncio.get_running_loop()
-        connection.used_at = loop.time()
+        connection.idle_since = loop.time()
         self._idle.append(connection)
         if self._sweeper is None:
             self._sweeper = loop.call_later(self._bounds.idle_s, self._sweep)
         return answer
 
     def _take(self) -> Connection | None:
-        """The idle connection used last, so that the others may age."""
+        """The idle connection that was used last, so that the others may age."""
         idle = self._idle
         while idle:
             connection = idle.pop()
@@ -146,7 +146,7 @@ class Channel:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                # The turn was given to us in the moment we gave up.
+                # The turn came in the moment in which this call gave up.
                 self._pass_turn()
             if isinstance(error, TimeoutError):
                 raise Overloaded(detail="all connections to the provider are in use") from error
@@ -161,16 +161,14 @@ class Channel:
         self._busy -= 1
 
     def _sweep(self) -> None:
-        """Close what idled too long; runs only while something idles."""
+        """Close connections that idled too long; runs only while some idle."""
         loop = asyncio.get_running_loop()
         oldest = loop.time() - self._bounds.idle_s
-        keep = [connection for connection in self._idle if connection.reusable and connection.used_at > oldest]
-        kept = set(keep)
-        for connection in self._idle:
-            if connection not in kept:
-                connection.close()
-        self._idle = keep
-        self._sweeper = loop.call_later(self._bounds.idle_s / 2, self._sweep) if keep else None
+        fresh = [connection for connection in self._idle if connection.reusable and connection.idle_since > oldest]
+        for connection in set(self._idle) - set(fresh):
+            connection.close()
+        self._idle = fresh
+        self._sweeper = loop.call_later(self._bounds.idle_s / 2, self._sweep) if fresh else None
 
 
 def _default_tls() -> ssl.SSLContext:

@@ -1,4 +1,4 @@
-"""``python -m providers.worker``: serve one model until a signal comes; ``roofline`` prints what hardware could do."""
+"""``python -m providers.worker``: serves one model until a signal; ``roofline`` prints what hardware could do."""
 
 import asyncio
 import contextlib
@@ -19,9 +19,9 @@ from providers.worker.errors import StartRefused
 from providers.worker.model import roofline
 from providers.worker.options import Options, parse_options
 from providers.worker.server.app import App
-from providers.worker.server.loading import SaysItLoads
+from providers.worker.server.loading import LoadingResponder
 from providers.worker.server.operations import Operations
-from providers.worker.start import Ready, build_engine, load
+from providers.worker.start import LoadedModel, build_engine, load
 
 logger = logging.getLogger("gigarouter.worker")
 DRAIN_S = 30
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with listener:
         try:
-            with SaysItLoads(listener):
+            with LoadingResponder(listener):
                 ready = load(options)
         except StartRefused as refusal:
             sys.stderr.write(f"worker: {refusal}\n")
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run_with_ray(options: Options) -> int:
-    """Ray is an extra of its own, so it is imported only here."""
+    """Serve with Ray, which is imported only here, since it is an extra of its own."""
     try:
         ray_deploy = importlib.import_module("providers.worker.ray_deploy")
     except ModuleNotFoundError as missing:
@@ -71,10 +71,10 @@ def _run_with_ray(options: Options) -> int:
     return code
 
 
-async def serve(ready: Ready, listener: socket.socket) -> int:
-    """Serve until SIGTERM or SIGINT, then answer everything accepted. Not 0 where the device broke.
+async def serve(ready: LoadedModel, listener: socket.socket) -> int:
+    """Serve until SIGTERM or SIGINT, then answer all accepted requests. Not 0 where the device failed.
 
-    A second signal ends it after the step that runs.
+    A second signal ends the process after the step that runs.
     """
     engine, watchdog = build_engine(ready)
     config = uvicorn.Config(
@@ -109,7 +109,7 @@ async def serve(ready: Ready, listener: socket.socket) -> int:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without signal handlers of its own: the drain comes first."""
+    """uvicorn without its signal handlers, since the drain comes first."""
 
     @contextlib.contextmanager
     @override
@@ -118,7 +118,7 @@ class _Server(uvicorn.Server):
 
 
 async def _first(*waits: Coroutine[object, object, object]) -> None:
-    """Wait until one of them is done; the others are canceled."""
+    """Wait until one of ``waits`` is done, and cancel the others."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(wait) for wait in waits]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

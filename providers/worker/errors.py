@@ -1,4 +1,4 @@
-"""All that can go wrong in the worker, sorted by who has to do something about it.
+"""Pure. The errors of the worker, sorted by who has to act.
 
 WorkerError
 ├── StartRefused          the operator: the process ends with ``exit_code`` before it serves
@@ -6,7 +6,7 @@ WorkerError
 │   ├── ModelBroken       a file is missing, corrupt, or of a kind that is never loaded
 │   ├── TokenizerMismatch the tokenizer and the weights do not belong together
 │   ├── LicenseForbids    a variant that no-derivatives weights may not be served as
-│   └── NoRoom            too little memory, disk, or no such device
+│   └── InsufficientResources  too little memory or disk, or no such device
 ├── BadRequest            the caller: 400 with a code
 ├── Overloaded            the queue is full, or the worker is draining: 503 with Retry-After
 ├── StepFailed            the device: only the requests of one step fail, 503 with Retry-After
@@ -17,7 +17,7 @@ from typing import ClassVar
 
 
 class WorkerError(Exception):
-    """Base. The message is one sentence for its reader and holds nothing of the input."""
+    """Base. The message is one sentence for its reader and quotes nothing of the input."""
 
 
 class StartRefused(WorkerError):
@@ -27,7 +27,7 @@ class StartRefused(WorkerError):
 
 
 class ModelMissing(StartRefused):
-    """Neither a folder nor something that the hub gives."""
+    """The model is neither a folder nor something that the hub gives."""
 
     exit_code = 3
 
@@ -50,14 +50,14 @@ class LicenseForbids(StartRefused):
     exit_code = 6
 
 
-class NoRoom(StartRefused):
-    """Not enough memory or disk, or the device is not there."""
+class InsufficientResources(StartRefused):
+    """The memory or disk is too small, or the device does not exist."""
 
     exit_code = 7
 
 
 class BadRequest(WorkerError):
-    """The caller asked for something the model cannot do. ``details`` goes into the envelope as it is."""
+    """The caller asked for something that the model cannot do. ``details`` goes into the envelope as it is."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class BadRequest(WorkerError):
 
 
 class Overloaded(WorkerError):
-    """No room now; ``retry_after_s`` says when there will be."""
+    """The worker has no room now; ``retry_after_s`` says when it will have some."""
 
     code: ClassVar[str] = "overloaded"
 
@@ -86,12 +86,12 @@ class Overloaded(WorkerError):
 
 
 class OutputInvalid(WorkerError):
-    """The model's numbers for this input are not a vector; sending it again will not help."""
+    """The model's numbers for this input are not a vector; sending the input again will not help."""
 
     code: ClassVar[str] = "model_output_invalid"
 
 
 class StepFailed(Overloaded):
-    """The device failed while this request was on it; nothing was delivered, the same request may be sent again."""
+    """The device failed during this request; nothing was delivered, and the request may be sent again."""
 
     code = "step_failed"

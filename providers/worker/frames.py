@@ -1,8 +1,8 @@
-"""The wire between the broker and the worker: msgpack in, raw little-endian float32 out. No I/O, no torch.
+"""Pure. Defines the protocol between broker and worker: msgpack in, raw little-endian float32 out. Needs no torch.
 
 ``POST /embed`` takes an :class:`EmbedBody` as msgpack. The answer is a 4-byte little-endian length, a msgpack
-:class:`AnswerHeader` of that length, then ``rows * dimensions`` float32, row by row in the order of the inputs.
-A 2,560-wide vector costs 0.02 ms this way and 1.9 ms as JSON.
+:class:`AnswerHeader` of that length, then ``rows * dimensions`` float32, row by row in the order of the inputs. A
+2,560-wide vector costs 0.02 ms this way and 1.9 ms as JSON.
 """
 
 from typing import Literal
@@ -21,7 +21,7 @@ ANSWER_TYPE = "application/vnd.gigarouter.f32"
 
 
 class EmbedBody(msgspec.Struct, frozen=True):
-    """What to embed. Exactly one of ``texts`` and ``token_ids``; ``prefix`` is put before each of them."""
+    """What to embed. Exactly one of ``texts`` and ``token_ids`` is set; ``prefix`` is put before each input."""
 
     request_id: str = ""
     texts: list[str] | None = None
@@ -38,7 +38,7 @@ class EmbedBody(msgspec.Struct, frozen=True):
 
 
 class AnswerHeader(msgspec.Struct, frozen=True):
-    """What stands before the numbers. ``tokens`` are exact: with the prefix and the special tokens, per input."""
+    """The header before the numbers. ``tokens`` are exact, per input, with the prefix and the special tokens."""
 
     rows: int
     dimensions: int
@@ -61,7 +61,7 @@ _header_decoder = msgspec.msgpack.Decoder(AnswerHeader)
 
 
 def decode_request(body: bytes) -> EmbedBody:
-    """Raises BadRequest unless ``body`` is one request with one kind of input."""
+    """Read one request. Raises BadRequest unless ``body`` is one with one kind of input."""
     try:
         request = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -85,7 +85,7 @@ def encode_answer(header: AnswerHeader, matrix: FloatMatrix) -> bytes:
 
 
 def decode_answer(body: bytes) -> tuple[AnswerHeader, FloatMatrix]:
-    """The other end of :func:`encode_answer`; ValueError where the body is not one."""
+    """Read an embed answer, as :func:`encode_answer` writes it. Raises ValueError where it is none."""
     if len(body) < 4:
         raise ValueError("answer is shorter than its length field")
     start = 4 + int.from_bytes(body[:4], "little")

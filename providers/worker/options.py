@@ -1,4 +1,4 @@
-"""The worker's command line as one value."""
+"""Reads the worker's command line into one value."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ import msgspec
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How to run: everything has a default but the model."""
+    """How to run the worker: everything but the model has a default."""
 
     model: str
     revision: str | None = None
@@ -31,7 +31,7 @@ class Options(msgspec.Struct, frozen=True):
 
 
 def parse_options(argv: list[str]) -> Options:
-    """Ends the process with argparse's own message and code 2 where the arguments are wrong."""
+    """Read the arguments. Ends the process with argparse's message and code 2 where they are wrong."""
     parser = argparse.ArgumentParser(prog="gigarouter worker", description="Serve one embedding model.")
     parser.add_argument("--model", required=True, help="a folder, or a hub id as organization/name")
     parser.add_argument("--revision", help="the commit of the weights to download, or what to call a folder's")
@@ -51,8 +51,8 @@ def parse_options(argv: list[str]) -> Options:
     )
     parser.add_argument("--waiver", help="where a waiver is recorded that lets a quantized or pruned variant be served")
     _add_ray(parser.add_argument_group("Ray Serve, for many devices and machines"))
-    given = vars(parser.parse_args(argv))
-    return Options(**given | {"license": tuple(given["license"])})
+    arguments = vars(parser.parse_args(argv))
+    return Options(**arguments | {"license": tuple(arguments["license"])})
 
 
 def _add_ray(group: "argparse._ArgumentGroup") -> None:

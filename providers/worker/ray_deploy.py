@@ -1,8 +1,8 @@
-"""The same engine on many devices and machines, as a Ray Serve application. Ray places, scales and restarts; we do not.
+"""Deploys the engine on many devices and machines, as a Ray Serve application: Ray places, scales and restarts.
 
 ``Replica`` is one engine on one device. ``Front`` takes HTTP and hands each request to the replica with the shortest
-queue; a request whose replica died is handed to another one, since nothing of it was delivered. Replicas are added
-and removed by the requests that wait.
+queue; a request whose replica died goes to another one, since nothing of it was delivered. The number of replicas
+follows the number of requests that wait.
 """
 
 import asyncio
@@ -25,18 +25,18 @@ from providers.worker.start import build_engine, load
 
 logger = logging.getLogger("gigarouter.worker")
 
-ENDINGS = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 APPLICATION = "gigarouter-worker"
-# Replicas that one request may lose before its caller is told to come back.
-TRIES = 4
+# Replicas that one request may lose before its caller gets a 503.
+ATTEMPTS_MAX = 4
 # Requests in one replica's engine; more wait in the front, and what the front does not take is refused at once.
 ONGOING_MAX = 64
 WAITING_PER_REPLICA_MAX = 256
 # A replica is added when more than this many requests per replica are under way or wait.
 ONGOING_TARGET = 4
 DRAIN_S = 30
-# As long as no replica is known to live, one is asked for a sign of life, which a living one gives in milliseconds.
-ALIVE_WITHIN_S = 1.0
+# While no replica is known to live, each request first asks one for its health, which takes a live one milliseconds.
+HEALTH_WITHIN_S = 1.0
 QUIET = {"enable_access_log": False}
 
 
@@ -50,31 +50,31 @@ class Replica:
         self._watchdog.start()
 
     async def answer(self, verb: str, path: str, body: bytes) -> Reply:
-        """One request; canceled, it leaves the queue."""
+        """Answer one request; a canceled one leaves the queue."""
         return await self._operations.answer(verb, path, body)
 
     def check_health(self) -> None:
-        """Ray restarts a replica that raises here."""
+        """Raise where the device has failed: Ray then restarts the replica."""
         if self._engine.broken.is_set():
             raise RuntimeError("the device has failed")
 
 
 class Front:
-    """HTTP in front of the replicas."""
+    """The HTTP server in front of the replicas."""
 
     def __init__(self, replicas: DeploymentHandle[Replica]) -> None:
         self._replicas = replicas
-        self._warm = False
+        self._replica_seen = False
 
     def __serve_build_asgi_app__(self) -> App:
-        """Ray asks for the application by this name."""
+        """The ASGI application; Ray calls this name."""
         return App(self.answer)
 
     async def answer(self, verb: str, path: str, body: bytes) -> Reply:
-        """The reply of whichever replica lives to give it; before one does, that the model is being loaded."""
-        if not (self._warm or await self._is_warm()):
+        """The reply of a replica; before the first one lives, the reply that the model is being loaded."""
+        if not (self._replica_seen or await self._has_replica()):
             return Reply(503, BODY, headers=[(b"retry-after", b"%d" % RETRY_AFTER_S)])
-        for _ in range(TRIES):
+        for _ in range(ATTEMPTS_MAX):
             response = self._replicas.answer.remote(verb, path, body)
             try:
                 reply: Reply = await response
@@ -82,7 +82,7 @@ class Front:
                 response.cancel()  # type: ignore[no-untyped-call]
                 raise
             except RayActorError as died:
-                self._warm = False
+                self._replica_seen = False
                 logger.warning("a replica died with a request; another one gets it: %s", type(died).__name__)
                 continue
             except (BackPressureError, DeploymentUnavailableError):
@@ -92,14 +92,14 @@ class Front:
             503, "No replica has room for this request now.", "overloaded", headers=[(b"retry-after", b"1")]
         )
 
-    async def _is_warm(self) -> bool:
-        """Whether a replica answers. Ray would let a request wait for the first one, however long it takes to load."""
-        sign = self._replicas.answer.remote("GET", "/health", b"")
+    async def _has_replica(self) -> bool:
+        """Whether a replica answers: Ray would let a request wait for the first one, however long it takes to load."""
+        health = self._replicas.answer.remote("GET", "/health", b"")
         try:
-            async with asyncio.timeout(ALIVE_WITHIN_S):
-                await sign
+            async with asyncio.timeout(HEALTH_WITHIN_S):
+                await health
         except TimeoutError:
-            sign.cancel()  # type: ignore[no-untyped-call]
+            health.cancel()  # type: ignore[no-untyped-call]
             return False
         except RayActorError:
             # One died a moment ago: others may live, and the request finds out.
@@ -107,14 +107,14 @@ class Front:
         except (BackPressureError, DeploymentUnavailableError):
             return False
         except asyncio.CancelledError:
-            sign.cancel()  # type: ignore[no-untyped-call]
+            health.cancel()  # type: ignore[no-untyped-call]
             raise
-        self._warm = True
+        self._replica_seen = True
         return True
 
 
 def application(options: Options) -> serve.Application:
-    """The Serve application: as many replicas as the load needs, between the two bounds."""
+    """The Serve application, with as many replicas as the load needs, between the two bounds."""
     replicas = serve.deployment(
         name="Replica",
         max_ongoing_requests=ONGOING_MAX,
@@ -144,8 +144,8 @@ def deploy(options: Options) -> None:
     ray.init(address=options.ray_address, include_dashboard=False, ignore_reinit_error=True, log_to_driver=True)
     serve.start(http_options={"host": options.host, "port": options.port})
     # After Ray's own handlers, which would end the process at once and leave the cluster.
-    for number in ENDINGS:
-        signal.signal(number, _leave)
+    for number in STOP_SIGNALS:
+        signal.signal(number, _stop_while_starting)
     try:
         serve.run(application(options), name=APPLICATION, route_prefix="/")
     except RuntimeError as error:
@@ -156,8 +156,8 @@ def deploy(options: Options) -> None:
         raise
 
 
-def _leave(*_: object) -> None:
-    """The end was told while replicas start; they answer long before all of them do."""
+def _stop_while_starting(*_: object) -> None:
+    """End the process while replicas start, which answer long before all of them do."""
     raise SystemExit(0)
 
 
@@ -171,7 +171,7 @@ def run(options: Options) -> int:
     """Deploy, then serve until SIGTERM or SIGINT."""
     stop = threading.Event()
     deploy(options)
-    for number in ENDINGS:
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: stop.set())
     logger.info("serving on http://%s:%d with Ray", options.host, options.port)
     stop.wait()

@@ -10,7 +10,7 @@ from billing.ledger import CreditTooLarge
 from billing.money import MAX_AMOUNT, NanoUSD, to_usd
 from router.admin.accounts import require_account
 from router.changes.audit import Change
-from router.changes.transaction import UnitOfWork
+from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest
 from router.tables import Json
 from store.ids import AccountId, GrantId, wire
@@ -49,6 +49,6 @@ async def give_credit(
 
 
 def _refused_grant(error: CreditTooLarge | IntegrityError, source: str) -> Conflict:
-    if isinstance(error, CreditTooLarge) or "credit_fits_redis" in str(error.orig):
+    if isinstance(error, CreditTooLarge) or violated_constraint(error) == "credit_fits_redis":
         return Conflict("An account can hold at most 9,000,000.00 USD of credit.")
     return Conflict(f"Credit was granted for {source!r} before; one source is granted once.")

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import prices
+from billing.money import price_at
 from catalog import lifecycle, models
 from catalog.seed import Summary, import_seed
 from catalog.values import Model, Status
@@ -46,7 +47,7 @@ class _LaunchFacts(msgspec.Struct, frozen=True):
 
 async def _launch_facts(connection: AsyncConnection, model_id: ModelId, now: datetime) -> _LaunchFacts:
     known = [price for price in await prices.list_prices(connection) if price.model_id == model_id]
-    current = prices.price_at(known, now)
+    current = price_at(known, now)
     # One at a provider that is switched off gets no traffic, whatever its state.
     enabled = {view.id for view in await list_providers(connection) if view.spec.enabled}
     endpoints = [view.endpoint for view in await list_endpoints(connection, model_id)]

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy.exc import IntegrityError
 
 from billing import prices
-from billing.money import Price, to_usd
+from billing.money import Price, price_at, to_usd
 from catalog import models
 from catalog.permit import may_charge
 from catalog.values import Status
@@ -44,7 +44,7 @@ async def set_price(
     charging = may_charge(model, work.now)
     if nano_per_mtok > 0 and model.status in (Status.LIVE, Status.DEPRECATED) and not charging.allowed:
         raise Conflict(f"{model_id} is served free of charge: {charging.reasons[0]} {charging.lifted_by}")
-    before = prices.price_at(await _prices_of(work, model_id), starts_at)
+    before = price_at(await _prices_of(work, model_id), starts_at)
     try:
         price_id = await prices.set_price(
             work.connection, model_id, nano_per_mtok, starts_at, batch_nano_per_mtok=batch_nano_per_mtok, note=note

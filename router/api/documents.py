@@ -1,8 +1,8 @@
 """Serves the API's two OpenAPI documents: ``/openapi.json`` for customers, ``/admin/openapi.json`` for operators.
 
-Each operation for operators carries its spec as ``x-gigarouter`` (noun, verb, roles, edits, writes, shows_once, local),
-so that a client that knows the document alone has every command, and a reference's schema has ``x-reference``, the noun
-whose ids and names it takes.
+Each operation for operators carries its spec as ``x-gigarouter`` (noun, verb, roles, edits, writes, shows_once, local,
+media), so that a client that knows the document alone has every command, and a reference's schema has ``x-reference``,
+the noun whose ids and names it takes.
 
 ``docs/openapi.json`` is the customers' document as a file (``python -m router.api.documents``); a test compares the
 two, and the operations with the application's.
@@ -16,9 +16,7 @@ import orjson
 from fastapi import Response
 
 from router import errors
-from router.api.admin import openapi as unconverted
 from router.api.admin import operations as admin_operations
-from router.api.admin.unconverted import told_of
 from router.api.openapi import Json, describe, error_responses
 from router.api.operation import OperationRoute, Operations, Who, operation_routes
 from router.api.public import operations as customer_operations
@@ -93,22 +91,13 @@ def document() -> Json:
 
 def admin_document() -> Json:
     """The admin API's document as a value."""
-    old = unconverted.document()
-    whole = describe(
-        (
-            *(route for route in admin_routes() if told_of(route) is None),
-            *operation_routes(admin_document_operations.routes.routes),
-        ),
+    return describe(
+        (*admin_routes(), *operation_routes(admin_document_operations.routes.routes)),
         title="gigarouter admin",
         description="For operators, by their own keys.",
         security={"operator": {"type": "http", "scheme": "bearer", "description": "gr_ops_…"}},
         responses=error_responses(lambda error: not issubclass(error, _OF_CALLS)),
     )
-    for path, methods in old["paths"].items():
-        whole["paths"].setdefault(path, {}).update(methods)
-    whole["paths"] = dict(sorted(whole["paths"].items()))
-    whole["components"]["schemas"] = old["components"]["schemas"] | whole["components"]["schemas"]
-    return whole
 
 
 if __name__ == "__main__":

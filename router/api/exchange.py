@@ -28,6 +28,10 @@ _SAFE_ID = re.compile(rb"[0-9A-Za-z._:-]{1,64}")
 _KEY_IN_QUERY = re.compile(
     rb"(?i)(?:^|&)(?:(?:x-)?api[-_]?key|key|access[-_]token|authorization)=|gr_(?:live|test|ops)_"
 )
+# An operator filters by a key's id or name.
+_KEY_IN_ADMIN_QUERY = re.compile(
+    rb"(?i)(?:^|&)(?:(?:x-)?api[-_]?key|access[-_]token|authorization)=|gr_(?:live|test|ops)_"
+)
 _VERSION = (b"openai-version", b"2020-10-01")
 _NO_SNIFF = (b"x-content-type-options", b"nosniff")
 
@@ -126,7 +130,8 @@ class Exchange:
 
     def check_credentials(self) -> None:
         """Raise KeyInUrl for a key where logs would keep it, KeyUnknown for two Authorization headers."""
-        if self.query and _KEY_IN_QUERY.search(self.query):
+        pattern = _KEY_IN_ADMIN_QUERY if self.path.startswith("/admin/v1/") else _KEY_IN_QUERY
+        if self.query and pattern.search(self.query):
             raise KeyInUrl(
                 "A key must not be in the URL, where logs and histories keep it: send it as 'Authorization: Bearer …'. "
                 "If this one is real, revoke it and create another."

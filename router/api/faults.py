@@ -78,15 +78,18 @@ def refusal(errors: Iterable[Mapping[str, Any]]) -> Refusal:
     return _refusal([_fault(error) for error in listed])
 
 
-def query_refusal(given: Sequence[tuple[str, str]], known: frozenset[str]) -> Refusal | None:
-    """What is answered to query parameters that are not known, come twice or have a NUL character."""
+def query_refusal(given: Sequence[tuple[str, str]], known: Mapping[str, bool]) -> Refusal | None:
+    """What is answered to query parameters that are not known, come twice or have a NUL character.
+
+    ``known`` says of each whether it is a list, which may come several times.
+    """
     faults: list[Fault] = []
     names: set[str] = set()
     for name, value in given:
         if name not in known:
             excerpt = printable_excerpt(name)
             faults.append(Fault(excerpt, f"Unrecognized query parameter: {excerpt}.", is_unknown=True))
-        elif name in names or NUL in value:
+        elif (name in names and not known[name]) or NUL in value:
             faults.append(Fault(name, f"'{name}' is given once, as text."))
         names.add(name)
     return _refusal(faults) if faults else None

@@ -5,6 +5,7 @@ an answer is built from pass as they are and are written as text. ``description`
 field's own (``Field(description=…)``): they are OpenAPI's words and the command line's help.
 """
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias
@@ -20,10 +21,13 @@ from store.ids import (
     PREFIXES,
     AcceptanceId,
     AccountId,
+    AuditId,
     ClaimId,
     EndpointId,
     GrantId,
     KeyId,
+    MemberId,
+    OperatorKeyId,
     PriceId,
     ProviderId,
     ResolutionId,
@@ -36,6 +40,7 @@ Read = Callable[[str], object]
 Write = Callable[[Any], str]
 
 NAME_CHARACTERS_MAX = 300
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class TextValue:
@@ -84,8 +89,11 @@ def _id(kind: object) -> TextValue:
     )
 
 
-def _reference(kind: object, noun: str, one: str) -> TextValue:
-    """A thing by its id or its name; found in the transaction, by :mod:`router.api.admin.references`."""
+def _reference(kind: object, noun: str, name: str) -> TextValue:
+    """A thing by its id or its ``name``, which is "an account's name".
+
+    It is found in the transaction, by :mod:`router.api.admin.references`.
+    """
     prefix = PREFIXES[kind]
     others = tuple(f"{other}_" for other in PREFIXES.values() if other != prefix)
 
@@ -96,7 +104,7 @@ def _reference(kind: object, noun: str, one: str) -> TextValue:
             raise ValueError(text)
         return _name(text)
 
-    return TextValue(read, str, f"an id such as {prefix}_… or {one}'s name", **{"x-reference": noun})
+    return TextValue(read, str, f"an id such as {prefix}_… or {name}", **{"x-reference": noun})
 
 
 def _name(text: str) -> str:
@@ -124,6 +132,11 @@ def _instant(text: str) -> datetime:
         raise ValueError(text) from None
 
 
+def _day_or_instant(text: str) -> datetime:
+    """The beginning of a day in UTC, or an instant."""
+    return _instant(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text)
+
+
 def rfc3339(at: datetime) -> str:
     """An instant as it is answered: UTC, to the microsecond where it has them."""
     text = at.astimezone(UTC).isoformat(timespec="microseconds" if at.microsecond else "seconds")
@@ -148,17 +161,22 @@ PAGE, PAGE_MAX = 20, 100
 
 AcceptanceIdText: TypeAlias = Annotated[AcceptanceId, _id(AcceptanceId)]
 AccountIdText: TypeAlias = Annotated[AccountId, _id(AccountId)]
+AuditIdText: TypeAlias = Annotated[AuditId, _id(AuditId)]
 ClaimIdText: TypeAlias = Annotated[ClaimId, _id(ClaimId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
+MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
+OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]
 PriceIdText: TypeAlias = Annotated[PriceId, _id(PriceId)]
 ProviderIdText: TypeAlias = Annotated[ProviderId, _id(ProviderId)]
 ResolutionIdText: TypeAlias = Annotated[ResolutionId, _id(ResolutionId)]
 WaiverIdText: TypeAlias = Annotated[WaiverId, _id(WaiverId)]
 
-AccountRef: TypeAlias = Annotated[str, _reference(AccountId, "accounts", "an account")]
-ProviderRef: TypeAlias = Annotated[str, _reference(ProviderId, "providers", "a provider")]
+AccountRef: TypeAlias = Annotated[str, _reference(AccountId, "accounts", "an account's name")]
+KeyRef: TypeAlias = Annotated[str, _reference(KeyId, "keys", "a key's name")]
+MemberRef: TypeAlias = Annotated[str, _reference(MemberId, "members", "a person's e-mail address")]
+ProviderRef: TypeAlias = Annotated[str, _reference(ProviderId, "providers", "a provider's name")]
 ModelRef: TypeAlias = Annotated[
     str, TextValue(_name, str, "a model's id such as org/name, or its alias", **{"x-reference": "models"})
 ]
@@ -176,6 +194,12 @@ Usd: TypeAlias = Annotated[
 Instant: TypeAlias = Annotated[
     datetime,
     TextValue(_instant, rfc3339, "an instant with a zone, such as 2027-01-01T00:00:00Z", format="date-time"),
+]
+DayOrInstant: TypeAlias = Annotated[
+    datetime,
+    TextValue(
+        _day_or_instant, rfc3339, "a day in UTC, such as 2027-01-31, or an instant, such as 2027-01-31T12:00:00Z"
+    ),
 ]
 Flag: TypeAlias = Annotated[bool, TextValue(_flag, lambda flag: "1" if flag else "0", "1 or 0", enum=["0", "1"])]
 PageLimit: TypeAlias = Annotated[

@@ -157,6 +157,7 @@ class Answer(Form):
 
     model_config = ConfigDict(
         json_schema_serialization_defaults_required=True,
+        serialize_by_alias=True,
         # A later version may answer more: whoever reads by the document must not refuse that.
         json_schema_extra=lambda schema: schema.pop("additionalProperties", None),
     )

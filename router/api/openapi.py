@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 
 from router import errors
 from router.api.error_envelope import ROWS
-from router.api.operation import OperationRoute, OperationSpec, Who
+from router.api.operation import JSON, OperationRoute, OperationSpec, Who
 
 Json = dict[str, Any]
 
@@ -57,7 +57,7 @@ def describe(
     document["security"] = [{name: []} for name in security]
     for route in listed:
         operation = document["paths"][route.path_format][route.spec.method.lower()]
-        _complete(operation, route.spec, responses)
+        _complete(operation, route.spec, route.status_code or 200, responses)
         if route.body_field is not None:
             # A body's reader hides from FastAPI that its model is among the components already.
             name = getattr(route.body_field.field_info.annotation, "__name__", "")
@@ -86,8 +86,12 @@ def error_responses(is_met: Callable[[type[errors.Refusal]], bool]) -> Json:
     }
 
 
-def _complete(operation: Json, spec: OperationSpec, responses: Json) -> None:
-    """Adds what FastAPI cannot know: errors, roles, and that an edit needs If-Match."""
+def _complete(operation: Json, spec: OperationSpec, status: int, responses: Json) -> None:
+    """Adds what FastAPI cannot know: errors, roles, that an edit needs If-Match, answers that are no JSON."""
+    if spec.media != (JSON,):
+        answered = operation["responses"][str(status)]
+        texts = {media: {"schema": {"type": "string"}} for media in spec.media if media != JSON}
+        answered["content"] = (answered["content"] if JSON in spec.media else {}) | texts
     operation["responses"].pop("422", None)
     if spec.who in (Who.ANYONE, Who.NEARBY):
         operation["security"] = []
@@ -110,4 +114,5 @@ def _complete(operation: Json, spec: OperationSpec, responses: Json) -> None:
         "writes": spec.writes,
         "shows_once": spec.shows_once,
         "local": spec.local,
+        "media": list(spec.media),
     }

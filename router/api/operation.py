@@ -19,10 +19,11 @@ read it: there is no second list.
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from enum import StrEnum
-from typing import Any, ClassVar, Required, TypedDict, TypeVar, Unpack, cast, get_args, get_type_hints
+from typing import Any, ClassVar, Required, TypedDict, TypeVar, Unpack, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 from fastapi import APIRouter, Depends, Request
+from fastapi.datastructures import Default
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, ValidationError
@@ -33,13 +34,14 @@ from typing_extensions import override
 
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.faults import NOT_JSON, query_refusal, refusal
-from router.api.forms import Nothing
+from router.api.forms import Answer, Nothing
 from router.errors import BodyTooLarge, InvalidRequest
 from router.identity.members import Role
 
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 
 V1 = "/admin/v1"
+JSON = "application/json"
 # Pydantic reads a body in one go, at worst some 30 ms for so many bytes (a list of nulls where text is wanted). What an
 # operator sends is small, and the hot path has a decoder of its own.
 BODY_BYTES_MAX = 256 * 1024
@@ -67,7 +69,8 @@ class OperationSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What an operation is, apart from its types. ``noun`` and ``verb`` name its command of ``gigarouter admin``.
 
     ``edits``: needs If-Match. ``writes``: takes Idempotency-Key and ``?dry_run=1``. ``shows_once``: its answer has a
-    secret that no other answer has. ``local``: only on the machine, in process.
+    secret that no other answer has. ``local``: only on the machine, in process. ``media``: the types in which it can
+    answer, the usual one first.
     """
 
     noun: str
@@ -80,6 +83,7 @@ class OperationSpec(msgspec.Struct, frozen=True, kw_only=True):
     writes: bool = False
     shows_once: bool = False
     local: bool = False
+    media: tuple[str, ...] = (JSON,)
 
     @property
     def name(self) -> tuple[str, str]:
@@ -91,8 +95,9 @@ class Declaration(TypedDict, total=False):
     """What a declaration says beside method, path and types; the handler's docstring is the description.
 
     ``roles`` are the operators who may; ``name`` is OpenAPI's operationId where it is not the verb and the noun;
-    ``who`` where it is not as the noun's other operations. ``openapi`` is what no type of the handler says, because it
-    reads that part of the request itself.
+    ``who`` where it is not as the noun's other operations; ``answer`` is what it answers where the handler writes the
+    bytes itself, ``media`` its types where they are not JSON alone. ``openapi`` is what no type of the handler says,
+    because it reads that part of the request itself.
     """
 
     verb: Required[str]
@@ -103,6 +108,8 @@ class Declaration(TypedDict, total=False):
     shows_once: bool
     local: bool
     who: Who
+    answer: type[Answer]
+    media: tuple[str, ...]
     openapi: dict[str, Any]
 
 
@@ -193,7 +200,10 @@ class Operations:
                 summary=declared["summary"],
                 status_code=declared.get("status", 200),
                 tags=[self.tag],
-                response_class=cast("type[Response]", answer) if is_response else JSONResponse,
+                response_model=declared.get("answer", Default(None)),
+                response_class=cast("type[Response]", answer)
+                if is_response and "answer" not in declared
+                else JSONResponse,
                 openapi_extra=declared.get("openapi"),
             )
             route = self.routes.routes[-1]
@@ -209,6 +219,7 @@ class Operations:
                 writes=any(one.writes for one in requests),
                 shows_once=declared.get("shows_once", False),
                 local=local,
+                media=declared.get("media", (JSON,)),
             )
             return handler
 
@@ -234,12 +245,12 @@ def operation_routes(routes: Iterable[BaseRoute]) -> Iterator[OperationRoute]:
 async def check_request(request: Request) -> None:
     """The dependency of every operation for operators, after access: refuses what no type of the operation reads.
 
-    Raises ``UnknownParameter`` for a query parameter that is not declared, ``InvalidRequest`` for one that is given
-    twice, for NUL characters and for a body where none is taken, ``BodyTooLarge``.
+    Raises ``UnknownParameter`` for a query parameter that is not declared, ``InvalidRequest`` for one that is no list
+    and given twice, for NUL characters and for a body where none is taken, ``BodyTooLarge``.
     """
     exchange: Exchange = request.scope[EXCHANGE]
     route: OperationRoute = request.scope["route"]
-    if fault := query_refusal(request.query_params.multi_items(), _query_names(route.dependant)):
+    if fault := query_refusal(request.query_params.multi_items(), _query_parameters(route.dependant)):
         raise fault
     if len(exchange.body) > BODY_BYTES_MAX:
         raise BodyTooLarge(f"The body is larger than {BODY_BYTES_MAX} bytes.")
@@ -257,14 +268,18 @@ async def check_request(request: Request) -> None:
             raise refusal([{**one, "loc": ("body", *one["loc"])} for one in problem.errors()]) from None
 
 
-def _query_names(dependant: Dependant) -> frozenset[str]:
-    """The query parameters that an operation declares, in its own signature and its dependencies'."""
-    names: set[str] = set()
+def _query_parameters(dependant: Dependant) -> dict[str, bool]:
+    """The query parameters of an operation, in its own signature and its dependencies', and whether each is a list."""
+    found: dict[str, bool] = {}
     for field in dependant.query_params:
         kind = field.field_info.annotation
-        is_model = inspect.isclass(kind) and issubclass(kind, BaseModel)
-        names |= set(kind.model_fields) if is_model and kind is not None else {field.alias}
-    return frozenset(names.union(*(_query_names(one) for one in dependant.dependencies)))
+        if inspect.isclass(kind) and issubclass(kind, BaseModel):
+            found |= {one.alias or name: get_origin(one.annotation) is tuple for name, one in kind.model_fields.items()}
+        else:
+            found[field.alias] = get_origin(kind) is tuple
+    for dependency in dependant.dependencies:
+        found |= _query_parameters(dependency)
+    return found
 
 
 def body_schema(route: OperationRoute) -> dict[str, Any] | None:

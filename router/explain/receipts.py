@@ -59,7 +59,7 @@ def without_scrubbing(text: str) -> str:
 class ReceiptBuffer:
     """Buffers and writes the explanations of one process's calls. ``scrub`` takes secrets out of a provider's text.
 
-    ``kept`` counts those in Postgres, ``lost`` those that did not fit, ``skipped`` the refusals that were too many.
+    ``stored`` counts those in Postgres, ``lost`` those that did not fit, ``skipped`` the refusals that were too many.
     """
 
     def __init__(self, db: Database, scrub: Callable[[str], str] = without_scrubbing) -> None:
@@ -70,7 +70,7 @@ class ReceiptBuffer:
         self._refusals: Counter[AccountId] = Counter()
         self._connection: Connection | None = None
         self._flushing = asyncio.Lock()
-        self.kept = 0
+        self.stored = 0
         self.lost = 0
         self.skipped = 0
         self._logged = (0, 0)
@@ -178,10 +178,10 @@ class ReceiptBuffer:
         copy = self._connection.copy_records_to_table
         try:
             await copy("routes", records=rows, columns=COLUMNS)
-            self.kept += len(rows)
+            self.stored += len(rows)
         except asyncpg.UniqueViolationError:
             # The connection was lost after the commit and before its word of it: the piece is the same one.
-            self.kept += len(rows)
+            self.stored += len(rows)
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as fault:
             if len(rows) == 1:
                 self._log_unfit(rows[0][0], fault)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from billing.money import to_usd
-from billing.usage import UsageEvent
+from billing.values import UsageEvent
 from router.explain.explanation import (
     Candidate,
     CostBound,
@@ -333,8 +333,8 @@ def _attempt(attempt: ExplainedAttempt, outcome: str, reason: str) -> AttemptOut
 
 
 def _preferences(wanted: Preferences) -> PreferencesOut:
-    given = {name: getattr(wanted, name) for name in PreferencesOut.__struct_fields__}
-    return PreferencesOut(**(given | {"max_price": _usd(wanted.max_price)}))
+    fields = {name: getattr(wanted, name) for name in PreferencesOut.__struct_fields__}
+    return PreferencesOut(**(fields | {"max_price": _usd(wanted.max_price)}))
 
 
 def _timings(timings: Timings) -> TimingsOut:

@@ -3,11 +3,12 @@
 A key's text is returned once, by :func:`create_key` and :func:`rotate_key`, and is stored nowhere.
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -131,6 +132,20 @@ async def get_key(connection: AsyncConnection, key_id: KeyId, *, locked: bool = 
     if row is None:
         raise NotFound(f"There is no key {wire(KeyId, key_id)}.", param="key")
     return _view(row)
+
+
+async def keys_named(connection: AsyncConnection, name: str) -> list[KeyView]:
+    """The keys of that name, of every account, the newest first, revoked ones too."""
+    query = select(KEYS).where(KeyRow.name == name).order_by(KeyRow.id.desc())
+    return [_view(row) for row in await connection.execute(query)]
+
+
+async def key_names(connection: AsyncConnection, among: Collection[KeyId]) -> dict[KeyId, str]:
+    """The names of some keys."""
+    rows = await connection.execute(
+        text("SELECT id, name FROM keys WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(among)}
+    )
+    return {KeyId(row.id): row.name for row in rows}
 
 
 async def list_keys(

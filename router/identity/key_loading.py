@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.accounts import suspended_accounts
 from billing.money import NanoUSD
 from billing.values import Cap, CapPeriod, Limits, Payer
-from catalog.licenses import accepted_by_account
+from catalog.licenses import accepted_tokens
 from catalog.values import Use
 from router.tables import KeyRow
 from router.values import Key
@@ -45,7 +45,7 @@ def by_change(seconds: float) -> ColumnElement[bool]:
 
 async def read_keys(connection: AsyncConnection, which: ColumnElement[bool]) -> AsyncIterator[Keys]:
     """Read keys by id in pages, each with its working digests: none for a revoked key."""
-    accepted = await accepted_by_account(connection)
+    accepted = await accepted_tokens(connection)
     suspended = await suspended_accounts(connection)
     last = UUID(int=0)
     while True:

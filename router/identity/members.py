@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -99,6 +99,13 @@ async def list_members(connection: AsyncConnection, account_id: AccountId | None
     """List the members of an account, or the operators, in the order in which they were added."""
     owner = MemberRow.account_id.is_(None) if account_id is None else MemberRow.account_id == account_id
     query = select(MEMBERS).where(MemberRow.removed_at.is_(None), owner).order_by(MemberRow.id)
+    return [_member(row) for row in await connection.execute(query)]
+
+
+async def members_of_email(connection: AsyncConnection, email: str) -> list[Member]:
+    """The members with an e-mail address, in whichever case; at most one per account, and one operator."""
+    same = func.lower(MemberRow.email) == func.lower(email)
+    query = select(MEMBERS).where(MemberRow.removed_at.is_(None), same).order_by(MemberRow.id)
     return [_member(row) for row in await connection.execute(query)]
 
 

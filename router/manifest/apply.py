@@ -1,7 +1,7 @@
-"""A plan, and its apply: the changes go through the commands that operators use by hand, all of them or none.
+"""Plans and applies the manifest by the commands that operators use: all changes in one transaction, or none.
 
 A plan is the rehearsal of an apply: the same commands in a transaction that is rolled back, so that it refuses what an
-apply would refuse. What was applied is remembered with the changes.
+apply would refuse. An apply records what it applied in the transaction of the changes.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,22 +16,22 @@ from catalog.errors import CatalogError
 from router.changes.audit import Actor, Change
 from router.changes.transaction import RUN_AGAIN, UnitOfWork, transact
 from router.errors import Conflict, Refusal
-from router.manifest import current_state as presently
-from router.manifest.diff import difference
-from router.manifest.execute import run
-from router.manifest.impact import impact
-from router.manifest.report import changed_elsewhere
+from router.manifest import current_state
+from router.manifest.diff import compute_diff
+from router.manifest.execute import execute
+from router.manifest.impact import impact_of
+from router.manifest.report import drift_line
 from router.manifest.values import (
+    CurrentState,
     Customers,
     Decisions,
-    Difference,
+    Diff,
     Entry,
     FileRefused,
     Impact,
     Kind,
+    LastApplied,
     Plan,
-    Present,
-    Remembered,
     Source,
     Verb,
 )
@@ -40,70 +40,73 @@ from router.tables import Json
 from router.values import EndpointState
 from store.postgres import Database
 
-# Who is called a customer of a model: whoever used it in this time.
-LATELY = timedelta(days=30)
+# An account is a model's customer if it used it within this time.
+CUSTOMER_WITHIN = timedelta(days=30)
 REHEARSALS = 5
 
-Usable = Callable[[ProviderRecord], Awaitable[None]]
+CheckProvider = Callable[[ProviderRecord], Awaitable[None]]
 
 
-class Order(msgspec.Struct, frozen=True):
-    """What is to become of the catalogue.
+class ApplyRequest(msgspec.Struct, frozen=True):
+    """What an apply is to do.
 
-    ``wanted`` says it, given what there is; ``prepare`` runs before that; ``usable`` raises for a provider that could
-    not be spoken to.
+    ``desired`` answers the manifest's entries for the current state; ``prepare`` runs before the state is read.
+    ``check_provider`` raises where a provider's record could not be called. ``ending`` runs with the plan that was
+    applied, in the transaction that applied it.
     """
 
-    wanted: Callable[[Present], Sequence[Entry]]
+    desired: Callable[[CurrentState], Sequence[Entry]]
     decisions: Decisions = Decisions()
     source: Source = "file"
-    usable: Usable | None = None
+    check_provider: CheckProvider | None = None
     prepare: Callable[[UnitOfWork], Awaitable[None]] | None = None
+    ending: Callable[[UnitOfWork, Plan], Awaitable[None]] | None = None
 
 
-async def plan(db: Database, actor: Actor, order: Order) -> Plan:
-    """What an apply would do now, whom it affects, and what would refuse it. Changes nothing."""
-    planned = await _rehearse(db, actor, order)
+async def plan(db: Database, actor: Actor, request: ApplyRequest) -> Plan:
+    """Find what an apply would do now, what it affects, and what would refuse it. Changes nothing."""
+    planned = await _rehearse(db, actor, request)
     now = datetime.now(UTC)
-    # Counted apart from the rehearsal: it reads a month of usage, and nobody has to wait for that.
+    # Outside of the rehearsal, whose locks nobody should wait for while a month of usage is read.
     async with db.transaction() as connection:
-        used = await sum_use(connection, now - LATELY, now, planned.impact.models)
-    customers = tuple(Customers(one.model_id, one.accounts, one.calls, one.charged) for one in used)
-    affected = msgspec.structs.replace(planned.impact, customers=customers)
-    return msgspec.structs.replace(planned, impact=affected)
+        usage = await sum_use(connection, now - CUSTOMER_WITHIN, now, planned.impact.models)
+    customers = tuple(Customers(use.model_id, use.accounts, use.calls, use.charged) for use in usage)
+    return msgspec.structs.replace(planned, impact=msgspec.structs.replace(planned.impact, customers=customers))
 
 
-async def apply(db: Database, actor: Actor, order: Order) -> Plan:
-    """Make the database what is wanted, in one transaction; a second time there is nothing to do.
+async def apply(db: Database, actor: Actor, request: ApplyRequest) -> Plan:
+    """Bring the database to the desired state in one transaction; a second apply changes nothing.
 
-    Raises ``FileRefused`` for what cannot be, ``Conflict`` for what was changed elsewhere and is not decided and for an
-    endpoint that would be sold below its cost, and what the commands raise.
+    Raises ``FileRefused`` for faults, ``Conflict`` for drift that is not decided and for an endpoint that would be sold
+    below its cost, and what the commands raise.
     """
 
     async def command(work: UnitOfWork) -> Plan:
-        present, found, affected = await _compare(work, order)
-        if found.faults:
-            raise FileRefused(found.faults)
-        if refused := _refusals(found, affected, order.decisions, present):
-            raise Conflict(" ".join(refused))
-        waiting = await run(work, present, found.steps, order.usable)
-        done = Plan(_done(found, waiting), affected, tuple(waiting.values()))
+        state, diff, impact = await _compare(work, request)
+        if diff.faults:
+            raise FileRefused(diff.faults)
+        if refusals := _refusals(diff, impact, request.decisions, state):
+            raise Conflict(" ".join(refusals))
+        waiting = await execute(work, state, diff.steps, request.check_provider)
+        plan = Plan(_without_waiting(diff, waiting), impact, tuple(waiting.values()))
         if not work.changes:
-            raise _NothingChanged(done)
-        after: Json = {"source": order.source, "changes": len(done.difference.steps)}
+            raise _NothingChanged(plan)
+        after: Json = {"source": request.source, "changes": len(plan.diff.steps)}
         work.record_change(Change("catalogue.apply", "catalogue", after=after))
-        await presently.remember(work.connection, order.source, actor, present, _applied(found, waiting), found.forget)
-        return done
+        await _record(work, request, state, diff, waiting)
+        if request.ending is not None:
+            await request.ending(work, plan)
+        return plan
 
     try:
         return await transact(db, actor, command)
     except _NothingChanged as nothing:
-        await _remember(db, actor, order)
+        await _record_alone(db, actor, request, nothing.plan)
         return nothing.plan
 
 
 class _NothingChanged(Exception):
-    """Ends a transaction that would change nothing but what is remembered: it leaves no audit row."""
+    """Ends a transaction that would change nothing but the record of the last apply: it leaves no audit row."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
@@ -114,22 +117,31 @@ class _Rehearsed(Exception):
     """Rolls a rehearsal back."""
 
 
-async def _remember(db: Database, actor: Actor, order: Order) -> None:
+async def _record_alone(db: Database, actor: Actor, request: ApplyRequest, applied: Plan) -> None:
     async with db.transaction() as connection:
-        present, found, _ = await _compare(UnitOfWork(connection, actor, datetime.now(UTC)), order)
-        # Anything else than launches that still wait came up meanwhile, and is for the next apply.
-        if all(step.verb is Verb.LAUNCH for step in found.steps) and not found.conflicts:
-            applied = _applied(found, {step.subject: "" for step in found.steps})
-            await presently.remember(connection, order.source, actor, present, applied, found.forget)
+        work = UnitOfWork(connection, actor, datetime.now(UTC))
+        state, diff, _ = await _compare(work, request)
+        # Other steps than launches that still wait came up since the first transaction, and are for the next apply.
+        if all(step.verb is Verb.LAUNCH for step in diff.steps) and not diff.conflicts:
+            await _record(work, request, state, diff, {step.subject: "" for step in diff.steps})
+        if request.ending is not None:
+            await request.ending(work, applied)
 
 
-async def _rehearse(db: Database, actor: Actor, order: Order) -> Plan:
-    """On one snapshot and without the lock of an apply: only who changes the same rows just now waits for it."""
+async def _record(
+    work: UnitOfWork, request: ApplyRequest, state: CurrentState, diff: Diff, waiting: Mapping[str, str]
+) -> None:
+    applied = _applied(diff, waiting)
+    await current_state.record_applied(work.connection, request.source, work.actor, state, applied, diff.stale)
+
+
+async def _rehearse(db: Database, actor: Actor, request: ApplyRequest) -> Plan:
+    """Plan on one snapshot and without the lock of an apply: only who changes the same rows just now waits for it."""
     planned: list[Plan] = []
     for attempt in range(REHEARSALS):
         try:
             async with db.transaction(snapshot=True) as connection:
-                planned.append(await _rehearsed(UnitOfWork(connection, actor, datetime.now(UTC)), order))
+                planned.append(await _plan_in(UnitOfWork(connection, actor, datetime.now(UTC)), request))
                 raise _Rehearsed
         except _Rehearsed:
             break
@@ -141,68 +153,69 @@ async def _rehearse(db: Database, actor: Actor, order: Order) -> Plan:
     return planned[-1]
 
 
-async def _rehearsed(work: UnitOfWork, order: Order) -> Plan:
-    present, found, affected = await _compare(work, order, locked=False)
-    refused = _refusals(found, affected, order.decisions, present)
-    if found.faults or found.conflicts:
-        return Plan(found, affected, (), tuple(refused))
+async def _plan_in(work: UnitOfWork, request: ApplyRequest) -> Plan:
+    state, diff, impact = await _compare(work, request, locked=False)
+    refusals = _refusals(diff, impact, request.decisions, state)
+    if diff.faults or diff.conflicts:
+        return Plan(diff, impact, (), tuple(refusals))
     try:
-        waiting = await run(work, present, found.steps, order.usable)
+        waiting = await execute(work, state, diff.steps, request.check_provider)
     except (Refusal, CatalogError) as refusal:
-        return Plan(found, affected, (), (*refused, refusal.message))
-    return Plan(_done(found, waiting), affected, tuple(waiting.values()), tuple(refused))
+        return Plan(diff, impact, (), (*refusals, refusal.message))
+    return Plan(_without_waiting(diff, waiting), impact, tuple(waiting.values()), tuple(refusals))
 
 
-async def _compare(work: UnitOfWork, order: Order, *, locked: bool = True) -> tuple[Present, Difference, Impact]:
-    if order.prepare is not None:
-        await order.prepare(work)
+async def _compare(
+    work: UnitOfWork, request: ApplyRequest, *, locked: bool = True
+) -> tuple[CurrentState, Diff, Impact]:
+    if request.prepare is not None:
+        await request.prepare(work)
     if locked:
-        await presently.lock(work.connection)
+        await current_state.lock(work.connection)
         # Who waited for another apply finds the prices that it set in force.
         work.now = datetime.now(UTC)
-    present = await presently.load(work.connection, order.source, work.now)
-    found = difference(order.wanted(present), present, order.decisions, work.now)
-    return present, found, impact(found.steps, present, work.now)
+    state = await current_state.load(work.connection, request.source, work.now)
+    diff = compute_diff(request.desired(state), state, request.decisions, work.now)
+    return state, diff, impact_of(diff.steps, state, work.now)
 
 
-def _refusals(found: Difference, affected: Impact, decisions: Decisions, present: Present) -> list[str]:
-    said = [f"{changed_elsewhere(drift)}." for drift in found.conflicts]
-    if said:
-        said.append("This was changed elsewhere. Say whose value holds: --take-file PATH or --take-theirs PATH.")
+def _refusals(diff: Diff, impact: Impact, decisions: Decisions, state: CurrentState) -> list[str]:
+    sentences = [f"{drift_line(drift)}." for drift in diff.conflicts]
+    if sentences:
+        sentences.append("This was changed elsewhere. Say whose value holds, by its path: take_file or take_theirs.")
     losses = [
         row
-        for row in affected.margins
-        if row.is_loss and not (decisions.allow_loss_of_drafts and _is_draft(present, row.endpoint))
+        for row in impact.margins
+        if row.is_loss and not (decisions.allow_loss_of_drafts and _is_draft(state, row.endpoint))
     ]
     if losses and not decisions.allow_loss:
-        said += [
+        sentences += [
             f"{row.endpoint} would be sold below its cost ({row.lane}): {to_usd(row.price)} USD per million tokens for "
             f"{to_usd(row.cost)}, {row.percent} of the price."
             for row in losses
         ]
-        said.append("If that is meant, say --allow-loss.")
-    return said
+        sentences.append("If that is meant, say so: allow_loss.")
+    return sentences
 
 
-def _is_draft(present: Present, endpoint: str) -> bool:
-    """Whether it gets no traffic before its test; what is not there yet begins as a draft."""
-    there = present.endpoints.get(endpoint)
-    return there is None or there.state is EndpointState.DRAFT
+def _is_draft(state: CurrentState, subject: str) -> bool:
+    """Whether an endpoint gets no traffic before its test; one that is not registered yet begins as a draft."""
+    endpoint = state.endpoints.get(subject)
+    return endpoint is None or endpoint.state is EndpointState.DRAFT
 
 
-def _done(found: Difference, waiting: Mapping[str, str]) -> Difference:
-    """Without the launches that wait."""
-    steps = tuple(step for step in found.steps if step.verb is not Verb.LAUNCH or step.subject not in waiting)
-    return msgspec.structs.replace(found, steps=steps)
+def _without_waiting(diff: Diff, waiting: Mapping[str, str]) -> Diff:
+    """The diff without the launches that wait."""
+    steps = tuple(step for step in diff.steps if step.verb is not Verb.LAUNCH or step.subject not in waiting)
+    return msgspec.structs.replace(diff, steps=steps)
 
 
-def _applied(found: Difference, waiting: Mapping[str, str]) -> dict[tuple[Kind, str], Remembered]:
-    """What is to be remembered: a launch that waits has not been applied."""
-    remembered = dict(found.remember)
+def _applied(diff: Diff, waiting: Mapping[str, str]) -> dict[tuple[Kind, str], LastApplied]:
+    """What the apply records: a launch that waits has not been applied."""
+    applied = dict(diff.applied)
     for subject in waiting:
         name = (Kind.MODEL, subject)
-        if name in remembered:
-            old = remembered[name]
-            fields = {field: value for field, value in old.fields.items() if field != "status"}
-            remembered[name] = msgspec.structs.replace(old, fields=fields)
-    return remembered
+        if name in applied:
+            fields = {field: value for field, value in applied[name].fields.items() if field != "status"}
+            applied[name] = msgspec.structs.replace(applied[name], fields=fields)
+    return applied

@@ -1,4 +1,4 @@
-"""Where a cost is from that an import brought: what was remembered of the import, while the cost is still that one."""
+"""Finds the source of an endpoint's cost that an import set, for as long as the cost is still the imported one."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ from store.ids import EndpointId
 
 
 async def cost_sources(connection: AsyncConnection, endpoints: Iterable[Endpoint]) -> dict[EndpointId, str]:
-    """Of those whose cost an import brought, its source; one whose cost was changed since is not among them."""
+    """The source of each endpoint's imported cost; an endpoint whose cost was changed since is left out."""
     subjects = {endpoint_subject(endpoint): endpoint for endpoint in endpoints}
     origin = CatalogueFileRow.applied["origin"].astext
     cost = CatalogueFileRow.applied["fields"]["cost_usd_per_mtok"].astext
@@ -23,6 +23,6 @@ async def cost_sources(connection: AsyncConnection, endpoints: Iterable[Endpoint
     )
     return {
         endpoint.id: source
-        for subject, source, brought in await connection.execute(imported)
-        if to_usd((endpoint := subjects[subject]).cost_nano_per_mtok) == brought
+        for subject, source, imported_cost in await connection.execute(imported)
+        if to_usd((endpoint := subjects[subject]).cost_nano_per_mtok) == imported_cost
     }

@@ -1,6 +1,6 @@
-"""Each step of a plan as the command that an operator would type, in the plan's transaction."""
+"""Runs each step of a plan as the command that an operator would use by hand, in the plan's transaction."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import date
 from typing import TypeVar
 
@@ -9,13 +9,14 @@ import msgspec
 from billing.money import from_usd
 from catalog import models
 from catalog.errors import LaunchRefused
-from catalog.seed import SeedModel
+from catalog.values import ModelFacts
 from router.admin.launch import launch_model
 from router.admin.licenses import record_claim, resolve_license
 from router.admin.prices import set_price
 from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest
-from router.manifest.values import Fields, Kind, Present, Step, Verb
+from router.manifest.fields import value_of
+from router.manifest.values import CurrentState, Fields, Kind, PlanStep, Verb
 from router.registry.endpoints import edit_endpoint, get_endpoint, move_endpoint, register_endpoint
 from router.registry.indexes import ProviderRecord
 from router.registry.models import add_model, edit_model
@@ -24,28 +25,29 @@ from router.registry.specs import EndpointSpec, ProviderSpec
 from router.values import EndpointState
 from store.ids import ModelId
 
-Made = TypeVar("Made", ProviderSpec, EndpointSpec, SeedModel)
+Spec = TypeVar("Spec", ProviderSpec, EndpointSpec, ModelFacts)
 
 REASON = "no longer in the catalogue file"
 
 
-async def run(
+async def execute(
     work: UnitOfWork,
-    present: Present,
-    steps: Iterable[Step],
-    usable: Callable[[ProviderRecord], Awaitable[None]] | None,
+    state: CurrentState,
+    steps: Iterable[PlanStep],
+    check_provider: Callable[[ProviderRecord], Awaitable[None]] | None,
 ) -> dict[str, str]:
-    """Run the steps in their order; answers the launches that wait, by model, with what they lack.
+    """Run the steps in their order. Returns what each launch that has to wait lacks, by model.
 
-    ``usable`` raises where a provider that was changed could not be spoken to. Raises what the commands raise.
+    ``check_provider`` raises where the record of a provider that was changed could not be called. Raises what the
+    commands raise.
     """
     waiting: dict[str, str] = {}
-    touched: set[str] = set()
+    changed_providers: set[str] = set()
     for step in steps:
         match step.kind:
             case Kind.PROVIDER:
-                touched.add(step.subject)
-                await _provider(work, present, step)
+                changed_providers.add(step.subject)
+                await _provider(work, state, step)
             case Kind.MODEL if step.verb is Verb.LAUNCH:
                 try:
                     await launch_model(work, ModelId(step.subject), reason="catalogue file")
@@ -54,52 +56,47 @@ async def run(
             case Kind.MODEL:
                 await _model(work, step)
             case Kind.ENDPOINT:
-                await _endpoint(work, present, step)
+                await _endpoint(work, state, step)
             case Kind.CLAIM:
                 await _claim(work, step)
             case Kind.RESOLUTION:
-                ruling = {name: str(step.whole[name]) for name in ("license", "reason", "evidence")}
-                await resolve_license(work, ModelId(step.subject), **ruling)
+                resolution = {name: str(step.fields_after[name]) for name in ("license", "reason", "evidence")}
+                await resolve_license(work, ModelId(step.subject), **resolution)
             case Kind.PRICE:
                 await _price(work, step)
-    if usable is not None and touched:
+    if check_provider is not None and changed_providers:
         for record in await load_provider_records(work.connection):
-            if record.name in touched:
-                await usable(record)
+            if record.name in changed_providers:
+                await check_provider(record)
     return waiting
 
 
-async def _provider(work: UnitOfWork, present: Present, step: Step) -> None:
-    whole = step.whole or {**present.fields[step.kind, step.subject], "enabled": False}
-    spec = _convert({name: value for name, value in whole.items() if name != "kind"}, ProviderSpec)
+async def _provider(work: UnitOfWork, state: CurrentState, step: PlanStep) -> None:
+    fields_after = step.fields_after or {**state.fields[step.kind, step.subject], "enabled": False}
+    spec = _convert({name: value for name, value in fields_after.items() if name != "kind"}, ProviderSpec)
     if step.verb is Verb.CREATE:
-        await register_provider(work, None, name=step.subject, kind=str(whole["kind"]), spec=spec)
+        await register_provider(work, None, name=step.subject, kind=str(fields_after["kind"]), spec=spec)
     else:
-        await edit_provider(work, None, present.providers[step.subject].id, spec)
+        await edit_provider(work, None, state.providers[step.subject].id, spec)
 
 
-async def _model(work: UnitOfWork, step: Step) -> None:
-    facts = {name: value for name, value in step.whole.items() if name != "status"}
-    if isinstance(estimate := facts.get("estimate"), Mapping):
-        said = {name: value for name, value in estimate.items() if name != "usd_per_mtok"}
-        facts["estimate"] = {**said, "nano_per_mtok": from_usd(str(estimate["usd_per_mtok"]))}
-    entry = _convert({"id": step.subject, "claim": (), **facts}, SeedModel)
-    await (add_model if step.verb is Verb.CREATE else edit_model)(work, entry)
+async def _model(work: UnitOfWork, step: PlanStep) -> None:
+    facts = {name: value for name, value in step.fields_after.items() if name != "status"}
+    model = _convert({"id": step.subject, **facts}, ModelFacts)
+    await (add_model if step.verb is Verb.CREATE else edit_model)(work, model)
 
 
-async def _endpoint(work: UnitOfWork, present: Present, step: Step) -> None:
+async def _endpoint(work: UnitOfWork, state: CurrentState, step: PlanStep) -> None:
     if step.verb in (Verb.DRAIN, Verb.OFF):
-        endpoint_id = present.endpoints[step.subject].id
+        endpoint_id = state.endpoints[step.subject].id
         now = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint.state
         # An edit of its provider in the same plan may have taken its traffic already.
         drains = step.verb is Verb.DRAIN and now is EndpointState.LIVE
         await move_endpoint(work, endpoint_id, EndpointState.DRAINING if drains else EndpointState.OFF, REASON)
         return
-    fields = {name: value for name, value in step.whole.items() if name != "cost_usd_per_mtok"}
-    fields["cost_nano_per_mtok"] = from_usd(str(step.whole["cost_usd_per_mtok"]))
-    spec = _convert({"upstream_model": step.identity["upstream_model"], **fields}, EndpointSpec)
+    spec = _convert({"upstream_model": step.identity["upstream_model"], **step.fields_after}, EndpointSpec)
     if step.verb is Verb.CHANGE:
-        await edit_endpoint(work, present.endpoints[step.subject].id, spec)
+        await edit_endpoint(work, state.endpoints[step.subject].id, spec)
         return
     provider = await find_provider(work.connection, step.identity["provider"])
     assert provider is not None, "a plan names providers that exist; this is a bug"
@@ -107,31 +104,31 @@ async def _endpoint(work: UnitOfWork, present: Present, step: Step) -> None:
     await register_endpoint(work, model, provider.id, spec, space=step.identity.get("space"))
 
 
-async def _claim(work: UnitOfWork, step: Step) -> None:
+async def _claim(work: UnitOfWork, step: PlanStep) -> None:
     await record_claim(
         work,
         ModelId(step.identity["model"]),
         license=step.identity["license"],
         source=step.identity["source"],
-        evidence=str(step.whole["evidence"]),
-        claimed_on=date.fromisoformat(str(step.whole["claimed_on"])),
+        evidence=str(step.fields_after["evidence"]),
+        claimed_on=date.fromisoformat(str(step.fields_after["claimed_on"])),
     )
 
 
-async def _price(work: UnitOfWork, step: Step) -> None:
-    batch = step.whole["batch_usd_per_mtok"]
+async def _price(work: UnitOfWork, step: PlanStep) -> None:
+    batch = step.fields_after["batch_usd_per_mtok"]
     await set_price(
         work,
         ModelId(step.identity["model"]),
-        from_usd(str(step.whole["usd_per_mtok"])),
+        from_usd(str(step.fields_after["usd_per_mtok"])),
         step.effective_at,
         batch_nano_per_mtok=None if batch is None else from_usd(str(batch)),
         note=step.identity.get("note", ""),
     )
 
 
-def _convert(fields: Fields, kind: type[Made]) -> Made:
+def _convert(fields: Fields, struct: type[Spec]) -> Spec:
     try:
-        return msgspec.convert(fields, kind)
+        return value_of(fields, struct)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"{error}.") from error

@@ -1,4 +1,4 @@
-"""The present state as a catalogue file: what it states makes an empty plan."""
+"""Pure. Writes the current state as a manifest, whose plan is empty."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,7 +6,7 @@ import yaml
 from typing_extensions import override
 
 from router.manifest.schema import SECTIONS
-from router.manifest.values import Fields, Kind, Present
+from router.manifest.values import CurrentState, Fields, Kind
 from router.values import EndpointState
 
 HEAD = """\
@@ -15,75 +15,75 @@ HEAD = """\
 """
 
 
-class _Plain(yaml.SafeDumper):
-    """Writes each thing out where it stands: the reader takes no anchors."""
+class _Dumper(yaml.SafeDumper):
+    """Writes repeated values in full: the reader refuses anchors."""
 
     @override
     def ignore_aliases(self, data: object) -> bool:
-        """Always."""
+        """Whether to write ``data`` in full where it stands again: always."""
         return True
 
 
-def export(present: Present) -> str:
-    """YAML that reads back as what is there."""
-    sections = {section: list(_entries(kind, present)) for section, kind in SECTIONS.items()}
-    stated = {section: entries for section, entries in sections.items() if entries}
-    if not stated:
+def manifest_text(state: CurrentState) -> str:
+    """YAML that reads back as the current state."""
+    sections = {section: list(_entries(kind, state)) for section, kind in SECTIONS.items()}
+    present = {section: entries for section, entries in sections.items() if entries}
+    if not present:
         return HEAD
-    parts = [
-        yaml.dump({section: entries}, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
-        for section, entries in stated.items()
+    texts = [
+        yaml.dump({section: entries}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+        for section, entries in present.items()
     ]
-    return HEAD + "\n" + "\n".join(parts)
+    return HEAD + "\n" + "\n".join(texts)
 
 
-def _entries(kind: Kind, present: Present) -> Iterator[Fields]:
+def _entries(kind: Kind, state: CurrentState) -> Iterator[Fields]:
     match kind:
         case Kind.PROVIDER:
-            for name in sorted(present.providers):
-                fields = present.fields[kind, name]
-                yield {"name": name, "kind": fields["kind"], **_stated(kind, fields, present)}
+            for name in sorted(state.providers):
+                fields = state.fields[kind, name]
+                yield {"name": name, "kind": fields["kind"], **_non_defaults(kind, fields, state)}
         case Kind.MODEL:
-            for model_id in sorted(present.models):
-                facts = _stated(kind, present.fields[kind, model_id], present)
+            for model_id in sorted(state.models):
+                facts = _non_defaults(kind, state.fields[kind, model_id], state)
                 launched: Fields = {"status": "live"} if facts.pop("status") == "live" else {}
                 yield {"id": model_id, **launched, **facts}
         case Kind.ENDPOINT:
-            yield from _endpoints(present)
+            yield from _endpoints(state)
         case Kind.PRICE:
-            yield from _prices(present)
+            yield from _prices(state)
         case Kind.CLAIM:
-            yield from _claims(present)
+            yield from _claims(state)
         case Kind.RESOLUTION:
-            ruled = (model_id for model_id in sorted(present.models) if (kind, model_id) in present.fields)
-            yield from ({"model": model_id, **present.fields[kind, model_id]} for model_id in ruled)
+            resolved = (model_id for model_id in sorted(state.models) if (kind, model_id) in state.fields)
+            yield from ({"model": model_id, **state.fields[kind, model_id]} for model_id in resolved)
 
 
-def _endpoints(present: Present) -> Iterator[Fields]:
-    for subject, one in sorted(present.endpoints.items()):
-        if one.state is not EndpointState.OFF:
-            identity: Fields = {"model": one.model_id, "provider": one.provider_name}
-            identity["upstream_model"] = one.upstream_model
-            yield identity | _stated(Kind.ENDPOINT, present.fields[Kind.ENDPOINT, subject], present)
+def _endpoints(state: CurrentState) -> Iterator[Fields]:
+    for subject, endpoint in sorted(state.endpoints.items()):
+        if endpoint.state is not EndpointState.OFF:
+            identity: Fields = {"model": endpoint.model_id, "provider": endpoint.provider_name}
+            identity["upstream_model"] = endpoint.upstream_model
+            yield identity | _non_defaults(Kind.ENDPOINT, state.fields[Kind.ENDPOINT, subject], state)
 
 
-def _prices(present: Present) -> Iterator[Fields]:
-    for model_id, prices in sorted(present.prices.items()):
+def _prices(state: CurrentState) -> Iterator[Fields]:
+    for model_id, prices in sorted(state.prices.items()):
         for price in prices:
             since = price.effective_at.isoformat()
-            fields = present.fields[Kind.PRICE, f"{model_id} from {since}"]
+            fields = state.fields[Kind.PRICE, f"{model_id} from {since}"]
             amounts = {name: value for name, value in fields.items() if value is not None}
             yield {"model": model_id, **amounts, "from": since}
 
 
-def _claims(present: Present) -> Iterator[Fields]:
-    for model_id, model in sorted(present.models.items()):
+def _claims(state: CurrentState) -> Iterator[Fields]:
+    for model_id, model in sorted(state.models.items()):
         for claim in model.claims:
             fields: Fields = {"license": claim.license, "source": claim.source, "evidence": claim.evidence}
             yield {"model": model_id, **fields, "claimed_on": claim.claimed_on.isoformat()}
 
 
-def _stated(kind: Kind, fields: Mapping[str, object], present: Present) -> Fields:
-    defaults = present.defaults[kind]
+def _non_defaults(kind: Kind, fields: Mapping[str, object], state: CurrentState) -> Fields:
+    defaults = state.defaults[kind]
     missing = object()
     return {name: value for name, value in fields.items() if value != defaults.get(name, missing)}

@@ -1,4 +1,4 @@
-"""Whom a plan affects: what each endpoint leaves of the price before and after, and what would stop. Pure."""
+"""Pure. Computes what a plan affects: margins per endpoint before and after it, and endpoints that would stop."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -6,19 +6,17 @@ from uuid import UUID
 
 import msgspec
 
-from billing.money import Price, from_usd
-from billing.prices import price_at
-from router.manifest.values import Fields, Impact, Kind, LaneName, Margin, Present, Step, Verb
-from router.registry.endpoints import VERIFIED_FIELDS
-from router.registry.providers import VERIFIED_PROVIDER_FIELDS
+from billing.money import Price, from_usd, price_at
+from router.manifest.values import CurrentState, Fields, Impact, Kind, LaneName, Margin, PlanStep, Verb
+from router.registry.specs import VERIFIED_FIELDS, VERIFIED_PROVIDER_FIELDS
 from router.values import EndpointState
 from store.ids import ModelId, PriceId
 
 _PLANNED = PriceId(UUID(int=0))
 
 
-class _Served(msgspec.Struct, frozen=True):
-    """One endpoint as margins see it."""
+class _Serving(msgspec.Struct, frozen=True):
+    """What margins need of an endpoint. ``counts``: its cost matters, since it serves or may serve again."""
 
     model: str
     provider: str
@@ -27,125 +25,132 @@ class _Served(msgspec.Struct, frozen=True):
     live: bool
 
 
-def impact(steps: Iterable[Step], present: Present, now: datetime) -> Impact:
-    """What the steps mean for models, margins and endpoints; customers are counted by who has the usage."""
-    done = tuple(steps)
-    before, after = _endpoints(present), _endpoints(present)
-    off = {step.subject for step in done if step.kind is Kind.PROVIDER and _switches_off(step, present)}
-    for step in done:
+def impact_of(steps: Iterable[PlanStep], state: CurrentState, now: datetime) -> Impact:
+    """What the steps mean for models, margins and endpoints at ``now``; :mod:`.apply` adds the customers."""
+    planned = tuple(steps)
+    before, after = _endpoints(state), _endpoints(state)
+    off = {step.subject for step in planned if step.kind is Kind.PROVIDER and _switches_off(step, state)}
+    for step in planned:
         if step.kind is Kind.ENDPOINT:
             after[step.subject] = _after(step, before.get(step.subject))
     # A provider that is switched off comes back by a switch: what its endpoints cost still counts.
-    moved = {step.subject for step in done if step.kind is Kind.PROVIDER and _changes(step, VERIFIED_PROVIDER_FIELDS)}
-    unproven = {step.subject for step in done if step.kind is Kind.ENDPOINT and _changes(step, VERIFIED_FIELDS)}
-    unproven |= {name for name, one in after.items() if one.live and one.provider in moved - off}
+    moved = _changed(planned, Kind.PROVIDER, VERIFIED_PROVIDER_FIELDS)
+    unverified = _changed(planned, Kind.ENDPOINT, VERIFIED_FIELDS)
+    unverified |= {name for name, endpoint in after.items() if endpoint.live and endpoint.provider in moved - off}
     after = {
-        name: msgspec.structs.replace(one, live=False) if one.provider in off or name in unproven else one
-        for name, one in after.items()
+        name: msgspec.structs.replace(endpoint, live=False)
+        if endpoint.provider in off or name in unverified
+        else endpoint
+        for name, endpoint in after.items()
     }
-    stops = tuple(name for name, one in before.items() if one.live and not after[name].live)
-    models = _models(done, before, after)
+    stopping = tuple(name for name, endpoint in before.items() if endpoint.live and not after[name].live)
+    models = _models(planned, before, after)
     return Impact(
         models=models,
-        margins=tuple(row for model in models for row in _margins(model, done, present, (before, after), now)),
-        stops=tuple(name for name in stops if name not in unproven),
-        unproven=tuple(name for name in stops if name in unproven),
-        stranded=tuple(
+        margins=tuple(row for model in models for row in _margins(model, planned, state, (before, after), now)),
+        stopping=tuple(name for name in stopping if name not in unverified),
+        unverified=tuple(name for name in stopping if name in unverified),
+        without_live_endpoint=tuple(
             model
-            for model in sorted({before[name].model for name in stops})
-            if not any(one.live and one.model == model for one in after.values())
+            for model in sorted({before[name].model for name in stopping})
+            if not any(endpoint.live and endpoint.model == model for endpoint in after.values())
         ),
     )
 
 
-def _endpoints(present: Present) -> dict[str, _Served]:
+def _endpoints(state: CurrentState) -> dict[str, _Serving]:
     return {
-        name: _Served(
-            model=one.model_id,
-            provider=one.provider_name,
-            cost=one.cost_nano_per_mtok,
-            counts=one.state is not EndpointState.OFF,
-            live=one.state is EndpointState.LIVE and present.providers[one.provider_name].enabled,
+        name: _Serving(
+            model=endpoint.model_id,
+            provider=endpoint.provider_name,
+            cost=endpoint.cost_nano_per_mtok,
+            counts=endpoint.state is not EndpointState.OFF,
+            live=endpoint.state is EndpointState.LIVE and state.providers[endpoint.provider_name].enabled,
         )
-        for name, one in present.endpoints.items()
+        for name, endpoint in state.endpoints.items()
     }
 
 
-def _after(step: Step, before: _Served | None) -> _Served:
+def _after(step: PlanStep, before: _Serving | None) -> _Serving:
     if step.verb in (Verb.DRAIN, Verb.OFF):
-        assert before is not None, "only what is there is ended; this is a bug"
-        return _stopped(before)
-    cost = from_usd(str(step.whole["cost_usd_per_mtok"]))
+        assert before is not None, "a plan ends endpoints that exist; this is a bug"
+        return msgspec.structs.replace(before, counts=False, live=False)
+    cost = from_usd(str(step.fields_after["cost_usd_per_mtok"]))
     if before is None:
-        return _Served(step.identity["model"], step.identity["provider"], cost, counts=True, live=False)
+        return _Serving(step.identity["model"], step.identity["provider"], cost, counts=True, live=False)
     return msgspec.structs.replace(before, cost=cost)
 
 
-def _stopped(one: _Served) -> _Served:
-    return msgspec.structs.replace(one, counts=False, live=False)
+def _changed(steps: tuple[PlanStep, ...], kind: Kind, fields: tuple[str, ...]) -> set[str]:
+    """The subjects of a kind of which one of these fields is changed."""
+    changes = (step for step in steps if step.kind is kind and step.verb is Verb.CHANGE)
+    return {step.subject for step in changes if any(change.field in fields for change in step.changes)}
 
 
-def _changes(step: Step, names: tuple[str, ...]) -> bool:
-    return step.verb is Verb.CHANGE and any(change.field in names for change in step.changes)
+def _switches_off(step: PlanStep, state: CurrentState) -> bool:
+    before = state.providers.get(step.subject)
+    return (
+        before is not None and before.enabled and (step.verb is Verb.OFF or step.fields_after.get("enabled") is False)
+    )
 
 
-def _switches_off(step: Step, present: Present) -> bool:
-    was = present.providers.get(step.subject)
-    return was is not None and was.enabled and (step.verb is Verb.OFF or step.whole.get("enabled") is False)
-
-
-def _models(steps: tuple[Step, ...], before: dict[str, _Served], after: dict[str, _Served]) -> tuple[str, ...]:
-    found = set()
+def _models(steps: tuple[PlanStep, ...], before: dict[str, _Serving], after: dict[str, _Serving]) -> tuple[str, ...]:
+    models = set()
     for step in steps:
         match step.kind:
             case Kind.PROVIDER:
-                found |= {one.model for one in before.values() if one.provider == step.subject}
+                models |= {endpoint.model for endpoint in before.values() if endpoint.provider == step.subject}
             case Kind.ENDPOINT:
-                found.add(after[step.subject].model)
+                models.add(after[step.subject].model)
             case Kind.MODEL:
-                found.add(step.subject)
+                models.add(step.subject)
             case Kind.PRICE | Kind.CLAIM | Kind.RESOLUTION:
-                found.add(step.identity["model"])
-    return tuple(sorted(found))
+                models.add(step.identity["model"])
+    return tuple(sorted(models))
 
 
 def _margins(
     model: str,
-    steps: tuple[Step, ...],
-    present: Present,
-    endpoints: tuple[dict[str, _Served], dict[str, _Served]],
+    steps: tuple[PlanStep, ...],
+    state: CurrentState,
+    endpoints: tuple[dict[str, _Serving], dict[str, _Serving]],
     now: datetime,
 ) -> Iterator[Margin]:
-    """A row for each endpoint, lane and instant at which price or cost is not what it would have been."""
-    was, is_now = endpoints
-    old = sorted(present.prices.get(ModelId(model), ()), key=lambda price: price.effective_at)
+    """A row for each endpoint, lane and instant at which the plan changes price or cost."""
+    endpoints_before, endpoints_after = endpoints
+    old = sorted(state.prices.get(ModelId(model), ()), key=lambda price: price.effective_at)
     new = sorted([*old, *_planned(model, steps, now)], key=lambda price: price.effective_at)
     starts = sorted({now, *(price.effective_at for price in new if price.effective_at > now)})
-    for name, one in sorted(is_now.items()):
-        if one.model != model or not one.counts:
+    for name, endpoint in sorted(endpoints_after.items()):
+        if endpoint.model != model or not endpoint.counts:
             continue
-        earned: dict[LaneName, tuple[int, int, int | None]] = {}
+        last_rows: dict[LaneName, tuple[int, int, int | None]] = {}
         for since in starts:
             lanes, lanes_before = _lanes(price_at(new, since)), _lanes(price_at(old, since))
             for lane, price in lanes.items():
                 before = lanes_before.get(lane)
-                costs_before = was[name].cost if name in was and was[name].counts else None
+                costs_before = _cost(endpoints_before.get(name))
                 margin = None if before is None or costs_before is None else before - costs_before
-                row = (price, one.cost, margin)
-                # Later instants are told where they differ from the one before.
-                told = lane == "interactive" or (price, before) != (
+                row = (price, endpoint.cost, margin)
+                # The batch lane has a row of its own only where it differs from the interactive one.
+                differs = lane == "interactive" or (price, before) != (
                     lanes["interactive"],
                     lanes_before.get("interactive"),
                 )
-                if (before, costs_before) != (price, one.cost) and earned.get(lane) != row and told:
+                # So has a later instant only where it differs from the one before.
+                if (before, costs_before) != (price, endpoint.cost) and last_rows.get(lane) != row and differs:
                     yield Margin(model, name, lane, since, *row)
-                earned[lane] = row
+                last_rows[lane] = row
 
 
-def _planned(model: str, steps: tuple[Step, ...], now: datetime) -> Iterator[Price]:
+def _cost(endpoint: _Serving | None) -> int | None:
+    return endpoint.cost if endpoint is not None and endpoint.counts else None
+
+
+def _planned(model: str, steps: tuple[PlanStep, ...], now: datetime) -> Iterator[Price]:
     for step in steps:
         if step.kind is Kind.PRICE and step.identity["model"] == model:
-            yield _price(model, step.whole, step.effective_at or now)
+            yield _price(model, step.fields_after, step.effective_at or now)
 
 
 def _price(model: str, fields: Fields, since: datetime) -> Price:
@@ -155,7 +160,7 @@ def _price(model: str, fields: Fields, since: datetime) -> Price:
 
 
 def _lanes(price: Price | None) -> dict[LaneName, int]:
-    """What each lane pays; nothing is known where there is no price."""
+    """What each lane pays; empty where there is no price."""
     if price is None:
         return {}
     batch = price.nano_per_mtok if price.batch_nano_per_mtok is None else price.batch_nano_per_mtok

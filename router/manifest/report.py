@@ -1,63 +1,64 @@
-"""A plan in words for people, and as JSON for machines: the same facts. Pure."""
+"""Pure. Writes a plan as lines for people and as JSON for programs, with the same facts in both."""
 
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from billing.money import to_usd
-from router.manifest.values import Drift, Fields, Impact, Margin, Plan, Step, Verb
+from router.manifest.values import Drift, Fields, Impact, Margin, Plan, PlanStep, Verb
 
 SIGNS = {Verb.CREATE: "+", Verb.CHANGE: "~", Verb.LAUNCH: ">", Verb.DRAIN: "-", Verb.OFF: "-"}
 ENDS = {Verb.DRAIN: "drained", Verb.OFF: "turned off"}
-# An export of a whole catalogue states thousands of fields; a line shows this much of one.
-SHOWN = 120
+# A catalogue may state thousands of fields; a line shows this much of one value.
+VALUE_CHARACTERS_MAX = 120
 
 
-def told(plan: Plan, *, done: bool = False) -> Iterator[str]:
-    """Line by line. ``done``: it was applied."""
-    found = plan.difference
-    if not plan.has_something_to_do and not plan.waiting:
+def plan_lines(plan: Plan, *, applied: bool = False) -> Iterator[str]:
+    """The plan line by line; ``applied`` says whether it has been applied."""
+    diff = plan.diff
+    if not plan.needs_action and not plan.waiting:
         yield "Nothing to do."
-    for fault in found.faults:
+    for fault in diff.faults:
         yield f"FAULT {fault}"
-    yield from (_step(step) for step in found.steps)
-    for drift in found.conflicts:
-        yield f"CONFLICT {changed_elsewhere(drift)}"
-    for one in found.vanished:
-        yield f"? {one.kind} {one.subject}: no longer in the file; with --prune it is {ENDS[one.would]}"
-    for drift in found.kept:
-        yield f"= {changed_elsewhere(drift)}; left as it is"
-    yield from _whom(plan.impact)
-    for says in plan.waiting:
-        yield f"WAITS {says}"
-    if not found.conflicts:
-        yield from (f"REFUSED {says}" for says in plan.refused)
-    if found.steps:
-        count = "1 change" if len(found.steps) == 1 else f"{len(found.steps)} changes"
-        yield f"{count} made." if done else f"{count} to make."
+    yield from (_step_line(step) for step in diff.steps)
+    for drift in diff.conflicts:
+        yield f"CONFLICT {drift_line(drift)}"
+    for orphan in diff.orphans:
+        end = ENDS[orphan.prune_verb]
+        yield f"? {orphan.kind} {orphan.subject}: no longer in the file; with prune it is {end}"
+    for drift in diff.accepted:
+        yield f"= {drift_line(drift)}; left as it is"
+    yield from _impact_lines(plan.impact)
+    for sentence in plan.waiting:
+        yield f"WAITS {sentence}"
+    if not diff.conflicts:
+        yield from (f"REFUSED {sentence}" for sentence in plan.refusals)
+    if diff.steps:
+        count = "1 change" if len(diff.steps) == 1 else f"{len(diff.steps)} changes"
+        yield f"{count} made." if applied else f"{count} to make."
 
 
-def as_json(plan: Plan) -> Fields:
-    """The plan as JSON; amounts are USD per million tokens as text."""
-    found, affected = plan.difference, plan.impact
+def plan_json(plan: Plan) -> Fields:
+    """The plan as JSON; amounts are in USD per million tokens, as text."""
+    diff, impact = plan.diff, plan.impact
     return {
         "object": "catalogue_plan",
-        "steps": [_json(step, ("verb", "kind", "subject", "path", "changes")) for step in found.steps],
-        "conflicts": [_json(drift) for drift in found.conflicts],
-        "kept": [_json(drift) for drift in found.kept],
-        "no_longer_in_file": [_json(one) for one in found.vanished],
-        "faults": [_json(fault) for fault in found.faults],
+        "steps": [_json(step, ("verb", "kind", "subject", "path", "changes")) for step in diff.steps],
+        "conflicts": [_json(drift) for drift in diff.conflicts],
+        "kept": [_json(drift) for drift in diff.accepted],
+        "no_longer_in_file": [_json(orphan) for orphan in diff.orphans],
+        "faults": [_json(fault) for fault in diff.faults],
         "waiting": list(plan.waiting),
-        "refused": list(plan.refused),
-        "margins": [_margin_json(row) for row in affected.margins],
-        "endpoints_that_stop": list(affected.stops),
-        "endpoints_out_until_they_pass_their_probes": list(affected.unproven),
-        "models_without_live_endpoint": list(affected.stranded),
+        "refused": list(plan.refusals),
+        "margins": [_margin_json(row) for row in impact.margins],
+        "endpoints_that_stop": list(impact.stopping),
+        "endpoints_out_until_they_pass_their_probes": list(impact.unverified),
+        "models_without_live_endpoint": list(impact.without_live_endpoint),
         "customers_last_30_days": [
-            {"model": one.model, "accounts": one.accounts, "calls": one.calls, "charged_usd": to_usd(one.charged)}
-            for one in affected.customers
+            {"model": row.model, "accounts": row.accounts, "calls": row.calls, "charged_usd": to_usd(row.charged)}
+            for row in impact.customers
         ],
-        "something_to_do": plan.has_something_to_do,
+        "something_to_do": plan.needs_action,
     }
 
 
@@ -66,7 +67,7 @@ def _json(value: msgspec.Struct, names: tuple[str, ...] = ()) -> Fields:
     return {name: facts[name] for name in names or facts}
 
 
-def _step(step: Step) -> str:
+def _step_line(step: PlanStep) -> str:
     sign, head = SIGNS[step.verb], f"{step.kind} {step.subject}"
     match step.verb:
         case Verb.LAUNCH:
@@ -74,24 +75,24 @@ def _step(step: Step) -> str:
         case Verb.DRAIN | Verb.OFF:
             return f"{sign} {head}: no longer in the file, is {ENDS[step.verb]}"
         case Verb.CREATE:
-            return f"{sign} {head}: " + ", ".join(f"{one.field} {_value(one.after)}" for one in step.changes)
+            return f"{sign} {head}: " + ", ".join(f"{change.field} {_value(change.after)}" for change in step.changes)
         case Verb.CHANGE:
-            said = (f"{one.field} {_value(one.before)} -> {_value(one.after)}" for one in step.changes)
-            return f"{sign} {head}: " + ", ".join(said)
+            moves = (f"{change.field} {_value(change.before)} -> {_value(change.after)}" for change in step.changes)
+            return f"{sign} {head}: " + ", ".join(moves)
 
 
-def changed_elsewhere(drift: Drift) -> str:
-    """Where, ours at the last apply, theirs now, the file's."""
-    ours = f"applied last {_value(drift.ours)}" if drift.ours_known else "never applied from here"
-    return f"{drift.path} of {drift.subject}: {ours}, now {_value(drift.theirs)}, the file {_value(drift.file)}"
+def drift_line(drift: Drift) -> str:
+    """Where a field drifted, and its value at the last apply, now and in the file."""
+    last = f"applied last {_value(drift.last)}" if drift.was_applied else "never applied from here"
+    return f"{drift.path} of {drift.subject}: {last}, now {_value(drift.current)}, the file {_value(drift.file)}"
 
 
-def losses(plan: Plan) -> Iterator[str]:
-    """The margins below zero, for whoever is not shown all of them."""
-    yield from _margins([row for row in plan.impact.margins if row.is_loss])
+def loss_lines(plan: Plan) -> Iterator[str]:
+    """The margins below zero, where the others are not shown."""
+    yield from _margin_lines([row for row in plan.impact.margins if row.is_loss])
 
 
-def _margins(rows: Sequence[Margin]) -> Iterator[str]:
+def _margin_lines(rows: Sequence[Margin]) -> Iterator[str]:
     """A line for each endpoint, lane and instant."""
     if rows:
         yield "Margins in USD per million tokens:"
@@ -104,19 +105,19 @@ def _margins(rows: Sequence[Margin]) -> Iterator[str]:
         )
 
 
-def _whom(affected: Impact) -> Iterator[str]:
-    yield from _margins(affected.margins)
-    for name in affected.stops:
+def _impact_lines(impact: Impact) -> Iterator[str]:
+    yield from _margin_lines(impact.margins)
+    for name in impact.stopping:
         yield f"STOPS {name}"
-    for name in affected.unproven:
+    for name in impact.unverified:
         yield f"OUT UNTIL IT PASSES ITS PROBES {name}"
-    for model in affected.stranded:
+    for model in impact.without_live_endpoint:
         yield f"WITHOUT A LIVE ENDPOINT {model}"
-    if affected.models and affected.customers:
+    if impact.models and impact.customers:
         yield "Customers of the last 30 days:"
-    for one in affected.customers:
-        accounts = "1 account" if one.accounts == 1 else f"{one.accounts:,} accounts"
-        yield f"  {one.model}: {accounts}, {one.calls:,} calls, {to_usd(one.charged)} USD"
+    for row in impact.customers:
+        accounts = "1 account" if row.accounts == 1 else f"{row.accounts:,} accounts"
+        yield f"  {row.model}: {accounts}, {row.calls:,} calls, {to_usd(row.charged)} USD"
 
 
 def _margin_json(row: Margin) -> Fields:
@@ -136,4 +137,4 @@ def _margin_json(row: Margin) -> Fields:
 
 def _value(value: object) -> str:
     text = value if isinstance(value, str) and value else msgspec.json.encode(value).decode()
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+    return text if len(text) <= VALUE_CHARACTERS_MAX else f"{text[: VALUE_CHARACTERS_MAX - 1]}…"

@@ -1,20 +1,23 @@
-"""``catalogue.yaml`` -> typed entries. What the file may say stands here as tables; docs/catalogue.md tells it."""
+"""Pure. Reads the manifest, ``catalogue.yaml``, into typed entries; the tables here say what a file may state.
+
+The fields of providers, models and endpoints are those of the structs that the commands take
+(:mod:`router.manifest.fields`). docs/catalogue.md is the manual.
+"""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import get_type_hints
-
-import msgspec
 
 from billing.money import from_usd
 from catalog.terms import find, normalize
+from catalog.values import ModelFacts
 from providers.protocol import ProviderKind
 from router.manifest import yaml_reader
+from router.manifest.fields import readers_of
 from router.manifest.values import Entry, Fault, FileRefused, Kind
-from router.manifest.yaml_reader import Node, Reader, bad, items, line_of, members, optional
+from router.manifest.yaml_reader import Node, Reader, items, line_of, members, optional, refusal
 from router.registry.specs import EndpointSpec, ProviderSpec
 
-# Sections in the order in which a reader wants them, each with its kind.
+# Sections with their kinds, in the order in which a person reads them.
 SECTIONS: Mapping[str, Kind] = {
     "providers": Kind.PROVIDER,
     "models": Kind.MODEL,
@@ -25,74 +28,23 @@ SECTIONS: Mapping[str, Kind] = {
 }
 SECTION_OF: Mapping[Kind, str] = {kind: section for section, kind in SECTIONS.items()}
 
-ESTIMATE = yaml_reader.mapping(
-    {
-        "usd_per_mtok": yaml_reader.usd,
-        "source": yaml_reader.text,
-        "stated_on": yaml_reader.day,
-        "is_list_price": yaml_reader.boolean,
-        "note": yaml_reader.text,
-    },
-    frozenset({"usd_per_mtok", "source", "stated_on"}),
-)
-
-# A spec's type -> what reads a field of it.
-_READERS: Mapping[object, Reader] = {
-    str: yaml_reader.text,
-    str | None: optional(yaml_reader.text),
-    int: yaml_reader.integer,
-    int | None: optional(yaml_reader.integer),
-    bool: yaml_reader.boolean,
-    tuple[str, ...]: yaml_reader.set_of(yaml_reader.text),
-    dict[str, object]: yaml_reader.options,
-}
-
-
-def _readers_of(spec: type[msgspec.Struct]) -> dict[str, Reader]:
-    """What reads the fields of a spec, so that a new one is in the file by itself; an amount is ``…usd…`` there."""
-    return {
-        name.replace("nano", "usd"): yaml_reader.usd if "nano" in name else _READERS[kind]
-        for name, kind in get_type_hints(spec).items()
-    }
-
-
-# Kind -> field -> what reads it. The fields of IDENTITY name the thing; all others are compared with the database.
+# Kind -> field -> its reader. The fields of IDENTITY name the subject; all others are compared with the database.
 FIELDS: Mapping[Kind, Mapping[str, Reader]] = {
     Kind.PROVIDER: {
         "name": yaml_reader.text,
         "kind": yaml_reader.one_of(*ProviderKind),
-        **_readers_of(ProviderSpec),
+        **readers_of(ProviderSpec),
     },
     Kind.MODEL: {
         "id": yaml_reader.text,
         "status": yaml_reader.one_of("live"),
-        "owned_by": yaml_reader.text,
-        "summary": yaml_reader.text,
-        "published_on": optional(yaml_reader.day),
-        "dimensions": yaml_reader.integer,
-        "max_input_tokens": yaml_reader.integer,
-        "normalized": yaml_reader.boolean,
-        "aliases": yaml_reader.set_of(yaml_reader.text),
-        "trained_dimensions": yaml_reader.set_of(yaml_reader.integer),
-        "only_trained_dimensions": yaml_reader.boolean,
-        "max_input_tokens_ceiling": optional(yaml_reader.integer),
-        "pooling": yaml_reader.text,
-        "numerics": yaml_reader.text,
-        "tokenizer": optional(yaml_reader.text),
-        "vocabulary_size": optional(yaml_reader.integer),
-        "special_tokens": yaml_reader.integer,
-        "prompts": yaml_reader.texts,
-        "revision": optional(yaml_reader.text),
-        "parameters": optional(yaml_reader.integer),
-        "languages": yaml_reader.text,
-        "estimate": optional(ESTIMATE),
-        "note": yaml_reader.text,
+        **readers_of(ModelFacts),
     },
     Kind.ENDPOINT: {
         "model": yaml_reader.text,
         "provider": yaml_reader.text,
         "space": yaml_reader.text,
-        **_readers_of(EndpointSpec),
+        **readers_of(EndpointSpec),
     },
     Kind.PRICE: {
         "model": yaml_reader.text,
@@ -134,7 +86,7 @@ NEEDED: Mapping[Kind, frozenset[str]] = {
 
 
 def read(text: str) -> tuple[Entry, ...]:
-    """Every entry of the file, in its order. Raises ``FileRefused`` with all faults that can be seen at once."""
+    """Read every entry of the file, in its order. Raises ``FileRefused`` with all faults that can be seen at once."""
     root = yaml_reader.document(text)
     if root is None:
         return ()
@@ -156,39 +108,39 @@ def read(text: str) -> tuple[Entry, ...]:
                     faults += refused.faults
         except FileRefused as refused:
             faults += refused.faults
-    faults += _clashes(entries)
+    faults += _duplicates(entries)
     if faults:
         raise FileRefused(tuple(sorted(faults, key=lambda fault: fault.line)))
     return tuple(entries)
 
 
 def _entry(kind: Kind, node: Node, path: str) -> Entry:
-    found = yaml_reader.mapping(FIELDS[kind], NEEDED[kind])(node, path)
-    assert isinstance(found, dict)
-    effective_at = found.pop("from", None)
+    fields = yaml_reader.mapping(FIELDS[kind], NEEDED[kind])(node, path)
+    assert isinstance(fields, dict)
+    effective_at = fields.pop("from", None)
     assert effective_at is None or isinstance(effective_at, datetime)
     match kind:
         case Kind.ENDPOINT:
-            found.setdefault("upstream_model", found["model"])
+            fields.setdefault("upstream_model", fields["model"])
         case Kind.PRICE:
-            _check_price(found, members(node, path), path)
+            _check_price(fields, members(node, path), path)
         case Kind.CLAIM | Kind.RESOLUTION:
-            found["license"] = normalize(str(found["license"]))
-            if kind is Kind.RESOLUTION and find(str(found["license"])) is None:
-                says = f"The terms of {found['license']} are not known here: resolve to a license that is."
-                raise bad(members(node, path)["license"], f"{path}.license", says)
+            fields["license"] = normalize(str(fields["license"]))
+            if kind is Kind.RESOLUTION and find(str(fields["license"])) is None:
+                message = f"The terms of {fields['license']} are not known here: resolve to a license that is."
+                raise refusal(members(node, path)["license"], f"{path}.license", message)
         case Kind.PROVIDER | Kind.MODEL:
             pass
-    identity = {name: str(found.pop(name)) for name in IDENTITY[kind] if name in found}
+    identity = {name: str(fields.pop(name)) for name in IDENTITY[kind] if name in fields}
     subject = subject_of(kind, identity, effective_at)
-    return Entry(kind, subject, path, line_of(node), identity, found, effective_at)
+    return Entry(kind, subject, path, line_of(node), identity, fields, effective_at)
 
 
-def _check_price(found: dict[str, object], nodes: Mapping[str, Node], path: str) -> None:
-    # A price without a batch price has none: not stating it is stating it.
-    batch = found.setdefault("batch_usd_per_mtok", None)
-    if batch is not None and from_usd(str(batch)) > from_usd(str(found["usd_per_mtok"])):
-        raise bad(
+def _check_price(fields: dict[str, object], nodes: Mapping[str, Node], path: str) -> None:
+    # A price that states no batch price has none, unlike other fields, which stay where they are not stated.
+    batch = fields.setdefault("batch_usd_per_mtok", None)
+    if batch is not None and from_usd(str(batch)) > from_usd(str(fields["usd_per_mtok"])):
+        raise refusal(
             nodes["batch_usd_per_mtok"],
             f"{path}.batch_usd_per_mtok",
             "The batch lane never costs more than the interactive one.",
@@ -196,7 +148,7 @@ def _check_price(found: dict[str, object], nodes: Mapping[str, Node], path: str)
 
 
 def subject_of(kind: Kind, identity: Mapping[str, str], effective_at: datetime | None = None) -> str:
-    """What names an entry among those of its kind."""
+    """The name of an entry among those of its kind."""
     match kind:
         case Kind.PROVIDER:
             return identity["name"]
@@ -212,14 +164,14 @@ def subject_of(kind: Kind, identity: Mapping[str, str], effective_at: datetime |
             return identity["model"]
 
 
-def _clashes(entries: list[Entry]) -> Iterator[Fault]:
+def _duplicates(entries: list[Entry]) -> Iterator[Fault]:
     first: dict[tuple[Kind, str], str] = {}
     dated: dict[str, bool] = {}
     for entry in entries:
-        if (taken := first.setdefault(entry.name, entry.path)) != entry.path:
-            yield Fault(entry.path, entry.line, f"{entry.subject} stands at {taken} already.")
+        if (first_path := first.setdefault(entry.name, entry.path)) != entry.path:
+            yield Fault(entry.path, entry.line, f"{entry.subject} stands at {first_path} already.")
         if entry.kind is Kind.PRICE:
             has_date = entry.effective_at is not None
             if dated.setdefault(entry.identity["model"], has_date) != has_date:
-                says = "A model has one price without `from`, which is the one in force, or prices that all have it."
-                yield Fault(entry.path, entry.line, says)
+                message = "A model has one price without `from`, which is the one in force, or prices that all have it."
+                yield Fault(entry.path, entry.line, message)

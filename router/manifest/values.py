@@ -1,4 +1,4 @@
-"""What the catalogue's file, its difference to the database and its plan are made of. No I/O."""
+"""Pure. The values of the manifest: entries of the file, the current state, the diff between them, and the plan."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -19,7 +19,7 @@ Source = Literal["file", "litellm"]
 
 
 class Kind(StrEnum):
-    """What the file speaks of."""
+    """The kinds of entries that a manifest has."""
 
     PROVIDER = "provider"
     MODEL = "model"
@@ -29,12 +29,15 @@ class Kind(StrEnum):
     PRICE = "price"
 
 
-# Kind and subject: what names a thing in the file, in the database and in what was applied last.
+# Kind and subject: names a thing in the file, in the database and in the record of the last apply.
 Name = tuple[Kind, str]
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One thing as a file states it. ``path`` is where (``providers[2]``), ``fields`` are those that it states."""
+    """One entry of the file. ``path`` is its place (``providers[2]``), ``fields`` are those that the file states.
+
+    ``origin`` is the source that an import names for it.
+    """
 
     kind: Kind
     subject: str
@@ -52,19 +55,19 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """Something in the file that cannot be: where it stands, and a sentence."""
+    """A fault of the file: its path and line, and a sentence about it."""
 
     path: str
     line: int
-    says: str
+    message: str = msgspec.field(name="says")
 
     @override
     def __str__(self) -> str:
-        return f"line {self.line}, {self.path}: {self.says}" if self.path else f"line {self.line}: {self.says}"
+        return f"line {self.line}, {self.path}: {self.message}" if self.path else f"line {self.line}: {self.message}"
 
 
 class FileRefused(Exception):
-    """The file cannot be used; ``faults`` has a line for each reason."""
+    """Refuses a whole file; ``faults`` has all that can be seen at once."""
 
     def __init__(self, faults: tuple[Fault, ...]) -> None:
         super().__init__("\n".join(str(fault) for fault in faults))
@@ -72,7 +75,7 @@ class FileRefused(Exception):
 
 
 class FieldChange(msgspec.Struct, frozen=True):
-    """One field before and after."""
+    """One field's value before and after a step."""
 
     field: str
     before: object
@@ -80,7 +83,7 @@ class FieldChange(msgspec.Struct, frozen=True):
 
 
 class Verb(StrEnum):
-    """What a step does."""
+    """What a step of a plan does to its subject."""
 
     CREATE = "create"
     CHANGE = "change"
@@ -89,8 +92,8 @@ class Verb(StrEnum):
     OFF = "off"
 
 
-class Step(msgspec.Struct, frozen=True):
-    """One change that an apply makes. ``whole`` is every field after it, of those that are known."""
+class PlanStep(msgspec.Struct, frozen=True):
+    """One change that an apply makes. ``fields_after`` has every known field of the subject as the step leaves it."""
 
     verb: Verb
     kind: Kind
@@ -98,35 +101,39 @@ class Step(msgspec.Struct, frozen=True):
     path: str
     identity: dict[str, str]
     changes: tuple[FieldChange, ...]
-    whole: Fields
+    fields_after: Fields
     effective_at: datetime | None = None
 
 
 class Drift(msgspec.Struct, frozen=True):
-    """One field that was changed elsewhere: ours at the last apply, theirs now, the file's value."""
+    """Configuration drift: a field whose current value is neither the file's nor what the last apply left.
+
+    ``last`` is what the last apply left (``was_applied`` tells null from no apply), ``current`` is in the database now,
+    ``file`` is in the file. JSON calls them ``ours``, ``theirs`` and ``file``, as ``--take-theirs`` does.
+    """
 
     path: str
     kind: Kind
     subject: str
     field: str
-    ours: object
-    ours_known: bool
-    theirs: object
+    last: object = msgspec.field(name="ours")
+    was_applied: bool = msgspec.field(name="ours_known")
+    current: object = msgspec.field(name="theirs")
     file: object
 
 
-class Vanished(msgspec.Struct, frozen=True):
-    """A thing that a file had applied and has no longer; ``would`` is what pruning does to it."""
+class Orphan(msgspec.Struct, frozen=True):
+    """A subject that an earlier file had and this one has not; ``prune_verb`` is what ``--prune`` does to it."""
 
     kind: Kind
     subject: str
-    would: Verb
+    prune_verb: Verb = msgspec.field(name="would")
 
 
-class Remembered(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was applied last of one subject, field by field, and the file's values that were turned down by hand.
+class LastApplied(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The record of the last apply of one subject: its fields, and the file's values that an operator declined.
 
-    ``origin``: where an import has it from.
+    ``origin`` is the source that an import named.
     """
 
     fields: Fields
@@ -134,31 +141,35 @@ class Remembered(msgspec.Struct, frozen=True, omit_defaults=True):
     origin: str = ""
 
 
-class ProviderNow(msgspec.Struct, frozen=True):
-    """As much of a registered provider as a plan needs beside its fields."""
+class ProviderState(msgspec.Struct, frozen=True):
+    """What a plan needs of a registered provider beside its fields."""
 
     id: ProviderId
     enabled: bool
     has_credential: bool
 
 
-class Present(msgspec.Struct, frozen=True):
-    """The database as the file's kinds see it, and the rows behind it. ``defaults`` are a new thing's fields."""
+class CurrentState(msgspec.Struct, frozen=True):
+    """The database by the manifest's kinds and names, with the rows behind it.
+
+    ``fields`` and ``last_applied`` are by name, ``defaults`` are a new entry's fields. ``providers``, ``models`` and
+    ``endpoints`` are by subject, ``prices`` are all versions.
+    """
 
     fields: Mapping[Name, Fields]
     defaults: Mapping[Kind, Fields]
-    providers: Mapping[str, ProviderNow]
+    providers: Mapping[str, ProviderState]
     models: Mapping[str, Model]
     endpoints: Mapping[str, Endpoint]
     prices: Mapping[ModelId, tuple[Price, ...]]
-    remembered: Mapping[Name, Remembered]
+    last_applied: Mapping[Name, LastApplied]
 
 
 class Decisions(msgspec.Struct, frozen=True):
-    """What the operator decided beforehand: whose value holds at which paths, and what may be done.
+    """What the operator decides with the command: whose value holds at which paths, and what the apply may do.
 
-    ``yields``: whatever was changed elsewhere stays as it is, which is how an import behaves. ``allow_loss_of_drafts``:
-    what gets no traffic yet may be registered below its cost.
+    ``prune`` ends orphans. ``allow_loss`` lets a price be below an endpoint's cost, ``allow_loss_of_drafts`` for
+    endpoints without traffic. ``keep_drift`` leaves every drifted field as it is, which is how an import behaves.
     """
 
     take_file: tuple[str, ...] = ()
@@ -166,28 +177,32 @@ class Decisions(msgspec.Struct, frozen=True):
     prune: bool = False
     allow_loss: bool = False
     allow_loss_of_drafts: bool = False
-    yields: bool = False
+    keep_drift: bool = False
 
 
-class Difference(msgspec.Struct, frozen=True):
-    """The file against what there is and what was applied last."""
+class Diff(msgspec.Struct, frozen=True):
+    """The file compared with the current state and the last apply.
 
-    steps: tuple[Step, ...] = ()
+    ``conflicts`` are drifts that an operator has to decide, ``accepted`` are those that stay. ``applied`` and ``stale``
+    are what the apply records and deletes in the record of the last apply.
+    """
+
+    steps: tuple[PlanStep, ...] = ()
     conflicts: tuple[Drift, ...] = ()
-    kept: tuple[Drift, ...] = ()
-    vanished: tuple[Vanished, ...] = ()
+    accepted: tuple[Drift, ...] = ()
+    orphans: tuple[Orphan, ...] = ()
     faults: tuple[Fault, ...] = ()
-    remember: Mapping[Name, Remembered] = {}
-    forget: tuple[Name, ...] = ()
+    applied: Mapping[Name, LastApplied] = {}
+    stale: tuple[Name, ...] = ()
 
 
 LaneName = Literal["interactive", "batch"]
 
 
 class Margin(msgspec.Struct, frozen=True):
-    """What one endpoint leaves of a model's price from an instant on, in nano-USD per million tokens.
+    """The margin of one endpoint in one lane from an instant on, in nano-USD per million tokens.
 
-    ``before`` is None where nothing was or could be earned before.
+    ``before`` is the margin without the plan; None where there was no price or no endpoint.
     """
 
     model: str
@@ -200,17 +215,17 @@ class Margin(msgspec.Struct, frozen=True):
 
     @property
     def after(self) -> int:
-        """Price minus cost."""
+        """The margin with the plan: price minus cost."""
         return self.price - self.cost
 
     @property
     def is_loss(self) -> bool:
-        """Each call costs more than it brings."""
+        """Whether each call costs more than it brings."""
         return self.after < 0
 
     @property
     def percent(self) -> str:
-        """The margin as percent of the price, to a tenth: ``62.5%``; of a price of zero there is none."""
+        """The margin as percent of the price, to a tenth: ``62.5%``; ``-`` where the price is zero."""
         if self.price == 0:
             return "-"
         tenths = (abs(self.after) * 2000 + self.price) // (2 * self.price)
@@ -218,7 +233,7 @@ class Margin(msgspec.Struct, frozen=True):
 
 
 class Customers(msgspec.Struct, frozen=True):
-    """Who used a model lately: how many accounts, and what they paid."""
+    """How many accounts used a model in the last 30 days, how often, and what they were charged."""
 
     model: str
     accounts: int
@@ -227,26 +242,30 @@ class Customers(msgspec.Struct, frozen=True):
 
 
 class Impact(msgspec.Struct, frozen=True):
-    """Whom the steps affect. ``unproven`` are live endpoints that lose their traffic until they pass their probes."""
+    """What the steps of a plan affect.
+
+    ``stopping`` endpoints lose their traffic for good, ``unverified`` ones until they pass their probes.
+    ``without_live_endpoint`` are models that nobody serves afterwards.
+    """
 
     models: tuple[str, ...] = ()
     margins: tuple[Margin, ...] = ()
-    stops: tuple[str, ...] = ()
-    unproven: tuple[str, ...] = ()
-    stranded: tuple[str, ...] = ()
+    stopping: tuple[str, ...] = ()
+    unverified: tuple[str, ...] = ()
+    without_live_endpoint: tuple[str, ...] = ()
     customers: tuple[Customers, ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What an apply would do, or did. ``waiting`` are launches that lack something; ``refused`` what forbids it all."""
+    """What an apply would do, or did. ``waiting`` says what launches lack, ``refusals`` what forbids it all."""
 
-    difference: Difference
+    diff: Diff
     impact: Impact = Impact()
     waiting: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
+    refusals: tuple[str, ...] = ()
 
     @property
-    def has_something_to_do(self) -> bool:
-        """Steps, or decisions that a person has to make."""
-        found = self.difference
-        return bool(found.steps or found.conflicts or found.vanished or found.faults or self.refused)
+    def needs_action(self) -> bool:
+        """Whether there are steps to run or decisions to make."""
+        diff = self.diff
+        return bool(diff.steps or diff.conflicts or diff.orphans or diff.faults or self.refusals)

@@ -18,7 +18,7 @@ from catalog.values import Model
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
-from router.registry.specs import EndpointSpec
+from router.registry.specs import VERIFIED_FIELDS, EndpointSpec
 from router.tables import EndpointRow, Json, ProbeScheduleRow, ProviderRow
 from router.values import Endpoint, EndpointState, QuarantineCause
 from store.ids import EndpointId, ModelId, ProviderId, new_id, wire
@@ -41,8 +41,6 @@ RECOVERABLE = frozenset(
 )
 # Of these, the ones that put no vector in doubt: a single good verification is enough.
 UNDOUBTED = frozenset({QuarantineCause.PROOF_AWAITED, QuarantineCause.CREDENTIAL_REFUSED})
-# An edit of one of these changes which vectors come back, so that they have to be verified again.
-VERIFIED_FIELDS = ("native_input_type", "numerics")
 # What a verification does not depend on: state, order, money, limits, and what the provider's own record says.
 _UNVERIFIED_FIELDS = (
     *("state", "priority", "weight", "cost_nano_per_mtok", "requests_per_minute", "tokens_per_minute"),

@@ -1,4 +1,4 @@
-"""Holds prices, endpoints and providers in a serve process's memory, beside its keys and the catalogue. No I/O.
+"""Holds prices, endpoints and providers in a serve process's memory, beside its keys and the catalogue.
 
 Each index is replaced as a whole; readers see the old or the new one, never half of each. ``registry.refresh`` keeps
 them fresh.
@@ -10,8 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from billing.money import Price
-from billing.prices import price_at
+from billing.money import Price, price_at
 from catalog.values import Model
 from router.values import Endpoint, EndpointState, Key
 from store.ids import EndpointId, ModelId, ProviderId

@@ -8,8 +8,7 @@ from collections.abc import Awaitable
 from billing.money import to_usd
 from catalog import model_edits, models
 from catalog.errors import FactsInvalid, NameTaken
-from catalog.seed import SeedModel
-from catalog.values import Estimate, Model
+from catalog.values import Estimate, Model, ModelFacts
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest
@@ -18,29 +17,8 @@ from router.registry.model_facts import SPACE_FACTS, refusal_to_edit
 from router.tables import Json
 from store.ids import ModelId
 
-# Facts that are JSON as they are.
-_PLAIN = (
-    "owned_by",
-    "summary",
-    "dimensions",
-    "max_input_tokens",
-    "normalized",
-    "only_trained_dimensions",
-    "max_input_tokens_ceiling",
-    "pooling",
-    "numerics",
-    "tokenizer",
-    "vocabulary_size",
-    "special_tokens",
-    "prompts",
-    "revision",
-    "parameters",
-    "languages",
-    "note",
-)
 
-
-async def add_model(work: UnitOfWork, facts: SeedModel) -> Model:
+async def add_model(work: UnitOfWork, facts: ModelFacts) -> Model:
     """Add a model, coming soon; its license claims are recorded apart. Raises ``InvalidRequest``, ``Conflict``."""
     await _with_our_errors(model_edits.add(work.connection, facts))
     added = await models.get(work.connection, facts.id)
@@ -48,17 +26,17 @@ async def add_model(work: UnitOfWork, facts: SeedModel) -> Model:
     return added
 
 
-async def lock_model_for_edit(work: UnitOfWork, model_id: str) -> SeedModel:
+async def lock_model_for_edit(work: UnitOfWork, model_id: str) -> ModelFacts:
     """Return a model's facts for an edit, and keep others from changing them until the work ends.
 
     Raises ``ModelUnknown``.
     """
     before = await models.get(work.connection, model_id)
     await models.lock(work.connection, before.id)
-    return model_edits.of(await models.get(work.connection, before.id))
+    return model_edits.facts_of(await models.get(work.connection, before.id))
 
 
-async def edit_model(work: UnitOfWork, facts: SeedModel) -> Model:
+async def edit_model(work: UnitOfWork, facts: ModelFacts) -> Model:
     """Replace all facts; those that its customers or endpoints rely on stay as they are.
 
     Another fact of the space gives the space another name. Raises ``ModelUnknown``, ``InvalidRequest``, ``Conflict``.
@@ -78,14 +56,16 @@ async def edit_model(work: UnitOfWork, facts: SeedModel) -> Model:
     return after
 
 
-def model_as_json(model: Model | SeedModel) -> Json:
+def model_as_json(model: ModelFacts) -> Json:
     """Return a model's facts as JSON, under their names in the catalogue's file."""
-    return {name: getattr(model, name) for name in _PLAIN} | {
+    converted: Json = {
         "published_on": model.published_on.isoformat() if model.published_on else None,
         "aliases": sorted(model.aliases),
         "trained_dimensions": sorted(model.trained_dimensions),
         "estimate": _estimate(model.estimate),
     }
+    plain = (name for name in ModelFacts.__struct_fields__ if name != "id" and name not in converted)
+    return {name: getattr(model, name) for name in plain} | converted
 
 
 def _audit_facts(model: Model) -> Json:

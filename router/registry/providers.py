@@ -19,14 +19,12 @@ from router.errors import Conflict, InvalidRequest, NotFound
 from router.registry.encryption import CredentialCipher, CredentialUnreadable, credential_binding
 from router.registry.endpoints import credential_refused_endpoints, require_proof, serving_endpoints, verify_soon
 from router.registry.indexes import ProviderRecord
-from router.registry.specs import ProviderSpec
+from router.registry.specs import VERIFIED_PROVIDER_FIELDS, ProviderSpec
 from router.tables import Json, ProviderRow
 from store.ids import EndpointId, ProviderId, new_id, wire
 
 REGION = re.compile(r"[a-z][a-z0-9-]{0,39}")
 PROVIDERS = ProviderRow.__table__
-# An edit of one of these may change who answers, so that the provider's endpoints have to be verified again.
-VERIFIED_PROVIDER_FIELDS = ("base_url", "options")
 
 
 class ProviderView(msgspec.Struct, frozen=True):

@@ -32,7 +32,7 @@ async def run(db: Database, health: Health) -> None:
             except (Conflict, NotFound):
                 pass  # Moved or gone meanwhile: ops were faster.
             health.pending_quarantines.pop(endpoint_id, None)
-            log.error("endpoint_quarantined", endpoint=wire(EndpointId, endpoint_id), reason=reason)
+            log.error("endpoint_quarantined", endpoint=wire(EndpointId, endpoint_id), reason=reason, cause=cause.value)
 
 
 async def _quarantine(endpoint_id: EndpointId, cause: QuarantineCause, reason: str, work: UnitOfWork) -> None:

@@ -1,7 +1,10 @@
-"""What may be set on a provider and on an endpoint, now and later. No I/O.
+"""Declares what may be set on a provider and on an endpoint, now and later. Pure.
 
-A field stands here once: its column has its name, the admin API and the catalogue's file read their fields by it.
+A field is declared here once: its column has its name, and the manifest derives its field from it
+(:mod:`router.manifest.fields`).
 """
+
+from typing import Final
 
 import msgspec
 
@@ -36,3 +39,9 @@ class EndpointSpec(msgspec.Struct, frozen=True):
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     concurrency: int | None = None
+
+
+# An edit of one of these may change who answers, so that the provider's endpoints have to be verified again.
+VERIFIED_PROVIDER_FIELDS: Final = ("base_url", "options")
+# An edit of one of these changes which vectors come back, so that they have to be verified again.
+VERIFIED_FIELDS: Final = ("native_input_type", "numerics")

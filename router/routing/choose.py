@@ -9,9 +9,10 @@ from typing import Final, NoReturn
 
 from catalog.values import Model
 from router.errors import InvalidRequest, NoEndpoint, PreferencesUnmet, TokenArrayUnsupported
+from router.routing.circuit_breaker import OPEN_S
 from router.routing.failures import model_warming, providers_busy
 from router.routing.filters import IDS_WITH_PROMPT, PREFERENCE_CODES, capability_exclusion, preference_exclusion
-from router.routing.health import OPEN_S, Health
+from router.routing.health import Health
 from router.routing.latency import size_of
 from router.routing.public_reasons import public_reason
 from router.routing.rank import rank

@@ -7,7 +7,7 @@ from typing import Final
 
 from billing.money import to_usd
 from catalog.values import Model
-from providers.prompt_prefix import TEXT_ONLY_KINDS
+from providers.protocol import TEXT_ONLY_KINDS
 from router.values import EmbedRequest, Endpoint, EndpointState, Preferences
 
 # The code and the sentence of a reason to leave an endpoint out.

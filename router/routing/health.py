@@ -2,12 +2,10 @@
 
 Each lane has its own health, so that a worker's refusals and delays of batch calls, which it refuses first, are never
 held against it by interactive calls; a quarantine, a worker's report and a change of the endpoint count for both lanes.
-
 Each endpoint has a circuit breaker, pauses that its provider asked for, a cold model's warming up, latency per size of
 call, a success rate, calls in flight, and the wait that a worker reports. Pauses and warming up are not ill health.
-Callers owe each ``start`` exactly one end: ``record_success``, ``record_failure``, ``record_timeout``,
-``record_pause``, ``record_warming``, ``quarantine`` or ``release``. The end takes the value that ``start`` returned;
-without one it ends a call that began just now. All times are seconds on one clock that only moves forward.
+Callers owe each ``start`` exactly one end: a ``record_…``, ``quarantine`` or ``release``, which takes the value that
+``start`` returned; without one it ends a call that began just now. All times are seconds on one rising clock.
 """
 
 from collections.abc import Callable
@@ -16,7 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from router.routing.circuit_breaker import FAILURES_MAX, OPEN_MAX_S, OPEN_S, SLOW_START_SHARE, CircuitBreaker
+from router.routing.circuit_breaker import SLOW_START_SHARE, CircuitBreaker
 from router.routing.latency import (
     UNKNOWN_LATENCY,
     Latency,
@@ -25,21 +23,9 @@ from router.routing.latency import (
     latency_from_timeout,
     size_of,
 )
+from router.routing.stats import NO_STATS, EndpointStats, HealthSnapshot
 from router.values import Lane, QuarantineCause
 from store.ids import EndpointId
-
-__all__ = [
-    "FAILURES_MAX",
-    "NO_STATS",
-    "OPEN_MAX_S",
-    "OPEN_S",
-    "PAUSE_MAX_S",
-    "CallStart",
-    "EndpointStats",
-    "Exclusion",
-    "Health",
-    "HealthSnapshot",
-]
 
 PAUSE_MAX_S: Final = 60.0
 PAUSE_MIN_S: Final = 0.1
@@ -51,44 +37,6 @@ FORGIVEN_S: Final = 60.0
 
 ExclusionCode = Literal["quarantined", "breaker", "paced", "warming"]
 Exclusion = tuple[ExclusionCode, str]
-
-
-class EndpointStats(msgspec.Struct, frozen=True):
-    """The figures that routing decides by; ``latency_s`` and ``tokens_per_s`` are None for sizes without an answer.
-
-    ``decayed_latency_s`` is the latency, decayed by the time without an answer. ``success_rate`` is in 0..1; ``wait_s``
-    is the wait of a new call as a worker reports it. ``recovered_share`` in 0.1..1 is the part of its usual traffic
-    that it may have again after failures; ``share`` is that, or less where its last answers were slow and few calls
-    should try it.
-    """
-
-    latency_s: float | None = None
-    decayed_latency_s: float = 0.0
-    in_flight: int = 0
-    success_rate: float = 1.0
-    wait_s: float = 0.0
-    tokens_per_s: float | None = None
-    share: float = 1.0
-    recovered_share: float = 1.0
-
-
-NO_STATS: Final = EndpointStats()
-
-
-class HealthSnapshot(msgspec.Struct, frozen=True):
-    """One endpoint's health, for operators. ``latency_ms`` and ``p95_ms`` are by size class (``routing.latency``)."""
-
-    left_out: str | None
-    code: str | None
-    retry_after_s: float
-    in_flight: int
-    success_rate: float
-    wait_s: float
-    queue_tokens: int
-    share: float
-    latency_ms: dict[int, float]
-    p95_ms: dict[int, float]
-    tokens_per_s: dict[int, float]
 
 
 class _State(msgspec.Struct):

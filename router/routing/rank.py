@@ -12,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from router.routing.health import EndpointStats, Health
+from router.routing.health import Health
+from router.routing.stats import EndpointStats
 from router.values import Choice, Endpoint, Preferences
 
 # Endpoints that cost up to half as much again as the cheapest share the traffic; cost² makes it 4 : 9 there.

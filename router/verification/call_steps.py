@@ -1,6 +1,6 @@
 """Lists the steps of one real call to a provider: which passed, at which the call ended, which it never reached. Pure.
 
-A step tells kinds of failure, our own sentences and numbers. It never repeats what a provider wrote, nor what answered
+A step has kinds of failure, our own sentences and numbers. It never repeats what a provider wrote, nor what answered
 at an address that must not be reached.
 """
 

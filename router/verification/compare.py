@@ -1,4 +1,4 @@
-"""Compares an endpoint's vectors of the probe texts with its space's reference, and gives the verdict. No SQL."""
+"""Compares an endpoint's vectors of the probe texts with its space's reference, and gives a verdict. Writes nothing."""
 
 import asyncio
 from functools import partial
@@ -10,7 +10,7 @@ from providers.outcomes import BadAnswer, CredentialRefused, Failure
 from providers.probing.agreement import Noise, Numerics, admits, compare, noise_of, numerics_of
 from providers.probing.probe_texts import ProbeSet
 from providers.protocol import FloatMatrix, Provider
-from providers.worker_kind import WorkerProvider
+from providers.worker_client.kind import WorkerProvider
 from router.registry.indexes import ProviderRecord
 from router.values import Endpoint, QuarantineCause
 from router.verification.call_steps import describe_failure

@@ -149,7 +149,7 @@ class Prober:
         batches = [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
         turns = asyncio.Semaphore(min(BATCHES_AT_ONCE, self._endpoint.concurrency or BATCHES_AT_ONCE))
 
-        async def one(batch: list[int]) -> FloatMatrix | Failure:
+        async def embed_batch(batch: list[int]) -> FloatMatrix | Failure:
             async with turns:
                 try:
                     return await self.embed(batch)
@@ -157,7 +157,7 @@ class Prober:
                     return failure
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(batch)) for batch in batches]
+            tasks = [group.create_task(embed_batch(batch)) for batch in batches]
         found: dict[int, FloatMatrix] = {}
         for batch, task in zip(batches, tasks, strict=True):
             answer = task.result()

@@ -15,17 +15,17 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.values import Model
-from providers.probing.agreement import RANKED_FROM, Noise, admits, numerics_of
+from providers.probing.agreement import RANKS_FROM_ROWS, Noise, admits, numerics_of
 from providers.probing.probe_texts import ProbeSet
 from providers.protocol import FloatMatrix
-from providers.worker_info import WorkerIdentity
+from providers.worker_client.identity import WorkerIdentity
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.tables import Json, SpaceReferenceRow
 
 DIGEST_PREFIX = "sha256:"
 # With fewer probes in common, nearest neighbors and ranks say nothing.
-COMMON_PROBES_MIN = RANKED_FROM
+COMMON_PROBES_MIN = RANKS_FROM_ROWS
 
 
 class Reference(msgspec.Struct, frozen=True):

@@ -172,7 +172,7 @@ async def _record(
     if recorded.stands and recorded.state is EndpointState.QUARANTINED and (to is recorded.state or is_refuted):
         # The traffic has ended; whom it hit may take long to count.
         recorded = await _with_affected_calls(db, task.endpoint, recorded)
-        _log_quarantine(task.endpoint, recorded)
+        _log_quarantine(task.endpoint, result.cause, recorded)
     return recorded
 
 
@@ -329,7 +329,7 @@ async def _write(connection: AsyncConnection, endpoint: Endpoint, report: Verifi
     await connection.execute(insert(ProbeRow), row)
 
 
-def _log_quarantine(endpoint: Endpoint, report: VerificationReport) -> None:
+def _log_quarantine(endpoint: Endpoint, cause: QuarantineCause, report: VerificationReport) -> None:
     log.error(
         "endpoint_quarantined",
         endpoint=wire(EndpointId, endpoint.id),
@@ -337,6 +337,7 @@ def _log_quarantine(endpoint: Endpoint, report: VerificationReport) -> None:
         model=endpoint.model_id,
         space=endpoint.space,
         reason=report.reason,
+        cause=cause.value,
         occasion=report.occasion,
         cosine_min=report.cosine_min,
         numerics=report.numerics,

@@ -1,8 +1,8 @@
-"""Our own PostgreSQL and Redis, for `gigarouter up` and for tests: started in a folder, on Unix sockets, data kept.
+"""Runs PostgreSQL and Redis for `gigarouter up` and for tests, in one folder, on Unix sockets.
 
-Both are children of this process and end with it. What an earlier run left behind (a server whose parent was killed,
-a stale pid file, a half-made cluster, a broken append-only file) is found and put right before the start. Redis is a
-projection that can be rebuilt, so its data may be set aside; PostgreSQL's never is.
+Both are children of this process and end with it. What an earlier run left behind (a server whose parent was killed, a
+stale pid file, a half-made cluster, a broken append-only file) is repaired before the start. Redis is a projection that
+can be rebuilt, so its data may be set aside; PostgreSQL's never is.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ __all__ = ["CannotStart", "Embedded", "EmbeddedPostgres", "EmbeddedRedis"]
 class Embedded:
     """Both servers of one data folder: ``with Embedded(folder) as servers: servers.database_url``.
 
-    Start it from the main thread. Raises :class:`CannotStart` with a sentence for the person at the terminal.
+    Start it from the main thread. Raises :class:`CannotStart` with a sentence for the terminal.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,16 +32,16 @@ class Embedded:
 
     @property
     def database_url(self) -> str:
-        """The product's own database."""
+        """The URL of the product's own database."""
         return self.postgres.url("gigarouter")
 
     @property
     def redis_url(self) -> str:
-        """The product's own Redis database."""
+        """The URL of the product's own Redis database."""
         return self.redis.url
 
     def start(self) -> None:
-        """Both, side by side: they are launched first and waited for after."""
+        """Launch both, then wait for both."""
         try:
             self.redis.launch()
             self.postgres.launch()
@@ -53,7 +53,7 @@ class Embedded:
             raise
 
     def restart_dead(self) -> None:
-        """Start again what has ended by itself or was killed; raises :class:`CannotStart` when that fails."""
+        """Start a server again that has ended by itself or was killed. Raises :class:`CannotStart` where that fails."""
         if self.redis.pid is None:
             self.redis.launch()
             self.redis.wait_until_ready()
@@ -62,7 +62,7 @@ class Embedded:
             self.postgres.wait_until_ready()
 
     def stop(self) -> None:
-        """End both; safe to call when one or both do not run."""
+        """End both; safe to call where one or both do not run."""
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda server: server.stop(), (self.postgres, self.redis)))
 

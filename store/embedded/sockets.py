@@ -1,4 +1,4 @@
-"""Where the sockets live. The kernel takes 107 bytes of path, which a data folder in a deep home may exceed."""
+"""Chooses a folder for sockets: the kernel takes 107 bytes of path, which a data folder in a deep home may exceed."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ LONGEST_NAME = ".s.PGSQL.5432.lock"
 
 
 def socket_folder(data: Path) -> Path:
-    """``data/run``, or a private folder with a short name when that is too long; made, and open to its owner alone."""
+    """Make ``data/run``, or a private folder with a short name where that is too long. Only its owner may enter."""
     inside = data.resolve() / "run"
     if len(os.fsencode(inside / LONGEST_NAME)) <= SOCKET_PATH_BYTES_MAX:
         inside.mkdir(exist_ok=True, mode=0o700)

@@ -65,7 +65,7 @@ class Billing:
 
     async def settle(self) -> None:
         """Wait until every charge is committed and Redis says what Postgres says."""
-        await self.charging.drained()
+        await self.charging.drain()
         for _ in range(100):
             if not await mismatches(self.db, self.projection):
                 return

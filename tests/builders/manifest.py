@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 
 from router.changes.audit import Actor
-from router.manifest import apply as applying
+from router.manifest import apply as manifest_apply
 from router.manifest import report, schema
-from router.manifest.apply import Order
+from router.manifest.apply import ApplyRequest
 from router.manifest.values import Decisions, Plan
 from router.registry.endpoints import EndpointView, list_endpoints
 from router.values import EndpointState
@@ -21,17 +21,17 @@ EXAMPLE = re.findall(r"```yaml\n(.*?)```", (Path(__file__).parents[2] / "docs/ca
 MODEL = ModelId("acme/embed-1")
 
 
-def order(text: str, **decisions: object) -> Order:
+def order(text: str, **decisions: object) -> ApplyRequest:
     entries = schema.read(text)
-    return Order(lambda _: entries, msgspec.convert(decisions, Decisions))
+    return ApplyRequest(lambda _: entries, msgspec.convert(decisions, Decisions))
 
 
 async def plan(db: Database, text: str = EXAMPLE, **decisions: object) -> Plan:
-    return await applying.plan(db, FILES, order(text, **decisions))
+    return await manifest_apply.plan(db, FILES, order(text, **decisions))
 
 
 async def apply(db: Database, text: str = EXAMPLE, **decisions: object) -> Plan:
-    return await applying.apply(db, FILES, order(text, **decisions))
+    return await manifest_apply.apply(db, FILES, order(text, **decisions))
 
 
 async def the_endpoint(db: Database) -> EndpointView:
@@ -46,4 +46,4 @@ async def make_live(db: Database) -> None:
 
 
 def told(plan: Plan) -> str:
-    return "\n".join(report.told(plan))
+    return "\n".join(report.plan_lines(plan))

@@ -117,6 +117,7 @@ def a_model(id: str = MODEL_ID, **fields: Unpack[ModelFields]) -> Model:
         status=Status.LIVE,
         dimensions=8,
         max_input_tokens=100,
+        normalized=True,
         space=SPACE,
         published_on=date(2026, 1, 1),
         vocabulary_size=1000,

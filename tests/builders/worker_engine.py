@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 
-from providers.worker.engine.device_step import Steps
+from providers.worker.engine.device_step import DeviceSteps
 from providers.worker.engine.engine import Engine
 from providers.worker.engine.health import Metrics, Watchdog
 from providers.worker.engine.scheduler import Limits, Scheduler
 from providers.worker.frames import FloatMatrix
 from providers.worker.model.tokenizer import Encoded
-from providers.worker.start import Ready
+from providers.worker.start import LoadedModel
 
 LIMITS = Limits(pack_tokens=64, interactive_tokens=64, fill_tokens=0, queue_tokens=400, batch_queue_tokens=400)
 
@@ -43,15 +43,15 @@ class FakeModel:
     def filler_tokens(self, tokens: int) -> int:
         return 0
 
-    def answers(self) -> bool:
+    def is_responsive(self) -> bool:
         return not self.dead
 
 
 @asynccontextmanager
-async def an_engine(ready: Ready, model: FakeModel, limits: Limits = LIMITS) -> AsyncIterator[Engine]:
+async def an_engine(ready: LoadedModel, model: FakeModel, limits: Limits = LIMITS) -> AsyncIterator[Engine]:
     metrics = Metrics()
     engine = Engine(
-        steps=Steps(model, watchdog=Watchdog(asyncio.get_running_loop().time), metrics=metrics),
+        steps=DeviceSteps(model, watchdog=Watchdog(asyncio.get_running_loop().time), metrics=metrics),
         tokenizers=ready.tokenizers,
         identity=ready.identity,
         scheduler=Scheduler(limits, tokens_per_s=100.0),

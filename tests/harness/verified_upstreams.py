@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from typing_extensions import override
 
-from providers.worker_info import WorkerBuild, WorkerIdentity
+from providers.worker_client.identity import WorkerBuild, WorkerIdentity
 from router.verification.report import VerificationReport
 from tests.harness.fake_upstream import Received, Reply, Upstream
 

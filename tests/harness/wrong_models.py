@@ -23,7 +23,7 @@ from providers.worker.frames import FloatMatrix
 from providers.worker.model.pooling import finish
 from providers.worker.model.tokenizer import Encoded
 from providers.worker.options import Options
-from providers.worker.start import Ready, prepare
+from providers.worker.start import LoadedModel, prepare
 from tests.builders import tiny_model
 from tests.harness.fake_upstream import Received, Reply, Upstream, as_base64, tokens_of
 
@@ -74,7 +74,7 @@ def random_model() -> Path:
 
 
 @cache
-def loaded(folder: Path, dtype: str = "float32") -> Ready:
+def loaded(folder: Path, dtype: str = "float32") -> LoadedModel:
     """The model, on one thread: two on a busy machine wait for each other more than they compute."""
     torch.set_num_threads(1)
     return prepare(Options(model=str(folder), name="tests/model", device="cpu", dtype=dtype))
@@ -85,7 +85,7 @@ def file_revision(folder: Path) -> str:
     return f"sha256:{sha256((folder / 'model.safetensors').read_bytes()).hexdigest()}"
 
 
-def honest(ready: Ready, *, normalized: bool = True, rows: Rows = list) -> Embed:
+def honest(ready: LoadedModel, *, normalized: bool = True, rows: Rows = list) -> Embed:
     """The model as it should be served; ``rows`` may spoil what it reads."""
 
     def embed(texts: list[str]) -> FloatMatrix:

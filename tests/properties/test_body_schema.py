@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from router.errors import InvalidRequest, UnknownParameter
-from router.request.body import RawBody, parse
+from router.request.body import MAX_INPUTS, RawBody, parse
 from router.request.body_schema import body_schema
 from router.request.preferences import RawPreferences
 
@@ -95,7 +95,12 @@ def test_every_body_that_the_schema_allows_is_parsed(body: Json) -> None:
     parse(json.dumps(body).encode())
 
 
+# Values that some field takes, or one step beside them.
 OTHERS: tuple[Any, ...] = (
+    "float", "base64", "query", "document", "price", "latency", "throughput", "allow", "deny", False, 2**31 - 1, "5e1",
+    "x" * 63, "x" * 256, "x" * 1_000, "x" * 1_001, ["x"] * 64, ["x" * 63], ["x"] * MAX_INPUTS, ["x"] * (MAX_INPUTS + 1),
+    [[1]] * MAX_INPUTS, [[1]] * (MAX_INPUTS + 1), [2**31 - 1], "9" * 20, "9" * 21, "1." + "0" * 30, "1." + "0" * 31,
+    f"{'9' * 20}.{'0' * 20}", "1e99", "1e100",
     None, True, 0, -1, 1, 1.5, -0.5, 2**31, "", "x", "é", "a b", "a\0", "batch", "0.02", "-1", "1e3", "x" * 64,
     "x" * 257, [], [""], ["a"], ["a", 1], [1], [-1], [1.5], [2**31], [None], [[]], [[1], []], [[1]], [[1], 2], [["a"]],
     ["x"] * 65, ["x" * 64], ["A.b-c_0"], ["-a"], {}, {"prompt": "0.02"}, {"prompt": 1}, {"prompt": None},

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog import decide, may_change_weights, may_charge
-from catalog.terms import known, normalize
+from catalog.terms import all_terms, normalize
 from catalog.values import Claim, Model, Resolution, Signer, Term, Use, Waiver
 from store.ids import ClaimId, ResolutionId, WaiverId
 from tests.builders.values import a_model
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
-LICENSES = (*known(), "LicenseRef-Never-Heard-Of")
-TOKENS = tuple(token for terms in known().values() if (token := terms.acceptance_token))
+LICENSES = (*all_terms(), "LicenseRef-Never-Heard-Of")
+TOKENS = tuple(token for terms in all_terms().values() if (token := terms.acceptance_token))
 
 uses = st.sampled_from(Use)
 licenses = st.sampled_from(LICENSES)
@@ -151,5 +151,5 @@ def test_an_unknown_license_permits_nothing_not_even_by_waiver(model: Model, tok
 
 @given(licenses, st.sampled_from((str.lower, str.upper, str.title)), st.sampled_from(("", " ", "\n")))
 def test_a_license_is_known_by_any_spelling_of_its_id(license_id: str, spell: object, space: str) -> None:
-    if license_id in known():
+    if license_id in all_terms():
         assert normalize(space + spell(license_id) + space) == license_id  # type: ignore[operator]

@@ -8,18 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.manifest.current_state import defaults
-from router.manifest.diff import covers, difference
+from router.manifest.diff import compute_diff, covers
 from router.manifest.schema import subject_of
 from router.manifest.values import (
+    CurrentState,
     Decisions,
-    Difference,
+    Diff,
     Entry,
     Fields,
     Kind,
+    LastApplied,
     Name,
-    Present,
-    ProviderNow,
-    Remembered,
+    ProviderState,
     Verb,
 )
 from router.values import EndpointState
@@ -73,12 +73,12 @@ class World:
 
     def __init__(self) -> None:
         self.fields: dict[Name, Fields] = {}
-        self.remembered: dict[Name, Remembered] = {}
+        self.last_applied: dict[Name, LastApplied] = {}
         self.states: dict[str, EndpointState] = {}
 
-    def present(self) -> Present:
+    def state(self) -> CurrentState:
         providers = {
-            subject: ProviderNow(ProviderId(new_id()), bool(fields["enabled"]), False)
+            subject: ProviderState(ProviderId(new_id()), bool(fields["enabled"]), False)
             for (kind, subject), fields in self.fields.items()
             if kind is Kind.PROVIDER
         }
@@ -86,25 +86,25 @@ class World:
             subject: an_endpoint(model_id=ModelId(subject.partition(" at ")[0]), state=state)
             for subject, state in self.states.items()
         }
-        return Present(self.fields, DEFAULTS, providers, {}, endpoints, {}, self.remembered)
+        return CurrentState(self.fields, DEFAULTS, providers, {}, endpoints, {}, self.last_applied)
 
-    def differ(self, entries: Sequence[Entry], decisions: Decisions) -> Difference:
-        return difference(entries, self.present(), decisions, NOW)
+    def differ(self, entries: Sequence[Entry], decisions: Decisions) -> Diff:
+        return compute_diff(entries, self.state(), decisions, NOW)
 
-    def run(self, found: Difference) -> None:
+    def run(self, found: Diff) -> None:
         for step in found.steps:
             if step.verb in (Verb.CREATE, Verb.CHANGE):
                 extra: Fields = {"status": "coming_soon"} if step.kind is Kind.MODEL else {}
-                self.fields[step.kind, step.subject] = {**extra, **step.whole}
+                self.fields[step.kind, step.subject] = {**extra, **step.fields_after}
                 if step.kind is Kind.ENDPOINT:
                     self.states.setdefault(step.subject, EndpointState.LIVE)
             elif step.kind is Kind.PROVIDER:
                 self.fields[step.kind, step.subject] = {**self.fields[step.kind, step.subject], "enabled": False}
             else:
                 self.states[step.subject] = EndpointState.DRAINING
-        self.remembered |= found.remember
-        for name in found.forget:
-            self.remembered.pop(name, None)
+        self.last_applied |= found.applied
+        for name in found.stale:
+            self.last_applied.pop(name, None)
 
 
 @st.composite
@@ -150,19 +150,19 @@ def test_a_second_apply_has_nothing_to_do_and_no_edit_is_overwritten_unasked(dat
             again = world.differ(entries, Decisions(prune=decisions.prune))
             assert not again.steps
             assert not again.conflicts
-            assert again.remember.items() <= world.remembered.items()
+            assert again.applied.items() <= world.last_applied.items()
         else:
-            assert all(agreed.get(((d.kind, d.subject), d.field), "never") != d.theirs for d in found.conflicts)
+            assert all(agreed.get(((d.kind, d.subject), d.field), "never") != d.current for d in found.conflicts)
         operate(data, world)
 
 
-def settle(agreed: dict[tuple[Name, str], object], world: World, entries: list[Entry], found: Difference) -> None:
+def settle(agreed: dict[tuple[Name, str], object], world: World, entries: list[Entry], found: Diff) -> None:
     created = {(step.kind, step.subject) for step in found.steps if step.verb is Verb.CREATE}
     for entry in entries:
         for field, value in world.fields[entry.name].items():
             if entry.name in created or field in entry.fields:
                 agreed[entry.name, field] = value
-    for name in found.forget:
+    for name in found.stale:
         for key in [key for key in agreed if key[0] == name]:
             del agreed[key]
 
@@ -181,9 +181,9 @@ def operate(data: st.DataObject, world: World) -> None:
 def test_a_file_of_an_importer_never_changes_what_is_not_its_own() -> None:
     world = World()
     entry = Entry(Kind.PROVIDER, "alpha", "alpha", 0, {"name": "alpha"}, {"kind": "litellm", "enabled": False})
-    world.run(world.differ([entry], Decisions(yields=True)))
+    world.run(world.differ([entry], Decisions(keep_drift=True)))
     world.fields[entry.name] = {**world.fields[entry.name], "enabled": True}
-    found = world.differ([entry], Decisions(yields=True))
+    found = world.differ([entry], Decisions(keep_drift=True))
     assert not found.steps
     assert not found.conflicts
-    assert msgspec.structs.asdict(found.kept[0])["theirs"] is True
+    assert msgspec.structs.asdict(found.accepted[0])["current"] is True

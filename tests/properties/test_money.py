@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.money import MAX_INT64, Price, cost_ceil, from_usd, to_usd
-from billing.prices import price_at
+from billing.money import MAX_INT64, Price, cost_ceil, from_usd, price_at, to_usd
 from store.ids import ModelId, PriceId, new_id
 
 TOKENS = st.integers(0, 2**40)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.litellm.placeholders import StandIns
+from providers.litellm.placeholders import Placeholders
 from providers.outcomes import Broken
 
 anything = st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=6)
@@ -18,20 +18,20 @@ looking_like_one = st.lists(
 
 @given(anything | looking_like_one, st.booleans())
 def test_texts_come_back_where_their_stand_ins_stood(texts: list[str], nested: bool) -> None:
-    stand_ins = StandIns(texts)
-    names = stand_ins.names
+    placeholders = Placeholders(texts)
+    names = placeholders.names
     body = {"requests": [{"content": {"parts": [{"text": name}]}} for name in names]} if nested else {"input": names}
-    sent = msgspec.json.decode(stand_ins.put_back(json.dumps(body).encode()))
+    sent = msgspec.json.decode(placeholders.restore(json.dumps(body).encode()))
     assert ([part["content"]["parts"][0]["text"] for part in sent["requests"]] if nested else sent["input"]) == texts
-    stand_ins.check_all_sent()
+    placeholders.check_all_sent()
 
 
 def test_a_text_left_out_changed_or_sent_twice_is_noticed() -> None:
     for body in ('["input-0-of-gigarouter"]', '["input-0-of-gigarouter", "input-1-of-gigarouter "]', "[]"):
-        stand_ins = StandIns(["a", "b"])
-        stand_ins.put_back(body.encode())
+        placeholders = Placeholders(["a", "b"])
+        placeholders.restore(body.encode())
         with pytest.raises(Broken):
-            stand_ins.check_all_sent()
+            placeholders.check_all_sent()
     for body in ('["input-0-of-gigarouter", "input-0-of-gigarouter"]', '["input-2-of-gigarouter"]'):
         with pytest.raises(Broken):
-            StandIns(["a", "b"]).put_back(body.encode())
+            Placeholders(["a", "b"]).restore(body.encode())

@@ -7,13 +7,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.decode import Rows
-from providers.json_vectors import cut, restored
+from providers.json_vectors import Rows, extract_arrays, restore_array
 from providers.openai import answer
 from providers.openai.answer import read_answer
 from providers.outcomes import Failure
 from providers.protocol import FloatMatrix
-from providers.worker_kind import read_answer as read_worker_answer
+from providers.worker_client.kind import read_answer as read_worker_answer
 from tests.harness.fake_upstream import as_base64
 
 float32s = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -33,12 +32,12 @@ def answers(draw: st.DrawFn) -> tuple[list[list[float]], bytes]:
     return vectors, json.dumps(answer, indent=draw(st.sampled_from([None, 1]))).encode()
 
 
-def read(body: bytes, inputs: int, cut_above: int) -> FloatMatrix:
-    before, answer.CUT_ABOVE_BYTES = answer.CUT_ABOVE_BYTES, cut_above
+def read(body: bytes, inputs: int, extract_above: int) -> FloatMatrix:
+    before, answer.EXTRACT_ABOVE_BYTES = answer.EXTRACT_ABOVE_BYTES, extract_above
     try:
         return asyncio.run(read_answer(body, inputs)).matrix
     finally:
-        answer.CUT_ABOVE_BYTES = before
+        answer.EXTRACT_ABOVE_BYTES = before
 
 
 @given(answers())
@@ -47,8 +46,8 @@ def test_every_honest_answer_is_read_bit_by_bit_with_its_arrays_cut_out_or_not(
 ) -> None:
     vectors, body = given_answer
     expected = np.array(vectors, dtype=np.float32)
-    for cut_above in (0, 1 << 20):
-        assert read(body, len(vectors), cut_above).tobytes() == expected.tobytes()
+    for extract_above in (0, 1 << 20):
+        assert read(body, len(vectors), extract_above).tobytes() == expected.tobytes()
 
 
 @given(answers(), st.data())
@@ -59,9 +58,9 @@ def test_a_damaged_answer_fails_in_the_family_or_has_the_right_shape(
     start = data.draw(st.integers(0, len(body)))
     end = data.draw(st.integers(start, min(len(body), start + 30)))
     damaged = body[:start] + data.draw(st.binary(max_size=5)) + body[end:]
-    for cut_above in (0, 1 << 20):
+    for extract_above in (0, 1 << 20):
         try:
-            matrix = read(damaged, len(vectors), cut_above)
+            matrix = read(damaged, len(vectors), extract_above)
         except Failure:
             continue
         assert matrix.shape[0] == len(vectors)
@@ -85,8 +84,8 @@ def test_no_bytes_whatever_break_the_readers(body: bytes, inputs: int) -> None:
 )
 def test_what_is_cut_out_can_be_put_back(value: object) -> None:
     body = json.dumps([value]).encode()
-    skeleton, arrays = cut(body)
+    skeleton, arrays = extract_arrays(body)
     for number, array in enumerate(arrays):
-        assert bytes(restored(b"[%d]" % number, arrays)) == bytes(array)
+        assert bytes(restore_array(b"[%d]" % number, arrays)) == bytes(array)
         skeleton = skeleton.replace(b"[%d]" % number, bytes(array), 1) if skeleton.count(b"[%d]" % number) == 1 else b""
     assert skeleton in (body, b"")

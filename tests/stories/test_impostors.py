@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from catalog.values import Model
-from providers.worker.start import Ready
+from providers.worker.start import LoadedModel
 from store.embedded import Embedded
 from store.ids import EndpointId
 from tests.builders import tiny_model
@@ -64,7 +64,7 @@ def impostors_of(family: Family, folder: Path, to: Path) -> dict[str, Embed]:
     causal = family.pooling == "last-token"
     wrong_pooling = "mean_tokens" if causal else "cls_token"
 
-    def another(name: str, change: Callable[[Any], Any]) -> Ready:
+    def another(name: str, change: Callable[[Any], Any]) -> LoadedModel:
         return loaded(wrong_models.changed(folder, to / name, change))
 
     found = {

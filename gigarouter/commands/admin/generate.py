@@ -116,7 +116,7 @@ def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
             typed[option.name] = _secret(None if file is None else str(file), ask=bool(ask))
     try:
         body = body_of(command.body, typed, READERS)
-        query = {name: str(value) for name, value in body_of(command.query, typed, READERS).items()}
+        query = {name: _query_text(value) for name, value in body_of(command.query, typed, READERS).items()}
     except Usage as usage:
         fail(str(usage), USAGE)
     call = Call(
@@ -128,8 +128,13 @@ def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
         edits=spec.edits,
         idempotency_key=None if (key := typed.get("idempotency_key")) is None else str(key),
     )
-    pages = spec.verb == "list" and "limit" not in query
+    pages = "limit" not in query and any(option.name == "cursor" for option in command.query)
     return _all_pages(client, call) if pages else client.send(call)
+
+
+def _query_text(value: object) -> str:
+    """A value of the query; a list is one with commas."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _all_pages(client: Client, call: Call) -> Reply:
@@ -171,7 +176,9 @@ READERS: Final[dict[str, Reader]] = {"date-time": instant_text, "file": _text_of
 def fail_with(reply: Reply) -> NoReturn:
     """End the command as the API's error says."""
     error = reply.answer.get("error", {}) if isinstance(reply.answer, Mapping) else {}
-    fail(error.get("message") or f"The API answered {reply.status}.", EXIT_CODES.get(reply.status, FAILED))
+    faults = (error.get("details") or {}).get("faults") or [error]
+    sentences = [str(fault.get("message") or f"The API answered {reply.status}.") for fault in faults]
+    fail("\n".join(sentences), EXIT_CODES.get(reply.status, FAILED))
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:

@@ -7,6 +7,7 @@ that the API's own defaults hold.
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from keyword import iskeyword
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -36,13 +37,14 @@ class Option(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The parameter: ``cap_amount_usd``."""
-        return "_".join(self.path)
+        """The parameter: ``cap_amount_usd``; ``from_``, which Python would not have as ``from``."""
+        name = "_".join(self.path)
+        return f"{name}_" if iskeyword(name) else name
 
     @property
     def flag(self) -> str:
         """The option as it is typed: ``--cap-amount-usd``."""
-        return f"--{self.name.replace('_', '-')}"
+        return f"--{'-'.join(self.path).replace('_', '-')}"
 
     @property
     def may_be_argument(self) -> bool:

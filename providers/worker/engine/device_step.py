@@ -1,8 +1,8 @@
-"""One step on the device, and what becomes of it when the device fails. Called on the model thread only.
+"""Runs one step on the device and handles its faults. Called on the model thread only.
 
-Too little memory: the pack is split and run again, and only an input that fails alone fails. Any other fault fails
-the rows of this step only; when faults come in a row, or the device no longer answers, ``broken`` is set and the
-process should end.
+Where memory is short, the pack is split and run again, and only an input that fails alone fails. Any other fault fails
+the rows of this step only; after several faults in a row, or when the device no longer responds, ``broken`` is set and
+the process should end.
 """
 
 import gc
@@ -31,26 +31,26 @@ STEP_LIMIT_MIN_S = 60.0
 RETRY_AFTER_S = 1.0
 
 
-class Embeds(Protocol):
+class EmbeddingModel(Protocol):
     """What a step needs of a model."""
 
     def embed(self, pack: Sequence[Encoded], interrupt: Interrupt | None = None) -> FloatMatrix:
-        """[sequences, width] float32."""
+        """Embed a pack: [sequences, width] float32."""
         ...
 
     def filler_tokens(self, tokens: int) -> int:
-        """Tokens that are added to a pack of this size."""
+        """How many tokens are added to a pack of this size."""
         ...
 
-    def answers(self) -> bool:
+    def is_responsive(self) -> bool:
         """Whether the device still computes."""
         ...
 
 
-class Steps:
+class DeviceSteps:
     """Runs packs on one model."""
 
-    def __init__(self, model: Embeds, *, watchdog: Watchdog, metrics: Metrics) -> None:
+    def __init__(self, model: EmbeddingModel, *, watchdog: Watchdog, metrics: Metrics) -> None:
         self.broken = False
         self._model = model
         self._watchdog = watchdog
@@ -61,20 +61,20 @@ class Steps:
     def run(
         self, rows: Sequence[Encoded], *, tokens_per_s: float, interrupt: Interrupt | None = None
     ) -> tuple[list[Row | WorkerError], bool]:
-        """A vector or an error per row, and whether the device ran out of memory on the way."""
+        """Run a pack. Returns a vector or an error per row, and whether the device ran out of memory on the way."""
         tokens = sum(len(row.ids) for row in rows)
         if not self._depth:
             self._watchdog.begin(max(STEP_LIMIT_MIN_S, STEP_PATIENCE * tokens / tokens_per_s))
         self._depth += 1
         try:
-            results, short_of_memory = self._run(rows, interrupt)
+            results, out_of_memory = self._run(rows, interrupt)
         finally:
             self._depth -= 1
             if not self._depth:
                 self._watchdog.end_of_step()
         self._metrics.pack_tokens.observe(tokens)
         self._metrics.filler.inc(self._model.filler_tokens(tokens))
-        return results, short_of_memory
+        return results, out_of_memory
 
     def _run(
         self, rows: Sequence[Encoded], interrupt: Interrupt | None, *, again: bool = True
@@ -83,7 +83,7 @@ class Steps:
             matrix = self._model.embed(rows, interrupt)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as fault:
             if not _is_lack_of_memory(fault):
-                return self._failed(rows, fault), False
+                return self._fault_rows(rows, fault), False
             self._metrics.faults.labels("memory").inc()
             logger.warning("out of memory in a step of %d inputs", len(rows))
             _free_memory()
@@ -97,20 +97,20 @@ class Steps:
             second, _ = self._run(rows[half:], None, again=False)
             return first + second, True
         self._faults = 0
-        return [_checked(row) for row in matrix], False
+        return [_check_vector(row) for row in matrix], False
 
-    def _failed(self, rows: Sequence[Encoded], fault: BaseException) -> list[Row | WorkerError]:
+    def _fault_rows(self, rows: Sequence[Encoded], fault: BaseException) -> list[Row | WorkerError]:
         self._metrics.faults.labels("device").inc()
         self._faults += 1
         logger.error("the device failed a step of %d inputs: %s", len(rows), str(fault).splitlines()[:1])
-        if self._faults >= FAULTS_IN_A_ROW_MAX or not self._model.answers():
+        if self._faults >= FAULTS_IN_A_ROW_MAX or not self._model.is_responsive():
             self.broken = True
         message = "The device failed this step; send the request again."
         return [StepFailed(message, retry_after_s=RETRY_AFTER_S) for _ in rows]
 
 
-def _checked(row: Row) -> Row | WorkerError:
-    """A vector with a NaN, an infinity or no length is not one."""
+def _check_vector(row: Row) -> Row | WorkerError:
+    """The row, or an error where it has a NaN, an infinity, or the length 0."""
     square = float(np.dot(row, row))
     if square > 0 and np.isfinite(square):
         return row

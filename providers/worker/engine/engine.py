@@ -1,7 +1,7 @@
-"""Between the requests and the model: tokenizes off the model's thread, queues, runs packs, joins the rows.
+"""The worker's engine: tokenizes requests, queues them, runs packs on the model and joins the rows to answers.
 
-Three kinds of threads: the event loop (requests, queue), tokenizer threads, and one model thread, the only one that
-touches the device. What a request waits for is one future; what the model thread takes is one pack.
+It has three kinds of threads: the event loop (requests, queue), tokenizer threads, and one model thread, the only one
+that touches the device. A request waits for one future; the model thread takes one pack at a time.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from providers.worker.engine.device_step import Row, Steps
+from providers.worker.engine.device_step import DeviceSteps, Row
 from providers.worker.engine.health import Metrics
 from providers.worker.engine.model_thread import ModelThread
 from providers.worker.engine.scheduler import LANES, Pack, Piece, Refusal, Scheduler
@@ -38,7 +38,7 @@ CHARACTERS_PER_TOKEN = 8
 
 
 class Embedded(msgspec.Struct, frozen=True):
-    """One request's vectors, [inputs, dimensions], with the exact tokens of each input."""
+    """The vectors of one request, [inputs, dimensions], with the exact tokens of each input."""
 
     matrix: FloatMatrix
     tokens: list[int]
@@ -46,7 +46,7 @@ class Embedded(msgspec.Struct, frozen=True):
 
 
 class _Job:
-    """One request on its way: its inputs, the rows that have come, the future that its handler awaits."""
+    """One request in the engine: its inputs, the rows computed so far, the future that its handler awaits."""
 
     __slots__ = ("done", "encoded", "lane", "missing", "queued_at", "rows", "started")
 
@@ -69,7 +69,7 @@ class Engine:
     def __init__(
         self,
         *,
-        steps: Steps,
+        steps: DeviceSteps,
         tokenizers: TokenizerPool,
         identity: Identity,
         scheduler: Scheduler,
@@ -81,7 +81,7 @@ class Engine:
         self.metrics = metrics
         self.draining = False
         self.broken = asyncio.Event()
-        self._steps = steps
+        self._device_steps = steps
         self._tokenizers = tokenizers
         self._scheduler = scheduler
         self._clock = clock
@@ -91,24 +91,27 @@ class Engine:
         self._idle = asyncio.Event()
         self._idle.set()
         self._loop = asyncio.get_running_loop()
-        self._hands = ThreadPoolExecutor(tokenizers.copies, thread_name_prefix="tokenizer")
+        self._tokenizer_threads = ThreadPoolExecutor(tokenizers.copies, thread_name_prefix="tokenizer")
         # Guards the scheduler and the jobs; held for microseconds by the event loop and by the model thread.
         self._lock = threading.Condition()
         self._stopping = False
         self._thread = thread or ModelThread()
 
     def start(self) -> None:
-        """Begin to take work."""
-        self._thread.submit(self._run).add_done_callback(self._ended)
+        """Begin to run packs."""
+        self._thread.submit(self._run).add_done_callback(self._thread_ended)
 
     async def count(self, request: EmbedBody) -> list[int]:
-        """Exact tokens of each input. Raises BadRequest."""
+        """Count the tokens of each input. Raises BadRequest."""
         return [len(encoded.ids) for encoded in await self._encode(request)]
 
     async def embed(self, request: EmbedBody) -> Embedded:
-        """Raises BadRequest, Overloaded, StepFailed, OutputInvalid. Canceled, it takes its work out of the queue."""
+        """Embed a request; when canceled, its work leaves the queue.
+
+        Raises BadRequest, Overloaded, StepFailed, OutputInvalid.
+        """
         self._check_dimensions(request.dimensions)
-        self._check_room(request)
+        self._check_capacity(request)
         self._accepted += 1
         self._idle.clear()
         outcome = "canceled"
@@ -129,20 +132,20 @@ class Engine:
         return embedded
 
     async def drain(self) -> None:
-        """Refuse new requests, wait for those accepted."""
+        """Refuse new requests and wait for those accepted."""
         self.draining = True
         await self._idle.wait()
 
     def stop(self) -> None:
-        """End the threads. What still waits is never answered, so :meth:`drain` first."""
+        """End the threads. Requests that still wait are never answered, so :meth:`drain` first."""
         with self._lock:
             self._stopping = True
             self._lock.notify()
         self._thread.end()
-        self._hands.shutdown()
+        self._tokenizer_threads.shutdown()
 
     def load(self) -> dict[str, float]:
-        """How busy it is: what ``/ready`` answers and a router may weigh."""
+        """How busy the engine is: what ``/ready`` answers and a router may weigh."""
         with self._lock:
             scheduler = self._scheduler
             load = {f"{lane}_queue_tokens": float(scheduler.queued_tokens(lane)) for lane in LANES}
@@ -160,7 +163,7 @@ class Engine:
         self._observe("tokenize", self._clock() - began)
         if not encoded:
             return Embedded(np.empty((0, request.dimensions or self.identity.dimensions), np.float32), [], [])
-        job = await self._queued(encoded, request.lane)
+        job = await self._run_job(encoded, request.lane)
         began = self._clock()
         rows, normalized = job.rows, self.identity.normalized
         if rows.size <= NUMBERS_INLINE:
@@ -168,19 +171,19 @@ class Engine:
         else:
             matrix = await self._in_thread(lambda: finish(rows, request.dimensions, normalized=normalized))
         self._observe("finish", self._clock() - began)
-        truncated = [one.truncated for one in encoded]
+        truncated = [row.truncated for row in encoded]
         self.metrics.truncated.inc(sum(truncated))
-        return Embedded(matrix, [len(one.ids) for one in encoded], truncated)
+        return Embedded(matrix, [len(row.ids) for row in encoded], truncated)
 
-    async def _queued(self, encoded: list[Encoded], lane: Lane) -> _Job:
-        """Queue the inputs and wait until the last of their rows has come."""
+    async def _run_job(self, encoded: list[Encoded], lane: Lane) -> _Job:
+        """Queue the inputs and wait until the last of their rows is computed."""
         if self.broken.is_set():
-            # Accepted before, and tokenized while the device was given up: nobody would take it from the queue.
+            # Accepted before the device failed and tokenized after: no thread would take it from the queue.
             raise _device_failed()
         job = _Job(encoded, lane, self.identity.dimensions, self._loop.create_future(), self._clock())
         number = next(self._ids)
         with self._lock:
-            refusal = self._scheduler.offer(number, lane, [len(one.ids) for one in encoded], job.queued_at)
+            refusal = self._scheduler.offer(number, lane, [len(row.ids) for row in encoded], job.queued_at)
             if refusal is None:
                 self._jobs[number] = job
                 self._lock.notify()
@@ -205,8 +208,8 @@ class Engine:
             message = f"dimensions must be from 1 to {native}."
             raise BadRequest(message, code="dimensions_unsupported", param="dimensions")
 
-    def _check_room(self, request: EmbedBody) -> None:
-        """Refuse at once, before any work, what the queue will not take. Raises Overloaded."""
+    def _check_capacity(self, request: EmbedBody) -> None:
+        """Refuse a request that the queue will not take, before any work. Raises Overloaded."""
         if self.draining:
             raise Overloaded("This worker is shutting down; send the request to another one.", retry_after_s=1)
         if request.texts is not None:
@@ -233,14 +236,14 @@ class Engine:
         return self._tokenizers.encode_ids((request.token_ids or [])[turn], prefix, truncate=truncate, first=first)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await self._loop.run_in_executor(self._hands, work)
+        return await self._loop.run_in_executor(self._tokenizer_threads, work)
 
     def _observe(self, stage: str, seconds: float) -> None:
         self.metrics.stages.labels(stage).observe(seconds)
 
     def _run(self) -> None:
-        """The model thread: the next pack, and the next, until told to stop or the device is broken."""
-        while not self._steps.broken:
+        """The model thread: run one pack after another, until stopped or until the device is broken."""
+        while not self._device_steps.broken:
             with self._lock:
                 while (pack := self._scheduler.next_pack(self._clock())) is None:
                     if self._stopping:
@@ -248,29 +251,29 @@ class Engine:
                     self._lock.wait()
             self._run_with_interruptions(pack)
 
-    def _ended(self, run: Future[None]) -> None:
-        """The model thread has stopped taking work: as told, or because it cannot go on."""
+    def _thread_ended(self, run: Future[None]) -> None:
+        """The model thread has ended: because it was stopped, or because it cannot go on."""
         if fault := run.exception():
             logger.critical("the model thread has failed", exc_info=fault)
-        if fault or self._steps.broken:
-            self._loop.call_soon_threadsafe(self._give_up)
+        if fault or self._device_steps.broken:
+            self._loop.call_soon_threadsafe(self._fail_all)
 
     def _run_with_interruptions(self, pack: Pack) -> None:
         spent_tokens, spent_s = 0, 0.0
-        asks = True
+        may_ask = True
 
         def interrupt() -> None:
             """The model calls this every few milliseconds: run short work that waits, then go on."""
-            nonlocal spent_tokens, spent_s, asks
-            if not asks or not self._scheduler.may_interrupt(pack, spent_tokens):
+            nonlocal spent_tokens, spent_s, may_ask
+            if not may_ask or not self._scheduler.may_interrupt(pack, spent_tokens):
                 return
             with self._lock:
-                between = self._scheduler.next_interruption(pack)
-            if between is None:
-                asks = False
+                interruption = self._scheduler.next_interruption(pack)
+            if interruption is None:
+                may_ask = False
                 return
-            spent_tokens += between.tokens
-            spent_s += self._run_pack(between, None)
+            spent_tokens += interruption.tokens
+            spent_s += self._run_pack(interruption, None)
             self.metrics.interruptions.inc()
 
         seconds = self._run_pack(pack, interrupt) - spent_s
@@ -279,7 +282,7 @@ class Engine:
         self.metrics.busy.inc(seconds + spent_s)
 
     def _run_pack(self, pack: Pack, interrupt: Callable[[], None] | None) -> float:
-        """Run it, hand its rows to their jobs; returns how long it took in seconds."""
+        """Run a pack and hand its rows to their jobs. Returns how long it took, in seconds."""
         began = self._clock()
         with self._lock:
             places = [(job, piece) for piece in pack.pieces if (job := self._jobs.get(piece.request)) is not None]
@@ -292,17 +295,17 @@ class Engine:
             return 0.0
         rows = [job.encoded[piece.index] for job, piece in places]
         try:
-            results, short_of_memory = self._steps.run(rows, tokens_per_s=rate, interrupt=interrupt)
+            results, out_of_memory = self._device_steps.run(rows, tokens_per_s=rate, interrupt=interrupt)
         except Exception:
-            logger.exception("a step failed in a way nobody foresaw")
-            results, short_of_memory = (
+            logger.exception("a step failed with an unexpected exception")
+            results, out_of_memory = (
                 [StepFailed("The worker failed this step.", retry_after_s=1) for _ in rows],
                 False,
             )
         seconds = self._clock() - began
         self._observe("model", seconds)
         with self._lock:
-            if short_of_memory:
+            if out_of_memory:
                 self._scheduler.shrink()
             else:
                 self._scheduler.grow(pack.tokens)
@@ -310,29 +313,29 @@ class Engine:
         return seconds
 
     def _deliver(self, places: Sequence[tuple[_Job, Piece]], results: Sequence[Row | WorkerError]) -> None:
-        ended: list[tuple[_Job, WorkerError | None]] = []
+        finished: list[tuple[_Job, WorkerError | None]] = []
         for (job, piece), result in zip(places, results, strict=True):
             if isinstance(result, WorkerError):
-                ended.append((job, result))
+                finished.append((job, result))
                 continue
             job.rows[piece.index] = result
             job.missing -= 1
             counter = self.metrics.wasted if job.done.cancelled() else self.metrics.tokens.labels(job.lane)
             counter.inc(piece.tokens)
             if not job.missing:
-                ended.append((job, None))
-        if ended:
-            self._loop.call_soon_threadsafe(_end_jobs, ended)
+                finished.append((job, None))
+        if finished:
+            self._loop.call_soon_threadsafe(_end_jobs, finished)
 
-    def _give_up(self) -> None:
-        """The device is broken: whoever waits is told to go elsewhere, and the process should end."""
+    def _fail_all(self) -> None:
+        """The device is broken: fail every request that waits, so that it goes elsewhere; the process should end."""
         self.draining = True
         _end_jobs([(job, _device_failed()) for job in self._jobs.values()])
         self.broken.set()
 
 
-def _end_jobs(ended: Sequence[tuple[_Job, WorkerError | None]]) -> None:
-    for job, fault in ended:
+def _end_jobs(jobs: Sequence[tuple[_Job, WorkerError | None]]) -> None:
+    for job, fault in jobs:
         if job.done.done():
             continue
         if fault is None:

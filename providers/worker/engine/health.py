@@ -1,4 +1,4 @@
-"""What the worker says about itself while it runs: counters, and a watchdog that ends a process whose device hangs."""
+"""The worker's metrics, and a watchdog that ends a process whose device hangs."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ _TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 
 
 class Metrics:
-    """The counters of one engine, in a registry of their own."""
+    """The metrics of one engine, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -47,7 +47,7 @@ class Metrics:
 
 
 class Watchdog:
-    """Ends the process when a step takes longer than its limit: a hung device cannot be talked to any more."""
+    """Ends the process when a step takes longer than its limit, since a hung device takes no more commands."""
 
     def __init__(self, clock: Callable[[], float], end: Callable[[int], None] = os._exit) -> None:
         self._clock = clock
@@ -57,20 +57,20 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Watch from now on."""
+        """Begin to watch."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._stopped.set()
         self._thread.join()
 
     def begin(self, limit_s: float) -> None:
-        """A step begins and must end within ``limit_s``."""
+        """Note that a step begins, which must end within ``limit_s``."""
         self._due = self._clock() + limit_s
 
     def end_of_step(self) -> None:
-        """The step has ended."""
+        """Note that the step has ended."""
         self._due = None
 
     def _watch(self) -> None:

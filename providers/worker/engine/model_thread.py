@@ -1,4 +1,4 @@
-"""The one thread that touches the device: it loads the model, and then it runs it."""
+"""The one thread that touches the device: it loads the model, and then runs it."""
 
 import queue
 import threading
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class ModelThread:
-    """Runs what it is given, one after the other.
+    """Runs functions on one thread, one after the other.
 
     Each thread that computes gets helpers of its own from the OpenMP library, and once there are more of them than
     cores they sleep at every barrier instead of waiting for it: loading and running on one thread was measured at 1.2
@@ -23,20 +23,20 @@ class ModelThread:
         self._thread.start()
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Run ``work`` after what was given before; the future has its result or its exception."""
+        """Run ``work`` after all earlier work; the future gets its result or its exception."""
         future: Future[T] = Future()
 
         def step() -> None:
             try:
                 future.set_result(work())
-            except Exception as error:  # noqa: BLE001 - whoever waits for the future gets it
+            except Exception as error:  # noqa: BLE001 - who awaits the future gets it
                 future.set_exception(error)
 
         self._waiting.put(step)
         return future
 
     def end(self) -> None:
-        """Finish what was given and end the thread."""
+        """Finish all earlier work and end the thread."""
         self._waiting.put(None)
         self._thread.join()
 

@@ -1,8 +1,8 @@
-"""Which inputs run next: packs by token budget, two lanes, nobody starves. Pure: no clock, no threads, no torch.
+"""Pure. Schedules inputs: packs them by a budget of tokens, from two lanes, so that no request starves. Has no clock.
 
 A request is split into its inputs; a pack takes inputs of many requests, round robin, so that a request of 2,048 texts
-and a request of one share the model fairly. Interactive work goes first, the batch lane keeps a share of each pack
-once it has waited. The queue is bounded in tokens; no single request can use up more than half of the bound.
+and a request of one share the model fairly. Interactive work goes first; the batch lane gets a share of each pack once
+it has waited. The queue is bounded in tokens; no single request can use up more than half of the bound.
 """
 
 from collections import OrderedDict, deque
@@ -22,10 +22,10 @@ class Limits(msgspec.Struct, frozen=True):
     """What a scheduler works with; all sizes in tokens.
 
     ``pack_tokens`` is the budget of one pack. A pack of interactive work takes at most ``interactive_tokens``, so that
-    its answers are not held up by its size, and is filled with batch work up to ``fill_tokens``, below which the
-    device would not be busy. ``queue_tokens`` and ``batch_queue_tokens`` bound the lanes. While both lanes wait, batch
-    work gets a pack every ``batch_patience_s``, of ``batch_share`` of what interactive work got. A running pack of at
-    least ``long_tokens`` may be interrupted for requests of at most ``short_tokens`` in all.
+    its size does not hold up its answers, and is filled with batch work up to ``fill_tokens``, below which the device
+    would not be busy. ``queue_tokens`` and ``batch_queue_tokens`` bound the lanes. While both lanes wait, batch work
+    gets a pack every ``batch_patience_s``, of ``batch_share`` of what interactive work got. A running pack of at least
+    ``long_tokens`` may be interrupted for requests of at most ``short_tokens`` in all.
     """
 
     pack_tokens: int = 512
@@ -48,14 +48,14 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class Pack(msgspec.Struct, frozen=True):
-    """What runs in one step. ``lane`` is interactive if any of it is."""
+    """The inputs of one step. ``lane`` is interactive if any of them is."""
 
     pieces: tuple[Piece, ...]
     lane: Lane
 
     @property
     def tokens(self) -> int:
-        """Tokens of all pieces."""
+        """The tokens of all its pieces."""
         return sum(piece.tokens for piece in self.pieces)
 
 
@@ -66,7 +66,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class _Waiting:
-    """One request's inputs that have not been taken yet."""
+    """The inputs of one request that no pack has taken yet."""
 
     __slots__ = ("lane", "pieces", "queued_at", "share", "tokens", "tokens_at_first")
 
@@ -93,11 +93,11 @@ class Scheduler:
         self._batch_credit = 0.0
 
     def queued_tokens(self, lane: Lane) -> int:
-        """Tokens that wait in a lane."""
+        """How many tokens wait in a lane."""
         return self._tokens[lane]
 
     def queued_requests(self, lane: Lane) -> int:
-        """Requests that wait in a lane, in whole or in part."""
+        """How many requests wait in a lane, in whole or in part."""
         return len(self._lanes[lane])
 
     def wait_s(self, lane: Lane) -> float:
@@ -106,14 +106,14 @@ class Scheduler:
         return ahead / self.tokens_per_s
 
     def refuses(self, lane: Lane, tokens: int) -> Refusal | None:
-        """Whether a request of this size would be refused now."""
+        """The refusal that a request of this size would get now; None where it would be queued."""
         bound = self._bound(lane)
         if self._shares[lane] + min(tokens, bound // 2) <= bound:
             return None
         return Refusal(retry_after_s=max(0.5, bound / 2 / self.tokens_per_s))
 
     def offer(self, request: int, lane: Lane, lengths: Sequence[int], now: float) -> Refusal | None:
-        """Queue a request, one length in tokens per input, or say why not. ``request`` is new and not negative."""
+        """Queue a request, one length in tokens per input, or refuse it. ``request`` is new and not negative."""
         tokens = sum(lengths)
         refusal = self.refuses(lane, tokens)
         if refusal is not None or not lengths:
@@ -131,7 +131,7 @@ class Scheduler:
         return None
 
     def cancel(self, request: int) -> int:
-        """Drop what has not been taken of a request; returns its tokens. What runs already is not touched."""
+        """Drop the inputs of a request that no pack has taken; returns their tokens. A running pack is not touched."""
         for lane in LANES:
             waiting = self._lanes[lane].get(request)
             if waiting is not None:
@@ -141,7 +141,7 @@ class Scheduler:
         return 0
 
     def next_pack(self, now: float) -> Pack | None:
-        """Take the next pack, or None when nothing waits."""
+        """Take the next pack, or None where nothing waits."""
         if not self._lanes["interactive"]:
             return self._batch_pack(self.budget_tokens, now)
         if self._lanes["batch"] and now - self._batch_served_at >= self.limits.batch_patience_s:
@@ -162,7 +162,7 @@ class Scheduler:
     def may_interrupt(self, running: Pack, spent_tokens: int) -> bool:
         """Whether a running pack should make way for short interactive work at its next chance.
 
-        ``spent_tokens`` is what already ran in between: never more than the pack's own size, so that it keeps at
+        ``spent_tokens`` is what already ran in between: never more than the pack's own size, so that the pack keeps at
         least half of the device.
         """
         if spent_tokens >= running.tokens or not self._lanes["interactive"]:
@@ -170,22 +170,22 @@ class Scheduler:
         return running.lane == "batch" or (self._short > 0 and running.tokens >= self.limits.long_tokens)
 
     def next_interruption(self, running: Pack) -> Pack | None:
-        """The pack to run in between: interactive work only, short requests only if the running pack is interactive."""
+        """Take the pack to run in between: interactive work only, in an interactive pack only of short requests."""
         only_short = running.lane == "interactive"
         pieces = self._take("interactive", self.limits.interactive_tokens, only_short=only_short)
         return Pack(tuple(pieces), "interactive") if pieces else None
 
     def finished(self, tokens: int, seconds: float) -> None:
-        """Learn the device's rate from a pack that took ``seconds`` on its own; a tiny one says nothing about it."""
+        """Learn the device's rate from a pack that took ``seconds`` on its own; a tiny pack says nothing about it."""
         if seconds > 0 and tokens >= RATE_TOKENS_MIN:
             self.tokens_per_s += 0.1 * (tokens / seconds - self.tokens_per_s)
 
     def shrink(self) -> None:
-        """The device ran out of memory: halve the budget."""
+        """Halve the budget: the device ran out of memory."""
         self.budget_tokens = max(1, self.budget_tokens // 2)
 
     def grow(self, tokens: int) -> None:
-        """A pack of this size went well: if it used the whole budget, take an eighth of the lost budget back."""
+        """Take an eighth of a lost budget back, after a pack that used the whole budget went well."""
         lost = self.limits.pack_tokens - self.budget_tokens
         if lost > 0 and 2 * tokens > self.budget_tokens:
             self.budget_tokens += -(-lost // 8)

@@ -1,4 +1,4 @@
-"""Before the port opens: run what will be run, learn the device's rate, see whether vectors depend on their company.
+"""Warms a model up before the port opens: runs typical packs, measures the device's rate, checks batch invariance.
 
 Sizes that a GPU has room for are measured, not guessed: the peak of two packs gives the bytes per token.
 """
@@ -31,34 +31,36 @@ INTERACTIVE_QUEUE_S = 8.0
 BATCH_QUEUE_S = 60.0
 
 
-class Warm(msgspec.Struct, frozen=True):
-    """``invariant``: a row had the same bits alone and in every pack that was tried."""
+class WarmupResult(msgspec.Struct, frozen=True):
+    """What the warmup measured. ``batch_invariant``: a row had the same bits alone and in every pack that was tried."""
 
     tokens_per_s: float
-    invariant: bool
+    batch_invariant: bool
     limits: Limits
 
 
 def warm_up(
     encoder: Encoder, tokenizers: TokenizerPool, device: str, clock: Callable[[], float] = time.monotonic
-) -> Warm:
-    """Takes about two seconds, longer only where a single pack does. Raises what the device raises."""
+) -> WarmupResult:
+    """Warm the model up, which takes about two seconds, or one slow pack. Raises what the device raises."""
     longest = tokenizers.max_tokens
     lengths = [1, 2, 3, 8, 8, 17, 30, 64, 64, min(100, longest), min(190, longest)]
-    rows = _rows(lengths, tokenizers.vocabulary_size)
-    together = encoder.embed(rows)
-    alone = np.concatenate([encoder.embed([row]) for row in rows])
-    invariant = same_bits(together, alone)
-    usual = GPU_PACK_TOKENS if device.startswith("cuda") else CPU_PACK_TOKENS
-    pack = _rows([min(64, longest)] * (usual // min(64, longest)), tokenizers.vocabulary_size)
-    rate = _rate(encoder, pack, clock)
+    rows = _random_rows(lengths, tokenizers.vocabulary_size)
+    batched = encoder.embed(rows)
+    single = np.concatenate([encoder.embed([row]) for row in rows])
+    batch_invariant = same_bits(batched, single)
+    pack_tokens = GPU_PACK_TOKENS if device.startswith("cuda") else CPU_PACK_TOKENS
+    pack = _random_rows([min(64, longest)] * (pack_tokens // min(64, longest)), tokenizers.vocabulary_size)
+    rate = _measure_rate(encoder, pack, clock)
     logger.info(
-        "%.0f tokens/s, vectors %s", rate, "independent of their company" if invariant else "vary in the last bit"
+        "%.0f tokens/s, vectors %s", rate, "independent of their company" if batch_invariant else "vary in the last bit"
     )
-    return Warm(tokens_per_s=rate, invariant=invariant, limits=_limits(encoder, device, rate, pack, longest))
+    return WarmupResult(
+        tokens_per_s=rate, batch_invariant=batch_invariant, limits=_limits(encoder, device, rate, pack, longest)
+    )
 
 
-def _rate(encoder: Encoder, pack: Sequence[Encoded], clock: Callable[[], float]) -> float:
+def _measure_rate(encoder: Encoder, pack: Sequence[Encoded], clock: Callable[[], float]) -> float:
     tokens = sum(len(row.ids) for row in pack)
     best = 0.0
     began = clock()
@@ -93,19 +95,19 @@ def _limits(encoder: Encoder, device: str, rate: float, pack: Sequence[Encoded],
 
 
 def _tokens_that_fit(encoder: Encoder, device: str, pack: Sequence[Encoded]) -> int:
-    """From the peaks of a whole and a half pack, with a tenth of the memory left alone."""
+    """The tokens that fit into memory, from the peaks of a whole and a half pack, with a tenth to spare."""
     peaks: list[int] = []
-    for part in (pack[: len(pack) // 2], pack):
+    for rows in (pack[: len(pack) // 2], pack):
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        encoder.embed(part)
+        encoder.embed(rows)
         peaks.append(torch.cuda.max_memory_allocated(device) - before)
     tokens = sum(len(row.ids) for row in pack)
     per_token = max(1.0, (peaks[1] - peaks[0]) / (tokens / 2))
     return max(1, int(0.9 * torch.cuda.mem_get_info(device)[0] / per_token))
 
 
-def _rows(lengths: Sequence[int], vocabulary: int) -> list[Encoded]:
+def _random_rows(lengths: Sequence[int], vocabulary: int) -> list[Encoded]:
     generator = torch.Generator().manual_seed(1)
     return [Encoded(ids=torch.randint(0, vocabulary, (length,), generator=generator).tolist()) for length in lengths]
 

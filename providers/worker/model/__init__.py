@@ -1,1 +1,1 @@
-"""The model: its folder, tokenizer, weights, attention, pooling, and what it can do at best."""
+"""The model: its folder, tokenizer, weights, attention, pooling, and what it could do at best."""

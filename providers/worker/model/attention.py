@@ -1,7 +1,7 @@
-"""Attention over a pack: sequences laid end to end, each attending to itself only, no padding and no mask.
+"""Computes attention over a pack: sequences end to end, each attending to itself only, without padding or mask.
 
 On CUDA one variable-length kernel does the pack where there is one (half-precision types); elsewhere each sequence
-gets its own call of the exact kernel. Both give a sequence the same numbers whatever stands beside it.
+gets its own call of the exact kernel. Both give a sequence the same numbers whatever else is in the pack.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ WORK_BETWEEN_PAUSES = 1 << 29
 
 
 def _no_pause() -> None:
-    """Nobody waits."""
+    """Do nothing: nothing waits."""
 
 
 class PackingUnsupported(Exception):
@@ -44,7 +44,7 @@ class PackedAttention:
         AttentionInterface.register(self.name, self)
 
     def set_pack(self, starts: Sequence[int], device: torch.device) -> None:
-        """Say where the sequences of the next forward begin and end."""
+        """Set where the sequences of the next forward begin and end."""
         self.starts = starts
         if device.type == "cuda":
             self._offsets = torch.tensor(starts, dtype=torch.int32, device=device)
@@ -60,7 +60,11 @@ class PackedAttention:
         scaling: float | None = None,
         **kwargs: object,
     ) -> tuple[torch.Tensor, None]:
-        """``query`` [1, heads, tokens, width], the others with as many heads or fewer -> [1, tokens, heads, width]."""
+        """Attend to each sequence alone.
+
+        ``query`` is [1, heads, tokens, width], the others have as many heads or fewer; returns [1, tokens, heads,
+        width].
+        """
         if (
             attention_mask is not None
             or kwargs.get("sliding_window") is not None
@@ -74,11 +78,11 @@ class PackedAttention:
         out = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
         for start, end in pairwise(starts):
             rows = slice(start, end)
-            one = (query[:, :, rows], key[:, :, rows], value[:, :, rows])
-            self._one_sequence(*one, out=out[:, rows], causal=causal, scaling=scaling)
+            sequence = (query[:, :, rows], key[:, :, rows], value[:, :, rows])
+            self._attend(*sequence, out=out[:, rows], causal=causal, scaling=scaling)
         return out, None
 
-    def _one_sequence(
+    def _attend(
         self,
         query: torch.Tensor,
         key: torch.Tensor,

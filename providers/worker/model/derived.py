@@ -1,4 +1,4 @@
-"""Whether a derived variant of the weights (quantized, pruned) may be served under the model's name.
+"""Decides whether a derived variant of the weights (quantized, pruned) may be served under the model's name.
 
 Weights whose license forbids derivatives, or contradicts itself, or is unknown, are served as they were published or
 not at all, unless a recorded waiver lifts that. A cast of the published weights to another float type at load is not a
@@ -14,8 +14,8 @@ from providers.worker.model.family import shape_of
 from providers.worker.model.profile import Profile, is_quantized
 
 
-def derived_as(folder: Path, profile: Profile) -> str | None:
-    """What kind of derived variant the folder holds, in words; None for weights as published."""
+def derivation_of(folder: Path, profile: Profile) -> str | None:
+    """The kind of derived variant that the folder has, in words; None for weights as published."""
     if is_quantized(folder):
         return "quantized"
     relation = _front_matter(folder).get("base_model_relation", "")
@@ -27,16 +27,16 @@ def derived_as(folder: Path, profile: Profile) -> str | None:
     return None
 
 
-def licenses_of(folder: Path, told: Sequence[str]) -> tuple[str, ...]:
-    """What the model's card claims, and what the operator told."""
+def licenses_of(folder: Path, operator_claims: Sequence[str]) -> tuple[str, ...]:
+    """The licenses that the model's card and the operator claim."""
     card = _front_matter(folder)
-    claims = (card.get("license_name", ""), card.get("license", ""), *told)
+    claims = (card.get("license_name", ""), card.get("license", ""), *operator_claims)
     return tuple(dict.fromkeys(claim.lower() for claim in claims if claim))
 
 
-def check_derived(name: str, derived: str | None, licenses: Sequence[str], waiver: str | None) -> None:
-    """Raises LicenseForbids unless the variant may be served. ``waiver`` says where the lifting is recorded."""
-    if derived is None or waiver:
+def check_derived(name: str, derivation: str | None, licenses: Sequence[str], waiver: str | None) -> None:
+    """Raise LicenseForbids unless the variant may be served. ``waiver`` says where the waiver is recorded."""
+    if derivation is None or waiver:
         return
     shape = shape_of(name)
     forbids = next((license for license in licenses if re.search(r"\bnd\b|no-?deriv", license)), None)
@@ -49,8 +49,8 @@ def check_derived(name: str, derived: str | None, licenses: Sequence[str], waive
     else:
         return
     raise LicenseForbids(
-        f"These weights of {name} are {derived}, and {reason}; serve them as published, or record a waiver and name it "
-        "with --waiver."
+        f"These weights of {name} are {derivation}, and {reason}; serve them as published, or record a waiver and name "
+        "it with --waiver."
     )
 
 
@@ -59,6 +59,6 @@ def _front_matter(folder: Path) -> dict[str, str]:
     card = folder / "README.md"
     if not card.exists():
         return {}
-    found = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
-    lines = re.findall(r"^(\w+):[ \t]*(\S.*)$", found.group(1), re.MULTILINE) if found else []
+    match = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+    lines = re.findall(r"^(\w+):[ \t]*(\S.*)$", match.group(1), re.MULTILINE) if match else []
     return {key: value.strip().strip("\"'") for key, value in lines}

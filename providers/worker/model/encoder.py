@@ -1,4 +1,4 @@
-"""The model as one function: sequences of ids in, one float32 row each out. Only the model's thread calls it.
+"""The model as one function: sequences of ids in, one float32 row each out. Only the model thread calls it.
 
 A pack is run without padding. Where an architecture cannot be packed (its attention wants windows or biases, or the
 check at start finds other numbers), sequences run one at a time, which is just as exact and on a CPU about as fast.
@@ -28,7 +28,7 @@ AGREEMENT = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 5e-3}
 
 
 class Encoder:
-    """A loaded model that embeds packs; ``packs`` says whether it may run several sequences in one forward."""
+    """A loaded model that embeds packs; ``packs`` says whether it runs several sequences in one forward."""
 
     def __init__(self, model: PreTrainedModel, attention: PackedAttention, profile: Profile, filler: int) -> None:
         self._model = model
@@ -41,30 +41,30 @@ class Encoder:
         attention.pause = self._pause
         self.packs = True
         probes = self._probes()
-        alone = self._own_way(probes)
-        self.packs = self._find_packing(probes, alone)
-        self.prepacked = can_prepack(self._device) and self._try_prepacking(probes, alone)
+        reference = self._reference_vectors(probes)
+        self.packs = self._check_packing(probes, reference)
+        self.prepacked = can_prepack(self._device) and self._try_prepacking(probes, reference)
 
     def embed(self, pack: Sequence[Encoded], interrupt: Callable[[], None] | None = None) -> FloatMatrix:
-        """[sequences, width] float32, pooled, neither shortened nor normalized. Blocking.
+        """Embed a pack: [sequences, width] float32, pooled, neither shortened nor normalized. Blocking.
 
         On a CPU ``interrupt`` is called every few milliseconds while this runs, and may call :meth:`embed` itself.
         Raises torch.OutOfMemoryError, RuntimeError.
         """
-        before, self._interrupt = self._interrupt, interrupt
+        outer, self._interrupt = self._interrupt, interrupt
         try:
             with torch.inference_mode():
                 if self.packs:
                     return self._embed_packed(pack)
-                return np.concatenate([self._embed_alone(encoded) for encoded in pack])
+                return np.concatenate([self._embed_single(encoded) for encoded in pack])
         finally:
-            self._interrupt = before
+            self._interrupt = outer
 
     def filler_tokens(self, tokens: int) -> int:
         """How many tokens are added to a pack of this size; 0 for all but the tiniest."""
         return max(0, PACK_TOKENS_MIN - tokens) if self.packs else 0
 
-    def answers(self) -> bool:
+    def is_responsive(self) -> bool:
         """Whether the device still computes."""
         try:
             return float(torch.ones(2, device=self._device).sum()) == 2.0
@@ -94,8 +94,8 @@ class Encoder:
         rows = pool(hidden, starts[: len(pack) + 1], self._profile.pooling, self._skips(pack))
         return rows.cpu().numpy()
 
-    def _embed_alone(self, encoded: Encoded) -> FloatMatrix:
-        """The model's own way: one sequence, its own attention and positions, no padding."""
+    def _embed_single(self, encoded: Encoded) -> FloatMatrix:
+        """Embed one sequence as the model's own code does: with its own attention and positions, without padding."""
         self._pause()
         hidden = self._forward(encoded.ids, None)
         return pool(hidden, [0, len(encoded.ids)], self._profile.pooling, self._skips([encoded])).cpu().numpy()
@@ -119,20 +119,20 @@ class Encoder:
         lengths = (5, 5, 1, 40, 12)
         return [Encoded(ids=torch.randint(0, rows, (length,), generator=generator).tolist()) for length in lengths]
 
-    def _own_way(self, probes: Sequence[Encoded]) -> FloatMatrix:
-        """Unit vectors of the probes as the model's own code gives them, one at a time."""
+    def _reference_vectors(self, probes: Sequence[Encoded]) -> FloatMatrix:
+        """Unit vectors of the rows as the model's own code gives them, one at a time."""
         self._model.set_attn_implementation("sdpa")
         with torch.inference_mode():
-            return unit(np.concatenate([self._embed_alone(probe) for probe in probes]))
+            return unit(np.concatenate([self._embed_single(probe) for probe in probes]))
 
-    def _find_packing(self, probes: Sequence[Encoded], alone: FloatMatrix) -> bool:
+    def _check_packing(self, probes: Sequence[Encoded], reference: FloatMatrix) -> bool:
         """Whether packs give the model's own vectors; sets where its positions begin."""
         self._model.set_attn_implementation(self._attention.name)
         # RoBERTa and its kin count positions from behind the padding id.
         for start in (0, (getattr(self._model.config, "pad_token_id", None) or 0) + 1):
             self._position_start = start
             try:
-                if self._agrees(probes, alone):
+                if self._agrees(probes, reference):
                     return True
             except PackingUnsupported as reason:
                 logger.warning("packing is off: %s", reason)
@@ -141,22 +141,22 @@ class Encoder:
         self._model.set_attn_implementation("sdpa")
         return False
 
-    def _try_prepacking(self, probes: Sequence[Encoded], alone: FloatMatrix) -> bool:
+    def _try_prepacking(self, probes: Sequence[Encoded], reference: FloatMatrix) -> bool:
         """Lay the weights out for the kernel, unless the model then computes something else."""
         replaced: list[Replaced] = []
         try:
             prepack(self._model, self._pause, replaced)
-            if self._agrees(probes, alone):
+            if self._agrees(probes, reference):
                 return True
         except (AttributeError, RuntimeError) as reason:
             logger.warning("weights keep their layout: %s", str(reason).splitlines()[0])
         undo(replaced)
         return False
 
-    def _agrees(self, probes: Sequence[Encoded], alone: FloatMatrix) -> bool:
-        """Whether a pack of all probes has the vectors that the model gave for each alone."""
+    def _agrees(self, probes: Sequence[Encoded], reference: FloatMatrix) -> bool:
+        """Whether a pack of all rows gives the vectors that the model gave for each alone."""
         tolerance = AGREEMENT[str(self._model.dtype).removeprefix("torch.")]
-        return bool(np.abs(unit(self.embed(probes)) - alone).max() <= tolerance)
+        return bool(np.abs(unit(self.embed(probes)) - reference).max() <= tolerance)
 
 
 def unit(matrix: FloatMatrix) -> FloatMatrix:

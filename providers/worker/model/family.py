@@ -1,4 +1,4 @@
-"""The F2LLM-v2 family: its shapes, as published, and what is known of each. Data; the arithmetic is in ``roofline``.
+"""Pure. The F2LLM-v2 family: its shapes, as published, and what is known of each. :mod:`.roofline` computes with them.
 
 Sources: table 1 of arXiv 2603.19223; the revisions are the ones that mteb's evaluation pins.
 """
@@ -9,7 +9,7 @@ import msgspec
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """One size. ``disputed``: sources of its license contradict each other, and one of them forbids derivatives."""
+    """One size of the family. ``disputed``: sources of its license contradict each other; one forbids derivatives."""
 
     name: str
     hidden: int
@@ -23,7 +23,7 @@ class Shape(msgspec.Struct, frozen=True):
 
     @property
     def computed(self) -> int:
-        """Parameters that each token is multiplied with: all but the embedding table."""
+        """The parameters that each token is multiplied with: all but the embedding table."""
         attention = 2 * self.hidden * self.head_width * (self.heads + self.key_heads)
         norms = 2 * self.hidden + 2 * self.head_width
         return self.layers * (attention + 3 * self.hidden * self.mlp + norms) + self.hidden
@@ -42,9 +42,9 @@ SHAPES = (
 
 
 def shape_of(name: str) -> Shape | None:
-    """The size that a model's name claims to be, or None for a model of another family."""
-    found = re.search(r"f2llm-v2-(\d+(?:\.\d+)?[mb])(?![a-z0-9])", name, re.IGNORECASE)
-    size = found.group(1).upper() if found else None
+    """The size that a model's name claims to be; None for a model of another family."""
+    match = re.search(r"f2llm-v2-(\d+(?:\.\d+)?[mb])(?![a-z0-9])", name, re.IGNORECASE)
+    size = match.group(1).upper() if match else None
     return next((shape for shape in SHAPES if shape.name == size), None)
 
 

@@ -1,4 +1,4 @@
-"""The one door to the model hub: download what serving needs, at one revision, and nothing that could run.
+"""Downloads from the model hub what serving needs, at one revision, and nothing that could run.
 
 The address of the hub and a token, if any, are the hub library's own settings.
 """
@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from providers.worker.errors import ModelMissing, NoRoom
+from providers.worker.errors import InsufficientResources, ModelMissing
 
 # No code, no pickles, and no intermediate checkpoints: one repository keeps 80 GB of them.
 ALLOWED = ("*.json", "*.txt", "*.safetensors", "LICENSE*", "NOTICE*", "README.md")
@@ -28,16 +28,16 @@ _UNREACHABLE = (LocalEntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled, h
 
 
 def download(model: str, revision: str | None, cache: Path | None) -> Path:
-    """The folder of ``model`` at ``revision`` (the default branch without one), named by its commit.
+    """Download ``model`` at ``revision`` (without one, the default branch) into a folder named by its commit.
 
-    Files that are here already are not asked for again, and without the hub what is here is used. Shows progress.
-    Raises ModelMissing, NoRoom.
+    Files that are on this machine already are not downloaded again, and without the hub those are used. Shows progress.
+    Raises ModelMissing, InsufficientResources.
     """
     try:
-        wanted = _wanted(model, revision, cache)
-        if wanted is None:
+        files = _files_to_download(model, revision, cache)
+        if files is None:
             return _stored(model, revision, cache)
-        return Path(snapshot_download(model, revision=revision, cache_dir=cache, allow_patterns=wanted))
+        return Path(snapshot_download(model, revision=revision, cache_dir=cache, allow_patterns=files))
     except RevisionNotFoundError:
         raise ModelMissing(f"The hub has {model}, but not its revision {revision}.") from None
     except (RepositoryNotFoundError, EntryNotFoundError):
@@ -46,27 +46,32 @@ def download(model: str, revision: str | None, cache: Path | None) -> Path:
         reason = str(error).strip().partition("\n")[0]
         raise ModelMissing(f"{model} is not on this machine and cannot be downloaded: {reason}") from None
     except OSError as error:
-        raise NoRoom(f"{model} cannot be stored: {error.strerror or error}.") from None
+        raise InsufficientResources(f"{model} cannot be stored: {error.strerror or error}.") from None
 
 
-def _wanted(model: str, revision: str | None, cache: Path | None) -> list[str] | None:
-    """The files to download, after a look at the disk; None where the hub cannot be asked. Raises NoRoom."""
+def _files_to_download(model: str, revision: str | None, cache: Path | None) -> list[str] | None:
+    """The files to download, if the disk has room; None where the hub cannot be reached.
+
+    Raises InsufficientResources.
+    """
     try:
         files = HfApi().model_info(model, revision=revision, files_metadata=True).siblings or []
     except (RepositoryNotFoundError, RevisionNotFoundError):
         raise
     except _UNREACHABLE:
         return None
-    wanted = {file.rfilename: file.size or 0 for file in files if is_allowed(file.rfilename)}
-    place = cache or Path(HF_HUB_CACHE)
-    existing = next(folder for folder in (place, *place.parents) if folder.exists())
-    free, needed = shutil.disk_usage(existing).free, sum(wanted.values())
-    stored = place / f"models--{model.replace('/', '--')}" / "blobs"
-    here = sum(blob.stat().st_size for blob in stored.glob("*")) if stored.exists() else 0
-    if needed - here > free:
+    sizes = {file.rfilename: file.size or 0 for file in files if is_allowed(file.rfilename)}
+    folder = cache or Path(HF_HUB_CACHE)
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free, needed = shutil.disk_usage(existing).free, sum(sizes.values())
+    blobs = folder / f"models--{model.replace('/', '--')}" / "blobs"
+    stored = sum(blob.stat().st_size for blob in blobs.glob("*")) if blobs.exists() else 0
+    if needed - stored > free:
         gib = 1 << 30
-        raise NoRoom(f"{model} needs {needed / gib:.1f} GiB and {existing} has {free / gib:.1f} GiB free.")
-    return list(wanted)
+        raise InsufficientResources(
+            f"{model} needs {needed / gib:.1f} GiB and {existing} has {free / gib:.1f} GiB free."
+        )
+    return list(sizes)
 
 
 def _stored(model: str, revision: str | None, cache: Path | None) -> Path:

@@ -1,4 +1,4 @@
-"""Who this worker is: the material of its vector space, and of the build that computes in it.
+"""Identifies a worker: the hash of what makes its vector space, and of the build that computes in it.
 
 Two workers with the same ``space`` give vectors that may be compared; ``build_id`` tells them apart further (dtype,
 device, libraries), for caches and for golden vectors that must match more closely than a space promises.
@@ -17,7 +17,7 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
 class Build(msgspec.Struct, frozen=True):
-    """How the numbers are computed here. ``derived`` says what was done to the published weights, None for nothing."""
+    """How the numbers are computed. ``derived`` names what was done to the published weights, None for nothing."""
 
     dtype: str
     device: str
@@ -73,7 +73,7 @@ class _BuildMaterial(msgspec.Struct, frozen=True):
 def identify(
     source: Source, profile: Profile, tokenizers: TokenizerPool, weights_sha256: str, build: Build
 ) -> Identity:
-    """Put the facts together and hash them."""
+    """Gather the facts and hash them."""
     tokenizer_sha256 = hashlib.sha256((source.folder / "tokenizer.json").read_bytes()).hexdigest()
     libraries = {library: version(library) for library in LIBRARIES}
     material = _SpaceMaterial(

@@ -1,4 +1,4 @@
-"""Hidden states of a pack to vectors: pooling, then shortening, then normalization, the last two in float32.
+"""Turns hidden states of a pack into vectors: pools, then shortens, then normalizes, the last two in float32.
 
 A model's own normalization in bfloat16 leaves norms off by 2e-3, and shortening without normalizing again leaves them
 at 0.4 to 0.5; here every delivered vector of a normalized model has norm 1.
@@ -15,16 +15,16 @@ from providers.worker.model.profile import Pooling
 
 
 def pool(hidden: torch.Tensor, starts: Sequence[int], modes: Sequence[Pooling], skips: Sequence[int]) -> torch.Tensor:
-    """[tokens, width] -> [sequences, width * modes], float32.
+    """Pool the sequences of a pack: [tokens, width] -> [sequences, width * modes], float32.
 
     ``starts`` are the sequences' offsets and, last, the end; ``skips`` says how many leading tokens of each sequence
     (its prompt) stay out of the pool.
     """
-    parts = [_pool_one(hidden, starts, mode, skips) for mode in modes]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+    pooled = [_pool_by(mode, hidden, starts, skips) for mode in modes]
+    return pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=-1)
 
 
-def _pool_one(hidden: torch.Tensor, starts: Sequence[int], mode: Pooling, skips: Sequence[int]) -> torch.Tensor:
+def _pool_by(mode: Pooling, hidden: torch.Tensor, starts: Sequence[int], skips: Sequence[int]) -> torch.Tensor:
     ends = starts[1:]
     if mode == "lasttoken":
         return hidden[[end - 1 for end in ends]].float()

@@ -1,7 +1,7 @@
-"""Matrix multiplications of a CPU model with weights laid out for the kernel beforehand.
+"""Multiplies a CPU model's matrices with weights laid out for the kernel beforehand.
 
-The same products as torch's own ``Linear``: 1.1 to 1.8 times as fast for 16 to 1,024 rows (the fewer, the more), and
-each call is a place where a long step can make way for a short one.
+The products are those of torch's own ``Linear``, 1.1 to 1.8 times as fast for 16 to 1,024 rows (the fewer, the more),
+and each call is a place where a long step can make way for a short one.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Replaced = tuple[nn.Module, str, nn.Linear]
 
 
 class PrepackedLinear(nn.Module):
-    """A ``Linear`` whose weight is kept in the kernel's own layout; calls ``pause`` before each product."""
+    """A ``Linear`` whose weight is in the kernel's own layout; calls ``pause`` before each product."""
 
     def __init__(self, linear: nn.Linear, pause: Callable[[], None]) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class PrepackedLinear(nn.Module):
 
     @override
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """[…, in] -> […, out]."""
+        """Multiply: […, in] -> […, out]."""
         self._pause()
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._bias, "none", [], "")
         return product
@@ -45,7 +45,7 @@ def can_prepack(device: torch.device) -> bool:
 
 
 def prepack(model: nn.Module, pause: Callable[[], None], replaced: list[Replaced]) -> None:
-    """Replace every ``Linear``; ``replaced`` gets what :func:`undo` needs, and to drop it frees the old weights.
+    """Replace every ``Linear``; ``replaced`` gets what :func:`undo` needs, and dropping it frees the old weights.
 
     Raises RuntimeError where the CPU has no kernel for the numbers, with some replaced already.
     """

@@ -1,4 +1,4 @@
-"""What a model folder says about itself: pooling, normalization, prompts, longest input. Reads JSON, no weights.
+"""Reads how a model folder wants to be used: pooling, normalization, prompts, longest input. Reads no weights.
 
 The files are those of sentence-transformers: ``modules.json``, ``1_Pooling/config.json``,
 ``sentence_bert_config.json``, ``config_sentence_transformers.json``. A folder without them is a bare transformers
@@ -31,9 +31,9 @@ _T = TypeVar("_T")
 class Profile(msgspec.Struct, frozen=True):
     """How vectors are made of hidden states.
 
-    ``pooling`` has several entries where a model concatenates them. ``trained_dimensions`` are the Matryoshka points
-    it was trained for, empty where the model cannot be shortened. ``prompts`` maps a name (``query``,
-    ``document``, …) to the text put before an input.
+    ``pooling`` has several entries where a model concatenates them. ``trained_dimensions`` are the Matryoshka points it
+    was trained for, empty where the model cannot be shortened. ``prompts`` maps a name (``query``, ``document``, …) to
+    the text put before an input.
     """
 
     name: str
@@ -88,7 +88,7 @@ class _TokenizerConfig(msgspec.Struct):
 
 
 def read_profile(folder: Path, name: str) -> Profile:
-    """Read the folder's own files. Raises ModelBroken with the file that is missing or wrong."""
+    """Read the folder's files. Raises ModelBroken with the file that is missing or wrong."""
     config = _read(folder, "config.json", _Config)
     sentence = _read(folder, "config_sentence_transformers.json", _SentenceConfig, optional=True)
     modules = _modules(folder)
@@ -135,7 +135,7 @@ def _modules(folder: Path) -> list[_Module]:
 def _pooling(
     folder: Path, modules: list[_Module], config: _Config
 ) -> tuple[tuple[Pooling, ...], bool, tuple[str, ...]]:
-    """The modes, whether the prompt is pooled too, and what to warn of."""
+    """The modes, whether the prompt is pooled too, and warnings."""
     path = _path(modules, "Pooling")
     if not path:
         causal = any(name.endswith("ForCausalLM") for name in config.architectures) or config.model_type.startswith(
@@ -147,8 +147,8 @@ def _pooling(
     names = [declared] if isinstance(declared, str) else list(declared) if isinstance(declared, list) else []
     if not names:
         names = [mode for flag, mode in _FLAGS if raw.get(flag)] or ["mean"]
-    known: dict[object, Pooling] = {mode: mode for _, mode in _FLAGS}
-    if any(name not in known for name in names):
+    modes: dict[object, Pooling] = {mode: mode for _, mode in _FLAGS}
+    if any(name not in modes for name in names):
         raise ModelBroken(f"{folder / path}config.json asks for a pooling that this worker does not have: {names}.")
     width = raw.get("embedding_dimension", raw.get("word_embedding_dimension"))
     warnings: tuple[str, ...] = ()
@@ -157,7 +157,7 @@ def _pooling(
         warnings = (
             f"{path}config.json declares width {width}, the model is {config.hidden_size} wide; the model is right.",
         )
-    return tuple(known[name] for name in names), raw.get("include_prompt") is not False, warnings
+    return tuple(modes[name] for name in names), raw.get("include_prompt") is not False, warnings
 
 
 def _trained(name: str, sentence: _SentenceConfig, hidden_size: int) -> tuple[int, ...]:

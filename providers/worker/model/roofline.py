@@ -1,4 +1,4 @@
-"""What a GPU can do with each size, and the price per million tokens at which it pays for itself. Arithmetic only.
+"""Pure. Computes what a GPU can do with each size, and the price per million tokens at which it pays for itself.
 
     FLOPs per token   2 · N + 2 · L · H · d · S        N parameters without the embedding table, L layers, H heads of
                                                        width d, S mean length: causal attention sees S / 2 keys
@@ -18,7 +18,7 @@ from providers.worker.model.family import SHAPES, Shape
 
 
 class Gpu(msgspec.Struct, frozen=True):
-    """``tflops`` is the dense bfloat16 peak by its data sheet; ``dollars`` what an hour costs, seen in 2026."""
+    """One kind of GPU. ``tflops`` is the dense bfloat16 peak by its data sheet; ``dollars`` an hour in 2026."""
 
     name: str
     tflops: float
@@ -40,7 +40,7 @@ CPU_BOUND_PARAMETERS = 1_000_000_000
 
 
 def flops_per_token(shape: Shape, mean_tokens: float) -> float:
-    """Multiplications and additions for one token of a text of ``mean_tokens``."""
+    """The multiplications and additions for one token of a text of ``mean_tokens``."""
     attention = 2 * shape.layers * shape.heads * shape.head_width * mean_tokens
     return 2 * shape.computed + attention
 
@@ -51,12 +51,12 @@ def tokens_per_second(shape: Shape, gpu: Gpu, mfu: float, mean_tokens: float) ->
 
 
 def dollars_per_million(dollars_per_hour: float, tokens_s: float, busy: float) -> float:
-    """The price at which the hour is paid."""
+    """The price per million tokens at which the hour is paid."""
     return dollars_per_hour * 1e6 / (3600 * tokens_s * busy)
 
 
 def busy_to_break_even(dollars_per_hour: float, tokens_s: float, price: float) -> float:
-    """The share of the hour that must be sold at ``price`` per million; above 1 it is a loss at any load."""
+    """The share of the hour that must be sold at ``price`` per million; above 1 every load is a loss."""
     return dollars_per_million(dollars_per_hour, tokens_s, 1.0) / price
 
 
@@ -108,7 +108,7 @@ def report(*, mfu: float, mean_tokens: float, busy: float, price: float) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """``roofline``: print the tables."""
+    """Print the tables: ``roofline``."""
     parser = argparse.ArgumentParser(prog="gigarouter worker roofline", description="What a GPU can do, and its price.")
     parser.add_argument(
         "--mfu", type=float, default=0.5, help="share of the peak that is reached; 0.35 to 0.6 is usual"

@@ -1,8 +1,8 @@
-"""Text to the model's own ids: prompts, special tokens, the end token, truncation, exact counts.
+"""Turns texts into the model's own ids: prompts, special tokens, the end token, truncation, exact counts.
 
-Every sequence is built the same way: what the tokenizer puts before a text, the text's ids, what it puts after. Where
-a model pools its last token, that token must be the end token whatever a tokenizer file or a library version says:
-truncation, or a library that ignores ``add_eos_token``, drops it without a word, and the vector is another one.
+Every sequence is built the same way: the tokenizer's ids before a text, the text's ids, the tokenizer's ids after it.
+Where a model pools its last token, that token must be the end token whatever a tokenizer file or a library version
+says: truncation, or a library that ignores ``add_eos_token``, drops it silently, and the vector is another one.
 """
 
 import queue
@@ -24,7 +24,7 @@ DEFAULT_MAX_TOKENS = 8192
 
 
 class Encoded(msgspec.Struct, frozen=True):
-    """One input as the model reads it. ``prompt_tokens`` leading ids come from the prompt and what stands before it."""
+    """One input as the model reads it. The first ``prompt_tokens`` ids are the prompt's and those before the prompt."""
 
     ids: list[int]
     truncated: bool = False
@@ -32,7 +32,7 @@ class Encoded(msgspec.Struct, frozen=True):
 
 
 class EndRule(msgspec.Struct, frozen=True):
-    """Which id ends every row, and who said so; None where the model does not need one."""
+    """The id that ends every row, and which source names it; None where the model does not need one."""
 
     id: int | None
     token: str | None
@@ -40,7 +40,7 @@ class EndRule(msgspec.Struct, frozen=True):
 
 
 class TokenizerPool:
-    """``copies`` tokenizers, one per thread that asks: they are not safe to share while their settings matter."""
+    """``copies`` tokenizers, one per thread that uses one: sharing one is not safe while its settings matter."""
 
     def __init__(
         self, folder: Path, profile: Profile, *, max_tokens: int | None, copies: int, split_special: bool
@@ -71,17 +71,18 @@ class TokenizerPool:
         return len(self.before) + len(self.after)
 
     def encode_texts(self, texts: Sequence[str], prefix: str, *, truncate: bool, first: int = 0) -> list[Encoded]:
-        """Ids of each text. Blocking: call it from a tokenizer thread.
+        """Tokenize each text. Blocking: call it from a tokenizer thread.
 
         ``first`` is the index of ``texts[0]`` in the request, for the error. Raises BadRequest ``input_too_long``.
         """
-        room = CHARACTERS_PER_TOKEN_MAX * self.max_tokens
+        characters_max = CHARACTERS_PER_TOKEN_MAX * self.max_tokens
         joined = []
         for position, text in enumerate(texts):
-            whole = prefix + text
-            if len(whole) > room and not truncate:
+            full_text = prefix + text
+            if len(full_text) > characters_max and not truncate:
                 raise _too_long(first + position, None, self.max_tokens)
-            joined.append(whole[:room].lower() if self._lowercase else whole[:room])
+            shortened = full_text[:characters_max]
+            joined.append(shortened.lower() if self._lowercase else shortened)
         with self._tokenizer() as tokenizer:
             try:
                 encodings = tokenizer.encode_batch_fast(joined, add_special_tokens=False)
@@ -89,12 +90,12 @@ class TokenizerPool:
                 raise BadRequest("An input is not valid Unicode (a lone surrogate).", code="invalid_request") from None
             in_prompt = len(tokenizer.encode(prefix, add_special_tokens=False).ids) if prefix else 0
         return [
-            self._wrap(encoding.ids, len(whole) > room, in_prompt, truncate=truncate, index=first + position)
-            for position, (encoding, whole) in enumerate(zip(encodings, joined, strict=True))
+            self._wrap(encoding.ids, len(text) > characters_max, in_prompt, truncate=truncate, index=first + position)
+            for position, (encoding, text) in enumerate(zip(encodings, joined, strict=True))
         ]
 
     def encode_ids(self, inputs: Sequence[list[int]], prefix: str, *, truncate: bool, first: int = 0) -> list[Encoded]:
-        """Ids given by the caller, with the special tokens unless they are there. Raises BadRequest."""
+        """Take the caller's ids, and add the special tokens unless they are there. Raises BadRequest."""
         with self._tokenizer() as tokenizer:
             prompt = tokenizer.encode(prefix, add_special_tokens=False).ids if prefix else []
         return [
@@ -125,17 +126,19 @@ class TokenizerPool:
             return ids[before : len(ids) - after]
         return ids
 
-    def _wrap(self, content: list[int], cut: bool, in_prompt: int, *, truncate: bool, index: int) -> Encoded:
-        room = self.max_tokens - self.special_tokens
+    def _wrap(self, content: list[int], truncated: bool, in_prompt: int, *, truncate: bool, index: int) -> Encoded:
+        content_max = self.max_tokens - self.special_tokens
         tokens = len(content) + self.special_tokens
         if tokens > self.max_tokens:
             if not truncate:
                 raise _too_long(index, tokens, self.max_tokens)
-            content, cut = content[:room], True
+            content, truncated = content[:content_max], True
         ids = [*self.before, *content, *self.after]
         assert self.end.id is None or ids[-1] == self.end.id, "a row without its end token; this is a bug"
         return Encoded(
-            ids=ids, truncated=cut, prompt_tokens=len(self.before) + min(in_prompt, room) if in_prompt else 0
+            ids=ids,
+            truncated=truncated,
+            prompt_tokens=len(self.before) + min(in_prompt, content_max) if in_prompt else 0,
         )
 
     @contextmanager
@@ -157,12 +160,12 @@ def _load(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _specials(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """What the tokenizer puts before and after a text."""
-    bare = tokenizer.encode("a", add_special_tokens=False).ids
+    """The ids that the tokenizer puts before and after a text."""
+    plain = tokenizer.encode("a", add_special_tokens=False).ids
     full = tokenizer.encode("a", add_special_tokens=True).ids
-    for start in range(len(full) - len(bare) + 1):
-        if full[start : start + len(bare)] == bare:
-            return tuple(full[:start]), tuple(full[start + len(bare) :])
+    for start in range(len(full) - len(plain) + 1):
+        if full[start : start + len(plain)] == plain:
+            return tuple(full[:start]), tuple(full[start + len(plain) :])
     raise TokenizerMismatch(
         "The tokenizer changes a text when it adds its special tokens; this worker cannot count for it."
     )
@@ -188,11 +191,11 @@ def _check_rows(tokenizer: Tokenizer, profile: Profile) -> None:
         )
 
 
-def _limit(tokenizer: PreTrainedTokenizerBase, profile: Profile, asked: int | None) -> int:
+def _limit(tokenizer: PreTrainedTokenizerBase, profile: Profile, requested: int | None) -> int:
     """The longest input: the operator's, else the folder's, never more than the positions the model has."""
     own = profile.max_tokens or min(tokenizer.model_max_length, profile.positions or DEFAULT_MAX_TOKENS)
     ceiling = profile.positions or own
-    return min(asked or min(own, DEFAULT_MAX_TOKENS), ceiling)
+    return min(requested or min(own, DEFAULT_MAX_TOKENS), ceiling)
 
 
 def _too_long(index: int, tokens: int | None, limit: int) -> BadRequest:

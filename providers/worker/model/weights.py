@@ -1,7 +1,7 @@
-"""From a name to a model in memory: find the folder or download it, verify the files, load them.
+"""Brings a model into memory: finds its folder or downloads it, verifies the files, loads them.
 
-Only safetensors are read, never a pickle and never code from the model's repository. Every way in which this fails is
-one sentence and an exit code, before the port opens.
+Only safetensors are read, never a pickle and never code from the model's repository. Every way to fail is one sentence
+and an exit code, before the port opens.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from providers.worker.errors import ModelBroken, ModelMissing, NoRoom
+from providers.worker.errors import InsufficientResources, ModelBroken, ModelMissing
 from providers.worker.model.hub import download
 
 logger = logging.getLogger("gigarouter.worker")
@@ -24,7 +24,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Where the files are. ``revision`` is the commit that the hub gave, None for a folder that nobody pinned."""
+    """Where the files are. ``revision`` is the commit that the hub gave, None for a folder without one."""
 
     name: str
     folder: Path
@@ -36,7 +36,10 @@ class _Index(msgspec.Struct):
 
 
 def locate(model: str, revision: str | None, cache: Path | None = None) -> Source:
-    """A folder as it is, else a hub id downloaded at ``revision``. Raises ModelMissing, NoRoom."""
+    """The folder of a model: the folder itself, or a hub id downloaded at ``revision``.
+
+    Raises ModelMissing, InsufficientResources.
+    """
     folder = Path(model).expanduser()
     if folder.is_dir():
         return Source(name=folder.resolve().name, folder=folder.resolve(), revision=revision)
@@ -47,7 +50,7 @@ def locate(model: str, revision: str | None, cache: Path | None = None) -> Sourc
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors that make up the weights. Raises ModelBroken where one is missing or cut short."""
+    """The safetensors that make up the weights. Raises ModelBroken where one is missing or truncated."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
         try:
@@ -63,30 +66,30 @@ def weight_files(folder: Path) -> list[Path]:
             hint = "; pickled weights are there, and this worker never loads those" if pickles else ""
             raise ModelBroken(f"{file} is missing{hint}.")
         try:
-            with safe_open(str(file), framework="pt") as opened:
-                opened.keys()
+            with safe_open(str(file), framework="pt") as tensors:
+                tensors.keys()
         except (SafetensorError, OSError) as error:
             raise ModelBroken(f"{file} is damaged: {error}. Download it again.") from None
     return files
 
 
 def digest(files: list[Path]) -> str:
-    """SHA-256 over the files' own SHA-256 values, in order of name: the weights' fingerprint. Raises ModelBroken."""
-    whole = hashlib.sha256()
+    """The fingerprint of the weights: SHA-256 over the files' own SHA-256, in order of name. Raises ModelBroken."""
+    combined = hashlib.sha256()
     for file in sorted(files):
-        with file.open("rb") as opened:
-            own = hashlib.file_digest(opened, "sha256")
+        with file.open("rb") as content:
+            own = hashlib.file_digest(content, "sha256")
         blob = file.resolve().name if file.is_symlink() else ""
         # The hub's cache names a large file by the SHA-256 that the hub promised.
         if len(blob) == 64 and blob != own.hexdigest():
             raise ModelBroken(f"{file} is not what the hub promised. Delete {file.resolve()} and start again.")
-        whole.update(own.digest())
-    return whole.hexdigest()
+        combined.update(own.digest())
+    return combined.hexdigest()
 
 
 def load(folder: Path, files: list[Path], *, dtype: str, device: str, attention: str) -> PreTrainedModel:
-    """The model on its device, ready to embed. Raises ModelBroken, NoRoom."""
-    _check_room(files, dtype, device)
+    """Load the model onto its device, ready to embed. Raises ModelBroken, InsufficientResources."""
+    _check_capacity(files, dtype, device)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model, report = AutoModel.from_pretrained(
@@ -106,22 +109,24 @@ def load(folder: Path, files: list[Path], *, dtype: str, device: str, attention:
     try:
         ready: PreTrainedModel = model.eval().requires_grad_(False).to(device)
     except torch.OutOfMemoryError:
-        raise NoRoom(f"{device} has too little memory for these weights in {dtype}.") from None
+        raise InsufficientResources(f"{device} has too little memory for these weights in {dtype}.") from None
     return ready
 
 
-def _check_room(files: list[Path], dtype: str, device: str) -> None:
-    """Compare what the weights need with what is free, before a machine swaps or the kernel kills us."""
+def _check_capacity(files: list[Path], dtype: str, device: str) -> None:
+    """Compare what the weights need with the free memory, before a machine swaps or the kernel kills us."""
     values = 0
     for file in files:
-        with safe_open(str(file), framework="pt") as opened:
-            for key in opened.keys():  # noqa: SIM118 - it is not a mapping
+        with safe_open(str(file), framework="pt") as tensors:
+            for key in tensors.keys():  # noqa: SIM118 - it is not a mapping
                 size = 1
-                for length in opened.get_slice(key).get_shape():
+                for length in tensors.get_slice(key).get_shape():
                     size *= length
                 values += size
     needed = values * DTYPES[dtype].itemsize
     free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else psutil.virtual_memory().available
     if needed > 0.95 * free:
         gib = 1 << 30
-        raise NoRoom(f"The weights need {needed / gib:.1f} GiB in {dtype} and {device} has {free / gib:.1f} GiB free.")
+        raise InsufficientResources(
+            f"The weights need {needed / gib:.1f} GiB in {dtype} and {device} has {free / gib:.1f} GiB free."
+        )

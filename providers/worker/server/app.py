@@ -1,6 +1,7 @@
-"""HTTP: plain ASGI, so that a request costs microseconds here. Reads a body, awaits the answer, notices who hangs up.
+"""The worker's ASGI application: reads a body, awaits the answer, cancels it when the caller disconnects.
 
-What is answered is :mod:`providers.worker.server.operations`'s, in this process or, under Ray, in a replica.
+It is plain ASGI, so that a request costs microseconds here. :mod:`providers.worker.server.operations` answers, in this
+process or, under Ray, in a replica.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ JSON = b"application/json"
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What goes out."""
+    """A response: status, body, content type and headers."""
 
     status: int
     body: bytes
@@ -41,7 +42,7 @@ class App:
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request. A caller who leaves cancels the work."""
+        """Serve one request. A caller who disconnects cancels the work."""
         if scope["type"] != "http":
             return
         try:
@@ -55,19 +56,19 @@ class App:
             return
         if body is None:
             return
-        reply = await self._unless_gone(receive, scope["method"], scope["path"], body)
+        reply = await self._answer_unless_disconnected(receive, scope["method"], scope["path"], body)
         if reply is not None:
             await _send(send, reply)
 
-    async def _unless_gone(self, receive: Receive, verb: str, path: str, body: bytes) -> Reply | None:
-        """The answer; None where the caller left before it."""
+    async def _answer_unless_disconnected(self, receive: Receive, verb: str, path: str, body: bytes) -> Reply | None:
+        """The answer; None where the caller disconnected before it."""
 
         async def work() -> Reply:
             return await self._answer(verb, path, body)
 
         async with asyncio.TaskGroup() as group:
             working = group.create_task(work())
-            watching = group.create_task(_cancel_when_gone(receive, working))
+            watching = group.create_task(_cancel_on_disconnect(receive, working))
             working.add_done_callback(lambda _: watching.cancel())
         return None if working.cancelled() else working.result()
 
@@ -81,7 +82,7 @@ def error_reply(
     details: dict[str, int] | None = None,
     headers: Headers | None = None,
 ) -> Reply:
-    """OpenAI's error envelope."""
+    """A reply with OpenAI's error envelope."""
     kind = "invalid_request_error" if status < 500 else "server_error"
     error: dict[str, object] = {"message": message, "type": kind, "code": code, "param": param}
     if details:
@@ -89,14 +90,14 @@ def error_reply(
     return Reply(status, msgspec.json.encode({"error": error}), headers=headers or [])
 
 
-async def _cancel_when_gone(receive: Receive, work: asyncio.Task[Reply]) -> None:
+async def _cancel_on_disconnect(receive: Receive, work: asyncio.Task[Reply]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     work.cancel()
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body; None where the caller left before its end. Raises BadRequest."""
+    """The whole body; None where the caller disconnected before its end. Raises BadRequest."""
     chunks: list[bytes] = []
     size = 0
     while True:

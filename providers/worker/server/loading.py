@@ -1,7 +1,7 @@
-"""While the model loads, the port is open and says so: 503 ``model_warming`` with Retry-After, to whoever asks.
+"""Answers every request while the model loads: 503 ``model_warming`` with Retry-After.
 
-So a caller can tell a worker that starts from one that is gone, and a taken port is found before minutes of loading. A
-thread of its own, one short exchange at a time; the server proper takes over the same socket.
+So a caller can tell a worker that starts from one that is gone, and a taken port is found before minutes of loading. It
+is a thread of its own that does one short exchange at a time; the server proper takes over the same socket.
 """
 
 import contextlib
@@ -27,12 +27,12 @@ _ANSWER: Final = (
 _LENGTH: Final = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([0-9]{1,9})\r\n")
 
 
-class SaysItLoads:
-    """``with SaysItLoads(listener):`` answers on the listening socket until the block ends."""
+class LoadingResponder:
+    """Answers on a listening socket until its ``with`` block ends."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
-        self._over = threading.Event()
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="loading", daemon=True)
 
     def __enter__(self) -> Self:
@@ -43,12 +43,12 @@ class SaysItLoads:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._stopping.set()
         self._thread.join()
         self._listener.settimeout(None)
 
     def _serve(self) -> None:
-        while not self._over.is_set():
+        while not self._stopping.is_set():
             with contextlib.suppress(OSError):
                 peer, _ = self._listener.accept()
                 with peer:
@@ -57,16 +57,16 @@ class SaysItLoads:
 
 
 def _exchange(peer: socket.socket) -> None:
-    """Read the request to its end, or the answer would be lost in a reset; then answer and close."""
-    got = b""
-    while (end := got.find(b"\r\n\r\n")) < 0 and len(got) < REQUEST_BYTES_MAX:
+    """Read the request to its end, or a reset would lose the answer; then answer and close."""
+    received = b""
+    while (end := received.find(b"\r\n\r\n")) < 0 and len(received) < REQUEST_BYTES_MAX:
         if not (piece := peer.recv(1 << 16)):
             return
-        got += piece
-    length = _LENGTH.search(got[: end + 2])
-    left = min(REQUEST_BYTES_MAX, int(length[1]) if length else 0) - (len(got) - end - 4)
-    while left > 0 and (piece := peer.recv(1 << 16)):
-        left -= len(piece)
+        received += piece
+    length = _LENGTH.search(received[: end + 2])
+    remaining = min(REQUEST_BYTES_MAX, int(length[1]) if length else 0) - (len(received) - end - 4)
+    while remaining > 0 and (piece := peer.recv(1 << 16)):
+        remaining -= len(piece)
     peer.sendall(_ANSWER)
     peer.shutdown(socket.SHUT_WR)
     peer.recv(1)

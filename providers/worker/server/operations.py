@@ -1,7 +1,7 @@
-"""What the worker answers: each operation from a body to a reply. Knows the engine and both wires, not HTTP's sockets.
+"""Answers each operation of the worker, from a body to a reply. Knows the engine and both protocols, but no sockets.
 
-``POST /embed`` and ``POST /count`` (the broker's, msgpack and raw float32), ``POST /v1/embeddings`` (OpenAI's),
-``GET /info``, ``/health``, ``/ready``, ``/metrics``. Errors become envelopes here, and only here.
+``POST /embed`` and ``POST /count`` (the broker's, msgpack and raw float32), ``POST /v1/embeddings`` (OpenAI's), ``GET
+/info``, ``/health``, ``/ready``, ``/metrics``. Errors become envelopes here, and only here.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ NUMBERS_INLINE = 4096
 
 
 class OpenAIBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``POST /v1/embeddings``; ``input_type``, ``instruction`` and ``truncate`` are additions."""
+    """The body of ``POST /v1/embeddings``; ``input_type``, ``instruction`` and ``truncate`` are additions."""
 
     input: str | list[str | int | list[int]]
     model: str
@@ -56,11 +56,11 @@ class Operations:
         }
 
     async def answer(self, verb: str, path: str, body: bytes) -> Reply:
-        """The reply to one request; never raises but when canceled."""
+        """The reply to one request; raises only when canceled."""
         operation = self._table.get((verb, path))
         if operation is None:
-            known = any(path == other for _, other in self._table)
-            return error_reply(405 if known else 404, "There is no such operation here.", "not_found")
+            has_path = any(path == other for _, other in self._table)
+            return error_reply(405 if has_path else 404, "There is no such operation here.", "not_found")
         try:
             return await operation(body)
         except BadRequest as error:
@@ -77,18 +77,18 @@ class Operations:
     async def _embed(self, body: bytes) -> Reply:
         request = frames.decode_request(body)
         _check_inputs(request.inputs)
-        done = await self._engine.embed(request)
+        embedded = await self._engine.embed(request)
         identity = self._engine.identity
         header = frames.AnswerHeader(
-            rows=done.matrix.shape[0],
-            dimensions=done.matrix.shape[1],
-            tokens=done.tokens,
-            truncated=done.truncated,
+            rows=embedded.matrix.shape[0],
+            dimensions=embedded.matrix.shape[1],
+            tokens=embedded.tokens,
+            truncated=embedded.truncated,
             space=identity.space,
             model=identity.model,
             revision=identity.revision,
         )
-        return Reply(200, frames.encode_answer(header, done.matrix), frames.ANSWER_TYPE.encode())
+        return Reply(200, frames.encode_answer(header, embedded.matrix), frames.ANSWER_TYPE.encode())
 
     async def _count(self, body: bytes) -> Reply:
         tokens = await self._engine.count(frames.decode_request(body))
@@ -100,15 +100,15 @@ class Operations:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadRequest(f"The body is not an embeddings request: {error}.") from None
         identity = self._engine.identity
-        done = await self._engine.embed(_from_openai(request, identity.prompts))
-        coded = request.encoding_format == "base64"
-        if coded or done.matrix.size <= NUMBERS_INLINE:
-            answer = _to_openai(done, identity.model, coded=coded)
+        embedded = await self._engine.embed(_from_openai(request, identity.prompts))
+        as_base64 = request.encoding_format == "base64"
+        if as_base64 or embedded.matrix.size <= NUMBERS_INLINE:
+            answer = _to_openai(embedded, identity.model, as_base64=as_base64)
         else:
-            answer = await asyncio.to_thread(_to_openai, done, identity.model, coded=coded)
+            answer = await asyncio.to_thread(_to_openai, embedded, identity.model, as_base64=as_base64)
         headers: Headers = [(b"x-vector-space", identity.space.encode())]
-        if any(done.truncated):
-            headers.append((b"x-truncated-inputs", str(sum(done.truncated)).encode()))
+        if any(embedded.truncated):
+            headers.append((b"x-truncated-inputs", str(sum(embedded.truncated)).encode()))
         return Reply(200, answer, headers=headers)
 
     async def _info(self, body: bytes) -> Reply:
@@ -138,11 +138,11 @@ def _from_openai(body: OpenAIBody, prompts: dict[str, str]) -> frames.EmbedBody:
     )
 
 
-def _inputs(given: str | list[str | int | list[int]]) -> tuple[list[str] | None, list[list[int]] | None]:
+def _inputs(value: str | list[str | int | list[int]]) -> tuple[list[str] | None, list[list[int]] | None]:
     """The four forms of OpenAI's ``input`` as texts or ids. Raises BadRequest for an empty or a mixed one."""
-    texts = [given] if isinstance(given, str) else [one for one in given if isinstance(one, str)]
-    rows = [] if isinstance(given, str) else [one for one in given if isinstance(one, list)]
-    numbers = [] if isinstance(given, str) else [one for one in given if isinstance(one, int)]
+    texts = [value] if isinstance(value, str) else [item for item in value if isinstance(item, str)]
+    rows = [] if isinstance(value, str) else [item for item in value if isinstance(item, list)]
+    numbers = [] if isinstance(value, str) else [item for item in value if isinstance(item, int)]
     if numbers:
         rows = [*rows, numbers]
     if (texts and rows) or (numbers and len(rows) > 1):
@@ -158,17 +158,17 @@ def _check_inputs(inputs: int) -> None:
         raise BadRequest(message, code="batch_too_large", param="input")
 
 
-def _to_openai(done: Embedded, model: str, *, coded: bool) -> bytes:
-    """OpenAI's answer. Written row by row, so that other threads get their turn in between."""
+def _to_openai(embedded: Embedded, model: str, *, as_base64: bool) -> bytes:
+    """OpenAI's answer, written row by row, so that other threads get their turn in between."""
     rows = b",".join(
-        b'{"object":"embedding","index":%d,"embedding":%b}' % (index, _row(row, coded=coded))
-        for index, row in enumerate(done.matrix)
+        b'{"object":"embedding","index":%d,"embedding":%b}' % (index, _row(row, as_base64=as_base64))
+        for index, row in enumerate(embedded.matrix)
     )
-    usage = b'{"prompt_tokens":%d,"total_tokens":%d}' % (2 * (sum(done.tokens),))
+    usage = b'{"prompt_tokens":%d,"total_tokens":%d}' % (2 * (sum(embedded.tokens),))
     return b'{"object":"list","data":[%b],"model":%b,"usage":%b}' % (rows, msgspec.json.encode(model), usage)
 
 
-def _row(row: npt.NDArray[np.float32], *, coded: bool) -> bytes:
-    if coded:
+def _row(row: npt.NDArray[np.float32], *, as_base64: bool) -> bytes:
+    if as_base64:
         return b'"%b"' % base64.b64encode(row.astype("<f4").tobytes())
     return msgspec.json.encode(row.tolist())

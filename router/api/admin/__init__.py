@@ -3,41 +3,31 @@
 ``operations`` is all of it: one line adds a noun.
 """
 
-from router.api.admin import unconverted
 from router.api.admin.acceptances import operations as acceptances
 from router.api.admin.accounts import operations as accounts
 from router.api.admin.audit import operations as audit
 from router.api.admin.claims import operations as claims
 from router.api.admin.decisions import operations as decisions
 from router.api.admin.endpoints import operations as endpoints
-from router.api.admin.explain import operations as routes
+from router.api.admin.explain import requests, routes
 from router.api.admin.grants import operations as grants
 from router.api.admin.keys import operations as keys
+from router.api.admin.ledger import operations as ledger
+from router.api.admin.litellm_import import operations as litellm_import
+from router.api.admin.manifest import operations as manifest
 from router.api.admin.members import operations as members
 from router.api.admin.models import operations as models
+from router.api.admin.operators import operations as operators
 from router.api.admin.prices import operations as prices
 from router.api.admin.providers import operations as providers
 from router.api.admin.resolutions import operations as resolutions
+from router.api.admin.usage import operations as usage
 from router.api.admin.waivers import operations as waivers
 
-_not_converted = [members, audit, routes]
-_converted = [
-    providers,
-    endpoints,
-    accounts,
-    grants,
-    keys,
-    models,
-    prices,
-    claims,
-    resolutions,
-    waivers,
-    decisions,
-    acceptances,
-]
-unconverted.give_specs(_not_converted)
+_nouns = (
+    *(providers, endpoints, models, prices, accounts, grants, keys, members, operators),
+    *(claims, resolutions, waivers, decisions, acceptances),
+    *(manifest, litellm_import, requests, routes, usage, ledger, audit),
+)
 
-operations = [
-    *(noun.routes for noun in _converted),
-    *_not_converted,
-]
+operations = [noun.routes for noun in _nouns]

@@ -1,73 +1,76 @@
 """``/admin/v1/audit``: who changed what, when, from what to what."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
-import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import Query
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from router.api.admin.operation import lists
-from router.api.admin.parsing import V1, given_id, query_of, read, rfc3339
-from router.api.admin.responses import page, slice_of
-from router.api.operation import OperationRoute
+from router.api.admin.references import account_of
+from router.api.admin.request import Read
+from router.api.fields import AccountIdText, AccountRef, AuditIdText, Instant
+from router.api.forms import Answer, Page, PageQuery, answer_of
+from router.api.operation import ALL, V1, Operations
 from router.changes.audit import AuditEntry, list_changes
 from router.errors import InvalidRequest
-from store.ids import AccountId, AuditId, wire
+from store.ids import AuditId
 
-operations = APIRouter(route_class=OperationRoute)
+operations = Operations("audit", f"{V1}/audit")
 
 
-class ChangeOut(msgspec.Struct, frozen=True):
+class ChangeOut(Answer):
     """A change. ``actor``: an operator's or member's id, ``cli:<user>``, or a process."""
 
-    id: str
-    at: str | None
+    columns: ClassVar[tuple[str, ...]] = ("at", "actor", "action", "subject", "before", "after", "reason")
+
+    id: AuditIdText
+    at: Instant
     actor: str
     action: str
     subject: str
-    account: str | None
+    account: AccountIdText | None
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     reason: str
-    object: str = "change"
+    object: Literal["change"] = "change"
 
 
-@operations.get(f"{V1}/audit", **lists("list_changes", "List changes", "Audit", ChangeOut, "subject", "account"))
-async def list_(request: Request) -> Response:
+class AuditQuery(PageQuery):
+    """Which changes."""
+
+    subject: str | None = Field(None, description="Those of this id, such as key_… or ep_…, or of this model.")
+    account: AccountRef | None = Field(None, description="Those that concern this account.")
+
+    def before(self) -> tuple[datetime, AuditId] | None:
+        """The last change of the page before. Raises ``InvalidRequest``."""
+        key = self.after()
+        if key is None:
+            return None
+        at, _, identity = key.partition(" ")
+        try:
+            return datetime.fromisoformat(at), AuditId(UUID(hex=identity))
+        except ValueError:
+            raise InvalidRequest("'cursor' is the next_cursor of the page before.", param="cursor") from None
+
+
+@operations.get("", verb="list", name="list_changes", summary="List changes", roles=ALL)
+async def list_(admin: Read, query: Annotated[AuditQuery, Query()]) -> Page[ChangeOut]:
     """The newest first; those of one subject (an id, a model), or that concern one account."""
-    query = query_of(request, "limit", "cursor", "subject", "account")
-    part = slice_of(query)
-    account = AccountId(given_id(AccountId, query["account"], "account")) if "account" in query else None
-    before = None if part.after is None else _place(part.after)
+    before = query.before()
 
-    async def ask(connection: AsyncConnection) -> list[AuditEntry]:
-        return await list_changes(
-            connection, subject=query.get("subject"), account_id=account, before=before, limit=part.limit + 1
+    async def ask(connection: AsyncConnection) -> list[ChangeOut]:
+        account = None if query.account is None else (await account_of(connection, query.account)).id
+        found = await list_changes(
+            connection, subject=query.subject, account_id=account, before=before, limit=query.limit + 1
         )
+        return [_out(entry) for entry in found]
 
-    return page(request, await read(request, ask), part, lambda one: f"{one.at.isoformat()} {one.id.hex}", _out)
-
-
-def _place(key: str) -> tuple[datetime, AuditId]:
-    at, _, identity = key.partition(" ")
-    try:
-        return datetime.fromisoformat(at), AuditId(UUID(hex=identity))
-    except ValueError:
-        raise InvalidRequest("'cursor' is the next_cursor of the page before.", param="cursor") from None
+    return admin.page(query, await admin.read(ask), lambda row: f"{row.at.isoformat()} {row.id.hex}")
 
 
-def _out(one: AuditEntry) -> ChangeOut:
-    made = one.change
-    return ChangeOut(
-        id=wire(AuditId, one.id),
-        at=rfc3339(one.at),
-        actor=one.actor,
-        action=made.action,
-        subject=made.subject,
-        account=None if made.account_id is None else wire(AccountId, made.account_id),
-        before=made.before,
-        after=made.after,
-        reason=made.reason,
+def _out(entry: AuditEntry) -> ChangeOut:
+    return answer_of(
+        ChangeOut, entry.change, id=entry.id, at=entry.at, actor=entry.actor, account=entry.change.account_id
     )

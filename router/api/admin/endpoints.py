@@ -258,6 +258,7 @@ async def _outs(connection: AsyncConnection, views: list[EndpointView]) -> list[
             model=view.endpoint.model_id,
             provider=view.endpoint.provider_id,
             reason=view.reason,
+            quarantine_cause=view.quarantine_cause,
             cost_source=sources.get(view.endpoint.id),
         )
         for view in views

@@ -1,18 +1,20 @@
 """``/admin/v1/requests/{id}`` and ``/admin/v1/routes:explain``: why a call went where it did, or would."""
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import to_usd
 from catalog.values import Use
-from router.api.admin.operation import asks, shows
-from router.api.admin.parsing import V1, body_of, context_of, exchange_of, given_id, read, usd_of
-from router.api.admin.responses import one
-from router.api.operation import OperationRoute
-from router.api.public.requests import request_of, unknown
+from router.api.admin.references import account_of, key_of
+from router.api.admin.request import Read
+from router.api.fields import AccountRef, EndpointIdText, KeyRef, ModelRef, Usd
+from router.api.forms import Body, Form
+from router.api.operation import ALL, V1, Operations
+from router.api.public.requests import RequestIdText, unknown
+from router.api.structs import StructValue
 from router.dry_run import (
     DryCall,
     EndpointChange,
@@ -29,43 +31,42 @@ from router.errors import NotFound
 from router.explain.receipts import KEPT_DAYS, find_call, may_be_unwritten
 from router.explain.views import CallRecord, OpsRequestOut, ops_view
 from router.values import EndpointState, Key, Lane
-from store.ids import AccountId, EndpointId, KeyId
 
-operations = APIRouter(route_class=OperationRoute)
+requests = Operations("requests", f"{V1}/requests", tag="Routes")
+routes = Operations("routes", f"{V1}/routes", tag="Routes")
 
-
-class EndpointIf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How an endpoint is imagined; ``cost_usd_per_mtok`` in USD. What is not given stays as it is."""
-
-    state: EndpointState | None = None
-    cost_usd_per_mtok: str | None = None
-    priority: int | None = None
-    weight: int | None = None
-    healthy: bool | None = None
+_encode = msgspec.json.Encoder().encode
 
 
-class WhatIfIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Endpoints by id (``ep_…``), and what to leave out: names of providers, or ids of endpoints."""
+class EndpointIf(Form):
+    """How an endpoint is imagined. What is not given stays as it is."""
 
-    endpoints: dict[str, EndpointIf] = {}
-    exclude: frozenset[str] = frozenset()
+    state: EndpointState | None = Field(None, description="Its state.")
+    cost_usd_per_mtok: Usd | None = Field(None, description="What it charges us, in USD per million tokens.")
+    priority: int | None = Field(None, description="Smaller goes first.")
+    weight: int | None = Field(None, description="Its share among those of the same priority and cost.")
+    healthy: bool | None = Field(None, description="true: its failures are forgotten; false: it fails.")
 
 
-class ExplainIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A call that is only imagined: of a key, or of an account's key with this use, or of nobody's.
+class WhatIfForm(Form):
+    """What is imagined otherwise."""
 
-    ``preferences`` is the ``provider`` object of an embeddings call.
-    """
+    endpoints: dict[EndpointIdText, EndpointIf] = Field({}, description="Changes to endpoints, by their ids (ep_…).")
+    exclude: frozenset[str] = Field(frozenset(), description="What is left out: providers by name, endpoints by id.")
 
-    model: str
-    key: str | None = None
-    account: str | None = None
-    use: Use = Use.COMMERCIAL
-    preferences: dict[str, Any] | None = None
-    inputs: int = 1
-    tokens: int = 100
-    lane: Lane = Lane.INTERACTIVE
-    what_if: WhatIfIn | None = None
+
+class RouteExplain(Body):
+    """A call that is only imagined: of a key, or of an account's key with this use, or of nobody's."""
+
+    model: ModelRef = Field(description="The model of the call.")
+    key: KeyRef | None = Field(None, description="Whose call, by the key's id or name.")
+    account: AccountRef | None = Field(None, description="Whose call, by account: that of any key of it.")
+    use: Use = Field(Use.COMMERCIAL, description="What an account's key is for.")
+    preferences: dict[str, Any] | None = Field(None, description="The `provider` object of an embeddings call.")
+    inputs: int = Field(1, description="How many inputs it has.")
+    tokens: int = Field(100, description="How many tokens all inputs have together.")
+    lane: Lane = Field(Lane.INTERACTIVE, description="Its lane.")
+    what_if: WhatIfForm | None = Field(None, description="What is imagined otherwise.")
 
 
 class DifferenceOut(msgspec.Struct, frozen=True):
@@ -90,73 +91,74 @@ class ExplainOut(msgspec.Struct, frozen=True):
     object: str = "route_explanation"
 
 
-_encode = msgspec.json.Encoder().encode
+CallExplanation: TypeAlias = Annotated[OpsRequestOut, StructValue()]
+RouteExplanation: TypeAlias = Annotated[ExplainOut, StructValue()]
 
 
-@operations.get(
-    f"{V1}/requests/{{request_id}}", **shows("admin_retrieve_request", "Explain a request", "Routes", OpsRequestOut)
+@requests.get(
+    "/{request_id}",
+    verb="show",
+    name="admin_retrieve_request",
+    summary="Explain a request",
+    roles=ALL,
 )
-async def retrieve_request(request: Request, request_id: str) -> Response:
+async def retrieve_request(admin: Read, request_id: RequestIdText) -> CallExplanation:
     """Any account's call, with our cost, the margin and the providers' own words."""
-    exchange, context = exchange_of(request), context_of(request)
-    asked = request_of(request_id)
-    recorded = await find_call(context.db, asked, context.receipts)
-    if (recorded is None or recorded.explanation is None) and may_be_unwritten(asked, exchange.now):
-        raise unknown(asked, exchange.now)
+    now = admin.exchange.now
+    recorded = await find_call(admin.context.db, request_id, admin.context.receipts)
+    if (recorded is None or recorded.explanation is None) and may_be_unwritten(request_id, now):
+        raise unknown(request_id, now)
     if recorded is None:
         raise NotFound(
             f"There is no record of this request. Explanations are kept for {KEPT_DAYS} days, charges for good; calls "
             "without a known key are in the log alone.",
             param="request_id",
         )
-    return one(ops_view(recorded))
+    return ops_view(recorded)
 
 
-@operations.post(
-    f"{V1}/routes:explain",
-    **asks("admin_explain_route", "Explain a route without calling anyone", "Routes", ExplainOut, ExplainIn),
+@routes.post(
+    ":explain",
+    verb="explain",
+    name="admin_explain_route",
+    summary="Explain a route without calling anyone",
+    roles=ALL,
 )
-async def explain_route(request: Request) -> Response:
-    """Where a call would go, and what would change if endpoints were otherwise."""
-    exchange, context = exchange_of(request), context_of(request)
-    given = body_of(request, ExplainIn)
-    asked = DryCall(
-        model=given.model,
-        preferences=_encode(given.preferences),
-        inputs=given.inputs,
-        tokens=given.tokens,
-        lane=given.lane,
-    )
-    key_id = None if given.key is None else KeyId(given_id(KeyId, given.key, "key"))
-    account_id = None if given.account is None else AccountId(given_id(AccountId, given.account, "account"))
+async def explain_route(admin: Read, body: RouteExplain) -> RouteExplanation:
+    """Where a call would go, and what would change if endpoints were otherwise. Nothing is called, nothing held.
+
+    A serve process knows which of its providers fail; in process on the machine, none is known to.
+    """
+    call = DryCall(body.model, _encode(body.preferences), body.inputs, body.tokens, body.lane)
+    what_if = None if body.what_if is None else _what_if(body.what_if)
 
     async def ask(connection: AsyncConnection) -> tuple[Key, PlanningSnapshot]:
-        key = await find_key(connection, key_id=key_id, account_id=account_id, use=given.use)
-        return key, await take_snapshot(connection, given.model, await context.known(connection))
+        key_id = None if body.key is None else (await key_of(connection, body.key)).id
+        account_id = None if body.account is None else (await account_of(connection, body.account)).id
+        key = await find_key(connection, key_id=key_id, account_id=account_id, use=body.use)
+        return key, await take_snapshot(connection, body.model, await admin.context.known(connection))
 
-    key, as_it_is = await read(request, ask)
-    now = dry_run(asked, key, as_it_is, exchange.now)
-    if given.what_if is None:
-        return one(ExplainOut(ops_view(CallRecord(now, None)), None, None))
-    then = dry_run(asked, key, apply_what_if(as_it_is, _what_if(given.what_if)), exchange.now)
-    told = _difference(diff_routes(now, then))
-    return one(ExplainOut(ops_view(CallRecord(now, None)), ops_view(CallRecord(then, None)), told))
+    key, as_it_is = await admin.read(ask)
+    now = dry_run(call, key, as_it_is, admin.exchange.now)
+    if what_if is None:
+        return ExplainOut(ops_view(CallRecord(now, None)), None, None)
+    then = dry_run(call, key, apply_what_if(as_it_is, what_if), admin.exchange.now)
+    views = (ops_view(CallRecord(now, None)), ops_view(CallRecord(then, None)))
+    return ExplainOut(*views, _difference(diff_routes(now, then)))
 
 
-def _what_if(given: WhatIfIn) -> WhatIf:
+def _what_if(form: WhatIfForm) -> WhatIf:
     endpoints = {
-        EndpointId(given_id(EndpointId, name, "what_if.endpoints")): EndpointChange(
+        endpoint_id: EndpointChange(
             state=changed.state,
-            cost_nano_per_mtok=None
-            if changed.cost_usd_per_mtok is None
-            else usd_of(changed.cost_usd_per_mtok, "what_if.endpoints"),
+            cost_nano_per_mtok=changed.cost_usd_per_mtok,
             priority=changed.priority,
             weight=changed.weight,
             healthy=changed.healthy,
         )
-        for name, changed in given.endpoints.items()
+        for endpoint_id, changed in form.endpoints.items()
     }
-    return WhatIf(endpoints, given.exclude)
+    return WhatIf(endpoints, form.exclude)
 
 
 def _difference(found: RouteDiff) -> DifferenceOut:

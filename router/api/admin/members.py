@@ -1,158 +1,153 @@
 """``/admin/v1/members``: people of accounts, and who the operators are.
 
-Operators are made, changed and removed on the machine, not here: no key of the admin API can make a mightier one.
+Operators are made, changed and removed on the machine alone: no key of the admin API can make a mightier one.
 """
 
-import msgspec
-from fastapi import APIRouter, Request, Response
+from typing import Annotated, ClassVar, Literal
+
+from fastapi import Query
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from router.api.admin.bodies import Nothing
-from router.api.admin.mutation import Current, Made, change
-from router.api.admin.operation import acts, edits, lists, makes, shows
-from router.api.admin.parsing import V1, body_of, given_id, id_of, query_of, read, rfc3339
-from router.api.admin.responses import Resource, listed, one, page, slice_of
-from router.api.operation import OperationRoute
+from router.api.admin.references import account_of, member_of
+from router.api.admin.request import Edit, Read, Write
+from router.api.fields import AccountIdText, AccountRef, Instant, MemberIdText, MemberRef
+from router.api.forms import Answer, Body, Form, Page, PageQuery, Resource, answer_of
+from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
-from router.errors import RoleInsufficient
-from router.identity.members import (
-    OPERATOR_ROLES,
-    Member,
-    Role,
-    add_member,
-    change_role,
-    get_member,
-    list_members,
-    remove_member,
-)
-from store.ids import AccountId, MemberId, wire
+from router.errors import InvalidRequest, RoleInsufficient
+from router.identity.members import OPERATOR_ROLES, Member, Role, add_member, change_role, list_members, remove_member
+from store.ids import MemberId, wire
 
-operations = APIRouter(route_class=OperationRoute)
-PATH = f"{V1}/members"
-TAG = "Members"
+operations = Operations("members", f"{V1}/members")
+ONE = "/{member_id}"
 
 
-class MemberOut(Resource, frozen=True):
-    """A person. ``account`` null: an operator."""
+class MemberFacts(Form):
+    """What may be set."""
 
-    id: str
-    account: str | None
-    email: str
-    name: str
-    role: str
-    created_at: str | None
-    object: str = "member"
+    role: Role = Field(description="In an account owner, developer or finance; an operator is ops or finance_admin.")
 
 
-class MemberCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MemberCreate(MemberFacts, Body):
     """A person of an account: owner, developer or finance."""
 
-    account: str
-    email: str
-    role: Role
-    name: str = ""
+    account: AccountRef | None = Field(
+        None, description="Whose person it is, by id or name; an operator, who is made on the machine alone, has none."
+    )
+    email: str = Field(description="The person's e-mail address.")
+    name: str = Field("", description="The person's name.")
 
 
-class MemberEdit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MemberEdit(MemberFacts, Body):
     """Another role."""
 
-    role: Role
+
+class MemberOut(MemberFacts, Resource):
+    """A person. ``account`` null: an operator."""
+
+    columns: ClassVar[tuple[str, ...]] = ("id", "account", "email", "name", "role", "created_at")
+
+    id: MemberIdText
+    account: AccountIdText | None
+    email: str
+    name: str
+    created_at: Instant
+    object: Literal["member"] = "member"
 
 
-class Removed(msgspec.Struct, frozen=True):
+class MemberQuery(PageQuery):
+    """Which people."""
+
+    account: AccountRef | None = Field(None, description="Those of this account; without one, the operators.")
+
+
+class Removed(Answer):
     """Who was taken out."""
 
-    id: str
-    removed: bool = True
-    object: str = "member"
+    columns: ClassVar[tuple[str, ...]] = ("id", "removed")
+
+    id: MemberIdText
+    removed: Literal[True] = True
+    object: Literal["member"] = "member"
 
 
-@operations.get(PATH, **lists("list_members", "List members", TAG, MemberOut, "account"))
-async def list_(request: Request) -> Response:
+@operations.get("", verb="list", summary="List members", roles=ALL)
+async def list_(admin: Read, query: Annotated[MemberQuery, Query()]) -> Page[MemberOut]:
     """The members of an account; without one, the operators."""
-    query = query_of(request, "limit", "cursor", "account")
-    part = slice_of(query)
-    account = AccountId(given_id(AccountId, query["account"], "account")) if "account" in query else None
-    found = await read(request, lambda connection: list_members(connection, account))
-    return page(request, listed(found, part, _key), part, _key, _out)
+
+    async def ask(connection: AsyncConnection) -> list[MemberOut]:
+        account = None if query.account is None else (await account_of(connection, query.account)).id
+        return [_out(one) for one in query.cut(await list_members(connection, account), _key)]
+
+    return admin.page(query, await admin.read(ask), _key)
 
 
-@operations.post(PATH, **makes("add_member", "Add a member", TAG, MemberOut, MemberCreate))
-async def create(request: Request) -> Response:
+@operations.post("", verb="add", summary="Add a member", roles=OPS, status=201)
+async def add(admin: Write, body: MemberCreate) -> MemberOut:
     """Add a person to an account."""
-    body = body_of(request, MemberCreate)
-    account = AccountId(given_id(AccountId, body.account, "account"))
+    if body.account is None and not admin.is_local:
+        raise InvalidRequest("'account' is missing.", param="account")
 
-    async def command(work: UnitOfWork) -> Made:
-        member = await add_member(work, account, body.email, body.role, body.name)
-        return Made(_out(member), 201, f"{PATH}/{wire(MemberId, member.id)}")
+    async def command(work: UnitOfWork) -> MemberOut:
+        account = None if body.account is None else (await account_of(work.connection, body.account)).id
+        return _out(await add_member(work, account, body.email, body.role, body.name))
 
-    return await change(request, command)
-
-
-@operations.get(f"{PATH}/{{member_id}}", **shows("retrieve_member", "Retrieve a member", TAG, MemberOut))
-async def retrieve(request: Request, member_id: str) -> Response:
-    """One person."""
-    query_of(request)
-    known = _id(member_id)
-    return one(_out(await read(request, lambda connection: get_member(connection, known))))
+    return await admin.change(command)
 
 
-@operations.patch(f"{PATH}/{{member_id}}", **edits("edit_member", "Change a role", TAG, MemberOut, MemberEdit))
-async def edit(request: Request, member_id: str) -> Response:
+@operations.get(ONE, verb="show", summary="Retrieve a member", roles=ALL)
+async def retrieve(admin: Read, member_id: MemberRef) -> MemberOut:
+    """One person, by id or e-mail address."""
+
+    async def ask(connection: AsyncConnection) -> MemberOut:
+        return _out(await member_of(connection, member_id))
+
+    return await admin.read(ask)
+
+
+@operations.patch(ONE, verb="edit", summary="Change a role", roles=OPS)
+async def edit(admin: Edit, member_id: MemberRef, body: MemberEdit) -> MemberOut:
     """Change a person's role; an account keeps an owner."""
-    known, body = _id(member_id), body_of(request, MemberEdit)
 
-    async def command(work: UnitOfWork) -> Made:
-        await _refuse_operators(work.connection, known)
-        return Made(_out(await change_role(work, known, body.role)))
+    async def command(work: UnitOfWork) -> MemberOut:
+        member = await _changeable(admin, work, member_id)
+        return _out(await change_role(work, member.id, body.role))
 
-    return await change(request, command, current=_current(known), needs_match=True)
+    async def current(work: UnitOfWork) -> MemberOut:
+        return _out(await member_of(work.connection, member_id, locked=True))
+
+    return await admin.change(command, current=current)
 
 
-@operations.post(f"{PATH}/{{member_id}}/remove", **acts("remove_member", "Remove a member", TAG, Removed, Nothing))
-async def remove(request: Request, member_id: str) -> Response:
+@operations.post(f"{ONE}/remove", verb="remove", summary="Remove a member", roles=OPS)
+async def remove(admin: Write, member_id: MemberRef) -> Removed:
     """Take a person out; an account keeps an owner."""
-    known = _id(member_id)
-    body_of(request, Nothing)
 
-    async def command(work: UnitOfWork) -> Made:
-        await _refuse_operators(work.connection, known)
-        await remove_member(work, known)
-        return Made(Removed(wire(MemberId, known)))
+    async def command(work: UnitOfWork) -> Removed:
+        member = await _changeable(admin, work, member_id)
+        await remove_member(work, member.id)
+        return Removed(id=member.id)
 
-    return await change(request, command, current=_current(known))
+    async def current(work: UnitOfWork) -> MemberOut:
+        return _out(await member_of(work.connection, member_id, locked=True))
+
+    return await admin.change(command, current=current)
 
 
-async def _refuse_operators(connection: AsyncConnection, known: MemberId) -> None:
-    member = await get_member(connection, known, locked=True)
-    if member.role in OPERATOR_ROLES:
+async def _changeable(admin: Write, work: UnitOfWork, text: str) -> Member:
+    """The person, locked; an operator is changed on the machine alone."""
+    member = await member_of(work.connection, text, locked=True)
+    if member.role in OPERATOR_ROLES and not admin.is_local:
         raise RoleInsufficient(
             f"{member.email} is an operator. They are changed and removed on the machine: `gigarouter admin members`."
         )
+    return member
 
 
-def _current(known: MemberId) -> Current:
-    async def current(work: UnitOfWork) -> MemberOut:
-        return _out(await get_member(work.connection, known, locked=True))
-
-    return current
-
-
-def _id(text: str) -> MemberId:
-    return MemberId(id_of(MemberId, text, "member"))
-
-
-def _key(member: Member) -> str:
-    return member.id.hex
+def _key(member: Member | MemberOut) -> str:
+    return wire(MemberId, member.id)
 
 
 def _out(member: Member) -> MemberOut:
-    return MemberOut(
-        id=wire(MemberId, member.id),
-        account=None if member.account_id is None else wire(AccountId, member.account_id),
-        email=member.email,
-        name=member.name,
-        role=member.role.value,
-        created_at=rfc3339(member.created_at),
-    )
+    return answer_of(MemberOut, member, account=member.account_id)

@@ -9,9 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import NanoUSD
 from billing.prices import list_prices
-from catalog import models
+from catalog import models, values
 from catalog.permit import decide
-from catalog.seed import SeedModel
 from catalog.values import Estimate, Model, Status, Use
 from router.admin.launch import import_catalog, launch_model, missing_for_launch, move_model
 from router.api.admin.references import model_of
@@ -149,7 +148,7 @@ async def create(admin: Write, body: ModelCreate) -> ModelOut:
     """Add a model, coming soon."""
 
     async def command(work: UnitOfWork) -> ModelOut:
-        added = await add_model(work, struct_of(SeedModel, body, claim=(), **_estimate_in(body)))
+        added = await add_model(work, struct_of(values.ModelFacts, body, **_estimate_in(body)))
         return await _full(work.connection, added, work.now)
 
     return await admin.change(command)

@@ -30,6 +30,10 @@ from router.verification.endpoint_check import CheckReport, OnChecked, check_pro
 
 operations = Operations("providers", f"{V1}/providers")
 ONE = "/{provider_id}"
+UNREADABLE = (
+    "were sealed under a secret key that is not set. Set that key too and reseal again, or give these providers their "
+    "credentials anew."
+)
 # A command line takes it from a file or a prompt, never from its arguments, which every user of the machine can see.
 WRITE_ONLY: dict[str, Any] = {"writeOnly": True}
 
@@ -101,6 +105,8 @@ class ResealOut(Answer):
     unreadable: tuple[str, ...] = Field(
         description="Wrapped by a key that is not set: set it too and reseal again, or give them their credentials."
     )
+    passed: bool = Field(description="Whether the other keys can be taken out of the settings.")
+    reason: str = Field(description="Why not, and what to do.")
     object: Literal["reseal"] = "reseal"
 
 
@@ -194,7 +200,9 @@ async def reseal(admin: Write) -> ResealOut:
         raise InvalidRequest("No secret key is set: GIGAROUTER_SECRET_KEYS.")
 
     async def command(work: UnitOfWork) -> ResealOut:
-        return answer_of(ResealOut, await rewrap_credentials(work, cipher))
+        done = await rewrap_credentials(work, cipher)
+        reason = f"The credentials of {', '.join(done.unreadable)} {UNREADABLE}" if done.unreadable else ""
+        return answer_of(ResealOut, done, passed=not done.unreadable, reason=reason)
 
     return await admin.change(command)
 

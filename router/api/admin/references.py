@@ -7,9 +7,11 @@ from catalog import models
 from catalog.errors import ModelUnknown
 from catalog.values import Model
 from router.errors import Conflict, NotFound
+from router.identity.key_commands import KeyView, get_key, keys_named
+from router.identity.members import Member, get_member, members_of_email
 from router.registry.providers import ProviderView, find_provider, get_provider
 from router.request.body import printable_excerpt
-from store.ids import AccountId, ProviderId, parse
+from store.ids import AccountId, KeyId, MemberId, ProviderId, parse
 
 
 async def account_of(connection: AsyncConnection, text: str) -> Account:
@@ -26,6 +28,31 @@ async def account_of(connection: AsyncConnection, text: str) -> Account:
             f"{len(found)} accounts are called {printable_excerpt(text)}: name one by its id.", param="account"
         )
     return found[0]
+
+
+async def key_of(connection: AsyncConnection, text: str) -> KeyView:
+    """A key by its id or its name. Raises ``NotFound``, ``Conflict`` where several have the name."""
+    if text.startswith("key_"):
+        return await get_key(connection, KeyId(parse(KeyId, text)))
+    found = await keys_named(connection, text)
+    if not found:
+        raise NotFound(f"There is no key {printable_excerpt(text)}.", param="key")
+    if len(found) > 1:
+        raise Conflict(f"{len(found)} keys are called {printable_excerpt(text)}: name one by its id.", param="key")
+    return found[0]
+
+
+async def member_of(connection: AsyncConnection, text: str, *, locked: bool = False) -> Member:
+    """A person by id or e-mail address. Raises ``NotFound``, ``Conflict`` for one who is in several accounts."""
+    if text.startswith("mem_"):
+        return await get_member(connection, MemberId(parse(MemberId, text)), locked=locked)
+    found = await members_of_email(connection, text)
+    if not found:
+        raise NotFound(f"There is no member {printable_excerpt(text)}.", param="member")
+    if len(found) > 1:
+        excerpt = printable_excerpt(text)
+        raise Conflict(f"{excerpt} is a member of several accounts: name the member by its id.", param="member")
+    return await get_member(connection, found[0].id, locked=True) if locked else found[0]
 
 
 async def model_of(connection: AsyncConnection, text: str, *, locked: bool = False) -> Model:

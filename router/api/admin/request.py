@@ -11,7 +11,8 @@ transaction, under the row's lock, so of two editors with one version only one w
 Idempotency-Key is stored in the same transaction; a dry run does all of it and commits nothing.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast
 from urllib.parse import quote, urlencode
 
@@ -20,11 +21,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.errors import CatalogError, LaunchRefused, LicenseUnknown, ModelUnknown
+from router.api.accept import preferred
 from router.api.admin.context import AdminContext
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.fields import Flag
 from router.api.forms import Answer, Page, PageQuery, Resource, closed
-from router.api.operation import OperationRequest, OperationRoute
+from router.api.operation import JSON, OperationRequest, OperationRoute
 from router.changes import idempotency
 from router.changes.audit import Actor
 from router.changes.idempotency import IdempotentRequest, StoredOutcome
@@ -44,7 +46,6 @@ from router.request.idempotency import validate_idempotency_key
 T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
 
-JSON = "application/json"
 # What the admin API says is for the one who asked.
 NO_STORE = {"cache-control": "no-store"}
 DRY_RUN = {"x-gigarouter-dry-run": "true"}
@@ -64,6 +65,7 @@ class Reading(OperationRequest):
         self.context: AdminContext = request.app.state.admin
         self.route: OperationRoute = request.scope["route"]
         self._query = request.query_params
+        self._accept = request.headers.get("accept")
         self._response = response
         response.headers.update(NO_STORE)
 
@@ -72,6 +74,20 @@ class Reading(OperationRequest):
         """Who asks, as the audit log names them."""
         assert self.exchange.actor is not None, "an operation for operators was reached without one; this is a bug"
         return self.exchange.actor
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it was made on the machine, in process, where nobody has a key."""
+        return self.exchange.operator is None
+
+    @property
+    def media(self) -> str:
+        """The type of the answer that the Accept header prefers, of those that the operation has."""
+        return preferred(self._accept, self.route.spec.media)
+
+    def respond(self, body: bytes, media: str = JSON) -> Response:
+        """An answer whose bytes the handler wrote."""
+        return Response(body, media_type=media, headers=NO_STORE)
 
     @property
     def _path(self) -> str:
@@ -83,15 +99,9 @@ class Reading(OperationRequest):
 
         Raises what ``ask`` raises, and ``StoreUnavailable``.
         """
-        try:
+        with translated():
             async with self.context.db.transaction() as connection:
                 found = await ask(connection)
-        except CatalogError as refused:
-            raise refusal_of(refused) from refused
-        except DBAPIError as fault:
-            raise (store_unavailable(fault) if fault.connection_invalidated else value_refused(fault)) from fault
-        except (OSError, TimeoutError) as fault:
-            raise store_unavailable(fault) from fault
         if isinstance(found, Resource):
             self._response.headers["etag"] = found.etag()
         return found
@@ -151,7 +161,7 @@ class Writing(Reading):
         application answers.
         """
         # On the machine nobody reads first to edit then: what is typed is meant, whatever stands there.
-        if self.edits and self._expected is None and self.exchange.operator is not None:
+        if self.edits and self._expected is None and not self.is_local:
             raise PreconditionRequired(
                 "Send If-Match with the ETag that you read, so that nobody else's change is overwritten unseen.",
                 param="If-Match",
@@ -229,6 +239,19 @@ class Editing(Writing):
 Read = Annotated[Reading, Depends()]
 Write = Annotated[Writing, Depends()]
 Edit = Annotated[Editing, Depends()]
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raises what the catalogue and the database refuse as the API tells it, and ``StoreUnavailable``."""
+    try:
+        yield
+    except CatalogError as refused:
+        raise refusal_of(refused) from refused
+    except DBAPIError as fault:
+        raise (store_unavailable(fault) if fault.connection_invalidated else value_refused(fault)) from fault
+    except (OSError, TimeoutError) as fault:
+        raise store_unavailable(fault) from fault
 
 
 def replayed(outcome: StoredOutcome) -> Response:

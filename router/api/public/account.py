@@ -1,4 +1,4 @@
-"""``GET /v1/account``: what the account behind a key has, what of it is held, and what the key may do."""
+"""Serves ``GET /v1/account``: what the account behind a key has, what of it is held, and what the key may do."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""``POST /v1/embeddings``: the hot operation, plain ASGI without FastAPI or Pydantic.
+"""Serves ``POST /v1/embeddings``, the hot operation, as plain ASGI without FastAPI or Pydantic.
 
 It runs to its end whether or not the client still waits: the server does not cancel it when a client hangs up, and the
 line asks ``client_gone`` once, before the call is sent on. After that the answer is paid for, so it is charged.
@@ -17,7 +17,7 @@ PATH = "/v1/embeddings"
 
 
 async def embeddings(exchange: Exchange, context: RouterContext, send: Send) -> None:
-    """Run the line and send its answer. Raises :class:`router.errors.Refusal`, before anything is sent."""
+    """Run the pipeline and send its answer. Raises :class:`router.errors.Refusal`, before anything is sent."""
     exchange.operation = PATH
     if exchange.method != "POST":
         raise MethodNotAllowed(f"{PATH} takes POST.", headers=[(b"allow", b"POST")])

@@ -1,4 +1,4 @@
-"""``GET /v1/models`` and ``/v1/models/{id}``: OpenAI's shape, with what a buyer asks: price, width, space, license."""
+"""Serves ``/v1/models`` and ``/v1/models/{id}``: OpenAI's shape, and a buyer's facts: price, width, space, license."""
 
 from datetime import UTC, datetime, time
 from typing import Literal

@@ -1,4 +1,4 @@
-"""``POST /v1/quote``: says what an embeddings call would cost and who would serve it; nothing is held or charged."""
+"""Serves ``POST /v1/quote``: what a call would cost and who would answer it; nothing is held or charged."""
 
 import asyncio
 from typing import Annotated, Literal

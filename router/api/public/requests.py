@@ -1,4 +1,4 @@
-"""``GET /v1/requests/{id}``: explains a call to its own account; and keeps what became of every call."""
+"""Serves ``GET /v1/requests/{id}``, which explains a call to its own account; keeps what became of every call."""
 
 from datetime import datetime
 from typing import Annotated, TypeAlias

@@ -1,4 +1,4 @@
-"""``POST`` and ``DELETE /v1/models/{id}/vote``: an account says that it wants a model which is announced."""
+"""Serves ``/v1/models/{id}/vote``: an account says that it wants a model which is announced."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, Self
@@ -20,6 +20,8 @@ from store.postgres import STORE_FAULTS
 operations = Operations("models", who=Who.KEY)
 PATH = "/v1/models/{model_id:path}/vote"
 NOTE_MAX = 1_000
+# A note's characters are at most twelve bytes each, as JSON escapes. Pydantic reads a body in one go: so no more of it.
+BODY_BYTES_MAX = 16 * 1024
 
 
 class VoteIn(Body):
@@ -33,13 +35,15 @@ class VoteIn(Body):
     @override
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
         """The vote in a body. Raises ``InvalidRequest``: of one optional field, one sentence says all."""
+        refusal = InvalidRequest(
+            f'The body is empty or {{"note": "what you want it for"}}, of at most {NOTE_MAX} characters.', param="note"
+        )
+        if len(json_data) > BODY_BYTES_MAX:
+            raise refusal
         try:
             return super().model_validate_json(json_data, **options)
         except ValidationError:
-            raise InvalidRequest(
-                f'The body is empty or {{"note": "what you want it for"}}, of at most {NOTE_MAX} characters.',
-                param="note",
-            ) from None
+            raise refusal from None
 
 
 class VoteOut(Answer):

@@ -28,7 +28,7 @@ def test_a_call_waits_for_the_cap_that_a_call_in_flight_holds(
             second = await waiting
             assert isinstance(second, Hold), "30 are spent and nothing is held"
             await b.charge(second, 60, at=now)
-            await b.charging.drained()
+            await b.charging.drain()
             third = await b.admit(payer, 60, now=now)
             assert isinstance(third, Denied)
             assert (third.reason, third.spent) == (Denial.CAP, 90)

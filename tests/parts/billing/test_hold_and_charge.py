@@ -131,9 +131,9 @@ def test_a_charge_that_was_never_applied_is_found_by_the_reaper(database_url: st
             account = await an_account(b.db, 100)
             hold = await b.admit(a_payer(account), 60)
             assert isinstance(hold, Hold)
-            b.projection.ended = lambda batch: None  # type: ignore[method-assign]  # the process dies before it applies
+            b.projection.end_holds = lambda batch: None  # type: ignore[method-assign]  # the process dies before it applies
             await b.charge(hold, 50)
-            del b.projection.ended
+            del b.projection.end_holds
             far = int(datetime.now(UTC).timestamp() * 1000) + 10_000_000
             assert await reap(b.db, b.projection, far) == 1
             redis = await b.redis(account)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from billing.projection import account_key
-from billing.reaper import hot_accounts, mismatches, reap
+from billing.reaper import accounts_in_redis, mismatches, reap
 from billing.values import Denied, Hold
 from store.ids import AccountId
 from store.redis_client import RedisUnavailable
@@ -77,13 +77,13 @@ def test_calls_of_many_accounts_are_held_and_charged_on_every_primary(
             nodes = await accounts_everywhere(b, cluster)
             holds = await asyncio.gather(*(held(b, account, 400) for account in nodes))
             await asyncio.gather(*(b.charge(hold, 300) for hold in holds))
-            await b.projection.flushed()
+            await b.projection.flush()
             for account in nodes:
                 redis = await b.redis(account)
                 assert (redis["bal"], redis["held"], redis["ver"]) == ("700", "0", "2")
                 assert isinstance(await b.admit(a_payer(account), 701), Denied)
             assert await mismatches(b.db, b.projection) == []
-            assert {account async for account in hot_accounts(b.projection)} == set(nodes)
+            assert {account async for account in accounts_in_redis(b.projection)} == set(nodes)
             assert b.projection.script_faults == 0
 
     asyncio.run(story())
@@ -119,7 +119,7 @@ def test_a_primary_that_is_wiped_begins_a_generation_with_every_live_hold(
             # The holds are alive on the node that forgot them and on those that did not.
             assert await admitted(b, nodes, 101) == 0
             await asyncio.gather(*(b.charge(hold, 900) for hold in holds))
-            await b.projection.flushed()
+            await b.projection.flush()
             for account in nodes:
                 redis = await b.redis(account)
                 assert (redis["bal"], redis["held"]) == ("100", "0")
@@ -203,7 +203,7 @@ def test_an_account_moves_to_another_primary_with_its_holds(
             await held(b, account, 50)
             assert isinstance(await b.admit(a_payer(account), 1), Denied)
             await b.charge(hold, 900)
-            await b.projection.flushed()
+            await b.projection.flush()
             redis = await b.redis(account)
             assert (redis["bal"], redis["held"]) == ("100", "100")
             assert b.generation.number == before
@@ -218,10 +218,10 @@ def test_overdue_holds_of_every_primary_are_reaped(database_url: str, cluster: R
         async with billing(database_url, cluster_url) as b:
             nodes = await accounts_everywhere(b, cluster)
             for account in nodes:
-                b.projection.abandoned((await held(b, account, 900)).id)
+                b.projection.abandon((await held(b, account, 900)).id)
             later_ms = int(time.time() * 1000) + 3_600_000
             assert await reap(b.db, b.projection, later_ms) == ACCOUNTS
-            await b.projection.flushed()
+            await b.projection.flush()
             for account in nodes:
                 await held(b, account, CREDIT)
 

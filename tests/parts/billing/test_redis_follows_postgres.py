@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from billing.credits import GrantKind, grant
 from billing.money import NanoUSD
-from billing.projection import APPLY, Ended, account_key, due_key
+from billing.projection import APPLY, EndedHolds, account_key, due_key
 from billing.values import Denied, Hold
 from store.ids import AccountId, RequestId, new_id
 from tests.builders.billing import Billing, an_account, billing
@@ -120,8 +120,8 @@ def test_a_hold_that_redis_never_heard_of_can_be_freed_twice(database_url: str, 
         async with billing(database_url, redis_url) as b:
             account = await loaded(b, 1_000)
             for _ in range(2):
-                b.projection.ended([Ended(account, (RequestId(new_id()),))])
-            await b.projection.flushed()
+                b.projection.end_holds([EndedHolds(account, (RequestId(new_id()),))])
+            await b.projection.flush()
             redis = await b.redis(account)
             assert (redis["bal"], redis["held"]) == ("1000", "0")
 
@@ -136,7 +136,7 @@ def test_a_hold_is_not_freed_while_its_charge_may_be_missing_from_redis(database
             assert isinstance(hold, Hold)
             # A version that Postgres does not have yet, as this process sees it: no load can be made for now.
             assert await apply(b, account, 3, -1) == "ok"
-            b.projection.ended([Ended(account, (hold.id,), reload=True)])
+            b.projection.end_holds([EndedHolds(account, (hold.id,), reload=True)])
             await asyncio.sleep(0.5)
             assert (await b.redis(account))["held"] == "600"
             # The load becomes possible: the hold goes.
@@ -157,7 +157,7 @@ def test_a_hold_of_nothing_is_freed_with_the_paid_ones_of_its_commit(database_ur
             payer = a_payer(account)
             holds = [await b.admit(payer, amount) for amount in (0, 400, 0, 100)]
             await asyncio.gather(*(b.charge(hold, hold.quote.amount_max) for hold in holds if isinstance(hold, Hold)))
-            await b.projection.flushed()
+            await b.projection.flush()
             redis = await b.redis(account)
             assert (redis["bal"], redis["held"], redis[f"c:{payer.key_id.hex}"]) == ("500", "0", "0")
             assert not [field for field in redis if field[:2] in ("h:", "k:")]
@@ -178,7 +178,7 @@ def test_a_hold_that_cannot_be_read_keeps_neither_the_others_nor_their_charge(
             assert isinstance(good, Hold)
             assert isinstance(bad, Hold)
             await b.redis_command("HSET", account_key(account), f"h:{bad.id.hex}", "nonsense")
-            b.projection.ended([Ended(account, (good.id, bad.id))])
+            b.projection.end_holds([EndedHolds(account, (good.id, bad.id))])
             await asyncio.sleep(0.5)
             redis = await b.redis(account)
             assert (f"h:{good.id.hex}" in redis, redis["held"]) == (False, "200")
@@ -189,7 +189,7 @@ def test_a_hold_that_cannot_be_read_keeps_neither_the_others_nor_their_charge(
             # Nor does a charge beside it go round for ever: its balance would come from Postgres.
             other = await b.admit(payer, 100)
             assert isinstance(other, Hold)
-            b.projection.ended([Ended(account, (other.id, bad.id), version=2, delta=-100)])
+            b.projection.end_holds([EndedHolds(account, (other.id, bad.id), version=2, delta=-100)])
             await asyncio.sleep(1.0)
             assert b.projection.script_faults == 4
             await asyncio.sleep(0.5)

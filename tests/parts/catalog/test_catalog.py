@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from catalog import Catalog, ModelUnknown
+from catalog.model_columns import columns_of
 from catalog.models import get
 from catalog.seed import shipped
 from catalog.spaces import space_of
@@ -92,6 +93,6 @@ def test_a_space_changes_with_everything_that_makes_vectors_incomparable() -> No
 
 
 def test_every_shipped_model_has_a_space_of_its_own_that_fits_a_header() -> None:
-    spaces = [model.facts()["space"] for model in shipped()]
+    spaces = [columns_of(model)["space"] for model in shipped()]
     assert len(set(spaces)) == len(spaces)
     assert all(space.isascii() and space.isprintable() and " " not in space and len(space) <= 200 for space in spaces)

@@ -5,7 +5,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from catalog import LicenseUnknown, Model, ModelUnknown, Signer, Term, Use, decide, may_change_weights, may_charge
-from catalog.licenses import accept, accepted_by_account, record_claim, resolve, revoke_waiver, sign_waiver
+from catalog.licenses import accept, accepted_tokens, record_claim, resolve, revoke_waiver, sign_waiver
 from catalog.models import get
 from router.errors import LicenseRestricted
 from router.request.model import permit
@@ -152,8 +152,8 @@ async def test_a_license_that_asks_for_acceptance_waits_for_the_accounts_yes(see
     async with seeded.transaction() as db:
         token = await accept(db, account, "LicenseRef-Qwen-Research", accepted_by="owner@example.org", now=now)
         await accept(db, account, "LicenseRef-Qwen-Research", accepted_by="owner@example.org", now=now)
-        assert await accepted_by_account(db) == {account: frozenset({token})}
-        assert await accepted_by_account(db, AccountId(new_id())) == {}
+        assert await accepted_tokens(db) == {account: frozenset({token})}
+        assert await accepted_tokens(db, AccountId(new_id())) == {}
     assert decide(model, Use.RESEARCH, frozenset({token}), now).allowed
     assert not decide(model, Use.NON_COMMERCIAL, frozenset({token}), now).allowed
 

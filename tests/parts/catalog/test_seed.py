@@ -10,7 +10,6 @@ from sqlalchemy import delete, text, update
 
 from catalog import Status, load
 from catalog.errors import SeedInvalid
-from catalog.estimates import describe
 from catalog.lifecycle import launch
 from catalog.models import get
 from catalog.seed import SeedClaim, SeedModel, import_seed, read, shipped
@@ -57,7 +56,7 @@ def test_each_f2llm_size_is_seeded_with_its_facts(size: str, dimensions: int, pa
         "document": "",
     }
     assert model.estimate is not None
-    assert describe(model.estimate).startswith("$0.008 per 1M tokens, estimated (")
+    assert model.estimate.sentence().startswith("$0.008 per 1M tokens, estimated (")
     assert "set at launch" in model.estimate.note
 
 

@@ -79,7 +79,7 @@ def test_children_of_a_killed_run_are_ended_and_a_reused_pid_is_not(tmp_path: Pa
     folder = DataFolder(tmp_path)
     left, bystander = (subprocess.Popen(["sleep", "600"]) for _ in range(2))
     try:
-        folder.remember_children([left.pid, bystander.pid])
+        folder.record_children([left.pid, bystander.pid])
         noted = json.loads((tmp_path / "children.json").read_text())
         noted[1]["created"] -= 100  # the noted process is gone, and its number was given to another
         (tmp_path / "children.json").write_text(json.dumps(noted))
@@ -104,18 +104,18 @@ def test_a_child_that_dies_is_started_again_with_growing_pauses(tmp_path: Path) 
     while len(pauses) < 8:
         assert child._process is not None
         child._process.wait()
-        sentence = child.tend(now)
+        sentence = child.restart_if_dead(now)
         assert sentence is not None
         assert "dies ended (exit code 3)" in sentence
         pauses.append(float(sentence.split("again in ")[1].split(" s.")[0]))
-        assert child.tend(now + pauses[-1] - 0.01) is None
+        assert child.restart_if_dead(now + pauses[-1] - 0.01) is None
         assert child.pid is None, "it waits"
         now += pauses[-1]
-        child.tend(now)
+        child.restart_if_dead(now)
     assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30]
     assert child._process is not None
     child._process.wait()
-    assert "again in 0.5 s" in str(child.tend(now + 61)), "after a healthy minute the pauses start afresh"
+    assert "again in 0.5 s" in str(child.restart_if_dead(now + 61)), "after a healthy minute the pauses start afresh"
 
 
 def test_a_child_that_never_gets_ready_fails_with_its_last_words(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gigarouter import settings
-from gigarouter.settings import SettingsError, child_environment, load, load_local, shown, source
+from gigarouter.settings import SettingsError, child_environment, display_value, load, load_local, source
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ def test_a_fault_never_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIGAROUTER_SECRET_KEYS", "hunter2,hunter3")
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:hunter2@h/x")
     loaded = load()
-    printed = repr(loaded) + "".join(shown(loaded, field) for field in settings.Settings.model_fields)
+    printed = repr(loaded) + "".join(display_value(loaded, field) for field in settings.Settings.model_fields)
     assert "hunter" not in printed
     assert loaded.require_secret_keys() == ["hunter2", "hunter3"]
     monkeypatch.setenv("GIGAROUTER_PORT", "hunter2")

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.byte_tokens import tokens_by_size
 from providers.protocol import Attempt, Vectors
 from router.request.estimate import token_bound
 from tests.builders.providers import a_provider, build_provider
@@ -15,14 +14,14 @@ from tests.harness.fake_upstream import Upstream
 
 @given(st.lists(st.text(min_size=1, max_size=50), min_size=1, max_size=5), st.integers(1, 16))
 def test_it_is_at_least_one_token_a_text_and_never_more_than_is_held(texts: list[str], size: int) -> None:
-    tokens = tokens_by_size(Attempt("r", "m", texts=texts), size)
+    tokens = Attempt("r", "m", texts=texts).tokens_by_size(size)
     assert len(texts) <= tokens <= sum(map(token_bound, texts))
 
 
 def test_the_prompt_counts_and_token_ids_are_what_they_are() -> None:
-    assert tokens_by_size(Attempt("r", "m", texts=["abcd", "abcde"], prefix="for "), 4) == 2 + 3
-    assert tokens_by_size(Attempt("r", "m", texts=["Köln"]), 4) == 2
-    assert tokens_by_size(Attempt("r", "m", token_ids=[[1, 2, 3], [4]]), 4) == 4
+    assert Attempt("r", "m", texts=["abcd", "abcde"], prefix="for ").tokens_by_size(4) == 2 + 3
+    assert Attempt("r", "m", texts=["Köln"]).tokens_by_size(4) == 2
+    assert Attempt("r", "m", token_ids=[[1, 2, 3], [4]]).tokens_by_size(4) == 4
 
 
 def test_the_servers_own_usage_is_then_not_read() -> None:

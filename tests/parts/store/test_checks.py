@@ -8,7 +8,7 @@ import pytest
 
 from store.checks import check_postgres, check_redis
 from store.embedded import Embedded
-from store.faults import CannotStart, Unfit
+from store.faults import CannotStart, UnsafeServer
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +28,7 @@ async def test_servers_as_we_start_them_are_fit(servers: Embedded) -> None:
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "allkeys-random"])
 async def test_a_redis_that_evicts_is_refused(wrong: Embedded, policy: str) -> None:
     wrong.redis.command(f"CONFIG SET maxmemory-policy {policy}")
-    with pytest.raises(Unfit, match=f"maxmemory-policy {policy}, which deletes balances"):
+    with pytest.raises(UnsafeServer, match=f"maxmemory-policy {policy}, which deletes balances"):
         await check_redis(wrong.redis_url)
     wrong.redis.command("CONFIG SET maxmemory-policy noeviction")
     await check_redis(wrong.redis_url)
@@ -44,7 +44,7 @@ async def test_a_postgres_that_forgets_is_refused(wrong: Embedded, setting: str)
     try:
         wrong.postgres.launch()
         wrong.postgres.wait_until_ready()
-        with pytest.raises(Unfit, match=re.escape(f"{setting} = off")):
+        with pytest.raises(UnsafeServer, match=re.escape(f"{setting} = off")):
             await check_postgres(wrong.postgres.url("postgres"))
     finally:
         wrong.postgres.query(f"ALTER SYSTEM RESET {setting}")

@@ -19,7 +19,7 @@ import pytest
 from store.embedded import CannotStart, Embedded
 from store.embedded.postgres_server import EmbeddedPostgres
 from store.embedded.sockets import SOCKET_PATH_BYTES_MAX, socket_folder
-from store.processes import living_in
+from store.processes import processes_in
 
 ROOT = Path(__file__).parents[3]
 RUN_UNTIL_KILLED = """
@@ -68,7 +68,7 @@ def a_run(folder: Path) -> subprocess.Popen[str]:
 
 
 def servers_of(folder: Path) -> list[psutil.Process]:
-    return living_in(folder / "postgres", ["postgres"]) + living_in(folder / "redis", ["redis-server"])
+    return processes_in(folder / "postgres", ["postgres"]) + processes_in(folder / "redis", ["redis-server"])
 
 
 async def one_from(url: str) -> int:
@@ -111,7 +111,7 @@ def test_a_start_recovers_from_kill_9_of_every_process(folder: Path) -> None:
 
 def test_a_start_ends_what_a_killed_postmaster_left(folder: Path) -> None:
     run = a_run(folder)
-    family = living_in(folder / "postgres", ["postgres"])
+    family = processes_in(folder / "postgres", ["postgres"])
     postmaster = next(process for process in family if "-D" in process.cmdline())
     for process in family:
         process.suspend()  # a backend that is stuck does not notice that its postmaster died

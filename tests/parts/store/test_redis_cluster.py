@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from store.checks import check_redis
-from store.faults import Unfit
+from store.faults import UnsafeServer
 from store.redis_client import RedisClient, RedisUnavailable, Script
 from tests.harness.redis_cluster import Node, RedisCluster
 
@@ -181,7 +181,7 @@ async def test_every_primary_must_be_fit(cluster: RedisCluster) -> None:
     await check_redis(cluster.url)
     for node, policy in itertools.product(cluster.nodes, ["allkeys-lru"]):
         node.client.config_set("maxmemory-policy", policy)
-        with pytest.raises(Unfit, match=f"Redis at 127.0.0.1:{node.port} runs with maxmemory-policy {policy}"):
+        with pytest.raises(UnsafeServer, match=f"Redis at 127.0.0.1:{node.port} runs with maxmemory-policy {policy}"):
             await check_redis(cluster.url)
         node.client.config_set("maxmemory-policy", "noeviction")
     await check_redis(cluster.url)

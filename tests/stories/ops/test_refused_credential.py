@@ -37,7 +37,7 @@ class Locked(Upstream):
 def product(servers: Embedded, module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     servers.redis.command("FLUSHALL")
     with Product(tmp_path_factory.mktemp("refused"), module_database_url, servers.redis_url) as running:
-        admin_command(running.environment, "models", "import-seed")
+        admin_command(running.environment, "models", "import")
         yield running
 
 

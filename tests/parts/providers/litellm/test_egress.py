@@ -70,8 +70,8 @@ def test_during_a_call_nothing_of_litellms_leaves_but_over_our_wire(way: str) ->
             with pytest.raises(Broken):
                 await asyncio.to_thread(WAYS_OUT[way], upstream.port)
             CURRENT.reset(token)
-            assert egress.walled is not None
-            assert egress.walled.detail.startswith("litellm would go around our wire: ")
+            assert egress.forbidden is not None
+            assert egress.forbidden.detail.startswith("litellm would go around our wire: ")
             assert upstream.connections == 0
             await asyncio.to_thread(WAYS_OUT[way], upstream.port)
 

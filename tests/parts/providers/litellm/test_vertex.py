@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from msgspec import Struct
 from typing_extensions import override
 
-from providers.litellm.google_tokens import SPARE_S
+from providers.litellm.google_tokens import RENEW_BEFORE_S
 from providers.outcomes import Broken, CredentialRefused, Failure, Throttled, TimedOut
 from providers.protocol import Attempt, Provider
 from tests.builders.providers import a_provider, build_provider
@@ -176,7 +176,7 @@ def test_calls_at_once_share_a_token_until_it_is_about_to_expire() -> None:
             await asyncio.gather(*(provider.embed(a_google_attempt(), 30.0) for _ in range(8)))
             assert (google.tokens, len(google.predicted)) == (1, 8)
         async with vertex() as (google, provider):
-            google.lives_s = int(SPARE_S)
+            google.lives_s = int(RENEW_BEFORE_S)
             for calls in (1, 2):
                 await provider.embed(a_google_attempt(), 30.0)
                 assert google.tokens == calls

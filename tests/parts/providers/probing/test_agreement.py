@@ -66,9 +66,9 @@ def test_no_measured_noise_opens_a_space_to_anything() -> None:
 
 def test_one_wrong_row_among_many_is_enough() -> None:
     reference = some_units()
-    answered = reference.copy()
-    answered[7] = some_units(seed=9)[7]
-    got = compare(reference, answered, Numerics.BF16)
+    candidate = reference.copy()
+    candidate[7] = some_units(seed=9)[7]
+    got = compare(reference, candidate, Numerics.BF16)
     assert not got.passed
     assert got.worst_row == 7
 
@@ -79,7 +79,7 @@ def test_the_sentence_names_what_is_wrong() -> None:
     turned = (reference @ np.linalg.qr(np.random.default_rng(4).normal(size=(64, 64)))[0]).astype(np.float32)
     half = reference.copy()
     half[:, 32:] = 0
-    for answered, says in [
+    for candidate, says in [
         (swapped, "2 of 40 vectors belong to another text"),
         (reference[:, ::-1], "stand in other dimensions"),
         (turned, "the whole space is turned"),
@@ -90,7 +90,7 @@ def test_the_sentence_names_what_is_wrong() -> None:
         (np.full_like(reference, np.nan), "NaN"),
         (np.zeros_like(reference), "zeros"),
     ]:
-        assert says in compare(reference, answered, Numerics.BF16).fault
+        assert says in compare(reference, candidate, Numerics.BF16).fault
 
 
 def test_texts_that_are_the_same_to_the_model_may_be_swapped() -> None:

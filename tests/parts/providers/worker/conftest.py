@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from providers.worker.options import Options
-from providers.worker.start import Ready, prepare
+from providers.worker.start import LoadedModel, prepare
 from tests.builders import tiny_model
 
 
@@ -30,15 +30,15 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ready(qwen: Path) -> Ready:
+def ready(qwen: Path) -> LoadedModel:
     return prepare(Options(model=str(qwen), device="cpu", dtype="float32"))
 
 
 @pytest.fixture(scope="session")
-def ready_bf16(qwen: Path) -> Ready:
+def ready_bf16(qwen: Path) -> LoadedModel:
     return prepare(Options(model=str(qwen), device="cpu", dtype="bfloat16"))
 
 
 @pytest.fixture(scope="session")
-def minilm_ready(minilm: Path) -> Ready:
+def minilm_ready(minilm: Path) -> LoadedModel:
     return prepare(Options(model=str(minilm), name="all-MiniLM-L6-v2", device="cpu"))

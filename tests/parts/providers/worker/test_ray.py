@@ -21,7 +21,7 @@ import pytest
 
 from providers.worker import frames
 from providers.worker.server.app import Reply
-from providers.worker.start import Ready
+from providers.worker.start import LoadedModel
 from tests.harness.worker_process import ROOT
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -127,7 +127,7 @@ class Waiting:
 
 
 def test_a_front_without_a_living_replica_says_so_and_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_deploy, "ALIVE_WITHIN_S", 0.05)
+    monkeypatch.setattr(ray_deploy, "HEALTH_WITHIN_S", 0.05)
 
     async def scenario() -> None:
         replicas = Replicas()
@@ -151,7 +151,7 @@ def test_a_front_without_a_living_replica_says_so_and_when_to_come_back(monkeypa
     asyncio.run(scenario())
 
 
-def test_a_killed_replica_loses_no_accepted_request(cluster: Cluster, ready: Ready) -> None:
+def test_a_killed_replica_loses_no_accepted_request(cluster: Cluster, ready: LoadedModel) -> None:
     stop = threading.Event()
 
     def call() -> list[tuple[int, bytes]]:

@@ -31,10 +31,13 @@ GET    /admin/v1/endpoints                              finance_admin ops
 GET    /admin/v1/endpoints/{endpoint_id}                finance_admin ops
 GET    /admin/v1/keys                                   finance_admin ops
 GET    /admin/v1/keys/{key_id}                          finance_admin ops
+GET    /admin/v1/ledger:trial-balance                   finance_admin ops
+GET    /admin/v1/manifest:export                        finance_admin ops
 GET    /admin/v1/members                                finance_admin ops
 GET    /admin/v1/members/{member_id}                    finance_admin ops
 GET    /admin/v1/models                                 finance_admin ops
 GET    /admin/v1/models/{model_id:path}                 finance_admin ops
+GET    /admin/v1/operators                              operator
 GET    /admin/v1/prices                                 finance_admin ops
 GET    /admin/v1/prices/{price_id}                      finance_admin ops
 GET    /admin/v1/providers                              finance_admin ops
@@ -42,6 +45,7 @@ GET    /admin/v1/providers/{provider_id}                finance_admin ops
 GET    /admin/v1/requests/{request_id}                  finance_admin ops
 GET    /admin/v1/resolutions                            finance_admin ops
 GET    /admin/v1/resolutions/{resolution_id}            finance_admin ops
+GET    /admin/v1/usage                                  finance_admin ops
 GET    /admin/v1/waivers                                finance_admin ops
 GET    /admin/v1/waivers/{waiver_id}                    finance_admin ops
 PATCH  /admin/v1/accounts/{account_id}                  finance_admin ops
@@ -68,6 +72,9 @@ POST   /admin/v1/keys/{key_id}/pause                    ops
 POST   /admin/v1/keys/{key_id}/resume                   ops
 POST   /admin/v1/keys/{key_id}/revoke                   ops
 POST   /admin/v1/keys/{key_id}/rotate                   ops
+POST   /admin/v1/manifest:apply                         ops
+POST   /admin/v1/manifest:import-litellm                ops
+POST   /admin/v1/manifest:plan                          ops
 POST   /admin/v1/members                                ops
 POST   /admin/v1/members/{member_id}/remove             ops
 POST   /admin/v1/models                                 ops
@@ -76,6 +83,8 @@ POST   /admin/v1/models/{model_id:path}:deprecate       ops
 POST   /admin/v1/models/{model_id:path}:launch          ops
 POST   /admin/v1/models/{model_id:path}:retire          ops
 POST   /admin/v1/models:import                          ops
+POST   /admin/v1/operators                              operator
+POST   /admin/v1/operators/{key_id}/revoke              operator
 POST   /admin/v1/prices                                 finance_admin
 POST   /admin/v1/providers                              ops
 POST   /admin/v1/providers/{provider_id}/credential     ops

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from router import errors
-from router.routing.health import NO_STATS
 from router.routing.latency import size_of
+from router.routing.stats import NO_STATS
 from router.values import Lane
 from tests.builders.dispatching import a_fleet, run
 from tests.builders.values import a_request

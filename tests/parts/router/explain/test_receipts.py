@@ -107,7 +107,7 @@ async def test_more_than_one_copy_takes_arrive_whole_and_in_their_week(db: Datab
     for _ in range(2 * receipts.COPY_MAX + 1):
         kept.add(a_call())
     await kept.flush()
-    assert await count(db) == kept.kept == 2 * receipts.COPY_MAX + 1
+    assert await count(db) == kept.stored == 2 * receipts.COPY_MAX + 1
     assert await count(db, "routes_default") == 0
 
 
@@ -157,7 +157,7 @@ async def test_a_row_that_cannot_be_written_does_not_stop_the_others(
     for status in (200, 500, 200):
         kept.add(msgspec.structs.replace(a_call(), status=status))
     assert await kept.flush()
-    assert (await count(db), kept.kept, kept.lost) == (2, 2, 1)
+    assert (await count(db), kept.stored, kept.lost) == (2, 2, 1)
 
 
 async def test_secrets_in_a_providers_words_are_not_kept(db: Database, new_buffer: NewBuffer) -> None:

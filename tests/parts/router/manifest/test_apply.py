@@ -17,7 +17,7 @@ from router.admin.prices import set_price
 from router.changes.audit import list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest
-from router.manifest import apply as applying
+from router.manifest import apply as manifest_apply
 from router.manifest import current_state, export
 from router.manifest.values import FileRefused, Verb
 from router.registry.encryption import CredentialCipher
@@ -48,7 +48,7 @@ async def edit(db: Database, **fields: object) -> None:
 
 async def test_the_example_of_the_docs_makes_everything_and_a_second_apply_nothing(db: Database) -> None:
     planned = await plan(db)
-    assert planned.has_something_to_do
+    assert planned.needs_action
     assert await changes(db) == []  # a plan changes nothing
     await apply(db)
     made = ["catalogue.apply", "price.set", "license.claim", "endpoint.register", "model.add", "provider.register"]
@@ -57,7 +57,7 @@ async def test_the_example_of_the_docs_makes_everything_and_a_second_apply_nothi
     assert (view.endpoint.state, view.endpoint.cost_nano_per_mtok) == (EndpointState.DRAFT, 4_000_000)
 
     again = await plan(db)
-    assert not again.has_something_to_do
+    assert not again.needs_action
     assert "It has no live endpoint" in " ".join(again.waiting)
     await apply(db)
     await apply(db)
@@ -76,7 +76,7 @@ async def test_status_live_launches_once_the_endpoint_has_passed_its_test(db: Da
     with pytest.raises(Conflict, match=r"models\[0\]\.status .* now deprecated"):
         await apply(db)
     await apply(db, take_theirs=["models[0]"])
-    assert not (await plan(db)).has_something_to_do
+    assert not (await plan(db)).needs_action
     await transact(db, OPS, lambda work: move_model(work, MODEL, Status.RETIRED, reason="over"))
     with pytest.raises(MoveRefused):
         await apply(db, take_file=["models[0].status"])
@@ -114,7 +114,7 @@ async def test_a_field_that_an_operator_changed_is_a_conflict_until_someone_deci
 
     await apply(db, take_theirs=["endpoints[0].max_batch"])
     assert (await the_endpoint(db)).endpoint.max_batch == 64
-    assert not (await plan(db)).has_something_to_do
+    assert not (await plan(db)).needs_action
     await edit(db, max_batch=32)
     with pytest.raises(Conflict, match="now 32"):
         await apply(db)
@@ -150,7 +150,7 @@ async def test_a_price_below_cost_is_shouted_and_needs_a_word(db: Database) -> N
     with pytest.raises(Conflict, match="below its cost"):
         await apply(db, loss)
     await apply(db, loss, allow_loss=True)
-    assert not (await plan(db, loss)).has_something_to_do
+    assert not (await plan(db, loss)).needs_action
 
 
 async def test_a_cost_above_the_price_of_the_batch_lane_is_a_loss_too(db: Database) -> None:
@@ -172,7 +172,7 @@ async def test_prices_are_only_added_and_never_in_the_past(db: Database) -> None
         (soon, "batch", 2_000_000, 6_000_000)
     ]
     await apply(db, dated)
-    assert not (await plan(db, dated)).has_something_to_do
+    assert not (await plan(db, dated)).needs_action
     with pytest.raises(FileRefused, match="A price is never edited"):
         await apply(db, dated.replace("usd_per_mtok: 0.010", "usd_per_mtok: 0.011"))
     with pytest.raises(FileRefused, match=r"line \d+, prices\[0\]\.from: It starts in the past"):
@@ -185,7 +185,7 @@ async def test_a_price_that_an_operator_set_meanwhile_stays(db: Database) -> Non
     with pytest.raises(Conflict, match=r"prices\[0\]\.usd_per_mtok .*applied last 0\.01, now 0\.02"):
         await apply(db)
     await apply(db, take_file=["prices[0]"])
-    assert not (await plan(db)).has_something_to_do
+    assert not (await plan(db)).needs_action
 
 
 async def test_what_vanished_from_the_file_is_ended_only_when_asked(db: Database) -> None:
@@ -193,16 +193,16 @@ async def test_what_vanished_from_the_file_is_ended_only_when_asked(db: Database
     await make_live(db)
     less = EXAMPLE[: EXAMPLE.index("endpoints:")] + EXAMPLE[EXAMPLE.index("prices:") :]
     planned = await plan(db, less)
-    assert "no longer in the file; with --prune it is drained" in told(planned)
+    assert "no longer in the file; with prune it is drained" in told(planned)
     await apply(db, less)
     assert (await the_endpoint(db)).endpoint.state is EndpointState.LIVE
     pruned = await plan(db, less, prune=True)
     assert "STOPS acme/embed-1 at alpha as embed-1" in told(pruned)
-    assert pruned.impact.stranded == (MODEL,)
-    assert [step.verb for step in pruned.difference.steps] == [Verb.DRAIN]
+    assert pruned.impact.without_live_endpoint == (MODEL,)
+    assert [step.verb for step in pruned.diff.steps] == [Verb.DRAIN]
     await apply(db, less, prune=True)
     assert (await the_endpoint(db)).endpoint.state is EndpointState.DRAINING
-    assert not (await plan(db, less)).has_something_to_do
+    assert not (await plan(db, less)).needs_action
 
 
 async def test_a_disabled_provider_stops_its_endpoints_and_the_plan_says_so(db: Database) -> None:
@@ -210,7 +210,8 @@ async def test_a_disabled_provider_stops_its_endpoints_and_the_plan_says_so(db: 
     await make_live(db)
     off = EXAMPLE.replace("kind: openai ", "enabled: false\n    kind: openai ")
     planned = await plan(db, off)
-    assert (planned.impact.stops, planned.impact.stranded) == (("acme/embed-1 at alpha as embed-1",), (MODEL,))
+    assert planned.impact.stopping == ("acme/embed-1 at alpha as embed-1",)
+    assert planned.impact.without_live_endpoint == (MODEL,)
     # It comes back by a switch, so a price below its cost is no less a loss.
     with pytest.raises(Conflict, match="below its cost"):
         await apply(db, off.replace("usd_per_mtok: 0.010\n    batch_usd_per_mtok: 0.006", "usd_per_mtok: 0.001"))
@@ -226,7 +227,7 @@ async def test_another_host_is_refused_while_a_credential_of_the_old_one_is_kept
 
     await transact(db, OPS, give)
     moved = EXAMPLE.replace("api.alpha.example", "evil.example")
-    assert "Give the one for the new address" in " ".join((await plan(db, moved)).refused)
+    assert "Give the one for the new address" in " ".join((await plan(db, moved)).refusals)
     with pytest.raises(InvalidRequest, match="Give the one for the new address"):
         await apply(db, moved)
 
@@ -262,7 +263,7 @@ async def test_an_export_reads_back_as_nothing_to_do(db: Database, database_url:
     await make_live(db)
     await apply(db)
     async with db.transaction() as connection:
-        text = export.export(await current_state.load(connection, "file", datetime.now(UTC)))
+        text = export.manifest_text(await current_state.load(connection, "file", datetime.now(UTC)))
     assert told(await plan(db, text)) == "Nothing to do."
     before = await changes(db)
     await apply(db, text)
@@ -314,9 +315,9 @@ async def test_nobody_waits_for_a_plan_and_a_plan_is_of_one_instant(db: Database
             await transact(db, OPS, lambda work: move_endpoint(work, endpoint.id, out, "it lies", cause=cause))
 
     text = EXAMPLE.replace("name: alpha", "name: beta", 1).replace("provider: alpha", "provider: beta")
-    asked = msgspec.structs.replace(order(text), usable=meanwhile)
-    planned = await applying.plan(db, FILES, asked)
-    assert not planned.refused
+    asked = msgspec.structs.replace(order(text), check_provider=meanwhile)
+    planned = await manifest_apply.plan(db, FILES, asked)
+    assert not planned.refusals
     assert (await the_endpoint(db)).endpoint.state is EndpointState.QUARANTINED
 
 

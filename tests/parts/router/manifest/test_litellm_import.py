@@ -22,11 +22,11 @@ from router.admin.prices import set_price
 from router.changes.audit import Actor, list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
-from router.manifest import apply as applying
+from router.manifest import apply as manifest_apply
 from router.manifest import current_state, report
-from router.manifest.apply import Order
-from router.manifest.litellm_import import Imported, import_of
-from router.manifest.values import Decisions, Entry, Kind, Plan, Present
+from router.manifest.apply import ApplyRequest
+from router.manifest.litellm_import import ImportResult, import_price_map
+from router.manifest.values import CurrentState, Decisions, Entry, Kind, Plan
 from router.registry.endpoints import edit_endpoint, list_endpoints
 from router.registry.providers import edit_provider, find_provider, list_providers
 from router.registry.specs import EndpointSpec
@@ -77,15 +77,15 @@ async def db(db: Database) -> Database:
     return db
 
 
-async def import_(db: Database, price_map: PriceMap = MAP, today: date = TODAY) -> tuple[Plan, Imported]:
-    said: list[Imported] = []
+async def import_(db: Database, price_map: PriceMap = MAP, today: date = TODAY) -> tuple[Plan, ImportResult]:
+    said: list[ImportResult] = []
 
-    def wanted(there: Present) -> tuple[Entry, ...]:
-        said.append(import_of(price_map, there, today))
+    def wanted(there: CurrentState) -> tuple[Entry, ...]:
+        said.append(import_price_map(price_map, there, today))
         return said[-1].entries
 
-    order = Order(wanted, Decisions(yields=True, allow_loss_of_drafts=True), "litellm")
-    return await applying.apply(db, OPS, order), said[-1]
+    order = ApplyRequest(wanted, Decisions(keep_drift=True, allow_loss_of_drafts=True), "litellm")
+    return await manifest_apply.apply(db, OPS, order), said[-1]
 
 
 async def endpoints_of(db: Database, model: str | None = None) -> list[Endpoint]:
@@ -133,7 +133,7 @@ async def test_every_key_becomes_an_endpoint_or_is_named_with_the_reason(db: Dat
     assert endpoints | without == {entry.key for entry in MAP.entries}
     assert not endpoints & without
     assert (len(endpoints), len(without)) == (121, 30)
-    assert len(plan.difference.steps) == len(imported.entries)
+    assert len(plan.diff.steps) == len(imported.entries)
     assert (await changes(db))["endpoint.register"] == 121
 
     raw = raw_map()
@@ -196,7 +196,7 @@ async def test_a_second_import_has_nothing_to_do_also_on_another_day(db: Databas
     await import_(db)
     before = await changes(db)
     plan, _ = await import_(db, today=date(2026, 12, 24))
-    assert not plan.difference.steps
+    assert not plan.diff.steps
     assert await changes(db) == before
 
 
@@ -221,7 +221,7 @@ async def test_a_new_map_updates_what_is_untouched_and_an_operators_edits_stay(d
         for entry in MAP.entries
     ]
     plan, _ = await import_(db, PriceMap("1.200.0", tuple(cheaper)))
-    assert "voyageai/voyage-3-large at voyage as voyage-3-large" in {step.subject for step in plan.difference.steps}
+    assert "voyageai/voyage-3-large at voyage as voyage-3-large" in {step.subject for step in plan.diff.steps}
     costs = {
         one.upstream_model: one.cost_nano_per_mtok for one in await endpoints_of(db) if one.provider_name == "voyage"
     }
@@ -236,7 +236,7 @@ async def test_a_new_map_updates_what_is_untouched_and_an_operators_edits_stay(d
     assert large.estimate is not None
     assert (large.estimate.nano_per_mtok, "1.200.0" in large.estimate.source) == (90_000_000, True)
     # Where a cost comes from is kept beside what was imported.
-    assert there.remembered[Kind.ENDPOINT, "voyageai/voyage-3-large at voyage as voyage-3-large"].origin.startswith(
+    assert there.last_applied[Kind.ENDPOINT, "voyageai/voyage-3-large at voyage as voyage-3-large"].origin.startswith(
         "LiteLLM"
     )
 
@@ -259,11 +259,11 @@ async def test_a_second_import_puts_no_endpoint_that_serves_below_its_cost(db: D
     (endpoint,) = await endpoints_of(db, "newcomer/embed")
     assert endpoint.cost_nano_per_mtok == 10_000_000
     plan, _ = await import_(db, a_map("2e-08"))
-    assert not list(report.losses(plan))
+    assert not list(report.loss_lines(plan))
 
 
 def test_a_key_that_nobody_knows_is_left_out_or_a_model_of_its_own() -> None:
-    empty = Present({}, current_state.defaults(), {}, {}, {}, {}, {})
+    empty = CurrentState({}, current_state.defaults(), {}, {}, {}, {}, {})
     text_ = b"""{
         "sample_spec": {"mode": "one of: chat, embedding", "max_tokens": "LEGACY"},
         "newcomer/embed": {"mode": "embedding", "litellm_provider": "newcomer", "input_cost_per_token": 1e-09,
@@ -273,7 +273,7 @@ def test_a_key_that_nobody_knows_is_left_out_or_a_model_of_its_own() -> None:
                          "output_vector_size": 64, "max_input_tokens": 512, "deprecation_date": "2026-11-01"}
     }"""
     entries: tuple[MapEntry, ...] = price_map.parse(text_)
-    imported = import_of(PriceMap("9", entries), empty, TODAY)
+    imported = import_price_map(PriceMap("9", entries), empty, TODAY)
     assert [(entry.kind.value, entry.subject) for entry in imported.entries] == [
         ("provider", "newcomer"),
         ("model", "newcomer/embed"),

@@ -15,14 +15,15 @@ async def test_a_plan_tells_which_endpoints_another_address_takes_out_until_they
     name = "acme/embed-1 at alpha as embed-1"
     moved = EXAMPLE.replace("https://api.alpha.example/v1", "https://api.alpha.example/v2")
     planned = await plan(db, moved)
-    assert (planned.impact.unproven, planned.impact.stops, planned.impact.stranded) == ((name,), (), (MODEL,))
+    impact = planned.impact
+    assert (impact.unverified, impact.stopping, impact.without_live_endpoint) == ((name,), (), (MODEL,))
     assert f"OUT UNTIL IT PASSES ITS PROBES {name}" in told(planned)
     coarser = await plan(db, EXAMPLE.replace("max_batch: 256", "max_batch: 256\n    numerics: f16"))
-    assert coarser.impact.unproven == (name,)
+    assert coarser.impact.unverified == (name,)
     less = moved[: moved.index("endpoints:")] + moved[moved.index("prices:") :]
     await apply(db, moved)
     assert (await the_endpoint(db)).endpoint.state is EndpointState.QUARANTINED
-    assert not (await plan(db, moved)).has_something_to_do
+    assert not (await plan(db, moved)).needs_action
     await apply(db, less, prune=True)
     assert (await the_endpoint(db)).endpoint.state is EndpointState.OFF
 

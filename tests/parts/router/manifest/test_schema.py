@@ -144,7 +144,7 @@ def test_any_text_is_read_or_refused_with_a_line(text: str) -> None:
         schema.read(text)
     except FileRefused as refused:
         told = refused.faults
-    assert all(fault.line >= 1 and fault.says for fault in told)
+    assert all(fault.line >= 1 and fault.message for fault in told)
 
 
 def test_the_file_knows_every_field_that_a_command_can_set() -> None:

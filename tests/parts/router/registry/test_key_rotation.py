@@ -84,13 +84,13 @@ def test_the_command_says_which_key_is_missing(database_url: str, tmp_path: Path
         result = CliRunner().invoke(app, arguments, env=environment)
         return result.exit_code, result.output
 
-    create = ("providers", "create", "alpha", "--kind", "openai", "--url", URL, "--credential-file", str(secret))
+    create = ("providers", "create", "alpha", "openai", "--base-url", URL, "--credential-file", str(secret))
     assert admin(OLD, *create)[0] == 0
     code, said = admin("", "providers", "edit", "alpha", "--retention-days", "0")
     assert code == 2
     assert "alpha cannot be spoken to: its credential is sealed and no secret key is set" in said
     code, said = admin(NEW, "providers", "reseal")
-    assert code == 1
+    assert code == 7
     assert "alpha were sealed under a secret key that is not set" in said
     assert admin(f"{NEW},{OLD}", "providers", "reseal")[0] == 0
     assert admin(NEW, "providers", "edit", "alpha", "--retention-days", "0")[0] == 0

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from catalog import models
 from catalog.model_edits import BARE, faults
 from catalog.seed import SeedModel, shipped
-from catalog.values import Model
+from catalog.values import Model, ModelFacts
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
@@ -75,7 +75,7 @@ async def until_someone_waits(db: Database) -> None:
 async def test_of_two_who_take_one_name_at_once_one_gets_it(db: Database) -> None:
     twins = [msgspec.structs.replace(NEW, id=f"acme/{name}", aliases=("one",)) for name in ("a", "b")]
 
-    async def add(entry: SeedModel) -> Model:
+    async def add(entry: ModelFacts) -> Model:
         return await transact(db, OPS, lambda work: add_model(work, entry))
 
     done = await asyncio.gather(*(add(entry) for entry in (*twins, NEW, NEW)), return_exceptions=True)

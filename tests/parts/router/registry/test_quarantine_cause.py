@@ -7,7 +7,7 @@ from alembic import command
 from alembic.config import Config
 
 from gigarouter.schema import migrate, migrations_folder
-from providers.outcomes import Quarantine
+from providers.outcomes import CredentialRefused, Quarantine
 from router.dispatch.attempt import QUARANTINE_CAUSES
 from router.registry.endpoints import MOVES, RECOVERABLE, UNDOUBTED
 from router.values import EndpointState, QuarantineCause
@@ -142,6 +142,8 @@ def test_a_quarantine_has_one_of_the_causes_and_nothing_else_has_any(
 def test_a_calls_failure_that_quarantines_has_a_cause_that_no_probe_ends_unless_it_is_the_credential() -> None:
     assert set(QUARANTINE_CAUSES) == set(Quarantine.__subclasses__())
     assert not [one for failure in QUARANTINE_CAUSES for one in failure.__subclasses__()]
-    assert RECOVERABLE & set(QUARANTINE_CAUSES.values()) == {QuarantineCause.CREDENTIAL_REFUSED}
+    recoverable = {failure for failure, cause in QUARANTINE_CAUSES.items() if cause in RECOVERABLE}
+    assert recoverable == {CredentialRefused}
+    assert QUARANTINE_CAUSES[CredentialRefused] is QuarantineCause.CREDENTIAL_REFUSED
     assert UNDOUBTED < RECOVERABLE
     assert EndpointState.PROBING in MOVES[EndpointState.QUARANTINED]

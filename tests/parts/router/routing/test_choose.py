@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from router.errors import InvalidRequest, ModelWarming, NoEndpoint, PreferencesUnmet, ProvidersBusy
-from router.routing.health import FAILURES_MAX, OPEN_S, Health
+from router.routing.circuit_breaker import FAILURES_MAX, OPEN_S
+from router.routing.health import Health
 from router.values import EndpointState, Preferences, QuarantineCause
 from tests.builders.routing import pick
 from tests.builders.values import SPACE, an_endpoint

@@ -2,9 +2,10 @@
 
 import pytest
 
-from router.routing.circuit_breaker import OPEN_MAX_S, OPEN_S, SLOW_START_S, TRIALS
-from router.routing.health import FAILURES_MAX, NO_STATS, PAUSE_MAX_S, Health
+from router.routing.circuit_breaker import FAILURES_MAX, OPEN_MAX_S, OPEN_S, SLOW_START_S, TRIALS
+from router.routing.health import PAUSE_MAX_S, Health
 from router.routing.latency import BASELINE_S, DECAY_S, EXPIRY_S, SAMPLES_MIN, SIZES, UsualLatency, size_of
+from router.routing.stats import NO_STATS
 from router.values import Lane, QuarantineCause
 from store.ids import EndpointId, new_id
 
@@ -214,7 +215,7 @@ def test_a_quarantined_endpoint_stays_out_until_it_is_changed(endpoint: Endpoint
     health = Health()
     health.quarantine(endpoint, QuarantineCause.SPACE_MISMATCH, "another space")
     assert health.pending_quarantines == {endpoint: (QuarantineCause.SPACE_MISMATCH, "another space")}
-    assert health.exclusion_reason(endpoint, 1e9) == "it is quarantine: another space"
+    assert health.exclusion_reason(endpoint, 1e9) == "it is quarantined: another space"
     assert not health.may_be_tried(endpoint, 1e9)
     health.forget(endpoint)
     assert health.exclusion_reason(endpoint, 0.0) is None
@@ -226,7 +227,7 @@ def test_a_quarantine_and_a_change_are_news_for_both_lanes_and_failures_are_not(
     broken(batch, endpoint)
     assert health.exclusion_reason(endpoint, 0.0) is None
     batch.quarantine(endpoint, QuarantineCause.SPACE_MISMATCH, "another space")
-    assert health.exclusion_reason(endpoint, 0.0) == "it is quarantine: another space"
+    assert health.exclusion_reason(endpoint, 0.0) == "it is quarantined: another space"
     assert health.pending_quarantines == {endpoint: (QuarantineCause.SPACE_MISMATCH, "another space")}
     health.forget(endpoint)
     assert batch.exclusion_reason(endpoint, 0.0) is None

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from router.routing.circuit_breaker import SLOW_START_S, TRIALS
-from router.routing.health import FAILURES_MAX, OPEN_S, Health
+from router.routing.circuit_breaker import FAILURES_MAX, OPEN_S, SLOW_START_S, TRIALS
+from router.routing.health import Health
 from router.values import Endpoint, Preferences, Route
 from store.ids import AccountId, new_id
 from tests.builders.routing import chance, pick

@@ -17,8 +17,8 @@ from router.registry.encryption import CredentialCipher
 from router.registry.endpoints import edit_endpoint, get_endpoint, move_endpoint
 from router.registry.providers import ProviderView, edit_provider, get_provider
 from router.registry.specs import EndpointSpec
-from router.values import EndpointState
-from router.verification.endpoint_check import check_endpoint
+from router.values import EndpointState, QuarantineCause
+from router.verification.endpoint_check import CheckReport, check_endpoint
 from router.verification.report import Occasion, SpaceVerdict, VerificationReport
 from router.verification.schedule import run_due_checks
 from store.ids import EndpointId
@@ -252,7 +252,28 @@ async def test_a_failed_test_by_hand_does_not_end_automatic_recovery(lab: SpaceL
     assert await lab.state(endpoint) == "live"
 
 
-async def a_test(lab: SpaceLab, endpoint: EndpointId) -> Any:
+@pytest.mark.parametrize(
+    ("status", "cause", "returns"),
+    [(401, QuarantineCause.CREDENTIAL_REFUSED, True), (500, QuarantineCause.TEST_FAILED, False)],
+)
+async def test_a_draft_whose_first_call_fails_returns_by_itself_if_only_the_credential_was_refused(
+    lab: SpaceLab, upstream: Gated, status: int, cause: QuarantineCause, returns: bool
+) -> None:
+    model = await lab.a_model()
+    assert (await lab.verify(await lab.a_draft(model, "first", upstream.base_url), as_reference=REASON)).passed
+    endpoint = await lab.a_draft(model, "second", upstream.base_url)
+    upstream.always = Reply(status=status)
+    report = await a_test(lab, endpoint)
+    assert report.endpoint is not None
+    assert report.endpoint.quarantine_cause is cause
+    assert report.endpoint.reason == report.reason
+    upstream.always = Reply()
+    await lab.make_due(endpoint)
+    await lab.run_checks()
+    assert await lab.state(endpoint) == ("live" if returns else "quarantined")
+
+
+async def a_test(lab: SpaceLab, endpoint: EndpointId) -> CheckReport:
     """As an operator's."""
     record = await lab.record(endpoint)
     async with a_provider(record.kind, record.base_url) as provider:

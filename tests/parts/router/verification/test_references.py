@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from providers.probing.agreement import Noise
-from providers.probing.probe_texts import Probe, ProbeSet, probe_set
+from providers.probing.probe_texts import ProbeSet, ProbeText, probe_set
 from router.changes.audit import list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import InvalidRequest
@@ -132,7 +132,7 @@ async def test_replacing_takes_a_reason(lab: SpaceLab, upstream: Gated) -> None:
 
 async def test_noise_is_of_the_reference_that_it_was_measured_against(lab: SpaceLab) -> None:
     vectors = np.eye(3, dtype=np.float32)
-    probes = ProbeSet("p", tuple(Probe("g", text) for text in "abc"))
+    probes = ProbeSet("p", tuple(ProbeText("g", text) for text in "abc"))
 
     async def record(work: UnitOfWork) -> Reference:
         await lock_space(work.connection, "s")

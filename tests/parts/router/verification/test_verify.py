@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
-from providers.worker_info import WorkerBuild
+from providers.worker_client.identity import WorkerBuild
 from router.changes.audit import list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict

@@ -16,7 +16,7 @@ from providers.worker.engine.health import EXIT_WEDGED, Watchdog
 from providers.worker.errors import BadRequest, OutputInvalid, Overloaded, StepFailed
 from providers.worker.frames import EmbedBody, FloatMatrix
 from providers.worker.model.tokenizer import Encoded
-from providers.worker.start import Ready
+from providers.worker.start import LoadedModel
 from tests.builders.worker_engine import FakeModel, an_engine, counted
 
 
@@ -36,7 +36,7 @@ def queued(engine: Engine) -> float:
     return engine.load()["interactive_queue_tokens"] + engine.load()["batch_queue_tokens"]
 
 
-def test_a_large_request_is_split_and_joined_in_order(ready: Ready) -> None:
+def test_a_large_request_is_split_and_joined_in_order(ready: LoadedModel) -> None:
     model = FakeModel(ready.identity.dimensions)
 
     async def story() -> Embedded:
@@ -51,7 +51,7 @@ def test_a_large_request_is_split_and_joined_in_order(ready: Ready) -> None:
     assert np.all(np.diff(embedded.matrix[:, 0]) > 0)
 
 
-def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(ready: Ready) -> None:
+def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(ready: LoadedModel) -> None:
     model = FakeModel(ready.identity.dimensions)
     model.gate.clear()
 
@@ -71,7 +71,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(ready: Ready) -
     assert asyncio.run(story()) == pytest.approx(2.0)
 
 
-def test_a_caller_who_leaves_takes_the_work_along(ready: Ready) -> None:
+def test_a_caller_who_leaves_takes_the_work_along(ready: LoadedModel) -> None:
     model = FakeModel(ready.identity.dimensions)
     model.gate.clear()
 
@@ -92,7 +92,7 @@ def test_a_caller_who_leaves_takes_the_work_along(ready: Ready) -> None:
     assert sum(len(pack) for pack in model.packs) == 2
 
 
-def test_drain_answers_everything_accepted_and_refuses_the_rest(ready: Ready) -> None:
+def test_drain_answers_everything_accepted_and_refuses_the_rest(ready: LoadedModel) -> None:
     model = FakeModel(ready.identity.dimensions)
     model.gate.clear()
 
@@ -112,7 +112,7 @@ def test_drain_answers_everything_accepted_and_refuses_the_rest(ready: Ready) ->
     assert [len(one.tokens) for one in asyncio.run(story())] == [5] * 4
 
 
-def test_out_of_memory_splits_the_pack_and_nobody_fails(ready: Ready) -> None:
+def test_out_of_memory_splits_the_pack_and_nobody_fails(ready: LoadedModel) -> None:
     model = FakeModel(ready.identity.dimensions)
     model.largest = 20
 
@@ -127,7 +127,7 @@ def test_out_of_memory_splits_the_pack_and_nobody_fails(ready: Ready) -> None:
     assert asyncio.run(story()).tokens == [10] * 6
 
 
-def test_an_input_that_alone_is_too_large_for_the_device_fails_alone(ready: Ready) -> None:
+def test_an_input_that_alone_is_too_large_for_the_device_fails_alone(ready: LoadedModel) -> None:
     model = FakeModel(ready.identity.dimensions)
     model.largest = 30
 
@@ -141,7 +141,7 @@ def test_an_input_that_alone_is_too_large_for_the_device_fails_alone(ready: Read
     asyncio.run(story())
 
 
-def test_a_device_fault_fails_that_step_only(ready: Ready) -> None:
+def test_a_device_fault_fails_that_step_only(ready: LoadedModel) -> None:
     model = FakeModel(ready.identity.dimensions)
     model.faults = [RuntimeError("CUDA error: an illegal memory access was encountered")]
 
@@ -158,7 +158,7 @@ def test_a_device_fault_fails_that_step_only(ready: Ready) -> None:
 
 
 @pytest.mark.parametrize("how", ["does not answer", "fails three times in a row"])
-def test_a_broken_device_sends_everyone_away_and_ends_the_worker(ready: Ready, how: str) -> None:
+def test_a_broken_device_sends_everyone_away_and_ends_the_worker(ready: LoadedModel, how: str) -> None:
     model = FakeModel(ready.identity.dimensions)
     model.dead = how == "does not answer"
     model.faults = [RuntimeError("CUDA error: unspecified launch failure")] * 3
@@ -176,7 +176,7 @@ def test_a_broken_device_sends_everyone_away_and_ends_the_worker(ready: Ready, h
     asyncio.run(story())
 
 
-def test_a_fault_of_ours_leaves_nobody_waiting(ready: Ready) -> None:
+def test_a_fault_of_ours_leaves_nobody_waiting(ready: LoadedModel) -> None:
     model = FakeModel(ready.identity.dimensions)
     model.faults = [KeyError("a bug")]
 
@@ -189,7 +189,7 @@ def test_a_fault_of_ours_leaves_nobody_waiting(ready: Ready) -> None:
     asyncio.run(story())
 
 
-def test_a_vector_that_is_none_fails_its_request_only(ready: Ready) -> None:
+def test_a_vector_that_is_none_fails_its_request_only(ready: LoadedModel) -> None:
     class Sick(FakeModel):
         @override
         def embed(self, pack: Sequence[Encoded], interrupt: Callable[[], None] | None = None) -> FloatMatrix:
@@ -211,7 +211,7 @@ def test_a_vector_that_is_none_fails_its_request_only(ready: Ready) -> None:
     asyncio.run(story())
 
 
-def test_short_work_runs_in_the_middle_of_a_long_step(ready: Ready) -> None:
+def test_short_work_runs_in_the_middle_of_a_long_step(ready: LoadedModel) -> None:
     """The lone short request is answered while the batch step it came upon is still running."""
 
     class Long(FakeModel):
@@ -243,8 +243,8 @@ def test_short_work_runs_in_the_middle_of_a_long_step(ready: Ready) -> None:
     assert model.packs == [[10], [60]]
 
 
-def test_dimensions_outside_the_model_are_refused(ready: Ready, minilm_ready: Ready) -> None:
-    async def ask(ready: Ready, dimensions: int) -> Embedded:
+def test_dimensions_outside_the_model_are_refused(ready: LoadedModel, minilm_ready: LoadedModel) -> None:
+    async def ask(ready: LoadedModel, dimensions: int) -> Embedded:
         async with an_engine(ready, FakeModel(ready.identity.dimensions)) as engine:
             return await engine.embed(EmbedBody(token_ids=[[5]], dimensions=dimensions))
 

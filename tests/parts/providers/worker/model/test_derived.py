@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from providers.worker.errors import LicenseForbids
-from providers.worker.model.derived import check_derived, derived_as, licenses_of
+from providers.worker.model.derived import check_derived, derivation_of, licenses_of
 from providers.worker.model.family import SHAPES, Shape, shape_of
 from providers.worker.model.profile import read_profile
 
@@ -31,7 +31,7 @@ def card(folder: Path, license: str) -> Path:
 
 
 def derived(folder: Path, name: str) -> str | None:
-    return derived_as(folder, read_profile(folder, name))
+    return derivation_of(folder, read_profile(folder, name))
 
 
 def test_published_weights_are_served_whatever_the_license(folder: Path) -> None:

@@ -9,7 +9,7 @@ from providers.worker.errors import BadRequest, TokenizerMismatch
 from providers.worker.model.profile import read_profile
 from providers.worker.model.tokenizer import TokenizerPool
 from providers.worker.options import Options
-from providers.worker.start import Ready, prepare
+from providers.worker.start import LoadedModel, prepare
 from tests.builders import tiny_model
 
 LIMIT = 24
@@ -128,7 +128,7 @@ def test_the_longest_input_is_the_folders_the_operators_or_the_positions(tmp_pat
     assert pool(qwen, max_tokens=100_000).max_tokens == 4096
 
 
-def test_prompts_are_the_folders_exact_strings(ready: Ready) -> None:
+def test_prompts_are_the_folders_exact_strings(ready: LoadedModel) -> None:
     assert ready.identity.prompts == {"query": tiny_model.QUERY, "document": ""}
 
 

@@ -13,7 +13,7 @@ from providers.worker.frames import FloatMatrix
 from providers.worker.model.encoder import Encoder, unit
 from providers.worker.model.pooling import finish
 from providers.worker.options import Options
-from providers.worker.start import Ready, prepare
+from providers.worker.start import LoadedModel, prepare
 from tests.builders import tiny_model
 
 WORDS = re.findall(
@@ -32,7 +32,7 @@ TEXTS = [
 ]
 
 
-def vectors(ready: Ready, texts: list[str], prefix: str = "", *, together: bool = True) -> FloatMatrix:
+def vectors(ready: LoadedModel, texts: list[str], prefix: str = "", *, together: bool = True) -> FloatMatrix:
     rows = ready.tokenizers.encode_texts(texts, prefix, truncate=True)
     packs = [rows] if together else [[row] for row in rows]
     matrix = np.concatenate([ready.encoder.embed(pack) for pack in packs])
@@ -40,13 +40,13 @@ def vectors(ready: Ready, texts: list[str], prefix: str = "", *, together: bool 
 
 
 @pytest.mark.parametrize("prompt", ["query", "document"])
-def test_tiny_qwen3_equals_sentence_transformers(qwen: Path, ready: Ready, prompt: str) -> None:
+def test_tiny_qwen3_equals_sentence_transformers(qwen: Path, ready: LoadedModel, prompt: str) -> None:
     reference = SentenceTransformer(str(qwen), device="cpu").encode(TEXTS, prompt_name=prompt)
     ours = vectors(ready, TEXTS, ready.identity.prompts[prompt])
     assert np.abs(ours - reference).max() <= 1e-5
 
 
-def test_tiny_qwen3_in_bfloat16_is_as_close_as_bfloat16_allows(qwen: Path, ready_bf16: Ready) -> None:
+def test_tiny_qwen3_in_bfloat16_is_as_close_as_bfloat16_allows(qwen: Path, ready_bf16: LoadedModel) -> None:
     model = SentenceTransformer(str(qwen), device="cpu", model_kwargs={"dtype": torch.bfloat16})
     reference = unit(model.encode(TEXTS, batch_size=1).astype(np.float32))
     ours = vectors(ready_bf16, TEXTS)
@@ -54,7 +54,7 @@ def test_tiny_qwen3_in_bfloat16_is_as_close_as_bfloat16_allows(qwen: Path, ready
     assert np.abs(np.linalg.norm(ours, axis=1) - 1).max() <= 1e-6
 
 
-def test_a_float32_checkpoint_is_loaded_as_the_dtype_that_was_asked(ready_bf16: Ready) -> None:
+def test_a_float32_checkpoint_is_loaded_as_the_dtype_that_was_asked(ready_bf16: LoadedModel) -> None:
     assert ready_bf16.identity.build.dtype == "bfloat16"
 
 
@@ -82,7 +82,7 @@ def test_the_real_small_model_equals_sentence_transformers_and_means_something(m
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_vector_has_the_same_bits_whatever_its_company(dtype: str, request: pytest.FixtureRequest) -> None:
-    ready: Ready = request.getfixturevalue("ready" if dtype == "float32" else "ready_bf16")
+    ready: LoadedModel = request.getfixturevalue("ready" if dtype == "float32" else "ready_bf16")
     rng = random.Random(20261124)
     texts = [" ".join(rng.choices(WORDS, k=rng.choice((0, 1, 1, 2, 3, 8, 8, 30, 60)))) for _ in range(40)]
     rows = ready.tokenizers.encode_texts(texts, "", truncate=True)
@@ -93,12 +93,12 @@ def test_a_vector_has_the_same_bits_whatever_its_company(dtype: str, request: py
         assert np.array_equal(together.view(np.uint32), alone[order].view(np.uint32))
 
 
-def test_warm_up_finds_that_company_does_not_matter(ready: Ready, ready_bf16: Ready) -> None:
+def test_warm_up_finds_that_company_does_not_matter(ready: LoadedModel, ready_bf16: LoadedModel) -> None:
     assert ready.identity.build.batch_invariant
     assert ready_bf16.identity.build.batch_invariant
 
 
-def test_an_interrupted_step_gives_the_same_bits(ready: Ready) -> None:
+def test_an_interrupted_step_gives_the_same_bits(ready: LoadedModel) -> None:
     long, short = ready.tokenizers.encode_texts([" ".join(WORDS * 3), "a short one"], "", truncate=True)
     quiet = ready.encoder.embed([long])
     interruptions = []
@@ -112,7 +112,7 @@ def test_an_interrupted_step_gives_the_same_bits(ready: Ready) -> None:
     assert all(np.array_equal(one, interruptions[0]) for one in interruptions)
 
 
-def test_shortened_vectors_are_normalized_again(ready: Ready) -> None:
+def test_shortened_vectors_are_normalized_again(ready: LoadedModel) -> None:
     rows = ready.encoder.embed(ready.tokenizers.encode_texts(TEXTS, "", truncate=True))
     whole = finish(rows, None, normalized=True)
     for dimensions in (8, 24, 32, 64):

@@ -1,4 +1,4 @@
-"""What our own worker says of itself at ``GET /info``: the facts that tell whether it may vouch for a vector space."""
+"""Pure. Reads what our own worker answers at ``GET /info``: the facts by which it may vouch for a vector space."""
 
 import msgspec
 
@@ -6,14 +6,17 @@ from providers.outcomes import Broken
 
 
 class WorkerBuild(msgspec.Struct, frozen=True):
-    """How it computes. ``derived`` names what was done to the published weights; None for nothing."""
+    """How a worker computes. ``derived`` names what was done to the published weights; None for nothing."""
 
     dtype: str
     derived: str | None = None
 
 
 class WorkerIdentity(msgspec.Struct, frozen=True):
-    """``weights_sha256`` is over the SHA-256 of each weight file; ``pooling`` in the words of sentence-transformers."""
+    """Which weights a worker serves. ``weights_sha256`` is over the SHA-256 of each file.
+
+    ``pooling`` has the names of sentence-transformers.
+    """
 
     model: str
     revision: str | None
@@ -30,7 +33,7 @@ _DECODER = msgspec.json.Decoder(WorkerIdentity)
 
 
 def read_identity(body: bytes | bytearray) -> WorkerIdentity:
-    """Raises Broken for what is not a worker's answer."""
+    """Read the body of ``GET /info``. Raises Broken where it is no worker's answer."""
     try:
         return _DECODER.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

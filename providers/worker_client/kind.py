@@ -1,4 +1,4 @@
-"""Kind ``worker``: our own worker, msgpack in and raw float32 out; it counts by the model's own tokenizer."""
+"""Kind ``worker``: calls our own worker, msgpack in and raw float32 out; it counts by the model's own tokenizer."""
 
 import struct
 import time
@@ -10,18 +10,18 @@ from providers.outcomes import BadAnswer, Broken, CallerFault, Failure, TooLong,
 from providers.protocol import Attempt, Vectors
 from providers.statuses import WARMING_S, failure
 from providers.wire import Answer, Origin, Pool, request
-from providers.worker_info import WorkerIdentity, read_identity
+from providers.worker_client.identity import WorkerIdentity, read_identity
 
 # A header row is a count and a flag per input; a vector is at most 8,192 float32.
 _HEADER_BYTES_PER_INPUT = 16
 _SLACK_BYTES = 64 * 1024
 _WIDEST = 8192
-# What Ray's own server says at a worker's address before the worker is there: no word of ours.
+# What Ray's own server answers at a worker's address before the worker is deployed.
 _NOT_YET_SERVED = b"/-/routes for available routes"
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``lane`` ``batch`` puts all our calls into the worker's low-priority lane; else each goes into its own."""
+    """``lane`` = ``batch`` puts all calls into the worker's low-priority lane; else each goes into its own."""
 
     lane: str = "interactive"
 
@@ -44,7 +44,7 @@ class _Header(msgspec.Struct):
 
 
 class Load(msgspec.Struct, frozen=True):
-    """How busy a worker says it is: tokens that wait in each lane, and how long a new call would wait, in seconds.
+    """How busy a worker says it is: tokens in each lane's queue, and the seconds that a new call would wait.
 
     ``status`` is ``ready``, ``draining`` (it takes no more calls) or ``warming`` (its model is being loaded).
     """
@@ -57,7 +57,7 @@ class Load(msgspec.Struct, frozen=True):
     tokens_per_s: float = 0.0
 
 
-class _Counted(msgspec.Struct):
+class _CountAnswer(msgspec.Struct):
     tokens: list[int]
 
 
@@ -78,7 +78,7 @@ class _ErrorBody(msgspec.Struct):
 
 _ENCODER = msgspec.msgpack.Encoder()
 _HEADER = msgspec.msgpack.Decoder(_Header)
-_COUNTED = msgspec.msgpack.Decoder(_Counted)
+_COUNT = msgspec.msgpack.Decoder(_CountAnswer)
 _ERROR = msgspec.json.Decoder(_ErrorBody)
 _LOAD = msgspec.json.Decoder(Load)
 
@@ -97,34 +97,34 @@ class WorkerProvider:
         self._ready_head = origin.head("/ready", headers, method="GET")
         self._options = options
         self._channel = pool.channel(origin)
-        # Its word on its weights counts for a whole vector space, so it is taken from our own machines alone.
+        # A worker's identity vouches for a whole vector space, so it is taken from our own machines alone.
         self._in_house = pool.channel(msgspec.structs.replace(origin, in_house=True))
 
     async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
         """See :class:`providers.protocol.Provider`."""
         row_bytes = 4 * (attempt.dimensions or _WIDEST) + _HEADER_BYTES_PER_INPUT
-        answer = await self._ask(self._embed_head, attempt, deadline_s, _SLACK_BYTES + attempt.inputs * row_bytes)
+        answer = await self._post(self._embed_head, attempt, deadline_s, _SLACK_BYTES + attempt.inputs * row_bytes)
         return read_answer(answer.body, attempt.inputs)
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
-        """Exact tokens of all inputs together, with the prompt's and the special ones."""
+        """Count the tokens of all inputs together, prompts and special tokens included."""
         most_bytes = _SLACK_BYTES + attempt.inputs * _HEADER_BYTES_PER_INPUT
-        answer = await self._ask(self._count_head, attempt, deadline_s, most_bytes)
+        answer = await self._post(self._count_head, attempt, deadline_s, most_bytes)
         try:
-            tokens = _COUNTED.decode(answer.body).tokens
+            tokens = _COUNT.decode(answer.body).tokens
         except msgspec.DecodeError as error:
             raise Broken(detail="a count that cannot be read") from error
-        return _exact(tokens, attempt.inputs)
+        return _total_tokens(tokens, attempt.inputs)
 
     async def identity(self, deadline_s: float) -> WorkerIdentity:
-        """Which weights it serves and how; raises like :meth:`embed`, and outside the operator's allowed networks."""
+        """Ask which weights it serves and how. Raises as :meth:`embed`, and outside the operator's allowed networks."""
         answer = await self._in_house.exchange(request(self._info_head, b""), deadline_s, _SLACK_BYTES)
         if answer.status != 200:
             raise _failure(answer)
         return read_identity(answer.body)
 
     async def load(self, deadline_s: float) -> Load:
-        """How busy it is. Raises as :meth:`embed` does."""
+        """Ask how busy it is. Raises as :meth:`embed` does."""
         answer = await self._channel.exchange(request(self._ready_head, b""), deadline_s, _SLACK_BYTES)
         if answer.status not in (200, 503):
             raise _failure(answer)
@@ -138,7 +138,7 @@ class WorkerProvider:
         self._channel.close()
         self._in_house.close()
 
-    async def _ask(self, head: bytes, attempt: Attempt, deadline_s: float, most_bytes: int) -> Answer:
+    async def _post(self, head: bytes, attempt: Attempt, deadline_s: float, most_bytes: int) -> Answer:
         body = _ENCODER.encode(
             _Request(
                 request_id=attempt.request_id,
@@ -156,7 +156,7 @@ class WorkerProvider:
 
 
 def read_answer(body: bytes | bytearray, inputs: int) -> Vectors:
-    """The worker's answer: u32 length of the header, the header in msgpack, then the vectors; nothing is copied.
+    """Read the worker's answer: the header's length as u32, the header in msgpack, the vectors, which are not copied.
 
     Raises Broken (cannot be read) or BadAnswer (read, but wrong).
     """
@@ -173,17 +173,17 @@ def read_answer(body: bytes | bytearray, inputs: int) -> Vectors:
     if any(header.truncated):
         raise BadAnswer(detail="an input was cut, though cutting was forbidden")
     matrix = np.frombuffer(body, dtype="<f4", offset=start).reshape(header.rows, header.dimensions)
-    return Vectors(matrix=matrix, tokens=_exact(header.tokens, inputs), exact=True, space=header.space)
+    return Vectors(matrix=matrix, tokens=_total_tokens(header.tokens, inputs), exact=True, space=header.space)
 
 
-def _exact(tokens: list[int], inputs: int) -> int:
+def _total_tokens(tokens: list[int], inputs: int) -> int:
     if len(tokens) != inputs or any(count < 0 for count in tokens):
         raise BadAnswer(detail="token counts that do not fit the inputs")
     return sum(tokens)
 
 
 def _failure(answer: Answer) -> Failure:
-    """As for any upstream, but our own worker's numbers may be shown: which input, how long, what is allowed."""
+    """As for any upstream, but the numbers of our own worker may be shown: which input, how long, what is allowed."""
     if answer.status == 404 and _NOT_YET_SERVED in answer.body[:1000]:
         return Warming(detail="status 404 of Ray's", status=404, retry_after_s=WARMING_S)
     mapped = failure(answer.status, answer.headers, answer.body, time.time())

@@ -22,7 +22,7 @@ from providers.outcomes import (
 from providers.protocol import Attempt, Provider
 from providers.wire import Pool, networks
 from providers.worker.server.loading import BODY
-from providers.worker_kind import WorkerProvider
+from providers.worker_client.kind import WorkerProvider
 from tests.builders.providers import a_provider
 from tests.harness.event_loops import Run
 from tests.harness.fake_upstream import Reply, Upstream, unit_vector
