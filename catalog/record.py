@@ -5,6 +5,7 @@ What holds now is in :class:`catalog.values.Model`; :mod:`catalog.licenses` writ
 
 from datetime import datetime
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
@@ -88,7 +89,6 @@ async def resolutions(db: AsyncConnection, model_id: str | None = None) -> list[
     table = LicenseResolutionRow
     query = select(table.__table__).order_by(table.model_id, table.decided_at, table.id)
     rows = await _rows(db, query if model_id is None else query.where(table.model_id == model_id))
-    following = [*rows[1:], None]
     return [
         ResolutionRecord(
             ModelId(row["model_id"]),
@@ -96,7 +96,7 @@ async def resolutions(db: AsyncConnection, model_id: str | None = None) -> list[
             tuple(ClaimId(claim) for claim in row["settles"]),
             after["decided_at"] if after is not None and after["model_id"] == row["model_id"] else None,
         )
-        for row, after in zip(rows, following, strict=True)
+        for row, after in zip_longest(rows, rows[1:])
     ]
 
 

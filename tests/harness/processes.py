@@ -172,8 +172,8 @@ class Product:
         """The first serve's, with ``/v1``: what an SDK takes as its base URL."""
         return self.serves[0].url + "/v1"
 
-    def wait_until_known(self, key: str, within_s: float = 5) -> str:
-        """Until every serve has heard of a key that was made a moment ago, and can say so; returns the key.
+    def wait_until_known(self, key: str, within_s: float = 10) -> str:
+        """Until every serve has heard of a key that was made a moment ago, and answers; returns the key.
 
         503: a store was away a moment ago, as a test that takes one away leaves it.
         """

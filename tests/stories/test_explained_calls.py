@@ -110,8 +110,8 @@ def told(product: Product, key: str, reply: Reply) -> dict[str, Any]:
 
 
 def told_to_ops(product: Product, *arguments: str) -> dict[str, Any]:
-    """What ``gigarouter admin route explain …`` prints."""
-    result = CliRunner().invoke(app, ["route", "explain", *arguments], env=product.environment)
+    """What ``gigarouter admin requests show …`` or ``routes explain …`` prints."""
+    result = CliRunner().invoke(app, arguments, env=product.environment)
     assert result.exit_code == 0, result.output
     said: dict[str, Any] = json.loads(result.stdout)
     return said
@@ -161,7 +161,7 @@ def test_a_failover_is_told_attempt_by_attempt(product: Product, key: str, first
     ]
     assert [c["provider"] for c in said["candidates"] if c["chosen"]] == ["second"]
     assert said["charge"]["amount"] == "0.00000001"
-    ops = told_to_ops(product, said["id"])
+    ops = told_to_ops(product, "requests", "show", said["id"])
     assert [a["outcome"] for a in ops["attempts"]] == ["Broken", "answered"]
 
 
@@ -176,7 +176,7 @@ def test_where_all_fail_the_call_tells_which_and_how_and_that_nothing_was_charge
     assert (said["status"], said["error"]["code"]) == (503, reply.json["error"]["code"])
     assert [a["outcome"] for a in said["attempts"]] == ["failed", "failed"]
     assert (said["charge"], said["cost"], said["hold"]["held"]) == (None, None, True)
-    ops = told_to_ops(product, said["id"])
+    ops = told_to_ops(product, "requests", "show", said["id"])
     assert "Broken" in ops["detail"]
     assert "sk-live-0123456789abcdef" not in json.dumps(ops)
 
@@ -248,7 +248,7 @@ def test_a_customer_is_shown_nothing_of_ours_nor_of_a_providers_words(
     for reply in replies:
         request_id = reply.headers["x-request-id"]
         shown = ask(product, key, request_id).text
-        ops = json.dumps(told_to_ops(product, request_id))
+        ops = json.dumps(told_to_ops(product, "requests", "show", request_id))
         for secret in ("canary-upstream-name", "987654", "0.000987654"):
             assert secret not in shown
         assert CANARY not in shown
@@ -259,7 +259,7 @@ def test_a_customer_is_shown_nothing_of_ours_nor_of_a_providers_words(
 def test_operators_see_cost_and_margin(product: Product, key: str) -> None:
     request_id = call(product, key).headers["x-request-id"]
     ask(product, key, request_id, serve=1)
-    ops = told_to_ops(product, request_id)
+    ops = told_to_ops(product, "requests", "show", request_id)
     assert (ops["cost"], ops["provider_cost"], ops["margin"]) == ("0.00000001", "0.00000001", "0.00")
     assert ops["candidates"][0]["upstream_model"] == "canary-upstream-name"
     assert ops["provider_tokens"] == 10
@@ -298,23 +298,25 @@ def test_what_if_tells_where_a_call_would_go_and_calls_nobody(
     product: Product, first: Upstream, second: Upstream, key: str
 ) -> None:
     asked = len(first.calls) + len(second.calls)
-    now = told_to_ops(product, "--model", MODEL, "--tokens", "1000")
+    now = told_to_ops(product, "routes", "explain", MODEL, "--tokens", "1000")["now"]
     assert [(c["provider"], c["place"], c["chosen"]) for c in now["candidates"]] == [
         ("first", 1, True),
         ("second", 2, False),
     ]
     assert (now["hold"]["amount"], now["attempts"], now["status"]) == ("0.000001", [], None)
     endpoint = now["candidates"][0]["endpoint"]
-    for change in (["--exclude", "first"], ["--endpoint", f"{endpoint}:state=draining"]):
-        then = told_to_ops(product, "--model", MODEL, *change)
+    draining = f'{endpoint}={{"state": "draining"}}'
+    for change in (["--what-if-exclude", "first"], ["--what-if-endpoints", draining]):
+        then = told_to_ops(product, "routes", "explain", MODEL, *change)
         assert then["difference"]["chosen_now"].startswith("first (ep_")
         assert then["difference"]["chosen_then"].startswith("second (ep_")
         assert [name.split()[0] for name in then["difference"]["leaves"]] == ["first"]
-    dearer = told_to_ops(product, "--model", MODEL, "--endpoint", f"{endpoint}:cost=9.99,healthy=yes")
+    dearly = f'{endpoint}={{"cost_usd_per_mtok": "9.99", "healthy": true}}'
+    dearer = told_to_ops(product, "routes", "explain", MODEL, "--what-if-endpoints", dearly)
     assert dearer["difference"]["cost_usd_per_mtok_now"] == "0.000987654"
-    restricted = told_to_ops(product, "--model", RESTRICTED)
+    restricted = told_to_ops(product, "routes", "explain", RESTRICTED)["now"]
     assert (restricted["error"]["code"], restricted["license"]["allowed"]) == ("license_restricted", False)
-    unsold = told_to_ops(product, "--model", RESTRICTED, "--use", "non_commercial")
+    unsold = told_to_ops(product, "routes", "explain", RESTRICTED, "--use", "non_commercial")["now"]
     assert "money" in " ".join(unsold["license"]["reasons"])
     assert len(first.calls) + len(second.calls) == asked
 

@@ -45,6 +45,7 @@ class Reply(msgspec.Struct, frozen=True):
 
     status: int
     answer: Any
+    retry_after_s: float | None = None
 
     @property
     def is_error(self) -> bool:
@@ -116,4 +117,5 @@ def _reply(response: httpx.Response) -> Reply:
         answer = msgspec.json.decode(response.content) if response.content else None
     except msgspec.DecodeError:
         answer = response.text
-    return Reply(response.status_code, answer)
+    wait_s = response.headers.get("retry-after")
+    return Reply(response.status_code, answer, None if wait_s is None else float(wait_s))

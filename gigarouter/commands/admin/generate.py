@@ -7,6 +7,7 @@ usage, 3 not allowed, 4 not found, 5 no credit, 6 a limit, 7 a provider failed.
 
 import inspect
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
@@ -16,7 +17,7 @@ import typer
 
 from gigarouter.commands.admin.client import Call, Client, Reply
 from gigarouter.commands.admin.instants import instant_text
-from gigarouter.commands.admin.options import Option, Reader, Usage, body_of, options_of, parameters
+from gigarouter.commands.admin.options import UNSET, Option, Reader, Usage, body_of, options_of, parameters
 from gigarouter.commands.admin.output import show
 from router.api.operation import OperationRoute, body_schema, columns_of, query_schemas
 from store.faults import CannotStart
@@ -34,6 +35,7 @@ EXIT_CODES: Final = {
     502: PROVIDER_FAILED,
 }
 PAGE: Final = "100"
+PATIENCE_S: Final = 10.0
 # What a command is about: more of them in a row would have to be learned by heart.
 ARGUMENTS_MAX: Final = 2
 
@@ -59,7 +61,8 @@ def command_of(route: OperationRoute) -> Command:
         route,
         places=tuple(route.param_convertors),
         query=tuple(option for schema in query_schemas(route) for option in options_of(schema)),
-        body=() if body is None else tuple(options_of(body)),
+        # What a thing is called comes first, wherever its form has it.
+        body=() if body is None else tuple(sorted(options_of(body), key=lambda option: option.path != ("id",))),
     )
 
 
@@ -116,7 +119,9 @@ def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
             typed[option.name] = _secret(None if file is None else str(file), ask=bool(ask))
     try:
         body = body_of(command.body, typed, READERS)
-        query = {name: _query_text(value) for name, value in body_of(command.query, typed, READERS).items()}
+        query = {
+            name: _query_text(value) for name, value in body_of(command.query, {**typed, UNSET: None}, READERS).items()
+        }
     except Usage as usage:
         fail(str(usage), USAGE)
     call = Call(
@@ -129,7 +134,18 @@ def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
         idempotency_key=None if (key := typed.get("idempotency_key")) is None else str(key),
     )
     pages = "limit" not in query and any(option.name == "cursor" for option in command.query)
-    return _all_pages(client, call) if pages else client.send(call)
+    return _all_pages(client, call) if pages else _sent_patiently(client, call)
+
+
+def _sent_patiently(client: Client, call: Call) -> Reply:
+    """The answer; what can be read in a moment, such as a call that is being recorded, is waited for."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        reply = client.send(call)
+        wait_s = reply.retry_after_s
+        if call.method != "GET" or wait_s is None or time.monotonic() + wait_s > until:
+            return reply
+        time.sleep(wait_s)
 
 
 def _query_text(value: object) -> str:

@@ -17,6 +17,7 @@ Json = dict[str, Any]
 Reader = Callable[[str], str]
 
 UNSET: Final = "unset"
+EMPTY: Final[Mapping[str, object]] = {"list": [], "integers": [], "map": {}}
 SCALARS: Final = frozenset({"text", "choice", "integer", "number", "file"})
 
 
@@ -45,6 +46,11 @@ class Option(msgspec.Struct, frozen=True):
     def flag(self) -> str:
         """The option as it is typed: ``--cap-amount-usd``."""
         return f"--{'-'.join(self.path).replace('_', '-')}"
+
+    @property
+    def can_be_unset(self) -> bool:
+        """Whether an edit can take it away: what may be null, and all of a list or a map."""
+        return self.nullable or self.kind in EMPTY
 
     @property
     def may_be_argument(self) -> bool:
@@ -96,7 +102,8 @@ def _kind(field: Json) -> str:
         ("contentMediaType" in field, "file"),
         (set(field.get("enum", ())) == {"0", "1"}, "flag"),
         (kind == "string" and "enum" in field, "choice"),
-        (kind == "array" and items not in ("string", "integer"), "json"),
+        (kind == "array" and items == "integer", "integers"),
+        (kind == "array" and items != "string", "json"),
     )
     plain = {"string": "text", "boolean": "switch", "array": "list", "object": "map"}
     return next((name for holds, name in special if holds), plain.get(kind, kind))
@@ -104,7 +111,7 @@ def _kind(field: Json) -> str:
 
 def _help(declared: Json, field: Json) -> str:
     words = [declared.get("description") or field.get("description") or ""]
-    if _kind(field) == "list":
+    if _kind(field) in ("list", "integers"):
         words.append("May be repeated.")
     if _kind(field) == "map":
         words.append("name=value; may be repeated.")
@@ -131,7 +138,7 @@ def parameters(options: Sequence[Option], *, arguments: int = 0, edits: bool = F
             yield _parameter(f"ask_{option.name}", Annotated[bool, ask], False)
         elif option.kind != "whole":
             yield _parameter(option.name, _option(option))
-    if edits and (removable := [option.name for option in options if option.nullable]):
+    if edits and (removable := [option.name for option in options if option.can_be_unset]):
         note = typer.Option("--unset", help=f"Take one away ({', '.join(removable)}); may be repeated.")
         yield _parameter(UNSET, Annotated[list[str] | None, note])
 
@@ -143,6 +150,8 @@ def _option(option: Option) -> object:
             return Annotated[bool, typer.Option(name, help=option.help)]
         case "switch":
             return Annotated[bool | None, typer.Option(f"{name}/--no-{name[2:]}", help=option.help)]
+        case "integers":
+            return Annotated[list[int] | None, typer.Option(name, help=option.help)]
         case "list" | "map":
             return Annotated[list[str] | None, typer.Option(name, help=option.help)]
         case _:
@@ -177,11 +186,12 @@ def body_of(options: Sequence[Option], typed: Mapping[str, Any], read: Mapping[s
         if value is None or (value is False and option.kind == "flag"):
             continue
         _place(body, option.path, _encoded(option, value, read))
-    removable = {option.name: option for option in options if option.nullable}
+    removable = {option.name: option for option in options if option.can_be_unset}
     for name in typed.get(UNSET) or ():
         if name.replace("-", "_") not in removable:
             raise Usage(f"--unset takes {', '.join(removable)}, not {name}.")
-        _place(body, removable[name.replace("-", "_")].path, None)
+        option = removable[name.replace("-", "_")]
+        _place(body, option.path, None if option.nullable else EMPTY[option.kind])
     return body
 
 

@@ -30,7 +30,7 @@ class LitellmImport(Body):
     allow_loss: bool = Field(False, description="A price below an endpoint's cost is meant.")
 
 
-class ImportOut(Answer):
+class LitellmImportOut(Answer):
     """What an import did, counted; ``notes`` say what became of each key that is not simply an endpoint."""
 
     columns: ClassVar[tuple[str, ...]] = ("lines",)
@@ -57,7 +57,7 @@ class ImportOut(Answer):
     summary="Import litellm's price map",
     roles=OPS,
 )
-async def import_litellm(admin: Write, body: LitellmImport) -> ImportOut:
+async def import_litellm(admin: Write, body: LitellmImport) -> LitellmImportOut:
     """Import the embedding models of litellm's price map: models, providers without credential, draft endpoints."""
     try:
         costs = await asyncio.to_thread(price_map.read)
@@ -82,7 +82,7 @@ async def _seed(work: UnitOfWork) -> None:
         await import_catalog(work)
 
 
-def _out(costs: price_map.PriceMap, imported: ImportResult, done: Plan, *, dry_run: bool) -> ImportOut:
+def _out(costs: price_map.PriceMap, imported: ImportResult, done: Plan, *, dry_run: bool) -> LitellmImportOut:
     changes = [f"{step.kind} {step.verb.value}" for step in done.diff.steps]
     counts: dict[str, Any] = {
         "litellm": costs.release,
@@ -101,7 +101,7 @@ def _out(costs: price_map.PriceMap, imported: ImportResult, done: Plan, *, dry_r
         *(f"{name.replace('_', ' ')}: {value}" for name, value in counts.items()),
     ]
     notes = [msgspec.to_builtins(note) for note in imported.notes]
-    return ImportOut(**counts, notes=notes, plan=plan_out(done, done=not dry_run), lines=lines)
+    return LitellmImportOut(**counts, notes=notes, plan=plan_out(done, done=not dry_run), lines=lines)
 
 
 def _count(imported: ImportResult, kind: Kind) -> int:

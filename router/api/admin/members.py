@@ -29,13 +29,14 @@ class MemberFacts(Form):
     role: Role = Field(description="In an account owner, developer or finance; an operator is ops or finance_admin.")
 
 
-class MemberCreate(MemberFacts, Body):
+class MemberCreate(Body):
     """A person of an account: owner, developer or finance."""
 
+    email: str = Field(description="The person's e-mail address.")
+    role: Role = Field(description="In an account owner, developer or finance; an operator is ops or finance_admin.")
     account: AccountRef | None = Field(
         None, description="Whose person it is, by id or name; an operator, who is made on the machine alone, has none."
     )
-    email: str = Field(description="The person's e-mail address.")
     name: str = Field("", description="The person's name.")
 
 

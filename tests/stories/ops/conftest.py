@@ -15,7 +15,7 @@ def product(servers: Embedded, module_database_url: str, tmp_path_factory: pytes
     servers.redis.command("FLUSHALL")
     running = Product(tmp_path_factory.mktemp("admin-api"), module_database_url, servers.redis_url, jobs=False)
     with running:
-        admin_command(running.environment, "models", "import-seed")
+        admin_command(running.environment, "models", "import")
         yield running
 
 

@@ -272,15 +272,15 @@ asyncio.run(dump())
 def test_members_have_roles_and_an_account_keeps_an_owner(admin: Admin) -> None:
     admin("accounts", "create", "Acme")
     ada = admin("members", "add", "ada@example.com", "owner", "--account", "Acme")["id"]
-    bob = admin("members", "add", "bob@example.com", "--role", "finance", "--account", "Acme")["id"]
-    assert "already" in admin.fails("members", "add", "ADA@example.com", "--role", "finance", "--account", "Acme")
+    bob = admin("members", "add", "bob@example.com", "finance", "--account", "Acme")["id"]
+    assert "already" in admin.fails("members", "add", "ADA@example.com", "finance", "--account", "Acme")
     assert "last owner" in admin.fails("members", "remove", ada)
-    admin("members", "role", bob, "owner")
+    admin("members", "edit", bob, "owner")
     admin("members", "remove", ada)
     assert [member["email"] for member in admin("members", "list", "--account", "Acme")["data"]] == ["bob@example.com"]
-    admin("members", "add", "ops@example.com", "--role", "ops")
+    admin("members", "add", "ops@example.com", "ops")
     assert "belong to no account" in admin.fails(
-        "members", "add", "ops2@example.com", "--role", "ops", "--account", "Acme", exits=2
+        "members", "add", "ops2@example.com", "ops", "--account", "Acme", exits=2
     )
     assert [member["role"] for member in admin("members", "list")["data"]] == ["ops"]
 
@@ -306,7 +306,7 @@ def test_what_is_not_there_exits_with_4_and_what_cannot_be_reached_with_1(admin:
         admin.fails(*arguments, exits=4)
     assert "an id such as key_" in admin.fails("keys", "show", "acct_" + "0" * 32, exits=4)
     gone = Admin({"DATABASE_URL": "postgresql://localhost:1/x"})
-    assert "Postgres cannot be reached" in gone.fails("accounts", "list")
+    assert "cannot be reached" in gone.fails("accounts", "list")
 
 
 def test_at_a_terminal_the_command_prints_a_table(admin: Admin, database_url: str) -> None:

@@ -338,7 +338,7 @@ def test_a_revoked_key_or_a_person_who_is_gone_works_nowhere_within_a_second(pro
         operator("GET", "/accounts")
     admin_command(product.environment, "operators", "revoke", key["id"])
     admin_command(product.environment, "members", "remove", removed.member)
-    admin_command(product.environment, "members", "role", demoted.member, "finance_admin")
+    admin_command(product.environment, "members", "edit", demoted.member, "finance_admin")
     until = time.monotonic() + 5
     while demoted.ask("POST", "/providers").status_code != 403 and time.monotonic() < until:
         time.sleep(0.05)

@@ -15,7 +15,7 @@ def test_another_address_of_a_provider_ends_its_traffic_and_the_answer_says_so(
 ) -> None:
     product = Product(tmp_path, database_url, redis_url, jobs=False)
     with Upstream(384).in_thread() as upstream, product:
-        admin_command(product.environment, "models", "import-seed")
+        admin_command(product.environment, "models", "import")
         ops = an_operator(product.environment, product.serves[0].url, "ops")
         provider = ops("POST", "/providers", {"name": "moving", "kind": "openai", "base_url": upstream.base_url}, 201)
         endpoint = ops("POST", "/endpoints", {"model": MODEL, "provider": provider["id"]}, 201)
