@@ -173,7 +173,10 @@ class Product:
         return self.serves[0].url + "/v1"
 
     def wait_until_known(self, key: str, within_s: float = 10) -> str:
-        """Until every serve has heard of a key that was made a moment ago, and answers; returns the key."""
+        """Until every serve has heard of a key that was made a moment ago, and answers; returns the key.
+
+        503: a store was away a moment ago, as a test that takes one away leaves it.
+        """
         deadline = time.monotonic() + within_s
         for serve in self.serves:
             while True:

@@ -108,23 +108,31 @@ class World:
         return str(self.product.serves[0].log.read_text()) + metrics
 
 
+def failing(kind: str) -> str:
+    """The name of the model whose endpoint, at the same upstream, is made to fail and rests afterwards."""
+    return f"{kind}-failing"
+
+
 def set_up_catalog(product: Product, upstreams: dict[str, Upstream]) -> None:
     async def add_models(work: UnitOfWork) -> None:
         for kind in upstreams:
-            await make_live(work.connection, await add_model(work.connection, f"tests/{kind}"))
+            for name in (kind, failing(kind)):
+                await make_live(work.connection, await add_model(work.connection, f"tests/{name}"))
 
     async def add_endpoints(work: UnitOfWork) -> None:
-        for kind, upstream in upstreams.items():
-            model, cipher = ModelId(f"tests/{kind}"), product.database.cipher
+        cipher = product.database.cipher
+        kinds = {name: kind for kind in upstreams for name in (kind, failing(kind))}
+        for name, kind in kinds.items():
+            model, upstream = ModelId(f"tests/{name}"), upstreams[kind]
             if isinstance(upstream, Vendor):
                 wire = upstream.wire
                 spec = ProviderSpec(upstream.vendor_url, options={"vendor": wire.vendor, **wire.options})
                 endpoint = EndpointSpec(upstream_model=wire.model, asks_base64=False)
-                await add_endpoint(work, cipher, model, kind, "litellm", spec, endpoint, wire.credential)
+                await add_endpoint(work, cipher, model, name, "litellm", spec, endpoint, wire.credential)
             else:
                 url = upstream.worker_url if kind == "worker" else upstream.base_url
                 credential = None if kind == "worker" else UPSTREAM_KEY
-                await add_endpoint(work, cipher, model, kind, kind, ProviderSpec(url), EndpointSpec(model), credential)
+                await add_endpoint(work, cipher, model, name, kind, ProviderSpec(url), EndpointSpec(model), credential)
 
     product.database.as_owner(add_models)
     product.database.as_app(add_endpoints)
@@ -228,7 +236,7 @@ def test_litellm_pull_22188_credentials_stay_out_of_logs_metrics_and_errors(worl
             upstream = world.upstreams[kind]
             # Always: a worker is also asked how busy it is.
             upstream.always = Scripted(status=status, body=json.dumps({"error": quoted, **quoted}).encode())
-            reply = world.call(kind)
+            reply = world.call(failing(kind))
             upstream.always = Scripted()
             assert reply.status in (400, 502, 503, 504)
             for secret in (UPSTREAM_KEY, KEY, "aws-secret-of-the-tests", CANARY, world.key):

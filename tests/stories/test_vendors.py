@@ -40,14 +40,19 @@ class World:
         return asyncio.run(send(self.product.serves[0].port, request_bytes(PATH, self.key, content), timeout_s=60))
 
 
+# Behind their own endpoints, which a refused credential takes out of service.
+REFUSING = ("cohere", "titan", "jina")
+
+
 def set_up_catalog(product: Product, vendors: dict[str, Vendor]) -> None:
     async def add_models(work: UnitOfWork) -> None:
-        for name in vendors:
+        for name in (*vendors, *(f"{name}-refusing" for name in REFUSING)):
             model = await add_model(work.connection, f"tests/{name}", nano_per_mtok=NANO_PER_MTOK)
             await make_live(work.connection, model)
 
     async def add_endpoints(work: UnitOfWork) -> None:
-        for name, vendor in vendors.items():
+        refusing = {f"{name}-refusing": vendors[name] for name in REFUSING}
+        for name, vendor in (vendors | refusing).items():
             wire = vendor.wire
             options = {**({"vendor": wire.vendor} if wire.vendor else {}), **wire.options}
             endpoint = EndpointSpec(
@@ -120,9 +125,9 @@ def test_more_inputs_than_a_vendor_takes_at_once_are_split_joined_in_order_and_c
 
 
 def test_a_vendors_refusal_of_our_key_is_never_the_customers_and_costs_nothing(world: World) -> None:
-    for name in ("cohere", "titan", "jina"):
-        charges = world.product.database.value(COUNT, f"tests/{name}")
+    for name in REFUSING:
+        charges = world.product.database.value(COUNT, f"tests/{name}-refusing")
         world.vendors[name].script.append(Scripted(status=401))
-        reply = world.call(name)
+        reply = world.call(f"{name}-refusing")
         assert (reply.status, reply.json["error"]["code"]) == (503, "provider_unavailable")
-        assert world.product.database.value(COUNT, f"tests/{name}") == charges
+        assert world.product.database.value(COUNT, f"tests/{name}-refusing") == charges

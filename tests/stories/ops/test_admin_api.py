@@ -14,7 +14,7 @@ import pytest
 from router.api.documents import admin_routes
 from router.api.operation import OperationSpec
 from router.identity.members import Role
-from tests.builders.admin_api import create_endpoint, create_provider
+from tests.builders.admin_api import create_endpoint, create_model, create_provider
 from tests.harness.admin_client import DUMP, Operator, admin_command, an_operator
 from tests.harness.fake_upstream import Reply, Upstream
 from tests.harness.processes import Product
@@ -26,8 +26,10 @@ VOUCHED = {"as_reference": "the maker's own service"}
 
 
 def a_provider_and_draft(ops: Operator, upstream: Upstream, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A draft for a model of its own, whose space nobody has vouched for."""
     provider = create_provider(ops, upstream, name, credential=CREDENTIAL)
-    return provider, create_endpoint(ops, MODEL, provider, upstream_model=name)
+    model = create_model(ops, f"acme/at-{name}")
+    return provider, create_endpoint(ops, model, provider, upstream_model=name)
 
 
 def test_a_provider_is_added_in_a_minute_and_serves_a_customer(

@@ -124,10 +124,14 @@ def settings(hub: Hub, tmp_path: Path) -> dict[str, str]:
     }
 
 
-def refused(arguments: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    process = start(arguments, environment)
-    _, err = process.communicate(timeout=90)
-    return process.returncode, next(line for line in err.splitlines() if line.startswith("worker: "))
+def refused(*attempts: list[str], environment: dict[str, str]) -> list[tuple[int, str]]:
+    """The exit code and the sentence of each start, all of them at once."""
+    processes = [start(arguments, environment) for arguments in attempts]
+    ends = [(process, process.communicate(timeout=90)[1]) for process in processes]
+    return [
+        (process.returncode, next(line for line in said.splitlines() if line.startswith("worker: ")))
+        for process, said in ends
+    ]
 
 
 def test_a_pinned_revision_is_downloaded_served_and_used_again_without_the_hub(hub: Hub, tmp_path: Path) -> None:
@@ -149,14 +153,15 @@ def test_a_pinned_revision_is_downloaded_served_and_used_again_without_the_hub(h
 
 def test_what_the_hub_does_not_have_is_one_sentence(hub: Hub, tmp_path: Path) -> None:
     environment = settings(hub, tmp_path)
-    code, sentence = refused(["--model", NAME, "--revision", "nothing"], environment)
-    assert (code, sentence) == (3, f"worker: The hub has {NAME}, but not its revision nothing.")
-    code, sentence = refused(["--model", "someone/else"], environment)
-    assert (code, sentence) == (3, "worker: The hub has no model someone/else, or it is not open to this machine.")
+    no_revision, no_model = ["--model", NAME, "--revision", "nothing"], ["--model", "someone/else"]
+    assert refused(no_revision, no_model, environment=environment) == [
+        (3, f"worker: The hub has {NAME}, but not its revision nothing."),
+        (3, "worker: The hub has no model someone/else, or it is not open to this machine."),
+    ]
 
 
 def test_weights_that_are_not_what_the_hub_promised_are_refused(hub: Hub, tmp_path: Path) -> None:
     hub.lies = True
-    code, sentence = refused(["--model", NAME], settings(hub, tmp_path))
+    ((code, sentence),) = refused(["--model", NAME], environment=settings(hub, tmp_path))
     assert code == 4
     assert "is not what the hub promised" in sentence
