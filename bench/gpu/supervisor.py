@@ -74,8 +74,11 @@ class Supervisor:
         with self._log.open("ab") as log:
             start = log.tell()
             process = subprocess.Popen(self._command(group, seconds - CLOSING_S), stdout=subprocess.PIPE, stderr=log)
+            said: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+            reader = threading.Thread(target=_read, args=(process, said), daemon=True)
+            reader.start()
             try:
-                ended, running, late = self._follow(process, group)
+                ended, running, late = self._follow(said, group)
                 if not late:
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(GRACE_S)
@@ -83,6 +86,9 @@ class Supervisor:
                 # Its descendants too; whoever waits for the process after this is told 0.
                 code = process.poll()
                 machine.end([process.pid], grace_s=3)
+                process.wait()
+                # Nobody writes any more, so that the reader is at its end and lets the pipe go.
+                reader.join(GRACE_S)
         failure = late or (f"the process ended with {code}: {self._tail(start)}" if code else "")
         if running and running not in ended:
             ended.add(running)
@@ -93,11 +99,9 @@ class Supervisor:
             failure = "the process ended early"
         return ended, failure
 
-    def _follow(self, process: "subprocess.Popen[bytes]", group: Group) -> tuple[set[str], str, str]:
+    def _follow(self, said: "queue.SimpleQueue[bytes | None]", group: Group) -> tuple[set[str], str, str]:
         """Keep what the process says until it ends or is late: the steps that ended, the one that runs, the delay."""
         limits = dict(group.steps)
-        said: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        threading.Thread(target=_read, args=(process, said), daemon=True).start()
         ended: set[str] = set()
         running, began, limit = "", time.monotonic(), START_LIMIT_S
         while True:
@@ -138,6 +142,7 @@ class Supervisor:
 
 def _read(process: "subprocess.Popen[bytes]", said: "queue.SimpleQueue[bytes | None]") -> None:
     assert process.stdout is not None
-    for text in process.stdout:
-        said.put(text)
+    with process.stdout as output:
+        for text in output:
+            said.put(text)
     said.put(None)
