@@ -180,7 +180,7 @@ def test_a_storm_of_one_upstreams_failures_costs_no_call(fault: str, told: Told)
     async def storm() -> list[Reply]:
         return await asyncio.gather(*(told.call(model_of(fault, helped=True), told.other_key) for _ in range(STORM)))
 
-    charged = "SELECT count(*), sum(charged_nano)::bigint FROM usage_events WHERE account_id = $1"
+    charged = "SELECT count(*), coalesce(sum(charged_nano), 0)::bigint FROM usage_events WHERE account_id = $1"
     before = told.product.database.rows(charged, told.other_account)[0]
     replies = asyncio.run(storm())
     after = told.product.database.rows(charged, told.other_account)[0]
