@@ -279,8 +279,11 @@ def _bound(trace: Trace) -> CostBound | None:
 
 def _timings(call: CompletedCall) -> Timings:
     trace = call.trace
+    # The event loop reads its clock once a turn, so that a step's time may begin before the request was seen: the whole
+    # is never shown shorter than what it took until the charge.
+    total_ms = max(call.took_ms, trace.charged_ms or 0.0)
     return Timings(
-        total_us=int(call.took_ms * 1000),
+        total_us=int(total_ms * 1000),
         admitted_us=_us(trace.admitted_ms),
         delivered_us=_us(trace.delivered_ms),
         charged_us=_us(trace.charged_ms),
