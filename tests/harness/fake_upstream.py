@@ -151,7 +151,7 @@ class Upstream:
         return f"http://{self.host}:{self.port}"
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._client, self.host, self.port, limit=1 << 24)
+        self._server = await asyncio.start_server(self._accept, self.host, self.port, limit=1 << 24)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -160,6 +160,9 @@ class Upstream:
         for task in list(self._clients):
             task.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
+        for writer in list(self._writers):
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -188,11 +191,14 @@ class Upstream:
         for writer in self._writers:
             writer.write(data)
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Known from the first moment: stop() closes also what came in just before it."""
+        self._writers.add(writer)
+        self._clients.add(asyncio.get_running_loop().create_task(self._client(reader, writer)))
+
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._clients.add(task)
-        self._writers.add(writer)
         self.connections += 1
         try:
             while await self._exchange(reader, writer):
