@@ -70,7 +70,8 @@ def test_rotating_wraps_the_data_key_again_and_encrypts_nothing_anew() -> None:
     assert before[1:] == after[1:]
     assert CredentialCipher([NEW]).decrypt(provider, PLACE, again) == "sk-canary"
     assert CredentialCipher([OLD]).encrypt(provider, PLACE, "sk-canary") != stored
-    for meddled in (after[2][:-1] + b"x", b"", after[2][::-1]):
+    flipped = after[2][:-1] + bytes([after[2][-1] ^ 1])
+    for meddled in (flipped, b"", after[2][1:]):
         with pytest.raises(CredentialUnreadable):
             CredentialCipher([NEW]).decrypt(provider, PLACE, msgspec.msgpack.encode([*after[:2], meddled]))
 
