@@ -52,6 +52,8 @@ class Who(StrEnum):
 
     ANYONE = "anyone"
     KEY = "key"
+    # Anyone; a key that is sent must be right, and the answer is that key's.
+    VISITOR = "visitor"
     # Operators by their own keys; which of their roles is in the operation's spec.
     OPERATOR = "operator"
     # Callers in our own network that no proxy stands before: a scraper of metrics.
@@ -165,7 +167,7 @@ class Operations:
         self.one = one or noun.removesuffix("s")
         self.tag = tag or noun.capitalize()
         self.who = who
-        strict = [Depends(check_request)] if who is Who.OPERATOR else []
+        strict = {Who.OPERATOR: [Depends(check_request)], Who.VISITOR: [Depends(check_query)]}.get(who, [])
         self.routes = APIRouter(prefix=path, route_class=OperationRoute, dependencies=strict)
 
     def get(self, path: str, **declared: Unpack[Declaration]) -> Callable[[Handler], Handler]:
@@ -251,10 +253,9 @@ async def check_request(request: Request) -> None:
     Raises ``UnknownParameter`` for a query parameter that is not declared, ``InvalidRequest`` for one that is no list
     and given twice, for NUL characters and for a body where none is taken, ``BodyTooLarge``.
     """
+    await check_query(request)
     exchange: Exchange = request.scope[EXCHANGE]
     route: OperationRoute = request.scope["route"]
-    if fault := query_refusal(request.query_params.multi_items(), _query_parameters(route.dependant)):
-        raise fault
     if len(exchange.body) > route.spec.body_bytes_max:
         raise BodyTooLarge(f"The body is larger than {route.spec.body_bytes_max} bytes.")
     if rb"\u0000" in exchange.body:
@@ -269,6 +270,17 @@ async def check_request(request: Request) -> None:
             Nothing.model_validate_json(exchange.body or b"{}")
         except ValidationError as problem:
             raise refusal([{**one, "loc": ("body", *one["loc"])} for one in problem.errors()]) from None
+
+
+async def check_query(request: Request) -> None:
+    """Refuses what no type of an operation reads from its query.
+
+    Raises ``UnknownParameter`` for a parameter that is not declared, ``InvalidRequest`` for one that is no list and
+    given twice, and for NUL characters.
+    """
+    route: OperationRoute = request.scope["route"]
+    if fault := query_refusal(request.query_params.multi_items(), _query_parameters(route.dependant)):
+        raise fault
 
 
 def _query_parameters(dependant: Dependant) -> dict[str, bool]:
