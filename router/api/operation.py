@@ -33,7 +33,7 @@ from starlette.routing import BaseRoute
 from typing_extensions import override
 
 from router.api.exchange import EXCHANGE, Exchange
-from router.api.faults import NOT_JSON, query_refusal, refusal
+from router.api.faults import not_json, query_refusal, refusal
 from router.api.forms import Answer, Nothing
 from router.errors import BodyTooLarge, InvalidRequest
 from router.identity.members import Role
@@ -264,7 +264,7 @@ async def check_request(request: Request) -> None:
     try:
         msgspec.json.decode(exchange.body or b"{}", type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError):
-        raise InvalidRequest(NOT_JSON) from None
+        raise not_json(exchange.body) from None
     if exchange.method != "GET" and route.body_field is None:
         try:
             Nothing.model_validate_json(exchange.body or b"{}")
