@@ -65,3 +65,22 @@ def test_a_cap_that_calls_in_flight_hold_asks_for_patience_and_a_cap_that_is_spe
     spent = denial_error(Denied(Denial.CAP, *amounts, 0, state), caller)
     assert (type(spent), spent.retry_after_s) == (CapReached, None)
     assert spent.details == {"cap_usd": "0.0001", "spent_usd": "0.00003", "period": "month"}
+
+
+# The cap, what the call may cost (both in USD), and what helps.
+WAYS_OUT = [
+    (CapPeriod.MONTH, 60_000, "per month does not cover this call: 0.00003 USD is spent", "next month (UTC)."),
+    (CapPeriod.DAY, 60_000, "per day does not cover this call", "next day (UTC)."),
+    (CapPeriod.TOTAL, 60_000, "in total does not cover this call", "Raise the cap: waiting does not help."),
+    (CapPeriod.DAY, 110_000, "0.00011 USD", "send fewer tokens per call: waiting does not help."),
+]
+
+
+@pytest.mark.parametrize(("period", "needed", "states", "helps"), WAYS_OUT)
+def test_a_cap_that_no_wait_opens_speaks_of_no_period(period: CapPeriod, needed: int, states: str, helps: str) -> None:
+    capped = msgspec.structs.replace(PAYER, cap=Cap(NanoUSD(100_000), period))
+    caller, state = Caller(msgspec.structs.replace(a_key(), payer=capped)), LimitState(1, 1, 0, 1, 1, 0)
+    amounts = (NanoUSD(needed), NanoUSD(10**9), NanoUSD(0), NanoUSD(30_000))
+    spent = denial_error(Denied(Denial.CAP, *amounts, 0, state), caller)
+    assert states in spent.message
+    assert spent.message.endswith(helps)
