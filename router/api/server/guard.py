@@ -85,7 +85,7 @@ class Guard:
 
     def _check(self, exchange: Exchange) -> None:
         exchange.check_credentials()
-        if exchange.content_encoding not in (b"", b"identity"):
+        if exchange.content_encoding and not _is_identity(exchange.content_encoding):
             raise EncodingUnsupported("A compressed body is not taken. Send JSON as it is, without Content-Encoding.")
         length = exchange.content_length
         if length is not None and len(length) > 3 and int(length) > self._body_bytes_max:
@@ -155,6 +155,10 @@ class _HeaderSender:
         else:
             self.is_over = True
             await self._send(message)
+
+
+def _is_identity(codings: bytes) -> bool:
+    return all(coding.strip(b" \t").lower() in (b"", b"identity") for coding in codings.split(b","))
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
