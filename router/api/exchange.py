@@ -35,7 +35,7 @@ _KEY_IN_ADMIN_QUERY = re.compile(
 # Every header that is read here.
 _HEADERS_READ = frozenset(
     b"authorization x-api-key api-key idempotency-key content-length content-encoding x-request-id x-client-request-id "
-    b"x-forwarded-for forwarded x-tier prefer".split()
+    b"x-forwarded-for forwarded origin x-tier prefer".split()
 )
 _BEARER = "Bearer "
 _BLANKS = b" \t"
@@ -76,6 +76,7 @@ class Exchange:
         "client_request_id",
         "content_encoding",
         "content_length",
+        "cors_headers",
         "fault",
         "forwarded",
         "idempotency_key",
@@ -83,6 +84,7 @@ class Exchange:
         "now",
         "operation",
         "operator",
+        "origin",
         "path",
         "query",
         "refusal",
@@ -112,6 +114,9 @@ class Exchange:
         self.content_encoding = b""
         self.client_request_id: bytes | None = None
         self.forwarded = False
+        # The page that a browser calls for, and what lets it read the answer (:mod:`router.api.server.cors`).
+        self.origin: bytes | None = None
+        self.cors_headers: list[tuple[bytes, bytes]] = []
         # Headers by which a call asks for more than its body does (:mod:`router.api.public.call_headers`).
         self.call_headers: tuple[tuple[bytes, bytes], ...] = ()
         # Response headers that say which of them were applied; errors carry them too.
@@ -156,6 +161,8 @@ class Exchange:
                     self.client_request_id = value
             case b"x-forwarded-for" | b"forwarded":
                 self.forwarded = True
+            case b"origin":
+                self.origin = value
             case _:
                 self.call_headers = (*self.call_headers, (name, value))
 
@@ -183,6 +190,8 @@ class Exchange:
             _VERSION,
             _NO_SNIFF,
         ]
+        if self.cors_headers:
+            headers += self.cors_headers
         if self.client_request_id is not None:
             headers.append((b"x-client-request-id", self.client_request_id))
         return headers

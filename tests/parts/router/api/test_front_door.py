@@ -365,7 +365,8 @@ async def test_the_api_describes_itself_and_the_file_is_the_same(front: Front) -
         for method in methods
     }
     customers = {spec.name for spec in specs() if not spec.path.startswith("/admin")}
-    assert operations == customers | {("POST", "/v1/embeddings")}
+    azures = ("POST", "/openai/deployments/{deployment}/embeddings")
+    assert operations == customers | {("POST", "/v1/embeddings"), azures}
     assert served == orjson.loads((ROOT / "docs" / "openapi.json").read_bytes()), (
         "python -m router.api.documents > docs/openapi.json"
     )
