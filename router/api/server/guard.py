@@ -33,7 +33,7 @@ log = structlog.get_logger("edge")
 ARRIVING_BYTES_MAX = 256 * 1024 * 1024
 
 # The request's headers by which answers differ, for caches on the way.
-VARY = (b"vary", b"accept-encoding, origin")
+VARY = (b"vary", b"accept, accept-encoding, origin")
 CLOSE = (b"connection", b"close")
 NO_ROOM = "This server has no room for another call. Try again in a moment."
 TOO_SLOW_BODY = "The body did not arrive in time. Check the connection, or send fewer inputs per request."

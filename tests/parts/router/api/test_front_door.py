@@ -238,7 +238,6 @@ async def test_a_key_may_come_as_x_api_key_but_not_in_the_url_nor_twice(front: F
         ("DELETE", "/v1/account", 405, "method_not_allowed"),
         ("POST", "/v1/embeddings/", 404, "not_found"),
         ("POST", "/V1/EMBEDDINGS", 404, "not_found"),
-        ("GET", "/", 404, "not_found"),
         ("GET", "/docs", 404, "not_found"),
         ("GET", "/v1/%2e%2e/models", 404, "not_found"),
         ("GET", "/v1/models/nobody%2Fnothing", 404, "model_not_found"),
