@@ -35,7 +35,7 @@ _KEY_IN_ADMIN_QUERY = re.compile(
 # Every header that is read here.
 _HEADERS_READ = frozenset(
     b"authorization x-api-key api-key idempotency-key content-length content-encoding x-request-id x-client-request-id "
-    b"x-forwarded-for forwarded origin x-tier prefer".split()
+    b"x-forwarded-for forwarded origin accept-encoding x-tier prefer".split()
 )
 _BEARER = "Bearer "
 _BLANKS = b" \t"
@@ -64,6 +64,7 @@ class Exchange:
     """One request at the HTTP edge. The headers are read once, here; the steps that follow fill the other fields."""
 
     __slots__ = (
+        "accept_encoding",
         "actor",
         "api_key",
         "applied_headers",
@@ -79,6 +80,7 @@ class Exchange:
         "cors_headers",
         "fault",
         "forwarded",
+        "holds_secret",
         "idempotency_key",
         "method",
         "now",
@@ -112,6 +114,9 @@ class Exchange:
         self.idempotency_key: str | None = None
         self.content_length: bytes | None = None
         self.content_encoding = b""
+        self.accept_encoding = b""
+        # Whether the answer shows something that no other answer does: then it is never compressed.
+        self.holds_secret = False
         self.client_request_id: bytes | None = None
         self.forwarded = False
         # The page that a browser calls for, and what lets it read the answer (:mod:`router.api.server.cors`).
@@ -139,23 +144,12 @@ class Exchange:
 
     def _read_header(self, name: bytes, value: bytes) -> None:
         match name:
-            case b"authorization":
-                if self.authorization is not None:
-                    self.fault = KeyUnknown(TWO_KEYS)
-                self.authorization = canonical_credentials(value)
-            case b"x-api-key" | b"api-key":
-                key = value.decode("latin-1")
-                # Two that differ are one value with a comma (RFC 9110 §5.2), which is nobody's key.
-                self.api_key = key if self.api_key in (None, key) else f"{self.api_key}, {key}"
-            case b"idempotency-key":
-                key = value.decode("latin-1")
-                if self.idempotency_key not in (None, key):
-                    self.fault = IdempotencyKeyInvalid(TWO_IDEMPOTENCY_KEYS, param="Idempotency-Key")
-                self.idempotency_key = key
             case b"content-length":
                 self.content_length = value
             case b"content-encoding":
                 self.content_encoding = b",".join((self.content_encoding, value)).lstrip(b",")
+            case b"accept-encoding":
+                self.accept_encoding = b",".join((self.accept_encoding, value)).lstrip(b",")
             case b"x-request-id" | b"x-client-request-id":
                 if _SAFE_ID.fullmatch(value):
                     self.client_request_id = value
@@ -163,8 +157,26 @@ class Exchange:
                 self.forwarded = True
             case b"origin":
                 self.origin = value
-            case _:
+            case b"x-tier" | b"prefer":
                 self.call_headers = (*self.call_headers, (name, value))
+            case _:
+                self._read_credential(name, value)
+
+    def _read_credential(self, name: bytes, value: bytes) -> None:
+        match name:
+            case b"authorization":
+                if self.authorization is not None:
+                    self.fault = KeyUnknown(TWO_KEYS)
+                self.authorization = canonical_credentials(value)
+            case b"idempotency-key":
+                key = value.decode("latin-1")
+                if self.idempotency_key not in (None, key):
+                    self.fault = IdempotencyKeyInvalid(TWO_IDEMPOTENCY_KEYS, param="Idempotency-Key")
+                self.idempotency_key = key
+            case _:
+                key = value.decode("latin-1")
+                # Two that differ are one value with a comma (RFC 9110 §5.2), which is nobody's key.
+                self.api_key = key if self.api_key in (None, key) else f"{self.api_key}, {key}"
 
     def check_credentials(self) -> None:
         """Raise KeyInUrl for a key where logs would keep it, KeyUnknown for two keys, and for two Idempotency-Keys."""

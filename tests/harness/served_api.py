@@ -11,6 +11,7 @@ import msgspec
 from gigarouter.settings import Settings
 from gigarouter.wiring import process
 from router.api.app import create_app
+from router.api.exchange import Exchange
 from router.context import RouterContext
 from tests.harness.edge_server import Answer, Server, listening
 
@@ -58,9 +59,10 @@ async def served(settings: Settings, made: Credentials, **options: Any) -> Async
     """The API of a process; ``options`` are those of :func:`router.api.app.create_app`."""
     async with process(settings, "serve") as context:
         assert await context.generation.ready(20)
-        app = create_app(context, record=lambda exchange: None, metrics=lambda: b"", **options)
+        exchanges: list[Exchange] = []
+        app = create_app(context, record=exchanges.append, metrics=lambda: b"", **options)
         async with (
-            listening(app, []) as server,
+            listening(app, exchanges) as server,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=20) as client,
         ):
             yield ServedApi(context, server, client, made)

@@ -12,9 +12,11 @@ from typing import cast
 
 import structlog
 
+from router.api.accept import preferred_coding
 from router.api.error_envelope import error_response
 from router.api.exchange import EXCHANGE, TOO_SLOW, Exchange, Message, Operation, Receive, Scope, Send, deliver
 from router.api.public.call_headers import failure_headers
+from router.api.server.compressed_answer import CompressedAnswer
 from router.api.server.cors import CorsPolicy
 from router.api.server.whole_answer import WholeAnswer
 from router.errors import (
@@ -73,7 +75,11 @@ class Guard:
         scope[EXCHANGE] = exchange
         if self._cors is not None:
             exchange.cors_headers = self._cors.headers(exchange.origin, exchange.path)
-        sender = _HeaderSender(exchange, WholeAnswer(send) if scope.get("http_version") == "1.0" else send)
+        if scope.get("http_version") == "1.0":
+            send = WholeAnswer(send)
+        if exchange.accept_encoding and (coding := preferred_coding(exchange.accept_encoding)) is not None:
+            send = CompressedAnswer(send, coding, exchange)
+        sender = _HeaderSender(exchange, send)
         try:
             self._check(exchange)
             exchange.body = await self._body(scope, receive)

@@ -34,8 +34,8 @@ async def test_a_program_gets_json_with_addresses_that_work(api: ServedApi) -> N
     page = (await api.client.get("/")).json()
     assert page["base_url"] == f"http://127.0.0.1:{api.server.port}/v1"
     for name in ("documentation", "models", "account", "health", "ready"):
-        answer = await api.client.get(page[name], headers={"authorization": f"Bearer {api.key}"})
-        assert answer.status_code == 200, name
+        found = await api.client.get(page[name], headers={"authorization": f"Bearer {api.key}"})
+        assert found.status_code == 200, name
 
 
 async def test_caches_keep_them_apart(api: ServedApi) -> None:
