@@ -5,6 +5,7 @@ from router.api.operation import OperationSpec, Who, operation_routes
 from router.identity.members import OPERATOR_ROLES
 
 TABLE = """
+GET    /                                                anyone
 GET    /admin/openapi.json                              anyone
 GET    /health                                          anyone
 GET    /openapi.json                                    anyone
