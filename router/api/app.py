@@ -1,6 +1,7 @@
 """Builds the ASGI application: the hot operation straight, every other through FastAPI, the guard around both."""
 
 from collections.abc import Callable, Iterable
+from enum import StrEnum
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +17,7 @@ from router.api.documents import admin_document_operations
 from router.api.documents import operations as document_operations
 from router.api.error_envelope import error_response
 from router.api.exchange import EXCHANGE, Exchange, Receive, Scope, Send
+from router.api.metrics import operations as metrics_operations
 from router.api.operation import Operations, operation_routes
 from router.api.public import operations as customer_operations
 from router.api.public.embeddings import PATH, embeddings
@@ -28,18 +30,30 @@ from router.context import RouterContext
 from router.errors import InvalidRequest, MethodNotAllowed, OperationNotFound, Refusal, Unexpected
 
 CALLS_MAX = 2_000
+# Operators and scrapers are few.
+INSIDE_CALLS_MAX = 200
+
+
+class Audience(StrEnum):
+    """Who reaches a port, and so which operations it has; every other path is one that there is not."""
+
+    CUSTOMERS = "customers"
+    # Those whom the network lets in: operators and scrapers.
+    INSIDE = "inside"
+    EVERYONE = "everyone"
 
 
 def create_app(
     context: RouterContext,
+    audience: Audience = Audience.EVERYONE,
     *,
     record: Callable[[Exchange], None],
     metrics: Callable[[], bytes],
     further: Iterable[Operations] = (),
-    calls_max: int = CALLS_MAX,
+    calls_max: int | None = None,
 ) -> Guard:
-    """The ASGI application of a process that serves, with ``further`` operations."""
-    rest = fastapi_app(all_operations(further))
+    """The ASGI application of one port of a process that serves, with ``further`` operations."""
+    rest = fastapi_app(operations_for(audience, further))
     rest.state.context, rest.state.admin, rest.state.metrics = context, admin_context(context), metrics
 
     def over(exchange: Exchange) -> None:
@@ -47,11 +61,13 @@ def create_app(
         remember(exchange, context.receipts)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == PATH:
+        if scope["type"] == "http" and scope["path"] == PATH and audience is not Audience.INSIDE:
             await embeddings(scope[EXCHANGE], context, send)
         else:
             await rest(scope, receive, send)
 
+    if calls_max is None:
+        calls_max = INSIDE_CALLS_MAX if audience is Audience.INSIDE else CALLS_MAX
     return Guard(dispatch, body_bytes_max=context.body_bytes_max, calls_max=calls_max, record=over)
 
 
@@ -75,8 +91,15 @@ def create_local_app(context: AdminContext, actor: Actor) -> Guard:
 
 def all_operations(further: Iterable[Operations] = ()) -> list[APIRouter]:
     """Every operation but the hot one."""
-    nouns = (*customer_operations, probe_operations, document_operations, admin_document_operations, *further)
-    return [*(noun.routes for noun in nouns), *admin_operations]
+    return operations_for(Audience.EVERYONE, further)
+
+
+def operations_for(audience: Audience, further: Iterable[Operations] = ()) -> list[APIRouter]:
+    """The operations of one port but the hot one. Probes are on each: every port is asked whether it answers."""
+    customers = (*customer_operations, document_operations) if audience is not Audience.INSIDE else ()
+    inside = (admin_document_operations, metrics_operations) if audience is not Audience.CUSTOMERS else ()
+    nouns = [noun.routes for noun in (*customers, *inside, probe_operations, *further)]
+    return [*nouns, *(admin_operations if inside else ())]
 
 
 def fastapi_app(nouns: Iterable[APIRouter]) -> FastAPI:

@@ -20,6 +20,8 @@ from store.faults import CannotStart
 
 TIMEOUT_S: Final = 600.0
 IN_PROCESS: Final = "http://in-process"
+# Every admin port has it, for anyone.
+ADMIN_DOCUMENT: Final = "/admin/openapi.json"
 _PLACE: Final = re.compile(r"{(\w+)(?::path)?}")
 
 
@@ -93,13 +95,22 @@ class RemoteClient:
         try:
             async with httpx.AsyncClient(base_url=self._url, headers=headers, timeout=TIMEOUT_S) as http:
                 if not call.edits:
-                    return await _exchange(http, call)
+                    return await self._checked(http, await _exchange(http, call))
                 read = await http.get(call.target)
                 if read.status_code != 200:
-                    return _reply(read)
+                    return await self._checked(http, _reply(read))
                 return await _exchange(http, call, {"if-match": read.headers["etag"]})
         except httpx.HTTPError as fault:
             raise CannotStart(f"{self._url} does not answer: {str(fault) or type(fault).__name__}.") from fault
+
+    async def _checked(self, http: httpx.AsyncClient, reply: Reply) -> Reply:
+        """The reply; a 404 only where the admin API is, since nothing is found where customers call."""
+        if reply.status == 404 and (await http.get(ADMIN_DOCUMENT)).status_code == 404:
+            raise CannotStart(
+                f"{self._url} has no /admin, which listens on a port of its own: name that of the server's "
+                "GIGAROUTER_ADMIN_HOST and GIGAROUTER_ADMIN_PORT, not where customers call."
+            )
+        return reply
 
 
 async def _exchange(http: httpx.AsyncClient, call: Call, headers: Mapping[str, str] | None = None) -> Reply:
