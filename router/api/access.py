@@ -46,7 +46,7 @@ async def _check_operator(exchange: Exchange, context: RouterContext, spec: Oper
     exchange.operator, exchange.actor = operator, Actor(wire(MemberId, operator.member_id))
     if spec.local:
         raise NotAllowed(
-            f"This is made on the machine alone: `gigarouter admin {spec.noun} {spec.verb}`, where the database is."
+            f"`gigarouter admin {spec.noun} {spec.verb}` is for the machine where the database is: {spec.local}."
         )
     if operator.role not in spec.roles:
         raise RoleInsufficient(

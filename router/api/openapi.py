@@ -105,7 +105,7 @@ def _complete(operation: Json, spec: OperationSpec, status: int, responses: Json
     if spec.roles:
         operation["description"] = f"{operation['description']} For {' and '.join(sorted(spec.roles))}."
     if spec.local:
-        operation["description"] += " On the machine alone."
+        operation["description"] += f" On the machine alone: {spec.local}."
     for parameter in operation.get("parameters", ()):
         if parameter["name"] == "If-Match":
             parameter["required"] = spec.edits
@@ -116,6 +116,6 @@ def _complete(operation: Json, spec: OperationSpec, status: int, responses: Json
         "edits": spec.edits,
         "writes": spec.writes,
         "shows_once": spec.shows_once,
-        "local": spec.local,
+        "local": bool(spec.local),
         "media": list(spec.media),
     }

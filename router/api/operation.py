@@ -69,8 +69,8 @@ class OperationSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What an operation is, apart from its types. ``noun`` and ``verb`` name its command of ``gigarouter admin``.
 
     ``edits``: needs If-Match. ``writes``: takes Idempotency-Key and ``?dry_run=1``. ``shows_once``: its answer has a
-    secret that no other answer has. ``local``: only on the machine, in process. ``media``: the types in which it can
-    answer, the usual one first. ``body_bytes_max``: the largest body that it takes.
+    secret that no other answer has. ``local``: why it is only on the machine, in process; empty: it is not. ``media``:
+    the types in which it can answer, the usual one first. ``body_bytes_max``: the largest body that it takes.
     """
 
     noun: str
@@ -82,7 +82,7 @@ class OperationSpec(msgspec.Struct, frozen=True, kw_only=True):
     edits: bool = False
     writes: bool = False
     shows_once: bool = False
-    local: bool = False
+    local: str = ""
     media: tuple[str, ...] = (JSON,)
     body_bytes_max: int = BODY_BYTES_MAX
 
@@ -107,7 +107,7 @@ class Declaration(TypedDict, total=False):
     name: str
     status: int
     shows_once: bool
-    local: bool
+    local: str
     who: Who
     answer: type[Answer]
     media: tuple[str, ...]
@@ -185,7 +185,7 @@ class Operations:
         return self._declare("DELETE", path, declared)
 
     def _declare(self, method: str, path: str, declared: Declaration) -> Callable[[Handler], Handler]:
-        verb, roles, local = declared["verb"], declared.get("roles", NOBODY), declared.get("local", False)
+        verb, roles, local = declared["verb"], declared.get("roles", NOBODY), declared.get("local", "")
         who = declared.get("who", self.who)
         assert (who is Who.OPERATOR) == bool(roles or local), f"who may {verb} {self.noun}? this is a bug"
 

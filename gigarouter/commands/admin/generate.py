@@ -133,6 +133,7 @@ def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
         query=query,
         body=None if command.route.body_field is None else body,
         edits=spec.edits,
+        writes=spec.writes,
         idempotency_key=None if (key := typed.get("idempotency_key")) is None else str(key),
     )
     pages = "limit" not in query and any(option.name == "cursor" for option in command.query)
