@@ -28,7 +28,7 @@ _SAFE_ID = re.compile(rb"[0-9A-Za-z._:-]{1,64}")
 _KEY_IN_QUERY = re.compile(
     rb"(?i)(?:^|&)(?:(?:x-)?api[-_]?key|key|access[-_]token|authorization)=|gr_(?:live|test|ops)_"
 )
-# An operator filters by a key's id or name.
+# Where usage is filtered by a key's id or name.
 _KEY_IN_ADMIN_QUERY = re.compile(
     rb"(?i)(?:^|&)(?:(?:x-)?api[-_]?key|access[-_]token|authorization)=|gr_(?:live|test|ops)_"
 )
@@ -180,7 +180,8 @@ class Exchange:
 
     def check_credentials(self) -> None:
         """Raise KeyInUrl for a key where logs would keep it, KeyUnknown for two keys, and for two Idempotency-Keys."""
-        pattern = _KEY_IN_ADMIN_QUERY if self.path.startswith("/admin/v1/") else _KEY_IN_QUERY
+        filters = self.path == "/v1/usage" or self.path.startswith("/admin/v1/")
+        pattern = _KEY_IN_ADMIN_QUERY if filters else _KEY_IN_QUERY
         if self.query and pattern.search(self.query):
             raise KeyInUrl(
                 "A key must not be in the URL, where logs and histories keep it: send it as 'Authorization: Bearer …'. "

@@ -27,7 +27,10 @@ _PLACE: Final = re.compile(r"{(\w+)(?::path)?}")
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One call of an operation. ``path`` has places for ``path_values``; an edit says which version was read."""
+    """One call of an operation. ``path`` has places for ``path_values``; an edit says which version was read.
+
+    ``accept`` is the type of the answer that is wanted, where the operation has several.
+    """
 
     method: str
     path: str
@@ -37,6 +40,7 @@ class Call(msgspec.Struct, frozen=True):
     edits: bool = False
     writes: bool = False
     idempotency_key: str | None = None
+    accept: str | None = None
 
     @property
     def target(self) -> str:
@@ -138,6 +142,8 @@ async def _exchange(http: httpx.AsyncClient, call: Call, headers: Mapping[str, s
     sent = dict(headers or {})
     if call.idempotency_key is not None:
         sent["idempotency-key"] = call.idempotency_key
+    if call.accept is not None:
+        sent["accept"] = call.accept
     content = None
     if call.body is not None:
         content, sent["content-type"] = msgspec.json.encode(call.body), "application/json"
