@@ -30,7 +30,7 @@ from providers.litellm.egress import (
 from providers.litellm.google_tokens import GoogleTokens, service_account
 from providers.litellm.options import UNSUPPORTED_VENDORS, LiteLLMOptions, secrets
 from providers.litellm.placeholders import Placeholders, refuse_references
-from providers.openai.answer import max_answer_bytes
+from providers.openai.answer import max_answer_bytes, rows_of
 from providers.outcomes import BadAnswer, Broken, CallerFault, CredentialRefused, Failure, ModelMissing, TimedOut
 from providers.protocol import Attempt, Vectors
 from providers.wire import Networks, Pool, parse_origin
@@ -246,9 +246,9 @@ async def _read(response: LiteLLMAnswer, egress: Egress, inputs: int) -> Vectors
     items = [item if isinstance(item, dict) else getattr(item, "__dict__", {}) for item in response.data or []]
     if len(items) != inputs:
         raise BadAnswer(detail=f"{len(items)} vectors for {inputs} inputs")
-    indices = [index for item in items if isinstance(index := item.get("index"), int)]
-    if len(indices) != len(items):
-        raise BadAnswer(detail="an index that is not a number")
+    # litellm fills in null for an index that was left out.
+    found = (item.get("index") for item in items)
+    indices = rows_of(msgspec.UNSET if index is None else index for index in found)
     try:
         pieces: list[Piece] = [restore_array(_ENCODER.encode(item.get("embedding")), egress.arrays) for item in items]
     except (TypeError, msgspec.MsgspecError) as error:
