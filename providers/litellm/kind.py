@@ -28,7 +28,7 @@ from providers.litellm.egress import (
     google_token_async,
 )
 from providers.litellm.google_tokens import GoogleTokens, service_account
-from providers.litellm.options import UNSUPPORTED_VENDORS, LiteLLMOptions, secrets
+from providers.litellm.options import LiteLLMOptions, secrets
 from providers.litellm.placeholders import Placeholders, refuse_references
 from providers.openai.answer import max_answer_bytes, rows_of
 from providers.outcomes import BadAnswer, Broken, CallerFault, CredentialRefused, Failure, ModelMissing, TimedOut
@@ -84,8 +84,6 @@ class LiteLLMProvider:
         self, base_url: str | None, credential: str | None, options: LiteLLMOptions, allowed: Networks, pool: Pool
     ) -> None:
         """``base_url`` None means the vendor's own. Raises ``ValueError`` for an operator to read."""
-        if options.vendor in UNSUPPORTED_VENDORS:
-            raise ValueError(UNSUPPORTED_VENDORS[options.vendor])
         account = service_account(credential) if options.vendor == "vertex_ai" else None
         if account is not None and options.vertex_location is None:
             raise ValueError("Vertex AI needs the option vertex_location, such as europe-west1")
@@ -116,7 +114,7 @@ class LiteLLMProvider:
         placeholders = self._placeholders(attempt, inputs)
         arguments = self._arguments(attempt, inputs if placeholders is None else placeholders.names)
         most_bytes = max_answer_bytes(attempt.inputs, attempt.dimensions)
-        egress = Egress(self._channels, deadline_at, most_bytes, placeholders)
+        egress = Egress(self._channels, deadline_at, most_bytes, placeholders, self._options.headers)
         try:
             async with asyncio.timeout_at(deadline_at):
                 litellm = await load()
