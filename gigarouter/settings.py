@@ -62,7 +62,8 @@ class Settings(BaseSettings):
     )
     secret_keys: Annotated[list[SecretStr], NoDecode] = Field(
         default=[],
-        description="Fernet keys, comma separated, that encrypt provider credentials: the first encrypts, all decrypt. "
+        description="Fernet keys, comma separated, that encrypt provider credentials, and keys that a repeated request "
+        "shows again: the first encrypts, all decrypt. "
         "Required by serve and jobs; `up` makes one and keeps it in the data folder.",
     )
     host: str = Field(default="127.0.0.1", description="Address that the API listens on.")

@@ -311,7 +311,7 @@ class IdempotencyMismatch(Conflict):
 
 
 class IdempotencyResultGone(Conflict):
-    """The call was done and charged, its answer was not kept."""
+    """The call was done and charged, or the change made, and its answer was not kept or cannot be read."""
 
     code = "idempotency_result_gone"
 

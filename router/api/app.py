@@ -25,7 +25,14 @@ from router.api.server.guard import Guard
 from router.changes.audit import Actor
 from router.changes.idempotency import ReplayedOutcome
 from router.context import RouterContext
-from router.errors import InvalidRequest, MethodNotAllowed, OperationNotFound, Refusal, Unexpected
+from router.errors import (
+    IdempotencyResultGone,
+    InvalidRequest,
+    MethodNotAllowed,
+    OperationNotFound,
+    Refusal,
+    Unexpected,
+)
 
 CALLS_MAX = 2_000
 
@@ -115,7 +122,10 @@ async def _refused(request: Request, refusal: Exception) -> Response:
 
 async def _replayed(request: Request, before: Exception) -> Response:
     assert isinstance(before, ReplayedOutcome)
-    return replayed(before.outcome)
+    try:
+        return replayed(before.outcome, request.app.state.admin.cipher)
+    except IdempotencyResultGone as gone:
+        return _respond(request, gone)
 
 
 async def _not_matched(request: Request, problem: Exception) -> Response:

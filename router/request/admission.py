@@ -6,11 +6,13 @@ Go-style durations (``8ms``, ``1.5s``, ``6m0s``).
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from billing.admission import Admission, Recount
+from billing.caps import period_end
 from billing.errors import BillingUnavailable
-from billing.money import to_usd
-from billing.values import CapPeriod, Denial, Denied, Hold, LimitState, Quote
+from billing.money import NanoUSD, to_usd
+from billing.values import Denial, Denied, Hold, LimitState, Quote
 from router import errors
 from router.values import Caller, RawCall
 
@@ -36,7 +38,7 @@ async def admit(
             retry_after_s=1,
         ) from fault
     if isinstance(hold, Denied):
-        raise denial_error(hold, caller)
+        raise denial_error(hold, caller, call.now)
     try:
         yield hold
     finally:
@@ -64,9 +66,10 @@ def rate_limit_headers(state: LimitState) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def denial_error(denied: Denied, caller: Caller) -> errors.Refusal:
-    """The error that a denial becomes, with the limits as headers."""
-    error = _ERRORS[denied.reason](denied, caller)
+def denial_error(denied: Denied, caller: Caller, now: datetime) -> errors.Refusal:
+    """The error that the denial of a call of ``now`` becomes, with the limits as headers."""
+    is_cap = denied.reason is Denial.CAP
+    error = _cap(denied, caller, now) if is_cap else _ERRORS[denied.reason](denied, caller)
     error.headers += rate_limit_headers(denied.limits)
     return error
 
@@ -89,21 +92,30 @@ def _credit_held(denied: Denied, _: Caller) -> errors.Refusal:
     )
 
 
-def _cap(denied: Denied, caller: Caller) -> errors.Refusal:
+def _cap(denied: Denied, caller: Caller, now: datetime) -> errors.Refusal:
     cap = caller.key.payer.cap
     assert cap is not None, "a cap was reached that the key does not have; this is a bug"
-    is_total = cap.period is CapPeriod.TOTAL
+    ends_at = period_end(cap.period, now)
+    resets_at = None if ends_at is None else f"{ends_at:%Y-%m-%dT%H:%M:%SZ}"
+    scope = "in total" if resets_at is None else f"per {cap.period.value}"
+    state = "is used up"
     if denied.needed > cap.amount:
-        way_out = "Raise the cap, or send fewer tokens per call: waiting does not help."
-    elif is_total:
-        way_out = "Raise the cap: waiting does not help."
+        state = "is less than one such call"
+        way_out = "Raise the cap, or send fewer tokens per call."
+    elif resets_at is None:
+        way_out = "Raise the cap, or use another key."
     else:
-        way_out = f"Raise the cap, or wait for the next {cap.period.value} (UTC)."
+        way_out = f"Raise the cap, or wait until it begins again at {resets_at}."
     return errors.CapReached(
-        f"The key's cap of {to_usd(cap.amount)} USD {'in total' if is_total else f'per {cap.period.value}'} does not "
-        f"cover this call: {to_usd(denied.spent)} USD is spent and this call may cost {to_usd(denied.needed)} USD. "
-        f"{way_out}",
-        details={"cap_usd": to_usd(cap.amount), "spent_usd": to_usd(denied.spent), "period": cap.period.value},
+        f"The key's cap of {to_usd(cap.amount)} USD {scope} {state}: {to_usd(denied.spent)} USD is spent and this call "
+        f"may cost {to_usd(denied.needed)} USD. {way_out}",
+        details={
+            "cap_usd": to_usd(cap.amount),
+            "spent_usd": to_usd(denied.spent),
+            "left_usd": to_usd(NanoUSD(max(0, cap.amount - denied.spent))),
+            "period": cap.period.value,
+            "resets_at": resets_at,
+        },
     )
 
 
@@ -177,7 +189,6 @@ def _amounts(denied: Denied) -> dict[str, object]:
 _ERRORS: dict[Denial, Callable[[Denied, Caller], errors.Refusal]] = {
     Denial.CREDIT: _credit,
     Denial.CREDIT_HELD: _credit_held,
-    Denial.CAP: _cap,
     Denial.CAP_HELD: _cap_held,
     Denial.REQUESTS: _requests,
     Denial.TOKENS: _tokens,
