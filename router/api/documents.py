@@ -38,6 +38,8 @@ _NOT_OF_CUSTOMERS = (
 )
 # What only calls meet: limits, credit, providers.
 _OF_CALLS = (
+    errors.AboveTokenLimit,
+    errors.AboveProviderQuota,
     errors.OutOfCredit,
     errors.LimitExceeded,
     errors.NoEndpoint,
@@ -82,7 +84,10 @@ def document() -> Json:
     return describe(
         [route for noun in nouns for route in operation_routes(noun.routes.routes)],
         title="gigarouter",
-        description="Text embeddings of many models and providers behind one key, compatible with OpenAI's API.",
+        description="Text embeddings of many models and providers behind one key, compatible with OpenAI's API. "
+        "Each error that clients retry by themselves says whether the same call can pass then: never; wait, for the "
+        "time in Retry-After; again, after the client's own pause; unsafe: it may, and only the same Idempotency-Key "
+        "keeps it from being charged twice. Of all others no retry can.",
         security={"key": {"type": "http", "scheme": "bearer"}},
         responses=error_responses(lambda error: error not in _NOT_OF_CUSTOMERS),
         schemas={REQUEST: body_schema()},
