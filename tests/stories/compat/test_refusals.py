@@ -20,10 +20,10 @@ from billing.values import Cap, CapPeriod
 from store.embedded import Embedded
 from tests.builders.database import WIDE
 from tests.builders.texts import exact_tokens
+from tests.harness.customer_program import NEWEST_NPM
 from tests.harness.fake_upstream import Reply as Scripted
 from tests.harness.fake_upstream import Upstream
 from tests.harness.processes import Product
-from tests.stories.compat.test_openai_sdk import NEWEST_NPM
 
 MODEL, BEREFT, SMALL = "tests/refusals", "tests/bereft", "tests/small-quota"
 # 400 bytes, which are guessed to be 100 tokens and are 400.
