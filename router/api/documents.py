@@ -17,6 +17,7 @@ from fastapi import Response
 
 from router import errors
 from router.api.admin import operations as admin_operations
+from router.api.admin.provider_options import describe_options
 from router.api.metrics import operations as metrics
 from router.api.openapi import Json, describe, error_responses
 from router.api.operation import OperationRoute, Operations, Who, operation_routes
@@ -97,7 +98,7 @@ def document() -> Json:
 
 def admin_document() -> Json:
     """The admin API's document as a value."""
-    return describe(
+    described = describe(
         [
             *admin_routes(),
             *(route for noun in (admin_document_operations, metrics) for route in operation_routes(noun.routes.routes)),
@@ -108,6 +109,8 @@ def admin_document() -> Json:
         security={"operator": {"type": "http", "scheme": "bearer", "description": "gr_ops_…"}},
         responses=error_responses(lambda error: not issubclass(error, _OF_CALLS)),
     )
+    describe_options(described["components"]["schemas"])
+    return described
 
 
 if __name__ == "__main__":
