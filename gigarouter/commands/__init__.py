@@ -27,7 +27,8 @@ COMMANDS = {
     "doctor": "Check settings, servers and processes, and say what to do.",
 }
 EXIT_FAILED = 1
-WORKER_PACKAGES = frozenset({"torch", "transformers", "safetensors"})
+WORKER_PACKAGES = frozenset({"torch", "transformers", "safetensors", "tokenizers"})
+OURS = frozenset({"gigarouter", "router", "billing", "providers", "catalog", "store"})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -38,9 +39,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except CannotStart as fault:
         _fail(str(fault))
     except ModuleNotFoundError as missing:
-        if missing.name not in WORKER_PACKAGES:
-            raise
-        _fail(f"The worker needs {missing.name}: install it with `pip install '.[worker]'`.")
+        package = (missing.name or "").partition(".")[0]
+        if package in OURS:
+            raise  # a bug
+        extra = "'.[worker]'" if package in WORKER_PACKAGES else "."
+        _fail(f"{package} is not installed, and this command needs it: `pip install {extra}` installs it.")
 
 
 def _fail(sentence: str) -> NoReturn:
