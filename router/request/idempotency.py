@@ -51,6 +51,8 @@ _DROP = text(
     " AND request_id = :request AND state = 'running'"
 )
 _COST = b"x-gigarouter-cost"
+# What a limit had left when the call ran is not what it has left when the answer is given again, for nothing.
+_RATE_LIMIT = b"x-ratelimit-"
 _CLEAN = text("DELETE FROM idempotency WHERE expires_at < now()")
 
 
@@ -142,7 +144,7 @@ def _replay(row: object, names: dict[str, object]) -> Answer:
         )
     headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in msgspec.json.decode(outcome.headers or b"[]")]
     # The costs of all answers must sum up to what was charged, so a replayed answer costs nothing.
-    headers = [(name, value) for name, value in headers if name != _COST]
+    headers = [(name, value) for name, value in headers if name != _COST and not name.startswith(_RATE_LIMIT)]
     headers += [(_COST, b"0.00"), (b"idempotency-replayed", b"true")]
     return Answer(outcome.status or 200, headers, [outcome.body])
 

@@ -15,6 +15,7 @@ class KeyRequest(OperationRequest):
     def __init__(self, request: Request) -> None:
         self.exchange: Exchange = request.scope[EXCHANGE]
         self.context: RouterContext = request.app.state.context
+        self.accept = request.headers.get("accept")
         assert self.exchange.caller is not None, "an operation for keys was reached without one; this is a bug"
         self.caller = self.exchange.caller
         self.key = self.caller.key
@@ -28,7 +29,7 @@ class VisitorRequest(OperationRequest):
         self.context: RouterContext = request.app.state.context
         self.key = None if self.exchange.caller is None else self.exchange.caller.key
         # A cache that keeps the public answer must not give it to who sends a key, and a key's to nobody.
-        response.headers["vary"] = "Authorization, X-Api-Key"
+        response.headers["vary"] = "Authorization, X-API-Key, Api-Key"
         if self.key is not None:
             response.headers["cache-control"] = "no-store"
 
