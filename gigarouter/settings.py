@@ -127,6 +127,12 @@ class Settings(BaseSettings):
         description="Private networks, comma separated CIDRs, in which providers may be reached; all others are "
         "refused. `up` allows the loopback for its worker.",
     )
+    reads_per_minute: int = Field(
+        default=600,
+        ge=1,
+        description="How often a minute a key may read its account, models and requests in each process, beside its "
+        "calls; beyond it 429.",
+    )
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default=[],
         description="Origins, comma separated, whose pages may call the API from a browser, as https://app.example, or "

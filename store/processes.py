@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
@@ -46,10 +47,7 @@ def spawn(
 
     Call it from the main thread: the kernel watches the thread that forked, not the process.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
-        log.replace(log.with_suffix(".old.log"))
-    with log.open("ab") as out:
+    with _log_file(log) as out:
         return subprocess.Popen(  # noqa: S603 - no shell, and argv is ours
             [str(part) for part in argv],
             stdin=subprocess.DEVNULL,
@@ -60,6 +58,17 @@ def spawn(
             start_new_session=True,
             preexec_fn=_parent_death_signal(os.getpid(), end_signal),  # noqa: PLW1509 - nothing but prctl runs in it
         )
+
+
+def _log_file(log: Path) -> BinaryIO:
+    """The log to append to; where there is no room for it, none: what runs is worth more than what it writes."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
+            log.replace(log.with_suffix(".old.log"))
+        return log.open("ab")
+    except OSError:
+        return open(os.devnull, "ab")
 
 
 def stop(child: subprocess.Popen[bytes], with_signals: Sequence[signal.Signals], *, each_s: float) -> int:
