@@ -31,7 +31,7 @@ async def _serve(settings: Settings) -> None:
     async with process(settings, "serve") as context:
         meters = telemetry.Meters(context, telemetry.RequestLog(settings.log_format))
         _settle_memory()
-        app = create_app(context, record=meters.record, metrics=meters.expose)
+        app = create_app(context, record=meters.record, metrics=meters.expose, cors_origins=settings.cors_origins)
         server = _Server(
             Config(
                 app,

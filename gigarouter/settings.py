@@ -6,6 +6,7 @@ because a misspelled limit is a limit that is not there.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
@@ -33,6 +34,9 @@ NOT_FIELDS = frozenset({CONFIG_FILE_ENV, "GIGAROUTER_API_KEY", "GIGAROUTER_BASE_
 CONNECTION_FILE = "connection.toml"
 # Names without our prefix that a field is also read from.
 PLAIN_NAMES = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL"}
+
+# RFC 6454: no path, and no slash at the end.
+_ORIGIN = re.compile(r"(?i)[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?")
 
 
 class SettingsError(CannotStart):
@@ -62,7 +66,8 @@ class Settings(BaseSettings):
     )
     secret_keys: Annotated[list[SecretStr], NoDecode] = Field(
         default=[],
-        description="Fernet keys, comma separated, that encrypt provider credentials: the first encrypts, all decrypt. "
+        description="Fernet keys, comma separated, that encrypt provider credentials, and keys that a repeated request "
+        "shows again: the first encrypts, all decrypt. "
         "Required by serve and jobs; `up` makes one and keeps it in the data folder.",
     )
     host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
@@ -99,6 +104,11 @@ class Settings(BaseSettings):
         description="Private networks, comma separated CIDRs, in which providers may be reached; all others are "
         "refused. `up` allows the loopback for its worker.",
     )
+    cors_origins: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="Origins, comma separated, whose pages may call the API from a browser, as https://app.example, or "
+        "* for every page; none by default, because a secret key does not belong into a page.",
+    )
 
     url: str | None = Field(
         default=None,
@@ -108,12 +118,20 @@ class Settings(BaseSettings):
         default=None, description="An operator's key, gr_ops_…, for `gigarouter admin` at an address."
     )
 
-    @field_validator("secret_keys", "allowed_private_networks", mode="before")
+    @field_validator("secret_keys", "allowed_private_networks", "cors_origins", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError("an origin is a scheme, a host and perhaps a port, such as https://app.example:8443")
+        return [origin.lower() for origin in origins]
 
     @classmethod
     @override

@@ -54,6 +54,16 @@ class KeyRow(Base):
     changed_at: Mapped[datetime]
 
 
+class OldSecretRow(Base):
+    """A secret of a key that was replaced before the key's latest rotation and works on."""
+
+    __tablename__ = "old_secrets"
+
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    key_id: Mapped[UUID]
+    works_until: Mapped[datetime]
+
+
 class ProviderRow(Base):
     """Someone who serves models, and our encrypted credential there."""
 
@@ -218,3 +228,4 @@ class IdempotencyRow(Base):
     status: Mapped[int | None]
     headers: Mapped[bytes | None]
     body: Mapped[bytes | None]
+    sealed: Mapped[bytes | None]

@@ -83,7 +83,11 @@ def document() -> Json:
         [route for noun in nouns for route in operation_routes(noun.routes.routes)],
         title="gigarouter",
         description="Text embeddings of many models and providers behind one key, compatible with OpenAI's API.",
-        security={"key": {"type": "http", "scheme": "bearer"}},
+        security={
+            "key": {"type": "http", "scheme": "bearer"},
+            "x_api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            "api_key": {"type": "apiKey", "in": "header", "name": "api-key", "description": "As Azure's clients do."},
+        },
         responses=error_responses(lambda error: error not in _NOT_OF_CUSTOMERS),
         schemas={REQUEST: body_schema()},
     )

@@ -36,6 +36,8 @@ EXIT_CODES: Final = {
 }
 PAGE: Final = "100"
 PATIENCE_S: Final = 10.0
+ONCE: Final = "The key is shown this once and stored nowhere. Keep it now."
+AGAIN: Final = "Keep the key now. Only this command with the same --idempotency-key shows it again, for a day."
 # What a command is about: more of them in a row would have to be learned by heart.
 ARGUMENTS_MAX: Final = 2
 
@@ -83,7 +85,7 @@ def function_of(command: Command, client: Callable[[], Client]) -> Callable[...,
             fail_with(reply)
         show(reply.answer, as_json=as_json, columns=columns_of(command.route))
         if spec.shows_once:
-            typer.secho("The key is shown this once and stored nowhere. Keep it now.", err=True, fg="yellow")
+            typer.secho(AGAIN if typed.get("idempotency_key") else ONCE, err=True, fg="yellow")
         if isinstance(reply.answer, Mapping) and reply.answer.get("passed") is False:
             fail(str(reply.answer.get("reason")), PROVIDER_FAILED)
         if isinstance(reply.answer, Mapping) and reply.answer.get("balanced") is False:

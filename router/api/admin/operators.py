@@ -47,7 +47,9 @@ class OperatorKeyOut(Resource):
     state: Literal["active", "revoked"]
     created_at: Instant
     expires_at: Instant | None
-    key: str | None = Field(None, description="The key itself, in the answer to its making alone.")
+    key: str | None = Field(
+        None, description="The key itself, in the answer to its making and that answer's replays alone."
+    )
     object: Literal["operator_key"] = "operator_key"
 
 
@@ -60,7 +62,7 @@ async def list_(admin: Read, query: Annotated[PageQuery, Query()]) -> Page[Opera
 
 @operations.post("", verb="create", summary="Make an operator's key", status=201, shows_once=True, local=ROOT_OF_TRUST)
 async def create(admin: Write, body: OperatorKeyCreate) -> OperatorKeyOut:
-    """Make a key of an operator. It is shown this once and stored nowhere."""
+    """Make a key of an operator. It is shown this once, and again to the same request with its Idempotency-Key."""
 
     async def command(work: UnitOfWork) -> OperatorKeyOut:
         member = await _operator(work, body.email, body.role)

@@ -5,6 +5,7 @@ from router.api.operation import OperationSpec, Who, operation_routes
 from router.identity.members import OPERATOR_ROLES
 
 TABLE = """
+GET    /                                                anyone
 GET    /admin/openapi.json                              anyone
 GET    /health                                          anyone
 GET    /openapi.json                                    anyone
@@ -71,6 +72,7 @@ POST   /admin/v1/endpoints/{endpoint_id}/quarantine     ops
 POST   /admin/v1/endpoints/{endpoint_id}/resume         ops
 POST   /admin/v1/endpoints/{endpoint_id}/test           ops
 POST   /admin/v1/keys                                   ops
+POST   /admin/v1/keys/{key_id}/end-old-secrets          ops
 POST   /admin/v1/keys/{key_id}/pause                    ops
 POST   /admin/v1/keys/{key_id}/resume                   ops
 POST   /admin/v1/keys/{key_id}/revoke                   ops
