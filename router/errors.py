@@ -12,7 +12,7 @@ Refusal
 │   ├── NotAllowed                LicenseRestricted, ModelNotAllowed, CapReached, RoleInsufficient
 │   ├── NotFound                  ModelNotFound, ModelNotLive, PreferencesUnmet, OperationNotFound, MethodNotAllowed
 │   ├── OutOfCredit
-│   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld
+│   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld, OutcomesFull
 │   ├── Conflict                  IdempotencyInProgress, IdempotencyMismatch, IdempotencyResultGone,
 │   │                             VersionConflict, LaunchIncomplete
 │   └── ClientGone                the client hung up before its call was sent on: for the log alone
@@ -284,6 +284,12 @@ class ConcurrencyLimit(LimitExceeded):
     """Calls at once."""
 
     code = "concurrency_limited"
+
+
+class OutcomesFull(LimitExceeded):
+    """As much as an account may have stored under Idempotency-Keys is stored."""
+
+    code = "idempotency_full"
 
 
 class CreditHeld(LimitExceeded):
