@@ -21,6 +21,7 @@ from gigarouter.demo import MODEL, Demo, launch_demo, prepare, wait_until_listed
 from gigarouter.settings import Settings, child_environment
 from gigarouter.supervise import Child, free_port, require_free_port
 from store.embedded import Embedded
+from store.processes import limit_log
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_NETWORKS = "127.0.0.0/8,::1/128"
@@ -134,6 +135,8 @@ def _supervise(children: dict[str, Child], servers: Embedded, folder: DataFolder
         if servers.postgres.pid is None or servers.redis.pid is None:
             typer.secho("A database server ended; it starts again.", fg="yellow", err=True)
             servers.restart_dead()
+        for log in (folder.path / "logs").glob("*.log"):
+            limit_log(log)
         before = {child.pid for child in children.values()}
         for child in children.values():
             if sentence := child.restart_if_dead(time.monotonic()):
