@@ -1,6 +1,7 @@
 """Builds the ASGI application: the hot operation straight, every other through FastAPI, the guard around both."""
 
 from collections.abc import Callable, Collection, Iterable
+from enum import StrEnum
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +18,7 @@ from router.api.documents import operations as document_operations
 from router.api.error_envelope import error_response
 from router.api.exchange import EXCHANGE, Exchange, Receive, Scope, Send
 from router.api.methods import call_operation
+from router.api.metrics import operations as metrics_operations
 from router.api.operation import Operations, operation_routes
 from router.api.paths import Paths
 from router.api.public import azure
@@ -33,23 +35,38 @@ from router.context import RouterContext
 from router.errors import IdempotencyResultGone, InvalidRequest, Refusal, Unexpected
 
 CALLS_MAX = 2_000
+# Operators and scrapers are few.
+INSIDE_CALLS_MAX = 200
+
+
+class Audience(StrEnum):
+    """Who reaches a port, and so which operations it has; every other path is one that there is not."""
+
+    CUSTOMERS = "customers"
+    # Those whom the network lets in: operators and scrapers.
+    INSIDE = "inside"
+    EVERYONE = "everyone"
 
 
 def create_app(
     context: RouterContext,
+    audience: Audience = Audience.EVERYONE,
     *,
     record: Callable[[Exchange], None],
     metrics: Callable[[], bytes],
     further: Iterable[Operations] = (),
-    calls_max: int = CALLS_MAX,
+    calls_max: int | None = None,
     cors_origins: Collection[str] = (),
 ) -> Guard:
-    """The ASGI application of a process that serves, with ``further`` operations.
+    """The ASGI application of one port of a process that serves, with ``further`` operations.
 
-    Pages of ``cors_origins`` may call it from a browser.
+    Pages of ``cors_origins`` may call the customers' operations from a browser.
     """
-    rest = fastapi_app(all_operations(further))
-    rest.state.paths = Paths([*all_operations(further), embeddings_declaration.routes])
+    has_calls = audience is not Audience.INSIDE
+    nouns = operations_for(audience, further)
+    rest = fastapi_app(nouns)
+    if has_calls:
+        rest.state.paths = Paths([*nouns, embeddings_declaration.routes])
     rest.state.context, rest.state.admin, rest.state.metrics = context, admin_context(context), metrics
 
     def over(exchange: Exchange) -> None:
@@ -59,12 +76,14 @@ def create_app(
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await rest(scope, receive, send)
-        elif scope["method"] == "POST" and (scope["path"] == PATH or azure.is_call(scope[EXCHANGE])):
+        elif has_calls and scope["method"] == "POST" and (scope["path"] == PATH or azure.is_call(scope[EXCHANGE])):
             await embeddings(scope[EXCHANGE], context, send)
         else:
             await call_operation(rest, azure.as_ours(scope), receive, send)
 
-    cors = CorsPolicy.of(cors_origins)
+    if calls_max is None:
+        calls_max = CALLS_MAX if has_calls else INSIDE_CALLS_MAX
+    cors = CorsPolicy.of(cors_origins if has_calls else ())
     return Guard(dispatch, body_bytes_max=context.body_bytes_max, calls_max=calls_max, record=over, cors=cors)
 
 
@@ -90,8 +109,15 @@ def create_local_app(context: AdminContext, actor: Actor) -> Guard:
 
 def all_operations(further: Iterable[Operations] = ()) -> list[APIRouter]:
     """Every operation but the hot one."""
-    nouns = (*customer_operations, probe_operations, document_operations, admin_document_operations, *further)
-    return [*(noun.routes for noun in nouns), *admin_operations]
+    return operations_for(Audience.EVERYONE, further)
+
+
+def operations_for(audience: Audience, further: Iterable[Operations] = ()) -> list[APIRouter]:
+    """The operations of one port but the hot one. Probes are on each: every port is asked whether it answers."""
+    customers = (*customer_operations, document_operations) if audience is not Audience.INSIDE else ()
+    inside = (admin_document_operations, metrics_operations) if audience is not Audience.CUSTOMERS else ()
+    nouns = [noun.routes for noun in (*customers, *inside, probe_operations, *further)]
+    return [*nouns, *(admin_operations if inside else ())]
 
 
 def fastapi_app(nouns: Iterable[APIRouter]) -> FastAPI:

@@ -126,18 +126,23 @@ def embeddings_answer(request: dict[str, object], dimensions: int) -> dict[str, 
 
 
 class Upstream:
-    """An OpenAI-compatible embeddings server. ``script`` holds the next calls' replies, ``always`` all others'."""
+    """An OpenAI-compatible embeddings server. ``script`` holds the next calls' replies, ``always`` all others'.
+
+    A process asks each worker once a second how busy it is, whenever that is: those are ``polls``, answered by ``load``.
+    """
 
     def __init__(self, dimensions: int = 8, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.dimensions = dimensions
         self.host = host
         self.port = port
         self.calls: list[Received] = []
+        self.polls: list[Received] = []
         self.connections = 0
         self.in_flight = 0
         self.most_in_flight = 0
         self.script: deque[Reply] = deque()
         self.always = Reply()
+        self.load = Reply(status=404)
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -215,6 +220,10 @@ class Upstream:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         received = await self._read(reader, writer)
+        if (received.method, received.path) == ("GET", "/ready"):
+            self.polls.append(received)
+            await self._send(self._bytes(received, self.load), self.load, writer)
+            return True
         self.calls.append(received)
         reply = self.script.popleft() if self.script else self.always
         self.in_flight += 1

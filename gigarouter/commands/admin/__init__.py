@@ -1,7 +1,7 @@
 """`gigarouter admin`: the command line of the admin API, one command for each of its operations.
 
 It works in this process, as whoever is logged in on the machine, with nothing running but PostgreSQL; or on another
-machine's API, with ``--url`` or ``GIGAROUTER_URL`` and an operator's key in ``GIGAROUTER_OPERATOR_KEY``.
+machine's admin port, with ``--url`` or ``GIGAROUTER_URL`` and an operator's key in ``GIGAROUTER_OPERATOR_KEY``.
 """
 
 from typing import Annotated, Any
@@ -22,7 +22,9 @@ _address: list[str] = []
 
 @app.callback()
 def where(
-    url: Annotated[str | None, typer.Option(help="The API's address; by default the database of this machine.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="The admin API's address; by default the database of this machine.")
+    ] = None,
 ) -> None:
     """Accounts, keys, credit, providers, endpoints, prices, models, usage."""
     _address[:] = [url] if url else []
