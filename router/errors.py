@@ -28,8 +28,8 @@ from router.values import Choice
 class Refusal(Exception):
     """Base: ``message`` is for the caller and says what to do, ``detail`` is for the log only and never shown.
 
-    ``param`` is the field at fault; ``retry_after_s`` becomes ``Retry-After``: the same call passes by waiting; ``details``
-    is in the envelope as it is, so nothing secret; ``again`` False: no retry helps, where the class does not say so.
+    ``param`` is the field at fault; ``retry_after_s`` becomes ``Retry-After``: the same call passes by waiting. The
+    envelope has ``details``: nothing secret. ``again`` False: no retry helps, where the class does not say so.
     """
 
     code: ClassVar[str] = "error"
