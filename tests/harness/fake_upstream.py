@@ -128,7 +128,7 @@ def embeddings_answer(request: dict[str, object], dimensions: int) -> dict[str, 
 class Upstream:
     """An OpenAI-compatible embeddings server. ``script`` holds the next calls' replies, ``always`` all others'.
 
-    A process asks each worker once a second how busy it is, whenever that is: those are ``polls``, answered by ``load``.
+    A process asks each worker once a second how busy it is: these requests are ``polls``, answered by ``load``.
     """
 
     def __init__(self, dimensions: int = 8, *, host: str = "127.0.0.1", port: int = 0) -> None:
