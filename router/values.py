@@ -64,7 +64,10 @@ class EmbedRequest(msgspec.Struct, frozen=True):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """An API key in memory. ``models`` empty means every model; calls with an ``is_test`` key cost nothing."""
+    """An API key in memory. ``models`` empty means every model; calls with an ``is_test`` key cost nothing.
+
+    ``allow_token_ids`` says that its token ids are those of the called model's own tokenizer.
+    """
 
     id: KeyId
     account_id: AccountId
@@ -77,6 +80,7 @@ class Key(msgspec.Struct, frozen=True):
     revoked_at: datetime | None = None
     is_test: bool = False
     accepted: frozenset[str] = frozenset()
+    allow_token_ids: bool = False
 
 
 class Caller(msgspec.Struct, frozen=True):

@@ -47,6 +47,9 @@ def encode_answer(
     write = _base64 if request.encoding_format == "base64" else _floats
     tail = _TAIL % (_quoted(model.id), usage.tokens, usage.tokens)
     headers = _headers(model, delivery, usage, hold)
+    if request.token_ids is not None:
+        # Ids of another tokenizer are vectors of another text: the answer says whose they were taken for.
+        headers.append((b"x-gigarouter-tokenizer", _plain(model.tokenizer or model.id)))
     if attribution:
         headers.append((b"x-gigarouter-attribution", _plain(attribution)))
     summary = CallSummary(
