@@ -57,28 +57,33 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(qwen: Path) -> Iterator[Cluster]:
+def cluster(qwen: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     arguments = ["--ray", "--model", str(qwen), "--port", str(port), "--device", "cpu"]
     arguments += ["--replicas-min", "2", "--replicas-max", "2"]
-    process = subprocess.Popen([sys.executable, "-m", "providers.worker", *arguments], cwd=ROOT)
+    log = tmp_path_factory.mktemp("ray") / "log"
+    with log.open("wb") as out:
+        command = [sys.executable, "-m", "providers.worker", *arguments]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
     running = Cluster(process, f"http://127.0.0.1:{port}")
     deadline = time.monotonic() + 150
-    while True:
+    # It answers before all replicas are there, and a replica that dies until then ends the start.
+    while f":{port} with Ray" not in log.read_text(errors="replace"):
         try:
             answer = httpx.get(f"{running.url}/ready", timeout=3)
-            if answer.status_code == 200:
-                break
-            running.said_cold.append((answer.status_code, answer.json()["error"]["code"] if "{" in answer.text else ""))
+            if answer.status_code != 200:
+                running.said_cold.append(
+                    (answer.status_code, answer.json()["error"]["code"] if "{" in answer.text else "")
+                )
         except httpx.TransportError:
             pass
-        assert process.poll() is None
+        assert process.poll() is None, log.read_text(errors="replace")
         assert time.monotonic() < deadline
         time.sleep(0.5)
     yield running
     process.send_signal(signal.SIGTERM)
-    assert process.wait(90) == 0
+    assert process.wait(90) == 0, log.read_text(errors="replace")
 
 
 def embed(client: httpx.Client) -> tuple[int, bytes]:
