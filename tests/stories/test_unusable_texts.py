@@ -8,22 +8,34 @@ import httpx
 import pytest
 
 from store.embedded import Embedded
-from tests.harness.fake_upstream import Upstream, unit_vector
+from tests.harness.fake_upstream import Reply, Upstream, unit_vector
 from tests.harness.processes import Product
 
-MODEL, WORKER = "tests/one", "tests/worker"
+MODEL, REFUSING = "tests/one", "tests/refusing"
 COUNT, PLACE = 2_048, 1_234
 
 
 @pytest.fixture(scope="module")
+def strict() -> Iterator[Upstream]:
+    with Upstream(8).in_thread() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def product(
-    servers: Embedded, module_database_url: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+    servers: Embedded,
+    module_database_url: str,
+    upstream: Upstream,
+    strict: Upstream,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Product]:
-    """A model that takes texts and token ids."""
+    """A model that takes texts and token ids, and one whose provider takes four at a time, in turn."""
     servers.redis.command("FLUSHALL")
     product = Product(tmp_path_factory.mktemp("unusable"), module_database_url, servers.redis_url, jobs=False)
     model = product.database.a_model(MODEL, vocabulary=100, max_input_tokens=50, prompts={"query": "find: "})
     product.database.an_endpoint(model, upstream.base_url)
+    refusing = product.database.a_model(REFUSING)
+    product.database.an_endpoint(refusing, strict.base_url, name="strict", max_batch=4, concurrency=1)
     with product:
         yield product
 
@@ -150,3 +162,27 @@ def test_an_unknown_field_that_is_null_asks_for_nothing(
     if status == 400:
         assert answer.json()["error"]["code"] == "unknown_parameter"
         assert "whatever" not in answer.json()["error"]["param"] or "other" not in str(fields)
+
+
+@pytest.mark.parametrize(
+    ("words", "index"),
+    [
+        ("Invalid 'input[2]': maximum input length is 8192 tokens.", 6),
+        ("Request to model failed. The example at index 3 in your batch has too many tokens", 7),
+        ("This model's maximum context length is 512 tokens, however you requested 600 tokens", 5),
+        ("'input[9]' is none of these four", None),
+        ("flagged", None),
+    ],
+)
+def test_what_a_provider_refuses_is_named_as_the_caller_counts(
+    product: Product, key: str, strict: Upstream, words: str, index: int | None
+) -> None:
+    body = json.dumps({"error": {"message": words, "type": "invalid_request_error", "code": None}}).encode()
+    strict.script.extend([Reply(), Reply(status=400, body=body)])
+    texts = ["the longest of all, but of those that are taken", "a", "b", "c", "d", "the longest here", "e", "f"]
+    answer = _post(product, key, json.dumps({"model": REFUSING, "input": texts}).encode())
+    assert answer.status_code == 400, answer.text
+    error = answer.json()["error"]
+    assert error["param"] == "input"
+    assert error.get("details", {}).get("index") == index
+    assert (f"input[{index}]" in error["message"]) == (index is not None)
