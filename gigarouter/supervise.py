@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from signal import SIGTERM
 from typing import TypeVar
@@ -20,7 +21,7 @@ from router.errors import StoreUnavailable
 from store.embedded import Embedded
 from store.faults import CannotStart, Unavailable
 from store.postgres import STORE_FAULTS
-from store.processes import spawn, stop, tail
+from store.processes import limit_log, spawn, stop, tail
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ PAUSE_MAX_S = 5.0
 # A child that lived this long was healthy: its next death starts the pauses afresh.
 HEALTHY_AFTER_S = 60.0
 CHECK_EVERY_S = 0.2
-TOLD_AGAIN_S = 60.0
+REPEAT_AFTER_S = 60.0
 # A step of the start-up, or a child in it, that fails so often and for so long by itself will fail again.
 FAILURES_MAX = 5
 FAILING_FOR_S = 30.0
@@ -118,7 +119,7 @@ class Supervisor:
         self._folder = folder
         self._say = say
         self._recorded: list[int] = []
-        self._told: dict[str, float] = {}
+        self._said_at: dict[str, float] = {}
         self._servers_pause_s = PAUSE_FIRST_S
         self._servers_again_at = 0.0
 
@@ -168,6 +169,9 @@ class Supervisor:
         for child in self.children.values():
             if sentence := child.restart_if_dead(time.monotonic()):
                 self._tell(sentence)
+        with suppress(OSError):
+            for log in (self._folder.path / "logs").glob("*.log"):
+                limit_log(log)
         self._record()
 
     def end(self, names: Sequence[str], *, within_s: float) -> None:
@@ -204,9 +208,9 @@ class Supervisor:
     def _tell(self, sentence: str) -> None:
         """Say it, but the same not every few seconds: what is said may go to the disk that is full."""
         now = time.monotonic()
-        self._told = {each: at for each, at in self._told.items() if now - at < TOLD_AGAIN_S}
-        if sentence not in self._told:
-            self._told[sentence] = now
+        self._said_at = {each: at for each, at in self._said_at.items() if now - at < REPEAT_AFTER_S}
+        if sentence not in self._said_at:
+            self._said_at[sentence] = now
             self._say(sentence)
 
 

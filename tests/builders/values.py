@@ -201,11 +201,11 @@ def a_request(
     )
 
 
-def a_hold(tokens_max: int = 100) -> Hold:
+def a_hold(tokens_max: int = 100, amount_max: int = 1_000) -> Hold:
     return Hold(
         id=RequestId(new_id()),
         payer=PAYER,
-        quote=Quote(tokens_max=tokens_max, amount_max=NanoUSD(1000), price=PRICE),
+        quote=Quote(tokens_max=tokens_max, amount_max=NanoUSD(amount_max), price=PRICE),
         period="total",
         limits=LimitState(3000, 2999, 20, 1_000_000, 999_990, 112),
     )
