@@ -88,7 +88,8 @@ class Admission:
         for _ in range(4):
             if not await self._generation.ready(GENERATION_WAIT_S):
                 raise BillingUnavailable("Redis is being rebuilt, or Postgres cannot be reached")
-            generation = self._generation.number
+            lease = self._generation.lease
+            generation = lease.generation
             # Recorded as live before the script runs: a rebuild in between must assert it.
             self._projection.live[request_id] = live
             try:
@@ -100,10 +101,10 @@ class Admission:
                 self._projection.end_holds([EndedHolds(payer.account_id, (request_id,))])
                 raise
             if reply[0] == b"ok":
-                return Hold(request_id, payer, quote, period, _limit_state(payer.limits, reply))
+                return Hold(request_id, payer, quote, period, _limit_state(payer.limits, reply), lease.process_id)
             self._drop_refused(payer.account_id, request_id, generation)
             if reply[0] == b"unknown":
-                await self._projection.ensure_loaded(payer.account_id)
+                await self._projection.ensure_loaded(payer.account_id, generation)
             elif reply[0] == b"stale":
                 await self._await_newer_generation(generation)
             else:

@@ -61,7 +61,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     projection = Projection(db, generation)
     redis = RedisClient(settings.require_redis_url(), (*SCRIPTS, *provider_quota.SCRIPTS), generation.on_connect)
     projection.redis = redis
-    charging = Charging(db, projection, settings.durability)
+    charging = Charging(db, projection, generation, settings.durability)
 
     pool = Pool()
     allowed = networks([str(network) for network in settings.allowed_private_networks])

@@ -16,6 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 APP_ROLE = "gigarouter_app"
 
+# A process that freezes, or is cut off, in the middle of a transaction or of an answer holds its locks no longer.
+SILENCE_MAX_S = 10
+
 # What a lost or refused connection looks like, in one name for those who retry.
 CONNECTION_LOST = (
     asyncpg.PostgresConnectionError,
@@ -54,6 +57,8 @@ DO $$ BEGIN
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{APP_ROLE}') AND pg_has_role('{APP_ROLE}', 'MEMBER') THEN
     SET ROLE {APP_ROLE};
   END IF;
+  PERFORM set_config('idle_in_transaction_session_timeout', '{SILENCE_MAX_S}s', false);
+  PERFORM set_config('tcp_user_timeout', '{SILENCE_MAX_S}s', false);
 END $$
 """
 
@@ -87,6 +92,15 @@ class Database:
         async with self.engine.begin() as connection:
             if snapshot:
                 await connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            if not self._as_owner:
+                await connection.exec_driver_sql(_TAKE_ROLE)
+            yield connection
+
+    @asynccontextmanager
+    async def statements(self) -> AsyncIterator[AsyncConnection]:
+        """Run statements that each commit by themselves: a process that freezes between two of them holds no lock."""
+        async with self.engine.connect() as opened:
+            connection = await opened.execution_options(isolation_level="AUTOCOMMIT")
             if not self._as_owner:
                 await connection.exec_driver_sql(_TAKE_ROLE)
             yield connection

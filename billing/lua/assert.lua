@@ -8,6 +8,7 @@ if not at or tonumber(at) < tonumber(ARGV[1]) then
 end
 redis.call('ZADD', KEYS[2], ARGV[6], ARGV[2])
 if redis.call('HSETNX', KEYS[1], 'h:' .. ARGV[2], ARGV[3] .. '|' .. ARGV[4] .. '|' .. ARGV[5]) == 1 then
+    redis.call('HINCRBY', KEYS[1], 'asserted', 1)
     redis.call('HINCRBY', KEYS[1], 'held', ARGV[3])
     redis.call('HINCRBY', KEYS[1], 'c:' .. ARGV[4], 1)
     redis.call('HINCRBY', KEYS[1], 'k:' .. ARGV[4] .. ':' .. ARGV[5], ARGV[3])

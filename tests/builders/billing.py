@@ -30,11 +30,17 @@ class Billing:
     """The parts of one process's billing."""
 
     def __init__(self, db: Database, generation: Generation, projection: Projection, charging: Charging) -> None:
+        self.beating: asyncio.Task[None] | None = None
         self.db = db
         self.generation = generation
         self.projection = projection
         self.charging = charging
         self.admission = Admission(projection, generation)
+
+    def fall_silent(self) -> None:
+        """Send no heartbeat any more and hear of no generation, as a process that is cut off from Postgres."""
+        assert self.beating is not None
+        self.beating.cancel()
 
     async def admit(
         self, payer: Payer, amount: int, *, now: datetime | None = None, request_id: UUID | None = None
@@ -105,15 +111,16 @@ async def billing(
     generation = Generation(db, "serve")
     projection = Projection(db, generation)
     projection.redis = RedisClient(redis_url, SCRIPTS, generation.on_connect)
-    charging = Charging(db, projection, durability)
+    charging = Charging(db, projection, generation, durability)
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(run()) for run in (projection.redis.run, generation.run, projection.run, charging.run)
-            ]
+            running = Billing(db, generation, projection, charging)
+            running.beating = group.create_task(generation.run())
+            tasks = [group.create_task(run()) for run in (projection.redis.run, projection.run, charging.run)]
+            tasks.append(running.beating)
             assert await generation.ready(10)
             assert await projection.redis.wait_connected(10)
-            yield Billing(db, generation, projection, charging)
+            yield running
             for task in tasks:
                 task.cancel()
     finally:
