@@ -18,6 +18,7 @@ import msgspec
 import structlog
 from hiredis import ReplyError
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store.clock import Clock
 from store.ids import AccountId, ProcessId, new_id
@@ -51,6 +52,14 @@ _LEAVE = text(
     " DELETE FROM charge_leases WHERE process_id IN (SELECT id FROM gone)"
 )
 
+_LOCK = text("SELECT 1 FROM charge_leases WHERE process_id = :id AND generation = :generation FOR KEY SHARE")
+_FORGET = (
+    text("DELETE FROM processes WHERE seen_at < now() - interval '1 day'"),
+    text("DELETE FROM charge_leases WHERE process_id NOT IN (SELECT id FROM processes)"),
+    text("DELETE FROM hot_accounts WHERE generation < (SELECT generation FROM hot_generation) - 10"),
+    text("DELETE FROM hot_asserted WHERE generation < (SELECT generation FROM hot_generation) - 10"),
+)
+
 log = structlog.get_logger("billing.generation")
 
 
@@ -59,6 +68,18 @@ class Lease(msgspec.Struct, frozen=True):
 
     process_id: ProcessId
     generation: int
+
+
+async def locks_lease(tx: AsyncConnection, lease: Lease) -> bool:
+    """Lock a lease until the transaction ends, so that what it books comes before the next barrier; False: it is gone."""
+    return await tx.scalar(_LOCK, {"id": lease.process_id, "generation": lease.generation}) is not None
+
+
+async def forget_old(db: Database) -> None:
+    """Delete processes that were silent for a day, and what is known of generations that are long over."""
+    async with db.transaction() as tx:
+        for statement in _FORGET:
+            await tx.execute(statement)
 
 
 class Generation:

@@ -15,6 +15,7 @@ from hiredis import ReplyError
 from sqlalchemy import text
 
 from billing.expiry import expire_due
+from billing.generation import forget_old
 from billing.ledger import drifted_credits, trial_balance, unbalanced_entries
 from billing.reaper import reap, resync
 from gigarouter import telemetry
@@ -112,16 +113,12 @@ async def _delete_expired(context: RouterContext) -> None:
     await delete_expired_outcomes(context.db)
     await delete_old_probes(context.db, datetime.now(UTC))
     await delete_ended_secrets(context.db)
-    async with context.db.transaction() as tx:
-        await tx.execute(text("DELETE FROM processes WHERE seen_at < now() - interval '1 day'"))
-        await tx.execute(
-            text("DELETE FROM hot_accounts WHERE generation < (SELECT generation FROM hot_generation) - 10")
-        )
+    await forget_old(context.db)
 
 
 async def _expire(context: RouterContext) -> None:
     if context.generation.is_ready:
-        await expire_due(context.db, context.admission, context.projection, datetime.now(UTC))
+        await expire_due(context.db, context.admission, context.projection, context.generation, datetime.now(UTC))
 
 
 async def _probe(context: RouterContext) -> None:

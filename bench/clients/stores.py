@@ -40,7 +40,7 @@ class Target(msgspec.Struct, frozen=True):
 async def _prepared(run: Run) -> Call:
     """Load the accounts, and give back what is measured: two scripts, one after the other."""
     for account in ACCOUNTS:
-        await run(LOAD, [account_key(account)], [1, 1, 10**14, 1])
+        await run(LOAD, [account_key(account)], [1, 1, 10**14, 0])
 
     async def call(number: int) -> None:
         account = ACCOUNTS[number]

@@ -122,6 +122,11 @@ class Meters(Collector):
             "gigarouter_charges_given_up", "Charges that Postgres refused by themselves", value=charging.given_up
         )
         yield CounterMetricFamily(
+            "gigarouter_charges_fenced",
+            "Calls not delivered since the process was silent for so long that others gave up its holds",
+            value=charging.fenced,
+        )
+        yield CounterMetricFamily(
             "gigarouter_redis_script_faults",
             "Times a Redis script failed by itself: a bug, or a foreign hand in Redis",
             value=self._context.projection.script_faults,

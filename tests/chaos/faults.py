@@ -6,19 +6,29 @@ The main thread calls it: what it starts dies with the thread that started it.
 import os
 import shutil
 import signal
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from store.embedded import Embedded
 from tests.chaos.script import Step, What
+from tests.harness.links import Cut, PostgresLink
 from tests.harness.processes import Process, Product
+
+CUTS = {What.CUT_SERVE: Cut.BOTH, What.DEAFEN_SERVE: Cut.FROM_POSTGRES, What.MUTE_SERVE: Cut.TO_POSTGRES}
+FREEZES = frozenset({What.FREEZE_JOBS, What.FREEZE_REDIS, What.FREEZE_POSTGRES})
 
 
 class World:
     """The product and its stores, with hands on each of them."""
 
-    def __init__(self, servers: Embedded, product: Product, copies: Path) -> None:
+    def __init__(self, servers: Embedded, product: Product, links: Sequence[PostgresLink], copies: Path) -> None:
+        """``links`` are the serves' ways to Postgres."""
         self.servers = servers
         self.product = product
+        self._links = links
         self._copy = copies / "redis"
         self._meant_to_run = {process.name for process in product.processes}
 
@@ -58,6 +68,30 @@ class World:
             case What.START_POSTGRES:
                 if not self.servers.postgres.pid:
                     self.servers.postgres.launch()
+            case _:
+                self._silence(step)
+
+    def _silence(self, step: Step) -> None:
+        """Freeze a part, cut a serve's link, or undo that."""
+        if step.what in CUTS:
+            self._links[step.target].cut(CUTS[step.what])
+        elif step.what is What.MEND_SERVE:
+            self._links[step.target].mend()
+        else:
+            number = signal.SIGSTOP if step.what in FREEZES else signal.SIGCONT
+            for pid in self._pids(step.what):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+    def _pids(self, what: What) -> list[int]:
+        if what in (What.FREEZE_JOBS, What.THAW_JOBS):
+            assert self.product.jobs is not None, "chaos runs with jobs"
+            return [self.product.jobs.pid] if self.product.jobs.runs else []
+        if what in (What.FREEZE_REDIS, What.THAW_REDIS):
+            return [pid] if (pid := self.servers.redis.pid) else []
+        if (pid := self.servers.postgres.pid) is None:
+            return []
+        return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
 
     def tend(self) -> list[str]:
         """Start again what ended by itself, as a supervisor does; says what of it was a crash.
@@ -75,9 +109,10 @@ class World:
 
     def heal(self) -> None:
         """Everything runs again; returns when the stores answer."""
-        for serve in self.product.serves:
-            serve.signal(signal.SIGCONT)
-        for what in (What.START_REDIS, What.START_POSTGRES):
+        for target in range(len(self.product.serves)):
+            self.do(Step(0, What.THAW_SERVE, target))
+            self.do(Step(0, What.MEND_SERVE, target))
+        for what in (What.THAW_JOBS, What.THAW_REDIS, What.THAW_POSTGRES, What.START_REDIS, What.START_POSTGRES):
             self.do(Step(0, what))
         self.servers.redis.wait_until_ready()
         self.servers.postgres.wait_until_ready()

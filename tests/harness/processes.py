@@ -122,8 +122,11 @@ class Product:
         serves: int = 1,
         jobs: bool = True,
         settings: dict[str, str] | None = None,
+        serve_database_urls: dict[int, str] | None = None,
     ) -> None:
+        """``serve_database_urls`` are other ways to the same database, for some of the serves."""
         self.database_url = database_url
+        self._serve_database_urls = serve_database_urls or {}
         self.redis_url = redis_url
         self.secret_key = Fernet.generate_key().decode()
         self.folder = folder
@@ -146,7 +149,8 @@ class Product:
         return Process(
             f"serve-{number}",
             ["gigarouter", "serve"],
-            self.environment | {"GIGAROUTER_PORT": str(port)},
+            self.environment
+            | {"GIGAROUTER_PORT": str(port), "DATABASE_URL": self._serve_database_urls.get(number, self.database_url)},
             self.folder,
             port,
         )
