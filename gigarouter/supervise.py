@@ -1,7 +1,6 @@
 """Supervises the child processes of `up`: starts them, waits until they answer, restarts them with growing pauses."""
 
 import http.client
-import socket
 import subprocess
 import sys
 import time
@@ -99,29 +98,3 @@ def fetch(host: str, port: int, path: str, headers: Mapping[str, str] | None = N
         return None
     finally:
         connection.close()
-
-
-def free_port(host: str, preferred: int) -> int:
-    """The preferred port if it is free, else any other, for a port that no user has to know."""
-    for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise CannotStart(f"No port can be opened on {host}.")
-
-
-def require_free_port(host: str, port: int, setting: str) -> None:
-    """Raise :class:`CannotStart` where another process listens there, or where we may not."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise CannotStart(
-                f"Port {port} on {host} cannot be used ({error.strerror}): set {setting} to another one."
-            ) from error

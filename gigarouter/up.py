@@ -18,11 +18,11 @@ import typer
 from gigarouter import schema
 from gigarouter.data_folder import DataFolder
 from gigarouter.demo import MODEL, Demo, launch_demo, prepare, wait_until_listed
-from gigarouter.settings import Settings, child_environment
-from gigarouter.supervise import Child, free_port, require_free_port
+from gigarouter.ports import LOOPBACK, free_port, reachable, require_free_port
+from gigarouter.settings import Settings, child_environment, source
+from gigarouter.supervise import Child
 from store.embedded import Embedded
 
-LOOPBACK = "127.0.0.1"
 LOOPBACK_NETWORKS = "127.0.0.0/8,::1/128"
 READY_WITHIN_S = 120.0
 CHECK_EVERY_S = 0.2
@@ -38,7 +38,7 @@ def run(settings: Settings) -> None:
     try:
         folder.end_children_of_killed_run()
         require_free_port(settings.host, settings.port, "GIGAROUTER_PORT")
-        settings = settings.model_copy(update={"worker_port": free_port(LOOPBACK, settings.worker_port)})
+        settings = _with_free_ports(settings)
         typer.echo(f"gigarouter starts; its data is in {folder.path}")
         servers = Embedded(folder.path)
         try:
@@ -67,9 +67,8 @@ def _run_on(servers: Embedded, folder: DataFolder, settings: Settings) -> None:
         redis_url=servers.redis_url,
         secret_keys=folder.secret_key(),
         allowed_private_networks=LOOPBACK_NETWORKS,
-        host=settings.host,
-        port=settings.port,
         worker_port=settings.worker_port,
+        **_addresses(settings),
         **({"worker_url": worker_url} if worker_url else {}),
     )
     try:
@@ -95,8 +94,7 @@ def _children(servers: Embedded, folder: DataFolder, settings: Settings, model: 
         redis_url=servers.redis_url,
         secret_keys=folder.secret_key(),
         allowed_private_networks=LOOPBACK_NETWORKS,
-        host=settings.host,
-        port=str(settings.port),
+        **{name: str(value) for name, value in _addresses(settings).items()},
     )
     logs = folder.path / "logs"
     children = {
@@ -115,7 +113,7 @@ def _start(children: dict[str, Child], folder: DataFolder, settings: Settings, d
         child.start(time.monotonic())
     _record_children(children, folder)
     with _step(f"API on port {settings.port}"):
-        children["serve"].wait_until_ready(_reachable(settings.host), settings.port, within_s=READY_WITHIN_S)
+        children["serve"].wait_until_ready(reachable(settings.host), settings.port, within_s=READY_WITHIN_S)
     if "worker" in children:
         with _step("in-house worker"):
             children["worker"].wait_until_ready(LOOPBACK, settings.worker_port, within_s=READY_WITHIN_S)
@@ -124,7 +122,7 @@ def _start(children: dict[str, Child], folder: DataFolder, settings: Settings, d
         if sentence:
             typer.secho(f"  {sentence}", fg="yellow", err=True)
         else:
-            wait_until_listed(_reachable(settings.host), settings.port, demo.key)
+            wait_until_listed(reachable(settings.host), settings.port, demo.key)
 
 
 def _supervise(children: dict[str, Child], servers: Embedded, folder: DataFolder) -> None:
@@ -156,13 +154,31 @@ def _record_children(children: dict[str, Child], folder: DataFolder) -> None:
     folder.record_children([child.pid for child in children.values() if child.pid is not None])
 
 
+def _with_free_ports(settings: Settings) -> Settings:
+    """Another port for what no customer has to know where the usual one is taken. Raises :class:`CannotStart`."""
+    ports = {"worker_port": free_port(LOOPBACK, settings.worker_port)}
+    if source("admin_port") == "default":
+        ports["admin_port"] = free_port(settings.admin_host, settings.admin_port)
+    elif not settings.shares_port:
+        require_free_port(settings.admin_host, settings.admin_port, "GIGAROUTER_ADMIN_PORT")
+    return settings.model_copy(update=ports)
+
+
+def _addresses(settings: Settings) -> dict[str, str | int]:
+    """Where `serve` listens, as settings."""
+    inside = {} if settings.shares_port else {"admin_host": settings.admin_host}
+    return {"host": settings.host, "port": settings.port, "admin_port": settings.admin_port, **inside}
+
+
 def _welcome(settings: Settings, demo: Demo, *, with_worker: bool) -> str:
     """What a newcomer needs: the address, the key, and a line to paste."""
-    base = f"http://{_reachable(settings.host)}:{settings.port}"
+    base = f"http://{reachable(settings.host)}:{settings.port}"
+    inside = base if settings.shares_port else f"http://{reachable(settings.admin_host)}:{settings.admin_port}"
     lines = [
         "",
-        f"  API   {base}/v1",
-        f"  key   {demo.key}   (account {demo.account}, {demo.credit} of free credit)",
+        f"  API    {base}/v1",
+        f"  key    {demo.key}   (account {demo.account}, {demo.credit} of free credit)",
+        f"  admin  {inside}/admin/v1, {inside}/metrics",
         "",
     ]
     if with_worker:
@@ -173,11 +189,6 @@ def _welcome(settings: Settings, demo: Demo, *, with_worker: bool) -> str:
     else:
         lines += ["There is no in-house worker: torch or the demo model is missing. `make up` installs both."]
     return "\n".join([*lines, "", "Ctrl-C stops everything."])
-
-
-def _reachable(host: str) -> str:
-    """The address at which a client on this machine finds a server that listens on ``host``."""
-    return LOOPBACK if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 - a comparison, not a bind
 
 
 @contextmanager

@@ -1,19 +1,18 @@
 """Constructs a provider of each kind: the only list of how we speak to providers."""
 
 from collections.abc import Mapping
-from typing import TypeVar
-
-import msgspec
 
 from providers.litellm.kind import LiteLLMProvider
 from providers.litellm.options import LiteLLMOptions
-from providers.openai.kind import OpenAIOptions, OpenAIProvider
+from providers.openai.kind import OpenAIProvider
+from providers.openai.options import OpenAIOptions
+from providers.options import read_options
 from providers.protocol import Provider, ProviderKind
-from providers.sandbox_kind import SandboxOptions, SandboxProvider
+from providers.sandbox_kind import SandboxProvider
+from providers.sandbox_options import SandboxOptions
 from providers.wire import Networks, Pool, parse_origin
-from providers.worker_client.kind import WorkerOptions, WorkerProvider
-
-Options = TypeVar("Options", bound=msgspec.Struct)
+from providers.worker_client.kind import WorkerProvider
+from providers.worker_client.options import WorkerOptions
 
 
 def build(
@@ -27,30 +26,23 @@ def build(
 ) -> Provider:
     """Construct a provider of a kind. Connects to nothing. Raises ``ValueError`` that tells an operator what is wrong.
 
-    ``options`` are the kind's own (:class:`OpenAIOptions` and so on); ``allowed_networks`` are the private networks
-    that this provider may be in.
+    ``options`` are the kind's own (:mod:`providers.options`); ``allowed_networks`` are the private networks that this
+    provider may be in.
     """
-    match ProviderKind(kind):
-        case ProviderKind.OPENAI:
+    match read_options(ProviderKind(kind), options):
+        case OpenAIOptions() as of_openai:
             origin = parse_origin(_require_base_url(base_url, kind), allowed_networks)
-            return OpenAIProvider(origin, credential, _options(options, OpenAIOptions), pool)
-        case ProviderKind.WORKER:
+            return OpenAIProvider(origin, credential, of_openai, pool)
+        case WorkerOptions() as of_worker:
             origin = parse_origin(_require_base_url(base_url, kind), allowed_networks)
-            return WorkerProvider(origin, credential, _options(options, WorkerOptions), pool)
-        case ProviderKind.LITELLM:
-            return LiteLLMProvider(base_url, credential, _options(options, LiteLLMOptions), allowed_networks, pool)
-        case ProviderKind.SANDBOX:
-            return SandboxProvider(_options(options, SandboxOptions))
+            return WorkerProvider(origin, credential, of_worker, pool)
+        case LiteLLMOptions() as of_litellm:
+            return LiteLLMProvider(base_url, credential, of_litellm, allowed_networks, pool)
+        case SandboxOptions() as of_sandbox:
+            return SandboxProvider(of_sandbox)
 
 
 def _require_base_url(base_url: str | None, kind: str) -> str:
     if base_url is None:
         raise ValueError(f"a provider of kind {kind} needs a base URL")
     return base_url
-
-
-def _options(options: Mapping[str, object], kind: type[Options]) -> Options:
-    try:
-        return msgspec.convert(dict(options), kind)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"options: {error}") from error

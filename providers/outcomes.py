@@ -12,6 +12,7 @@ Failure
 │   ├── Overloaded          503 with Retry-After, our worker's full queue
 │   ├── Warming             the model is being loaded: it will be there in ``retry_after_s``
 │   └── PassedOver          nothing was sent: our own count says that its quota is used up, or another call tries it
+│       └── BeyondQuota     all of its quota for the call's time would not do
 ├── GiveUp
 │   └── CallerFault         the provider refuses what the customer asked; ``message`` is made safe by the kind
 │       └── TooLong         one input is longer than the model takes, and our own worker says which and by how much
@@ -108,6 +109,15 @@ class Warming(TryLater):
 
 class PassedOver(TryLater):
     """The router did not send anything to the endpoint now; so this is no attempt."""
+
+
+class BeyondQuota(PassedOver):
+    """The call needs ``least_s`` seconds of what the provider grants us, and has ``limit_s``: waiting does not help."""
+
+    def __init__(self, message: str, *, least_s: float, limit_s: float) -> None:
+        super().__init__(message)
+        self.least_s = least_s
+        self.limit_s = limit_s
 
 
 class GiveUp(Failure):

@@ -28,9 +28,15 @@ TEXT_ONLY_KINDS: Final = frozenset({ProviderKind.OPENAI.value, ProviderKind.LITE
 
 FloatMatrix = npt.NDArray[np.float32]
 
-# How many UTF-8 bytes an operator counts as a token, for providers whose usage is none or no count of tokens. 1 is what
-# a model has that reads bytes; English has 4 to 5 in every other vocabulary in use.
-BytesPerToken = Annotated[int, msgspec.Meta(ge=1, le=16)]
+# 1 is what a model has that reads bytes; English has 4 to 5 in every other vocabulary in use.
+BytesPerToken = Annotated[
+    int,
+    msgspec.Meta(
+        ge=1,
+        le=16,
+        description="Bill each text's UTF-8 bytes by this number, 4 is usual, and do not read the provider's usage.",
+    ),
+]
 
 
 class Attempt(msgspec.Struct, frozen=True):

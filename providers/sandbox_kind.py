@@ -8,21 +8,15 @@ import asyncio
 import hashlib
 import math
 
-import msgspec
 import numpy as np
 
 from providers.protocol import Attempt, FloatMatrix, Vectors
+from providers.sandbox_options import SandboxOptions
 
 # About what a tokenizer would say of English.
 _BYTES_PER_TOKEN = 4
 # A vector takes some 50 us to make; the event loop gets a turn in between.
 _ROWS_PER_TURN = 64
-
-
-class SandboxOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``dimensions`` is the width of a vector where the request asks for none."""
-
-    dimensions: int = 1024
 
 
 class SandboxProvider:

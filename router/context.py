@@ -1,5 +1,6 @@
 """Holds the collaborators of the pipeline and the edge, built once at start; there are no globals beside them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from typing import Protocol
@@ -77,5 +78,7 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     receipts: ReceiptBuffer
     call_deadline_s: float = 60.0
     body_bytes_max: int = 4 * 1024 * 1024
+    # Sums over a customer's calls may take Postgres seconds: so many at once leave connections for everything else.
+    usage_reads: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(2))
     # Random numbers in [0, 1) for routing.
     draw: Callable[[], float] = msgspec.field(default_factory=lambda: Random().random)  # noqa: S311 - shares of traffic

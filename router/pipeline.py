@@ -25,7 +25,7 @@ from router.request.idempotency import outcome_of, run_idempotent
 from router.request.model import permit, permit_charge, resolve
 from router.request.preferences import preferences_of_test_key
 from router.response.encode import encode_answer
-from router.response.tokens import compute_usage, count_missing_usage, count_quote
+from router.response.tokens import can_count, compute_usage, count_missing_usage, count_quote
 from router.response.wait import wait_to_retry, waiting_route
 from router.routing.choose import choose
 from router.routing.filters import has_prompted_ids
@@ -97,7 +97,8 @@ async def run(call: RawCall, caller: Caller, context: RouterContext) -> Answer:
     async def recount() -> Quote | None:  # InputTooLong, TooManyTokens
         return await count_quote(quote, route, request, model, context.providers, call)
 
-    async with admit(context.admission, call, caller, quote, recount) as hold:  # OutOfCredit, CapReached, LimitExceeded
+    counter = recount if can_count(route) else None
+    async with admit(context.admission, call, caller, quote, counter) as hold:  # OutOfCredit, CapReached, LimitExceeded
         trace.hold, trace.admitted_ms = hold, (clock() - trace.began) * 1000
         if call.client_gone():
             raise errors.ClientGone("The client has hung up.")
@@ -147,6 +148,5 @@ async def charge(context: RouterContext, hold: Hold, usage: Usage, outcome: Idem
         raise errors.NotRecorded(
             "The call was computed but its charge could not be recorded, so it is not delivered. Try again; with the "
             "same Idempotency-Key it is never charged twice.",
-            retry_after_s=1,
             detail=str(fault),
         ) from fault

@@ -209,7 +209,7 @@ class Trace(msgspec.Struct):
     @property
     def attempts_sent(self) -> int:
         """How many attempts were really sent: an endpoint that was passed over does not count."""
-        return sum(attempt.outcome != "PassedOver" for attempt in self.attempts)
+        return sum(attempt.outcome not in ("PassedOver", "BeyondQuota") for attempt in self.attempts)
 
 
 class RawCall(msgspec.Struct, frozen=True):

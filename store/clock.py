@@ -1,4 +1,4 @@
-"""Tells Postgres' time in every process, so that periods, deadlines and expiries are the same whatever a machine's clock.
+"""Tells Postgres' time in every process: periods, deadlines and expiries are the same whatever a machine's clock.
 
 Each heartbeat brings Postgres' time; between two of them the monotonic clock runs on. The machine's own wall clock only
 says how far it is off. Nothing else in the product that concerns money reads a wall clock.

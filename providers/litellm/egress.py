@@ -7,8 +7,9 @@ two transport protocols by their shape only; httpx is litellm's dependency, not 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Protocol, Self
 
 from providers.json_vectors import extract_arrays
@@ -134,8 +135,14 @@ class Egress:
     """
 
     def __init__(
-        self, channels: Channels, deadline_at: float, max_body: int, placeholders: Placeholders | None = None
+        self,
+        channels: Channels,
+        deadline_at: float,
+        max_body: int,
+        placeholders: Placeholders | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """``headers`` are an operator's own, which go with every request of the call."""
         self.loop = asyncio.get_running_loop()
         self.failure: Failure | None = None
         self.forbidden: Failure | None = None
@@ -147,6 +154,7 @@ class Egress:
         self._channels = channels
         self._deadline_at = deadline_at
         self._max_body = max_body
+        self._headers = headers
 
     async def send(self, method: str, url: HttpxUrl, headers: list[tuple[str, str]], body: bytes, now: float) -> Answer:
         """Send one request. Keeps and raises a failure; after one, litellm's retries and redirects fail here."""
@@ -178,7 +186,9 @@ class Egress:
         channel = self._channels.to(url)
         forwarded = {name.title(): value for name, value in headers if name.lower() in _FORWARDED}
         try:
-            head = channel.origin.head(url.raw_path.decode("ascii"), forwarded, method)
+            # litellm's own go first: they are signed, or say who we are.
+            ours = {name: value for name, value in self._headers.items() if name.title() not in forwarded}
+            head = channel.origin.head(url.raw_path.decode("ascii"), {**ours, **forwarded}, method)
         except ValueError as error:
             raise Broken(detail=f"litellm made a header that cannot be sent: {error}") from error
         return await channel.exchange(request(head, body), self._deadline_at - self.loop.time(), self._max_body)

@@ -28,9 +28,9 @@ from providers.litellm.egress import (
     google_token_async,
 )
 from providers.litellm.google_tokens import GoogleTokens, service_account
-from providers.litellm.options import UNSUPPORTED_VENDORS, LiteLLMOptions, secrets
+from providers.litellm.options import LiteLLMOptions, secrets
 from providers.litellm.placeholders import Placeholders, refuse_references
-from providers.openai.answer import max_answer_bytes
+from providers.openai.answer import max_answer_bytes, rows_of
 from providers.outcomes import BadAnswer, Broken, CallerFault, CredentialRefused, Failure, ModelMissing, TimedOut
 from providers.protocol import Attempt, Vectors
 from providers.wire import Networks, Pool, parse_origin
@@ -84,8 +84,6 @@ class LiteLLMProvider:
         self, base_url: str | None, credential: str | None, options: LiteLLMOptions, allowed: Networks, pool: Pool
     ) -> None:
         """``base_url`` None means the vendor's own. Raises ``ValueError`` for an operator to read."""
-        if options.vendor in UNSUPPORTED_VENDORS:
-            raise ValueError(UNSUPPORTED_VENDORS[options.vendor])
         account = service_account(credential) if options.vendor == "vertex_ai" else None
         if account is not None and options.vertex_location is None:
             raise ValueError("Vertex AI needs the option vertex_location, such as europe-west1")
@@ -116,7 +114,7 @@ class LiteLLMProvider:
         placeholders = self._placeholders(attempt, inputs)
         arguments = self._arguments(attempt, inputs if placeholders is None else placeholders.names)
         most_bytes = max_answer_bytes(attempt.inputs, attempt.dimensions)
-        egress = Egress(self._channels, deadline_at, most_bytes, placeholders)
+        egress = Egress(self._channels, deadline_at, most_bytes, placeholders, self._options.headers)
         try:
             async with asyncio.timeout_at(deadline_at):
                 litellm = await load()
@@ -246,9 +244,9 @@ async def _read(response: LiteLLMAnswer, egress: Egress, inputs: int) -> Vectors
     items = [item if isinstance(item, dict) else getattr(item, "__dict__", {}) for item in response.data or []]
     if len(items) != inputs:
         raise BadAnswer(detail=f"{len(items)} vectors for {inputs} inputs")
-    indices = [index for item in items if isinstance(index := item.get("index"), int)]
-    if len(indices) != len(items):
-        raise BadAnswer(detail="an index that is not a number")
+    # litellm fills in null for an index that was left out.
+    found = (item.get("index") for item in items)
+    indices = rows_of(msgspec.UNSET if index is None else index for index in found)
     try:
         pieces: list[Piece] = [restore_array(_ENCODER.encode(item.get("embedding")), egress.arrays) for item in items]
     except (TypeError, msgspec.MsgspecError) as error:

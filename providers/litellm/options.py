@@ -6,10 +6,12 @@ themselves.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
+from providers.headers import ExtraHeaders, extra_headers_fault
 from providers.protocol import BytesPerToken
 
 # Credentials of vendors that need more than one secret: a JSON object with these names, passed on as they are.
@@ -52,25 +54,35 @@ UNSUPPORTED_VENDORS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class LiteLLMOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``vendor`` is litellm's name of the provider (``cohere``, ``gemini``, ``bedrock`` …).
+    """Which vendor litellm calls, and where."""
 
-    ``input_type_field`` and ``input_types`` translate ``query`` and ``document`` for endpoints with a native input
-    type; the large vendors' words are known. ``api_version`` is Azure's, ``aws_region_name`` Bedrock's, and
-    ``vertex_project`` (by default the key file's) and ``vertex_location`` (needed) are Vertex AI's. ``token_urls`` are
-    places beside the base URL where the vendor hands out tokens, as ``https://iam.cloud.ibm.com`` for watsonx.
-    ``bytes_per_token``: tokens are the bytes of each text by this number, and the vendor's own usage is not
-    read.
-    """
-
-    vendor: str
-    input_type_field: Literal["input_type", "task", "task_type", "prompt_name"] | None = None
-    input_types: dict[str, str] = {}
-    api_version: str | None = None
-    aws_region_name: str | None = None
-    vertex_project: str | None = None
-    vertex_location: str | None = None
-    token_urls: list[str] = []
+    vendor: Annotated[str, Meta(min_length=1, description="litellm's name of the vendor: cohere, gemini, bedrock.")]
+    input_type_field: Annotated[
+        Literal["input_type", "task", "task_type", "prompt_name"] | None,
+        Meta(description="The field that tells a query from a document; the large vendors' is known."),
+    ] = None
+    input_types: Annotated[
+        dict[str, str], Meta(description="The vendor's words for query and document; the large vendors' are known.")
+    ] = {}
+    api_version: Annotated[str | None, Meta(description="Azure's version of the interface.")] = None
+    aws_region_name: Annotated[str | None, Meta(description="Bedrock's region, such as eu-central-1.")] = None
+    vertex_project: Annotated[str | None, Meta(description="Vertex AI's project; by default the key file's.")] = None
+    vertex_location: Annotated[
+        str | None, Meta(description="Vertex AI's location, such as europe-west1, which it needs.")
+    ] = None
+    token_urls: Annotated[
+        list[str],
+        Meta(description="Where the vendor hands out tokens beside the base URL, as https://iam.cloud.ibm.com."),
+    ] = []
+    headers: ExtraHeaders = {}
     bytes_per_token: BytesPerToken | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` for what cannot be used."""
+        if self.vendor in UNSUPPORTED_VENDORS:
+            raise ValueError(f"vendor: {UNSUPPORTED_VENDORS[self.vendor]}")
+        if fault := extra_headers_fault(self.headers, "authorization"):
+            raise ValueError(f"headers: {fault}")
 
     def input_type(self, ours: str) -> tuple[str, str]:
         """The vendor's field and word for ``query`` or ``document``."""

@@ -1,6 +1,8 @@
 """Reads the answer of an OpenAI-compatible embeddings endpoint, strictly and without holding up the event loop."""
 
 import asyncio
+from collections.abc import Iterable
+from typing import cast
 
 import msgspec
 
@@ -29,8 +31,8 @@ class _Usage(msgspec.Struct):
     total_tokens: int | None = None
 
 
-class _Item(msgspec.Struct):
-    index: int
+class _Item(msgspec.Struct, kw_only=True):
+    index: int | msgspec.UnsetType = msgspec.UNSET
     embedding: msgspec.Raw
 
 
@@ -81,7 +83,19 @@ def _parse(body: bytes | bytearray) -> tuple[list[Piece], list[int], _Usage | No
     pieces: list[Piece] = [memoryview(item.embedding) for item in items]
     if arrays:
         pieces = [restore_array(piece, arrays) for piece in pieces]
-    return pieces, [item.index for item in items], answer.usage
+    return pieces, rows_of(item.index for item in items), answer.usage
+
+
+def rows_of(indices: Iterable[object]) -> list[int]:
+    """The rows of an answer's items by their indices; ``UNSET`` stands for an index that was left out.
+
+    Servers that write JSON by protobuf's rules, as Google's does, leave out an index of 0. That is taken for the first
+    item alone: anywhere else nobody knows which input the vector is of. Raises BadAnswer.
+    """
+    rows = [0 if place == 0 and index is msgspec.UNSET else index for place, index in enumerate(indices)]
+    if any(type(row) is not int for row in rows):
+        raise BadAnswer(detail="an index that is left out or not a number")
+    return cast("list[int]", rows)
 
 
 def _tokens(usage: _Usage | None) -> int | None:

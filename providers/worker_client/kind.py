@@ -11,6 +11,7 @@ from providers.protocol import Attempt, Vectors
 from providers.statuses import WARMING_S, failure
 from providers.wire import Answer, Origin, Pool, request
 from providers.worker_client.identity import WorkerIdentity, read_identity
+from providers.worker_client.options import WorkerOptions
 
 # A header row is a count and a flag per input; a vector is at most 8,192 float32.
 _HEADER_BYTES_PER_INPUT = 16
@@ -18,12 +19,6 @@ _SLACK_BYTES = 64 * 1024
 _WIDEST = 8192
 # What Ray's own server answers at a worker's address before the worker is deployed.
 _NOT_YET_SERVED = b"/-/routes for available routes"
-
-
-class WorkerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``lane`` = ``batch`` puts all calls into the worker's low-priority lane; else each goes into its own."""
-
-    lane: str = "interactive"
 
 
 class _Request(msgspec.Struct):
@@ -88,7 +83,7 @@ class WorkerProvider:
 
     def __init__(self, origin: Origin, credential: str | None, options: WorkerOptions, pool: Pool) -> None:
         """Raises ``ValueError`` for a credential that cannot stand in a header."""
-        headers = {"Content-Type": "application/msgpack"}
+        headers = {"Content-Type": "application/msgpack", **options.headers}
         if credential is not None:
             headers["Authorization"] = f"Bearer {credential}"
         self._embed_head = origin.head("/embed", headers)

@@ -26,6 +26,7 @@ async def check_access(request: Request) -> None:
     route = request.scope["route"]
     assert isinstance(route, OperationRoute), "an operation is declared by Operations; this is a bug"
     exchange.operation, who = route.path, route.spec.who
+    exchange.holds_secret = route.spec.shows_once
     if who is Who.ANYONE or exchange.actor is not None:
         return
     context: RouterContext = request.app.state.context

@@ -17,6 +17,8 @@ from fastapi import Response
 
 from router import errors
 from router.api.admin import operations as admin_operations
+from router.api.admin.provider_options import describe_options
+from router.api.metrics import operations as metrics
 from router.api.openapi import Json, describe, error_responses
 from router.api.operation import OperationRoute, Operations, Who, operation_routes
 from router.api.public import operations as customer_operations
@@ -82,8 +84,13 @@ def document() -> Json:
     return describe(
         [route for noun in nouns for route in operation_routes(noun.routes.routes)],
         title="gigarouter",
+        server="The customers' port.",
         description="Text embeddings of many models and providers behind one key, compatible with OpenAI's API.",
-        security={"key": {"type": "http", "scheme": "bearer"}},
+        security={
+            "key": {"type": "http", "scheme": "bearer"},
+            "x_api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            "api_key": {"type": "apiKey", "in": "header", "name": "api-key", "description": "As Azure's clients do."},
+        },
         responses=error_responses(lambda error: error not in _NOT_OF_CUSTOMERS),
         schemas={REQUEST: body_schema()},
     )
@@ -91,13 +98,19 @@ def document() -> Json:
 
 def admin_document() -> Json:
     """The admin API's document as a value."""
-    return describe(
-        (*admin_routes(), *operation_routes(admin_document_operations.routes.routes)),
+    described = describe(
+        [
+            *admin_routes(),
+            *(route for noun in (admin_document_operations, metrics) for route in operation_routes(noun.routes.routes)),
+        ],
         title="gigarouter admin",
-        description="For operators, by their own keys.",
+        description="For operators, by their own keys, on a port of its own that customers need not reach.",
+        server="The inside port: GIGAROUTER_ADMIN_HOST and GIGAROUTER_ADMIN_PORT.",
         security={"operator": {"type": "http", "scheme": "bearer", "description": "gr_ops_…"}},
         responses=error_responses(lambda error: not issubclass(error, _OF_CALLS)),
     )
+    describe_options(described["components"]["schemas"])
+    return described
 
 
 if __name__ == "__main__":

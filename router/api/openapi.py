@@ -39,16 +39,19 @@ def describe(
     *,
     title: str,
     description: str,
+    server: str,
     security: Json,
     responses: Json,
     schemas: Mapping[str, Json] | None = None,
 ) -> Json:
     """The document of some operations, each of which may answer every one of ``responses`` (by status).
 
-    ``schemas`` are components that ``Declaration.openapi`` refers to.
+    ``server`` says which port the paths are on: the one that served the document. ``schemas`` are components
+    that ``Declaration.openapi`` refers to.
     """
     listed = list(routes)
-    document = get_openapi(title=title, version="1", description=description, routes=listed)
+    servers = [{"url": "/", "description": server}]
+    document = get_openapi(title=title, version="1", description=description, servers=servers, routes=listed)
     components: Json = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         components.pop(unused, None)

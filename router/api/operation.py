@@ -17,6 +17,7 @@ read it: there is no second list.
 """
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import Any, ClassVar, Required, TypedDict, TypeVar, Unpack, cast, get_args, get_origin, get_type_hints
@@ -41,7 +42,8 @@ from router.identity.members import Role
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 
 V1 = "/admin/v1"
-JSON = "application/json"
+JSON, CSV = "application/json", "text/csv"
+_BRACKETS = re.compile(rb"((?:^|&)[a-z_]+)(?:\[\]|%5[Bb]%5[Dd])(?==)")
 # Pydantic reads a body in one go, at worst some 30 ms for so many bytes (a list of nulls where text is wanted). What an
 # operator sends is small, and the hot path has a decoder of its own.
 BODY_BYTES_MAX = 256 * 1024
@@ -126,11 +128,13 @@ class TypedRequest(Request):
     """A request whose body reaches its type as bytes: Pydantic's strict JSON mode reads them, not ``json.loads``.
 
     FastAPI hands a body on undecoded where no content type says that it is JSON; whichever a client sends is taken.
+    OpenAI's clients write a list in the query as ``group_by[]=a&group_by[]=b``, which is ``group_by=a&group_by=b``.
     """
 
     def __init__(self, request: StarletteRequest) -> None:
         headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
-        super().__init__({**request.scope, "headers": headers}, request.receive)
+        query = _BRACKETS.sub(rb"\1", request.scope["query_string"])
+        super().__init__({**request.scope, "headers": headers, "query_string": query}, request.receive)
 
     @override
     async def body(self) -> bytes:

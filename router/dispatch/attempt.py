@@ -14,6 +14,7 @@ import structlog
 from catalog.values import Model
 from providers.outcomes import (
     BadAnswer,
+    BeyondQuota,
     ConnectFailed,
     CredentialRefused,
     Failure,
@@ -174,7 +175,11 @@ async def _send_within_quota(
     if chunks is not None:
         least_s = quota.min_duration_s(endpoint, requests, call.tokens_max)
         if least_s >= attempt_request.limit_s:
-            raise PassedOver("it grants us so much only over more time than the call has")
+            raise BeyondQuota(
+                "it grants us so much only over more time than the call has",
+                least_s=least_s,
+                limit_s=attempt_request.limit_s,
+            )
         if least_s > 0:
             progress.leases_per_chunk = True
             return await _send_chunks(call, endpoint, chunks, CHUNKS_AT_ONCE, progress)

@@ -17,6 +17,8 @@ import msgspec
 
 from billing.money import to_usd
 from providers.litellm.price_map import MapEntry, PriceMap, nano_per_mtok
+from providers.options import OptionsRefused, read_options
+from providers.protocol import ProviderKind
 from router.manifest.schema import subject_of
 from router.manifest.values import CurrentState, Entry, Fields, Kind
 
@@ -231,6 +233,10 @@ class _Import:
     def _refusal(self, entry: MapEntry) -> str | None:
         if "language-models" in entry.litellm_provider:
             return "It is a language model."
+        try:
+            read_options(ProviderKind.LITELLM, {"vendor": entry.vendor})
+        except OptionsRefused as refused:
+            return refused.sentence
         if entry.deprecation_date and entry.deprecation_date <= self._today.isoformat():
             return f"Its provider ended it on {entry.deprecation_date}."
         if entry.input_cost_per_token is None:

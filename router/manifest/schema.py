@@ -10,6 +10,7 @@ from datetime import datetime
 from billing.money import from_usd
 from catalog.terms import find, normalize
 from catalog.values import ModelFacts
+from providers.options import OptionsRefused, options_sentence, read_options
 from providers.protocol import ProviderKind
 from router.manifest import yaml_reader
 from router.manifest.fields import readers_of
@@ -129,7 +130,9 @@ def _entry(kind: Kind, node: Node, path: str) -> Entry:
             if kind is Kind.RESOLUTION and find(str(fields["license"])) is None:
                 message = f"The terms of {fields['license']} are not known here: resolve to a license that is."
                 raise refusal(members(node, path)["license"], f"{path}.license", message)
-        case Kind.PROVIDER | Kind.MODEL:
+        case Kind.PROVIDER:
+            _check_options(fields, members(node, path), path)
+        case Kind.MODEL:
             pass
     identity = {name: str(fields.pop(name)) for name in IDENTITY[kind] if name in fields}
     subject = subject_of(kind, identity, effective_at)
@@ -145,6 +148,31 @@ def _check_price(fields: dict[str, object], nodes: Mapping[str, Node], path: str
             f"{path}.batch_usd_per_mtok",
             "The batch lane never costs more than the interactive one.",
         )
+
+
+def _check_options(fields: dict[str, object], nodes: Mapping[str, Node], path: str) -> None:
+    """Raise ``FileRefused`` with every fault of a provider's options, each at its own line.
+
+    A file that states no options leaves those that are there, which were checked when they were set.
+    """
+    options = fields.get("options")
+    if not isinstance(options, Mapping):
+        return
+    try:
+        read_options(ProviderKind(str(fields["kind"])), options)
+    except OptionsRefused as refused:
+        stated = members(nodes["options"], f"{path}.options")
+        listed = options_sentence(refused.kind)
+        raise FileRefused(
+            tuple(
+                Fault(
+                    f"{path}.options.{fault.name}",
+                    line_of(stated.get(fault.name, nodes["options"])),
+                    f"{fault.message}.{f' {listed}' if fault.is_unknown else ''}",
+                )
+                for fault in refused.faults
+            )
+        ) from refused
 
 
 def subject_of(kind: Kind, identity: Mapping[str, str], effective_at: datetime | None = None) -> str:

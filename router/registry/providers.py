@@ -4,6 +4,7 @@ What speaks to a provider is :mod:`providers`; this is only what we know of it.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,10 +13,11 @@ from sqlalchemy import Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from providers.options import OptionsRefused, option_facts, read_options
 from providers.protocol import ProviderKind
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork, violated_constraint
-from router.errors import Conflict, InvalidRequest, NotFound
+from router.errors import Conflict, InvalidRequest, NotFound, UnknownParameter
 from router.registry.encryption import CredentialCipher, CredentialUnreadable, credential_binding
 from router.registry.endpoints import credential_refused_endpoints, require_proof, serving_endpoints, verify_soon
 from router.registry.indexes import ProviderRecord
@@ -205,6 +207,7 @@ def _validate(kind: str, spec: ProviderSpec) -> None:
         raise InvalidRequest("A region is a lower-case name, as in eu or us-east.", param="regions")
     if spec.retention_days is not None and not 0 <= spec.retention_days <= 36_500:
         raise InvalidRequest("Inputs are kept for 0 to 36500 days.", param="retention_days")
+    _validate_options(ProviderKind(kind), spec.options)
     if spec.base_url is None:
         if kind in ("openai", "worker"):
             raise InvalidRequest(f"A provider of the kind {kind} has a base URL.", param="base_url")
@@ -216,6 +219,18 @@ def _validate(kind: str, spec: ProviderSpec) -> None:
         raise InvalidRequest("The base URL is http://… or https://… with a host.", param="base_url")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise InvalidRequest("The base URL has no user, password, query or fragment.", param="base_url")
+
+
+def _validate_options(kind: ProviderKind, options: Mapping[str, object]) -> None:
+    """Raise ``InvalidRequest`` with every fault, and with every option that the kind has."""
+    try:
+        read_options(kind, options)
+    except OptionsRefused as refused:
+        faults = [{"param": f"options.{one.name}", "message": f"{one.message}."} for one in refused.faults]
+        known = [msgspec.to_builtins(one) for one in option_facts(kind)]
+        error = UnknownParameter if refused.faults[0].is_unknown else InvalidRequest
+        details: dict[str, object] = {"faults": faults, "options": known}
+        raise error(refused.sentence, param=str(faults[0]["param"]), details=details) from refused
 
 
 def _columns(spec: ProviderSpec) -> dict[str, object]:

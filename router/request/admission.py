@@ -22,11 +22,12 @@ HELD_RETRY_S = 2.0
 
 @asynccontextmanager
 async def admit(
-    admission: Admission, call: RawCall, caller: Caller, quote: Quote, recount: Recount
+    admission: Admission, call: RawCall, caller: Caller, quote: Quote, recount: Recount | None
 ) -> AsyncIterator[Hold]:
     """Hold the quote's amount while the block runs, and longer where it is being charged.
 
-    Raises OutOfCredit, CreditHeld, CapReached, RequestLimit, TokenLimit, ConcurrencyLimit, StoreUnavailable.
+    Raises OutOfCredit, CreditHeld, CapReached, AboveTokenLimit, RequestLimit, TokenLimit, ConcurrencyLimit,
+    StoreUnavailable.
     """
     try:
         hold = await admission.admit(call.request_id, caller.key.payer, quote, call.now, call.deadline_at, recount)
@@ -138,18 +139,36 @@ def _requests(denied: Denied, caller: Caller) -> errors.Refusal:
 def _tokens(denied: Denied, caller: Caller) -> errors.Refusal:
     wait_s = denied.retry_after_ms / 1000
     return errors.TokenLimit(
-        f"Rate limit reached for tokens: {caller.key.payer.limits.tokens_per_minute} per minute. "
-        f"Please try again in {wait_s:.3f}s.",
+        f"Rate limit reached for tokens: {caller.key.payer.limits.tokens_per_minute} per minute, of which "
+        f"{denied.limits.tokens_remaining} are left and this call needs {_tokens_needed(denied)}. Please try again in "
+        f"{wait_s:.3f}s.",
         retry_after_s=wait_s,
     )
 
 
-def _tokens_never(_: Denied, caller: Caller) -> errors.Refusal:
+def _tokens_held(denied: Denied, _: Caller) -> errors.Refusal:
+    limits = denied.limits
     return errors.TokenLimit(
-        f"This call alone has more tokens than the key's limit of {caller.key.payer.limits.tokens_per_minute} per "
-        "minute. Send fewer inputs per call, or ask for a higher limit.",
-        retry_after_s=60,
+        f"Calls in flight may use what is left of the key's {limits.tokens_limit} tokens per minute: "
+        f"{limits.tokens_remaining} are free and this call needs {_tokens_needed(denied)}. Try again when those calls "
+        "are done.",
+        retry_after_s=HELD_RETRY_S,
     )
+
+
+def _tokens_never(denied: Denied, caller: Caller) -> errors.Refusal:
+    limit = caller.key.payer.limits.tokens_per_minute
+    return errors.AboveTokenLimit(
+        f"This call alone has {_tokens_needed(denied)} tokens, and the key's limit is {limit} per minute: waiting does "
+        "not help. Send fewer or shorter inputs per call, or ask for a higher limit.",
+        param="input",
+        details={"tokens": denied.tokens, "counted": denied.counted, "limit": limit},
+    )
+
+
+def _tokens_needed(denied: Denied) -> str:
+    """Nobody has counted a text whose model has no worker: a quarter of its bytes is then a guess."""
+    return f"{denied.tokens}" if denied.counted else f"about {denied.tokens}"
 
 
 def _concurrency(_: Denied, caller: Caller) -> errors.Refusal:
@@ -173,6 +192,7 @@ _ERRORS: dict[Denial, Callable[[Denied, Caller], errors.Refusal]] = {
     Denial.CAP_HELD: _cap_held,
     Denial.REQUESTS: _requests,
     Denial.TOKENS: _tokens,
+    Denial.TOKENS_HELD: _tokens_held,
     Denial.TOKENS_NEVER: _tokens_never,
     Denial.CONCURRENCY: _concurrency,
 }

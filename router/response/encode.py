@@ -111,7 +111,7 @@ def _headers(model: Model, delivery: Delivery, usage: Usage, hold: Hold) -> list
         (b"x-gigarouter-attempts", b"%d" % usage.attempts),
         (b"x-gigarouter-cost", to_usd(usage.cost).encode()),
         (b"server-timing", b"upstream;dur=%.1f" % (delivery.upstream_s * 1000)),
-        *rate_limit_headers(hold.limits),
+        *rate_limit_headers(hold.limits.after(usage.tokens)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""A ``serve`` that falls silent with calls in flight, a Redis that is wiped meanwhile, and another that spends the account.
+"""A ``serve`` falls silent with calls in flight, Redis is wiped meanwhile, and another ``serve`` spends the account.
 
 Credit for so many calls pays exactly so many, whatever the first one does when it is back.
 """

@@ -21,11 +21,16 @@ from store.ids import new_id
 
 TIMEOUT_S: Final = 600.0
 IN_PROCESS: Final = "http://in-process"
+# Every admin port has it, for anyone.
+ADMIN_DOCUMENT: Final = "/admin/openapi.json"
 _PLACE: Final = re.compile(r"{(\w+)(?::path)?}")
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One call of an operation. ``path`` has places for ``path_values``; an edit says which version was read."""
+    """One call of an operation. ``path`` has places for ``path_values``; an edit says which version was read.
+
+    ``accept`` is the type of the answer that is wanted, where the operation has several.
+    """
 
     method: str
     path: str
@@ -35,6 +40,7 @@ class Call(msgspec.Struct, frozen=True):
     edits: bool = False
     writes: bool = False
     idempotency_key: str | None = None
+    accept: str | None = None
 
     @property
     def target(self) -> str:
@@ -97,10 +103,10 @@ class RemoteClient:
         try:
             async with httpx.AsyncClient(base_url=self._url, headers=headers, timeout=TIMEOUT_S) as http:
                 if not call.edits:
-                    return await self._exchange(http, call)
+                    return await self._checked(http, await self._exchange(http, call))
                 read = await http.get(call.target)
                 if read.status_code != 200:
-                    return _reply(read)
+                    return await self._checked(http, _reply(read))
                 if "etag" not in read.headers:
                     raise CannotStart(f"What {self._url} answers has no ETag: is this the address of the API itself?")
                 return await self._exchange(http, call, {"if-match": read.headers["etag"]})
@@ -122,11 +128,22 @@ class RemoteClient:
                 f"--idempotency-key {call.idempotency_key}, which has its effect once."
             ) from fault
 
+    async def _checked(self, http: httpx.AsyncClient, reply: Reply) -> Reply:
+        """The reply; a 404 only where the admin API is, since nothing is found where customers call."""
+        if reply.status == 404 and (await http.get(ADMIN_DOCUMENT)).status_code == 404:
+            raise CannotStart(
+                f"{self._url} has no /admin, which listens on a port of its own: name that of the server's "
+                "GIGAROUTER_ADMIN_HOST and GIGAROUTER_ADMIN_PORT, not where customers call."
+            )
+        return reply
+
 
 async def _exchange(http: httpx.AsyncClient, call: Call, headers: Mapping[str, str] | None = None) -> Reply:
     sent = dict(headers or {})
     if call.idempotency_key is not None:
         sent["idempotency-key"] = call.idempotency_key
+    if call.accept is not None:
+        sent["accept"] = call.accept
     content = None
     if call.body is not None:
         content, sent["content-type"] = msgspec.json.encode(call.body), "application/json"

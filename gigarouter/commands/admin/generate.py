@@ -19,7 +19,7 @@ from gigarouter.commands.admin.client import Call, Client, Reply
 from gigarouter.commands.admin.instants import instant_text
 from gigarouter.commands.admin.options import UNSET, Option, Reader, Usage, body_of, options_of, parameters
 from gigarouter.commands.admin.output import show
-from router.api.operation import OperationRoute, body_schema, columns_of, query_schemas
+from router.api.operation import CSV, OperationRoute, body_schema, columns_of, query_schemas
 from store.faults import CannotStart
 
 FAILED, USAGE, NOT_ALLOWED, NOT_FOUND, NO_CREDIT, LIMITED, PROVIDER_FAILED = 1, 2, 3, 4, 5, 6, 7
@@ -45,6 +45,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON also on a terminal.")
 Repeats = Annotated[
     str | None, typer.Option("--idempotency-key", help="The same key and command have their effect once.")
 ]
+
+
+AsCsv = Annotated[bool, typer.Option("--csv", help="CSV, for a spreadsheet.")]
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -113,6 +116,8 @@ def _signature(command: Command) -> Iterable[inspect.Parameter]:
     if command.route.spec.writes:
         yield inspect.Parameter("idempotency_key", keyword, default=None, annotation=Repeats)
     yield inspect.Parameter("as_json", keyword, default=False, annotation=AsJson)
+    if CSV in command.route.spec.media:
+        yield inspect.Parameter("as_csv", keyword, default=False, annotation=AsCsv)
 
 
 def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
@@ -137,6 +142,7 @@ def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
         edits=spec.edits,
         writes=spec.writes,
         idempotency_key=None if (key := typed.get("idempotency_key")) is None else str(key),
+        accept=CSV if typed.get("as_csv") else None,
     )
     pages = "limit" not in query and any(option.name == "cursor" for option in command.query)
     return _all_pages(client, call) if pages else _sent_patiently(client, call)

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from providers.protocol import ProviderKind
 from router.api.admin.check_reports import TestOut, run_test
+from router.api.admin.provider_options import tells_options
 from router.api.admin.references import provider_of
 from router.api.admin.request import Edit, Read, Write
 from router.api.fields import EndpointIdText, ProviderIdText, ProviderRef
@@ -43,7 +44,7 @@ class ProviderFacts(Form):
 
     base_url: str | None = Field(None, description="Base URL, such as https://api.example.com/v1.")
     enabled: bool = Field(True, description="Whether it gets calls.")
-    options: dict[str, Any] = Field({}, description="The kind's own options; nothing secret.")
+    options: dict[str, Any] = Field({}, description="The kind's own options, listed above; nothing secret.")
     regions: tuple[str, ...] = Field((), description="Where it may process a call, such as eu; empty: not known.")
     collects_data: bool = Field(True, description="Whether it may use inputs for more than the answer.")
     retention_days: int | None = Field(
@@ -121,6 +122,7 @@ async def list_(admin: Read, query: Annotated[PageQuery, Query()]) -> Page[Provi
 
 
 @operations.post("", verb="create", summary="Register a provider", roles=OPS, status=201)
+@tells_options
 async def create(admin: Write, body: ProviderCreate) -> ProviderOut:
     """Register a provider; one that nothing could speak to is refused."""
 
@@ -149,6 +151,7 @@ async def retrieve(admin: Read, provider_id: ProviderRef) -> ProviderOut:
 
 
 @operations.patch(ONE, verb="edit", summary="Edit a provider", roles=OPS)
+@tells_options
 async def edit(admin: Edit, provider_id: ProviderRef, body: ProviderEdit) -> ProviderOut:
     """Change what is given. Another address or other options take its endpoints out of traffic until they pass."""
     return await _change(admin, provider_id, body, body.given().get("credential"))

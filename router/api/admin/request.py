@@ -73,7 +73,7 @@ class Reading(OperationRequest):
         self.context: AdminContext = request.app.state.admin
         self.route: OperationRoute = request.scope["route"]
         self._query = request.query_params
-        self._accept = request.headers.get("accept")
+        self.accept = request.headers.get("accept")
         self._response = response
         response.headers.update(NO_STORE)
 
@@ -91,7 +91,7 @@ class Reading(OperationRequest):
     @property
     def media(self) -> str:
         """The type of the answer that the Accept header prefers, of those that the operation has."""
-        return preferred(self._accept, self.route.spec.media)
+        return preferred(self.accept, self.route.spec.media)
 
     def respond(self, body: bytes, media: str = JSON) -> Response:
         """An answer whose bytes the handler wrote."""

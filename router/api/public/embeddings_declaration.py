@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, NoReturn
 
 from router.api.forms import Answer
 from router.api.operation import Operations, Who
+from router.api.public import azure
 from router.api.public.embeddings import PATH
 
 operations = Operations("embeddings", who=Who.KEY)
@@ -48,6 +49,21 @@ PREFER: Final = _header(
     examples=["wait=30"],
 )
 
+DEPLOYMENT: Final = {
+    "name": "deployment",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string"},
+    "description": "The id of a model or an alias; its slashes may stand as they are.",
+}
+API_VERSION: Final = {
+    "name": "api-version",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "Taken, whatever it says.",
+}
+
 
 class EmbeddingOut(Answer):
     """The vector of one input: numbers, or the base64 of little-endian float32."""
@@ -81,6 +97,18 @@ class CreateEmbeddingResponse(Answer):
 )
 async def create_embedding() -> CreateEmbeddingResponse:
     """Embed one text or many, or token ids; the answer is OpenAI's."""
+    _never_called()
+
+
+@operations.post(
+    azure.PATH,
+    verb="create-azure",
+    name="create_azure_embedding",
+    summary="Create embeddings, for Azure's clients",
+    openapi={"requestBody": BODY, "parameters": [DEPLOYMENT, API_VERSION, IDEMPOTENCY_KEY, TIER, PREFER]},
+)
+async def create_azure_embedding() -> CreateEmbeddingResponse:
+    """The same operation as POST /v1/embeddings; the deployment stands for the body's model, which may be left out."""
     _never_called()
 
 

@@ -15,6 +15,7 @@ class KeyRequest(OperationRequest):
     def __init__(self, request: Request) -> None:
         self.exchange: Exchange = request.scope[EXCHANGE]
         self.context: RouterContext = request.app.state.context
+        self.accept = request.headers.get("accept")
         assert self.exchange.caller is not None, "an operation for keys was reached without one; this is a bug"
         self.caller = self.exchange.caller
         self.key = self.caller.key

@@ -12,9 +12,12 @@ from typing import cast
 
 import structlog
 
+from router.api.accept import preferred_coding
 from router.api.error_envelope import error_response
 from router.api.exchange import EXCHANGE, TOO_SLOW, Exchange, Message, Operation, Receive, Scope, Send, deliver
 from router.api.public.call_headers import failure_headers
+from router.api.server.compressed_answer import CompressedAnswer
+from router.api.server.cors import CorsPolicy
 from router.api.server.whole_answer import WholeAnswer
 from router.errors import (
     BodyTooLarge,
@@ -31,6 +34,8 @@ log = structlog.get_logger("edge")
 
 ARRIVING_BYTES_MAX = 256 * 1024 * 1024
 
+# The request's headers by which answers differ, for caches on the way.
+VARY = (b"vary", b"accept, accept-encoding, origin")
 CLOSE = (b"connection", b"close")
 NO_ROOM = "This server has no room for another call. Try again in a moment."
 TOO_SLOW_BODY = "The body did not arrive in time. Check the connection, or send fewer inputs per request."
@@ -39,17 +44,24 @@ TOO_SLOW_BODY = "The body did not arrive in time. Check the connection, or send 
 class Guard:
     """Wraps the application. ``record`` gets every exchange when it is over, for the log and the metrics.
 
-    ``calls_max`` bounds the calls in the process at once.
+    ``calls_max`` bounds the calls in the process at once; ``cors`` says which pages may call.
     """
 
     def __init__(
-        self, app: Operation, *, body_bytes_max: int, calls_max: int, record: Callable[[Exchange], None]
+        self,
+        app: Operation,
+        *,
+        body_bytes_max: int,
+        calls_max: int,
+        record: Callable[[Exchange], None],
+        cors: CorsPolicy | None = None,
     ) -> None:
         self._app = app
         self._body_bytes_max = body_bytes_max
         self._calls_max = calls_max
         self._arriving_max = max(ARRIVING_BYTES_MAX, 2 * body_bytes_max)
         self._record = record
+        self._cors = cors
         self.calls = 0
         # Bytes of bodies that are not all here: what slow senders can make us keep.
         self._arriving = 0
@@ -61,7 +73,13 @@ class Guard:
             return
         exchange = Exchange(scope)
         scope[EXCHANGE] = exchange
-        sender = _HeaderSender(exchange, WholeAnswer(send) if scope.get("http_version") == "1.0" else send)
+        if self._cors is not None:
+            exchange.cors_headers = self._cors.headers(exchange.origin, exchange.path)
+        if scope.get("http_version") == "1.0":
+            send = WholeAnswer(send)
+        if exchange.accept_encoding and (coding := preferred_coding(exchange.accept_encoding)) is not None:
+            send = CompressedAnswer(send, coding, exchange)
+        sender = _HeaderSender(exchange, send)
         try:
             self._check(exchange)
             exchange.body = await self._body(scope, receive)
@@ -85,7 +103,7 @@ class Guard:
 
     def _check(self, exchange: Exchange) -> None:
         exchange.check_credentials()
-        if exchange.content_encoding not in (b"", b"identity"):
+        if exchange.content_encoding and not _is_identity(exchange.content_encoding):
             raise EncodingUnsupported("A compressed body is not taken. Send JSON as it is, without Content-Encoding.")
         length = exchange.content_length
         if length is not None and len(length) > 3 and int(length) > self._body_bytes_max:
@@ -144,7 +162,7 @@ class _HeaderSender:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._exchange.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *self._exchange.headers()]
+            message["headers"] = [*message.get("headers", ()), *self._exchange.headers(), VARY]
             await self._send(message)
         elif message.get("more_body", False):
             await self._send(message)
@@ -155,6 +173,10 @@ class _HeaderSender:
         else:
             self.is_over = True
             await self._send(message)
+
+
+def _is_identity(codings: bytes) -> bool:
+    return all(coding.strip(b" \t").lower() in (b"", b"identity") for coding in codings.split(b","))
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

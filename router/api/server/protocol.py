@@ -23,6 +23,7 @@ from store.ids import RequestId, new_id, wire
 
 CHECK_EVERY_S = 0.5
 
+BLANKS = b" \t"
 NOT_HTTP = "The request is not valid HTTP/1.1."
 SLOW_HEAD = "The head of the request did not arrive in time."
 
@@ -114,7 +115,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._count(len(name) + len(value))
         # A trailer comes after the body and must not pass for a header.
         if not self._in_body:
-            super().on_header(name, value)
+            # The parser leaves the space after a value, which is no part of it (RFC 9110 §5.5).
+            super().on_header(name, value.strip(BLANKS))
 
     def _count(self, size: int) -> None:
         self._held_bytes = 0

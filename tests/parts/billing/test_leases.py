@@ -1,4 +1,4 @@
-"""A charge belongs to a lease that Postgres still accepts at the commit: who was given up cannot charge what was given away."""
+"""A charge belongs to a lease that Postgres still accepts at the commit: who was given up cannot charge any more."""
 
 import asyncio
 from collections.abc import Awaitable

@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from gigarouter.data_folder import DataFolder
-from gigarouter.supervise import Child, free_port, require_free_port
+from gigarouter.ports import free_port, require_free_port
+from gigarouter.supervise import Child
 from store.faults import CannotStart
 
 

@@ -36,9 +36,9 @@ def test_every_kind_can_be_built_and_closed_without_connecting_anywhere() -> Non
         ({"kind": "litellm", "vendor": "bedrock", "credential": '{"aws_secret": "x"}'}, "aws_secret"),
         ({"kind": "litellm", "vendor": "bedrock", "credential": '{"api_key": 1}'}, "object of texts"),
         ({"kind": "openai", "pth": "/embeddings"}, "pth"),
-        ({"kind": "openai", "path": 7}, "options"),
+        ({"kind": "openai", "path": 7}, "options: The option path is text"),
         ({"kind": "openai", "credential": "x\r\nEvil: 1"}, "Authorization"),
-        ({"kind": "sandbox", "dimensions": 0}, "at least 1"),
+        ({"kind": "sandbox", "dimensions": 0}, "from 1 to 65536"),
     ],
 )
 def test_what_is_wrong_with_it_is_said(arguments: dict[str, object], sentence: str) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from providers.protocol import Attempt, Vectors
-from providers.sandbox_kind import SandboxOptions, SandboxProvider
+from providers.sandbox_kind import SandboxProvider
+from providers.sandbox_options import SandboxOptions
 from tests.builders.values import AttemptFields, an_attempt
 
 # The bits of four float32 numbers: changing them breaks whoever recorded a test key's vectors.

@@ -1,7 +1,10 @@
 """An answer that shows a key may be lost: the same request shows the same key again, and its promises are kept."""
 
+import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,8 +12,11 @@ from typing import Any
 import openai
 import pytest
 from cryptography.fernet import Fernet
+from typer.testing import CliRunner
 
+from gigarouter.commands.admin import app
 from tests.harness.admin_client import DUMP, Operator, admin_command
+from tests.harness.faulty_proxies import End, Proxies
 from tests.harness.processes import Product
 
 DAY = timedelta(days=1)
@@ -203,6 +209,33 @@ def left(product: Product) -> int:
     """How many rows have something that was to be erased."""
     query = "SELECT (SELECT count(*) FROM idempotency WHERE sealed IS NOT NULL) + (SELECT count(*) FROM old_secrets)"
     return int(product.database.value(query))
+
+
+def test_a_command_whose_answer_is_lost_shows_the_key_all_the_same(
+    product: Product, ops: Operator, account: str
+) -> None:
+    lost: list[bytes] = []
+
+    def loses_each_key_once(head: bytes, body: bytes) -> Iterable[bytes | float | End]:
+        if (shown := re.search(rb"gr_live_\w{48}", body)) and shown[0] not in lost:
+            lost.append(shown[0])
+            return [End.RESET]
+        return [head + body]
+
+    def typed(port: int, *arguments: str) -> str:
+        environment = {"GIGAROUTER_OPERATOR_KEY": ops.key, "DATABASE_URL": ""}
+        result = CliRunner().invoke(app, ("--url", f"http://127.0.0.1:{port}", *arguments), env=environment)
+        assert result.exit_code == 0, result.output
+        return str(json.loads(result.stdout)["key"])
+
+    with Proxies(product.serves[0].port, {"lossy": loses_each_key_once}) as proxies:
+        made = typed(proxies["lossy"].port, "keys", "create", account, "--name", "from afar")
+        key_id = ops("GET", f"/keys?account={account}&limit=1")["data"][0]["id"]
+        rotated = typed(proxies["lossy"].port, "keys", "rotate", key_id)
+    assert [made.encode(), rotated.encode()] == lost
+    assert works(product, product.wait_until_known(rotated))
+    assert works(product, made)
+    assert len(ops("GET", f"/keys/{key_id}")["old_secrets"]) == 1, "rotated once"
 
 
 def test_a_dry_run_shows_and_stores_nothing(ops: Operator, account: str) -> None:

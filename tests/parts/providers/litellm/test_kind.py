@@ -87,6 +87,22 @@ def test_an_openai_like_vendor_is_spoken_to_over_our_own_wire() -> None:
     asyncio.run(scenario())
 
 
+def test_an_index_of_0_that_is_left_out_is_one_and_no_other() -> None:
+    async def scenario() -> None:
+        usage = {"prompt_tokens": 2, "total_tokens": 2}
+        first, second = ({"object": "embedding", "embedding": row.tolist()} for row in EXPECTED)
+        async with Upstream(8) as upstream, a_bridge(upstream, "openai") as provider:
+            data = [first, {**second, "index": 1}]
+            upstream.script.append(Reply(body=json.dumps({"data": data, "model": "m", "usage": usage}).encode()))
+            assert np.array_equal((await provider.embed(TWO, 30.0)).matrix, EXPECTED)
+            data = [first, second]
+            upstream.script.append(Reply(body=json.dumps({"data": data, "model": "m", "usage": usage}).encode()))
+            with pytest.raises(BadAnswer):
+                await provider.embed(TWO, 30.0)
+
+    asyncio.run(scenario())
+
+
 def test_coheres_shape_is_translated_both_ways() -> None:
     async def scenario() -> None:
         words = {"query": "search_query", "document": "search_document"}

@@ -106,6 +106,9 @@ A64, B64 = as_base64(A), as_base64(B)
         [item(1, B), item(0, A64)],
         [item(0, A), item(1, [1, 0])],
         [item(0, A64.replace("/", "\\/")), item(1, B64)],
+        # By protobuf's rules a zero is left out, as Google's server does.
+        [{"embedding": A64}, item(1, B64)],
+        [{"embedding": A}, item(1, B)],
     ],
 )
 def test_any_order_and_either_encoding_is_understood_whatever_was_asked(data: object, run: Run) -> None:
@@ -128,6 +131,11 @@ BAD_DATA = {
     "a negative index": [item(0, A64), item(-1, B64)],
     "a fractional index": [item(0, A64), item(0.5, B64)],
     "a missing index": [item(0, A64), {"embedding": B64}],
+    "no index at all": [{"embedding": A64}, {"embedding": B64}],
+    "a missing index behind another": [item(1, B64), {"embedding": A64}],
+    "a gap behind a missing index": [{"embedding": A64}, item(2, B64)],
+    "the index of 0 behind a missing one": [{"embedding": A64}, item(0, B64)],
+    "an index of null where it may be missing": [item(None, A64), item(1, B64)],
     "an index of null": [item(None, A64), item(None, B64)],
     "a missing vector": [item(0, A64), {"index": 1}],
     "two widths": [item(0, A64), item(1, [1.0, 0.0, 0.0])],

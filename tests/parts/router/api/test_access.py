@@ -5,6 +5,7 @@ from router.api.operation import OperationSpec, Who, operation_routes
 from router.identity.members import OPERATOR_ROLES
 
 TABLE = """
+GET    /                                                anyone
 GET    /admin/openapi.json                              anyone
 GET    /health                                          anyone
 GET    /openapi.json                                    anyone
@@ -14,7 +15,10 @@ DELETE /v1/models/{model_id:path}/vote                  key
 GET    /v1/account                                      key
 GET    /v1/models                                       key
 GET    /v1/models/{model_id:path}                       key
+GET    /v1/organization/costs                           key
+GET    /v1/organization/usage/embeddings                key
 GET    /v1/requests/{request_id}                        key
+GET    /v1/usage                                        key
 POST   /v1/models/{model_id:path}/vote                  key
 POST   /v1/quote                                        key
 GET    /admin/v1/acceptances                            finance_admin ops

@@ -130,11 +130,11 @@ def test_what_a_reader_could_misread_is_refused(text: str, says: str) -> None:
 
 def test_a_plain_word_is_text_where_text_stands() -> None:
     (provider,) = schema.read(
-        "providers: [{name: no, kind: openai, regions: [no, on], options: {a: yes, b: true, c: 7}}]"
+        "providers: [{name: no, kind: openai, regions: [no, on], options: {always: {a: yes, b: true, c: 7}}}]"
     )
     assert provider.subject == "no"
     assert provider.fields["regions"] == ["no", "on"]
-    assert provider.fields["options"] == {"a": "yes", "b": True, "c": 7}
+    assert provider.fields["options"] == {"always": {"a": "yes", "b": True, "c": 7}}
 
 
 @given(st.text() | st.text("[]{}:-,&*!|>'\"\n #%@`?~ab1.", max_size=60))
