@@ -5,7 +5,8 @@ same ids: Postgres tells which calls it had already ended. A call is delivered o
 the deployment prefers latency (``durability = "memory"``): then a crash loses at most what one process had queued, and
 the house pays. Charging waits until Postgres is back, whatever its state; a charge that Postgres itself refuses is
 found by halving the batch, and given up alone and loudly. Every charge names the lease that its hold was made under:
-where others have passed a barrier without this process, Postgres refuses it, and the call is neither delivered nor charged.
+where others have passed a barrier without this process, Postgres refuses it, and the call is neither delivered nor
+charged.
 """
 
 import asyncio
@@ -83,7 +84,8 @@ class Charging:
         """Book what a call used; returns after the COMMIT (None at once in ``memory`` durability).
 
         Raises :class:`ChargeUnknown` where the commit's fate is unknown or the call was ended before,
-        :class:`ChargeRefused` where it had lost its right to charge, :class:`BillingUnavailable` where the queue is full. Shielded: the caller's cancellation does not undo it.
+        :class:`ChargeRefused` where it had lost its right to charge, :class:`BillingUnavailable` where the queue is
+        full. Shielded: the caller's cancellation does not undo it.
         """
         if usage.cost > hold.quote.amount_max:
             raise AssertionError("a charge above its hold; this is a bug")

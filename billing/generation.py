@@ -6,9 +6,9 @@ starts the next generation: every process asserts its live holds again, and call
 only when all living processes have done so.
 
 A charge belongs to a lease, the right of one process to charge in one generation, which Postgres checks at the commit.
-The barrier deletes the leases of earlier generations and expels who was silent for too long: charges of theirs that come
-later are refused. An expelled process goes on under a new id, and its holds of before are void. A process that cannot
-reach Postgres fences itself before others count it dead, so that it accepts no calls that it could not charge.
+The barrier deletes the leases of earlier generations and expels who was silent for too long: their late charges are
+refused. An expelled process goes on under a new id, and its holds of before are void. A process that cannot reach
+Postgres fences itself before others count it dead, so that it accepts no calls that it could not charge.
 """
 
 import asyncio
@@ -20,7 +20,6 @@ from hiredis import ReplyError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from store.clock import Clock
 from store.ids import AccountId, ProcessId, new_id
 from store.postgres import STORE_FAULTS, Database
 from store.redis_client import RedisUnavailable
@@ -40,10 +39,10 @@ _BUMP_LOST = text(
     " WHERE generation = :generation RETURNING generation"
 )
 _JOIN = text("INSERT INTO processes (id, kind) VALUES (:id, :kind) ON CONFLICT DO NOTHING")
-# Postgres' time is read last, so that waiting for a lock makes it no older.
 _BEAT = text(
-    "WITH beat AS (UPDATE processes SET seen_at = clock_timestamp(), clock_offset_s = :offset WHERE id = :id RETURNING 1)"
-    " SELECT generation, (SELECT count(*) FROM beat) AS members, clock_timestamp() AS postgres_at FROM hot_generation"
+    "WITH beat AS (UPDATE processes SET seen_at = clock_timestamp(), clock_offset_s = :offset WHERE id = :id"
+    " RETURNING 1)"
+    " SELECT generation, (SELECT count(*) FROM beat) AS members FROM hot_generation"
 )
 _ENTER = text("SELECT enter_generation(:id, :generation, CAST(:accounts AS uuid[]), CAST(:holds AS integer[]))")
 _OPEN = text("SELECT open_generation(:generation, :dead)")
@@ -71,7 +70,7 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 async def locks_lease(tx: AsyncConnection, lease: Lease) -> bool:
-    """Lock a lease until the transaction ends, so that what it books comes before the next barrier; False: it is gone."""
+    """Lock a lease until the transaction ends: what it books comes before the next barrier. False: it is gone."""
     return await tx.scalar(_LOCK, {"id": lease.process_id, "generation": lease.generation}) is not None
 
 
@@ -85,10 +84,10 @@ async def forget_old(db: Database) -> None:
 class Generation:
     """This process's view of the valid generation."""
 
-    def __init__(self, db: Database, kind: str, clock: Clock | None = None) -> None:
+    def __init__(self, db: Database, kind: str) -> None:
         self._db = db
         self._kind = kind
-        self.clock = clock or Clock()
+        self.clock = db.clock
         self.number = 0
         # The newest lease of each id that this process has had; it gets another id when it was expelled.
         self._leases: dict[ProcessId, Lease] = {}
@@ -199,19 +198,15 @@ class Generation:
 
     async def _beat(self) -> None:
         began = asyncio.get_running_loop().time()
-        sent = self.clock.elapsed()
         async with self._db.statements() as tx:
             if not self._is_member:
                 await tx.execute(_JOIN, {"id": self._process_id, "kind": self._kind})
-                sent = self.clock.elapsed()
             row = (await tx.execute(_BEAT, {"id": self._process_id, "offset": self.clock.offset_s})).one()
-            received = self.clock.elapsed()
         if not row.members:
             self._start_anew()
             return
         self._is_member = True
         self._last_beat = began
-        self.clock.observe(row.postgres_at, sent, received)
         self._adopt(row.generation)
 
     def _start_anew(self) -> None:

@@ -32,7 +32,8 @@ ADMIT = Script((_LUA / "admit.lua").read_text())
 APPLY = Script((_LUA / "apply.lua").read_text())
 LOAD = Script((_LUA / "load.lua").read_text())
 ASSERT = Script((_LUA / "assert.lua").read_text())
-SCRIPTS = (ADMIT, APPLY, LOAD, ASSERT)
+OVERDUE = Script((_LUA / "overdue.lua").read_text())
+SCRIPTS = (ADMIT, APPLY, LOAD, ASSERT, OVERDUE)
 
 # One statement reads one snapshot: the balance and the spends belong to the same version.
 _POSTED = text("""
@@ -66,7 +67,7 @@ def limits_key(account_id: AccountId) -> str:
 
 
 def due_key(account_id: AccountId) -> str:
-    """The account's holds by the instant at which they are overdue."""
+    """Where the release before this one kept the instants at which holds are overdue."""
     return f"gr:{{{account_id.hex}}}:due"
 
 
@@ -136,7 +137,7 @@ class Projection:
         calls = [
             self.call(
                 ASSERT,
-                [account_key(h.account_id), due_key(h.account_id)],
+                [account_key(h.account_id)],
                 [generation, request_id.hex, h.amount, h.key, h.period, h.due_ms, h.tokens_max, h.tokens_per_minute],
             )
             for request_id, h in live.items()
@@ -155,8 +156,8 @@ class Projection:
     async def ensure_loaded(self, account_id: AccountId, generation: int) -> None:
         """Load an account that Redis does not know in this generation, whose barrier the caller has passed.
 
-        Before its barrier a charge of an earlier generation may still come, which the balance would not know of. Callers
-        of one account share one load.
+        Before its barrier a charge of an earlier generation may still come, which the balance would not know of.
+        Callers of one account share one load.
         """
         task = self._loading.get(account_id)
         if task is None:
@@ -248,7 +249,7 @@ class Projection:
         try:
             future = self.call(
                 APPLY,
-                [account_key(end.account_id), due_key(end.account_id), limits_key(end.account_id)],
+                [account_key(end.account_id), limits_key(end.account_id)],
                 [
                     self._generation.number,
                     "" if end.version is None else end.version,

@@ -7,6 +7,7 @@ from functools import partial
 from random import Random
 from typing import Literal
 
+from billing import lost_holds
 from billing.admission import Admission
 from billing.charging import Charging
 from billing.generation import Generation
@@ -28,6 +29,7 @@ from router.registry.encryption import CredentialCipher
 from router.registry.refresh import Refresher
 from router.routing.health import Health
 from store.checks import check_postgres, check_redis
+from store.clock import Clock
 from store.faults import CannotStart
 from store.ids import EndpointId, ProviderId, parse
 from store.postgres import STORE_FAULTS, Database
@@ -47,14 +49,20 @@ async def require_fit(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIterator[RouterContext]:
-    """Run one process's collaborators until the block ends. Raises CannotStart where Postgres cannot be read."""
+async def process(
+    settings: Settings, kind: Literal["serve", "jobs"], clock: Clock | None = None
+) -> AsyncIterator[RouterContext]:
+    """Run one process's collaborators until the block ends. Raises CannotStart where Postgres cannot be read.
+
+    ``clock`` is the machine's; this process learns Postgres' time before it reads anything else.
+    """
     export(ENVIRONMENT)
-    db = Database(settings.require_database_url())
+    db = Database(settings.require_database_url(), clock=clock)
     refresher = Refresher(db)
     try:
+        await db.observe_time()
         await refresher.load()
-    except StoreUnavailable as gone:
+    except (StoreUnavailable, *STORE_FAULTS) as gone:
         raise CannotStart("PostgreSQL went away while keys, catalogue and prices were read from it.") from gone
 
     generation = Generation(db, kind)
@@ -94,7 +102,8 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     )
     quarantine = partial(quarantines.run, db, health)
     loads = partial(worker_loads.run, providers, refresher.endpoints, health)
-    runs = (redis.run, generation.run, projection.run, charging.run, receipts.run, refresher.run, providers.run)
+    holds = partial(lost_holds.watch, projection, generation)
+    runs = (redis.run, generation.run, holds, projection.run, charging.run, receipts.run, refresher.run, providers.run)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(run()) for run in (*runs, quarantine, loads)]
         try:

@@ -16,6 +16,11 @@ log = structlog.get_logger("store.clock")
 OFF_S = 1.0
 
 
+def describe_offset(offset_s: float) -> str:
+    """7200.4 -> ``7200.4 s ahead of PostgreSQL's``."""
+    return f"{abs(offset_s):.1f} s {'ahead of' if offset_s > 0 else 'behind'} PostgreSQL's"
+
+
 class Clock:
     """Postgres' time as this process knows it. ``wall`` and ``elapsed`` are the machine's clocks, in seconds."""
 

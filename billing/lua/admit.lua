@@ -3,7 +3,7 @@
 -- What no wait can cure is looked at first: a client that waits for a limit must not learn afterwards that it cannot pay.
 -- Tokens: while a call runs, its bound is set aside ('u:<key>' is the sum, 'q:<request>' one call's); what was billed
 -- counts from the end of the call on (apply.lua). A call passes where its least tokens fit beside all that is set aside.
--- KEYS account, limits, due. ARGV generation, request, amount, key, period, cap or '', requests/min, tokens/min,
+-- KEYS account, limits. ARGV generation, request, amount, key, period, cap or '', requests/min, tokens/min,
 -- concurrency, most tokens, due_ms, least tokens; the wall clock is Redis's own.
 local generation, request, amount, key, period = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local need = tonumber(amount)
@@ -50,7 +50,7 @@ if need > balance - held then return state('held') end
 
 redis.call('HSET', KEYS[2], 'r:' .. key, string.format('%.3f', next_r))
 redis.call('PEXPIRE', KEYS[2], 360000)
-redis.call('ZADD', KEYS[3], ARGV[11], request)
+redis.call('HSET', KEYS[1], 'd:' .. request, ARGV[11])
 redis.call('HINCRBY', KEYS[1], 'held', amount)
 redis.call('HINCRBY', KEYS[1], 'c:' .. key, 1)
 redis.call('HINCRBY', KEYS[1], 'k:' .. key .. ':' .. period, amount)

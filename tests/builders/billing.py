@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from billing import lost_holds
 from billing.admission import Admission
 from billing.charging import Charging
 from billing.credits import GrantKind
 from billing.generation import Generation
 from billing.ledger import drifted_credits, trial_balance, unbalanced_entries
 from billing.money import NanoUSD
-from billing.projection import SCRIPTS, Projection
+from billing.projection import SCRIPTS, Projection, account_key
 from billing.reaper import mismatches
 from billing.values import Denied, Hold, Payer, Quote, Usage
 from store.ids import AccountId, ModelId, RequestId, new_id
@@ -69,6 +70,12 @@ class Billing:
         assert self.projection.redis is not None
         return await self.projection.redis.command(*arguments)
 
+    async def make_overdue(self, account_id: AccountId) -> None:
+        """Let the time of the account's holds be over."""
+        for field in await self.redis(account_id):
+            if field.startswith("d:"):
+                await self.redis_command("HSET", account_key(account_id), field, "1000")
+
     async def settle(self) -> None:
         """Wait until every charge is committed and Redis says what Postgres says."""
         await self.charging.drain()
@@ -117,7 +124,7 @@ async def billing(
             running = Billing(db, generation, projection, charging)
             running.beating = group.create_task(generation.run())
             tasks = [group.create_task(run()) for run in (projection.redis.run, projection.run, charging.run)]
-            tasks.append(running.beating)
+            tasks += [running.beating, group.create_task(lost_holds.watch(projection, generation))]
             assert await generation.ready(10)
             assert await projection.redis.wait_connected(10)
             yield running
