@@ -32,6 +32,8 @@ class Billing:
 
     def __init__(self, db: Database, generation: Generation, projection: Projection, charging: Charging) -> None:
         self.beating: asyncio.Task[None] | None = None
+        self.tasks: list[asyncio.Task[None]] = []
+        self.deadline_s = 30.0
         self.db = db
         self.generation = generation
         self.projection = projection
@@ -42,6 +44,11 @@ class Billing:
         """Send no heartbeat any more and hear of no generation, as a process that is cut off from Postgres."""
         assert self.beating is not None
         self.beating.cancel()
+
+    def die(self) -> None:
+        """Do nothing any more, as a process that was killed."""
+        for task in self.tasks:
+            task.cancel()
 
     async def admit(
         self, payer: Payer, amount: int, *, now: datetime | None = None, request_id: UUID | None = None
@@ -54,7 +61,7 @@ class Billing:
             payer,
             Quote(tokens_max=amount, amount_max=NanoUSD(amount), price=PRICE),
             now or datetime.now(UTC),
-            asyncio.get_running_loop().time() + 30,
+            asyncio.get_running_loop().time() + self.deadline_s,
             recount,
         )
 
@@ -66,7 +73,7 @@ class Billing:
         flat = await self.redis_command("HGETALL", f"gr:{{{account_id.hex}}}")
         return {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
 
-    async def redis_command(self, *arguments: str) -> Any:
+    async def redis_command(self, *arguments: str | bytes) -> Any:
         assert self.projection.redis is not None
         return await self.projection.redis.command(*arguments)
 
@@ -127,6 +134,7 @@ async def billing(
             tasks += [running.beating, group.create_task(lost_holds.watch(projection, generation))]
             assert await generation.ready(10)
             assert await projection.redis.wait_connected(10)
+            running.tasks = tasks
             yield running
             for task in tasks:
                 task.cancel()

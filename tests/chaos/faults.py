@@ -4,6 +4,7 @@ The main thread calls it: what it starts dies with the thread that started it.
 """
 
 import os
+import random
 import shutil
 import signal
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import redis
 
 from store.embedded import Embedded
 from tests.chaos.script import Step, What
@@ -18,6 +20,8 @@ from tests.harness.links import Cut, PostgresLink
 from tests.harness.processes import Process, Product
 
 CUTS = {What.CUT_SERVE: Cut.BOTH, What.DEAFEN_SERVE: Cut.FROM_POSTGRES, What.MUTE_SERVE: Cut.TO_POSTGRES}
+KEY_FAULTS = frozenset({What.COPY_KEYS, What.PUT_KEYS_BACK, What.LOSE_KEYS})
+SHARE_OF_KEYS = 0.7
 FREEZES = frozenset({What.FREEZE_JOBS, What.FREEZE_REDIS, What.FREEZE_POSTGRES})
 
 
@@ -29,6 +33,7 @@ class World:
         self.servers = servers
         self.product = product
         self._links = links
+        self._keys: dict[bytes, bytes] = {}
         self._copy = copies / "redis"
         self._meant_to_run = {process.name for process in product.processes}
 
@@ -51,8 +56,10 @@ class World:
             case What.START_JOBS:
                 self._start(jobs)
             case What.WIPE_REDIS:
-                if self.servers.redis.pid:
-                    self.servers.redis.command("FLUSHALL")
+                # One that is frozen does it when it is thawed.
+                with suppress(TimeoutError):
+                    if self.servers.redis.pid:
+                        self.servers.redis.command("FLUSHALL")
             case What.KILL_REDIS:
                 self._kill_redis()
             case What.COPY_REDIS:
@@ -72,8 +79,10 @@ class World:
                 self._silence(step)
 
     def _silence(self, step: Step) -> None:
-        """Freeze a part, cut a serve's link, or undo that."""
-        if step.what in CUTS:
+        """Freeze a part, cut a serve's link, undo that, or touch single keys."""
+        if step.what in KEY_FAULTS:
+            self._touch_keys(step)
+        elif step.what in CUTS:
             self._links[step.target].cut(CUTS[step.what])
         elif step.what is What.MEND_SERVE:
             self._links[step.target].mend()
@@ -82,6 +91,20 @@ class World:
             for pid in self._pids(step.what):
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
+
+    def _touch_keys(self, step: Step) -> None:
+        """A part of the accounts' keys, another one at each step, as its instant draws it."""
+        numbers = random.Random(step.at_s)
+        client = redis.Redis.from_url(self.servers.redis_url, socket_timeout=1)
+        with suppress(redis.RedisError), client:
+            if step.what is What.COPY_KEYS:
+                self._keys = {key: copy for key in sorted(client.scan_iter("gr:*")) if (copy := client.dump(key))}
+            elif step.what is What.PUT_KEYS_BACK:
+                for key in (key for key in sorted(self._keys) if numbers.random() < SHARE_OF_KEYS):
+                    client.restore(key, 0, self._keys[key], replace=True)
+            else:
+                for key in (key for key in sorted(client.scan_iter("gr:*")) if numbers.random() < SHARE_OF_KEYS):
+                    client.delete(key)
 
     def _pids(self, what: What) -> list[int]:
         if what in (What.FREEZE_JOBS, What.THAW_JOBS):

@@ -26,6 +26,9 @@ class What(StrEnum):
     DEAFEN_SERVE = "serve hears nothing of postgres"
     MUTE_SERVE = "postgres hears nothing of serve"
     MEND_SERVE = "serve and postgres hear each other"
+    COPY_KEYS = "copy some accounts' keys"
+    PUT_KEYS_BACK = "put some accounts' keys back"
+    LOSE_KEYS = "delete some accounts' keys"
     FREEZE_JOBS = "SIGSTOP jobs"
     THAW_JOBS = "SIGCONT jobs"
     FREEZE_REDIS = "SIGSTOP redis"
@@ -66,6 +69,17 @@ FAULTS: dict[str, list[tuple[What, float, float]]] = {
         (What.MUTE_SERVE, 0, 0),
         (What.WIPE_REDIS, 0.1, 2),
         (What.MEND_SERVE, 4.2, 8),
+    ],
+    "keys are lost, then serve dies": [
+        (What.LOSE_KEYS, 0, 0),
+        (What.KILL_SERVE, 0, 0.3),
+        (What.START_SERVE, 0.5, 1.5),
+    ],
+    "keys are older than the rest, then serve dies": [
+        (What.COPY_KEYS, -3, -0.3),
+        (What.PUT_KEYS_BACK, 0, 0),
+        (What.KILL_SERVE, 0, 0.3),
+        (What.START_SERVE, 0.5, 1.5),
     ],
     "jobs freeze": [(What.FREEZE_JOBS, 0, 0), (What.THAW_JOBS, 1, 8)],
     "redis freezes": [(What.FREEZE_REDIS, 0, 0), (What.THAW_REDIS, 0.5, 5)],

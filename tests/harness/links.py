@@ -85,7 +85,7 @@ class PostgresLink:
             far_reader, far_writer = await asyncio.open_unix_connection(self._socket)
             pipes = (self._pipe(reader, far_writer, True), self._pipe(far_reader, writer, False))
             await asyncio.gather(*pipes)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             return
         finally:
             for each in (writer, far_writer):
