@@ -66,11 +66,9 @@ async def process(
     projection.redis = redis
     charging = Charging(db, projection, generation, settings.durability)
 
-    pool = Pool()
-    cipher = CredentialCipher(settings.require_secret_keys())
-    providers = ProviderSet(
-        refresher.providers, cipher, networks([str(one) for one in settings.allowed_private_networks]), pool
-    )
+    pool, cipher = Pool(), CredentialCipher(settings.require_secret_keys())
+    allowed = networks([str(network) for network in settings.allowed_private_networks])
+    providers = ProviderSet(refresher.providers, cipher, allowed, pool)
     health = Health(Random().random)  # noqa: S311 - spreads rests
     _subscribe(refresher, providers, health, generation, projection)
     receipts = ReceiptBuffer(db, lambda text: str(scrub(text)))
