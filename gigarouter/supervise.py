@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from signal import SIGTERM
 from typing import TypeVar
@@ -20,7 +21,7 @@ from router.errors import StoreUnavailable
 from store.embedded import Embedded
 from store.faults import CannotStart, Unavailable
 from store.postgres import STORE_FAULTS
-from store.processes import spawn, stop, tail
+from store.processes import limit_log, spawn, stop, tail
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ PAUSE_MAX_S = 5.0
 # A child that lived this long was healthy: its next death starts the pauses afresh.
 HEALTHY_AFTER_S = 60.0
 CHECK_EVERY_S = 0.2
-REPEATED_AFTER_S = 60.0
+REPEAT_AFTER_S = 60.0
 # A step of the start-up, or a child in it, that fails so often and for so long by itself will fail again.
 FAILURES_MAX = 5
 FAILING_FOR_S = 30.0
@@ -118,7 +119,7 @@ class Supervisor:
         self._folder = folder
         self._say = say
         self._recorded: list[int] = []
-        self._sentences: dict[str, float] = {}
+        self._said_at: dict[str, float] = {}
         self._servers_pause_s = PAUSE_FIRST_S
         self._servers_again_at = 0.0
 
@@ -137,7 +138,7 @@ class Supervisor:
                 failures += not (died or self._servers_died() or _is_for_want(fault))
                 if failures >= FAILURES_MAX and time.monotonic() - began > FAILING_FOR_S:
                     raise CannotStart(f"It failed {failures} times, the last time so: {_described(fault)}") from fault
-                self._report(f"{_described(fault)} It is tried again in {pause_s:g} s.")
+                self._tell(f"{_described(fault)} It is tried again in {pause_s:g} s.")
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, PAUSE_MAX_S)
 
@@ -161,13 +162,16 @@ class Supervisor:
         now = time.monotonic()
         if self._servers_died():
             if now >= self._servers_again_at:
-                self._report("A database server ended; it starts again.")
+                self._tell("A database server ended; it starts again.")
                 self._restart_servers(now)
             for child in self.children.values():
                 child.failures = 0  # it is not its own fault
         for child in self.children.values():
             if sentence := child.restart_if_dead(time.monotonic()):
-                self._report(sentence)
+                self._tell(sentence)
+        with suppress(OSError):
+            for log in (self._folder.path / "logs").glob("*.log"):
+                limit_log(log)
         self._record()
 
     def end(self, names: Sequence[str], *, within_s: float) -> None:
@@ -187,7 +191,7 @@ class Supervisor:
             self._servers_pause_s = PAUSE_FIRST_S
         except (*CANNOT_RUN, CannotStart) as fault:
             self._servers_again_at = now + self._servers_pause_s
-            self._report(f"{_described(fault)} It is tried again in {self._servers_pause_s:g} s.")
+            self._tell(f"{_described(fault)} It is tried again in {self._servers_pause_s:g} s.")
             self._servers_pause_s = min(self._servers_pause_s * 2, PAUSE_MAX_S)
 
     def _record(self) -> None:
@@ -199,14 +203,14 @@ class Supervisor:
             self._folder.record_children(pids)
             self._recorded = pids
         except CANNOT_RUN as fault:
-            self._report(f"The list of children cannot be written ({fault}).")
+            self._tell(f"The list of children cannot be written ({fault}).")
 
-    def _report(self, sentence: str) -> None:
+    def _tell(self, sentence: str) -> None:
         """Say it, but the same not every few seconds: what is said may go to the disk that is full."""
         now = time.monotonic()
-        self._sentences = {each: at for each, at in self._sentences.items() if now - at < REPEATED_AFTER_S}
-        if sentence not in self._sentences:
-            self._sentences[sentence] = now
+        self._said_at = {each: at for each, at in self._said_at.items() if now - at < REPEAT_AFTER_S}
+        if sentence not in self._said_at:
+            self._said_at[sentence] = now
             self._say(sentence)
 
 

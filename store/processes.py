@@ -6,6 +6,7 @@ Linux the kernel signals the child when its parent dies, ``kill -9`` included.
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import psutil
 
 PR_SET_PDEATHSIG = 1
 LOG_BYTES_MAX = 16 * 1024 * 1024
+_OLD = ".old.log"
 
 
 def _parent_death_signal(parent: int, with_signal: signal.Signals) -> Callable[[], None] | None:
@@ -65,10 +67,23 @@ def _log_file(log: Path) -> BinaryIO:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
-            log.replace(log.with_suffix(".old.log"))
+            log.replace(log.with_suffix(_OLD))
         return log.open("ab")
     except OSError:
         return open(os.devnull, "ab")
+
+
+def limit_log(log: Path) -> None:
+    """Empty a log that has grown too large while its process writes on; what was in it is in ``….old.log``.
+
+    A child's log is opened to append, so it goes on at the new end; a line that comes in between is lost, and all of it
+    where the disk has no room for a copy.
+    """
+    if log.name.endswith(_OLD) or not log.exists() or log.stat().st_size <= LOG_BYTES_MAX:
+        return
+    with suppress(OSError):
+        shutil.copyfile(log, log.with_suffix(_OLD))
+    os.truncate(log, 0)
 
 
 def stop(child: subprocess.Popen[bytes], with_signals: Sequence[signal.Signals], *, each_s: float) -> int:

@@ -34,7 +34,9 @@ async def check_access(request: Request) -> None:
     if who is Who.ANYONE or exchange.actor is not None:
         return
     context: RouterContext = request.app.state.context
-    if who is Who.KEY:
+    if who is Who.VISITOR and exchange.authorization is None:
+        return
+    if who in (Who.KEY, Who.VISITOR):
         exchange.caller = await authenticate_caller(
             exchange.authorization, context.keys, exchange.now, context.catch_up
         )

@@ -122,6 +122,9 @@ def _complete(operation: Json, spec: OperationSpec, status: int, responses: Json
         operation["security"] = []
         return
     operation["responses"] |= {status: {"$ref": f"#/components/responses/{status}"} for status in responses}
+    if spec.who is Who.VISITOR:
+        operation["security"] = [{}, {"key": []}]
+        return
     if spec.who is Who.KEY:
         return
     if spec.roles:

@@ -1,7 +1,7 @@
 """Limits how often a key may read what Postgres answers, in this process's memory: the calls have limits of their own.
 
-It is the generic cell rate algorithm: per key one moment, until which its reads so far last at the permitted rate. A key
-may be up to a minute ahead of it, so a minute's reads may come at once.
+It is the generic cell rate algorithm: per key one moment, until which its reads last at the permitted rate. A key may
+be up to a minute ahead of it, so a minute's reads may come at once.
 """
 
 from math import ceil

@@ -7,6 +7,7 @@ arrive is bounded below it (:mod:`router.api.server.protocol`).
 
 import asyncio
 import traceback
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from typing import cast
 
@@ -84,7 +85,8 @@ class Guard:
         sender = _HeaderSender(exchange, send)
         try:
             self._check(exchange)
-            exchange.body = await self._body(scope, receive)
+            # RFC 8259 lets a reader ignore a byte-order mark, which Windows' editors put before a file.
+            exchange.body = (await self._body(scope, receive)).removeprefix(BOM_UTF8)
             await self._call(scope, _replayed(exchange.body, receive), sender)
         except Refusal as refusal:
             await _refuse(exchange, refusal, sender)

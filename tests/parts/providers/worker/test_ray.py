@@ -67,9 +67,20 @@ def cluster(qwen: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
         command = [sys.executable, "-m", "providers.worker", *arguments]
         process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
     running = Cluster(process, f"http://127.0.0.1:{port}")
+    try:
+        _wait_for_all(running, log)
+        yield running
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(90) == 0, log.read_text(errors="replace")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_for_all(running: Cluster, log: Path) -> None:
+    """Until all replicas are there. It answers before, and a replica that dies until then ends the start."""
     deadline = time.monotonic() + 150
-    # It answers before all replicas are there, and a replica that dies until then ends the start.
-    while f":{port} with Ray" not in log.read_text(errors="replace"):
+    while f"{running.url.rpartition(':')[2]} with Ray" not in log.read_text(errors="replace"):
         try:
             answer = httpx.get(f"{running.url}/ready", timeout=3)
             if answer.status_code != 200:
@@ -78,12 +89,9 @@ def cluster(qwen: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
                 )
         except httpx.TransportError:
             pass
-        assert process.poll() is None, log.read_text(errors="replace")
+        assert running.process.poll() is None, log.read_text(errors="replace")
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    yield running
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(90) == 0, log.read_text(errors="replace")
 
 
 def embed(client: httpx.Client) -> tuple[int, bytes]:

@@ -30,7 +30,9 @@ async def test_reads_beyond_the_limit_are_429_until_the_time_that_is_said(api: S
         pass
     assert (refused.status, refused.error["type"]) == (429, "requests")
     assert refused.headers["retry-after"] == "1"
-    assert (await api.raw("HEAD", "/v1/account", api.bearer)).status == 429
+    while (head := await api.raw("HEAD", "/v1/account", api.bearer)).status == 200:
+        pass
+    assert (head.status, head.body) == (429, b"")
     assert (await api.embed(api.bearer)).status == 200, "calls have limits of their own"
     assert (await api.raw("POST", "/v1/quote", api.bearer, body={"model": api.model, "input": "x"})).status == 200
     assert (await api.raw("GET", "/health")).status == 200
