@@ -1,5 +1,6 @@
-"""A `serve` that can open no more files refuses, keeps its port, and serves again as soon as it can."""
+"""A process that can open no more files or write no more log answers or refuses, and is whole as soon as it can be."""
 
+import signal
 import socket
 import sys
 import time
@@ -12,11 +13,13 @@ import pytest
 
 from store.embedded import Embedded
 from tests.harness.fake_upstream import Upstream
-from tests.harness.processes import Product
+from tests.harness.processes import Product, free_port
 from tests.harness.scarcity import no_descriptors
+from tests.harness.up_command import Up, end_what_is_left, running
 
 MODEL = "tests/scarce"
 CREDIT = 1_000_000_000
+INTO_NOWHERE = 'exec "$@" > /dev/full 2>&1'
 LIMITED = """
 import resource, runpy, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))
@@ -91,3 +94,37 @@ def test_more_connections_than_there_are_descriptors_for_are_503_and_calls_go_on
         assert refused.headers["retry-after"] == "1"
         assert client.post(f"{limited.url}/embeddings", json=body).status_code == 200
         assert httpx.get(f"{limited.serves[0].admin_url}/metrics").status_code == 200, "operators can still look"
+
+
+def test_a_log_that_cannot_be_written_costs_no_call(
+    servers: Embedded, database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """`/dev/full` is a disk without a byte left, for every line that the processes write."""
+    silent = Product(tmp_path, database_url, redis_url, settings={"log_level": "debug"})
+    for process in silent.processes:
+        # Not as its log, which is read where something fails, and this one has no end.
+        process._argv = ["sh", "-c", INTO_NOWHERE, "sh", *process._argv]
+    with silent, Upstream(8).in_thread() as upstream:
+        silent.database.an_endpoint(silent.database.a_model(MODEL), upstream.base_url)
+        key = silent.wait_until_known(silent.database.a_key(silent.database.an_account(CREDIT)))
+        wait_until_served(silent, key)
+        assert [call(silent, key) for _ in range(20)] == [200] * 20
+        assert call(silent, "gr_live_nobody") == 401
+        assert all(process.runs for process in silent.processes)
+
+
+def test_up_starts_and_ends_though_its_output_cannot_be_written(tmp_path: Path) -> None:
+    up = Up(tmp_path / "data", free_port(), started_by=("sh", "-c", INTO_NOWHERE, "sh"))
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "data" / "connection.toml").exists():
+            assert up.process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        family = up.family()
+        up.end(signal.SIGTERM)
+        # Python's own, for what it cannot flush at the end.
+        assert up.process.returncode in {0, 120}
+        assert not running(family)
+    finally:
+        end_what_is_left(tmp_path / "data")
