@@ -5,7 +5,7 @@ unfenced as they always were, and take part in barriers by their row in ``proces
 may put ``charge_calls`` into ``charge_leased_calls``.
 
 Revision ID: 0015
-Revises: 0010
+Revises: 0014
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0015"
-down_revision = "0010"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 
