@@ -82,7 +82,7 @@ def function_of(command: Command, client: Callable[[], Client]) -> Callable[...,
         if spec.shows_once:
             typer.secho("The key is shown this once and stored nowhere. Keep it now.", err=True, fg="yellow")
         if isinstance(reply.answer, Mapping) and reply.answer.get("passed") is False:
-            fail(str(reply.answer.get("reason")), PROVIDER_FAILED)
+            fail(" ".join(filter(None, (reply.answer.get("reason"), reply.answer.get("advice")))), PROVIDER_FAILED)
         if isinstance(reply.answer, Mapping) and reply.answer.get("balanced") is False:
             fail("The ledger does not balance.")
 

@@ -18,7 +18,8 @@ from router.registry.endpoints import edit_endpoint, get_endpoint, move_endpoint
 from router.registry.providers import ProviderView, edit_provider, get_provider
 from router.registry.specs import EndpointSpec
 from router.values import EndpointState, QuarantineCause
-from router.verification.endpoint_check import CheckReport, check_endpoint
+from router.verification.check_report import CheckReport
+from router.verification.endpoint_check import CheckRequest, check_endpoint
 from router.verification.report import Occasion, SpaceVerdict, VerificationReport
 from router.verification.schedule import run_due_checks
 from store.ids import EndpointId
@@ -100,7 +101,7 @@ async def test_an_honest_address_serves_again_after_one_round(lab: SpaceLab, ups
     assert await lab.state(endpoint) == "live"
 
 
-@pytest.mark.parametrize("changes", [{"options": {"lane": "batch"}}, {"base_url": "http://127.0.0.1:1/v2"}])
+@pytest.mark.parametrize("changes", [{"options": {"always": {"user": "x"}}}, {"base_url": "http://127.0.0.1:1/v2"}])
 async def test_what_decides_who_answers_ends_traffic(lab: SpaceLab, upstream: Gated, changes: dict[str, Any]) -> None:
     endpoint = await a_live_endpoint(lab, upstream)
     await edit_its_provider(lab, endpoint, **changes)
@@ -175,7 +176,7 @@ async def test_an_endpoint_is_not_put_live_for_a_model_that_nobody_asked(lab: Sp
     assert row.verdict == "no_answer"
 
 
-@pytest.mark.parametrize("changes", [{"base_url": "http://127.0.0.1:1/v1"}, {"options": {"lane": "batch"}}])
+@pytest.mark.parametrize("changes", [{"base_url": "http://127.0.0.1:1/v1"}, {"options": {"always": {"user": "x"}}}])
 async def test_nor_for_a_provider_that_nobody_asked(lab: SpaceLab, upstream: Gated, changes: dict[str, Any]) -> None:
     endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url)
     report = await upstream.between(
@@ -277,4 +278,4 @@ async def a_test(lab: SpaceLab, endpoint: EndpointId) -> CheckReport:
     """As an operator's."""
     record = await lab.record(endpoint)
     async with a_provider(record.kind, record.base_url) as provider:
-        return await check_endpoint(lab.db, OPS, endpoint, record, provider)
+        return await check_endpoint(lab.db, OPS, endpoint, record, provider, CheckRequest(activates=True))
