@@ -1,8 +1,9 @@
 """Admits calls: one Redis script checks every limit and holds the credit, or says why not.
 
-A refusal is a value. Credit that calls in flight hold is worth a short wait: those calls usually cost less than their
-bound. Admission knows no HTTP and no provider; the caller brings a function that counts exactly where the bound does
-not fit.
+A refusal is a value. Credit and tokens that calls in flight hold are worth a short wait: those calls usually take less
+than their bound. Admission knows no HTTP and no provider; the caller brings a function that counts exactly where the
+bound does not fit. Of the tokens per minute a call holds its bound, too, until the number that is billed takes its
+place; where nobody can count beforehand, a guess must fit (docs/limits.md).
 """
 
 import asyncio
@@ -29,8 +30,9 @@ GRACE_S = 20.0
 HELD_WAIT_S = 5.0
 GENERATION_WAIT_S = 6.0
 
-_RECOUNT_REASONS = {Denial.CREDIT, Denial.CREDIT_HELD, Denial.CAP, Denial.CAP_HELD}
-_WAIT_REASONS = {Denial.CREDIT_HELD, Denial.CAP_HELD}
+_TOKEN_REASONS = {Denial.TOKENS, Denial.TOKENS_HELD, Denial.TOKENS_NEVER}
+_RECOUNT_REASONS = {Denial.CREDIT, Denial.CREDIT_HELD, Denial.CAP, Denial.CAP_HELD, *_TOKEN_REASONS}
+_WAIT_REASONS = {Denial.CREDIT_HELD, Denial.CAP_HELD, Denial.TOKENS_HELD}
 
 Recount = Callable[[], Awaitable[Quote | None]]
 
@@ -50,25 +52,34 @@ class Admission:
         self._generation = generation
 
     async def admit(
-        self, request_id: RequestId, payer: Payer, quote: Quote, now: datetime, deadline_at: float, recount: Recount
+        self,
+        request_id: RequestId,
+        payer: Payer,
+        quote: Quote,
+        now: datetime,
+        deadline_at: float,
+        recount: Recount | None,
     ) -> Hold | Denied:
         """Hold the quoted amount, or refuse; ``deadline_at`` is on the loop's clock.
 
-        Raises :class:`BillingUnavailable`.
+        ``recount`` is None where nobody can count. Raises :class:`BillingUnavailable`.
         """
         loop = asyncio.get_running_loop()
         give_up_at = min(loop.time() + HELD_WAIT_S, deadline_at)
-        is_exact = quote.exact
+        can_count = recount is not None and not quote.exact
         due_ms = int((now.timestamp() + max(0.0, deadline_at - loop.time()) + GRACE_S) * 1000)
         while True:
-            answer = await self._admit_once(request_id, payer, quote, now, due_ms)
+            tokens_least = quote.tokens_max if quote.exact or can_count else min(quote.tokens_limited, quote.tokens_max)
+            answer = await self._admit_once(request_id, payer, quote, tokens_least, now, due_ms)
             if isinstance(answer, Hold):
                 return answer
-            if answer.reason in _RECOUNT_REASONS and not is_exact:
-                is_exact = True
+            if answer.reason in _RECOUNT_REASONS and can_count and recount is not None:
+                can_count = False
                 exact = await recount()
                 if exact is not None and exact.amount_max <= quote.amount_max:
                     quote = exact
+                    continue
+                if answer.reason in _TOKEN_REASONS:
                     continue
             if answer.reason not in _WAIT_REASONS or loop.time() >= give_up_at:
                 return answer
@@ -80,11 +91,19 @@ class Admission:
             self._projection.end_holds([EndedHolds(hold.payer.account_id, (hold.id,))])
 
     async def _admit_once(
-        self, request_id: RequestId, payer: Payer, quote: Quote, now: datetime, due_ms: int
+        self, request_id: RequestId, payer: Payer, quote: Quote, tokens_least: int, now: datetime, due_ms: int
     ) -> Hold | Denied:
         """One decision of the script, after loading what Redis does not know."""
         period = period_label(payer.cap, now)
-        live = LiveHold(payer.account_id, quote.amount_max, payer.key_id.hex, period, due_ms)
+        live = LiveHold(
+            payer.account_id,
+            quote.amount_max,
+            payer.key_id.hex,
+            period,
+            due_ms,
+            quote.tokens_max,
+            payer.limits.tokens_per_minute,
+        )
         for _ in range(4):
             if not await self._generation.ready(GENERATION_WAIT_S):
                 raise BillingUnavailable("Redis is being rebuilt, or Postgres cannot be reached")
@@ -92,7 +111,7 @@ class Admission:
             # Recorded as live before the script runs: a rebuild in between must assert it.
             self._projection.live[request_id] = live
             try:
-                reply = await self._call(request_id, live, payer, quote, generation)
+                reply = await self._call(request_id, live, payer, tokens_least, generation)
             except (RedisUnavailable, ReplyError) as fault:
                 self._projection.end_holds([EndedHolds(payer.account_id, (request_id,))])
                 raise BillingUnavailable("Redis did not answer the admission") from fault
@@ -107,11 +126,11 @@ class Admission:
             elif reply[0] == b"stale":
                 await self._await_newer_generation(generation)
             else:
-                return _denied(reply, quote, payer.limits)
+                return _denied(reply, quote, tokens_least, payer.limits)
         raise BillingUnavailable("the account's balance keeps vanishing from Redis")
 
     def _call(
-        self, request_id: RequestId, live: LiveHold, payer: Payer, quote: Quote, generation: int
+        self, request_id: RequestId, live: LiveHold, payer: Payer, tokens_least: int, generation: int
     ) -> "asyncio.Future[Any]":
         account, limits = payer.account_id, payer.limits
         return self._projection.call(
@@ -127,8 +146,9 @@ class Admission:
                 limits.requests_per_minute,
                 limits.tokens_per_minute,
                 limits.concurrency,
-                quote.tokens_limited,
+                live.tokens_max,
                 live.due_ms,
+                tokens_least,
             ],
         )
 
@@ -156,18 +176,19 @@ async def _wait(event: asyncio.Event, timeout_s: float) -> None:
 
 
 def _limit_state(limits: Limits, reply: list[bytes]) -> LimitState:
-    requests_us, tokens_us = int(reply[3]), int(reply[4])
+    requests_us, tokens_us, reserved = int(reply[3]), int(reply[4]), int(reply[7])
+    used = math.ceil(tokens_us * limits.tokens_per_minute / MINUTE_US) + reserved
     return LimitState(
         requests_limit=limits.requests_per_minute,
         requests_remaining=max(0, (MINUTE_US - requests_us) * limits.requests_per_minute // MINUTE_US),
         requests_reset_ms=math.ceil(requests_us / 1000),
         tokens_limit=limits.tokens_per_minute,
-        tokens_remaining=max(0, (MINUTE_US - tokens_us) * limits.tokens_per_minute // MINUTE_US),
-        tokens_reset_ms=math.ceil(tokens_us / 1000),
+        tokens_remaining=max(0, limits.tokens_per_minute - used),
+        tokens_reset_ms=math.ceil(used * 60_000 / limits.tokens_per_minute),
     )
 
 
-def _denied(reply: list[bytes], quote: Quote, limits: Limits) -> Denied:
+def _denied(reply: list[bytes], quote: Quote, tokens_least: int, limits: Limits) -> Denied:
     return Denied(
         reason=Denial(reply[0].decode()),
         needed=quote.amount_max,
@@ -176,4 +197,6 @@ def _denied(reply: list[bytes], quote: Quote, limits: Limits) -> Denied:
         spent=NanoUSD(int(reply[6])),
         retry_after_ms=math.ceil(int(reply[5]) / 1000),
         limits=_limit_state(limits, reply),
+        tokens=tokens_least,
+        counted=quote.exact,
     )

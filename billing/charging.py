@@ -258,17 +258,20 @@ def _ended_holds(batch: list[_Pending], outcomes: dict[UUID, Any]) -> list[Ended
     for pending in batch:
         row = outcomes[pending.hold.id]
         if row["outcome"] == "already":
-            ends.append(EndedHolds(pending.hold.payer.account_id, (pending.hold.id,), reload=True))
+            billed = (pending.usage.tokens,)
+            ends.append(EndedHolds(pending.hold.payer.account_id, (pending.hold.id,), reload=True, tokens=billed))
             continue
         version = row["version"] if row["outcome"] == "charged" else None
         groups[pending.hold.payer.account_id, version].append(pending)
     for (account_id, version), members in groups.items():
         holds = tuple(p.hold.id for p in members)
+        # A call that is free of charge counts against the limit as any other; one that was not booked does not.
+        tokens = tuple(p.usage.tokens if outcomes[p.hold.id]["outcome"] == "charged" else 0 for p in members)
         if version is None:
-            ends.append(EndedHolds(account_id, holds))
+            ends.append(EndedHolds(account_id, holds, tokens=tokens))
             continue
         charged = sum(outcomes[p.hold.id]["charged_nano"] for p in members)
-        ends.append(EndedHolds(account_id, holds, version, -charged, _spends(members)))
+        ends.append(EndedHolds(account_id, holds, version, -charged, _spends(members), tokens=tokens))
     return ends
 
 

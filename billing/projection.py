@@ -56,7 +56,7 @@ def account_key(account_id: AccountId) -> str:
 
 
 def limits_key(account_id: AccountId) -> str:
-    """The rate-limit clocks of the account's keys; they may be lost without harm to money, and live three minutes."""
+    """The rate-limit clocks of the account's keys; they may be lost without harm to money, and live ten minutes."""
     return f"gr:{{{account_id.hex}}}:limits"
 
 
@@ -70,6 +70,7 @@ class EndedHolds(msgspec.Struct, frozen=True):
 
     ``reload`` where an earlier attempt committed the charge, so that its version may never have been applied: the
     account is then set from Postgres before the holds are freed, else the credit would look free for a moment.
+    ``tokens`` are those that each hold was billed, in the order of ``holds``; none where nothing was.
     """
 
     account_id: AccountId
@@ -78,6 +79,7 @@ class EndedHolds(msgspec.Struct, frozen=True):
     delta: int = 0
     spends: tuple[str | int, ...] = ()
     reload: bool = False
+    tokens: tuple[int, ...] = ()
 
 
 class LiveHold(msgspec.Struct, frozen=True):
@@ -88,6 +90,8 @@ class LiveHold(msgspec.Struct, frozen=True):
     key: str
     period: str
     due_ms: int
+    tokens_max: int
+    tokens_per_minute: int
 
 
 class Projection:
@@ -124,7 +128,7 @@ class Projection:
             self.call(
                 ASSERT,
                 [account_key(h.account_id), due_key(h.account_id)],
-                [generation, request_id.hex, h.amount, h.key, h.period, h.due_ms],
+                [generation, request_id.hex, h.amount, h.key, h.period, h.due_ms, h.tokens_max, h.tokens_per_minute],
             )
             for request_id, h in self.live.items()
         ]
@@ -219,13 +223,14 @@ class Projection:
         try:
             future = self.call(
                 APPLY,
-                [account_key(end.account_id), due_key(end.account_id)],
+                [account_key(end.account_id), due_key(end.account_id), limits_key(end.account_id)],
                 [
                     self._generation.number,
                     "" if end.version is None else end.version,
                     end.delta,
                     len(end.holds),
                     *(request_id.hex for request_id in end.holds),
+                    *(end.tokens or (0,) * len(end.holds)),
                     *end.spends,
                 ],
             )
@@ -250,10 +255,10 @@ class Projection:
         """
         self._alarm(end, fault)
         if end.version is not None:
-            self._retry_later(EndedHolds(end.account_id, end.holds, reload=True))
+            self._retry_later(EndedHolds(end.account_id, end.holds, reload=True, tokens=end.tokens))
         elif len(end.holds) > 1:
-            for request_id in end.holds:
-                self._send(EndedHolds(end.account_id, (request_id,)))
+            for place, request_id in enumerate(end.holds):
+                self._send(EndedHolds(end.account_id, (request_id,), tokens=end.tokens[place : place + 1]))
 
     def _alarm(self, end: EndedHolds, fault: BaseException) -> None:
         self.script_faults += 1

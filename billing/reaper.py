@@ -19,6 +19,11 @@ _VERSIONS = text(
     "SELECT account_id, version, posted_nano FROM ledger_accounts WHERE kind = 'customer_credit'"
     " AND account_id = ANY (CAST(:accounts AS uuid[]))"
 )
+_BILLED = text(
+    "SELECT e.request_id, u.tokens FROM ended_calls e"
+    " JOIN usage_events u ON u.request_id = e.request_id AND u.occurred_at = e.occurred_at"
+    " WHERE e.request_id = ANY (CAST(:calls AS uuid[]))"
+)
 _PAGE = 200
 
 
@@ -55,10 +60,14 @@ async def reap(db: Database, projection: Projection, now_ms: int | None = None) 
         calls = [RequestId(parse(RequestId, bytes(member).decode())) for member in overdue]
         async with db.transaction() as tx:
             rows = (await tx.execute(_RELEASE, {"calls": calls, "payers": [account_id] * len(calls)})).all()
+            billed: dict[RequestId, int] = {}
+            if any(row.outcome == "charged" for row in rows):
+                billed = {row.request_id: row.tokens for row in await tx.execute(_BILLED, {"calls": calls})}
         # A committed charge may never have been applied: the balance is set from Postgres before its hold is freed.
         if any(row.outcome == "charged" for row in rows) and not await projection.set_from_postgres(account_id):
             continue
-        projection.end_holds([EndedHolds(account_id, tuple(calls))])
+        tokens = tuple(billed.get(call, 0) for call in calls)
+        projection.end_holds([EndedHolds(account_id, tuple(calls), tokens=tokens)])
         ended += len(calls)
     return ended
 

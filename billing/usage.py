@@ -1,4 +1,8 @@
-"""Reads usage events: one event, lists and sums. Only the group commit writes them."""
+"""Reads usage events: one event, lists and sums. Only the group commit writes them.
+
+A sum has a condition for each field of its filter that is set, and for no other: ``column = $1 OR $1 IS NULL`` would
+let Postgres plan for every value at once, which is a scan of all months instead of the account's index.
+"""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -12,7 +16,7 @@ from billing.money import NanoUSD
 from billing.values import UsageEvent
 from store.ids import AccountId, KeyId, ModelId, ProviderId, RequestId
 
-GroupBy = Literal["account", "key", "model", "day", "provider"]
+GroupBy = Literal["account", "key", "model", "day", "month", "provider"]
 
 # What usage is grouped by -> the field of a sum, and its SQL.
 _GROUPS: dict[GroupBy, tuple[str, str]] = {
@@ -20,32 +24,48 @@ _GROUPS: dict[GroupBy, tuple[str, str]] = {
     "key": ("key_id", "key_id"),
     "model": ("model_id", "model_id"),
     "day": ("day", "(occurred_at AT TIME ZONE 'UTC')::date"),
+    "month": ("month", "to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM')"),
     "provider": ("provider_id", "provider_id"),
 }
+# What a sum has of its calls. Whatever was free was a test key's, or of a model at price zero.
+_SUMS = (
+    "count(*) AS calls, sum(inputs)::bigint AS inputs, sum(tokens)::bigint AS tokens,"
+    " count(*) FILTER (WHERE cost_nano = 0) AS free_calls,"
+    " coalesce(sum(tokens) FILTER (WHERE cost_nano = 0), 0)::bigint AS free_tokens,"
+    " sum(charged_nano)::bigint AS charged, sum(overdraft_nano)::bigint AS overdraft,"
+    " sum(provider_cost_nano)::bigint AS provider_cost"
+)
 
 
 class UsageFilter(msgspec.Struct, frozen=True):
-    """Whose usage, over ``[since, until)``; None: everyone's."""
+    """Whose usage, over ``[since, until)``; None: everyone's. ``key_ids`` and ``model_ids``: any of these."""
 
     since: datetime
     until: datetime
     account_id: AccountId | None = None
-    key_id: KeyId | None = None
-    model_id: ModelId | None = None
+    key_ids: tuple[KeyId, ...] | None = None
+    model_ids: tuple[ModelId, ...] | None = None
     provider_id: ProviderId | None = None
 
 
 class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
-    """Usage of one group, which is named by those of the first fields that it was grouped by."""
+    """Usage of one group, which is named by those of the first fields that it was grouped by.
+
+    ``bucket`` numbers spans of equal width from ``since`` of the filter's epoch on (:func:`sum_buckets`).
+    """
 
     account_id: AccountId | None = None
     key_id: KeyId | None = None
     model_id: ModelId | None = None
     day: date | None = None
+    month: str | None = None
     provider_id: ProviderId | None = None
+    bucket: int | None = None
     calls: int
     inputs: int
     tokens: int
+    free_calls: int
+    free_tokens: int
     charged: NanoUSD
     overdraft: NanoUSD
     provider_cost: NanoUSD
@@ -54,24 +74,42 @@ class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
 async def sum_usage(
     tx: AsyncConnection, which: UsageFilter, group_by: Sequence[GroupBy], *, limit: int | None = None
 ) -> list[UsageSum]:
-    """Sum usage by one or more of :data:`GroupBy`, in their order; days are UTC's. At most ``limit`` rows."""
-    names = [_GROUPS[name][0] for name in group_by]
-    groups = "".join(f"{expression} AS {field}, " for field, expression in (_GROUPS[name] for name in group_by))
-    places = ", ".join(str(place) for place in range(1, len(names) + 1))
-    rows = await tx.execute(
-        text(
-            f"SELECT {groups}count(*) AS calls, sum(inputs)::bigint AS inputs, sum(tokens)::bigint AS tokens,"  # noqa: S608
-            " sum(charged_nano)::bigint AS charged, sum(overdraft_nano)::bigint AS overdraft,"
-            " sum(provider_cost_nano)::bigint AS provider_cost FROM usage_events"
-            " WHERE occurred_at >= :since AND occurred_at < :until"
-            " AND (CAST(:account_id AS uuid) IS NULL OR account_id = :account_id)"
-            " AND (CAST(:key_id AS uuid) IS NULL OR key_id = :key_id)"
-            " AND (CAST(:model_id AS text) IS NULL OR model_id = :model_id)"
-            " AND (CAST(:provider_id AS uuid) IS NULL OR provider_id = :provider_id)"
-            f" GROUP BY {places} ORDER BY {places} LIMIT :limit"
-        ),
-        {**msgspec.structs.asdict(which), "limit": limit},
+    """Sum usage by some of :data:`GroupBy`, in their order; days and months are UTC's; at most ``limit`` rows."""
+    return await _sum(tx, which, [_GROUPS[name] for name in group_by], limit)
+
+
+async def sum_buckets(
+    tx: AsyncConnection, which: UsageFilter, width_s: int, group_by: Sequence[GroupBy], *, limit: int
+) -> list[UsageSum]:
+    """Sum usage by buckets of ``width_s`` seconds, which a day has a whole number of, and by :data:`GroupBy`.
+
+    ``bucket`` is the number of the bucket since 1970-01-01T00:00:00Z.
+    """
+    bucket = ("bucket", f"floor(extract(epoch FROM occurred_at) / {width_s:d})::bigint")
+    return await _sum(tx, which, [bucket, *(_GROUPS[name] for name in group_by)], limit)
+
+
+async def _sum(
+    tx: AsyncConnection, which: UsageFilter, groups: Sequence[tuple[str, str]], limit: int | None
+) -> list[UsageSum]:
+    conditions = ["occurred_at >= :since", "occurred_at < :until"]
+    if which.account_id is not None:
+        conditions.append("account_id = :account_id")
+    if which.key_ids is not None:
+        conditions.append("key_id = ANY(:key_ids)")
+    if which.model_ids is not None:
+        conditions.append("model_id = ANY(:model_ids)")
+    if which.provider_id is not None:
+        conditions.append("provider_id = :provider_id")
+    columns = "".join(f"{expression} AS {field}, " for field, expression in groups)
+    places = ", ".join(str(place) for place in range(1, len(groups) + 1))
+    query = (
+        f"SELECT {columns}{_SUMS} FROM usage_events WHERE {' AND '.join(conditions)}"  # noqa: S608
+        f" GROUP BY {places} ORDER BY {places} LIMIT :limit"
     )
+    given = {name: value for name, value in msgspec.structs.asdict(which).items() if value is not None}
+    arrays = {name: list(value) for name, value in given.items() if isinstance(value, tuple)}
+    rows = await tx.execute(text(query), {**given, **arrays, "limit": limit})
     return [UsageSum(**row._mapping) for row in rows]
 
 

@@ -1,5 +1,6 @@
 """Pure. The values that cross billing's border: what the router passes in and gets back."""
 
+import math
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -45,7 +46,8 @@ class Payer(msgspec.Struct, frozen=True):
 class Quote(msgspec.Struct, frozen=True):
     """An upper bound of a call's tokens and amount; ``exact`` where the tokens were counted, not bounded.
 
-    ``tokens_limited`` is what the token limit counts: like OpenAI a quarter of the UTF-8 bytes, or the ids.
+    ``tokens_limited`` is the guess: like OpenAI's a quarter of the UTF-8 bytes, or the ids. Where nobody counts, so
+    much must be left of the key's tokens per minute, and so much is billed for an answer without usage.
     """
 
     tokens_max: int
@@ -56,7 +58,10 @@ class Quote(msgspec.Struct, frozen=True):
 
 
 class LimitState(msgspec.Struct, frozen=True):
-    """What the ``x-ratelimit-*`` headers say: the limit, the rest, and milliseconds until the limit is full again."""
+    """What the ``x-ratelimit-*`` headers say: the limit, the rest, and milliseconds until the limit is full again.
+
+    The call's own request is counted from its admission on; its tokens are when they are billed (:meth:`after`).
+    """
 
     requests_limit: int
     requests_remaining: int
@@ -64,6 +69,14 @@ class LimitState(msgspec.Struct, frozen=True):
     tokens_limit: int
     tokens_remaining: int
     tokens_reset_ms: int
+
+    def after(self, tokens: int) -> "LimitState":
+        """The state once so many tokens were billed."""
+        return msgspec.structs.replace(
+            self,
+            tokens_remaining=max(0, self.tokens_remaining - tokens),
+            tokens_reset_ms=self.tokens_reset_ms + math.ceil(tokens * 60_000 / self.tokens_limit),
+        )
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -85,12 +98,16 @@ class Denial(StrEnum):
     CAP_HELD = "cap_held"
     REQUESTS = "requests"
     TOKENS = "tokens"
+    TOKENS_HELD = "tokens_held"
     TOKENS_NEVER = "tokens_never"
     CONCURRENCY = "concurrency"
 
 
 class Denied(msgspec.Struct, frozen=True):
-    """A refusal of admission with everything that the caller learns: amounts in nano-USD, the wait in milliseconds."""
+    """A refusal of admission with everything that the caller learns: amounts in nano-USD, the wait in milliseconds.
+
+    ``tokens`` are the least that the call needed of the limit; ``counted`` where they are no guess.
+    """
 
     reason: Denial
     needed: NanoUSD
@@ -99,6 +116,8 @@ class Denied(msgspec.Struct, frozen=True):
     spent: NanoUSD
     retry_after_ms: int
     limits: LimitState
+    tokens: int = 1
+    counted: bool = False
 
 
 class Idempotent(msgspec.Struct, frozen=True):

@@ -23,6 +23,7 @@ from gigarouter.wiring import process, require_fit
 from router.context import RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import rotate_weeks
+from router.identity.key_commands import delete_ended_secrets
 from router.request.idempotency import delete_expired_outcomes
 from router.verification.schedule import delete_old_probes, run_due_checks
 from store.ids import AccountId
@@ -110,6 +111,7 @@ async def _rotate_weeks(context: RouterContext) -> None:
 async def _delete_expired(context: RouterContext) -> None:
     await delete_expired_outcomes(context.db)
     await delete_old_probes(context.db, datetime.now(UTC))
+    await delete_ended_secrets(context.db)
     async with context.db.transaction() as tx:
         await tx.execute(text("DELETE FROM processes WHERE seen_at < now() - interval '1 day'"))
         await tx.execute(

@@ -6,13 +6,15 @@ because a misspelled limit is a limit that is not there.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -31,8 +33,13 @@ CONFIG_FILE_ENV = "GIGAROUTER_CONFIG"
 NOT_FIELDS = frozenset({CONFIG_FILE_ENV, "GIGAROUTER_API_KEY", "GIGAROUTER_BASE_URL"})
 # In the data folder, written by `up`, closed to others: how to reach what it started.
 CONNECTION_FILE = "connection.toml"
+PORT_MAX = 65_535
+ADMIN_PORT_ABOVE = 1_000
 # Names without our prefix that a field is also read from.
 PLAIN_NAMES = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL"}
+
+# RFC 6454: no path, and no slash at the end.
+_ORIGIN = re.compile(r"(?i)[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?")
 
 
 class SettingsError(CannotStart):
@@ -42,6 +49,15 @@ class SettingsError(CannotStart):
 def _default_data_dir() -> Path:
     home = os.environ.get("XDG_DATA_HOME")
     return (Path(home) if home else Path.home() / ".local" / "share") / "gigarouter"
+
+
+def _default_admin_port(fields: dict[str, Any]) -> int:
+    """A thousand above the API's, so that processes on neighbouring ports of one host do not meet; below where it ends.
+
+    A port that is wrong itself is not among ``fields``.
+    """
+    port = int(fields.get("port", 0))
+    return port + ADMIN_PORT_ABOVE if port + ADMIN_PORT_ABOVE <= PORT_MAX else port - ADMIN_PORT_ABOVE
 
 
 class Settings(BaseSettings):
@@ -62,11 +78,23 @@ class Settings(BaseSettings):
     )
     secret_keys: Annotated[list[SecretStr], NoDecode] = Field(
         default=[],
-        description="Fernet keys, comma separated, that encrypt provider credentials: the first encrypts, all decrypt. "
+        description="Fernet keys, comma separated, that encrypt provider credentials, and keys that a repeated request "
+        "shows again: the first encrypts, all decrypt. "
         "Required by serve and jobs; `up` makes one and keeps it in the data folder.",
     )
     host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
-    port: int = Field(default=8080, ge=1, le=65535, description="Port that the API listens on.")
+    port: int = Field(default=8080, ge=1, le=PORT_MAX, description="Port that the API listens on.")
+    admin_host: str = Field(
+        default="127.0.0.1",
+        description="Address that `/admin` and `/metrics` listen on; nothing from outside has to reach it.",
+    )
+    admin_port: int = Field(
+        default_factory=_default_admin_port,
+        ge=1,
+        le=PORT_MAX,
+        description="Port of `/admin` and `/metrics`, by default GIGAROUTER_PORT + 1000; where it is GIGAROUTER_PORT "
+        "itself, both are on the API's port, open to whoever reaches that.",
+    )
     data_dir: Path = Field(
         default_factory=_default_data_dir,
         description="Folder in which `up` keeps the embedded PostgreSQL and Redis, logs and secrets.",
@@ -80,7 +108,7 @@ class Settings(BaseSettings):
         default=None, description="Base URL of the in-house worker, as http://127.0.0.1:8090, for a new demo endpoint."
     )
     worker_port: int = Field(
-        default=8090, ge=1, le=65535, description="Port of the worker that `up` starts; another if it is taken."
+        default=8090, ge=1, le=PORT_MAX, description="Port of the worker that `up` starts; another if it is taken."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least important level that is logged."
@@ -88,6 +116,15 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] = Field(default="json", description="`json` for machines, `text` for people.")
     body_bytes_max: int = Field(
         default=4 * 1024 * 1024, ge=1024, description="Largest request body, counted as it arrives; beyond it 413."
+    )
+    idempotency_bytes_max: int = Field(
+        default=1024 * 1024 * 1024,
+        ge=1024,
+        description="Most bytes of answers that are kept for an account under its Idempotency-Keys, a day each; beyond "
+        "it 429. Each counts as at least 1,024.",
+    )
+    idempotency_free_bytes_max: int = Field(
+        default=16 * 1024 * 1024, ge=1024, description="The same for calls that cost nothing, apart from the others."
     )
     header_bytes_max: int = Field(default=32 * 1024, ge=1024, description="Largest request head; beyond it 431.")
     header_deadline_s: float = Field(default=10.0, gt=0, description="Time within which a request's head must arrive.")
@@ -99,21 +136,55 @@ class Settings(BaseSettings):
         description="Private networks, comma separated CIDRs, in which providers may be reached; all others are "
         "refused. `up` allows the loopback for its worker.",
     )
+    reads_per_minute: int = Field(
+        default=600,
+        ge=1,
+        description="How often a minute a key may read its account, models and requests in each process, beside its "
+        "calls; beyond it 429.",
+    )
+    cors_origins: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="Origins, comma separated, whose pages may call the API from a browser, as https://app.example, or "
+        "* for every page; none by default, because a secret key does not belong into a page.",
+    )
 
     url: str | None = Field(
         default=None,
-        description="Address of the API that `gigarouter admin` works on; by default the database of this machine.",
+        description="Address of the admin port that `gigarouter admin` works on, as http://127.0.0.1:9080; by default "
+        "the database of this machine.",
     )
     operator_key: SecretStr | None = Field(
         default=None, description="An operator's key, gr_ops_…, for `gigarouter admin` at an address."
     )
 
-    @field_validator("secret_keys", "allowed_private_networks", mode="before")
+    @field_validator("secret_keys", "allowed_private_networks", "cors_origins", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError("an origin is a scheme, a host and perhaps a port, such as https://app.example:8443")
+        return [origin.lower() for origin in origins]
+
+    @model_validator(mode="after")
+    def _require_one_address_for_one_port(self) -> Self:
+        if self.shares_port and "admin_host" in self.model_fields_set and self.admin_host != self.host:
+            raise ValueError(
+                f"GIGAROUTER_ADMIN_PORT is GIGAROUTER_PORT, so /admin and /metrics would listen on {self.host}, and "
+                f"GIGAROUTER_ADMIN_HOST is {self.admin_host}: set another port, or leave out GIGAROUTER_ADMIN_HOST"
+            )
+        return self
+
+    @property
+    def shares_port(self) -> bool:
+        """Whether `/admin` and `/metrics` are on the API's own port, which somebody has asked for."""
+        return self.admin_port == self.port
 
     @classmethod
     @override
@@ -174,10 +245,15 @@ def load(**overrides: Any) -> Settings:  # noqa: ANN401 - a field's value may be
         return Settings(**overrides)
     except ValidationError as error:
         # Never the input: a fault in a secret's field would print the secret.
-        lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}." for e in error.errors(include_input=False)]
-        raise SettingsError("\n".join(lines)) from None
+        raise SettingsError("\n".join(map(_sentence, error.errors(include_input=False)))) from None
     except ValueError as error:  # tomllib's decode error
         raise SettingsError(f"{config_file()} cannot be read: {error}.") from None
+
+
+def _sentence(fault: ErrorDetails) -> str:
+    """One fault, with its field where it is of one field."""
+    field = ".".join(str(part) for part in fault["loc"])
+    return f"{field}: {fault['msg']}." if field else f"{fault['msg'].removeprefix('Value error, ')}."
 
 
 def load_local() -> Settings:

@@ -12,6 +12,7 @@ Failure
 │   ├── Overloaded          503 with Retry-After, our worker's full queue
 │   ├── Warming             the model is being loaded: it will be there in ``retry_after_s``
 │   └── PassedOver          nothing was sent: our own count says that its quota is used up, or another call tries it
+│       └── BeyondQuota     all of its quota for the call's time would not do
 ├── GiveUp
 │   └── CallerFault         the provider refuses what the customer asked; ``message`` is made safe by the kind
 │       └── TooLong         one input is longer than the model takes, and our own worker says which and by how much
@@ -110,12 +111,38 @@ class PassedOver(TryLater):
     """The router did not send anything to the endpoint now; so this is no attempt."""
 
 
+class BeyondQuota(PassedOver):
+    """The call needs ``least_s`` seconds of what the provider grants us, and has ``limit_s``: waiting does not help."""
+
+    def __init__(self, message: str, *, least_s: float, limit_s: float) -> None:
+        super().__init__(message)
+        self.least_s = least_s
+        self.limit_s = limit_s
+
+
 class GiveUp(Failure):
     """No endpoint will do better."""
 
 
 class CallerFault(GiveUp):
-    """The provider refuses the request's content."""
+    """The provider refuses the request's content: that of the input ``index`` where it says which.
+
+    ``about_length``: an input is too long for it.
+    """
+
+    index: int | None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        index: int | None = None,
+        about_length: bool = False,
+        **facts: Unpack[FailureFacts],
+    ) -> None:
+        super().__init__(message, **facts)
+        self.index = index
+        self.about_length = about_length
 
 
 class TooLong(CallerFault):
@@ -123,8 +150,9 @@ class TooLong(CallerFault):
 
     def __init__(self, *, index: int, tokens: int | None, limit: int, detail: str = "") -> None:
         size = f"{tokens} tokens" if tokens is not None else "too many tokens"
-        super().__init__(f"Input {index} has {size}; this model takes at most {limit}.", detail=detail, status=400)
-        self.index = index
+        message = f"Input {index} has {size}; this model takes at most {limit}."
+        super().__init__(message, index=index, about_length=True, detail=detail, status=400)
+        self.index: int = index
         self.tokens = tokens
         self.limit = limit
 

@@ -1,25 +1,23 @@
 """Declares the family of all errors that a caller can get, each with its code and its sentence. Pure.
 
-The HTTP status of each is the edge's (:mod:`router.api.error_envelope`). The first sentences of the classes are
-customers' words: docs/openapi.json has them.
+HTTP status and retries are the edge's (:mod:`router.api.error_envelope`); docs/openapi.json has the first sentences.
 
 Refusal
 ├── Refused                       the caller can do something; nothing was charged
 │   ├── InvalidRequest            UnknownParameter, InputEmpty, InputTooLong, TooManyInputs, TooManyTokens,
-│   │                             DimensionsUnsupported, TokenArrayUnsupported, BodyTooLarge, EncodingUnsupported,
-│   │                             KeyInUrl, HeadersTooLarge, RequestTooSlow, IdempotencyKeyInvalid, PreconditionRequired
+│   │                             AboveTokenLimit, AboveProviderQuota, DimensionsUnsupported, TokenArrayUnsupported,
+│   │                             BodyTooLarge, EncodingUnsupported, KeyInUrl, HeadersTooLarge, RequestTooSlow,
+│   │                             IdempotencyKeyInvalid, PreconditionRequired
 │   ├── Unauthenticated           KeyMissing, KeyUnknown, KeyExpired, KeyPaused
 │   ├── NotAllowed                LicenseRestricted, ModelNotAllowed, CapReached, RoleInsufficient
 │   ├── NotFound                  ModelNotFound, ModelNotLive, PreferencesUnmet, OperationNotFound, MethodNotAllowed
-│   ├── OutOfCredit
-│   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld
-│   ├── Conflict                  IdempotencyInProgress, IdempotencyMismatch, IdempotencyResultGone,
-│   │                             VersionConflict, LaunchIncomplete
-│   └── ClientGone                the client hung up before its call was sent on: for the log alone
+│   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld, OutcomesFull
+│   ├── OutOfCredit, ClientGone   the client hung up before its call was sent on: for the log alone
+│   └── Conflict                  IdempotencyInProgress, IdempotencyMismatch, IdempotencyResultGone,
+│                                 VersionConflict, LaunchIncomplete
 └── Failed                        our fault or a provider's; nothing was charged, or the same Idempotency-Key shows
     ├── NoEndpoint                ProvidersBusy, ModelWarming
-    ├── AllAttemptsFailed, UpstreamInvalid, DeadlinePassed
-    └── Overloaded, StoreUnavailable, NotRecorded, Unexpected
+    └── AllAttemptsFailed, UpstreamInvalid, DeadlinePassed, Overloaded, StoreUnavailable, NotRecorded, Unexpected
 """
 
 from typing import ClassVar
@@ -30,12 +28,12 @@ from router.values import Choice
 class Refusal(Exception):
     """Base: ``message`` is for the caller and says what to do, ``detail`` is for the log only and never shown.
 
-    ``param`` names the field at fault; ``retry_after_s`` becomes ``Retry-After``; ``details`` is put into the
-    envelope as it is, so it holds nothing secret; ``headers`` go out with the answer. ``again`` False means that a
-    retry cannot help, where the class alone does not say so.
+    ``param`` is the field at fault; ``retry_after_s`` becomes ``Retry-After``: the same call passes by waiting. The
+    envelope has ``details``: nothing secret. ``again`` False: no retry helps, where the class does not say so.
     """
 
     code: ClassVar[str] = "error"
+    left_out: tuple[Choice, ...] = ()  # Each endpoint with the reason why it cannot serve, for the explanation.
 
     def __init__(
         self,
@@ -49,13 +47,9 @@ class Refusal(Exception):
         again: bool = True,
     ) -> None:
         super().__init__(message)
-        self.message = message
-        self.param = param
-        self.detail = detail
-        self.retry_after_s = retry_after_s
-        self.details = details or {}
-        self.headers = headers or []
-        self.again = again
+        self.message, self.param, self.detail = message, param, detail
+        self.retry_after_s, self.again = retry_after_s, again
+        self.details, self.headers = details or {}, headers or []
 
 
 class Refused(Refusal):
@@ -98,6 +92,18 @@ class TooManyTokens(InvalidRequest):
     code = "max_tokens_per_request"
 
 
+class AboveTokenLimit(InvalidRequest):
+    """The call alone has more tokens than the key's limit allows in a minute: no wait makes it pass."""
+
+    code = "above_tokens_per_minute"
+
+
+class AboveProviderQuota(InvalidRequest):
+    """No provider of the model takes so much within the time that a call has: only a smaller call passes."""
+
+    code = "above_provider_quota"
+
+
 class DimensionsUnsupported(InvalidRequest):
     """The model cannot be shortened, or not to this."""
 
@@ -108,7 +114,6 @@ class TokenArrayUnsupported(InvalidRequest):
     """Token ids for a model whose tokenizer we do not declare, or whose prompt no provider can put before them."""
 
     code = "token_array_unsupported"
-    left_out: tuple[Choice, ...] = ()
 
 
 class BodyTooLarge(InvalidRequest):
@@ -167,8 +172,6 @@ class KeyMissing(Unauthenticated):
 
 class KeyUnknown(Unauthenticated):
     """A key that is mistyped, unknown or revoked."""
-
-    code = "invalid_api_key"
 
 
 class KeyExpired(Unauthenticated):
@@ -235,13 +238,10 @@ class PreferencesUnmet(NotFound):
     """The model is served, and by nobody that the call's ``provider`` object allows; the message names who and why."""
 
     code = "preferences_unmet"
-    left_out: tuple[Choice, ...] = ()
 
 
 class OperationNotFound(NotFound):
     """No such path."""
-
-    code = "not_found"
 
 
 class MethodNotAllowed(NotFound):
@@ -280,6 +280,12 @@ class ConcurrencyLimit(LimitExceeded):
     code = "concurrency_limited"
 
 
+class OutcomesFull(LimitExceeded):
+    """As much as an account may have stored under Idempotency-Keys is stored."""
+
+    code = "idempotency_full"
+
+
 class CreditHeld(LimitExceeded):
     """The balance would do, and calls in flight hold too much of it: most of them will cost less than they hold."""
 
@@ -305,7 +311,7 @@ class IdempotencyMismatch(Conflict):
 
 
 class IdempotencyResultGone(Conflict):
-    """The call was done and charged, its answer was not kept."""
+    """The call was done and charged, or the change made, and its answer was not kept or cannot be read."""
 
     code = "idempotency_result_gone"
 
@@ -335,10 +341,9 @@ class Failed(Refusal):
 
 
 class NoEndpoint(Failed):
-    """No endpoint of the model can take the call now. ``left_out`` has each with its reason, for the explanation."""
+    """No endpoint of the model can take the call now."""
 
     code = "no_provider_available"
-    left_out: tuple[Choice, ...] = ()
 
 
 class ProvidersBusy(NoEndpoint):

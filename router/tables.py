@@ -41,6 +41,7 @@ class KeyRow(Base):
     previous_until: Mapped[datetime | None]
     use: Mapped[str]
     is_test: Mapped[bool]
+    allow_token_ids: Mapped[bool]
     models: Mapped[list[str]] = mapped_column(ARRAY(Text))
     requests_per_minute: Mapped[int]
     tokens_per_minute: Mapped[int]
@@ -52,6 +53,16 @@ class KeyRow(Base):
     revoked_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     changed_at: Mapped[datetime]
+
+
+class OldSecretRow(Base):
+    """A secret of a key that was replaced before the key's latest rotation and works on."""
+
+    __tablename__ = "old_secrets"
+
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    key_id: Mapped[UUID]
+    works_until: Mapped[datetime]
 
 
 class ProviderRow(Base):
@@ -218,3 +229,4 @@ class IdempotencyRow(Base):
     status: Mapped[int | None]
     headers: Mapped[bytes | None]
     body: Mapped[bytes | None]
+    sealed: Mapped[bytes | None]

@@ -1,53 +1,60 @@
--- Admits one call: limits, concurrency, key cap and credit are all checked, then all written, the hold itself last
--- (a script does not roll back). Money travels as text; below 9e15 a double holds it exactly.
+-- Admits one call: limits, concurrency, key cap and credit are all checked, then all written, the hold with its sums in
+-- one command (a script does not roll back). Money travels as text; below 9e15 a double holds it exactly.
+-- What no wait can cure is looked at first: a client that waits for a limit must not learn afterwards that it cannot pay.
+-- Tokens: while a call runs, its bound is set aside ('u:<key>' is the sum, 'q:<request>' one call's); what was billed
+-- counts from the end of the call on (apply.lua). A call passes where its least tokens fit beside all that is set aside.
 -- KEYS account, limits, due. ARGV generation, request, amount, key, period, cap or '', requests/min, tokens/min,
--- concurrency, tokens, due_ms, wall clock is Redis's own.
+-- concurrency, most tokens, due_ms, least tokens; the wall clock is Redis's own.
 local generation, request, amount, key, period = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local need = tonumber(amount)
 local f = redis.call('HMGET', KEYS[1], 'gen', 'loaded', 'bal', 'held', 'h:' .. request, 'c:' .. key,
-    's:' .. key .. ':' .. period, 'k:' .. key .. ':' .. period)
+    's:' .. key .. ':' .. period, 'k:' .. key .. ':' .. period, 'u:' .. key)
 if not f[1] or tonumber(f[1]) < tonumber(generation) then return {'unknown'} end
 if tonumber(f[1]) > tonumber(generation) then return {'stale'} end
 if not f[2] then return {'unknown'} end
 local balance, held = tonumber(f[3]), tonumber(f[4] or '0')
 
-local rpm, tpm, concurrency, tokens = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local rpm, tpm, concurrency, least = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[12])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 local minute = 60000000
 local r = redis.call('HMGET', KEYS[2], 'r:' .. key, 't:' .. key)
--- GCRA: the theoretical arrival time may run at most one minute ahead, so a minute's worth may come at once.
+-- GCRA: the theoretical arrival time may run at most one minute ahead, so a minute's worth may come at once. That of the
+-- tokens runs further ahead where a call was billed more than was known of it beforehand; never by more than apply.lua lets.
 local arrival_r = math.max(tonumber(r[1] or '0'), now)
 local arrival_t = math.max(tonumber(r[2] or '0'), now)
 if arrival_r > now + minute then arrival_r = now + minute end
-if arrival_t > now + minute then arrival_t = now + minute end
+if arrival_t > now + 5 * minute then arrival_t = now + 5 * minute end
+local in_flight = tonumber(f[6] or '0')
+-- Without a call in flight nothing is set aside, whatever has been lost.
+local reserved = in_flight > 0 and math.max(0, tonumber(f[9] or '0')) or 0
+local key_held = tonumber(f[8] or '0')
 
 local function state(verdict, wait)
     return {verdict, f[3], f[4] or '0', string.format('%.0f', arrival_r - now), string.format('%.0f', arrival_t - now),
-        string.format('%.0f', wait or 0), f[7] or '0'}
+        string.format('%.0f', wait or 0), f[7] or '0', string.format('%.0f', reserved)}
 end
 
 if f[5] then return state('ok') end
-if tonumber(f[6] or '0') >= concurrency then return state('concurrency') end
+if least > tpm then return state('tokens_never') end
+local left = ARGV[6] ~= '' and tonumber(ARGV[6]) - tonumber(f[7] or '0')
+if left and need > left then return state('cap') end
+if need > balance then return state('credit') end
+if in_flight >= concurrency then return state('concurrency') end
 local next_r = arrival_r + minute / rpm
 if next_r > now + minute + 0.5 then return state('requests', next_r - now - minute) end
-if tokens > tpm then return state('tokens_never') end
-local next_t = arrival_t + tokens * minute / tpm
-if next_t > now + minute + 0.5 then return state('tokens', next_t - now - minute) end
-if ARGV[6] ~= '' then
-    local left = tonumber(ARGV[6]) - tonumber(f[7] or '0')
-    if need > left then return state('cap') end
-    if need > left - tonumber(f[8] or '0') then return state('cap_held') end
-end
-if need > balance then return state('credit') end
+local late = arrival_t + least * minute / tpm - now - minute
+if late > 0.5 then return state('tokens', late) end
+if late + reserved * minute / tpm > 0.5 then return state('tokens_held') end
+if left and need > left - key_held then return state('cap_held') end
 if need > balance - held then return state('held') end
 
-redis.call('HSET', KEYS[2], 'r:' .. key, string.format('%.3f', next_r), 't:' .. key, string.format('%.3f', next_t))
-redis.call('PEXPIRE', KEYS[2], 180000)
+redis.call('HSET', KEYS[2], 'r:' .. key, string.format('%.3f', next_r))
+redis.call('PEXPIRE', KEYS[2], 600000)
 redis.call('ZADD', KEYS[3], ARGV[11], request)
-redis.call('HINCRBY', KEYS[1], 'held', amount)
-redis.call('HINCRBY', KEYS[1], 'c:' .. key, 1)
-redis.call('HINCRBY', KEYS[1], 'k:' .. key .. ':' .. period, amount)
-redis.call('HSET', KEYS[1], 'h:' .. request, amount .. '|' .. key .. '|' .. period)
-arrival_r, arrival_t = next_r, next_t
+local function text(number) return string.format('%.0f', number) end
+redis.call('HSET', KEYS[1], 'held', text(held + need), 'c:' .. key, text(in_flight + 1), 'k:' .. key .. ':' .. period,
+    text(key_held + need), 'u:' .. key, text(reserved + tonumber(ARGV[10])), 'q:' .. request, ARGV[10] .. '|' .. ARGV[8],
+    'h:' .. request, amount .. '|' .. key .. '|' .. period)
+arrival_r = next_r
 return state('ok')

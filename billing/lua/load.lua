@@ -10,21 +10,31 @@ if not at[1] or tonumber(at[1]) < tonumber(ARGV[1]) then
 end
 local version = tonumber(ARGV[2])
 if at[2] and tonumber(at[3]) > version then return 'newer' end
-local held, doomed, concurrent, key_held = 0, {}, {}, {}
+local held, doomed, concurrent, key_held, keys, aside = 0, {}, {}, {}, {}, {}
 local fields = redis.call('HGETALL', KEYS[1])
 for i = 1, #fields, 2 do
     local kind, rest = string.sub(fields[i], 1, 2), string.sub(fields[i], 3)
     if kind == 'a:' then
         if tonumber(rest) > version then return 'newer' end
         doomed[#doomed + 1] = fields[i]
-    elseif kind == 's:' or kind == 'c:' or kind == 'k:' then
+    elseif kind == 's:' or kind == 'c:' or kind == 'k:' or kind == 'u:' then
         doomed[#doomed + 1] = fields[i]
     elseif kind == 'h:' then
         local amount, key, period = string.match(fields[i + 1], '^(%d+)|([^|]*)|([^|]*)$')
-        held = held + tonumber(amount)
+        held, keys[rest] = held + tonumber(amount), key
         concurrent['c:' .. key] = (concurrent['c:' .. key] or 0) + 1
         local name = 'k:' .. key .. ':' .. period
         key_held[name] = (key_held[name] or 0) + tonumber(amount)
+    elseif kind == 'q:' then
+        aside[rest] = tonumber(string.match(fields[i + 1], '^%d+'))
+    end
+end
+for request, most in pairs(aside) do
+    if keys[request] then
+        local name = 'u:' .. keys[request]
+        key_held[name] = (key_held[name] or 0) + most
+    else
+        doomed[#doomed + 1] = 'q:' .. request
     end
 end
 for _, field in ipairs(doomed) do redis.call('HDEL', KEYS[1], field) end

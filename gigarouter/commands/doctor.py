@@ -11,14 +11,13 @@ from gigarouter import settings
 from gigarouter.commands.admin.output import AsJson, prints_json, show_list
 from gigarouter.data_folder import FREE_BYTES_MIN
 from gigarouter.diagnostics import CheckFailed, Finding, check_database, run_check
+from gigarouter.ports import reachable
 from gigarouter.schema import require_migrated
 from gigarouter.settings import Settings
 from gigarouter.supervise import responds
 from router.registry.encryption import CredentialCipher
 from store.checks import check_postgres, check_redis
 from store.faults import CannotStart
-
-LOOPBACK = "127.0.0.1"
 
 
 def command(as_json: AsJson = False) -> None:
@@ -53,6 +52,7 @@ async def _all() -> list[Finding]:
         await run_check("packages", _packages),
         await run_check("disk", lambda: _disk(loaded)),
         await run_check("API", lambda: _api(loaded)),
+        await run_check("admin and metrics", lambda: _inside(loaded)),
     ]
     redis = await run_check("Redis", lambda: _redis(loaded))
     postgres = await run_check("PostgreSQL", lambda: _postgres(loaded))
@@ -104,10 +104,28 @@ async def _disk(loaded: Settings) -> str:
 
 
 async def _api(loaded: Settings) -> str:
-    host = LOOPBACK if loaded.host in {"0.0.0.0", "::", ""} else loaded.host  # noqa: S104 - a comparison, not a bind
+    host = reachable(loaded.host)
     if not responds(host, loaded.port, "/ready"):
         raise CheckFailed(
             f"http://{host}:{loaded.port}/ready does not answer",
             "Start it with `gigarouter serve` or `gigarouter up`; GIGAROUTER_PORT says where to look.",
         )
     return f"http://{host}:{loaded.port} is ready"
+
+
+async def _inside(loaded: Settings) -> str:
+    """Where `/admin` and `/metrics` are, and that they are not where customers are unless that was asked for."""
+    if loaded.shares_port:
+        return "on the API's own port, as GIGAROUTER_ADMIN_PORT says: whoever reaches that reaches them"
+    if responds(reachable(loaded.host), loaded.port, "/metrics"):
+        raise CheckFailed(
+            f"GIGAROUTER_PORT is {loaded.port}, and /metrics answers there",
+            "That is the inside port of a process, or one that runs with other settings: let customers reach another.",
+        )
+    host = reachable(loaded.admin_host)
+    if not responds(host, loaded.admin_port, "/metrics"):
+        raise CheckFailed(
+            f"http://{host}:{loaded.admin_port}/metrics does not answer",
+            "GIGAROUTER_ADMIN_HOST and GIGAROUTER_ADMIN_PORT say where to look.",
+        )
+    return f"http://{host}:{loaded.admin_port}/admin/v1 and /metrics, and not on the API's port"

@@ -6,6 +6,7 @@ from starlette.requests import Request
 
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.operation import OperationRoute, OperationSpec, Who
+from router.api.read_limit import ReadLimit
 from router.changes.audit import Actor
 from router.context import RouterContext
 from router.errors import NotAllowed, OperationNotFound, RoleInsufficient
@@ -14,6 +15,9 @@ from router.identity.operators import authenticate_operator
 from store.ids import MemberId, wire
 
 NOT_FOUND = "There is no operation at this path. GET /openapi.json lists them."
+
+# Answered from this process's memory, and made before calls.
+UNLIMITED = ("quotes",)
 
 
 async def check_access(request: Request) -> None:
@@ -26,13 +30,19 @@ async def check_access(request: Request) -> None:
     route = request.scope["route"]
     assert isinstance(route, OperationRoute), "an operation is declared by Operations; this is a bug"
     exchange.operation, who = route.path, route.spec.who
+    exchange.holds_secret = route.spec.shows_once
     if who is Who.ANYONE or exchange.actor is not None:
         return
     context: RouterContext = request.app.state.context
-    if who is Who.KEY:
+    if who is Who.VISITOR and exchange.authorization is None:
+        return
+    if who in (Who.KEY, Who.VISITOR):
         exchange.caller = await authenticate_caller(
             exchange.authorization, context.keys, exchange.now, context.catch_up
         )
+        if route.spec.noun not in UNLIMITED:
+            reads: ReadLimit = request.app.state.reads
+            reads.count(exchange.caller.key.id, exchange.began)
     elif who is Who.OPERATOR:
         await _check_operator(exchange, context, route.spec)
     elif not _is_nearby(request):
@@ -46,7 +56,7 @@ async def _check_operator(exchange: Exchange, context: RouterContext, spec: Oper
     exchange.operator, exchange.actor = operator, Actor(wire(MemberId, operator.member_id))
     if spec.local:
         raise NotAllowed(
-            f"This is made on the machine alone: `gigarouter admin {spec.noun} {spec.verb}`, where the database is."
+            f"`gigarouter admin {spec.noun} {spec.verb}` is for the machine where the database is: {spec.local}."
         )
     if operator.role not in spec.roles:
         raise RoleInsufficient(

@@ -1,6 +1,7 @@
 """Builds the ASGI application: the hot operation straight, every other through FastAPI, the guard around both."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from enum import StrEnum
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -8,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from router.api import faults
-from router.api.access import NOT_FOUND, check_access
+from router.api.access import check_access
 from router.api.admin import operations as admin_operations
 from router.api.admin.context import AdminContext, admin_context
 from router.api.admin.request import replayed
@@ -16,30 +17,60 @@ from router.api.documents import admin_document_operations
 from router.api.documents import operations as document_operations
 from router.api.error_envelope import error_response
 from router.api.exchange import EXCHANGE, Exchange, Receive, Scope, Send
+from router.api.methods import call_operation
+from router.api.metrics import operations as metrics_operations
 from router.api.operation import Operations, operation_routes
+from router.api.paths import Paths
+from router.api.public import azure
 from router.api.public import operations as customer_operations
 from router.api.public.embeddings import PATH, embeddings
+from router.api.public.embeddings_declaration import operations as embeddings_declaration
 from router.api.public.health import operations as probe_operations
 from router.api.public.requests import remember
+from router.api.read_limit import READS_PER_MINUTE, ReadLimit
+from router.api.server.cors import CorsPolicy
 from router.api.server.guard import Guard
 from router.changes.audit import Actor
 from router.changes.idempotency import ReplayedOutcome
 from router.context import RouterContext
-from router.errors import InvalidRequest, MethodNotAllowed, OperationNotFound, Refusal, Unexpected
+from router.errors import IdempotencyResultGone, InvalidRequest, Refusal, Unexpected
 
 CALLS_MAX = 2_000
+# Operators and scrapers are few.
+INSIDE_CALLS_MAX = 200
+
+
+class Audience(StrEnum):
+    """Who reaches a port, and so which operations it has; every other path is one that there is not."""
+
+    CUSTOMERS = "customers"
+    # Those whom the network lets in: operators and scrapers.
+    INSIDE = "inside"
+    EVERYONE = "everyone"
 
 
 def create_app(
     context: RouterContext,
+    audience: Audience = Audience.EVERYONE,
     *,
     record: Callable[[Exchange], None],
     metrics: Callable[[], bytes],
     further: Iterable[Operations] = (),
-    calls_max: int = CALLS_MAX,
+    calls_max: int | None = None,
+    cors_origins: Collection[str] = (),
+    reads_per_minute: int = READS_PER_MINUTE,
 ) -> Guard:
-    """The ASGI application of a process that serves, with ``further`` operations."""
-    rest = fastapi_app(all_operations(further))
+    """The ASGI application of one port of a process that serves, with ``further`` operations.
+
+    Pages of ``cors_origins`` may call the customers' operations from a browser; a key may read ``reads_per_minute``
+    times beside its calls.
+    """
+    has_calls = audience is not Audience.INSIDE
+    nouns = operations_for(audience, further)
+    rest = fastapi_app(nouns)
+    rest.state.reads = ReadLimit(reads_per_minute)
+    if has_calls:
+        rest.state.paths = Paths([*nouns, embeddings_declaration.routes])
     rest.state.context, rest.state.admin, rest.state.metrics = context, admin_context(context), metrics
 
     def over(exchange: Exchange) -> None:
@@ -47,12 +78,17 @@ def create_app(
         remember(exchange, context.receipts)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == PATH:
+        if scope["type"] != "http":
+            await rest(scope, receive, send)
+        elif has_calls and scope["method"] == "POST" and (scope["path"] == PATH or azure.is_call(scope[EXCHANGE])):
             await embeddings(scope[EXCHANGE], context, send)
         else:
-            await rest(scope, receive, send)
+            await call_operation(rest, azure.as_ours(scope), receive, send)
 
-    return Guard(dispatch, body_bytes_max=context.body_bytes_max, calls_max=calls_max, record=over)
+    if calls_max is None:
+        calls_max = CALLS_MAX if has_calls else INSIDE_CALLS_MAX
+    cors = CorsPolicy.of(cors_origins if has_calls else ())
+    return Guard(dispatch, body_bytes_max=context.body_bytes_max, calls_max=calls_max, record=over, cors=cors)
 
 
 def create_local_app(context: AdminContext, actor: Actor) -> Guard:
@@ -67,7 +103,9 @@ def create_local_app(context: AdminContext, actor: Actor) -> Guard:
         if scope["type"] == "http":
             exchange: Exchange = scope[EXCHANGE]
             exchange.actor = actor
-        await rest(scope, receive, send)
+            await call_operation(rest, scope, receive, send)
+        else:
+            await rest(scope, receive, send)
 
     largest = max(route.spec.body_bytes_max for noun in admin_operations for route in operation_routes(noun.routes))
     return Guard(dispatch, body_bytes_max=largest, calls_max=CALLS_MAX, record=lambda exchange: None)
@@ -75,8 +113,15 @@ def create_local_app(context: AdminContext, actor: Actor) -> Guard:
 
 def all_operations(further: Iterable[Operations] = ()) -> list[APIRouter]:
     """Every operation but the hot one."""
-    nouns = (*customer_operations, probe_operations, document_operations, admin_document_operations, *further)
-    return [*(noun.routes for noun in nouns), *admin_operations]
+    return operations_for(Audience.EVERYONE, further)
+
+
+def operations_for(audience: Audience, further: Iterable[Operations] = ()) -> list[APIRouter]:
+    """The operations of one port but the hot one. Probes are on each: every port is asked whether it answers."""
+    customers = (*customer_operations, document_operations) if audience is not Audience.INSIDE else ()
+    inside = (admin_document_operations, metrics_operations) if audience is not Audience.CUSTOMERS else ()
+    nouns = [noun.routes for noun in (*customers, *inside, probe_operations, *further)]
+    return [*nouns, *(admin_operations if inside else ())]
 
 
 def fastapi_app(nouns: Iterable[APIRouter]) -> FastAPI:
@@ -89,8 +134,10 @@ def fastapi_app(nouns: Iterable[APIRouter]) -> FastAPI:
         redirect_slashes=False,
         dependencies=[Depends(check_access)],
     )
-    for routes in nouns:
+    listed = list(nouns)
+    for routes in listed:
         app.include_router(routes)
+    app.state.paths = Paths(listed)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _not_matched)
     app.add_exception_handler(RequestValidationError, _not_valid)
@@ -115,18 +162,18 @@ async def _refused(request: Request, refusal: Exception) -> Response:
 
 async def _replayed(request: Request, before: Exception) -> Response:
     assert isinstance(before, ReplayedOutcome)
-    return replayed(before.outcome)
+    try:
+        return replayed(before.outcome, request.app.state.admin.cipher)
+    except IdempotencyResultGone as gone:
+        return _respond(request, gone)
 
 
 async def _not_matched(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, HTTPException)
-    if problem.status_code == 404:
-        return _respond(request, OperationNotFound(NOT_FOUND))
-    if problem.status_code == 405:
-        allow = (problem.headers or {}).get("Allow", "GET")
-        return _respond(
-            request, MethodNotAllowed(f"This path takes {allow}.", headers=[(b"allow", allow.encode("latin-1"))])
-        )
+    if problem.status_code in (404, 405):
+        paths: Paths = request.app.state.paths
+        exchange: Exchange = request.scope[EXCHANGE]
+        return _respond(request, paths.refusal({**request.scope, "method": exchange.method, "path": exchange.path}))
     return _respond(request, InvalidRequest("The request cannot be read. GET /openapi.json describes what is taken."))
 
 

@@ -18,6 +18,7 @@ from fastapi import Response
 from router import errors
 from router.api.admin import operations as admin_operations
 from router.api.admin.provider_options import describe_options
+from router.api.metrics import operations as metrics
 from router.api.openapi import Json, describe, error_responses
 from router.api.operation import OperationRoute, Operations, Who, operation_routes
 from router.api.public import operations as customer_operations
@@ -39,6 +40,8 @@ _NOT_OF_CUSTOMERS = (
 )
 # What only calls meet: limits, credit, providers.
 _OF_CALLS = (
+    errors.AboveTokenLimit,
+    errors.AboveProviderQuota,
     errors.OutOfCredit,
     errors.LimitExceeded,
     errors.NoEndpoint,
@@ -83,8 +86,16 @@ def document() -> Json:
     return describe(
         [route for noun in nouns for route in operation_routes(noun.routes.routes)],
         title="gigarouter",
-        description="Text embeddings of many models and providers behind one key, compatible with OpenAI's API.",
-        security={"key": {"type": "http", "scheme": "bearer"}},
+        server="The customers' port.",
+        description="Text embeddings of many models and providers behind one key, compatible with OpenAI's API. "
+        "Each error that clients retry by themselves says whether the same call can pass then: never; wait, for the "
+        "time in Retry-After; again, after the client's own pause; unsafe: it may, and only the same Idempotency-Key "
+        "keeps it from being charged twice. Of all others no retry can.",
+        security={
+            "key": {"type": "http", "scheme": "bearer"},
+            "x_api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            "api_key": {"type": "apiKey", "in": "header", "name": "api-key", "description": "As Azure's clients do."},
+        },
         responses=error_responses(lambda error: error not in _NOT_OF_CUSTOMERS),
         schemas={REQUEST: body_schema()},
     )
@@ -93,9 +104,13 @@ def document() -> Json:
 def admin_document() -> Json:
     """The admin API's document as a value."""
     described = describe(
-        (*admin_routes(), *operation_routes(admin_document_operations.routes.routes)),
+        [
+            *admin_routes(),
+            *(route for noun in (admin_document_operations, metrics) for route in operation_routes(noun.routes.routes)),
+        ],
         title="gigarouter admin",
-        description="For operators, by their own keys.",
+        description="For operators, by their own keys, on a port of its own that customers need not reach.",
+        server="The inside port: GIGAROUTER_ADMIN_HOST and GIGAROUTER_ADMIN_PORT.",
         security={"operator": {"type": "http", "scheme": "bearer", "description": "gr_ops_…"}},
         responses=error_responses(lambda error: not issubclass(error, _OF_CALLS)),
     )

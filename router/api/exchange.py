@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from router.changes.audit import Actor
-from router.errors import KeyInUrl, KeyUnknown, Refusal
+from router.errors import IdempotencyKeyInvalid, KeyInUrl, KeyUnknown, Refusal
 from router.identity.operators import Operator
 from router.values import Answer, Caller, CallSummary, Trace
 from store.ids import RequestId, new_id, wire
@@ -28,12 +28,31 @@ _SAFE_ID = re.compile(rb"[0-9A-Za-z._:-]{1,64}")
 _KEY_IN_QUERY = re.compile(
     rb"(?i)(?:^|&)(?:(?:x-)?api[-_]?key|key|access[-_]token|authorization)=|gr_(?:live|test|ops)_"
 )
-# An operator filters by a key's id or name.
+# Where usage is filtered by a key's id or name.
 _KEY_IN_ADMIN_QUERY = re.compile(
     rb"(?i)(?:^|&)(?:(?:x-)?api[-_]?key|access[-_]token|authorization)=|gr_(?:live|test|ops)_"
 )
+# Every header that is read here.
+_HEADERS_READ = frozenset(
+    b"authorization x-api-key api-key idempotency-key content-length content-encoding x-request-id x-client-request-id "
+    b"x-forwarded-for forwarded origin accept-encoding x-tier prefer".split()
+)
+_BEARER = "Bearer "
+_BLANKS = b" \t"
+TWO_KEYS = "Incorrect API key provided: more than one Authorization header came. Send one."
+TWO_IDEMPOTENCY_KEYS = "More than one Idempotency-Key came. Send one."
 _VERSION = (b"openai-version", b"2020-10-01")
 _NO_SNIFF = (b"x-content-type-options", b"nosniff")
+
+
+def canonical_credentials(value: bytes) -> str:
+    """The value of ``Authorization``, a Bearer scheme in our case and one space after it (RFC 9110 §11.4)."""
+    text = value.decode("latin-1")
+    if text.startswith(_BEARER) and value[7:8] not in _BLANKS:
+        return text
+    scheme, _, rest = text.replace("\t", " ").partition(" ")
+    token = rest.strip(" ")
+    return _BEARER + token if scheme.lower() == "bearer" and token else text
 
 
 def never_gone() -> bool:
@@ -45,10 +64,11 @@ class Exchange:
     """One request at the HTTP edge. The headers are read once, here; the steps that follow fill the other fields."""
 
     __slots__ = (
+        "accept_encoding",
         "actor",
+        "api_key",
         "applied_headers",
         "authorization",
-        "authorizations",
         "began",
         "body",
         "call_headers",
@@ -57,12 +77,16 @@ class Exchange:
         "client_request_id",
         "content_encoding",
         "content_length",
+        "cors_headers",
+        "fault",
         "forwarded",
+        "holds_secret",
         "idempotency_key",
         "method",
         "now",
         "operation",
         "operator",
+        "origin",
         "path",
         "query",
         "refusal",
@@ -82,13 +106,22 @@ class Exchange:
         self.operation = UNMATCHED
         self.query: bytes = scope["query_string"]
         self.client_gone: Callable[[], bool] = scope.get(CLIENT_GONE, never_gone)
+        # As ``Bearer <key>``, whichever header the key came in and however it was spaced.
         self.authorization: str | None = None
-        self.authorizations = 0
+        self.api_key: str | None = None
+        # Why the headers cannot be taken as they are; raised by :meth:`check_credentials`.
+        self.fault: Refusal | None = None
         self.idempotency_key: str | None = None
         self.content_length: bytes | None = None
         self.content_encoding = b""
+        self.accept_encoding = b""
+        # Whether the answer shows something that no other answer does: then it is never compressed.
+        self.holds_secret = False
         self.client_request_id: bytes | None = None
         self.forwarded = False
+        # The page that a browser calls for, and what lets it read the answer (:mod:`router.api.server.cors`).
+        self.origin: bytes | None = None
+        self.cors_headers: list[tuple[bytes, bytes]] = []
         # Headers by which a call asks for more than its body does (:mod:`router.api.public.call_headers`).
         self.call_headers: tuple[tuple[bytes, bytes], ...] = ()
         # Response headers that say which of them were applied; errors carry them too.
@@ -102,42 +135,60 @@ class Exchange:
         self.refusal: Refusal | None = None
         self.status = 0
         self.trace: Trace | None = None
-        api_key: bytes | None = None
         for name, value in scope["headers"]:
-            match name:
-                case b"authorization":
-                    self.authorization = value.decode("latin-1")
-                    self.authorizations += 1
-                case b"x-api-key":
-                    api_key = value
-                case b"idempotency-key":
-                    self.idempotency_key = value.decode("latin-1")
-                case b"content-length":
-                    self.content_length = value
-                case b"content-encoding":
-                    self.content_encoding = value
-                case b"x-request-id" | b"x-client-request-id":
-                    if _SAFE_ID.fullmatch(value):
-                        self.client_request_id = value
-                case b"x-forwarded-for" | b"forwarded":
-                    self.forwarded = True
-                case b"x-tier" | b"prefer":
-                    self.call_headers = (*self.call_headers, (name, value))
-                case _:
-                    pass
-        if self.authorization is None and api_key:
-            self.authorization = f"Bearer {api_key.decode('latin-1')}"
+            if name in _HEADERS_READ:
+                self._read_header(name, value)
+        # A proxy that wants Basic credentials leaves them in Authorization; the key then comes in a header of its own.
+        if self.api_key and not (self.authorization or "").startswith(_BEARER):
+            self.authorization = _BEARER + self.api_key
+
+    def _read_header(self, name: bytes, value: bytes) -> None:
+        match name:
+            case b"content-length":
+                self.content_length = value
+            case b"content-encoding":
+                self.content_encoding = b",".join((self.content_encoding, value)).lstrip(b",")
+            case b"accept-encoding":
+                self.accept_encoding = b",".join((self.accept_encoding, value)).lstrip(b",")
+            case b"x-request-id" | b"x-client-request-id":
+                if _SAFE_ID.fullmatch(value):
+                    self.client_request_id = value
+            case b"x-forwarded-for" | b"forwarded":
+                self.forwarded = True
+            case b"origin":
+                self.origin = value
+            case b"x-tier" | b"prefer":
+                self.call_headers = (*self.call_headers, (name, value))
+            case _:
+                self._read_credential(name, value)
+
+    def _read_credential(self, name: bytes, value: bytes) -> None:
+        match name:
+            case b"authorization":
+                if self.authorization is not None:
+                    self.fault = KeyUnknown(TWO_KEYS)
+                self.authorization = canonical_credentials(value)
+            case b"idempotency-key":
+                key = value.decode("latin-1")
+                if self.idempotency_key not in (None, key):
+                    self.fault = IdempotencyKeyInvalid(TWO_IDEMPOTENCY_KEYS, param="Idempotency-Key")
+                self.idempotency_key = key
+            case _:
+                key = value.decode("latin-1")
+                # Two that differ are one value with a comma (RFC 9110 §5.2), which is nobody's key.
+                self.api_key = key if self.api_key in (None, key) else f"{self.api_key}, {key}"
 
     def check_credentials(self) -> None:
-        """Raise KeyInUrl for a key where logs would keep it, KeyUnknown for two Authorization headers."""
-        pattern = _KEY_IN_ADMIN_QUERY if self.path.startswith("/admin/v1/") else _KEY_IN_QUERY
+        """Raise KeyInUrl for a key where logs would keep it, KeyUnknown for two keys, and for two Idempotency-Keys."""
+        filters = self.path == "/v1/usage" or self.path.startswith("/admin/v1/")
+        pattern = _KEY_IN_ADMIN_QUERY if filters else _KEY_IN_QUERY
         if self.query and pattern.search(self.query):
             raise KeyInUrl(
                 "A key must not be in the URL, where logs and histories keep it: send it as 'Authorization: Bearer …'. "
                 "If this one is real, revoke it and create another."
             )
-        if self.authorizations > 1:
-            raise KeyUnknown("Incorrect API key provided: more than one Authorization header came. Send one.")
+        if self.fault is not None:
+            raise self.fault
 
     @property
     def elapsed_ms(self) -> float:
@@ -152,6 +203,8 @@ class Exchange:
             _VERSION,
             _NO_SNIFF,
         ]
+        if self.cors_headers:
+            headers += self.cors_headers
         if self.client_request_id is not None:
             headers.append((b"x-client-request-id", self.client_request_id))
         return headers

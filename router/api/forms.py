@@ -11,6 +11,7 @@ and a domain value by their names. One rule: an amount is ``…usd…`` and text
 
 import base64
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 from uuid import UUID
@@ -164,12 +165,21 @@ class Answer(Form):
 
     # The fields that a table of a list shows to a person.
     columns: ClassVar[tuple[str, ...]] = ()
-    # Fields with what is shown in this answer alone, and kept for no replay.
+    # Fields with what is shown in this answer alone, and in its replays; it is stored encrypted.
     once: ClassVar[frozenset[str]] = frozenset()
 
     def storable(self) -> Self:
         """The same without what is shown once."""
         return self.model_copy(update=dict.fromkeys(self.once)) if self.once else self
+
+    def secrets(self) -> dict[str, Any]:
+        """What is shown once, as JSON values by field; empty in every other answer."""
+        shown = self.model_dump(mode="json", include=set(self.once)) if self.once else {}
+        return {name: value for name, value in shown.items() if value is not None}
+
+    def replays_until(self) -> datetime | None:
+        """Until when a repeated request has to get this answer again, where that may be longer than usual."""
+        return None
 
 
 class Resource(Answer):

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi.openapi.utils import get_openapi
 
 from router import errors
-from router.api.error_envelope import ROWS
+from router.api.error_envelope import ROWS, Retry, clients_retry
 from router.api.operation import JSON, OperationRoute, OperationSpec, Who
 
 Json = dict[str, Any]
@@ -39,16 +39,19 @@ def describe(
     *,
     title: str,
     description: str,
+    server: str,
     security: Json,
     responses: Json,
     schemas: Mapping[str, Json] | None = None,
 ) -> Json:
     """The document of some operations, each of which may answer every one of ``responses`` (by status).
 
-    ``schemas`` are components that ``Declaration.openapi`` refers to.
+    ``server`` says which port the paths are on: the one that served the document. ``schemas`` are components
+    that ``Declaration.openapi`` refers to.
     """
     listed = list(routes)
-    document = get_openapi(title=title, version="1", description=description, routes=listed)
+    servers = [{"url": "/", "description": server}]
+    document = get_openapi(title=title, version="1", description=description, servers=servers, routes=listed)
     components: Json = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         components.pop(unused, None)
@@ -69,21 +72,43 @@ def describe(
 def error_responses(is_met: Callable[[type[errors.Refusal]], bool]) -> Json:
     """One response per status, with every code that comes with it as an example, of the errors that are met."""
     codes: dict[int, dict[str, Json]] = {}
+    retries: dict[int, set[Retry]] = {}
     for error, row in ROWS.items():
         if not is_met(error):
             continue
         summary = (error.__doc__ or "").split("\n", maxsplit=1)[0]
+        way = f" Retry: {row.retry}." if clients_retry(row.status) else ""
         example = {"message": summary, "type": row.type, "param": None, "code": error.code, "request_id": "req_…"}
-        codes.setdefault(row.status, {}).setdefault(error.code, {"summary": summary, "value": {"error": example}})
+        codes.setdefault(row.status, {}).setdefault(
+            error.code, {"summary": f"{summary}{way}", "value": {"error": example}}
+        )
+        retries.setdefault(row.status, set()).add(row.retry)
     return {
         str(status): {
             "description": " ".join(f"`{code}`: {example['summary']}" for code, example in examples.items()),
+            "headers": _retry_headers(status, retries[status]),
             "content": {
                 "application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}, "examples": examples}
             },
         }
         for status, examples in sorted(codes.items())
     }
+
+
+def _retry_headers(status: int, retries: set[Retry]) -> Json:
+    """The headers by which OpenAI's clients decide whether they send the call again, and when."""
+    seconds, milliseconds = "Seconds until the same call can pass.", "The same in milliseconds, exactly."
+    headers = {"Retry-After": {"description": seconds, "schema": {"type": "integer"}}}
+    headers["retry-after-ms"] = {"description": milliseconds, "schema": {"type": "integer"}}
+    if Retry.WAIT not in retries and status < 500:
+        headers.clear()
+    if clients_retry(status):
+        headers["x-should-retry"] = {
+            "description": "false where a client that changes nothing must not send the call again by itself: it would "
+            "meet the same answer, could be charged twice, or has to wait for a minute or longer.",
+            "schema": {"type": "string", "enum": ["false"]},
+        }
+    return headers
 
 
 def _complete(operation: Json, spec: OperationSpec, status: int, responses: Json) -> None:
@@ -97,12 +122,15 @@ def _complete(operation: Json, spec: OperationSpec, status: int, responses: Json
         operation["security"] = []
         return
     operation["responses"] |= {status: {"$ref": f"#/components/responses/{status}"} for status in responses}
+    if spec.who is Who.VISITOR:
+        operation["security"] = [{}, {"key": []}]
+        return
     if spec.who is Who.KEY:
         return
     if spec.roles:
         operation["description"] = f"{operation['description']} For {' and '.join(sorted(spec.roles))}."
     if spec.local:
-        operation["description"] += " On the machine alone."
+        operation["description"] += f" On the machine alone: {spec.local}."
     for parameter in operation.get("parameters", ()):
         if parameter["name"] == "If-Match":
             parameter["required"] = spec.edits
@@ -113,6 +141,6 @@ def _complete(operation: Json, spec: OperationSpec, status: int, responses: Json
         "edits": spec.edits,
         "writes": spec.writes,
         "shows_once": spec.shows_once,
-        "local": spec.local,
+        "local": bool(spec.local),
         "media": list(spec.media),
     }

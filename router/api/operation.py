@@ -17,6 +17,7 @@ read it: there is no second list.
 """
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import Any, ClassVar, Required, TypedDict, TypeVar, Unpack, cast, get_args, get_origin, get_type_hints
@@ -33,7 +34,7 @@ from starlette.routing import BaseRoute
 from typing_extensions import override
 
 from router.api.exchange import EXCHANGE, Exchange
-from router.api.faults import NOT_JSON, query_refusal, refusal
+from router.api.faults import not_json, query_refusal, refusal
 from router.api.forms import Answer, Nothing
 from router.errors import BodyTooLarge, InvalidRequest
 from router.identity.members import Role
@@ -41,7 +42,8 @@ from router.identity.members import Role
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 
 V1 = "/admin/v1"
-JSON = "application/json"
+JSON, CSV = "application/json", "text/csv"
+_BRACKETS = re.compile(rb"((?:^|&)[a-z_]+)(?:\[\]|%5[Bb]%5[Dd])(?==)")
 # Pydantic reads a body in one go, at worst some 30 ms for so many bytes (a list of nulls where text is wanted). What an
 # operator sends is small, and the hot path has a decoder of its own.
 BODY_BYTES_MAX = 256 * 1024
@@ -52,6 +54,8 @@ class Who(StrEnum):
 
     ANYONE = "anyone"
     KEY = "key"
+    # Anyone; a key that is sent must be right, and the answer is that key's.
+    VISITOR = "visitor"
     # Operators by their own keys; which of their roles is in the operation's spec.
     OPERATOR = "operator"
     # Callers in our own network that no proxy stands before: a scraper of metrics.
@@ -69,8 +73,8 @@ class OperationSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What an operation is, apart from its types. ``noun`` and ``verb`` name its command of ``gigarouter admin``.
 
     ``edits``: needs If-Match. ``writes``: takes Idempotency-Key and ``?dry_run=1``. ``shows_once``: its answer has a
-    secret that no other answer has. ``local``: only on the machine, in process. ``media``: the types in which it can
-    answer, the usual one first. ``body_bytes_max``: the largest body that it takes.
+    secret that no other answer has. ``local``: why it is only on the machine, in process; empty: it is not. ``media``:
+    the types in which it can answer, the usual one first. ``body_bytes_max``: the largest body that it takes.
     """
 
     noun: str
@@ -82,7 +86,7 @@ class OperationSpec(msgspec.Struct, frozen=True, kw_only=True):
     edits: bool = False
     writes: bool = False
     shows_once: bool = False
-    local: bool = False
+    local: str = ""
     media: tuple[str, ...] = (JSON,)
     body_bytes_max: int = BODY_BYTES_MAX
 
@@ -107,7 +111,7 @@ class Declaration(TypedDict, total=False):
     name: str
     status: int
     shows_once: bool
-    local: bool
+    local: str
     who: Who
     answer: type[Answer]
     media: tuple[str, ...]
@@ -126,11 +130,13 @@ class TypedRequest(Request):
     """A request whose body reaches its type as bytes: Pydantic's strict JSON mode reads them, not ``json.loads``.
 
     FastAPI hands a body on undecoded where no content type says that it is JSON; whichever a client sends is taken.
+    OpenAI's clients write a list in the query as ``group_by[]=a&group_by[]=b``, which is ``group_by=a&group_by=b``.
     """
 
     def __init__(self, request: StarletteRequest) -> None:
         headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
-        super().__init__({**request.scope, "headers": headers}, request.receive)
+        query = _BRACKETS.sub(rb"\1", request.scope["query_string"])
+        super().__init__({**request.scope, "headers": headers, "query_string": query}, request.receive)
 
     @override
     async def body(self) -> bytes:
@@ -165,7 +171,7 @@ class Operations:
         self.one = one or noun.removesuffix("s")
         self.tag = tag or noun.capitalize()
         self.who = who
-        strict = [Depends(check_request)] if who is Who.OPERATOR else []
+        strict = {Who.OPERATOR: [Depends(check_request)], Who.VISITOR: [Depends(check_query)]}.get(who, [])
         self.routes = APIRouter(prefix=path, route_class=OperationRoute, dependencies=strict)
 
     def get(self, path: str, **declared: Unpack[Declaration]) -> Callable[[Handler], Handler]:
@@ -185,7 +191,7 @@ class Operations:
         return self._declare("DELETE", path, declared)
 
     def _declare(self, method: str, path: str, declared: Declaration) -> Callable[[Handler], Handler]:
-        verb, roles, local = declared["verb"], declared.get("roles", NOBODY), declared.get("local", False)
+        verb, roles, local = declared["verb"], declared.get("roles", NOBODY), declared.get("local", "")
         who = declared.get("who", self.who)
         assert (who is Who.OPERATOR) == bool(roles or local), f"who may {verb} {self.noun}? this is a bug"
 
@@ -251,10 +257,9 @@ async def check_request(request: Request) -> None:
     Raises ``UnknownParameter`` for a query parameter that is not declared, ``InvalidRequest`` for one that is no list
     and given twice, for NUL characters and for a body where none is taken, ``BodyTooLarge``.
     """
+    await check_query(request)
     exchange: Exchange = request.scope[EXCHANGE]
     route: OperationRoute = request.scope["route"]
-    if fault := query_refusal(request.query_params.multi_items(), _query_parameters(route.dependant)):
-        raise fault
     if len(exchange.body) > route.spec.body_bytes_max:
         raise BodyTooLarge(f"The body is larger than {route.spec.body_bytes_max} bytes.")
     if rb"\u0000" in exchange.body:
@@ -263,12 +268,23 @@ async def check_request(request: Request) -> None:
     try:
         msgspec.json.decode(exchange.body or b"{}", type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError):
-        raise InvalidRequest(NOT_JSON) from None
+        raise not_json(exchange.body) from None
     if exchange.method != "GET" and route.body_field is None:
         try:
             Nothing.model_validate_json(exchange.body or b"{}")
         except ValidationError as problem:
             raise refusal([{**one, "loc": ("body", *one["loc"])} for one in problem.errors()]) from None
+
+
+async def check_query(request: Request) -> None:
+    """Refuses what no type of an operation reads from its query.
+
+    Raises ``UnknownParameter`` for a parameter that is not declared, ``InvalidRequest`` for one that is no list and
+    given twice, and for NUL characters.
+    """
+    route: OperationRoute = request.scope["route"]
+    if fault := query_refusal(request.query_params.multi_items(), _query_parameters(route.dependant)):
+        raise fault
 
 
 def _query_parameters(dependant: Dependant) -> dict[str, bool]:

@@ -1,12 +1,14 @@
-"""Reads months, quarters and years as spans of time in UTC: ``2026-11``, ``2026-Q4``, ``2026``."""
+"""Reads spans of time in UTC: ``2026-11``, ``2026-Q4``, ``2026``, or from one day or instant to another."""
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
+from pydantic import BaseModel, ConfigDict, Field
 
-from router.api.fields import TextValue
+from router.api.fields import DayOrInstant, TextValue
+from router.errors import InvalidRequest
 
 _PERIOD = re.compile(r"([0-9]{4})(?:-(?:(0[1-9]|1[0-2])|Q([1-4])))?")
 
@@ -45,3 +47,31 @@ PeriodText: TypeAlias = Annotated[
     Period,
     TextValue(period_of, str, "a month, quarter or year in UTC: 2026-11, 2026-Q4 or 2026", pattern=_PERIOD.pattern),
 ]
+
+
+class SpanQuery(BaseModel):
+    """Which span of time, and in which format."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    period: PeriodText | None = Field(
+        None, description="A month, quarter or year in UTC, such as 2026-11, 2026-Q4, 2026; by default this month."
+    )
+    since: DayOrInstant | None = Field(None, alias="from", description="From this day (UTC) or instant on.")
+    until: DayOrInstant | None = Field(
+        None, alias="to", description="Up to this day (UTC) or instant, which is not part of it; by default now."
+    )
+    format: Literal["json", "csv"] | None = Field(None, description="json or csv; by default as Accept says.")
+
+    def span(self, now: datetime) -> Period:
+        """The span that is meant at ``now``. Raises ``InvalidRequest``."""
+        if self.since is None and self.until is None:
+            return self.period or month_of(now)
+        if self.period is not None:
+            raise InvalidRequest("Give 'period', or 'from' and 'to'.", param="period")
+        if self.since is None:
+            raise InvalidRequest("'from' is missing.", param="from")
+        span = Period(self.since, self.until or now)
+        if span.until <= span.since:
+            raise InvalidRequest("'from' is before 'to'.", param="from")
+        return span

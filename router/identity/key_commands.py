@@ -1,14 +1,15 @@
 """Creates, changes, rotates, pauses, revokes and lists the API keys of an account, in Postgres.
 
-A key's text is returned once, by :func:`create_key` and :func:`rotate_key`, and is stored nowhere.
+A key's text is returned once, by :func:`create_key` and :func:`rotate_key`, and is stored here as its digest alone. A
+rotation never ends an old secret earlier than the rotation that replaced it has said; :func:`end_old_secrets` does.
 """
 
-from collections.abc import Collection
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, insert, select, text, update
+from sqlalchemy import Row, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,16 +19,24 @@ from catalog.values import Use
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
+from router.identity.key_loading import read_old_secrets
 from router.identity.keys import LIVE, TEST, new_key
-from router.tables import Json, KeyRow
+from router.tables import Json, KeyRow, OldSecretRow
 from store.ids import AccountId, KeyId, ModelId, new_id, wire
+from store.postgres import Database
 
 OVERLAP_MAX = timedelta(hours=72)
+# Each works, so each is one more that may leak, and is in the memory of every process.
+OLD_SECRETS_MAX = 10
 KEYS = KeyRow.__table__
+NEVER_ENDS = datetime.max.replace(tzinfo=UTC)
 
 
 class KeySpec(msgspec.Struct, frozen=True):
-    """What may be set on a key, now and later. ``models`` empty means every model."""
+    """What may be set on a key, now and later. ``models`` empty means every model.
+
+    ``allow_token_ids`` says that its token ids are those of the called model's own tokenizer.
+    """
 
     name: str
     use: Use = Use.COMMERCIAL
@@ -35,10 +44,15 @@ class KeySpec(msgspec.Struct, frozen=True):
     cap: Cap | None = None
     models: tuple[ModelId, ...] = ()
     expires_at: datetime | None = None
+    allow_token_ids: bool = False
 
 
 class KeyView(msgspec.Struct, frozen=True):
-    """A key as people see it: everything but its text, of which ``masked`` is the beginning and the end."""
+    """A key as people see it: everything but its text, of which ``masked`` is the beginning and the end.
+
+    ``previous_until`` is when the secret that the latest rotation replaced ends, or has ended; ``old_secrets`` is when
+    each one ends that still works, the first to end first.
+    """
 
     id: KeyId
     account_id: AccountId
@@ -49,6 +63,7 @@ class KeyView(msgspec.Struct, frozen=True):
     revoked_at: datetime | None
     created_at: datetime
     previous_until: datetime | None = None
+    old_secrets: tuple[datetime, ...] = ()
 
 
 class IssuedKey(msgspec.Struct, frozen=True):
@@ -106,16 +121,24 @@ async def revoke_key(work: UnitOfWork, key_id: KeyId) -> KeyView:
 async def rotate_key(work: UnitOfWork, key_id: KeyId, overlap: timedelta = timedelta(hours=24)) -> IssuedKey:
     """Give a key a new secret; the old one works for ``overlap`` more. Usage stays with the key's id.
 
-    A secret that is still in its overlap from an earlier rotation ends now. Raises ``NotFound``, ``Conflict``,
-    ``InvalidRequest``.
+    A secret that is still in its overlap from an earlier rotation works on until that overlap ends. Raises
+    ``NotFound``, ``InvalidRequest``, and ``Conflict`` for a revoked key and for more old secrets than a key may have.
     """
     if not timedelta() <= overlap <= OVERLAP_MAX:
         raise InvalidRequest("The overlap is between 0 and 72 hours.", param="overlap")
     before = await _lock(work, key_id)
-    query = select(KeyRow.handle, KeyRow.digest).where(KeyRow.id == key_id)
-    old = (await work.connection.execute(query)).one()
-    fresh = new_key(is_test=before.is_test, handle=old.handle)
     has_overlap = overlap > timedelta()
+    if has_overlap and len(before.old_secrets) >= OLD_SECRETS_MAX:
+        raise Conflict(
+            f"{OLD_SECRETS_MAX} old secrets of this key still work, the first of them until "
+            f"{before.old_secrets[0]:%Y-%m-%dT%H:%M:%SZ}. Wait for that, or end them by end-old-secrets."
+        )
+    query = select(KeyRow.handle, KeyRow.digest, KeyRow.previous_digest, KeyRow.previous_until)
+    old = (await work.connection.execute(query.where(KeyRow.id == key_id))).one()
+    if old.previous_until is not None and old.previous_until > work.now:
+        earlier = {"digest": old.previous_digest, "key_id": key_id, "works_until": old.previous_until}
+        await work.connection.execute(insert(OldSecretRow), earlier)
+    fresh = new_key(is_test=before.is_test, handle=old.handle)
     columns = {
         "digest": fresh.digest,
         "last4": fresh.last4,
@@ -125,19 +148,29 @@ async def rotate_key(work: UnitOfWork, key_id: KeyId, overlap: timedelta = timed
     return IssuedKey(text=fresh.text, view=await _update(work, before, "key.rotate", columns))
 
 
+async def end_old_secrets(work: UnitOfWork, key_id: KeyId) -> KeyView:
+    """End every secret of a key but the latest, within a second and whatever a rotation has said of them.
+
+    Raises ``NotFound``, ``Conflict`` for a revoked key.
+    """
+    before = await _lock(work, key_id)
+    await work.connection.execute(delete(OldSecretRow).where(OldSecretRow.key_id == key_id))
+    return await _update(work, before, "key.end_old_secrets", {"previous_digest": None, "previous_until": None})
+
+
 async def get_key(connection: AsyncConnection, key_id: KeyId, *, locked: bool = False) -> KeyView:
     """Read one key, and lock its row where ``locked``. Raises ``NotFound``."""
     query = select(KEYS).where(KeyRow.id == key_id)
     row = (await connection.execute(query.with_for_update() if locked else query)).one_or_none()
     if row is None:
         raise NotFound(f"There is no key {wire(KeyId, key_id)}.", param="key")
-    return _view(row)
+    return (await _views(connection, [row]))[0]
 
 
 async def keys_named(connection: AsyncConnection, name: str) -> list[KeyView]:
     """The keys of that name, of every account, the newest first, revoked ones too."""
     query = select(KEYS).where(KeyRow.name == name).order_by(KeyRow.id.desc())
-    return [_view(row) for row in await connection.execute(query)]
+    return await _views(connection, (await connection.execute(query)).all())
 
 
 async def key_names(connection: AsyncConnection, among: Collection[KeyId]) -> dict[KeyId, str]:
@@ -161,7 +194,13 @@ async def list_keys(
         query = query.where(KeyRow.id < before)
     if account_id is not None:
         query = query.where(KeyRow.account_id == account_id)
-    return [_view(row) for row in await connection.execute(query)]
+    return await _views(connection, (await connection.execute(query)).all())
+
+
+async def delete_ended_secrets(db: Database) -> None:
+    """Delete secrets that ended a day ago; until then a caller is answered that the secret has expired."""
+    async with db.transaction() as tx:
+        await tx.execute(text("DELETE FROM old_secrets WHERE works_until < now() - interval '1 day'"))
 
 
 async def _lock(work: UnitOfWork, key_id: KeyId) -> KeyView:
@@ -196,6 +235,7 @@ def _columns(spec: KeySpec) -> dict[str, object]:
         "name": spec.name,
         "use": spec.use.value,
         "models": list(spec.models),
+        "allow_token_ids": spec.allow_token_ids,
         "requests_per_minute": spec.limits.requests_per_minute,
         "tokens_per_minute": spec.limits.tokens_per_minute,
         "concurrency": spec.limits.concurrency,
@@ -205,7 +245,17 @@ def _columns(spec: KeySpec) -> dict[str, object]:
     }
 
 
-def _view(row: Row[Any]) -> KeyView:
+async def _views(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[KeyView]:
+    old_secrets = await read_old_secrets(connection, [row.id for row in rows])
+    now = datetime.now(UTC)
+    return [_view(row, old_secrets.get(KeyId(row.id), {}).values(), now) for row in rows]
+
+
+def _view(row: Row[Any], earlier: Iterable[datetime], now: datetime) -> KeyView:
+    expires_at = row.expires_at or NEVER_ENDS
+    previous_until = None if row.previous_until is None else min(row.previous_until, expires_at)
+    old_ends = [*earlier, *([] if row.previous_until is None else [row.previous_until])]
+    old_secrets = sorted(min(ends, expires_at) for ends in old_ends if min(ends, expires_at) > now)
     spec = KeySpec(
         name=row.name,
         use=Use(row.use),
@@ -213,6 +263,7 @@ def _view(row: Row[Any]) -> KeyView:
         cap=None if row.cap_nano is None else Cap(NanoUSD(row.cap_nano), CapPeriod(row.cap_period)),
         models=tuple(ModelId(model) for model in row.models),
         expires_at=row.expires_at,
+        allow_token_ids=row.allow_token_ids,
     )
     return KeyView(
         id=KeyId(row.id),
@@ -223,7 +274,8 @@ def _view(row: Row[Any]) -> KeyView:
         paused=row.paused,
         revoked_at=row.revoked_at,
         created_at=row.created_at,
-        previous_until=row.previous_until,
+        previous_until=previous_until,
+        old_secrets=() if row.revoked_at is not None else tuple(old_secrets),
     )
 
 

@@ -1,12 +1,13 @@
 """Reads keys from Postgres as the pipeline needs them in memory, for :mod:`router.registry.refresh`."""
 
-from collections.abc import AsyncIterator, Collection
-from datetime import timedelta
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, func, select
+from sqlalchemy import ColumnElement, Row, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.accounts import suspended_accounts
@@ -51,9 +52,14 @@ async def read_keys(connection: AsyncConnection, which: ColumnElement[bool]) -> 
     while True:
         query = select(KeyRow.__table__).where(which, KeyRow.id > last).order_by(KeyRow.id).limit(PAGE)
         rows = (await connection.execute(query)).all()
+        # Read after the keys: what a rotation in between moves from the one to the other is then found in one of them.
+        old_secrets = await read_old_secrets(connection, [row.id for row in rows])
         yield {
             KeyId(row.id): _keys_by_digest(
-                row, accepted.get(row.account_id, NO_ACCEPTANCES), suspended=row.account_id in suspended
+                row,
+                old_secrets.get(KeyId(row.id), {}),
+                accepted.get(row.account_id, NO_ACCEPTANCES),
+                suspended=row.account_id in suspended,
             )
             for row in rows
         }
@@ -62,7 +68,20 @@ async def read_keys(connection: AsyncConnection, which: ColumnElement[bool]) -> 
         last = rows[-1].id
 
 
-def _keys_by_digest(row: Row[Any], accepted: frozenset[str], *, suspended: bool) -> dict[bytes, Key]:
+async def read_old_secrets(
+    connection: AsyncConnection, key_ids: Collection[UUID]
+) -> dict[KeyId, dict[bytes, datetime]]:
+    """Read the secrets that were replaced before the latest rotation: until when each works, by key and digest."""
+    found: dict[KeyId, dict[bytes, datetime]] = defaultdict(dict)
+    query = text("SELECT key_id, digest, works_until FROM old_secrets WHERE key_id = ANY(CAST(:ids AS uuid[]))")
+    for row in await connection.execute(query, {"ids": list(key_ids)}):
+        found[KeyId(row.key_id)][row.digest] = row.works_until
+    return found
+
+
+def _keys_by_digest(
+    row: Row[Any], old_secrets: Mapping[bytes, datetime], accepted: frozenset[str], *, suspended: bool
+) -> dict[bytes, Key]:
     if row.revoked_at is not None:
         return {}
     cap = None if row.cap_nano is None else Cap(NanoUSD(row.cap_nano), CapPeriod(row.cap_period))
@@ -78,8 +97,13 @@ def _keys_by_digest(row: Row[Any], accepted: frozenset[str], *, suspended: bool)
         paused=row.paused or suspended,
         is_test=row.is_test,
         accepted=accepted,
+        allow_token_ids=row.allow_token_ids,
     )
-    if row.previous_digest is None:
-        return {row.digest: key}
-    ends = row.previous_until if row.expires_at is None else min(row.previous_until, row.expires_at)
-    return {row.digest: key, row.previous_digest: msgspec.structs.replace(key, expires_at=ends)}
+    old_ends = dict(old_secrets)
+    if row.previous_digest is not None:
+        old_ends[row.previous_digest] = row.previous_until
+    by_digest = {row.digest: key}
+    for digest, works_until in old_ends.items():
+        ends = works_until if row.expires_at is None else min(works_until, row.expires_at)
+        by_digest[digest] = msgspec.structs.replace(key, expires_at=ends)
+    return by_digest

@@ -151,7 +151,9 @@ async def _rehearse(db: Database, actor: Actor, request: ApplyRequest) -> Plan:
             if getattr(error.orig, "sqlstate", None) not in RUN_AGAIN:
                 raise
             if attempt + 1 == REHEARSALS:
-                raise Conflict("Others are changing what would be changed. Try again shortly.") from error
+                raise Conflict(
+                    "Others are changing what would be changed. Try again shortly.", retry_after_s=1
+                ) from error
     return planned[-1]
 
 

@@ -71,7 +71,9 @@ async def lock(connection: AsyncConnection) -> None:
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
             raise
-        raise Conflict("Someone else is changing providers, models or endpoints. Try again shortly.") from error
+        raise Conflict(
+            "Someone else is changing providers, models or endpoints. Try again shortly.", retry_after_s=1
+        ) from error
 
 
 def defaults() -> dict[Kind, Fields]:

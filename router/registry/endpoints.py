@@ -85,7 +85,9 @@ async def register_endpoint(
             case "endpoints_provider_id_fkey":
                 raise NotFound("There is no such provider.", param="provider") from error
             case None:  # The trigger compares the endpoint's space with the model's.
-                raise Conflict(f"The vector space of {model.id} was changed meanwhile. Try again.") from error
+                raise Conflict(
+                    f"The vector space of {model.id} was changed meanwhile. Try again.", retry_after_s=1
+                ) from error
             case _:
                 raise Conflict(f"The provider serves {model.id} as {spec.upstream_model} already.") from error
     endpoint = (await get_endpoint(work.connection, endpoint_id)).endpoint

@@ -6,10 +6,12 @@ Go-style durations (``8ms``, ``1.5s``, ``6m0s``).
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from billing.admission import Admission, Recount
+from billing.caps import period_end
 from billing.errors import BillingUnavailable
-from billing.money import to_usd
+from billing.money import NanoUSD, to_usd
 from billing.values import Denial, Denied, Hold, LimitState, Quote
 from router import errors
 from router.values import Caller, RawCall
@@ -20,11 +22,12 @@ HELD_RETRY_S = 2.0
 
 @asynccontextmanager
 async def admit(
-    admission: Admission, call: RawCall, caller: Caller, quote: Quote, recount: Recount
+    admission: Admission, call: RawCall, caller: Caller, quote: Quote, recount: Recount | None
 ) -> AsyncIterator[Hold]:
     """Hold the quote's amount while the block runs, and longer where it is being charged.
 
-    Raises OutOfCredit, CreditHeld, CapReached, RequestLimit, TokenLimit, ConcurrencyLimit, StoreUnavailable.
+    Raises OutOfCredit, CreditHeld, CapReached, AboveTokenLimit, RequestLimit, TokenLimit, ConcurrencyLimit,
+    StoreUnavailable.
     """
     try:
         hold = await admission.admit(call.request_id, caller.key.payer, quote, call.now, call.deadline_at, recount)
@@ -35,7 +38,7 @@ async def admit(
             retry_after_s=1,
         ) from fault
     if isinstance(hold, Denied):
-        raise denial_error(hold, caller)
+        raise denial_error(hold, caller, call.now)
     try:
         yield hold
     finally:
@@ -63,9 +66,10 @@ def rate_limit_headers(state: LimitState) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def denial_error(denied: Denied, caller: Caller) -> errors.Refusal:
-    """The error that a denial becomes, with the limits as headers."""
-    error = _ERRORS[denied.reason](denied, caller)
+def denial_error(denied: Denied, caller: Caller, now: datetime) -> errors.Refusal:
+    """The error that the denial of a call of ``now`` becomes, with the limits as headers."""
+    is_cap = denied.reason is Denial.CAP
+    error = _cap(denied, caller, now) if is_cap else _ERRORS[denied.reason](denied, caller)
     error.headers += rate_limit_headers(denied.limits)
     return error
 
@@ -88,13 +92,30 @@ def _credit_held(denied: Denied, _: Caller) -> errors.Refusal:
     )
 
 
-def _cap(denied: Denied, caller: Caller) -> errors.Refusal:
+def _cap(denied: Denied, caller: Caller, now: datetime) -> errors.Refusal:
     cap = caller.key.payer.cap
     assert cap is not None, "a cap was reached that the key does not have; this is a bug"
+    ends_at = period_end(cap.period, now)
+    resets_at = None if ends_at is None else f"{ends_at:%Y-%m-%dT%H:%M:%SZ}"
+    scope = "in total" if resets_at is None else f"per {cap.period.value}"
+    state = "is used up"
+    if denied.needed > cap.amount:
+        state = "is less than one such call"
+        way_out = "Raise the cap, or send fewer tokens per call."
+    elif resets_at is None:
+        way_out = "Raise the cap, or use another key."
+    else:
+        way_out = f"Raise the cap, or wait until it begins again at {resets_at}."
     return errors.CapReached(
-        f"The key's cap of {to_usd(cap.amount)} USD per {cap.period.value} is used up: {to_usd(denied.spent)} USD is "
-        f"spent and this call may cost {to_usd(denied.needed)} USD. Raise the cap, or wait for the next period.",
-        details={"cap_usd": to_usd(cap.amount), "spent_usd": to_usd(denied.spent), "period": cap.period.value},
+        f"The key's cap of {to_usd(cap.amount)} USD {scope} {state}: {to_usd(denied.spent)} USD is spent and this call "
+        f"may cost {to_usd(denied.needed)} USD. {way_out}",
+        details={
+            "cap_usd": to_usd(cap.amount),
+            "spent_usd": to_usd(denied.spent),
+            "left_usd": to_usd(NanoUSD(max(0, cap.amount - denied.spent))),
+            "period": cap.period.value,
+            "resets_at": resets_at,
+        },
     )
 
 
@@ -118,18 +139,36 @@ def _requests(denied: Denied, caller: Caller) -> errors.Refusal:
 def _tokens(denied: Denied, caller: Caller) -> errors.Refusal:
     wait_s = denied.retry_after_ms / 1000
     return errors.TokenLimit(
-        f"Rate limit reached for tokens: {caller.key.payer.limits.tokens_per_minute} per minute. "
-        f"Please try again in {wait_s:.3f}s.",
+        f"Rate limit reached for tokens: {caller.key.payer.limits.tokens_per_minute} per minute, of which "
+        f"{denied.limits.tokens_remaining} are left and this call needs {_tokens_needed(denied)}. Please try again in "
+        f"{wait_s:.3f}s.",
         retry_after_s=wait_s,
     )
 
 
-def _tokens_never(_: Denied, caller: Caller) -> errors.Refusal:
+def _tokens_held(denied: Denied, _: Caller) -> errors.Refusal:
+    limits = denied.limits
     return errors.TokenLimit(
-        f"This call alone has more tokens than the key's limit of {caller.key.payer.limits.tokens_per_minute} per "
-        "minute. Send fewer inputs per call, or ask for a higher limit.",
-        retry_after_s=60,
+        f"Calls in flight may use what is left of the key's {limits.tokens_limit} tokens per minute: "
+        f"{limits.tokens_remaining} are free and this call needs {_tokens_needed(denied)}. Try again when those calls "
+        "are done.",
+        retry_after_s=HELD_RETRY_S,
     )
+
+
+def _tokens_never(denied: Denied, caller: Caller) -> errors.Refusal:
+    limit = caller.key.payer.limits.tokens_per_minute
+    return errors.AboveTokenLimit(
+        f"This call alone has {_tokens_needed(denied)} tokens, and the key's limit is {limit} per minute: waiting does "
+        "not help. Send fewer or shorter inputs per call, or ask for a higher limit.",
+        param="input",
+        details={"tokens": denied.tokens, "counted": denied.counted, "limit": limit},
+    )
+
+
+def _tokens_needed(denied: Denied) -> str:
+    """Nobody has counted a text whose model has no worker: a quarter of its bytes is then a guess."""
+    return f"{denied.tokens}" if denied.counted else f"about {denied.tokens}"
 
 
 def _concurrency(_: Denied, caller: Caller) -> errors.Refusal:
@@ -150,10 +189,10 @@ def _amounts(denied: Denied) -> dict[str, object]:
 _ERRORS: dict[Denial, Callable[[Denied, Caller], errors.Refusal]] = {
     Denial.CREDIT: _credit,
     Denial.CREDIT_HELD: _credit_held,
-    Denial.CAP: _cap,
     Denial.CAP_HELD: _cap_held,
     Denial.REQUESTS: _requests,
     Denial.TOKENS: _tokens,
+    Denial.TOKENS_HELD: _tokens_held,
     Denial.TOKENS_NEVER: _tokens_never,
     Denial.CONCURRENCY: _concurrency,
 }

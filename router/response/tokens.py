@@ -61,6 +61,11 @@ async def count_tokens(
     return None
 
 
+def can_count(route: Route) -> bool:
+    """Whether an endpoint of the route has the model's tokenizer at hand."""
+    return any(endpoint.provider_kind in COUNTING_KINDS for endpoint in route.order)
+
+
 async def count_quote(
     quote: Quote,
     route: Route,

@@ -22,6 +22,8 @@ from store.ids import AccountId
 # The Retry-After where no wait is known.
 DEFAULT_RETRY_S: Final = 5.0
 NAMED_MAX: Final = 8
+# What keeps a call from an endpoint for a time only; what a quarantine or a state does ends by somebody's doing.
+PASSING_CODES: Final = frozenset({"breaker", "paced", "warming"})
 
 _NO_FALLBACKS: Final = "it is not the first choice, and allow_fallbacks is false"
 
@@ -97,7 +99,7 @@ def _trial_route(left_out: list[Choice], health: Health, now: float) -> Route | 
 
     That is the endpoint whose last trial was the longest ago, and of equals the one whose rest ends first.
     """
-    unwell = [choice for choice in left_out if choice.code in {"breaker", "paced", "warming"}]
+    unwell = [choice for choice in left_out if choice.code in PASSING_CODES]
     resting = [choice for choice in unwell if choice.code == "breaker"]
     if not resting or len(resting) < len(unwell):
         return None
@@ -127,6 +129,7 @@ def _raise_no_endpoint(model: Model, left_out: list[Choice], health: Health, now
     }
     refusal: NoEndpoint | PreferencesUnmet | TokenArrayUnsupported
     wait_s = _shortest_wait_s(left_out, health, now)
+    may_pass = bool(codes & PASSING_CODES)
     if codes - PREFERENCE_CODES == {IDS_WITH_PROMPT}:
         refusal = TokenArrayUnsupported(
             f"`{model.id}` puts a prompt before each input of an input_type, and nobody that this call may go "
@@ -142,9 +145,13 @@ def _raise_no_endpoint(model: Model, left_out: list[Choice], health: Health, now
         refusal = providers_busy(wait_s, details)
     else:
         refusal = NoEndpoint(
-            "No provider of this model can take the call right now. Nothing was charged; try again in a moment.",
-            retry_after_s=wait_s,
+            "No provider of this model can take the call right now. Nothing was charged; try again in a moment."
+            if may_pass
+            else "No provider serves this model at the moment, and waiting does not help: that needs our operators. "
+            "Nothing was charged; choose another model meanwhile.",
+            retry_after_s=wait_s if may_pass else None,
             details=details,
+            again=may_pass,
         )
     refusal.left_out = tuple(left_out)
     raise refusal
@@ -155,7 +162,7 @@ def _shortest_wait_s(left_out: list[Choice], health: Health, now: float) -> floa
     waits = []
     for choice in left_out:
         wait_s = health.retry_after_s(choice.endpoint.id, now)
-        if wait_s > 0 and choice.code in {"breaker", "paced", "warming"}:
+        if wait_s > 0 and choice.code in PASSING_CODES:
             waits.append(min(wait_s, OPEN_S) if choice.code == "breaker" else wait_s)
     return min(waits, default=DEFAULT_RETRY_S)
 

@@ -5,6 +5,7 @@ No words of a provider get out: only which providers were tried, and how each at
 
 from providers.outcomes import (
     BadAnswer,
+    BeyondQuota,
     CallerFault,
     Failure,
     PassedOver,
@@ -24,8 +25,9 @@ Failures = list[tuple[Endpoint, Failure]]
 def error_for(failures: Failures) -> errors.Refusal:
     """The error of a call that no endpoint answered.
 
-    InvalidRequest or InputTooLong for the caller's fault; else ModelWarming, ProvidersBusy, DeadlinePassed,
-    UpstreamInvalid or AllAttemptsFailed, the last with ``again`` False where no retry can help.
+    InvalidRequest or InputTooLong for the caller's fault; AboveProviderQuota, ModelWarming or ProvidersBusy where
+    nothing but quotas and pauses was in the way; else DeadlinePassed, UpstreamInvalid or AllAttemptsFailed, the last
+    with ``again`` False where no retry can help.
     """
     if failures and isinstance(failures[-1][1], CallerFault):
         return _caller_error(failures[-1][1])
@@ -36,9 +38,7 @@ def error_for(failures: Failures) -> errors.Refusal:
     wait_s = min((f.retry_after_s for _, f in failures if f.retry_after_s is not None), default=1.0)
     # Where all asked for patience the next call gets this error from ``choose``, before anything is sent.
     if failures and all(isinstance(failure, TryLater) for _, failure in failures):
-        if any(isinstance(failure, Warming) for _, failure in failures):
-            return model_warming(wait_s, details, detail)
-        return providers_busy(wait_s, details, detail)
+        return _quota_error(failures, wait_s, details, detail)
     sent = [failure for _, failure in failures if not isinstance(failure, PassedOver)]
     if not sent or all(isinstance(failure, TimedOut) for failure in sent):
         return errors.DeadlinePassed(
@@ -57,6 +57,30 @@ def error_for(failures: Failures) -> errors.Refusal:
         details=details,
         detail=detail,
         again=not is_permanent,
+    )
+
+
+def _quota_error(
+    failures: Failures, wait_s: float, details: dict[str, object], detail: str
+) -> errors.NoEndpoint | errors.AboveProviderQuota:
+    """The error where nothing but quotas and pauses was in the way."""
+    beyond = [failure for _, failure in failures if isinstance(failure, BeyondQuota)]
+    if len(beyond) == len(failures):
+        return _above_quota(beyond, details, detail)
+    if any(isinstance(failure, Warming) for _, failure in failures):
+        return model_warming(wait_s, details, detail)
+    return providers_busy(wait_s, details, detail)
+
+
+def _above_quota(beyond: list[BeyondQuota], details: dict[str, object], detail: str) -> errors.AboveProviderQuota:
+    """The error of a call that is too large for the quotas: in seconds, since a provider's grant is our own affair."""
+    least = min(beyond, key=lambda failure: failure.least_s)
+    return errors.AboveProviderQuota(
+        f"The providers of this model take a call of this size over {least.least_s:.0f} s at the least, and a call has "
+        f"{least.limit_s:.0f} s: waiting does not help. Nothing was charged; send fewer inputs per call.",
+        param="input",
+        details={**details, "needed_s": round(least.least_s), "limit_s": round(least.limit_s)},
+        detail=detail,
     )
 
 
@@ -94,6 +118,12 @@ def _caller_error(fault: CallerFault) -> errors.InvalidRequest:
             details={"index": fault.index, "tokens": fault.tokens, "limit": fault.limit},
             detail=fault.detail,
         )
+    message = fault.message or "The provider refuses this input."
+    if fault.index is None:
+        return errors.InvalidRequest(message, param="input", detail=fault.detail)
     return errors.InvalidRequest(
-        fault.message or "The provider refuses this input.", param="input", detail=fault.detail
+        f"{message} Look at $.input[{fault.index}].",
+        param="input",
+        details={"index": fault.index},
+        detail=fault.detail,
     )

@@ -18,6 +18,10 @@ OUTCOMES: Final[dict[str, tuple[str, str]]] = {
     "Overloaded": ("overloaded", "It has no capacity for the moment."),
     "Warming": ("warming", "The model is being loaded there."),
     "PassedOver": ("passed_over", "It takes no more calls for the moment, so nothing was sent there."),
+    "BeyondQuota": (
+        "passed_over",
+        "It takes so much only over more time than the call has, so nothing was sent there.",
+    ),
     "CallerFault": ("refused_input", "It does not take this input."),
     "TooLong": ("refused_input", "An input is longer than the model takes."),
     "CredentialRefused": ("out_of_service", "It is out of service until we have looked after it."),

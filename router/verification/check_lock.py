@@ -20,7 +20,9 @@ async def only_check_of(db: Database, subject: str) -> AsyncIterator[None]:
     key = f"test of {subject}"
     try:
         if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", key):
-            raise Conflict(f"A test of {subject} is running, and its calls cost money: wait for its outcome.")
+            raise Conflict(
+                f"A test of {subject} is running, and its calls cost money: wait for its outcome.", retry_after_s=5
+            )
         yield
     finally:
         try:

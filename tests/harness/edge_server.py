@@ -53,13 +53,15 @@ class Peer:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def answer(self, within_s: float = WITHIN_S) -> Answer:
-        """The next response. Raises TimeoutError, IncompleteReadError."""
+    async def answer(self, within_s: float = WITHIN_S, *, has_body: bool = True) -> Answer:
+        """The next response; one to HEAD has no body. Raises TimeoutError, IncompleteReadError."""
         async with asyncio.timeout(within_s):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             first, *lines = head.strip().split("\r\n")
             headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-            if "content-length" in headers:
+            if not has_body or int(first.split()[1]) in (204, 304):
+                body = b""
+            elif "content-length" in headers:
                 body = await self.reader.readexactly(int(headers["content-length"]))
             else:
                 body = b"".join([chunk async for chunk in self._chunks()])

@@ -136,7 +136,7 @@ def reset(writer: asyncio.StreamWriter) -> None:
 async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     head = await reader.readuntil(b"\r\n\r\n")
     lengths = [line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-    return head, await reader.readexactly(int(lengths[0]))
+    return head, await reader.readexactly(int(lengths[0]) if lengths else 0)
 
 
 # The plays.

@@ -37,10 +37,17 @@ class Process:
     """One process of the product: started, killed, frozen, started again with the same settings."""
 
     def __init__(
-        self, name: str, argv: Sequence[str], environment: dict[str, str], folder: Path, port: int = 0
+        self,
+        name: str,
+        argv: Sequence[str],
+        environment: dict[str, str],
+        folder: Path,
+        port: int = 0,
+        admin_port: int = 0,
     ) -> None:
         self.name = name
         self.port = port
+        self.admin_port = admin_port
         self.log = folder / f"{name}.log"
         self._argv = [sys.executable, "-m", *argv]
         self._environment = environment
@@ -50,6 +57,11 @@ class Process:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def admin_url(self) -> str:
+        """Where a `serve` has `/admin` and `/metrics`."""
+        return f"http://127.0.0.1:{self.admin_port}"
 
     @property
     def pid(self) -> int:
@@ -142,14 +154,11 @@ class Product:
         self.jobs = Process("jobs", ["gigarouter", "jobs"], environment, folder) if jobs else None
 
     def _serve(self, number: int) -> Process:
-        port = free_port()
-        return Process(
-            f"serve-{number}",
-            ["gigarouter", "serve"],
-            self.environment | {"GIGAROUTER_PORT": str(port)},
-            self.folder,
-            port,
-        )
+        port, admin_port = free_port(), free_port()
+        ports = {"GIGAROUTER_PORT": str(port), "GIGAROUTER_ADMIN_PORT": str(admin_port)}
+        environment = ports | self.environment
+        admin_port = int(environment["GIGAROUTER_ADMIN_PORT"])
+        return Process(f"serve-{number}", ["gigarouter", "serve"], environment, self.folder, port, admin_port)
 
     @property
     def database(self) -> DatabaseBuilder:

@@ -102,7 +102,7 @@ def test_no_hard_rule_is_ever_broken_and_every_candidate_is_accounted_for(
 
     route = pick()
     if isinstance(route, Refusal):
-        out = route.left_out  # type: ignore[attr-defined]
+        out = route.left_out
         assert [choice.endpoint for choice in out] == endpoints
         assert all(choice.code and choice.left_out for choice in out)
         return

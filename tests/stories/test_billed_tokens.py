@@ -55,7 +55,7 @@ def call(product: Product, key: str, model: str, given: object) -> Reply:
 
 
 def untold(product: Product, provider: str) -> float:
-    with urllib.request.urlopen(product.serves[0].url + "/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(product.serves[0].admin_url + "/metrics", timeout=10) as answer:
         lines = answer.read().decode().splitlines()
     start = f'gigarouter_provider_usage_untold_total{{provider="{provider}"}} '
     return sum(float(line.removeprefix(start)) for line in lines if line.startswith(start))

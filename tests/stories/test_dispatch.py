@@ -339,7 +339,7 @@ def test_our_own_refused_key_is_503_for_the_customer_and_nothing_of_the_provider
     ]
     assert len(alarms) == 1
     assert "canary" not in log
-    with urllib.request.urlopen(f"{shelf.product.serves[0].url}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{shelf.product.serves[0].admin_url}/metrics", timeout=10) as answer:
         metrics = answer.read().decode()
     name = model.removeprefix("tests/")
     assert f'gigarouter_provider_credential_refused_total{{provider="{name}-0"}} 1.0' in metrics

@@ -1,12 +1,14 @@
 """`gigarouter admin`: the command line of the admin API, one command for each of its operations.
 
 It works in this process, as whoever is logged in on the machine, with nothing running but PostgreSQL; or on another
-machine's API, with ``--url`` or ``GIGAROUTER_URL`` and an operator's key in ``GIGAROUTER_OPERATOR_KEY``.
+machine's admin port, with ``--url`` or ``GIGAROUTER_URL`` and an operator's key in ``GIGAROUTER_OPERATOR_KEY``.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typing_extensions import override
 
 from gigarouter import settings
 from gigarouter.commands.admin.client import Client, LocalClient, RemoteClient
@@ -20,7 +22,9 @@ _address: list[str] = []
 
 @app.callback()
 def where(
-    url: Annotated[str | None, typer.Option(help="The API's address; by default the database of this machine.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="The admin API's address; by default the database of this machine.")
+    ] = None,
 ) -> None:
     """Accounts, keys, credit, providers, endpoints, prices, models, usage."""
     _address[:] = [url] if url else []
@@ -37,13 +41,23 @@ def client() -> Client:
     return RemoteClient(url, loaded.operator_key.get_secret_value())
 
 
+class SingleVerb(TyperGroup):
+    """A noun with one verb, which may stay untyped: ``gigarouter admin usage --csv`` is ``usage list --csv``."""
+
+    @override
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The arguments with the verb in front."""
+        (verb,) = self.commands
+        return super().parse_args(ctx, args if args[:1] == [verb] else [verb, *args])
+
+
 def _add_commands() -> None:
     """One group for each noun, one command for each of its operations."""
     nouns: dict[str, list[OperationRoute]] = {}
     for route in operation_routes(route for noun in operations for route in noun.routes):
         nouns.setdefault(route.spec.noun, []).append(route)
     for noun, routes in nouns.items():
-        group = typer.Typer(no_args_is_help=True)
+        group = typer.Typer(no_args_is_help=True, cls=SingleVerb if len(routes) == 1 else None)
         group.callback()(_nothing)
         for route in routes:
             group.command(route.spec.verb, help=route.description)(function_of(command_of(route), client))

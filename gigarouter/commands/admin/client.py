@@ -17,14 +17,20 @@ from gigarouter import settings
 from gigarouter.local_admin import local_app
 from gigarouter.schema import require_migrated
 from store.faults import CannotStart
+from store.ids import new_id
 
 TIMEOUT_S: Final = 600.0
 IN_PROCESS: Final = "http://in-process"
+# Every admin port has it, for anyone.
+ADMIN_DOCUMENT: Final = "/admin/openapi.json"
 _PLACE: Final = re.compile(r"{(\w+)(?::path)?}")
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One call of an operation. ``path`` has places for ``path_values``; an edit says which version was read."""
+    """One call of an operation. ``path`` has places for ``path_values``; an edit says which version was read.
+
+    ``accept`` is the type of the answer that is wanted, where the operation has several.
+    """
 
     method: str
     path: str
@@ -32,7 +38,9 @@ class Call(msgspec.Struct, frozen=True):
     query: Mapping[str, str] = {}
     body: Mapping[str, Any] | None = None
     edits: bool = False
+    writes: bool = False
     idempotency_key: str | None = None
+    accept: str | None = None
 
     @property
     def target(self) -> str:
@@ -90,22 +98,52 @@ class RemoteClient:
 
     async def _send(self, call: Call) -> Reply:
         headers = {"authorization": f"Bearer {self._key}"}
+        if call.writes and call.idempotency_key is None:
+            call = msgspec.structs.replace(call, idempotency_key=str(new_id()))
         try:
             async with httpx.AsyncClient(base_url=self._url, headers=headers, timeout=TIMEOUT_S) as http:
                 if not call.edits:
-                    return await _exchange(http, call)
+                    return await self._checked(http, await self._exchange(http, call))
                 read = await http.get(call.target)
                 if read.status_code != 200:
-                    return _reply(read)
-                return await _exchange(http, call, {"if-match": read.headers["etag"]})
-        except httpx.HTTPError as fault:
+                    return await self._checked(http, _reply(read))
+                if "etag" not in read.headers:
+                    raise CannotStart(f"What {self._url} answers has no ETag: is this the address of the API itself?")
+                return await self._exchange(http, call, {"if-match": read.headers["etag"]})
+        except (httpx.HTTPError, httpx.InvalidURL) as fault:
             raise CannotStart(f"{self._url} does not answer: {str(fault) or type(fault).__name__}.") from fault
+
+    async def _exchange(self, http: httpx.AsyncClient, call: Call, headers: Mapping[str, str] | None = None) -> Reply:
+        """One answer; a write whose answer is lost is sent once more, which its Idempotency-Key makes harmless."""
+        try:
+            return await _exchange(http, call, headers)
+        except (httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError):
+            if call.idempotency_key is None:
+                raise
+        try:
+            return await _exchange(http, call, headers)
+        except httpx.TransportError as fault:
+            raise CannotStart(
+                f"{self._url} gave no answer, but may have done it: type the same with "
+                f"--idempotency-key {call.idempotency_key}, which has its effect once."
+            ) from fault
+
+    async def _checked(self, http: httpx.AsyncClient, reply: Reply) -> Reply:
+        """The reply; a 404 only where the admin API is, since nothing is found where customers call."""
+        if reply.status == 404 and (await http.get(ADMIN_DOCUMENT)).status_code == 404:
+            raise CannotStart(
+                f"{self._url} has no /admin, which listens on a port of its own: name that of the server's "
+                "GIGAROUTER_ADMIN_HOST and GIGAROUTER_ADMIN_PORT, not where customers call."
+            )
+        return reply
 
 
 async def _exchange(http: httpx.AsyncClient, call: Call, headers: Mapping[str, str] | None = None) -> Reply:
     sent = dict(headers or {})
     if call.idempotency_key is not None:
         sent["idempotency-key"] = call.idempotency_key
+    if call.accept is not None:
+        sent["accept"] = call.accept
     content = None
     if call.body is not None:
         content, sent["content-type"] = msgspec.json.encode(call.body), "application/json"
@@ -118,4 +156,4 @@ def _reply(response: httpx.Response) -> Reply:
     except msgspec.DecodeError:
         answer = response.text
     wait_s = response.headers.get("retry-after")
-    return Reply(response.status_code, answer, None if wait_s is None else float(wait_s))
+    return Reply(response.status_code, answer, float(wait_s) if wait_s and wait_s.isdecimal() else None)

@@ -19,7 +19,7 @@ from gigarouter.commands.admin.client import Call, Client, Reply
 from gigarouter.commands.admin.instants import instant_text
 from gigarouter.commands.admin.options import UNSET, Option, Reader, Usage, body_of, options_of, parameters
 from gigarouter.commands.admin.output import show
-from router.api.operation import OperationRoute, body_schema, columns_of, query_schemas
+from router.api.operation import CSV, OperationRoute, body_schema, columns_of, query_schemas
 from store.faults import CannotStart
 
 FAILED, USAGE, NOT_ALLOWED, NOT_FOUND, NO_CREDIT, LIMITED, PROVIDER_FAILED = 1, 2, 3, 4, 5, 6, 7
@@ -36,6 +36,8 @@ EXIT_CODES: Final = {
 }
 PAGE: Final = "100"
 PATIENCE_S: Final = 10.0
+ONCE: Final = "The key is shown this once and stored nowhere. Keep it now."
+AGAIN: Final = "Keep the key now. Only this command with the same --idempotency-key shows it again, for a day."
 # What a command is about: more of them in a row would have to be learned by heart.
 ARGUMENTS_MAX: Final = 2
 
@@ -43,6 +45,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON also on a terminal.")
 Repeats = Annotated[
     str | None, typer.Option("--idempotency-key", help="The same key and command have their effect once.")
 ]
+
+
+AsCsv = Annotated[bool, typer.Option("--csv", help="CSV, for a spreadsheet.")]
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -80,7 +85,7 @@ def function_of(command: Command, client: Callable[[], Client]) -> Callable[...,
             fail_with(reply)
         show(reply.answer, as_json=as_json, columns=columns_of(command.route))
         if spec.shows_once:
-            typer.secho("The key is shown this once and stored nowhere. Keep it now.", err=True, fg="yellow")
+            typer.secho(AGAIN if typed.get("idempotency_key") else ONCE, err=True, fg="yellow")
         if isinstance(reply.answer, Mapping) and reply.answer.get("passed") is False:
             fail(" ".join(filter(None, (reply.answer.get("reason"), reply.answer.get("advice")))), PROVIDER_FAILED)
         if isinstance(reply.answer, Mapping) and reply.answer.get("balanced") is False:
@@ -111,6 +116,8 @@ def _signature(command: Command) -> Iterable[inspect.Parameter]:
     if command.route.spec.writes:
         yield inspect.Parameter("idempotency_key", keyword, default=None, annotation=Repeats)
     yield inspect.Parameter("as_json", keyword, default=False, annotation=AsJson)
+    if CSV in command.route.spec.media:
+        yield inspect.Parameter("as_csv", keyword, default=False, annotation=AsCsv)
 
 
 def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
@@ -133,7 +140,9 @@ def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
         query=query,
         body=None if command.route.body_field is None else body,
         edits=spec.edits,
+        writes=spec.writes,
         idempotency_key=None if (key := typed.get("idempotency_key")) is None else str(key),
+        accept=CSV if typed.get("as_csv") else None,
     )
     pages = "limit" not in query and any(option.name == "cursor" for option in command.query)
     return _all_pages(client, call) if pages else _sent_patiently(client, call)

@@ -1,23 +1,26 @@
-"""``/admin/v1/keys``: accounts' API keys. A key is in one answer, of its making or rotation, and nowhere else.
+"""``/admin/v1/keys``: accounts' API keys. A key is in the answer to its making or rotation, and nowhere else.
 
-It is not kept with the outcome under an Idempotency-Key either: a replay has ``key`` null. Who lost the first answer
-rotates.
+Who lost that answer repeats the request with its Idempotency-Key and gets the same key again: for 24 hours, and after a
+rotation for as long as the old secret works.
 """
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from fastapi import Query
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
+from billing.caps import CapUse, read_cap_use
 from billing.values import Cap, CapPeriod, Limits
 from catalog.values import Use
 from router.api.admin.references import account_of, model_of
 from router.api.admin.request import Command, Edit, Read, Write
 from router.api.fields import AccountIdText, AccountRef, Instant, KeyIdText, Usd
-from router.api.forms import Body, Form, Page, PageQuery, Patch, Resource, answer_of
+from router.api.forms import Answer, Body, Form, Page, PageQuery, Patch, Resource, answer_of
 from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.identity.key_commands import (
@@ -26,6 +29,7 @@ from router.identity.key_commands import (
     KeyView,
     change_key,
     create_key,
+    end_old_secrets,
     get_key,
     list_keys,
     pause_key,
@@ -52,6 +56,11 @@ class KeyFacts(Form):
     name: str = Field("default", description="What it is for.")
     use: Use = Field(Use.COMMERCIAL, description="What the answers are used for; licenses depend on it.")
     models: tuple[str, ...] = Field((), description="Only these models, by id or alias; empty: every one.")
+    allow_token_ids: bool = Field(
+        False,
+        description="Its token ids are those of the called model's own tokenizer. Without it ids are taken only by "
+        "models with the tokenizer that OpenAI's clients encode with: others would give vectors of other texts.",
+    )
     requests_per_minute: int = Field(DEFAULT.requests_per_minute, description="Requests per minute.")
     tokens_per_minute: int = Field(DEFAULT.tokens_per_minute, description="Tokens per minute.")
     concurrency: int = Field(DEFAULT.concurrency, description="Calls at once.")
@@ -70,11 +79,20 @@ class KeyEdit(KeyFacts, Patch):
     """What is given is changed; null takes the cap or the expiry away, an empty list of models allows every one."""
 
 
+class OldSecret(Answer):
+    """A secret that a rotation replaced and that works on."""
+
+    works_until: Instant
+
+
 class KeyOut(KeyFacts, Resource):
     """A key."""
 
     once: ClassVar[frozenset[str]] = frozenset({"key"})
-    columns: ClassVar[tuple[str, ...]] = ("id", "account", "name", "shown_as", "state", "use", "is_test", "expires_at")
+    volatile: ClassVar[frozenset[str]] = frozenset({"old_secrets", "cap_spent_usd", "cap_left_usd", "cap_resets_at"})
+    columns: ClassVar[tuple[str, ...]] = (
+        *("id", "account", "name", "shown_as", "state", "expires_at", "cap_left_usd", "cap_resets_at"),
+    )
 
     id: KeyIdText
     account: AccountIdText
@@ -83,9 +101,27 @@ class KeyOut(KeyFacts, Resource):
     is_test: bool
     created_at: Instant
     revoked_at: Instant | None
-    old_secret_works_until: Instant | None
-    key: str | None = Field(None, description="The key itself, in the answer to its making and rotation alone.")
+    old_secret_works_until: Instant | None = Field(
+        description="When the secret ends that the latest rotation replaced; no later rotation changes that."
+    )
+    old_secrets: tuple[OldSecret, ...] = Field(description="Those that still work, the first to end first.")
+    cap_spent_usd: Usd | None = Field(
+        description="What calls of the cap's present period were charged; null without a cap. A call in flight counts "
+        "from its charge on, which is before its answer."
+    )
+    cap_left_usd: Usd | None = Field(description="The cap less cap_spent_usd, never below 0.")
+    cap_resets_at: Instant | None = Field(
+        description="When the cap's next period begins, in UTC; null without a cap and for a total cap, which has none."
+    )
+    key: str | None = Field(
+        None, description="The key itself, in the answer to its making and rotation and that answer's replays alone."
+    )
     object: Literal["key"] = "key"
+
+    @override
+    def replays_until(self) -> datetime | None:
+        """A rotation can be repeated for as long as the old secret works."""
+        return self.old_secret_works_until
 
 
 class KeyQuery(PageQuery):
@@ -108,20 +144,20 @@ async def list_(admin: Read, query: Annotated[KeyQuery, Query()]) -> Page[KeyOut
 
     async def ask(connection: AsyncConnection) -> list[KeyOut]:
         account = None if query.account is None else (await account_of(connection, query.account)).id
-        return [_out(view) for view in await list_keys(connection, account, before=before, limit=query.limit + 1)]
+        return await _all_out(connection, await list_keys(connection, account, before=before, limit=query.limit + 1))
 
     return admin.page(query, await admin.read(ask), lambda row: wire(KeyId, row.id))
 
 
 @operations.post("", verb="create", summary="Create a key", roles=OPS, status=201, shows_once=True)
 async def create(admin: Write, body: KeyCreate) -> KeyOut:
-    """Create a key of an account. The key is shown this once."""
+    """Create a key of an account. It is shown this once, and again to the same request with its Idempotency-Key."""
 
     async def command(work: UnitOfWork) -> KeyOut:
         account = await account_of(work.connection, body.account)
         facts = {name: getattr(body, name) for name in KeyFacts.model_fields}
         spec = await _spec(work.connection, KeySpec(body.name), facts)
-        return _shown(await create_key(work, account.id, spec, is_test=body.is_test))
+        return await _shown(work, await create_key(work, account.id, spec, is_test=body.is_test))
 
     return await admin.change(command)
 
@@ -131,7 +167,7 @@ async def retrieve(admin: Read, key_id: KeyIdText) -> KeyOut:
     """One key, without the key."""
 
     async def ask(connection: AsyncConnection) -> KeyOut:
-        return _out(await get_key(connection, key_id))
+        return await _out(connection, await get_key(connection, key_id))
 
     return await admin.read(ask)
 
@@ -142,7 +178,8 @@ async def edit(admin: Edit, key_id: KeyIdText, body: KeyEdit) -> KeyOut:
 
     async def command(work: UnitOfWork) -> KeyOut:
         before = (await get_key(work.connection, key_id, locked=True)).spec
-        return _out(await change_key(work, key_id, await _spec(work.connection, before, body.given())))
+        spec = await _spec(work.connection, before, body.given())
+        return await _out(work.connection, await change_key(work, key_id, spec))
 
     return await _change(admin, key_id, command)
 
@@ -152,7 +189,7 @@ async def pause(admin: Write, key_id: KeyIdText) -> KeyOut:
     """It stops within a second, until it is resumed."""
 
     async def command(work: UnitOfWork) -> KeyOut:
-        return _out(await pause_key(work, key_id))
+        return await _out(work.connection, await pause_key(work, key_id))
 
     return await _change(admin, key_id, command)
 
@@ -162,19 +199,33 @@ async def resume(admin: Write, key_id: KeyIdText) -> KeyOut:
     """It works again."""
 
     async def command(work: UnitOfWork) -> KeyOut:
-        return _out(await pause_key(work, key_id, paused=False))
+        return await _out(work.connection, await pause_key(work, key_id, paused=False))
 
     return await _change(admin, key_id, command)
 
 
 @operations.post(f"{ONE}/rotate", verb="rotate", summary="Rotate a key", roles=OPS, shows_once=True)
 async def rotate(admin: Write, key_id: KeyIdText, body: Rotation) -> KeyOut:
-    """A new secret for the same key, shown this once; limits and usage stay with the key."""
+    """A new secret for the same key; limits and usage stay with the key.
+
+    It is shown this once, and again to the same request with its Idempotency-Key. Secrets that an earlier rotation has
+    replaced work on until the instant that its answer named.
+    """
     # Out of bounds it is refused by the rule, and a number of any size is not too large for that.
     overlap = timedelta(hours=max(-1, min(body.overlap_hours, 1_000)))
 
     async def command(work: UnitOfWork) -> KeyOut:
-        return _shown(await rotate_key(work, key_id, overlap))
+        return await _shown(work, await rotate_key(work, key_id, overlap))
+
+    return await _change(admin, key_id, command)
+
+
+@operations.post(f"{ONE}/end-old-secrets", verb="end-old-secrets", summary="End a key's old secrets", roles=OPS)
+async def end_old(admin: Write, key_id: KeyIdText) -> KeyOut:
+    """End all secrets of a key but the latest, everywhere within a second: for one that leaked in its overlap."""
+
+    async def command(work: UnitOfWork) -> KeyOut:
+        return await _out(work.connection, await end_old_secrets(work, key_id))
 
     return await _change(admin, key_id, command)
 
@@ -184,14 +235,14 @@ async def revoke(admin: Write, key_id: KeyIdText) -> KeyOut:
     """End a key for good, everywhere within a second."""
 
     async def command(work: UnitOfWork) -> KeyOut:
-        return _out(await revoke_key(work, key_id))
+        return await _out(work.connection, await revoke_key(work, key_id))
 
     return await _change(admin, key_id, command)
 
 
 async def _change(admin: Write, key_id: KeyId, command: Command[KeyOut]) -> KeyOut:
     async def current(work: UnitOfWork) -> KeyOut:
-        return _out(await get_key(work.connection, key_id, locked=True))
+        return await _out(work.connection, await get_key(work.connection, key_id, locked=True))
 
     return await admin.change(command, current=current)
 
@@ -210,21 +261,35 @@ async def _spec(connection: AsyncConnection, before: KeySpec, given: dict[str, A
     return msgspec.structs.replace(before, **given)
 
 
-def _shown(shown: IssuedKey) -> KeyOut:
-    return _out(shown.view).model_copy(update={"key": shown.text})
+async def _shown(work: UnitOfWork, issued: IssuedKey) -> KeyOut:
+    return (await _out(work.connection, issued.view)).model_copy(update={"key": issued.text})
 
 
-def _out(view: KeyView) -> KeyOut:
+async def _out(connection: AsyncConnection, view: KeyView) -> KeyOut:
+    return (await _all_out(connection, [view]))[0]
+
+
+async def _all_out(connection: AsyncConnection, views: Sequence[KeyView]) -> list[KeyOut]:
+    caps = {view.id: view.spec.cap for view in views if view.spec.cap is not None}
+    use = await read_cap_use(connection, caps, datetime.now(UTC))
+    return [_answer(view, use.get(view.id)) for view in views]
+
+
+def _answer(view: KeyView, cap_use: CapUse | None) -> KeyOut:
     spec = view.spec
     state = "revoked" if view.revoked_at is not None else "paused" if view.paused else "active"
     return answer_of(
         KeyOut,
         view,
-        **{name: getattr(spec, name) for name in ("name", "use", "models", "expires_at")},
+        **{name: getattr(spec, name) for name in ("name", "use", "models", "allow_token_ids", "expires_at")},
         **msgspec.structs.asdict(spec.limits),
         account=view.account_id,
         shown_as=view.masked,
         state=state,
         cap=None if spec.cap is None else CapForm(amount_usd=spec.cap.amount, period=spec.cap.period),
         old_secret_works_until=view.previous_until,
+        old_secrets=tuple(OldSecret(works_until=ends) for ends in view.old_secrets),
+        cap_spent_usd=None if cap_use is None else cap_use.spent,
+        cap_left_usd=None if cap_use is None else cap_use.left,
+        cap_resets_at=None if cap_use is None else cap_use.resets_at,
     )

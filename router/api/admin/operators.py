@@ -17,6 +17,9 @@ from store.ids import OperatorKeyId, wire
 
 operations = Operations("operators", f"{V1}/operators")
 
+# A key that could make or end keys would be worth all of them, whoever finds it.
+ROOT_OF_TRUST = "who may call the admin API is decided by those who have the machine, never by a key for that API"
+
 
 class OperatorKeyCreate(Body):
     """A new key of an operator."""
@@ -44,20 +47,22 @@ class OperatorKeyOut(Resource):
     state: Literal["active", "revoked"]
     created_at: Instant
     expires_at: Instant | None
-    key: str | None = Field(None, description="The key itself, in the answer to its making alone.")
+    key: str | None = Field(
+        None, description="The key itself, in the answer to its making and that answer's replays alone."
+    )
     object: Literal["operator_key"] = "operator_key"
 
 
-@operations.get("", verb="list", summary="List operators' keys", local=True)
+@operations.get("", verb="list", summary="List operators' keys", local=ROOT_OF_TRUST)
 async def list_(admin: Read, query: Annotated[PageQuery, Query()]) -> Page[OperatorKeyOut]:
     """All operators' keys, the oldest first, without the keys."""
     rows = [_out(view) for view in query.cut(await admin.read(list_operator_keys), lambda view: _key(view.id))]
     return admin.page(query, rows, lambda row: _key(row.id))
 
 
-@operations.post("", verb="create", summary="Make an operator's key", status=201, shows_once=True, local=True)
+@operations.post("", verb="create", summary="Make an operator's key", status=201, shows_once=True, local=ROOT_OF_TRUST)
 async def create(admin: Write, body: OperatorKeyCreate) -> OperatorKeyOut:
-    """Make a key of an operator. It is shown this once and stored nowhere."""
+    """Make a key of an operator. It is shown this once, and again to the same request with its Idempotency-Key."""
 
     async def command(work: UnitOfWork) -> OperatorKeyOut:
         member = await _operator(work, body.email, body.role)
@@ -67,7 +72,7 @@ async def create(admin: Write, body: OperatorKeyCreate) -> OperatorKeyOut:
     return await admin.change(command)
 
 
-@operations.post("/{key_id}/revoke", verb="revoke", summary="Revoke an operator's key", local=True)
+@operations.post("/{key_id}/revoke", verb="revoke", summary="Revoke an operator's key", local=ROOT_OF_TRUST)
 async def revoke(admin: Write, key_id: OperatorKeyIdText) -> OperatorKeyOut:
     """End a key for good, everywhere within a second."""
 

@@ -107,6 +107,9 @@ class ResealOut(Answer):
     unreadable: tuple[str, ...] = Field(
         description="Wrapped by a key that is not set: set it too and reseal again, or give them their credentials."
     )
+    answers: int = Field(
+        description="Stored answers under an Idempotency-Key whose keys, which they show once, were wrapped anew, too."
+    )
     passed: bool = Field(description="Whether the other keys can be taken out of the settings.")
     reason: str = Field(description="Why not, and what to do.")
     object: Literal["reseal"] = "reseal"

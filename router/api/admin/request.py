@@ -15,7 +15,9 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast
 from urllib.parse import quote, urlencode
+from uuid import UUID, uuid5
 
+import msgspec
 from fastapi import Depends, Header, Query, Request, Response
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -34,6 +36,7 @@ from router.changes.transaction import UnitOfWork, store_unavailable, transact
 from router.errors import (
     Conflict,
     IdempotencyKeyInvalid,
+    IdempotencyResultGone,
     InvalidRequest,
     LaunchIncomplete,
     ModelNotFound,
@@ -41,7 +44,9 @@ from router.errors import (
     Refusal,
     VersionConflict,
 )
+from router.registry.encryption import CredentialCipher, CredentialUnreadable
 from router.request.idempotency import validate_idempotency_key
+from store.ids import MemberId
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
@@ -49,6 +54,9 @@ A = TypeVar("A", bound=Answer)
 # What the admin API says is for the one who asked.
 NO_STORE = {"cache-control": "no-store"}
 DRY_RUN = {"x-gigarouter-dry-run": "true"}
+# On the machine an Idempotency-Key is that of the operating-system user, who has no id: it is derived from the actor.
+LOCAL_ACTORS = UUID("afd658cd-f86d-4735-8862-e3d5246a3150")
+UNSEALABLE = "An Idempotency-Key needs a secret key on this machine, which is not set: GIGAROUTER_SECRET_KEYS."
 # SQLSTATE classes: a value that does not fit its type; a check that a column has.
 _VALUE, _CHECK = "22", "23514"
 
@@ -65,7 +73,7 @@ class Reading(OperationRequest):
         self.context: AdminContext = request.app.state.admin
         self.route: OperationRoute = request.scope["route"]
         self._query = request.query_params
-        self._accept = request.headers.get("accept")
+        self.accept = request.headers.get("accept")
         self._response = response
         response.headers.update(NO_STORE)
 
@@ -83,7 +91,7 @@ class Reading(OperationRequest):
     @property
     def media(self) -> str:
         """The type of the answer that the Accept header prefers, of those that the operation has."""
-        return preferred(self._accept, self.route.spec.media)
+        return preferred(self.accept, self.route.spec.media)
 
     def respond(self, body: bytes, media: str = JSON) -> Response:
         """An answer whose bytes the handler wrote."""
@@ -136,8 +144,8 @@ class Writing(Reading):
             Header(
                 alias="Idempotency-Key",
                 json_schema_extra={"minLength": 1, "maxLength": 255},
-                description="The same key and request give the stored outcome for 24 hours, with "
-                "Idempotency-Replayed: true.",
+                description="The same key and request give the stored outcome for 24 hours, a rotation's until the old "
+                "secret ends where that is later, with Idempotency-Replayed: true and with what is shown once.",
             ),
         ] = None,
         if_match: Annotated[
@@ -200,11 +208,18 @@ class Writing(Reading):
         """Store what is answered, in the transaction that made it, for whoever asks again with its key."""
         if self.claim is None:
             return
-        stored = answer.storable()
+        stored, secrets = answer.storable(), answer.secrets()
         tag = {"etag": stored.etag()} if isinstance(stored, Resource) else {}
         headers = list({**tag, **self._location(stored)}.items())
-        outcome = StoredOutcome(self._status, headers, stored.model_dump_json().encode())
-        await idempotency.store_outcome(work.connection, self.claim, outcome)
+        sealed = None
+        if secrets:
+            assert self.context.cipher is not None, "serve has a cipher, and a local claim needs one; this is a bug"
+            binding = self.claim.binding(self.claim.request_id)
+            sealed = self.context.cipher.seal(binding, msgspec.json.encode(secrets))
+        outcome = StoredOutcome(self._status, headers, stored.model_dump_json().encode(), sealed)
+        await idempotency.store_outcome(
+            work.connection, self.claim, outcome, replays_until=answer.replays_until() if secrets else None
+        )
 
     @property
     def _status(self) -> int:
@@ -218,15 +233,23 @@ class Writing(Reading):
         return {"location": f"{self._path}/{known}"}
 
     def _claim(self, key: str) -> IdempotentRequest:
-        exchange = self.exchange
-        if exchange.operator is None or exchange.authorization is None:
-            raise IdempotencyKeyInvalid("An Idempotency-Key is an operator's; on the machine there is none.")
+        exchange, cipher = self.exchange, self.context.cipher
+        parts = exchange.path.encode(), bytes(exchange.body)
+        if exchange.operator is not None and exchange.authorization is not None:
+            member_id = exchange.operator.member_id
+            macs = [idempotency.request_mac(exchange.authorization[7:], *parts)]
+        elif cipher is not None:
+            member_id = MemberId(uuid5(LOCAL_ACTORS, self.actor))
+            macs = cipher.macs(idempotency.request_message(*parts))
+        else:
+            raise IdempotencyKeyInvalid(UNSEALABLE)
         return IdempotentRequest(
-            member_id=exchange.operator.member_id,
+            member_id=member_id,
             operation=f"{exchange.method} {exchange.operation}",
             key=validate_idempotency_key(key),
-            mac=idempotency.request_mac(exchange.authorization[7:], exchange.path.encode(), exchange.body),
+            mac=macs[0],
             request_id=exchange.request_id,
+            earlier_macs=tuple(macs[1:]),
         )
 
 
@@ -254,10 +277,24 @@ def translated() -> Iterator[None]:
         raise store_unavailable(fault) from fault
 
 
-def replayed(outcome: StoredOutcome) -> Response:
-    """What was answered the first time."""
+def replayed(outcome: StoredOutcome, cipher: CredentialCipher | None) -> Response:
+    """What was answered the first time, with what it showed once. Raises ``IdempotencyResultGone``."""
     headers = {**NO_STORE, **dict(outcome.headers), "idempotency-replayed": "true"}
-    return Response(outcome.body, outcome.status, headers, JSON)
+    body = outcome.body
+    if outcome.sealed is not None:
+        try:
+            if cipher is None:
+                raise CredentialUnreadable(UNSEALABLE)
+            secrets = msgspec.json.decode(cipher.unseal(outcome.binding, outcome.sealed), type=dict[str, Any])
+        except CredentialUnreadable as fault:
+            raise IdempotencyResultGone(
+                "This request was carried out before. What its answer showed once cannot be read any more, because the "
+                "secret key that encrypted it is not set: set it too, or rotate what was made.",
+                param="Idempotency-Key",
+                detail=str(fault),
+            ) from fault
+        body = msgspec.json.encode(msgspec.json.decode(body, type=dict[str, Any]) | secrets)
+    return Response(body, outcome.status, headers, JSON)
 
 
 def refusal_of(refused: CatalogError) -> Refusal:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from billing.caps import read_cap_use
 from billing.errors import BillingUnavailable
 from billing.money import to_usd
 from router.api.fields import AccountIdText, KeyIdText
@@ -11,6 +12,7 @@ from router.api.forms import Answer, answer_of
 from router.api.operation import Operations, Who
 from router.api.public.request import Private
 from router.errors import StoreUnavailable
+from store.postgres import STORE_FAULTS
 
 operations = Operations("accounts", tag="Account", who=Who.KEY)
 
@@ -24,10 +26,21 @@ class LimitsOut(Answer):
 
 
 class CapOut(Answer):
-    """The most the key may spend per ``period``, in USD."""
+    """The most the key may spend per ``period``, and what of it is left; amounts are USD as decimal text."""
 
     amount: str
     period: str
+    spent: str = Field(
+        description="What calls of the present period were charged. A call in flight counts from its charge on, which "
+        "is before its answer."
+    )
+    left: str = Field(
+        description="The amount less what is spent, never below 0. Calls in flight may hold some of it until they are "
+        "charged what they cost."
+    )
+    resets_at: str | None = Field(
+        description="When the next period begins, in UTC; null for a total cap, which has one period."
+    )
 
 
 class KeyOut(Answer):
@@ -38,6 +51,10 @@ class KeyOut(Answer):
     use: str
     is_test: bool
     models: list[str] = Field(description="The models that it may use; empty: every model.")
+    allow_token_ids: bool = Field(
+        description="It sends token ids of the called model's own tokenizer; without it ids are taken only by models "
+        "with the tokenizer that OpenAI's clients encode with."
+    )
     limits: LimitsOut
     cap: CapOut | None
     expires_at: str | None
@@ -61,11 +78,11 @@ async def retrieve_account(request: Private) -> AccountOut:
     key = request.key
     try:
         balance = await request.context.projection.balance(key.account_id)
-    except BillingUnavailable as fault:
+        cap = await _cap(request)
+    except (BillingUnavailable, *STORE_FAULTS) as fault:
         raise StoreUnavailable(
             "The balance cannot be read right now. Try again in a moment.", retry_after_s=1, detail=str(fault)
         ) from fault
-    limits, cap = key.payer.limits, key.payer.cap
     return AccountOut(
         id=key.account_id,
         balance=to_usd(balance.balance),
@@ -77,8 +94,26 @@ async def retrieve_account(request: Private) -> AccountOut:
             use=key.use.value,
             is_test=key.is_test,
             models=sorted(key.models),
-            limits=answer_of(LimitsOut, limits),
-            cap=CapOut(amount=to_usd(cap.amount), period=cap.period.value) if cap else None,
+            allow_token_ids=key.allow_token_ids,
+            limits=answer_of(LimitsOut, key.payer.limits),
+            cap=cap,
             expires_at=f"{key.expires_at:%Y-%m-%dT%H:%M:%SZ}" if key.expires_at else None,
         ),
+    )
+
+
+async def _cap(request: Private) -> CapOut | None:
+    """The key's cap with what is left of it now."""
+    key = request.key
+    cap = key.payer.cap
+    if cap is None:
+        return None
+    async with request.context.db.transaction() as connection:
+        use = (await read_cap_use(connection, {key.id: cap}, request.exchange.now))[key.id]
+    return CapOut(
+        amount=to_usd(cap.amount),
+        period=cap.period.value,
+        spent=to_usd(use.spent),
+        left=to_usd(use.left),
+        resets_at=f"{use.resets_at:%Y-%m-%dT%H:%M:%SZ}" if use.resets_at else None,
     )

@@ -9,7 +9,6 @@ import asyncio
 from router.api.exchange import Exchange, Send, deliver
 from router.api.public.call_headers import applied_headers, parse_call_headers
 from router.context import RouterContext
-from router.errors import MethodNotAllowed
 from router.pipeline import embed
 from router.values import RawCall, Trace
 
@@ -19,8 +18,6 @@ PATH = "/v1/embeddings"
 async def embeddings(exchange: Exchange, context: RouterContext, send: Send) -> None:
     """Run the pipeline and send its answer. Raises :class:`router.errors.Refusal`, before anything is sent."""
     exchange.operation = PATH
-    if exchange.method != "POST":
-        raise MethodNotAllowed(f"{PATH} takes POST.", headers=[(b"allow", b"POST")])
     now_s = asyncio.get_running_loop().time()
     exchange.trace = Trace(began=now_s)
     lane, wait_s = parse_call_headers(exchange.call_headers, context.call_deadline_s)

@@ -1,4 +1,4 @@
-"""Answers probes: ``/health`` (this process lives), ``/ready`` (it may be sent calls), ``/metrics`` (for a scraper)."""
+"""Answers probes: ``/health`` (this process lives) and ``/ready`` (it may be sent calls)."""
 
 from typing import Literal
 
@@ -25,12 +25,6 @@ class ReadyOut(Answer):
     missing: list[str]
 
 
-class MetricsResponse(Response):
-    """Prometheus' text format."""
-
-    media_type = "text/plain; version=0.0.4; charset=utf-8"
-
-
 @operations.get("/health", verb="health", name="health", summary="Liveness")
 async def health() -> HealthOut:
     """200 while the process answers at all; says nothing of Postgres and Redis."""
@@ -51,9 +45,3 @@ async def ready(request: Request, response: Response) -> ReadyOut:
         response.status_code = 503
         response.headers["retry-after"] = "1"
     return ReadyOut(status="unready" if missing else "ready", missing=missing)
-
-
-@operations.get("/metrics", verb="metrics", name="metrics", summary="Prometheus metrics", who=Who.NEARBY)
-async def metrics(request: Request) -> MetricsResponse:
-    """Prometheus' text format; only for callers in our own network."""
-    return MetricsResponse(request.app.state.metrics())

@@ -7,14 +7,18 @@ arrive is bounded below it (:mod:`router.api.server.protocol`).
 
 import asyncio
 import traceback
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from typing import cast
 
 import structlog
 
+from router.api.accept import preferred_coding
 from router.api.error_envelope import error_response
 from router.api.exchange import EXCHANGE, TOO_SLOW, Exchange, Message, Operation, Receive, Scope, Send, deliver
 from router.api.public.call_headers import failure_headers
+from router.api.server.compressed_answer import CompressedAnswer
+from router.api.server.cors import CorsPolicy
 from router.api.server.whole_answer import WholeAnswer
 from router.errors import (
     BodyTooLarge,
@@ -30,7 +34,11 @@ from router.values import Answer
 log = structlog.get_logger("edge")
 
 ARRIVING_BYTES_MAX = 256 * 1024 * 1024
+# What a piece of a body takes beside its bytes: the object and its place in the list.
+PIECE_BYTES = 64
 
+# The request's headers by which answers differ, for caches on the way.
+VARY = (b"vary", b"accept, accept-encoding, origin")
 CLOSE = (b"connection", b"close")
 NO_ROOM = "This server has no room for another call. Try again in a moment."
 TOO_SLOW_BODY = "The body did not arrive in time. Check the connection, or send fewer inputs per request."
@@ -39,19 +47,26 @@ TOO_SLOW_BODY = "The body did not arrive in time. Check the connection, or send 
 class Guard:
     """Wraps the application. ``record`` gets every exchange when it is over, for the log and the metrics.
 
-    ``calls_max`` bounds the calls in the process at once.
+    ``calls_max`` bounds the calls in the process at once; ``cors`` says which pages may call.
     """
 
     def __init__(
-        self, app: Operation, *, body_bytes_max: int, calls_max: int, record: Callable[[Exchange], None]
+        self,
+        app: Operation,
+        *,
+        body_bytes_max: int,
+        calls_max: int,
+        record: Callable[[Exchange], None],
+        cors: CorsPolicy | None = None,
     ) -> None:
         self._app = app
         self._body_bytes_max = body_bytes_max
         self._calls_max = calls_max
         self._arriving_max = max(ARRIVING_BYTES_MAX, 2 * body_bytes_max)
         self._record = record
+        self._cors = cors
         self.calls = 0
-        # Bytes of bodies that are not all here: what slow senders can make us keep.
+        # Memory of bodies that are not all here: what slow senders can make us keep.
         self._arriving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,16 +76,26 @@ class Guard:
             return
         exchange = Exchange(scope)
         scope[EXCHANGE] = exchange
-        sender = _HeaderSender(exchange, WholeAnswer(send) if scope.get("http_version") == "1.0" else send)
+        if self._cors is not None:
+            exchange.cors_headers = self._cors.headers(exchange.origin, exchange.path)
+        if scope.get("http_version") == "1.0":
+            send = WholeAnswer(send)
+        if exchange.accept_encoding and (coding := preferred_coding(exchange.accept_encoding)) is not None:
+            send = CompressedAnswer(send, coding, exchange)
+        sender = _HeaderSender(exchange, send)
         try:
             self._check(exchange)
-            exchange.body = await self._body(scope, receive)
+            # RFC 8259 lets a reader ignore a byte-order mark, which Windows' editors put before a file.
+            exchange.body = (await self._body(scope, receive)).removeprefix(BOM_UTF8)
             await self._call(scope, _replayed(exchange.body, receive), sender)
         except Refusal as refusal:
             await _refuse(exchange, refusal, sender)
         except Exception as fault:  # noqa: BLE001 - the edge is where the unexpected ends
             await _failed(exchange, fault, sender)
         finally:
+            if exchange.refusal is not None:
+                # Its frames would keep this exchange and its body, in a circle, until the collector comes by.
+                exchange.refusal.__traceback__ = None
             self._record(exchange)
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,7 +110,7 @@ class Guard:
 
     def _check(self, exchange: Exchange) -> None:
         exchange.check_credentials()
-        if exchange.content_encoding not in (b"", b"identity"):
+        if exchange.content_encoding and not _is_identity(exchange.content_encoding):
             raise EncodingUnsupported("A compressed body is not taken. Send JSON as it is, without Content-Encoding.")
         length = exchange.content_length
         if length is not None and len(length) > 3 and int(length) > self._body_bytes_max:
@@ -104,11 +129,14 @@ class Guard:
         return await self._rest_of_body(body, scope, receive)
 
     async def _rest_of_body(self, first: bytes, scope: Scope, receive: Receive) -> bytes:
-        body = bytearray(first)
-        self._arriving += len(first)
+        """Keeps the pieces as they came: one growing buffer would be copied and leave its former places unusable."""
+        pieces = [first]
+        size = len(first)
+        held = memory_of(first)
+        self._arriving += held
         try:
             while True:
-                if len(body) > self._body_bytes_max:
+                if size > self._body_bytes_max:
                     raise self._too_large()
                 if self._arriving > self._arriving_max:
                     raise Overloaded(NO_ROOM, retry_after_s=1, headers=[CLOSE])
@@ -118,12 +146,15 @@ class Guard:
                 if message["type"] == "http.disconnect":
                     raise ClientGone("The client has hung up.")
                 piece: bytes = message.get("body", b"")
-                body += piece
-                self._arriving += len(piece)
-                if not message.get("more_body", False) and len(body) <= self._body_bytes_max:
-                    return bytes(body)
+                pieces.append(piece)
+                size += len(piece)
+                held += (taken := memory_of(piece))
+                self._arriving += taken
+                if not message.get("more_body", False) and size <= self._body_bytes_max:
+                    return b"".join(pieces)
         finally:
-            self._arriving -= len(body)
+            pieces.clear()
+            self._arriving -= held
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(
@@ -144,7 +175,7 @@ class _HeaderSender:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._exchange.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *self._exchange.headers()]
+            message["headers"] = [*message.get("headers", ()), *self._exchange.headers(), VARY]
             await self._send(message)
         elif message.get("more_body", False):
             await self._send(message)
@@ -155,6 +186,15 @@ class _HeaderSender:
         else:
             self.is_over = True
             await self._send(message)
+
+
+def memory_of(piece: bytes) -> int:
+    """The memory that a piece of a body takes; an eighth is lost between pieces of different sizes (measured)."""
+    return len(piece) + len(piece) // 8 + PIECE_BYTES
+
+
+def _is_identity(codings: bytes) -> bool:
+    return all(coding.strip(b" \t").lower() in (b"", b"identity") for coding in codings.split(b","))
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -17,9 +17,14 @@ try {
 } catch (error) {
   refused = { name: error.constructor.name, status: error.status, code: error.code };
 }
+const { AzureOpenAI } = OpenAI;
+const endpoint = new URL(baseURL).origin;
+const azure = new AzureOpenAI({ endpoint, apiKey, apiVersion: "2024-10-21", maxRetries: 0 });
+const byDeployment = await azure.embeddings.create({ model, input: "hello" });
 console.log(
   JSON.stringify({
     one: one.data[0].embedding,
+    azure: byDeployment.data[0].embedding,
     usage: one.usage,
     many: many.data.map((item) => item.embedding),
     requestId,

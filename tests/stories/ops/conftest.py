@@ -21,12 +21,12 @@ def product(servers: Embedded, module_database_url: str, tmp_path_factory: pytes
 
 @pytest.fixture(scope="module")
 def ops(product: Product) -> Operator:
-    return an_operator(product.environment, product.serves[0].url, "ops")
+    return an_operator(product.environment, product.serves[0].admin_url, "ops")
 
 
 @pytest.fixture(scope="module")
 def finance(product: Product) -> Operator:
-    return an_operator(product.environment, product.serves[0].url, "finance_admin")
+    return an_operator(product.environment, product.serves[0].admin_url, "finance_admin")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ def test_a_crash_in_the_middle_leaves_nothing_and_the_repeated_write_is_made_onc
     crashing = Product(tmp_path_factory.mktemp("crash"), database_url, servers.redis_url, jobs=False)
     with crashing:
         serve = crashing.serves[0]
-        ops = an_operator(crashing.environment, serve.url)
+        ops = an_operator(crashing.environment, serve.admin_url)
         account = ops("POST", "/accounts", {"name": "Acme"}, 201)["id"]
         path, tag = f"/accounts/{account}", ops.ask("GET", f"/accounts/{account}").headers["etag"]
         with locked(database_url, "accounts"):

@@ -14,7 +14,7 @@ from tests.harness.processes import Product
 def ops(servers: Embedded, module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     servers.redis.command("FLUSHALL")
     with Product(tmp_path_factory.mktemp("dry"), module_database_url, servers.redis_url, jobs=False) as product:
-        yield an_operator(product.environment, product.serves[0].url)
+        yield an_operator(product.environment, product.serves[0].admin_url)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ def test_another_address_of_a_provider_ends_its_traffic_and_the_answer_says_so(
     product = Product(tmp_path, database_url, redis_url, jobs=False)
     with Upstream(384).in_thread() as upstream, product:
         admin_command(product.environment, "models", "import")
-        ops = an_operator(product.environment, product.serves[0].url, "ops")
+        ops = an_operator(product.environment, product.serves[0].admin_url, "ops")
         provider = ops("POST", "/providers", {"name": "moving", "kind": "openai", "base_url": upstream.base_url}, 201)
         endpoint = ops("POST", "/endpoints", {"model": MODEL, "provider": provider["id"]}, 201)
         test, path = f"/endpoints/{endpoint['id']}/test", f"/providers/{provider['id']}"

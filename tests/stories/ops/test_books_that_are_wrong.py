@@ -19,7 +19,7 @@ def product(servers: Embedded, database_url: str, tmp_path_factory: pytest.TempP
 
 @pytest.fixture
 def finance(product: Product) -> Operator:
-    return an_operator(product.environment, product.serves[0].url, "finance_admin")
+    return an_operator(product.environment, product.serves[0].admin_url, "finance_admin")
 
 
 def test_a_running_credit_that_is_not_its_postings_is_named(product: Product, finance: Operator) -> None:

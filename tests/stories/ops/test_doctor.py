@@ -44,14 +44,19 @@ def test_a_running_product_is_well(
         product.database.an_endpoint(product.database.a_model("tests/one"), upstream.base_url)
         product.database.an_account(1_000_000)
         with product:
-            findings = see(product.environment | {"GIGAROUTER_PORT": str(product.serves[0].port)}, exits=0)
+            serve = product.serves[0]
+            ports = {"GIGAROUTER_PORT": str(serve.port), "GIGAROUTER_ADMIN_PORT": str(serve.admin_port)}
+            findings = see(product.environment | ports, exits=0)
+            inside = see(product.environment | {"GIGAROUTER_PORT": str(serve.admin_port)}, exits=1)["admin and metrics"]
     assert findings["provider upstream"]["says"] == "1 live endpoint, reachable"
     assert findings["processes"]["says"] == "1 jobs, 1 serve"
+    assert findings["admin and metrics"]["says"].startswith(f"{serve.admin_url}/admin/v1 and /metrics")
+    assert "/metrics answers there" in inside["says"], "a port for customers that is none"
 
 
 def test_what_does_not_run_is_named_with_the_command_that_starts_it(environment: dict[str, str]) -> None:
     findings = see(environment, exits=1)
-    assert failing(findings) == {"API", "processes", "endpoints"}
+    assert failing(findings) == {"API", "admin and metrics", "processes", "endpoints"}
     assert "gigarouter serve" in findings["processes"]["do"]
 
 
@@ -61,7 +66,7 @@ def test_servers_that_are_away_are_told_apart(environment: dict[str, str]) -> No
     assert findings["PostgreSQL"]["ok"]
     assert "balances" not in findings
     findings = see(environment | {"DATABASE_URL": "postgresql://127.0.0.1:1/x"}, exits=1)
-    assert failing(findings) == {"API", "PostgreSQL"}
+    assert failing(findings) == {"API", "admin and metrics", "PostgreSQL"}
     assert "ledger" not in findings
 
 

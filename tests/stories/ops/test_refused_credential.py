@@ -57,8 +57,8 @@ def until_it_is(ops: Operator, endpoint: str, state: str) -> str:
 
 
 def test_a_new_credential_brings_the_endpoint_back_by_itself(product: Product) -> None:
-    ops = an_operator(product.environment, product.serves[0].url)
-    finance = an_operator(product.environment, product.serves[0].url, "finance_admin")
+    ops = an_operator(product.environment, product.serves[0].admin_url)
+    finance = an_operator(product.environment, product.serves[0].admin_url, "finance_admin")
     with Locked(384).in_thread() as upstream:
         body = {"name": "locked", "kind": "openai", "base_url": upstream.base_url, "credential": OLD}
         provider = ops("POST", "/providers", body, 201)["id"]

@@ -3,20 +3,23 @@
 import csv
 import io
 import itertools
+import json
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from billing.money import from_usd, to_usd
+from gigarouter.commands.admin import app
 from store.ids import AccountId, KeyId, wire
 from tests.harness.admin_client import Operator
 from tests.harness.fake_upstream import Upstream
 from tests.harness.processes import Product
 
-GROUPS = ("account", "key", "model", "day", "provider")
+GROUPS = ("account", "key", "model", "day", "month", "provider")
 MODELS = {"acme/usage-a": ("alpha", 1_234_567_891), "acme/usage-b": ("beta", 98_765_433)}
 # Credit in nano-USD: the second account's ends within its calls, so that some of them are overdraft or refused.
 CREDITS = {"=Acme, Inc.": 1_000_000_000, "Beta": 40_000}
@@ -69,7 +72,7 @@ def nano(rows: list[dict[str, Any]], field: str) -> int:
 
 
 @pytest.mark.parametrize(
-    "group_by", [",".join(groups) for n in (1, 2, 5) for groups in itertools.combinations(GROUPS, n)]
+    "group_by", [",".join(groups) for n in (1, 2, 6) for groups in itertools.combinations(GROUPS, n)]
 )
 def test_however_it_is_grouped_the_sums_are_the_ledgers(books: Books, finance: Operator, group_by: str) -> None:
     answer = finance("GET", f"/usage?group_by={group_by}")
@@ -145,6 +148,23 @@ def test_as_csv_it_is_what_the_json_says(books: Books, finance: Operator) -> Non
     assert as_csv.headers["content-type"].startswith("text/csv")
     for accept in ("*/*", "application/json", "text/html", "text/csv;q=0"):
         assert finance.ask("GET", "/usage", accept=accept).headers["content-type"] == "application/json"
+
+
+def test_this_months_usage_per_account_as_csv_is_one_command_and_one_get(books: Books, finance: Operator) -> None:
+    got = finance.ask("GET", "/usage?group_by=account&format=csv").text
+    rows = list(csv.DictReader(io.StringIO(got)))
+    assert {row["account_name"].removeprefix("'") for row in rows} == set(CREDITS)
+    assert nano(rows, "charged_usd") == books.booked("customer_credit")
+    assert all(row["from"] == f"{datetime.now(UTC):%Y-%m-01T00:00:00Z}" for row in rows)
+    environment = {"GIGAROUTER_OPERATOR_KEY": finance.key}
+    # A noun with one verb needs none.
+    for words in (("usage", "--csv", "--group-by", "account"), ("usage", "list", "--group-by", "account", "--csv")):
+        typed = CliRunner().invoke(app, ("--url", finance.url, *words), env=environment)
+        assert typed.exit_code == 0, typed.output
+        assert typed.stdout_bytes == got.encode()
+    assert "--csv" in CliRunner().invoke(app, ("usage", "--help")).stdout
+    as_json = CliRunner().invoke(app, ("--url", finance.url, "usage"), env=environment)
+    assert json.loads(as_json.stdout)["group_by"] == ["day"]
 
 
 @pytest.mark.parametrize(

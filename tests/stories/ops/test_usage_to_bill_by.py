@@ -29,7 +29,7 @@ def product(servers: Embedded, module_database_url: str, tmp_path_factory: pytes
 
 @pytest.fixture(scope="module")
 def ops(product: Product) -> Operator:
-    return an_operator(product.environment, product.serves[0].url)
+    return an_operator(product.environment, product.serves[0].admin_url)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_with_a_size_per_token_it_goes_live_and_bills_what_anyone_can_compute(
     ops.edit(f"/providers/{provider}", {"options": {"bytes_per_token": 4}})
     tested = ops("POST", f"/endpoints/{endpoint}:activate", VOUCHED)
     assert (tested["passed"], tested["state"]) == (True, "live"), tested
-    finance = an_operator(product.environment, product.serves[0].url, "finance_admin")
+    finance = an_operator(product.environment, product.serves[0].admin_url, "finance_admin")
     finance("POST", "/prices", {"model": MODEL, "usd_per_mtok": "1.00"}, 201)
     ops("POST", f"/models/{MODEL}:launch", {"reason": "first customers"})
     account = product.database.an_account(1_000_000_000)

@@ -5,6 +5,7 @@ from router.api.operation import OperationSpec, Who, operation_routes
 from router.identity.members import OPERATOR_ROLES
 
 TABLE = """
+GET    /                                                anyone
 GET    /admin/openapi.json                              anyone
 GET    /health                                          anyone
 GET    /openapi.json                                    anyone
@@ -12,9 +13,12 @@ GET    /ready                                           anyone
 GET    /metrics                                         nearby
 DELETE /v1/models/{model_id:path}/vote                  key
 GET    /v1/account                                      key
-GET    /v1/models                                       key
-GET    /v1/models/{model_id:path}                       key
+GET    /v1/models                                       visitor
+GET    /v1/models/{model_id:path}                       visitor
+GET    /v1/organization/costs                           key
+GET    /v1/organization/usage/embeddings                key
 GET    /v1/requests/{request_id}                        key
+GET    /v1/usage                                        key
 POST   /v1/models/{model_id:path}/vote                  key
 POST   /v1/quote                                        key
 GET    /admin/v1/acceptances                            finance_admin ops
@@ -69,6 +73,7 @@ POST   /admin/v1/endpoints/{endpoint_id}/resume         ops
 POST   /admin/v1/endpoints/{endpoint_id}/test           ops
 POST   /admin/v1/endpoints/{endpoint_id}:activate       ops
 POST   /admin/v1/keys                                   ops
+POST   /admin/v1/keys/{key_id}/end-old-secrets          ops
 POST   /admin/v1/keys/{key_id}/pause                    ops
 POST   /admin/v1/keys/{key_id}/resume                   ops
 POST   /admin/v1/keys/{key_id}/revoke                   ops

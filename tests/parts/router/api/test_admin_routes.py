@@ -36,7 +36,7 @@ SECOND_LATER = (
 machine_only = Operations("levers", "/admin/v1/levers")
 
 
-@machine_only.post("", verb="pull", summary="Pull", local=True)
+@machine_only.post("", verb="pull", summary="Pull", local="a lever is pulled by hand")
 async def _pull() -> None:
     raise AssertionError("reached over HTTP")
 

@@ -4,9 +4,12 @@ import gc
 import json
 from pathlib import Path
 
+import httpx
 import orjson
 import pytest
 from jsonschema import Draft202012Validator
+from openai import OpenAI
+from openai._models import FinalRequestOptions
 
 from router import errors
 from router.api.error_envelope import ROWS, error_response
@@ -55,54 +58,77 @@ def test_every_error_is_openais_envelope() -> None:
         assert all(b"SECRET" not in value for value in headers.values()), error
 
 
-# What clients are told of coming back, by status, with the classes that are answered so. OpenAI's clients retry 408,
-# 409, 429 and 5xx by themselves: "wait" tells them when, "never" that they must not, "-" leaves it to them.
+# Whether the same call can pass when it is sent again, by status, with the classes that are answered so: "never",
+# "wait" for a time that the headers tell, "again" after the client's own pauses, "unsafe" where that may charge twice.
 COMING_BACK = """
-400 -     Refused InvalidRequest UnknownParameter InputEmpty InputTooLong TooManyInputs TooManyTokens KeyInUrl
-400 -     DimensionsUnsupported TokenArrayUnsupported IdempotencyKeyInvalid
-401 -     Unauthenticated KeyMissing KeyUnknown KeyExpired KeyPaused
-402 -     OutOfCredit
-403 -     NotAllowed LicenseRestricted ModelNotAllowed CapReached RoleInsufficient
-404 -     NotFound ModelNotFound ModelNotLive PreferencesUnmet OperationNotFound
-405 -     MethodNotAllowed
-408 -     RequestTooSlow
-409 -     Conflict IdempotencyInProgress VersionConflict LaunchIncomplete
-413 -     BodyTooLarge
-415 -     EncodingUnsupported
-422 -     IdempotencyMismatch IdempotencyResultGone
-428 -     PreconditionRequired
-429 wait  LimitExceeded RequestLimit TokenLimit ConcurrencyLimit CreditHeld
-431 -     HeadersTooLarge
-499 -     ClientGone
-500 never Refusal Failed Unexpected
-502 -     UpstreamInvalid
-503 wait  NoEndpoint ProvidersBusy ModelWarming AllAttemptsFailed Overloaded StoreUnavailable
-503 never NotRecorded
-504 -     DeadlinePassed
+400 never  Refused InvalidRequest UnknownParameter InputEmpty InputTooLong TooManyInputs TooManyTokens KeyInUrl
+400 never  AboveTokenLimit AboveProviderQuota DimensionsUnsupported TokenArrayUnsupported IdempotencyKeyInvalid
+401 never  Unauthenticated KeyMissing KeyUnknown KeyExpired KeyPaused
+402 never  OutOfCredit
+403 never  NotAllowed LicenseRestricted ModelNotAllowed CapReached RoleInsufficient
+404 never  NotFound ModelNotFound ModelNotLive PreferencesUnmet OperationNotFound
+405 never  MethodNotAllowed
+408 again  RequestTooSlow
+409 never  Conflict VersionConflict LaunchIncomplete
+409 wait   IdempotencyInProgress
+413 never  BodyTooLarge
+415 never  EncodingUnsupported
+422 never  IdempotencyMismatch IdempotencyResultGone
+428 never  PreconditionRequired
+429 wait   LimitExceeded RequestLimit TokenLimit ConcurrencyLimit CreditHeld OutcomesFull
+431 never  HeadersTooLarge
+499 never  ClientGone
+500 never  Refusal Failed
+500 unsafe Unexpected
+502 again  UpstreamInvalid
+503 wait   NoEndpoint ProvidersBusy ModelWarming AllAttemptsFailed Overloaded StoreUnavailable
+503 unsafe NotRecorded
+504 again  DeadlinePassed
 """
-HEADERS_OF = {
-    "-": (None, None, None),
-    "wait": (b"1", b"1000", None),
-    "never": (None, None, b"false"),
+WAYS = {
+    name: (int(status), way)
+    for status, way, *names in map(str.split, COMING_BACK.strip().splitlines())
+    for name in names
 }
 
 
-def test_who_may_come_back_is_told_when_and_who_may_not_is_told_so() -> None:
-    told: dict[str, tuple[int, tuple[bytes | None, ...]]] = {}
-    for error in FAMILY:
-        answer = error_response(error("x"), REQUEST_ID)
-        headers = dict(answer.headers)
-        names = (b"retry-after", b"retry-after-ms", b"x-should-retry")
-        told[error.__name__] = answer.status, tuple(headers.get(name) for name in names)
-    lines = [line.split() for line in COMING_BACK.strip().splitlines()]
-    assert told == {name: (int(status), HEADERS_OF[way]) for status, way, *names in lines for name in names}
+class Sdk:
+    """OpenAI's own rules, as the client that customers have applies them to an answer."""
+
+    def __init__(self) -> None:
+        self._client = OpenAI(api_key="none", base_url="http://127.0.0.1:9")
+
+    def pause_s(self, refusal: errors.Refusal) -> float | None:
+        """Seconds until the client sends the call again by itself; None where it does not."""
+        answer = error_response(refusal, REQUEST_ID)
+        response = httpx.Response(answer.status, headers=answer.headers)
+        if not self._client._should_retry(response):
+            return None
+        return self._client._calculate_retry_timeout(2, FinalRequestOptions(method="post", url="/"), response.headers)
 
 
-def test_where_a_retry_cannot_help_a_failure_says_so_whatever_its_class() -> None:
+def test_every_error_is_classified_and_openais_client_repeats_just_what_can_pass() -> None:
+    sdk = Sdk()
+    assert {error.__name__: ROWS[error].status for error in FAMILY} == {name: way[0] for name, way in WAYS.items()}
     for error in FAMILY:
-        headers = dict(error_response(error("x", again=False), REQUEST_ID).headers)
-        assert (headers.get(b"x-should-retry") == b"false") == (ROWS[error].status >= 500), error
-        assert b"retry-after" not in headers, error
+        _, way = WAYS[error.__name__]
+        headers = dict(error_response(error("x"), REQUEST_ID).headers)
+        assert (sdk.pause_s(error("x")) is not None) == (way in ("wait", "again")), error
+        assert (b"retry-after" in headers) == (b"retry-after-ms" in headers) == (way == "wait"), error
+        # A time that the error itself knows; what could be charged twice is not repeated for any.
+        assert sdk.pause_s(error("x", retry_after_s=7)) == (None if way == "unsafe" else 7), error
+        # Longer than clients wait: they would be back in seconds, again and again.
+        long = dict(error_response(error("x", retry_after_s=86_400), REQUEST_ID).headers)
+        assert sdk.pause_s(error("x", retry_after_s=86_400)) is None, error
+        assert long.get(b"retry-after") == (None if way == "unsafe" else b"86400"), error
+
+
+def test_where_a_retry_cannot_help_an_error_says_so_whatever_its_class() -> None:
+    sdk = Sdk()
+    for error in FAMILY:
+        refusal = error("x", retry_after_s=1, again=False)
+        assert sdk.pause_s(refusal) is None, error
+        assert b"retry-after" not in dict(error_response(refusal, REQUEST_ID).headers), error
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,27 @@ async def test_an_operator_on_the_machine_makes_reads_and_edits_without_key_and_
     assert [row["name"] for row in (await machine("GET", "/accounts"))["data"]] == ["New"]
     actions = (await machine("GET", "/audit"))["data"]
     assert {row["actor"] for row in actions} == {local_actor()}
-    refused = await machine("POST", "/accounts", {"name": "x"}, 400, idempotency_key="k")
+    # What is repeated has its effect once, as over HTTP; the Idempotency-Key is the user's.
+    once = [await machine("POST", "/accounts", {"name": "Once"}, 201, idempotency_key="k") for _ in range(2)]
+    assert once[0] == once[1]
+    other = await machine("POST", "/accounts", {"name": "x"}, 422, idempotency_key="k")
+    assert other["error"]["code"] == "idempotency_mismatch"
+
+
+async def test_an_idempotency_key_on_the_machine_outlives_a_new_secret_key_and_needs_one(database_url: str) -> None:
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    made = []
+    for keys in (old, f"{new},{old}"):
+        settings = Settings.model_validate({"database_url": database_url, "secret_keys": keys})
+        async with local_app(settings) as app:
+            body = {"email": "ada@example.com", "role": "ops"}
+            made.append(await Machine(app)("POST", "/operators", body, 201, idempotency_key="k"))
+    assert made[0] == made[1]
+    assert made[0]["key"].startswith("gr_ops_")
+    async with local_app(Settings.model_validate({"database_url": database_url, "secret_keys": ""})) as app:
+        refused = await Machine(app)("POST", "/accounts", {"name": "x"}, 400, idempotency_key="other")
     assert refused["error"]["code"] == "idempotency_key_invalid"
+    assert "GIGAROUTER_SECRET_KEYS" in refused["error"]["message"]
 
 
 async def test_a_grant_is_money_and_the_machine_has_every_role(machine: Machine) -> None:

@@ -91,7 +91,7 @@ def test_more_than_a_minutes_grant_is_not_sent_where_the_call_has_no_more_time(
 ) -> None:
     async def scenario() -> None:
         async with paced(redis_url, **granted) as world:
-            with pytest.raises(errors.ProvidersBusy):
+            with pytest.raises(errors.AboveProviderQuota, match=r"over \d+ s at the least, and a call has 5 s"):
                 await world.send(100, tokens=tokens)
             assert world.provider.requests == []
             assert world.health.exclusion_reason(world.endpoint.id, asyncio.get_running_loop().time()) is None

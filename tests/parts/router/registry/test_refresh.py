@@ -18,7 +18,15 @@ from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import KeyPaused, KeyUnknown, StoreUnavailable
 from router.identity.authenticate import authenticate
-from router.identity.key_commands import IssuedKey, KeySpec, create_key, pause_key, revoke_key, rotate_key
+from router.identity.key_commands import (
+    IssuedKey,
+    KeySpec,
+    create_key,
+    end_old_secrets,
+    pause_key,
+    revoke_key,
+    rotate_key,
+)
 from router.identity.keys import digest_of, new_key
 from router.registry.endpoints import move_endpoint, register_endpoint
 from router.registry.providers import edit_provider, register_provider
@@ -143,7 +151,15 @@ async def test_after_a_rotation_both_secrets_work_until_the_overlap_ends(world: 
             == authenticate(f"Bearer {new.text}", keys, later).key.id
         )
         last = await transact(world.db, OPS, lambda work: rotate_key(work, old.view.id, timedelta()))
-        await within(1.0, lambda: world.is_known(last) and not world.is_known(new) and not world.is_known(old))
+        await within(1.0, lambda: world.is_known(last) and not world.is_known(new))
+        assert world.is_known(old), "its overlap was said to last an hour"
+        assert authenticate(f"Bearer {old.text}", keys, later).key.id == old.view.id
+        known = keys.find(digest_of(old.text))
+        assert known is not None
+        assert known.expires_at == new.view.previous_until, "and then it ends"
+        await transact(world.db, OPS, lambda work: end_old_secrets(work, old.view.id))
+        await within(1.0, lambda: not world.is_known(old))
+        assert world.is_known(last)
 
 
 async def test_an_acceptance_reaches_the_accounts_keys(world: World) -> None:

@@ -1,5 +1,7 @@
 """What a client reads of its limits: OpenAI's names, durations that OpenAI's clients parse, and who is to wait."""
 
+from datetime import UTC, datetime
+
 import msgspec
 import pytest
 
@@ -10,6 +12,7 @@ from router.request.admission import HELD_RETRY_S, denial_error, format_duration
 from router.values import Caller
 from tests.builders.values import PAYER, a_key
 
+NOW = datetime(2026, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 # Milliseconds and their text in ``x-ratelimit-reset-*``.
 DURATIONS = """
          0  0ms
@@ -59,9 +62,32 @@ def test_a_cap_that_calls_in_flight_hold_asks_for_patience_and_a_cap_that_is_spe
     capped = msgspec.structs.replace(PAYER, cap=Cap(NanoUSD(100_000), CapPeriod.MONTH))
     caller, state = Caller(msgspec.structs.replace(a_key(), payer=capped)), LimitState(1, 1, 0, 1, 1, 0)
     amounts = (NanoUSD(60_000), NanoUSD(10**9), NanoUSD(60_000), NanoUSD(30_000))
-    held = denial_error(Denied(Denial.CAP_HELD, *amounts, 0, state), caller)
+    held = denial_error(Denied(Denial.CAP_HELD, *amounts, 0, state), caller, NOW)
     assert (type(held), held.retry_after_s) == (CreditHeld, HELD_RETRY_S)
     assert "0.00003 USD is spent and this call may cost 0.00006 USD" in held.message
-    spent = denial_error(Denied(Denial.CAP, *amounts, 0, state), caller)
+    spent = denial_error(Denied(Denial.CAP, *amounts, 0, state), caller, NOW)
     assert (type(spent), spent.retry_after_s) == (CapReached, None)
-    assert spent.details == {"cap_usd": "0.0001", "spent_usd": "0.00003", "period": "month"}
+    assert spent.details == {
+        "cap_usd": "0.0001",
+        "spent_usd": "0.00003",
+        "left_usd": "0.00007",
+        "period": "month",
+        "resets_at": "2027-01-01T00:00:00Z",
+    }
+
+
+# Which cap (nano-USD, period), what this call needs, and what the error says of it.
+CAPS = """
+    100000  total   60000   The key's cap of 0.0001 USD in total is used up: 0.00005 USD is spent and this call may cost 0.00006 USD. Raise the cap, or use another key.
+    100000  day     60000   The key's cap of 0.0001 USD per day is used up: 0.00005 USD is spent and this call may cost 0.00006 USD. Raise the cap, or wait until it begins again at 2027-01-01T00:00:00Z.
+    100000  month  200000   The key's cap of 0.0001 USD per month is less than one such call: 0.00005 USD is spent and this call may cost 0.0002 USD. Raise the cap, or send fewer tokens per call.
+"""  # noqa: E501 - a table
+
+
+@pytest.mark.parametrize("line", CAPS.split("\n")[1:-1], ids=lambda line: " ".join(line.split()[:3]))
+def test_a_cap_says_what_helps(line: str) -> None:
+    amount, period, needed, sentence = line.split(maxsplit=3)
+    capped = msgspec.structs.replace(PAYER, cap=Cap(NanoUSD(int(amount)), CapPeriod(period)))
+    amounts = (NanoUSD(int(needed)), NanoUSD(10**9), NanoUSD(0), NanoUSD(50_000))
+    denied = Denied(Denial.CAP, *amounts, 0, LimitState(1, 1, 0, 1, 1, 0))
+    assert denial_error(denied, Caller(msgspec.structs.replace(a_key(), payer=capped)), NOW).message == sentence

@@ -4,6 +4,7 @@ import pytest
 
 from providers.outcomes import (
     BadAnswer,
+    BeyondQuota,
     Broken,
     CallerFault,
     CredentialRefused,
@@ -24,6 +25,10 @@ def throttled(seconds: float | None = None) -> Throttled:
     return Throttled(retry_after_s=seconds)
 
 
+def beyond(seconds: float) -> BeyondQuota:
+    return BeyondQuota("it grants us so much only over more time", least_s=seconds, limit_s=5)
+
+
 # What each attempt came to, in their order; the error's code; its Retry-After in seconds.
 TABLE: list[tuple[list[Failure], str, float | None]] = [
     ([throttled(7)], "capacity_exhausted", 7),
@@ -33,6 +38,8 @@ TABLE: list[tuple[list[Failure], str, float | None]] = [
     ([Overloaded(retry_after_s=3), throttled(9)], "capacity_exhausted", 3),
     ([PassedOver(retry_after_s=5)], "capacity_exhausted", 5),
     ([PassedOver(retry_after_s=5), throttled(2)], "capacity_exhausted", 2),
+    ([beyond(120), beyond(90)], "above_provider_quota", None),
+    ([beyond(120), throttled(4)], "capacity_exhausted", 4),
     ([Warming(retry_after_s=20)], "model_warming", 20),
     ([PassedOver(retry_after_s=5), Warming(retry_after_s=20)], "model_warming", 5),
     ([throttled(30), Warming(retry_after_s=20)], "model_warming", 20),

@@ -1,0 +1,91 @@
+"""Opens the ports of `serve`: the customers' and the inside one, each a uvicorn server with its own application.
+
+The inside one has ``/admin`` and ``/metrics``. It is open until the customers' calls are finished, so that scrapers and
+operators see a process that drains.
+"""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+import uvicorn
+from uvicorn.config import Config
+
+from gigarouter.ports import Port
+from gigarouter.settings import Settings
+from router.api.server.protocol import bounded
+
+BACKLOG = 2048
+KEEP_ALIVE_S = 75
+# What an operator still reads when the last call is over.
+INSIDE_DRAIN_S = 2
+
+
+class Listener(uvicorn.Server):
+    """One port and the application behind it. It handles no signals: :func:`serve_until_signaled` ends it."""
+
+    def __init__(self, app: Any, port: Port, settings: Settings, *, drain_s: float) -> None:  # noqa: ANN401 - ASGI
+        self._port = port
+        super().__init__(
+            Config(
+                app,
+                http=bounded(
+                    header_bytes_max=settings.header_bytes_max,
+                    header_deadline_s=settings.header_deadline_s,
+                    body_deadline_s=settings.body_deadline_s,
+                ),
+                ws="none",
+                lifespan="off",
+                loop="none",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                date_header=True,
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=round(drain_s),
+            )
+        )
+
+    async def open(self) -> None:
+        """Begin to listen. Ends the process with a sentence where another took the port since it was bound."""
+        if not self.config.loaded:
+            self.config.load()
+        self.lifespan = self.config.lifespan_class(self.config)
+        try:
+            await self.startup(self._port.sockets)
+        except OSError as error:
+            # No CannotStart: the groups of tasks around us would wrap it.
+            raise SystemExit(f"gigarouter: {self._port.fault(error)}") from error
+
+    async def run_until_ended(self) -> None:
+        """Answer until :meth:`end`, then finish what is in flight."""
+        await self.main_loop()
+        await self.shutdown(self._port.sockets)
+
+    def end(self) -> None:
+        """Take no more; the second time, wait for nothing."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+async def serve_until_signaled(customers: Listener, inside: Sequence[Listener]) -> None:
+    """Run all until SIGTERM or SIGINT; the inside ones end after the customers', at once on a second signal."""
+
+    def on_signal() -> None:
+        for listener in (customers, *inside) if customers.should_exit else (customers,):
+            listener.end()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    for listener in (customers, *inside):
+        await listener.open()
+    async with asyncio.TaskGroup() as group:
+        for listener in inside:
+            group.create_task(listener.run_until_ended())
+        await customers.run_until_ended()
+        for listener in inside:
+            listener.should_exit = True

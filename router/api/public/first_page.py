@@ -1,0 +1,80 @@
+"""Serves ``/``: what this is, and where documentation, models and the account are, for a person or a program."""
+
+from typing import Annotated, Final
+
+from fastapi import Header, Request, Response
+
+from router.api.accept import preferred
+from router.api.forms import Answer
+from router.api.operation import JSON, Operations, Who
+from router.api.paths import address
+
+operations = Operations("first-page", tag="Probes", one="first_page", who=Who.ANYONE)
+
+HTML: Final = "text/html"
+HEADERS: Final = {
+    "cache-control": "no-cache",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'",
+}
+# The address comes into it escaped: it is a Host header of letters, digits and few signs (router.api.paths).
+PAGE: Final = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>gigarouter</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 3rem auto; padding: 0 1rem; color: #222; }}
+pre {{ background: #f4f4f4; padding: .8rem; overflow-x: auto; }}
+@media (prefers-color-scheme: dark) {{ body {{ background: #181818; color: #ddd; }} pre {{ background: #262626; }}
+a {{ color: #8ab4f8; }} }}
+</style>
+<h1>gigarouter</h1>
+<p>One key, one OpenAI-compatible API for text embeddings from many providers.
+This is the API; it has no user interface.</p>
+<ul>
+<li>Documentation: <a href="/openapi.json">/openapi.json</a> describes every operation (OpenAPI 3.1).</li>
+<li>Models, with prices and licenses: <code>GET /v1/models</code></li>
+<li>Your account, with balance and limits: <code>GET /v1/account</code></li>
+<li>State: <a href="/health">/health</a>, <a href="/ready">/ready</a></li>
+</ul>
+<p>Clients of OpenAI's kind take <code>{address}/v1</code> as the base URL, and a key of an account:</p>
+<pre>curl {address}/v1/embeddings -H "Authorization: Bearer $GIGAROUTER_API_KEY" \\
+  -H "Content-Type: application/json" \\
+  -d '{{"model": "…", "input": "Hello, world"}}'
+
+curl {address}/v1/models -H "Authorization: Bearer $GIGAROUTER_API_KEY"
+curl {address}/v1/account -H "Authorization: Bearer $GIGAROUTER_API_KEY"</pre>
+</html>
+"""
+
+
+class FirstPageOut(Answer):
+    """What this is, and where to go on; the addresses are those by which you came."""
+
+    name: str = "gigarouter"
+    description: str = "One OpenAI-compatible API for text embeddings from many providers."
+    base_url: str
+    documentation: str
+    models: str
+    account: str
+    health: str
+    ready: str
+
+
+@operations.get("/", verb="show", name="first_page", summary="What this is", answer=FirstPageOut, media=(JSON, HTML))
+async def first_page(request: Request, accept: Annotated[str | None, Header()] = None) -> Response:
+    """Where documentation, models and the account are: a page for browsers, JSON for everything else."""
+    root = address(request.scope)
+    if preferred(accept, (JSON, HTML)) == HTML:
+        return Response(PAGE.format(address=root), headers=HEADERS, media_type=HTML)
+    page = FirstPageOut(
+        base_url=f"{root}/v1",
+        documentation=f"{root}/openapi.json",
+        models=f"{root}/v1/models",
+        account=f"{root}/v1/account",
+        health=f"{root}/health",
+        ready=f"{root}/ready",
+    )
+    return Response(page.model_dump_json(), headers=HEADERS, media_type=JSON)

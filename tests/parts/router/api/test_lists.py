@@ -1,0 +1,204 @@
+"""Every list, as operation and as command, on a new installation, with one row and with many.
+
+The lists are read from the declarations: one that is new is tested on an empty installation by itself, and fails here
+until :data:`ROWS` says how many rows :func:`fill` makes of it.
+"""
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from cryptography.fernet import Fernet
+from typing_extensions import override
+
+from gigarouter.commands.admin import app
+from gigarouter.local_admin import local_app
+from gigarouter.settings import Settings
+from router.api.admin import operations
+from router.api.operation import OperationRoute, operation_routes, query_schemas
+from store.embedded import Embedded
+from store.ids import AccountId, parse
+from tests.builders.database import DatabaseBuilder
+
+MANY, PAGE = 12, 5
+LICENSE, ACCEPTED = "CC-BY-NC-4.0", "LicenseRef-Gemma"
+USE = """
+INSERT INTO usage_events (request_id, occurred_at, account_id, key_id, model_id, provider_id, endpoint_id, space,
+    inputs, tokens, price_id, nano_per_mtok, cost_nano, charged_nano, overdraft_nano, provider_cost_nano, latency_ms,
+    attempts)
+SELECT gen_random_uuid(), now(), $1, gen_random_uuid(), 'acme/m0', gen_random_uuid(), gen_random_uuid(), 's', 1, 1,
+    gen_random_uuid(), 1, 1, 1, 0, 0, 1, 1
+"""
+
+# What a list needs in its path or query.
+NEEDED = {"account_id": "account 0", "model": "acme/m0"}
+# How many rows each noun's list has where :func:`fill` made ``n``; None: more than that.
+ROWS: dict[str, Any] = {
+    **dict.fromkeys(
+        ("providers", "endpoints", "models", "prices", "accounts", "grants", "keys", "members", "operators", "claims"),
+        lambda n: n,
+    ),
+    **dict.fromkeys(("resolutions", "waivers", "acceptances", "usage"), lambda n: n),
+    "decisions": lambda n: 4,  # one for each use, and charging
+    "ledger": lambda n: 9 if n else 7,  # the house's kinds of ledger account, and the customers' two
+    "audit": lambda n: None if n else 0,
+}
+
+LISTS = [
+    route
+    for route in operation_routes(route for noun in operations for route in noun.routes)
+    if route.spec.method == "GET" and "data" in getattr(route.response_model, "model_fields", {})
+]
+
+
+def is_paged(route: OperationRoute) -> bool:
+    return any("cursor" in schema["properties"] for schema in query_schemas(route))
+
+
+def needed(route: OperationRoute) -> tuple[dict[str, str], dict[str, str]]:
+    """The values of its path and of its query."""
+    query = [name for schema in query_schemas(route) for name in schema.get("required", ())]
+    return {name: NEEDED[name] for name in route.param_convertors}, {name: NEEDED[name] for name in query}
+
+
+async def fill(settings: Settings, n: int) -> list[str]:
+    """``n`` of everything that is listed; the accounts' ids."""
+    accounts = []
+    async with local_app(settings) as machine:
+        transport = httpx.ASGITransport(machine)
+        async with httpx.AsyncClient(transport=transport, base_url="http://local/admin/v1") as http:
+
+            async def make(path: str, **body: object) -> dict[str, Any]:
+                answer = await http.post(path, content=json.dumps(body).encode())
+                assert answer.status_code == 201, answer.text
+                made: dict[str, Any] = answer.json()
+                return made
+
+            for i in range(n):
+                accounts.append((await make("/accounts", name=f"account {i}"))["id"])
+                await make("/accounts/account 0/grants", amount_usd="1.00", source=f"grant {i}")
+                await make("/keys", account=f"account {i}", name=f"key {i}")
+                await make("/operators", email=f"{i}@example.com", role="ops")  # a member, too
+                await make("/providers", name=f"provider-{i}", kind="sandbox")
+                model = {"model": f"acme/m{i}"}
+                await make("/endpoints", **model, provider=f"provider-{i}", cost_usd_per_mtok="0.01")
+                evidence = {"evidence": "tests"}
+                await make("/resolutions", **model, license=LICENSE, reason="it says so", **evidence)
+                await make("/waivers", **model, term="commercial_use", signed_by="Ada", **evidence)
+                await make("/acceptances", account=f"account {i}", license=ACCEPTED, accepted_by="Ada")
+    return accounts
+
+
+class Installation:
+    def __init__(self, url: str, n: int) -> None:
+        self.n = n
+        self.environment = {
+            "DATABASE_URL": url,
+            "GIGAROUTER_SECRET_KEYS": Fernet.generate_key().decode(),
+            "GIGAROUTER_ALLOWED_PRIVATE_NETWORKS": "127.0.0.0/8",
+        }
+        self.settings = Settings.model_validate(
+            {name.removeprefix("GIGAROUTER_").lower(): value for name, value in self.environment.items()}
+        )
+        database = DatabaseBuilder(url, self.environment["GIGAROUTER_SECRET_KEYS"])
+        for i in range(n):
+            database.a_model(f"acme/m{i}")
+        for account in asyncio.run(fill(self.settings, n)):
+            database.rows(USE, parse(AccountId, account))
+
+    def get(self, path: str, query: dict[str, str]) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            async with local_app(self.settings) as machine:
+                transport = httpx.ASGITransport(machine)
+                async with httpx.AsyncClient(transport=transport, base_url="http://local") as http:
+                    return await http.get(path, params=query)
+
+        return asyncio.run(ask())
+
+
+@pytest.fixture(scope="module", params=[0, 1, MANY], ids=["new", "one", "many"])
+def installation(request: pytest.FixtureRequest, servers: Embedded, template: str) -> Iterator[Installation]:
+    name = f"lists_{request.param}"
+    servers.postgres.query(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    yield Installation(servers.postgres.url(name), request.param)
+    servers.postgres.query(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+class Terminal(io.StringIO):
+    @override
+    def isatty(self) -> bool:
+        return True
+
+
+def command(route: OperationRoute, *more: str, terminal: bool = False) -> tuple[int, str]:
+    """The exit code of the list's command, and what it printed."""
+    path, query = needed(route)
+    words = [route.spec.noun, route.spec.verb, *path.values(), *query.values(), *more]
+    with redirect_stdout(Terminal() if terminal else io.StringIO()) as printed:
+        try:
+            code = app(words, standalone_mode=False)
+        except SystemExit as ended:
+            code = ended.code
+    return int(code or 0), printed.getvalue()
+
+
+def check_count(route: OperationRoute, rows: list[Any], n: int) -> None:
+    expected = ROWS[route.spec.noun](n)
+    assert len(rows) > n if expected is None else len(rows) == expected, rows
+
+
+@pytest.mark.parametrize("route", LISTS, ids=[route.spec.path for route in LISTS])
+def test_a_list_is_answered_page_by_page(route: OperationRoute, installation: Installation) -> None:
+    path, query = needed(route)
+    target = route.spec.path.format_map(path)
+    if installation.n == 0 and (path or query):
+        missing = installation.get(target, query)
+        assert missing.status_code == 404, missing.text
+        return
+    rows: list[Any] = []
+    if route.spec.noun == "usage":
+        query["group_by"] = "account"
+    if is_paged(route):
+        query["limit"] = str(PAGE)
+    while True:
+        answer = installation.get(target, query)
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        rows += page["data"]
+        if not page.get("has_more"):
+            break
+        assert len(page["data"]) == PAGE
+        assert answer.links["next"]["url"].startswith(quote(target, safe="/:"))
+        query["cursor"] = page["next_cursor"]
+    check_count(route, rows, installation.n)
+    assert len({json.dumps(row, sort_keys=True) for row in rows}) == len(rows), "a row was on two pages"
+
+
+@pytest.mark.parametrize("route", LISTS, ids=[f"{route.spec.noun} {route.spec.verb}" for route in LISTS])
+def test_a_list_is_printed_whole(
+    route: OperationRoute,
+    installation: Installation,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in installation.environment.items():
+        monkeypatch.setenv(name, value)
+    more = ("--group-by", "account") if route.spec.noun == "usage" else ()
+    if installation.n == 0 and any(needed(route)):
+        assert command(route, *more) == (4, "")
+        assert "There is no" in (said := capsys.readouterr().err) or "does not exist" in said
+        return
+    code, printed = command(route, *more)
+    assert code == 0
+    check_count(route, json.loads(printed)["data"], installation.n)
+    code, printed = command(route, *more, terminal=True)
+    assert code == 0
+    assert not printed.lstrip().startswith("{")
+    if installation.n == 0 and is_paged(route):
+        assert printed == "Nothing.\n"

@@ -1,0 +1,242 @@
+"""A customer reads what was used and paid: our own report, CSV, and OpenAI's client with its two reports."""
+
+import csv
+import io
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from jsonschema import Draft202012Validator
+
+from billing.money import from_usd
+from store.embedded import Embedded
+from store.ids import AccountId, KeyId, wire
+from tests.harness.fake_upstream import Reply, Upstream
+from tests.harness.processes import Product
+
+CONTRACT = json.loads((Path(__file__).parents[1] / "contract" / "openai.openapi.json").read_text())
+PAID, FREE = "acme/paid", "acme/free"
+GROUPS = ("key", "model", "day", "month")
+BOOKED = """
+SELECT coalesce(-sum(p.amount_nano), 0)::bigint FROM postings p JOIN ledger_accounts l ON l.id = p.ledger_account_id
+JOIN entries e ON e.id = p.entry_id WHERE e.kind = 'usage' AND l.kind LIKE 'customer_%' AND l.account_id = $1
+"""
+
+
+class Customer:
+    """An account, its keys by name, and what its answers said that they cost."""
+
+    def __init__(self, product: Product, name: str) -> None:
+        self.product = product
+        self.account = product.database.an_account(10**9, name)
+        self.keys: dict[str, str] = {}
+        self.ids: dict[str, KeyId] = {}
+        for kind in ("live", "other", "test"):
+            self.keys[kind], self.ids[kind] = product.database.a_key_and_its_id(self.account, is_test=kind == "test")
+            product.wait_until_known(self.keys[kind])
+        self.cost = 0
+        self.answered = 0
+
+    def call(self, model: str, text: str, by: str = "live", **headers: str) -> httpx.Response:
+        headers = {"authorization": f"Bearer {self.keys[by]}"} | {n.replace("_", "-"): v for n, v in headers.items()}
+        body = {"model": model, "input": [text] * 2}
+        answer = httpx.post(f"{self.product.url}/embeddings", json=body, headers=headers, timeout=30)
+        if answer.status_code == 200:
+            self.cost += from_usd(answer.headers["x-gigarouter-cost"])
+            self.answered += "idempotency-replayed" not in answer.headers
+        return answer
+
+    def get(self, path: str, by: str = "live", **headers: str) -> httpx.Response:
+        headers = {"authorization": f"Bearer {self.keys[by]}"} | headers
+        return httpx.get(f"{self.product.url}{path}", headers=headers, timeout=30)
+
+    def usage(self, query: str = "", expects: int = 200) -> Any:
+        answer = self.get(f"/usage{query}")
+        assert answer.status_code == expects, answer.text
+        return answer.json()
+
+    @property
+    def booked(self) -> int:
+        return int(self.product.database.value(BOOKED, self.account))
+
+
+@pytest.fixture(scope="module")
+def product(
+    servers: Embedded, module_database_url: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Product]:
+    servers.redis.command("FLUSHALL")
+    product = Product(tmp_path_factory.mktemp("usage"), module_database_url, servers.redis_url, jobs=False)
+    for model, price in ((PAID, 1_234_567_891), (FREE, 0)):
+        made = product.database.a_model(model, nano_per_mtok=price)
+        product.database.an_endpoint(made, upstream.base_url, name=f"secret-{price}")
+    with product:
+        yield product
+
+
+@pytest.fixture(scope="module")
+def acme(product: Product, upstream: Upstream) -> Customer:
+    """Calls of every kind: paid and free, of a test key, repeated, and failed, which is no usage."""
+    acme, other = Customer(product, "Acme"), Customer(product, "Other")
+    for n, (model, by) in enumerate(itertools.product((PAID, FREE), acme.keys)):
+        assert acme.call(model, f"text {n} " * (n + 1), by).status_code == 200
+        assert other.call(model, "theirs", by).status_code == 200
+    for _ in range(2):
+        assert acme.call(PAID, "once", idempotency_key="once").status_code == 200
+    upstream.always = Reply(status=500)
+    try:
+        assert acme.call(PAID, "fails").status_code == 503
+    finally:
+        upstream.always = Reply()
+    return acme
+
+
+def nano(rows: list[dict[str, Any]]) -> int:
+    return sum(from_usd(row["charged_usd"]) + from_usd(row["overdraft_usd"]) for row in rows)
+
+
+@pytest.mark.parametrize(
+    "group_by", [",".join(groups) for n in (1, 2, 4) for groups in itertools.combinations(GROUPS, n)]
+)
+def test_however_it_is_grouped_it_is_what_was_charged(acme: Customer, group_by: str) -> None:
+    answer = acme.usage(f"?group_by={group_by}")
+    for rows in (answer["data"], [answer["totals"]]):
+        assert nano(rows) == acme.cost == acme.booked > 0
+        assert sum(row["calls"] for row in rows) == acme.answered
+    # Two models by the test key, and the free one by the others.
+    assert answer["totals"]["free_calls"] == 4
+    for row in answer["data"]:
+        assert {group for group in GROUPS if row[group] is not None} == set(group_by.split(","))
+
+
+def test_it_is_this_accounts_alone_and_says_nothing_of_providers(acme: Customer) -> None:
+    for path in ("/usage?group_by=key,model", "/usage?format=csv", "/organization/costs?start_time=0"):
+        text = acme.get(path).text
+        assert not re.search(r"provider|secret-|prov_|endpoint|Other", text), text
+    for query, status in (
+        ("?group_by=provider", 400),
+        ("?group_by=account", 400),
+        ("?account=Other", 400),
+        ("?provider=secret-0", 400),
+        (f"?key={wire(KeyId, Customer(acme.product, 'Third').ids['live'])}", 404),
+        ("?key=nobody", 404),
+        ("?key=tests", 409),  # all three are called so
+        ("?model=acme/nothing", 404),
+        ("?period=2026-13", 400),
+    ):
+        acme.usage(query, status)
+    one = acme.usage(f"?key={wire(KeyId, acme.ids['other'])}&model={PAID}")
+    assert one["totals"]["calls"] == 1
+    assert acme.get("/usage", by="test").json()["totals"] == acme.usage()["totals"]
+    unknown = httpx.get(f"{acme.product.url}/usage", headers={"authorization": "Bearer gr_live_nobody"})
+    assert unknown.status_code == 401
+    for secret in (acme.keys["live"], "gr_live_0"):
+        assert acme.usage(f"?key={secret}", 400)["error"]["code"] == "key_in_url"
+
+
+def test_as_csv_it_is_what_the_json_says(acme: Customer) -> None:
+    answer = acme.usage("?group_by=key,model")
+    by_format = acme.get("/usage?group_by=key,model&format=csv")
+    assert by_format.headers["content-type"].startswith("text/csv")
+    assert by_format.headers["cache-control"] == "no-store"
+    assert acme.get("/usage?group_by=key&group_by=model", accept="text/csv").text == by_format.text
+    rows = list(csv.DictReader(io.StringIO(by_format.text)))
+    assert list(rows[0])[:5] == ["from", "to", "key", "key_name", "model"]
+    for row, same in zip(rows, answer["data"], strict=True):
+        assert row | {"from": 0, "to": 0, "currency": 0} == {
+            name: 0 if name in ("from", "to", "currency") else str(same[name]) for name in row
+        }
+
+
+def test_an_account_without_calls_has_a_report_of_nothing(product: Product) -> None:
+    customer = Customer(product, "New")
+    answer = customer.usage("?group_by=month,model")
+    assert (answer["data"], answer["totals"]["calls"], answer["totals"]["charged_usd"]) == ([], 0, "0.00")
+    assert len(customer.get("/usage?format=csv").text.splitlines()) == 1
+    page = customer.get("/organization/usage/embeddings?start_time=0&limit=1").json()
+    assert [bucket["results"] for bucket in page["data"]] == [[]]
+
+
+def check_schema(page: dict[str, Any]) -> None:
+    schema = {"$ref": "#/components/schemas/UsageResponse", "components": CONTRACT["components"]}
+    Draft202012Validator(schema).validate(page)
+
+
+def test_openais_client_reads_both_reports(acme: Customer) -> None:
+    client = openai.OpenAI(base_url=acme.product.url, admin_api_key=acme.keys["live"], api_key="unused")
+    usage: Any = client.admin.organization.usage
+    midnight = int(datetime.now(UTC).timestamp()) // 86_400 * 86_400
+    totals = acme.usage(f"?from={datetime.fromtimestamp(midnight - 86_400, UTC):%Y-%m-%d}")["totals"]
+
+    pages = usage.embeddings(start_time=midnight - 86_400, bucket_width="1d", group_by=["model", "api_key_id"])
+    results = [result for bucket in pages.data for result in bucket.results]
+    assert sum(result.input_tokens for result in results) == totals["tokens"]
+    assert sum(result.num_model_requests for result in results) == totals["calls"]
+    assert {result.model for result in results} == {PAID, FREE}
+    assert {result.api_key_id for result in results} == {wire(KeyId, key) for key in acme.ids.values()}
+    assert {(result.project_id, result.user_id) for result in results} == {(None, None)}
+
+    costs = usage.costs(start_time=midnight - 86_400, group_by=["line_item", "project_id"])
+    items = [result for bucket in costs.data for result in bucket.results]
+    assert {item.line_item for item in items} == {PAID, FREE}
+    assert {item.project_id for item in items} == {wire(AccountId, acme.account)}
+    assert sum(item.quantity for item in items) == totals["tokens"]
+    assert round(sum(item.amount.value for item in items) * 10**9) == acme.cost
+
+    some = usage.embeddings(
+        start_time=midnight - 86_400, models=[PAID], api_key_ids=[wire(KeyId, acme.ids["other"])], project_ids=[]
+    )
+    assert sum(result.num_model_requests for bucket in some.data for result in bucket.results) == 1
+
+
+@pytest.mark.parametrize(("width", "limit"), [("1d", 1), ("1h", 7), ("1m", 300)])
+def test_pages_have_every_second_once_and_sum_to_the_ledger(acme: Customer, width: str, limit: int) -> None:
+    now = int(datetime.now(UTC).timestamp())
+    start, end = now - 100_000 - 17, now + 1_000
+    query = f"/organization/usage/embeddings?start_time={start}&end_time={end}&bucket_width={width}&limit={limit}"
+    buckets, page = [], ""
+    while True:
+        answer = acme.get(query + page).json()
+        check_schema(answer)
+        assert len(answer["data"]) <= limit
+        buckets += answer["data"]
+        if not answer["has_more"]:
+            break
+        page = f"&page={answer['next_page']}"
+    assert answer["next_page"] is None
+    assert [buckets[0]["start_time"], buckets[-1]["end_time"]] == [start, end]
+    assert all(one["end_time"] == two["start_time"] for one, two in itertools.pairwise(buckets))
+    assert sum(result["num_model_requests"] for bucket in buckets for result in bucket["results"]) == acme.answered
+    raw = acme.get(f"/organization/costs?start_time={start}&end_time={end}").text
+    check_schema(json.loads(raw))
+    # The number in the JSON has every nano-dollar.
+    amounts = re.findall(r'"value":([0-9.]+)', raw)
+    assert sum(from_usd(amount) for amount in amounts) == acme.booked
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ("usage/embeddings", "start_time"),
+        ("usage/embeddings?start_time=yesterday", "start_time"),
+        ("usage/embeddings?start_time=1732838400000", "start_time"),
+        ("usage/embeddings?start_time=5&end_time=5", "start_time"),
+        ("usage/embeddings?start_time=0&limit=32", "limit"),
+        ("usage/embeddings?start_time=0&bucket_width=1w", "bucket_width"),
+        ("usage/embeddings?start_time=0&user_ids[]=u", "user_ids"),
+        ("usage/embeddings?start_time=0&group_by[]=batch", "group_by[0]"),
+        ("usage/embeddings?start_time=0&page=nonsense", "page"),
+        ("usage/embeddings?start_time=0&api_key_ids=nobody", "api_key_ids"),
+        ("costs?start_time=0&limit=181", "limit"),
+        ("costs?start_time=0&bucket_width=1h", "bucket_width"),
+    ],
+)
+def test_what_openais_reports_do_not_take_is_refused_by_name(acme: Customer, query: str, param: str) -> None:
+    answer = acme.get(f"/organization/{query}")
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param), answer.text
