@@ -7,7 +7,7 @@ machine's admin port, with ``--url`` or ``GIGAROUTER_URL`` and an operator's key
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typing_extensions import override
 
 from gigarouter import settings
@@ -51,6 +51,22 @@ class SingleVerb(TyperGroup):
         return super().parse_args(ctx, args if args[:1] == [verb] else [verb, *args])
 
 
+class EveryFaultTogether(TyperCommand):
+    """A command that names all arguments and options that are missing, and not the first alone."""
+
+    @override
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As Click does where at most one is missing."""
+        if not {"--help"}.intersection(args):
+            values, _, _ = self.make_parser(ctx).parse_args(list(args))
+            needed = [param for param in self.params if param.required]
+            # Click has a value of its own for what was not typed.
+            missing = [param for param in needed if not isinstance(values.get(param.name or ""), str)]
+            if len(missing) > 1:
+                ctx.fail(f"These are missing: {', '.join(repr(param.opts[0]) for param in missing)}.")
+        return super().parse_args(ctx, args)
+
+
 def _add_commands() -> None:
     """One group for each noun, one command for each of its operations."""
     nouns: dict[str, list[OperationRoute]] = {}
@@ -60,7 +76,9 @@ def _add_commands() -> None:
         group = typer.Typer(no_args_is_help=True, cls=SingleVerb if len(routes) == 1 else None)
         group.callback()(_nothing)
         for route in routes:
-            group.command(route.spec.verb, help=route.description)(function_of(command_of(route), client))
+            group.command(route.spec.verb, help=route.description, cls=EveryFaultTogether)(
+                function_of(command_of(route), client)
+            )
         app.add_typer(group, name=noun, help=f"{', '.join(route.spec.verb for route in routes)}.".capitalize())
 
 

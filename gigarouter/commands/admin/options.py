@@ -2,13 +2,13 @@
 
 Pure. What a command is about, the first two required fields, are its arguments, every other field is an option; fields
 of a nested object are options with its name in front (``--cap-amount-usd``). Nothing that was not typed is sent, so
-that the API's own defaults hold.
+that the API's own defaults hold; and values are judged by the API alone, which tells all that is wrong at once.
 """
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from keyword import iskeyword
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
@@ -18,6 +18,14 @@ Reader = Callable[[str], str]
 
 UNSET: Final = "unset"
 EMPTY: Final[Mapping[str, object]] = {"list": [], "integers": [], "map": {}}
+_METAVARS: Final = {
+    "integer": "<int>",
+    "integers": "<int>",
+    "number": "<float>",
+    "map": "<name=value>",
+    "json": "<json>",
+}
+NUMBERS: Final[Mapping[str, Callable[[str], float]]] = {"integer": int, "integers": int, "number": float}
 SCALARS: Final = frozenset({"text", "choice", "integer", "number", "file"})
 
 
@@ -126,11 +134,11 @@ def parameters(options: Sequence[Option], *, arguments: int = 0, edits: bool = F
     first = [option for option in options if option.may_be_argument][:arguments]
     for option in options:
         if option in first:
-            note = typer.Argument(help=option.help)
-            yield _parameter(option.name, Annotated[_scalar(option), note], inspect.Parameter.empty)
+            note = typer.Argument(help=_with_choices(option))
+            yield _parameter(option.name, Annotated[str, note], inspect.Parameter.empty)
         elif option.required and option.may_be_argument:
-            needed = typer.Option(option.flag, help=option.help)
-            yield _parameter(option.name, Annotated[_scalar(option), needed], inspect.Parameter.empty)
+            needed = typer.Option(option.flag, help=option.help, metavar=_metavar(option))
+            yield _parameter(option.name, Annotated[str, needed], inspect.Parameter.empty)
         elif option.kind == "secret":
             file = typer.Option(f"{option.flag}-file", help=f"{option.help} Its file; - reads standard input.")
             yield _parameter(f"{option.name}_file", Annotated[str | None, file])
@@ -150,25 +158,20 @@ def _option(option: Option) -> object:
             return Annotated[bool, typer.Option(name, help=option.help)]
         case "switch":
             return Annotated[bool | None, typer.Option(f"{name}/--no-{name[2:]}", help=option.help)]
-        case "integers":
-            return Annotated[list[int] | None, typer.Option(name, help=option.help)]
-        case "list" | "map":
-            return Annotated[list[str] | None, typer.Option(name, help=option.help)]
+        case "list" | "map" | "integers":
+            return Annotated[list[str] | None, typer.Option(name, help=option.help, metavar=_metavar(option))]
         case _:
-            return Annotated[_scalar(option) | None, typer.Option(name, help=option.help)]
+            return Annotated[str | None, typer.Option(name, help=option.help, metavar=_metavar(option))]
 
 
-def _scalar(option: Option) -> Any:  # noqa: ANN401 - a type that is chosen at run time
-    """The Python type that Typer reads one value as."""
-    match option.kind:
-        case "choice":
-            return Literal[option.choices]
-        case "integer":
-            return int
-        case "number":
-            return float
-        case _:
-            return str
+def _metavar(option: Option) -> str:
+    """How an option's value is written, for the help."""
+    return _METAVARS.get(option.kind, "<str>") if not option.choices else f"[{'|'.join(option.choices)}]"
+
+
+def _with_choices(option: Option) -> str:
+    """The help of an argument, whose metavar is its name."""
+    return f"{option.help} One of {', '.join(option.choices)}.".strip() if option.choices else option.help
 
 
 def _parameter(name: str, annotation: object, default: object = None) -> inspect.Parameter:
@@ -185,6 +188,8 @@ def body_of(options: Sequence[Option], typed: Mapping[str, Any], read: Mapping[s
         value = typed.get(option.name)
         if value is None or (value is False and option.kind == "flag"):
             continue
+        if option.kind in NUMBERS:
+            value = _number(value, NUMBERS[option.kind])
         _place(body, option.path, _encoded(option, value, read))
     removable = {option.name: option for option in options if option.can_be_unset}
     for name in typed.get(UNSET) or ():
@@ -218,6 +223,16 @@ def _encoded(option: Option, value: Any, read: Mapping[str, Reader]) -> object: 
             return "1"
         case _:
             return value
+
+
+def _number(text: str | list[str], read: Callable[[str], float]) -> object:
+    """A number or several; what is none goes as it was typed, so that the API names it among all that is wrong."""
+    if isinstance(text, list):
+        return [_number(one, read) for one in text]
+    try:
+        return read(text)
+    except ValueError:
+        return text
 
 
 def _pair(text: str) -> tuple[str, object]:
