@@ -87,7 +87,7 @@ def function_of(command: Command, client: Callable[[], Client]) -> Callable[...,
         if spec.shows_once:
             typer.secho(AGAIN if typed.get("idempotency_key") else ONCE, err=True, fg="yellow")
         if isinstance(reply.answer, Mapping) and reply.answer.get("passed") is False:
-            fail(str(reply.answer.get("reason")), PROVIDER_FAILED)
+            fail(" ".join(filter(None, (reply.answer.get("reason"), reply.answer.get("advice")))), PROVIDER_FAILED)
         if isinstance(reply.answer, Mapping) and reply.answer.get("balanced") is False:
             fail("The ledger does not balance.")
 

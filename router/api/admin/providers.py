@@ -27,7 +27,8 @@ from router.registry.providers import (
     register_provider,
 )
 from router.registry.specs import ProviderSpec
-from router.verification.endpoint_check import CheckReport, OnChecked, check_provider
+from router.verification.check_report import CheckReport, OnChecked
+from router.verification.provider_check import check_provider
 
 operations = Operations("providers", f"{V1}/providers")
 ONE = "/{provider_id}"
