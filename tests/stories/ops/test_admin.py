@@ -318,7 +318,7 @@ def test_all_that_is_missing_or_wrong_is_told_at_once(admin: Admin) -> None:
     assert admin.fails("models", "create", *wrong, "--trained-dimensions", "x", exits=2).splitlines() == [
         "--dimensions is a whole number.",
         "--max-input-tokens is a whole number.",
-        "--trained-dimensions is a whole number.",
+        "--trained-dimensions[0] is a whole number.",
     ]
     admin("accounts", "create", "Acme")
     wrong = ("Acme", "--use", "private", "--cap-amount-usd", "much", "--concurrency", "many", "--cap-period", "week")
