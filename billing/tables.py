@@ -1,6 +1,6 @@
 """Billing's tables, as SQLAlchemy sees them. Checks, triggers and grants are in the migration."""
 
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from sqlalchemy import BigInteger, DateTime, SmallInteger
@@ -39,6 +39,7 @@ class EntryRow(Base):
     source_ref: Mapped[str]
     account_id: Mapped[UUID | None]
     note: Mapped[str]
+    period: Mapped[date | None]
     booked_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
@@ -100,6 +101,9 @@ class UsageEventRow(Base):
     cost_nano: Mapped[int] = mapped_column(BigInteger)
     charged_nano: Mapped[int] = mapped_column(BigInteger)
     overdraft_nano: Mapped[int] = mapped_column(BigInteger)
+    promotional_nano: Mapped[int | None] = mapped_column(BigInteger)
+    goodwill_nano: Mapped[int | None] = mapped_column(BigInteger)
+    held_nano: Mapped[int | None] = mapped_column(BigInteger)
     provider_cost_nano: Mapped[int] = mapped_column(BigInteger)
     version: Mapped[int | None] = mapped_column(BigInteger)
     entry_id: Mapped[UUID | None]
