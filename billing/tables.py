@@ -20,12 +20,13 @@ class AccountRow(Base):
 
 
 class LedgerAccountRow(Base):
-    """One ledger account of the chart; ``posted_nano`` and ``version`` are kept for customer credit only."""
+    """One ledger account of the chart; ``posted_nano`` and ``version`` are for customers' credit and overdraft only."""
 
     __tablename__ = "ledger_accounts"
     id: Mapped[UUID] = mapped_column(primary_key=True)
     kind: Mapped[str]
     account_id: Mapped[UUID | None]
+    detail: Mapped[str] = mapped_column(server_default="")
     posted_nano: Mapped[int | None] = mapped_column(BigInteger)
     version: Mapped[int] = mapped_column(BigInteger)
 

@@ -14,7 +14,7 @@ import uvloop
 from hiredis import ReplyError
 from sqlalchemy import text
 
-from billing.expiry import expire_due
+from billing.expiry import expire_due, pay_debts
 from billing.ledger import drifted_credits, trial_balance, unbalanced_entries
 from billing.reaper import reap, resync
 from gigarouter import telemetry
@@ -124,6 +124,11 @@ async def _expire(context: RouterContext) -> None:
         await expire_due(context.db, context.admission, context.projection, datetime.now(UTC))
 
 
+async def _pay_debts(context: RouterContext) -> None:
+    if context.generation.is_ready and (paid := await pay_debts(context.db, context.admission, context.projection)):
+        log.warning("debts_paid_late", accounts=paid)
+
+
 async def _probe(context: RouterContext) -> None:
     await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota)
 
@@ -138,6 +143,7 @@ def table() -> list[Job]:
         Job("reap overdue holds", 2.0, _reap),
         Job("set accounts anew that fell behind", 2.0, _Resync()),
         Job("expire grants", 60.0, _expire),
+        Job("count and pay debts", 60.0, _pay_debts),
         Job("check the books", 60.0, _check_books),
         Job("make usage months", 3600.0, _make_months),
         Job("make and drop weeks of explanations", 3600.0, _rotate_weeks),

@@ -9,8 +9,8 @@ from sqlalchemy import text
 
 from billing.credits import GrantKind
 from billing.values import Hold
-from store.ids import AccountId, new_id
-from tests.builders.billing import PRICE, Billing, an_account, billing
+from store.ids import AccountId
+from tests.builders.billing import Billing, an_account, billing, charge_as_older_release
 from tests.builders.database import add_credit
 from tests.builders.values import a_payer
 
@@ -75,7 +75,7 @@ def test_usage_and_ledger_of_a_month_are_one_sum(database_url: str, redis_url: s
                     charges.append(b.charge(hold, chance.randrange(hold.quote.amount_max + 1), at=at))
                 # Credit that is gone before the calls are charged, as after a rebuild without their holds.
                 if chance.random() < 0.5:
-                    await charge_as_older_release(b, account, [(97_000, datetime.now(UTC))])
+                    await charge_as_older_release(b.db, account, [(97_000, datetime.now(UTC))])
             chance.shuffle(charges)
             await asyncio.gather(*charges)
             assert b.charging.batches < len(charges) / 4, "commits bundle calls"
@@ -87,43 +87,12 @@ def test_usage_and_ledger_of_a_month_are_one_sum(database_url: str, redis_url: s
     asyncio.run(story())
 
 
-async def charge_as_older_release(b: Billing, account: AccountId, calls: list[tuple[int, datetime]]) -> None:
-    """One commit by the function of 22 arguments, with one entry for all of its calls, which were never held."""
-    count, entry = len(calls), new_id()
-    connection = await b.db.connect()
-    try:
-        await connection.fetch(
-            f"SELECT * FROM charge_calls({', '.join(f'${n}' for n in range(1, 23))})",
-            [new_id() for _ in calls],
-            [account] * count,
-            [entry] * count,
-            [new_id()] * count,
-            ["test/model"] * count,
-            [new_id()] * count,
-            [new_id()] * count,
-            ["space"] * count,
-            [1] * count,
-            [cost for cost, _ in calls],
-            [None] * count,
-            [PRICE.id] * count,
-            [PRICE.nano_per_mtok] * count,
-            [cost for cost, _ in calls],
-            [cost // 2 for cost, _ in calls],
-            [at for _, at in calls],
-            [1] * count,
-            [1] * count,
-            *([[None] * count] * 4),
-        )
-    finally:
-        await connection.close()
-
-
 def test_an_older_release_beside_this_one_books_by_month_too(database_url: str, redis_url: str) -> None:
     async def story() -> None:
         async with billing(database_url, redis_url) as b:
             edge, account = month_edge(), await an_account(b.db, 1_000)
             calls = [(10, edge - timedelta(seconds=1)), (20, edge), (30, edge - timedelta(days=1)), (4_000, edge)]
-            await charge_as_older_release(b, account, calls)
+            await charge_as_older_release(b.db, account, calls)
             async with b.db.transaction() as tx:
                 found = (await tx.execute(MONTHS)).one()
                 assert (found.sums, found.wrong, found.charged) == (2, 0, 1_000)
