@@ -1,4 +1,7 @@
-"""``python -m bench``: measure us and our peers, print ratios first, keep the JSON in ``bench/results``."""
+"""``python -m bench``: measure us and our peers, print ratios first, keep the JSON in ``bench/results``.
+
+The JSON is written after every point, and what was measured is printed however the run ends.
+"""
 
 import argparse
 import shutil
@@ -9,10 +12,17 @@ from pathlib import Path
 
 import msgspec
 
-from bench import machine, measure, peers, report, steps, upstream
+from bench import load, machine, measure, peers, report, steps, upstream
+from bench.missing import require_programs
 from bench.ours import Ours
 from bench.targets import Running, Target, Unavailable
+from router.errors import Refusal
+from store.faults import CannotStart
+from store.postgres import STORE_FAULTS
+from store.redis_client import RedisUnavailable
 
+# What the pipeline meets where a store or the stub of the steps has gone.
+STORE_ENDED = (Refusal, CannotStart, RedisUnavailable, *STORE_FAULTS)
 OUT = Path(__file__).with_name("out")
 
 TARGETS: dict[str, Target] = {
@@ -23,48 +33,78 @@ TARGETS: dict[str, Target] = {
 
 def main() -> int:
     options = _options()
-    for tool, package in (("wrk", "wrk"), ("nginx", "nginx-light"), ("taskset", "util-linux")):
-        if shutil.which(tool) is None:
-            print(f"{tool} is missing: apt-get install {package}", file=sys.stderr)
-            return 2
+    require_programs(("wrk", "nginx", "taskset"))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    measured = [] if options.no_steps else steps.measure()
-    if measured:
-        print("\n".join(steps.lines(measured)), flush=True)
+    measured = [] if options.no_steps else _steps()
     for encoding in options.encodings:
-        result = msgspec.structs.replace(_measure(options, encoding), steps=measured)
-        if options.keep:
-            print(f"kept as {report.keep(result)}")
-        print("\n".join(report.lines(result)), flush=True)
+        measuring = Measuring(encoding, options, measured)
+        try:
+            measuring.run()
+        finally:
+            # Whatever ended it: what was measured until then is there.
+            print("\n".join(report.lines(measuring.result)), flush=True)
     return 0
 
 
-def _measure(options: argparse.Namespace, encoding: str) -> report.Result:
-    about = machine.describe()
-    stub = upstream.start(_fresh(f"upstream-{encoding}"))
-    running: list[Running] = []
-    left_out: dict[str, str] = {}
+def _steps() -> list[steps.Step]:
     try:
-        for name in options.targets:
-            try:
-                started = TARGETS[name].start(stub, encoding, _fresh(f"{name}-{encoding}"))
-            except Unavailable as reason:
-                left_out[name] = str(reason)
-                _say(f"{name} is left out: {reason}")
-                continue
-            machine.pause(started.pids)
-            running.append(started)
-            _say(f"{name} answers after {started.cold_start_s:.2f} s")
-        points = list(measure.rounds(running, options.connections, options.rounds, options.seconds, _say))
-        for started in running:
-            machine.resume(started.pids)
-        weights = [measure.weigh(started) for started in running if started.serving]
-        return report.Result(encoding, options.seconds, about, measure.medians(points), weights, left_out)
-    finally:
-        for started in running:
-            machine.resume(started.pids)
-            started.stop()
-        stub.stop()
+        measured = steps.measure()
+    except STORE_ENDED as reason:
+        _say(f"the microseconds per step are left out: {type(reason).__name__}: {reason}")
+        return []
+    print("\n".join(steps.lines(measured)), flush=True)
+    return measured
+
+
+class Measuring:
+    """One encoding. ``result`` has what is known so far, and is kept after each point."""
+
+    def __init__(self, encoding: str, options: argparse.Namespace, measured: list[steps.Step]) -> None:
+        self.result = report.Result(encoding, options.seconds, machine.describe(), [], [], {}, measured, finished=False)
+        self._options = options
+        self._running: list[Running] = []
+
+    def run(self) -> None:
+        """Start every target, measure the rounds, weigh, and end them all."""
+        encoding, options = self.result.encoding, self._options
+        stub = upstream.start(_fresh(f"upstream-{encoding}"))
+        try:
+            for name in options.targets:
+                self._start(name, stub)
+            points: list[tuple[str, load.Point]] = []
+            lost = self.result.left_out
+            for point in measure.rounds(
+                self._running, options.connections, options.rounds, options.seconds, _say, lost
+            ):
+                points.append(point)
+                self._learn(figures=measure.medians(points))
+            for started in self._running:
+                machine.resume(started.pids)
+            self._learn(weights=[measure.weigh(started) for started in self._running if started.serving], finished=True)
+            if options.keep:
+                print(f"kept as {report.keep(self.result)}")
+        finally:
+            for started in self._running:
+                machine.resume(started.pids)
+                started.stop()
+            stub.stop()
+
+    def _start(self, name: str, stub: upstream.Upstream) -> None:
+        encoding = self.result.encoding
+        try:
+            started = TARGETS[name].start(stub, encoding, _fresh(f"{name}-{encoding}"))
+        except Unavailable as reason:
+            self.result.left_out[name] = str(reason)
+            _say(f"{name} is left out: {reason}")
+            return
+        machine.pause(started.pids)
+        self._running.append(started)
+        _say(f"{name} answers after {started.cold_start_s:.2f} s")
+
+    def _learn(self, **fields: object) -> None:
+        self.result = msgspec.structs.replace(self.result, **fields)
+        if self._options.keep:
+            report.keep(self.result)
 
 
 def _fresh(name: str) -> Path:

@@ -12,6 +12,10 @@ from bench.machine import LOAD_CORE
 SCRIPT = Path(__file__).with_name("load.lua")
 
 
+class Lost(Exception):
+    """What was measured is no longer there."""
+
+
 class Point(msgspec.Struct, frozen=True):
     """One run of the load: requests per second, latencies in microseconds, answers that were not 200."""
 
@@ -30,8 +34,10 @@ def run(url: str, headers: dict[str, str], body: dict[str, object], connections:
     environment = dict(os.environ) | {"BENCH_BODY": json.dumps(body), "BENCH_HEADERS": _lines(headers)}
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(SCRIPT), url]
     ended = subprocess.run(
-        ["taskset", "-c", str(LOAD_CORE), *command], env=environment, capture_output=True, text=True, check=True
+        ["taskset", "-c", str(LOAD_CORE), *command], env=environment, capture_output=True, text=True, check=False
     )
+    if ended.returncode != 0:
+        raise Lost(f"the load on {url} ended with {ended.returncode}: {ended.stderr.strip()[-200:]}")
     figures = json.loads(ended.stdout.splitlines()[-1])
     return Point(
         connections=connections,

@@ -48,10 +48,11 @@ def tree(pid: int) -> list[psutil.Process]:
 
 
 def memory_mb(pid: int) -> float:
-    """Proportional set size of one process in MB (pages shared by n processes count 1/n)."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return round(int(line.split()[1]) / 1024, 1)
+    """Proportional set size of one process in MB (pages shared by n processes count 1/n); 0 where it has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return round(int(line.split()[1]) / 1024, 1)
     return 0.0
 
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from bench import load, machine
-from bench.targets import Running, first_answer
+from bench.targets import Running, Unavailable, first_answer
 
 WARM_UP_S = 2
+# For one that has answered before.
+AGAIN_WITHIN_S = 20
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -39,17 +41,31 @@ class Weight(msgspec.Struct, frozen=True):
 
 
 def rounds(
-    targets: list[Running], connections: list[int], count: int, seconds: int, say: Callable[[str], None]
+    targets: list[Running],
+    connections: list[int],
+    count: int,
+    seconds: int,
+    say: Callable[[str], None],
+    lost: dict[str, str],
 ) -> Iterator[tuple[str, load.Point]]:
-    """Measure ``count`` rounds; all targets but the one under load are stopped meanwhile."""
+    """Measure ``count`` rounds; all targets but the one under load are stopped meanwhile.
+
+    A target that no longer answers is left out from then on, with the reason in ``lost``; its earlier points count.
+    """
     for target in targets:
         machine.pause(target.pids)
     for number in range(1, count + 1):
         for width in connections:
-            for target in targets:
+            for target in [each for each in targets if each.name not in lost]:
                 machine.resume(target.pids)
-                point = _point(target, width, seconds)
-                machine.pause(target.pids)
+                try:
+                    point = _point(target, width, seconds)
+                except (Unavailable, load.Lost) as reason:
+                    lost[target.name] = f"lost in round {number} at {width} connections: {reason}"
+                    say(f"{target.name} is left out from here on: {reason}")
+                    continue
+                finally:
+                    machine.pause(target.pids)
                 say(
                     f"round {number}/{count}  {width:>3} connections  {target.name:<16} {point.per_s:>9.0f}/s"
                     f"  p50 {point.p50_us / 1000:8.2f} ms  p99 {point.p99_us / 1000:8.2f} ms  failed {point.failed}"
@@ -59,7 +75,7 @@ def rounds(
 
 def _point(target: Running, connections: int, seconds: int) -> load.Point:
     # One that was stopped for a while first notices that its clocks and connections are stale.
-    first_answer(target.url, target.headers, target.body)
+    first_answer(target.url, target.headers, target.body, AGAIN_WITHIN_S)
     load.run(target.url, target.headers, target.body, connections, WARM_UP_S)
     before, before_serving = machine.cpu_s(target.pids), machine.cpu_s(target.serving)
     point = load.run(target.url, target.headers, target.body, connections, seconds)

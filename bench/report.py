@@ -31,6 +31,8 @@ class Result(msgspec.Struct, frozen=True):
     weights: list[Weight]
     left_out: dict[str, str]
     steps: list[Step] = []
+    # False in what is kept while it is being measured.
+    finished: bool = True
 
 
 def keep(result: Result) -> Path:
@@ -84,7 +86,7 @@ def _ratios(result: Result) -> Iterator[str]:
 
 def _goals(result: Result) -> Iterator[str]:
     by_name = {(row.target, row.connections): row for row in result.figures}
-    widest = max(row.connections for row in result.figures)
+    widest = max((row.connections for row in result.figures), default=0)
     for peer, ours, least, most in GOALS:
         mine, theirs = by_name.get((ours, widest)), by_name.get((peer, widest))
         if mine and theirs and theirs.per_s:

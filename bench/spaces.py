@@ -11,17 +11,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import numpy as np
-import torch
-from sentence_transformers import SentenceTransformer
 
-from providers.probing.agreement import Numerics, compare
-from providers.probing.probe_texts import ProbeSet, probe_set
-from providers.protocol import FloatMatrix
-from providers.worker.start import LoadedModel
-from tests.builders import tiny_model
-from tests.harness import wrong_models
-from tests.harness.wrong_models import MAX_TOKENS, Embed
+from bench.missing import modules_required
+
+with modules_required():
+    import numpy as np
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    from providers.probing.agreement import Numerics, compare
+    from providers.probing.probe_texts import ProbeSet, probe_set
+    from providers.protocol import FloatMatrix
+    from providers.worker.start import LoadedModel
+    from tests.builders import tiny_model
+    from tests.harness import wrong_models
+    from tests.harness.wrong_models import MAX_TOKENS, Embed
 
 
 class Figure(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ from pydantic import SecretStr
 
 from bench import upstream as stub
 from bench.machine import LOAD_CORE, SYSTEM_CORE, on_core
+from bench.missing import require_programs
 from bench.targets import request_body
 from gigarouter import settings
 from gigarouter.schema import migrate
@@ -189,4 +190,5 @@ def _entered(
 
 
 if __name__ == "__main__":
+    require_programs(("nginx",))
     print("\n".join(lines(measure())))

@@ -57,7 +57,7 @@ def account_key(account_id: AccountId) -> str:
 
 
 def limits_key(account_id: AccountId) -> str:
-    """The rate-limit clocks of the account's keys; they may be lost without harm to money, and live six minutes."""
+    """The rate-limit clocks of the account's keys; they may be lost without harm to money, and live ten minutes."""
     return f"gr:{{{account_id.hex}}}:limits"
 
 

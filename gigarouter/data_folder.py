@@ -43,6 +43,9 @@ class DataFolder:
         except CannotStart:
             self.release()
             raise
+        except OSError as error:
+            self.release()
+            raise CannotStart(f"The data folder {self.path} cannot be used: {error.strerror}.") from error
 
     def release(self) -> None:
         """Let another run own the folder."""

@@ -33,7 +33,12 @@ async def _serve(settings: Settings) -> None:
         meters = telemetry.Meters(context, telemetry.RequestLog(settings.log_format))
         _settle_memory()
         app = partial(
-            create_app, context, record=meters.record, metrics=meters.expose, cors_origins=settings.cors_origins
+            create_app,
+            context,
+            record=meters.record,
+            metrics=meters.expose,
+            cors_origins=settings.cors_origins,
+            reads_per_minute=settings.reads_per_minute,
         )
         customers = app(Audience.EVERYONE if settings.shares_port else Audience.CUSTOMERS)
         async with asyncio.TaskGroup() as group:

@@ -117,6 +117,15 @@ class Settings(BaseSettings):
     body_bytes_max: int = Field(
         default=4 * 1024 * 1024, ge=1024, description="Largest request body, counted as it arrives; beyond it 413."
     )
+    idempotency_bytes_max: int = Field(
+        default=1024 * 1024 * 1024,
+        ge=1024,
+        description="Most bytes of answers that are kept for an account under its Idempotency-Keys, a day each; beyond "
+        "it 429. Each counts as at least 1,024.",
+    )
+    idempotency_free_bytes_max: int = Field(
+        default=16 * 1024 * 1024, ge=1024, description="The same for calls that cost nothing, apart from the others."
+    )
     header_bytes_max: int = Field(default=32 * 1024, ge=1024, description="Largest request head; beyond it 431.")
     header_deadline_s: float = Field(default=10.0, gt=0, description="Time within which a request's head must arrive.")
     body_deadline_s: float = Field(default=30.0, gt=0, description="Time within which a request's body must arrive.")
@@ -126,6 +135,12 @@ class Settings(BaseSettings):
         default=[],
         description="Private networks, comma separated CIDRs, in which providers may be reached; all others are "
         "refused. `up` allows the loopback for its worker.",
+    )
+    reads_per_minute: int = Field(
+        default=600,
+        ge=1,
+        description="How often a minute a key may read its account, models and requests in each process, beside its "
+        "calls; beyond it 429.",
     )
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default=[],

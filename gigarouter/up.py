@@ -8,7 +8,7 @@ ended first.
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -20,26 +20,23 @@ from gigarouter.data_folder import DataFolder
 from gigarouter.demo import MODEL, Demo, launch_demo, prepare, wait_until_listed
 from gigarouter.ports import LOOPBACK, free_port, reachable, require_free_port
 from gigarouter.settings import Settings, child_environment, source
-from gigarouter.supervise import Child
+from gigarouter.supervise import Child, Supervisor
 from store.embedded import Embedded
+from store.faults import Unavailable
 
 LOOPBACK_NETWORKS = "127.0.0.0/8,::1/128"
-READY_WITHIN_S = 120.0
-CHECK_EVERY_S = 0.2
 WORKER_ENDS_WITHIN_S = 5.0
 
 
 def run(settings: Settings) -> None:
     """Start everything, print how to use it, and supervise it until SIGINT or SIGTERM. Call it in the main thread."""
-    # SIGINT, too: a shell starts background jobs with it ignored, and Python then leaves it so.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal is gone
-        signal.signal(number, _interrupt)
+    _end_on_signals()
     folder = DataFolder(settings.data_dir)
     try:
         folder.end_children_of_killed_run()
         require_free_port(settings.host, settings.port, "GIGAROUTER_PORT")
         settings = _with_free_ports(settings)
-        typer.echo(f"gigarouter starts; its data is in {folder.path}")
+        _say(f"gigarouter starts; its data is in {folder.path}")
         servers = Embedded(folder.path)
         try:
             _run_on(servers, folder, settings)
@@ -47,21 +44,45 @@ def run(settings: Settings) -> None:
             with _step("PostgreSQL and Redis stop"):
                 servers.stop()
     except KeyboardInterrupt:
-        typer.echo("Stopped.")
+        _say("Stopped.")
     finally:
         folder.release()
 
 
+def _end_on_signals() -> None:
+    """End on SIGINT and SIGTERM whatever this process inherited, and when the terminal is gone unless under `nohup`."""
+    # A shell starts background jobs with SIGINT ignored, and Python then leaves it so.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
+
+
 def _run_on(servers: Embedded, folder: DataFolder, settings: Settings) -> None:
+    """Start one after the other what the next needs, each again where it dies, then supervise all."""
+    supervisor = Supervisor(servers, folder, _warn)
     with _step("PostgreSQL and Redis"):
-        servers.start()
+        supervisor.run_step(servers.start)
     with _step("database schema"):
-        schema.migrate(servers.database_url)
+        supervisor.run_step(lambda: schema.migrate(servers.database_url))
     model = demo_model()
     worker_url = f"http://{LOOPBACK}:{settings.worker_port}" if model else None
     with _step("catalogue and demo account"):
-        demo = prepare(servers.database_url, folder, worker_url)
-    children = _children(servers, folder, settings, model)
+        demo = supervisor.run_step(lambda: prepare(servers.database_url, folder, worker_url))
+    supervisor.run_step(lambda: _write_connection(servers, folder, settings, worker_url))
+    supervisor.children = supervisor.run_step(lambda: _children(servers, folder, settings, model))
+    try:
+        _start(supervisor, settings, servers.database_url, demo)
+        _say(_welcome(settings, demo, with_worker=model is not None))
+        supervisor.run()
+    finally:
+        with _step("worker, API and jobs stop"):
+            # The worker still answers the calls of the others while they end.
+            supervisor.end(["serve", "jobs"], within_s=settings.drain_s + 5)
+            supervisor.end(["worker"], within_s=WORKER_ENDS_WITHIN_S)
+
+
+def _write_connection(servers: Embedded, folder: DataFolder, settings: Settings, worker_url: str | None) -> None:
     folder.write_connection(
         database_url=servers.database_url,
         redis_url=servers.redis_url,
@@ -71,13 +92,6 @@ def _run_on(servers: Embedded, folder: DataFolder, settings: Settings) -> None:
         **_addresses(settings),
         **({"worker_url": worker_url} if worker_url else {}),
     )
-    try:
-        _start(children, folder, settings, servers.database_url, demo)
-        typer.echo(_welcome(settings, demo, with_worker=model is not None))
-        _supervise(children, servers, folder)
-    finally:
-        with _step("worker, API and jobs stop"):
-            _end(children, settings)
 
 
 def demo_model() -> Path | None:
@@ -107,51 +121,30 @@ def _children(servers: Embedded, folder: DataFolder, settings: Settings, model: 
     return children
 
 
-def _start(children: dict[str, Child], folder: DataFolder, settings: Settings, database_url: str, demo: Demo) -> None:
+def _start(supervisor: Supervisor, settings: Settings, database_url: str, demo: Demo) -> None:
     """Launch all children at once, then wait for each."""
-    for child in children.values():
-        child.start(time.monotonic())
-    _record_children(children, folder)
+    supervisor.check()
     with _step(f"API on port {settings.port}"):
-        children["serve"].wait_until_ready(reachable(settings.host), settings.port, within_s=READY_WITHIN_S)
-    if "worker" in children:
+        supervisor.run_until_ready("serve", reachable(settings.host), settings.port)
+    if "worker" in supervisor.children:
         with _step("in-house worker"):
-            children["worker"].wait_until_ready(LOOPBACK, settings.worker_port, within_s=READY_WITHIN_S)
+            supervisor.run_until_ready("worker", LOOPBACK, settings.worker_port)
         with _step("the worker's vectors are compared"):
-            sentence = launch_demo(database_url, f"http://{LOOPBACK}:{settings.worker_port}")
+            sentence = supervisor.run_step(lambda: _launch(supervisor, settings, database_url))
         if sentence:
-            typer.secho(f"  {sentence}", fg="yellow", err=True)
+            _warn(sentence)
         else:
             wait_until_listed(reachable(settings.host), settings.port, demo.key)
 
 
-def _supervise(children: dict[str, Child], servers: Embedded, folder: DataFolder) -> None:
-    """Restart what died, servers first, until interrupted."""
-    while True:
-        time.sleep(CHECK_EVERY_S)
-        if servers.postgres.pid is None or servers.redis.pid is None:
-            typer.secho("A database server ended; it starts again.", fg="yellow", err=True)
-            servers.restart_dead()
-        before = {child.pid for child in children.values()}
-        for child in children.values():
-            if sentence := child.restart_if_dead(time.monotonic()):
-                typer.secho(sentence, fg="yellow", err=True)
-        if {child.pid for child in children.values()} != before:
-            _record_children(children, folder)
-
-
-def _end(children: dict[str, Child], settings: Settings) -> None:
-    """End the API and jobs, whose calls the worker still answers; then the worker."""
-    for name in ("serve", "jobs"):
-        children[name].terminate()
-    for name in ("serve", "jobs"):
-        children[name].stop(within_s=settings.drain_s + 5)
-    if "worker" in children:
-        children["worker"].stop(within_s=WORKER_ENDS_WITHIN_S)
-
-
-def _record_children(children: dict[str, Child], folder: DataFolder) -> None:
-    folder.record_children([child.pid for child in children.values() if child.pid is not None])
+def _launch(supervisor: Supervisor, settings: Settings, database_url: str) -> str:
+    """Launch the demo model. A worker that died meanwhile has been compared with nothing: it is another try."""
+    pid = supervisor.children["worker"].pid
+    sentence = launch_demo(database_url, f"http://{LOOPBACK}:{settings.worker_port}")
+    if sentence and supervisor.children["worker"].pid != pid:
+        supervisor.run_until_ready("worker", LOOPBACK, settings.worker_port)
+        raise Unavailable("The worker ended while its vectors were compared.")
+    return sentence
 
 
 def _with_free_ports(settings: Settings) -> Settings:
@@ -194,14 +187,25 @@ def _welcome(settings: Settings, demo: Demo, *, with_worker: bool) -> str:
 @contextmanager
 def _step(name: str) -> Iterator[None]:
     """Print that a step begins, and how long it took."""
-    typer.echo(f"  {name} ... ", nl=False)
+    _say(f"  {name} ... ", nl=False)
     began = time.monotonic()
     try:
         yield
     except BaseException:
-        typer.echo("")
+        _say("")
         raise
-    typer.echo(f"{time.monotonic() - began:.1f} s")
+    _say(f"{time.monotonic() - began:.1f} s")
+
+
+def _say(sentence: str, *, nl: bool = True) -> None:
+    """Print a line. It is no reason to end that the terminal is gone, or that the disk is full which it goes to."""
+    with suppress(OSError):
+        typer.echo(sentence, nl=nl)
+
+
+def _warn(sentence: str) -> None:
+    with suppress(OSError):
+        typer.secho(sentence, fg="yellow", err=True)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -26,6 +26,7 @@ from router.explain.receipts import ReceiptBuffer
 from router.registry import quarantine as quarantines
 from router.registry.encryption import CredentialCipher
 from router.registry.refresh import Refresher
+from router.request.outcome_room import OutcomeBounds
 from router.routing.health import Health
 from store.checks import check_postgres, check_redis
 from store.faults import CannotStart
@@ -91,6 +92,7 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
         receipts=receipts,
         call_deadline_s=settings.call_deadline_s,
         body_bytes_max=settings.body_bytes_max,
+        outcome_bounds=OutcomeBounds(settings.idempotency_bytes_max, settings.idempotency_free_bytes_max),
     )
     quarantine = partial(quarantines.run, db, health)
     loads = partial(worker_loads.run, providers, refresher.endpoints, health)

@@ -125,7 +125,24 @@ class GiveUp(Failure):
 
 
 class CallerFault(GiveUp):
-    """The provider refuses the request's content."""
+    """The provider refuses the request's content: that of the input ``index`` where it says which.
+
+    ``about_length``: an input is too long for it.
+    """
+
+    index: int | None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        index: int | None = None,
+        about_length: bool = False,
+        **facts: Unpack[FailureFacts],
+    ) -> None:
+        super().__init__(message, **facts)
+        self.index = index
+        self.about_length = about_length
 
 
 class TooLong(CallerFault):
@@ -133,8 +150,9 @@ class TooLong(CallerFault):
 
     def __init__(self, *, index: int, tokens: int | None, limit: int, detail: str = "") -> None:
         size = f"{tokens} tokens" if tokens is not None else "too many tokens"
-        super().__init__(f"Input {index} has {size}; this model takes at most {limit}.", detail=detail, status=400)
-        self.index = index
+        message = f"Input {index} has {size}; this model takes at most {limit}."
+        super().__init__(message, index=index, about_length=True, detail=detail, status=400)
+        self.index: int = index
         self.tokens = tokens
         self.limit = limit
 

@@ -60,6 +60,10 @@ _LENGTH_CODES = frozenset({"context_length_exceeded", "input_too_long", "max_tok
 _LENGTH_PATTERN = re.compile(
     r"context length|too long|too many (input )?tokens|maximum.{0,40}tokens|tokens.{0,40}maximum", re.I
 )
+_TOO_LONG_THERE = "The provider refused the request: an input is longer than the model takes there."
+# Which of several inputs a vendor means: OpenAI's, Voyage's and our own words. What stands later may be a customer's.
+_INPUT_PATTERN = re.compile(r"\binputs?\[(\d{1,4})\]|\bat index (\d{1,4})\b|\A.{0,40}\binput (\d{1,4})\b", re.I)
+_INPUT_WITHIN = 160
 # Bedrock has no code of its own for it. Only at the start: what stands later may be a customer's text.
 _MODEL_PATTERN = re.compile(r"The provided model identifier is invalid")
 # Cohere, DeepInfra and Ollama have none either. At the start as well, and of a 404 only.
@@ -118,9 +122,18 @@ def classify(status: int, error: ErrorBody, retry_after: float | None) -> Failur
         kind, retry_after = Warming, retry_after or error.estimated_s or WARMING_S
     elif status == 503 and retry_after is not None:
         kind = Overloaded
+    detail = " ".join((f"status {status}", *error.codes))
+    if kind is CallerFault:
+        about_length = bool(codes & _LENGTH_CODES or _LENGTH_PATTERN.search(error.text[:2000]))
+        return CallerFault(
+            _TOO_LONG_THERE if about_length else "The provider refused the request's content.",
+            index=_input_index(error.text),
+            about_length=about_length,
+            detail=detail,
+            status=status,
+        )
     return kind(
-        _caller_message(codes, error.text) if kind is CallerFault else "",
-        detail=" ".join((f"status {status}", *error.codes)),
+        detail=detail,
         status=status,
         retry_after_s=retry_after if issubclass(kind, TryLater) else None,
     )
@@ -233,7 +246,6 @@ def _number(text: bytes) -> float | None:
     return float(text) if re.fullmatch(rb"[0-9]{1,30}(\.[0-9]{0,30})?", text) else None
 
 
-def _caller_message(codes: frozenset[str], text: str) -> str:
-    if codes & _LENGTH_CODES or _LENGTH_PATTERN.search(text[:2000]):
-        return "The provider refused the request: an input is longer than the model takes there."
-    return "The provider refused the request's content."
+def _input_index(text: str) -> int | None:
+    found = _INPUT_PATTERN.search(text[:_INPUT_WITHIN])
+    return None if found is None else int(next(number for number in found.groups() if number is not None))

@@ -19,6 +19,7 @@ from router.identity.operators import OperatorIndex
 from router.registry.encryption import CredentialCipher
 from router.registry.indexes import ProviderRecord
 from router.registry.refresh import EndpointIndex, KeyIndex, PriceIndex
+from router.request.outcome_room import OutcomeBounds
 from router.routing.health import Health
 from store.ids import ProviderId
 from store.postgres import Database
@@ -78,6 +79,7 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     receipts: ReceiptBuffer
     call_deadline_s: float = 60.0
     body_bytes_max: int = 4 * 1024 * 1024
+    outcome_bounds: OutcomeBounds = OutcomeBounds()
     # Sums over a customer's calls may take Postgres seconds: so many at once leave connections for everything else.
     usage_reads: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(2))
     # Random numbers in [0, 1) for routing.

@@ -11,11 +11,10 @@ Refusal
 │   ├── Unauthenticated           KeyMissing, KeyUnknown, KeyExpired, KeyPaused
 │   ├── NotAllowed                LicenseRestricted, ModelNotAllowed, CapReached, RoleInsufficient
 │   ├── NotFound                  ModelNotFound, ModelNotLive, PreferencesUnmet, OperationNotFound, MethodNotAllowed
-│   ├── OutOfCredit
-│   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld
-│   ├── Conflict                  IdempotencyInProgress, IdempotencyMismatch, IdempotencyResultGone,
-│   │                             VersionConflict, LaunchIncomplete
-│   └── ClientGone                the client hung up before its call was sent on: for the log alone
+│   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld, OutcomesFull
+│   ├── OutOfCredit, ClientGone   the client hung up before its call was sent on: for the log alone
+│   └── Conflict                  IdempotencyInProgress, IdempotencyMismatch, IdempotencyResultGone,
+│                                 VersionConflict, LaunchIncomplete
 └── Failed                        our fault or a provider's; nothing was charged, or the same Idempotency-Key shows
     ├── NoEndpoint                ProvidersBusy, ModelWarming
     └── AllAttemptsFailed, UpstreamInvalid, DeadlinePassed, Overloaded, StoreUnavailable, NotRecorded, Unexpected
@@ -29,9 +28,8 @@ from router.values import Choice
 class Refusal(Exception):
     """Base: ``message`` is for the caller and says what to do, ``detail`` is for the log only and never shown.
 
-    ``param`` names the field at fault; ``retry_after_s`` becomes ``Retry-After`` and means that the same call passes by
-    waiting; ``details`` is put into the envelope as it is, so it holds nothing secret; ``headers`` go out with the
-    answer. ``again`` False means that a retry cannot help, where the class alone does not say so.
+    ``param`` is the field at fault; ``retry_after_s`` becomes ``Retry-After``: the same call passes by waiting. The
+    envelope has ``details``: nothing secret. ``again`` False: no retry helps, where the class does not say so.
     """
 
     code: ClassVar[str] = "error"
@@ -49,13 +47,9 @@ class Refusal(Exception):
         again: bool = True,
     ) -> None:
         super().__init__(message)
-        self.message = message
-        self.param = param
-        self.detail = detail
-        self.retry_after_s = retry_after_s
-        self.details = details or {}
-        self.headers = headers or []
-        self.again = again
+        self.message, self.param, self.detail = message, param, detail
+        self.retry_after_s, self.again = retry_after_s, again
+        self.details, self.headers = details or {}, headers or []
 
 
 class Refused(Refusal):
@@ -284,6 +278,12 @@ class ConcurrencyLimit(LimitExceeded):
     """Calls at once."""
 
     code = "concurrency_limited"
+
+
+class OutcomesFull(LimitExceeded):
+    """As much as an account may have stored under Idempotency-Keys is stored."""
+
+    code = "idempotency_full"
 
 
 class CreditHeld(LimitExceeded):

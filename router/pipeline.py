@@ -7,6 +7,7 @@ status.
 """
 
 import asyncio
+from functools import partial
 
 import msgspec
 
@@ -23,8 +24,9 @@ from router.request.body import MAX_TOKENS, parse
 from router.request.estimate import estimate
 from router.request.idempotency import outcome_of, run_idempotent
 from router.request.model import permit, permit_charge, resolve
+from router.request.outcome_room import OutcomeRoom
 from router.request.preferences import preferences_of_test_key
-from router.response.encode import encode_answer
+from router.response.encode import encode_answer, restore_body
 from router.response.tokens import can_count, compute_usage, count_missing_usage, count_quote
 from router.response.wait import wait_to_retry, waiting_route
 from router.routing.choose import choose
@@ -39,7 +41,8 @@ async def embed(call: RawCall, context: RouterContext) -> Answer:
     call.trace.key = caller.key
     if call.idempotency_key is None:
         return await run(call, caller, context)
-    return await run_idempotent(context.db, call, caller, lambda: run(call, caller, context))  # Conflict
+    run_with = partial(run, call, caller, context)
+    return await run_idempotent(context.db, call, caller, context.outcome_bounds, run_with, restore_body)  # Conflict
 
 
 class PlannedCall(msgspec.Struct, frozen=True):
@@ -82,12 +85,17 @@ def choose_route(planned: PlannedCall, context: PlanningContext, now: float) -> 
     )
 
 
-async def run(call: RawCall, caller: Caller, context: RouterContext) -> Answer:
-    """Run the pipeline; each step raises what stands beside it. Quotes and dry runs end before ``admit``."""
+async def run(call: RawCall, caller: Caller, context: RouterContext, room: OutcomeRoom | None = None) -> Answer:
+    """Run the pipeline; each step raises what stands beside it. Quotes and dry runs end before ``admit``.
+
+    ``room`` is what the account may still have stored, where this call's outcome will be.
+    """
     clock, trace, state = asyncio.get_running_loop().time, call.trace, context.dispatch_state
     request = parse(call.body)  # InvalidRequest
     planned = plan_call(request, call, caller.key, context)
     model, quote = planned.model, planned.quote
+    if room is not None:
+        room.check(free=quote.amount_max == 0, now=call.now)  # OutcomesFull
     try:
         route = choose_route(planned, context, clock())  # PreferencesUnmet, NoEndpoint, …
     except errors.ModelWarming as warming:

@@ -41,6 +41,7 @@ class KeyRow(Base):
     previous_until: Mapped[datetime | None]
     use: Mapped[str]
     is_test: Mapped[bool]
+    allow_token_ids: Mapped[bool]
     models: Mapped[list[str]] = mapped_column(ARRAY(Text))
     requests_per_minute: Mapped[int]
     tokens_per_minute: Mapped[int]

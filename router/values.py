@@ -64,7 +64,10 @@ class EmbedRequest(msgspec.Struct, frozen=True):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """An API key in memory. ``models`` empty means every model; calls with an ``is_test`` key cost nothing."""
+    """An API key in memory. ``models`` empty means every model; calls with an ``is_test`` key cost nothing.
+
+    ``allow_token_ids`` says that its token ids are those of the called model's own tokenizer.
+    """
 
     id: KeyId
     account_id: AccountId
@@ -77,6 +80,7 @@ class Key(msgspec.Struct, frozen=True):
     revoked_at: datetime | None = None
     is_test: bool = False
     accepted: frozenset[str] = frozenset()
+    allow_token_ids: bool = False
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -250,13 +254,18 @@ class Answer(msgspec.Struct, frozen=True):
     """The answer to the client: status, headers as ASGI pairs, the body in pieces that each take little time to make.
 
     ``body`` is encoded while it is iterated, and may be iterated more than once: :meth:`to_bytes` where one piece is
-    needed.
+    needed. ``compact`` gives what the body can be encoded from again, unless it is longer than so many bytes.
     """
 
     status: int
     headers: list[tuple[bytes, bytes]]
     body: Iterable[bytes]
     summary: CallSummary | None = None
+    compact: Callable[[int], bytes | None] | None = None
+
+    def to_stored(self, bytes_max: int) -> bytes | None:
+        """The body as it is stored, or None where that is longer than ``bytes_max``."""
+        return self.to_bytes(bytes_max) if self.compact is None else self.compact(bytes_max)
 
     def to_bytes(self, bytes_max: int) -> bytes | None:
         """The body as one, or None as soon as it is seen to be longer than ``bytes_max``."""

@@ -8,7 +8,7 @@ import asyncpg
 from redis import asyncio as redis_client
 from redis.exceptions import RedisClusterException, RedisError
 
-from store.faults import CannotStart, UnsafeServer
+from store.faults import Unavailable, UnsafeServer
 
 CONNECT_WITHIN_S = 5.0
 POSTGRES_VERSION_MIN = 15
@@ -24,11 +24,11 @@ POSTGRES_ON = {
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """Open one connection for a check. Raises :class:`CannotStart` where that fails."""
+    """Open one connection for a check. Raises :class:`Unavailable` where that fails."""
     try:
         connection = await asyncpg.connect(url, timeout=CONNECT_WITHIN_S)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise CannotStart(f"PostgreSQL (DATABASE_URL) cannot be reached: {_describe(error)}.") from error
+        raise Unavailable(f"PostgreSQL (DATABASE_URL) cannot be reached: {_describe(error)}.") from error
     try:
         yield connection
     finally:
@@ -38,7 +38,7 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 async def check_postgres(url: str) -> None:
     """Check PostgreSQL.
 
-    Raises :class:`UnsafeServer` for settings that lose money, :class:`CannotStart` without an answer.
+    Raises :class:`UnsafeServer` for settings that lose money, :class:`Unavailable` without an answer.
     """
     async with connected(url) as connection:
         version = int(await connection.fetchval("SHOW server_version_num")) // 10_000
@@ -53,14 +53,14 @@ async def check_postgres(url: str) -> None:
 
 
 async def check_redis(url: str) -> None:
-    """Check Redis. Raises :class:`UnsafeServer` for one that evicts, :class:`CannotStart` without an answer.
+    """Check Redis. Raises :class:`UnsafeServer` for one that evicts, :class:`Unavailable` without an answer.
 
     Of a Redis Cluster every primary is checked. INFO is asked, which managed services allow where they forbid CONFIG.
     """
     try:
         servers = await _servers(url)
     except (OSError, TimeoutError, RedisError, RedisClusterException) as error:
-        raise CannotStart(f"Redis (REDIS_URL) cannot be reached: {_describe(error)}.") from error
+        raise Unavailable(f"Redis (REDIS_URL) cannot be reached: {_describe(error)}.") from error
     for where, info in servers.items():
         major = int(str(info["redis_version"]).split(".", 1)[0])
         if major < REDIS_VERSION_MIN:

@@ -5,5 +5,9 @@ class CannotStart(Exception):
     """Base; ``gigarouter`` prints the message without a traceback and exits with 1."""
 
 
+class Unavailable(CannotStart):
+    """Something ended, does not answer or found no room. The same may succeed in a moment, unlike any other refusal."""
+
+
 class UnsafeServer(CannotStart):
     """The configuration of a server could lose money."""

@@ -6,6 +6,7 @@ Linux the kernel signals the child when its parent dies, ``kill -9`` included.
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +14,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
 PR_SET_PDEATHSIG = 1
 LOG_BYTES_MAX = 16 * 1024 * 1024
+_OLD = ".old.log"
 
 
 def _parent_death_signal(parent: int, with_signal: signal.Signals) -> Callable[[], None] | None:
@@ -46,10 +49,7 @@ def spawn(
 
     Call it from the main thread: the kernel watches the thread that forked, not the process.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
-        log.replace(log.with_suffix(".old.log"))
-    with log.open("ab") as out:
+    with _log_file(log) as out:
         return subprocess.Popen(  # noqa: S603 - no shell, and argv is ours
             [str(part) for part in argv],
             stdin=subprocess.DEVNULL,
@@ -60,6 +60,30 @@ def spawn(
             start_new_session=True,
             preexec_fn=_parent_death_signal(os.getpid(), end_signal),  # noqa: PLW1509 - nothing but prctl runs in it
         )
+
+
+def _log_file(log: Path) -> BinaryIO:
+    """The log to append to; where there is no room for it, none: what runs is worth more than what it writes."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
+            log.replace(log.with_suffix(_OLD))
+        return log.open("ab")
+    except OSError:
+        return open(os.devnull, "ab")
+
+
+def limit_log(log: Path) -> None:
+    """Empty a log that has grown too large while its process writes on; what was in it is in ``….old.log``.
+
+    A child's log is opened to append, so it goes on at the new end; a line that comes in between is lost, and all of it
+    where the disk has no room for a copy.
+    """
+    if log.name.endswith(_OLD) or not log.exists() or log.stat().st_size <= LOG_BYTES_MAX:
+        return
+    with suppress(OSError):
+        shutil.copyfile(log, log.with_suffix(_OLD))
+    os.truncate(log, 0)
 
 
 def stop(child: subprocess.Popen[bytes], with_signals: Sequence[signal.Signals], *, each_s: float) -> int:

@@ -16,23 +16,38 @@ import uvloop
 
 from bench import machine, upstream
 from bench.clients import cycles, rounds, stores, upstreams
+from bench.load import Lost
 from bench.machine import LOAD_CORE, SYSTEM_CORE, on_core
+from bench.missing import require_programs
+from bench.targets import Unavailable
 from store.embedded.redis_server import redis_program
+from store.faults import CannotStart
 from store.processes import spawn
 from tests.harness.redis_cluster import RedisCluster
 
 T = TypeVar("T")
+# What each needs beside Python.
+PROGRAMS = {"http": ("nginx",), "edge-alone": ("wrk", "taskset"), "whole-calls": ("wrk", "nginx", "taskset")}
+# What a job meets where a process that it measures or measures against has gone.
+LOST = (Lost, Unavailable, CannotStart, OSError)
 JOBS = ("http", "redis", "redis-cluster", "edge-alone", "whole-calls")
 
 
 def main() -> int:
     options = _options()
+    require_programs(dict.fromkeys(program for name in options.jobs for program in PROGRAMS.get(name, ())))
     for name in options.jobs:
         job = rounds.Job(name, options.seconds, machine.describe(), {}, {}, [], [])
-        with tempfile.TemporaryDirectory(prefix="gr-clients-") as folder:
-            _measure(job, Path(folder), options)
-        print("\n".join(rounds.lines(job)))
-        print(f"kept as {job.keep()}", flush=True)
+        try:
+            with tempfile.TemporaryDirectory(prefix="gr-clients-") as folder:
+                _measure(job, Path(folder), options)
+        except LOST as reason:
+            job.left_out["the rest of the rounds"] = f"{type(reason).__name__}: {reason}"
+        finally:
+            # It is kept after every point; whatever ended the job, that much is printed.
+            if job.points:
+                print(f"kept as {job.keep()}")
+            print("\n".join(rounds.lines(job)), flush=True)
     return 0
 
 
@@ -52,7 +67,7 @@ def _measure(job: rounds.Job, folder: Path, options: argparse.Namespace) -> None
             stub.stop()
     elif job.job == "redis":
         port = machine.free_port()
-        argv = [redis_program(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+        argv: list[str | Path] = [redis_program(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
         with on_core(LOAD_CORE):
             server = spawn(argv, log=folder / "redis.log", cwd=folder)
         try:

@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 
 import msgspec
-from tests.harness.product import Process, Product
 
 from bench import load, upstream
 from bench.clients.rounds import Job, Point, say
@@ -16,6 +15,7 @@ from bench.machine import LOAD_CORE, SYSTEM_CORE, cpu_s, free_port, on_core
 from bench.targets import first_answer, request_body
 from gigarouter.schema import migrate
 from store.embedded import Embedded
+from tests.harness.processes import Process, Product
 
 MODEL = "bench/cycle"
 CREDIT_NANO = 1_000_000_000_000_000
@@ -42,11 +42,12 @@ def whole_calls(job: Job, widths: list[int], count: int) -> None:
                 migrate(servers.database_url)
                 settings = {"durability": "memory", "log_level": "warning"}
                 product = Product(folder, servers.database_url, servers.redis_url, settings=settings)
-                shop = product.shop
-                shop.an_endpoint(shop.a_model(MODEL, dimensions=upstream.DIMENSIONS), stub.url("base64"))
-                headers = {"authorization": f"Bearer {shop.a_key(shop.an_account(CREDIT_NANO))}"}
+                database = product.database
+                database.an_endpoint(database.a_model(MODEL, dimensions=upstream.DIMENSIONS), stub.url("base64"))
+                headers = {"authorization": f"Bearer {database.a_key(database.an_account(CREDIT_NANO))}"}
                 port = free_port()
-                environment = product.environment | {"GIGAROUTER_PORT": str(port)}
+                ports = {"GIGAROUTER_PORT": str(port), "GIGAROUTER_ADMIN_PORT": str(free_port())}
+                environment = product.environment | ports
                 lean = Process("lean", ["bench.clients.lean_serve", "serve"], environment, folder, port)
                 try:
                     product.start()

@@ -122,9 +122,19 @@ async def run(
                 names = list(calls)
                 names = names[number % len(names) :] + names[: number % len(names)]
                 for name in names:
-                    job.points.append(await _point(name, calls[name], tasks, number, job.seconds_per_point, servers))
+                    try:
+                        point = await _point(name, calls[name], tasks, number, job.seconds_per_point, servers)
+                    except Exception as reason:  # noqa: BLE001 - each library has errors of its own for a lost server
+                        job.left_out[name] = f"lost in round {number} at {tasks} tasks: {reason!r}"
+                        print(f"{name} is left out from here on: {reason!r}", flush=True)
+                        del calls[name]
+                        continue
+                    job.points.append(point)
                     job.keep()
-                    say(job.points[-1])
+                    say(point)
+                # Without ours there is nothing to compare with.
+                if next(iter(job.versions)) not in calls:
+                    return
 
 
 def say(point: Point) -> None:

@@ -13,6 +13,7 @@ from bench import machine
 from bench.gpu.plan import PLANS, Group
 from bench.gpu.records import RUN, Record
 from bench.gpu.supervisor import Results, Supervisor
+from bench.missing import require_modules
 
 OUT = Path(__file__).parents[1] / "out" / "gpu"
 RESULTS = Path(__file__).parents[1] / "results"
@@ -24,6 +25,7 @@ MEMORY = Path("/dev/shm")
 def main(argv: list[str] | None = None) -> int:
     """Run the plan and write the results. Returns 1 where a step failed, 0 otherwise, whatever the figures are."""
     options = _options(argv)
+    require_modules(("torch", "transformers"))
     end = time.monotonic() + 60 * options.minutes
     results = Results(options.out, options.rents)
     about = machine.describe()

@@ -3,16 +3,24 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
 from bench import machine
+from bench.missing import modules_required
 from bench.report import RESULTS
-from bench.worker import measure, model
-from bench.worker.contenders import Contender, Ours, Peer, Unavailable, closing, infinity_python
+
+with modules_required():
+    from bench.worker import measure, model
+    from bench.worker.contenders import LOST, Contender, Ours, Peer, Unavailable, closing, infinity_python
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 OUT = Path(__file__).parents[1] / "out" / "worker"
 # What the project promises of the skewed mix, by wall time; of equal lengths, not to be slower.
@@ -20,29 +28,42 @@ GOALS = {"sentence-transformers": 5.0, "infinity": 3.0}
 LATENCY_GOAL = 3.0
 
 
-class Result(msgspec.Struct, frozen=True):
-    """One whole run."""
+class Result(msgspec.Struct):
+    """All that one run has measured so far; kept as JSON after every part."""
 
     machine: dict[str, str | int | float]
     settings: dict[str, str | int]
-    rates: list[measure.Rate]
-    latencies: list[measure.Latency]
-    invariance: list[measure.Invariance]
-    padding: measure.Padding | None
-    scaling: list[measure.Scaling]
+    rates: list[measure.Rate] = []
+    latencies: list[measure.Latency] = []
+    invariance: list[measure.Invariance] = []
+    padding: measure.Padding | None = None
+    scaling: list[measure.Scaling] = []
+    left_out: dict[str, str] = {}
+
+    def keep(self) -> Path:
+        """Write the JSON, one file per run."""
+        RESULTS.mkdir(exist_ok=True)
+        instant = str(self.machine["measured_at"]).replace(":", "").replace("-", "")
+        kept = RESULTS / f"{instant}-worker.json"
+        kept.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
+        return kept
 
 
 def main() -> int:
     options = _options()
     OUT.mkdir(parents=True, exist_ok=True)
-    result = _measure(options, model.folder_at(OUT / "f2llm-v2-80m-random"))
-    if options.keep:
-        instant = str(result.machine["measured_at"]).replace(":", "").replace("-", "")
-        RESULTS.mkdir(exist_ok=True)
-        kept = RESULTS / f"{instant}-worker.json"
-        kept.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
-        print(f"kept as {kept}")
-    print("\n".join(_lines(result)))
+    result = Result(machine.describe(), _settings(options))
+    try:
+        for name, part in _parts(options, model.folder_at(OUT / "f2llm-v2-80m-random"), result):
+            try:
+                part()
+            except LOST as reason:
+                result.left_out[name] = f"{type(reason).__name__}: {str(reason)[-300:]}"
+                _say(f"{name} is left out: {result.left_out[name]}")
+            if options.keep:
+                _say(f"kept as {result.keep()}")
+    finally:
+        print("\n".join(_lines(result)), flush=True)
     return 0
 
 
@@ -58,9 +79,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(options: argparse.Namespace, folder: Path) -> Result:
-    about = machine.describe()
-    settings: dict[str, str | int] = {
+def _settings(options: argparse.Namespace) -> dict[str, str | int]:
+    return {
         "texts": options.texts,
         "batch_size_of_peers": options.batch_size,
         "threads": options.threads,
@@ -68,31 +88,42 @@ def _measure(options: argparse.Namespace, folder: Path) -> Result:
         "sentence_transformers": version("sentence-transformers"),
         "torch": version("torch"),
     }
-    rates: list[measure.Rate] = []
-    latencies: list[measure.Latency] = []
-    invariance: list[measure.Invariance] = []
-    scaling: list[measure.Scaling] = []
-    padding = None
+
+
+def _parts(options: argparse.Namespace, folder: Path, result: Result) -> Iterator[tuple[str, Callable[[], None]]]:
+    """What is measured, one after the other; the parts in one block share a process of ours."""
     threads = ("--threads", str(options.threads))
     ours = Ours(folder, arguments=threads)
+
+    def padding() -> None:
+        result.padding = measure.Padding(ours.counter("tokens_total"), ours.counter("filler_tokens_total"))
+
     with closing([ours]):
         if "rates" in options.parts:
-            rates = _rates(options, folder, ours)
+            for mix, lengths in (("skewed", model.skewed_lengths(options.texts)), ("equal", [128] * 32)):
+                yield f"rates, {mix}", partial(_rates, options, folder, ours, mix, lengths, result.rates)
         if "latency" in options.parts:
-            latencies = [measure.latency(ours, lane, 512, 300) for lane in ("batch", "interactive")]
+            for lane in ("batch", "interactive"):
+                yield f"latency, {lane}", partial(_add, result.latencies, measure.latency, ours, lane, 512, 300)
         if "invariance" in options.parts:
-            invariance.append(measure.invariance(ours, "float32", 40))
-        padding = measure.Padding(ours.counter("tokens_total"), ours.counter("filler_tokens_total"))
+            yield "invariance", partial(_add, result.invariance, measure.invariance, ours, "float32", 40)
+        yield "padding", padding
     if "invariance" in options.parts:
         half = Ours(folder, dtype="bfloat16", arguments=threads)
         with closing([half]):
-            invariance.append(measure.invariance(half, "bfloat16", 40))
+            yield "invariance, bfloat16", partial(_add, result.invariance, measure.invariance, half, "bfloat16", 40)
     if "ray" in options.parts:
-        scaling = measure.scaling(folder, os.cpu_count() or 1, callers=12, requests=60)
-    return Result(about, settings, rates, latencies, invariance, padding, scaling)
+        replicas = partial(measure.scaling, folder, os.cpu_count() or 1, callers=12, requests=60)
+        yield "ray", lambda: result.scaling.extend(replicas())
 
 
-def _rates(options: argparse.Namespace, folder: Path, ours: Ours) -> list[measure.Rate]:
+def _add(found: list[T], figure: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> None:
+    found.append(figure(*arguments, **named))
+
+
+def _rates(
+    options: argparse.Namespace, folder: Path, ours: Ours, mix: str, lengths: list[int], found: list[measure.Rate]
+) -> None:
     contenders: list[Contender] = [ours]
     peers: list[Contender] = []
     size, threads = options.batch_size, options.threads
@@ -106,16 +137,16 @@ def _rates(options: argparse.Namespace, folder: Path, ours: Ours) -> list[measur
         one = Peer("sentence-transformers, batch 1", sys.executable, "sentence-transformers", folder, 1, threads, OUT)
         peers.append(one)
         contenders += peers
-        skewed = model.skewed_lengths(options.texts)
-        found = measure.rates("skewed", skewed, contenders, options.rounds, _say)
-        return found + measure.rates("equal", [128] * 32, contenders, options.rounds, _say)
+        found += measure.rates(mix, lengths, contenders, options.rounds, _say)
 
 
 def _lines(result: Result) -> Iterator[str]:
     by_name = {(rate.mix, rate.name): rate for rate in result.rates}
+    for name, reason in result.left_out.items():
+        yield f"left out: {name}: {reason}"
     yield "\n# ratios: ours / peer, tokens per second by wall time and by CPU time"
     for (mix, name), peer in by_name.items():
-        if name != "ours":
+        if name != "ours" and (mix, "ours") in by_name:
             ours = by_name[mix, "ours"]
             goal = GOALS.get(name, 0.0) if mix == "skewed" else 1.0
             wall, cpu = ours.wall_rate / peer.wall_rate, ours.cpu_rate / peer.cpu_rate

@@ -27,6 +27,10 @@ class Unavailable(Exception):
     """A peer that cannot be had here."""
 
 
+# What is met where a process that is measured has ended.
+LOST = (Unavailable, OSError, RuntimeError, http.client.HTTPException)
+
+
 class Run(msgspec.Struct, frozen=True):
     """One pass over the texts."""
 
@@ -133,6 +137,8 @@ class Peer:
         self.process.stdin.flush()
         answer = self._read()
         while not given.exists():
+            if self.process.poll() is not None:
+                raise Unavailable(f"{self.name} ended before it had written its vectors")
             time.sleep(0.05)
         time.sleep(0.05)
         return Run(answer["wall_s"], answer["cpu_s"]), np.load(given)

@@ -13,7 +13,7 @@ import numpy as np
 
 from bench import machine
 from bench.worker import model
-from bench.worker.contenders import Contender, Ours, Replicas
+from bench.worker.contenders import LOST, Contender, Ours, Replicas
 
 # A lone short request: a search box's query.
 SHORT_TOKENS = 16
@@ -71,21 +71,32 @@ class Scaling(msgspec.Struct, frozen=True):
 def rates(
     mix: str, lengths: list[int], contenders: Sequence[Contender], rounds: int, say: Callable[[str], None]
 ) -> list[Rate]:
-    """Interleaved: each round runs every contender once, another one first each time."""
+    """Interleaved: each round runs every contender once, another one first each time.
+
+    A contender that is lost runs no further; its figures are those of the rounds before.
+    """
     texts, tokens = model.texts_of(lengths), sum(lengths)
     walls: dict[str, list[float]] = {one.name: [] for one in contenders}
     cpus: dict[str, list[float]] = {one.name: [] for one in contenders}
     vectors = {}
+    lost: set[str] = set()
     for number in range(rounds):
         turn = number % len(contenders)
         for one in [*contenders[turn:], *contenders[:turn]]:
-            run, vectors[one.name] = one.run(texts)
+            if one.name in lost:
+                continue
+            try:
+                run, vectors[one.name] = one.run(texts)
+            except LOST as reason:
+                lost.add(one.name)
+                say(f"{mix} {number + 1}/{rounds} {one.name} is left out from here on: {reason}")
+                continue
             walls[one.name].append(tokens / run.wall_s)
             cpus[one.name].append(tokens / run.cpu_s)
             say(
                 f"{mix} {number + 1}/{rounds} {one.name}: {tokens / run.wall_s:.0f} tokens/s, load {machine.load():.1f}"
             )
-    reference = vectors["sentence-transformers"]
+    reference = vectors.get("sentence-transformers")
     return [
         Rate(
             mix=mix,
@@ -95,9 +106,10 @@ def rates(
             cpu_rate=statistics.median(cpus[one.name]),
             wall_rate_low=min(walls[one.name]),
             wall_rate_high=max(walls[one.name]),
-            difference_max=float(np.abs(vectors[one.name] - reference).max()),
+            difference_max=float("nan" if reference is None else np.abs(vectors[one.name] - reference).max()),
         )
         for one in contenders
+        if walls[one.name]
     ]
 
 

@@ -62,7 +62,8 @@ def main() -> None:
         np.save(asked["vectors"], vectors.astype(np.float32))
 
 
-def say(message: dict) -> None:
+def say(message: dict[str, float]) -> None:
+    assert sys.__stdout__ is not None
     sys.__stdout__.write(json.dumps(message) + "\n")
     sys.__stdout__.flush()
 

@@ -1,5 +1,5 @@
--- Admits one call: limits, concurrency, key cap and credit are all checked, then all written, the hold itself last
--- (a script does not roll back). Money travels as text; below 9e15 a double holds it exactly.
+-- Admits one call: limits, concurrency, key cap and credit are all checked, then all written, the hold with its sums in
+-- one command (a script does not roll back). Money travels as text; below 9e15 a double holds it exactly.
 -- What no wait can cure is looked at first: a client that waits for a limit must not learn afterwards that it cannot pay.
 -- Tokens: while a call runs, its bound is set aside ('u:<key>' is the sum, 'q:<request>' one call's); what was billed
 -- counts from the end of the call on (apply.lua). A call passes where its least tokens fit beside all that is set aside.
@@ -27,7 +27,8 @@ if arrival_r > now + minute then arrival_r = now + minute end
 if arrival_t > now + 5 * minute then arrival_t = now + 5 * minute end
 local in_flight = tonumber(f[6] or '0')
 -- Without a call in flight nothing is set aside, whatever has been lost.
-local reserved = in_flight > 0 and tonumber(f[9] or '0') or 0
+local reserved = in_flight > 0 and math.max(0, tonumber(f[9] or '0')) or 0
+local key_held = tonumber(f[8] or '0')
 
 local function state(verdict, wait)
     return {verdict, f[3], f[4] or '0', string.format('%.0f', arrival_r - now), string.format('%.0f', arrival_t - now),
@@ -45,16 +46,15 @@ if next_r > now + minute + 0.5 then return state('requests', next_r - now - minu
 local late = arrival_t + least * minute / tpm - now - minute
 if late > 0.5 then return state('tokens', late) end
 if late + reserved * minute / tpm > 0.5 then return state('tokens_held') end
-if left and need > left - tonumber(f[8] or '0') then return state('cap_held') end
+if left and need > left - key_held then return state('cap_held') end
 if need > balance - held then return state('held') end
 
 redis.call('HSET', KEYS[2], 'r:' .. key, string.format('%.3f', next_r))
-redis.call('PEXPIRE', KEYS[2], 360000)
+redis.call('PEXPIRE', KEYS[2], 600000)
 redis.call('ZADD', KEYS[3], ARGV[11], request)
-redis.call('HINCRBY', KEYS[1], 'held', amount)
-redis.call('HINCRBY', KEYS[1], 'c:' .. key, 1)
-redis.call('HINCRBY', KEYS[1], 'k:' .. key .. ':' .. period, amount)
-redis.call('HSET', KEYS[1], 'u:' .. key, string.format('%.0f', reserved + tonumber(ARGV[10])),
-    'q:' .. request, ARGV[10] .. '|' .. ARGV[8], 'h:' .. request, amount .. '|' .. key .. '|' .. period)
+local function text(number) return string.format('%.0f', number) end
+redis.call('HSET', KEYS[1], 'held', text(held + need), 'c:' .. key, text(in_flight + 1), 'k:' .. key .. ':' .. period,
+    text(key_held + need), 'u:' .. key, text(reserved + tonumber(ARGV[10])), 'q:' .. request, ARGV[10] .. '|' .. ARGV[8],
+    'h:' .. request, amount .. '|' .. key .. '|' .. period)
 arrival_r = next_r
 return state('ok')

@@ -10,10 +10,9 @@ local is_new = not at[1] or tonumber(at[1]) < tonumber(ARGV[1])
 if is_new then at = {ARGV[1], false, false} end
 
 local count = tonumber(ARGV[4])
-local held, freed, concurrent, key_held, used_us = 0, {}, {}, {}, {}
+local held, freed, concurrent, key_held, used_us, gone = 0, {}, {}, {}, {}, {}
 for i = 5, 4 + count do
-    local field = 'h:' .. ARGV[i]
-    local aside = 'q:' .. ARGV[i]
+    local field, aside = 'h:' .. ARGV[i], 'q:' .. ARGV[i]
     local found = not is_new and not freed[field] and redis.call('HMGET', KEYS[1], field, aside) or {}
     local hold = found[1]
     if hold then
@@ -22,13 +21,14 @@ for i = 5, 4 + count do
         local name = 'k:' .. key .. ':' .. period
         held = held + tonumber(amount)
         freed[field] = true
+        gone[#gone + 1] = field
         concurrent['c:' .. key] = (concurrent['c:' .. key] or 0) + 1
         key_held[name] = (key_held[name] or 0) + tonumber(amount)
         -- A hold of a process of the release before this one has nothing set aside: it was counted when it was admitted.
         local most, per_minute = string.match(found[2] or '', '^(%d+)|(%d+)$')
         if most then
-            freed[aside] = true
-            key_held['u:' .. key] = (key_held['u:' .. key] or 0) + tonumber(most)
+            gone[#gone + 1] = aside
+            concurrent['u:' .. key] = (concurrent['u:' .. key] or 0) + tonumber(most)
             used_us[key] = (used_us[key] or 0) + tonumber(ARGV[count + i]) * 60000000 / tonumber(per_minute)
         end
     end
@@ -39,23 +39,27 @@ if is_new then
     redis.call('HSET', KEYS[1], 'gen', ARGV[1])
 end
 local function take(field, number)
-    if number > 0 then redis.call('HINCRBY', KEYS[1], field, string.format('%.0f', -number)) end
+    if number > 0 then return redis.call('HINCRBY', KEYS[1], field, string.format('%.0f', -number)) end
+    return tonumber(redis.call('HGET', KEYS[1], field) or '0')
 end
-take('held', held)
+if held > 0 then take('held', held) end
 for field, number in pairs(concurrent) do take(field, number) end
 for field, number in pairs(key_held) do
-    take(field, number)
-    if tonumber(redis.call('HGET', KEYS[1], field) or '0') <= 0 then redis.call('HDEL', KEYS[1], field) end
+    if take(field, number) == 0 then gone[#gone + 1] = field end
 end
-for field in pairs(freed) do redis.call('HDEL', KEYS[1], field) end
+for first = 1, #gone, 1000 do
+    redis.call('HDEL', KEYS[1], unpack(gone, first, math.min(#gone, first + 999)))
+end
 for i = 5, 4 + count do redis.call('ZREM', KEYS[2], ARGV[i]) end
 for key, micros in pairs(used_us) do
     if micros > 0 then
         local clock = redis.call('TIME')
         local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
         local arrival = math.max(tonumber(redis.call('HGET', KEYS[3], 't:' .. key) or '0'), now) + micros
-        redis.call('HSET', KEYS[3], 't:' .. key, string.format('%.3f', math.min(arrival, now + 300000000)))
-        redis.call('PEXPIRE', KEYS[3], 360000)
+        -- The clocks live on from the admission (admit.lua); a clock that is new may be the first of its hash.
+        if redis.call('HSET', KEYS[3], 't:' .. key, string.format('%.3f', math.min(arrival, now + 300000000))) == 1 then
+            redis.call('PEXPIRE', KEYS[3], 600000)
+        end
     end
 end
 

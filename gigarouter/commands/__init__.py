@@ -4,11 +4,12 @@ Only the module of the requested command is imported: help is instant, `worker` 
 installed, and the broker without the worker's.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import NoReturn
 
 import typer
@@ -27,20 +28,41 @@ COMMANDS = {
     "doctor": "Check settings, servers and processes, and say what to do.",
 }
 EXIT_FAILED = 1
-WORKER_PACKAGES = frozenset({"torch", "transformers", "safetensors"})
+# As a shell reports it.
+SIGNALED = 128
+WORKER_PACKAGES = frozenset({"torch", "transformers", "safetensors", "tokenizers"})
+OURS = frozenset({"gigarouter", "router", "billing", "providers", "catalog", "store"})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the console script. Exits with 0, with 1 and a sentence where it cannot start, with 2 for bad usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _end_on_signals()
     try:
         _app(arguments[0] if arguments else "")(args=arguments, prog_name="gigarouter")
     except CannotStart as fault:
         _fail(str(fault))
     except ModuleNotFoundError as missing:
-        if missing.name not in WORKER_PACKAGES:
-            raise
-        _fail(f"The worker needs {missing.name}: install it with `pip install '.[worker]'`.")
+        package = (missing.name or "").partition(".")[0]
+        if package in OURS:
+            raise  # a bug
+        extra = "'.[worker]'" if package in WORKER_PACKAGES else "."
+        _fail(f"{package} is not installed, and this command needs it: `pip install {extra}` installs it.")
+
+
+def _end_on_signals() -> None:
+    """End on SIGINT and SIGTERM from the first moment on, whatever was inherited.
+
+    A shell starts background jobs with SIGINT ignored, a supervisor may have blocked both, and the kernel keeps SIGTERM
+    from a container's first process that does not handle it. Commands that end in order take the signals over.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _terminate)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+
+
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(SIGNALED + number)
 
 
 def _fail(sentence: str) -> NoReturn:

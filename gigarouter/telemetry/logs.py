@@ -10,8 +10,9 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, cast
 
 import msgspec
 import orjson
@@ -46,7 +47,7 @@ def configure(level: str = "info", form: Format = "json", out: BinaryIO | None =
             *render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.BytesLoggerFactory(out or sys.stdout.buffer),
+        logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", Output(out or sys.stdout.buffer))),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -82,6 +83,29 @@ class _ToStructlog(logging.Handler):
         logger.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
 
 
+class Output:
+    """The file to log to. A line that cannot be written is lost: no call fails because the log's disk is full.
+
+    What the file has buffered leaves with a later line. ``lost`` counts the lines that did not even get that far.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.lost = 0
+
+    def write(self, line: bytes) -> None:
+        """Append to the log, if that is possible."""
+        try:
+            self._file.write(line)
+        except OSError:
+            self.lost += 1
+
+    def flush(self) -> None:
+        """Hand over what is buffered, if that is possible."""
+        with suppress(OSError):
+            self._file.flush()
+
+
 class RequestLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """The log line of one request. ``key_handle`` is the public part of a key that was not authenticated."""
 
@@ -112,7 +136,7 @@ class RequestLog:
     """Writes a line per request; the lines of :data:`FLUSH_S` leave in one write. A crash loses those."""
 
     def __init__(self, form: Format = "json", out: BinaryIO | None = None) -> None:
-        self._out = out or sys.stdout.buffer
+        self._out = Output(out or sys.stdout.buffer)
         self._encode: Callable[[RequestLine], bytes] = msgspec.json.encode if form == "json" else _line_for_people
         self._lines: list[bytes] = []
         self._is_due = False

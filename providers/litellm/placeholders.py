@@ -52,7 +52,8 @@ def refuse_references(texts: list[str]) -> None:
     for index, text in enumerate(texts):
         if text.startswith(_REFERENCES):
             raise CallerFault(
-                f"Input {index} begins like the address of a file, which this provider's interface takes for the file "
-                "and not for text. Put something in front of it.",
+                "An input begins like the address of a file, which this provider's interface takes for the file and "
+                "not for text. Put something in front of it.",
+                index=index,
                 detail="a text that litellm gives a meaning",
             )

@@ -25,6 +25,8 @@ from providers.worker.start import LoadedModel, build_engine, load
 
 logger = logging.getLogger("gigarouter.worker")
 DRAIN_S = 30
+# As a shell reports SIGINT.
+INTERRUPTED = 130
 # Longer than callers keep idle connections in their pools, so that it is they who close.
 KEEP_ALIVE_S = 120
 
@@ -32,6 +34,9 @@ KEEP_ALIVE_S = 120
 def main(argv: list[str] | None = None) -> int:
     """Open the port, load the model, serve. Returns the process's exit code."""
     arguments = sys.argv[1:] if argv is None else argv
+    # A shell starts background jobs with SIGINT ignored, and a model takes a minute to load.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     if arguments[:1] == ["roofline"]:
         return roofline.main(arguments[1:])
     options = parse_options(arguments)
@@ -53,6 +58,8 @@ def main(argv: list[str] | None = None) -> int:
         except StartRefused as refusal:
             sys.stderr.write(f"worker: {refusal}\n")
             return refusal.exit_code
+        except KeyboardInterrupt:
+            return INTERRUPTED
         return uvloop.run(serve(ready, listener))
 
 

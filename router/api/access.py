@@ -6,6 +6,7 @@ from starlette.requests import Request
 
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.operation import OperationRoute, OperationSpec, Who
+from router.api.read_limit import ReadLimit
 from router.changes.audit import Actor
 from router.context import RouterContext
 from router.errors import NotAllowed, OperationNotFound, RoleInsufficient
@@ -14,6 +15,9 @@ from router.identity.operators import authenticate_operator
 from store.ids import MemberId, wire
 
 NOT_FOUND = "There is no operation at this path. GET /openapi.json lists them."
+
+# Answered from this process's memory, and made before calls.
+UNLIMITED = ("quotes",)
 
 
 async def check_access(request: Request) -> None:
@@ -30,10 +34,15 @@ async def check_access(request: Request) -> None:
     if who is Who.ANYONE or exchange.actor is not None:
         return
     context: RouterContext = request.app.state.context
-    if who is Who.KEY:
+    if who is Who.VISITOR and exchange.authorization is None:
+        return
+    if who in (Who.KEY, Who.VISITOR):
         exchange.caller = await authenticate_caller(
             exchange.authorization, context.keys, exchange.now, context.catch_up
         )
+        if route.spec.noun not in UNLIMITED:
+            reads: ReadLimit = request.app.state.reads
+            reads.count(exchange.caller.key.id, exchange.began)
     elif who is Who.OPERATOR:
         await _check_operator(exchange, context, route.spec)
     elif not _is_nearby(request):

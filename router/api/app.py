@@ -27,6 +27,7 @@ from router.api.public.embeddings import PATH, embeddings
 from router.api.public.embeddings_declaration import operations as embeddings_declaration
 from router.api.public.health import operations as probe_operations
 from router.api.public.requests import remember
+from router.api.read_limit import READS_PER_MINUTE, ReadLimit
 from router.api.server.cors import CorsPolicy
 from router.api.server.guard import Guard
 from router.changes.audit import Actor
@@ -57,14 +58,17 @@ def create_app(
     further: Iterable[Operations] = (),
     calls_max: int | None = None,
     cors_origins: Collection[str] = (),
+    reads_per_minute: int = READS_PER_MINUTE,
 ) -> Guard:
     """The ASGI application of one port of a process that serves, with ``further`` operations.
 
-    Pages of ``cors_origins`` may call the customers' operations from a browser.
+    Pages of ``cors_origins`` may call the customers' operations from a browser; a key may read ``reads_per_minute``
+    times beside its calls.
     """
     has_calls = audience is not Audience.INSIDE
     nouns = operations_for(audience, further)
     rest = fastapi_app(nouns)
+    rest.state.reads = ReadLimit(reads_per_minute)
     if has_calls:
         rest.state.paths = Paths([*nouns, embeddings_declaration.routes])
     rest.state.context, rest.state.admin, rest.state.metrics = context, admin_context(context), metrics

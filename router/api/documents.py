@@ -40,6 +40,8 @@ _NOT_OF_CUSTOMERS = (
 )
 # What only calls meet: limits, credit, providers.
 _OF_CALLS = (
+    errors.AboveTokenLimit,
+    errors.AboveProviderQuota,
     errors.OutOfCredit,
     errors.LimitExceeded,
     errors.NoEndpoint,
@@ -85,7 +87,10 @@ def document() -> Json:
         [route for noun in nouns for route in operation_routes(noun.routes.routes)],
         title="gigarouter",
         server="The customers' port.",
-        description="Text embeddings of many models and providers behind one key, compatible with OpenAI's API.",
+        description="Text embeddings of many models and providers behind one key, compatible with OpenAI's API. "
+        "Each error that clients retry by themselves says whether the same call can pass then: never; wait, for the "
+        "time in Retry-After; again, after the client's own pause; unsafe: it may, and only the same Idempotency-Key "
+        "keeps it from being charged twice. Of all others no retry can.",
         security={
             "key": {"type": "http", "scheme": "bearer"},
             "x_api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

@@ -83,6 +83,7 @@ ROWS: dict[type[errors.Refusal], Row] = {
     errors.TokenLimit: Row(429, "tokens", Retry.WAIT),
     errors.ConcurrencyLimit: Row(429, "requests", Retry.WAIT),
     errors.CreditHeld: Row(429, "requests", Retry.WAIT),
+    errors.OutcomesFull: Row(429, "requests", Retry.WAIT),
     errors.Conflict: Row(409, _INVALID, Retry.NEVER),
     errors.IdempotencyInProgress: Row(409, _INVALID, Retry.WAIT),
     # Not 409, which clients retry: the same key and body would meet the same answer.

@@ -11,7 +11,9 @@ import msgspec
 
 from router.errors import InvalidRequest, NotFound, Refusal, UnknownParameter
 from router.request.body import printable_excerpt
+from router.request.unreadable import WIDE_BODY, first_text_fault, is_wide
 
+_decode = msgspec.json.Decoder(msgspec.Raw).decode
 NUL = "\0"
 # So long may all sentences together be; the rest is counted.
 MESSAGE_CHARACTERS_MAX = 320
@@ -76,6 +78,14 @@ def refusal(errors: Iterable[Mapping[str, Any]]) -> Refusal:
         what = str(in_path["loc"][-1]).removesuffix("_id")
         return NotFound(f"There is no such {what}: it is {_expected(in_path)}.", param=what)
     return _refusal([_fault(error) for error in listed])
+
+
+def not_json(body: bytes) -> InvalidRequest:
+    """What is answered to a body that cannot be read: why, where it is a text's fault or the encoding's."""
+    if is_wide(body):
+        return InvalidRequest(WIDE_BODY)
+    fault = first_text_fault(body, _decode)
+    return InvalidRequest(NOT_JSON if fault is None else f"The body cannot be read: a text has {fault.what}")
 
 
 def query_refusal(given: Sequence[tuple[str, str]], known: Mapping[str, bool]) -> Refusal | None:

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi.openapi.utils import get_openapi
 
 from router import errors
-from router.api.error_envelope import ROWS
+from router.api.error_envelope import ROWS, Retry, clients_retry
 from router.api.operation import JSON, OperationRoute, OperationSpec, Who
 
 Json = dict[str, Any]
@@ -72,21 +72,43 @@ def describe(
 def error_responses(is_met: Callable[[type[errors.Refusal]], bool]) -> Json:
     """One response per status, with every code that comes with it as an example, of the errors that are met."""
     codes: dict[int, dict[str, Json]] = {}
+    retries: dict[int, set[Retry]] = {}
     for error, row in ROWS.items():
         if not is_met(error):
             continue
         summary = (error.__doc__ or "").split("\n", maxsplit=1)[0]
+        way = f" Retry: {row.retry}." if clients_retry(row.status) else ""
         example = {"message": summary, "type": row.type, "param": None, "code": error.code, "request_id": "req_…"}
-        codes.setdefault(row.status, {}).setdefault(error.code, {"summary": summary, "value": {"error": example}})
+        codes.setdefault(row.status, {}).setdefault(
+            error.code, {"summary": f"{summary}{way}", "value": {"error": example}}
+        )
+        retries.setdefault(row.status, set()).add(row.retry)
     return {
         str(status): {
             "description": " ".join(f"`{code}`: {example['summary']}" for code, example in examples.items()),
+            "headers": _retry_headers(status, retries[status]),
             "content": {
                 "application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}, "examples": examples}
             },
         }
         for status, examples in sorted(codes.items())
     }
+
+
+def _retry_headers(status: int, retries: set[Retry]) -> Json:
+    """The headers by which OpenAI's clients decide whether they send the call again, and when."""
+    seconds, milliseconds = "Seconds until the same call can pass.", "The same in milliseconds, exactly."
+    headers = {"Retry-After": {"description": seconds, "schema": {"type": "integer"}}}
+    headers["retry-after-ms"] = {"description": milliseconds, "schema": {"type": "integer"}}
+    if Retry.WAIT not in retries and status < 500:
+        headers.clear()
+    if clients_retry(status):
+        headers["x-should-retry"] = {
+            "description": "false where a client that changes nothing must not send the call again by itself: it would "
+            "meet the same answer, could be charged twice, or has to wait for a minute or longer.",
+            "schema": {"type": "string", "enum": ["false"]},
+        }
+    return headers
 
 
 def _complete(operation: Json, spec: OperationSpec, status: int, responses: Json) -> None:
@@ -100,6 +122,9 @@ def _complete(operation: Json, spec: OperationSpec, status: int, responses: Json
         operation["security"] = []
         return
     operation["responses"] |= {status: {"$ref": f"#/components/responses/{status}"} for status in responses}
+    if spec.who is Who.VISITOR:
+        operation["security"] = [{}, {"key": []}]
+        return
     if spec.who is Who.KEY:
         return
     if spec.roles:

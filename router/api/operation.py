@@ -34,7 +34,7 @@ from starlette.routing import BaseRoute
 from typing_extensions import override
 
 from router.api.exchange import EXCHANGE, Exchange
-from router.api.faults import NOT_JSON, query_refusal, refusal
+from router.api.faults import not_json, query_refusal, refusal
 from router.api.forms import Answer, Nothing
 from router.errors import BodyTooLarge, InvalidRequest
 from router.identity.members import Role
@@ -54,6 +54,8 @@ class Who(StrEnum):
 
     ANYONE = "anyone"
     KEY = "key"
+    # Anyone; a key that is sent must be right, and the answer is that key's.
+    VISITOR = "visitor"
     # Operators by their own keys; which of their roles is in the operation's spec.
     OPERATOR = "operator"
     # Callers in our own network that no proxy stands before: a scraper of metrics.
@@ -169,7 +171,7 @@ class Operations:
         self.one = one or noun.removesuffix("s")
         self.tag = tag or noun.capitalize()
         self.who = who
-        strict = [Depends(check_request)] if who is Who.OPERATOR else []
+        strict = {Who.OPERATOR: [Depends(check_request)], Who.VISITOR: [Depends(check_query)]}.get(who, [])
         self.routes = APIRouter(prefix=path, route_class=OperationRoute, dependencies=strict)
 
     def get(self, path: str, **declared: Unpack[Declaration]) -> Callable[[Handler], Handler]:
@@ -255,10 +257,9 @@ async def check_request(request: Request) -> None:
     Raises ``UnknownParameter`` for a query parameter that is not declared, ``InvalidRequest`` for one that is no list
     and given twice, for NUL characters and for a body where none is taken, ``BodyTooLarge``.
     """
+    await check_query(request)
     exchange: Exchange = request.scope[EXCHANGE]
     route: OperationRoute = request.scope["route"]
-    if fault := query_refusal(request.query_params.multi_items(), _query_parameters(route.dependant)):
-        raise fault
     if len(exchange.body) > route.spec.body_bytes_max:
         raise BodyTooLarge(f"The body is larger than {route.spec.body_bytes_max} bytes.")
     if rb"\u0000" in exchange.body:
@@ -267,12 +268,23 @@ async def check_request(request: Request) -> None:
     try:
         msgspec.json.decode(exchange.body or b"{}", type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError):
-        raise InvalidRequest(NOT_JSON) from None
+        raise not_json(exchange.body) from None
     if exchange.method != "GET" and route.body_field is None:
         try:
             Nothing.model_validate_json(exchange.body or b"{}")
         except ValidationError as problem:
             raise refusal([{**one, "loc": ("body", *one["loc"])} for one in problem.errors()]) from None
+
+
+async def check_query(request: Request) -> None:
+    """Refuses what no type of an operation reads from its query.
+
+    Raises ``UnknownParameter`` for a parameter that is not declared, ``InvalidRequest`` for one that is no list and
+    given twice, and for NUL characters.
+    """
+    route: OperationRoute = request.scope["route"]
+    if fault := query_refusal(request.query_params.multi_items(), _query_parameters(route.dependant)):
+        raise fault
 
 
 def _query_parameters(dependant: Dependant) -> dict[str, bool]:

@@ -15,6 +15,7 @@ from catalog.values import Model
 from providers.outcomes import (
     BadAnswer,
     BeyondQuota,
+    CallerFault,
     ConnectFailed,
     CredentialRefused,
     Failure,
@@ -153,6 +154,9 @@ async def _send_request(call: CallDispatch, endpoint: Endpoint, attempt: Attempt
     except (ConnectFailed, PassedOver):
         progress.requests_sent -= 1
         raise
+    except CallerFault as fault:
+        _name_input(fault, attempt)
+        raise
     if endpoint.upstream_space is not None and vectors.space != endpoint.upstream_space:
         raise SpaceMismatch(
             f"it answers from the space {vectors.space}, and {endpoint.upstream_space} was tested",
@@ -161,6 +165,16 @@ async def _send_request(call: CallDispatch, endpoint: Endpoint, attempt: Attempt
     validate_vectors(vectors, attempt, call.model)
     progress.requests_answered += 1
     return vectors
+
+
+def _name_input(fault: CallerFault, attempt: Attempt) -> None:
+    """Say which input a refusal is about: the one that the provider names, or the longest where it is about length."""
+    if fault.index is not None and fault.index >= attempt.inputs:
+        fault.index = None
+    if fault.index is None and fault.about_length:
+        inputs = attempt.texts if attempt.texts is not None else attempt.token_ids or []
+        fault.index = max(range(len(inputs)), key=lambda index: len(inputs[index]))
+        fault.message += " The longest of them is the likeliest."
 
 
 async def _send_within_quota(
@@ -222,6 +236,10 @@ async def _send_chunks(
                 raise TooLong(
                     index=chunk.first + fault.index, tokens=fault.tokens, limit=fault.limit, detail=fault.detail
                 ) from fault
+            except CallerFault as fault:
+                if fault.index is not None:
+                    fault.index += chunk.first
+                raise
             joined.put(chunk.first, vectors)
 
     failures: BaseExceptionGroup[Failure] | None = None

@@ -34,6 +34,9 @@ SLICE = 64
 COPY_MAX = 512
 # Refusals cost their caller nothing, so of an account only so many are stored per flush, and the others are counted.
 REFUSALS_MAX = 20
+# Of what costs nothing, free calls too, an account gets so much stored per process and UTC day: some 10,000
+# explanations of the usual size, or 512 of the largest, whose preferences fill 32 KiB.
+FREE_BYTES_PER_DAY = 16 * 1024 * 1024
 DRAIN_WITHIN_S = 5.0
 # Every process has written its explanations within this time, if Postgres is there.
 WRITTEN_WITHIN_S = 5.0
@@ -59,7 +62,8 @@ def without_scrubbing(text: str) -> str:
 class ReceiptBuffer:
     """Buffers and writes the explanations of one process's calls. ``scrub`` takes secrets out of a provider's text.
 
-    ``stored`` counts those in Postgres, ``lost`` those that did not fit, ``skipped`` the refusals that were too many.
+    ``stored`` counts those in Postgres, ``lost`` those that did not fit, ``skipped`` refusals and free calls that were
+    too many.
     """
 
     def __init__(self, db: Database, scrub: Callable[[str], str] = without_scrubbing) -> None:
@@ -68,6 +72,9 @@ class ReceiptBuffer:
         self._waiting: dict[RequestId, CompletedCall] = {}
         self._writing: dict[RequestId, CompletedCall] = {}
         self._refusals: Counter[AccountId] = Counter()
+        # How much of free calls and refusals was stored on a day, by account.
+        self._free_bytes: Counter[AccountId | None] = Counter()
+        self._free_day: date | None = None
         self._connection: Connection | None = None
         self._flushing = asyncio.Lock()
         self.stored = 0
@@ -150,18 +157,36 @@ class ReceiptBuffer:
         for start in range(0, len(batch), COPY_MAX):
             piece = batch[start : start + COPY_MAX]
             try:
-                await self._copy(await self._rows(piece))
+                rows = await self._rows(piece)
+                await self._copy(rows)
             except (asyncpg.PostgresError, *CONNECTION_LOST) as fault:
                 self._disconnect()
                 log.warning("explanations_wait", calls=len(self._writing), fault=type(fault).__name__)
                 return False
+            self._count_free(piece, rows)
             for call in piece:
                 del self._writing[call.request_id]
         return True
 
+    def _count_free(self, piece: list[CompletedCall], rows: list[Row]) -> None:
+        free = {call.request_id for call in piece if _is_free(call)}
+        for request_id, account_id, route in rows:
+            if request_id in free:
+                self._free_bytes[account_id] += len(route)
+
+    def _has_room_for_free(self, call: CompletedCall) -> bool:
+        if call.at.date() != self._free_day:
+            self._free_bytes.clear()
+            self._free_day = call.at.date()
+        key = call.trace.key
+        return self._free_bytes[None if key is None else key.account_id] < FREE_BYTES_PER_DAY
+
     async def _rows(self, piece: list[CompletedCall]) -> list[Row]:
         rows = []
         for number, call in enumerate(piece, start=1):
+            if _is_free(call) and not self._has_room_for_free(call):
+                self.skipped += 1
+                continue
             try:
                 explanation = self._explained(call)
                 rows.append((explanation.request_id, explanation.account, encode_explanation(explanation)))
@@ -197,6 +222,11 @@ class ReceiptBuffer:
         if self._connection is not None:
             self._connection.terminate()
         self._connection = None
+
+
+def _is_free(call: CompletedCall) -> bool:
+    """Whether it cost its caller nothing: refused before it was admitted, a test key's, or at price zero."""
+    return call.trace.hold is None or call.trace.hold.quote.amount_max == 0
 
 
 async def load_explanation(tx: AsyncConnection, request_id: RequestId) -> Explanation | None:

@@ -33,7 +33,10 @@ NEVER_ENDS = datetime.max.replace(tzinfo=UTC)
 
 
 class KeySpec(msgspec.Struct, frozen=True):
-    """What may be set on a key, now and later. ``models`` empty means every model."""
+    """What may be set on a key, now and later. ``models`` empty means every model.
+
+    ``allow_token_ids`` says that its token ids are those of the called model's own tokenizer.
+    """
 
     name: str
     use: Use = Use.COMMERCIAL
@@ -41,6 +44,7 @@ class KeySpec(msgspec.Struct, frozen=True):
     cap: Cap | None = None
     models: tuple[ModelId, ...] = ()
     expires_at: datetime | None = None
+    allow_token_ids: bool = False
 
 
 class KeyView(msgspec.Struct, frozen=True):
@@ -231,6 +235,7 @@ def _columns(spec: KeySpec) -> dict[str, object]:
         "name": spec.name,
         "use": spec.use.value,
         "models": list(spec.models),
+        "allow_token_ids": spec.allow_token_ids,
         "requests_per_minute": spec.limits.requests_per_minute,
         "tokens_per_minute": spec.limits.tokens_per_minute,
         "concurrency": spec.limits.concurrency,
@@ -258,6 +263,7 @@ def _view(row: Row[Any], earlier: Iterable[datetime], now: datetime) -> KeyView:
         cap=None if row.cap_nano is None else Cap(NanoUSD(row.cap_nano), CapPeriod(row.cap_period)),
         models=tuple(ModelId(model) for model in row.models),
         expires_at=row.expires_at,
+        allow_token_ids=row.allow_token_ids,
     )
     return KeyView(
         id=KeyId(row.id),

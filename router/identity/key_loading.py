@@ -97,6 +97,7 @@ def _keys_by_digest(
         paused=row.paused or suspended,
         is_test=row.is_test,
         accepted=accepted,
+        allow_token_ids=row.allow_token_ids,
     )
     old_ends = dict(old_secrets)
     if row.previous_digest is not None:

@@ -76,6 +76,10 @@ class EndpointIndex:
         """
         if key.is_test:
             return [sandbox_endpoint(model)]
+        return self.of_model(model)
+
+    def of_model(self, model: Model) -> list[Endpoint]:
+        """List the candidates for the calls of every key but test keys, in any state and space."""
         return self._by_model.get(model.id, [])
 
     def of_provider(self, provider_id: ProviderId) -> list[Endpoint]:

@@ -13,7 +13,10 @@ from typing import Annotated, Literal, NoReturn, cast
 import msgspec
 
 from router.errors import BodyTooLarge, InputEmpty, InvalidRequest, TooManyInputs, TooManyTokens, UnknownParameter
+from router.request.nulls import without_unknown_nulls
+from router.request.other_names import hint_for_field, hint_for_input_type
 from router.request.preferences import MODELS_REFUSED, parse_preferences
+from router.request.unreadable import WIDE_BODY, first_text_fault, is_wide
 from router.values import NO_PREFERENCES, EmbedRequest
 
 # OpenAI's own limits for one request.
@@ -26,6 +29,9 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 DECODE_STRINGS = 50_000
 MAX_MODEL_CHARACTERS = 256
 ECHO_CHARACTERS = 64
+
+# So large may a body be without its input and its provider object for its fields to be looked at one by one.
+FIELDS_BYTES_MAX = 64 * 1024
 
 MAX_INT32 = 2**31 - 1
 
@@ -47,13 +53,23 @@ class RawBody(msgspec.Struct, forbid_unknown_fields=True):
     models: msgspec.Raw = _ABSENT
 
 
+class _BulkyFields(msgspec.Struct):
+    """The fields that may be large, of a body with whatever else."""
+
+    input: msgspec.Raw = _ABSENT
+    provider: msgspec.Raw = _ABSENT
+
+
 _decode_body = msgspec.json.Decoder(RawBody).decode
+_decode_bulky_fields = msgspec.json.Decoder(_BulkyFields).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_texts = msgspec.json.Decoder(list[str]).decode
 _decode_ids = msgspec.json.Decoder(list[TokenIdNumber]).decode
 _decode_id_lists = msgspec.json.Decoder(list[list[TokenIdNumber]]).decode
 
 _FIELD_AT_FAULT = re.compile(r"`\$\.(\w+)")
+_INPUT_AT_FAULT = re.compile(r"`\$((?:\[\d+\])+)`")
+_TYPE_AT_FAULT = re.compile(r"got `(\w+)`")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`", re.DOTALL)
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
@@ -65,7 +81,22 @@ INPUT_FORMS = (
     "'$.input' is invalid. Please check the API reference: it must be a string, an array of strings, an array of "
     "token ids, or an array of arrays of token ids, never mixed."
 )
+TOKEN_ID_RANGE = (
+    f"'$.input' is invalid. Please check the API reference: a token id is a whole number from 0 to {MAX_INT32}."
+)
 INPUT_EMPTY = "'$.input' is invalid. Please check the API reference: an input cannot be an empty string or array."
+# Stands in a text that is cut off; Unicode keeps it free for programs.
+_CUT = "\ufdd0"
+# The decoder's names of types, in a person's words.
+_TYPE_NAMES = {
+    "str": "text",
+    "int": "a number",
+    "float": "a number with a fraction",
+    "bool": "true or false",
+    "null": "null",
+    "array": "an array",
+    "object": "an object",
+}
 TOO_MANY_INPUTS = (
     f"'$.input' is invalid. Please check the API reference: the array length must be {MAX_INPUTS} or less. "
     "Send the rest in further requests."
@@ -77,7 +108,10 @@ def parse(body: bytes) -> EmbedRequest:
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes. Send fewer inputs per request.")
     try:
-        fields = _decode_body(body)
+        try:
+            fields = _decode_body(body)
+        except msgspec.ValidationError as problem:
+            fields = _decode_known(body, problem)
         model = fields.model
         if not model:
             raise InvalidRequest("you must provide a model parameter", param="model")
@@ -90,7 +124,7 @@ def parse(body: bytes) -> EmbedRequest:
     except msgspec.ValidationError as problem:
         _refuse(str(problem))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise InvalidRequest(NOT_JSON) from None
+        raise _unreadable(body) from None
     return EmbedRequest(
         model=model,
         texts=texts,
@@ -101,6 +135,16 @@ def parse(body: bytes) -> EmbedRequest:
         user=_user(fields.user),
         preferences=preferences,
     )
+
+
+def _decode_known(body: bytes, problem: msgspec.ValidationError) -> RawBody:
+    """The fields of a body without those that are unknown and null. Raises ``problem`` where it is another."""
+    if _UNKNOWN_FIELD.search(str(problem)) is None:
+        raise problem
+    bulky = _decode_bulky_fields(body)
+    if len(body) - len(bytes(bulky.input)) - len(bytes(bulky.provider)) > FIELDS_BYTES_MAX:
+        raise problem
+    return _decode_body(without_unknown_nulls(body, RawBody.__struct_fields__))
 
 
 def _parse_input(raw: msgspec.Raw) -> tuple[list[str] | None, list[list[int]] | None]:
@@ -124,7 +168,7 @@ def _parse_input(raw: msgspec.Raw) -> tuple[list[str] | None, list[list[int]] | 
     if second == b"]":
         raise InputEmpty(INPUT_EMPTY, param="input")
     if second not in b"-0123456789":
-        raise InvalidRequest(INPUT_FORMS, param="input")
+        raise _invalid_input(INPUT_FORMS, "[0]")
     return None, [_parse_ids(value)]
 
 
@@ -135,7 +179,7 @@ def _parse_texts(value: bytes) -> list[str]:
     if len(texts) > MAX_INPUTS:
         raise TooManyInputs(TOO_MANY_INPUTS, param="input")
     if "" in texts:
-        raise InputEmpty(f"{INPUT_EMPTY} Look at $.input[{texts.index('')}].", param="input")
+        raise _empty_input(texts.index(""))
     return texts
 
 
@@ -163,11 +207,15 @@ def _parse_id_lists(value: bytes) -> list[list[int]]:
         raise _too_many_tokens(value.count(b",") + 1)
     lists = _decode_id_lists(value)
     if not all(lists):
-        raise InputEmpty(f"{INPUT_EMPTY} Look at $.input[{lists.index([])}].", param="input")
+        raise _empty_input(lists.index([]))
     tokens = sum(map(len, lists))
     if tokens > MAX_TOKENS:
         raise _too_many_tokens(tokens)
     return lists
+
+
+def _empty_input(index: int) -> InputEmpty:
+    return InputEmpty(f"{INPUT_EMPTY} Look at $.input[{index}].", param="input", details={"index": index})
 
 
 def _too_many_tokens(tokens: int) -> TooManyTokens:
@@ -200,7 +248,8 @@ def _dimensions(value: int | None) -> int | None:
 def _input_type(value: str | None) -> Literal["query", "document"] | None:
     if value not in (None, "query", "document"):
         raise InvalidRequest(
-            f"Invalid value for 'input_type' = {printable_excerpt(value)}. Supported values: ['query', 'document'].",
+            f"Invalid value for 'input_type' = {printable_excerpt(value)}. Supported values: ['query', 'document']. "
+            f"{hint_for_input_type(value)}",
             param="input_type",
         )
     return cast("Literal['query', 'document'] | None", value)
@@ -217,14 +266,65 @@ def _refuse(problem: str) -> NoReturn:
     unknown = _UNKNOWN_FIELD.search(problem)
     if unknown:
         name = printable_excerpt(unknown[1])
-        raise UnknownParameter(f"Unrecognized request argument supplied: {name}", param=name) from None
+        hint = hint_for_field(name)
+        sentence = f"Unrecognized request argument supplied: {name}" + (f". {hint}" if hint else "")
+        raise UnknownParameter(sentence, param=name) from None
     field = _FIELD_AT_FAULT.search(problem)
     if field:
         expected = {"dimensions": "an integer"}.get(field[1], "a string")
         raise InvalidRequest(f"'{field[1]}' is invalid. It must be {expected}.", param=field[1]) from None
     if "Expected `object`" in problem:
         raise InvalidRequest(NOT_JSON) from None
-    raise InvalidRequest(INPUT_FORMS, param="input") from None
+    place = _INPUT_AT_FAULT.search(problem)
+    if place is None:
+        raise InvalidRequest(INPUT_FORMS, param="input") from None
+    if ">=" in problem or "<=" in problem:
+        raise _invalid_input(TOKEN_ID_RANGE, place[1]) from None
+    kind = _TYPE_AT_FAULT.search(problem)
+    raise _invalid_input(INPUT_FORMS, place[1], _TYPE_NAMES.get(kind[1], "") if kind else "") from None
+
+
+def _invalid_input(sentence: str, place: str, kind: str = "") -> InvalidRequest:
+    """The refusal of one of many; ``place`` is its path in the input, such as ``[3]`` or ``[3][17]``."""
+    is_kind = f", which is {kind}" if kind else ""
+    index = int(place[1 : place.index("]")])
+    return InvalidRequest(f"{sentence} Look at $.input{place}{is_kind}.", param="input", details={"index": index})
+
+
+def _unreadable(body: bytes) -> InvalidRequest:
+    """The refusal of a body that the decoder cannot read, with the field at fault, and which input, where it is a text.
+
+    The body is cut off where the fault begins, and closed there: the text at fault is then the last thing in it.
+    """
+    if is_wide(body):
+        return InvalidRequest(WIDE_BODY)
+    fault = first_text_fault(body, _decode_body)
+    if fault is None:
+        return InvalidRequest(NOT_JSON)
+    for end in (b'"]}', b'"}', b'"]}}', b'"}}'):
+        try:
+            fields = _decode_body(body[: fault.start] + _CUT.encode() + end)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        return _text_refusal(fields, fault.what)
+    return InvalidRequest(NOT_JSON)
+
+
+def _text_refusal(fields: RawBody, what: str) -> InvalidRequest:
+    """The refusal of the text that was cut off, which is the last one of the body; ``what`` it has."""
+    for name in RawBody.__struct_fields__:
+        value = getattr(fields, name)
+        if isinstance(value, str) and value.endswith(_CUT):
+            return InvalidRequest(f"'{name}' is invalid: it has {what}", param=name)
+    if bytes(fields.provider).rstrip(b'"]}').endswith(_CUT.encode()):
+        return InvalidRequest(f"'provider' is invalid: it has {what}", param="provider")
+    value = bytes(fields.input)
+    if value[:1] == b"{":
+        return InvalidRequest(INPUT_FORMS, param="input")
+    if value[:1] != b"[":
+        return InvalidRequest(f"'$.input' is invalid: it has {what}", param="input")
+    index = _count_strings(value) - 1
+    return InvalidRequest(f"'$.input[{index}]' is invalid: it has {what}", param="input", details={"index": index})
 
 
 def printable_excerpt(text: str) -> str:

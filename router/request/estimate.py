@@ -46,6 +46,15 @@ LONGEST_LIGATURE, LONGEST_LIGATURE_TOKENS = "\ufdfa", 9
 # What OpenAI's token limit counts of a text, as its answers show: known before anything is tokenized.
 BYTES_PER_LIMITED_TOKEN = 4
 
+# What OpenAI's clients encode with by themselves: LangChain and its like take this one for every model whose name they
+# do not know, so its ids are right for a model that has it and mean other words to every other.
+CLIENTS_TOKENIZER = "cl100k_base"
+# Where those clients are told to send text.
+SEND_TEXT = (
+    "Send text: clients that encode it themselves use another model's tokenizer (with LangChain, set "
+    "check_embedding_ctx_length=False in OpenAIEmbeddings)."
+)
+
 NO_PRICE = PriceId(UUID(int=0))
 
 
@@ -62,18 +71,21 @@ def estimate(
 ) -> Quote:
     """The quote of one call. Its price is the lane's, so that hold, charge and receipt are.
 
-    Raises TokenArrayUnsupported, InvalidRequest (a token id out of range), InputTooLong, TooManyTokens,
-    DimensionsUnsupported, and ModelNotLive for a model without a price.
+    Raises TokenArrayUnsupported, InvalidRequest (a token id out of range, the prompt twice), InputTooLong,
+    TooManyTokens, DimensionsUnsupported, and ModelNotLive for a model without a price.
     """
     if request.dimensions is not None:
         _check_dimensions(request.dimensions, model)
     added_each = _added_token_bound(request, model)
     if request.texts is not None:
+        if request.input_type is not None:
+            _check_prompt_once(request.texts, model.prompts.get(request.input_type, ""))
         tokens, limited = sum(map(token_bound, request.texts)), token_guess(request.texts)
     else:
+        check_token_ids_allowed(model, key)
         tokens = limited = _count_ids(request.token_ids or [], model)
     tokens += added_each * request.inputs
-    price = _price(model, key, prices, now)
+    price = price_of(model, key, prices, now)
     if lane is Lane.BATCH and price.batch_nano_per_mtok is not None:
         price = msgspec.structs.replace(price, nano_per_mtok=price.batch_nano_per_mtok)
     return Quote(
@@ -110,6 +122,24 @@ def token_guess(inputs: Sequence[str] | Sequence[list[int]]) -> int:
     return sum(map(len, inputs))
 
 
+def _check_prompt_once(texts: list[str], prompt: str) -> None:
+    """Raise InvalidRequest for a text that has the prompt already: with it twice the vector would be another."""
+    if not prompt:
+        return
+    whole = prompt.rstrip()
+    # Of an instruction in lines ("Instruct: …\nQuery: ") the words may be others.
+    first, _, rest = whole.partition("\n")
+    head, last = first[: first.find(":") + 1], "\n" + rest.rpartition("\n")[2]
+    for index, text in enumerate(texts):
+        if text.startswith(whole) or (rest and head and text.startswith(head) and last in text):
+            raise InvalidRequest(
+                f"'$.input[{index}]' is invalid: it begins with the model's prompt, which 'input_type' puts before it "
+                "once more. Send the text without the prompt, or leave 'input_type' out.",
+                param="input",
+                details={"index": index},
+            )
+
+
 def _utf8_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
@@ -124,23 +154,41 @@ def token_bound(text: str) -> int:
     return size + WORD_START_TOKENS
 
 
-def _count_ids(lists: list[list[int]], model: Model) -> int:
-    """Exactly how many ids the inputs have. Raises unless all are ids of this model's tokenizer."""
+def takes_token_ids(model: Model, *, allowed: bool) -> bool:
+    """Whether a call may send token ids to a model; ``allowed``: its key says that they are the model's own."""
+    return model.vocabulary_size is not None and (allowed or model.tokenizer == CLIENTS_TOKENIZER)
+
+
+def check_token_ids_allowed(model: Model, key: Key) -> None:
+    """Raise TokenArrayUnsupported unless ids are the model's for sure: other ids are vectors of another text."""
+    if takes_token_ids(model, allowed=key.allow_token_ids):
+        return
     if model.vocabulary_size is None:
         raise TokenArrayUnsupported(
-            f"The model `{model.id}` does not take token ids, because its tokenizer is not declared. Send text. "
-            "With LangChain, set check_embedding_ctx_length=False in OpenAIEmbeddings: it sends ids of another "
-            "model's tokenizer otherwise.",
+            f"The model `{model.id}` does not take token ids, because its tokenizer is not declared. {SEND_TEXT}",
             param="input",
+            details={"tokenizer": None},
         )
+    tokenizer = model.tokenizer or model.id
+    raise TokenArrayUnsupported(
+        f"The model `{model.id}` takes token ids of its own tokenizer ({tokenizer}) alone, and this key does not say "
+        f"that it sends those. {SEND_TEXT} If your ids are this model's, have 'allow_token_ids' set on the key.",
+        param="input",
+        details={"tokenizer": tokenizer, "setting": "allow_token_ids"},
+    )
+
+
+def _count_ids(lists: list[list[int]], model: Model) -> int:
+    """Exactly how many ids the inputs have. Raises unless all are ids of this model's tokenizer."""
+    assert model.vocabulary_size is not None, "token ids were not checked; this is a bug"
     limit = model.max_input_tokens - model.special_tokens
     for index, ids in enumerate(lists):
         if max(ids) >= model.vocabulary_size:
             raise InvalidRequest(
                 f"'$.input[{index}]' is invalid: it has a token id outside the vocabulary of `{model.id}`, whose ids "
-                f"are 0 to {model.vocabulary_size - 1}. Was the text tokenized for another model? With LangChain, "
-                "set check_embedding_ctx_length=False.",
+                f"are 0 to {model.vocabulary_size - 1}. {SEND_TEXT}",
                 param="input",
+                details={"index": index},
             )
         if len(ids) > limit:
             raise input_too_long(model, index, len(ids) + model.special_tokens)
@@ -195,7 +243,8 @@ def _check_dimensions(dimensions: int, model: Model) -> None:
         )
 
 
-def _price(model: Model, key: Key, prices: Prices, now: datetime) -> Price:
+def price_of(model: Model, key: Key, prices: Prices, now: datetime) -> Price:
+    """The price that a call is quoted with; a test key's is zero. Raises ModelNotLive where there is none."""
     price = prices.current(model.id, now)
     if key.is_test:
         return Price(

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal, NoReturn, cast
 import msgspec
 
 from router.errors import InvalidRequest, UnknownParameter
+from router.request.nulls import without_unknown_nulls
 from router.values import NO_PREFERENCES, Preferences
 
 NAMES_MAX: Final = 64
@@ -96,7 +97,7 @@ def parse_preferences(raw: bytes) -> Preferences:
     if raw == b"null":
         return NO_PREFERENCES
     try:
-        fields = _decode_fields(raw)
+        fields = _decode_known(raw)
     except msgspec.ValidationError as problem:
         _refuse(str(problem))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -115,6 +116,16 @@ def parse_preferences(raw: bytes) -> Preferences:
         space=fields.space,
         hedge=fields.hedge is True,
     )
+
+
+def _decode_known(raw: bytes) -> RawPreferences:
+    """The fields without those that are unknown and null. Raises as the decoder does."""
+    try:
+        return _decode_fields(raw)
+    except msgspec.ValidationError as problem:
+        if _UNKNOWN_FIELD.search(str(problem)) is None:
+            raise
+        return _decode_fields(without_unknown_nulls(raw, RawPreferences.__struct_fields__))
 
 
 def preferences_of_test_key(preferences: Preferences) -> Preferences:

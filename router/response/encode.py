@@ -6,8 +6,10 @@ floats are 100 MB of text and 200 ms of work) and the whole text is never in mem
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Literal
 
+import msgspec
 import numpy as np
 import orjson
 import pybase64
@@ -45,6 +47,9 @@ def encode_answer(
     write = _base64 if request.encoding_format == "base64" else _floats
     tail = _TAIL % (_quoted(model.id), usage.tokens, usage.tokens)
     headers = _headers(model, delivery, usage, hold)
+    if request.token_ids is not None:
+        # Ids of another tokenizer are vectors of another text: the answer says whose they were taken for.
+        headers.append((b"x-gigarouter-tokenizer", _plain(model.tokenizer or model.id)))
     if attribution:
         headers.append((b"x-gigarouter-attribution", _plain(attribution)))
     summary = CallSummary(
@@ -58,11 +63,44 @@ def encode_answer(
         attempts=usage.attempts,
         upstream_ms=delivery.upstream_s * 1000,
     )
+    compact = partial(_compact, matrix, width, request.encoding_format, tail)
     if matrix.shape[0] * width > PIECE_FLOATS:
-        return Answer(status=200, headers=headers, body=_Pieces(matrix, width, write, tail), summary=summary)
-    body = b"".join([_HEAD, *_rows(matrix, 0, width, write), tail])
-    headers.append((b"content-length", b"%d" % len(body)))
-    return Answer(status=200, headers=headers, body=(body,), summary=summary)
+        body: Iterable[bytes] = _Pieces(matrix, width, write, tail)
+    else:
+        body = (b"".join([_HEAD, *_rows(matrix, 0, width, write), tail]),)
+        headers.append((b"content-length", b"%d" % len(body[0])))
+    return Answer(status=200, headers=headers, body=body, summary=summary, compact=compact)
+
+
+class StoredVectors(msgspec.Struct, frozen=True, array_like=True):
+    """What a body is encoded from, byte for byte: ``vectors`` are rows of ``width`` little-endian float32."""
+
+    width: int
+    encoding_format: Literal["float", "base64"]
+    tail: bytes
+    vectors: bytes
+
+
+def _compact(
+    matrix: FloatMatrix, width: int, encoding_format: Literal["float", "base64"], tail: bytes, bytes_max: int
+) -> bytes | None:
+    """The vectors as they are stored, or None where they are longer than ``bytes_max``."""
+    if matrix.shape[0] * width * 4 > bytes_max:
+        return None
+    if width < matrix.shape[1]:
+        matrix = shorten(matrix, width)
+    vectors = np.ascontiguousarray(matrix, dtype="<f4").tobytes()
+    return msgspec.msgpack.encode(StoredVectors(width, encoding_format, tail, vectors))
+
+
+def restore_body(stored: bytes) -> Iterable[bytes]:
+    """The body that was stored: encoded from its vectors again, or as it is where it was stored as JSON."""
+    if stored.startswith(b"{"):
+        return (stored,)
+    found = msgspec.msgpack.decode(stored, type=StoredVectors)
+    matrix = np.frombuffer(found.vectors, dtype="<f4").reshape(-1, found.width)
+    write = _base64 if found.encoding_format == "base64" else _floats
+    return _Pieces(matrix, found.width, write, found.tail)
 
 
 class _Pieces(Iterable[bytes]):

@@ -118,6 +118,12 @@ def _caller_error(fault: CallerFault) -> errors.InvalidRequest:
             details={"index": fault.index, "tokens": fault.tokens, "limit": fault.limit},
             detail=fault.detail,
         )
+    message = fault.message or "The provider refuses this input."
+    if fault.index is None:
+        return errors.InvalidRequest(message, param="input", detail=fault.detail)
     return errors.InvalidRequest(
-        fault.message or "The provider refuses this input.", param="input", detail=fault.detail
+        f"{message} Look at $.input[{fault.index}].",
+        param="input",
+        details={"index": fault.index},
+        detail=fault.detail,
     )

@@ -29,6 +29,7 @@ class Embedded:
         self.sockets = socket_folder(folder)
         self.postgres = EmbeddedPostgres(folder / "postgres", self.sockets, folder / "logs" / "postgres.log")
         self.redis = EmbeddedRedis(folder / "redis", self.sockets, folder / "logs" / "redis.log")
+        self.was_started = False
 
     @property
     def database_url(self) -> str:
@@ -48,12 +49,18 @@ class Embedded:
             self.redis.wait_until_ready()
             self.postgres.wait_until_ready()
             self.postgres.ensure_database("gigarouter")
+            self.was_started = True
         except BaseException:
             self.stop()
             raise
 
     def restart_dead(self) -> None:
-        """Start a server again that has ended by itself or was killed. Raises :class:`CannotStart` where that fails."""
+        """Start a server again that has ended by itself or was killed; none before :meth:`start`.
+
+        Raises :class:`CannotStart` where that fails, ``OSError`` where there is no room, file or memory for it.
+        """
+        if not self.was_started:
+            return
         if self.redis.pid is None:
             self.redis.launch()
             self.redis.wait_until_ready()
@@ -63,6 +70,7 @@ class Embedded:
 
     def stop(self) -> None:
         """End both; safe to call where one or both do not run."""
+        self.was_started = False
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda server: server.stop(), (self.postgres, self.redis)))
 

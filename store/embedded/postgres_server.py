@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from store.faults import CannotStart
+from store.faults import CannotStart, Unavailable
 from store.processes import end_orphans, processes_in, spawn, stop, tail
 
 # Recovery after a crash replays at most `max_wal_size` of log: seconds on any disk, a minute on a very slow one.
@@ -77,11 +77,11 @@ class EmbeddedPostgres:
         deadline = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < deadline:
             if child.poll() is not None:
-                raise CannotStart(f"PostgreSQL did not start; {self.log} says:\n{tail(self.log)}")
+                raise Unavailable(f"PostgreSQL did not start; {self.log} says:\n{tail(self.log)}")
             if _status(self.folder, child.pid) == "ready":
                 return
             time.sleep(0.02)
-        raise CannotStart(f"PostgreSQL was not ready after {READY_WITHIN_S:.0f} s; see {self.log}.")
+        raise Unavailable(f"PostgreSQL was not ready after {READY_WITHIN_S:.0f} s; see {self.log}.")
 
     def ensure_database(self, name: str) -> None:
         """Create the database where it does not exist."""
@@ -104,7 +104,7 @@ class EmbeddedPostgres:
             [str(part) for part in (*argv, "-d", database, "-c", sql)], capture_output=True, text=True, check=False
         )
         if result.returncode != 0:
-            raise CannotStart(f"PostgreSQL refused {sql!r}: {result.stderr.strip()}")
+            raise Unavailable(f"PostgreSQL refused {sql!r}: {result.stderr.strip()}")
         return result.stdout.strip()
 
     def stop(self) -> None:
@@ -131,7 +131,7 @@ class EmbeddedPostgres:
             check=False,
         )
         if result.returncode != 0:
-            raise CannotStart(f"PostgreSQL's initdb failed: {(result.stderr or result.stdout).strip()}")
+            raise Unavailable(f"PostgreSQL's initdb failed: {(result.stderr or result.stdout).strip()}")
         making.rename(self.folder)
 
 

@@ -11,15 +11,18 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from store.faults import CannotStart
+from store.faults import CannotStart, Unavailable
 from store.processes import end_orphans, processes_in, spawn, stop, tail
 
 VERSION_MIN = (6, 0)
 READY_WITHIN_S = 60.0
+# What a start writes at least.
+ROOM_BYTES = 64 * 1024
 
 
 class EmbeddedRedis:
@@ -63,13 +66,15 @@ class EmbeddedRedis:
         self._child = spawn(argv, log=self.log, cwd=self.folder)
 
     def wait_until_ready(self) -> None:
-        """Wait until Redis answers, its data loaded. Sets unreadable data aside, once. Raises :class:`CannotStart`."""
+        """Wait until Redis answers, its data loaded. Sets unreadable data aside, once. Raises :class:`Unavailable`."""
+        if self._ready():
+            return
+        if self._was_killed() or not self._has_room():
+            raise Unavailable(f"Redis did not start; {self.log} says:\n{tail(self.log)}")
+        self._set_aside()
+        self.launch()
         if not self._ready():
-            aside = self.folder.with_name(f"{self.folder.name}.unreadable-{time.time_ns()}")
-            self.folder.rename(aside)
-            self.launch()
-            if not self._ready():
-                raise CannotStart(f"Redis did not start; {self.log} says:\n{tail(self.log)}")
+            raise Unavailable(f"Redis did not start; {self.log} says:\n{tail(self.log)}")
 
     def stop(self) -> None:
         """End it by SIGTERM, which flushes the append-only file, then by SIGKILL."""
@@ -85,6 +90,28 @@ class EmbeddedRedis:
             wire.sendall(line.encode() + b"\r\n")
             return wire.recv(65536)
 
+    def _was_killed(self) -> bool:
+        """Whether a hand or the kernel ended it: that says nothing of its data."""
+        return self._child is not None and self._child.poll() in {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
+
+    def _has_room(self) -> bool:
+        """Whether its folder can be written to. Data on a full or read-only disk is not unreadable."""
+        probe = self.folder / "room.probe"
+        try:
+            probe.write_bytes(bytes(ROOM_BYTES))
+        except OSError:
+            return False
+        finally:
+            with suppress(OSError):
+                probe.unlink(missing_ok=True)
+        return True
+
+    def _set_aside(self) -> None:
+        """Rename the folder; of those that were set aside only this last one is kept."""
+        for earlier in self.folder.parent.glob(f"{self.folder.name}.unreadable-*"):
+            shutil.rmtree(earlier, ignore_errors=True)
+        self.folder.rename(self.folder.with_name(f"{self.folder.name}.unreadable-{time.time_ns()}"))
+
     def _ready(self) -> bool:
         """Whether it answers; False where it ended by itself."""
         assert self._child is not None, "wait_until_ready before launch"
@@ -98,7 +125,7 @@ class EmbeddedRedis:
             except OSError:
                 pass  # the socket is not there yet
             time.sleep(0.02)
-        raise CannotStart(f"Redis was not ready after {READY_WITHIN_S:.0f} s; see {self.log}.")
+        raise Unavailable(f"Redis was not ready after {READY_WITHIN_S:.0f} s; see {self.log}.")
 
 
 def redis_program() -> Path:

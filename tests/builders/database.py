@@ -251,9 +251,12 @@ class DatabaseBuilder:
         cap: Cap | None = None,
         use: Use = Use.COMMERCIAL,
         is_test: bool = False,
+        allow_token_ids: bool = True,
     ) -> str:
-        """A key, commercial and without narrow limits where nothing else is said; its text."""
-        return self.a_key_and_its_id(account, limits=limits, cap=cap, use=use, is_test=is_test)[0]
+        """A key: commercial, without narrow limits, sending models' own ids where nothing else is said; its text."""
+        return self.a_key_and_its_id(
+            account, limits=limits, cap=cap, use=use, is_test=is_test, allow_token_ids=allow_token_ids
+        )[0]
 
     def a_key_and_its_id(
         self,
@@ -263,9 +266,10 @@ class DatabaseBuilder:
         cap: Cap | None = None,
         use: Use = Use.COMMERCIAL,
         is_test: bool = False,
+        allow_token_ids: bool = True,
     ) -> tuple[str, KeyId]:
         async def command(work: UnitOfWork) -> tuple[str, KeyId]:
-            spec = KeySpec(name="tests", limits=limits, cap=cap, use=use)
+            spec = KeySpec(name="tests", limits=limits, cap=cap, use=use, allow_token_ids=allow_token_ids)
             shown = await create_key(work, account, spec, is_test=is_test)
             return shown.text, shown.view.id
 

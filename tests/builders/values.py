@@ -33,6 +33,7 @@ class ModelFields(TypedDict, total=False):
     normalized: bool
     trained_dimensions: tuple[int, ...]
     only_trained_dimensions: bool
+    tokenizer: str | None
     vocabulary_size: int | None
     special_tokens: int
     prompts: dict[str, str]
@@ -79,6 +80,7 @@ class KeyFields(TypedDict, total=False):
     paused: bool
     is_test: bool
     accepted: frozenset[str]
+    allow_token_ids: bool
 
 
 class UsageFields(TypedDict, total=False):
@@ -149,9 +151,16 @@ def a_payer(account_id: AccountId | None = None, *, limits: Limits | None = None
 
 
 def a_key(**fields: Unpack[KeyFields]) -> Key:
-    """A commercial key with ids of its own that may use every model."""
+    """A commercial key with ids of its own that may use every model and sends the models' own token ids."""
     payer = a_payer()
-    key = Key(id=payer.key_id, account_id=payer.account_id, name="tests", use=Use.COMMERCIAL, payer=payer)
+    key = Key(
+        id=payer.key_id,
+        account_id=payer.account_id,
+        name="tests",
+        use=Use.COMMERCIAL,
+        payer=payer,
+        allow_token_ids=True,
+    )
     return msgspec.structs.replace(key, **fields)
 
 
@@ -192,11 +201,11 @@ def a_request(
     )
 
 
-def a_hold(tokens_max: int = 100) -> Hold:
+def a_hold(tokens_max: int = 100, amount_max: int = 1_000) -> Hold:
     return Hold(
         id=RequestId(new_id()),
         payer=PAYER,
-        quote=Quote(tokens_max=tokens_max, amount_max=NanoUSD(1000), price=PRICE),
+        quote=Quote(tokens_max=tokens_max, amount_max=NanoUSD(amount_max), price=PRICE),
         period="total",
         limits=LimitState(3000, 2999, 20, 1_000_000, 999_990, 112),
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 DIMENSIONS = 8
+NEWEST_NPM = "openai@7.57.0"
 
 
 class Compat(msgspec.Struct, frozen=True):

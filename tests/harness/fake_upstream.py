@@ -16,7 +16,7 @@ import math
 import struct
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -78,12 +78,14 @@ def tokens_of(text: str) -> int:
     return -(-len(text.encode()) // 4)
 
 
-def worker_answer(path: str, request: dict[str, object], dimensions: int) -> bytes:
+def worker_answer(
+    path: str, request: dict[str, object], dimensions: int, count: Callable[[str], int] = tokens_of
+) -> bytes:
     """An honest answer of our own worker's wire to ``/embed`` or ``/count``: two special tokens around each input."""
     texts, ids, prefix = request["texts"], request["token_ids"], request["prefix"]
     if isinstance(texts, list):
         inputs = [f"{prefix}{text}" for text in texts]
-        tokens = [tokens_of(text) + 2 for text in inputs]
+        tokens = [count(text) + 2 for text in inputs]
     else:
         assert isinstance(ids, list)
         inputs = [json.dumps(item) for item in ids]
@@ -106,7 +108,9 @@ def worker_answer(path: str, request: dict[str, object], dimensions: int) -> byt
     return struct.pack("<I", len(packed)) + packed + vectors
 
 
-def embeddings_answer(request: dict[str, object], dimensions: int) -> dict[str, object]:
+def embeddings_answer(
+    request: dict[str, object], dimensions: int, count: Callable[[str], int] = tokens_of
+) -> dict[str, object]:
     """An honest OpenAI answer to a request body."""
     given = request["input"]
     assert isinstance(given, str | list)
@@ -114,7 +118,7 @@ def embeddings_answer(request: dict[str, object], dimensions: int) -> dict[str, 
     texts = [item if isinstance(item, str) else json.dumps(item) for item in inputs]
     width = request.get("dimensions") or dimensions
     assert isinstance(width, int)
-    tokens = sum(tokens_of(item) if isinstance(item, str) else len(item) for item in inputs)
+    tokens = sum(count(item) if isinstance(item, str) else len(item) for item in inputs)
     vectors = [unit_vector(text, width) for text in texts]
     base64_asked = request.get("encoding_format") == "base64"
     data = [
@@ -126,18 +130,25 @@ def embeddings_answer(request: dict[str, object], dimensions: int) -> dict[str, 
 
 
 class Upstream:
-    """An OpenAI-compatible embeddings server. ``script`` holds the next calls' replies, ``always`` all others'."""
+    """An OpenAI-compatible embeddings server. ``script`` holds the next calls' replies, ``always`` all others'.
+
+    A process asks each worker once a second how busy it is: these requests are ``polls``, answered by ``load``.
+    """
 
     def __init__(self, dimensions: int = 8, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.dimensions = dimensions
         self.host = host
         self.port = port
         self.calls: list[Received] = []
+        self.polls: list[Received] = []
         self.connections = 0
         self.in_flight = 0
         self.most_in_flight = 0
         self.script: deque[Reply] = deque()
         self.always = Reply()
+        self.load = Reply(status=404)
+        # The tokenizer of its model.
+        self.count: Callable[[str], int] = tokens_of
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -215,6 +226,10 @@ class Upstream:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         received = await self._read(reader, writer)
+        if (received.method, received.path) == ("GET", "/ready"):
+            self.polls.append(received)
+            await self._send(self._bytes(received, self.load), self.load, writer)
+            return True
         self.calls.append(received)
         reply = self.script.popleft() if self.script else self.always
         self.in_flight += 1
@@ -246,9 +261,9 @@ class Upstream:
             return reply.raw
         status, body = reply.status or 200, reply.body
         if body is None and status == 200 and received.headers.get("content-type") != "application/msgpack":
-            body = json.dumps(embeddings_answer(received.json, self.dimensions)).encode()
+            body = json.dumps(embeddings_answer(received.json, self.dimensions, self.count)).encode()
         elif body is None and status == 200:
-            body = worker_answer(received.path, msgspec.msgpack.decode(received.body), self.dimensions)
+            body = worker_answer(received.path, msgspec.msgpack.decode(received.body), self.dimensions, self.count)
         elif body is None:
             error = {"message": f"scripted {status}", "type": "scripted", "code": None, "param": None}
             body = json.dumps({"error": error}).encode()

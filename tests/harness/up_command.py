@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,29 +18,41 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 WELCOME = "Ctrl-C stops everything."
-# What a shell does to a job that it starts in the background.
+# Ways to start a command, as what stands before it. A shell ignores SIGINT for a job in the background.
 IN_BACKGROUND = ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")
+WITH_SIGNALS_BLOCKED = (
+    sys.executable,
+    "-c",
+    "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM}); "
+    "os.execvp(sys.argv[1], sys.argv[1:])",
+)
 
 
 class Up:
-    """One `gigarouter up`, ready to serve or refused when it is made."""
+    """One `gigarouter up`: ready to serve or refused when it is made, or read up to a line that begins ``until``."""
 
-    def __init__(self, folder: Path, port: int, *, in_background: bool = False) -> None:
+    def __init__(
+        self, folder: Path, port: int, *, started_by: Sequence[str] = (), until: str = WELCOME, **environment: str
+    ) -> None:
         self.folder = folder
         command = [sys.executable, "-m", "gigarouter", "up", "--data-dir", str(folder), "--port", str(port)]
         self.process = subprocess.Popen(
-            [*(IN_BACKGROUND if in_background else ()), *command],
+            [*started_by, *command],
             cwd=ROOT,
-            env={name: value for name, value in os.environ.items() if not name.startswith("GIGAROUTER_")},
+            env={name: value for name, value in os.environ.items() if not name.startswith("GIGAROUTER_")} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
         self.said = ""
+        self.read(until)
+
+    def read(self, until: str) -> None:
+        """Read on to a line that begins so, or to the end."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.said += line
-            if line.startswith(WELCOME):
+            if line.strip().startswith(until):
                 break
 
     @property

@@ -177,6 +177,19 @@ WORST: dict[str, Callable[[], bytes]] = {
     "a long model": lambda: _filled(b'"model":"', b"\\n", b'"'),
     "a long user": lambda: _filled(b'"input":"a","user":"', "漢".encode(), b'"'),
     "long dimensions": lambda: _filled(b'"input":"a","dimensions":', b"9", b""),
+    "unknown nulls": lambda: _filled(b'"input":"a"', b',"n":null', b""),
+    "an unknown null beside a long input": lambda: _filled(b'"n":null,"input":"', b"a", b'"'),
+    "half a pair at the end": lambda: _filled(b'"input":["', b"a", b'","\\ud83d"]'),
+    "half pairs": lambda: _filled(b'"input":["', b"\\ud83d", b'"]'),
+    "half pairs in texts": lambda: _filled(b'"input":[', b'"a",', b'"\\ud83d"]'),
+    "a text of backslashes and half a pair": lambda: _filled(b'"input":["', b"\\\\", b'\\ude00"]'),
+    "a byte that is not UTF-8": lambda: _filled(b'"input":["', "é".encode(), b'\xff"]'),
+    "a line break": lambda: _filled(b'"input":["a","', b"a", b'\n"]'),
+    "line breaks": lambda: _filled(b'"input":["a","', b"\n", b'"]'),
+    "no escape": lambda: _filled(b'"input":["a","', b"\\n", b'\\x"]'),
+    "cut off": lambda: _filled(b'"input":["a","', b"\\n", b""),
+    "cut off in lists": lambda: _filled(b'"input":', b"[[", b'"\\ud83d'),
+    "a number among texts": lambda: _filled(b'"input":["', b"a", b'",1]'),
 }
 
 

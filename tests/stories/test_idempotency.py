@@ -60,6 +60,7 @@ def test_a_repeated_call_gets_the_stored_answer_and_costs_nothing(product: Produ
     assert (first.status, again.status) == (200, 200)
     assert again.body == first.body
     assert again.headers["idempotency-replayed"] == "true"
+    assert not [name for name in again.headers if name.startswith("x-ratelimit-")], "what was left then is not left now"
     # A customer who sums the costs of all answers comes to what was charged.
     assert (first.headers["x-gigarouter-cost"], again.headers["x-gigarouter-cost"]) == ("0.000000002", "0.00")
     assert len(upstream.calls) == asked

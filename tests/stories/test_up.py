@@ -12,7 +12,7 @@ import pytest
 
 from gigarouter.demo import CREDIT
 from tests.harness.processes import free_port
-from tests.harness.up_command import WELCOME, Up, balance, end_what_is_left, running, vector_of
+from tests.harness.up_command import IN_BACKGROUND, WELCOME, Up, balance, end_what_is_left, running, vector_of
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def test_one_command_runs_the_product_and_it_comes_back_with_its_data_however_it_was_started(folder: Path) -> None:
     port = free_port()
     # A shell starts background jobs with SIGINT ignored; it ends them all the same.
-    first = Up(folder, port, in_background=True)
+    first = Up(folder, port, started_by=IN_BACKGROUND)
     assert WELCOME in first.said, first.said
     vector = vector_of(first.curl)
     assert len(vector) == 384

@@ -56,6 +56,11 @@ class KeyFacts(Form):
     name: str = Field("default", description="What it is for.")
     use: Use = Field(Use.COMMERCIAL, description="What the answers are used for; licenses depend on it.")
     models: tuple[str, ...] = Field((), description="Only these models, by id or alias; empty: every one.")
+    allow_token_ids: bool = Field(
+        False,
+        description="Its token ids are those of the called model's own tokenizer. Without it ids are taken only by "
+        "models with the tokenizer that OpenAI's clients encode with: others would give vectors of other texts.",
+    )
     requests_per_minute: int = Field(DEFAULT.requests_per_minute, description="Requests per minute.")
     tokens_per_minute: int = Field(DEFAULT.tokens_per_minute, description="Tokens per minute.")
     concurrency: int = Field(DEFAULT.concurrency, description="Calls at once.")
@@ -276,7 +281,7 @@ def _answer(view: KeyView, cap_use: CapUse | None) -> KeyOut:
     return answer_of(
         KeyOut,
         view,
-        **{name: getattr(spec, name) for name in ("name", "use", "models", "expires_at")},
+        **{name: getattr(spec, name) for name in ("name", "use", "models", "allow_token_ids", "expires_at")},
         **msgspec.structs.asdict(spec.limits),
         account=view.account_id,
         shown_as=view.masked,

@@ -51,6 +51,10 @@ class KeyOut(Answer):
     use: str
     is_test: bool
     models: list[str] = Field(description="The models that it may use; empty: every model.")
+    allow_token_ids: bool = Field(
+        description="It sends token ids of the called model's own tokenizer; without it ids are taken only by models "
+        "with the tokenizer that OpenAI's clients encode with."
+    )
     limits: LimitsOut
     cap: CapOut | None
     expires_at: str | None
@@ -94,6 +98,7 @@ async def retrieve_account(request: Private) -> AccountOut:
             use=key.use.value,
             is_test=key.is_test,
             models=sorted(key.models),
+            allow_token_ids=key.allow_token_ids,
             limits=answer_of(LimitsOut, key.payer.limits),
             cap=cap,
             expires_at=f"{key.expires_at:%Y-%m-%dT%H:%M:%SZ}" if key.expires_at else None,

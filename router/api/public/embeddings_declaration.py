@@ -65,6 +65,24 @@ API_VERSION: Final = {
 }
 
 
+def _limit_header(description: str, **schema: object) -> dict[str, Any]:
+    return {"description": description, "schema": schema or {"type": "integer"}}
+
+
+_DURATION: Final = {"type": "string", "examples": ["8ms", "1.5s", "6m0s"]}
+RATE_LIMITS: Final[dict[str, Any]] = {
+    "x-ratelimit-limit-requests": _limit_header("The key's requests per minute."),
+    "x-ratelimit-remaining-requests": _limit_header("What is left of them after this one."),
+    "x-ratelimit-reset-requests": _limit_header("How long until all of them are left again.", **_DURATION),
+    "x-ratelimit-limit-tokens": _limit_header("The key's tokens per minute."),
+    "x-ratelimit-remaining-tokens": _limit_header(
+        "What is left of them after the tokens that this answer is billed for; of calls in flight the most that they "
+        "can be billed is taken as used."
+    ),
+    "x-ratelimit-reset-tokens": _limit_header("How long until all of them are left again.", **_DURATION),
+}
+
+
 class EmbeddingOut(Answer):
     """The vector of one input: numbers, or the base64 of little-endian float32."""
 
@@ -93,7 +111,11 @@ class CreateEmbeddingResponse(Answer):
     PATH,
     verb="create",
     summary="Create embeddings",
-    openapi={"requestBody": BODY, "parameters": [IDEMPOTENCY_KEY, TIER, PREFER]},
+    openapi={
+        "requestBody": BODY,
+        "parameters": [IDEMPOTENCY_KEY, TIER, PREFER],
+        "responses": {"200": {"headers": RATE_LIMITS}},
+    },
 )
 async def create_embedding() -> CreateEmbeddingResponse:
     """Embed one text or many, or token ids; the answer is OpenAI's."""

@@ -1,22 +1,33 @@
-"""Serves ``/v1/models`` and ``/v1/models/{id}``: OpenAI's shape, and a buyer's facts: price, width, space, license."""
+"""Serves ``/v1/models`` and ``/v1/models/{id}``: OpenAI's shape, and a buyer's facts: price, width, space, license.
 
+The list is a picker's: what a call with the key that is sent would be served now, and without a key what is sold. Other
+models are listed where the query wants them; each is retrieved by its id, by anyone.
+"""
+
+import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, time
-from typing import Literal
+from typing import Annotated, Literal
+from urllib.parse import urlencode
 
-from pydantic import Field
+from fastapi import Query, Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from billing.money import to_usd
 from catalog.permit import decide
-from catalog.values import Model
-from router.api.forms import Answer
+from catalog.values import Model, Use
+from router.api.fields import PageLimit
+from router.api.forms import Answer, closed, opened
 from router.api.operation import Operations, Who
-from router.api.public.request import ByKey, KeyRequest
+from router.api.public.request import ByVisitor, VisitorRequest
 from router.context import RouterContext
 from router.errors import ModelNotFound
 from router.request.body import printable_excerpt
-from router.values import Key
+from router.request.estimate import takes_token_ids
+from router.usable_models import is_sold, is_usable
+from store.ids import ModelId
 
-operations = Operations("models", who=Who.KEY)
+operations = Operations("models", who=Who.VISITOR)
 
 
 class Pricing(Answer):
@@ -43,13 +54,18 @@ class ModelOut(Answer):
     dimensions: int
     trained_dimensions: list[int]
     max_input_tokens: int
-    takes_token_ids: bool
+    tokenizer: str | None = Field(description="Whose ids token ids are; null where it is not declared.")
+    takes_token_ids: bool = Field(
+        description="A call with this key may send token ids of the model's tokenizer; without a key: any key's may."
+    )
     input_types: list[str]
     space: str
     license: str
     license_conflict: bool
-    usable_by_this_key: bool
-    license_reasons: list[str]
+    usable_by_this_key: bool | None = Field(
+        description="A call with this key would be served now; null where no key was sent."
+    )
+    license_reasons: list[str] = Field(description="Why the license lets this key use it, or not; empty without a key.")
     pricing: Pricing | None
     published_on: str | None
     languages: str
@@ -59,31 +75,58 @@ class ModelOut(Answer):
 
 
 class ModelList(Answer):
-    """OpenAI's list object."""
+    """OpenAI's list object; ``next_cursor`` asks for the rest."""
 
     data: list[ModelOut]
+    has_more: bool = False
+    next_cursor: str | None = None
     object: Literal["list"] = "list"
 
 
+class ModelQuery(BaseModel):
+    """Which models, and which part of the list."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: tuple[Literal["usable", "all", "coming_soon", "live", "deprecated", "retired"], ...] = Field(
+        ("usable",),
+        description="usable: what a call with this key would be served now, and without a key what is sold; all: the "
+        "whole catalogue; else models of this status, whoever may use them. It may be repeated.",
+    )
+    limit: PageLimit | None = Field(None, description="The most that one page has; without it the list is whole.")
+    cursor: str | None = Field(None, description="The next_cursor of the page before.")
+
+
 @operations.get("/v1/models", verb="list", summary="List models")
-async def list_models(request: ByKey) -> ModelList:
-    """Every model that this key may see, those that are announced but not yet served included."""
-    models = [model for model in request.context.catalog.all() if _is_visible(model, request.key)]
-    return ModelList(data=[_out(model, request) for model in models])
+async def list_models(request: ByVisitor, response: Response, query: Annotated[ModelQuery, Query()]) -> ModelList:
+    """The models that a call with this key can use now; ``status`` lists others. A key is not needed."""
+    is_listed, after = _selector(query, request), "" if query.cursor is None else opened(query.cursor)
+    models = [model for model in request.context.catalog.all() if model.id > after and is_listed(model)]
+    if query.limit is None or len(models) <= query.limit:
+        return ModelList(data=[_out(model, request) for model in models])
+    models = models[: query.limit]
+    cursor = closed(models[-1].id)
+    wanted = [("status", status) for status in query.status]
+    following = urlencode([*wanted, ("limit", query.limit), ("cursor", cursor)])
+    response.headers["link"] = f'</v1/models?{following}>; rel="next"'
+    return ModelList(data=[_out(model, request) for model in models], has_more=True, next_cursor=cursor)
 
 
 @operations.get("/v1/models/{model_id:path}", verb="show", summary="Retrieve a model")
-async def retrieve_model(request: ByKey, model_id: str) -> ModelOut:
-    """One model; 404 ``model_not_found`` names the nearest ones."""
-    return _out(visible_model(model_id, request.key, request.context), request)
+async def retrieve_model(request: ByVisitor, model_id: str) -> ModelOut:
+    """One model, whoever may use it; 404 ``model_not_found`` names the nearest ones. A key is not needed."""
+    return _out(find_model(model_id, request.context), request)
 
 
-def visible_model(name: str, key: Key, context: RouterContext) -> Model:
-    """The model of an id or alias in a path. Raises ``ModelNotFound`` with the nearest ids."""
+def find_model(name: str, context: RouterContext, among: frozenset[ModelId] = frozenset()) -> Model:
+    """The model of an id or alias in a path, of ``among`` alone where it is not empty.
+
+    Raises ``ModelNotFound`` with the nearest ids.
+    """
     model = context.catalog.get(name)
-    if model is not None and _is_visible(model, key):
+    if model is not None and (not among or model.id in among):
         return model
-    nearest = context.catalog.nearest(name)
+    nearest = context.catalog.nearest(name, among)
     hint = f" Did you mean {', '.join(f'`{other}`' for other in nearest)}?" if nearest else ""
     raise ModelNotFound(
         f"The model `{printable_excerpt(name)}` does not exist or you do not have access to it.{hint}",
@@ -92,13 +135,28 @@ def visible_model(name: str, key: Key, context: RouterContext) -> Model:
     )
 
 
-def _is_visible(model: Model, key: Key) -> bool:
-    return not key.models or model.id in key.models
+def _selector(query: ModelQuery, request: VisitorRequest) -> Callable[[Model], bool]:
+    """Whether the query wants a model."""
+    statuses = frozenset(query.status)
+    if "all" in statuses:
+        return lambda model: True
+    if "usable" in statuses:
+        return lambda model: model.status.value in statuses or _is_usable(model, request)
+    return lambda model: model.status.value in statuses
 
 
-def _out(model: Model, request: KeyRequest) -> ModelOut:
+def _is_usable(model: Model, request: VisitorRequest) -> bool:
+    now, now_s = request.exchange.now, asyncio.get_running_loop().time()
+    if request.key is None:
+        return is_sold(model, request.context, now, now_s)
+    return is_usable(model, request.key, request.context, now, now_s)
+
+
+def _out(model: Model, request: VisitorRequest) -> ModelOut:
     key, now = request.key, request.exchange.now
-    decision = decide(model, key.use, key.accepted, now)
+    # Without a key no use is declared: what the license is does not depend on it.
+    use, accepted = (Use.COMMERCIAL, frozenset[str]()) if key is None else (key.use, key.accepted)
+    decision = decide(model, use, accepted, now)
     return ModelOut(
         id=model.id,
         created=_created(model),
@@ -108,13 +166,14 @@ def _out(model: Model, request: KeyRequest) -> ModelOut:
         dimensions=model.dimensions,
         trained_dimensions=sorted(model.trained_dimensions),
         max_input_tokens=model.max_input_tokens,
-        takes_token_ids=model.vocabulary_size is not None,
+        tokenizer=model.tokenizer,
+        takes_token_ids=takes_token_ids(model, allowed=key is not None and key.allow_token_ids),
         input_types=sorted(model.prompts),
         space=model.space,
         license=decision.license,
         license_conflict=decision.conflict,
-        usable_by_this_key=decision.allowed,
-        license_reasons=list(decision.reasons),
+        usable_by_this_key=None if key is None else _is_usable(model, request),
+        license_reasons=[] if key is None else list(decision.reasons),
         pricing=_pricing(model, request.context, now),
         published_on=model.published_on.isoformat() if model.published_on else None,
         languages=model.languages,

@@ -21,6 +21,19 @@ class KeyRequest(OperationRequest):
         self.key = self.caller.key
 
 
+class VisitorRequest(OperationRequest):
+    """A request that needs no key; with one, the answer is that key's."""
+
+    def __init__(self, request: Request, response: Response) -> None:
+        self.exchange: Exchange = request.scope[EXCHANGE]
+        self.context: RouterContext = request.app.state.context
+        self.key = None if self.exchange.caller is None else self.exchange.caller.key
+        # A cache that keeps the public answer must not give it to who sends a key, and a key's to nobody.
+        response.headers["vary"] = "Authorization, X-API-Key, Api-Key"
+        if self.key is not None:
+            response.headers["cache-control"] = "no-store"
+
+
 class PrivateRequest(KeyRequest):
     """One whose answer is the account's own: no cache may keep it."""
 
@@ -29,5 +42,5 @@ class PrivateRequest(KeyRequest):
         response.headers["cache-control"] = "no-store"
 
 
-ByKey = Annotated[KeyRequest, Depends()]
+ByVisitor = Annotated[VisitorRequest, Depends()]
 Private = Annotated[PrivateRequest, Depends()]

@@ -75,6 +75,6 @@ def unknown(request_id: RequestId, now: datetime) -> NotFound:
         return NotFound("This request is not recorded yet. Try again in a second.", param="request_id", retry_after_s=1)
     return NotFound(
         f"There is no record of this request in this account. Explanations are kept for {KEPT_DAYS} days, charges for "
-        "good; of many refused requests in one second only some are kept.",
+        "good; of many refused or free requests only some are kept.",
         param="request_id",
     )

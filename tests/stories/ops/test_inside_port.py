@@ -56,10 +56,11 @@ def test_the_customers_port_says_of_each_operation_inside_what_it_says_of_any_pa
     paths = only_inside()
     assert {"/metrics", "/admin/openapi.json", "/admin/v1/accounts", "/admin/v1/usage"} <= set(paths)
     for method in METHODS:
-        nothing = as_seen(serve, method, NOWHERE)
-        assert nothing[0] == 404
         for path in paths:
             for spelled in (path, f"{path}/", path.upper(), f"/{path}"):
+                # A path may end as an operation of the customers' does, and is then told of that one.
+                nothing = as_seen(serve, method, re.sub("(?i)admin|metrics", "nothing", spelled))
+                assert nothing[0] == 404
                 assert as_seen(serve, method, spelled) == nothing, (method, spelled)
     for method, path in (("GET", "/admin/v1/accounts"), ("POST", "/admin/v1/accounts"), ("GET", "/metrics")):
         assert as_seen(serve, method, path, ops.key) == as_seen(serve, method, NOWHERE, ops.key), "with a good key, too"

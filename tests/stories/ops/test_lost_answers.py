@@ -228,7 +228,7 @@ def test_a_command_whose_answer_is_lost_shows_the_key_all_the_same(
         assert result.exit_code == 0, result.output
         return str(json.loads(result.stdout)["key"])
 
-    with Proxies(product.serves[0].port, {"lossy": loses_each_key_once}) as proxies:
+    with Proxies(product.serves[0].admin_port, {"lossy": loses_each_key_once}) as proxies:
         made = typed(proxies["lossy"].port, "keys", "create", account, "--name", "from afar")
         key_id = ops("GET", f"/keys?account={account}&limit=1")["data"][0]["id"]
         rotated = typed(proxies["lossy"].port, "keys", "rotate", key_id)

@@ -57,28 +57,41 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(qwen: Path) -> Iterator[Cluster]:
+def cluster(qwen: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     arguments = ["--ray", "--model", str(qwen), "--port", str(port), "--device", "cpu"]
     arguments += ["--replicas-min", "2", "--replicas-max", "2"]
-    process = subprocess.Popen([sys.executable, "-m", "providers.worker", *arguments], cwd=ROOT)
+    log = tmp_path_factory.mktemp("ray") / "log"
+    with log.open("wb") as out:
+        command = [sys.executable, "-m", "providers.worker", *arguments]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
     running = Cluster(process, f"http://127.0.0.1:{port}")
+    try:
+        _wait_for_all(running, log)
+        yield running
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(90) == 0, log.read_text(errors="replace")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_for_all(running: Cluster, log: Path) -> None:
+    """Until all replicas are there. It answers before, and a replica that dies until then ends the start."""
     deadline = time.monotonic() + 150
-    while True:
+    while f"{running.url.rpartition(':')[2]} with Ray" not in log.read_text(errors="replace"):
         try:
             answer = httpx.get(f"{running.url}/ready", timeout=3)
-            if answer.status_code == 200:
-                break
-            running.said_cold.append((answer.status_code, answer.json()["error"]["code"] if "{" in answer.text else ""))
+            if answer.status_code != 200:
+                running.said_cold.append(
+                    (answer.status_code, answer.json()["error"]["code"] if "{" in answer.text else "")
+                )
         except httpx.TransportError:
             pass
-        assert process.poll() is None
+        assert running.process.poll() is None, log.read_text(errors="replace")
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    yield running
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(90) == 0
 
 
 def embed(client: httpx.Client) -> tuple[int, bytes]:

@@ -13,8 +13,8 @@ GET    /ready                                           anyone
 GET    /metrics                                         nearby
 DELETE /v1/models/{model_id:path}/vote                  key
 GET    /v1/account                                      key
-GET    /v1/models                                       key
-GET    /v1/models/{model_id:path}                       key
+GET    /v1/models                                       visitor
+GET    /v1/models/{model_id:path}                       visitor
 GET    /v1/organization/costs                           key
 GET    /v1/organization/usage/embeddings                key
 GET    /v1/requests/{request_id}                        key

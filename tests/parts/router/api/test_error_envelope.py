@@ -75,7 +75,7 @@ COMING_BACK = """
 415 never  EncodingUnsupported
 422 never  IdempotencyMismatch IdempotencyResultGone
 428 never  PreconditionRequired
-429 wait   LimitExceeded RequestLimit TokenLimit ConcurrencyLimit CreditHeld
+429 wait   LimitExceeded RequestLimit TokenLimit ConcurrencyLimit CreditHeld OutcomesFull
 431 never  HeadersTooLarge
 499 never  ClientGone
 500 never  Refusal Failed

@@ -256,9 +256,10 @@ async def test_every_wrong_path_and_verb_has_the_envelope(
 
 @pytest.mark.parametrize("host", ["x/admin?a=", "a#", "a/../", "evil:99999", "localhost@evil", "[::1]:x"])
 async def test_the_host_header_opens_no_door(front: Front, host: str) -> None:
+    """A host that is one means nothing to us; any other is no HTTP (RFC 9112 §3.2)."""
     headers = {"host": host, "authorization": "Bearer gr_live_x"}
     answer = await front.client.get("/v1/account", headers=headers)
-    assert answer.status_code == 401
+    assert answer.status_code == (401 if host == "evil:99999" else 400)
 
 
 def specs(audience: Audience = Audience.EVERYONE) -> list[OperationSpec]:

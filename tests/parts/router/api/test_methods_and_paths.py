@@ -19,7 +19,7 @@ V1 = "http://127.0.0.1:8080/v1"
 
 
 async def test_head_is_get_without_its_body(api: ServedApi) -> None:
-    paths = {"/health": None, "/ready": None, "/openapi.json": None, "/v1/models": api.key, "/v1/account": api.key}
+    paths = {"/health": None, "/openapi.json": None, "/v1/models": api.key, "/v1/account": api.key}
     paths |= {f"/v1/models/{api.model}": api.key, "/admin/v1/accounts": api.operator, "/metrics": None}
     for path, key in paths.items():
         headers = [] if key is None else [f"authorization: Bearer {key}".encode()]

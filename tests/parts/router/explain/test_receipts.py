@@ -147,6 +147,28 @@ async def test_a_flood_of_refused_calls_leaves_a_sample_and_no_call_that_was_adm
     assert await count(db) == receipts.REFUSALS_MAX + 31
 
 
+async def test_free_calls_and_refusals_fill_a_days_bytes_and_no_more_and_paid_ones_are_never_missed(
+    db: Database, monkeypatch: pytest.MonkeyPatch, new_buffer: NewBuffer
+) -> None:
+    monkeypatch.setattr(receipts, "FREE_BYTES_PER_DAY", 10_000)
+    kept = new_buffer(db)
+    free = a_hold(amount_max=0)
+    for at in (NOW, NOW + timedelta(days=1)):
+        for _ in range(20):
+            for _ in range(10):
+                kept.add(msgspec.structs.replace(a_call(), at=at, trace=Trace(key=KEY, hold=free)))
+                kept.add(msgspec.structs.replace(a_call(refused=True), at=at))
+            kept.add(msgspec.structs.replace(a_call(), at=at))
+            await kept.flush()
+    stored = await count(db)
+    assert kept.skipped == 2 * 420 - stored > 600
+    async with db.transaction() as tx:
+        size = await tx.scalar(text("SELECT sum(length(route::text)) FROM routes"))
+    # What is in one flush goes beyond the bound.
+    paid = 2 * 20 * 1_000
+    assert 2 * 10_000 < size < 2 * (10_000 + 20 * 1_000) + paid
+
+
 async def test_a_row_that_cannot_be_written_does_not_stop_the_others(
     db: Database, monkeypatch: pytest.MonkeyPatch, new_buffer: NewBuffer
 ) -> None:

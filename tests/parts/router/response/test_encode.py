@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from router.dispatch.validate import shorten
-from router.response.encode import encode_answer
+from router.response.encode import encode_answer, restore_body
 from router.values import Answer
 from tests.builders.values import MODEL_ID, PRICE, SPACE, a_delivery, a_hold, a_model, a_request, a_usage, unit_rows
 
@@ -82,6 +82,24 @@ def test_a_body_may_be_made_again_and_whole_up_to_a_bound() -> None:
     whole = b"".join(answer.body)
     assert b"".join(answer.body) == whole == answer.to_bytes(len(whole))
     assert answer.to_bytes(len(whole) - 1) is None
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+@pytest.mark.parametrize(
+    ("rows", "width", "dimensions"), [(1, 8, None), (700, 128, None), (3, 128, 32), (700, 128, 100)]
+)
+def test_what_is_stored_gives_the_same_bytes_and_takes_four_for_each_number(
+    encoding: str, rows: int, width: int, dimensions: int | None
+) -> None:
+    answer, _ = _answered(rows, width, encoding_format=encoding, dimensions=dimensions)
+    size = rows * (dimensions or width) * 4
+    stored = answer.to_stored(size)
+    assert stored is not None
+    assert size < len(stored) < size + 200
+    body = b"".join(answer.body)
+    assert b"".join(restore_body(stored)) == body
+    assert b"".join(restore_body(body)) == body, "what was stored as JSON is answered as it is"
+    assert answer.to_stored(size - 1) is None
 
 
 @pytest.mark.parametrize("rows", [2, 700])

@@ -100,7 +100,11 @@ async def test_an_honest_address_serves_again_after_one_round(lab: SpaceLab, ups
     assert await lab.state(endpoint) == "live"
 
 
-@pytest.mark.parametrize("changes", [{"options": {"lane": "batch"}}, {"base_url": "http://127.0.0.1:1/v2"}])
+# A header may decide which service answers.
+HEADED = {"options": {"headers": {"x-lane": "batch"}}}
+
+
+@pytest.mark.parametrize("changes", [HEADED, {"base_url": "http://127.0.0.1:1/v2"}])
 async def test_what_decides_who_answers_ends_traffic(lab: SpaceLab, upstream: Gated, changes: dict[str, Any]) -> None:
     endpoint = await a_live_endpoint(lab, upstream)
     await edit_its_provider(lab, endpoint, **changes)
@@ -175,7 +179,7 @@ async def test_an_endpoint_is_not_put_live_for_a_model_that_nobody_asked(lab: Sp
     assert row.verdict == "no_answer"
 
 
-@pytest.mark.parametrize("changes", [{"base_url": "http://127.0.0.1:1/v1"}, {"options": {"lane": "batch"}}])
+@pytest.mark.parametrize("changes", [{"base_url": "http://127.0.0.1:1/v1"}, HEADED])
 async def test_nor_for_a_provider_that_nobody_asked(lab: SpaceLab, upstream: Gated, changes: dict[str, Any]) -> None:
     endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url)
     report = await upstream.between(
