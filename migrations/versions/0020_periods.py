@@ -10,7 +10,7 @@ these and stay as they were booked; the checks of columns are not valid for them
 after this one may drop the ``charge_calls`` of 22 arguments and the ``post_usage`` of five.
 
 Revision ID: 0020
-Revises: 0010
+Revises: 0014
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0020"
-down_revision = "0010"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 

@@ -46,7 +46,9 @@ CREATE TRIGGER sealed_batches_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON
 --;;
 GRANT SELECT, INSERT ON sealed_batches TO gigarouter_app
 --;;
-GRANT SELECT, INSERT, UPDATE ON sealed_balances, book_checks TO gigarouter_app
+GRANT SELECT, INSERT, UPDATE (amount_nano, postings) ON sealed_balances TO gigarouter_app
+--;;
+GRANT SELECT, INSERT, UPDATE ON book_checks TO gigarouter_app
 --;;
 CREATE OR REPLACE FUNCTION check_entry_balanced() RETURNS trigger LANGUAGE plpgsql AS $$
 -- Versions of a ledger account are unique and each update makes one, so one that is not above the account's is its own.

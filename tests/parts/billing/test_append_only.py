@@ -9,13 +9,16 @@ from store.postgres import Database
 from tests.builders.billing import an_account, billing, usage_of
 from tests.builders.values import a_payer
 
-# What the role may UPDATE at all, and each of these only in one direction (tested below).
-ALLOWED = {("grants", "remaining_nano"), ("key_spend", "spent_nano")} | {
-    ("ledger_accounts", column) for column in ("posted_nano", "version")
+# What the role may UPDATE at all, and each of these only in one direction (tested below). The sealed sums are a copy,
+# which a check compares with the postings.
+ALLOWED = {
+    *(("grants", "remaining_nano"), ("key_spend", "spent_nano")),
+    *(("ledger_accounts", column) for column in ("posted_nano", "version")),
+    *(("sealed_balances", column) for column in ("amount_nano", "postings")),
 }
 MONEY = (
     *("entries", "postings", "grants", "grant_uses", "ledger_accounts", "prices", "key_spend", "usage_events"),
-    *("ended_calls",),
+    *("ended_calls", "sealed_batches", "sealed_balances"),
 )
 # Columns of money in other tables: what a key or a provider may spend, and what calls cost us.
 ELSEWHERE = {"keys", "endpoints"}
