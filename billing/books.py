@@ -4,7 +4,6 @@ Each check counts what is wrong and says it in a sentence; the last results are 
 admin API and the metrics read them. Nothing is repaired here.
 """
 
-import time
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -161,7 +160,7 @@ async def check_redis(
     """Check what Redis has; an account is wrong that was ``before``, too. Returns the accounts that differ now."""
     differing = {found.account_id for found in await mismatches(db, projection)}
     wrong = differing & before
-    overdue, due_ms = 0, int((time.time() - OVERDUE_S) * 1000)
+    overdue, due_ms = 0, int((db.clock.now().timestamp() - OVERDUE_S) * 1000)
     assert projection.redis is not None
     async for account_id in accounts_in_redis(projection):
         overdue += int(await projection.redis.command("ZCOUNT", due_key(account_id), "-inf", due_ms))

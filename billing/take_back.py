@@ -8,7 +8,7 @@ stopped.
 
 import asyncio
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 
 import msgspec
@@ -19,10 +19,12 @@ from billing.admission import Admission
 from billing.chart import LedgerKind
 from billing.credits import GrantKind, debt_payment, use_grant
 from billing.debt import lock_credit, read_debt
+from billing.generation import Generation, locks_lease
 from billing.ledger import Posting, post
 from billing.money import NanoUSD, Price
 from billing.projection import EndedHolds, Projection
 from billing.values import Denied, Hold, Limits, Payer, Quote
+from store.clock import Clock
 from store.ids import AccountId, EntryId, GrantId, KeyId, ModelId, PriceId, RequestId, new_id
 from store.postgres import Database
 
@@ -108,7 +110,7 @@ class TakenBack(msgspec.Struct, frozen=True):
 
 
 class HoldGivenUp(Exception):
-    """The hold was overdue and given up before it was booked, so what it held may be another call's."""
+    """Others gave the hold up before it was booked, so what it held may be another call's."""
 
 
 class _Progress(msgspec.Struct, frozen=True):
@@ -121,7 +123,13 @@ class _Progress(msgspec.Struct, frozen=True):
 
 
 async def take_back(
-    db: Database, admission: Admission, projection: Projection, wanted: TakeBack, *, wait_s: float = WAIT_S
+    db: Database,
+    admission: Admission,
+    projection: Projection,
+    generation: Generation,
+    wanted: TakeBack,
+    *,
+    wait_s: float = WAIT_S,
 ) -> TakenBack:
     """Take credit back until all is taken, or nothing became free for ``wait_s``. Raises BillingUnavailable."""
     while True:
@@ -129,11 +137,11 @@ async def take_back(
             progress = await _progress(tx, wanted)
         if progress.left == 0:
             break
-        hold = await _hold_free(admission, projection, wanted.account_id, progress.left, wait_s)
+        hold = await _hold_free(admission, projection, wanted.account_id, progress.left, db.clock, wait_s)
         if hold is None:
             return TakenBack(NanoUSD(progress.taken), NanoUSD(0), NanoUSD(progress.left))
         with suppress(HoldGivenUp):
-            await _book_held(db, projection, wanted, hold)
+            await _book_held(db, projection, generation, wanted, hold)
     owed = 0
     if wanted.owe_rest and progress.taken < wanted.amount:
         async with db.transaction() as tx:
@@ -142,14 +150,14 @@ async def take_back(
 
 
 async def _hold_free(
-    admission: Admission, projection: Projection, account_id: AccountId, wanted: int, wait_s: float
+    admission: Admission, projection: Projection, account_id: AccountId, wanted: int, clock: Clock, wait_s: float
 ) -> Hold | None:
     """Hold what is free, at most ``wanted``; None where nothing became free in time."""
     loop = asyncio.get_running_loop()
     until = loop.time() + wait_s
     amount = wanted
     while True:
-        now = datetime.now(UTC)
+        now = clock.now()
         price = Price(PriceId(new_id()), ModelId(""), 0, now - timedelta(days=1))
         quote = Quote(1, NanoUSD(amount), price, exact=True)
         # A deadline of now, so that admission answers at once and the hold is overdue after its grace alone.
@@ -176,11 +184,16 @@ async def _wait(freed: asyncio.Event) -> None:
         return
 
 
-async def _book_held(db: Database, projection: Projection, wanted: TakeBack, hold: Hold) -> None:
+async def _book_held(
+    db: Database, projection: Projection, generation: Generation, wanted: TakeBack, hold: Hold
+) -> None:
     """Book what was held, then free the hold with it."""
     account_id = wanted.account_id
     try:
         async with db.transaction() as tx:
+            # As a charge, it belongs to the lease that its hold was made under.
+            if not await locks_lease(tx, generation.lease_of(hold.process_id)):
+                raise HoldGivenUp
             amount, version = await _book(tx, wanted, hold)
     except BaseException:
         # It may have been committed: the balance is set from Postgres before the hold is freed.

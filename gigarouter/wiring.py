@@ -7,6 +7,7 @@ from functools import partial
 from random import Random
 from typing import Literal
 
+from billing import lost_holds
 from billing.admission import Admission
 from billing.charging import Charging
 from billing.generation import Generation
@@ -29,6 +30,7 @@ from router.registry.refresh import Refresher
 from router.request.outcome_room import OutcomeBounds
 from router.routing.health import Health
 from store.checks import check_postgres, check_redis
+from store.clock import Clock
 from store.faults import CannotStart
 from store.ids import EndpointId, ProviderId, parse
 from store.postgres import STORE_FAULTS, Database
@@ -48,26 +50,27 @@ async def require_fit(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIterator[RouterContext]:
-    """Run one process's collaborators until the block ends. Raises CannotStart where Postgres cannot be read."""
-    export(ENVIRONMENT)
-    db = Database(settings.require_database_url())
-    refresher = Refresher(db)
-    try:
-        await refresher.load()
-    except StoreUnavailable as gone:
-        raise CannotStart("PostgreSQL went away while keys, catalogue and prices were read from it.") from gone
+async def process(
+    settings: Settings, kind: Literal["serve", "jobs"], clock: Clock | None = None
+) -> AsyncIterator[RouterContext]:
+    """Run one process's collaborators until the block ends. Raises CannotStart where Postgres cannot be read.
 
+    ``clock`` is the machine's; this process learns Postgres' time before it reads anything else.
+    """
+    export(ENVIRONMENT)
+    db = Database(settings.require_database_url(), clock=clock)
+    refresher = await _load(db)
     generation = Generation(db, kind)
     projection = Projection(db, generation)
     redis = RedisClient(settings.require_redis_url(), (*SCRIPTS, *provider_quota.SCRIPTS), generation.on_connect)
     projection.redis = redis
-    charging = Charging(db, projection, settings.durability)
+    charging = Charging(db, projection, generation, settings.durability)
 
     pool = Pool()
-    allowed = networks([str(network) for network in settings.allowed_private_networks])
     cipher = CredentialCipher(settings.require_secret_keys())
-    providers = ProviderSet(refresher.providers, cipher, allowed, pool)
+    providers = ProviderSet(
+        refresher.providers, cipher, networks([str(one) for one in settings.allowed_private_networks]), pool
+    )
     health = Health(Random().random)  # noqa: S311 - spreads rests
     _subscribe(refresher, providers, health, generation, projection)
     receipts = ReceiptBuffer(db, lambda text: str(scrub(text)))
@@ -96,7 +99,8 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     )
     quarantine = partial(quarantines.run, db, health)
     loads = partial(worker_loads.run, providers, refresher.endpoints, health)
-    runs = (redis.run, generation.run, projection.run, charging.run, receipts.run, refresher.run, providers.run)
+    holds = partial(lost_holds.watch, projection, generation)
+    runs = (redis.run, generation.run, holds, projection.run, charging.run, receipts.run, refresher.run, providers.run)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(run()) for run in (*runs, quarantine, loads)]
         try:
@@ -108,6 +112,16 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
             for task in tasks:
                 task.cancel()
     await _shut_down(generation, providers, pool, db)
+
+
+async def _load(db: Database) -> Refresher:
+    refresher = Refresher(db)
+    try:
+        await db.observe_time()
+        await refresher.load()
+    except (StoreUnavailable, *STORE_FAULTS) as gone:
+        raise CannotStart("PostgreSQL went away while keys, catalogue and prices were read from it.") from gone
+    return refresher
 
 
 def _subscribe(

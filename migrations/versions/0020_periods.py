@@ -7,10 +7,11 @@ much of its charge was paid from promotional and goodwill credit, split over the
 Older releases run on it while it is rolled out: they call ``charge_calls`` with 22 arguments and one entry per account,
 which splits that entry by month itself and leaves ``held_nano`` empty. Entries and usage events of before have none of
 these and stay as they were booked; the checks of columns are not valid for them, and never made so. The first release
-after this one may drop the ``charge_calls`` of 22 arguments and the ``post_usage`` of five.
+after this one may drop the ``charge_calls`` of 22 arguments, the ``charge_leased_calls`` of 24 and the ``post_usage``
+of five.
 
 Revision ID: 0020
-Revises: 0014
+Revises: 0016
 """
 
 from pathlib import Path
@@ -18,7 +19,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0020"
-down_revision = "0014"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 

@@ -206,3 +206,34 @@ BEGIN
         call_times, call_latencies, call_attempts, idem_keys, idem_statuses, idem_headers, idem_bodies,
         array_fill(NULL::bigint, ARRAY[cardinality(call_ids)]));
 END $$
+--;;
+CREATE FUNCTION charge_leased_calls(
+    lease_process uuid, lease_generation bigint,
+    call_ids uuid[], payer_ids uuid[], call_entries uuid[], call_keys uuid[], call_models text[], call_providers uuid[],
+    call_endpoints uuid[], call_spaces text[], call_inputs integer[], call_tokens integer[],
+    call_provider_tokens integer[], call_prices uuid[], call_nano_per_mtok bigint[], call_costs bigint[],
+    call_provider_costs bigint[], call_times timestamptz[], call_latencies integer[], call_attempts integer[],
+    idem_keys text[], idem_statuses integer[], idem_headers bytea[], idem_bodies bytea[], call_held bigint[]
+) RETURNS TABLE (
+    request_id uuid, outcome text, charged_nano bigint, overdraft_nano bigint, version bigint, entry_id uuid
+) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+-- The group commit of calls whose holds were made, or asserted anew, under one lease. Where the lease is gone nothing is
+-- booked, and each call is reported as an earlier try of its charge has ended it, or as ``lease_lost``.
+#variable_conflict use_column
+BEGIN
+    PERFORM FROM charge_leases WHERE process_id = lease_process AND generation = lease_generation FOR KEY SHARE;
+    IF FOUND THEN
+        RETURN QUERY SELECT * FROM charge_calls(
+            call_ids, payer_ids, call_entries, call_keys, call_models, call_providers, call_endpoints, call_spaces,
+            call_inputs, call_tokens, call_provider_tokens, call_prices, call_nano_per_mtok, call_costs,
+            call_provider_costs, call_times, call_latencies, call_attempts, idem_keys, idem_statuses, idem_headers,
+            idem_bodies, call_held);
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT id, CASE e.outcome WHEN 'charged' THEN 'already' WHEN 'released' THEN 'released' ELSE 'lease_lost' END,
+        coalesce(v.charged_nano, 0), coalesce(v.overdraft_nano, 0), v.version, v.entry_id
+    FROM unnest(call_ids) AS u (id)
+    LEFT JOIN ended_calls e ON e.request_id = id
+    LEFT JOIN usage_events v ON v.request_id = id AND v.occurred_at = e.occurred_at;
+END $$

@@ -5,7 +5,7 @@ rotation for as long as the old secret works.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -37,6 +37,7 @@ from router.identity.key_commands import (
     rotate_key,
 )
 from store.ids import KeyId, wire
+from store.postgres import now_of
 
 operations = Operations("keys", f"{V1}/keys")
 ONE = "/{key_id}"
@@ -271,7 +272,7 @@ async def _out(connection: AsyncConnection, view: KeyView) -> KeyOut:
 
 async def _all_out(connection: AsyncConnection, views: Sequence[KeyView]) -> list[KeyOut]:
     caps = {view.id: view.spec.cap for view in views if view.spec.cap is not None}
-    use = await read_cap_use(connection, caps, datetime.now(UTC))
+    use = await read_cap_use(connection, caps, await now_of(connection))
     return [_answer(view, use.get(view.id)) for view in views]
 
 

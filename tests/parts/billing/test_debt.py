@@ -119,8 +119,8 @@ def test_what_an_older_release_left_is_counted_and_paid_by_a_job(database_url: s
             await owner.close()
             async with b.db.transaction() as tx:
                 assert await read_debt(tx, account) == 60
-            assert await pay_debts(b.db, b.admission, b.projection) == 1
-            assert await pay_debts(b.db, b.admission, b.projection) == 0
+            assert await pay_debts(b.db, b.admission, b.projection, b.generation) == 1
+            assert await pay_debts(b.db, b.admission, b.projection, b.generation) == 0
             async with b.db.transaction() as tx:
                 sums = await ledger(tx)
                 assert (sums["customer_credit"], sums["customer_overdraft"]) == (40, 0)

@@ -30,7 +30,7 @@ async def sums(b: Billing) -> dict[str, int]:
 
 async def take(b: Billing, account: AccountId, reason: Reason, amount: int, *, owe_rest: bool = False) -> TakenBack:
     wanted = TakeBack(account_id=account, reason=reason, source="tests:1", amount=NanoUSD(amount), owe_rest=owe_rest)
-    return await take_back(b.db, b.admission, b.projection, wanted, wait_s=0.3)
+    return await take_back(b.db, b.admission, b.projection, b.generation, wanted, wait_s=0.3)
 
 
 # Of 100 promotional, 20 goodwill, 300 purchased and 500 lent: what each reason takes of 1,000, and where it goes.
@@ -116,7 +116,7 @@ def test_the_busiest_account_makes_way(database_url: str, redis_url: str) -> Non
             await asyncio.sleep(0.5)
             assert not any(task.done() for task in busy)
             wanted = TakeBack(account_id=account, reason=Reason.REFUND, source="tests:1", amount=NanoUSD(20_000))
-            taken = await asyncio.wait_for(take_back(two.db, two.admission, two.projection, wanted), 30)
+            taken = await asyncio.wait_for(take_back(two.db, two.admission, two.projection, two.generation, wanted), 30)
             await asyncio.gather(*busy)
             # What calls held when the last turn began may have come free afterwards.
             assert taken.waiting == 0
@@ -163,12 +163,12 @@ def test_a_due_grant_expires_bit_by_bit_beside_calls(database_url: str, redis_ur
             hold = await b.admit(a_payer(account), 200)
             assert isinstance(hold, Hold)
             after = later + timedelta(seconds=1)
-            assert await expire_due(b.db, b.admission, b.projection, after, wait_s=0.1) == 0
+            assert await expire_due(b.db, b.admission, b.projection, b.generation, after, wait_s=0.1) == 0
             assert (await sums(b))["breakage"] == 300
             await b.charge(hold, 150)
-            assert await expire_due(b.db, b.admission, b.projection, after, wait_s=0.1) == 1
+            assert await expire_due(b.db, b.admission, b.projection, b.generation, after, wait_s=0.1) == 1
             assert (await sums(b))["breakage"] == 350
-            assert await expire_due(b.db, b.admission, b.projection, after) == 0
+            assert await expire_due(b.db, b.admission, b.projection, b.generation, after) == 0
             await b.settle()
             await b.assert_books_are_right()
 
