@@ -75,6 +75,8 @@ async def reap(db: Database, projection: Projection, longest_s: float) -> int:
         # A committed charge may never have been applied: the balance is set from Postgres before its hold is freed.
         if any(row.outcome == "charged" for row in rows) and not await projection.set_from_postgres(account_id):
             continue
+        if not calls:
+            continue
         tokens = tuple(billed.get(call, 0) for call in calls)
         projection.end_holds([EndedHolds(account_id, tuple(calls), tokens=tokens)])
         ended += len(calls)

@@ -104,7 +104,8 @@ class _CheckBooks:
 
     async def __call__(self, context: RouterContext) -> None:
         findings = await books.check_frequently(context.db)
-        if context.generation.number:
+        # At the start the generation is learned within moments; the next turn is a minute away.
+        if context.generation.number or await context.generation.ready(10):
             of_redis, self._differing = await books.check_redis(context.db, context.projection, self._differing)
             findings += of_redis
         await _record(context, findings)

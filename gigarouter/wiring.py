@@ -58,19 +58,16 @@ async def process(
     ``clock`` is the machine's; this process learns Postgres' time before it reads anything else.
     """
     export(ENVIRONMENT)
-    db = Database(settings.require_database_url(), clock=clock)
-    refresher = await _load(db)
+    db, refresher = await _read_database(settings, clock)
     generation = Generation(db, kind)
     projection = Projection(db, generation)
     redis = RedisClient(settings.require_redis_url(), (*SCRIPTS, *provider_quota.SCRIPTS), generation.on_connect)
     projection.redis = redis
     charging = Charging(db, projection, generation, settings.durability)
 
-    pool = Pool()
-    cipher = CredentialCipher(settings.require_secret_keys())
-    providers = ProviderSet(
-        refresher.providers, cipher, networks([str(one) for one in settings.allowed_private_networks]), pool
-    )
+    pool, cipher = Pool(), CredentialCipher(settings.require_secret_keys())
+    allowed = networks([str(network) for network in settings.allowed_private_networks])
+    providers = ProviderSet(refresher.providers, cipher, allowed, pool)
     health = Health(Random().random)  # noqa: S311 - spreads rests
     _subscribe(refresher, providers, health, generation, projection)
     receipts = ReceiptBuffer(db, lambda text: str(scrub(text)))
@@ -114,14 +111,16 @@ async def process(
     await _shut_down(generation, providers, pool, db)
 
 
-async def _load(db: Database) -> Refresher:
+async def _read_database(settings: Settings, clock: Clock | None) -> tuple[Database, Refresher]:
+    """Learn Postgres' time, then read keys, catalogue and prices."""
+    db = Database(settings.require_database_url(), clock=clock)
     refresher = Refresher(db)
     try:
         await db.observe_time()
         await refresher.load()
     except (StoreUnavailable, *STORE_FAULTS) as gone:
         raise CannotStart("PostgreSQL went away while keys, catalogue and prices were read from it.") from gone
-    return refresher
+    return db, refresher
 
 
 def _subscribe(

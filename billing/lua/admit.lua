@@ -54,6 +54,6 @@ redis.call('PEXPIRE', KEYS[2], 600000)
 local function text(number) return string.format('%.0f', number) end
 redis.call('HSET', KEYS[1], 'held', text(held + need), 'c:' .. key, text(in_flight + 1), 'k:' .. key .. ':' .. period,
     text(key_held + need), 'u:' .. key, text(reserved + tonumber(ARGV[10])), 'q:' .. request, ARGV[10] .. '|' .. ARGV[8],
-    'h:' .. request, amount .. '|' .. key .. '|' .. period, 'd:' .. request, ARGV[11])
+    'd:' .. request, ARGV[11], 'h:' .. request, amount .. '|' .. key .. '|' .. period)
 arrival_r = next_r
 return state('ok')

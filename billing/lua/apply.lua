@@ -23,6 +23,7 @@ for i = 5, 4 + count do
         held = held + tonumber(amount)
         freed[field] = true
         gone[#gone + 1] = field
+        gone[#gone + 1] = 'd:' .. ARGV[i]
         concurrent['c:' .. key] = (concurrent['c:' .. key] or 0) + 1
         key_held[name] = (key_held[name] or 0) + tonumber(amount)
         -- A hold of a process of the release before this one has nothing set aside: it was counted when it was admitted.

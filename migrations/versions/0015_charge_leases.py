@@ -5,7 +5,7 @@ unfenced as they always were, and take part in barriers by their row in ``proces
 may put ``charge_calls`` into ``charge_leased_calls``.
 
 Revision ID: 0015
-Revises: 0010
+Revises: 0014
 """
 
 from pathlib import Path

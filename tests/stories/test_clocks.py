@@ -35,9 +35,9 @@ class Machine:
         self.clock = Clock(lambda: time.time() + self.offset_s)
 
 
-def a_wide_key(database: DatabaseBuilder, account: AccountId, **spec: object) -> str:
+def a_key_with(database: DatabaseBuilder, account: AccountId, **spec: object) -> str:
     async def command(work: object) -> str:
-        return (await create_key(work, account, KeySpec(name="tests", limits=WIDE, **spec))).text  # type: ignore[arg-type]
+        return (await create_key(work, account, KeySpec(name="tests", limits=WIDE, allow_token_ids=True, **spec))).text  # type: ignore[arg-type]
 
     return database.as_app(command)
 
@@ -68,12 +68,12 @@ def test_no_clock_of_a_process_harms(database_url: str, redis_url: str, offset: 
         account = database.an_account(1_000)
         database.value("UPDATE grants SET expires_at = now() + interval '30 minutes' RETURNING 1")
         free, capped = (
-            a_wide_key(database, account),
-            a_wide_key(database, account, cap=Cap(NanoUSD(COST), CapPeriod.DAY)),
+            a_key_with(database, account),
+            a_key_with(database, account, cap=Cap(NanoUSD(COST), CapPeriod.DAY)),
         )
-        monthly = a_wide_key(database, account, cap=Cap(NanoUSD(COST), CapPeriod.MONTH))
-        ending = a_wide_key(database, account, expires_at=now + timedelta(minutes=30))
-        ended = a_wide_key(database, account, expires_at=now + timedelta(minutes=30))
+        monthly = a_key_with(database, account, cap=Cap(NanoUSD(COST), CapPeriod.MONTH))
+        ending = a_key_with(database, account, expires_at=now + timedelta(minutes=30))
+        ended = a_key_with(database, account, expires_at=now + timedelta(minutes=30))
         database.value(
             "UPDATE keys SET expires_at = now() - interval '30 minutes' WHERE id = $1 RETURNING 1", _id(database)
         )

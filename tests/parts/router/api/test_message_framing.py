@@ -143,7 +143,7 @@ async def test_a_hundred_unfinished_bodies_take_no_more_memory_than_the_bound() 
 
         body_deadline_s = 300.0
 
-    guard = Guard(echo, body_bytes_max=4 * MIB, calls_max=1000, record=lambda exchange: None, clock=Clock())
+    guard = Guard(echo, body_bytes_max=4 * MIB, calls_max=1000, clock=Clock(), record=lambda exchange: None)
     async with listening(guard, [], Patient) as server:
         before = psutil.Process().memory_info().rss
         program = [sys.executable, "-c", CROWD, str(server.port)]
