@@ -103,12 +103,12 @@ class _CheckBooks:
         self._differing: set[AccountId] = set()
 
     async def __call__(self, context: RouterContext) -> None:
-        findings = await books.check_frequently(context.db)
-        # At the start the generation is learned within moments; the next turn is a minute away.
-        if context.generation.number or await context.generation.ready(10):
-            of_redis, self._differing = await books.check_redis(context.db, context.projection, self._differing)
-            findings += of_redis
-        await _record(context, findings)
+        await _record(context, await books.check_frequently(context.db))
+        redis = context.projection.redis
+        # At the start Redis is reached within moments; the next turn is a minute away.
+        if redis is not None and await redis.wait_connected(10) and await context.generation.ready(10):
+            findings, self._differing = await books.check_redis(context.db, context.projection, self._differing)
+            await _record(context, findings)
 
 
 async def _check_all_books(context: RouterContext) -> None:
