@@ -14,7 +14,6 @@ from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
 import typer
-from pydantic import ValidationError
 from typer.core import TyperCommand
 from typing_extensions import override
 
@@ -22,7 +21,7 @@ from gigarouter.commands.admin.client import Call, Client, Reply
 from gigarouter.commands.admin.instants import instant_text
 from gigarouter.commands.admin.options import UNSET, Option, Reader, Usage, body_of, options_of, parameters
 from gigarouter.commands.admin.output import show
-from router.api.faults import faults_of
+from router.api.faults import form_faults
 from router.api.operation import CSV, OperationRoute, body_model, body_schema, columns_of, query_schemas
 from store.faults import CannotStart
 
@@ -184,12 +183,8 @@ def _body_faults(command: Command, body: Mapping[str, object]) -> dict[str, str]
     model = body_model(command.route)
     if model is None:
         return {}
-    try:
-        model.model_validate_json(msgspec.json.encode(body))
-    except ValidationError as problem:
-        found = faults_of({**one, "loc": ("body", *one["loc"])} for one in problem.errors())
-        return {fault.param or "": _as_typed(command, fault.param, fault.message) for fault in found}
-    return {}
+    found = form_faults(model, msgspec.json.encode(body))
+    return {fault.param or "": _as_typed(command, fault.param, fault.message) for fault in found}
 
 
 def _as_typed(command: Command, param: str | None, message: str) -> str:
