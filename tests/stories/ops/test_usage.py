@@ -54,6 +54,7 @@ def books(product: Product, upstream: Upstream) -> Books:
     answered = 0
     for name, credit in CREDITS.items():
         account = database.an_account(credit, name)
+        database.a_gift(account, 5_000)
         made = [database.a_key_and_its_id(account) for _ in range(2)]
         keys[name] = (account, [key_id for _, key_id in made])
         for (key, _), model, n in itertools.product(made, MODELS, range(3)):
@@ -80,6 +81,8 @@ def test_however_it_is_grouped_the_sums_are_the_ledgers(books: Books, finance: O
     for rows in (answer["data"], [answer["totals"]]):
         assert nano(rows, "charged_usd") == books.booked("customer_credit") > 0
         assert nano(rows, "overdraft_usd") == books.booked("customer_overdraft")
+        assert nano(rows, "revenue_usd") == -books.booked("revenue") > 0
+        assert nano(rows, "goodwill_usd") == -books.booked("goodwill_expense") > 0
         assert nano(rows, "provider_cost_usd") == books.booked("provider_cost") > 0
         assert sum(row["calls"] for row in rows) == books.product.database.value("SELECT count(*) FROM usage_events")
     for row in answer["data"]:
