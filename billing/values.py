@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from billing.money import NanoUSD, Price
-from store.ids import AccountId, EndpointId, EntryId, KeyId, ModelId, PriceId, ProviderId, RequestId
+from store.ids import AccountId, EndpointId, EntryId, KeyId, ModelId, PriceId, ProcessId, ProviderId, RequestId
 
 
 class CapPeriod(StrEnum):
@@ -80,13 +80,17 @@ class LimitState(msgspec.Struct, frozen=True):
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """Credit set aside for a call in flight: proof that the call was admitted. Only ``admit`` makes one."""
+    """Credit set aside for a call in flight: proof that the call was admitted. Only ``admit`` makes one.
+
+    ``process_id`` is the id under which this process made it; it can be charged only while Postgres knows that id.
+    """
 
     id: RequestId
     payer: Payer
     quote: Quote
     period: str
     limits: LimitState
+    process_id: ProcessId
 
 
 class Denial(StrEnum):

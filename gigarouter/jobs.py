@@ -6,7 +6,6 @@ The table of jobs is at the bottom; a job that fails is logged and runs again at
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 
 import msgspec
 import structlog
@@ -14,7 +13,9 @@ import uvloop
 from hiredis import ReplyError
 from sqlalchemy import text
 
+from billing.admission import GRACE_S
 from billing.expiry import expire_due
+from billing.generation import forget_old
 from billing.ledger import drifted_credits, trial_balance, unbalanced_entries
 from billing.reaper import reap, resync
 from gigarouter import telemetry
@@ -74,7 +75,8 @@ async def _repeat(job: Job, context: RouterContext) -> None:
 
 async def _reap(context: RouterContext) -> None:
     # Postgres decides how a call ended, so reaping waits for no generation's barrier and for no heartbeat of ours.
-    if context.generation.number and (ended := await reap(context.db, context.projection)):
+    longest_s = context.call_deadline_s + GRACE_S
+    if context.generation.number and (ended := await reap(context.db, context.projection, longest_s)):
         log.info("holds_reaped", holds=ended)
 
 
@@ -105,23 +107,19 @@ async def _make_months(context: RouterContext) -> None:
 
 
 async def _rotate_weeks(context: RouterContext) -> None:
-    await rotate_weeks(context.db, datetime.now(UTC).date())
+    await rotate_weeks(context.db, context.db.clock.now().date())
 
 
 async def _delete_expired(context: RouterContext) -> None:
     await delete_expired_outcomes(context.db)
-    await delete_old_probes(context.db, datetime.now(UTC))
+    await delete_old_probes(context.db, context.db.clock.now())
     await delete_ended_secrets(context.db)
-    async with context.db.transaction() as tx:
-        await tx.execute(text("DELETE FROM processes WHERE seen_at < now() - interval '1 day'"))
-        await tx.execute(
-            text("DELETE FROM hot_accounts WHERE generation < (SELECT generation FROM hot_generation) - 10")
-        )
+    await forget_old(context.db)
 
 
 async def _expire(context: RouterContext) -> None:
     if context.generation.is_ready:
-        await expire_due(context.db, context.admission, context.projection, datetime.now(UTC))
+        await expire_due(context.db, context.admission, context.projection, context.generation, context.db.clock.now())
 
 
 async def _probe(context: RouterContext) -> None:

@@ -115,11 +115,21 @@ class Meters(Collector):
     def _process_metrics(self) -> Iterable[Metric]:
         charging, generation = self._context.charging, self._context.generation
         yield GaugeMetricFamily("gigarouter_ready", "1 when calls can be admitted", value=float(generation.is_ready))
+        yield GaugeMetricFamily(
+            "gigarouter_clock_offset_seconds",
+            "How far this machine's wall clock is ahead of Postgres'; money goes by Postgres'",
+            value=self._context.db.clock.offset_s,
+        )
         yield GaugeMetricFamily("gigarouter_charges_waiting", "Calls that wait for their commit", value=charging.queued)
         yield CounterMetricFamily("gigarouter_commits", "Commits that charged calls", value=charging.batches)
         yield CounterMetricFamily("gigarouter_charges", "Calls charged", value=charging.charged)
         yield CounterMetricFamily(
             "gigarouter_charges_given_up", "Charges that Postgres refused by themselves", value=charging.given_up
+        )
+        yield CounterMetricFamily(
+            "gigarouter_charges_fenced",
+            "Calls not delivered since the process was silent for so long that others gave up its holds",
+            value=charging.fenced,
         )
         yield CounterMetricFamily(
             "gigarouter_redis_script_faults",

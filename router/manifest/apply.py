@@ -5,12 +5,12 @@ apply would refuse. An apply records what it applied in the transaction of the c
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 from sqlalchemy.exc import DBAPIError
 
-from billing.money import to_usd
+from billing.money import from_usd, to_usd
 from billing.usage import sum_use
 from catalog.errors import CatalogError
 from router.changes.audit import Actor, Change
@@ -32,13 +32,15 @@ from router.manifest.values import (
     Kind,
     LastApplied,
     Plan,
+    PlanStep,
     Source,
     Verb,
 )
+from router.registry.costs import is_paid, zero_cost_question
 from router.registry.indexes import ProviderRecord
 from router.tables import Json
 from router.values import EndpointState
-from store.postgres import Database
+from store.postgres import Database, now_of
 
 # An account is a model's customer if it used it within this time.
 CUSTOMER_WITHIN = timedelta(days=30)
@@ -66,7 +68,7 @@ class ApplyRequest(msgspec.Struct, frozen=True):
 async def plan(db: Database, actor: Actor, request: ApplyRequest) -> Plan:
     """Find what an apply would do now, what it affects, and what would refuse it. Changes nothing."""
     planned = await _rehearse(db, actor, request)
-    now = datetime.now(UTC)
+    now = db.clock.now()
     # Outside of the rehearsal, whose locks nobody should wait for while a month of usage is read.
     async with db.transaction() as connection:
         usage = await sum_use(connection, now - CUSTOMER_WITHIN, now, planned.impact.models)
@@ -119,7 +121,7 @@ class _Rehearsed(Exception):
 
 async def _record_without_changes(db: Database, actor: Actor, request: ApplyRequest, applied: Plan) -> None:
     async with db.transaction() as connection:
-        work = UnitOfWork(connection, actor, datetime.now(UTC))
+        work = UnitOfWork(connection, actor, db.clock.now())
         state, diff, _ = await _compare(work, request)
         # Other steps than launches that still wait came up since the first transaction, and are for the next apply.
         if all(step.verb is Verb.LAUNCH for step in diff.steps) and not diff.conflicts:
@@ -141,7 +143,7 @@ async def _rehearse(db: Database, actor: Actor, request: ApplyRequest) -> Plan:
     for attempt in range(REHEARSALS):
         try:
             async with db.transaction(snapshot=True) as connection:
-                planned.append(await _plan_in(UnitOfWork(connection, actor, datetime.now(UTC)), request))
+                planned.append(await _plan_in(UnitOfWork(connection, actor, db.clock.now()), request))
                 raise _Rehearsed
         except _Rehearsed:
             break
@@ -175,7 +177,7 @@ async def _compare(
     if locked:
         await current_state.lock(work.connection)
         # Who waited for another apply finds the prices that it set in force.
-        work.now = datetime.now(UTC)
+        work.now = await now_of(work.connection)
     state = await current_state.load(work.connection, request.source, work.now)
     diff = compute_diff(request.desired(state), state, request.decisions, work.now)
     return state, diff, impact_of(diff.steps, state, work.now)
@@ -197,7 +199,22 @@ def _refusals(diff: Diff, impact: Impact, decisions: Decisions, state: CurrentSt
             for row in losses
         ]
         sentences.append("If that is meant, say so: allow_loss.")
+    if not decisions.allow_zero_cost:
+        sentences += [
+            f"{step.subject}: {sentence}" for step in diff.steps if (sentence := _cost_taken_away(step, state))
+        ]
     return sentences
+
+
+def _cost_taken_away(step: PlanStep, state: CurrentState) -> str:
+    """The question about a step that sets the cost of an endpoint that serves to 0 at a paid provider; else empty."""
+    endpoint = state.endpoints.get(step.subject) if step.kind is Kind.ENDPOINT and step.verb is Verb.CHANGE else None
+    if endpoint is None or endpoint.state not in (EndpointState.LIVE, EndpointState.DRAINING):
+        return ""
+    is_taken = endpoint.cost_nano_per_mtok > 0 and from_usd(str(step.fields_after["cost_usd_per_mtok"])) == 0
+    provider = state.providers[endpoint.provider_name]
+    needs_word = is_taken and is_paid(endpoint.provider_kind, has_credential=provider.has_credential)
+    return zero_cost_question(endpoint.provider_name) if needs_word else ""
 
 
 def _is_draft(state: CurrentState, subject: str) -> bool:

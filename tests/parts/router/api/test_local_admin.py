@@ -130,7 +130,7 @@ async def test_all_faults_of_a_body_are_told_at_once_and_none_of_its_words(machi
     key = {"account": "Acme", "cap": {"amount_usd": 5}, "expires_at": "2027-01-01T00:00:00"}
     error = (await machine("POST", "/keys", key, 400))["error"]
     assert error["param"] == "cap.amount_usd"
-    assert 'text with at most nine decimals, such as "25.00"' in error["message"]
+    assert 'text with at most nine decimals, not negative, such as "0.01"' in error["message"]
     assert "with a zone, such as 2027-01-01T00:00:00Z" in error["message"]
     error = (await machine("GET", "/keys?limit=0&page=2&page=3", expects=400))["error"]
     assert (error["code"], error["param"]) == ("unknown_parameter", "page")
