@@ -37,7 +37,7 @@ class Machine:
 
 def a_key_with(database: DatabaseBuilder, account: AccountId, **spec: object) -> str:
     async def command(work: object) -> str:
-        return (await create_key(work, account, KeySpec(name="tests", limits=WIDE, **spec))).text  # type: ignore[arg-type]
+        return (await create_key(work, account, KeySpec(name="tests", limits=WIDE, allow_token_ids=True, **spec))).text  # type: ignore[arg-type]
 
     return database.as_app(command)
 
