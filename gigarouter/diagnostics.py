@@ -224,7 +224,7 @@ async def _endpoints(db: Database) -> list[Finding]:
         live = [view.endpoint for view in await list_endpoints(connection) if view.endpoint.state is EndpointState.LIVE]
         records = {record.id: record for record in await load_provider_records(connection)}
     if not live:
-        remedy = "`gigarouter admin endpoints create` and `test` make one."
+        remedy = "`gigarouter admin endpoints create` and `activate` make one."
         return [Finding("endpoints", ok=False, message="none is live, so no call can be answered", remedy=remedy)]
     findings: list[Finding] = []
     for provider_id in sorted({endpoint.provider_id for endpoint in live}):

@@ -65,9 +65,8 @@ async def process(
     projection.redis = redis
     charging = Charging(db, projection, generation, settings.durability)
 
-    pool = Pool()
+    pool, cipher = Pool(), CredentialCipher(settings.require_secret_keys())
     allowed = networks([str(network) for network in settings.allowed_private_networks])
-    cipher = CredentialCipher(settings.require_secret_keys())
     providers = ProviderSet(refresher.providers, cipher, allowed, pool)
     health = Health(Random().random)  # noqa: S311 - spreads rests
     _subscribe(refresher, providers, health, generation, projection)

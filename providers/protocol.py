@@ -92,7 +92,7 @@ class Vectors(msgspec.Struct, frozen=True):
     ``tokens`` is the provider's own usage; None where it gave none. ``exact``: the count is by the model's own
     tokenizer in a process of ours, so that it may be billed as it is. ``space`` is the vector space that the provider
     names, None where it names none. ``guessed``: in an answer joined from chunks, ``tokens`` has our guess for chunks
-    without usage.
+    without usage. ``by_size``: ``tokens`` are the text's bytes by an operator's number, and no tokenizer's.
     """
 
     matrix: FloatMatrix
@@ -100,12 +100,13 @@ class Vectors(msgspec.Struct, frozen=True):
     exact: bool = False
     space: str | None = None
     guessed: bool = False
+    by_size: bool = False
 
     def with_tokens_by_size(self, attempt: Attempt, bytes_per_token: int | None) -> "Vectors":
         """The same vectors with :meth:`Attempt.tokens_by_size` for usage; unchanged where no size was set."""
         if bytes_per_token is None:
             return self
-        return msgspec.structs.replace(self, tokens=attempt.tokens_by_size(bytes_per_token))
+        return msgspec.structs.replace(self, tokens=attempt.tokens_by_size(bytes_per_token), by_size=True)
 
 
 class Provider(Protocol):

@@ -27,7 +27,7 @@ from router.request.model import permit, permit_charge, resolve
 from router.request.outcome_room import OutcomeRoom
 from router.request.preferences import preferences_of_test_key
 from router.response.encode import encode_answer, restore_body
-from router.response.tokens import can_count, compute_usage, count_missing_usage, count_quote
+from router.response.tokens import can_count, compute_usage, count_own_usage, count_quote
 from router.response.wait import wait_to_retry, waiting_route
 from router.routing.choose import choose
 from router.routing.filters import has_prompted_ids
@@ -114,9 +114,7 @@ async def run(call: RawCall, caller: Caller, context: RouterContext, room: Outco
             await recount()  # TooManyTokens: only a count makes it certain, and only an admitted call gets one
         delivery = await deliver(call, planned, route, hold, context, state)  # InvalidRequest, AllAttemptsFailed, …
         trace.delivered_ms = (clock() - trace.began) * 1000
-        own_count = None
-        if delivery.tokens is None or delivery.guessed:
-            own_count = await count_missing_usage(delivery, hold, call, request, model, state)
+        own_count = await count_own_usage(delivery, hold, call, request, model, state)
         usage = compute_usage(delivery, request, model, hold, call.now, own_count)
         answer = encode_answer(request, model, delivery, usage, hold, attribution=planned.decision.attribution)
         await charge(context, hold, usage, outcome_of(call, answer))  # NotRecorded, StoreUnavailable

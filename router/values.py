@@ -105,7 +105,7 @@ class QuarantineCause(StrEnum):
 
     Three good verifications in a row end ``probe``: its vectors failed one. A single good verification ends
     ``proof_awaited``: something was edited that decides who answers; and ``credential_refused``: the provider refused
-    our credential or our credit. Only an operator's test ends the others: ``operator``: an operator quarantined it;
+    our credential or our credit. Only an activation ends the others: ``operator``: an operator quarantined it;
     ``test_failed``: an operator's test got no answer to compare; ``edited_while_draining``: as ``proof_awaited``, while
     it was draining; ``model_missing``: the provider does not know the upstream model; ``space_mismatch``: it answers
     from another space than was tested.

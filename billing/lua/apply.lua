@@ -13,6 +13,7 @@ local count = tonumber(ARGV[4])
 local held, freed, concurrent, key_held, used_us, gone = 0, {}, {}, {}, {}, {}
 for i = 5, 4 + count do
     local field, aside = 'h:' .. ARGV[i], 'q:' .. ARGV[i]
+    gone[#gone + 1] = 'd:' .. ARGV[i]
     local found = not is_new and not freed[field] and redis.call('HMGET', KEYS[1], field, aside) or {}
     local hold = found[1]
     if hold then

@@ -54,6 +54,8 @@ async def connect(
             )
     except TimeoutError as error:
         raise TimedOut(step=step, detail=f"{_WORDS[step]}: not in {timeout_s:.3g} s") from error
+    except ssl.SSLCertVerificationError as error:
+        raise ConnectFailed(step="tls", detail=f"tls: {error.reason}: {error.verify_message}") from error
     except ssl.SSLError as error:
         raise ConnectFailed(step="tls", detail=f"tls: {error.reason or type(error).__name__}") from error
     except OSError as error:

@@ -22,6 +22,8 @@ READ_HEADERS = frozenset(
         b"transfer-encoding",
         b"retry-after",
         b"retry-after-ms",
+        # Where a redirect leads is told in a test, and followed nowhere.
+        b"location",
         # Bedrock's error type and billed tokens are in these headers and nowhere else.
         b"x-amzn-errortype",
         b"x-amzn-bedrock-input-token-count",

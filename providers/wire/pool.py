@@ -11,6 +11,7 @@ from providers.outcomes import Broken, Overloaded
 from providers.wire.connect import Resolve, connect, resolve
 from providers.wire.http1 import Answer, Connection, ConnectionLost
 from providers.wire.origin import Origin
+from providers.wire.recorder import RECORDER, record_exchange
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -76,6 +77,17 @@ class Channel:
         TimedOut, Broken, or Overloaded when no connection comes free in time. A request is sent again only when it
         went to a connection that had idled and the server closed it without a byte of an answer.
         """
+        exchanges = RECORDER.get()
+        if exchanges is None:
+            return await self._exchange(request, deadline_s, max_body, first_byte_s)
+        answer: Answer | None = None
+        try:
+            answer = await self._exchange(request, deadline_s, max_body, first_byte_s)
+        finally:
+            record_exchange(exchanges, f"{self.origin.scheme}://{self.origin.authority}", request, answer)
+        return answer
+
+    async def _exchange(self, request: bytes, deadline_s: float, max_body: int, first_byte_s: float | None) -> Answer:
         loop = asyncio.get_running_loop()
         now = loop.time()
         deadline_at = now + deadline_s

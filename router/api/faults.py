@@ -80,6 +80,11 @@ def refusal(errors: Iterable[Mapping[str, Any]]) -> Refusal:
     return _refusal([_fault(error) for error in listed])
 
 
+def faults_of(errors: Iterable[Mapping[str, Any]]) -> list[Fault]:
+    """Pydantic's ``errors`` as sentences, unknown fields first; see :func:`refusal`."""
+    return sorted(dict.fromkeys(map(_fault, errors)), key=lambda fault: not fault.is_unknown)
+
+
 def not_json(body: bytes) -> InvalidRequest:
     """What is answered to a body that cannot be read: why, where it is a text's fault or the encoding's."""
     if is_wide(body):

@@ -301,9 +301,15 @@ def _query_parameters(dependant: Dependant) -> dict[str, bool]:
     return found
 
 
+def body_model(route: OperationRoute) -> type[BaseModel] | None:
+    """The form of an operation's body; None where it takes none."""
+    return None if route.body_field is None else _model(route.body_field.field_info.annotation)
+
+
 def body_schema(route: OperationRoute) -> dict[str, Any] | None:
     """The JSON schema of an operation's body; None where it takes none."""
-    return None if route.body_field is None else _schema(route.body_field.field_info.annotation)
+    model = body_model(route)
+    return None if model is None else model.model_json_schema()
 
 
 def query_schemas(route: OperationRoute) -> Iterator[dict[str, Any]]:
@@ -330,6 +336,10 @@ def columns_of(route: OperationRoute) -> tuple[str, ...]:
 
 
 def _schema(model: object) -> dict[str, Any]:
+    return _model(model).model_json_schema()
+
+
+def _model(model: object) -> type[BaseModel]:
     assert inspect.isclass(model), "a body is one model; this is a bug"
     assert issubclass(model, BaseModel), "a body is one model; this is a bug"
-    return model.model_json_schema()
+    return model

@@ -76,6 +76,7 @@ class VectorJoiner:
         self._tokens = 0
         self._exact = True
         self._guessed = False
+        self._by_size = False
         self._space: str | None = None
 
     def put(self, first: int, vectors: Vectors) -> None:
@@ -97,9 +98,17 @@ class VectorJoiner:
         else:
             self._tokens += vectors.tokens
         self._exact = self._exact and vectors.exact
+        self._by_size = self._by_size or vectors.by_size
 
     def vectors(self) -> Vectors:
         """All vectors, once every chunk was put in: usage is summed, with a guess for each chunk that reported none."""
         assert self._matrix is not None, "nothing was put in; this is a bug"
         exact = self._exact and not self._guessed
-        return Vectors(self._matrix, self._tokens, exact=exact, space=self._space, guessed=self._guessed)
+        return Vectors(
+            self._matrix,
+            self._tokens,
+            exact=exact,
+            space=self._space,
+            guessed=self._guessed,
+            by_size=self._by_size,
+        )

@@ -27,6 +27,7 @@ class Delivery(msgspec.Struct, frozen=True):
     """A checked answer. ``matrix`` is [inputs, dimensions] float32; ``tokens`` is None where the provider gave none.
 
     ``guessed``: the provider gave none for some inputs, and ``tokens`` has our guess of those.
+    ``by_size``: ``tokens`` are the text's bytes by an operator's number.
     """
 
     matrix: FloatMatrix
@@ -36,6 +37,7 @@ class Delivery(msgspec.Struct, frozen=True):
     attempts: int
     upstream_s: float
     guessed: bool = False
+    by_size: bool = False
 
 
 async def dispatch(
@@ -92,4 +94,5 @@ def _delivery(success: AttemptSuccess, call: RawCall) -> Delivery:
         call.trace.attempts_sent,
         success.took_s,
         vectors.guessed,
+        vectors.by_size,
     )

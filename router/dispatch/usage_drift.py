@@ -1,7 +1,8 @@
 """Compares a provider's usage with our own count, for each answer that has both; differences are counted and logged.
 
-It only monitors: billing uses our own count where there is one, otherwise the provider's validated usage
-(:mod:`router.dispatch.validate`). The log has a line when an endpoint begins to differ, not one per call.
+It only monitors: billing uses our own count where there is one (:mod:`router.response.tokens`), otherwise the
+provider's validated usage (:mod:`router.dispatch.validate`). The log has a line when an endpoint begins to differ, not
+one per call.
 """
 
 from typing import Final
@@ -24,9 +25,14 @@ TOLERATED_PERCENT: Final = 2
 def compare_usage(quote: Quote, vectors: Vectors, endpoint: Endpoint, inputs: int, state: DispatchState) -> None:
     """Compare one answer: its usage differs from our exact count, or is missing where we have no count either."""
     reported = vectors.tokens
-    if vectors.exact or quote.exact == (reported is None):
+    if vectors.exact or quote.exact == (reported is None) or (vectors.by_size and not quote.exact):
         return
-    if reported is not None and agrees(reported, quote.tokens_max, inputs):
+    compare_count(reported, quote.tokens_max if quote.exact else None, endpoint, inputs, state)
+
+
+def compare_count(reported: int | None, own: int | None, endpoint: Endpoint, inputs: int, state: DispatchState) -> None:
+    """Compare a reported count with our own exact one; None is a count that is missing."""
+    if reported is not None and own is not None and agrees(reported, own, inputs):
         state.differing_endpoints.discard(endpoint.id)
         return
     state.counts.usage_differing[endpoint.provider_name] += 1
@@ -38,9 +44,14 @@ def compare_usage(quote: Quote, vectors: Vectors, endpoint: Endpoint, inputs: in
         provider=endpoint.provider_name,
         endpoint=wire(EndpointId, endpoint.id),
         reported=reported,
-        counted=quote.tokens_max if quote.exact else None,
+        counted=own,
         inputs=inputs,
     )
+
+
+def differs_by_special_tokens(reported: int, own: int, inputs: int) -> bool:
+    """Whether a provider's count is our own, but for the special tokens of each input: then it may be billed."""
+    return abs(reported - own) <= SPECIAL_TOKENS * inputs
 
 
 def agrees(reported: int, own: int, inputs: int) -> bool:

@@ -10,7 +10,7 @@ from datetime import timedelta
 import msgspec
 from sqlalchemy.exc import DBAPIError
 
-from billing.money import to_usd
+from billing.money import from_usd, to_usd
 from billing.usage import sum_use
 from catalog.errors import CatalogError
 from router.changes.audit import Actor, Change
@@ -32,9 +32,11 @@ from router.manifest.values import (
     Kind,
     LastApplied,
     Plan,
+    PlanStep,
     Source,
     Verb,
 )
+from router.registry.costs import is_paid, zero_cost_question
 from router.registry.indexes import ProviderRecord
 from router.tables import Json
 from router.values import EndpointState
@@ -197,7 +199,22 @@ def _refusals(diff: Diff, impact: Impact, decisions: Decisions, state: CurrentSt
             for row in losses
         ]
         sentences.append("If that is meant, say so: allow_loss.")
+    if not decisions.allow_zero_cost:
+        sentences += [
+            f"{step.subject}: {sentence}" for step in diff.steps if (sentence := _cost_taken_away(step, state))
+        ]
     return sentences
+
+
+def _cost_taken_away(step: PlanStep, state: CurrentState) -> str:
+    """The question about a step that sets the cost of an endpoint that serves to 0 at a paid provider; else empty."""
+    endpoint = state.endpoints.get(step.subject) if step.kind is Kind.ENDPOINT and step.verb is Verb.CHANGE else None
+    if endpoint is None or endpoint.state not in (EndpointState.LIVE, EndpointState.DRAINING):
+        return ""
+    is_taken = endpoint.cost_nano_per_mtok > 0 and from_usd(str(step.fields_after["cost_usd_per_mtok"])) == 0
+    provider = state.providers[endpoint.provider_name]
+    needs_word = is_taken and is_paid(endpoint.provider_kind, has_credential=provider.has_credential)
+    return zero_cost_question(endpoint.provider_name) if needs_word else ""
 
 
 def _is_draft(state: CurrentState, subject: str) -> bool:

@@ -169,7 +169,8 @@ class Decisions(msgspec.Struct, frozen=True):
     """What the operator decides with the command: whose value holds at which paths, and what the apply may do.
 
     ``prune`` ends orphans. ``allow_loss`` lets a price be below an endpoint's cost, ``allow_loss_of_drafts`` for
-    endpoints without traffic. ``keep_drift`` leaves every drifted field as it is, which is how an import behaves.
+    endpoints without traffic. ``allow_zero_cost``: a cost of 0 of an endpoint that serves is meant. ``keep_drift``
+    leaves every drifted field as it is, which is how an import behaves.
     """
 
     take_file: tuple[str, ...] = ()
@@ -178,6 +179,7 @@ class Decisions(msgspec.Struct, frozen=True):
     allow_loss: bool = False
     allow_loss_of_drafts: bool = False
     keep_drift: bool = False
+    allow_zero_cost: bool = False
 
 
 class Diff(msgspec.Struct, frozen=True):

@@ -35,7 +35,7 @@ MOVES: dict[EndpointState, frozenset[EndpointState]] = {
     OFF: frozenset({PROBING}),
 }
 
-# The quarantines that probes may end; every other one is an operator's to end, by a test.
+# The quarantines that probes may end; every other one is an operator's to end, by an activation.
 RECOVERABLE = frozenset(
     {QuarantineCause.PROBE, QuarantineCause.PROOF_AWAITED, QuarantineCause.CREDENTIAL_REFUSED},
 )
@@ -128,7 +128,7 @@ async def require_proof(work: UnitOfWork, endpoint: Endpoint, why: str) -> bool:
         await move_endpoint(work, endpoint.id, QUARANTINED, why, cause=QuarantineCause.PROOF_AWAITED)
         await verify_soon(work.connection, [endpoint.id])
     else:
-        reason = f"{why} while it was draining; a test brings it back"
+        reason = f"{why} while it was draining; an activation brings it back"
         await move_endpoint(work, endpoint.id, QUARANTINED, reason, cause=QuarantineCause.EDITED_WHILE_DRAINING)
     return True
 
@@ -175,6 +175,12 @@ async def restate_quarantine(work: UnitOfWork, endpoint_id: EndpointId, cause: Q
     work.record_change(Change("endpoint.restate", wire(EndpointId, endpoint_id), after=after, reason=reason))
 
 
+async def restate(work: UnitOfWork, endpoint_id: EndpointId, reason: str) -> None:
+    """Record another sentence about why the endpoint is in its state, which stays."""
+    await work.connection.execute(update(EndpointRow).where(EndpointRow.id == endpoint_id).values(state_reason=reason))
+    work.record_change(Change("endpoint.restate", wire(EndpointId, endpoint_id), reason=reason))
+
+
 async def move_manually(work: UnitOfWork, endpoint_id: EndpointId, to: EndpointState, reason: str = "") -> Endpoint:
     """Make a move that an operator orders: nobody puts an endpoint live that has not shown what space it serves.
 
@@ -184,7 +190,7 @@ async def move_manually(work: UnitOfWork, endpoint_id: EndpointId, to: EndpointS
     if to is LIVE and before.state is not DRAINING:
         raise Conflict(
             f"{wire(EndpointId, endpoint_id)} is {before.state.value}. Only a draining endpoint resumes; any other "
-            "goes live by passing its test."
+            "goes live by an activation, which tests it."
         )
     cause = QuarantineCause.OPERATOR if to is QUARANTINED else None
     return await move_endpoint(work, endpoint_id, to, reason, cause=cause)

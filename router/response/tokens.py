@@ -1,8 +1,8 @@
 """Counts a call's tokens by the model's own tokenizer, which only workers of ours have, and computes what is billed.
 
 Tokens are counted only where the number decides something: for credit that the bound does not fit, for a request that
-may be too large, for a quote, and for an answer that came without usage. Only endpoints of the call's own route count,
-since no other may see its text.
+may be too large, for a quote, and for an answer of a provider that we do not count for otherwise. Only endpoints of the
+call's own route count, since no other may see its text.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from router.dispatch.attempt import build_attempt
 from router.dispatch.dispatch import Delivery
 from router.dispatch.retries import ATTEMPTS_MAX
 from router.dispatch.state import DispatchState
+from router.dispatch.usage_drift import compare_count, differs_by_special_tokens
 from router.errors import InputTooLong
 from router.request.estimate import exact_quote
 from router.routing.failures import error_for
@@ -28,6 +29,8 @@ from store.ids import ProviderId, RequestId
 
 # All endpoints together may take this long, and never longer than the call has left.
 COUNT_WITHIN_S = 5.0
+# A count that stands beside a usage that the provider told is not waited for longer.
+COMPARE_WITHIN_S = 1.0
 COUNTING_KINDS = frozenset({"worker"})
 
 
@@ -82,6 +85,29 @@ async def count_quote(
     return None if tokens is None else exact_quote(request, model, quote, tokens)
 
 
+async def count_own_usage(
+    delivery: Delivery, hold: Hold, call: RawCall, request: EmbedRequest, model: Model, state: DispatchState
+) -> int | None:
+    """Our own count of an answer, where it is what is billed: see docs/billed-tokens.md. None: the provider's is.
+
+    What the provider told is compared with it wherever somebody counts. It never fails the call, which was answered.
+    """
+    if delivery.tokens is None or delivery.guessed:
+        return await count_missing_usage(delivery, hold, call, request, model, state)
+    route = call.trace.route
+    if delivery.exact or delivery.by_size or hold.quote.exact or route is None or not can_count(route):
+        return None
+    until = min(call.deadline_at, asyncio.get_running_loop().time() + COMPARE_WITHIN_S)
+    try:
+        own = await count_tokens(route, request, model, state.providers, hold.id, until)
+    except InputTooLong:
+        return None
+    if own is None:
+        return None
+    compare_count(delivery.tokens, own, delivery.endpoint, request.inputs, state)
+    return None if differs_by_special_tokens(delivery.tokens, own, request.inputs) else own
+
+
 async def count_missing_usage(
     delivery: Delivery, hold: Hold, call: RawCall, request: EmbedRequest, model: Model, state: DispatchState
 ) -> int | None:
@@ -116,7 +142,7 @@ def guaranteed_quote(quote: Quote, counted: Quote | None, route: Route) -> Quote
 def compute_usage(
     delivery: Delivery, request: EmbedRequest, model: Model, hold: Hold, now: datetime, own_count: int | None = None
 ) -> Usage:
-    """The usage that the call is billed and recorded with; ``own_count`` is for an answer that came without usage.
+    """The usage that the call is billed and recorded with; ``own_count`` goes before what a provider told.
 
     ``now`` is the instant of admission (UTC).
     """

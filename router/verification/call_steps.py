@@ -121,6 +121,8 @@ def build_steps(
     return tuple(steps)
 
 
-def describe_base64(endpoint: Endpoint) -> str:
+def describe_base64(endpoint: Endpoint, *, was_refused: bool = False) -> str:
     """Say whether vectors were asked for as base64."""
+    if was_refused:
+        return "refused: from now on numbers are asked for"
     return "asked for, and read" if endpoint.asks_base64 else "not asked for: numbers are converted here"

@@ -1,60 +1,64 @@
-"""Checks an endpoint or a provider by real calls, for the command line and the admin API alike.
+"""Checks an endpoint by real calls, for the command line and the admin API alike.
 
 One sample call is reported step by step; then :mod:`router.verification.verify` compares the endpoint with its space's
-reference and moves it: live when it passes, quarantined when it does not. An endpoint that serves loses its traffic
-only where it answers from another space. The calls run outside any transaction. They cost money, so an endpoint or a
-provider has one check at a time.
+reference and moves it: out of traffic where it answers from another space, and into traffic only where the check is to
+activate it. The calls run outside any transaction. They cost money, so an endpoint has one check at a time.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog import models
 from catalog.values import Model
 from providers.outcomes import CredentialRefused, Failure, Misconfigured
 from providers.protocol import Attempt, Provider
+from providers.wire import Exchanges, recording
 from router.changes.audit import Actor, Change
 from router.changes.transaction import UnitOfWork, transact
-from router.errors import Conflict, InvalidRequest, StoreUnavailable
-from router.registry.endpoints import EndpointView, get_endpoint, is_recoverable, move_endpoint
+from router.errors import InvalidRequest
+from router.registry.costs import require_cost
+from router.registry.endpoints import edit_endpoint, get_endpoint, is_recoverable, move_endpoint
 from router.registry.indexes import ProviderRecord
-from router.request.estimate import token_bound
+from router.registry.specs import EndpointSpec
 from router.values import Endpoint, EndpointState, QuarantineCause
-from router.verification import call_steps
-from router.verification.call_steps import CallStep, StepOutcome, build_steps, explain_failure, failed_step
+from router.verification.check_lock import only_check_of
+from router.verification.check_report import CheckReport, OnChecked, explain, merge, report_call
 from router.verification.prober import Quota
-from router.verification.report import Occasion, SpaceVerdict, VerificationReport
-from router.verification.sample_call import TEXTS, SampleCallResult, make_sample_call
+from router.verification.report import Occasion, VerificationReport
+from router.verification.sample_call import TEXTS, make_sample_call_either_way
 from router.verification.verify import lock_and_compare, verify_endpoint
-from store.ids import EndpointId, ProviderId, RequestId, new_id, wire
-from store.postgres import CONNECTION_LOST, Database
+from store.ids import EndpointId, RequestId, new_id, wire
+from store.postgres import Database
 
-DEADLINE_S = 30.0
 COUNT_DEADLINE_S = 5.0
-# The kind of provider that connects by another library, which shows us no step of it.
-LITELLM = "litellm"
+ON_TRIAL = (EndpointState.DRAFT, EndpointState.PROBING)
 
 
-class CheckReport(msgspec.Struct, frozen=True):
-    """How a check went. ``dimensions``, ``tokens`` and ``space`` are what the provider answered; None: not reached.
+class CheckRequest(msgspec.Struct, frozen=True):
+    """What a check may decide.
 
-    ``verification`` is how an endpoint compares with the reference of its space; None where no call was answered.
+    ``activates``: an endpoint that passes gets traffic. ``allow_zero_cost``: a cost of 0 at a provider that is paid is
+    meant. ``as_reference`` is an operator's reason to let its vectors be the space's reference, which it may
+    ``replace`` though others serve by it. ``dry_run``: make the calls, and write and move nothing.
     """
 
-    passed: bool
-    reason: str
-    steps: tuple[CallStep, ...]
-    dimensions: int | None = None
-    tokens: int | None = None
-    space: str | None = None
-    endpoint: EndpointView | None = None
-    verification: VerificationReport | None = None
+    activates: bool = False
+    allow_zero_cost: bool = False
+    as_reference: str = ""
+    replace: bool = False
+    dry_run: bool = False
 
 
-# Runs in the transaction that records a check, with the report as it is recorded.
-OnChecked = Callable[[UnitOfWork, CheckReport], Awaitable[None]]
+class _Check(msgspec.Struct, frozen=True):
+    """What one check works with."""
+
+    db: Database
+    actor: Actor
+    record: ProviderRecord
+    provider: Provider
+    request: CheckRequest
+    on_checked: OnChecked | None
+    exchanges: Exchanges
 
 
 async def check_endpoint(
@@ -63,168 +67,126 @@ async def check_endpoint(
     endpoint_id: EndpointId,
     record: ProviderRecord,
     provider: Provider,
+    request: CheckRequest = CheckRequest(),  # noqa: B008 - frozen
     *,
-    as_reference: str = "",
-    replace: bool = False,
     quota: Quota | None = None,
-    dry_run: bool = False,
     on_checked: OnChecked | None = None,
 ) -> CheckReport:
-    """Make a sample call, then verify the endpoint, which moves it; a dry run makes the calls and moves nothing.
+    """Make a sample call, then verify the endpoint, which moves it as ``request`` says.
 
-    ``as_reference`` is an operator's reason to let its vectors be the space's reference, which it may ``replace``
-    though others serve by it. Raises ``NotFound``, ``StoreUnavailable``, ``InvalidRequest``, ``Conflict`` while another
-    check of the endpoint runs and where somebody moved the endpoint meanwhile.
+    Raises ``NotFound``, ``StoreUnavailable``, ``InvalidRequest``, ``Conflict`` while another check of the endpoint
+    runs, where somebody moved the endpoint meanwhile, and where a cost of 0 has to be confirmed.
     """
-    if replace and not as_reference:
+    if request.replace and not request.as_reference:
         raise InvalidRequest("What replaces the reference says why it may: as_reference.", param="replace")
-    async with _only_check_of(db, wire(EndpointId, endpoint_id)):
+    async with only_check_of(db, wire(EndpointId, endpoint_id)):
         async with db.transaction() as connection:
             endpoint = (await get_endpoint(connection, endpoint_id)).endpoint
             model = await models.get(connection, endpoint.model_id)
-        result = await make_sample_call(provider, endpoint, model, DEADLINE_S)
-        our_tokens = await _count_ourselves(provider, endpoint) if result.passed else None
-        report = _report_call(result, endpoint, model, record, our_tokens)
-        if not result.passed:
-            return await _record_unanswered(
-                db, actor, record, endpoint, report, result.failure, dry_run=dry_run, on_checked=on_checked
-            )
+        if request.activates:
+            require_cost(endpoint.cost_nano_per_mtok, record, allowed=request.allow_zero_cost)
+        with recording() as exchanges:
+            check = _Check(db, actor, record, provider, request, on_checked, exchanges)
+            return await _make_calls(check, endpoint, model, quota)
 
-        async def on_verified(work: UnitOfWork, verification: VerificationReport) -> None:
-            full = _merge(report, verification, await get_endpoint(work.connection, endpoint_id))
-            after: dict[str, object] = {"passed": full.passed, "reason": full.reason, "dimensions": full.dimensions}
-            work.record_change(Change("endpoint.test", wire(EndpointId, endpoint_id), after=after))
-            if on_checked is not None:
-                await on_checked(work, full)
 
-        occasion = Occasion.REGISTRATION if endpoint.state is EndpointState.DRAFT else Occasion.MANUAL
-        verification = await verify_endpoint(
-            db,
-            record,
-            provider,
-            endpoint,
-            model,
-            actor,
-            occasion,
-            as_reference=as_reference,
-            replace=replace,
-            quota=quota,
-            dry_run=dry_run,
-            on_verified=on_verified,
-        )
-        async with db.transaction() as connection:
-            return _merge(report, verification, await get_endpoint(connection, endpoint_id))
+async def _make_calls(check: _Check, endpoint: Endpoint, model: Model, quota: Quota | None) -> CheckReport:
+    """Make the sample call, and the verification where it was answered."""
+    record, provider, request = check.record, check.provider, check.request
+    result = await make_sample_call_either_way(provider, endpoint, model, record)
+    if result.base64_refused and not request.dry_run:
+        endpoint = await _remember_numbers(check, endpoint)
+    elif result.base64_refused:
+        endpoint = msgspec.structs.replace(endpoint, asks_base64=False)
+    our_tokens = await _count_ourselves(provider, endpoint) if result.passed else None
+    report = report_call(result, endpoint, model, record, our_tokens)
+    if not result.passed:
+        report = explain(report, check.exchanges, record, endpoint.upstream_model, result.failure)
+        return await _record_unanswered(check, endpoint, report, result.failure)
+
+    async def on_verified(work: UnitOfWork, verification: VerificationReport) -> None:
+        full = await _whole(check, endpoint, report, verification, work.connection)
+        after: dict[str, object] = {"passed": full.passed, "reason": full.reason, "dimensions": full.dimensions}
+        work.record_change(Change("endpoint.test", wire(EndpointId, endpoint.id), after=after))
+        if check.on_checked is not None:
+            await check.on_checked(work, full)
+
+    verification = await verify_endpoint(
+        check.db,
+        record,
+        provider,
+        endpoint,
+        model,
+        check.actor,
+        Occasion.REGISTRATION if endpoint.state is EndpointState.DRAFT else Occasion.MANUAL,
+        as_reference=request.as_reference,
+        replace=request.replace,
+        quota=quota,
+        activates=request.activates,
+        dry_run=request.dry_run,
+        on_verified=on_verified,
+    )
+    async with check.db.transaction() as connection:
+        return await _whole(check, endpoint, report, verification, connection)
+
+
+async def _whole(
+    check: _Check,
+    endpoint: Endpoint,
+    report: CheckReport,
+    verification: VerificationReport,
+    connection: AsyncConnection,
+) -> CheckReport:
+    """The report of the sample call and of the verification, with the endpoint as it is now."""
+    merged = merge(report, verification, await get_endpoint(connection, endpoint.id))
+    return explain(merged, check.exchanges, check.record, endpoint.upstream_model, None)
+
+
+async def _remember_numbers(check: _Check, endpoint: Endpoint) -> Endpoint:
+    """Write down that the endpoint refuses base64, and return it as it is now."""
+
+    async def command(work: UnitOfWork) -> Endpoint:
+        now = (await get_endpoint(work.connection, endpoint.id, locked=True)).endpoint
+        spec = msgspec.convert(now, EndpointSpec, from_attributes=True)
+        return await edit_endpoint(work, endpoint.id, msgspec.structs.replace(spec, asks_base64=False))
+
+    return await transact(check.db, check.actor, command)
 
 
 async def _record_unanswered(
-    db: Database,
-    actor: Actor,
-    record: ProviderRecord,
-    endpoint: Endpoint,
-    report: CheckReport,
-    failure: Failure | None,
-    *,
-    dry_run: bool,
-    on_checked: OnChecked | None,
+    check: _Check, endpoint: Endpoint, report: CheckReport, failure: Failure | None
 ) -> CheckReport:
-    """Record a sample call without an answer: an endpoint without traffic is quarantined, others keep their state.
+    """Record a sample call without an answer: one that is on trial is quarantined, others keep their state.
 
-    An endpoint that serves is left to its circuit breaker, one in a quarantine that probes may end to its probes. What
-    was edited or moved meanwhile stays as it is, and so does an endpoint that this process could not even call.
+    An endpoint that serves is left to its circuit breaker, one in quarantine to its probes or to whoever activates it.
+    What was edited or moved meanwhile stays as it is, and so does an endpoint that this process could not even call.
     """
-    if dry_run:
-        async with db.transaction() as connection:
+    if check.request.dry_run:
+        async with check.db.transaction() as connection:
             return msgspec.structs.replace(report, endpoint=await get_endpoint(connection, endpoint.id))
-    # A new credential is all that an endpoint needs whose provider refused ours: it comes back without a second check.
-    is_refused = isinstance(failure, CredentialRefused)
+    # A new credential is all that an endpoint needs whose provider refused ours: it comes back without a second check,
+    # where it was to be activated.
+    is_refused = isinstance(failure, CredentialRefused) and check.request.activates
     cause = QuarantineCause.CREDENTIAL_REFUSED if is_refused else QuarantineCause.TEST_FAILED
 
     async def command(work: UnitOfWork) -> CheckReport:
-        view, is_same = await lock_and_compare(work.connection, record, endpoint)
+        view, is_same = await lock_and_compare(work.connection, check.record, endpoint)
         state = view.endpoint.state
-        stays = state in (EndpointState.LIVE, EndpointState.DRAINING) or is_recoverable(view)
+        serves = state in (EndpointState.LIVE, EndpointState.DRAINING)
+        is_tried = state in ON_TRIAL or (check.request.activates and not serves and not is_recoverable(view))
         was_called = not isinstance(failure, Misconfigured)
-        if was_called and is_same and state is endpoint.state and not stays:
+        if was_called and is_same and state is endpoint.state and is_tried:
             if state is not EndpointState.PROBING:
                 await move_endpoint(work, endpoint.id, EndpointState.PROBING, "being tested")
             await move_endpoint(work, endpoint.id, EndpointState.QUARANTINED, report.reason[:300], cause=cause)
         full = msgspec.structs.replace(report, endpoint=await get_endpoint(work.connection, endpoint.id))
         after: dict[str, object] = {"passed": False, "reason": report.reason}
         work.record_change(Change("endpoint.test", wire(EndpointId, endpoint.id), after=after))
-        if on_checked is not None:
-            await on_checked(work, full)
+        if check.on_checked is not None:
+            await check.on_checked(work, full)
         return full
 
-    return await transact(db, actor, command)
-
-
-def _merge(report: CheckReport, verification: VerificationReport, view: EndpointView) -> CheckReport:
-    """The sample call and the verification as one report; the verification decides, and the last step is its own."""
-    steps = (_space_step(step, verification) if step.name == call_steps.SPACE else step for step in report.steps)
-    return msgspec.structs.replace(
-        report,
-        passed=verification.passed,
-        reason="" if verification.passed else verification.reason,
-        steps=tuple(steps),
-        endpoint=view,
-        verification=verification,
-    )
-
-
-def _space_step(step: CallStep, verification: VerificationReport) -> CallStep:
-    if step.outcome != "passed":
-        return step
-    if verification.passed:
-        least = "" if verification.cosine_min is None else f"; least cosine {verification.cosine_min:.6f}"
-        return CallStep(step.name, "passed", f"{step.detail}; compared with {verification.reference}{least}")
-    outcome: StepOutcome = "not_told" if verification.verdict is SpaceVerdict.NO_REFERENCE else "failed"
-    return CallStep(step.name, outcome, verification.reason)
-
-
-async def check_provider(
-    db: Database,
-    actor: Actor,
-    record: ProviderRecord,
-    provider: Provider,
-    upstream_model: str,
-    *,
-    dry_run: bool = False,
-    on_checked: OnChecked | None = None,
-) -> CheckReport:
-    """Send one text to a provider, and leave nothing but an audit row.
-
-    Raises ``StoreUnavailable``, ``Conflict`` while another check of the provider runs.
-    """
-    subject = wire(ProviderId, record.id)
-    async with _only_check_of(db, subject):
-        report = await call_provider(record, provider, upstream_model)
-        if dry_run:
-            return report
-
-        async def command(work: UnitOfWork) -> CheckReport:
-            after: dict[str, object] = {"passed": report.passed, "reason": report.reason}
-            work.record_change(Change("provider.test", subject, after=after))
-            if on_checked is not None:
-                await on_checked(work, report)
-            return report
-
-        return await transact(db, actor, command)
-
-
-async def call_provider(record: ProviderRecord, provider: Provider, upstream_model: str) -> CheckReport:
-    """Send one text to a provider, and report whether it is there and takes our credential. Raises nothing of it."""
-    attempt = Attempt(wire(RequestId, new_id()), upstream_model, texts=TEXTS[:1])
-    shows_connection = record.kind != LITELLM
-    try:
-        vectors = await provider.embed(attempt, DEADLINE_S)
-    except Failure as failure:
-        reason, failed_at = explain_failure(failure), failed_step(failure)
-        steps = build_steps(record.base_url, {}, failed_at=failed_at, reason=reason, shows_connection=shows_connection)
-        return CheckReport(False, reason, _without_model(steps))
-    width = vectors.matrix.shape[1]
-    details = {call_steps.EMBED: f"{width} dimensions"}
-    steps = build_steps(record.base_url, details, shows_connection=shows_connection)
-    return CheckReport(True, "", _without_model(steps), width, vectors.tokens, vectors.space)
+    return await transact(check.db, check.actor, command)
 
 
 async def _count_ourselves(provider: Provider, endpoint: Endpoint) -> int | None:
@@ -234,72 +196,3 @@ async def _count_ourselves(provider: Provider, endpoint: Endpoint) -> int | None
         return await provider.count(attempt, COUNT_DEADLINE_S)
     except Failure:
         return None
-
-
-def _report_call(
-    result: SampleCallResult, endpoint: Endpoint, model: Model, record: ProviderRecord, our_tokens: int | None
-) -> CheckReport:
-    details = {
-        call_steps.AUTHENTICATE: "with our credential" if record.sealed is not None else "without a credential",
-        call_steps.EMBED: f"{len(TEXTS)} texts",
-        call_steps.DIMENSIONS: f"{result.dimensions}",
-        call_steps.BASE64: call_steps.describe_base64(endpoint),
-        call_steps.USAGE: _describe_usage(result.tokens, our_tokens),
-        call_steps.SPACE: _describe_space(result.space, model),
-    }
-    failed_at, reason = None, result.reason
-    if result.failure is not None:
-        failed_at, reason = failed_step(result.failure), explain_failure(result.failure)
-    elif not result.passed:
-        failed_at = call_steps.MEANING
-    elif endpoint.upstream_space is not None and result.space != endpoint.upstream_space:
-        changed = f"it was {endpoint.upstream_space} when it was tested last, and is {result.space}"
-        details[call_steps.SPACE] = changed
-    steps = build_steps(
-        record.base_url, details, failed_at=failed_at, reason=reason, shows_connection=record.kind != LITELLM
-    )
-    return CheckReport(result.passed, reason, steps, result.dimensions, result.tokens, result.space)
-
-
-def _describe_usage(tokens: int | None, our_tokens: int | None) -> str:
-    if tokens is None:
-        return "the provider tells none; ours is billed"
-    if our_tokens is not None:
-        return f"{tokens} tokens; ours: {our_tokens}"
-    return f"{tokens} tokens; at most {sum(map(token_bound, TEXTS))} are in the texts"
-
-
-def _describe_space(space: str | None, model: Model) -> str:
-    return f"the provider calls it {space}" if space is not None else f"taken for {model.space}: it names none"
-
-
-def _without_model(steps: tuple[CallStep, ...]) -> tuple[CallStep, ...]:
-    """The steps of a call without a model of ours, whose width, meaning and space cannot be checked."""
-    names = call_steps.STEPS[: call_steps.STEPS.index(call_steps.NUMBERS)]
-    return tuple(step for step in steps if step.name in names)
-
-
-@asynccontextmanager
-async def _only_check_of(db: Database, subject: str) -> AsyncIterator[None]:
-    """Hold the lock of this subject's checks in all processes. Raises ``Conflict``, ``StoreUnavailable``.
-
-    The lock is its own connection's, so it ends with the process; the pool's are not kept while a provider thinks.
-    """
-    try:
-        connection = await db.connect()
-    except CONNECTION_LOST as fault:
-        raise StoreUnavailable("Postgres cannot be reached. Try again shortly.", detail=repr(fault)) from fault
-    key = f"test of {subject}"
-    try:
-        if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", key):
-            raise Conflict(
-                f"A test of {subject} is running, and its calls cost money: wait for its outcome.", retry_after_s=5
-            )
-        yield
-    finally:
-        try:
-            # Closing alone would free it a moment after the next check has tried to take it.
-            with suppress(*CONNECTION_LOST):
-                await connection.execute("SELECT pg_advisory_unlock_all()")
-        finally:
-            connection.terminate()

@@ -76,10 +76,13 @@ class VerificationReport(msgspec.Struct, frozen=True):
         return min(cosines, default=None)
 
 
-def next_state(state: EndpointState, verdict: SpaceVerdict, *, ends_quarantine: bool) -> EndpointState | None:
+def next_state(
+    state: EndpointState, verdict: SpaceVerdict, *, ends_quarantine: bool, activates: bool = True
+) -> EndpointState | None:
     """Return the state that follows from a verdict, None where the endpoint stays in its own.
 
-    ``ends_quarantine``: one more good verdict is enough to leave quarantine. Another space ends traffic at once.
+    ``ends_quarantine``: one more good verdict is enough to leave quarantine. ``activates``: an endpoint on trial goes
+    live by a good verdict; without it, a test only tests. Another space ends traffic at once.
     Silence says nothing of the space: it keeps an endpoint from going live, and takes no live one away.
     """
     on_trial = state is EndpointState.PROBING
@@ -87,7 +90,7 @@ def next_state(state: EndpointState, verdict: SpaceVerdict, *, ends_quarantine: 
     match verdict:
         case SpaceVerdict.SAME_SPACE:
             returns = state is EndpointState.QUARANTINED and ends_quarantine
-            return EndpointState.LIVE if on_trial or returns else None
+            return EndpointState.LIVE if (on_trial and activates) or returns else None
         case SpaceVerdict.ANOTHER_SPACE:
             return EndpointState.QUARANTINED if on_trial or serves else None
         case SpaceVerdict.NO_ANSWER:

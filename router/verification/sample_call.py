@@ -8,10 +8,12 @@ import msgspec
 import numpy as np
 
 from catalog.values import Model
-from providers.outcomes import BadAnswer, Failure
-from providers.protocol import Provider
+from providers.outcomes import BadAnswer, Broken, CallerFault, Failure
+from providers.protocol import Provider, ProviderKind
+from providers.wire import recording
 from router.dispatch.attempt import build_attempt
 from router.dispatch.validate import usage_fault, validate_vectors
+from router.registry.indexes import ProviderRecord
 from router.values import EmbedRequest, Endpoint
 from router.verification.call_steps import describe_failure
 from store.ids import RequestId, new_id
@@ -26,12 +28,16 @@ TEXTS = [
     "auction was over by the time the bakery opened. The southern one belonged to the ferry, which brought flour.",
 ]
 SAME_TEXT_COSINE_MIN = 0.999
+DEADLINE_S = 30.0
+# What a server may answer to a field that it does not know; 200 with an error inside.
+_REFUSALS = frozenset({200, 400, 415, 422, 500, 501, 502})
 
 
 class SampleCallResult(msgspec.Struct, frozen=True):
     """What came of a sample call; ``reason`` is empty where it passed. ``space`` is the provider's own name of it.
 
-    ``failure`` is set where the provider gave no answer that passes the checks.
+    ``failure`` is set where the provider gave no answer that passes the checks. ``base64_refused``: it passed with
+    numbers, and does not with base64.
     """
 
     reason: str = ""
@@ -39,6 +45,7 @@ class SampleCallResult(msgspec.Struct, frozen=True):
     tokens: int | None = None
     space: str | None = None
     failure: Failure | None = None
+    base64_refused: bool = False
 
     @property
     def passed(self) -> bool:
@@ -47,7 +54,7 @@ class SampleCallResult(msgspec.Struct, frozen=True):
 
 
 async def make_sample_call(
-    provider: Provider, endpoint: Endpoint, model: Model, deadline_s: float = 30.0
+    provider: Provider, endpoint: Endpoint, model: Model, deadline_s: float = DEADLINE_S
 ) -> SampleCallResult:
     """Embed :data:`TEXTS` and check the answer. A provider's failure is in the result, not raised."""
     request = EmbedRequest(model.id, TEXTS, None, "float", None, None, None)
@@ -64,3 +71,35 @@ async def make_sample_call(
     if same < SAME_TEXT_COSINE_MIN or other >= same:
         return SampleCallResult(f"the same text twice has a cosine of {same:.4f}, another text {other:.4f}")
     return SampleCallResult("", vectors.matrix.shape[1], vectors.tokens, vectors.space)
+
+
+async def make_sample_call_either_way(
+    provider: Provider, endpoint: Endpoint, model: Model, record: ProviderRecord
+) -> SampleCallResult:
+    """As :func:`make_sample_call`; where base64 may be what is refused, numbers are asked for instead.
+
+    Base64 is asked for once more after that, so that a fault that has passed is not taken for a refusal. What decided
+    is the first call, so no other one is recorded.
+    """
+    result = await make_sample_call(provider, endpoint, model)
+    if result.failure is None or not endpoint.asks_base64 or not may_refuse_base64(result.failure, record):
+        return result
+    with recording():
+        floats = await make_sample_call(provider, msgspec.structs.replace(endpoint, asks_base64=False), model)
+        if not floats.passed:
+            return result
+        again = await make_sample_call(provider, endpoint, model)
+    return result if again.passed else msgspec.structs.replace(floats, base64_refused=True)
+
+
+def may_refuse_base64(failure: Failure, record: ProviderRecord) -> bool:
+    """Whether the failure may come from ``encoding_format``, which is sent to OpenAI-compatible servers alone."""
+    if record.kind != ProviderKind.OPENAI or record.options.get("asks_base64") is False:
+        return False
+    match failure:
+        case BadAnswer():
+            return failure.check not in ("count", "usage")
+        case CallerFault() | Broken():
+            return failure.status in _REFUSALS
+        case _:
+            return False

@@ -31,6 +31,7 @@ from router.registry.endpoints import (
     other_serving_endpoints,
     pin_space,
     require_proof,
+    restate,
     restate_quarantine,
     shares_verification,
 )
@@ -82,21 +83,24 @@ async def verify_endpoint(
     quota: Quota | None = None,
     canary_turn: int | None = None,
     ends_quarantine: bool = False,
+    activates: bool = True,
     dry_run: bool = False,
     on_verified: OnVerified | None = None,
 ) -> VerificationReport:
     """Compare the endpoint with its space's reference, record the outcome, move the endpoint.
 
-    By hand, an endpoint that does not serve yet goes through ``probing``. ``record`` is what the provider was built
-    from. Where the endpoint or its provider was edited meanwhile, nothing comes of the outcome: something else was
-    compared. ``as_reference`` is an operator's reason to let this endpoint vouch for the space. While others serve it,
-    it has to agree with the reference that they are held to, unless it is to ``replace`` that: then they have to pass
-    again. Without a ``quota`` only this verification's own calls keep within the provider's grant. ``canary_turn``:
-    compare a few probe texts only, others for each number. ``ends_quarantine``: a good verdict brings the endpoint back
-    from quarantine. A ``dry_run`` neither writes nor moves. Raises ``NotFound``, ``Conflict``, ``StoreUnavailable``; a
-    provider's failure is in the report.
+    By hand, an endpoint that does not serve yet goes through ``probing``, and on to ``live`` where the verification
+    ``activates`` it; one that was turned off or quarantined stays that without it. ``record`` is what the provider was
+    built from. Where the endpoint or its provider was edited meanwhile, nothing comes of the outcome: something else
+    was compared. ``as_reference`` is an operator's reason to let this endpoint vouch for the space. While others serve
+    it, it has to agree with the reference that they are held to, unless it is to ``replace`` that: then they have to
+    pass again. Without a ``quota`` only this verification's own calls keep within the provider's grant.
+    ``canary_turn``: compare a few probe texts only, others for each number. ``ends_quarantine``: a good verdict brings
+    the endpoint back from quarantine. A ``dry_run`` neither writes nor moves. Raises ``NotFound``, ``Conflict``,
+    ``StoreUnavailable``; a provider's failure is in the report.
     """
-    if occasion in BY_HAND and endpoint.state in WITHOUT_TRAFFIC and not dry_run:
+    starts = WITHOUT_TRAFFIC if activates else (EndpointState.DRAFT,)
+    if occasion in BY_HAND and endpoint.state in starts and not dry_run:
         endpoint = await transact(db, actor, partial(_start_probing, endpoint.id))
     probes = probe_set(model.max_input_tokens)
     async with db.transaction() as connection:
@@ -119,10 +123,17 @@ async def verify_endpoint(
         quota,
     )
     result = await compare_endpoint(task)
+    if not activates and endpoint.state is EndpointState.PROBING:
+        result = _kept_from_probes(result)
     if dry_run:
         return _report(task, result)
-    to = next_state(endpoint.state, result.verdict, ends_quarantine=ends_quarantine)
+    to = next_state(endpoint.state, result.verdict, ends_quarantine=ends_quarantine, activates=activates)
     return await _record(db, actor, task, result, to, on_verified)
+
+
+def _kept_from_probes(result: ComparisonResult) -> ComparisonResult:
+    """The result with a cause that no probe ends: it would put into traffic what nobody activated."""
+    return msgspec.structs.replace(result, cause=QuarantineCause.TEST_FAILED) if result.cause in RECOVERABLE else result
 
 
 async def _start_probing(endpoint_id: EndpointId, work: UnitOfWork) -> Endpoint:
@@ -215,6 +226,8 @@ async def _apply(
         await pin_space(work, task.endpoint.id, result.space)
     if to is not None:
         await _move(work, task.endpoint, to, result.cause, _state_reason(report))
+    elif report.passed and task.endpoint.state is EndpointState.PROBING:
+        await restate(work, task.endpoint.id, "passed its test, and is not activated yet")
     return msgspec.structs.replace(report, state=to or task.endpoint.state)
 
 

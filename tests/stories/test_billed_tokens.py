@@ -93,6 +93,29 @@ def test_a_worker_of_the_route_counts_once_what_another_answered_without_usage(
     # With the two special tokens that only the model's own tokenizer knows of.
     assert reply.json["usage"]["total_tokens"] == 6
     assert [one.path for one in upstream.calls[asked:]] == ["/v1/embeddings", "/count"]
-    # A usual answer is not counted again.
+    # A usual answer is counted as well, and billed as it says: it differs by special tokens.
     assert call(product, key, COUNTED, [TEXT]).json["usage"]["total_tokens"] == 4
-    assert [one.path for one in upstream.calls[asked + 2 :]] == ["/v1/embeddings"]
+    assert [one.path for one in upstream.calls[asked + 2 :]] == ["/v1/embeddings", "/count"]
+
+
+def miscounted(product: Product, provider: str) -> float:
+    with urllib.request.urlopen(product.serves[0].admin_url + "/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    start = f'gigarouter_provider_usage_miscounted_total{{provider="{provider}"}} '
+    return sum(float(line.removeprefix(start)) for line in lines if line.startswith(start))
+
+
+@pytest.mark.parametrize(("factor", "billed"), [(3, 102), (0.5, 102), (1.04, 104)])
+def test_a_usage_that_a_worker_of_the_route_knows_to_be_wrong_is_not_billed_and_alarms(
+    product: Product, key: str, upstream: Upstream, factor: float, billed: int
+) -> None:
+    text = TEXT * 25
+    answer = embeddings_answer({"model": COUNTED, "input": [text], "encoding_format": "base64"}, 8)
+    answer["usage"] = {"prompt_tokens": round(100 * factor), "total_tokens": round(100 * factor)}
+    before = miscounted(product, "first")
+    upstream.script.append(Scripted(body=json.dumps(answer).encode()))
+    assert call(product, key, COUNTED, [text]).json["usage"]["total_tokens"] == billed
+    assert miscounted(product, "first") - before == (billed == 102)
+    # Without a worker nobody knows, and the validated usage holds.
+    upstream.script.append(Scripted(body=json.dumps(answer).encode()))
+    assert call(product, key, ALONE, [text]).json["usage"]["total_tokens"] == round(100 * factor)

@@ -10,7 +10,7 @@ from router.api.forms import Answer, answer_of
 from router.changes import idempotency
 from router.changes.transaction import UnitOfWork
 from router.values import EndpointState
-from router.verification.endpoint_check import CheckReport, OnChecked
+from router.verification.check_report import CheckReport, OnChecked
 from router.verification.report import SpaceVerdict
 
 
@@ -24,11 +24,26 @@ class StepOut(Answer):
     said: str
 
 
+class UpstreamOut(Answer):
+    """The call that decided."""
+
+    method: str
+    url: str
+    status: int | None = Field(description="Null where no answer came.")
+    content_type: str | None
+    words: str | None = Field(
+        description="The first 300 characters of its own words where it refused or failed, our credentials masked."
+    )
+    leads_to: str | None = Field(description="Where a redirect would lead; none is followed.")
+
+
 class TestOut(Answer):
     """How the call went."""
 
     passed: bool
     reason: str
+    advice: str = Field(description="The setting that would help, or what to do next; empty where none is known.")
+    upstream: UpstreamOut | None = Field(None, description="The call that decided; null where nothing was sent.")
     steps: tuple[StepOut, ...]
     dimensions: int | None
     tokens: int | None
@@ -68,15 +83,17 @@ async def run_test(admin: Writing, test: Callable[[OnChecked], Awaitable[CheckRe
 
 def _out(report: CheckReport) -> TestOut:
     steps = tuple(answer_of(StepOut, step, said=step.detail) for step in report.steps)
+    upstream = None if report.upstream is None else answer_of(UpstreamOut, report.upstream)
     state = None if report.endpoint is None else report.endpoint.endpoint.state
     verification = report.verification
     if verification is None:
-        return answer_of(TestOut, report, steps=steps, state=state)
+        return answer_of(TestOut, report, steps=steps, state=state, upstream=upstream)
     return answer_of(
         TestOut,
         report,
         steps=steps,
         state=state,
+        upstream=upstream,
         verdict=verification.verdict,
         cosine_min=verification.cosine_min,
         numerics=verification.numerics,

@@ -1,4 +1,4 @@
-"""``/admin/v1/endpoints``: one model at one provider. Only a live one gets traffic; a test makes it that."""
+"""``/admin/v1/endpoints``: one model at one provider. Only a live one gets traffic; an activation makes it that."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import NanoUSD
 from router.api.admin.check_reports import TestOut, run_test
-from router.api.admin.references import model_of, provider_of
+from router.api.admin.references import Lookups, model_of, provider_of
 from router.api.admin.request import Command, Edit, Read, Write
-from router.api.fields import EndpointIdText, ModelRef, ProviderIdText, ProviderRef, Usd
+from router.api.fields import EndpointIdText, Limit, ModelRef, ProviderIdText, ProviderRef, UsdNotNegative
 from router.api.forms import (
     Body,
     Form,
@@ -27,6 +27,7 @@ from router.api.forms import (
 from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.manifest.cost_sources import cost_sources
+from router.registry.costs import require_cost
 from router.registry.endpoints import (
     EndpointView,
     edit_endpoint,
@@ -39,29 +40,31 @@ from router.registry.indexes import ProviderRecord
 from router.registry.providers import load_provider_record
 from router.registry.specs import EndpointSpec
 from router.values import EndpointState, QuarantineCause
-from router.verification.endpoint_check import CheckReport, OnChecked, check_endpoint
+from router.verification.check_report import CheckReport, OnChecked
+from router.verification.endpoint_check import CheckRequest, check_endpoint
 from store.ids import EndpointId, wire
 
 operations = Operations("endpoints", f"{V1}/endpoints")
 ONE = "/{endpoint_id}"
+SERVING = (EndpointState.LIVE, EndpointState.DRAINING)
 
 
 class EndpointFacts(Form):
     """What may be set. What the provider grants us is null where no limit is known."""
 
-    cost_usd_per_mtok: Usd = Field(NanoUSD(0), description="What it charges us, in USD per million tokens.")
-    priority: int = Field(100, description="Smaller goes first.")
-    weight: int = Field(100, description="Its share among those of the same priority and cost.")
+    cost_usd_per_mtok: UsdNotNegative = Field(NanoUSD(0), description="What it charges us, in USD per million tokens.")
+    priority: int = Field(100, ge=0, le=1_000_000, description="Smaller goes first.")
+    weight: int = Field(100, ge=1, le=10_000, description="Its share among those of the same priority and cost.")
     asks_base64: bool = Field(True, description="Whether it understands encoding_format base64.")
     native_input_type: bool = Field(False, description="Whether it has its own query and document.")
     numerics: str | None = Field(
         None, description="Class of its weights' numbers, such as bf16 or int8; null: as the model declares."
     )
-    max_batch: int | None = Field(None, description="The most inputs in one attempt.")
-    max_batch_tokens: int | None = Field(None, description="The most tokens in one attempt.")
-    requests_per_minute: int | None = Field(None, description="Requests per minute that the provider grants us.")
-    tokens_per_minute: int | None = Field(None, description="Tokens per minute that the provider grants us.")
-    concurrency: int | None = Field(None, description="Attempts at once that the provider grants us.")
+    max_batch: Limit | None = Field(None, description="The most inputs in one attempt.")
+    max_batch_tokens: Limit | None = Field(None, description="The most tokens in one attempt.")
+    requests_per_minute: Limit | None = Field(None, description="Requests per minute that the provider grants us.")
+    tokens_per_minute: Limit | None = Field(None, description="Tokens per minute that the provider grants us.")
+    concurrency: Limit | None = Field(None, description="Attempts at once that the provider grants us.")
 
 
 class EndpointCreate(EndpointFacts, Body):
@@ -77,6 +80,7 @@ class EndpointEdit(EndpointFacts, Patch):
     """What is given is changed; null takes a limit away."""
 
     upstream_model: str = Field(description="The provider's name of the model.")
+    allow_zero_cost: bool = Field(description="A cost of 0 at a provider with an account of ours is meant.")
 
 
 class EndpointOut(EndpointFacts, Resource):
@@ -118,8 +122,8 @@ class EndpointQuery(PageQuery):
     state: EndpointState | None = Field(None, description="Those in this state.")
 
 
-class EndpointTest(Body):
-    """What the test may decide."""
+class EndpointActivation(Body):
+    """What the test that puts it live may decide."""
 
     as_reference: str = Field(
         "",
@@ -129,6 +133,13 @@ class EndpointTest(Body):
     replace: bool = Field(
         False, description="Be the reference though others serve by another one: they are out until they pass again."
     )
+    allow_zero_cost: bool = Field(False, description="A cost of 0 at a provider with an account of ours is meant.")
+
+
+class EndpointTest(EndpointActivation):
+    """What the test may decide."""
+
+    activate: bool = Field(False, description="Put it into traffic where it passes; without it nothing goes live.")
 
 
 @operations.get("", verb="list", summary="List endpoints", roles=ALL)
@@ -153,8 +164,12 @@ async def create(admin: Write, body: EndpointCreate) -> EndpointOut:
     """Register an endpoint, as a draft without traffic."""
 
     async def command(work: UnitOfWork) -> EndpointOut:
-        model = await model_of(work.connection, body.model)
-        provider = await provider_of(work.connection, body.provider)
+        lookups = Lookups()
+        model = await lookups.find(model_of(work.connection, body.model))
+        provider = await lookups.find(provider_of(work.connection, body.provider))
+        lookups.refuse()
+        assert model is not None, "a fault of a look-up is raised; this is a bug"
+        assert provider is not None, "a fault of a look-up is raised; this is a bug"
         spec = struct_of(EndpointSpec, body, upstream_model=body.upstream_model or model.id)
         endpoint = await register_endpoint(work, model, provider.id, spec, space=body.space)
         return await _out(work.connection, endpoint.id)
@@ -172,12 +187,16 @@ async def retrieve(admin: Read, endpoint_id: EndpointIdText) -> EndpointOut:
 async def edit(admin: Edit, endpoint_id: EndpointIdText, body: EndpointEdit) -> EndpointOut:
     """Change what is given. A live endpoint keeps its upstream model.
 
-    Other numerics or input types take it out of traffic until it passes its probes, which are due at once.
+    Other numerics or input types take it out of traffic until it passes its probes, which are due at once. A cost of 0
+    that may be forgotten is asked about: 409.
     """
 
     async def command(work: UnitOfWork) -> EndpointOut:
         before = (await get_endpoint(work.connection, endpoint_id, locked=True)).endpoint
         spec = edited(msgspec.convert(before, EndpointSpec, from_attributes=True), body)
+        if before.cost_nano_per_mtok and before.state in SERVING:
+            record = await load_provider_record(work.connection, before.provider_id)
+            require_cost(spec.cost_nano_per_mtok, record, allowed=body.given().get("allow_zero_cost", False))
         await edit_endpoint(work, endpoint_id, spec)
         return await _out(work.connection, endpoint_id)
 
@@ -207,12 +226,22 @@ _moves("off", EndpointState.OFF, "Turn it off", "It gets no traffic and is no ca
 
 @operations.post(f"{ONE}/test", verb="test", summary="Make real calls", roles=OPS)
 async def try_(admin: Write, endpoint_id: EndpointIdText, body: EndpointTest) -> TestOut:
-    """One call, each step told; then the probes. One without traffic goes live, or is quarantined with the reason.
+    """One call, each step told; then the probes. A draft that fails is quarantined; only `activate` puts it live.
 
-    It is compared with the reference of its space; `as_reference` makes its own vectors that. A dry run makes the calls
-    and moves nothing. An endpoint has one test at a time: 409 while another runs.
+    It is compared with the reference of its space; `as_reference` makes its own vectors that. A server that refuses
+    base64 is asked for numbers, from then on. A dry run makes the calls and moves nothing. An endpoint has one test at
+    a time: 409 while another runs.
     """
+    return await _test(admin, endpoint_id, body, activates=body.activate)
 
+
+@operations.post(f"{ONE}:activate", verb="activate", summary="Put it live by a test", roles=OPS)
+async def activate(admin: Write, endpoint_id: EndpointIdText, body: EndpointActivation) -> TestOut:
+    """Test it as `test` does, and put it into traffic where it passes. 409 asks about a cost of 0."""
+    return await _test(admin, endpoint_id, body, activates=True)
+
+
+async def _test(admin: Write, endpoint_id: EndpointId, body: EndpointActivation, *, activates: bool) -> TestOut:
     async def find(connection: AsyncConnection) -> ProviderRecord:
         return await load_provider_record(
             connection, (await get_endpoint(connection, endpoint_id)).endpoint.provider_id
@@ -227,10 +256,8 @@ async def try_(admin: Write, endpoint_id: EndpointIdText, body: EndpointTest) ->
                 endpoint_id,
                 record,
                 provider,
-                as_reference=body.as_reference,
-                replace=body.replace,
+                CheckRequest(activates, body.allow_zero_cost, body.as_reference, body.replace, admin.dry_run),
                 quota=admin.context.quota,
-                dry_run=admin.dry_run,
                 on_checked=on_checked,
             )
 

@@ -41,6 +41,9 @@ class ManifestBody(Body):
     take_theirs: tuple[str, ...] = Field((), description="Paths where what was changed elsewhere stays.")
     prune: bool = Field(False, description="End what is no longer in the file: endpoints, providers.")
     allow_loss: bool = Field(False, description="A price below an endpoint's cost is meant.")
+    allow_zero_cost: bool = Field(
+        False, description="A cost of 0 of an endpoint that serves at a paid provider is meant."
+    )
 
 
 class PlanOut(Answer):
@@ -144,7 +147,9 @@ async def _request(admin: Reading, body: ManifestBody) -> ApplyRequest:
         entries = await asyncio.to_thread(schema.read, body.file)
     except FileRefused as refused:
         raise file_refused(refused.faults) from None
-    decisions = Decisions(body.take_file, body.take_theirs, body.prune, body.allow_loss)
+    decisions = Decisions(
+        body.take_file, body.take_theirs, body.prune, body.allow_loss, allow_zero_cost=body.allow_zero_cost
+    )
     return ApplyRequest(lambda _: entries, decisions, check_provider=admin.context.check_provider)
 
 

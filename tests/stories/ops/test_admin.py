@@ -82,7 +82,7 @@ def test_from_an_empty_database_to_a_paid_call_and_a_revoked_key(
     admin = Admin({name: value for name, value in product.environment.items() if "GIGAROUTER" in name or "URL" in name})
     with product:
         endpoint = register(admin, upstream.base_url)
-        assert admin("endpoints", "test", endpoint, *VOUCHED)["state"] == "live"
+        assert admin("endpoints", "activate", endpoint, *VOUCHED)["state"] == "live"
         admin("prices", "create", MODEL, "0.008")
         assert admin("models", "launch", MODEL, "--reason", "first customers")["status"] == "live"
         admin("accounts", "create", "Acme")
@@ -139,7 +139,7 @@ def test_an_endpoint_that_fails_its_test_is_quarantined_with_the_reason(admin: A
     assert shown["state"] == "quarantined"
     assert "Broken" in shown["reason"]
     upstream.always = Reply()
-    assert admin("endpoints", "test", endpoint, *VOUCHED)["state"] == "live"
+    assert admin("endpoints", "activate", endpoint, *VOUCHED)["state"] == "live"
 
 
 def test_without_a_reference_a_test_says_what_to_do_and_nothing_goes_live(admin: Admin, upstream: Upstream) -> None:
@@ -153,7 +153,7 @@ def test_a_launch_says_all_that_is_missing_and_a_dry_run_launches_nothing(admin:
     said = admin.fails("models", "launch", MODEL)
     assert "no price in force" in said
     assert "no live endpoint" in said
-    admin("endpoints", "test", endpoint, *VOUCHED)
+    admin("endpoints", "activate", endpoint, *VOUCHED)
     admin("prices", "create", MODEL, "0.008")
     assert admin("models", "launch", MODEL, "--dry-run")["status"] == "live"
     assert admin("models", "show", MODEL)["status"] == "coming_soon"
@@ -162,8 +162,8 @@ def test_a_launch_says_all_that_is_missing_and_a_dry_run_launches_nothing(admin:
 def test_non_commercial_weights_are_launched_free_or_with_a_signed_waiver(admin: Admin, wide: Upstream) -> None:
     endpoint = register(admin, wide.base_url, NON_COMMERCIAL)
     admin("endpoints", "probe", endpoint)
-    assert "passing its test" in admin.fails("endpoints", "resume", endpoint)
-    admin("endpoints", "test", endpoint, *VOUCHED)
+    assert "an activation" in admin.fails("endpoints", "resume", endpoint)
+    admin("endpoints", "activate", endpoint, *VOUCHED)
     evidence = ("--evidence", "mail of 2026-11-24")
     nc = "CC-BY-NC-ND-4.0"
     assert "not resolved" in admin.fails("models", "launch", NON_COMMERCIAL)
@@ -178,8 +178,8 @@ def test_non_commercial_weights_are_launched_free_or_with_a_signed_waiver(admin:
 def test_a_served_model_that_is_free_by_license_cannot_get_a_price(admin: Admin, wide: Upstream) -> None:
     endpoint = register(admin, wide.base_url, NON_COMMERCIAL)
     admin("endpoints", "probe", endpoint)
-    assert "passing its test" in admin.fails("endpoints", "resume", endpoint)
-    admin("endpoints", "test", endpoint, *VOUCHED)
+    assert "an activation" in admin.fails("endpoints", "resume", endpoint)
+    admin("endpoints", "activate", endpoint, *VOUCHED)
     evidence = ("--evidence", "the model card")
     admin("resolutions", "create", NON_COMMERCIAL, "CC-BY-NC-ND-4.0", "--reason", "the card's text", *evidence)
     admin("prices", "create", NON_COMMERCIAL, "0.00")

@@ -22,7 +22,7 @@ from tests.harness.processes import Product
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 NON_COMMERCIAL = "codefuse-ai/F2LLM-v2-4B"
 CREDENTIAL, SECOND_CREDENTIAL = "sk-canary-0b1f7d3c9a5e", "sk-canary-77aa41d0c2ef"
-VOUCHED = {"as_reference": "the maker's own service"}
+VOUCHED = {"as_reference": "the maker's own service", "allow_zero_cost": True}
 
 
 def a_provider_and_draft(ops: Operator, upstream: Upstream, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -45,7 +45,7 @@ def test_a_provider_is_added_in_a_minute_and_serves_a_customer(
     assert refused["code"] == "launch_incomplete"
     assert len(refused["details"]["missing"]) == 2
     assert ops("POST", f"/endpoints/{endpoint['id']}/test")["verdict"] == "no_reference"
-    tested = ops("POST", f"/endpoints/{endpoint['id']}/test", VOUCHED)
+    tested = ops("POST", f"/endpoints/{endpoint['id']}:activate", VOUCHED)
     assert (tested["passed"], tested["state"], tested["dimensions"]) == (True, "live", 384)
     steps = {step["name"]: step["outcome"] for step in tested["steps"]}
     assert steps.pop("tls") == "not_told"
@@ -230,18 +230,22 @@ def test_an_endpoint_that_fails_its_test_says_at_which_step_and_is_quarantined(
         assert (tested["passed"], tested["state"]) == (False, "quarantined")
         failed = [one["name"] for one in tested["steps"] if one["outcome"] == "failed"]
         assert failed == [step]
-        assert "internal-canary" not in str(tested)
+        # Its own words are in their own field, and in nothing that is written down.
+        assert "internal-canary" not in str(tested | {"upstream": None})
+        assert ("internal-canary" in tested["upstream"]["words"]) == (reply.status is not None)
+    assert "internal-canary" not in str(ops("GET", f"/endpoints/{endpoint['id']}")) + str(ops("GET", "/audit"))
     assert ops("POST", f"{path}?dry_run=1")["state"] == "quarantined"
-    assert ops("POST", path, VOUCHED, idempotency_key="t")["state"] == "live"
+    live = f"/endpoints/{endpoint['id']}:activate"
+    assert ops("POST", live, VOUCHED, idempotency_key="t")["state"] == "live"
     asked = len(upstream.calls)
-    assert ops("POST", path, VOUCHED, idempotency_key="t")["state"] == "live"
+    assert ops("POST", live, VOUCHED, idempotency_key="t")["state"] == "live"
     assert len(upstream.calls) == asked
 
 
 def test_an_endpoint_moves_only_along_its_table(ops: Operator, upstream: Upstream) -> None:
     path = f"/endpoints/{a_provider_and_draft(ops, upstream, 'moving')[1]['id']}"
-    assert "passing its test" in ops("POST", f"{path}/resume", expects=409)["error"]["message"]
-    ops("POST", f"{path}/test", VOUCHED)
+    assert "an activation" in ops("POST", f"{path}/resume", expects=409)["error"]["message"]
+    ops("POST", f"{path}:activate", VOUCHED)
     assert ops("POST", f"{path}/drain", {"reason": "maintenance"})["reason"] == "maintenance"
     assert ops("POST", f"{path}/resume")["state"] == "live"
     assert ops("POST", f"{path}/quarantine")["state"] == "quarantined"

@@ -148,7 +148,7 @@ def test_what_customers_of_a_served_model_rely_on_stays(product: Product, ops: O
         claim = {"model": model, "license": "Apache-2.0", "source": "card", "evidence": "https://acme.example"}
         ops("POST", "/claims", claim, 201)
         finance("POST", "/prices", {"model": model, "usd_per_mtok": "0.01"}, 201)
-        ops("POST", f"/endpoints/{endpoint}/test", {"as_reference": "its maker's own"})
+        ops("POST", f"/endpoints/{endpoint}:activate", {"as_reference": "its maker's own", "allow_zero_cost": True})
         ops("POST", f"/models/{model}:launch")
     path = f"/models/{model}"
     for fact, value in (("dimensions", 256), ("aliases", []), ("max_input_tokens", 8), ("pooling", "cls")):

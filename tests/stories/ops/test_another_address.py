@@ -20,7 +20,7 @@ def test_another_address_of_a_provider_ends_its_traffic_and_the_answer_says_so(
         provider = ops("POST", "/providers", {"name": "moving", "kind": "openai", "base_url": upstream.base_url}, 201)
         endpoint = ops("POST", "/endpoints", {"model": MODEL, "provider": provider["id"]}, 201)
         test, path = f"/endpoints/{endpoint['id']}/test", f"/providers/{provider['id']}"
-        tested = ops("POST", test, {"as_reference": "the maker's own service"})
+        tested = ops("POST", test, {"as_reference": "the maker's own service", "activate": True})
         assert (tested["state"], tested["became_reference"]) == ("live", True)
 
         assert ops.edit(path, {"regions": ["eu"]})["unproven"] == []

@@ -59,7 +59,7 @@ def test_from_a_file_to_a_paid_call_and_a_plan_that_names_its_customers(
         admin("providers", "edit", "alpha", "--credential-file", "-", stdin="sk-alpha-0123456789abcdef")
         (endpoint,) = admin.json("endpoints", "list")["data"]
         assert (
-            admin.json("endpoints", "test", endpoint["id"], "--as-reference", "the maker's own service")["state"]
+            admin.json("endpoints", "activate", endpoint["id"], "--as-reference", "the maker's own service")["state"]
             == "live"
         )
         assert "goes live" in admin.lines("apply", str(file))

@@ -15,6 +15,7 @@ from tests.harness.raw_http import Reply as Answer
 from tests.harness.raw_http import request_bytes, send
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+VOUCHED = {"as_reference": "the maker's own", "allow_zero_cost": True}
 OLD, WRONG, NEW = "sk-old-0123456789", "sk-wrong-0123456789", "sk-new-0123456789"
 WITHIN_S = 30.0
 
@@ -62,7 +63,7 @@ def test_a_new_credential_brings_the_endpoint_back_by_itself(product: Product) -
         body = {"name": "locked", "kind": "openai", "base_url": upstream.base_url, "credential": OLD}
         provider = ops("POST", "/providers", body, 201)["id"]
         endpoint = ops("POST", "/endpoints", {"model": MODEL, "provider": provider}, 201)["id"]
-        assert ops("POST", f"/endpoints/{endpoint}/test", {"as_reference": "the maker's own"})["state"] == "live"
+        assert ops("POST", f"/endpoints/{endpoint}:activate", VOUCHED)["state"] == "live"
         finance("POST", "/prices", {"model": MODEL, "usd_per_mtok": "1.00"}, 201)
         ops("POST", f"/models/{MODEL}:launch", {"reason": "first customers"})
         account = product.database.an_account(1_000_000_000)
@@ -99,6 +100,6 @@ def test_a_new_credential_brings_the_endpoint_back_by_itself(product: Product) -
         # Nor does one that had a wrong key from the beginning need a second test.
         second = ops("POST", "/providers", body | {"name": "second", "credential": WRONG}, 201)["id"]
         endpoint = ops("POST", "/endpoints", {"model": MODEL, "provider": second}, 201)["id"]
-        assert ops("POST", f"/endpoints/{endpoint}/test")["state"] == "quarantined"
+        assert ops("POST", f"/endpoints/{endpoint}:activate", {"allow_zero_cost": True})["state"] == "quarantined"
         ops("POST", f"/providers/{second}/credential", {"credential": NEW})
         until_it_is(ops, endpoint, "live")

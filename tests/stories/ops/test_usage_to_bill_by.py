@@ -15,7 +15,7 @@ from tests.harness.raw_http import request_bytes, send
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 TEXT = "The ferry brought flour, letters and, in summer, visitors with folding chairs."
-VOUCHED = {"as_reference": "the maker's own service"}
+VOUCHED = {"as_reference": "the maker's own service", "allow_zero_cost": True}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_with_a_size_per_token_it_goes_live_and_bills_what_anyone_can_compute(
     provider, endpoint = a_provider_and_draft(ops, upstream, "infinity")
     assert not ops("POST", f"/endpoints/{endpoint}/test", VOUCHED)["passed"]
     ops.edit(f"/providers/{provider}", {"options": {"bytes_per_token": 4}})
-    tested = ops("POST", f"/endpoints/{endpoint}/test", VOUCHED)
+    tested = ops("POST", f"/endpoints/{endpoint}:activate", VOUCHED)
     assert (tested["passed"], tested["state"]) == (True, "live"), tested
     finance = an_operator(product.environment, product.serves[0].admin_url, "finance_admin")
     finance("POST", "/prices", {"model": MODEL, "usd_per_mtok": "1.00"}, 201)

@@ -71,6 +71,7 @@ POST   /admin/v1/endpoints/{endpoint_id}/probe          ops
 POST   /admin/v1/endpoints/{endpoint_id}/quarantine     ops
 POST   /admin/v1/endpoints/{endpoint_id}/resume         ops
 POST   /admin/v1/endpoints/{endpoint_id}/test           ops
+POST   /admin/v1/endpoints/{endpoint_id}:activate       ops
 POST   /admin/v1/keys                                   ops
 POST   /admin/v1/keys/{key_id}/end-old-secrets          ops
 POST   /admin/v1/keys/{key_id}/pause                    ops

@@ -18,7 +18,8 @@ from router.registry.endpoints import edit_endpoint, get_endpoint, move_endpoint
 from router.registry.providers import ProviderView, edit_provider, get_provider
 from router.registry.specs import EndpointSpec
 from router.values import EndpointState, QuarantineCause
-from router.verification.endpoint_check import CheckReport, check_endpoint
+from router.verification.check_report import CheckReport
+from router.verification.endpoint_check import CheckRequest, check_endpoint
 from router.verification.report import Occasion, SpaceVerdict, VerificationReport
 from router.verification.schedule import run_due_checks
 from store.ids import EndpointId
@@ -281,4 +282,4 @@ async def a_test(lab: SpaceLab, endpoint: EndpointId) -> CheckReport:
     """As an operator's."""
     record = await lab.record(endpoint)
     async with a_provider(record.kind, record.base_url) as provider:
-        return await check_endpoint(lab.db, OPS, endpoint, record, provider)
+        return await check_endpoint(lab.db, OPS, endpoint, record, provider, CheckRequest(activates=True))

@@ -13,7 +13,7 @@ from router.changes.audit import list_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import InvalidRequest
 from router.values import EndpointState
-from router.verification.endpoint_check import check_endpoint
+from router.verification.endpoint_check import CheckRequest, check_endpoint
 from router.verification.references import Reference, find_reference, lock_space, record_noise, set_reference
 from router.verification.report import Occasion, SpaceVerdict
 from tests.builders.providers import a_provider
@@ -80,7 +80,7 @@ async def test_the_wrong_endpoint_does_not_become_the_reference_beside_others_un
     await lab.verify(serves, as_reference=REASON)
     report = await lab.verify(wrong, as_reference="oops")
     assert (report.verdict, report.became_reference) == (SpaceVerdict.ANOTHER_SPACE, False)
-    assert "--replace" in report.reason
+    assert "`replace`" in report.reason
     assert REASON in report.reason
     assert (await lab.state(wrong), await lab.state(serves)) == ("quarantined", "live")
     assert await sources(lab) == [REASON]
@@ -127,7 +127,7 @@ async def test_replacing_takes_a_reason(lab: SpaceLab, upstream: Gated) -> None:
     record = await lab.record(endpoint)
     async with a_provider(record.kind, upstream.base_url) as provider:
         with pytest.raises(InvalidRequest, match="as_reference"):
-            await check_endpoint(lab.db, OPS, endpoint, record, provider, replace=True)
+            await check_endpoint(lab.db, OPS, endpoint, record, provider, CheckRequest(replace=True))
 
 
 async def test_noise_is_of_the_reference_that_it_was_measured_against(lab: SpaceLab) -> None:
