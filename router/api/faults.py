@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from pydantic import BaseModel, ValidationError
 
 from router.errors import InvalidRequest, NotFound, Refusal, UnknownParameter
 from router.request.body import printable_excerpt
@@ -79,15 +78,6 @@ def refusal(errors: Iterable[Mapping[str, Any]]) -> Refusal:
         what = str(in_path["loc"][-1]).removesuffix("_id")
         return NotFound(f"There is no such {what}: it is {_expected(in_path)}.", param=what)
     return _refusal([_fault(error) for error in listed])
-
-
-def form_faults(form: type[BaseModel], body: bytes) -> list[Fault]:
-    """What a form would refuse in a body of JSON; nothing where it takes it."""
-    try:
-        form.model_validate_json(body)
-    except ValidationError as problem:
-        return list(faults_of({**one, "loc": ("body", *one["loc"])} for one in problem.errors()))
-    return []
 
 
 def faults_of(errors: Iterable[Mapping[str, Any]]) -> list[Fault]:

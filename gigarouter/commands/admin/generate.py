@@ -21,8 +21,7 @@ from gigarouter.commands.admin.client import Call, Client, Reply
 from gigarouter.commands.admin.instants import instant_text
 from gigarouter.commands.admin.options import UNSET, Option, Reader, Usage, body_of, options_of, parameters
 from gigarouter.commands.admin.output import show
-from router.api.faults import form_faults
-from router.api.operation import CSV, OperationRoute, body_model, body_schema, columns_of, query_schemas
+from router.api.operation import CSV, OperationRoute, body_faults, body_schema, columns_of, query_schemas
 from store.faults import CannotStart
 
 FAILED, USAGE, NOT_ALLOWED, NOT_FOUND, NO_CREDIT, LIMITED, PROVIDER_FAILED = 1, 2, 3, 4, 5, 6, 7
@@ -180,10 +179,7 @@ def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
 
 def _body_faults(command: Command, body: Mapping[str, object]) -> dict[str, str]:
     """What the operation's form would refuse, each fault by its field: told before anything is sent."""
-    model = body_model(command.route)
-    if model is None:
-        return {}
-    found = form_faults(model, msgspec.json.encode(body))
+    found = body_faults(command.route, msgspec.json.encode(body))
     return {fault.param or "": _as_typed(command, fault.param, fault.message) for fault in found}
 
 
