@@ -132,7 +132,8 @@ class DrawnProbes:
             self._steps.append(ComparisonStep("ends of longest texts", agreement))
 
     async def _largest_batch(self, checks_usage: bool) -> None:
-        probes = short_texts(self._seed, min(self._endpoint.max_batch or LARGEST_BATCH, LARGEST_BATCH))
+        size = min(self._endpoint.max_batch or LARGEST_BATCH, LARGEST_BATCH)
+        probes = await asyncio.to_thread(short_texts, self._seed, size)
         rows = list(range(len(probes.probes)))
         mine = await self._at_endpoint(probes, rows, rows if checks_usage else None)
         expected = await self._ask_peer(lambda peer: _in_small_batches(peer.of(probes), rows))
