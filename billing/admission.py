@@ -12,12 +12,13 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from hiredis import ReplyError
 
 from billing.errors import BillingUnavailable
 from billing.generation import Generation
 from billing.money import NanoUSD
-from billing.projection import ADMIT, EndedHolds, LiveHold, Projection, account_key, due_key, limits_key
+from billing.projection import ADMIT, EndedHolds, LiveHold, Projection, account_key, limits_key
 from billing.values import Cap, CapPeriod, Denial, Denied, Hold, Limits, LimitState, Payer, Quote
 from store.ids import AccountId, RequestId
 from store.redis_client import RedisUnavailable
@@ -47,7 +48,8 @@ def period_label(cap: Cap | None, at: datetime) -> str:
 class Admission:
     """The only maker of holds."""
 
-    def __init__(self, projection: Projection, generation: Generation) -> None:
+    def __init__(self, projection: Projection, generation: Generation, grace_s: float = GRACE_S) -> None:
+        self._grace_s = grace_s
         self._projection = projection
         self._generation = generation
 
@@ -60,14 +62,15 @@ class Admission:
         deadline_at: float,
         recount: Recount | None,
     ) -> Hold | Denied:
-        """Hold the quoted amount, or refuse; ``deadline_at`` is on the loop's clock.
+        """Hold the quoted amount, or refuse; ``now`` says the cap's period, ``deadline_at`` is on the loop's clock.
 
         ``recount`` is None where nobody can count. Raises :class:`BillingUnavailable`.
         """
         loop = asyncio.get_running_loop()
         give_up_at = min(loop.time() + HELD_WAIT_S, deadline_at)
         can_count = recount is not None and not quote.exact
-        due_ms = int((now.timestamp() + max(0.0, deadline_at - loop.time()) + GRACE_S) * 1000)
+        left_s = max(0.0, deadline_at - loop.time())
+        due_ms = int((self._generation.clock.now().timestamp() + left_s + self._grace_s) * 1000)
         while True:
             tokens_least = quote.tokens_max if quote.exact or can_count else min(quote.tokens_limited, quote.tokens_max)
             answer = await self._admit_once(request_id, payer, quote, tokens_least, now, due_ms)
@@ -107,7 +110,8 @@ class Admission:
         for _ in range(4):
             if not await self._generation.ready(GENERATION_WAIT_S):
                 raise BillingUnavailable("Redis is being rebuilt, or Postgres cannot be reached")
-            generation = self._generation.number
+            lease = self._generation.lease
+            generation = lease.generation
             # Recorded as live before the script runs: a rebuild in between must assert it.
             self._projection.live[request_id] = live
             try:
@@ -119,15 +123,21 @@ class Admission:
                 self._projection.end_holds([EndedHolds(payer.account_id, (request_id,))])
                 raise
             if reply[0] == b"ok":
-                return Hold(request_id, payer, quote, period, _limit_state(payer.limits, reply))
+                return Hold(request_id, payer, quote, period, _limit_state(payer.limits, reply), lease.process_id)
             self._drop_refused(payer.account_id, request_id, generation)
             if reply[0] == b"unknown":
-                await self._projection.ensure_loaded(payer.account_id)
+                await self._projection.ensure_loaded(payer.account_id, generation)
             elif reply[0] == b"stale":
                 await self._await_newer_generation(generation)
             else:
-                return _denied(reply, quote, tokens_least, payer.limits)
+                return await self._with_debt(_denied(reply, quote, tokens_least, payer.limits), payer.account_id)
         raise BillingUnavailable("the account's balance keeps vanishing from Redis")
+
+    async def _with_debt(self, denied: Denied, account_id: AccountId) -> Denied:
+        """The refusal with what the account owes, where it has no credit."""
+        if denied.reason is not Denial.CREDIT or denied.balance:
+            return denied
+        return msgspec.structs.replace(denied, debt=await self._projection.debts.recent(account_id))
 
     def _call(
         self, request_id: RequestId, live: LiveHold, payer: Payer, tokens_least: int, generation: int
@@ -135,7 +145,7 @@ class Admission:
         account, limits = payer.account_id, payer.limits
         return self._projection.call(
             ADMIT,
-            [account_key(account), limits_key(account), due_key(account)],
+            [account_key(account), limits_key(account)],
             [
                 generation,
                 request_id.hex,

@@ -4,7 +4,9 @@ Calls that finish while a commit is in flight form the next one. A commit whose 
 same ids: Postgres tells which calls it had already ended. A call is delivered only after Postgres has answered, unless
 the deployment prefers latency (``durability = "memory"``): then a crash loses at most what one process had queued, and
 the house pays. Charging waits until Postgres is back, whatever its state; a charge that Postgres itself refuses is
-found by halving the batch, and given up alone and loudly.
+found by halving the batch, and given up alone and loudly. Every charge names the lease that its hold was made under:
+where others have passed a barrier without this process, Postgres refuses it, and the call is neither delivered nor
+charged.
 """
 
 import asyncio
@@ -17,11 +19,12 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from billing.errors import BillingUnavailable, ChargeUnknown
+from billing.errors import BillingUnavailable, ChargeRefused, ChargeUnknown
+from billing.generation import Generation, Lease
 from billing.money import MAX_INT32, NanoUSD
 from billing.projection import EndedHolds, Projection
 from billing.values import Hold, Idempotent, Receipt, Usage
-from store.ids import AccountId, new_id
+from store.ids import AccountId, ProcessId, new_id
 from store.postgres import POSTGRES_FAULTS, RUN_AGAIN, WRONG_DATA, Connection, Database
 
 log = structlog.get_logger("billing.charging")
@@ -34,8 +37,12 @@ MEMORY_PACE_S = 0.05
 COMMIT_WAIT_S = 15.0
 # Between two tries while Postgres is away: the first pause, doubled up to the last.
 PAUSE_S, PAUSE_MAX_S = 0.05, 1.0
+# How long a commit whose lease was lost waits to learn whether this process has a newer one.
+LEASE_WAIT_S = 5.0
+LEASE_LOST = "lease_lost"
+EXPELLED = "others passed a barrier without this process after it had admitted the call"
 
-_CHARGE = f"SELECT * FROM charge_calls({', '.join(f'${n}' for n in range(1, 23))})"  # noqa: S608 - numbers only
+_CHARGE = f"SELECT * FROM charge_leased_calls({', '.join(f'${n}' for n in range(1, 26))})"  # noqa: S608 - numbers only
 
 
 class _Pending(msgspec.Struct, frozen=True):
@@ -49,9 +56,12 @@ class _Pending(msgspec.Struct, frozen=True):
 class Charging:
     """The charges of one process. :meth:`run` owns the commits; any number of calls may :meth:`charge` at once."""
 
-    def __init__(self, db: Database, projection: Projection, durability: Literal["commit", "memory"]) -> None:
+    def __init__(
+        self, db: Database, projection: Projection, generation: Generation, durability: Literal["commit", "memory"]
+    ) -> None:
         self._db = db
         self._projection = projection
+        self._generation = generation
         self._durability = durability
         self._queue: list[_Pending] = []
         self._arrived = asyncio.Event()
@@ -61,6 +71,8 @@ class Charging:
         self.charged = 0
         # Charges that Postgres refuses by themselves: each a bug of ours, and a loss of the house.
         self.given_up = 0
+        # Charges refused because others had passed a barrier without this process.
+        self.fenced = 0
         self._connection: Connection | None = None
 
     @property
@@ -71,13 +83,17 @@ class Charging:
     async def charge(self, hold: Hold, usage: Usage, stored: Idempotent | None = None) -> Receipt | None:
         """Book what a call used; returns after the COMMIT (None at once in ``memory`` durability).
 
-        Raises :class:`ChargeUnknown` where the commit's fate is unknown or the call had lost its right to charge, and
-        :class:`BillingUnavailable` where the queue is full. Shielded: the caller's cancellation does not undo it.
+        Raises :class:`ChargeUnknown` where the commit's fate is unknown or the call was ended before,
+        :class:`ChargeRefused` where it had lost its right to charge, :class:`BillingUnavailable` where the queue is
+        full. Shielded: the caller's cancellation does not undo it.
         """
         if usage.cost > hold.quote.amount_max:
             raise AssertionError("a charge above its hold; this is a bug")
         if max(usage.tokens, usage.provider_tokens or 0, usage.inputs, usage.latency_ms) > MAX_INT32:
             raise AssertionError("a number that the usage event has no room for; this is a bug")
+        if hold.process_id != self._generation.lease.process_id:
+            self.fenced += 1
+            raise ChargeRefused(EXPELLED)
         if len(self._queue) >= QUEUE_MAX:
             raise BillingUnavailable("too many calls wait for their commit")
         loop = asyncio.get_running_loop()
@@ -112,10 +128,10 @@ class Charging:
 
     async def _commit(self, batch: list[_Pending]) -> None:
         """Commit one batch; where Postgres refuses a charge of it, in halves until that charge is alone."""
-        batches = [batch]
+        batches = list(_by_process(batch))
         while batches:
             calls = batches.pop()
-            fault = await self._book(calls)
+            fault = await self._book(calls, self._generation.lease_of(calls[0].hold.process_id))
             if fault is None:
                 continue
             if len(calls) == 1:
@@ -124,20 +140,22 @@ class Charging:
                 half = len(calls) // 2
                 batches += [calls[half:], calls[:half]]
 
-    async def _book(self, batch: list[_Pending]) -> Exception | None:
+    async def _book(self, batch: list[_Pending], lease: Lease) -> Exception | None:
         """Commit these, again and again while Postgres cannot; fails calls that have waited too long.
 
         Returns the fault where Postgres refuses them: then none of them is booked.
         """
         loop = asyncio.get_running_loop()
-        # One entry per account and commit: halves of a batch are commits of their own.
-        entry_ids = {p.hold.payer.account_id: new_id() for p in batch}
+        # One entry per account, month and commit: halves of a batch are commits of their own.
+        entry_ids = {_entry_key(p): new_id() for p in batch}
         pause_s = PAUSE_S
         while batch:
             try:
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await self._db.connect()
-                rows = await self._connection.fetch(_CHARGE, *_columns(batch, entry_ids))
+                rows = await self._connection.fetch(
+                    _CHARGE, lease.process_id, lease.generation, *_columns(batch, entry_ids)
+                )
             except RUN_AGAIN:
                 continue
             except WRONG_DATA as fault:
@@ -149,7 +167,14 @@ class Charging:
                 batch = self._fail_overdue(batch, loop.time() - COMMIT_WAIT_S)
                 await asyncio.sleep(pause_s)
                 pause_s = min(PAUSE_MAX_S, 2 * pause_s)
+                lease = self._generation.lease_of(lease.process_id)
                 continue
+            if any(row["outcome"] == LEASE_LOST for row in rows):
+                # A newer generation has begun. Where this process has asserted these holds in it, they can be charged.
+                newer = await self._generation.lease_after(lease, LEASE_WAIT_S)
+                if newer is not None:
+                    lease = newer
+                    continue
             self._committed(batch, rows)
             return None
         return None
@@ -199,9 +224,20 @@ class Charging:
             if row["outcome"] in ("charged", "already"):
                 self.charged += 1
                 pending.done.set_result(_receipt(pending, row))
+            elif row["outcome"] == LEASE_LOST:
+                self.fenced += 1
+                pending.done.set_exception(ChargeRefused(EXPELLED))
             else:
                 pending.done.set_exception(ChargeUnknown(f"the call was {row['outcome']} before it could be charged"))
         self._projection.end_holds(_ended_holds(batch, outcomes))
+
+
+def _by_process(batch: list[_Pending]) -> Iterable[list[_Pending]]:
+    """The batch by the process id of the holds: more than one only where this process was expelled a moment ago."""
+    groups: dict[ProcessId, list[_Pending]] = defaultdict(list)
+    for pending in batch:
+        groups[pending.hold.process_id].append(pending)
+    return groups.values()
 
 
 def _retrieve_exception(done: "asyncio.Future[Receipt]") -> None:
@@ -220,15 +256,21 @@ def _receipt(pending: _Pending, row: Any) -> Receipt:  # noqa: ANN401 - asyncpg'
     )
 
 
-def _columns(batch: list[_Pending], entry_ids: dict[AccountId, UUID]) -> list[list[Any]]:
-    """The batch as the parallel arrays of ``charge_calls``."""
+def _entry_key(pending: _Pending) -> tuple[AccountId, int, int]:
+    """What the calls of one entry share: the account, and the UTC month in which they occurred."""
+    at = pending.usage.occurred_at.astimezone(UTC)
+    return pending.hold.payer.account_id, at.year, at.month
+
+
+def _columns(batch: list[_Pending], entry_ids: dict[tuple[AccountId, int, int], UUID]) -> list[list[Any]]:
+    """The batch as the parallel arrays of ``charge_leased_calls``."""
     holds = [p.hold for p in batch]
     usages = [p.usage for p in batch]
     stored = [p.stored for p in batch]
     return [
         [h.id for h in holds],
         [h.payer.account_id for h in holds],
-        [entry_ids[h.payer.account_id] for h in holds],
+        [entry_ids[_entry_key(p)] for p in batch],
         [h.payer.key_id for h in holds],
         [u.model_id for u in usages],
         [u.provider_id for u in usages],
@@ -248,6 +290,7 @@ def _columns(batch: list[_Pending], entry_ids: dict[AccountId, UUID]) -> list[li
         [s.status if s else None for s in stored],
         [s.headers if s else None for s in stored],
         [s.body if s else None for s in stored],
+        [h.quote.amount_max for h in holds],
     ]
 
 

@@ -2,7 +2,8 @@
 
 BillingFault
 ├── BillingUnavailable    Redis or Postgres cannot be reached; nothing was held or charged
-└── ChargeUnknown         the commit's fate is not known, or the call's right to charge was lost; deliver nothing
+├── ChargeRefused         the call lost its right to charge while it ran; nothing was charged, deliver nothing
+└── ChargeUnknown         the commit's fate is not known, or the call was ended before; deliver nothing
 """
 
 
@@ -14,5 +15,9 @@ class BillingUnavailable(BillingFault):
     """Redis or Postgres cannot be reached; nothing was held or charged."""
 
 
+class ChargeRefused(BillingFault):
+    """The process was silent for so long that others gave its holds away; nothing was charged and nothing will be."""
+
+
 class ChargeUnknown(BillingFault):
-    """The commit's fate is unknown, or the call had lost its right to be charged; its Idempotency-Key tells which."""
+    """The commit's fate is unknown, or the call was ended before it; its Idempotency-Key tells which."""

@@ -6,6 +6,7 @@ do.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ import structlog
 from hiredis import ReplyError
 from sqlalchemy import text
 
+from billing.debt import Debts, read_debt
 from billing.errors import BillingUnavailable
 from billing.generation import Generation
 from billing.money import NanoUSD
@@ -31,7 +33,8 @@ ADMIT = Script((_LUA / "admit.lua").read_text())
 APPLY = Script((_LUA / "apply.lua").read_text())
 LOAD = Script((_LUA / "load.lua").read_text())
 ASSERT = Script((_LUA / "assert.lua").read_text())
-SCRIPTS = (ADMIT, APPLY, LOAD, ASSERT)
+OVERDUE = Script((_LUA / "overdue.lua").read_text())
+SCRIPTS = (ADMIT, APPLY, LOAD, ASSERT, OVERDUE)
 
 # One statement reads one snapshot: the balance and the spends belong to the same version.
 _POSTED = text("""
@@ -42,11 +45,15 @@ _POSTED = text("""
     ), '{}') AS spends
     FROM ledger_accounts l WHERE l.account_id = :account_id AND l.kind = 'customer_credit'
 """)
+# The first load of an account in a generation; returns how many holds were asserted in it before.
 _FIRST_LOAD = text(
-    "INSERT INTO hot_accounts (generation, account_id) VALUES (:generation, :account_id) ON CONFLICT DO NOTHING"
-    " RETURNING account_id"
+    "INSERT INTO hot_accounts AS h (generation, account_id) VALUES (:generation, :account_id) ON CONFLICT DO NOTHING"
+    " RETURNING (SELECT coalesce(sum(a.holds), 0) FROM hot_asserted a"
+    " WHERE a.generation = h.generation AND a.account_id = h.account_id)"
 )
 _UNCONFIRMED_MAX = 100_000
+# In place of the number of asserted holds, in a load that may not create the account.
+NOT_FIRST = -1
 _STATES = ("OOM ", "READONLY ", "MISCONF ", "NOREPLICAS ", "MASTERDOWN ")
 
 
@@ -61,7 +68,7 @@ def limits_key(account_id: AccountId) -> str:
 
 
 def due_key(account_id: AccountId) -> str:
-    """The account's holds by the instant at which they are overdue."""
+    """Where the release before this one kept the instants at which holds are overdue."""
     return f"gr:{{{account_id.hex}}}:due"
 
 
@@ -101,6 +108,7 @@ class Projection:
         self._db = db
         self._generation = generation
         self.redis: RedisClient | None = None
+        self.debts = Debts(db)
         self.live: dict[RequestId, LiveHold] = {}
         # The live holds whose charge is on its way to Postgres: only its outcome may end them.
         self.charging: set[RequestId] = set()
@@ -109,7 +117,7 @@ class Projection:
         self._freed_events: dict[AccountId, asyncio.Event] = {}
         # How often a script itself failed: always a bug of ours, or someone else wrote into Redis.
         self.script_faults = 0
-        generation.set_assert_live(self.assert_live)
+        generation.set_callbacks(self.assert_live, self.void_holds)
 
     @property
     def is_connected(self) -> bool:
@@ -122,23 +130,40 @@ class Projection:
             raise RedisUnavailable("Redis was never connected")
         return self.redis.call(script, keys, args)
 
-    async def assert_live(self, generation: int) -> None:
-        """Assert every hold that is live here in a new generation. Raises :class:`RedisUnavailable`."""
+    async def assert_live(self, generation: int) -> Counter[AccountId]:
+        """Assert every hold that is live here in a new generation; returns how many each account has.
+
+        Raises :class:`RedisUnavailable`.
+        """
+        live = dict(self.live)
         calls = [
             self.call(
                 ASSERT,
-                [account_key(h.account_id), due_key(h.account_id)],
+                [account_key(h.account_id)],
                 [generation, request_id.hex, h.amount, h.key, h.period, h.due_ms, h.tokens_max, h.tokens_per_minute],
             )
-            for request_id, h in self.live.items()
+            for request_id, h in live.items()
         ]
         await asyncio.gather(*calls)
+        return Counter(h.account_id for h in live.values())
 
-    async def ensure_loaded(self, account_id: AccountId) -> None:
-        """Load an account that Redis does not know; callers of one account share one load."""
+    def void_holds(self) -> None:
+        """Free the live holds that can no longer be charged, since others have passed a barrier without this process.
+
+        A charge that is on its way may have been committed before that: its outcome ends its hold.
+        """
+        void = [(request_id, hold) for request_id, hold in self.live.items() if request_id not in self.charging]
+        self.end_holds([EndedHolds(hold.account_id, (request_id,)) for request_id, hold in void])
+
+    async def ensure_loaded(self, account_id: AccountId, generation: int) -> None:
+        """Load an account that Redis does not know in this generation, whose barrier the caller has passed.
+
+        Before its barrier a charge of an earlier generation may still come, which the balance would not know of.
+        Callers of one account share one load.
+        """
         task = self._loading.get(account_id)
         if task is None:
-            task = asyncio.ensure_future(self._load_first(account_id))
+            task = asyncio.ensure_future(self._load_first(account_id, generation))
             self._loading[account_id] = task
             task.add_done_callback(lambda _: self._loading.pop(account_id, None))
         try:
@@ -146,12 +171,10 @@ class Projection:
         except (*STORE_FAULTS, RedisUnavailable, ReplyError) as fault:
             raise BillingUnavailable("the account's balance cannot be loaded") from fault
 
-    async def _load_first(self, account_id: AccountId) -> None:
-        generation = self._generation.number
-        async with self._db.transaction() as tx:
-            key = {"generation": generation, "account_id": account_id}
-            is_first = await tx.scalar(_FIRST_LOAD, key) is not None
-        if not is_first:
+    async def _load_first(self, account_id: AccountId, generation: int) -> None:
+        async with self._db.statements() as connection:
+            asserted = await connection.scalar(_FIRST_LOAD, {"generation": generation, "account_id": account_id})
+        if asserted is None:
             # Loaded before in this generation: another process is loading it, or the hash is gone and holds with it.
             for _ in range(20):
                 if await self._is_loaded(account_id, generation):
@@ -160,7 +183,10 @@ class Projection:
             await self._generation.start_next(generation, f"account {account_id.hex} was loaded and is gone")
             return
         for _ in range(5):
-            if await self.refresh(account_id, first=True) == "ok":
+            reply = await self.load(account_id, generation, int(asserted))
+            if reply == "lost":
+                await self._generation.start_next(generation, f"account {account_id.hex} lost asserted holds")
+            if reply in ("ok", "lost"):
                 return
         raise BillingUnavailable("the balance keeps changing while it is loaded")
 
@@ -169,10 +195,14 @@ class Projection:
         gen, loaded = await self.redis.command("HMGET", account_key(account_id), "gen", "loaded")
         return loaded is not None and gen is not None and int(gen) >= generation
 
-    async def refresh(self, account_id: AccountId, *, first: bool = False) -> str:
-        """Set Redis to what Postgres has now; returns the script's answer: ok, newer, absent or stale.
+    async def refresh(self, account_id: AccountId) -> str:
+        """Set Redis to what Postgres has now; returns the script's answer: ok, newer, absent or stale."""
+        return await self.load(account_id, self._generation.number, NOT_FIRST)
 
-        Only the one load that :meth:`ensure_loaded` has recorded is ``first`` and may create the account in Redis.
+    async def load(self, account_id: AccountId, generation: int, asserted: int) -> str:
+        """Load an account. Only the one load that :meth:`ensure_loaded` has recorded may create the account in Redis.
+
+        It says how many holds were ``asserted`` before; Redis answers lost where it has seen fewer.
         """
         async with self._db.transaction() as tx:
             row = (await tx.execute(_POSTED, {"account_id": account_id})).one_or_none()
@@ -180,9 +210,7 @@ class Projection:
             raise BillingUnavailable(f"account {account_id.hex} has no credit ledger account")
         spends = [item for pair in row.spends for item in pair]
         reply = await self.call(
-            LOAD,
-            [account_key(account_id)],
-            [self._generation.number, row.version, row.posted_nano, int(first), *spends],
+            LOAD, [account_key(account_id)], [generation, row.version, row.posted_nano, asserted, *spends]
         )
         self._wake(account_id)
         return bytes(reply).decode()
@@ -192,6 +220,7 @@ class Projection:
         try:
             async with self._db.transaction() as tx:
                 row = (await tx.execute(_POSTED, {"account_id": account_id})).one()
+                debt = await read_debt(tx, account_id)
         except STORE_FAULTS as fault:
             raise BillingUnavailable("the balance cannot be read") from fault
         held = 0
@@ -201,7 +230,7 @@ class Projection:
                 held = int(text_held) if gen and text_held and int(gen) == self._generation.number else 0
         except (RedisUnavailable, ReplyError):
             held = 0
-        return Balance(balance=NanoUSD(row.posted_nano), held=NanoUSD(held), version=row.version)
+        return Balance(balance=NanoUSD(row.posted_nano), held=NanoUSD(held), version=row.version, debt=debt)
 
     def abandon(self, request_id: RequestId) -> None:
         """Forget a call whose charge has an unknown fate: its hold stays in Redis until the reaper asks Postgres."""
@@ -223,7 +252,7 @@ class Projection:
         try:
             future = self.call(
                 APPLY,
-                [account_key(end.account_id), due_key(end.account_id), limits_key(end.account_id)],
+                [account_key(end.account_id), limits_key(end.account_id)],
                 [
                     self._generation.number,
                     "" if end.version is None else end.version,

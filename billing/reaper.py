@@ -1,20 +1,24 @@
 """Repairs the projection: ends overdue holds, and reloads accounts whose balance in Redis fell behind Postgres.
 
-An overdue hold is ended in Postgres first: either its charge is there already, or a "released" row makes a late charge
-impossible. Only then is its credit freed in Redis. Both jobs are safe to run twice and in any number of processes.
+An overdue hold is ended in Postgres first, if Postgres finds it overdue by its own clock: either its charge is there
+already, or a "released" row makes a late charge impossible. Only then is its credit freed in Redis. Both jobs are safe
+to run twice and in any number of processes.
 """
 
-import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import msgspec
 from sqlalchemy import text
 
-from billing.projection import EndedHolds, Projection, account_key, due_key
+from billing.projection import OVERDUE, EndedHolds, Projection, account_key, due_key
 from store.ids import AccountId, RequestId, parse
 from store.postgres import Database
 
-_RELEASE = text("SELECT request_id, outcome FROM release_calls(CAST(:calls AS uuid[]), CAST(:payers AS uuid[]))")
+_RELEASE = text(
+    "SELECT request_id, outcome FROM release_overdue_calls("
+    "CAST(:calls AS uuid[]), CAST(:payers AS uuid[]), CAST(:dues AS timestamptz[]))"
+)
 _VERSIONS = text(
     "SELECT account_id, version, posted_nano FROM ledger_accounts WHERE kind = 'customer_credit'"
     " AND account_id = ANY (CAST(:accounts AS uuid[]))"
@@ -46,25 +50,32 @@ async def accounts_in_redis(projection: Projection) -> AsyncIterator[AccountId]:
             yield AccountId(parse(AccountId, name[4:-1]))
 
 
-async def reap(db: Database, projection: Projection, now_ms: int | None = None) -> int:
-    """End every overdue hold; returns how many. Raises the stores' own faults."""
+async def reap(db: Database, projection: Projection, longest_s: float) -> int:
+    """End every overdue hold; returns how many. Raises the stores' own faults.
+
+    ``longest_s`` is how long a hold may live: a hold that has lost its instant is overdue after that.
+    """
     assert projection.redis is not None
-    now_ms = int(time.time() * 1000) if now_ms is None else now_ms
     ended = 0
     async for account_id in accounts_in_redis(projection):
-        overdue = await projection.redis.command(
-            "ZRANGEBYSCORE", due_key(account_id), "-inf", now_ms, "LIMIT", 0, _PAGE
-        )
+        now_ms = int(db.clock.now().timestamp() * 1000)
+        keys, latest_ms = [account_key(account_id), due_key(account_id)], now_ms + int(longest_s * 1000)
+        overdue = await projection.call(OVERDUE, keys, [now_ms, latest_ms, _PAGE])
         if not overdue:
             continue
-        calls = [RequestId(parse(RequestId, bytes(member).decode())) for member in overdue]
+        dues = [datetime.fromtimestamp(int(due_ms) / 1000, UTC) for due_ms in overdue[1::2]]
+        calls = [RequestId(parse(RequestId, bytes(request).decode())) for request in overdue[::2]]
         async with db.transaction() as tx:
-            rows = (await tx.execute(_RELEASE, {"calls": calls, "payers": [account_id] * len(calls)})).all()
+            values = {"calls": calls, "payers": [account_id] * len(calls), "dues": dues}
+            rows = (await tx.execute(_RELEASE, values)).all()
+            calls = [RequestId(row.request_id) for row in rows]
             billed: dict[RequestId, int] = {}
             if any(row.outcome == "charged" for row in rows):
                 billed = {row.request_id: row.tokens for row in await tx.execute(_BILLED, {"calls": calls})}
         # A committed charge may never have been applied: the balance is set from Postgres before its hold is freed.
         if any(row.outcome == "charged" for row in rows) and not await projection.set_from_postgres(account_id):
+            continue
+        if not calls:
             continue
         tokens = tuple(billed.get(call, 0) for call in calls)
         projection.end_holds([EndedHolds(account_id, tuple(calls), tokens=tokens)])

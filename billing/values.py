@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from billing.money import NanoUSD, Price
-from store.ids import AccountId, EndpointId, EntryId, KeyId, ModelId, PriceId, ProviderId, RequestId
+from store.ids import AccountId, EndpointId, EntryId, KeyId, ModelId, PriceId, ProcessId, ProviderId, RequestId
 
 
 class CapPeriod(StrEnum):
@@ -80,13 +80,17 @@ class LimitState(msgspec.Struct, frozen=True):
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """Credit set aside for a call in flight: proof that the call was admitted. Only ``admit`` makes one."""
+    """Credit set aside for a call in flight: proof that the call was admitted. Only ``admit`` makes one.
+
+    ``process_id`` is the id under which this process made it; it can be charged only while Postgres knows that id.
+    """
 
     id: RequestId
     payer: Payer
     quote: Quote
     period: str
     limits: LimitState
+    process_id: ProcessId
 
 
 class Denial(StrEnum):
@@ -106,7 +110,8 @@ class Denial(StrEnum):
 class Denied(msgspec.Struct, frozen=True):
     """A refusal of admission with everything that the caller learns: amounts in nano-USD, the wait in milliseconds.
 
-    ``tokens`` are the least that the call needed of the limit; ``counted`` where they are no guess.
+    ``tokens`` are the least that the call needed of the limit; ``counted`` where they are no guess. ``debt`` is what an
+    account without credit owes beyond it.
     """
 
     reason: Denial
@@ -118,6 +123,7 @@ class Denied(msgspec.Struct, frozen=True):
     limits: LimitState
     tokens: int = 1
     counted: bool = False
+    debt: NanoUSD = NanoUSD(0)
 
 
 class Idempotent(msgspec.Struct, frozen=True):
@@ -161,11 +167,12 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """An account's money at an instant: the rest of its grants, and how much of it calls in flight hold."""
+    """An account's money at an instant: the rest of its grants, what of it calls in flight hold, and what it owes."""
 
     balance: NanoUSD
     held: NanoUSD
     version: int
+    debt: NanoUSD
 
 
 class UsageEvent(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ from router.registry.endpoints import list_endpoints
 from router.registry.indexes import ProviderRecord
 from router.registry.providers import decrypt_credential, load_provider_records
 from router.values import EndpointState
+from store.clock import OFF_S, describe_offset
 from store.faults import CannotStart
 from store.ids import AccountId, wire
 from store.postgres import CONNECTION_LOST, Database
@@ -78,6 +79,7 @@ async def check_database(settings: Settings, *, has_redis: bool) -> list[Finding
             await run_check("usage months", lambda: _months(db)),
             await run_check("credentials", lambda: _credentials(db, settings)),
             await run_check("processes", lambda: _processes(db)),
+            await run_check("clocks", lambda: _clocks(db)),
         ]
         if has_redis:
             async with _projection(db, settings) as (projection, run_id):
@@ -152,6 +154,24 @@ async def _processes(db: Database) -> str:
         start = " and ".join(f"`gigarouter {kind}`" for kind in missing)
         raise CheckFailed(f"no {' and no '.join(missing)} is running", f"Start {start}; `gigarouter up` starts all.")
     return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+
+
+async def _clocks(db: Database) -> str:
+    """Compare the wall clocks of this machine and of every living process with Postgres'."""
+    statement = (
+        "SELECT kind, clock_offset_s FROM processes WHERE clock_offset_s IS NOT NULL"
+        " AND seen_at > now() - make_interval(secs => :secs) ORDER BY kind, id"
+    )
+    async with db.transaction() as connection:
+        rows = (await connection.execute(text(statement), {"secs": ALIVE_WITHIN_S})).all()
+    offsets = [("this machine", db.clock.offset_s), *((f"a {row.kind}", row.clock_offset_s) for row in rows)]
+    off = [f"{name}'s clock is {describe_offset(offset_s)}" for name, offset_s in offsets if abs(offset_s) > OFF_S]
+    if off:
+        raise CheckFailed(
+            f"{'; '.join(off)}. Money goes by PostgreSQL's clock, so none is lost, but logs are dated wrongly",
+            "Let NTP set the clock of that machine, or of PostgreSQL's where all of them are off.",
+        )
+    return f"{len(offsets)} within {OFF_S:g} s of PostgreSQL's"
 
 
 @asynccontextmanager

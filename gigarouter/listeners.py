@@ -5,10 +5,12 @@ operators see a process that drains.
 """
 
 import asyncio
+import resource
 import signal
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
 import uvicorn
 from uvicorn.config import Config
 
@@ -16,8 +18,13 @@ from gigarouter.ports import Port
 from gigarouter.settings import Settings
 from router.api.server.protocol import bounded
 
+log = structlog.get_logger("listeners")
+
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
+CONNECTIONS_MAX = 10_000
+# Of the stores, the logs, the other port and the event loop.
+DESCRIPTORS_BESIDE = 200
 # What an operator still reads when the last call is over.
 INSIDE_DRAIN_S = 2
 
@@ -34,6 +41,7 @@ class Listener(uvicorn.Server):
                     header_bytes_max=settings.header_bytes_max,
                     header_deadline_s=settings.header_deadline_s,
                     body_deadline_s=settings.body_deadline_s,
+                    connections_max=connections_max(),
                 ),
                 ws="none",
                 lifespan="off",
@@ -59,6 +67,7 @@ class Listener(uvicorn.Server):
         except OSError as error:
             # No CannotStart: the groups of tasks around us would wrap it.
             raise SystemExit(f"gigarouter: {self._port.fault(error)}") from error
+        log.info("listening", at=[list(one.getsockname()[:2]) for one in self._port.sockets])
 
     async def run_until_ended(self) -> None:
         """Answer until :meth:`end`, then finish what is in flight."""
@@ -69,6 +78,23 @@ class Listener(uvicorn.Server):
         """Take no more; the second time, wait for nothing."""
         self.force_exit = self.should_exit
         self.should_exit = True
+
+
+def connections_max() -> int:
+    """How many connections a port takes; beyond that it answers 503, so that none is left without a descriptor.
+
+    Raises the process's own limit of open files to what it may be. Half is for callers, a call needs one to an
+    upstream, too, and the stores and logs need some.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * CONNECTIONS_MAX + DESCRIPTORS_BESIDE
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        soft = allowed
+    if soft == resource.RLIM_INFINITY:
+        return CONNECTIONS_MAX
+    return max(1, min(CONNECTIONS_MAX, (soft - DESCRIPTORS_BESIDE) // 2))
 
 
 async def serve_until_signaled(customers: Listener, inside: Sequence[Listener]) -> None:

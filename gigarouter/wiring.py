@@ -7,6 +7,7 @@ from functools import partial
 from random import Random
 from typing import Literal
 
+from billing import lost_holds
 from billing.admission import Admission
 from billing.charging import Charging
 from billing.generation import Generation
@@ -29,6 +30,7 @@ from router.registry.refresh import Refresher
 from router.request.outcome_room import OutcomeBounds
 from router.routing.health import Health
 from store.checks import check_postgres, check_redis
+from store.clock import Clock
 from store.faults import CannotStart
 from store.ids import EndpointId, ProviderId, parse
 from store.postgres import STORE_FAULTS, Database
@@ -48,25 +50,23 @@ async def require_fit(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIterator[RouterContext]:
-    """Run one process's collaborators until the block ends. Raises CannotStart where Postgres cannot be read."""
-    export(ENVIRONMENT)
-    db = Database(settings.require_database_url())
-    refresher = Refresher(db)
-    try:
-        await refresher.load()
-    except StoreUnavailable as gone:
-        raise CannotStart("PostgreSQL went away while keys, catalogue and prices were read from it.") from gone
+async def process(
+    settings: Settings, kind: Literal["serve", "jobs"], clock: Clock | None = None
+) -> AsyncIterator[RouterContext]:
+    """Run one process's collaborators until the block ends. Raises CannotStart where Postgres cannot be read.
 
+    ``clock`` is the machine's; this process learns Postgres' time before it reads anything else.
+    """
+    export(ENVIRONMENT)
+    db, refresher = await _read_database(settings, clock)
     generation = Generation(db, kind)
     projection = Projection(db, generation)
     redis = RedisClient(settings.require_redis_url(), (*SCRIPTS, *provider_quota.SCRIPTS), generation.on_connect)
     projection.redis = redis
-    charging = Charging(db, projection, settings.durability)
+    charging = Charging(db, projection, generation, settings.durability)
 
-    pool = Pool()
+    pool, cipher = Pool(), CredentialCipher(settings.require_secret_keys())
     allowed = networks([str(network) for network in settings.allowed_private_networks])
-    cipher = CredentialCipher(settings.require_secret_keys())
     providers = ProviderSet(refresher.providers, cipher, allowed, pool)
     health = Health(Random().random)  # noqa: S311 - spreads rests
     _subscribe(refresher, providers, health, generation, projection)
@@ -96,7 +96,8 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
     )
     quarantine = partial(quarantines.run, db, health)
     loads = partial(worker_loads.run, providers, refresher.endpoints, health)
-    runs = (redis.run, generation.run, projection.run, charging.run, receipts.run, refresher.run, providers.run)
+    holds = partial(lost_holds.watch, projection, generation)
+    runs = (redis.run, generation.run, holds, projection.run, charging.run, receipts.run, refresher.run, providers.run)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(run()) for run in (*runs, quarantine, loads)]
         try:
@@ -108,6 +109,18 @@ async def process(settings: Settings, kind: Literal["serve", "jobs"]) -> AsyncIt
             for task in tasks:
                 task.cancel()
     await _shut_down(generation, providers, pool, db)
+
+
+async def _read_database(settings: Settings, clock: Clock | None) -> tuple[Database, Refresher]:
+    """Learn Postgres' time, then read keys, catalogue and prices."""
+    db = Database(settings.require_database_url(), clock=clock)
+    refresher = Refresher(db)
+    try:
+        await db.observe_time()
+        await refresher.load()
+    except (StoreUnavailable, *STORE_FAULTS) as gone:
+        raise CannotStart("PostgreSQL went away while keys, catalogue and prices were read from it.") from gone
+    return db, refresher
 
 
 def _subscribe(

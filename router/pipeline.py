@@ -11,7 +11,7 @@ from functools import partial
 
 import msgspec
 
-from billing.errors import BillingUnavailable, ChargeUnknown
+from billing.errors import BillingUnavailable, ChargeRefused, ChargeUnknown
 from billing.values import Hold, Idempotent, Quote, Usage
 from catalog.values import Decision, Model
 from router import errors
@@ -117,7 +117,7 @@ async def run(call: RawCall, caller: Caller, context: RouterContext, room: Outco
         own_count = await count_own_usage(delivery, hold, call, request, model, state)
         usage = compute_usage(delivery, request, model, hold, call.now, own_count)
         answer = encode_answer(request, model, delivery, usage, hold, attribution=planned.decision.attribution)
-        await charge(context, hold, usage, outcome_of(call, answer))  # NotRecorded
+        await charge(context, hold, usage, outcome_of(call, answer))  # NotRecorded, StoreUnavailable
         trace.usage, trace.charged_ms = usage, (clock() - trace.began) * 1000
     return answer
 
@@ -140,9 +140,16 @@ async def deliver(
 
 
 async def charge(context: RouterContext, hold: Hold, usage: Usage, outcome: Idempotent | None) -> None:
-    """Book the call; returns after the commit. Raises NotRecorded, and then nothing may be delivered."""
+    """Book the call; returns after the commit. Raises NotRecorded, StoreUnavailable: nothing may be delivered then."""
     try:
         await context.charging.charge(hold, usage, outcome)
+    except ChargeRefused as fault:
+        raise errors.StoreUnavailable(
+            "The call was computed but could not be charged any more, so it is not delivered. Nothing was charged; try "
+            "again.",
+            retry_after_s=1,
+            detail=str(fault),
+        ) from fault
     except (ChargeUnknown, BillingUnavailable) as fault:
         raise errors.NotRecorded(
             "The call was computed but its charge could not be recorded, so it is not delivered. Try again; with the "

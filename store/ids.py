@@ -4,6 +4,7 @@ Inside the process an id is a UUIDv7 wrapped in its NewType, so that mypy refuse
 and in Redis it is ``<prefix>_<32 hex digits>``. The list of kinds is append-only.
 """
 
+from datetime import datetime
 from typing import NewType
 from uuid import UUID
 
@@ -55,9 +56,11 @@ PREFIXES: dict[object, str] = {
 }
 
 
-def new_id() -> UUID:
-    """A fresh UUIDv7 (RFC 9562): sorts by time of creation, 74 random bits."""
-    return uuid7()
+def new_id(at: datetime | None = None) -> UUID:
+    """A fresh UUIDv7 (RFC 9562): sorts by time of creation, 74 random bits; of this machine's clock without ``at``."""
+    if at is None:
+        return uuid7()
+    return uuid7(int(at.timestamp()), at.microsecond * 1000)
 
 
 def wire(kind: object, value: UUID) -> str:

@@ -6,15 +6,22 @@ and may be taken, so that the ledger's append-only grants bind the product itsel
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 from asyncpg.exceptions._base import DataError as UnsendableData
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from store.clock import Clock
+
 APP_ROLE = "gigarouter_app"
+
+# A process that freezes, or is cut off, in the middle of a transaction or of an answer holds its locks no longer.
+SILENCE_MAX_S = 10
 
 # What a lost or refused connection looks like, in one name for those who retry.
 CONNECTION_LOST = (
@@ -49,13 +56,14 @@ POSTGRES_FAULTS = (asyncpg.PostgresError, *CONNECTION_LOST)
 
 Connection: TypeAlias = Any  # asyncpg.Connection; the package has no types
 
-_TAKE_ROLE = f"""
-DO $$ BEGIN
-  IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{APP_ROLE}') AND pg_has_role('{APP_ROLE}', 'MEMBER') THEN
-    SET ROLE {APP_ROLE};
-  END IF;
-END $$
-"""
+# The role, what bounds a silence, and Postgres' time.
+_BEGIN = f"""
+SELECT set_config('idle_in_transaction_session_timeout', '{SILENCE_MAX_S}s', false),
+  set_config('tcp_user_timeout', '{SILENCE_MAX_S}s', false),
+  (SELECT set_config('role', rolname, false) FROM pg_roles
+    WHERE rolname = '{APP_ROLE}' AND pg_has_role(oid, 'MEMBER')),
+  clock_timestamp()
+"""  # noqa: S608 - constants
 
 
 def driver_url(url: str) -> str:
@@ -64,11 +72,21 @@ def driver_url(url: str) -> str:
     return urlunsplit(("postgresql+asyncpg", parts.netloc, parts.path, urlencode(parse_qsl(parts.query)), ""))
 
 
-class Database:
-    """One Postgres database. ``url``: ``postgresql://user:password@host:port/name`` or ``…/name?host=/socket``."""
+async def now_of(connection: AsyncConnection) -> datetime:
+    """Postgres' time, for whoever has a connection alone."""
+    postgres_at: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
+    return postgres_at
 
-    def __init__(self, url: str, *, as_owner: bool = False, pool_size: int = 5) -> None:
+
+class Database:
+    """One Postgres database. ``url``: ``postgresql://user:password@host:port/name`` or ``…/name?host=/socket``.
+
+    ``clock`` tells its time: each transaction looks at it in the round trip that takes the role.
+    """
+
+    def __init__(self, url: str, *, as_owner: bool = False, pool_size: int = 5, clock: Clock | None = None) -> None:
         self.url = url
+        self.clock = clock or Clock()
         self._as_owner = as_owner
         self.engine: AsyncEngine = create_async_engine(
             driver_url(url),
@@ -88,8 +106,27 @@ class Database:
             if snapshot:
                 await connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             if not self._as_owner:
-                await connection.exec_driver_sql(_TAKE_ROLE)
+                await self._begin(connection)
             yield connection
+
+    @asynccontextmanager
+    async def statements(self) -> AsyncIterator[AsyncConnection]:
+        """Run statements that each commit by themselves: a process that freezes between two of them holds no lock."""
+        async with self.engine.connect() as opened:
+            connection = await opened.execution_options(isolation_level="AUTOCOMMIT")
+            if not self._as_owner:
+                await self._begin(connection)
+            yield connection
+
+    async def observe_time(self) -> None:
+        """Let :attr:`clock` know Postgres' time before any other transaction does. Raises :data:`STORE_FAULTS`."""
+        async with self.statements():
+            pass
+
+    async def _begin(self, connection: AsyncConnection) -> None:
+        sent = self.clock.elapsed()
+        *_, postgres_at = (await connection.exec_driver_sql(_BEGIN)).one()
+        self.clock.observe(postgres_at, sent, self.clock.elapsed())
 
     async def connect(self, *, command_timeout_s: float = 10.0) -> Connection:
         """Open a raw asyncpg connection outside the pool; the caller closes it. Raises :data:`CONNECTION_LOST`."""
@@ -97,7 +134,7 @@ class Database:
             self.url, timeout=5, command_timeout=command_timeout_s, server_settings={"application_name": "gigarouter"}
         )
         if not self._as_owner:
-            await connection.execute(_TAKE_ROLE)
+            await connection.execute(_BEGIN)
         return connection
 
     async def close(self) -> None:

@@ -6,6 +6,7 @@ The migrations run once, into a template; each test that asks gets a fresh copy 
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ _numbers = itertools.count(1)
 
 
 def pytest_configure() -> None:
+    # `make test &` starts with SIGINT ignored; it can be ended, and what it starts inherits nothing strange.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     loopback_only.install()
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from bench.clients.rounds import Call
 from bench.clients.upstreams import installed
-from billing.projection import ADMIT, APPLY, LOAD, SCRIPTS, account_key, due_key, limits_key
+from billing.projection import ADMIT, APPLY, LOAD, SCRIPTS, account_key, limits_key
 from store.ids import AccountId
 from store.redis_client import RedisClient, Script
 
@@ -40,16 +40,16 @@ class Target(msgspec.Struct, frozen=True):
 async def _prepared(run: Run) -> Call:
     """Load the accounts, and give back what is measured: two scripts, one after the other."""
     for account in ACCOUNTS:
-        await run(LOAD, [account_key(account)], [1, 1, 10**14, 1])
+        await run(LOAD, [account_key(account)], [1, 1, 10**14, 0])
 
     async def call(number: int) -> None:
         account = ACCOUNTS[number]
-        keys = [account_key(account), limits_key(account), due_key(account)]
+        keys = [account_key(account), limits_key(account)]
         request = uuid4().hex
         arguments: list[str | int] = [1, request, 1_000, KEY, "total", "", 10**6, 10**9, 1_000, 8, 10**13, 8]
         reply = await run(ADMIT, keys, arguments)
         assert reply[0] == b"ok", reply
-        reply = await run(APPLY, [keys[0], keys[2], keys[1]], [1, "", 0, 1, request, 8])
+        reply = await run(APPLY, keys, [1, "", 0, 1, request, 8])
         assert reply in {b"ok", "ok"}, reply
 
     return call

@@ -3,7 +3,7 @@
 -- What no wait can cure is looked at first: a client that waits for a limit must not learn afterwards that it cannot pay.
 -- Tokens: while a call runs, its bound is set aside ('u:<key>' is the sum, 'q:<request>' one call's); what was billed
 -- counts from the end of the call on (apply.lua). A call passes where its least tokens fit beside all that is set aside.
--- KEYS account, limits, due. ARGV generation, request, amount, key, period, cap or '', requests/min, tokens/min,
+-- KEYS account, limits. ARGV generation, request, amount, key, period, cap or '', requests/min, tokens/min,
 -- concurrency, most tokens, due_ms, least tokens; the wall clock is Redis's own.
 local generation, request, amount, key, period = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local need = tonumber(amount)
@@ -51,10 +51,9 @@ if need > balance - held then return state('held') end
 
 redis.call('HSET', KEYS[2], 'r:' .. key, string.format('%.3f', next_r))
 redis.call('PEXPIRE', KEYS[2], 600000)
-redis.call('ZADD', KEYS[3], ARGV[11], request)
 local function text(number) return string.format('%.0f', number) end
 redis.call('HSET', KEYS[1], 'held', text(held + need), 'c:' .. key, text(in_flight + 1), 'k:' .. key .. ':' .. period,
     text(key_held + need), 'u:' .. key, text(reserved + tonumber(ARGV[10])), 'q:' .. request, ARGV[10] .. '|' .. ARGV[8],
-    'h:' .. request, amount .. '|' .. key .. '|' .. period)
+    'd:' .. request, ARGV[11], 'h:' .. request, amount .. '|' .. key .. '|' .. period)
 arrival_r = next_r
 return state('ok')

@@ -2,7 +2,7 @@
 -- A script does not roll back: all that could be refused is looked at before the first write. Nothing is ever written
 -- as '-' .. amount, since Redis does not take '-0' for a number.
 -- The end of a hold frees the tokens that were set aside for it, and counts those that were billed against the key's limit.
--- KEYS account, due, limits. ARGV generation, version or '', delta, holds n, request 1..n, billed tokens 1..n, then per
+-- KEYS account, limits. ARGV generation, version or '', delta, holds n, request 1..n, billed tokens 1..n, then per
 -- spend: field suffix, amount.
 local at = redis.call('HMGET', KEYS[1], 'gen', 'loaded', 'ver')
 if at[1] and tonumber(at[1]) > tonumber(ARGV[1]) then return 'stale' end
@@ -13,6 +13,7 @@ local count = tonumber(ARGV[4])
 local held, freed, concurrent, key_held, used_us, gone = 0, {}, {}, {}, {}, {}
 for i = 5, 4 + count do
     local field, aside = 'h:' .. ARGV[i], 'q:' .. ARGV[i]
+    gone[#gone + 1] = 'd:' .. ARGV[i]
     local found = not is_new and not freed[field] and redis.call('HMGET', KEYS[1], field, aside) or {}
     local hold = found[1]
     if hold then
@@ -22,6 +23,7 @@ for i = 5, 4 + count do
         held = held + tonumber(amount)
         freed[field] = true
         gone[#gone + 1] = field
+        gone[#gone + 1] = 'd:' .. ARGV[i]
         concurrent['c:' .. key] = (concurrent['c:' .. key] or 0) + 1
         key_held[name] = (key_held[name] or 0) + tonumber(amount)
         -- A hold of a process of the release before this one has nothing set aside: it was counted when it was admitted.
@@ -50,15 +52,14 @@ end
 for first = 1, #gone, 1000 do
     redis.call('HDEL', KEYS[1], unpack(gone, first, math.min(#gone, first + 999)))
 end
-for i = 5, 4 + count do redis.call('ZREM', KEYS[2], ARGV[i]) end
 for key, micros in pairs(used_us) do
     if micros > 0 then
         local clock = redis.call('TIME')
         local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
-        local arrival = math.max(tonumber(redis.call('HGET', KEYS[3], 't:' .. key) or '0'), now) + micros
+        local arrival = math.max(tonumber(redis.call('HGET', KEYS[2], 't:' .. key) or '0'), now) + micros
         -- The clocks live on from the admission (admit.lua); a clock that is new may be the first of its hash.
-        if redis.call('HSET', KEYS[3], 't:' .. key, string.format('%.3f', math.min(arrival, now + 300000000))) == 1 then
-            redis.call('PEXPIRE', KEYS[3], 600000)
+        if redis.call('HSET', KEYS[2], 't:' .. key, string.format('%.3f', math.min(arrival, now + 300000000))) == 1 then
+            redis.call('PEXPIRE', KEYS[2], 600000)
         end
     end
 end

@@ -1,10 +1,13 @@
 -- Sets an account to what Postgres said at a version; never adds. Refused where Redis has seen a newer version.
 -- A first load makes the account; any other leaves one alone that is not loaded: its holds may be lost.
--- KEYS account. ARGV generation, version, balance, first (1 or 0), then per spend: field suffix, amount.
-local at = redis.call('HMGET', KEYS[1], 'gen', 'loaded', 'ver')
+-- KEYS account. ARGV generation, version, balance, how many holds were asserted before a first load or -1 for another
+-- load, then per spend: field suffix, amount.
+local at = redis.call('HMGET', KEYS[1], 'gen', 'loaded', 'ver', 'asserted')
 if at[1] and tonumber(at[1]) > tonumber(ARGV[1]) then return 'stale' end
-if ARGV[4] == '0' and (not at[2] or tonumber(at[1]) < tonumber(ARGV[1])) then return 'absent' end
-if not at[1] or tonumber(at[1]) < tonumber(ARGV[1]) then
+if ARGV[4] == '-1' and (not at[2] or tonumber(at[1]) < tonumber(ARGV[1])) then return 'absent' end
+local is_new = not at[1] or tonumber(at[1]) < tonumber(ARGV[1])
+if tonumber(ARGV[4]) > (is_new and 0 or tonumber(at[4] or '0')) then return 'lost' end
+if is_new then
     redis.call('DEL', KEYS[1])
     at = {ARGV[1], false, '0'}
 end

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from gigarouter.telemetry.book_checks import BookChecks
 from gigarouter.telemetry.logs import RequestLog
 from router.api.exchange import Exchange
 from router.context import RouterContext
@@ -64,6 +65,7 @@ class Meters(Collector):
         self._upstream: defaultdict[EndpointId, Buckets] = defaultdict(lambda: Buckets(SECONDS))
         self._served: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         self._lag = Buckets(LAG_SECONDS)
+        self.books = BookChecks(context.db)
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -111,15 +113,26 @@ class Meters(Collector):
         lag.add_metric([], self._lag.cumulative(), self._lag.total)
         yield lag
         yield from self._process_metrics()
+        yield from self.books.metrics()
 
     def _process_metrics(self) -> Iterable[Metric]:
         charging, generation = self._context.charging, self._context.generation
         yield GaugeMetricFamily("gigarouter_ready", "1 when calls can be admitted", value=float(generation.is_ready))
+        yield GaugeMetricFamily(
+            "gigarouter_clock_offset_seconds",
+            "How far this machine's wall clock is ahead of Postgres'; money goes by Postgres'",
+            value=self._context.db.clock.offset_s,
+        )
         yield GaugeMetricFamily("gigarouter_charges_waiting", "Calls that wait for their commit", value=charging.queued)
         yield CounterMetricFamily("gigarouter_commits", "Commits that charged calls", value=charging.batches)
         yield CounterMetricFamily("gigarouter_charges", "Calls charged", value=charging.charged)
         yield CounterMetricFamily(
             "gigarouter_charges_given_up", "Charges that Postgres refused by themselves", value=charging.given_up
+        )
+        yield CounterMetricFamily(
+            "gigarouter_charges_fenced",
+            "Calls not delivered since the process was silent for so long that others gave up its holds",
+            value=charging.fenced,
         )
         yield CounterMetricFamily(
             "gigarouter_redis_script_faults",

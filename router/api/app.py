@@ -88,7 +88,14 @@ def create_app(
     if calls_max is None:
         calls_max = CALLS_MAX if has_calls else INSIDE_CALLS_MAX
     cors = CorsPolicy.of(cors_origins if has_calls else ())
-    return Guard(dispatch, body_bytes_max=context.body_bytes_max, calls_max=calls_max, record=over, cors=cors)
+    return Guard(
+        dispatch,
+        body_bytes_max=context.body_bytes_max,
+        calls_max=calls_max,
+        record=over,
+        clock=context.db.clock,
+        cors=cors,
+    )
 
 
 def create_local_app(context: AdminContext, actor: Actor) -> Guard:
@@ -108,7 +115,7 @@ def create_local_app(context: AdminContext, actor: Actor) -> Guard:
             await rest(scope, receive, send)
 
     largest = max(route.spec.body_bytes_max for noun in admin_operations for route in operation_routes(noun.routes))
-    return Guard(dispatch, body_bytes_max=largest, calls_max=CALLS_MAX, record=lambda exchange: None)
+    return Guard(dispatch, body_bytes_max=largest, calls_max=CALLS_MAX, record=lambda _: None, clock=context.db.clock)
 
 
 def all_operations(further: Iterable[Operations] = ()) -> list[APIRouter]:

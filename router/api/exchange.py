@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
-from datetime import UTC, datetime
+from datetime import datetime
 from time import perf_counter
 from typing import Any
 
@@ -96,10 +96,10 @@ class Exchange:
         "trace",
     )
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, now: datetime) -> None:
         self.began = perf_counter()
-        self.now = datetime.now(UTC)
-        self.request_id = RequestId(new_id())
+        self.now = now
+        self.request_id = RequestId(new_id(now))
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         # The path as the operation is declared: what logs and metrics may say without growing.

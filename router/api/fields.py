@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Meta
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from billing.money import NanoUSD, from_usd, to_usd
@@ -40,6 +40,7 @@ Read = Callable[[str], object]
 Write = Callable[[Any], str]
 
 NAME_CHARACTERS_MAX = 300
+_PROVIDER_NAME = re.compile("[a-z0-9][a-z0-9-]{0,62}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -113,6 +114,19 @@ def _name(text: str) -> str:
     return text
 
 
+def _provider_name(text: str) -> str:
+    if _PROVIDER_NAME.fullmatch(text) is None:
+        raise ValueError(text)
+    return text
+
+
+def _email(text: str) -> str:
+    local, _, domain = text.partition("@")
+    if not local or not domain or " " in text or len(text) > NAME_CHARACTERS_MAX:
+        raise ValueError(text)
+    return text
+
+
 def text_of(most: int) -> TextValue:
     """Text that says something: 1 to ``most`` characters, not all of them blank."""
 
@@ -122,6 +136,18 @@ def text_of(most: int) -> TextValue:
         return text
 
     return TextValue(read, str, f"text of 1 to {most} characters", minLength=1, maxLength=most)
+
+
+def _usd_from(least: int) -> Callable[[str], NanoUSD]:
+    """A reader of amounts of at least so many nano-dollars."""
+
+    def read(text: str) -> NanoUSD:
+        amount = from_usd(text)
+        if amount < least:
+            raise ValueError(text)
+        return amount
+
+    return read
 
 
 def _instant(text: str) -> datetime:
@@ -158,6 +184,8 @@ def _limit(text: str) -> int:
 
 
 PAGE, PAGE_MAX = 20, 100
+# What a column of limits can hold.
+LIMIT_MAX = 2**31 - 1
 
 AcceptanceIdText: TypeAlias = Annotated[AcceptanceId, _id(AcceptanceId)]
 AccountIdText: TypeAlias = Annotated[AccountId, _id(AccountId)]
@@ -191,6 +219,26 @@ Usd: TypeAlias = Annotated[
         examples=["25.00"],
     ),
 ]
+UsdNotNegative: TypeAlias = Annotated[
+    NanoUSD,
+    TextValue(
+        _usd_from(0),
+        to_usd,
+        'an amount in USD as text with at most nine decimals, not negative, such as "0.01"',
+        pattern=r"^\d+(\.\d{1,9})?$",
+        examples=["0.01"],
+    ),
+]
+UsdAboveZero: TypeAlias = Annotated[
+    NanoUSD,
+    TextValue(
+        _usd_from(1),
+        to_usd,
+        'an amount in USD as text with at most nine decimals, more than zero, such as "25.00"',
+        pattern=r"^\d+(\.\d{1,9})?$",
+        examples=["25.00"],
+    ),
+]
 Instant: TypeAlias = Annotated[
     datetime,
     TextValue(_instant, rfc3339, "an instant with a zone, such as 2027-01-01T00:00:00Z", format="date-time"),
@@ -202,6 +250,14 @@ DayOrInstant: TypeAlias = Annotated[
     ),
 ]
 Flag: TypeAlias = Annotated[bool, TextValue(_flag, lambda flag: "1" if flag else "0", "1 or 0", enum=["0", "1"])]
+ProviderName: TypeAlias = Annotated[
+    str,
+    TextValue(
+        _provider_name, str, "1 to 63 lower-case letters, digits and dashes", pattern="^[a-z0-9][a-z0-9-]{0,62}$"
+    ),
+]
+EmailAddress: TypeAlias = Annotated[str, TextValue(_email, str, "an e-mail address", examples=["ann@example.com"])]
+Limit: TypeAlias = Annotated[int, Field(ge=1, le=LIMIT_MAX)]
 PageLimit: TypeAlias = Annotated[
     int, TextValue(_limit, str, f"between 1 and {PAGE_MAX}", type="integer", minimum=1, maximum=PAGE_MAX)
 ]

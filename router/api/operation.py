@@ -34,7 +34,7 @@ from starlette.routing import BaseRoute
 from typing_extensions import override
 
 from router.api.exchange import EXCHANGE, Exchange
-from router.api.faults import not_json, query_refusal, refusal
+from router.api.faults import Fault, faults_of, not_json, query_refusal, refusal
 from router.api.forms import Answer, Nothing
 from router.errors import BodyTooLarge, InvalidRequest
 from router.identity.members import Role
@@ -301,6 +301,17 @@ def _query_parameters(dependant: Dependant) -> dict[str, bool]:
     return found
 
 
+def body_faults(route: OperationRoute, body: bytes) -> list[Fault]:
+    """What an operation's form refuses of a body, without sending it; nothing of an operation that takes none."""
+    if route.body_field is None:
+        return []
+    try:
+        _model(route.body_field.field_info.annotation).model_validate_json(body)
+    except ValidationError as problem:
+        return faults_of({**one, "loc": ("body", *one["loc"])} for one in problem.errors())
+    return []
+
+
 def body_schema(route: OperationRoute) -> dict[str, Any] | None:
     """The JSON schema of an operation's body; None where it takes none."""
     return None if route.body_field is None else _schema(route.body_field.field_info.annotation)
@@ -330,6 +341,10 @@ def columns_of(route: OperationRoute) -> tuple[str, ...]:
 
 
 def _schema(model: object) -> dict[str, Any]:
+    return _model(model).model_json_schema()
+
+
+def _model(model: object) -> type[BaseModel]:
     assert inspect.isclass(model), "a body is one model; this is a bug"
     assert issubclass(model, BaseModel), "a body is one model; this is a bug"
-    return model.model_json_schema()
+    return model

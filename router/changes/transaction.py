@@ -7,7 +7,7 @@ administration.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -69,7 +69,7 @@ async def _run(db: Database, actor: Actor, command: Callable[[UnitOfWork], Await
     results: list[T] = []
     try:
         async with db.transaction() as connection:
-            work = UnitOfWork(connection, actor, datetime.now(UTC))
+            work = UnitOfWork(connection, actor, db.clock.now())
             results.append(await command(work))
             assert work.changes, "a command says what it changed; this is a bug"
             await record_changes(connection, actor, work.changes)

@@ -23,7 +23,7 @@ from router.identity.key_loading import read_old_secrets
 from router.identity.keys import LIVE, TEST, new_key
 from router.tables import Json, KeyRow, OldSecretRow
 from store.ids import AccountId, KeyId, ModelId, new_id, wire
-from store.postgres import Database
+from store.postgres import Database, now_of
 
 OVERLAP_MAX = timedelta(hours=72)
 # Each works, so each is one more that may leak, and is in the memory of every process.
@@ -247,7 +247,7 @@ def _columns(spec: KeySpec) -> dict[str, object]:
 
 async def _views(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[KeyView]:
     old_secrets = await read_old_secrets(connection, [row.id for row in rows])
-    now = datetime.now(UTC)
+    now = await now_of(connection)
     return [_view(row, old_secrets.get(KeyId(row.id), {}).values(), now) for row in rows]
 
 

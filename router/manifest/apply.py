@@ -5,7 +5,7 @@ apply would refuse. An apply records what it applied in the transaction of the c
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 from sqlalchemy.exc import DBAPIError
@@ -40,7 +40,7 @@ from router.registry.costs import is_paid, zero_cost_question
 from router.registry.indexes import ProviderRecord
 from router.tables import Json
 from router.values import EndpointState
-from store.postgres import Database
+from store.postgres import Database, now_of
 
 # An account is a model's customer if it used it within this time.
 CUSTOMER_WITHIN = timedelta(days=30)
@@ -68,7 +68,7 @@ class ApplyRequest(msgspec.Struct, frozen=True):
 async def plan(db: Database, actor: Actor, request: ApplyRequest) -> Plan:
     """Find what an apply would do now, what it affects, and what would refuse it. Changes nothing."""
     planned = await _rehearse(db, actor, request)
-    now = datetime.now(UTC)
+    now = db.clock.now()
     # Outside of the rehearsal, whose locks nobody should wait for while a month of usage is read.
     async with db.transaction() as connection:
         usage = await sum_use(connection, now - CUSTOMER_WITHIN, now, planned.impact.models)
@@ -121,7 +121,7 @@ class _Rehearsed(Exception):
 
 async def _record_without_changes(db: Database, actor: Actor, request: ApplyRequest, applied: Plan) -> None:
     async with db.transaction() as connection:
-        work = UnitOfWork(connection, actor, datetime.now(UTC))
+        work = UnitOfWork(connection, actor, db.clock.now())
         state, diff, _ = await _compare(work, request)
         # Other steps than launches that still wait came up since the first transaction, and are for the next apply.
         if all(step.verb is Verb.LAUNCH for step in diff.steps) and not diff.conflicts:
@@ -143,7 +143,7 @@ async def _rehearse(db: Database, actor: Actor, request: ApplyRequest) -> Plan:
     for attempt in range(REHEARSALS):
         try:
             async with db.transaction(snapshot=True) as connection:
-                planned.append(await _plan_in(UnitOfWork(connection, actor, datetime.now(UTC)), request))
+                planned.append(await _plan_in(UnitOfWork(connection, actor, db.clock.now()), request))
                 raise _Rehearsed
         except _Rehearsed:
             break
@@ -177,7 +177,7 @@ async def _compare(
     if locked:
         await current_state.lock(work.connection)
         # Who waited for another apply finds the prices that it set in force.
-        work.now = datetime.now(UTC)
+        work.now = await now_of(work.connection)
     state = await current_state.load(work.connection, request.source, work.now)
     diff = compute_diff(request.desired(state), state, request.decisions, work.now)
     return state, diff, impact_of(diff.steps, state, work.now)

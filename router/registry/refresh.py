@@ -10,7 +10,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -55,15 +55,10 @@ ACCOUNT_TABLES = frozenset({"accounts", "license_acceptances"})
 log = structlog.get_logger("router.registry.refresh")
 
 
-def utc_now() -> datetime:
-    """Return the wall clock's time."""
-    return datetime.now(UTC)
-
-
 class Refresher:
     """Owns the indexes and keeps them fresh: :meth:`load` before the first call, then :meth:`run` until the end."""
 
-    def __init__(self, db: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, db: Database, *, clock: Callable[[], datetime] | None = None) -> None:
         self.keys = KeyIndex()
         self.operators = OperatorIndex()
         self.catalog = Catalog()
@@ -71,7 +66,7 @@ class Refresher:
         self.endpoints = EndpointIndex()
         self.providers = ProviderIndex()
         self._db = db
-        self._clock = clock
+        self._clock = clock or db.clock.now
         self._changed: dict[str, set[str]] = defaultdict(set)
         self._wake = asyncio.Event()
         self._waiters: list[asyncio.Future[None]] = []

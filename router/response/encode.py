@@ -29,6 +29,8 @@ from store.ids import PriceId, wire
 PIECE_FLOATS = 65_536
 
 JSON = (b"content-type", b"application/json")
+# A proxy that keeps answers by their address would give the vectors of other texts, or another key's.
+NO_STORE = (b"cache-control", b"no-store")
 _HEAD = b'{"object":"list","data":['
 _ROW = b'{"object":"embedding","index":%d,"embedding":'
 _TAIL = b'],"model":%b,"usage":{"prompt_tokens":%d,"total_tokens":%d}}'
@@ -145,6 +147,7 @@ def _headers(model: Model, delivery: Delivery, usage: Usage, hold: Hold) -> list
     endpoint = delivery.endpoint
     return [
         JSON,
+        NO_STORE,
         *_name_headers(model.id, endpoint.provider_name, endpoint.space, hold.quote.price.id),
         (b"x-gigarouter-attempts", b"%d" % usage.attempts),
         (b"x-gigarouter-cost", to_usd(usage.cost).encode()),

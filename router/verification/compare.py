@@ -181,7 +181,7 @@ def _first_difference(task: ComparisonTask, steps: list[ComparisonStep]) -> Comp
     if task.as_reference and task.reference is not None and task.expected is not None:
         reason = (
             f"it cannot be the reference of {task.model.space} beside {task.others} other endpoints that serve "
-            f"by the reference of {task.reference.source!r}, unless it replaces that (--replace): {reason}"
+            f"by the reference of {task.reference.source!r}, unless it replaces that (`replace`): {reason}"
         )
     return ComparisonResult(SpaceVerdict.ANOTHER_SPACE, reason, tuple(steps))
 
@@ -216,7 +216,7 @@ async def _vouching_source(task: ComparisonTask) -> tuple[str, str]:
     if task.is_orphaned:
         return "", (
             f"the reference of {task.model.space} is of other probes than are asked now, so there is nothing to "
-            "compare with: say with a reason which endpoint is the reference (--as-reference)"
+            "compare with: say with a reason which endpoint is the reference (`as_reference`)"
         )
     refusal = await _refusal_to_vouch(task)
     if not refusal:
@@ -224,7 +224,7 @@ async def _vouching_source(task: ComparisonTask) -> tuple[str, str]:
     return "", (
         f"nothing vouches for the space {task.model.space} yet, so there is nothing to compare with ({refusal}): test "
         "an in-house worker that serves the catalogue's weights first, or say with a reason that this endpoint is the "
-        "reference (--as-reference)"
+        "reference (`as_reference`)"
     )
 
 

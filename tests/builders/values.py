@@ -15,7 +15,7 @@ from catalog.values import Claim, Model, Resolution, Status, Use, Waiver
 from providers.protocol import Attempt, FloatMatrix, Vectors
 from router.dispatch.dispatch import Delivery
 from router.values import EmbedRequest, Endpoint, EndpointState, Key
-from store.ids import AccountId, EndpointId, KeyId, ModelId, PriceId, ProviderId, RequestId, new_id
+from store.ids import AccountId, EndpointId, KeyId, ModelId, PriceId, ProcessId, ProviderId, RequestId, new_id
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MODEL_ID = ModelId("tests/one")
@@ -208,6 +208,7 @@ def a_hold(tokens_max: int = 100, amount_max: int = 1_000) -> Hold:
         quote=Quote(tokens_max=tokens_max, amount_max=NanoUSD(amount_max), price=PRICE),
         period="total",
         limits=LimitState(3000, 2999, 20, 1_000_000, 999_990, 112),
+        process_id=ProcessId(new_id()),
     )
 
 

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.chaos.faults import World
 from tests.chaos.load import PATH, VOCABULARY, Call, Caller, End, Load
 from tests.chaos.script import Step, plan
 from tests.harness.fake_upstream import Reply, Upstream
+from tests.harness.links import PostgresLink
 from tests.harness.processes import Product
 from tests.harness.raw_http import Gone, request_bytes, send
 
@@ -70,10 +72,19 @@ def _run(
 ) -> Report:
     migrate(servers.database_url)
     settings = {"call_deadline_s": str(CALL_DEADLINE_S), "drain_s": "2"}
-    product = Product(folder, servers.database_url, servers.redis_url, serves=SERVES, settings=settings)
-    callers = _callers(product, upstream)
-    with product:
-        world = World(servers, product, folder / "copies")
+    with ExitStack() as stack:
+        links = [stack.enter_context(PostgresLink(servers.database_url)) for _ in range(SERVES)]
+        product = Product(
+            folder,
+            servers.database_url,
+            servers.redis_url,
+            serves=SERVES,
+            settings=settings,
+            serve_database_urls={number: link.url for number, link in enumerate(links)},
+        )
+        callers = _callers(product, upstream)
+        stack.enter_context(product)
+        world = World(servers, product, links, folder / "copies")
         steps = plan(seed, seconds, SERVES)
         ports = [serve.port for serve in product.serves]
         load = Load(seed, servers.database_url, callers, ports)

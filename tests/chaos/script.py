@@ -22,6 +22,19 @@ class What(StrEnum):
     START_REDIS = "start redis"
     CRASH_POSTGRES = "postgres stops immediately"
     START_POSTGRES = "start postgres"
+    CUT_SERVE = "serve and postgres hear nothing of each other"
+    DEAFEN_SERVE = "serve hears nothing of postgres"
+    MUTE_SERVE = "postgres hears nothing of serve"
+    MEND_SERVE = "serve and postgres hear each other"
+    COPY_KEYS = "copy some accounts' keys"
+    PUT_KEYS_BACK = "put some accounts' keys back"
+    LOSE_KEYS = "delete some accounts' keys"
+    FREEZE_JOBS = "SIGSTOP jobs"
+    THAW_JOBS = "SIGCONT jobs"
+    FREEZE_REDIS = "SIGSTOP redis"
+    THAW_REDIS = "SIGCONT redis"
+    FREEZE_POSTGRES = "SIGSTOP postgres"
+    THAW_POSTGRES = "SIGCONT postgres"
 
 
 class Step(msgspec.Struct, frozen=True, order=True):
@@ -36,6 +49,41 @@ class Step(msgspec.Struct, frozen=True, order=True):
 FAULTS: dict[str, list[tuple[What, float, float]]] = {
     "serve dies": [(What.KILL_SERVE, 0, 0), (What.START_SERVE, 0.1, 1.5)],
     "serve freezes": [(What.FREEZE_SERVE, 0, 0), (What.THAW_SERVE, 0.3, 3)],
+    # Silent for longer than others wait, while Redis forgets what it held.
+    "serve freezes for long, redis is wiped": [
+        (What.FREEZE_SERVE, 0, 0),
+        (What.WIPE_REDIS, 0.1, 2),
+        (What.THAW_SERVE, 4.2, 8),
+    ],
+    "serve is cut off, redis is wiped": [
+        (What.CUT_SERVE, 0, 0),
+        (What.WIPE_REDIS, 0.1, 2),
+        (What.MEND_SERVE, 4.2, 8),
+    ],
+    "serve is deaf, redis is wiped": [
+        (What.DEAFEN_SERVE, 0, 0),
+        (What.WIPE_REDIS, 0.1, 2),
+        (What.MEND_SERVE, 4.2, 8),
+    ],
+    "serve is mute, redis is wiped": [
+        (What.MUTE_SERVE, 0, 0),
+        (What.WIPE_REDIS, 0.1, 2),
+        (What.MEND_SERVE, 4.2, 8),
+    ],
+    "keys are lost, then serve dies": [
+        (What.LOSE_KEYS, 0, 0),
+        (What.KILL_SERVE, 0, 0.3),
+        (What.START_SERVE, 0.5, 1.5),
+    ],
+    "keys are older than the rest, then serve dies": [
+        (What.COPY_KEYS, -3, -0.3),
+        (What.PUT_KEYS_BACK, 0, 0),
+        (What.KILL_SERVE, 0, 0.3),
+        (What.START_SERVE, 0.5, 1.5),
+    ],
+    "jobs freeze": [(What.FREEZE_JOBS, 0, 0), (What.THAW_JOBS, 1, 8)],
+    "redis freezes": [(What.FREEZE_REDIS, 0, 0), (What.THAW_REDIS, 0.5, 5)],
+    "postgres freezes": [(What.FREEZE_POSTGRES, 0, 0), (What.THAW_POSTGRES, 0.5, 5)],
     "jobs die": [(What.KILL_JOBS, 0, 0), (What.START_JOBS, 0.1, 2)],
     "redis is wiped": [(What.WIPE_REDIS, 0, 0)],
     "redis dies": [(What.KILL_REDIS, 0, 0), (What.START_REDIS, 0.1, 1.5)],

@@ -7,5 +7,5 @@ from tests.chaos.run import run
 
 @pytest.mark.parametrize("seed", [3])
 def test_faults_under_load_lose_nothing_and_charge_nothing_twice(seed: int) -> None:
-    report = run(seed, seconds=18, say=print)
+    report = run(seed, seconds=36, say=print)
     assert not report.breaches, "\n".join(report.lines())

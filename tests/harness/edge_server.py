@@ -12,6 +12,7 @@ from uvicorn.config import Config
 from router.api.exchange import EXCHANGE, Exchange, Receive, Scope, Send
 from router.api.server.guard import Guard
 from router.api.server.protocol import BoundedProtocol
+from store.clock import Clock
 
 BODY_BYTES_MAX = 256 * 1024
 
@@ -151,7 +152,7 @@ async def guarded(
 ) -> AsyncIterator[Server]:
     """An application behind the guard and the protocol."""
     exchanges: list[Exchange] = []
-    guard = Guard(app, body_bytes_max=BODY_BYTES_MAX, calls_max=calls_max, record=exchanges.append)
+    guard = Guard(app, body_bytes_max=BODY_BYTES_MAX, calls_max=calls_max, record=exchanges.append, clock=Clock())
     async with listening(guard, exchanges, protocol) as server:
         yield server
 

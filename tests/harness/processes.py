@@ -134,8 +134,11 @@ class Product:
         serves: int = 1,
         jobs: bool = True,
         settings: dict[str, str] | None = None,
+        serve_database_urls: dict[int, str] | None = None,
     ) -> None:
+        """``serve_database_urls`` are other ways to the same database, for some of the serves."""
         self.database_url = database_url
+        self._serve_database_urls = serve_database_urls or {}
         self.redis_url = redis_url
         self.secret_key = Fernet.generate_key().decode()
         self.folder = folder
@@ -156,7 +159,8 @@ class Product:
     def _serve(self, number: int) -> Process:
         port, admin_port = free_port(), free_port()
         ports = {"GIGAROUTER_PORT": str(port), "GIGAROUTER_ADMIN_PORT": str(admin_port)}
-        environment = ports | self.environment
+        database = {"DATABASE_URL": self._serve_database_urls.get(number, self.database_url)}
+        environment = ports | self.environment | database
         admin_port = int(environment["GIGAROUTER_ADMIN_PORT"])
         return Process(f"serve-{number}", ["gigarouter", "serve"], environment, self.folder, port, admin_port)
 

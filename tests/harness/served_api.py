@@ -13,6 +13,7 @@ from gigarouter.wiring import process
 from router.api.app import create_app
 from router.api.exchange import Exchange
 from router.context import RouterContext
+from store.clock import Clock
 from tests.harness.edge_server import Answer, Server, listening
 
 
@@ -55,9 +56,11 @@ class ServedApi:
 
 
 @asynccontextmanager
-async def served(settings: Settings, made: Credentials, **options: Any) -> AsyncIterator[ServedApi]:
-    """The API of a process; ``options`` are those of :func:`router.api.app.create_app`."""
-    async with process(settings, "serve") as context:
+async def served(
+    settings: Settings, made: Credentials, clock: Clock | None = None, **options: Any
+) -> AsyncIterator[ServedApi]:
+    """The API of a process on a machine with that clock; ``options`` are those of :func:`router.api.app.create_app`."""
+    async with process(settings, "serve", clock) as context:
         assert await context.generation.ready(20)
         exchanges: list[Exchange] = []
         app = create_app(context, record=exchanges.append, metrics=lambda: b"", **options)

@@ -7,7 +7,7 @@ from fractions import Fraction
 import msgspec
 import pytest
 
-from billing.projection import ADMIT, APPLY, account_key, due_key, limits_key
+from billing.projection import ADMIT, APPLY, account_key, limits_key
 from billing.values import Hold, Limits
 from store.ids import AccountId, KeyId
 from tests.builders.billing import Billing, an_account, billing
@@ -105,7 +105,7 @@ def test_no_call_is_decided_otherwise_than_by_the_exact_bucket(database_url: str
 async def _admit(b: Billing, account: AccountId, key: KeyId, limits: Limits, call: InFlight, least: int) -> str:
     reply = await b.projection.call(
         ADMIT,
-        [account_key(account), limits_key(account), due_key(account)],
+        [account_key(account), limits_key(account)],
         [
             b.generation.number,
             call.request,
@@ -125,7 +125,7 @@ async def _admit(b: Billing, account: AccountId, key: KeyId, limits: Limits, cal
 
 
 async def _end(b: Billing, account: AccountId, request: str, billed: int) -> None:
-    keys = [account_key(account), due_key(account), limits_key(account)]
+    keys = [account_key(account), limits_key(account)]
     assert await b.projection.call(APPLY, keys, [b.generation.number, "", 0, 1, request, billed]) == b"ok"
 
 

@@ -22,7 +22,7 @@ PATH = "/v1/embeddings"
 DEADLINE_S = 4
 IDS = list(range(1, 11))
 LOADING = Scripted(status=503, body=b'{"error":"Model m is currently loading","estimated_time":0.5}')
-USAGE = "SELECT tokens, charged_nano FROM usage_events WHERE account_id = $1"
+USAGE = "SELECT tokens, charged_nano FROM usage_events WHERE account_id = $1 ORDER BY occurred_at"
 _names = itertools.count()
 
 

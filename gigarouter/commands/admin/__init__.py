@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from gigarouter import settings
 from gigarouter.commands.admin.client import Client, LocalClient, RemoteClient
-from gigarouter.commands.admin.generate import USAGE, command_of, fail, function_of
+from gigarouter.commands.admin.generate import USAGE, class_of, command_of, fail, function_of
 from router.api.admin import operations
 from router.api.operation import OperationRoute, operation_routes
 
@@ -60,7 +60,9 @@ def _add_commands() -> None:
         group = typer.Typer(no_args_is_help=True, cls=SingleVerb if len(routes) == 1 else None)
         group.callback()(_nothing)
         for route in routes:
-            group.command(route.spec.verb, help=route.description)(function_of(command_of(route), client))
+            command = command_of(route)
+            named = group.command(route.spec.verb, cls=class_of(command), help=route.description)
+            named(function_of(command, client))
         app.add_typer(group, name=noun, help=f"{', '.join(route.spec.verb for route in routes)}.".capitalize())
 
 

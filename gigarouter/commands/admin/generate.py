@@ -14,12 +14,14 @@ from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
 import typer
+from typer.core import TyperCommand
+from typing_extensions import override
 
 from gigarouter.commands.admin.client import Call, Client, Reply
 from gigarouter.commands.admin.instants import instant_text
 from gigarouter.commands.admin.options import UNSET, Option, Reader, Usage, body_of, options_of, parameters
 from gigarouter.commands.admin.output import show
-from router.api.operation import CSV, OperationRoute, body_schema, columns_of, query_schemas
+from router.api.operation import CSV, OperationRoute, body_faults, body_schema, columns_of, query_schemas
 from store.faults import CannotStart
 
 FAILED, USAGE, NOT_ALLOWED, NOT_FOUND, NO_CREDIT, LIMITED, PROVIDER_FAILED = 1, 2, 3, 4, 5, 6, 7
@@ -59,6 +61,32 @@ class Command(msgspec.Struct, frozen=True):
     body: tuple[Option, ...]
 
 
+class FormCommand(TyperCommand):
+    """A command whose fields may be left out, so that its form tells all that is missing and wrong at once."""
+
+    fields: frozenset[str] = frozenset()
+
+    @override
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The arguments; which have to be given is only in the help."""
+        needed = [parameter for parameter in self.params if parameter.required and parameter.name in self.fields]
+        if "--help" in args:
+            return super().parse_args(ctx, args)
+        for parameter in needed:
+            parameter.required = False
+        try:
+            return super().parse_args(ctx, args)
+        finally:
+            for parameter in needed:
+                parameter.required = True
+
+
+def class_of(command: Command) -> type[FormCommand]:
+    """The class of one command, which knows the fields of its body."""
+    fields = frozenset(option.name for option in command.body)
+    return type("FormCommand", (FormCommand,), {"fields": fields})
+
+
 def command_of(route: OperationRoute) -> Command:
     """The command of one operation."""
     body = body_schema(route)
@@ -82,7 +110,7 @@ def function_of(command: Command, client: Callable[[], Client]) -> Callable[...,
         except CannotStart as fault:
             fail(str(fault))
         if reply.is_error:
-            fail_with(reply)
+            fail_with(reply, command)
         show(reply.answer, as_json=as_json, columns=columns_of(command.route))
         if spec.shows_once:
             typer.secho(AGAIN if typed.get("idempotency_key") else ONCE, err=True, fg="yellow")
@@ -126,18 +154,19 @@ def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
         if option.kind == "secret":
             file, ask = typed.pop(f"{option.name}_file"), typed.pop(f"ask_{option.name}")
             typed[option.name] = _secret(None if file is None else str(file), ask=bool(ask))
+    faults: dict[str, str] = {}
     try:
-        body = body_of(command.body, typed, READERS)
-        query = {
-            name: _query_text(value) for name, value in body_of(command.query, {**typed, UNSET: None}, READERS).items()
-        }
+        body = body_of(command.body, typed, READERS, faults)
+        query = body_of(command.query, {**typed, UNSET: None}, READERS, faults)
     except Usage as usage:
         fail(str(usage), USAGE)
+    if faults := _body_faults(command, body) | faults:
+        fail("\n".join(faults.values()), USAGE)
     call = Call(
         method=spec.method,
         path=spec.path,
         path_values={place: str(typed[place]) for place in command.places},
-        query=query,
+        query={name: _query_text(value) for name, value in query.items()},
         body=None if command.route.body_field is None else body,
         edits=spec.edits,
         writes=spec.writes,
@@ -146,6 +175,24 @@ def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
     )
     pages = "limit" not in query and any(option.name == "cursor" for option in command.query)
     return _all_pages(client, call) if pages else _sent_patiently(client, call)
+
+
+def _body_faults(command: Command, body: Mapping[str, object]) -> dict[str, str]:
+    """What the operation's form would refuse, each fault by its field: told before anything is sent."""
+    found = body_faults(command.route, msgspec.json.encode(body))
+    return {fault.param or "": _as_typed(command, fault.param, fault.message) for fault in found}
+
+
+def _as_typed(command: Command, param: str | None, message: str) -> str:
+    """A sentence about a field, with the name of its option or argument instead of the field's."""
+    could_be = [option for option in command.body if option.may_be_argument]
+    arguments = could_be[: ARGUMENTS_MAX - len(command.places)]
+    field, bracket, place = (param or "").partition("[")
+    for option in command.body:
+        if field == ".".join(option.path):
+            name = option.name if option in arguments else option.flag
+            return message.replace(f"'{param}'", f"{name}{bracket}{place}", 1)
+    return message
 
 
 def _sent_patiently(client: Client, call: Call) -> Reply:
@@ -200,11 +247,14 @@ def _text_of(file: str) -> str:
 READERS: Final[dict[str, Reader]] = {"date-time": instant_text, "file": _text_of}
 
 
-def fail_with(reply: Reply) -> NoReturn:
+def fail_with(reply: Reply, command: Command) -> NoReturn:
     """End the command as the API's error says."""
     error = reply.answer.get("error", {}) if isinstance(reply.answer, Mapping) else {}
     faults = (error.get("details") or {}).get("faults") or [error]
-    sentences = [str(fault.get("message") or f"The API answered {reply.status}.") for fault in faults]
+    sentences = [
+        _as_typed(command, fault.get("param"), str(fault.get("message") or f"The API answered {reply.status}."))
+        for fault in faults
+    ]
     fail("\n".join(sentences), EXIT_CODES.get(reply.status, FAILED))
 
 

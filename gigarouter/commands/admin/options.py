@@ -2,13 +2,14 @@
 
 Pure. What a command is about, the first two required fields, are its arguments, every other field is an option; fields
 of a nested object are options with its name in front (``--cap-amount-usd``). Nothing that was not typed is sent, so
-that the API's own defaults hold.
+that the API's own defaults hold; and values are judged by the API alone, which tells all that is wrong at once.
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from keyword import iskeyword
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
@@ -16,6 +17,7 @@ import typer
 Json = dict[str, Any]
 Reader = Callable[[str], str]
 
+_NUMBER: Final = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?", re.ASCII)
 UNSET: Final = "unset"
 EMPTY: Final[Mapping[str, object]] = {"list": [], "integers": [], "map": {}}
 SCALARS: Final = frozenset({"text", "choice", "integer", "number", "file"})
@@ -126,11 +128,11 @@ def parameters(options: Sequence[Option], *, arguments: int = 0, edits: bool = F
     first = [option for option in options if option.may_be_argument][:arguments]
     for option in options:
         if option in first:
-            note = typer.Argument(help=option.help)
-            yield _parameter(option.name, Annotated[_scalar(option), note], inspect.Parameter.empty)
+            note = typer.Argument(help=_with_choices(option))
+            yield _parameter(option.name, Annotated[str, note], inspect.Parameter.empty)
         elif option.required and option.may_be_argument:
-            needed = typer.Option(option.flag, help=option.help)
-            yield _parameter(option.name, Annotated[_scalar(option), needed], inspect.Parameter.empty)
+            needed = typer.Option(option.flag, help=option.help, metavar=_metavar(option))
+            yield _parameter(option.name, Annotated[str, needed], inspect.Parameter.empty)
         elif option.kind == "secret":
             file = typer.Option(f"{option.flag}-file", help=f"{option.help} Its file; - reads standard input.")
             yield _parameter(f"{option.name}_file", Annotated[str | None, file])
@@ -150,42 +152,55 @@ def _option(option: Option) -> object:
             return Annotated[bool, typer.Option(name, help=option.help)]
         case "switch":
             return Annotated[bool | None, typer.Option(f"{name}/--no-{name[2:]}", help=option.help)]
-        case "integers":
-            return Annotated[list[int] | None, typer.Option(name, help=option.help)]
-        case "list" | "map":
-            return Annotated[list[str] | None, typer.Option(name, help=option.help)]
+        case "integers" | "list" | "map":
+            return Annotated[list[str] | None, typer.Option(name, help=option.help, metavar=_metavar(option))]
         case _:
-            return Annotated[_scalar(option) | None, typer.Option(name, help=option.help)]
+            return Annotated[str | None, typer.Option(name, help=option.help, metavar=_metavar(option))]
 
 
-def _scalar(option: Option) -> Any:  # noqa: ANN401 - a type that is chosen at run time
-    """The Python type that Typer reads one value as."""
+def _metavar(option: Option) -> str | None:
+    """How a value is shown in the help. Each is read as text, so that the form tells all that is wrong at once."""
     match option.kind:
         case "choice":
-            return Literal[option.choices]
-        case "integer":
-            return int
+            return f"<{'|'.join(option.choices)}>"
+        case "integer" | "integers":
+            return "<int>"
         case "number":
-            return float
+            return "<float>"
+        case "map":
+            return "<name=value>"
+        case "json":
+            return "<json>"
         case _:
-            return str
+            return None
+
+
+def _with_choices(option: Option) -> str:
+    """The help of an argument, whose metavar is its name."""
+    return f"{option.help} One of {', '.join(option.choices)}.".strip() if option.choices else option.help
 
 
 def _parameter(name: str, annotation: object, default: object = None) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def body_of(options: Sequence[Option], typed: Mapping[str, Any], read: Mapping[str, Reader]) -> Json:
+def body_of(
+    options: Sequence[Option], typed: Mapping[str, Any], read: Mapping[str, Reader], faults: dict[str, str]
+) -> Json:
     """What is sent: the fields that were typed, in their places. ``read`` has readers of text by format or kind.
 
-    Raises :class:`Usage`.
+    What cannot be read is left out, and ``faults`` gets a sentence about it, by the field's place in the JSON. Raises
+    :class:`Usage` for a field to unset that there is not.
     """
     body: Json = {}
     for option in options:
         value = typed.get(option.name)
         if value is None or (value is False and option.kind == "flag"):
             continue
-        _place(body, option.path, _encoded(option, value, read))
+        try:
+            _place(body, option.path, _encoded(option, value, read))
+        except Usage as usage:
+            faults[".".join(option.path)] = f"{option.flag}: {usage}"
     removable = {option.name: option for option in options if option.can_be_unset}
     for name in typed.get(UNSET) or ():
         if name.replace("-", "_") not in removable:
@@ -203,21 +218,28 @@ def _place(body: Json, path: tuple[str, ...], value: object) -> None:
 
 def _encoded(option: Option, value: Any, read: Mapping[str, Reader]) -> object:  # noqa: ANN401 - as it was typed
     match option.kind:
-        case "text" if option.format in read:
-            return read[option.format](value)
-        case "file":
-            return read["file"](value)
+        case "text" | "file" if (reader := read.get(option.format or option.kind)) is not None:
+            return reader(value)
         case "map":
             return dict(_pair(pair) for pair in value)
         case "json":
             try:
                 return msgspec.json.decode(value)
             except msgspec.DecodeError:
-                raise Usage(f"{option.flag} takes JSON.") from None
+                raise Usage("that is no JSON.") from None
         case "flag":
             return "1"
+        case "integer" | "integers" | "number":
+            return [_number(one) for one in value] if isinstance(value, list) else _number(value)
         case _:
             return value
+
+
+def _number(text: str) -> object:
+    """A number, or the text as it is: the form says what is wrong with it."""
+    if _NUMBER.fullmatch(text) is None:
+        return text
+    return float(text) if "." in text else int(text)
 
 
 def _pair(text: str) -> tuple[str, object]:

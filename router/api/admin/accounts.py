@@ -11,7 +11,7 @@ from billing.money import NanoUSD
 from router.admin.accounts import open_account, rename_account, require_account, set_account_status
 from router.api.admin.references import account_of
 from router.api.admin.request import Command, Edit, Read, Write
-from router.api.fields import AccountIdText, AccountRef, Instant, Usd
+from router.api.fields import AccountIdText, AccountRef, Instant, Usd, text_of
 from router.api.forms import Body, Page, PageQuery, Patch, Resource, answer_of
 from router.api.operation import ALL, V1, Operations
 from router.changes.transaction import UnitOfWork
@@ -44,7 +44,7 @@ class AccountOut(Resource):
 class AccountCreate(Body):
     """A new account, without credit and without keys."""
 
-    name: str = Field(description="1 to 200 characters.")
+    name: Annotated[str, text_of(200)] = Field(description="1 to 200 characters.")
 
 
 class AccountEdit(AccountCreate, Patch):

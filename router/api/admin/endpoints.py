@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import NanoUSD
 from router.api.admin.check_reports import TestOut, run_test
-from router.api.admin.references import model_of, provider_of
+from router.api.admin.references import Lookups, model_of, provider_of
 from router.api.admin.request import Command, Edit, Read, Write
-from router.api.fields import EndpointIdText, ModelRef, ProviderIdText, ProviderRef, Usd
+from router.api.fields import EndpointIdText, Limit, ModelRef, ProviderIdText, ProviderRef, UsdNotNegative
 from router.api.forms import (
     Body,
     Form,
@@ -52,19 +52,19 @@ SERVING = (EndpointState.LIVE, EndpointState.DRAINING)
 class EndpointFacts(Form):
     """What may be set. What the provider grants us is null where no limit is known."""
 
-    cost_usd_per_mtok: Usd = Field(NanoUSD(0), description="What it charges us, in USD per million tokens.")
-    priority: int = Field(100, description="Smaller goes first.")
-    weight: int = Field(100, description="Its share among those of the same priority and cost.")
+    cost_usd_per_mtok: UsdNotNegative = Field(NanoUSD(0), description="What it charges us, in USD per million tokens.")
+    priority: int = Field(100, ge=0, le=1_000_000, description="Smaller goes first.")
+    weight: int = Field(100, ge=1, le=10_000, description="Its share among those of the same priority and cost.")
     asks_base64: bool = Field(True, description="Whether it understands encoding_format base64.")
     native_input_type: bool = Field(False, description="Whether it has its own query and document.")
     numerics: str | None = Field(
         None, description="Class of its weights' numbers, such as bf16 or int8; null: as the model declares."
     )
-    max_batch: int | None = Field(None, description="The most inputs in one attempt.")
-    max_batch_tokens: int | None = Field(None, description="The most tokens in one attempt.")
-    requests_per_minute: int | None = Field(None, description="Requests per minute that the provider grants us.")
-    tokens_per_minute: int | None = Field(None, description="Tokens per minute that the provider grants us.")
-    concurrency: int | None = Field(None, description="Attempts at once that the provider grants us.")
+    max_batch: Limit | None = Field(None, description="The most inputs in one attempt.")
+    max_batch_tokens: Limit | None = Field(None, description="The most tokens in one attempt.")
+    requests_per_minute: Limit | None = Field(None, description="Requests per minute that the provider grants us.")
+    tokens_per_minute: Limit | None = Field(None, description="Tokens per minute that the provider grants us.")
+    concurrency: Limit | None = Field(None, description="Attempts at once that the provider grants us.")
 
 
 class EndpointCreate(EndpointFacts, Body):
@@ -164,8 +164,12 @@ async def create(admin: Write, body: EndpointCreate) -> EndpointOut:
     """Register an endpoint, as a draft without traffic."""
 
     async def command(work: UnitOfWork) -> EndpointOut:
-        model = await model_of(work.connection, body.model)
-        provider = await provider_of(work.connection, body.provider)
+        lookups = Lookups()
+        model = await lookups.find(model_of(work.connection, body.model))
+        provider = await lookups.find(provider_of(work.connection, body.provider))
+        lookups.refuse()
+        assert model is not None, "a fault of a look-up is raised; this is a bug"
+        assert provider is not None, "a fault of a look-up is raised; this is a bug"
         spec = struct_of(EndpointSpec, body, upstream_model=body.upstream_model or model.id)
         endpoint = await register_endpoint(work, model, provider.id, spec, space=body.space)
         return await _out(work.connection, endpoint.id)

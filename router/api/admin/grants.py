@@ -10,11 +10,11 @@ from billing.credits import Grant, GrantKind, list_grants
 from router.admin.credit import give_credit
 from router.api.admin.references import account_of
 from router.api.admin.request import Read, Write
-from router.api.fields import AccountIdText, AccountRef, GrantIdText, Instant, Usd
+from router.api.fields import AccountIdText, AccountRef, GrantIdText, Instant, Usd, UsdAboveZero, text_of
 from router.api.forms import Body, Page, PageQuery, Resource, answer_of
 from router.api.operation import ALL, MONEY, V1, Operations
 from router.changes.transaction import UnitOfWork
-from router.errors import InvalidRequest, NotFound
+from router.errors import NotFound
 from store.ids import GrantId, wire
 
 operations = Operations("grants", f"{V1}/accounts/{{account_id}}/grants", tag="Accounts")
@@ -49,8 +49,10 @@ class GrantOut(Resource):
 class GrantCreate(Body):
     """Credit for an account."""
 
-    amount_usd: Usd = Field(description="How much.")
-    source: str = Field(description="The fact behind it, such as an invoice; the same one is granted once.")
+    amount_usd: UsdAboveZero = Field(description="How much.")
+    source: Annotated[str, text_of(200)] = Field(
+        description="The fact behind it, such as an invoice; the same one is granted once."
+    )
     kind: GrantKind = Field(GrantKind.PROMOTIONAL, description="Where it is from; promotional credit is spent first.")
     expires_at: Instant | None = Field(None, description="When what is left of it ends; null: never.")
     note: str = Field("", description="For whoever reads the audit log.")
@@ -84,8 +86,6 @@ async def retrieve(admin: Read, account_id: AccountRef, grant_id: GrantIdText) -
 @operations.post("", verb="create", summary="Give credit", roles=MONEY, status=201)
 async def create(admin: Write, account_id: AccountRef, body: GrantCreate) -> GrantOut:
     """Give an account credit."""
-    if not 1 <= len(body.source.strip()) <= 200:
-        raise InvalidRequest("'source' has 1 to 200 characters.", param="source")
 
     async def command(work: UnitOfWork) -> GrantOut:
         account = await account_of(work.connection, account_id)

@@ -5,7 +5,7 @@ rotation for as long as the old secret works.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -17,9 +17,18 @@ from typing_extensions import override
 from billing.caps import CapUse, read_cap_use
 from billing.values import Cap, CapPeriod, Limits
 from catalog.values import Use
-from router.api.admin.references import account_of, model_of
+from router.api.admin.references import Lookups, account_of, model_of
 from router.api.admin.request import Command, Edit, Read, Write
-from router.api.fields import AccountIdText, AccountRef, Instant, KeyIdText, Usd
+from router.api.fields import (
+    AccountIdText,
+    AccountRef,
+    Instant,
+    KeyIdText,
+    Limit,
+    Usd,
+    UsdNotNegative,
+    text_of,
+)
 from router.api.forms import Answer, Body, Form, Page, PageQuery, Patch, Resource, answer_of
 from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
@@ -37,6 +46,7 @@ from router.identity.key_commands import (
     rotate_key,
 )
 from store.ids import KeyId, wire
+from store.postgres import now_of
 
 operations = Operations("keys", f"{V1}/keys")
 ONE = "/{key_id}"
@@ -46,14 +56,14 @@ DEFAULT = Limits()
 class CapForm(Form):
     """The most that a key may spend per period."""
 
-    amount_usd: Usd = Field(description="How much, in USD.")
+    amount_usd: UsdNotNegative = Field(description="How much, in USD.")
     period: CapPeriod = Field(CapPeriod.MONTH, description="Per what.")
 
 
 class KeyFacts(Form):
     """What may be set."""
 
-    name: str = Field("default", description="What it is for.")
+    name: Annotated[str, text_of(200)] = Field("default", description="What it is for.")
     use: Use = Field(Use.COMMERCIAL, description="What the answers are used for; licenses depend on it.")
     models: tuple[str, ...] = Field((), description="Only these models, by id or alias; empty: every one.")
     allow_token_ids: bool = Field(
@@ -61,9 +71,9 @@ class KeyFacts(Form):
         description="Its token ids are those of the called model's own tokenizer. Without it ids are taken only by "
         "models with the tokenizer that OpenAI's clients encode with: others would give vectors of other texts.",
     )
-    requests_per_minute: int = Field(DEFAULT.requests_per_minute, description="Requests per minute.")
-    tokens_per_minute: int = Field(DEFAULT.tokens_per_minute, description="Tokens per minute.")
-    concurrency: int = Field(DEFAULT.concurrency, description="Calls at once.")
+    requests_per_minute: Limit = Field(DEFAULT.requests_per_minute, description="Requests per minute.")
+    tokens_per_minute: Limit = Field(DEFAULT.tokens_per_minute, description="Tokens per minute.")
+    concurrency: Limit = Field(DEFAULT.concurrency, description="Calls at once.")
     cap: CapForm | None = Field(None, description="The most it may spend per period; null: no cap.")
     expires_at: Instant | None = Field(None, description="When it stops; null: never.")
 
@@ -154,9 +164,11 @@ async def create(admin: Write, body: KeyCreate) -> KeyOut:
     """Create a key of an account. It is shown this once, and again to the same request with its Idempotency-Key."""
 
     async def command(work: UnitOfWork) -> KeyOut:
-        account = await account_of(work.connection, body.account)
+        lookups = Lookups()
+        account = await lookups.find(account_of(work.connection, body.account))
         facts = {name: getattr(body, name) for name in KeyFacts.model_fields}
-        spec = await _spec(work.connection, KeySpec(body.name), facts)
+        spec = await _spec(work.connection, KeySpec(body.name), facts, lookups)
+        assert account is not None, "a fault of a look-up is raised with the others; this is a bug"
         return await _shown(work, await create_key(work, account.id, spec, is_test=body.is_test))
 
     return await admin.change(command)
@@ -178,7 +190,7 @@ async def edit(admin: Edit, key_id: KeyIdText, body: KeyEdit) -> KeyOut:
 
     async def command(work: UnitOfWork) -> KeyOut:
         before = (await get_key(work.connection, key_id, locked=True)).spec
-        spec = await _spec(work.connection, before, body.given())
+        spec = await _spec(work.connection, before, body.given(), Lookups())
         return await _out(work.connection, await change_key(work, key_id, spec))
 
     return await _change(admin, key_id, command)
@@ -247,8 +259,8 @@ async def _change(admin: Write, key_id: KeyId, command: Command[KeyOut]) -> KeyO
     return await admin.change(command, current=current)
 
 
-async def _spec(connection: AsyncConnection, before: KeySpec, given: dict[str, Any]) -> KeySpec:
-    """The spec with what is given. Raises ``ModelUnknown`` for what is not in the catalogue."""
+async def _spec(connection: AsyncConnection, before: KeySpec, given: dict[str, Any], lookups: Lookups) -> KeySpec:
+    """The spec with what is given. Raises what the look-ups do, for all that is not in the catalogue together."""
     limits = {name: given.pop(name) for name in Limits.__struct_fields__ if name in given}
     if limits:
         given["limits"] = msgspec.structs.replace(before.limits, **limits)
@@ -256,8 +268,10 @@ async def _spec(connection: AsyncConnection, before: KeySpec, given: dict[str, A
         cap: CapForm = given["cap"]
         given["cap"] = Cap(cap.amount_usd, cap.period)
     if "models" in given:
-        found = [(await model_of(connection, name)).id for name in dict.fromkeys(given["models"])]
-        given["models"] = tuple(dict.fromkeys(found))
+        names = list(dict.fromkeys(given["models"]))
+        found = [await lookups.find(model_of(connection, name), f"models[{place}]") for place, name in enumerate(names)]
+        given["models"] = tuple(dict.fromkeys(model.id for model in found if model is not None))
+    lookups.refuse()
     return msgspec.structs.replace(before, **given)
 
 
@@ -271,7 +285,7 @@ async def _out(connection: AsyncConnection, view: KeyView) -> KeyOut:
 
 async def _all_out(connection: AsyncConnection, views: Sequence[KeyView]) -> list[KeyOut]:
     caps = {view.id: view.spec.cap for view in views if view.spec.cap is not None}
-    use = await read_cap_use(connection, caps, datetime.now(UTC))
+    use = await read_cap_use(connection, caps, await now_of(connection))
     return [_answer(view, use.get(view.id)) for view in views]
 
 

@@ -1,7 +1,6 @@
 """``/admin/v1/manifest:import-litellm``: the embedding models of litellm's price map, brought into the catalogue."""
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -66,7 +65,7 @@ async def import_litellm(admin: Write, body: LitellmImport) -> LitellmLitellmImp
     imported: list[ImportResult] = []
 
     def desired(state: CurrentState) -> tuple[Entry, ...]:
-        imported.append(import_price_map(costs, state, datetime.now(UTC).date()))
+        imported.append(import_price_map(costs, state, admin.exchange.now.date()))
         return imported[-1].entries
 
     # A draft gets no traffic, so that one which would be sold below its cost is shown and not refused.

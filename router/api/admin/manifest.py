@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, TypeVar
 
 import msgspec
@@ -107,7 +106,7 @@ async def export(admin: Read) -> Response:
     """The present state as a catalogue file. Credentials are not in it."""
 
     async def ask(connection: AsyncConnection) -> CurrentState:
-        return await current_state.load(connection, "file", datetime.now(UTC))
+        return await current_state.load(connection, "file", admin.exchange.now)
 
     state = await admin.read(ask)
     return admin.respond((await asyncio.to_thread(exporting.manifest_text, state)).encode(), YAML)

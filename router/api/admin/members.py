@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from router.api.admin.references import account_of, member_of
 from router.api.admin.request import Edit, Read, Write
-from router.api.fields import AccountIdText, AccountRef, Instant, MemberIdText, MemberRef
+from router.api.fields import AccountIdText, AccountRef, EmailAddress, Instant, MemberIdText, MemberRef
 from router.api.forms import Answer, Body, Form, Page, PageQuery, Resource, answer_of
 from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
@@ -32,7 +32,7 @@ class MemberFacts(Form):
 class MemberCreate(Body):
     """A person of an account: owner, developer or finance."""
 
-    email: str = Field(description="The person's e-mail address.")
+    email: EmailAddress = Field(description="The person's e-mail address.")
     role: Role = Field(description="In an account owner, developer or finance; an operator is ops or finance_admin.")
     account: AccountRef | None = Field(
         None, description="Whose person it is, by id or name; an operator, who is made on the machine alone, has none."

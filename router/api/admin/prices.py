@@ -12,7 +12,7 @@ from billing.prices import list_prices
 from router.admin.prices import set_price
 from router.api.admin.references import model_of
 from router.api.admin.request import Read, Write
-from router.api.fields import Instant, ModelRef, PriceIdText, Usd
+from router.api.fields import Instant, ModelRef, PriceIdText, Usd, UsdNotNegative
 from router.api.forms import Body, Page, PageQuery, Resource, answer_of
 from router.api.operation import ALL, MONEY, V1, Operations
 from router.changes.transaction import UnitOfWork
@@ -49,8 +49,8 @@ class PriceCreate(Body):
     """A model's price from an instant on."""
 
     model: ModelRef = Field(description="The model, by id or alias.")
-    usd_per_mtok: Usd = Field(description="USD per million tokens, such as 0.008.")
-    batch_usd_per_mtok: Usd | None = Field(
+    usd_per_mtok: UsdNotNegative = Field(description="USD per million tokens, such as 0.008.")
+    batch_usd_per_mtok: UsdNotNegative | None = Field(
         None, description="USD per million tokens for calls with X-Tier: batch; by default the price."
     )
     effective_at: Instant | None = Field(None, description="From when on; by default from now.")

@@ -11,7 +11,7 @@ from router.api.admin.check_reports import TestOut, run_test
 from router.api.admin.provider_options import tells_options
 from router.api.admin.references import provider_of
 from router.api.admin.request import Edit, Read, Write
-from router.api.fields import EndpointIdText, ProviderIdText, ProviderRef
+from router.api.fields import EndpointIdText, ProviderIdText, ProviderName, ProviderRef
 from router.api.forms import Answer, Body, Form, Page, PageQuery, Patch, Resource, answer_of, edited, struct_of
 from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
@@ -49,14 +49,14 @@ class ProviderFacts(Form):
     regions: tuple[str, ...] = Field((), description="Where it may process a call, such as eu; empty: not known.")
     collects_data: bool = Field(True, description="Whether it may use inputs for more than the answer.")
     retention_days: int | None = Field(
-        None, description="How many days it keeps inputs; 0: not at all, null: not known."
+        None, ge=0, le=36_500, description="How many days it keeps inputs; 0: not at all, null: not known."
     )
 
 
 class ProviderCreate(ProviderFacts, Body):
     """A new provider."""
 
-    name: str = Field(description="Lower-case letters, digits and dashes; it is named by this.")
+    name: ProviderName = Field(description="Lower-case letters, digits and dashes; it is named by this.")
     kind: ProviderKind = Field(description="How we speak to it.")
     credential: str | None = Field(
         None, description="Our credential there: stored encrypted, never shown again.", json_schema_extra=WRITE_ONLY

@@ -1,17 +1,55 @@
 """Finds what a request names, by id or by name, in the transaction that uses it."""
 
+from collections.abc import Awaitable
+from typing import TypeVar
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.accounts import Account, accounts_named, get_account
 from catalog import models
-from catalog.errors import ModelUnknown
+from catalog.errors import CatalogError, ModelUnknown
 from catalog.values import Model
-from router.errors import Conflict, NotFound
+from router.api.admin.request import refusal_of
+from router.errors import Conflict, NotFound, Refusal
 from router.identity.key_commands import KeyView, get_key, keys_named
 from router.identity.members import Member, get_member, members_of_email
 from router.registry.providers import ProviderView, find_provider, get_provider
 from router.request.body import printable_excerpt
 from store.ids import AccountId, KeyId, MemberId, ProviderId, parse
+
+T = TypeVar("T")
+# So many faults are in one sentence; all are in the details.
+NAMED_MAX = 5
+
+
+class Lookups:
+    """Look-ups of what one body names, whose faults are told together: ``find`` each, then ``refuse``."""
+
+    def __init__(self) -> None:
+        self._faults: list[Refusal] = []
+
+    async def find(self, lookup: Awaitable[T], param: str | None = None) -> T | None:
+        """What a look-up finds; None where it is refused. ``param`` is the field, where it is not the usual one."""
+        try:
+            return await lookup
+        except CatalogError as refused:
+            fault = refusal_of(refused)
+        except (NotFound, Conflict) as refused:
+            fault = refused
+        fault.param = param or fault.param
+        self._faults.append(fault)
+        return None
+
+    def refuse(self) -> None:
+        """Raise the fault of a look-up as it is; of several, ``NotFound`` with all of them."""
+        if len(self._faults) == 1:
+            raise self._faults[0]
+        if self._faults:
+            raise NotFound(
+                " ".join(fault.message for fault in self._faults[:NAMED_MAX]),
+                param=self._faults[0].param,
+                details={"faults": [{"param": fault.param, "message": fault.message} for fault in self._faults]},
+            )
 
 
 async def account_of(connection: AsyncConnection, text: str) -> Account:

@@ -30,6 +30,7 @@ from router.errors import (
     Unexpected,
 )
 from router.values import Answer
+from store.clock import Clock
 
 log = structlog.get_logger("edge")
 
@@ -47,7 +48,8 @@ TOO_SLOW_BODY = "The body did not arrive in time. Check the connection, or send 
 class Guard:
     """Wraps the application. ``record`` gets every exchange when it is over, for the log and the metrics.
 
-    ``calls_max`` bounds the calls in the process at once; ``cors`` says which pages may call.
+    ``calls_max`` bounds the calls in the process at once; ``clock`` says when a request came, ``cors`` which pages may
+    call.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Guard:
         body_bytes_max: int,
         calls_max: int,
         record: Callable[[Exchange], None],
+        clock: Clock,
         cors: CorsPolicy | None = None,
     ) -> None:
         self._app = app
@@ -65,6 +68,7 @@ class Guard:
         self._arriving_max = max(ARRIVING_BYTES_MAX, 2 * body_bytes_max)
         self._record = record
         self._cors = cors
+        self._clock = clock
         self.calls = 0
         # Memory of bodies that are not all here: what slow senders can make us keep.
         self._arriving = 0
@@ -74,7 +78,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(scope)
+        exchange = Exchange(scope, self._clock.now())
         scope[EXCHANGE] = exchange
         if self._cors is not None:
             exchange.cors_headers = self._cors.headers(exchange.origin, exchange.path)

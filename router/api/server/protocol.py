@@ -19,12 +19,15 @@ from uvicorn.server import ServerState
 from router.api.error_envelope import error_response
 from router.api.exchange import CLIENT_GONE, TOO_SLOW
 from router.api.server.lingering_close import LingeringTransport
-from router.errors import HeadersTooLarge, InvalidRequest, Refusal, RequestTooSlow
+from router.errors import HeadersTooLarge, InvalidRequest, Overloaded, Refusal, RequestTooSlow
 from store.ids import RequestId, new_id, wire
 
 CHECK_EVERY_S = 0.5
+# Connections beyond the bound that are told so; what comes beside these is cut.
+REFUSED_AT_ONCE_MAX = 100
 
 BLANKS = b" \t"
+TOO_MANY = "This server has no room for another connection. Try again in a moment."
 NOT_HTTP = "The request is not valid HTTP/1.1."
 OTHER_VERSION = "This server speaks HTTP/1.1 and HTTP/1.0; the request line names another version."
 NOT_ONE_HOST = "A request of HTTP/1.1 has one Host header with the name of the server (RFC 9112 §3.2)."
@@ -90,8 +93,11 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(self._lingering)  # type: ignore[arg-type]
         self._awaiting_since = self.loop.time()
         self._timer = self.loop.call_later(CHECK_EVERY_S, self._check_deadlines)
-        if len(self.connections) > self.connections_max:
+        over = len(self.connections) - self.connections_max
+        if over > REFUSED_AT_ONCE_MAX:
             transport.abort()
+        elif over > 0:
+            self._refuse(Overloaded(TOO_MANY, retry_after_s=1))
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -293,9 +299,12 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.transport.close()
 
 
-def bounded(*, header_bytes_max: int, header_deadline_s: float, body_deadline_s: float) -> type[BoundedProtocol]:
+def bounded(
+    *, header_bytes_max: int, header_deadline_s: float, body_deadline_s: float, connections_max: int
+) -> type[BoundedProtocol]:
     """The protocol with an operator's bounds, for uvicorn's ``http=``."""
     bounds = {
+        "connections_max": connections_max,
         "header_bytes_max": header_bytes_max,
         "header_deadline_s": header_deadline_s,
         "body_deadline_s": body_deadline_s,

@@ -5,6 +5,7 @@ import asyncio
 from sqlalchemy import text
 
 from billing.generation import Generation
+from store.ids import AccountId
 from store.postgres import Database
 
 BUMP = text("UPDATE hot_generation SET generation = generation + 1 RETURNING generation")
@@ -16,14 +17,15 @@ def test_a_generation_that_begins_on_the_way_through_a_barrier_has_a_barrier_of_
         generation = Generation(db, "serve")
         asserted: list[int] = []
 
-        async def assert_live(number: int) -> None:
+        async def assert_live(number: int) -> dict[AccountId, int]:
             asserted.append(number)
             if len(asserted) == 1:
                 # Another process finds something gone while this one asserts its holds.
                 async with db.transaction() as tx:
                     await tx.execute(BUMP)
+            return {}
 
-        generation.set_assert_live(assert_live)
+        generation.set_callbacks(assert_live, lambda: None)
         running = asyncio.create_task(generation.run())
         try:
             assert await generation.ready(10)

@@ -17,7 +17,8 @@ from tests.builders.values import a_payer
 # So much that the refill of a test's seconds is less than a token.
 LIMIT, MOST, BILLED = 40, 20, 9
 LIMITS = Limits(1_000, LIMIT, 100)
-FAR_MS = int(datetime.now(UTC).timestamp() * 1000) + 10_000_000
+# Of a hold that has lost its instant.
+LONGEST_S = 80.0
 
 End = Callable[[Billing, Hold], Awaitable[None]]
 
@@ -54,14 +55,16 @@ async def is_charged_twice(b: Billing, hold: Hold) -> None:
 
 
 async def is_reaped(b: Billing, hold: Hold) -> None:
-    assert await reap(b.db, b.projection, FAR_MS) == 1
+    await b.make_overdue(hold.payer.account_id)
+    assert await reap(b.db, b.projection, LONGEST_S) == 1
 
 
 async def is_charged_and_reaped(b: Billing, hold: Hold) -> None:
     b.projection.end_holds = lambda batch: None  # type: ignore[method-assign]  # the process dies before it applies
     await b.charge(hold, BILLED)
     del b.projection.end_holds
-    assert await reap(b.db, b.projection, FAR_MS) == 1
+    await b.make_overdue(hold.payer.account_id)
+    assert await reap(b.db, b.projection, LONGEST_S) == 1
 
 
 async def is_set_from_postgres_and_charged(b: Billing, hold: Hold) -> None:

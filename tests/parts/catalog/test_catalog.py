@@ -55,9 +55,10 @@ def test_only_models_that_a_key_may_use_are_named_and_nothing_for_nonsense() -> 
 def test_a_hostile_name_does_not_hold_the_event_loop() -> None:
     rng = random.Random(7)
     letters = "".join(rng.choice("text-embding/f2lmv") for _ in range(1_000_000))
-    begun = time.perf_counter()
+    # The thread's own time: others may have the machine meanwhile.
+    begun = time.thread_time()
     SHIPPED.nearest(letters)
-    assert time.perf_counter() - begun < 0.05
+    assert time.thread_time() - begun < 0.05
 
 
 @pytest.mark.anyio

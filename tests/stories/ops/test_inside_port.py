@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 
 import httpx
 import pytest
@@ -39,32 +40,40 @@ def only_inside() -> list[str]:
     return sorted(re.sub(r"{\w+(:path)?}", "x", path) for path in paths)
 
 
-def as_seen(serve: Process, method: str, path: str, key: str | None = None) -> tuple[int, str, dict[str, str]]:
+def as_seen(
+    client: httpx.Client, serve: Process, method: str, path: str, key: str | None = None
+) -> tuple[int, str, dict[str, str]]:
     """Status, body and headers, without what differs from call to call and without the path that was called."""
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    answer = httpx.request(method, serve.url + path, headers=headers, timeout=10)
+    answer = client.request(method, serve.url + path, headers=headers)
     kept = {name: value for name, value in answer.headers.items() if name not in ("date", "openai-processing-ms")}
     del kept["x-request-id"]
     kept.pop("content-length", None)
     return answer.status_code, VOLATILE.sub("req_", answer.text).replace(path, "PATH"), kept
 
 
+@pytest.fixture
+def client() -> Iterator[httpx.Client]:
+    with httpx.Client(timeout=30) as made:
+        yield made
+
+
 def test_the_customers_port_says_of_each_operation_inside_what_it_says_of_any_path_that_is_none(
-    product: Product, ops: Operator
+    product: Product, ops: Operator, client: httpx.Client
 ) -> None:
-    serve = product.serves[0]
+    seen = partial(as_seen, client, product.serves[0])
     paths = only_inside()
     assert {"/metrics", "/admin/openapi.json", "/admin/v1/accounts", "/admin/v1/usage"} <= set(paths)
     for method in METHODS:
         for path in paths:
-            for spelled in (path, f"{path}/", path.upper(), f"/{path}"):
+            for spelled in (path, f"{path}/", path.upper(), f"/{path}") if method == "GET" else (path,):
                 # A path may end as an operation of the customers' does, and is then told of that one.
-                nothing = as_seen(serve, method, re.sub("(?i)admin|metrics", "nothing", spelled))
+                nothing = seen(method, re.sub("(?i)admin|metrics", "nothing", spelled))
                 assert nothing[0] == 404
-                assert as_seen(serve, method, spelled) == nothing, (method, spelled)
+                assert seen(method, spelled) == nothing, (method, spelled)
     for method, path in (("GET", "/admin/v1/accounts"), ("POST", "/admin/v1/accounts"), ("GET", "/metrics")):
-        assert as_seen(serve, method, path, ops.key) == as_seen(serve, method, NOWHERE, ops.key), "with a good key, too"
-    document = httpx.get(f"{serve.url}/openapi.json").json()
+        assert seen(method, path, ops.key) == seen(method, NOWHERE, ops.key), "with a good key, too"
+    document = client.get(f"{product.serves[0].url}/openapi.json").json()
     assert not [path for path in document["paths"] if path.startswith(("/admin", "/metrics"))]
 
 
@@ -78,6 +87,20 @@ def test_the_inside_port_has_metrics_and_admin_and_nothing_that_costs_money(prod
         assert httpx.get(serve.admin_url + path).status_code == httpx.get(serve.url + path).status_code == 200
     for path in ("/v1/embeddings", "/v1/models", "/v1/account", "/openapi.json"):
         assert httpx.post(serve.admin_url + path).status_code == 404, path
+
+
+def test_a_wrong_path_on_the_inside_port_is_told_what_is_there(product: Product) -> None:
+    url = product.serves[0].admin_url
+    for path, words in {
+        "/nothing": "GET /admin/openapi.json lists them",
+        "/v1/embeddings": "on their port, GIGAROUTER_PORT",
+        "/openai/models": "on their port, GIGAROUTER_PORT",
+        "/accounts": "it is GET /admin/v1/accounts",
+        "/v1/accounts": "it is GET /admin/v1/accounts",
+    }.items():
+        answer = httpx.get(url + path)
+        assert (answer.status_code, words in answer.json()["error"]["message"]) == (404, True), answer.text
+    assert httpx.get(f"{url}/admin/openapi.json").status_code == 200
 
 
 def test_the_command_line_at_the_customers_address_says_which_one_is_meant(product: Product, ops: Operator) -> None:

@@ -71,7 +71,7 @@ def test_a_server_that_hangs_costs_the_deadline_and_no_more(phase: str, run: Run
             started = time.monotonic()
             with pytest.raises(TimedOut):
                 await ask(channel, 0.2)
-            assert 0.15 < time.monotonic() - started < 0.6
+            assert 0.15 < time.monotonic() - started < 15, "not the 30 s that it hangs"
             assert (await ask(channel)).status == 200
             assert upstream.connections == 2
 
@@ -283,7 +283,7 @@ def test_a_refused_connection_fails_at_once(run: Run) -> None:
                 await ask(channel)
             assert "ECONNREFUSED" in caught.value.detail
             assert caught.value.step == "connect"
-            assert time.monotonic() - started < 0.5
+            assert time.monotonic() - started < 3, "it does not wait for the deadline"
 
     run(scenario())
 

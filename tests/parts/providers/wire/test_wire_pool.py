@@ -74,7 +74,7 @@ def test_a_dead_address_costs_a_quarter_of_a_second_when_another_one_lives(run: 
                 channel = pool.channel(parse_origin(f"http://provider.example:{upstream.port}/v1", LOOPBACK))
                 started = time.monotonic()
                 assert (await ask(channel)).status == 200
-                assert 0.2 < time.monotonic() - started < 1.0
+                assert 0.2 < time.monotonic() - started < 3, "it does not wait for the deaf one"
                 await pool.close()
 
     run(scenario())

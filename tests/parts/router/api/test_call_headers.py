@@ -11,6 +11,7 @@ from router.api.public.call_headers import lane_of, wait_of
 from router.api.server.guard import Guard
 from router.errors import AllAttemptsFailed, InvalidRequest, NotRecorded
 from router.values import AttemptRecord, Lane, Trace
+from store.clock import Clock
 from tests.builders.values import ENDPOINT, a_hold
 
 
@@ -95,7 +96,7 @@ async def test_every_error_of_a_call_tells_attempts_provider_and_limits(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    guard = Guard(failing, body_bytes_max=100, calls_max=1, record=lambda exchange: None)
+    guard = Guard(failing, body_bytes_max=100, calls_max=1, record=lambda exchange: None, clock=Clock())
     scope = {"type": "http", "method": "POST", "path": "/v1/embeddings", "query_string": b"", "headers": []}
     await guard(scope, receive, send)
     headers = dict(sent[0]["headers"])

@@ -8,6 +8,7 @@ import pytest
 
 from router.api.server.guard import ARRIVING_BYTES_MAX, Guard
 from router.api.server.protocol import CHUNK_FRAMING_BYTES, FRAMING_BYTES_MAX, BoundedProtocol
+from store.clock import Clock
 from tests.harness.edge_server import echo, guarded, listening, post
 
 pytestmark = pytest.mark.anyio
@@ -142,7 +143,7 @@ async def test_a_hundred_unfinished_bodies_take_no_more_memory_than_the_bound() 
 
         body_deadline_s = 300.0
 
-    guard = Guard(echo, body_bytes_max=4 * MIB, calls_max=1000, record=lambda exchange: None)
+    guard = Guard(echo, body_bytes_max=4 * MIB, calls_max=1000, clock=Clock(), record=lambda exchange: None)
     async with listening(guard, [], Patient) as server:
         before = psutil.Process().memory_info().rss
         program = [sys.executable, "-c", CROWD, str(server.port)]

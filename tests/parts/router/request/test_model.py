@@ -70,10 +70,10 @@ def test_an_announced_model_asks_for_a_vote_and_a_retired_one_does_not() -> None
 
 def test_a_hostile_name_costs_the_event_loop_little_and_is_not_echoed_whole() -> None:
     many = Catalog([a_model(f"org{i}/model-{i}") for i in range(500)])
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(ModelNotFound) as refusal:
         resolve("org1/" * 200_000, a_key(), many)
-    assert time.perf_counter() - began < 0.05
+    assert time.thread_time() - began < 0.05
     assert len(refusal.value.message) < 500
 
 

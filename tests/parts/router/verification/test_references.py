@@ -80,7 +80,7 @@ async def test_the_wrong_endpoint_does_not_become_the_reference_beside_others_un
     await lab.verify(serves, as_reference=REASON)
     report = await lab.verify(wrong, as_reference="oops")
     assert (report.verdict, report.became_reference) == (SpaceVerdict.ANOTHER_SPACE, False)
-    assert "--replace" in report.reason
+    assert "`replace`" in report.reason
     assert REASON in report.reason
     assert (await lab.state(wrong), await lab.state(serves)) == ("quarantined", "live")
     assert await sources(lab) == [REASON]

@@ -39,7 +39,7 @@ async def test_without_a_reference_an_endpoint_stays_in_probing_and_is_told_what
     endpoint = await lab.a_draft(await lab.a_model(), "vendor", upstream.base_url)
     report = await lab.verify(endpoint)
     assert report.verdict is SpaceVerdict.NO_REFERENCE
-    assert "--as-reference" in report.reason
+    assert "`as_reference`" in report.reason
     assert await lab.state(endpoint) == "probing"
 
 
