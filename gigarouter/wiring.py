@@ -22,6 +22,7 @@ from providers.wire import Pool, networks
 from router.context import RouterContext
 from router.dispatch import provider_quota
 from router.dispatch.state import DispatchState
+from router.dispatch.traffic_comparison import ComparisonBounds, TrafficComparison
 from router.errors import StoreUnavailable
 from router.explain.receipts import ReceiptBuffer
 from router.registry import quarantine as quarantines
@@ -71,6 +72,9 @@ async def process(
     health = Health(Random().random)  # noqa: S311 - spreads rests
     _subscribe(refresher, providers, health, generation, projection)
     receipts = ReceiptBuffer(db, lambda text: str(scrub(text)))
+    dispatch_state = DispatchState(providers=providers, health=health, quota=provider_quota.ProviderQuota(redis))
+    bounds = ComparisonBounds(settings.compare_share, settings.compare_tokens_per_hour)
+    comparison = TrafficComparison(bounds, dispatch_state, db, Random().random)  # noqa: S311 - a share of traffic
     context = RouterContext(
         db=db,
         keys=refresher.keys,
@@ -84,12 +88,13 @@ async def process(
         cipher=cipher,
         check_provider=providers.check,
         health=health,
-        dispatch_state=DispatchState(providers=providers, health=health, quota=provider_quota.ProviderQuota(redis)),
+        dispatch_state=dispatch_state,
         generation=generation,
         projection=projection,
         admission=Admission(projection, generation),
         charging=charging,
         receipts=receipts,
+        comparison=comparison,
         call_deadline_s=settings.call_deadline_s,
         body_bytes_max=settings.body_bytes_max,
         outcome_bounds=OutcomeBounds(settings.idempotency_bytes_max, settings.idempotency_free_bytes_max),
@@ -99,7 +104,7 @@ async def process(
     holds = partial(lost_holds.watch, projection, generation)
     runs = (redis.run, generation.run, holds, projection.run, charging.run, receipts.run, refresher.run, providers.run)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(run()) for run in (*runs, quarantine, loads)]
+        tasks = [group.create_task(run()) for run in (*runs, quarantine, loads, comparison.run)]
         try:
             yield context
             await charging.drain()
