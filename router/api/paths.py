@@ -93,6 +93,8 @@ class Paths:
 
     def _endings(self, path: str) -> Iterator[tuple[DeclaredPath, str]]:
         segments = _segments(path)
+        if segments[:1] == ["openai"] and not self._has_calls:
+            return
         if segments and segments[-1].lower().rpartition(":")[2] in OTHER_NAMES:
             segments[-1] = "embeddings"
         bases = ("", "/admin/v1") if "admin" in segments or not self._has_calls else ("", "/openai", "/v1")

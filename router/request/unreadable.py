@@ -51,7 +51,8 @@ def place_of_fault(body: bytes, decode: Callable[[bytes], object]) -> str:
         found = _AT_BYTE.fullmatch(str(problem))
         if found is None:
             return " It ends too early." if "truncated" in str(problem) else ""
-        at = int(found[2])
+        # Of what stands behind the end the decoder names the second byte.
+        at = int(found[2]) - ("trailing characters" in found[1])
         line, column = body.count(b"\n", 0, at) + 1, at - body.rfind(b"\n", 0, at)
         return f" It is no JSON from byte {at} on (line {line}, column {column})."
     except RecursionError:
