@@ -104,6 +104,16 @@ class Settings(BaseSettings):
         description="`commit` answers after the charge is in PostgreSQL; `memory` answers before it, and a crash loses "
         "what the process had queued, at the house's expense.",
     )
+    compare_share: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1.0,
+        description="Share of calls whose answer is compared with a second endpoint of the call's own route, which is "
+        "paid for and delivered to nobody; long and large calls are preferred. 0 compares none.",
+    )
+    compare_tokens_per_hour: int = Field(
+        default=100_000, ge=1, description="Most tokens an hour that a process spends on such comparisons."
+    )
     worker_url: str | None = Field(
         default=None, description="Base URL of the in-house worker, as http://127.0.0.1:8090, for a new demo endpoint."
     )

@@ -1,11 +1,11 @@
 """Builds what a process runs on, on one page: from its settings to the connected and running collaborators."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 from billing import lost_holds
 from billing.admission import Admission
@@ -22,6 +22,7 @@ from providers.wire import Pool, networks
 from router.context import RouterContext
 from router.dispatch import provider_quota
 from router.dispatch.state import DispatchState
+from router.dispatch.traffic_comparison import ComparisonBounds, TrafficComparison
 from router.errors import StoreUnavailable
 from router.explain.receipts import ReceiptBuffer
 from router.registry import quarantine as quarantines
@@ -71,6 +72,7 @@ async def process(
     health = Health(Random().random)  # noqa: S311 - spreads rests
     _subscribe(refresher, providers, health, generation, projection)
     receipts = ReceiptBuffer(db, lambda text: str(scrub(text)))
+    dispatch_state = DispatchState(providers=providers, health=health, quota=provider_quota.ProviderQuota(redis))
     context = RouterContext(
         db=db,
         keys=refresher.keys,
@@ -84,22 +86,22 @@ async def process(
         cipher=cipher,
         check_provider=providers.check,
         health=health,
-        dispatch_state=DispatchState(providers=providers, health=health, quota=provider_quota.ProviderQuota(redis)),
+        dispatch_state=dispatch_state,
         generation=generation,
         projection=projection,
         admission=Admission(projection, generation),
         charging=charging,
         receipts=receipts,
+        comparison=_comparison(settings, dispatch_state, db),
         call_deadline_s=settings.call_deadline_s,
         body_bytes_max=settings.body_bytes_max,
         outcome_bounds=OutcomeBounds(settings.idempotency_bytes_max, settings.idempotency_free_bytes_max),
     )
-    quarantine = partial(quarantines.run, db, health)
-    loads = partial(worker_loads.run, providers, refresher.endpoints, health)
+    watches = _watches(context, providers, refresher)
     holds = partial(lost_holds.watch, projection, generation)
     runs = (redis.run, generation.run, holds, projection.run, charging.run, receipts.run, refresher.run, providers.run)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(run()) for run in (*runs, quarantine, loads)]
+        tasks = [group.create_task(run()) for run in runs] + [group.create_task(run()) for run in watches]
         try:
             yield context
             await charging.drain()
@@ -109,6 +111,20 @@ async def process(
             for task in tasks:
                 task.cancel()
     await _shut_down(generation, providers, pool, db)
+
+
+def _watches(
+    context: RouterContext, providers: ProviderSet, refresher: Refresher
+) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
+    """What looks after endpoints beside the calls."""
+    quarantine = partial(quarantines.run, context.db, context.health)
+    loads = partial(worker_loads.run, providers, refresher.endpoints, context.health)
+    return quarantine, loads, context.comparison.run
+
+
+def _comparison(settings: Settings, state: DispatchState, db: Database) -> TrafficComparison:
+    bounds = ComparisonBounds(settings.compare_share, settings.compare_tokens_per_hour)
+    return TrafficComparison(bounds, state, db, Random().random)  # noqa: S311 - a share of traffic
 
 
 async def _read_database(settings: Settings, clock: Clock | None) -> tuple[Database, Refresher]:

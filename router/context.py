@@ -14,6 +14,7 @@ from billing.projection import Projection
 from catalog.models import Catalog
 from providers.protocol import Provider
 from router.dispatch.state import DispatchState
+from router.dispatch.traffic_comparison import TrafficComparison
 from router.explain.receipts import ReceiptBuffer
 from router.identity.operators import OperatorIndex
 from router.registry.encryption import CredentialCipher
@@ -77,6 +78,7 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     admission: Admission
     charging: Charging
     receipts: ReceiptBuffer
+    comparison: TrafficComparison
     call_deadline_s: float = 60.0
     body_bytes_max: int = 4 * 1024 * 1024
     outcome_bounds: OutcomeBounds = OutcomeBounds()

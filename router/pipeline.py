@@ -18,6 +18,7 @@ from router import errors
 from router.context import PlanningContext, RouterContext
 from router.dispatch.dispatch import Delivery, dispatch
 from router.dispatch.state import DispatchState
+from router.dispatch.traffic_comparison import AnsweredCall
 from router.identity.authenticate import authenticate_caller
 from router.request.admission import admit
 from router.request.body import MAX_TOKENS, parse
@@ -119,6 +120,9 @@ async def run(call: RawCall, caller: Caller, context: RouterContext, room: Outco
         answer = encode_answer(request, model, delivery, usage, hold, attribution=planned.decision.attribution)
         await charge(context, hold, usage, outcome_of(call, answer))  # NotRecorded, StoreUnavailable
         trace.usage, trace.charged_ms = usage, (clock() - trace.began) * 1000
+    context.comparison.offer(
+        AnsweredCall(request, model, delivery.endpoint, delivery.matrix, usage.tokens), trace.route
+    )
     return answer
 
 

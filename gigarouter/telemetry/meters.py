@@ -155,6 +155,12 @@ class Meters(Collector):
             ("credential_refused", "Times a provider began to refuse our key", counts.credentials_refused),
             ("usage_untold", "Answers without usage, billed by our count or guess", counts.usage_missing),
             ("usage_miscounted", "Answers whose usage was missing or not our own count", counts.usage_differing),
+            ("answers_compared", "Answers compared with a second endpoint's", counts.answers_compared),
+            (
+                "answers_disagreeing",
+                "Compared answers that a second endpoint disagrees with",
+                counts.answers_disagreeing,
+            ),
         ):
             counter = CounterMetricFamily(f"gigarouter_provider_{name}", description, labels=["provider"])
             for provider, count in counts_by_provider.items():

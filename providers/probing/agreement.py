@@ -120,14 +120,14 @@ def admits(space: Numerics, endpoint: Numerics) -> bool:
     return order.index(endpoint) <= order.index(space)
 
 
-def threshold_of(numerics: Numerics, noise: Noise | None) -> Threshold:
+def threshold_of(numerics: Numerics, noise: Noise | None, sides: int = 1) -> Threshold:
     """A class's threshold; where the space's noise was measured, the noise decides, down to the finest class's."""
     threshold, least = THRESHOLDS[numerics], THRESHOLDS[Numerics.F32]
-    if noise is None:
-        return threshold
-    worst = min(max(NOISE_MARGIN * noise.worst, least.worst), NOISE_MOST * threshold.worst)
-    typical = min(max(NOISE_MARGIN * noise.typical, least.typical), NOISE_MOST * threshold.typical)
-    return msgspec.structs.replace(threshold, worst=worst, typical=typical)
+    worst, typical = threshold.worst, threshold.typical
+    if noise is not None:
+        worst = min(max(NOISE_MARGIN * noise.worst, least.worst), NOISE_MOST * threshold.worst)
+        typical = min(max(NOISE_MARGIN * noise.typical, least.typical), NOISE_MOST * threshold.typical)
+    return msgspec.structs.replace(threshold, worst=sides * worst, typical=sides * typical)
 
 
 def noise_of(agreement: Agreement) -> Noise | None:
@@ -139,9 +139,17 @@ def noise_of(agreement: Agreement) -> Noise | None:
 
 
 def compare(
-    reference: FloatMatrix, candidate: FloatMatrix, numerics: Numerics, noise: Noise | None = None
+    reference: FloatMatrix,
+    candidate: FloatMatrix,
+    numerics: Numerics,
+    noise: Noise | None = None,
+    *,
+    sides: int = 1,
 ) -> Agreement:
-    """Compare row by row and neighbor by neighbor. Both are [texts, dimensions] float32, rows in the same order."""
+    """Compare row by row and neighbor by neighbor. Both are [texts, dimensions] float32, rows in the same order.
+
+    ``sides``: of how many sides the noise is in the comparison; 2 where the reference is another honest copy's answer.
+    """
     rows = len(reference)
     if candidate.shape != reference.shape:
         return Agreement(rows, fault=f"it answers {_shape(candidate)} where the reference is {_shape(reference)}")
@@ -166,7 +174,7 @@ def compare(
         rank=_spearman(inner, outer) if ranked else None,
         mixed_up=_mixed_up(units, answers, cosines),
     )
-    fault = _fault(measured, expected, actual, inner, outer, threshold_of(numerics, noise))
+    fault = _fault(measured, expected, actual, inner, outer, threshold_of(numerics, noise, sides))
     return msgspec.structs.replace(measured, fault=fault)
 
 

@@ -22,6 +22,8 @@ class DispatchCounts(msgspec.Struct):
     credentials_refused: Counter[str] = msgspec.field(default_factory=Counter)
     usage_missing: Counter[str] = msgspec.field(default_factory=Counter)
     usage_differing: Counter[str] = msgspec.field(default_factory=Counter)
+    answers_compared: Counter[str] = msgspec.field(default_factory=Counter)
+    answers_disagreeing: Counter[str] = msgspec.field(default_factory=Counter)
 
 
 class DispatchState(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from providers.worker_client.kind import WorkerProvider
 from router.registry.indexes import ProviderRecord
 from router.values import Endpoint, QuarantineCause
 from router.verification.call_steps import describe_failure
+from router.verification.drawn import DrawnProbes
 from router.verification.prober import Prober, Quota, probe_canaries, probe_fully, time_limit_s
 from router.verification.references import Reference, refusal_to_vouch
 from router.verification.report import ComparisonStep, Occasion, SpaceVerdict
@@ -29,7 +30,8 @@ class ComparisonTask(msgspec.Struct, frozen=True):
     vectors as the reference, and ``replace`` takes them whatever the present reference says. ``canary_turn`` asks for a
     few probe texts only, others for each number. ``others`` is how many other endpoints serve the space.
     ``is_orphaned``: somebody vouched for the space, but with other probe texts than today's. ``quota`` keeps what the
-    provider grants us, all processes together.
+    provider grants us, all processes together. ``peer`` is a second endpoint of the model, which says what the vectors
+    of texts are that are drawn from ``seed``.
     """
 
     record: ProviderRecord
@@ -45,6 +47,8 @@ class ComparisonTask(msgspec.Struct, frozen=True):
     others: int = 0
     is_orphaned: bool = False
     quota: Quota | None = None
+    peer: Prober | None = None
+    seed: bytes = b""
 
     @property
     def expected(self) -> FloatMatrix | None:
@@ -122,6 +126,8 @@ async def _compare(task: ComparisonTask, prober: Prober) -> ComparisonResult:
     else:
         steps = await probe_canaries(prober, task.probes, expected, agrees, task.canary_turn)
     fault = _first_difference(task, steps) or _another_name(task, prober, steps) or _wrong_usage(task, prober, steps)
+    if fault is None and (expected is not None or source):
+        steps, fault = await _probe_drawn(task, prober, steps)
     if fault is not None:
         return fault
     if source:
@@ -129,6 +135,27 @@ async def _compare(task: ComparisonTask, prober: Prober) -> ComparisonResult:
     if expected is None:
         return ComparisonResult(SpaceVerdict.NO_REFERENCE, refusal, tuple(steps))
     return _agreement(task, steps, vectors, vouches=vouches)
+
+
+async def _probe_drawn(
+    task: ComparisonTask, prober: Prober, steps: list[ComparisonStep]
+) -> tuple[list[ComparisonStep], ComparisonResult | None]:
+    """The steps with those of drawn texts, and the verdict where one differs or the usage is not our own count."""
+    noise = None if task.reference is None else task.reference.noise
+    agrees = partial(compare, numerics=task.numerics, noise=noise, sides=2)
+    drawn = DrawnProbes(prober, task.peer, task.endpoint, task.model, task.seed, agrees)
+    if task.canary_turn is None:
+        found = await drawn.run(checks_usage="bytes_per_token" not in task.record.options)
+    else:
+        found = await drawn.few()
+    steps = [*steps, *found.steps]
+    if found.miscount and task.occasion is not Occasion.PERIODIC:
+        return steps, ComparisonResult(SpaceVerdict.ANOTHER_SPACE, f"usage: {found.miscount}", tuple(steps))
+    failed = next((step for step in found.steps if not step.agreement.passed), None)
+    if failed is None:
+        return steps, None
+    reason = f"{failed.name}: {failed.agreement.fault}"
+    return steps, ComparisonResult(SpaceVerdict.ANOTHER_SPACE, reason, tuple(steps))
 
 
 def _agreement(

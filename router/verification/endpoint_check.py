@@ -23,6 +23,7 @@ from router.registry.specs import EndpointSpec
 from router.values import Endpoint, EndpointState, QuarantineCause
 from router.verification.check_lock import only_check_of
 from router.verification.check_report import CheckReport, OnChecked, explain, merge, report_call
+from router.verification.peers import SpeakingTo
 from router.verification.prober import Quota
 from router.verification.report import Occasion, VerificationReport
 from router.verification.sample_call import TEXTS, make_sample_call_either_way
@@ -59,6 +60,8 @@ class _Check(msgspec.Struct, frozen=True):
     request: CheckRequest
     on_checked: OnChecked | None
     exchanges: Exchanges
+    quota: Quota | None
+    speaking_to: SpeakingTo | None
 
 
 async def check_endpoint(
@@ -70,6 +73,7 @@ async def check_endpoint(
     request: CheckRequest = CheckRequest(),  # noqa: B008 - frozen
     *,
     quota: Quota | None = None,
+    speaking_to: SpeakingTo | None = None,
     on_checked: OnChecked | None = None,
 ) -> CheckReport:
     """Make a sample call, then verify the endpoint, which moves it as ``request`` says.
@@ -86,11 +90,11 @@ async def check_endpoint(
         if request.activates:
             require_cost(endpoint.cost_nano_per_mtok, record, allowed=request.allow_zero_cost)
         with recording() as exchanges:
-            check = _Check(db, actor, record, provider, request, on_checked, exchanges)
-            return await _make_calls(check, endpoint, model, quota)
+            check = _Check(db, actor, record, provider, request, on_checked, exchanges, quota, speaking_to)
+            return await _make_calls(check, endpoint, model)
 
 
-async def _make_calls(check: _Check, endpoint: Endpoint, model: Model, quota: Quota | None) -> CheckReport:
+async def _make_calls(check: _Check, endpoint: Endpoint, model: Model) -> CheckReport:
     """Make the sample call, and the verification where it was answered."""
     record, provider, request = check.record, check.provider, check.request
     result = await make_sample_call_either_way(provider, endpoint, model, record)
@@ -121,7 +125,8 @@ async def _make_calls(check: _Check, endpoint: Endpoint, model: Model, quota: Qu
         Occasion.REGISTRATION if endpoint.state is EndpointState.DRAFT else Occasion.MANUAL,
         as_reference=request.as_reference,
         replace=request.replace,
-        quota=quota,
+        quota=check.quota,
+        speaking_to=check.speaking_to,
         activates=request.activates,
         dry_run=request.dry_run,
         on_verified=on_verified,

@@ -33,6 +33,9 @@ Compare = Callable[[FloatMatrix, FloatMatrix], Agreement]
 Embed = Callable[[list[int]], Awaitable[FloatMatrix]]
 
 CALL_WITHIN_S = 60.0
+COUNT_WITHIN_S = 5.0
+# Kinds of providers that have the model's tokenizer at hand.
+COUNTING_KINDS = frozenset({"worker"})
 RETRIES = 3
 RETRY_WAIT_MAX_S = 10.0
 BATCHES_AT_ONCE = 4
@@ -41,7 +44,7 @@ MIXED_BATCH = 8
 # Below so many requests a minute, each shape takes one call or two.
 SMALL_GRANT = 60
 # About how many calls a full verification takes, and one with a small grant.
-CALLS, CALLS_SMALL_GRANT = 40, 12
+CALLS, CALLS_SMALL_GRANT = 60, 14
 TIME_LIMIT_S, TIME_LIMIT_MAX_S = 300.0, 1800.0
 
 
@@ -98,7 +101,7 @@ def time_limit_s(endpoint: Endpoint, probes: ProbeSet) -> float:
         calls = CALLS_SMALL_GRANT if has_small_grant(endpoint) else CALLS
         limit_s += 2 * WINDOW_S * calls / endpoint.requests_per_minute
     if endpoint.tokens_per_minute is not None:
-        tokens = 4 * sum(token_bound(probe.text) for probe in probes.probes)
+        tokens = 8 * sum(token_bound(probe.text) for probe in probes.probes)
         limit_s += 2 * WINDOW_S * tokens / endpoint.tokens_per_minute
     return min(limit_s, TIME_LIMIT_MAX_S)
 
@@ -116,6 +119,7 @@ class Prober:
         self._has_quota = has_quota(endpoint)
         self.has_small_grant = has_small_grant(endpoint)
         self._provider = provider
+        self.endpoint = endpoint
         self._endpoint = endpoint
         self._model = model
         self._probes = probes.probes
@@ -132,9 +136,31 @@ class Prober:
         """
         found: dict[int, FloatMatrix] = {}
         for batch, input_type in self._batches(rows):
-            matrix = await self._call(batch, input_type)
+            matrix = (await self._call(batch, input_type)).matrix
             found.update(zip(batch, matrix, strict=True))
         return np.stack([found[row] for row in rows])
+
+    async def usage_of(self, row: int) -> int | None:
+        """The tokens that the endpoint tells for one of these texts; None where it tells none by a tokenizer."""
+        (vectors,) = [await self._call([row], self._probes[row].input_type)]
+        return None if vectors.by_size else vectors.tokens
+
+    async def count(self, rows: list[int]) -> int | None:
+        """Count these texts by the model's own tokenizer; None where the endpoint has none at hand."""
+        texts = [self._probes[row].text for row in rows]
+        request = EmbedRequest(self._model.id, texts, None, "float", None, None, None)
+        return await self._provider.count(
+            build_attempt(self._endpoint, request, self._model, RequestId(new_id())), COUNT_WITHIN_S
+        )
+
+    def of(self, probes: ProbeSet) -> "Prober":
+        """A prober of other texts at the same endpoint, within the same grant."""
+        return Prober(self._provider, self._endpoint, self._model, probes, self._quota)
+
+    def add_counts_of(self, other: "Prober") -> None:
+        """Add another prober's calls, tokens and names of spaces."""
+        self.calls, self.tokens = self.calls + other.calls, self.tokens + other.tokens
+        self.spaces |= other.spaces
 
     async def embed_singly(self, rows: list[int]) -> FloatMatrix:
         """Embed these probes, one in each call."""
@@ -186,7 +212,7 @@ class Prober:
             if batch:
                 yield batch, input_type
 
-    async def _call(self, rows: list[int], input_type: InputType | None) -> FloatMatrix:
+    async def _call(self, rows: list[int], input_type: InputType | None) -> Vectors:
         texts = [self._probes[row].text for row in rows]
         request = EmbedRequest(self._model.id, texts, None, "float", None, input_type, None)
         attempt = build_attempt(self._endpoint, request, self._model, RequestId(new_id()))
@@ -204,7 +230,7 @@ class Prober:
             self.spaces.add(vectors.space)
             if len(rows) == 1 and self._probes[rows[0]].group == "long":
                 self.miscount, self.reports_usage = usage_fault(texts, vectors), vectors.tokens is not None
-            return vectors.matrix
+            return vectors
         raise AssertionError("the last turn returns or raises; this is a bug")
 
     async def _embed_within_quota(self, attempt: Attempt, tokens: int) -> Vectors:

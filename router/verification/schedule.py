@@ -6,7 +6,8 @@ logged from the third time on, and costs no endpoint its place. What other proce
 since :func:`router.verification.verify.verify_endpoint` looks again before it moves anything.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 import msgspec
@@ -18,11 +19,13 @@ from catalog import models
 from providers.probing.probe_texts import probe_set
 from providers.protocol import Provider
 from router.changes.audit import Actor
+from router.errors import StoreUnavailable
 from router.registry.endpoints import RECOVERABLE, EndpointView, get_endpoint, is_recoverable, needs_one_pass
 from router.registry.indexes import ProviderRecord
 from router.registry.providers import is_unchanged
 from router.tables import ProbeScheduleRow
 from router.values import EndpointState
+from router.verification.peers import SpeakingTo
 from router.verification.prober import TIME_LIMIT_S, Quota, time_limit_s
 from router.verification.report import Occasion, SpaceVerdict, VerificationReport
 from router.verification.verify import verify_endpoint
@@ -186,6 +189,7 @@ async def _run_check(
         ACTOR,
         Occasion.PERIODIC if serves else Occasion.RECOVERY,
         quota=quota,
+        speaking_to=_speaking_by(lookup),
         canary_turn=due.hour if serves and not due.is_full else None,
         ends_quarantine=not serves and (needs_one_pass(view) or due.good + 1 >= PASSES_TO_RECOVER),
     )
@@ -193,6 +197,19 @@ async def _run_check(
     await _schedule(db, due, following)
     _log_outcome(view, report, following)
     return report
+
+
+def _speaking_by(lookup: ProviderLookup) -> SpeakingTo:
+    """What opens a provider that this process has at hand. Raises ``StoreUnavailable`` for one that it has not."""
+
+    @asynccontextmanager
+    async def speaking_to(record: ProviderRecord) -> AsyncIterator[Provider]:
+        found = lookup(record.id)
+        if found is None:
+            raise StoreUnavailable("This process has not heard of the provider yet.", retry_after_s=1.0)
+        yield found[1]
+
+    return speaking_to
 
 
 async def _extend_claim(db: Database, due: DueCheck, limit_s: float) -> DueCheck:

@@ -4,6 +4,7 @@ An operator, the start of ``gigarouter up`` and the jobs may verify one endpoint
 endpoint earns ``live`` here and loses it here. :mod:`router.registry.endpoints` has the table of moves and audits them.
 """
 
+import secrets
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.values import Model
 from providers.probing.agreement import compare
-from providers.probing.probe_texts import probe_set
+from providers.probing.probe_texts import ProbeSet, probe_set
 from providers.protocol import FloatMatrix, Provider
 from router.changes.audit import Actor, Change
 from router.changes.transaction import UnitOfWork, transact
@@ -40,6 +41,7 @@ from router.registry.providers import is_unchanged
 from router.tables import ProbeRow
 from router.values import Endpoint, EndpointState, QuarantineCause
 from router.verification.compare import BY_HAND, ComparisonResult, ComparisonTask, compare_endpoint
+from router.verification.peers import SpeakingTo, open_peer
 from router.verification.prober import Quota
 from router.verification.references import (
     Reference,
@@ -59,6 +61,7 @@ log = structlog.get_logger("router.verification.verify")
 # No call takes longer; request ids tell when a call began.
 LONGEST_CALL = timedelta(minutes=10)
 COUNT_WITHIN_S = 60
+SEED_BYTES = 16
 WITHOUT_TRAFFIC = (EndpointState.DRAFT, EndpointState.OFF, EndpointState.QUARANTINED)
 
 # Runs in the transaction that records a verification, with the report as it is recorded.
@@ -85,28 +88,27 @@ async def verify_endpoint(
     ends_quarantine: bool = False,
     activates: bool = True,
     dry_run: bool = False,
+    speaking_to: SpeakingTo | None = None,
     on_verified: OnVerified | None = None,
 ) -> VerificationReport:
     """Compare the endpoint with its space's reference, record the outcome, move the endpoint.
 
     By hand, an endpoint that does not serve yet goes through ``probing``, and on to ``live`` where the verification
     ``activates`` it; one that was turned off or quarantined stays that without it. ``record`` is what the provider was
-    built from. Where the endpoint or its provider was edited meanwhile, nothing comes of the outcome: something else
-    was compared. ``as_reference`` is an operator's reason to let this endpoint vouch for the space. While others serve
-    it, it has to agree with the reference that they are held to, unless it is to ``replace`` that: then they have to
-    pass again. Without a ``quota`` only this verification's own calls keep within the provider's grant.
-    ``canary_turn``: compare a few probe texts only, others for each number. ``ends_quarantine``: a good verdict brings
-    the endpoint back from quarantine. A ``dry_run`` neither writes nor moves. Raises ``NotFound``, ``Conflict``,
-    ``StoreUnavailable``; a provider's failure is in the report.
+    built from. Where that or the endpoint was edited meanwhile, nothing comes of the outcome. ``as_reference`` is an
+    operator's reason to let this endpoint vouch for the space. While others serve it, it has to agree with the
+    reference that they are held to, unless it is to ``replace`` that: then they have to pass again. Without a ``quota``
+    only this verification's own calls keep within the provider's grant. ``canary_turn``: compare a few probe texts
+    only, others for each number. ``ends_quarantine``: a good verdict brings the endpoint back from quarantine.
+    ``speaking_to`` opens a second endpoint's provider, which says what vectors texts should have that nobody knew
+    beforehand. A ``dry_run`` neither writes nor moves. Raises ``NotFound``, ``Conflict``, ``StoreUnavailable``; a
+    provider's failure is in the report.
     """
     starts = WITHOUT_TRAFFIC if activates else (EndpointState.DRAFT,)
     if occasion in BY_HAND and endpoint.state in starts and not dry_run:
         endpoint = await transact(db, actor, partial(_start_probing, endpoint.id))
     probes = probe_set(model.max_input_tokens)
-    async with db.transaction() as connection:
-        reference = await find_reference(connection, model.space, probes)
-        is_orphaned = reference is None and await has_reference(connection, model.space)
-        others = len(await other_serving_endpoints(connection, endpoint)) if as_reference else 0
+    reference, is_orphaned, others = await _find_references(db, endpoint, model, probes)
     task = ComparisonTask(
         record,
         provider,
@@ -118,17 +120,27 @@ async def verify_endpoint(
         as_reference,
         canary_turn,
         replace,
-        others,
+        others if as_reference else 0,
         is_orphaned,
         quota,
+        seed=secrets.token_bytes(SEED_BYTES),
     )
-    result = await compare_endpoint(task)
+    async with open_peer(db, task, speaking_to) as peer:
+        result = await compare_endpoint(msgspec.structs.replace(task, peer=peer))
     if not activates and endpoint.state is EndpointState.PROBING:
         result = _kept_from_probes(result)
-    if dry_run:
-        return _report(task, result)
     to = next_state(endpoint.state, result.verdict, ends_quarantine=ends_quarantine, activates=activates)
-    return await _record(db, actor, task, result, to, on_verified)
+    return _report(task, result) if dry_run else await _record(db, actor, task, result, to, on_verified)
+
+
+async def _find_references(
+    db: Database, endpoint: Endpoint, model: Model, probes: ProbeSet
+) -> tuple[Reference | None, bool, int]:
+    """The space's reference; whether there is one of other probe texts alone; how many others serve the space."""
+    async with db.transaction() as connection:
+        reference = await find_reference(connection, model.space, probes)
+        is_orphaned = reference is None and await has_reference(connection, model.space)
+        return reference, is_orphaned, len(await other_serving_endpoints(connection, endpoint))
 
 
 def _kept_from_probes(result: ComparisonResult) -> ComparisonResult:

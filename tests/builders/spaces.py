@@ -81,6 +81,7 @@ class SpaceLab:
         async with self.db.transaction() as connection:
             model = await models.get(connection, endpoint.model_id)
         record = await self.record(endpoint_id)
+        options.setdefault("speaking_to", lambda other: a_provider(other.kind, other.base_url))
         async with a_provider(record.kind, record.base_url) as provider:
             return await verify_endpoint(self.db, record, provider, endpoint, model, OPS, occasion, **options)
 

@@ -28,17 +28,24 @@ from tests.builders import tiny_model
 from tests.harness.fake_upstream import Received, Reply, Upstream, as_base64, tokens_of
 
 Embed = Callable[[list[str]], FloatMatrix]
+Count = Callable[[list[str]], int]
 # What the random model takes; its little vocabulary makes more tokens of a text than any in use.
 MAX_TOKENS = 1024
 Rows = Callable[[list[Encoded]], list[Encoded]]
 
 
-class Served(Upstream):
-    """An OpenAI-compatible server whose vectors are ``embed``'s."""
+def quarter_of_the_bytes(texts: list[str]) -> int:
+    """What a fake upstream counts."""
+    return sum(map(tokens_of, texts))
 
-    def __init__(self, embed: Embed) -> None:
+
+class Served(Upstream):
+    """An OpenAI-compatible server whose vectors are ``embed``'s, and whose usage is ``count``'s."""
+
+    def __init__(self, embed: Embed, count: Count | None = None) -> None:
         super().__init__()
         self.embed = embed
+        self.usage: Count = quarter_of_the_bytes if count is None else count
 
     @override
     def _bytes(self, received: Received, reply: Reply) -> bytes:
@@ -51,7 +58,7 @@ class Served(Upstream):
             {"object": "embedding", "index": index, "embedding": as_base64(row.tolist())}
             for index, row in enumerate(matrix)
         ]
-        usage = {"prompt_tokens": sum(map(tokens_of, map(str, texts)))}
+        usage = {"prompt_tokens": self.usage([str(text) for text in texts])}
         return super()._bytes(
             received, Reply(body=json.dumps({"object": "list", "data": data, "model": "m", "usage": usage}).encode())
         )
@@ -93,6 +100,38 @@ def honest(ready: LoadedModel, *, normalized: bool = True, rows: Rows = list) ->
         return finish(ready.encoder.embed(encoded), None, normalized=normalized)
 
     return embed
+
+
+def counted(ready: LoadedModel) -> Count:
+    """The model's own count, special tokens included."""
+    return lambda texts: sum(len(row.ids) for row in ready.tokenizers.encode_texts(texts, "", truncate=False))
+
+
+def cut_at(tokens: int) -> Rows:
+    """Texts are read up to so many tokens, the end token among them."""
+    return lambda encoded: [
+        row if len(row.ids) <= tokens else Encoded(ids=[*row.ids[: tokens - 1], row.ids[-1]]) for row in encoded
+    ]
+
+
+def learned(embed: Embed, other: Embed, texts: frozenset[str]) -> Embed:
+    """Right for the texts that are known beforehand, another model's for all others."""
+
+    def wrong(given: list[str]) -> FloatMatrix:
+        right, made_up = embed(given), other(given)
+        return np.stack([right[row] if text in texts else made_up[row] for row, text in enumerate(given)])
+
+    return wrong
+
+
+def mixed_from(embed: Embed, rows: int) -> Embed:
+    """In batches of so many texts, each vector in its neighbor's place."""
+
+    def wrong(texts: list[str]) -> FloatMatrix:
+        matrix = embed(texts)
+        return np.roll(matrix, 1, axis=0) if len(texts) >= rows else matrix
+
+    return wrong
 
 
 def without_end(encoded: Sequence[Encoded]) -> list[Encoded]:

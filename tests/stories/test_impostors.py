@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from catalog.values import Model
+from providers.probing.probe_texts import probe_set
 from providers.worker.start import LoadedModel
+from router.verification.sample_call import TEXTS as TEXTS_OF_THE_FIRST_CALL
 from store.embedded import Embedded
 from store.ids import EndpointId
 from tests.builders import tiny_model
@@ -67,7 +69,14 @@ def impostors_of(family: Family, folder: Path, to: Path) -> dict[str, Embed]:
     def another(name: str, change: Callable[[Any], Any]) -> LoadedModel:
         return loaded(wrong_models.changed(folder, to / name, change))
 
+    published = frozenset(probe.text for probe in probe_set(family.tokens).probes) | frozenset(TEXTS_OF_THE_FIRST_CALL)
     found = {
+        "cut-at-half": honest(ready, rows=wrong_models.cut_at(family.tokens // 2)),
+        "cut-near-the-end": honest(ready, rows=wrong_models.cut_at(family.tokens - 6)),
+        "published-texts-alone": wrong_models.learned(
+            honest(ready), wrong_models.prompted(honest(ready), "x "), published
+        ),
+        "large-batches-mixed": wrong_models.mixed_from(honest(ready), 500),
         "wrong-pooling": honest(loaded(wrong_models.pooling_as(folder, to / "pooling", wrong_pooling))),
         "missing-end": honest(ready, rows=wrong_models.without_end),
         "not-normalized": honest(ready, normalized=False),
@@ -106,8 +115,12 @@ def test_impostors_are_caught_and_get_no_call_and_honest_copies_do(
 ) -> None:
     folder = family.folder()
     serve = servers_of_embeddings.enter_context
-    wrong = {name: serve(Served(embed).in_thread()) for name, embed in impostors_of(family, folder, tmp_path).items()}
-    copies = {dtype: serve(Served(honest(loaded(folder, dtype))).in_thread()) for dtype in ("float32", "bfloat16")}
+    count = wrong_models.counted(loaded(folder))
+    impostors = impostors_of(family, folder, tmp_path)
+    wrong = {name: serve(Served(embed, count).in_thread()) for name, embed in impostors.items()}
+    wrong["threefold-usage"] = serve(Served(honest(loaded(folder)), lambda texts: 3 * count(texts)).in_thread())
+    dtypes = ("float32", "bfloat16")
+    copies = {dtype: serve(Served(honest(loaded(folder, dtype)), count).in_thread()) for dtype in dtypes}
     product = Product(tmp_path, database_url, redis_url, jobs=False)
     port = free_port()
     product.worker(folder, WORKER, port)
@@ -186,7 +199,8 @@ def test_a_server_exchanged_under_a_live_endpoint_is_found_by_the_next_probe(
     family = FAMILIES["qwen3, last token, bf16"]
     folder = family.folder()
     right = honest(loaded(folder))
-    stays, turns = (servers_of_embeddings.enter_context(Served(right).in_thread()) for _ in range(2))
+    count = wrong_models.counted(loaded(folder))
+    stays, turns = (servers_of_embeddings.enter_context(Served(right, count).in_thread()) for _ in range(2))
     product = Product(tmp_path, database_url, redis_url)
     with product:
         endpoint = asyncio.run(two_live_ones(database_url, family, folder, stays, turns))

@@ -258,6 +258,7 @@ async def _test(admin: Write, endpoint_id: EndpointId, body: EndpointActivation,
                 provider,
                 CheckRequest(activates, body.allow_zero_cost, body.as_reference, body.replace, admin.dry_run),
                 quota=admin.context.quota,
+                speaking_to=admin.context.speaking_to,
                 on_checked=on_checked,
             )
 

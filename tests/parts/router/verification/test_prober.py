@@ -108,11 +108,11 @@ def test_a_usual_grant_takes_forty_calls_at_most(database_url: str, redis_url: s
     ("requests", "tokens", "seconds"),
     [
         (None, None, 300),
-        (1000, None, 304.8),
-        (60, None, 380),  # Forty calls in twice the time that they need.
-        (59, None, 324.4),  # Twelve calls.
-        (3, None, 780),
-        (1, None, 1740),
+        (1000, None, 307.2),
+        (60, None, 420),  # Sixty calls in twice the time that they need.
+        (59, None, 328.5),  # Fourteen calls.
+        (3, None, 860),
+        (1, None, 1800),
         (None, 1_000, 1800),
         (1, 1, 1800),
     ],
