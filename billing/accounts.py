@@ -35,7 +35,7 @@ async def create_account(tx: AsyncConnection, name: str, *, account_id: AccountI
                 "id": LedgerAccountId(new_id()),
                 "kind": LedgerKind.CUSTOMER_OVERDRAFT,
                 "account_id": new,
-                "posted_nano": None,
+                "posted_nano": 0,
             },
         ],
     )

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from hiredis import ReplyError
 
 from billing.errors import BillingUnavailable
@@ -129,8 +130,14 @@ class Admission:
             elif reply[0] == b"stale":
                 await self._await_newer_generation(generation)
             else:
-                return _denied(reply, quote, tokens_least, payer.limits)
+                return await self._with_debt(_denied(reply, quote, tokens_least, payer.limits), payer.account_id)
         raise BillingUnavailable("the account's balance keeps vanishing from Redis")
+
+    async def _with_debt(self, denied: Denied, account_id: AccountId) -> Denied:
+        """The refusal with what the account owes, where it has no credit."""
+        if denied.reason is not Denial.CREDIT or denied.balance:
+            return denied
+        return msgspec.structs.replace(denied, debt=await self._projection.debts.recent(account_id))
 
     def _call(
         self, request_id: RequestId, live: LiveHold, payer: Payer, tokens_least: int, generation: int

@@ -42,7 +42,7 @@ LEASE_WAIT_S = 5.0
 LEASE_LOST = "lease_lost"
 EXPELLED = "others passed a barrier without this process after it had admitted the call"
 
-_CHARGE = f"SELECT * FROM charge_leased_calls({', '.join(f'${n}' for n in range(1, 25))})"  # noqa: S608 - numbers only
+_CHARGE = f"SELECT * FROM charge_leased_calls({', '.join(f'${n}' for n in range(1, 26))})"  # noqa: S608 - numbers only
 
 
 class _Pending(msgspec.Struct, frozen=True):
@@ -146,8 +146,8 @@ class Charging:
         Returns the fault where Postgres refuses them: then none of them is booked.
         """
         loop = asyncio.get_running_loop()
-        # One entry per account and commit: halves of a batch are commits of their own.
-        entry_ids = {p.hold.payer.account_id: new_id() for p in batch}
+        # One entry per account, month and commit: halves of a batch are commits of their own.
+        entry_ids = {_entry_key(p): new_id() for p in batch}
         pause_s = PAUSE_S
         while batch:
             try:
@@ -256,15 +256,21 @@ def _receipt(pending: _Pending, row: Any) -> Receipt:  # noqa: ANN401 - asyncpg'
     )
 
 
-def _columns(batch: list[_Pending], entry_ids: dict[AccountId, UUID]) -> list[list[Any]]:
-    """The batch as the parallel arrays of ``charge_calls``."""
+def _entry_key(pending: _Pending) -> tuple[AccountId, int, int]:
+    """What the calls of one entry share: the account, and the UTC month in which they occurred."""
+    at = pending.usage.occurred_at.astimezone(UTC)
+    return pending.hold.payer.account_id, at.year, at.month
+
+
+def _columns(batch: list[_Pending], entry_ids: dict[tuple[AccountId, int, int], UUID]) -> list[list[Any]]:
+    """The batch as the parallel arrays of ``charge_leased_calls``."""
     holds = [p.hold for p in batch]
     usages = [p.usage for p in batch]
     stored = [p.stored for p in batch]
     return [
         [h.id for h in holds],
         [h.payer.account_id for h in holds],
-        [entry_ids[h.payer.account_id] for h in holds],
+        [entry_ids[_entry_key(p)] for p in batch],
         [h.payer.key_id for h in holds],
         [u.model_id for u in usages],
         [u.provider_id for u in usages],
@@ -284,6 +290,7 @@ def _columns(batch: list[_Pending], entry_ids: dict[AccountId, UUID]) -> list[li
         [s.status if s else None for s in stored],
         [s.headers if s else None for s in stored],
         [s.body if s else None for s in stored],
+        [h.quote.amount_max for h in holds],
     ]
 
 

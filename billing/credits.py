@@ -1,20 +1,22 @@
-"""Gives and expires credit, in grants: promotional, goodwill or purchased, each with its source and maybe an expiry.
+"""Gives credit in grants: promotional, goodwill, purchased or lent, each with its source and maybe an expiry.
 
-Promotional grants are spent first, then goodwill, then purchased ones, and of one kind the soonest to expire first.
+Promotional grants are spent first, then goodwill, then purchased ones, the credit line last; of one kind the soonest to
+expire first. A grant to an account in debt pays that first. Taking credit back is :mod:`billing.take_back`.
 """
 
 from datetime import datetime
 from enum import StrEnum
 
 import msgspec
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.chart import LedgerKind
+from billing.debt import lock_credit, read_debt
 from billing.ledger import Posting, post
 from billing.money import NanoUSD
-from billing.tables import GrantRow, LedgerAccountRow
-from store.ids import AccountId, GrantId, new_id
+from billing.tables import GrantRow
+from store.ids import AccountId, EntryId, GrantId, new_id
 
 
 class GrantKind(StrEnum):
@@ -23,6 +25,7 @@ class GrantKind(StrEnum):
     PROMOTIONAL = "promotional"
     GOODWILL = "goodwill"
     PURCHASED = "purchased"
+    LINE = "line"
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -38,16 +41,34 @@ class Grant(msgspec.Struct, frozen=True):
     expires_at: datetime | None
 
 
-_CONTRA_OF = {
+CONTRA_OF = {
     GrantKind.PROMOTIONAL: LedgerKind.PROMOTIONAL_CONTRA,
     GrantKind.GOODWILL: LedgerKind.GOODWILL_EXPENSE,
     GrantKind.PURCHASED: LedgerKind.CLEARING,
+    GrantKind.LINE: LedgerKind.CREDIT_LINES,
 }
-_EXPIRES_INTO = {
-    GrantKind.PROMOTIONAL: LedgerKind.PROMOTIONAL_CONTRA,
-    GrantKind.GOODWILL: LedgerKind.GOODWILL_EXPENSE,
-    GrantKind.PURCHASED: LedgerKind.BREAKAGE,
-}
+# Usage that these pay for is no revenue, also where it was served before they were given.
+GIFTS = frozenset({GrantKind.PROMOTIONAL, GrantKind.GOODWILL})
+_USE_GRANT = text("""
+    WITH used AS (UPDATE grants SET remaining_nano = remaining_nano - :amount WHERE id = :grant RETURNING id)
+    INSERT INTO grant_uses (entry_id, grant_id, amount_nano) SELECT :entry, id, :amount FROM used
+""")
+
+
+def debt_payment(account_id: AccountId, kind: GrantKind, paid: NanoUSD) -> list[Posting]:
+    """The legs that pay debt, beside the leg of where the credit is from.
+
+    The debt was booked as revenue when it was served; what a gift pays of it is none.
+    """
+    legs = [Posting(LedgerKind.CUSTOMER_OVERDRAFT, paid, account_id)]
+    if kind in GIFTS:
+        legs += [Posting(LedgerKind.REVENUE, NanoUSD(-paid)), Posting(CONTRA_OF[kind], paid)]
+    return legs
+
+
+async def use_grant(tx: AsyncConnection, grant_id: GrantId, entry_id: EntryId, amount: NanoUSD) -> None:
+    """Take an amount of a grant for an entry. Raises the database's ``IntegrityError`` where less is left."""
+    await tx.execute(_USE_GRANT, {"grant": grant_id, "entry": entry_id, "amount": amount})
 
 
 async def grant(
@@ -60,24 +81,22 @@ async def grant(
     expires_at: datetime | None = None,
     note: str = "",
 ) -> GrantId:
-    """Give credit. The same ``source_ref`` twice is the database's ``IntegrityError``: one fact, one grant.
+    """Give credit, of which the account's debt is paid first.
 
-    Redis learns of it by the resync, or at once by :func:`billing.projection.Projection.refresh`.
+    The same ``source_ref`` twice is the database's ``IntegrityError``: one fact, one grant. Redis learns of it by
+    the resync, or at once by :func:`billing.projection.Projection.refresh`.
     """
     if amount <= 0:
         raise ValueError("a grant is a positive amount; to take credit back, book a correction")
     grant_id = GrantId(new_id())
-    await post(
-        tx,
-        "grant",
-        f"grant:{source_ref}",
-        [
-            Posting(LedgerKind.CUSTOMER_CREDIT, amount, account_id),
-            Posting(_CONTRA_OF[kind], NanoUSD(-amount)),
-        ],
-        account_id=account_id,
-        note=note,
-    )
+    await lock_credit(tx, account_id)
+    paid = NanoUSD(min(amount, await read_debt(tx, account_id)))
+    legs = [
+        Posting(LedgerKind.CUSTOMER_CREDIT, NanoUSD(amount - paid), account_id),
+        Posting(CONTRA_OF[kind], NanoUSD(-amount)),
+        *debt_payment(account_id, kind, paid),
+    ]
+    entry_id = await post(tx, "grant", f"grant:{source_ref}", legs, account_id=account_id, note=note)
     await tx.execute(
         insert(GrantRow).values(
             id=grant_id,
@@ -89,6 +108,8 @@ async def grant(
             expires_at=expires_at,
         )
     )
+    if paid:
+        await use_grant(tx, grant_id, entry_id, paid)
     await tx.execute(text("SELECT pg_notify('gigarouter_changed', :payload)"), {"payload": f"credit:{account_id.hex}"})
     return grant_id
 
@@ -119,33 +140,3 @@ async def due_grants(tx: AsyncConnection, now: datetime) -> list[Grant]:
         grants = await list_grants(tx, AccountId(account_id))
         due += [g for g in grants if g.remaining > 0 and g.expires_at is not None and g.expires_at <= now]
     return due
-
-
-async def expire(tx: AsyncConnection, due: Grant) -> tuple[NanoUSD, int | None]:
-    """Book away the rest of a due grant; returns how much that was, and the account's version of it.
-
-    The caller holds that amount first, as a call would: credit that calls in flight hold cannot be taken from them.
-    """
-    await tx.execute(
-        select(LedgerAccountRow.id)
-        .where(LedgerAccountRow.account_id == due.account_id, LedgerAccountRow.kind == LedgerKind.CUSTOMER_CREDIT)
-        .with_for_update(key_share=True)
-    )
-    remaining = (
-        await tx.execute(select(GrantRow.remaining_nano).where(GrantRow.id == due.id).with_for_update())
-    ).scalar_one()
-    if remaining == 0:
-        return NanoUSD(0), None
-    await tx.execute(update(GrantRow).where(GrantRow.id == due.id).values(remaining_nano=0))
-    await post(
-        tx,
-        "expiry",
-        f"expiry:{due.id}",
-        [
-            Posting(LedgerKind.CUSTOMER_CREDIT, NanoUSD(-remaining), due.account_id),
-            Posting(_EXPIRES_INTO[due.kind], NanoUSD(remaining)),
-        ],
-        account_id=due.account_id,
-    )
-    credit = (LedgerAccountRow.account_id == due.account_id) & (LedgerAccountRow.kind == LedgerKind.CUSTOMER_CREDIT)
-    return NanoUSD(remaining), (await tx.execute(select(LedgerAccountRow.version).where(credit))).scalar_one()

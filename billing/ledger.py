@@ -6,21 +6,46 @@ The SQL of the group commit (``charge_calls``) posts usage entries; everything e
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import insert, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.chart import HOUSE, LedgerKind
+from billing.chart import HOUSE, RUNNING, LedgerKind
 from billing.money import MAX_AMOUNT, NanoUSD
 from billing.tables import EntryRow, LedgerAccountRow, PostingRow
 from store.ids import AccountId, EntryId, LedgerAccountId, new_id
 
+_OPEN = text(
+    "INSERT INTO ledger_accounts (id, kind, account_id, detail)"
+    " VALUES (:id, :kind, CAST(:account_id AS uuid), :detail) ON CONFLICT DO NOTHING"
+)
+_FIND = text(
+    "SELECT id FROM ledger_accounts WHERE kind = :kind AND detail = :detail"
+    " AND account_id IS NOT DISTINCT FROM CAST(:account_id AS uuid)"
+)
+
 
 class Posting(msgspec.Struct, frozen=True):
-    """One leg of an entry: positive is a credit, negative a debit. ``account_id`` is for customers' ledger accounts."""
+    """One leg of an entry: positive is a credit, negative a debit.
+
+    ``account_id`` is for customers' ledger accounts, ``detail`` for those of the house that have one. A leg of 0 is not
+    booked.
+    """
 
     kind: LedgerKind
     amount: NanoUSD
     account_id: AccountId | None = None
+    detail: str = ""
+
+
+_DRIFTED = text("""
+    WITH posted AS (SELECT ledger_account_id AS id, sum(amount_nano) AS amount FROM postings GROUP BY 1),
+    granted AS (SELECT account_id, sum(remaining_nano) AS amount FROM grants WHERE remaining_nano > 0 GROUP BY 1)
+    SELECT DISTINCT l.account_id FROM ledger_accounts l
+    LEFT JOIN posted p ON p.id = l.id LEFT JOIN granted g ON g.account_id = l.account_id
+    WHERE l.posted_nano IS NOT NULL AND (l.posted_nano <> coalesce(p.amount, 0)
+        OR (l.kind = 'customer_credit' AND l.posted_nano <> coalesce(g.amount, 0)))
+    ORDER BY 1
+""")
 
 
 class CreditTooLarge(ValueError):
@@ -55,7 +80,7 @@ async def post(
         insert(EntryRow).values(id=entry_id, kind=kind, source_ref=source_ref, account_id=account_id, note=note)
     )
     rows = []
-    for number, leg in enumerate(legs, start=1):
+    for number, leg in enumerate((leg for leg in legs if leg.amount), start=1):
         ledger_account_id, version = await _ledger_account(tx, leg)
         rows.append(
             {
@@ -71,16 +96,15 @@ async def post(
 
 
 async def _ledger_account(tx: AsyncConnection, leg: Posting) -> tuple[LedgerAccountId, int | None]:
-    """The leg's ledger account; a customer's credit is moved and gets its next version."""
-    if leg.account_id is None:
-        return HOUSE[leg.kind], None
-    account = (LedgerAccountRow.account_id == leg.account_id) & (LedgerAccountRow.kind == leg.kind)
-    if leg.kind is not LedgerKind.CUSTOMER_CREDIT:
-        return LedgerAccountId((await tx.execute(select(LedgerAccountRow.id).where(account))).scalar_one()), None
+    """The leg's ledger account; a running balance is moved and gets its next version."""
+    if leg.kind not in RUNNING:
+        return await _find_or_open(tx, leg), None
+    if leg.kind is LedgerKind.CUSTOMER_OVERDRAFT:
+        await tx.execute(text("SELECT count_debt(:account_id)"), {"account_id": leg.account_id})
     row = (
         await tx.execute(
             update(LedgerAccountRow)
-            .where(account)
+            .where(LedgerAccountRow.account_id == leg.account_id, LedgerAccountRow.kind == leg.kind)
             .values(posted_nano=LedgerAccountRow.posted_nano + leg.amount, version=LedgerAccountRow.version + 1)
             .returning(LedgerAccountRow.id, LedgerAccountRow.version, LedgerAccountRow.posted_nano)
         )
@@ -88,6 +112,15 @@ async def _ledger_account(tx: AsyncConnection, leg: Posting) -> tuple[LedgerAcco
     if row.posted_nano > MAX_AMOUNT:
         raise CreditTooLarge("an account can hold at most 9,000,000 USD of credit")
     return LedgerAccountId(row.id), row.version
+
+
+async def _find_or_open(tx: AsyncConnection, leg: Posting) -> LedgerAccountId:
+    """A ledger account without a running balance, opened where it is the first with its detail or of its customer."""
+    if leg.account_id is None and not leg.detail and leg.kind in HOUSE:
+        return HOUSE[leg.kind]
+    facts = {"kind": leg.kind, "account_id": leg.account_id, "detail": leg.detail}
+    await tx.execute(_OPEN, {"id": new_id(), **facts})
+    return LedgerAccountId((await tx.execute(_FIND, facts)).scalar_one())
 
 
 async def trial_balance(tx: AsyncConnection) -> list[LedgerBalance]:
@@ -108,13 +141,9 @@ async def unbalanced_entries(tx: AsyncConnection) -> int:
 
 
 async def drifted_credits(tx: AsyncConnection) -> list[AccountId]:
-    """The accounts whose running credit differs from the sum of its postings, or from the rest of its grants."""
-    rows = await tx.execute(
-        text(
-            "SELECT l.account_id FROM ledger_accounts l WHERE l.kind = 'customer_credit' AND (l.posted_nano <>"
-            " (SELECT coalesce(sum(p.amount_nano), 0) FROM postings p WHERE p.ledger_account_id = l.id)"
-            " OR l.posted_nano <>"
-            " (SELECT coalesce(sum(g.remaining_nano), 0) FROM grants g WHERE g.account_id = l.account_id))"
-        )
-    )
+    """The accounts whose running credit or debt differs from its postings, or whose credit from the rest of its grants.
+
+    One pass over the postings and one over the grants that are not used up, however many accounts there are.
+    """
+    rows = await tx.execute(_DRIFTED)
     return [AccountId(r.account_id) for r in rows]

@@ -17,6 +17,7 @@ import structlog
 from hiredis import ReplyError
 from sqlalchemy import text
 
+from billing.debt import Debts, read_debt
 from billing.errors import BillingUnavailable
 from billing.generation import Generation
 from billing.money import NanoUSD
@@ -107,6 +108,7 @@ class Projection:
         self._db = db
         self._generation = generation
         self.redis: RedisClient | None = None
+        self.debts = Debts(db)
         self.live: dict[RequestId, LiveHold] = {}
         # The live holds whose charge is on its way to Postgres: only its outcome may end them.
         self.charging: set[RequestId] = set()
@@ -218,6 +220,7 @@ class Projection:
         try:
             async with self._db.transaction() as tx:
                 row = (await tx.execute(_POSTED, {"account_id": account_id})).one()
+                debt = await read_debt(tx, account_id)
         except STORE_FAULTS as fault:
             raise BillingUnavailable("the balance cannot be read") from fault
         held = 0
@@ -227,7 +230,7 @@ class Projection:
                 held = int(text_held) if gen and text_held and int(gen) == self._generation.number else 0
         except (RedisUnavailable, ReplyError):
             held = 0
-        return Balance(balance=NanoUSD(row.posted_nano), held=NanoUSD(held), version=row.version)
+        return Balance(balance=NanoUSD(row.posted_nano), held=NanoUSD(held), version=row.version, debt=debt)
 
     def abandon(self, request_id: RequestId) -> None:
         """Forget a call whose charge has an unknown fate: its hold stays in Redis until the reaper asks Postgres."""

@@ -1,6 +1,6 @@
 """Billing's tables, as SQLAlchemy sees them. Checks, triggers and grants are in the migration."""
 
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from sqlalchemy import BigInteger, DateTime, SmallInteger
@@ -20,12 +20,13 @@ class AccountRow(Base):
 
 
 class LedgerAccountRow(Base):
-    """One ledger account of the chart; ``posted_nano`` and ``version`` are kept for customer credit only."""
+    """One ledger account of the chart; ``posted_nano`` and ``version`` are for customers' credit and overdraft only."""
 
     __tablename__ = "ledger_accounts"
     id: Mapped[UUID] = mapped_column(primary_key=True)
     kind: Mapped[str]
     account_id: Mapped[UUID | None]
+    detail: Mapped[str] = mapped_column(server_default="")
     posted_nano: Mapped[int | None] = mapped_column(BigInteger)
     version: Mapped[int] = mapped_column(BigInteger)
 
@@ -39,6 +40,7 @@ class EntryRow(Base):
     source_ref: Mapped[str]
     account_id: Mapped[UUID | None]
     note: Mapped[str]
+    period: Mapped[date | None]
     booked_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
@@ -100,6 +102,9 @@ class UsageEventRow(Base):
     cost_nano: Mapped[int] = mapped_column(BigInteger)
     charged_nano: Mapped[int] = mapped_column(BigInteger)
     overdraft_nano: Mapped[int] = mapped_column(BigInteger)
+    promotional_nano: Mapped[int | None] = mapped_column(BigInteger)
+    goodwill_nano: Mapped[int | None] = mapped_column(BigInteger)
+    held_nano: Mapped[int | None] = mapped_column(BigInteger)
     provider_cost_nano: Mapped[int] = mapped_column(BigInteger)
     version: Mapped[int | None] = mapped_column(BigInteger)
     entry_id: Mapped[UUID | None]

@@ -33,6 +33,7 @@ _SUMS = (
     " count(*) FILTER (WHERE cost_nano = 0) AS free_calls,"
     " coalesce(sum(tokens) FILTER (WHERE cost_nano = 0), 0)::bigint AS free_tokens,"
     " sum(charged_nano)::bigint AS charged, sum(overdraft_nano)::bigint AS overdraft,"
+    " coalesce(sum(promotional_nano), 0)::bigint AS promotional, coalesce(sum(goodwill_nano), 0)::bigint AS goodwill,"
     " sum(provider_cost_nano)::bigint AS provider_cost"
 )
 
@@ -51,6 +52,7 @@ class UsageFilter(msgspec.Struct, frozen=True):
 class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
     """Usage of one group, which is named by those of the first fields that it was grouped by.
 
+    Of what was ``charged``, so much was paid from ``promotional`` and ``goodwill`` credit, which is no revenue.
     ``bucket`` numbers spans of equal width from ``since`` of the filter's epoch on (:func:`sum_buckets`).
     """
 
@@ -68,7 +70,14 @@ class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
     free_tokens: int
     charged: NanoUSD
     overdraft: NanoUSD
+    promotional: NanoUSD
+    goodwill: NanoUSD
     provider_cost: NanoUSD
+
+    @property
+    def revenue(self) -> NanoUSD:
+        """What was earned: all that calls cost, less what given credit paid for."""
+        return NanoUSD(self.charged + self.overdraft - self.promotional - self.goodwill)
 
 
 async def sum_usage(

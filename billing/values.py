@@ -110,7 +110,8 @@ class Denial(StrEnum):
 class Denied(msgspec.Struct, frozen=True):
     """A refusal of admission with everything that the caller learns: amounts in nano-USD, the wait in milliseconds.
 
-    ``tokens`` are the least that the call needed of the limit; ``counted`` where they are no guess.
+    ``tokens`` are the least that the call needed of the limit; ``counted`` where they are no guess. ``debt`` is what an
+    account without credit owes beyond it.
     """
 
     reason: Denial
@@ -122,6 +123,7 @@ class Denied(msgspec.Struct, frozen=True):
     limits: LimitState
     tokens: int = 1
     counted: bool = False
+    debt: NanoUSD = NanoUSD(0)
 
 
 class Idempotent(msgspec.Struct, frozen=True):
@@ -165,11 +167,12 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """An account's money at an instant: the rest of its grants, and how much of it calls in flight hold."""
+    """An account's money at an instant: the rest of its grants, what of it calls in flight hold, and what it owes."""
 
     balance: NanoUSD
     held: NanoUSD
     version: int
+    debt: NanoUSD
 
 
 class UsageEvent(msgspec.Struct, frozen=True):

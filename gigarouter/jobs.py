@@ -6,6 +6,7 @@ The table of jobs is at the bottom; a job that fails is logged and runs again at
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import msgspec
 import structlog
@@ -13,11 +14,12 @@ import uvloop
 from hiredis import ReplyError
 from sqlalchemy import text
 
+from billing import books
 from billing.admission import GRACE_S
-from billing.expiry import expire_due
+from billing.expiry import expire_due, pay_debts
 from billing.generation import forget_old
-from billing.ledger import drifted_credits, trial_balance, unbalanced_entries
 from billing.reaper import reap, resync
+from billing.seal import seal
 from gigarouter import telemetry
 from gigarouter.settings import Settings
 from gigarouter.wiring import process, require_fit
@@ -32,6 +34,9 @@ from store.postgres import STORE_FAULTS
 from store.redis_client import RedisUnavailable
 
 log = structlog.get_logger("jobs")
+
+# The whole ledger is read once a day, by whichever jobs process comes first.
+ALL_BOOKS_EVERY = timedelta(hours=24)
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -91,14 +96,38 @@ class _Resync:
             self._behind = await resync(context.db, context.projection, self._behind)
 
 
-async def _check_books(context: RouterContext) -> None:
+class _CheckBooks:
+    """Remembers which accounts differed from Redis at the last turn: a commit in flight is not wrong."""
+
+    def __init__(self) -> None:
+        self._differing: set[AccountId] = set()
+
+    async def __call__(self, context: RouterContext) -> None:
+        await _record(context, await books.check_frequently(context.db))
+        redis = context.projection.redis
+        # At the start Redis is reached within moments; the next turn is a minute away.
+        if redis is not None and await redis.wait_connected(10) and await context.generation.ready(10):
+            findings, self._differing = await books.check_redis(context.db, context.projection, self._differing)
+            await _record(context, findings)
+
+
+async def _check_all_books(context: RouterContext) -> None:
     async with context.db.transaction() as tx:
-        off = sum(line.amount for line in await trial_balance(tx))
-        unbalanced = await unbalanced_entries(tx)
-        drifted = await drifted_credits(tx)
-        strays = await tx.scalar(text("SELECT count(*) FROM usage_events_default"))
-    if off or unbalanced or drifted or strays:
-        log.error("books_wrong", trial_balance=off, unbalanced=unbalanced, drifted=len(drifted), strays=strays)
+        nightly = [result.checked_at for result in await books.read_results(tx) if result.check in books.NIGHTLY]
+    last = min((at for at in nightly if at is not None), default=None)
+    if None in nightly or last is None or context.db.clock.now() - last > ALL_BOOKS_EVERY:
+        await _record(context, await books.check_all(context.db))
+
+
+async def _record(context: RouterContext, findings: list[books.Finding]) -> None:
+    async with context.db.transaction() as tx:
+        await books.record(tx, findings)
+    if wrong := {finding.check.value: finding.wrong for finding in findings if finding.wrong}:
+        log.error("books_wrong", **wrong)
+
+
+async def _seal(context: RouterContext) -> None:
+    await seal(context.db)
 
 
 async def _make_months(context: RouterContext) -> None:
@@ -122,6 +151,13 @@ async def _expire(context: RouterContext) -> None:
         await expire_due(context.db, context.admission, context.projection, context.generation, context.db.clock.now())
 
 
+async def _pay_debts(context: RouterContext) -> None:
+    if context.generation.is_ready:
+        paid = await pay_debts(context.db, context.admission, context.projection, context.generation)
+        if paid:
+            log.warning("debts_paid_late", accounts=paid)
+
+
 async def _probe(context: RouterContext) -> None:
     await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota)
 
@@ -136,7 +172,10 @@ def table() -> list[Job]:
         Job("reap overdue holds", 2.0, _reap),
         Job("set accounts anew that fell behind", 2.0, _Resync()),
         Job("expire grants", 60.0, _expire),
-        Job("check the books", 60.0, _check_books),
+        Job("count and pay debts", 60.0, _pay_debts),
+        Job("seal the ledger", 10.0, _seal),
+        Job("check the books", 60.0, _CheckBooks()),
+        Job("check all of the books", 600.0, _check_all_books),
         Job("make usage months", 3600.0, _make_months),
         Job("make and drop weeks of explanations", 3600.0, _rotate_weeks),
         Job("forget old outcomes", 600.0, _delete_expired),

@@ -42,12 +42,13 @@ async def _serve(settings: Settings) -> None:
         )
         customers = app(Audience.EVERYONE if settings.shares_port else Audience.CUSTOMERS)
         async with asyncio.TaskGroup() as group:
-            lag = group.create_task(meters.watch_loop())
+            watches = [group.create_task(meters.watch_loop()), group.create_task(meters.books.run())]
             await serve_until_signaled(
                 Listener(customers, customers_port, settings, drain_s=settings.drain_s),
                 [Listener(app(Audience.INSIDE), port, settings, drain_s=INSIDE_DRAIN_S) for port in inside_ports],
             )
-            lag.cancel()
+            for watch in watches:
+                watch.cancel()
 
 
 def _settle_memory() -> None:

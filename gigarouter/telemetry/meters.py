@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from gigarouter.telemetry.book_checks import BookChecks
 from gigarouter.telemetry.logs import RequestLog
 from router.api.exchange import Exchange
 from router.context import RouterContext
@@ -64,6 +65,7 @@ class Meters(Collector):
         self._upstream: defaultdict[EndpointId, Buckets] = defaultdict(lambda: Buckets(SECONDS))
         self._served: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         self._lag = Buckets(LAG_SECONDS)
+        self.books = BookChecks(context.db)
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -111,6 +113,7 @@ class Meters(Collector):
         lag.add_metric([], self._lag.cumulative(), self._lag.total)
         yield lag
         yield from self._process_metrics()
+        yield from self.books.metrics()
 
     def _process_metrics(self) -> Iterable[Metric]:
         charging, generation = self._context.charging, self._context.generation

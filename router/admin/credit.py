@@ -31,6 +31,8 @@ async def give_credit(
     Raises ``NotFound``, ``InvalidRequest``, and ``Conflict`` for a source that was granted before.
     """
     await require_account(work, account_id)
+    if kind is GrantKind.LINE:
+        raise InvalidRequest("A credit line is not given as a grant by hand.", param="kind")
     if not 0 < amount <= MAX_AMOUNT:
         raise InvalidRequest(f"A grant is between 0.000000001 and {to_usd(MAX_AMOUNT)} USD.", param="amount")
     if expires_at is not None and expires_at <= work.now:

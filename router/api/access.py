@@ -14,7 +14,7 @@ from router.identity.authenticate import authenticate_caller
 from router.identity.operators import authenticate_operator
 from store.ids import MemberId, wire
 
-NOT_FOUND = "There is no operation at this path. GET /openapi.json lists them."
+NOT_FOUND = "There is no operation at this path."
 
 # Answered from this process's memory, and made before calls.
 UNLIMITED = ("quotes",)

@@ -11,7 +11,7 @@ import msgspec
 
 from router.errors import InvalidRequest, NotFound, Refusal, UnknownParameter
 from router.request.body import printable_excerpt
-from router.request.unreadable import WIDE_BODY, first_text_fault, is_wide
+from router.request.unreadable import WIDE_BODY, first_text_fault, is_wide, place_of_fault
 
 _decode = msgspec.json.Decoder(msgspec.Raw).decode
 NUL = "\0"
@@ -90,7 +90,9 @@ def not_json(body: bytes) -> InvalidRequest:
     if is_wide(body):
         return InvalidRequest(WIDE_BODY)
     fault = first_text_fault(body, _decode)
-    return InvalidRequest(NOT_JSON if fault is None else f"The body cannot be read: a text has {fault.what}")
+    if fault is None:
+        return InvalidRequest(NOT_JSON + place_of_fault(body, _decode))
+    return InvalidRequest(f"The body cannot be read: a text has {fault.what}")
 
 
 def query_refusal(given: Sequence[tuple[str, str]], known: Mapping[str, bool]) -> Refusal | None:
@@ -129,7 +131,8 @@ def _refusal(faults: Sequence[Fault]) -> Refusal:
 
 def _fault(error: Mapping[str, Any]) -> Fault:
     where, *path = error["loc"]
-    name = _name(path)
+    # A query says a list by repeating its name, or with commas: its items have no other one.
+    name = _name(path if where != "query" else path[:1])
     match error["type"]:
         case "extra_forbidden":
             name = printable_excerpt(str(path[-1]))

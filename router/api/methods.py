@@ -30,7 +30,8 @@ async def call_operation(app: FastAPI, scope: Scope, receive: Receive, send: Sen
 def options_answer(scope: Scope, paths: Paths) -> Answer:
     """204 with ``Allow``, also for ``*``, which asks about the whole server. Raises OperationNotFound."""
     exchange: Exchange = scope[EXCHANGE]
-    methods = paths.methods(exchange.path) if exchange.path != "*" else ("OPTIONS",)
+    # The scope's path and not the exchange's: Azure's names of our paths are ours there.
+    methods = paths.methods(scope["path"]) if exchange.path != "*" else ("OPTIONS",)
     headers = preflight_headers(scope["headers"], methods) if exchange.cors_headers else []
     if not methods and not headers:
         raise paths.refusal(scope)

@@ -34,7 +34,7 @@ from starlette.routing import BaseRoute
 from typing_extensions import override
 
 from router.api.exchange import EXCHANGE, Exchange
-from router.api.faults import not_json, query_refusal, refusal
+from router.api.faults import Fault, faults_of, not_json, query_refusal, refusal
 from router.api.forms import Answer, Nothing
 from router.errors import BodyTooLarge, InvalidRequest
 from router.identity.members import Role
@@ -301,15 +301,20 @@ def _query_parameters(dependant: Dependant) -> dict[str, bool]:
     return found
 
 
-def body_model(route: OperationRoute) -> type[BaseModel] | None:
-    """The form of an operation's body; None where it takes none."""
-    return None if route.body_field is None else _model(route.body_field.field_info.annotation)
+def body_faults(route: OperationRoute, body: bytes) -> list[Fault]:
+    """What an operation's form refuses of a body, without sending it; nothing of an operation that takes none."""
+    if route.body_field is None:
+        return []
+    try:
+        _model(route.body_field.field_info.annotation).model_validate_json(body)
+    except ValidationError as problem:
+        return faults_of({**one, "loc": ("body", *one["loc"])} for one in problem.errors())
+    return []
 
 
 def body_schema(route: OperationRoute) -> dict[str, Any] | None:
     """The JSON schema of an operation's body; None where it takes none."""
-    model = body_model(route)
-    return None if model is None else model.model_json_schema()
+    return None if route.body_field is None else _schema(route.body_field.field_info.annotation)
 
 
 def query_schemas(route: OperationRoute) -> Iterator[dict[str, Any]]:

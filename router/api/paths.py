@@ -19,9 +19,12 @@ from router.errors import MethodNotAllowed, OperationNotFound
 SEGMENTS_MAX = 8
 PATH_READ_MAX = 1024
 PATH_SHOWN_MAX = 160
-NOT_FOUND = "There is no operation at {called}. GET /openapi.json lists them."
-# What other APIs call POST /v1/embeddings.
-OTHER_NAMES = frozenset({"embed", "embedding", "embeds", "embedcontent", "feature-extraction"})
+NOT_FOUND = "There is no operation at {called}. GET {document} lists them."
+DOCUMENTS = ("/openapi.json", "/admin/openapi.json")
+# What other APIs call POST /v1/embeddings: the last segment of their path, or what follows its last colon.
+OTHER_NAMES = frozenset({"embed", "embedding", "embeds", "embedcontent", "batchembedcontents", "text-embedding"}) | {
+    *("feature-extraction", "multimodalembeddings", "contextualizedembeddings", "invoke", "invocations")
+}
 NOT_SERVED = frozenset({"completions", "responses", "rerank", "images", "audio", "moderations", "files", "batches"})
 
 _PARAMETER = re.compile(r"\{\w+(:path)?\}")
@@ -60,6 +63,8 @@ class Paths:
             for route in operation_routes(noun.routes):
                 methods.setdefault(route.spec.path, []).append(route.spec.method)
         self._declared = [DeclaredPath(path, _pattern(path), tuple(known)) for path, known in methods.items()]
+        # Not so on the inside port, and in the admin API of this process.
+        self._has_calls = "/v1/embeddings" in methods
 
     def methods(self, path: str) -> tuple[str, ...]:
         """All methods of a path that is spelled just so, with HEAD where there is GET, and OPTIONS; none of another."""
@@ -77,7 +82,8 @@ class Paths:
             )
         called = f"{method} {_shown(path)}"
         if meant is None:
-            return OperationNotFound(NOT_FOUND.format(called=called) + self._further_hint(path))
+            document = next((one for one in DOCUMENTS if self.methods(one)), DOCUMENTS[0])
+            return OperationNotFound(NOT_FOUND.format(called=called, document=document) + self._further_hint(path))
         return _base_url_hint(called, *meant, scope)
 
     def _meant(self, method: str, path: str) -> tuple[DeclaredPath, str] | None:
@@ -87,9 +93,11 @@ class Paths:
 
     def _endings(self, path: str) -> Iterator[tuple[DeclaredPath, str]]:
         segments = _segments(path)
-        if segments and segments[-1].lower() in OTHER_NAMES:
+        if segments[:1] == ["openai"] and not self._has_calls:
+            return
+        if segments and segments[-1].lower().rpartition(":")[2] in OTHER_NAMES:
             segments[-1] = "embeddings"
-        bases = ("", "/admin/v1") if "admin" in segments else ("", "/v1")
+        bases = ("", "/admin/v1") if "admin" in segments or not self._has_calls else ("", "/openai", "/v1")
         for first in range(len(segments)):
             ending = "/".join(segments[first:])
             for base in bases:
@@ -103,6 +111,8 @@ class Paths:
         folder = "/" + "/".join(segments).lower() + "/"
         if segments and any(one.template.startswith(folder) for one in self._declared):
             return f" {folder[:-1]} is where they begin: what clients take as a base URL, to which they add the rest."
+        if segments[:1] in (["v1"], ["openai"]) and not self._has_calls:
+            return " What customers call is on their port, GIGAROUTER_PORT."
         if NOT_SERVED.intersection(segments):
             return " This API serves embeddings: POST /v1/embeddings."
         return ""

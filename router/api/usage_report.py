@@ -82,6 +82,9 @@ def sums_of(row: UsageSum, kind: type[UsageSums]) -> dict[str, Any]:
         "free_tokens": row.free_tokens,
         "charged_usd": row.charged,
         "overdraft_usd": row.overdraft,
+        "promotional_usd": row.promotional,
+        "goodwill_usd": row.goodwill,
+        "revenue_usd": row.revenue,
         "provider_cost_usd": row.provider_cost,
     }
     return {name: value for name, value in sums.items() if name in kind.model_fields}
@@ -97,6 +100,8 @@ def totals_of(rows: Sequence[UsageSum]) -> UsageSum:
         free_tokens=sum(row.free_tokens for row in rows),
         charged=NanoUSD(sum(row.charged for row in rows)),
         overdraft=NanoUSD(sum(row.overdraft for row in rows)),
+        promotional=NanoUSD(sum(row.promotional for row in rows)),
+        goodwill=NanoUSD(sum(row.goodwill for row in rows)),
         provider_cost=NanoUSD(sum(row.provider_cost for row in rows)),
     )
 

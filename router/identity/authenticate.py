@@ -23,6 +23,9 @@ MISSING = (
 )
 
 
+OTHER_SCHEME = f"{MISSING} Yours does not begin with 'Bearer '."
+
+
 class KeyIndex:
     """All keys that may still call, by digest, in this process's memory; ``registry.refresh`` refreshes it."""
 
@@ -96,7 +99,7 @@ def authenticate(header: str | None, keys: KeyIndex, now: datetime) -> Caller:
     cannot know: a fault of ours is never reported as a fault of the key.
     """
     if not header or not (header.startswith("Bearer ") or header[:7].lower() == "bearer ") or len(header) == 7:
-        raise KeyMissing(MISSING)
+        raise KeyMissing(OTHER_SCHEME if header and header[:6].lower() != "bearer" else MISSING)
     text = header[7:]
     key = keys.find(digest_of(text))
     if key is None:
@@ -118,11 +121,13 @@ def _unknown(text: str, keys: KeyIndex, now: datetime) -> KeyUnknown | StoreUnav
             "a key of an account."
         )
     if not is_well_formed(text):
-        why = (
-            "Its checksum does not fit, so it is mistyped or cut off"
-            if text.startswith("gr_")
-            else "It is not a key of ours"
-        )
+        why = "It is not a key of ours"
+        if text.startswith("gr_"):
+            why = "Its checksum does not fit, so it is mistyped or cut off"
+        elif text[:7].lower() == "bearer ":
+            why = "It begins with the word Bearer, which is no part of a key"
+        elif text[:1] in "'\"":
+            why = "It stands in quotation marks, which are no part of a key"
         return KeyUnknown(f"Incorrect API key provided: {mask(text)}. {why}; copy it again from where you keep it.")
     if not keys.is_fresh(now):
         return _cannot_check("a key that is not in memory, while changes do not arrive")

@@ -75,6 +75,12 @@ def denial_error(denied: Denied, caller: Caller, now: datetime) -> errors.Refusa
 
 
 def _credit(denied: Denied, _: Caller) -> errors.Refusal:
+    if denied.debt:
+        return errors.OutOfCredit(
+            f"The account has no credit and owes {to_usd(denied.debt)} USD for what it was served beyond it. Add "
+            f"credit: it pays that first, and this call may cost up to {to_usd(denied.needed)} USD.",
+            details=_amounts(denied) | {"debt_usd": to_usd(denied.debt)},
+        )
     return errors.OutOfCredit(
         f"This call may cost up to {to_usd(denied.needed)} USD and the balance is {to_usd(denied.balance)} USD. Add "
         "credit to the account, or send fewer tokens.",

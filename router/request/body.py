@@ -16,7 +16,7 @@ from router.errors import BodyTooLarge, InputEmpty, InvalidRequest, TooManyInput
 from router.request.nulls import without_unknown_nulls
 from router.request.other_names import hint_for_field, hint_for_input_type
 from router.request.preferences import MODELS_REFUSED, parse_preferences
-from router.request.unreadable import WIDE_BODY, first_text_fault, is_wide
+from router.request.unreadable import WIDE_BODY, first_text_fault, is_wide, place_of_fault
 from router.values import NO_PREFERENCES, EmbedRequest
 
 # OpenAI's own limits for one request.
@@ -300,7 +300,7 @@ def _unreadable(body: bytes) -> InvalidRequest:
         return InvalidRequest(WIDE_BODY)
     fault = first_text_fault(body, _decode_body)
     if fault is None:
-        return InvalidRequest(NOT_JSON)
+        return InvalidRequest(NOT_JSON + place_of_fault(body, _decode_body))
     for end in (b'"]}', b'"}', b'"]}}', b'"}}'):
         try:
             fields = _decode_body(body[: fault.start] + _CUT.encode() + end)

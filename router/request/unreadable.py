@@ -36,6 +36,30 @@ class TextFault(NamedTuple):
     what: str
 
 
+def place_of_fault(body: bytes, decode: Callable[[bytes], object]) -> str:
+    """Where a body that ``decode`` refuses is no JSON, as a sentence with a space in front; empty where nobody knows.
+
+    A body of 2 MB is not searched by eye for its trailing comma, and one that never came is easily missed.
+    """
+    if not body.strip():
+        return " It is empty."
+    try:
+        decode(body)
+    except UnicodeDecodeError:
+        return ""
+    except msgspec.DecodeError as problem:
+        found = _AT_BYTE.fullmatch(str(problem))
+        if found is None:
+            return " It ends too early." if "truncated" in str(problem) else ""
+        # Of what stands behind the end the decoder names the second byte.
+        at = int(found[2]) - ("trailing characters" in found[1])
+        line, column = body.count(b"\n", 0, at) + 1, at - body.rfind(b"\n", 0, at)
+        return f" It is no JSON from byte {at} on (line {line}, column {column})."
+    except RecursionError:
+        return " It is nested too deeply."
+    return ""
+
+
 def is_wide(body: bytes) -> bool:
     """Whether a body is in UTF-16 or UTF-32."""
     return _WIDE.match(body) is not None

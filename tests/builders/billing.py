@@ -111,6 +111,37 @@ def usage_of(cost: int, at: datetime | None = None) -> Usage:
     )
 
 
+async def charge_as_older_release(db: Database, account: AccountId, calls: list[tuple[int, datetime]]) -> None:
+    """One commit by the function of 22 arguments, with one entry for all of its calls, which were never held."""
+    count, entry = len(calls), new_id()
+    connection = await db.connect()
+    try:
+        await connection.fetch(
+            f"SELECT * FROM charge_calls({', '.join(f'${n}' for n in range(1, 23))})",
+            [new_id() for _ in calls],
+            [account] * count,
+            [entry] * count,
+            [new_id()] * count,
+            ["test/model"] * count,
+            [new_id()] * count,
+            [new_id()] * count,
+            ["space"] * count,
+            [1] * count,
+            [cost for cost, _ in calls],
+            [None] * count,
+            [PRICE.id] * count,
+            [PRICE.nano_per_mtok] * count,
+            [cost for cost, _ in calls],
+            [cost // 2 for cost, _ in calls],
+            [at for _, at in calls],
+            [1] * count,
+            [1] * count,
+            *([[None] * count] * 4),
+        )
+    finally:
+        await connection.close()
+
+
 async def an_account(db: Database, credit: int, kind: GrantKind = GrantKind.PURCHASED) -> AccountId:
     async with db.transaction() as tx:
         return await add_account(tx, credit, kind=kind)

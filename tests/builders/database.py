@@ -235,6 +235,14 @@ class DatabaseBuilder:
 
         return self.as_owner(command)
 
+    def a_gift(self, account: AccountId, amount_nano: int) -> None:
+        """Goodwill credit."""
+
+        async def command(work: UnitOfWork) -> None:
+            await add_credit(work.connection, account, amount_nano, GrantKind.GOODWILL)
+
+        self.as_owner(command)
+
     def a_key(
         self,
         account: AccountId,

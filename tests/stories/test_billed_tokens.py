@@ -73,7 +73,8 @@ def test_text_that_nobody_counts_is_billed_at_a_quarter_of_its_bytes(
     upstream.script.append(silent([[1, 2, 3]], ALONE))
     assert call(product, key, ALONE, [[1, 2, 3]]).json["usage"]["total_tokens"] == 3
     assert untold(product, "silent") == 3
-    recorded = product.database.rows("SELECT provider_tokens FROM usage_events WHERE model_id = $1", ALONE)
+    latest = "SELECT provider_tokens FROM usage_events WHERE model_id = $1 ORDER BY occurred_at DESC LIMIT 3"
+    recorded = product.database.rows(latest, ALONE)
     assert [row[0] for row in recorded] == [None] * 3
 
 

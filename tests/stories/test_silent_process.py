@@ -86,8 +86,9 @@ def test_credit_is_spent_once_however_a_serve_falls_silent(
 
     first, second = asyncio.run(story())
     statuses, others = Counter(reply.status for reply in first), Counter(reply.status for reply in second)
-    # Where Postgres heard the silent serve to the end, it charged those calls, and the other had nothing left to spend.
-    assert (statuses, others) in (({503: CALLS}, {200: CALLS}), ({200: CALLS}, {402: CALLS}))
+    # Where Postgres heard the silent serve for a while, it charged those calls, and the other spent what was left.
+    assert statuses[200] + others[200] == CALLS
+    assert (statuses[503], others[402]) == (CALLS - statuses[200], CALLS - others[200]), (statuses, others)
     assert others[200] == CALLS or silence is Cut.FROM_POSTGRES
     booked = product.database.rows(
         "SELECT charged_nano, overdraft_nano FROM usage_events WHERE account_id = $1", account

@@ -122,6 +122,27 @@ def test_what_is_odd_and_usable_is_embedded_as_it_is(product: Product, key: str,
     assert answer.json()["data"][1]["embedding"] == pytest.approx(unit_vector(text, 8), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "It is empty."),
+        (b" \r\n", "It is empty."),
+        (b"\xef\xbb\xbf", "It is empty."),
+        (b'{"model": "m",\n "input": "a",}', "from byte 29 on (line 2, column 15)"),
+        (b"{'model': 'm'}", "from byte 1 on (line 1, column 2)"),
+        (b'{"model": "m", "input": "a", "dimensions": NaN}', "from byte 43 on"),
+        (b'{"model": "m", "input": "a"}{}', "from byte 28 on"),
+        (b'{"model": "m", "input": "a"', "It ends too early."),
+        (b'{"model": "m", "input": ' + b"[" * 100_000, "."),
+    ],
+)
+def test_a_body_that_is_no_json_says_from_where_on(product: Product, key: str, body: bytes, words: str) -> None:
+    for path in ("/embeddings", "/quote"):
+        answer = _post(product, key, body, path)
+        assert answer.status_code == 400, answer.text
+        assert words in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("field", ["model", "user", "provider"])
 def test_a_fault_in_another_field_names_that_field(product: Product, key: str, field: str) -> None:
     fields: dict[str, Any] = {"model": MODEL, "input": ["fine"], "user": "me", "provider": {"space": "s"}}

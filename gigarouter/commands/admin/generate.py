@@ -14,7 +14,6 @@ from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
 import typer
-from pydantic import ValidationError
 from typer.core import TyperCommand
 from typing_extensions import override
 
@@ -22,8 +21,7 @@ from gigarouter.commands.admin.client import Call, Client, Reply
 from gigarouter.commands.admin.instants import instant_text
 from gigarouter.commands.admin.options import UNSET, Option, Reader, Usage, body_of, options_of, parameters
 from gigarouter.commands.admin.output import show
-from router.api.faults import faults_of
-from router.api.operation import CSV, OperationRoute, body_model, body_schema, columns_of, query_schemas
+from router.api.operation import CSV, OperationRoute, body_faults, body_schema, columns_of, query_schemas
 from store.faults import CannotStart
 
 FAILED, USAGE, NOT_ALLOWED, NOT_FOUND, NO_CREDIT, LIMITED, PROVIDER_FAILED = 1, 2, 3, 4, 5, 6, 7
@@ -181,15 +179,8 @@ def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
 
 def _body_faults(command: Command, body: Mapping[str, object]) -> dict[str, str]:
     """What the operation's form would refuse, each fault by its field: told before anything is sent."""
-    model = body_model(command.route)
-    if model is None:
-        return {}
-    try:
-        model.model_validate_json(msgspec.json.encode(body))
-    except ValidationError as problem:
-        found = faults_of({**one, "loc": ("body", *one["loc"])} for one in problem.errors())
-        return {fault.param or "": _as_typed(command, fault.param, fault.message) for fault in found}
-    return {}
+    found = body_faults(command.route, msgspec.json.encode(body))
+    return {fault.param or "": _as_typed(command, fault.param, fault.message) for fault in found}
 
 
 def _as_typed(command: Command, param: str | None, message: str) -> str:

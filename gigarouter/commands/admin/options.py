@@ -2,7 +2,7 @@
 
 Pure. What a command is about, the first two required fields, are its arguments, every other field is an option; fields
 of a nested object are options with its name in front (``--cap-amount-usd``). Nothing that was not typed is sent, so
-that the API's own defaults hold.
+that the API's own defaults hold; and values are judged by the API alone, which tells all that is wrong at once.
 """
 
 import inspect
@@ -128,7 +128,7 @@ def parameters(options: Sequence[Option], *, arguments: int = 0, edits: bool = F
     first = [option for option in options if option.may_be_argument][:arguments]
     for option in options:
         if option in first:
-            note = typer.Argument(help=option.help)
+            note = typer.Argument(help=_with_choices(option))
             yield _parameter(option.name, Annotated[str, note], inspect.Parameter.empty)
         elif option.required and option.may_be_argument:
             needed = typer.Option(option.flag, help=option.help, metavar=_metavar(option))
@@ -167,8 +167,17 @@ def _metavar(option: Option) -> str | None:
             return "<int>"
         case "number":
             return "<float>"
+        case "map":
+            return "<name=value>"
+        case "json":
+            return "<json>"
         case _:
             return None
+
+
+def _with_choices(option: Option) -> str:
+    """The help of an argument, whose metavar is its name."""
+    return f"{option.help} One of {', '.join(option.choices)}.".strip() if option.choices else option.help
 
 
 def _parameter(name: str, annotation: object, default: object = None) -> inspect.Parameter:

@@ -72,9 +72,18 @@ def show_one(row: Row, *, as_json: bool) -> None:
         if name not in tables:
             table.add_row(name.replace("_", " "), _cell(value))
     Console().print(table)
+    grouping = cast("list[str]", row.get("group_by") or [])
     for name, rows in tables.items():
         typer.echo(f"\n{name.replace('_', ' ').capitalize()}")
-        show_list(cast("list[Row]", rows), as_json=False)
+        show_list(_without_empty_columns(cast("list[Row]", rows), grouping), as_json=False)
+
+
+def _without_empty_columns(rows: Sequence[Row], grouping: Sequence[str]) -> list[Row]:
+    """Rows without the columns that are null in each of them; what they are grouped by stands first."""
+    first = [column for name in grouping for column in (name, f"{name}_name")]
+    shown = [name for name in rows[0] if any(row.get(name) is not None for row in rows)]
+    shown.sort(key=lambda name: first.index(name) if name in first else len(first))
+    return [{name: row.get(name) for name in shown} for row in rows]
 
 
 def instant(value: datetime | None) -> str | None:

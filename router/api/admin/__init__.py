@@ -6,6 +6,7 @@
 from router.api.admin.acceptances import operations as acceptances
 from router.api.admin.accounts import operations as accounts
 from router.api.admin.audit import operations as audit
+from router.api.admin.books import operations as books
 from router.api.admin.claims import operations as claims
 from router.api.admin.decisions import operations as decisions
 from router.api.admin.endpoints import operations as endpoints
@@ -27,7 +28,7 @@ from router.api.admin.waivers import operations as waivers
 _nouns = (
     *(providers, endpoints, models, prices, accounts, grants, keys, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances),
-    *(manifest, litellm_import, requests, routes, usage, ledger, audit),
+    *(manifest, litellm_import, requests, routes, usage, ledger, books, audit),
 )
 
 operations = [noun.routes for noun in _nouns]

@@ -1,12 +1,15 @@
-"""``/admin/v1/ledger``: whether the books balance."""
+"""``/admin/v1/ledger``: whether the books balance, and whether anything was changed that was sealed."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.ledger import drifted_credits, trial_balance, unbalanced_entries
 from billing.money import NanoUSD
+from billing.seal import verify
+from router.api.admin.books import HeadOut, head_of
 from router.api.admin.request import Read
 from router.api.fields import AccountIdText, Usd
 from router.api.forms import Answer
@@ -61,6 +64,51 @@ async def show(admin: Read) -> TrialBalanceOut:
             unbalanced_entries=unbalanced,
             drifted_credits=tuple(drifted),
             balanced=not (total or unbalanced or drifted),
+        )
+
+    return await admin.read(ask)
+
+
+class VerifyQuery(BaseModel):
+    """Which batches to verify."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    first: int = Field(1, ge=1, description="The first batch; what is before it is taken as right.")
+    last: int | None = Field(None, ge=1, description="The last batch; null: the newest.")
+
+
+class VerifyOut(Answer):
+    """What a walk along the chain of sealed batches found."""
+
+    columns: ClassVar[tuple[str, ...]] = ("ok", "batches", "entries", "wrong_batch", "message")
+
+    ok: bool
+    batches: int = Field(description="How many batches are right, up to the first wrong one.")
+    entries: int
+    postings: int
+    wrong_batch: int | None = Field(description="The number of the first wrong batch.")
+    message: str = Field(description="What is wrong with it.")
+    head: HeadOut | None = Field(description="The last batch that is right.")
+    object: Literal["verification"] = "verification"
+
+
+@operations.get(
+    ":verify", verb="verify", name="verify_ledger", summary="Was anything changed that was sealed?", roles=ALL
+)
+async def verify_chain(admin: Read, query: Annotated[VerifyQuery, Query()]) -> VerifyOut:
+    """Computes the digests of sealed batches again, from their entries and postings; names the first wrong one."""
+
+    async def ask(connection: AsyncConnection) -> VerifyOut:
+        found = await verify(connection, first=query.first, last=query.last)
+        return VerifyOut(
+            ok=found.wrong_batch is None,
+            batches=found.batches,
+            entries=found.entries,
+            postings=found.postings,
+            wrong_batch=found.wrong_batch,
+            message=found.message,
+            head=head_of(found.head),
         )
 
     return await admin.read(ask)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import msgspec
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.accounts import account_names
@@ -17,8 +18,11 @@ from store.ids import AccountId, KeyId, ProviderId
 
 
 class OperatorUsageSums(UsageSums):
-    """Calls, tokens and money, and what providers cost us."""
+    """Calls, tokens and money, what of it is revenue, and what providers cost us."""
 
+    promotional_usd: Usd = Field(description="Of what was charged, what promotional credit paid.")
+    goodwill_usd: Usd = Field(description="Of what was charged, what goodwill credit paid.")
+    revenue_usd: Usd = Field(description="Charged and overdraft, less what promotional and goodwill credit paid.")
     provider_cost_usd: Usd
 
 

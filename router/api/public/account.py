@@ -67,6 +67,9 @@ class AccountOut(Answer):
     balance: str
     held: str = Field(description="Credit set aside for calls in flight.")
     available: str = Field(description="The balance less what is held.")
+    debt: str = Field(
+        description="What was served beyond the credit. New credit pays it first; until then there is none."
+    )
     key: KeyOut
     currency: Literal["USD"] = "USD"
     object: Literal["account"] = "account"
@@ -88,6 +91,7 @@ async def retrieve_account(request: Private) -> AccountOut:
         balance=to_usd(balance.balance),
         held=to_usd(balance.held),
         available=to_usd(balance.balance - balance.held),
+        debt=to_usd(balance.debt),
         key=KeyOut(
             id=key.id,
             name=key.name,

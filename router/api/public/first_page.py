@@ -1,13 +1,18 @@
 """Serves ``/``: what this is, and where documentation, models and the account are, for a person or a program."""
 
+import asyncio
+from html import escape
 from typing import Annotated, Final
 
 from fastapi import Header, Request, Response
 
 from router.api.accept import preferred
+from router.api.exchange import EXCHANGE, Exchange
 from router.api.forms import Answer
 from router.api.operation import JSON, Operations, Who
 from router.api.paths import address
+from router.context import RouterContext
+from router.usable_models import is_sold
 
 operations = Operations("first-page", tag="Probes", one="first_page", who=Who.ANYONE)
 
@@ -17,7 +22,7 @@ HEADERS: Final = {
     "referrer-policy": "no-referrer",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'",
 }
-# The address comes into it escaped: it is a Host header of letters, digits and few signs (router.api.paths).
+# What comes into it is no markup: a Host header of letters, digits and few signs (router.api.paths), a model's id.
 PAGE: Final = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -35,16 +40,15 @@ a {{ color: #8ab4f8; }} }}
 This is the API; it has no user interface.</p>
 <ul>
 <li>Documentation: <a href="/openapi.json">/openapi.json</a> describes every operation (OpenAPI 3.1).</li>
-<li>Models, with prices and licenses: <code>GET /v1/models</code></li>
+<li>Models, with prices and licenses: <a href="/v1/models">/v1/models</a></li>
 <li>Your account, with balance and limits: <code>GET /v1/account</code></li>
 <li>State: <a href="/health">/health</a>, <a href="/ready">/ready</a></li>
 </ul>
 <p>Clients of OpenAI's kind take <code>{address}/v1</code> as the base URL, and a key of an account:</p>
 <pre>curl {address}/v1/embeddings -H "Authorization: Bearer $GIGAROUTER_API_KEY" \\
   -H "Content-Type: application/json" \\
-  -d '{{"model": "…", "input": "Hello, world"}}'
+  -d '{{"model": "{model}", "input": "Hello, world"}}'
 
-curl {address}/v1/models -H "Authorization: Bearer $GIGAROUTER_API_KEY"
 curl {address}/v1/account -H "Authorization: Bearer $GIGAROUTER_API_KEY"</pre>
 </html>
 """
@@ -68,7 +72,7 @@ async def first_page(request: Request, accept: Annotated[str | None, Header()] =
     """Where documentation, models and the account are: a page for browsers, JSON for everything else."""
     root = address(request.scope)
     if preferred(accept, (JSON, HTML)) == HTML:
-        return Response(PAGE.format(address=root), headers=HEADERS, media_type=HTML)
+        return Response(PAGE.format(address=root, model=_first_model(request)), headers=HEADERS, media_type=HTML)
     page = FirstPageOut(
         base_url=f"{root}/v1",
         documentation=f"{root}/openapi.json",
@@ -78,3 +82,12 @@ async def first_page(request: Request, accept: Annotated[str | None, Header()] =
         ready=f"{root}/ready",
     )
     return Response(page.model_dump_json(), headers=HEADERS, media_type=JSON)
+
+
+def _first_model(request: Request) -> str:
+    """The id of a model that can be called now, so that the page's line can be pasted as it stands."""
+    context: RouterContext = request.app.state.context
+    exchange: Exchange = request.scope[EXCHANGE]
+    now, now_s = exchange.now, asyncio.get_running_loop().time()
+    models = context.catalog.all()
+    return escape(next((model.id for model in models if is_sold(model, context, now, now_s)), "org/name"))

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
-from billing import charging, generation, projection, reaper
+from billing import charging, debt, generation, projection, reaper
 from store.clock import Clock
 from tests.harness.simulation.virtual_time import Gate, Link, VirtualLoop, Wire
 
@@ -48,6 +48,7 @@ class PostgresModel:
             generation._OPEN: self._open,
             projection._POSTED: lambda account_id: [self._credit(account_id)],
             projection._FIRST_LOAD: self._first_load,
+            debt._DEBT: lambda account_id: [Row(value=0)],
             reaper._RELEASE: self._release,
             reaper._BILLED: lambda calls: [Row(request_id=call, tokens=1) for call in calls],
             reaper._VERSIONS: lambda accounts: [self._credit(account) for account in accounts],

@@ -17,6 +17,7 @@ from tests.builders.values import a_payer
 # So much that the refill of a test's seconds is less than a token.
 LIMIT, MOST, BILLED = 40, 20, 9
 LIMITS = Limits(1_000, LIMIT, 100)
+# Of a hold that has lost its instant.
 LONGEST_S = 80.0
 
 End = Callable[[Billing, Hold], Awaitable[None]]

@@ -130,10 +130,10 @@ def test_a_used_up_minute_is_waited_for_and_then_the_call_succeeds(shop: Shop) -
     secret = shop.key(tokens_per_minute=TOKENS)
     assert shop.embed(secret, HOSTILE) == TOKENS
     began = time.monotonic()
-    outcomes, billed = shop.counted(lambda: shop.embed(secret, "hello"))
-    assert (outcomes, billed) == (["200", "429 rate_limited_tokens"], 1)
+    outcomes, billed = shop.counted(lambda: shop.embed(secret, HOSTILE[:20]))
+    assert (sorted(set(outcomes)), billed) == (["200", "429 rate_limited_tokens"], 20)
     # A token is back after 0.15 s.
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
 
 
 def test_calls_at_once_are_waited_for(shop: Shop, refusing_upstream: Upstream) -> None:

@@ -309,6 +309,22 @@ def test_what_is_not_there_exits_with_4_and_what_cannot_be_reached_with_1(admin:
     assert "cannot be reached" in gone.fails("accounts", "list")
 
 
+def test_all_that_is_missing_or_wrong_is_told_at_once(admin: Admin) -> None:
+    words = admin.fails("models", "create", "--dimensions", "8", exits=2)
+    for name in ("id", "owned_by", "--summary", "--max-input-tokens"):
+        assert f"{name} is missing." in words.splitlines()
+    assert "--dimensions" not in words
+    wrong = ("acme/toy", "acme", "--summary", "s", "--dimensions", "wide", "--max-input-tokens", "1.5", "--normalized")
+    assert admin.fails("models", "create", *wrong, "--trained-dimensions", "x", exits=2).splitlines() == [
+        "--dimensions is a whole number.",
+        "--max-input-tokens is a whole number.",
+        "--trained-dimensions[0] is a whole number.",
+    ]
+    admin("accounts", "create", "Acme")
+    wrong = ("Acme", "--use", "private", "--cap-amount-usd", "much", "--concurrency", "many", "--cap-period", "week")
+    assert len(admin.fails("keys", "create", *wrong, exits=2).splitlines()) == 4
+
+
 def test_at_a_terminal_the_command_prints_a_table(admin: Admin, database_url: str) -> None:
     admin("accounts", "create", "Acme")
     command = [sys.executable, "-m", "gigarouter", "admin", "accounts", "list"]

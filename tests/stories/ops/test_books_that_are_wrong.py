@@ -25,6 +25,7 @@ def finance(product: Product) -> Operator:
 def test_a_running_credit_that_is_not_its_postings_is_named(product: Product, finance: Operator) -> None:
     account = product.database.an_account(1_000_000_000)
     assert finance("GET", "/ledger:trial-balance")["balanced"]
+    product.database.rows("ALTER TABLE ledger_accounts DISABLE TRIGGER USER")
     product.database.rows(
         "UPDATE ledger_accounts SET posted_nano = posted_nano + 1, version = version + 1 WHERE account_id = $1"
         " AND kind = 'customer_credit'",

@@ -89,6 +89,20 @@ def test_the_inside_port_has_metrics_and_admin_and_nothing_that_costs_money(prod
         assert httpx.post(serve.admin_url + path).status_code == 404, path
 
 
+def test_a_wrong_path_on_the_inside_port_is_told_what_is_there(product: Product) -> None:
+    url = product.serves[0].admin_url
+    for path, words in {
+        "/nothing": "GET /admin/openapi.json lists them",
+        "/v1/embeddings": "on their port, GIGAROUTER_PORT",
+        "/openai/models": "on their port, GIGAROUTER_PORT",
+        "/accounts": "it is GET /admin/v1/accounts",
+        "/v1/accounts": "it is GET /admin/v1/accounts",
+    }.items():
+        answer = httpx.get(url + path)
+        assert (answer.status_code, words in answer.json()["error"]["message"]) == (404, True), answer.text
+    assert httpx.get(f"{url}/admin/openapi.json").status_code == 200
+
+
 def test_the_command_line_at_the_customers_address_says_which_one_is_meant(product: Product, ops: Operator) -> None:
     environment = product.environment | {"GIGAROUTER_OPERATOR_KEY": ops.key, "GIGAROUTER_URL": ops.url}
     assert admin_command(environment, "accounts", "list")["data"] == []

@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import re
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from billing.money import from_usd, to_usd
-from gigarouter.commands.admin import app
+from gigarouter.commands.admin import app, output
 from store.ids import AccountId, KeyId, wire
 from tests.harness.admin_client import Operator
 from tests.harness.fake_upstream import Upstream
@@ -53,6 +54,7 @@ def books(product: Product, upstream: Upstream) -> Books:
     answered = 0
     for name, credit in CREDITS.items():
         account = database.an_account(credit, name)
+        database.a_gift(account, 5_000)
         made = [database.a_key_and_its_id(account) for _ in range(2)]
         keys[name] = (account, [key_id for _, key_id in made])
         for (key, _), model, n in itertools.product(made, MODELS, range(3)):
@@ -79,6 +81,8 @@ def test_however_it_is_grouped_the_sums_are_the_ledgers(books: Books, finance: O
     for rows in (answer["data"], [answer["totals"]]):
         assert nano(rows, "charged_usd") == books.booked("customer_credit") > 0
         assert nano(rows, "overdraft_usd") == books.booked("customer_overdraft")
+        assert nano(rows, "revenue_usd") == -books.booked("revenue") > 0
+        assert nano(rows, "goodwill_usd") == -books.booked("goodwill_expense") > 0
         assert nano(rows, "provider_cost_usd") == books.booked("provider_cost") > 0
         assert sum(row["calls"] for row in rows) == books.product.database.value("SELECT count(*) FROM usage_events")
     for row in answer["data"]:
@@ -167,11 +171,25 @@ def test_this_months_usage_per_account_as_csv_is_one_command_and_one_get(books: 
     assert json.loads(as_json.stdout)["group_by"] == ["day"]
 
 
+def test_a_table_has_the_columns_of_its_grouping_alone(
+    books: Books, finance: Operator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "prints_json", lambda wanted: wanted)
+    monkeypatch.setenv("COLUMNS", "300")
+    for grouping, first in (("account", ["account", "account name"]), ("day,model", ["day", "model"])):
+        output.show(finance("GET", f"/usage?group_by={grouping}"), as_json=False)
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+        header = lines[lines.index("Data") + 1]
+        columns = re.split(r"  +", header.strip())
+        assert columns[: len(first)] == first
+        assert not {*GROUPS, "account name", "provider name", "key name"}.intersection(columns[len(first) :])
+
+
 @pytest.mark.parametrize(
     ("query", "param"),
     [
-        ("group_by=customer", "group_by[0]"),
-        ("group_by=", "group_by[0]"),
+        ("group_by=customer", "group_by"),
+        ("group_by=", "group_by"),
         ("period=2026-13", "period"),
         ("period=2026-11&from=2026-11-01", "period"),
         ("to=2026-11-01", "from"),

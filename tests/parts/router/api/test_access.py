@@ -28,6 +28,7 @@ GET    /admin/v1/accounts/{account_id}                  finance_admin ops
 GET    /admin/v1/accounts/{account_id}/grants           finance_admin ops
 GET    /admin/v1/accounts/{account_id}/grants/{grant_id} finance_admin ops
 GET    /admin/v1/audit                                  finance_admin ops
+GET    /admin/v1/books                                  finance_admin ops
 GET    /admin/v1/claims                                 finance_admin ops
 GET    /admin/v1/claims/{claim_id}                      finance_admin ops
 GET    /admin/v1/decisions                              finance_admin ops
@@ -36,6 +37,7 @@ GET    /admin/v1/endpoints/{endpoint_id}                finance_admin ops
 GET    /admin/v1/keys                                   finance_admin ops
 GET    /admin/v1/keys/{key_id}                          finance_admin ops
 GET    /admin/v1/ledger:trial-balance                   finance_admin ops
+GET    /admin/v1/ledger:verify                          finance_admin ops
 GET    /admin/v1/manifest:export                        finance_admin ops
 GET    /admin/v1/members                                finance_admin ops
 GET    /admin/v1/members/{member_id}                    finance_admin ops

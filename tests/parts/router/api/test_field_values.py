@@ -39,6 +39,26 @@ async def test_an_operators_key_is_found_however_its_header_is_spaced(api: Serve
 
 
 @pytest.mark.parametrize(
+    ("credentials", "words"),
+    [
+        (b"authorization: {key}", "does not begin with 'Bearer '"),
+        (b"authorization: Token {key}", "does not begin with 'Bearer '"),
+        (b"authorization: Basic {key}", "does not begin with 'Bearer '"),
+        (b"authorization: Bearer", "using Bearer auth"),
+        (b"authorization: Bearer Bearer {key}", "the word Bearer, which is no part of a key"),
+        (b"api-key: Bearer {key}", "the word Bearer, which is no part of a key"),
+        (b'x-api-key: "{key}"', "quotation marks"),
+    ],
+)
+async def test_a_key_in_another_form_is_told_what_is_wrong_with_the_form(
+    api: ServedApi, credentials: bytes, words: str
+) -> None:
+    answer = await api.embed(credentials.replace(b"{key}", api.key.encode()))
+    assert (answer.status, words in answer.error["message"]) == (401, True), answer.body
+    assert api.key.encode() not in answer.body
+
+
+@pytest.mark.parametrize(
     ("headers", "status", "code"),
     [
         ([b"authorization: Bearer {key} {key}"], 401, "invalid_api_key"),

@@ -1,5 +1,6 @@
 """The first page that a person opens says what this is and where to go on; a program gets the same as JSON."""
 
+import html
 import json
 import re
 
@@ -25,6 +26,16 @@ async def test_a_browser_gets_a_page_that_needs_nothing_else(api: ServedApi) -> 
         assert all(link == "data:," or link.startswith("/") for link in links), "nothing from elsewhere"
         for link in links - {"data:,"}:
             assert (await api.raw("GET", link)).status in ((200, 503) if link == "/ready" else (200,))
+
+
+async def test_the_pages_own_line_can_be_pasted(api: ServedApi) -> None:
+    page = (await api.raw("GET", "/", CHROME)).body.decode()
+    found = re.search(r"-d '(.*)'", html.unescape(page))
+    assert found is not None
+    body = json.loads(found[1])
+    answer = await api.client.post("/v1/embeddings", json=body, headers={"authorization": f"Bearer {api.key}"})
+    assert answer.status_code == 200, answer.text
+    assert '<a href="/v1/models">' in page, "the list needs no key"
 
 
 async def test_a_program_gets_json_with_addresses_that_work(api: ServedApi) -> None:

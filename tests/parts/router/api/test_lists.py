@@ -46,7 +46,8 @@ ROWS: dict[str, Any] = {
     ),
     **dict.fromkeys(("resolutions", "waivers", "acceptances", "usage"), lambda n: n),
     "decisions": lambda n: 4,  # one for each use, and charging
-    "ledger": lambda n: 9 if n else 7,  # the house's kinds of ledger account, and the customers' two
+    "ledger": lambda n: 17 if n else 15,  # the house's kinds of ledger account, and the customers' two
+    "books": lambda n: 12,  # one for each check
     "audit": lambda n: None if n else 0,
 }
 

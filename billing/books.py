@@ -1,0 +1,211 @@
+"""Checks the books: often what is not sealed yet with the sums of what is, and every night all of it.
+
+Each check counts what is wrong and says it in a sentence; the last results are kept in ``book_checks``, from where the
+admin API and the metrics read them. Nothing is repaired here.
+"""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.ledger import unbalanced_entries
+from billing.projection import Projection, due_key
+from billing.reaper import accounts_in_redis, mismatches
+from billing.seal import last_batch, verify
+from store.ids import AccountId, wire
+from store.postgres import Database
+
+# The seal waits for open transactions, which end within seconds; a hold that is overdue is reaped within seconds.
+SEAL_BEHIND_S = 300
+OVERDUE_S = 60
+
+
+class Check(StrEnum):
+    """The checks, by the sentence that holds."""
+
+    SUM_ZERO = "sum_zero"
+    CREDIT_IS_POSTINGS = "credit_is_postings"
+    CREDIT_IS_GRANTS = "credit_is_grants"
+    DEBT_HAS_NO_CREDIT = "debt_has_no_credit"
+    USAGE_IN_MONTHS = "usage_in_months"
+    SEAL_NOT_BEHIND = "seal_not_behind"
+    REDIS_IS_POSTGRES = "redis_is_postgres"
+    HOLDS_NOT_OVERDUE = "holds_not_overdue"
+    ENTRIES_BALANCE = "entries_balance"
+    SEALED_SUMS = "sealed_sums"
+    USAGE_IS_LEDGER = "usage_is_ledger"
+    CHAIN_WHOLE = "chain_whole"
+
+
+NIGHTLY = frozenset({Check.ENTRIES_BALANCE, Check.SEALED_SUMS, Check.USAGE_IS_LEDGER, Check.CHAIN_WHOLE})
+# A result that is older says nothing any more: the job does not run.
+FRESH = timedelta(minutes=10)
+FRESH_NIGHTLY = timedelta(hours=30)
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """How much is wrong by one check, which is 0, and what that is."""
+
+    check: Check
+    wrong: int
+    message: str = ""
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What a check found the last time that it ran; None for one that never did."""
+
+    check: Check
+    wrong: int | None
+    message: str
+    checked_at: datetime | None
+
+    def is_fresh(self, now: datetime) -> bool:
+        """Whether it ran as lately as it should have."""
+        age = FRESH_NIGHTLY if self.check in NIGHTLY else FRESH
+        return self.checked_at is not None and now - self.checked_at < age
+
+
+# What is posted is what is sealed, and the tail: in one snapshot, and no matter how many postings were sealed.
+_TAIL = "e.xact IS NULL AND e.id > :entry OR e.xact IS NOT NULL"
+_TAIL_AFTER = "(e.xact, e.id) > (CAST(CAST(:xact AS text) AS xid8), :entry)"
+_FREQUENT = """
+    WITH tail AS (
+        SELECT p.ledger_account_id, sum(p.amount_nano) AS amount FROM entries e JOIN postings p ON p.entry_id = e.id
+        WHERE {tail} GROUP BY 1
+    ), posted AS (
+        SELECT id, sum(amount) AS amount FROM (
+            SELECT ledger_account_id AS id, amount_nano AS amount FROM sealed_balances UNION ALL TABLE tail
+        ) sums GROUP BY 1
+    ), granted AS (
+        SELECT account_id, sum(remaining_nano) AS amount FROM grants WHERE remaining_nano > 0 GROUP BY 1
+    ), balances AS (
+        SELECT l.account_id, l.kind, l.posted_nano, coalesce(p.amount, 0) AS posted, coalesce(g.amount, 0) AS granted
+        FROM ledger_accounts l LEFT JOIN posted p ON p.id = l.id LEFT JOIN granted g ON g.account_id = l.account_id
+        WHERE l.posted_nano IS NOT NULL
+    )
+    SELECT (SELECT coalesce(sum(amount), 0) FROM posted) AS off,
+        count(DISTINCT account_id) FILTER (WHERE posted_nano <> posted) AS drifted,
+        min(account_id::text) FILTER (WHERE posted_nano <> posted) AS drifted_account,
+        count(*) FILTER (WHERE kind = 'customer_credit' AND posted_nano <> granted) AS ungranted,
+        min(account_id::text) FILTER (WHERE kind = 'customer_credit' AND posted_nano <> granted) AS ungranted_account,
+        count(*) FILTER (WHERE kind = 'customer_overdraft' AND posted_nano < 0 AND granted > 0) AS indebted,
+        (SELECT count(*) FROM usage_events_default) AS strays
+    FROM balances
+"""
+_BEHIND = """
+    SELECT coalesce(extract(epoch FROM now() - min(e.booked_at)), 0)::bigint AS seconds FROM entries e WHERE {tail}
+"""
+_SEALED_SUMS = text("""
+    WITH all_postings AS (SELECT ledger_account_id AS id, sum(amount_nano) AS amount FROM postings GROUP BY 1),
+    tail AS (
+        SELECT p.ledger_account_id AS id, sum(p.amount_nano) AS amount
+        FROM entries e JOIN postings p ON p.entry_id = e.id
+        WHERE coalesce(e.xact, '0') > coalesce(CAST(CAST(:xact AS text) AS xid8), '0')
+            OR (coalesce(e.xact, '0') = coalesce(CAST(CAST(:xact AS text) AS xid8), '0') AND e.id > :entry) GROUP BY 1
+    )
+    SELECT count(*) FROM all_postings a LEFT JOIN tail t ON t.id = a.id LEFT JOIN sealed_balances s
+        ON s.ledger_account_id = a.id
+    WHERE a.amount <> coalesce(t.amount, 0) + coalesce(s.amount_nano, 0)
+""")
+# Usage of before there were periods says nothing of gifts; its entries may have calls of two months.
+_USAGE_IS_LEDGER = text("""
+    WITH used AS (
+        SELECT date_trunc('month', occurred_at AT TIME ZONE 'UTC')::date AS period, sum(cost_nano) AS amount
+        FROM usage_events WHERE entry_id IS NOT NULL AND promotional_nano IS NOT NULL GROUP BY 1
+    ), booked AS (
+        SELECT e.period, sum(p.amount_nano) AS amount
+        FROM entries e JOIN postings p ON p.entry_id = e.id JOIN ledger_accounts l ON l.id = p.ledger_account_id
+        WHERE e.kind = 'usage' AND e.period IS NOT NULL
+            AND l.kind IN ('revenue', 'promotional_contra', 'goodwill_expense') GROUP BY 1
+    )
+    SELECT to_char(period, 'YYYY-MM') AS month FROM used FULL JOIN booked USING (period)
+    WHERE coalesce(used.amount, 0) <> coalesce(booked.amount, 0) ORDER BY 1
+""")
+_RECORD = text("""
+    INSERT INTO book_checks AS b (name, wrong, message) VALUES (:name, :wrong, :message)
+    ON CONFLICT (name) DO UPDATE SET wrong = EXCLUDED.wrong, message = EXCLUDED.message, checked_at = now()
+""")
+_RESULTS = text("SELECT name, wrong, message, checked_at FROM book_checks")
+_NIL = "00000000-0000-0000-0000-000000000000"
+
+
+async def check_frequently(db: Database) -> list[Finding]:
+    """Check what Postgres has, in one snapshot."""
+    async with db.transaction(snapshot=True) as tx:
+        head = await last_batch(tx)
+        tail = _TAIL_AFTER if head and head.last_xact else _TAIL
+        position = {"entry": head.last_entry if head else _NIL}
+        if head and head.last_xact:
+            position |= {"xact": head.last_xact}
+        found = (await tx.execute(text(_FREQUENT.format(tail=tail)), position)).one()
+        behind_s = int(await tx.scalar(text(_BEHIND.format(tail=tail)), position) or 0)
+    return [
+        Finding(Check.SUM_ZERO, abs(int(found.off)), "the ledger's postings do not sum to zero, by so many nano-USD"),
+        Finding(Check.CREDIT_IS_POSTINGS, found.drifted, f"accounts such as {_account(found.drifted_account)}"),
+        Finding(Check.CREDIT_IS_GRANTS, found.ungranted, f"accounts such as {_account(found.ungranted_account)}"),
+        Finding(Check.DEBT_HAS_NO_CREDIT, found.indebted, "accounts owe and have credit"),
+        Finding(Check.USAGE_IN_MONTHS, found.strays, "usage events are in no month"),
+        Finding(
+            Check.SEAL_NOT_BEHIND, behind_s if behind_s > SEAL_BEHIND_S else 0, "seconds behind: an open transaction?"
+        ),
+    ]
+
+
+async def check_redis(
+    db: Database, projection: Projection, before: set[AccountId]
+) -> tuple[list[Finding], set[AccountId]]:
+    """Check what Redis has; an account is wrong that was ``before``, too. Returns the accounts that differ now."""
+    differing = {found.account_id for found in await mismatches(db, projection)}
+    wrong = differing & before
+    overdue, due_ms = 0, int((db.clock.now().timestamp() - OVERDUE_S) * 1000)
+    assert projection.redis is not None
+    async for account_id in accounts_in_redis(projection):
+        overdue += int(await projection.redis.command("ZCOUNT", due_key(account_id), "-inf", due_ms))
+    accounts = f"accounts such as {wire(AccountId, min(wrong))}" if wrong else ""
+    findings = [
+        Finding(Check.REDIS_IS_POSTGRES, len(wrong), accounts),
+        Finding(Check.HOLDS_NOT_OVERDUE, overdue, "holds"),
+    ]
+    return findings, differing
+
+
+async def check_all(db: Database) -> list[Finding]:
+    """Check all that was ever booked, in one pass each."""
+    async with db.transaction(snapshot=True) as tx:
+        head = await last_batch(tx)
+        position = {"xact": head.last_xact if head else None, "entry": head.last_entry if head else _NIL}
+        sealed = await tx.scalar(_SEALED_SUMS, position)
+        unbalanced = await unbalanced_entries(tx)
+        months = list((await tx.execute(_USAGE_IS_LEDGER)).scalars())
+        chain = await verify(tx)
+    return [
+        Finding(Check.SEALED_SUMS, int(sealed or 0), "ledger accounts whose sealed sum is not that of their postings"),
+        Finding(Check.ENTRIES_BALANCE, unbalanced, "entries do not sum to zero"),
+        Finding(Check.USAGE_IS_LEDGER, len(months), f"months: {', '.join(months[:12])}"),
+        Finding(Check.CHAIN_WHOLE, int(chain.wrong_batch is not None), f"batch {chain.wrong_batch}: {chain.message}"),
+    ]
+
+
+async def record(tx: AsyncConnection, findings: list[Finding]) -> None:
+    """Keep what was found, in the place of what was found before."""
+    for finding in sorted(findings, key=lambda finding: finding.check):
+        message = finding.message if finding.wrong else ""
+        await tx.execute(_RECORD, {"name": finding.check, "wrong": finding.wrong, "message": message})
+
+
+async def read_results(tx: AsyncConnection) -> list[Result]:
+    """The last result of every check."""
+    rows = {row.name: row for row in await tx.execute(_RESULTS)}
+    return [
+        Result(check, rows[check].wrong, rows[check].message, rows[check].checked_at)
+        if check in rows
+        else Result(check, None, "", None)
+        for check in Check
+    ]
+
+
+def _account(text_id: str | None) -> str:
+    return "" if text_id is None else f"acct_{text_id.replace('-', '')}"

@@ -1,0 +1,79 @@
+"""Reads and counts what accounts owe: what was served or taken back beyond their credit.
+
+Debt is the running balance of the ledger account ``customer_overdraft``. New credit pays it first
+(:func:`billing.credits.grant`), so an account in debt has no credit, and admission refuses its calls by that alone.
+"""
+
+import time
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.money import NanoUSD
+from store.ids import AccountId
+from store.postgres import STORE_FAULTS, Database
+
+# For so long a refusal may name the debt of a moment ago, so that refused calls do not ask Postgres one by one.
+FRESH_S = 1.0
+_CACHED_MAX = 10_000
+
+# Accounts of an older release have no debt counted yet: then it is the sum.
+_DEBT = text("""
+    SELECT -coalesce(l.posted_nano, (SELECT sum(p.amount_nano) FROM postings p WHERE p.ledger_account_id = l.id), 0)
+    FROM ledger_accounts l WHERE l.account_id = :account_id AND l.kind = 'customer_overdraft'
+""")
+_LOCK = text(
+    "SELECT FROM ledger_accounts WHERE account_id = :account_id AND kind = 'customer_credit' FOR NO KEY UPDATE"
+)
+_COUNT = text(
+    "SELECT count_debts() WHERE EXISTS (SELECT FROM ledger_accounts WHERE kind = 'customer_overdraft'"
+    " AND posted_nano IS NULL)"
+)
+_UNPAID = text("""
+    SELECT o.account_id, least(-o.posted_nano, c.posted_nano) AS payable
+    FROM ledger_accounts o JOIN ledger_accounts c ON c.account_id = o.account_id AND c.kind = 'customer_credit'
+    WHERE o.kind = 'customer_overdraft' AND o.posted_nano < 0 AND c.posted_nano > 0 ORDER BY 1
+""")
+
+
+async def read_debt(tx: AsyncConnection, account_id: AccountId) -> NanoUSD:
+    """What the account owes; 0 for one that does not exist."""
+    return NanoUSD(int(await tx.scalar(_DEBT, {"account_id": account_id}) or 0))
+
+
+async def lock_credit(tx: AsyncConnection, account_id: AccountId) -> None:
+    """Lock the account's credit, as whoever posts to it or to its debt does first."""
+    await tx.execute(_LOCK, {"account_id": account_id})
+
+
+async def count_debts(tx: AsyncConnection) -> int:
+    """Count the debts of accounts that an older release opened; returns how many that were."""
+    return int(await tx.scalar(_COUNT) or 0)
+
+
+async def unpaid_debts(tx: AsyncConnection) -> dict[AccountId, NanoUSD]:
+    """How much the credit of accounts in debt could pay: none have any, unless an older release gave it to them."""
+    return {AccountId(row.account_id): NanoUSD(row.payable) for row in await tx.execute(_UNPAID)}
+
+
+class Debts:
+    """Tells refusals what an account owes."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._recent: dict[AccountId, tuple[float, NanoUSD]] = {}
+
+    async def recent(self, account_id: AccountId) -> NanoUSD:
+        """The debt, at most :data:`FRESH_S` old; 0 where Postgres cannot be read."""
+        read_at, debt = self._recent.get(account_id, (-FRESH_S, NanoUSD(0)))
+        if time.monotonic() - read_at < FRESH_S:
+            return debt
+        try:
+            async with self._db.transaction() as tx:
+                debt = await read_debt(tx, account_id)
+        except STORE_FAULTS:
+            return NanoUSD(0)
+        if len(self._recent) >= _CACHED_MAX:
+            self._recent.clear()
+        self._recent[account_id] = (time.monotonic(), debt)
+        return debt

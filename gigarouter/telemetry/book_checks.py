@@ -1,0 +1,47 @@
+"""Makes metrics of what the checks of the books found, which a jobs process writes into Postgres."""
+
+import asyncio
+from collections.abc import Iterable
+
+import structlog
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from billing.books import Result, read_results
+from store.postgres import STORE_FAULTS, Database
+
+READ_EVERY_S = 15.0
+
+log = structlog.get_logger("metrics")
+
+
+class BookChecks:
+    """The last results, read again and again by :meth:`run`."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._results: list[Result] = []
+
+    async def run(self) -> None:
+        """Read the results until cancelled."""
+        while True:
+            try:
+                async with self._db.transaction() as tx:
+                    self._results = await read_results(tx)
+            except STORE_FAULTS as fault:
+                log.warning("book_checks_unread", fault=type(fault).__name__)
+            await asyncio.sleep(READ_EVERY_S)
+
+    def metrics(self) -> Iterable[Metric]:
+        """How much is wrong by each check, and when it was looked at; nothing of a check that never ran."""
+        wrong = GaugeMetricFamily(
+            "gigarouter_books_wrong", "How much is wrong by a check of the books; 0 is right", labels=["check"]
+        )
+        checked = GaugeMetricFamily(
+            "gigarouter_books_checked_timestamp_seconds", "When a check of the books last ran", labels=["check"]
+        )
+        for result in self._results:
+            if result.wrong is not None and result.checked_at is not None:
+                wrong.add_metric([result.check], result.wrong)
+                checked.add_metric([result.check], result.checked_at.timestamp())
+        yield wrong
+        yield checked
