@@ -20,7 +20,7 @@ from router.errors import StoreUnavailable
 from store.embedded import Embedded
 from store.faults import CannotStart, Unavailable
 from store.postgres import STORE_FAULTS
-from store.processes import limit_log, spawn, stop, tail
+from store.processes import limit_log, spawn, stop, tail, uninterrupted
 
 T = TypeVar("T")
 
@@ -68,7 +68,8 @@ class Child:
     def start(self, now: float) -> str | None:
         """Launch it, from the main thread; ``now`` is monotonic seconds. Returns a sentence where it cannot be."""
         try:
-            self._process = spawn(self._argv, log=self.log, environment=self._environment)
+            with uninterrupted():
+                self._process = spawn(self._argv, log=self.log, environment=self._environment)
         except CANNOT_RUN as fault:
             return self._postpone(now, f"{self.name} cannot be started ({fault})")
         self._started_at = now
