@@ -72,14 +72,14 @@ class Result(msgspec.Struct, frozen=True):
 _TAIL = "e.xact IS NULL AND e.id > :entry OR e.xact IS NOT NULL"
 _TAIL_AFTER = "(e.xact, e.id) > (CAST(CAST(:xact AS text) AS xid8), :entry)"
 _FREQUENT = """
-    WITH tail AS (
+    WITH tail AS MATERIALIZED (
         SELECT p.ledger_account_id, sum(p.amount_nano) AS amount FROM entries e JOIN postings p ON p.entry_id = e.id
         WHERE {tail} GROUP BY 1
     ), posted AS (
         SELECT id, sum(amount) AS amount FROM (
             SELECT ledger_account_id AS id, amount_nano AS amount FROM sealed_balances UNION ALL TABLE tail
         ) sums GROUP BY 1
-    ), granted AS (
+    ), granted AS MATERIALIZED (
         SELECT account_id, sum(remaining_nano) AS amount FROM grants WHERE remaining_nano > 0 GROUP BY 1
     ), balances AS (
         SELECT l.account_id, l.kind, l.posted_nano, coalesce(p.amount, 0) AS posted, coalesce(g.amount, 0) AS granted
@@ -99,8 +99,9 @@ _BEHIND = """
     SELECT coalesce(extract(epoch FROM now() - min(e.booked_at)), 0)::bigint AS seconds FROM entries e WHERE {tail}
 """
 _SEALED_SUMS = text("""
-    WITH all_postings AS (SELECT ledger_account_id AS id, sum(amount_nano) AS amount FROM postings GROUP BY 1),
-    tail AS (
+    WITH all_postings AS MATERIALIZED (
+        SELECT ledger_account_id AS id, sum(amount_nano) AS amount FROM postings GROUP BY 1
+    ), tail AS MATERIALIZED (
         SELECT p.ledger_account_id AS id, sum(p.amount_nano) AS amount
         FROM entries e JOIN postings p ON p.entry_id = e.id
         WHERE coalesce(e.xact, '0') > coalesce(CAST(CAST(:xact AS text) AS xid8), '0')

@@ -38,8 +38,11 @@ class Posting(msgspec.Struct, frozen=True):
 
 
 _DRIFTED = text("""
-    WITH posted AS (SELECT ledger_account_id AS id, sum(amount_nano) AS amount FROM postings GROUP BY 1),
-    granted AS (SELECT account_id, sum(remaining_nano) AS amount FROM grants WHERE remaining_nano > 0 GROUP BY 1)
+    WITH posted AS MATERIALIZED (
+        SELECT ledger_account_id AS id, sum(amount_nano) AS amount FROM postings GROUP BY 1
+    ), granted AS MATERIALIZED (
+        SELECT account_id, sum(remaining_nano) AS amount FROM grants WHERE remaining_nano > 0 GROUP BY 1
+    )
     SELECT DISTINCT l.account_id FROM ledger_accounts l
     LEFT JOIN posted p ON p.id = l.id LEFT JOIN granted g ON g.account_id = l.account_id
     WHERE l.posted_nano IS NOT NULL AND (l.posted_nano <> coalesce(p.amount, 0)

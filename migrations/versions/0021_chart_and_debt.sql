@@ -60,10 +60,8 @@ CREATE FUNCTION count_debts() RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$
 -- Counts all debts that are not counted yet, in one pass over the postings. Postings of before have no version, and there
 -- will be no more of them, so this needs no lock; whoever counts the same debt meanwhile finds the same.
-    WITH sums AS (
-        SELECT p.ledger_account_id, sum(p.amount_nano) AS amount
-        FROM postings p JOIN ledger_accounts k ON k.id = p.ledger_account_id
-        WHERE k.kind = 'customer_overdraft' AND k.posted_nano IS NULL AND p.version IS NULL GROUP BY 1
+    WITH sums AS MATERIALIZED (
+        SELECT ledger_account_id, sum(amount_nano) AS amount FROM postings WHERE version IS NULL GROUP BY 1
     ), counted AS (
         UPDATE ledger_accounts l SET posted_nano = coalesce(s.amount, 0)
         FROM ledger_accounts o LEFT JOIN sums s ON s.ledger_account_id = o.id
