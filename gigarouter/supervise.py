@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from signal import SIGTERM
 from typing import TypeVar
 
 from gigarouter.data_folder import DataFolder
@@ -21,7 +20,7 @@ from router.errors import StoreUnavailable
 from store.embedded import Embedded
 from store.faults import CannotStart, Unavailable
 from store.postgres import STORE_FAULTS
-from store.processes import limit_log, spawn, stop, tail
+from store.processes import limit_log, spawn, stop, tail, uninterrupted
 
 T = TypeVar("T")
 
@@ -69,7 +68,8 @@ class Child:
     def start(self, now: float) -> str | None:
         """Launch it, from the main thread; ``now`` is monotonic seconds. Returns a sentence where it cannot be."""
         try:
-            self._process = spawn(self._argv, log=self.log, environment=self._environment)
+            with uninterrupted():
+                self._process = spawn(self._argv, log=self.log, environment=self._environment)
         except CANNOT_RUN as fault:
             return self._postpone(now, f"{self.name} cannot be started ({fault})")
         self._started_at = now
@@ -96,24 +96,33 @@ class Child:
         self._pause_s = min(self._pause_s * 2, PAUSE_MAX_S)
         return sentence
 
-    def stop(self, *, within_s: float) -> None:
-        """End it by SIGTERM, and by SIGKILL after ``within_s``."""
-        if self._process is not None:
-            stop(self._process, [SIGTERM], each_s=within_s)
-
     def terminate(self) -> None:
         """Send SIGTERM without waiting, so that several children can finish side by side."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
+    def wait_until_ended(self, *, within_s: float) -> None:
+        """Wait for the end that :meth:`terminate` began; SIGKILL after ``within_s``.
+
+        SIGTERM is not sent again: a second one tells a process to drop the calls in flight.
+        """
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(within_s)
+            stop(self._process, [], each_s=0)
+
 
 class Supervisor:
     """The servers and, once they are added, the children: all that runs until `up` ends.
 
-    ``say`` tells the terminal a sentence.
+    ``say`` tells the terminal a sentence. ``is_ending`` says whether somebody has asked to end: a signal's exception
+    can be lost where it is raised, in a destructor or a callback of a library.
     """
 
-    def __init__(self, servers: Embedded, folder: DataFolder, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, servers: Embedded, folder: DataFolder, say: Callable[[str], None], is_ending: Callable[[], bool]
+    ) -> None:
+        self._is_ending = is_ending
         self.children: dict[str, Child] = {}
         self._servers = servers
         self._folder = folder
@@ -129,7 +138,7 @@ class Supervisor:
         Raises :class:`CannotStart` for what will not pass, and for what keeps failing by itself.
         """
         pause_s, failures, began = PAUSE_FIRST_S, 0, time.monotonic()
-        while True:
+        while not self._is_ending():
             died = self._servers_died()
             try:
                 self._servers.restart_dead()
@@ -141,6 +150,7 @@ class Supervisor:
                 self._tell(f"{_described(fault)} It is tried again in {pause_s:g} s.")
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, PAUSE_MAX_S)
+        raise KeyboardInterrupt
 
     def run_until_ready(self, name: str, host: str, port: int) -> None:
         """Supervise until a child answers ``GET /ready`` with 200. Raises :class:`CannotStart` for one that fails."""
@@ -158,7 +168,9 @@ class Supervisor:
             self.check()
 
     def check(self) -> None:
-        """Restart what died and can be started now. Raises nothing."""
+        """Restart what died and can be started now. Raises nothing but ``KeyboardInterrupt``."""
+        if self._is_ending():
+            raise KeyboardInterrupt
         now = time.monotonic()
         if self._servers_died():
             if now >= self._servers_again_at:
@@ -180,7 +192,7 @@ class Supervisor:
         for child in children:
             child.terminate()
         for child in children:
-            child.stop(within_s=within_s)
+            child.wait_until_ended(within_s=within_s)
 
     def _servers_died(self) -> bool:
         return self._servers.was_started and (self._servers.postgres.pid is None or self._servers.redis.pid is None)

@@ -7,7 +7,7 @@ ended first.
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,7 +30,7 @@ WORKER_ENDS_WITHIN_S = 5.0
 
 def run(settings: Settings) -> None:
     """Start everything, print how to use it, and supervise it until SIGINT or SIGTERM. Call it in the main thread."""
-    _end_on_signals()
+    is_ending = _end_on_signals()
     folder = DataFolder(settings.data_dir)
     try:
         folder.end_children_of_killed_run()
@@ -39,7 +39,7 @@ def run(settings: Settings) -> None:
         _say(f"gigarouter starts; its data is in {folder.path}")
         servers = Embedded(folder.path)
         try:
-            _run_on(servers, folder, settings)
+            _run_on(servers, Supervisor(servers, folder, _warn, is_ending), folder, settings)
         finally:
             with _step("PostgreSQL and Redis stop"):
                 servers.stop()
@@ -49,18 +49,27 @@ def run(settings: Settings) -> None:
         folder.release()
 
 
-def _end_on_signals() -> None:
-    """End on SIGINT and SIGTERM whatever this process inherited, and when the terminal is gone unless under `nohup`."""
+def _end_on_signals() -> Callable[[], bool]:
+    """End on SIGINT and SIGTERM whatever this process inherited, and when the terminal is gone unless under `nohup`.
+
+    A signal raises ``KeyboardInterrupt``. Returns whether there has been one.
+    """
+    seen: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
     # A shell starts background jobs with SIGINT ignored, and Python then leaves it so.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+        signal.signal(number, interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _interrupt)
+        signal.signal(signal.SIGHUP, interrupt)
+    return lambda: bool(seen)
 
 
-def _run_on(servers: Embedded, folder: DataFolder, settings: Settings) -> None:
+def _run_on(servers: Embedded, supervisor: Supervisor, folder: DataFolder, settings: Settings) -> None:
     """Start one after the other what the next needs, each again where it dies, then supervise all."""
-    supervisor = Supervisor(servers, folder, _warn)
     with _step("PostgreSQL and Redis"):
         supervisor.run_step(servers.start)
     with _step("database schema"):
@@ -206,7 +215,3 @@ def _say(sentence: str, *, nl: bool = True) -> None:
 def _warn(sentence: str) -> None:
     with suppress(OSError):
         typer.secho(sentence, fg="yellow", err=True)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

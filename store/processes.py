@@ -11,25 +11,41 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import psutil
 
 PR_SET_PDEATHSIG = 1
+ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 LOG_BYTES_MAX = 16 * 1024 * 1024
 _OLD = ".old.log"
 
 
-def _parent_death_signal(parent: int, with_signal: signal.Signals) -> Callable[[], None] | None:
-    """What a child runs between fork and exec. Only Linux has such a signal; elsewhere the next start cleans up."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None, use_errno=True)
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold back the signals that end a process, in this thread, until the block is over.
+
+    ``self._child = spawn(…)`` belongs in it: a signal's exception between fork and assignment would leave a child that
+    nobody knows of, and so nobody ends.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _before_exec(parent: int, with_signal: signal.Signals) -> Callable[[], None]:
+    """What a child runs between fork and exec. Only Linux will tell it of its parent's death."""
+    libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
     def request_signal() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        if libc is None:
+            return
         libc.prctl(PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0)
         if os.getppid() != parent:  # it died between fork and prctl, and no signal will come
             os._exit(1)
@@ -58,7 +74,7 @@ def spawn(
             cwd=cwd,
             env=None if environment is None else dict(environment),
             start_new_session=True,
-            preexec_fn=_parent_death_signal(os.getpid(), end_signal),  # noqa: PLW1509 - nothing but prctl runs in it
+            preexec_fn=_before_exec(os.getpid(), end_signal),  # noqa: PLW1509 - two system calls run in it
         )
 
 

@@ -62,6 +62,7 @@ def _end_on_signals() -> None:
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)  # a second one finds no clean-up to disturb
     raise SystemExit(SIGNALED + number)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from store.faults import CannotStart, Unavailable
-from store.processes import end_orphans, processes_in, spawn, stop, tail
+from store.processes import end_orphans, processes_in, spawn, stop, tail, uninterrupted
 
 # Recovery after a crash replays at most `max_wal_size` of log: seconds on any disk, a minute on a very slow one.
 READY_WITHIN_S = 120.0
@@ -68,7 +68,8 @@ class EmbeddedPostgres:
         for name, value in self.options.items():
             argv += ["-c", f"{name}={value}"]
         prefix = _as_owner(self.folder, dying_with="INT")
-        self._child = spawn([*prefix, *argv], log=self.log, end_signal=signal.SIGINT)
+        with uninterrupted():
+            self._child = spawn([*prefix, *argv], log=self.log, end_signal=signal.SIGINT)
 
     def wait_until_ready(self) -> None:
         """Wait until connections are taken, crash recovery included. Raises :class:`CannotStart`."""

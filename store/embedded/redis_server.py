@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from store.faults import CannotStart, Unavailable
-from store.processes import end_orphans, processes_in, spawn, stop, tail
+from store.processes import end_orphans, processes_in, spawn, stop, tail, uninterrupted
 
 VERSION_MIN = (6, 0)
 READY_WITHIN_S = 60.0
@@ -63,7 +63,8 @@ class EmbeddedRedis:
         argv: list[str | Path] = [program]
         for name, value in options.items():
             argv += [f"--{name}", value]
-        self._child = spawn(argv, log=self.log, cwd=self.folder)
+        with uninterrupted():
+            self._child = spawn(argv, log=self.log, cwd=self.folder)
 
     def wait_until_ready(self) -> None:
         """Wait until Redis answers, its data loaded. Sets unreadable data aside, once. Raises :class:`Unavailable`."""
