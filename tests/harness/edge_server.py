@@ -134,6 +134,10 @@ async def listening(
             server.should_exit = True
             server.force_exit = True
             await task
+            # uvicorn leaves open what an application was still answering.
+            for connection in list(server.server_state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:

@@ -23,6 +23,8 @@ from typing import Self
 import msgspec
 from typing_extensions import override
 
+from tests.harness.listener import Listener
+
 HANG = 3600.0
 
 
@@ -149,9 +151,7 @@ class Upstream:
         self.load = Reply(status=404)
         # The tokenizer of its model.
         self.count: Callable[[str], int] = tokens_of
-        self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
+        self.listener = Listener(self._client)
 
     @property
     def base_url(self) -> str:
@@ -162,18 +162,10 @@ class Upstream:
         return f"http://{self.host}:{self.port}"
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._accept, self.host, self.port, limit=1 << 24)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = await self.listener.start(self.host, self.port, limit=1 << 24)
 
     async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in list(self._clients):
-            task.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
-        for writer in list(self._writers):
-            writer.transport.abort()
-        await asyncio.sleep(0)
+        await self.listener.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -199,29 +191,17 @@ class Upstream:
 
     def push(self, data: bytes) -> None:
         """Send something that nobody asked for on every open connection."""
-        for writer in self._writers:
+        for writer in self.listener.writers:
             writer.write(data)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Known from the first moment: stop() closes also what came in just before it."""
-        self._writers.add(writer)
-        self._clients.add(asyncio.get_running_loop().create_task(self._client(reader, writer)))
-
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
         self.connections += 1
         try:
             while await self._exchange(reader, writer):
                 pass
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
-        except asyncio.CancelledError:
-            # Ended by stop(): nobody awaits a client's task but stop() itself.
-            writer.transport.abort()
         finally:
-            self._clients.discard(task)
-            self._writers.discard(writer)
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:

@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Any, Self
 
 from tests.harness.fake_upstream import HANG, as_base64
+from tests.harness.listener import Listener
 
 Answer = dict[str, Any]
 
@@ -38,24 +39,15 @@ class FaultProxy:
         self.sent_bytes = 0
         self._upstream_port = upstream_port
         self._play = play
-        self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[None]] = set()
+        self._listener = Listener(self._client)
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._client, "127.0.0.1", 0, limit=1 << 24)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = await self._listener.start(limit=1 << 24)
 
     async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in list(self._clients):
-            task.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+        await self._listener.stop()
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._clients.add(task)
         try:
             if self._play is None:
                 self.calls += 1
@@ -69,7 +61,6 @@ class FaultProxy:
         except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
             writer.transport.abort()
         finally:
-            self._clients.discard(task)
             writer.close()
 
     async def _ask(self, request: bytes) -> tuple[bytes, bytes]:

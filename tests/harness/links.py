@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
+from tests.harness.listener import Listener
+
 
 class Cut(StrEnum):
     """Which way nothing arrives any more."""
@@ -29,8 +31,7 @@ class PostgresLink:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="link", daemon=True)
         self._open: dict[bool, asyncio.Event] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._listener = Listener(self._relay)
 
     @property
     def url(self) -> str:
@@ -55,7 +56,7 @@ class PostgresLink:
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._listener.stop(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -63,21 +64,9 @@ class PostgresLink:
     async def _start(self) -> None:
         self._open = {True: asyncio.Event(), False: asyncio.Event()}
         self._set(True, True)
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = await self._listener.start()
 
-    async def _stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_writer = None
         try:
             # A connection that is made while nothing arrives is made when it does again.
@@ -85,8 +74,11 @@ class PostgresLink:
             far_reader, far_writer = await asyncio.open_unix_connection(self._socket)
             pipes = (self._pipe(reader, far_writer, True), self._pipe(far_reader, writer, False))
             await asyncio.gather(*pipes)
-        except (OSError, asyncio.CancelledError):
+        except OSError:
             return
+        except asyncio.CancelledError:
+            if far_writer is not None:
+                far_writer.transport.abort()
         finally:
             for each in (writer, far_writer):
                 if each is not None:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from providers.outcomes import ConnectFailed
 from providers.wire import Channel, Pool, networks, parse_origin, request
 from tests.harness.event_loops import Run
+from tests.harness.listener import Listener
 
 LOOPBACK = networks(["127.0.0.0/8"])
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -47,7 +48,7 @@ async def lookup(host: str, port: int) -> list[str]:
     return ["127.0.0.1"]
 
 
-async def a_tls_server(certificate: Path) -> tuple[asyncio.Server, int]:
+async def a_tls_server(certificate: Path) -> tuple[Listener, int]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
 
@@ -60,11 +61,11 @@ async def a_tls_server(certificate: Path) -> tuple[asyncio.Server, int]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(client, "127.0.0.1", 0, ssl=context)
-    return server, server.sockets[0].getsockname()[1]
+    server = Listener(client)
+    return server, await server.start(ssl=context)
 
 
-def speak_in_clear(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def speak_in_clear(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(ANSWER)
     writer.close()
 
@@ -84,7 +85,7 @@ def test_a_trusted_certificate_for_the_name_is_spoken_to(run: Run, tmp_path: Pat
         assert await ask(channel) == b"ok"
         assert channel.open_connections == 1
         await pool.close()
-        server.close()
+        await server.stop()
 
     run(scenario())
 
@@ -97,9 +98,9 @@ def test_any_other_certificate_is_refused_before_the_request_is_sent(fault: str,
         trusted = ssl.create_default_context(cafile=None if fault == "unknown authority" else str(certificate))
         name = "other.example" if fault == "another name" else "provider.example"
         if fault == "no TLS at all":
-            server.close()
-            server = await asyncio.start_server(speak_in_clear, "127.0.0.1", 0)
-            port = server.sockets[0].getsockname()[1]
+            await server.stop()
+            server = Listener(speak_in_clear)
+            port = await server.start()
         pool = Pool(tls=trusted, lookup=lookup)
         with pytest.raises(ConnectFailed) as caught:
             await ask(pool.channel(parse_origin(f"https://{name}:{port}", LOOPBACK)))
@@ -107,6 +108,6 @@ def test_any_other_certificate_is_refused_before_the_request_is_sent(fault: str,
         why = {"another name": "Hostname mismatch", "unknown authority": "self-signed", "no TLS at all": ""}
         assert why[fault] in caught.value.detail
         assert caught.value.step == "tls"
-        server.close()
+        await server.stop()
 
     run(scenario())

@@ -36,8 +36,8 @@ def test_a_slow_answer_is_overtaken_by_a_hedge_and_the_slow_one_is_ended() -> No
             assert fleet.upstreams[1].in_flight == 0
             assert asyncio.all_tasks() == {
                 asyncio.current_task(),
-                *fleet.upstreams[0]._clients,
-                *fleet.upstreams[1]._clients,
+                *fleet.upstreams[0].listener.tasks,
+                *fleet.upstreams[1].listener.tasks,
             }
 
     run(scenario)
