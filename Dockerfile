@@ -1,4 +1,5 @@
-# Two images from one file: `--target broker` (API, jobs, migrations, admin; no torch) and `--target worker`.
+# Three images from one file: `--target broker` (API, migrations), `--target jobs` (with what finance needs: jobs, admin)
+# and `--target worker`, the only one with torch.
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 PATH=/opt/gigarouter/.venv/bin:$PATH
 WORKDIR /opt/gigarouter
@@ -18,6 +19,15 @@ ENV GIGAROUTER_HOST=0.0.0.0
 EXPOSE 8080
 ENTRYPOINT ["gigarouter"]
 CMD ["serve"]
+
+FROM base AS jobs
+RUN python environment/install.py jobs || { cat .venv/install.log; exit 1; }
+COPY . .
+RUN uv pip install --no-deps --no-build-isolation --compile-bytecode . && rm -rf ./*
+USER gigarouter
+WORKDIR /home/gigarouter
+ENTRYPOINT ["gigarouter"]
+CMD ["jobs"]
 
 FROM base AS worker
 # A CUDA image: build with --build-arg TORCH_BUILD=cuda.

@@ -1,7 +1,8 @@
 """Makes `.venv` and installs what `uv.lock` names, for `make` and the images. Standard library only: it comes first.
 
-``install.py product`` is for `make up`, ``dev`` for `make test` and `make check`; ``broker`` and ``worker`` are for the
-images, which add the project themselves. pip installs uv, and uv the rest, from where pip is configured to look.
+``install.py product`` is for `make up`, ``dev`` for `make test` and `make check`; ``broker``, ``jobs`` and ``worker``
+are for the images, which add the project themselves. pip installs uv, and uv the rest, from where pip is configured to
+look.
 `uv sync` would ask the addresses in the lock alone, never a mirror or a folder, and would take torch with CUDA: hence
 `uv export` and `uv pip install` (docs/decisions/0013).
 """
@@ -33,7 +34,9 @@ FREE_BYTES_MIN = 4_000_000_000
 # PyPI's torch for Linux is the CUDA build; PyTorch keeps the CPU one here. Hashes are checked all the same.
 TORCH_CPU_INDEX = os.environ.get("TORCH_CPU_INDEX", "https://download.pytorch.org/whl/cpu")
 WORKER = ["--extra", "worker", "--group", "model"]
-SETS = {"broker": [], "worker": WORKER, "product": WORKER, "dev": [*WORKER, "--group", "dev"]}
+FINANCE = ["--extra", "finance"]
+PRODUCT = [*WORKER, *FINANCE]
+SETS = {"broker": [], "jobs": FINANCE, "worker": WORKER, "product": PRODUCT, "dev": [*PRODUCT, "--group", "dev"]}
 # uv does not read pip's configuration: a setting of pip -> the variable that tells uv the same.
 UV_VARIABLES = {
     "index-url": "UV_DEFAULT_INDEX",
@@ -67,7 +70,7 @@ def main() -> None:
     make_venv()
     install_uv()
     tell_uv_what_pip_knows()
-    without_torch = what == "broker" or install_torch_cpu()
+    without_torch = what in ("broker", "jobs") or install_torch_cpu()
     wanted = write_requirements(SETS[what], without_torch=without_torch)
     step(f"3/4 packages for {what}", uv_pip("--no-deps", "--require-hashes", "-r", str(wanted)))
     if what in ("product", "dev"):
