@@ -23,6 +23,7 @@ from store.ids import (
     AccountId,
     AuditId,
     ClaimId,
+    DocumentId,
     EndpointId,
     GrantId,
     KeyId,
@@ -191,6 +192,7 @@ AcceptanceIdText: TypeAlias = Annotated[AcceptanceId, _id(AcceptanceId)]
 AccountIdText: TypeAlias = Annotated[AccountId, _id(AccountId)]
 AuditIdText: TypeAlias = Annotated[AuditId, _id(AuditId)]
 ClaimIdText: TypeAlias = Annotated[ClaimId, _id(ClaimId)]
+DocumentIdText: TypeAlias = Annotated[DocumentId, _id(DocumentId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]

@@ -11,7 +11,7 @@ from billing.documents.document import exact_line, local_tax
 from billing.documents.parties import Address, TaxId, TaxIdInvalid, TaxScheme, tax_id_of
 from billing.documents.rounding import NANO_PER_CENT, cents_of, share_cents, tax_cents
 from billing.documents.tax import TaxUndecided, decide_tax, percent
-from tests.builders.documents import a_buyer, an_invoice_draft, a_seller, a_usage_line, amount_of
+from tests.builders.documents import a_buyer, a_seller, a_usage_line, amount_of, an_invoice_draft
 
 # Who sells; who pays, with which tax id; the day -> category, rate, whose tax.
 TAX = """
