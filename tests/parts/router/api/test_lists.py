@@ -79,7 +79,7 @@ async def fill(settings: Settings, n: int) -> list[str]:
         transport = httpx.ASGITransport(machine)
         async with httpx.AsyncClient(transport=transport, base_url="http://local/admin/v1") as http:
 
-            async def make(path: str, expects: int = 201, **body: object) -> dict[str, Any]:
+            async def make(path: str, *, expects: int = 201, **body: object) -> dict[str, Any]:
                 answer = await http.post(path, content=json.dumps(body).encode())
                 assert answer.status_code == expects, answer.text
                 made: dict[str, Any] = answer.json()
@@ -91,20 +91,28 @@ async def fill(settings: Settings, n: int) -> list[str]:
                 await make("/keys", account=f"account {i}", name=f"key {i}")
                 await make("/operators", email=f"{i}@example.com", role="ops")  # a member, too
                 await make("/providers", name=f"provider-{i}", kind="sandbox")
-                model = {"model": f"acme/m{i}"}
+                model: dict[str, Any] = {"model": f"acme/m{i}"}
                 await make("/endpoints", **model, provider=f"provider-{i}", cost_usd_per_mtok="0.01")
-                evidence = {"evidence": "tests"}
+                evidence: dict[str, Any] = {"evidence": "tests"}
                 await make("/resolutions", **model, license=LICENSE, reason="it says so", **evidence)
                 await make("/waivers", **model, term="commercial_use", signed_by="Ada", **evidence)
                 await make("/acceptances", account=f"account {i}", license=ACCEPTED, accepted_by="Ada")
-                party = {"legal_name": "Acme", "address": {"line1": "1", "city": "Town", "country": "US"}}
-                await make("/sellers", 200, id=f"seller-{i}", prefix=f"S{i}", **party)
+                party: dict[str, Any] = {
+                    "legal_name": "Acme",
+                    "address": {"line1": "1", "city": "Town", "country": "US"},
+                }
+                await make("/sellers", expects=200, id=f"seller-{i}", prefix=f"S{i}", **party)
                 await make(
-                    "/exchange-rates", 200, currency="EUR", per_usd="0.9", on_day=f"2026-01-{i + 1:02}", source="x"
+                    "/exchange-rates",
+                    expects=200,
+                    currency="EUR",
+                    per_usd="0.9",
+                    on_day=f"2026-01-{i + 1:02}",
+                    source="x",
                 )
-                await make(f"/accounts/account {i}/billing-profile", 200, **party)
-                which = {"account": f"account {i}", "seller": "seller-0"}
-                await make("/documents:issue", 200, kind="statement", period="2026-01", **which)
+                await make(f"/accounts/account {i}/billing-profile", expects=200, **party)
+                which: dict[str, Any] = {"account": f"account {i}", "seller": "seller-0"}
+                await make("/documents:issue", expects=200, kind="statement", period="2026-01", **which)
     await issue_documents(settings)
     return accounts
 
