@@ -28,17 +28,15 @@ from billing.documents.faults import DocumentRefused
 from billing.documents.parties import Seller
 from billing.documents.profiles import find_rate, list_sellers, read_profile
 from billing.documents.requests import DocumentRequest
+from billing.documents.rounding import NANO_PER_CENT
 from billing.documents.store import find_document
 from billing.documents.tax import TaxDecision, TaxUndecided, decide_tax
 from billing.documents.usage_lines import measure_lines
+from billing.documents.words import WORDS
 from store.ids import AccountId, wire
 
 # A call ends, and is booked, within its deadline and what the reaper waits beyond it; a month is invoiced after that.
 SETTLED_AFTER = timedelta(hours=1)
-GIVEN = "Given credit"
-PREPAID = "Paid from credit that was invoiced when it was bought"
-OWED = "Owed beyond the credit; the next top-up pays it"
-TOPUP = "Prepaid credit"
 
 _DRAWN = text("""
     SELECT coalesce(sum(u.overdraft_nano), 0)::bigint AS owed, coalesce(sum(u.charged_nano), 0)::bigint AS charged,
@@ -78,9 +76,10 @@ async def prepare(tx: AsyncConnection, request: DocumentRequest, now: datetime) 
 async def _invoice(tx: AsyncConnection, request: DocumentRequest, now: datetime) -> Draft:
     draft = await _month(tx, request, now)
     drawn = (await tx.execute(_DRAWN, _span(request.account_id, draft.since))).one()
-    lines = await _usage(tx, request.account_id, draft.since)
+    lines = await _usage(tx, request.account_id, draft)
     paid_before = drawn.charged - drawn.given - drawn.line
-    taken_off = [(GIVEN, drawn.given), (PREPAID, paid_before), (OWED, drawn.owed)]
+    words = WORDS[draft.buyer.language]
+    taken_off = [(words["given"], drawn.given), (words["prepaid"], paid_before), (words["owed"], drawn.owed)]
     billed = sum(nano for _, nano, _ in lines) - sum(nano for _, nano in taken_off)
     if billed != drawn.line:
         raise DocumentRefused(
@@ -94,7 +93,7 @@ async def _topup(tx: AsyncConnection, request: DocumentRequest, today: date) -> 
     facts, paid_on = request.facts, request.facts.paid_on or today
     draft = await _draft(tx, request, today, paid_on, paid_on)
     draft = msgspec.structs.replace(draft, paid_by=facts.paid_by, tax=facts.tax or _decided(draft), due_on=paid_on)
-    draft = with_totals(draft, [(TOPUP, facts.net_cents * 10_000_000, None)], [])
+    draft = with_totals(draft, [(WORDS[draft.buyer.language]["bought"], facts.net_cents * NANO_PER_CENT, None)], [])
     if facts.tax is not None:
         draft = msgspec.structs.replace(draft, tax_cents=facts.tax_cents)
     elif draft.tax_cents != facts.tax_cents:
@@ -115,7 +114,7 @@ async def _statement(tx: AsyncConnection, request: DocumentRequest, now: datetim
     draft = await _month(tx, request, now)
     span = {"account": request.account_id, "period": draft.since}
     opening = int(await tx.scalar(_OPENING, span) or 0)
-    lines = await _usage(tx, request.account_id, draft.since)
+    lines = await _usage(tx, request.account_id, draft)
     used = -sum(nano for _, nano, _ in lines)
     rows = list(await tx.execute(_MOVEMENTS, span))
     booked = sum(row.amount for row in rows if row.kind == "usage")
@@ -169,9 +168,10 @@ async def _seller(tx: AsyncConnection, name: str) -> Seller:
     return sellers[name]
 
 
-async def _usage(tx: AsyncConnection, account_id: AccountId, period: date) -> list[tuple[str, int, LineUsage | None]]:
-    measured = await measure_lines(tx, account_id, period)
-    return [(f"Embeddings with {one.usage.model}", one.amount_nano, one.usage) for one in measured]
+async def _usage(tx: AsyncConnection, account_id: AccountId, draft: Draft) -> list[tuple[str, int, LineUsage | None]]:
+    words = WORDS[draft.buyer.language]
+    measured = await measure_lines(tx, account_id, draft.since)
+    return [(words["usage_of"].format(model=one.usage.model), one.amount_nano, one.usage) for one in measured]
 
 
 def _decided(draft: Draft) -> TaxDecision:

@@ -10,11 +10,12 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.documents.document import Document, DocumentKind, Line, encode, exact_line, month_bounds
+from billing.documents.document import Document, DocumentKind, Line, encode, month_bounds
 from billing.documents.merkle import proof_of
 from billing.documents.receipts import Proof
-from billing.documents.rounding import NANO_PER_CENT, cents_of, share_cents, tax_cents
+from billing.documents.rounding import NANO_PER_CENT
 from billing.documents.store import StoredDocument, find_named
+from billing.documents.totals import total_faults
 from billing.documents.usage_lines import MeasuredLine, find_leaf, measure_lines
 from store.ids import AccountId, RequestId
 
@@ -95,32 +96,6 @@ def line_faults(document: Document, measured: list[MeasuredLine]) -> list[str]:
             faults += [f"line {number}: {fault}" for fault in _differences(line, now)]
     faults += [f"usage has {one.usage.calls} calls of {one.usage.model} that are on no line" for one in found.values()]
     return faults
-
-
-def total_faults(document: Document) -> list[str]:
-    """How a document differs from itself: each line from its own figures, cents from their sum, tax from its rate."""
-    draft = document.draft
-    if draft.kind is DocumentKind.STATEMENT:
-        statement = draft.statement
-        moved = sum(one.amount_nano for one in statement.movements) if statement else 0
-        is_right = statement is not None and statement.opening_nano + moved == statement.closing_nano
-        return [] if is_right else ["opening and movements are not the closing balance"]
-    amounts = [*(line.amount_nano for line in draft.lines), *(-one.amount_nano for one in draft.deductions)]
-    shares = [*(line.cents for line in draft.lines), *(-one.cents for one in draft.deductions)]
-    checks = (
-        (
-            all(exact_line(line.usage) == line.amount_nano * 1_000_000 for line in draft.lines if line.usage),
-            "a line is not tokens by price with its own rounding",
-        ),
-        (share_cents(amounts) == shares, "cents of lines are not their shares"),
-        (cents_of(sum(amounts)) == draft.net_cents, "the net is not the sum of its lines"),
-        (draft.net_cents * NANO_PER_CENT - sum(amounts) == draft.rounding_nano, "the rounding is another"),
-        (
-            draft.tax is not None and abs(tax_cents(draft.net_cents, draft.tax.rate) - draft.tax_cents) <= 1,
-            "the tax is not the net by its rate",
-        ),
-    )
-    return [fault for is_right, fault in checks if not is_right]
 
 
 async def _file_faults(tx: AsyncConnection, document_id: UUID, document: Document) -> list[str]:

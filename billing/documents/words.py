@@ -8,6 +8,12 @@ from billing.money import to_usd
 
 WORDS: dict[Language, dict[str, str]] = {
     "en": {
+        "usage_of": "Embeddings with {model}",
+        "bought": "Prepaid credit",
+        "given": "Given credit",
+        "prepaid": "Paid from credit that was invoiced when it was bought",
+        "owed": "Owed beyond the credit; the next top-up pays it",
+        "reverse_charge": "Reverse charge: the recipient owes the VAT (Article 196 of Directive 2006/112/EC).",
         "invoice": "Invoice",
         "topup": "Invoice",
         "credit_note": "Credit note",
@@ -51,6 +57,12 @@ WORDS: dict[Language, dict[str, str]] = {
         "of": "of",
     },
     "de": {
+        "usage_of": "Embeddings mit {model}",
+        "bought": "Guthaben",
+        "given": "Gewährtes Guthaben",
+        "prepaid": "Bezahlt aus Guthaben, das beim Kauf berechnet wurde",
+        "owed": "Über das Guthaben hinaus geschuldet; die nächste Aufladung zahlt es",
+        "reverse_charge": "Steuerschuldnerschaft des Leistungsempfängers (Artikel 196 der Richtlinie 2006/112/EG).",
         "invoice": "Rechnung",
         "topup": "Rechnung",
         "credit_note": "Rechnungskorrektur",
