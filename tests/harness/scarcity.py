@@ -7,7 +7,7 @@ taking is a context manager; what was taken is given back at its end.
 import resource
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -84,4 +84,6 @@ def _limited(pid: int, what: int, limit: int) -> Iterator[None]:
     try:
         yield
     finally:
-        resource.prlimit(pid, what, before)
+        # What died of it is started again by its parent, without the limit.
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, what, before)
