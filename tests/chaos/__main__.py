@@ -20,13 +20,13 @@ def main() -> int:
         prog="python -m tests.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the cells, or of the first storm")
-    parser.add_argument("--cell", default="*", help="a cell's name, or a pattern with * of names")
+    parser.add_argument("--cell", default="*", help="names or patterns with *, by commas")
     parser.add_argument("--storms", type=int, default=0, help="so many storms of all faults at once, not the table")
     parser.add_argument("--seconds", type=float, default=60, help="of load and faults, per storm")
     options = parser.parse_args()
     if options.storms:
         return storms(range(options.seed, options.seed + options.storms), options.seconds)
-    chosen = [cell for cell in cells() if fnmatch(cell.name, options.cell)]
+    chosen = [cell for cell in cells() if any(fnmatch(cell.name, one) for one in options.cell.split(","))]
     if not chosen:
         parser.error(f"no cell is called {options.cell}; there are {', '.join(cell.name for cell in cells())}")
     return 1 if table(chosen, options.seed, with_reasons=options.cell == "*") else 0
@@ -39,7 +39,8 @@ def table(chosen: Iterable[Cell], seed: int, *, with_reasons: bool = False) -> d
     say(f"seed {seed}")
     say(f"{'cell':<34} {'operations':>10} {'faults':>6} {'losses':>6} {'took':>6}  what is done")
     with Venues(seed, say) as venues:
-        for cell in chosen:
+        # Cells that share a venue follow each other; it is made once for all of them.
+        for cell in sorted(chosen, key=lambda cell: list(ATTACKS).index(cell.attack)):
             began = time.monotonic()
             outcome = ATTACKS[cell.attack](cell, seed, venues)
             took_s = time.monotonic() - began
@@ -51,11 +52,14 @@ def table(chosen: Iterable[Cell], seed: int, *, with_reasons: bool = False) -> d
                 lost[cell.name] = outcome
                 say("\n".join(f"    {loss}" for loss in outcome.losses))
                 say(f"    replay with: make chaos SEED={seed} CELL={cell.name}")
+        if losses := venues.close_up():
+            lost["the end of `up`"] = Outcome(0, 0, losses)
+            say("\n".join(losses))
     if with_reasons:
         for field, reason in reasons():
             say(f"{field:<34} no cell: {reason}")
-    losses = sum(len(outcome.losses) for outcome in lost.values())
-    say(f"{done} cells, {operations} operations, {losses} losses")
+    total = sum(len(outcome.losses) for outcome in lost.values())
+    say(f"{done} cells, {operations} operations, {total} losses")
     return lost
 
 

@@ -1,4 +1,7 @@
-"""The attacks of the table: each takes a cell, a seed and the venues, and returns what was done and lost."""
+"""The attacks of the table: each takes a cell, a seed and the venues, and returns what was done and lost.
+
+Their order is that of the cells: those at the same venue follow each other.
+"""
 
 from collections.abc import Callable
 

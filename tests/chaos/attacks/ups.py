@@ -1,19 +1,16 @@
 """Attacks on `gigarouter up`: what all of it needs is taken from it, a part of it dies, or it dies as a whole."""
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 
-import psutil
-
-from tests.chaos.attacks.outcome import Outcome, Venues, dice_of
+from tests.chaos.attacks.outcome import Outcome, Venues, bury, dice_of
 from tests.chaos.table import Cell, Fault, Place
 from tests.harness.processes import free_port
-from tests.harness.scarcity import Disk, can_mount, no_descriptors, no_memory, on_a_small_disk
-from tests.harness.up_command import WELCOME, Up, balance, end_what_is_left, vector_of
+from tests.harness.scarcity import Disk, can_mount, no_descriptors, no_memory
+from tests.harness.up_command import WELCOME, Up, balance, vector_of
 from tests.harness.up_fire import AGAIN_WITHIN_S, FAULT_ENDS, Customer, killing, parts, within
 
 # By what the command of a part is known, and its kind at a start.
@@ -30,35 +27,31 @@ ON_DISK = (Fault.FULL_DISK, Fault.READ_ONLY)
 
 def up(cell: Cell, seed: int, venues: Venues) -> Outcome:
     """A customer calls all the while; afterwards every answer was charged once, and nothing else."""
-    venues.close_arena()
-    small = cell.fault in ON_DISK
-    if small and not can_mount():
+    if cell.fault in ON_DISK and not can_mount():
         return Outcome(skipped="a file system of its own needs root and mount namespaces")
-    folder, port = venues.new_folder(), free_port()
-    running = Up(folder / "data", port, started_by=on_a_small_disk(folder) if small else ())
-    customer = None
+    running = venues.up()
+    if WELCOME not in running.said:
+        venues.close_up()
+        return Outcome(losses=[f"it does not start: {running.said}"])
+    port = int(running.port)
+    customer = Customer(port, running.key)
+    before = balance(port, running.key)
+    customer.start()
     try:
-        if WELCOME not in running.said:
-            return Outcome(losses=[f"it does not start: {running.said}"])
-        customer = Customer(port, running.key)
-        before = balance(port, running.key)
-        customer.start()
         time.sleep(1)
-        losses = _under_fault(cell, running, Disk(running.process.pid, folder))
+        losses = _under_fault(cell, running, Disk(running.process.pid, running.folder.parent))
+    finally:
         customer.stop()
-        losses += [f"callers saw {dict(customer.seen)}"] if set(customer.seen) - FAULT_ENDS else []
+    venues.say(f"  {dict(customer.seen)}")
+    losses += [f"callers saw {dict(customer.seen)}"] if set(customer.seen) - FAULT_ENDS else []
+    if not losses:
         each = customer.cost_nano // max(customer.seen["200"], 1)
         spent = round((float(before) - float(balance(port, running.key))) * 1e9)
-        venues.say(f"  {dict(customer.seen)}")
         if spent != customer.cost_nano + each:
             losses.append(f"{spent} nano-USD were spent, and answers cost {customer.cost_nano + each}")
-        rest = running.end(signal.SIGTERM)
-        losses += [f"it ended so: {rest}"] if "Traceback" in rest or "Stopped." not in rest else []
-        return Outcome(sum(customer.seen.values()) + 1, 1, losses)
-    finally:
-        if customer is not None and customer.ident is not None:
-            customer.stop()
-        _end(running)
+    if losses:
+        losses += venues.close_up()
+    return Outcome(sum(customer.seen.values()) + 1, 1, losses)
 
 
 def _under_fault(cell: Cell, running: Up, disk: Disk) -> list[str]:
@@ -137,7 +130,7 @@ def up_ends(cell: Cell, seed: int, venues: Venues) -> Outcome:
         return Outcome(2, 1, losses)
     finally:
         for each in filter(None, (first, second)):
-            _end(each)
+            bury(each)
 
 
 def up_starts(cell: Cell, seed: int, venues: Venues) -> Outcome:
@@ -160,7 +153,7 @@ def up_starts(cell: Cell, seed: int, venues: Venues) -> Outcome:
         losses += [] if "Stopped." in rest else [f"it ended so: {rest}"]
         return Outcome(1, killed.total(), losses)
     finally:
-        _end(running)
+        bury(running)
 
 
 def _pids(running: Up, place: Place) -> list[int]:
@@ -174,15 +167,3 @@ def _kill(pids: list[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-
-
-def _end(running: Up) -> None:
-    """Whatever became of it, nothing of it is left, nor of its files."""
-    family = running.family()
-    for process in family:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    if running.process.poll() is None or running.process.stdout is not None:
-        running.bury()
-    end_what_is_left(running.folder)
-    shutil.rmtree(running.folder, ignore_errors=True)
