@@ -6,6 +6,7 @@ usage, 3 not allowed, 4 not found, 5 no credit, 6 a limit, 7 a provider failed.
 """
 
 import inspect
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -42,6 +43,7 @@ ONCE: Final = "The key is shown this once and stored nowhere. Keep it now."
 AGAIN: Final = "Keep the key now. Only this command with the same --idempotency-key shows it again, for a day."
 # What a command is about: more of them in a row would have to be learned by heart.
 ARGUMENTS_MAX: Final = 2
+_FIELD: Final = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b")
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON also on a terminal.")]
 Repeats = Annotated[
@@ -198,6 +200,12 @@ def _as_typed(command: Command, param: str | None, message: str) -> str:
     return message
 
 
+def _with_flags(command: Command, sentence: str) -> str:
+    """A sentence with the options of this command in it, where it names their fields: allow_zero_cost."""
+    flags = {option.name: option.flag for option in command.body}
+    return _FIELD.sub(lambda found: flags.get(found[0], found[0]), sentence)
+
+
 def _sent_patiently(client: Client, call: Call) -> Reply:
     """The answer; what can be read in a moment, such as a call that is being recorded, is waited for."""
     until = time.monotonic() + PATIENCE_S
@@ -256,9 +264,10 @@ READERS: Final[dict[str, Reader]] = {"date-time": instant_text, "file": _text_of
 def fail_with(reply: Reply, command: Command) -> NoReturn:
     """End the command as the API's error says."""
     error = reply.answer.get("error", {}) if isinstance(reply.answer, Mapping) else {}
+    default = f"The API answered {reply.status}."
     faults = (error.get("details") or {}).get("faults") or [error]
     sentences = [
-        _as_typed(command, fault.get("param"), str(fault.get("message") or f"The API answered {reply.status}."))
+        _with_flags(command, _as_typed(command, fault.get("param"), str(fault.get("message") or default)))
         for fault in faults
     ]
     fail("\n".join(sentences), EXIT_CODES.get(reply.status, FAILED))

@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from gigarouter.commands.admin import app
+from tests.builders.admin_api import create_endpoint, create_model, create_provider
 from tests.harness.admin_client import Operator
+from tests.harness.fake_upstream import Upstream
 from tests.harness.processes import ROOT, Product
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -111,6 +113,17 @@ def test_the_command_line_tells_all_at_once_by_its_own_names(
 def test_what_has_to_be_given_is_in_the_help(product: Product) -> None:
     result = CliRunner().invoke(app, ["grants", "create", "--help"], env={"COLUMNS": "200"})
     assert result.stdout.count("[required]") == 3
+
+
+def test_a_sentence_of_the_api_comes_with_the_options_of_the_command(product: Product, ops: Operator) -> None:
+    model = create_model(ops, "acme/by-options")
+    with Upstream(384).in_thread() as upstream:
+        provider = create_provider(ops, upstream, "by-options")
+        endpoint = create_endpoint(ops, model, provider)
+        code, lines = _typed(product, "endpoints", "activate", str(endpoint["id"]))
+        assert (code, "--allow-zero-cost" in lines[-1], "allow_zero_cost" in lines[-1]) == (1, True, False)
+        unused = create_provider(ops, upstream, "without-endpoint")
+        assert _typed(product, "providers", "test", str(unused["id"]))[1][0].startswith("--upstream-model is missing: ")
 
 
 def test_no_sentence_of_the_api_names_an_option_of_the_command_line() -> None:
