@@ -19,7 +19,7 @@ from store.ids import AccountId
 from tests.builders.database import WIDE, DatabaseBuilder
 from tests.builders.settings import settings_of
 from tests.harness.fake_upstream import Reply, Upstream
-from tests.harness.served_api import Credentials, ServedApi, served
+from tests.harness.served_api import Credentials, ServedApi, ready, served
 
 COST = 10
 BODY = {"model": "tests/counted", "input": list(range(COST))}
@@ -85,9 +85,7 @@ def test_no_clock_of_a_process_harms(database_url: str, redis_url: str, offset: 
             async with served(settings, made, right.clock) as api:
                 assert [await call(api, key) for key in (capped, monthly)] == [(200, "")] * 2
             async with served(settings, made, wrong.clock) as api, process(settings, "jobs", other.clock) as context:
-                assert await context.generation.ready(20)
-                assert context.projection.redis is not None
-                assert await context.projection.redis.wait_connected(20)
+                await ready(context)
                 working = asyncio.create_task(work(context))
                 assert [(await call(api, key))[0] for key in (capped, monthly)] == [403] * 2, "spent anew"
                 assert await call(api, ending) == (200, "")
