@@ -24,6 +24,7 @@ from store.ids import (
     AuditId,
     ClaimId,
     EndpointId,
+    EntryId,
     GrantId,
     KeyId,
     MemberId,
@@ -192,6 +193,7 @@ AccountIdText: TypeAlias = Annotated[AccountId, _id(AccountId)]
 AuditIdText: TypeAlias = Annotated[AuditId, _id(AuditId)]
 ClaimIdText: TypeAlias = Annotated[ClaimId, _id(ClaimId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
+EntryIdText: TypeAlias = Annotated[EntryId, _id(EntryId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]

@@ -18,6 +18,7 @@ from router.api.admin.litellm_import import operations as litellm_import
 from router.api.admin.manifest import operations as manifest
 from router.api.admin.members import operations as members
 from router.api.admin.models import operations as models
+from router.api.admin.movements import operations as movements
 from router.api.admin.operators import operations as operators
 from router.api.admin.prices import operations as prices
 from router.api.admin.providers import operations as providers
@@ -26,7 +27,7 @@ from router.api.admin.usage import operations as usage
 from router.api.admin.waivers import operations as waivers
 
 _nouns = (
-    *(providers, endpoints, models, prices, accounts, grants, keys, members, operators),
+    *(providers, endpoints, models, prices, accounts, grants, movements, keys, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances),
     *(manifest, litellm_import, requests, routes, usage, ledger, books, audit),
 )

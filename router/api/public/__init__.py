@@ -6,10 +6,11 @@
 from router.api.public.account import operations as account
 from router.api.public.first_page import operations as first_page
 from router.api.public.models import operations as models
+from router.api.public.movements import operations as movements
 from router.api.public.openai_usage import operations as openai_usage
 from router.api.public.quote import operations as quotes
 from router.api.public.requests import operations as requests
 from router.api.public.usage import operations as usage
 from router.api.public.votes import operations as votes
 
-operations = [votes, models, account, requests, quotes, usage, openai_usage, first_page]
+operations = [votes, models, account, movements, requests, quotes, usage, openai_usage, first_page]
