@@ -21,6 +21,7 @@ from billing.generation import forget_old
 from billing.reaper import reap, resync
 from billing.seal import seal
 from gigarouter import telemetry
+from gigarouter.documents_job import IssueDocuments
 from gigarouter.settings import Settings
 from gigarouter.wiring import process, require_fit
 from router.context import RouterContext
@@ -177,6 +178,7 @@ def table() -> list[Job]:
         Job("check the books", 60.0, _CheckBooks()),
         Job("check all of the books", 600.0, _check_all_books),
         Job("make usage months", 3600.0, _make_months),
+        Job("issue documents", 3.0, IssueDocuments()),
         Job("make and drop weeks of explanations", 3600.0, _rotate_weeks),
         Job("forget old outcomes", 600.0, _delete_expired),
         # Three run side by side, so that endpoints that do not answer delay only one of them.

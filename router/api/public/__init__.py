@@ -4,6 +4,8 @@
 """
 
 from router.api.public.account import operations as account
+from router.api.public.documents import operations as documents
+from router.api.public.documents import profile_operations as billing_profiles
 from router.api.public.first_page import operations as first_page
 from router.api.public.models import operations as models
 from router.api.public.movements import operations as movements
@@ -13,4 +15,16 @@ from router.api.public.requests import operations as requests
 from router.api.public.usage import operations as usage
 from router.api.public.votes import operations as votes
 
-operations = [votes, models, account, movements, requests, quotes, usage, openai_usage, first_page]
+operations = [
+    votes,
+    models,
+    account,
+    movements,
+    billing_profiles,
+    documents,
+    requests,
+    quotes,
+    usage,
+    openai_usage,
+    first_page,
+]
