@@ -29,6 +29,9 @@ ResolutionId = NewType("ResolutionId", UUID)
 ModelEventId = NewType("ModelEventId", UUID)
 ProbeId = NewType("ProbeId", UUID)
 OperatorKeyId = NewType("OperatorKeyId", UUID)
+TopupId = NewType("TopupId", UUID)
+RefundId = NewType("RefundId", UUID)
+ReviewId = NewType("ReviewId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -53,6 +56,9 @@ PREFIXES: dict[object, str] = {
     ModelEventId: "mevent",
     ProbeId: "probe",
     OperatorKeyId: "opkey",
+    TopupId: "topup",
+    RefundId: "refund",
+    ReviewId: "review",
 }
 
 

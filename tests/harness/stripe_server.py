@@ -149,6 +149,8 @@ class StripeServer:
                 nouns = {"/v1/balance_transactions/{id}": "balance_transaction", "/v1/events/{id}": "event"}
                 ((name, object_id),) = parts.items()
                 return world.find(nouns.get(template, kinds.get(name, name)), object_id)
+            case _:
+                pass
         raise Refused(500, f"the stand-in does not have {method} {call.template}", kind="api_error")
 
     def _page(self, path: str, sent: Json) -> Json:

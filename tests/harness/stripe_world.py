@@ -309,6 +309,9 @@ class World:
         tax = (subtotal - discount) * self.tax_percent // 100 if session["automatic_tax"]["enabled"] else 0
         session["total_details"] = {"amount_discount": discount, "amount_shipping": 0, "amount_tax": tax}
         session["amount_total"] = subtotal - discount + tax
+        address = {"country": "DE", **dict.fromkeys(("city", "line1", "line2", "postal_code", "state"))}
+        details = dict.fromkeys(("business_name", "email", "individual_name", "name", "phone", "tax_exempt", "tax_ids"))
+        session["customer_details"] = {**details, "address": address}
 
     def _capture(self, session: Json, intent: Json) -> None:
         amount = intent["amount"]

@@ -9,6 +9,7 @@ from router.api.admin.audit import operations as audit
 from router.api.admin.books import operations as books
 from router.api.admin.claims import operations as claims
 from router.api.admin.decisions import operations as decisions
+from router.api.admin.disputes import operations as disputes
 from router.api.admin.endpoints import operations as endpoints
 from router.api.admin.explain import requests, routes
 from router.api.admin.grants import operations as grants
@@ -21,13 +22,17 @@ from router.api.admin.models import operations as models
 from router.api.admin.operators import operations as operators
 from router.api.admin.prices import operations as prices
 from router.api.admin.providers import operations as providers
+from router.api.admin.refunds import operations as refunds
 from router.api.admin.resolutions import operations as resolutions
+from router.api.admin.reviews import operations as reviews
+from router.api.admin.topups import operations as topups
 from router.api.admin.usage import operations as usage
 from router.api.admin.waivers import operations as waivers
 
 _nouns = (
     *(providers, endpoints, models, prices, accounts, grants, keys, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances),
+    *(topups, refunds, disputes, reviews),
     *(manifest, litellm_import, requests, routes, usage, ledger, books, audit),
 )
 

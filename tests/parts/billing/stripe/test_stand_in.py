@@ -22,7 +22,7 @@ def call(stripe: StripeServer, method: str, path: str, key: str = "", **sent: An
 
 def a_paid_session(stripe: StripeServer, cents: int) -> dict[str, Any]:
     customer = call(stripe, "POST", "/v1/customers", name="Ann").json()["id"]
-    price = {"[currency]": "usd", "[unit_amount]": cents, "[product_data][name]": "credit"}
+    price: dict[str, Any] = {"[currency]": "usd", "[unit_amount]": cents, "[product_data][name]": "credit"}
     line = {f"line_items[0][price_data]{name}": value for name, value in price.items()}
     session = call(stripe, "POST", "/v1/checkout/sessions", mode="payment", customer=customer, **line).json()
     return stripe.world.pay(session["id"])
@@ -50,7 +50,7 @@ def test_a_failure_after_the_act_is_stored_and_a_limit_before_it_is_not(stripe: 
 
 def test_no_more_is_refunded_than_was_paid_and_each_act_has_its_transaction(stripe: StripeServer) -> None:
     session = a_paid_session(stripe, 1_000)
-    refund = {"payment_intent": session["payment_intent"], "amount": 600}
+    refund: dict[str, Any] = {"payment_intent": session["payment_intent"], "amount": 600}
     assert [call(stripe, "POST", "/v1/refunds", **refund).status_code for _ in range(2)] == [200, 400]
     charge = stripe.world.all("charge")[0]["id"]
     won = stripe.world.dispute(charge)["id"]
