@@ -109,7 +109,7 @@ async def process(
     holds = partial(lost_holds.watch, projection, generation)
     runs = (redis.run, generation.run, holds, projection.run, charging.run, receipts.run, refresher.run, providers.run)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(run()) for run in (*runs, *_watches(context, providers, refresher))]
+        tasks = [group.create_task(run()) for run in runs + _watches(context, providers, refresher)]
         try:
             yield context
             await charging.drain()
