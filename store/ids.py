@@ -31,6 +31,9 @@ ProbeId = NewType("ProbeId", UUID)
 OperatorKeyId = NewType("OperatorKeyId", UUID)
 DocumentId = NewType("DocumentId", UUID)
 DocumentRequestId = NewType("DocumentRequestId", UUID)
+TopupId = NewType("TopupId", UUID)
+RefundId = NewType("RefundId", UUID)
+ReviewId = NewType("ReviewId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -57,6 +60,9 @@ PREFIXES: dict[object, str] = {
     OperatorKeyId: "opkey",
     DocumentId: "doc",
     DocumentRequestId: "docreq",
+    TopupId: "topup",
+    RefundId: "refund",
+    ReviewId: "review",
 }
 
 

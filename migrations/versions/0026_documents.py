@@ -4,7 +4,7 @@ A document takes its number in the transaction that issues it, by a trigger, so 
 a number nor choose one. Older releases run on it: every table is new.
 
 Revision ID: 0026
-Revises: 0024
+Revises: 0025
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0026"
-down_revision = "0024"
+down_revision = "0025"
 branch_labels = None
 depends_on = None
 

@@ -13,6 +13,8 @@ GET    /ready                                           anyone
 GET    /metrics                                         nearby
 DELETE /v1/models/{model_id:path}/vote                  key
 GET    /v1/account                                      key
+GET    /v1/account/movements                            key
+GET    /v1/account/movements/{entry_id}                 key
 GET    /v1/account/billing-profile                      key
 GET    /v1/account/documents                            key
 GET    /v1/account/documents/{number}                   key
@@ -34,6 +36,8 @@ GET    /admin/v1/accounts/{account_id}                  finance_admin ops
 GET    /admin/v1/accounts/{account_id}/billing-profile  finance_admin ops
 GET    /admin/v1/accounts/{account_id}/grants           finance_admin ops
 GET    /admin/v1/accounts/{account_id}/grants/{grant_id} finance_admin ops
+GET    /admin/v1/accounts/{account_id}/movements        finance_admin ops
+GET    /admin/v1/accounts/{account_id}/movements/{entry_id} finance_admin ops
 GET    /admin/v1/audit                                  finance_admin ops
 GET    /admin/v1/books                                  finance_admin ops
 GET    /admin/v1/claims                                 finance_admin ops

@@ -17,6 +17,7 @@ import pytest
 from cryptography.fernet import Fernet
 from typing_extensions import override
 
+from billing.books import Check
 from billing.documents.issue import issue_waiting
 from billing.documents.render import Renderer
 from gigarouter.commands.admin import app
@@ -51,7 +52,7 @@ ROWS: dict[str, Any] = {
     **dict.fromkeys(("sellers", "exchange-rates", "documents", "document-requests"), lambda n: n),
     "decisions": lambda n: 4,  # one for each use, and charging
     "ledger": lambda n: 17 if n else 15,  # the house's kinds of ledger account, and the customers' two
-    "books": lambda n: 12,  # one for each check
+    "books": lambda n: len(Check),
     "audit": lambda n: None if n else 0,
 }
 
@@ -79,7 +80,7 @@ async def fill(settings: Settings, n: int) -> list[str]:
         transport = httpx.ASGITransport(machine)
         async with httpx.AsyncClient(transport=transport, base_url="http://local/admin/v1") as http:
 
-            async def make(path: str, *, expects: int = 201, **body: object) -> dict[str, Any]:
+            async def make(path: str, expects: int = 201, /, **body: object) -> dict[str, Any]:
                 answer = await http.post(path, content=json.dumps(body).encode())
                 assert answer.status_code == expects, answer.text
                 made: dict[str, Any] = answer.json()
@@ -101,18 +102,18 @@ async def fill(settings: Settings, n: int) -> list[str]:
                     "legal_name": "Acme",
                     "address": {"line1": "1", "city": "Town", "country": "US"},
                 }
-                await make("/sellers", expects=200, id=f"seller-{i}", prefix=f"S{i}", **party)
+                await make("/sellers", 200, id=f"seller-{i}", prefix=f"S{i}", **party)
                 await make(
                     "/exchange-rates",
-                    expects=200,
+                    200,
                     currency="EUR",
                     per_usd="0.9",
                     on_day=f"2026-01-{i + 1:02}",
                     source="x",
                 )
-                await make(f"/accounts/account {i}/billing-profile", expects=200, **party)
+                await make(f"/accounts/account {i}/billing-profile", 200, **party)
                 which: dict[str, Any] = {"account": f"account {i}", "seller": "seller-0"}
-                await make("/documents:issue", expects=200, kind="statement", period="2026-01", **which)
+                await make("/documents:issue", 200, kind="statement", period="2026-01", **which)
     await issue_documents(settings)
     return accounts
 
