@@ -45,9 +45,7 @@ class FileOut(Answer):
 class ContentOut(FileOut):
     """One of a document's files, as it was stored when it was issued."""
 
-    content: str = Field(
-        description="Its bytes in base64; with Accept: application/octet-stream the answer is the bytes."
-    )
+    content: str = Field(description="Its bytes in base64.")
     object: Literal["document.file"] = "document.file"
 
 

@@ -100,19 +100,22 @@ async def retrieve(admin: Read, number: str) -> DocumentOut:
     summary="A document's file",
     roles=ALL,
     answer=ContentOut,
-    media=(JSON, OCTETS),
+    media=(OCTETS, JSON),
 )
 async def download(admin: Read, number: str, format: FileFormat) -> Response:
-    """A file as it was stored when the document was issued: pdf, facturx (PDF/A-3 with XML), ubl, json, csv."""
+    """A file as it was stored when the document was issued: pdf, facturx (PDF/A-3 with XML), ubl, json, csv.
+
+    The bytes; with ``Accept: application/json`` an object that has them in base64.
+    """
 
     async def ask(connection: AsyncConnection) -> Response:
         stored = found_document(await find_named(connection, number), number)
         file = await read_file(connection, stored.id, format)
         if file is None:
             raise NotFound(f"{number} has no file {format}.", param="format")
-        if admin.media == OCTETS:
-            return admin.respond(file.content, OCTETS)
-        return admin.respond(content_out(file).model_dump_json().encode())
+        if admin.media == JSON:
+            return admin.respond(content_out(file).model_dump_json().encode())
+        return admin.respond(file.content, OCTETS)
 
     return await admin.read(ask)
 

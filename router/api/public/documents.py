@@ -6,7 +6,7 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Query, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.documents.profiles import read_profile
+from billing.documents.profiles import count_todays_versions, read_profile
 from billing.documents.receipts import Proof
 from billing.documents.store import StoredDocument, find_named, list_documents, list_files, read_file
 from billing.documents.verify import prove
@@ -22,7 +22,7 @@ from router.api.structs import StructValue
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.context import RouterContext
-from router.errors import NotFound, StoreUnavailable
+from router.errors import Conflict, NotFound, StoreUnavailable
 from router.request.body import printable_excerpt
 from store.ids import AccountId, DocumentId, KeyId, wire
 from store.postgres import STORE_FAULTS
@@ -32,6 +32,8 @@ T = TypeVar("T")
 profile_operations = Operations("billing-profiles", "/v1/account/billing-profile", tag="Account", who=Who.KEY)
 operations = Operations("documents", "/v1/account/documents", tag="Account", who=Who.KEY)
 ONE = "/{number}"
+# Each is a row of the audit, which stays.
+CHANGES_A_DAY_MAX = 50
 _Checked = Annotated[None, Depends(check_request)]
 
 
@@ -60,6 +62,8 @@ async def write_profile(request: Private, body: ProfileSet, _: _Checked) -> Prof
 
     async def command(work: UnitOfWork) -> ProfileOut:
         before = await read_profile(work.connection, account_id, locked=True)
+        if await count_todays_versions(work.connection, account_id) >= CHANGES_A_DAY_MAX:
+            raise Conflict(f"The billing profile was changed {CHANGES_A_DAY_MAX} times within a day. Try tomorrow.")
         profile = profile_of(body, before.profile if before else None)
         return profile_out(account_id, await set_profile(work, account_id, profile))
 

@@ -26,7 +26,7 @@ def randomly_first() -> int:
     return random.choice([1, 2])
 
 
-async def a_request(b: Billing) -> DocumentRequest:
+async def an_invoice_request(b: Billing) -> DocumentRequest:
     account = await an_account_with_a_month(b, [12_345_678], line=10**9)
     async with b.db.transaction() as tx:
         return await request_month(tx, DocumentKind.INVOICE, account, last_month(), "acme", BY)
@@ -41,7 +41,7 @@ def test_numbers_have_no_gap_and_nothing_is_there_twice(
             await add_seller(b.db)
             after, deaths, issued = randomly_first, 0, False
             while not issued:
-                request = await a_request(b)
+                request = await an_invoice_request(b)
                 issued = await Dies(after).run(issue(b.db, renderer, request))
                 deaths, after = deaths + (not issued), after + STEP
                 await issue(b.db, renderer, request)

@@ -170,8 +170,9 @@ async def test_from_asking_to_file_to_proof(office: Office, tmp_path: Path) -> N
     for file in shown["files"]:
         content = (await office.send("GET", f"{DOCUMENTS}/{number}/files/{file['format']}")).content
         assert sha256(content).hexdigest() == file["sha256"]
-        encoded = await office.ask("GET", f"/admin/v1/documents/{number}/files/{file['format']}")
-        assert base64.b64decode(encoded["content"]) == content
+        path = f"/admin/v1/documents/{number}/files/{file['format']}"
+        encoded = await office.ask("GET", path, accept="application/json")
+        assert base64.b64decode(encoded["content"]) == content == (await office.send("GET", path)).content
     verified = await office.ask("GET", f"/admin/v1/documents/{number}/verification")
     assert (verified["ok"], verified["calls"], verified["faults"]) == (True, 3, [])
     await check_proof(office, number, tmp_path)
