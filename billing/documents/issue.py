@@ -43,7 +43,6 @@ _CLAIM = text("""
 _REFUSE = text("UPDATE document_requests SET state = 'refused', fault = :fault WHERE id = :id AND state = 'waiting'")
 _LOCK = text("SELECT id FROM document_requests WHERE id = :id AND state = 'waiting' FOR UPDATE")
 _DONE = text("UPDATE document_requests SET state = 'issued', document_id = :document WHERE id = :id")
-_WAITING = text("SELECT count(*) FROM document_requests WHERE state = 'waiting'")
 
 
 class _NumberTaken(Exception):
@@ -135,8 +134,3 @@ def _conflict(request: DocumentRequest, fault: IntegrityError) -> str:
         return "credited-once (corrects): the invoice has a credit note already"
     sentence = str(fault.orig).partition(": ")[2] or str(fault.orig)
     return f"issued-once (period): {sentence[:300]}"
-
-
-async def count_waiting(tx: AsyncConnection) -> int:
-    """How many requests wait."""
-    return int(await tx.scalar(_WAITING) or 0)

@@ -27,8 +27,6 @@ _LIST = text(
     f"SELECT {_COLUMNS} FROM document_requests"  # noqa: S608 - constants
     " WHERE (CAST(:account AS uuid) IS NULL OR account_id = :account) AND id > :after ORDER BY id LIMIT :limit"
 )
-# Wakes the jobs process, which otherwise looks every few seconds.
-NOTIFY = text("SELECT pg_notify('gigarouter_documents', '')")
 _NIL = UUID(int=0)
 
 
@@ -72,13 +70,20 @@ class DocumentRequest(msgspec.Struct, frozen=True):
     created_by: str
 
 
+def preview_of(kind: DocumentKind, account_id: AccountId, period: date, seller: str, now: datetime) -> DocumentRequest:
+    """A request that is stored nowhere: what it would be asked for, to prepare a draft of it."""
+    facts, nothing = DocumentFacts(seller=seller, period=period), DocumentRequestId(_NIL)
+    return DocumentRequest(
+        nothing, kind, "preview", account_id, facts, RequestState.WAITING, "", None, now, created_by=""
+    )
+
+
 async def request_document(
     tx: AsyncConnection, kind: DocumentKind, source_ref: str, account_id: AccountId, facts: DocumentFacts, by: str
 ) -> DocumentRequest:
     """Ask for a document. One fact is asked for once; asked again, a refused one is tried anew."""
     row = {"id": new_id(), "kind": kind.value, "source": source_ref, "account": account_id, "by": by}
     await tx.execute(_INSERT, {**row, "facts": msgspec.json.encode(facts).decode()})
-    await tx.execute(NOTIFY)
     return request_of((await tx.execute(_FIND, {"source": source_ref})).one())
 
 

@@ -3,11 +3,13 @@
 from typing import Annotated, ClassVar, Literal
 
 from fastapi import Query, Response
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.documents.document import DocumentKind
-from billing.documents.requests import DocumentRequest, list_requests
+from billing.documents.drafts import prepare
+from billing.documents.faults import DocumentRefused
+from billing.documents.requests import DocumentRequest, list_requests, preview_of
 from billing.documents.store import find_document, find_named, list_documents, list_files, read_file
 from billing.documents.verify import verify
 from router.admin.documents import ask_for_credit_note, ask_for_month, found_document
@@ -17,18 +19,20 @@ from router.api.document_answers import (
     OCTETS,
     ContentOut,
     DocumentOut,
+    DraftOut,
     FileFormat,
     Month,
     RequestOut,
     content_out,
     document_out,
+    draft_out,
     request_out,
 )
 from router.api.fields import AccountRef, text_of
 from router.api.forms import Answer, Body, Page, PageQuery
 from router.api.operation import ALL, JSON, MONEY, V1, Operations
 from router.changes.transaction import UnitOfWork
-from router.errors import NotFound
+from router.errors import Conflict, NotFound
 from store.ids import AccountId, DocumentId, DocumentRequestId, wire
 
 operations = Operations("documents", f"{V1}/documents", tag="Documents")
@@ -44,6 +48,17 @@ class DocumentQuery(PageQuery):
 
 class DocumentIssue(Body):
     """A month's document of an account."""
+
+    account: AccountRef = Field(description="Whose usage.")
+    period: Month = Field(description="The month, such as 2026-10; it must be over.")
+    kind: Literal["invoice", "statement"] = Field("invoice", description="invoice, or statement of the balance.")
+    seller: str = Field("", max_length=63, description="Who sells; by default the only seller that there is.")
+
+
+class PreviewQuery(BaseModel):
+    """A month's document of an account."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     account: AccountRef = Field(description="Whose usage.")
     period: Month = Field(description="The month, such as 2026-10; it must be over.")
@@ -116,6 +131,24 @@ async def download(admin: Read, number: str, format: FileFormat) -> Response:
         if admin.media == JSON:
             return admin.respond(content_out(file).model_dump_json().encode())
         return admin.respond(file.content, OCTETS)
+
+    return await admin.read(ask)
+
+
+@operations.get(":preview", verb="preview", name="preview_document", summary="Preview a month's document", roles=ALL)
+async def preview(admin: Read, query: Annotated[PreviewQuery, Query()]) -> DraftOut:
+    """A draft as it would be issued now: lines, deductions, rounding, tax. It has no number, and nothing is stored.
+
+    What would refuse it is the error; only the rules of EN 16931 and the fonts are looked at when it is issued.
+    """
+
+    async def ask(connection: AsyncConnection) -> DraftOut:
+        account, now = await account_of(connection, query.account), admin.context.db.clock.now()
+        wanted = preview_of(DocumentKind(query.kind), account.id, query.period, query.seller, now)
+        try:
+            return draft_out(await prepare(connection, wanted, now))
+        except DocumentRefused as refused:
+            raise Conflict(f"It cannot be issued: {refused}.", param=refused.field) from refused
 
     return await admin.read(ask)
 

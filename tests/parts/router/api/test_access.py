@@ -48,6 +48,7 @@ GET    /admin/v1/documents                              finance_admin ops
 GET    /admin/v1/documents/{number}                     finance_admin ops
 GET    /admin/v1/documents/{number}/files/{format}      finance_admin ops
 GET    /admin/v1/documents/{number}/verification        finance_admin ops
+GET    /admin/v1/documents:preview                      finance_admin ops
 GET    /admin/v1/endpoints                              finance_admin ops
 GET    /admin/v1/endpoints/{endpoint_id}                finance_admin ops
 GET    /admin/v1/exchange-rates                         finance_admin ops

@@ -14,9 +14,8 @@ from sqlalchemy import text
 from typer import Typer
 from typer.testing import CliRunner
 
-from billing.documents.issue import issue_waiting
-from billing.documents.render import Renderer
 from gigarouter.commands.verify_receipt import command as verify_receipt
+from gigarouter.documents_job import IssueDocuments
 from gigarouter.settings import Settings
 from store.embedded import Embedded
 from store.ids import AccountId, RequestId, wire
@@ -55,7 +54,7 @@ class Office:
         self.api = api
         self.account = wire(AccountId, account)
         self.other_key = other_key
-        self.renderer = Renderer()
+        self.jobs = IssueDocuments()
 
     async def send(self, method: str, path: str, body: object = None, key: str = "", **headers: str) -> httpx.Response:
         bearer = key or (self.api.operator if path.startswith("/admin") else self.api.key)
@@ -70,7 +69,7 @@ class Office:
 
     async def run_jobs(self) -> Any:
         """The newest request of the account, once the jobs process has acted."""
-        await issue_waiting(self.api.context.db, self.renderer)
+        await self.jobs(self.api.context)
         rows = await self.ask("GET", f"/admin/v1/document-requests?account={self.account}")
         return rows["data"][-1]
 
@@ -110,9 +109,7 @@ async def office(
 ) -> AsyncIterator[Office]:
     settings, made = installation
     async with served(settings, Credentials(billed[1], finance_key, made.model)) as api:
-        office = Office(api, billed[0], made.key)
-        yield office
-        office.renderer.close()
+        yield Office(api, billed[0], made.key)
 
 
 async def test_a_customer_says_who_pays_and_an_operator_on_which_terms(office: Office) -> None:
@@ -162,6 +159,15 @@ async def test_from_asking_to_file_to_proof(office: Office, tmp_path: Path) -> N
     await office.ask("POST", "/admin/v1/sellers", SELLER)
     early = await office.issue(period=f"{office.api.context.db.clock.now():%Y-%m}")
     assert (early["state"], early["fault"].split(":")[0]) == ("refused", "month-is-over (period)")
+    which = f"account={office.account}&period={last_month():%Y-%m}"
+    draft = await office.ask("GET", f"/admin/v1/documents:preview?{which}")
+    assert (draft["total"], draft["rounding_usd"], draft["lines"][0]["exact_usd"]) == (
+        "0.06",
+        "-0.000000021",
+        "0.060000021",
+    )
+    statement = await office.ask("GET", f"/admin/v1/documents:preview?{which}&kind=statement")
+    assert (statement["closing_usd"], statement["opening_usd"]) == ("-0.060000021", "0.00")
     issued = await office.issue()
     assert (issued["state"], issued["fault"]) == ("issued", "")
     number = (await office.ask("GET", DOCUMENTS))["data"][0]["number"]
