@@ -27,6 +27,11 @@ _LIST = text(
     f"SELECT {_COLUMNS} FROM document_requests"  # noqa: S608 - constants
     " WHERE (CAST(:account AS uuid) IS NULL OR account_id = :account) AND id > :after ORDER BY id LIMIT :limit"
 )
+_FIND_ID = text(f"SELECT {_COLUMNS} FROM document_requests WHERE id = :id")  # noqa: S608 - constants
+_RETRY = text(
+    "UPDATE document_requests SET state = 'waiting', fault = '', run_after = now() WHERE state = 'refused'"
+    " AND account_id = :account AND (CAST(:id AS uuid) IS NULL OR id = :id)"
+)
 _NIL = UUID(int=0)
 
 
@@ -146,6 +151,17 @@ async def list_requests(
     """List requests, the oldest first; of one account where it is named."""
     rows = await tx.execute(_LIST, {"account": account_id, "after": after or _NIL, "limit": limit})
     return [request_of(row) for row in rows]
+
+
+async def find_request(tx: AsyncConnection, request_id: DocumentRequestId) -> DocumentRequest | None:
+    """The request of an id."""
+    row = (await tx.execute(_FIND_ID, {"id": request_id})).one_or_none()
+    return None if row is None else request_of(row)
+
+
+async def retry_refused(tx: AsyncConnection, account_id: AccountId, request_id: DocumentRequestId | None = None) -> int:
+    """Let an account's refused requests, or one of them, be tried again; how many those are."""
+    return (await tx.execute(_RETRY, {"account": account_id, "id": request_id})).rowcount
 
 
 def request_of(row: object) -> DocumentRequest:

@@ -11,10 +11,9 @@ from billing.documents.requests import DocumentRequest, RequestState
 from billing.documents.store import DocumentFile, StoredDocument
 from billing.documents.words import cents_text, femto_text
 from billing.money import NanoUSD
-from router.api.fields import AccountIdText, DocumentIdText, Instant, TextValue, Usd
+from router.api.fields import AccountIdText, DocumentIdText, DocumentRequestIdText, Instant, TextValue, Usd
 from router.api.forms import Answer, Resource
 from router.api.periods import Period, period_of
-from store.ids import DocumentRequestId, wire
 
 OCTETS = "application/octet-stream"
 FileFormat: TypeAlias = Literal["pdf", "json", "csv", "ubl", "facturx"]
@@ -86,7 +85,7 @@ class RequestOut(Answer):
 
     columns: ClassVar[tuple[str, ...]] = ("id", "kind", "state", "fault", "number", "created_by", "created_at")
 
-    id: str
+    id: DocumentRequestIdText
     kind: DocumentKind
     account: AccountIdText
     state: RequestState
@@ -224,7 +223,7 @@ def content_out(file: DocumentFile) -> ContentOut:
 def request_out(request: DocumentRequest, number: str | None) -> RequestOut:
     """A request as it is answered."""
     return RequestOut(
-        id=wire(DocumentRequestId, request.id),
+        id=request.id,
         kind=request.kind,
         account=request.account_id,
         state=request.state,

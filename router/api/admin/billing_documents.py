@@ -12,7 +12,7 @@ from billing.documents.faults import DocumentRefused
 from billing.documents.requests import DocumentRequest, list_requests, preview_of
 from billing.documents.store import find_document, find_named, list_documents, list_files, read_file
 from billing.documents.verify import verify
-from router.admin.documents import ask_for_credit_note, ask_for_month, found_document
+from router.admin.documents import ask_for_credit_note, ask_for_month, found_document, retry_request
 from router.api.admin.references import account_of
 from router.api.admin.request import Read, Write
 from router.api.document_answers import (
@@ -28,7 +28,7 @@ from router.api.document_answers import (
     draft_out,
     request_out,
 )
-from router.api.fields import AccountRef, text_of
+from router.api.fields import AccountRef, DocumentRequestIdText, text_of
 from router.api.forms import Answer, Body, Page, PageQuery
 from router.api.operation import ALL, JSON, MONEY, V1, Operations
 from router.changes.transaction import UnitOfWork
@@ -201,7 +201,17 @@ async def list_requests_(admin: Read, query: Annotated[DocumentQuery, Query()]) 
         found = await list_requests(connection, account_id=account_id, after=after, limit=query.limit + 1)
         return [await _request_out(connection, one) for one in found]
 
-    return admin.page(query, await admin.read(ask), lambda row: row.id)
+    return admin.page(query, await admin.read(ask), lambda row: wire(DocumentRequestId, row.id))
+
+
+@requests.post("/{request_id}/retry", verb="retry", summary="Try a refused document again", roles=MONEY)
+async def retry(admin: Write, request_id: DocumentRequestIdText) -> RequestOut:
+    """Try again what was refused, once what was wrong is mended. A new billing profile does so by itself."""
+
+    async def command(work: UnitOfWork) -> RequestOut:
+        return await _request_out(work.connection, await retry_request(work, request_id))
+
+    return await admin.change(command)
 
 
 async def _account(connection: AsyncConnection, account_ref: str | None) -> AccountId | None:

@@ -88,6 +88,7 @@ POST   /admin/v1/accounts/{account_id}/grants           finance_admin
 POST   /admin/v1/accounts/{account_id}/resume           finance_admin ops
 POST   /admin/v1/accounts/{account_id}/suspend          finance_admin ops
 POST   /admin/v1/claims                                 ops
+POST   /admin/v1/document-requests/{request_id}/retry   finance_admin
 POST   /admin/v1/documents/{number}/credit              finance_admin
 POST   /admin/v1/documents:issue                        finance_admin
 POST   /admin/v1/endpoints                              ops
@@ -153,7 +154,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
     money = {spec.path for spec in specs() if spec.method == "POST" and spec.roles and "ops" not in spec.roles}
     assert {path.rpartition("/")[2] for path in money} == {
         *("prices", "waivers", "revoke", "grants"),
-        *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit"),
+        *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "retry"),
     }
 
 

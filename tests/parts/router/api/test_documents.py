@@ -157,6 +157,15 @@ async def test_from_asking_to_file_to_proof(office: Office, tmp_path: Path) -> N
     refused = await office.issue(seller="nobody")
     assert refused["fault"] == "seller-is-known (seller): there is no seller 'nobody'"
     await office.ask("POST", "/admin/v1/sellers", SELLER)
+    # What was wrong is mended, and the same request is tried again: by hand, and by a new profile.
+    tried = await office.ask("POST", f"/admin/v1/document-requests/{refused['id']}/retry")
+    assert (tried["state"], tried["fault"]) == ("waiting", "")
+    await office.ask("POST", f"/admin/v1/document-requests/{refused['id']}/retry", expects=409)
+    assert (await office.run_jobs())["state"] == "refused"
+    await office.ask("POST", PROFILE, BUYER | {"po_number": "PO-9"})
+    states = await office.ask("GET", f"/admin/v1/document-requests?account={office.account}")
+    assert "refused" not in {row["state"] for row in states["data"]}
+    await office.run_jobs()
     early = await office.issue(period=f"{office.api.context.db.clock.now():%Y-%m}")
     assert (early["state"], early["fault"].split(":")[0]) == ("refused", "month-is-over (period)")
     which = f"account={office.account}&period={last_month():%Y-%m}"
