@@ -17,6 +17,7 @@ from billing.chart import LedgerKind
 from billing.documents.document import Document, DocumentKind, Draft
 from billing.documents.drafts import number, prepare
 from billing.documents.faults import DocumentRefused
+from billing.documents.mails import add_mails
 from billing.documents.render import Renderer
 from billing.documents.requests import DocumentRequest, request_of
 from billing.documents.rounding import NANO_PER_CENT
@@ -87,6 +88,7 @@ async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest) -
                 return  # Another process issued it meanwhile.
             document_id = await store_document(tx, document, request.account_id, files, request.facts.corrects)
             await _book(tx, request, document)
+            await add_mails(tx, document_id, document)
             await tx.execute(_DONE, {"id": request.id, "document": document_id})
     except DBAPIError as fault:
         if getattr(fault.orig, "sqlstate", None) == _TAKEN:

@@ -21,6 +21,9 @@ _ADD_PROFILE = text(
     " VALUES (:account, :version, CAST(:facts AS jsonb), :by)"
 )
 _ERASE = text("DELETE FROM billing_profiles WHERE account_id = :account")
+_ERASE_MAILS = text(
+    "DELETE FROM document_mails WHERE document_id IN (SELECT id FROM documents WHERE account_id = :account)"
+)
 # Older versions than so many are dropped: what documents were issued to, they have themselves.
 VERSIONS_MAX = 100
 _DROP_OLD = text("DELETE FROM billing_profiles WHERE account_id = :account AND version <= :before")
@@ -110,8 +113,12 @@ async def count_todays_versions(tx: AsyncConnection, account_id: AccountId) -> i
 
 
 async def erase_profile(tx: AsyncConnection, account_id: AccountId) -> int:
-    """Delete every version of an account's profile; how many there were. Issued documents keep their own copies."""
+    """Delete every version of an account's profile; how many there were. Issued documents keep their own copies.
+
+    The addresses that documents were mailed to go, too.
+    """
     await tx.execute(_LOCK, {"account": account_id.hex})
+    await tx.execute(_ERASE_MAILS, {"account": account_id})
     return (await tx.execute(_ERASE, {"account": account_id})).rowcount
 
 

@@ -53,6 +53,8 @@ WORDS: dict[Language, dict[str, str]] = {
         "reference": "with the number of this document.",
         "verify": "Each line's calls are the leaves of a Merkle tree (RFC 6962), whose root is in the JSON of this "
         "document.",
+        "mail": "Attached is {title} of {seller}.",
+        "mail_due": "Please pay {amount} until {day}.",
         "page": "Page",
         "of": "of",
     },
@@ -102,6 +104,8 @@ WORDS: dict[Language, dict[str, str]] = {
         "reference": "mit der Nummer dieses Dokuments.",
         "verify": "Die Aufrufe jeder Position sind die Blätter eines Merkle-Baums (RFC 6962), dessen Wurzel im JSON "
         "dieses Dokuments steht.",
+        "mail": "Anbei {title} von {seller}.",
+        "mail_due": "Bitte zahlen Sie {amount} bis zum {day}.",
         "page": "Seite",
         "of": "von",
     },

@@ -4,18 +4,21 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from email import message_from_bytes, policy
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 from typer import Typer
 from typer.testing import CliRunner
 
 from gigarouter.commands.verify_receipt import command as verify_receipt
 from gigarouter.documents_job import IssueDocuments
+from gigarouter.mail_job import SendDocuments
 from gigarouter.settings import Settings
 from store.embedded import Embedded
 from store.ids import AccountId, RequestId, wire
@@ -24,6 +27,7 @@ from tests.builders.billed_month import an_account_with_a_month, last_month, mak
 from tests.builders.billing import billing
 from tests.builders.database import DatabaseBuilder
 from tests.harness.admin_client import admin_command
+from tests.harness.mail_server import mail_server
 from tests.harness.served_api import Credentials, ServedApi, served
 
 pytestmark = pytest.mark.anyio
@@ -201,6 +205,32 @@ async def test_from_asking_to_file_to_proof(office: Office, tmp_path: Path) -> N
     assert (await office.ask("GET", f"/admin/v1/documents/{note['number']}/verification"))["ok"]
     again = await office.ask("POST", f"/admin/v1/documents/{number}/credit", {"reason": "Wrong"}, expects=409)
     assert note["number"] in again["error"]["message"]
+
+
+async def test_an_issued_document_is_mailed_once_to_each_address(office: Office) -> None:
+    """In the face of a server that defers, refuses one address for good, and dies in the middle."""
+    addresses = ["ap@customer.example", "gone@customer.example", "boss@customer.example"]
+    await office.ask("POST", "/admin/v1/sellers", SELLER)
+    await office.ask("POST", PROFILE, BUYER | {"emails": addresses, "language": "de"})
+    assert (await office.issue(kind="statement"))["state"] == "issued"
+    db = office.api.context.db
+    async with mail_server(refuses={"gone@customer.example"}, deferrals=1) as (port, received):
+        settings = Settings(smtp_url=SecretStr(f"smtp://127.0.0.1:{port}"))
+        for _ in range(4):
+            await SendDocuments(settings)(office.api.context)
+            async with db.transaction() as tx:
+                await tx.execute(text("UPDATE document_mails SET run_after = now() WHERE state = 'waiting'"))
+    mails = [message_from_bytes(one, policy=policy.default) for one in received]
+    mine = [mail for mail in mails if "Kontoauszug ACME-ST-" in mail["Subject"]]
+    assert sorted(mail["To"] for mail in mine) == ["ap@customer.example", "boss@customer.example"]
+    assert len({mail["Message-ID"] for mail in mine}) == 2
+    [attached] = list(mine[0].iter_attachments())
+    assert attached.get_content().startswith(b"%PDF")
+    async with db.transaction() as tx:
+        rows = await tx.execute(text("SELECT address, state, attempts FROM document_mails ORDER BY 1"))
+        states = {row.address: (row.state, row.attempts) for row in rows if row.address != "ap@customer.example"}
+    assert states["boss@customer.example"][0] == "sent"
+    assert states["gone@customer.example"][0] == "failed"
 
 
 async def a_call(office: Office) -> str:
