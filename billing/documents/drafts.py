@@ -10,13 +10,12 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.documents.balances import read_statement
 from billing.documents.document import (
     Document,
     DocumentKind,
     Draft,
     LineUsage,
-    Movement,
-    Statement,
     credit_note_of,
     due_on,
     local_tax,
@@ -45,18 +44,6 @@ _DRAWN = text("""
             JOIN grants r ON r.id = g.grant_id
             WHERE e.account_id = :account AND e.kind = 'usage' AND e.period = :period AND r.kind = 'line') AS line
     FROM usage_events u WHERE u.account_id = :account AND u.occurred_at >= :since AND u.occurred_at < :until
-""")
-_BALANCE_LEGS = """
-    FROM entries e JOIN postings p ON p.entry_id = e.id JOIN ledger_accounts l ON l.id = p.ledger_account_id
-    WHERE e.account_id = :account AND l.account_id = :account AND l.kind IN ('customer_credit', 'customer_overdraft')
-        AND coalesce(e.period, date_trunc('month', e.booked_at AT TIME ZONE 'UTC')::date)
-"""
-_OPENING = text(f"SELECT coalesce(sum(p.amount_nano), 0)::bigint {_BALANCE_LEGS} < :period")
-# Usage is told by model from its lines; every other entry by itself.
-_MOVEMENTS = text(f"""
-    SELECT e.kind, e.source_ref, e.booked_at, sum(p.amount_nano)::bigint AS amount {_BALANCE_LEGS} = :period
-    GROUP BY e.id, e.kind, e.source_ref, e.booked_at HAVING sum(p.amount_nano) <> 0 OR e.kind <> 'usage'
-    ORDER BY e.booked_at, e.id
 """)
 
 
@@ -112,24 +99,10 @@ async def _credit_note(tx: AsyncConnection, request: DocumentRequest, today: dat
 
 async def _statement(tx: AsyncConnection, request: DocumentRequest, now: datetime) -> Draft:
     draft = await _month(tx, request, now)
-    span = {"account": request.account_id, "period": draft.since}
-    opening = int(await tx.scalar(_OPENING, span) or 0)
     lines = await _usage(tx, request.account_id, draft)
-    used = -sum(nano for _, nano, _ in lines)
-    rows = list(await tx.execute(_MOVEMENTS, span))
-    booked = sum(row.amount for row in rows if row.kind == "usage")
-    if booked != used:
-        raise DocumentRefused("usage-is-ledger", "statement", f"usage comes to {used}, its entries to {booked}")
-    other = [
-        Movement(row.kind, row.source_ref, row.amount, row.booked_at.date())
-        for row in rows
-        if row.kind != "usage" and row.amount
-    ]
-    usage = [Movement("usage", what, -nano) for what, nano, _ in lines]
-    closing = opening + used + sum(one.amount_nano for one in other)
-    return msgspec.structs.replace(
-        with_totals(draft, lines, []), statement=Statement(opening, (*other, *usage), closing), rounding_nano=0
-    )
+    used = [(what, nano) for what, nano, _ in lines]
+    statement = await read_statement(tx, request.account_id, draft.since, used)
+    return msgspec.structs.replace(with_totals(draft, lines, []), statement=statement, rounding_nano=0)
 
 
 async def _month(tx: AsyncConnection, request: DocumentRequest, now: datetime) -> Draft:

@@ -11,7 +11,9 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.documents.balances import read_statement
 from billing.documents.document import Document, DocumentKind, Line, encode, month_bounds
+from billing.documents.faults import DocumentRefused
 from billing.documents.merkle import proof_of
 from billing.documents.receipts import Proof
 from billing.documents.rounding import NANO_PER_CENT
@@ -63,6 +65,7 @@ async def verify(tx: AsyncConnection, stored: StoredDocument) -> Verification:
         if wrong := await tx.scalar(_WRONG_PRICES, _span(stored.account_id, origin.draft.since)):
             faults.append(f"{wrong} calls were charged another price than was in force")
     faults += await _ledger_faults(tx, document, origin)
+    faults += await _statement_faults(tx, stored)
     calls = sum(line.usage.calls for line in document.draft.lines if line.usage)
     return Verification(document.name, len(document.draft.lines), calls, tuple(faults))
 
@@ -118,6 +121,25 @@ async def _ledger_faults(tx: AsyncConnection, document: Document, origin: Docume
     booked = int(await tx.scalar(_RECEIVABLE, {"source": f"document:{document.name}"}) or 0)
     total = sign * document.draft.total_cents * NANO_PER_CENT
     return [] if booked == total else [f"its entry is a receivable of {booked}, its total is {total}"]
+
+
+async def _statement_faults(tx: AsyncConnection, stored: StoredDocument) -> list[str]:
+    """A statement's opening, movements and closing are the ledger's; entries of its month may have come since."""
+    draft = stored.document.draft
+    if draft.statement is None:
+        return []
+    try:
+        used = [(line.description, line.amount_nano) for line in draft.lines]
+        now = await read_statement(tx, stored.account_id, draft.since, used)
+    except DocumentRefused as fault:
+        return [str(fault)]
+    if now == draft.statement:
+        return []
+    was = draft.statement
+    return [
+        f"opening, movements and closing were {was.opening_nano}, {len(was.movements)}, {was.closing_nano},"
+        f" the ledger has {now.opening_nano}, {len(now.movements)}, {now.closing_nano}"
+    ]
 
 
 def _differences(line: Line, now: MeasuredLine) -> list[str]:

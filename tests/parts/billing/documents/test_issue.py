@@ -121,6 +121,15 @@ async def test_prepaid_usage_is_an_invoice_of_nothing_and_a_statement_that_adds_
     moved = sum(one.amount_nano for one in statement.movements)
     assert statement.opening_nano + moved == statement.closing_nano
     assert [one.amount_nano for one in statement.movements if one.kind == "usage"] == [-123_456_789]
+    stored = (await documents_of(b, account))[-1]
+    owner = Database(b.db.url, as_owner=True)
+    async with owner.engine.connect() as tx:
+        assert (await verify(tx, stored)).faults == ()
+        await tx.execute(text("SET LOCAL session_replication_role = replica"))
+        await tx.execute(text("UPDATE entries SET period = :period WHERE kind = 'grant'"), {"period": last_month()})
+        assert any("the ledger has" in fault for fault in (await verify(tx, stored)).faults)
+        await tx.rollback()
+    await owner.close()
 
 
 async def test_files_are_stored_once_with_their_hashes_and_the_xml_is_in_the_pdf(
