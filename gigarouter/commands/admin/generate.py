@@ -38,6 +38,7 @@ EXIT_CODES: Final = {
     502: PROVIDER_FAILED,
 }
 PAGE: Final = "100"
+PAGING: Final = frozenset({"has_more", "next_cursor"})
 PATIENCE_S: Final = 10.0
 ONCE: Final = "The key is shown this once and stored nowhere. Keep it now."
 AGAIN: Final = "Keep the key now. Only this command with the same --idempotency-key shows it again, for a day."
@@ -232,7 +233,9 @@ def _all_pages(client: Client, call: Call) -> Reply:
             return reply
         rows += reply.answer["data"]
         if not reply.answer["has_more"]:
-            return Reply(reply.status, {"object": "list", "data": rows})
+            # What a list says beside its rows is the same on each of its pages.
+            beside = {name: value for name, value in reply.answer.items() if name not in PAGING}
+            return Reply(reply.status, {**beside, "data": rows})
         query = {**query, "cursor": reply.answer["next_cursor"]}
 
 
