@@ -5,6 +5,7 @@
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -24,6 +25,8 @@ def main() -> int:
     parser.add_argument("--storms", type=int, default=0, help="so many storms of all faults at once, not the table")
     parser.add_argument("--seconds", type=float, default=60, help="of load and faults, per storm")
     options = parser.parse_args()
+    # What cells have started ends with them, however that comes.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if options.storms:
         return storms(range(options.seed, options.seed + options.storms), options.seconds)
     chosen = [cell for cell in cells() if any(fnmatch(cell.name, one) for one in options.cell.split(","))]
