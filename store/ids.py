@@ -29,6 +29,11 @@ ResolutionId = NewType("ResolutionId", UUID)
 ModelEventId = NewType("ModelEventId", UUID)
 ProbeId = NewType("ProbeId", UUID)
 OperatorKeyId = NewType("OperatorKeyId", UUID)
+DocumentId = NewType("DocumentId", UUID)
+DocumentRequestId = NewType("DocumentRequestId", UUID)
+TopupId = NewType("TopupId", UUID)
+RefundId = NewType("RefundId", UUID)
+ReviewId = NewType("ReviewId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -53,6 +58,11 @@ PREFIXES: dict[object, str] = {
     ModelEventId: "mevent",
     ProbeId: "probe",
     OperatorKeyId: "opkey",
+    DocumentId: "doc",
+    DocumentRequestId: "docreq",
+    TopupId: "topup",
+    RefundId: "refund",
+    ReviewId: "review",
 }
 
 
