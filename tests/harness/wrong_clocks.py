@@ -41,12 +41,12 @@ async def call(api: ServedApi, key: str) -> tuple[int, str]:
     return answer.status, "" if answer.status == 200 else str(answer.error["code"])
 
 
-async def repeated(api: ServedApi, key: str) -> tuple[int, str]:
-    """What a call is told at last: 503 says that this machine was too busy for a heartbeat a moment ago."""
+async def call_until_decided(api: ServedApi, key: str) -> tuple[int, str]:
+    """The outcome of a call, repeated while it is 503: this machine was too busy for a heartbeat."""
     until = time.monotonic() + PATIENCE_S
-    while (told := await call(api, key))[0] == 503 and time.monotonic() < until:  # noqa: ASYNC110
+    while (outcome := await call(api, key))[0] == 503 and time.monotonic() < until:  # noqa: ASYNC110
         await asyncio.sleep(0.2)
-    return told
+    return outcome
 
 
 async def until_it_is_said(context: RouterContext, api: ServedApi, offset_s: float) -> None:
@@ -115,16 +115,16 @@ def harm_nothing(database_url: str, redis_url: str, serve_offset: timedelta, job
 
         async def story() -> None:
             async with served(settings, made, right.clock) as api:
-                assert [await repeated(api, key) for key in (keys.daily, keys.monthly)] == [(200, "")] * 2
+                assert [await call_until_decided(api, key) for key in (keys.daily, keys.monthly)] == [(200, "")] * 2
             async with served(settings, made, wrong.clock) as api, process(settings, "jobs", other.clock) as context:
                 assert await context.generation.ready(20)
                 assert context.projection.redis is not None
                 assert await context.projection.redis.wait_connected(20)
                 working = asyncio.create_task(work(context))
-                told = [(await repeated(api, key))[0] for key in (keys.daily, keys.monthly)]
-                assert told == [403] * 2, f"caps are spent anew: {told}"
-                told = [(await repeated(api, key))[0] for key in (keys.ending, keys.ended)]
-                assert told == [200, 401], f"keys end by a clock: {told}"
+                statuses = [(await call_until_decided(api, key))[0] for key in (keys.daily, keys.monthly)]
+                assert statuses == [403] * 2, f"caps are spent anew: {statuses}"
+                statuses = [(await call_until_decided(api, key))[0] for key in (keys.ending, keys.ended)]
+                assert statuses == [200, 401], f"keys end by a clock: {statuses}"
                 upstream.always = Reply(delay_s=1.5)
                 running = [asyncio.create_task(call(api, keys.free)) for _ in range(4)]
                 await asyncio.sleep(0.5)
