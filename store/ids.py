@@ -29,6 +29,8 @@ ResolutionId = NewType("ResolutionId", UUID)
 ModelEventId = NewType("ModelEventId", UUID)
 ProbeId = NewType("ProbeId", UUID)
 OperatorKeyId = NewType("OperatorKeyId", UUID)
+ReceivableId = NewType("ReceivableId", UUID)
+PaymentId = NewType("PaymentId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -53,6 +55,7 @@ PREFIXES: dict[object, str] = {
     ModelEventId: "mevent",
     ProbeId: "probe",
     OperatorKeyId: "opkey",
+    ReceivableId: "recv",
 }
 
 

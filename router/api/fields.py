@@ -30,6 +30,7 @@ from store.ids import (
     OperatorKeyId,
     PriceId,
     ProviderId,
+    ReceivableId,
     ResolutionId,
     WaiverId,
     parse,
@@ -193,6 +194,7 @@ AuditIdText: TypeAlias = Annotated[AuditId, _id(AuditId)]
 ClaimIdText: TypeAlias = Annotated[ClaimId, _id(ClaimId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
+ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]

@@ -14,6 +14,7 @@ from router.api.admin.explain import requests, routes
 from router.api.admin.grants import operations as grants
 from router.api.admin.keys import operations as keys
 from router.api.admin.ledger import operations as ledger
+from router.api.admin.lines import operations as lines
 from router.api.admin.litellm_import import operations as litellm_import
 from router.api.admin.manifest import operations as manifest
 from router.api.admin.members import operations as members
@@ -21,6 +22,7 @@ from router.api.admin.models import operations as models
 from router.api.admin.operators import operations as operators
 from router.api.admin.prices import operations as prices
 from router.api.admin.providers import operations as providers
+from router.api.admin.receivables import operations as receivables
 from router.api.admin.resolutions import operations as resolutions
 from router.api.admin.usage import operations as usage
 from router.api.admin.waivers import operations as waivers
@@ -28,6 +30,7 @@ from router.api.admin.waivers import operations as waivers
 _nouns = (
     *(providers, endpoints, models, prices, accounts, grants, keys, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances),
+    *(lines, receivables),
     *(manifest, litellm_import, requests, routes, usage, ledger, books, audit),
 )
 

@@ -34,6 +34,9 @@ GET    /admin/v1/claims/{claim_id}                      finance_admin ops
 GET    /admin/v1/decisions                              finance_admin ops
 GET    /admin/v1/endpoints                              finance_admin ops
 GET    /admin/v1/endpoints/{endpoint_id}                finance_admin ops
+GET    /admin/v1/finance/lines                          finance_admin ops
+GET    /admin/v1/finance/lines/{account_id}             finance_admin ops
+GET    /admin/v1/finance/receivables                    finance_admin ops
 GET    /admin/v1/keys                                   finance_admin ops
 GET    /admin/v1/keys/{key_id}                          finance_admin ops
 GET    /admin/v1/ledger:trial-balance                   finance_admin ops
@@ -56,6 +59,7 @@ GET    /admin/v1/waivers                                finance_admin ops
 GET    /admin/v1/waivers/{waiver_id}                    finance_admin ops
 PATCH  /admin/v1/accounts/{account_id}                  finance_admin ops
 PATCH  /admin/v1/endpoints/{endpoint_id}                ops
+PATCH  /admin/v1/finance/lines/{account_id}             finance_admin
 PATCH  /admin/v1/keys/{key_id}                          ops
 PATCH  /admin/v1/members/{member_id}                    ops
 PATCH  /admin/v1/models/{model_id:path}                 ops
@@ -74,6 +78,9 @@ POST   /admin/v1/endpoints/{endpoint_id}/quarantine     ops
 POST   /admin/v1/endpoints/{endpoint_id}/resume         ops
 POST   /admin/v1/endpoints/{endpoint_id}/test           ops
 POST   /admin/v1/endpoints/{endpoint_id}:activate       ops
+POST   /admin/v1/finance/lines/{account_id}/end         finance_admin
+POST   /admin/v1/finance/lines/{account_id}/open        finance_admin
+POST   /admin/v1/finance/receivables/{receivable_id}/pay finance_admin
 POST   /admin/v1/keys                                   ops
 POST   /admin/v1/keys/{key_id}/end-old-secrets          ops
 POST   /admin/v1/keys/{key_id}/pause                    ops
@@ -125,7 +132,8 @@ def test_every_operation_for_operators_is_for_some_of_them() -> None:
 
 def test_no_operation_that_writes_money_is_for_ops() -> None:
     money = {spec.path for spec in specs() if spec.method == "POST" and spec.roles and "ops" not in spec.roles}
-    assert {path.rpartition("/")[2] for path in money} == {"prices", "waivers", "revoke", "grants"}
+    of_finance = {"open", "end", "pay"}
+    assert {path.rpartition("/")[2] for path in money} == {"prices", "waivers", "revoke", "grants"} | of_finance
 
 
 def test_a_noun_and_a_verb_name_one_operation() -> None:
