@@ -28,7 +28,7 @@ TERMS_DAYS = 30
 _LINES = """
     SELECT l.account_id, l.limit_nano, l.terms_days, l.opened_at, l.ended_at, l.fitted_nano,
         coalesce((CAST(:today AS date) - (
-            SELECT min(r.due_on) FROM receivables r WHERE r.account_id = l.account_id AND r.net_nano + r.tax_nano >
+            SELECT min(r.due_on) FROM receivables r WHERE r.account_id = l.account_id AND r.total_nano >
                 (SELECT coalesce(sum(p.amount_nano), 0) FROM receivable_payments p WHERE p.receivable_id = r.id)
         )), 0) AS days_overdue
     FROM credit_lines l
@@ -57,7 +57,7 @@ _EXPOSURE = text("""
         JOIN ledger_accounts l ON l.id = p.ledger_account_id AND l.kind = 'customer_unbilled'
         WHERE e.account_id = :account_id AND e.kind = 'unbilled'
     ), billed AS (
-        SELECT coalesce(sum(net_nano), 0) AS amount FROM receivables WHERE account_id = :account_id
+        SELECT coalesce(sum(drawn_nano), 0) AS amount FROM receivables WHERE account_id = :account_id
     ), freed AS (
         SELECT coalesce(sum(p.freed_nano), 0) AS amount FROM receivable_payments p
         JOIN receivables r ON r.id = p.receivable_id WHERE r.account_id = :account_id

@@ -17,6 +17,7 @@ from billing.ledger import Posting, post
 from billing.lines import lend_missing, read_exposure
 from billing.money import NanoUSD
 from billing.overdue import reminders_due
+from billing.periods import is_open
 from store.ids import AccountId, EntryId, PaymentId, ReceivableId, new_id
 from store.postgres import Database
 
@@ -44,7 +45,7 @@ _DRAWN = text("""
     GROUP BY 1, 2 ORDER BY 1, 2
 """)
 _LIST = """
-    SELECT r.id, r.account_id, r.source_ref, r.net_nano, r.tax_nano, r.due_on, r.booked_at,
+    SELECT r.id, r.account_id, r.source_ref, r.drawn_nano, r.total_nano, r.due_on, r.booked_at,
         coalesce((SELECT sum(p.amount_nano) FROM receivable_payments p WHERE p.receivable_id = r.id), 0)::bigint AS paid
     FROM receivables r
 """
@@ -52,8 +53,8 @@ _ALL = text(f"{_LIST} ORDER BY r.id")
 _OVERDUE = text(f"{_LIST} WHERE r.due_on < CAST(:today AS date) ORDER BY r.id")
 _ONE = text(f"{_LIST} WHERE r.id = :id")
 _INSERT = text("""
-    INSERT INTO receivables (id, account_id, source_ref, entry_id, net_nano, tax_nano, due_on)
-    VALUES (:id, :account_id, :source_ref, :entry, :net, :tax, :due_on)
+    INSERT INTO receivables (id, account_id, source_ref, entry_id, drawn_nano, total_nano, due_on)
+    VALUES (:id, :account_id, :source_ref, :entry, :drawn, :total, :due_on)
 """)
 _INSERT_PAYMENT = text("""
     INSERT INTO receivable_payments (id, receivable_id, source_ref, entry_id, amount_nano, freed_nano)
@@ -66,13 +67,13 @@ _REMIND = text("""
 
 
 class Receivable(msgspec.Struct, frozen=True):
-    """What an invoice of drawn credit demands, and what of it was paid."""
+    """What an invoice demands in ``total``, what of it was ``drawn`` from a line, and what was paid."""
 
     id: ReceivableId
     account_id: AccountId
     source_ref: str
-    net: NanoUSD
-    tax: NanoUSD
+    drawn: NanoUSD
+    total: NanoUSD
     due_on: date
     booked_at: datetime
     paid: NanoUSD
@@ -80,7 +81,13 @@ class Receivable(msgspec.Struct, frozen=True):
     @property
     def open(self) -> NanoUSD:
         """What is still to be paid."""
-        return NanoUSD(self.net + self.tax - self.paid)
+        return NanoUSD(self.total - self.paid)
+
+    def frees(self, paid: int) -> int:
+        """How much of the line is free once so much was paid: what is not of the line, such as tax, is paid first."""
+        if paid >= self.total:
+            return self.drawn
+        return max(0, min(self.drawn, paid - max(0, self.total - self.drawn)))
 
 
 class AmountRefused(ValueError):
@@ -115,14 +122,16 @@ async def _move(tx: AsyncConnection, after: int, up_to: int) -> int:
             Posting(LedgerKind.CREDIT_LINES, amount),
         ]
         source_ref = f"unbilled:{up_to}:{account_id.hex}:{row.period:%Y-%m}"
-        await post(tx, "unbilled", source_ref, legs, account_id=account_id, period=row.period)
+        # Draws of a month that was closed meanwhile become unbilled in the open one.
+        period = row.period if await is_open(tx, row.period) else None
+        await post(tx, "unbilled", source_ref, legs, account_id=account_id, period=period)
     return len(drawn)
 
 
 async def bill(
     tx: AsyncConnection,
     account_id: AccountId,
-    net: NanoUSD,
+    drawn: NanoUSD,
     *,
     source_ref: str,
     due_on: date,
@@ -135,19 +144,46 @@ async def bill(
     was booked before.
     """
     await lock_credit(tx, account_id)
-    unbilled = (await read_exposure(tx, account_id)).unbilled
-    if not 0 < net <= unbilled:
-        raise AmountRefused(f"{unbilled} nano-USD are unbilled, not {net}")
+    total = NanoUSD(drawn + tax)
     legs = [
-        Posting(LedgerKind.CUSTOMER_RECEIVABLE, NanoUSD(-net - tax), account_id),
-        Posting(LedgerKind.CUSTOMER_UNBILLED, net, account_id),
+        Posting(LedgerKind.CUSTOMER_RECEIVABLE, NanoUSD(-total), account_id),
+        Posting(LedgerKind.CUSTOMER_UNBILLED, drawn, account_id),
         Posting(LedgerKind.TAX_PAYABLE, tax, detail=jurisdiction),
     ]
+    await _require_unbilled(tx, account_id, drawn)
     entry = await post(tx, "invoice", f"invoice:{source_ref}", legs, account_id=account_id)
+    return await record_receivable(
+        tx, account_id, source_ref=source_ref, entry_id=entry, drawn=drawn, total=total, due_on=due_on
+    )
+
+
+async def record_receivable(
+    tx: AsyncConnection,
+    account_id: AccountId,
+    *,
+    source_ref: str,
+    entry_id: EntryId,
+    drawn: NanoUSD,
+    total: NanoUSD,
+    due_on: date,
+) -> Receivable:
+    """Record what an invoice demands whose entry was booked already, in the same transaction.
+
+    The entry debits ``customer_receivable`` by ``total`` and credits ``customer_unbilled`` by ``drawn``; the rest is
+    tax and rounding. Raises :class:`AmountRefused` for more than is unbilled.
+    """
+    await lock_credit(tx, account_id)
+    await _require_unbilled(tx, account_id, drawn)
     known = ReceivableId(new_id())
-    facts = {"account_id": account_id, "source_ref": source_ref, "entry": entry, "net": net, "tax": tax}
+    facts = {"account_id": account_id, "source_ref": source_ref, "entry": entry_id, "drawn": drawn, "total": total}
     await tx.execute(_INSERT, {"id": known, "due_on": due_on, **facts})
     return await get_receivable(tx, known)
+
+
+async def _require_unbilled(tx: AsyncConnection, account_id: AccountId, drawn: NanoUSD) -> None:
+    unbilled = (await read_exposure(tx, account_id)).unbilled
+    if not 0 < drawn <= unbilled:
+        raise AmountRefused(f"{unbilled} nano-USD are unbilled, not {drawn}")
 
 
 async def pay(
@@ -171,7 +207,7 @@ async def pay(
         raise AmountRefused(f"{found.open} nano-USD are open, not {amount}")
     legs = [Posting(LedgerKind.CUSTOMER_RECEIVABLE, amount, account_id), Posting(into, NanoUSD(-amount))]
     entry = await post(tx, "payment", f"payment:{source_ref}", legs, account_id=account_id)
-    freed = max(0, found.paid + amount - found.tax) - max(0, found.paid - found.tax)
+    freed = found.frees(found.paid + amount) - found.frees(found.paid)
     facts = {"receivable": receivable_id, "source_ref": source_ref, "entry": entry, "amount": amount, "freed": freed}
     await tx.execute(_INSERT_PAYMENT, {"id": PaymentId(new_id()), **facts})
     await lend_missing(tx, account_id, now)

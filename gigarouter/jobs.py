@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from billing import books
 from billing.admission import GRACE_S
+from billing.close.finish import advance
 from billing.expiry import expire_due, pay_debts
 from billing.generation import forget_old
 from billing.lines import fit_lines
@@ -174,6 +175,10 @@ async def _accrue(context: RouterContext) -> None:
         await accrue(context.db, now)
 
 
+async def _close_months(context: RouterContext) -> None:
+    await advance(context.db, context.db.clock.now(), context.call_deadline_s + GRACE_S)
+
+
 async def _probe(context: RouterContext) -> None:
     await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota)
 
@@ -191,6 +196,7 @@ def table() -> list[Job]:
         Job("count and pay debts", 60.0, _pay_debts),
         Job("make credit lines follow their limits", 5.0, _fit_lines),
         Job("move what was drawn to unbilled, daily", 600.0, _accrue),
+        Job("close months", 15.0, _close_months),
         Job("seal the ledger", 10.0, _seal),
         Job("check the books", 60.0, _CheckBooks()),
         Job("check all of the books", 600.0, _check_all_books),

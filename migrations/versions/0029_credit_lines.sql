@@ -33,13 +33,13 @@ CREATE TABLE receivables (
     account_id uuid NOT NULL CONSTRAINT receivables_account_id_fkey REFERENCES accounts (id),
     source_ref text NOT NULL UNIQUE,
     entry_id uuid NOT NULL CONSTRAINT receivables_entry_id_fkey REFERENCES entries (id),
-    net_nano bigint NOT NULL CHECK (net_nano > 0),
-    tax_nano bigint NOT NULL CHECK (tax_nano >= 0),
+    drawn_nano bigint NOT NULL CHECK (drawn_nano > 0),
+    total_nano bigint NOT NULL CHECK (total_nano > 0),
     due_on date NOT NULL,
     booked_at timestamptz NOT NULL DEFAULT now()
 )
 --;;
-COMMENT ON TABLE receivables IS 'What an invoice of drawn credit demands, net and tax, until when'
+COMMENT ON TABLE receivables IS 'What an invoice of drawn credit demands, until when: the total in cents, with tax, and what of a line it is for'
 --;;
 COMMENT ON COLUMN receivables.source_ref IS 'The invoice: one is booked once'
 --;;
@@ -57,7 +57,7 @@ CREATE TABLE receivable_payments (
 --;;
 COMMENT ON TABLE receivable_payments IS 'What was paid of a receivable, in one or several payments'
 --;;
-COMMENT ON COLUMN receivable_payments.freed_nano IS 'How much of the line the payment freed: a payment pays the tax first'
+COMMENT ON COLUMN receivable_payments.freed_nano IS 'How much of the line the payment freed: a payment pays first what is not of the line, such as tax'
 --;;
 CREATE INDEX receivable_payments_receivable ON receivable_payments (receivable_id)
 --;;

@@ -22,13 +22,13 @@ class ReceivableOut(Resource):
     """What one invoice demands."""
 
     volatile: ClassVar[frozenset[str]] = frozenset({"paid_usd", "open_usd"})
-    columns: ClassVar[tuple[str, ...]] = ("id", "account", "invoice", "due_on", "net_usd", "tax_usd", "open_usd")
+    columns: ClassVar[tuple[str, ...]] = ("id", "account", "invoice", "due_on", "drawn_usd", "total_usd", "open_usd")
 
     id: ReceivableIdText
     account: AccountIdText
     invoice: str
-    net_usd: Usd
-    tax_usd: Usd
+    drawn_usd: Usd = Field(description="What of it was drawn from the credit line; the rest is tax and rounding.")
+    total_usd: Usd
     paid_usd: Usd
     open_usd: Usd
     due_on: date
@@ -73,8 +73,8 @@ def _out(found: Receivable) -> ReceivableOut:
         found,
         account=found.account_id,
         invoice=found.source_ref,
-        net_usd=found.net,
-        tax_usd=found.tax,
+        drawn_usd=found.drawn,
+        total_usd=found.total,
         paid_usd=found.paid,
         open_usd=found.open,
     )
