@@ -8,6 +8,7 @@ from router.api.admin.accounts import operations as accounts
 from router.api.admin.audit import operations as audit
 from router.api.admin.books import operations as books
 from router.api.admin.claims import operations as claims
+from router.api.admin.close import operations as close
 from router.api.admin.decisions import operations as decisions
 from router.api.admin.endpoints import operations as endpoints
 from router.api.admin.explain import requests, routes
@@ -30,7 +31,7 @@ from router.api.admin.waivers import operations as waivers
 _nouns = (
     *(providers, endpoints, models, prices, accounts, grants, keys, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances),
-    *(lines, receivables),
+    *(lines, receivables, close),
     *(manifest, litellm_import, requests, routes, usage, ledger, books, audit),
 )
 

@@ -38,7 +38,7 @@ SELECT gen_random_uuid(), now(), $1, gen_random_uuid(), 'acme/m0', gen_random_uu
 """
 
 # What a list needs in its path or query.
-NEEDED = {"account_id": "account 0", "model": "acme/m0"}
+NEEDED = {"month": "2026-01", "account_id": "account 0", "model": "acme/m0"}
 # How many rows each noun's list has where :func:`fill` made ``n``; None: more than that.
 ROWS: dict[str, Any] = {
     **dict.fromkeys(
@@ -49,7 +49,7 @@ ROWS: dict[str, Any] = {
     "grants": lambda n: n and n + 1,  # of one account, and its credit line
     "decisions": lambda n: 4,  # one for each use, and charging
     "ledger": lambda n: 17 if n else 15,  # the house's kinds of ledger account, and the customers' two
-    "receivables": lambda n: 0,  # none before an invoice
+    **dict.fromkeys(("receivables", "close"), lambda n: 0),  # none before an invoice, nor before a close
     "books": lambda n: len(Check),
     "audit": lambda n: None if n else 0,
 }
