@@ -91,7 +91,7 @@ class Receivable(msgspec.Struct, frozen=True):
 
 
 class AmountRefused(ValueError):
-    """An invoice of more than is unbilled, or a payment of more than is open."""
+    """An invoice of more than was drawn and is on none, or a payment of more than is open."""
 
 
 async def accrue(db: Database, now: datetime) -> int:
@@ -140,7 +140,7 @@ async def bill(
 ) -> Receivable:
     """Move an amount from unbilled to receivable, with its tax, for the invoice ``source_ref``.
 
-    Raises :class:`AmountRefused` for more than is unbilled, and the database's ``IntegrityError`` for an invoice that
+    Raises :class:`AmountRefused` for more than was drawn and is on no invoice, and the database's ``IntegrityError`` for an invoice that
     was booked before.
     """
     await lock_credit(tx, account_id)
@@ -150,7 +150,7 @@ async def bill(
         Posting(LedgerKind.CUSTOMER_UNBILLED, drawn, account_id),
         Posting(LedgerKind.TAX_PAYABLE, tax, detail=jurisdiction),
     ]
-    await _require_unbilled(tx, account_id, drawn)
+    await _require_drawn(tx, account_id, drawn)
     entry = await post(tx, "invoice", f"invoice:{source_ref}", legs, account_id=account_id)
     return await record_receivable(
         tx, account_id, source_ref=source_ref, entry_id=entry, drawn=drawn, total=total, due_on=due_on
@@ -170,20 +170,21 @@ async def record_receivable(
     """Record what an invoice demands whose entry was booked already, in the same transaction.
 
     The entry debits ``customer_receivable`` by ``total`` and credits ``customer_unbilled`` by ``drawn``; the rest is
-    tax and rounding. Raises :class:`AmountRefused` for more than is unbilled.
+    tax and rounding. Raises :class:`AmountRefused` for more than was drawn and is on no invoice.
     """
     await lock_credit(tx, account_id)
-    await _require_unbilled(tx, account_id, drawn)
+    await _require_drawn(tx, account_id, drawn)
     known = ReceivableId(new_id())
     facts = {"account_id": account_id, "source_ref": source_ref, "entry": entry_id, "drawn": drawn, "total": total}
     await tx.execute(_INSERT, {"id": known, "due_on": due_on, **facts})
     return await get_receivable(tx, known)
 
 
-async def _require_unbilled(tx: AsyncConnection, account_id: AccountId, drawn: NanoUSD) -> None:
-    unbilled = (await read_exposure(tx, account_id)).unbilled
-    if not 0 < drawn <= unbilled:
-        raise AmountRefused(f"{unbilled} nano-USD are unbilled, not {drawn}")
+async def _require_drawn(tx: AsyncConnection, account_id: AccountId, drawn: NanoUSD) -> None:
+    """What is on no invoice, whether the daily job has moved it or not."""
+    exposure = await read_exposure(tx, account_id)
+    if not 0 < drawn <= exposure.drawn + exposure.unbilled:
+        raise AmountRefused(f"{exposure.drawn + exposure.unbilled} nano-USD are drawn and not billed, not {drawn}")
 
 
 async def pay(

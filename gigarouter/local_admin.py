@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.prices import list_prices
 from catalog.models import Catalog, load_models
 from gigarouter.settings import Settings
+from gigarouter.stripe_settings import stripe_config
 from providers.kinds import build
 from providers.protocol import Provider
 from providers.wire import Pool, networks
@@ -87,4 +88,11 @@ def local_context(settings: Settings, db: Database) -> AdminContext:
         catalog, prices = Catalog(await load_models(connection)), PriceIndex(await list_prices(connection))
         return PlanningSnapshot(catalog, prices, AllEndpoints([]), Health(), lambda: 0.0)
 
-    return AdminContext(db=db, cipher=cipher, check_provider=check_provider, speaking_to=speaking_to, known=known)
+    return AdminContext(
+        db=db,
+        cipher=cipher,
+        check_provider=check_provider,
+        speaking_to=speaking_to,
+        known=known,
+        stripe=stripe_config(settings),
+    )

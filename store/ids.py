@@ -31,6 +31,11 @@ ProbeId = NewType("ProbeId", UUID)
 OperatorKeyId = NewType("OperatorKeyId", UUID)
 ReceivableId = NewType("ReceivableId", UUID)
 PaymentId = NewType("PaymentId", UUID)
+DocumentId = NewType("DocumentId", UUID)
+DocumentRequestId = NewType("DocumentRequestId", UUID)
+TopupId = NewType("TopupId", UUID)
+RefundId = NewType("RefundId", UUID)
+ReviewId = NewType("ReviewId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -56,6 +61,11 @@ PREFIXES: dict[object, str] = {
     ProbeId: "probe",
     OperatorKeyId: "opkey",
     ReceivableId: "recv",
+    DocumentId: "doc",
+    DocumentRequestId: "docreq",
+    TopupId: "topup",
+    RefundId: "refund",
+    ReviewId: "review",
 }
 
 

@@ -16,7 +16,7 @@ from billing.close.checklist import ITEMS, Month, find_all
 from billing.close.pack import compute
 from billing.periods import Period, State, list_periods, list_signoffs, record_checks
 from billing.receivables import accrue
-from billing.seal import last_batch, seal
+from billing.seal import FIRST_DIGEST, last_batch, seal
 from store.postgres import Database
 
 log = structlog.get_logger("billing.close")
@@ -99,10 +99,12 @@ async def _finish(db: Database, period: Period, month: Month, wait_s: float) -> 
     async with db.transaction() as tx:
         await record_checks(tx, period.period, messages)
         red = await red_items(tx, period, messages)
-        if not red and head is not None:
-            facts = {"batch": head.number, "digest": head.digest, "pack": pack, "barrier": barrier}
+        if not red:
+            # A ledger without entries has no batch yet.
+            batch, digest = (head.number, head.digest) if head else (0, FIRST_DIGEST)
+            facts = {"batch": batch, "digest": digest, "pack": pack, "barrier": barrier}
             await tx.execute(_CLOSE, {"period": period.period, **facts})
-            log.info("month_closed", period=str(period.period), batch=head.number)
+            log.info("month_closed", period=str(period.period), batch=batch)
             return True
     # What came between the last check and the freeze is moved and checked at the next turn.
     await _unfreeze(db, period)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.stripe.config import StripeConfig
 from providers.protocol import Provider
 from router.context import PlanningContext, RouterContext
 from router.errors import StoreUnavailable
@@ -28,7 +29,8 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
     ``cipher``: None where no secret key is set, so that no credential can be kept. ``check_provider`` raises
     ``InvalidRequest`` for a record that nothing could speak to; ``speaking_to`` does, too, or ``StoreUnavailable``.
     ``known`` is what a dry run of a route plans with. ``quota``: what providers grant us, None without Redis.
-    ``receipts``: explanations of calls that are not yet written, None where no calls are served.
+    ``receipts``: explanations of calls that are not yet written, None where no calls are served. ``stripe``:
+    None where no payments are taken.
     """
 
     db: Database
@@ -38,6 +40,7 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
     known: Callable[[AsyncConnection], Awaitable[PlanningContext]]
     quota: Quota | None = None
     receipts: ReceiptBuffer | None = None
+    stripe: StripeConfig | None = None
 
 
 def admin_context(context: RouterContext) -> AdminContext:
@@ -62,4 +65,5 @@ def admin_context(context: RouterContext) -> AdminContext:
         known=known,
         quota=context.dispatch_state.quota,
         receipts=context.receipts,
+        stripe=context.stripe,
     )

@@ -140,10 +140,9 @@ def test_finance_closes_a_month_by_commands(product: Product, finance: Operator)
     closed = command("list")["data"]
     assert [row["month"] for row in closed] == [month]
     papers = finance("GET", f"{path}/papers")
-    assert (papers["final"], papers["tables"]["chain_head"][0]["batch"]) == (
-        True,
-        command("status", month)["head"]["batch"],
-    )
+    assert papers["final"]
+    heads = [row["batch"] for row in papers["tables"]["chain_head"]]
+    assert heads == [batch for batch in [command("status", month)["head"]["batch"]] if batch]
     csv = finance.ask("GET", f"{path}/papers?table=trial_balance&format=csv").text
     assert csv.startswith("code,ledger_account,detail,opening,movement,closing")
     finance("GET", f"{path}/papers?table=none", expects=400)
