@@ -16,12 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.money import NanoUSD
 from store.ids import AccountId, EntryId, RequestId
 
-_COLUMNS = "period, state, started_at, finish_asked_at, frozen_at, closed_at, head_batch, head_digest"
+_COLUMNS = "period, state, started_at, finish_requested_at, frozen_at, closed_at, head_batch, head_digest"
 _ALL = text(f"SELECT {_COLUMNS} FROM periods ORDER BY period")  # noqa: S608
 _ONE = text(f"SELECT {_COLUMNS} FROM periods WHERE period = :period")  # noqa: S608
 _IS_OPEN = text("SELECT NOT EXISTS (SELECT FROM periods WHERE period >= :period AND frozen_at IS NOT NULL)")
 _START = text("INSERT INTO periods (period) VALUES (:period) ON CONFLICT DO NOTHING")
-_ASK = text("UPDATE periods SET finish_asked_at = coalesce(finish_asked_at, now()) WHERE period = :period")
+_ASK = text("UPDATE periods SET finish_requested_at = coalesce(finish_requested_at, now()) WHERE period = :period")
 _SIGN = text("""
     INSERT INTO period_signoffs (period, item, reason, actor) VALUES (:period, :item, :reason, :actor)
     ON CONFLICT DO NOTHING
@@ -58,7 +58,7 @@ class Period(msgspec.Struct, frozen=True):
     period: date
     state: State
     started_at: datetime
-    finish_asked_at: datetime | None
+    finish_requested_at: datetime | None
     frozen_at: datetime | None
     closed_at: datetime | None
     head_batch: int | None
@@ -112,7 +112,7 @@ async def start(tx: AsyncConnection, period: date) -> None:
     await tx.execute(_START, {"period": period})
 
 
-async def ask_to_finish(tx: AsyncConnection, period: date) -> None:
+async def request_finish(tx: AsyncConnection, period: date) -> None:
     """Let the jobs process close the month as soon as nothing of its checklist is red."""
     await tx.execute(_ASK, {"period": period})
 

@@ -140,8 +140,8 @@ async def bill(
 ) -> Receivable:
     """Move an amount from unbilled to receivable, with its tax, for the invoice ``source_ref``.
 
-    Raises :class:`AmountRefused` for more than was drawn and is on no invoice, and the database's ``IntegrityError`` for an invoice that
-    was booked before.
+    Raises :class:`AmountRefused` for more than was drawn and is on no invoice, and the database's ``IntegrityError``
+    for an invoice that was booked before.
     """
     await lock_credit(tx, account_id)
     total = NanoUSD(drawn + tax)

@@ -57,7 +57,7 @@ async def advance(db: Database, now: datetime, longest_s: float, *, wait_s: floa
         for period in closing:
             month = Month(period.period, now, longest_s)
             red = await _check(db, month)
-            if period.finish_asked_at is not None and not set(red) - OWN_WORK:
+            if period.finish_requested_at is not None and not set(red) - OWN_WORK:
                 closed += await _finish(db, period, month, wait_s)
             elif period.frozen_at is not None:
                 await _unfreeze(db, period)

@@ -2,7 +2,7 @@ CREATE TABLE periods (
     period date PRIMARY KEY CHECK (extract(day FROM period) = 1),
     state text NOT NULL DEFAULT 'closing' CHECK (state IN ('closing', 'closed')),
     started_at timestamptz NOT NULL DEFAULT now(),
-    finish_asked_at timestamptz,
+    finish_requested_at timestamptz,
     frozen_at timestamptz,
     barrier xid8,
     closed_at timestamptz,
@@ -15,7 +15,7 @@ CREATE TABLE periods (
 --;;
 COMMENT ON TABLE periods IS 'The months that are being closed or are closed; one without a row is open'
 --;;
-COMMENT ON COLUMN periods.finish_asked_at IS 'Since when jobs closes it as soon as every item of the checklist is green or signed off'
+COMMENT ON COLUMN periods.finish_requested_at IS 'Since when jobs closes it as soon as every item of the checklist is green or signed off'
 --;;
 COMMENT ON COLUMN periods.frozen_at IS 'Since when no entry is booked into it or a month before it: shortly before it is closed, and from then on'
 --;;

@@ -41,7 +41,7 @@ async def finish(work: UnitOfWork, month: date) -> Period:
     if blocking := sorted(set(red) - OWN_WORK):
         listed = "; ".join(f"{name}: {red[name]}" for name in blocking)
         raise Conflict(f"Not everything is green or signed off: {listed}.")
-    await periods.ask_to_finish(work.connection, month)
+    await periods.request_finish(work.connection, month)
     _record(work, "period.finish", month, {"asked": True})
     return await _require(work, month)
 
@@ -61,6 +61,8 @@ async def sign_off(work: UnitOfWork, month: date, item: str, reason: str) -> Per
 
 async def _refuse_out_of_order(work: UnitOfWork, month: date) -> None:
     for period in await periods.list_periods(work.connection):
+        if period.period == month and period.state is State.CLOSED:
+            raise Conflict(f"{month:%Y-%m} is closed.")
         if period.period > month:
             raise Conflict(f"{period.period:%Y-%m} is {period.state.value}, and every month before it with it.")
         if period.period < month and period.state is State.CLOSING:

@@ -45,12 +45,12 @@ class ItemOut(Answer):
 class PeriodRow(Answer):
     """A month that is closing or closed."""
 
-    columns: ClassVar[tuple[str, ...]] = ("month", "state", "started_at", "finish_asked_at", "closed_at")
+    columns: ClassVar[tuple[str, ...]] = ("month", "state", "started_at", "finish_requested_at", "closed_at")
 
     month: MonthText
     state: State
     started_at: Instant | None = None
-    finish_asked_at: Instant | None = Field(None, description="Since when it is closed as soon as nothing is red.")
+    finish_requested_at: Instant | None = Field(None, description="Since when it is closed as soon as nothing is red.")
     closed_at: Instant | None = None
 
 
@@ -194,7 +194,7 @@ async def papers(admin: Read, month: MonthText, query: Annotated[PaperQuery, Que
 
 async def _out(connection: AsyncConnection, month: date, period: Period | None) -> PeriodOut:
     if period is None:
-        return PeriodOut(month=month, state=State.OPEN, finish_asked_at=None, checklist=[], head=None)
+        return PeriodOut(month=month, state=State.OPEN, finish_requested_at=None, checklist=[], head=None)
     checks = await periods.read_checks(connection, month)
     signed = {signoff.item: signoff for signoff in await periods.list_signoffs(connection, month)}
     checklist = []
@@ -230,7 +230,7 @@ def _row(period: Period) -> dict[str, Any]:
         "month": period.period,
         "state": period.state,
         "started_at": period.started_at,
-        "finish_asked_at": period.finish_asked_at,
+        "finish_requested_at": period.finish_requested_at,
         "closed_at": period.closed_at,
     }
 

@@ -19,7 +19,7 @@ from billing.credits import GrantKind
 from billing.ledger import Posting, post
 from billing.lines import set_line
 from billing.money import NanoUSD
-from billing.periods import State, ask_to_finish, get_period, list_late, read_checks, read_pack, sign_off, start
+from billing.periods import State, get_period, list_late, read_checks, read_pack, request_finish, sign_off, start
 from billing.seal import seal, verify
 from billing.values import Hold
 from store.ids import AccountId
@@ -80,7 +80,7 @@ async def ask(b: Billing) -> None:
         await start(tx, MONTH)
         for item in SIGNED:
             await sign_off(tx, MONTH, item, "tests", "cli:test")
-        await ask_to_finish(tx, MONTH)
+        await request_finish(tx, MONTH)
 
 
 async def turn(b: Billing, wait_s: float = 20.0) -> int:
