@@ -17,6 +17,8 @@ from sqlalchemy import text
 from billing import books
 from billing.admission import GRACE_S
 from billing.expiry import expire_due, pay_debts
+from billing.exports import run as exports
+from billing.exports.requests import expire
 from billing.generation import forget_old
 from billing.reaper import reap, resync
 from billing.seal import seal
@@ -158,6 +160,17 @@ async def _pay_debts(context: RouterContext) -> None:
             log.warning("debts_paid_late", accounts=paid)
 
 
+async def _write_exports(context: RouterContext) -> None:
+    while await exports.run_next(context.db, context.exports):
+        pass
+
+
+async def _remove_exports(context: RouterContext) -> None:
+    async with context.db.transaction() as tx:
+        await expire(tx)
+    await exports.remove_old(context.db, context.exports)
+
+
 async def _probe(context: RouterContext) -> None:
     await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota)
 
@@ -179,6 +192,8 @@ def table() -> list[Job]:
         Job("make usage months", 3600.0, _make_months),
         Job("make and drop weeks of explanations", 3600.0, _rotate_weeks),
         Job("forget old outcomes", 600.0, _delete_expired),
+        Job("write exports", 1.0, _write_exports),
+        Job("remove exports that expired", 600.0, _remove_exports),
         # Three run side by side, so that endpoints that do not answer delay only one of them.
         Job("probe endpoints", 5.0, _probe),
         Job("probe endpoints that answer", 5.0, _check_responsive),

@@ -87,4 +87,11 @@ def local_context(settings: Settings, db: Database) -> AdminContext:
         catalog, prices = Catalog(await load_models(connection)), PriceIndex(await list_prices(connection))
         return PlanningSnapshot(catalog, prices, AllEndpoints([]), Health(), lambda: 0.0)
 
-    return AdminContext(db=db, cipher=cipher, check_provider=check_provider, speaking_to=speaking_to, known=known)
+    return AdminContext(
+        db=db,
+        cipher=cipher,
+        check_provider=check_provider,
+        speaking_to=speaking_to,
+        known=known,
+        exports=settings.exports_folder(),
+    )

@@ -93,6 +93,7 @@ async def process(
         charging=charging,
         receipts=receipts,
         comparison=_comparison(settings, dispatch_state, db),
+        exports=settings.exports_folder(),
         call_deadline_s=settings.call_deadline_s,
         body_bytes_max=settings.body_bytes_max,
         outcome_bounds=OutcomeBounds(settings.idempotency_bytes_max, settings.idempotency_free_bytes_max),

@@ -9,6 +9,7 @@ import msgspec
 
 from billing.admission import Admission
 from billing.charging import Charging
+from billing.exports.storage import ExportFolder
 from billing.generation import Generation
 from billing.projection import Projection
 from catalog.models import Catalog
@@ -79,6 +80,7 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     charging: Charging
     receipts: ReceiptBuffer
     comparison: TrafficComparison
+    exports: ExportFolder
     call_deadline_s: float = 60.0
     body_bytes_max: int = 4 * 1024 * 1024
     outcome_bounds: OutcomeBounds = OutcomeBounds()

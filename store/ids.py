@@ -29,6 +29,7 @@ ResolutionId = NewType("ResolutionId", UUID)
 ModelEventId = NewType("ModelEventId", UUID)
 ProbeId = NewType("ProbeId", UUID)
 OperatorKeyId = NewType("OperatorKeyId", UUID)
+ExportId = NewType("ExportId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -53,6 +54,7 @@ PREFIXES: dict[object, str] = {
     ModelEventId: "mevent",
     ProbeId: "probe",
     OperatorKeyId: "opkey",
+    ExportId: "export",
 }
 
 

@@ -25,6 +25,7 @@ from store.ids import (
     ClaimId,
     EndpointId,
     EntryId,
+    ExportId,
     GrantId,
     KeyId,
     MemberId,
@@ -194,6 +195,7 @@ AuditIdText: TypeAlias = Annotated[AuditId, _id(AuditId)]
 ClaimIdText: TypeAlias = Annotated[ClaimId, _id(ClaimId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
 EntryIdText: TypeAlias = Annotated[EntryId, _id(EntryId)]
+ExportIdText: TypeAlias = Annotated[ExportId, _id(ExportId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]

@@ -60,6 +60,7 @@ CATCH_ALL = {
 IMPORTED_LATE = {
     "providers/litellm/kind.py": {"litellm", "httpx", "openai"},
     "providers/worker/model/varlen.py": {"torch"},
+    "billing/exports/parquet.py": {"pyarrow"},
 }
 MONEY_FILES = ("billing/money.py", "billing/chart.py", "billing/ledger.py", "billing/prices.py", "billing/credits.py")
 

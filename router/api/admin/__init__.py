@@ -11,6 +11,7 @@ from router.api.admin.claims import operations as claims
 from router.api.admin.decisions import operations as decisions
 from router.api.admin.endpoints import operations as endpoints
 from router.api.admin.explain import requests, routes
+from router.api.admin.exports import operations as exports
 from router.api.admin.grants import operations as grants
 from router.api.admin.keys import operations as keys
 from router.api.admin.ledger import operations as ledger
@@ -29,7 +30,7 @@ from router.api.admin.waivers import operations as waivers
 _nouns = (
     *(providers, endpoints, models, prices, accounts, grants, movements, keys, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances),
-    *(manifest, litellm_import, requests, routes, usage, ledger, books, audit),
+    *(manifest, litellm_import, requests, routes, usage, ledger, books, exports, audit),
 )
 
 operations = [noun.routes for noun in _nouns]

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.exports.storage import ExportFolder
 from providers.protocol import Provider
 from router.context import PlanningContext, RouterContext
 from router.errors import StoreUnavailable
@@ -27,7 +28,8 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
 
     ``cipher``: None where no secret key is set, so that no credential can be kept. ``check_provider`` raises
     ``InvalidRequest`` for a record that nothing could speak to; ``speaking_to`` does, too, or ``StoreUnavailable``.
-    ``known`` is what a dry run of a route plans with. ``quota``: what providers grant us, None without Redis.
+    ``known`` is what a dry run of a route plans with. ``exports``: where their files are.
+    ``quota``: what providers grant us, None without Redis.
     ``receipts``: explanations of calls that are not yet written, None where no calls are served.
     """
 
@@ -36,6 +38,7 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
     check_provider: Callable[[ProviderRecord], Awaitable[None]]
     speaking_to: SpeakingTo
     known: Callable[[AsyncConnection], Awaitable[PlanningContext]]
+    exports: ExportFolder
     quota: Quota | None = None
     receipts: ReceiptBuffer | None = None
 
@@ -60,6 +63,7 @@ def admin_context(context: RouterContext) -> AdminContext:
         check_provider=context.check_provider,
         speaking_to=speaking_to,
         known=known,
+        exports=context.exports,
         quota=context.dispatch_state.quota,
         receipts=context.receipts,
     )
