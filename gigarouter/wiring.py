@@ -65,7 +65,6 @@ async def process(
     redis = RedisClient(settings.require_redis_url(), (*SCRIPTS, *provider_quota.SCRIPTS), generation.on_connect)
     projection.redis = redis
     charging = Charging(db, projection, generation, settings.durability)
-
     pool, cipher = Pool(), CredentialCipher(settings.require_secret_keys())
     allowed = networks([str(network) for network in settings.allowed_private_networks])
     providers = ProviderSet(refresher.providers, cipher, allowed, pool)

@@ -13,45 +13,13 @@ import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.exports.formats import ExportFormat, ExportKind, Grain
 from store.ids import AccountId, ExportId, KeyId, ProviderId, new_id
 
 LEASE = timedelta(seconds=30)
 # An export that ended so often without a word is not tried again.
 RUNS_MAX = 5
 OPEN_MAX = 20
-
-
-class ExportKind(StrEnum):
-    """What can be exported."""
-
-    USAGE = "usage"
-    GRANTS = "grants"
-    PAYMENTS = "payments"
-    MOVEMENTS = "movements"
-    AUDIT = "audit"
-    JOURNAL = "journal"
-
-
-class ExportFormat(StrEnum):
-    """In which form: the first three are tables, the others are a journal for a program."""
-
-    CSV = "csv"
-    CSV_GZ = "csv.gz"
-    PARQUET = "parquet"
-    HLEDGER = "hledger"
-    BEANCOUNT = "beancount"
-    GENERIC = "generic"
-    QUICKBOOKS = "quickbooks"
-    XERO = "xero"
-    DATEV = "datev"
-
-
-class Grain(StrEnum):
-    """What one transaction of a journal is: an entry, all of a day, all of a month."""
-
-    ENTRY = "entry"
-    DAY = "day"
-    MONTH = "month"
 
 
 class ExportState(StrEnum):
@@ -63,12 +31,6 @@ class ExportState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
-
-
-TABLES = frozenset({ExportFormat.CSV, ExportFormat.CSV_GZ, ExportFormat.PARQUET})
-PLAIN_TEXT = frozenset({ExportFormat.HLEDGER, ExportFormat.BEANCOUNT})
-# Journals in cents, for programs whose accounts are mapped.
-PROGRAMS = frozenset(ExportFormat) - TABLES - PLAIN_TEXT
 
 
 class Filters(msgspec.Struct, frozen=True):

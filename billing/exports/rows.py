@@ -4,8 +4,8 @@ import asyncio
 from datetime import datetime
 from typing import Any, Protocol
 
+from billing.exports.formats import ExportFormat
 from billing.exports.parquet import ParquetSink
-from billing.exports.requests import ExportFormat
 from billing.exports.storage import GzipSink, HashingFile, PlainSink
 from billing.exports.tables import TABLES_OF, Table, hours_query, rows_query, sums_query
 from billing.exports.work import Part, Work, period_label

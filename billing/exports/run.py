@@ -15,12 +15,12 @@ import msgspec
 import structlog
 
 from billing.exports import journals, rows
+from billing.exports.formats import ExportKind
 from billing.exports.parquet import ParquetUnavailable
 from billing.exports.requests import (
     RUNS_MAX,
     Export,
     ExportFile,
-    ExportKind,
     LeaseLost,
     add_file,
     claim,

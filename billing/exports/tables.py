@@ -10,7 +10,8 @@ from enum import StrEnum
 
 import msgspec
 
-from billing.exports.requests import ExportKind, Filters
+from billing.exports.formats import ExportKind
+from billing.exports.requests import Filters
 from billing.movements import BALANCE_KINDS, COUNTS_AT
 
 SCHEMA_VERSION = 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -25,11 +26,15 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Work(msgspec.Struct, frozen=True):
-    """What a file is written with. ``connection`` is in the run's snapshot; ``count`` takes the rows as they go."""
+    """What a file is written with. ``connection`` is in the run's snapshot; ``count`` takes the rows as they go.
+
+    ``memo`` is what one file of the run read and others need, too.
+    """
 
     export: Export
     connection: Connection
     count: Callable[[int], None]
+    memo: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 def period_label(since: datetime, until: datetime) -> str:

@@ -2,16 +2,8 @@
 
 from datetime import datetime
 
-from billing.exports.requests import (
-    OPEN_MAX,
-    Export,
-    ExportFormat,
-    ExportKind,
-    Filters,
-    cancel,
-    find_export,
-    open_exports,
-)
+from billing.exports.formats import ExportFormat, ExportKind
+from billing.exports.requests import OPEN_MAX, Export, Filters, cancel, find_export, open_exports
 from billing.exports.requests import request_export as queue
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork

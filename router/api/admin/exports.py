@@ -9,16 +9,14 @@ from fastapi.responses import FileResponse
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.exports.formats import PROGRAMS, TABLES, ExportFormat, ExportKind, Grain
+from billing.exports.mapping import MappingRefused, check_complete, read_mapping
+from billing.exports.postings import sealed_accounts
 from billing.exports.requests import (
-    PROGRAMS,
-    TABLES,
     Export,
     ExportFile,
-    ExportFormat,
-    ExportKind,
     ExportState,
     Filters,
-    Grain,
     find_export,
     find_manifest,
     list_exports,
@@ -228,6 +226,28 @@ async def _check(connection: AsyncConnection, body: ExportCreate, span: Period, 
             "'mapping' has the codes of accounts, which generic, quickbooks, xero and datev need, and no other.",
             param="mapping",
         )
+    if is_journal:
+        await _check_journal(connection, body, span)
+
+
+async def _check_journal(connection: AsyncConnection, body: ExportCreate, span: Period) -> None:
+    if any(at != at.replace(hour=0, minute=0, second=0, microsecond=0) for at in (span.since, span.until)):
+        raise InvalidRequest("A journal is of whole days in UTC.", param="from")
+    if body.format not in PROGRAMS:
+        if body.grain is Grain.MONTH:
+            raise InvalidRequest("hledger and beancount have a transaction for each entry or day.", param="grain")
+        return
+    if body.grain is Grain.ENTRY:
+        raise InvalidRequest("In cents there is a journal for each day or month.", param="grain")
+    if body.account is not None:
+        raise InvalidRequest("In cents the books are one: 'account' is of hledger and beancount.", param="account")
+    if (span.since.day, span.until.day) != (1, 1):
+        raise InvalidRequest("Programs import whole months: give 'period'.", param="period")
+    try:
+        # What is booked later is checked again before the first byte is written.
+        check_complete(read_mapping(body.mapping or "", body.format), await sealed_accounts(connection))
+    except MappingRefused as refused:
+        raise InvalidRequest(str(refused), param="mapping") from None
 
 
 async def _find(connection: AsyncConnection, export_id: ExportId) -> Export:

@@ -20,10 +20,9 @@ from sqlalchemy.exc import IntegrityError
 
 from billing.exports import rows, run
 from billing.exports.cells import harmless
+from billing.exports.formats import ExportFormat, ExportKind
 from billing.exports.requests import (
     Export,
-    ExportFormat,
-    ExportKind,
     ExportState,
     Filters,
     cancel,
@@ -56,12 +55,14 @@ def folder(tmp_path: Path) -> ExportFolder:
 async def a_ledger(url: str) -> AsyncIterator[Database]:
     """Accounts with names of all scripts, credit and usage of two days."""
     db = Database(url)
-    for number, name in enumerate(NAMES):
-        async with db.transaction() as tx:
-            account = await add_account(tx, 1_000 + number, name=name)
-        await charge_as_older_release(db, account, [(70 + n, NOW - timedelta(hours=5 * n)) for n in range(8)])
-    yield db
-    await db.close()
+    try:
+        for number, name in enumerate(NAMES):
+            async with db.transaction() as tx:
+                account = await add_account(tx, 1_000 + number, name=name)
+            await charge_as_older_release(db, account, [(70 + n, NOW - timedelta(hours=5 * n)) for n in range(8)])
+        yield db
+    finally:
+        await db.close()
 
 
 async def requested(db: Database, kind: ExportKind, format: ExportFormat, filters: Filters = Filters()) -> ExportId:  # noqa: B008

@@ -86,6 +86,12 @@ async def test_an_export_is_requested_written_and_downloaded(api: ServedApi, fin
         ({"kind": "journal", "format": "xero"}, "mapping"),
         ({"kind": "journal", "format": "hledger", "mapping": "x = 1"}, "mapping"),
         ({"kind": "usage", "format": "csv", "period": "2099"}, "period"),
+        ({"kind": "journal", "format": "hledger", "grain": "month"}, "grain"),
+        ({"kind": "journal", "format": "hledger", "from": "2026-01-01T12:00:00Z"}, "from"),
+        ({"kind": "journal", "format": "xero", "mapping": "=", "grain": "entry"}, "grain"),
+        ({"kind": "journal", "format": "xero", "mapping": "=", "from": "2026-01-02", "to": "2026-02-01"}, "period"),
+        ({"kind": "journal", "format": "xero", "mapping": "="}, "mapping"),
+        ({"kind": "journal", "format": "generic", "mapping": "[accounts]\nrevenue = {code = '1'}"}, "mapping"),
         ({"kind": "usage", "format": "csv", "from": "2026-01-02", "to": "2026-01-01"}, "from"),
     ],
 )
