@@ -11,11 +11,12 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing import sealed_usage
 from billing.ledger import unbalanced_entries
 from billing.projection import Projection, due_key
 from billing.reaper import accounts_in_redis, mismatches
 from billing.seal import last_batch, verify
-from store.ids import AccountId, wire
+from store.ids import AccountId, LedgerAccountId, wire
 from store.postgres import Database
 
 # The seal waits for open transactions, which end within seconds; a hold that is overdue is reaped within seconds.
@@ -31,9 +32,12 @@ class Check(StrEnum):
     CREDIT_IS_GRANTS = "credit_is_grants"
     DEBT_HAS_NO_CREDIT = "debt_has_no_credit"
     USAGE_IN_MONTHS = "usage_in_months"
+    USAGE_IS_BOOKED = "usage_is_booked"
+    PROVIDER_COST_EXPLAINED = "provider_cost_explained"
     SEAL_NOT_BEHIND = "seal_not_behind"
     REDIS_IS_POSTGRES = "redis_is_postgres"
     HOLDS_NOT_OVERDUE = "holds_not_overdue"
+    STRIPE_IS_CLEARING = "stripe_is_clearing"
     ENTRIES_BALANCE = "entries_balance"
     SEALED_SUMS = "sealed_sums"
     USAGE_IS_LEDGER = "usage_is_ledger"
@@ -95,6 +99,12 @@ _FREQUENT = """
         (SELECT count(*) FROM usage_events_default) AS strays
     FROM balances
 """
+# What is posted to one ledger account, in the same way.
+_POSTED_TO = """
+    SELECT (SELECT coalesce(sum(amount_nano), 0) FROM sealed_balances WHERE ledger_account_id = :account) + (
+        SELECT coalesce(sum(p.amount_nano), 0) FROM entries e JOIN postings p ON p.entry_id = e.id
+        WHERE p.ledger_account_id = :account AND ({tail}))
+"""
 _BEHIND = """
     SELECT coalesce(extract(epoch FROM now() - min(e.booked_at)), 0)::bigint AS seconds FROM entries e WHERE {tail}
 """
@@ -136,12 +146,9 @@ _NIL = "00000000-0000-0000-0000-000000000000"
 async def check_frequently(db: Database) -> list[Finding]:
     """Check what Postgres has, in one snapshot."""
     async with db.transaction(snapshot=True) as tx:
-        head = await last_batch(tx)
-        tail = _TAIL_AFTER if head and head.last_xact else _TAIL
-        position = {"entry": head.last_entry if head else _NIL}
-        if head and head.last_xact:
-            position |= {"xact": head.last_xact}
+        tail, position = await _unsealed(tx)
         found = (await tx.execute(text(_FREQUENT.format(tail=tail)), position)).one()
+        months = await sealed_usage.differences(tx)
         behind_s = int(await tx.scalar(text(_BEHIND.format(tail=tail)), position) or 0)
     return [
         Finding(Check.SUM_ZERO, abs(int(found.off)), "the ledger's postings do not sum to zero, by so many nano-USD"),
@@ -149,10 +156,38 @@ async def check_frequently(db: Database) -> list[Finding]:
         Finding(Check.CREDIT_IS_GRANTS, found.ungranted, f"accounts such as {_account(found.ungranted_account)}"),
         Finding(Check.DEBT_HAS_NO_CREDIT, found.indebted, "accounts owe and have credit"),
         Finding(Check.USAGE_IN_MONTHS, found.strays, "usage events are in no month"),
+        *_of_months(months),
         Finding(
             Check.SEAL_NOT_BEHIND, behind_s if behind_s > SEAL_BEHIND_S else 0, "seconds behind: an open transaction?"
         ),
     ]
+
+
+def _of_months(months: list[sealed_usage.Difference]) -> list[Finding]:
+    usage = [found for found in months if found.usage]
+    unexplained = sum(abs(found.cost) for found in months)
+    names = ", ".join(found.month for found in months if found.cost)
+    return [
+        Finding(Check.USAGE_IS_BOOKED, len(usage), f"months: {', '.join(found.month for found in usage[:12])}"),
+        Finding(
+            Check.PROVIDER_COST_EXPLAINED, unexplained, f"nano-USD of providers' cost that no call explains: {names}"
+        ),
+    ]
+
+
+async def posted_to(tx: AsyncConnection, ledger_account: LedgerAccountId) -> int:
+    """What is posted to a ledger account: its sealed sum, and what is not sealed yet. Wants a snapshot."""
+    tail, position = await _unsealed(tx)
+    return int(await tx.scalar(text(_POSTED_TO.format(tail=tail)), {**position, "account": ledger_account}) or 0)
+
+
+async def _unsealed(tx: AsyncConnection) -> tuple[str, dict[str, object]]:
+    """The condition of the entries behind the last seal, and its parameters."""
+    head = await last_batch(tx)
+    position: dict[str, object] = {"entry": head.last_entry if head else _NIL}
+    if head is None or not head.last_xact:
+        return _TAIL, position
+    return _TAIL_AFTER, {**position, "xact": head.last_xact}
 
 
 async def check_redis(

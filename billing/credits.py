@@ -80,8 +80,9 @@ async def grant(
     source_ref: str,
     expires_at: datetime | None = None,
     note: str = "",
+    paid_from: LedgerKind | None = None,
 ) -> GrantId:
-    """Give credit, of which the account's debt is paid first.
+    """Give credit, of which the account's debt is paid first. ``paid_from``: where purchased credit's money is.
 
     The same ``source_ref`` twice is the database's ``IntegrityError``: one fact, one grant. Redis learns of it by
     the resync, or at once by :func:`billing.projection.Projection.refresh`.
@@ -93,7 +94,7 @@ async def grant(
     paid = NanoUSD(min(amount, await read_debt(tx, account_id)))
     legs = [
         Posting(LedgerKind.CUSTOMER_CREDIT, NanoUSD(amount - paid), account_id),
-        Posting(CONTRA_OF[kind], NanoUSD(-amount)),
+        Posting(paid_from or CONTRA_OF[kind], NanoUSD(-amount)),
         *debt_payment(account_id, kind, paid),
     ]
     entry_id = await post(tx, "grant", f"grant:{source_ref}", legs, account_id=account_id, note=note)

@@ -22,8 +22,12 @@ from billing.exports.requests import expire
 from billing.generation import forget_old
 from billing.reaper import reap, resync
 from billing.seal import seal
+from billing.stripe.errors import StripeUnavailable
 from gigarouter import telemetry
+from gigarouter.documents_job import IssueDocuments
 from gigarouter.settings import Settings
+from gigarouter.stripe_jobs import StripeJobs
+from gigarouter.stripe_settings import stripe_config
 from gigarouter.wiring import process, require_fit
 from router.context import RouterContext
 from router.errors import StoreUnavailable
@@ -61,19 +65,24 @@ async def _jobs(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with process(settings, "jobs") as context, asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_repeat(job, context)) for job in table()]
-        log.info("jobs_started", jobs=[job.name for job in table()])
-        await stop.wait()
-        for task in tasks:
-            task.cancel()
+    stripe = StripeJobs(stripe_config(settings))
+    jobs = table(stripe)
+    try:
+        async with process(settings, "jobs") as context, asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_repeat(job, context)) for job in jobs]
+            log.info("jobs_started", jobs=[job.name for job in jobs])
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+    finally:
+        await stripe.close()
 
 
 async def _repeat(job: Job, context: RouterContext) -> None:
     while True:
         try:
             await job.run(context)
-        except (*STORE_FAULTS, StoreUnavailable, RedisUnavailable, ReplyError) as fault:
+        except (*STORE_FAULTS, StoreUnavailable, RedisUnavailable, ReplyError, StripeUnavailable) as fault:
             log.warning("job_postponed", job=job.name, reason=type(fault).__name__, fault=str(fault)[:200])
         except Exception:
             log.exception("job_failed", job=job.name)
@@ -179,8 +188,13 @@ async def _check_responsive(context: RouterContext) -> None:
     await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota, only_responsive=True)
 
 
-def table() -> list[Job]:
-    """Every job, with how often it runs."""
+def table(stripe: StripeJobs | None = None) -> list[Job]:
+    """Every job, with how often it runs; without ``stripe`` as where no payments are taken."""
+    stripe = stripe or StripeJobs(None)
+
+    async def check_stripe(context: RouterContext) -> None:
+        await _record(context, [await stripe.check(context)])
+
     return [
         Job("reap overdue holds", 2.0, _reap),
         Job("set accounts anew that fell behind", 2.0, _Resync()),
@@ -190,10 +204,16 @@ def table() -> list[Job]:
         Job("check the books", 60.0, _CheckBooks()),
         Job("check all of the books", 600.0, _check_all_books),
         Job("make usage months", 3600.0, _make_months),
+        Job("issue documents", 3.0, IssueDocuments()),
         Job("make and drop weeks of explanations", 3600.0, _rotate_weeks),
         Job("forget old outcomes", 600.0, _delete_expired),
         Job("write exports", 1.0, _write_exports),
         Job("remove exports that expired", 600.0, _remove_exports),
+        # Each turn waits for a notification by itself.
+        Job("act on what Stripe says", 0.1, stripe.act),
+        Job("read Stripe's lists again", 60.0, stripe.sweep),
+        Job("compare Stripe's balance", 60.0, check_stripe),
+        Job("forget old events of Stripe's", 3600.0, stripe.forget_old),
         # Three run side by side, so that endpoints that do not answer delay only one of them.
         Job("probe endpoints", 5.0, _probe),
         Job("probe endpoints that answer", 5.0, _check_responsive),

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.prices import list_prices
 from catalog.models import Catalog, load_models
 from gigarouter.settings import Settings
+from gigarouter.stripe_settings import stripe_config
 from providers.kinds import build
 from providers.protocol import Provider
 from providers.wire import Pool, networks
@@ -94,4 +95,5 @@ def local_context(settings: Settings, db: Database) -> AdminContext:
         speaking_to=speaking_to,
         known=known,
         exports=settings.exports_folder(),
+        stripe=stripe_config(settings),
     )

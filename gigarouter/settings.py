@@ -171,6 +171,31 @@ class Settings(BaseSettings):
         "* for every page; none by default, because a secret key does not belong into a page.",
     )
 
+    stripe_secret_key: SecretStr | None = Field(
+        default=None,
+        description="Stripe's secret or restricted key, sk_… or rk_…, for top-ups; without it there are none. Needs "
+        "GIGAROUTER_STRIPE_WEBHOOK_SECRETS. Test and live keys never share a database.",
+    )
+    stripe_webhook_secrets: Annotated[list[SecretStr], NoDecode] = Field(
+        default=[],
+        description="Signing secret of the webhook endpoint at Stripe, whsec_…; two, comma separated, while one is "
+        "replaced by another.",
+    )
+    stripe_base_url: str = Field(
+        default="https://api.stripe.com", description="Address of Stripe's API; another one only for tests."
+    )
+    stripe_return_url: str | None = Field(
+        default=None,
+        description="Page to which customers return from paying, with ?topup=…&outcome=… added; by default the API's "
+        "own first page.",
+    )
+    stripe_automatic_tax: bool = Field(
+        default=True,
+        description="Let Stripe Tax work out the tax of top-ups; where it is not set up at Stripe, pages are refused.",
+    )
+    topup_min_usd: int = Field(default=5, ge=1, description="Smallest top-up in USD.")
+    topup_max_usd: int = Field(default=10_000, ge=1, le=999_999, description="Largest top-up in USD.")
+
     url: str | None = Field(
         default=None,
         description="Address of the admin port that `gigarouter admin` works on, as http://127.0.0.1:9080; by default "
@@ -180,7 +205,7 @@ class Settings(BaseSettings):
         default=None, description="An operator's key, gr_ops_…, for `gigarouter admin` at an address."
     )
 
-    @field_validator("secret_keys", "allowed_private_networks", "cors_origins", mode="before")
+    @field_validator("secret_keys", "stripe_webhook_secrets", "allowed_private_networks", "cors_origins", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):

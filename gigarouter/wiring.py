@@ -12,10 +12,12 @@ from billing.admission import Admission
 from billing.charging import Charging
 from billing.generation import Generation
 from billing.projection import SCRIPTS, Projection
+from billing.stripe.mode import require_one_mode
 from gigarouter import worker_loads
 from gigarouter.provider_set import ProviderSet
 from gigarouter.schema import require_migrated
 from gigarouter.settings import Settings, export
+from gigarouter.stripe_settings import stripe_config
 from gigarouter.telemetry.redact import scrub
 from providers.litellm.kind import ENVIRONMENT
 from providers.wire import Pool, networks
@@ -48,6 +50,12 @@ async def require_fit(settings: Settings) -> None:
     await check_postgres(database_url)
     await check_redis(redis_url)
     await require_migrated(database_url)
+    if (config := stripe_config(settings)) is not None:
+        db = Database(database_url)
+        try:
+            await require_one_mode(db, config.livemode)
+        finally:
+            await db.close()
 
 
 @asynccontextmanager
@@ -93,15 +101,16 @@ async def process(
         receipts=receipts,
         comparison=_comparison(settings, dispatch_state, db),
         exports=settings.exports_folder(),
+        stripe=stripe_config(settings),
         call_deadline_s=settings.call_deadline_s,
         body_bytes_max=settings.body_bytes_max,
         outcome_bounds=OutcomeBounds(settings.idempotency_bytes_max, settings.idempotency_free_bytes_max),
     )
-    watches = _watches(context, providers, refresher)
+    _wake(context, refresher)
     holds = partial(lost_holds.watch, projection, generation)
     runs = (redis.run, generation.run, holds, projection.run, charging.run, receipts.run, refresher.run, providers.run)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(run()) for run in runs] + [group.create_task(run()) for run in watches]
+        tasks = [group.create_task(run()) for run in runs + _watches(context, providers, refresher)]
         try:
             yield context
             await charging.drain()
@@ -111,6 +120,11 @@ async def process(
             for task in tasks:
                 task.cancel()
     await _shut_down(generation, providers, pool, db)
+
+
+def _wake(context: RouterContext, refresher: Refresher) -> None:
+    refresher.on_change("topups", context.topup_changes.notify)
+    refresher.on_change("stripe_work", lambda _: context.stripe_work.notify(""))
 
 
 def _watches(

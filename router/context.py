@@ -12,6 +12,8 @@ from billing.charging import Charging
 from billing.exports.storage import ExportFolder
 from billing.generation import Generation
 from billing.projection import Projection
+from billing.stripe.config import StripeConfig
+from billing.stripe.watch import Watch
 from catalog.models import Catalog
 from providers.protocol import Provider
 from router.dispatch.state import DispatchState
@@ -81,6 +83,11 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     receipts: ReceiptBuffer
     comparison: TrafficComparison
     exports: ExportFolder
+    # None where no payments are taken.
+    stripe: StripeConfig | None = None
+    # Wake who waits for a top-up's page, and the jobs that Stripe's events make.
+    topup_changes: Watch = msgspec.field(default_factory=Watch)
+    stripe_work: Watch = msgspec.field(default_factory=Watch)
     call_deadline_s: float = 60.0
     body_bytes_max: int = 4 * 1024 * 1024
     outcome_bounds: OutcomeBounds = OutcomeBounds()

@@ -30,6 +30,11 @@ ModelEventId = NewType("ModelEventId", UUID)
 ProbeId = NewType("ProbeId", UUID)
 OperatorKeyId = NewType("OperatorKeyId", UUID)
 ExportId = NewType("ExportId", UUID)
+DocumentId = NewType("DocumentId", UUID)
+DocumentRequestId = NewType("DocumentRequestId", UUID)
+TopupId = NewType("TopupId", UUID)
+RefundId = NewType("RefundId", UUID)
+ReviewId = NewType("ReviewId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -55,6 +60,11 @@ PREFIXES: dict[object, str] = {
     ProbeId: "probe",
     OperatorKeyId: "opkey",
     ExportId: "export",
+    DocumentId: "doc",
+    DocumentRequestId: "docreq",
+    TopupId: "topup",
+    RefundId: "refund",
+    ReviewId: "review",
 }
 
 

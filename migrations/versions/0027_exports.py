@@ -3,7 +3,7 @@
 ``csv_cell`` makes a cell harmless that a spreadsheet would take for a formula, where rows are copied out as CSV.
 
 Revision ID: 0027
-Revises: 0024
+Revises: 0026
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0027"
-down_revision = "0024"
+down_revision = "0026"
 branch_labels = None
 depends_on = None
 

@@ -101,6 +101,7 @@ ROWS: dict[type[errors.Refusal], Row] = {
     errors.DeadlinePassed: Row(504, _SERVER, Retry.AGAIN),
     errors.Overloaded: Row(503, _SERVER, Retry.WAIT),
     errors.StoreUnavailable: Row(503, _SERVER, Retry.WAIT),
+    errors.PaymentsNotConfigured: Row(503, _SERVER, Retry.NEVER),
     # The commit may have happened.
     errors.NotRecorded: Row(503, _SERVER, Retry.UNSAFE),
     errors.Unexpected: Row(500, _SERVER, Retry.UNSAFE),

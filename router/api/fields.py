@@ -17,12 +17,14 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Validati
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from billing.money import NanoUSD, from_usd, to_usd
+from billing.stripe.values import NANO_PER_CENT, Cents, nano_of, whole_cents
 from store.ids import (
     PREFIXES,
     AcceptanceId,
     AccountId,
     AuditId,
     ClaimId,
+    DocumentId,
     EndpointId,
     EntryId,
     ExportId,
@@ -32,7 +34,10 @@ from store.ids import (
     OperatorKeyId,
     PriceId,
     ProviderId,
+    RefundId,
     ResolutionId,
+    ReviewId,
+    TopupId,
     WaiverId,
     parse,
     wire,
@@ -152,6 +157,13 @@ def _usd_from(least: int) -> Callable[[str], NanoUSD]:
     return read
 
 
+def _cents(text: str) -> Cents:
+    amount = from_usd(text)
+    if amount < NANO_PER_CENT or amount % NANO_PER_CENT:
+        raise ValueError(text)
+    return whole_cents(amount)
+
+
 def _instant(text: str) -> datetime:
     try:
         at: datetime = msgspec.convert(text, Annotated[datetime, Meta(tz=True)])
@@ -193,6 +205,7 @@ AcceptanceIdText: TypeAlias = Annotated[AcceptanceId, _id(AcceptanceId)]
 AccountIdText: TypeAlias = Annotated[AccountId, _id(AccountId)]
 AuditIdText: TypeAlias = Annotated[AuditId, _id(AuditId)]
 ClaimIdText: TypeAlias = Annotated[ClaimId, _id(ClaimId)]
+DocumentIdText: TypeAlias = Annotated[DocumentId, _id(DocumentId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
 EntryIdText: TypeAlias = Annotated[EntryId, _id(EntryId)]
 ExportIdText: TypeAlias = Annotated[ExportId, _id(ExportId)]
@@ -202,7 +215,10 @@ MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]
 PriceIdText: TypeAlias = Annotated[PriceId, _id(PriceId)]
 ProviderIdText: TypeAlias = Annotated[ProviderId, _id(ProviderId)]
+RefundIdText: TypeAlias = Annotated[RefundId, _id(RefundId)]
 ResolutionIdText: TypeAlias = Annotated[ResolutionId, _id(ResolutionId)]
+ReviewIdText: TypeAlias = Annotated[ReviewId, _id(ReviewId)]
+TopupIdText: TypeAlias = Annotated[TopupId, _id(TopupId)]
 WaiverIdText: TypeAlias = Annotated[WaiverId, _id(WaiverId)]
 
 AccountRef: TypeAlias = Annotated[str, _reference(AccountId, "accounts", "an account's name")]
@@ -240,6 +256,16 @@ UsdAboveZero: TypeAlias = Annotated[
         to_usd,
         'an amount in USD as text with at most nine decimals, more than zero, such as "25.00"',
         pattern=r"^\d+(\.\d{1,9})?$",
+        examples=["25.00"],
+    ),
+]
+UsdCents: TypeAlias = Annotated[
+    Cents,
+    TextValue(
+        _cents,
+        lambda cents: to_usd(nano_of(cents)),
+        'an amount in USD as text with at most two decimals, more than zero, such as "25.00"',
+        pattern=r"^\d+(\.\d{1,2}0{0,7})?$",
         examples=["25.00"],
     ),
 ]

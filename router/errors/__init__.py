@@ -17,7 +17,8 @@ Refusal
 │                                 VersionConflict, LaunchIncomplete
 └── Failed                        our fault or a provider's; nothing was charged, or the same Idempotency-Key shows
     ├── NoEndpoint                ProvidersBusy, ModelWarming
-    └── AllAttemptsFailed, UpstreamInvalid, DeadlinePassed, Overloaded, StoreUnavailable, NotRecorded, Unexpected
+    └── AllAttemptsFailed, UpstreamInvalid, DeadlinePassed, Overloaded, StoreUnavailable, NotRecorded, Unexpected,
+        PaymentsNotConfigured
 """
 
 from router.errors.base import Failed, Refusal, Refused
@@ -28,6 +29,7 @@ from router.errors.failed import (
     NoEndpoint,
     NotRecorded,
     Overloaded,
+    PaymentsNotConfigured,
     ProvidersBusy,
     StoreUnavailable,
     Unexpected,
@@ -126,6 +128,7 @@ __all__ = [
     "OutOfCredit",
     "OutcomesFull",
     "Overloaded",
+    "PaymentsNotConfigured",
     "PreconditionRequired",
     "PreferencesUnmet",
     "ProvidersBusy",

@@ -51,6 +51,12 @@ class StoreUnavailable(Failed):
     code = "store_unavailable"
 
 
+class PaymentsNotConfigured(Failed):
+    """This installation takes no payments: its operator has not set it up."""
+
+    code = "payments_not_configured"
+
+
 class NotRecorded(Failed):
     """The charge could not be committed, so nothing is delivered."""
 

@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.exports.storage import ExportFolder
+from billing.stripe.config import StripeConfig
 from providers.protocol import Provider
 from router.context import PlanningContext, RouterContext
 from router.errors import StoreUnavailable
@@ -29,8 +30,8 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
     ``cipher``: None where no secret key is set, so that no credential can be kept. ``check_provider`` raises
     ``InvalidRequest`` for a record that nothing could speak to; ``speaking_to`` does, too, or ``StoreUnavailable``.
     ``known`` is what a dry run of a route plans with. ``exports``: where their files are.
-    ``quota``: what providers grant us, None without Redis.
-    ``receipts``: explanations of calls that are not yet written, None where no calls are served.
+    ``quota``: what providers grant us, None without Redis. ``receipts``: explanations of calls that are not yet
+    written, None where no calls are served. ``stripe``: None where no payments are taken.
     """
 
     db: Database
@@ -41,6 +42,7 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
     exports: ExportFolder
     quota: Quota | None = None
     receipts: ReceiptBuffer | None = None
+    stripe: StripeConfig | None = None
 
 
 def admin_context(context: RouterContext) -> AdminContext:
@@ -66,4 +68,5 @@ def admin_context(context: RouterContext) -> AdminContext:
         exports=context.exports,
         quota=context.dispatch_state.quota,
         receipts=context.receipts,
+        stripe=context.stripe,
     )

@@ -15,18 +15,25 @@ DELETE /v1/models/{model_id:path}/vote                  key
 GET    /v1/account                                      key
 GET    /v1/account/movements                            key
 GET    /v1/account/movements/{entry_id}                 key
+GET    /v1/account/billing-profile                      key
+GET    /v1/account/documents                            key
+GET    /v1/account/documents/{number}                   key
+GET    /v1/account/documents/{number}/files/{format}    key
+GET    /v1/account/documents/{number}/proofs/{request_id} key
 GET    /v1/models                                       visitor
 GET    /v1/models/{model_id:path}                       visitor
 GET    /v1/organization/costs                           key
 GET    /v1/organization/usage/embeddings                key
 GET    /v1/requests/{request_id}                        key
 GET    /v1/usage                                        key
+POST   /v1/account/billing-profile                      key
 POST   /v1/models/{model_id:path}/vote                  key
 POST   /v1/quote                                        key
 GET    /admin/v1/acceptances                            finance_admin ops
 GET    /admin/v1/acceptances/{acceptance_id}            finance_admin ops
 GET    /admin/v1/accounts                               finance_admin ops
 GET    /admin/v1/accounts/{account_id}                  finance_admin ops
+GET    /admin/v1/accounts/{account_id}/billing-profile  finance_admin ops
 GET    /admin/v1/accounts/{account_id}/grants           finance_admin ops
 GET    /admin/v1/accounts/{account_id}/grants/{grant_id} finance_admin ops
 GET    /admin/v1/accounts/{account_id}/movements        finance_admin ops
@@ -36,11 +43,17 @@ GET    /admin/v1/books                                  finance_admin ops
 GET    /admin/v1/claims                                 finance_admin ops
 GET    /admin/v1/claims/{claim_id}                      finance_admin ops
 GET    /admin/v1/decisions                              finance_admin ops
+GET    /admin/v1/document-requests                      finance_admin ops
+GET    /admin/v1/documents                              finance_admin ops
+GET    /admin/v1/documents/{number}                     finance_admin ops
+GET    /admin/v1/documents/{number}/files/{format}      finance_admin ops
+GET    /admin/v1/documents/{number}/verification        finance_admin ops
 GET    /admin/v1/endpoints                              finance_admin ops
 GET    /admin/v1/endpoints/{endpoint_id}                finance_admin ops
 GET    /admin/v1/finance/exports                        finance_admin ops
 GET    /admin/v1/finance/exports/{export_id}            finance_admin ops
 GET    /admin/v1/finance/exports/{export_id}/files/{name} finance_admin ops
+GET    /admin/v1/exchange-rates                         finance_admin ops
 GET    /admin/v1/keys                                   finance_admin ops
 GET    /admin/v1/keys/{key_id}                          finance_admin ops
 GET    /admin/v1/ledger:trial-balance                   finance_admin ops
@@ -58,6 +71,8 @@ GET    /admin/v1/providers/{provider_id}                finance_admin ops
 GET    /admin/v1/requests/{request_id}                  finance_admin ops
 GET    /admin/v1/resolutions                            finance_admin ops
 GET    /admin/v1/resolutions/{resolution_id}            finance_admin ops
+GET    /admin/v1/sellers                                finance_admin ops
+GET    /admin/v1/sellers/{seller_id}                    finance_admin ops
 GET    /admin/v1/usage                                  finance_admin ops
 GET    /admin/v1/waivers                                finance_admin ops
 GET    /admin/v1/waivers/{waiver_id}                    finance_admin ops
@@ -69,10 +84,14 @@ PATCH  /admin/v1/models/{model_id:path}                 ops
 PATCH  /admin/v1/providers/{provider_id}                ops
 POST   /admin/v1/acceptances                            ops
 POST   /admin/v1/accounts                               finance_admin ops
+POST   /admin/v1/accounts/{account_id}/billing-profile  finance_admin
+POST   /admin/v1/accounts/{account_id}/billing-profile/erase finance_admin
 POST   /admin/v1/accounts/{account_id}/grants           finance_admin
 POST   /admin/v1/accounts/{account_id}/resume           finance_admin ops
 POST   /admin/v1/accounts/{account_id}/suspend          finance_admin ops
 POST   /admin/v1/claims                                 ops
+POST   /admin/v1/documents/{number}/credit              finance_admin
+POST   /admin/v1/documents:issue                        finance_admin
 POST   /admin/v1/endpoints                              ops
 POST   /admin/v1/endpoints/{endpoint_id}/drain          ops
 POST   /admin/v1/endpoints/{endpoint_id}/off            ops
@@ -83,6 +102,7 @@ POST   /admin/v1/endpoints/{endpoint_id}/test           ops
 POST   /admin/v1/endpoints/{endpoint_id}:activate       ops
 POST   /admin/v1/finance/exports                        finance_admin
 POST   /admin/v1/finance/exports/{export_id}:cancel     finance_admin
+POST   /admin/v1/exchange-rates                         finance_admin
 POST   /admin/v1/keys                                   ops
 POST   /admin/v1/keys/{key_id}/end-old-secrets          ops
 POST   /admin/v1/keys/{key_id}/pause                    ops
@@ -109,6 +129,7 @@ POST   /admin/v1/providers/{provider_id}/test           ops
 POST   /admin/v1/providers:reseal                       ops
 POST   /admin/v1/resolutions                            ops
 POST   /admin/v1/routes:explain                         finance_admin ops
+POST   /admin/v1/sellers                                finance_admin
 POST   /admin/v1/waivers                                finance_admin
 POST   /admin/v1/waivers/{waiver_id}/revoke             finance_admin
 """
@@ -137,6 +158,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
     assert {path.rpartition("/")[2] for path in money} == {
         *("prices", "waivers", "revoke", "grants"),
         *("exports", "{export_id}:cancel"),
+        *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit"),
     }
 
 

@@ -82,6 +82,7 @@ COMING_BACK = """
 500 unsafe Unexpected
 502 again  UpstreamInvalid
 503 wait   NoEndpoint ProvidersBusy ModelWarming AllAttemptsFailed Overloaded StoreUnavailable
+503 never  PaymentsNotConfigured
 503 unsafe NotRecorded
 504 again  DeadlinePassed
 """

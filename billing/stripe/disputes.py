@@ -1,0 +1,110 @@
+"""Takes the credit of a disputed payment, makes debt of what is spent, and gives all of it back where we win."""
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.chart import LedgerKind
+from billing.credits import GrantKind, grant
+from billing.money import NanoUSD, to_usd
+from billing.stripe import work
+from billing.stripe.context import Later, StripeContext
+from billing.stripe.dispute_rows import DisputeRow
+from billing.stripe.dispute_rules import TAKES_CREDIT, DisputeStatus, status_of
+from billing.stripe.payments import act_on_charge
+from billing.stripe.refund_rules import Refundable
+from billing.stripe.refunds import refundable_of
+from billing.stripe.reviews import Cause, open_review
+from billing.stripe.topups import Topup, find_topup
+from billing.stripe.values import Cents, Dispute, nano_of
+from billing.take_back import Reason, TakeBack
+
+_KEEP = text("""
+    INSERT INTO disputes AS d (id, topup_id, account_id, amount_cents, credit_cents, reason, status)
+    VALUES (:id, :topup, :account, :amount, :credit, :reason, :status)
+    ON CONFLICT (id) DO UPDATE SET status = EXCLUDED.status, changed_at = now()
+    WHERE d.status <> EXCLUDED.status AND d.status NOT IN ('won', 'lost')
+    RETURNING id
+""")
+_FIND = text("SELECT * FROM disputes WHERE id = :id")
+# What was taken, by the kind of its grants; what was not there and became debt counts as purchased.
+_TAKEN = text("""
+    SELECT kind, sum(amount)::bigint AS amount FROM (
+        SELECT g.kind, u.amount_nano AS amount FROM entries e
+        JOIN grant_uses u ON u.entry_id = e.id JOIN grants g ON g.id = u.grant_id
+        WHERE e.kind = 'dispute' AND e.source_ref LIKE :steps
+        UNION ALL
+        SELECT 'purchased', -p.amount_nano FROM entries e JOIN postings p ON p.entry_id = e.id
+        JOIN ledger_accounts l ON l.id = p.ledger_account_id AND l.kind = 'customer_overdraft'
+        WHERE e.source_ref = :owed
+    ) taken GROUP BY kind
+""")
+_IS_GRANTED = text("SELECT count(*) FROM grants WHERE source_ref = :source")
+
+
+async def act_on_dispute(context: StripeContext, dispute_id: str) -> None:
+    """Make of our row, and of the credit, what the dispute is now. Raises :class:`.context.Later`."""
+    dispute = await context.client.dispute(dispute_id)
+    row = await _keep(context, dispute)
+    if row is None:
+        return
+    if row.status in TAKES_CREDIT:
+        taken = await context.take_back(
+            TakeBack(
+                account_id=row.account_id,
+                reason=Reason.DISPUTE,
+                source=f"dispute:{row.id}",
+                amount=nano_of(row.credit_cents),
+                owe_rest=True,
+            )
+        )
+        if taken.waiting:
+            raise Later("calls in flight hold the rest of the credit")
+    elif row.status is DisputeStatus.WON:
+        async with context.db.transaction() as tx:
+            await _give_back(tx, row)
+    async with context.db.transaction() as tx:
+        await work.request(tx, "transactions:all")
+
+
+async def _keep(context: StripeContext, dispute: Dispute) -> DisputeRow | None:
+    """The row as it is now; None where a person has to look first."""
+    status, subject = status_of(dispute.status), f"dispute:{dispute.id}"
+    # The dispute may be heard of before the payment.
+    await act_on_charge(context, dispute.charge)
+    async with context.db.transaction() as tx:
+        topup = await find_topup(tx, "charge", dispute.charge)
+        if topup is None or status is None:
+            what = f"a status that we do not know, {dispute.status}" if topup else "a payment that no top-up is for"
+            await open_review(tx, subject, Cause.NOT_OURS, f"A dispute of {what}.")
+            return None
+        paid = await refundable_of(tx, topup.id)
+        credit = Refundable(paid.credit, paid.tax).credit_of(Cents(dispute.amount))
+        facts = {"id": dispute.id, "topup": topup.id, "account": topup.account_id, "amount": dispute.amount}
+        await tx.execute(_KEEP, {**facts, "credit": credit, "reason": dispute.reason, "status": status.value})
+        await _tell(tx, dispute, topup, status)
+        row = (await tx.execute(_FIND, {"id": dispute.id})).one()
+    return msgspec.convert(dict(row._mapping), DisputeRow)
+
+
+async def _tell(tx: AsyncConnection, dispute: Dispute, topup: Topup, status: DisputeStatus) -> None:
+    if status not in (DisputeStatus.INQUIRY, DisputeStatus.OPEN):
+        return
+    amount = to_usd(nano_of(dispute.amount))
+    message = f"{amount} USD of {topup.reference} are disputed ({dispute.reason}). Answer it in Stripe's dashboard."
+    await open_review(
+        tx, f"dispute:{dispute.id}", Cause.DISPUTE, message, topup_id=topup.id, account_id=topup.account_id
+    )
+
+
+async def _give_back(tx: AsyncConnection, row: DisputeRow) -> None:
+    """Give back what was taken, gifts as gifts; debt is paid first. Each once, by its source."""
+    source = f"dispute:{row.id}"
+    facts = {"steps": f"{source.replace('_', chr(92) + '_')}:%", "owed": f"{source}:owed"}
+    for kind_name, amount in (await tx.execute(_TAKEN, facts)).all():
+        kind = GrantKind(kind_name)
+        is_purchased = kind is GrantKind.PURCHASED
+        back = f"{source}:back" if is_purchased else f"{source}:back:{kind.value}"
+        if amount and not await tx.scalar(_IS_GRANTED, {"source": back}):
+            paid_from = LedgerKind.DISPUTES if is_purchased else None
+            await grant(tx, row.account_id, NanoUSD(amount), kind, source_ref=back, paid_from=paid_from)

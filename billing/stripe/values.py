@@ -1,0 +1,167 @@
+"""Pure. Stripe's objects as far as we read them, and cents.
+
+Everything else in Stripe's answers is left out here; identifiers of other objects are ids, never the objects.
+"""
+
+from typing import NewType
+
+import msgspec
+
+from billing.money import NanoUSD
+
+Cents = NewType("Cents", int)
+
+NANO_PER_CENT = 10_000_000
+CURRENCY = "usd"
+
+
+def nano_of(cents: int) -> NanoUSD:
+    """Cents as the ledger has them."""
+    return NanoUSD(cents * NANO_PER_CENT)
+
+
+def whole_cents(amount: int) -> Cents:
+    """The whole cents in an amount that is not negative; what is left is less than a cent."""
+    return Cents(amount // NANO_PER_CENT)
+
+
+class StripeObject(msgspec.Struct, frozen=True, kw_only=True):
+    """What all of them have."""
+
+    id: str
+
+
+class Customer(StripeObject, frozen=True):
+    """Who pays, as Stripe knows them."""
+
+
+class TotalDetails(msgspec.Struct, frozen=True):
+    """What a page added to the ordered amount."""
+
+    amount_discount: int = 0
+    amount_tax: int = 0
+
+
+class Address(msgspec.Struct, frozen=True):
+    """As much of an address as says which tax is owed."""
+
+    country: str | None = None
+    state: str | None = None
+
+
+class CustomerDetails(msgspec.Struct, frozen=True):
+    """What a customer typed on the page, as far as it is read here."""
+
+    address: Address | None = None
+
+
+class Session(StripeObject, frozen=True):
+    """A page of Checkout. ``payment_status``: unpaid, paid, no_payment_required."""
+
+    status: str | None
+    payment_status: str
+    currency: str | None
+    amount_subtotal: int | None
+    amount_total: int | None
+    customer: str | None
+    livemode: bool
+    url: str | None = None
+    client_reference_id: str | None = None
+    payment_intent: str | None = None
+    total_details: TotalDetails | None = None
+    customer_details: CustomerDetails | None = None
+
+    @property
+    def jurisdiction(self) -> str:
+        """Where the customer is for tax: a country, with a state in the United States and Canada."""
+        address = self.customer_details.address if self.customer_details else None
+        if address is None or address.country is None:
+            return ""
+        is_federal = address.country in ("US", "CA") and address.state
+        return f"{address.country}-{address.state}" if is_federal else address.country
+
+
+class Intent(StripeObject, frozen=True):
+    """A payment with all its attempts."""
+
+    status: str
+    livemode: bool
+    amount_received: int = 0
+    currency: str | None = None
+    customer: str | None = None
+    latest_charge: str | None = None
+    metadata: dict[str, str] | None = None
+
+
+class Charge(StripeObject, frozen=True):
+    """One attempt of a payment; the one that succeeded has a balance transaction."""
+
+    amount: int
+    status: str
+    livemode: bool
+    payment_intent: str | None = None
+    balance_transaction: str | None = None
+
+
+class Refund(StripeObject, frozen=True):
+    """Money on its way back. ``status``: pending, requires_action, succeeded, failed, canceled."""
+
+    amount: int
+    currency: str
+    status: str | None = None
+    charge: str | None = None
+    payment_intent: str | None = None
+    metadata: dict[str, str] | None = None
+
+
+class Dispute(StripeObject, frozen=True):
+    """A payment that the card's owner disputes."""
+
+    amount: int
+    currency: str
+    charge: str
+    status: str
+    reason: str
+
+
+class Transaction(StripeObject, frozen=True):
+    """A movement of our balance at Stripe; ``net`` is what it changed."""
+
+    type: str
+    reporting_category: str
+    currency: str
+    amount: int
+    fee: int
+    net: int
+    created: int
+    source: str | None = None
+
+
+class Event(StripeObject, frozen=True):
+    """Something happened to ``object_id``, which is an object of the kind ``object_kind``."""
+
+    type: str
+    created: int
+    livemode: bool
+    object_id: str
+    object_kind: str
+    charge: str | None = None
+
+
+class Amount(msgspec.Struct, frozen=True):
+    """Money in one currency."""
+
+    amount: int
+    currency: str
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """What Stripe has of ours: not yet, and already, ours to pay out."""
+
+    pending: tuple[Amount, ...]
+    available: tuple[Amount, ...]
+
+    @property
+    def cents(self) -> Cents:
+        """All of it in our currency."""
+        return Cents(sum(one.amount for one in (*self.pending, *self.available) if one.currency == CURRENCY))

@@ -1,0 +1,69 @@
+"""The jobs for Stripe: act on what it told, read its lists again, compare its balance with the ledger.
+
+Only the jobs process imports this: Stripe's client is here, and in `serve` it is not.
+"""
+
+from billing.books import Finding
+from billing.stripe import sweep, work
+from billing.stripe.act import work_once
+from billing.stripe.client import StripeClient
+from billing.stripe.config import StripeConfig
+from billing.stripe.context import StripeContext
+from router.context import RouterContext
+
+# How long a turn waits for work of which no notification came.
+WAIT_S = 5.0
+
+
+class StripeJobs:
+    """What the jobs for Stripe share: the client, and by how much the balance differed at the last turn."""
+
+    def __init__(self, config: StripeConfig | None) -> None:
+        self._client = None if config is None else StripeClient(config)
+        self._difference = 0
+
+    async def close(self) -> None:
+        """Close the client's connections."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def act(self, context: RouterContext) -> None:
+        """Work on all that is due, then wait until something is, for a few seconds."""
+        stripe = self._context(context)
+        if stripe is not None and context.generation.is_ready:
+            while await work_once(stripe):
+                pass
+        await context.stripe_work.wait(WAIT_S)
+
+    async def sweep(self, context: RouterContext) -> None:
+        """Read Stripe's lists again for what never came."""
+        stripe = self._context(context)
+        if stripe is None:
+            return
+        await sweep.sweep_events(stripe)
+        await sweep.sweep_transactions(stripe)
+        await sweep.sweep_pending(stripe)
+
+    async def check(self, context: RouterContext) -> Finding:
+        """Compare Stripe's balance with the ledger; a difference counts that was the same at the turn before."""
+        stripe = self._context(context)
+        if stripe is None:
+            return sweep.clearing_finding(0)
+        before, self._difference = self._difference, await sweep.clearing_difference(stripe)
+        return sweep.clearing_finding(self._difference if self._difference == before else 0)
+
+    async def forget_old(self, context: RouterContext) -> None:
+        """Delete events and work that are over."""
+        await work.forget_old(context.db)
+
+    def _context(self, context: RouterContext) -> StripeContext | None:
+        if self._client is None or context.stripe is None:
+            return None
+        return StripeContext(
+            db=context.db,
+            client=self._client,
+            config=context.stripe,
+            admission=context.admission,
+            projection=context.projection,
+            generation=context.generation,
+        )

@@ -1,0 +1,97 @@
+"""``/v1/account/refunds``: a customer gets back what is left of credit that was paid for."""
+
+from typing import Annotated, Literal
+
+from fastapi import Query
+from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.money import to_usd
+from billing.stripe.refund_rules import RefundStatus
+from billing.stripe.refunds import RefundOrder, RefundRow, list_refunds
+from billing.stripe.values import nano_of
+from router.admin.payments import place_refund
+from router.api.fields import Instant, RefundIdText, TopupIdText, UsdCents
+from router.api.forms import Answer, Body, Page, PageQuery, closed
+from router.api.operation import Operations, Who
+from router.api.public.money_request import MoneyRequest, ask_postgres
+from router.api.public.request import Private
+from store.ids import KeyId, RefundId, wire
+
+operations = Operations("refunds", "/v1/account/refunds", tag="Account", who=Who.KEY)
+
+
+class RefundCreate(Body):
+    """How much credit is to be refunded."""
+
+    amount_usd: UsdCents | None = Field(
+        None, description="How much credit, in whole cents; null: all that can be. Its share of the tax is added."
+    )
+    topup: TopupIdText | None = Field(None, description="The top-up to refund; null: the newest first.")
+
+
+class RefundOut(Answer):
+    """A refund of one top-up; amounts are USD as decimal text."""
+
+    id: RefundIdText
+    topup: TopupIdText
+    status: RefundStatus = Field(
+        description="requested: waits for calls in flight. taken, sent: on its way. succeeded: at the bank. failed: "
+        "the credit is back. empty: it was spent meanwhile."
+    )
+    wanted_usd: UsdCents
+    credit_usd: str | None = Field(description="The credit that is refunded: less where calls spent of it meanwhile.")
+    tax_usd: str | None
+    created_at: Instant
+    currency: Literal["USD"] = "USD"
+    object: Literal["refund"] = "refund"
+
+
+class RefundsOut(Answer):
+    """What was ordered: one refund for each top-up that it takes of."""
+
+    data: list[RefundOut]
+    object: Literal["list"] = "list"
+
+
+@operations.post("", verb="create", summary="Refund unused credit", status=201)
+async def create(request: MoneyRequest, body: RefundCreate) -> RefundsOut:
+    """Refund credit that was paid for and not used, the newest first, to where it was paid from."""
+    order = RefundOrder(
+        account_id=request.key.account_id,
+        amount=body.amount_usd,
+        topup_id=body.topup,
+        reason="requested_by_customer",
+        actor=wire(KeyId, request.key.id),
+        key=request.idempotency_key,
+    )
+    rows = await ask_postgres(request.context, lambda tx: place_refund(tx, request.context.stripe, order))
+    return RefundsOut(data=[refund_out(row) for row in rows])
+
+
+@operations.get("", verb="list", summary="List refunds")
+async def list_(request: Private, query: Annotated[PageQuery, Query()]) -> Page[RefundOut]:
+    """The account's refunds, the newest first."""
+    after = query.after_id(RefundId)
+
+    async def ask(tx: AsyncConnection) -> list[RefundRow]:
+        before = None if after is None else RefundId(after)
+        return await list_refunds(tx, request.key.account_id, before=before, most=query.limit + 1)
+
+    rows = await ask_postgres(request.context, ask)
+    has_more, shown = len(rows) > query.limit, rows[: query.limit]
+    cursor = closed(shown[-1].reference) if has_more else None
+    return Page[RefundOut](data=[refund_out(row) for row in shown], has_more=has_more, next_cursor=cursor)
+
+
+def refund_out(row: RefundRow) -> RefundOut:
+    """A refund as its customer sees it."""
+    return RefundOut(
+        id=row.id,
+        topup=row.topup_id,
+        status=row.status,
+        wanted_usd=row.wanted_cents,
+        credit_usd=None if row.credit_cents is None else to_usd(nano_of(row.credit_cents)),
+        tax_usd=None if row.credit_cents is None else to_usd(nano_of(row.tax_cents or 0)),
+        created_at=row.created_at,
+    )
