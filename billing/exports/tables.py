@@ -265,15 +265,19 @@ def rows_query(table: Table, since: datetime, until: datetime, filters: Filters,
 
 def sums_query(table: Table, since: datetime, until: datetime, filters: Filters) -> Query:
     """How many rows those are, and the sums of their amounts."""
-    by_name = {column.name: column.sql for column in table.columns}
-    sums = "".join(f', coalesce(sum({by_name[name]}), 0)::text AS "{name}"' for name in table.sums)
-    return _query(table, f"SELECT count(*) AS rows{sums} FROM", "", since, until, filters, is_csv=False)
+    return _query(table, f"SELECT {_sums(table)} FROM", "", since, until, filters, is_csv=False)
 
 
 def hours_query(table: Table, since: datetime, until: datetime, filters: Filters) -> Query:
-    """How many rows there are in each hour, by which they are cut into files."""
-    start = f"SELECT date_trunc('hour', {table.at}, 'UTC') AS hour, count(*) AS rows FROM"
+    """The same for each hour, by which they are cut into files."""
+    start = f"SELECT date_trunc('hour', {table.at}, 'UTC') AS hour, {_sums(table)} FROM"
     return _query(table, start, "GROUP BY 1 ORDER BY 1", since, until, filters, is_csv=False)
+
+
+def _sums(table: Table) -> str:
+    by_name = {column.name: column.sql for column in table.columns}
+    sums = (f'coalesce(sum({by_name[name]}), 0) AS "{name}"' for name in table.sums)
+    return ", ".join(["count(*) AS rows", *sums])
 
 
 def _query(

@@ -15,7 +15,7 @@ class ExportRefused(Exception):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One file of an export: which table or journal it has of ``[since, until)``, and about how many rows."""
+    """One file of an export: which table or journal it has of ``[since, until)``, how many rows, and their sums."""
 
     number: int
     name: str
@@ -23,6 +23,7 @@ class Part(msgspec.Struct, frozen=True):
     since: datetime
     until: datetime
     rows: int
+    sums: dict[str, str] = {}
 
 
 class Work(msgspec.Struct, frozen=True):
