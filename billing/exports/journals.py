@@ -14,7 +14,7 @@ from billing.exports.datev import AmountTooLarge
 from billing.exports.formats import PLAIN_TEXT, Grain
 from billing.exports.mapping import Mapping, MappingRefused, check_complete, read_mapping
 from billing.exports.plain_text import EXTENSION, Transactions, account_name
-from billing.exports.postings import Moved
+from billing.exports.postings import Balance, Moved
 from billing.exports.programs import ProgramFile
 from billing.exports.storage import HashingFile
 from billing.exports.work import ExportRefused, Part, Work, period_label
@@ -95,7 +95,7 @@ async def _short_text(work: Work, part: Part) -> tuple[str, int]:
         files = [f"opening-{label}.{ending}", *months, f"closing-{label}.{ending}"]
         return plain_text.main(export.format, label, files), 0
     names = await _names(work)
-    found = await postings.balances(work.connection, export.since, export.until, export.filters.account_id)
+    found = await _balances(work)
     if part.content == OPENING:
         before = (export.since - timedelta(days=1)).date()
         rows = [(names[one.account], one.opening) for one in found if one.opening]
@@ -109,6 +109,16 @@ def _day_after(until: datetime) -> date:
     return (
         until.date() if until.time().replace(tzinfo=None) == datetime.min.time() else until.date() + timedelta(days=1)
     )
+
+
+async def _balances(work: Work) -> list[Balance]:
+    """The balances at both ends, read once in a run."""
+    export = work.export
+    if "balances" not in work.memo:
+        read = postings.balances(work.connection, export.since, export.until, export.filters.account_id)
+        work.memo["balances"] = await read
+    balances: list[Balance] = work.memo["balances"]
+    return balances
 
 
 async def _names(work: Work) -> dict[str, str]:

@@ -62,12 +62,13 @@ class Transactions:
     def write(self, legs: Iterable[Sequence[str]]) -> str:
         """The text of some legs: (entry or empty, day, kind, ledger account, amount). A new entry begins one."""
         lines: list[str] = []
-        names = self._names
+        names, key = self._names, self._key
         for entry, day, kind, account, amount in legs:
-            if (key := entry or f"{day}{kind}") != self._key:
-                self._key = key
+            if (following := entry or day + kind) != key:
+                key = following
                 lines.append(self.header(day, kind, entry))
             lines.append(f"  {names[account]}  {amount} USD\n")
+        self._key = key
         return "".join(lines)
 
     def header(self, day: str, kind: str, entry: str = "") -> str:
