@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from billing.chart import LedgerKind
 from billing.exports import run
 from gigarouter.settings import Settings
 from tests.harness.admin_client import admin_command
@@ -114,6 +115,13 @@ async def test_the_command_line_does_the_same(
     async def typed(*arguments: str) -> Any:
         return await asyncio.to_thread(admin_command, environment, "exports", *arguments)
 
+    codes = tmp_path / "codes.toml"
+    codes.write_text("\n".join(["[accounts]", *(f'{kind.value} = {{code = "{kind.value}"}}' for kind in LedgerKind)]))
+    month = f"{api.context.db.clock.now():%Y-%m}"
+    journal = await typed("create", "journal", "quickbooks", "--period", month, "--mapping", str(codes))
+    assert await run.run_next(api.context.db, api.context.exports)
+    [file] = (await typed("show", journal["id"]))["files"]
+    assert file["name"] == f"quickbooks-{month}.csv"
     made = await typed("create", "grants", "csv.gz", "--from", "2026-01-01")
     assert await run.run_next(api.context.db, api.context.exports)
     shown = await typed("show", made["id"])
