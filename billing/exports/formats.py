@@ -11,6 +11,7 @@ class ExportKind(StrEnum):
     PAYMENTS = "payments"
     MOVEMENTS = "movements"
     AUDIT = "audit"
+    DOCUMENTS = "documents"
     JOURNAL = "journal"
 
 

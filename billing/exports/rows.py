@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from billing.exports.formats import ExportFormat
+from billing.exports import bundle
+from billing.exports.formats import ExportFormat, ExportKind
 from billing.exports.parquet import ParquetSink
 from billing.exports.storage import GzipSink, HashingFile, PlainSink
 from billing.exports.tables import TABLES_OF, Table, hours_query, rows_query, sums_query
@@ -43,6 +44,8 @@ async def plan(work: Work) -> list[Part]:
             name = f"{table.name}-{label}{suffix}.{export.format.value}"
             sums = {column: f"{amount:f}" for column, amount in cut.sums.items()}
             parts.append(Part(len(parts) + 1, name, table.name, cut.since, cut.until, cut.rows, sums))
+    if export.kind is ExportKind.DOCUMENTS:
+        parts.append(await bundle.plan(work, len(parts) + 1, label))
     return parts
 
 
@@ -84,6 +87,8 @@ async def _whole(work: Work, table: Table, part: Part | None = None) -> _Cut:
 
 async def write(work: Work, part: Part, file: HashingFile) -> tuple[int, dict[str, str]]:
     """Write one file; returns its rows and the sums of its amounts, which are of the same snapshot."""
+    if part.content == bundle.CONTENT:
+        return await bundle.write(work, part, file)
     format = work.export.format
     [table] = [table for table in TABLES_OF[work.export.kind] if table.name == part.content]
     is_csv = format is not ExportFormat.PARQUET

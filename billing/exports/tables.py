@@ -27,11 +27,12 @@ class Type(StrEnum):
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column: its name, its type, and its SQL."""
+    """A column: its name, its type, its SQL, and that of its sum, if it has one."""
 
     name: str
     type: Type
     sql: str
+    sum: str = ""
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +53,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sums(self) -> tuple[str, ...]:
         """The columns whose sums the manifest has."""
-        return tuple(column.name for column in self.columns if column.type in (Type.MONEY, Type.INTEGER))
+        return tuple(column.name for column in self.columns if column.sum)
 
 
 def _id(prefix: str, sql: str) -> str:
@@ -69,11 +70,16 @@ def _text(name: str, sql: str) -> Column:
 
 
 def _money(name: str, sql: str) -> Column:
-    return Column(name, Type.MONEY, _usd(sql))
+    # Integers are summed, and become dollars once.
+    return Column(name, Type.MONEY, _usd(sql), f"coalesce(sum({sql}), 0) * 0.000000001")
+
+
+def _cents(name: str, sql: str) -> Column:
+    return Column(name, Type.MONEY, f"{sql} * 0.010000000", f"coalesce(sum({sql}), 0) * 0.010000000")
 
 
 def _integer(name: str, sql: str) -> Column:
-    return Column(name, Type.INTEGER, sql)
+    return Column(name, Type.INTEGER, sql, f"coalesce(sum({sql}), 0)")
 
 
 def _instant(name: str, sql: str) -> Column:
@@ -241,12 +247,68 @@ AUDIT = Table(
     order="c.at, c.id",
     filters={"account_id": "c.account_id"},
 )
+# Credit notes have the amounts of what they take back, positive.
+_DOCUMENTS = "d AS MATERIALIZED (SELECT *, convert_from(facts, 'UTF8')::jsonb -> 'draft' AS draft FROM documents)"
+DOCUMENTS = Table(
+    name="documents",
+    common=f"WITH {_ACCOUNTS}, {_DOCUMENTS}",
+    columns=(
+        _text("document", "d.name"),
+        _text("kind", "d.kind"),
+        _text("issued_on", "d.issued_on::text"),
+        _text("seller", "{cell}(d.seller)"),
+        *_ACCOUNT_COLUMNS,
+        _text("buyer", "{cell}(d.draft #>> '{buyer,legal_name}')"),
+        _text("buyer_country", "d.draft #>> '{buyer,address,country}'"),
+        _text("since", "d.draft ->> 'since'"),
+        _text("until", "d.draft ->> 'until'"),
+        _text("corrects", "(SELECT c.name FROM documents c WHERE c.id = d.corrects)"),
+        _text("tax_category", "d.draft #>> '{tax,category}'"),
+        _text("tax_rate_percent", "((d.draft #>> '{tax,rate}')::bigint * 0.01)::text"),
+        _text("tax_jurisdiction", "{cell}(d.draft #>> '{tax,jurisdiction}')"),
+        _cents("net_usd", "(d.draft ->> 'net_cents')::bigint"),
+        _cents("tax_usd", "(d.draft ->> 'tax_cents')::bigint"),
+        _cents("total_usd", "d.total_cents"),
+        _cents("paid_usd", "(d.draft ->> 'paid_cents')::bigint"),
+        _text("local_currency", "d.draft #>> '{local_tax,currency}'"),
+        _text("local_tax", "((d.draft #>> '{local_tax,cents}')::bigint * 0.01)::text"),
+    ),
+    source="d LEFT JOIN a ON a.id = d.account_id WHERE d.issued_at >= $1 AND d.issued_at < $2 {filters}",
+    at="d.issued_at",
+    order="d.issued_at, d.id",
+    filters={"account_id": "d.account_id"},
+)
+_LINE_PRICE = "((l.line #>> '{usage,nano_per_mtok}')::bigint * 0.000000001)::text"
+DOCUMENT_LINES = Table(
+    name="document_lines",
+    common=f"WITH {_DOCUMENTS}",
+    columns=(
+        _text("document", "d.name"),
+        _integer("line", "l.number"),
+        _text("description", "{cell}(l.line ->> 'description')"),
+        _text("model", "{cell}(l.line #>> '{usage,model}')"),
+        _text("lane", "l.line #>> '{usage,lane}'"),
+        Column("usd_per_million_tokens", Type.TEXT, _LINE_PRICE),
+        _integer("calls", "(l.line #>> '{usage,calls}')::bigint"),
+        _integer("tokens", "(l.line #>> '{usage,tokens}')::bigint"),
+        _money("amount_usd", "(l.line ->> 'amount_nano')::bigint"),
+        _cents("billed_usd", "(l.line ->> 'cents')::bigint"),
+    ),
+    source="""
+        d CROSS JOIN LATERAL jsonb_array_elements(d.draft -> 'lines') WITH ORDINALITY AS l (line, number)
+        WHERE d.issued_at >= $1 AND d.issued_at < $2 {filters}
+    """,
+    at="d.issued_at",
+    order="d.issued_at, d.id, l.number",
+    filters={"account_id": "d.account_id"},
+)
 TABLES_OF: dict[ExportKind, tuple[Table, ...]] = {
     ExportKind.USAGE: (USAGE,),
     ExportKind.GRANTS: (GRANTS,),
     ExportKind.PAYMENTS: (PAYMENTS,),
     ExportKind.MOVEMENTS: (MOVEMENTS, BALANCES),
     ExportKind.AUDIT: (AUDIT,),
+    ExportKind.DOCUMENTS: (DOCUMENTS, DOCUMENT_LINES),
 }
 
 
@@ -275,8 +337,7 @@ def hours_query(table: Table, since: datetime, until: datetime, filters: Filters
 
 
 def _sums(table: Table) -> str:
-    by_name = {column.name: column.sql for column in table.columns}
-    sums = (f'coalesce(sum({by_name[name]}), 0) AS "{name}"' for name in table.sums)
+    sums = (f'{column.sum} AS "{column.name}"' for column in table.columns if column.sum)
     return ", ".join(["count(*) AS rows", *sums])
 
 

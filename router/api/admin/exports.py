@@ -95,7 +95,9 @@ class SingleExportOut(ExportOut):
 class ExportCreate(Body):
     """What is to be exported."""
 
-    kind: ExportKind = Field(description="usage, grants, payments, movements, audit, or journal.")
+    kind: ExportKind = Field(
+        description="usage, grants, payments, movements, audit, documents (with their files), or journal."
+    )
     format: ExportFormat = Field(
         description="csv, csv.gz or parquet; of a journal hledger, beancount, generic, quickbooks, xero or datev."
     )

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from billing.documents.store import DocumentFile, store_document
 from billing.exports import rows, run
 from billing.exports.cells import harmless
 from billing.exports.formats import ExportFormat, ExportKind
@@ -40,6 +42,7 @@ from store.ids import ExportId, KeyId, new_id
 from store.postgres import Database
 from tests.builders.billing import an_account, charge_as_older_release
 from tests.builders.database import add_account, add_credit
+from tests.builders.documents import a_buyer, a_document, an_invoice_draft
 
 NAMES = ["=1+1", '北京公司, "quoted"', "شركة\nline", "@SUM(A1)", "-12.50", " \uff1dHYPERLINK()"]
 NOW = datetime.now(UTC)
@@ -177,6 +180,42 @@ def test_every_kind_has_its_rows_and_movements_lead_from_opening_to_closing(
             "SELECT count(*) FROM read_parquet(?)", [str(next(none.glob("*.parquet")))]
         ).fetchone() == (0,)
         assert manifest_in(await exported(db, folder, ExportKind.AUDIT, ExportFormat.CSV))["rows"] == 0
+
+    story(database_url, tell)
+
+
+def test_documents_come_with_their_lines_and_the_very_files_that_were_issued(
+    database_url: str, folder: ExportFolder
+) -> None:
+    async def tell(db: Database) -> None:
+        account = await an_account(db, 0)
+        document = a_document(an_invoice_draft(buyer=a_buyer(legal_name="=北京公司")), number=1)
+        files = [
+            DocumentFile(
+                form, "application/octet-stream", form.encode() * 9, hashlib.sha256(form.encode() * 9).digest()
+            )
+            for form in ("pdf", "json", "csv", "ubl", "facturx")
+        ]
+        async with db.transaction() as tx:
+            await store_document(tx, document, account, files, None)
+        path = await exported(db, folder, ExportKind.DOCUMENTS, ExportFormat.CSV)
+        [row] = read_csv((path / f"documents-{label()}.csv").read_bytes())
+        draft = document.draft
+        assert (row["document"], row["buyer"], row["seller"]) == (document.name, "'=北京公司", draft.seller.id)
+        assert Decimal(row["total_usd"]) * 100 == draft.total_cents
+        assert Decimal(row["net_usd"]) + Decimal(row["tax_usd"]) == Decimal(row["total_usd"])
+        lines = read_csv((path / f"document_lines-{label()}.csv").read_bytes())
+        assert [Decimal(line["amount_usd"]) * 10**9 for line in lines] == [line.amount_nano for line in draft.lines]
+        assert sum(Decimal(line["billed_usd"]) * 100 for line in lines) == sum(line.cents for line in draft.lines)
+        with zipfile.ZipFile(path / f"documents-{label()}.zip") as archive:
+            assert archive.testzip() is None
+            endings = ("pdf", "json", "csv", "ubl.xml", "facturx.pdf")
+            assert {one: archive.read(one) for one in archive.namelist()} == {
+                f"{document.name}.{ending}": file.content for ending, file in zip(endings, files, strict=True)
+            }
+        again = await exported(db, folder, ExportKind.DOCUMENTS, ExportFormat.PARQUET)
+        assert manifest_in(again)["files"][2]["sha256"] == manifest_in(path)["files"][2]["sha256"]
+        assert manifest_in(again)["files"][0]["sums"]["total_usd"] == row["total_usd"]
 
     story(database_url, tell)
 
