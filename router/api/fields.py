@@ -27,6 +27,7 @@ from store.ids import (
     DocumentId,
     EndpointId,
     EntryId,
+    ExportId,
     GrantId,
     KeyId,
     MemberId,
@@ -208,6 +209,7 @@ ClaimIdText: TypeAlias = Annotated[ClaimId, _id(ClaimId)]
 DocumentIdText: TypeAlias = Annotated[DocumentId, _id(DocumentId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
 EntryIdText: TypeAlias = Annotated[EntryId, _id(EntryId)]
+ExportIdText: TypeAlias = Annotated[ExportId, _id(ExportId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]

@@ -50,6 +50,9 @@ GET    /admin/v1/documents/{number}/files/{format}      finance_admin ops
 GET    /admin/v1/documents/{number}/verification        finance_admin ops
 GET    /admin/v1/endpoints                              finance_admin ops
 GET    /admin/v1/endpoints/{endpoint_id}                finance_admin ops
+GET    /admin/v1/finance/exports                        finance_admin ops
+GET    /admin/v1/finance/exports/{export_id}            finance_admin ops
+GET    /admin/v1/finance/exports/{export_id}/files/{name} finance_admin ops
 GET    /admin/v1/exchange-rates                         finance_admin ops
 GET    /admin/v1/finance/close                          finance_admin ops
 GET    /admin/v1/finance/close/{month}                  finance_admin ops
@@ -105,6 +108,8 @@ POST   /admin/v1/endpoints/{endpoint_id}/quarantine     ops
 POST   /admin/v1/endpoints/{endpoint_id}/resume         ops
 POST   /admin/v1/endpoints/{endpoint_id}/test           ops
 POST   /admin/v1/endpoints/{endpoint_id}:activate       ops
+POST   /admin/v1/finance/exports                        finance_admin
+POST   /admin/v1/finance/exports/{export_id}:cancel     finance_admin
 POST   /admin/v1/exchange-rates                         finance_admin
 POST   /admin/v1/finance/close/{month}/finish           finance_admin
 POST   /admin/v1/finance/close/{month}/sign-off         finance_admin
@@ -167,6 +172,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
     assert {path.rpartition("/")[2] for path in money} == {
         *("prices", "waivers", "revoke", "grants"),
         *("open", "end", "pay", "start", "finish", "sign-off"),
+        *("exports", "{export_id}:cancel"),
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit"),
     }
 
