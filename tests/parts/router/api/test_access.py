@@ -48,6 +48,7 @@ GET    /admin/v1/documents                              finance_admin ops
 GET    /admin/v1/documents/{number}                     finance_admin ops
 GET    /admin/v1/documents/{number}/files/{format}      finance_admin ops
 GET    /admin/v1/documents/{number}/verification        finance_admin ops
+GET    /admin/v1/documents:preview                      finance_admin ops
 GET    /admin/v1/endpoints                              finance_admin ops
 GET    /admin/v1/endpoints/{endpoint_id}                finance_admin ops
 GET    /admin/v1/finance/exports                        finance_admin ops
@@ -98,6 +99,7 @@ POST   /admin/v1/accounts/{account_id}/grants           finance_admin
 POST   /admin/v1/accounts/{account_id}/resume           finance_admin ops
 POST   /admin/v1/accounts/{account_id}/suspend          finance_admin ops
 POST   /admin/v1/claims                                 ops
+POST   /admin/v1/document-requests/{request_id}/retry   finance_admin
 POST   /admin/v1/documents/{number}/credit              finance_admin
 POST   /admin/v1/documents:issue                        finance_admin
 POST   /admin/v1/endpoints                              ops
@@ -173,7 +175,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
         *("prices", "waivers", "revoke", "grants"),
         *("open", "end", "pay", "start", "finish", "sign-off"),
         *("exports", "{export_id}:cancel"),
-        *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit"),
+        *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "retry"),
     }
 
 
