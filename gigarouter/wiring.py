@@ -106,13 +106,10 @@ async def process(
         body_bytes_max=settings.body_bytes_max,
         outcome_bounds=OutcomeBounds(settings.idempotency_bytes_max, settings.idempotency_free_bytes_max),
     )
-    refresher.on_change("topups", context.topup_changes.notify)
-    refresher.on_change("stripe_work", lambda _: context.stripe_work.notify(""))
-    watches = _watches(context, providers, refresher)
     holds = partial(lost_holds.watch, projection, generation)
     runs = (redis.run, generation.run, holds, projection.run, charging.run, receipts.run, refresher.run, providers.run)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(run()) for run in runs] + [group.create_task(run()) for run in watches]
+        tasks = [group.create_task(run()) for run in (*runs, *_watches(context, providers, refresher))]
         try:
             yield context
             await charging.drain()
@@ -127,7 +124,9 @@ async def process(
 def _watches(
     context: RouterContext, providers: ProviderSet, refresher: Refresher
 ) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
-    """What looks after endpoints beside the calls."""
+    """What looks after endpoints beside the calls; and who waits for a row is woken by its notification."""
+    refresher.on_change("topups", context.topup_changes.notify)
+    refresher.on_change("stripe_work", lambda _: context.stripe_work.notify(""))
     quarantine = partial(quarantines.run, context.db, context.health)
     loads = partial(worker_loads.run, providers, refresher.endpoints, context.health)
     return quarantine, loads, context.comparison.run

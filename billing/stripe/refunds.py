@@ -123,7 +123,9 @@ async def order_refund(tx: AsyncConnection, order: RefundOrder) -> list[RefundRo
             raise RefundChanged
         return before
     found = (await tx.execute(_REFUNDABLE, {"account": order.account_id, "topup": order.topup_id})).all()
-    refundable = [Cents(max(0, min(row.unrefunded, whole_cents(int(row.remaining)) - row.wanted))) for row in found]
+    refundable = [
+        Cents(max(0, min(int(row.unrefunded), whole_cents(int(row.remaining)) - int(row.wanted)))) for row in found
+    ]
     total = Cents(sum(refundable))
     wanted = total if order.amount is None else order.amount
     if wanted > total or total == 0:

@@ -13,14 +13,20 @@ GET    /ready                                           anyone
 GET    /metrics                                         nearby
 DELETE /v1/models/{model_id:path}/vote                  key
 GET    /v1/account                                      key
+GET    /v1/account/refunds                              key
+GET    /v1/account/topups                               key
+GET    /v1/account/topups/{topup_id}                    key
 GET    /v1/models                                       visitor
 GET    /v1/models/{model_id:path}                       visitor
 GET    /v1/organization/costs                           key
 GET    /v1/organization/usage/embeddings                key
 GET    /v1/requests/{request_id}                        key
 GET    /v1/usage                                        key
+POST   /v1/account/refunds                              key
+POST   /v1/account/topups                               key
 POST   /v1/models/{model_id:path}/vote                  key
 POST   /v1/quote                                        key
+POST   /v1/stripe/webhook                               anyone
 GET    /admin/v1/acceptances                            finance_admin ops
 GET    /admin/v1/acceptances/{acceptance_id}            finance_admin ops
 GET    /admin/v1/accounts                               finance_admin ops
@@ -34,6 +40,11 @@ GET    /admin/v1/claims/{claim_id}                      finance_admin ops
 GET    /admin/v1/decisions                              finance_admin ops
 GET    /admin/v1/endpoints                              finance_admin ops
 GET    /admin/v1/endpoints/{endpoint_id}                finance_admin ops
+GET    /admin/v1/finance/disputes                       finance_admin ops
+GET    /admin/v1/finance/refunds                        finance_admin ops
+GET    /admin/v1/finance/reviews                        finance_admin ops
+GET    /admin/v1/finance/topups                         finance_admin ops
+GET    /admin/v1/finance/topups/{topup_id}              finance_admin ops
 GET    /admin/v1/keys                                   finance_admin ops
 GET    /admin/v1/keys/{key_id}                          finance_admin ops
 GET    /admin/v1/ledger:trial-balance                   finance_admin ops
@@ -74,6 +85,9 @@ POST   /admin/v1/endpoints/{endpoint_id}/quarantine     ops
 POST   /admin/v1/endpoints/{endpoint_id}/resume         ops
 POST   /admin/v1/endpoints/{endpoint_id}/test           ops
 POST   /admin/v1/endpoints/{endpoint_id}:activate       ops
+POST   /admin/v1/finance/refunds                        finance_admin
+POST   /admin/v1/finance/reviews/{review_id}/resolve    finance_admin
+POST   /admin/v1/finance/topups                         finance_admin
 POST   /admin/v1/keys                                   ops
 POST   /admin/v1/keys/{key_id}/end-old-secrets          ops
 POST   /admin/v1/keys/{key_id}/pause                    ops
@@ -125,7 +139,8 @@ def test_every_operation_for_operators_is_for_some_of_them() -> None:
 
 def test_no_operation_that_writes_money_is_for_ops() -> None:
     money = {spec.path for spec in specs() if spec.method == "POST" and spec.roles and "ops" not in spec.roles}
-    assert {path.rpartition("/")[2] for path in money} == {"prices", "waivers", "revoke", "grants"}
+    names = {path.rpartition("/")[2] for path in money}
+    assert names == {"prices", "waivers", "revoke", "grants", "topups", "refunds", "resolve"}
 
 
 def test_a_noun_and_a_verb_name_one_operation() -> None:
