@@ -16,6 +16,7 @@ up: .venv/.product ## Run everything on this machine, with a demo account; Ctrl-
 	@exec $(RUN) gigarouter up
 
 test: .venv/.dev ## Run the tests on servers of their own; one file or folder with T=path
+	@$(RUN) compileall -q router billing providers catalog store gigarouter tests # not in each of the processes that they start
 	@$(RUN) pytest $(or $(T),$(SIDE_BY_SIDE))
 
 check: .venv/.dev ## Format, lint, types, import contracts, house rules: what needs no server
@@ -30,8 +31,8 @@ bench: .venv/.dev ## Measure against other gateways; the figures are kept in ben
 bench-gpu: .venv/.dev ## Prove the worker on a GPU in nine minutes; DEVICE=cpu SHAPE=tiny tries the code
 	@$(RUN) bench.gpu $(if $(DEVICE),--device $(DEVICE)) $(if $(SHAPE),--shape $(SHAPE))
 
-chaos: .venv/.dev ## Kill, wipe and roll back under load; SEED= RUNS= SECONDS=
-	@$(RUN) tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) $(if $(SECONDS),--seconds $(SECONDS))
+chaos: .venv/.dev ## Do every fault at every place; SEED= CELL='kill@*/short', or STORMS= SECONDS= for all at once
+	@$(RUN) tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(CELL),--cell '$(CELL)') $(if $(STORMS),--storms $(STORMS)) $(if $(SECONDS),--seconds $(SECONDS))
 
 lock: .venv/.dev ## Resolve all dependencies again and write uv.lock
 	@.venv/bin/uv lock --upgrade

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import NoReturn
 
 # Program -> Debian's package.
 PACKAGES = {"wrk": "wrk", "nginx": "nginx-light", "taskset": "util-linux"}
@@ -14,14 +15,14 @@ def require_programs(names: Iterable[str]) -> None:
     """End with a sentence that names every program that is not on PATH."""
     if missing := [name for name in names if shutil.which(name) is None]:
         packages = " ".join(dict.fromkeys(PACKAGES[name] for name in missing))
-        _end(f"{_listed(missing)} missing: apt-get install {packages}")
+        end(f"{_listed(missing)} missing: apt-get install {packages}")
 
 
 def require_modules(names: Iterable[str]) -> None:
     """End with a sentence where a module that child processes import is not installed."""
     for name in names:
         if find_spec(name) is None:
-            _end(_sentence(name))
+            end(_sentence(name))
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def modules_required() -> Iterator[None]:
         name = (missing.name or "").partition(".")[0]
         if name in {"bench", "tests", "gigarouter", "providers", "router", "billing", "catalog", "store"}:
             raise
-        _end(_sentence(name))
+        end(_sentence(name))
 
 
 def _sentence(module: str) -> str:
@@ -44,6 +45,7 @@ def _listed(names: list[str]) -> str:
     return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"
 
 
-def _end(sentence: str) -> None:
+def end(sentence: str) -> NoReturn:
+    """End the bench with a sentence about what it lacks."""
     sys.stderr.write(sentence + "\n")
     raise SystemExit(2)

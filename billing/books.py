@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing import sealed_usage
 from billing.ledger import unbalanced_entries
 from billing.projection import Projection, due_key
 from billing.reaper import accounts_in_redis, mismatches
@@ -31,6 +32,8 @@ class Check(StrEnum):
     CREDIT_IS_GRANTS = "credit_is_grants"
     DEBT_HAS_NO_CREDIT = "debt_has_no_credit"
     USAGE_IN_MONTHS = "usage_in_months"
+    USAGE_IS_BOOKED = "usage_is_booked"
+    PROVIDER_COST_EXPLAINED = "provider_cost_explained"
     SEAL_NOT_BEHIND = "seal_not_behind"
     REDIS_IS_POSTGRES = "redis_is_postgres"
     HOLDS_NOT_OVERDUE = "holds_not_overdue"
@@ -145,6 +148,7 @@ async def check_frequently(db: Database) -> list[Finding]:
     async with db.transaction(snapshot=True) as tx:
         tail, position = await _unsealed(tx)
         found = (await tx.execute(text(_FREQUENT.format(tail=tail)), position)).one()
+        months = await sealed_usage.differences(tx)
         behind_s = int(await tx.scalar(text(_BEHIND.format(tail=tail)), position) or 0)
     return [
         Finding(Check.SUM_ZERO, abs(int(found.off)), "the ledger's postings do not sum to zero, by so many nano-USD"),
@@ -152,8 +156,21 @@ async def check_frequently(db: Database) -> list[Finding]:
         Finding(Check.CREDIT_IS_GRANTS, found.ungranted, f"accounts such as {_account(found.ungranted_account)}"),
         Finding(Check.DEBT_HAS_NO_CREDIT, found.indebted, "accounts owe and have credit"),
         Finding(Check.USAGE_IN_MONTHS, found.strays, "usage events are in no month"),
+        *_of_months(months),
         Finding(
             Check.SEAL_NOT_BEHIND, behind_s if behind_s > SEAL_BEHIND_S else 0, "seconds behind: an open transaction?"
+        ),
+    ]
+
+
+def _of_months(months: list[sealed_usage.Difference]) -> list[Finding]:
+    usage = [found for found in months if found.usage]
+    unexplained = sum(abs(found.cost) for found in months)
+    names = ", ".join(found.month for found in months if found.cost)
+    return [
+        Finding(Check.USAGE_IS_BOOKED, len(usage), f"months: {', '.join(found.month for found in usage[:12])}"),
+        Finding(
+            Check.PROVIDER_COST_EXPLAINED, unexplained, f"nano-USD of providers' cost that no call explains: {names}"
         ),
     ]
 

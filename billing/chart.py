@@ -8,6 +8,8 @@ owe (customer credit, provider payable) and what we earned (revenue, breakage) s
 from enum import StrEnum
 from uuid import UUID
 
+import msgspec
+
 from store.ids import LedgerAccountId
 
 
@@ -80,3 +82,47 @@ HOUSE: dict[LedgerKind, LedgerAccountId] = {
 }
 # Customers' ledger accounts with a running balance: each posting to them has a version.
 RUNNING = frozenset({LedgerKind.CUSTOMER_CREDIT, LedgerKind.CUSTOMER_OVERDRAFT})
+
+
+class AccountClass(StrEnum):
+    """The five classes of accounts in bookkeeping."""
+
+    ASSET = "asset"
+    LIABILITY = "liability"
+    EQUITY = "equity"
+    REVENUE = "revenue"
+    EXPENSE = "expense"
+
+
+class AccountCode(msgspec.Struct, frozen=True):
+    """How a ledger account is called outside: its code in exports, where no mapping gives another, and its class."""
+
+    code: str
+    account_class: AccountClass
+    title: str
+
+
+# Codes sort by class. They are proposals: which accounts they are in your own chart is for an adviser to confirm.
+CODES: dict[LedgerKind, AccountCode] = {
+    LedgerKind.BANK: AccountCode("1000", AccountClass.ASSET, "Bank"),
+    LedgerKind.STRIPE_CLEARING: AccountCode("1010", AccountClass.ASSET, "Stripe clearing"),
+    LedgerKind.CLEARING: AccountCode("1020", AccountClass.ASSET, "Other clearing"),
+    LedgerKind.CUSTOMER_RECEIVABLE: AccountCode("1100", AccountClass.ASSET, "Receivables from customers"),
+    LedgerKind.CUSTOMER_UNBILLED: AccountCode("1110", AccountClass.ASSET, "Unbilled usage"),
+    LedgerKind.CUSTOMER_OVERDRAFT: AccountCode("1120", AccountClass.ASSET, "Debts of customers"),
+    # What is lent and not drawn is no asset: it stands against the credit that customers see.
+    LedgerKind.CREDIT_LINES: AccountCode("1190", AccountClass.ASSET, "Credit lines granted"),
+    LedgerKind.CUSTOMER_CREDIT: AccountCode("2000", AccountClass.LIABILITY, "Credit of customers (deferred revenue)"),
+    LedgerKind.PROVIDER_PAYABLE: AccountCode("2100", AccountClass.LIABILITY, "Payable to providers"),
+    LedgerKind.TAX_PAYABLE: AccountCode("2200", AccountClass.LIABILITY, "Tax payable"),
+    LedgerKind.REFUNDS: AccountCode("2300", AccountClass.LIABILITY, "Refunds to be paid"),
+    LedgerKind.DISPUTES: AccountCode("2310", AccountClass.LIABILITY, "Disputed payments"),
+    LedgerKind.REVENUE: AccountCode("4000", AccountClass.REVENUE, "Usage"),
+    LedgerKind.BREAKAGE: AccountCode("4100", AccountClass.REVENUE, "Expired credit"),
+    LedgerKind.PROVIDER_COST: AccountCode("5000", AccountClass.EXPENSE, "Cost of providers"),
+    LedgerKind.PROMOTIONAL_CONTRA: AccountCode("6000", AccountClass.EXPENSE, "Promotional credit"),
+    LedgerKind.GOODWILL_EXPENSE: AccountCode("6010", AccountClass.EXPENSE, "Goodwill credit"),
+    LedgerKind.STRIPE_FEES: AccountCode("6100", AccountClass.EXPENSE, "Fees of Stripe"),
+    LedgerKind.WRITE_OFF: AccountCode("6200", AccountClass.EXPENSE, "Bad debts"),
+    LedgerKind.ROUNDING: AccountCode("6900", AccountClass.EXPENSE, "Rounding"),
+}

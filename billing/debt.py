@@ -5,6 +5,7 @@ Debt is the running balance of the ledger account ``customer_overdraft``. New cr
 """
 
 import time
+from collections.abc import Collection
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,6 +22,11 @@ _CACHED_MAX = 10_000
 _DEBT = text("""
     SELECT -coalesce(l.posted_nano, (SELECT sum(p.amount_nano) FROM postings p WHERE p.ledger_account_id = l.id), 0)
     FROM ledger_accounts l WHERE l.account_id = :account_id AND l.kind = 'customer_overdraft'
+""")
+_DEBTS = text("""
+    SELECT l.account_id, -coalesce(l.posted_nano,
+        (SELECT sum(p.amount_nano) FROM postings p WHERE p.ledger_account_id = l.id), 0) AS debt
+    FROM ledger_accounts l WHERE l.account_id = ANY(CAST(:ids AS uuid[])) AND l.kind = 'customer_overdraft'
 """)
 _LOCK = text(
     "SELECT FROM ledger_accounts WHERE account_id = :account_id AND kind = 'customer_credit' FOR NO KEY UPDATE"
@@ -39,6 +45,12 @@ _UNPAID = text("""
 async def read_debt(tx: AsyncConnection, account_id: AccountId) -> NanoUSD:
     """What the account owes; 0 for one that does not exist."""
     return NanoUSD(int(await tx.scalar(_DEBT, {"account_id": account_id}) or 0))
+
+
+async def debts_of(tx: AsyncConnection, among: Collection[AccountId]) -> dict[AccountId, NanoUSD]:
+    """What each of these accounts owes; 0 for most."""
+    rows = await tx.execute(_DEBTS, {"ids": list(among)})
+    return {AccountId(row.account_id): NanoUSD(int(row.debt)) for row in rows}
 
 
 async def lock_credit(tx: AsyncConnection, account_id: AccountId) -> None:

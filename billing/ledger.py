@@ -78,6 +78,9 @@ async def post(
     would fall below zero.
     """
     assert sum(leg.amount for leg in legs) == 0, "unbalanced entry; this is a bug"
+    # Whoever lists an account's movements finds them by the account of the entry.
+    customers = {leg.account_id for leg in legs if leg.account_id is not None}
+    assert customers <= {account_id}, "an entry is of the account whose balance it moves; this is a bug"
     entry_id = EntryId(new_id())
     await tx.execute(
         insert(EntryRow).values(id=entry_id, kind=kind, source_ref=source_ref, account_id=account_id, note=note)

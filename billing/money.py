@@ -81,3 +81,9 @@ def to_usd(amount: int) -> str:
     whole, fraction = divmod(abs(amount), NANO_PER_USD)
     decimals = f"{fraction:09d}".rstrip("0").ljust(2, "0")
     return f"{'-' if amount < 0 else ''}{whole}.{decimals}"
+
+
+def femto_to_usd(amount: int) -> str:
+    """Write an amount of 10^-15 USD, which are never negative: exact, at least two decimals."""
+    whole, fraction = divmod(amount, NANO_PER_USD * TOKENS_PER_PRICE)
+    return f"{whole}.{f'{fraction:015d}'.rstrip('0').ljust(2, '0')}"

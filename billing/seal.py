@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing import sealed_usage
 from store.postgres import Database
 
 BATCH_ENTRIES_MAX = 5_000
@@ -32,7 +33,8 @@ _BATCHES = text(
 )
 # One line of JSON for each entry, as docs/ledger.md has it: a change of it would be another chain.
 _LINES = """
-    SELECT e.xact::text AS xact, e.id, p.legs, jsonb_build_array(e.id, e.kind, e.source_ref, e.account_id, e.period,
+    SELECT e.xact::text AS xact, e.id, e.booked_at, p.legs,
+        jsonb_build_array(e.id, e.kind, e.source_ref, e.account_id, e.period,
         to_char(e.booked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), e.note, p.postings)::text AS line
     FROM (SELECT * FROM entries WHERE {condition} ORDER BY xact, id LIMIT :limit) e
     CROSS JOIN LATERAL (
@@ -127,7 +129,9 @@ async def _seal_one(tx: AsyncConnection) -> int:
         "digest": digest(last.digest if last else FIRST_DIGEST, [row.line for row in rows]),
     }
     await tx.execute(_INSERT, facts)
-    await tx.execute(_ADD_BALANCES, {"entries": [row.id for row in rows]})
+    ids, times = [row.id for row in rows], [row.booked_at for row in rows]
+    await tx.execute(_ADD_BALANCES, {"entries": ids})
+    await sealed_usage.add_sealed(tx, ids, min(times), max(times))
     return len(rows)
 
 

@@ -22,6 +22,7 @@ from billing.reaper import reap, resync
 from billing.seal import seal
 from billing.stripe.errors import StripeUnavailable
 from gigarouter import telemetry
+from gigarouter.documents_job import IssueDocuments
 from gigarouter.settings import Settings
 from gigarouter.stripe_jobs import StripeJobs
 from gigarouter.stripe_settings import stripe_config
@@ -190,6 +191,7 @@ def table(stripe: StripeJobs | None = None) -> list[Job]:
         Job("check the books", 60.0, _CheckBooks()),
         Job("check all of the books", 600.0, _check_all_books),
         Job("make usage months", 3600.0, _make_months),
+        Job("issue documents", 3.0, IssueDocuments()),
         Job("make and drop weeks of explanations", 3600.0, _rotate_weeks),
         Job("forget old outcomes", 600.0, _delete_expired),
         # Each turn waits for a notification by itself.

@@ -9,6 +9,7 @@ from billing.stripe.act import work_once
 from billing.stripe.client import StripeClient
 from billing.stripe.config import StripeConfig
 from billing.stripe.context import StripeContext
+from gigarouter.topup_documents import request_topup_document
 from router.context import RouterContext
 
 # How long a turn waits for work of which no notification came.
@@ -66,4 +67,5 @@ class StripeJobs:
             admission=context.admission,
             projection=context.projection,
             generation=context.generation,
+            issue_document=request_topup_document,
         )

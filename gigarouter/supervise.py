@@ -18,7 +18,7 @@ from typing import TypeVar
 from gigarouter.data_folder import DataFolder
 from router.errors import StoreUnavailable
 from store.embedded import Embedded
-from store.faults import CannotStart, Unavailable
+from store.faults import CannotStart, Killed, Unavailable
 from store.postgres import STORE_FAULTS
 from store.processes import limit_log, spawn, stop, tail, uninterrupted
 
@@ -144,7 +144,7 @@ class Supervisor:
                 self._servers.restart_dead()
                 return step()
             except PASSING as fault:
-                failures += not (died or self._servers_died() or _is_for_want(fault))
+                failures += not (died or self._servers_died() or isinstance(fault, Killed) or _is_for_want(fault))
                 if failures >= FAILURES_MAX and time.monotonic() - began > FAILING_FOR_S:
                     raise CannotStart(f"It failed {failures} times, the last time so: {_described(fault)}") from fault
                 self._tell(f"{_described(fault)} It is tried again in {pause_s:g} s.")

@@ -73,7 +73,6 @@ async def process(
     redis = RedisClient(settings.require_redis_url(), (*SCRIPTS, *provider_quota.SCRIPTS), generation.on_connect)
     projection.redis = redis
     charging = Charging(db, projection, generation, settings.durability)
-
     pool, cipher = Pool(), CredentialCipher(settings.require_secret_keys())
     allowed = networks([str(network) for network in settings.allowed_private_networks])
     providers = ProviderSet(refresher.providers, cipher, allowed, pool)
@@ -106,10 +105,11 @@ async def process(
         body_bytes_max=settings.body_bytes_max,
         outcome_bounds=OutcomeBounds(settings.idempotency_bytes_max, settings.idempotency_free_bytes_max),
     )
+    _wake(context, refresher)
     holds = partial(lost_holds.watch, projection, generation)
     runs = (redis.run, generation.run, holds, projection.run, charging.run, receipts.run, refresher.run, providers.run)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(run()) for run in (*runs, *_watches(context, providers, refresher))]
+        tasks = [group.create_task(run()) for run in runs + _watches(context, providers, refresher)]
         try:
             yield context
             await charging.drain()
@@ -121,12 +121,16 @@ async def process(
     await _shut_down(generation, providers, pool, db)
 
 
+def _wake(context: RouterContext, refresher: Refresher) -> None:
+    """Who waits for a top-up's page, and the jobs that Stripe's events make, are woken by notification."""
+    refresher.on_change("topups", context.topup_changes.notify)
+    refresher.on_change("stripe_work", lambda _: context.stripe_work.notify(""))
+
+
 def _watches(
     context: RouterContext, providers: ProviderSet, refresher: Refresher
 ) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
-    """What looks after endpoints beside the calls; and who waits for a row is woken by its notification."""
-    refresher.on_change("topups", context.topup_changes.notify)
-    refresher.on_change("stripe_work", lambda _: context.stripe_work.notify(""))
+    """What looks after endpoints beside the calls."""
     quarantine = partial(quarantines.run, context.db, context.health)
     loads = partial(worker_loads.run, providers, refresher.endpoints, context.health)
     return quarantine, loads, context.comparison.run

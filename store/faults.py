@@ -9,5 +9,9 @@ class Unavailable(CannotStart):
     """Something ended, does not answer or found no room. The same may succeed in a moment, unlike any other refusal."""
 
 
+class Killed(Unavailable):
+    """A program that was started was killed from outside, which says nothing of the next try."""
+
+
 class UnsafeServer(CannotStart):
     """The configuration of a server could lose money."""

@@ -29,6 +29,8 @@ ResolutionId = NewType("ResolutionId", UUID)
 ModelEventId = NewType("ModelEventId", UUID)
 ProbeId = NewType("ProbeId", UUID)
 OperatorKeyId = NewType("OperatorKeyId", UUID)
+DocumentId = NewType("DocumentId", UUID)
+DocumentRequestId = NewType("DocumentRequestId", UUID)
 TopupId = NewType("TopupId", UUID)
 RefundId = NewType("RefundId", UUID)
 ReviewId = NewType("ReviewId", UUID)
@@ -56,6 +58,8 @@ PREFIXES: dict[object, str] = {
     ModelEventId: "mevent",
     ProbeId: "probe",
     OperatorKeyId: "opkey",
+    DocumentId: "doc",
+    DocumentRequestId: "docreq",
     TopupId: "topup",
     RefundId: "refund",
     ReviewId: "review",

@@ -12,12 +12,12 @@ from typing import ParamSpec, TypeVar
 import msgspec
 
 from bench import machine
-from bench.missing import modules_required
+from bench.missing import modules_required, require_modules
 from bench.report import RESULTS
 
 with modules_required():
     from bench.worker import measure, model
-    from bench.worker.contenders import LOST, Contender, Ours, Peer, Unavailable, closing, infinity_python
+    from bench.worker.contenders import LOST, Contender, Ours, Peer, Unavailable, closing, require_infinity
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,6 +51,7 @@ class Result(msgspec.Struct):
 
 def main() -> int:
     options = _options()
+    _require_peers(options)
     OUT.mkdir(parents=True, exist_ok=True)
     result = Result(machine.describe(), _settings(options))
     try:
@@ -77,6 +78,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--infinity", type=Path, default=OUT / "infinity", help="infinity's own environment")
     parser.add_argument("--keep", action="store_true")
     return parser.parse_args()
+
+
+def _require_peers(options: argparse.Namespace) -> None:
+    """End at once where what a part measures against is not installed, rather than after minutes."""
+    require_modules(("sentence_transformers", *(("ray",) if "ray" in options.parts else ())))
+    if "rates" in options.parts:
+        require_infinity(options.infinity)
 
 
 def _settings(options: argparse.Namespace) -> dict[str, str | int]:
@@ -130,7 +138,7 @@ def _rates(
     with closing(peers):
         peers.append(Peer("sentence-transformers", sys.executable, "sentence-transformers", folder, size, threads, OUT))
         try:
-            peers.append(Peer("infinity", infinity_python(options.infinity), "infinity", folder, size, threads, OUT))
+            peers.append(Peer("infinity", require_infinity(options.infinity), "infinity", folder, size, threads, OUT))
         except Unavailable as reason:
             _say(f"infinity is left out: {reason}")
         # No padding either: what a user gets who knows that a batch only costs on a CPU.

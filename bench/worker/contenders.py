@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench import machine
+from bench.missing import end
 from providers.worker import frames
 
 PEER = Path(__file__).with_name("peer.py")
@@ -147,17 +148,16 @@ class Peer:
         machine.end([self.process.pid])
 
 
-def infinity_python(home: Path) -> str:
-    """The Python of infinity's own environment, made when it is missing."""
+def require_infinity(home: Path) -> str:
+    """The Python of infinity's own environment; where it has none, the bench ends and says how it is made.
+
+    Its own, because infinity pins other versions of torch and transformers than ours.
+    """
     python = home / "bin" / "python"
-    if not python.exists():
-        for command in (
-            [sys.executable, "-m", "venv", str(home)],
-            [str(python), "-m", "pip", "install", "-q", INFINITY],
-        ):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                raise Unavailable(f"{' '.join(command)} failed: {done.stderr[-300:]}")
+    found = [str(python), "-c", "import infinity_emb"]
+    if not python.exists() or subprocess.run(found, capture_output=True, check=False).returncode != 0:
+        making = f"python -m venv {home} && {python} -m pip install '{INFINITY}'"
+        end(f"infinity is missing: {making}; or leave out what it takes part in: --parts latency invariance ray")
     return str(python)
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "admin": "Accounts, keys, credit, providers, endpoints, prices, models, usage.",
     "config": "Show and check the settings.",
     "doctor": "Check settings, servers and processes, and say what to do.",
+    "verify-receipt": "Prove that a call is in an invoice, offline.",
 }
 EXIT_FAILED = 1
 # As a shell reports it.
@@ -81,7 +82,7 @@ def _app(requested: str) -> typer.Typer:
     )
     app.callback()(_options)
     for name, sentence in COMMANDS.items():
-        module = f"gigarouter.commands.{name}"
+        module = f"gigarouter.commands.{name.replace('-', '_')}"
         if name == requested:
             _add(app, name, sentence, import_module(module))
         elif find_spec(module) is not None:

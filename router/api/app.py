@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from router.api import faults
+from router.api import azure, faults
 from router.api.access import check_access
 from router.api.admin import operations as admin_operations
 from router.api.admin.context import AdminContext, admin_context
@@ -21,7 +21,6 @@ from router.api.methods import call_operation
 from router.api.metrics import operations as metrics_operations
 from router.api.operation import Operations, operation_routes
 from router.api.paths import Paths
-from router.api.public import azure
 from router.api.public import operations as customer_operations
 from router.api.public.embeddings import PATH, embeddings
 from router.api.public.embeddings_declaration import operations as embeddings_declaration

@@ -59,25 +59,39 @@ _QUOTED = re.compile("'([^']*)'")
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One thing that is wrong: the field, None where it is the body as a whole, and a sentence."""
+    """One thing that is wrong: the field, None where it is the body as a whole, and a sentence.
+
+    ``is_missing``: it is in the path, and there can be no such thing. ``is_unknown``: there is no such field.
+    """
 
     param: str | None
     message: str
     is_unknown: bool = False
+    is_missing: bool = False
 
 
-def refusal(errors: Iterable[Mapping[str, Any]]) -> Refusal:
+def refusal(errors: Iterable[Mapping[str, Any]], further: Sequence[Fault] = ()) -> Refusal:
     """What is answered to Pydantic's ``errors``, whose ``loc`` starts with where: body, query, path or header.
 
-    ``NotFound`` where an id in the path cannot be one, ``UnknownParameter`` where a field is not known, else
-    ``InvalidRequest``; ``param`` is the first field at fault, ``details.faults`` are all of them.
+    ``further`` are faults that no type finds. ``NotFound`` where an id in the path cannot be one, ``UnknownParameter``
+    where a field is not known, else ``InvalidRequest``; ``param`` is the first field at fault, ``details.faults`` are
+    all of them.
     """
-    listed = list(errors)
-    in_path = next((error for error in listed if error["loc"][:1] == ("path",)), None)
-    if in_path is not None:
-        what = str(in_path["loc"][-1]).removesuffix("_id")
-        return NotFound(f"There is no such {what}: it is {_expected(in_path)}.", param=what)
-    return _refusal([_fault(error) for error in listed])
+    faults = [*further, *map(_fault, errors)]
+    # What is missing comes first, then unknown fields: a name that is misspelt is missing, too.
+    ordered = sorted(dict.fromkeys(faults), key=lambda fault: (not fault.is_missing, not fault.is_unknown))
+    first, *others = ordered
+    message = first.message
+    for place, fault in enumerate(others):
+        if len(message) + len(fault.message) > MESSAGE_CHARACTERS_MAX:
+            message += f" And {len(others) - place} more."
+            break
+        message += f" {fault.message}"
+    details: dict[str, object] = {}
+    if len(ordered) > 1:
+        details["faults"] = [{"param": fault.param, "message": fault.message} for fault in ordered[:50]]
+    kind = NotFound if first.is_missing else UnknownParameter if first.is_unknown else InvalidRequest
+    return kind(message, param=first.param, details=details)
 
 
 def faults_of(errors: Iterable[Mapping[str, Any]]) -> list[Fault]:
@@ -85,18 +99,23 @@ def faults_of(errors: Iterable[Mapping[str, Any]]) -> list[Fault]:
     return sorted(dict.fromkeys(map(_fault, errors)), key=lambda fault: not fault.is_unknown)
 
 
-def not_json(body: bytes) -> InvalidRequest:
-    """What is answered to a body that cannot be read: why, where it is a text's fault or the encoding's."""
-    if is_wide(body):
-        return InvalidRequest(WIDE_BODY)
-    fault = first_text_fault(body, _decode)
-    if fault is None:
-        return InvalidRequest(NOT_JSON + place_of_fault(body, _decode))
-    return InvalidRequest(f"The body cannot be read: a text has {fault.what}")
+def json_fault(body: bytes) -> Fault | None:
+    """Why a body cannot be read, where it cannot: by a text's fault, or the encoding's."""
+    # Pydantic's own reader takes NaN and Infinity, which are no JSON and which PostgreSQL does not keep.
+    try:
+        _decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        if is_wide(body):
+            return Fault(None, WIDE_BODY)
+        fault = first_text_fault(body, _decode)
+        if fault is None:
+            return Fault(None, NOT_JSON + place_of_fault(body, _decode))
+        return Fault(None, f"The body cannot be read: a text has {fault.what}")
+    return None
 
 
-def query_refusal(given: Sequence[tuple[str, str]], known: Mapping[str, bool]) -> Refusal | None:
-    """What is answered to query parameters that are not known, come twice or have a NUL character.
+def query_faults(given: Sequence[tuple[str, str]], known: Mapping[str, bool]) -> list[Fault]:
+    """What is wrong with query parameters that are not known, come twice or have a NUL character.
 
     ``known`` says of each whether it is a list, which may come several times.
     """
@@ -109,28 +128,14 @@ def query_refusal(given: Sequence[tuple[str, str]], known: Mapping[str, bool]) -
         elif (name in names and not known[name]) or NUL in value:
             faults.append(Fault(name, f"'{name}' is given once, as text."))
         names.add(name)
-    return _refusal(faults) if faults else None
-
-
-def _refusal(faults: Sequence[Fault]) -> Refusal:
-    """Unknown fields first: a name that is misspelt is missing, too."""
-    ordered = sorted(dict.fromkeys(faults), key=lambda fault: not fault.is_unknown)
-    first, *others = ordered
-    message = first.message
-    for place, fault in enumerate(others):
-        if len(message) + len(fault.message) > MESSAGE_CHARACTERS_MAX:
-            message += f" And {len(others) - place} more."
-            break
-        message += f" {fault.message}"
-    details: dict[str, object] = {}
-    if len(ordered) > 1:
-        details["faults"] = [{"param": fault.param, "message": fault.message} for fault in ordered[:50]]
-    kind = UnknownParameter if first.is_unknown else InvalidRequest
-    return kind(message, param=first.param, details=details)
+    return faults
 
 
 def _fault(error: Mapping[str, Any]) -> Fault:
     where, *path = error["loc"]
+    if where == "path":
+        what = str(path[-1]).removesuffix("_id")
+        return Fault(what, f"There is no such {what}: it is {_expected(error)}.", is_missing=True)
     # A query says a list by repeating its name, or with commas: its items have no other one.
     name = _name(path if where != "query" else path[:1])
     match error["type"]:

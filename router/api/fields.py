@@ -24,7 +24,9 @@ from store.ids import (
     AccountId,
     AuditId,
     ClaimId,
+    DocumentId,
     EndpointId,
+    EntryId,
     GrantId,
     KeyId,
     MemberId,
@@ -202,7 +204,9 @@ AcceptanceIdText: TypeAlias = Annotated[AcceptanceId, _id(AcceptanceId)]
 AccountIdText: TypeAlias = Annotated[AccountId, _id(AccountId)]
 AuditIdText: TypeAlias = Annotated[AuditId, _id(AuditId)]
 ClaimIdText: TypeAlias = Annotated[ClaimId, _id(ClaimId)]
+DocumentIdText: TypeAlias = Annotated[DocumentId, _id(DocumentId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
+EntryIdText: TypeAlias = Annotated[EntryId, _id(EntryId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]

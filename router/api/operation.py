@@ -18,7 +18,7 @@ read it: there is no second list.
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, ClassVar, Required, TypedDict, TypeVar, Unpack, cast, get_args, get_origin, get_type_hints
 
@@ -26,17 +26,19 @@ import msgspec
 from fastapi import APIRouter, Depends, Request
 from fastapi.datastructures import Default
 from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import request_params_to_args
 from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, ValidationError
+from starlette.datastructures import QueryParams
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from typing_extensions import override
 
 from router.api.exchange import EXCHANGE, Exchange
-from router.api.faults import Fault, faults_of, not_json, query_refusal, refusal
+from router.api.faults import Fault, faults_of, json_fault, query_faults, refusal
 from router.api.forms import Answer, Nothing
-from router.errors import BodyTooLarge, InvalidRequest
+from router.errors import BodyTooLarge
 from router.identity.members import Role
 
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
@@ -254,37 +256,61 @@ def operation_routes(routes: Iterable[BaseRoute]) -> Iterator[OperationRoute]:
 async def check_request(request: Request) -> None:
     """The dependency of every operation for operators, after access: refuses what no type of the operation reads.
 
-    Raises ``UnknownParameter`` for a query parameter that is not declared, ``InvalidRequest`` for one that is no list
-    and given twice, for NUL characters and for a body where none is taken, ``BodyTooLarge``.
+    That is a query parameter that is not declared, one that is no list and given twice, NUL characters, and a body that
+    is no JSON or where none is taken; what the operation's types refuse is told with it. Raises ``UnknownParameter``,
+    ``InvalidRequest``, ``NotFound`` for an id in the path that cannot be one, ``BodyTooLarge``.
     """
-    await check_query(request)
     exchange: Exchange = request.scope[EXCHANGE]
     route: OperationRoute = request.scope["route"]
-    if len(exchange.body) > route.spec.body_bytes_max:
+    body = bytes(exchange.body) or b"{}"
+    if len(body) > route.spec.body_bytes_max:
         raise BodyTooLarge(f"The body is larger than {route.spec.body_bytes_max} bytes.")
-    if rb"\u0000" in exchange.body:
-        raise InvalidRequest("Text cannot contain the NUL character.")
-    # Pydantic's own reader takes NaN and Infinity, which are no JSON and which PostgreSQL does not keep.
-    try:
-        msgspec.json.decode(exchange.body or b"{}", type=msgspec.Raw)
-    except (msgspec.DecodeError, RecursionError):
-        raise not_json(exchange.body) from None
-    if exchange.method != "GET" and route.body_field is None:
-        try:
-            Nothing.model_validate_json(exchange.body or b"{}")
-        except ValidationError as problem:
-            raise refusal([{**one, "loc": ("body", *one["loc"])} for one in problem.errors()]) from None
+    faults = _query_faults(request, route)
+    unreadable = json_fault(body)
+    if unreadable is not None:
+        faults.append(unreadable)
+    if rb"\u0000" in body:
+        faults.append(Fault(None, "Text cannot contain the NUL character."))
+    refused: list[dict[str, Any]] = []
+    if exchange.method != "GET" and route.body_field is None and unreadable is None:
+        refused = _body_errors(Nothing, body)
+    if faults or refused:
+        if route.body_field is not None and unreadable is None:
+            refused = _body_errors(_model(route.body_field.field_info.annotation), body)
+        raise refusal([*refused, *_value_errors(route.dependant, request)], faults)
 
 
 async def check_query(request: Request) -> None:
-    """Refuses what no type of an operation reads from its query.
+    """Refuses what no type of an operation reads from its query, with what its types refuse.
 
-    Raises ``UnknownParameter`` for a parameter that is not declared, ``InvalidRequest`` for one that is no list and
-    given twice, and for NUL characters.
+    Raises as :func:`check_request` does, for an operation that takes no body.
     """
     route: OperationRoute = request.scope["route"]
-    if fault := query_refusal(request.query_params.multi_items(), _query_parameters(route.dependant)):
-        raise fault
+    if faults := _query_faults(request, route):
+        raise refusal(_value_errors(route.dependant, request), faults)
+
+
+def _query_faults(request: Request, route: OperationRoute) -> list[Fault]:
+    return query_faults(request.query_params.multi_items(), _query_parameters(route.dependant))
+
+
+def _body_errors(form: type[BaseModel], body: bytes) -> list[dict[str, Any]]:
+    try:
+        form.model_validate(body)
+    except ValidationError as problem:
+        return [{**one, "loc": ("body", *one["loc"])} for one in problem.errors()]
+    return []
+
+
+def _value_errors(dependant: Dependant, request: Request) -> list[Any]:
+    """What an operation's types refuse of path and query, as FastAPI is going to find it."""
+    errors = request_params_to_args(dependant.path_params, request.path_params)[1]
+    return errors + _query_errors(dependant, request.query_params)
+
+
+def _query_errors(dependant: Dependant, query: QueryParams) -> list[Any]:
+    errors = list(request_params_to_args(dependant.query_params, query)[1])
+    return errors + [error for inner in dependant.dependencies for error in _query_errors(inner, query)]
 
 
 def _query_parameters(dependant: Dependant) -> dict[str, bool]:
@@ -301,15 +327,12 @@ def _query_parameters(dependant: Dependant) -> dict[str, bool]:
     return found
 
 
-def body_faults(route: OperationRoute, body: bytes) -> list[Fault]:
-    """What an operation's form refuses of a body, without sending it; nothing of an operation that takes none."""
-    if route.body_field is None:
-        return []
-    try:
-        _model(route.body_field.field_info.annotation).model_validate_json(body)
-    except ValidationError as problem:
-        return faults_of({**one, "loc": ("body", *one["loc"])} for one in problem.errors())
-    return []
+def form_faults(route: OperationRoute, query: Mapping[str, str], body: bytes) -> list[Fault]:
+    """What an operation's types refuse of a query and a body, without sending them; no body of one that takes none."""
+    errors = _query_errors(route.dependant, QueryParams(query))
+    if route.body_field is not None:
+        errors += _body_errors(_model(route.body_field.field_info.annotation), body)
+    return faults_of(errors)
 
 
 def body_schema(route: OperationRoute) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 import msgspec
 from fastapi import APIRouter
 
+from router.api.azure import our_path
 from router.api.exchange import Scope
 from router.api.operation import operation_routes
 from router.errors import MethodNotAllowed, OperationNotFound
@@ -67,7 +68,11 @@ class Paths:
         self._has_calls = "/v1/embeddings" in methods
 
     def methods(self, path: str) -> tuple[str, ...]:
-        """All methods of a path that is spelled just so, with HEAD where there is GET, and OPTIONS; none of another."""
+        """All methods of a path that is spelled just so, with HEAD where there is GET, and OPTIONS; none of another.
+
+        A path by which Azure's clients call an operation of ours has that operation's.
+        """
+        path = our_path(path)
         declared = {method: "" for one in self._declared if one.spelled(path) == path for method in one.methods}
         return (*declared, *(("HEAD",) if "GET" in declared else ()), "OPTIONS") if declared else ()
 
@@ -75,7 +80,9 @@ class Paths:
         """Why no operation answers this request."""
         method, path = scope["method"], scope["path"]
         methods, meant = self.methods(path), self._meant(method, path)
-        if methods and (meant is None or _plain_method(method) not in meant[0].methods):
+        # An id of any length takes in what follows it: POST /v1/models/embeddings is about no model.
+        is_id = all(":path}" in one.template for one in self._declared if one.spelled(our_path(path)) == our_path(path))
+        if methods and (not is_id or meant is None or _plain_method(method) not in meant[0].methods):
             allow = ", ".join(methods)
             return MethodNotAllowed(
                 f"{_shown(path)} takes {allow}, and not {method}.", headers=[(b"allow", allow.encode())]

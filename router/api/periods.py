@@ -49,8 +49,8 @@ PeriodText: TypeAlias = Annotated[
 ]
 
 
-class SpanQuery(BaseModel):
-    """Which span of time, and in which format."""
+class SpanFields(BaseModel):
+    """Which span of time."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,7 +61,6 @@ class SpanQuery(BaseModel):
     until: DayOrInstant | None = Field(
         None, alias="to", description="Up to this day (UTC) or instant, which is not part of it; by default now."
     )
-    format: Literal["json", "csv"] | None = Field(None, description="json or csv; by default as Accept says.")
 
     def span(self, now: datetime) -> Period:
         """The span that is meant at ``now``. Raises ``InvalidRequest``."""
@@ -75,3 +74,9 @@ class SpanQuery(BaseModel):
         if span.until <= span.since:
             raise InvalidRequest("'from' is before 'to'.", param="from")
         return span
+
+
+class SpanQuery(SpanFields):
+    """Which span of time, and in which format."""
+
+    format: Literal["json", "csv"] | None = Field(None, description="json or csv; by default as Accept says.")

@@ -17,6 +17,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.entry_calls import explain_charge
 from billing.usage import find_usage
 from router.errors import StoreUnavailable
 from router.explain.explanation import CompletedCall, Explanation, decode_explanation, encode_explanation, explain
@@ -241,12 +242,13 @@ async def find_call(db: Database, request_id: RequestId, receipts: ReceiptBuffer
     try:
         async with db.transaction() as tx:
             usage = await find_usage(tx, request_id)
+            charge = None if usage is None else await explain_charge(tx, usage)
             explanation = explanation or await load_explanation(tx, request_id)
     except STORE_FAULTS as fault:
         raise StoreUnavailable(
             "Calls cannot be looked up right now. Try again in a moment.", retry_after_s=1, detail=str(fault)
         ) from fault
-    return None if explanation is None and usage is None else CallRecord(explanation, usage)
+    return None if explanation is None and usage is None else CallRecord(explanation, usage, charge)
 
 
 def may_be_unwritten(request_id: RequestId, now: datetime) -> bool:

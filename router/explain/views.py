@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from billing.money import to_usd
+from billing.money import femto_to_usd, to_usd
+from billing.shares import ChargeDetail, GrantShare, charge_detail
 from billing.values import UsageEvent
 from router.explain.explanation import (
     Candidate,
@@ -23,7 +24,7 @@ from router.explain.explanation import (
 )
 from router.routing.public_reasons import PUBLIC_FACTS, public_outcome, public_reason
 from router.values import Preferences
-from store.ids import AccountId, EndpointId, EntryId, KeyId, PriceId, RequestId, wire
+from store.ids import AccountId, EndpointId, EntryId, GrantId, KeyId, PriceId, RequestId, wire
 
 
 class CandidateOut(msgspec.Struct, frozen=True):
@@ -79,12 +80,30 @@ class HoldOut(msgspec.Struct, frozen=True):
     held: bool
 
 
+class GrantShareOut(msgspec.Struct, frozen=True):
+    """How much one grant paid, in USD."""
+
+    grant: str
+    kind: str
+    amount: str
+
+
 class ChargeOut(msgspec.Struct, frozen=True):
-    """What was charged, in USD, and the ledger's entry of it."""
+    """What was charged, in USD, the ledger's entry of it, which grants paid, and what it was made from.
+
+    ``exact`` is tokens times price, ``rounding`` what was added to reach a billionth of a dollar, ``forgiven`` what was
+    left out because the call held less. ``debt`` is what the credit did not reach: exact + rounding - forgiven is
+    amount + debt. ``grants`` is null where that is not known.
+    """
 
     amount: str
     tokens: int
     entry: str | None
+    debt: str
+    exact: str
+    rounding: str
+    forgiven: str
+    grants: tuple[GrantShareOut, ...] | None
 
 
 class ErrorOut(msgspec.Struct, frozen=True):
@@ -175,10 +194,11 @@ class OpsRequestOut(RequestOut, frozen=True, kw_only=True):
 
 
 class CallRecord(msgspec.Struct, frozen=True):
-    """The records of a call: its explanation, its usage event, or both."""
+    """The records of a call: its explanation, its usage event, or both; with the event how it came to its charge."""
 
     explanation: Explanation | None
     usage: UsageEvent | None
+    charge: ChargeDetail | None = None
 
     @property
     def account_id(self) -> AccountId | None:
@@ -190,9 +210,9 @@ class CallRecord(msgspec.Struct, frozen=True):
 
 def customer_view(record: CallRecord) -> RequestOut:
     """Build what the call's account may see."""
-    explanation, usage = _explanation(record), record.usage
+    explanation = _explanation(record)
     return RequestOut(
-        **_shared(explanation, usage, explained=record.explanation is not None),
+        **_shared(record, explanation),
         candidates=tuple(map(_candidate_for_customer, explanation.candidates)),
         attempts=tuple(map(_attempt_for_customer, explanation.attempts)),
     )
@@ -204,7 +224,7 @@ def ops_view(record: CallRecord) -> OpsRequestOut:
     cost = usage.provider_cost_nano if usage is not None else explanation.provider_cost_nano
     income = usage.charged_nano if usage is not None else explanation.cost_nano
     return OpsRequestOut(
-        **_shared(explanation, usage, explained=record.explanation is not None),
+        **_shared(record, explanation),
         candidates=tuple(map(_candidate_for_ops, explanation.candidates)),
         attempts=tuple(_attempt(one, one.outcome, one.reason) for one in explanation.attempts),
         provider_cost=_usd(cost),
@@ -234,7 +254,8 @@ def _explanation(record: CallRecord) -> Explanation:
     )
 
 
-def _shared(explanation: Explanation, usage: UsageEvent | None, *, explained: bool) -> dict[str, Any]:
+def _shared(record: CallRecord, explanation: Explanation) -> dict[str, Any]:
+    usage, explained = record.usage, record.explanation is not None
     return {
         "id": wire(RequestId, explanation.request_id),
         "created_at": _instant(explanation.at),
@@ -251,7 +272,7 @@ def _shared(explanation: Explanation, usage: UsageEvent | None, *, explained: bo
         "price": _price(explanation, usage),
         "hold": _hold(explanation.bound),
         "cost": _usd(usage.cost_nano if usage is not None else explanation.cost_nano),
-        "charge": None if usage is None else _charge(usage),
+        "charge": None if usage is None else _charge(usage, record.charge),
         "charge_pending": usage is None and explanation.cost_nano is not None,
         "timings": _timings(explanation.timings) if explained else None,
         "error": _error(explanation.error),
@@ -277,9 +298,23 @@ def _hold(bound: CostBound | None) -> HoldOut | None:
     return None if bound is None else HoldOut(to_usd(bound.amount_nano), bound.tokens_max, bound.exact, bound.held)
 
 
-def _charge(usage: UsageEvent) -> ChargeOut:
-    entry = None if usage.entry_id is None else wire(EntryId, usage.entry_id)
-    return ChargeOut(to_usd(usage.charged_nano), usage.tokens, entry)
+def _charge(usage: UsageEvent, known: ChargeDetail | None) -> ChargeOut:
+    detail = known or charge_detail(usage.tokens, usage.nano_per_mtok, usage.cost_nano, None)
+    return ChargeOut(
+        amount=to_usd(usage.charged_nano),
+        tokens=usage.tokens,
+        entry=None if usage.entry_id is None else wire(EntryId, usage.entry_id),
+        debt=to_usd(usage.overdraft_nano),
+        exact=femto_to_usd(detail.exact_femto),
+        rounding=femto_to_usd(detail.rounded_up_femto),
+        forgiven=to_usd(detail.forgiven),
+        grants=None if detail.grants is None else tuple(map(grant_share_out, detail.grants)),
+    )
+
+
+def grant_share_out(share: GrantShare) -> GrantShareOut:
+    """Convert a grant's share to its form in the API."""
+    return GrantShareOut(wire(GrantId, share.grant), share.kind, to_usd(share.amount))
 
 
 def _error(fault: Fault | None) -> ErrorOut | None:

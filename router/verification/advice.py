@@ -47,6 +47,8 @@ def _advise_answer(failure: Failure, answer: UpstreamAnswer, record: ProviderRec
             advice = "Nothing readable came back: where the server speaks TLS, the base URL begins with https://."
         case Broken() if (answer.status or 0) >= 500:
             advice = "The provider failed by itself: see its own log."
+        case Broken() if answer.words == "":
+            advice = "It answered with an empty body: look at the base URL, the option path, and what stands before it."
         case Broken() if answer.status == 403:
             advice = "It forbids the call: look at what our credential may do there, and at a firewall before it."
         case Broken():
@@ -95,8 +97,7 @@ def _advise_address(failure: Failure, answer: UpstreamAnswer, record: ProviderRe
     status, base_url = answer.status, (record.base_url or "").rstrip("/")
     path = str(record.options.get("path", "/embeddings")) if record.kind == "openai" else ""
     if status is not None and 300 <= status < 400:
-        leads_to = (answer.leads_to or "another place").removesuffix(path)
-        return f"It redirects, and no redirect is followed: where {leads_to} is the provider's, set base_url to it."
+        return _advise_redirect(answer.leads_to, path)
     is_page = answer.is_html and (status or 0) < 500 and not isinstance(failure, TryLater | CredentialRefused)
     if isinstance(failure, ModelMissing) or not (is_page or status in (404, 405, 410)):
         return ""
@@ -108,6 +109,19 @@ def _advise_address(failure: Failure, answer: UpstreamAnswer, record: ProviderRe
         return f"{what}: look at the base URL."
     version = "" if re.search(r"/v[0-9]", base_url) else f", which at most servers ends in /v1 ({base_url}/v1)"
     return f"{what}: look at the base URL{version}, and at the option path, which is {path}."
+
+
+def _advise_redirect(leads_to: str | None, path: str) -> str:
+    """One that leads to the same operation elsewhere tells a base URL; any other leads to a page for people."""
+    followed = "It redirects, and no redirect is followed"
+    if leads_to is None:
+        return f"{followed}; it does not say where to: look at the base URL."
+    if leads_to.endswith(path):
+        return f"{followed}: where {leads_to.removesuffix(path)} is the provider's, set base_url to it."
+    return (
+        f"{followed}: {leads_to} is no place of the API, more likely a page to sign in. Look at the base URL, and at "
+        "what stands before the server: a proxy with a login of its own lets no program in."
+    )
 
 
 def _advise_credential(failure: CredentialRefused, record: ProviderRecord) -> str:

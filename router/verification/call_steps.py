@@ -11,6 +11,7 @@ import msgspec
 from providers.outcomes import (
     AnswerCheck,
     BadAnswer,
+    Broken,
     ConnectFailed,
     ConnectStep,
     CredentialRefused,
@@ -59,7 +60,7 @@ REFUSED_ADDRESS = (
 
 
 class CallStep(msgspec.Struct, frozen=True):
-    """One step of a call. ``not_told``: this kind of provider, or this URL, shows us no such step."""
+    """One step of a call. ``not_told``: this kind of provider, this URL or what it answered shows us no such step."""
 
     name: str
     outcome: StepOutcome
@@ -77,6 +78,14 @@ def failed_step(failure: Failure) -> str:
     if isinstance(failure, BadAnswer):
         return _BY_CHECK.get(failure.check, EMBED)
     return EMBED
+
+
+def tells_of_credential(failure: Failure) -> bool:
+    """Whether a call that failed at a later step shows that the provider took our credential.
+
+    A page to sign in, an unknown path or a fault of a proxy may come before anyone has looked at it.
+    """
+    return not isinstance(failure, Broken | TimedOut)
 
 
 def describe_failure(failure: Failure, otherwise: str = "it failed") -> str:
@@ -99,10 +108,12 @@ def build_steps(
     failed_at: str | None = None,
     reason: str = "",
     shows_connection: bool = True,
+    shows_credential: bool = True,
 ) -> tuple[CallStep, ...]:
     """List every step: those before ``failed_at`` passed, that one failed with ``reason``, the rest were not reached.
 
-    ``details`` has more to say of a step that passed. ``shows_connection`` is False where another library connects.
+    ``details`` has more to say of a step that passed. ``shows_connection`` is False where another library connects,
+    ``shows_credential`` where nothing tells that ours was taken.
     """
     steps: list[CallStep] = []
     has_failed = False
@@ -112,8 +123,10 @@ def build_steps(
             steps.append(CallStep(name, "failed", reason))
         elif has_failed:
             steps.append(CallStep(name, "not_reached"))
-        elif (name == TLS and (base_url or "").startswith("http:")) or (
-            name in CONNECTION_STEPS and not shows_connection
+        elif (
+            (name == TLS and (base_url or "").startswith("http:"))
+            or (name in CONNECTION_STEPS and not shows_connection)
+            or (name == AUTHENTICATE and not shows_credential)
         ):
             steps.append(CallStep(name, "not_told"))
         else:

@@ -60,7 +60,7 @@ def deciding_answer(
         status=chosen.status,
         content_type=content_type or None,
         words=upstream_words(chosen.body, chosen.secrets) if shows_words else None,
-        leads_to=redact(_SECRET_PARAMETER.sub(r"\1=…", location), chosen.secrets)[:WORDS_CHARACTERS_MAX] or None,
+        leads_to=redact(_place(location), chosen.secrets)[:WORDS_CHARACTERS_MAX] or None,
         is_html="html" in content_type.lower() or chosen.body.lstrip()[:1] == b"<",
     )
 
@@ -75,6 +75,12 @@ def upstream_words(body: bytes, secrets: Iterable[str]) -> str:
         text = re.sub(r"&nbsp;?", " ", text)
     line = " ".join("".join(sign if sign.isprintable() else " " for sign in redact(text, listed)).split())
     return line if len(line) <= WORDS_CHARACTERS_MAX else f"{line[:WORDS_CHARACTERS_MAX]}…"
+
+
+def _place(location: str) -> str:
+    """Where a redirect leads, without what a login page is given: a session or a ticket is anyone's who reads it."""
+    place, has_more, _ = re.sub(r"(?<=//)[^/?#]*@", "…@", location).partition("?")
+    return f"{place.partition('#')[0]}?…" if has_more else place.partition("#")[0]
 
 
 def _text(value: bytes) -> str:

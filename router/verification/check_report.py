@@ -95,7 +95,12 @@ def report_call(
         changed = f"it was {endpoint.upstream_space} when it was tested last, and is {result.space}"
         details[call_steps.SPACE] = changed
     steps = build_steps(
-        record.base_url, details, failed_at=failed_at, reason=reason, shows_connection=record.kind != LITELLM
+        record.base_url,
+        details,
+        failed_at=failed_at,
+        reason=reason,
+        shows_connection=record.kind != LITELLM,
+        shows_credential=result.failure is None or call_steps.tells_of_credential(result.failure),
     )
     return CheckReport(result.passed, reason, steps, result.dimensions, result.tokens, result.space)
 

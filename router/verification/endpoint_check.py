@@ -97,7 +97,10 @@ async def check_endpoint(
 async def _make_calls(check: _Check, endpoint: Endpoint, model: Model) -> CheckReport:
     """Make the sample call, and the verification where it was answered."""
     record, provider, request = check.record, check.provider, check.request
-    result = await make_sample_call_either_way(provider, endpoint, model, record)
+    result = await make_sample_call_either_way(provider, endpoint, model, record, check.exchanges)
+    if result.base64_refused:
+        # That call decided nothing any more: whatever fails from here on failed at numbers.
+        check.exchanges.clear()
     if result.base64_refused and not request.dry_run:
         endpoint = await _remember_numbers(check, endpoint)
     elif result.base64_refused:

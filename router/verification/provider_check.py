@@ -61,7 +61,14 @@ async def call_provider(record: ProviderRecord, provider: Provider, upstream_mod
     if vectors is None:
         assert failure is not None, "no vectors and no failure; this is a bug"
         reason, failed_at = explain_failure(failure), failed_step(failure)
-        steps = build_steps(record.base_url, {}, failed_at=failed_at, reason=reason, shows_connection=shows_connection)
+        steps = build_steps(
+            record.base_url,
+            {},
+            failed_at=failed_at,
+            reason=reason,
+            shows_connection=shows_connection,
+            shows_credential=call_steps.tells_of_credential(failure),
+        )
         report = CheckReport(False, reason, _without_model(steps))
         return explain(report, exchanges, record, upstream_model, failure)
     width = vectors.matrix.shape[1]

@@ -10,12 +10,12 @@ import numpy as np
 from catalog.values import Model
 from providers.outcomes import BadAnswer, Broken, CallerFault, Failure
 from providers.protocol import Provider, ProviderKind
-from providers.wire import recording
+from providers.wire import Exchanges, recording
 from router.dispatch.attempt import build_attempt
 from router.dispatch.validate import usage_fault, validate_vectors
 from router.registry.indexes import ProviderRecord
 from router.values import EmbedRequest, Endpoint
-from router.verification.call_steps import describe_failure
+from router.verification.call_steps import MEANING, STEPS, describe_failure, failed_step
 from store.ids import RequestId, new_id
 
 # The same text twice and another one: what tells a model from random numbers without knowing the model. And one long
@@ -74,22 +74,31 @@ async def make_sample_call(
 
 
 async def make_sample_call_either_way(
-    provider: Provider, endpoint: Endpoint, model: Model, record: ProviderRecord
+    provider: Provider, endpoint: Endpoint, model: Model, record: ProviderRecord, exchanges: Exchanges
 ) -> SampleCallResult:
     """As :func:`make_sample_call`; where base64 may be what is refused, numbers are asked for instead.
 
     Base64 is asked for once more after that, so that a fault that has passed is not taken for a refusal. What decided
-    is the first call, so no other one is recorded.
+    is the first call, unless numbers came and fail at a later step: then ``exchanges`` has that call instead.
     """
     result = await make_sample_call(provider, endpoint, model)
     if result.failure is None or not endpoint.asks_base64 or not may_refuse_base64(result.failure, record):
         return result
-    with recording():
+    with recording() as second:
         floats = await make_sample_call(provider, msgspec.structs.replace(endpoint, asks_base64=False), model)
         if not floats.passed:
-            return result
+            if _step(floats) <= _step(result):
+                return result
+            exchanges.clear()
+            exchanges.extend(second)
+            return floats
         again = await make_sample_call(provider, endpoint, model)
     return result if again.passed else msgspec.structs.replace(floats, base64_refused=True)
+
+
+def _step(result: SampleCallResult) -> int:
+    """How far a call came that failed."""
+    return STEPS.index(MEANING if result.failure is None else failed_step(result.failure))
 
 
 def may_refuse_base64(failure: Failure, record: ProviderRecord) -> bool:

@@ -16,12 +16,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from store.faults import CannotStart, Unavailable
+from store.faults import CannotStart, Killed, Unavailable
 from store.processes import end_orphans, processes_in, spawn, stop, tail, uninterrupted
 
 # Recovery after a crash replays at most `max_wal_size` of log: seconds on any disk, a minute on a very slow one.
 READY_WITHIN_S = 120.0
 SUPERUSER = "postgres"
+# How initdb says that a program of its own was killed: directly, or as a shell puts SIGKILL and SIGTERM.
+KILLED_SIGNS = ("was terminated by signal", "exited with exit code 137", "exited with exit code 143")
 
 
 class EmbeddedPostgres:
@@ -105,7 +107,7 @@ class EmbeddedPostgres:
             [str(part) for part in (*argv, "-d", database, "-c", sql)], capture_output=True, text=True, check=False
         )
         if result.returncode != 0:
-            raise Unavailable(f"PostgreSQL refused {sql!r}: {result.stderr.strip()}")
+            raise _failure(f"PostgreSQL refused {sql!r}", result)
         return result.stdout.strip()
 
     def stop(self) -> None:
@@ -132,8 +134,17 @@ class EmbeddedPostgres:
             check=False,
         )
         if result.returncode != 0:
-            raise Unavailable(f"PostgreSQL's initdb failed: {(result.stderr or result.stdout).strip()}")
+            raise _failure("PostgreSQL's initdb failed", result)
         making.rename(self.folder)
+
+
+def _failure(sentence: str, result: "subprocess.CompletedProcess[str]") -> Unavailable:
+    """What a program ended with. initdb itself runs others, and says so where one of them was killed."""
+    words = (result.stderr or result.stdout).strip()
+    if result.returncode < 0:
+        return Killed(f"{sentence}: it was killed by signal {-result.returncode}.")
+    kind = Killed if any(sign in words for sign in KILLED_SIGNS) else Unavailable
+    return kind(f"{sentence}: {words}")
 
 
 def _binaries() -> Path:
@@ -153,7 +164,9 @@ def _binaries() -> Path:
 def _refuse_other_major(folder: Path, binaries: Path) -> None:
     """Refuse a cluster of another major version, which PostgreSQL cannot read."""
     of_data = (folder / "PG_VERSION").read_text().strip()
-    result = subprocess.run([str(binaries / "postgres"), "--version"], capture_output=True, text=True, check=True)  # noqa: S603
+    result = subprocess.run([str(binaries / "postgres"), "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    if result.returncode != 0:
+        raise _failure("PostgreSQL does not tell its version", result)
     of_program = result.stdout.split()[-1].split(".")[0]
     if of_data != of_program:
         raise CannotStart(

@@ -1,35 +1,81 @@
-"""``python -m tests.chaos --seed 7 --runs 20 --seconds 60``: run after run, each printed; stops at the first breach."""
+"""``python -m tests.chaos``: every cell of the table, each with what was done and lost; exit code 1 on any loss.
+
+``--cell 'freeze@serve/*'`` takes those alone whose name fits; with ``--seed`` a cell meets the same faults again.
+``--storms`` runs long storms of all faults at once instead.
+"""
 
 import argparse
-import random
 import sys
 import time
+from collections.abc import Iterable
+from fnmatch import fnmatch
 
+from tests.chaos.attacks import ATTACKS, Outcome, Venues
 from tests.chaos.run import run
-from tests.harness.simulation.silences import Silence, simulate
+from tests.chaos.table import Cell, cells, reasons
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the first run; the next ones count on")
-    parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=60, help="of load and faults, per run")
-    parser.add_argument("--silences", type=int, default=3, help="simulated silences of each kind, before the runs")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the cells, or of the first storm")
+    parser.add_argument("--cell", default="*", help="names or patterns with *, by commas")
+    parser.add_argument("--storms", type=int, default=0, help="so many storms of all faults at once, not the table")
+    parser.add_argument("--seconds", type=float, default=60, help="of load and faults, per storm")
     options = parser.parse_args()
-    for seed in range(options.seed, options.seed + options.silences):
-        for silence in Silence:
-            duration_s = random.Random(f"{silence}{seed}").uniform(0, 60)
-            simulated = simulate(silence, duration_s, seed)
-            print(f"simulated {silence} for {duration_s:.1f} s, seed {seed}: {simulated}", flush=True)
-            if simulated.breaches or simulated.overdraft:
-                return 1
-    for seed in range(options.seed, options.seed + options.runs):
-        report = run(seed, options.seconds, say=lambda line: print(line, flush=True))
-        print("\n".join(report.lines()), flush=True)
+    if options.storms:
+        return storms(range(options.seed, options.seed + options.storms), options.seconds)
+    chosen = [cell for cell in cells() if any(fnmatch(cell.name, one) for one in options.cell.split(","))]
+    if not chosen:
+        parser.error(f"no cell is called {options.cell}; there are {', '.join(cell.name for cell in cells())}")
+    return 1 if table(chosen, options.seed, with_reasons=options.cell == "*") else 0
+
+
+def table(chosen: Iterable[Cell], seed: int, *, with_reasons: bool = False) -> dict[str, Outcome]:
+    """Do each cell and print its row; returns those with losses. One cell's loss does not keep the others from it."""
+    lost: dict[str, Outcome] = {}
+    done = operations = 0
+    say(f"seed {seed}")
+    say(f"{'cell':<34} {'operations':>10} {'faults':>6} {'losses':>6} {'took':>6}  what is done")
+    with Venues(seed, say) as venues:
+        # Cells that share a venue follow each other; it is made once for all of them.
+        for cell in sorted(chosen, key=lambda cell: list(ATTACKS).index(cell.attack)):
+            began = time.monotonic()
+            outcome = ATTACKS[cell.attack](cell, seed, venues)
+            took_s = time.monotonic() - began
+            row = f"{cell.name:<34} {outcome.operations:>10} {outcome.faults:>6} {len(outcome.losses):>6} "
+            say(f"{row}{took_s:>4.0f} s  {outcome.skipped or cell.measure}")
+            done += not outcome.skipped
+            operations += outcome.operations
+            if outcome.losses:
+                lost[cell.name] = outcome
+                say("\n".join(f"    {loss}" for loss in outcome.losses))
+                say(f"    replay with: make chaos SEED={seed} CELL={cell.name}")
+        if losses := venues.close_up():
+            lost["the end of `up`"] = Outcome(0, 0, losses)
+            say("\n".join(losses))
+    if with_reasons:
+        for field, reason in reasons():
+            say(f"{field:<34} no cell: {reason}")
+    total = sum(len(outcome.losses) for outcome in lost.values())
+    say(f"{done} cells, {operations} operations, {total} losses")
+    return lost
+
+
+def storms(seeds: Iterable[int], seconds: float) -> int:
+    """Storms of all faults at once, each printed; stops at the first breach."""
+    for seed in seeds:
+        report = run(seed, seconds, say)
+        say("\n".join(report.lines()))
         if report.breaches:
-            print(f"replay with: python -m tests.chaos --seed {seed} --seconds {options.seconds:g}")
+            say(f"replay with: make chaos STORMS=1 SEED={seed} SECONDS={seconds:g}")
             return 1
     return 0
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Postgres is asked as its owner, past every role and pool of the product's.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -139,13 +139,13 @@ def _refused(call: Call, rows: list[asyncpg.Record]) -> Iterator[str]:
         yield f"an outage looked like a fault of the caller's, or like a bug: {call}"
 
 
-def against_redis(books: Books, redis_url: str) -> Iterator[str]:
+def against_redis(books: Books, redis_url: str, accounts: Sequence[AccountId]) -> Iterator[str]:
     """At rest: each account's projection is Postgres' balance and version, with nothing held."""
     client = redis.Redis.from_url(redis_url, decode_responses=True)
     try:
-        for account, row in books.credit.items():
-            fields: dict[Any, Any] = client.hgetall(account_key(AccountId(account)))
-            yield from _projection(account, row, fields, books.generation)
+        for account in accounts:
+            fields: dict[Any, Any] = client.hgetall(account_key(account))
+            yield from _projection(account, books.credit[account], fields, books.generation)
     finally:
         client.close()
 

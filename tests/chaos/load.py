@@ -106,7 +106,7 @@ class Load:
             number += 1
             try:
                 async with asyncio.timeout(2), db.transaction() as tx:
-                    source = f"chaos:{number}"
+                    source = f"chaos:{caller.account.hex}:{number}"
                     amount = NanoUSD(TOP_UP_NANO)
                     await grant(tx, caller.account, amount, GrantKind.PURCHASED, source_ref=source)
             except STORE_FAULTS:
@@ -148,7 +148,7 @@ class Load:
             call = self._call(caller, End.UNKNOWN, started, port)
             return msgspec.structs.replace(call, message=str(gone), idempotency_key=idempotency_key)
         call = self._call(caller, End.ANSWERED if reply.status == 200 else End.REFUSED, started, port)
-        return msgspec.structs.replace(call, idempotency_key=idempotency_key, **_told(reply))
+        return msgspec.structs.replace(call, idempotency_key=idempotency_key, **_seen(reply))
 
     async def _insist(self, caller: Caller, body: object, name: str, numbers: random.Random) -> Call:
         """Repeat with the same Idempotency-Key, at any process, until the outcome is known."""
@@ -167,9 +167,9 @@ class Load:
         return Call(caller, end, round(started - self._started_at, 3), round(now - started, 3), port)
 
 
-def _told(reply: Reply) -> dict[str, object]:
-    told: dict[str, object] = {"status": reply.status, "request_id": reply.headers.get("x-request-id", "")}
+def _seen(reply: Reply) -> dict[str, object]:
+    seen: dict[str, object] = {"status": reply.status, "request_id": reply.headers.get("x-request-id", "")}
     if reply.status == 200:
-        return told | {"tokens": reply.json["usage"]["total_tokens"]}
+        return seen | {"tokens": reply.json["usage"]["total_tokens"]}
     error = reply.json["error"]
-    return told | {"code": error["code"] or error["type"], "message": error["message"]}
+    return seen | {"code": error["code"] or error["type"], "message": error["message"]}

@@ -25,9 +25,14 @@ class Listener:
         listening: int = self._server.sockets[0].getsockname()[1]
         return listening
 
+    @property
+    def listens(self) -> bool:
+        return self._server is not None
+
     async def stop(self) -> None:
         if self._server is not None:
             self._server.close()
+            self._server = None
         await _turn()
         for task in list(self.tasks):
             task.cancel()

@@ -135,8 +135,9 @@ class Product:
         jobs: bool = True,
         settings: dict[str, str] | None = None,
         serve_database_urls: dict[int, str] | None = None,
+        jobs_database_url: str | None = None,
     ) -> None:
-        """``serve_database_urls`` are other ways to the same database, for some of the serves."""
+        """``serve_database_urls`` are other ways to the same database, for some of the serves; so for jobs."""
         self.database_url = database_url
         self._serve_database_urls = serve_database_urls or {}
         self.redis_url = redis_url
@@ -154,7 +155,8 @@ class Product:
         self.environment = environment
         self.workers: list[Process] = []
         self.serves = [self._serve(number) for number in range(serves)]
-        self.jobs = Process("jobs", ["gigarouter", "jobs"], environment, folder) if jobs else None
+        for_jobs = environment | {"DATABASE_URL": jobs_database_url or database_url}
+        self.jobs = Process("jobs", ["gigarouter", "jobs"], for_jobs, folder) if jobs else None
 
     def _serve(self, number: int) -> Process:
         port, admin_port = free_port(), free_port()

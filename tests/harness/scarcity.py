@@ -7,12 +7,13 @@ taking is a context manager; what was taken is given back at its end.
 import resource
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
 ROOM_MB = 1_700
+NAMES = {resource.RLIMIT_NOFILE: "nofile", resource.RLIMIT_AS: "as"}
 MOUNTED = 'mount -t tmpfs -o "size=$1" none "$2" && shift 2 && exec "$@"'
 
 
@@ -79,9 +80,34 @@ def no_memory(pid: int) -> Iterator[None]:
 
 @contextmanager
 def _limited(pid: int, what: int, limit: int) -> Iterator[None]:
-    before = resource.prlimit(pid, what)
-    resource.prlimit(pid, what, (limit, before[1]))
+    soft, hard = _limits(pid, what)
+    _limits(pid, what, (limit, hard))
     try:
         yield
     finally:
-        resource.prlimit(pid, what, before)
+        # What died of it is started again by its parent, without the limit.
+        with suppress(ProcessLookupError, subprocess.CalledProcessError):
+            _limits(pid, what, (soft, hard))
+
+
+def _limits(pid: int, what: int, new: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Those of a process, set where they are given. For another user's it takes CAP_SYS_RESOURCE, or that user."""
+    try:
+        return resource.prlimit(pid, what) if new is None else resource.prlimit(pid, what, new)
+    except PermissionError:
+        option = f"--{NAMES[what]}" + ("" if new is None else f"={new[0]}:")
+        show = ("--output=SOFT,HARD", "--noheadings", "--raw") if new is None else ()
+        uids, gids = psutil.Process(pid).uids(), psutil.Process(pid).gids()
+        said = subprocess.run(
+            ["prlimit", f"--pid={pid}", option, *show],
+            user=uids.real,
+            group=gids.real,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        if new is not None:
+            return new
+        soft, hard = (resource.RLIM_INFINITY if word == "unlimited" else int(word) for word in said.split())
+        return soft, hard

@@ -55,13 +55,20 @@ class ServedApi:
         return f"authorization: Bearer {self.key}".encode()
 
 
+async def ready(context: RouterContext) -> None:
+    """Wait until ``/ready`` would say so."""
+    assert context.projection.redis is not None
+    assert await context.projection.redis.wait_connected(20)
+    assert await context.generation.ready(20)
+
+
 @asynccontextmanager
 async def served(
     settings: Settings, made: Credentials, clock: Clock | None = None, **options: Any
 ) -> AsyncIterator[ServedApi]:
     """The API of a process on a machine with that clock; ``options`` are those of :func:`router.api.app.create_app`."""
     async with process(settings, "serve", clock) as context:
-        assert await context.generation.ready(20)
+        await ready(context)
         exchanges: list[Exchange] = []
         app = create_app(context, record=exchanges.append, metrics=lambda: b"", **options)
         async with (

@@ -35,6 +35,7 @@ class Up:
         self, folder: Path, port: int, *, started_by: Sequence[str] = (), until: str = WELCOME, **environment: str
     ) -> None:
         self.folder = folder
+        self.port = port
         command = [sys.executable, "-m", "gigarouter", "up", "--data-dir", str(folder), "--port", str(port)]
         self.process = subprocess.Popen(
             [*started_by, *command],

@@ -58,6 +58,7 @@ CATCH_ALL = {
 }
 # Packages that take seconds to import or are not everywhere: file -> what it may import inside a function.
 IMPORTED_LATE = {
+    "gigarouter/documents_job.py": {"billing"},
     "providers/litellm/kind.py": {"litellm", "httpx", "openai"},
     "providers/worker/model/varlen.py": {"torch"},
     "billing/stripe/client.py": {"stripe"},

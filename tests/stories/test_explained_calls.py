@@ -325,6 +325,7 @@ def test_a_replayed_answer_says_so(product: Product, key: str, account: AccountI
     headers = {"idempotency-key": wire(RequestId, new_id())}
     request = request_bytes(PATH, key, BODY, headers)
     replies = [asyncio.run(send(product.serves[0].port, request)) for _ in range(2)]
+    assert [reply.status for reply in replies] == [200, 200], replies
     said = told(product, key, replies[1])
     assert (said["replayed"], said["charge"], said["attempts"]) == (True, None, [])
 

@@ -16,11 +16,9 @@ from tests.harness.fake_upstream import Reply as Scripted
 from tests.harness.fake_upstream import Upstream
 from tests.harness.links import Cut, PostgresLink
 from tests.harness.processes import Product
-from tests.harness.raw_http import Reply, request_bytes, send
+from tests.harness.raw_http import request_bytes, send
+from tests.harness.silent_serve import ANSWERED_AFTER_S, CALLS, COST_NANO, TOKENS, Attack
 
-CALLS, TOKENS, COST_NANO = 20, 10, 10
-# While the endpoint still computes, the serve falls silent; it stays so until others count it dead.
-ANSWERED_AFTER_S, SILENT_AFTER_S, SILENT_FOR_S = 1.0, 0.4, 5.0
 BODY = {"model": "tests/counted", "input": list(range(TOKENS))}
 
 
@@ -54,12 +52,6 @@ def product(
         yield product
 
 
-async def calls(port: int, key: str) -> list[Reply]:
-    return await asyncio.gather(
-        *(send(port, request_bytes("/v1/embeddings", key, BODY), timeout_s=60) for _ in range(CALLS))
-    )
-
-
 @pytest.mark.parametrize("silence", ["frozen", *Cut])
 def test_credit_is_spent_once_however_a_serve_falls_silent(
     product: Product, servers: Embedded, upstream: Upstream, link: PostgresLink, silence: str
@@ -69,27 +61,25 @@ def test_credit_is_spent_once_however_a_serve_falls_silent(
     upstream.always = Scripted(delay_s=ANSWERED_AFTER_S)
     silent, other = product.serves
 
-    async def story() -> tuple[list[Reply], list[Reply]]:
-        first = asyncio.create_task(calls(silent.port, key))
-        await asyncio.sleep(SILENT_AFTER_S)
+    def fall_silent() -> None:
         if isinstance(silence, Cut):
             link.cut(silence)
         else:
             silent.signal(signal.SIGSTOP)
-        await asyncio.sleep(0.1)
-        servers.redis.command("FLUSHALL")
-        await asyncio.sleep(SILENT_FOR_S)
-        second = await calls(other.port, key)
+
+    def wake() -> None:
         silent.signal(signal.SIGCONT)
         link.mend()
-        return await first, second
 
-    first, second = asyncio.run(story())
+    attack = Attack(
+        key, "tests/counted", silent.port, other.port, fall_silent, wake, lambda: servers.redis.command("FLUSHALL")
+    )
+    first, second = asyncio.run(attack.run())
     statuses, others = Counter(reply.status for reply in first), Counter(reply.status for reply in second)
     # Where Postgres heard the silent serve for a while, it charged those calls, and the other spent what was left.
     assert statuses[200] + others[200] == CALLS
     assert (statuses[503], others[402]) == (CALLS - statuses[200], CALLS - others[200]), (statuses, others)
-    assert others[200] == CALLS or silence is Cut.FROM_POSTGRES
+    assert others[200] == CALLS or silence is Cut.FROM_SERVER
     booked = product.database.rows(
         "SELECT charged_nano, overdraft_nano FROM usage_events WHERE account_id = $1", account
     )

@@ -6,6 +6,7 @@ usage, 3 not allowed, 4 not found, 5 no credit, 6 a limit, 7 a provider failed.
 """
 
 import inspect
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +22,7 @@ from gigarouter.commands.admin.client import Call, Client, Reply
 from gigarouter.commands.admin.instants import instant_text
 from gigarouter.commands.admin.options import UNSET, Option, Reader, Usage, body_of, options_of, parameters
 from gigarouter.commands.admin.output import show
-from router.api.operation import CSV, OperationRoute, body_faults, body_schema, columns_of, query_schemas
+from router.api.operation import CSV, OperationRoute, body_schema, columns_of, form_faults, query_schemas
 from store.faults import CannotStart
 
 FAILED, USAGE, NOT_ALLOWED, NOT_FOUND, NO_CREDIT, LIMITED, PROVIDER_FAILED = 1, 2, 3, 4, 5, 6, 7
@@ -37,11 +38,13 @@ EXIT_CODES: Final = {
     502: PROVIDER_FAILED,
 }
 PAGE: Final = "100"
+PAGING: Final = frozenset({"has_more", "next_cursor"})
 PATIENCE_S: Final = 10.0
 ONCE: Final = "The key is shown this once and stored nowhere. Keep it now."
 AGAIN: Final = "Keep the key now. Only this command with the same --idempotency-key shows it again, for a day."
 # What a command is about: more of them in a row would have to be learned by heart.
 ARGUMENTS_MAX: Final = 2
+_FIELD: Final = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b")
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON also on a terminal.")]
 Repeats = Annotated[
@@ -150,23 +153,26 @@ def _signature(command: Command) -> Iterable[inspect.Parameter]:
 
 def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
     spec = command.route.spec
+    faults: dict[str, str] = {}
     for option in command.body:
         if option.kind == "secret":
             file, ask = typed.pop(f"{option.name}_file"), typed.pop(f"ask_{option.name}")
-            typed[option.name] = _secret(None if file is None else str(file), ask=bool(ask))
-    faults: dict[str, str] = {}
-    try:
-        body = body_of(command.body, typed, READERS, faults)
-        query = body_of(command.query, {**typed, UNSET: None}, READERS, faults)
-    except Usage as usage:
-        fail(str(usage), USAGE)
-    if faults := _body_faults(command, body) | faults:
+            try:
+                typed[option.name] = _secret(None if file is None else str(file), ask=bool(ask))
+            except Usage as usage:
+                faults[".".join(option.path)] = str(usage)
+    body = body_of(command.body, typed, READERS, faults)
+    query = {
+        name: _query_text(value)
+        for name, value in body_of(command.query, {**typed, UNSET: None}, READERS, faults).items()
+    }
+    if faults := _form_faults(command, query, body) | faults:
         fail("\n".join(faults.values()), USAGE)
     call = Call(
         method=spec.method,
         path=spec.path,
         path_values={place: str(typed[place]) for place in command.places},
-        query={name: _query_text(value) for name, value in query.items()},
+        query=query,
         body=None if command.route.body_field is None else body,
         edits=spec.edits,
         writes=spec.writes,
@@ -177,22 +183,28 @@ def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
     return _all_pages(client, call) if pages else _sent_patiently(client, call)
 
 
-def _body_faults(command: Command, body: Mapping[str, object]) -> dict[str, str]:
-    """What the operation's form would refuse, each fault by its field: told before anything is sent."""
-    found = body_faults(command.route, msgspec.json.encode(body))
+def _form_faults(command: Command, query: Mapping[str, str], body: Mapping[str, object]) -> dict[str, str]:
+    """What the operation's types would refuse, each fault by its field: told before anything is sent."""
+    found = form_faults(command.route, query, msgspec.json.encode(body))
     return {fault.param or "": _as_typed(command, fault.param, fault.message) for fault in found}
 
 
 def _as_typed(command: Command, param: str | None, message: str) -> str:
     """A sentence about a field, with the name of its option or argument instead of the field's."""
-    could_be = [option for option in command.body if option.may_be_argument]
-    arguments = could_be[: ARGUMENTS_MAX - len(command.places)]
+    options = (*command.body, *command.query)
+    arguments = [option for option in options if option.may_be_argument][: ARGUMENTS_MAX - len(command.places)]
     field, bracket, place = (param or "").partition("[")
-    for option in command.body:
+    for option in options:
         if field == ".".join(option.path):
             name = option.name if option in arguments else option.flag
             return message.replace(f"'{param}'", f"{name}{bracket}{place}", 1)
     return message
+
+
+def _with_flags(command: Command, sentence: str) -> str:
+    """A sentence with the options of this command in it, where it names their fields: allow_zero_cost."""
+    flags = {option.name: option.flag for option in command.body}
+    return _FIELD.sub(lambda found: flags.get(found[0], found[0]), sentence)
 
 
 def _sent_patiently(client: Client, call: Call) -> Reply:
@@ -221,12 +233,17 @@ def _all_pages(client: Client, call: Call) -> Reply:
             return reply
         rows += reply.answer["data"]
         if not reply.answer["has_more"]:
-            return Reply(reply.status, {"object": "list", "data": rows})
+            # What a list says beside its rows is the same on each of its pages.
+            beside = {name: value for name, value in reply.answer.items() if name not in PAGING}
+            return Reply(reply.status, {**beside, "data": rows})
         query = {**query, "cursor": reply.answer["next_cursor"]}
 
 
 def _secret(file: str | None, *, ask: bool) -> str | None:
-    """A secret from a file, a pipe or a hidden prompt: on a command line every user of the machine could see it."""
+    """A secret from a file, a pipe or a hidden prompt: on a command line every user of the machine could see it.
+
+    Raises :class:`Usage` for a file that cannot be read.
+    """
     if ask:
         return str(typer.prompt("Credential", hide_input=True)).strip()
     if file is None:
@@ -235,13 +252,13 @@ def _secret(file: str | None, *, ask: bool) -> str | None:
 
 
 def _text_of(file: str) -> str:
-    """The text of a file; ``-`` is standard input."""
+    """The text of a file; ``-`` is standard input. Raises :class:`Usage`."""
     try:
         return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except OSError as error:
-        fail(f"{file} cannot be read: {error.strerror}.", USAGE)
+        raise Usage(f"{file} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
-        fail(f"{file} is not UTF-8 text.", USAGE)
+        raise Usage(f"{file} is not UTF-8 text.") from None
 
 
 READERS: Final[dict[str, Reader]] = {"date-time": instant_text, "file": _text_of}
@@ -250,9 +267,10 @@ READERS: Final[dict[str, Reader]] = {"date-time": instant_text, "file": _text_of
 def fail_with(reply: Reply, command: Command) -> NoReturn:
     """End the command as the API's error says."""
     error = reply.answer.get("error", {}) if isinstance(reply.answer, Mapping) else {}
+    default = f"The API answered {reply.status}."
     faults = (error.get("details") or {}).get("faults") or [error]
     sentences = [
-        _as_typed(command, fault.get("param"), str(fault.get("message") or f"The API answered {reply.status}."))
+        _with_flags(command, _as_typed(command, fault.get("param"), str(fault.get("message") or default)))
         for fault in faults
     ]
     fail("\n".join(sentences), EXIT_CODES.get(reply.status, FAILED))

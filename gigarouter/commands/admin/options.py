@@ -189,8 +189,8 @@ def body_of(
 ) -> Json:
     """What is sent: the fields that were typed, in their places. ``read`` has readers of text by format or kind.
 
-    What cannot be read is left out, and ``faults`` gets a sentence about it, by the field's place in the JSON. Raises
-    :class:`Usage` for a field to unset that there is not.
+    What cannot be read is left out, as is a field to unset that there is not; ``faults`` gets a sentence about
+    each, by its place in the JSON.
     """
     body: Json = {}
     for option in options:
@@ -204,7 +204,8 @@ def body_of(
     removable = {option.name: option for option in options if option.can_be_unset}
     for name in typed.get(UNSET) or ():
         if name.replace("-", "_") not in removable:
-            raise Usage(f"--unset takes {', '.join(removable)}, not {name}.")
+            faults[f"{UNSET} {name}"] = f"--unset takes {', '.join(removable)}, not {name}."
+            continue
         option = removable[name.replace("-", "_")]
         _place(body, option.path, None if option.nullable else EMPTY[option.kind])
     return body

@@ -14,6 +14,8 @@ from rich.table import Table
 Row = Mapping[str, object]
 # What a person looks for first.
 FIRST = ("key", "id", "name")
+# What a program tells kinds of answers apart by; a person knows what the command was.
+KIND = "object"
 AsJson = Annotated[bool, typer.Option("--json", help="JSON also on a terminal.")]
 
 
@@ -40,7 +42,7 @@ def _chosen(row: Row, columns: Sequence[str]) -> Row:
     """The columns of a table; without a choice, what fits a cell."""
     if columns:
         return {name: row.get(name) for name in columns}
-    return {name: value for name, value in row.items() if not isinstance(value, dict | list) and name != "object"}
+    return {name: value for name, value in row.items() if not isinstance(value, dict | list)}
 
 
 def show_list(rows: Sequence[Row], *, as_json: bool) -> None:
@@ -51,6 +53,7 @@ def show_list(rows: Sequence[Row], *, as_json: bool) -> None:
     if not rows:
         typer.echo("Nothing.")
         return
+    rows = [_without_kind(row) for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in rows[0]:
         table.add_column(name.replace("_", " "), overflow="fold", justify=_side(rows[0][name]))
@@ -67,6 +70,7 @@ def show_one(row: Row, *, as_json: bool) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
+    row = _without_kind(row)
     tables = {name: value for name, value in row.items() if _is_table(value)}
     for name, value in row.items():
         if name not in tables:
@@ -108,6 +112,10 @@ def _is_table(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) for one in value)
 
 
+def _without_kind(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name != KIND}
+
+
 def _side(value: object) -> Literal["left", "right"]:
     return "right" if isinstance(value, int) and not isinstance(value, bool) else "left"
 
@@ -123,6 +131,6 @@ def _cell(value: object) -> str:
         case list() | tuple() | frozenset():
             return ", ".join(_cell(item) for item in value) or "-"
         case Mapping():
-            return ", ".join(f"{name}={_cell(item)}" for name, item in value.items()) or "-"
+            return ", ".join(f"{name}={_cell(item)}" for name, item in value.items() if name != KIND) or "-"
         case _:
             return str(value)

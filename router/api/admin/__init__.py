@@ -6,6 +6,9 @@
 from router.api.admin.acceptances import operations as acceptances
 from router.api.admin.accounts import operations as accounts
 from router.api.admin.audit import operations as audit
+from router.api.admin.billing_documents import operations as documents
+from router.api.admin.billing_documents import requests as document_requests
+from router.api.admin.billing_profiles import operations as billing_profiles
 from router.api.admin.books import operations as books
 from router.api.admin.claims import operations as claims
 from router.api.admin.decisions import operations as decisions
@@ -19,19 +22,23 @@ from router.api.admin.litellm_import import operations as litellm_import
 from router.api.admin.manifest import operations as manifest
 from router.api.admin.members import operations as members
 from router.api.admin.models import operations as models
+from router.api.admin.movements import operations as movements
 from router.api.admin.operators import operations as operators
 from router.api.admin.prices import operations as prices
 from router.api.admin.providers import operations as providers
 from router.api.admin.refunds import operations as refunds
 from router.api.admin.resolutions import operations as resolutions
 from router.api.admin.reviews import operations as reviews
+from router.api.admin.sellers import operations as sellers
+from router.api.admin.sellers import rates as exchange_rates
 from router.api.admin.topups import operations as topups
 from router.api.admin.usage import operations as usage
 from router.api.admin.waivers import operations as waivers
 
 _nouns = (
-    *(providers, endpoints, models, prices, accounts, grants, keys, members, operators),
+    *(providers, endpoints, models, prices, accounts, grants, movements, keys, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances),
+    *(billing_profiles, sellers, exchange_rates, documents, document_requests),
     *(topups, refunds, disputes, reviews),
     *(manifest, litellm_import, requests, routes, usage, ledger, books, audit),
 )

@@ -7,6 +7,7 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.accounts import Account, credits_of, list_accounts
+from billing.debt import debts_of, read_debt
 from billing.money import NanoUSD
 from router.admin.accounts import open_account, rename_account, require_account, set_account_status
 from router.api.admin.references import account_of
@@ -27,13 +28,14 @@ ONE = "/{account_id}"
 class AccountOut(Resource):
     """An account."""
 
-    volatile: ClassVar[frozenset[str]] = frozenset({"credit_usd", "keys", "members"})
-    columns: ClassVar[tuple[str, ...]] = ("id", "name", "status", "credit_usd", "created_at")
+    volatile: ClassVar[frozenset[str]] = frozenset({"credit_usd", "debt_usd", "keys", "members"})
+    columns: ClassVar[tuple[str, ...]] = ("id", "name", "status", "credit_usd", "debt_usd", "created_at")
 
     id: AccountIdText
     name: str
     status: str
     credit_usd: Usd = Field(description="What is left of its grants, credit held by calls in flight not counted.")
+    debt_usd: Usd = Field(description="What it owes beyond its credit; new credit pays it first.")
     keys: int | None = Field(None, description="How many keys it has that are not revoked; null in a list.")
     members: tuple[str, ...] | None = Field(None, description="Its people's e-mail addresses; null in a list.")
     created_at: Instant
@@ -59,8 +61,12 @@ async def list_(admin: Read, query: Annotated[PageQuery, Query()]) -> Page[Accou
 
     async def ask(connection: AsyncConnection) -> list[AccountOut]:
         found = await list_accounts(connection, after=after, limit=query.limit + 1)
-        credit = await credits_of(connection, [account.id for account in found])
-        return [answer_of(AccountOut, one, credit_usd=credit.get(one.id, NanoUSD(0))) for one in found]
+        ids = [account.id for account in found]
+        credit, debt = await credits_of(connection, ids), await debts_of(connection, ids)
+        return [
+            answer_of(AccountOut, one, credit_usd=credit.get(one.id, NanoUSD(0)), debt_usd=debt.get(one.id, NanoUSD(0)))
+            for one in found
+        ]
 
     return admin.page(query, await admin.read(ask), lambda row: wire(AccountId, row.id))
 
@@ -134,6 +140,7 @@ async def _out(connection: AsyncConnection, account: Account) -> AccountOut:
         AccountOut,
         account,
         credit_usd=credit.get(account.id, NanoUSD(0)),
+        debt_usd=await read_debt(connection, account.id),
         keys=len(keys),
         members=tuple(member.email for member in members),
     )

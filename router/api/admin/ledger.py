@@ -6,6 +6,7 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.chart import CODES, AccountClass, LedgerKind
 from billing.ledger import drifted_credits, trial_balance, unbalanced_entries
 from billing.money import NanoUSD
 from billing.seal import verify
@@ -21,9 +22,11 @@ operations = Operations("ledger", f"{V1}/ledger")
 class BalanceRow(Answer):
     """The sum of one kind of ledger account: positive is a credit, negative a debit."""
 
-    columns: ClassVar[tuple[str, ...]] = ("ledger_account", "balance_usd", "postings")
+    columns: ClassVar[tuple[str, ...]] = ("code", "ledger_account", "balance_usd", "postings")
 
     ledger_account: str
+    code: str = Field(description="Its code in exports, where no mapping gives it another.")
+    account_class: AccountClass
     balance_usd: Usd
     postings: int
 
@@ -57,7 +60,14 @@ async def show(admin: Read) -> TrialBalanceOut:
         total = sum(line.amount for line in lines)
         return TrialBalanceOut(
             data=[
-                BalanceRow(ledger_account=line.kind, balance_usd=line.amount, postings=line.postings) for line in lines
+                BalanceRow(
+                    ledger_account=line.kind,
+                    code=CODES[LedgerKind(line.kind)].code,
+                    account_class=CODES[LedgerKind(line.kind)].account_class,
+                    balance_usd=line.amount,
+                    postings=line.postings,
+                )
+                for line in lines
             ],
             total_usd=NanoUSD(total),
             postings=sum(line.postings for line in lines),

@@ -237,7 +237,8 @@ async def _first_model(connection: AsyncConnection, view: ProviderView) -> str:
     served = [one.endpoint for one in await list_endpoints(connection) if one.endpoint.provider_id == view.id]
     if not served:
         raise InvalidRequest(
-            "The provider has no endpoint yet: name a model of its own to ask for.", param="upstream_model"
+            "'upstream_model' is missing: the provider has no endpoint yet that would name a model of its own.",
+            param="upstream_model",
         )
     return served[0].upstream_model
 

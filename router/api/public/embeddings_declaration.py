@@ -5,9 +5,9 @@ What it takes is the schema of what the strict decoder reads (:mod:`router.reque
 
 from typing import Any, Final, Literal, NoReturn
 
+from router.api import azure
 from router.api.forms import Answer
 from router.api.operation import Operations, Who
-from router.api.public import azure
 from router.api.public.embeddings import PATH
 
 operations = Operations("embeddings", who=Who.KEY)

@@ -47,6 +47,8 @@ class Silence(StrEnum):
     SERVE_CUT_FROM_BOTH = "serve cut off from postgres and redis"
     JOBS_FROZEN = "jobs frozen"
     JOBS_CUT = "jobs cut off from postgres"
+    JOBS_MUTE = "jobs not heard by postgres"
+    JOBS_DEAF = "jobs hear nothing of postgres"
     REDIS_FROZEN = "redis frozen"
     POSTGRES_FROZEN = "postgres frozen"
 
@@ -138,8 +140,10 @@ class World:
 
     @staticmethod
     def _cut(silence: Silence, who: "_Process", *, is_open: bool) -> None:
-        to_postgres = {Silence.SERVE_CUT, Silence.SERVE_MUTE, Silence.SERVE_CUT_FROM_BOTH, Silence.JOBS_CUT}
-        from_postgres = {Silence.SERVE_CUT, Silence.SERVE_DEAF, Silence.SERVE_CUT_FROM_BOTH, Silence.JOBS_CUT}
+        to_postgres = {Silence.SERVE_CUT, Silence.SERVE_MUTE, Silence.SERVE_CUT_FROM_BOTH}
+        to_postgres |= {Silence.JOBS_CUT, Silence.JOBS_MUTE}
+        from_postgres = {Silence.SERVE_CUT, Silence.SERVE_DEAF, Silence.SERVE_CUT_FROM_BOTH}
+        from_postgres |= {Silence.JOBS_CUT, Silence.JOBS_DEAF}
         to_redis = {Silence.SERVE_CUT_FROM_REDIS, Silence.SERVE_CUT_FROM_BOTH}
         for gate, silences in (
             (who.to_postgres.to_server, to_postgres),

@@ -65,6 +65,18 @@ def test_a_library_that_is_missing_is_one_sentence(module: str, lacks: str, tmp_
     assert lacking.stderr.count("\n") == 1
 
 
+def test_a_peer_of_the_worker_that_is_missing_is_told_before_anything_is_measured(tmp_path: Path) -> None:
+    lacking = run("bench.worker", "--infinity", str(tmp_path / "infinity"))
+    assert lacking.returncode == 2, lacking.stderr
+    assert lacking.stderr.startswith("infinity is missing: python -m venv ")
+    assert "pip install 'infinity-emb[torch]==" in lacking.stderr
+    assert lacking.stderr.count("\n") == 1
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['sentence_transformers'] = None\n")
+    lacking = run("bench.worker", PYTHONPATH=str(tmp_path))
+    assert lacking.stderr.startswith("sentence_transformers is missing: ")
+    assert lacking.stderr.count("\n") == 1
+
+
 # The bench knows its children by their pids alone.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.skipif(not (shutil.which("wrk") and shutil.which("nginx")), reason="wrk and nginx make the load")

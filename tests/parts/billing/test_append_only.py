@@ -15,10 +15,12 @@ ALLOWED = {
     *(("grants", "remaining_nano"), ("key_spend", "spent_nano")),
     *(("ledger_accounts", column) for column in ("posted_nano", "version")),
     *(("sealed_balances", column) for column in ("amount_nano", "postings")),
+    *(("sealed_usage", column) for column in ("entries", "used_nano", "booked_nano")),
+    *(("sealed_usage", column) for column in ("used_cost_nano", "booked_cost_nano")),
 }
 MONEY = (
     *("entries", "postings", "grants", "grant_uses", "ledger_accounts", "prices", "key_spend", "usage_events"),
-    *("ended_calls", "sealed_batches", "sealed_balances"),
+    *("ended_calls", "sealed_batches", "sealed_balances", "sealed_usage"),
 )
 # Columns of money in other tables: what a key or a provider may spend, and what calls cost us.
 ELSEWHERE = {"keys", "endpoints"}

@@ -1,7 +1,7 @@
 """Each check of the books finds what it is for, whether that was sealed or not, and nothing in books that are right."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -11,7 +11,7 @@ from billing.books import NIGHTLY, Check, Finding, check_all, check_frequently, 
 from billing.credits import GrantKind
 from billing.seal import seal
 from billing.values import Hold
-from store.ids import AccountId
+from store.ids import AccountId, new_id
 from tests.builders.billing import Billing, an_account, billing, charge_as_older_release
 from tests.builders.values import a_payer
 
@@ -136,5 +136,38 @@ def test_results_are_kept_and_grow_stale(database_url: str, redis_url: str) -> N
             assert not results[Check.SUM_ZERO].is_fresh(now)
             assert results[Check.CHAIN_WHOLE].is_fresh(now), "a nightly check is fresh for longer"
             assert Check.CHAIN_WHOLE in NIGHTLY
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("cost_nano = cost_nano + 1, overdraft_nano = overdraft_nano + 1", {"usage_is_booked", "usage_is_ledger"}),
+        ("provider_cost_nano = provider_cost_nano + 1", {"provider_cost_explained"}),
+        ("latency_ms = latency_ms", set()),
+    ],
+    ids=["usage", "cost", "nothing"],
+)
+def test_usage_and_costs_are_compared_as_they_are_sealed(
+    database_url: str, redis_url: str, change: str, expected: set[str]
+) -> None:
+    """Also those of a call that waited an hour for Postgres, which is not where its entry's other calls are."""
+
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            account = await books_of(b)
+            waited = await b.admit(a_payer(account), 50, request_id=new_id(datetime.now(UTC) - timedelta(hours=1)))
+            assert isinstance(waited, Hold)
+            await b.charge(waited, 40)
+            owner = await asyncpg.connect(database_url)
+            await owner.execute("SET session_replication_role = replica")
+            await owner.execute(f"UPDATE usage_events SET {change} WHERE cost_nano IN (40, 33)")
+            await owner.close()
+            assert await seal(b.db) == 6
+            assert await wrong(b) == expected
+            async with b.db.transaction() as tx:
+                sealed = (await tx.execute(text("SELECT entries, booked_nano FROM sealed_usage"))).one()
+            assert (sealed.entries, sealed.booked_nano) == (4, 99 + 69 + 33 + 40)
 
     asyncio.run(story())

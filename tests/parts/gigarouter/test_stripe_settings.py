@@ -7,6 +7,7 @@ import pytest
 from billing.stripe.mode import require_one_mode
 from gigarouter.settings import SettingsError, load
 from gigarouter.stripe_settings import stripe_config
+from gigarouter.topup_documents import rate_of
 from store.faults import CannotStart
 from store.postgres import Database
 
@@ -42,6 +43,13 @@ def test_what_would_not_be_safe_is_refused(
     with pytest.raises(SettingsError, match=names) as refused:
         stripe_config(settings)
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("net", "tax", "rate"), [(1_000, 190, 1900), (1_999, 380, 1900), (507, 28, 550), (500, 41, 820), (10_000, 888, 888)]
+)
+def test_the_rate_of_a_tax_is_the_roundest_that_gives_it(net: int, tax: int, rate: int) -> None:
+    assert rate_of(net, tax) == rate
 
 
 def test_a_database_has_the_payments_of_one_mode(database_url: str) -> None:

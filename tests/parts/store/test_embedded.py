@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,6 +20,7 @@ import pytest
 from store.embedded import CannotStart, Embedded
 from store.embedded.postgres_server import EmbeddedPostgres
 from store.embedded.sockets import SOCKET_PATH_BYTES_MAX, socket_folder
+from store.faults import Killed, Unavailable
 from store.processes import processes_in
 
 ROOT = Path(__file__).parents[3]
@@ -176,6 +178,29 @@ def test_a_dead_server_is_started_again_with_its_data(folder: Path) -> None:
         servers.restart_dead()
         assert servers.postgres.query("SELECT count(*) FROM kept") == "0"
         assert servers.redis.command("PING") == b"+PONG\r\n"
+
+
+def test_a_program_that_was_killed_is_told_from_one_that_failed(folder: Path) -> None:
+    """What keeps failing by itself ends a start; what somebody kills is tried again."""
+    with Embedded(folder) as servers:
+        refused: list[Unavailable] = []
+
+        def query(sql: str) -> None:
+            try:
+                servers.postgres.query(sql)
+            except Unavailable as fault:
+                refused.append(fault)
+
+        thread = threading.Thread(target=query, args=("SELECT pg_sleep(60)",))
+        thread.start()
+        until = time.monotonic() + 20
+        while not (found := [p for p in psutil.Process().children(recursive=True) if p.name() == "psql"]):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        found[0].kill()
+        thread.join(20)
+        query("nonsense")
+    assert [type(fault) for fault in refused] == [Killed, Unavailable]
 
 
 def test_a_folder_with_a_long_path_gets_sockets_in_a_short_private_one(first_start: Path, tmp_path: Path) -> None:

@@ -95,6 +95,9 @@ def test_credit_is_ordered_paid_seen_everywhere_and_refunded(
     shown = customer.ask("GET", f"/topups/{topup['id']}").json()
     assert (shown["status"], shown["paid_usd"], shown["url"]) == ("paid", "25.00", None)
 
+    wanted = "SELECT source_ref FROM document_requests WHERE account_id = $1 AND kind = 'topup'"
+    assert product.database.value(wanted, customer.account) == f"topup:{topup['id']}"
+
     refunded = customer.ask("POST", "/refunds", {"amount_usd": "10.00"}, "back")
     assert refunded.status_code == 201, refunded.text
     assert until(lambda: customer.ask("GET", "/refunds").json()["data"][0]["status"] == "succeeded")

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from tests.builders.admin_api import create_endpoint, create_model, create_provider
 from tests.harness.admin_client import Operator
-from tests.harness.fake_upstream import Received, Reply, Upstream
+from tests.harness.fake_upstream import Counting, Received, Reply, Upstream
 from tests.harness.processes import Product
 
 SECRET = "sk-canary-4be1c07d9f2a"
@@ -52,6 +52,15 @@ CASES: dict[str, tuple[Reply, str, str]] = {
         "",
         "https://new.example.com/v2 ",
     ),
+    "a redirect to a login": (
+        Reply(status=302, headers={"location": f"https://sso.example/login?s=abc&to={SECRET}#t=abc"}, body=b"moved"),
+        "moved",
+        "a page to sign in",
+    ),
+    "forbidden": (Reply(status=403, body=error(message="not for you")), "not for you", "a firewall before it"),
+    "nothing": (Reply(body=b""), "", "an empty body"),
+    "an error in a 200": (Reply(body=error(message="busy", code=529)), "busy", "later"),
+    "a proxy's text": (Reply(status=404, body=b"404 page not found\n"), "404 page not found", "the option path"),
     "no JSON": (Reply(body=b"OK"), "OK", "not as the API does"),
     "another API": (Reply(body=b'{"embeddings": [[1.0]]}'), "embeddings", "OpenAI-compatible"),
     "full": (Reply(status=429, body=error(message="slow down")), "slow down", "later"),
@@ -73,6 +82,44 @@ def test_each_cause_is_shown_with_the_setting_that_would_help(ops: Operator, cas
             assert tested["upstream"]["status"] == (reply.status or 200)
             assert words in (tested["upstream"]["words"] or "")
             assert advice in tested["advice"]
+
+
+def test_what_says_nothing_of_our_credential_does_not_pass_for_one_that_was_taken(ops: Operator) -> None:
+    replies = {
+        "not_told": [CASES[case][0] for case in ("a redirect to a login", "forbidden", "nothing", "a page", "broken")],
+        "passed": [CASES["full"][0], CASES["a wrong model"][0], Reply()],
+        "failed": [CASES["a wrong credential"][0]],
+    }
+    with Upstream(384).in_thread() as upstream:
+        provider = a_cause(ops, upstream)
+        for outcome, listed in replies.items():
+            for upstream.always in listed:
+                steps = {one["name"]: one["outcome"] for one in tried(ops, provider)["steps"]}
+                assert steps["authenticate"] == outcome, upstream.always
+
+
+def test_a_redirect_is_shown_without_what_a_login_page_is_given(ops: Operator) -> None:
+    with Upstream(384).in_thread() as upstream:
+        upstream.always = CASES["a redirect to a login"][0]
+        tested = tried(ops, a_cause(ops, upstream))
+        assert tested["upstream"]["leads_to"] == "https://sso.example/login?…"
+        assert "abc" not in str(tested)
+
+
+def test_an_upstream_that_cannot_be_used_is_not_activated_and_says_why(ops: Operator) -> None:
+    for case in ("a redirect to a login", "forbidden", "nothing", "a page", "an error in a 200", "a proxy's text"):
+        with Upstream(384).in_thread() as upstream:
+            upstream.always, words, advice = CASES[case]
+            endpoint = create_endpoint(
+                ops, create_model(ops, f"acme/n-{next(COUNTER)}"), {"id": a_cause(ops, upstream)}
+            )
+            path = f"/endpoints/{endpoint['id']}"
+            assert "allow_zero_cost" in ops("POST", f"{path}:activate", expects=409)["error"]["message"]
+            tried_now = ops("POST", f"{path}:activate", {"allow_zero_cost": True})
+            assert (tried_now["passed"], tried_now["state"]) == (False, "quarantined")
+            assert advice in tried_now["advice"]
+            assert words in tried_now["upstream"]["words"]
+            assert ops("GET", path)["reason"] == tried_now["reason"]
 
 
 def test_a_base_url_that_ends_in_the_path_is_named_with_what_it_should_be(ops: Operator) -> None:
@@ -180,6 +227,26 @@ def test_a_server_that_refuses_base64_is_asked_for_numbers_and_that_is_remembere
         before = len(upstream.calls)
         ops("POST", f"{path}/test")
         assert not any("encoding_format" in call.json for call in upstream.calls[before:])
+
+
+def test_a_refusal_of_base64_that_was_overcome_is_not_the_cause_of_what_fails_later(ops: Operator) -> None:
+    class OneToken(Counting):
+        """Refuses base64, and counts a text as a token."""
+
+        tells = "texts"
+
+        @override
+        def _bytes(self, received: Received, reply: Reply) -> bytes:
+            if "encoding_format" in received.json:
+                return Upstream._bytes(self, received, NoBase64.how)
+            return super()._bytes(received, reply)
+
+    with OneToken(384).in_thread() as upstream:
+        endpoint = create_endpoint(ops, create_model(ops, f"acme/n-{next(COUNTER)}"), {"id": a_cause(ops, upstream)})
+        tested = ops("POST", f"/endpoints/{endpoint['id']}:activate", FREE)
+        assert (tested["passed"], tested["upstream"]["status"]) == (False, 200)
+        assert "bytes_per_token" in tested["reason"]
+        assert "base64" not in tested["advice"]
 
 
 def test_a_fault_that_passes_is_not_taken_for_a_refusal_of_base64(ops: Operator, upstream: Upstream) -> None:

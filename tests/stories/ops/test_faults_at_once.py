@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from gigarouter.commands.admin import app
+from tests.builders.admin_api import create_endpoint, create_model, create_provider
 from tests.harness.admin_client import Operator
+from tests.harness.fake_upstream import Upstream
 from tests.harness.processes import ROOT, Product
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -42,6 +44,23 @@ def test_types_bounds_and_unknown_fields_come_in_one_answer(ops: Operator, finan
     assert set(_faults(ops("POST", "/members", {"email": "ann", "role": "x"}, 400))) == {"email", "role"}
 
 
+def test_what_no_type_of_the_operation_reads_comes_with_all_else(ops: Operator) -> None:
+    """Whatever is wrong is in one answer, wherever it is: in the query, in the body, in the path."""
+    body = {"name": " ", "concurrency": 0, "y": 1}
+    assert set(_faults(ops("POST", "/keys?colour=red&dry_run=maybe", body, 400))) == {
+        *("colour", "dry_run", "y", "name", "concurrency", "account"),
+    }
+    assert set(_faults(ops("GET", "/keys?colour=red&limit=many&limit=2", None, 400))) == {"colour", "limit"}
+    assert set(_faults(ops("GET", "/usage?colour=red&group_by=x&from=soon", None, 400))) >= {
+        *("colour", "group_by", "from"),
+    }
+    refused = ops("POST", "/keys?colour=red", b"{", 400)
+    assert _faults(refused) == ["colour", None]
+    assert "It ends too early." in refused["error"]["message"]
+    assert set(_faults(ops("POST", "/keys?colour=red", b'{"name": "\\u0000"}', 400))) == {"colour", None, "account"}
+    assert set(_faults(ops("POST", "/keys/nobody/revoke?colour=red", {"x": 1}, 404))) == {"key", "colour", "x"}
+
+
 def test_all_that_a_body_names_and_that_is_not_there_comes_in_one_answer(ops: Operator) -> None:
     ops("POST", "/accounts", {"name": "Named"}, 201)
     both = {"model": "nobody", "provider": "nobody"}
@@ -68,6 +87,15 @@ def _typed(product: Product, *arguments: str) -> tuple[int, list[str]]:
             ("keys", "create", "--use", "x", "--concurrency", "a", "--cap-amount-usd", "x", "--expires-at", "soon"),
             ["account", "--use", "--concurrency", "--cap-amount-usd", "--expires-at"],
         ),
+        (("usage", "--from", "soon", "--group-by", "colour"), ["--from", "--group-by"]),
+        (
+            ("keys", "edit", "gr_1", "--unset", "use", "--expires-at", "soon", "--concurrency", "0"),
+            ["--unset", "--expires-at", "--concurrency"],
+        ),
+        (
+            ("providers", "create", "Not A Name", "x", "--credential-file", "/nowhere", "--retention-days", "-1"),
+            ["/nowhere", "name", "kind", "--retention-days"],
+        ),
         (("keys", "create", "nobody", "--models", "nobody"), ["There is no account nobody.", "There is no model"]),
         (("endpoints", "create", "nobody", "nobody"), ["There is no model", "There is no provider"]),
         (("models", "create", "a/b", "acme", "--dimensions", "x"), ["--summary", "--dimensions", "--max-input-tokens"]),
@@ -85,6 +113,17 @@ def test_the_command_line_tells_all_at_once_by_its_own_names(
 def test_what_has_to_be_given_is_in_the_help(product: Product) -> None:
     result = CliRunner().invoke(app, ["grants", "create", "--help"], env={"COLUMNS": "200"})
     assert result.stdout.count("[required]") == 3
+
+
+def test_a_sentence_of_the_api_comes_with_the_options_of_the_command(product: Product, ops: Operator) -> None:
+    model = create_model(ops, "acme/by-options")
+    with Upstream(384).in_thread() as upstream:
+        provider = create_provider(ops, upstream, "by-options")
+        endpoint = create_endpoint(ops, model, provider)
+        code, lines = _typed(product, "endpoints", "activate", str(endpoint["id"]))
+        assert (code, "--allow-zero-cost" in lines[-1], "allow_zero_cost" in lines[-1]) == (1, True, False)
+        unused = create_provider(ops, upstream, "without-endpoint")
+        assert _typed(product, "providers", "test", str(unused["id"]))[1][0].startswith("--upstream-model is missing: ")
 
 
 def test_no_sentence_of_the_api_names_an_option_of_the_command_line() -> None:

@@ -180,6 +180,7 @@ def test_a_table_has_the_columns_of_its_grouping_alone(
         output.show(finance("GET", f"/usage?group_by={grouping}"), as_json=False)
         lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
         header = lines[lines.index("Data") + 1]
+        assert not [line for line in lines if line.split()[:1] == ["object"]], "what kind it is only programs ask"
         columns = re.split(r"  +", header.strip())
         assert columns[: len(first)] == first
         assert not {*GROUPS, "account name", "provider name", "key name"}.intersection(columns[len(first) :])

@@ -22,6 +22,7 @@ from tests.builders.settings import settings_of
 from tests.harness.admin_client import admin_command
 from tests.harness.edge_server import listening
 from tests.harness.fake_upstream import Upstream
+from tests.harness.served_api import ready
 
 pytestmark = pytest.mark.anyio
 
@@ -89,7 +90,7 @@ def made(
 async def door(made: tuple[str, AccountId, KeyId, str, Settings]) -> AsyncIterator[Door]:
     key, account, key_id, operator, settings = made
     async with process(settings, "serve") as context:
-        assert await context.generation.ready(20)
+        await ready(context)
         app = create_app(context, record=lambda exchange: None, metrics=lambda: b"", further=[machine_only])
         async with (
             listening(app, []) as server,

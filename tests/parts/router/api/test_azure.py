@@ -8,7 +8,7 @@ import pytest
 from langchain_openai import AzureOpenAIEmbeddings
 from pydantic import SecretStr
 
-from router.api.public.azure import with_model
+from router.api.azure import with_model
 from router.errors import InvalidRequest
 from router.request.body import parse
 from tests.harness.fake_upstream import unit_vector

@@ -37,6 +37,7 @@ from tests.builders.database import DatabaseBuilder
 from tests.builders.settings import settings_of
 from tests.harness.edge_server import listening
 from tests.harness.fake_upstream import Upstream
+from tests.harness.served_api import ready
 
 pytestmark = pytest.mark.anyio
 
@@ -107,7 +108,7 @@ async def front(database: DatabaseBuilder, keys: tuple[str, str, Settings]) -> A
     log = io.BytesIO()
     telemetry.configure("info", "json", log)
     async with process(settings, "serve") as context:
-        assert await context.generation.ready(20)
+        await ready(context)
         meters = telemetry.Meters(context, telemetry.RequestLog("json", log))
         app = create_app(context, record=meters.record, metrics=meters.expose, further=[broken])
         async with (

@@ -17,6 +17,9 @@ import pytest
 from cryptography.fernet import Fernet
 from typing_extensions import override
 
+from billing.books import Check
+from billing.documents.issue import issue_waiting
+from billing.documents.render import Renderer
 from gigarouter.commands.admin import app
 from gigarouter.local_admin import local_app
 from gigarouter.settings import Settings
@@ -24,6 +27,7 @@ from router.api.admin import operations
 from router.api.operation import OperationRoute, operation_routes, query_schemas
 from store.embedded import Embedded
 from store.ids import AccountId, parse
+from store.postgres import Database
 from tests.builders.database import DatabaseBuilder
 
 MANY, PAGE = 12, 5
@@ -45,9 +49,10 @@ ROWS: dict[str, Any] = {
         lambda n: n,
     ),
     **dict.fromkeys(("resolutions", "waivers", "acceptances", "usage"), lambda n: n),
+    **dict.fromkeys(("sellers", "exchange-rates", "documents", "document-requests"), lambda n: n),
     "decisions": lambda n: 4,  # one for each use, and charging
     "ledger": lambda n: 17 if n else 15,  # the house's kinds of ledger account, and the customers' two
-    "books": lambda n: 12,  # one for each check
+    "books": lambda n: len(Check),
     "audit": lambda n: None if n else 0,
 }
 
@@ -75,9 +80,9 @@ async def fill(settings: Settings, n: int) -> list[str]:
         transport = httpx.ASGITransport(machine)
         async with httpx.AsyncClient(transport=transport, base_url="http://local/admin/v1") as http:
 
-            async def make(path: str, **body: object) -> dict[str, Any]:
+            async def make(path: str, expects: int = 201, /, **body: object) -> dict[str, Any]:
                 answer = await http.post(path, content=json.dumps(body).encode())
-                assert answer.status_code == 201, answer.text
+                assert answer.status_code == expects, answer.text
                 made: dict[str, Any] = answer.json()
                 return made
 
@@ -93,7 +98,26 @@ async def fill(settings: Settings, n: int) -> list[str]:
                 await make("/resolutions", **model, license=LICENSE, reason="it says so", **evidence)
                 await make("/waivers", **model, term="commercial_use", signed_by="Ada", **evidence)
                 await make("/acceptances", account=f"account {i}", license=ACCEPTED, accepted_by="Ada")
+                party = {"legal_name": "Acme", "address": {"line1": "1", "city": "Town", "country": "US"}}
+                await make("/sellers", 200, id=f"seller-{i}", prefix=f"S{i}", **party)
+                await make(
+                    "/exchange-rates", 200, currency="EUR", per_usd="0.9", on_day=f"2026-01-{i + 1:02}", source="x"
+                )
+                await make(f"/accounts/account {i}/billing-profile", 200, **party)
+                which = {"account": f"account {i}", "seller": "seller-0"}
+                await make("/documents:issue", 200, kind="statement", period="2026-01", **which)
+    await issue_documents(settings)
     return accounts
+
+
+async def issue_documents(settings: Settings) -> None:
+    """As the jobs process does."""
+    db, renderer = Database(settings.require_database_url()), Renderer()
+    try:
+        await issue_waiting(db, renderer)
+    finally:
+        renderer.close()
+        await db.close()
 
 
 class Installation:

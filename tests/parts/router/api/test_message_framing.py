@@ -1,7 +1,6 @@
 """What two servers on one way could read as two different requests is refused (RFC 9112); bodies stay bounded."""
 
 import asyncio
-import sys
 
 import psutil
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from router.api.server.guard import ARRIVING_BYTES_MAX, Guard
 from router.api.server.protocol import CHUNK_FRAMING_BYTES, FRAMING_BYTES_MAX, BoundedProtocol
 from store.clock import Clock
+from tests.harness.crowd import crowd
 from tests.harness.edge_server import echo, guarded, listening, post
 
 pytestmark = pytest.mark.anyio
@@ -118,23 +118,6 @@ async def test_chunks_as_clients_write_them_are_taken_however_small() -> None:
             assert (await peer.answer()).status == 200
 
 
-CROWD = """
-import socket, sys, threading
-size, bodies = 4 * 1024 * 1024, 100
-def send(s):
-    try:
-        s.sendall(b"POST / HTTP/1.1\\r\\nhost: a\\r\\ncontent-length: %d\\r\\n\\r\\n" % size + b"x" * (size - 1))
-    except OSError:
-        pass
-sockets = [socket.create_connection(("127.0.0.1", int(sys.argv[1]))) for _ in range(bodies)]
-threads = [threading.Thread(target=send, args=(s,)) for s in sockets]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-print("sent", flush=True)
-sys.stdin.read()
-"""
-
-
 async def test_a_hundred_unfinished_bodies_take_no_more_memory_than_the_bound() -> None:
     """Of 4 MB each, from another process, whose buffers do not count."""
 
@@ -146,18 +129,13 @@ async def test_a_hundred_unfinished_bodies_take_no_more_memory_than_the_bound() 
     guard = Guard(echo, body_bytes_max=4 * MIB, calls_max=1000, clock=Clock(), record=lambda exchange: None)
     async with listening(guard, [], Patient) as server:
         before = psutil.Process().memory_info().rss
-        program = [sys.executable, "-c", CROWD, str(server.port)]
-        crowd = await asyncio.create_subprocess_exec(
-            *program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-        )
-        assert crowd.stdout is not None
-        sent = asyncio.ensure_future(crowd.stdout.readline())
-        peak = 0
-        while not sent.done():
+        with crowd(server.port, 100) as senders:
+            assert senders.stdout is not None
+            sent = asyncio.ensure_future(asyncio.to_thread(senders.stdout.readline))
+            peak = 0
+            while not sent.done():
+                peak = max(peak, psutil.Process().memory_info().rss)
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)
             peak = max(peak, psutil.Process().memory_info().rss)
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.2)
-        peak = max(peak, psutil.Process().memory_info().rss)
-        crowd.kill()
-        await crowd.wait()
     assert ARRIVING_BYTES_MAX // 2 < peak - before < ARRIVING_BYTES_MAX + 16 * MIB

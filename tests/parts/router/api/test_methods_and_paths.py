@@ -10,6 +10,7 @@ from router.api.app import all_operations
 from router.api.operation import operation_routes
 from router.api.paths import Paths
 from router.api.public.embeddings_declaration import operations as embeddings_declaration
+from router.errors import MethodNotAllowed
 from tests.harness.served_api import ServedApi
 
 pytestmark = pytest.mark.anyio
@@ -65,6 +66,9 @@ async def test_a_wrong_method_is_told_every_right_one(api: ServedApi) -> None:
         ("PUT", "/v1/models/org/name", {"GET", "HEAD", "OPTIONS"}),
         ("DELETE", "/admin/v1/accounts", {"GET", "HEAD", "POST", "OPTIONS"}),
         ("TRACE", "/health", {"GET", "HEAD", "OPTIONS"}),
+        ("DELETE", "/openai/models", {"GET", "HEAD", "OPTIONS"}),
+        ("PATCH", "/openai/models/org/name", {"GET", "HEAD", "OPTIONS"}),
+        ("PUT", "/openai/models/org/name/vote", {"POST", "DELETE", "GET", "HEAD", "OPTIONS"}),
     ):
         answer = await api.raw(method, path, operator)
         assert (answer.status, answer.error["code"]) == (405, "method_not_allowed"), path
@@ -192,6 +196,20 @@ def test_every_operation_is_found_behind_every_prefix_that_people_put_before_it(
                 scope = {"method": route.spec.method, "path": wrong, "headers": []}
                 refusal = paths.refusal(scope)
                 assert refusal.details.get("operation") == f"{route.spec.method} {path}", wrong
+
+
+def test_no_path_that_is_served_denies_that_it_is_there() -> None:
+    """Under every prefix that is taken: a wrong method is 405 and never 404."""
+    nouns = [*all_operations(), embeddings_declaration.routes]
+    paths = Paths(nouns)
+    served = {_filled(route.spec.path) for noun in nouns for route in operation_routes(noun.routes)}
+    served |= {path.replace("/v1/", "/openai/", 1) for path in served if path.startswith("/v1/models")}
+    assert {"/openai/models", "/openai/models/x", "/openai/deployments/x/embeddings"} <= served
+    for path in served:
+        for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "QUERY"} - set(paths.methods(path)):
+            refusal = paths.refusal({"method": method, "path": path, "headers": []})
+            assert isinstance(refusal, MethodNotAllowed), (method, path)
+            assert dict(refusal.headers)[b"allow"].decode() == ", ".join(paths.methods(path))
 
 
 def _filled(template: str) -> str:

@@ -5,71 +5,15 @@ from collections.abc import Iterator
 import pytest
 from typing_extensions import override
 
-from catalog.values import Model
 from providers.probing.drawn_texts import drawn_set, long_words, short_texts
-from providers.probing.probe_texts import probe_set
 from router.values import EndpointState
 from router.verification.report import Occasion, SpaceVerdict
-from router.verification.sample_call import TEXTS
 from tests.builders.spaces import SpaceLab
-from tests.harness import verified_upstreams
 from tests.harness.fake_upstream import Received, Reply, Upstream, tokens_of
-from tests.harness.verified_upstreams import (
-    IDENTITY,
-    REASON,
-    WIDTH,
-    Impostor,
-    NamedWorker,
-    Rewrite,
-    each,
-    first_tokens,
-    known_alone,
-    repeated_from,
-    shifted_from,
-)
+from tests.harness.impostors import IMPOSTORS, PUBLISHED, TOKENS, a_verified_space, lateness_of
+from tests.harness.verified_upstreams import REASON, WIDTH, Impostor, NamedWorker, first_tokens, known_alone
 
 pytestmark = pytest.mark.anyio
-
-TOKENS = 256
-PUBLISHED = frozenset(probe.text for probe in probe_set(TOKENS).probes) | frozenset(TEXTS)
-
-
-def in_the_published_ones_alone(change: Rewrite) -> Rewrite:
-    """Spoils no text that can be known beforehand."""
-
-    def rewrite(texts: list[str], in_flight: int) -> list[str]:
-        spoiled = change(texts, in_flight)
-        return [text if text in PUBLISHED else new for text, new in zip(texts, spoiled, strict=True)]
-
-    return rewrite
-
-
-# Each is right for every published probe text.
-IMPOSTORS: dict[str, tuple[Rewrite, str]] = {
-    "cuts at half": (first_tokens(TOKENS // 2), ""),
-    "cuts at 200 of 256": (first_tokens(200), "longest texts"),
-    "cuts at 250 of 256": (first_tokens(250), "longest texts"),
-    "cuts one token before the end": (first_tokens(TOKENS - 1), "longest texts"),
-    "is right for the published texts alone": (known_alone(PUBLISHED), "drawn texts"),
-    "mixes rows up in batches of 100": (shifted_from(100), "largest batch"),
-    "mixes rows up in batches of 2,000": (shifted_from(2000), "largest batch"),
-    "repeats the last row behind 512": (repeated_from(512), "largest batch"),
-    "reads capitals as small letters": (in_the_published_ones_alone(each(str.lower)), "drawn texts"),
-    "knows no letters but Latin ones": (
-        in_the_published_ones_alone(each(lambda text: text.encode("ascii", "ignore").decode() or "?")),
-        "drawn texts",
-    ),
-    "reads every digit as 0": (
-        in_the_published_ones_alone(each(lambda text: "".join("0" if sign.isdigit() else sign for sign in text))),
-        "drawn texts",
-    ),
-    "caches by the first 100 characters": (verified_upstreams.cached_by_beginning(100), "drawn texts"),
-    "mixes up what comes at once": (
-        in_the_published_ones_alone(verified_upstreams.confused_under_load),
-        "drawn texts at once",
-    ),
-    "stops at the first comma": (in_the_published_ones_alone(each(lambda text: text.partition(",")[0])), "drawn texts"),
-}
 
 
 @pytest.fixture
@@ -78,19 +22,12 @@ def worker() -> Iterator[NamedWorker]:
         yield running
 
 
-async def a_verified_space(lab: SpaceLab, worker: NamedWorker) -> Model:
-    model = await lab.a_model(revision=IDENTITY.revision, max_input_tokens=TOKENS)
-    endpoint = await lab.a_draft(model, "worker", worker.worker_url, kind="worker")
-    assert (await lab.verify(endpoint)).became_reference
-    return model
-
-
 @pytest.mark.parametrize("name", IMPOSTORS)
 async def test_an_impostor_never_goes_live_beside_a_worker(lab: SpaceLab, worker: NamedWorker, name: str) -> None:
     rewrite, step = IMPOSTORS[name]
     model = await a_verified_space(lab, worker)
     with Impostor(rewrite).in_thread() as upstream:
-        upstream.always = Reply(delay_s=0.02 if "at once" in name else 0.0)
+        upstream.always = Reply(delay_s=lateness_of(name))
         endpoint = await lab.a_draft(model, "impostor", upstream.base_url)
         report = await lab.verify(endpoint)
         assert (report.verdict, report.state) == (SpaceVerdict.ANOTHER_SPACE, EndpointState.QUARANTINED)

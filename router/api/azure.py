@@ -44,12 +44,17 @@ def with_model(body: bytes, model: str) -> bytes:
     return b"".join((fields, b"" if fields.endswith(b"{") else b",", b'"model":', msgspec.json.encode(model), b"}"))
 
 
+def our_path(path: str) -> str:
+    """The path of ours that Azure's clients call by another, ``/v1/models`` for ``/openai/models``; else as it is."""
+    models = _MODELS.fullmatch(path)
+    return path if models is None else f"/v1{models[1]}"
+
+
 def as_ours(scope: Scope) -> Scope:
     """The scope of a request for ``/openai/models`` as one for ``/v1/models``; any other as it is."""
-    models = _MODELS.fullmatch(scope["path"])
-    if models is None:
+    path = our_path(scope["path"])
+    if path == scope["path"]:
         return scope
-    path = f"/v1{models[1]}"
     query = [pair for pair in parse_qsl(scope["query_string"].decode("latin-1")) if pair[0] != "api-version"]
     changed: dict[str, Any] = {"path": path, "raw_path": path.encode(), "query_string": urlencode(query).encode()}
     return {**scope, **changed}

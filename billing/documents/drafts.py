@@ -1,0 +1,203 @@
+"""Prepares documents without a number, from what Postgres has: usage, grants, postings, parties, rates.
+
+Raises :class:`DocumentRefused` where something is missing, with the rule and the field. What is prepared is not yet
+checked: :mod:`billing.documents.render` does that.
+"""
+
+from datetime import date, datetime, timedelta
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.documents.document import (
+    Document,
+    DocumentKind,
+    Draft,
+    LineUsage,
+    Movement,
+    Statement,
+    credit_note_of,
+    due_on,
+    local_tax,
+    month_bounds,
+    month_of,
+    with_totals,
+)
+from billing.documents.faults import DocumentRefused
+from billing.documents.parties import Seller
+from billing.documents.profiles import find_rate, list_sellers, read_profile
+from billing.documents.requests import DocumentRequest
+from billing.documents.store import find_document
+from billing.documents.tax import TaxDecision, TaxUndecided, decide_tax
+from billing.documents.usage_lines import measure_lines
+from store.ids import AccountId, wire
+
+# A call ends, and is booked, within its deadline and what the reaper waits beyond it; a month is invoiced after that.
+SETTLED_AFTER = timedelta(hours=1)
+GIVEN = "Given credit"
+PREPAID = "Paid from credit that was invoiced when it was bought"
+OWED = "Owed beyond the credit; the next top-up pays it"
+TOPUP = "Prepaid credit"
+
+_DRAWN = text("""
+    SELECT coalesce(sum(u.overdraft_nano), 0)::bigint AS owed, coalesce(sum(u.charged_nano), 0)::bigint AS charged,
+        coalesce(sum(u.promotional_nano), 0)::bigint + coalesce(sum(u.goodwill_nano), 0)::bigint AS given,
+        (SELECT coalesce(sum(g.amount_nano), 0)::bigint FROM entries e JOIN grant_uses g ON g.entry_id = e.id
+            JOIN grants r ON r.id = g.grant_id
+            WHERE e.account_id = :account AND e.kind = 'usage' AND e.period = :period AND r.kind = 'line') AS line
+    FROM usage_events u WHERE u.account_id = :account AND u.occurred_at >= :since AND u.occurred_at < :until
+""")
+_BALANCE_LEGS = """
+    FROM entries e JOIN postings p ON p.entry_id = e.id JOIN ledger_accounts l ON l.id = p.ledger_account_id
+    WHERE e.account_id = :account AND l.account_id = :account AND l.kind IN ('customer_credit', 'customer_overdraft')
+        AND coalesce(e.period, date_trunc('month', e.booked_at AT TIME ZONE 'UTC')::date)
+"""
+_OPENING = text(f"SELECT coalesce(sum(p.amount_nano), 0)::bigint {_BALANCE_LEGS} < :period")
+# Usage is told by model from its lines; every other entry by itself.
+_MOVEMENTS = text(f"""
+    SELECT e.kind, e.source_ref, e.booked_at, sum(p.amount_nano)::bigint AS amount {_BALANCE_LEGS} = :period
+    GROUP BY e.id, e.kind, e.source_ref, e.booked_at HAVING sum(p.amount_nano) <> 0 OR e.kind <> 'usage'
+    ORDER BY e.booked_at, e.id
+""")
+
+
+async def prepare(tx: AsyncConnection, request: DocumentRequest, now: datetime) -> Draft:
+    """The draft of what is requested, as things are now. Raises :class:`DocumentRefused`."""
+    match request.kind:
+        case DocumentKind.CREDIT_NOTE:
+            return await _credit_note(tx, request, now.date())
+        case DocumentKind.TOPUP:
+            return await _topup(tx, request, now.date())
+        case DocumentKind.INVOICE:
+            return await _invoice(tx, request, now)
+        case DocumentKind.STATEMENT:
+            return await _statement(tx, request, now)
+
+
+async def _invoice(tx: AsyncConnection, request: DocumentRequest, now: datetime) -> Draft:
+    draft = await _month(tx, request, now)
+    drawn = (await tx.execute(_DRAWN, _span(request.account_id, draft.since))).one()
+    lines = await _usage(tx, request.account_id, draft.since)
+    paid_before = drawn.charged - drawn.given - drawn.line
+    taken_off = [(GIVEN, drawn.given), (PREPAID, paid_before), (OWED, drawn.owed)]
+    billed = sum(nano for _, nano, _ in lines) - sum(nano for _, nano in taken_off)
+    if billed != drawn.line:
+        raise DocumentRefused(
+            "usage-is-ledger", "lines", f"usage less what was paid is {billed}, the line drew {drawn.line}"
+        )
+    taxed = msgspec.structs.replace(draft, tax=_decided(draft), due_on=due_on(draft.buyer, draft.issued_on))
+    return await _with_local_tax(tx, with_totals(taxed, lines, taken_off))
+
+
+async def _topup(tx: AsyncConnection, request: DocumentRequest, today: date) -> Draft:
+    facts, paid_on = request.facts, request.facts.paid_on or today
+    draft = await _draft(tx, request, today, paid_on, paid_on)
+    draft = msgspec.structs.replace(draft, paid_by=facts.paid_by, tax=facts.tax or _decided(draft), due_on=paid_on)
+    draft = with_totals(draft, [(TOPUP, facts.net_cents * 10_000_000, None)], [])
+    if facts.tax is not None:
+        draft = msgspec.structs.replace(draft, tax_cents=facts.tax_cents)
+    elif draft.tax_cents != facts.tax_cents:
+        message = f"the payment had tax of {facts.tax_cents} cents, the table of rates says {draft.tax_cents}"
+        raise DocumentRefused("total-is-payment", "tax_cents", message)
+    return await _with_local_tax(tx, msgspec.structs.replace(draft, paid_cents=draft.total_cents))
+
+
+async def _credit_note(tx: AsyncConnection, request: DocumentRequest, today: date) -> Draft:
+    assert request.facts.corrects is not None, "a credit note is asked for with its document; this is a bug"
+    stored = await find_document(tx, request.facts.corrects)
+    if stored is None or stored.document.draft.kind not in (DocumentKind.INVOICE, DocumentKind.TOPUP):
+        raise DocumentRefused("credits-an-invoice", "corrects", "only an invoice or a tax invoice is credited")
+    return credit_note_of(stored.document, today, request.facts.reason)
+
+
+async def _statement(tx: AsyncConnection, request: DocumentRequest, now: datetime) -> Draft:
+    draft = await _month(tx, request, now)
+    span = {"account": request.account_id, "period": draft.since}
+    opening = int(await tx.scalar(_OPENING, span) or 0)
+    lines = await _usage(tx, request.account_id, draft.since)
+    used = -sum(nano for _, nano, _ in lines)
+    rows = list(await tx.execute(_MOVEMENTS, span))
+    booked = sum(row.amount for row in rows if row.kind == "usage")
+    if booked != used:
+        raise DocumentRefused("usage-is-ledger", "statement", f"usage comes to {used}, its entries to {booked}")
+    other = [
+        Movement(row.kind, row.source_ref, row.amount, row.booked_at.date())
+        for row in rows
+        if row.kind != "usage" and row.amount
+    ]
+    usage = [Movement("usage", what, -nano) for what, nano, _ in lines]
+    closing = opening + used + sum(one.amount_nano for one in other)
+    return msgspec.structs.replace(
+        with_totals(draft, lines, []), statement=Statement(opening, (*other, *usage), closing), rounding_nano=0
+    )
+
+
+async def _month(tx: AsyncConnection, request: DocumentRequest, now: datetime) -> Draft:
+    """The draft of a month that is over."""
+    period = request.facts.period
+    assert period is not None, "a month's document is asked for with its month; this is a bug"
+    _, until = month_bounds(period)
+    if now < until + SETTLED_AFTER:
+        raise DocumentRefused("month-is-over", "period", f"calls of {period:%Y-%m} may still be booked")
+    return await _draft(tx, request, now.date(), *month_of(period))
+
+
+async def _draft(tx: AsyncConnection, request: DocumentRequest, today: date, since: date, until: date) -> Draft:
+    seller = await _seller(tx, request.facts.seller)
+    stored = await read_profile(tx, request.account_id)
+    if stored is None:
+        raise DocumentRefused("buyer-is-known", "buyer", "the account has no billing profile")
+    return Draft(
+        kind=request.kind,
+        account=wire(AccountId, request.account_id),
+        seller=seller,
+        buyer=stored.profile,
+        issued_on=today,
+        since=since,
+        until=until,
+        lines=(),
+    )
+
+
+async def _seller(tx: AsyncConnection, name: str) -> Seller:
+    sellers = {one.seller.id: one.seller for one in await list_sellers(tx)}
+    if not name and len(sellers) == 1:
+        return next(iter(sellers.values()))
+    if name not in sellers:
+        raise DocumentRefused("seller-is-known", "seller", f"there is no seller {name!r}" if name else "which seller?")
+    return sellers[name]
+
+
+async def _usage(tx: AsyncConnection, account_id: AccountId, period: date) -> list[tuple[str, int, LineUsage | None]]:
+    measured = await measure_lines(tx, account_id, period)
+    return [(f"Embeddings with {one.usage.model}", one.amount_nano, one.usage) for one in measured]
+
+
+def _decided(draft: Draft) -> TaxDecision:
+    try:
+        return decide_tax(draft.seller, draft.buyer, draft.until)
+    except TaxUndecided as fault:
+        raise DocumentRefused("tax-is-decided", fault.field, str(fault)) from None
+
+
+async def _with_local_tax(tx: AsyncConnection, draft: Draft) -> Draft:
+    """The draft with its tax in the seller's currency, too, where that is another and there is tax."""
+    currency = draft.seller.currency
+    if currency == "USD" or not draft.tax_cents:
+        return draft
+    rate = await find_rate(tx, currency, draft.until)
+    if rate is None:
+        message = f"there is no exchange rate of {currency} on {draft.until} or in the ten days before"
+        raise DocumentRefused("tax-in-currency-of-books", "seller.currency", message)
+    return msgspec.structs.replace(draft, local_tax=local_tax(draft, *rate.fraction(), rate.on_day, rate.source))
+
+
+def _span(account_id: AccountId, period: date) -> dict[str, object]:
+    since, until = month_bounds(period)
+    return {"account": account_id, "period": period, "since": since, "until": until}
+
+
+def number(draft: Draft, next_number: int) -> Document:
+    """The document that a draft is with a number."""
+    return Document(number=next_number, draft=draft)

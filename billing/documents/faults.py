@@ -1,0 +1,10 @@
+"""Pure. Why a document is not issued: the rule that it fails, and the field."""
+
+
+class DocumentRefused(Exception):
+    """A document fails a rule; ``field`` is of the document, or a business term of EN 16931 such as BT-31."""
+
+    def __init__(self, rule: str, field: str, message: str) -> None:
+        super().__init__(f"{rule} ({field}): {message}")
+        self.rule = rule
+        self.field = field

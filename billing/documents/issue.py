@@ -1,0 +1,142 @@
+"""Issues documents that were asked for: prepares, renders and checks, then takes the number and stores all in one go.
+
+A document is rendered with the number that is next. The transaction that stores it takes exactly that number, or,
+where another document took it, rolls back and renders anew. So no lock is held while pages are rendered, a crash at any
+moment leaves no number without its document, and a document that fails a check has none.
+"""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.chart import LedgerKind
+from billing.documents.document import Document, DocumentKind, Draft
+from billing.documents.drafts import number, prepare
+from billing.documents.faults import DocumentRefused
+from billing.documents.render import Renderer
+from billing.documents.requests import DocumentRequest, request_of
+from billing.documents.rounding import NANO_PER_CENT
+from billing.documents.store import next_number, store_document
+from billing.ledger import Posting, post
+from billing.money import NanoUSD
+from store.ids import DocumentRequestId, wire
+from store.postgres import Database
+
+log = structlog.get_logger("billing.documents")
+
+# Whoever works on a request has it for so long; a process that died gives it up by that.
+LEASE = timedelta(minutes=2)
+NUMBER_ATTEMPTS = 20
+# SQLSTATE serialization_failure: the number was taken.
+_TAKEN = "40001"
+_CLAIM = text("""
+    UPDATE document_requests SET run_after = now() + :lease WHERE id = (
+        SELECT id FROM document_requests WHERE state = 'waiting' AND run_after <= now()
+        ORDER BY run_after, id LIMIT 1 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id, kind, source_ref, account_id, facts::text AS facts, state, fault, document_id, created_at, created_by
+""")
+_REFUSE = text("UPDATE document_requests SET state = 'refused', fault = :fault WHERE id = :id AND state = 'waiting'")
+_LOCK = text("SELECT id FROM document_requests WHERE id = :id AND state = 'waiting' FOR UPDATE")
+_DONE = text("UPDATE document_requests SET state = 'issued', document_id = :document WHERE id = :id")
+_WAITING = text("SELECT count(*) FROM document_requests WHERE state = 'waiting'")
+
+
+class _NumberTaken(Exception):
+    """Another document took the number meanwhile."""
+
+
+async def issue_waiting(db: Database, renderer: Renderer, *, at_most: int = 1_000) -> int:
+    """Issue what waits, one after the other; returns how many requests were decided."""
+    for decided in range(at_most):
+        async with db.transaction() as tx:
+            row = (await tx.execute(_CLAIM, {"lease": LEASE})).one_or_none()
+        if row is None:
+            return decided
+        await issue(db, renderer, request_of(row))
+    return at_most
+
+
+async def issue(db: Database, renderer: Renderer, request: DocumentRequest) -> None:
+    """Issue the document of one request, or record why not. Run twice, it has its effect once."""
+    for attempt in range(NUMBER_ATTEMPTS):
+        try:
+            await _attempt(db, renderer, request)
+        except DocumentRefused as refused:
+            await _refuse(db, request, str(refused))
+        except IntegrityError as refused:
+            await _refuse(db, request, _conflict(request, refused))
+        except _NumberTaken:
+            await asyncio.sleep(0.01 * attempt)
+            continue
+        return
+    log.warning("document_postponed", request=wire(DocumentRequestId, request.id), attempts=NUMBER_ATTEMPTS)
+
+
+async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest) -> None:
+    async with db.transaction(snapshot=True) as tx:
+        draft = await prepare(tx, request, db.clock.now())
+        document = number(draft, await next_number(tx, draft.seller.id, draft.series))
+    files = await renderer.render(document)
+    try:
+        async with db.transaction() as tx:
+            if (await tx.execute(_LOCK, {"id": request.id})).one_or_none() is None:
+                return  # Another process issued it meanwhile.
+            document_id = await store_document(tx, document, request.account_id, files, request.facts.corrects)
+            await _book(tx, request, document)
+            await tx.execute(_DONE, {"id": request.id, "document": document_id})
+    except DBAPIError as fault:
+        if getattr(fault.orig, "sqlstate", None) == _TAKEN:
+            raise _NumberTaken from fault
+        raise
+    log.info("document_issued", document=document.name, request=wire(DocumentRequestId, request.id))
+
+
+async def _book(tx: AsyncConnection, request: DocumentRequest, document: Document) -> None:
+    """Book what an invoice makes of a drawn line: a receivable with tax, and what its cents differ by."""
+    legs = invoice_legs(document.draft, request)
+    if any(leg.amount for leg in legs):
+        await post(tx, "invoice", f"document:{document.name}", legs, account_id=request.account_id, note=document.name)
+
+
+def invoice_legs(draft: Draft, request: DocumentRequest) -> list[Posting]:
+    """The legs of an invoice's entry, or of its credit note's; none of what books itself (top-ups) or nothing.
+
+    Receivable debit, unbilled credit by what the line drew to the nano-dollar, tax credit, the rest to ``rounding``.
+    """
+    credits_invoice = draft.kind is DocumentKind.CREDIT_NOTE and not draft.paid_by
+    if draft.kind is not DocumentKind.INVOICE and not credits_invoice:
+        return []
+    sign = -1 if draft.kind is DocumentKind.CREDIT_NOTE else 1
+    drawn = draft.net_cents * NANO_PER_CENT - draft.rounding_nano
+    account, jurisdiction = request.account_id, draft.tax.jurisdiction if draft.tax else ""
+    amounts = [
+        (LedgerKind.CUSTOMER_RECEIVABLE, -draft.total_cents * NANO_PER_CENT, account, ""),
+        (LedgerKind.CUSTOMER_UNBILLED, drawn, account, ""),
+        (LedgerKind.TAX_PAYABLE, draft.tax_cents * NANO_PER_CENT, None, jurisdiction),
+        (LedgerKind.ROUNDING, draft.rounding_nano, None, ""),
+    ]
+    return [Posting(kind, NanoUSD(sign * nano), who, detail) for kind, nano, who, detail in amounts]
+
+
+async def _refuse(db: Database, request: DocumentRequest, fault: str) -> None:
+    async with db.transaction() as tx:
+        await tx.execute(_REFUSE, {"id": request.id, "fault": fault[:1000]})
+    log.warning("document_refused", request=wire(DocumentRequestId, request.id), fault=fault[:300])
+
+
+def _conflict(request: DocumentRequest, fault: IntegrityError) -> str:
+    """Why the database refused to store it: it knows what was issued meanwhile."""
+    if request.kind is DocumentKind.CREDIT_NOTE:
+        return "credited-once (corrects): the invoice has a credit note already"
+    sentence = str(fault.orig).partition(": ")[2] or str(fault.orig)
+    return f"issued-once (period): {sentence[:300]}"
+
+
+async def count_waiting(tx: AsyncConnection) -> int:
+    """How many requests wait."""
+    return int(await tx.scalar(_WAITING) or 0)

@@ -1,0 +1,152 @@
+"""Asks for documents, and lists what was asked: a row that the jobs process acts on. Renders and numbers nothing.
+
+``serve`` and the Stripe part ask here; the request is in their transaction, so it is there exactly if their change is.
+"""
+
+from datetime import date, datetime
+from enum import StrEnum
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.documents.document import DocumentKind
+from billing.documents.tax import TaxDecision
+from store.ids import AccountId, DocumentId, DocumentRequestId, new_id, wire
+
+_INSERT = text(
+    "INSERT INTO document_requests (id, kind, source_ref, account_id, facts, created_by)"
+    " VALUES (:id, :kind, :source, :account, CAST(:facts AS jsonb), :by)"
+    " ON CONFLICT (source_ref) DO UPDATE SET state = 'waiting', fault = '', run_after = now()"
+    " WHERE document_requests.state = 'refused'"
+)
+_COLUMNS = "id, kind, source_ref, account_id, facts::text AS facts, state, fault, document_id, created_at, created_by"
+_FIND = text(f"SELECT {_COLUMNS} FROM document_requests WHERE source_ref = :source")  # noqa: S608 - constants
+_LIST = text(
+    f"SELECT {_COLUMNS} FROM document_requests"  # noqa: S608 - constants
+    " WHERE (CAST(:account AS uuid) IS NULL OR account_id = :account) AND id > :after ORDER BY id LIMIT :limit"
+)
+# Wakes the jobs process, which otherwise looks every few seconds.
+NOTIFY = text("SELECT pg_notify('gigarouter_documents', '')")
+_NIL = UUID(int=0)
+
+
+class RequestState(StrEnum):
+    """What became of a request."""
+
+    WAITING = "waiting"
+    REFUSED = "refused"
+    ISSUED = "issued"
+
+
+class DocumentFacts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a document is wanted of: a month for invoices and statements, a payment for a top-up, a document to credit.
+
+    ``seller`` empty: the only one that there is. ``tax`` is a payment provider's decision, which goes before ours.
+    """
+
+    seller: str = ""
+    period: date | None = None
+    net_cents: int = 0
+    tax_cents: int = 0
+    tax: TaxDecision | None = None
+    paid_on: date | None = None
+    paid_by: str = ""
+    corrects: DocumentId | None = None
+    reason: str = ""
+
+
+class DocumentRequest(msgspec.Struct, frozen=True):
+    """A document that somebody wants. ``fault``: the rule that it fails, and the field, where it was refused."""
+
+    id: DocumentRequestId
+    kind: DocumentKind
+    source_ref: str
+    account_id: AccountId
+    facts: DocumentFacts
+    state: RequestState
+    fault: str
+    document_id: DocumentId | None
+    created_at: datetime
+    created_by: str
+
+
+async def request_document(
+    tx: AsyncConnection, kind: DocumentKind, source_ref: str, account_id: AccountId, facts: DocumentFacts, by: str
+) -> DocumentRequest:
+    """Ask for a document. One fact is asked for once; asked again, a refused one is tried anew."""
+    row = {"id": new_id(), "kind": kind.value, "source": source_ref, "account": account_id, "by": by}
+    await tx.execute(_INSERT, {**row, "facts": msgspec.json.encode(facts).decode()})
+    await tx.execute(NOTIFY)
+    return request_of((await tx.execute(_FIND, {"source": source_ref})).one())
+
+
+async def request_month(
+    tx: AsyncConnection,
+    kind: DocumentKind,
+    account_id: AccountId,
+    period: date,
+    seller: str,
+    by: str,
+    *,
+    after: int = 0,
+) -> DocumentRequest:
+    """Ask for an account's invoice or statement of a month.
+
+    ``after`` so many were credited, it is the one that follows.
+    """
+    suffix = f":{after}" if after else ""
+    source = f"{kind.value}:{wire(AccountId, account_id)}:{period:%Y-%m}:{seller}{suffix}"
+    return await request_document(tx, kind, source, account_id, DocumentFacts(seller=seller, period=period), by)
+
+
+async def issue_topup_document(
+    tx: AsyncConnection,
+    account_id: AccountId,
+    *,
+    payment_ref: str,
+    net_cents: int,
+    tax_cents: int,
+    tax: TaxDecision | None,
+    paid_on: date,
+    paid_by: str,
+    seller: str = "",
+    by: str = "jobs:payments",
+) -> DocumentRequest:
+    """Ask for the tax invoice of a top-up that was paid, in the transaction that books the payment.
+
+    ``payment_ref`` names the payment, and one payment has one document. ``paid_by`` is printed, such as "Card ending in
+    4242". ``tax`` None: the table decides, and its tax must be ``tax_cents``. The payment's entry books the money and
+    the tax; the document books nothing.
+    """
+    facts = DocumentFacts(
+        seller=seller, net_cents=net_cents, tax_cents=tax_cents, tax=tax, paid_on=paid_on, paid_by=paid_by
+    )
+    return await request_document(tx, DocumentKind.TOPUP, f"topup:{payment_ref}", account_id, facts, by)
+
+
+async def request_credit_note(
+    tx: AsyncConnection, account_id: AccountId, document_id: DocumentId, reason: str, by: str
+) -> DocumentRequest:
+    """Ask for the credit note that takes a whole invoice back; an invoice has at most one."""
+    facts = DocumentFacts(corrects=document_id, reason=reason)
+    source = f"credit_note:{wire(DocumentId, document_id)}"
+    return await request_document(tx, DocumentKind.CREDIT_NOTE, source, account_id, facts, by)
+
+
+async def list_requests(
+    tx: AsyncConnection, *, account_id: AccountId | None = None, after: UUID | None = None, limit: int = 100
+) -> list[DocumentRequest]:
+    """List requests, the oldest first; of one account where it is named."""
+    rows = await tx.execute(_LIST, {"account": account_id, "after": after or _NIL, "limit": limit})
+    return [request_of(row) for row in rows]
+
+
+def request_of(row: object) -> DocumentRequest:
+    """A request from its row."""
+    columns = {name: getattr(row, name) for name in DocumentRequest.__struct_fields__}
+    columns["facts"] = msgspec.json.decode(columns["facts"], type=DocumentFacts)
+    return DocumentRequest(
+        **{**columns, "kind": DocumentKind(columns["kind"]), "state": RequestState(columns["state"])}
+    )

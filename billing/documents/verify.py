@@ -1,0 +1,159 @@
+"""Computes an issued document again from usage and prices, and proves that a call is in it.
+
+Nothing is written. What differs is said by line; a document whose month has late calls differs, which is right.
+"""
+
+from datetime import date
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.documents.document import Document, DocumentKind, Line, encode, exact_line, month_bounds
+from billing.documents.merkle import proof_of
+from billing.documents.receipts import Proof
+from billing.documents.rounding import NANO_PER_CENT, cents_of, share_cents, tax_cents
+from billing.documents.store import StoredDocument, find_named
+from billing.documents.usage_lines import MeasuredLine, find_leaf, measure_lines
+from store.ids import AccountId, RequestId
+
+_FILES = text(
+    "SELECT format, sha256(content) = sha256 AS whole, CASE format WHEN 'json' THEN content END AS json"
+    " FROM document_files WHERE document_id = :id ORDER BY format"
+)
+# Calls whose price is not one that was set: of their model, in force when they were admitted, or its batch price.
+_WRONG_PRICES = text("""
+    SELECT count(*) FROM usage_events u LEFT JOIN prices p ON p.id = u.price_id AND p.model_id = u.model_id
+        AND p.effective_at <= u.occurred_at
+    WHERE u.account_id = :account AND u.occurred_at >= :since AND u.occurred_at < :until AND u.nano_per_mtok > 0
+        AND (p.id IS NULL OR u.nano_per_mtok NOT IN (p.nano_per_mtok, coalesce(p.batch_nano_per_mtok, p.nano_per_mtok)))
+""")
+_RECEIVABLE = text("""
+    SELECT coalesce(-sum(p.amount_nano), 0)::bigint FROM entries e JOIN postings p ON p.entry_id = e.id
+        JOIN ledger_accounts l ON l.id = p.ledger_account_id
+    WHERE e.source_ref = :source AND l.kind = 'customer_receivable'
+""")
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """What verifying a document found; nothing is wrong where there are no faults."""
+
+    document: str
+    lines: int
+    calls: int
+    faults: tuple[str, ...]
+
+
+async def verify(tx: AsyncConnection, stored: StoredDocument) -> Verification:
+    """Compare a document with its files, with itself, and with usage, prices and ledger as they are now."""
+    document = stored.document
+    faults = [*await _file_faults(tx, stored.id, document), *total_faults(document)]
+    origin = document
+    if document.draft.corrects is not None:
+        original = await find_named(tx, document.draft.corrects.name)
+        if original is None or original.document.draft.lines != document.draft.lines:
+            faults.append(f"its lines are not those of {document.draft.corrects.name}, which it takes back")
+        origin = original.document if original else document
+    if origin.draft.kind in (DocumentKind.INVOICE, DocumentKind.STATEMENT):
+        measured = await measure_lines(tx, stored.account_id, origin.draft.since)
+        faults += line_faults(document, measured)
+        if wrong := await tx.scalar(_WRONG_PRICES, _span(stored.account_id, origin.draft.since)):
+            faults.append(f"{wrong} calls were charged another price than was in force")
+    faults += await _ledger_faults(tx, document, origin)
+    calls = sum(line.usage.calls for line in document.draft.lines if line.usage)
+    return Verification(document.name, len(document.draft.lines), calls, tuple(faults))
+
+
+async def prove(tx: AsyncConnection, stored: StoredDocument, request_id: RequestId) -> Proof | None:
+    """The proof that a call is in the document; None where it is not, or cost nothing."""
+    draft = stored.document.draft
+    leaf = await find_leaf(tx, stored.account_id, draft.since, request_id)
+    if leaf is None:
+        return None
+    group = (leaf.model, leaf.lane, leaf.nano_per_mtok)
+    for number, line in enumerate(draft.lines, start=1):
+        if line.usage is not None and group == (line.usage.model, line.usage.lane, line.usage.nano_per_mtok):
+            measured = await measure_lines(tx, stored.account_id, draft.since)
+            hashes = next(one.leaf_hashes for one in measured if _group(one) == group)
+            path = tuple(one.hex() for one in proof_of(hashes, leaf.index))
+            return Proof(stored.document.name, number, leaf.leaf, leaf.index, line.usage.calls, path, line.usage.root)
+    return None
+
+
+def line_faults(document: Document, measured: list[MeasuredLine]) -> list[str]:
+    """How a document's lines of usage differ from usage: sums, roots, lines that are missing or too many."""
+    found = {_group(one): one for one in measured}
+    faults = []
+    for number, line in enumerate(document.draft.lines, start=1):
+        if line.usage is None:
+            continue
+        now = found.pop((line.usage.model, line.usage.lane, line.usage.nano_per_mtok), None)
+        if now is None:
+            faults.append(f"line {number}: usage has no such calls")
+        else:
+            faults += [f"line {number}: {fault}" for fault in _differences(line, now)]
+    faults += [f"usage has {one.usage.calls} calls of {one.usage.model} that are on no line" for one in found.values()]
+    return faults
+
+
+def total_faults(document: Document) -> list[str]:
+    """How a document differs from itself: each line from its own figures, cents from their sum, tax from its rate."""
+    draft = document.draft
+    if draft.kind is DocumentKind.STATEMENT:
+        statement = draft.statement
+        moved = sum(one.amount_nano for one in statement.movements) if statement else 0
+        is_right = statement is not None and statement.opening_nano + moved == statement.closing_nano
+        return [] if is_right else ["opening and movements are not the closing balance"]
+    amounts = [*(line.amount_nano for line in draft.lines), *(-one.amount_nano for one in draft.deductions)]
+    shares = [*(line.cents for line in draft.lines), *(-one.cents for one in draft.deductions)]
+    checks = (
+        (
+            all(exact_line(line.usage) == line.amount_nano * 1_000_000 for line in draft.lines if line.usage),
+            "a line is not tokens by price with its own rounding",
+        ),
+        (share_cents(amounts) == shares, "cents of lines are not their shares"),
+        (cents_of(sum(amounts)) == draft.net_cents, "the net is not the sum of its lines"),
+        (draft.net_cents * NANO_PER_CENT - sum(amounts) == draft.rounding_nano, "the rounding is another"),
+        (
+            draft.tax is not None and abs(tax_cents(draft.net_cents, draft.tax.rate) - draft.tax_cents) <= 1,
+            "the tax is not the net by its rate",
+        ),
+    )
+    return [fault for is_right, fault in checks if not is_right]
+
+
+async def _file_faults(tx: AsyncConnection, document_id: UUID, document: Document) -> list[str]:
+    faults = []
+    for row in await tx.execute(_FILES, {"id": document_id}):
+        if not row.whole:
+            faults.append(f"the file {row.format} is not what was hashed")
+        if row.format == "json" and row.json != encode(document):
+            faults.append("the file json is not the document")
+    return faults
+
+
+async def _ledger_faults(tx: AsyncConnection, document: Document, origin: Document) -> list[str]:
+    """An invoice's receivable is its total, its credit note's takes that back; top-ups and statements have none."""
+    if origin.draft.kind is not DocumentKind.INVOICE:
+        return []
+    sign = -1 if document.draft.kind is DocumentKind.CREDIT_NOTE else 1
+    booked = int(await tx.scalar(_RECEIVABLE, {"source": f"document:{document.name}"}) or 0)
+    total = sign * document.draft.total_cents * NANO_PER_CENT
+    return [] if booked == total else [f"its entry is a receivable of {booked}, its total is {total}"]
+
+
+def _differences(line: Line, now: MeasuredLine) -> list[str]:
+    assert line.usage is not None, "only lines of usage are compared; this is a bug"
+    was = {**msgspec.structs.asdict(line.usage), "amount_nano": line.amount_nano}
+    found = {**msgspec.structs.asdict(now.usage), "amount_nano": now.amount_nano}
+    return [f"{name} was {was[name]}, usage has {found[name]}" for name in was if was[name] != found[name]]
+
+
+def _group(measured: MeasuredLine) -> tuple[str, str, int]:
+    return measured.usage.model, measured.usage.lane, measured.usage.nano_per_mtok
+
+
+def _span(account_id: AccountId, period: date) -> dict[str, object]:
+    since, until = month_bounds(period)
+    return {"account": account_id, "since": since, "until": until}

@@ -1,0 +1,43 @@
+"""Issues the documents that are asked for: renders, checks, numbers and stores them (:mod:`billing.documents`).
+
+Its tools take 200 MB and come with the extra ``finance``, so they are imported when the first document is wanted. Where
+they are not installed, requests wait, and the log says so.
+"""
+
+from importlib.util import find_spec
+from typing import Any
+
+import structlog
+from sqlalchemy import text
+
+from router.context import RouterContext
+
+log = structlog.get_logger("jobs")
+
+NEEDED = ("typst", "facturx", "saxonche")
+_WAITING = text("SELECT count(*) FROM document_requests WHERE state = 'waiting' AND run_after <= now()")
+# So many documents, and other jobs' turns are not delayed; the next turn is seconds away.
+AT_MOST = 200
+
+
+class IssueDocuments:
+    """Issues what waits; keeps the renderer, which took seconds to make, for the next turn."""
+
+    def __init__(self) -> None:
+        self._renderer: Any = None
+
+    async def __call__(self, context: RouterContext) -> None:
+        """One turn."""
+        async with context.db.transaction() as tx:
+            waiting = int(await tx.scalar(_WAITING) or 0)
+        if not waiting:
+            return
+        if missing := [name for name in NEEDED if find_spec(name) is None]:
+            log.error("documents_wait", requests=waiting, missing=missing, install="pip install '.[finance]'")
+            return
+        from billing.documents.issue import issue_waiting
+        from billing.documents.render import Renderer
+
+        self._renderer = self._renderer or Renderer()
+        if issued := await issue_waiting(context.db, self._renderer, at_most=AT_MOST):
+            log.info("documents_decided", requests=issued)

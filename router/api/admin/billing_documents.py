@@ -1,0 +1,177 @@
+"""``/admin/v1/documents``: invoices, statements, credit notes. Asked for here, issued by the jobs process."""
+
+from typing import Annotated, ClassVar, Literal
+
+from fastapi import Query, Response
+from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.documents.document import DocumentKind
+from billing.documents.requests import DocumentRequest, list_requests
+from billing.documents.store import find_document, find_named, list_documents, list_files, read_file
+from billing.documents.verify import verify
+from router.admin.documents import ask_for_credit_note, ask_for_month, found_document
+from router.api.admin.references import account_of
+from router.api.admin.request import Read, Write
+from router.api.document_answers import (
+    OCTETS,
+    ContentOut,
+    DocumentOut,
+    FileFormat,
+    Month,
+    RequestOut,
+    content_out,
+    document_out,
+    request_out,
+)
+from router.api.fields import AccountRef, text_of
+from router.api.forms import Answer, Body, Page, PageQuery
+from router.api.operation import ALL, JSON, MONEY, V1, Operations
+from router.changes.transaction import UnitOfWork
+from router.errors import NotFound
+from store.ids import AccountId, DocumentId, DocumentRequestId, wire
+
+operations = Operations("documents", f"{V1}/documents", tag="Documents")
+requests = Operations("document-requests", f"{V1}/document-requests", tag="Documents")
+ONE = "/{number}"
+
+
+class DocumentQuery(PageQuery):
+    """Which documents."""
+
+    account: AccountRef | None = Field(None, description="Those of this account.")
+
+
+class DocumentIssue(Body):
+    """A month's document of an account."""
+
+    account: AccountRef = Field(description="Whose usage.")
+    period: Month = Field(description="The month, such as 2026-10; it must be over.")
+    kind: Literal["invoice", "statement"] = Field("invoice", description="invoice, or statement of the balance.")
+    seller: str = Field("", max_length=63, description="Who sells; by default the only seller that there is.")
+
+
+class DocumentCredit(Body):
+    """Why an invoice is taken back."""
+
+    reason: Annotated[str, text_of(300)] = Field(description="Why; it is printed.")
+
+
+class VerificationOut(Answer):
+    """What computing a document again from usage and prices found."""
+
+    columns: ClassVar[tuple[str, ...]] = ("ok", "document", "lines", "calls", "faults")
+
+    ok: bool
+    document: str
+    lines: int
+    calls: int
+    faults: tuple[str, ...] = Field(description="What differs, by line.")
+    object: Literal["document.verification"] = "document.verification"
+
+
+@operations.get("", verb="list", summary="List documents", roles=ALL)
+async def list_(admin: Read, query: Annotated[DocumentQuery, Query()]) -> Page[DocumentOut]:
+    """Issued documents, the oldest first."""
+    after = query.after_id(DocumentId)
+
+    async def ask(connection: AsyncConnection) -> list[DocumentOut]:
+        account_id = await _account(connection, query.account)
+        found = await list_documents(connection, account_id=account_id, after=after, limit=query.limit + 1)
+        return [document_out(one) for one in found]
+
+    return admin.page(query, await admin.read(ask), lambda row: wire(DocumentId, row.id))
+
+
+@operations.get(ONE, verb="show", summary="Retrieve a document", roles=ALL)
+async def retrieve(admin: Read, number: str) -> DocumentOut:
+    """One document, by its number."""
+
+    async def ask(connection: AsyncConnection) -> DocumentOut:
+        stored = found_document(await find_named(connection, number), number)
+        return document_out(stored, await list_files(connection, stored.id))
+
+    return await admin.read(ask)
+
+
+@operations.get(
+    f"{ONE}/files/{{format}}",
+    verb="download",
+    summary="A document's file",
+    roles=ALL,
+    answer=ContentOut,
+    media=(JSON, OCTETS),
+)
+async def download(admin: Read, number: str, format: FileFormat) -> Response:
+    """A file as it was stored when the document was issued: pdf, facturx (PDF/A-3 with XML), ubl, json, csv."""
+
+    async def ask(connection: AsyncConnection) -> Response:
+        stored = found_document(await find_named(connection, number), number)
+        file = await read_file(connection, stored.id, format)
+        if file is None:
+            raise NotFound(f"{number} has no file {format}.", param="format")
+        if admin.media == OCTETS:
+            return admin.respond(file.content, OCTETS)
+        return admin.respond(content_out(file).model_dump_json().encode())
+
+    return await admin.read(ask)
+
+
+@operations.post(":issue", verb="issue", name="issue_document", summary="Issue a month's document", roles=MONEY)
+async def issue(admin: Write, body: DocumentIssue) -> RequestOut:
+    """Ask for an account's invoice or statement; the jobs process issues it, or says what is wrong with it.
+
+    One month has one; after it was credited there may be another. A refused one is tried again.
+    """
+
+    async def command(work: UnitOfWork) -> RequestOut:
+        account = await account_of(work.connection, body.account)
+        request = await ask_for_month(work, account.id, DocumentKind(body.kind), body.period, body.seller)
+        return await _request_out(work.connection, request)
+
+    return await admin.change(command)
+
+
+@operations.post(f"{ONE}/credit", verb="credit", summary="Credit an invoice", roles=MONEY)
+async def credit(admin: Write, number: str, body: DocumentCredit) -> RequestOut:
+    """Ask for the credit note that takes a whole invoice back. What is right then is a new invoice."""
+
+    async def command(work: UnitOfWork) -> RequestOut:
+        return await _request_out(work.connection, await ask_for_credit_note(work, number, body.reason))
+
+    return await admin.change(command)
+
+
+@operations.get(f"{ONE}/verification", verb="verify", summary="Is a document right?", roles=ALL)
+async def verify_(admin: Read, number: str) -> VerificationOut:
+    """Computes a document's lines, roots, cents and entry again from usage and prices; names what differs."""
+
+    async def ask(connection: AsyncConnection) -> VerificationOut:
+        found = await verify(connection, found_document(await find_named(connection, number), number))
+        return VerificationOut(
+            ok=not found.faults, document=found.document, lines=found.lines, calls=found.calls, faults=found.faults
+        )
+
+    return await admin.read(ask)
+
+
+@requests.get("", verb="list", summary="List requests for documents", roles=ALL)
+async def list_requests_(admin: Read, query: Annotated[DocumentQuery, Query()]) -> Page[RequestOut]:
+    """What documents were asked for, the oldest first, and what became of each."""
+    after = query.after_id(DocumentRequestId)
+
+    async def ask(connection: AsyncConnection) -> list[RequestOut]:
+        account_id = await _account(connection, query.account)
+        found = await list_requests(connection, account_id=account_id, after=after, limit=query.limit + 1)
+        return [await _request_out(connection, one) for one in found]
+
+    return admin.page(query, await admin.read(ask), lambda row: row.id)
+
+
+async def _account(connection: AsyncConnection, account_ref: str | None) -> AccountId | None:
+    return None if account_ref is None else (await account_of(connection, account_ref)).id
+
+
+async def _request_out(connection: AsyncConnection, request: DocumentRequest) -> RequestOut:
+    stored = None if request.document_id is None else await find_document(connection, request.document_id)
+    return request_out(request, stored.document.name if stored else None)

@@ -1,0 +1,150 @@
+"""Answers of documents: what customers and operators see of one, its files, and what became of a request for one."""
+
+import base64
+from datetime import date
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from pydantic import Field
+
+from billing.documents.document import DocumentKind
+from billing.documents.requests import DocumentRequest, RequestState
+from billing.documents.store import DocumentFile, StoredDocument
+from billing.documents.words import cents_text
+from router.api.fields import AccountIdText, DocumentIdText, Instant, TextValue
+from router.api.forms import Answer, Resource
+from router.api.periods import Period, period_of
+from store.ids import DocumentRequestId, wire
+
+OCTETS = "application/octet-stream"
+FileFormat: TypeAlias = Literal["pdf", "json", "csv", "ubl", "facturx"]
+
+
+def _month(text: str) -> date:
+    found: Period = period_of(text)
+    if len(text) != len("2026-11"):
+        raise ValueError(text)
+    return found.since.date()
+
+
+Month: TypeAlias = Annotated[
+    date,
+    TextValue(
+        _month, lambda day: f"{day:%Y-%m}", "a month in UTC, such as 2026-11", pattern="^[0-9]{4}-(0[1-9]|1[0-2])$"
+    ),
+]
+
+
+class FileOut(Answer):
+    """One of a document's files, without its content."""
+
+    format: str
+    media: str
+    sha256: str = Field(description="Of its bytes, in hex.")
+
+
+class ContentOut(FileOut):
+    """One of a document's files, as it was stored when it was issued."""
+
+    content: str = Field(
+        description="Its bytes in base64; with Accept: application/octet-stream the answer is the bytes."
+    )
+    object: Literal["document.file"] = "document.file"
+
+
+class DocumentOut(Resource):
+    """An issued document: amounts are USD as decimal text. It never changes; a credit note takes it back."""
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"corrected_by"})
+    columns: ClassVar[tuple[str, ...]] = ("number", "kind", "customer", "period", "issued_on", "total", "due")
+
+    id: DocumentIdText
+    number: str
+    kind: DocumentKind
+    account: AccountIdText
+    seller: str
+    customer: str
+    period: Month | None = Field(description="The month whose usage it is of; null for top-ups and what corrects them.")
+    issued_on: date
+    due_on: date | None
+    net: str
+    tax: str
+    total: str
+    due: str = Field(description="What is still to be paid when it was issued.")
+    tax_category: str | None = Field(
+        description="EN 16931's code: S, AE (reverse charge), O (outside of VAT), E (exempt)."
+    )
+    tax_reason: str | None
+    corrects: str | None = Field(description="The number of the document that this credit note takes back.")
+    corrected_by: str | None = Field(description="The number of the credit note that took it back.")
+    lines: int
+    files: list[FileOut] | None = Field(None, description="Null in a list.")
+    currency: Literal["USD"] = "USD"
+    object: Literal["document"] = "document"
+
+
+class RequestOut(Answer):
+    """A document that somebody wants. The jobs process issues it within seconds, or says why it cannot."""
+
+    columns: ClassVar[tuple[str, ...]] = ("id", "kind", "state", "fault", "number", "created_by", "created_at")
+
+    id: str
+    kind: DocumentKind
+    account: AccountIdText
+    state: RequestState
+    fault: str = Field(description="Where it was refused: the rule that it fails, the field, and why.")
+    number: str | None = Field(description="The number of the document that was issued.")
+    created_at: Instant
+    created_by: str
+    object: Literal["document_request"] = "document_request"
+
+
+def document_out(stored: StoredDocument, files: list[DocumentFile] | None = None) -> DocumentOut:
+    """A document as it is answered."""
+    draft = stored.document.draft
+    monthly = draft.kind in (DocumentKind.INVOICE, DocumentKind.STATEMENT)
+    return DocumentOut(
+        id=stored.id,
+        number=stored.document.name,
+        kind=draft.kind,
+        account=stored.account_id,
+        seller=draft.seller.id,
+        customer=draft.buyer.legal_name,
+        period=draft.since if monthly else None,
+        issued_on=draft.issued_on,
+        due_on=draft.due_on,
+        net=cents_text(draft.net_cents),
+        tax=cents_text(draft.tax_cents),
+        total=cents_text(draft.total_cents),
+        due=cents_text(draft.due_cents),
+        tax_category=draft.tax.category.value if draft.tax else None,
+        tax_reason=draft.tax.reason if draft.tax else None,
+        corrects=draft.corrects.name if draft.corrects else None,
+        corrected_by=stored.corrected_by,
+        lines=len(draft.lines),
+        files=None if files is None else [file_out(one) for one in files],
+    )
+
+
+def file_out(file: DocumentFile) -> FileOut:
+    """A file without its content."""
+    return FileOut(format=file.format, media=file.media, sha256=file.sha256.hex())
+
+
+def content_out(file: DocumentFile) -> ContentOut:
+    """A file with its content."""
+    content = base64.b64encode(file.content).decode()
+    return ContentOut(format=file.format, media=file.media, sha256=file.sha256.hex(), content=content)
+
+
+def request_out(request: DocumentRequest, number: str | None) -> RequestOut:
+    """A request as it is answered."""
+    return RequestOut(
+        id=wire(DocumentRequestId, request.id),
+        kind=request.kind,
+        account=request.account_id,
+        state=request.state,
+        fault=request.fault,
+        number=number,
+        created_at=request.created_at,
+        created_by=request.created_by,
+    )

@@ -1,0 +1,153 @@
+"""Serves ``/v1/account/billing-profile`` and ``/v1/account/documents``: who pays, and what they were given to file."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Query, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.documents.profiles import read_profile
+from billing.documents.receipts import Proof
+from billing.documents.store import StoredDocument, find_named, list_documents, list_files, read_file
+from billing.documents.verify import prove
+from router.admin.parties import set_profile
+from router.api.accept import preferred
+from router.api.document_answers import OCTETS, ContentOut, DocumentOut, FileFormat, content_out, document_out
+from router.api.forms import Page, PageQuery, closed
+from router.api.operation import JSON, Operations, Who, check_request
+from router.api.party_forms import ProfileOut, ProfileSet, profile_of, profile_out
+from router.api.public.request import Private
+from router.api.public.requests import RequestIdText
+from router.api.structs import StructValue
+from router.changes.audit import Actor
+from router.changes.transaction import UnitOfWork, transact
+from router.context import RouterContext
+from router.errors import NotFound, StoreUnavailable
+from router.request.body import printable_excerpt
+from store.ids import AccountId, DocumentId, KeyId, wire
+from store.postgres import STORE_FAULTS
+
+T = TypeVar("T")
+
+profile_operations = Operations("billing-profiles", "/v1/account/billing-profile", tag="Account", who=Who.KEY)
+operations = Operations("documents", "/v1/account/documents", tag="Account", who=Who.KEY)
+ONE = "/{number}"
+_Checked = Annotated[None, Depends(check_request)]
+
+
+@profile_operations.get("", verb="show", name="retrieve_own_billing_profile", summary="Who pays?")
+async def retrieve_profile(request: Private) -> ProfileOut:
+    """The account's billing profile, as documents name it."""
+
+    async def ask(connection: AsyncConnection) -> ProfileOut:
+        stored = await read_profile(connection, request.key.account_id)
+        if stored is None:
+            raise NotFound("The account has no billing profile: POST one.", param="billing_profile")
+        return profile_out(request.key.account_id, stored)
+
+    return await _read(request.context, ask)
+
+
+@profile_operations.post("", verb="set", name="set_own_billing_profile", summary="Set who pays")
+async def write_profile(request: Private, body: ProfileSet, _: _Checked) -> ProfileOut:
+    """Replace the account's billing profile: name, address, tax ids, e-mails, order number, language.
+
+    Terms and exemptions stay as the operator set them; documents that are issued keep their own copy.
+    """
+    account_id = request.key.account_id
+    # Read first, so that a wrong tax id is answered before anything is written.
+    profile_of(body)
+
+    async def command(work: UnitOfWork) -> ProfileOut:
+        before = await read_profile(work.connection, account_id, locked=True)
+        profile = profile_of(body, before.profile if before else None)
+        return profile_out(account_id, await set_profile(work, account_id, profile))
+
+    return await transact(request.context.db, Actor(wire(KeyId, request.key.id)), command)
+
+
+@operations.get("", verb="list", name="list_own_documents", summary="Invoices and statements")
+async def list_own(request: Private, query: Annotated[PageQuery, Query()], _: _Checked) -> Page[DocumentOut]:
+    """The account's issued documents, the oldest first."""
+    after = query.after_id(DocumentId)
+
+    async def ask(connection: AsyncConnection) -> list[DocumentOut]:
+        account_id = request.key.account_id
+        found = await list_documents(connection, account_id=account_id, after=after, limit=query.limit + 1)
+        return [document_out(one) for one in found]
+
+    rows = await _read(request.context, ask)
+    has_more, rows = len(rows) > query.limit, rows[: query.limit]
+    cursor = closed(wire(DocumentId, rows[-1].id)) if has_more else None
+    return Page[DocumentOut](data=rows, has_more=has_more, next_cursor=cursor)
+
+
+@operations.get(ONE, verb="show", name="retrieve_own_document", summary="An invoice or statement")
+async def retrieve(request: Private, number: str) -> DocumentOut:
+    """One of the account's documents, by its number, with the hashes of its files."""
+
+    async def ask(connection: AsyncConnection) -> DocumentOut:
+        stored = await _own(connection, request.key.account_id, number)
+        return document_out(stored, await list_files(connection, stored.id))
+
+    return await _read(request.context, ask)
+
+
+@operations.get(
+    f"{ONE}/files/{{format}}",
+    verb="download",
+    name="download_own_document",
+    summary="A document's file",
+    answer=ContentOut,
+    media=(OCTETS, JSON),
+)
+async def download(request: Private, number: str, format: FileFormat) -> Response:
+    """A file as it was stored when the document was issued: pdf, facturx (PDF/A-3 with XML), ubl, json, csv.
+
+    The bytes; with ``Accept: application/json`` an object that has them in base64.
+    """
+
+    async def ask(connection: AsyncConnection) -> Response:
+        stored = await _own(connection, request.key.account_id, number)
+        file = await read_file(connection, stored.id, format)
+        if file is None:
+            raise NotFound(f"{stored.document.name} has no file {format}.", param="format")
+        headers = {"cache-control": "no-store"}
+        if preferred(request.accept, (OCTETS, JSON)) == JSON:
+            return Response(content_out(file).model_dump_json(), media_type=JSON, headers=headers)
+        suffix = "pdf" if format == "facturx" else "xml" if format == "ubl" else format
+        headers["content-disposition"] = f'attachment; filename="{stored.document.name}-{format}.{suffix}"'
+        return Response(file.content, media_type=OCTETS, headers=headers)
+
+    return await _read(request.context, ask)
+
+
+@operations.get(f"{ONE}/proofs/{{request_id}}", verb="prove", name="prove_own_call", summary="Prove a call")
+async def proof(request: Private, number: str, request_id: RequestIdText) -> Annotated[Proof, StructValue()]:
+    """The path of hashes from a call to a line of a document: `gigarouter verify-receipt` checks it offline."""
+
+    async def ask(connection: AsyncConnection) -> Proof:
+        found = await prove(connection, await _own(connection, request.key.account_id, number), request_id)
+        if found is None:
+            raise NotFound(f"{number} has no such call, or it cost nothing.", param="request_id")
+        return found
+
+    return await _read(request.context, ask)
+
+
+async def _own(connection: AsyncConnection, account_id: AccountId, number: str) -> StoredDocument:
+    """The same whether there is no such document, or it is another account's."""
+    stored = await find_named(connection, number)
+    if stored is None or stored.account_id != account_id:
+        raise NotFound(f"This account has no document {printable_excerpt(number)}.", param="number")
+    return stored
+
+
+async def _read(context: RouterContext, ask: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    try:
+        async with context.usage_reads, context.db.transaction() as connection:
+            return await ask(connection)
+    except STORE_FAULTS as fault:
+        raise StoreUnavailable(
+            "Documents cannot be read right now. Try again in a moment.", retry_after_s=1, detail=str(fault)
+        ) from fault
