@@ -235,8 +235,10 @@ def table(stripe: StripeJobs | None = None, mail: SendDocuments | None = None) -
         Job("forget old outcomes", 600.0, _delete_expired),
         Job("write exports", 1.0, _write_exports),
         Job("remove exports that expired", 600.0, _remove_exports),
-        # Each turn waits for a notification by itself.
+        # Each turn waits for a notification by itself; several, so that a slow answer of Stripe's delays one of them.
         Job("act on what Stripe says", 0.1, stripe.act),
+        Job("act on what Stripe says, too", 0.1, stripe.act),
+        Job("act on what Stripe says, as well", 0.1, stripe.act),
         Job("read Stripe's lists again", 60.0, stripe.sweep),
         Job("compare Stripe's balance", 60.0, check_stripe),
         Job("forget old events of Stripe's", 3600.0, stripe.forget_old),
