@@ -18,6 +18,8 @@ from billing import books
 from billing.admission import GRACE_S
 from billing.close.finish import advance
 from billing.expiry import expire_due, pay_debts
+from billing.exports import run as exports
+from billing.exports.requests import expire
 from billing.generation import forget_old
 from billing.lines import fit_lines
 from billing.reaper import reap, resync
@@ -189,6 +191,17 @@ async def _close_months(context: RouterContext) -> None:
     await advance(context.db, context.db.clock.now(), context.call_deadline_s + GRACE_S)
 
 
+async def _write_exports(context: RouterContext) -> None:
+    while await exports.run_next(context.db, context.exports):
+        pass
+
+
+async def _remove_exports(context: RouterContext) -> None:
+    async with context.db.transaction() as tx:
+        await expire(tx)
+    await exports.remove_old(context.db, context.exports)
+
+
 async def _probe(context: RouterContext) -> None:
     await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota)
 
@@ -220,8 +233,12 @@ def table(stripe: StripeJobs | None = None, mail: SendDocuments | None = None) -
         Job("mail documents", 10.0, mail or SendDocuments(None)),
         Job("make and drop weeks of explanations", 3600.0, _rotate_weeks),
         Job("forget old outcomes", 600.0, _delete_expired),
-        # Each turn waits for a notification by itself.
+        Job("write exports", 1.0, _write_exports),
+        Job("remove exports that expired", 600.0, _remove_exports),
+        # Each turn waits for a notification by itself; several, so that a slow answer of Stripe's delays one of them.
         Job("act on what Stripe says", 0.1, stripe.act),
+        Job("act on what Stripe says, too", 0.1, stripe.act),
+        Job("act on what Stripe says, as well", 0.1, stripe.act),
         Job("read Stripe's lists again", 60.0, stripe.sweep),
         Job("compare Stripe's balance", 60.0, check_stripe),
         Job("forget old events of Stripe's", 3600.0, stripe.forget_old),

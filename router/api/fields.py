@@ -28,6 +28,7 @@ from store.ids import (
     DocumentRequestId,
     EndpointId,
     EntryId,
+    ExportId,
     GrantId,
     KeyId,
     MemberId,
@@ -210,6 +211,7 @@ DocumentIdText: TypeAlias = Annotated[DocumentId, _id(DocumentId)]
 DocumentRequestIdText: TypeAlias = Annotated[DocumentRequestId, _id(DocumentRequestId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
 EntryIdText: TypeAlias = Annotated[EntryId, _id(EntryId)]
+ExportIdText: TypeAlias = Annotated[ExportId, _id(ExportId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
