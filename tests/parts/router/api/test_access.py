@@ -48,8 +48,12 @@ GET    /admin/v1/documents                              finance_admin ops
 GET    /admin/v1/documents/{number}                     finance_admin ops
 GET    /admin/v1/documents/{number}/files/{format}      finance_admin ops
 GET    /admin/v1/documents/{number}/verification        finance_admin ops
+GET    /admin/v1/documents:preview                      finance_admin ops
 GET    /admin/v1/endpoints                              finance_admin ops
 GET    /admin/v1/endpoints/{endpoint_id}                finance_admin ops
+GET    /admin/v1/finance/exports                        finance_admin ops
+GET    /admin/v1/finance/exports/{export_id}            finance_admin ops
+GET    /admin/v1/finance/exports/{export_id}/files/{name} finance_admin ops
 GET    /admin/v1/exchange-rates                         finance_admin ops
 GET    /admin/v1/finance/close                          finance_admin ops
 GET    /admin/v1/finance/close/{month}                  finance_admin ops
@@ -95,6 +99,7 @@ POST   /admin/v1/accounts/{account_id}/grants           finance_admin
 POST   /admin/v1/accounts/{account_id}/resume           finance_admin ops
 POST   /admin/v1/accounts/{account_id}/suspend          finance_admin ops
 POST   /admin/v1/claims                                 ops
+POST   /admin/v1/document-requests/{request_id}/retry   finance_admin
 POST   /admin/v1/documents/{number}/credit              finance_admin
 POST   /admin/v1/documents:issue                        finance_admin
 POST   /admin/v1/endpoints                              ops
@@ -105,6 +110,8 @@ POST   /admin/v1/endpoints/{endpoint_id}/quarantine     ops
 POST   /admin/v1/endpoints/{endpoint_id}/resume         ops
 POST   /admin/v1/endpoints/{endpoint_id}/test           ops
 POST   /admin/v1/endpoints/{endpoint_id}:activate       ops
+POST   /admin/v1/finance/exports                        finance_admin
+POST   /admin/v1/finance/exports/{export_id}:cancel     finance_admin
 POST   /admin/v1/exchange-rates                         finance_admin
 POST   /admin/v1/finance/close/{month}/finish           finance_admin
 POST   /admin/v1/finance/close/{month}/sign-off         finance_admin
@@ -167,7 +174,8 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
     assert {path.rpartition("/")[2] for path in money} == {
         *("prices", "waivers", "revoke", "grants"),
         *("open", "end", "pay", "start", "finish", "sign-off"),
-        *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit"),
+        *("exports", "{export_id}:cancel"),
+        *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "retry"),
     }
 
 
