@@ -21,6 +21,7 @@ from billing.money import NanoUSD
 from billing.projection import ADMIT, EndedHolds, LiveHold, Projection, account_key, limits_key
 from billing.values import Cap, CapPeriod, Denial, Denied, Hold, Limits, LimitState, Payer, Quote
 from store.ids import AccountId, RequestId
+from store.postgres import STORE_FAULTS
 from store.redis_client import RedisUnavailable
 
 MINUTE_US = 60_000_000
@@ -122,6 +123,8 @@ class Admission:
             except asyncio.CancelledError:
                 self._projection.end_holds([EndedHolds(payer.account_id, (request_id,))])
                 raise
+            if len(reply) > 1:
+                self._projection.saw_writes(payer.account_id, generation, int(reply[8]))
             if reply[0] == b"ok":
                 return Hold(request_id, payer, quote, period, _limit_state(payer.limits, reply), lease.process_id)
             self._drop_refused(payer.account_id, request_id, generation)
@@ -129,6 +132,8 @@ class Admission:
                 await self._projection.ensure_loaded(payer.account_id, generation)
             elif reply[0] == b"stale":
                 await self._await_newer_generation(generation)
+            elif reply[0] == b"went_back":
+                await self._start_next(payer.account_id, generation)
             else:
                 return await self._with_debt(_denied(reply, quote, tokens_least, payer.limits), payer.account_id)
         raise BillingUnavailable("the account's balance keeps vanishing from Redis")
@@ -159,6 +164,7 @@ class Admission:
                 live.tokens_max,
                 live.due_ms,
                 tokens_least,
+                self._projection.writes_seen(account, generation),
             ],
         )
 
@@ -168,6 +174,13 @@ class Admission:
             self._projection.end_holds([EndedHolds(account_id, (request_id,))])
         else:
             self._projection.live.pop(request_id, None)
+
+    async def _start_next(self, account_id: AccountId, generation: int) -> None:
+        """Have everything asserted and loaded again, where an account is older than this process has seen it."""
+        try:
+            await self._generation.start_next(generation, f"account {account_id.hex} went back in time")
+        except STORE_FAULTS as fault:
+            raise BillingUnavailable("Postgres cannot start the next generation") from fault
 
     async def _await_newer_generation(self, generation: int) -> None:
         """Wait until the next beat tells the newer generation that Redis knows."""

@@ -52,6 +52,9 @@ _FIRST_LOAD = text(
     " WHERE a.generation = h.generation AND a.account_id = h.account_id)"
 )
 _UNCONFIRMED_MAX = 100_000
+# So many in a turn, a tenth of a second: a Redis that comes back has calls to answer, too.
+_SENT_AGAIN_MAX = 1_000
+_ACCOUNTS_SEEN_MAX = 100_000
 # In place of the number of asserted holds, in a load that may not create the account.
 NOT_FIRST = -1
 _STATES = ("OOM ", "READONLY ", "MISCONF ", "NOREPLICAS ", "MASTERDOWN ")
@@ -115,6 +118,8 @@ class Projection:
         self._loading: dict[AccountId, asyncio.Task[None]] = {}
         self._unconfirmed: list[EndedHolds] = []
         self._freed_events: dict[AccountId, asyncio.Event] = {}
+        # Per account the generation and the most writes in it that Redis has told this process.
+        self._writes_seen: dict[AccountId, tuple[int, int]] = {}
         # How often a script itself failed: always a bug of ours, or someone else wrote into Redis.
         self.script_faults = 0
         generation.set_callbacks(self.assert_live, self.void_holds)
@@ -129,6 +134,18 @@ class Projection:
         if self.redis is None:
             raise RedisUnavailable("Redis was never connected")
         return self.redis.call(script, keys, args)
+
+    def writes_seen(self, account_id: AccountId, generation: int) -> int:
+        """The least number of writes that an account must have in Redis, unless it went back in time."""
+        seen = self._writes_seen.get(account_id)
+        return seen[1] if seen is not None and seen[0] == generation else 0
+
+    def saw_writes(self, account_id: AccountId, generation: int, writes: int) -> None:
+        """Remember the number of an account's writes; of the accounts that were called last."""
+        known = self._writes_seen.pop(account_id, (0, 0))
+        self._writes_seen[account_id] = max(known, (generation, writes))
+        if len(self._writes_seen) > _ACCOUNTS_SEEN_MAX:
+            del self._writes_seen[next(iter(self._writes_seen))]
 
     async def assert_live(self, generation: int) -> Counter[AccountId]:
         """Assert every hold that is live here in a new generation; returns how many each account has.
@@ -330,7 +347,7 @@ class Projection:
         while True:
             await asyncio.sleep(0.1)
             if self._unconfirmed and self.is_connected:
-                retries, self._unconfirmed = self._unconfirmed, []
+                retries, self._unconfirmed = self._unconfirmed[:_SENT_AGAIN_MAX], self._unconfirmed[_SENT_AGAIN_MAX:]
                 for end in retries:
                     if end.reload:
                         await self._reload(end)

@@ -30,6 +30,8 @@ ModelEventId = NewType("ModelEventId", UUID)
 ProbeId = NewType("ProbeId", UUID)
 OperatorKeyId = NewType("OperatorKeyId", UUID)
 ExportId = NewType("ExportId", UUID)
+ReceivableId = NewType("ReceivableId", UUID)
+PaymentId = NewType("PaymentId", UUID)
 DocumentId = NewType("DocumentId", UUID)
 DocumentRequestId = NewType("DocumentRequestId", UUID)
 TopupId = NewType("TopupId", UUID)
@@ -60,6 +62,7 @@ PREFIXES: dict[object, str] = {
     ProbeId: "probe",
     OperatorKeyId: "opkey",
     ExportId: "export",
+    ReceivableId: "recv",
     DocumentId: "doc",
     DocumentRequestId: "docreq",
     TopupId: "topup",

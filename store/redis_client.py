@@ -123,6 +123,9 @@ class RedisClient:
         """Handle an error reply: a command that was redirected, and so not carried out, is sent to its owner."""
         kind, _, rest = str(error).partition(" ")
         try:
+            if "READONLY " in str(error):
+                # The primary was made a replica, and keeps its connections: the address leads to the new one.
+                asyncio.get_running_loop().call_soon(connection.drop)
             if command.sent >= SENT_MAX or kind not in {"MOVED", "ASK", "NOSCRIPT"}:
                 command.future.set_exception(error)
                 return

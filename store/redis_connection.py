@@ -72,6 +72,7 @@ class RedisConnection(asyncio.Protocol):
         self._pending: deque[Command] = deque()
         self._outgoing: list[bytes] = []
         self._transport: asyncio.Transport | None = None
+        self._received_at = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -101,12 +102,15 @@ class RedisConnection(asyncio.Protocol):
             self.connection_lost(None)
 
     def drop_if_silent(self, timeout_s: float) -> None:
-        """Close where a command has been without a reply for longer than ``timeout_s``."""
-        if self._pending and self._loop.time() - self._pending[0].sent_at > timeout_s:
+        """Close where a command waits and nothing has come for longer than ``timeout_s``.
+
+        What waits in a long queue whose replies come is not lost: to send all of it again would make the queue longer.
+        """
+        if self._pending and self._loop.time() - max(self._pending[0].sent_at, self._received_at) > timeout_s:
             self.drop()
 
     async def greet(self, scripts: Iterable[Script]) -> None:
-        """Authenticate, load the scripts, and learn which server this is."""
+        """Authenticate, load the scripts, and learn which server this is; :class:`RedisUnavailable` at a replica."""
         server = self.server
         if server.password:
             await self.send("AUTH", *((server.username, server.password) if server.username else (server.password,)))
@@ -114,9 +118,12 @@ class RedisConnection(asyncio.Protocol):
             await self.send("SELECT", server.database)
         for script in scripts:
             await self.send("SCRIPT", "LOAD", script.source)
-        lines = bytes(await self.send("INFO", "server")).decode().splitlines()
+        lines = bytes(await self.send("INFO")).decode().splitlines()
         info = dict(line.split(":", 1) for line in lines if ":" in line)
         self.run_id, self.is_cluster = info["run_id"], info.get("redis_mode") == "cluster"
+        # In a cluster a replica says who owns the slots, and sends writes to them.
+        if not self.is_cluster and info.get("role") == "slave":
+            raise RedisUnavailable("the server is a replica, which takes no writes")
 
     def _flush(self) -> None:
         if self._outgoing and self._transport is not None:
@@ -130,6 +137,7 @@ class RedisConnection(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
+        self._received_at = self._loop.time()
         self._reader.feed(data)
         while (reply := self._reader.gets()) is not False:
             command = self._pending.popleft()

@@ -3,15 +3,18 @@
 -- What no wait can cure is looked at first: a client that waits for a limit must not learn afterwards that it cannot pay.
 -- Tokens: while a call runs, its bound is set aside ('u:<key>' is the sum, 'q:<request>' one call's); what was billed
 -- counts from the end of the call on (apply.lua). A call passes where its least tokens fit beside all that is set aside.
+-- 'n' counts admissions and loads: where it is below what the caller has seen, the account went back in time.
 -- KEYS account, limits. ARGV generation, request, amount, key, period, cap or '', requests/min, tokens/min,
--- concurrency, most tokens, due_ms, least tokens; the wall clock is Redis's own.
+-- concurrency, most tokens, due_ms, least tokens, least 'n'; the wall clock is Redis's own.
 local generation, request, amount, key, period = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local need = tonumber(amount)
 local f = redis.call('HMGET', KEYS[1], 'gen', 'loaded', 'bal', 'held', 'h:' .. request, 'c:' .. key,
-    's:' .. key .. ':' .. period, 'k:' .. key .. ':' .. period, 'u:' .. key)
+    's:' .. key .. ':' .. period, 'k:' .. key .. ':' .. period, 'u:' .. key, 'n')
 if not f[1] or tonumber(f[1]) < tonumber(generation) then return {'unknown'} end
 if tonumber(f[1]) > tonumber(generation) then return {'stale'} end
 if not f[2] then return {'unknown'} end
+local writes = tonumber(f[10] or '0')
+if writes < tonumber(ARGV[13]) then return {'went_back'} end
 local balance, held = tonumber(f[3]), tonumber(f[4] or '0')
 
 local rpm, tpm, concurrency, least = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[12])
@@ -32,7 +35,7 @@ local key_held = tonumber(f[8] or '0')
 
 local function state(verdict, wait)
     return {verdict, f[3], f[4] or '0', string.format('%.0f', arrival_r - now), string.format('%.0f', arrival_t - now),
-        string.format('%.0f', wait or 0), f[7] or '0', string.format('%.0f', reserved)}
+        string.format('%.0f', wait or 0), f[7] or '0', string.format('%.0f', reserved), writes}
 end
 
 if f[5] then return state('ok') end
@@ -52,7 +55,8 @@ if need > balance - held then return state('held') end
 redis.call('HSET', KEYS[2], 'r:' .. key, string.format('%.3f', next_r))
 redis.call('PEXPIRE', KEYS[2], 600000)
 local function text(number) return string.format('%.0f', number) end
-redis.call('HSET', KEYS[1], 'held', text(held + need), 'c:' .. key, text(in_flight + 1), 'k:' .. key .. ':' .. period,
+writes = writes + 1
+redis.call('HSET', KEYS[1], 'n', text(writes), 'held', text(held + need), 'c:' .. key, text(in_flight + 1), 'k:' .. key .. ':' .. period,
     text(key_held + need), 'u:' .. key, text(reserved + tonumber(ARGV[10])), 'q:' .. request, ARGV[10] .. '|' .. ARGV[8],
     'd:' .. request, ARGV[11], 'h:' .. request, amount .. '|' .. key .. '|' .. period)
 arrival_r = next_r

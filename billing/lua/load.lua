@@ -46,4 +46,5 @@ for name, number in pairs(key_held) do redis.call('HSET', KEYS[1], name, string.
 for i = 5, #ARGV, 2 do redis.call('HSET', KEYS[1], 's:' .. ARGV[i], ARGV[i + 1]) end
 redis.call('HSET', KEYS[1], 'gen', ARGV[1], 'bal', ARGV[3], 'held', string.format('%.0f', held), 'ver', ARGV[2],
     'loaded', 1)
+redis.call('HINCRBY', KEYS[1], 'n', 1)
 return 'ok'

@@ -34,6 +34,7 @@ from store.ids import (
     OperatorKeyId,
     PriceId,
     ProviderId,
+    ReceivableId,
     RefundId,
     ResolutionId,
     ReviewId,
@@ -210,6 +211,7 @@ EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
 EntryIdText: TypeAlias = Annotated[EntryId, _id(EntryId)]
 ExportIdText: TypeAlias = Annotated[ExportId, _id(ExportId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
+ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]

@@ -2,20 +2,30 @@
 
 import asyncio
 from collections.abc import Awaitable
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import text
+from typing_extensions import override
 
+from billing import charging
+from billing.admission import Admission, Recount
+from billing.credits import GrantKind, grant
 from billing.errors import BillingUnavailable, ChargeRefused
+from billing.expiry import expire_due
 from billing.generation import DEAD_S, FENCED_S, Lease
 from billing.money import NanoUSD
 from billing.projection import account_key
-from billing.values import Cap, CapPeriod, Denial, Denied, Hold, Payer
-from store.ids import AccountId
+from billing.values import Cap, CapPeriod, Denial, Denied, Hold, Payer, Quote
+from store.ids import AccountId, RequestId
 from tests.builders.billing import Billing, an_account, billing, usage_of
 from tests.builders.values import a_payer
 
 CALLS, COST = 20, 10
+BREAKAGE = text(
+    "SELECT sum(amount_nano) FROM postings p JOIN ledger_accounts l ON l.id = p.ledger_account_id"
+    " WHERE l.kind = 'breakage'"
+)
 
 
 async def holds(b: Billing, payer: Payer, calls: int = CALLS) -> list[Hold]:
@@ -211,5 +221,92 @@ def test_what_calls_in_flight_hold_of_a_cap_is_not_held_twice(database_url: str,
             refused = await b.admit(payer, 1)
             assert isinstance(refused, Denied)
             assert refused.reason is Denial.CAP_HELD
+
+    asyncio.run(story())
+
+
+class Paused(Admission):
+    """An admission whose first hold waits before it is used, as in a process that is frozen just then."""
+
+    def __init__(self, b: Billing) -> None:
+        super().__init__(b.projection, b.generation)
+        self.holds, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    @override
+    async def admit(
+        self,
+        request_id: RequestId,
+        payer: Payer,
+        quote: Quote,
+        now: datetime,
+        deadline_at: float,
+        recount: Recount | None,
+    ) -> Hold | Denied:
+        hold = await super().admit(request_id, payer, quote, now, deadline_at, recount)
+        self.holds.set()
+        await self.goes_on.wait()
+        return hold
+
+
+def test_a_grant_expires_by_what_is_left_after_the_lease_of_its_expiry_was_lost(
+    database_url: str, redis_url: str
+) -> None:
+    """Others spend of it meanwhile: an expiry that took what it once held would take their credit."""
+
+    async def story() -> None:
+        async with billing(database_url, redis_url) as jobs, billing(database_url, redis_url) as serve:
+            account = await an_account(jobs.db, 0)
+            payer, now = a_payer(account), jobs.db.clock.now() + timedelta(hours=2)
+            async with jobs.db.transaction() as tx:
+                due = now - timedelta(hours=1)
+                await grant(tx, account, NanoUSD(10 * COST), GrantKind.PURCHASED, source_ref="tests:1", expires_at=due)
+            paused = Paused(jobs)
+            late = asyncio.create_task(expire_due(jobs.db, paused, jobs.projection, jobs.generation, now, wait_s=0.1))
+            await paused.holds.wait()
+            jobs.fall_silent()
+            await expel(jobs)
+            await serve.redis_command("FLUSHALL")
+            first, second = await holds(serve, payer, 2)
+            await serve.charge(first, COST)
+            paused.goes_on.set()
+            jobs.beating = asyncio.ensure_future(jobs.generation.run())
+            assert await late == 0, "what a call holds is taken when that has ended"
+            await serve.charge(second, COST)
+            await serve.settle()
+            assert await expire_due(jobs.db, jobs.admission, jobs.projection, jobs.generation, now) <= 1
+            await serve.settle()
+            assert (await overdraft(serve), await in_redis(serve, account)) == (0, ("0", "0"))
+            async with serve.db.transaction() as tx:
+                assert await tx.scalar(BREAKAGE) == 8 * COST
+            await serve.assert_books_are_right()
+            jobs.fall_silent()
+
+    asyncio.run(story())
+
+
+def test_in_memory_durability_the_house_pays_for_what_was_delivered_and_is_refused_later(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most a queue's worth: a call that finds it full is not delivered."""
+    monkeypatch.setattr(charging, "QUEUE_MAX", 3)
+
+    async def story() -> None:
+        async with billing(database_url, redis_url, "memory") as b:
+            account = await an_account(b.db, 5 * COST)
+            delivered, undelivered = await holds(b, a_payer(account), 3), await holds(b, a_payer(account), 1)
+            b.fall_silent()
+            await expel(b)
+            async with b.db.transaction() as tx:
+                await tx.execute(text("DELETE FROM charge_leases"))
+            for hold in delivered:
+                await b.charge(hold, COST)
+            with pytest.raises(BillingUnavailable):
+                await b.charge(undelivered[0], COST)
+            b.beating = asyncio.ensure_future(b.generation.run())
+            await b.charging.drain()
+            assert (b.charging.fenced, await overdraft(b)) == (3, 0)
+            assert (await b.projection.balance(account)).balance == 5 * COST, "the customer does not"
+            await b.assert_books_are_right()
+            b.fall_silent()
 
     asyncio.run(story())

@@ -46,6 +46,50 @@ def test_a_hold_that_went_back_in_time_with_its_account_is_held_again_within_sec
     asyncio.run(story())
 
 
+def test_an_account_that_went_back_in_time_looks_rich_to_no_process_that_has_seen_it_poorer(
+    database_url: str, redis_url: str
+) -> None:
+    """Not for the second until its lost holds are found: the next call of such a process finds it."""
+
+    async def story() -> None:
+        async with billing(database_url, redis_url) as one, billing(database_url, redis_url) as other:
+            for caller in (one, other):
+                account = await an_account(one.db, 100)
+                payer = a_payer(account)
+                copies: dict[str, bytes | None] = {}
+                for b, cost in ((one, 5), (other, 5), (one, 45), (other, 45)):
+                    hold = await b.admit(payer, cost)
+                    assert isinstance(hold, Hold)
+                    await b.charge(hold, cost)
+                    await b.settle()
+                    copies = copies if cost == 45 else await copy(b, account, (0,))
+                if caller is one:
+                    assert isinstance(await caller.admit(payer, 1), Denied), "it has seen what the other spent"
+                await put_back(one, copies)
+                refused = await caller.admit(payer, 1)
+                assert isinstance(refused, Denied), "90 are spent that Redis does not know of"
+                assert refused.balance == 0
+                await one.settle()
+
+            # Back before a hold that is alive: its credit is no other call's.
+            account = await an_account(one.db, 100)
+            payer = a_payer(account)
+            first = await one.admit(payer, 10)
+            copies = await copy(one, account, (0,))
+            live = await one.admit(payer, 90)
+            assert isinstance(first, Hold)
+            assert isinstance(live, Hold)
+            await put_back(one, copies)
+            assert isinstance(await one.admit(payer, 1), Denied)
+            await one.charge(live, 90)
+            await one.charge(first, 10)
+            await one.settle()
+            assert not await is_whole(one, account)
+            await one.assert_books_are_right()
+
+    asyncio.run(story())
+
+
 def test_a_hold_without_an_instant_gets_the_latest_that_it_may_have(database_url: str, redis_url: str) -> None:
     """As a hold that a process of the release before made, whose set of instants is lost."""
 

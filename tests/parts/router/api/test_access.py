@@ -54,6 +54,13 @@ GET    /admin/v1/finance/exports                        finance_admin ops
 GET    /admin/v1/finance/exports/{export_id}            finance_admin ops
 GET    /admin/v1/finance/exports/{export_id}/files/{name} finance_admin ops
 GET    /admin/v1/exchange-rates                         finance_admin ops
+GET    /admin/v1/finance/close                          finance_admin ops
+GET    /admin/v1/finance/close/{month}                  finance_admin ops
+GET    /admin/v1/finance/close/{month}/late             finance_admin ops
+GET    /admin/v1/finance/close/{month}/papers           finance_admin ops
+GET    /admin/v1/finance/lines                          finance_admin ops
+GET    /admin/v1/finance/lines/{account_id}             finance_admin ops
+GET    /admin/v1/finance/receivables                    finance_admin ops
 GET    /admin/v1/keys                                   finance_admin ops
 GET    /admin/v1/keys/{key_id}                          finance_admin ops
 GET    /admin/v1/ledger:trial-balance                   finance_admin ops
@@ -78,6 +85,7 @@ GET    /admin/v1/waivers                                finance_admin ops
 GET    /admin/v1/waivers/{waiver_id}                    finance_admin ops
 PATCH  /admin/v1/accounts/{account_id}                  finance_admin ops
 PATCH  /admin/v1/endpoints/{endpoint_id}                ops
+PATCH  /admin/v1/finance/lines/{account_id}             finance_admin
 PATCH  /admin/v1/keys/{key_id}                          ops
 PATCH  /admin/v1/members/{member_id}                    ops
 PATCH  /admin/v1/models/{model_id:path}                 ops
@@ -103,6 +111,12 @@ POST   /admin/v1/endpoints/{endpoint_id}:activate       ops
 POST   /admin/v1/finance/exports                        finance_admin
 POST   /admin/v1/finance/exports/{export_id}:cancel     finance_admin
 POST   /admin/v1/exchange-rates                         finance_admin
+POST   /admin/v1/finance/close/{month}/finish           finance_admin
+POST   /admin/v1/finance/close/{month}/sign-off         finance_admin
+POST   /admin/v1/finance/close/{month}/start            finance_admin
+POST   /admin/v1/finance/lines/{account_id}/end         finance_admin
+POST   /admin/v1/finance/lines/{account_id}/open        finance_admin
+POST   /admin/v1/finance/receivables/{receivable_id}/pay finance_admin
 POST   /admin/v1/keys                                   ops
 POST   /admin/v1/keys/{key_id}/end-old-secrets          ops
 POST   /admin/v1/keys/{key_id}/pause                    ops
@@ -158,6 +172,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
     assert {path.rpartition("/")[2] for path in money} == {
         *("prices", "waivers", "revoke", "grants"),
         *("exports", "{export_id}:cancel"),
+        *("open", "end", "pay", "start", "finish", "sign-off"),
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit"),
     }
 
