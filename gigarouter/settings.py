@@ -13,6 +13,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -171,6 +172,16 @@ class Settings(BaseSettings):
         "* for every page; none by default, because a secret key does not belong into a page.",
     )
 
+    smtp_url: SecretStr | None = Field(
+        default=None,
+        description="Mail server that invoices are sent by, as smtp://user:password@host:587, where a password goes by "
+        "STARTTLS alone, or smtps://…; without it none is mailed.",
+    )
+    mail_from: str | None = Field(
+        default=None,
+        description="Address that invoices are mailed from, as billing@example.com; by default the seller's.",
+    )
+
     stripe_secret_key: SecretStr | None = Field(
         default=None,
         description="Stripe's secret or restricted key, sk_… or rk_…, for top-ups; without it there are none. Needs "
@@ -204,6 +215,14 @@ class Settings(BaseSettings):
     operator_key: SecretStr | None = Field(
         default=None, description="An operator's key, gr_ops_…, for `gigarouter admin` at an address."
     )
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_mail_server(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit(value.get_secret_value()) if value is not None else None
+        if parts is not None and (parts.scheme not in ("smtp", "smtps") or not parts.hostname):
+            raise ValueError("it is smtp://user:password@host:587, or smtps://…")
+        return value
 
     @field_validator("secret_keys", "stripe_webhook_secrets", "allowed_private_networks", "cors_origins", mode="before")
     @classmethod

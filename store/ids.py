@@ -29,9 +29,9 @@ ResolutionId = NewType("ResolutionId", UUID)
 ModelEventId = NewType("ModelEventId", UUID)
 ProbeId = NewType("ProbeId", UUID)
 OperatorKeyId = NewType("OperatorKeyId", UUID)
-ExportId = NewType("ExportId", UUID)
 ReceivableId = NewType("ReceivableId", UUID)
 PaymentId = NewType("PaymentId", UUID)
+ExportId = NewType("ExportId", UUID)
 DocumentId = NewType("DocumentId", UUID)
 DocumentRequestId = NewType("DocumentRequestId", UUID)
 TopupId = NewType("TopupId", UUID)
@@ -61,8 +61,8 @@ PREFIXES: dict[object, str] = {
     ModelEventId: "mevent",
     ProbeId: "probe",
     OperatorKeyId: "opkey",
-    ExportId: "export",
     ReceivableId: "recv",
+    ExportId: "export",
     DocumentId: "doc",
     DocumentRequestId: "docreq",
     TopupId: "topup",

@@ -25,6 +25,7 @@ from store.ids import (
     AuditId,
     ClaimId,
     DocumentId,
+    DocumentRequestId,
     EndpointId,
     EntryId,
     ExportId,
@@ -207,6 +208,7 @@ AccountIdText: TypeAlias = Annotated[AccountId, _id(AccountId)]
 AuditIdText: TypeAlias = Annotated[AuditId, _id(AuditId)]
 ClaimIdText: TypeAlias = Annotated[ClaimId, _id(ClaimId)]
 DocumentIdText: TypeAlias = Annotated[DocumentId, _id(DocumentId)]
+DocumentRequestIdText: TypeAlias = Annotated[DocumentRequestId, _id(DocumentRequestId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
 EntryIdText: TypeAlias = Annotated[EntryId, _id(EntryId)]
 ExportIdText: TypeAlias = Annotated[ExportId, _id(ExportId)]

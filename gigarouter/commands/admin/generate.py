@@ -124,6 +124,8 @@ def function_of(command: Command, client: Callable[[], Client]) -> Callable[...,
             fail(" ".join(filter(None, (reply.answer.get("reason"), reply.answer.get("advice")))), PROVIDER_FAILED)
         if isinstance(reply.answer, Mapping) and reply.answer.get("balanced") is False:
             fail("The ledger does not balance.")
+        if isinstance(reply.answer, Mapping) and reply.answer.get("ok") is False:
+            fail("What was verified is not right.")
 
     run.__doc__ = command.route.description or command.route.summary
     run.__signature__ = inspect.Signature([*_signature(command)])  # type: ignore[attr-defined]
