@@ -18,6 +18,7 @@ from store.ids import AccountId, RequestId
 
 # A call is booked when it is answered; a process that had lost Postgres books later.
 NEAR = timedelta(minutes=3)
+LATE_AT_MOST = timedelta(days=100)
 
 _CALLS = text("""
     SELECT request_id, occurred_at, model_id, tokens, nano_per_mtok, cost_nano, charged_nano, overdraft_nano
@@ -56,6 +57,8 @@ def _windows(movement: Movement) -> Iterator[tuple[datetime, datetime]]:
     yield booked - NEAR, booked + NEAR
     month = movement.at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     yield month, (month + timedelta(days=32)).replace(day=1)
+    # A call of a month that was closed before it was booked is an entry of a later one.
+    yield month - LATE_AT_MOST, booked + NEAR
 
 
 async def explain_charge(tx: AsyncConnection, usage: UsageEvent) -> ChargeDetail:
