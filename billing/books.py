@@ -127,8 +127,9 @@ _USAGE_IS_LEDGER = text("""
         SELECT date_trunc('month', occurred_at AT TIME ZONE 'UTC')::date AS period, sum(cost_nano) AS amount
         FROM usage_events WHERE entry_id IS NOT NULL AND promotional_nano IS NOT NULL GROUP BY 1
     ), booked AS (
-        SELECT e.period, sum(p.amount_nano) AS amount
+        SELECT coalesce(late.call_period, e.period) AS period, sum(p.amount_nano) AS amount
         FROM entries e JOIN postings p ON p.entry_id = e.id JOIN ledger_accounts l ON l.id = p.ledger_account_id
+        LEFT JOIN late_entries late ON late.entry_id = e.id
         WHERE e.kind = 'usage' AND e.period IS NOT NULL
             AND l.kind IN ('revenue', 'promotional_contra', 'goodwill_expense') GROUP BY 1
     )

@@ -4,6 +4,7 @@ The SQL of the group commit (``charge_calls``) posts usage entries; everything e
 """
 
 from collections.abc import Sequence
+from datetime import date
 
 import msgspec
 from sqlalchemy import insert, text, update
@@ -71,8 +72,11 @@ async def post(
     *,
     account_id: AccountId | None = None,
     note: str = "",
+    period: date | None = None,
 ) -> EntryId:
     """Book one entry. The legs must sum to zero; ``source_ref`` is unique, so one fact is booked once.
+
+    It belongs to the month that begins on ``period``, else to the month of its booking.
 
     Raises :class:`CreditTooLarge`, and the database's ``IntegrityError`` for a fact booked before or a credit that
     would fall below zero.
@@ -82,9 +86,8 @@ async def post(
     customers = {leg.account_id for leg in legs if leg.account_id is not None}
     assert customers <= {account_id}, "an entry is of the account whose balance it moves; this is a bug"
     entry_id = EntryId(new_id())
-    await tx.execute(
-        insert(EntryRow).values(id=entry_id, kind=kind, source_ref=source_ref, account_id=account_id, note=note)
-    )
+    facts = {"id": entry_id, "kind": kind, "source_ref": source_ref, "account_id": account_id, "note": note}
+    await tx.execute(insert(EntryRow).values(facts if period is None else {**facts, "period": period}))
     rows = []
     for number, leg in enumerate((leg for leg in legs if leg.amount), start=1):
         ledger_account_id, version = await _ledger_account(tx, leg)

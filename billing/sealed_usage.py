@@ -20,11 +20,12 @@ from store.ids import new_id
 ADMITTED_BEFORE = timedelta(minutes=10)
 
 _BOOKED = text("""
-    SELECT e.id, e.account_id, e.period,
+    SELECT e.id, e.account_id, coalesce(late.call_period, e.period) AS period,
         coalesce(sum(p.amount_nano) FILTER (WHERE l.kind IN ('revenue', 'promotional_contra', 'goodwill_expense')), 0)
             AS booked,
         coalesce(-sum(p.amount_nano) FILTER (WHERE l.kind = 'provider_cost'), 0) AS booked_cost
     FROM entries e JOIN postings p ON p.entry_id = e.id JOIN ledger_accounts l ON l.id = p.ledger_account_id
+    LEFT JOIN late_entries late ON late.entry_id = e.id
     WHERE e.id = ANY(CAST(:entries AS uuid[])) AND e.kind = 'usage' AND e.period IS NOT NULL GROUP BY 1, 2, 3
 """)
 _USED = text("""

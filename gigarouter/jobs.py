@@ -16,9 +16,12 @@ from sqlalchemy import text
 
 from billing import books
 from billing.admission import GRACE_S
+from billing.close.finish import advance
 from billing.expiry import expire_due, pay_debts
 from billing.generation import forget_old
+from billing.lines import fit_lines
 from billing.reaper import reap, resync
+from billing.receivables import accrue, is_due, remind
 from billing.seal import seal
 from billing.stripe.errors import StripeUnavailable
 from gigarouter import telemetry
@@ -167,6 +170,24 @@ async def _pay_debts(context: RouterContext) -> None:
             log.warning("debts_paid_late", accounts=paid)
 
 
+async def _fit_lines(context: RouterContext) -> None:
+    if context.generation.is_ready:
+        await fit_lines(context.db, context.admission, context.projection, context.generation, context.db.clock.now())
+
+
+async def _accrue(context: RouterContext) -> None:
+    now = context.db.clock.now()
+    async with context.db.transaction() as tx:
+        await remind(tx, now)
+        due = await is_due(tx, now)
+    if due:
+        await accrue(context.db, now)
+
+
+async def _close_months(context: RouterContext) -> None:
+    await advance(context.db, context.db.clock.now(), context.call_deadline_s + GRACE_S)
+
+
 async def _probe(context: RouterContext) -> None:
     await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota)
 
@@ -187,6 +208,9 @@ def table(stripe: StripeJobs | None = None) -> list[Job]:
         Job("set accounts anew that fell behind", 2.0, _Resync()),
         Job("expire grants", 60.0, _expire),
         Job("count and pay debts", 60.0, _pay_debts),
+        Job("make credit lines follow their limits", 5.0, _fit_lines),
+        Job("move what was drawn to unbilled, daily", 600.0, _accrue),
+        Job("close months", 15.0, _close_months),
         Job("seal the ledger", 10.0, _seal),
         Job("check the books", 60.0, _CheckBooks()),
         Job("check all of the books", 600.0, _check_all_books),

@@ -29,6 +29,8 @@ ResolutionId = NewType("ResolutionId", UUID)
 ModelEventId = NewType("ModelEventId", UUID)
 ProbeId = NewType("ProbeId", UUID)
 OperatorKeyId = NewType("OperatorKeyId", UUID)
+ReceivableId = NewType("ReceivableId", UUID)
+PaymentId = NewType("PaymentId", UUID)
 DocumentId = NewType("DocumentId", UUID)
 DocumentRequestId = NewType("DocumentRequestId", UUID)
 TopupId = NewType("TopupId", UUID)
@@ -58,6 +60,7 @@ PREFIXES: dict[object, str] = {
     ModelEventId: "mevent",
     ProbeId: "probe",
     OperatorKeyId: "opkey",
+    ReceivableId: "recv",
     DocumentId: "doc",
     DocumentRequestId: "docreq",
     TopupId: "topup",

@@ -23,6 +23,7 @@ from billing.documents.rounding import NANO_PER_CENT
 from billing.documents.store import next_number, store_document
 from billing.ledger import Posting, post
 from billing.money import NanoUSD
+from billing.receivables import AmountRefused, record_receivable
 from store.ids import DocumentRequestId, wire
 from store.postgres import Database
 
@@ -98,9 +99,28 @@ async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest) -
 
 async def _book(tx: AsyncConnection, request: DocumentRequest, document: Document) -> None:
     """Book what an invoice makes of a drawn line: a receivable with tax, and what its cents differ by."""
-    legs = invoice_legs(document.draft, request)
-    if any(leg.amount for leg in legs):
-        await post(tx, "invoice", f"document:{document.name}", legs, account_id=request.account_id, note=document.name)
+    draft = document.draft
+    legs = invoice_legs(draft, request)
+    if not any(leg.amount for leg in legs):
+        return
+    account = request.account_id
+    entry = await post(tx, "invoice", f"document:{document.name}", legs, account_id=account, note=document.name)
+    drawn = NanoUSD(sum(leg.amount for leg in legs if leg.kind is LedgerKind.CUSTOMER_UNBILLED))
+    if draft.kind is not DocumentKind.INVOICE or drawn <= 0:
+        return
+    try:
+        await record_receivable(
+            tx,
+            account,
+            source_ref=document.name,
+            entry_id=entry,
+            drawn=drawn,
+            total=NanoUSD(draft.total_cents * NANO_PER_CENT),
+            due_on=draft.due_on or draft.issued_on,
+        )
+    except AmountRefused as fault:
+        # An invoice after a credit note: what it demands is booked, and its payment is for a person.
+        log.warning("receivable_not_recorded", document=document.name, reason=str(fault))
 
 
 def invoice_legs(draft: Draft, request: DocumentRequest) -> list[Posting]:

@@ -33,6 +33,7 @@ from store.ids import (
     OperatorKeyId,
     PriceId,
     ProviderId,
+    ReceivableId,
     RefundId,
     ResolutionId,
     ReviewId,
@@ -208,6 +209,7 @@ DocumentIdText: TypeAlias = Annotated[DocumentId, _id(DocumentId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
 EntryIdText: TypeAlias = Annotated[EntryId, _id(EntryId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
+ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]

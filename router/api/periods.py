@@ -1,7 +1,7 @@
 """Reads spans of time in UTC: ``2026-11``, ``2026-Q4``, ``2026``, or from one day or instant to another."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -46,6 +46,18 @@ def _months(year: int, month: int, count: int) -> Period:
 PeriodText: TypeAlias = Annotated[
     Period,
     TextValue(period_of, str, "a month, quarter or year in UTC: 2026-11, 2026-Q4 or 2026", pattern=_PERIOD.pattern),
+]
+
+
+def _month_read(text: str) -> date:
+    found = period_of(text)
+    if found.until - found.since > timedelta(days=31):
+        raise ValueError(text)
+    return found.since.date()
+
+
+MonthText: TypeAlias = Annotated[
+    date, TextValue(_month_read, "{:%Y-%m}".format, "a month in UTC: 2026-11", pattern="^[0-9]{4}-(0[1-9]|1[0-2])$")
 ]
 
 

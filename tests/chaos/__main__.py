@@ -5,6 +5,7 @@
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -24,6 +25,8 @@ def main() -> int:
     parser.add_argument("--storms", type=int, default=0, help="so many storms of all faults at once, not the table")
     parser.add_argument("--seconds", type=float, default=60, help="of load and faults, per storm")
     options = parser.parse_args()
+    # What cells have started ends with them, however that comes.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if options.storms:
         return storms(range(options.seed, options.seed + options.storms), options.seconds)
     chosen = [cell for cell in cells() if any(fnmatch(cell.name, one) for one in options.cell.split(","))]
@@ -33,19 +36,19 @@ def main() -> int:
 
 
 def table(chosen: Iterable[Cell], seed: int, *, with_reasons: bool = False) -> dict[str, Outcome]:
-    """Do each cell and print its row; returns those with losses. One cell's loss does not keep the others from it."""
+    """Do each cell, whatever the others lost, then print the table; returns the cells with losses."""
     lost: dict[str, Outcome] = {}
+    rows = [f"{'cell':<34} {'operations':>10} {'faults':>6} {'losses':>6} {'took':>6}  what is done"]
     done = operations = 0
-    say(f"seed {seed}")
-    say(f"{'cell':<34} {'operations':>10} {'faults':>6} {'losses':>6} {'took':>6}  what is done")
     with Venues(seed, say) as venues:
         # Cells that share a venue follow each other; it is made once for all of them.
         for cell in sorted(chosen, key=lambda cell: list(ATTACKS).index(cell.attack)):
             began = time.monotonic()
             outcome = ATTACKS[cell.attack](cell, seed, venues)
+            counts = f"{outcome.operations:>10} {outcome.faults:>6} {len(outcome.losses):>6}"
             took_s = time.monotonic() - began
-            row = f"{cell.name:<34} {outcome.operations:>10} {outcome.faults:>6} {len(outcome.losses):>6} "
-            say(f"{row}{took_s:>4.0f} s  {outcome.skipped or cell.measure}")
+            rows.append(f"{cell.name:<34} {counts} {took_s:>4.0f} s  {outcome.skipped or cell.measure}")
+            say(rows[-1])
             done += not outcome.skipped
             operations += outcome.operations
             if outcome.losses:
@@ -56,10 +59,9 @@ def table(chosen: Iterable[Cell], seed: int, *, with_reasons: bool = False) -> d
             lost["the end of `up`"] = Outcome(0, 0, losses)
             say("\n".join(losses))
     if with_reasons:
-        for field, reason in reasons():
-            say(f"{field:<34} no cell: {reason}")
+        rows += [f"{field:<34} no cell: {reason}" for field, reason in reasons()]
     total = sum(len(outcome.losses) for outcome in lost.values())
-    say(f"{done} cells, {operations} operations, {total} losses")
+    say("\n".join(["", f"seed {seed}", *rows, f"{done} cells, {operations} operations, {total} losses"]))
     return lost
 
 

@@ -30,7 +30,8 @@ from tests.harness.raw_http import Gone, request_bytes, send
 SERVES = 3
 # Deadline of a call, so of its hold; the reaper's own pause and two of its rounds are the grace.
 CALL_DEADLINE_S = 4
-ANSWERED_WITHIN_S = 15
+# A start alone takes half a minute where a machine has many times more to do than cores.
+ANSWERED_WITHIN_S = 60
 TEND_EVERY_S = 0.2
 SETTLED_WITHIN_S = 50
 RICH_NANO = 10_000_000_000

@@ -4,7 +4,6 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from cryptography.fernet import Fernet
 
 from billing.money import NanoUSD
@@ -23,6 +22,7 @@ from tests.harness.served_api import Credentials, ServedApi, served
 
 COST = 10
 CALLS = 10
+PATIENCE_S = 20.0
 BODY = {"model": "tests/counted", "input": list(range(COST))}
 MONEY_JOBS = {"reap overdue holds", "set accounts anew that fell behind", "expire grants", "make usage months"}
 EARLY, LATE = "now() - interval '30 minutes'", "now() + interval '30 minutes'"
@@ -39,6 +39,28 @@ class Machine:
 async def call(api: ServedApi, key: str) -> tuple[int, str]:
     answer = await api.raw("POST", "/v1/embeddings", f"authorization: Bearer {key}".encode(), body=BODY)
     return answer.status, "" if answer.status == 200 else str(answer.error["code"])
+
+
+async def call_until_decided(api: ServedApi, key: str) -> tuple[int, str]:
+    """The outcome of a call, repeated while it is 503: this machine was too busy for a heartbeat."""
+    until = time.monotonic() + PATIENCE_S
+    while (outcome := await call(api, key))[0] == 503 and time.monotonic() < until:  # noqa: ASYNC110
+        await asyncio.sleep(0.2)
+    return outcome
+
+
+async def until_it_is_said(context: RouterContext, api: ServedApi, offset_s: float) -> None:
+    """Until the clock of a process is known, with its next heartbeat, to be off by what it is now."""
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        is_known = abs(api.context.db.clock.offset_s - offset_s) < 1
+        try:
+            await _clocks(context.db)
+        except CheckFailed as said:
+            if is_known and "PostgreSQL's" in str(said):
+                return
+        await asyncio.sleep(0.2)
+    raise AssertionError(f"{api.context.db.clock.offset_s} is measured, and {offset_s} is right; or doctor is content")
 
 
 async def work(context: RouterContext) -> None:
@@ -93,24 +115,23 @@ def harm_nothing(database_url: str, redis_url: str, serve_offset: timedelta, job
 
         async def story() -> None:
             async with served(settings, made, right.clock) as api:
-                assert [await call(api, key) for key in (keys.daily, keys.monthly)] == [(200, "")] * 2
+                assert [await call_until_decided(api, key) for key in (keys.daily, keys.monthly)] == [(200, "")] * 2
             async with served(settings, made, wrong.clock) as api, process(settings, "jobs", other.clock) as context:
                 assert await context.generation.ready(20)
                 assert context.projection.redis is not None
                 assert await context.projection.redis.wait_connected(20)
                 working = asyncio.create_task(work(context))
-                assert [(await call(api, key))[0] for key in (keys.daily, keys.monthly)] == [403] * 2, "spent anew"
-                assert await call(api, keys.ending) == (200, "")
-                assert (await call(api, keys.ended))[0] == 401
+                statuses = [(await call_until_decided(api, key))[0] for key in (keys.daily, keys.monthly)]
+                assert statuses == [403] * 2, f"caps are spent anew: {statuses}"
+                statuses = [(await call_until_decided(api, key))[0] for key in (keys.ending, keys.ended)]
+                assert statuses == [200, 401], f"keys end by a clock: {statuses}"
                 upstream.always = Reply(delay_s=1.5)
                 running = [asyncio.create_task(call(api, keys.free)) for _ in range(4)]
                 await asyncio.sleep(0.5)
                 wrong.offset_s, other.offset_s = other.offset_s, wrong.offset_s
-                assert await asyncio.gather(*running) == [(200, "")] * 4, "ended by a clock"
-                await asyncio.sleep(1.2)
-                with pytest.raises(CheckFailed, match=r"clock is .* PostgreSQL's"):
-                    await _clocks(context.db)
-                assert api.context.db.clock.offset_s == pytest.approx(jobs_offset.total_seconds(), abs=1)
+                answers = await asyncio.gather(*running)
+                assert answers == [(200, "")] * 4, f"calls end by a clock: {answers}"
+                await until_it_is_said(context, api, jobs_offset.total_seconds())
                 working.cancel()
 
         asyncio.run(story())

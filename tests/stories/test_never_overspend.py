@@ -1,6 +1,7 @@
 """However many calls come at once, and through however many processes: credit for k calls serves exactly k."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -16,6 +17,7 @@ PATH = "/v1/embeddings"
 # Token ids are counted before the call, so the hold is the cost and credit can be used up to the last call.
 TOKENS = 10
 COST_NANO = 10
+COME_BACK, COME_BACK_WITHIN_S = {"credit_held", "store_unavailable"}, 60.0
 TRIAL_BALANCE = "SELECT coalesce(sum(amount_nano), 0) FROM postings"
 
 
@@ -40,12 +42,25 @@ def product(
 
 
 def _at_once(product: Product, key: str, calls: int, body: dict[str, object]) -> list[Reply]:
-    """All calls together, spread over the serves."""
+    """All calls together, spread over the serves.
+
+    Each repeats, as clients do, while it is told to come back: where this machine is so busy that a charge takes longer
+    than a call waits for held credit (5 s), or a heartbeat longer than 2.5 s, nobody can say yet who is to pay.
+    """
     request = request_bytes(PATH, key, body)
     ports = [serve.port for serve in product.serves]
 
+    async def one(port: int) -> Reply:
+        until = time.monotonic() + COME_BACK_WITHIN_S
+        while True:
+            reply = await send(port, request, timeout_s=60)
+            comes_back = reply.status != 200 and reply.json["error"]["code"] in COME_BACK
+            if not comes_back or time.monotonic() > until:
+                return reply
+            await asyncio.sleep(0.2)
+
     async def all_of_them() -> list[Reply]:
-        return await asyncio.gather(*(send(ports[n % len(ports)], request, timeout_s=60) for n in range(calls)))
+        return await asyncio.gather(*(one(ports[n % len(ports)]) for n in range(calls)))
 
     return asyncio.run(all_of_them())
 

@@ -11,6 +11,7 @@ from router.api.admin.billing_documents import requests as document_requests
 from router.api.admin.billing_profiles import operations as billing_profiles
 from router.api.admin.books import operations as books
 from router.api.admin.claims import operations as claims
+from router.api.admin.close import operations as close
 from router.api.admin.decisions import operations as decisions
 from router.api.admin.disputes import operations as disputes
 from router.api.admin.endpoints import operations as endpoints
@@ -18,6 +19,7 @@ from router.api.admin.explain import requests, routes
 from router.api.admin.grants import operations as grants
 from router.api.admin.keys import operations as keys
 from router.api.admin.ledger import operations as ledger
+from router.api.admin.lines import operations as lines
 from router.api.admin.litellm_import import operations as litellm_import
 from router.api.admin.manifest import operations as manifest
 from router.api.admin.members import operations as members
@@ -26,6 +28,7 @@ from router.api.admin.movements import operations as movements
 from router.api.admin.operators import operations as operators
 from router.api.admin.prices import operations as prices
 from router.api.admin.providers import operations as providers
+from router.api.admin.receivables import operations as receivables
 from router.api.admin.refunds import operations as refunds
 from router.api.admin.resolutions import operations as resolutions
 from router.api.admin.reviews import operations as reviews
@@ -38,6 +41,7 @@ from router.api.admin.waivers import operations as waivers
 _nouns = (
     *(providers, endpoints, models, prices, accounts, grants, movements, keys, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances),
+    *(lines, receivables, close),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),
     *(topups, refunds, disputes, reviews),
     *(manifest, litellm_import, requests, routes, usage, ledger, books, audit),

@@ -4,6 +4,7 @@ import random
 import shutil
 import signal
 import tempfile
+import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from itertools import count
@@ -35,6 +36,14 @@ class Outcome(msgspec.Struct, frozen=True):
 def dice_of(cell: Cell, seed: int) -> random.Random:
     """All chance of a cell, the same whichever cells ran before it."""
     return random.Random(f"{cell.name}/{seed}")
+
+
+def reason_of(fault: BaseException) -> str:
+    """What an assertion says, and where it stands; of a group, its first."""
+    while isinstance(fault, BaseExceptionGroup):
+        fault = fault.exceptions[0]
+    place = traceback.extract_tb(fault.__traceback__)[-1]
+    return f"{fault!s} ({Path(place.filename).name}:{place.lineno}: {place.line})"
 
 
 class Venues:

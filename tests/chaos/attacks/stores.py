@@ -13,7 +13,7 @@ from router.api.server.guard import ARRIVING_BYTES_MAX
 from router.values import EndpointState
 from router.verification.report import Occasion
 from tests.builders.spaces import SpaceLab
-from tests.chaos.attacks.outcome import Outcome, Venues, dice_of
+from tests.chaos.attacks.outcome import Outcome, Venues, dice_of, reason_of
 from tests.chaos.table import Cell, Place
 from tests.harness import compared_traffic
 from tests.harness.crowd import crowd
@@ -38,8 +38,8 @@ def clock(cell: Cell, seed: int, venues: Venues) -> Outcome:
     servers, url = venues.stores()
     try:
         harm_nothing(url, servers.redis_url, timedelta(hours=serve), timedelta(hours=jobs))
-    except AssertionError as loss:
-        return Outcome(CALLS, 2, [f"{hours:g} h at {cell.place}: {loss}"])
+    except (AssertionError, BaseExceptionGroup) as loss:
+        return Outcome(CALLS, 2, [f"{hours:g} h at {cell.place}: {reason_of(loss)}"])
     return Outcome(CALLS, 2)
 
 
@@ -134,6 +134,6 @@ def _compared(venues: Venues) -> Outcome:
                 compared_traffic.until(product, "answers_disagreeing", 1)
                 compared_traffic.until_both_are_due(product)
                 assert product.database.value("SELECT count(*) FROM usage_events") == COMPARED
-        except AssertionError as loss:
-            return Outcome(COMPARED, 1, [f"compared traffic: {loss}"])
+        except (AssertionError, BaseExceptionGroup) as loss:
+            return Outcome(COMPARED, 1, [f"compared traffic: {reason_of(loss)}"])
     return Outcome(COMPARED, 1)

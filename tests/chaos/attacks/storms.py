@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tests.chaos.arena import SERVES, SETTLED_WITHIN_S, Act, Arena
-from tests.chaos.attacks.outcome import Outcome, Venues, dice_of
+from tests.chaos.attacks.outcome import Outcome, Venues, dice_of, reason_of
 from tests.chaos.faults import World
 from tests.chaos.load import PATH, VOCABULARY
 from tests.chaos.table import Cell, Duration, Fault, Place
@@ -77,8 +77,8 @@ def keys(cell: Cell, seed: int, venues: Venues) -> Outcome:
         servers, url = venues.stores()
         try:
             asyncio.run(are_whole_again(url, servers.redis_url, subset, f"{seed}", is_older=is_older))
-        except AssertionError as loss:
-            losses.append(f"keys {subset}, {'older' if is_older else 'lost'}: {loss}")
+        except (AssertionError, BaseExceptionGroup) as loss:
+            losses.append(f"keys {subset}, {'older' if is_older else 'lost'}: {reason_of(loss)}")
     return Outcome(outcome.operations + 2 * 24, outcome.faults + 2, losses)
 
 

@@ -30,10 +30,12 @@ def up(cell: Cell, seed: int, venues: Venues) -> Outcome:
     if cell.fault in ON_DISK and not can_mount():
         return Outcome(skipped="a file system of its own needs root and mount namespaces")
     running = venues.up()
-    if WELCOME not in running.said:
-        venues.close_up()
-        return Outcome(losses=[f"it does not start: {running.said}"])
-    port = int(running.port)
+    try:
+        within(AGAIN_WITHIN_S, lambda: vector_of(running.curl))
+    except Exception as fault:  # noqa: BLE001 - whatever it is, there is no service
+        losses = [f"no service before the fault ({fault!r}): {running.said}"]
+        return Outcome(losses=[*losses, *venues.close_up()])
+    port = running.port
     customer = Customer(port, running.key)
     before = balance(port, running.key)
     customer.start()

@@ -21,9 +21,10 @@ ALLOWED = {
 MONEY = (
     *("entries", "postings", "grants", "grant_uses", "ledger_accounts", "prices", "key_spend", "usage_events"),
     *("ended_calls", "sealed_batches", "sealed_balances", "sealed_usage"),
+    *("receivables", "receivable_payments", "receivable_reminders"),
 )
-# Columns of money in other tables: what a key or a provider may spend, and what calls cost us.
-ELSEWHERE = {"keys", "endpoints"}
+# Columns of money in other tables: what a key, a provider or a credit line may spend, and what calls cost us.
+ELSEWHERE = {"keys", "endpoints", "credit_lines"}
 REFUSED = (
     asyncpg.InsufficientPrivilegeError,
     asyncpg.IntegrityConstraintViolationError,

@@ -3,13 +3,15 @@
 import re
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
 
 from billing.books import Check
 from store.embedded import Embedded
+from store.ids import AccountId, wire
 from store.postgres import Database
 from tests.builders.billing import charge_as_older_release
 from tests.harness.admin_client import Operator, admin_command, an_operator
@@ -111,3 +113,62 @@ def test_an_account_in_debt_is_told_what_it_owes_until_credit_has_paid_it(produc
     product.database.a_gift(account, 1_000_000)
     assert until(lambda: call().status_code == 200, 10)
     assert httpx.get(f"{product.url}/account", headers=headers).json()["debt"] == "0.00"
+
+
+def test_finance_closes_a_month_by_commands(product: Product, finance: Operator) -> None:
+    month = (datetime.now(UTC).replace(day=1) - timedelta(days=1)).strftime("%Y-%m")
+    path = f"/finance/close/{month}"
+
+    def command(*words: str) -> Any:
+        return admin_command(product.environment, "close", *words, "--json")
+
+    def states() -> set[str]:
+        return {item["state"] for item in command("status", month)["checklist"]}
+
+    assert command("status", month)["state"] == "open"
+    finance("POST", f"{path}/finish", {}, expects=409)
+    finance("POST", f"/finance/close/{datetime.now(UTC):%Y-%m}/start", {}, expects=400)
+    finance("POST", "/finance/close/2026-13/start", {}, expects=404)
+    assert command("start", month)["state"] == "closing"
+    finance("POST", f"{path}/sign-off", {"item": "chain_sealed", "reason": "x"}, expects=409)
+    finance("POST", f"{path}/sign-off", {"item": "weather", "reason": "x"}, expects=400)
+    command("sign-off", month, "stripe_is_clearing", "--reason", "there is no Stripe")
+    assert until(lambda: states() == {"green"}, 60), command("status", month)
+    assert finance("GET", f"{path}/papers")["final"] is False
+    assert finance("POST", f"{path}/finish", {})["state"] == "closing"
+    assert until(lambda: bool(command("status", month)["state"] == "closed"), 60), command("status", month)
+    closed = command("list")["data"]
+    assert [row["month"] for row in closed] == [month]
+    papers = finance("GET", f"{path}/papers")
+    assert papers["final"]
+    heads = [row["batch"] for row in papers["tables"]["chain_head"]]
+    assert heads == [batch for batch in [command("status", month)["head"]["batch"]] if batch]
+    csv = finance.ask("GET", f"{path}/papers?table=trial_balance&format=csv").text
+    assert csv.startswith("code,ledger_account,detail,opening,movement,closing")
+    finance("GET", f"{path}/papers?table=none", expects=400)
+    assert command("late", month)["data"] == []
+    for verb in ("start", "finish"):
+        finance("POST", f"{path}/{verb}", {}, expects=409)
+
+
+def test_a_credit_line_is_lent_and_taken_back_by_commands(product: Product, finance: Operator) -> None:
+    account = wire(AccountId, product.database.an_account(0))
+    path = f"/finance/lines/{account}"
+
+    def command(*words: str) -> Any:
+        return admin_command(product.environment, "lines", *words, "--json")
+
+    finance("GET", path, expects=404)
+    assert command("open", account, "500")["available_usd"] == "500.00"
+    finance("POST", f"{path}/open", {"limit_usd": "500.00"}, expects=409)
+    for wrong in ("0", "-1", "1e9", "5.0000000001"):
+        assert finance.ask("POST", f"{path}/open", {"limit_usd": wrong}).status_code == 400
+    finance.edit(path, {"limit_usd": "9000001"}, expects=400)
+    assert finance.edit(path, {"limit_usd": "700"})["available_usd"] == "700.00"
+    finance.edit(path, {"limit_usd": "200", "terms_days": 14})
+    assert until(lambda: bool(command("show", account)["available_usd"] == "200.00"), 40)
+    assert finance("GET", f"/accounts/{account}")["credit_usd"] == "200.00"
+    command("end", account)
+    assert until(lambda: bool(command("show", account)["available_usd"] == "0.00"), 40)
+    finance("POST", f"{path}/end", {}, expects=200)
+    finance("POST", "/finance/receivables/recv_" + "0" * 32 + "/pay", {"source": "wire:1"}, expects=404)

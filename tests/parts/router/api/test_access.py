@@ -51,6 +51,13 @@ GET    /admin/v1/documents/{number}/verification        finance_admin ops
 GET    /admin/v1/endpoints                              finance_admin ops
 GET    /admin/v1/endpoints/{endpoint_id}                finance_admin ops
 GET    /admin/v1/exchange-rates                         finance_admin ops
+GET    /admin/v1/finance/close                          finance_admin ops
+GET    /admin/v1/finance/close/{month}                  finance_admin ops
+GET    /admin/v1/finance/close/{month}/late             finance_admin ops
+GET    /admin/v1/finance/close/{month}/papers           finance_admin ops
+GET    /admin/v1/finance/lines                          finance_admin ops
+GET    /admin/v1/finance/lines/{account_id}             finance_admin ops
+GET    /admin/v1/finance/receivables                    finance_admin ops
 GET    /admin/v1/keys                                   finance_admin ops
 GET    /admin/v1/keys/{key_id}                          finance_admin ops
 GET    /admin/v1/ledger:trial-balance                   finance_admin ops
@@ -75,6 +82,7 @@ GET    /admin/v1/waivers                                finance_admin ops
 GET    /admin/v1/waivers/{waiver_id}                    finance_admin ops
 PATCH  /admin/v1/accounts/{account_id}                  finance_admin ops
 PATCH  /admin/v1/endpoints/{endpoint_id}                ops
+PATCH  /admin/v1/finance/lines/{account_id}             finance_admin
 PATCH  /admin/v1/keys/{key_id}                          ops
 PATCH  /admin/v1/members/{member_id}                    ops
 PATCH  /admin/v1/models/{model_id:path}                 ops
@@ -98,6 +106,12 @@ POST   /admin/v1/endpoints/{endpoint_id}/resume         ops
 POST   /admin/v1/endpoints/{endpoint_id}/test           ops
 POST   /admin/v1/endpoints/{endpoint_id}:activate       ops
 POST   /admin/v1/exchange-rates                         finance_admin
+POST   /admin/v1/finance/close/{month}/finish           finance_admin
+POST   /admin/v1/finance/close/{month}/sign-off         finance_admin
+POST   /admin/v1/finance/close/{month}/start            finance_admin
+POST   /admin/v1/finance/lines/{account_id}/end         finance_admin
+POST   /admin/v1/finance/lines/{account_id}/open        finance_admin
+POST   /admin/v1/finance/receivables/{receivable_id}/pay finance_admin
 POST   /admin/v1/keys                                   ops
 POST   /admin/v1/keys/{key_id}/end-old-secrets          ops
 POST   /admin/v1/keys/{key_id}/pause                    ops
@@ -152,6 +166,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
     money = {spec.path for spec in specs() if spec.method == "POST" and spec.roles and "ops" not in spec.roles}
     assert {path.rpartition("/")[2] for path in money} == {
         *("prices", "waivers", "revoke", "grants"),
+        *("open", "end", "pay", "start", "finish", "sign-off"),
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit"),
     }
 

@@ -41,17 +41,19 @@ SELECT gen_random_uuid(), now(), $1, gen_random_uuid(), 'acme/m0', gen_random_uu
 """
 
 # What a list needs in its path or query.
-NEEDED = {"account_id": "account 0", "model": "acme/m0"}
+NEEDED = {"month": "2026-01", "account_id": "account 0", "model": "acme/m0"}
 # How many rows each noun's list has where :func:`fill` made ``n``; None: more than that.
 ROWS: dict[str, Any] = {
     **dict.fromkeys(
-        ("providers", "endpoints", "models", "prices", "accounts", "grants", "keys", "members", "operators", "claims"),
+        ("providers", "endpoints", "models", "prices", "accounts", "keys", "members", "operators", "claims"),
         lambda n: n,
     ),
-    **dict.fromkeys(("resolutions", "waivers", "acceptances", "usage"), lambda n: n),
+    **dict.fromkeys(("resolutions", "waivers", "acceptances", "usage", "lines"), lambda n: n),
+    "grants": lambda n: n and n + 1,  # of one account, and its credit line
     **dict.fromkeys(("sellers", "exchange-rates", "documents", "document-requests"), lambda n: n),
     "decisions": lambda n: 4,  # one for each use, and charging
     "ledger": lambda n: 17 if n else 15,  # the house's kinds of ledger account, and the customers' two
+    **dict.fromkeys(("receivables", "close"), lambda n: 0),  # none before an invoice, nor before a close
     "books": lambda n: len(Check),
     "audit": lambda n: None if n else 0,
 }
@@ -90,6 +92,8 @@ async def fill(settings: Settings, n: int) -> list[str]:
                 accounts.append((await make("/accounts", name=f"account {i}"))["id"])
                 await make("/accounts/account 0/grants", amount_usd="1.00", source=f"grant {i}")
                 await make("/keys", account=f"account {i}", name=f"key {i}")
+                line = await http.post(f"/finance/lines/account {i}/open", content=b'{"limit_usd": "5.00"}')
+                assert line.status_code == 200, line.text
                 await make("/operators", email=f"{i}@example.com", role="ops")  # a member, too
                 await make("/providers", name=f"provider-{i}", kind="sandbox")
                 model = {"model": f"acme/m{i}"}
