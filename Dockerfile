@@ -4,7 +4,7 @@ FROM python:3.11-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 PATH=/opt/gigarouter/.venv/bin:$PATH
 WORKDIR /opt/gigarouter
 # Nothing in the image runs as root.
-RUN useradd --create-home --uid 10001 gigarouter
+RUN useradd --create-home --uid 10001 gigarouter && install -d -o gigarouter -m 700 /var/lib/gigarouter/exports
 COPY pyproject.toml uv.lock ./
 COPY environment ./environment
 # The log would be gone with the step that failed.

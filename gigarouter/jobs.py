@@ -18,6 +18,8 @@ from billing import books
 from billing.admission import GRACE_S
 from billing.close.finish import advance
 from billing.expiry import expire_due, pay_debts
+from billing.exports import run as exports
+from billing.exports.requests import expire
 from billing.generation import forget_old
 from billing.lines import fit_lines
 from billing.reaper import reap, resync
@@ -26,6 +28,7 @@ from billing.seal import seal
 from billing.stripe.errors import StripeUnavailable
 from gigarouter import telemetry
 from gigarouter.documents_job import IssueDocuments
+from gigarouter.mail_job import SendDocuments
 from gigarouter.settings import Settings
 from gigarouter.stripe_jobs import StripeJobs
 from gigarouter.stripe_settings import stripe_config
@@ -67,7 +70,7 @@ async def _jobs(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     stripe = StripeJobs(stripe_config(settings))
-    jobs = table(stripe)
+    jobs = table(stripe, SendDocuments(settings))
     try:
         async with process(settings, "jobs") as context, asyncio.TaskGroup() as group:
             tasks = [group.create_task(_repeat(job, context)) for job in jobs]
@@ -188,6 +191,17 @@ async def _close_months(context: RouterContext) -> None:
     await advance(context.db, context.db.clock.now(), context.call_deadline_s + GRACE_S)
 
 
+async def _write_exports(context: RouterContext) -> None:
+    while await exports.run_next(context.db, context.exports):
+        pass
+
+
+async def _remove_exports(context: RouterContext) -> None:
+    async with context.db.transaction() as tx:
+        await expire(tx)
+    await exports.remove_old(context.db, context.exports)
+
+
 async def _probe(context: RouterContext) -> None:
     await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota)
 
@@ -196,7 +210,7 @@ async def _check_responsive(context: RouterContext) -> None:
     await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota, only_responsive=True)
 
 
-def table(stripe: StripeJobs | None = None) -> list[Job]:
+def table(stripe: StripeJobs | None = None, mail: SendDocuments | None = None) -> list[Job]:
     """Every job, with how often it runs; without ``stripe`` as where no payments are taken."""
     stripe = stripe or StripeJobs(None)
 
@@ -216,10 +230,15 @@ def table(stripe: StripeJobs | None = None) -> list[Job]:
         Job("check all of the books", 600.0, _check_all_books),
         Job("make usage months", 3600.0, _make_months),
         Job("issue documents", 3.0, IssueDocuments()),
+        Job("mail documents", 10.0, mail or SendDocuments(None)),
         Job("make and drop weeks of explanations", 3600.0, _rotate_weeks),
         Job("forget old outcomes", 600.0, _delete_expired),
-        # Each turn waits for a notification by itself.
+        Job("write exports", 1.0, _write_exports),
+        Job("remove exports that expired", 600.0, _remove_exports),
+        # Each turn waits for a notification by itself; several, so that a slow answer of Stripe's delays one of them.
         Job("act on what Stripe says", 0.1, stripe.act),
+        Job("act on what Stripe says, too", 0.1, stripe.act),
+        Job("act on what Stripe says, as well", 0.1, stripe.act),
         Job("read Stripe's lists again", 60.0, stripe.sweep),
         Job("compare Stripe's balance", 60.0, check_stripe),
         Job("forget old events of Stripe's", 3600.0, stripe.forget_old),

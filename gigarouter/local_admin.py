@@ -94,5 +94,6 @@ def local_context(settings: Settings, db: Database) -> AdminContext:
         check_provider=check_provider,
         speaking_to=speaking_to,
         known=known,
+        exports=settings.exports_folder(),
         stripe=stripe_config(settings),
     )

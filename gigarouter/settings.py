@@ -9,9 +9,11 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -25,6 +27,7 @@ from pydantic_settings import (
 )
 from typing_extensions import override
 
+from billing.exports.storage import ExportFolder
 from store.faults import CannotStart
 
 PREFIX = "GIGAROUTER_"
@@ -99,6 +102,17 @@ class Settings(BaseSettings):
         default_factory=_default_data_dir,
         description="Folder in which `up` keeps the embedded PostgreSQL and Redis, logs and secrets.",
     )
+    exports_dir: Path | None = Field(
+        default=None,
+        description="Folder of the files of exports, which `serve` and `jobs` both reach; by default `exports` in "
+        "GIGAROUTER_DATA_DIR.",
+    )
+    exports_bytes_max: int = Field(
+        default=10 * 1024 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Most bytes of the files of all exports together; an export that would pass it fails.",
+    )
+    exports_days: int = Field(default=7, ge=1, description="Days after which the files of an export are removed.")
     durability: Literal["commit", "memory"] = Field(
         default="commit",
         description="`commit` answers after the charge is in PostgreSQL; `memory` answers before it, and a crash loses "
@@ -158,6 +172,16 @@ class Settings(BaseSettings):
         "* for every page; none by default, because a secret key does not belong into a page.",
     )
 
+    smtp_url: SecretStr | None = Field(
+        default=None,
+        description="Mail server that invoices are sent by, as smtp://user:password@host:587, where a password goes by "
+        "STARTTLS alone, or smtps://…; without it none is mailed.",
+    )
+    mail_from: str | None = Field(
+        default=None,
+        description="Address that invoices are mailed from, as billing@example.com; by default the seller's.",
+    )
+
     stripe_secret_key: SecretStr | None = Field(
         default=None,
         description="Stripe's secret or restricted key, sk_… or rk_…, for top-ups; without it there are none. Needs "
@@ -191,6 +215,14 @@ class Settings(BaseSettings):
     operator_key: SecretStr | None = Field(
         default=None, description="An operator's key, gr_ops_…, for `gigarouter admin` at an address."
     )
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_mail_server(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit(value.get_secret_value()) if value is not None else None
+        if parts is not None and (parts.scheme not in ("smtp", "smtps") or not parts.hostname):
+            raise ValueError("it is smtp://user:password@host:587, or smtps://…")
+        return value
 
     @field_validator("secret_keys", "stripe_webhook_secrets", "allowed_private_networks", "cors_origins", mode="before")
     @classmethod
@@ -247,6 +279,11 @@ class Settings(BaseSettings):
         if self.redis_url is None:
             raise SettingsError("REDIS_URL is not set: name the Redis for holds and limits, or use `gigarouter up`.")
         return self.redis_url.get_secret_value()
+
+    def exports_folder(self) -> ExportFolder:
+        """Where the files of exports are."""
+        path = self.exports_dir or self.data_dir / "exports"
+        return ExportFolder(path.expanduser(), self.exports_bytes_max, timedelta(days=self.exports_days))
 
     def require_secret_keys(self) -> list[str]:
         """The Fernet keys, or :class:`SettingsError`."""

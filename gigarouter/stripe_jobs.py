@@ -9,10 +9,13 @@ from billing.stripe.act import work_once
 from billing.stripe.client import StripeClient
 from billing.stripe.config import StripeConfig
 from billing.stripe.context import StripeContext
+from gigarouter.topup_documents import request_topup_document
 from router.context import RouterContext
 
-# How long a turn waits for work of which no notification came.
-WAIT_S = 5.0
+# How long a turn waits for a notification; what was postponed is due without one.
+WAIT_S = 1.0
+# The same where no payments are taken.
+IDLE_S = 60.0
 
 
 class StripeJobs:
@@ -28,12 +31,15 @@ class StripeJobs:
             await self._client.close()
 
     async def act(self, context: RouterContext) -> None:
-        """Work on all that is due, then wait until something is, for a few seconds."""
+        """Work on all that is due, then wait for a second until something is."""
         stripe = self._context(context)
-        if stripe is not None and context.generation.is_ready:
+        if stripe is None:
+            await context.stripe_work.wait(IDLE_S)
+            return
+        if context.generation.is_ready:
             while await work_once(stripe):
                 pass
-        await context.stripe_work.wait(WAIT_S)
+        await context.stripe_work.wait(WAIT_S, unless=lambda: work.is_due(context.db))
 
     async def sweep(self, context: RouterContext) -> None:
         """Read Stripe's lists again for what never came."""
@@ -66,4 +72,5 @@ class StripeJobs:
             admission=context.admission,
             projection=context.projection,
             generation=context.generation,
+            issue_document=request_topup_document,
         )

@@ -20,7 +20,7 @@ from gigarouter.settings import Settings, export
 from gigarouter.stripe_settings import stripe_config
 from gigarouter.telemetry.redact import scrub
 from providers.litellm.kind import ENVIRONMENT
-from providers.wire import Pool, networks
+from providers.wire import Networks, Pool, networks
 from router.context import RouterContext
 from router.dispatch import provider_quota
 from router.dispatch.state import DispatchState
@@ -74,8 +74,7 @@ async def process(
     projection.redis = redis
     charging = Charging(db, projection, generation, settings.durability)
     pool, cipher = Pool(), CredentialCipher(settings.require_secret_keys())
-    allowed = networks([str(network) for network in settings.allowed_private_networks])
-    providers = ProviderSet(refresher.providers, cipher, allowed, pool)
+    providers = ProviderSet(refresher.providers, cipher, _allowed(settings), pool)
     health = Health(Random().random)  # noqa: S311 - spreads rests
     _subscribe(refresher, providers, health, generation, projection)
     receipts = ReceiptBuffer(db, lambda text: str(scrub(text)))
@@ -100,6 +99,7 @@ async def process(
         charging=charging,
         receipts=receipts,
         comparison=_comparison(settings, dispatch_state, db),
+        exports=settings.exports_folder(),
         stripe=stripe_config(settings),
         call_deadline_s=settings.call_deadline_s,
         body_bytes_max=settings.body_bytes_max,
@@ -121,7 +121,12 @@ async def process(
     await _shut_down(generation, providers, pool, db)
 
 
+def _allowed(settings: Settings) -> Networks:
+    return networks([str(network) for network in settings.allowed_private_networks])
+
+
 def _wake(context: RouterContext, refresher: Refresher) -> None:
+    """Who waits for a top-up's page, and the jobs that Stripe's events make, are woken by notification."""
     refresher.on_change("topups", context.topup_changes.notify)
     refresher.on_change("stripe_work", lambda _: context.stripe_work.notify(""))
 

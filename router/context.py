@@ -9,6 +9,7 @@ import msgspec
 
 from billing.admission import Admission
 from billing.charging import Charging
+from billing.exports.storage import ExportFolder
 from billing.generation import Generation
 from billing.projection import Projection
 from billing.stripe.config import StripeConfig
@@ -81,6 +82,7 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     charging: Charging
     receipts: ReceiptBuffer
     comparison: TrafficComparison
+    exports: ExportFolder
     # None where no payments are taken.
     stripe: StripeConfig | None = None
     # Wake who waits for a top-up's page, and the jobs that Stripe's events make.

@@ -31,6 +31,7 @@ ProbeId = NewType("ProbeId", UUID)
 OperatorKeyId = NewType("OperatorKeyId", UUID)
 ReceivableId = NewType("ReceivableId", UUID)
 PaymentId = NewType("PaymentId", UUID)
+ExportId = NewType("ExportId", UUID)
 DocumentId = NewType("DocumentId", UUID)
 DocumentRequestId = NewType("DocumentRequestId", UUID)
 TopupId = NewType("TopupId", UUID)
@@ -61,6 +62,7 @@ PREFIXES: dict[object, str] = {
     ProbeId: "probe",
     OperatorKeyId: "opkey",
     ReceivableId: "recv",
+    ExportId: "export",
     DocumentId: "doc",
     DocumentRequestId: "docreq",
     TopupId: "topup",

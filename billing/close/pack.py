@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
+from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.chart import CODES, LedgerKind
@@ -54,9 +55,17 @@ async def tables_of(tx: AsyncConnection, period: date) -> tuple[list[Table], lis
         # Whatever belongs to the month was booked after it began; a day for clocks that differ.
         "since": await tx.scalar(SINCE, {"before": begins - timedelta(days=1)}) or "0",
     }
+
+    async def rows(query: TextClause) -> list[Any]:
+        return [row._mapping for row in await tx.execute(query, facts)]
+
     found = _Found(
-        *[[row._mapping for row in await tx.execute(query, facts)] for query in (TRIAL, USED, DEFERRED, AGED)],
-        *[[row._mapping for row in await tx.execute(query, facts)] for query in (RECEIVABLE, LATE)],
+        trial=await rows(TRIAL),
+        used=await rows(USED),
+        deferred=await rows(DEFERRED),
+        aged=await rows(AGED),
+        receivable=await rows(RECEIVABLE),
+        late=await rows(LATE),
         head=[row._mapping for row in await tx.execute(HEAD)],
         other=int(await tx.scalar(OTHER_REVENUE, facts) or 0),
     )

@@ -10,13 +10,12 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.documents.balances import read_statement
 from billing.documents.document import (
     Document,
     DocumentKind,
     Draft,
     LineUsage,
-    Movement,
-    Statement,
     credit_note_of,
     due_on,
     local_tax,
@@ -28,17 +27,15 @@ from billing.documents.faults import DocumentRefused
 from billing.documents.parties import Seller
 from billing.documents.profiles import find_rate, list_sellers, read_profile
 from billing.documents.requests import DocumentRequest
+from billing.documents.rounding import NANO_PER_CENT
 from billing.documents.store import find_document
 from billing.documents.tax import TaxDecision, TaxUndecided, decide_tax
 from billing.documents.usage_lines import measure_lines
+from billing.documents.words import WORDS
 from store.ids import AccountId, wire
 
 # A call ends, and is booked, within its deadline and what the reaper waits beyond it; a month is invoiced after that.
 SETTLED_AFTER = timedelta(hours=1)
-GIVEN = "Given credit"
-PREPAID = "Paid from credit that was invoiced when it was bought"
-OWED = "Owed beyond the credit; the next top-up pays it"
-TOPUP = "Prepaid credit"
 
 _DRAWN = text("""
     SELECT coalesce(sum(u.overdraft_nano), 0)::bigint AS owed, coalesce(sum(u.charged_nano), 0)::bigint AS charged,
@@ -47,18 +44,6 @@ _DRAWN = text("""
             JOIN grants r ON r.id = g.grant_id
             WHERE e.account_id = :account AND e.kind = 'usage' AND e.period = :period AND r.kind = 'line') AS line
     FROM usage_events u WHERE u.account_id = :account AND u.occurred_at >= :since AND u.occurred_at < :until
-""")
-_BALANCE_LEGS = """
-    FROM entries e JOIN postings p ON p.entry_id = e.id JOIN ledger_accounts l ON l.id = p.ledger_account_id
-    WHERE e.account_id = :account AND l.account_id = :account AND l.kind IN ('customer_credit', 'customer_overdraft')
-        AND coalesce(e.period, date_trunc('month', e.booked_at AT TIME ZONE 'UTC')::date)
-"""
-_OPENING = text(f"SELECT coalesce(sum(p.amount_nano), 0)::bigint {_BALANCE_LEGS} < :period")
-# Usage is told by model from its lines; every other entry by itself.
-_MOVEMENTS = text(f"""
-    SELECT e.kind, e.source_ref, e.booked_at, sum(p.amount_nano)::bigint AS amount {_BALANCE_LEGS} = :period
-    GROUP BY e.id, e.kind, e.source_ref, e.booked_at HAVING sum(p.amount_nano) <> 0 OR e.kind <> 'usage'
-    ORDER BY e.booked_at, e.id
 """)
 
 
@@ -78,9 +63,10 @@ async def prepare(tx: AsyncConnection, request: DocumentRequest, now: datetime) 
 async def _invoice(tx: AsyncConnection, request: DocumentRequest, now: datetime) -> Draft:
     draft = await _month(tx, request, now)
     drawn = (await tx.execute(_DRAWN, _span(request.account_id, draft.since))).one()
-    lines = await _usage(tx, request.account_id, draft.since)
+    lines = await _usage(tx, request.account_id, draft)
     paid_before = drawn.charged - drawn.given - drawn.line
-    taken_off = [(GIVEN, drawn.given), (PREPAID, paid_before), (OWED, drawn.owed)]
+    words = WORDS[draft.buyer.language]
+    taken_off = [(words["given"], drawn.given), (words["prepaid"], paid_before), (words["owed"], drawn.owed)]
     billed = sum(nano for _, nano, _ in lines) - sum(nano for _, nano in taken_off)
     if billed != drawn.line:
         raise DocumentRefused(
@@ -94,7 +80,7 @@ async def _topup(tx: AsyncConnection, request: DocumentRequest, today: date) -> 
     facts, paid_on = request.facts, request.facts.paid_on or today
     draft = await _draft(tx, request, today, paid_on, paid_on)
     draft = msgspec.structs.replace(draft, paid_by=facts.paid_by, tax=facts.tax or _decided(draft), due_on=paid_on)
-    draft = with_totals(draft, [(TOPUP, facts.net_cents * 10_000_000, None)], [])
+    draft = with_totals(draft, [(WORDS[draft.buyer.language]["bought"], facts.net_cents * NANO_PER_CENT, None)], [])
     if facts.tax is not None:
         draft = msgspec.structs.replace(draft, tax_cents=facts.tax_cents)
     elif draft.tax_cents != facts.tax_cents:
@@ -113,24 +99,10 @@ async def _credit_note(tx: AsyncConnection, request: DocumentRequest, today: dat
 
 async def _statement(tx: AsyncConnection, request: DocumentRequest, now: datetime) -> Draft:
     draft = await _month(tx, request, now)
-    span = {"account": request.account_id, "period": draft.since}
-    opening = int(await tx.scalar(_OPENING, span) or 0)
-    lines = await _usage(tx, request.account_id, draft.since)
-    used = -sum(nano for _, nano, _ in lines)
-    rows = list(await tx.execute(_MOVEMENTS, span))
-    booked = sum(row.amount for row in rows if row.kind == "usage")
-    if booked != used:
-        raise DocumentRefused("usage-is-ledger", "statement", f"usage comes to {used}, its entries to {booked}")
-    other = [
-        Movement(row.kind, row.source_ref, row.amount, row.booked_at.date())
-        for row in rows
-        if row.kind != "usage" and row.amount
-    ]
-    usage = [Movement("usage", what, -nano) for what, nano, _ in lines]
-    closing = opening + used + sum(one.amount_nano for one in other)
-    return msgspec.structs.replace(
-        with_totals(draft, lines, []), statement=Statement(opening, (*other, *usage), closing), rounding_nano=0
-    )
+    lines = await _usage(tx, request.account_id, draft)
+    used = [(what, nano) for what, nano, _ in lines]
+    statement = await read_statement(tx, request.account_id, draft.since, used)
+    return msgspec.structs.replace(with_totals(draft, lines, []), statement=statement, rounding_nano=0)
 
 
 async def _month(tx: AsyncConnection, request: DocumentRequest, now: datetime) -> Draft:
@@ -169,9 +141,10 @@ async def _seller(tx: AsyncConnection, name: str) -> Seller:
     return sellers[name]
 
 
-async def _usage(tx: AsyncConnection, account_id: AccountId, period: date) -> list[tuple[str, int, LineUsage | None]]:
-    measured = await measure_lines(tx, account_id, period)
-    return [(f"Embeddings with {one.usage.model}", one.amount_nano, one.usage) for one in measured]
+async def _usage(tx: AsyncConnection, account_id: AccountId, draft: Draft) -> list[tuple[str, int, LineUsage | None]]:
+    words = WORDS[draft.buyer.language]
+    measured = await measure_lines(tx, account_id, draft.since)
+    return [(words["usage_of"].format(model=one.usage.model), one.amount_nano, one.usage) for one in measured]
 
 
 def _decided(draft: Draft) -> TaxDecision:

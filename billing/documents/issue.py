@@ -17,6 +17,7 @@ from billing.chart import LedgerKind
 from billing.documents.document import Document, DocumentKind, Draft
 from billing.documents.drafts import number, prepare
 from billing.documents.faults import DocumentRefused
+from billing.documents.mails import add_mails
 from billing.documents.render import Renderer
 from billing.documents.requests import DocumentRequest, request_of
 from billing.documents.rounding import NANO_PER_CENT
@@ -44,7 +45,6 @@ _CLAIM = text("""
 _REFUSE = text("UPDATE document_requests SET state = 'refused', fault = :fault WHERE id = :id AND state = 'waiting'")
 _LOCK = text("SELECT id FROM document_requests WHERE id = :id AND state = 'waiting' FOR UPDATE")
 _DONE = text("UPDATE document_requests SET state = 'issued', document_id = :document WHERE id = :id")
-_WAITING = text("SELECT count(*) FROM document_requests WHERE state = 'waiting'")
 
 
 class _NumberTaken(Exception):
@@ -89,6 +89,7 @@ async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest) -
                 return  # Another process issued it meanwhile.
             document_id = await store_document(tx, document, request.account_id, files, request.facts.corrects)
             await _book(tx, request, document)
+            await add_mails(tx, document_id, document)
             await tx.execute(_DONE, {"id": request.id, "document": document_id})
     except DBAPIError as fault:
         if getattr(fault.orig, "sqlstate", None) == _TAKEN:
@@ -155,8 +156,3 @@ def _conflict(request: DocumentRequest, fault: IntegrityError) -> str:
         return "credited-once (corrects): the invoice has a credit note already"
     sentence = str(fault.orig).partition(": ")[2] or str(fault.orig)
     return f"issued-once (period): {sentence[:300]}"
-
-
-async def count_waiting(tx: AsyncConnection) -> int:
-    """How many requests wait."""
-    return int(await tx.scalar(_WAITING) or 0)

@@ -155,7 +155,8 @@ def _notes(draft: Draft) -> list[str]:
     if draft.kind is DocumentKind.STATEMENT:
         return [words["balance_note"]]
     if draft.tax is not None and draft.tax.category is not TaxCategory.STANDARD:
-        notes.append(draft.tax.reason)
+        is_reverse = draft.tax.category is TaxCategory.REVERSE_CHARGE
+        notes.append(words["reverse_charge"] if is_reverse else draft.tax.reason)
     if (local := draft.local_tax) is not None:
         amount = f"{words['local_tax'].format(currency=local.currency)}: {write_cents(local.cents, language)}"
         rate, day = write_decimal(local.per_usd, language), write_day(local.on_day, language)

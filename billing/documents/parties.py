@@ -12,7 +12,7 @@ from stdnum import get_cc_module
 from stdnum.eu import vat as eu_vat
 from stdnum.exceptions import ValidationError
 
-from billing.documents.tax_rates import EU, RATES
+from billing.documents.tax_rates import EU
 
 # Countries whose number for sales tax has another name than "vat" in python-stdnum.
 _OTHER_FORMS = {"AU": "abn", "CA": "bn", "IN": "gstin", "NZ": "ird", "US": "ein"}
@@ -134,8 +134,3 @@ def _eu_vat_id(country: str, text: str) -> str:
     compact = re.sub(r"[\s.-]", "", text).upper()
     number = str(eu_vat.validate(compact if compact.startswith(prefix) else prefix + compact))
     return number if number.startswith(prefix) else prefix + number
-
-
-def knows_rate(country: str) -> bool:
-    """Whether the table has a rate of VAT of this country."""
-    return country in RATES

@@ -21,6 +21,15 @@ _ADD_PROFILE = text(
     " VALUES (:account, :version, CAST(:facts AS jsonb), :by)"
 )
 _ERASE = text("DELETE FROM billing_profiles WHERE account_id = :account")
+_ERASE_MAILS = text(
+    "DELETE FROM document_mails WHERE document_id IN (SELECT id FROM documents WHERE account_id = :account)"
+)
+# Older versions than so many are dropped: what documents were issued to, they have themselves.
+VERSIONS_MAX = 100
+_DROP_OLD = text("DELETE FROM billing_profiles WHERE account_id = :account AND version <= :before")
+_TODAY = text(
+    "SELECT count(*) FROM billing_profiles WHERE account_id = :account AND created_at > now() - interval '1 day'"
+)
 # Editors of one account's profile take turns.
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('gigarouter profile ' || :account, 0))")
 _SELLERS = text(
@@ -85,19 +94,31 @@ async def read_profile(tx: AsyncConnection, account_id: AccountId, *, locked: bo
 
 
 async def write_profile(tx: AsyncConnection, account_id: AccountId, profile: BillingProfile, by: str) -> StoredProfile:
-    """Add a version of an account's profile."""
+    """Add a version of an account's profile; the same again adds none."""
     before = await read_profile(tx, account_id, locked=True)
+    if before is not None and before.profile == profile:
+        return before
     version = before.version + 1 if before else 1
     facts = {"account": account_id, "version": version, "facts": msgspec.json.encode(profile).decode(), "by": by}
     await tx.execute(_ADD_PROFILE, facts)
+    await tx.execute(_DROP_OLD, {"account": account_id, "before": version - VERSIONS_MAX})
     written = await read_profile(tx, account_id)
     assert written is not None, "it was just written; this is a bug"
     return written
 
 
+async def count_todays_versions(tx: AsyncConnection, account_id: AccountId) -> int:
+    """How many versions of an account's profile are of the last 24 hours."""
+    return int(await tx.scalar(_TODAY, {"account": account_id}) or 0)
+
+
 async def erase_profile(tx: AsyncConnection, account_id: AccountId) -> int:
-    """Delete every version of an account's profile; how many there were. Issued documents keep their own copies."""
+    """Delete every version of an account's profile; how many there were. Issued documents keep their own copies.
+
+    The addresses that documents were mailed to go, too.
+    """
     await tx.execute(_LOCK, {"account": account_id.hex})
+    await tx.execute(_ERASE_MAILS, {"account": account_id})
     return (await tx.execute(_ERASE, {"account": account_id})).rowcount
 
 

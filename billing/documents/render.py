@@ -14,6 +14,7 @@ from billing.documents.pdf import PdfRenderer
 from billing.documents.schematron import SchematronChecker
 from billing.documents.store import DocumentFile, file_of
 from billing.documents.table import write_csv
+from billing.documents.totals import total_faults
 
 PDF, XML, JSON, CSV = "application/pdf", "application/xml", "application/json", "text/csv; charset=utf-8"
 
@@ -32,6 +33,7 @@ class Renderer:
 
     def render_now(self, document: Document) -> list[DocumentFile]:
         """The same, in the calling thread, which is the only one that may use this renderer."""
+        _check_totals(document)
         self._pdf = self._pdf or PdfRenderer()
         pdf = self._pdf.render(document)
         files = [
@@ -41,7 +43,6 @@ class Renderer:
         ]
         if document.draft.kind is DocumentKind.STATEMENT:
             return files
-        _check_totals(document)
         self._checker = self._checker or SchematronChecker()
         cii, ubl = write_cii(document), write_ubl(document)
         # UBL first: its rules have EN 16931's names.
@@ -55,10 +56,8 @@ class Renderer:
 
 
 def _check_totals(document: Document) -> None:
-    """What no schema knows: that there are lines, and that cents are the sum of their shares."""
-    draft = document.draft
-    if not draft.lines:
+    """What no schema knows: that there are lines, and that all adds up to the nano-dollar."""
+    if not document.draft.lines and document.draft.kind is not DocumentKind.STATEMENT:
         raise DocumentRefused("has-lines", "lines", "nothing that costs was used in this month")
-    shares = sum(line.cents for line in draft.lines) - sum(one.cents for one in draft.deductions)
-    if shares != draft.net_cents:
-        raise DocumentRefused("lines-sum-to-net", "net_cents", f"lines come to {shares}, the net is {draft.net_cents}")
+    for fault in total_faults(document):
+        raise DocumentRefused("adds-up", "totals", fault)

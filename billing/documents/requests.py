@@ -27,8 +27,11 @@ _LIST = text(
     f"SELECT {_COLUMNS} FROM document_requests"  # noqa: S608 - constants
     " WHERE (CAST(:account AS uuid) IS NULL OR account_id = :account) AND id > :after ORDER BY id LIMIT :limit"
 )
-# Wakes the jobs process, which otherwise looks every few seconds.
-NOTIFY = text("SELECT pg_notify('gigarouter_documents', '')")
+_FIND_ID = text(f"SELECT {_COLUMNS} FROM document_requests WHERE id = :id")  # noqa: S608 - constants
+_RETRY = text(
+    "UPDATE document_requests SET state = 'waiting', fault = '', run_after = now() WHERE state = 'refused'"
+    " AND account_id = :account AND (CAST(:id AS uuid) IS NULL OR id = :id)"
+)
 _NIL = UUID(int=0)
 
 
@@ -72,13 +75,20 @@ class DocumentRequest(msgspec.Struct, frozen=True):
     created_by: str
 
 
+def preview_of(kind: DocumentKind, account_id: AccountId, period: date, seller: str, now: datetime) -> DocumentRequest:
+    """A request that is stored nowhere: what it would be asked for, to prepare a draft of it."""
+    facts, nothing = DocumentFacts(seller=seller, period=period), DocumentRequestId(_NIL)
+    return DocumentRequest(
+        nothing, kind, "preview", account_id, facts, RequestState.WAITING, "", None, now, created_by=""
+    )
+
+
 async def request_document(
     tx: AsyncConnection, kind: DocumentKind, source_ref: str, account_id: AccountId, facts: DocumentFacts, by: str
 ) -> DocumentRequest:
     """Ask for a document. One fact is asked for once; asked again, a refused one is tried anew."""
     row = {"id": new_id(), "kind": kind.value, "source": source_ref, "account": account_id, "by": by}
     await tx.execute(_INSERT, {**row, "facts": msgspec.json.encode(facts).decode()})
-    await tx.execute(NOTIFY)
     return request_of((await tx.execute(_FIND, {"source": source_ref})).one())
 
 
@@ -141,6 +151,17 @@ async def list_requests(
     """List requests, the oldest first; of one account where it is named."""
     rows = await tx.execute(_LIST, {"account": account_id, "after": after or _NIL, "limit": limit})
     return [request_of(row) for row in rows]
+
+
+async def find_request(tx: AsyncConnection, request_id: DocumentRequestId) -> DocumentRequest | None:
+    """The request of an id."""
+    row = (await tx.execute(_FIND_ID, {"id": request_id})).one_or_none()
+    return None if row is None else request_of(row)
+
+
+async def retry_refused(tx: AsyncConnection, account_id: AccountId, request_id: DocumentRequestId | None = None) -> int:
+    """Let an account's refused requests, or one of them, be tried again; how many those are."""
+    return (await tx.execute(_RETRY, {"account": account_id, "id": request_id})).rowcount
 
 
 def request_of(row: object) -> DocumentRequest:

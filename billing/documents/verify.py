@@ -3,6 +3,7 @@
 Nothing is written. What differs is said by line; a document whose month has late calls differs, which is right.
 """
 
+import asyncio
 from datetime import date
 from uuid import UUID
 
@@ -10,11 +11,14 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.documents.document import Document, DocumentKind, Line, encode, exact_line, month_bounds
+from billing.documents.balances import read_statement
+from billing.documents.document import Document, DocumentKind, Line, encode, month_bounds
+from billing.documents.faults import DocumentRefused
 from billing.documents.merkle import proof_of
 from billing.documents.receipts import Proof
-from billing.documents.rounding import NANO_PER_CENT, cents_of, share_cents, tax_cents
+from billing.documents.rounding import NANO_PER_CENT
 from billing.documents.store import StoredDocument, find_named
+from billing.documents.totals import total_faults
 from billing.documents.usage_lines import MeasuredLine, find_leaf, measure_lines
 from store.ids import AccountId, RequestId
 
@@ -61,6 +65,7 @@ async def verify(tx: AsyncConnection, stored: StoredDocument) -> Verification:
         if wrong := await tx.scalar(_WRONG_PRICES, _span(stored.account_id, origin.draft.since)):
             faults.append(f"{wrong} calls were charged another price than was in force")
     faults += await _ledger_faults(tx, document, origin)
+    faults += await _statement_faults(tx, stored)
     calls = sum(line.usage.calls for line in document.draft.lines if line.usage)
     return Verification(document.name, len(document.draft.lines), calls, tuple(faults))
 
@@ -76,7 +81,8 @@ async def prove(tx: AsyncConnection, stored: StoredDocument, request_id: Request
         if line.usage is not None and group == (line.usage.model, line.usage.lane, line.usage.nano_per_mtok):
             measured = await measure_lines(tx, stored.account_id, draft.since)
             hashes = next(one.leaf_hashes for one in measured if _group(one) == group)
-            path = tuple(one.hex() for one in proof_of(hashes, leaf.index))
+            found = await asyncio.to_thread(proof_of, hashes, leaf.index)
+            path = tuple(one.hex() for one in found)
             return Proof(stored.document.name, number, leaf.leaf, leaf.index, line.usage.calls, path, line.usage.root)
     return None
 
@@ -97,32 +103,6 @@ def line_faults(document: Document, measured: list[MeasuredLine]) -> list[str]:
     return faults
 
 
-def total_faults(document: Document) -> list[str]:
-    """How a document differs from itself: each line from its own figures, cents from their sum, tax from its rate."""
-    draft = document.draft
-    if draft.kind is DocumentKind.STATEMENT:
-        statement = draft.statement
-        moved = sum(one.amount_nano for one in statement.movements) if statement else 0
-        is_right = statement is not None and statement.opening_nano + moved == statement.closing_nano
-        return [] if is_right else ["opening and movements are not the closing balance"]
-    amounts = [*(line.amount_nano for line in draft.lines), *(-one.amount_nano for one in draft.deductions)]
-    shares = [*(line.cents for line in draft.lines), *(-one.cents for one in draft.deductions)]
-    checks = (
-        (
-            all(exact_line(line.usage) == line.amount_nano * 1_000_000 for line in draft.lines if line.usage),
-            "a line is not tokens by price with its own rounding",
-        ),
-        (share_cents(amounts) == shares, "cents of lines are not their shares"),
-        (cents_of(sum(amounts)) == draft.net_cents, "the net is not the sum of its lines"),
-        (draft.net_cents * NANO_PER_CENT - sum(amounts) == draft.rounding_nano, "the rounding is another"),
-        (
-            draft.tax is not None and abs(tax_cents(draft.net_cents, draft.tax.rate) - draft.tax_cents) <= 1,
-            "the tax is not the net by its rate",
-        ),
-    )
-    return [fault for is_right, fault in checks if not is_right]
-
-
 async def _file_faults(tx: AsyncConnection, document_id: UUID, document: Document) -> list[str]:
     faults = []
     for row in await tx.execute(_FILES, {"id": document_id}):
@@ -141,6 +121,25 @@ async def _ledger_faults(tx: AsyncConnection, document: Document, origin: Docume
     booked = int(await tx.scalar(_RECEIVABLE, {"source": f"document:{document.name}"}) or 0)
     total = sign * document.draft.total_cents * NANO_PER_CENT
     return [] if booked == total else [f"its entry is a receivable of {booked}, its total is {total}"]
+
+
+async def _statement_faults(tx: AsyncConnection, stored: StoredDocument) -> list[str]:
+    """A statement's opening, movements and closing are the ledger's; entries of its month may have come since."""
+    draft = stored.document.draft
+    if draft.statement is None:
+        return []
+    try:
+        used = [(line.description, line.amount_nano) for line in draft.lines]
+        now = await read_statement(tx, stored.account_id, draft.since, used)
+    except DocumentRefused as fault:
+        return [str(fault)]
+    if now == draft.statement:
+        return []
+    was = draft.statement
+    return [
+        f"opening, movements and closing were {was.opening_nano}, {len(was.movements)}, {was.closing_nano},"
+        f" the ledger has {now.opening_nano}, {len(now.movements)}, {now.closing_nano}"
+    ]
 
 
 def _differences(line: Line, now: MeasuredLine) -> list[str]:

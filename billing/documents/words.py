@@ -8,6 +8,12 @@ from billing.money import to_usd
 
 WORDS: dict[Language, dict[str, str]] = {
     "en": {
+        "usage_of": "Embeddings with {model}",
+        "bought": "Prepaid credit",
+        "given": "Given credit",
+        "prepaid": "Paid from credit that was invoiced when it was bought",
+        "owed": "Owed beyond the credit; the next top-up pays it",
+        "reverse_charge": "Reverse charge: the recipient owes the VAT (Article 196 of Directive 2006/112/EC).",
         "invoice": "Invoice",
         "topup": "Invoice",
         "credit_note": "Credit note",
@@ -47,10 +53,18 @@ WORDS: dict[Language, dict[str, str]] = {
         "reference": "with the number of this document.",
         "verify": "Each line's calls are the leaves of a Merkle tree (RFC 6962), whose root is in the JSON of this "
         "document.",
+        "mail": "Attached is {title} of {seller}.",
+        "mail_due": "Please pay {amount} until {day}.",
         "page": "Page",
         "of": "of",
     },
     "de": {
+        "usage_of": "Embeddings mit {model}",
+        "bought": "Guthaben",
+        "given": "Gewährtes Guthaben",
+        "prepaid": "Bezahlt aus Guthaben, das beim Kauf berechnet wurde",
+        "owed": "Über das Guthaben hinaus geschuldet; die nächste Aufladung zahlt es",
+        "reverse_charge": "Steuerschuldnerschaft des Leistungsempfängers (Artikel 196 der Richtlinie 2006/112/EG).",
         "invoice": "Rechnung",
         "topup": "Rechnung",
         "credit_note": "Rechnungskorrektur",
@@ -90,6 +104,8 @@ WORDS: dict[Language, dict[str, str]] = {
         "reference": "mit der Nummer dieses Dokuments.",
         "verify": "Die Aufrufe jeder Position sind die Blätter eines Merkle-Baums (RFC 6962), dessen Wurzel im JSON "
         "dieses Dokuments steht.",
+        "mail": "Anbei {title} von {seller}.",
+        "mail_due": "Bitte zahlen Sie {amount} bis zum {day}.",
         "page": "Seite",
         "of": "von",
     },

@@ -70,10 +70,10 @@ _INSERT = text("""
     INSERT INTO refunds (id, topup_id, account_id, idempotency_key, wanted_cents, tax_cents, reason, actor, refund_id)
     VALUES (:id, :topup, :account, :key, :wanted, :tax, :reason, :actor, :refund_id) ON CONFLICT DO NOTHING RETURNING id
 """)
-_GRANTS = "(g.source_ref = 'stripe:topup_' || replace(t.id::text, '-', '') OR g.source_ref IN ({}))"
+_GRANTS = "(g.source_ref = 'stripe\\:topup_' || replace(t.id::text, '-', '') OR g.source_ref IN ({}))"
 _BACK = """
-    SELECT 'refund:refund_' || replace(r.id::text, '-', '') || ':back' FROM refunds r WHERE r.topup_id = t.id
-    UNION ALL SELECT 'dispute:' || d.id || ':back' FROM disputes d WHERE d.topup_id = t.id
+    SELECT 'refund\\:refund_' || replace(r.id::text, '-', '') || '\\:back' FROM refunds r WHERE r.topup_id = t.id
+    UNION ALL SELECT 'dispute\\:' || d.id || '\\:back' FROM disputes d WHERE d.topup_id = t.id
 """
 # Paid top-ups without an open dispute, the newest first, with what is left of their grants and is not wanted already.
 _REFUNDABLE = text(f"""
@@ -123,7 +123,9 @@ async def order_refund(tx: AsyncConnection, order: RefundOrder) -> list[RefundRo
             raise RefundChanged
         return before
     found = (await tx.execute(_REFUNDABLE, {"account": order.account_id, "topup": order.topup_id})).all()
-    refundable = [Cents(max(0, min(row.unrefunded, whole_cents(int(row.remaining)) - row.wanted))) for row in found]
+    refundable = [
+        Cents(max(0, min(int(row.unrefunded), whole_cents(int(row.remaining)) - int(row.wanted)))) for row in found
+    ]
     total = Cents(sum(refundable))
     wanted = total if order.amount is None else order.amount
     if wanted > total or total == 0:

@@ -25,6 +25,9 @@ _CLAIM = text(f"""
         ORDER BY due_at LIMIT :most FOR UPDATE SKIP LOCKED)
     RETURNING subject, requested, attempts
 """)  # noqa: S608 - a constant
+_IS_DUE = text("""
+    SELECT EXISTS (SELECT FROM stripe_work WHERE requested > done AND due_at <= now() AND lease_until < now())
+""")
 _FINISH = text("""
     UPDATE stripe_work SET done = greatest(done, :requested), attempts = 0, fault = '', lease_until = '-infinity'
     WHERE subject = :subject
@@ -66,6 +69,12 @@ async def claim(db: Database, most: int) -> list[Task]:
     """Take the leases of at most so many subjects that are due."""
     async with db.transaction() as tx:
         return [Task(row.subject, row.requested, row.attempts) for row in await tx.execute(_CLAIM, {"most": most})]
+
+
+async def is_due(db: Database) -> bool:
+    """Whether there is something to claim now."""
+    async with db.transaction() as tx:
+        return bool(await tx.scalar(_IS_DUE))
 
 
 async def finish(db: Database, task: Task) -> None:

@@ -32,6 +32,7 @@ EXIT_FAILED = 1
 # As a shell reports it.
 SIGNALED = 128
 WORKER_PACKAGES = frozenset({"torch", "transformers", "safetensors", "tokenizers"})
+FINANCE_PACKAGES = frozenset({"facturx", "lxml", "pyarrow", "saxonche", "stripe", "typst"})
 OURS = frozenset({"gigarouter", "router", "billing", "providers", "catalog", "store"})
 
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         package = (missing.name or "").partition(".")[0]
         if package in OURS:
             raise  # a bug
-        extra = "'.[worker]'" if package in WORKER_PACKAGES else "."
+        extra = "'.[worker]'" if package in WORKER_PACKAGES else "'.[finance]'" if package in FINANCE_PACKAGES else "."
         _fail(f"{package} is not installed, and this command needs it: `pip install {extra}` installs it.")
 
 

@@ -3,7 +3,7 @@
 The job that seals fills it from the next batch on; what was sealed before is for the nightly check alone, as until now.
 
 Revision ID: 0028
-Revises: 0026
+Revises: 0027
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0028"
-down_revision = "0026"
+down_revision = "0027"
 branch_labels = None
 depends_on = None
 

@@ -2,8 +2,17 @@
 
 from datetime import date
 
+import msgspec
+
 from billing.documents.document import DocumentKind
-from billing.documents.requests import DocumentRequest, request_credit_note, request_month
+from billing.documents.requests import (
+    DocumentRequest,
+    RequestState,
+    find_request,
+    request_credit_note,
+    request_month,
+    retry_refused,
+)
 from billing.documents.store import StoredDocument, count_credited, find_named
 from router.admin.accounts import require_account
 from router.changes.audit import Change
@@ -46,6 +55,19 @@ async def ask_for_credit_note(work: UnitOfWork, number: str, reason: str) -> Doc
     )
     work.record_change(change)
     return request
+
+
+async def retry_request(work: UnitOfWork, request_id: DocumentRequestId) -> DocumentRequest:
+    """Let a refused request be tried again. Raises ``NotFound``, and ``Conflict`` for one that was not refused."""
+    request = await find_request(work.connection, request_id)
+    if request is None:
+        raise NotFound(f"There is no request {wire(DocumentRequestId, request_id)}.", param="request")
+    if not await retry_refused(work.connection, request.account_id, request_id):
+        raise Conflict(f"The request is {request.state.value}: only a refused one is tried again.", param="request")
+    was: dict[str, object] = {"fault": request.fault}
+    change = Change("document.retry", wire(DocumentRequestId, request_id), request.account_id, was)
+    work.record_change(change)
+    return msgspec.structs.replace(request, state=RequestState.WAITING, fault="")
 
 
 async def require_document(work: UnitOfWork, number: str) -> StoredDocument:

@@ -5,6 +5,7 @@ from sqlalchemy.exc import IntegrityError
 from billing.documents import profiles
 from billing.documents.parties import BillingProfile, Seller, TaxId, TaxIdInvalid, tax_id_of
 from billing.documents.profiles import ExchangeRate, StoredProfile, StoredSeller
+from billing.documents.requests import retry_refused
 from billing.documents.tax_rates import EU
 from router.admin.accounts import require_account
 from router.changes.audit import Change
@@ -14,9 +15,13 @@ from store.ids import AccountId, wire
 
 
 async def set_profile(work: UnitOfWork, account_id: AccountId, profile: BillingProfile) -> StoredProfile:
-    """Give an account a new version of its billing profile. Raises ``NotFound``."""
+    """Give an account a new version of its billing profile. Raises ``NotFound``.
+
+    Documents that were refused, mostly for what is in it, are tried again.
+    """
     await require_account(work, account_id)
     written = await profiles.write_profile(work.connection, account_id, profile, work.actor)
+    await retry_refused(work.connection, account_id)
     subject = wire(AccountId, account_id)
     work.record_change(Change("billing_profile.set", subject, account_id, after={"version": written.version}))
     return written

@@ -6,14 +6,14 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from billing.documents.document import DocumentKind
+from billing.documents.document import DocumentKind, Draft, Line, LineUsage
 from billing.documents.requests import DocumentRequest, RequestState
 from billing.documents.store import DocumentFile, StoredDocument
-from billing.documents.words import cents_text
-from router.api.fields import AccountIdText, DocumentIdText, Instant, TextValue
+from billing.documents.words import cents_text, femto_text
+from billing.money import NanoUSD
+from router.api.fields import AccountIdText, DocumentIdText, DocumentRequestIdText, Instant, TextValue, Usd
 from router.api.forms import Answer, Resource
 from router.api.periods import Period, period_of
-from store.ids import DocumentRequestId, wire
 
 OCTETS = "application/octet-stream"
 FileFormat: TypeAlias = Literal["pdf", "json", "csv", "ubl", "facturx"]
@@ -45,9 +45,7 @@ class FileOut(Answer):
 class ContentOut(FileOut):
     """One of a document's files, as it was stored when it was issued."""
 
-    content: str = Field(
-        description="Its bytes in base64; with Accept: application/octet-stream the answer is the bytes."
-    )
+    content: str = Field(description="Its bytes in base64.")
     object: Literal["document.file"] = "document.file"
 
 
@@ -87,7 +85,7 @@ class RequestOut(Answer):
 
     columns: ClassVar[tuple[str, ...]] = ("id", "kind", "state", "fault", "number", "created_by", "created_at")
 
-    id: str
+    id: DocumentRequestIdText
     kind: DocumentKind
     account: AccountIdText
     state: RequestState
@@ -96,6 +94,92 @@ class RequestOut(Answer):
     created_at: Instant
     created_by: str
     object: Literal["document_request"] = "document_request"
+
+
+class LineOut(Answer):
+    """A line: a month's calls of one model, lane and price."""
+
+    description: str
+    lane: str
+    calls: int
+    tokens: int
+    usd_per_mtok: Usd
+    rounded_up_usd: str = Field(description="What rounding each call up to a billionth of a dollar adds.")
+    waived_usd: Usd = Field(description="What calls cost beyond what was held for them, which nobody pays.")
+    exact_usd: Usd
+    amount: str = Field(description="Its share of the cents.")
+
+
+class AmountOut(Answer):
+    """What is taken off before tax, or a change of the balance."""
+
+    description: str
+    exact_usd: Usd
+
+
+class DraftOut(Answer):
+    """A document as it would be issued now. It has no number, and nothing is stored."""
+
+    kind: DocumentKind
+    seller: str
+    customer: str
+    since: date
+    until: date
+    lines: list[LineOut]
+    deductions: list[AmountOut]
+    movements: list[AmountOut]
+    opening_usd: Usd | None
+    closing_usd: Usd | None
+    net: str
+    rounding_usd: Usd = Field(description="What cents differ by from the exact sum; it is booked.")
+    tax: str
+    tax_category: str | None
+    tax_reason: str | None
+    total: str
+    due_on: date | None
+    currency: Literal["USD"] = "USD"
+    object: Literal["document.draft"] = "document.draft"
+
+
+def draft_out(draft: Draft) -> DraftOut:
+    """A draft as it is answered."""
+    statement = draft.statement
+    return DraftOut(
+        kind=draft.kind,
+        seller=draft.seller.id,
+        customer=draft.buyer.legal_name,
+        since=draft.since,
+        until=draft.until,
+        lines=[_line_out(line, line.usage) for line in draft.lines if line.usage],
+        deductions=[AmountOut(description=one.reason, exact_usd=NanoUSD(-one.amount_nano)) for one in draft.deductions],
+        movements=[
+            AmountOut(description=f"{one.kind}: {one.description}", exact_usd=NanoUSD(one.amount_nano))
+            for one in (statement.movements if statement else ())
+        ],
+        opening_usd=NanoUSD(statement.opening_nano) if statement else None,
+        closing_usd=NanoUSD(statement.closing_nano) if statement else None,
+        net=cents_text(draft.net_cents),
+        rounding_usd=NanoUSD(draft.rounding_nano),
+        tax=cents_text(draft.tax_cents),
+        tax_category=draft.tax.category.value if draft.tax else None,
+        tax_reason=draft.tax.reason if draft.tax else None,
+        total=cents_text(draft.total_cents),
+        due_on=draft.due_on,
+    )
+
+
+def _line_out(line: Line, usage: LineUsage) -> LineOut:
+    return LineOut(
+        description=line.description,
+        lane=usage.lane,
+        calls=usage.calls,
+        tokens=usage.tokens,
+        usd_per_mtok=NanoUSD(usage.nano_per_mtok),
+        rounded_up_usd=femto_text(usage.rounded_up_femto),
+        waived_usd=NanoUSD(usage.waived_nano),
+        exact_usd=NanoUSD(line.amount_nano),
+        amount=cents_text(line.cents),
+    )
 
 
 def document_out(stored: StoredDocument, files: list[DocumentFile] | None = None) -> DocumentOut:
@@ -139,7 +223,7 @@ def content_out(file: DocumentFile) -> ContentOut:
 def request_out(request: DocumentRequest, number: str | None) -> RequestOut:
     """A request as it is answered."""
     return RequestOut(
-        id=wire(DocumentRequestId, request.id),
+        id=request.id,
         kind=request.kind,
         account=request.account_id,
         state=request.state,

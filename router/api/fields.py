@@ -25,8 +25,10 @@ from store.ids import (
     AuditId,
     ClaimId,
     DocumentId,
+    DocumentRequestId,
     EndpointId,
     EntryId,
+    ExportId,
     GrantId,
     KeyId,
     MemberId,
@@ -206,8 +208,10 @@ AccountIdText: TypeAlias = Annotated[AccountId, _id(AccountId)]
 AuditIdText: TypeAlias = Annotated[AuditId, _id(AuditId)]
 ClaimIdText: TypeAlias = Annotated[ClaimId, _id(ClaimId)]
 DocumentIdText: TypeAlias = Annotated[DocumentId, _id(DocumentId)]
+DocumentRequestIdText: TypeAlias = Annotated[DocumentRequestId, _id(DocumentRequestId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
 EntryIdText: TypeAlias = Annotated[EntryId, _id(EntryId)]
+ExportIdText: TypeAlias = Annotated[ExportId, _id(ExportId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]

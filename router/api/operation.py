@@ -44,7 +44,7 @@ from router.identity.members import Role
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 
 V1 = "/admin/v1"
-JSON, CSV = "application/json", "text/csv"
+JSON, CSV, OCTETS = "application/json", "text/csv", "application/octet-stream"
 _BRACKETS = re.compile(rb"((?:^|&)[a-z_]+)(?:\[\]|%5[Bb]%5[Dd])(?==)")
 # Pydantic reads a body in one go, at worst some 30 ms for so many bytes (a list of nulls where text is wanted). What an
 # operator sends is small, and the hot path has a decoder of its own.

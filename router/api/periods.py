@@ -76,16 +76,21 @@ class SpanFields(BaseModel):
 
     def span(self, now: datetime) -> Period:
         """The span that is meant at ``now``. Raises ``InvalidRequest``."""
-        if self.since is None and self.until is None:
-            return self.period or month_of(now)
-        if self.period is not None:
-            raise InvalidRequest("Give 'period', or 'from' and 'to'.", param="period")
-        if self.since is None:
-            raise InvalidRequest("'from' is missing.", param="from")
-        span = Period(self.since, self.until or now)
-        if span.until <= span.since:
-            raise InvalidRequest("'from' is before 'to'.", param="from")
-        return span
+        return span_of(self.period, self.since, self.until, now) or month_of(now)
+
+
+def span_of(period: Period | None, since: datetime | None, until: datetime | None, now: datetime) -> Period | None:
+    """A period, or the span from one instant to another or to ``now``; None: neither. Raises ``InvalidRequest``."""
+    if since is None and until is None:
+        return period
+    if period is not None:
+        raise InvalidRequest("Give 'period', or 'from' and 'to'.", param="period")
+    if since is None:
+        raise InvalidRequest("'from' is missing.", param="from")
+    span = Period(since, until or now)
+    if span.until <= span.since:
+        raise InvalidRequest("'from' is before 'to'.", param="from")
+    return span
 
 
 class SpanQuery(SpanFields):

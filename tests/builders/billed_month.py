@@ -2,17 +2,17 @@
 
 from datetime import UTC, date, datetime, timedelta
 
-import msgspec
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
 from billing.credits import GrantKind
 from billing.documents.parties import BillingProfile, Seller
 from billing.documents.profiles import ExchangeRate, add_rate, list_sellers, write_profile, write_seller
+from billing.tables import PriceRow
 from billing.values import Hold
 from store.ids import AccountId
 from store.postgres import Database
-from tests.builders.billing import Billing
-from tests.builders.database import add_account, add_credit
+from tests.builders.billing import MODEL, PRICE, Billing
+from tests.builders.database import add_account, add_credit, insert_model
 from tests.builders.documents import a_buyer, a_seller
 from tests.builders.values import a_payer
 
@@ -25,10 +25,13 @@ def last_month() -> date:
 
 
 async def make_month(db: Database) -> None:
-    """The tables of last month, which was over before the database was made."""
+    """The tables of last month, which was over before the database was made; and the price of its calls."""
     owner = Database(db.url, as_owner=True)
     async with owner.transaction() as tx:
         await tx.execute(text("SELECT make_usage_months(:month, 1)"), {"month": last_month()})
+        await insert_model(tx, MODEL)
+        price = {"id": PRICE.id, "model_id": MODEL, "nano_per_mtok": PRICE.nano_per_mtok}
+        await tx.execute(insert(PriceRow).values(effective_at=PRICE.effective_at, note="", **price))
     await owner.close()
 
 
@@ -51,6 +54,7 @@ async def an_account_with_a_month(
     purchased: int = 0,
     promotional: int = 0,
     line: int = 0,
+    has_profile: bool = True,
 ) -> AccountId:
     """Calls of so many nano-dollars each, in the middle of last month, paid from this credit."""
     async with b.db.transaction() as tx:
@@ -62,7 +66,8 @@ async def an_account_with_a_month(
         ):
             if amount:
                 await add_credit(tx, account, amount, kind)
-        await write_profile(tx, account, buyer or a_buyer(), BY)
+        if has_profile:
+            await write_profile(tx, account, buyer or a_buyer(), BY)
     at = datetime.combine(last_month() + timedelta(days=14), datetime.min.time(), UTC)
     for number, cost in enumerate(calls):
         hold = await b.admit(a_payer(account), cost)
@@ -70,8 +75,3 @@ async def an_account_with_a_month(
         await b.charge(hold, cost, at=at + timedelta(seconds=number))
     await b.settle()
     return account
-
-
-def with_name(buyer: BillingProfile, name: str) -> BillingProfile:
-    """The same of another name."""
-    return msgspec.structs.replace(buyer, legal_name=name)

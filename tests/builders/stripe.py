@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import text
 
+from billing.reaper import mismatches
 from billing.stripe import inbox, sweep
 from billing.stripe.act import work_once
 from billing.stripe.client import StripeClient
@@ -100,13 +101,19 @@ class Payments:
     async def act(self) -> None:
         """Work on all that is due, and on what is due after a pause, too."""
         for _ in range(30):
+            await self._tell_redis()
             while await work_once(self.context):
-                pass
+                await self._tell_redis()
             async with self.db.transaction() as tx:
                 due = "UPDATE stripe_work SET due_at = now() WHERE requested > done AND due_at > now()"
                 if not (await tx.execute(text(due))).rowcount:
                     return
         raise AssertionError(await self.rows("SELECT subject, fault FROM stripe_work WHERE requested > done"))
+
+    async def _tell_redis(self) -> None:
+        """What a notification of new credit does in the product's processes."""
+        for behind in await mismatches(self.db, self.billing.projection):
+            await self.billing.projection.refresh(behind.account_id)
 
     async def read(self, topup: Topup) -> Topup:
         async with self.db.transaction() as tx:

@@ -5,6 +5,7 @@ requests to a path fail, before or after they acted. Whatever broke the contract
 test at the end of the block.
 """
 
+import contextlib
 import json
 import threading
 from collections import deque
@@ -49,6 +50,10 @@ class StripeServer:
         self.faults: deque[Fault] = deque()
         self.broken: list[str] = []
         self.requests: list[tuple[str, str]] = []
+        # Set while a request that was done waits to be answered (:meth:`hang_after`).
+        self.hanging = threading.Event()
+        self._hang_path = ""
+        self._released = threading.Event()
         self._outcomes: dict[str, tuple[tuple[str, str, str], int, Json]] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -57,6 +62,15 @@ class StripeServer:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def hang_after(self, path: str) -> None:
+        """Do the next POST to this path, and do not answer it before :meth:`go_on`."""
+        self.hanging.clear()
+        self._released.clear()
+        self._hang_path = path
+
+    def go_on(self) -> None:
+        self._released.set()
 
     def prune_keys(self) -> None:
         """A day has passed: what was stored under idempotency keys is gone."""
@@ -100,6 +114,10 @@ class StripeServer:
         status, answer, more = self._once(
             key, (method, split.path, json.dumps(sent, sort_keys=True)), call, sent, fault
         )
+        if method == "POST" and split.path == self._hang_path:
+            self._hang_path = ""
+            self.hanging.set()
+            self._released.wait(60)
         if fault is not None and not fault.status:
             return 0, {}, {}
         return status, answer, more
@@ -193,7 +211,10 @@ def _handler(server: StripeServer) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.send_header("content-length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            # Whoever asked may have been killed meanwhile.
+            with contextlib.suppress(OSError):
+                self.wfile.write(content)
+                self.wfile.flush()
 
         do_GET = do_POST = do_DELETE = _respond  # noqa: N815 - the names that the base class calls
 

@@ -29,6 +29,13 @@ OVERDUE = {
     "processes": """
         INSERT INTO processes (id, kind, seen_at) VALUES (gen_random_uuid(), 'jobs', now() - interval '2 days')
     """,
+    "stripe_events": """
+        INSERT INTO stripe_events (id, type, subject, source, received_at)
+        VALUES ('evt_1', 'payout.paid', 'payout:po_1', 'list', now() - interval '91 days')
+    """,
+    "stripe_work": """
+        INSERT INTO stripe_work (subject, done, due_at) VALUES ('payout:po_1', 1, now() - interval '91 days')
+    """,
     "hot_accounts": "INSERT INTO hot_accounts (generation, account_id) VALUES (-100, gen_random_uuid())",
 }
 LEFT = {
@@ -36,6 +43,8 @@ LEFT = {
     "kept_outcomes": "SELECT count(*) FROM kept_outcomes WHERE gone_at < now()",
     "old_secrets": "SELECT count(*) FROM old_secrets",
     "processes": "SELECT count(*) FROM processes WHERE seen_at < now() - interval '1 day'",
+    "stripe_events": "SELECT count(*) FROM stripe_events WHERE received_at < now() - interval '90 days'",
+    "stripe_work": "SELECT count(*) FROM stripe_work WHERE due_at < now() - interval '90 days'",
     "hot_accounts": "SELECT count(*) FROM hot_accounts WHERE generation < 0",
 }
 

@@ -7,6 +7,7 @@ PostgreSQL has to run, and the operator is whoever is logged in (``cli:<user>``)
 import asyncio
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
@@ -29,7 +30,8 @@ _PLACE: Final = re.compile(r"{(\w+)(?::path)?}")
 class Call(msgspec.Struct, frozen=True):
     """One call of an operation. ``path`` has places for ``path_values``; an edit says which version was read.
 
-    ``accept`` is the type of the answer that is wanted, where the operation has several.
+    ``accept`` is the type of the answer that is wanted, where the operation has several; ``save_to`` is the file that
+    it becomes, where it is one.
     """
 
     method: str
@@ -41,6 +43,7 @@ class Call(msgspec.Struct, frozen=True):
     writes: bool = False
     idempotency_key: str | None = None
     accept: str | None = None
+    save_to: Path | None = None
 
     @property
     def target(self) -> str:
@@ -147,7 +150,26 @@ async def _exchange(http: httpx.AsyncClient, call: Call, headers: Mapping[str, s
     content = None
     if call.body is not None:
         content, sent["content-type"] = msgspec.json.encode(call.body), "application/json"
+    if call.save_to is not None:
+        return await _saved(http, call, call.save_to, sent)
     return _reply(await http.request(call.method, call.target, params=dict(call.query), content=content, headers=sent))
+
+
+async def _saved(http: httpx.AsyncClient, call: Call, path: Path, headers: Mapping[str, str]) -> Reply:
+    """Write the answer into a file, which has its name when it is whole."""
+    async with http.stream(call.method, call.target, params=dict(call.query), headers=headers) as response:
+        if response.is_error:
+            await response.aread()
+            return _reply(response)
+        part, size = path.with_name(f"{path.name}.part"), 0
+        try:
+            with part.open("wb") as file:
+                async for piece in response.aiter_bytes():
+                    size += await asyncio.to_thread(file.write, piece)
+            part.replace(path)
+        except OSError as fault:
+            raise CannotStart(f"{path} cannot be written: {fault.strerror}.") from fault
+        return Reply(response.status_code, {"file": str(path), "bytes": size})
 
 
 def _reply(response: httpx.Response) -> Reply:

@@ -22,7 +22,7 @@ from gigarouter.commands.admin.client import Call, Client, Reply
 from gigarouter.commands.admin.instants import instant_text
 from gigarouter.commands.admin.options import UNSET, Option, Reader, Usage, body_of, options_of, parameters
 from gigarouter.commands.admin.output import show
-from router.api.operation import CSV, OperationRoute, body_schema, columns_of, form_faults, query_schemas
+from router.api.operation import CSV, OCTETS, OperationRoute, body_schema, columns_of, form_faults, query_schemas
 from store.faults import CannotStart
 
 FAILED, USAGE, NOT_ALLOWED, NOT_FOUND, NO_CREDIT, LIMITED, PROVIDER_FAILED = 1, 2, 3, 4, 5, 6, 7
@@ -52,6 +52,9 @@ Repeats = Annotated[
 ]
 
 
+SaveTo = Annotated[
+    Path | None, typer.Option("--to", help="The file to write; by default the answer's own name, in this folder.")
+]
 AsCsv = Annotated[bool, typer.Option("--csv", help="CSV, for a spreadsheet.")]
 
 
@@ -121,6 +124,8 @@ def function_of(command: Command, client: Callable[[], Client]) -> Callable[...,
             fail(" ".join(filter(None, (reply.answer.get("reason"), reply.answer.get("advice")))), PROVIDER_FAILED)
         if isinstance(reply.answer, Mapping) and reply.answer.get("balanced") is False:
             fail("The ledger does not balance.")
+        if isinstance(reply.answer, Mapping) and reply.answer.get("ok") is False:
+            fail("What was verified is not right.")
 
     run.__doc__ = command.route.description or command.route.summary
     run.__signature__ = inspect.Signature([*_signature(command)])  # type: ignore[attr-defined]
@@ -147,6 +152,8 @@ def _signature(command: Command) -> Iterable[inspect.Parameter]:
     if command.route.spec.writes:
         yield inspect.Parameter("idempotency_key", keyword, default=None, annotation=Repeats)
     yield inspect.Parameter("as_json", keyword, default=False, annotation=AsJson)
+    if OCTETS in command.route.spec.media:
+        yield inspect.Parameter("save_to", keyword, default=None, annotation=SaveTo)
     if CSV in command.route.spec.media:
         yield inspect.Parameter("as_csv", keyword, default=False, annotation=AsCsv)
 
@@ -178,9 +185,16 @@ def _sent(command: Command, client: Client, typed: dict[str, object]) -> Reply:
         writes=spec.writes,
         idempotency_key=None if (key := typed.get("idempotency_key")) is None else str(key),
         accept=CSV if typed.get("as_csv") else None,
+        save_to=_file_of(command, typed) if OCTETS in spec.media else None,
     )
     pages = "limit" not in query and any(option.name == "cursor" for option in command.query)
     return _all_pages(client, call) if pages else _sent_patiently(client, call)
+
+
+def _file_of(command: Command, typed: Mapping[str, object]) -> Path:
+    """Where a file goes: what was typed, else the last part of its path, which is its name."""
+    wanted = typed.get("save_to")
+    return wanted if isinstance(wanted, Path) else Path(Path(str(typed[command.places[-1]])).name)
 
 
 def _form_faults(command: Command, query: Mapping[str, str], body: Mapping[str, object]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from router.api.admin.decisions import operations as decisions
 from router.api.admin.disputes import operations as disputes
 from router.api.admin.endpoints import operations as endpoints
 from router.api.admin.explain import requests, routes
+from router.api.admin.exports import operations as exports
 from router.api.admin.grants import operations as grants
 from router.api.admin.keys import operations as keys
 from router.api.admin.ledger import operations as ledger
@@ -44,7 +45,7 @@ _nouns = (
     *(lines, receivables, close),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),
     *(topups, refunds, disputes, reviews),
-    *(manifest, litellm_import, requests, routes, usage, ledger, books, audit),
+    *(manifest, litellm_import, requests, routes, usage, ledger, books, exports, audit),
 )
 
 operations = [noun.routes for noun in _nouns]

@@ -3,32 +3,36 @@
 from typing import Annotated, ClassVar, Literal
 
 from fastapi import Query, Response
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.documents.document import DocumentKind
-from billing.documents.requests import DocumentRequest, list_requests
+from billing.documents.drafts import prepare
+from billing.documents.faults import DocumentRefused
+from billing.documents.requests import DocumentRequest, list_requests, preview_of
 from billing.documents.store import find_document, find_named, list_documents, list_files, read_file
 from billing.documents.verify import verify
-from router.admin.documents import ask_for_credit_note, ask_for_month, found_document
+from router.admin.documents import ask_for_credit_note, ask_for_month, found_document, retry_request
 from router.api.admin.references import account_of
 from router.api.admin.request import Read, Write
 from router.api.document_answers import (
     OCTETS,
     ContentOut,
     DocumentOut,
+    DraftOut,
     FileFormat,
     Month,
     RequestOut,
     content_out,
     document_out,
+    draft_out,
     request_out,
 )
-from router.api.fields import AccountRef, text_of
+from router.api.fields import AccountRef, DocumentRequestIdText, text_of
 from router.api.forms import Answer, Body, Page, PageQuery
 from router.api.operation import ALL, JSON, MONEY, V1, Operations
 from router.changes.transaction import UnitOfWork
-from router.errors import NotFound
+from router.errors import Conflict, NotFound
 from store.ids import AccountId, DocumentId, DocumentRequestId, wire
 
 operations = Operations("documents", f"{V1}/documents", tag="Documents")
@@ -44,6 +48,17 @@ class DocumentQuery(PageQuery):
 
 class DocumentIssue(Body):
     """A month's document of an account."""
+
+    account: AccountRef = Field(description="Whose usage.")
+    period: Month = Field(description="The month, such as 2026-10; it must be over.")
+    kind: Literal["invoice", "statement"] = Field("invoice", description="invoice, or statement of the balance.")
+    seller: str = Field("", max_length=63, description="Who sells; by default the only seller that there is.")
+
+
+class PreviewQuery(BaseModel):
+    """A month's document of an account."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     account: AccountRef = Field(description="Whose usage.")
     period: Month = Field(description="The month, such as 2026-10; it must be over.")
@@ -100,19 +115,40 @@ async def retrieve(admin: Read, number: str) -> DocumentOut:
     summary="A document's file",
     roles=ALL,
     answer=ContentOut,
-    media=(JSON, OCTETS),
+    media=(OCTETS, JSON),
 )
 async def download(admin: Read, number: str, format: FileFormat) -> Response:
-    """A file as it was stored when the document was issued: pdf, facturx (PDF/A-3 with XML), ubl, json, csv."""
+    """A file as it was stored when the document was issued: pdf, facturx (PDF/A-3 with XML), ubl, json, csv.
+
+    The bytes; with ``Accept: application/json`` an object that has them in base64.
+    """
 
     async def ask(connection: AsyncConnection) -> Response:
         stored = found_document(await find_named(connection, number), number)
         file = await read_file(connection, stored.id, format)
         if file is None:
             raise NotFound(f"{number} has no file {format}.", param="format")
-        if admin.media == OCTETS:
-            return admin.respond(file.content, OCTETS)
-        return admin.respond(content_out(file).model_dump_json().encode())
+        if admin.media == JSON:
+            return admin.respond(content_out(file).model_dump_json().encode())
+        return admin.respond(file.content, OCTETS)
+
+    return await admin.read(ask)
+
+
+@operations.get(":preview", verb="preview", name="preview_document", summary="Preview a month's document", roles=ALL)
+async def preview(admin: Read, query: Annotated[PreviewQuery, Query()]) -> DraftOut:
+    """A draft as it would be issued now: lines, deductions, rounding, tax. It has no number, and nothing is stored.
+
+    What would refuse it is the error; only the rules of EN 16931 and the fonts are looked at when it is issued.
+    """
+
+    async def ask(connection: AsyncConnection) -> DraftOut:
+        account, now = await account_of(connection, query.account), admin.context.db.clock.now()
+        wanted = preview_of(DocumentKind(query.kind), account.id, query.period, query.seller, now)
+        try:
+            return draft_out(await prepare(connection, wanted, now))
+        except DocumentRefused as refused:
+            raise Conflict(f"It cannot be issued: {refused}.", param=refused.field) from refused
 
     return await admin.read(ask)
 
@@ -165,7 +201,17 @@ async def list_requests_(admin: Read, query: Annotated[DocumentQuery, Query()]) 
         found = await list_requests(connection, account_id=account_id, after=after, limit=query.limit + 1)
         return [await _request_out(connection, one) for one in found]
 
-    return admin.page(query, await admin.read(ask), lambda row: row.id)
+    return admin.page(query, await admin.read(ask), lambda row: wire(DocumentRequestId, row.id))
+
+
+@requests.post("/{request_id}/retry", verb="retry", summary="Try a refused document again", roles=MONEY)
+async def retry(admin: Write, request_id: DocumentRequestIdText) -> RequestOut:
+    """Try again what was refused, once what was wrong is mended. A new billing profile does so by itself."""
+
+    async def command(work: UnitOfWork) -> RequestOut:
+        return await _request_out(work.connection, await retry_request(work, request_id))
+
+    return await admin.change(command)
 
 
 async def _account(connection: AsyncConnection, account_ref: str | None) -> AccountId | None:

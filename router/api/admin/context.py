@@ -10,6 +10,7 @@ from typing import TypeAlias
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.exports.storage import ExportFolder
 from billing.stripe.config import StripeConfig
 from providers.protocol import Provider
 from router.context import PlanningContext, RouterContext
@@ -28,9 +29,9 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
 
     ``cipher``: None where no secret key is set, so that no credential can be kept. ``check_provider`` raises
     ``InvalidRequest`` for a record that nothing could speak to; ``speaking_to`` does, too, or ``StoreUnavailable``.
-    ``known`` is what a dry run of a route plans with. ``quota``: what providers grant us, None without Redis.
-    ``receipts``: explanations of calls that are not yet written, None where no calls are served. ``stripe``:
-    None where no payments are taken.
+    ``known`` is what a dry run of a route plans with. ``exports``: where their files are.
+    ``quota``: what providers grant us, None without Redis. ``receipts``: explanations of calls that are not yet
+    written, None where no calls are served. ``stripe``: None where no payments are taken.
     """
 
     db: Database
@@ -38,6 +39,7 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
     check_provider: Callable[[ProviderRecord], Awaitable[None]]
     speaking_to: SpeakingTo
     known: Callable[[AsyncConnection], Awaitable[PlanningContext]]
+    exports: ExportFolder
     quota: Quota | None = None
     receipts: ReceiptBuffer | None = None
     stripe: StripeConfig | None = None
@@ -63,6 +65,7 @@ def admin_context(context: RouterContext) -> AdminContext:
         check_provider=context.check_provider,
         speaking_to=speaking_to,
         known=known,
+        exports=context.exports,
         quota=context.dispatch_state.quota,
         receipts=context.receipts,
         stripe=context.stripe,

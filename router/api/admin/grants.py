@@ -51,7 +51,7 @@ class GrantCreate(Body):
 
     amount_usd: UsdAboveZero = Field(description="How much.")
     source: Annotated[str, text_of(200)] = Field(
-        description="The fact behind it, such as an invoice; the same one is granted once."
+        description="The fact behind it, such as an invoice, which the customer sees; the same one is granted once."
     )
     kind: GrantKind = Field(GrantKind.PROMOTIONAL, description="Where it is from; promotional credit is spent first.")
     expires_at: Instant | None = Field(None, description="When what is left of it ends; null: never.")

@@ -66,7 +66,7 @@ class RefundQuery(PageQuery):
     account: AccountRef | None = Field(None, description="Those of one account.")
 
 
-@operations.get("", verb="list", summary="List refunds", roles=ALL)
+@operations.get("", verb="list", name="admin_list_refunds", summary="List refunds", roles=ALL)
 async def list_(admin: Read, query: Annotated[RefundQuery, Query()]) -> Page[RefundLine]:
     """Refunds of an account, or of all, the newest first."""
     after = query.after_id(RefundId)
@@ -80,7 +80,7 @@ async def list_(admin: Read, query: Annotated[RefundQuery, Query()]) -> Page[Ref
     return admin.page(query, await admin.read(ask), lambda row: wire(RefundId, row.id))
 
 
-@operations.post("", verb="create", summary="Refund unused credit", roles=MONEY, status=201)
+@operations.post("", verb="create", name="admin_create_refund", summary="Refund unused credit", roles=MONEY, status=201)
 async def create(admin: Write, body: RefundOrderForm) -> RefundLines:
     """Pay back credit that was paid for and not used, the newest first. Jobs take the credit, then ask Stripe."""
 

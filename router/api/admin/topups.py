@@ -65,7 +65,7 @@ class TopupQuery(PageQuery):
     account: AccountRef | None = Field(None, description="Those of one account.")
 
 
-@operations.get("", verb="list", summary="List top-ups", roles=ALL)
+@operations.get("", verb="list", name="admin_list_topups", summary="List top-ups", roles=ALL)
 async def list_(admin: Read, query: Annotated[TopupQuery, Query()]) -> Page[TopupRow]:
     """Top-ups of an account, or of all, the newest first."""
     after = query.after_id(TopupId)
@@ -79,7 +79,7 @@ async def list_(admin: Read, query: Annotated[TopupQuery, Query()]) -> Page[Topu
     return admin.page(query, await admin.read(ask), lambda row: wire(TopupId, row.id))
 
 
-@operations.get("/{topup_id}", verb="show", summary="Retrieve a top-up", roles=ALL)
+@operations.get("/{topup_id}", verb="show", name="admin_retrieve_topup", summary="Retrieve a top-up", roles=ALL)
 async def show(admin: Read, topup_id: TopupIdText) -> TopupRow:
     """One top-up."""
 
@@ -92,7 +92,9 @@ async def show(admin: Read, topup_id: TopupIdText) -> TopupRow:
     return await admin.read(ask)
 
 
-@operations.post("", verb="create", summary="Order credit for an account", roles=MONEY, status=201)
+@operations.post(
+    "", verb="create", name="admin_create_topup", summary="Order credit for an account", roles=MONEY, status=201
+)
 async def create(admin: Write, body: TopupOrder) -> TopupRow:
     """Order credit that the customer pays on the page, which jobs make within seconds."""
 

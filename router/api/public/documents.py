@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query, Response
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.documents.profiles import read_profile
+from billing.documents.profiles import count_todays_versions, read_profile
 from billing.documents.receipts import Proof
 from billing.documents.store import StoredDocument, find_named, list_documents, list_files, read_file
 from billing.documents.verify import prove
@@ -22,7 +23,7 @@ from router.api.structs import StructValue
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.context import RouterContext
-from router.errors import NotFound, StoreUnavailable
+from router.errors import Conflict, NotFound, StoreUnavailable
 from router.request.body import printable_excerpt
 from store.ids import AccountId, DocumentId, KeyId, wire
 from store.postgres import STORE_FAULTS
@@ -32,6 +33,10 @@ T = TypeVar("T")
 profile_operations = Operations("billing-profiles", "/v1/account/billing-profile", tag="Account", who=Who.KEY)
 operations = Operations("documents", "/v1/account/documents", tag="Account", who=Who.KEY)
 ONE = "/{number}"
+# A proof reads its month's calls again.
+STATEMENT_S_MAX = 10
+# Each is a row of the audit, which stays.
+CHANGES_A_DAY_MAX = 50
 _Checked = Annotated[None, Depends(check_request)]
 
 
@@ -60,6 +65,8 @@ async def write_profile(request: Private, body: ProfileSet, _: _Checked) -> Prof
 
     async def command(work: UnitOfWork) -> ProfileOut:
         before = await read_profile(work.connection, account_id, locked=True)
+        if await count_todays_versions(work.connection, account_id) >= CHANGES_A_DAY_MAX:
+            raise Conflict(f"The billing profile was changed {CHANGES_A_DAY_MAX} times within a day. Try tomorrow.")
         profile = profile_of(body, before.profile if before else None)
         return profile_out(account_id, await set_profile(work, account_id, profile))
 
@@ -146,6 +153,7 @@ async def _own(connection: AsyncConnection, account_id: AccountId, number: str) 
 async def _read(context: RouterContext, ask: Callable[[AsyncConnection], Awaitable[T]]) -> T:
     try:
         async with context.usage_reads, context.db.transaction() as connection:
+            await connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_S_MAX}s'"))
             return await ask(connection)
     except STORE_FAULTS as fault:
         raise StoreUnavailable(

@@ -24,9 +24,11 @@ from billing.documents.requests import (
     request_month,
 )
 from billing.documents.store import StoredDocument, find_document, list_documents, list_files, read_file
+from billing.documents.verify import verify
 from billing.ledger import trial_balance
 from store.embedded import Embedded
 from store.ids import AccountId
+from store.postgres import Database
 from tests.builders.billed_month import BY, add_seller, an_account_with_a_month, last_month, make_month
 from tests.builders.billing import Billing, billing
 from tests.builders.documents import a_buyer
@@ -119,6 +121,15 @@ async def test_prepaid_usage_is_an_invoice_of_nothing_and_a_statement_that_adds_
     moved = sum(one.amount_nano for one in statement.movements)
     assert statement.opening_nano + moved == statement.closing_nano
     assert [one.amount_nano for one in statement.movements if one.kind == "usage"] == [-123_456_789]
+    stored = (await documents_of(b, account))[-1]
+    owner = Database(b.db.url, as_owner=True)
+    async with owner.engine.connect() as tx:
+        assert (await verify(tx, stored)).faults == ()
+        await tx.execute(text("SET LOCAL session_replication_role = replica"))
+        await tx.execute(text("UPDATE entries SET period = :period WHERE kind = 'grant'"), {"period": last_month()})
+        assert any("the ledger has" in fault for fault in (await verify(tx, stored)).faults)
+        await tx.rollback()
+    await owner.close()
 
 
 async def test_files_are_stored_once_with_their_hashes_and_the_xml_is_in_the_pdf(
@@ -228,3 +239,33 @@ async def test_many_at_once_have_numbers_without_gaps(b: Billing, renderer: Rend
     for account in accounts:
         assert len(await documents_of(b, account)) == 1
     await assert_no_gaps(b)
+
+
+# What the owner of the database changes -> what verifying says.
+CHANGES = {
+    "UPDATE usage_events SET tokens = tokens + 1 WHERE account_id = :account": "line 1: tokens was 30000000",
+    "UPDATE usage_events SET occurred_at = occurred_at + interval '1 s' WHERE account_id = :account": "1: root was",
+    "DELETE FROM usage_events WHERE account_id = :account AND tokens = 10000000": "line 1: calls was 2, usage has 1",
+    "UPDATE usage_events SET nano_per_mtok = 7 WHERE account_id = :account": "line 1: usage has no such calls",
+    "UPDATE usage_events SET price_id = gen_random_uuid() WHERE account_id = :account": "2 calls were charged",
+    "UPDATE prices SET effective_at = now()": "2 calls were charged another price than was in force",
+    "UPDATE document_files SET content = '{}', sha256 = sha256('{}') WHERE format = 'json'": "the file json is not",
+    "UPDATE postings SET amount_nano = amount_nano - 1": "its entry is a receivable of",
+    "INSERT INTO usage_events SELECT (jsonb_populate_record(u, jsonb_build_object('request_id', gen_random_uuid()))).*"
+    " FROM usage_events u WHERE account_id = :account AND tokens = 10000000": "line 1: calls was 2, usage has 3",
+}
+
+
+async def test_verifying_names_whatever_was_changed(b: Billing, renderer: Renderer) -> None:
+    account = await an_account_with_a_month(b, [10_000_000, 20_000_000], line=10**9)
+    stored = await invoice_of(b, renderer, account)
+    owner = Database(b.db.url, as_owner=True)
+    for change, fault in CHANGES.items():
+        async with owner.engine.connect() as tx:
+            assert (await verify(tx, stored)).faults == ()
+            await tx.execute(text("SET LOCAL session_replication_role = replica"))
+            await tx.execute(text(change), {"account": account} if ":account" in change else {})
+            found = (await verify(tx, stored)).faults
+            assert any(fault in one for one in found), (change, found)
+            await tx.rollback()
+    await owner.close()

@@ -20,6 +20,9 @@ GET    /v1/account/documents                            key
 GET    /v1/account/documents/{number}                   key
 GET    /v1/account/documents/{number}/files/{format}    key
 GET    /v1/account/documents/{number}/proofs/{request_id} key
+GET    /v1/account/refunds                              key
+GET    /v1/account/topups                               key
+GET    /v1/account/topups/{topup_id}                    key
 GET    /v1/models                                       visitor
 GET    /v1/models/{model_id:path}                       visitor
 GET    /v1/organization/costs                           key
@@ -27,8 +30,11 @@ GET    /v1/organization/usage/embeddings                key
 GET    /v1/requests/{request_id}                        key
 GET    /v1/usage                                        key
 POST   /v1/account/billing-profile                      key
+POST   /v1/account/refunds                              key
+POST   /v1/account/topups                               key
 POST   /v1/models/{model_id:path}/vote                  key
 POST   /v1/quote                                        key
+POST   /v1/stripe/webhook                               anyone
 GET    /admin/v1/acceptances                            finance_admin ops
 GET    /admin/v1/acceptances/{acceptance_id}            finance_admin ops
 GET    /admin/v1/accounts                               finance_admin ops
@@ -48,16 +54,25 @@ GET    /admin/v1/documents                              finance_admin ops
 GET    /admin/v1/documents/{number}                     finance_admin ops
 GET    /admin/v1/documents/{number}/files/{format}      finance_admin ops
 GET    /admin/v1/documents/{number}/verification        finance_admin ops
+GET    /admin/v1/documents:preview                      finance_admin ops
 GET    /admin/v1/endpoints                              finance_admin ops
 GET    /admin/v1/endpoints/{endpoint_id}                finance_admin ops
+GET    /admin/v1/finance/exports                        finance_admin ops
+GET    /admin/v1/finance/exports/{export_id}            finance_admin ops
+GET    /admin/v1/finance/exports/{export_id}/files/{name} finance_admin ops
 GET    /admin/v1/exchange-rates                         finance_admin ops
 GET    /admin/v1/finance/close                          finance_admin ops
 GET    /admin/v1/finance/close/{month}                  finance_admin ops
 GET    /admin/v1/finance/close/{month}/late             finance_admin ops
 GET    /admin/v1/finance/close/{month}/papers           finance_admin ops
+GET    /admin/v1/finance/disputes                       finance_admin ops
 GET    /admin/v1/finance/lines                          finance_admin ops
 GET    /admin/v1/finance/lines/{account_id}             finance_admin ops
 GET    /admin/v1/finance/receivables                    finance_admin ops
+GET    /admin/v1/finance/refunds                        finance_admin ops
+GET    /admin/v1/finance/reviews                        finance_admin ops
+GET    /admin/v1/finance/topups                         finance_admin ops
+GET    /admin/v1/finance/topups/{topup_id}              finance_admin ops
 GET    /admin/v1/keys                                   finance_admin ops
 GET    /admin/v1/keys/{key_id}                          finance_admin ops
 GET    /admin/v1/ledger:trial-balance                   finance_admin ops
@@ -95,6 +110,7 @@ POST   /admin/v1/accounts/{account_id}/grants           finance_admin
 POST   /admin/v1/accounts/{account_id}/resume           finance_admin ops
 POST   /admin/v1/accounts/{account_id}/suspend          finance_admin ops
 POST   /admin/v1/claims                                 ops
+POST   /admin/v1/document-requests/{request_id}/retry   finance_admin
 POST   /admin/v1/documents/{number}/credit              finance_admin
 POST   /admin/v1/documents:issue                        finance_admin
 POST   /admin/v1/endpoints                              ops
@@ -105,6 +121,8 @@ POST   /admin/v1/endpoints/{endpoint_id}/quarantine     ops
 POST   /admin/v1/endpoints/{endpoint_id}/resume         ops
 POST   /admin/v1/endpoints/{endpoint_id}/test           ops
 POST   /admin/v1/endpoints/{endpoint_id}:activate       ops
+POST   /admin/v1/finance/exports                        finance_admin
+POST   /admin/v1/finance/exports/{export_id}:cancel     finance_admin
 POST   /admin/v1/exchange-rates                         finance_admin
 POST   /admin/v1/finance/close/{month}/finish           finance_admin
 POST   /admin/v1/finance/close/{month}/sign-off         finance_admin
@@ -112,6 +130,9 @@ POST   /admin/v1/finance/close/{month}/start            finance_admin
 POST   /admin/v1/finance/lines/{account_id}/end         finance_admin
 POST   /admin/v1/finance/lines/{account_id}/open        finance_admin
 POST   /admin/v1/finance/receivables/{receivable_id}/pay finance_admin
+POST   /admin/v1/finance/refunds                        finance_admin
+POST   /admin/v1/finance/reviews/{review_id}/resolve    finance_admin
+POST   /admin/v1/finance/topups                         finance_admin
 POST   /admin/v1/keys                                   ops
 POST   /admin/v1/keys/{key_id}/end-old-secrets          ops
 POST   /admin/v1/keys/{key_id}/pause                    ops
@@ -167,7 +188,9 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
     assert {path.rpartition("/")[2] for path in money} == {
         *("prices", "waivers", "revoke", "grants"),
         *("open", "end", "pay", "start", "finish", "sign-off"),
-        *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit"),
+        *("exports", "{export_id}:cancel"),
+        *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "retry"),
+        *("topups", "refunds", "resolve"),
     }
 
 

@@ -96,19 +96,27 @@ async def fill(settings: Settings, n: int) -> list[str]:
                 assert line.status_code == 200, line.text
                 await make("/operators", email=f"{i}@example.com", role="ops")  # a member, too
                 await make("/providers", name=f"provider-{i}", kind="sandbox")
-                model = {"model": f"acme/m{i}"}
+                model: dict[str, Any] = {"model": f"acme/m{i}"}
                 await make("/endpoints", **model, provider=f"provider-{i}", cost_usd_per_mtok="0.01")
-                evidence = {"evidence": "tests"}
+                evidence: dict[str, Any] = {"evidence": "tests"}
                 await make("/resolutions", **model, license=LICENSE, reason="it says so", **evidence)
                 await make("/waivers", **model, term="commercial_use", signed_by="Ada", **evidence)
                 await make("/acceptances", account=f"account {i}", license=ACCEPTED, accepted_by="Ada")
-                party = {"legal_name": "Acme", "address": {"line1": "1", "city": "Town", "country": "US"}}
+                party: dict[str, Any] = {
+                    "legal_name": "Acme",
+                    "address": {"line1": "1", "city": "Town", "country": "US"},
+                }
                 await make("/sellers", 200, id=f"seller-{i}", prefix=f"S{i}", **party)
                 await make(
-                    "/exchange-rates", 200, currency="EUR", per_usd="0.9", on_day=f"2026-01-{i + 1:02}", source="x"
+                    "/exchange-rates",
+                    200,
+                    currency="EUR",
+                    per_usd="0.9",
+                    on_day=f"2026-01-{i + 1:02}",
+                    source="x",
                 )
                 await make(f"/accounts/account {i}/billing-profile", 200, **party)
-                which = {"account": f"account {i}", "seller": "seller-0"}
+                which: dict[str, Any] = {"account": f"account {i}", "seller": "seller-0"}
                 await make("/documents:issue", 200, kind="statement", period="2026-01", **which)
     await issue_documents(settings)
     return accounts

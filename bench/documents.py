@@ -1,0 +1,171 @@
+"""Measures documents: ``python -m bench.documents 1_000_000 100_000``: events of a month of 1,000 accounts, and of one.
+
+Pages and invoices per second of one core; a month of all accounts rated and rooted; the last account's invoice issued
+and verified. Events are generated in SQL by the database's owner, with triggers off; a line of credit paid for them.
+"""
+
+import asyncio
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable
+from datetime import date
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID
+
+import asyncpg
+
+from billing.documents.document import Document, DocumentKind, Draft, LineUsage, due_on, with_totals
+from billing.documents.issue import issue_waiting
+from billing.documents.parties import Address, BillingProfile, Seller
+from billing.documents.pdf import PdfRenderer
+from billing.documents.profiles import write_profile, write_seller
+from billing.documents.render import Renderer
+from billing.documents.requests import request_month
+from billing.documents.store import list_documents
+from billing.documents.tax import decide_tax
+from billing.documents.usage_lines import measure_lines
+from billing.documents.verify import verify
+from gigarouter.schema import migrate
+from store.embedded import Embedded
+from store.ids import AccountId
+from store.postgres import Database
+
+T = TypeVar("T")
+ACCOUNTS, PAGES, MONTH = 1_000, 50, date(2026, 1, 1)
+SELLER = Seller(
+    id="acme",
+    prefix="ACME",
+    legal_name="Acme Vectors GmbH",
+    address=Address("Torstraße 1", "Berlin", "DE", postcode="10119"),
+    vat_id="DE136695976",
+    currency="USD",
+)
+BUYER = BillingProfile(legal_name="Customer AG", address=Address("Main Street 1", "Town", "DE", postcode="12345"))
+# The last account has so many events more than the others; each of five models has its price.
+_MAKE = f"""
+    SET session_replication_role = replica;
+    SELECT make_usage_months('{MONTH}', 1);
+    INSERT INTO accounts (id, name) SELECT md5('a' || n)::uuid, 'account ' || n FROM generate_series(0, {ACCOUNTS}) n;
+    INSERT INTO prices (id, model_id, nano_per_mtok, effective_at)
+    SELECT md5('p' || n)::uuid, 'acme/m' || n, 8000000 + n, '2020-01-01' FROM generate_series(0, 4) n;
+"""
+_EVENTS = f"""
+    INSERT INTO usage_events (request_id, occurred_at, account_id, key_id, model_id, provider_id, endpoint_id, space,
+        inputs, tokens, price_id, nano_per_mtok, cost_nano, charged_nano, overdraft_nano, provider_cost_nano, version,
+        entry_id, latency_ms, attempts, promotional_nano, goodwill_nano, held_nano)
+    SELECT md5('r' || $2 || n)::uuid, timestamptz '{MONTH} 00:00Z' + n * interval '1 ms', account, account,
+        'acme/m' || m, account, account, 's', 1, t, md5('p' || m)::uuid, 8000000 + m,
+        (t * (8000000 + m) + 999999) / 1000000, (t * (8000000 + m) + 999999) / 1000000, 0, 0, 1, account, 1, 1, 0, 0,
+        (t * (8000000 + m) + 999999) / 1000000
+    FROM (
+        SELECT n, n % 5 AS m, 100 + n % 900 AS t,
+            md5('a' || CASE WHEN $2 THEN {ACCOUNTS} ELSE n % {ACCOUNTS} END)::uuid AS account
+        FROM generate_series(1, $1::bigint) n
+    ) x
+"""
+_LINE = f"""
+    INSERT INTO grants (id, account_id, kind, amount_nano, remaining_nano, source_ref)
+    SELECT md5('g')::uuid, md5('a{ACCOUNTS}')::uuid, 'line', 1, 1, 'bench';
+    INSERT INTO entries (id, kind, source_ref, account_id, period)
+    SELECT md5('e')::uuid, 'usage', 'bench', md5('a{ACCOUNTS}')::uuid, '{MONTH}';
+    INSERT INTO grant_uses SELECT md5('e')::uuid, md5('g')::uuid, sum(charged_nano) FROM usage_events
+    WHERE account_id = md5('a{ACCOUNTS}')::uuid;
+    ANALYZE usage_events;
+"""
+
+
+async def timed(what: str, work: Awaitable[T]) -> T:
+    """Say how long it took."""
+    began = time.perf_counter()
+    done = await work
+    print(f"{what}: {time.perf_counter() - began:.2f} s")
+    return done
+
+
+def invoice(number: int) -> Document:
+    """One of five lines, unlike any other: typst remembers what it laid out."""
+    usages = [
+        LineUsage(f"acme/m{number}-{n}", "interactive", 8_000_000, 9, 10**9 + 31 * number + n, 0, 0, "00" * 32)
+        for n in range(5)
+    ]
+    draft = Draft(
+        kind=DocumentKind.INVOICE,
+        account="acct_0",
+        seller=SELLER,
+        buyer=BUYER,
+        issued_on=date(2026, 2, 1),
+        since=MONTH,
+        until=date(2026, 1, 31),
+        lines=(),
+        tax=decide_tax(SELLER, BUYER, MONTH),
+        due_on=due_on(BUYER, MONTH),
+    )
+    amounts = [(f"Embeddings with {one.model}", one.tokens * one.nano_per_mtok // 1_000_000, one) for one in usages]
+    return Document(number=number, draft=with_totals(draft, [*amounts], []))
+
+
+def pages() -> None:
+    """PDF, and PDF with both forms of XML, checked and embedded, per second of one core."""
+    pdf, whole = PdfRenderer(), Renderer()
+    whole.render_now(invoice(0))
+    for what, render in (("PDF", pdf.render), ("PDF, UBL, Factur-X, checked", whole.render_now)):
+        began = time.process_time()
+        for number in range(1, PAGES + 1):
+            render(invoice(number))
+        print(f"{what}: {PAGES / (time.process_time() - began):.0f} a second")
+
+
+async def month(url: str, events: int, of_one: int) -> None:
+    """Rate and root the month of every account; issue and verify the invoice of the last."""
+    owner = await asyncpg.connect(url)
+    await owner.execute(_MAKE)
+    await owner.execute("SET statement_timeout = 0")
+    await owner.fetch(_EVENTS, events, False)
+    await owner.fetch(_EVENTS, of_one, True)
+    await owner.execute(_LINE)
+    accounts = [AccountId(UUID(str(row[0]))) for row in await owner.fetch("SELECT id FROM accounts ORDER BY name")]
+    last = AccountId(UUID(str(await owner.fetchval(f"SELECT md5('a{ACCOUNTS}')::uuid"))))
+    await owner.close()
+    db, renderer = Database(url), Renderer()
+
+    async def rate_all() -> int:
+        lines = 0
+        for account in accounts:
+            if account != last:
+                async with db.transaction() as tx:
+                    lines += len(await measure_lines(tx, account, MONTH))
+        return lines
+
+    async def check() -> None:
+        async with db.transaction() as tx:
+            [stored] = await list_documents(tx, account_id=last)
+            faults = (await verify(tx, stored)).faults
+        assert faults == (), faults
+
+    await timed(f"{events:,} events of {ACCOUNTS:,} accounts rated and rooted", rate_all())
+    async with db.transaction() as tx:
+        await write_seller(tx, SELLER, "bench")
+        await write_profile(tx, last, BUYER, "bench")
+        await request_month(tx, DocumentKind.INVOICE, last, MONTH, "acme", "bench")
+    await timed(f"an invoice of {of_one:,} events issued", issue_waiting(db, renderer))
+    await timed(f"an invoice of {of_one:,} events verified", check())
+    renderer.close()
+    await db.close()
+
+
+def main() -> None:
+    """Run all of it on a database of its own."""
+    events, of_one = (int(text) for text in sys.argv[1:] or ("100_000", "100_000"))
+    pages()
+    with tempfile.TemporaryDirectory() as folder, Embedded(Path(folder)) as servers:
+        servers.postgres.ensure_database("bench")
+        migrate(servers.postgres.url("bench"))
+        asyncio.run(month(servers.postgres.url("bench"), events, of_one))
+    print(f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
+
+
+if __name__ == "__main__":
+    main()
