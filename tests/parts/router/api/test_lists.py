@@ -39,6 +39,20 @@ INSERT INTO usage_events (request_id, occurred_at, account_id, key_id, model_id,
 SELECT gen_random_uuid(), now(), $1, gen_random_uuid(), 'acme/m0', gen_random_uuid(), gen_random_uuid(), 's', 1, 1,
     gen_random_uuid(), 1, 1, 1, 0, 0, 1, 1
 """
+PAID = """
+WITH topup AS (
+    INSERT INTO topups (id, account_id, idempotency_key, amount_cents, save_card, actor)
+    VALUES (gen_random_uuid(), $1, 'a', 500, false, 'tests') RETURNING id, account_id
+), refund AS (
+    INSERT INTO refunds (id, topup_id, account_id, idempotency_key, wanted_cents, actor)
+    SELECT gen_random_uuid(), id, account_id, 'a', 500, 'tests' FROM topup
+), dispute AS (
+    INSERT INTO disputes (id, topup_id, account_id, amount_cents, credit_cents, reason, status)
+    SELECT 'dp_' || id, id, account_id, 500, 500, 'fraudulent', 'open' FROM topup
+)
+INSERT INTO payment_reviews (id, subject, cause, message, topup_id, account_id)
+SELECT gen_random_uuid(), id::text, 'tests', 'tests', id, account_id FROM topup
+"""
 
 # What a list needs in its path or query.
 NEEDED = {"month": "2026-01", "account_id": "account 0", "model": "acme/m0"}
@@ -51,6 +65,8 @@ ROWS: dict[str, Any] = {
     **dict.fromkeys(("resolutions", "waivers", "acceptances", "usage", "lines"), lambda n: n),
     "grants": lambda n: n and n + 1,  # of one account, and its credit line
     **dict.fromkeys(("sellers", "exchange-rates", "documents", "document-requests"), lambda n: n),
+    **dict.fromkeys(("topups", "refunds", "disputes", "reviews", "exports"), lambda n: n),
+    "movements": lambda n: n and n + 1,  # of one account: its grants, and its credit line
     "decisions": lambda n: 4,  # one for each use, and charging
     "ledger": lambda n: 17 if n else 15,  # the house's kinds of ledger account, and the customers' two
     **dict.fromkeys(("receivables", "close"), lambda n: 0),  # none before an invoice, nor before a close
@@ -116,6 +132,7 @@ async def fill(settings: Settings, n: int) -> list[str]:
                     source="x",
                 )
                 await make(f"/accounts/account {i}/billing-profile", 200, **party)
+                await make("/finance/exports", kind="usage", format="csv", period="2026-01")
                 which: dict[str, Any] = {"account": f"account {i}", "seller": "seller-0"}
                 await make("/documents:issue", 200, kind="statement", period="2026-01", **which)
     await issue_documents(settings)
@@ -148,6 +165,7 @@ class Installation:
             database.a_model(f"acme/m{i}")
         for account in asyncio.run(fill(self.settings, n)):
             database.rows(USE, parse(AccountId, account))
+            database.rows(PAID, parse(AccountId, account))
 
     def get(self, path: str, query: dict[str, str]) -> httpx.Response:
         async def ask() -> httpx.Response:
@@ -194,7 +212,7 @@ def check_count(route: OperationRoute, rows: list[Any], n: int) -> None:
 def test_a_list_is_answered_page_by_page(route: OperationRoute, installation: Installation) -> None:
     path, query = needed(route)
     target = route.spec.path.format_map(path)
-    if installation.n == 0 and (path or query):
+    if installation.n == 0 and (set(path) | set(query)) - {"month"}:
         missing = installation.get(target, query)
         assert missing.status_code == 404, missing.text
         return
@@ -227,15 +245,18 @@ def test_a_list_is_printed_whole(
     for name, value in installation.environment.items():
         monkeypatch.setenv(name, value)
     more = ("--group-by", "account") if route.spec.noun == "usage" else ()
-    if installation.n == 0 and any(needed(route)):
+    path, query = needed(route)
+    if installation.n == 0 and (set(path) | set(query)) - {"month"}:
         assert command(route, *more) == (4, "")
         assert "There is no" in (said := capsys.readouterr().err) or "does not exist" in said
         return
+    # Nobody has checked these books yet, so they are not said to be right.
+    expected = int(route.spec.noun == "books")
     code, printed = command(route, *more)
-    assert code == 0
+    assert code == expected
     check_count(route, json.loads(printed)["data"], installation.n)
     code, printed = command(route, *more, terminal=True)
-    assert code == 0
+    assert code == expected
     assert not printed.lstrip().startswith("{")
     if installation.n == 0 and is_paged(route):
         assert printed == "Nothing.\n"
