@@ -215,6 +215,14 @@ async def pay(
     return entry
 
 
+async def credit_receivable(tx: AsyncConnection, source_ref: str, *, credited_by: str, entry_id: EntryId) -> None:
+    """Close what is open of an invoice that a credit note takes back, whose entry was booked already; frees nothing."""
+    for found in await list_receivables(tx):
+        if found.source_ref == source_ref and found.open:
+            facts = {"receivable": found.id, "source_ref": credited_by, "entry": entry_id, "amount": found.open}
+            await tx.execute(_INSERT_PAYMENT, {"id": PaymentId(new_id()), "freed": 0, **facts})
+
+
 async def get_receivable(tx: AsyncConnection, receivable_id: ReceivableId) -> Receivable:
     """One receivable. Raises ``NoResultFound``."""
     return Receivable(*(await tx.execute(_ONE, {"id": receivable_id})).one())

@@ -120,9 +120,9 @@ async def run(call: RawCall, caller: Caller, context: RouterContext, room: Outco
         answer = encode_answer(request, model, delivery, usage, hold, attribution=planned.decision.attribution)
         await charge(context, hold, usage, outcome_of(call, answer))  # NotRecorded, StoreUnavailable
         trace.usage, trace.charged_ms = usage, (clock() - trace.began) * 1000
-    context.comparison.offer(
-        AnsweredCall(request, model, delivery.endpoint, delivery.matrix, usage.tokens), trace.route
-    )
+    if context.comparison.is_on:
+        answered = AnsweredCall(request, model, delivery.endpoint, delivery.matrix, usage.tokens)
+        context.comparison.offer(answered, trace.route)
     return answer
 
 

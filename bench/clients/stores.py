@@ -46,7 +46,7 @@ async def _prepared(run: Run) -> Call:
         account = ACCOUNTS[number]
         keys = [account_key(account), limits_key(account)]
         request = uuid4().hex
-        arguments: list[str | int] = [1, request, 1_000, KEY, "total", "", 10**6, 10**9, 1_000, 8, 10**13, 8]
+        arguments: list[str | int] = [1, request, 1_000, KEY, "total", "", 10**6, 10**9, 1_000, 8, 10**13, 8, 0]
         reply = await run(ADMIT, keys, arguments)
         assert reply[0] == b"ok", reply
         reply = await run(APPLY, keys, [1, "", 0, 1, request, 8])

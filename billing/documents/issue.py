@@ -24,7 +24,7 @@ from billing.documents.rounding import NANO_PER_CENT
 from billing.documents.store import next_number, store_document
 from billing.ledger import Posting, post
 from billing.money import NanoUSD
-from billing.receivables import AmountRefused, record_receivable
+from billing.receivables import AmountRefused, credit_receivable, record_receivable
 from store.ids import DocumentRequestId, wire
 from store.postgres import Database
 
@@ -106,8 +106,11 @@ async def _book(tx: AsyncConnection, request: DocumentRequest, document: Documen
         return
     account = request.account_id
     entry = await post(tx, "invoice", f"document:{document.name}", legs, account_id=account, note=document.name)
+    if draft.corrects is not None:
+        await credit_receivable(tx, draft.corrects.name, credited_by=document.name, entry_id=entry)
+        return
     drawn = NanoUSD(sum(leg.amount for leg in legs if leg.kind is LedgerKind.CUSTOMER_UNBILLED))
-    if draft.kind is not DocumentKind.INVOICE or drawn <= 0:
+    if drawn <= 0:
         return
     try:
         await record_receivable(
@@ -120,7 +123,7 @@ async def _book(tx: AsyncConnection, request: DocumentRequest, document: Documen
             due_on=draft.due_on or draft.issued_on,
         )
     except AmountRefused as fault:
-        # An invoice after a credit note: what it demands is booked, and its payment is for a person.
+        # Lent by hand, outside of a line: what it demands is booked, and its payment is for a person.
         log.warning("receivable_not_recorded", document=document.name, reason=str(fault))
 
 

@@ -15,7 +15,6 @@ from router.api.fields import AccountIdText, DocumentIdText, DocumentRequestIdTe
 from router.api.forms import Answer, Resource
 from router.api.periods import Period, period_of
 
-OCTETS = "application/octet-stream"
 FileFormat: TypeAlias = Literal["pdf", "json", "csv", "ubl", "facturx"]
 
 

@@ -46,7 +46,11 @@ class Up:
             text=True,
         )
         self.said = ""
-        self.read(until)
+        try:
+            self.read(until)
+        except BaseException:
+            self.process.terminate()
+            raise
 
     def read(self, until: str) -> None:
         """Read on to a line that begins so, or to the end."""

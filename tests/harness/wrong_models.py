@@ -13,6 +13,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -32,6 +33,10 @@ Count = Callable[[list[str]], int]
 # What the random model takes; its little vocabulary makes more tokens of a text than any in use.
 MAX_TOKENS = 1024
 Rows = Callable[[list[Encoded]], list[Encoded]]
+# Per model what it says of texts that it has seen: a row's bits are the same in any company, and every endpoint of a
+# test gets the published probe texts.
+_computing = Lock()
+_rows_of: dict[int, dict[tuple[int, ...], FloatMatrix]] = {}
 
 
 def quarter_of_the_bytes(texts: list[str]) -> int:
@@ -94,10 +99,17 @@ def file_revision(folder: Path) -> str:
 
 def honest(ready: LoadedModel, *, normalized: bool = True, rows: Rows = list) -> Embed:
     """The model as it should be served; ``rows`` may spoil what it reads."""
+    known = _rows_of.setdefault(id(ready), {})
 
     def embed(texts: list[str]) -> FloatMatrix:
         encoded = rows(ready.tokenizers.encode_texts(texts, "", truncate=False))
-        return finish(ready.encoder.embed(encoded), None, normalized=normalized)
+        keys = [tuple(row.ids) for row in encoded]
+        # Servers have a thread each, and a model computes for one at a time.
+        with _computing:
+            new = {key: row for key, row in zip(keys, encoded, strict=True) if key not in known}
+            if new:
+                known.update(zip(new, np.array(ready.encoder.embed(list(new.values()))), strict=True))
+        return finish(np.stack([known[key] for key in keys]), None, normalized=normalized)
 
     return embed
 

@@ -119,6 +119,7 @@ async def _admit(b: Billing, account: AccountId, key: KeyId, limits: Limits, cal
             call.most,
             10**15,
             least,
+            0,
         ],
     )
     return bytes(reply[0]).decode()

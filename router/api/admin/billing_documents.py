@@ -16,7 +16,6 @@ from router.admin.documents import ask_for_credit_note, ask_for_month, found_doc
 from router.api.admin.references import account_of
 from router.api.admin.request import Read, Write
 from router.api.document_answers import (
-    OCTETS,
     ContentOut,
     DocumentOut,
     DraftOut,
@@ -30,7 +29,7 @@ from router.api.document_answers import (
 )
 from router.api.fields import AccountRef, DocumentRequestIdText, text_of
 from router.api.forms import Answer, Body, Page, PageQuery
-from router.api.operation import ALL, JSON, MONEY, V1, Operations
+from router.api.operation import ALL, JSON, MONEY, OCTETS, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, NotFound
 from store.ids import AccountId, DocumentId, DocumentRequestId, wire

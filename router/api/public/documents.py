@@ -13,9 +13,9 @@ from billing.documents.store import StoredDocument, find_named, list_documents, 
 from billing.documents.verify import prove
 from router.admin.parties import set_profile
 from router.api.accept import preferred
-from router.api.document_answers import OCTETS, ContentOut, DocumentOut, FileFormat, content_out, document_out
+from router.api.document_answers import ContentOut, DocumentOut, FileFormat, content_out, document_out
 from router.api.forms import Page, PageQuery, closed
-from router.api.operation import JSON, Operations, Who, check_request
+from router.api.operation import JSON, OCTETS, Operations, Who, check_request
 from router.api.party_forms import ProfileOut, ProfileSet, profile_of, profile_out
 from router.api.public.request import Private
 from router.api.public.requests import RequestIdText

@@ -27,6 +27,7 @@ from tests.harness.wrong_clocks import CALLS, harm_nothing
 # What a serve needs for other things while bodies arrive, and what of a request is not its body.
 BESIDE_BODIES_BYTES = 64 * 1024 * 1024
 CALLS_BESIDE_BODIES = 20
+CROWDED_S = 4.0
 IMPOSTORS_EACH = 3
 COMPARED = 5
 
@@ -58,7 +59,7 @@ def bodies(cell: Cell, seed: int, venues: Venues) -> Outcome:
             request = request_bytes("/v1/embeddings", key, {"model": "chaos/texts", "input": "beside a crowd"})
             before, peak, ends = process.memory_info().rss, 0, Counter[str]()
             with crowd(serve.port, round(cell.level), "/v1/embeddings", key):
-                until = time.monotonic() + 6
+                until = time.monotonic() + CROWDED_S
                 while time.monotonic() < until:
                     peak = max(peak, process.memory_info().rss)
                     if sum(ends.values()) < CALLS_BESIDE_BODIES:

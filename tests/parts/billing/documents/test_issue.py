@@ -26,6 +26,7 @@ from billing.documents.requests import (
 from billing.documents.store import StoredDocument, find_document, list_documents, list_files, read_file
 from billing.documents.verify import verify
 from billing.ledger import trial_balance
+from billing.receivables import list_receivables
 from store.embedded import Embedded
 from store.ids import AccountId
 from store.postgres import Database
@@ -170,6 +171,9 @@ async def test_a_correction_is_a_credit_note_and_a_new_invoice(b: Billing, rende
     assert second.document.draft.buyer.legal_name == "Customer Europe AG"
     async with b.db.transaction() as tx:
         old = await find_document(tx, first.id)
+        open_ones = {one.source_ref: one.open for one in await list_receivables(tx) if one.account_id == account}
+    # What the credit note took back is demanded by nobody any more, and by the new invoice once.
+    assert open_ones == {first.document.name: 0, second.document.name: second.document.draft.total_cents * 10**7}
     assert old is not None
     assert old.document == first.document
     assert old.corrected_by == (await documents_of(b, account))[1].document.name
