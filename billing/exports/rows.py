@@ -17,7 +17,7 @@ from billing.exports.work import Part, Work, period_label
 # A spreadsheet opens 1,048,576 rows.
 ROWS_MAX = 1_000_000
 # Of Parquet, a block is a row group.
-BLOCK_BYTES = {ExportFormat.CSV: 4 << 20, ExportFormat.CSV_GZ: 4 << 20, ExportFormat.PARQUET: 8 << 20}
+BLOCK_BYTES = {ExportFormat.CSV: 4 << 20, ExportFormat.CSV_GZ: 4 << 20, ExportFormat.PARQUET: 4 << 20}
 
 
 class Sink(Protocol):
