@@ -30,7 +30,7 @@ async def list_(admin: Read, account_id: AccountRef, query: Annotated[MovementQu
         span, found = await query.page(connection, account.id, admin.exchange)
         return page_of(OpsMovementsOut, OpsMovementOut, query.limit, span, found)
 
-    return await admin.read(ask)
+    return admin.paging.linked(await admin.read(ask))
 
 
 @operations.get(

@@ -14,7 +14,6 @@ Idempotency-Key is stored in the same transaction; a dry run does all of it and 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast
-from urllib.parse import quote, urlencode
 from uuid import UUID, uuid5
 
 import msgspec
@@ -27,8 +26,9 @@ from router.api.accept import preferred
 from router.api.admin.context import AdminContext
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.fields import Flag
-from router.api.forms import Answer, Page, PageQuery, Resource, closed
+from router.api.forms import Answer, Page, PageQuery, Resource
 from router.api.operation import JSON, OperationRequest, OperationRoute
+from router.api.paging import Paging
 from router.changes import idempotency
 from router.changes.audit import Actor
 from router.changes.idempotency import IdempotentRequest, StoredOutcome
@@ -72,7 +72,7 @@ class Reading(OperationRequest):
         self.exchange: Exchange = request.scope[EXCHANGE]
         self.context: AdminContext = request.app.state.admin
         self.route: OperationRoute = request.scope["route"]
-        self._query = request.query_params
+        self.paging = Paging(request, response)
         self.accept = request.headers.get("accept")
         self._response = response
         response.headers.update(NO_STORE)
@@ -97,11 +97,6 @@ class Reading(OperationRequest):
         """An answer whose bytes the handler wrote."""
         return Response(body, media_type=media, headers=NO_STORE)
 
-    @property
-    def _path(self) -> str:
-        """The path as a header may repeat it: a name in it is anything."""
-        return quote(self.exchange.path, safe="/:")
-
     async def read(self, ask: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """What the database answers; a resource's ETag goes out with it.
 
@@ -115,18 +110,8 @@ class Reading(OperationRequest):
         return found
 
     def page(self, query: PageQuery, rows: Sequence[A], key: Callable[[A], str]) -> Page[A]:
-        """A page from up to one row more than asked for: that there is one tells that there is more.
-
-        ``key`` is what the rows are sorted by.
-        """
-        has_more = len(rows) > query.limit
-        rows = rows[: query.limit]
-        cursor = closed(key(rows[-1])) if has_more else None
-        if cursor is not None:
-            following = urlencode({**dict(self._query), "cursor": cursor})
-            self._response.headers["link"] = f'<{self._path}?{following}>; rel="next"'
-        # Its rows are answers already, so which parameter the page has is the annotation's matter.
-        return Page[Any](data=list(rows), has_more=has_more, next_cursor=cursor)
+        """A page from up to one row more than asked for, sorted by ``key``."""
+        return self.paging.page(query, rows, key)
 
 
 class Writing(Reading):
@@ -230,7 +215,7 @@ class Writing(Reading):
         if self._status != 201:
             return {}
         known = cast(str, answer.model_dump(mode="json", include={"id"})["id"])
-        return {"location": f"{self._path}/{known}"}
+        return {"location": f"{self.paging.path}/{known}"}
 
     def _claim(self, key: str) -> IdempotentRequest:
         exchange, cipher = self.exchange, self.context.cipher

@@ -14,7 +14,7 @@ from billing.documents.verify import prove
 from router.admin.parties import set_profile
 from router.api.accept import preferred
 from router.api.document_answers import ContentOut, DocumentOut, FileFormat, content_out, document_out
-from router.api.forms import Page, PageQuery, closed
+from router.api.forms import Page, PageQuery
 from router.api.operation import JSON, OCTETS, Operations, Who, check_request
 from router.api.party_forms import ProfileOut, ProfileSet, profile_of, profile_out
 from router.api.public.request import Private
@@ -83,10 +83,7 @@ async def list_own(request: Private, query: Annotated[PageQuery, Query()], _: _C
         found = await list_documents(connection, account_id=account_id, after=after, limit=query.limit + 1)
         return [document_out(one) for one in found]
 
-    rows = await _read(request.context, ask)
-    has_more, rows = len(rows) > query.limit, rows[: query.limit]
-    cursor = closed(wire(DocumentId, rows[-1].id)) if has_more else None
-    return Page[DocumentOut](data=rows, has_more=has_more, next_cursor=cursor)
+    return request.paging.page(query, await _read(request.context, ask), lambda row: wire(DocumentId, row.id))
 
 
 @operations.get(ONE, verb="show", name="retrieve_own_document", summary="An invoice or statement")

@@ -27,7 +27,7 @@ async def list_(
         span, found = await query.page(connection, request.key.account_id, request.exchange)
         return page_of(MovementsOut, MovementOut, query.limit, span, found)
 
-    return await read(request.context, ask)
+    return request.paging.linked(await read(request.context, ask))
 
 
 @operations.get("/{entry_id}", verb="show", summary="Retrieve what changed the balance")

@@ -6,6 +6,7 @@ from fastapi import Depends, Request, Response
 
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.operation import OperationRequest
+from router.api.paging import Paging
 from router.context import RouterContext
 
 
@@ -39,6 +40,7 @@ class PrivateRequest(KeyRequest):
 
     def __init__(self, request: Request, response: Response) -> None:
         super().__init__(request)
+        self.paging = Paging(request, response)
         response.headers["cache-control"] = "no-store"
 
 

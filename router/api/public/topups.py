@@ -12,7 +12,7 @@ from billing.stripe.topups import Topup, find_topup, list_topups
 from billing.stripe.values import nano_of
 from router.admin.payments import place_topup, require_stripe
 from router.api.fields import Instant, TopupIdText, UsdCents
-from router.api.forms import Answer, Body, Page, PageQuery, closed
+from router.api.forms import Answer, Body, Page, PageQuery
 from router.api.operation import Operations, Who
 from router.api.public.money_request import MoneyRequest, ask_postgres
 from router.api.public.request import Private
@@ -88,10 +88,8 @@ async def list_(request: Private, query: Annotated[PageQuery, Query()]) -> Page[
         before = None if after is None else TopupId(after)
         return await list_topups(tx, request.key.account_id, before=before, most=query.limit + 1)
 
-    rows = await ask_postgres(request.context, ask)
-    has_more, shown = len(rows) > query.limit, rows[: query.limit]
-    cursor = closed(shown[-1].reference) if has_more else None
-    return Page[TopupOut](data=[topup_out(row) for row in shown], has_more=has_more, next_cursor=cursor)
+    rows = [topup_out(row) for row in await ask_postgres(request.context, ask)]
+    return request.paging.page(query, rows, lambda row: wire(TopupId, row.id))
 
 
 @operations.get("/{topup_id}", verb="show", summary="Retrieve a top-up")
