@@ -20,11 +20,11 @@ asyncio.run(dump())
 """
 
 
-def admin_command(environment: Mapping[str, str], *arguments: str) -> Any:
+def admin_command(environment: Mapping[str, str], *arguments: str, exits: int = 0) -> Any:
     """``gigarouter admin …``; what it printed, as JSON."""
     wanted = {name: value for name, value in environment.items() if "GIGAROUTER" in name or "URL" in name}
     result = CliRunner().invoke(app, arguments, env=wanted)
-    assert result.exit_code == 0, f"{arguments}: exit {result.exit_code}\n{result.output}\n{result.exception!r}"
+    assert result.exit_code == exits, f"{arguments}: exit {result.exit_code}\n{result.output}\n{result.exception!r}"
     return json.loads(result.stdout) if result.stdout.strip() else None
 
 

@@ -335,5 +335,5 @@ def test_at_a_terminal_the_command_prints_a_table(admin: Admin, database_url: st
     printed = re.sub(r"\x1b\[[0-9;]*m", "", os.read(ours, 4096).decode())
     os.close(ours)
     header, row = printed.strip().splitlines()
-    assert header.split() == ["id", "name", "status", "credit", "usd", "created", "at"]
+    assert header.split() == ["id", "name", "status", "credit", "usd", "debt", "usd", "created", "at"]
     assert row.split()[1:3] == ["Acme", "active"]

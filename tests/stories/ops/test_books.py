@@ -83,7 +83,8 @@ def test_the_first_wrong_batch_is_named_over_http_and_by_the_command(product: Pr
         found = finance("GET", "/ledger:verify")
         assert (found["ok"], found["wrong_batch"]) == (False, 1)
         assert "not those that were sealed" in found["message"]
-        assert admin_command(product.environment, "ledger", "verify", "--json")["wrong_batch"] == 1
+        by_command = admin_command(product.environment, "ledger", "verify", "--json", exits=1)
+        assert by_command["wrong_batch"] == 1
     finally:
         product.database.rows("UPDATE entries SET note = '' WHERE id = $1", entry)
         product.database.rows("ALTER TABLE entries ENABLE TRIGGER USER")
