@@ -66,6 +66,13 @@ class Office:
         given = {"authorization": f"Bearer {bearer}"} | headers
         return await self.api.client.request(method, path, content=content, headers=given)
 
+    async def recorded(self, path: str) -> bytes:
+        """What is there, once it is: a call is told to come back until its explanation must have been written."""
+        while "retry-after" in (answer := await self.send("GET", path)).headers:
+            await asyncio.sleep(0.2)
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
     async def ask(self, method: str, path: str, body: object = None, expects: int = 200, **headers: str) -> Any:
         answer = await self.send(method, path, body, **headers)
         assert answer.status_code == expects, f"{method} {path}: {answer.status_code} {answer.text}"
@@ -247,7 +254,7 @@ async def check_proof(office: Office, number: str, folder: Path) -> None:
         "proof": f"{DOCUMENTS}/{number}/proofs/{call}",
         "receipt": f"/v1/requests/{call}",
     }
-    files = {name: (await office.send("GET", path)).content for name, path in sources.items()}
+    files = {name: await office.recorded(path) for name, path in sources.items()}
     for name, content in files.items():
         (folder / name).write_bytes(content)
     app = Typer()
