@@ -26,5 +26,5 @@ def test_drawn_cells_of_the_table_lose_nothing(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [3])
 def test_faults_under_load_lose_nothing_and_charge_nothing_twice(seed: int) -> None:
-    report = run(seed, seconds=36, say=print)
+    report = run(seed, seconds=24, say=print)
     assert not report.breaches, "\n".join(report.lines())

@@ -68,7 +68,7 @@ class Office:
 
     async def recorded(self, path: str) -> bytes:
         """What is there, once it is: a call is told to come back until its explanation must have been written."""
-        while "retry-after" in (answer := await self.send("GET", path)).headers:
+        while "retry-after" in (answer := await self.send("GET", path)).headers:  # noqa: ASYNC110 - the server knows
             await asyncio.sleep(0.2)
         assert answer.status_code == 200, answer.text
         return answer.content
