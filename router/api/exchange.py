@@ -216,6 +216,10 @@ async def deliver(answer: Answer, send: Send) -> None:
     if isinstance(answer.body, tuple | list) and len(answer.body) == 1:
         await send({"type": "http.response.body", "body": answer.body[0]})
         return
+    # The last piece ends the answer: a client that has it all may hang up, and has been answered.
+    before: bytes | None = None
     for piece in answer.body:
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+        if before is not None:
+            await send({"type": "http.response.body", "body": before, "more_body": True})
+        before = piece
+    await send({"type": "http.response.body", "body": before or b""})

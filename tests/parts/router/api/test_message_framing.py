@@ -5,8 +5,10 @@ import asyncio
 import psutil
 import pytest
 
+from router.api.exchange import Message, deliver
 from router.api.server.guard import ARRIVING_BYTES_MAX, Guard
 from router.api.server.protocol import CHUNK_FRAMING_BYTES, FRAMING_BYTES_MAX, BoundedProtocol
+from router.values import Answer
 from store.clock import Clock
 from tests.harness.crowd import crowd
 from tests.harness.edge_server import echo, guarded, listening, post
@@ -139,3 +141,16 @@ async def test_a_hundred_unfinished_bodies_take_no_more_memory_than_the_bound() 
             await asyncio.sleep(0.2)
             peak = max(peak, psutil.Process().memory_info().rss)
     assert ARRIVING_BYTES_MAX // 2 < peak - before < ARRIVING_BYTES_MAX + 16 * MIB
+
+
+@pytest.mark.parametrize(("pieces", "sent"), [((), [b""]), ((b"a",), [b"a"]), ((b"a", b"b", b"c"), [b"a", b"b", b"c"])])
+async def test_the_last_piece_ends_the_answer(pieces: tuple[bytes, ...], sent: list[bytes]) -> None:
+    """Who has its last byte may hang up: nothing is still to be sent then, and the call was answered."""
+    messages: list[Message] = []
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    await deliver(Answer(200, [], iter(pieces)), send)
+    assert [message["body"] for message in messages[1:]] == sent
+    assert [message.get("more_body", False) for message in messages[1:]] == [True] * (len(sent) - 1) + [False]
