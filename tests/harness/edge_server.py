@@ -13,6 +13,7 @@ from router.api.exchange import EXCHANGE, Exchange, Receive, Scope, Send
 from router.api.server.guard import Guard
 from router.api.server.protocol import BoundedProtocol
 from store.clock import Clock
+from tests.harness.listener import stop_accepting
 
 BODY_BYTES_MAX = 256 * 1024
 
@@ -131,6 +132,8 @@ async def listening(
         try:
             yield Server(server.servers[0].sockets[0].getsockname()[1], exchanges)
         finally:
+            for each in server.servers:
+                await stop_accepting(each)
             server.should_exit = True
             server.force_exit = True
             await task

@@ -31,9 +31,9 @@ class Listener:
 
     async def stop(self) -> None:
         if self._server is not None:
+            await stop_accepting(self._server)
             self._server.close()
             self._server = None
-        await _turn()
         for task in list(self.tasks):
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -51,6 +51,13 @@ class Listener:
 def _is_lost(writer: asyncio.StreamWriter) -> bool:
     # Closing is not enough: a transport whose peer reads nothing closes when its last byte is written.
     return writer.transport.is_closing() and not writer.transport.get_write_buffer_size()
+
+
+async def stop_accepting(server: asyncio.Server) -> None:
+    """Take no more connections, and finish making those that were taken: asyncio leaks what is made after a close."""
+    for listening in server.sockets:
+        asyncio.get_running_loop().remove_reader(listening.fileno())
+    await _turn()
 
 
 async def _turn() -> None:
