@@ -113,6 +113,8 @@ def demo_model() -> Path | None:
 
 def _children(servers: Embedded, folder: DataFolder, settings: Settings, model: Path | None) -> dict[str, Child]:
     environment = child_environment(
+        # Named by --data-dir, it is known to this process alone.
+        data_dir=str(folder.path.resolve()),
         database_url=servers.database_url,
         redis_url=servers.redis_url,
         secret_keys=folder.secret_key(),

@@ -11,8 +11,10 @@ from socket import create_server
 import pytest
 
 from gigarouter.demo import CREDIT
+from tests.harness.admin_client import admin_command
 from tests.harness.processes import free_port
 from tests.harness.up_command import IN_BACKGROUND, WELCOME, Up, balance, end_what_is_left, running, vector_of
+from tests.harness.up_fire import within
 
 
 @pytest.fixture
@@ -30,6 +32,10 @@ def test_one_command_runs_the_product_and_it_comes_back_with_its_data_however_it
     assert len(vector) == 384
     left = balance(port, first.key)
     assert 0 < float(left) < CREDIT / 1e9, "the call was charged"
+    beside = {"GIGAROUTER_DATA_DIR": str(folder)}
+    export = admin_command(beside, "exports", "create", "usage", "csv", "--from", "2026-01-01", "--json")["id"]
+    within(60, lambda: admin_command(beside, "exports", "show", export, "--json")["files"][0])
+    assert list((folder / "exports" / export).glob("usage-*.csv")), "all data is in the data folder"
     family = first.family()
     assert len(family) > 5
     assert "Stopped." in first.end(signal.SIGINT)
