@@ -157,7 +157,7 @@ async def create(admin: Write, body: ExportCreate) -> SingleExportOut:
     return await admin.change(command)
 
 
-@operations.post("/{export_id}:cancel", verb="cancel", summary="Cancel an export", roles=MONEY)
+@operations.post("/{export_id}/cancel", verb="cancel", summary="Cancel an export", roles=MONEY)
 async def cancel(admin: Write, export_id: ExportIdText) -> SingleExportOut:
     """Stop an export that waits or is being written; what it has of files is removed."""
 

@@ -122,7 +122,7 @@ POST   /admin/v1/endpoints/{endpoint_id}/resume         ops
 POST   /admin/v1/endpoints/{endpoint_id}/test           ops
 POST   /admin/v1/endpoints/{endpoint_id}:activate       ops
 POST   /admin/v1/finance/exports                        finance_admin
-POST   /admin/v1/finance/exports/{export_id}:cancel     finance_admin
+POST   /admin/v1/finance/exports/{export_id}/cancel     finance_admin
 POST   /admin/v1/exchange-rates                         finance_admin
 POST   /admin/v1/finance/close/{month}/finish           finance_admin
 POST   /admin/v1/finance/close/{month}/sign-off         finance_admin
@@ -188,7 +188,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
     assert {path.rpartition("/")[2] for path in money} == {
         *("prices", "waivers", "revoke", "grants"),
         *("open", "end", "pay", "start", "finish", "sign-off"),
-        *("exports", "{export_id}:cancel"),
+        *("exports", "cancel"),
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "retry"),
         *("topups", "refunds", "resolve"),
     }

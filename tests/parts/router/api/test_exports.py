@@ -68,12 +68,12 @@ async def test_an_export_is_requested_written_and_downloaded(api: ServedApi, fin
     assert (part.status_code, part.content) == (206, answer.content[3:10])
     for wrong in ("..%2Fup.lock", "other.csv", "usage.csv.part"):
         assert (await api.client.get(f"{path.rpartition('/')[0]}/{wrong}", headers=headers)).status_code == 404
-    gone = await ask(api, "POST", f"/{made['id']}:cancel", finance, expects=409)
+    gone = await ask(api, "POST", f"/{made['id']}/cancel", finance, expects=409)
     assert "it is done" in gone["error"]["message"]
     listed = await ask(api, "GET", "?limit=1", api.operator)
     assert listed["data"][0]["id"] == made["id"]
     waiting = await ask(api, "POST", "", finance, {"kind": "audit", "format": "parquet", "period": "2026"}, 201)
-    assert (await ask(api, "POST", f"/{waiting['id']}:cancel", finance))["state"] == "cancelled"
+    assert (await ask(api, "POST", f"/{waiting['id']}/cancel", finance))["state"] == "cancelled"
     assert not await run.run_next(api.context.db, api.context.exports)
 
 
