@@ -3,9 +3,12 @@
 import asyncio
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from alembic import command
 from alembic.config import Config
@@ -61,6 +64,27 @@ async def wrong_in(db: Database) -> list[object]:
     return [finding for finding in (*await check_frequently(db), *await check_all(db)) if finding.wrong]
 
 
+async def book_fact(connection: Any, fact: str, entry: UUID, kind: str = "correction") -> None:
+    async with connection.transaction():
+        statement = "INSERT INTO entries (id, kind, source_ref) VALUES ($1, $2, $3)"
+        await connection.execute(statement, entry, kind, fact)
+        await connection.execute(
+            """INSERT INTO postings (entry_id, leg, ledger_account_id, amount_nano)
+            VALUES ($1, 1, '00000000-0000-7000-8000-000000000001', 5),
+                ($1, 2, '00000000-0000-7000-8000-000000000004', -5)""",
+            entry,
+        )
+
+
+async def wait_until_blocked(db: Database, connection: Any) -> None:
+    query = f"SELECT cardinality(pg_blocking_pids({connection.get_server_pid()}))"
+    for _ in range(600):
+        if (await rows(db, query)) != [(0,)]:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("it waits for nobody")
+
+
 def test_calls_go_on_while_the_ledger_is_partitioned_and_what_was_before_is_whole(old_url: str, redis_url: str) -> None:
     """Calls and grants of a release that knows no months, and readers of all tables, beside the migration."""
 
@@ -94,7 +118,7 @@ def test_calls_go_on_while_the_ledger_is_partitioned_and_what_was_before_is_whol
             await asyncio.sleep(0.2)
             await asyncio.to_thread(migrate, old_url)
             before = len(charged)
-            while len(charged) < before + 20 and not any(task.done() for task in tasks):
+            while len(charged) < before + 20 and not any(task.done() for task in tasks):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             is_over = True
             await asyncio.gather(*tasks)
@@ -110,6 +134,8 @@ def test_calls_go_on_while_the_ledger_is_partitioned_and_what_was_before_is_whol
             assert receipt is not None
             assert receipt.charged == 10
             assert await rows(b.db, "SELECT count(*) FROM ended_calls") == [(len(charged),)]
+            for account in accounts:
+                await b.projection.refresh(account)
             await b.settle()
             await b.assert_books_are_right()
             assert await wrong_in(b.db) == []
@@ -136,6 +162,44 @@ def test_a_call_ends_once_at_the_boundary_of_two_months(database_url: str, redis
             assert sorted(booked) == sorted((row[0],) for row in ended if row[1] == "charged")
             await b.settle()
             await b.assert_books_are_right()
+
+    asyncio.run(story())
+
+
+def test_a_fact_is_booked_once_by_writers_that_meet(database_url: str) -> None:
+    """The second waits for the first: refused where that commits, else booked; across months, too."""
+
+    async def story() -> None:
+        db = Database(database_url)
+        first, second = [await db.connect() for _ in range(2)]
+        for fact, is_committed in (("kept", True), ("undone", False)):
+            transaction = first.transaction()
+            await transaction.start()
+            await book_fact(first, fact, new_id())
+            waiting = asyncio.ensure_future(book_fact(second, fact, new_id(datetime.now(UTC) + timedelta(days=31))))
+            await wait_until_blocked(db, second)
+            assert not waiting.done()
+            await (transaction.commit() if is_committed else transaction.rollback())
+            if is_committed:
+                with pytest.raises(asyncpg.UniqueViolationError, match="booked_facts_pkey"):
+                    await waiting
+            else:
+                await waiting
+        # A savepoint that is rolled back takes its fact with it; calls have no row.
+        async with first.transaction():
+            with suppress(ZeroDivisionError):
+                async with first.transaction():
+                    await book_fact(first, "again", new_id())
+                    raise ZeroDivisionError
+            await book_fact(first, "again", new_id())
+        usage = new_id()
+        await book_fact(first, f"usage:{usage}", usage, "usage")
+        facts = "SELECT source_ref FROM booked_facts ORDER BY 1"
+        assert await rows(db, facts) == [("again",), ("kept",), ("undone",)]
+        assert await rows(db, "SELECT count(*), count(DISTINCT source_ref) FROM entries") == [(4, 4)]
+        for connection in (first, second):
+            await connection.close()
+        await db.close()
 
     asyncio.run(story())
 
