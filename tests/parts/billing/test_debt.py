@@ -138,6 +138,8 @@ async def add_credit_as_before(tx: AsyncConnection, account: AccountId, amount: 
         "INSERT INTO entries (id, kind, source_ref, account_id) VALUES (:entry, 'grant', 'before', :account)",
         "UPDATE ledger_accounts SET posted_nano = :amount, version = version + 1"
         " WHERE account_id = :account AND kind = 'customer_credit'",
+        "INSERT INTO posted_balances SELECT id, version, posted_nano FROM ledger_accounts"
+        " WHERE account_id = :account AND kind = 'customer_credit' AND :amount > 0",
         "INSERT INTO postings (entry_id, leg, ledger_account_id, amount_nano, version)"
         " SELECT :entry, 1, id, :amount, version FROM ledger_accounts"
         " WHERE account_id = :account AND kind = 'customer_credit'",

@@ -150,11 +150,11 @@ def test_a_call_ends_once_at_the_boundary_of_two_months(database_url: str, redis
             calls = [new_id(at) for at in BOUNDARY * 4]
             holds = [await hold_of(b, account, call) for call in calls]
             await b.make_overdue(account)
-            charges = [b.charging.charge(hold, usage_of(10)) for hold in holds for _ in range(2)]
-            ends = await asyncio.gather(
-                *charges, *(reap(db, b.projection, 60) for db in (b.db, other.db)), return_exceptions=True
-            )
-            assert {type(end) for end in ends if isinstance(end, BaseException)} <= {ChargeUnknown}
+            for _ in range(2):
+                charges = [b.charging.charge(hold, usage_of(10)) for hold in holds]
+                reaps = [reap(db, b.projection, 60) for db in (b.db, other.db)]
+                ends = await asyncio.gather(*charges, *reaps, return_exceptions=True)
+                assert {type(end) for end in ends if isinstance(end, BaseException)} <= {ChargeUnknown}
             ended = await rows(b.db, "SELECT request_id, outcome, tableoid::regclass::text FROM ended_calls")
             assert sorted(str(row[0]) for row in ended) == sorted(map(str, calls))
             assert {row[2] for row in ended} == {f"ended_calls_{at:%Y%m}" for at in BOUNDARY}
@@ -202,6 +202,75 @@ def test_a_fact_is_booked_once_by_writers_that_meet(database_url: str) -> None:
         await db.close()
 
     asyncio.run(story())
+
+
+MOVE = """
+    UPDATE ledger_accounts SET posted_nano = posted_nano + 5, version = version + 1
+    WHERE kind = 'customer_credit' RETURNING id, version
+"""
+
+
+async def post_version(connection: Any, entry: UUID, account: UUID, version: int) -> None:
+    """An entry of 5 to a customer's credit that claims a version."""
+    statement = "INSERT INTO entries (id, kind, source_ref) VALUES ($1, 'correction', $1::uuid::text)"
+    await connection.execute(statement, entry)
+    await connection.execute(
+        """INSERT INTO postings (entry_id, leg, ledger_account_id, amount_nano, version)
+        VALUES ($1, 1, $2, 5, $3), ($1, 2, '00000000-0000-7000-8000-000000000004', -5, NULL)""",
+        *(entry, account, version),
+    )
+
+
+def test_a_version_is_posted_once_whatever_month_its_entry_is_in(database_url: str) -> None:
+    async def story() -> None:
+        db = Database(database_url)
+        await an_account(db, 100)
+        connection, other = [await db.connect() for _ in range(2)]
+        refused = pytest.raises(asyncpg.IntegrityConstraintViolationError, match="next to be|has no posting|its version")
+        # Twice by one transaction, in two months; again by a later one; one that was left out.
+        for entries, ahead in ((BOUNDARY, 0), (BOUNDARY[::-1], 0), (BOUNDARY[1:], 1), ((), 0)):
+            with refused:
+                async with connection.transaction():
+                    account, version = await connection.fetchrow(MOVE)
+                    for at in entries:
+                        await post_version(connection, new_id(at), account, version + ahead)
+        for at in BOUNDARY:
+            async with connection.transaction():
+                account, version = await connection.fetchrow(MOVE)
+                await post_version(connection, new_id(at), account, version)
+            for claimed in (version, version - 1, version + 1):
+                with refused:
+                    async with connection.transaction():
+                        await post_version(connection, new_id(), account, claimed)
+        # The second writer gets the next version where the first commits, and the same where that is rolled back.
+        for is_committed in (True, False):
+            transaction = connection.transaction()
+            await transaction.start()
+            account, version = await connection.fetchrow(MOVE)
+            await post_version(connection, new_id(BOUNDARY[0]), account, version)
+            waiting = asyncio.ensure_future(move_and_post(other))
+            await wait_until_blocked(db, other)
+            await (transaction.commit() if is_committed else transaction.rollback())
+            assert await waiting == version + is_committed
+        posted = (
+            "SELECT count(version), count(DISTINCT version), max(version), sum(amount_nano) FILTER (WHERE version > 0)"
+        )
+        ((count, distinct, newest, amount),) = await rows(db, f"{posted} FROM postings")
+        assert (count, distinct, newest) == (6, 6, 6)
+        balances = "SELECT l.version, p.version, posted_nano, amount_nano FROM ledger_accounts l JOIN posted_balances p"
+        assert await rows(db, f"{balances} ON p.ledger_account_id = l.id") == [(6, 6, amount, amount)]
+        for used in (connection, other):
+            await used.close()
+        await db.close()
+
+    asyncio.run(story())
+
+
+async def move_and_post(connection: Any) -> int:
+    async with connection.transaction():
+        account, version = await connection.fetchrow(MOVE)
+        await post_version(connection, new_id(BOUNDARY[1]), account, version)
+    return int(version)
 
 
 @pytest.mark.parametrize("year", [1999, 2099])
