@@ -1,7 +1,8 @@
 """A folder for the temporary files of a run, in memory where the machine has room for that.
 
-A test's PostgreSQL database is some seven hundred small files. On a disk they take three to twenty times as long to make
-and to delete as in memory, and that was a third of all that a run waited for. The servers are the same and do the same.
+A test's PostgreSQL database is some seven hundred small files. On a disk they take three to twenty times as long to
+make and to delete as in memory, and that was a third of all that a run waited for. The servers are the same and do the
+same.
 """
 
 import os
@@ -17,7 +18,10 @@ FREE_THERE, FREE_AT_ALL = 8 * GIB, 10 * GIB
 
 
 def make() -> Path | None:
-    """Make it and let all temporary files of this process and its children go there; none where one said TMPDIR, or is poor."""
+    """Make it, and let all temporary files of this process and its children go there.
+
+    None for a user who has set ``TMPDIR``, and where there is not room enough.
+    """
     if "TMPDIR" in os.environ or not MEMORY.is_dir():
         return None
     _delete_orphans()

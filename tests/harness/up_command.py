@@ -91,7 +91,7 @@ class Up:
 
 
 def end_what_is_left(folder: Path) -> None:
-    """Kill an `up` of this data folder that a failed test has left, which would start its children again, then those."""
+    """Kill an `up` of this data folder that a failed test has left, and then the children that it would start again."""
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or ()
         if "up" in command and str(folder) in command:
