@@ -8,3 +8,4 @@ class DocumentRefused(Exception):
         super().__init__(f"{rule} ({field}): {message}")
         self.rule = rule
         self.field = field
+        self.message = message

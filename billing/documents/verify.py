@@ -3,7 +3,6 @@
 Nothing is written. What differs is said by line; a document whose month has late calls differs, which is right.
 """
 
-import asyncio
 from datetime import date
 from uuid import UUID
 
@@ -14,12 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.documents.balances import read_statement
 from billing.documents.document import Document, DocumentKind, Line, encode, month_bounds
 from billing.documents.faults import DocumentRefused
-from billing.documents.merkle import proof_of
 from billing.documents.receipts import Proof
 from billing.documents.rounding import NANO_PER_CENT
 from billing.documents.store import StoredDocument, find_named
 from billing.documents.totals import total_faults
-from billing.documents.usage_lines import MeasuredLine, find_leaf, measure_lines
+from billing.documents.usage_lines import MeasuredLine, find_leaf, measure_lines, measure_path
 from store.ids import AccountId, RequestId
 
 _FILES = text(
@@ -79,9 +77,7 @@ async def prove(tx: AsyncConnection, stored: StoredDocument, request_id: Request
     group = (leaf.model, leaf.lane, leaf.nano_per_mtok)
     for number, line in enumerate(draft.lines, start=1):
         if line.usage is not None and group == (line.usage.model, line.usage.lane, line.usage.nano_per_mtok):
-            measured = await measure_lines(tx, stored.account_id, draft.since)
-            hashes = next(one.leaf_hashes for one in measured if _group(one) == group)
-            found = await asyncio.to_thread(proof_of, hashes, leaf.index)
+            found = await measure_path(tx, stored.account_id, draft.since, leaf)
             path = tuple(one.hex() for one in found)
             return Proof(stored.document.name, number, leaf.leaf, leaf.index, line.usage.calls, path, line.usage.root)
     return None
