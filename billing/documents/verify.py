@@ -32,9 +32,9 @@ _WRONG_PRICES = text("""
         AND (p.id IS NULL OR u.nano_per_mtok NOT IN (p.nano_per_mtok, coalesce(p.batch_nano_per_mtok, p.nano_per_mtok)))
 """)
 _RECEIVABLE = text("""
-    SELECT coalesce(-sum(p.amount_nano), 0)::bigint FROM entries e JOIN postings p ON p.entry_id = e.id
+    SELECT coalesce(-sum(p.amount_nano), 0)::bigint FROM booked_facts f JOIN postings p ON p.entry_id = f.entry_id
         JOIN ledger_accounts l ON l.id = p.ledger_account_id
-    WHERE e.source_ref = :source AND l.kind = 'customer_receivable'
+    WHERE f.source_ref = :source AND l.kind = 'customer_receivable'
 """)
 
 
