@@ -8,7 +8,7 @@ The trigger comes first and leaves accounts alone that are not counted yet; then
 time and none that a call has locked; then the index goes. Older releases run on it while it is rolled out.
 
 Revision ID: 0044
-Revises: 0043
+Revises: 0038
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0044"
-down_revision = "0043"
+down_revision = "0038"
 branch_labels = None
 depends_on = None
 
