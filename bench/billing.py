@@ -44,7 +44,7 @@ _ACCOUNTS = f"""
         concurrency) SELECT md5('k' || n)::uuid, md5('a' || n)::uuid, 'key ' || n, left(md5('h' || n), 8), 'abcd',
         sha256(n::text::bytea), 'commercial', '{{}}', 1, 1, 1 FROM generate_series(0, {ACCOUNTS - 1}) n;
 """
-_ID = "('0198{kind}000-0000-7000-9000-' || lpad(to_hex({n}), 12, '0'))::uuid"
+_ID = "(left(first_id_at(now())::text, 14) || '7{kind}00-9000-' || lpad(to_hex({n}), 12, '0'))::uuid"
 _AT = "$3::timestamptz + {n} * interval '1 second' * $4"
 _ENTRIES = f"""
     WITH numbers AS (SELECT n FROM generate_series($1::bigint, $2::bigint) n), booked AS (

@@ -28,7 +28,7 @@ _ACCOUNTS = f"""
     FROM generate_series(0, {ACCOUNTS - 1}) n, unnest(ARRAY['customer_credit', 'customer_overdraft']) kind;
 """
 # Each entry gives an account 5 of credit. Ids sort by time, as the product's do.
-_ID = "('00000000-0000-7000-9000-' || lpad(to_hex(n), 12, '0'))::uuid"
+_ID = "(left(first_id_at(now())::text, 14) || '7000-9000-' || lpad(to_hex(n), 12, '0'))::uuid"
 _ENTRIES = f"""
     WITH numbers AS (SELECT n FROM generate_series($1::bigint, $2::bigint) n), booked AS (
         INSERT INTO entries (id, kind, source_ref, account_id, xact)

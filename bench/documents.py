@@ -70,18 +70,19 @@ _EVENTS = f"""
         FROM generate_series(1, $1::bigint) n
     ) x
 """
+_ENTRY = "overlay(md5('e' || {id})::uuid::text PLACING left(first_id_at(now())::text, 14) FROM 1)::uuid"
 # Each account's line paid for its calls, and what it drew is unbilled.
 _LINE = f"""
     INSERT INTO grants (id, account_id, kind, amount_nano, remaining_nano, source_ref)
     SELECT md5('g' || id)::uuid, id, 'line', 1, 1, 'bench:' || id FROM accounts;
     INSERT INTO entries (id, kind, source_ref, account_id, period)
-    SELECT md5('e' || id)::uuid, 'usage', 'bench:' || id, id, '{MONTH}' FROM accounts;
-    INSERT INTO grant_uses SELECT md5('e' || account_id)::uuid, md5('g' || account_id)::uuid, sum(charged_nano)
+    SELECT {_ENTRY.format(id="id")}, 'usage', 'bench:' || id, id, '{MONTH}' FROM accounts;
+    INSERT INTO grant_uses SELECT {_ENTRY.format(id="account_id")}, md5('g' || account_id)::uuid, sum(charged_nano)
     FROM usage_events GROUP BY account_id;
     INSERT INTO ledger_accounts (id, kind, account_id, posted_nano, version)
     SELECT md5('u' || id)::uuid, 'customer_unbilled', id, NULL, 0 FROM accounts;
     INSERT INTO postings (entry_id, leg, ledger_account_id, amount_nano, version)
-    SELECT md5('e' || account_id)::uuid, 1, md5('u' || account_id)::uuid, -sum(charged_nano), NULL
+    SELECT {_ENTRY.format(id="account_id")}, 1, md5('u' || account_id)::uuid, -sum(charged_nano), NULL
     FROM usage_events GROUP BY account_id;
     ANALYZE usage_events;
 """

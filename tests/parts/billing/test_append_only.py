@@ -5,6 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
+from store.ids import new_id
 from store.postgres import Database
 from tests.builders.billing import an_account, billing, usage_of
 from tests.builders.values import a_payer
@@ -117,9 +118,9 @@ def test_nothing_is_deleted_and_no_guard_is_taken_away(role: Role, statement: st
     assert [command for command in filled if not role.is_refused(command)] == []
 
 
-ENTRY = "INSERT INTO entries (id, kind, source_ref) VALUES ('00000000-0000-7000-9000-000000000001', 'correction', 'x')"
+ENTRY = f"INSERT INTO entries (id, kind, source_ref) VALUES ('{new_id()}', 'correction', 'x')"
 
-AGAIN = "INSERT INTO entries (id, kind, source_ref) SELECT '00000000-0000-7000-9000-000000000002',"
+AGAIN = f"INSERT INTO entries (id, kind, source_ref) SELECT '{new_id()}',"
 
 
 def postings(credit_version: str) -> str:
@@ -152,6 +153,9 @@ def postings(credit_version: str) -> str:
         (f"{AGAIN} 'correction', source_ref FROM booked_facts",),
         (f"{AGAIN} 'usage', source_ref FROM booked_facts",),
         ("INSERT INTO booked_facts VALUES ('y', gen_random_uuid())",),
+        # A ledger account that does not exist; a use of a grant for an entry that was booked before.
+        (ENTRY, postings("version").replace("l.id,", "gen_random_uuid(),")),
+        ("INSERT INTO grant_uses SELECT e.id, g.id, 1 FROM entries e, grants g",),
         # Postings that move no running balance: without a version, with one that is taken, with one that is to come.
         (ENTRY, postings("NULL::bigint")),
         (ENTRY, postings("version")),

@@ -226,7 +226,9 @@ def test_a_version_is_posted_once_whatever_month_its_entry_is_in(database_url: s
         db = Database(database_url)
         await an_account(db, 100)
         connection, other = [await db.connect() for _ in range(2)]
-        refused = pytest.raises(asyncpg.IntegrityConstraintViolationError, match="next to be|has no posting|its version")
+        refused = pytest.raises(
+            asyncpg.IntegrityConstraintViolationError, match="next to be|has no posting|its version"
+        )
         # Twice by one transaction, in two months; again by a later one; one that was left out.
         for entries, ahead in ((BOUNDARY, 0), (BOUNDARY[::-1], 0), (BOUNDARY[1:], 1), ((), 0)):
             with refused:

@@ -137,9 +137,11 @@ FORGERIES = {
     "a missing entry": "WITH gone AS (DELETE FROM postings WHERE entry_id = $1 RETURNING entry_id)"
     " DELETE FROM entries WHERE id IN (SELECT entry_id FROM gone)",
     "an entry behind the seal": "INSERT INTO entries (id, kind, source_ref, xact)"
-    " SELECT '00000000-0000-7000-8000-000000000001', 'correction', 'forged', xact FROM entries WHERE id = $1",
+    " SELECT overlay(id::text PLACING '000000000001' FROM 25)::uuid, 'correction', 'forged', xact FROM entries"
+    " WHERE id = $1",
     "an entry of before": "INSERT INTO entries (id, kind, source_ref, xact)"
-    " SELECT gen_random_uuid(), 'correction', 'forged', NULL FROM entries WHERE id = $1",
+    " SELECT overlay(id::text PLACING '000000000001' FROM 25)::uuid, 'correction', 'forged', NULL FROM entries"
+    " WHERE id = $1",
     "a digest": "UPDATE sealed_batches SET digest = sha256('x') WHERE number = 3",
     "a missing batch": "DELETE FROM sealed_batches WHERE number = 3 AND $1::uuid IS NOT NULL",
 }
