@@ -7,6 +7,7 @@ none comes to lie behind the seal. A transaction that stays open delays the seal
 
 import hashlib
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import sealed_usage
+from billing.archives import Archive, ArchivedChain, ArchiveFault, list_archives
 from store.postgres import Database
 
 BATCH_ENTRIES_MAX = 5_000
@@ -42,7 +44,8 @@ _LINES = """
             AS postings FROM postings WHERE entry_id = e.id
     ) p ORDER BY e.xact, e.id
 """
-_BEFORE = "xact IS NULL AND id > :id"
+# What stands for a month that was put away (billing/archives.py) has no transaction, and is in no batch.
+_BEFORE = "xact IS NULL AND id > :id AND source_ref NOT LIKE 'archive:%'"
 _SINCE = "(xact, id) > (CAST(CAST(:xact AS text) AS xid8), :id)"
 _NEW_BEFORE = text(_LINES.format(condition=_BEFORE))
 _NEW = text(_LINES.format(condition=f"{_SINCE} AND xact < CAST(CAST(:horizon AS text) AS xid8)"))
@@ -50,7 +53,7 @@ _SEALED_BEFORE = text(_LINES.format(condition=f"{_BEFORE} AND id <= :last_id"))
 _SEALED = text(
     _LINES.format(condition=f"{_SINCE} AND (xact, id) <= (CAST(CAST(:last_xact AS text) AS xid8), :last_id)")
 )
-_LEFT_BEFORE = text("SELECT count(*) FROM entries WHERE xact IS NULL AND id > :id")
+_LEFT_BEFORE = text(f"SELECT count(*) FROM entries WHERE {_BEFORE}")  # noqa: S608 - constants
 _INSERT = text("""
     INSERT INTO sealed_batches (number, last_xact, last_entry, entries, postings, digest)
     VALUES (:number, CAST(CAST(:last_xact AS text) AS xid8), :last_entry, :entries, :postings, :digest)
@@ -140,12 +143,45 @@ def digest(previous: bytes, lines: list[str]) -> bytes:
     return hashlib.sha256(previous + "".join(f"{line}\n" for line in lines).encode()).digest()
 
 
-async def verify(tx: AsyncConnection, *, first: int = 1, last: int | None = None) -> Verdict:
-    """Walk the chain from batch ``first`` to ``last``, or its end, in one snapshot; stops at the first wrong batch."""
+async def verify(
+    tx: AsyncConnection,
+    *,
+    first: int = 1,
+    last: int | None = None,
+    archives: Path | None = None,
+    instead: Archive | None = None,
+) -> Verdict:
+    """Walk the chain from batch ``first`` to ``last``, or its end, in one snapshot; stops at the first wrong batch.
+
+    Months that were put away are read from their files in the folder ``archives``. Without it the walk begins behind
+    them, and says so. The month ``instead`` is read from its file although the database has it.
+    """
+    dropped = [archive for archive in await list_archives(tx) if archive.dropped_at is not None]
+    put_away = max((archive.last_batch for archive in dropped), default=0)
+    message = ""
+    if archives is None and first <= put_away:
+        first, message = put_away + 1, f"batches up to {put_away} are in files: gigarouter ledger verify reads them"
     before = await _batch(tx, first - 1)
-    batches = entries = postings = 0
     if first > 1 and before is None:
         return Verdict(0, 0, 0, first, f"batch {first - 1} is missing", None)
+    files = [archive for archive in dropped if archive.last_batch >= first]
+    chain = None if archives is None else ArchivedChain(archives, files, instead)
+    found = await _walk(tx, before, first, last, chain)
+    is_whole = found.wrong_batch is None and first == 1 and last is None
+    if is_whole and chain is not None and (wrong := await chain.fault(tx)):
+        return msgspec.structs.replace(found, wrong_batch=put_away, message=wrong)
+    return msgspec.structs.replace(found, message=found.message or message)
+
+
+async def _walk(
+    tx: AsyncConnection, before: Batch | None, first: int, last: int | None, chain: ArchivedChain | None
+) -> Verdict:
+    batches = entries = postings = 0
+    try:
+        if chain is not None and before is not None:
+            chain.take(_place(before))
+    except ArchiveFault as fault:
+        return Verdict(0, 0, 0, first, str(fault), before)
     while page := [
         Batch(*row) for row in await tx.execute(_BATCHES, {"first": before.number + 1 if before else first})
     ]:
@@ -155,7 +191,7 @@ async def verify(tx: AsyncConnection, *, first: int = 1, last: int | None = None
             number = before.number + 1 if before else 1
             if batch.number != number:
                 return Verdict(batches, entries, postings, number, "it is missing", before)
-            if wrong := await _fault(tx, before, batch):
+            if wrong := await _fault(tx, before, batch, chain):
                 return Verdict(batches, entries, postings, batch.number, wrong, before)
             before = batch
             batches, entries, postings = batches + 1, entries + batch.entries, postings + batch.postings
@@ -167,25 +203,59 @@ async def _batch(tx: AsyncConnection, number: int) -> Batch | None:
     return found[0] if found and found[0].number == number else None
 
 
-async def _fault(tx: AsyncConnection, before: Batch | None, batch: Batch) -> str:
+async def _fault(tx: AsyncConnection, before: Batch | None, batch: Batch, chain: ArchivedChain | None) -> str:
     """What is wrong with a batch, as a sentence; empty where nothing is."""
-    previous = before.digest if before else FIRST_DIGEST
-    facts: dict[str, object] = {"last_id": batch.last_entry, "limit": None}
-    if batch.last_xact is None:
-        if before is not None and before.last_xact is not None:
-            return "it has entries without a transaction behind entries that have one"
-        rows = list(await tx.execute(_SEALED_BEFORE, facts | {"id": before.last_entry if before else _NIL}))
-    else:
-        if before is None or before.last_xact is None:
-            if left := await tx.scalar(_LEFT_BEFORE, {"id": before.last_entry if before else _NIL}):
-                return f"{left} entries without a transaction are in no batch before it"
-            start = {"xact": "0", "id": _NIL}
-        else:
-            start = {"xact": before.last_xact, "id": before.last_entry}
-        rows = list(await tx.execute(_SEALED, facts | {"last_xact": batch.last_xact} | start))
-    found = (len(rows), sum(row.legs for row in rows))
-    if found != (batch.entries, batch.postings):
-        return f"it has {found[0]} entries and {found[1]} postings, and had {batch.entries} and {batch.postings}"
-    if digest(previous, [row.line for row in rows]) != batch.digest:
+    if wrong := await _order_fault(tx, before, batch):
+        return wrong
+    try:
+        rows = await _rows_of(tx, before, batch, chain)
+    except ArchiveFault as fault:
+        return str(fault)
+    counts = (len(rows), sum(legs for legs, _ in rows.values()))
+    if counts != (batch.entries, batch.postings):
+        return f"it has {counts[0]} entries and {counts[1]} postings, and had {batch.entries} and {batch.postings}"
+    if (
+        digest(before.digest if before else FIRST_DIGEST, [line for _, (_, line) in sorted(rows.items())])
+        != batch.digest
+    ):
         return "its entries or postings are not those that were sealed"
     return ""
+
+
+async def _order_fault(tx: AsyncConnection, before: Batch | None, batch: Batch) -> str:
+    """Entries without a transaction come first, all of them."""
+    if before is not None and before.last_xact is not None:
+        return "it has entries without a transaction behind entries that have one" if batch.last_xact is None else ""
+    if batch.last_xact is None:
+        return ""
+    left = await tx.scalar(_LEFT_BEFORE, {"id": before.last_entry if before else _NIL})
+    return f"{left} entries without a transaction are in no batch before it" if left else ""
+
+
+async def _rows_of(
+    tx: AsyncConnection, before: Batch | None, batch: Batch, chain: ArchivedChain | None
+) -> dict[tuple[int, UUID], tuple[int, str]]:
+    """A batch's entries by their place: how many legs each has, and its line. Raises :class:`ArchiveFault`."""
+    facts: dict[str, object] = {"last_id": batch.last_entry, "limit": None}
+    if batch.last_xact is None:
+        found = await tx.execute(_SEALED_BEFORE, facts | {"id": before.last_entry if before else _NIL})
+    else:
+        xact, last = (before.last_xact, before.last_entry) if before and before.last_xact else ("0", _NIL)
+        found = await tx.execute(_SEALED, facts | {"last_xact": batch.last_xact, "xact": xact, "id": last})
+    rows = {(int(row.xact or -1), row.id): (row.legs, row.line) for row in found}
+    if chain is None:
+        return rows
+    rows = {place: row for place, row in rows.items() if not chain.replaces(place[1])}
+    for month, entry in chain.take(_place(batch)):
+        in_database = rows.get(entry.place)
+        if in_database is None:
+            rows[entry.place] = (len(entry.legs), entry.line)
+            chain.add_gone(month, entry)
+        elif in_database[1] != entry.line:
+            raise ArchiveFault(f"entry {entry.place[1]} is not the one in the file of {month}")
+    return rows
+
+
+def _place(batch: Batch) -> tuple[int, UUID]:
+    """Where a batch ends in the order of the seal."""
+    return int(batch.last_xact or -1), batch.last_entry

@@ -26,6 +26,7 @@ COMMANDS = {
     "admin": "Accounts, keys, credit, providers, endpoints, prices, models, usage.",
     "config": "Show and check the settings.",
     "doctor": "Check settings, servers and processes, and say what to do.",
+    "ledger": "Put closed months of the ledger away in files, and verify them.",
     "verify-receipt": "Prove that a call is in an invoice, offline.",
 }
 EXIT_FAILED = 1

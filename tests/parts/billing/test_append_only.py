@@ -21,7 +21,7 @@ ALLOWED = {
 }
 MONEY = (
     *("entries", "postings", "grants", "grant_uses", "ledger_accounts", "prices", "key_spend", "usage_events"),
-    *("ended_calls", "posted_balances", "sealed_batches", "sealed_balances", "sealed_usage"),
+    *("ended_calls", "ledger_archives", "posted_balances", "sealed_batches", "sealed_balances", "sealed_usage"),
     *("booked_facts", "receivables", "receivable_payments", "receivable_reminders"),
 )
 # Columns of money in other tables: what a key, a provider or a credit line may spend, and what calls cost us.
