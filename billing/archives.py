@@ -107,6 +107,14 @@ async def list_archives(tx: AsyncConnection) -> list[Archive]:
     return [Archive(*row) for row in await tx.execute(_ARCHIVES)]
 
 
+async def put_away_in(tx: AsyncConnection, entry: UUID) -> Archive | None:
+    """The archive of the month that an entry was made in, where that was dropped; None where it is in the database."""
+    for archive in await list_archives(tx):
+        if archive.dropped_at and _first_id(archive.period) <= entry < _first_id(next_month(archive.period)):
+            return archive
+    return None
+
+
 async def write_file(tx: AsyncConnection, period: date, path: Path) -> Counts:
     """Write the month that begins on ``period``; wants a snapshot. A file of that name is replaced at the end."""
     span = {"since": period, "until": next_month(period)}

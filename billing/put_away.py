@@ -99,11 +99,13 @@ async def _require_whole(tx: AsyncConnection, period: date) -> tuple[int, int]:
     return span.first, span.last
 
 
-async def _require_right(tx: AsyncConnection, made: Archive, folder: Path, first: int) -> None:
+async def _require_right(tx: AsyncConnection, written: Archive, folder: Path, first: int) -> None:
     """Walk the batches of the month with what its file has, and nothing of the month from the database."""
-    found = await verify(tx, first=first, last=made.last_batch, archives=folder, instead=made)
-    if found.wrong_batch is not None:
-        raise CannotPutAway(f"batch {found.wrong_batch} of {made.month} is wrong in {made.file}: {found.message}")
+    verdict = await verify(tx, first=first, last=written.last_batch, archives=folder, instead=written)
+    if verdict.wrong_batch is not None:
+        raise CannotPutAway(
+            f"batch {verdict.wrong_batch} of {written.month} is wrong in {written.file}: {verdict.message}"
+        )
 
 
 async def _find(tx: AsyncConnection, period: date) -> list[Archive]:

@@ -26,9 +26,10 @@ Folder = Annotated[
 @app.command()
 def archive(month: Month, archives: Folder) -> None:
     """Write a closed month to a file and verify it; the database keeps the month until `ledger drop`."""
-    made = _with_database(lambda db: put_away.archive(db, _period(month), archives))
-    typer.echo(f"{archives / made.file}: {made.entries:,} entries, {made.postings:,} postings, {made.calls:,} calls.")
-    typer.echo(f"SHA-256 {made.sha256.hex()}")
+    written = _with_database(lambda db: put_away.archive(db, _period(month), archives))
+    counts = f"{written.entries:,} entries, {written.postings:,} postings, {written.calls:,} calls"
+    typer.echo(f"{archives / written.file}: {counts}.")
+    typer.echo(f"SHA-256 {written.sha256.hex()}")
     typer.echo("Keep copies of it elsewhere, then: gigarouter ledger drop " + month)
 
 
@@ -47,13 +48,13 @@ def verify_chain(archives: Folder, first: Annotated[int, typer.Option(help="The 
         async with db.transaction(snapshot=True) as tx:
             return await verify(tx, first=first, archives=archives)
 
-    found = _with_database(walk)
-    typer.echo(f"{found.batches:,} batches are right: {found.entries:,} entries, {found.postings:,} postings.")
-    if found.wrong_batch is not None:
-        typer.secho(f"Batch {found.wrong_batch} is wrong: {found.message}.", err=True, fg="red")
+    verdict = _with_database(walk)
+    typer.echo(f"{verdict.batches:,} batches are right: {verdict.entries:,} entries, {verdict.postings:,} postings.")
+    if verdict.wrong_batch is not None:
+        typer.secho(f"Batch {verdict.wrong_batch} is wrong: {verdict.message}.", err=True, fg="red")
         raise typer.Exit(WRONG)
-    if found.head is not None:
-        typer.echo(f"The head is batch {found.head.number}, {found.head.digest.hex()}.")
+    if verdict.head is not None:
+        typer.echo(f"The head is batch {verdict.head.number}, {verdict.head.digest.hex()}.")
 
 
 def _period(month: str) -> date:

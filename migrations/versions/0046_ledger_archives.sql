@@ -54,13 +54,13 @@ DECLARE
     suffix text := to_char(month, '_YYYYMM');
     since uuid := first_id_at(month::timestamp AT TIME ZONE 'UTC');
     until uuid := first_id_at((month + interval '1 month') AT TIME ZONE 'UTC');
-    named text := 'archive:' || to_char(month, 'YYYY-MM');
-    told text := 'The calls of ' || to_char(month, 'YYYY-MM') || ' are in '
+    prefix text := 'archive:' || to_char(month, 'YYYY-MM');
+    note text := 'The calls of ' || to_char(month, 'YYYY-MM') || ' are in '
         || (SELECT file FROM ledger_archives WHERE period = month AND dropped_at IS NULL);
     parent text;
     key text;
 BEGIN
-    IF told IS NULL OR NOT EXISTS (SELECT FROM periods WHERE period = month AND state = 'closed') THEN
+    IF note IS NULL OR NOT EXISTS (SELECT FROM periods WHERE period = month AND state = 'closed') THEN
         RAISE EXCEPTION 'the month of % is not closed, not written to a file, or dropped', month
             USING ERRCODE = 'restrict_violation';
     END IF;
@@ -81,22 +81,22 @@ BEGIN
     EXECUTE format('INSERT INTO %I SELECT u.* FROM %I u JOIN %I e ON e.id = u.entry_id',
         'grant_uses' || suffix || '_kept', 'grant_uses' || suffix, 'entries' || suffix || '_kept');
     -- The id of a sum is of its month, and of its account.
-    EXECUTE format('CREATE TEMP TABLE gone ON COMMIT DROP AS SELECT e.id, e.account_id,'
+    EXECUTE format('CREATE TEMP TABLE archived ON COMMIT DROP AS SELECT e.id, e.account_id,'
         ' overlay(md5(e.account_id::text)::uuid::text PLACING left($2::text, 14) FROM 1)::uuid AS sum_id'
         ' FROM %I e WHERE goes_into_archive(e, $1)', 'entries' || suffix) USING month, since;
     EXECUTE format('INSERT INTO %I (id, kind, source_ref, account_id, note, booked_at, period, xact)'
         ' SELECT DISTINCT sum_id, ''usage'', $1 || '':'' || account_id, account_id, $2,'
-        ' ($3 + interval ''1 month'') AT TIME ZONE ''UTC'' - interval ''1 microsecond'', $3, NULL::xid8 FROM gone',
-        'entries' || suffix || '_kept') USING named, told, month;
+        ' ($3 + interval ''1 month'') AT TIME ZONE ''UTC'' - interval ''1 microsecond'', $3, NULL::xid8 FROM archived',
+        'entries' || suffix || '_kept') USING prefix, note, month;
     EXECUTE format('INSERT INTO %I (entry_id, leg, ledger_account_id, amount_nano, version)'
         ' SELECT sum_id, row_number() OVER (PARTITION BY sum_id ORDER BY ledger_account_id), ledger_account_id, amount, NULL'
-        ' FROM (SELECT sum_id, ledger_account_id, sum(amount_nano) AS amount FROM gone JOIN %I p ON p.entry_id = gone.id'
+        ' FROM (SELECT sum_id, ledger_account_id, sum(amount_nano) AS amount FROM archived JOIN %I p ON p.entry_id = archived.id'
         ' GROUP BY 1, 2) sums WHERE amount <> 0', 'postings' || suffix || '_kept', 'postings' || suffix);
     EXECUTE format('INSERT INTO %I (entry_id, grant_id, amount_nano) SELECT sum_id, grant_id, sum(amount_nano)'
-        ' FROM gone JOIN %I u ON u.entry_id = gone.id GROUP BY 1, 2', 'grant_uses' || suffix || '_kept', 'grant_uses' || suffix);
-    INSERT INTO booked_facts SELECT DISTINCT named || ':' || account_id, sum_id FROM gone;
+        ' FROM archived JOIN %I u ON u.entry_id = archived.id GROUP BY 1, 2', 'grant_uses' || suffix || '_kept', 'grant_uses' || suffix);
+    INSERT INTO booked_facts SELECT DISTINCT prefix || ':' || account_id, sum_id FROM archived;
 
-    PERFORM lock_tables(ARRAY['ended_calls', 'entries', 'grant_uses', 'postings']);
+    PERFORM lock_tables(ARRAY['accounts', 'ended_calls', 'entries', 'grants', 'grant_uses', 'postings']);
     FOREACH parent IN ARRAY ARRAY['ended_calls', 'entries', 'grant_uses', 'postings'] LOOP
         EXECUTE format('DROP TABLE %I', parent || suffix);
         EXECUTE format('ALTER TABLE %I RENAME TO %I', parent || suffix || '_kept', parent || suffix);

@@ -7,6 +7,7 @@ import msgspec
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.archives import put_away_in
 from billing.entry_calls import EntryCall, calls_of
 from billing.money import MAX_INT64, NanoUSD
 from billing.movements import Movement, Position, Span, find_movement, list_movements, read_span
@@ -162,7 +163,10 @@ async def single(tx: AsyncConnection, account_id: AccountId, entry_id: EntryId, 
     """One movement of the account with its calls. Raises ``NotFound``, also for another account's entry."""
     movement = await find_movement(tx, account_id, entry_id)
     if movement is None:
-        raise NotFound(f"No entry {wire(EntryId, entry_id)} changed the balance of this account.", param="entry_id")
+        place = await put_away_in(tx, entry_id)
+        where = f" What the calls of {place.month} booked was put away, in {place.file}." if place else ""
+        name = wire(EntryId, entry_id)
+        raise NotFound(f"No entry {name} changed the balance of this account.{where}", param="entry_id")
     calls = await calls_of(tx, account_id, movement) if movement.kind == "usage" else []
     return kind(**fields_of(movement, kind), calls=[_call(call) for call in calls])
 

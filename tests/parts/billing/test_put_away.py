@@ -18,6 +18,8 @@ from billing.put_away import CannotPutAway, archive, drop
 from billing.seal import Verdict, seal, verify
 from billing.usage import find_usage
 from gigarouter.commands import main
+from router.api.movements import SingleMovementOut, single
+from router.errors import NotFound
 from store.ids import AccountId, RequestId, new_id
 from store.postgres import Database
 from tests.builders.billing import an_account
@@ -165,6 +167,12 @@ async def the_month_says_where_it_is_and_takes_nothing(ledger: Ledger) -> None:
     release = "SELECT outcome FROM release_overdue_calls(ARRAY[$1::uuid], ARRAY[$2::uuid], ARRAY[now()])"
     assert await ledger.rows(release, ledger.calls[0], ledger.accounts[0]) == [("charged",)]
     assert await ledger.rows("SELECT make_ledger_months($1, 1)", MONTH) == [(0,)]
+    ((gone,),) = await ledger.rows("SELECT entry_id FROM usage_events WHERE request_id = $1", ledger.calls[0])
+    db = Database(ledger.url)
+    async with db.transaction() as tx:
+        with pytest.raises(NotFound, match=f"was put away, in {ledger.file.name}"):
+            await single(tx, ledger.accounts[0], gone, SingleMovementOut)
+    await db.close()
     (made,) = await archives_of(ledger)
     assert (made.month, made.entries, made.calls, made.dropped_at is None) == (NAME, 6, 6, False)
 
