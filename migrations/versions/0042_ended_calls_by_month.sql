@@ -1,4 +1,4 @@
-CREATE FUNCTION make_ledger_months(first_month date, months integer) RETURNS integer
+CREATE OR REPLACE FUNCTION make_ledger_months(first_month date, months integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public SET lock_timeout = '2s' AS $$
 -- Makes the tables of months for whatever of the ledger is partitioned; returns how many. A table is attached empty, so
 -- that calls wait for nothing. Months that the table of before has, or that were put away, are left out.
@@ -35,7 +35,7 @@ END $$
 --;;
 COMMENT ON FUNCTION make_ledger_months IS 'Makes the monthly tables of the ledger; jobs does it months ahead, for there is no default partition'
 --;;
-CREATE FUNCTION lock_tables(names text[]) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION lock_tables(names text[]) RETURNS void LANGUAGE plpgsql AS $$
 -- Locks tables of which calls write some, in the order in which calls do. Whoever waits for this waits for 200 ms, not for
 -- the longest transaction that this waits for. The last tries wait longer than a second: that ends an autovacuum.
 BEGIN
@@ -53,7 +53,7 @@ BEGIN
     RAISE EXCEPTION 'no lock on % within a minute: which transaction stays open?', names USING ERRCODE = 'lock_not_available';
 END $$
 --;;
-CREATE FUNCTION exchange_for_partitioned(name text, key text, bound uuid) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION exchange_for_partitioned(name text, key text, bound uuid) RETURNS void LANGUAGE plpgsql AS $$
 -- Puts a partitioned table of the same name, columns, constraints, indexes, triggers and rights in the place of a table,
 -- which becomes its partition of all ids below the bound, or is dropped where it is empty. Its triggers by row and unique
 -- indexes without the key have to be gone or to be such as a partitioned table may have.
@@ -112,7 +112,7 @@ BEGIN
     PERFORM make_ledger_months((date_trunc('month', now() AT TIME ZONE 'UTC') - interval '1 month')::date, 5);
 END $$
 --;;
-CREATE PROCEDURE partition_by_month(name text, key text, locked_first text[] DEFAULT '{}') LANGUAGE plpgsql AS $$
+CREATE OR REPLACE PROCEDURE partition_by_month(name text, key text, locked_first text[] DEFAULT '{}') LANGUAGE plpgsql AS $$
 -- Partitions a table by month. Validating the bound reads the whole table beside all traffic; the rest is an instant.
 DECLARE
     bound uuid := first_id_at((date_trunc('month', now() AT TIME ZONE 'UTC' + interval '3 days') + interval '1 month')

@@ -59,7 +59,7 @@ BEGIN
         NEW.posted_nano - OLD.posted_nano USING ERRCODE = 'integrity_constraint_violation';
 END $$
 --;;
-CREATE PROCEDURE count_postings() LANGUAGE plpgsql AS $$
+CREATE OR REPLACE PROCEDURE count_postings() LANGUAGE plpgsql AS $$
 -- Each lock is held for an instant. The triggers on running balances name the columns that they are for, since a
 -- condition costs each update of the table, whether it concerns it or not.
 DECLARE
@@ -113,7 +113,7 @@ BEGIN
     COMMIT;
 END $$
 --;;
-CREATE PROCEDURE finish_count_postings() LANGUAGE plpgsql AS $outer$
+CREATE OR REPLACE PROCEDURE finish_count_postings() LANGUAGE plpgsql AS $outer$
 -- All are counted: an account without a row has no posting, and nothing is searched for any more.
 BEGIN
     CREATE OR REPLACE FUNCTION count_posting() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
