@@ -15,6 +15,7 @@ from billing.stripe.config import StripeConfig
 from billing.stripe.topup_rules import Payment
 from billing.stripe.topups import Topup
 from billing.take_back import TakeBack, TakenBack, take_back
+from store.ids import AccountId
 from store.postgres import Database
 
 # How long one turn waits for credit that calls in flight hold, and until the next turn.
@@ -46,6 +47,16 @@ async def issue_no_document(_tx: AsyncConnection, _paid: PaidTopup) -> None:
     """Issue nothing: documents are another part's, which is handed in in place of this one."""
 
 
+# Records in the audit what jobs changed of an account, in its transaction: action, account, facts, reason.
+RecordChange: TypeAlias = Callable[[AsyncConnection, str, AccountId, dict[str, str], str], Awaitable[None]]
+
+
+async def record_nothing(
+    _tx: AsyncConnection, _action: str, _account_id: AccountId, _facts: dict[str, str], _reason: str
+) -> None:
+    """Record nothing: the audit is another part's, which is handed in in place of this one."""
+
+
 class StripeContext(msgspec.Struct, frozen=True, kw_only=True):
     """What acting on Stripe's objects takes."""
 
@@ -56,6 +67,7 @@ class StripeContext(msgspec.Struct, frozen=True, kw_only=True):
     projection: Projection
     generation: Generation
     issue_document: IssueDocument = issue_no_document
+    record_change: RecordChange = record_nothing
 
     async def take_back(self, wanted: TakeBack) -> TakenBack:
         """Take credit back as far as it is free now."""
