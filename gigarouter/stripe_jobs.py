@@ -12,7 +12,7 @@ from billing.stripe.client import StripeClient
 from billing.stripe.config import StripeConfig
 from billing.stripe.context import StripeContext
 from billing.stripe.portal_links import erase_old
-from gigarouter.topup_documents import request_topup_document
+from gigarouter.topup_documents import request_refund_document, request_topup_document
 from router.changes.audit import Actor, Change, record_changes
 from router.context import RouterContext
 from store.ids import AccountId, wire
@@ -88,6 +88,7 @@ class StripeJobs:
             generation=context.generation,
             issue_document=request_topup_document,
             record_change=_record_change,
+            issue_refund_document=request_refund_document,
         )
 
 
