@@ -29,7 +29,8 @@ SELECT 'topup', status, paid_cents::text, (intent_id IS NULL)::text, (charge_id 
     WHERE account_id = '{account}'
 UNION ALL SELECT 'refund', status, credit_cents::text, tax_cents::text, (refund_id IS NULL)::text FROM refunds
     WHERE account_id = '{account}'
-UNION ALL SELECT 'dispute', status, credit_cents::text, amount_cents::text, '' FROM disputes WHERE account_id = '{account}'
+UNION ALL SELECT 'dispute', status, credit_cents::text, amount_cents::text, '' FROM disputes
+    WHERE account_id = '{account}'
 UNION ALL SELECT 'grant', kind, amount_nano::text, remaining_nano::text, '' FROM grants WHERE account_id = '{account}'
 UNION ALL SELECT 'moved', type, net_cents::text, (booked_at IS NULL)::text, '' FROM stripe_transactions
     WHERE source = ANY('{objects}')
@@ -111,10 +112,8 @@ def test_all_orders_of_six_events_lead_to_the_same_books(database_url: str, redi
                 ("grant", "purchased", "10000000000"),
             }
             left = await p.rows("SELECT sum(remaining_nano)::bigint FROM grants")
-            owed = await p.rows(
-                "SELECT sum(posted_nano)::bigint FROM ledger_accounts WHERE kind = 'customer_overdraft'"
-            )
-            assert (left, owed[0][0] or 0) == ([(0,)], 0)
+            owed = await p.rows("SELECT posted_nano FROM ledger_accounts WHERE kind = 'customer_overdraft'")
+            assert (left, {row[0] for row in owed} - {None}) == ([(0,)], {0})
             await p.assert_right()
 
     asyncio.run(running())
