@@ -110,13 +110,19 @@ def test_nothing_but_a_consent_switches_it_on(database_url: str, redis_url: str)
             await p.consent(account, 1_000, 2_500, 6_000)
         for change in (
             "INSERT INTO recharge_rules SELECT account_id, (SELECT max(version) + 1 FROM recharge_rules), true,"
-            " threshold_cents, amount_cents, month_max_cents, '', '', '', 'x', '', 'k' FROM recharge_rules WHERE version = 1",
+            " threshold_cents, amount_cents, month_max_cents, '', '', '', 'x', '', 'k' FROM recharge_rules"
+            " WHERE version = 1",
             "UPDATE recharge_rules SET is_on = true WHERE version = 2",
             "UPDATE recharge_rules SET consented_by = 'Bob' WHERE version = 1",
             "DELETE FROM recharge_rules",
         ):
             with pytest.raises(DBAPIError):
                 await p.rows(change)
+        # The name goes with the billing profile; the words stay, and a repeated request is the same still.
+        async with p.db.transaction() as tx:
+            await recharges.erase_consents(tx, account)
+        kept = await p.consent(account, 1_000, 2_500, 6_000, "first")
+        assert (kept.consented_by, kept.words) == ("erased", stored.words)
 
     run(database_url, redis_url, story)
 

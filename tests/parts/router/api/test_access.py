@@ -13,6 +13,7 @@ GET    /ready                                           anyone
 GET    /metrics                                         nearby
 DELETE /v1/models/{model_id:path}/vote                  key
 GET    /v1/account                                      key
+GET    /v1/account/grants                               key
 GET    /v1/account/movements                            key
 GET    /v1/account/movements/{entry_id}                 key
 GET    /v1/account/billing-profile                      key
