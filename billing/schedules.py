@@ -1,7 +1,7 @@
 """Gives credit by the month: a schedule says how much, and each month's is a grant of its own, once by its source.
 
-A month is given from its first instant (UTC) on. Months that were missed, because no job ran, are given later, all of
-them; what is after the end of a schedule is not given.
+A month is given from its first instant (UTC) on, to accounts that are not closed. Months that were missed, because no
+job ran, are given later, all of them; what is after the end of a schedule is not given.
 """
 
 from datetime import UTC, date, datetime
@@ -31,8 +31,9 @@ _LIST = text("""
 """)
 _END = text("UPDATE grant_schedules SET ended_at = now(), ended_by = :actor WHERE id = :id AND ended_at IS NULL")
 _DUE = text("""
-    SELECT id FROM grant_schedules WHERE ended_at IS NULL AND next_month <= :month
-        AND (last_month IS NULL OR next_month <= last_month) ORDER BY next_month, id LIMIT 1000
+    SELECT s.id FROM grant_schedules s JOIN accounts a ON a.id = s.account_id AND a.status <> 'closed'
+    WHERE s.ended_at IS NULL AND s.next_month <= :month AND (s.last_month IS NULL OR s.next_month <= s.last_month)
+    ORDER BY s.next_month, s.id LIMIT 1000
 """)
 _CLAIM = text("""
     SELECT * FROM grant_schedules WHERE id = :id AND ended_at IS NULL AND next_month <= :month

@@ -12,6 +12,7 @@ from billing.stripe.client import StripeClient
 from billing.stripe.config import StripeConfig
 from billing.stripe.context import StripeContext
 from billing.stripe.portal_links import erase_old
+from billing.stripe.recharge_moves import stop_closed
 from gigarouter.topup_documents import request_refund_document, request_topup_document
 from router.changes.audit import Actor, Change, record_changes
 from router.context import RouterContext
@@ -58,7 +59,9 @@ class StripeJobs:
 
     async def recharge(self, context: RouterContext) -> None:
         """Order recharges for accounts whose credit fell below their threshold, and go on with those that are due."""
-        if self._client is not None:
+        stripe = self._context(context)
+        if stripe is not None:
+            await stop_closed(stripe)
             await recharges.start_needed(context.db)
             await recharges.request_due(context.db)
 

@@ -8,12 +8,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.stripe.context import StripeContext
 from billing.stripe.credit import credit_topup, move_topup
 from billing.stripe.recharge_rules import MOVES, TOPUP_STATUS, UNDER_WAY, RechargeStatus
-from billing.stripe.recharges import LOCK_ACCOUNT, Recharge, find_recharge, mail_off, switch_off
+from billing.stripe.recharges import (
+    LOCK_ACCOUNT,
+    Recharge,
+    closed_accounts,
+    erase_consents,
+    find_recharge,
+    mail_off,
+    switch_off,
+)
 from billing.stripe.topup_rules import Verdict
 from billing.stripe.topups import Topup, find_topup
 from store.ids import AccountId, TopupId
 
 ACTOR = "process:jobs"
+CLOSED = "The account was closed."
 NOT_AS_ORDERED = "A payment is not what was ordered; a person looks at it."
 _MOVE = text("""
     UPDATE recharges SET status = :status, tries = greatest(tries, :tries), look_at = coalesce(:look_at, look_at),
@@ -91,6 +100,18 @@ async def stop(tx: AsyncConnection, context: StripeContext, account_id: AccountI
     if off is not None:
         await context.record_change(tx, "recharge.off", account_id, {"version": str(off.version)}, reason)
         await mail_off(tx, off)
+
+
+async def stop_closed(context: StripeContext) -> None:
+    """Switch it off for accounts that were closed, and erase who had consented. There is nobody to tell."""
+    async with context.db.transaction() as tx:
+        closed = await closed_accounts(tx)
+    for account_id in closed:
+        async with context.db.transaction() as tx:
+            off = await switch_off(tx, account_id, actor=ACTOR, reason=CLOSED)
+            await erase_consents(tx, account_id)
+            if off is not None:
+                await context.record_change(tx, "recharge.off", account_id, {"version": str(off.version)}, CLOSED)
 
 
 async def _lock(tx: AsyncConnection, recharge: Recharge) -> tuple[Recharge, Topup]:

@@ -63,6 +63,11 @@ _LOW = text(f"""
         AND NOT EXISTS (SELECT FROM recharges u WHERE u.account_id = a.id AND u.status IN {_UNDER_WAY})
     ORDER BY a.id
 """)  # noqa: S608 - constants
+_CLOSED = text("""
+    SELECT a.id FROM recharge_rules r JOIN accounts a ON a.id = r.account_id AND a.status = 'closed'
+    WHERE r.is_on AND NOT EXISTS (
+        SELECT FROM recharge_rules n WHERE n.account_id = r.account_id AND n.version > r.version)
+""")
 _OPEN = text(f"SELECT * FROM recharges WHERE account_id = :account AND status IN {_UNDER_WAY}")  # noqa: S608
 _ORDER = text("""
     INSERT INTO topups (id, account_id, idempotency_key, amount_cents, save_card, is_recharge, actor)
@@ -246,6 +251,11 @@ async def start_needed(db: Database) -> int:
         async with db.transaction() as tx:
             started += await _start(tx, account_id)
     return started
+
+
+async def closed_accounts(tx: AsyncConnection) -> list[AccountId]:
+    """The accounts that were closed while auto-recharge was on; nothing is bought for them since."""
+    return [AccountId(account_id) for account_id in (await tx.execute(_CLOSED)).scalars()]
 
 
 async def request_due(db: Database) -> None:

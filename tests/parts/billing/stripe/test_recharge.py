@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from billing.stripe import recharges
 from billing.stripe.act import work_once
+from billing.stripe.recharge_moves import stop_closed
 from billing.stripe.recharge_rules import RechargeStatus
 from billing.stripe.recharges import NothingSaved, RuleChanged, TooManyConsents
 from billing.stripe.refund_rules import RefundStatus
@@ -240,6 +242,28 @@ def test_what_is_not_needed_any_more_is_canceled_and_never_charged(database_url:
         assert await statuses(p, by_hand) == await statuses(p, off) == ["canceled expired"]
         assert [one["status"] for one in p.world.all("invoice")] == ["void", "void"]
         assert ((await p.rule(by_hand)).is_on, await p.mails()) == (True, [])
+
+    run(database_url, redis_url, story)
+
+
+def test_a_closed_account_buys_nothing_and_its_rule_is_off(database_url: str, redis_url: str) -> None:
+    async def story(p: Payments) -> None:
+        account = await a_low_account(p, "declined")
+        await p.recharge()
+        owner = await asyncpg.connect(database_url)
+        try:
+            await owner.execute("ALTER TABLE accounts DROP CONSTRAINT accounts_status_check")
+            await owner.execute("UPDATE accounts SET status = 'closed' WHERE id = $1", account)
+        finally:
+            await owner.close()
+        await p.recharge(later=True)
+        assert await statuses(p, account) == ["canceled expired"]
+        for _ in range(2):
+            await stop_closed(p.context)
+        rule = await p.rule(account)
+        assert (rule.is_on, rule.version, rule.reason) == (False, 2, "The account was closed.")
+        assert await p.rows("SELECT consented_by FROM recharge_rules WHERE is_on") == [("erased",)]
+        assert await p.recharge() == 0
 
     run(database_url, redis_url, story)
 
