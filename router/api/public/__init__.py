@@ -7,10 +7,13 @@ from router.api.public.account import operations as account
 from router.api.public.documents import operations as documents
 from router.api.public.documents import profile_operations as billing_profiles
 from router.api.public.first_page import operations as first_page
+from router.api.public.grants import operations as grants
 from router.api.public.models import operations as models
 from router.api.public.movements import operations as movements
 from router.api.public.openai_usage import operations as openai_usage
+from router.api.public.portal import operations as portal
 from router.api.public.quote import operations as quotes
+from router.api.public.recharge import operations as recharge
 from router.api.public.refunds import operations as refunds
 from router.api.public.requests import operations as requests
 from router.api.public.stripe_webhook import operations as stripe_webhook
@@ -19,6 +22,6 @@ from router.api.public.usage import operations as usage
 from router.api.public.votes import operations as votes
 
 operations = [
-    *(votes, models, account, movements, billing_profiles, documents, topups, refunds),
+    *(votes, models, account, grants, movements, billing_profiles, documents, topups, refunds, recharge, portal),
     *(requests, quotes, usage, openai_usage, stripe_webhook, first_page),
 ]

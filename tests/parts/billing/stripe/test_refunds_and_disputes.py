@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -11,20 +10,17 @@ import pytest
 from billing.credits import GrantKind
 from billing.debt import read_debt
 from billing.documents.requests import list_requests
-from billing.money import NanoUSD
 from billing.stripe.refund_rules import RefundStatus
 from billing.stripe.refunds import NotRefundable, RefundChanged
-from billing.values import Hold, Usage
+from billing.values import Hold
 from gigarouter.topup_documents import request_refund_document, request_topup_document
 from store.ids import AccountId
-from tests.builders.billing import MODEL, an_account
+from tests.builders.billing import an_account
 from tests.builders.database import add_credit
-from tests.builders.stripe import Payments, payments
-from tests.builders.values import a_payer, a_usage
+from tests.builders.stripe import CENT, Payments, payments, spend, usage_of
+from tests.builders.values import a_payer
 from tests.harness.stripe_server import Fault
-from tests.harness.stripe_world import Json
 
-CENT = 10_000_000
 Story = Callable[[Payments], Awaitable[None]]
 
 
@@ -35,26 +31,6 @@ def run(database_url: str, redis_url: str, story: Story, *, automatic_tax: bool 
             await p.assert_right()
 
     asyncio.run(running())
-
-
-async def spend(p: Payments, account: AccountId, nano: int) -> None:
-    """One call that costs so much, however few its tokens are."""
-    await p.billing.settle()
-    hold = await p.billing.admit(a_payer(account), nano)
-    assert isinstance(hold, Hold), hold
-    await p.billing.charging.charge(hold, a_call(nano))
-    await p.billing.settle()
-
-
-def a_call(cost: int) -> Usage:
-    return a_usage(
-        model_id=MODEL,
-        tokens=1,
-        provider_tokens=1,
-        cost=NanoUSD(cost),
-        provider_cost=NanoUSD(1),
-        occurred_at=datetime.now(UTC),
-    )
 
 
 async def debt(p: Payments, account: AccountId) -> int:
@@ -104,7 +80,7 @@ def test_what_calls_spend_meanwhile_is_not_refunded(database_url: str, redis_url
         # It waits for the call, in turns, then goes on with what is free.
         refunding = asyncio.ensure_future(p.refund(account))
         await asyncio.sleep(0.2)
-        await p.billing.charging.charge(hold, a_call(250 * CENT + 3))
+        await p.billing.charging.charge(hold, usage_of(250 * CENT + 3))
         (row,) = await refunding
         assert (row.status, row.credit_cents) == (RefundStatus.SUCCEEDED, 749)
         # The part of a cent that was taken with it is given back.
@@ -261,46 +237,5 @@ def test_an_inquiry_and_a_warning_of_fraud_take_nothing_and_are_shown(database_u
         assert (await p.sums())["customer_credit"] == 1_000
         causes = await p.rows("SELECT cause, account_id FROM payment_reviews ORDER BY 1")
         assert causes == [("dispute", account), ("fraud_warning", account)]
-
-    run(database_url, redis_url, story)
-
-
-EVENTS = (
-    "checkout.session.completed",
-    "payment_intent.succeeded",
-    "charge.succeeded",
-    "refund.created",
-    "charge.dispute.created",
-    "charge.dispute.closed",
-)
-
-
-def test_six_events_in_any_order_lead_to_the_same_books(database_url: str, redis_url: str) -> None:
-    """The events of one payment that is refunded in part by hand, disputed and lost. Of the 720 orders each run draws
-    some; pytest-randomly prints its seed.
-    """
-    orders = [EVENTS, EVENTS[::-1], *(tuple(random.sample(EVENTS, len(EVENTS))) for _ in range(2))]
-
-    async def books_after(p: Payments, order: tuple[str, ...]) -> object:
-        account = await an_account(p.db, 0)
-        first = len(p.world.events)
-        topup = await p.open(account, 1_000)
-        session = p.world.pay(str(topup.session_id))
-        charge = p.world.find("payment_intent", session["payment_intent"])["latest_charge"]
-        p.world.refund_by_hand(charge, 300)
-        p.world.close_dispute(p.world.dispute(charge)["id"], won=False)
-        events: dict[str, Json] = {one["type"]: one for one in p.world.events[first:]}
-        for name in order:
-            await p.hear([events[name]])
-        mine = f"account_id = '{account}'"
-        refunds = await p.rows(f"SELECT status, credit_cents FROM refunds WHERE {mine}")
-        disputes = await p.rows(f"SELECT status, credit_cents FROM disputes WHERE {mine}")
-        left = await left_of(p, account)
-        return (await p.read(topup)).status, left, await debt(p, account), refunds, disputes
-
-    async def story(p: Payments) -> None:
-        for order in orders:
-            found = await books_after(p, order)
-            assert found == ("paid", {"purchased": 0}, 0, [("succeeded", 300)], [("lost", 700)]), order
 
     run(database_url, redis_url, story)
