@@ -27,6 +27,7 @@ from billing.receivables import accrue, is_due, remind
 from billing.seal import seal
 from billing.stripe.errors import StripeUnavailable
 from gigarouter import telemetry
+from gigarouter.account_mail_job import SendAccountMails
 from gigarouter.documents_job import IssueDocuments
 from gigarouter.mail_job import SendDocuments
 from gigarouter.settings import Settings
@@ -70,7 +71,7 @@ async def _jobs(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     stripe = StripeJobs(stripe_config(settings))
-    jobs = table(stripe, SendDocuments(settings))
+    jobs = table(stripe, SendDocuments(settings), SendAccountMails(settings))
     try:
         async with process(settings, "jobs") as context, asyncio.TaskGroup() as group:
             tasks = [group.create_task(_repeat(job, context)) for job in jobs]
@@ -212,7 +213,11 @@ async def _check_responsive(context: RouterContext) -> None:
     await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota, only_responsive=True)
 
 
-def table(stripe: StripeJobs | None = None, mail: SendDocuments | None = None) -> list[Job]:
+def table(
+    stripe: StripeJobs | None = None,
+    mail: SendDocuments | None = None,
+    account_mail: SendAccountMails | None = None,
+) -> list[Job]:
     """Every job, with how often it runs; without ``stripe`` as where no payments are taken."""
     stripe = stripe or StripeJobs(None)
 
@@ -233,6 +238,7 @@ def table(stripe: StripeJobs | None = None, mail: SendDocuments | None = None) -
         Job("make usage months", 3600.0, _make_months),
         Job("issue documents", 3.0, IssueDocuments()),
         Job("mail documents", 10.0, mail or SendDocuments(None)),
+        Job("mail customers", 5.0, account_mail or SendAccountMails(None)),
         Job("make and drop weeks of explanations", 3600.0, _rotate_weeks),
         Job("forget old outcomes", 600.0, _delete_expired),
         Job("write exports", 1.0, _write_exports),
@@ -241,6 +247,7 @@ def table(stripe: StripeJobs | None = None, mail: SendDocuments | None = None) -
         Job("act on what Stripe says", 0.1, stripe.act),
         Job("act on what Stripe says, too", 0.1, stripe.act),
         Job("act on what Stripe says, as well", 0.1, stripe.act),
+        Job("recharge accounts", 2.0, stripe.recharge),
         Job("read Stripe's lists again", 60.0, stripe.sweep),
         Job("compare Stripe's balance", 60.0, check_stripe),
         Job("forget old events of Stripe's", 3600.0, stripe.forget_old),

@@ -45,6 +45,13 @@ class MailServer:
             server.send_message(message)
 
 
+def is_refused_for_good(fault: OSError | smtplib.SMTPException) -> bool:
+    """Whether a mail server will never take the mail: it knows none of the addresses."""
+    return isinstance(fault, smtplib.SMTPRecipientsRefused) and all(
+        code >= _FOR_GOOD for code, _ in fault.recipients.values()
+    )
+
+
 class SendDocuments:
     """Sends what waits, where a mail server is set; without one nothing is sent."""
 
@@ -72,9 +79,7 @@ class SendDocuments:
         try:
             await asyncio.to_thread(self._server.send, message)
         except (OSError, smtplib.SMTPException) as fault:
-            is_final = isinstance(fault, smtplib.SMTPRecipientsRefused) and all(
-                code >= _FOR_GOOD for code, _ in fault.recipients.values()
-            )
+            is_final = is_refused_for_good(fault)
             log.warning("document_not_mailed", document=str(mail.document_id), fault=type(fault).__name__)
             async with context.db.transaction() as tx:
                 await mark_failed(tx, mail, f"{type(fault).__name__}: {fault}", is_final=is_final)

@@ -3,19 +3,25 @@
 Only the jobs process imports this: Stripe's client is here, and in `serve` it is not.
 """
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from billing.books import Finding
-from billing.stripe import sweep, work
+from billing.stripe import recharges, sweep, work
 from billing.stripe.act import work_once
 from billing.stripe.client import StripeClient
 from billing.stripe.config import StripeConfig
 from billing.stripe.context import StripeContext
+from billing.stripe.portal_links import erase_old
 from gigarouter.topup_documents import request_refund_document, request_topup_document
+from router.changes.audit import Actor, Change, record_changes
 from router.context import RouterContext
+from store.ids import AccountId, wire
 
 # How long a turn waits for a notification; what was postponed is due without one.
 WAIT_S = 1.0
 # The same where no payments are taken.
 IDLE_S = 60.0
+ACTOR = Actor("process:jobs")
 
 
 class StripeJobs:
@@ -50,6 +56,12 @@ class StripeJobs:
         await sweep.sweep_transactions(stripe)
         await sweep.sweep_pending(stripe)
 
+    async def recharge(self, context: RouterContext) -> None:
+        """Order recharges for accounts whose credit fell below their threshold, and go on with those that are due."""
+        if self._client is not None:
+            await recharges.start_needed(context.db)
+            await recharges.request_due(context.db)
+
     async def check(self, context: RouterContext) -> Finding:
         """Compare Stripe's balance with the ledger; a difference counts that was the same at the turn before."""
         stripe = self._context(context)
@@ -59,8 +71,10 @@ class StripeJobs:
         return sweep.clearing_finding(self._difference if self._difference == before else 0)
 
     async def forget_old(self, context: RouterContext) -> None:
-        """Delete events and work that are over."""
+        """Delete events and work that are over, and links to the portal that have ended."""
         await work.forget_old(context.db)
+        async with context.db.transaction() as tx:
+            await erase_old(tx)
 
     def _context(self, context: RouterContext) -> StripeContext | None:
         if self._client is None or context.stripe is None:
@@ -73,5 +87,13 @@ class StripeJobs:
             projection=context.projection,
             generation=context.generation,
             issue_document=request_topup_document,
+            record_change=_record_change,
             issue_refund_document=request_refund_document,
         )
+
+
+async def _record_change(
+    tx: AsyncConnection, action: str, account_id: AccountId, facts: dict[str, str], reason: str
+) -> None:
+    change = Change(action, wire(AccountId, account_id), account_id, after={**facts}, reason=reason)
+    await record_changes(tx, ACTOR, [change])

@@ -128,6 +128,7 @@ def _allowed(settings: Settings) -> Networks:
 def _wake(context: RouterContext, refresher: Refresher) -> None:
     """Who waits for a top-up's page, and the jobs that Stripe's events make, are woken by notification."""
     refresher.on_change("topups", context.topup_changes.notify)
+    refresher.on_change("portal_links", context.portal_changes.notify)
     refresher.on_change("stripe_work", lambda _: context.stripe_work.notify(""))
 
 

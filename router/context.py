@@ -85,8 +85,9 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     exports: ExportFolder
     # None where no payments are taken.
     stripe: StripeConfig | None = None
-    # Wake who waits for a top-up's page, and the jobs that Stripe's events make.
+    # Wake who waits for a top-up's page or a link to the portal, and the jobs that Stripe's events make.
     topup_changes: Watch = msgspec.field(default_factory=Watch)
+    portal_changes: Watch = msgspec.field(default_factory=Watch)
     stripe_work: Watch = msgspec.field(default_factory=Watch)
     call_deadline_s: float = 60.0
     body_bytes_max: int = 4 * 1024 * 1024

@@ -38,14 +38,14 @@ async def make_page(context: StripeContext, reference: str) -> None:
     topup_id = TopupId(parse(TopupId, reference))
     async with context.db.transaction() as tx:
         topup = await find_topup(tx, "id", topup_id)
-    if topup is None or topup.status is not TopupStatus.NEW:
+    if topup is None or topup.status is not TopupStatus.NEW or topup.is_recharge:
         return
     if context.db.clock.now() - topup.created_at > PAGE_WITHIN:
         await _end(context, topup, TopupStatus.EXPIRED, "Stripe could not be reached for an hour. Order it again.")
         return
     try:
-        customer = await find_customer(context, topup.account_id) or await _make_customer(context, topup)
         key = f"{topup.reference}:{topup.attempt}"
+        customer = await find_or_make_customer(context, topup.account_id, str(topup.attempt))
         session = await context.client.create_session(session_of(context, topup, customer), key)
     except StripeFailed:
         # Its key answers with this failure for a day. A page that was made nevertheless is known to nobody.
@@ -101,13 +101,15 @@ async def find_customer(context: StripeContext, account_id: AccountId) -> str | 
     return found
 
 
-async def _make_customer(context: StripeContext, topup: Topup) -> str:
-    """Make the account's customer; where two are made at once, the first that is noted is it."""
-    account = wire(AccountId, topup.account_id)
-    made = await context.client.create_customer(account, f"customer:{account}:{topup.attempt}")
+async def find_or_make_customer(context: StripeContext, account_id: AccountId, attempt: str) -> str:
+    """An account's customer; where two are made at once, the first that is noted is it."""
+    if (known := await find_customer(context, account_id)) is not None:
+        return known
+    account = wire(AccountId, account_id)
+    made = await context.client.create_customer(account, f"customer:{account}:{attempt}")
     async with context.db.transaction() as tx:
-        await tx.execute(_KEEP_CUSTOMER, {"account": topup.account_id, "customer": made.id})
-    found = await find_customer(context, topup.account_id)
+        await tx.execute(_KEEP_CUSTOMER, {"account": account_id, "customer": made.id})
+    found = await find_customer(context, account_id)
     assert found is not None, "it was noted a moment ago; this is a bug"
     return found
 

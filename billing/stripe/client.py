@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 
 from billing.stripe.config import StripeConfig
-from billing.stripe.errors import StripeFailed, StripeRefused, StripeUnavailable
+from billing.stripe.errors import StripeDeclined, StripeFailed, StripeRefused, StripeUnavailable
 from billing.stripe.values import (
     Balance,
     Charge,
@@ -19,6 +19,10 @@ from billing.stripe.values import (
     Dispute,
     Event,
     Intent,
+    Invoice,
+    InvoicePayment,
+    PaymentMethod,
+    PortalSession,
     Refund,
     Session,
     StripeObject,
@@ -61,6 +65,62 @@ class StripeClient:
         """A customer for an account of ours, under an idempotency key."""
         params: dict[str, Any] = {"metadata": {"account": account}}
         return await self._one(Customer, lambda: self._v1.customers.create_async(cast(Any, params), _key(key)))
+
+    async def customer(self, customer_id: str) -> Customer:
+        """Read a customer again."""
+        return await self._one(Customer, lambda: self._v1.customers.retrieve_async(customer_id))
+
+    def payment_methods(self, customer_id: str) -> AsyncIterator[PaymentMethod]:
+        """List what a customer has saved, the newest first."""
+        return self._pages(
+            PaymentMethod, lambda params: self._v1.customers.payment_methods.list_async(customer_id, params), {}
+        )
+
+    async def create_portal_session(self, customer: str, return_url: str, key: str) -> PortalSession:
+        """A link to the billing portal, for one customer."""
+        params: dict[str, Any] = {"customer": customer, "return_url": return_url}
+        call = self._v1.billing_portal.sessions.create_async
+        return await self._one(PortalSession, lambda: call(cast(Any, params), _key(key)))
+
+    async def create_invoice(self, params: dict[str, object], key: str) -> Invoice:
+        """A draft of an invoice, without lines."""
+        return await self._one(Invoice, lambda: self._v1.invoices.create_async(cast(Any, params), _key(key)))
+
+    async def create_invoice_item(self, params: dict[str, object], key: str) -> None:
+        """A line of a draft."""
+        await self._answer(lambda: self._v1.invoice_items.create_async(cast(Any, params), _key(key)))
+
+    async def invoice(self, invoice_id: str) -> Invoice:
+        """Read an invoice again."""
+        return await self._one(Invoice, lambda: self._v1.invoices.retrieve_async(invoice_id))
+
+    async def finalize_invoice(self, invoice_id: str, key: str) -> Invoice:
+        """Make a draft final; Stripe does nothing more about it by itself."""
+        params: dict[str, Any] = {"auto_advance": False}
+        call = self._v1.invoices.finalize_invoice_async
+        return await self._one(Invoice, lambda: call(invoice_id, cast(Any, params), _key(key)))
+
+    async def pay_invoice(self, invoice_id: str, method: str, key: str) -> Invoice:
+        """Charge a saved means of payment. Raises :class:`billing.stripe.errors.StripeDeclined`, too."""
+        params: dict[str, Any] = {"payment_method": method, "off_session": True}
+        return await self._one(Invoice, lambda: self._v1.invoices.pay_async(invoice_id, cast(Any, params), _key(key)))
+
+    async def void_invoice(self, invoice_id: str, key: str) -> Invoice:
+        """Make an open invoice one that nobody can pay."""
+        return await self._one(Invoice, lambda: self._v1.invoices.void_invoice_async(invoice_id, {}, _key(key)))
+
+    async def delete_draft(self, invoice_id: str) -> None:
+        """Delete an invoice that is not final."""
+        await self._answer(lambda: self._v1.invoices.delete_async(invoice_id))
+
+    def payments_of_invoice(self, invoice_id: str) -> AsyncIterator[InvoicePayment]:
+        """List the payments of an invoice, the newest first."""
+        return self._pages(InvoicePayment, self._v1.invoice_payments.list_async, {"invoice": invoice_id})
+
+    def invoices_of_payment(self, intent_id: str) -> AsyncIterator[InvoicePayment]:
+        """List which invoices a payment pays."""
+        payment = {"type": "payment_intent", "payment_intent": intent_id}
+        return self._pages(InvoicePayment, self._v1.invoice_payments.list_async, {"payment": payment})
 
     async def create_session(self, params: dict[str, object], key: str) -> Session:
         """A page of Checkout."""
@@ -154,6 +214,8 @@ class StripeClient:
             message = f"{type(error).__name__} {status} {code}: {error.user_message or error}"[:500]
             if status >= 500:
                 raise StripeFailed(message) from error
+            if status == 402:
+                raise StripeDeclined(message, code=code) from error
             # A wrong key is an operator's to set right: the work waits for it.
             if status in (0, 401, 403, 409, 429):
                 raise StripeUnavailable(message) from error

@@ -16,6 +16,7 @@ from billing.stripe.refunds import RefundRow
 from billing.stripe.topup_rules import Payment
 from billing.stripe.topups import Topup
 from billing.take_back import TakeBack, TakenBack, take_back
+from store.ids import AccountId
 from store.postgres import Database
 
 # How long one turn waits for credit that calls in flight hold, and until the next turn.
@@ -47,6 +48,16 @@ async def issue_no_document(_tx: AsyncConnection, _paid: PaidTopup) -> None:
     """Issue nothing: documents are another part's, which is handed in in place of this one."""
 
 
+# Records in the audit what jobs changed of an account, in its transaction: action, account, facts, reason.
+RecordChange: TypeAlias = Callable[[AsyncConnection, str, AccountId, dict[str, str], str], Awaitable[None]]
+
+
+async def record_nothing(
+    _tx: AsyncConnection, _action: str, _account_id: AccountId, _facts: dict[str, str], _reason: str
+) -> None:
+    """Record nothing: the audit is another part's, which is handed in in place of this one."""
+
+
 # Issues the credit note of a refund that was paid back, in the transaction that says so; or, where the money came back
 # after all, the tax invoice of what is credited again.
 IssueRefundDocument: TypeAlias = Callable[[AsyncConnection, RefundRow, Topup], Awaitable[None]]
@@ -66,6 +77,7 @@ class StripeContext(msgspec.Struct, frozen=True, kw_only=True):
     projection: Projection
     generation: Generation
     issue_document: IssueDocument = issue_no_document
+    record_change: RecordChange = record_nothing
     issue_refund_document: IssueRefundDocument = issue_no_refund_document
 
     async def take_back(self, wanted: TakeBack) -> TakenBack:

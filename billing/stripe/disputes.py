@@ -12,6 +12,7 @@ from billing.stripe.context import Later, StripeContext
 from billing.stripe.dispute_rows import DisputeRow
 from billing.stripe.dispute_rules import TAKES_CREDIT, DisputeStatus, status_of
 from billing.stripe.payments import act_on_charge
+from billing.stripe.recharge_moves import stop
 from billing.stripe.refund_rules import Refundable
 from billing.stripe.refunds import refundable_of
 from billing.stripe.reviews import Cause, open_review
@@ -83,6 +84,9 @@ async def _keep(context: StripeContext, dispute: Dispute) -> DisputeRow | None:
         facts = {"id": dispute.id, "topup": topup.id, "account": topup.account_id, "amount": dispute.amount}
         await tx.execute(_KEEP, {**facts, "credit": credit, "reason": dispute.reason, "status": status.value})
         await _tell(tx, dispute, topup, status)
+        if status is DisputeStatus.OPEN:
+            # Whoever disputes a payment is not to be charged by itself again.
+            await stop(tx, context, topup.account_id, "A payment was disputed.")
         row = (await tx.execute(_FIND, {"id": dispute.id})).one()
     return msgspec.convert(dict(row._mapping), DisputeRow)
 

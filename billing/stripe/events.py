@@ -19,6 +19,7 @@ _ID = re.compile(r"[A-Za-z0-9_]{3,120}")
 NOUNS = {
     "checkout.session": "session",
     "payment_intent": "intent",
+    "invoice": "invoice",
     "charge": "charge",
     "refund": "refund",
     "dispute": "dispute",
@@ -32,6 +33,10 @@ TYPES = (
     "checkout.session.expired",
     "payment_intent.succeeded",
     "payment_intent.payment_failed",
+    "invoice.paid",
+    "invoice.payment_failed",
+    "invoice.payment_action_required",
+    "invoice.voided",
     "charge.refunded",
     "charge.dispute.created",
     "charge.dispute.updated",

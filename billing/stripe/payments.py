@@ -4,29 +4,20 @@ An event is never believed, only what Stripe answers now. Two events tell of one
 grant's source is the top-up, so it is given once whatever happens.
 """
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.chart import LedgerKind
-from billing.credits import GrantKind, grant
-from billing.ledger import CreditTooLarge, Posting, post
-from billing.money import NanoUSD
-from billing.stripe import work
+from billing.ledger import CreditTooLarge
 from billing.stripe.checkout import find_customer
-from billing.stripe.context import Later, PaidTopup, StripeContext
+from billing.stripe.context import Later, StripeContext
+from billing.stripe.credit import credit_topup, move_topup
+from billing.stripe.recharge_steps import act_on_invoice_payment
 from billing.stripe.reviews import Cause, open_review
-from billing.stripe.topup_rules import MOVES, Order, Payment, TopupStatus, Verdict, judge
+from billing.stripe.topup_rules import MOVES, Order, TopupStatus, Verdict, judge
 from billing.stripe.topups import Topup, find_topup
 from billing.stripe.transactions import book
-from billing.stripe.values import Intent, Session, nano_of
+from billing.stripe.values import Intent, Session
 from store.ids import TopupId, parse
 
-_MOVE = text("UPDATE topups SET status = :status, problem = :problem, changed_at = now() WHERE id = :id")
-_PAID = text("""
-    UPDATE topups SET status = 'paid', problem = '', intent_id = :intent, charge_id = :charge, paid_cents = :paid,
-        tax_cents = :tax, discount_cents = :discount, jurisdiction = :jurisdiction, paid_at = now(), changed_at = now()
-    WHERE id = :id
-""")
 # So many turns a page gets to say that it was paid after its payment did.
 TURNS_MAX = 10
 _TOO_LARGE = "It is paid, and the account cannot hold so much credit."
@@ -66,6 +57,10 @@ async def act_on_intent(context: StripeContext, intent_id: str, turn: int = 1) -
             raise Later("the page does not say yet that it was paid")
         if session.payment_intent == intent_id:
             return
+    if topup is not None and topup.is_recharge and topup.intent_id == intent_id:
+        return
+    if await act_on_invoice_payment(context, intent_id):
+        return
     if is_paid:
         async with context.db.transaction() as tx:
             await open_review(tx, f"intent:{intent_id}", Cause.NOT_OURS, "A payment that no top-up is for succeeded.")
@@ -116,54 +111,12 @@ async def _apply(context: StripeContext, topup_id: TopupId, verdict: Verdict) ->
             if verdict.status not in MOVES[topup.status]:
                 return
             if verdict.payment is not None:
-                await _credit(context, tx, topup, verdict.payment)
+                await credit_topup(context, tx, topup, verdict.payment)
             else:
-                await _move(tx, topup, verdict.status, verdict.problem)
+                await move_topup(tx, topup, verdict.status, verdict.problem)
     except CreditTooLarge:
         async with context.db.transaction() as tx:
             topup = await find_topup(tx, "id", topup_id, locked=True)
             assert topup is not None, "top-ups are never deleted; this is a bug"
             if TopupStatus.REVIEW in MOVES[topup.status]:
-                await _move(tx, topup, TopupStatus.REVIEW, _TOO_LARGE)
-
-
-async def _move(tx: AsyncConnection, topup: Topup, status: TopupStatus, problem: str) -> None:
-    await tx.execute(_MOVE, {"id": topup.id, "status": status.value, "problem": problem})
-    if status is TopupStatus.REVIEW:
-        facts = {"topup_id": topup.id, "account_id": topup.account_id}
-        await open_review(tx, f"topup:{topup.reference}", Cause.NOT_AS_ORDERED, problem, **facts)  # type: ignore[arg-type]
-
-
-async def _credit(context: StripeContext, tx: AsyncConnection, topup: Topup, payment: Payment) -> None:
-    """Book what was paid as purchased credit, what a discount paid as a gift, and the tax; in one transaction."""
-    account_id, source = topup.account_id, f"stripe:{topup.reference}"
-    bought = nano_of(payment.paid - payment.tax)
-    if bought:
-        await grant(
-            tx, account_id, bought, GrantKind.PURCHASED, source_ref=source, paid_from=LedgerKind.STRIPE_CLEARING
-        )
-    if payment.discount:
-        gift = nano_of(payment.discount)
-        await grant(tx, account_id, gift, GrantKind.PROMOTIONAL, source_ref=f"{source}:discount")
-    if payment.tax:
-        tax = nano_of(payment.tax)
-        legs = [
-            Posting(LedgerKind.STRIPE_CLEARING, NanoUSD(-tax)),
-            Posting(LedgerKind.TAX_PAYABLE, tax, detail=payment.jurisdiction),
-        ]
-        await post(tx, "tax", f"{source}:tax", legs, account_id=account_id)
-    await tx.execute(
-        _PAID,
-        {
-            "id": topup.id,
-            "intent": payment.intent_id,
-            "charge": payment.charge_id,
-            "paid": payment.paid,
-            "tax": payment.tax,
-            "discount": payment.discount,
-            "jurisdiction": payment.jurisdiction,
-        },
-    )
-    if payment.charge_id is not None:
-        await work.request(tx, f"charge:{payment.charge_id}")
-    await context.issue_document(tx, PaidTopup(topup, payment, context.db.clock.now()))
+                await move_topup(tx, topup, TopupStatus.REVIEW, _TOO_LARGE)

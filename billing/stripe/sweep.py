@@ -29,7 +29,8 @@ _MOVE = text("""
 """)
 _PENDING = text(f"""
     SELECT t.id, t.session_id FROM topups t LEFT JOIN stripe_work w ON w.subject = 'session:' || t.session_id
-    WHERE t.status IN ('new', 'open', 'processing') AND t.changed_at < now() - interval '{QUIET_S} s'
+    WHERE t.status IN ('new', 'open', 'processing') AND NOT t.is_recharge
+        AND t.changed_at < now() - interval '{QUIET_S} s'
         AND (w.subject IS NULL OR w.requested = w.done AND w.due_at < now() - interval '{QUIET_S} s') LIMIT 500
 """)  # noqa: S608 - a constant
 

@@ -28,6 +28,7 @@ class Topup(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str
     amount_cents: Cents
     save_card: bool
+    is_recharge: bool
     actor: str
     status: TopupStatus
     attempt: int
@@ -71,7 +72,7 @@ _ORDER = text("""
 _LOCK_ACCOUNT = text("SELECT FROM accounts WHERE id = :account FOR NO KEY UPDATE")
 _OPEN = text(
     "SELECT count(*) FROM topups WHERE account_id = :account AND status IN ('new', 'open')"
-    " AND created_at > now() - interval '1 day'"
+    " AND NOT is_recharge AND created_at > now() - interval '1 day'"
 )
 _COLUMNS = {
     "id": "id = CAST(:value AS uuid)",

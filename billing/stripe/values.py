@@ -31,8 +31,29 @@ class StripeObject(msgspec.Struct, frozen=True, kw_only=True):
     id: str
 
 
+class InvoiceSettings(msgspec.Struct, frozen=True):
+    """What a customer chose in the portal."""
+
+    default_payment_method: str | None = None
+
+
 class Customer(StripeObject, frozen=True):
     """Who pays, as Stripe knows them."""
+
+    invoice_settings: InvoiceSettings | None = None
+
+
+class PaymentMethod(StripeObject, frozen=True):
+    """A card, or another means of payment, that is saved."""
+
+    type: str
+
+
+class PortalSession(StripeObject, frozen=True):
+    """A link to the billing portal."""
+
+    url: str
+    customer: str | None = None
 
 
 class TotalDetails(msgspec.Struct, frozen=True):
@@ -55,6 +76,14 @@ class CustomerDetails(msgspec.Struct, frozen=True):
     address: Address | None = None
 
 
+def jurisdiction_of(address: Address | None) -> str:
+    """Where a customer is for tax: a country, with a state in the United States and Canada."""
+    if address is None or address.country is None:
+        return ""
+    is_federal = address.country in ("US", "CA") and address.state
+    return f"{address.country}-{address.state}" if is_federal else address.country
+
+
 class Session(StripeObject, frozen=True):
     """A page of Checkout. ``payment_status``: unpaid, paid, no_payment_required."""
 
@@ -73,12 +102,59 @@ class Session(StripeObject, frozen=True):
 
     @property
     def jurisdiction(self) -> str:
-        """Where the customer is for tax: a country, with a state in the United States and Canada."""
-        address = self.customer_details.address if self.customer_details else None
-        if address is None or address.country is None:
-            return ""
-        is_federal = address.country in ("US", "CA") and address.state
-        return f"{address.country}-{address.state}" if is_federal else address.country
+        """Where the customer is for tax."""
+        return jurisdiction_of(self.customer_details.address if self.customer_details else None)
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A tax or a discount of an invoice."""
+
+    amount: int
+
+
+class Invoice(StripeObject, frozen=True):
+    """An invoice. ``status``: draft, open, paid, void, uncollectible."""
+
+    status: str | None
+    livemode: bool
+    currency: str
+    customer: str
+    subtotal: int
+    total: int
+    amount_paid: int
+    hosted_invoice_url: str | None = None
+    customer_address: Address | None = None
+    total_taxes: tuple[Part, ...] | None = None
+    total_discount_amounts: tuple[Part, ...] | None = None
+
+    @property
+    def tax(self) -> int:
+        """All of its taxes, which are on top of the subtotal."""
+        return sum(one.amount for one in self.total_taxes or ())
+
+    @property
+    def discount(self) -> int:
+        """What codes took off."""
+        return sum(one.amount for one in self.total_discount_amounts or ())
+
+    @property
+    def jurisdiction(self) -> str:
+        """Where the customer is for tax."""
+        return jurisdiction_of(self.customer_address)
+
+
+class AssociatedPayment(msgspec.Struct, frozen=True):
+    """What an invoice was paid by."""
+
+    payment_intent: str | None = None
+
+
+class InvoicePayment(StripeObject, frozen=True):
+    """A payment of an invoice."""
+
+    invoice: str
+    status: str
+    payment: AssociatedPayment
 
 
 class Intent(StripeObject, frozen=True):

@@ -7,6 +7,7 @@ from billing.documents.parties import BillingProfile, Seller, TaxId, TaxIdInvali
 from billing.documents.profiles import ExchangeRate, StoredProfile, StoredSeller
 from billing.documents.requests import retry_refused
 from billing.documents.tax_rates import EU
+from billing.stripe.recharges import erase_consents
 from router.admin.accounts import require_account
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
@@ -28,11 +29,15 @@ async def set_profile(work: UnitOfWork, account_id: AccountId, profile: BillingP
 
 
 async def erase_profile(work: UnitOfWork, account_id: AccountId, reason: str) -> int:
-    """Delete all versions of an account's billing profile; how many. Raises ``NotFound`` where there is none."""
+    """Delete all versions of an account's billing profile, and the names of who consented; how many versions.
+
+    Raises ``NotFound`` where there is none.
+    """
     await require_account(work, account_id)
     versions = await profiles.erase_profile(work.connection, account_id)
     if not versions:
         raise NotFound("The account has no billing profile.", param="account")
+    await erase_consents(work.connection, account_id)
     change = Change(
         "billing_profile.erase", wire(AccountId, account_id), account_id, {"versions": versions}, None, reason
     )

@@ -30,9 +30,11 @@ from store.ids import (
     EntryId,
     ExportId,
     GrantId,
+    GrantScheduleId,
     KeyId,
     MemberId,
     OperatorKeyId,
+    PortalLinkId,
     PriceId,
     ProviderId,
     ReceivableId,
@@ -212,11 +214,13 @@ DocumentRequestIdText: TypeAlias = Annotated[DocumentRequestId, _id(DocumentRequ
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
 EntryIdText: TypeAlias = Annotated[EntryId, _id(EntryId)]
 ExportIdText: TypeAlias = Annotated[ExportId, _id(ExportId)]
+GrantScheduleIdText: TypeAlias = Annotated[GrantScheduleId, _id(GrantScheduleId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]
+PortalLinkIdText: TypeAlias = Annotated[PortalLinkId, _id(PortalLinkId)]
 PriceIdText: TypeAlias = Annotated[PriceId, _id(PriceId)]
 ProviderIdText: TypeAlias = Annotated[ProviderId, _id(ProviderId)]
 RefundIdText: TypeAlias = Annotated[RefundId, _id(RefundId)]

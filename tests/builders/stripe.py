@@ -3,26 +3,34 @@
 import itertools
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
+import msgspec
 from sqlalchemy import text
 
+from billing.money import NanoUSD
 from billing.reaper import mismatches
-from billing.stripe import inbox, sweep
+from billing.stripe import inbox, recharges, sweep
 from billing.stripe.act import work_once
 from billing.stripe.client import StripeClient
 from billing.stripe.config import StripeConfig
 from billing.stripe.context import StripeContext
 from billing.stripe.events import read_notice
+from billing.stripe.recharge_rules import Rule
+from billing.stripe.recharges import Recharge, StoredRule, read_rule
 from billing.stripe.refunds import RefundOrder, RefundRow, order_refund
 from billing.stripe.topups import Topup, find_topup, order_topup
 from billing.stripe.values import Cents
+from billing.values import Hold, Usage
 from store.ids import AccountId, TopupId
-from tests.builders.billing import Billing, billing
+from tests.builders.billing import MODEL, Billing, billing
+from tests.builders.values import a_payer, a_usage
 from tests.harness.stripe_server import KEY, StripeServer
 from tests.harness.stripe_webhooks import SECRET, classic
 from tests.harness.stripe_world import Json
 
 _numbers = itertools.count(1)
+CENT = 10_000_000
 _SUMS = text("""
     SELECT concat_ws(':', l.kind, nullif(l.detail, '')) AS name, sum(p.amount_nano)::bigint AS amount
     FROM postings p JOIN ledger_accounts l ON l.id = p.ledger_account_id GROUP BY 1 HAVING sum(p.amount_nano) <> 0
@@ -74,6 +82,53 @@ class Payments:
         topup = await self.order(account, cents)
         await self.act()
         return await self.read(topup)
+
+    async def save(self, account: AccountId, cents: int, behaviour: str = "pays") -> str:
+        """Buy credit and save the card, which from now on is of this behaviour; the customer's id at Stripe."""
+        topup = await self.order(account, cents, save_card=True)
+        await self.act()
+        session = self.world.pay(str((await self.read(topup)).session_id))
+        await self.hear()
+        customer = str(session["customer"])
+        self.world.behaviours[self.world.all("payment_method")[0]["id"]] = behaviour
+        return customer
+
+    async def consent(
+        self, account: AccountId, threshold: int, amount: int, month_max: int, key: str = ""
+    ) -> StoredRule:
+        """A person consents to recharges."""
+        rule = Rule(threshold=Cents(threshold), amount=Cents(amount), month_max=Cents(month_max))
+        async with self.db.transaction() as tx:
+            stored, _ = await recharges.consent(
+                tx, account, rule, consented_by="Ann Lee", actor="key", key=key or f"key-{next(_numbers)}"
+            )
+        return stored
+
+    async def recharge(self, *, later: bool = False) -> int:
+        """A turn of the job: order what is needed, go on with what is due, or will be; how many were ordered."""
+        if later:
+            async with self.db.transaction() as tx:
+                await tx.execute(text("UPDATE recharges SET look_at = now() WHERE look_at > now()"))
+        started = await recharges.start_needed(self.db)
+        await recharges.request_due(self.db)
+        await self.act()
+        return started
+
+    async def rule(self, account: AccountId) -> StoredRule:
+        async with self.db.transaction() as tx:
+            found = await read_rule(tx, account)
+        assert found is not None
+        return found
+
+    async def attempts(self, account: AccountId) -> list[Recharge]:
+        statement = text("SELECT * FROM recharges WHERE account_id = :account ORDER BY created_at, topup_id")
+        async with self.db.transaction() as tx:
+            rows = await tx.execute(statement, {"account": account})
+            return [msgspec.convert(dict(row._mapping), Recharge) for row in rows]
+
+    async def mails(self) -> list[tuple[str, str]]:
+        """What customers are told: the kind and the facts."""
+        return [(str(k), str(f)) for k, f in await self.rows("SELECT kind, facts::text FROM account_mails ORDER BY id")]
 
     async def refund(self, account: AccountId, cents: int | None = None, key: str = "") -> list[RefundRow]:
         """Order a refund, and act on it."""
@@ -142,6 +197,26 @@ class Payments:
         assert await sweep.clearing_difference(self.context) == 0
         await self.billing.settle()
         await self.billing.assert_books_are_right()
+
+
+async def spend(p: Payments, account: AccountId, nano: int) -> None:
+    """One call that costs so much, however few its tokens are."""
+    await p.billing.settle()
+    hold = await p.billing.admit(a_payer(account), nano)
+    assert isinstance(hold, Hold), hold
+    await p.billing.charging.charge(hold, usage_of(nano))
+    await p.billing.settle()
+
+
+def usage_of(cost: int) -> Usage:
+    return a_usage(
+        model_id=MODEL,
+        tokens=1,
+        provider_tokens=1,
+        cost=NanoUSD(cost),
+        provider_cost=NanoUSD(1),
+        occurred_at=datetime.now(UTC),
+    )
 
 
 @asynccontextmanager

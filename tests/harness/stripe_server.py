@@ -10,6 +10,7 @@ import json
 import threading
 from collections import deque
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +19,8 @@ from urllib.parse import urlsplit
 from typing_extensions import override
 
 from tests.harness.stripe_contract import Call, ContractBroken, find_call
-from tests.harness.stripe_world import Json, Refused, World
+from tests.harness.stripe_invoices import InvoiceWorld
+from tests.harness.stripe_world import Json, Refused
 
 KEY = "sk_test_4eC39HqLyjWDarjtT1zdp7dc"
 LISTS = {
@@ -28,6 +30,7 @@ LISTS = {
     "/v1/disputes": "dispute",
     "/v1/customers": "customer",
     "/v1/payouts": "payout",
+    "/v1/invoice_payments": "invoice_payment",
 }
 
 
@@ -40,13 +43,14 @@ class Fault:
     acted: bool = False
     times: int = 1
     method: str = "POST"
+    suffix: str = ""
 
 
 class StripeServer:
     """One Stripe, with one secret key, in test mode."""
 
     def __init__(self) -> None:
-        self.world = World()
+        self.world = InvoiceWorld()
         self.faults: deque[Fault] = deque()
         self.broken: list[str] = []
         self.requests: list[tuple[str, str]] = []
@@ -64,7 +68,7 @@ class StripeServer:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def hang_after(self, path: str) -> None:
-        """Do the next POST to this path, and do not answer it before :meth:`go_on`."""
+        """Do the next POST to this path, which may have a ``*``, and do not answer it before :meth:`go_on`."""
         self.hanging.clear()
         self._released.clear()
         self._hang_path = path
@@ -114,7 +118,7 @@ class StripeServer:
         status, answer, more = self._once(
             key, (method, split.path, json.dumps(sent, sort_keys=True)), call, sent, fault
         )
-        if method == "POST" and split.path == self._hang_path:
+        if method == "POST" and self._hang_path and fnmatch(split.path, self._hang_path):
             self._hang_path = ""
             self.hanging.set()
             self._released.wait(60)
@@ -158,6 +162,23 @@ class StripeServer:
                 return world.expire(parts["session"])
             case "POST", "/v1/refunds":
                 return world.create_refund(sent)
+            case "POST", "/v1/billing_portal/sessions":
+                return world.create_portal_session(sent)
+            case "POST", "/v1/invoices":
+                return world.create_invoice(sent)
+            case "POST", "/v1/invoiceitems":
+                return world.create_invoice_item(sent)
+            case "POST", "/v1/invoices/{invoice}/finalize":
+                return world.finalize(parts["invoice"])
+            case "POST", "/v1/invoices/{invoice}/pay":
+                return world.pay_invoice(parts["invoice"], sent)
+            case "POST", "/v1/invoices/{invoice}/void":
+                return world.void(parts["invoice"])
+            case "DELETE", "/v1/invoices/{invoice}":
+                return world.delete_draft(parts["invoice"])
+            case "GET", "/v1/customers/{customer}/payment_methods":
+                saved = [one for one in world.all("payment_method") if one["customer"] == parts["customer"]]
+                return {"object": "list", "url": f"/v1/customers/{parts['customer']}", "data": saved, "has_more": False}
             case "GET", "/v1/balance":
                 return world.balance()
             case "GET", template if template in LISTS:
@@ -175,8 +196,11 @@ class StripeServer:
         rows = self.world.all(LISTS[path])
         created = sent.get("created", {})
         rows = [row for row in rows if row["created"] >= created.get("gte", 0)]
-        for name in ("payment_intent", "charge", "source", "type", "payout", "email"):
+        for name in ("payment_intent", "charge", "source", "type", "payout", "email", "invoice"):
             rows = [row for row in rows if name not in sent or row.get(name) == sent[name]]
+        if "payment" in sent:
+            wanted = sent["payment"]["payment_intent"]
+            rows = [row for row in rows if row["payment"]["payment_intent"] == wanted]
         if "types" in sent:
             rows = [row for row in rows if row["type"] in sent["types"]]
         if after := sent.get("starting_after"):
@@ -186,7 +210,8 @@ class StripeServer:
 
     def _fault(self, method: str, path: str) -> Fault | None:
         for fault in self.faults:
-            if fault.method == method and path.startswith(fault.path) and fault.times > 0:
+            is_meant = path.startswith(fault.path) and path.endswith(fault.suffix)
+            if fault.method == method and is_meant and fault.times > 0:
                 fault.times -= 1
                 return fault
         return None

@@ -31,6 +31,7 @@ from router.api.admin.operators import operations as operators
 from router.api.admin.prices import operations as prices
 from router.api.admin.providers import operations as providers
 from router.api.admin.receivables import operations as receivables
+from router.api.admin.recharges import operations as recharges
 from router.api.admin.refunds import operations as refunds
 from router.api.admin.resolutions import operations as resolutions
 from router.api.admin.reviews import operations as reviews
@@ -45,7 +46,7 @@ _nouns = (
     *(claims, resolutions, waivers, decisions, acceptances),
     *(lines, receivables, close),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),
-    *(topups, refunds, disputes, reviews),
+    *(topups, recharges, refunds, disputes, reviews),
     *(manifest, litellm_import, requests, routes, usage, ledger, books, exports, audit),
 )
 

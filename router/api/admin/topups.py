@@ -39,6 +39,7 @@ class TopupRow(Resource):
     discount_usd: str | None
     jurisdiction: str = Field(description="Where its tax is owed.")
     save_card: bool
+    is_recharge: bool = Field(description="Ordered by auto-recharge, and paid as an invoice.")
     url: str | None = Field(description="The page on which it is paid; `topups show` has it once jobs have made it.")
     ordered_by: str
     session: str | None
@@ -131,6 +132,7 @@ def _row(topup: Topup) -> TopupRow:
         discount_usd=usd(topup.discount_cents),
         jurisdiction=topup.jurisdiction,
         save_card=topup.save_card,
+        is_recharge=topup.is_recharge,
         url=topup.url if topup.status is TopupStatus.OPEN else None,
         ordered_by=topup.actor,
         session=topup.session_id,

@@ -11,7 +11,9 @@ from router.api.public.first_page import operations as first_page
 from router.api.public.models import operations as models
 from router.api.public.movements import operations as movements
 from router.api.public.openai_usage import operations as openai_usage
+from router.api.public.portal import operations as portal
 from router.api.public.quote import operations as quotes
+from router.api.public.recharge import operations as recharge
 from router.api.public.refunds import operations as refunds
 from router.api.public.requests import operations as requests
 from router.api.public.stripe_webhook import operations as stripe_webhook
@@ -20,6 +22,7 @@ from router.api.public.usage import operations as usage
 from router.api.public.votes import operations as votes
 
 operations = [
-    *(votes, models, account, movements, caps, billing_profiles, documents, topups, refunds),
+    *(votes, models, account, movements, caps, billing_profiles, documents),
+    *(topups, refunds, recharge, portal),
     *(requests, quotes, usage, openai_usage, stripe_webhook, first_page),
 ]

@@ -40,6 +40,7 @@ class TopupOut(Answer):
         description="new: the page is being made, ask again. open: pay at url. processing: paid by a method that "
         "settles later. paid: credited. failed, expired: nothing was credited. review: paid, and a person looks at it."
     )
+    is_recharge: bool = Field(description="Ordered by auto-recharge.")
     amount_usd: UsdCents
     url: str | None = Field(description="The page at Stripe on which it is paid; null before and afterwards.")
     paid_usd: str | None = Field(description="What was paid in all: the amount less the discount, and the tax.")
@@ -107,6 +108,7 @@ def topup_out(topup: Topup) -> TopupOut:
     return TopupOut(
         id=topup.id,
         status=topup.status,
+        is_recharge=topup.is_recharge,
         amount_usd=topup.amount_cents,
         url=topup.url if topup.status is TopupStatus.OPEN else None,
         paid_usd=usd(topup.paid_cents),

@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -11,20 +10,18 @@ import pytest
 from billing.credits import GrantKind
 from billing.debt import read_debt
 from billing.documents.requests import list_requests
-from billing.money import NanoUSD
 from billing.stripe.refund_rules import RefundStatus
 from billing.stripe.refunds import NotRefundable, RefundChanged
-from billing.values import Hold, Usage
+from billing.values import Hold
 from gigarouter.topup_documents import request_refund_document, request_topup_document
 from store.ids import AccountId
-from tests.builders.billing import MODEL, an_account
+from tests.builders.billing import an_account
 from tests.builders.database import add_credit
-from tests.builders.stripe import Payments, payments
-from tests.builders.values import a_payer, a_usage
+from tests.builders.stripe import CENT, Payments, payments, spend, usage_of
+from tests.builders.values import a_payer
 from tests.harness.stripe_server import Fault
 from tests.harness.stripe_world import Json
 
-CENT = 10_000_000
 Story = Callable[[Payments], Awaitable[None]]
 
 
@@ -35,26 +32,6 @@ def run(database_url: str, redis_url: str, story: Story, *, automatic_tax: bool 
             await p.assert_right()
 
     asyncio.run(running())
-
-
-async def spend(p: Payments, account: AccountId, nano: int) -> None:
-    """One call that costs so much, however few its tokens are."""
-    await p.billing.settle()
-    hold = await p.billing.admit(a_payer(account), nano)
-    assert isinstance(hold, Hold), hold
-    await p.billing.charging.charge(hold, a_call(nano))
-    await p.billing.settle()
-
-
-def a_call(cost: int) -> Usage:
-    return a_usage(
-        model_id=MODEL,
-        tokens=1,
-        provider_tokens=1,
-        cost=NanoUSD(cost),
-        provider_cost=NanoUSD(1),
-        occurred_at=datetime.now(UTC),
-    )
 
 
 async def debt(p: Payments, account: AccountId) -> int:
@@ -104,7 +81,7 @@ def test_what_calls_spend_meanwhile_is_not_refunded(database_url: str, redis_url
         # It waits for the call, in turns, then goes on with what is free.
         refunding = asyncio.ensure_future(p.refund(account))
         await asyncio.sleep(0.2)
-        await p.billing.charging.charge(hold, a_call(250 * CENT + 3))
+        await p.billing.charging.charge(hold, usage_of(250 * CENT + 3))
         (row,) = await refunding
         assert (row.status, row.credit_cents) == (RefundStatus.SUCCEEDED, 749)
         # The part of a cent that was taken with it is given back.

@@ -21,6 +21,8 @@ GET    /v1/account/documents                            key
 GET    /v1/account/documents/{number}                   key
 GET    /v1/account/documents/{number}/files/{format}    key
 GET    /v1/account/documents/{number}/proofs/{request_id} key
+GET    /v1/account/portal/{link_id}                     key
+GET    /v1/account/recharge                             key
 GET    /v1/account/refunds                              key
 GET    /v1/account/topups                               key
 GET    /v1/account/topups/{topup_id}                    key
@@ -32,6 +34,9 @@ GET    /v1/requests/{request_id}                        key
 GET    /v1/usage                                        key
 POST   /v1/account/billing-profile                      key
 POST   /v1/account/caps                                 key
+POST   /v1/account/portal                               key
+POST   /v1/account/recharge                             key
+POST   /v1/account/recharge/off                         key
 POST   /v1/account/refunds                              key
 POST   /v1/account/topups                               key
 POST   /v1/models/{model_id:path}/vote                  key
@@ -72,6 +77,8 @@ GET    /admin/v1/finance/disputes                       finance_admin ops
 GET    /admin/v1/finance/lines                          finance_admin ops
 GET    /admin/v1/finance/lines/{account_id}             finance_admin ops
 GET    /admin/v1/finance/receivables                    finance_admin ops
+GET    /admin/v1/finance/recharges                      finance_admin ops
+GET    /admin/v1/finance/recharges/{account_id}         finance_admin ops
 GET    /admin/v1/finance/refunds                        finance_admin ops
 GET    /admin/v1/finance/reviews                        finance_admin ops
 GET    /admin/v1/finance/topups                         finance_admin ops
@@ -135,6 +142,7 @@ POST   /admin/v1/finance/close/{month}/start            finance_admin
 POST   /admin/v1/finance/lines/{account_id}/end         finance_admin
 POST   /admin/v1/finance/lines/{account_id}/open        finance_admin
 POST   /admin/v1/finance/receivables/{receivable_id}/pay finance_admin
+POST   /admin/v1/finance/recharges/{account_id}/off     finance_admin
 POST   /admin/v1/finance/refunds                        finance_admin
 POST   /admin/v1/finance/reviews/{review_id}/resolve    finance_admin
 POST   /admin/v1/finance/topups                         finance_admin
@@ -195,7 +203,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
         *("open", "end", "pay", "start", "finish", "sign-off"),
         *("exports", "cancel"),
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "retry"),
-        *("topups", "refunds", "resolve"),
+        *("topups", "refunds", "resolve", "off"),
     }
 
 

@@ -46,6 +46,10 @@ WITH topup AS (
 ), refund AS (
     INSERT INTO refunds (id, topup_id, account_id, idempotency_key, wanted_cents, actor)
     SELECT gen_random_uuid(), id, account_id, 'a', 500, 'tests' FROM topup
+), rule AS (
+    INSERT INTO recharge_rules (account_id, version, is_on, threshold_cents, amount_cents, month_max_cents,
+        consented_by, wording, words, actor, idempotency_key)
+    SELECT account_id, 1, true, 500, 500, 500, 'Ada', 'tests', 'tests', 'tests', 'a' FROM topup
 ), dispute AS (
     INSERT INTO disputes (id, topup_id, account_id, amount_cents, credit_cents, reason, status)
     SELECT 'dp_' || id, id, account_id, 500, 500, 'fraudulent', 'open' FROM topup
@@ -65,7 +69,7 @@ ROWS: dict[str, Any] = {
     **dict.fromkeys(("resolutions", "waivers", "acceptances", "usage", "lines"), lambda n: n),
     "grants": lambda n: n and n + 1,  # of one account, and its credit line
     **dict.fromkeys(("sellers", "exchange-rates", "documents", "document-requests"), lambda n: n),
-    **dict.fromkeys(("topups", "refunds", "disputes", "reviews", "exports"), lambda n: n),
+    **dict.fromkeys(("topups", "refunds", "disputes", "reviews", "recharges", "exports"), lambda n: n),
     "movements": lambda n: n and n + 1,  # of one account: its grants, and its credit line
     "decisions": lambda n: 4,  # one for each use, and charging
     "ledger": lambda n: 17 if n else 15,  # the house's kinds of ledger account, and the customers' two

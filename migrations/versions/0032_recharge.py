@@ -1,0 +1,20 @@
+"""Auto-recharge: consent in versions, the attempts, mails to customers; links to Stripe's portal.
+
+Revision ID: 0032
+Revises: 0038
+"""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0032"
+down_revision = "0038"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    for statement in Path(__file__).with_name("0032_recharge.sql").read_text().split("--;;\n"):
+        if statement.strip():
+            op.execute(statement)
