@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.caps import ordered
+from billing.cap_rules import ordered
 from billing.money import NanoUSD
 from billing.values import Cap, CapPeriod, CapScope
 from store.ids import AccountId

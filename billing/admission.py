@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from hiredis import ReplyError
 
-from billing.caps import cap_arguments
+from billing.cap_rules import cap_arguments
 from billing.errors import BillingUnavailable
 from billing.generation import Generation
 from billing.money import NanoUSD

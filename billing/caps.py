@@ -1,4 +1,4 @@
-"""Tells what is spent of the caps of a key or an account in their present periods, and when those end.
+"""Reads what is spent of the caps of keys and accounts in their present periods.
 
 Admission enforces the caps. Spent is what was charged, as Postgres has it: per key a row for all time, a month and a
 day of UTC (``key_spend``), which only grow, and an account's is the sum over its keys. So a cap that is new or changed
@@ -6,21 +6,17 @@ counts what was spent before it, and nothing is ever reset. Calls in flight coun
 their answer (after it only with ``durability = "memory"``).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
-import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.cap_rules import CapUse, period_label, use_of
 from billing.money import NanoUSD
-from billing.values import Cap, CapPeriod, CapScope
+from billing.values import Cap
 from store.ids import AccountId, KeyId
 
-# One of each period, for a key and for its account: what the script of an admission checks at most.
-CAPS_MAX = len(CapPeriod) * len(CapScope)
-# The longest period first: of several caps that are in the way, a refusal names the one that lasts longest.
-_ORDER = (CapPeriod.TOTAL, CapPeriod.MONTH, CapPeriod.DAY)
 _SPENT_BY_KEYS = text("""
     SELECT w.key_id, w.period, coalesce(s.spent_nano, 0) AS spent_nano
     FROM unnest(CAST(:ids AS uuid[]), CAST(:periods AS text[])) AS w (key_id, period)
@@ -32,68 +28,6 @@ _SPENT_BY_ACCOUNTS = text("""
     LEFT JOIN key_spend s ON s.account_id = w.account_id AND s.period = w.period
     GROUP BY w.account_id, w.period
 """)
-
-
-class CapUse(msgspec.Struct, frozen=True):
-    """What is spent of a cap in the period, what is left, and when the next period begins; None for a total cap."""
-
-    cap: Cap
-    spent: NanoUSD
-    left: NanoUSD
-    resets_at: datetime | None
-
-
-def ordered(caps: Iterable[Cap]) -> tuple[Cap, ...]:
-    """Caps in the order in which they are checked and listed: total, month, day; of one period the key's first."""
-    return tuple(sorted(caps, key=lambda cap: (_ORDER.index(cap.period), cap.scope is CapScope.ACCOUNT)))
-
-
-def period_label(period: CapPeriod, at: datetime) -> str:
-    """The period in which ``at`` (UTC) lies: total, 2026-11 or 2026-11-24."""
-    match period:
-        case CapPeriod.TOTAL:
-            return "total"
-        case CapPeriod.MONTH:
-            return f"{at:%Y-%m}"
-        case CapPeriod.DAY:
-            return f"{at:%Y-%m-%d}"
-
-
-def period_start(period: CapPeriod, at: datetime) -> datetime | None:
-    """The instant at which the period began that ``at`` (UTC) lies in; None for total."""
-    day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    match period:
-        case CapPeriod.TOTAL:
-            return None
-        case CapPeriod.DAY:
-            return day
-        case CapPeriod.MONTH:
-            return day.replace(day=1)
-
-
-def period_end(period: CapPeriod, at: datetime) -> datetime | None:
-    """The instant at which the period ends that ``at`` (UTC) lies in, and the next begins; None for total."""
-    start = period_start(period, at)
-    if start is None:
-        return None
-    return start + timedelta(days=1) if period is CapPeriod.DAY else (start + timedelta(days=32)).replace(day=1)
-
-
-def cap_arguments(caps: Sequence[Cap], key_id: KeyId, at: datetime) -> list[str | int]:
-    """What the script of an admission at ``at`` (UTC) takes of caps: per cap whose spending of which period, how much.
-
-    An account's spending is under no key, as :mod:`billing.projection` keeps it.
-    """
-    arguments: list[str | int] = []
-    for cap in caps:
-        owner = key_id.hex if cap.scope is CapScope.KEY else ""
-        arguments += (f"{owner}:{period_label(cap.period, at)}", cap.amount)
-    return arguments
-
-
-def use_of(cap: Cap, spent: NanoUSD, at: datetime) -> CapUse:
-    """What is left of a cap of which so much is spent. It may have been lowered below that."""
-    return CapUse(cap, spent, NanoUSD(max(0, cap.amount - spent)), period_end(cap.period, at))
 
 
 async def read_key_caps(

@@ -45,7 +45,7 @@ class Limits(msgspec.Struct, frozen=True):
 class Payer(msgspec.Struct, frozen=True):
     """Who pays for a call and within which limits; billing knows nothing else of the caller.
 
-    ``caps`` are the key's and its account's, in the order of :func:`billing.caps.ordered`.
+    ``caps`` are the key's and its account's, in the order of :func:`billing.cap_rules.ordered`.
     """
 
     account_id: AccountId

@@ -6,26 +6,18 @@ nobody.
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import text
-
 from billing.account_caps import caps_of_accounts, write_account_caps
-from billing.caps import ordered
+from billing.cap_rules import ordered
 from billing.money import to_usd
 from billing.values import Cap, CapPeriod
 from router.admin.accounts import require_account
+from router.admin.own_changes import require_few_changes
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
-from router.errors import Conflict, NotAllowed
+from router.errors import NotAllowed
 from router.identity.key_commands import validate_caps
 from router.tables import Json
 from store.ids import AccountId, wire
-
-# Each is a row of the audit, which stays.
-CHANGES_A_DAY_MAX = 50
-ACTION = "account.set_caps"
-_COUNT_TODAYS = text(
-    "SELECT count(*) FROM audit WHERE subject = :subject AND action = :action AND at > now() - interval '1 day'"
-)
 
 
 async def set_account_caps(work: UnitOfWork, account_id: AccountId, caps: Collection[Cap]) -> tuple[Cap, ...]:
@@ -35,7 +27,7 @@ async def set_account_caps(work: UnitOfWork, account_id: AccountId, caps: Collec
     before = (await caps_of_accounts(work.connection, [account_id])).get(account_id, ())
     await write_account_caps(work.connection, account_id, caps)
     after = ordered(caps)
-    work.record_change(Change(ACTION, wire(AccountId, account_id), account_id, _facts(before), _facts(after)))
+    work.record_change(Change("caps.set", wire(AccountId, account_id), account_id, _facts(before), _facts(after)))
     return after
 
 
@@ -56,9 +48,7 @@ async def tighten_account_caps(work: UnitOfWork, account_id: AccountId, caps: Co
             "raised or removed, which is for our operators: ask them.",
             details={"period": loosened.period.value, "cap_usd": to_usd(loosened.amount)},
         )
-    values = {"subject": wire(AccountId, account_id), "action": ACTION}
-    if (await work.connection.execute(_COUNT_TODAYS, values)).scalar_one() >= CHANGES_A_DAY_MAX:
-        raise Conflict(f"The account's caps were changed {CHANGES_A_DAY_MAX} times within a day. Try tomorrow.")
+    await require_few_changes(work, account_id, "caps", "caps")
     return await set_account_caps(work, account_id, caps)
 
 

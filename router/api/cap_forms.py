@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from billing.caps import CapUse
+from billing.cap_rules import CapUse
 from billing.values import Cap, CapPeriod, CapScope
 from router.api.fields import Instant, Usd, UsdNotNegative
 from router.api.forms import Answer, Body, Form

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.caps import ordered
+from billing.cap_rules import ordered
 from billing.money import NanoUSD
 from billing.values import Cap, CapPeriod
 from store.ids import KeyId

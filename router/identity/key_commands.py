@@ -13,7 +13,7 @@ from sqlalchemy import Row, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.caps import ordered
+from billing.cap_rules import ordered
 from billing.money import MAX_AMOUNT, to_usd
 from billing.values import Cap, Limits
 from catalog.values import Use

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.account_caps import caps_of_accounts
 from billing.accounts import suspended_accounts
-from billing.caps import ordered
+from billing.cap_rules import ordered
 from billing.values import Cap, Limits, Payer
 from catalog.licenses import accepted_tokens
 from catalog.values import Use

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from billing.admission import Admission, Recount
-from billing.caps import period_end
+from billing.cap_rules import period_end
 from billing.errors import BillingUnavailable
 from billing.money import NanoUSD, to_usd
 from billing.values import Cap, CapPeriod, CapScope, Denial, Denied, Hold, LimitState, Quote

@@ -15,7 +15,8 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
-from billing.caps import CapUse, ordered, read_key_caps
+from billing.cap_rules import CapUse, ordered
+from billing.caps import read_key_caps
 from billing.values import Cap, Limits
 from catalog.values import Use
 from router.api.admin.references import Lookups, account_of, model_of

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from billing.caps import CapUse, read_key_caps
+from billing.cap_rules import CapUse
+from billing.caps import read_key_caps
 from billing.errors import BillingUnavailable
 from billing.money import to_usd
 from billing.values import CapScope

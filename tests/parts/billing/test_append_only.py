@@ -24,7 +24,7 @@ MONEY = (
     *("booked_facts", "receivables", "receivable_payments", "receivable_reminders"),
 )
 # Columns of money in other tables: what a key, a provider or a credit line may spend, and what calls cost us.
-ELSEWHERE = {"keys", "key_caps", "account_caps", "endpoints", "credit_lines"}
+ELSEWHERE = {"keys", "key_caps", "account_caps", "budgets", "spend_alerts", "endpoints", "credit_lines"}
 REFUSED = (
     asyncpg.InsufficientPrivilegeError,
     asyncpg.IntegrityConstraintViolationError,

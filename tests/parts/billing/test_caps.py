@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
-from billing.caps import ordered
+from billing.cap_rules import ordered
 from billing.errors import BillingUnavailable, ChargeRefused
 from billing.money import NanoUSD
 from billing.projection import account_key

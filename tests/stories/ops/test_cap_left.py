@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from billing.caps import period_end
+from billing.cap_rules import period_end
 from billing.values import CapPeriod
 from store.embedded import Embedded
 from tests.harness.admin_client import Operator, admin_command, an_operator
