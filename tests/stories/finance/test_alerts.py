@@ -179,9 +179,18 @@ def test_failed_deliveries_are_tried_again_and_redirects_lead_nowhere(product: P
     assert last.read(rotated["secret"]) == last.read(hook["secret"])
     with pytest.raises(WebhookVerificationError):
         receiver.received[0].read(rotated["secret"])
+    receiver.answers += [500, 500]
+    customer.ask("POST", f"{path}/test", expects=202)
+    until(lambda: latest()["attempts"] == 1 and latest()["status"] == 500, "the first attempt fails")
+    product.database.rows("UPDATE webhook_deliveries SET created_at = now() - interval '1 day' WHERE state = 'waiting'")
+    customer.deliver_now()
+    until(lambda: latest()["state"] == "failed", "after a day it is given up")
     receiver.answers.append(410)
     customer.ask("POST", f"{path}/test", expects=202)
     until(lambda: latest()["state"] == "failed", "what is gone is not tried again")
+    page = customer.ask("GET", f"{path}/deliveries?limit=2")
+    rest = customer.ask("GET", f"{path}/deliveries?cursor={page['next_cursor']}")
+    assert [row["state"] for row in page["data"] + rest["data"]] == ["failed", "failed", "delivered"]
     other = Customer(product)
     for method, below in (("GET", ""), ("GET", "/deliveries"), ("POST", "/rotate"), ("POST", "/test"), ("DELETE", "")):
         other.ask(method, f"{path}{below}", expects=404)
