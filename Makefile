@@ -7,7 +7,7 @@ RUN = .venv/bin/python -m
 SIDE_BY_SIDE = -n 3 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check fix bench bench-gpu chaos lock migration clean
+.PHONY: help up test check fix bench bench-gpu chaos stripe-smoke lock migration clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,6 +39,9 @@ lock: .venv/.dev ## Resolve all dependencies again and write uv.lock
 
 migration: .venv/.dev ## Start a migration file with M="what it does"
 	@.venv/bin/alembic revision -m "$(M)"
+
+stripe-smoke: .venv/.dev ## Try payments at Stripe itself, with the test key in GIGAROUTER_TEST_STRIPE_KEY
+	@$(RUN) tests.stripe_smoke
 
 clean: ## Remove the environment and caches, never the data folder
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist bench/out

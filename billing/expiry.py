@@ -1,15 +1,60 @@
-"""Expires grants: takes back what is left of each one that is due."""
+"""Expires grants: tells customers 60, 30 and 7 days before, then takes back what is left of each one that is due."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from sqlalchemy import text
+
+from billing.account_mails import MailKind, add_mail
 from billing.admission import Admission
 from billing.credits import due_grants
 from billing.debt import count_debts, unpaid_debts
 from billing.generation import Generation
+from billing.money import NanoUSD, to_usd
 from billing.projection import Projection
 from billing.take_back import Reason, TakeBack, take_back
-from store.ids import new_id
+from store.ids import AccountId, GrantId, new_id, wire
 from store.postgres import Database
+
+# So many days before credit expires its owner is told, once each.
+NOTICE_DAYS = (60, 30, 7)
+# What is lent is no credit of the account's own.
+_EXPIRING = text("""
+    SELECT id, account_id, kind, remaining_nano, granted_at, expires_at FROM grants
+    WHERE remaining_nano > 0 AND kind <> 'line' AND expires_at > :now AND expires_at <= :until ORDER BY expires_at, id
+""")
+
+
+def notice_due(granted_at: datetime, expires_at: datetime, now: datetime) -> int | None:
+    """Which of the notices is due, as its days; None where none is.
+
+    Of several that were missed it is the nearest. One that would have been due before the credit was given is none: a
+    gift of 40 days is told of 30 and 7 days before it ends.
+    """
+    reached = [days for days in NOTICE_DAYS if expires_at - timedelta(days=days) <= now]
+    nearest = min(reached, default=None)
+    if nearest is None or granted_at > expires_at - timedelta(days=nearest):
+        return None
+    return nearest
+
+
+async def notify_expiring(db: Database, now: datetime) -> None:
+    """Have everybody told whose credit expires within 60, 30 and 7 days; each grant once for each."""
+    async with db.transaction() as tx:
+        until = now + timedelta(days=max(NOTICE_DAYS))
+        rows = (await tx.execute(_EXPIRING, {"now": now, "until": until})).all()
+    for row in rows:
+        days = notice_due(row.granted_at, row.expires_at, now)
+        if days is None:
+            continue
+        facts = {
+            "amount": to_usd(NanoUSD(row.remaining_nano)),
+            "kind": row.kind,
+            "day": f"{row.expires_at:%Y-%m-%d}",
+            "days": str(-((now - row.expires_at) // timedelta(days=1))),
+        }
+        async with db.transaction() as tx:
+            source = f"expiry:{wire(GrantId, row.id)}:{days}"
+            await add_mail(tx, AccountId(row.account_id), MailKind.CREDIT_EXPIRES, source, facts)
 
 
 async def expire_due(

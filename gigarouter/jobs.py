@@ -17,13 +17,14 @@ from sqlalchemy import text
 from billing import books
 from billing.admission import GRACE_S
 from billing.close.finish import advance
-from billing.expiry import expire_due, pay_debts
+from billing.expiry import expire_due, notify_expiring, pay_debts
 from billing.exports import run as exports
 from billing.exports.requests import expire
 from billing.generation import forget_old
 from billing.lines import fit_lines
 from billing.reaper import reap, resync
 from billing.receivables import accrue, is_due, remind
+from billing.schedules import give_due
 from billing.seal import seal
 from billing.stripe.errors import StripeUnavailable
 from gigarouter import telemetry
@@ -170,6 +171,15 @@ async def _expire(context: RouterContext) -> None:
         await expire_due(context.db, context.admission, context.projection, context.generation, context.db.clock.now())
 
 
+async def _notify_expiring(context: RouterContext) -> None:
+    await notify_expiring(context.db, context.db.clock.now())
+
+
+async def _give_scheduled(context: RouterContext) -> None:
+    if given := await give_due(context.db, context.db.clock.now()):
+        log.info("scheduled_credit_given", grants=given)
+
+
 async def _pay_debts(context: RouterContext) -> None:
     if context.generation.is_ready:
         paid = await pay_debts(context.db, context.admission, context.projection, context.generation)
@@ -230,6 +240,8 @@ def table(
         Job("reap overdue holds", 2.0, _reap),
         Job("set accounts anew that fell behind", 2.0, _Resync()),
         Job("expire grants", 60.0, _expire),
+        Job("tell of credit that expires", 3600.0, _notify_expiring),
+        Job("give scheduled credit", 60.0, _give_scheduled),
         Job("count and pay debts", 60.0, _pay_debts),
         Job("make credit lines follow their limits", 5.0, _fit_lines),
         Job("move what was drawn to unbilled, daily", 600.0, _accrue),

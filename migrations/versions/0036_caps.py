@@ -3,7 +3,7 @@
 The index stands in the way of no traffic, so it may take longer than a migration's statement usually may.
 
 Revision ID: 0036
-Revises: 0032
+Revises: 0033
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0036"
-down_revision = "0032"
+down_revision = "0033"
 branch_labels = None
 depends_on = None
 

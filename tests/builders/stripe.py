@@ -41,9 +41,9 @@ _ENTRIES = text("""
 """)
 
 
-def a_config(base_url: str, *, automatic_tax: bool = False) -> StripeConfig:
+def a_config(base_url: str, *, automatic_tax: bool = False, key: str = KEY) -> StripeConfig:
     return StripeConfig(
-        secret_key=KEY,
+        secret_key=key,
         webhook_secrets=(SECRET,),
         base_url=base_url,
         return_url="http://127.0.0.1/",
@@ -119,6 +119,18 @@ class Payments:
             found = await read_rule(tx, account)
         assert found is not None
         return found
+
+    async def catch_up(self) -> None:
+        """Hear of everything from Stripe's lists, and act on it."""
+        for _ in range(2):
+            await sweep.sweep_events(self.context)
+            await sweep.sweep_transactions(self.context)
+            await self.act()
+
+    async def customer(self, account: AccountId) -> str:
+        """An account's id at Stripe."""
+        ((found,),) = await self.rows(f"SELECT customer_id FROM stripe_customers WHERE account_id = '{account}'")
+        return str(found)
 
     async def attempts(self, account: AccountId) -> list[Recharge]:
         statement = text("SELECT * FROM recharges WHERE account_id = :account ORDER BY created_at, topup_id")
@@ -223,18 +235,27 @@ def usage_of(cost: int) -> Usage:
 async def payments(database_url: str, redis_url: str, *, automatic_tax: bool = False) -> AsyncIterator[Payments]:
     """Payments of one process, until the block ends; whatever broke Stripe's contract fails it."""
     with StripeServer() as stripe:
-        async with billing(database_url, redis_url) as b:
-            config = a_config(stripe.url, automatic_tax=automatic_tax)
-            client = StripeClient(config)
-            context = StripeContext(
-                db=b.db,
-                client=client,
-                config=config,
-                admission=b.admission,
-                projection=b.projection,
-                generation=b.generation,
-            )
-            try:
-                yield Payments(b, stripe, context)
-            finally:
-                await client.close()
+        config = a_config(stripe.url, automatic_tax=automatic_tax)
+        async with payments_at(database_url, redis_url, config, stripe) as p:
+            yield p
+
+
+@asynccontextmanager
+async def payments_at(
+    database_url: str, redis_url: str, config: StripeConfig, stripe: StripeServer
+) -> AsyncIterator[Payments]:
+    """Payments of one process that meets the Stripe of these settings, which may be another than the stand-in."""
+    async with billing(database_url, redis_url) as b:
+        client = StripeClient(config)
+        context = StripeContext(
+            db=b.db,
+            client=client,
+            config=config,
+            admission=b.admission,
+            projection=b.projection,
+            generation=b.generation,
+        )
+        try:
+            yield Payments(b, stripe, context)
+        finally:
+            await client.close()

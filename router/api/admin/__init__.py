@@ -35,6 +35,7 @@ from router.api.admin.recharges import operations as recharges
 from router.api.admin.refunds import operations as refunds
 from router.api.admin.resolutions import operations as resolutions
 from router.api.admin.reviews import operations as reviews
+from router.api.admin.schedules import operations as grant_schedules
 from router.api.admin.sellers import operations as sellers
 from router.api.admin.sellers import rates as exchange_rates
 from router.api.admin.topups import operations as topups
@@ -42,7 +43,8 @@ from router.api.admin.usage import operations as usage
 from router.api.admin.waivers import operations as waivers
 
 _nouns = (
-    *(providers, endpoints, models, prices, accounts, grants, movements, caps, keys, members, operators),
+    *(providers, endpoints, models, prices, accounts, grants, grant_schedules, movements, caps),
+    *(keys, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances),
     *(lines, receivables, close),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),

@@ -166,6 +166,7 @@ def test_whoever_is_not_stripe_is_refused_and_nothing_is_stored(product: Product
         "changed byte": (body.replace(b"4000", b"9000"), sign(body)),
         "written anew": (body.replace(b"\n", b""), sign(body)),
         "too old": (body, sign(body, at=now - 301)),
+        "ten years old": (body, sign(body, at=now - 315_360_000)),
         "ten years ahead": (body, sign(body, at=now + 315_360_000)),
         "live": (live, sign(live)),
         "not UTF-8": (b"\xff" + body, sign(b"\xff" + body)),

@@ -45,11 +45,6 @@ async def credit(p: Payments, account: AccountId) -> int:
         return (await recharges.read_need(tx, account)).credit_nano // CENT
 
 
-async def customer_of(p: Payments, account: AccountId) -> str:
-    ((found,),) = await p.rows(f"SELECT customer_id FROM stripe_customers WHERE account_id = '{account}'")
-    return str(found)
-
-
 async def statuses(p: Payments, account: AccountId) -> list[str]:
     """Of its attempts and of their top-ups."""
     rows = await p.rows(
@@ -176,7 +171,7 @@ def test_a_decline_backs_off_twice_and_then_it_is_off(database_url: str, redis_u
         # A card that pays comes in time: the second try takes it.
         other = await a_low_account(p, "declined")
         await p.recharge()
-        customer = await customer_of(p, other)
+        customer = await p.customer(other)
         p.world.choose_card(customer, p.world.save_card(customer)["id"])
         await p.recharge(later=True)
         assert (await statuses(p, other), await credit(p, other)) == (["paid paid"], 3_000)
@@ -277,7 +272,7 @@ def test_what_goes_wrong_switches_it_off_and_is_for_a_person(database_url: str, 
         # Stripe cannot work out the tax; the card is gone; a payment is disputed.
         nowhere, gone, disputed = await a_low_account(p), await a_low_account(p), await a_low_account(p)
         p.world.has_addresses = False
-        p.world.remove_cards(await customer_of(p, gone))
+        p.world.remove_cards(await p.customer(gone))
         p.world.dispute(p.world.all("charge")[0]["id"])
         await p.hear()
         await p.recharge()
@@ -293,7 +288,7 @@ def test_what_goes_wrong_switches_it_off_and_is_for_a_person(database_url: str, 
         assert "refused" in {str(cause) for (cause,) in await p.rows("SELECT cause FROM payment_reviews")}
         # With an address, and without a card.
         without = await a_low_account(p)
-        p.world.remove_cards(await customer_of(p, without))
+        p.world.remove_cards(await p.customer(without))
         await p.recharge()
         assert "is saved any more" in (await p.rule(without)).reason
 

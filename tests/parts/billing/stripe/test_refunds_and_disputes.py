@@ -20,7 +20,6 @@ from tests.builders.database import add_credit
 from tests.builders.stripe import CENT, Payments, payments, spend, usage_of
 from tests.builders.values import a_payer
 from tests.harness.stripe_server import Fault
-from tests.harness.stripe_world import Json
 
 Story = Callable[[Payments], Awaitable[None]]
 
@@ -238,46 +237,5 @@ def test_an_inquiry_and_a_warning_of_fraud_take_nothing_and_are_shown(database_u
         assert (await p.sums())["customer_credit"] == 1_000
         causes = await p.rows("SELECT cause, account_id FROM payment_reviews ORDER BY 1")
         assert causes == [("dispute", account), ("fraud_warning", account)]
-
-    run(database_url, redis_url, story)
-
-
-EVENTS = (
-    "checkout.session.completed",
-    "payment_intent.succeeded",
-    "charge.succeeded",
-    "refund.created",
-    "charge.dispute.created",
-    "charge.dispute.closed",
-)
-
-
-def test_six_events_in_any_order_lead_to_the_same_books(database_url: str, redis_url: str) -> None:
-    """The events of one payment that is refunded in part by hand, disputed and lost. Of the 720 orders each run draws
-    some; pytest-randomly prints its seed.
-    """
-    orders = [EVENTS, EVENTS[::-1], *(tuple(random.sample(EVENTS, len(EVENTS))) for _ in range(2))]
-
-    async def books_after(p: Payments, order: tuple[str, ...]) -> object:
-        account = await an_account(p.db, 0)
-        first = len(p.world.events)
-        topup = await p.open(account, 1_000)
-        session = p.world.pay(str(topup.session_id))
-        charge = p.world.find("payment_intent", session["payment_intent"])["latest_charge"]
-        p.world.refund_by_hand(charge, 300)
-        p.world.close_dispute(p.world.dispute(charge)["id"], won=False)
-        events: dict[str, Json] = {one["type"]: one for one in p.world.events[first:]}
-        for name in order:
-            await p.hear([events[name]])
-        mine = f"account_id = '{account}'"
-        refunds = await p.rows(f"SELECT status, credit_cents FROM refunds WHERE {mine}")
-        disputes = await p.rows(f"SELECT status, credit_cents FROM disputes WHERE {mine}")
-        left = await left_of(p, account)
-        return (await p.read(topup)).status, left, await debt(p, account), refunds, disputes
-
-    async def story(p: Payments) -> None:
-        for order in orders:
-            found = await books_after(p, order)
-            assert found == ("paid", {"purchased": 0}, 0, [("succeeded", 300)], [("lost", 700)]), order
 
     run(database_url, redis_url, story)

@@ -85,6 +85,8 @@ GET    /admin/v1/finance/close/{month}                  finance_admin ops
 GET    /admin/v1/finance/close/{month}/late             finance_admin ops
 GET    /admin/v1/finance/close/{month}/papers           finance_admin ops
 GET    /admin/v1/finance/disputes                       finance_admin ops
+GET    /admin/v1/finance/grant-schedules                finance_admin ops
+GET    /admin/v1/finance/grant-schedules/{schedule_id}  finance_admin ops
 GET    /admin/v1/finance/lines                          finance_admin ops
 GET    /admin/v1/finance/lines/{account_id}             finance_admin ops
 GET    /admin/v1/finance/receivables                    finance_admin ops
@@ -150,6 +152,8 @@ POST   /admin/v1/exchange-rates                         finance_admin
 POST   /admin/v1/finance/close/{month}/finish           finance_admin
 POST   /admin/v1/finance/close/{month}/sign-off         finance_admin
 POST   /admin/v1/finance/close/{month}/start            finance_admin
+POST   /admin/v1/finance/grant-schedules                finance_admin
+POST   /admin/v1/finance/grant-schedules/{schedule_id}/end finance_admin
 POST   /admin/v1/finance/lines/{account_id}/end         finance_admin
 POST   /admin/v1/finance/lines/{account_id}/open        finance_admin
 POST   /admin/v1/finance/receivables/{receivable_id}/pay finance_admin
@@ -214,7 +218,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
         *("open", "end", "pay", "start", "finish", "sign-off"),
         *("exports", "cancel"),
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "retry"),
-        *("topups", "refunds", "resolve", "off"),
+        *("topups", "refunds", "resolve", "off", "grant-schedules"),
     }
 
 

@@ -70,6 +70,7 @@ ROWS: dict[str, Any] = {
     "grants": lambda n: n and n + 1,  # of one account, and its credit line
     **dict.fromkeys(("sellers", "exchange-rates", "documents", "document-requests"), lambda n: n),
     **dict.fromkeys(("topups", "refunds", "disputes", "reviews", "recharges", "exports"), lambda n: n),
+    "grant-schedules": lambda n: n,
     "movements": lambda n: n and n + 1,  # of one account: its grants, and its credit line
     "decisions": lambda n: 4,  # one for each use, and charging
     "ledger": lambda n: 17 if n else 15,  # the house's kinds of ledger account, and the customers' two
@@ -136,6 +137,8 @@ async def fill(settings: Settings, n: int) -> list[str]:
                     source="x",
                 )
                 await make(f"/accounts/account {i}/billing-profile", 200, **party)
+                monthly: dict[str, Any] = {"amount_usd": "1.00", "first_month": "2099-01"}
+                await make("/finance/grant-schedules", account=f"account {i}", **monthly)
                 await make("/finance/exports", kind="usage", format="csv", period="2026-01")
                 which: dict[str, Any] = {"account": f"account {i}", "seller": "seller-0"}
                 await make("/documents:issue", 200, kind="statement", period="2026-01", **which)
