@@ -116,6 +116,8 @@ async def _caps(request: Private) -> tuple[CapUse, ...]:
     """The key's own caps with what is left of them now."""
     key = request.key
     own = tuple(cap for cap in key.payer.caps if cap.scope is CapScope.KEY)
+    if not own:
+        return ()
     async with request.context.db.transaction() as connection:
         return (await read_key_caps(connection, {key.id: own}, request.exchange.now))[key.id]
 
