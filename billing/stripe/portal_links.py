@@ -20,6 +20,7 @@ _RECENT = text(
 _ADD = text("INSERT INTO portal_links (id, account_id, actor) VALUES (:id, :account, :actor)")
 _FIND = text("SELECT id, account_id, status, attempt, url, created_at FROM portal_links WHERE id = :id")
 _ERASE = text("UPDATE portal_links SET url = NULL WHERE url IS NOT NULL AND created_at < now() - interval '30 minutes'")
+_DELETE = text("DELETE FROM portal_links WHERE created_at < now() - interval '90 days'")
 # An account that has asked for so many within an hour waits.
 HOUR_MAX = 60
 
@@ -57,5 +58,6 @@ async def find_link(tx: AsyncConnection, link_id: PortalLinkId) -> PortalLink | 
 
 
 async def erase_old(tx: AsyncConnection) -> None:
-    """Erase the urls of links that have ended."""
+    """Erase the urls of links that have ended, and links of more than 90 days ago."""
     await tx.execute(_ERASE)
+    await tx.execute(_DELETE)

@@ -33,6 +33,11 @@ _ADD_RULE = text("""
     VALUES (:account, :version, :is_on, :threshold, :amount, :month_max,
         :consented_by, :wording, :words, :actor, :reason, :key)
 """)
+_TODAY = text(
+    "SELECT count(*) FROM recharge_rules WHERE account_id = :account AND is_on"
+    " AND created_at > now() - interval '1 day'"
+)
+CONSENTS_A_DAY = 50
 _ERASE = text("UPDATE recharge_rules SET consented_by = 'erased' WHERE account_id = :account AND is_on")
 # What is lent is no credit of the account's own, and is not what a threshold is about.
 _CREDIT = """
@@ -139,6 +144,10 @@ class RuleChanged(ValueError):
     """The idempotency key belongs to another consent."""
 
 
+class TooManyConsents(ValueError):
+    """The rule was changed so often that it stays as it is for today."""
+
+
 class NothingSaved(ValueError):
     """Stripe has no means of payment of this account's."""
 
@@ -161,7 +170,7 @@ async def consent(
     """Switch auto-recharge on by a person's consent, once per idempotency key; and whether this call did.
 
     A repeated request changes nothing, also where the rule was switched off meanwhile. Raises :class:`RuleChanged`,
-    :class:`NothingSaved`.
+    :class:`TooManyConsents`, :class:`NothingSaved`.
     """
     await tx.execute(LOCK_ACCOUNT, {"account": account_id})
     before = (await tx.execute(_BY_KEY, {"account": account_id, "key": key})).first()
@@ -172,6 +181,8 @@ async def consent(
         newest = await read_rule(tx, account_id)
         assert newest is not None, "there is at least this one; this is a bug"
         return newest, False
+    if int(await tx.scalar(_TODAY, {"account": account_id}) or 0) >= CONSENTS_A_DAY:
+        raise TooManyConsents
     if not await tx.scalar(_HAS_SAVED, {"account": account_id}):
         raise NothingSaved
     facts = {"consented_by": consented_by, "wording": WORDING, "words": words_of(rule), "actor": actor, "key": key}

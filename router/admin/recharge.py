@@ -9,7 +9,7 @@ from billing.money import to_usd
 from billing.stripe import recharges
 from billing.stripe.config import StripeConfig
 from billing.stripe.recharge_rules import WORDING, Rule, words_of
-from billing.stripe.recharges import NothingSaved, RuleChanged, StoredRule
+from billing.stripe.recharges import CONSENTS_A_DAY, NothingSaved, RuleChanged, StoredRule, TooManyConsents
 from billing.stripe.values import nano_of
 from router.admin.accounts import require_account
 from router.admin.payments import ANOTHER_REQUEST, require_stripe
@@ -54,6 +54,10 @@ async def consent(
         stored, is_new = await recharges.consent(tx, account_id, rule, consented_by=consented_by, actor=actor, key=key)
     except RuleChanged:
         raise IdempotencyMismatch(ANOTHER_REQUEST, param="Idempotency-Key") from None
+    except TooManyConsents:
+        raise Conflict(
+            f"Auto-recharge was set {CONSENTS_A_DAY} times within a day, and stays as it is. It can be switched off."
+        ) from None
     except NothingSaved:
         raise Conflict(
             "No card of this account is saved at Stripe. Save one with a top-up that has save_card, or in the portal: "

@@ -9,6 +9,7 @@ from router.api.public.caps import operations as caps
 from router.api.public.documents import operations as documents
 from router.api.public.documents import profile_operations as billing_profiles
 from router.api.public.first_page import operations as first_page
+from router.api.public.grants import operations as grants
 from router.api.public.models import operations as models
 from router.api.public.movements import operations as movements
 from router.api.public.openai_usage import operations as openai_usage
@@ -24,7 +25,7 @@ from router.api.public.votes import operations as votes
 from router.api.public.webhooks import operations as webhooks
 
 operations = [
-    *(votes, models, account, movements, caps, budgets, webhooks, billing_profiles, documents),
+    *(votes, models, account, grants, movements, caps, budgets, webhooks, billing_profiles, documents),
     *(topups, refunds, recharge, portal),
     *(requests, quotes, usage, openai_usage, stripe_webhook, first_page),
 ]

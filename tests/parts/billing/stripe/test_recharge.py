@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from billing.stripe import recharges
 from billing.stripe.act import work_once
 from billing.stripe.recharge_rules import RechargeStatus
-from billing.stripe.recharges import NothingSaved, RuleChanged
+from billing.stripe.recharges import NothingSaved, RuleChanged, TooManyConsents
 from billing.stripe.refund_rules import RefundStatus
 from billing.values import Hold
 from store.ids import AccountId
@@ -103,15 +103,26 @@ def test_nothing_but_a_consent_switches_it_on(database_url: str, redis_url: str)
         p.world.save_card(customer)
         await spend(p, account, 500 * CENT)
         assert (await p.recharge(), await p.attempts(account)) == (0, [])
+        # Whoever sets it again and again is stopped.
+        for _ in range(recharges.CONSENTS_A_DAY - 1):
+            await p.consent(account, 1_000, 2_500, 6_000)
+        with pytest.raises(TooManyConsents):
+            await p.consent(account, 1_000, 2_500, 6_000)
         for change in (
-            "INSERT INTO recharge_rules SELECT account_id, 3, true, threshold_cents, amount_cents, month_max_cents, '',"
-            " '', '', 'x', '', 'k' FROM recharge_rules WHERE version = 1",
+            "INSERT INTO recharge_rules SELECT account_id, (SELECT max(version) + 1 FROM recharge_rules), true,"
+            " threshold_cents, amount_cents, month_max_cents, '', '', '', 'x', '', 'k' FROM recharge_rules"
+            " WHERE version = 1",
             "UPDATE recharge_rules SET is_on = true WHERE version = 2",
             "UPDATE recharge_rules SET consented_by = 'Bob' WHERE version = 1",
             "DELETE FROM recharge_rules",
         ):
             with pytest.raises(DBAPIError):
                 await p.rows(change)
+        # The name goes with the billing profile; the words stay, and a repeated request is the same still.
+        async with p.db.transaction() as tx:
+            await recharges.erase_consents(tx, account)
+        kept = await p.consent(account, 1_000, 2_500, 6_000, "first")
+        assert (kept.consented_by, kept.words) == ("erased", stored.words)
 
     run(database_url, redis_url, story)
 

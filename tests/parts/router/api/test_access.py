@@ -25,6 +25,7 @@ POST   /v1/account/budgets                              key
 POST   /v1/account/webhooks                             key
 POST   /v1/account/webhooks/{webhook_id}/rotate         key
 POST   /v1/account/webhooks/{webhook_id}/test           key
+GET    /v1/account/grants                               key
 GET    /v1/account/movements                            key
 GET    /v1/account/movements/{entry_id}                 key
 GET    /v1/account/billing-profile                      key
