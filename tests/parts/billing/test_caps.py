@@ -100,7 +100,7 @@ def test_each_cap_of_a_key_and_of_its_account_refuses_in_its_own_period(database
                 "first": a_payer(account, caps=ordered((*own, *shared))),
                 "second": a_payer(account, caps=ordered(shared)),
             }
-            for line in CALLS.strip().splitlines():
+            for number, line in enumerate(CALLS.strip().splitlines()):
                 at, key, amount, outcome = line.split(maxsplit=3)
                 now = datetime.fromisoformat(f"{at}:00+00:00")
                 result = await b.admit(payers[key], int(amount), now=now)
@@ -108,8 +108,9 @@ def test_each_cap_of_a_key_and_of_its_account_refuses_in_its_own_period(database
                     await b.charge(result, int(amount), at=now)
                     await b.settle()
                     assert outcome == "-", line
-                    # What Postgres has of it all is the same: nothing rests on what Redis remembers.
-                    await b.projection.refresh(account)
+                    # What Redis adds up and what Postgres has of it all are the same.
+                    if number % 4:
+                        await b.projection.refresh(account)
                 else:
                     assert result.reason is Denial.CAP
                     assert result.cap is not None, line
