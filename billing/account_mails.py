@@ -32,6 +32,8 @@ class MailKind(StrEnum):
     RECHARGE_OFF = "recharge_off"
     RECHARGE_CEILING = "recharge_ceiling"
     CREDIT_EXPIRES = "credit_expires"
+    SPEND_ALERT = "spend_alert"
+    SPEND_FORECAST = "spend_forecast"
 
 
 # Subject and sentences of each kind.
@@ -52,6 +54,15 @@ WORDS: dict[MailKind, tuple[str, str]] = {
         "The credit of your account is below its threshold, and auto-recharge may buy no more in {month}: at most "
         "{month_max} USD in a month, as you set it.\n\nCalls stop when the credit is used up. Top up by hand, or set a "
         "higher amount.",
+    ),
+    MailKind.SPEND_ALERT: (
+        "{percent} % of a {what} is spent",
+        "{spent} USD is spent: {percent} % of the {what} is reached. {then} {until}",
+    ),
+    MailKind.SPEND_FORECAST: (
+        "A {what} will not last",
+        "{spent} USD is spent. At this pace it will be {forecast} USD by the end of the period, more than the {what}. "
+        "{until}",
     ),
     MailKind.CREDIT_EXPIRES: (
         "{amount} USD of your credit expires on {day}",

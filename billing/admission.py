@@ -15,11 +15,12 @@ from typing import Any
 import msgspec
 from hiredis import ReplyError
 
+from billing.cap_rules import cap_arguments
 from billing.errors import BillingUnavailable
 from billing.generation import Generation
 from billing.money import NanoUSD
 from billing.projection import ADMIT, EndedHolds, LiveHold, Projection, account_key, limits_key
-from billing.values import Cap, CapPeriod, Denial, Denied, Hold, Limits, LimitState, Payer, Quote
+from billing.values import Denial, Denied, Hold, Limits, LimitState, Payer, Quote
 from store.ids import AccountId, RequestId
 from store.postgres import STORE_FAULTS
 from store.redis_client import RedisUnavailable
@@ -39,13 +40,6 @@ _WAIT_REASONS = {Denial.CREDIT_HELD, Denial.CAP_HELD, Denial.TOKENS_HELD}
 Recount = Callable[[], Awaitable[Quote | None]]
 
 
-def period_label(cap: Cap | None, at: datetime) -> str:
-    """The period of a cap in which ``at`` (UTC) lies: total, 2026-11 or 2026-11-24."""
-    if cap is None or cap.period is CapPeriod.TOTAL:
-        return "total"
-    return f"{at:%Y-%m-%d}" if cap.period is CapPeriod.DAY else f"{at:%Y-%m}"
-
-
 class Admission:
     """The only maker of holds."""
 
@@ -63,7 +57,7 @@ class Admission:
         deadline_at: float,
         recount: Recount | None,
     ) -> Hold | Denied:
-        """Hold the quoted amount, or refuse; ``now`` says the cap's period, ``deadline_at`` is on the loop's clock.
+        """Hold the quoted amount, or refuse; ``now`` says the caps' periods, ``deadline_at`` is on the loop's clock.
 
         ``recount`` is None where nobody can count. Raises :class:`BillingUnavailable`.
         """
@@ -98,12 +92,11 @@ class Admission:
         self, request_id: RequestId, payer: Payer, quote: Quote, tokens_least: int, now: datetime, due_ms: int
     ) -> Hold | Denied:
         """One decision of the script, after loading what Redis does not know."""
-        period = period_label(payer.cap, now)
+        caps = cap_arguments(payer.caps, payer.key_id, now)
         live = LiveHold(
             payer.account_id,
             quote.amount_max,
             payer.key_id.hex,
-            period,
             due_ms,
             quote.tokens_max,
             payer.limits.tokens_per_minute,
@@ -116,7 +109,7 @@ class Admission:
             # Recorded as live before the script runs: a rebuild in between must assert it.
             self._projection.live[request_id] = live
             try:
-                reply = await self._call(request_id, live, payer, tokens_least, generation)
+                reply = await self._call(request_id, live, payer, tokens_least, generation, caps)
             except (RedisUnavailable, ReplyError) as fault:
                 self._projection.end_holds([EndedHolds(payer.account_id, (request_id,))])
                 raise BillingUnavailable("Redis did not answer the admission") from fault
@@ -126,16 +119,18 @@ class Admission:
             if len(reply) > 1:
                 self._projection.saw_writes(payer.account_id, generation, int(reply[8]))
             if reply[0] == b"ok":
-                return Hold(request_id, payer, quote, period, _limit_state(payer.limits, reply), lease.process_id)
+                return Hold(request_id, payer, quote, _limit_state(payer.limits, reply), lease.process_id)
             self._drop_refused(payer.account_id, request_id, generation)
             if reply[0] == b"unknown":
                 await self._projection.ensure_loaded(payer.account_id, generation)
             elif reply[0] == b"stale":
                 await self._await_newer_generation(generation)
+            elif reply[0] == b"no_spends":
+                await self._load_spends(payer.account_id)
             elif reply[0] == b"went_back":
                 await self._start_next(payer.account_id, generation)
             else:
-                return await self._with_debt(_denied(reply, quote, tokens_least, payer.limits), payer.account_id)
+                return await self._with_debt(_denied(reply, quote, tokens_least, payer), payer.account_id)
         raise BillingUnavailable("the account's balance keeps vanishing from Redis")
 
     async def _with_debt(self, denied: Denied, account_id: AccountId) -> Denied:
@@ -145,7 +140,13 @@ class Admission:
         return msgspec.structs.replace(denied, debt=await self._projection.debts.recent(account_id))
 
     def _call(
-        self, request_id: RequestId, live: LiveHold, payer: Payer, tokens_least: int, generation: int
+        self,
+        request_id: RequestId,
+        live: LiveHold,
+        payer: Payer,
+        tokens_least: int,
+        generation: int,
+        caps: list[str | int],
     ) -> "asyncio.Future[Any]":
         account, limits = payer.account_id, payer.limits
         return self._projection.call(
@@ -156,8 +157,6 @@ class Admission:
                 request_id.hex,
                 live.amount,
                 live.key,
-                live.period,
-                "" if payer.cap is None else payer.cap.amount,
                 limits.requests_per_minute,
                 limits.tokens_per_minute,
                 limits.concurrency,
@@ -165,6 +164,7 @@ class Admission:
                 live.due_ms,
                 tokens_least,
                 self._projection.writes_seen(account, generation),
+                *caps,
             ],
         )
 
@@ -174,6 +174,13 @@ class Admission:
             self._projection.end_holds([EndedHolds(account_id, (request_id,))])
         else:
             self._projection.live.pop(request_id, None)
+
+    async def _load_spends(self, account_id: AccountId) -> None:
+        """Have Redis learn what an account spent, where a release that knew no caps of accounts has loaded it."""
+        try:
+            await self._projection.refresh(account_id)
+        except (*STORE_FAULTS, RedisUnavailable, ReplyError) as fault:
+            raise BillingUnavailable("what the account spent cannot be loaded") from fault
 
     async def _start_next(self, account_id: AccountId, generation: int) -> None:
         """Have everything asserted and loaded again, where an account is older than this process has seen it."""
@@ -211,7 +218,8 @@ def _limit_state(limits: Limits, reply: list[bytes]) -> LimitState:
     )
 
 
-def _denied(reply: list[bytes], quote: Quote, tokens_least: int, limits: Limits) -> Denied:
+def _denied(reply: list[bytes], quote: Quote, tokens_least: int, payer: Payer) -> Denied:
+    place = int(reply[9])
     return Denied(
         reason=Denial(reply[0].decode()),
         needed=quote.amount_max,
@@ -219,7 +227,8 @@ def _denied(reply: list[bytes], quote: Quote, tokens_least: int, limits: Limits)
         held=NanoUSD(int(reply[2])),
         spent=NanoUSD(int(reply[6])),
         retry_after_ms=math.ceil(int(reply[5]) / 1000),
-        limits=_limit_state(limits, reply),
+        limits=_limit_state(payer.limits, reply),
         tokens=tokens_least,
         counted=quote.exact,
+        cap=payer.caps[place - 1] if place else None,
     )

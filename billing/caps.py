@@ -1,58 +1,62 @@
-"""Tells what of a key's cap is spent in its present period, and when that period ends. Admission enforces the cap.
+"""Reads what is spent of the caps of keys and accounts in their present periods.
 
-Spent is what was charged, as Postgres has it. Calls in flight count once they are charged, which is before their answer
-(after it only with ``durability = "memory"``).
+Admission enforces the caps. Spent is what was charged, as Postgres has it: per key a row for all time, a month and a
+day of UTC (``key_spend``), which only grow, and an account's is the sum over its keys. So a cap that is new or changed
+counts what was spent before it, and nothing is ever reset. Calls in flight count once they are charged, which is before
+their answer (after it only with ``durability = "memory"``).
 """
 
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
-import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.admission import period_label
+from billing.cap_rules import CapUse, period_label, use_of
 from billing.money import NanoUSD
-from billing.values import Cap, CapPeriod
-from store.ids import KeyId
+from billing.values import Cap
+from store.ids import AccountId, KeyId
 
-_SPENT = text("""
-    SELECT w.key_id, coalesce(s.spent_nano, 0) AS spent_nano
+_SPENT_BY_KEYS = text("""
+    SELECT w.key_id, w.period, coalesce(s.spent_nano, 0) AS spent_nano
     FROM unnest(CAST(:ids AS uuid[]), CAST(:periods AS text[])) AS w (key_id, period)
     LEFT JOIN key_spend s ON s.key_id = w.key_id AND s.period = w.period
 """)
+_SPENT_BY_ACCOUNTS = text("""
+    SELECT w.account_id, w.period, coalesce(sum(s.spent_nano), 0)::bigint AS spent_nano
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:periods AS text[])) AS w (account_id, period)
+    LEFT JOIN key_spend s ON s.account_id = w.account_id AND s.period = w.period
+    GROUP BY w.account_id, w.period
+""")
 
 
-class CapUse(msgspec.Struct, frozen=True):
-    """What is spent of a cap in the period, what is left, and when the next period begins; None for a total cap."""
-
-    spent: NanoUSD
-    left: NanoUSD
-    resets_at: datetime | None
-
-
-def period_end(period: CapPeriod, at: datetime) -> datetime | None:
-    """The instant at which the period ends that ``at`` (UTC) lies in, and the next begins; None for total."""
-    day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    match period:
-        case CapPeriod.TOTAL:
-            return None
-        case CapPeriod.DAY:
-            return day + timedelta(days=1)
-        case CapPeriod.MONTH:
-            return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+async def read_key_caps(
+    connection: AsyncConnection, caps: Mapping[KeyId, Sequence[Cap]], at: datetime
+) -> dict[KeyId, tuple[CapUse, ...]]:
+    """Read what is spent of each key's own caps in the periods of ``at`` (UTC), in one statement."""
+    wanted = [(key_id, period_label(cap.period, at)) for key_id, some in caps.items() for cap in some]
+    spent: dict[tuple[KeyId, str], NanoUSD] = {}
+    if wanted:
+        values = {"ids": [key_id for key_id, _ in wanted], "periods": [label for _, label in wanted]}
+        for row in await connection.execute(_SPENT_BY_KEYS, values):
+            spent[KeyId(row.key_id), row.period] = NanoUSD(row.spent_nano)
+    return {
+        key_id: tuple(use_of(cap, spent[key_id, period_label(cap.period, at)], at) for cap in some)
+        for key_id, some in caps.items()
+    }
 
 
-async def read_cap_use(connection: AsyncConnection, caps: Mapping[KeyId, Cap], at: datetime) -> dict[KeyId, CapUse]:
-    """Read what is spent of each key's cap in the period of ``at`` (UTC), in one statement."""
-    if not caps:
-        return {}
-    wanted = {"ids": list(caps), "periods": [period_label(cap, at) for cap in caps.values()]}
-    found: dict[KeyId, CapUse] = {}
-    for row in await connection.execute(_SPENT, wanted):
-        key_id = KeyId(row.key_id)
-        cap, spent = caps[key_id], NanoUSD(row.spent_nano)
-        # A cap may be lowered below what is spent.
-        left = NanoUSD(max(0, cap.amount - spent))
-        found[key_id] = CapUse(spent, left, period_end(cap.period, at))
-    return found
+async def read_account_caps(
+    connection: AsyncConnection, caps: Mapping[AccountId, Sequence[Cap]], at: datetime
+) -> dict[AccountId, tuple[CapUse, ...]]:
+    """Read what is spent of each account's caps in the periods of ``at`` (UTC), in one statement."""
+    wanted = [(account_id, period_label(cap.period, at)) for account_id, some in caps.items() for cap in some]
+    spent: dict[tuple[AccountId, str], NanoUSD] = {}
+    if wanted:
+        values = {"ids": [account_id for account_id, _ in wanted], "periods": [label for _, label in wanted]}
+        for row in await connection.execute(_SPENT_BY_ACCOUNTS, values):
+            spent[AccountId(row.account_id), row.period] = NanoUSD(row.spent_nano)
+    return {
+        account_id: tuple(use_of(cap, spent[account_id, period_label(cap.period, at)], at) for cap in some)
+        for account_id, some in caps.items()
+    }

@@ -321,10 +321,11 @@ def _ended_holds(batch: list[_Pending], outcomes: dict[UUID, Any]) -> list[Ended
 
 
 def _spends(members: list[_Pending]) -> tuple[str | int, ...]:
-    """What each key spent, under the three labels that a cap may look at."""
+    """What each key, and their account under no key, spent, under the three labels that a cap may look at."""
     sums: dict[str, int] = defaultdict(int)
     for pending in members:
         key, at = pending.hold.payer.key_id.hex, pending.usage.occurred_at.astimezone(UTC)
         for label in ("total", f"{at:%Y-%m}", f"{at:%Y-%m-%d}"):
             sums[f"{key}:{label}"] += pending.usage.cost
+            sums[f":{label}"] += pending.usage.cost
     return tuple(item for pair in sums.items() for item in pair)

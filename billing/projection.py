@@ -36,13 +36,20 @@ ASSERT = Script((_LUA / "assert.lua").read_text())
 OVERDUE = Script((_LUA / "overdue.lua").read_text())
 SCRIPTS = (ADMIT, APPLY, LOAD, ASSERT, OVERDUE)
 
-# One statement reads one snapshot: the balance and the spends belong to the same version.
+# One statement reads one snapshot: the balance and the spends belong to the same version. What an account spent is the
+# sum over its keys, under no key; its total is always there, which tells the script that its spends are known.
 _POSTED = text("""
-    SELECT l.posted_nano, l.version, coalesce((
-        SELECT array_agg(ARRAY[replace(k.key_id::text, '-', '') || ':' || k.period, k.spent_nano::text])
-        FROM key_spend k WHERE k.account_id = l.account_id
-            AND (k.period = 'total' OR k.period >= to_char(now() AT TIME ZONE 'UTC' - interval '1 day', 'YYYY-MM'))
-    ), '{}') AS spends
+    WITH spent AS MATERIALIZED (
+        SELECT key_id, period, spent_nano FROM key_spend WHERE account_id = :account_id
+            AND (period = 'total' OR period >= to_char(now() AT TIME ZONE 'UTC' - interval '1 day', 'YYYY-MM'))
+    )
+    SELECT l.posted_nano, l.version, (
+        SELECT array_agg(ARRAY[field, nano]) FROM (
+            SELECT replace(key_id::text, '-', '') || ':' || period, spent_nano::text FROM spent
+            UNION ALL SELECT ':' || period, sum(spent_nano)::text FROM spent WHERE period <> 'total' GROUP BY period
+            UNION ALL SELECT '\\:total', coalesce(sum(spent_nano), 0)::text FROM spent WHERE period = 'total'
+        ) fields (field, nano)
+    ) AS spends
     FROM ledger_accounts l WHERE l.account_id = :account_id AND l.kind = 'customer_credit'
 """)
 # The first load of an account in a generation; returns how many holds were asserted in it before.
@@ -76,8 +83,9 @@ def due_key(account_id: AccountId) -> str:
 
 
 class EndedHolds(msgspec.Struct, frozen=True):
-    """Holds to free, and what their commit booked: ``spends`` is a flat list of ``<key hex>:<period>``, amount.
+    """Holds to free, and what their commit booked.
 
+    ``spends`` is a flat list of ``<key hex>:<period>``, amount, with ``:<period>`` for the account.
     ``reload`` where an earlier attempt committed the charge, so that its version may never have been applied: the
     account is then set from Postgres before the holds are freed, else the credit would look free for a moment.
     ``tokens`` are those that each hold was billed, in the order of ``holds``; none where nothing was.
@@ -98,7 +106,6 @@ class LiveHold(msgspec.Struct, frozen=True):
     account_id: AccountId
     amount: NanoUSD
     key: str
-    period: str
     due_ms: int
     tokens_max: int
     tokens_per_minute: int
@@ -157,7 +164,7 @@ class Projection:
             self.call(
                 ASSERT,
                 [account_key(h.account_id)],
-                [generation, request_id.hex, h.amount, h.key, h.period, h.due_ms, h.tokens_max, h.tokens_per_minute],
+                [generation, request_id.hex, h.amount, h.key, h.due_ms, h.tokens_max, h.tokens_per_minute],
             )
             for request_id, h in live.items()
         ]

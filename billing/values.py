@@ -12,18 +12,26 @@ from store.ids import AccountId, EndpointId, EntryId, KeyId, ModelId, PriceId, P
 
 
 class CapPeriod(StrEnum):
-    """How often a key's cap starts again (UTC)."""
+    """How often a cap or a budget starts again (UTC)."""
 
     TOTAL = "total"
     DAY = "day"
     MONTH = "month"
 
 
+class CapScope(StrEnum):
+    """Whose spending a cap limits."""
+
+    KEY = "key"
+    ACCOUNT = "account"
+
+
 class Cap(msgspec.Struct, frozen=True):
-    """The most a key may spend per period."""
+    """The most that a key, or all keys of an account together, may spend per period."""
 
     amount: NanoUSD
     period: CapPeriod
+    scope: CapScope = CapScope.KEY
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -35,12 +43,15 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Payer(msgspec.Struct, frozen=True):
-    """Who pays for a call and within which limits; billing knows nothing else of the caller."""
+    """Who pays for a call and within which limits; billing knows nothing else of the caller.
+
+    ``caps`` are the key's and its account's, in the order of :func:`billing.cap_rules.ordered`.
+    """
 
     account_id: AccountId
     key_id: KeyId
     limits: Limits
-    cap: Cap | None = None
+    caps: tuple[Cap, ...] = ()
 
 
 class Quote(msgspec.Struct, frozen=True):
@@ -88,7 +99,6 @@ class Hold(msgspec.Struct, frozen=True):
     id: RequestId
     payer: Payer
     quote: Quote
-    period: str
     limits: LimitState
     process_id: ProcessId
 
@@ -111,7 +121,7 @@ class Denied(msgspec.Struct, frozen=True):
     """A refusal of admission with everything that the caller learns: amounts in nano-USD, the wait in milliseconds.
 
     ``tokens`` are the least that the call needed of the limit; ``counted`` where they are no guess. ``debt`` is what an
-    account without credit owes beyond it.
+    account without credit owes beyond it. ``cap`` is the one that is in the way, and ``spent`` what is spent of it.
     """
 
     reason: Denial
@@ -124,6 +134,7 @@ class Denied(msgspec.Struct, frozen=True):
     tokens: int = 1
     counted: bool = False
     debt: NanoUSD = NanoUSD(0)
+    cap: Cap | None = None
 
 
 class Idempotent(msgspec.Struct, frozen=True):

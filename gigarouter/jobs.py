@@ -34,6 +34,7 @@ from gigarouter.mail_job import SendDocuments
 from gigarouter.settings import Settings
 from gigarouter.stripe_jobs import StripeJobs
 from gigarouter.stripe_settings import stripe_config
+from gigarouter.webhook_job import SendWebhooks, forget_alerts, raise_alerts
 from gigarouter.wiring import process, require_fit
 from router.context import RouterContext
 from router.errors import StoreUnavailable
@@ -227,6 +228,7 @@ def table(
     stripe: StripeJobs | None = None,
     mail: SendDocuments | None = None,
     account_mail: SendAccountMails | None = None,
+    webhooks: SendWebhooks | None = None,
 ) -> list[Job]:
     """Every job, with how often it runs; without ``stripe`` as where no payments are taken."""
     stripe = stripe or StripeJobs(None)
@@ -250,6 +252,9 @@ def table(
         Job("make usage months", 3600.0, _make_months),
         Job("issue documents", 3.0, IssueDocuments()),
         Job("mail documents", 10.0, mail or SendDocuments(None)),
+        Job("raise alerts of spending", 10.0, raise_alerts),
+        Job("send webhooks", 1.0, webhooks or SendWebhooks()),
+        Job("forget old alerts", 3600.0, forget_alerts),
         Job("mail customers", 5.0, account_mail or SendAccountMails(None)),
         Job("make and drop weeks of explanations", 3600.0, _rotate_weeks),
         Job("forget old outcomes", 600.0, _delete_expired),

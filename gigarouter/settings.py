@@ -160,6 +160,11 @@ class Settings(BaseSettings):
         description="Private networks, comma separated CIDRs, in which providers may be reached; all others are "
         "refused. `up` allows the loopback for its worker.",
     )
+    webhook_private_networks: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
+        default=[],
+        description="Private networks, comma separated CIDRs, in which customers' webhooks may be reached, by plain "
+        "http, too; none by default, since customers type their URLs. Networks of providers do not count.",
+    )
     reads_per_minute: int = Field(
         default=600,
         ge=1,
@@ -224,7 +229,14 @@ class Settings(BaseSettings):
             raise ValueError("it is smtp://user:password@host:587, or smtps://…")
         return value
 
-    @field_validator("secret_keys", "stripe_webhook_secrets", "allowed_private_networks", "cors_origins", mode="before")
+    @field_validator(
+        "secret_keys",
+        "stripe_webhook_secrets",
+        "allowed_private_networks",
+        "webhook_private_networks",
+        "cors_origins",
+        mode="before",
+    )
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):

@@ -101,13 +101,13 @@ async def process(
         comparison=_comparison(settings, dispatch_state, db),
         exports=settings.exports_folder(),
         stripe=stripe_config(settings),
+        webhook_networks=networks([str(network) for network in settings.webhook_private_networks]),
         call_deadline_s=settings.call_deadline_s,
         body_bytes_max=settings.body_bytes_max,
         outcome_bounds=OutcomeBounds(settings.idempotency_bytes_max, settings.idempotency_free_bytes_max),
     )
     _wake(context, refresher)
-    holds = partial(lost_holds.watch, projection, generation)
-    runs = (redis.run, generation.run, holds, projection.run, charging.run, receipts.run, refresher.run, providers.run)
+    runs = (redis.run, generation.run, projection.run, charging.run, receipts.run, refresher.run, providers.run)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(run()) for run in runs + _watches(context, providers, refresher)]
         try:
@@ -135,10 +135,11 @@ def _wake(context: RouterContext, refresher: Refresher) -> None:
 def _watches(
     context: RouterContext, providers: ProviderSet, refresher: Refresher
 ) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
-    """What looks after endpoints beside the calls."""
+    """What looks after holds and endpoints beside the calls."""
+    holds = partial(lost_holds.watch, context.projection, context.generation)
     quarantine = partial(quarantines.run, context.db, context.health)
     loads = partial(worker_loads.run, providers, refresher.endpoints, context.health)
-    return quarantine, loads, context.comparison.run
+    return holds, quarantine, loads, context.comparison.run
 
 
 def _comparison(settings: Settings, state: DispatchState, db: Database) -> TrafficComparison:

@@ -16,6 +16,7 @@ from billing.stripe.config import StripeConfig
 from billing.stripe.watch import Watch
 from catalog.models import Catalog
 from providers.protocol import Provider
+from providers.wire import Networks
 from router.dispatch.state import DispatchState
 from router.dispatch.traffic_comparison import TrafficComparison
 from router.explain.receipts import ReceiptBuffer
@@ -85,6 +86,8 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     exports: ExportFolder
     # None where no payments are taken.
     stripe: StripeConfig | None = None
+    # Beside public addresses, where customers' webhooks may be reached.
+    webhook_networks: Networks = ()
     # Wake who waits for a top-up's page or a link to the portal, and the jobs that Stripe's events make.
     topup_changes: Watch = msgspec.field(default_factory=Watch)
     portal_changes: Watch = msgspec.field(default_factory=Watch)

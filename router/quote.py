@@ -73,7 +73,7 @@ def _admit_without_credit(
 ) -> AbstractAsyncContextManager[Hold]:
     """Hold nothing: the quote takes its place in the key's limits, and no credit."""
     free = msgspec.structs.replace(quote, tokens_max=0, amount_max=NanoUSD(0), exact=True)
-    payer = msgspec.structs.replace(caller.key.payer, cap=None)
+    payer = msgspec.structs.replace(caller.key.payer, caps=())
     uncapped = Caller(msgspec.structs.replace(caller.key, payer=payer))
     return admit(context.admission, call, uncapped, free, _no_count)
 

@@ -37,6 +37,9 @@ DocumentRequestId = NewType("DocumentRequestId", UUID)
 TopupId = NewType("TopupId", UUID)
 RefundId = NewType("RefundId", UUID)
 ReviewId = NewType("ReviewId", UUID)
+BudgetId = NewType("BudgetId", UUID)
+WebhookId = NewType("WebhookId", UUID)
+DeliveryId = NewType("DeliveryId", UUID)
 PortalLinkId = NewType("PortalLinkId", UUID)
 GrantScheduleId = NewType("GrantScheduleId", UUID)
 
@@ -70,6 +73,9 @@ PREFIXES: dict[object, str] = {
     TopupId: "topup",
     RefundId: "refund",
     ReviewId: "review",
+    BudgetId: "budget",
+    WebhookId: "wh",
+    DeliveryId: "msg",
     PortalLinkId: "portal",
     GrantScheduleId: "schedule",
 }

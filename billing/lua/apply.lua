@@ -71,12 +71,18 @@ if not at[2] then
     return 'ok'
 end
 local version, seen = tonumber(ARGV[2]), tonumber(at[3])
-if version <= seen or redis.call('HEXISTS', KEYS[1], 'a:' .. ARGV[2]) == 1 then return 'seen' end
+-- The next version of all needs no mark: marks are of versions that came before an earlier one.
+local is_next = version == seen + 1
+if version <= seen or not is_next and redis.call('HEXISTS', KEYS[1], 'a:' .. ARGV[2]) == 1 then return 'seen' end
 redis.call('HINCRBY', KEYS[1], 'bal', ARGV[3])
 for i = 5 + 2 * count, #ARGV, 2 do
     redis.call('HINCRBY', KEYS[1], 's:' .. ARGV[i], ARGV[i + 1])
 end
-redis.call('HSET', KEYS[1], 'a:' .. ARGV[2], 1)
+if is_next then
+    seen = version
+else
+    redis.call('HSET', KEYS[1], 'a:' .. ARGV[2], 1)
+end
 while redis.call('HDEL', KEYS[1], 'a:' .. string.format('%.0f', seen + 1)) == 1 do
     seen = seen + 1
 end

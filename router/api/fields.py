@@ -23,7 +23,9 @@ from store.ids import (
     AcceptanceId,
     AccountId,
     AuditId,
+    BudgetId,
     ClaimId,
+    DeliveryId,
     DocumentId,
     DocumentRequestId,
     EndpointId,
@@ -43,6 +45,7 @@ from store.ids import (
     ReviewId,
     TopupId,
     WaiverId,
+    WebhookId,
     parse,
     wire,
 )
@@ -208,6 +211,9 @@ LIMIT_MAX = 2**31 - 1
 AcceptanceIdText: TypeAlias = Annotated[AcceptanceId, _id(AcceptanceId)]
 AccountIdText: TypeAlias = Annotated[AccountId, _id(AccountId)]
 AuditIdText: TypeAlias = Annotated[AuditId, _id(AuditId)]
+BudgetIdText: TypeAlias = Annotated[BudgetId, _id(BudgetId)]
+DeliveryIdText: TypeAlias = Annotated[DeliveryId, _id(DeliveryId)]
+WebhookIdText: TypeAlias = Annotated[WebhookId, _id(WebhookId)]
 ClaimIdText: TypeAlias = Annotated[ClaimId, _id(ClaimId)]
 DocumentIdText: TypeAlias = Annotated[DocumentId, _id(DocumentId)]
 DocumentRequestIdText: TypeAlias = Annotated[DocumentRequestId, _id(DocumentRequestId)]

@@ -10,9 +10,10 @@ and a domain value by their names. One rule: an amount is ``…usd…`` and text
 """
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 from uuid import UUID
 
@@ -186,10 +187,13 @@ class Resource(Answer):
     """A thing as the API shows it. Its version is its content, without what is ``volatile``: changes by itself."""
 
     volatile: ClassVar[frozenset[str]] = frozenset()
+    # Of a list's things, fields that change by themselves, by the list's name.
+    volatile_inside: ClassVar[Mapping[str, frozenset[str]]] = MappingProxyType({})
 
     def etag(self) -> str:
         """A strong entity tag: the same for the same content, in every process."""
-        facts = self.model_dump(mode="json", exclude=set(self.volatile | self.once))
+        inside = {name: {"__all__": set(fields)} for name, fields in self.volatile_inside.items()}
+        facts = self.model_dump(mode="json", exclude={**dict.fromkeys(self.volatile | self.once, True), **inside})
         return f'"{sha256(msgspec.json.encode(facts, order="sorted")).hexdigest()[:32]}"'
 
 

@@ -152,7 +152,7 @@ class ModelNotAllowed(NotAllowed):
 
 
 class CapReached(NotAllowed):
-    """The key's cap for the period is used up."""
+    """A cap of the key, or of its account, is used up for its period; the details name it."""
 
     code = "key_budget_exhausted"
 

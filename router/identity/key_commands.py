@@ -13,12 +13,14 @@ from sqlalchemy import Row, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.money import MAX_AMOUNT, NanoUSD, to_usd
-from billing.values import Cap, CapPeriod, Limits
+from billing.cap_rules import ordered
+from billing.money import MAX_AMOUNT, to_usd
+from billing.values import Cap, Limits
 from catalog.values import Use
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
+from router.identity.key_caps import caps_of_row, read_further_caps, write_further_caps
 from router.identity.key_loading import read_old_secrets
 from router.identity.keys import LIVE, TEST, new_key
 from router.tables import Json, KeyRow, OldSecretRow
@@ -35,13 +37,14 @@ NEVER_ENDS = datetime.max.replace(tzinfo=UTC)
 class KeySpec(msgspec.Struct, frozen=True):
     """What may be set on a key, now and later. ``models`` empty means every model.
 
-    ``allow_token_ids`` says that its token ids are those of the called model's own tokenizer.
+    ``allow_token_ids`` says that its token ids are those of the called model's own tokenizer. ``caps`` are at most one
+    of each period.
     """
 
     name: str
     use: Use = Use.COMMERCIAL
     limits: Limits = Limits()
-    cap: Cap | None = None
+    caps: tuple[Cap, ...] = ()
     models: tuple[ModelId, ...] = ()
     expires_at: datetime | None = None
     allow_token_ids: bool = False
@@ -94,6 +97,7 @@ async def create_key(work: UnitOfWork, account_id: AccountId, spec: KeySpec, *, 
         if violated_constraint(error) == "keys_account_id_fkey":
             raise NotFound("There is no such account.", param="account") from error
         raise
+    await write_further_caps(work.connection, key_id, spec.caps)
     view = await get_key(work.connection, key_id)
     work.record_change(Change("key.create", wire(KeyId, key_id), account_id, after=_audit_facts(view)))
     return IssuedKey(text=fresh.text, view=view)
@@ -103,6 +107,7 @@ async def change_key(work: UnitOfWork, key_id: KeyId, spec: KeySpec) -> KeyView:
     """Replace what may be set on a key. Raises ``NotFound``, ``Conflict`` for a revoked one."""
     before = await _lock(work, key_id)
     _validate(spec, work.now)
+    await write_further_caps(work.connection, key_id, spec.caps)
     return await _update(work, before, "key.change", _columns(spec))
 
 
@@ -226,11 +231,20 @@ def _validate(spec: KeySpec, now: datetime) -> None:
         raise InvalidRequest("A limit is between 1 and 2147483647; to stop a key, pause it.", param="limits")
     if spec.expires_at is not None and spec.expires_at <= now:
         raise InvalidRequest("The key would be expired already.", param="expires_at")
-    if spec.cap is not None and not 0 <= spec.cap.amount <= MAX_AMOUNT:
-        raise InvalidRequest(f"A cap is between 0.00 and {to_usd(MAX_AMOUNT)} USD.", param="cap")
+    validate_caps(spec.caps)
+
+
+def validate_caps(caps: Iterable[Cap]) -> None:
+    """Raise ``InvalidRequest`` for an amount that no cap has, and for two caps of one period."""
+    caps = list(caps)
+    if not all(0 <= cap.amount <= MAX_AMOUNT for cap in caps):
+        raise InvalidRequest(f"A cap is between 0.00 and {to_usd(MAX_AMOUNT)} USD.", param="caps")
+    if len({cap.period for cap in caps}) < len(caps):
+        raise InvalidRequest("There is at most one cap of each period: total, month and day.", param="caps")
 
 
 def _columns(spec: KeySpec) -> dict[str, object]:
+    first = next(iter(ordered(spec.caps)), None)
     return {
         "name": spec.name,
         "use": spec.use.value,
@@ -239,19 +253,20 @@ def _columns(spec: KeySpec) -> dict[str, object]:
         "requests_per_minute": spec.limits.requests_per_minute,
         "tokens_per_minute": spec.limits.tokens_per_minute,
         "concurrency": spec.limits.concurrency,
-        "cap_nano": spec.cap.amount if spec.cap else None,
-        "cap_period": spec.cap.period.value if spec.cap else None,
+        "cap_nano": first.amount if first else None,
+        "cap_period": first.period.value if first else None,
         "expires_at": spec.expires_at,
     }
 
 
 async def _views(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[KeyView]:
     old_secrets = await read_old_secrets(connection, [row.id for row in rows])
+    further = await read_further_caps(connection, [row.id for row in rows])
     now = await now_of(connection)
-    return [_view(row, old_secrets.get(KeyId(row.id), {}).values(), now) for row in rows]
+    return [_view(row, caps_of_row(row, further), old_secrets.get(KeyId(row.id), {}).values(), now) for row in rows]
 
 
-def _view(row: Row[Any], earlier: Iterable[datetime], now: datetime) -> KeyView:
+def _view(row: Row[Any], caps: tuple[Cap, ...], earlier: Iterable[datetime], now: datetime) -> KeyView:
     expires_at = row.expires_at or NEVER_ENDS
     previous_until = None if row.previous_until is None else min(row.previous_until, expires_at)
     old_ends = [*earlier, *([] if row.previous_until is None else [row.previous_until])]
@@ -260,7 +275,7 @@ def _view(row: Row[Any], earlier: Iterable[datetime], now: datetime) -> KeyView:
         name=row.name,
         use=Use(row.use),
         limits=Limits(row.requests_per_minute, row.tokens_per_minute, row.concurrency),
-        cap=None if row.cap_nano is None else Cap(NanoUSD(row.cap_nano), CapPeriod(row.cap_period)),
+        caps=caps,
         models=tuple(ModelId(model) for model in row.models),
         expires_at=row.expires_at,
         allow_token_ids=row.allow_token_ids,

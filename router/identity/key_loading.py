@@ -10,11 +10,13 @@ import msgspec
 from sqlalchemy import ColumnElement, Row, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.account_caps import caps_of_accounts
 from billing.accounts import suspended_accounts
-from billing.money import NanoUSD
-from billing.values import Cap, CapPeriod, Limits, Payer
+from billing.cap_rules import ordered
+from billing.values import Cap, Limits, Payer
 from catalog.licenses import accepted_tokens
 from catalog.values import Use
+from router.identity.key_caps import caps_of_row, read_further_caps
 from router.tables import KeyRow
 from router.values import Key
 from store.ids import AccountId, KeyId, ModelId
@@ -54,9 +56,12 @@ async def read_keys(connection: AsyncConnection, which: ColumnElement[bool]) -> 
         rows = (await connection.execute(query)).all()
         # Read after the keys: what a rotation in between moves from the one to the other is then found in one of them.
         old_secrets = await read_old_secrets(connection, [row.id for row in rows])
+        further = await read_further_caps(connection, [row.id for row in rows])
+        of_accounts = await caps_of_accounts(connection, {AccountId(row.account_id) for row in rows})
         yield {
             KeyId(row.id): _keys_by_digest(
                 row,
+                ordered((*caps_of_row(row, further), *of_accounts.get(AccountId(row.account_id), ()))),
                 old_secrets.get(KeyId(row.id), {}),
                 accepted.get(row.account_id, NO_ACCEPTANCES),
                 suspended=row.account_id in suspended,
@@ -80,18 +85,22 @@ async def read_old_secrets(
 
 
 def _keys_by_digest(
-    row: Row[Any], old_secrets: Mapping[bytes, datetime], accepted: frozenset[str], *, suspended: bool
+    row: Row[Any],
+    caps: tuple[Cap, ...],
+    old_secrets: Mapping[bytes, datetime],
+    accepted: frozenset[str],
+    *,
+    suspended: bool,
 ) -> dict[bytes, Key]:
     if row.revoked_at is not None:
         return {}
-    cap = None if row.cap_nano is None else Cap(NanoUSD(row.cap_nano), CapPeriod(row.cap_period))
     limits = Limits(row.requests_per_minute, row.tokens_per_minute, row.concurrency)
     key = Key(
         id=KeyId(row.id),
         account_id=AccountId(row.account_id),
         name=row.name,
         use=Use(row.use),
-        payer=Payer(AccountId(row.account_id), KeyId(row.id), limits, cap),
+        payer=Payer(AccountId(row.account_id), KeyId(row.id), limits, caps),
         models=frozenset(ModelId(model) for model in row.models),
         expires_at=row.expires_at,
         paused=row.paused or suspended,

@@ -50,7 +50,7 @@ FAULTS = (SQLAlchemyError, asyncpg.PostgresError, *CONNECTION_LOST)
 CATALOG_TABLES = frozenset({"models", "model_aliases", "license_claims", "license_resolutions", "license_waivers"})
 ENDPOINT_TABLES = frozenset({"endpoints", "providers"})
 OPERATOR_TABLES = frozenset({"operator_keys", "members"})
-ACCOUNT_TABLES = frozenset({"accounts", "license_acceptances"})
+ACCOUNT_TABLES = frozenset({"accounts", "account_caps", "license_acceptances"})
 
 log = structlog.get_logger("router.registry.refresh")
 

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from billing.admission import Admission, Recount
-from billing.caps import period_end
+from billing.cap_rules import period_end
 from billing.errors import BillingUnavailable
 from billing.money import NanoUSD, to_usd
-from billing.values import Denial, Denied, Hold, LimitState, Quote
+from billing.values import Cap, CapPeriod, CapScope, Denial, Denied, Hold, LimitState, Quote
 from router import errors
 from router.values import Caller, RawCall
 
@@ -68,8 +68,12 @@ def rate_limit_headers(state: LimitState) -> list[tuple[bytes, bytes]]:
 
 def denial_error(denied: Denied, caller: Caller, now: datetime) -> errors.Refusal:
     """The error that the denial of a call of ``now`` becomes, with the limits as headers."""
-    is_cap = denied.reason is Denial.CAP
-    error = _cap(denied, caller, now) if is_cap else _ERRORS[denied.reason](denied, caller)
+    if denied.cap is not None:
+        error = (
+            _cap_held(denied, denied.cap, now) if denied.reason is Denial.CAP_HELD else _cap(denied, denied.cap, now)
+        )
+    else:
+        error = _ERRORS[denied.reason](denied, caller)
     error.headers += rate_limit_headers(denied.limits)
     return error
 
@@ -98,39 +102,48 @@ def _credit_held(denied: Denied, _: Caller) -> errors.Refusal:
     )
 
 
-def _cap(denied: Denied, caller: Caller, now: datetime) -> errors.Refusal:
-    cap = caller.key.payer.cap
-    assert cap is not None, "a cap was reached that the key does not have; this is a bug"
-    ends_at = period_end(cap.period, now)
-    resets_at = None if ends_at is None else f"{ends_at:%Y-%m-%dT%H:%M:%SZ}"
-    scope = "in total" if resets_at is None else f"per {cap.period.value}"
-    state = "is used up"
+def _cap(denied: Denied, cap: Cap, now: datetime) -> errors.Refusal:
+    facts = _cap_facts(denied, cap, now)
+    state, resets_at = "is used up", facts["resets_at"]
     if denied.needed > cap.amount:
         state = "is less than one such call"
         way_out = "Raise the cap, or send fewer tokens per call."
-    elif resets_at is None:
-        way_out = "Raise the cap, or use another key."
-    else:
+    elif resets_at is not None:
         way_out = f"Raise the cap, or wait until it begins again at {resets_at}."
+    else:
+        way_out = "Raise the cap, or use another key." if cap.scope is CapScope.KEY else "Raise the cap."
     return errors.CapReached(
-        f"The key's cap of {to_usd(cap.amount)} USD {scope} {state}: {to_usd(denied.spent)} USD is spent and this call "
-        f"may cost {to_usd(denied.needed)} USD. {way_out}",
-        details={
-            "cap_usd": to_usd(cap.amount),
-            "spent_usd": to_usd(denied.spent),
-            "left_usd": to_usd(NanoUSD(max(0, cap.amount - denied.spent))),
-            "period": cap.period.value,
-            "resets_at": resets_at,
-        },
+        f"The {_name(cap)} {state}: {to_usd(denied.spent)} USD is spent and this call may cost "
+        f"{to_usd(denied.needed)} USD. {way_out}",
+        details=facts,
     )
 
 
-def _cap_held(denied: Denied, _: Caller) -> errors.Refusal:
+def _cap_held(denied: Denied, cap: Cap, now: datetime) -> errors.Refusal:
     return errors.CreditHeld(
-        f"Calls in flight hold what is left of the key's cap: {to_usd(denied.spent)} USD is spent and this call may "
+        f"Calls in flight hold what is left of the {_name(cap)}: {to_usd(denied.spent)} USD is spent and this call may "
         f"cost {to_usd(denied.needed)} USD. Try again when they are done, or raise the cap.",
         retry_after_s=HELD_RETRY_S,
+        details=_cap_facts(denied, cap, now),
     )
+
+
+def _name(cap: Cap) -> str:
+    """``key's cap of 5.00 USD per day``."""
+    scope = "in total" if cap.period is CapPeriod.TOTAL else f"per {cap.period.value}"
+    return f"{cap.scope.value}'s cap of {to_usd(cap.amount)} USD {scope}"
+
+
+def _cap_facts(denied: Denied, cap: Cap, now: datetime) -> dict[str, object]:
+    ends_at = period_end(cap.period, now)
+    return {
+        "scope": cap.scope.value,
+        "cap_usd": to_usd(cap.amount),
+        "spent_usd": to_usd(denied.spent),
+        "left_usd": to_usd(NanoUSD(max(0, cap.amount - denied.spent))),
+        "period": cap.period.value,
+        "resets_at": None if ends_at is None else f"{ends_at:%Y-%m-%dT%H:%M:%SZ}",
+    }
 
 
 def _requests(denied: Denied, caller: Caller) -> errors.Refusal:
@@ -195,7 +208,6 @@ def _amounts(denied: Denied) -> dict[str, object]:
 _ERRORS: dict[Denial, Callable[[Denied, Caller], errors.Refusal]] = {
     Denial.CREDIT: _credit,
     Denial.CREDIT_HELD: _credit_held,
-    Denial.CAP_HELD: _cap_held,
     Denial.REQUESTS: _requests,
     Denial.TOKENS: _tokens,
     Denial.TOKENS_HELD: _tokens_held,

@@ -269,7 +269,9 @@ class DatabaseBuilder:
         allow_token_ids: bool = True,
     ) -> tuple[str, KeyId]:
         async def command(work: UnitOfWork) -> tuple[str, KeyId]:
-            spec = KeySpec(name="tests", limits=limits, cap=cap, use=use, allow_token_ids=allow_token_ids)
+            spec = KeySpec(
+                name="tests", limits=limits, caps=(cap,) if cap else (), use=use, allow_token_ids=allow_token_ids
+            )
             shown = await create_key(work, account, spec, is_test=is_test)
             return shown.text, shown.view.id
 

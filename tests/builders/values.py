@@ -144,10 +144,16 @@ def an_endpoint(provider_name: str = "provider", **fields: Unpack[EndpointFields
     return msgspec.structs.replace(endpoint, **fields)
 
 
-def a_payer(account_id: AccountId | None = None, *, limits: Limits | None = None, cap: Cap | None = None) -> Payer:
+def a_payer(
+    account_id: AccountId | None = None,
+    *,
+    limits: Limits | None = None,
+    caps: tuple[Cap, ...] = (),
+    cap: Cap | None = None,
+) -> Payer:
     """A key of an account as billing knows it, without narrow limits."""
     wide = Limits(1_000_000, 1_000_000_000, 100_000)
-    return Payer(account_id or AccountId(new_id()), KeyId(new_id()), limits or wide, cap)
+    return Payer(account_id or AccountId(new_id()), KeyId(new_id()), limits or wide, (cap,) if cap else caps)
 
 
 def a_key(**fields: Unpack[KeyFields]) -> Key:
@@ -206,7 +212,6 @@ def a_hold(tokens_max: int = 100, amount_max: int = 1_000) -> Hold:
         id=RequestId(new_id()),
         payer=PAYER,
         quote=Quote(tokens_max=tokens_max, amount_max=NanoUSD(amount_max), price=PRICE),
-        period="total",
         limits=LimitState(3000, 2999, 20, 1_000_000, 999_990, 112),
         process_id=ProcessId(new_id()),
     )

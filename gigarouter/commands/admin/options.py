@@ -98,7 +98,8 @@ def _resolved(declared: Json, known: Json) -> tuple[Json, bool]:
 def _kind(field: Json) -> str:
     """How a field is typed: its JSON type, or what is special about it."""
     kind = str(field.get("type", "json"))
-    items = field.get("items", {}).get("type", "string")
+    item = field.get("items", {})
+    items = "object" if "$ref" in item else item.get("type", "string")
     special = (
         (bool(field.get("writeOnly")), "secret"),
         ("contentMediaType" in field, "file"),

@@ -10,6 +10,7 @@ from router.api.admin.billing_documents import operations as documents
 from router.api.admin.billing_documents import requests as document_requests
 from router.api.admin.billing_profiles import operations as billing_profiles
 from router.api.admin.books import operations as books
+from router.api.admin.caps import operations as caps
 from router.api.admin.claims import operations as claims
 from router.api.admin.close import operations as close
 from router.api.admin.decisions import operations as decisions
@@ -42,7 +43,8 @@ from router.api.admin.usage import operations as usage
 from router.api.admin.waivers import operations as waivers
 
 _nouns = (
-    *(providers, endpoints, models, prices, accounts, grants, grant_schedules, movements, keys, members, operators),
+    *(providers, endpoints, models, prices, accounts, grants, grant_schedules, movements, caps),
+    *(keys, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances),
     *(lines, receivables, close),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),

@@ -4,8 +4,9 @@ Who lost that answer repeats the request with its Idempotency-Key and gets the s
 rotation for as long as the old secret works.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -14,11 +15,13 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
-from billing.caps import CapUse, read_cap_use
-from billing.values import Cap, CapPeriod, Limits
+from billing.cap_rules import CapUse, ordered
+from billing.caps import read_key_caps
+from billing.values import Cap, Limits
 from catalog.values import Use
 from router.api.admin.references import Lookups, account_of, model_of
 from router.api.admin.request import Command, Edit, Read, Write
+from router.api.cap_forms import VOLATILE, CapForm, CapOut, cap_of, cap_out
 from router.api.fields import (
     AccountIdText,
     AccountRef,
@@ -26,12 +29,12 @@ from router.api.fields import (
     KeyIdText,
     Limit,
     Usd,
-    UsdNotNegative,
     text_of,
 )
 from router.api.forms import Answer, Body, Form, Page, PageQuery, Patch, Resource, answer_of
 from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
+from router.errors import InvalidRequest
 from router.identity.key_commands import (
     IssuedKey,
     KeySpec,
@@ -51,13 +54,8 @@ from store.postgres import now_of
 operations = Operations("keys", f"{V1}/keys")
 ONE = "/{key_id}"
 DEFAULT = Limits()
-
-
-class CapForm(Form):
-    """The most that a key may spend per period."""
-
-    amount_usd: UsdNotNegative = Field(description="How much, in USD.")
-    period: CapPeriod = Field(CapPeriod.MONTH, description="Per what.")
+# Stands for a cap of which an edit says nothing.
+_ABSENT: Any = object()
 
 
 class KeyFacts(Form):
@@ -74,7 +72,14 @@ class KeyFacts(Form):
     requests_per_minute: Limit = Field(DEFAULT.requests_per_minute, description="Requests per minute.")
     tokens_per_minute: Limit = Field(DEFAULT.tokens_per_minute, description="Tokens per minute.")
     concurrency: Limit = Field(DEFAULT.concurrency, description="Calls at once.")
-    cap: CapForm | None = Field(None, description="The most it may spend per period; null: no cap.")
+    cap: CapForm | None = Field(
+        None,
+        description="The first of caps, in the order of total, month and day. Given alone it replaces that one and "
+        "leaves the others; null takes that one away.",
+    )
+    caps: tuple[CapForm, ...] = Field(
+        (), description="The most it may spend per period: at most one cap of each period. Given, it replaces them all."
+    )
     expires_at: Instant | None = Field(None, description="When it stops; null: never.")
 
 
@@ -86,7 +91,10 @@ class KeyCreate(KeyFacts, Body):
 
 
 class KeyEdit(KeyFacts, Patch):
-    """What is given is changed; null takes the cap or the expiry away, an empty list of models allows every one."""
+    """What is given is changed; null takes the cap or the expiry away, an empty list of models allows every one.
+
+    An empty list of caps takes all away.
+    """
 
 
 class OldSecret(Answer):
@@ -103,6 +111,7 @@ class KeyOut(KeyFacts, Resource):
     columns: ClassVar[tuple[str, ...]] = (
         *("id", "account", "name", "shown_as", "state", "expires_at", "cap_left_usd", "cap_resets_at"),
     )
+    volatile_inside: ClassVar[Mapping[str, frozenset[str]]] = MappingProxyType({"caps": VOLATILE})
 
     id: KeyIdText
     account: AccountIdText
@@ -115,6 +124,7 @@ class KeyOut(KeyFacts, Resource):
         description="When the secret ends that the latest rotation replaced; no later rotation changes that."
     )
     old_secrets: tuple[OldSecret, ...] = Field(description="Those that still work, the first to end first.")
+    caps: tuple[CapOut, ...] = Field(description="Its caps, total first, then month, then day.")
     cap_spent_usd: Usd | None = Field(
         description="What calls of the cap's present period were charged; null without a cap. A call in flight counts "
         "from its charge on, which is before its answer."
@@ -166,7 +176,7 @@ async def create(admin: Write, body: KeyCreate) -> KeyOut:
     async def command(work: UnitOfWork) -> KeyOut:
         lookups = Lookups()
         account = await lookups.find(account_of(work.connection, body.account))
-        facts = {name: getattr(body, name) for name in KeyFacts.model_fields}
+        facts = {name: value for name, value in body.given().items() if name in KeyFacts.model_fields}
         spec = await _spec(work.connection, KeySpec(body.name), facts, lookups)
         assert account is not None, "a fault of a look-up is raised with the others; this is a bug"
         return await _shown(work, await create_key(work, account.id, spec, is_test=body.is_test))
@@ -264,15 +274,27 @@ async def _spec(connection: AsyncConnection, before: KeySpec, given: dict[str, A
     limits = {name: given.pop(name) for name in Limits.__struct_fields__ if name in given}
     if limits:
         given["limits"] = msgspec.structs.replace(before.limits, **limits)
-    if given.get("cap") is not None:
-        cap: CapForm = given["cap"]
-        given["cap"] = Cap(cap.amount_usd, cap.period)
+    given["caps"] = _caps(before.caps, given.pop("cap", _ABSENT), given.pop("caps", None))
     if "models" in given:
         names = list(dict.fromkeys(given["models"]))
         found = [await lookups.find(model_of(connection, name), f"models[{place}]") for place, name in enumerate(names)]
         given["models"] = tuple(dict.fromkeys(model.id for model in found if model is not None))
     lookups.refuse()
     return msgspec.structs.replace(before, **given)
+
+
+def _caps(before: Sequence[Cap], first: CapForm | None, caps: Sequence[CapForm] | None) -> tuple[Cap, ...]:
+    """The caps with what is given of them. Raises ``InvalidRequest`` where both ways of saying it are used."""
+    if caps is not None:
+        if first not in (None, _ABSENT):
+            raise InvalidRequest("Give 'caps', or 'cap' for the first of them, not both.", param="cap")
+        return ordered(cap_of(form) for form in caps)
+    if first is _ABSENT:
+        return tuple(before)
+    others = before[1:]
+    if first is None:
+        return tuple(others)
+    return ordered((cap_of(first), *(cap for cap in others if cap.period is not first.period)))
 
 
 async def _shown(work: UnitOfWork, issued: IssuedKey) -> KeyOut:
@@ -284,13 +306,12 @@ async def _out(connection: AsyncConnection, view: KeyView) -> KeyOut:
 
 
 async def _all_out(connection: AsyncConnection, views: Sequence[KeyView]) -> list[KeyOut]:
-    caps = {view.id: view.spec.cap for view in views if view.spec.cap is not None}
-    use = await read_cap_use(connection, caps, await now_of(connection))
-    return [_answer(view, use.get(view.id)) for view in views]
+    use = await read_key_caps(connection, {view.id: view.spec.caps for view in views}, await now_of(connection))
+    return [_answer(view, use[view.id]) for view in views]
 
 
-def _answer(view: KeyView, cap_use: CapUse | None) -> KeyOut:
-    spec = view.spec
+def _answer(view: KeyView, caps: Sequence[CapUse]) -> KeyOut:
+    spec, first = view.spec, next(iter(caps), None)
     state = "revoked" if view.revoked_at is not None else "paused" if view.paused else "active"
     return answer_of(
         KeyOut,
@@ -300,10 +321,11 @@ def _answer(view: KeyView, cap_use: CapUse | None) -> KeyOut:
         account=view.account_id,
         shown_as=view.masked,
         state=state,
-        cap=None if spec.cap is None else CapForm(amount_usd=spec.cap.amount, period=spec.cap.period),
+        cap=None if first is None else CapForm(amount_usd=first.cap.amount, period=first.cap.period),
+        caps=tuple(cap_out(use) for use in caps),
         old_secret_works_until=view.previous_until,
         old_secrets=tuple(OldSecret(works_until=ends) for ends in view.old_secrets),
-        cap_spent_usd=None if cap_use is None else cap_use.spent,
-        cap_left_usd=None if cap_use is None else cap_use.left,
-        cap_resets_at=None if cap_use is None else cap_use.resets_at,
+        cap_spent_usd=None if first is None else first.spent,
+        cap_left_usd=None if first is None else first.left,
+        cap_resets_at=None if first is None else first.resets_at,
     )

@@ -4,6 +4,8 @@
 """
 
 from router.api.public.account import operations as account
+from router.api.public.budgets import operations as budgets
+from router.api.public.caps import operations as caps
 from router.api.public.documents import operations as documents
 from router.api.public.documents import profile_operations as billing_profiles
 from router.api.public.first_page import operations as first_page
@@ -20,8 +22,10 @@ from router.api.public.stripe_webhook import operations as stripe_webhook
 from router.api.public.topups import operations as topups
 from router.api.public.usage import operations as usage
 from router.api.public.votes import operations as votes
+from router.api.public.webhooks import operations as webhooks
 
 operations = [
-    *(votes, models, account, grants, movements, billing_profiles, documents, topups, refunds, recharge, portal),
+    *(votes, models, account, grants, movements, caps, budgets, webhooks, billing_profiles, documents),
+    *(topups, refunds, recharge, portal),
     *(requests, quotes, usage, openai_usage, stripe_webhook, first_page),
 ]

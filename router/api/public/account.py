@@ -4,9 +4,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from billing.caps import read_cap_use
+from billing.cap_rules import CapUse
+from billing.caps import read_key_caps
 from billing.errors import BillingUnavailable
 from billing.money import to_usd
+from billing.values import CapScope
+from router.api.cap_forms import CapOut as NamedCapOut
+from router.api.cap_forms import cap_out
 from router.api.fields import AccountIdText, KeyIdText
 from router.api.forms import Answer, answer_of
 from router.api.operation import Operations, Who
@@ -56,7 +60,8 @@ class KeyOut(Answer):
         "with the tokenizer that OpenAI's clients encode with."
     )
     limits: LimitsOut
-    cap: CapOut | None
+    cap: CapOut | None = Field(description="The first of caps; null without one.")
+    caps: list[NamedCapOut] = Field(description="The key's caps: total first, then month, then day.")
     expires_at: str | None
 
 
@@ -81,7 +86,7 @@ async def retrieve_account(request: Private) -> AccountOut:
     key = request.key
     try:
         balance = await request.context.projection.balance(key.account_id)
-        cap = await _cap(request)
+        caps = await _caps(request)
     except (BillingUnavailable, *STORE_FAULTS) as fault:
         raise StoreUnavailable(
             "The balance cannot be read right now. Try again in a moment.", retry_after_s=1, detail=str(fault)
@@ -100,23 +105,30 @@ async def retrieve_account(request: Private) -> AccountOut:
             models=sorted(key.models),
             allow_token_ids=key.allow_token_ids,
             limits=answer_of(LimitsOut, key.payer.limits),
-            cap=cap,
+            cap=_first(caps),
+            caps=[cap_out(use) for use in caps],
             expires_at=f"{key.expires_at:%Y-%m-%dT%H:%M:%SZ}" if key.expires_at else None,
         ),
     )
 
 
-async def _cap(request: Private) -> CapOut | None:
-    """The key's cap with what is left of it now."""
+async def _caps(request: Private) -> tuple[CapUse, ...]:
+    """The key's own caps with what is left of them now."""
     key = request.key
-    cap = key.payer.cap
-    if cap is None:
-        return None
+    own = tuple(cap for cap in key.payer.caps if cap.scope is CapScope.KEY)
+    if not own:
+        return ()
     async with request.context.db.transaction() as connection:
-        use = (await read_cap_use(connection, {key.id: cap}, request.exchange.now))[key.id]
+        return (await read_key_caps(connection, {key.id: own}, request.exchange.now))[key.id]
+
+
+def _first(caps: tuple[CapUse, ...]) -> CapOut | None:
+    if not caps:
+        return None
+    use = caps[0]
     return CapOut(
-        amount=to_usd(cap.amount),
-        period=cap.period.value,
+        amount=to_usd(use.cap.amount),
+        period=use.cap.period.value,
         spent=to_usd(use.spent),
         left=to_usd(use.left),
         resets_at=f"{use.resets_at:%Y-%m-%dT%H:%M:%SZ}" if use.resets_at else None,

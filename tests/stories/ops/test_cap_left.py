@@ -1,14 +1,17 @@
 """What a key's cap has left is the same sum wherever one looks, to the nano-dollar, right after each call."""
 
+import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
-from billing.caps import period_end
+from billing.cap_rules import period_end
 from billing.values import CapPeriod
 from store.embedded import Embedded
 from tests.harness.admin_client import Operator, admin_command, an_operator
@@ -124,3 +127,107 @@ def test_a_new_period_begins_with_all_of_the_cap(product: Product, ops: Operator
     product.database.rows("ALTER TABLE key_spend DISABLE TRIGGER USER")
     product.database.rows(query, f"{day:%Y-%m-%d}", key_id, f"{day + timedelta(days=1):%Y-%m-%d}")
     assert ops("GET", f"/keys/{key['id']}")["cap_left_usd"] == "0.01"
+
+
+def test_a_key_has_a_cap_of_each_period_and_the_one_cap_of_before_is_the_first_of_them(
+    product: Product, ops: Operator, account: str
+) -> None:
+    day, month, total = ({"amount_usd": f"0.{n}0", "period": p} for n, p in ((1, "day"), (2, "month"), (3, "total")))
+    key = ops("POST", "/keys", {"account": account, "caps": [day, total]}, 201)
+    path = f"/keys/{key['id']}"
+
+    def caps_of(answer: dict[str, Any]) -> list[dict[str, str]]:
+        assert answer["cap"] == next(
+            ({"amount_usd": c["amount_usd"], "period": c["period"]} for c in answer["caps"]), None
+        )
+        return [{"amount_usd": cap["amount_usd"], "period": cap["period"]} for cap in answer["caps"]]
+
+    assert caps_of(key) == [total, day]
+    # What is written as one cap takes the first one's place, and none other's unless it is of its period.
+    for edit, after in (
+        ({"cap": month}, [month, day]),
+        ({"cap": day | {"amount_usd": "0.05"}}, [day | {"amount_usd": "0.05"}]),
+        ({"caps": [day, month, total]}, [total, month, day]),
+        ({"name": "renamed"}, [total, month, day]),
+        ({"cap": None}, [month, day]),
+        ({"caps": []}, []),
+        ({"cap": month}, [month]),
+        ({"caps": [month, day]}, [month, day]),
+    ):
+        before = ops.ask("GET", path).headers["etag"]
+        assert caps_of(ops.edit(path, edit)) == after, edit
+        assert ops.ask("GET", path).headers["etag"] != before, edit
+    product.wait_until_known(key["key"])
+    openai.OpenAI(base_url=product.url, api_key=key["key"]).embeddings.create(model=MODEL, input="one of each")
+    own = product.account(key["key"])["key"]["caps"]
+    assert own == ops("GET", path)["caps"]
+    assert [cap["period"] for cap in own] == ["month", "day"]
+    assert len({cap["spent_usd"] for cap in own}) == 1 < len({cap["resets_at"] for cap in own})
+    for wrong in ({"caps": [day, day]}, {"caps": [day], "cap": month}, {"caps": [day | {"amount_usd": "-1"}]}):
+        assert ops.ask("PATCH", path, wrong, if_match="*").status_code == 400, wrong
+
+
+def test_an_account_has_caps_over_all_of_its_keys_which_a_key_may_only_tighten(
+    product: Product, ops: Operator, finance: Operator
+) -> None:
+    account = str(ops("POST", "/accounts", {"name": "Shared"}, 201)["id"])
+    finance("POST", f"/accounts/{account}/grants", {"amount_usd": "1.00", "source": "shared"}, 201)
+    keys = [ops("POST", "/keys", {"account": account}, 201)["key"] for _ in range(2)]
+    clients = [openai.OpenAI(base_url=product.url, api_key=key, max_retries=0) for key in keys]
+    for key, client in zip(keys, clients, strict=True):
+        product.wait_until_known(key)
+        client.embeddings.create(model=MODEL, input="spent before there was a cap")
+
+    def own(method: str, caps: list[dict[str, str]] | None = None) -> httpx.Response:
+        url, headers = f"{product.url}/account/caps", {"Authorization": f"Bearer {keys[0]}"}
+        return httpx.request(method, url, headers=headers, json=None if caps is None else {"caps": caps})
+
+    assert own("GET").json() == {"caps": [], "object": "account_caps"}
+    made = own("POST", [{"amount_usd": "0.50", "period": "month"}])
+    assert made.status_code == 200, made.text
+    raised = own("POST", [{"amount_usd": "0.51", "period": "month"}])
+    assert (raised.status_code, raised.json()["error"]["code"]) == (403, "not_allowed")
+    assert own("POST", []).status_code == 403
+    lowered = own("POST", [{"amount_usd": "0.40", "period": "month"}, {"amount_usd": "0.30", "period": "day"}])
+    assert [cap["period"] for cap in lowered.json()["caps"]] == ["month", "day"]
+    assert own("POST", [{"amount_usd": "1", "period": "week"}]).status_code == 400
+
+    spent = lowered.json()["caps"][1]["spent_usd"]
+    assert Decimal(spent) > 0, "what was spent before counts"
+    path = f"/accounts/{account}/caps"
+    caps = [{"amount_usd": spent, "period": "day"}, {"amount_usd": "0.9", "period": "total"}]
+    dry = ops("POST", f"{path}?dry_run=1", {"caps": caps})
+    assert dry["caps"][1]["left_usd"] == "0.00"
+    assert [cap["period"] for cap in ops("GET", path)["caps"]] == ["month", "day"], "a dry run writes nothing"
+    typed = admin_command(product.environment, "caps", "set", account, "--caps", json.dumps(caps))
+    assert [cap["left_usd"] for cap in typed["caps"]][1:] == ["0.00"]
+    for client in clients:
+        error = _refused(client)
+        assert error["message"].startswith(f"The account's cap of {spent} USD per day is "), error
+        facts = error["details"]
+        # A call may have passed before every process knew the cap.
+        assert Decimal(facts["spent_usd"]) >= Decimal(spent)
+        assert f"{facts['spent_usd']} USD is spent" in error["message"]
+        assert (facts["scope"], facts["period"], facts["left_usd"]) == ("account", "day", "0.00")
+        assert facts["resets_at"] == typed["caps"][1]["resets_at"]
+    # An operator raises it, and the calls pass again.
+    ops("POST", path, {"caps": []})
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            clients[1].embeddings.create(model=MODEL, input="again")
+            break
+        except openai.PermissionDeniedError:
+            assert time.monotonic() < deadline
+
+
+def _refused(client: openai.OpenAI) -> dict[str, Any]:
+    """The error of a call, once every process knows the caps."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            client.embeddings.create(model=MODEL, input="beyond")
+        except openai.PermissionDeniedError as refused:
+            error: dict[str, Any] = refused.response.json()["error"]
+            return error
+    raise AssertionError("the cap is never reached")

@@ -13,6 +13,18 @@ GET    /ready                                           anyone
 GET    /metrics                                         nearby
 DELETE /v1/models/{model_id:path}/vote                  key
 GET    /v1/account                                      key
+GET    /v1/account/budgets                              key
+GET    /v1/account/budgets/{budget_id}                  key
+GET    /v1/account/caps                                 key
+GET    /v1/account/webhooks                             key
+GET    /v1/account/webhooks/{webhook_id}                key
+GET    /v1/account/webhooks/{webhook_id}/deliveries     key
+DELETE /v1/account/budgets/{budget_id}                  key
+DELETE /v1/account/webhooks/{webhook_id}                key
+POST   /v1/account/budgets                              key
+POST   /v1/account/webhooks                             key
+POST   /v1/account/webhooks/{webhook_id}/rotate         key
+POST   /v1/account/webhooks/{webhook_id}/test           key
 GET    /v1/account/grants                               key
 GET    /v1/account/movements                            key
 GET    /v1/account/movements/{entry_id}                 key
@@ -33,6 +45,7 @@ GET    /v1/organization/usage/embeddings                key
 GET    /v1/requests/{request_id}                        key
 GET    /v1/usage                                        key
 POST   /v1/account/billing-profile                      key
+POST   /v1/account/caps                                 key
 POST   /v1/account/portal                               key
 POST   /v1/account/recharge                             key
 POST   /v1/account/recharge/off                         key
@@ -46,6 +59,7 @@ GET    /admin/v1/acceptances/{acceptance_id}            finance_admin ops
 GET    /admin/v1/accounts                               finance_admin ops
 GET    /admin/v1/accounts/{account_id}                  finance_admin ops
 GET    /admin/v1/accounts/{account_id}/billing-profile  finance_admin ops
+GET    /admin/v1/accounts/{account_id}/caps             finance_admin ops
 GET    /admin/v1/accounts/{account_id}/grants           finance_admin ops
 GET    /admin/v1/accounts/{account_id}/grants/{grant_id} finance_admin ops
 GET    /admin/v1/accounts/{account_id}/movements        finance_admin ops
@@ -116,6 +130,7 @@ POST   /admin/v1/acceptances                            ops
 POST   /admin/v1/accounts                               finance_admin ops
 POST   /admin/v1/accounts/{account_id}/billing-profile  finance_admin
 POST   /admin/v1/accounts/{account_id}/billing-profile/erase finance_admin
+POST   /admin/v1/accounts/{account_id}/caps             finance_admin ops
 POST   /admin/v1/accounts/{account_id}/grants           finance_admin
 POST   /admin/v1/accounts/{account_id}/resume           finance_admin ops
 POST   /admin/v1/accounts/{account_id}/suspend          finance_admin ops

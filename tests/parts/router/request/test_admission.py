@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from billing.money import NanoUSD
-from billing.values import Cap, CapPeriod, Denial, Denied, LimitState
+from billing.values import Cap, CapPeriod, CapScope, Denial, Denied, LimitState
 from router.errors import CapReached, CreditHeld
 from router.request.admission import HELD_RETRY_S, denial_error, format_duration, rate_limit_headers
 from router.values import Caller
@@ -59,15 +59,18 @@ def test_each_limit_has_its_own_three_headers() -> None:
 
 
 def test_a_cap_that_calls_in_flight_hold_asks_for_patience_and_a_cap_that_is_spent_does_not() -> None:
-    capped = msgspec.structs.replace(PAYER, cap=Cap(NanoUSD(100_000), CapPeriod.MONTH))
+    cap = Cap(NanoUSD(100_000), CapPeriod.MONTH)
+    capped = msgspec.structs.replace(PAYER, caps=(cap,))
     caller, state = Caller(msgspec.structs.replace(a_key(), payer=capped)), LimitState(1, 1, 0, 1, 1, 0)
     amounts = (NanoUSD(60_000), NanoUSD(10**9), NanoUSD(60_000), NanoUSD(30_000))
-    held = denial_error(Denied(Denial.CAP_HELD, *amounts, 0, state), caller, NOW)
+    held = denial_error(Denied(Denial.CAP_HELD, *amounts, 0, state, cap=cap), caller, NOW)
     assert (type(held), held.retry_after_s) == (CreditHeld, HELD_RETRY_S)
     assert "0.00003 USD is spent and this call may cost 0.00006 USD" in held.message
-    spent = denial_error(Denied(Denial.CAP, *amounts, 0, state), caller, NOW)
+    spent = denial_error(Denied(Denial.CAP, *amounts, 0, state, cap=cap), caller, NOW)
     assert (type(spent), spent.retry_after_s) == (CapReached, None)
+    assert held.details == spent.details
     assert spent.details == {
+        "scope": "key",
         "cap_usd": "0.0001",
         "spent_usd": "0.00003",
         "left_usd": "0.00007",
@@ -76,18 +79,21 @@ def test_a_cap_that_calls_in_flight_hold_asks_for_patience_and_a_cap_that_is_spe
     }
 
 
-# Which cap (nano-USD, period), what this call needs, and what the error says of it.
+# Which cap (whose, nano-USD, period), what this call needs, and what the error says of it.
 CAPS = """
-    100000  total   60000   The key's cap of 0.0001 USD in total is used up: 0.00005 USD is spent and this call may cost 0.00006 USD. Raise the cap, or use another key.
-    100000  day     60000   The key's cap of 0.0001 USD per day is used up: 0.00005 USD is spent and this call may cost 0.00006 USD. Raise the cap, or wait until it begins again at 2027-01-01T00:00:00Z.
-    100000  month  200000   The key's cap of 0.0001 USD per month is less than one such call: 0.00005 USD is spent and this call may cost 0.0002 USD. Raise the cap, or send fewer tokens per call.
+    key      100000  total   60000   The key's cap of 0.0001 USD in total is used up: 0.00005 USD is spent and this call may cost 0.00006 USD. Raise the cap, or use another key.
+    key      100000  day     60000   The key's cap of 0.0001 USD per day is used up: 0.00005 USD is spent and this call may cost 0.00006 USD. Raise the cap, or wait until it begins again at 2027-01-01T00:00:00Z.
+    key      100000  month  200000   The key's cap of 0.0001 USD per month is less than one such call: 0.00005 USD is spent and this call may cost 0.0002 USD. Raise the cap, or send fewer tokens per call.
+    account  100000  total   60000   The account's cap of 0.0001 USD in total is used up: 0.00005 USD is spent and this call may cost 0.00006 USD. Raise the cap.
+    account  100000  day     60000   The account's cap of 0.0001 USD per day is used up: 0.00005 USD is spent and this call may cost 0.00006 USD. Raise the cap, or wait until it begins again at 2027-01-01T00:00:00Z.
 """  # noqa: E501 - a table
 
 
-@pytest.mark.parametrize("line", CAPS.split("\n")[1:-1], ids=lambda line: " ".join(line.split()[:3]))
+@pytest.mark.parametrize("line", CAPS.split("\n")[1:-1], ids=lambda line: " ".join(line.split()[:4]))
 def test_a_cap_says_what_helps(line: str) -> None:
-    amount, period, needed, sentence = line.split(maxsplit=3)
-    capped = msgspec.structs.replace(PAYER, cap=Cap(NanoUSD(int(amount)), CapPeriod(period)))
+    scope, amount, period, needed, sentence = line.split(maxsplit=4)
+    cap = Cap(NanoUSD(int(amount)), CapPeriod(period), CapScope(scope))
+    capped = msgspec.structs.replace(PAYER, caps=(cap,))
     amounts = (NanoUSD(int(needed)), NanoUSD(10**9), NanoUSD(0), NanoUSD(50_000))
-    denied = Denied(Denial.CAP, *amounts, 0, LimitState(1, 1, 0, 1, 1, 0))
+    denied = Denied(Denial.CAP, *amounts, 0, LimitState(1, 1, 0, 1, 1, 0), cap=cap)
     assert denial_error(denied, Caller(msgspec.structs.replace(a_key(), payer=capped)), NOW).message == sentence
