@@ -16,6 +16,7 @@ from billing.stripe.config import StripeConfig
 from billing.stripe.watch import Watch
 from catalog.models import Catalog
 from providers.protocol import Provider
+from router.changes.second_person import SecondPersonLimits
 from router.dispatch.state import DispatchState
 from router.dispatch.traffic_comparison import TrafficComparison
 from router.explain.receipts import ReceiptBuffer
@@ -85,6 +86,8 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     exports: ExportFolder
     # None where no payments are taken.
     stripe: StripeConfig | None = None
+    # Up to which amounts one operator acts alone.
+    second_person: SecondPersonLimits = SecondPersonLimits()
     # Wake who waits for a top-up's page, and the jobs that Stripe's events make.
     topup_changes: Watch = msgspec.field(default_factory=Watch)
     stripe_work: Watch = msgspec.field(default_factory=Watch)

@@ -37,6 +37,7 @@ DocumentRequestId = NewType("DocumentRequestId", UUID)
 TopupId = NewType("TopupId", UUID)
 RefundId = NewType("RefundId", UUID)
 ReviewId = NewType("ReviewId", UUID)
+ProposalId = NewType("ProposalId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -68,6 +69,7 @@ PREFIXES: dict[object, str] = {
     TopupId: "topup",
     RefundId: "refund",
     ReviewId: "review",
+    ProposalId: "proposal",
 }
 
 

@@ -73,7 +73,8 @@ async def ask_for_credit_note(
     if is_partial:
         notes = [one.document for one in await list_credit_notes(work.connection, stored.id)]
         try:
-            partial_note_of(stored.document, notes, Credited(net_cents, reason, line), work.now.date())
+            draft = partial_note_of(stored.document, notes, Credited(net_cents, reason, line), work.now.date())
+            net_cents = draft.net_cents
         except DocumentRefused as refused:
             raise InvalidRequest(f"{refused}.", param=_PARAMS.get(refused.field, "amount_usd")) from refused
     request = await request_credit_note(
@@ -88,7 +89,7 @@ async def ask_for_credit_note(
     )
     facts: dict[str, object] = {"kind": DocumentKind.CREDIT_NOTE.value, "corrects": number}
     if is_partial:
-        facts |= {"amount_usd": cents_text(net_cents) if net_cents else None, "line": line or None}
+        facts |= {"amount_usd": cents_text(net_cents), "line": line or None}
     change = Change(
         "document.request", wire(DocumentRequestId, request.id), stored.account_id, after=facts, reason=reason
     )

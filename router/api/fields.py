@@ -34,6 +34,7 @@ from store.ids import (
     MemberId,
     OperatorKeyId,
     PriceId,
+    ProposalId,
     ProviderId,
     ReceivableId,
     RefundId,
@@ -218,6 +219,7 @@ KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]
 PriceIdText: TypeAlias = Annotated[PriceId, _id(PriceId)]
+ProposalIdText: TypeAlias = Annotated[ProposalId, _id(ProposalId)]
 ProviderIdText: TypeAlias = Annotated[ProviderId, _id(ProviderId)]
 RefundIdText: TypeAlias = Annotated[RefundId, _id(RefundId)]
 ResolutionIdText: TypeAlias = Annotated[ResolutionId, _id(ResolutionId)]

@@ -28,6 +28,7 @@ from router.api.admin.models import operations as models
 from router.api.admin.movements import operations as movements
 from router.api.admin.operators import operations as operators
 from router.api.admin.prices import operations as prices
+from router.api.admin.proposals import operations as proposals
 from router.api.admin.providers import operations as providers
 from router.api.admin.receivables import operations as receivables
 from router.api.admin.refunds import operations as refunds
@@ -42,7 +43,7 @@ from router.api.admin.waivers import operations as waivers
 _nouns = (
     *(providers, endpoints, models, prices, accounts, grants, movements, keys, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances),
-    *(lines, receivables, close),
+    *(lines, receivables, close, proposals),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),
     *(topups, refunds, disputes, reviews),
     *(manifest, litellm_import, requests, routes, usage, ledger, books, exports, audit),

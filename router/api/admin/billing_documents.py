@@ -12,6 +12,7 @@ from billing.documents.faults import DocumentRefused
 from billing.documents.requests import DocumentRequest, list_requests, preview_of
 from billing.documents.store import find_document, find_named, list_documents, list_files, read_file
 from billing.documents.verify import verify
+from billing.stripe.values import nano_of
 from router.admin.documents import ask_for_credit_note, ask_for_month, found_document, retry_request
 from router.api.admin.references import account_of
 from router.api.admin.request import Read, Write
@@ -30,6 +31,7 @@ from router.api.document_answers import (
 from router.api.fields import AccountRef, DocumentRequestIdText, UsdCents, text_of
 from router.api.forms import Answer, Body, Page, PageQuery
 from router.api.operation import ALL, JSON, MONEY, OCTETS, V1, Operations
+from router.changes.second_person import MoneyKind
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, NotFound
 from store.ids import AccountId, DocumentId, DocumentRequestId, wire
@@ -191,6 +193,9 @@ async def credit(admin: Write, number: str, body: DocumentCredit) -> RequestOut:
         request = await ask_for_credit_note(
             work, number, body.reason, net_cents=body.amount_usd or 0, line=body.line or 0
         )
+        if request.facts.is_partial:
+            amount = nano_of(request.facts.net_cents)
+            await admin.require_second_person(work, MoneyKind.WRITE_OFF, request.account_id, amount)
         return await _request_out(work.connection, request)
 
     return await admin.change(command)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.exports.storage import ExportFolder
 from billing.stripe.config import StripeConfig
 from providers.protocol import Provider
+from router.changes.second_person import SecondPersonLimits
 from router.context import PlanningContext, RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import ReceiptBuffer
@@ -32,6 +33,7 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
     ``known`` is what a dry run of a route plans with. ``exports``: where their files are.
     ``quota``: what providers grant us, None without Redis. ``receipts``: explanations of calls that are not yet
     written, None where no calls are served. ``stripe``: None where no payments are taken.
+    ``second_person``: up to which amounts one operator acts alone.
     """
 
     db: Database
@@ -43,6 +45,7 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
     quota: Quota | None = None
     receipts: ReceiptBuffer | None = None
     stripe: StripeConfig | None = None
+    second_person: SecondPersonLimits = SecondPersonLimits()
 
 
 def admin_context(context: RouterContext) -> AdminContext:
@@ -69,4 +72,5 @@ def admin_context(context: RouterContext) -> AdminContext:
         quota=context.dispatch_state.quota,
         receipts=context.receipts,
         stripe=context.stripe,
+        second_person=context.second_person,
     )

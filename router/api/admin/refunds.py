@@ -6,7 +6,7 @@ from fastapi import Query
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.money import to_usd
+from billing.money import NanoUSD, to_usd
 from billing.stripe.refund_rules import RefundStatus
 from billing.stripe.refunds import RefundOrder, RefundRow, list_refunds
 from billing.stripe.values import nano_of
@@ -17,8 +17,9 @@ from router.api.fields import AccountIdText, AccountRef, Instant, RefundIdText, 
 from router.api.forms import Answer, Body, Page, PageQuery
 from router.api.operation import ALL, MONEY, V1, Operations
 from router.changes.audit import Change
+from router.changes.second_person import MoneyKind
 from router.changes.transaction import UnitOfWork
-from store.ids import RefundId, RequestId, wire
+from store.ids import RefundId, RequestId, TopupId, wire
 
 operations = Operations("refunds", f"{V1}/finance/refunds", tag="Finance")
 
@@ -96,8 +97,10 @@ async def create(admin: Write, body: RefundOrderForm) -> RefundLines:
             key=f"operator:{wire(RequestId, admin.exchange.request_id)}",
         )
         rows = await place_refund(work.connection, admin.context.stripe, order)
+        wanted = NanoUSD(sum(nano_of(row.wanted_cents) for row in rows))
+        await admin.require_second_person(work, MoneyKind.REFUND, account.id, wanted)
         for row in rows:
-            facts = {"wanted_usd": to_usd(nano_of(row.wanted_cents))}
+            facts = {"wanted_usd": to_usd(nano_of(row.wanted_cents)), "topup": wire(TopupId, row.topup_id)}
             change = Change("refund.create", row.reference, account.id, after={**facts}, reason=body.reason)
             work.record_change(change)
         return RefundLines(id=rows[0].id, data=[_line(row) for row in rows])

@@ -68,6 +68,8 @@ GET    /admin/v1/finance/close/{month}/papers           finance_admin ops
 GET    /admin/v1/finance/disputes                       finance_admin ops
 GET    /admin/v1/finance/lines                          finance_admin ops
 GET    /admin/v1/finance/lines/{account_id}             finance_admin ops
+GET    /admin/v1/finance/proposals                      finance_admin ops
+GET    /admin/v1/finance/proposals/{proposal_id}        finance_admin ops
 GET    /admin/v1/finance/receivables                    finance_admin ops
 GET    /admin/v1/finance/refunds                        finance_admin ops
 GET    /admin/v1/finance/reviews                        finance_admin ops
@@ -130,7 +132,10 @@ POST   /admin/v1/finance/close/{month}/sign-off         finance_admin
 POST   /admin/v1/finance/close/{month}/start            finance_admin
 POST   /admin/v1/finance/lines/{account_id}/end         finance_admin
 POST   /admin/v1/finance/lines/{account_id}/open        finance_admin
+POST   /admin/v1/finance/proposals/{proposal_id}/approve finance_admin
+POST   /admin/v1/finance/proposals/{proposal_id}/reject finance_admin
 POST   /admin/v1/finance/receivables/{receivable_id}/pay finance_admin
+POST   /admin/v1/finance/receivables/{receivable_id}/write-off finance_admin
 POST   /admin/v1/finance/refunds                        finance_admin
 POST   /admin/v1/finance/reviews/{review_id}/resolve    finance_admin
 POST   /admin/v1/finance/topups                         finance_admin
@@ -188,7 +193,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
     money = {spec.path for spec in specs() if spec.method == "POST" and spec.roles and "ops" not in spec.roles}
     assert {path.rpartition("/")[2] for path in money} == {
         *("prices", "waivers", "revoke", "grants"),
-        *("open", "end", "pay", "start", "finish", "sign-off"),
+        *("open", "end", "pay", "start", "finish", "sign-off", "write-off", "approve", "reject"),
         *("exports", "cancel"),
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "retry"),
         *("topups", "refunds", "resolve"),
