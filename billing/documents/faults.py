@@ -8,6 +8,7 @@ class DocumentRefused(Exception):
         super().__init__(f"{rule} ({field}): {message}")
         self.rule = rule
         self.field = field
+        self.message = message
 
 
 class DocumentWaits(Exception):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from hashlib import sha256
 from uuid import UUID
 
 import msgspec
@@ -10,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.documents.document import Document, DocumentKind, decode, encode
+from billing.documents.files import DocumentFile
 from store.ids import AccountId, DocumentId, new_id
 
 _NEXT = text("SELECT last_number + 1 FROM document_series WHERE seller = :seller AND series = :series")
@@ -42,15 +42,6 @@ _CREDITED = text(
     " WHERE d.account_id = :account AND d.kind = :kind AND d.period = :period AND d.seller = :seller"
 )
 _NIL = UUID(int=0)
-
-
-class DocumentFile(msgspec.Struct, frozen=True):
-    """One of a document's files: ``pdf``, ``json``, ``csv``, ``ubl``, ``facturx``."""
-
-    format: str
-    media: str
-    content: bytes
-    sha256: bytes
 
 
 class StoredDocument(msgspec.Struct, frozen=True):
@@ -148,11 +139,6 @@ async def count_credited(
     """How many documents of an account, kind and month were taken back."""
     which = {"account": account_id, "kind": kind.value, "period": period, "seller": seller}
     return int(await tx.scalar(_CREDITED, which) or 0)
-
-
-def file_of(format: str, media: str, content: bytes) -> DocumentFile:
-    """A file with its hash."""
-    return DocumentFile(format, media, content, sha256(content).digest())
 
 
 def _stored(row: object) -> StoredDocument:

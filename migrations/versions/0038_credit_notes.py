@@ -1,7 +1,7 @@
 """Credit notes of a part of a document; reminders of invoices as mails.
 
 Revision ID: 0038
-Revises: 0031
+Revises: 0043
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0038"
-down_revision = "0031"
+down_revision = "0043"
 branch_labels = None
 depends_on = None
 

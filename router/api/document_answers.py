@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import Field
 
 from billing.documents.document import DocumentKind, Draft, Line, LineUsage
+from billing.documents.files import DocumentFile
 from billing.documents.requests import DocumentRequest, RequestState
-from billing.documents.store import DocumentFile, StoredDocument
+from billing.documents.store import StoredDocument
 from billing.documents.words import cents_text, femto_text
 from billing.money import NanoUSD
 from router.api.fields import AccountIdText, DocumentIdText, DocumentRequestIdText, Instant, TextValue, Usd

@@ -240,3 +240,20 @@ def test_schematron_finds_what_we_do_not_check_ourselves(renderer: Renderer) -> 
     checker = SchematronChecker()
     assert check("ubl-2.1", write_ubl) == "BR-CO-17"
     assert check("factur-x", write_cii)
+
+
+def test_a_renderer_whose_process_was_killed_starts_another_and_leaves_none() -> None:
+    renderer = Renderer()
+    processes = []
+    try:
+        document = a_document(a_statement())
+        files = [renderer.render_now(document)]
+        for _ in range(2):
+            assert renderer._process is not None
+            processes.append(renderer._process)
+            renderer._process.kill()
+            files.append(renderer.render_now(document))
+        assert files == files[:1] * 3
+    finally:
+        renderer.close()
+    assert all(process.poll() is not None for process in processes)
