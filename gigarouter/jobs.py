@@ -17,6 +17,7 @@ from sqlalchemy import text
 from billing import books
 from billing.admission import GRACE_S
 from billing.close.finish import advance
+from billing.documents.mails import add_reminder
 from billing.expiry import expire_due, pay_debts
 from billing.exports import run as exports
 from billing.exports.requests import expire
@@ -183,7 +184,8 @@ async def _fit_lines(context: RouterContext) -> None:
 async def _accrue(context: RouterContext) -> None:
     now = context.db.clock.now()
     async with context.db.transaction() as tx:
-        await remind(tx, now)
+        for reminder in await remind(tx, now):
+            await add_reminder(tx, reminder.receivable.source_ref, reminder.step)
         due = await is_due(tx, now)
     if due:
         await accrue(context.db, now)
