@@ -17,6 +17,7 @@ from sqlalchemy import text
 from billing import books
 from billing.admission import GRACE_S
 from billing.close.finish import advance
+from billing.closing import list_closing, take_leftover
 from billing.documents.mails import add_reminder
 from billing.expiry import expire_due, pay_debts
 from billing.exports import run as exports
@@ -34,6 +35,7 @@ from gigarouter.settings import Settings
 from gigarouter.stripe_jobs import StripeJobs
 from gigarouter.stripe_settings import stripe_config
 from gigarouter.wiring import process, require_fit
+from router.admin.closing import finish as finish_closing
 from router.context import RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import rotate_weeks
@@ -191,6 +193,14 @@ async def _accrue(context: RouterContext) -> None:
         await accrue(context.db, now)
 
 
+async def _close_accounts(context: RouterContext) -> None:
+    async with context.db.transaction() as tx:
+        closings = await list_closing(tx) if context.generation.is_ready else []
+    for one in closings:
+        if await take_leftover(context.db, context.admission, context.projection, context.generation, one):
+            await finish_closing(context.db, one.account_id)
+
+
 async def _close_months(context: RouterContext) -> None:
     await advance(context.db, context.db.clock.now(), context.call_deadline_s + GRACE_S)
 
@@ -229,6 +239,7 @@ def table(stripe: StripeJobs | None = None, mail: SendDocuments | None = None) -
         Job("make credit lines follow their limits", 5.0, _fit_lines),
         Job("move what was drawn to unbilled, daily", 600.0, _accrue),
         Job("close months", 15.0, _close_months),
+        Job("close accounts", 5.0, _close_accounts),
         Job("seal the ledger", 10.0, _seal),
         Job("check the books", 60.0, _CheckBooks()),
         Job("check all of the books", 600.0, _check_all_books),

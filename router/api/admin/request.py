@@ -209,7 +209,7 @@ class Writing(Reading):
         self, work: UnitOfWork, kind: MoneyKind, account_id: AccountId, amount: NanoUSD
     ) -> None:
         """Let this be proposed instead of done where its amount is above the limit: called by its command."""
-        self._above = await measure(work, self.context.second_person, kind, account_id, amount)
+        self._above = await measure(work, self.context.second_person, kind, account_id, amount) or self._above
 
     def routes(self) -> Iterator[OperationRoute]:
         """All operations of this application."""

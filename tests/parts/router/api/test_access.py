@@ -30,6 +30,7 @@ GET    /v1/organization/usage/embeddings                key
 GET    /v1/requests/{request_id}                        key
 GET    /v1/usage                                        key
 POST   /v1/account/billing-profile                      key
+POST   /v1/account/close                                key
 POST   /v1/account/refunds                              key
 POST   /v1/account/topups                               key
 POST   /v1/models/{model_id:path}/vote                  key
@@ -40,6 +41,7 @@ GET    /admin/v1/acceptances/{acceptance_id}            finance_admin ops
 GET    /admin/v1/accounts                               finance_admin ops
 GET    /admin/v1/accounts/{account_id}                  finance_admin ops
 GET    /admin/v1/accounts/{account_id}/billing-profile  finance_admin ops
+GET    /admin/v1/accounts/{account_id}/closing          finance_admin ops
 GET    /admin/v1/accounts/{account_id}/grants           finance_admin ops
 GET    /admin/v1/accounts/{account_id}/grants/{grant_id} finance_admin ops
 GET    /admin/v1/accounts/{account_id}/movements        finance_admin ops
@@ -108,6 +110,7 @@ POST   /admin/v1/acceptances                            ops
 POST   /admin/v1/accounts                               finance_admin ops
 POST   /admin/v1/accounts/{account_id}/billing-profile  finance_admin
 POST   /admin/v1/accounts/{account_id}/billing-profile/erase finance_admin
+POST   /admin/v1/accounts/{account_id}/close            finance_admin
 POST   /admin/v1/accounts/{account_id}/grants           finance_admin
 POST   /admin/v1/accounts/{account_id}/resume           finance_admin ops
 POST   /admin/v1/accounts/{account_id}/suspend          finance_admin ops
@@ -193,7 +196,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
     money = {spec.path for spec in specs() if spec.method == "POST" and spec.roles and "ops" not in spec.roles}
     assert {path.rpartition("/")[2] for path in money} == {
         *("prices", "waivers", "revoke", "grants"),
-        *("open", "end", "pay", "start", "finish", "sign-off", "write-off", "approve", "reject"),
+        *("open", "end", "pay", "start", "finish", "sign-off", "write-off", "close", "approve", "reject"),
         *("exports", "cancel"),
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "retry"),
         *("topups", "refunds", "resolve"),
