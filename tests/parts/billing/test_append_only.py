@@ -23,8 +23,9 @@ MONEY = (
     *("ended_calls", "sealed_batches", "sealed_balances", "sealed_usage"),
     *("booked_facts", "receivables", "receivable_payments", "receivable_reminders"),
 )
-# Columns of money in other tables: what a key, a provider or a credit line may spend, and what calls cost us.
-ELSEWHERE = {"keys", "endpoints", "credit_lines"}
+# Columns of money in other tables: what a key, a provider or a credit line may spend, what calls cost us, and what is
+# proposed.
+ELSEWHERE = {"keys", "endpoints", "credit_lines", "proposals"}
 REFUSED = (
     asyncpg.InsufficientPrivilegeError,
     asyncpg.IntegrityConstraintViolationError,

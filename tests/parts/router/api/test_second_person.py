@@ -10,6 +10,7 @@ import httpx
 import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from gigarouter.local_admin import local_context
 from gigarouter.settings import Settings
@@ -127,6 +128,10 @@ async def test_of_two_who_decide_at_once_one_does(office: Office) -> None:
         office.ask("ray", "POST", f"{one}/reject", {"reason": "no"}),
     )
     assert sorted(answer.status_code for answer in (bob, eve, ray)) == [DONE, CONFLICT, CONFLICT]
+    for change in ("note = 'x', state = 'rejected'", "body = '{}'", "decided_by = proposed_by"):
+        async with office.db.transaction() as tx:
+            with pytest.raises(DBAPIError):
+                await tx.execute(text(f"UPDATE proposals SET {change}"))
     is_approved = ray.status_code == CONFLICT
     assert await office.credit() == ("200.00" if is_approved else "0.00")
 
