@@ -4,6 +4,7 @@ A mail that was sent by a process that died before it marked it is sent again, w
 program knows it. What cannot be sent within a week is given up.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -32,6 +33,7 @@ LEASE, FIRST_PAUSE, LAST_PAUSE, GIVEN_UP_AFTER = (
 _ADD = text(
     "INSERT INTO document_mails (document_id, address, step) VALUES (:document, :address, :step) ON CONFLICT DO NOTHING"
 )
+_FORGET = text("DELETE FROM document_mails WHERE (document_id, address, step) = (:document, :address, 0)")
 # What was paid or credited meanwhile is reminded of no more.
 _DROP = text("""
     DELETE FROM document_mails m USING documents d, receivables r
@@ -72,6 +74,13 @@ class Mail(msgspec.Struct, frozen=True):
 async def add_mails(tx: AsyncConnection, document_id: DocumentId, document: Document) -> None:
     """Let a document be mailed to whom its billing profile names."""
     for address in document.draft.buyer.emails:
+        await tx.execute(_ADD, {"document": document_id, "address": address, "step": 0})
+
+
+async def send_again(tx: AsyncConnection, document_id: DocumentId, addresses: Sequence[str]) -> None:
+    """Let a document be mailed to these addresses, whether it was mailed to them before or not."""
+    for address in addresses:
+        await tx.execute(_FORGET, {"document": document_id, "address": address})
         await tx.execute(_ADD, {"document": document_id, "address": address, "step": 0})
 
 
