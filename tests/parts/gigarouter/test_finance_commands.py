@@ -47,7 +47,7 @@ def test_a_usual_verb_may_stay_untyped_and_a_group_presets_its_kind(
     listed = printed(finance.app, "export", "list")
     assert listed == printed(admin.app, "exports", "list")
     assert [row["id"] for row in listed["data"]] == [made["id"]]  # type: ignore[index]
-    assert printed(finance.app, "books") == printed(admin.app, "books", "show")
+    assert printed(finance.app, "disputes") == printed(admin.app, "disputes", "list")
     printed(admin.app, "accounts", "create", "Acme")
     requested = printed(finance.app, "statements", "issue", "Acme", "2026-01")
     assert requested["kind"] == "statement"  # type: ignore[index]
