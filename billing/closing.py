@@ -38,6 +38,8 @@ _OPEN = text("""
             (SELECT coalesce(sum(p.amount_nano), 0) FROM receivable_payments p WHERE p.receivable_id = r.id)
     UNION ALL SELECT 'a payment is under way: top-up ' || 'topup_' || replace(id::text, '-', '') FROM topups
         WHERE account_id = :account AND status IN ('processing', 'review')
+    UNION ALL SELECT 'a page to pay on is open, which ends within a day: top-up topup_' || replace(id::text, '-', '')
+        FROM topups WHERE account_id = :account AND status IN ('new', 'open')
     UNION ALL SELECT 'a payment is disputed: ' || id FROM disputes WHERE account_id = :account AND status = 'open'
     UNION ALL SELECT 'a document waits to be issued' FROM document_requests
         WHERE account_id = :account AND state = 'waiting' GROUP BY account_id

@@ -8,6 +8,7 @@ from billing.documents.render import Renderer
 from billing.documents.requests import DocumentRequest, list_requests, request_month
 from billing.documents.store import StoredDocument, list_documents
 from billing.ledger import trial_balance
+from billing.receivables import list_receivables
 from store.ids import AccountId
 from tests.builders.billed_month import BY, last_month
 from tests.builders.billing import Billing
@@ -41,3 +42,10 @@ async def assert_no_gaps(b: Billing) -> None:
     async with b.db.transaction() as tx:
         rows = await tx.execute(text("SELECT series, max(number), count(*) FROM documents GROUP BY series"))
         assert all(highest == documents for _, highest, documents in rows)
+
+
+async def assert_receivables_are_the_ledgers(b: Billing) -> None:
+    """What is open of all invoices is what customers owe by the ledger, whatever was paid, credited or written off."""
+    async with b.db.transaction() as tx:
+        still_open = sum(one.open for one in await list_receivables(tx))
+    assert still_open == -(await balances(b)).get("customer_receivable", 0)

@@ -29,7 +29,14 @@ from billing.receivables import AmountRefused, find_receivable, list_receivables
 from tests.builders.billed_month import BY, an_account_with_a_month, last_month
 from tests.builders.billing import Billing
 from tests.builders.documents import a_buyer
-from tests.builders.issued import assert_no_gaps, balances, documents_of, invoice_of, request_of
+from tests.builders.issued import (
+    assert_no_gaps,
+    assert_receivables_are_the_ledgers,
+    balances,
+    documents_of,
+    invoice_of,
+    request_of,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -116,6 +123,7 @@ async def test_parts_are_credited_until_nothing_is_left_and_of_two_at_once_one_w
     again = await invoice_of(b, renderer, account, after=9)
     assert again.document.draft.kind is DocumentKind.CREDIT_NOTE
     await assert_no_gaps(b)
+    await assert_receivables_are_the_ledgers(b)
     await b.assert_books_are_right()
 
 
@@ -131,6 +139,7 @@ async def test_a_void_is_followed_by_the_new_invoice_which_comes_after_it(b: Bil
     assert note.document.draft.corrects is not None
     assert (note.document.draft.corrects.name, second.document.draft.buyer.po_number) == (first.document.name, "PO-78")
     assert (second.document.draft.kind, second.corrected_by) == (DocumentKind.INVOICE, None)
+    await assert_receivables_are_the_ledgers(b)
 
 
 async def test_an_overdue_invoice_is_reminded_of_until_it_is_paid_or_written_off(
@@ -177,6 +186,7 @@ async def test_an_overdue_invoice_is_reminded_of_until_it_is_paid_or_written_off
     # Nothing is lent in place of what was not paid.
     assert owed == 500_000_000
     assert (await balances(b))["write_off"] == -600_000_000
+    await assert_receivables_are_the_ledgers(b)
     await b.assert_books_are_right()
 
 

@@ -81,6 +81,11 @@ async def story(p: Payments) -> None:
         await close(p, account, with_stripe=False)
     with pytest.raises(InvalidRequest, match=r"2\.00 USD of unused credit .* was not paid by Stripe"):
         await close(p, account)
+    page = await p.open(account, 700)
+    with pytest.raises(Conflict, match="a page to pay on is open"):
+        await close(p, account, forfeit=True)
+    p.world.expire(str(page.session_id))
+    await p.hear()
     would = await close(p, account, forfeit=True, dry_run=True)
     assert (would.refunded, would.forfeited, would.keys) == (1_000 * CENT, 700 * CENT, 0)
     assert await p.rows("SELECT count(*) FROM account_closings") == [(0,)]
