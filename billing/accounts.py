@@ -78,14 +78,16 @@ async def get_account(tx: AsyncConnection, account_id: AccountId, *, locked: boo
     return None if row is None else Account(AccountId(row.id), row.name, row.status, row.created_at)
 
 
-async def set_status(tx: AsyncConnection, account_id: AccountId, status: Literal["active", "suspended"]) -> None:
-    """Suspend an account, whose keys then stop working, or reactivate it. Credit and usage stay."""
+async def set_status(
+    tx: AsyncConnection, account_id: AccountId, status: Literal["active", "suspended", "closed"]
+) -> None:
+    """Suspend or close an account, whose keys then stop working, or reactivate it. Credit and usage stay."""
     await tx.execute(update(AccountRow).where(AccountRow.id == account_id).values(status=status))
 
 
 async def suspended_accounts(tx: AsyncConnection) -> frozenset[AccountId]:
-    """The accounts whose keys may not call."""
-    rows = await tx.execute(select(AccountRow.id).where(AccountRow.status == "suspended"))
+    """The accounts whose keys may not call: those that are closed, too."""
+    rows = await tx.execute(select(AccountRow.id).where(AccountRow.status != "active"))
     return frozenset(AccountId(r.id) for r in rows)
 
 

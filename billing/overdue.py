@@ -5,8 +5,8 @@ import msgspec
 from billing.money import NanoUSD
 
 # Days after the due date: a reminder at each of these, and no credit from the last one on.
-REMINDER_DAYS = (1, 7)
-SHRINK_DAYS = 14
+REMINDER_DAYS = (1, 7, 14)
+SHRINK_DAYS = REMINDER_DAYS[-1]
 
 
 class Exposure(msgspec.Struct, frozen=True):

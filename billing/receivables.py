@@ -63,7 +63,7 @@ _INSERT_PAYMENT = text("""
 """)
 _REMIND = text("""
     INSERT INTO receivable_reminders (receivable_id, step)
-    SELECT :id, step FROM generate_series(1, :steps) step ON CONFLICT DO NOTHING
+    SELECT :id, step FROM generate_series(1, :steps) step ON CONFLICT DO NOTHING RETURNING step
 """)
 
 
@@ -89,6 +89,13 @@ class Receivable(msgspec.Struct, frozen=True):
         if paid >= self.total:
             return self.drawn
         return max(0, min(self.drawn, paid - max(0, self.total - self.drawn)))
+
+
+class Reminder(msgspec.Struct, frozen=True):
+    """The so many-th reminder of a receivable, which is due now."""
+
+    receivable: Receivable
+    step: int
 
 
 class AmountRefused(ValueError):
@@ -288,10 +295,13 @@ async def list_receivables(tx: AsyncConnection) -> list[Receivable]:
     return [Receivable(*row) for row in await tx.execute(_ALL)]
 
 
-async def remind(tx: AsyncConnection, now: datetime) -> None:
-    """Note which reminders unpaid receivables are due."""
+async def remind(tx: AsyncConnection, now: datetime) -> list[Reminder]:
+    """Note which reminders unpaid receivables are due, each once, and return them: the last one of each receivable."""
     overdue = [Receivable(*row) for row in await tx.execute(_OVERDUE, {"today": now.date()})]
+    due = []
     for found in overdue:
         if found.open > 0:
             steps = reminders_due((now.date() - found.due_on).days)
-            await tx.execute(_REMIND, {"id": found.id, "steps": steps})
+            noted = (await tx.execute(_REMIND, {"id": found.id, "steps": steps})).scalars().all()
+            due += [Reminder(found, max(noted))] if noted else []
+    return due

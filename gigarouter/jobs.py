@@ -17,6 +17,8 @@ from sqlalchemy import text
 from billing import books
 from billing.admission import GRACE_S
 from billing.close.finish import advance
+from billing.closing import list_closing, take_leftover
+from billing.documents.mails import add_reminder
 from billing.expiry import expire_due, notify_expiring, pay_debts
 from billing.exports import run as exports
 from billing.exports.requests import expire
@@ -36,6 +38,7 @@ from gigarouter.stripe_jobs import StripeJobs
 from gigarouter.stripe_settings import stripe_config
 from gigarouter.webhook_job import SendWebhooks, forget_alerts, raise_alerts
 from gigarouter.wiring import process, require_fit
+from router.admin.closing import finish as finish_closing
 from router.context import RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import rotate_weeks
@@ -195,10 +198,19 @@ async def _fit_lines(context: RouterContext) -> None:
 async def _accrue(context: RouterContext) -> None:
     now = context.db.clock.now()
     async with context.db.transaction() as tx:
-        await remind(tx, now)
+        for reminder in await remind(tx, now):
+            await add_reminder(tx, reminder.receivable.source_ref, reminder.step)
         due = await is_due(tx, now)
     if due:
         await accrue(context.db, now)
+
+
+async def _close_accounts(context: RouterContext) -> None:
+    async with context.db.transaction() as tx:
+        closings = await list_closing(tx) if context.generation.is_ready else []
+    for one in closings:
+        if await take_leftover(context.db, context.admission, context.projection, context.generation, one):
+            await finish_closing(context.db, one.account_id)
 
 
 async def _close_months(context: RouterContext) -> None:
@@ -246,6 +258,7 @@ def table(
         Job("make credit lines follow their limits", 5.0, _fit_lines),
         Job("move what was drawn to unbilled, daily", 600.0, _accrue),
         Job("close months", 15.0, _close_months),
+        Job("close accounts", 5.0, _close_accounts),
         Job("seal the ledger", 10.0, _seal),
         Job("check the books", 60.0, _CheckBooks()),
         Job("check all of the books", 600.0, _check_all_books),

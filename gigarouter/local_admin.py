@@ -96,4 +96,5 @@ def local_context(settings: Settings, db: Database) -> AdminContext:
         known=known,
         exports=settings.exports_folder(),
         stripe=stripe_config(settings),
+        second_person=settings.second_person_limits(),
     )

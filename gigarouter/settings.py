@@ -28,6 +28,7 @@ from pydantic_settings import (
 from typing_extensions import override
 
 from billing.exports.storage import ExportFolder
+from gigarouter.second_person_settings import SecondPersonSettings
 from store.faults import CannotStart
 
 PREFIX = "GIGAROUTER_"
@@ -63,7 +64,7 @@ def _default_admin_port(fields: dict[str, Any]) -> int:
     return port + ADMIN_PORT_ABOVE if port + ADMIN_PORT_ABOVE <= PORT_MAX else port - ADMIN_PORT_ABOVE
 
 
-class Settings(BaseSettings):
+class Settings(SecondPersonSettings, BaseSettings):
     """Everything that can be set. Durations are in seconds, sizes in bytes."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(

@@ -75,9 +75,8 @@ async def process(
     charging = Charging(db, projection, generation, settings.durability)
     pool, cipher = Pool(), CredentialCipher(settings.require_secret_keys())
     providers = ProviderSet(refresher.providers, cipher, _allowed(settings), pool)
-    health = Health(Random().random)  # noqa: S311 - spreads rests
+    receipts, health = ReceiptBuffer(db, _scrubbed), Health(Random().random)  # noqa: S311 - spreads rests
     _subscribe(refresher, providers, health, generation, projection)
-    receipts = ReceiptBuffer(db, lambda text: str(scrub(text)))
     dispatch_state = DispatchState(providers=providers, health=health, quota=provider_quota.ProviderQuota(redis))
     context = RouterContext(
         db=db,
@@ -102,9 +101,10 @@ async def process(
         exports=settings.exports_folder(),
         stripe=stripe_config(settings),
         webhook_networks=networks([str(network) for network in settings.webhook_private_networks]),
+        second_person=settings.second_person_limits(),
         call_deadline_s=settings.call_deadline_s,
         body_bytes_max=settings.body_bytes_max,
-        outcome_bounds=OutcomeBounds(settings.idempotency_bytes_max, settings.idempotency_free_bytes_max),
+        outcome_bounds=_bounds(settings),
     )
     _wake(context, refresher)
     runs = (redis.run, generation.run, projection.run, charging.run, receipts.run, refresher.run, providers.run)
@@ -119,6 +119,14 @@ async def process(
             for task in tasks:
                 task.cancel()
     await _shut_down(generation, providers, pool, db)
+
+
+def _scrubbed(text: str) -> str:
+    return str(scrub(text))
+
+
+def _bounds(settings: Settings) -> OutcomeBounds:
+    return OutcomeBounds(settings.idempotency_bytes_max, settings.idempotency_free_bytes_max)
 
 
 def _allowed(settings: Settings) -> Networks:

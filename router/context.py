@@ -17,6 +17,7 @@ from billing.stripe.watch import Watch
 from catalog.models import Catalog
 from providers.protocol import Provider
 from providers.wire import Networks
+from router.changes.second_person import SecondPersonLimits
 from router.dispatch.state import DispatchState
 from router.dispatch.traffic_comparison import TrafficComparison
 from router.explain.receipts import ReceiptBuffer
@@ -88,6 +89,8 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     stripe: StripeConfig | None = None
     # Beside public addresses, where customers' webhooks may be reached.
     webhook_networks: Networks = ()
+    # Up to which amounts one operator acts alone.
+    second_person: SecondPersonLimits = SecondPersonLimits()
     # Wake who waits for a top-up's page or a link to the portal, and the jobs that Stripe's events make.
     topup_changes: Watch = msgspec.field(default_factory=Watch)
     portal_changes: Watch = msgspec.field(default_factory=Watch)

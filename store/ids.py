@@ -42,6 +42,7 @@ WebhookId = NewType("WebhookId", UUID)
 DeliveryId = NewType("DeliveryId", UUID)
 PortalLinkId = NewType("PortalLinkId", UUID)
 GrantScheduleId = NewType("GrantScheduleId", UUID)
+ProposalId = NewType("ProposalId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -78,6 +79,7 @@ PREFIXES: dict[object, str] = {
     DeliveryId: "msg",
     PortalLinkId: "portal",
     GrantScheduleId: "schedule",
+    ProposalId: "proposal",
 }
 
 

@@ -30,7 +30,8 @@ _FIND = text(f"SELECT {_COLUMNS} FROM documents d WHERE d.id = :id")  # noqa: S6
 _FIND_NAMED = text(f"SELECT {_COLUMNS} FROM documents d WHERE d.name = :name")  # noqa: S608 - constants
 _LIST = text(
     f"SELECT {_COLUMNS} FROM documents d"  # noqa: S608 - constants
-    " WHERE (CAST(:account AS uuid) IS NULL OR d.account_id = :account) AND d.id > :after ORDER BY d.id LIMIT :limit"
+    " WHERE (CAST(:account AS uuid) IS NULL OR d.account_id = :account)"
+    " AND (CAST(:kind AS text) IS NULL OR d.kind = :kind) AND d.id > :after ORDER BY d.id LIMIT :limit"
 )
 _NOTES = text(f"SELECT {_COLUMNS} FROM documents d WHERE d.corrects = :id ORDER BY d.id")  # noqa: S608 - constants
 _FILE = text("SELECT format, media, content, sha256 FROM document_files WHERE document_id = :id AND format = :format")
@@ -115,10 +116,16 @@ async def list_credit_notes(tx: AsyncConnection, document_id: DocumentId) -> lis
 
 
 async def list_documents(
-    tx: AsyncConnection, *, account_id: AccountId | None = None, after: UUID | None = None, limit: int = 100
+    tx: AsyncConnection,
+    *,
+    account_id: AccountId | None = None,
+    kind: DocumentKind | None = None,
+    after: UUID | None = None,
+    limit: int = 100,
 ) -> list[StoredDocument]:
-    """List issued documents, the oldest first; of one account where it is named."""
-    rows = await tx.execute(_LIST, {"account": account_id, "after": after or _NIL, "limit": limit})
+    """List issued documents, the oldest first; of one account or kind where it is named."""
+    which = {"account": account_id, "kind": kind and kind.value, "after": after or _NIL, "limit": limit}
+    rows = await tx.execute(_LIST, which)
     return [_stored(row) for row in rows]
 
 

@@ -5,6 +5,7 @@ Nothing here speaks to Stripe, so `serve` may import it. What a refund is made o
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from sqlalchemy import text
@@ -164,7 +165,7 @@ async def find_refund(tx: AsyncConnection, by: str, value: object, *, locked: bo
 
 
 async def list_refunds(
-    tx: AsyncConnection, account_id: AccountId | None, *, before: RefundId | None, most: int
+    tx: AsyncConnection, account_id: AccountId | None, *, before: UUID | None, most: int
 ) -> list[RefundRow]:
     """List the refunds of an account, or of all, the newest first."""
     rows = await tx.execute(_LIST, {"account": account_id, "before": before, "most": most})

@@ -6,6 +6,7 @@ Nothing here speaks to Stripe, so `serve` may import it.
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from sqlalchemy import text
@@ -118,7 +119,7 @@ async def find_topup(tx: AsyncConnection, by: str, value: object, *, locked: boo
 
 
 async def list_topups(
-    tx: AsyncConnection, account_id: AccountId | None, *, before: TopupId | None, most: int
+    tx: AsyncConnection, account_id: AccountId | None, *, before: UUID | None, most: int
 ) -> list[Topup]:
     """List the top-ups of an account, or of all, the newest first."""
     rows = await tx.execute(_LIST, {"account": account_id, "before": before, "most": most})

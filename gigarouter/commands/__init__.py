@@ -24,6 +24,7 @@ COMMANDS = {
     "worker": "Run the in-house embedding worker.",
     "migrate": "Bring the database schema up to date.",
     "admin": "Accounts, keys, credit, providers, endpoints, prices, models, usage.",
+    "finance": "What finance types: invoices, payments, refunds, close, exports, books.",
     "config": "Show and check the settings.",
     "doctor": "Check settings, servers and processes, and say what to do.",
     "ledger": "Put closed months of the ledger away in files, and verify them.",

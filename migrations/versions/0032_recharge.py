@@ -1,7 +1,7 @@
 """Auto-recharge: consent in versions, the attempts, mails to customers; links to Stripe's portal.
 
 Revision ID: 0032
-Revises: 0038
+Revises: 0046
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0032"
-down_revision = "0038"
+down_revision = "0046"
 branch_labels = None
 depends_on = None
 

@@ -11,7 +11,7 @@ from billing import accounts
 from billing.accounts import Account
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
-from router.errors import InvalidRequest, NotFound
+from router.errors import Conflict, InvalidRequest, NotFound
 from router.tables import Json
 from store.ids import AccountId, wire
 
@@ -47,8 +47,10 @@ async def require_account(work: UnitOfWork, account_id: AccountId, *, locked: bo
 async def set_account_status(
     work: UnitOfWork, account_id: AccountId, status: Literal["active", "suspended"]
 ) -> Account:
-    """Suspend an account, whose keys stop within a second, or let it go on. Raises ``NotFound``."""
+    """Suspend an account, whose keys stop within a second, or let it go on. Raises ``NotFound``, ``Conflict``."""
     before = await require_account(work, account_id, locked=True)
+    if before.status == "closed":
+        raise Conflict(f"{before.name} is closed for good.", param="account")
     await accounts.set_status(work.connection, account_id, status)
     action = "account.suspend" if status == "suspended" else "account.resume"
     was: Json = {"status": before.status}

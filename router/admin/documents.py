@@ -7,6 +7,7 @@ import msgspec
 from billing.documents.credit_notes import Credited, partial_note_of
 from billing.documents.document import DocumentKind
 from billing.documents.faults import DocumentRefused
+from billing.documents.mails import send_again
 from billing.documents.requests import (
     DocumentRequest,
     RequestState,
@@ -73,7 +74,8 @@ async def ask_for_credit_note(
     if is_partial:
         notes = [one.document for one in await list_credit_notes(work.connection, stored.id)]
         try:
-            partial_note_of(stored.document, notes, Credited(net_cents, reason, line), work.now.date())
+            draft = partial_note_of(stored.document, notes, Credited(net_cents, reason, line), work.now.date())
+            net_cents = draft.net_cents
         except DocumentRefused as refused:
             raise InvalidRequest(f"{refused}.", param=_PARAMS.get(refused.field, "amount_usd")) from refused
     request = await request_credit_note(
@@ -88,12 +90,27 @@ async def ask_for_credit_note(
     )
     facts: dict[str, object] = {"kind": DocumentKind.CREDIT_NOTE.value, "corrects": number}
     if is_partial:
-        facts |= {"amount_usd": cents_text(net_cents) if net_cents else None, "line": line or None}
+        facts |= {"amount_usd": cents_text(net_cents), "line": line or None}
     change = Change(
         "document.request", wire(DocumentRequestId, request.id), stored.account_id, after=facts, reason=reason
     )
     work.record_change(change)
     return request
+
+
+async def send_document(work: UnitOfWork, number: str, emails: tuple[str, ...]) -> tuple[str, ...]:
+    """Have a document mailed once more, by default to its own addresses, which are returned.
+
+    Raises ``NotFound``, ``Conflict``. The audit has how many addresses there are: they are a person's.
+    """
+    stored = await require_document(work, number)
+    addresses = tuple(dict.fromkeys(emails or stored.document.draft.buyer.emails))
+    if not addresses:
+        raise Conflict(f"{number} was made out to nobody with an e-mail address: name one.", param="emails")
+    await send_again(work.connection, stored.id, addresses)
+    facts: dict[str, object] = {"addresses": len(addresses)}
+    work.record_change(Change("document.send", number, stored.account_id, after=facts))
+    return addresses
 
 
 async def retry_request(work: UnitOfWork, request_id: DocumentRequestId) -> DocumentRequest:

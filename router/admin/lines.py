@@ -15,7 +15,7 @@ from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.tables import Json
-from store.ids import AccountId, ReceivableId, wire
+from store.ids import AccountId, ReceivableId, new_id, wire
 
 
 async def require_line(work: UnitOfWork, account_id: AccountId) -> Line:
@@ -67,10 +67,7 @@ async def record_payment(
 
     Raises ``NotFound``, ``InvalidRequest``, ``Conflict``.
     """
-    try:
-        found = await receivables.get_receivable(work.connection, receivable_id)
-    except NoResultFound as error:
-        raise NotFound(f"There is no receivable {wire(ReceivableId, receivable_id)}.", param="receivable_id") from error
+    found = await require_receivable(work, receivable_id)
     paid = found.open if amount is None else amount
     try:
         await receivables.pay(work.connection, receivable_id, paid, work.now, source_ref=source)
@@ -84,6 +81,35 @@ async def record_payment(
     subject = wire(ReceivableId, receivable_id)
     work.record_change(Change("receivable.pay", subject, found.account_id, after=facts, reason=note))
     return await receivables.get_receivable(work.connection, receivable_id)
+
+
+async def write_off_receivable(
+    work: UnitOfWork, receivable_id: ReceivableId, amount: NanoUSD | None, reason: str
+) -> tuple[Receivable, NanoUSD]:
+    """Book that a receivable, by default all that is open of it, will not be paid; returns how much that is.
+
+    Raises ``NotFound``, ``InvalidRequest``.
+    """
+    found = await require_receivable(work, receivable_id)
+    lost = found.open if amount is None else amount
+    source = f"{wire(ReceivableId, receivable_id)}:{new_id().hex}"
+    try:
+        await receivables.write_off(work.connection, receivable_id, lost, source_ref=source, note=reason)
+    except AmountRefused as error:
+        raise InvalidRequest(f"Of it {to_usd(found.open)} USD are open.", param="amount_usd") from error
+    subject = wire(ReceivableId, receivable_id)
+    was: Json = {"open_usd": to_usd(found.open)}
+    facts: Json = {"amount_usd": to_usd(lost)}
+    work.record_change(Change("receivable.write_off", subject, found.account_id, was, facts, reason))
+    return await receivables.get_receivable(work.connection, receivable_id), lost
+
+
+async def require_receivable(work: UnitOfWork, receivable_id: ReceivableId) -> Receivable:
+    """The receivable. Raises ``NotFound``."""
+    try:
+        return await receivables.get_receivable(work.connection, receivable_id)
+    except NoResultFound as error:
+        raise NotFound(f"There is no receivable {wire(ReceivableId, receivable_id)}.", param="receivable_id") from error
 
 
 async def _set(

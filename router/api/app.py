@@ -12,7 +12,7 @@ from router.api import azure, faults
 from router.api.access import check_access
 from router.api.admin import operations as admin_operations
 from router.api.admin.context import AdminContext, admin_context
-from router.api.admin.request import replayed
+from router.api.admin.request import Proposed, proposed, replayed
 from router.api.documents import admin_document_operations
 from router.api.documents import operations as document_operations
 from router.api.error_envelope import error_response
@@ -148,6 +148,7 @@ def fastapi_app(nouns: Iterable[APIRouter]) -> FastAPI:
     app.add_exception_handler(HTTPException, _not_matched)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(ReplayedOutcome, _replayed)
+    app.add_exception_handler(Proposed, _proposed)
     app.add_exception_handler(Exception, _unexpected)
     return app
 
@@ -172,6 +173,11 @@ async def _replayed(request: Request, before: Exception) -> Response:
         return replayed(before.outcome, request.app.state.admin.cipher)
     except IdempotencyResultGone as gone:
         return _respond(request, gone)
+
+
+async def _proposed(request: Request, proposal: Exception) -> Response:
+    assert isinstance(proposal, Proposed)
+    return proposed(proposal.outcome)
 
 
 async def _not_matched(request: Request, problem: Exception) -> Response:

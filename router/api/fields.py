@@ -38,6 +38,7 @@ from store.ids import (
     OperatorKeyId,
     PortalLinkId,
     PriceId,
+    ProposalId,
     ProviderId,
     ReceivableId,
     RefundId,
@@ -228,6 +229,7 @@ MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]
 PortalLinkIdText: TypeAlias = Annotated[PortalLinkId, _id(PortalLinkId)]
 PriceIdText: TypeAlias = Annotated[PriceId, _id(PriceId)]
+ProposalIdText: TypeAlias = Annotated[ProposalId, _id(ProposalId)]
 ProviderIdText: TypeAlias = Annotated[ProviderId, _id(ProviderId)]
 RefundIdText: TypeAlias = Annotated[RefundId, _id(RefundId)]
 ResolutionIdText: TypeAlias = Annotated[ResolutionId, _id(ResolutionId)]

@@ -363,6 +363,12 @@ def columns_of(route: OperationRoute) -> tuple[str, ...]:
     return tuple(getattr(things[0], "columns", ())) if things else ()
 
 
+def body_model(route: OperationRoute) -> type[BaseModel]:
+    """The model of the body that an operation takes."""
+    assert route.body_field is not None, "it takes a body; this is a bug"
+    return _model(route.body_field.field_info.annotation)
+
+
 def _schema(model: object) -> dict[str, Any]:
     return _model(model).model_json_schema()
 

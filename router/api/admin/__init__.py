@@ -13,6 +13,7 @@ from router.api.admin.books import operations as books
 from router.api.admin.caps import operations as caps
 from router.api.admin.claims import operations as claims
 from router.api.admin.close import operations as close
+from router.api.admin.closing import operations as closing
 from router.api.admin.decisions import operations as decisions
 from router.api.admin.disputes import operations as disputes
 from router.api.admin.endpoints import operations as endpoints
@@ -29,6 +30,7 @@ from router.api.admin.models import operations as models
 from router.api.admin.movements import operations as movements
 from router.api.admin.operators import operations as operators
 from router.api.admin.prices import operations as prices
+from router.api.admin.proposals import operations as proposals
 from router.api.admin.providers import operations as providers
 from router.api.admin.receivables import operations as receivables
 from router.api.admin.recharges import operations as recharges
@@ -43,10 +45,10 @@ from router.api.admin.usage import operations as usage
 from router.api.admin.waivers import operations as waivers
 
 _nouns = (
-    *(providers, endpoints, models, prices, accounts, grants, grant_schedules, movements, caps),
+    *(providers, endpoints, models, prices, accounts, closing, grants, grant_schedules, movements, caps),
     *(keys, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances),
-    *(lines, receivables, close),
+    *(lines, receivables, close, proposals),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),
     *(topups, recharges, refunds, disputes, reviews),
     *(manifest, litellm_import, requests, routes, usage, ledger, books, exports, audit),

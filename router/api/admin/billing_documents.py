@@ -12,7 +12,8 @@ from billing.documents.faults import DocumentRefused
 from billing.documents.requests import DocumentRequest, list_requests, preview_of
 from billing.documents.store import find_document, find_named, list_documents, list_files, read_file
 from billing.documents.verify import verify
-from router.admin.documents import ask_for_credit_note, ask_for_month, found_document, retry_request
+from billing.stripe.values import nano_of
+from router.admin.documents import ask_for_credit_note, ask_for_month, found_document, retry_request, send_document
 from router.api.admin.references import account_of
 from router.api.admin.request import Read, Write
 from router.api.document_answers import (
@@ -27,9 +28,10 @@ from router.api.document_answers import (
     draft_out,
     request_out,
 )
-from router.api.fields import AccountRef, DocumentRequestIdText, UsdCents, text_of
+from router.api.fields import AccountRef, DocumentRequestIdText, EmailAddress, UsdCents, text_of
 from router.api.forms import Answer, Body, Page, PageQuery
 from router.api.operation import ALL, JSON, MONEY, OCTETS, V1, Operations
+from router.changes.second_person import MoneyKind
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, NotFound
 from store.ids import AccountId, DocumentId, DocumentRequestId, wire
@@ -43,6 +45,12 @@ class DocumentQuery(PageQuery):
     """Which documents."""
 
     account: AccountRef | None = Field(None, description="Those of this account.")
+
+
+class IssuedQuery(DocumentQuery):
+    """Which issued documents."""
+
+    kind: DocumentKind | None = Field(None, description="Those of this kind.")
 
 
 class DocumentIssue(Body):
@@ -84,6 +92,22 @@ class DocumentVoid(Body):
     reissue: bool = Field(True, description="Issue a new invoice of the month once the credit note is issued.")
 
 
+class DocumentSend(Body):
+    """To whom a document is mailed."""
+
+    emails: Annotated[tuple[EmailAddress, ...], Field(max_length=20)] = Field(
+        (), description="The addresses; by default those of the document's billing profile."
+    )
+
+
+class MailsOut(Answer):
+    """To whom a document is mailed."""
+
+    number: str
+    addresses: tuple[str, ...]
+    object: Literal["document.mails"] = "document.mails"
+
+
 class VerificationOut(Answer):
     """What computing a document again from usage and prices found."""
 
@@ -98,13 +122,15 @@ class VerificationOut(Answer):
 
 
 @operations.get("", verb="list", summary="List documents", roles=ALL)
-async def list_(admin: Read, query: Annotated[DocumentQuery, Query()]) -> Page[DocumentOut]:
+async def list_(admin: Read, query: Annotated[IssuedQuery, Query()]) -> Page[DocumentOut]:
     """Issued documents, the oldest first."""
     after = query.after_id(DocumentId)
 
     async def ask(connection: AsyncConnection) -> list[DocumentOut]:
         account_id = await _account(connection, query.account)
-        found = await list_documents(connection, account_id=account_id, after=after, limit=query.limit + 1)
+        found = await list_documents(
+            connection, account_id=account_id, kind=query.kind, after=after, limit=query.limit + 1
+        )
         return [document_out(one) for one in found]
 
     return admin.page(query, await admin.read(ask), lambda row: wire(DocumentId, row.id))
@@ -191,6 +217,9 @@ async def credit(admin: Write, number: str, body: DocumentCredit) -> RequestOut:
         request = await ask_for_credit_note(
             work, number, body.reason, net_cents=body.amount_usd or 0, line=body.line or 0
         )
+        if request.facts.is_partial:
+            amount = nano_of(request.facts.net_cents)
+            await admin.require_second_person(work, MoneyKind.WRITE_OFF, request.account_id, amount)
         return await _request_out(work.connection, request)
 
     return await admin.change(command)
@@ -203,6 +232,17 @@ async def void(admin: Write, number: str, body: DocumentVoid) -> RequestOut:
     async def command(work: UnitOfWork) -> RequestOut:
         request = await ask_for_credit_note(work, number, body.reason, reissues=body.reissue)
         return await _request_out(work.connection, request)
+
+    return await admin.change(command)
+
+
+@operations.post(f"{ONE}/send", verb="send", summary="Mail a document", roles=MONEY)
+async def send(admin: Write, number: str, body: DocumentSend) -> MailsOut:
+    """Mail a document again, to whom it was made out to or to the addresses that are given; jobs send it."""
+
+    async def command(work: UnitOfWork) -> MailsOut:
+        addresses = await send_document(work, number, body.emails)
+        return MailsOut(number=number, addresses=addresses)
 
     return await admin.change(command)
 

@@ -10,15 +10,19 @@ from typing import TypeAlias
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.errors import BillingUnavailable
 from billing.exports.storage import ExportFolder
+from billing.money import NanoUSD
 from billing.stripe.config import StripeConfig
 from providers.protocol import Provider
+from router.changes.second_person import SecondPersonLimits
 from router.context import PlanningContext, RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import ReceiptBuffer
 from router.registry.encryption import CredentialCipher
 from router.registry.indexes import ProviderRecord
 from router.verification.prober import Quota
+from store.ids import AccountId
 from store.postgres import Database
 
 SpeakingTo: TypeAlias = Callable[[ProviderRecord], AbstractAsyncContextManager[Provider]]
@@ -32,6 +36,8 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
     ``known`` is what a dry run of a route plans with. ``exports``: where their files are.
     ``quota``: what providers grant us, None without Redis. ``receipts``: explanations of calls that are not yet
     written, None where no calls are served. ``stripe``: None where no payments are taken.
+    ``held``: what calls in flight hold of an account's credit, None without Redis.
+    ``second_person``: up to which amounts one operator acts alone.
     """
 
     db: Database
@@ -43,6 +49,8 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
     quota: Quota | None = None
     receipts: ReceiptBuffer | None = None
     stripe: StripeConfig | None = None
+    second_person: SecondPersonLimits = SecondPersonLimits()
+    held: Callable[[AccountId], Awaitable[NanoUSD]] | None = None
 
 
 def admin_context(context: RouterContext) -> AdminContext:
@@ -59,7 +67,14 @@ def admin_context(context: RouterContext) -> AdminContext:
     async def known(connection: AsyncConnection) -> PlanningContext:
         return context
 
+    async def held(account_id: AccountId) -> NanoUSD:
+        try:
+            return (await context.projection.balance(account_id)).held
+        except BillingUnavailable as fault:
+            raise StoreUnavailable("Postgres cannot be reached. Try again shortly.", retry_after_s=1.0) from fault
+
     return AdminContext(
+        held=held,
         db=context.db,
         cipher=context.cipher,
         check_provider=context.check_provider,
@@ -69,4 +84,5 @@ def admin_context(context: RouterContext) -> AdminContext:
         quota=context.dispatch_state.quota,
         receipts=context.receipts,
         stripe=context.stripe,
+        second_person=context.second_person,
     )

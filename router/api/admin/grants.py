@@ -13,6 +13,7 @@ from router.api.admin.request import Read, Write
 from router.api.fields import AccountIdText, AccountRef, GrantIdText, Instant, Usd, UsdAboveZero, text_of
 from router.api.forms import Body, Page, PageQuery, Resource, answer_of
 from router.api.operation import ALL, MONEY, V1, Operations
+from router.changes.second_person import MoneyKind
 from router.changes.transaction import UnitOfWork
 from router.errors import NotFound
 from store.ids import GrantId, wire
@@ -98,6 +99,7 @@ async def create(admin: Write, account_id: AccountRef, body: GrantCreate) -> Gra
             expires_at=body.expires_at,
             note=body.note,
         )
+        await admin.require_second_person(work, MoneyKind.GRANT, account.id, given.amount)
         return _out(given)
 
     return await admin.change(command)

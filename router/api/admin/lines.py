@@ -13,6 +13,7 @@ from router.api.admin.request import Edit, Read, Write
 from router.api.fields import AccountIdText, AccountRef, Instant, Usd, UsdAboveZero
 from router.api.forms import Body, Page, PageQuery, Patch, Resource, answer_of
 from router.api.operation import ALL, MONEY, V1, Operations
+from router.changes.second_person import MoneyKind
 from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest, NotFound
 
@@ -101,6 +102,7 @@ async def open_(admin: Write, account_id: AccountRef, body: LineOpen) -> LineOut
     async def command(work: UnitOfWork) -> LineOut:
         account = await account_of(work.connection, account_id)
         line = await open_line(work, account.id, body.limit_usd, body.terms_days, body.note)
+        await admin.require_second_person(work, MoneyKind.LINE, account.id, line.limit)
         return await _out(work.connection, line)
 
     return await admin.change(command)
@@ -115,9 +117,12 @@ async def edit(admin: Edit, account_id: AccountRef, body: LineEdit) -> LineOut:
 
     async def command(work: UnitOfWork) -> LineOut:
         account = await account_of(work.connection, account_id)
+        before = await require_line(work, account.id)
         line = await change_line(
             work, account.id, given.get("limit_usd"), given.get("terms_days"), str(given.get("note", ""))
         )
+        if line.limit > before.limit:
+            await admin.require_second_person(work, MoneyKind.LINE, account.id, line.limit)
         return await _out(work.connection, line)
 
     async def current(work: UnitOfWork) -> LineOut:

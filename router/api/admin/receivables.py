@@ -8,11 +8,12 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.receivables import Receivable, list_receivables
-from router.admin.lines import record_payment
+from router.admin.lines import record_payment, write_off_receivable
 from router.api.admin.request import Read, Write
 from router.api.fields import AccountIdText, Instant, ReceivableIdText, Usd, UsdAboveZero, text_of
 from router.api.forms import Body, Page, PageQuery, Resource, answer_of
 from router.api.operation import ALL, MONEY, V1, Operations
+from router.changes.second_person import MoneyKind
 from router.changes.transaction import UnitOfWork
 
 operations = Operations("receivables", f"{V1}/finance/receivables", tag="Finance")
@@ -47,6 +48,13 @@ class PaymentRecord(Body):
     note: str = Field("", description="For whoever reads the audit log.")
 
 
+class WriteOff(Body):
+    """Money that will not come."""
+
+    reason: Annotated[str, text_of(500)] = Field(description="Why, for whoever reads the audit log.")
+    amount_usd: UsdAboveZero | None = Field(None, description="How much; by default all that is open.")
+
+
 @operations.get("", verb="list", summary="List receivables", roles=ALL)
 async def list_(admin: Read, query: Annotated[PageQuery, Query()]) -> Page[ReceivableOut]:
     """What all invoices of drawn credit demand, the oldest first."""
@@ -63,6 +71,18 @@ async def pay(admin: Write, receivable_id: ReceivableIdText, body: PaymentRecord
 
     async def command(work: UnitOfWork) -> ReceivableOut:
         return _out(await record_payment(work, receivable_id, body.amount_usd, body.source, body.note))
+
+    return await admin.change(command)
+
+
+@operations.post("/{receivable_id}/write-off", verb="write-off", summary="Write a receivable off", roles=MONEY)
+async def write_off(admin: Write, receivable_id: ReceivableIdText, body: WriteOff) -> ReceivableOut:
+    """Give up what will not be paid. The credit line stays used by it, so that nothing is lent in its place."""
+
+    async def command(work: UnitOfWork) -> ReceivableOut:
+        found, lost = await write_off_receivable(work, receivable_id, body.amount_usd, body.reason)
+        await admin.require_second_person(work, MoneyKind.WRITE_OFF, found.account_id, lost)
+        return _out(found)
 
     return await admin.change(command)
 

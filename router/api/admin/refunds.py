@@ -6,40 +6,34 @@ from fastapi import Query
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.money import to_usd
-from billing.stripe.refund_rules import RefundStatus
+from billing.money import NanoUSD, to_usd
 from billing.stripe.refunds import RefundOrder, RefundRow, list_refunds
 from billing.stripe.values import nano_of
 from router.admin.payments import place_refund
 from router.api.admin.references import account_of
 from router.api.admin.request import Read, Write
-from router.api.fields import AccountIdText, AccountRef, Instant, RefundIdText, TopupIdText, UsdCents, text_of
+from router.api.fields import AccountIdText, AccountRef, RefundIdText, TopupIdText, UsdCents, text_of
 from router.api.forms import Answer, Body, Page, PageQuery
 from router.api.operation import ALL, MONEY, V1, Operations
+from router.api.payment_answers import RefundFacts, refund_facts
 from router.changes.audit import Change
+from router.changes.second_person import MoneyKind
 from router.changes.transaction import UnitOfWork
-from store.ids import RefundId, RequestId, wire
+from store.ids import RefundId, RequestId, TopupId, wire
 
 operations = Operations("refunds", f"{V1}/finance/refunds", tag="Finance")
 
 
-class RefundLine(Answer):
+class RefundLine(RefundFacts):
     """A refund of one top-up as finance sees it."""
 
     columns: ClassVar[tuple[str, ...]] = ("id", "account", "topup", "status", "credit_usd", "tax_usd", "problem")
 
-    id: RefundIdText
     account: AccountIdText
-    topup: TopupIdText
-    status: RefundStatus
-    wanted_usd: UsdCents
-    credit_usd: str | None = Field(description="The credit that was taken for it; null while it waits.")
-    tax_usd: str | None
     reason: str
     ordered_by: str
     stripe_refund: str | None
     problem: str
-    created_at: Instant
 
 
 class RefundLines(Answer):
@@ -73,8 +67,7 @@ async def list_(admin: Read, query: Annotated[RefundQuery, Query()]) -> Page[Ref
 
     async def ask(connection: AsyncConnection) -> list[RefundLine]:
         account = await account_of(connection, query.account) if query.account else None
-        before = None if after is None else RefundId(after)
-        rows = await list_refunds(connection, account.id if account else None, before=before, most=query.limit + 1)
+        rows = await list_refunds(connection, account.id if account else None, before=after, most=query.limit + 1)
         return [_line(row) for row in rows]
 
     return admin.page(query, await admin.read(ask), lambda row: wire(RefundId, row.id))
@@ -96,8 +89,10 @@ async def create(admin: Write, body: RefundOrderForm) -> RefundLines:
             key=f"operator:{wire(RequestId, admin.exchange.request_id)}",
         )
         rows = await place_refund(work.connection, admin.context.stripe, order)
+        wanted = NanoUSD(sum(nano_of(row.wanted_cents) for row in rows))
+        await admin.require_second_person(work, MoneyKind.REFUND, account.id, wanted)
         for row in rows:
-            facts = {"wanted_usd": to_usd(nano_of(row.wanted_cents))}
+            facts = {"wanted_usd": to_usd(nano_of(row.wanted_cents)), "topup": wire(TopupId, row.topup_id)}
             change = Change("refund.create", row.reference, account.id, after={**facts}, reason=body.reason)
             work.record_change(change)
         return RefundLines(id=rows[0].id, data=[_line(row) for row in rows])
@@ -107,16 +102,10 @@ async def create(admin: Write, body: RefundOrderForm) -> RefundLines:
 
 def _line(row: RefundRow) -> RefundLine:
     return RefundLine(
-        id=row.id,
+        **refund_facts(row),
         account=row.account_id,
-        topup=row.topup_id,
-        status=row.status,
-        wanted_usd=row.wanted_cents,
-        credit_usd=None if row.credit_cents is None else to_usd(nano_of(row.credit_cents)),
-        tax_usd=None if row.credit_cents is None else to_usd(nano_of(row.tax_cents or 0)),
         reason=row.reason,
         ordered_by=row.actor,
         stripe_refund=row.refund_id,
         problem=row.problem,
-        created_at=row.created_at,
     )

@@ -21,17 +21,20 @@ from fastapi import Depends, Header, Query, Request, Response
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.money import NanoUSD, to_usd
 from catalog.errors import CatalogError, LaunchRefused, LicenseUnknown, ModelUnknown
 from router.api.accept import preferred
 from router.api.admin.context import AdminContext
+from router.api.admin.proposal_answers import proposal_out
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.fields import Flag
 from router.api.forms import Answer, Page, PageQuery, Resource
-from router.api.operation import JSON, OperationRequest, OperationRoute
+from router.api.operation import JSON, V1, OperationRequest, OperationRoute, operation_routes
 from router.api.paging import Paging
 from router.changes import idempotency
-from router.changes.audit import Actor
+from router.changes.audit import Actor, Change
 from router.changes.idempotency import IdempotentRequest, StoredOutcome
+from router.changes.second_person import Above, MoneyKind, facts_of, measure, propose
 from router.changes.transaction import UnitOfWork, store_unavailable, transact
 from router.errors import (
     Conflict,
@@ -46,7 +49,7 @@ from router.errors import (
 )
 from router.registry.encryption import CredentialCipher, CredentialUnreadable
 from router.request.idempotency import validate_idempotency_key
-from store.ids import MemberId
+from store.ids import AccountId, MemberId, ProposalId, wire
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
@@ -54,6 +57,8 @@ A = TypeVar("A", bound=Answer)
 # What the admin API says is for the one who asked.
 NO_STORE = {"cache-control": "no-store"}
 DRY_RUN = {"x-gigarouter-dry-run": "true"}
+SECOND_PERSON = {"x-gigarouter-second-person": "true"}
+PROPOSALS = f"{V1}/finance/proposals"
 # On the machine an Idempotency-Key is that of the operating-system user, who has no id: it is derived from the actor.
 LOCAL_ACTORS = UUID("afd658cd-f86d-4735-8862-e3d5246a3150")
 UNSEALABLE = "An Idempotency-Key needs a secret key on this machine, which is not set: GIGAROUTER_SECRET_KEYS."
@@ -65,6 +70,22 @@ Command: TypeAlias = Callable[[UnitOfWork], Awaitable[A]]
 Current: TypeAlias = Command[Resource]
 
 
+class _NeedsSecondPerson(Exception):
+    """Rolls back what one operator may not do alone."""
+
+    def __init__(self, answer: Answer, changes: list[Change], above: Above) -> None:
+        super().__init__("above a limit")
+        self.answer, self.changes, self.above = answer, changes, above
+
+
+class Proposed(Exception):
+    """Ends a request that was stored as a proposal, which the application answers."""
+
+    def __init__(self, outcome: StoredOutcome) -> None:
+        super().__init__("proposed")
+        self.outcome = outcome
+
+
 class Reading(OperationRequest):
     """A request that only asks."""
 
@@ -72,6 +93,7 @@ class Reading(OperationRequest):
         self.exchange: Exchange = request.scope[EXCHANGE]
         self.context: AdminContext = request.app.state.admin
         self.route: OperationRoute = request.scope["route"]
+        self._app, self._path_values = request.app, dict(request.path_params)
         self.paging = Paging(request, response)
         self.accept = request.headers.get("accept")
         self._response = response
@@ -145,6 +167,7 @@ class Writing(Reading):
         self.dry_run = dry_run
         self.claim = None if idempotency_key is None or dry_run else self._claim(idempotency_key)
         self._expected = if_match
+        self._above: Above | None = None
 
     async def change(self, command: Command[A], *, current: Current | None = None) -> A:
         """Run a command of this operator's and answer what it gives back.
@@ -161,27 +184,71 @@ class Writing(Reading):
             )
 
         async def run(work: UnitOfWork) -> A:
+            self._above = None
             if self.claim is not None:
                 await idempotency.claim_key(work.connection, self.claim)
             if current is not None and self._expected is not None:
-                _match(self._expected, await current(work))
+                match_version(self._expected, await current(work))
             answer = await command(work)
+            if self._above is not None and not self.dry_run:
+                raise _NeedsSecondPerson(answer, work.changes, self._above)
             await self.keep(work, answer)
             return answer
 
         try:
             answer = await transact(self.context.db, self.actor, run, dry_run=self.dry_run)
+        except _NeedsSecondPerson as needed:
+            raise Proposed(await self._propose(needed)) from None
         except CatalogError as refused:
             raise refusal_of(refused) from refused
         except DBAPIError as refused:
             raise value_refused(refused) from refused
         return self.answer(answer)
 
+    async def require_second_person(
+        self, work: UnitOfWork, kind: MoneyKind, account_id: AccountId, amount: NanoUSD
+    ) -> None:
+        """Let this be proposed instead of done where its amount is above the limit: called by its command."""
+        self._above = await measure(work, self.context.second_person, kind, account_id, amount) or self._above
+
+    def routes(self) -> Iterator[OperationRoute]:
+        """All operations of this application."""
+        return operation_routes(self._app.routes)
+
+    async def _propose(self, needed: "_NeedsSecondPerson") -> StoredOutcome:
+        """Store what was asked for as a proposal, and under the Idempotency-Key that it was; the answer is 202."""
+
+        async def run(work: UnitOfWork) -> StoredOutcome:
+            if self.claim is not None:
+                await idempotency.claim_key(work.connection, self.claim)
+            proposal = await propose(
+                work,
+                needed.above,
+                operation=" ".join(self.route.spec.name),
+                path_values={name: str(value) for name, value in self._path_values.items()},
+                body=bytes(self.exchange.body) or b"{}",
+                if_match=self._expected,
+                answer=needed.answer.storable().model_dump_json().encode(),
+                changes=facts_of(needed.changes),
+            )
+            facts: dict[str, object] = {"operation": proposal.operation, "amount_usd": to_usd(needed.above.amount)}
+            subject = wire(ProposalId, proposal.id)
+            work.record_change(Change("proposal.create", subject, proposal.account_id, after=facts))
+            body = proposal_out(proposal, work.now).model_dump_json().encode()
+            outcome = StoredOutcome(202, [("location", f"{PROPOSALS}/{subject}")], body)
+            if self.claim is not None:
+                await idempotency.store_outcome(work.connection, self.claim, outcome)
+            return outcome
+
+        return await transact(self.context.db, self.actor, run)
+
     def answer(self, answer: A) -> A:
         """The same with its headers; after a dry run without what is shown once."""
         if self.dry_run:
             self._response.status_code = 200
             self._response.headers.update(DRY_RUN)
+            if self._above is not None:
+                self._response.headers.update(SECOND_PERSON)
             answer = answer.storable()
         else:
             self._response.headers.update(self._location(answer))
@@ -262,6 +329,11 @@ def translated() -> Iterator[None]:
         raise store_unavailable(fault) from fault
 
 
+def proposed(outcome: StoredOutcome) -> Response:
+    """What is answered instead of an operation that waits for a second person."""
+    return Response(outcome.body, outcome.status, {**NO_STORE, **dict(outcome.headers)}, JSON)
+
+
 def replayed(outcome: StoredOutcome, cipher: CredentialCipher | None) -> Response:
     """What was answered the first time, with what it showed once. Raises ``IdempotencyResultGone``."""
     headers = {**NO_STORE, **dict(outcome.headers), "idempotency-replayed": "true"}
@@ -305,7 +377,8 @@ def value_refused(refused: DBAPIError) -> Refusal | DBAPIError:
     return InvalidRequest(f"A value is out of bounds{f': {rule}' if rule else ''}.", detail=state)
 
 
-def _match(expected: str, now: Resource) -> None:
+def match_version(expected: str, now: Resource) -> None:
+    """Compare a version that was read with what there is now. Raises ``VersionConflict``."""
     tags = [tag.strip() for tag in expected.split(",")]
     if "*" not in tags and now.etag() not in tags:
         raise VersionConflict(

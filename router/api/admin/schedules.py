@@ -15,6 +15,7 @@ from router.api.fields import AccountIdText, AccountRef, GrantScheduleIdText, In
 from router.api.forms import Body, Page, PageQuery, Resource, answer_of
 from router.api.operation import ALL, MONEY, V1, Operations
 from router.api.periods import MonthText
+from router.changes.second_person import MoneyKind
 from router.changes.transaction import UnitOfWork
 from router.errors import NotFound
 from store.ids import GrantScheduleId, wire
@@ -117,6 +118,7 @@ async def create(admin: Write, body: ScheduleCreate) -> ScheduleOut:
             lasts_months=body.lasts_months,
             note=body.note,
         )
+        await admin.require_second_person(work, MoneyKind.GRANT, account.id, made.amount_nano)
         return _out(made)
 
     return await admin.change(command)

@@ -1,21 +1,21 @@
 """``/admin/v1/finance/topups``: credit that was ordered to be paid by Stripe, and what became of it."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from fastapi import Query
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import to_usd
-from billing.stripe.topup_rules import TopupStatus
 from billing.stripe.topups import Topup, find_topup, list_topups
 from billing.stripe.values import nano_of
 from router.admin.payments import place_topup
 from router.api.admin.references import account_of
 from router.api.admin.request import Read, Write
-from router.api.fields import AccountIdText, AccountRef, Instant, TopupIdText, UsdCents
+from router.api.fields import AccountIdText, AccountRef, TopupIdText, UsdCents
 from router.api.forms import Body, Page, PageQuery, Resource
 from router.api.operation import ALL, MONEY, V1, Operations
+from router.api.payment_answers import TopupFacts, topup_facts
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.errors import NotFound
@@ -24,32 +24,19 @@ from store.ids import RequestId, TopupId, wire
 operations = Operations("topups", f"{V1}/finance/topups", tag="Finance")
 
 
-class TopupRow(Resource):
+class TopupRow(TopupFacts, Resource):
     """A top-up as finance sees it; ``session``, ``intent`` and ``charge`` are Stripe's ids."""
 
     volatile: ClassVar[frozenset[str]] = frozenset({"status", "url"})
     columns: ClassVar[tuple[str, ...]] = ("id", "account", "status", "amount_usd", "paid_usd", "created_at", "problem")
 
-    id: TopupIdText
     account: AccountIdText
-    status: TopupStatus
-    amount_usd: UsdCents
-    paid_usd: str | None
-    tax_usd: str | None
-    discount_usd: str | None
     jurisdiction: str = Field(description="Where its tax is owed.")
     save_card: bool
-    is_recharge: bool = Field(description="Ordered by auto-recharge, and paid as an invoice.")
-    url: str | None = Field(description="The page on which it is paid; `topups show` has it once jobs have made it.")
     ordered_by: str
     session: str | None
     intent: str | None
     charge: str | None
-    problem: str
-    created_at: Instant
-    paid_at: Instant | None
-    currency: Literal["USD"] = "USD"
-    object: Literal["topup"] = "topup"
 
 
 class TopupOrder(Body):
@@ -73,8 +60,7 @@ async def list_(admin: Read, query: Annotated[TopupQuery, Query()]) -> Page[Topu
 
     async def ask(connection: AsyncConnection) -> list[TopupRow]:
         account = await account_of(connection, query.account) if query.account else None
-        before = None if after is None else TopupId(after)
-        rows = await list_topups(connection, account.id if account else None, before=before, most=query.limit + 1)
+        rows = await list_topups(connection, account.id if account else None, before=after, most=query.limit + 1)
         return [_row(row) for row in rows]
 
     return admin.page(query, await admin.read(ask), lambda row: wire(TopupId, row.id))
@@ -119,26 +105,13 @@ async def create(admin: Write, body: TopupOrder) -> TopupRow:
 
 
 def _row(topup: Topup) -> TopupRow:
-    def usd(cents: int | None) -> str | None:
-        return None if cents is None else to_usd(nano_of(cents))
-
     return TopupRow(
-        id=topup.id,
+        **topup_facts(topup),
         account=topup.account_id,
-        status=topup.status,
-        amount_usd=topup.amount_cents,
-        paid_usd=usd(topup.paid_cents),
-        tax_usd=usd(topup.tax_cents),
-        discount_usd=usd(topup.discount_cents),
         jurisdiction=topup.jurisdiction,
         save_card=topup.save_card,
-        is_recharge=topup.is_recharge,
-        url=topup.url if topup.status is TopupStatus.OPEN else None,
         ordered_by=topup.actor,
         session=topup.session_id,
         intent=topup.intent_id,
         charge=topup.charge_id,
-        problem=topup.problem,
-        created_at=topup.created_at,
-        paid_at=topup.paid_at,
     )

@@ -69,12 +69,16 @@ class AccountOut(Answer):
     """An account; amounts are USD as decimal text."""
 
     id: AccountIdText
-    balance: str
-    held: str = Field(description="Credit set aside for calls in flight.")
-    available: str = Field(description="The balance less what is held.")
-    debt: str = Field(
+    balance_usd: str
+    held_usd: str = Field(description="Credit set aside for calls in flight.")
+    available_usd: str = Field(description="The balance less what is held.")
+    debt_usd: str = Field(
         description="What was served beyond the credit. New credit pays it first; until then there is none."
     )
+    balance: str = Field(description="balance_usd, by the name that it had first; so are the three after it.")
+    held: str
+    available: str
+    debt: str
     key: KeyOut
     currency: Literal["USD"] = "USD"
     object: Literal["account"] = "account"
@@ -91,12 +95,18 @@ async def retrieve_account(request: Private) -> AccountOut:
         raise StoreUnavailable(
             "The balance cannot be read right now. Try again in a moment.", retry_after_s=1, detail=str(fault)
         ) from fault
+    credit, held, debt = to_usd(balance.balance), to_usd(balance.held), to_usd(balance.debt)
+    available = to_usd(balance.balance - balance.held)
     return AccountOut(
         id=key.account_id,
-        balance=to_usd(balance.balance),
-        held=to_usd(balance.held),
-        available=to_usd(balance.balance - balance.held),
-        debt=to_usd(balance.debt),
+        balance_usd=credit,
+        held_usd=held,
+        available_usd=available,
+        debt_usd=debt,
+        balance=credit,
+        held=held,
+        available=available,
+        debt=debt,
         key=KeyOut(
             id=key.id,
             name=key.name,

@@ -14,7 +14,7 @@ from router.api.cap_forms import CapForm
 from router.api.fields import BudgetIdText, Instant, KeyIdText, Usd, text_of
 from router.api.forms import Answer, Body, Page, PageQuery
 from router.api.operation import Operations, Who, check_request
-from router.api.public.money_request import ask_postgres
+from router.api.public.postgres import ask_postgres
 from router.api.public.request import Private
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact

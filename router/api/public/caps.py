@@ -12,7 +12,7 @@ from router.admin.caps import tighten_account_caps
 from router.api.cap_forms import CapOut, CapsSet, cap_of, cap_out
 from router.api.forms import Answer
 from router.api.operation import Operations, Who, check_request
-from router.api.public.money_request import ask_postgres
+from router.api.public.postgres import ask_postgres
 from router.api.public.request import Private
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query, Response
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.documents.profiles import count_todays_versions, read_profile
@@ -17,16 +16,15 @@ from router.api.document_answers import ContentOut, DocumentOut, FileFormat, con
 from router.api.forms import Page, PageQuery
 from router.api.operation import JSON, OCTETS, Operations, Who, check_request
 from router.api.party_forms import ProfileOut, ProfileSet, profile_of, profile_out
+from router.api.public.postgres import read
 from router.api.public.request import Private
 from router.api.public.requests import RequestIdText
 from router.api.structs import StructValue
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
-from router.context import RouterContext
-from router.errors import Conflict, NotFound, StoreUnavailable
+from router.errors import Conflict, InvalidRequest, NotFound
 from router.request.body import printable_excerpt
 from store.ids import AccountId, DocumentId, KeyId, wire
-from store.postgres import STORE_FAULTS
 
 T = TypeVar("T")
 
@@ -34,7 +32,11 @@ profile_operations = Operations("billing-profiles", "/v1/account/billing-profile
 operations = Operations("documents", "/v1/account/documents", tag="Account", who=Who.KEY)
 ONE = "/{number}"
 # A proof reads its month's calls again.
-STATEMENT_S_MAX = 10
+TOO_LARGE = InvalidRequest(
+    "This takes longer to read than one question may. Ask for fewer documents at once; of a month with too many calls "
+    "to prove one here, the operator can verify the document.",
+    param="number",
+)
 # Each is a row of the audit, which stays.
 CHANGES_A_DAY_MAX = 50
 _Checked = Annotated[None, Depends(check_request)]
@@ -50,7 +52,7 @@ async def retrieve_profile(request: Private) -> ProfileOut:
             raise NotFound("The account has no billing profile: POST one.", param="billing_profile")
         return profile_out(request.key.account_id, stored)
 
-    return await _read(request.context, ask)
+    return await _read(request, ask)
 
 
 @profile_operations.post("", verb="set", name="set_own_billing_profile", summary="Set who pays")
@@ -83,7 +85,11 @@ async def list_own(request: Private, query: Annotated[PageQuery, Query()], _: _C
         found = await list_documents(connection, account_id=account_id, after=after, limit=query.limit + 1)
         return [document_out(one) for one in found]
 
-    return request.paging.page(query, await _read(request.context, ask), lambda row: wire(DocumentId, row.id))
+    return request.paging.page(
+        query,
+        await _read(request, ask),
+        lambda row: wire(DocumentId, row.id),
+    )
 
 
 @operations.get(ONE, verb="show", name="retrieve_own_document", summary="An invoice or statement")
@@ -94,7 +100,7 @@ async def retrieve(request: Private, number: str) -> DocumentOut:
         stored = await _own(connection, request.key.account_id, number)
         return document_out(stored, await list_files(connection, stored.id))
 
-    return await _read(request.context, ask)
+    return await _read(request, ask)
 
 
 @operations.get(
@@ -123,7 +129,7 @@ async def download(request: Private, number: str, format: FileFormat) -> Respons
         headers["content-disposition"] = f'attachment; filename="{stored.document.name}-{format}.{suffix}"'
         return Response(file.content, media_type=OCTETS, headers=headers)
 
-    return await _read(request.context, ask)
+    return await _read(request, ask)
 
 
 @operations.get(f"{ONE}/proofs/{{request_id}}", verb="prove", name="prove_own_call", summary="Prove a call")
@@ -136,7 +142,7 @@ async def proof(request: Private, number: str, request_id: RequestIdText) -> Ann
             raise NotFound(f"{number} has no such call, or it cost nothing.", param="request_id")
         return found
 
-    return await _read(request.context, ask)
+    return await _read(request, ask)
 
 
 async def _own(connection: AsyncConnection, account_id: AccountId, number: str) -> StoredDocument:
@@ -147,12 +153,5 @@ async def _own(connection: AsyncConnection, account_id: AccountId, number: str) 
     return stored
 
 
-async def _read(context: RouterContext, ask: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-    try:
-        async with context.usage_reads, context.db.transaction() as connection:
-            await connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_S_MAX}s'"))
-            return await ask(connection)
-    except STORE_FAULTS as fault:
-        raise StoreUnavailable(
-            "Documents cannot be read right now. Try again in a moment.", retry_after_s=1, detail=str(fault)
-        ) from fault
+async def _read(request: Private, ask: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    return await read(request.context, ask, what="Documents", too_large=TOO_LARGE)

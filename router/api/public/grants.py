@@ -10,7 +10,7 @@ from billing.credits import Grant, GrantKind, list_grants
 from router.api.fields import GrantIdText, Instant, Usd
 from router.api.forms import Answer, Page, PageQuery
 from router.api.operation import Operations, Who
-from router.api.public.money_request import ask_postgres
+from router.api.public.postgres import ask_postgres
 from router.api.public.request import Private
 
 operations = Operations("grants", "/v1/account/grants", tag="Account", who=Who.KEY)

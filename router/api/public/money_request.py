@@ -1,17 +1,13 @@
 """Holds a customer's request that moves money: it needs an Idempotency-Key, and its body is small."""
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request, Response
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from router.api.operation import check_request
 from router.api.public.request import PrivateRequest
-from router.context import RouterContext
-from router.errors import IdempotencyKeyInvalid, StoreUnavailable
+from router.errors import IdempotencyKeyInvalid
 from router.request.idempotency import validate_idempotency_key
-from store.postgres import STORE_FAULTS
 
 T = TypeVar("T")
 
@@ -31,16 +27,3 @@ class _MoneyRequest(PrivateRequest):
 
 
 MoneyRequest = Annotated[_MoneyRequest, Depends()]
-
-
-async def ask_postgres(context: RouterContext, ask: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-    """Run one transaction. Raises what ``ask`` raises, and ``StoreUnavailable``."""
-    try:
-        async with context.db.transaction() as tx:
-            return await ask(tx)
-    except STORE_FAULTS as fault:
-        raise StoreUnavailable(
-            "Postgres cannot be reached right now. Try again in a moment, with the same Idempotency-Key.",
-            retry_after_s=1,
-            detail=str(fault),
-        ) from fault

@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from router.api.fields import EntryIdText
 from router.api.movements import MovementOut, MovementQuery, MovementsOut, SingleMovementOut, page_of, single
 from router.api.operation import Operations, Who, check_request
+from router.api.public.postgres import read
 from router.api.public.request import Private
-from router.api.public.usage import read
 
 operations = Operations("movements", "/v1/account/movements", tag="Account", who=Who.KEY)
 

@@ -20,8 +20,8 @@ from billing.money import to_usd
 from billing.usage import GroupBy, UsageFilter, UsageSum, sum_buckets
 from router.api.forms import Answer, closed, opened
 from router.api.operation import Operations, Who, check_request
+from router.api.public.postgres import read
 from router.api.public.request import Private, PrivateRequest
-from router.api.public.usage import read
 from router.api.usage_report import Commas
 from router.errors import InvalidRequest
 from store.ids import AccountId, KeyId, ModelId, parse, wire

@@ -10,7 +10,7 @@ from router.admin.payments import require_stripe
 from router.api.fields import PortalLinkIdText
 from router.api.forms import Answer
 from router.api.operation import Operations, Who
-from router.api.public.money_request import ask_postgres
+from router.api.public.postgres import ask_postgres
 from router.api.public.request import Private
 from router.errors import Conflict, NotAllowed, NotFound
 from store.ids import KeyId, PortalLinkId, wire

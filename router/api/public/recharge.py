@@ -12,7 +12,8 @@ from router.admin.recharge import consent, switch_off_by_customer
 from router.api.fields import Instant, TopupIdText, UsdCents, UsdNotNegative, text_of
 from router.api.forms import Answer, Body
 from router.api.operation import Operations, Who
-from router.api.public.money_request import MoneyRequest, ask_postgres
+from router.api.public.money_request import MoneyRequest
+from router.api.public.postgres import ask_postgres
 from router.api.public.request import Private
 from router.errors import NotAllowed
 from store.ids import AccountId, KeyId, wire

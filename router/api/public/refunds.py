@@ -4,17 +4,15 @@ from typing import Annotated, Literal
 
 from fastapi import Query
 from pydantic import Field
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.money import to_usd
-from billing.stripe.refund_rules import RefundStatus
 from billing.stripe.refunds import RefundOrder, RefundRow, list_refunds
-from billing.stripe.values import nano_of
 from router.admin.payments import place_refund
-from router.api.fields import Instant, RefundIdText, TopupIdText, UsdCents
+from router.api.fields import TopupIdText, UsdCents
 from router.api.forms import Answer, Body, Page, PageQuery
 from router.api.operation import Operations, Who
-from router.api.public.money_request import MoneyRequest, ask_postgres
+from router.api.payment_answers import RefundFacts, refund_facts
+from router.api.public.money_request import MoneyRequest
+from router.api.public.postgres import ask_postgres
 from router.api.public.request import Private
 from store.ids import KeyId, RefundId, wire
 
@@ -30,21 +28,8 @@ class RefundCreate(Body):
     topup: TopupIdText | None = Field(None, description="The top-up to refund; null: the newest first.")
 
 
-class RefundOut(Answer):
+class RefundOut(RefundFacts):
     """A refund of one top-up; amounts are USD as decimal text."""
-
-    id: RefundIdText
-    topup: TopupIdText
-    status: RefundStatus = Field(
-        description="requested: waits for calls in flight. taken, sent: on its way. succeeded: at the bank. failed: "
-        "the credit is back. empty: it was spent meanwhile."
-    )
-    wanted_usd: UsdCents
-    credit_usd: str | None = Field(description="The credit that is refunded: less where calls spent of it meanwhile.")
-    tax_usd: str | None
-    created_at: Instant
-    currency: Literal["USD"] = "USD"
-    object: Literal["refund"] = "refund"
 
 
 class RefundsOut(Answer):
@@ -72,24 +57,12 @@ async def create(request: MoneyRequest, body: RefundCreate) -> RefundsOut:
 @operations.get("", verb="list", summary="List refunds")
 async def list_(request: Private, query: Annotated[PageQuery, Query()]) -> Page[RefundOut]:
     """The account's refunds, the newest first."""
-    after = query.after_id(RefundId)
-
-    async def ask(tx: AsyncConnection) -> list[RefundRow]:
-        before = None if after is None else RefundId(after)
-        return await list_refunds(tx, request.key.account_id, before=before, most=query.limit + 1)
-
-    rows = [refund_out(row) for row in await ask_postgres(request.context, ask)]
+    before, most, account_id = query.after_id(RefundId), query.limit + 1, request.key.account_id
+    found = await ask_postgres(request.context, lambda tx: list_refunds(tx, account_id, before=before, most=most))
+    rows = [refund_out(row) for row in found]
     return request.paging.page(query, rows, lambda row: wire(RefundId, row.id))
 
 
 def refund_out(row: RefundRow) -> RefundOut:
     """A refund as its customer sees it."""
-    return RefundOut(
-        id=row.id,
-        topup=row.topup_id,
-        status=row.status,
-        wanted_usd=row.wanted_cents,
-        credit_usd=None if row.credit_cents is None else to_usd(nano_of(row.credit_cents)),
-        tax_usd=None if row.credit_cents is None else to_usd(nano_of(row.tax_cents or 0)),
-        created_at=row.created_at,
-    )
+    return RefundOut(**refund_facts(row))

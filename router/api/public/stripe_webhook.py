@@ -12,7 +12,7 @@ from router.admin.payments import require_stripe
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.forms import Answer
 from router.api.operation import Operations, Who
-from router.api.public.money_request import ask_postgres
+from router.api.public.postgres import ask_postgres
 from router.context import RouterContext
 from router.errors import BodyTooLarge, InvalidRequest
 

@@ -1,20 +1,20 @@
 """``/v1/account/topups``: a customer orders credit and gets the page on which it is paid."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import Path, Query, Response
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.money import to_usd
 from billing.stripe.topup_rules import TopupStatus
 from billing.stripe.topups import Topup, find_topup, list_topups
-from billing.stripe.values import nano_of
 from router.admin.payments import place_topup, require_stripe
-from router.api.fields import Instant, TopupIdText, UsdCents
-from router.api.forms import Answer, Body, Page, PageQuery
+from router.api.fields import TopupIdText, UsdCents
+from router.api.forms import Body, Page, PageQuery
 from router.api.operation import Operations, Who
-from router.api.public.money_request import MoneyRequest, ask_postgres
+from router.api.payment_answers import TopupFacts, topup_facts
+from router.api.public.money_request import MoneyRequest
+from router.api.public.postgres import ask_postgres
 from router.api.public.request import Private
 from router.errors import NotAllowed, NotFound
 from store.ids import KeyId, TopupId, wire
@@ -32,25 +32,8 @@ class TopupCreate(Body):
     save_card: bool = Field(False, description="Keep the card at Stripe, for later top-ups.")
 
 
-class TopupOut(Answer):
+class TopupOut(TopupFacts):
     """Credit that was ordered, and what became of it; amounts are USD as decimal text."""
-
-    id: TopupIdText
-    status: TopupStatus = Field(
-        description="new: the page is being made, ask again. open: pay at url. processing: paid by a method that "
-        "settles later. paid: credited. failed, expired: nothing was credited. review: paid, and a person looks at it."
-    )
-    is_recharge: bool = Field(description="Ordered by auto-recharge.")
-    amount_usd: UsdCents
-    url: str | None = Field(description="The page at Stripe on which it is paid; null before and afterwards.")
-    paid_usd: str | None = Field(description="What was paid in all: the amount less the discount, and the tax.")
-    tax_usd: str | None
-    discount_usd: str | None = Field(description="What a promotion code took off; its credit is promotional.")
-    problem: str
-    created_at: Instant
-    paid_at: Instant | None
-    currency: Literal["USD"] = "USD"
-    object: Literal["topup"] = "topup"
 
 
 @operations.post("", verb="create", summary="Order credit", status=201)
@@ -83,13 +66,9 @@ async def create(request: MoneyRequest, body: TopupCreate, response: Response) -
 @operations.get("", verb="list", summary="List top-ups")
 async def list_(request: Private, query: Annotated[PageQuery, Query()]) -> Page[TopupOut]:
     """The account's top-ups, the newest first."""
-    after = query.after_id(TopupId)
-
-    async def ask(tx: AsyncConnection) -> list[Topup]:
-        before = None if after is None else TopupId(after)
-        return await list_topups(tx, request.key.account_id, before=before, most=query.limit + 1)
-
-    rows = [topup_out(row) for row in await ask_postgres(request.context, ask)]
+    before, most, account_id = query.after_id(TopupId), query.limit + 1, request.key.account_id
+    found = await ask_postgres(request.context, lambda tx: list_topups(tx, account_id, before=before, most=most))
+    rows = [topup_out(row) for row in found]
     return request.paging.page(query, rows, lambda row: wire(TopupId, row.id))
 
 
@@ -101,23 +80,7 @@ async def show(request: Private, topup_id: Annotated[TopupIdText, Path()]) -> To
 
 def topup_out(topup: Topup) -> TopupOut:
     """A top-up as its customer sees it."""
-
-    def usd(cents: int | None) -> str | None:
-        return None if cents is None else to_usd(nano_of(cents))
-
-    return TopupOut(
-        id=topup.id,
-        status=topup.status,
-        is_recharge=topup.is_recharge,
-        amount_usd=topup.amount_cents,
-        url=topup.url if topup.status is TopupStatus.OPEN else None,
-        paid_usd=usd(topup.paid_cents),
-        tax_usd=usd(topup.tax_cents),
-        discount_usd=usd(topup.discount_cents),
-        problem=topup.problem,
-        created_at=topup.created_at,
-        paid_at=topup.paid_at,
-    )
+    return TopupOut(**topup_facts(topup))
 
 
 async def _is_made(request: Private, topup_id: TopupId) -> bool:

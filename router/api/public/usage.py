@@ -1,19 +1,17 @@
 """Serves ``GET /v1/usage``: what the account behind a key has used and paid, by key, model, day or month."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal, TypeVar
 
 from fastapi import Depends, Query, Response
 from pydantic import Field
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.usage import UsageFilter, UsageSum, sum_usage
 from router.api.fields import KeyRef, ModelRef
 from router.api.operation import CSV, Operations, Who, check_request
 from router.api.periods import Period, SpanQuery
+from router.api.public.postgres import read
 from router.api.public.request import Private
 from router.api.usage_report import (
     MEDIA,
@@ -28,20 +26,16 @@ from router.api.usage_report import (
     totals_of,
 )
 from router.context import RouterContext
-from router.errors import Conflict, InvalidRequest, ModelNotFound, NotFound, StoreUnavailable
+from router.errors import Conflict, ModelNotFound, NotFound
 from router.identity.key_commands import key_names, list_keys
 from router.request.body import printable_excerpt
 from store.ids import AccountId, KeyId, ModelId, wire
-from store.postgres import STORE_FAULTS
 
 T = TypeVar("T")
 
 operations = Operations("usage", tag="Usage", who=Who.KEY)
 
 ROWS_MAX = 20_000
-# A customer may ask as often as they like, so one question costs Postgres no more than this.
-STATEMENT_S_MAX = 10
-_CANCELED = "57014"
 
 CustomerGroupBy = Literal["key", "model", "day", "month"]
 
@@ -90,22 +84,6 @@ async def own_key(connection: AsyncConnection, account_id: AccountId, name: str)
     if len(found) > 1:
         raise Conflict(f"{len(found)} keys are called {printable_excerpt(name)}: name one by its id.", param="key")
     return found[0]
-
-
-async def read(context: RouterContext, ask: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-    """What Postgres answers, within a bounded time. Raises ``InvalidRequest`` beyond it, ``StoreUnavailable``."""
-    try:
-        async with context.usage_reads, context.db.transaction() as connection:
-            await connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_S_MAX}s'"))
-            return await ask(connection)
-    except STORE_FAULTS as fault:
-        if isinstance(fault, DBAPIError) and getattr(fault.orig, "sqlstate", None) == _CANCELED:
-            raise InvalidRequest(
-                "These are more calls than can be summed at once. Ask for a shorter time.", param="from"
-            ) from fault
-        raise StoreUnavailable(
-            "Usage cannot be read right now. Try again in a moment.", retry_after_s=1, detail=str(fault)
-        ) from fault
 
 
 def _model_of(name: str, context: RouterContext) -> tuple[ModelId, ...]:

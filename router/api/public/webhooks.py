@@ -12,7 +12,7 @@ from router.admin.webhooks import add_webhook, delete_webhook, rotate_webhook, t
 from router.api.fields import DeliveryIdText, Instant, WebhookIdText
 from router.api.forms import Answer, Body, Page, PageQuery, answer_of
 from router.api.operation import Operations, Who, check_request
-from router.api.public.money_request import ask_postgres
+from router.api.public.postgres import ask_postgres
 from router.api.public.request import Private
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact

@@ -25,8 +25,8 @@ MONEY = (
     *("booked_facts", "receivables", "receivable_payments", "receivable_reminders"),
 )
 # Columns of money in other tables: what a key, a provider or a credit line may spend, what calls cost us, how much is
-# given each month, and at which credit a recharge began.
-ELSEWHERE = {"keys", "endpoints", "credit_lines", "grant_schedules", "recharges"}
+# given each month, at which credit a recharge began, and what is proposed.
+ELSEWHERE = {"keys", "endpoints", "credit_lines", "grant_schedules", "recharges", "proposals"}
 REFUSED = (
     asyncpg.InsufficientPrivilegeError,
     asyncpg.IntegrityConstraintViolationError,

@@ -49,6 +49,7 @@ POST   /v1/account/caps                                 key
 POST   /v1/account/portal                               key
 POST   /v1/account/recharge                             key
 POST   /v1/account/recharge/off                         key
+POST   /v1/account/close                                key
 POST   /v1/account/refunds                              key
 POST   /v1/account/topups                               key
 POST   /v1/models/{model_id:path}/vote                  key
@@ -60,6 +61,7 @@ GET    /admin/v1/accounts                               finance_admin ops
 GET    /admin/v1/accounts/{account_id}                  finance_admin ops
 GET    /admin/v1/accounts/{account_id}/billing-profile  finance_admin ops
 GET    /admin/v1/accounts/{account_id}/caps             finance_admin ops
+GET    /admin/v1/accounts/{account_id}/closing          finance_admin ops
 GET    /admin/v1/accounts/{account_id}/grants           finance_admin ops
 GET    /admin/v1/accounts/{account_id}/grants/{grant_id} finance_admin ops
 GET    /admin/v1/accounts/{account_id}/movements        finance_admin ops
@@ -90,6 +92,8 @@ GET    /admin/v1/finance/grant-schedules                finance_admin ops
 GET    /admin/v1/finance/grant-schedules/{schedule_id}  finance_admin ops
 GET    /admin/v1/finance/lines                          finance_admin ops
 GET    /admin/v1/finance/lines/{account_id}             finance_admin ops
+GET    /admin/v1/finance/proposals                      finance_admin ops
+GET    /admin/v1/finance/proposals/{proposal_id}        finance_admin ops
 GET    /admin/v1/finance/receivables                    finance_admin ops
 GET    /admin/v1/finance/recharges                      finance_admin ops
 GET    /admin/v1/finance/recharges/{account_id}         finance_admin ops
@@ -131,12 +135,14 @@ POST   /admin/v1/accounts                               finance_admin ops
 POST   /admin/v1/accounts/{account_id}/billing-profile  finance_admin
 POST   /admin/v1/accounts/{account_id}/billing-profile/erase finance_admin
 POST   /admin/v1/accounts/{account_id}/caps             finance_admin ops
+POST   /admin/v1/accounts/{account_id}/close            finance_admin
 POST   /admin/v1/accounts/{account_id}/grants           finance_admin
 POST   /admin/v1/accounts/{account_id}/resume           finance_admin ops
 POST   /admin/v1/accounts/{account_id}/suspend          finance_admin ops
 POST   /admin/v1/claims                                 ops
 POST   /admin/v1/document-requests/{request_id}/retry   finance_admin
 POST   /admin/v1/documents/{number}/credit              finance_admin
+POST   /admin/v1/documents/{number}/send                finance_admin
 POST   /admin/v1/documents/{number}/void                finance_admin
 POST   /admin/v1/documents:issue                        finance_admin
 POST   /admin/v1/endpoints                              ops
@@ -157,8 +163,11 @@ POST   /admin/v1/finance/grant-schedules                finance_admin
 POST   /admin/v1/finance/grant-schedules/{schedule_id}/end finance_admin
 POST   /admin/v1/finance/lines/{account_id}/end         finance_admin
 POST   /admin/v1/finance/lines/{account_id}/open        finance_admin
+POST   /admin/v1/finance/proposals/{proposal_id}/approve finance_admin
+POST   /admin/v1/finance/proposals/{proposal_id}/reject finance_admin
 POST   /admin/v1/finance/receivables/{receivable_id}/pay finance_admin
 POST   /admin/v1/finance/recharges/{account_id}/off     finance_admin
+POST   /admin/v1/finance/receivables/{receivable_id}/write-off finance_admin
 POST   /admin/v1/finance/refunds                        finance_admin
 POST   /admin/v1/finance/reviews/{review_id}/resolve    finance_admin
 POST   /admin/v1/finance/topups                         finance_admin
@@ -216,9 +225,9 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
     money = {spec.path for spec in specs() if spec.method == "POST" and spec.roles and "ops" not in spec.roles}
     assert {path.rpartition("/")[2] for path in money} == {
         *("prices", "waivers", "revoke", "grants"),
-        *("open", "end", "pay", "start", "finish", "sign-off"),
+        *("open", "end", "pay", "start", "finish", "sign-off", "write-off", "close", "approve", "reject"),
         *("exports", "cancel"),
-        *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "retry"),
+        *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "send", "retry"),
         *("topups", "refunds", "resolve", "off", "grant-schedules"),
     }
 

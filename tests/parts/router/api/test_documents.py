@@ -13,6 +13,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 from typer import Typer
 from typer.testing import CliRunner
 
@@ -20,6 +21,9 @@ from gigarouter.commands.verify_receipt import command as verify_receipt
 from gigarouter.documents_job import IssueDocuments
 from gigarouter.mail_job import SendDocuments
 from gigarouter.settings import Settings
+from router.api.public import postgres
+from router.api.public.documents import TOO_LARGE
+from router.errors import InvalidRequest
 from store.embedded import Embedded
 from store.ids import AccountId, RequestId, wire
 from store.postgres import Database
@@ -213,6 +217,21 @@ async def test_from_asking_to_file_to_proof(office: Office, tmp_path: Path) -> N
     assert (await office.ask("GET", f"/admin/v1/documents/{note['number']}/verification"))["ok"]
     again = await office.ask("POST", f"/admin/v1/documents/{number}/credit", {"reason": "Wrong"}, expects=409)
     assert note["number"] in again["error"]["message"]
+
+
+async def test_a_question_that_takes_too_long_is_refused_and_no_outage(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No wait helps, so it is no 503, which clients repeat: of usage as of documents."""
+    monkeypatch.setattr(postgres, "STATEMENT_S_MAX", 0.05)
+
+    async def ask(connection: AsyncConnection) -> None:
+        await connection.execute(text("SELECT pg_sleep(60)"))
+
+    for too_large, advice in ((postgres.TOO_MANY_CALLS, "a shorter time"), (TOO_LARGE, "fewer documents")):
+        with pytest.raises(InvalidRequest, match=advice) as refused:
+            await postgres.read(office.api.context, ask, too_large=too_large)
+        assert (refused.value.param, refused.value.retry_after_s) == (too_large.param, None)
 
 
 async def test_an_issued_document_is_mailed_once_to_each_address(office: Office) -> None:

@@ -69,7 +69,7 @@ ROWS: dict[str, Any] = {
     **dict.fromkeys(("resolutions", "waivers", "acceptances", "usage", "lines"), lambda n: n),
     "grants": lambda n: n and n + 1,  # of one account, and its credit line
     **dict.fromkeys(("sellers", "exchange-rates", "documents", "document-requests"), lambda n: n),
-    **dict.fromkeys(("topups", "refunds", "disputes", "reviews", "recharges", "exports"), lambda n: n),
+    **dict.fromkeys(("topups", "refunds", "disputes", "reviews", "recharges", "exports", "proposals"), lambda n: n),
     "grant-schedules": lambda n: n,
     "movements": lambda n: n and n + 1,  # of one account: its grants, and its credit line
     "decisions": lambda n: 4,  # one for each use, and charging
@@ -112,6 +112,7 @@ async def fill(settings: Settings, n: int) -> list[str]:
             for i in range(n):
                 accounts.append((await make("/accounts", name=f"account {i}"))["id"])
                 await make("/accounts/account 0/grants", amount_usd="1.00", source=f"grant {i}")
+                await make("/accounts/account 0/grants", 202, amount_usd="10000.01", source=f"large {i}")
                 await make("/keys", account=f"account {i}", name=f"key {i}")
                 line = await http.post(f"/finance/lines/account {i}/open", content=b'{"limit_usd": "5.00"}')
                 assert line.status_code == 200, line.text

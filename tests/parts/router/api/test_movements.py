@@ -45,7 +45,8 @@ async def test_a_customer_finds_for_each_debit_its_calls_and_for_each_call_its_g
     opening, closing = Decimal(first["opening_balance_usd"]), Decimal(first["closing_balance_usd"])
     assert opening + sum(Decimal(row["balance_change_usd"]) for row in rows) == closing
     account = await get(api, "/v1/account", api.key)
-    assert rows[-1]["balance_usd"] == first["closing_balance_usd"] == account["balance"]
+    assert rows[-1]["balance_usd"] == first["closing_balance_usd"] == account["balance_usd"] == account["balance"]
+    assert (account["held_usd"], account["debt_usd"]) == (account["held"], account["debt"])
 
     debit = await get(api, f"/v1/account/movements/{rows[1]['entry']}", api.key)
     assert (debit["balance_change_usd"], debit["balance_usd"]) == (rows[1]["balance_change_usd"], None)

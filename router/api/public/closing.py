@@ -1,0 +1,60 @@
+"""``POST /v1/account/close``: a customer ends their account for good."""
+
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import Field
+
+from billing.errors import BillingUnavailable
+from router.admin.closing import CloseOrder, close_account
+from router.api.closing_answers import ClosingOut, closed_out
+from router.api.fields import AccountIdText, Flag
+from router.api.forms import Body
+from router.api.operation import Operations, Who
+from router.api.public.money_request import MoneyRequest
+from router.changes.audit import Actor
+from router.changes.transaction import UnitOfWork, transact
+from router.errors import InvalidRequest, NotAllowed, StoreUnavailable
+from store.ids import AccountId, KeyId, wire
+
+operations = Operations("accounts", "/v1/account", tag="Account", who=Who.KEY)
+
+
+class OwnAccountClose(Body):
+    """Which account, and what becomes of credit that cannot be paid back."""
+
+    confirm: AccountIdText = Field(description="The account's id, as GET /v1/account has it: closing is for good.")
+    forfeit: bool = Field(False, description="Give up unused credit that was paid for and cannot be paid back.")
+
+
+@operations.post("/close", verb="close", name="close_own_account", summary="Close the account")
+async def close(
+    request: MoneyRequest,
+    body: OwnAccountClose,
+    dry_run: Annotated[Flag, Query(description="1: answer what would be, and do nothing.")] = False,
+) -> ClosingOut:
+    """Refund unused credit, end all keys, erase the billing profile; for good. Get your documents before.
+
+    Refused, with what stands in the way, while calls are in flight or something is unpaid. Given credit ends.
+    """
+    context, key = request.context, request.key
+    if key.is_test:
+        raise NotAllowed("A key for tests does not close the account.")
+    if body.confirm != key.account_id:
+        raise InvalidRequest(f"This key's account is {wire(AccountId, key.account_id)}.", param="confirm")
+    try:
+        held = (await context.projection.balance(key.account_id)).held
+    except BillingUnavailable as fault:
+        raise StoreUnavailable("The balance cannot be read right now.", retry_after_s=1, detail=str(fault)) from fault
+
+    async def command(work: UnitOfWork) -> ClosingOut:
+        order = CloseOrder(
+            account_id=key.account_id,
+            reason="closed by the customer",
+            forfeit=body.forfeit,
+            held=held,
+            key=request.idempotency_key,
+        )
+        return closed_out(await close_account(work, context.stripe, order))
+
+    return await transact(context.db, Actor(wire(KeyId, key.id)), command, dry_run=dry_run)
