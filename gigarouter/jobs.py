@@ -24,11 +24,13 @@ from billing.generation import forget_old
 from billing.lines import fit_lines
 from billing.reaper import reap, resync
 from billing.receivables import accrue, is_due, remind
+from billing.reconciliation.runs import RunKind
 from billing.seal import seal
 from billing.stripe.errors import StripeUnavailable
 from gigarouter import telemetry
 from gigarouter.documents_job import IssueDocuments
 from gigarouter.mail_job import SendDocuments
+from gigarouter.reconcile_job import reconcile
 from gigarouter.settings import Settings
 from gigarouter.stripe_jobs import StripeJobs
 from gigarouter.stripe_settings import stripe_config
@@ -193,6 +195,10 @@ async def _close_months(context: RouterContext) -> None:
     await advance(context.db, context.db.clock.now(), context.call_deadline_s + GRACE_S)
 
 
+async def _reconcile_providers(context: RouterContext) -> None:
+    await reconcile(context, RunKind.PROVIDERS)
+
+
 async def _write_exports(context: RouterContext) -> None:
     while await exports.run_next(context.db, context.exports):
         pass
@@ -243,6 +249,8 @@ def table(stripe: StripeJobs | None = None, mail: SendDocuments | None = None) -
         Job("act on what Stripe says, as well", 0.1, stripe.act),
         Job("read Stripe's lists again", 60.0, stripe.sweep),
         Job("compare Stripe's balance", 60.0, check_stripe),
+        Job("reconcile with Stripe", 5.0, stripe.reconcile),
+        Job("reconcile with providers", 5.0, _reconcile_providers),
         Job("forget old events of Stripe's", 3600.0, stripe.forget_old),
         # Three run side by side, so that endpoints that do not answer delay only one of them.
         Job("probe endpoints", 5.0, _probe),

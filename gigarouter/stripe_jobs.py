@@ -4,11 +4,13 @@ Only the jobs process imports this: Stripe's client is here, and in `serve` it i
 """
 
 from billing.books import Finding
+from billing.reconciliation.runs import RunKind
 from billing.stripe import sweep, work
 from billing.stripe.act import work_once
 from billing.stripe.client import StripeClient
 from billing.stripe.config import StripeConfig
 from billing.stripe.context import StripeContext
+from gigarouter.reconcile_job import reconcile
 from gigarouter.topup_documents import request_refund_document, request_topup_document
 from router.context import RouterContext
 
@@ -57,6 +59,12 @@ class StripeJobs:
             return sweep.clearing_finding(0)
         before, self._difference = self._difference, await sweep.clearing_difference(stripe)
         return sweep.clearing_finding(self._difference if self._difference == before else 0)
+
+    async def reconcile(self, context: RouterContext) -> None:
+        """Compare all that Stripe has with the ledger, where that is due or somebody asked for it."""
+        stripe = self._context(context)
+        if stripe is not None:
+            await reconcile(context, RunKind.STRIPE, stripe)
 
     async def forget_old(self, context: RouterContext) -> None:
         """Delete events and work that are over."""

@@ -37,6 +37,9 @@ DocumentRequestId = NewType("DocumentRequestId", UUID)
 TopupId = NewType("TopupId", UUID)
 RefundId = NewType("RefundId", UUID)
 ReviewId = NewType("ReviewId", UUID)
+DifferenceId = NewType("DifferenceId", UUID)
+ReconciliationId = NewType("ReconciliationId", UUID)
+ProviderInvoiceId = NewType("ProviderInvoiceId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -68,6 +71,9 @@ PREFIXES: dict[object, str] = {
     TopupId: "topup",
     RefundId: "refund",
     ReviewId: "review",
+    DifferenceId: "diff",
+    ReconciliationId: "recon",
+    ProviderInvoiceId: "pinv",
 }
 
 

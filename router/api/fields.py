@@ -24,6 +24,7 @@ from store.ids import (
     AccountId,
     AuditId,
     ClaimId,
+    DifferenceId,
     DocumentId,
     DocumentRequestId,
     EndpointId,
@@ -35,7 +36,9 @@ from store.ids import (
     OperatorKeyId,
     PriceId,
     ProviderId,
+    ProviderInvoiceId,
     ReceivableId,
+    ReconciliationId,
     RefundId,
     ResolutionId,
     ReviewId,
@@ -222,6 +225,9 @@ ProviderIdText: TypeAlias = Annotated[ProviderId, _id(ProviderId)]
 RefundIdText: TypeAlias = Annotated[RefundId, _id(RefundId)]
 ResolutionIdText: TypeAlias = Annotated[ResolutionId, _id(ResolutionId)]
 ReviewIdText: TypeAlias = Annotated[ReviewId, _id(ReviewId)]
+DifferenceIdText: TypeAlias = Annotated[DifferenceId, _id(DifferenceId)]
+ReconciliationIdText: TypeAlias = Annotated[ReconciliationId, _id(ReconciliationId)]
+ProviderInvoiceIdText: TypeAlias = Annotated[ProviderInvoiceId, _id(ProviderInvoiceId)]
 TopupIdText: TypeAlias = Annotated[TopupId, _id(TopupId)]
 WaiverIdText: TypeAlias = Annotated[WaiverId, _id(WaiverId)]
 
