@@ -1,6 +1,6 @@
 """Compares providers' invoices with our own cost and keeps what differs in the queue, until they are settled."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,6 +13,9 @@ from billing.reconciliation.invoices import ProviderInvoice, list_waiting, requi
 from billing.reconciliation.values import Found
 from store.ids import ProviderId, ProviderInvoiceId, wire
 from store.postgres import Database
+
+# Calls come late by hours at most; an earlier invoice of these days has all that it ever will.
+LATE = timedelta(days=100)
 
 _BILLED = text("""
     SELECT model, day, sum(amount_nano) AS amount, sum(tokens) AS tokens FROM provider_invoice_lines
@@ -31,6 +34,10 @@ _UNDELIVERED = text("""
 _ACCRUED = text("""
     SELECT coalesce(sum(provider_cost_nano), 0)::bigint FROM usage_events
     WHERE provider_id = :provider AND occurred_at >= :begins AND occurred_at < :ends AND entry_id IS NOT NULL
+""")
+_SETTLED = text("""
+    SELECT since, until, accrued_nano AS accrued FROM provider_invoices
+    WHERE provider_id = :provider AND state = 'settled' AND until > :since AND since < :until ORDER BY since
 """)
 _PROVIDER = text("SELECT name FROM providers WHERE id = :id")
 
@@ -91,7 +98,15 @@ async def compare_invoice(tx: AsyncConnection, invoice: ProviderInvoice) -> list
 
 
 async def accrued_cost(tx: AsyncConnection, provider_id: ProviderId, since: date, until: date) -> NanoUSD:
-    """What the calls of some days were booked to cost at a provider."""
+    """What the calls of some days were booked to cost, and what came late for the days of earlier invoices."""
+    cost = await _booked_cost(tx, provider_id, since, until)
+    earlier = {"provider": provider_id, "since": since - LATE, "until": until}
+    for row in (await tx.execute(_SETTLED, earlier)).all():
+        cost = NanoUSD(cost + await _booked_cost(tx, provider_id, row.since, row.until) - row.accrued)
+    return cost
+
+
+async def _booked_cost(tx: AsyncConnection, provider_id: ProviderId, since: date, until: date) -> NanoUSD:
     return NanoUSD(int(await tx.scalar(_ACCRUED, {"provider": provider_id, **span_of(since, until)}) or 0))
 
 
