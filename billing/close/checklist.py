@@ -65,7 +65,8 @@ _NOT_INVOICED = text(f"""
     ) sums
 """)  # noqa: S608
 _UNSETTLED = text("""
-    SELECT i.number FROM provider_invoices i WHERE i.state = 'imported' AND i.since < CAST(:period AS date) + interval '1 month'
+    SELECT i.number FROM provider_invoices i
+    WHERE i.state = 'imported' AND i.since < CAST(:period AS date) + interval '1 month'
     ORDER BY i.since, i.number LIMIT 12
 """)
 # Documents of the month that are wanted and not issued: its own, and those of what was paid in it.

@@ -62,6 +62,33 @@ _DRIFT = text("""
 """)
 
 
+_LAST_DAY = text("""
+    SELECT DISTINCT ON (d.provider_id) p.name AS provider, d.tokens, d.provider_tokens
+    FROM token_drift d JOIN providers p ON p.id = d.provider_id
+    WHERE d.day < (now() AT TIME ZONE 'UTC')::date AND d.day >= (now() AT TIME ZONE 'UTC')::date - :days
+    ORDER BY d.provider_id, d.day DESC
+""")
+
+
+class Drift(msgspec.Struct, frozen=True):
+    """How many tokens we billed of a provider's last whole day, and how many it told."""
+
+    provider: str
+    tokens: int
+    provider_tokens: int
+
+    @property
+    def share(self) -> float:
+        """By which share it told more."""
+        return self.provider_tokens / self.tokens - 1 if self.tokens else 0.0
+
+
+async def read_drift(tx: AsyncConnection) -> list[Drift]:
+    """Of each provider that had calls lately, its last whole day."""
+    rows = await tx.execute(_LAST_DAY, {"days": DAYS_AGAIN})
+    return [Drift(row.provider, int(row.tokens), int(row.provider_tokens)) for row in rows]
+
+
 async def count_days(tx: AsyncConnection, since: date, until: date) -> None:
     """Count the days from ``since`` up to ``until`` (UTC) anew."""
     begins, ends = (datetime.combine(day, datetime.min.time(), UTC) for day in (since, until))

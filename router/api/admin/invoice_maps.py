@@ -37,7 +37,7 @@ class InvoiceMapForm(Body):
 
     provider: ProviderRef = Field(description="Whose invoices it reads.")
     map: str = Field(
-        description="The text of a TOML file: [columns] and [format].",
+        description="A TOML file that says which columns are what, and how the file is written.",
         json_schema_extra={"contentMediaType": "application/toml"},
     )
 

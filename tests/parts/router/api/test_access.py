@@ -65,7 +65,15 @@ GET    /admin/v1/finance/close                          finance_admin ops
 GET    /admin/v1/finance/close/{month}                  finance_admin ops
 GET    /admin/v1/finance/close/{month}/late             finance_admin ops
 GET    /admin/v1/finance/close/{month}/papers           finance_admin ops
+GET    /admin/v1/finance/differences                    finance_admin ops
+GET    /admin/v1/finance/differences/{difference_id}    finance_admin ops
 GET    /admin/v1/finance/disputes                       finance_admin ops
+GET    /admin/v1/finance/invoice-maps                   finance_admin ops
+GET    /admin/v1/finance/invoice-maps/{provider_id}     finance_admin ops
+GET    /admin/v1/finance/provider-invoices              finance_admin ops
+GET    /admin/v1/finance/provider-invoices/{invoice_id} finance_admin ops
+GET    /admin/v1/finance/reconciliations                finance_admin ops
+GET    /admin/v1/finance/reconciliations/{reconciliation_id} finance_admin ops
 GET    /admin/v1/finance/lines                          finance_admin ops
 GET    /admin/v1/finance/lines/{account_id}             finance_admin ops
 GET    /admin/v1/finance/receivables                    finance_admin ops
@@ -97,6 +105,7 @@ GET    /admin/v1/waivers                                finance_admin ops
 GET    /admin/v1/waivers/{waiver_id}                    finance_admin ops
 PATCH  /admin/v1/accounts/{account_id}                  finance_admin ops
 PATCH  /admin/v1/endpoints/{endpoint_id}                ops
+PATCH  /admin/v1/finance/differences/{difference_id}    finance_admin
 PATCH  /admin/v1/finance/lines/{account_id}             finance_admin
 PATCH  /admin/v1/keys/{key_id}                          ops
 PATCH  /admin/v1/members/{member_id}                    ops
@@ -132,6 +141,13 @@ POST   /admin/v1/finance/lines/{account_id}/end         finance_admin
 POST   /admin/v1/finance/lines/{account_id}/open        finance_admin
 POST   /admin/v1/finance/receivables/{receivable_id}/pay finance_admin
 POST   /admin/v1/finance/refunds                        finance_admin
+POST   /admin/v1/finance/differences/{difference_id}/resolve finance_admin
+POST   /admin/v1/finance/invoice-maps                   finance_admin
+POST   /admin/v1/finance/provider-invoices              finance_admin
+POST   /admin/v1/finance/provider-invoices/{invoice_id}/pay finance_admin
+POST   /admin/v1/finance/provider-invoices/{invoice_id}/settle finance_admin
+POST   /admin/v1/finance/provider-invoices/{invoice_id}/void finance_admin
+POST   /admin/v1/finance/reconciliations                finance_admin
 POST   /admin/v1/finance/reviews/{review_id}/resolve    finance_admin
 POST   /admin/v1/finance/topups                         finance_admin
 POST   /admin/v1/keys                                   ops
@@ -192,6 +208,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
         *("exports", "cancel"),
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "retry"),
         *("topups", "refunds", "resolve"),
+        *("reconciliations", "invoice-maps", "provider-invoices", "settle"),
     }
 
 
