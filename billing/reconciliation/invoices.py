@@ -12,17 +12,18 @@ from billing.money import NanoUSD
 from billing.reconciliation.invoice_csv import InvoiceLine
 from store.ids import EntryId, ProviderId, ProviderInvoiceId, new_id
 
-_MAP_COLUMNS = "m.provider_id, m.version, m.map, m.created_at, m.created_by"
+_MAP_COLUMNS = "m.provider_id, p.name, m.version, m.map, m.created_at, m.created_by"
 _PUT_MAP = text("""
     INSERT INTO invoice_maps (provider_id, version, map, created_by)
     SELECT CAST(:provider AS uuid), coalesce(max(version), 0) + 1, :map, :by FROM invoice_maps
     WHERE provider_id = CAST(:provider AS uuid)
 """)
 _MAP = text(f"""
-    SELECT {_MAP_COLUMNS} FROM invoice_maps m WHERE provider_id = :provider ORDER BY version DESC LIMIT 1
+    SELECT {_MAP_COLUMNS} FROM invoice_maps m JOIN providers p ON p.id = m.provider_id
+    WHERE m.provider_id = :provider ORDER BY m.version DESC LIMIT 1
 """)  # noqa: S608 - constants
 _MAPS = text(f"""
-    SELECT DISTINCT ON (m.provider_id) {_MAP_COLUMNS} FROM invoice_maps m
+    SELECT DISTINCT ON (m.provider_id) {_MAP_COLUMNS} FROM invoice_maps m JOIN providers p ON p.id = m.provider_id
     WHERE CAST(:after AS uuid) IS NULL OR m.provider_id > CAST(:after AS uuid)
     ORDER BY m.provider_id, m.version DESC LIMIT :most
 """)  # noqa: S608 - constants
@@ -75,6 +76,7 @@ class StoredMap(msgspec.Struct, frozen=True):
     """A version of a provider's map, as TOML."""
 
     provider_id: ProviderId
+    provider_name: str
     version: int
     map: str
     created_at: datetime

@@ -23,9 +23,10 @@ operations = Operations("invoice-maps", f"{V1}/finance/invoice-maps", tag="Finan
 class InvoiceMapOut(Answer):
     """The newest version of a provider's map."""
 
-    columns: ClassVar[tuple[str, ...]] = ("provider", "version", "created_at", "created_by")
+    columns: ClassVar[tuple[str, ...]] = ("provider", "provider_name", "version", "created_at", "created_by")
 
     provider: ProviderIdText
+    provider_name: str
     version: int
     map: str = Field(description="TOML, as it was stored.")
     created_at: Instant
@@ -82,6 +83,7 @@ async def set_(admin: Write, body: InvoiceMapForm) -> InvoiceMapOut:
 def _out(stored: StoredMap) -> InvoiceMapOut:
     return InvoiceMapOut(
         provider=stored.provider_id,
+        provider_name=stored.provider_name,
         version=stored.version,
         map=stored.map,
         created_at=stored.created_at,

@@ -108,7 +108,11 @@ async def _queue(f: Finance, query: str = "") -> dict[str, Any]:
     return {row["object"].rpartition(":")[2]: row for row in rows}
 
 
-async def test_an_invoice_is_imported_compared_settled_and_paid(finance: Finance) -> None:
+LINES = f"{TODAY},one,0.000000170 {TODAY},two,0.000000040 {TODAY},three,0.000000009"
+
+
+async def test_whatever_is_wrong_is_told_with_its_place_before_anything_is_written(finance: Finance) -> None:
+    """A dry run writes nothing either; a file, a number and days that were imported are told, and change nothing."""
     f = finance
     assert "no map" in (await f.invoice(f"{TODAY},one,0.1", expects=409))["error"]["message"]
     bad = await f("POST", "/finance/invoice-maps", {"provider": "acme", "map": "[columns]"}, 400)
@@ -116,14 +120,12 @@ async def test_an_invoice_is_imported_compared_settled_and_paid(finance: Finance
     stored = [await f("POST", "/finance/invoice-maps", {"provider": "acme", "map": MAP}) for _ in range(2)]
     assert [one["version"] for one in stored] == [1, 1]
 
-    # Whatever is wrong is told with its place before anything is written; a dry run writes nothing either.
     wrong = await f.invoice(f"{TODAY},one,0.000000170 {TODAY},one,0.000000170", expects=400)
     assert "Line 3, column 1: it is the same as line 2" in wrong["error"]["message"]
     assert wrong["error"]["details"]["file_faults"][0]["line"] == 3
-    lines = f"{TODAY},one,0.000000170 {TODAY},two,0.000000040 {TODAY},three,0.000000009"
-    short = await f.invoice(lines, total="1.00", expects=400)
+    short = await f.invoice(LINES, total="1.00", expects=400)
     assert "and the invoice to 1.00" in short["error"]["message"]
-    tried = await f.invoice(lines, expects=200, dry="?dry_run=1")
+    tried = await f.invoice(LINES, expects=200, dry="?dry_run=1")
     assert [(row["model"], row["verdict"]) for row in tried["compared"]] == [
         ("org/one", "billed_more"),
         ("org/two", "equal"),
@@ -132,12 +134,18 @@ async def test_an_invoice_is_imported_compared_settled_and_paid(finance: Finance
     assert (await f("GET", "/finance/provider-invoices"))["data"] == []
     assert await _queue(f) == {}
 
-    made = await f.invoice(lines)
+    made = await f.invoice(LINES)
     for number in ("R-1", "R-2"):
-        again = await f.invoice(lines, number=number, expects=409)
+        again = await f.invoice(LINES, number=number, expects=409)
         assert f"imported before, as {made['id']}" in again["error"]["message"]
     other = await f.invoice(f"{TODAY},one,0.000000001", number="R-2", expects=409)
     assert "has days up to" in other["error"]["message"]
+
+
+async def test_an_invoice_is_compared_settled_and_paid_once(finance: Finance) -> None:
+    f = finance
+    await f("POST", "/finance/invoice-maps", {"provider": "acme", "map": MAP})
+    made = await f.invoice(LINES)
     queue = await _queue(f)
     assert {name: (row["kind"], row["amount_usd"]) for name, row in queue.items()} == {
         "org/one": ("billed_more", "0.00000002"),

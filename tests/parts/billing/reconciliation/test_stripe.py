@@ -15,6 +15,7 @@ from store.ids import DifferenceId
 from tests.builders.billing import an_account
 from tests.builders.stripe import Payments, payments
 from tests.harness.stripe_server import Fault
+from tests.harness.stripe_world import Json
 
 # Nothing is young: what Stripe made in this second counts.
 NOTHING = timedelta(seconds=-60)
@@ -39,6 +40,40 @@ async def queue(p: Payments) -> dict[tuple[str, str], int]:
     return {(row.kind.value, row.object): row.amount // 10_000_000 for row in rows}
 
 
+LOST = "txn_lost"
+ENTRY = "(SELECT entry_id FROM booked_facts WHERE source_ref = $1)"
+OFF = (
+    f"UPDATE postings SET amount_nano = amount_nano {{}} 10000000 WHERE entry_id = {ENTRY} AND ledger_account_id IN"
+    " (SELECT id FROM ledger_accounts WHERE kind = 'stripe_clearing')"
+)
+
+
+async def plant(p: Payments, owner: asyncpg.Connection, payout: Json) -> dict[tuple[str, str], int]:
+    """Plant a fault of each kind: what it is found as, and how many cents.
+
+    Somebody who owns the database takes one entry's legs away, and changes another's; Stripe has a kind that nobody
+    knows, and a payout that failed.
+    """
+    fee, refund = (
+        next(one for one in p.world.all("balance_transaction") if one["type"] == kind) for kind in ("charge", "refund")
+    )
+    await owner.execute(OFF.format("+"), f"stripe:{refund['id']}")
+    await owner.execute(f"DELETE FROM postings WHERE entry_id = {ENTRY}", f"stripe:{fee['id']}")
+    await owner.execute(
+        "INSERT INTO stripe_transactions (id, type, category, currency, amount_cents, fee_cents, net_cents, created_at,"
+        " booked_at) VALUES ('txn_lost', 'payout', 'payout', 'usd', -5, 0, -5, now(), now())"
+    )
+    p.world.find("payout", payout["id"])["status"] = "failed"
+    unknown = p.world.transaction_of_unknown_kind(77)
+    return {
+        ("entry_missing", fee["id"]): fee["net"],
+        ("entry_differs", refund["id"]): 1,
+        ("not_at_stripe", LOST): 5,
+        ("payout_not_at_bank", payout["id"]): -1_000,
+        ("unknown_kind", unknown["id"]): 77,
+    }
+
+
 async def story_of_all_kinds(p: Payments) -> None:
     account = await an_account(p.db, 0)
     topup = await p.buy(account, 10_000)
@@ -49,33 +84,9 @@ async def story_of_all_kinds(p: Payments) -> None:
     assert await run(p) == 0
     assert await queue(p) == {}
 
-    # Somebody who owns the database takes one entry's row away, and changes another's legs; Stripe has a kind that
-    # nobody knows, and a payout that failed.
-    fee, refund = (
-        next(one for one in p.world.all("balance_transaction") if one["type"] == kind) for kind in ("charge", "refund")
-    )
     owner = await asyncpg.connect(p.db.url)
     await owner.execute("SET session_replication_role = replica")
-    entries = "(SELECT entry_id FROM booked_facts WHERE source_ref = $1)"
-    await owner.execute(
-        f"UPDATE postings SET amount_nano = amount_nano + 10000000 WHERE entry_id = {entries} AND ledger_account_id IN"
-        " (SELECT id FROM ledger_accounts WHERE kind = 'stripe_clearing')",
-        f"stripe:{refund['id']}",
-    )
-    await owner.execute(f"DELETE FROM postings WHERE entry_id = {entries}", f"stripe:{fee['id']}")
-    lost = await owner.fetchval(
-        "INSERT INTO stripe_transactions (id, type, category, currency, amount_cents, fee_cents, net_cents, created_at,"
-        " booked_at) VALUES ('txn_lost', 'payout', 'payout', 'usd', -5, 0, -5, now(), now()) RETURNING id"
-    )
-    p.world.find("payout", payout["id"])["status"] = "failed"
-    unknown = p.world.transaction_of_unknown_kind(77)
-    expected = {
-        ("entry_missing", fee["id"]): fee["net"],
-        ("entry_differs", refund["id"]): 1,
-        ("not_at_stripe", lost): 5,
-        ("payout_not_at_bank", payout["id"]): -1_000,
-        ("unknown_kind", unknown["id"]): 77,
-    }
+    expected = await plant(p, owner, payout)
     for _ in range(2):
         assert await run(p) == 6
         found = await queue(p)
@@ -84,29 +95,26 @@ async def story_of_all_kinds(p: Payments) -> None:
     assert len(await p.rows("SELECT id FROM differences")) == 6, "each is one row"
 
     # It is right again: it goes by evidence alone. What is explained stays explained until its amount changes.
-    await owner.execute(
-        f"UPDATE postings SET amount_nano = amount_nano - 10000000 WHERE entry_id = {entries} AND ledger_account_id IN"
-        " (SELECT id FROM ledger_accounts WHERE kind = 'stripe_clearing')",
-        f"stripe:{refund['id']}",
-    )
+    refund = next(name for kind, name in expected if kind == "entry_differs")
+    await owner.execute(OFF.format("-"), f"stripe:{refund}")
     p.world.find("payout", payout["id"])["status"] = "paid"
     ids = {row[1]: DifferenceId(row[0]) for row in await p.rows("SELECT id, object FROM differences")}  # type: ignore[arg-type]
     with pytest.raises(Exception, match="differences_explained"):
         async with p.db.transaction() as tx:
-            await differences.resolve(tx, ids[lost], "Ada", "", None)
+            await differences.resolve(tx, ids[LOST], "Ada", "", None)
     async with p.db.transaction() as tx:
-        await differences.resolve(tx, ids[lost], "Ada", "a test of last year", None)
+        await differences.resolve(tx, ids[LOST], "Ada", "a test of last year", None)
     await run(p)
     states = {
         str(row[0]): row[1:] for row in await p.rows("SELECT object, gone_at IS NULL, resolved_by FROM differences")
     }
-    assert states[refund["id"]] == (False, None)
+    assert states[refund] == (False, None)
     assert states[payout["id"]] == (False, None)
-    assert states[lost] == (True, "Ada")
+    assert states[LOST] == (True, "Ada")
     await owner.execute("UPDATE stripe_transactions SET amount_cents = -6, net_cents = -6 WHERE id = 'txn_lost'")
     await run(p)
     async with p.db.transaction() as tx:
-        again = await differences.find_difference(tx, ids[lost])
+        again = await differences.find_difference(tx, ids[LOST])
     assert again is not None
     assert (again.state, again.amount, again.reason) == (DifferenceState.OPEN, 60_000_000, "")
     await owner.close()
