@@ -65,7 +65,8 @@ _DRIFT = text("""
 _LAST_DAY = text("""
     SELECT DISTINCT ON (d.provider_id) p.name AS provider, d.tokens, d.provider_tokens
     FROM token_drift d JOIN providers p ON p.id = d.provider_id
-    WHERE d.day < (now() AT TIME ZONE 'UTC')::date AND d.day >= (now() AT TIME ZONE 'UTC')::date - :days
+    WHERE d.day < (now() AT TIME ZONE 'UTC')::date
+        AND d.day >= (now() AT TIME ZONE 'UTC')::date - CAST(:days AS integer)
     ORDER BY d.provider_id, d.day DESC
 """)
 

@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 from billing.books import Check, check_frequently
 from billing.ledger import trial_balance
 from billing.reconciliation import provider_run
-from billing.reconciliation.undelivered import count_days
+from billing.reconciliation.undelivered import count_days, read_drift
 from gigarouter.local_admin import local_app
 from gigarouter.settings import Settings
 from store.ids import ProviderId, new_id, parse
@@ -236,6 +236,11 @@ async def test_what_is_billed_and_was_never_delivered_is_recorded_as_what_it_is(
         ("org/one", "timed_out", 1, 30, 30_000),
         ("org/two", "hedge", 1, 20, 20_000),
     ]
+    await f.owner.execute("UPDATE token_drift SET day = day - 1")
+    async with f.db.transaction() as tx:
+        (seen,) = await read_drift(tx)
+    assert (seen.provider, round(seen.share, 6)) == ("acme", round(395 / 380 - 1, 6))
+    await f.owner.execute("UPDATE token_drift SET day = day + 1")
     drift = await f.owner.fetch("SELECT day, calls, tokens, provider_tokens FROM token_drift")
     assert [tuple(row) for row in drift] == [(TODAY, 3, 380, 395)]
     await f("POST", "/finance/invoice-maps", {"provider": "acme", "map": MAP})
