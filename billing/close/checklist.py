@@ -53,17 +53,15 @@ _POSTED = text(f"""
     SELECT coalesce(sum(abs(p.amount_nano)), 0)::bigint FROM entries e JOIN postings p ON p.entry_id = e.id
     JOIN ledger_accounts l ON l.id = p.ledger_account_id AND l.kind = :kind WHERE {_SINCE} AND e.period = :period
 """)  # noqa: S608
-# What was accrued up to the month and is on no settled invoice: the house's payable, less what later months moved.
-_NOT_INVOICED = text(f"""
-    SELECT coalesce(sum(amount), 0)::bigint FROM (
-        SELECT sum(s.amount_nano) AS amount FROM sealed_balances s
-        JOIN ledger_accounts l ON l.id = s.ledger_account_id AND l.kind = 'provider_payable' AND l.detail = ''
-        UNION ALL SELECT -sum(p.amount_nano) FROM entries e JOIN postings p ON p.entry_id = e.id
-        JOIN ledger_accounts l ON l.id = p.ledger_account_id AND l.kind = 'provider_payable' AND l.detail = ''
-        WHERE {_SINCE} AND e.period > :period
-            AND (e.xact, e.id) <= (SELECT last_xact, last_entry FROM sealed_batches ORDER BY number DESC LIMIT 1)
-    ) sums
-""")  # noqa: S608
+# What was accrued up to the month and is on no settled invoice: the house's payable now, less what calls of later months
+# cost, and without the invoices that are booked in those. Reads a row for each month and invoice, however many calls.
+_NOT_INVOICED = text("""
+    SELECT (SELECT coalesce(sum(s.amount_nano), 0) FROM sealed_balances s
+            JOIN ledger_accounts l ON l.id = s.ledger_account_id AND l.kind = 'provider_payable' AND l.detail = '')
+        - (SELECT coalesce(sum(booked_cost_nano), 0) FROM sealed_usage WHERE period > :period)
+        + (SELECT coalesce(sum(i.accrued_nano), 0) FROM provider_invoices i JOIN entries e ON e.id = i.entry_id
+            WHERE i.state = 'settled' AND e.period > :period)
+""")
 _UNSETTLED = text("""
     SELECT i.number FROM provider_invoices i
     WHERE i.state = 'imported' AND i.since < CAST(:period AS date) + interval '1 month'

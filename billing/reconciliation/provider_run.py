@@ -49,8 +49,8 @@ def scope_of(invoice_id: ProviderInvoiceId) -> str:
 
 async def reconcile(db: Database) -> tuple[int, int]:
     """Compare all invoices that are not settled; how many models and days those are, and how many differ."""
+    await undelivered.count_last_days(db)
     async with db.transaction() as tx:
-        await undelivered.count_last_days(tx, db.clock.now())
         waiting = await list_waiting(tx)
     examined = found = 0
     for invoice in waiting:

@@ -12,6 +12,8 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from store.postgres import Database
+
 # Days that are counted anew each time: a call's route may be written a little after its end.
 DAYS_AGAIN = 3
 
@@ -99,6 +101,10 @@ async def count_days(tx: AsyncConnection, since: date, until: date) -> None:
     await tx.execute(_DRIFT, span)
 
 
-async def count_last_days(tx: AsyncConnection, now: datetime) -> None:
-    """Count the last days anew, today among them."""
-    await count_days(tx, now.date() - timedelta(days=DAYS_AGAIN), now.date() + timedelta(days=1))
+async def count_last_days(db: Database) -> None:
+    """Count the last days anew, each in a transaction of its own: a day may have millions of calls."""
+    today = db.clock.now().date()
+    for ago in range(DAYS_AGAIN, -1, -1):
+        day = today - timedelta(days=ago)
+        async with db.transaction() as tx:
+            await count_days(tx, day, day + timedelta(days=1))

@@ -18,7 +18,6 @@ from billing.reconciliation.invoice_csv import FileRefused, read_invoice
 from billing.reconciliation.invoices import InvoiceState, ProviderInvoice, StoredMap
 from billing.reconciliation.provider_run import examine, scope_of
 from billing.reconciliation.settle import pay_invoice, settle_invoice
-from billing.reconciliation.undelivered import count_last_days
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest, NotFound
@@ -82,7 +81,6 @@ async def import_invoice(work: UnitOfWork, order: Import) -> tuple[ProviderInvoi
         invoice = await invoices.add_invoice(work.connection, invoice, lines)
     except IntegrityError as error:
         raise Conflict("Another import of this invoice, or of these days, was faster. Look at `list`.") from error
-    await count_last_days(work.connection, work.now)
     compared = await examine(work.connection, invoice)
     facts: Json = {"number": order.number, "total_usd": to_usd(order.total), "sha256": digest.hex()}
     work.record_change(Change("provider_invoice.import", wire(ProviderInvoiceId, invoice.id), after=facts))
@@ -108,7 +106,6 @@ async def settle(work: UnitOfWork, invoice_id: ProviderInvoiceId, reason: str) -
     if invoice.state is not InvoiceState.IMPORTED:
         raise Conflict(f"The invoice is {invoice.state.value}.")
     # What came since the import counts, too.
-    await count_last_days(work.connection, work.now)
     await examine(work.connection, invoice)
     unexplained = await differences.count_open(work.connection, scope_of(invoice_id))
     if unexplained and not reason.strip():
