@@ -53,8 +53,8 @@ _POSTED = text(f"""
     SELECT coalesce(sum(abs(p.amount_nano)), 0)::bigint FROM entries e JOIN postings p ON p.entry_id = e.id
     JOIN ledger_accounts l ON l.id = p.ledger_account_id AND l.kind = :kind WHERE {_SINCE} AND e.period = :period
 """)  # noqa: S608
-# What was accrued up to the month and is on no settled invoice: the house's payable now, less what calls of later months
-# cost, and without the invoices that are booked in those. Reads a row for each month and invoice, however many calls.
+# What was accrued up to the month and is on no settled invoice: the house's payable now, less what calls of later
+# months cost, and without the invoices that are booked in those. Reads a row for each month and invoice.
 _NOT_INVOICED = text("""
     SELECT (SELECT coalesce(sum(s.amount_nano), 0) FROM sealed_balances s
             JOIN ledger_accounts l ON l.id = s.ledger_account_id AND l.kind = 'provider_payable' AND l.detail = '')
@@ -84,9 +84,12 @@ _WITHOUT_DOCUMENT = text("""
             WHERE r.source_ref = 'topup:topup_' || replace(t.id::text, '-', ''))
 """)
 _OPEN_DIFFERENCES = text("SELECT count(*) FROM differences WHERE gone_at IS NULL AND resolved_at IS NULL")
-_RECONCILED = text("""
-    SELECT EXISTS (SELECT FROM reconciliations WHERE kind = 'stripe' AND state = 'done'
-        AND requested_at >= (CAST(:period AS date) + interval '1 month') AT TIME ZONE 'UTC')
+_NOT_RECONCILED = text("""
+    SELECT EXISTS (SELECT FROM stripe_transactions
+            WHERE created_at >= CAST(:period AS date)::timestamp AT TIME ZONE 'UTC'
+                AND created_at < (CAST(:period AS date) + interval '1 month') AT TIME ZONE 'UTC')
+        AND NOT EXISTS (SELECT FROM reconciliations WHERE kind = 'stripe' AND state = 'done'
+            AND requested_at >= (CAST(:period AS date) + interval '1 month') AT TIME ZONE 'UTC')
 """)
 _EXTERNAL = text("SELECT wrong, message, checked_at FROM book_checks WHERE name = :name")
 _FRESH = timedelta(hours=30)
@@ -208,8 +211,7 @@ async def _differences_resolved(tx: AsyncConnection, month: Month) -> str:
     count = int(await tx.scalar(_OPEN_DIFFERENCES) or 0)
     if count:
         return f"{count} differences are open: `gigarouter admin differences list`"
-    at_stripe = await tx.scalar(_POSTED, {"kind": "stripe_clearing", "period": month.period})
-    if at_stripe and not await tx.scalar(_RECONCILED, {"period": month.period}):
+    if await tx.scalar(_NOT_RECONCILED, {"period": month.period}):
         return "nothing was compared with Stripe since the month's end: `gigarouter admin reconciliations run stripe`"
     return ""
 
