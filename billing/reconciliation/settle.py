@@ -40,8 +40,11 @@ def legs_of(total: NanoUSD, accrued: NanoUSD, provider: str) -> list[Posting]:
     return [leg for leg in legs if leg.amount]
 
 
-async def settle_invoice(tx: AsyncConnection, invoice: ProviderInvoice, actor: str, reason: str) -> EntryId | None:
-    """Book an invoice, and close its open differences by the entry and the reason. The caller has locked its row."""
+async def settle_invoice(tx: AsyncConnection, invoice: ProviderInvoice, actor: str, reason: str) -> list[Posting]:
+    """Book an invoice, and close its open differences by the entry and the reason. The caller has locked its row.
+
+    Returns the legs of the entry; none where nothing is billed for calls that cost nothing.
+    """
     accrued = await accrued_cost(tx, invoice.provider_id, invoice.since, invoice.until)
     legs = legs_of(invoice.total, accrued, wire(ProviderId, invoice.provider_id))
     entry_id: EntryId | None = None
@@ -53,21 +56,19 @@ async def settle_invoice(tx: AsyncConnection, invoice: ProviderInvoice, actor: s
         )
     await mark_settled(tx, invoice.id, accrued, entry_id)
     await differences.resolve_scope(tx, scope_of(invoice.id), actor, reason, entry_id)
-    return entry_id
+    return legs
 
 
-async def pay_invoice(tx: AsyncConnection, invoice: ProviderInvoice, reference: str) -> EntryId | None:
-    """Book that an invoice was paid from the bank. The caller has locked its row."""
-    entry_id = None
-    if invoice.total:
-        legs = [
-            Posting(LedgerKind.PROVIDER_PAYABLE, NanoUSD(-invoice.total), detail=wire(ProviderId, invoice.provider_id)),
-            Posting(LedgerKind.BANK, invoice.total),
-        ]
+async def pay_invoice(tx: AsyncConnection, invoice: ProviderInvoice, reference: str) -> list[Posting]:
+    """Book that an invoice was paid from the bank, and return the legs. The caller has locked its row."""
+    provider = wire(ProviderId, invoice.provider_id)
+    payable = Posting(LedgerKind.PROVIDER_PAYABLE, NanoUSD(-invoice.total), detail=provider)
+    legs = [payable, Posting(LedgerKind.BANK, invoice.total)] if invoice.total else []
+    if legs:
         source = f"provider_payment:{wire(ProviderInvoiceId, invoice.id)}"
-        entry_id = await post(tx, "payment", source, legs, note=reference)
+        await post(tx, "payment", source, legs, note=reference)
     await mark_paid(tx, invoice.id)
-    return entry_id
+    return legs
 
 
 async def _open_period(tx: AsyncConnection, period: date) -> date | None:

@@ -10,6 +10,7 @@ from hashlib import sha256
 import msgspec
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from billing.ledger import Posting
 from billing.money import NanoUSD, to_usd
 from billing.reconciliation import differences, invoices
 from billing.reconciliation.column_map import MapRefused, read_map
@@ -100,8 +101,13 @@ async def void_invoice(work: UnitOfWork, invoice_id: ProviderInvoiceId, reason: 
     return await invoices.require_invoice(work.connection, invoice_id)
 
 
-async def settle(work: UnitOfWork, invoice_id: ProviderInvoiceId, reason: str) -> ProviderInvoice:
-    """Book an invoice. What of it nothing explains needs a reason. Raises ``NotFound``, ``Conflict``."""
+async def settle(
+    work: UnitOfWork, invoice_id: ProviderInvoiceId, reason: str
+) -> tuple[ProviderInvoice, Sequence[Posting]]:
+    """Book an invoice, and return the legs of its entry. What of it nothing explains needs a reason.
+
+    Raises ``NotFound``, ``Conflict``.
+    """
     invoice = await require_invoice(work, invoice_id)
     if invoice.state is not InvoiceState.IMPORTED:
         raise Conflict(f"The invoice is {invoice.state.value}.")
@@ -113,7 +119,7 @@ async def settle(work: UnitOfWork, invoice_id: ProviderInvoiceId, reason: str) -
             f"Nothing explains {unexplained} of its lines: resolve each (`differences list`), or give a 'reason'."
         )
     try:
-        await settle_invoice(work.connection, invoice, work.actor, reason.strip())
+        legs = await settle_invoice(work.connection, invoice, work.actor, reason.strip())
     except DBAPIError as error:
         if "is closed" in str(error.orig):
             raise Conflict("Its month is being closed at this moment. Try again when that is over.") from error
@@ -123,18 +129,20 @@ async def settle(work: UnitOfWork, invoice_id: ProviderInvoiceId, reason: str) -
     work.record_change(
         Change("provider_invoice.settle", wire(ProviderInvoiceId, invoice_id), after=facts, reason=reason)
     )
-    return after
+    return after, legs
 
 
-async def pay(work: UnitOfWork, invoice_id: ProviderInvoiceId, reference: str) -> ProviderInvoice:
-    """Record that a settled invoice was paid from the bank. Raises ``NotFound``, ``Conflict``."""
+async def pay(
+    work: UnitOfWork, invoice_id: ProviderInvoiceId, reference: str
+) -> tuple[ProviderInvoice, Sequence[Posting]]:
+    """Record that a settled invoice was paid from the bank, and return the legs. Raises ``NotFound``, ``Conflict``."""
     invoice = await require_invoice(work, invoice_id)
     if invoice.state is not InvoiceState.SETTLED or invoice.paid_at is not None:
         raise Conflict(f"The invoice is {'paid' if invoice.paid_at else invoice.state.value}.")
-    await pay_invoice(work.connection, invoice, reference)
+    legs = await pay_invoice(work.connection, invoice, reference)
     facts: Json = {"total_usd": to_usd(invoice.total), "reference": reference}
     work.record_change(Change("provider_invoice.pay", wire(ProviderInvoiceId, invoice_id), after=facts))
-    return await invoices.require_invoice(work.connection, invoice_id)
+    return await invoices.require_invoice(work.connection, invoice_id), legs
 
 
 async def require_invoice(work: UnitOfWork, invoice_id: ProviderInvoiceId) -> ProviderInvoice:

@@ -10,6 +10,7 @@ from fastapi import Query
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.ledger import Posting
 from billing.reconciliation.compare import Compared, Verdict
 from billing.reconciliation.invoices import InvoiceState, ProviderInvoice, find_invoice, list_invoices
 from billing.reconciliation.provider_run import compare_invoice
@@ -72,6 +73,20 @@ class SingleProviderInvoiceOut(ProviderInvoiceOut):
     """An invoice and its comparison."""
 
     compared: list[ComparedOut]
+
+
+class LegOut(Answer):
+    """A leg of an entry: positive is a credit, negative a debit."""
+
+    ledger_account: str
+    detail: str = Field(description="Of a payable, the provider.")
+    amount_usd: Usd
+
+
+class BookedProviderInvoiceOut(ProviderInvoiceOut):
+    """An invoice with the entry that was booked; of a dry run, the one that would be."""
+
+    postings: list[LegOut]
 
 
 class ProviderInvoiceImport(Body):
@@ -145,21 +160,21 @@ async def import_(admin: Write, body: ProviderInvoiceImport) -> SingleProviderIn
 
 
 @operations.post("/{invoice_id}/settle", verb="settle", summary="Book a provider's invoice", roles=MONEY)
-async def settle(admin: Write, invoice_id: ProviderInvoiceIdText, body: Reason) -> ProviderInvoiceOut:
+async def settle(admin: Write, invoice_id: ProviderInvoiceIdText, body: Reason) -> BookedProviderInvoiceOut:
     """Make it payable. What of it nothing explains needs a reason, and goes to `provider_variance`."""
 
-    async def command(work: UnitOfWork) -> ProviderInvoiceOut:
-        return ProviderInvoiceOut(**_facts(await commands.settle(work, invoice_id, body.reason)))
+    async def command(work: UnitOfWork) -> BookedProviderInvoiceOut:
+        return _booked(*await commands.settle(work, invoice_id, body.reason))
 
     return await admin.change(command)
 
 
 @operations.post("/{invoice_id}/pay", verb="pay", summary="Record the payment of a provider's invoice", roles=MONEY)
-async def pay(admin: Write, invoice_id: ProviderInvoiceIdText, body: ProviderPayment) -> ProviderInvoiceOut:
+async def pay(admin: Write, invoice_id: ProviderInvoiceIdText, body: ProviderPayment) -> BookedProviderInvoiceOut:
     """Book that it was paid from the bank."""
 
-    async def command(work: UnitOfWork) -> ProviderInvoiceOut:
-        return ProviderInvoiceOut(**_facts(await commands.pay(work, invoice_id, body.reference)))
+    async def command(work: UnitOfWork) -> BookedProviderInvoiceOut:
+        return _booked(*await commands.pay(work, invoice_id, body.reference))
 
     return await admin.change(command)
 
@@ -196,6 +211,11 @@ def _facts(found: ProviderInvoice) -> dict[str, Any]:
         "entry": found.entry_id,
         "paid_at": found.paid_at,
     }
+
+
+def _booked(found: ProviderInvoice, legs: Sequence[Posting]) -> BookedProviderInvoiceOut:
+    postings = [LegOut(ledger_account=leg.kind.value, detail=leg.detail, amount_usd=leg.amount) for leg in legs]
+    return BookedProviderInvoiceOut(**_facts(found), postings=postings)
 
 
 def _single(found: ProviderInvoice, compared: Sequence[Compared]) -> SingleProviderInvoiceOut:

@@ -1,5 +1,6 @@
 """An invoice is imported by operators, compared with what calls cost, settled as an entry, and paid: once each."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -169,7 +170,12 @@ async def test_an_invoice_is_compared_settled_and_paid_once(finance: Finance) ->
     refused = await f("POST", f"/finance/provider-invoices/{made['id']}/settle", {}, 409)
     assert "Nothing explains 1 of its lines" in refused["error"]["message"]
     settle = f"/finance/provider-invoices/{made['id']}/settle"
-    assert (await f("POST", f"{settle}?dry_run=1", {"reason": "paid"}))["state"] == "settled"
+    tried = await f("POST", f"{settle}?dry_run=1", {"reason": "paid"})
+    assert [(leg["ledger_account"], leg["amount_usd"]) for leg in tried["postings"]] == [
+        ("provider_payable", "-0.00000019"),
+        ("provider_payable", "0.000000219"),
+        ("rounding", "-0.000000029"),
+    ]
     settled = await f("POST", settle, {"reason": "too small to ask for"})
     assert (settled["accrued_usd"], settled["total_usd"]) == ("0.00000019", "0.000000219")
     resolved = await f("GET", one)
@@ -258,3 +264,26 @@ def test_days_of_an_invoice_are_those_of_utc() -> None:
         "2026-11-01T00:00:00+00:00",
         "2026-12-01T00:00:00+00:00",
     )
+
+
+async def test_two_at_once_have_one_effect(finance: Finance) -> None:
+    """Two import one file, two settle it, two pay it: each time one is told that the other was faster."""
+    f = finance
+    await f("POST", "/finance/invoice-maps", {"provider": "acme", "map": MAP})
+    body = {"provider": "acme", "number": "R-1", "period": MONTH, "total_usd": "0.000000190"}
+    rows = f"day,model,usd\n{TODAY},one,0.000000150\n{TODAY},two,0.000000040\n"
+    body["file"] = base64.b64encode(rows.encode()).decode()
+
+    async def twice(path: str, body: object) -> str:
+        async def ask() -> httpx.Response:
+            content = json.dumps(body).encode()
+            return await f.client.post(f"/admin/v1/finance/provider-invoices{path}", content=content)
+
+        first, second = sorted(await asyncio.gather(ask(), ask()), key=lambda answer: answer.status_code)
+        assert (first.is_success, second.status_code) == (True, 409), (first.text, second.text)
+        return str(first.json()["id"])
+
+    made = await twice("", body)
+    await twice(f"/{made}/settle", {})
+    await twice(f"/{made}/pay", {"reference": "SEPA"})
+    assert await f.sums() == {"provider_cost": -190, "bank": 190}
