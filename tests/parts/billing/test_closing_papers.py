@@ -41,14 +41,15 @@ async def month_with_papers(b: Billing, url: str) -> asyncpg.Connection:
     await check_books(b)
     owner = await asyncpg.connect(url)
     await owner.execute("SET session_replication_role = replica")
-    # The first call was made before there was a profile, the second one in Germany; then the customer moved.
+    # The first call was made before there was a profile, the second one in France; the customer moved often.
     first = await owner.fetchval(
         "UPDATE usage_events SET occurred_at = occurred_at - interval '1 hour' WHERE cost_nano = 100"
         " RETURNING occurred_at"
     )
     for version, country, at in (
         (1, "DE", first + timedelta(minutes=1)),
-        (2, "FR", IN_MONTH + timedelta(hours=1)),
+        (2, "FR", first + timedelta(minutes=2)),
+        (3, "IT", IN_MONTH + timedelta(hours=1)),
     ):
         facts = f'{{"address": {{"country": "{country}"}}}}'
         await owner.execute(
@@ -80,7 +81,7 @@ def test_the_papers_add_up_to_the_nano_and_say_where_they_do_not(database_url: s
             rows = {table.name: list(table.rows) for table in tables}
             month = f"{MONTH:%Y-%m}"
             assert [row[1:4] + row[5:] for row in rows["revenue_by_model_and_country"]] == [
-                ("DE", month, 1, "0.00", "0.0000004"),
+                ("FR", month, 1, "0.00", "0.0000004"),
                 ("unknown", month, 2, "0.00000005", "0.00000008"),
                 ("", "", 0, "0.00", "0.00"),
             ]
