@@ -38,13 +38,17 @@ class Check(StrEnum):
     REDIS_IS_POSTGRES = "redis_is_postgres"
     HOLDS_NOT_OVERDUE = "holds_not_overdue"
     STRIPE_IS_CLEARING = "stripe_is_clearing"
+    DIFFERENCES_RESOLVED = "differences_resolved"
+    NUMBERS_WITHOUT_GAP = "numbers_without_gap"
     ENTRIES_BALANCE = "entries_balance"
     SEALED_SUMS = "sealed_sums"
     USAGE_IS_LEDGER = "usage_is_ledger"
     CHAIN_WHOLE = "chain_whole"
 
 
-NIGHTLY = frozenset({Check.ENTRIES_BALANCE, Check.SEALED_SUMS, Check.USAGE_IS_LEDGER, Check.CHAIN_WHOLE})
+NIGHTLY = frozenset(
+    {Check.ENTRIES_BALANCE, Check.SEALED_SUMS, Check.USAGE_IS_LEDGER, Check.CHAIN_WHOLE, Check.NUMBERS_WITHOUT_GAP}
+)
 # A result that is older says nothing any more: the job does not run.
 FRESH = timedelta(minutes=10)
 FRESH_NIGHTLY = timedelta(hours=30)
@@ -144,12 +148,30 @@ _RESULTS = text("SELECT name, wrong, message, checked_at FROM book_checks")
 _NIL = "00000000-0000-0000-0000-000000000000"
 
 
+# What nobody has explained yet; of providers' invoices also the sum.
+_DIFFERENCES = text("""
+    SELECT count(*) AS open, coalesce(sum(abs(amount_nano)) FILTER (WHERE scope LIKE 'invoice:%'), 0)::bigint AS billed,
+        coalesce(floor(extract(epoch FROM now() - min(found_at)) / 86400), 0)::int AS days
+    FROM differences WHERE gone_at IS NULL AND resolved_at IS NULL
+""")
+# A series counts from 1, and has as many documents as its last number says.
+_GAPS = text("""
+    SELECT coalesce(s.seller, d.seller) || ' ' || coalesce(s.series, d.series) AS series
+    FROM document_series s FULL JOIN (
+        SELECT seller, series, count(*) AS documents, max(number) AS highest FROM documents GROUP BY 1, 2
+    ) d ON d.seller = s.seller AND d.series = s.series
+    WHERE coalesce(d.documents, 0) <> coalesce(s.last_number, 0) OR coalesce(d.highest, 0) <> coalesce(s.last_number, 0)
+    ORDER BY 1
+""")
+
+
 async def check_frequently(db: Database) -> list[Finding]:
     """Check what Postgres has, in one snapshot."""
     async with db.transaction(snapshot=True) as tx:
         tail, position = await _unsealed(tx)
         found = (await tx.execute(text(_FREQUENT.format(tail=tail)), position)).one()
         months = await sealed_usage.differences(tx)
+        different = (await tx.execute(_DIFFERENCES)).one()
         behind_s = int(await tx.scalar(text(_BEHIND.format(tail=tail)), position) or 0)
     return [
         Finding(Check.SUM_ZERO, abs(int(found.off)), "the ledger's postings do not sum to zero, by so many nano-USD"),
@@ -157,21 +179,26 @@ async def check_frequently(db: Database) -> list[Finding]:
         Finding(Check.CREDIT_IS_GRANTS, found.ungranted, f"accounts such as {_account(found.ungranted_account)}"),
         Finding(Check.DEBT_HAS_NO_CREDIT, found.indebted, "accounts owe and have credit"),
         Finding(Check.USAGE_IN_MONTHS, found.strays, "usage events are in no month"),
-        *_of_months(months),
+        *_of_months(months, different.billed),
+        Finding(
+            Check.DIFFERENCES_RESOLVED,
+            different.open,
+            f"differences are open, the oldest for {different.days} days: `gigarouter admin differences list`",
+        ),
         Finding(
             Check.SEAL_NOT_BEHIND, behind_s if behind_s > SEAL_BEHIND_S else 0, "seconds behind: an open transaction?"
         ),
     ]
 
 
-def _of_months(months: list[sealed_usage.Difference]) -> list[Finding]:
+def _of_months(months: list[sealed_usage.Difference], billed: int) -> list[Finding]:
     usage = [found for found in months if found.usage]
-    unexplained = sum(abs(found.cost) for found in months)
-    names = ", ".join(found.month for found in months if found.cost)
+    unexplained = sum(abs(found.cost) for found in months) + billed
+    names = ", ".join([*(found.month for found in months if found.cost), *(["invoices"] if billed else [])])
     return [
         Finding(Check.USAGE_IS_BOOKED, len(usage), f"months: {', '.join(found.month for found in usage[:12])}"),
         Finding(
-            Check.PROVIDER_COST_EXPLAINED, unexplained, f"nano-USD of providers' cost that no call explains: {names}"
+            Check.PROVIDER_COST_EXPLAINED, unexplained, f"nano-USD of providers' cost that nothing explains: {names}"
         ),
     ]
 
@@ -217,13 +244,20 @@ async def check_all(db: Database) -> list[Finding]:
         sealed = await tx.scalar(_SEALED_SUMS, position)
         unbalanced = await unbalanced_entries(tx)
         months = list((await tx.execute(_USAGE_IS_LEDGER)).scalars())
+        gaps = await gaps_in_numbers(tx)
         chain = await verify(tx)
     return [
         Finding(Check.SEALED_SUMS, int(sealed or 0), "ledger accounts whose sealed sum is not that of their postings"),
         Finding(Check.ENTRIES_BALANCE, unbalanced, "entries do not sum to zero"),
         Finding(Check.USAGE_IS_LEDGER, len(months), f"months: {', '.join(months[:12])}"),
+        Finding(Check.NUMBERS_WITHOUT_GAP, len(gaps), f"series of documents with a gap: {', '.join(gaps[:12])}"),
         Finding(Check.CHAIN_WHOLE, int(chain.wrong_batch is not None), f"batch {chain.wrong_batch}: {chain.message}"),
     ]
+
+
+async def gaps_in_numbers(tx: AsyncConnection) -> list[str]:
+    """The series of documents, each with its seller, that lack a number or have one too many."""
+    return list((await tx.execute(_GAPS)).scalars())
 
 
 async def record(tx: AsyncConnection, findings: list[Finding]) -> None:

@@ -33,7 +33,9 @@ class LedgerKind(StrEnum):
     PROVIDER_COST = "provider_cost"
     """What the usage cost us at providers."""
     PROVIDER_PAYABLE = "provider_payable"
-    """What we owe providers for it; with a detail, one of them."""
+    """What we owe providers for it; with a detail, what is on the invoices of one of them."""
+    PROVIDER_VARIANCE = "provider_variance"
+    """By how much providers' invoices are more (debit) or less than what their calls were booked to cost."""
     CUSTOMER_UNBILLED = "customer_unbilled"
     """Drawn from a credit line and on no invoice yet: the customer owes it."""
     CUSTOMER_RECEIVABLE = "customer_receivable"
@@ -79,6 +81,7 @@ HOUSE: dict[LedgerKind, LedgerAccountId] = {
     LedgerKind.WRITE_OFF: _house(13),
     LedgerKind.ROUNDING: _house(14),
     LedgerKind.CREDIT_LINES: _house(15),
+    LedgerKind.PROVIDER_VARIANCE: _house(16),
 }
 # Customers' ledger accounts with a running balance: each posting to them has a version.
 RUNNING = frozenset({LedgerKind.CUSTOMER_CREDIT, LedgerKind.CUSTOMER_OVERDRAFT})
@@ -120,6 +123,7 @@ CODES: dict[LedgerKind, AccountCode] = {
     LedgerKind.REVENUE: AccountCode("4000", AccountClass.REVENUE, "Usage"),
     LedgerKind.BREAKAGE: AccountCode("4100", AccountClass.REVENUE, "Expired credit"),
     LedgerKind.PROVIDER_COST: AccountCode("5000", AccountClass.EXPENSE, "Cost of providers"),
+    LedgerKind.PROVIDER_VARIANCE: AccountCode("5010", AccountClass.EXPENSE, "Variance of providers' invoices"),
     LedgerKind.PROMOTIONAL_CONTRA: AccountCode("6000", AccountClass.EXPENSE, "Promotional credit"),
     LedgerKind.GOODWILL_EXPENSE: AccountCode("6010", AccountClass.EXPENSE, "Goodwill credit"),
     LedgerKind.STRIPE_FEES: AccountCode("6100", AccountClass.EXPENSE, "Fees of Stripe"),

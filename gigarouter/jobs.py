@@ -26,6 +26,7 @@ from billing.generation import forget_old
 from billing.lines import fit_lines
 from billing.reaper import reap, resync
 from billing.receivables import accrue, is_due, remind
+from billing.reconciliation.runs import RunKind
 from billing.schedules import give_due
 from billing.seal import seal
 from billing.stripe.errors import StripeUnavailable
@@ -33,6 +34,7 @@ from gigarouter import telemetry
 from gigarouter.account_mail_job import SendAccountMails
 from gigarouter.documents_job import IssueDocuments
 from gigarouter.mail_job import SendDocuments
+from gigarouter.reconcile_job import reconcile
 from gigarouter.settings import Settings
 from gigarouter.stripe_jobs import StripeJobs
 from gigarouter.stripe_settings import stripe_config
@@ -217,6 +219,10 @@ async def _close_months(context: RouterContext) -> None:
     await advance(context.db, context.db.clock.now(), context.call_deadline_s + GRACE_S)
 
 
+async def _reconcile_providers(context: RouterContext) -> None:
+    await reconcile(context, RunKind.PROVIDERS)
+
+
 async def _write_exports(context: RouterContext) -> None:
     while await exports.run_next(context.db, context.exports):
         pass
@@ -280,6 +286,8 @@ def table(
         Job("recharge accounts", 2.0, stripe.recharge),
         Job("read Stripe's lists again", 60.0, stripe.sweep),
         Job("compare Stripe's balance", 60.0, check_stripe),
+        Job("reconcile with Stripe", 5.0, stripe.reconcile),
+        Job("reconcile with providers", 5.0, _reconcile_providers),
         Job("forget old events of Stripe's", 3600.0, stripe.forget_old),
         # Three run side by side, so that endpoints that do not answer delay only one of them.
         Job("probe endpoints", 5.0, _probe),

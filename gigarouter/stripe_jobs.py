@@ -6,6 +6,7 @@ Only the jobs process imports this: Stripe's client is here, and in `serve` it i
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.books import Finding
+from billing.reconciliation.runs import RunKind
 from billing.stripe import recharges, sweep, work
 from billing.stripe.act import work_once
 from billing.stripe.client import StripeClient
@@ -13,6 +14,7 @@ from billing.stripe.config import StripeConfig
 from billing.stripe.context import StripeContext
 from billing.stripe.portal_links import erase_old
 from billing.stripe.recharge_moves import stop_closed
+from gigarouter.reconcile_job import reconcile
 from gigarouter.topup_documents import request_refund_document, request_topup_document
 from router.changes.audit import Actor, Change, record_changes
 from router.context import RouterContext
@@ -72,6 +74,12 @@ class StripeJobs:
             return sweep.clearing_finding(0)
         before, self._difference = self._difference, await sweep.clearing_difference(stripe)
         return sweep.clearing_finding(self._difference if self._difference == before else 0)
+
+    async def reconcile(self, context: RouterContext) -> None:
+        """Compare all that Stripe has with the ledger, where that is due or somebody asked for it."""
+        stripe = self._context(context)
+        if stripe is not None:
+            await reconcile(context, RunKind.STRIPE, stripe)
 
     async def forget_old(self, context: RouterContext) -> None:
         """Delete events and work that are over, and links to the portal that have ended."""

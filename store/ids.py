@@ -43,6 +43,9 @@ DeliveryId = NewType("DeliveryId", UUID)
 PortalLinkId = NewType("PortalLinkId", UUID)
 GrantScheduleId = NewType("GrantScheduleId", UUID)
 ProposalId = NewType("ProposalId", UUID)
+DifferenceId = NewType("DifferenceId", UUID)
+ReconciliationId = NewType("ReconciliationId", UUID)
+ProviderInvoiceId = NewType("ProviderInvoiceId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -80,6 +83,9 @@ PREFIXES: dict[object, str] = {
     PortalLinkId: "portal",
     GrantScheduleId: "schedule",
     ProposalId: "proposal",
+    DifferenceId: "diff",
+    ReconciliationId: "recon",
+    ProviderInvoiceId: "pinv",
 }
 
 

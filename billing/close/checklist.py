@@ -1,8 +1,8 @@
 """The checklist of a month's close, as data: what must hold, where to read more, and how it is found.
 
-An item's finder gives a sentence about what is wrong, or nothing. Items of parts that are built elsewhere (Stripe,
-documents, providers' invoices) read the check of that name in ``book_checks`` where there is one; before there is, they
-are green where the month has nothing of theirs, and else for a person to sign off.
+An item's finder gives a sentence about what is wrong, or nothing. What only ``jobs`` can find out (Stripe's balance) is
+read from the check of that name in ``book_checks``; where there is none, it is green if the month has nothing of it,
+and else for a person to sign off.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import sealed_usage
-from billing.books import Check, read_results
+from billing.books import Check, gaps_in_numbers, read_results
 from billing.money import NanoUSD, to_usd
 from billing.periods import next_month, read_checks
 
@@ -53,10 +53,56 @@ _POSTED = text(f"""
     SELECT coalesce(sum(abs(p.amount_nano)), 0)::bigint FROM entries e JOIN postings p ON p.entry_id = e.id
     JOIN ledger_accounts l ON l.id = p.ledger_account_id AND l.kind = :kind WHERE {_SINCE} AND e.period = :period
 """)  # noqa: S608
+# What was accrued up to the month and is on no settled invoice: the house's payable now, less what calls of later
+# months cost, and without the invoices that are booked in those. Reads a row for each month and invoice.
+_NOT_INVOICED = text("""
+    SELECT (SELECT coalesce(sum(s.amount_nano), 0) FROM sealed_balances s
+            JOIN ledger_accounts l ON l.id = s.ledger_account_id AND l.kind = 'provider_payable' AND l.detail = '')
+        - (SELECT coalesce(sum(booked_cost_nano), 0) FROM sealed_usage WHERE period > :period)
+        + (SELECT coalesce(sum(i.accrued_nano), 0) FROM provider_invoices i JOIN entries e ON e.id = i.entry_id
+            WHERE i.state = 'settled' AND e.period > :period)
+""")
+_UNSETTLED = text("""
+    SELECT i.number FROM provider_invoices i
+    WHERE i.state = 'imported' AND i.since < CAST(:period AS date) + interval '1 month'
+    ORDER BY i.since, i.number LIMIT 12
+""")
+# Documents of the month that are wanted and not issued: its own, and those of what was paid in it.
+_NOT_ISSUED = text("""
+    SELECT count(*) AS documents, min(r.fault) FILTER (WHERE r.state = 'refused') AS fault
+    FROM document_requests r WHERE r.state <> 'issued' AND (
+        CAST(r.facts ->> 'period' AS date) = :period
+        OR CAST(r.facts ->> 'paid_on' AS date) >= :period
+            AND CAST(r.facts ->> 'paid_on' AS date) < (CAST(:period AS date) + interval '1 month')
+        OR r.kind = 'credit_note' AND r.created_at >= CAST(:period AS date)::timestamp AT TIME ZONE 'UTC'
+            AND r.created_at < (CAST(:period AS date) + interval '1 month') AT TIME ZONE 'UTC')
+""")
+_WITHOUT_DOCUMENT = text("""
+    SELECT count(*) FROM topups t WHERE t.paid_at >= CAST(:period AS date)::timestamp AT TIME ZONE 'UTC'
+        AND t.paid_at < (CAST(:period AS date) + interval '1 month') AT TIME ZONE 'UTC'
+        AND EXISTS (SELECT FROM sellers) AND NOT EXISTS (SELECT FROM document_requests r
+            WHERE r.source_ref = 'topup:topup_' || replace(t.id::text, '-', ''))
+""")
+_OPEN_DIFFERENCES = text("SELECT count(*) FROM differences WHERE gone_at IS NULL AND resolved_at IS NULL")
+_NOT_RECONCILED = text("""
+    SELECT EXISTS (SELECT FROM stripe_transactions
+            WHERE created_at >= CAST(:period AS date)::timestamp AT TIME ZONE 'UTC'
+                AND created_at < (CAST(:period AS date) + interval '1 month') AT TIME ZONE 'UTC')
+        AND NOT EXISTS (SELECT FROM reconciliations WHERE kind = 'stripe' AND state = 'done'
+            AND requested_at >= (CAST(:period AS date) + interval '1 month') AT TIME ZONE 'UTC')
+""")
 _EXTERNAL = text("SELECT wrong, message, checked_at FROM book_checks WHERE name = :name")
 _FRESH = timedelta(hours=30)
 # Checks of the books that are items of their own; Stripe's never runs where there is no Stripe.
-_OWN_ITEMS = frozenset({Check.HOLDS_NOT_OVERDUE, Check.STRIPE_IS_CLEARING})
+_OWN_ITEMS = frozenset(
+    {
+        Check.HOLDS_NOT_OVERDUE,
+        Check.STRIPE_IS_CLEARING,
+        Check.DIFFERENCES_RESOLVED,
+        Check.PROVIDER_COST_EXPLAINED,
+        Check.NUMBERS_WITHOUT_GAP,
+    }
+)
 
 
 class Month(msgspec.Struct, frozen=True):
@@ -139,6 +185,37 @@ async def _book_check(tx: AsyncConnection, month: Month, name: str) -> str:
     return f"{row.wrong}: {row.message}" if row.wrong else ""
 
 
+async def _provider_invoices_in(tx: AsyncConnection, month: Month) -> str:
+    waiting = list((await tx.execute(_UNSETTLED, {"period": month.period})).scalars())
+    if waiting:
+        return f"not settled: {', '.join(waiting)}"
+    accrued = NanoUSD(int(await tx.scalar(_NOT_INVOICED, {"period": month.period}) or 0))
+    return f"{to_usd(accrued)} USD of the cost of providers are on no invoice" if accrued else ""
+
+
+async def _documents_issued(tx: AsyncConnection, month: Month) -> str:
+    wanted = (await tx.execute(_NOT_ISSUED, {"period": month.period})).one()
+    if wanted.documents:
+        because = f", such as: {wanted.fault}" if wanted.fault else ""
+        return f"{wanted.documents} documents are wanted and not issued{because}"
+    without = int(await tx.scalar(_WITHOUT_DOCUMENT, {"period": month.period}) or 0)
+    return f"{without} top-ups have no document" if without else ""
+
+
+async def _numbers_without_gap(tx: AsyncConnection, _: Month) -> str:
+    gaps = await gaps_in_numbers(tx)
+    return f"series with a gap: {', '.join(gaps[:12])}" if gaps else ""
+
+
+async def _differences_resolved(tx: AsyncConnection, month: Month) -> str:
+    count = int(await tx.scalar(_OPEN_DIFFERENCES) or 0)
+    if count:
+        return f"{count} differences are open: `gigarouter admin differences list`"
+    if await tx.scalar(_NOT_RECONCILED, {"period": month.period}):
+        return "nothing was compared with Stripe since the month's end: `gigarouter admin reconciliations run stripe`"
+    return ""
+
+
 def _built_elsewhere(check: str, ledger_account: str) -> Find:
     """Reads the books' check of that name; before there is one, whether the month posted to that ledger account."""
 
@@ -153,6 +230,9 @@ def _built_elsewhere(check: str, ledger_account: str) -> Find:
 
 BOOKS = "docs/ledger.md#checks-and-what-to-do"
 CLOSING = "docs/finance.md#closing-a-month"
+RECONCILING = "docs/finance.md#reconciling"
+INVOICES = "docs/finance.md#invoices-of-providers"
+DOCUMENTS = "docs/invoices.md"
 CHECKLIST = (
     Item("holds_ended", "No call of the month can be in flight", CLOSING, _holds_ended, can_be_signed_off=False),
     Item("no_overdue_holds", "No hold is overdue", BOOKS, _no_overdue_holds),
@@ -164,17 +244,14 @@ CHECKLIST = (
         "stripe_is_clearing", "Stripe is clearing", CLOSING, _built_elsewhere("stripe_is_clearing", "stripe_clearing")
     ),
     Item(
-        "provider_invoices_in",
-        "The invoices of providers are in",
-        CLOSING,
-        _built_elsewhere("provider_invoices_in", "provider_payable"),
+        "differences_resolved",
+        "What differs from Stripe and providers is explained",
+        RECONCILING,
+        _differences_resolved,
     ),
-    Item(
-        "documents_issued",
-        "Documents are issued, their numbers without gap",
-        CLOSING,
-        _built_elsewhere("numbers_without_gap", "customer_receivable"),
-    ),
+    Item("provider_invoices_in", "The invoices of providers are in, and settled", INVOICES, _provider_invoices_in),
+    Item("documents_issued", "Documents of the month are issued", DOCUMENTS, _documents_issued),
+    Item("numbers_without_gap", "Numbers of documents have no gap", DOCUMENTS, _numbers_without_gap),
     Item("papers_add_up", "Each of the closing papers adds up to the ledger", CLOSING, _papers_add_up),
     Item("chain_sealed", "The chain is sealed", "docs/ledger.md#the-chain", _chain_sealed, can_be_signed_off=False),
 )

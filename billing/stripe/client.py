@@ -23,6 +23,7 @@ from billing.stripe.values import (
     InvoicePayment,
     PaymentMethod,
     PortalSession,
+    Payout,
     Refund,
     Session,
     StripeObject,
@@ -166,6 +167,14 @@ class StripeClient:
     def transactions(self, since: int) -> AsyncIterator[Transaction]:
         """List the movements of our balance since an instant (Unix time), the newest first."""
         return self._pages(Transaction, self._v1.balance_transactions.list_async, {"created": {"gte": since}})
+
+    async def payout(self, payout_id: str) -> Payout:
+        """Read a payout again."""
+        return await self._one(Payout, lambda: self._v1.payouts.retrieve_async(payout_id))
+
+    def payouts(self, since: int) -> AsyncIterator[Payout]:
+        """List the payouts since an instant (Unix time), the newest first."""
+        return self._pages(Payout, self._v1.payouts.list_async, {"created": {"gte": since}})
 
     async def balance(self) -> Balance:
         """What Stripe has of ours."""

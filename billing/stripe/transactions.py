@@ -5,6 +5,7 @@ dispute. Until then the check "Stripe = clearing" shows the difference.
 """
 
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from sqlalchemy import text
@@ -72,20 +73,22 @@ async def book(db: Database, transaction: Transaction) -> bool:
 
 async def unbooked(tx: AsyncConnection) -> list[Transaction]:
     """The movements that the ledger does not have, the oldest first."""
-    return [
-        Transaction(
-            id=row.id,
-            type=row.type,
-            reporting_category=row.category,
-            currency=row.currency,
-            amount=row.amount_cents,
-            fee=row.fee_cents,
-            net=row.net_cents,
-            created=int(row.created_at.timestamp()),
-            source=row.source,
-        )
-        for row in await tx.execute(_UNBOOKED)
-    ]
+    return [transaction_of(row) for row in await tx.execute(_UNBOOKED)]
+
+
+def transaction_of(row: Any) -> Transaction:  # noqa: ANN401 - a row
+    """A movement as it was when it was kept."""
+    return Transaction(
+        id=row.id,
+        type=row.type,
+        reporting_category=row.category,
+        currency=row.currency,
+        amount=row.amount_cents,
+        fee=row.fee_cents,
+        net=row.net_cents,
+        created=int(row.created_at.timestamp()),
+        source=row.source,
+    )
 
 
 def subject_of(transaction: Transaction) -> str | None:

@@ -213,6 +213,15 @@ class Transaction(StripeObject, frozen=True):
     source: str | None = None
 
 
+class Payout(StripeObject, frozen=True):
+    """Money on its way to our bank. ``status``: pending, in_transit, paid, failed, canceled."""
+
+    amount: int
+    currency: str
+    status: str
+    created: int
+
+
 class Event(StripeObject, frozen=True):
     """Something happened to ``object_id``, which is an object of the kind ``object_kind``."""
 

@@ -1,4 +1,4 @@
-"""Makes metrics of what the checks of the books found, which a jobs process writes into Postgres."""
+"""Makes metrics of what the checks of the books found, and of how providers count, which jobs writes into Postgres."""
 
 import asyncio
 from collections.abc import Iterable
@@ -7,6 +7,7 @@ import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from billing.books import Result, read_results
+from billing.reconciliation.undelivered import Drift, read_drift
 from store.postgres import STORE_FAULTS, Database
 
 READ_EVERY_S = 15.0
@@ -20,13 +21,14 @@ class BookChecks:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._results: list[Result] = []
+        self._drift: list[Drift] = []
 
     async def run(self) -> None:
         """Read the results until cancelled."""
         while True:
             try:
                 async with self._db.transaction() as tx:
-                    self._results = await read_results(tx)
+                    self._results, self._drift = await read_results(tx), await read_drift(tx)
             except STORE_FAULTS as fault:
                 log.warning("book_checks_unread", fault=type(fault).__name__)
             await asyncio.sleep(READ_EVERY_S)
@@ -43,5 +45,13 @@ class BookChecks:
             if result.wrong is not None and result.checked_at is not None:
                 wrong.add_metric([result.check], result.wrong)
                 checked.add_metric([result.check], result.checked_at.timestamp())
+        drift = GaugeMetricFamily(
+            "gigarouter_provider_token_drift",
+            "By which share a provider told more tokens on the last whole day than we billed",
+            labels=["provider"],
+        )
+        for one in self._drift:
+            drift.add_metric([one.provider], one.share)
         yield wrong
         yield checked
+        yield drift

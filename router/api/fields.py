@@ -26,6 +26,7 @@ from store.ids import (
     BudgetId,
     ClaimId,
     DeliveryId,
+    DifferenceId,
     DocumentId,
     DocumentRequestId,
     EndpointId,
@@ -40,7 +41,9 @@ from store.ids import (
     PriceId,
     ProposalId,
     ProviderId,
+    ProviderInvoiceId,
     ReceivableId,
+    ReconciliationId,
     RefundId,
     ResolutionId,
     ReviewId,
@@ -234,6 +237,9 @@ ProviderIdText: TypeAlias = Annotated[ProviderId, _id(ProviderId)]
 RefundIdText: TypeAlias = Annotated[RefundId, _id(RefundId)]
 ResolutionIdText: TypeAlias = Annotated[ResolutionId, _id(ResolutionId)]
 ReviewIdText: TypeAlias = Annotated[ReviewId, _id(ReviewId)]
+DifferenceIdText: TypeAlias = Annotated[DifferenceId, _id(DifferenceId)]
+ReconciliationIdText: TypeAlias = Annotated[ReconciliationId, _id(ReconciliationId)]
+ProviderInvoiceIdText: TypeAlias = Annotated[ProviderInvoiceId, _id(ProviderInvoiceId)]
 TopupIdText: TypeAlias = Annotated[TopupId, _id(TopupId)]
 WaiverIdText: TypeAlias = Annotated[WaiverId, _id(WaiverId)]
 

@@ -287,7 +287,20 @@ class World:
 
     def pay_out(self, amount: int) -> Json:
         with self.lock:
-            made = self.put("po", "payout", amount=amount, currency="usd", status="paid", livemode=False)
+            made = self.put(
+                "po",
+                "payout",
+                amount=amount,
+                currency="usd",
+                status="paid",
+                livemode=False,
+                arrival_date=int(time.time()),
+                automatic=True,
+                method="standard",
+                type="bank_account",
+                source_type="card",
+                reconciliation_status="completed",
+            )
             self._transaction("payout", -amount, 0, made["id"])
             return made
 

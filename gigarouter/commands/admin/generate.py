@@ -5,6 +5,7 @@ a table for people at a terminal, JSON for everything else and with ``--json``. 
 usage, 3 not allowed, 4 not found, 5 no credit, 6 a limit, 7 a provider failed.
 """
 
+import base64
 import inspect
 import re
 import sys
@@ -275,7 +276,16 @@ def _text_of(file: str) -> str:
         raise Usage(f"{file} is not UTF-8 text.") from None
 
 
-READERS: Final[dict[str, Reader]] = {"date-time": instant_text, "file": _text_of}
+def _base64_of(file: str) -> str:
+    """The bytes of a file in base64; ``-`` is standard input. Raises :class:`Usage`."""
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise Usage(f"{file} cannot be read: {error.strerror}.") from None
+    return base64.b64encode(content).decode()
+
+
+READERS: Final[dict[str, Reader]] = {"date-time": instant_text, "file": _text_of, "byte": _base64_of}
 
 
 def fail_with(reply: Reply, command: Command) -> NoReturn:

@@ -15,11 +15,13 @@ from router.api.admin.claims import operations as claims
 from router.api.admin.close import operations as close
 from router.api.admin.closing import operations as closing
 from router.api.admin.decisions import operations as decisions
+from router.api.admin.differences import operations as differences
 from router.api.admin.disputes import operations as disputes
 from router.api.admin.endpoints import operations as endpoints
 from router.api.admin.explain import requests, routes
 from router.api.admin.exports import operations as exports
 from router.api.admin.grants import operations as grants
+from router.api.admin.invoice_maps import operations as invoice_maps
 from router.api.admin.keys import operations as keys
 from router.api.admin.ledger import operations as ledger
 from router.api.admin.lines import operations as lines
@@ -31,9 +33,11 @@ from router.api.admin.movements import operations as movements
 from router.api.admin.operators import operations as operators
 from router.api.admin.prices import operations as prices
 from router.api.admin.proposals import operations as proposals
+from router.api.admin.provider_invoices import operations as provider_invoices
 from router.api.admin.providers import operations as providers
 from router.api.admin.receivables import operations as receivables
 from router.api.admin.recharges import operations as recharges
+from router.api.admin.reconciliations import operations as reconciliations
 from router.api.admin.refunds import operations as refunds
 from router.api.admin.resolutions import operations as resolutions
 from router.api.admin.reviews import operations as reviews
@@ -51,6 +55,7 @@ _nouns = (
     *(lines, receivables, close, proposals),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),
     *(topups, recharges, refunds, disputes, reviews),
+    *(reconciliations, differences, invoice_maps, provider_invoices),
     *(manifest, litellm_import, requests, routes, usage, ledger, books, exports, audit),
 )
 

@@ -22,11 +22,15 @@ ALLOWED = {
 MONEY = (
     *("entries", "postings", "grants", "grant_uses", "ledger_accounts", "prices", "key_spend", "usage_events"),
     *("ended_calls", "ledger_archives", "posted_balances", "sealed_batches", "sealed_balances", "sealed_usage"),
-    *("booked_facts", "receivables", "receivable_payments", "receivable_reminders"),
+    *("booked_facts", "receivables", "receivable_payments", "receivable_reminders", "provider_invoice_lines"),
 )
 # Columns of money in other tables: what a key, a provider or a credit line may spend, what calls cost us, how much is
-# given each month, at which credit a recharge began, and what is proposed.
-ELSEWHERE = {"keys", "endpoints", "credit_lines", "grant_schedules", "recharges", "proposals"}
+# given each month, at which credit a recharge began, what is proposed, and what others say, which has states. Triggers
+# of the last are tried below (:func:`test_what_others_say_moves_by_its_states_alone`).
+ELSEWHERE = {
+    *("keys", "endpoints", "credit_lines", "grant_schedules", "recharges", "proposals"),
+    *("provider_invoices", "differences", "undelivered_attempts"),
+}
 REFUSED = (
     asyncpg.InsufficientPrivilegeError,
     asyncpg.IntegrityConstraintViolationError,
@@ -193,3 +197,36 @@ def test_what_the_product_does_is_allowed(role: Role) -> None:
         "UPDATE grants SET remaining_nano = remaining_nano - 1",
         "SELECT FROM grants FOR UPDATE",
     )
+
+
+def test_what_others_say_moves_by_its_states_alone(role: Role) -> None:
+    """An invoice keeps what it says and is settled once; a difference keeps what it is of; neither goes."""
+    provider = "(SELECT id FROM providers WHERE name = 'append-only')"
+    owner = [
+        "INSERT INTO providers (id, name, kind) VALUES (gen_random_uuid(), 'append-only', 'sandbox')",
+        f"INSERT INTO invoice_maps (provider_id, version, map, created_by) SELECT {provider}, 1, 'x', 'tests'",
+        "INSERT INTO provider_invoices (id, provider_id, number, since, until, map_version, sha256, total_nano, lines,"
+        f" tolerance_nano, imported_by) SELECT gen_random_uuid(), {provider}, '1', '2026-01-01', '2026-02-01', 1,"
+        " sha256('x'), 5, 1, 0, 'tests'",
+        "INSERT INTO differences (id, scope, kind, object, amount_nano, message)"
+        " VALUES (gen_random_uuid(), 'stripe', 'not_booked', 'txn_1', 7, 'tests')",
+    ]
+    role.run(*owner)
+    settled = "UPDATE provider_invoices SET state = 'settled', settled_at = now(), accrued_nano = {}"
+    for statement in (
+        "UPDATE provider_invoices SET total_nano = 6",
+        "UPDATE provider_invoices SET state = 'settled'",
+        "UPDATE provider_invoices SET paid_at = now()",
+        "DELETE FROM provider_invoices",
+        "UPDATE invoice_maps SET map = 'y'",
+        "UPDATE differences SET object = 'txn_2'",
+        "UPDATE differences SET resolved_at = now(), resolved_by = 'Ada'",
+        "DELETE FROM differences",
+        "INSERT INTO provider_invoices (id, provider_id, number, since, until, map_version, sha256, total_nano, lines,"
+        f" tolerance_nano, imported_by) SELECT gen_random_uuid(), {provider}, '2', '2026-01-31', '2026-03-01', 1,"
+        " sha256('y'), 5, 1, 0, 'tests'",
+    ):
+        assert role.is_refused(statement), statement
+    role.run(settled.format(5))
+    assert role.is_refused(settled.format(4))
+    assert role.is_refused("UPDATE provider_invoices SET state = 'void', settled_at = NULL, accrued_nano = NULL")

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -15,22 +14,13 @@ from billing import books
 from billing.chart import LedgerKind
 from billing.close.checklist import CHECKLIST, Month, find_all
 from billing.close.finish import advance
-from billing.credits import GrantKind
 from billing.ledger import Posting, post
-from billing.lines import set_line
 from billing.money import NanoUSD
 from billing.periods import State, get_period, list_late, read_checks, read_pack, request_finish, sign_off, start
-from billing.seal import seal, verify
-from billing.values import Hold
-from store.ids import AccountId
-from tests.builders.billing import Billing, an_account, billing
-from tests.builders.database import add_credit
-from tests.builders.values import a_payer
+from billing.seal import verify
+from tests.builders.billing import Billing, billing
+from tests.builders.closing_month import IN_MONTH, LONGEST_S, MONTH, THIS_MONTH, charge, check_books, month_of_calls
 
-LONGEST_S = 80.0
-THIS_MONTH = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-IN_MONTH = THIS_MONTH - timedelta(days=3)
-MONTH = IN_MONTH.date().replace(day=1)
 # What no part of this release can find out: a person signs it off.
 SIGNED = ("provider_invoices_in", "draws_billed", "documents_issued")
 
@@ -39,39 +29,6 @@ SIGNED = ("provider_invoices_in", "draws_billed", "documents_issued")
 def refused(words: str) -> Iterator[None]:
     with pytest.raises(DBAPIError, match=words):
         yield
-
-
-async def month_of_calls(b: Billing, url: str) -> AccountId:
-    """An account with all kinds of credit, whose calls of last month were charged, and books that were checked."""
-    owner = await asyncpg.connect(url)
-    await owner.execute("SELECT make_usage_months($1, 1)", MONTH)
-    await owner.close()
-    account = await an_account(b.db, 300)
-    async with b.db.transaction() as tx:
-        await add_credit(tx, account, 50, GrantKind.PROMOTIONAL)
-        await set_line(tx, account, NanoUSD(10_000), datetime.now(UTC))
-    await b.projection.refresh(account)
-    for cost in (100, 400):
-        await charge(b, account, cost)
-    await check_books(b)
-    return account
-
-
-async def charge(b: Billing, account: AccountId, cost: int, at: datetime = IN_MONTH) -> None:
-    hold = await b.admit(a_payer(account), cost)
-    assert isinstance(hold, Hold), hold
-    await b.charge(hold, cost, at=at)
-
-
-async def check_books(b: Billing) -> None:
-    await seal(b.db)
-    await b.settle()
-    differing, _ = await books.check_redis(b.db, b.projection, set())
-    found = [*await books.check_frequently(b.db), *await books.check_all(b.db), *differing]
-    # Checks of Stripe and of documents are run by jobs, which this has none of.
-    found += [books.Finding(check, 0) for check in books.Check if check not in {one.check for one in found}]
-    async with b.db.transaction() as tx:
-        await books.record(tx, found)
 
 
 async def ask(b: Billing) -> None:

@@ -241,3 +241,30 @@ def test_without_jobs_the_answer_is_202_and_the_page_comes_later(product: Produc
     assert (answer.status_code, answer.json()["status"]) == (202, "new")
     product.jobs.start()
     assert until(lambda: customer.ask("GET", answer.headers["location"].removeprefix("/v1/account")).json()["url"])
+
+
+def test_finance_reconciles_with_stripe_by_commands(product: Product, stripe: StripeServer, finance: Operator) -> None:
+    """A movement that no rule books is found once, however often it is looked for, and goes by a reason."""
+    unknown = stripe.world.transaction_of_unknown_kind(-750)["id"]
+
+    def reconcile() -> dict[str, Any]:
+        made = admin_command(product.environment, "reconciliations", "run", "stripe", "--json")
+        path = f"/finance/reconciliations/{made['id']}"
+        assert until(lambda: finance("GET", path)["state"] != "queued", 60)
+        ended: dict[str, Any] = finance("GET", path)
+        assert (ended["state"], ended["failure"]) == ("done", ""), ended
+        return ended
+
+    def queue(*words: str) -> list[dict[str, Any]]:
+        rows = admin_command(product.environment, "differences", "list", *words, "--json")["data"]
+        return [row for row in rows if row["object"] == unknown]
+
+    assert all(reconcile()["found"] for _ in range(2))
+    (row,) = queue()
+    assert (row["kind"], row["amount_usd"], row["age_days"], row["state"]) == ("unknown_kind", "-7.50", 0, "open")
+    admin_command(product.environment, "differences", "resolve", row["id"], exits=2)
+    resolved = admin_command(product.environment, "differences", "resolve", row["id"], "--reason", "a test", "--json")
+    assert resolved["state"] == "resolved"
+    reconcile()
+    assert queue() == []
+    assert [one["state"] for one in queue("--all")] == ["resolved"]

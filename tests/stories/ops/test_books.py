@@ -70,6 +70,11 @@ def test_the_books_are_checked_and_sealed_by_themselves(product: Product, financ
         }
 
     assert until(lambda: metrics() == dict.fromkeys((check.value for check in Check), 0.0), 40)
+    # What providers bill is compared every night by itself; with Stripe there is nothing to compare.
+    (run,) = finance("GET", "/finance/reconciliations")["data"]
+    assert (run["kind"], run["state"], run["requested_by"]) == ("providers", "done", "process:jobs")
+    refused = finance("POST", "/finance/reconciliations", {"kind": "stripe"}, expects=503)
+    assert refused["error"]["code"] == "payments_not_configured"
 
 
 def test_the_first_wrong_batch_is_named_over_http_and_by_the_command(product: Product, finance: Operator) -> None:

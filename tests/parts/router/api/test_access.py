@@ -87,9 +87,17 @@ GET    /admin/v1/finance/close                          finance_admin ops
 GET    /admin/v1/finance/close/{month}                  finance_admin ops
 GET    /admin/v1/finance/close/{month}/late             finance_admin ops
 GET    /admin/v1/finance/close/{month}/papers           finance_admin ops
+GET    /admin/v1/finance/differences                    finance_admin ops
+GET    /admin/v1/finance/differences/{difference_id}    finance_admin ops
 GET    /admin/v1/finance/disputes                       finance_admin ops
 GET    /admin/v1/finance/grant-schedules                finance_admin ops
 GET    /admin/v1/finance/grant-schedules/{schedule_id}  finance_admin ops
+GET    /admin/v1/finance/invoice-maps                   finance_admin ops
+GET    /admin/v1/finance/invoice-maps/{provider_id}     finance_admin ops
+GET    /admin/v1/finance/provider-invoices              finance_admin ops
+GET    /admin/v1/finance/provider-invoices/{invoice_id} finance_admin ops
+GET    /admin/v1/finance/reconciliations                finance_admin ops
+GET    /admin/v1/finance/reconciliations/{reconciliation_id} finance_admin ops
 GET    /admin/v1/finance/lines                          finance_admin ops
 GET    /admin/v1/finance/lines/{account_id}             finance_admin ops
 GET    /admin/v1/finance/proposals                      finance_admin ops
@@ -125,6 +133,7 @@ GET    /admin/v1/waivers                                finance_admin ops
 GET    /admin/v1/waivers/{waiver_id}                    finance_admin ops
 PATCH  /admin/v1/accounts/{account_id}                  finance_admin ops
 PATCH  /admin/v1/endpoints/{endpoint_id}                ops
+PATCH  /admin/v1/finance/differences/{difference_id}    finance_admin
 PATCH  /admin/v1/finance/lines/{account_id}             finance_admin
 PATCH  /admin/v1/keys/{key_id}                          ops
 PATCH  /admin/v1/members/{member_id}                    ops
@@ -169,6 +178,13 @@ POST   /admin/v1/finance/receivables/{receivable_id}/pay finance_admin
 POST   /admin/v1/finance/recharges/{account_id}/off     finance_admin
 POST   /admin/v1/finance/receivables/{receivable_id}/write-off finance_admin
 POST   /admin/v1/finance/refunds                        finance_admin
+POST   /admin/v1/finance/differences/{difference_id}/resolve finance_admin
+POST   /admin/v1/finance/invoice-maps                   finance_admin
+POST   /admin/v1/finance/provider-invoices              finance_admin
+POST   /admin/v1/finance/provider-invoices/{invoice_id}/pay finance_admin
+POST   /admin/v1/finance/provider-invoices/{invoice_id}/settle finance_admin
+POST   /admin/v1/finance/provider-invoices/{invoice_id}/void finance_admin
+POST   /admin/v1/finance/reconciliations                finance_admin
 POST   /admin/v1/finance/reviews/{review_id}/resolve    finance_admin
 POST   /admin/v1/finance/topups                         finance_admin
 POST   /admin/v1/keys                                   ops
@@ -227,8 +243,9 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
         *("prices", "waivers", "revoke", "grants"),
         *("open", "end", "pay", "start", "finish", "sign-off", "write-off", "close", "approve", "reject"),
         *("exports", "cancel"),
-        *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "send", "retry"),
-        *("topups", "refunds", "resolve", "off", "grant-schedules"),
+        *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "send"),
+        *("topups", "refunds", "resolve", "off", "grant-schedules", "retry"),
+        *("reconciliations", "invoice-maps", "provider-invoices", "settle"),
     }
 
 

@@ -58,6 +58,21 @@ INSERT INTO payment_reviews (id, subject, cause, message, topup_id, account_id)
 SELECT gen_random_uuid(), id::text, 'tests', 'tests', id, account_id FROM topup
 """
 
+# An invoice, a difference and a comparison for each provider.
+RECONCILED = """
+WITH invoice AS (
+    INSERT INTO provider_invoices (id, provider_id, number, since, until, map_version, sha256, total_nano, lines,
+        tolerance_nano, imported_by)
+    SELECT gen_random_uuid(), id, '1', '2026-01-01', '2026-02-01', 1, sha256(id::text::bytea), 1, 1, 0, 'tests'
+    FROM providers
+), difference AS (
+    INSERT INTO differences (id, scope, kind, object, amount_nano, message)
+    SELECT gen_random_uuid(), 'stripe', 'not_booked', id::text, 1, 'tests' FROM providers
+)
+INSERT INTO reconciliations (id, kind, state, requested_by, ended_at)
+SELECT gen_random_uuid(), 'providers', 'done', 'tests', now() FROM providers
+"""
+
 # What a list needs in its path or query.
 NEEDED = {"month": "2026-01", "account_id": "account 0", "model": "acme/m0"}
 # How many rows each noun's list has where :func:`fill` made ``n``; None: more than that.
@@ -70,10 +85,11 @@ ROWS: dict[str, Any] = {
     "grants": lambda n: n and n + 1,  # of one account, and its credit line
     **dict.fromkeys(("sellers", "exchange-rates", "documents", "document-requests"), lambda n: n),
     **dict.fromkeys(("topups", "refunds", "disputes", "reviews", "recharges", "exports", "proposals"), lambda n: n),
+    **dict.fromkeys(("reconciliations", "differences", "invoice-maps", "provider-invoices"), lambda n: n),
     "grant-schedules": lambda n: n,
     "movements": lambda n: n and n + 1,  # of one account: its grants, and its credit line
     "decisions": lambda n: 4,  # one for each use, and charging
-    "ledger": lambda n: 17 if n else 15,  # the house's kinds of ledger account, and the customers' two
+    "ledger": lambda n: 18 if n else 16,  # the house's kinds of ledger account, and the customers' two
     **dict.fromkeys(("receivables", "close"), lambda n: 0),  # none before an invoice, nor before a close
     "books": lambda n: len(Check),
     "audit": lambda n: None if n else 0,
@@ -174,6 +190,8 @@ class Installation:
         for account in asyncio.run(fill(self.settings, n)):
             database.rows(USE, parse(AccountId, account))
             database.rows(PAID, parse(AccountId, account))
+        database.rows("INSERT INTO invoice_maps SELECT id, 1, 'x', now(), 'tests' FROM providers")
+        database.rows(RECONCILED)
 
     def get(self, path: str, query: dict[str, str]) -> httpx.Response:
         async def ask() -> httpx.Response:

@@ -1,0 +1,1 @@
+"""Compares the ledger with what Stripe and providers say, and keeps the differences as a queue for people."""
