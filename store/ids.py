@@ -37,6 +37,8 @@ DocumentRequestId = NewType("DocumentRequestId", UUID)
 TopupId = NewType("TopupId", UUID)
 RefundId = NewType("RefundId", UUID)
 ReviewId = NewType("ReviewId", UUID)
+ContractId = NewType("ContractId", UUID)
+TermId = NewType("TermId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -68,6 +70,8 @@ PREFIXES: dict[object, str] = {
     TopupId: "topup",
     RefundId: "refund",
     ReviewId: "review",
+    ContractId: "contract",
+    TermId: "term",
 }
 
 

@@ -24,6 +24,7 @@ from store.ids import (
     AccountId,
     AuditId,
     ClaimId,
+    ContractId,
     DocumentId,
     DocumentRequestId,
     EndpointId,
@@ -207,6 +208,7 @@ AcceptanceIdText: TypeAlias = Annotated[AcceptanceId, _id(AcceptanceId)]
 AccountIdText: TypeAlias = Annotated[AccountId, _id(AccountId)]
 AuditIdText: TypeAlias = Annotated[AuditId, _id(AuditId)]
 ClaimIdText: TypeAlias = Annotated[ClaimId, _id(ClaimId)]
+ContractIdText: TypeAlias = Annotated[ContractId, _id(ContractId)]
 DocumentIdText: TypeAlias = Annotated[DocumentId, _id(DocumentId)]
 DocumentRequestIdText: TypeAlias = Annotated[DocumentRequestId, _id(DocumentRequestId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]

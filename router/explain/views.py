@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from billing.money import femto_to_usd, to_usd
+from billing.contracts.rules import percent_text
+from billing.money import Agreement, femto_to_usd, to_usd
 from billing.shares import ChargeDetail, GrantShare, charge_detail
 from billing.values import UsageEvent
 from router.explain.explanation import (
@@ -24,7 +25,7 @@ from router.explain.explanation import (
 )
 from router.routing.public_reasons import PUBLIC_FACTS, public_outcome, public_reason
 from router.values import Preferences
-from store.ids import AccountId, EndpointId, EntryId, GrantId, KeyId, PriceId, RequestId, wire
+from store.ids import AccountId, ContractId, EndpointId, EntryId, GrantId, KeyId, PriceId, RequestId, wire
 
 
 class CandidateOut(msgspec.Struct, frozen=True):
@@ -65,10 +66,16 @@ class LicenseOut(msgspec.Struct, frozen=True):
 
 
 class PriceInForceOut(msgspec.Struct, frozen=True):
-    """The price in force, in USD."""
+    """The price in force, in USD: a list price, or the one that a contract of the account made.
+
+    Of a contract's, ``list_per_million_tokens`` and ``percent_off`` are null where the price itself was agreed.
+    """
 
     id: str
     per_million_tokens: str
+    contract: str | None = None
+    list_per_million_tokens: str | None = None
+    percent_off: str | None = None
 
 
 class HoldOut(msgspec.Struct, frozen=True):
@@ -194,11 +201,15 @@ class OpsRequestOut(RequestOut, frozen=True, kw_only=True):
 
 
 class CallRecord(msgspec.Struct, frozen=True):
-    """The records of a call: its explanation, its usage event, or both; with the event how it came to its charge."""
+    """The records of a call: its explanation, its usage event, or both; with the event how it came to its charge.
+
+    ``agreement`` is what made its price, where that is a contract's.
+    """
 
     explanation: Explanation | None
     usage: UsageEvent | None
     charge: ChargeDetail | None = None
+    agreement: Agreement | None = None
 
     @property
     def account_id(self) -> AccountId | None:
@@ -269,7 +280,7 @@ def _shared(record: CallRecord, explanation: Explanation) -> dict[str, Any]:
         "preferences": _preferences(explanation.preferences),
         "policy": explanation.policy,
         "license": None if explanation.license is None else license_out(explanation.license),
-        "price": _price(explanation, usage),
+        "price": _price(explanation, usage, record.agreement),
         "hold": _hold(explanation.bound),
         "cost": _usd(usage.cost_nano if usage is not None else explanation.cost_nano),
         "charge": None if usage is None else _charge(usage, record.charge),
@@ -286,12 +297,26 @@ def license_out(decision: LicenseDecision) -> LicenseOut:
     return LicenseOut(decision.license, decision.allowed, decision.reasons, decision.attribution)
 
 
-def _price(explanation: Explanation, usage: UsageEvent | None) -> PriceInForceOut | None:
+def _price(explanation: Explanation, usage: UsageEvent | None, agreement: Agreement | None) -> PriceInForceOut | None:
     if usage is not None:
-        return PriceInForceOut(wire(PriceId, usage.price_id), to_usd(usage.nano_per_mtok))
+        return price_out(usage.price_id, usage.nano_per_mtok, agreement)
     if explanation.price is not None:
-        return PriceInForceOut(wire(PriceId, explanation.price.id), to_usd(explanation.price.nano_per_mtok))
+        return price_out(explanation.price.id, explanation.price.nano_per_mtok, agreement)
     return None
+
+
+def price_out(price_id: PriceId, nano_per_mtok: int, agreement: Agreement | None) -> PriceInForceOut:
+    """Convert a call's price to its form in the API."""
+    price = PriceInForceOut(wire(PriceId, price_id), to_usd(nano_per_mtok))
+    if agreement is None:
+        return price
+    percent = agreement.percent_off
+    return msgspec.structs.replace(
+        price,
+        contract=wire(ContractId, agreement.contract_id),
+        list_per_million_tokens=_usd(agreement.list_nano_per_mtok),
+        percent_off=None if percent is None else percent_text(percent),
+    )
 
 
 def _hold(bound: CostBound | None) -> HoldOut | None:

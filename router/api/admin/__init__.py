@@ -12,6 +12,7 @@ from router.api.admin.billing_profiles import operations as billing_profiles
 from router.api.admin.books import operations as books
 from router.api.admin.claims import operations as claims
 from router.api.admin.close import operations as close
+from router.api.admin.contracts import operations as contracts
 from router.api.admin.decisions import operations as decisions
 from router.api.admin.disputes import operations as disputes
 from router.api.admin.endpoints import operations as endpoints
@@ -42,7 +43,7 @@ from router.api.admin.waivers import operations as waivers
 _nouns = (
     *(providers, endpoints, models, prices, accounts, grants, movements, keys, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances),
-    *(lines, receivables, close),
+    *(lines, contracts, receivables, close),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),
     *(topups, refunds, disputes, reviews),
     *(manifest, litellm_import, requests, routes, usage, ledger, books, exports, audit),

@@ -4,6 +4,7 @@
 """
 
 from router.api.public.account import operations as account
+from router.api.public.contracts import operations as contracts
 from router.api.public.documents import operations as documents
 from router.api.public.documents import profile_operations as billing_profiles
 from router.api.public.first_page import operations as first_page
@@ -19,6 +20,6 @@ from router.api.public.usage import operations as usage
 from router.api.public.votes import operations as votes
 
 operations = [
-    *(votes, models, account, movements, billing_profiles, documents, topups, refunds),
+    *(votes, models, account, movements, contracts, billing_profiles, documents, topups, refunds),
     *(requests, quotes, usage, openai_usage, stripe_webhook, first_page),
 ]

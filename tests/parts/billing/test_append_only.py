@@ -17,11 +17,13 @@ ALLOWED = {
     *(("sealed_balances", column) for column in ("amount_nano", "postings")),
     *(("sealed_usage", column) for column in ("entries", "used_nano", "booked_nano")),
     *(("sealed_usage", column) for column in ("used_cost_nano", "booked_cost_nano")),
+    ("contract_minimums", "booked_at"),
 }
 MONEY = (
     *("entries", "postings", "grants", "grant_uses", "ledger_accounts", "prices", "key_spend", "usage_events"),
     *("ended_calls", "sealed_batches", "sealed_balances", "sealed_usage"),
     *("receivables", "receivable_payments", "receivable_reminders"),
+    *("contracts", "contract_terms", "contract_ends", "contract_prices", "contract_minimums"),
 )
 # Columns of money in other tables: what a key, a provider or a credit line may spend, and what calls cost us.
 ELSEWHERE = {"keys", "endpoints", "credit_lines"}

@@ -16,6 +16,7 @@ GET    /v1/account                                      key
 GET    /v1/account/movements                            key
 GET    /v1/account/movements/{entry_id}                 key
 GET    /v1/account/billing-profile                      key
+GET    /v1/account/contracts                            key
 GET    /v1/account/documents                            key
 GET    /v1/account/documents/{number}                   key
 GET    /v1/account/documents/{number}/files/{format}    key
@@ -65,6 +66,8 @@ GET    /admin/v1/finance/close                          finance_admin ops
 GET    /admin/v1/finance/close/{month}                  finance_admin ops
 GET    /admin/v1/finance/close/{month}/late             finance_admin ops
 GET    /admin/v1/finance/close/{month}/papers           finance_admin ops
+GET    /admin/v1/finance/contracts                      finance_admin ops
+GET    /admin/v1/finance/contracts/{contract_id}        finance_admin ops
 GET    /admin/v1/finance/disputes                       finance_admin ops
 GET    /admin/v1/finance/lines                          finance_admin ops
 GET    /admin/v1/finance/lines/{account_id}             finance_admin ops
@@ -127,6 +130,9 @@ POST   /admin/v1/exchange-rates                         finance_admin
 POST   /admin/v1/finance/close/{month}/finish           finance_admin
 POST   /admin/v1/finance/close/{month}/sign-off         finance_admin
 POST   /admin/v1/finance/close/{month}/start            finance_admin
+POST   /admin/v1/finance/contracts                      finance_admin
+POST   /admin/v1/finance/contracts/{contract_id}/end    finance_admin
+POST   /admin/v1/finance/contracts/{contract_id}/fund   finance_admin
 POST   /admin/v1/finance/lines/{account_id}/end         finance_admin
 POST   /admin/v1/finance/lines/{account_id}/open        finance_admin
 POST   /admin/v1/finance/receivables/{receivable_id}/pay finance_admin
@@ -190,7 +196,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
         *("open", "end", "pay", "start", "finish", "sign-off"),
         *("exports", "cancel"),
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "retry"),
-        *("topups", "refunds", "resolve"),
+        *("topups", "refunds", "resolve", "contracts", "fund"),
     }
 
 

@@ -1,0 +1,24 @@
+"""Contracts: prices, percentages off, minimums and commitments that were agreed with one account, each with its dates.
+
+What an account pays under a contract has a table of its own, so that a release that knows no contracts reads none of
+it as everybody's price; the view ``charged_prices`` has both for whoever explains a call.
+
+Revision ID: 0034
+Revises: 0031
+"""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0034"
+down_revision = "0031"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    statements = Path(__file__).with_name("0034_contracts.sql").read_text().split("--;;\n")
+    for statement in statements:
+        if statement.strip():
+            op.execute(statement)
