@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from billing.contracts.rules import percent_text
 from billing.money import Agreement, femto_to_usd, to_usd
 from billing.shares import ChargeDetail, GrantShare, charge_detail
 from billing.values import UsageEvent
@@ -23,9 +22,10 @@ from router.explain.explanation import (
     LicenseDecision,
     Timings,
 )
+from router.explain.price_view import PriceInForceOut, price_out
 from router.routing.public_reasons import PUBLIC_FACTS, public_outcome, public_reason
 from router.values import Preferences
-from store.ids import AccountId, ContractId, EndpointId, EntryId, GrantId, KeyId, PriceId, RequestId, wire
+from store.ids import AccountId, EndpointId, EntryId, GrantId, KeyId, RequestId, wire
 
 
 class CandidateOut(msgspec.Struct, frozen=True):
@@ -63,19 +63,6 @@ class LicenseOut(msgspec.Struct, frozen=True):
     allowed: bool
     reasons: tuple[str, ...]
     attribution: str | None
-
-
-class PriceInForceOut(msgspec.Struct, frozen=True):
-    """The price in force, in USD: a list price, or the one that a contract of the account made.
-
-    Of a contract's, ``list_per_million_tokens`` and ``percent_off`` are null where the price itself was agreed.
-    """
-
-    id: str
-    per_million_tokens: str
-    contract: str | None = None
-    list_per_million_tokens: str | None = None
-    percent_off: str | None = None
 
 
 class HoldOut(msgspec.Struct, frozen=True):
@@ -303,20 +290,6 @@ def _price(explanation: Explanation, usage: UsageEvent | None, agreement: Agreem
     if explanation.price is not None:
         return price_out(explanation.price.id, explanation.price.nano_per_mtok, agreement)
     return None
-
-
-def price_out(price_id: PriceId, nano_per_mtok: int, agreement: Agreement | None) -> PriceInForceOut:
-    """Convert a call's price to its form in the API."""
-    price = PriceInForceOut(wire(PriceId, price_id), to_usd(nano_per_mtok))
-    if agreement is None:
-        return price
-    percent = agreement.percent_off
-    return msgspec.structs.replace(
-        price,
-        contract=wire(ContractId, agreement.contract_id),
-        list_per_million_tokens=_usd(agreement.list_nano_per_mtok),
-        percent_off=None if percent is None else percent_text(percent),
-    )
 
 
 def _hold(bound: CostBound | None) -> HoldOut | None:

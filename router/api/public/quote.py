@@ -13,7 +13,8 @@ from router.api.public.call_headers import parse_call_headers
 from router.api.public.embeddings_declaration import BODY, TIER
 from router.api.public.request import Private
 from router.api.structs import StructValue
-from router.explain.views import ErrorOut, LicenseOut, PriceInForceOut, price_out
+from router.explain.price_view import PriceInForceOut, price_out
+from router.explain.views import ErrorOut, LicenseOut
 from router.quote import QuoteResult, TooLongInput, quote
 from router.values import Lane, RawCall, Trace
 

@@ -70,7 +70,7 @@ def since() -> datetime:
     return datetime.combine(last_month(), datetime.min.time(), UTC)
 
 
-async def an_account(b: Billing, credit: int = 0, *, line: int = 0, gift: int = 0, language: str = "en") -> AccountId:
+async def a_contracted(b: Billing, credit: int = 0, *, line: int = 0, gift: int = 0, language: str = "en") -> AccountId:
     async with b.db.transaction() as tx:
         account = await add_account(tx, 0, "Contracted")
         for amount, kind in ((gift, GrantKind.PROMOTIONAL), (credit, GrantKind.PURCHASED), (line, GrantKind.LINE)):
@@ -150,7 +150,7 @@ async def test_what_was_quoted_is_what_the_invoice_has_to_the_nano(b: Billing, r
         model = ModelId(f"test/dear-{number}")
         dear, changed = chance.randint(10**9, 10**10), chance.randint(10**9, 10**10)
         batch = chance.choice([None, chance.randint(10**8, 10**9)])
-        account = await an_account(b, line=9 * 10**12)
+        account = await a_contracted(b, line=9 * 10**12)
         term = chance.choice([NewTerm(None, percent_off=0), NewTerm(model, percent_off=0), NewTerm(model, dear, batch)])
         if term.percent_off is not None:
             term = msgspec.structs.replace(term, percent_off=chance.randint(1, 9_000))
@@ -205,7 +205,7 @@ async def test_a_minimum_is_charged_once_after_the_month_as_usage_would_be(
     words = line.split()
     numbers = {words[i]: round(float(words[i + 1]) * 10**9) for i in range(0, len(words), 2) if words[i] in NAMES}
     legs = [(words[i], words[i + 1]) for i in range(0, len(words), 2) if words[i] not in NAMES]
-    account = await an_account(b, numbers.get("prepaid", 0), line=numbers.get("line", 0), gift=numbers.get("gift", 0))
+    account = await a_contracted(b, numbers.get("prepaid", 0), line=numbers.get("line", 0), gift=numbers.get("gift", 0))
     contract = await a_past_contract(b.db, account, since(), NewTerm(MODEL, 6_000_000_000), minimum=10**9)
     await (await a_caller(b, account)).call(100_000)
     assert "minimum-is-charged" in str(await invoice_of(b, renderer, account)), "the invoice waits for it"
@@ -241,7 +241,7 @@ NAMES = ("prepaid", "line", "gift")
 
 
 async def test_a_month_that_comes_to_its_minimum_is_charged_nothing_more(b: Billing) -> None:
-    account = await an_account(b, 10**9)
+    account = await a_contracted(b, 10**9)
     await a_past_contract(b.db, account, since(), NewTerm(MODEL, 6_000_000_000), minimum=600_000_000)
     await (await a_caller(b, account)).call(100_000)
     await b.settle()
@@ -250,7 +250,7 @@ async def test_a_month_that_comes_to_its_minimum_is_charged_nothing_more(b: Bill
 
 
 async def test_a_commitment_is_drawn_before_other_credit_and_is_on_the_invoice(b: Billing, renderer: Renderer) -> None:
-    account = await an_account(b, 10**9, language="de")
+    account = await a_contracted(b, 10**9, language="de")
     end = datetime.now(UTC) + timedelta(days=90)
     contract = await a_past_contract(
         b.db, account, since(), NewTerm(None, percent_off=1_250), until=end, commitment=100_000_000
@@ -270,7 +270,7 @@ async def test_a_commitment_is_drawn_before_other_credit_and_is_on_the_invoice(b
 
 
 async def test_a_call_that_names_another_accounts_price_is_found(b: Billing, renderer: Renderer) -> None:
-    account, other = await an_account(b, 10**9), await an_account(b, 10**9)
+    account, other = await a_contracted(b, 10**9), await a_contracted(b, 10**9)
     await a_past_contract(b.db, other, since(), NewTerm(MODEL, 500))
     await (await a_caller(b, account)).call(1_000)
     stored = await issued(b, renderer, account)
