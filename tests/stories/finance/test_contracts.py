@@ -74,10 +74,10 @@ class Customer:
     def sees(self, price: str) -> bool:
         return until(lambda: all(self.price(serve) == price for serve in (0, 1)))
 
-    def call(self, tokens: int, **headers: str) -> tuple[dict[str, Any], httpx.Response]:
+    def call(self, tokens: int, tier: str = "interactive") -> tuple[dict[str, Any], httpx.Response]:
         """A quote, and the same call."""
         body = {"model": MODEL, "input": [1] * tokens}
-        quote, call = (self.ask("POST", path, body, **headers) for path in ("/quote", "/embeddings"))
+        quote, call = (self.ask("POST", path, body, x_tier=tier) for path in ("/quote", "/embeddings"))
         return quote.json(), call
 
     def explained(self, call: httpx.Response) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def test_a_contract_from_its_preview_to_its_end(product: Product, finance: Opera
     assert quote["amount"] == call.headers["x-gigarouter-cost"] == "0.0011655"
     assert quote["price"]["id"] == call.headers["x-gigarouter-price-id"]
     assert quote["price"]["contract"] == made["id"]
-    batch, batch_call = customer.call(777, x_tier="batch")
+    batch, batch_call = customer.call(777, "batch")
     assert batch["amount"] == batch_call.headers["x-gigarouter-cost"] == "0.0005439"
     said = customer.explained(call)
     assert said["price"] == quote["price"]
@@ -235,9 +235,9 @@ def test_what_cannot_be_agreed_is_refused_with_its_field(product: Product, finan
         assert answer.status_code == status, (fields, answer.text)
         assert words in answer.text, (fields, answer.text)
     agree(finance, customer, percent_off="10", minimum_usd="5", until=in_days(30))
-    for fields in ({"percent_off": "20"}, {"minimum_usd": "1"}, {"percent_off": "20", "effective_at": in_days(29)}):
-        body = {"account": customer.id, "reason": "x", **fields}
-        assert finance.ask("POST", "/finance/contracts", body).status_code == 409, fields
+    for more in ({"percent_off": "20"}, {"minimum_usd": "1"}, {"percent_off": "20", "effective_at": in_days(29)}):
+        body = {"account": customer.id, "reason": "x", **more}
+        assert finance.ask("POST", "/finance/contracts", body).status_code == 409, more
     agree(finance, customer, percent_off="20", effective_at=in_days(31))
     agree(finance, customer, prices=[{"model": MODEL, "percent_off": "30"}])
     ops = an_operator(product.environment, product.serves[0].admin_url, "ops")
