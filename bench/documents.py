@@ -1,11 +1,14 @@
 """Measures documents: ``python -m bench.documents 1_000_000 100_000``: events of a month of 1,000 accounts, and of one.
 
-Pages and invoices per second of one core; a month of all accounts rated and rooted; the last account's invoice issued
-and verified. Events are generated in SQL by the database's owner, with triggers off; a line of credit paid for them.
+Pages and invoices per second of one core; a month of all accounts rated, rooted and invoiced, with all their files; the
+last account's invoice issued and verified. Events are generated in SQL by the database's owner, with triggers off; a
+line of credit paid for them.
 """
 
 import asyncio
+import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,8 +19,10 @@ from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
+from sqlalchemy import text
 
 from billing.documents.document import Document, DocumentKind, Draft, LineUsage, due_on, with_totals
+from billing.documents.file_renderer import FileRenderer
 from billing.documents.issue import issue_waiting
 from billing.documents.parties import Address, BillingProfile, Seller
 from billing.documents.pdf import PdfRenderer
@@ -26,7 +31,6 @@ from billing.documents.render import Renderer
 from billing.documents.requests import request_month
 from billing.documents.store import list_documents
 from billing.documents.tax import decide_tax
-from billing.documents.usage_lines import measure_lines
 from billing.documents.verify import verify
 from gigarouter.schema import migrate
 from store.embedded import Embedded
@@ -66,13 +70,19 @@ _EVENTS = f"""
         FROM generate_series(1, $1::bigint) n
     ) x
 """
+# Each account's line paid for its calls, and what it drew is unbilled.
 _LINE = f"""
     INSERT INTO grants (id, account_id, kind, amount_nano, remaining_nano, source_ref)
-    SELECT md5('g')::uuid, md5('a{ACCOUNTS}')::uuid, 'line', 1, 1, 'bench';
+    SELECT md5('g' || id)::uuid, id, 'line', 1, 1, 'bench:' || id FROM accounts;
     INSERT INTO entries (id, kind, source_ref, account_id, period)
-    SELECT md5('e')::uuid, 'usage', 'bench', md5('a{ACCOUNTS}')::uuid, '{MONTH}';
-    INSERT INTO grant_uses SELECT md5('e')::uuid, md5('g')::uuid, sum(charged_nano) FROM usage_events
-    WHERE account_id = md5('a{ACCOUNTS}')::uuid;
+    SELECT md5('e' || id)::uuid, 'usage', 'bench:' || id, id, '{MONTH}' FROM accounts;
+    INSERT INTO grant_uses SELECT md5('e' || account_id)::uuid, md5('g' || account_id)::uuid, sum(charged_nano)
+    FROM usage_events GROUP BY account_id;
+    INSERT INTO ledger_accounts (id, kind, account_id, posted_nano, version)
+    SELECT md5('u' || id)::uuid, 'customer_unbilled', id, NULL, 0 FROM accounts;
+    INSERT INTO postings (entry_id, leg, ledger_account_id, amount_nano, version)
+    SELECT md5('e' || account_id)::uuid, 1, md5('u' || account_id)::uuid, -sum(charged_nano), NULL
+    FROM usage_events GROUP BY account_id;
     ANALYZE usage_events;
 """
 
@@ -81,7 +91,7 @@ async def timed(what: str, work: Awaitable[T]) -> T:
     """Say how long it took."""
     began = time.perf_counter()
     done = await work
-    print(f"{what}: {time.perf_counter() - began:.2f} s")
+    print(f"{what}: {time.perf_counter() - began:.2f} s", flush=True)
     return done
 
 
@@ -109,9 +119,9 @@ def invoice(number: int) -> Document:
 
 def pages() -> None:
     """PDF, and PDF with both forms of XML, checked and embedded, per second of one core."""
-    pdf, whole = PdfRenderer(), Renderer()
-    whole.render_now(invoice(0))
-    for what, render in (("PDF", pdf.render), ("PDF, UBL, Factur-X, checked", whole.render_now)):
+    pdf, whole = PdfRenderer(), FileRenderer()
+    whole.render(invoice(0))
+    for what, render in (("PDF", pdf.render), ("PDF, UBL, Factur-X, checked", whole.render)):
         began = time.process_time()
         for number in range(1, PAGES + 1):
             render(invoice(number))
@@ -131,13 +141,12 @@ async def month(url: str, events: int, of_one: int) -> None:
     await owner.close()
     db, renderer = Database(url), Renderer()
 
-    async def rate_all() -> int:
-        lines = 0
-        for account in accounts:
-            if account != last:
-                async with db.transaction() as tx:
-                    lines += len(await measure_lines(tx, account, MONTH))
-        return lines
+    async def ask(wanted: list[AccountId]) -> None:
+        async with db.transaction() as tx:
+            await write_seller(tx, SELLER, "bench")
+            for account in wanted:
+                await write_profile(tx, account, BUYER, "bench")
+                await request_month(tx, DocumentKind.INVOICE, account, MONTH, "acme", "bench")
 
     async def check() -> None:
         async with db.transaction() as tx:
@@ -145,26 +154,38 @@ async def month(url: str, events: int, of_one: int) -> None:
             faults = (await verify(tx, stored)).faults
         assert faults == (), faults
 
-    await timed(f"{events:,} events of {ACCOUNTS:,} accounts rated and rooted", rate_all())
+    await ask([one for one in accounts if one != last])
+    issuing = issue_waiting(db, renderer, at_most=ACCOUNTS)
+    count = await timed(f"{events:,} events of {ACCOUNTS:,} accounts rated, rooted, invoiced and stored", issuing)
+    tell_memory()
     async with db.transaction() as tx:
-        await write_seller(tx, SELLER, "bench")
-        await write_profile(tx, last, BUYER, "bench")
-        await request_month(tx, DocumentKind.INVOICE, last, MONTH, "acme", "bench")
+        issued = await tx.scalar(text("SELECT count(*) FROM documents"))
+    assert (count, issued) == (ACCOUNTS, ACCOUNTS)
+    await ask([last])
     await timed(f"an invoice of {of_one:,} events issued", issue_waiting(db, renderer))
     await timed(f"an invoice of {of_one:,} events verified", check())
+    tell_memory()
     renderer.close()
     await db.close()
+
+
+def tell_memory() -> None:
+    """The most memory that this process had, and the one that renders."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "render_process"], capture_output=True, check=True)
+    status = Path(f"/proc/{int(found.stdout)}/status").read_text()
+    [peak] = [int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM")]
+    print(f"memory at its peak: {own} MiB, and {peak} MiB of the process that renders")
 
 
 def main() -> None:
     """Run all of it on a database of its own."""
     events, of_one = (int(text) for text in sys.argv[1:] or ("100_000", "100_000"))
-    pages()
     with tempfile.TemporaryDirectory() as folder, Embedded(Path(folder)) as servers:
         servers.postgres.ensure_database("bench")
         migrate(servers.postgres.url("bench"))
         asyncio.run(month(servers.postgres.url("bench"), events, of_one))
-    print(f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
+    pages()
 
 
 if __name__ == "__main__":

@@ -77,13 +77,13 @@ _LEFT = text("""
     ORDER BY array_position(CAST(:kinds AS text[]), kind), CASE WHEN :as_spent THEN expires_at END NULLS LAST,
         CASE WHEN :as_spent THEN granted_at END, granted_at DESC, id DESC
 """)
-# By number, since a fact's entries are found by the unique index of their source alone.
+# By number, since facts are found by their key alone.
 _TAKEN = text("""
-    SELECT count(DISTINCT e.id) AS steps, coalesce(sum(u.amount_nano), 0)::bigint AS amount
-    FROM entries e LEFT JOIN grant_uses u ON u.entry_id = e.id
-    WHERE e.source_ref = ANY(ARRAY(SELECT :source || ':' || n FROM generate_series(1, :steps_max) AS n))
+    SELECT count(DISTINCT f.entry_id) AS steps, coalesce(sum(u.amount_nano), 0)::bigint AS amount
+    FROM booked_facts f LEFT JOIN grant_uses u ON u.entry_id = f.entry_id
+    WHERE f.source_ref = ANY(ARRAY(SELECT :source || ':' || n FROM generate_series(1, :steps_max) AS n))
 """)
-_IS_BOOKED = text("SELECT count(*) FROM entries WHERE source_ref = :source_ref")
+_IS_BOOKED = text("SELECT count(*) FROM booked_facts WHERE source_ref = :source_ref")
 _END = text("""
     INSERT INTO ended_calls (request_id, outcome, account_id, entry_id, occurred_at)
     VALUES (:hold, 'charged', :account_id, :entry, now()) ON CONFLICT DO NOTHING RETURNING request_id

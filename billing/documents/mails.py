@@ -14,7 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.documents.document import Document, DocumentKind
-from billing.documents.store import DocumentFile, find_document, read_file
+from billing.documents.files import DocumentFile
+from billing.documents.store import find_document, read_file
 from billing.documents.words import WORDS, title_of, write_cents, write_day
 from store.ids import DocumentId
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 HASH_BYTES = 32
+# A power of two: a block of so many leaves is a subtree.
+BLOCK = 4_096
 EMPTY = sha256(b"").digest()
 
 
@@ -63,3 +65,30 @@ def is_proved(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: b
 def split_hashes(blob: bytes) -> list[bytes]:
     """Hashes that stand one behind the other."""
     return [blob[at : at + HASH_BYTES] for at in range(0, len(blob), HASH_BYTES)]
+
+
+class TreeBlocks:
+    """Computes the root, or one leaf's path, of leaves that come in blocks, and keeps none of them.
+
+    A full block is a whole subtree, so that the tree over the blocks' roots is the upper part of the tree over all
+    leaves: of ten million leaves 2,442 hashes are kept. ``block`` is a power of two.
+    """
+
+    def __init__(self, index: int = -1, block: int = BLOCK) -> None:
+        self._index, self._block = index, block
+        self._roots: list[bytes] = []
+        self._path: list[bytes] = []
+
+    def add(self, hashes: Sequence[bytes]) -> None:
+        """Add the next block; only the last one may have fewer leaves."""
+        if self._index // self._block == len(self._roots):
+            self._path = proof_of(hashes, self._index % self._block)
+        self._roots.append(root_of(hashes))
+
+    def root(self) -> bytes:
+        """The root over all leaves."""
+        return root_of(self._roots)
+
+    def path(self) -> list[bytes]:
+        """The audit path of the leaf at the index, from its neighbour upwards."""
+        return [*self._path, *proof_of(self._roots, self._index // self._block)]

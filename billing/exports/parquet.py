@@ -52,7 +52,7 @@ class ParquetSink:
             timestamp_parsers=[pyarrow.csv.ISO8601],
         )
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: bytes | bytearray) -> None:
         """Append a block of whole rows."""
         source = self._pyarrow.BufferReader(block)
         found = self._pyarrow.csv.read_csv(source, self._read, self._parse, self._convert)

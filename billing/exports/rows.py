@@ -23,7 +23,7 @@ BLOCK_BYTES = {ExportFormat.CSV: 4 << 20, ExportFormat.CSV_GZ: 4 << 20, ExportFo
 class Sink(Protocol):
     """Takes blocks of whole rows."""
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: bytes | bytearray) -> None:
         """Append a block."""
         ...
 
@@ -38,7 +38,8 @@ async def plan(work: Work) -> list[Part]:
     label = period_label(export.since, export.until)
     parts: list[Part] = []
     for table in TABLES_OF[export.kind]:
-        cuts = await _cuts(work, table) if table.at else [await _whole(work, table)]
+        whole = await _whole(work, table)
+        cuts = await _cuts(work, table) if table.at and whole.rows > ROWS_MAX else [whole]
         for number, cut in enumerate(cuts, start=1):
             suffix = f"-{number:04d}" if len(cuts) > 1 else ""
             name = f"{table.name}-{label}{suffix}.{export.format.value}"
@@ -94,31 +95,55 @@ async def write(work: Work, part: Part, file: HashingFile) -> tuple[int, dict[st
     is_csv = format is not ExportFormat.PARQUET
     query = rows_query(table, part.since, part.until, work.export.filters, is_csv=is_csv)
     sink = await asyncio.to_thread(_sink, format, file, table)
-    block = bytearray()
-
-    async def flush() -> None:
-        data = bytes(block)
-        block.clear()
-        await asyncio.to_thread(sink.write, data)
-        work.count(data.count(b"\n"))
-
-    async def take(rows: bytes) -> None:
-        # Postgres sends whole rows, so that a block never ends inside of one.
-        block.extend(rows)
-        if len(block) >= BLOCK_BYTES[format]:
-            await flush()
-
-    status = await work.connection.copy_from_query(
-        query.sql, *query.arguments, output=take, format="csv", header=is_csv, timeout=None
-    )
-    if block:
-        await flush()
+    blocks = _Blocks(sink, BLOCK_BYTES[format], work)
+    try:
+        status = await work.connection.copy_from_query(
+            query.sql, *query.arguments, output=blocks.take, format="csv", header=is_csv, timeout=None
+        )
+    finally:
+        await blocks.end()
     await asyncio.to_thread(sink.end)
     rows = int(status.split()[1])
     if rows == part.rows:
         return rows, part.sums
     # The plan is an earlier run's, and something came to a period that was long over.
     return rows, {name: f"{amount:f}" for name, amount in (await _whole(work, table, part)).sums.items()}
+
+
+class _Blocks:
+    """Writes rows by blocks, in a thread, while Postgres makes the next block."""
+
+    def __init__(self, sink: Sink, size: int, work: Work) -> None:
+        self._sink, self._size, self._work = sink, size, work
+        self._block = bytearray()
+        self._writing: asyncio.Future[None] | None = None
+
+    async def take(self, rows: bytes) -> None:
+        """Take what Postgres sent: whole rows, so that a block never ends inside of one."""
+        self._block.extend(rows)
+        if len(self._block) >= self._size:
+            await self._begin()
+
+    async def end(self) -> None:
+        """Write what is left."""
+        if self._block:
+            await self._begin()
+        await self._written()
+
+    async def _begin(self) -> None:
+        """Begin to write the block, once the one before it is written."""
+        await self._written()
+        data, self._block = self._block, bytearray()
+        self._writing = asyncio.ensure_future(asyncio.to_thread(self._write, data))
+
+    async def _written(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await writing
+
+    def _write(self, data: bytearray) -> None:
+        self._sink.write(data)
+        self._work.count(data.count(b"\n"))
 
 
 def _sink(format: ExportFormat, file: HashingFile, table: Table) -> Sink:

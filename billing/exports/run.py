@@ -47,6 +47,8 @@ STATEMENT_S_MAX = 3600.0
 # A call is charged within a minute of its admission; what is that long over is no longer added to.
 SETTLED = timedelta(hours=1)
 
+# Postgres sorts in so much memory, then on its disk; and groups by hours, of which it expects too many, by hashing.
+_SORTS = "SET LOCAL work_mem = '64MB'"
 _HEAD = "SELECT number, digest, sealed_at FROM sealed_batches ORDER BY number DESC LIMIT 1"
 
 
@@ -118,6 +120,7 @@ class Run:
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 read_at = await connection.fetchval("SELECT now()")
+                await connection.execute(_SORTS)
                 work = Work(export, connection, self._count)
                 parts = await self._plan(work)
                 written = await self._written(folder, parts)

@@ -93,7 +93,7 @@ class HashingFile:
             with suppress(OSError):
                 self._part.unlink()
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | bytearray) -> int:
         """Append."""
         self.bytes += len(data)
         if self.bytes > self._bytes_max:
@@ -125,7 +125,7 @@ class PlainSink:
     def __init__(self, file: HashingFile) -> None:
         self._file = file
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: bytes | bytearray) -> None:
         """Append a block."""
         self._file.write(block)
 
@@ -140,7 +140,7 @@ class GzipSink:
         self._file = file
         self._coder = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_WBITS)
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: bytes | bytearray) -> None:
         """Append a block."""
         self._file.write(self._coder.compress(block))
 

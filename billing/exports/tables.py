@@ -39,13 +39,14 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     """A table of an export. ``at`` is the instant by which it is cut into files; ``filters`` are SQL by their names.
 
     ``common`` stands before SELECT; in it and in ``source`` are places for ``{cell}`` and ``{filters}``. $1 and $2 are
-    the bounds of time.
+    the bounds of time. ``counted`` is the source without what only names things, to count and to sum.
     """
 
     name: str
     columns: tuple[Column, ...]
     common: str = ""
     source: str
+    counted: str = ""
     at: str = ""
     order: str
     filters: dict[str, str] = {}
@@ -57,7 +58,8 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _id(prefix: str, sql: str) -> str:
-    return f"'{prefix}_' || replace({sql}::text, '-', '')"
+    # In a third of the time that taking the dashes out of its text needs.
+    return f"'{prefix}_' || encode(uuid_send({sql}), 'hex')"
 
 
 def _usd(sql: str) -> str:
@@ -120,6 +122,7 @@ USAGE = Table(
         LEFT JOIN p ON p.id = v.provider_id LEFT JOIN m ON m.id = v.model_id
         WHERE v.occurred_at >= $1 AND v.occurred_at < $2 {filters}
     """,
+    counted="usage_events v WHERE v.occurred_at >= $1 AND v.occurred_at < $2 {filters}",
     at="v.occurred_at",
     order="v.occurred_at, v.request_id",
     filters={
@@ -322,23 +325,25 @@ class Query(msgspec.Struct, frozen=True):
 def rows_query(table: Table, since: datetime, until: datetime, filters: Filters, *, is_csv: bool) -> Query:
     """The rows of a table over a span of time, in their order."""
     columns = ", ".join(f'{column.sql} AS "{column.name}"' for column in table.columns)
-    return _query(table, f"SELECT {columns} FROM", f"ORDER BY {table.order}", since, until, filters, is_csv=is_csv)
+    start = f"{table.common} SELECT {columns} FROM {table.source}"  # noqa: S608 - constants
+    return _query(table, start, f"ORDER BY {table.order}", since, until, filters, is_csv=is_csv)
 
 
 def sums_query(table: Table, since: datetime, until: datetime, filters: Filters) -> Query:
     """How many rows those are, and the sums of their amounts."""
-    return _query(table, f"SELECT {_sums(table)} FROM", "", since, until, filters, is_csv=False)
+    return _query(table, _summed(table), "", since, until, filters, is_csv=False)
 
 
 def hours_query(table: Table, since: datetime, until: datetime, filters: Filters) -> Query:
     """The same for each hour, by which they are cut into files."""
-    start = f"SELECT date_trunc('hour', {table.at}, 'UTC') AS hour, {_sums(table)} FROM"
+    start = _summed(table, f"date_trunc('hour', {table.at}, 'UTC') AS hour, ")
     return _query(table, start, "GROUP BY 1 ORDER BY 1", since, until, filters, is_csv=False)
 
 
-def _sums(table: Table) -> str:
-    sums = (f'{column.sum} AS "{column.name}"' for column in table.columns if column.sum)
-    return ", ".join(["count(*) AS rows", *sums])
+def _summed(table: Table, columns: str = "") -> str:
+    sums = [f'{column.sum} AS "{column.name}"' for column in table.columns if column.sum]
+    before, source = ("", table.counted) if table.counted else (table.common, table.source)
+    return f"{before} SELECT {columns}{', '.join(['count(*) AS rows', *sums])} FROM {source}"  # noqa: S608 - constants
 
 
 def _query(
@@ -350,5 +355,5 @@ def _query(
         if (wanted := getattr(filters, name)) is not None:
             arguments.append(wanted)
             conditions.append(f"AND {column} = ${len(arguments)}")
-    sql = f"{table.common} {start} {table.source} {end}".replace("{filters}", " ".join(conditions))
+    sql = f"{start} {end}".replace("{filters}", " ".join(conditions))
     return Query(sql.replace("{cell}", "csv_cell" if is_csv else ""), tuple(arguments))

@@ -4,7 +4,7 @@ What an account pays under a contract has a table of its own, so that a release 
 it as everybody's price; the view ``charged_prices`` has both for whoever explains a call.
 
 Revision ID: 0034
-Revises: 0031
+Revises: 0038
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0034"
-down_revision = "0031"
+down_revision = "0038"
 branch_labels = None
 depends_on = None
 

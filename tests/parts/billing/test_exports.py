@@ -19,7 +19,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from billing.documents.store import DocumentFile, store_document
+from billing.documents.files import DocumentFile
+from billing.documents.store import store_document
 from billing.exports import rows, run
 from billing.exports.cells import harmless
 from billing.exports.formats import ExportFormat, ExportKind

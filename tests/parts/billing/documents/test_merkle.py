@@ -5,7 +5,7 @@ from hashlib import sha256
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.documents.merkle import EMPTY, is_proved, leaf_hash, proof_of, root_of
+from billing.documents.merkle import EMPTY, TreeBlocks, is_proved, leaf_hash, proof_of, root_of
 
 LEAVES = st.lists(st.binary(max_size=8), min_size=1, max_size=70)
 
@@ -46,3 +46,14 @@ def test_a_path_proves_its_leaf_and_no_other(leaves: list[bytes], data: st.DataO
     if path:
         assert not is_proved(leaves[index], index, len(leaves), path[:-1], root)
         assert not is_proved(leaves[index], index, len(leaves), [*path[:-1], bytes(32)], root)
+
+
+@given(LEAVES, st.data())
+def test_blocks_have_the_root_and_the_paths_of_the_whole(leaves: list[bytes], data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, len(leaves) - 1))
+    block = data.draw(st.sampled_from([1, 2, 8, 64]))
+    hashes = [leaf_hash(leaf) for leaf in leaves]
+    tree = TreeBlocks(index, block)
+    for first in range(0, len(hashes), block):
+        tree.add(hashes[first : first + block])
+    assert (tree.root(), tree.path()) == (root_of(hashes), proof_of(hashes, index))
