@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.contracts.minimums import MinimumsPaid, list_uncharged, read_paid
+from billing.contracts.minimums import MinimumsPaid, list_uncharged
 from billing.contracts.prices import list_charged
 from billing.contracts.rules import percent_text
 from billing.documents.document import Draft, LineUsage, month_bounds
-from billing.documents.faults import DocumentRefused
+from billing.documents.faults import DocumentWaits
 from billing.documents.words import WORDS, write_decimal, write_nano
 from billing.money import to_usd
-from store.ids import AccountId
+from store.ids import AccountId, ContractId, wire
 
 
 async def describe_usage(tx: AsyncConnection, account_id: AccountId, draft: Draft) -> Callable[[LineUsage], str]:
@@ -35,11 +35,10 @@ async def describe_usage(tx: AsyncConnection, account_id: AccountId, draft: Draf
     return describe
 
 
-async def read_minimums(tx: AsyncConnection, account_id: AccountId, draft: Draft) -> MinimumsPaid:
-    """What the month's minimums came to. Raises :class:`DocumentRefused` before they are charged."""
-    if await list_uncharged(tx, draft.since, account_id):
-        raise DocumentRefused("minimum-is-charged", "contract", "the month's minimum is charged within some minutes")
-    return await read_paid(tx, account_id, draft.since)
+async def wait_for_minimums(tx: AsyncConnection, account_id: AccountId, draft: Draft) -> None:
+    """Raise :class:`DocumentWaits` while a minimum of the month is not charged, which takes some minutes after it."""
+    if waiting := await list_uncharged(tx, draft.since, account_id):
+        raise DocumentWaits(f"the minimum of {wire(ContractId, waiting[0])} is not charged yet")
 
 
 def minimum_lines(paid: MinimumsPaid, draft: Draft) -> list[tuple[str, int, None]]:

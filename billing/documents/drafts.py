@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.contracts.minimums import read_paid
 from billing.documents import contract_lines
 from billing.documents.balances import read_statement
 from billing.documents.credit_notes import Credited, credit_note_of, partial_note_of
@@ -67,7 +68,7 @@ async def prepare(tx: AsyncConnection, request: DocumentRequest, now: datetime) 
 async def _invoice(tx: AsyncConnection, request: DocumentRequest, now: datetime) -> Draft:
     draft = await _month(tx, request, now)
     drawn = (await tx.execute(_DRAWN, _span(request.account_id, draft.since))).one()
-    minimums = await contract_lines.read_minimums(tx, request.account_id, draft)
+    minimums = await read_paid(tx, request.account_id, draft.since)
     lines = [*await _usage(tx, request.account_id, draft), *contract_lines.minimum_lines(minimums, draft)]
     commitment, line = drawn.commitment + minimums.commitment, drawn.line + minimums.line
     prepaid = drawn.charged - drawn.given - drawn.line + minimums.prepaid - commitment
@@ -141,7 +142,9 @@ async def _month(tx: AsyncConnection, request: DocumentRequest, now: datetime) -
     _, until = month_bounds(period)
     if now < until + SETTLED_AFTER:
         raise DocumentRefused("month-is-over", "period", f"calls of {period:%Y-%m} may still be booked")
-    return await _draft(tx, request, now.date(), *month_of(period))
+    draft = await _draft(tx, request, now.date(), *month_of(period))
+    await contract_lines.wait_for_minimums(tx, request.account_id, draft)
+    return draft
 
 
 async def _draft(tx: AsyncConnection, request: DocumentRequest, today: date, since: date, until: date) -> Draft:

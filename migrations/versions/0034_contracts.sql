@@ -122,9 +122,3 @@ GRANT SELECT, INSERT ON contracts, contract_terms, contract_ends, contract_price
 GRANT UPDATE (booked_at) ON contract_minimums TO gigarouter_app
 --;;
 GRANT SELECT ON charged_prices TO gigarouter_app
---;;
-ALTER TABLE entries
-    DROP CONSTRAINT entries_kind,
-    ADD CONSTRAINT entries_kind CHECK (kind IN ('usage', 'grant', 'expiry', 'refund', 'dispute', 'line', 'debt',
-        'payment', 'fee', 'payout', 'unbilled', 'invoice', 'tax', 'provider_invoice', 'write_off', 'rounding',
-        'correction', 'minimum')) NOT VALID
