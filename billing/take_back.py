@@ -79,7 +79,8 @@ _LEFT = text("""
 """)
 # By number, since facts are found by their key alone.
 _TAKEN = text("""
-    SELECT count(DISTINCT f.entry_id) AS steps, coalesce(sum(u.amount_nano), 0)::bigint AS amount
+    SELECT count(DISTINCT f.entry_id) AS steps, coalesce(sum(u.amount_nano), 0)::bigint AS amount,
+        EXISTS (SELECT FROM booked_facts o WHERE o.source_ref = :source || ':' || 'owed') AS is_owed
     FROM booked_facts f LEFT JOIN grant_uses u ON u.entry_id = f.entry_id
     WHERE f.source_ref = ANY(ARRAY(SELECT :source || ':' || n FROM generate_series(1, :steps_max) AS n))
 """)
@@ -251,7 +252,8 @@ async def _progress(tx: AsyncConnection, wanted: TakeBack) -> _Progress:
     # The newest grants first, but for what is charged: that uses grants up as a call would.
     facts["as_spent"] = wanted.reason is Reason.MINIMUM
     grants = [(GrantId(g.id), GrantKind(g.kind), int(g.remaining_nano)) for g in await tx.execute(_LEFT, facts)]
-    limit = wanted.amount - done.amount
+    # Once its rest is debt, new credit pays that debt, and the fact takes nothing more.
+    limit = 0 if done.is_owed else wanted.amount - done.amount
     if wanted.reason is Reason.DEBT:
         limit = min(limit, await read_debt(tx, wanted.account_id))
     left = max(0, min(limit, sum(remaining for _, _, remaining in grants)))
