@@ -30,6 +30,9 @@ _AGREEMENT = text("""
     FROM contract_prices c JOIN contract_terms t ON t.id = c.term_id LEFT JOIN prices p ON p.id = c.list_price_id
     WHERE c.id = :id AND CAST(:charged AS bigint) IN (c.nano_per_mtok, c.batch_nano_per_mtok)
 """)
+_ONE = text("""
+    SELECT account_id, model_id, nano_per_mtok, batch_nano_per_mtok, effective_at FROM contract_prices WHERE id = :id
+""")
 _CHARGED = text("""
     SELECT c.model_id, c.nano_per_mtok, c.batch_nano_per_mtok, t.contract_id, t.id AS term_id, t.percent_off,
         p.nano_per_mtok AS list_nano, p.batch_nano_per_mtok AS list_batch_nano
@@ -75,6 +78,16 @@ async def find_agreement(tx: AsyncConnection, price_id: PriceId, nano_per_mtok: 
     """The contract's term that made the price of a call, by its lane; None for a list price."""
     row = (await tx.execute(_AGREEMENT, {"id": price_id, "charged": nano_per_mtok})).one_or_none()
     return None if row is None else Agreement(ContractId(row[0]), TermId(row[1]), row[2], row[3])
+
+
+async def find_price(tx: AsyncConnection, price_id: PriceId) -> tuple[AccountId, Price] | None:
+    """A price that a contract made, and whose it is."""
+    row = (await tx.execute(_ONE, {"id": price_id})).one_or_none()
+    if row is None:
+        return None
+    agreement = await find_agreement(tx, price_id, row.nano_per_mtok)
+    price = Price(price_id, ModelId(row.model_id), row.nano_per_mtok, row.effective_at, row.batch_nano_per_mtok)
+    return AccountId(row.account_id), msgspec.structs.replace(price, agreement=agreement)
 
 
 async def list_charged(

@@ -141,6 +141,10 @@ def test_a_contract_from_its_preview_to_its_end(product: Product, finance: Opera
     assert said["price"] == quote["price"]
     assert said["price"]["list_per_million_tokens"] is None, "it was agreed, whatever the list price is"
 
+    price = finance("GET", f"/prices/{quote['price']['id']}")
+    assert (price["account"], price["contract"], price["usd_per_mtok"]) == (customer.id, made["id"], "1.50")
+    assert price["in_force"]
+
     # Another account pays the list price, and learns of no contract.
     assert neighbour.price() == "2.000000001"
     assert neighbour.call(10)[0]["price"]["contract"] is None

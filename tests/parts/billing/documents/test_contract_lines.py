@@ -27,7 +27,7 @@ from billing.documents.requests import RequestState, list_requests, preview_of, 
 from billing.documents.store import StoredDocument, list_documents
 from billing.documents.verify import verify
 from billing.lines import read_exposure
-from billing.money import NanoUSD, to_usd
+from billing.money import NanoUSD, from_usd, to_usd
 from billing.prices import list_prices, set_price
 from billing.receivables import accrue
 from billing.seal import seal
@@ -253,6 +253,28 @@ async def test_a_month_that_comes_to_its_minimum_is_charged_nothing_more(b: Bill
     await b.settle()
     assert await charge(b) == 1
     assert await booked(b, account) == []
+
+
+async def test_two_processes_that_charge_minimums_at_once_charge_each_once(b: Billing, servers: Embedded) -> None:
+    accounts = [await a_contracted(b, 10**8 * number) for number in range(1, 6)]
+    for account in accounts:
+        await a_past_contract(b.db, account, since(), minimum=3 * 10**8)
+    async with billing(b.db.url, servers.redis_url) as other:
+        for _ in range(5):
+            await asyncio.gather(charge(b), charge(other), charge(b), return_exceptions=True)
+    await charge(b)
+    found = [_sums(await booked(b, account)) for account in accounts]
+    assert [sums["breakage"] for sums in found] == [3 * 10**8] * 5
+    assert [sums.get("customer_overdraft", 0) for sums in found] == [-2 * 10**8, -(10**8), 0, 0, 0]
+    await b.settle()
+    await b.assert_books_are_right()
+
+
+def _sums(legs: list[tuple[str, str]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for kind, usd in legs:
+        found[kind] = found.get(kind, 0) + from_usd(usd)
+    return found
 
 
 async def test_a_commitment_is_drawn_before_other_credit_and_is_on_the_invoice(b: Billing, renderer: Renderer) -> None:
