@@ -41,6 +41,8 @@ async def make_contract(work: UnitOfWork, wanted: NewContract) -> Contract:
     Raises ``NotFound``, ``ModelUnknown``, ``InvalidRequest``, and ``Conflict`` where another contract of the account
     says something about the same at the same time.
     """
+    # Before the account: whoever sets a list price takes it first, too, and then shares the accounts' rows.
+    await lock_prices(work.connection)
     await require_account(work, wanted.account_id, locked=True)
     _check_dates(work.now, wanted.effective_at, wanted.until)
     _check_amounts(wanted)
@@ -49,7 +51,6 @@ async def make_contract(work: UnitOfWork, wanted: NewContract) -> Contract:
     for other in await store.list_contracts(work.connection, wanted.account_id):
         if other.overlaps(wanted.effective_at, wanted.until):
             _check_scopes(wanted, other)
-    await lock_prices(work.connection)
     made = await store.add_contract(work.connection, wanted)
     await add_terms(work.connection, made.terms)
     subject = wire(ContractId, made.id)

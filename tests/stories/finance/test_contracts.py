@@ -173,7 +173,7 @@ def test_a_call_in_flight_is_charged_the_price_that_it_was_admitted_at(
 ) -> None:
     customer = Customer(product)
     arrived = len(upstream.calls)
-    upstream.script.append(Reply(delay_s=3))
+    upstream.script.append(Reply(delay_s=1.5))
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(customer.ask, "POST", "/embeddings", {"model": MODEL, "input": [1] * 100})
         assert until(lambda: len(upstream.calls) > arrived)
