@@ -1,16 +1,14 @@
-"""Makes, ends and funds contracts through the one write path; what they mean stays in :mod:`billing.contracts`."""
+"""Makes and ends contracts through the one write path; what they mean stays in :mod:`billing.contracts`.
+
+Their commitments are paid in :mod:`router.admin.commitments`.
+"""
 
 from datetime import datetime
 
-from sqlalchemy.exc import IntegrityError
-
-from billing.chart import LedgerKind
 from billing.contracts import store
 from billing.contracts.prices import add_terms, lock_prices
 from billing.contracts.rules import Contract, Unused, percent_text
 from billing.contracts.store import NewContract, NewTerm
-from billing.credits import GrantKind, grant
-from billing.ledger import CreditTooLarge
 from billing.money import MAX_AMOUNT, to_usd
 from catalog import models
 from catalog.permit import may_charge
@@ -18,7 +16,7 @@ from catalog.values import Status
 from router.admin.accounts import require_account
 from router.admin.prices import PRICE_MAX
 from router.changes.audit import Change
-from router.changes.transaction import UnitOfWork, violated_constraint
+from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.tables import Json
 from store.ids import ContractId, wire
@@ -72,38 +70,6 @@ async def end_contract(work: UnitOfWork, contract_id: ContractId, until: datetim
     subject = wire(ContractId, contract_id)
     work.record_change(Change("contract.end", subject, before.account_id, was, now, reason))
     return await require_contract(work, contract_id)
-
-
-async def fund_contract(work: UnitOfWork, contract_id: ContractId, reference: str) -> Contract:
-    """Grant a contract's commitment, once its payment is at the bank; ``reference`` is the payment's.
-
-    Raises ``NotFound``, and ``Conflict`` for one without a commitment, that was paid before, or that is over.
-    """
-    contract = await require_contract(work, contract_id)
-    if contract.commitment is None:
-        raise Conflict("The contract has no commitment that is paid in advance.")
-    if contract.until is not None and contract.until <= work.now:
-        raise Conflict("The contract is over.")
-    expires_at = contract.until if contract.unused is Unused.EXPIRES else None
-    try:
-        await grant(
-            work.connection,
-            contract.account_id,
-            contract.commitment,
-            GrantKind.PURCHASED,
-            source_ref=store.commitment_source(contract_id),
-            expires_at=expires_at,
-            note=reference,
-            paid_from=LedgerKind.BANK,
-        )
-    except (CreditTooLarge, IntegrityError) as error:
-        if isinstance(error, CreditTooLarge) or violated_constraint(error) == "credit_fits_redis":
-            raise Conflict("An account can hold at most 9,000,000.00 USD of credit.") from error
-        raise Conflict("The contract's commitment was paid before.") from error
-    facts: Json = {"commitment_usd": to_usd(contract.commitment), "reference": reference}
-    subject = wire(ContractId, contract_id)
-    work.record_change(Change("contract.fund", subject, contract.account_id, after=facts, reason=reference))
-    return contract
 
 
 def facts_of(contract: Contract) -> Json:

@@ -12,7 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.contracts.impact import measure_impact
 from billing.contracts.rules import Contract, Unused
 from billing.contracts.store import NewContract, NewTerm, get_contract, list_contracts
-from router.admin.contracts import end_contract, fund_contract, make_contract, require_contract
+from billing.money import NanoUSD
+from router.admin.commitments import fund_contract
+from router.admin.contracts import end_contract, make_contract, require_contract
 from router.api.admin.references import account_of, model_of
 from router.api.admin.request import Current, Read, Write
 from router.api.contract_forms import ContractOut, Percent, ops_contract
@@ -75,6 +77,12 @@ class ContractFund(Body):
     """The payment of a contract's commitment."""
 
     reference: Annotated[str, text_of(200)] = Field(description="The payment's reference at the bank.")
+    seller: Annotated[str, text_of(100)] | None = Field(
+        None, description="Whose tax invoice it gets, by the seller's id; by default none is made."
+    )
+    tax_usd: UsdNotNegative = Field(
+        NanoUSD(0), description="The tax that was paid with it; it has to be what the invoice will say."
+    )
 
 
 class ContractQuery(PageQuery):
@@ -155,7 +163,8 @@ async def fund(admin: Write, contract_id: ContractIdText, body: ContractFund) ->
     """Give the account the commitment as purchased credit, once its payment is at the bank; once."""
 
     async def command(work: UnitOfWork) -> ContractOut:
-        funded = await fund_contract(work, ContractId(contract_id), body.reference)
+        known = ContractId(contract_id)
+        funded = await fund_contract(work, known, body.reference, seller=body.seller, tax=body.tax_usd)
         return await ops_contract(work.connection, funded, work.now)
 
     return await admin.change(command, current=_current(contract_id))

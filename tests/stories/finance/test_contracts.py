@@ -270,11 +270,35 @@ def test_a_commitment_is_credit_once_its_payment_is_recorded(product: Product, f
     [grant] = finance("GET", f"/accounts/{customer.id}/grants")["data"]
     assert (grant["kind"], grant["amount_usd"]) == ("purchased", "100.00")
     assert datetime.fromisoformat(grant["expires_at"]) == datetime.fromisoformat(end)
-    balance = {row["ledger_account"]: row["balance_usd"] for row in _trial_balance(finance)}
-    assert balance["bank"] == "-100.00"
+    legs = product.database.rows(
+        "SELECT l.kind FROM entries e JOIN postings p ON p.entry_id = e.id JOIN ledger_accounts l"
+        " ON l.id = p.ledger_account_id WHERE e.source_ref LIKE 'grant:contract:%' AND e.account_id = $1 ORDER BY 1",
+        customer.account,
+    )
+    assert [leg["kind"] for leg in legs] == ["bank", "customer_credit"]
     no_commitment = agree(finance, customer, minimum_usd="5")
     answer = finance.ask("POST", f"/finance/contracts/{no_commitment['id']}/fund", {"reference": "wire-3"})
     assert answer.status_code == 409
+
+
+def test_a_commitment_has_a_tax_invoice_where_a_seller_is_named(product: Product, finance: Operator) -> None:
+    customer = Customer(product, 0)
+    party = {"legal_name": "Acme", "address": {"line1": "1", "city": "Berlin", "postcode": "10119", "country": "DE"}}
+    finance("POST", "/sellers", {"id": "acme", "prefix": "ACME", "vat_id": "DE136695976", **party})
+    made = agree(finance, customer, commitment_usd="100", unused="stays")
+    path, paid = f"/finance/contracts/{made['id']}/fund", {"reference": "wire-9", "seller": "acme", "tax_usd": "19"}
+    assert "no billing profile" in finance("POST", path, paid, 409)["error"]["message"]
+    finance("POST", f"/accounts/{customer.id}/billing-profile", party)
+    for wrong in ({"tax_usd": "18.99"}, {"tax_usd": "0"}):
+        assert "19.00" in finance("POST", path, paid | wrong, 400)["error"]["message"]
+    assert "seller" in finance("POST", path, {"reference": "wire-9", "tax_usd": "19"}, 400)["error"]["message"]
+    assert "zeta" in finance("POST", path, paid | {"seller": "zeta"}, 400)["error"]["message"]
+    assert product.account(customer.key)["balance"] == "0.00", "what was refused gave nothing"
+    assert finance("POST", path, paid)["commitment_left_usd"] == "100.00"
+    [request] = finance("GET", f"/document-requests?account={customer.id}")["data"]
+    assert (request["kind"], request["state"]) == ("topup", "waiting")
+    tax = [row for row in _trial_balance(finance) if row["ledger_account"] == "tax_payable"]
+    assert [row["balance_usd"] for row in tax] == ["19.00"]
 
 
 def _trial_balance(finance: Operator) -> list[dict[str, Any]]:
