@@ -9,7 +9,7 @@ from typing import NewType
 
 import msgspec
 
-from store.ids import ModelId, PriceId
+from store.ids import ContractId, ModelId, PriceId, TermId
 
 NanoUSD = NewType("NanoUSD", int)
 Tokens = NewType("Tokens", int)
@@ -24,10 +24,21 @@ MAX_INT64 = 2**63 - 1
 MAX_INT32 = 2**31 - 1
 
 
+class Agreement(msgspec.Struct, frozen=True):
+    """Which term of which contract made a price: a part off a list price, or a price of its own (both None)."""
+
+    contract_id: ContractId
+    term_id: TermId
+    percent_off: int | None = None
+    list_nano_per_mtok: int | None = None
+    list_batch_nano_per_mtok: int | None = None
+
+
 class Price(msgspec.Struct, frozen=True):
     """What a customer pays for a model from an instant on; a change is a new row, never an edit.
 
-    ``batch_nano_per_mtok`` is the batch lane's discounted price; None where there is no discount.
+    ``batch_nano_per_mtok`` is the batch lane's discounted price; None where there is no discount. ``agreement`` is
+    there where it is one account's.
     """
 
     id: PriceId
@@ -35,6 +46,17 @@ class Price(msgspec.Struct, frozen=True):
     nano_per_mtok: int
     effective_at: datetime
     batch_nano_per_mtok: int | None = None
+    agreement: Agreement | None = None
+
+
+def batch_price(price: Price) -> Price:
+    """The price of the batch lane, where that is another."""
+    if price.batch_nano_per_mtok is None:
+        return price
+    agreement = price.agreement
+    if agreement is not None:
+        agreement = msgspec.structs.replace(agreement, list_nano_per_mtok=agreement.list_batch_nano_per_mtok)
+    return msgspec.structs.replace(price, nano_per_mtok=price.batch_nano_per_mtok, agreement=agreement)
 
 
 def price_at(prices: list[Price], at: datetime) -> Price | None:
@@ -58,6 +80,12 @@ def cost_ceil(tokens: int, nano_per_mtok: int) -> NanoUSD:
     if cost > MAX_INT64:
         raise OverflowError("the cost of one call does not fit the ledger's int64")
     return NanoUSD(cost)
+
+
+def half_even(numerator: int, denominator: int) -> int:
+    """The nearest integer to a fraction, the even one of two that are equally near."""
+    whole, rest = divmod(numerator, denominator)
+    return whole + (2 * rest > denominator or (2 * rest == denominator and whole % 2 == 1))
 
 
 def from_usd(text: str) -> NanoUSD:

@@ -1,10 +1,14 @@
-"""Sets and lists prices. They are append-only, and a call is charged at the price in force at its admission."""
+"""Sets and lists list prices. They are append-only, and a call is charged at the price in force at its admission.
+
+What an account pays by its contract instead is :mod:`billing.contracts`.
+"""
 
 from datetime import datetime
 
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.contracts.prices import add_listed, lock_prices
 from billing.money import Price
 from billing.tables import PriceRow
 from store.ids import ModelId, PriceId, new_id
@@ -23,6 +27,7 @@ async def set_price(
     if nano_per_mtok < 0:
         raise ValueError("a price is never negative")
     price_id = PriceId(new_id())
+    await lock_prices(tx)
     await tx.execute(
         insert(PriceRow).values(
             id=price_id,
@@ -33,6 +38,7 @@ async def set_price(
             note=note,
         )
     )
+    await add_listed(tx, Price(price_id, model_id, nano_per_mtok, effective_at, batch_nano_per_mtok))
     return price_id
 
 

@@ -40,7 +40,7 @@ _DRAWN = text("""
     FROM bounds b JOIN entries e ON (e.xact, e.id) > (b.first_xact, b.first_entry)
         AND (e.xact, e.id) <= (b.last_xact, b.last_entry)
     JOIN grant_uses u ON u.entry_id = e.id JOIN grants g ON g.id = u.grant_id
-    WHERE g.kind = 'line' AND e.kind IN ('usage', 'grant', 'debt')
+    WHERE g.kind = 'line' AND e.kind IN ('usage', 'grant', 'debt', 'minimum')
         AND e.account_id IN (SELECT account_id FROM grants WHERE kind = 'line')
     GROUP BY 1, 2 ORDER BY 1, 2
 """)

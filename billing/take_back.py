@@ -8,7 +8,7 @@ stopped.
 
 import asyncio
 from contextlib import suppress
-from datetime import timedelta
+from datetime import date, timedelta
 from enum import StrEnum
 
 import msgspec
@@ -22,6 +22,7 @@ from billing.debt import lock_credit, read_debt
 from billing.generation import Generation, locks_lease
 from billing.ledger import Posting, post
 from billing.money import NanoUSD, Price
+from billing.periods import is_open
 from billing.projection import EndedHolds, Projection
 from billing.values import Denied, Hold, Limits, Payer, Quote
 from store.clock import Clock
@@ -45,6 +46,7 @@ class Reason(StrEnum):
     DISPUTE = "dispute"
     LINE = "line"
     DEBT = "debt"
+    MINIMUM = "minimum"
 
 
 # What each reason takes, in this order, and where it goes; debts are paid to the account's own overdraft.
@@ -61,6 +63,8 @@ _RULES: dict[Reason, dict[GrantKind, LedgerKind]] = {
         GrantKind.GOODWILL: LedgerKind.GOODWILL_EXPENSE,
     },
     Reason.LINE: {GrantKind.LINE: LedgerKind.CREDIT_LINES},
+    # Given credit pays for usage alone. What a month's usage lacks is paid for and not used, as breakage is.
+    Reason.MINIMUM: dict.fromkeys((GrantKind.PURCHASED, GrantKind.LINE), LedgerKind.BREAKAGE),
     Reason.DEBT: dict.fromkeys(
         (GrantKind.PROMOTIONAL, GrantKind.GOODWILL, GrantKind.PURCHASED, GrantKind.LINE), LedgerKind.CUSTOMER_OVERDRAFT
     ),
@@ -70,11 +74,13 @@ _LEFT = text("""
     SELECT id, kind, remaining_nano FROM grants
     WHERE account_id = :account_id AND remaining_nano > 0 AND kind = ANY(:kinds)
         AND (cardinality(CAST(:grants AS uuid[])) = 0 OR id = ANY(CAST(:grants AS uuid[])))
-    ORDER BY array_position(CAST(:kinds AS text[]), kind), granted_at DESC, id DESC
+    ORDER BY array_position(CAST(:kinds AS text[]), kind), CASE WHEN :as_spent THEN expires_at END NULLS LAST,
+        CASE WHEN :as_spent THEN granted_at END, granted_at DESC, id DESC
 """)
 # By number, since facts are found by their key alone.
 _TAKEN = text("""
-    SELECT count(DISTINCT f.entry_id) AS steps, coalesce(sum(u.amount_nano), 0)::bigint AS amount
+    SELECT count(DISTINCT f.entry_id) AS steps, coalesce(sum(u.amount_nano), 0)::bigint AS amount,
+        EXISTS (SELECT FROM booked_facts o WHERE o.source_ref = :source || ':' || 'owed') AS is_owed
     FROM booked_facts f LEFT JOIN grant_uses u ON u.entry_id = f.entry_id
     WHERE f.source_ref = ANY(ARRAY(SELECT :source || ':' || n FROM generate_series(1, :steps_max) AS n))
 """)
@@ -90,7 +96,8 @@ class TakeBack(msgspec.Struct, frozen=True, kw_only=True):
     """What to take from an account: at most ``amount``, of ``grants`` where they are named, else of all by the reason.
 
     ``source`` is the fact behind it; its steps are booked as ``source:1``, ``source:2`` and so on, however often it is
-    repeated. ``owe_rest``: what the credit did not have becomes debt.
+    repeated. ``owe_rest``: what the credit did not have becomes debt. ``period``: the month that it belongs to where
+    that is still open, else it is the month of the booking.
     """
 
     account_id: AccountId
@@ -99,6 +106,7 @@ class TakeBack(msgspec.Struct, frozen=True, kw_only=True):
     amount: NanoUSD
     grants: tuple[GrantId, ...] = ()
     owe_rest: bool = False
+    period: date | None = None
 
 
 class TakenBack(msgspec.Struct, frozen=True):
@@ -217,9 +225,8 @@ async def _book(tx: AsyncConnection, wanted: TakeBack, hold: Hold) -> tuple[int,
     legs = [Posting(LedgerKind.CUSTOMER_CREDIT, NanoUSD(-amount), account_id)]
     for _, kind, take in takes:
         legs += _legs(wanted, kind, take)
-    entry_id = await post(
-        tx, wanted.reason, f"{wanted.source}:{progress.steps + 1}", legs, account_id=account_id, note=wanted.source
-    )
+    source_ref, period = f"{wanted.source}:{progress.steps + 1}", await _period(tx, wanted)
+    entry_id = await post(tx, wanted.reason, source_ref, legs, account_id=account_id, note=wanted.source, period=period)
     await _end_hold(tx, hold, entry_id)
     for grant_id, _, take in takes:
         await use_grant(tx, grant_id, entry_id, take)
@@ -242,8 +249,11 @@ async def _progress(tx: AsyncConnection, wanted: TakeBack) -> _Progress:
     done = (await tx.execute(_TAKEN, {"source": wanted.source, "steps_max": STEPS_MAX})).one()
     kinds = [kind.value for kind in _RULES[wanted.reason]]
     facts = {"account_id": wanted.account_id, "kinds": kinds, "grants": list(wanted.grants)}
+    # The newest grants first, but for what is charged: that uses grants up as a call would.
+    facts["as_spent"] = wanted.reason is Reason.MINIMUM
     grants = [(GrantId(g.id), GrantKind(g.kind), int(g.remaining_nano)) for g in await tx.execute(_LEFT, facts)]
-    limit = wanted.amount - done.amount
+    # Once its rest is debt, new credit pays that debt, and the fact takes nothing more.
+    limit = 0 if done.is_owed else wanted.amount - done.amount
     if wanted.reason is Reason.DEBT:
         limit = min(limit, await read_debt(tx, wanted.account_id))
     left = max(0, min(limit, sum(remaining for _, _, remaining in grants)))
@@ -263,5 +273,10 @@ async def _owe_rest(tx: AsyncConnection, wanted: TakeBack) -> int:
         return 0
     into = _RULES[wanted.reason][GrantKind.PURCHASED]
     legs = [Posting(LedgerKind.CUSTOMER_OVERDRAFT, NanoUSD(-rest), wanted.account_id), Posting(into, NanoUSD(rest))]
-    await post(tx, wanted.reason, source_ref, legs, account_id=wanted.account_id, note=wanted.source)
+    period = await _period(tx, wanted)
+    await post(tx, wanted.reason, source_ref, legs, account_id=wanted.account_id, note=wanted.source, period=period)
     return rest
+
+
+async def _period(tx: AsyncConnection, wanted: TakeBack) -> date | None:
+    return wanted.period if wanted.period is not None and await is_open(tx, wanted.period) else None

@@ -18,6 +18,7 @@ from billing import books
 from billing.admission import GRACE_S
 from billing.close.finish import advance
 from billing.closing import list_closing, take_leftover
+from billing.contracts.minimums import charge_minimums
 from billing.documents.mails import add_reminder
 from billing.expiry import expire_due, notify_expiring, pay_debts
 from billing.exports import run as exports
@@ -197,6 +198,13 @@ async def _fit_lines(context: RouterContext) -> None:
         await fit_lines(context.db, context.admission, context.projection, context.generation, context.db.clock.now())
 
 
+async def _charge_minimums(context: RouterContext) -> None:
+    if context.generation.is_ready:
+        parts = context.db, context.admission, context.projection, context.generation
+        if charged := await charge_minimums(*parts, context.db.clock.now()):
+            log.info("minimums_charged", months=charged)
+
+
 async def _accrue(context: RouterContext) -> None:
     now = context.db.clock.now()
     async with context.db.transaction() as tx:
@@ -262,6 +270,7 @@ def table(
         Job("give scheduled credit", 60.0, _give_scheduled),
         Job("count and pay debts", 60.0, _pay_debts),
         Job("make credit lines follow their limits", 5.0, _fit_lines),
+        Job("charge minimums of contracts", 60.0, _charge_minimums),
         Job("move what was drawn to unbilled, daily", 600.0, _accrue),
         Job("close months", 15.0, _close_months),
         Job("close accounts", 5.0, _close_accounts),

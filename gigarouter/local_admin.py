@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.contracts.store import list_terms
 from billing.prices import list_prices
 from catalog.models import Catalog, load_models
 from gigarouter.settings import Settings
@@ -85,7 +86,8 @@ def local_context(settings: Settings, db: Database) -> AdminContext:
             pass
 
     async def known(connection: AsyncConnection) -> PlanningContext:
-        catalog, prices = Catalog(await load_models(connection)), PriceIndex(await list_prices(connection))
+        catalog = Catalog(await load_models(connection))
+        prices = PriceIndex(await list_prices(connection), await list_terms(connection))
         return PlanningSnapshot(catalog, prices, AllEndpoints([]), Health(), lambda: 0.0)
 
     return AdminContext(

@@ -46,6 +46,8 @@ ProposalId = NewType("ProposalId", UUID)
 DifferenceId = NewType("DifferenceId", UUID)
 ReconciliationId = NewType("ReconciliationId", UUID)
 ProviderInvoiceId = NewType("ProviderInvoiceId", UUID)
+ContractId = NewType("ContractId", UUID)
+TermId = NewType("TermId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -86,6 +88,8 @@ PREFIXES: dict[object, str] = {
     DifferenceId: "diff",
     ReconciliationId: "recon",
     ProviderInvoiceId: "pinv",
+    ContractId: "contract",
+    TermId: "term",
 }
 
 

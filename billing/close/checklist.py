@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import sealed_usage
 from billing.books import Check, gaps_in_numbers, read_results
+from billing.contracts.minimums import list_uncharged
 from billing.money import NanoUSD, to_usd
 from billing.periods import next_month, read_checks
 
@@ -33,7 +34,7 @@ _UNSEALED = text("""
 _NOT_ACCRUED = text("""
     SELECT coalesce(sum(u.amount_nano), 0)::bigint
     FROM entries e JOIN grant_uses u ON u.entry_id = e.id JOIN grants g ON g.id = u.grant_id AND g.kind = 'line'
-    WHERE e.period <= :period AND e.kind IN ('usage', 'grant', 'debt') AND e.xact >= coalesce((
+    WHERE e.period <= :period AND e.kind IN ('usage', 'grant', 'debt', 'minimum') AND e.xact >= coalesce((
             SELECT b.last_xact FROM line_accrual a JOIN sealed_batches b ON b.number = a.batch), '0')
         AND NOT EXISTS (SELECT FROM line_accrual a JOIN sealed_batches b ON b.number = a.batch
             WHERE (e.xact, e.id) <= (b.last_xact, b.last_entry))
@@ -162,6 +163,11 @@ async def _books_green(tx: AsyncConnection, month: Month) -> str:
     return f"wrong, or not checked lately: {', '.join(wrong)}" if wrong else ""
 
 
+async def _minimums_charged(tx: AsyncConnection, month: Month) -> str:
+    waiting = len(await list_uncharged(tx, month.period))
+    return f"{waiting} contracts' minimums are not charged yet; is `gigarouter jobs` running?" if waiting else ""
+
+
 async def _draws_accrued(tx: AsyncConnection, month: Month) -> str:
     drawn = NanoUSD(int(await tx.scalar(_NOT_ACCRUED, {"period": month.period}) or 0))
     return f"{to_usd(drawn)} USD that were drawn from lines are not unbilled yet" if drawn else ""
@@ -233,11 +239,13 @@ CLOSING = "docs/finance.md#closing-a-month"
 RECONCILING = "docs/finance.md#reconciling"
 INVOICES = "docs/finance.md#invoices-of-providers"
 DOCUMENTS = "docs/invoices.md"
+CONTRACTS = "docs/finance.md#contracts"
 CHECKLIST = (
     Item("holds_ended", "No call of the month can be in flight", CLOSING, _holds_ended, can_be_signed_off=False),
     Item("no_overdue_holds", "No hold is overdue", BOOKS, _no_overdue_holds),
     Item("usage_is_ledger", "Usage and ledger are one sum", BOOKS, _usage_is_ledger),
     Item("books_green", "Every check of the books is green", BOOKS, _books_green),
+    Item("minimums_charged", "What contracts' minimums add to usage is charged", CONTRACTS, _minimums_charged),
     Item("draws_accrued", "What was drawn from lines is unbilled", CLOSING, _draws_accrued),
     Item("draws_billed", "What was drawn from lines is on invoices", CLOSING, _draws_billed),
     Item(

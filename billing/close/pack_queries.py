@@ -67,9 +67,10 @@ _GRANTS = f"""
             coalesce(sum(u.amount_nano) FILTER (WHERE e.period = :period AND e.kind = 'usage'), 0) AS used,
             coalesce(sum(u.amount_nano) FILTER (WHERE e.period = :period AND e.kind IN ('grant', 'debt')), 0)
                 AS paid_debt,
-            coalesce(sum(u.amount_nano) FILTER (WHERE e.period = :period AND e.kind = 'expiry'), 0) AS expired,
+            coalesce(sum(u.amount_nano) FILTER (WHERE e.period = :period AND e.kind IN ('expiry', 'minimum')), 0)
+                AS expired,
             coalesce(sum(u.amount_nano) FILTER (WHERE e.period = :period
-                AND e.kind NOT IN ('usage', 'grant', 'debt', 'expiry')), 0) AS taken_back
+                AND e.kind NOT IN ('usage', 'grant', 'debt', 'expiry', 'minimum')), 0) AS taken_back
         FROM entries e JOIN grant_uses u ON u.entry_id = e.id WHERE {_SINCE} AND e.period >= :period GROUP BY 1
     ), lots AS (
         SELECT g.kind, g.granted_at,

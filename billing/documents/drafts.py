@@ -10,6 +10,8 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.contracts.minimums import read_paid
+from billing.documents import contract_lines
 from billing.documents.balances import read_statement
 from billing.documents.credit_notes import Credited, credit_note_of, partial_note_of
 from billing.documents.document import (
@@ -42,7 +44,10 @@ _DRAWN = text("""
         coalesce(sum(u.promotional_nano), 0)::bigint + coalesce(sum(u.goodwill_nano), 0)::bigint AS given,
         (SELECT coalesce(sum(g.amount_nano), 0)::bigint FROM entries e JOIN grant_uses g ON g.entry_id = e.id
             JOIN grants r ON r.id = g.grant_id
-            WHERE e.account_id = :account AND e.kind = 'usage' AND e.period = :period AND r.kind = 'line') AS line
+            WHERE e.account_id = :account AND e.kind = 'usage' AND e.period = :period AND r.kind = 'line') AS line,
+        (SELECT coalesce(sum(g.amount_nano), 0)::bigint FROM entries e JOIN grant_uses g ON g.entry_id = e.id
+            JOIN grants r ON r.id = g.grant_id WHERE e.account_id = :account AND e.kind = 'usage' AND e.period = :period
+                AND r.kind = 'purchased' AND r.source_ref LIKE 'contract:%') AS commitment
     FROM usage_events u WHERE u.account_id = :account AND u.occurred_at >= :since AND u.occurred_at < :until
 """)
 
@@ -63,15 +68,16 @@ async def prepare(tx: AsyncConnection, request: DocumentRequest, now: datetime) 
 async def _invoice(tx: AsyncConnection, request: DocumentRequest, now: datetime) -> Draft:
     draft = await _month(tx, request, now)
     drawn = (await tx.execute(_DRAWN, _span(request.account_id, draft.since))).one()
-    lines = await _usage(tx, request.account_id, draft)
-    paid_before = drawn.charged - drawn.given - drawn.line
+    minimums = await read_paid(tx, request.account_id, draft.since)
+    lines = [*await _usage(tx, request.account_id, draft), *contract_lines.minimum_lines(minimums, draft)]
+    commitment, line = drawn.commitment + minimums.commitment, drawn.line + minimums.line
+    prepaid = drawn.charged - drawn.given - drawn.line + minimums.prepaid - commitment
     words = WORDS[draft.buyer.language]
-    taken_off = [(words["given"], drawn.given), (words["prepaid"], paid_before), (words["owed"], drawn.owed)]
+    taken_off = [(words["given"], drawn.given), (words["commitment"], commitment), (words["prepaid"], prepaid)]
+    taken_off.append((words["owed"], drawn.owed + minimums.owed))
     billed = sum(nano for _, nano, _ in lines) - sum(nano for _, nano in taken_off)
-    if billed != drawn.line:
-        raise DocumentRefused(
-            "usage-is-ledger", "lines", f"usage less what was paid is {billed}, the line drew {drawn.line}"
-        )
+    if billed != line:
+        raise DocumentRefused("usage-is-ledger", "lines", f"usage less what was paid is {billed}, the line drew {line}")
     taxed = msgspec.structs.replace(draft, tax=_decided(draft), due_on=due_on(draft.buyer, draft.issued_on))
     return await _with_local_tax(tx, with_totals(taxed, lines, taken_off))
 
@@ -136,7 +142,9 @@ async def _month(tx: AsyncConnection, request: DocumentRequest, now: datetime) -
     _, until = month_bounds(period)
     if now < until + SETTLED_AFTER:
         raise DocumentRefused("month-is-over", "period", f"calls of {period:%Y-%m} may still be booked")
-    return await _draft(tx, request, now.date(), *month_of(period))
+    draft = await _draft(tx, request, now.date(), *month_of(period))
+    await contract_lines.wait_for_minimums(tx, request.account_id, draft)
+    return draft
 
 
 async def _draft(tx: AsyncConnection, request: DocumentRequest, today: date, since: date, until: date) -> Draft:
@@ -166,9 +174,9 @@ async def _seller(tx: AsyncConnection, name: str) -> Seller:
 
 
 async def _usage(tx: AsyncConnection, account_id: AccountId, draft: Draft) -> list[tuple[str, int, LineUsage | None]]:
-    words = WORDS[draft.buyer.language]
+    words = await contract_lines.describe_usage(tx, account_id, draft)
     measured = await measure_lines(tx, account_id, draft.since)
-    return [(words["usage_of"].format(model=one.usage.model), one.amount_nano, one.usage) for one in measured]
+    return [(words(one.usage), one.amount_nano, one.usage) for one in measured]
 
 
 def _decided(draft: Draft) -> TaxDecision:

@@ -12,4 +12,4 @@ class DocumentRefused(Exception):
 
 
 class DocumentWaits(Exception):
-    """A document cannot be issued yet: another one has to be first."""
+    """A document cannot be issued yet: another one, or a booking, has to be first."""

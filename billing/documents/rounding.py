@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 
+from billing.money import half_even
+
+__all__ = ["NANO_PER_CENT", "cents_of", "half_even", "share_cents", "tax_cents"]
+
 NANO_PER_CENT = 10_000_000
-
-
-def half_even(numerator: int, denominator: int) -> int:
-    """The nearest integer to a fraction, the even one of two that are equally near."""
-    whole, rest = divmod(numerator, denominator)
-    return whole + (2 * rest > denominator or (2 * rest == denominator and whole % 2 == 1))
 
 
 def cents_of(nano: int) -> int:

@@ -22,7 +22,7 @@ _CALLS = """
     SELECT u.request_id, u.occurred_at, u.model_id, u.nano_per_mtok, u.tokens, u.cost_nano,
         CASE WHEN u.nano_per_mtok <> p.nano_per_mtok AND u.nano_per_mtok = p.batch_nano_per_mtok
             THEN 'batch' ELSE 'interactive' END AS lane
-    FROM usage_events u LEFT JOIN prices p ON p.id = u.price_id
+    FROM usage_events u LEFT JOIN charged_prices p ON p.id = u.price_id
     WHERE u.account_id = :account AND u.occurred_at >= :since AND u.occurred_at < :until AND u.nano_per_mtok > 0
 """
 _LEAF = """concat_ws(E'\\t', 'req_' || replace(request_id::text, '-', ''),

@@ -27,8 +27,8 @@ _FILES = text(
 )
 # Calls whose price is not one that was set: of their model, in force when they were admitted, or its batch price.
 _WRONG_PRICES = text("""
-    SELECT count(*) FROM usage_events u LEFT JOIN prices p ON p.id = u.price_id AND p.model_id = u.model_id
-        AND p.effective_at <= u.occurred_at
+    SELECT count(*) FROM usage_events u LEFT JOIN charged_prices p ON p.id = u.price_id AND p.model_id = u.model_id
+        AND p.effective_at <= u.occurred_at AND coalesce(p.account_id, u.account_id) = u.account_id
     WHERE u.account_id = :account AND u.occurred_at >= :since AND u.occurred_at < :until AND u.nano_per_mtok > 0
         AND (p.id IS NULL OR u.nano_per_mtok NOT IN (p.nano_per_mtok, coalesce(p.batch_nano_per_mtok, p.nano_per_mtok)))
 """)

@@ -9,6 +9,10 @@ from billing.money import to_usd
 WORDS: dict[Language, dict[str, str]] = {
     "en": {
         "usage_of": "Embeddings with {model}",
+        "discounted": "{usage}, {percent} % off the list price of {listed} USD per 1M tokens (contract)",
+        "negotiated": "{usage}, at the contract's price",
+        "minimum": "Minimum commitment: {minimum} USD a month, used {used} USD",
+        "commitment": "Paid from the contract's prepaid commitment",
         "bought": "Prepaid credit",
         "given": "Given credit",
         "prepaid": "Paid from credit that was invoiced when it was bought",
@@ -68,6 +72,10 @@ WORDS: dict[Language, dict[str, str]] = {
     },
     "de": {
         "usage_of": "Embeddings mit {model}",
+        "discounted": "{usage}, {percent} % Nachlass auf den Listenpreis von {listed} USD je 1 Mio. Token (Vertrag)",
+        "negotiated": "{usage}, zum Preis des Vertrags",
+        "minimum": "Mindestabnahme: {minimum} USD im Monat, genutzt {used} USD",
+        "commitment": "Bezahlt aus der vorausbezahlten Abnahme des Vertrags",
         "bought": "Guthaben",
         "given": "Gewährtes Guthaben",
         "prepaid": "Bezahlt aus Guthaben, das beim Kauf berechnet wurde",

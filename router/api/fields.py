@@ -27,6 +27,7 @@ from store.ids import (
     ClaimId,
     DeliveryId,
     DifferenceId,
+    ContractId,
     DocumentId,
     DocumentRequestId,
     EndpointId,
@@ -219,6 +220,7 @@ BudgetIdText: TypeAlias = Annotated[BudgetId, _id(BudgetId)]
 DeliveryIdText: TypeAlias = Annotated[DeliveryId, _id(DeliveryId)]
 WebhookIdText: TypeAlias = Annotated[WebhookId, _id(WebhookId)]
 ClaimIdText: TypeAlias = Annotated[ClaimId, _id(ClaimId)]
+ContractIdText: TypeAlias = Annotated[ContractId, _id(ContractId)]
 DocumentIdText: TypeAlias = Annotated[DocumentId, _id(DocumentId)]
 DocumentRequestIdText: TypeAlias = Annotated[DocumentRequestId, _id(DocumentRequestId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]

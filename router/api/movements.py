@@ -80,8 +80,8 @@ class MovementOut(Answer):
     )
     booked_at: Instant
     kind: str = Field(
-        description="What caused it: usage, grant, expiry, refund, dispute, line (drawn or lowered), debt (paid), or "
-        "correction; later releases may have more."
+        description="What caused it: usage, grant, expiry, refund, dispute, line (drawn or lowered), debt (paid), "
+        "minimum (of a contract), or correction; later releases may have more."
     )
     reference: str = Field(description="The fact behind it, which is booked once, such as a grant's source.")
     balance_change_usd: Usd = Field(description="By how much the balance changed; what a call costs is negative.")

@@ -17,12 +17,21 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.contracts.prices import find_agreement
 from billing.entry_calls import explain_charge
 from billing.usage import find_usage
+from billing.values import UsageEvent
 from router.errors import StoreUnavailable
-from router.explain.explanation import CompletedCall, Explanation, decode_explanation, encode_explanation, explain
+from router.explain.explanation import (
+    CompletedCall,
+    Explanation,
+    PriceUsed,
+    decode_explanation,
+    encode_explanation,
+    explain,
+)
 from router.explain.views import CallRecord
-from store.ids import AccountId, RequestId, wire
+from store.ids import AccountId, PriceId, RequestId, wire
 from store.postgres import CONNECTION_LOST, STORE_FAULTS, Connection, Database
 
 log = structlog.get_logger("router.explain.receipts")
@@ -244,11 +253,17 @@ async def find_call(db: Database, request_id: RequestId, receipts: ReceiptBuffer
             usage = await find_usage(tx, request_id)
             charge = None if usage is None else await explain_charge(tx, usage)
             explanation = explanation or await load_explanation(tx, request_id)
+            price = usage or (explanation.price if explanation is not None else None)
+            agreement = None if price is None else await find_agreement(tx, _price_id(price), price.nano_per_mtok)
     except STORE_FAULTS as fault:
         raise StoreUnavailable(
             "Calls cannot be looked up right now. Try again in a moment.", retry_after_s=1, detail=str(fault)
         ) from fault
-    return None if explanation is None and usage is None else CallRecord(explanation, usage, charge)
+    return None if explanation is None and usage is None else CallRecord(explanation, usage, charge, agreement)
+
+
+def _price_id(price: UsageEvent | PriceUsed) -> PriceId:
+    return price.price_id if isinstance(price, UsageEvent) else price.id
 
 
 def may_be_unwritten(request_id: RequestId, now: datetime) -> bool:

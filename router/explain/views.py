@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from billing.money import femto_to_usd, to_usd
+from billing.money import Agreement, femto_to_usd, to_usd
 from billing.shares import ChargeDetail, GrantShare, charge_detail
 from billing.values import UsageEvent
 from router.explain.explanation import (
@@ -22,9 +22,10 @@ from router.explain.explanation import (
     LicenseDecision,
     Timings,
 )
+from router.explain.price_view import PriceInForceOut, price_out
 from router.routing.public_reasons import PUBLIC_FACTS, public_outcome, public_reason
 from router.values import Preferences
-from store.ids import AccountId, EndpointId, EntryId, GrantId, KeyId, PriceId, RequestId, wire
+from store.ids import AccountId, EndpointId, EntryId, GrantId, KeyId, RequestId, wire
 
 
 class CandidateOut(msgspec.Struct, frozen=True):
@@ -62,13 +63,6 @@ class LicenseOut(msgspec.Struct, frozen=True):
     allowed: bool
     reasons: tuple[str, ...]
     attribution: str | None
-
-
-class PriceInForceOut(msgspec.Struct, frozen=True):
-    """The price in force, in USD."""
-
-    id: str
-    per_million_tokens: str
 
 
 class HoldOut(msgspec.Struct, frozen=True):
@@ -194,11 +188,15 @@ class OpsRequestOut(RequestOut, frozen=True, kw_only=True):
 
 
 class CallRecord(msgspec.Struct, frozen=True):
-    """The records of a call: its explanation, its usage event, or both; with the event how it came to its charge."""
+    """The records of a call: its explanation, its usage event, or both; with the event how it came to its charge.
+
+    ``agreement`` is what made its price, where that is a contract's.
+    """
 
     explanation: Explanation | None
     usage: UsageEvent | None
     charge: ChargeDetail | None = None
+    agreement: Agreement | None = None
 
     @property
     def account_id(self) -> AccountId | None:
@@ -269,7 +267,7 @@ def _shared(record: CallRecord, explanation: Explanation) -> dict[str, Any]:
         "preferences": _preferences(explanation.preferences),
         "policy": explanation.policy,
         "license": None if explanation.license is None else license_out(explanation.license),
-        "price": _price(explanation, usage),
+        "price": _price(explanation, usage, record.agreement),
         "hold": _hold(explanation.bound),
         "cost": _usd(usage.cost_nano if usage is not None else explanation.cost_nano),
         "charge": None if usage is None else _charge(usage, record.charge),
@@ -286,11 +284,11 @@ def license_out(decision: LicenseDecision) -> LicenseOut:
     return LicenseOut(decision.license, decision.allowed, decision.reasons, decision.attribution)
 
 
-def _price(explanation: Explanation, usage: UsageEvent | None) -> PriceInForceOut | None:
+def _price(explanation: Explanation, usage: UsageEvent | None, agreement: Agreement | None) -> PriceInForceOut | None:
     if usage is not None:
-        return PriceInForceOut(wire(PriceId, usage.price_id), to_usd(usage.nano_per_mtok))
+        return price_out(usage.price_id, usage.nano_per_mtok, agreement)
     if explanation.price is not None:
-        return PriceInForceOut(wire(PriceId, explanation.price.id), to_usd(explanation.price.nano_per_mtok))
+        return price_out(explanation.price.id, explanation.price.nano_per_mtok, agreement)
     return None
 
 

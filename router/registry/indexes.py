@@ -10,10 +10,11 @@ from uuid import UUID
 
 import msgspec
 
+from billing.contracts.rules import Term, by_scope, price_under, term_for
 from billing.money import Price, price_at
 from catalog.values import Model
 from router.values import Endpoint, EndpointState, Key
-from store.ids import EndpointId, ModelId, ProviderId
+from store.ids import AccountId, EndpointId, ModelId, PriceId, ProviderId, TermId
 
 # Test keys (`gr_test_…`) are answered by a provider that is always there, in memory only.
 SANDBOX_PROVIDER = ProviderId(UUID("00000000-0000-7000-8000-00005a4d0b01"))
@@ -33,23 +34,43 @@ class ProviderRecord(msgspec.Struct, frozen=True):
 
 
 class PriceIndex:
-    """The versions of every model's price, known future ones included."""
+    """The versions of every model's price, known future ones included, and the terms of accounts with a contract."""
 
-    __slots__ = ("_versions",)
+    __slots__ = ("_agreed", "_terms", "_versions")
 
-    def __init__(self, prices: Iterable[Price] = ()) -> None:
-        self.replace(prices)
+    def __init__(self, prices: Iterable[Price] = (), terms: Iterable[Term] = ()) -> None:
+        self.replace(prices, terms)
 
-    def replace(self, prices: Iterable[Price]) -> None:
-        """Replace all prices."""
+    def replace(self, prices: Iterable[Price], terms: Iterable[Term]) -> None:
+        """Replace all prices and terms."""
         versions: dict[ModelId, list[Price]] = {}
         for price in sorted(prices, key=lambda p: (p.effective_at, p.id)):
             versions.setdefault(price.model_id, []).append(price)
+        by_account: dict[AccountId, list[Term]] = {}
+        for term in terms:
+            by_account.setdefault(term.account_id, []).append(term)
         self._versions = versions
+        self._terms = {account: by_scope(found) for account, found in by_account.items()}
+        # Prices under terms, as calls needed them.
+        self._agreed: dict[tuple[TermId, PriceId | None], Price | None] = {}
 
     def current(self, model_id: ModelId, now: datetime) -> Price | None:
-        """Return the price in force: the latest one whose instant has come."""
+        """Return the list price in force: the latest one whose instant has come."""
         return price_at(self._versions.get(model_id, []), now)
+
+    def of_account(self, account_id: AccountId, model_id: ModelId, now: datetime) -> Price | None:
+        """Return what an account pays: by the term of its contract that is in force, else the list price."""
+        listed = self.current(model_id, now)
+        terms = self._terms.get(account_id)
+        if terms is None:
+            return listed
+        term = term_for(terms, model_id, now)
+        if term is None:
+            return listed
+        known = term.id, None if listed is None else listed.id
+        if known not in self._agreed:
+            self._agreed[known] = price_under(term, listed)
+        return self._agreed[known]
 
 
 class EndpointIndex:

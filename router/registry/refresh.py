@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.contracts.store import list_terms
 from billing.prices import list_prices
 from catalog.models import Catalog, load_models
 from router.errors import StoreUnavailable
@@ -49,6 +50,7 @@ FULL_LOAD_ABOVE = 1_000
 FAULTS = (SQLAlchemyError, asyncpg.PostgresError, *CONNECTION_LOST)
 CATALOG_TABLES = frozenset({"models", "model_aliases", "license_claims", "license_resolutions", "license_waivers"})
 ENDPOINT_TABLES = frozenset({"endpoints", "providers"})
+PRICE_TABLES = frozenset({"prices", "contracts", "contract_ends"})
 OPERATOR_TABLES = frozenset({"operator_keys", "members"})
 ACCOUNT_TABLES = frozenset({"accounts", "account_caps", "license_acceptances"})
 
@@ -178,7 +180,7 @@ class Refresher:
 
     async def _read_lists(self, connection: AsyncConnection) -> None:
         self.catalog.replace(await load_models(connection))
-        self.prices.replace(await list_prices(connection))
+        self.prices.replace(await list_prices(connection), await list_terms(connection))
         self.operators.replace(await load_operators(connection))
         await self._read_endpoints(connection, {""})
 
@@ -206,8 +208,8 @@ class Refresher:
                 self.catalog.replace(await load_models(connection))
             if changed.keys() & OPERATOR_TABLES:
                 self.operators.replace(await load_operators(connection))
-            if "prices" in changed:
-                self.prices.replace(await list_prices(connection))
+            if changed.keys() & PRICE_TABLES:
+                self.prices.replace(await list_prices(connection), await list_terms(connection))
             if changed.keys() & ENDPOINT_TABLES:
                 await self._read_endpoints(connection, changed.get("providers", {""}))
         self._call_back({table: ids for table, ids in changed.items() if table != "providers"})

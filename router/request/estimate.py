@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from billing.money import Price, cost_ceil
+from billing.money import Price, batch_price, cost_ceil
 from billing.values import Quote
 from catalog.values import Model
 from router.errors import (
@@ -26,7 +26,7 @@ from router.errors import (
 )
 from router.request.body import MAX_TOKENS
 from router.values import EmbedRequest, Key, Lane
-from store.ids import ModelId, PriceId
+from store.ids import AccountId, ModelId, PriceId
 
 # SentencePiece puts a "▁" before each input, which may stay a token of its own.
 WORD_START_TOKENS = 1
@@ -61,8 +61,8 @@ NO_PRICE = PriceId(UUID(int=0))
 class Prices(Protocol):
     """An index of the prices in force, in memory."""
 
-    def current(self, model_id: ModelId, now: datetime) -> Price | None:
-        """The price of a model at an instant; None where it has none yet."""
+    def of_account(self, account_id: AccountId, model_id: ModelId, now: datetime) -> Price | None:
+        """What an account pays for a model at an instant; None where it has no price yet."""
         ...
 
 
@@ -86,8 +86,8 @@ def estimate(
         tokens = limited = _count_ids(request.token_ids or [], model)
     tokens += added_each * request.inputs
     price = price_of(model, key, prices, now)
-    if lane is Lane.BATCH and price.batch_nano_per_mtok is not None:
-        price = msgspec.structs.replace(price, nano_per_mtok=price.batch_nano_per_mtok)
+    if lane is Lane.BATCH:
+        price = batch_price(price)
     return Quote(
         tokens_max=tokens,
         amount_max=cost_ceil(tokens, price.nano_per_mtok),
@@ -244,8 +244,8 @@ def _check_dimensions(dimensions: int, model: Model) -> None:
 
 
 def price_of(model: Model, key: Key, prices: Prices, now: datetime) -> Price:
-    """The price that a call is quoted with; a test key's is zero. Raises ModelNotLive where there is none."""
-    price = prices.current(model.id, now)
+    """The price that a call of the account is quoted with; a test key's is zero. Raises ModelNotLive without one."""
+    price = prices.of_account(key.account_id, model.id, now)
     if key.is_test:
         return Price(
             id=price.id if price else NO_PRICE,

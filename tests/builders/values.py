@@ -185,7 +185,7 @@ class Prices:
     def __init__(self, price: Price | None = PRICE) -> None:
         self._price = price
 
-    def current(self, model_id: ModelId, now: datetime) -> Price | None:
+    def of_account(self, account_id: AccountId, model_id: ModelId, now: datetime) -> Price | None:
         return self._price
 
 

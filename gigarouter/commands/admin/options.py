@@ -92,6 +92,8 @@ def _resolved(declared: Json, known: Json) -> tuple[Json, bool]:
         field = {**field, **(some[0] if len(some) == 1 else {})}
     if "$ref" in field:
         field = {**field, **known[field["$ref"].rpartition("/")[2]]}
+    if "$ref" in field.get("items", {}):
+        field = {**field, "items": known[field["items"]["$ref"].rpartition("/")[2]]}
     return field, nullable
 
 

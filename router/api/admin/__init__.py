@@ -14,6 +14,7 @@ from router.api.admin.caps import operations as caps
 from router.api.admin.claims import operations as claims
 from router.api.admin.close import operations as close
 from router.api.admin.closing import operations as closing
+from router.api.admin.contracts import operations as contracts
 from router.api.admin.decisions import operations as decisions
 from router.api.admin.differences import operations as differences
 from router.api.admin.disputes import operations as disputes
@@ -52,7 +53,7 @@ _nouns = (
     *(providers, endpoints, models, prices, accounts, closing, grants, grant_schedules, movements, caps),
     *(keys, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances),
-    *(lines, receivables, close, proposals),
+    *(lines, contracts, receivables, close, proposals),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),
     *(topups, recharges, refunds, disputes, reviews),
     *(reconciliations, differences, invoice_maps, provider_invoices),

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.documents.document import DocumentKind
 from billing.documents.drafts import prepare
-from billing.documents.faults import DocumentRefused
+from billing.documents.faults import DocumentRefused, DocumentWaits
 from billing.documents.requests import DocumentRequest, list_requests, preview_of
 from billing.documents.store import find_document, find_named, list_documents, list_files, read_file
 from billing.documents.verify import verify
@@ -187,6 +187,8 @@ async def preview(admin: Read, query: Annotated[PreviewQuery, Query()]) -> Draft
             return draft_out(await prepare(connection, wanted, now))
         except DocumentRefused as refused:
             raise Conflict(f"It cannot be issued: {refused}.", param=refused.field) from refused
+        except DocumentWaits as waits:
+            raise Conflict(f"It cannot be issued yet: {waits}.") from waits
 
     return await admin.read(ask)
 

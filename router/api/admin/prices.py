@@ -1,4 +1,7 @@
-"""``/admin/v1/prices``: what customers pay. A price is never edited: a new one starts at its instant."""
+"""``/admin/v1/prices``: list prices, what customers pay. A price is never edited: a new one starts at its instant.
+
+A call may name the price of a contract, which is found here by its id, and listed with its contract.
+"""
 
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal
@@ -7,18 +10,28 @@ from fastapi import Query
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.contracts.prices import find_price
+from billing.contracts.store import list_terms
 from billing.money import Price
 from billing.prices import list_prices
 from router.admin.prices import set_price
 from router.api.admin.references import model_of
 from router.api.admin.request import Read, Write
-from router.api.fields import Instant, ModelRef, PriceIdText, Usd, UsdNotNegative
+from router.api.fields import (
+    AccountIdText,
+    ContractIdText,
+    Instant,
+    ModelRef,
+    PriceIdText,
+    Usd,
+    UsdNotNegative,
+)
 from router.api.forms import Body, Page, PageQuery, Resource, answer_of
 from router.api.operation import ALL, MONEY, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.errors import NotFound
 from router.registry.indexes import PriceIndex
-from store.ids import PriceId, wire
+from store.ids import AccountId, PriceId, wire
 
 operations = Operations("prices", f"{V1}/prices")
 
@@ -41,6 +54,8 @@ class PriceOut(Resource):
     batch_usd_per_mtok: Usd | None = Field(description="The batch lane's; null: no discount there.")
     effective_at: Instant
     in_force: bool = Field(description="Whether it is what a call is charged now.")
+    account: AccountIdText | None = Field(None, description="Whose price it is by a contract; null: a list price.")
+    contract: ContractIdText | None = Field(None, description="The contract that made it; null: a list price.")
     currency: Literal["USD"] = "USD"
     object: Literal["price"] = "price"
 
@@ -95,12 +110,15 @@ async def create(admin: Write, body: PriceCreate) -> PriceOut:
 
 @operations.get("/{price_id}", verb="show", summary="Retrieve a price", roles=ALL)
 async def retrieve(admin: Read, price_id: PriceIdText) -> PriceOut:
-    """One price."""
+    """One price, also one that a contract made for an account."""
 
     async def ask(connection: AsyncConnection) -> PriceOut:
-        for price in await _prices(connection, admin.exchange.now):
+        now = admin.exchange.now
+        for price in await _prices(connection, now):
             if price.id == price_id:
                 return price
+        if (found := await find_price(connection, PriceId(price_id))) is not None:
+            return await _contracted(connection, *found, now)
         raise NotFound(f"There is no price {wire(PriceId, price_id)}.", param="price")
 
     return await admin.read(ask)
@@ -110,6 +128,14 @@ async def _prices(connection: AsyncConnection, now: datetime) -> list[PriceOut]:
     found = await list_prices(connection)
     index = PriceIndex(found)
     return [_out(price, in_force=index.current(price.model_id, now) == price) for price in found]
+
+
+async def _contracted(connection: AsyncConnection, account_id: AccountId, price: Price, now: datetime) -> PriceOut:
+    index = PriceIndex(await list_prices(connection), await list_terms(connection, account_id))
+    current = index.of_account(account_id, price.model_id, now)
+    contract = None if price.agreement is None else price.agreement.contract_id
+    out = _out(price, in_force=current is not None and current.id == price.id)
+    return out.model_copy(update={"account": account_id, "contract": contract})
 
 
 def _key(price: PriceOut) -> str:

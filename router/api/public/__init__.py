@@ -7,6 +7,7 @@ from router.api.public.account import operations as account
 from router.api.public.budgets import operations as budgets
 from router.api.public.caps import operations as caps
 from router.api.public.closing import operations as closing
+from router.api.public.contracts import operations as contracts
 from router.api.public.documents import operations as documents
 from router.api.public.documents import profile_operations as billing_profiles
 from router.api.public.first_page import operations as first_page
@@ -26,7 +27,7 @@ from router.api.public.votes import operations as votes
 from router.api.public.webhooks import operations as webhooks
 
 operations = [
-    *(votes, models, account, closing, grants, movements, caps, budgets, webhooks, billing_profiles, documents),
+    *(votes, models, account, closing, grants, movements, contracts, caps, budgets, webhooks, billing_profiles, documents),
     *(topups, refunds, recharge, portal),
     *(requests, quotes, usage, openai_usage, stripe_webhook, first_page),
 ]

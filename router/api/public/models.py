@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from billing.money import to_usd
 from catalog.permit import decide
 from catalog.values import Model, Use
-from router.api.fields import PageLimit
+from router.api.fields import ContractIdText, PageLimit
 from router.api.forms import Answer, closed, opened
 from router.api.operation import Operations, Who
 from router.api.public.request import ByVisitor, VisitorRequest
@@ -31,7 +31,7 @@ operations = Operations("models", who=Who.VISITOR)
 
 
 class Pricing(Answer):
-    """Prices in USD as decimal text."""
+    """Prices in USD as decimal text: with a key what its account pays, without one the list price."""
 
     per_million_tokens: str
     per_token: str
@@ -40,6 +40,10 @@ class Pricing(Answer):
     estimated: bool = Field(False, description="It is announced, not in force: nothing is charged by it.")
     batch_per_million_tokens: str | None = Field(
         None, description="What calls with X-Tier: batch pay; null where that is no other price."
+    )
+    contract: ContractIdText | None = Field(None, description="The account's contract that makes the price.")
+    list_per_million_tokens: str | None = Field(
+        None, description="The list price, where a contract of the account makes another."
     )
 
 
@@ -174,7 +178,7 @@ def _out(model: Model, request: VisitorRequest) -> ModelOut:
         license_conflict=decision.conflict,
         usable_by_this_key=None if key is None else _is_usable(model, request),
         license_reasons=[] if key is None else list(decision.reasons),
-        pricing=_pricing(model, request.context, now),
+        pricing=_pricing(model, request),
         published_on=model.published_on.isoformat() if model.published_on else None,
         languages=model.languages,
         note=model.note,
@@ -187,18 +191,22 @@ def _created(model: Model) -> int:
     return int(datetime.combine(model.published_on, time(), UTC).timestamp()) if model.published_on else 0
 
 
-def _pricing(model: Model, context: RouterContext, now: datetime) -> Pricing | None:
-    price = context.prices.current(model.id, now)
+def _pricing(model: Model, request: VisitorRequest) -> Pricing | None:
+    prices, now = request.context.prices, request.exchange.now
+    listed = prices.current(model.id, now)
+    price = listed if request.key is None else prices.of_account(request.key.account_id, model.id, now)
     nano = price.nano_per_mtok if price else model.estimated_nano_per_mtok
     if nano is None:
         return None
-    batch = price.batch_nano_per_mtok if price else None
+    batch, agreement = (price.batch_nano_per_mtok, price.agreement) if price else (None, None)
     return Pricing(
         per_million_tokens=to_usd(nano),
         per_token=_per_token(nano),
         price_id=f"price_{price.id.hex}" if price else None,
         estimated=price is None,
         batch_per_million_tokens=None if batch is None else to_usd(batch),
+        contract=None if agreement is None else agreement.contract_id,
+        list_per_million_tokens=None if agreement is None or listed is None else to_usd(listed.nano_per_mtok),
     )
 
 

@@ -13,10 +13,10 @@ from router.api.public.call_headers import parse_call_headers
 from router.api.public.embeddings_declaration import BODY, TIER
 from router.api.public.request import Private
 from router.api.structs import StructValue
-from router.explain.views import ErrorOut, LicenseOut, PriceInForceOut
+from router.explain.price_view import PriceInForceOut, price_out
+from router.explain.views import ErrorOut, LicenseOut
 from router.quote import QuoteResult, TooLongInput, quote
 from router.values import Lane, RawCall, Trace
-from store.ids import PriceId, wire
 
 operations = Operations("quotes", tag="Embeddings", who=Who.KEY)
 
@@ -84,7 +84,7 @@ def _out(quoted: QuoteResult, lane: Lane) -> QuoteOut:
         inputs=quoted.request.inputs,
         tokens=None if found is None else found.tokens_max,
         exact=found is not None and found.exact,
-        price=None if price is None else PriceInForceOut(wire(PriceId, price.id), to_usd(price.nano_per_mtok)),
+        price=None if price is None else price_out(price.id, price.nano_per_mtok, price.agreement),
         amount=None if found is None else to_usd(found.amount_max),
         license=LicenseOut(decision.license, decision.allowed, decision.reasons, decision.attribution),
         serving=tuple(

@@ -18,11 +18,13 @@ ALLOWED = {
     *(("sealed_balances", column) for column in ("amount_nano", "postings")),
     *(("sealed_usage", column) for column in ("entries", "used_nano", "booked_nano")),
     *(("sealed_usage", column) for column in ("used_cost_nano", "booked_cost_nano")),
+    ("contract_minimums", "booked_at"),
 }
 MONEY = (
     *("entries", "postings", "grants", "grant_uses", "ledger_accounts", "prices", "key_spend", "usage_events"),
     *("ended_calls", "ledger_archives", "posted_balances", "sealed_batches", "sealed_balances", "sealed_usage"),
     *("booked_facts", "receivables", "receivable_payments", "receivable_reminders", "provider_invoice_lines"),
+    *("contracts", "contract_terms", "contract_ends", "contract_prices", "contract_minimums"),
 )
 # Columns of money in other tables: what a key, a provider or a credit line may spend, what calls cost us, how much is
 # given each month, at which credit a recharge began, what is proposed, and what others say, which has states. Triggers

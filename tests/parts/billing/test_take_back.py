@@ -40,6 +40,7 @@ refund    |   300 | 100  20   0  500 | refunds 300
 dispute   |   420 |   0   0   0  500 | disputes 300
 line      |   500 | 100  20 300    0 |
 expiry    |   420 |   0   0   0  500 | breakage 300
+minimum   |   800 | 100  20   0    0 | breakage 800
 """
 
 
@@ -91,6 +92,13 @@ def test_what_a_call_in_flight_holds_is_not_taken(database_url: str, redis_url: 
                 assert await read_debt(tx, account) == 800
                 overdraft = await tx.scalar(text("SELECT sum(overdraft_nano) FROM usage_events"))
             assert overdraft == 0, "the call was paid from its hold"
+            # New credit pays the debt, once: the fact itself takes nothing of it.
+            async with b.db.transaction() as tx:
+                await add_credit(tx, account, 2_000)
+            await b.projection.refresh(account)
+            again = await take(b, account, Reason.DISPUTE, 1_500, owe_rest=True)
+            assert again == TakenBack(NanoUSD(700), NanoUSD(800), NanoUSD(0))
+            assert (await b.projection.balance(account)).balance == 1_200
             await b.settle()
             await b.assert_books_are_right()
 

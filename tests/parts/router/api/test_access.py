@@ -29,6 +29,7 @@ GET    /v1/account/grants                               key
 GET    /v1/account/movements                            key
 GET    /v1/account/movements/{entry_id}                 key
 GET    /v1/account/billing-profile                      key
+GET    /v1/account/contracts                            key
 GET    /v1/account/documents                            key
 GET    /v1/account/documents/{number}                   key
 GET    /v1/account/documents/{number}/files/{format}    key
@@ -89,6 +90,8 @@ GET    /admin/v1/finance/close/{month}/late             finance_admin ops
 GET    /admin/v1/finance/close/{month}/papers           finance_admin ops
 GET    /admin/v1/finance/differences                    finance_admin ops
 GET    /admin/v1/finance/differences/{difference_id}    finance_admin ops
+GET    /admin/v1/finance/contracts                      finance_admin ops
+GET    /admin/v1/finance/contracts/{contract_id}        finance_admin ops
 GET    /admin/v1/finance/disputes                       finance_admin ops
 GET    /admin/v1/finance/grant-schedules                finance_admin ops
 GET    /admin/v1/finance/grant-schedules/{schedule_id}  finance_admin ops
@@ -170,6 +173,9 @@ POST   /admin/v1/finance/close/{month}/sign-off         finance_admin
 POST   /admin/v1/finance/close/{month}/start            finance_admin
 POST   /admin/v1/finance/grant-schedules                finance_admin
 POST   /admin/v1/finance/grant-schedules/{schedule_id}/end finance_admin
+POST   /admin/v1/finance/contracts                      finance_admin
+POST   /admin/v1/finance/contracts/{contract_id}/end    finance_admin
+POST   /admin/v1/finance/contracts/{contract_id}/fund   finance_admin
 POST   /admin/v1/finance/lines/{account_id}/end         finance_admin
 POST   /admin/v1/finance/lines/{account_id}/open        finance_admin
 POST   /admin/v1/finance/proposals/{proposal_id}/approve finance_admin
@@ -246,6 +252,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "send"),
         *("topups", "refunds", "resolve", "off", "grant-schedules", "retry"),
         *("reconciliations", "invoice-maps", "provider-invoices", "settle"),
+        *("contracts", "fund"),
     }
 
 

@@ -81,7 +81,7 @@ ROWS: dict[str, Any] = {
         ("providers", "endpoints", "models", "prices", "accounts", "keys", "members", "operators", "claims"),
         lambda n: n,
     ),
-    **dict.fromkeys(("resolutions", "waivers", "acceptances", "usage", "lines"), lambda n: n),
+    **dict.fromkeys(("resolutions", "waivers", "acceptances", "usage", "lines", "contracts"), lambda n: n),
     "grants": lambda n: n and n + 1,  # of one account, and its credit line
     **dict.fromkeys(("sellers", "exchange-rates", "documents", "document-requests"), lambda n: n),
     **dict.fromkeys(("topups", "refunds", "disputes", "reviews", "recharges", "exports", "proposals"), lambda n: n),
@@ -156,6 +156,7 @@ async def fill(settings: Settings, n: int) -> list[str]:
                 await make(f"/accounts/account {i}/billing-profile", 200, **party)
                 monthly: dict[str, Any] = {"amount_usd": "1.00", "first_month": "2099-01"}
                 await make("/finance/grant-schedules", account=f"account {i}", **monthly)
+                await make("/finance/contracts", account=f"account {i}", reason="tests", percent_off="10")
                 await make("/finance/exports", kind="usage", format="csv", period="2026-01")
                 which: dict[str, Any] = {"account": f"account {i}", "seller": "seller-0"}
                 await make("/documents:issue", 200, kind="statement", period="2026-01", **which)

@@ -1,0 +1,26 @@
+"""Serves ``GET /v1/account/contracts``: what was agreed with the key's account, and with no other."""
+
+from typing import Annotated
+
+from fastapi import Query
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.contracts.store import list_contracts
+from router.api.contract_forms import ContractFacts, own_contract
+from router.api.forms import Page, PageQuery
+from router.api.operation import Operations, Who
+from router.api.public.money_request import ask_postgres
+from router.api.public.request import Private
+
+operations = Operations("contracts", "/v1/account/contracts", tag="Account", who=Who.KEY)
+
+
+@operations.get("", verb="list", summary="List your contracts")
+async def list_(request: Private, query: Annotated[PageQuery, Query()]) -> Page[ContractFacts]:
+    """Prices, minimum and commitment by contract, the oldest first; `/v1/models` has what each model costs you now."""
+
+    async def ask(tx: AsyncConnection) -> list[ContractFacts]:
+        cut = query.cut(await list_contracts(tx, request.key.account_id), lambda contract: contract.id.hex)
+        return [await own_contract(tx, contract, request.exchange.now) for contract in cut]
+
+    return request.paging.page(query, await ask_postgres(request.context, ask), lambda contract: contract.id.hex)
