@@ -148,18 +148,27 @@ class Payments:
 async def payments(database_url: str, redis_url: str, *, automatic_tax: bool = False) -> AsyncIterator[Payments]:
     """Payments of one process, until the block ends; whatever broke Stripe's contract fails it."""
     with StripeServer() as stripe:
-        async with billing(database_url, redis_url) as b:
-            config = a_config(stripe.url, automatic_tax=automatic_tax)
-            client = StripeClient(config)
-            context = StripeContext(
-                db=b.db,
-                client=client,
-                config=config,
-                admission=b.admission,
-                projection=b.projection,
-                generation=b.generation,
-            )
-            try:
-                yield Payments(b, stripe, context)
-            finally:
-                await client.close()
+        async with payments_beside(stripe, database_url, redis_url, automatic_tax=automatic_tax) as p:
+            yield p
+
+
+@asynccontextmanager
+async def payments_beside(
+    stripe: StripeServer, database_url: str, redis_url: str, *, automatic_tax: bool = False
+) -> AsyncIterator[Payments]:
+    """Payments of one more process that meets the same Stripe."""
+    async with billing(database_url, redis_url) as b:
+        config = a_config(stripe.url, automatic_tax=automatic_tax)
+        client = StripeClient(config)
+        context = StripeContext(
+            db=b.db,
+            client=client,
+            config=config,
+            admission=b.admission,
+            projection=b.projection,
+            generation=b.generation,
+        )
+        try:
+            yield Payments(b, stripe, context)
+        finally:
+            await client.close()
