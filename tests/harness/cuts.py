@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from asyncpg.connection import Connection
 from asyncpg.prepared_stmt import PreparedStatement
+from typing_extensions import override
 
 from billing.stripe.client import StripeClient
 from billing.stripe.errors import StripeUnavailable
@@ -44,6 +45,7 @@ class Cut:
         self._task: asyncio.Task[object] | None = None
         self._open: set[Any] = set()
 
+    @override
     def __repr__(self) -> str:
         last = self.steps[-1] if self.steps else "nothing"
         return f"step {self._at} of {len(self.steps)}, {self._moment}: {last}"

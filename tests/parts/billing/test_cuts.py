@@ -1,7 +1,7 @@
 """Whatever moves money may be killed at any statement or request: done again, nothing is lost, and nothing is twice.
 
 A few cuts of each story by chance, which the order's seed repeats; ``GIGAROUTER_TEST_CUTS`` has another number,
-or ``all`` (``make cuts``).
+or ``all`` (``make proofs``).
 """
 
 import asyncio
@@ -10,14 +10,13 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from billing.books import Check, Finding, check_all, check_frequently, record
 from billing.close.finish import advance
 from billing.credits import GrantKind, grant
 from billing.documents.document import DocumentKind
@@ -34,7 +33,6 @@ from billing.exports.storage import MANIFEST, ExportFolder
 from billing.money import NanoUSD
 from billing.periods import State, list_periods, request_finish, sign_off, start
 from billing.reaper import reap
-from billing.seal import seal
 from billing.stripe.refunds import RefundOrder, order_refund
 from billing.stripe.topup_rules import TopupStatus
 from billing.stripe.values import Cents
@@ -46,6 +44,7 @@ from tests.builders.billing import an_account, usage_of
 from tests.builders.stripe import Payments, payments, payments_beside
 from tests.builders.values import a_payer
 from tests.harness.cuts import Cut, Moment, counted_steps
+from tests.harness.money_books import check_books
 
 CENT, LONGEST_S = 10_000_000, 80.0
 CUTS = 2
@@ -54,8 +53,9 @@ NOW = datetime.now(UTC)
 FIRST_MONTH, MONTHS = date(NOW.year - 8, 1, 1), 12 * 8
 
 # A story prepares its facts and returns the work, which may be done again, and what must be true afterwards.
-Work, Check_ = Callable[[Payments], Coroutine[Any, Any, object]], Callable[[], Awaitable[None]]
-Prepare = Callable[["World"], Awaitable[tuple[AccountId | None, Work, Check_]]]
+Work: TypeAlias = Callable[[Payments], Coroutine[Any, Any, object]]
+CheckStory: TypeAlias = Callable[[], Awaitable[None]]
+Prepare: TypeAlias = Callable[["World"], Awaitable[tuple[AccountId | None, Work, CheckStory]]]
 
 
 class World(msgspec.Struct):
@@ -91,7 +91,7 @@ class World(msgspec.Struct):
         await self.p.billing.settle()
 
 
-async def webhook(w: World) -> tuple[AccountId, Work, Check_]:
+async def webhook(w: World) -> tuple[AccountId, Work, CheckStory]:
     account = await an_account(w.p.db, 0)
     topup = await w.p.open(account, 1_000)
     first = len(w.p.world.events)
@@ -106,7 +106,7 @@ async def webhook(w: World) -> tuple[AccountId, Work, Check_]:
     return account, lambda p: p.hear(events), check
 
 
-async def order(w: World) -> tuple[AccountId, Work, Check_]:
+async def order(w: World) -> tuple[AccountId, Work, CheckStory]:
     account = await an_account(w.p.db, 0)
     sessions = len(w.p.world.all("checkout.session"))
 
@@ -122,7 +122,7 @@ async def order(w: World) -> tuple[AccountId, Work, Check_]:
     return account, work, check
 
 
-async def refund(w: World) -> tuple[AccountId, Work, Check_]:
+async def refund(w: World) -> tuple[AccountId, Work, CheckStory]:
     account = await an_account(w.p.db, 0)
     topup = await w.p.buy(account, 1_000)
     await spend(w, account, 300 * CENT + 1)
@@ -147,7 +147,7 @@ async def refund(w: World) -> tuple[AccountId, Work, Check_]:
     return account, work, check
 
 
-async def dispute(w: World) -> tuple[AccountId, Work, Check_]:
+async def dispute(w: World) -> tuple[AccountId, Work, CheckStory]:
     account = await an_account(w.p.db, 0)
     topup = await w.p.buy(account, 1_000)
     await spend(w, account, 300 * CENT)
@@ -165,7 +165,7 @@ async def dispute(w: World) -> tuple[AccountId, Work, Check_]:
     return account, lambda p: p.hear(events), check
 
 
-async def expiry(w: World) -> tuple[AccountId, Work, Check_]:
+async def expiry(w: World) -> tuple[AccountId, Work, CheckStory]:
     account = await an_account(w.p.db, 500)
     async with w.p.db.transaction() as tx:
         await grant(tx, account, NanoUSD(70), GrantKind.GOODWILL, source_ref=f"old:{account}", expires_at=NOW)
@@ -182,7 +182,7 @@ async def expiry(w: World) -> tuple[AccountId, Work, Check_]:
     return account, work, check
 
 
-async def issue(w: World) -> tuple[AccountId, Work, Check_]:
+async def issue(w: World) -> tuple[AccountId, Work, CheckStory]:
     account = await an_account_with_a_month(w.p.billing, [12_345_678], line=10**9)
     async with w.p.db.transaction() as tx:
         await request_month(tx, DocumentKind.INVOICE, account, last_month(), "acme", BY)
@@ -198,7 +198,7 @@ async def issue(w: World) -> tuple[AccountId, Work, Check_]:
     return account, lambda p: issue_waiting(p.db, w.renderer), check
 
 
-async def export(w: World) -> tuple[None, Work, Check_]:
+async def export(w: World) -> tuple[None, Work, CheckStory]:
     since, until = NOW - timedelta(days=60), NOW - timedelta(hours=2)
     async with w.p.db.transaction() as tx:
         asked = [
@@ -225,13 +225,13 @@ async def export(w: World) -> tuple[None, Work, Check_]:
     return None, work, check
 
 
-async def close(w: World) -> tuple[AccountId, Work, Check_]:
+async def close(w: World) -> tuple[AccountId, Work, CheckStory]:
     account = await an_account(w.p.db, 500)
     month = w.month
     w.month = (month + timedelta(days=32)).replace(day=1)
     at = datetime(month.year, month.month, 9, tzinfo=UTC)
     await spend(w, account, 200, at)
-    await check_books(w)
+    await check_books(w.p)
     async with w.p.db.transaction() as tx:
         await start(tx, month)
         for item in ("provider_invoices_in", "draws_billed", "documents_issued", "stripe_is_clearing"):
@@ -259,15 +259,6 @@ async def spend(w: World, account: AccountId, cost: int, at: datetime | None = N
     usage = usage_of(1, at)
     await w.p.billing.charging.charge(hold, msgspec.structs.replace(usage, cost=NanoUSD(cost)))
     await w.p.billing.settle()
-
-
-async def check_books(w: World) -> None:
-    await seal(w.p.db)
-    found = [*await check_frequently(w.p.db), *await check_all(w.p.db)]
-    assert [one for one in found if one.wrong] == []
-    found += [Finding(check, 0) for check in Check if check not in {one.check for one in found}]
-    async with w.p.db.transaction() as tx:
-        await record(tx, found)
 
 
 STORIES: tuple[Prepare, ...] = (webhook, order, refund, dispute, expiry, issue, export, close)
@@ -308,7 +299,8 @@ async def tell(w: World, prepare: Prepare) -> None:
                 raise
             finally:
                 await cut.bury()
-        assert moment is Moment.LOST or not ended, cut
+        # Where things are done side by side, another run may have fewer steps.
+        assert moment is Moment.LOST or not ended or len(cut.steps) < at, cut
 
 
 def test_killed_at_any_step_and_done_again_it_is_done_once(
@@ -326,7 +318,7 @@ def test_killed_at_any_step_and_done_again_it_is_done_once(
             w = World(p, redis_url, renderer, ExportFolder(tmp_path, 1 << 30, timedelta(days=1)))
             for prepare in STORIES:
                 await tell(w, prepare)
-            await check_books(w)
+            await check_books(w.p)
             await p.assert_right()
 
     with counted_steps(), capture_logs():
