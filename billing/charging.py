@@ -147,7 +147,9 @@ class Charging:
         """
         loop = asyncio.get_running_loop()
         # One entry per account, month and commit: halves of a batch are commits of their own.
-        entry_ids = {_entry_key(p): new_id() for p in batch}
+        # Their ids say which month's tables they go to, by the clock that all processes share.
+        now = self._db.clock.now()
+        entry_ids = {_entry_key(p): new_id(now) for p in batch}
         pause_s = PAUSE_S
         while batch:
             try:

@@ -59,7 +59,8 @@ _EXPOSURE = text("""
     ), billed AS (
         -- A credit note takes an invoice back: what it was for is on no invoice again.
         SELECT coalesce(sum(drawn_nano), 0) AS amount FROM receivables WHERE account_id = :account_id
-            AND NOT EXISTS (SELECT FROM documents d JOIN documents c ON c.corrects = d.id WHERE d.name = source_ref)
+            AND NOT EXISTS (SELECT FROM documents d JOIN documents c ON c.corrects = d.id AND NOT c.partial
+                WHERE d.name = source_ref)
     ), freed AS (
         SELECT coalesce(sum(p.freed_nano), 0) AS amount FROM receivable_payments p
         JOIN receivables r ON r.id = p.receivable_id WHERE r.account_id = :account_id

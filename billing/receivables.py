@@ -52,6 +52,7 @@ _LIST = """
 _ALL = text(f"{_LIST} ORDER BY r.id")
 _OVERDUE = text(f"{_LIST} WHERE r.due_on < CAST(:today AS date) ORDER BY r.id")
 _ONE = text(f"{_LIST} WHERE r.id = :id")
+_NAMED = text(f"{_LIST} WHERE r.source_ref = :source_ref")
 _INSERT = text("""
     INSERT INTO receivables (id, account_id, source_ref, entry_id, drawn_nano, total_nano, due_on)
     VALUES (:id, :account_id, :source_ref, :entry, :drawn, :total, :due_on)
@@ -80,7 +81,7 @@ class Receivable(msgspec.Struct, frozen=True):
 
     @property
     def open(self) -> NanoUSD:
-        """What is still to be paid."""
+        """What is still to be paid; less than nothing where it was paid and then credited."""
         return NanoUSD(self.total - self.paid)
 
     def frees(self, paid: int) -> int:
@@ -209,18 +210,72 @@ async def pay(
     legs = [Posting(LedgerKind.CUSTOMER_RECEIVABLE, amount, account_id), Posting(into, NanoUSD(-amount))]
     entry = await post(tx, "payment", f"payment:{source_ref}", legs, account_id=account_id)
     freed = found.frees(found.paid + amount) - found.frees(found.paid)
-    facts = {"receivable": receivable_id, "source_ref": source_ref, "entry": entry, "amount": amount, "freed": freed}
-    await tx.execute(_INSERT_PAYMENT, {"id": PaymentId(new_id()), **facts})
+    await _record_payment(tx, receivable_id, source_ref, entry, amount, NanoUSD(freed))
     await lend_missing(tx, account_id, now)
     return entry
 
 
 async def credit_receivable(tx: AsyncConnection, source_ref: str, *, credited_by: str, entry_id: EntryId) -> None:
-    """Close what is open of an invoice that a credit note takes back, whose entry was booked already; frees nothing."""
-    for found in await list_receivables(tx):
-        if found.source_ref == source_ref and found.open:
-            facts = {"receivable": found.id, "source_ref": credited_by, "entry": entry_id, "amount": found.open}
-            await tx.execute(_INSERT_PAYMENT, {"id": PaymentId(new_id()), "freed": 0, **facts})
+    """Close an invoice that a credit note takes back, whose entry was booked already; frees nothing.
+
+    What was paid of the invoice is in the customer's favour then: less than nothing is open.
+    """
+    found = await find_receivable(tx, source_ref)
+    if found is not None:
+        await _record_payment(tx, found.id, credited_by, entry_id, found.total, NanoUSD(0))
+
+
+async def credit_part(
+    tx: AsyncConnection, source_ref: str, amount: NanoUSD, now: datetime, *, credited_by: str, entry_id: EntryId
+) -> None:
+    """Lower what an invoice demands by a credit note's total, as a payment would; its entry was booked already."""
+    found = await find_receivable(tx, source_ref)
+    if found is None:
+        return
+    await lock_credit(tx, found.account_id)
+    found = await get_receivable(tx, found.id)
+    freed = NanoUSD(found.frees(found.paid + amount) - found.frees(found.paid))
+    await _record_payment(tx, found.id, credited_by, entry_id, amount, freed)
+    await lend_missing(tx, found.account_id, now)
+
+
+async def write_off(
+    tx: AsyncConnection, receivable_id: ReceivableId, amount: NanoUSD, *, source_ref: str, note: str = ""
+) -> EntryId:
+    """Book that so much of a receivable will not be paid. The line stays used by it: nothing was paid.
+
+    Raises :class:`AmountRefused` for more than is open.
+    """
+    account_id = (await get_receivable(tx, receivable_id)).account_id
+    await lock_credit(tx, account_id)
+    found = await get_receivable(tx, receivable_id)
+    if not 0 < amount <= found.open:
+        raise AmountRefused(f"{found.open} nano-USD are open, not {amount}")
+    legs = [
+        Posting(LedgerKind.CUSTOMER_RECEIVABLE, amount, account_id),
+        Posting(LedgerKind.WRITE_OFF, NanoUSD(-amount)),
+    ]
+    entry = await post(tx, "write_off", f"write_off:{source_ref}", legs, account_id=account_id, note=note)
+    await _record_payment(tx, receivable_id, f"write_off:{source_ref}", entry, amount, NanoUSD(0))
+    return entry
+
+
+async def _record_payment(
+    tx: AsyncConnection,
+    receivable_id: ReceivableId,
+    source_ref: str,
+    entry_id: EntryId,
+    amount: NanoUSD,
+    freed: NanoUSD,
+) -> None:
+    facts = {"receivable": receivable_id, "source_ref": source_ref, "entry": entry_id}
+    await tx.execute(_INSERT_PAYMENT, {"id": PaymentId(new_id()), **facts, "amount": amount, "freed": freed})
+
+
+async def find_receivable(tx: AsyncConnection, source_ref: str) -> Receivable | None:
+    """The receivable of an invoice; None where it demands nothing."""
+    row = (await tx.execute(_NAMED, {"source_ref": source_ref})).one_or_none()
+    return None if row is None else Receivable(*row)
 
 
 async def get_receivable(tx: AsyncConnection, receivable_id: ReceivableId) -> Receivable:
@@ -237,6 +292,6 @@ async def remind(tx: AsyncConnection, now: datetime) -> None:
     """Note which reminders unpaid receivables are due."""
     overdue = [Receivable(*row) for row in await tx.execute(_OVERDUE, {"today": now.date()})]
     for found in overdue:
-        if found.open:
+        if found.open > 0:
             steps = reminders_due((now.date() - found.due_on).days)
             await tx.execute(_REMIND, {"id": found.id, "steps": steps})

@@ -109,14 +109,22 @@ async def _ledger(db: Database) -> str:
     return f"{sum(line.postings for line in lines):,} postings sum to zero"
 
 
+# Of usage by its table; of the ledger by the ids that its months have.
+_MONTHS = """
+    SELECT (SELECT count(*) FROM usage_events_default),
+        to_regclass('usage_events_' || to_char(now() AT TIME ZONE 'UTC' + interval '1 month', 'YYYYMM'))::text,
+        (SELECT bool_and(EXISTS (
+            SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = p.oid
+                AND substring(pg_get_expr(c.relpartbound, c.oid) FROM $$TO \\('([0-9a-f-]+)'\\)$$)::uuid >= first_id_at(
+                    (date_trunc('month', now() AT TIME ZONE 'UTC') + interval '2 months') AT TIME ZONE 'UTC')
+        )) FROM pg_class p WHERE p.relkind = 'p' AND p.relname IN ('ended_calls', 'entries', 'grant_uses', 'postings'))
+"""
+
+
 async def _months(db: Database) -> str:
-    query = (
-        "SELECT (SELECT count(*) FROM usage_events_default), to_regclass("
-        "'usage_events_' || to_char(now() AT TIME ZONE 'UTC' + interval '1 month', 'YYYYMM'))::text"
-    )
     async with db.transaction() as connection:
-        stray, table = (await connection.execute(text(query))).one()
-    if stray or table is None:
+        stray, table, is_ledger_ready = (await connection.execute(text(_MONTHS))).one()
+    if stray or table is None or not is_ledger_ready:
         raise CheckFailed("next month has no table, or rows are outside of all months", "Is `gigarouter jobs` running?")
     return "next month is made"
 

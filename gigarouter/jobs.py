@@ -148,6 +148,8 @@ async def _seal(context: RouterContext) -> None:
 async def _make_months(context: RouterContext) -> None:
     async with context.db.transaction() as tx:
         await tx.execute(text("SELECT make_usage_months((now() AT TIME ZONE 'UTC')::date, 4)"))
+    async with context.db.transaction() as tx:
+        await tx.execute(text("SELECT make_ledger_months((now() AT TIME ZONE 'UTC')::date, 4)"))
 
 
 async def _rotate_weeks(context: RouterContext) -> None:

@@ -9,7 +9,7 @@ from billing.stripe.act import work_once
 from billing.stripe.client import StripeClient
 from billing.stripe.config import StripeConfig
 from billing.stripe.context import StripeContext
-from gigarouter.topup_documents import request_topup_document
+from gigarouter.topup_documents import request_refund_document, request_topup_document
 from router.context import RouterContext
 
 # How long a turn waits for a notification; what was postponed is due without one.
@@ -73,4 +73,5 @@ class StripeJobs:
             projection=context.projection,
             generation=context.generation,
             issue_document=request_topup_document,
+            issue_refund_document=request_refund_document,
         )

@@ -15,11 +15,14 @@ import pytest
 
 from gigarouter.schema import migrate
 from store.embedded import Embedded
-from tests.harness import loopback_only
+from tests.harness import loopback_only, memory_folder
 
 # Before torch is imported, here or in a process of ours: on a machine that is busy, two threads of it wait for each
 # other more than they compute (a worker is ready after 20 s instead of 7, and uses twice the time of the cores).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# At once, for the processes beside this one inherit it.
+_in_memory = memory_folder.make()
 
 TEMPLATE = "migrated"
 _numbers = itertools.count(1)
@@ -29,6 +32,11 @@ def pytest_configure() -> None:
     # `make test &` starts with SIGINT ignored; it can be ended, and what it starts inherits nothing strange.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     loopback_only.install()
+
+
+def pytest_unconfigure() -> None:
+    if _in_memory is not None:
+        shutil.rmtree(_in_memory, ignore_errors=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

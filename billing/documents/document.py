@@ -84,12 +84,16 @@ class LocalTax(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
 
 
-class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An earlier document that this one takes back, and why."""
+class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An earlier document that this one takes back, or a part of it, and why.
+
+    Documents that were issued before there were parts have the same bytes still.
+    """
 
     name: str
     issued_on: date
     reason: str
+    is_partial: bool = False
 
 
 class Movement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,6 +145,11 @@ class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def due_cents(self) -> int:
         """What is still to be paid."""
         return self.total_cents - self.paid_cents
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it is a credit note of a part of a document."""
+        return self.corrects is not None and self.corrects.is_partial
 
     @property
     def series(self) -> str:
@@ -208,18 +217,6 @@ def local_tax(draft: Draft, numerator: int, denominator: int, on_day: date, sour
     assert rest == 0, "a rate has at most ten decimals; this is a bug"
     rate = f"{whole // 10**10}.{whole % 10**10:010d}".rstrip("0").rstrip(".")
     return LocalTax(draft.seller.currency, cents, rate, on_day, source)
-
-
-def credit_note_of(document: Document, issued_on: date, reason: str) -> Draft:
-    """The credit note that takes a whole document back. Parties, lines and tax are those of the document."""
-    return msgspec.structs.replace(
-        document.draft,
-        kind=DocumentKind.CREDIT_NOTE,
-        issued_on=issued_on,
-        due_on=None,
-        paid_cents=0,
-        corrects=Reference(document.name, document.draft.issued_on, reason),
-    )
 
 
 def due_on(buyer: BillingProfile, issued_on: date) -> date:

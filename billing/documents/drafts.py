@@ -11,24 +11,24 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.documents.balances import read_statement
+from billing.documents.credit_notes import Credited, credit_note_of, partial_note_of
 from billing.documents.document import (
     Document,
     DocumentKind,
     Draft,
     LineUsage,
-    credit_note_of,
     due_on,
     local_tax,
     month_bounds,
     month_of,
     with_totals,
 )
-from billing.documents.faults import DocumentRefused
+from billing.documents.faults import DocumentRefused, DocumentWaits
 from billing.documents.parties import Seller
 from billing.documents.profiles import find_rate, list_sellers, read_profile
-from billing.documents.requests import DocumentRequest
+from billing.documents.requests import DocumentFacts, DocumentRequest, RequestState, find_source
 from billing.documents.rounding import NANO_PER_CENT
-from billing.documents.store import find_document
+from billing.documents.store import StoredDocument, find_document, list_credit_notes
 from billing.documents.tax import TaxDecision, TaxUndecided, decide_tax
 from billing.documents.usage_lines import measure_lines
 from billing.documents.words import WORDS
@@ -48,7 +48,7 @@ _DRAWN = text("""
 
 
 async def prepare(tx: AsyncConnection, request: DocumentRequest, now: datetime) -> Draft:
-    """The draft of what is requested, as things are now. Raises :class:`DocumentRefused`."""
+    """The draft of what is requested, as things are now. Raises :class:`DocumentRefused`, :class:`DocumentWaits`."""
     match request.kind:
         case DocumentKind.CREDIT_NOTE:
             return await _credit_note(tx, request, now.date())
@@ -90,11 +90,35 @@ async def _topup(tx: AsyncConnection, request: DocumentRequest, today: date) -> 
 
 
 async def _credit_note(tx: AsyncConnection, request: DocumentRequest, today: date) -> Draft:
-    assert request.facts.corrects is not None, "a credit note is asked for with its document; this is a bug"
-    stored = await find_document(tx, request.facts.corrects)
+    facts, stored = request.facts, await credited_document(tx, request.facts)
+    if not facts.is_partial:
+        if stored.credit_notes:
+            raise DocumentRefused("credited-once", "corrects", f"credit notes were issued: {stored.credit_notes[0]}")
+        return credit_note_of(stored.document, today, facts.reason)
+    if stored.corrected_by is not None:
+        raise DocumentRefused("credited-once", "corrects", f"{stored.corrected_by} took all of it back")
+    notes = [one.document for one in await list_credit_notes(tx, stored.id)]
+    # Of a refund the tax is what was paid back.
+    tax_cents = facts.tax_cents if facts.corrects_source else None
+    part = Credited(facts.net_cents, facts.reason, facts.line, tax_cents, facts.paid_by)
+    return partial_note_of(stored.document, notes, part, today)
+
+
+async def credited_document(tx: AsyncConnection, facts: DocumentFacts) -> StoredDocument:
+    """The document that a credit note is wanted of. Raises :class:`DocumentRefused`, :class:`DocumentWaits`."""
+    document_id = facts.corrects
+    if document_id is None:
+        before = await find_source(tx, facts.corrects_source)
+        if before is None or before.state is RequestState.REFUSED:
+            why = f": {before.fault}" if before else ""
+            raise DocumentRefused("credits-an-invoice", "corrects", f"the payment has no tax invoice{why}")
+        if before.document_id is None:
+            raise DocumentWaits(facts.corrects_source)
+        document_id = before.document_id
+    stored = await find_document(tx, document_id)
     if stored is None or stored.document.draft.kind not in (DocumentKind.INVOICE, DocumentKind.TOPUP):
         raise DocumentRefused("credits-an-invoice", "corrects", "only an invoice or a tax invoice is credited")
-    return credit_note_of(stored.document, today, request.facts.reason)
+    return stored
 
 
 async def _statement(tx: AsyncConnection, request: DocumentRequest, now: datetime) -> Draft:

@@ -1,4 +1,4 @@
-"""Pure. Why a document is not issued: the rule that it fails, and the field."""
+"""Pure. Why a document is not issued: the rule that it fails, and the field; or that another one comes first."""
 
 
 class DocumentRefused(Exception):
@@ -9,3 +9,7 @@ class DocumentRefused(Exception):
         self.rule = rule
         self.field = field
         self.message = message
+
+
+class DocumentWaits(Exception):
+    """A document cannot be issued yet: another one has to be first."""

@@ -6,7 +6,7 @@ moment leaves no number without its document, and a document that fails a check 
 """
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import text
@@ -15,16 +15,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.chart import LedgerKind
 from billing.documents.document import Document, DocumentKind, Draft
-from billing.documents.drafts import number, prepare
-from billing.documents.faults import DocumentRefused
+from billing.documents.drafts import credited_document, number, prepare
+from billing.documents.faults import DocumentRefused, DocumentWaits
 from billing.documents.mails import add_mails
 from billing.documents.render import Renderer
-from billing.documents.requests import DocumentRequest, request_of
+from billing.documents.requests import DocumentRequest, request_month, request_of
 from billing.documents.rounding import NANO_PER_CENT
-from billing.documents.store import next_number, store_document
+from billing.documents.store import count_credited, next_number, store_document
 from billing.ledger import Posting, post
 from billing.money import NanoUSD
-from billing.receivables import AmountRefused, credit_receivable, record_receivable
+from billing.receivables import AmountRefused, credit_part, credit_receivable, record_receivable
 from store.ids import DocumentRequestId, wire
 from store.postgres import Database
 
@@ -32,6 +32,8 @@ log = structlog.get_logger("billing.documents")
 
 # Whoever works on a request has it for so long; a process that died gives it up by that.
 LEASE = timedelta(minutes=2)
+# How long a document waits for another one that has to be first.
+PAUSE = timedelta(seconds=10)
 NUMBER_ATTEMPTS = 20
 # SQLSTATE serialization_failure: the number was taken.
 _TAKEN = "40001"
@@ -43,6 +45,7 @@ _CLAIM = text("""
     RETURNING id, kind, source_ref, account_id, facts::text AS facts, state, fault, document_id, created_at, created_by
 """)
 _REFUSE = text("UPDATE document_requests SET state = 'refused', fault = :fault WHERE id = :id AND state = 'waiting'")
+_WAIT = text("UPDATE document_requests SET run_after = now() + :pause WHERE id = :id AND state = 'waiting'")
 _LOCK = text("SELECT id FROM document_requests WHERE id = :id AND state = 'waiting' FOR UPDATE")
 _DONE = text("UPDATE document_requests SET state = 'issued', document_id = :document WHERE id = :id")
 
@@ -69,6 +72,9 @@ async def issue(db: Database, renderer: Renderer, request: DocumentRequest) -> N
             await _attempt(db, renderer, request)
         except DocumentRefused as refused:
             await _refuse(db, request, str(refused))
+        except DocumentWaits:
+            async with db.transaction() as tx:
+                await tx.execute(_WAIT, {"id": request.id, "pause": PAUSE})
         except IntegrityError as refused:
             await _refuse(db, request, _conflict(request, refused))
         except _NumberTaken:
@@ -87,8 +93,11 @@ async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest) -
         async with db.transaction() as tx:
             if (await tx.execute(_LOCK, {"id": request.id})).one_or_none() is None:
                 return  # Another process issued it meanwhile.
-            document_id = await store_document(tx, document, request.account_id, files, request.facts.corrects)
-            await _book(tx, request, document)
+            is_note = request.kind is DocumentKind.CREDIT_NOTE
+            corrects = (await credited_document(tx, request.facts)).id if is_note else None
+            document_id = await store_document(tx, document, request.account_id, files, corrects)
+            await _book(tx, request, document, db.clock.now())
+            await _reissue(tx, request, document)
             await add_mails(tx, document_id, document)
             await tx.execute(_DONE, {"id": request.id, "document": document_id})
     except DBAPIError as fault:
@@ -98,7 +107,16 @@ async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest) -
     log.info("document_issued", document=document.name, request=wire(DocumentRequestId, request.id))
 
 
-async def _book(tx: AsyncConnection, request: DocumentRequest, document: Document) -> None:
+async def _reissue(tx: AsyncConnection, request: DocumentRequest, document: Document) -> None:
+    """Request the invoice that follows one that was taken back, with the credit note: so it comes after it."""
+    if not request.facts.reissues or document.draft.is_partial:
+        return
+    account, period, seller = request.account_id, document.draft.since, document.draft.seller.id
+    after = await count_credited(tx, account, DocumentKind.INVOICE, period, seller)
+    await request_month(tx, DocumentKind.INVOICE, account, period, seller, request.created_by, after=after)
+
+
+async def _book(tx: AsyncConnection, request: DocumentRequest, document: Document, now: datetime) -> None:
     """Book what an invoice makes of a drawn line: a receivable with tax, and what its cents differ by."""
     draft = document.draft
     legs = invoice_legs(draft, request)
@@ -107,7 +125,11 @@ async def _book(tx: AsyncConnection, request: DocumentRequest, document: Documen
     account = request.account_id
     entry = await post(tx, "invoice", f"document:{document.name}", legs, account_id=account, note=document.name)
     if draft.corrects is not None:
-        await credit_receivable(tx, draft.corrects.name, credited_by=document.name, entry_id=entry)
+        name, total = draft.corrects.name, NanoUSD(draft.total_cents * NANO_PER_CENT)
+        if draft.is_partial:
+            await credit_part(tx, name, total, now, credited_by=document.name, entry_id=entry)
+        else:
+            await credit_receivable(tx, name, credited_by=document.name, entry_id=entry)
         return
     drawn = NanoUSD(sum(leg.amount for leg in legs if leg.kind is LedgerKind.CUSTOMER_UNBILLED))
     if drawn <= 0:
@@ -131,6 +153,7 @@ def invoice_legs(draft: Draft, request: DocumentRequest) -> list[Posting]:
     """The legs of an invoice's entry, or of its credit note's; none of what books itself (top-ups) or nothing.
 
     Receivable debit, unbilled credit by what the line drew to the nano-dollar, tax credit, the rest to ``rounding``.
+    A credit note of a part leaves what was drawn on its invoice: what is not demanded any more is goodwill.
     """
     credits_invoice = draft.kind is DocumentKind.CREDIT_NOTE and not draft.paid_by
     if draft.kind is not DocumentKind.INVOICE and not credits_invoice:
@@ -140,7 +163,9 @@ def invoice_legs(draft: Draft, request: DocumentRequest) -> list[Posting]:
     account, jurisdiction = request.account_id, draft.tax.jurisdiction if draft.tax else ""
     amounts = [
         (LedgerKind.CUSTOMER_RECEIVABLE, -draft.total_cents * NANO_PER_CENT, account, ""),
-        (LedgerKind.CUSTOMER_UNBILLED, drawn, account, ""),
+        (LedgerKind.GOODWILL_EXPENSE, drawn, None, "")
+        if draft.is_partial
+        else (LedgerKind.CUSTOMER_UNBILLED, drawn, account, ""),
         (LedgerKind.TAX_PAYABLE, draft.tax_cents * NANO_PER_CENT, None, jurisdiction),
         (LedgerKind.ROUNDING, draft.rounding_nano, None, ""),
     ]
@@ -156,6 +181,6 @@ async def _refuse(db: Database, request: DocumentRequest, fault: str) -> None:
 def _conflict(request: DocumentRequest, fault: IntegrityError) -> str:
     """Why the database refused to store it: it knows what was issued meanwhile."""
     if request.kind is DocumentKind.CREDIT_NOTE:
-        return "credited-once (corrects): the invoice has a credit note already"
+        return "credited-once (corrects): credit notes take back no more than the document has"
     sentence = str(fault.orig).partition(": ")[2] or str(fault.orig)
     return f"issued-once (period): {sentence[:300]}"

@@ -78,7 +78,7 @@ def _facts(document: Document) -> list[tuple[str, str]]:
         (words["issued_on"], write_day(draft.issued_on, language)),
         (words["supplied"], " \u2013 ".join(days)),
         (words["due_on"], write_day(draft.due_on, language) if draft.due_on and draft.due_cents else ""),
-        (words["corrects"], draft.corrects.name if draft.corrects else ""),
+        (words["credits" if draft.is_partial else "corrects"], draft.corrects.name if draft.corrects else ""),
         (words["reason"], draft.corrects.reason if draft.corrects else ""),
         (words["po_number"], draft.buyer.po_number),
         (words["tax_id"], tax_id.value if tax_id else ""),
@@ -142,7 +142,8 @@ def _totals(draft: Draft) -> list[list[str]]:
         rows.append((words["tax"] + rate, draft.tax_cents))
     rows.append((words["total"], draft.total_cents))
     if draft.paid_cents:
-        rows.append((f"{words['paid']}{f' ({draft.paid_by})' if draft.paid_by else ''}", -draft.paid_cents))
+        paid = words["paid_back" if draft.kind is DocumentKind.CREDIT_NOTE else "paid"]
+        rows.append((f"{paid}{f' ({draft.paid_by})' if draft.paid_by else ''}", -draft.paid_cents))
     if draft.kind is not DocumentKind.CREDIT_NOTE:
         rows.append((words["due"], draft.due_cents))
     return [[name, write_cents(cents, language)] for name, cents in rows]

@@ -47,6 +47,8 @@ class DocumentFacts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     """What a document is wanted of: a month for invoices and statements, a payment for a top-up, a document to credit.
 
     ``seller`` empty: the only one that there is. ``tax`` is a payment provider's decision, which goes before ours.
+    What is credited is ``corrects``, or the document that the request ``corrects_source`` became; all of it, unless
+    ``net_cents`` or ``line`` say a part. ``reissues``: with the credit note the month's next invoice is requested.
     """
 
     seller: str = ""
@@ -57,7 +59,15 @@ class DocumentFacts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     paid_on: date | None = None
     paid_by: str = ""
     corrects: DocumentId | None = None
+    corrects_source: str = ""
+    line: int = 0
+    reissues: bool = False
     reason: str = ""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a part of a document is to be credited."""
+        return bool(self.net_cents or self.line)
 
 
 class DocumentRequest(msgspec.Struct, frozen=True):
@@ -133,16 +143,56 @@ async def issue_topup_document(
     facts = DocumentFacts(
         seller=seller, net_cents=net_cents, tax_cents=tax_cents, tax=tax, paid_on=paid_on, paid_by=paid_by
     )
-    return await request_document(tx, DocumentKind.TOPUP, f"topup:{payment_ref}", account_id, facts, by)
+    return await request_document(tx, DocumentKind.TOPUP, topup_source(payment_ref), account_id, facts, by)
 
 
 async def request_credit_note(
-    tx: AsyncConnection, account_id: AccountId, document_id: DocumentId, reason: str, by: str
+    tx: AsyncConnection,
+    account_id: AccountId,
+    document_id: DocumentId,
+    reason: str,
+    by: str,
+    *,
+    net_cents: int = 0,
+    line: int = 0,
+    reissues: bool = False,
 ) -> DocumentRequest:
-    """Ask for the credit note that takes a whole invoice back; an invoice has at most one."""
-    facts = DocumentFacts(corrects=document_id, reason=reason)
+    """Ask for a credit note: of a whole document, which has at most one, or of a net amount or a line of it."""
+    facts = DocumentFacts(corrects=document_id, reason=reason, net_cents=net_cents, line=line, reissues=reissues)
     source = f"credit_note:{wire(DocumentId, document_id)}"
+    if facts.is_partial:
+        source = f"{source}:{new_id().hex}"
     return await request_document(tx, DocumentKind.CREDIT_NOTE, source, account_id, facts, by)
+
+
+async def issue_refund_note(
+    tx: AsyncConnection,
+    account_id: AccountId,
+    *,
+    payment_ref: str,
+    refund_ref: str,
+    net_cents: int,
+    tax_cents: int,
+    paid_by: str,
+    by: str = "jobs:payments",
+) -> DocumentRequest:
+    """Ask for the credit note of a refund of a payment's part, in the transaction that books the refund; once.
+
+    It waits for the payment's tax invoice where that is not issued yet.
+    """
+    facts = DocumentFacts(
+        corrects_source=topup_source(payment_ref),
+        net_cents=net_cents,
+        tax_cents=tax_cents,
+        paid_by=paid_by,
+        reason=f"refund {refund_ref}",
+    )
+    return await request_document(tx, DocumentKind.CREDIT_NOTE, f"refund:{refund_ref}", account_id, facts, by)
+
+
+def topup_source(payment_ref: str) -> str:
+    """The source of the request for a payment's tax invoice."""
+    return f"topup:{payment_ref}"
 
 
 async def list_requests(
@@ -151,6 +201,12 @@ async def list_requests(
     """List requests, the oldest first; of one account where it is named."""
     rows = await tx.execute(_LIST, {"account": account_id, "after": after or _NIL, "limit": limit})
     return [request_of(row) for row in rows]
+
+
+async def find_source(tx: AsyncConnection, source_ref: str) -> DocumentRequest | None:
+    """The request of a source."""
+    row = (await tx.execute(_FIND, {"source": source_ref})).one_or_none()
+    return None if row is None else request_of(row)
 
 
 async def find_request(tx: AsyncConnection, request_id: DocumentRequestId) -> DocumentRequest | None:

@@ -14,41 +14,48 @@ from store.ids import AccountId, DocumentId, new_id
 
 _NEXT = text("SELECT last_number + 1 FROM document_series WHERE seller = :seller AND series = :series")
 _INSERT = text("""
-    INSERT INTO documents (id, seller, series, number, name, kind, account_id, period, corrects, issued_on,
-        total_cents, facts)
-    VALUES (:id, :seller, :series, :number, :name, :kind, :account, :period, :corrects, :issued_on, :total, :facts)
+    INSERT INTO documents (id, seller, series, number, name, kind, account_id, period, corrects,
+        partial, issued_on, total_cents, facts)
+    VALUES (:id, :seller, :series, :number, :name, :kind, :account, :period, :corrects, :partial, :issued_on, :total,
+        :facts)
 """)
 _INSERT_FILE = text(
     "INSERT INTO document_files (document_id, format, media, content, sha256)"
     " VALUES (:document, :format, :media, :content, :sha256)"
 )
 _COLUMNS = """d.id, d.account_id, d.issued_at, d.facts,
-    (SELECT c.name FROM documents c WHERE c.corrects = d.id) AS corrected_by"""
+    (SELECT c.name FROM documents c WHERE c.corrects = d.id AND NOT c.partial) AS corrected_by,
+    ARRAY(SELECT c.name FROM documents c WHERE c.corrects = d.id ORDER BY c.id) AS credit_notes"""
 _FIND = text(f"SELECT {_COLUMNS} FROM documents d WHERE d.id = :id")  # noqa: S608 - constants
 _FIND_NAMED = text(f"SELECT {_COLUMNS} FROM documents d WHERE d.name = :name")  # noqa: S608 - constants
 _LIST = text(
     f"SELECT {_COLUMNS} FROM documents d"  # noqa: S608 - constants
     " WHERE (CAST(:account AS uuid) IS NULL OR d.account_id = :account) AND d.id > :after ORDER BY d.id LIMIT :limit"
 )
+_NOTES = text(f"SELECT {_COLUMNS} FROM documents d WHERE d.corrects = :id ORDER BY d.id")  # noqa: S608 - constants
 _FILE = text("SELECT format, media, content, sha256 FROM document_files WHERE document_id = :id AND format = :format")
 _FILES = text(
     "SELECT format, media, ''::bytea AS content, sha256 FROM document_files WHERE document_id = :id ORDER BY format"
 )
 _CREDITED = text(
-    "SELECT count(*) FROM documents d JOIN documents c ON c.corrects = d.id"
+    "SELECT count(*) FROM documents d JOIN documents c ON c.corrects = d.id AND NOT c.partial"
     " WHERE d.account_id = :account AND d.kind = :kind AND d.period = :period AND d.seller = :seller"
 )
 _NIL = UUID(int=0)
 
 
 class StoredDocument(msgspec.Struct, frozen=True):
-    """An issued document. ``corrected_by`` is the number of the credit note that took it back."""
+    """An issued document. ``corrected_by`` is the number of the credit note that took all of it back.
+
+    ``credit_notes`` are the numbers of all of its credit notes, those of a part, too.
+    """
 
     id: DocumentId
     account_id: AccountId
     issued_at: datetime
     document: Document
     corrected_by: str | None
+    credit_notes: tuple[str, ...] = ()
 
 
 async def next_number(tx: AsyncConnection, seller: str, series: str) -> int:
@@ -66,7 +73,7 @@ async def store_document(
     """Store a document and its files under its number, which the database takes.
 
     Raises the database's 40001 where the number is not the next one any more, and ``IntegrityError`` where the month
-    has its document, or the invoice its credit note.
+    has its document, or credit notes would take back more than the document has.
     """
     draft, document_id = document.draft, DocumentId(new_id())
     monthly = draft.kind in (DocumentKind.INVOICE, DocumentKind.STATEMENT)
@@ -80,6 +87,7 @@ async def store_document(
         "account": account_id,
         "period": draft.since if monthly else None,
         "corrects": corrects,
+        "partial": draft.is_partial,
         "issued_on": draft.issued_on,
         "total": draft.total_cents,
         "facts": encode(document),
@@ -99,6 +107,11 @@ async def find_named(tx: AsyncConnection, name: str) -> StoredDocument | None:
     """The document of a number."""
     row = (await tx.execute(_FIND_NAMED, {"name": name})).one_or_none()
     return None if row is None else _stored(row)
+
+
+async def list_credit_notes(tx: AsyncConnection, document_id: DocumentId) -> list[StoredDocument]:
+    """The credit notes of a document, the oldest first."""
+    return [_stored(row) for row in await tx.execute(_NOTES, {"id": document_id})]
 
 
 async def list_documents(
@@ -130,4 +143,5 @@ async def count_credited(
 
 def _stored(row: object) -> StoredDocument:
     columns = {name: getattr(row, name) for name in ("id", "account_id", "issued_at", "corrected_by")}
-    return StoredDocument(document=decode(getattr(row, "facts")), **columns)  # noqa: B009
+    notes = tuple(getattr(row, "credit_notes"))  # noqa: B009
+    return StoredDocument(document=decode(getattr(row, "facts")), credit_notes=notes, **columns)  # noqa: B009

@@ -11,11 +11,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.documents.balances import read_statement
+from billing.documents.credit_notes import left_of
 from billing.documents.document import Document, DocumentKind, Line, encode, month_bounds
 from billing.documents.faults import DocumentRefused
 from billing.documents.receipts import Proof
 from billing.documents.rounding import NANO_PER_CENT
-from billing.documents.store import StoredDocument, find_named
+from billing.documents.store import StoredDocument, find_named, list_credit_notes
 from billing.documents.totals import total_faults
 from billing.documents.usage_lines import MeasuredLine, find_leaf, measure_lines, measure_path
 from store.ids import AccountId, RequestId
@@ -32,9 +33,9 @@ _WRONG_PRICES = text("""
         AND (p.id IS NULL OR u.nano_per_mtok NOT IN (p.nano_per_mtok, coalesce(p.batch_nano_per_mtok, p.nano_per_mtok)))
 """)
 _RECEIVABLE = text("""
-    SELECT coalesce(-sum(p.amount_nano), 0)::bigint FROM entries e JOIN postings p ON p.entry_id = e.id
+    SELECT coalesce(-sum(p.amount_nano), 0)::bigint FROM booked_facts f JOIN postings p ON p.entry_id = f.entry_id
         JOIN ledger_accounts l ON l.id = p.ledger_account_id
-    WHERE e.source_ref = :source AND l.kind = 'customer_receivable'
+    WHERE f.source_ref = :source AND l.kind = 'customer_receivable'
 """)
 
 
@@ -54,10 +55,12 @@ async def verify(tx: AsyncConnection, stored: StoredDocument) -> Verification:
     origin = document
     if document.draft.corrects is not None:
         original = await find_named(tx, document.draft.corrects.name)
-        if original is None or original.document.draft.lines != document.draft.lines:
+        if original is None or not (document.draft.is_partial or original.document.draft.lines == document.draft.lines):
             faults.append(f"its lines are not those of {document.draft.corrects.name}, which it takes back")
         origin = original.document if original else document
-    if origin.draft.kind in (DocumentKind.INVOICE, DocumentKind.STATEMENT):
+    if stored.credit_notes:
+        faults += await _credit_faults(tx, stored)
+    if not document.draft.is_partial and origin.draft.kind in (DocumentKind.INVOICE, DocumentKind.STATEMENT):
         measured = await measure_lines(tx, stored.account_id, origin.draft.since)
         faults += line_faults(document, measured)
         if wrong := await tx.scalar(_WRONG_PRICES, _span(stored.account_id, origin.draft.since)):
@@ -97,6 +100,12 @@ def line_faults(document: Document, measured: list[MeasuredLine]) -> list[str]:
             faults += [f"line {number}: {fault}" for fault in _differences(line, now)]
     faults += [f"usage has {one.usage.calls} calls of {one.usage.model} that are on no line" for one in found.values()]
     return faults
+
+
+async def _credit_faults(tx: AsyncConnection, stored: StoredDocument) -> list[str]:
+    """Credit notes take back no more than the document has."""
+    net, tax = left_of(stored.document, [one.document for one in await list_credit_notes(tx, stored.id)])
+    return [f"its credit notes exceed it by {-min(net, tax)} cents"] if min(net, tax) < 0 else []
 
 
 async def _file_faults(tx: AsyncConnection, document_id: UUID, document: Document) -> list[str]:

@@ -134,7 +134,7 @@ class _Blocks:
         """Begin to write the block, once the one before it is written."""
         await self._written()
         data, self._block = self._block, bytearray()
-        self._writing = asyncio.ensure_future(asyncio.to_thread(self._write, data))
+        self._writing = asyncio.get_running_loop().run_in_executor(None, self._write, data)
 
     async def _written(self) -> None:
         writing, self._writing = self._writing, None

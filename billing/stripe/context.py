@@ -12,6 +12,7 @@ from billing.generation import Generation
 from billing.projection import Projection
 from billing.stripe.client import StripeClient
 from billing.stripe.config import StripeConfig
+from billing.stripe.refunds import RefundRow
 from billing.stripe.topup_rules import Payment
 from billing.stripe.topups import Topup
 from billing.take_back import TakeBack, TakenBack, take_back
@@ -46,6 +47,15 @@ async def issue_no_document(_tx: AsyncConnection, _paid: PaidTopup) -> None:
     """Issue nothing: documents are another part's, which is handed in in place of this one."""
 
 
+# Issues the credit note of a refund that was paid back, in the transaction that says so; or, where the money came back
+# after all, the tax invoice of what is credited again.
+IssueRefundDocument: TypeAlias = Callable[[AsyncConnection, RefundRow, Topup], Awaitable[None]]
+
+
+async def issue_no_refund_document(_tx: AsyncConnection, _refund: RefundRow, _topup: Topup) -> None:
+    """Issue nothing, as :func:`issue_no_document`."""
+
+
 class StripeContext(msgspec.Struct, frozen=True, kw_only=True):
     """What acting on Stripe's objects takes."""
 
@@ -56,6 +66,7 @@ class StripeContext(msgspec.Struct, frozen=True, kw_only=True):
     projection: Projection
     generation: Generation
     issue_document: IssueDocument = issue_no_document
+    issue_refund_document: IssueRefundDocument = issue_no_refund_document
 
     async def take_back(self, wanted: TakeBack) -> TakenBack:
         """Take credit back as far as it is free now."""

@@ -17,7 +17,7 @@ from billing.stripe.refunds import refundable_of
 from billing.stripe.reviews import Cause, open_review
 from billing.stripe.topups import Topup, find_topup
 from billing.stripe.values import Cents, Dispute, nano_of
-from billing.take_back import Reason, TakeBack
+from billing.take_back import STEPS_MAX, Reason, TakeBack
 
 _KEEP = text("""
     INSERT INTO disputes AS d (id, topup_id, account_id, amount_cents, credit_cents, reason, status)
@@ -31,13 +31,13 @@ _FIND = text("SELECT * FROM disputes WHERE id = :id")
 # this order, so that what was bought pays the debt that it left, and not what was given.
 _TAKEN = text("""
     SELECT kind, sum(amount)::bigint AS amount FROM (
-        SELECT g.kind, u.amount_nano AS amount FROM entries e
-        JOIN grant_uses u ON u.entry_id = e.id JOIN grants g ON g.id = u.grant_id
-        WHERE e.kind = 'dispute' AND e.source_ref LIKE :steps
+        SELECT g.kind, u.amount_nano AS amount FROM booked_facts f
+        JOIN grant_uses u ON u.entry_id = f.entry_id JOIN grants g ON g.id = u.grant_id
+        WHERE f.source_ref = ANY(ARRAY(SELECT :source || ':' || n FROM generate_series(1, :steps_max) AS n))
         UNION ALL
-        SELECT 'purchased', -p.amount_nano FROM entries e JOIN postings p ON p.entry_id = e.id
+        SELECT 'purchased', -p.amount_nano FROM booked_facts f JOIN postings p ON p.entry_id = f.entry_id
         JOIN ledger_accounts l ON l.id = p.ledger_account_id AND l.kind = 'customer_overdraft'
-        WHERE e.source_ref = :owed
+        WHERE f.source_ref = :owed
     ) taken GROUP BY kind ORDER BY kind <> 'purchased', kind
 """)
 _IS_GRANTED = text("SELECT count(*) FROM grants WHERE source_ref = :source")
@@ -101,7 +101,7 @@ async def _tell(tx: AsyncConnection, dispute: Dispute, topup: Topup, status: Dis
 async def _give_back(tx: AsyncConnection, row: DisputeRow) -> None:
     """Give back what was taken, gifts as gifts; debt is paid first. Each once, by its source."""
     source = f"dispute:{row.id}"
-    facts = {"steps": f"{source.replace('_', chr(92) + '_')}:%", "owed": f"{source}:owed"}
+    facts = {"source": source, "steps_max": STEPS_MAX, "owed": f"{source}:owed"}
     for kind_name, amount in (await tx.execute(_TAKEN, facts)).all():
         kind = GrantKind(kind_name)
         is_purchased = kind is GrantKind.PURCHASED

@@ -148,6 +148,8 @@ async def _follow(context: StripeContext, before: RefundRow, refund: Refund) -> 
             if row.status in (RefundStatus.TAKEN, RefundStatus.SENT) and row.status is not move:
                 await _move(tx, row, move, refund.id)
                 row = await find_refund(tx, "id", row.id) or row
+                if row.status is RefundStatus.SUCCEEDED:
+                    await _issue_document(context, tx, row)
 
 
 async def _fail(context: StripeContext, before: RefundRow, stripe_id: str | None, problem: str) -> None:
@@ -158,9 +160,18 @@ async def _fail(context: StripeContext, before: RefundRow, stripe_id: str | None
         if row.status in (RefundStatus.FAILED, RefundStatus.EMPTY, RefundStatus.REQUESTED):
             return
         await _move(tx, row, RefundStatus.FAILED, stripe_id, problem)
+        if row.status is RefundStatus.SUCCEEDED:
+            await _issue_document(context, tx, await find_refund(tx, "id", row.id) or row)
         await _give(tx, row, nano_of(row.credit_cents or 0), "back")
         facts = {"topup_id": row.topup_id, "account_id": row.account_id}
         await open_review(tx, f"refund:{row.reference}", Cause.REFUND_FAILED, problem, **facts)  # type: ignore[arg-type]
+
+
+async def _issue_document(context: StripeContext, tx: AsyncConnection, row: RefundRow) -> None:
+    """The credit note of what was paid back; what came back afterwards is invoiced again."""
+    topup = await find_topup(tx, "id", row.topup_id)
+    assert topup is not None, "top-ups are never deleted; this is a bug"
+    await context.issue_refund_document(tx, row, topup)
 
 
 async def _move(

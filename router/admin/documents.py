@@ -4,7 +4,9 @@ from datetime import date
 
 import msgspec
 
+from billing.documents.credit_notes import Credited, partial_note_of
 from billing.documents.document import DocumentKind
+from billing.documents.faults import DocumentRefused
 from billing.documents.requests import (
     DocumentRequest,
     RequestState,
@@ -13,15 +15,19 @@ from billing.documents.requests import (
     request_month,
     retry_refused,
 )
-from billing.documents.store import StoredDocument, count_credited, find_named
+from billing.documents.store import StoredDocument, count_credited, find_named, list_credit_notes
+from billing.documents.words import cents_text
 from router.admin.accounts import require_account
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
-from router.errors import Conflict, NotFound
+from router.errors import Conflict, InvalidRequest, NotFound
 from router.request.body import printable_excerpt
 from store.ids import AccountId, DocumentRequestId, wire
 
 CREDITABLE = (DocumentKind.INVOICE, DocumentKind.TOPUP)
+_DONE = {False: "credited", True: "voided"}
+# Which field of the form a rule's field is.
+_PARAMS = {"line": "line", "amount": "amount_usd"}
 
 
 async def ask_for_month(
@@ -39,17 +45,50 @@ async def ask_for_month(
     return request
 
 
-async def ask_for_credit_note(work: UnitOfWork, number: str, reason: str) -> DocumentRequest:
-    """Ask for the credit note of an invoice. Raises ``NotFound``, and ``Conflict`` for what cannot be credited."""
+async def ask_for_credit_note(
+    work: UnitOfWork,
+    number: str,
+    reason: str,
+    *,
+    net_cents: int = 0,
+    line: int = 0,
+    reissues: bool = False,
+) -> DocumentRequest:
+    """Ask for the credit note of an invoice, or of a net amount or a line of it; ``reissues``: then for a new invoice.
+
+    Raises ``NotFound``, ``InvalidRequest`` for more than is left, and ``Conflict`` for what cannot be credited.
+    """
     stored = await require_document(work, number)
-    if stored.document.draft.kind not in CREDITABLE:
-        raise Conflict(
-            f"{number} is a {stored.document.draft.kind.value}: only an invoice is credited.", param="number"
-        )
+    kind = stored.document.draft.kind
+    if kind not in CREDITABLE or (reissues and kind is not DocumentKind.INVOICE):
+        raise Conflict(f"{number} is a {kind.value}: only an invoice is {_DONE[reissues]}.", param="number")
     if stored.corrected_by is not None:
         raise Conflict(f"{number} was credited by {stored.corrected_by}.", param="number")
-    request = await request_credit_note(work.connection, stored.account_id, stored.id, reason, work.actor)
+    is_partial = bool(net_cents or line)
+    if stored.credit_notes and not is_partial:
+        raise Conflict(
+            f"A part of {number} was credited by {', '.join(stored.credit_notes)}: credit the rest by its amount.",
+            param="number",
+        )
+    if is_partial:
+        notes = [one.document for one in await list_credit_notes(work.connection, stored.id)]
+        try:
+            partial_note_of(stored.document, notes, Credited(net_cents, reason, line), work.now.date())
+        except DocumentRefused as refused:
+            raise InvalidRequest(f"{refused}.", param=_PARAMS.get(refused.field, "amount_usd")) from refused
+    request = await request_credit_note(
+        work.connection,
+        stored.account_id,
+        stored.id,
+        reason,
+        work.actor,
+        net_cents=net_cents,
+        line=line,
+        reissues=reissues,
+    )
     facts: dict[str, object] = {"kind": DocumentKind.CREDIT_NOTE.value, "corrects": number}
+    if is_partial:
+        facts |= {"amount_usd": cents_text(net_cents) if net_cents else None, "line": line or None}
     change = Change(
         "document.request", wire(DocumentRequestId, request.id), stored.account_id, after=facts, reason=reason
     )

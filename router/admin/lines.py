@@ -77,7 +77,7 @@ async def record_payment(
     except AmountRefused as error:
         raise InvalidRequest(f"Of it {to_usd(found.open)} USD are open.", param="amount_usd") from error
     except IntegrityError as error:
-        if violated_constraint(error) == "entries_source_ref_key":
+        if violated_constraint(error) == "booked_facts_pkey":
             raise Conflict(f"A payment of {source!r} was recorded before.") from error
         raise
     facts: Json = {"amount_usd": to_usd(paid), "source": source}

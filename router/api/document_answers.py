@@ -52,7 +52,7 @@ class ContentOut(FileOut):
 class DocumentOut(Resource):
     """An issued document: amounts are USD as decimal text. It never changes; a credit note takes it back."""
 
-    volatile: ClassVar[frozenset[str]] = frozenset({"corrected_by"})
+    volatile: ClassVar[frozenset[str]] = frozenset({"corrected_by", "credit_notes"})
     columns: ClassVar[tuple[str, ...]] = ("number", "kind", "customer", "period", "issued_on", "total", "due")
 
     id: DocumentIdText
@@ -73,7 +73,8 @@ class DocumentOut(Resource):
     )
     tax_reason: str | None
     corrects: str | None = Field(description="The number of the document that this credit note takes back.")
-    corrected_by: str | None = Field(description="The number of the credit note that took it back.")
+    corrected_by: str | None = Field(description="The number of the credit note that took all of it back.")
+    credit_notes: tuple[str, ...] = Field(description="The numbers of its credit notes, those of a part of it, too.")
     lines: int
     files: list[FileOut] | None = Field(None, description="Null in a list.")
     currency: Literal["USD"] = "USD"
@@ -204,6 +205,7 @@ def document_out(stored: StoredDocument, files: list[DocumentFile] | None = None
         tax_reason=draft.tax.reason if draft.tax else None,
         corrects=draft.corrects.name if draft.corrects else None,
         corrected_by=stored.corrected_by,
+        credit_notes=stored.credit_notes,
         lines=len(draft.lines),
         files=None if files is None else [file_out(one) for one in files],
     )

@@ -91,7 +91,13 @@ class Up:
 
 
 def end_what_is_left(folder: Path) -> None:
-    """Kill the children that a run noted in its data folder."""
+    """Kill an `up` of this data folder that a failed test has left, and then the children that it would start again."""
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or ()
+        if "up" in command and str(folder) in command:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+                process.wait(10)
     noted = json.loads((folder / "children.json").read_text()) if (folder / "children.json").exists() else []
     for child in noted:
         with suppress(psutil.NoSuchProcess):

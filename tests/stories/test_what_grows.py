@@ -12,7 +12,7 @@ from store.embedded import Embedded
 from tests.harness.fake_upstream import Upstream
 from tests.harness.processes import ROOT, Product
 
-PARTITION = re.compile(r"(usage_events|routes)_\d+")
+PARTITION = re.compile(r"(usage_events|routes|ended_calls|entries|postings|grant_uses)_\d+")
 MODEL = "tests/grows"
 
 # Rows whose time is over, of each table that a job prunes, and what must then be left of them.

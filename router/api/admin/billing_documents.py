@@ -27,7 +27,7 @@ from router.api.document_answers import (
     draft_out,
     request_out,
 )
-from router.api.fields import AccountRef, DocumentRequestIdText, text_of
+from router.api.fields import AccountRef, DocumentRequestIdText, UsdCents, text_of
 from router.api.forms import Answer, Body, Page, PageQuery
 from router.api.operation import ALL, JSON, MONEY, OCTETS, V1, Operations
 from router.changes.transaction import UnitOfWork
@@ -66,9 +66,22 @@ class PreviewQuery(BaseModel):
 
 
 class DocumentCredit(Body):
-    """Why an invoice is taken back."""
+    """How much of an invoice is taken back, and why."""
 
     reason: Annotated[str, text_of(300)] = Field(description="Why; it is printed.")
+    amount_usd: UsdCents | None = Field(
+        None, description="A net amount in whole cents, of which the tax is a share; null: all of the invoice, or line."
+    )
+    line: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        None, description="The line that it is of, by its place; null: of the whole."
+    )
+
+
+class DocumentVoid(Body):
+    """Why an invoice is wrong."""
+
+    reason: Annotated[str, text_of(300)] = Field(description="Why; it is printed.")
+    reissue: bool = Field(True, description="Issue a new invoice of the month once the credit note is issued.")
 
 
 class VerificationOut(Answer):
@@ -169,10 +182,27 @@ async def issue(admin: Write, body: DocumentIssue) -> RequestOut:
 
 @operations.post(f"{ONE}/credit", verb="credit", summary="Credit an invoice", roles=MONEY)
 async def credit(admin: Write, number: str, body: DocumentCredit) -> RequestOut:
-    """Ask for the credit note that takes a whole invoice back. What is right then is a new invoice."""
+    """Ask for a credit note: of all of an invoice, whose month can be invoiced again then, or of a part of it.
+
+    A part is an allowance: nothing of the usage is invoiced again, and never more is credited than is left.
+    """
 
     async def command(work: UnitOfWork) -> RequestOut:
-        return await _request_out(work.connection, await ask_for_credit_note(work, number, body.reason))
+        request = await ask_for_credit_note(
+            work, number, body.reason, net_cents=body.amount_usd or 0, line=body.line or 0
+        )
+        return await _request_out(work.connection, request)
+
+    return await admin.change(command)
+
+
+@operations.post(f"{ONE}/void", verb="void", summary="Void an invoice", roles=MONEY)
+async def void(admin: Write, number: str, body: DocumentVoid) -> RequestOut:
+    """Correct a month's invoice: ask for the credit note of all of it and, after it, for a new invoice."""
+
+    async def command(work: UnitOfWork) -> RequestOut:
+        request = await ask_for_credit_note(work, number, body.reason, reissues=body.reissue)
+        return await _request_out(work.connection, request)
 
     return await admin.change(command)
 

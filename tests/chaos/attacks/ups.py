@@ -23,6 +23,8 @@ WORDS = {
 }
 KINDS = {**WORDS, Place.POSTGRES: "postgres"}
 ON_DISK = (Fault.FULL_DISK, Fault.READ_ONLY)
+# What a customer is told, moreover, while the only provider is away.
+NO_PROVIDER = {"503 provider_unavailable", "503 no_provider_available"}
 
 
 def up(cell: Cell, seed: int, venues: Venues) -> Outcome:
@@ -45,7 +47,8 @@ def up(cell: Cell, seed: int, venues: Venues) -> Outcome:
     finally:
         customer.stop()
     venues.say(f"  {dict(customer.seen)}")
-    losses += [f"callers saw {dict(customer.seen)}"] if set(customer.seen) - FAULT_ENDS else []
+    expected = FAULT_ENDS | (NO_PROVIDER if cell.place is Place.PROVIDER else set())
+    losses += [f"callers saw {dict(customer.seen)}"] if set(customer.seen) - expected else []
     if not losses:
         each = customer.cost_nano // max(customer.seen["200"], 1)
         spent = round((float(before) - float(balance(port, running.key))) * 1e9)
@@ -58,9 +61,12 @@ def up(cell: Cell, seed: int, venues: Venues) -> Outcome:
 
 def _under_fault(cell: Cell, running: Up, disk: Disk) -> list[str]:
     """What is lost while it lasts, and until service is back; the one call of that is charged, too."""
-    pids = _pids(running, cell.place)
-    if not pids:
+    try:
+        # It may still be away, by the cell before this one.
+        within(AGAIN_WITHIN_S, lambda: _pids(running, cell.place)[0])
+    except IndexError:
         return [f"there is no {cell.place}"]
+    pids = _pids(running, cell.place)
     with ExitStack() as taken:
         taken.enter_context(_taken(cell, pids, disk))
         if cell.fault in ON_DISK and cell.place is not Place.UP:

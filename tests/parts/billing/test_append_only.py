@@ -21,7 +21,7 @@ ALLOWED = {
 MONEY = (
     *("entries", "postings", "grants", "grant_uses", "ledger_accounts", "prices", "key_spend", "usage_events"),
     *("ended_calls", "sealed_batches", "sealed_balances", "sealed_usage"),
-    *("receivables", "receivable_payments", "receivable_reminders"),
+    *("booked_facts", "receivables", "receivable_payments", "receivable_reminders"),
 )
 # Columns of money in other tables: what a key, a provider or a credit line may spend, and what calls cost us.
 ELSEWHERE = {"keys", "endpoints", "credit_lines"}
@@ -119,6 +119,8 @@ def test_nothing_is_deleted_and_no_guard_is_taken_away(role: Role, statement: st
 
 ENTRY = "INSERT INTO entries (id, kind, source_ref) VALUES ('00000000-0000-7000-9000-000000000001', 'correction', 'x')"
 
+AGAIN = "INSERT INTO entries (id, kind, source_ref) SELECT '00000000-0000-7000-9000-000000000002',"
+
 
 def postings(credit_version: str) -> str:
     return f"""
@@ -146,6 +148,10 @@ def postings(credit_version: str) -> str:
             ENTRY,
             postings("version"),
         ),
+        # A fact that was booked before, by whatever kind of entry; facts are written by their entries alone.
+        (f"{AGAIN} 'correction', source_ref FROM booked_facts",),
+        (f"{AGAIN} 'usage', source_ref FROM booked_facts",),
+        ("INSERT INTO booked_facts VALUES ('y', gen_random_uuid())",),
         # Postings that move no running balance: without a version, with one that is taken, with one that is to come.
         (ENTRY, postings("NULL::bigint")),
         (ENTRY, postings("version")),

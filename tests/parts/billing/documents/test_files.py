@@ -13,13 +13,13 @@ from lxml import etree
 from PIL import Image
 from pypdf import PdfReader
 
+from billing.documents.credit_notes import Credited, credit_note_of, partial_note_of
 from billing.documents.document import (
     Document,
     DocumentKind,
     Draft,
     Movement,
     Statement,
-    credit_note_of,
     local_tax,
     with_totals,
 )
@@ -105,6 +105,18 @@ PAGES: dict[str, tuple[Draft, int, tuple[str, ...]]] = {
         1,
         ("Credit note", "ACME-CN-2026-000042", "ACME-INV-2026-000042", "Wrong address"),
     ),
+    "credit note of a part": (
+        partial_note_of(a_document(), [], Credited(100, "Slow", line=1), date(2026, 11, 3)),
+        1,
+        ("Takes back a part of", "ACME-INV-2026-000042", "Credit: Embeddings with", "1.00", "0.19", "1.19"),
+    ),
+    "refund": (
+        partial_note_of(
+            a_document(a_topup()), [], Credited(1000, "r", tax_cents=191, paid_by="Stripe"), date(2026, 11, 3)
+        ),
+        1,
+        ("Refund of prepaid credit", "Paid back (Stripe)", f"{MINUS}11.91"),
+    ),
     "top-up": (a_topup(), 1, ("Prepaid credit", "Card ending in 4242", "29.75", f"{MINUS}29.75")),
     "statement": (a_statement(), 1, ("Statement", f"{MINUS}40.000000001", f"{MINUS}14.000000001", "no invoice")),
 }
@@ -152,7 +164,16 @@ INVOICES: dict[str, Draft] = {
     ),
     **{
         name: PAGES[name][0]
-        for name in ("250 lines", "long names", "nothing to pay", "negative", "credit note", "top-up")
+        for name in (
+            "250 lines",
+            "long names",
+            "nothing to pay",
+            "negative",
+            "credit note",
+            "credit note of a part",
+            "refund",
+            "top-up",
+        )
     },
 }
 
@@ -162,6 +183,7 @@ def test_every_kind_of_invoice_passes_en_16931(renderer: Renderer, name: str) ->
     document = a_document(INVOICES[name])
     files = {one.format: one.content for one in asyncio.run(renderer.render(document))}
     ubl = etree.fromstring(files["ubl"])
+    assert (etree.QName(ubl).localname == "CreditNote") is (document.draft.kind is DocumentKind.CREDIT_NOTE)
     payable = ubl.findtext(".//{*}LegalMonetaryTotal/{*}PayableAmount")
     assert payable == cents_text(document.draft.due_cents)
     embedded = PdfReader(io.BytesIO(files["facturx"])).attachments["factur-x.xml"][0]

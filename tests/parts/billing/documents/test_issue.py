@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from io import BytesIO
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,14 +19,17 @@ from billing.documents.render import Renderer
 from billing.documents.requests import (
     DocumentRequest,
     RequestState,
+    issue_refund_note,
     issue_topup_document,
     list_requests,
     request_credit_note,
     request_month,
+    retry_refused,
 )
 from billing.documents.store import StoredDocument, find_document, list_documents, list_files, read_file
 from billing.documents.verify import verify
 from billing.ledger import trial_balance
+from billing.lines import read_exposure
 from billing.receivables import list_receivables
 from store.embedded import Embedded
 from store.ids import AccountId
@@ -177,6 +181,108 @@ async def test_a_correction_is_a_credit_note_and_a_new_invoice(b: Billing, rende
     assert old is not None
     assert old.document == first.document
     assert old.corrected_by == (await documents_of(b, account))[1].document.name
+    await assert_no_gaps(b)
+
+
+async def test_parts_are_credited_until_nothing_is_left_and_of_two_at_once_one_wins(
+    b: Billing, renderer: Renderer
+) -> None:
+    """Of 1.33 with 0.25 of tax: a line's 0.40, then 0.90 twice at once, then the rest, then nothing."""
+    account = await an_account_with_a_month(b, [1_333_333_338], line=10**10)
+    before = await balances(b)
+    first = await invoice_of(b, renderer, account)
+
+    async def credit(net_cents: int = 0, line: int = 0) -> DocumentRequest:
+        async with b.db.transaction() as tx:
+            return await request_credit_note(tx, account, first.id, "Slow", BY, net_cents=net_cents, line=line)
+
+    await credit(net_cents=40, line=1)
+    await issue_waiting(b.db, renderer)
+    requests = [await credit(net_cents=90), await credit(net_cents=90)]
+    await asyncio.gather(*(issue(b.db, renderer, one) for one in requests))
+    async with b.db.transaction() as tx:
+        [one, other] = (await list_requests(tx, account_id=account))[-2:]
+        rights = {one.state: one.fault, other.state: other.fault}
+    assert rights == {
+        RequestState.ISSUED: "",
+        RequestState.REFUSED: "credits-what-is-left (amount): of "
+        f"{first.document.name} 0.03 USD net are left to credit",
+    }
+    await credit(net_cents=3)
+    # All of it cannot be taken back any more: its month is not to be invoiced again.
+    await credit()
+    await issue_waiting(b.db, renderer)
+    assert (await request_of(b, account)).fault.startswith("credited-once (corrects)")
+    notes = [one for one in await documents_of(b, account) if one.document.draft.kind is DocumentKind.CREDIT_NOTE]
+    drafts = [one.document.draft for one in notes]
+    assert [(one.net_cents, one.tax_cents) for one in drafts] == [(40, 8), (90, 16), (3, 1)]
+    assert drafts[0].lines[0].description == f"Credit: Embeddings with {first.document.draft.lines[0].usage.model}"  # type: ignore[union-attr]
+    assert sum(one.local_tax.cents for one in drafts if one.local_tax) in range(21, 25)
+    async with b.db.transaction() as tx:
+        for stored in [await find_document(tx, first.id), *notes]:
+            assert stored is not None
+            assert (await verify(tx, stored)).faults == ()
+        [receivable] = [one for one in await list_receivables(tx) if one.account_id == account]
+        exposure = await read_exposure(tx, account)
+    # Nothing is open, nothing is invoiced again, and the line is free by what is demanded no more.
+    assert (receivable.open, exposure.billed, exposure.owed) == (0, 0, 0)
+    after = await balances(b)
+    moved = {kind: after.get(kind, 0) - before.get(kind, 0) for kind in after | before}
+    assert {kind: amount for kind, amount in moved.items() if amount} == {
+        "goodwill_expense": -1_330_000_000,
+        "rounding": -3_333_338,
+        "customer_unbilled": 1_333_333_338,
+    }
+    again = await invoice_of(b, renderer, account, after=9)
+    assert again.document.draft.kind is DocumentKind.CREDIT_NOTE
+    await assert_no_gaps(b)
+    await b.assert_books_are_right()
+
+
+async def test_a_void_is_followed_by_the_new_invoice_which_comes_after_it(b: Billing, renderer: Renderer) -> None:
+    account = await an_account_with_a_month(b, [88_888_888], line=10**9)
+    first = await invoice_of(b, renderer, account)
+    async with b.db.transaction() as tx:
+        for _ in range(2):
+            await request_credit_note(tx, account, first.id, "Wrong order number", BY, reissues=True)
+        await write_profile(tx, account, a_buyer(po_number="PO-78"), BY)
+    await issue_waiting(b.db, renderer)
+    _, note, second = await documents_of(b, account)
+    assert note.document.draft.corrects is not None
+    assert (note.document.draft.corrects.name, second.document.draft.buyer.po_number) == (first.document.name, "PO-78")
+    assert (second.document.draft.kind, second.corrected_by) == (DocumentKind.INVOICE, None)
+
+
+async def test_a_refunds_credit_note_waits_for_its_tax_invoice_and_is_one(b: Billing, renderer: Renderer) -> None:
+    """Asked for before the tax invoice could be issued, and twice; no more than was paid is taken back."""
+    account = await an_account_with_a_month(b, [], has_profile=False)
+    paid: dict[str, Any] = {"payment_ref": "topup_1", "net_cents": 2500, "tax_cents": 475, "tax": None}
+    refunds = (("refund_1", 1000, 190), ("refund_1", 1000, 190), ("refund_2", 1500, 285), ("refund_3", 1, 0))
+    async with b.db.transaction() as tx:
+        await issue_topup_document(
+            tx, account, paid_on=month_of(last_month())[1], paid_by="Stripe", seller="acme", **paid
+        )
+        for ref, net, tax in refunds:
+            await issue_refund_note(
+                tx, account, payment_ref="topup_1", refund_ref=ref, net_cents=net, tax_cents=tax, paid_by="Stripe"
+            )
+        requests = await list_requests(tx, account_id=account)
+    # Whichever is worked on first, before the tax invoice it waits.
+    for request in reversed(requests[1:]):
+        await issue(b.db, renderer, request)
+        assert await documents_of(b, account) == []
+    await issue(b.db, renderer, requests[0])
+    async with b.db.transaction() as tx:
+        await write_profile(tx, account, a_buyer(), BY)
+        await retry_refused(tx, account)
+    for request in [*requests, *requests]:
+        await issue(b.db, renderer, request)
+    topup, *notes = await documents_of(b, account)
+    totals = [(one.document.draft.corrects.name, one.document.draft.total_cents) for one in notes]  # type: ignore[union-attr]
+    assert totals == [(topup.document.name, 1190), (topup.document.name, 1785)]
+    assert [one.document.draft.due_cents for one in notes] == [0, 0]
+    assert (await request_of(b, account)).fault.startswith("credits-what-is-left (amount)")
+    assert topup.credit_notes == tuple(one.document.name for one in notes)
     await assert_no_gaps(b)
 
 

@@ -5,14 +5,17 @@ import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from billing.credits import GrantKind
 from billing.debt import read_debt
+from billing.documents.requests import list_requests
 from billing.money import NanoUSD
 from billing.stripe.refund_rules import RefundStatus
 from billing.stripe.refunds import NotRefundable, RefundChanged
 from billing.values import Hold, Usage
+from gigarouter.topup_documents import request_refund_document, request_topup_document
 from store.ids import AccountId
 from tests.builders.billing import MODEL, an_account
 from tests.builders.database import add_credit
@@ -126,6 +129,44 @@ def test_a_refund_that_fails_gives_the_credit_back_which_can_be_refunded_again(
         assert (again.status, again.credit_cents) == (RefundStatus.SUCCEEDED, 1_000)
 
     run(database_url, redis_url, story)
+
+
+def test_a_refund_is_documented_once_and_one_that_came_back_is_invoiced_again(
+    database_url: str, redis_url: str
+) -> None:
+    """However often and in whatever order Stripe tells of it; what somebody refunded at Stripe, too."""
+
+    async def story(p: Payments) -> None:
+        documents = {
+            "issue_document": request_topup_document,
+            "issue_refund_document": request_refund_document,
+        }
+        p.context = msgspec.structs.replace(p.context, **documents)
+        p.world.tax_percent = 19
+        account = await an_account(p.db, 0)
+        topup = await p.buy(account, 1_000)
+        (row,) = await p.refund(account, 600)
+        await p.hear(random.sample(p.world.events, len(p.world.events)))
+        p.world.refund_by_hand(str(topup.charge_id), 119)
+        await p.hear()
+        p.world.fail_refund(str(row.refund_id))
+        for _ in range(2):
+            await p.hear(random.sample(p.world.events, len(p.world.events)))
+        async with p.db.transaction() as tx:
+            requests = await list_requests(tx, account_id=account)
+        facts = [
+            (one.kind.value, one.source_ref.partition(":")[0], one.facts.net_cents, one.facts.tax_cents)
+            for one in requests
+        ]
+        assert facts == [
+            ("topup", "topup", 1_000, 190),
+            ("credit_note", "refund", 600, 114),
+            ("credit_note", "refund", 100, 19),
+            ("topup", "topup", 600, 114),
+        ]
+        assert requests[1].facts.corrects_source == requests[0].source_ref == f"topup:{topup.reference}"
+
+    run(database_url, redis_url, story, automatic_tax=True)
 
 
 FAULTS = [

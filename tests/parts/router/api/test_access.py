@@ -112,6 +112,7 @@ POST   /admin/v1/accounts/{account_id}/suspend          finance_admin ops
 POST   /admin/v1/claims                                 ops
 POST   /admin/v1/document-requests/{request_id}/retry   finance_admin
 POST   /admin/v1/documents/{number}/credit              finance_admin
+POST   /admin/v1/documents/{number}/void                finance_admin
 POST   /admin/v1/documents:issue                        finance_admin
 POST   /admin/v1/endpoints                              ops
 POST   /admin/v1/endpoints/{endpoint_id}/drain          ops
@@ -189,7 +190,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
         *("prices", "waivers", "revoke", "grants"),
         *("open", "end", "pay", "start", "finish", "sign-off"),
         *("exports", "cancel"),
-        *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "retry"),
+        *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "retry"),
         *("topups", "refunds", "resolve"),
     }
 
