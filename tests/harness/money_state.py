@@ -96,8 +96,7 @@ class MoneyState(RuleBasedStateMachine):
         cap = account.payer.cap
         if isinstance(answer, Denied):
             is_over = cap is not None and account.spent + account.money.held + amount > cap.amount
-            assert answer.reason is (Denial.CREDIT if amount > account.money.free else Denial.CAP), answer
-            assert amount > account.money.free or is_over, answer
+            assert {Denial.CREDIT: amount > account.money.free, Denial.CAP: is_over}[answer.reason], answer
             return None
         assert isinstance(answer, Hold)
         assert amount <= account.money.free, "credit is never passed"
