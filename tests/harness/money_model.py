@@ -12,7 +12,7 @@ import msgspec
 # In the order of spending.
 KINDS = ("promotional", "goodwill", "purchased", "line")
 GIFTS = ("promotional", "goodwill")
-NEVER = 10**9
+NEVER = 10**12
 
 
 class Lot(msgspec.Struct):
