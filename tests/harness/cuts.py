@@ -16,6 +16,7 @@ from asyncpg.connection import Connection
 from asyncpg.prepared_stmt import PreparedStatement
 from typing_extensions import override
 
+from billing.errors import BillingUnavailable
 from billing.stripe.client import StripeClient
 from billing.stripe.errors import StripeUnavailable
 from store.postgres import STORE_FAULTS
@@ -108,7 +109,7 @@ class Cut:
 def _is_of_store(fault: BaseException) -> bool:
     if isinstance(fault, BaseExceptionGroup):
         return all(_is_of_store(one) for one in fault.exceptions)
-    return isinstance(fault, STORE_FAULTS)
+    return isinstance(fault, (*STORE_FAULTS, BillingUnavailable))
 
 
 @contextmanager
