@@ -13,7 +13,7 @@ from typing_extensions import override
 from billing.credits import GrantKind
 from billing.money import NanoUSD, Price
 from billing.stripe.topups import Topup
-from billing.values import Denial, Denied, Hold, Quote
+from billing.values import Denial, Denied, Hold, Payer, Quote
 from store.ids import AccountId, RequestId, new_id
 from tests.builders.billing import PRICE, an_account, usage_of
 from tests.builders.stripe import Payments
@@ -34,7 +34,8 @@ class Account(msgspec.Struct):
 
     id: AccountId
     money: Money
-    payer: Any
+    payer: Payer
+    cap: int | None = None
     topups: list[Topup] = []
     spent: int = 0
     disputed: bool = False
@@ -93,14 +94,14 @@ class MoneyState(RuleBasedStateMachine):
             return await admit(request, account.payer, quote, datetime.now(UTC), _in_a_minute(), None)
 
         answer = self.process.run(story)
-        cap = account.payer.cap
+        cap = account.cap
         if isinstance(answer, Denied):
-            is_over = cap is not None and account.spent + account.money.held + amount > cap.amount
+            is_over = cap is not None and account.spent + account.money.held + amount > cap
             assert {Denial.CREDIT: amount > account.money.free, Denial.CAP: is_over}[answer.reason], answer
             return None
         assert isinstance(answer, Hold)
         assert amount <= account.money.free, "credit is never passed"
-        assert cap is None or account.spent + account.money.held + amount <= cap.amount, "a cap is never passed"
+        assert cap is None or account.spent + account.money.held + amount <= cap, "a cap is never passed"
         account.money.held += amount
         self.prices[answer.id] = self.price.nano_per_mtok
         return Call(account, answer, amount)
