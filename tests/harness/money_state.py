@@ -18,7 +18,7 @@ from store.ids import AccountId, RequestId, new_id
 from tests.builders.billing import PRICE, an_account, usage_of
 from tests.builders.stripe import Payments
 from tests.builders.values import a_payer
-from tests.harness.money_books import assert_all_right, read_money
+from tests.harness.money_books import assert_all_right, catch_up, read_money
 from tests.harness.money_model import Money
 from tests.harness.payments_thread import PaymentsThread
 from tests.harness.stripe_server import StripeServer
@@ -88,7 +88,7 @@ class MoneyState(RuleBasedStateMachine):
 
     def admit(self, account: Account, amount: int) -> Call | None:
         async def story(p: Payments) -> object:
-            await p.billing.settle()
+            await catch_up(p)
             request, quote = RequestId(new_id()), Quote(1, NanoUSD(amount), self.price)
             admit = p.billing.admission.admit
             return await admit(request, account.payer, quote, datetime.now(UTC), _in_a_minute(), None)

@@ -44,7 +44,7 @@ from tests.builders.database import insert_model
 from tests.builders.stripe import Payments
 from tests.builders.values import a_price
 from tests.harness.fresh_databases import fresh_databases
-from tests.harness.money_books import check_books
+from tests.harness.money_books import catch_up, check_books
 from tests.harness.money_model import GIFTS
 from tests.harness.money_state import LONGEST_S, MONTHS, NOW, THIS_MONTH, Account, Call, MoneyState, usage
 
@@ -124,7 +124,7 @@ class MoneyMachine(MoneyState):
             return
 
         async def story(p: Payments) -> None:
-            await p.billing.settle()
+            await catch_up(p)
             await p.billing.make_overdue(call.account.id)
             await reap(p.db, p.billing.projection, LONGEST_S)
             if comes_late:
@@ -260,7 +260,7 @@ class MoneyMachine(MoneyState):
         month = MONTHS[len(self.closed)]
 
         async def story(p: Payments) -> None:
-            await p.billing.settle()
+            await catch_up(p)
             await check_books(p)
             async with p.db.transaction() as tx:
                 await start(tx, month)
