@@ -19,6 +19,7 @@ from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
+import psutil
 from sqlalchemy import text
 
 from billing.documents.document import Document, DocumentKind, Draft, LineUsage, due_on, with_totals
@@ -165,25 +166,29 @@ async def month(url: str, events: int, of_one: int) -> None:
     await request_invoices(db, accounts)
     issuing = issue_waiting(db, renderer, at_most=ACCOUNTS)
     count = await timed(f"{events:,} events of {ACCOUNTS:,} accounts rated, rooted, invoiced and stored", issuing)
-    tell_memory()
+    tell_use()
     async with db.transaction() as tx:
         issued = await tx.scalar(text("SELECT count(*) FROM documents"))
     assert (count, issued) == (ACCOUNTS, ACCOUNTS)
     await request_invoices(db, [last])
     await timed(f"an invoice of {of_one:,} events issued", issue_waiting(db, renderer))
     await timed(f"an invoice of {of_one:,} events verified", check())
-    tell_memory()
+    tell_use()
     renderer.close()
     await db.close()
 
 
-def tell_memory() -> None:
-    """The most memory that this process had, and the one that renders."""
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def tell_use() -> None:
+    """The CPU time and the most memory of this process, and of the one that renders."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
     found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "render_process"], capture_output=True, check=True)
-    status = Path(f"/proc/{int(found.stdout)}/status").read_text()
+    renderer = psutil.Process(int(found.stdout))
+    status = Path(f"/proc/{renderer.pid}/status").read_text()
     [peak] = [int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM")]
-    print(f"memory at its peak: {own} MiB, and {peak} MiB of the process that renders")
+    cpu_s = (own.ru_utime + own.ru_stime, sum(renderer.cpu_times()[:2]))
+    print(
+        f"this process: {cpu_s[0]:.1f} s of CPU, {own.ru_maxrss // 1024} MiB; rendering: {cpu_s[1]:.1f} s, {peak} MiB"
+    )
 
 
 def main() -> None:
