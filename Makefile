@@ -7,7 +7,7 @@ RUN = .venv/bin/python -m
 SIDE_BY_SIDE = -n 3 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check fix bench bench-gpu chaos stripe-smoke lock migration clean
+.PHONY: help up test check fix bench bench-gpu chaos stripe-smoke proofs year lock migration clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,6 +33,14 @@ bench-gpu: .venv/.dev ## Prove the worker on a GPU in nine minutes; DEVICE=cpu S
 
 chaos: .venv/.dev ## Do every fault at every place; SEED= CELL='kill@*/short', or STORMS= SECONDS= for all at once
 	@$(RUN) tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(CELL),--cell '$(CELL)') $(if $(STORMS),--storms $(STORMS)) $(if $(SECONDS),--seconds $(SECONDS))
+
+proofs: .venv/.dev ## Prove money at length: RUNS= of the state machine (100), then every cut of every story
+	@GIGAROUTER_TEST_RUNS=$(or $(RUNS),100) $(RUN) pytest --timeout 36000 tests/properties/test_money_machine.py
+	@GIGAROUTER_TEST_CUTS=all $(RUN) pytest --timeout 36000 tests/parts/billing/test_cuts.py
+
+year: .venv/.dev ## Simulate a year of a thousand accounts and a million calls; CALLS= and ACCOUNTS= scale it
+	@GIGAROUTER_TEST_YEAR_CALLS=$(or $(CALLS),1000000) GIGAROUTER_TEST_YEAR_ACCOUNTS=$(or $(ACCOUNTS),1000) \
+		$(RUN) pytest --timeout 36000 -s tests/stories/finance/test_year.py
 
 lock: .venv/.dev ## Resolve all dependencies again and write uv.lock
 	@.venv/bin/uv lock --upgrade

@@ -19,6 +19,7 @@ from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
+import psutil
 from sqlalchemy import text
 
 from billing.documents.document import Document, DocumentKind, Draft, LineUsage, due_on, with_totals
@@ -129,25 +130,33 @@ def pages() -> None:
         print(f"{what}: {PAGES / (time.process_time() - began):.0f} a second")
 
 
-async def month(url: str, events: int, of_one: int) -> None:
-    """Rate and root the month of every account; issue and verify the invoice of the last."""
+async def fill(url: str, events: int, of_one: int) -> tuple[list[AccountId], AccountId]:
+    """Make the month: its accounts, each with a line of credit that paid; and the one with events of its own."""
     owner = await asyncpg.connect(url)
-    await owner.execute(_MAKE)
     await owner.execute("SET statement_timeout = 0")
+    await owner.execute(_MAKE)
     await owner.fetch(_EVENTS, events, False)
     await owner.fetch(_EVENTS, of_one, True)
     await owner.execute(_LINE)
-    accounts = [AccountId(UUID(str(row[0]))) for row in await owner.fetch("SELECT id FROM accounts ORDER BY name")]
+    rows = await owner.fetch("SELECT id FROM accounts WHERE name LIKE 'account %' ORDER BY name")
     last = AccountId(UUID(str(await owner.fetchval(f"SELECT md5('a{ACCOUNTS}')::uuid"))))
     await owner.close()
-    db, renderer = Database(url), Renderer()
+    return [account for row in rows if (account := AccountId(UUID(str(row[0])))) != last], last
 
-    async def ask(wanted: list[AccountId]) -> None:
-        async with db.transaction() as tx:
-            await write_seller(tx, SELLER, "bench")
-            for account in wanted:
-                await write_profile(tx, account, BUYER, "bench")
-                await request_month(tx, DocumentKind.INVOICE, account, MONTH, "acme", "bench")
+
+async def request_invoices(db: Database, accounts: list[AccountId]) -> None:
+    """Ask for the invoice of each account's month."""
+    async with db.transaction() as tx:
+        await write_seller(tx, SELLER, "bench")
+        for account in accounts:
+            await write_profile(tx, account, BUYER, "bench")
+            await request_month(tx, DocumentKind.INVOICE, account, MONTH, "acme", "bench")
+
+
+async def month(url: str, events: int, of_one: int) -> None:
+    """Rate, root and invoice the month of every account; issue and verify the invoice of the last."""
+    accounts, last = await fill(url, events, of_one)
+    db, renderer = Database(url), Renderer()
 
     async def check() -> None:
         async with db.transaction() as tx:
@@ -155,28 +164,32 @@ async def month(url: str, events: int, of_one: int) -> None:
             faults = (await verify(tx, stored)).faults
         assert faults == (), faults
 
-    await ask([one for one in accounts if one != last])
+    await request_invoices(db, accounts)
     issuing = issue_waiting(db, renderer, at_most=ACCOUNTS)
     count = await timed(f"{events:,} events of {ACCOUNTS:,} accounts rated, rooted, invoiced and stored", issuing)
-    tell_memory()
+    tell_use()
     async with db.transaction() as tx:
         issued = await tx.scalar(text("SELECT count(*) FROM documents"))
     assert (count, issued) == (ACCOUNTS, ACCOUNTS)
-    await ask([last])
+    await request_invoices(db, [last])
     await timed(f"an invoice of {of_one:,} events issued", issue_waiting(db, renderer))
     await timed(f"an invoice of {of_one:,} events verified", check())
-    tell_memory()
+    tell_use()
     renderer.close()
     await db.close()
 
 
-def tell_memory() -> None:
-    """The most memory that this process had, and the one that renders."""
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def tell_use() -> None:
+    """The CPU time and the most memory of this process, and of the one that renders."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
     found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "render_process"], capture_output=True, check=True)
-    status = Path(f"/proc/{int(found.stdout)}/status").read_text()
+    renderer = psutil.Process(int(found.stdout))
+    status = Path(f"/proc/{renderer.pid}/status").read_text()
     [peak] = [int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM")]
-    print(f"memory at its peak: {own} MiB, and {peak} MiB of the process that renders")
+    cpu_s = (own.ru_utime + own.ru_stime, sum(renderer.cpu_times()[:2]))
+    print(
+        f"this process: {cpu_s[0]:.1f} s of CPU, {own.ru_maxrss // 1024} MiB; rendering: {cpu_s[1]:.1f} s, {peak} MiB"
+    )
 
 
 def main() -> None:

@@ -80,11 +80,10 @@ _LEFT = text("""
 # By number, since facts are found by their key alone.
 _TAKEN = text("""
     SELECT count(DISTINCT f.entry_id) AS steps, coalesce(sum(u.amount_nano), 0)::bigint AS amount,
-        EXISTS (SELECT FROM booked_facts o WHERE o.source_ref = :source || ':' || 'owed') AS is_owed
+        EXISTS (SELECT FROM booked_facts WHERE source_ref = :owed) AS rest_is_owed
     FROM booked_facts f LEFT JOIN grant_uses u ON u.entry_id = f.entry_id
     WHERE f.source_ref = ANY(ARRAY(SELECT :source || ':' || n FROM generate_series(1, :steps_max) AS n))
 """)
-_IS_BOOKED = text("SELECT count(*) FROM booked_facts WHERE source_ref = :source_ref")
 _END = text("""
     INSERT INTO ended_calls (request_id, outcome, account_id, entry_id, occurred_at)
     VALUES (:hold, 'charged', :account_id, :entry, now()) ON CONFLICT DO NOTHING RETURNING request_id
@@ -122,11 +121,15 @@ class HoldGivenUp(Exception):
 
 
 class _Progress(msgspec.Struct, frozen=True):
-    """How many steps were booked, how much they took, and what the grants still have of the wanted amount."""
+    """How many steps were booked, how much they took, and what the grants still have of the wanted amount.
+
+    Once the rest is owed nothing is left to take: credit that comes later pays the debt.
+    """
 
     steps: int
     taken: int
     left: int
+    rest_is_owed: bool
     grants: list[tuple[GrantId, GrantKind, int]]
 
 
@@ -143,18 +146,17 @@ async def take_back(
     while True:
         async with db.transaction() as tx:
             progress = await _progress(tx, wanted)
+            owed = await _owe_rest(tx, wanted) if progress.left == 0 else None
+        if owed is not None:
+            return TakenBack(NanoUSD(progress.taken), NanoUSD(owed), NanoUSD(0))
         if progress.left == 0:
-            break
+            # Credit came meanwhile, and is taken first.
+            continue
         hold = await _hold_free(admission, projection, wanted.account_id, progress.left, db.clock, wait_s)
         if hold is None:
             return TakenBack(NanoUSD(progress.taken), NanoUSD(0), NanoUSD(progress.left))
         with suppress(HoldGivenUp):
             await _book_held(db, projection, generation, wanted, hold)
-    owed = 0
-    if wanted.owe_rest and progress.taken < wanted.amount:
-        async with db.transaction() as tx:
-            owed = await _owe_rest(tx, wanted)
-    return TakenBack(NanoUSD(progress.taken), NanoUSD(owed), NanoUSD(0))
 
 
 async def _hold_free(
@@ -246,35 +248,37 @@ def _legs(wanted: TakeBack, kind: GrantKind, take: NanoUSD) -> list[Posting]:
 
 
 async def _progress(tx: AsyncConnection, wanted: TakeBack) -> _Progress:
-    done = (await tx.execute(_TAKEN, {"source": wanted.source, "steps_max": STEPS_MAX})).one()
+    fact = {"source": wanted.source, "owed": f"{wanted.source}:owed", "steps_max": STEPS_MAX}
+    done = (await tx.execute(_TAKEN, fact)).one()
     kinds = [kind.value for kind in _RULES[wanted.reason]]
     facts = {"account_id": wanted.account_id, "kinds": kinds, "grants": list(wanted.grants)}
     # The newest grants first, but for what is charged: that uses grants up as a call would.
     facts["as_spent"] = wanted.reason is Reason.MINIMUM
     grants = [(GrantId(g.id), GrantKind(g.kind), int(g.remaining_nano)) for g in await tx.execute(_LEFT, facts)]
-    # Once its rest is debt, new credit pays that debt, and the fact takes nothing more.
-    limit = 0 if done.is_owed else wanted.amount - done.amount
+    limit = wanted.amount - done.amount
     if wanted.reason is Reason.DEBT:
         limit = min(limit, await read_debt(tx, wanted.account_id))
-    left = max(0, min(limit, sum(remaining for _, _, remaining in grants)))
-    return _Progress(done.steps, done.amount, left, grants)
+    # Once its rest is debt, new credit pays that debt, and the fact takes nothing more.
+    left = 0 if done.rest_is_owed else max(0, min(limit, sum(remaining for _, _, remaining in grants)))
+    return _Progress(done.steps, done.amount, left, done.rest_is_owed, grants)
 
 
-async def _owe_rest(tx: AsyncConnection, wanted: TakeBack) -> int:
-    """Book as debt what the credit did not have, once."""
+async def _owe_rest(tx: AsyncConnection, wanted: TakeBack) -> int | None:
+    """Book as debt what the credit did not have, once; returns how much. None where credit came meanwhile."""
+    if not wanted.owe_rest:
+        return 0
     await lock_credit(tx, wanted.account_id)
     progress = await _progress(tx, wanted)
-    rest = wanted.amount - progress.taken
-    source_ref = f"{wanted.source}:owed"
-    if await tx.scalar(_IS_BOOKED, {"source_ref": source_ref}):
-        return rest
     if progress.left:
-        # Credit came meanwhile: the next turn takes that first.
-        return 0
-    into = _RULES[wanted.reason][GrantKind.PURCHASED]
-    legs = [Posting(LedgerKind.CUSTOMER_OVERDRAFT, NanoUSD(-rest), wanted.account_id), Posting(into, NanoUSD(rest))]
-    period = await _period(tx, wanted)
-    await post(tx, wanted.reason, source_ref, legs, account_id=wanted.account_id, note=wanted.source, period=period)
+        return None
+    rest = wanted.amount - progress.taken
+    if rest and not progress.rest_is_owed:
+        into = _RULES[wanted.reason][GrantKind.PURCHASED]
+        debt = Posting(LedgerKind.CUSTOMER_OVERDRAFT, NanoUSD(-rest), wanted.account_id)
+        legs = [debt, Posting(into, NanoUSD(rest))]
+        source_ref = f"{wanted.source}:owed"
+        period = await _period(tx, wanted)
+        await post(tx, wanted.reason, source_ref, legs, account_id=wanted.account_id, note=wanted.source, period=period)
     return rest
 
 

@@ -28,7 +28,8 @@ _KEEP = text("""
     RETURNING id
 """)
 _FIND = text("SELECT * FROM disputes WHERE id = :id")
-# What was taken, by the kind of its grants; what was not there and became debt counts as purchased.
+# What was taken, by the kind of its grants; what was not there and became debt counts as purchased. It is given back in
+# this order, so that what was bought pays the debt that it left, and not what was given.
 _TAKEN = text("""
     SELECT kind, sum(amount)::bigint AS amount FROM (
         SELECT g.kind, u.amount_nano AS amount FROM booked_facts f
@@ -38,7 +39,7 @@ _TAKEN = text("""
         SELECT 'purchased', -p.amount_nano FROM booked_facts f JOIN postings p ON p.entry_id = f.entry_id
         JOIN ledger_accounts l ON l.id = p.ledger_account_id AND l.kind = 'customer_overdraft'
         WHERE f.source_ref = :owed
-    ) taken GROUP BY kind
+    ) taken GROUP BY kind ORDER BY kind <> 'purchased', kind
 """)
 _IS_GRANTED = text("SELECT count(*) FROM grants WHERE source_ref = :source")
 

@@ -8,7 +8,6 @@ BEGIN
     FOR place IN SELECT conrelid::regclass FROM pg_constraint WHERE conname = 'entries_kind' LOOP
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT entries_kind', place);
     END LOOP;
-    ALTER TABLE entries ADD CONSTRAINT entries_kind CHECK (kind IN ('usage', 'grant', 'expiry', 'refund', 'dispute',
-        'line', 'debt', 'payment', 'fee', 'payout', 'unbilled', 'invoice', 'tax', 'provider_invoice', 'write_off',
-        'rounding', 'correction', 'minimum')) NOT VALID;
+    ALTER TABLE entries ADD CONSTRAINT entries_kind CHECK (kind = ANY (string_to_array('usage grant expiry refund dispute line debt payment fee payout unbilled invoice tax '
+        'provider_invoice write_off rounding correction minimum', ' '))) NOT VALID;
 END $$

@@ -1,6 +1,6 @@
 CREATE TABLE reconciliations (
     id uuid PRIMARY KEY,
-    kind text NOT NULL CHECK (kind IN ('stripe', 'providers')),
+    kind text NOT NULL CHECK (kind = ANY (string_to_array('stripe providers', ' '))),
     state text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'done', 'failed')),
     requested_by text NOT NULL,
     requested_at timestamptz NOT NULL DEFAULT now(),
@@ -61,10 +61,10 @@ GRANT SELECT, INSERT, UPDATE (amount_nano, message, found_at, seen_at, gone_at, 
 --;;
 ALTER TABLE ledger_accounts
     DROP CONSTRAINT ledger_accounts_kind,
-    ADD CONSTRAINT ledger_accounts_kind CHECK (kind IN ('customer_credit', 'customer_overdraft', 'customer_receivable',
-        'customer_unbilled', 'revenue', 'promotional_contra', 'goodwill_expense', 'clearing', 'breakage',
-        'provider_cost', 'provider_payable', 'provider_variance', 'tax_payable', 'stripe_clearing', 'stripe_fees',
-        'bank', 'refunds', 'disputes', 'write_off', 'rounding', 'credit_lines')) NOT VALID
+    ADD CONSTRAINT ledger_accounts_kind CHECK (kind = ANY (string_to_array('customer_credit customer_overdraft customer_receivable customer_unbilled revenue '
+        'promotional_contra goodwill_expense clearing breakage provider_cost provider_payable '
+        'provider_variance tax_payable stripe_clearing stripe_fees bank refunds disputes write_off '
+        'rounding credit_lines', ' '))) NOT VALID
 --;;
 INSERT INTO ledger_accounts (id, kind) VALUES ('00000000-0000-7000-8000-000000000016', 'provider_variance')
 ON CONFLICT DO NOTHING

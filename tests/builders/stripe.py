@@ -235,9 +235,18 @@ def usage_of(cost: int) -> Usage:
 async def payments(database_url: str, redis_url: str, *, automatic_tax: bool = False) -> AsyncIterator[Payments]:
     """Payments of one process, until the block ends; whatever broke Stripe's contract fails it."""
     with StripeServer() as stripe:
-        config = a_config(stripe.url, automatic_tax=automatic_tax)
-        async with payments_at(database_url, redis_url, config, stripe) as p:
+        async with payments_beside(stripe, database_url, redis_url, automatic_tax=automatic_tax) as p:
             yield p
+
+
+@asynccontextmanager
+async def payments_beside(
+    stripe: StripeServer, database_url: str, redis_url: str, *, automatic_tax: bool = False
+) -> AsyncIterator[Payments]:
+    """Payments of one more process that meets the same Stripe."""
+    config = a_config(stripe.url, automatic_tax=automatic_tax)
+    async with payments_at(database_url, redis_url, config, stripe) as p:
+        yield p
 
 
 @asynccontextmanager

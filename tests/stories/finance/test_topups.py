@@ -1,5 +1,6 @@
 """A customer adds credit, pays, and is paid back, through real processes; whoever is not Stripe is refused."""
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -217,6 +218,46 @@ def test_jobs_that_die_between_stripes_act_and_ours_leave_one_effect(product: Pr
     charge = [one for one in stripe.world.all("charge") if one["amount"] == 5_000]
     assert [one["amount_refunded"] for one in charge] == [5_000]
     assert admin_command(product.environment, "ledger", "trial-balance", "--json")["balanced"]
+
+
+def test_jobs_killed_at_any_moment_credit_and_refund_each_payment_once(product: Product, stripe: StripeServer) -> None:
+    """SIGKILL while webhooks come and refunds are ordered, at moments that the order's seed repeats."""
+    assert product.jobs is not None
+    customers = [Customer(product, f"Of many {number}") for number in range(5)]
+    first = len(stripe.world.events)
+    for customer in customers:
+        stripe.world.pay(session_of(customer.order("70.00", "many")))
+    with ThreadPoolExecutor(1) as sender:
+        sent = sender.submit(deliver, product.serves[0].url, stripe.world.events[first:])
+        for _ in range(3):
+            time.sleep(random.random() / 2)
+            kill_jobs(product)
+        sent.result()
+    assert until(lambda: all(customer.balances() == {"70.00"} for customer in customers), 90)
+    for customer in customers:
+        assert customer.ask("POST", "/refunds", {"amount_usd": "20.00"}, "many").status_code == 201
+    time.sleep(random.random() / 4)
+    kill_jobs(product)
+    # A hold of the killed process is overdue after half a minute at most; then its credit is taken.
+    assert until(lambda: all(customer.balances() == {"50.00"} for customer in customers), 120)
+    assert until(lambda: refunded(customers) == {"succeeded"})
+    facts = "SELECT count(*) FROM grants WHERE account_id = $1 AND source_ref LIKE 'stripe:%'"
+    assert {product.database.value(facts, customer.account) for customer in customers} == {1}
+    charges = [one["amount_refunded"] for one in stripe.world.all("charge") if one["amount"] == 7_000]
+    assert charges == [2_000] * len(customers)
+    assert admin_command(product.environment, "ledger", "trial-balance", "--json")["balanced"]
+
+
+def kill_jobs(product: Product) -> None:
+    """Kill jobs, end its leases, as two minutes would, and start it again."""
+    assert product.jobs is not None
+    product.jobs.kill()
+    product.database.rows("UPDATE stripe_work SET lease_until = '-infinity', due_at = now() WHERE requested > done")
+    product.jobs.start()
+
+
+def refunded(customers: list[Customer]) -> set[str]:
+    return {customer.ask("GET", "/refunds").json()["data"][0]["status"] for customer in customers}
 
 
 def test_an_operator_orders_and_refunds_by_command(product: Product, stripe: StripeServer) -> None:
