@@ -29,6 +29,7 @@ from router.api.fields import (
 )
 from router.api.forms import Body, Form, Page, PageQuery
 from router.api.operation import ALL, MONEY, V1, Operations
+from router.changes.second_person import MoneyKind
 from router.changes.transaction import UnitOfWork
 from router.errors import NotFound
 from store.ids import ContractId, wire
@@ -165,6 +166,7 @@ async def fund(admin: Write, contract_id: ContractIdText, body: ContractFund) ->
     async def command(work: UnitOfWork) -> ContractOut:
         known = ContractId(contract_id)
         funded = await fund_contract(work, known, body.reference, seller=body.seller, tax=body.tax_usd)
+        await admin.require_second_person(work, MoneyKind.GRANT, funded.account_id, funded.commitment or NanoUSD(0))
         return await ops_contract(work.connection, funded, work.now)
 
     return await admin.change(command, current=_current(contract_id))

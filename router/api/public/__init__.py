@@ -27,7 +27,20 @@ from router.api.public.votes import operations as votes
 from router.api.public.webhooks import operations as webhooks
 
 operations = [
-    *(votes, models, account, closing, grants, movements, contracts, caps, budgets, webhooks, billing_profiles, documents),
+    *(
+        votes,
+        models,
+        account,
+        closing,
+        grants,
+        movements,
+        contracts,
+        caps,
+        budgets,
+        webhooks,
+        billing_profiles,
+        documents,
+    ),
     *(topups, refunds, recharge, portal),
     *(requests, quotes, usage, openai_usage, stripe_webhook, first_page),
 ]

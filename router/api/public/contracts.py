@@ -9,7 +9,7 @@ from billing.contracts.store import list_contracts
 from router.api.contract_forms import ContractFacts, own_contract
 from router.api.forms import Page, PageQuery
 from router.api.operation import Operations, Who
-from router.api.public.money_request import ask_postgres
+from router.api.public.postgres import ask_postgres
 from router.api.public.request import Private
 
 operations = Operations("contracts", "/v1/account/contracts", tag="Account", who=Who.KEY)

@@ -7,16 +7,16 @@ neither a unique index over all months nor a search for the posting of a version
 The trigger comes first and leaves accounts alone that are not counted yet; then these are counted, a few hundred at a
 time and none that a call has locked; then the index goes. Older releases run on it while it is rolled out.
 
-Revision ID: 0044
-Revises: 0038
+Revision ID: 0035
+Revises: 0034
 """
 
 from pathlib import Path
 
 from alembic import op
 
-revision = "0044"
-down_revision = "0038"
+revision = "0035"
+down_revision = "0034"
 branch_labels = None
 depends_on = None
 

@@ -1,15 +1,15 @@
-"""Invoices of providers: versions of column maps, what was imported, and what was billed and never delivered.
+"""Differences are a queue, and reconciliations are requested and recorded; an account for variances of providers.
 
-Revision ID: 0041
-Revises: 0040
+Revision ID: 0043
+Revises: 0042
 """
 
 from pathlib import Path
 
 from alembic import op
 
-revision = "0041"
-down_revision = "0040"
+revision = "0043"
+down_revision = "0042"
 branch_labels = None
 depends_on = None
 

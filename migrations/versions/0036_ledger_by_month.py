@@ -7,18 +7,18 @@ accounts all commits had in common. Receivables and their payments refer to ``bo
 
 Each lock is held for an instant, and what reads whole tables (to validate) holds none that calls need. Older releases
 run on it while it is rolled out: they name the tables alone. It refuses a database that has entries whose id is no
-UUIDv7, which a release of before 0042 made where it booked calls of two months at once.
+UUIDv7, which a release of before 0032 made where it booked calls of two months at once.
 
-Revision ID: 0045
-Revises: 0044
+Revision ID: 0036
+Revises: 0035
 """
 
 from pathlib import Path
 
 from alembic import op
 
-revision = "0045"
-down_revision = "0044"
+revision = "0036"
+down_revision = "0035"
 branch_labels = None
 depends_on = None
 

@@ -6,16 +6,16 @@ sums what is gone, so that every balance and every sum stays what it was. These 
 
 Older releases run on it while it is rolled out, and until a month is put away.
 
-Revision ID: 0046
-Revises: 0045
+Revision ID: 0037
+Revises: 0036
 """
 
 from pathlib import Path
 
 from alembic import op
 
-revision = "0046"
-down_revision = "0045"
+revision = "0037"
+down_revision = "0036"
 branch_labels = None
 depends_on = None
 

@@ -9,7 +9,7 @@ and tries again.
 Older releases run on it while it is rolled out: they name the table alone. An older ``charge_calls`` makes the id of an
 entry's second month from the first one's time now, no longer from a hash alone.
 
-Revision ID: 0042
+Revision ID: 0032
 Revises: 0031
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0042"
+revision = "0032"
 down_revision = "0031"
 branch_labels = None
 depends_on = None

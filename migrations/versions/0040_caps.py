@@ -2,22 +2,22 @@
 
 The index stands in the way of no traffic, so it may take longer than a migration's statement usually may.
 
-Revision ID: 0036
-Revises: 0033
+Revision ID: 0040
+Revises: 0039
 """
 
 from pathlib import Path
 
 from alembic import op
 
-revision = "0036"
-down_revision = "0033"
+revision = "0040"
+down_revision = "0039"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    statements = Path(__file__).with_name("0036_caps.sql").read_text().split("--;;\n")
+    statements = Path(__file__).with_name("0040_caps.sql").read_text().split("--;;\n")
     for statement in statements:
         if statement.strip():
             op.execute(statement)

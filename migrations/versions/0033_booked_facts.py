@@ -9,16 +9,16 @@ filled in beside all traffic; then the index goes. Older releases run on it whil
 through the trigger. Those that read the name of the violated constraint find another one, for a payment that is
 recorded twice, and answer 500 instead of 409 until they are replaced.
 
-Revision ID: 0043
-Revises: 0042
+Revision ID: 0033
+Revises: 0032
 """
 
 from pathlib import Path
 
 from alembic import op
 
-revision = "0043"
-down_revision = "0042"
+revision = "0033"
+down_revision = "0032"
 branch_labels = None
 depends_on = None
 
