@@ -51,7 +51,7 @@ GROUPS: dict[str, Group] = {
     "statements": Group("documents", _DOCUMENTS[:-1], preset={"kind": "statement"}),
     "close": Group("close"),
     "export": Group("exports", usual="create"),
-    "reconcile": Group("reconciliations"),
+    "reconcile": Group("reconciliations", usual="run"),
     "differences": Group("differences"),
     "provider-invoices": Group("provider-invoices"),
     "verify": Group("documents", ("verify",), usual="verify"),

@@ -36,9 +36,12 @@ from billing.periods import request_finish, sign_off, start
 from billing.reaper import reap
 from billing.receivables import accrue, bill, pay
 from billing.seal import seal
+from billing.stripe import recharges
+from billing.stripe.topups import Topup, find_topup
 from billing.tables import PriceRow
 from billing.values import Cap, CapPeriod
 from store.embedded import Embedded
+from store.ids import AccountId
 from store.postgres import Database
 from tests.builders.billing import MODEL, PRICE
 from tests.builders.database import insert_model
@@ -73,6 +76,34 @@ class MoneyMachine(MoneyState):
     def top_up(self, account: Account, cents: int) -> None:
         account.topups.append(self.process.run(lambda p: p.buy(account.id, cents)))
         account.money.give("purchased", cents * CENT, topup=account.topups[-1].reference)
+
+    @rule(account=accounts, threshold=st.integers(500, 3_000), cents=st.integers(500, 2_000))
+    def recharge(self, account: Account, threshold: int, cents: int) -> None:
+        """A card is saved and a person consents: each turn buys once while credit of its own is low. Then it is off."""
+        if account.disputed:
+            return
+
+        async def save(p: Payments) -> Topup:
+            topup = await p.order(account.id, 500, save_card=True)
+            await p.act()
+            self.stripe.world.pay(str((await p.read(topup)).session_id))
+            await p.hear()
+            await p.consent(account.id, threshold, cents, 10**6)
+            return await p.read(topup)
+
+        async def switch_off(p: Payments) -> None:
+            async with p.db.transaction() as tx:
+                await recharges.switch_off(tx, account.id, actor="tests", reason="tests")
+
+        account.topups.append(self.process.run(save))
+        account.money.give("purchased", 500 * CENT, topup=account.topups[-1].reference)
+        for _ in range(2):
+            own = sum(account.money.left(kind) for kind in ("purchased", *GIFTS))
+            assert self.process.run(lambda p: p.recharge(later=True)) == (own < threshold * CENT)
+            if own < threshold * CENT:
+                account.topups.append(self.process.run(lambda p: newest_recharge(p, account.id)))
+                account.money.give("purchased", cents * CENT, topup=account.topups[-1].reference)
+        self.process.run(switch_off)
 
     @rule(account=accounts, amount=COST, kind=st.sampled_from(GIFTS), days=st.none() | st.integers(1, 5))
     def give(self, account: Account, amount: int, kind: str, days: int | None) -> None:
@@ -286,6 +317,14 @@ class MoneyMachine(MoneyState):
     @rule()
     def crash(self) -> None:
         self.process.restart()
+
+
+async def newest_recharge(p: Payments, account: AccountId) -> Topup:
+    attempt = (await p.attempts(account))[-1]
+    async with p.db.transaction() as tx:
+        topup = await find_topup(tx, "id", attempt.topup_id)
+    assert topup is not None
+    return topup
 
 
 @pytest.fixture

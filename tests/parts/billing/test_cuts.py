@@ -122,6 +122,25 @@ async def order(w: World) -> tuple[AccountId, Work, CheckStory]:
     return account, work, check
 
 
+async def recharge(w: World) -> tuple[AccountId, Work, CheckStory]:
+    account = await an_account(w.p.db, 0)
+    await w.p.save(account, 1_000)
+    await w.p.consent(account, 2_000, 2_500, 10_000)
+
+    async def work(p: Payments) -> None:
+        await p.recharge(later=True)
+
+    async def check() -> None:
+        assert await w.credit(account) == 3_500 * CENT
+        attempts = await w.p.rows(f"SELECT status FROM recharges WHERE account_id = '{account}'")
+        assert attempts == [("paid",)]
+        customer = await w.p.customer(account)
+        paid = [one["amount_paid"] for one in w.p.world.all("invoice") if one["customer"] == customer]
+        assert [amount for amount in paid if amount] == [2_500]
+
+    return account, work, check
+
+
 async def refund(w: World) -> tuple[AccountId, Work, CheckStory]:
     account = await an_account(w.p.db, 0)
     topup = await w.p.buy(account, 1_000)
@@ -261,7 +280,7 @@ async def spend(w: World, account: AccountId, cost: int, at: datetime | None = N
     await w.p.billing.settle()
 
 
-STORIES: tuple[Prepare, ...] = (webhook, order, refund, dispute, expiry, issue, export, close)
+STORIES: tuple[Prepare, ...] = (webhook, order, recharge, refund, dispute, expiry, issue, export, close)
 
 
 @pytest.fixture
