@@ -22,6 +22,7 @@ _NAMES: dict[str, str] = {
     LedgerKind.BREAKAGE: "Income:Breakage",
     LedgerKind.PROVIDER_COST: "Expenses:Providers",
     LedgerKind.PROVIDER_PAYABLE: "Liabilities:Providers",
+    LedgerKind.PROVIDER_VARIANCE: "Expenses:ProviderVariance",
     LedgerKind.CREDIT_LINES: "Assets:CreditLines",
     LedgerKind.TAX_PAYABLE: "Liabilities:Tax",
     LedgerKind.STRIPE_CLEARING: "Assets:Stripe",

@@ -80,8 +80,8 @@ class _Keys:
         self._database, self._account = database, account
         soon = now + timedelta(minutes=30)
         self.free = self._made()
-        self.daily = self._made(cap=Cap(NanoUSD(COST), CapPeriod.DAY))
-        self.monthly = self._made(cap=Cap(NanoUSD(COST), CapPeriod.MONTH))
+        self.daily = self._made(caps=(Cap(NanoUSD(COST), CapPeriod.DAY),))
+        self.monthly = self._made(caps=(Cap(NanoUSD(COST), CapPeriod.MONTH),))
         self.ending = self._made(expires_at=soon)
         self.ended = self._made(expires_at=soon)
         newest = "(SELECT id FROM keys ORDER BY created_at DESC LIMIT 1)"

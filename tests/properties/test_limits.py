@@ -111,15 +111,13 @@ async def _admit(b: Billing, account: AccountId, key: KeyId, limits: Limits, cal
             call.request,
             1,
             key.hex,
-            "total",
-            "",
             limits.requests_per_minute,
             limits.tokens_per_minute,
             limits.concurrency,
             call.most,
             10**15,
             least,
-            0,
+            0,  # no count of admissions that it has seen
         ],
     )
     return bytes(reply[0]).decode()

@@ -28,7 +28,7 @@ class RechargeRow(Resource):
     volatile: ClassVar[frozenset[str]] = frozenset({"month_bought_usd", "topup", "status"})
     columns: ClassVar[tuple[str, ...]] = (
         *("account", "is_on", "threshold_usd", "amount_usd", "month_max_usd", "month_bought_usd"),
-        *("status", "changed_at", "off_reason"),
+        *("status", "off_reason"),
     )
 
     account: AccountIdText

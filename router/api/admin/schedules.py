@@ -29,7 +29,7 @@ class ScheduleOut(Resource):
 
     volatile: ClassVar[frozenset[str]] = frozenset({"next_month"})
     columns: ClassVar[tuple[str, ...]] = (
-        *("id", "account", "kind", "amount_usd", "first_month", "last_month", "next_month", "lasts_months", "ended_at"),
+        *("id", "account", "kind", "amount_usd", "first_month", "last_month", "next_month", "ended_at"),
     )
 
     id: GrantScheduleIdText

@@ -34,7 +34,7 @@ class GrantLeft(Answer):
     object: Literal["grant"] = "grant"
 
 
-@operations.get("", verb="list", summary="List credit in the order of spending")
+@operations.get("", verb="list", name="list_account_grants", summary="List credit in the order of spending")
 async def list_(request: Private, query: Annotated[PageQuery, Query()]) -> Page[GrantLeft]:
     """What is left of the account's credit: what is spent first stands first."""
 

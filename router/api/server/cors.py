@@ -16,9 +16,9 @@ EXPOSED = (
     "etag, idempotency-replayed, link, location, openai-model, openai-processing-ms, openai-version, "
     "preference-applied, retry-after, retry-after-ms, server-timing, x-client-request-id, x-gigarouter-attempts, "
     "x-gigarouter-attribution, x-gigarouter-cost, x-gigarouter-lane, x-gigarouter-model, x-gigarouter-price-id, "
-    "x-gigarouter-provider, x-gigarouter-space, x-gigarouter-tokenizer, x-ratelimit-limit-requests, "
-    "x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "
-    "x-ratelimit-reset-requests, x-ratelimit-reset-tokens, x-request-id, x-should-retry"
+    "x-gigarouter-provider, x-gigarouter-second-person, x-gigarouter-space, x-gigarouter-tokenizer, "
+    "x-ratelimit-limit-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, "
+    "x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, x-ratelimit-reset-tokens, x-request-id, x-should-retry"
 )
 MAX_AGE_S = 3600
 

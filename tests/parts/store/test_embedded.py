@@ -103,7 +103,7 @@ def test_servers_end_with_their_parent_and_the_next_start_has_their_data(folder:
 
 def test_a_start_recovers_from_kill_9_of_every_process(folder: Path) -> None:
     run = a_run(folder)
-    for process in [psutil.Process(run.pid), *servers_of(folder)]:
+    for process in [*servers_of(folder), psutil.Process(run.pid)]:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     run.wait()

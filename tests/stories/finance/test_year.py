@@ -32,6 +32,8 @@ from billing.lines import end_line, fit_lines, set_line
 from billing.money import NanoUSD
 from billing.periods import read_pack, request_finish, sign_off, start
 from billing.receivables import accrue, list_receivables, pay
+from billing.reconciliation import stripe_run
+from billing.reconciliation.runs import RunKind, end_run, request_run
 from billing.seal import seal
 from billing.stripe import inbox, sweep
 from billing.stripe.act import work_once
@@ -218,6 +220,16 @@ async def a_month(year: Year, number: int, begin: datetime) -> None:
     await fit_lines(b.db, b.admission, b.projection, b.generation, year.clock.now())
 
 
+async def compare_with_stripe(p: Payments) -> None:
+    """Each movement at Stripe has its entry, and the sums are the same."""
+    async with p.db.transaction() as tx:
+        run = await request_run(tx, RunKind.STRIPE, BY)
+    result = await stripe_run.reconcile(p.context, settle_s=0.0, young=timedelta(0))
+    assert result.found == []
+    async with p.db.transaction() as tx:
+        await end_run(tx, run, examined=result.examined)
+
+
 async def close(year: Year, renderer: Renderer, begin: datetime) -> dict[str, Any]:
     """Invoice and close the month; returns the closing papers."""
     p, month = year.p, begin.date()
@@ -233,6 +245,7 @@ async def close(year: Year, renderer: Renderer, begin: datetime) -> dict[str, An
     await p.act()
     await sweep.sweep_transactions(p.context)
     assert await sweep.clearing_difference(p.context) == 0
+    await compare_with_stripe(p)
     await check_books(p)
     async with p.db.transaction() as tx:
         await start(tx, month)

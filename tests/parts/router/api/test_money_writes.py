@@ -57,7 +57,7 @@ BODIES: dict[str, dict[str, object]] = {
     "POST /admin/v1/finance/proposals/{proposal_id}/approve": {},
     "POST /admin/v1/finance/proposals/{proposal_id}/reject": {"reason": "no"},
     "POST /admin/v1/finance/provider-invoices": {
-        **{"provider": "acme", "number": "1", "period": "2026-01", "total_usd": "1.00", "file": "x"},
+        **{"provider": "acme", "number": "1", "period": "2026-01", "total_usd": "1.00", "file": "eA=="},
     },
     "POST /admin/v1/finance/provider-invoices/{invoice_id}/pay": {"reference": "wire"},
     "POST /admin/v1/finance/provider-invoices/{invoice_id}/settle": {"reason": "known"},
