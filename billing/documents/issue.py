@@ -132,7 +132,7 @@ async def _book(tx: AsyncConnection, request: DocumentRequest, document: Documen
             await credit_receivable(tx, name, credited_by=document.name, entry_id=entry)
         return
     drawn = NanoUSD(sum(leg.amount for leg in legs if leg.kind is LedgerKind.CUSTOMER_UNBILLED))
-    if drawn <= 0:
+    if drawn <= 0 or draft.total_cents == 0:  # what rounds to no cent is owed by nobody, and frees the line at once
         return
     try:
         await record_receivable(

@@ -22,6 +22,7 @@ from billing.documents.requests import (
 )
 from billing.documents.store import list_files, read_file
 from billing.documents.verify import verify
+from billing.lines import read_exposure
 from store.postgres import Database
 from tests.builders.billed_month import BY, an_account_with_a_month, last_month
 from tests.builders.billing import Billing
@@ -81,6 +82,17 @@ async def test_prepaid_usage_is_an_invoice_of_nothing_and_a_statement_that_adds_
         assert any("the ledger has" in fault for fault in (await verify(tx, stored)).faults)
         await tx.rollback()
     await owner.close()
+
+
+async def test_what_a_line_drew_and_rounds_to_no_cent_is_owed_by_nobody(b: Billing, renderer: Renderer) -> None:
+    account = await an_account_with_a_month(b, [4_000_000], line=10**9)
+    draft = (await invoice_of(b, renderer, account)).document.draft
+    assert (draft.net_cents, draft.due_cents, draft.rounding_nano) == (0, 0, -4_000_000)
+    async with b.db.transaction() as tx:
+        exposure = await read_exposure(tx, account)
+        assert await tx.scalar(text("SELECT count(*) FROM receivables WHERE account_id = :a"), {"a": account}) == 0
+    assert (exposure.unbilled, exposure.billed) == (0, 0)
+    await b.assert_books_are_right()
 
 
 async def test_files_are_stored_once_with_their_hashes_and_the_xml_is_in_the_pdf(
