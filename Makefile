@@ -4,7 +4,7 @@ T ?=
 M ?=
 RUN = .venv/bin/python -m
 # Each with servers of its own; a module stays together. They wait more than they compute, so more than there are cores.
-SIDE_BY_SIDE = -n 3 --dist loadscope --no-loadscope-reorder
+SIDE_BY_SIDE = -n 4 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help up test check fix bench bench-gpu chaos stripe-smoke proofs year lock migration clean

@@ -26,6 +26,11 @@ class IssueDocuments:
     def __init__(self) -> None:
         self._renderer: Any = None
 
+    def close(self) -> None:
+        """End the process that renders, if there is one."""
+        if self._renderer is not None:
+            self._renderer.close()
+
     async def __call__(self, context: RouterContext) -> None:
         """One turn."""
         async with context.db.transaction() as tx:

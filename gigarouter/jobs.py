@@ -79,7 +79,8 @@ async def _jobs(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     stripe = StripeJobs(stripe_config(settings))
-    jobs = table(stripe, SendDocuments(settings), SendAccountMails(settings))
+    documents = IssueDocuments()
+    jobs = table(stripe, SendDocuments(settings), SendAccountMails(settings), documents=documents)
     try:
         async with process(settings, "jobs") as context, asyncio.TaskGroup() as group:
             tasks = [group.create_task(_repeat(job, context)) for job in jobs]
@@ -88,6 +89,7 @@ async def _jobs(settings: Settings) -> None:
             for task in tasks:
                 task.cancel()
     finally:
+        documents.close()
         await stripe.close()
 
 
@@ -255,6 +257,7 @@ def table(
     mail: SendDocuments | None = None,
     account_mail: SendAccountMails | None = None,
     webhooks: SendWebhooks | None = None,
+    documents: IssueDocuments | None = None,
 ) -> list[Job]:
     """Every job, with how often it runs; without ``stripe`` as where no payments are taken."""
     stripe = stripe or StripeJobs(None)
@@ -278,7 +281,7 @@ def table(
         Job("check the books", 60.0, _CheckBooks()),
         Job("check all of the books", 600.0, _check_all_books),
         Job("make usage months", 3600.0, _make_months),
-        Job("issue documents", 3.0, IssueDocuments()),
+        Job("issue documents", 3.0, documents or IssueDocuments()),
         Job("mail documents", 10.0, mail or SendDocuments(None)),
         Job("raise alerts of spending", 10.0, raise_alerts),
         Job("send webhooks", 1.0, webhooks or SendWebhooks()),

@@ -124,7 +124,9 @@ async def office(
 ) -> AsyncIterator[Office]:
     settings, made = installation
     async with served(settings, Credentials(billed[1], finance_key, made.model)) as api:
-        yield Office(api, billed[0], made.key)
+        office = Office(api, billed[0], made.key)
+        yield office
+        office.jobs.close()
 
 
 async def test_a_customer_says_who_pays_and_an_operator_on_which_terms(office: Office) -> None:
