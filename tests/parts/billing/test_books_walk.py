@@ -142,6 +142,13 @@ def test_each_check_is_seen_red_by_a_fault_of_its_own(database_url: str, redis_u
                 # A commit in flight differs from Redis, too, so that counts from the second look on.
                 differing = await look(p, await look(p, differing))
                 seen.add(check)
+                for _ in range(10):
+                    if await red(p) == seen:
+                        break
+                    # A hold that no call has is dropped whenever its account is written: it is left there again.
+                    if Check.HOLDS_NOT_OVERDUE in seen:
+                        await leave_a_hold(p, owner, account)
+                    differing = await look(p, differing)
                 assert await red(p) == seen, check
             await owner.close()
             assert {name for name, value in (await metrics(p)).items() if value} == {check.value for check in Check}
