@@ -152,7 +152,7 @@ def _option(option: Option) -> object:
     name = option.flag
     match option.kind:
         case "flag":
-            return Annotated[bool, typer.Option(name, help=option.help)]
+            return Annotated[bool, typer.Option(name, help=_flag_help(option.help))]
         case "switch":
             return Annotated[bool | None, typer.Option(f"{name}/--no-{name[2:]}", help=option.help)]
         case "integers" | "list" | "map":
@@ -255,3 +255,9 @@ def _pair(text: str) -> tuple[str, object]:
         return name, msgspec.json.decode(value)
     except msgspec.DecodeError:
         return name, value
+
+
+def _flag_help(sentence: str) -> str:
+    """Over HTTP a flag is 1 or 0, which its description begins with; on a command line it is there or not."""
+    rest = sentence.removeprefix("1: ")
+    return rest[:1].upper() + rest[1:]
