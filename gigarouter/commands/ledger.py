@@ -66,7 +66,7 @@ def _period(month: str) -> date:
 
 def _with_database(work: Callable[[Database], Awaitable[T]]) -> T:
     async def run() -> T:
-        db = Database(settings.load().require_database_url(), as_owner=True)
+        db = Database(settings.load_local().require_database_url(), as_owner=True)
         try:
             return await work(db)
         except put_away.CannotPutAway as fault:

@@ -9,7 +9,9 @@ from pathlib import Path
 from socket import create_server
 
 import pytest
+from typer.testing import CliRunner
 
+from gigarouter.commands.ledger import app as ledger
 from gigarouter.demo import CREDIT
 from tests.harness.admin_client import admin_command
 from tests.harness.processes import free_port
@@ -36,6 +38,8 @@ def test_one_command_runs_the_product_and_it_comes_back_with_its_data_however_it
     export = admin_command(beside, "exports", "create", "usage", "csv", "--from", "2026-01-01", "--json")["id"]
     within(60, lambda: admin_command(beside, "exports", "show", export, "--json")["files"][0])
     assert list((folder / "exports" / export).glob("usage-*.csv")), "all data is in the data folder"
+    verified = CliRunner().invoke(ledger, ["verify", "--archives", str(folder)], env=beside)
+    assert " batches are right" in verified.output, "all commands find a running `up`"
     family = first.family()
     assert len(family) > 5
     assert "Stopped." in first.end(signal.SIGINT)
