@@ -8,8 +8,10 @@ their answer (after it only with ``durability = "memory"``).
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.cap_rules import CapUse, period_label, use_of
@@ -17,13 +19,14 @@ from billing.money import NanoUSD
 from billing.values import Cap
 from store.ids import AccountId, KeyId
 
+Owner = TypeVar("Owner", bound=UUID)
 _SPENT_BY_KEYS = text("""
-    SELECT w.key_id, w.period, coalesce(s.spent_nano, 0) AS spent_nano
+    SELECT w.key_id AS owner, w.period, coalesce(s.spent_nano, 0) AS spent_nano
     FROM unnest(CAST(:ids AS uuid[]), CAST(:periods AS text[])) AS w (key_id, period)
     LEFT JOIN key_spend s ON s.key_id = w.key_id AND s.period = w.period
 """)
 _SPENT_BY_ACCOUNTS = text("""
-    SELECT w.account_id, w.period, coalesce(sum(s.spent_nano), 0)::bigint AS spent_nano
+    SELECT w.account_id AS owner, w.period, coalesce(sum(s.spent_nano), 0)::bigint AS spent_nano
     FROM unnest(CAST(:ids AS uuid[]), CAST(:periods AS text[])) AS w (account_id, period)
     LEFT JOIN key_spend s ON s.account_id = w.account_id AND s.period = w.period
     GROUP BY w.account_id, w.period
@@ -34,29 +37,26 @@ async def read_key_caps(
     connection: AsyncConnection, caps: Mapping[KeyId, Sequence[Cap]], at: datetime
 ) -> dict[KeyId, tuple[CapUse, ...]]:
     """Read what is spent of each key's own caps in the periods of ``at`` (UTC), in one statement."""
-    wanted = [(key_id, period_label(cap.period, at)) for key_id, some in caps.items() for cap in some]
-    spent: dict[tuple[KeyId, str], NanoUSD] = {}
-    if wanted:
-        values = {"ids": [key_id for key_id, _ in wanted], "periods": [label for _, label in wanted]}
-        for row in await connection.execute(_SPENT_BY_KEYS, values):
-            spent[KeyId(row.key_id), row.period] = NanoUSD(row.spent_nano)
-    return {
-        key_id: tuple(use_of(cap, spent[key_id, period_label(cap.period, at)], at) for cap in some)
-        for key_id, some in caps.items()
-    }
+    return await _read(connection, _SPENT_BY_KEYS, caps, at)
 
 
 async def read_account_caps(
     connection: AsyncConnection, caps: Mapping[AccountId, Sequence[Cap]], at: datetime
 ) -> dict[AccountId, tuple[CapUse, ...]]:
     """Read what is spent of each account's caps in the periods of ``at`` (UTC), in one statement."""
-    wanted = [(account_id, period_label(cap.period, at)) for account_id, some in caps.items() for cap in some]
-    spent: dict[tuple[AccountId, str], NanoUSD] = {}
+    return await _read(connection, _SPENT_BY_ACCOUNTS, caps, at)
+
+
+async def _read(
+    connection: AsyncConnection, statement: TextClause, caps: Mapping[Owner, Sequence[Cap]], at: datetime
+) -> dict[Owner, tuple[CapUse, ...]]:
+    wanted = [(owner, period_label(cap.period, at)) for owner, some in caps.items() for cap in some]
+    spent: dict[tuple[UUID, str], NanoUSD] = {}
     if wanted:
-        values = {"ids": [account_id for account_id, _ in wanted], "periods": [label for _, label in wanted]}
-        for row in await connection.execute(_SPENT_BY_ACCOUNTS, values):
-            spent[AccountId(row.account_id), row.period] = NanoUSD(row.spent_nano)
+        values = {"ids": [owner for owner, _ in wanted], "periods": [label for _, label in wanted]}
+        for row in await connection.execute(statement, values):
+            spent[row.owner, row.period] = NanoUSD(row.spent_nano)
     return {
-        account_id: tuple(use_of(cap, spent[account_id, period_label(cap.period, at)], at) for cap in some)
-        for account_id, some in caps.items()
+        owner: tuple(use_of(cap, spent[owner, period_label(cap.period, at)], at) for cap in some)
+        for owner, some in caps.items()
     }

@@ -6,6 +6,7 @@ import ssl
 from email.message import EmailMessage
 from urllib.parse import unquote, urlsplit
 
+import msgspec
 import structlog
 
 from billing.documents.mails import Mail, claim_mail, mark_failed, mark_sent, read_message
@@ -45,27 +46,48 @@ class MailServer:
             server.send_message(message)
 
 
-def is_refused_for_good(fault: OSError | smtplib.SMTPException) -> bool:
-    """Whether a mail server will never take the mail: it knows none of the addresses."""
-    return isinstance(fault, smtplib.SMTPRecipientsRefused) and all(
-        code >= _FOR_GOOD for code, _ in fault.recipients.values()
-    )
+class Failure(msgspec.Struct, frozen=True):
+    """Why a mail was not taken; ``is_final`` where the server will never take it: it knows none of the addresses."""
+
+    fault: str
+    is_final: bool
+
+
+class Outbox:
+    """What the two jobs that mail share: the server and the sender that are set, and a turn's bound."""
+
+    def __init__(self, settings: Settings | None) -> None:
+        url = settings and settings.smtp_url
+        self._server = MailServer(url.get_secret_value()) if url else None
+        self.sender = (settings and settings.mail_from) or ""
+        # Without a server nothing is claimed.
+        self.at_most = AT_MOST if self._server else 0
+
+    async def send(self, message: EmailMessage) -> Failure | None:
+        """Send a message; returns why it was not taken, if it was not."""
+        assert self._server is not None, "nothing is claimed without a mail server; this is a bug"
+        try:
+            await asyncio.to_thread(self._server.send, message)
+        except smtplib.SMTPRecipientsRefused as fault:
+            is_final = all(code >= _FOR_GOOD for code, _ in fault.recipients.values())
+            return Failure(f"{type(fault).__name__}: {fault}", is_final)
+        except (OSError, smtplib.SMTPException) as fault:
+            return Failure(f"{type(fault).__name__}: {fault}", False)
+        return None
 
 
 class SendDocuments:
     """Sends what waits, where a mail server is set; without one nothing is sent."""
 
     def __init__(self, settings: Settings | None) -> None:
-        url = settings and settings.smtp_url
-        self._server = MailServer(url.get_secret_value()) if url else None
-        self._sender = (settings and settings.mail_from) or ""
+        self._outbox = Outbox(settings)
 
     async def __call__(self, context: RouterContext) -> None:
         """One turn."""
-        for _ in range(AT_MOST if self._server else 0):
+        for _ in range(self._outbox.at_most):
             async with context.db.transaction() as tx:
                 mail = await claim_mail(tx)
-                message = None if mail is None else await read_message(tx, mail, self._sender)
+                message = None if mail is None else await read_message(tx, mail, self._outbox.sender)
                 if mail is not None and message is None:
                     fault = "neither GIGAROUTER_MAIL_FROM is set, nor has the seller an e-mail address"
                     await mark_failed(tx, mail, fault, is_final=False)
@@ -75,14 +97,11 @@ class SendDocuments:
                 await self._send(context, mail, message)
 
     async def _send(self, context: RouterContext, mail: Mail, message: EmailMessage) -> None:
-        assert self._server is not None, "nothing is claimed without a mail server; this is a bug"
-        try:
-            await asyncio.to_thread(self._server.send, message)
-        except (OSError, smtplib.SMTPException) as fault:
-            is_final = is_refused_for_good(fault)
-            log.warning("document_not_mailed", document=str(mail.document_id), fault=type(fault).__name__)
-            async with context.db.transaction() as tx:
-                await mark_failed(tx, mail, f"{type(fault).__name__}: {fault}", is_final=is_final)
-            return
+        failure = await self._outbox.send(message)
         async with context.db.transaction() as tx:
-            await mark_sent(tx, mail)
+            if failure is None:
+                await mark_sent(tx, mail)
+            else:
+                kind = failure.fault.partition(":")[0]
+                log.warning("document_not_mailed", document=str(mail.document_id), fault=kind)
+                await mark_failed(tx, mail, failure.fault, is_final=failure.is_final)

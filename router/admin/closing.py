@@ -19,7 +19,6 @@ from billing.closing import (
 )
 from billing.documents.profiles import erase_profile
 from billing.money import NanoUSD, to_usd
-from billing.stripe import recharges
 from billing.stripe.config import StripeConfig
 from billing.stripe.refunds import NotRefundable, RefundOrder, order_refund
 from billing.stripe.values import nano_of
@@ -74,7 +73,6 @@ async def close_account(work: UnitOfWork, config: StripeConfig | None, order: Cl
         )
     refunded = await _refund(work, config, order)
     _require_forfeit(left, refunded, config, order)
-    await recharges.switch_off(work.connection, account_id, actor=work.actor, reason="The account is closed.")
     line = await lines.get_line(work.connection, account_id, work.now)
     if line is not None and line.ended_at is None:
         await lines.end_line(work.connection, account_id)

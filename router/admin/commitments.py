@@ -42,7 +42,7 @@ async def fund_contract(
         await _invoice(work, contract, contract.commitment, reference, seller, tax)
     elif tax:
         raise InvalidRequest("Tax is paid by an invoice: name its 'seller'.", param="seller")
-    facts: Json = {"commitment_usd": to_usd(contract.commitment), "tax_usd": to_usd(tax), "reference": reference}
+    facts: Json = {"amount_usd": to_usd(contract.commitment), "tax_usd": to_usd(tax), "reference": reference}
     subject = wire(ContractId, contract_id)
     work.record_change(Change("contract.fund", subject, contract.account_id, after=facts, reason=reference))
     return contract

@@ -13,6 +13,8 @@ from router.errors import Conflict, InvalidRequest, NotFound
 from router.tables import Json
 from store.ids import AccountId, GrantScheduleId, wire
 
+YEAR = 12
+
 
 async def create_schedule(
     work: UnitOfWork,
@@ -49,8 +51,18 @@ async def create_schedule(
     facts: Json = {"amount_usd": to_usd(amount), "kind": kind.value, "first_month": f"{first_month:%Y-%m}"}
     facts["last_month"] = f"{last_month:%Y-%m}" if last_month else None
     facts["lasts_months"] = lasts_months
+    facts["whole_usd"] = to_usd(whole_amount(made))
     work.record_change(Change("grant_schedule.create", _name(made), account_id, after=facts, reason=note))
     return made
+
+
+def whole_amount(schedule: GrantSchedule) -> NanoUSD:
+    """What a schedule gives in all, by which a second person is needed; of one without end, what it gives in a year."""
+    months = YEAR
+    if schedule.last_month is not None:
+        first, last = schedule.first_month, schedule.last_month
+        months = YEAR * (last.year - first.year) + last.month - first.month + 1
+    return NanoUSD(min(schedule.amount_nano * months, MAX_AMOUNT))
 
 
 async def end_schedule(work: UnitOfWork, schedule_id: GrantScheduleId, note: str) -> GrantSchedule:

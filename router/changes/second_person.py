@@ -37,7 +37,7 @@ class MoneyKind(StrEnum):
 # The audited actions whose amounts count together; what a line lends is a level and no sum.
 _ACTIONS = {
     MoneyKind.REFUND: ("refund.create",),
-    MoneyKind.GRANT: ("credit.grant",),
+    MoneyKind.GRANT: ("credit.grant", "grant_schedule.create", "contract.fund"),
     MoneyKind.WRITE_OFF: ("receivable.write_off", "document.request", "account.close"),
 }
 
@@ -117,7 +117,8 @@ _DECIDE = text("""
 _OWN_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('gigarouter alone ' || :actor || :account, 0))")
 _OWN_SUM = text("""
     SELECT coalesce(sum(amount), 0)::bigint FROM (
-        SELECT (coalesce(after ->> 'amount_usd', after ->> 'wanted_usd')::numeric * 1000000000)::bigint AS amount
+        SELECT (coalesce(after ->> 'whole_usd', after ->> 'amount_usd', after ->> 'wanted_usd')::numeric
+            * 1000000000)::bigint AS amount
         FROM audit WHERE account_id = :account AND actor = :actor AND action = ANY(:actions) AND at > :since
     ) alone WHERE amount <= :limit
 """)

@@ -1,7 +1,8 @@
 """Builds payments in one process: billing on real stores, the jobs' own functions, and the stand-in for Stripe."""
 
+import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -237,6 +238,19 @@ async def payments(database_url: str, redis_url: str, *, automatic_tax: bool = F
     with StripeServer() as stripe:
         async with payments_beside(stripe, database_url, redis_url, automatic_tax=automatic_tax) as p:
             yield p
+
+
+def run_story(
+    database_url: str, redis_url: str, story: Callable[[Payments], Awaitable[None]], *, automatic_tax: bool = False
+) -> None:
+    """Tell a story of payments; at its end the books are right, and are Stripe's."""
+
+    async def running() -> None:
+        async with payments(database_url, redis_url, automatic_tax=automatic_tax) as p:
+            await story(p)
+            await p.assert_right()
+
+    asyncio.run(running())
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.credits import GrantKind
 from billing.schedules import GrantSchedule, find_schedule, list_schedules
-from router.admin.schedules import create_schedule, end_schedule
+from router.admin.schedules import create_schedule, end_schedule, whole_amount
 from router.api.admin.references import account_of
 from router.api.admin.request import Read, Write
 from router.api.fields import AccountIdText, AccountRef, GrantScheduleIdText, Instant, Usd, UsdAboveZero
@@ -118,7 +118,7 @@ async def create(admin: Write, body: ScheduleCreate) -> ScheduleOut:
             lasts_months=body.lasts_months,
             note=body.note,
         )
-        await admin.require_second_person(work, MoneyKind.GRANT, account.id, made.amount_nano)
+        await admin.require_second_person(work, MoneyKind.GRANT, account.id, whole_amount(made))
         return _out(made)
 
     return await admin.change(command)

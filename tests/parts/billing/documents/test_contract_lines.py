@@ -4,7 +4,6 @@ invoice; what is booked is a table of debits and credits.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -38,7 +37,7 @@ from router.values import Lane
 from store.embedded import Embedded
 from store.ids import AccountId, ModelId, PriceId, RequestId, new_id
 from store.postgres import Database
-from tests.builders.billed_month import BY, add_seller, last_month, make_month
+from tests.builders.billed_month import BY, last_month
 from tests.builders.billing import MODEL, Billing, billing
 from tests.builders.contracts import a_past_contract
 from tests.builders.database import add_account, add_credit, insert_model
@@ -52,20 +51,6 @@ LINES = text("""
     WHERE e.account_id = :account AND e.kind = 'minimum' ORDER BY e.source_ref, p.leg
 """)
 MONTH = text("SELECT DISTINCT period FROM entries WHERE account_id = :account AND kind = 'minimum'")
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def b(servers: Embedded, module_database_url: str) -> AsyncIterator[Billing]:
-    servers.redis.command("FLUSHALL")
-    async with billing(module_database_url, servers.redis_url) as running:
-        await make_month(running.db)
-        await add_seller(running.db)
-        yield running
 
 
 def since() -> datetime:

@@ -1,25 +1,13 @@
 """Credit follows the payment: once, in any order, and only where Stripe's objects are those of our own row."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from billing.stripe import sweep
 from billing.stripe.topup_rules import TopupStatus
 from tests.builders.billing import an_account
-from tests.builders.stripe import Payments, payments
+from tests.builders.stripe import Payments, payments, run_story
 from tests.harness.stripe_server import Fault
-
-Story = Callable[[Payments], Awaitable[None]]
-
-
-def run(database_url: str, redis_url: str, story: Story, *, automatic_tax: bool = False) -> None:
-    async def running() -> None:
-        async with payments(database_url, redis_url, automatic_tax=automatic_tax) as p:
-            await story(p)
-            await p.assert_right()
-
-    asyncio.run(running())
-
 
 # What a customer of 100.00 pays: the code that was typed, the tax of their country, and each ledger account in cents.
 # discount % | tax % | customer_credit | stripe_clearing | stripe_fees | others
@@ -48,7 +36,7 @@ def test_what_is_paid_is_booked(database_url: str, redis_url: str) -> None:
         await p.hear(reversed(p.world.events))
         assert await p.entries() == entries
 
-    run(database_url, redis_url, story, automatic_tax=True)
+    run_story(database_url, redis_url, story, automatic_tax=True)
 
 
 def test_a_method_that_settles_later_credits_when_it_settles(database_url: str, redis_url: str) -> None:
@@ -66,7 +54,7 @@ def test_a_method_that_settles_later_credits_when_it_settles(database_url: str, 
         assert [(await p.read(one)).status for one in (good, bad)] == [TopupStatus.PAID, TopupStatus.FAILED]
         assert (await p.sums())["customer_credit"] == 2_000
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)
 
 
 def test_pages_that_decline_and_expire_credit_nothing(database_url: str, redis_url: str) -> None:
@@ -81,7 +69,7 @@ def test_pages_that_decline_and_expire_credit_nothing(database_url: str, redis_u
         assert (await p.read(topup)).status is TopupStatus.EXPIRED
         assert await p.entries() == []
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)
 
 
 CHANGES: dict[str, Callable[[dict[str, object], dict[str, object]], object]] = {
@@ -162,7 +150,7 @@ def test_stripe_may_fail_before_or_after_it_acted_and_there_is_one_effect(databa
         # Each account has one customer here, whatever Stripe was made to make.
         assert await p.rows("SELECT count(*) FROM stripe_customers") == [(len(FAULTS),)]
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)
 
 
 def test_a_page_that_stripe_refuses_fails_and_is_shown_to_a_person(database_url: str, redis_url: str) -> None:
@@ -176,7 +164,7 @@ def test_a_page_that_stripe_refuses_fails_and_is_shown_to_a_person(database_url:
         assert "order it again" in failed.problem
         assert await p.rows("SELECT cause FROM payment_reviews") == [("refused",)]
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)
 
 
 def test_what_never_came_is_read_from_stripes_lists(database_url: str, redis_url: str) -> None:
@@ -189,7 +177,7 @@ def test_what_never_came_is_read_from_stripes_lists(database_url: str, redis_url
         await p.act()
         assert (await p.read(topup)).status is TopupStatus.PAID
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)
 
 
 def test_money_of_an_unknown_kind_keeps_the_check_red(database_url: str, redis_url: str) -> None:

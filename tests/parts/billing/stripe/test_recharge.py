@@ -1,7 +1,7 @@
 """Auto-recharge: by a person's consent alone, one attempt at a time, one effect of each, and it stops by itself."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import asyncpg
 import pytest
@@ -17,20 +17,9 @@ from billing.stripe.refund_rules import RefundStatus
 from billing.values import Hold
 from store.ids import AccountId
 from tests.builders.billing import an_account
-from tests.builders.stripe import CENT, Payments, payments, spend, usage_of
+from tests.builders.stripe import CENT, Payments, payments, run_story, spend, usage_of
 from tests.builders.values import a_payer
 from tests.harness.stripe_server import Fault
-
-Story = Callable[[Payments], Awaitable[None]]
-
-
-def run(database_url: str, redis_url: str, story: Story, *, automatic_tax: bool = False) -> None:
-    async def running() -> None:
-        async with payments(database_url, redis_url, automatic_tax=automatic_tax) as p:
-            await story(p)
-            await p.assert_right()
-
-    asyncio.run(running())
 
 
 async def a_low_account(p: Payments, behaviour: str = "pays") -> AccountId:
@@ -81,7 +70,7 @@ def test_low_credit_is_recharged_within_the_months_most(database_url: str, redis
         assert facts == (newest.topup_id, RefundStatus.SUCCEEDED, 500, 95)
         assert await p.rows("SELECT count(*) FROM payment_reviews") == [(0,)]
 
-    run(database_url, redis_url, story, automatic_tax=True)
+    run_story(database_url, redis_url, story, automatic_tax=True)
 
 
 def test_nothing_but_a_consent_switches_it_on(database_url: str, redis_url: str) -> None:
@@ -126,7 +115,7 @@ def test_nothing_but_a_consent_switches_it_on(database_url: str, redis_url: str)
         kept = await p.consent(account, 1_000, 2_500, 6_000, "first")
         assert (kept.consented_by, kept.words) == ("erased", stored.words)
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)
 
 
 def test_calls_that_cross_the_threshold_at_once_and_two_processes_buy_once(database_url: str, redis_url: str) -> None:
@@ -155,7 +144,7 @@ def test_calls_that_cross_the_threshold_at_once_and_two_processes_buy_once(datab
         assert (await credit(p, account), await statuses(p, account)) == (3_000, ["paid paid"])
         assert len([one for one in p.world.all("charge") if one["amount"] == 2_500]) == 1
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)
 
 
 def test_a_decline_backs_off_twice_and_then_it_is_off(database_url: str, redis_url: str) -> None:
@@ -189,7 +178,7 @@ def test_a_decline_backs_off_twice_and_then_it_is_off(database_url: str, redis_u
         await p.recharge(later=True)
         assert (await statuses(p, other), await credit(p, other)) == (["paid paid"], 3_000)
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)
 
 
 def test_a_payment_to_be_confirmed_mails_a_link_and_stops(database_url: str, redis_url: str) -> None:
@@ -211,7 +200,7 @@ def test_a_payment_to_be_confirmed_mails_a_link_and_stops(database_url: str, red
         await p.recharge(later=True)
         assert (await statuses(p, forgotten), (await p.rule(forgotten)).is_on) == (["failed failed"], False)
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)
 
 
 def test_a_method_that_settles_later_is_credited_when_it_settles(database_url: str, redis_url: str) -> None:
@@ -228,7 +217,7 @@ def test_a_method_that_settles_later_is_credited_when_it_settles(database_url: s
         assert (await statuses(p, bad), await credit(p, bad)) == (["failed failed"], 500)
         assert ((await p.rule(good)).is_on, (await p.rule(bad)).is_on) == (True, False)
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)
 
 
 def test_what_is_not_needed_any_more_is_canceled_and_never_charged(database_url: str, redis_url: str) -> None:
@@ -243,7 +232,7 @@ def test_what_is_not_needed_any_more_is_canceled_and_never_charged(database_url:
         assert [one["status"] for one in p.world.all("invoice")] == ["void", "void"]
         assert ((await p.rule(by_hand)).is_on, await p.mails()) == (True, [])
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)
 
 
 def test_a_closed_account_buys_nothing_and_its_rule_is_off(database_url: str, redis_url: str) -> None:
@@ -264,7 +253,7 @@ def test_a_closed_account_buys_nothing_and_its_rule_is_off(database_url: str, re
         assert await p.rows("SELECT consented_by FROM recharge_rules WHERE is_on") == [("erased",)]
         assert await p.recharge() == 0
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)
 
 
 FAULTS = [
@@ -298,7 +287,7 @@ def test_stripe_may_fail_before_or_after_it_acted_and_there_is_one_payment(datab
             assert len([one for one in p.world.all("charge") if one["amount"] == 2_500]) == number, fault
         assert all(one.times == 0 for one in p.stripe.faults)
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)
 
 
 def test_what_goes_wrong_switches_it_off_and_is_for_a_person(database_url: str, redis_url: str) -> None:
@@ -326,7 +315,7 @@ def test_what_goes_wrong_switches_it_off_and_is_for_a_person(database_url: str, 
         await p.recharge()
         assert "is saved any more" in (await p.rule(without)).reason
 
-    run(database_url, redis_url, story, automatic_tax=True)
+    run_story(database_url, redis_url, story, automatic_tax=True)
 
 
 CHANGES: dict[str, Callable[[dict[str, object], dict[str, object]], object]] = {

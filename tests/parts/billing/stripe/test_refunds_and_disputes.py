@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
@@ -17,20 +16,9 @@ from gigarouter.topup_documents import request_refund_document, request_topup_do
 from store.ids import AccountId
 from tests.builders.billing import an_account
 from tests.builders.database import add_credit
-from tests.builders.stripe import CENT, Payments, payments, spend, usage_of
+from tests.builders.stripe import CENT, Payments, run_story, spend, usage_of
 from tests.builders.values import a_payer
 from tests.harness.stripe_server import Fault
-
-Story = Callable[[Payments], Awaitable[None]]
-
-
-def run(database_url: str, redis_url: str, story: Story, *, automatic_tax: bool = False) -> None:
-    async def running() -> None:
-        async with payments(database_url, redis_url, automatic_tax=automatic_tax) as p:
-            await story(p)
-            await p.assert_right()
-
-    asyncio.run(running())
 
 
 async def debt(p: Payments, account: AccountId) -> int:
@@ -67,7 +55,7 @@ def test_the_newest_is_refunded_first_with_its_tax_and_never_more_than_is_left(
         }
         assert sum(one["amount"] for one in p.world.all("refund")) == 2_699 + 380 + 95 + 37
 
-    run(database_url, redis_url, story, automatic_tax=True)
+    run_story(database_url, redis_url, story, automatic_tax=True)
 
 
 def test_what_calls_spend_meanwhile_is_not_refunded(database_url: str, redis_url: str) -> None:
@@ -86,7 +74,7 @@ def test_what_calls_spend_meanwhile_is_not_refunded(database_url: str, redis_url
         # The part of a cent that was taken with it is given back.
         assert await p.rows("SELECT posted_nano FROM ledger_accounts WHERE kind = 'customer_credit'") == [(CENT - 3,)]
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)
 
 
 def test_a_refund_that_fails_gives_the_credit_back_which_can_be_refunded_again(
@@ -104,7 +92,7 @@ def test_a_refund_that_fails_gives_the_credit_back_which_can_be_refunded_again(
         (again,) = await p.refund(account)
         assert (again.status, again.credit_cents) == (RefundStatus.SUCCEEDED, 1_000)
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)
 
 
 def test_a_refund_is_documented_once_and_one_that_came_back_is_invoiced_again(
@@ -142,7 +130,7 @@ def test_a_refund_is_documented_once_and_one_that_came_back_is_invoiced_again(
         ]
         assert requests[1].facts.corrects_source == requests[0].source_ref == f"topup:{topup.reference}"
 
-    run(database_url, redis_url, story, automatic_tax=True)
+    run_story(database_url, redis_url, story, automatic_tax=True)
 
 
 FAULTS = [
@@ -164,7 +152,7 @@ def test_stripe_refunds_once_however_it_fails(database_url: str, redis_url: str)
             assert row.status is RefundStatus.SUCCEEDED
         assert [one["amount"] for one in p.world.all("refund")] == [1_000] * len(FAULTS)
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)
 
 
 def test_a_refund_made_at_stripe_takes_its_credit_and_what_is_spent_is_debt(database_url: str, redis_url: str) -> None:
@@ -180,7 +168,7 @@ def test_a_refund_made_at_stripe_takes_its_credit_and_what_is_spent_is_debt(data
         assert (await p.sums()).get("refunds", 0) == 0
         assert await p.rows("SELECT credit_cents, tax_cents, status FROM refunds") == [(800, 80, "succeeded")]
 
-    run(database_url, redis_url, story, automatic_tax=True)
+    run_story(database_url, redis_url, story, automatic_tax=True)
 
 
 # Of 1000 purchased and 200 given, with so much spent before the dispute: the debt while it is open, what is left of the
@@ -217,7 +205,7 @@ def test_a_dispute_takes_the_credit_and_gives_it_back_where_it_is_won(
             assert sum((await left_of(p, account)).values()) == columns["won" if won else "lost"][number], spent
             assert await debt(p, account) == (0 if won else columns["owed"][number]), spent
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)
 
 
 async def left_of(p: Payments, account: AccountId) -> dict[str, int]:
@@ -238,4 +226,4 @@ def test_an_inquiry_and_a_warning_of_fraud_take_nothing_and_are_shown(database_u
         causes = await p.rows("SELECT cause, account_id FROM payment_reviews ORDER BY 1")
         assert causes == [("dispute", account), ("fraud_warning", account)]
 
-    run(database_url, redis_url, story)
+    run_story(database_url, redis_url, story)

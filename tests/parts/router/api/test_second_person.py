@@ -170,6 +170,14 @@ async def test_a_sum_is_not_split_and_what_is_lowered_needs_nobody(office: Offic
     await office("bob", "POST", "/accounts/Acme/grants", a_grant("40.00", "part 4"), 201)
     await office("ann", "POST", "/accounts", {"name": "Other"}, 201)
     await office("ann", "POST", "/accounts/Other/grants", a_grant("40.00", "part 5"), 201)
+    # Ten a month is a hundred and twenty a year; three months of it and what she gave before are above the limit, too.
+    monthly = {"account": "Other", "amount_usd": "10.00", "first_month": "2099-01"}
+    await office.proposed("/finance/grant-schedules", monthly)
+    await office("ann", "POST", "/finance/grant-schedules", monthly | {"last_month": "2099-03"}, 201)
+    await office.proposed("/finance/grant-schedules", monthly | {"last_month": "2099-04"})
+    prepaid = {"account": "Other", "reason": "signed", "commitment_usd": "31.00", "unused": "stays"}
+    made = await office("ann", "POST", "/finance/contracts", prepaid, 201)
+    await office.proposed(f"/finance/contracts/{made['id']}/fund", {"reference": "wire"})
     one = await office.proposed("/finance/lines/Acme/open", {"limit_usd": "900.00"})
     await office("bob", "POST", f"{one}/approve", {})
     assert (await office("ann", "PATCH", "/finance/lines/Acme", {"limit_usd": "800.00"}))["limit_usd"] == "800.00"
