@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import sealed_usage
 from billing.ledger import unbalanced_entries
-from billing.projection import Projection, due_key
-from billing.reaper import accounts_in_redis, mismatches
+from billing.projection import Projection
+from billing.reaper import accounts_in_redis, count_overdue, mismatches
 from billing.seal import last_batch, verify
 from store.ids import AccountId, LedgerAccountId, wire
 from store.postgres import Database
@@ -227,7 +227,7 @@ async def check_redis(
     overdue, due_ms = 0, int((db.clock.now().timestamp() - OVERDUE_S) * 1000)
     assert projection.redis is not None
     async for account_id in accounts_in_redis(projection):
-        overdue += int(await projection.redis.command("ZCOUNT", due_key(account_id), "-inf", due_ms))
+        overdue += await count_overdue(projection, account_id, due_ms)
     accounts = f"accounts such as {wire(AccountId, min(wrong))}" if wrong else ""
     findings = [
         Finding(Check.REDIS_IS_POSTGRES, len(wrong), accounts),

@@ -83,6 +83,15 @@ async def reap(db: Database, projection: Projection, longest_s: float) -> int:
     return ended
 
 
+async def count_overdue(projection: Projection, account_id: AccountId, before_ms: int) -> int:
+    """How many holds of an account were overdue at an instant and are still there. Changes nothing."""
+    assert projection.redis is not None
+    flat = await projection.redis.command("HGETALL", account_key(account_id))
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    dues = [fields.get(b"d:" + name[2:]) for name in fields if name.startswith(b"h:")]
+    return sum(due is not None and int(due) <= before_ms for due in dues)
+
+
 async def mismatches(db: Database, projection: Projection) -> list[Mismatch]:
     """Compare every loaded account with Postgres. A commit in flight shows for a moment: compare twice."""
     assert projection.redis is not None

@@ -95,7 +95,8 @@ def test_a_redis_that_is_not_postgres_is_wrong_the_second_time(database_url: str
             findings, differing = await check_redis(b.db, b.projection, set())
             assert ([f.wrong for f in findings], differing) == ([0, 0], set())
             await b.redis_command("HINCRBY", f"gr:{{{account.hex}}}", "bal", "5")
-            await b.redis_command("ZADD", f"gr:{{{account.hex}}}:due", "1000", "0" * 32)
+            assert isinstance(await b.admit(a_payer(account), 1), Hold)
+            await b.make_overdue(account)
             findings, differing = await check_redis(b.db, b.projection, differing)
             assert [f.wrong for f in findings] == [0, 1], "a commit in flight may look so"
             findings, _ = await check_redis(b.db, b.projection, differing)
