@@ -8,6 +8,7 @@ has hashed (docs/ledger.md); ``C`` is a call that ended; ``T`` and the counts en
 import gzip
 import hashlib
 import heapq
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
@@ -131,8 +132,19 @@ async def write_file(tx: AsyncConnection, period: date, path: Path) -> Counts:
                 file.write(f"C\t{row.line}\n".encode())
                 counts.calls += 1
         file.write(f"T\t{msgspec.json.encode(counts).decode()}\n".encode())
+    _make_durable(fresh)
     fresh.replace(path)
+    _make_durable(path.parent)
     return counts
+
+
+def _make_durable(path: Path) -> None:
+    """Have a file, or a folder's names, survive a cut of the power: the database will drop what is in it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> bytes:

@@ -69,7 +69,7 @@ def _with_database(work: Callable[[Database], Awaitable[T]]) -> T:
         db = Database(settings.load_local().require_database_url(), as_owner=True)
         try:
             return await work(db)
-        except put_away.CannotPutAway as fault:
+        except (put_away.CannotPutAway, OSError) as fault:
             raise CannotStart(str(fault)) from fault
         finally:
             await db.close()
