@@ -35,6 +35,7 @@ from store.ids import (
     ExportId,
     GrantId,
     GrantScheduleId,
+    InvitationId,
     KeyId,
     MemberId,
     OperatorKeyId,
@@ -229,6 +230,7 @@ ExportIdText: TypeAlias = Annotated[ExportId, _id(ExportId)]
 GrantScheduleIdText: TypeAlias = Annotated[GrantScheduleId, _id(GrantScheduleId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
+InvitationIdText: TypeAlias = Annotated[InvitationId, _id(InvitationId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]

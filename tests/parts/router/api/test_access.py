@@ -211,6 +211,7 @@ POST   /admin/v1/models/{model_id:path}:launch          ops
 POST   /admin/v1/models/{model_id:path}:retire          ops
 POST   /admin/v1/models:import                          ops
 POST   /admin/v1/operators                              operator
+POST   /admin/v1/operators/invite                       operator
 POST   /admin/v1/operators/{key_id}/revoke              operator
 POST   /admin/v1/prices                                 finance_admin
 POST   /admin/v1/providers                              ops
