@@ -52,6 +52,7 @@ PersonId = NewType("PersonId", UUID)
 SessionId = NewType("SessionId", UUID)
 PasskeyId = NewType("PasskeyId", UUID)
 InvitationId = NewType("InvitationId", UUID)
+EvidenceId = NewType("EvidenceId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -98,6 +99,7 @@ PREFIXES: dict[object, str] = {
     SessionId: "sess",
     PasskeyId: "passkey",
     InvitationId: "invite",
+    EvidenceId: "evidence",
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0046"
-down_revision = "0057"
+down_revision = "0045"
 branch_labels = None
 depends_on = None
 

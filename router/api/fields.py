@@ -32,6 +32,7 @@ from store.ids import (
     DocumentRequestId,
     EndpointId,
     EntryId,
+    EvidenceId,
     ExportId,
     GrantId,
     GrantScheduleId,
@@ -226,6 +227,7 @@ DocumentIdText: TypeAlias = Annotated[DocumentId, _id(DocumentId)]
 DocumentRequestIdText: TypeAlias = Annotated[DocumentRequestId, _id(DocumentRequestId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
 EntryIdText: TypeAlias = Annotated[EntryId, _id(EntryId)]
+EvidenceIdText: TypeAlias = Annotated[EvidenceId, _id(EvidenceId)]
 ExportIdText: TypeAlias = Annotated[ExportId, _id(ExportId)]
 GrantScheduleIdText: TypeAlias = Annotated[GrantScheduleId, _id(GrantScheduleId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]

@@ -32,10 +32,11 @@ from router.api.operation import Operations, Who
 from router.api.public.request import ByVisitor, VisitorRequest
 from router.context import RouterContext
 from router.errors import ModelNotFound
+from router.registry.indexes import PriceIndex
 from router.request.body import printable_excerpt
 from router.request.estimate import takes_token_ids
 from router.usable_models import is_sold, is_usable
-from store.ids import ModelId
+from store.ids import AccountId, ModelId
 
 operations = Operations("models", who=Who.VISITOR)
 
@@ -246,10 +247,19 @@ def _created(model: Model) -> int:
     return int(datetime.combine(model.published_on, time(), UTC).timestamp()) if model.published_on else 0
 
 
+def list_pricing(model: Model, prices: PriceIndex, now: datetime) -> Pricing | None:
+    """The list price of a model, or its estimate; None: neither is set."""
+    return _pricing_of(model, prices, None, now)
+
+
 def _pricing(model: Model, request: VisitorRequest) -> Pricing | None:
-    prices, now = request.context.prices, request.exchange.now
+    account = None if request.key is None else request.key.account_id
+    return _pricing_of(model, request.context.prices, account, request.exchange.now)
+
+
+def _pricing_of(model: Model, prices: PriceIndex, account: AccountId | None, now: datetime) -> Pricing | None:
     listed = prices.current(model.id, now)
-    price = listed if request.key is None else prices.of_account(request.key.account_id, model.id, now)
+    price = listed if account is None else prices.of_account(account, model.id, now)
     nano = price.nano_per_mtok if price else model.estimated_nano_per_mtok
     if nano is None:
         return None
