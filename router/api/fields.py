@@ -36,6 +36,7 @@ from store.ids import (
     GrantId,
     GrantScheduleId,
     KeyId,
+    ManagementKeyId,
     MemberId,
     OperatorKeyId,
     PortalLinkId,
@@ -230,6 +231,7 @@ GrantScheduleIdText: TypeAlias = Annotated[GrantScheduleId, _id(GrantScheduleId)
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
+ManagementKeyIdText: TypeAlias = Annotated[ManagementKeyId, _id(ManagementKeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]
 PortalLinkIdText: TypeAlias = Annotated[PortalLinkId, _id(PortalLinkId)]
