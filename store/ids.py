@@ -48,6 +48,7 @@ ReconciliationId = NewType("ReconciliationId", UUID)
 ProviderInvoiceId = NewType("ProviderInvoiceId", UUID)
 ContractId = NewType("ContractId", UUID)
 TermId = NewType("TermId", UUID)
+MailId = NewType("MailId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -90,6 +91,7 @@ PREFIXES: dict[object, str] = {
     ProviderInvoiceId: "pinv",
     ContractId: "contract",
     TermId: "term",
+    MailId: "mail",
 }
 
 
