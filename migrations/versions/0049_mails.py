@@ -1,7 +1,7 @@
 """Mails: one outbox for all of them, and the list of addresses that nothing is mailed to.
 
 Revision ID: 0049
-Revises: 0045
+Revises: 0058
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0049"
-down_revision = "0045"
+down_revision = "0058"
 branch_labels = None
 depends_on = None
 
