@@ -65,11 +65,7 @@ def _default_admin_port(fields: dict[str, Any]) -> int:
     return port + ADMIN_PORT_ABOVE if port + ADMIN_PORT_ABOVE <= PORT_MAX else port - ADMIN_PORT_ABOVE
 
 
-<<<<<<< HEAD
-class Settings(SecondPersonSettings, MailSettings, BaseSettings):
-=======
-class Settings(SecondPersonSettings, SignInSettings, BaseSettings):
->>>>>>> main
+class Settings(SecondPersonSettings, SignInSettings, MailSettings, BaseSettings):
     """Everything that can be set. Durations are in seconds, sizes in bytes."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
