@@ -48,6 +48,7 @@ ReconciliationId = NewType("ReconciliationId", UUID)
 ProviderInvoiceId = NewType("ProviderInvoiceId", UUID)
 ContractId = NewType("ContractId", UUID)
 TermId = NewType("TermId", UUID)
+MailId = NewType("MailId", UUID)
 PersonId = NewType("PersonId", UUID)
 SessionId = NewType("SessionId", UUID)
 PasskeyId = NewType("PasskeyId", UUID)
@@ -96,6 +97,7 @@ PREFIXES: dict[object, str] = {
     ProviderInvoiceId: "pinv",
     ContractId: "contract",
     TermId: "term",
+    MailId: "mail",
     PersonId: "person",
     SessionId: "sess",
     PasskeyId: "passkey",
