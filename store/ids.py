@@ -54,6 +54,7 @@ SessionId = NewType("SessionId", UUID)
 PasskeyId = NewType("PasskeyId", UUID)
 InvitationId = NewType("InvitationId", UUID)
 EvidenceId = NewType("EvidenceId", UUID)
+ManagementKeyId = NewType("ManagementKeyId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -102,6 +103,7 @@ PREFIXES: dict[object, str] = {
     PasskeyId: "passkey",
     InvitationId: "invite",
     EvidenceId: "evidence",
+    ManagementKeyId: "mgmt",
 }
 
 

@@ -39,6 +39,7 @@ from store.ids import (
     GrantScheduleId,
     InvitationId,
     KeyId,
+    ManagementKeyId,
     MemberId,
     OperatorKeyId,
     PortalLinkId,
@@ -234,6 +235,7 @@ GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
 InvitationIdText: TypeAlias = Annotated[InvitationId, _id(InvitationId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
+ManagementKeyIdText: TypeAlias = Annotated[ManagementKeyId, _id(ManagementKeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]
 PortalLinkIdText: TypeAlias = Annotated[PortalLinkId, _id(PortalLinkId)]
