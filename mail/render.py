@@ -32,7 +32,7 @@ _URL_SAFE = "/:?#[]@!$&'()*+,;=%~"
 TOPICS: dict[Topic, str] = {
     Topic.MODELS: "news of models that you voted for or use",
     Topic.SPENDING: "forecasts of what you spend",
-    Topic.WELCOME: "greetings",
+    Topic.WELCOME: "a greeting in each new account",
 }
 
 
@@ -146,8 +146,8 @@ def _as_is(rendered: str) -> Markup:
 def absolute(link: str, around: Surroundings) -> str:
     """A link as it stands in a mail: paths are of our pages, other addresses stay where they are of the web."""
     if link.startswith(("https://", "http://")):
-        return quote(link, safe=_URL_SAFE)
-    return f"{around.base_url.rstrip('/')}{quote(link, safe=_URL_SAFE)}"
+        return quote(link, safe=_URL_SAFE, errors="replace")
+    return f"{around.base_url.rstrip('/')}{quote(link, safe=_URL_SAFE, errors='replace')}"
 
 
 def unsubscribe_url(stored: StoredMail, around: Surroundings) -> str:
