@@ -23,20 +23,23 @@ UNLIMITED = ("quotes",)
 async def check_access(request: Request) -> None:
     """The dependency of every operation but the hot one: raises unless the caller may.
 
-    Fills ``exchange.caller``, or ``exchange.operator`` and ``exchange.actor``. An exchange that has its actor already
-    is the machine's own (:func:`router.api.app.create_local_app`), for which every operation is.
+    Fills ``exchange.caller``, or ``exchange.operator`` and ``exchange.actor``. An exchange that has an actor and no
+    operator is the machine's own (:mod:`router.api.in_process`), for which every operation is; one that has either an
+    operator or a caller is of somebody whom a page has identified, and may what those may.
     """
     exchange: Exchange = request.scope[EXCHANGE]
     route = request.scope["route"]
     assert isinstance(route, OperationRoute), "an operation is declared by Operations; this is a bug"
     exchange.operation, who = route.path, route.spec.who
     exchange.holds_secret = route.spec.shows_once
-    if who is Who.ANYONE or exchange.actor is not None:
+    if who is Who.ANYONE or (exchange.actor is not None and exchange.operator is None and exchange.caller is None):
         return
     context: RouterContext = request.app.state.context
     if who is Who.VISITOR and exchange.authorization is None:
         return
     if who in (Who.KEY, Who.VISITOR):
+        if exchange.caller is not None:
+            return
         exchange.caller = await authenticate_caller(
             exchange.authorization, context.keys, exchange.now, context.catch_up
         )
@@ -50,7 +53,7 @@ async def check_access(request: Request) -> None:
 
 
 async def _check_operator(exchange: Exchange, context: RouterContext, spec: OperationSpec) -> None:
-    operator = await authenticate_operator(
+    operator = exchange.operator or await authenticate_operator(
         exchange.authorization, context.operators, context.keys, exchange.now, context.catch_up
     )
     exchange.operator, exchange.actor = operator, Actor(wire(MemberId, operator.member_id))
