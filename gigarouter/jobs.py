@@ -46,7 +46,9 @@ from router.context import RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import rotate_weeks
 from router.identity.key_commands import delete_ended_secrets
+from router.identity.people.forget import forget_sign_ins
 from router.request.idempotency import delete_expired_outcomes
+from router.statistics.sums import forget_statistics, sum_statistics
 from router.verification.schedule import delete_old_probes, run_due_checks
 from store.ids import AccountId
 from store.postgres import STORE_FAULTS
@@ -171,6 +173,7 @@ async def _delete_expired(context: RouterContext) -> None:
     await delete_expired_outcomes(context.db)
     await delete_old_probes(context.db, context.db.clock.now())
     await delete_ended_secrets(context.db)
+    await forget_sign_ins(context.db)
     await forget_old(context.db)
 
 
@@ -244,6 +247,14 @@ async def _remove_exports(context: RouterContext) -> None:
     await exports.remove_old(context.db, context.exports)
 
 
+async def _sum_statistics(context: RouterContext) -> None:
+    await sum_statistics(context.db, context.db.clock.now())
+
+
+async def _forget_statistics(context: RouterContext) -> None:
+    await forget_statistics(context.db, context.db.clock.now())
+
+
 async def _probe(context: RouterContext) -> None:
     await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota)
 
@@ -288,6 +299,8 @@ def table(
         Job("forget old alerts", 3600.0, forget_alerts),
         Job("mail customers", 5.0, account_mail or SendAccountMails(None)),
         Job("make and drop weeks of explanations", 3600.0, _rotate_weeks),
+        Job("sum statistics of endpoints", 60.0, _sum_statistics),
+        Job("forget old statistics", 3600.0, _forget_statistics),
         Job("forget old outcomes", 600.0, _delete_expired),
         Job("write exports", 1.0, _write_exports),
         Job("remove exports that expired", 600.0, _remove_exports),

@@ -24,6 +24,7 @@ class MemberRow(Base):
     role: Mapped[str]
     created_at: Mapped[datetime]
     removed_at: Mapped[datetime | None]
+    person_id: Mapped[UUID | None]
 
 
 class KeyRow(Base):
@@ -208,13 +209,24 @@ class ManagementKeyRow(Base):
 
 
 class RouteRow(Base):
-    """Why a call went where it did."""
+    """A call in the log of calls, and why it went where it did."""
 
     __tablename__ = "routes"
 
     request_id: Mapped[UUID] = mapped_column(primary_key=True)
     account_id: Mapped[UUID | None]
     route: Mapped[Json] = mapped_column(JSONB)
+    at: Mapped[datetime | None]
+    key_id: Mapped[UUID | None]
+    model_id: Mapped[str | None]
+    lane: Mapped[str | None]
+    outcome: Mapped[str | None]
+    code: Mapped[str | None]
+    took_ms: Mapped[int | None]
+    duration_class: Mapped[int | None]
+    tokens: Mapped[int | None]
+    cost_nano: Mapped[Nano | None]
+    attempts: Mapped[int | None]
 
 
 class CatalogueFileRow(Base):

@@ -49,6 +49,11 @@ ProviderInvoiceId = NewType("ProviderInvoiceId", UUID)
 ContractId = NewType("ContractId", UUID)
 TermId = NewType("TermId", UUID)
 ManagementKeyId = NewType("ManagementKeyId", UUID)
+PersonId = NewType("PersonId", UUID)
+SessionId = NewType("SessionId", UUID)
+PasskeyId = NewType("PasskeyId", UUID)
+InvitationId = NewType("InvitationId", UUID)
+EvidenceId = NewType("EvidenceId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -92,6 +97,11 @@ PREFIXES: dict[object, str] = {
     ContractId: "contract",
     TermId: "term",
     ManagementKeyId: "mgmt",
+    PersonId: "person",
+    SessionId: "sess",
+    PasskeyId: "passkey",
+    InvitationId: "invite",
+    EvidenceId: "evidence",
 }
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import datetime
+from ipaddress import ip_address
 from time import perf_counter
 from typing import Any
 
@@ -36,7 +37,7 @@ _KEY_IN_ADMIN_QUERY = re.compile(
 # Every header that is read here.
 _HEADERS_READ = frozenset(
     b"authorization x-api-key api-key idempotency-key content-length content-encoding x-request-id x-client-request-id "
-    b"x-forwarded-for forwarded origin accept-encoding x-tier prefer".split()
+    b"x-forwarded-for forwarded origin accept-encoding x-tier prefer user-agent".split()
 )
 _BEARER = "Bearer "
 _BLANKS = b" \t"
@@ -80,6 +81,7 @@ class Exchange:
         "cors_headers",
         "fault",
         "forwarded",
+        "forwarded_for",
         "holds_secret",
         "idempotency_key",
         "method",
@@ -88,6 +90,7 @@ class Exchange:
         "operator",
         "origin",
         "path",
+        "peer",
         "principal",
         "query",
         "refusal",
@@ -95,6 +98,7 @@ class Exchange:
         "status",
         "summary",
         "trace",
+        "user_agent",
     )
 
     def __init__(self, scope: Scope, now: datetime) -> None:
@@ -120,6 +124,10 @@ class Exchange:
         self.holds_secret = False
         self.client_request_id: bytes | None = None
         self.forwarded = False
+        self.forwarded_for = b""
+        # Who is connected, by address: a client, or the last proxy before us.
+        self.peer: str | None = client[0] if (client := scope.get("client")) else None
+        self.user_agent = b""
         # The page that a browser calls for, and what lets it read the answer (:mod:`router.api.server.cors`).
         self.origin: bytes | None = None
         self.cors_headers: list[tuple[bytes, bytes]] = []
@@ -157,6 +165,10 @@ class Exchange:
                     self.client_request_id = value
             case b"x-forwarded-for" | b"forwarded":
                 self.forwarded = True
+                if name == b"x-forwarded-for":
+                    self.forwarded_for = value
+            case b"user-agent":
+                self.user_agent = value
             case b"origin":
                 self.origin = value
             case b"x-tier" | b"prefer":
@@ -196,6 +208,16 @@ class Exchange:
     def caller(self) -> Caller | None:
         """The API key, where the principal is one."""
         return self.principal if isinstance(self.principal, Caller) else None
+
+    @property
+    def client_address(self) -> str | None:
+        """The client's address as far as we know it: what the proxy that stands before us, in our network, saw.
+
+        A proxy appends it to ``X-Forwarded-For``; what clients wrote there themselves comes before it.
+        """
+        if not self.forwarded_for or not self.peer or ip_address(self.peer).is_global:
+            return self.peer
+        return self.forwarded_for.rpartition(b",")[2].strip().decode("latin-1")
 
     @property
     def elapsed_ms(self) -> float:

@@ -75,6 +75,14 @@ class VisitorRequest(OperationRequest):
             response.headers["cache-control"] = "no-store"
 
 
+class VisitorPage(VisitorRequest):
+    """A request for a list, which needs no key."""
+
+    def __init__(self, request: Request, response: Response) -> None:
+        super().__init__(request, response)
+        self.paging = Paging(request, response)
+
+
 class PrivateRequest(AccountRequest):
     """One whose answer is the account's own: no cache may keep it."""
 
@@ -85,5 +93,6 @@ class PrivateRequest(AccountRequest):
 
 
 ByKey = Annotated[KeyRequest, Depends()]
+VisitorPaging = Annotated[VisitorPage, Depends()]
 ByVisitor = Annotated[VisitorRequest, Depends()]
 Private = Annotated[PrivateRequest, Depends()]
