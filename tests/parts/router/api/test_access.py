@@ -41,8 +41,10 @@ GET    /v1/account/topups                               key
 GET    /v1/account/topups/{topup_id}                    key
 GET    /v1/models                                       visitor
 GET    /v1/models/{model_id:path}                       visitor
+GET    /v1/models/{model_id:path}/endpoints             visitor
 GET    /v1/organization/costs                           key
 GET    /v1/organization/usage/embeddings                key
+GET    /v1/requests                                     key
 GET    /v1/requests/{request_id}                        key
 GET    /v1/usage                                        key
 POST   /v1/account/billing-profile                      key
