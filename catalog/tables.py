@@ -139,6 +139,24 @@ class LicenseAcceptanceRow(Base):
     accepted_at: Mapped[datetime]
 
 
+class LicenseEvidenceRow(Base):
+    """What an account knows better of a license; written later once, when an operator has looked at it."""
+
+    __tablename__ = "license_evidence"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    model_id: Mapped[str] = mapped_column(Text, ForeignKey("models.id"))
+    account_id: Mapped[UUID]
+    body: Mapped[str] = mapped_column(Text)
+    link: Mapped[str] = mapped_column(Text)
+    sent_by: Mapped[str] = mapped_column(Text)
+    sent_at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(Text)
+    note: Mapped[str] = mapped_column(Text)
+    decided_by: Mapped[str | None] = mapped_column(Text)
+    decided_at: Mapped[datetime | None]
+
+
 class ModelEventRow(Base):
     """One move of a model between its states; append-only."""
 

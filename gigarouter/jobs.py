@@ -46,6 +46,7 @@ from router.context import RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import rotate_weeks
 from router.identity.key_commands import delete_ended_secrets
+from router.identity.people.forget import forget_sign_ins
 from router.request.idempotency import delete_expired_outcomes
 from router.statistics.sums import forget_statistics, sum_statistics
 from router.verification.schedule import delete_old_probes, run_due_checks
@@ -172,6 +173,7 @@ async def _delete_expired(context: RouterContext) -> None:
     await delete_expired_outcomes(context.db)
     await delete_old_probes(context.db, context.db.clock.now())
     await delete_ended_secrets(context.db)
+    await forget_sign_ins(context.db)
     await forget_old(context.db)
 
 

@@ -29,6 +29,7 @@ from typing_extensions import override
 
 from billing.exports.storage import ExportFolder
 from gigarouter.second_person_settings import SecondPersonSettings
+from gigarouter.sign_in_settings import SignInSettings
 from store.faults import CannotStart
 
 PREFIX = "GIGAROUTER_"
@@ -64,7 +65,7 @@ def _default_admin_port(fields: dict[str, Any]) -> int:
     return port + ADMIN_PORT_ABOVE if port + ADMIN_PORT_ABOVE <= PORT_MAX else port - ADMIN_PORT_ABOVE
 
 
-class Settings(SecondPersonSettings, BaseSettings):
+class Settings(SecondPersonSettings, SignInSettings, BaseSettings):
     """Everything that can be set. Durations are in seconds, sizes in bytes."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(

@@ -24,6 +24,7 @@ class MemberRow(Base):
     role: Mapped[str]
     created_at: Mapped[datetime]
     removed_at: Mapped[datetime | None]
+    person_id: Mapped[UUID | None]
 
 
 class KeyRow(Base):

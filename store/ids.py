@@ -48,6 +48,11 @@ ReconciliationId = NewType("ReconciliationId", UUID)
 ProviderInvoiceId = NewType("ProviderInvoiceId", UUID)
 ContractId = NewType("ContractId", UUID)
 TermId = NewType("TermId", UUID)
+PersonId = NewType("PersonId", UUID)
+SessionId = NewType("SessionId", UUID)
+PasskeyId = NewType("PasskeyId", UUID)
+InvitationId = NewType("InvitationId", UUID)
+EvidenceId = NewType("EvidenceId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -90,6 +95,11 @@ PREFIXES: dict[object, str] = {
     ProviderInvoiceId: "pinv",
     ContractId: "contract",
     TermId: "term",
+    PersonId: "person",
+    SessionId: "sess",
+    PasskeyId: "passkey",
+    InvitationId: "invite",
+    EvidenceId: "evidence",
 }
 
 

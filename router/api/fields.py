@@ -32,9 +32,11 @@ from store.ids import (
     DocumentRequestId,
     EndpointId,
     EntryId,
+    EvidenceId,
     ExportId,
     GrantId,
     GrantScheduleId,
+    InvitationId,
     KeyId,
     MemberId,
     OperatorKeyId,
@@ -225,10 +227,12 @@ DocumentIdText: TypeAlias = Annotated[DocumentId, _id(DocumentId)]
 DocumentRequestIdText: TypeAlias = Annotated[DocumentRequestId, _id(DocumentRequestId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
 EntryIdText: TypeAlias = Annotated[EntryId, _id(EntryId)]
+EvidenceIdText: TypeAlias = Annotated[EvidenceId, _id(EvidenceId)]
 ExportIdText: TypeAlias = Annotated[ExportId, _id(ExportId)]
 GrantScheduleIdText: TypeAlias = Annotated[GrantScheduleId, _id(GrantScheduleId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
+InvitationIdText: TypeAlias = Annotated[InvitationId, _id(InvitationId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]

@@ -57,7 +57,7 @@ async def edit_model(work: UnitOfWork, facts: ModelFacts) -> Model:
             raise Conflict(f"'{fact}' cannot be changed. {refusal}", param=fact)
     await _with_our_errors(model_edits.edit(work.connection, facts, keeps_space=not changed & SPACE_FACTS))
     after = await models.get(work.connection, facts.id)
-    work.record_change(Change("model.edit", facts.id, None, *_differences(_audit_facts(before), _audit_facts(after))))
+    work.record_change(Change("model.edit", facts.id, None, *differences(_audit_facts(before), _audit_facts(after))))
     return after
 
 
@@ -80,7 +80,8 @@ def _audit_facts(model: Model) -> Json:
     return model_as_json(model) | {"space": model.space}
 
 
-def _differences(was: Json, now: Json) -> tuple[Json, Json]:
+def differences(was: Json, now: Json) -> tuple[Json, Json]:
+    """The facts that differ, before and after."""
     differ = [name for name in now if now[name] != was[name]]
     return {name: was[name] for name in differ}, {name: now[name] for name in differ}
 

@@ -19,6 +19,7 @@ from router.api.admin.decisions import operations as decisions
 from router.api.admin.differences import operations as differences
 from router.api.admin.disputes import operations as disputes
 from router.api.admin.endpoints import operations as endpoints
+from router.api.admin.evidence import operations as evidence
 from router.api.admin.explain import requests, routes
 from router.api.admin.exports import operations as exports
 from router.api.admin.grants import operations as grants
@@ -52,7 +53,7 @@ from router.api.admin.waivers import operations as waivers
 _nouns = (
     *(providers, endpoints, models, prices, accounts, closing, grants, grant_schedules, movements, caps),
     *(keys, members, operators),
-    *(claims, resolutions, waivers, decisions, acceptances),
+    *(claims, resolutions, waivers, decisions, acceptances, evidence),
     *(lines, contracts, receivables, close, proposals),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),
     *(topups, recharges, refunds, disputes, reviews),

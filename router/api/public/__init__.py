@@ -1,7 +1,7 @@
 """The customers' API, one file per noun.
 
-``operations`` is all of it but the hot one: one line adds a noun. Votes and endpoints stand before models, whose ids
-have slashes.
+``operations`` is all of it but the hot one: one line adds a noun. What has a model's id within its path stands before
+models, whose ids have slashes.
 """
 
 from router.api.public.account import operations as account
@@ -12,8 +12,10 @@ from router.api.public.closing import operations as closing
 from router.api.public.contracts import operations as contracts
 from router.api.public.documents import operations as documents
 from router.api.public.documents import profile_operations as billing_profiles
+from router.api.public.evidence import operations as evidence
 from router.api.public.first_page import operations as first_page
 from router.api.public.grants import operations as grants
+from router.api.public.model_changes import operations as model_changes
 from router.api.public.model_endpoints import operations as model_endpoints
 from router.api.public.models import operations as models
 from router.api.public.movements import operations as movements
@@ -33,7 +35,9 @@ operations = [
     *(
         votes,
         model_endpoints,
+        evidence,
         models,
+        model_changes,
         account,
         closing,
         grants,

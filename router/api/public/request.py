@@ -35,6 +35,14 @@ class VisitorRequest(OperationRequest):
             response.headers["cache-control"] = "no-store"
 
 
+class VisitorPage(VisitorRequest):
+    """A request for a list, which needs no key."""
+
+    def __init__(self, request: Request, response: Response) -> None:
+        super().__init__(request, response)
+        self.paging = Paging(request, response)
+
+
 class PrivateRequest(KeyRequest):
     """One whose answer is the account's own: no cache may keep it."""
 
@@ -44,5 +52,6 @@ class PrivateRequest(KeyRequest):
         response.headers["cache-control"] = "no-store"
 
 
+VisitorPaging = Annotated[VisitorPage, Depends()]
 ByVisitor = Annotated[VisitorRequest, Depends()]
 Private = Annotated[PrivateRequest, Depends()]

@@ -39,6 +39,7 @@ GET    /v1/account/recharge                             key
 GET    /v1/account/refunds                              key
 GET    /v1/account/topups                               key
 GET    /v1/account/topups/{topup_id}                    key
+GET    /v1/model-changes                                visitor
 GET    /v1/models                                       visitor
 GET    /v1/models/{model_id:path}                       visitor
 GET    /v1/models/{model_id:path}/endpoints             visitor
@@ -55,6 +56,7 @@ POST   /v1/account/recharge/off                         key
 POST   /v1/account/close                                key
 POST   /v1/account/refunds                              key
 POST   /v1/account/topups                               key
+POST   /v1/models/{model_id:path}/evidence              key
 POST   /v1/models/{model_id:path}/vote                  key
 POST   /v1/quote                                        key
 POST   /v1/stripe/webhook                               anyone
@@ -85,6 +87,8 @@ GET    /admin/v1/endpoints/{endpoint_id}                finance_admin ops
 GET    /admin/v1/finance/exports                        finance_admin ops
 GET    /admin/v1/finance/exports/{export_id}            finance_admin ops
 GET    /admin/v1/finance/exports/{export_id}/files/{name} finance_admin ops
+GET    /admin/v1/evidence                               finance_admin ops
+GET    /admin/v1/evidence/{evidence_id}                 finance_admin ops
 GET    /admin/v1/exchange-rates                         finance_admin ops
 GET    /admin/v1/finance/close                          finance_admin ops
 GET    /admin/v1/finance/close/{month}                  finance_admin ops
@@ -169,6 +173,7 @@ POST   /admin/v1/endpoints/{endpoint_id}/test           ops
 POST   /admin/v1/endpoints/{endpoint_id}:activate       ops
 POST   /admin/v1/finance/exports                        finance_admin
 POST   /admin/v1/finance/exports/{export_id}/cancel     finance_admin
+POST   /admin/v1/evidence/{evidence_id}/resolve         ops
 POST   /admin/v1/exchange-rates                         finance_admin
 POST   /admin/v1/finance/close/{month}/finish           finance_admin
 POST   /admin/v1/finance/close/{month}/sign-off         finance_admin
@@ -213,6 +218,7 @@ POST   /admin/v1/models/{model_id:path}:launch          ops
 POST   /admin/v1/models/{model_id:path}:retire          ops
 POST   /admin/v1/models:import                          ops
 POST   /admin/v1/operators                              operator
+POST   /admin/v1/operators/invite                       operator
 POST   /admin/v1/operators/{key_id}/revoke              operator
 POST   /admin/v1/prices                                 finance_admin
 POST   /admin/v1/providers                              ops
