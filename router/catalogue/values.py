@@ -75,7 +75,9 @@ class CatalogueRow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def shown_nano(self) -> int | None:
         """The price that a list shows: in force, else the estimate; what it is stands beside it."""
-        return self.price_nano if self.price_nano is not None else self.estimate and self.estimate.nano_per_mtok
+        if self.price_nano is not None or self.estimate is None:
+            return self.price_nano
+        return self.estimate.nano_per_mtok
 
     @property
     def is_estimate(self) -> bool:
