@@ -49,7 +49,7 @@ async def log_calls(db: Database, calls: Sequence[LoggedCall], account: AccountI
     connection = await db.connect()
     rows = [
         (
-            *(call.request_id, account, '{"request_id": "%s"}' % call.request_id, call.at, call.key_id, call.model_id),
+            *(call.request_id, account, f'{{"request_id": "{call.request_id}"}}', call.at, call.key_id, call.model_id),
             *(call.lane, call.outcome, call.code, call.took_ms, duration_class(call.took_ms), call.tokens),
             *(call.cost_nano, call.attempts),
         )
