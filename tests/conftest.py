@@ -11,9 +11,12 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from typer import testing
+from typer.main import get_command
 
 from gigarouter.schema import migrate
 from store.embedded import Embedded
@@ -25,6 +28,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Until all tests are collected, see below.
 gc.disable()
+
+# A command's runner makes all of an application's commands anew for each run, and `admin` has two hundred.
+vars(testing)["_get_command"] = cache(get_command)
 
 # At once, for the processes beside this one inherit it.
 _in_memory = memory_folder.make()
