@@ -26,6 +26,10 @@ from tests.harness import loopback_only, memory_folder
 # other more than they compute (a worker is ready after 20 s instead of 7, and uses twice the time of the cores).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# The world's authorities take each client and each process 18 ms to load, and nothing here leaves this machine. Of this
+# one nobody has the key.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "harness" / "authority.pem")
+
 # Until all tests are collected, see below.
 gc.disable()
 
