@@ -38,7 +38,7 @@ EXIT_FAILED = 1
 SIGNALED = 128
 WORKER_PACKAGES = frozenset({"torch", "transformers", "safetensors", "tokenizers"})
 FINANCE_PACKAGES = frozenset({"facturx", "lxml", "pyarrow", "saxonche", "stripe", "typst"})
-OURS = frozenset({"gigarouter", "web", "router", "billing", "providers", "catalog", "store"})
+OURS = frozenset({"gigarouter", "web", "router", "billing", "providers", "catalog", "mail", "store"})
 
 
 def main(argv: Sequence[str] | None = None) -> None:

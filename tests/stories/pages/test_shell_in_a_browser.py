@@ -84,7 +84,7 @@ async def test_a_write_by_keyboard_alone_shows_first_what_it_would_change(
 async def test_a_page_is_light(open_window: NewWindow) -> None:
     window = await open_window()
     requests: list[Request] = []
-    window.page.on("requestfinished", lambda request: requests.append(request))
+    window.page.on("requestfinished", lambda request: requests.append(request))  # noqa: PLW0108 - a builtin cannot be marked, as Playwright does
     await window.open("/models")
     assert len(requests) <= 4
     assert sum([(await one.sizes())["responseBodySize"] for one in requests]) <= 60_000
