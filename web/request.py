@@ -134,14 +134,13 @@ class PageRequest:
         return await self.operations.run(operation, self.identify, call, answer)
 
     def identify(self, exchange: Exchange) -> None:
-        """Make an operation's exchange this reader's: a member of the page's account, or an operator, else nobody."""
-        membership = None if self.account_id is None else self.viewer.membership(self.account_id)
-        if membership is not None:
-            exchange.principal = MemberPrincipal(membership.member_id, membership.account_id, membership.role)
-            exchange.actor = actor_of(exchange.principal)
-            return
-        staff = self.viewer.staff
-        if staff is not None:
+        """Make an operation's exchange this reader's: a member's on an account's page, elsewhere an operator's."""
+        if self.account_id is not None:
+            membership = self.viewer.membership(self.account_id)
+            assert membership is not None, "access was checked; this is a bug"
+            principal = MemberPrincipal(membership.member_id, membership.account_id, membership.role)
+            exchange.principal, exchange.actor = principal, actor_of(principal)
+        elif (staff := self.viewer.staff) is not None:
             exchange.operator = Operator(staff.member_id, staff.role, self.viewer.email)
             exchange.actor = Actor(wire(MemberId, staff.member_id))
 
