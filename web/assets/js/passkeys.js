@@ -1,6 +1,8 @@
 // Makes and uses passkeys: a form marked data-passkey asks our page for options, the browser for a credential, and is
 // then sent as any other form. Without this file, or in a browser without passkeys, such forms do nothing.
-const can = window.PublicKeyCredential?.parseCreationOptionsFromJSON && navigator.credentials;
+// An address that is a number has no passkeys.
+const isNumber = /^[\d.]+$|:/.test(location.hostname);
+const can = window.PublicKeyCredential?.parseCreationOptionsFromJSON && navigator.credentials && !isNumber;
 
 async function options(form) {
   const answer = await fetch(form.dataset.options, {
@@ -26,7 +28,13 @@ async function credential(form) {
 }
 
 for (const form of document.querySelectorAll("form[data-passkey]")) {
-  if (!can) continue;
+  if (!can) {
+    const wrong = form.querySelector(".wrong");
+    wrong.textContent = isNumber ? `Passkeys work at ${form.dataset.at}.` : "This browser has no passkeys.";
+    wrong.hidden = false;
+    form.querySelector("button").disabled = true;
+    continue;
+  }
   form.hidden = false;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
