@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0049"
-down_revision = "0058"
+down_revision = "0048"
 branch_labels = None
 depends_on = None
 

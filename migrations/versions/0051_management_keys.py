@@ -1,7 +1,7 @@
 """Management keys: keys that administer one account and call no model.
 
 Revision ID: 0051
-Revises: 0045
+Revises: 0058
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0051"
-down_revision = "0048"
+down_revision = "0050"
 branch_labels = None
 depends_on = None
 
