@@ -6,7 +6,7 @@ edge takes that for a secret in an address.
 
 from web.me import theme
 from web.ops import account_name
-from web.parts import workshop
+from web.parts import mails, workshop
 from web.public import first, models
 from web.route import STAFF, Route, Who
 
@@ -27,4 +27,6 @@ ROUTES: tuple[Route, ...] = (
     ),
     # All parts in all states, in `up` and tests.
     Route(path="/-/parts", show=workshop.show, only_workshop=True),
+    # What `up` would have mailed; on this machine alone.
+    Route(path="/-/mails", show=mails.show, only_workshop=True),
 )
