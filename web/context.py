@@ -11,6 +11,7 @@ from router.api.in_process import InProcess
 from router.context import RouterContext
 from store.clock import Clock
 from web.origins import Origins
+from web.people import PeopleContext
 from web.viewer import Viewer
 
 FindViewer: TypeAlias = Callable[[Mapping[str, str], RouterContext, datetime], Awaitable[Viewer]]
@@ -29,6 +30,7 @@ class WebContext(msgspec.Struct, frozen=True, kw_only=True):
     reading: InProcess
     writing: InProcess
     find_viewer: FindViewer
+    people: PeopleContext
     origins: Origins
     clock: Clock
     api_url: str

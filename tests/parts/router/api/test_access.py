@@ -66,6 +66,15 @@ POST   /v1/account/refunds                              key billing:write
 POST   /v1/account/topups                               key billing:write
 POST   /v1/models/{model_id:path}/evidence              key usage:write
 POST   /v1/models/{model_id:path}/vote                  key usage:write
+GET    /v1/invitations                                  members:read
+GET    /v1/members                                      members:read
+GET    /v1/members/{member_id}                          members:read
+PATCH  /v1/members/{member_id}                          members:write
+POST   /v1/invitations                                  members:write
+POST   /v1/invitations/{invitation_id}/resend           members:write
+POST   /v1/invitations/{invitation_id}/withdraw         members:write
+POST   /v1/members/leave                                members:read
+POST   /v1/members/{member_id}/remove                   members:write
 POST   /v1/quote                                        key
 POST   /v1/stripe/webhook                               anyone
 GET    /admin/v1/acceptances                            finance_admin ops
