@@ -49,6 +49,7 @@ ProviderInvoiceId = NewType("ProviderInvoiceId", UUID)
 ContractId = NewType("ContractId", UUID)
 TermId = NewType("TermId", UUID)
 ManagementKeyId = NewType("ManagementKeyId", UUID)
+AlertId = NewType("AlertId", UUID)
 PersonId = NewType("PersonId", UUID)
 SessionId = NewType("SessionId", UUID)
 PasskeyId = NewType("PasskeyId", UUID)
@@ -97,6 +98,7 @@ PREFIXES: dict[object, str] = {
     ContractId: "contract",
     TermId: "term",
     ManagementKeyId: "mgmt",
+    AlertId: "alert",
     PersonId: "person",
     SessionId: "sess",
     PasskeyId: "passkey",
