@@ -48,6 +48,7 @@ ReconciliationId = NewType("ReconciliationId", UUID)
 ProviderInvoiceId = NewType("ProviderInvoiceId", UUID)
 ContractId = NewType("ContractId", UUID)
 TermId = NewType("TermId", UUID)
+MailId = NewType("MailId", UUID)
 ManagementKeyId = NewType("ManagementKeyId", UUID)
 AlertId = NewType("AlertId", UUID)
 PersonId = NewType("PersonId", UUID)
@@ -97,6 +98,7 @@ PREFIXES: dict[object, str] = {
     ProviderInvoiceId: "pinv",
     ContractId: "contract",
     TermId: "term",
+    MailId: "mail",
     ManagementKeyId: "mgmt",
     AlertId: "alert",
     PersonId: "person",

@@ -18,6 +18,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from billing.money import NanoUSD, from_usd, to_usd
 from billing.stripe.values import NANO_PER_CENT, Cents, nano_of, whole_cents
+from mail.values import is_address
 from store.ids import (
     PREFIXES,
     AcceptanceId,
@@ -144,8 +145,7 @@ def _provider_name(text: str) -> str:
 
 
 def _email(text: str) -> str:
-    local, _, domain = text.partition("@")
-    if not local or not domain or " " in text or len(text) > NAME_CHARACTERS_MAX:
+    if not is_address(text):
         raise ValueError(text)
     return text
 

@@ -49,7 +49,7 @@ class EvidenceSent(Answer):
 )
 async def send(request: Private, model_id: str, body: EvidenceIn) -> EvidenceSent:
     """Send what you know of a model's license to the operators, with a link: at most ten that wait, fifty a day."""
-    model = find_model(model_id, request.context)
+    model = find_model(model_id, request.context, request.models)
 
     async def command(work: UnitOfWork) -> EvidenceSent:
         sent = await send_evidence(work, request.account_id, model.id, body=body.text, link=body.link)

@@ -47,10 +47,13 @@ GET    /v1/account/recharge                             key billing:read
 GET    /v1/account/refunds                              key billing:read
 GET    /v1/account/topups                               key billing:read
 GET    /v1/account/topups/{topup_id}                    key billing:read
+GET    /v1/model-changes                                visitor
+GET    /v1/models/{model_id:path}/endpoints              visitor
 GET    /v1/models                                       visitor
 GET    /v1/models/{model_id:path}                       visitor
 GET    /v1/organization/costs                           key billing:read usage:read
 GET    /v1/organization/usage/embeddings                key billing:read usage:read
+GET    /v1/requests                                     key usage:read
 GET    /v1/requests/{request_id}                        key usage:read
 GET    /v1/usage                                        key billing:read usage:read
 POST   /v1/account/billing-profile                      key billing:write
@@ -61,6 +64,7 @@ POST   /v1/account/recharge/off                         key billing:write
 POST   /v1/account/close                                key owner
 POST   /v1/account/refunds                              key billing:write
 POST   /v1/account/topups                               key billing:write
+POST   /v1/models/{model_id:path}/evidence              key usage:write
 POST   /v1/models/{model_id:path}/vote                  key usage:write
 POST   /v1/quote                                        key
 POST   /v1/stripe/webhook                               anyone
