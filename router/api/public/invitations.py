@@ -66,9 +66,7 @@ async def create(request: Private, body: InvitationCreate, dry_run: DryRun = Fal
     name = f"the management key {principal.name}" if isinstance(principal, ManagementKey) else ""
 
     async def command(work: UnitOfWork) -> InvitationOut:
-        return _out(
-            await invite_to_own(work, request.account_id, body.email, body.role, inviter=inviter, name=name)
-        )
+        return _out(await invite_to_own(work, request.account_id, body.email, body.role, inviter=inviter, name=name))
 
     return await transact(request.context.db, request.actor, command, dry_run=dry_run)
 

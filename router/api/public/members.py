@@ -81,9 +81,7 @@ async def retrieve(request: Private, member_id: MemberIdText) -> OwnMemberOut:
 
 
 @operations.patch(ONE, verb="edit", name="edit_own_member", scope=Scope.MEMBERS_WRITE, summary="Change a role")
-async def edit(
-    request: Private, member_id: MemberIdText, body: OwnMemberEdit, dry_run: DryRun = False
-) -> OwnMemberOut:
+async def edit(request: Private, member_id: MemberIdText, body: OwnMemberEdit, dry_run: DryRun = False) -> OwnMemberOut:
     """Change what a member may do, from their next request on. An account keeps an owner."""
 
     async def command(work: UnitOfWork) -> OwnMemberOut:
