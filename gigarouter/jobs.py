@@ -33,9 +33,8 @@ from billing.schedules import give_due
 from billing.seal import seal
 from billing.stripe.errors import StripeUnavailable
 from gigarouter import telemetry
-from gigarouter.account_mail_job import SendAccountMails
 from gigarouter.documents_job import IssueDocuments
-from gigarouter.mail_job import SendDocuments
+from gigarouter.mail_job import SendMails, forget_mails
 from gigarouter.reconcile_job import reconcile
 from gigarouter.settings import Settings
 from gigarouter.stripe_jobs import StripeJobs
@@ -83,7 +82,7 @@ async def _jobs(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     stripe = StripeJobs(stripe_config(settings))
     documents = IssueDocuments()
-    jobs = table(stripe, SendDocuments(settings), SendAccountMails(settings), documents=documents)
+    jobs = table(stripe, SendMails(settings), documents=documents)
     try:
         async with process(settings, "jobs") as context, asyncio.TaskGroup() as group:
             tasks = [group.create_task(_repeat(job, context)) for job in jobs]
@@ -271,8 +270,7 @@ async def _check_responsive(context: RouterContext) -> None:
 
 def table(
     stripe: StripeJobs | None = None,
-    mail: SendDocuments | None = None,
-    account_mail: SendAccountMails | None = None,
+    mails: SendMails | None = None,
     webhooks: SendWebhooks | None = None,
     documents: IssueDocuments | None = None,
 ) -> list[Job]:
@@ -299,11 +297,11 @@ def table(
         Job("check all of the books", 600.0, _check_all_books),
         Job("make usage months", 3600.0, _make_months),
         Job("issue documents", 3.0, documents or IssueDocuments()),
-        Job("mail documents", 10.0, mail or SendDocuments(None)),
+        Job("send mails", 1.0, mails or SendMails(None)),
+        Job("forget old mails", 3600.0, forget_mails),
         Job("raise alerts of spending", 10.0, raise_alerts),
         Job("send webhooks", 1.0, webhooks or SendWebhooks()),
         Job("forget old alerts", 3600.0, forget_alerts),
-        Job("mail customers", 5.0, account_mail or SendAccountMails(None)),
         Job("make and drop weeks of explanations", 3600.0, _rotate_weeks),
         Job("sum usage", 2.0, _sum_usage),
         Job("sum statistics of endpoints", 60.0, _sum_statistics),

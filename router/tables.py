@@ -190,6 +190,24 @@ class OperatorKeyRow(Base):
     created_at: Mapped[datetime]
 
 
+class ManagementKeyRow(Base):
+    """A management key of an account, without the key."""
+
+    __tablename__ = "management_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    account_id: Mapped[UUID]
+    name: Mapped[str]
+    handle: Mapped[str]
+    last4: Mapped[str]
+    digest: Mapped[bytes]
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    created_by: Mapped[str]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+
 class RouteRow(Base):
     """A call in the log of calls, and why it went where it did."""
 

@@ -48,6 +48,8 @@ ReconciliationId = NewType("ReconciliationId", UUID)
 ProviderInvoiceId = NewType("ProviderInvoiceId", UUID)
 ContractId = NewType("ContractId", UUID)
 TermId = NewType("TermId", UUID)
+MailId = NewType("MailId", UUID)
+ManagementKeyId = NewType("ManagementKeyId", UUID)
 PersonId = NewType("PersonId", UUID)
 SessionId = NewType("SessionId", UUID)
 PasskeyId = NewType("PasskeyId", UUID)
@@ -95,6 +97,8 @@ PREFIXES: dict[object, str] = {
     ProviderInvoiceId: "pinv",
     ContractId: "contract",
     TermId: "term",
+    MailId: "mail",
+    ManagementKeyId: "mgmt",
     PersonId: "person",
     SessionId: "sess",
     PasskeyId: "passkey",

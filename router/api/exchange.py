@@ -10,6 +10,7 @@ from typing import Any
 from router.changes.audit import Actor
 from router.errors import IdempotencyKeyInvalid, KeyInUrl, KeyUnknown, Refusal
 from router.identity.operators import Operator
+from router.identity.principals import Principal
 from router.values import Answer, Caller, CallSummary, Trace
 from store.ids import RequestId, new_id, wire
 
@@ -27,11 +28,11 @@ UNMATCHED = "unmatched"
 
 _SAFE_ID = re.compile(rb"[0-9A-Za-z._:-]{1,64}")
 _KEY_IN_QUERY = re.compile(
-    rb"(?i)(?:^|&)(?:(?:x-)?api[-_]?key|key|access[-_]token|authorization)=|gr_(?:live|test|ops)_"
+    rb"(?i)(?:^|&)(?:(?:x-)?api[-_]?key|key|access[-_]token|authorization)=|gr_(?:live|test|ops|mgmt)_"
 )
 # Where usage is filtered by a key's id or name.
 _KEY_IN_ADMIN_QUERY = re.compile(
-    rb"(?i)(?:^|&)(?:(?:x-)?api[-_]?key|access[-_]token|authorization)=|gr_(?:live|test|ops)_"
+    rb"(?i)(?:^|&)(?:(?:x-)?api[-_]?key|access[-_]token|authorization)=|gr_(?:live|test|ops|mgmt)_"
 )
 # Every header that is read here.
 _HEADERS_READ = frozenset(
@@ -73,7 +74,6 @@ class Exchange:
         "began",
         "body",
         "call_headers",
-        "caller",
         "client_gone",
         "client_request_id",
         "content_encoding",
@@ -91,6 +91,7 @@ class Exchange:
         "origin",
         "path",
         "peer",
+        "principal",
         "query",
         "refusal",
         "request_id",
@@ -135,9 +136,10 @@ class Exchange:
         # Response headers that say which of them were applied; errors carry them too.
         self.applied_headers: list[tuple[bytes, bytes]] = []
         self.body = b""
-        self.caller: Caller | None = None
+        # Who acts for an account: a key, a management key, or a member whom an in-process caller has put here.
+        self.principal: Principal | None = None
         self.operator: Operator | None = None
-        # Who administers, as the audit log names them: an operator, or `cli:<user>` on the machine.
+        # Who changes things, as the audit log names them: a principal, an operator, or `cli:<user>` on the machine.
         self.actor: Actor | None = None
         self.summary: CallSummary | None = None
         self.refusal: Refusal | None = None
@@ -201,6 +203,11 @@ class Exchange:
             )
         if self.fault is not None:
             raise self.fault
+
+    @property
+    def caller(self) -> Caller | None:
+        """The API key, where the principal is one."""
+        return self.principal if isinstance(self.principal, Caller) else None
 
     @property
     def client_address(self) -> str | None:

@@ -18,6 +18,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from billing.money import NanoUSD, from_usd, to_usd
 from billing.stripe.values import NANO_PER_CENT, Cents, nano_of, whole_cents
+from mail.values import is_address
 from store.ids import (
     PREFIXES,
     AcceptanceId,
@@ -38,6 +39,7 @@ from store.ids import (
     GrantScheduleId,
     InvitationId,
     KeyId,
+    ManagementKeyId,
     MemberId,
     OperatorKeyId,
     PortalLinkId,
@@ -142,8 +144,7 @@ def _provider_name(text: str) -> str:
 
 
 def _email(text: str) -> str:
-    local, _, domain = text.partition("@")
-    if not local or not domain or " " in text or len(text) > NAME_CHARACTERS_MAX:
+    if not is_address(text):
         raise ValueError(text)
     return text
 
@@ -234,6 +235,7 @@ GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
 InvitationIdText: TypeAlias = Annotated[InvitationId, _id(InvitationId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
+ManagementKeyIdText: TypeAlias = Annotated[ManagementKeyId, _id(ManagementKeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]
 PortalLinkIdText: TypeAlias = Annotated[PortalLinkId, _id(PortalLinkId)]

@@ -24,6 +24,7 @@ from router.explain.call_log import Outcome
 from router.explain.calls import CallFilter, CallPage, LoggedCall, list_calls
 from router.explain.receipts import KEPT_DAYS
 from router.identity.key_commands import key_names
+from router.identity.scopes import Scope
 from store.ids import AccountId, KeyId, ModelId, RequestId, wire
 
 operations = Operations("requests", who=Who.KEY)
@@ -93,7 +94,9 @@ class CallsOut(Page[CallOut]):
     )
 
 
-@operations.get("/v1/requests", verb="list", summary="List requests", answer=CallsOut, media=(JSON, CSV))
+@operations.get(
+    "/v1/requests", verb="list", scope=Scope.USAGE_READ, summary="List requests", answer=CallsOut, media=(JSON, CSV)
+)
 async def list_requests(
     request: Private, query: Annotated[CallsQuery, Query()], _: Annotated[None, Depends(check_request)]
 ) -> CallsOut | Response:
@@ -101,7 +104,7 @@ async def list_requests(
 
     Of an account's refusals at most 20 in half a second are in it. CSV is streamed and has the whole selection.
     """
-    which = call_filter(query, request.key.account_id, request.context, request.exchange.now)
+    which = call_filter(query, request.account_id, request.context, request.exchange.now)
     if media_of(query.format, request.accept) == CSV:
         return CsvStream(partial(copy_calls, request.context.db, which), "requests.csv")
     before = query.after_id(RequestId)

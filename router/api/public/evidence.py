@@ -11,9 +11,8 @@ from router.api.forms import Answer, Body, answer_of
 from router.api.operation import Operations, Who
 from router.api.public.models import find_model
 from router.api.public.request import Private
-from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
-from store.ids import KeyId, wire
+from router.identity.scopes import Scope
 
 operations = Operations("models", who=Who.KEY)
 
@@ -43,16 +42,17 @@ class EvidenceSent(Answer):
 @operations.post(
     "/v1/models/{model_id:path}/evidence",
     verb="send-evidence",
+    scope=Scope.USAGE_WRITE,
     name="send_license_evidence",
     summary="Send evidence about a license",
     status=201,
 )
 async def send(request: Private, model_id: str, body: EvidenceIn) -> EvidenceSent:
     """Send what you know of a model's license to the operators, with a link: at most ten that wait, fifty a day."""
-    model = find_model(model_id, request.context)
+    model = find_model(model_id, request.context, request.models)
 
     async def command(work: UnitOfWork) -> EvidenceSent:
-        sent = await send_evidence(work, request.key.account_id, model.id, body=body.text, link=body.link)
+        sent = await send_evidence(work, request.account_id, model.id, body=body.text, link=body.link)
         return answer_of(EvidenceSent, sent, model=sent.model_id)
 
-    return await transact(request.context.db, Actor(wire(KeyId, request.key.id)), command)
+    return await transact(request.context.db, request.actor, command)

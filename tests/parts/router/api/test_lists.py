@@ -87,7 +87,9 @@ ROWS: dict[str, Any] = {
         ("providers", "endpoints", "models", "prices", "accounts", "keys", "members", "operators", "claims"),
         lambda n: n,
     ),
-    **dict.fromkeys(("resolutions", "waivers", "acceptances", "usage", "lines", "contracts"), lambda n: n),
+    **dict.fromkeys(
+        ("resolutions", "waivers", "acceptances", "usage", "lines", "contracts", "management-keys"), lambda n: n
+    ),
     "grants": lambda n: n and n + 1,  # of one account, and its credit line
     **dict.fromkeys(("sellers", "exchange-rates", "documents", "document-requests"), lambda n: n),
     **dict.fromkeys(("topups", "refunds", "disputes", "reviews", "recharges", "exports", "proposals"), lambda n: n),
@@ -145,6 +147,7 @@ async def fill(settings: Settings, n: int) -> list[str]:
                 evidence: dict[str, Any] = {"evidence": "tests"}
                 await make("/resolutions", **model, license=LICENSE, reason="it says so", **evidence)
                 await make("/waivers", **model, term="commercial_use", signed_by="Ada", **evidence)
+                await make("/management-keys", account=f"account {i}", name="robot", scopes=["keys:read"])
                 await make("/acceptances", account=f"account {i}", license=ACCEPTED, accepted_by="Ada")
                 party: dict[str, Any] = {
                     "legal_name": "Acme",
