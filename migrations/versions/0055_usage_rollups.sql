@@ -133,7 +133,7 @@ COMMENT ON TABLE usage_by_day IS 'Usage of a day of UTC by everything that usage
 CREATE INDEX usage_by_day_at ON usage_by_day (at)
 --;;
 CREATE TABLE usage_rollup (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
     complete_from timestamptz,
     data_to timestamptz
 )
