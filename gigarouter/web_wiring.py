@@ -63,6 +63,7 @@ async def pages(settings: Settings, find: FindViewer = find_viewer) -> AsyncIter
     reading = msgspec.structs.replace(context, db=reads)
     made = WebContext(
         reads=reading,
+        writes=context,
         reading=_operations(settings, reading),
         writing=_operations(settings, context),
         find_viewer=find,

@@ -18,11 +18,12 @@ FindViewer: TypeAlias = Callable[[Mapping[str, str], RouterContext, datetime], A
 class WebContext(msgspec.Struct, frozen=True, kw_only=True):
     """What pages work with.
 
-    ``reads`` is for GETs: its connections refuse to write, and its statements are short. ``reading`` are the operations
-    on it, ``writing`` those that may write. ``has_workshop``: `/-/parts` is there, in `up` and tests.
+    ``reads`` is for GETs: its connections refuse to write, and its statements are short; ``writes`` is for POSTs.
+    ``reading`` and ``writing`` are the operations on either. ``has_workshop``: `/-/parts` is there, in `up` and tests.
     """
 
     reads: RouterContext
+    writes: RouterContext
     reading: InProcess
     writing: InProcess
     find_viewer: FindViewer

@@ -9,6 +9,7 @@ from router.api.exchange import Exchange
 from router.api.in_process import InProcess, OperationCall, Outcome
 from router.changes.audit import Actor
 from router.identity.operators import Operator
+from router.identity.principals import MemberPrincipal, actor_of
 from store.ids import AccountId, MemberId, parse, wire
 from web.context import WebContext
 from web.faults import NotFound
@@ -117,9 +118,13 @@ class PageRequest:
         return await self.operations.run(operation, self.identify, call, answer)
 
     def identify(self, exchange: Exchange) -> None:
-        """Make an operation's exchange this reader's: an operator with the role, else nobody."""
-        staff = self.viewer.staff
-        if staff is not None:
+        """Make an operation's exchange this reader's: a member's on an account's page, elsewhere an operator's."""
+        if self.account_id is not None:
+            membership = self.viewer.membership(self.account_id)
+            assert membership is not None, "access was checked; this is a bug"
+            principal = MemberPrincipal(membership.member_id, membership.account_id, membership.role)
+            exchange.principal, exchange.actor = principal, actor_of(principal)
+        elif (staff := self.viewer.staff) is not None:
             exchange.operator = Operator(staff.member_id, staff.role, self.viewer.email)
             exchange.actor = Actor(wire(MemberId, staff.member_id))
 

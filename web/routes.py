@@ -7,13 +7,22 @@ edge takes that for a secret in an address.
 from web.me import theme
 from web.ops import account_name
 from web.parts import workshop
-from web.public import first, models
-from web.route import STAFF, Route, Who
+from web.public import compare, first, model, model_files, model_twins, models
+from web.route import BUILDERS, STAFF, Route, Who
 
 ROUTES: tuple[Route, ...] = (
     # Public.
     Route(path="/", show=first.show),
     Route(path="/models", show=models.show),
+    Route(path="/models.json", show=model_files.show_json),
+    Route(path="/models.csv", show=model_files.show_csv),
+    Route(path="/models.atom", show=model_files.show_atom),
+    Route(path="/models/{owner}/{name}.md", show=model_twins.show_markdown),
+    Route(path="/models/{owner}/{name}.json", show=model_twins.show_json),
+    Route(path="/models/{owner}/{name}", show=model.show),
+    Route(path="/models/{alias}", show=model.show_alias),
+    Route(path="/compare", show=compare.show),
+    Route(path="/accounts/{account}/models/{owner}/{name}", act=model.act, who=Who.MEMBER, roles=BUILDERS),
     # A person's own.
     Route(path="/theme", act=theme.act),
     # Operations.

@@ -25,6 +25,7 @@ from web.public.model_endpoints import EndpointLine, endpoint_lines
 from web.public.models import listing_of
 from web.public.snippets import Snippet, snippets_for
 from web.request import PageRequest
+from web.route import BUILDERS
 
 Amount = Annotated[int, Meta(ge=0, le=10**15)]
 
@@ -129,7 +130,7 @@ async def page_of(
     listing = await listing_of(request)
     statistics = await context.statistics.known(context.db)
     row = next(one for one in listing.rows if one.id == model.id)
-    members = {one.account_id: one.account_name for one in request.viewer.memberships}
+    members = {one.account_id: one.account_name for one in request.viewer.memberships if one.role in BUILDERS}
     async with context.db.transaction() as connection:
         changes = await list_model_changes(connection, model_id=model.id)
         readers = await read_accounts(connection, model.id, members)
@@ -202,9 +203,8 @@ def _voters(readers: list[ReaderAccount], names: Mapping[AccountId, str]) -> tup
 
 
 class PostedForm(msgspec.Struct, frozen=True, kw_only=True):
-    """What is posted to the page: a vote, its withdrawal, or evidence about the license, for one account."""
+    """What is posted for one account: a vote, its withdrawal, or evidence about the license."""
 
-    account: str
     act: str
     note: str = ""
     text: str = ""
@@ -216,19 +216,18 @@ class _Anything(msgspec.Struct, frozen=True):
 
 
 async def act(request: PageRequest) -> Answer:
-    """Vote for the model, take the vote back, or send evidence, as a member of the account that is chosen."""
+    """Vote for the model, take the vote back, or send evidence, as a member of the account that the path names."""
     model, form = find(request), request.form_as(PostedForm)
-    account = request.as_member(form.account)
     path = {"model_id": model.id}
     try:
         match form.act:
             case "vote":
-                await account.run("vote_for_model", _Anything, path=path, body={"note": form.note})
+                await request.run("vote_for_model", _Anything, path=path, body={"note": form.note})
             case "withdraw":
-                await account.run("withdraw_vote", _Anything, path=path)
+                await request.run("withdraw_vote", _Anything, path=path)
             case "evidence":
                 body = {"text": form.text, "link": form.link}
-                await account.run("send_license_evidence", _Anything, path=path, body=body)
+                await request.run("send_license_evidence", _Anything, path=path, body=body)
             case _:
                 raise InvalidInput("This form does nothing that is known.", "act")
     except OperationRefused as refused:
