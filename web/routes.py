@@ -8,7 +8,7 @@ from web.customer import first_call, members
 from web.me import invitation, passkeys, profile, sessions, theme
 from web.ops import account_name
 from web.parts import mails, workshop
-from web.public import first, models
+from web.public import compare, first, model, model_files, model_twins, models
 from web.route import BUILDERS, MEMBERS, OWNERS, STAFF, Route, Who
 from web.sign_in import code, link, operator, out, passkey, start
 
@@ -20,6 +20,15 @@ ROUTES: tuple[Route, ...] = (
     # Public.
     Route(path="/", show=first.show),
     Route(path="/models", show=models.show),
+    Route(path="/models.json", show=model_files.show_json),
+    Route(path="/models.csv", show=model_files.show_csv),
+    Route(path="/models.atom", show=model_files.show_atom),
+    Route(path="/models/{owner}/{name}.md", show=model_twins.show_markdown),
+    Route(path="/models/{owner}/{name}.json", show=model_twins.show_json),
+    Route(path="/models/{owner}/{name}", show=model.show),
+    Route(path="/models/{alias}", show=model.show_alias),
+    Route(path="/compare", show=compare.show),
+    Route(path="/accounts/{account}/models/{owner}/{name}", act=model.act, who=Who.MEMBER, roles=BUILDERS),
     # Signing in.
     Route(path="/sign-in", show=start.show, act=start.act, body_bytes_max=CARRIED_BYTES_MAX),
     Route(path="/sign-in/again", show=start.again),
