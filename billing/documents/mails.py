@@ -132,7 +132,7 @@ async def read_message(tx: AsyncConnection, mail: Mail, sender: str) -> EmailMes
         return message
     found = await find_receivable(tx, stored.document.name)
     assert found is not None, "a reminder is of what an invoice demands; this is a bug"
-    return reminder_of(stored.document, stored.id, file, mail, sender, open_nano=found.open)
+    return reminder_of(stored.document, stored.id, file, mail, sender, open_nano=found.open, url=stored.payment_url)
 
 
 def message_of(document: Document, document_id: UUID, file: DocumentFile, address: str, sender: str) -> EmailMessage:
@@ -149,7 +149,14 @@ def message_of(document: Document, document_id: UUID, file: DocumentFile, addres
 
 
 def reminder_of(
-    document: Document, document_id: UUID, file: DocumentFile, mail: Mail, sender: str, *, open_nano: int
+    document: Document,
+    document_id: UUID,
+    file: DocumentFile,
+    mail: Mail,
+    sender: str,
+    *,
+    open_nano: int,
+    url: str | None = None,
 ) -> EmailMessage:
     """What a reminder says: what is open since when, and from when on nothing is lent."""
     draft = document.draft
@@ -160,6 +167,8 @@ def reminder_of(
     if mail.step < len(REMINDER_DAYS):
         pause = words["mail_pause"].format(day=write_day(due_on + timedelta(days=SHRINK_DAYS), language))
     sentences = [words["mail_overdue"].format(title=title, amount=amount, day=write_day(due_on, language)), pause]
+    if url:
+        sentences.insert(1, words["mail_pay_at"].format(url=url))
     subject = f"{draft.seller.legal_name}: {words['reminder'].format(title=title)}"
     return _message(document, subject, sentences, file, mail.address, sender, f"{document_id.hex}.{mail.step}")
 
