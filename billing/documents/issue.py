@@ -114,7 +114,7 @@ async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest, c
             if receivable is not None:
                 await collect(tx, document_id, receivable.id, request.account_id)
             await _reissue(tx, request, document)
-            await add_mails(tx, document_id, document)
+            await add_mails(tx, document_id, document, request.account_id)
             await tx.execute(_DONE, {"id": request.id, "document": document_id})
     except DBAPIError as fault:
         if getattr(fault.orig, "sqlstate", None) == _TAKEN:

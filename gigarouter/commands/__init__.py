@@ -4,9 +4,11 @@ Only the module of the requested command is imported: help is instant, `worker` 
 installed, and the broker without the worker's.
 """
 
+import gc
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from types import FrameType, ModuleType
@@ -35,7 +37,7 @@ EXIT_FAILED = 1
 SIGNALED = 128
 WORKER_PACKAGES = frozenset({"torch", "transformers", "safetensors", "tokenizers"})
 FINANCE_PACKAGES = frozenset({"facturx", "lxml", "pyarrow", "saxonche", "stripe", "typst"})
-OURS = frozenset({"gigarouter", "router", "billing", "providers", "catalog", "store"})
+OURS = frozenset({"gigarouter", "router", "billing", "providers", "catalog", "mail", "store"})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _end_on_signals()
     try:
-        _app(arguments[0] if arguments else "")(args=arguments, prog_name="gigarouter")
+        with _uncollected():
+            app = _app(arguments[0] if arguments else "")
+        app(args=arguments, prog_name="gigarouter")
     except CannotStart as fault:
         _fail(str(fault))
     except ModuleNotFoundError as missing:
@@ -52,6 +56,20 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise  # a bug
         extra = "'.[worker]'" if package in WORKER_PACKAGES else "'.[finance]'" if package in FINANCE_PACKAGES else "."
         _fail(f"{package} is not installed, and this command needs it: `pip install {extra}` installs it.")
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Import without garbage collection, and leave what was imported out of it for good.
+
+    Modules live as long as the process. Collections during its imports cost `serve` a quarter of them: 0.45 s of 1.8 s.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _end_on_signals() -> None:

@@ -1,7 +1,7 @@
 """Invoices of drawn credit that Stripe collects; payments of a receivable that come back.
 
 Revision ID: 0059
-Revises: 0045
+Revises: 0058
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0059"
-down_revision = "0045"
+down_revision = "0058"
 branch_labels = None
 depends_on = None
 

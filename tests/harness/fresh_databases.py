@@ -15,7 +15,7 @@ def fresh_databases(servers: Embedded, template: str) -> Iterator[Iterator[tuple
     def fresh() -> Iterator[tuple[str, str]]:
         for number in itertools.count(1):
             made.append(f"machine_{number}")
-            servers.postgres.query(f'CREATE DATABASE "{made[-1]}" TEMPLATE "{template}"')
+            servers.postgres.query(f'CREATE DATABASE "{made[-1]}" TEMPLATE "{template}" STRATEGY FILE_COPY')
             servers.redis.command("FLUSHALL")
             yield servers.postgres.url(made[-1]), servers.redis_url
 
