@@ -320,6 +320,7 @@ def table(
         Job("act on what Stripe says, too", 0.1, stripe.act),
         Job("act on what Stripe says, as well", 0.1, stripe.act),
         Job("recharge accounts", 2.0, stripe.recharge),
+        Job("collect invoices", 5.0, stripe.collect),
         Job("read Stripe's lists again", 60.0, stripe.sweep),
         Job("compare Stripe's balance", 60.0, check_stripe),
         Job("reconcile with Stripe", 5.0, stripe.reconcile),

@@ -193,6 +193,7 @@ POST   /admin/v1/accounts/{account_id}/resume           finance_admin ops
 POST   /admin/v1/accounts/{account_id}/suspend          finance_admin ops
 POST   /admin/v1/claims                                 ops
 POST   /admin/v1/document-requests/{request_id}/retry   finance_admin
+POST   /admin/v1/documents/{number}/collect             finance_admin
 POST   /admin/v1/documents/{number}/credit              finance_admin
 POST   /admin/v1/documents/{number}/send                finance_admin
 POST   /admin/v1/documents/{number}/void                finance_admin
@@ -312,6 +313,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
         *("open", "end", "pay", "start", "finish", "sign-off", "write-off", "close", "approve", "reject"),
         *("exports", "cancel"),
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "send"),
+        "collect",
         *("topups", "refunds", "resolve", "off", "grant-schedules", "retry"),
         *("reconciliations", "invoice-maps", "provider-invoices", "settle"),
         *("contracts", "fund"),
