@@ -32,7 +32,7 @@ def modules_required() -> Iterator[None]:
         yield
     except ModuleNotFoundError as missing:
         name = (missing.name or "").partition(".")[0]
-        if name in {"bench", "tests", "gigarouter", "providers", "router", "billing", "catalog", "store"}:
+        if name in {"bench", "tests", "gigarouter", "providers", "router", "billing", "catalog", "mail", "store"}:
             raise
         end(_sentence(name))
 

@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
-from billing.account_mails import MailKind, add_mail
 from billing.admission import Admission
 from billing.credits import due_grants
 from billing.debt import count_debts, unpaid_debts
@@ -12,6 +11,8 @@ from billing.generation import Generation
 from billing.money import NanoUSD, to_usd
 from billing.projection import Projection
 from billing.take_back import Reason, TakeBack, take_back
+from mail import enqueue
+from mail.kinds import CreditExpiring
 from store.ids import AccountId, GrantId, new_id, wire
 from store.postgres import Database
 
@@ -46,15 +47,15 @@ async def notify_expiring(db: Database, now: datetime) -> None:
         days = notice_due(row.granted_at, row.expires_at, now)
         if days is None:
             continue
-        facts = {
-            "amount": to_usd(NanoUSD(row.remaining_nano)),
-            "kind": row.kind,
-            "day": f"{row.expires_at:%Y-%m-%d}",
-            "days": str(-((now - row.expires_at) // timedelta(days=1))),
-        }
+        notice = CreditExpiring(
+            amount_usd=to_usd(NanoUSD(row.remaining_nano)),
+            credit=row.kind,
+            at=row.expires_at,
+            days=-((now - row.expires_at) // timedelta(days=1)),
+        )
         async with db.transaction() as tx:
             source = f"expiry:{wire(GrantId, row.id)}:{days}"
-            await add_mail(tx, AccountId(row.account_id), MailKind.CREDIT_EXPIRES, source, facts)
+            await enqueue(tx, notice, AccountId(row.account_id), dedupe=source)
 
 
 async def expire_due(

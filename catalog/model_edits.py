@@ -7,6 +7,8 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from catalog import descriptions
+from catalog.descriptions import Sourced
 from catalog.errors import FactsInvalid, NameTaken
 from catalog.model_columns import columns_of
 from catalog.tables import ModelAliasRow, ModelRow
@@ -24,6 +26,7 @@ _LENGTHS = {
     "summary": (1, 1000),
     "tokenizer": (1, 300),
     "languages": (0, 1000),
+    "architecture": (1, 200),
     "note": (0, 5000),
 }
 _BOUNDS = {
@@ -112,12 +115,13 @@ def faults(facts: ModelFacts) -> Iterator[tuple[str, str]]:
         number = getattr(facts, field)
         if number is not None and not least <= number <= most:
             yield field, f"'{field}' is between {least} and {most}."
-    for field in ("pooling", "numerics"):
+    for field in ("pooling", "numerics", "task"):
         if _SLUG.fullmatch(getattr(facts, field)) is None:
             yield field, f"'{field}' is lower-case letters, digits and dashes, at most 40."
     if facts.revision is not None and _PRINTABLE.fullmatch(facts.revision) is None:
         yield "revision", "'revision' is a commit or a digest: 1 to 200 characters of ASCII without blanks."
     yield from _contradictions(facts)
+    yield from _description_faults(facts)
     yield from _list_faults(facts)
     if facts.estimate is not None:
         yield from _estimate_faults(facts.estimate)
@@ -149,6 +153,36 @@ def _list_faults(facts: ModelFacts) -> Iterator[tuple[str, str]]:
         yield "prompts", "'prompts' are for query and document."
     if any(len(text) > 2000 for text in facts.prompts.values()):
         yield "prompts", "A prompt has at most 2000 characters."
+
+
+def _description_faults(facts: ModelFacts) -> Iterator[tuple[str, str]]:
+    if facts.updated_on is not None and not descriptions.is_month_or_day(facts.updated_on):
+        yield "updated_on", "'updated_on' is a day such as 2026-05-01, or a month such as 2026-05."
+    for fault in descriptions.language_faults(facts.language_codes):
+        yield "language_codes", fault
+    if len(facts.programming_languages) > MANY or not all(map(descriptions.is_word, facts.programming_languages)):
+        yield (
+            "programming_languages",
+            f"At most {MANY} words of lower-case letters, digits and dashes, such as c-sharp.",
+        )
+    if facts.downloads is not None:
+        yield from (("downloads", fault) for fault in descriptions.downloads_faults(facts.downloads))
+        yield from (("downloads", fault) for fault in descriptions.sourced_faults(facts.downloads))
+    known = frozenset(ModelFacts.__struct_fields__)
+    records: tuple[tuple[str, list[tuple[Sourced, Iterator[str]]]], ...] = (
+        ("statements", [(one, descriptions.statement_faults(one, known)) for one in facts.statements]),
+        ("benchmarks", [(one, descriptions.benchmark_faults(one)) for one in facts.benchmarks]),
+        ("texts", [(one, descriptions.text_faults(one)) for one in facts.texts]),
+    )
+    for field, stated in records:
+        if len(stated) > MANY:
+            yield field, f"'{field}' are at most {MANY}."
+        for one, own_faults in stated:
+            yield from ((field, fault) for fault in (*own_faults, *descriptions.sourced_faults(one)))
+    stated_facts = {statement.fact for statement in facts.statements}
+    for field in descriptions.SOURCED:
+        if getattr(facts, field) and field not in stated_facts:
+            yield field, f"'{field}' needs a source: one of 'statements' with this fact."
 
 
 def _estimate_faults(estimate: Estimate) -> Iterator[tuple[str, str]]:

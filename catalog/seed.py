@@ -25,6 +25,13 @@ from catalog.values import ModelFacts, Status
 from store.ids import new_id
 
 RECORDED_BY = "seed"
+_ADDED_UP = ("statements", "benchmarks", "texts")
+# Columns that came after the first release, with what stands in them where nothing is stated.
+_YOUNGER: Mapping[str, object] = {
+    **dict.fromkeys(("updated_on", "downloads", "architecture")),
+    "task": "embedding",
+    **{name: [] for name in ("language_codes", "programming_languages", *_ADDED_UP)},
+}
 
 
 class SeedClaim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,7 +82,7 @@ def read(texts: Mapping[str, str]) -> tuple[SeedModel, ...]:
         parsed = tomllib.loads(text)
         for entry in parsed.get("model", ()):
             try:
-                model = msgspec.convert(parsed.get("defaults", {}) | entry, SeedModel)
+                model = msgspec.convert(_with_defaults(entry, parsed.get("defaults", {})), SeedModel)
             except msgspec.ValidationError as error:
                 raise SeedInvalid(f"{file}, {entry.get('id', 'a model without id')}: {error}") from error
             for name in (model.id, *model.aliases):
@@ -86,6 +93,12 @@ def read(texts: Mapping[str, str]) -> tuple[SeedModel, ...]:
                     raise SeedInvalid(f"{file}: {model.id} claims {claim.license}, whose terms are not in terms.toml")
             models[model.id] = model
     return tuple(sorted(models.values(), key=lambda model: model.id))
+
+
+def _with_defaults(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """A model with what holds for each of its file; of what is said of them, the model's own comes last."""
+    both = {name: [*defaults.get(name, ()), *entry.get(name, ())] for name in _ADDED_UP}
+    return {**defaults, **entry, **{name: values for name, values in both.items() if values}}
 
 
 async def import_seed(db: AsyncConnection, models: tuple[SeedModel, ...] | None = None) -> Summary:
@@ -170,5 +183,9 @@ async def _load_rows(db: AsyncConnection) -> dict[str, _Row]:
 
 
 def _digest(facts: Mapping[str, Any], aliases: tuple[str, ...]) -> str:
-    """The digest of the values themselves, so that a row and a seed entry with the same facts have the same one."""
+    """The digest of the values themselves, so that a row and a seed entry with the same facts have the same one.
+
+    A younger fact that says nothing is left out: a row of an older release keeps the digest that was written with it.
+    """
+    facts = {name: value for name, value in facts.items() if name not in _YOUNGER or value != _YOUNGER[name]}
     return sha256(msgspec.json.encode([facts, sorted(aliases)], order="sorted")).hexdigest()

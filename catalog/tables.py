@@ -1,6 +1,7 @@
-"""The catalogue's tables as the migrations make them; checks, triggers and grants are in ``0002_catalog.sql``."""
+"""The catalogue's tables as the migrations make them; checks, triggers and grants are in their SQL."""
 
 from datetime import date, datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, BigInteger, Date, ForeignKey, Integer, Text, Uuid
@@ -42,6 +43,15 @@ class ModelRow(Base):
     estimate_is_list_price: Mapped[bool]
     estimate_note: Mapped[str] = mapped_column(Text)
     note: Mapped[str] = mapped_column(Text)
+    updated_on: Mapped[str | None] = mapped_column(Text)
+    downloads: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    task: Mapped[str] = mapped_column(Text)
+    architecture: Mapped[str | None] = mapped_column(Text)
+    language_codes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    programming_languages: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    statements: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    benchmarks: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    texts: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
     seed_digest: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
@@ -127,6 +137,24 @@ class LicenseAcceptanceRow(Base):
     text_version: Mapped[str] = mapped_column(Text)
     accepted_by: Mapped[str] = mapped_column(Text)
     accepted_at: Mapped[datetime]
+
+
+class LicenseEvidenceRow(Base):
+    """What an account knows better of a license; written later once, when an operator has looked at it."""
+
+    __tablename__ = "license_evidence"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    model_id: Mapped[str] = mapped_column(Text, ForeignKey("models.id"))
+    account_id: Mapped[UUID]
+    body: Mapped[str] = mapped_column(Text)
+    link: Mapped[str] = mapped_column(Text)
+    sent_by: Mapped[str] = mapped_column(Text)
+    sent_at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(Text)
+    note: Mapped[str] = mapped_column(Text)
+    decided_by: Mapped[str | None] = mapped_column(Text)
+    decided_at: Mapped[datetime | None]
 
 
 class ModelEventRow(Base):

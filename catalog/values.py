@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
+from catalog.descriptions import Benchmark, Downloads, Statement, Text
 from store.ids import ClaimId, ModelId, ResolutionId, WaiverId
 
 _NANO_PER_USD = 1_000_000_000
@@ -121,6 +122,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tokenizer, and then token ids are refused; else every id below it is the tokenizer's. ``special_tokens`` are those
     that the tokenizer adds to each input, and ``max_input_tokens`` counts them; ``max_input_tokens_ceiling`` is what
     the architecture could take. ``prompts`` maps ``query`` and ``document`` to the text put before an input.
+    ``updated_on`` is a day, or a month where no day is known. ``language_codes`` are the natural languages of the
+    sentence in ``languages`` that are known one by one (BCP 47). :mod:`catalog.descriptions` explains the rest.
     """
 
     id: ModelId
@@ -145,6 +148,15 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     languages: str = ""
     estimate: Estimate | None = None
     note: str = ""
+    updated_on: str | None = None
+    downloads: Downloads | None = None
+    task: str = "embedding"
+    architecture: str | None = None
+    language_codes: tuple[str, ...] = ()
+    programming_languages: tuple[str, ...] = ()
+    statements: tuple[Statement, ...] = ()
+    benchmarks: tuple[Benchmark, ...] = ()
+    texts: tuple[Text, ...] = ()
 
 
 class Model(ModelFacts, frozen=True, kw_only=True):

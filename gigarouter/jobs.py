@@ -32,9 +32,8 @@ from billing.schedules import give_due
 from billing.seal import seal
 from billing.stripe.errors import StripeUnavailable
 from gigarouter import telemetry
-from gigarouter.account_mail_job import SendAccountMails
 from gigarouter.documents_job import IssueDocuments
-from gigarouter.mail_job import SendDocuments
+from gigarouter.mail_job import SendMails, forget_mails
 from gigarouter.reconcile_job import reconcile
 from gigarouter.settings import Settings
 from gigarouter.stripe_jobs import StripeJobs
@@ -46,7 +45,9 @@ from router.context import RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import rotate_weeks
 from router.identity.key_commands import delete_ended_secrets
+from router.identity.people.forget import forget_sign_ins
 from router.request.idempotency import delete_expired_outcomes
+from router.statistics.sums import forget_statistics, sum_statistics
 from router.verification.schedule import delete_old_probes, run_due_checks
 from store.ids import AccountId
 from store.postgres import STORE_FAULTS
@@ -80,7 +81,7 @@ async def _jobs(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     stripe = StripeJobs(stripe_config(settings))
     documents = IssueDocuments()
-    jobs = table(stripe, SendDocuments(settings), SendAccountMails(settings), documents=documents)
+    jobs = table(stripe, SendMails(settings), documents=documents)
     try:
         async with process(settings, "jobs") as context, asyncio.TaskGroup() as group:
             tasks = [group.create_task(_repeat(job, context)) for job in jobs]
@@ -171,6 +172,7 @@ async def _delete_expired(context: RouterContext) -> None:
     await delete_expired_outcomes(context.db)
     await delete_old_probes(context.db, context.db.clock.now())
     await delete_ended_secrets(context.db)
+    await forget_sign_ins(context.db)
     await forget_old(context.db)
 
 
@@ -244,6 +246,14 @@ async def _remove_exports(context: RouterContext) -> None:
     await exports.remove_old(context.db, context.exports)
 
 
+async def _sum_statistics(context: RouterContext) -> None:
+    await sum_statistics(context.db, context.db.clock.now())
+
+
+async def _forget_statistics(context: RouterContext) -> None:
+    await forget_statistics(context.db, context.db.clock.now())
+
+
 async def _probe(context: RouterContext) -> None:
     await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota)
 
@@ -254,8 +264,7 @@ async def _check_responsive(context: RouterContext) -> None:
 
 def table(
     stripe: StripeJobs | None = None,
-    mail: SendDocuments | None = None,
-    account_mail: SendAccountMails | None = None,
+    mails: SendMails | None = None,
     webhooks: SendWebhooks | None = None,
     documents: IssueDocuments | None = None,
 ) -> list[Job]:
@@ -282,12 +291,14 @@ def table(
         Job("check all of the books", 600.0, _check_all_books),
         Job("make usage months", 3600.0, _make_months),
         Job("issue documents", 3.0, documents or IssueDocuments()),
-        Job("mail documents", 10.0, mail or SendDocuments(None)),
+        Job("send mails", 1.0, mails or SendMails(None)),
+        Job("forget old mails", 3600.0, forget_mails),
         Job("raise alerts of spending", 10.0, raise_alerts),
         Job("send webhooks", 1.0, webhooks or SendWebhooks()),
         Job("forget old alerts", 3600.0, forget_alerts),
-        Job("mail customers", 5.0, account_mail or SendAccountMails(None)),
         Job("make and drop weeks of explanations", 3600.0, _rotate_weeks),
+        Job("sum statistics of endpoints", 60.0, _sum_statistics),
+        Job("forget old statistics", 3600.0, _forget_statistics),
         Job("forget old outcomes", 600.0, _delete_expired),
         Job("write exports", 1.0, _write_exports),
         Job("remove exports that expired", 600.0, _remove_exports),

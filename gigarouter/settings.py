@@ -13,7 +13,6 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -28,7 +27,10 @@ from pydantic_settings import (
 from typing_extensions import override
 
 from billing.exports.storage import ExportFolder
+from gigarouter.mail_settings import MailSettings
 from gigarouter.second_person_settings import SecondPersonSettings
+from gigarouter.sign_in_settings import SignInSettings
+from gigarouter.web_settings import WebSettings
 from store.faults import CannotStart
 
 PREFIX = "GIGAROUTER_"
@@ -64,7 +66,7 @@ def _default_admin_port(fields: dict[str, Any]) -> int:
     return port + ADMIN_PORT_ABOVE if port + ADMIN_PORT_ABOVE <= PORT_MAX else port - ADMIN_PORT_ABOVE
 
 
-class Settings(SecondPersonSettings, BaseSettings):
+class Settings(WebSettings, SecondPersonSettings, SignInSettings, MailSettings, BaseSettings):
     """Everything that can be set. Durations are in seconds, sizes in bytes."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
@@ -178,16 +180,6 @@ class Settings(SecondPersonSettings, BaseSettings):
         "* for every page; none by default, because a secret key does not belong into a page.",
     )
 
-    smtp_url: SecretStr | None = Field(
-        default=None,
-        description="Mail server that invoices are sent by, as smtp://user:password@host:587, where a password goes by "
-        "STARTTLS alone, or smtps://…; without it none is mailed.",
-    )
-    mail_from: str | None = Field(
-        default=None,
-        description="Address that invoices are mailed from, as billing@example.com; by default the seller's.",
-    )
-
     stripe_secret_key: SecretStr | None = Field(
         default=None,
         description="Stripe's secret or restricted key, sk_… or rk_…, for top-ups; without it there are none. Needs "
@@ -222,20 +214,13 @@ class Settings(SecondPersonSettings, BaseSettings):
         default=None, description="An operator's key, gr_ops_…, for `gigarouter admin` at an address."
     )
 
-    @field_validator("smtp_url")
-    @classmethod
-    def _is_mail_server(cls, value: SecretStr | None) -> SecretStr | None:
-        parts = urlsplit(value.get_secret_value()) if value is not None else None
-        if parts is not None and (parts.scheme not in ("smtp", "smtps") or not parts.hostname):
-            raise ValueError("it is smtp://user:password@host:587, or smtps://…")
-        return value
-
     @field_validator(
         "secret_keys",
         "stripe_webhook_secrets",
         "allowed_private_networks",
         "webhook_private_networks",
         "cors_origins",
+        "web_proxies",
         mode="before",
     )
     @classmethod

@@ -27,6 +27,7 @@ from router.registry.indexes import ProviderRecord
 from router.registry.refresh import EndpointIndex, KeyIndex, PriceIndex
 from router.request.outcome_room import OutcomeBounds
 from router.routing.health import Health
+from router.statistics.snapshot import StatisticsMemory
 from store.ids import ProviderId
 from store.postgres import Database
 
@@ -98,6 +99,7 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     call_deadline_s: float = 60.0
     body_bytes_max: int = 4 * 1024 * 1024
     outcome_bounds: OutcomeBounds = OutcomeBounds()
+    statistics: StatisticsMemory = msgspec.field(default_factory=StatisticsMemory)
     # Sums over a customer's calls may take Postgres seconds: so many at once leave connections for everything else.
     usage_reads: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(2))
     # Random numbers in [0, 1) for routing.

@@ -24,6 +24,7 @@ class MemberRow(Base):
     role: Mapped[str]
     created_at: Mapped[datetime]
     removed_at: Mapped[datetime | None]
+    person_id: Mapped[UUID | None]
 
 
 class KeyRow(Base):
@@ -189,14 +190,43 @@ class OperatorKeyRow(Base):
     created_at: Mapped[datetime]
 
 
+class ManagementKeyRow(Base):
+    """A management key of an account, without the key."""
+
+    __tablename__ = "management_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    account_id: Mapped[UUID]
+    name: Mapped[str]
+    handle: Mapped[str]
+    last4: Mapped[str]
+    digest: Mapped[bytes]
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    created_by: Mapped[str]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+
 class RouteRow(Base):
-    """Why a call went where it did."""
+    """A call in the log of calls, and why it went where it did."""
 
     __tablename__ = "routes"
 
     request_id: Mapped[UUID] = mapped_column(primary_key=True)
     account_id: Mapped[UUID | None]
     route: Mapped[Json] = mapped_column(JSONB)
+    at: Mapped[datetime | None]
+    key_id: Mapped[UUID | None]
+    model_id: Mapped[str | None]
+    lane: Mapped[str | None]
+    outcome: Mapped[str | None]
+    code: Mapped[str | None]
+    took_ms: Mapped[int | None]
+    duration_class: Mapped[int | None]
+    tokens: Mapped[int | None]
+    cost_nano: Mapped[Nano | None]
+    attempts: Mapped[int | None]
 
 
 class CatalogueFileRow(Base):

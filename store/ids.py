@@ -48,6 +48,13 @@ ReconciliationId = NewType("ReconciliationId", UUID)
 ProviderInvoiceId = NewType("ProviderInvoiceId", UUID)
 ContractId = NewType("ContractId", UUID)
 TermId = NewType("TermId", UUID)
+MailId = NewType("MailId", UUID)
+ManagementKeyId = NewType("ManagementKeyId", UUID)
+PersonId = NewType("PersonId", UUID)
+SessionId = NewType("SessionId", UUID)
+PasskeyId = NewType("PasskeyId", UUID)
+InvitationId = NewType("InvitationId", UUID)
+EvidenceId = NewType("EvidenceId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -90,6 +97,13 @@ PREFIXES: dict[object, str] = {
     ProviderInvoiceId: "pinv",
     ContractId: "contract",
     TermId: "term",
+    MailId: "mail",
+    ManagementKeyId: "mgmt",
+    PersonId: "person",
+    SessionId: "sess",
+    PasskeyId: "passkey",
+    InvitationId: "invite",
+    EvidenceId: "evidence",
 }
 
 

@@ -6,17 +6,19 @@ and a second row of the same cap or budget, period, threshold and amount is refu
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.account_mails import MailKind, add_mail
 from billing.alerts.deliveries import add_event
 from billing.alerts.rules import Spending, Threshold, due, forecast
 from billing.cap_rules import period_end, period_label
 from billing.money import NanoUSD, to_usd
 from billing.values import CapPeriod
+from mail import Mail, enqueue
+from mail.kinds import SpendingForecast, SpendingReached
 from store.ids import AccountId, BudgetId, KeyId, new_id, wire
 from store.postgres import Database
 
@@ -124,29 +126,46 @@ async def _raise(tx: AsyncConnection, alerts: Sequence[Alert]) -> int:
     raised = [row.id for row in await tx.execute(_INSERT, columns)]
     for alert_id in raised:
         alert = fresh[alert_id]
-        kind = MailKind.SPEND_FORECAST if alert.threshold is Threshold.FORECAST else MailKind.SPEND_ALERT
-        await add_mail(tx, alert.account_id, kind, f"alert:{alert_id.hex}", mail_facts(alert))
+        await enqueue(tx, mail_of(alert), alert.account_id, dedupe=f"alert:{alert_id.hex}")
         name = "spend.forecast" if alert.threshold is Threshold.FORECAST else "spend.threshold"
         await add_event(tx, alert.account_id, name, alert.spending.now, event_data(alert))
     return len(raised)
 
 
-def mail_facts(alert: Alert) -> dict[str, str]:
-    """What a mail's sentences say."""
+# What mails call a period.
+PERIODS: dict[CapPeriod, Literal["day", "month", "total"]] = {
+    CapPeriod.DAY: "day",
+    CapPeriod.MONTH: "month",
+    CapPeriod.TOTAL: "total",
+}
+
+
+def mail_of(alert: Alert) -> Mail:
+    """What a mail says of it."""
     spending = alert.spending
-    scope = "in total" if spending.period is CapPeriod.TOTAL else f"per {spending.period.value}"
-    ends_at = period_end(spending.period, spending.now)
-    whose = "of your account" if alert.key_id is None else f"of the key {wire(KeyId, alert.key_id)}"
-    what = "cap" if alert.budget_id is None else "budget"
-    refused = what == "cap" and alert.threshold is Threshold.ALL
-    return {
-        "what": f"{what} {whose} of {to_usd(spending.amount)} USD {scope}",
-        "percent": alert.threshold.value,
-        "spent": to_usd(spending.spent),
-        "forecast": to_usd(forecast(spending) or NanoUSD(0)),
-        "then": "Calls are refused until it is raised or begins again." if refused else "No call is refused for that.",
-        "until": "It has no end." if ends_at is None else f"It begins again at {ends_at:%Y-%m-%d %H:%M} UTC.",
-    }
+    limit: Literal["cap", "budget"] = "cap" if alert.budget_id is None else "budget"
+    key = "" if alert.key_id is None else wire(KeyId, alert.key_id)
+    amount, spent = to_usd(spending.amount), to_usd(spending.spent)
+    period, again = PERIODS[spending.period], period_end(spending.period, spending.now)
+    if alert.threshold is Threshold.FORECAST:
+        return SpendingForecast(
+            limit=limit,
+            key=key,
+            period=period,
+            amount_usd=amount,
+            spent_usd=spent,
+            begins_again=again,
+            forecast_usd=to_usd(forecast(spending) or NanoUSD(0)),
+        )
+    return SpendingReached(
+        limit=limit,
+        key=key,
+        period=period,
+        amount_usd=amount,
+        spent_usd=spent,
+        begins_again=again,
+        percent=int(alert.threshold.value),
+    )
 
 
 def event_data(alert: Alert) -> dict[str, object]:

@@ -98,7 +98,7 @@ async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest) -
             document_id = await store_document(tx, document, request.account_id, files, corrects)
             await _book(tx, request, document, db.clock.now())
             await _reissue(tx, request, document)
-            await add_mails(tx, document_id, document)
+            await add_mails(tx, document_id, document, request.account_id)
             await tx.execute(_DONE, {"id": request.id, "document": document_id})
     except DBAPIError as fault:
         if getattr(fault.orig, "sqlstate", None) == _TAKEN:

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.documents.parties import BillingProfile, Seller
+from mail import Audience, outbox
 from store.ids import AccountId
 
 _PROFILE = text(
@@ -21,9 +22,6 @@ _ADD_PROFILE = text(
     " VALUES (:account, :version, CAST(:facts AS jsonb), :by)"
 )
 _ERASE = text("DELETE FROM billing_profiles WHERE account_id = :account")
-_ERASE_MAILS = text(
-    "DELETE FROM document_mails WHERE document_id IN (SELECT id FROM documents WHERE account_id = :account)"
-)
 # Older versions than so many are dropped: what documents were issued to, they have themselves.
 VERSIONS_MAX = 100
 _DROP_OLD = text("DELETE FROM billing_profiles WHERE account_id = :account AND version <= :before")
@@ -115,10 +113,10 @@ async def count_todays_versions(tx: AsyncConnection, account_id: AccountId) -> i
 async def erase_profile(tx: AsyncConnection, account_id: AccountId) -> int:
     """Delete every version of an account's profile; how many there were. Issued documents keep their own copies.
 
-    The addresses that documents were mailed to go, too.
+    The addresses that documents and news of its money were mailed to go, too.
     """
     await tx.execute(_LOCK, {"account": account_id.hex})
-    await tx.execute(_ERASE_MAILS, {"account": account_id})
+    await outbox.erase(tx, account_id, Audience.MONEY)
     return (await tx.execute(_ERASE, {"account": account_id})).rowcount
 
 

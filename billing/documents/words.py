@@ -61,12 +61,6 @@ WORDS: dict[Language, dict[str, str]] = {
         "reference": "with the number of this document.",
         "verify": "Each line's calls are the leaves of a Merkle tree (RFC 6962), whose root is in the JSON of this "
         "document.",
-        "mail": "Attached is {title} of {seller}.",
-        "mail_due": "Please pay {amount} until {day}.",
-        "reminder": "Reminder: {title} is overdue",
-        "mail_overdue": "{title} was due on {day}. {amount} are still open. If you have paid meanwhile, thank you.",
-        "mail_pause": "If it is not paid by {day}, the credit line is paused from that day on.",
-        "mail_paused": "The credit line is paused until it is paid; calls are paid from other credit alone.",
         "page": "Page",
         "of": "of",
     },
@@ -124,13 +118,6 @@ WORDS: dict[Language, dict[str, str]] = {
         "reference": "mit der Nummer dieses Dokuments.",
         "verify": "Die Aufrufe jeder Position sind die Blätter eines Merkle-Baums (RFC 6962), dessen Wurzel im JSON "
         "dieses Dokuments steht.",
-        "mail": "Anbei {title} von {seller}.",
-        "mail_due": "Bitte zahlen Sie {amount} bis zum {day}.",
-        "reminder": "Erinnerung: {title} ist überfällig",
-        "mail_overdue": "{title} war am {day} fällig. {amount} sind noch offen. Falls Sie in den letzten Tagen gezahlt "
-        "haben, danken wir Ihnen.",
-        "mail_pause": "Ist sie bis zum {day} nicht bezahlt, ruht ab diesem Tag die Kreditlinie.",
-        "mail_paused": "Bis sie bezahlt ist, ruht die Kreditlinie; Aufrufe zahlt allein anderes Guthaben.",
         "page": "Seite",
         "of": "von",
     },

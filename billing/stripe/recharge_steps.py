@@ -8,7 +8,6 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from billing.account_mails import MailKind, add_mail
 from billing.ledger import CreditTooLarge
 from billing.money import to_usd
 from billing.stripe import work
@@ -34,6 +33,8 @@ from billing.stripe.reviews import Cause, open_review
 from billing.stripe.topup_rules import TopupStatus, Verdict
 from billing.stripe.topups import Topup, find_topup
 from billing.stripe.values import CURRENCY, Intent, Invoice, nano_of
+from mail import enqueue
+from mail.kinds import RechargeConfirm
 from store.ids import AccountId, TopupId, parse, wire
 
 NOT_NEEDED = "It was not needed any more, and was not charged."
@@ -200,14 +201,14 @@ async def _ask_to_confirm(context: StripeContext, recharge: Recharge, invoice: I
         found = await read_need(tx, recharge.account_id)
         assert topup is not None, "top-ups are never deleted; this is a bug"
         assert found.stored is not None, "the attempt is by a rule; this is a bug"
-        facts = {
-            "amount": to_usd(nano_of(topup.amount_cents)),
-            "threshold": to_usd(nano_of(found.stored.threshold_cents)),
-            "until": f"{until:%Y-%m-%d}",
-            "url": invoice.hosted_invoice_url or topup.url or "",
-        }
+        confirm = RechargeConfirm(
+            amount_usd=to_usd(nano_of(topup.amount_cents)),
+            threshold_usd=to_usd(nano_of(found.stored.threshold_cents)),
+            until=until,
+            url=invoice.hosted_invoice_url or topup.url or "",
+        )
         source = f"recharge-confirm:{recharge.reference}"
-        await add_mail(tx, recharge.account_id, MailKind.RECHARGE_CONFIRM, source, facts)
+        await enqueue(tx, confirm, recharge.account_id, dedupe=source)
         problem = "The bank wants you to confirm the payment: open its url."
         await move_in(tx, recharge, RechargeStatus.ACTION, look_at=until, problem=problem)
 

@@ -10,11 +10,12 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.account_mails import MailKind, add_mail
 from billing.money import to_usd
 from billing.stripe import work
 from billing.stripe.recharge_rules import WORDING, Need, RechargeStatus, Rule, need_of, words_of
 from billing.stripe.values import Cents, nano_of
+from mail import enqueue
+from mail.kinds import RechargeLimitReached, RechargeOff
 from store.ids import AccountId, TopupId, new_id, wire
 from store.postgres import Database
 
@@ -210,7 +211,7 @@ async def switch_off(tx: AsyncConnection, account_id: AccountId, *, actor: str, 
 async def mail_off(tx: AsyncConnection, off: StoredRule) -> None:
     """Have the customer told that it is off, and why; once."""
     source = f"recharge-off:{wire(AccountId, off.account_id)}:{off.version}"
-    await add_mail(tx, off.account_id, MailKind.RECHARGE_OFF, source, {"reason": off.reason})
+    await enqueue(tx, RechargeOff(reason=off.reason), off.account_id, dedupe=source)
 
 
 async def erase_consents(tx: AsyncConnection, account_id: AccountId) -> None:
@@ -275,8 +276,8 @@ async def _start(tx: AsyncConnection, account_id: AccountId) -> bool:
     if found.need is Need.CEILING:
         month = str(await tx.scalar(text("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM')")))
         source = f"recharge-ceiling:{wire(AccountId, account_id)}:{found.stored.version}:{month}"
-        facts = {"month_max": to_usd(nano_of(found.stored.month_max_cents)), "month": month}
-        await add_mail(tx, account_id, MailKind.RECHARGE_CEILING, source, facts)
+        reached = RechargeLimitReached(month=month, month_max_usd=to_usd(nano_of(found.stored.month_max_cents)))
+        await enqueue(tx, reached, account_id, dedupe=source)
         return False
     topup_id = TopupId(new_id())
     reference = wire(TopupId, topup_id)

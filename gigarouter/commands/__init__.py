@@ -22,6 +22,7 @@ from store.faults import CannotStart
 COMMANDS = {
     "up": "Run everything on this machine: PostgreSQL, Redis, API, jobs, worker, a demo account.",
     "serve": "Run the API.",
+    "web": "Run the pages.",
     "jobs": "Run the background jobs.",
     "worker": "Run the in-house embedding worker.",
     "migrate": "Bring the database schema up to date.",
@@ -37,7 +38,7 @@ EXIT_FAILED = 1
 SIGNALED = 128
 WORKER_PACKAGES = frozenset({"torch", "transformers", "safetensors", "tokenizers"})
 FINANCE_PACKAGES = frozenset({"facturx", "lxml", "pyarrow", "saxonche", "stripe", "typst"})
-OURS = frozenset({"gigarouter", "router", "billing", "providers", "catalog", "store"})
+OURS = frozenset({"gigarouter", "web", "router", "billing", "providers", "catalog", "mail", "store"})
 
 
 def main(argv: Sequence[str] | None = None) -> None:

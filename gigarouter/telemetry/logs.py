@@ -28,7 +28,7 @@ LINES_MAX = 5_000
 
 Format = Literal["json", "text"]
 
-_HANDLE = re.compile(r"gr_(?:live|test|ops)_[0-9A-Za-z]{8}(?=_)")
+_HANDLE = re.compile(r"gr_(?:live|test|ops|mgmt)_[0-9A-Za-z]{8}(?=_)")
 
 
 def configure(level: str = "info", form: Format = "json", out: BinaryIO | None = None) -> None:

@@ -19,7 +19,7 @@ SECRET_NAMES = re.compile(
 )
 _SECRET_VALUES = (
     # Our keys keep their public handle, so that a log can still be searched by it.
-    (re.compile(r"(gr_(?:live|test|ops)_[0-9A-Za-z]{8})_[0-9A-Za-z_]+"), r"\1_" + REDACTED),
+    (re.compile(r"(gr_(?:live|test|ops|mgmt)_[0-9A-Za-z]{8})_[0-9A-Za-z_]+"), r"\1_" + REDACTED),
     (re.compile(r"(?i)\b(bearer|basic)\s+[^\s\"',;]+"), r"\1 " + REDACTED),
     (re.compile(r"\b(?:sk|pk|rk|whsec|hf|pa|jina)[-_][0-9A-Za-z_-]{12,}"), REDACTED),
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@:]*:[^\s/@]+@"), r"\1" + REDACTED + "@"),

@@ -1,7 +1,7 @@
 """Sets the caps of accounts through the one write path.
 
-An account's own key may set and lower caps, and not raise or remove one: what a leaked key could lift would limit
-nobody.
+An account's own keys may set and lower caps, and not raise or remove one: what a leaked key could lift would limit
+nobody. Its members may.
 """
 
 from collections.abc import Collection, Sequence
@@ -45,7 +45,7 @@ async def tighten_account_caps(work: UnitOfWork, account_id: AccountId, caps: Co
         scope = "in total" if loosened.period is CapPeriod.TOTAL else f"per {loosened.period.value}"
         raise NotAllowed(
             f"A key may set and lower its account's caps. The cap of {to_usd(loosened.amount)} USD {scope} would be "
-            "raised or removed, which is for our operators: ask them.",
+            "raised or removed, which is for members who are signed in, and for our operators.",
             details={"period": loosened.period.value, "cap_usd": to_usd(loosened.amount)},
         )
     await require_few_changes(work, account_id, "caps", "caps")

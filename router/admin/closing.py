@@ -27,6 +27,8 @@ from router.changes.audit import Actor, Change, record_changes
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest
 from router.identity.key_commands import list_keys, revoke_key
+from router.identity.management_keys import revoke_all_management_keys
+from router.identity.people.erase import erase_people
 from store.ids import AccountId, wire
 from store.postgres import Database
 
@@ -80,6 +82,7 @@ async def close_account(work: UnitOfWork, config: StripeConfig | None, order: Cl
     keys = [key for key in await list_keys(work.connection, account_id) if key.revoked_at is None]
     for key in keys:
         await revoke_key(work, key.id)
+    await revoke_all_management_keys(work, account_id)
     await accounts.set_status(work.connection, account_id, "closed")
     closing = await start_closing(work.connection, account_id, refunds=refunded > 0, reason=order.reason, by=work.actor)
     forfeited = NanoUSD(left.purchased + left.given - refunded)
@@ -92,11 +95,12 @@ async def close_account(work: UnitOfWork, config: StripeConfig | None, order: Cl
 
 
 async def finish(db: Database, account_id: AccountId) -> None:
-    """Erase who pays, and mark the closing as over, once nothing is left to wait for; once."""
+    """Erase who pays and who the members were, and mark the closing as over, once nothing is left to wait for."""
     async with db.transaction() as tx:
         if await mark_closed(tx, account_id):
             versions = await erase_profile(tx, account_id)
-            facts: dict[str, object] = {"billing_profile_versions_erased": versions}
+            people = await erase_people(tx, account_id)
+            facts: dict[str, object] = {"billing_profile_versions_erased": versions, "people_erased": people}
             change = Change("account.closed", wire(AccountId, account_id), account_id, after=facts)
             await record_changes(tx, ACTOR, [change])
 

@@ -107,7 +107,7 @@ async def send_document(work: UnitOfWork, number: str, emails: tuple[str, ...]) 
     addresses = tuple(dict.fromkeys(emails or stored.document.draft.buyer.emails))
     if not addresses:
         raise Conflict(f"{number} was made out to nobody with an e-mail address: name one.", param="emails")
-    await send_again(work.connection, stored.id, addresses)
+    await send_again(work.connection, stored, addresses)
     facts: dict[str, object] = {"addresses": len(addresses)}
     work.record_change(Change("document.send", number, stored.account_id, after=facts))
     return addresses

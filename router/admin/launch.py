@@ -16,6 +16,7 @@ from catalog.values import Model, Status
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.registry.endpoints import list_endpoints
+from router.registry.models import differences, model_as_json
 from router.registry.providers import list_providers
 from router.tables import Json
 from router.values import EndpointState
@@ -86,7 +87,13 @@ async def _moved(work: UnitOfWork, before: Model, action: str, reason: str) -> M
 
 async def import_catalog(work: UnitOfWork) -> Summary:
     """Bring the catalogue that this release ships up to date; what operators changed stays."""
+    before = {model.id: model_as_json(model) for model in await models.load_models(work.connection)}
     summary = await import_seed(work.connection)
+    for model in await models.load_models(work.connection) if summary.updated else ():
+        if model.id in summary.updated:
+            work.record_change(
+                Change("model.import", model.id, None, *differences(before[model.id], model_as_json(model)))
+            )
     after: Json = {name: len(getattr(summary, name)) for name in ("added", "updated", "unchanged", "kept")}
     work.record_change(Change("catalog.import", "catalog", after=after))
     return summary

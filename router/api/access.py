@@ -9,10 +9,15 @@ from router.api.operation import OperationRoute, OperationSpec, Who
 from router.api.read_limit import ReadLimit
 from router.changes.audit import Actor
 from router.context import RouterContext
-from router.errors import NotAllowed, OperationNotFound, RoleInsufficient
+from router.errors import NotAllowed, OperationNotFound, RoleInsufficient, ScopeInsufficient
 from router.identity.authenticate import authenticate_caller
+from router.identity.keys import MANAGEMENT
+from router.identity.management_keys import authenticate_management_key
 from router.identity.operators import authenticate_operator
-from store.ids import MemberId, wire
+from router.identity.principals import ManagementKey, MemberPrincipal, Principal, actor_of
+from router.identity.scopes import roles_with, text_of
+from router.values import Caller
+from store.ids import KeyId, ManagementKeyId, MemberId, wire
 
 NOT_FOUND = "There is no operation at this path."
 
@@ -23,34 +28,97 @@ UNLIMITED = ("quotes",)
 async def check_access(request: Request) -> None:
     """The dependency of every operation but the hot one: raises unless the caller may.
 
-    Fills ``exchange.caller``, or ``exchange.operator`` and ``exchange.actor``. An exchange that has its actor already
-    is the machine's own (:func:`router.api.app.create_local_app`), for which every operation is.
+    Fills ``exchange.principal`` or ``exchange.operator``, and ``exchange.actor``. An exchange that has an actor and
+    neither of them is the machine's own (:func:`router.api.app.create_local_app`), for which every operation is; one
+    that has a principal or an operator already is of somebody whom a page has identified, and may what those may.
     """
     exchange: Exchange = request.scope[EXCHANGE]
     route = request.scope["route"]
     assert isinstance(route, OperationRoute), "an operation is declared by Operations; this is a bug"
     exchange.operation, who = route.path, route.spec.who
     exchange.holds_secret = route.spec.shows_once
-    if who is Who.ANYONE or exchange.actor is not None:
+    is_machine = exchange.actor is not None and exchange.operator is None and exchange.principal is None
+    if who is Who.ANYONE or is_machine:
         return
     context: RouterContext = request.app.state.context
-    if who is Who.VISITOR and exchange.authorization is None:
-        return
-    if who in (Who.KEY, Who.VISITOR):
-        exchange.caller = await authenticate_caller(
-            exchange.authorization, context.keys, exchange.now, context.catch_up
-        )
-        if route.spec.noun not in UNLIMITED:
-            reads: ReadLimit = request.app.state.reads
-            reads.count(exchange.caller.key.id, exchange.began)
+    if who in (Who.KEY, Who.MANAGER, Who.VISITOR):
+        await _check_principal(request, exchange, route.spec)
     elif who is Who.OPERATOR:
         await _check_operator(exchange, context, route.spec)
     elif not _is_nearby(request):
         raise OperationNotFound(NOT_FOUND)
 
 
+async def _check_principal(request: Request, exchange: Exchange, spec: OperationSpec) -> None:
+    """Find who acts for an account, and whether they may. A visitor may be nobody."""
+    if exchange.principal is None:
+        if exchange.authorization is None and spec.who is Who.VISITOR:
+            return
+        exchange.principal = await _authenticate(exchange, request.app.state.context)
+        if spec.noun not in UNLIMITED:
+            reads: ReadLimit = request.app.state.reads
+            reads.count(_id_of(exchange.principal), exchange.began)
+    if spec.who is not Who.VISITOR:
+        check_scopes(exchange.principal, spec)
+    exchange.actor = actor_of(exchange.principal)
+
+
+async def _authenticate(exchange: Exchange, context: RouterContext) -> Principal:
+    authorization = exchange.authorization
+    if authorization is not None and authorization[7:].startswith(MANAGEMENT):
+        return await authenticate_management_key(authorization, context.db, exchange.now)
+    return await authenticate_caller(authorization, context.keys, exchange.now, context.catch_up)
+
+
+def _id_of(principal: Principal) -> KeyId | ManagementKeyId | MemberId:
+    match principal:
+        case Caller():
+            return principal.key.id
+        case ManagementKey():
+            return principal.id
+        case MemberPrincipal():
+            return principal.member_id
+
+
+def check_scopes(principal: Principal, spec: OperationSpec) -> None:
+    """Raise ``ScopeInsufficient`` or ``NotAllowed`` where a principal may not call an operation, and say who may."""
+    if isinstance(principal, Caller):
+        if spec.who is Who.KEY:
+            return
+        raise NotAllowed(
+            f"This is an API key, which calls models. {spec.method} {spec.path} is for a management key (gr_mgmt_…) "
+            f"with {text_of(spec.scopes)}: an owner of the account makes one, and `gigarouter login` gets one.",
+            details={"needed": sorted(spec.scopes)},
+        )
+    if not spec.scopes:
+        raise NotAllowed(
+            f"{spec.method} {spec.path} is for API keys (gr_live_…, gr_test_…): management keys and members call no "
+            "models. Use a key of the account."
+        )
+    if principal.scopes & spec.scopes:
+        return
+    needed = text_of(spec.scopes)
+    roles = " or ".join(role.value for role in roles_with(spec.scopes))
+    if isinstance(principal, ManagementKey):
+        who, remedy = (
+            f"The management key {principal.name} ({principal.masked}) has {', '.join(sorted(principal.scopes))}",
+            "An owner of the account makes another one with it; a key's scopes do not change."
+            if not spec.scopes <= frozenset({"owner"})
+            else "No management key has that: an owner of the account does it, signed in.",
+        )
+    else:
+        who, remedy = (
+            f"You are {principal.role.value} in this account",
+            f"It comes with the role {roles}: an owner of the account can give you that.",
+        )
+    raise ScopeInsufficient(
+        f"{who}; {spec.method} {spec.path} needs {needed}. {remedy}",
+        details={"needed": sorted(spec.scopes), "scopes": sorted(principal.scopes)},
+    )
+
+
 async def _check_operator(exchange: Exchange, context: RouterContext, spec: OperationSpec) -> None:
-    operator = await authenticate_operator(
+    operator = exchange.operator or await authenticate_operator(
         exchange.authorization, context.operators, context.keys, exchange.now, context.catch_up
     )
     exchange.operator, exchange.actor = operator, Actor(wire(MemberId, operator.member_id))

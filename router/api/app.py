@@ -18,6 +18,7 @@ from router.api.documents import admin_document_operations
 from router.api.documents import operations as document_operations
 from router.api.error_envelope import error_response
 from router.api.exchange import EXCHANGE, Exchange, Receive, Scope, Send
+from router.api.in_process import IDENTIFY
 from router.api.methods import call_operation
 from router.api.metrics import operations as metrics_operations
 from router.api.operation import Operations, operation_routes
@@ -61,11 +62,12 @@ def create_app(
     calls_max: int | None = None,
     cors_origins: Collection[str] = (),
     reads_per_minute: int = READS_PER_MINUTE,
+    web_url: str | None = None,
 ) -> Guard:
     """The ASGI application of one port of a process that serves, with ``further`` operations.
 
     Pages of ``cors_origins`` may call the customers' operations from a browser; a key may read ``reads_per_minute``
-    times beside its calls.
+    times beside its calls. ``web_url``: where ``/`` sends browsers, to the pages.
     """
     has_calls = audience is not Audience.INSIDE
     nouns = operations_for(audience, further)
@@ -74,6 +76,7 @@ def create_app(
     if has_calls:
         rest.state.paths = Paths([*nouns, embeddings_declaration.routes])
     rest.state.context, rest.state.admin, rest.state.metrics = context, admin_context(context), metrics
+    rest.state.web_url = web_url
 
     def over(exchange: Exchange) -> None:
         record(exchange)
@@ -105,19 +108,41 @@ def create_local_app(context: AdminContext, actor: Actor) -> Guard:
 
     It takes ASGI calls and listens nowhere: whoever can build its context reaches the database as it is.
     """
-    rest = fastapi_app([*admin_operations, admin_document_operations.routes])
-    rest.state.admin = context
+
+    def identify(exchange: Exchange) -> None:
+        exchange.actor = actor
+
+    nouns = [*admin_operations, admin_document_operations.routes]
+    return _in_process(nouns, context, None, lambda scope: identify)
+
+
+def create_pages_app(context: RouterContext, admin: AdminContext) -> Guard:
+    """Every operation in process, for whom each call's scope names under :data:`router.api.in_process.IDENTIFY`.
+
+    It listens nowhere, either: the pages call it for the person who reads them, with that person's roles.
+    """
+    return _in_process(operations_for(Audience.EVERYONE), admin, context, lambda scope: scope[IDENTIFY])
+
+
+def _in_process(
+    nouns: list[APIRouter],
+    admin: AdminContext,
+    context: RouterContext | None,
+    identity: Callable[[Scope], Callable[[Exchange], None]],
+) -> Guard:
+    rest = fastapi_app(nouns)
+    rest.state.admin, rest.state.context, rest.state.web_url = admin, context, None
+    rest.state.reads = ReadLimit(READS_PER_MINUTE)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            exchange: Exchange = scope[EXCHANGE]
-            exchange.actor = actor
+            identity(scope)(scope[EXCHANGE])
             await call_operation(rest, scope, receive, send)
         else:
             await rest(scope, receive, send)
 
-    largest = max(route.spec.body_bytes_max for noun in admin_operations for route in operation_routes(noun.routes))
-    return Guard(dispatch, body_bytes_max=largest, calls_max=CALLS_MAX, record=lambda _: None, clock=context.db.clock)
+    largest = max(route.spec.body_bytes_max for noun in nouns for route in operation_routes(noun.routes))
+    return Guard(dispatch, body_bytes_max=largest, calls_max=CALLS_MAX, record=lambda _: None, clock=admin.db.clock)
 
 
 def all_operations(further: Iterable[Operations] = ()) -> list[APIRouter]:

@@ -94,6 +94,11 @@ def document() -> Json:
         security={
             "key": {"type": "http", "scheme": "bearer"},
             "x_api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            "management_key": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "gr_mgmt_…, which administers an account by its scopes and calls no model.",
+            },
             "api_key": {"type": "apiKey", "in": "header", "name": "api-key", "description": "As Azure's clients do."},
         },
         responses=error_responses(lambda error: error not in _NOT_OF_CUSTOMERS),

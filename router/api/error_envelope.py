@@ -71,6 +71,7 @@ ROWS: dict[type[errors.Refusal], Row] = {
     errors.ModelNotAllowed: Row(403, "permission_error", Retry.NEVER),
     errors.CapReached: Row(403, "permission_error", Retry.NEVER),
     errors.RoleInsufficient: Row(403, "permission_error", Retry.NEVER),
+    errors.ScopeInsufficient: Row(403, "permission_error", Retry.NEVER),
     errors.NotFound: Row(404, _INVALID, Retry.NEVER),
     errors.ModelNotFound: Row(404, _INVALID, Retry.NEVER),
     errors.ModelNotLive: Row(404, _INVALID, Retry.NEVER),

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import datetime
+from ipaddress import ip_address
 from time import perf_counter
 from typing import Any
 
 from router.changes.audit import Actor
 from router.errors import IdempotencyKeyInvalid, KeyInUrl, KeyUnknown, Refusal
 from router.identity.operators import Operator
+from router.identity.principals import Principal
 from router.values import Answer, Caller, CallSummary, Trace
 from store.ids import RequestId, new_id, wire
 
@@ -26,16 +28,16 @@ UNMATCHED = "unmatched"
 
 _SAFE_ID = re.compile(rb"[0-9A-Za-z._:-]{1,64}")
 _KEY_IN_QUERY = re.compile(
-    rb"(?i)(?:^|&)(?:(?:x-)?api[-_]?key|key|access[-_]token|authorization)=|gr_(?:live|test|ops)_"
+    rb"(?i)(?:^|&)(?:(?:x-)?api[-_]?key|key|access[-_]token|authorization)=|gr_(?:live|test|ops|mgmt)_"
 )
 # Where usage is filtered by a key's id or name.
 _KEY_IN_ADMIN_QUERY = re.compile(
-    rb"(?i)(?:^|&)(?:(?:x-)?api[-_]?key|access[-_]token|authorization)=|gr_(?:live|test|ops)_"
+    rb"(?i)(?:^|&)(?:(?:x-)?api[-_]?key|access[-_]token|authorization)=|gr_(?:live|test|ops|mgmt)_"
 )
 # Every header that is read here.
 _HEADERS_READ = frozenset(
     b"authorization x-api-key api-key idempotency-key content-length content-encoding x-request-id x-client-request-id "
-    b"x-forwarded-for forwarded origin accept-encoding x-tier prefer".split()
+    b"x-forwarded-for forwarded origin accept-encoding x-tier prefer user-agent".split()
 )
 _BEARER = "Bearer "
 _BLANKS = b" \t"
@@ -72,7 +74,6 @@ class Exchange:
         "began",
         "body",
         "call_headers",
-        "caller",
         "client_gone",
         "client_request_id",
         "content_encoding",
@@ -80,6 +81,7 @@ class Exchange:
         "cors_headers",
         "fault",
         "forwarded",
+        "forwarded_for",
         "holds_secret",
         "idempotency_key",
         "method",
@@ -88,12 +90,15 @@ class Exchange:
         "operator",
         "origin",
         "path",
+        "peer",
+        "principal",
         "query",
         "refusal",
         "request_id",
         "status",
         "summary",
         "trace",
+        "user_agent",
     )
 
     def __init__(self, scope: Scope, now: datetime) -> None:
@@ -119,6 +124,10 @@ class Exchange:
         self.holds_secret = False
         self.client_request_id: bytes | None = None
         self.forwarded = False
+        self.forwarded_for = b""
+        # Who is connected, by address: a client, or the last proxy before us.
+        self.peer: str | None = client[0] if (client := scope.get("client")) else None
+        self.user_agent = b""
         # The page that a browser calls for, and what lets it read the answer (:mod:`router.api.server.cors`).
         self.origin: bytes | None = None
         self.cors_headers: list[tuple[bytes, bytes]] = []
@@ -127,9 +136,10 @@ class Exchange:
         # Response headers that say which of them were applied; errors carry them too.
         self.applied_headers: list[tuple[bytes, bytes]] = []
         self.body = b""
-        self.caller: Caller | None = None
+        # Who acts for an account: a key, a management key, or a member whom an in-process caller has put here.
+        self.principal: Principal | None = None
         self.operator: Operator | None = None
-        # Who administers, as the audit log names them: an operator, or `cli:<user>` on the machine.
+        # Who changes things, as the audit log names them: a principal, an operator, or `cli:<user>` on the machine.
         self.actor: Actor | None = None
         self.summary: CallSummary | None = None
         self.refusal: Refusal | None = None
@@ -155,6 +165,10 @@ class Exchange:
                     self.client_request_id = value
             case b"x-forwarded-for" | b"forwarded":
                 self.forwarded = True
+                if name == b"x-forwarded-for":
+                    self.forwarded_for = value
+            case b"user-agent":
+                self.user_agent = value
             case b"origin":
                 self.origin = value
             case b"x-tier" | b"prefer":
@@ -189,6 +203,21 @@ class Exchange:
             )
         if self.fault is not None:
             raise self.fault
+
+    @property
+    def caller(self) -> Caller | None:
+        """The API key, where the principal is one."""
+        return self.principal if isinstance(self.principal, Caller) else None
+
+    @property
+    def client_address(self) -> str | None:
+        """The client's address as far as we know it: what the proxy that stands before us, in our network, saw.
+
+        A proxy appends it to ``X-Forwarded-For``; what clients wrote there themselves comes before it.
+        """
+        if not self.forwarded_for or not self.peer or ip_address(self.peer).is_global:
+            return self.peer
+        return self.forwarded_for.rpartition(b",")[2].strip().decode("latin-1")
 
     @property
     def elapsed_ms(self) -> float:

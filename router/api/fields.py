@@ -18,6 +18,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from billing.money import NanoUSD, from_usd, to_usd
 from billing.stripe.values import NANO_PER_CENT, Cents, nano_of, whole_cents
+from mail.values import is_address
 from store.ids import (
     PREFIXES,
     AcceptanceId,
@@ -32,10 +33,13 @@ from store.ids import (
     DocumentRequestId,
     EndpointId,
     EntryId,
+    EvidenceId,
     ExportId,
     GrantId,
     GrantScheduleId,
+    InvitationId,
     KeyId,
+    ManagementKeyId,
     MemberId,
     OperatorKeyId,
     PortalLinkId,
@@ -140,8 +144,7 @@ def _provider_name(text: str) -> str:
 
 
 def _email(text: str) -> str:
-    local, _, domain = text.partition("@")
-    if not local or not domain or " " in text or len(text) > NAME_CHARACTERS_MAX:
+    if not is_address(text):
         raise ValueError(text)
     return text
 
@@ -225,11 +228,14 @@ DocumentIdText: TypeAlias = Annotated[DocumentId, _id(DocumentId)]
 DocumentRequestIdText: TypeAlias = Annotated[DocumentRequestId, _id(DocumentRequestId)]
 EndpointIdText: TypeAlias = Annotated[EndpointId, _id(EndpointId)]
 EntryIdText: TypeAlias = Annotated[EntryId, _id(EntryId)]
+EvidenceIdText: TypeAlias = Annotated[EvidenceId, _id(EvidenceId)]
 ExportIdText: TypeAlias = Annotated[ExportId, _id(ExportId)]
 GrantScheduleIdText: TypeAlias = Annotated[GrantScheduleId, _id(GrantScheduleId)]
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
+InvitationIdText: TypeAlias = Annotated[InvitationId, _id(InvitationId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
+ManagementKeyIdText: TypeAlias = Annotated[ManagementKeyId, _id(ManagementKeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]
 PortalLinkIdText: TypeAlias = Annotated[PortalLinkId, _id(PortalLinkId)]

@@ -11,8 +11,12 @@ from fastapi.openapi.utils import get_openapi
 from router import errors
 from router.api.error_envelope import ROWS, Retry, clients_retry
 from router.api.operation import JSON, OperationRoute, OperationSpec, Who
+from router.identity.scopes import text_of
 
 Json = dict[str, Any]
+
+# What an operation for API keys takes; the names are those of the customers' document.
+API_KEYS: list[Json] = [{"key": []}, {"x_api_key": []}, {"api_key": []}]
 
 ERROR: Json = {
     "type": "object",
@@ -111,6 +115,25 @@ def _retry_headers(status: int, retries: set[Retry]) -> Json:
     return headers
 
 
+def _complete_scopes(operation: Json, spec: OperationSpec) -> None:
+    """Adds what keys and members of an account need."""
+    managers: list[Json] = [{"management_key": []}] if spec.scopes else []
+    operation["security"] = [*([] if spec.who is Who.MANAGER else API_KEYS), *managers]
+    if spec.scopes:
+        by_key = "" if spec.who is Who.MANAGER else "With an API key, or "
+        scopes = f"{by_key}with the scope {text_of(spec.scopes)}."
+        operation["description"] = f"{operation['description']}\n\n{scopes[:1].upper()}{scopes[1:]}"
+    for parameter in operation.get("parameters", ()):
+        if parameter["name"] == "If-Match":
+            parameter["required"] = spec.edits
+    operation["x-gigarouter"] = {
+        "noun": spec.noun,
+        "verb": spec.verb,
+        "scopes": sorted(spec.scopes),
+        "api_keys": spec.who is Who.KEY,
+    }
+
+
 def _complete(operation: Json, spec: OperationSpec, status: int, responses: Json) -> None:
     """Adds what FastAPI cannot know: errors, roles, that an edit needs If-Match, answers that are no JSON."""
     if spec.media != (JSON,):
@@ -125,7 +148,8 @@ def _complete(operation: Json, spec: OperationSpec, status: int, responses: Json
     if spec.who is Who.VISITOR:
         operation["security"] = [{}, {"key": []}]
         return
-    if spec.who is Who.KEY:
+    if spec.who in (Who.KEY, Who.MANAGER):
+        _complete_scopes(operation, spec)
         return
     if spec.roles:
         operation["description"] = f"{operation['description']} For {' and '.join(sorted(spec.roles))}."

@@ -40,6 +40,7 @@ from router.api.faults import Fault, faults_of, json_fault, query_faults, refusa
 from router.api.forms import Answer, Nothing
 from router.errors import BodyTooLarge
 from router.identity.members import Role
+from router.identity.scopes import Scope
 
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 
@@ -56,6 +57,8 @@ class Who(StrEnum):
 
     ANYONE = "anyone"
     KEY = "key"
+    # A management key or a member, by scope; no API key, which is for calls.
+    MANAGER = "manager"
     # Anyone; a key that is sent must be right, and the answer is that key's.
     VISITOR = "visitor"
     # Operators by their own keys; which of their roles is in the operation's spec.
@@ -69,11 +72,13 @@ OPS = frozenset({Role.OPS})
 # Money: what customers pay, what they are given, and the leave to charge for weights that are not free to sell.
 MONEY = frozenset({Role.FINANCE_ADMIN})
 NOBODY: frozenset[Role] = frozenset()
+NO_SCOPES: frozenset[Scope] = frozenset()
 
 
 class OperationSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What an operation is, apart from its types. ``noun`` and ``verb`` name its command of ``gigarouter admin``.
 
+    ``scopes``: what concerns an account; one of them is enough for a management key or a member. An API key needs none.
     ``edits``: needs If-Match. ``writes``: takes Idempotency-Key and ``?dry_run=1``. ``shows_once``: its answer has a
     secret that no other answer has. ``local``: why it is only on the machine, in process; empty: it is not. ``media``:
     the types in which it can answer, the usual one first. ``body_bytes_max``: the largest body that it takes.
@@ -85,6 +90,7 @@ class OperationSpec(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     who: Who
     roles: frozenset[Role]
+    scopes: frozenset[Scope] = NO_SCOPES
     edits: bool = False
     writes: bool = False
     shows_once: bool = False
@@ -101,7 +107,8 @@ class OperationSpec(msgspec.Struct, frozen=True, kw_only=True):
 class Declaration(TypedDict, total=False):
     """What a declaration says beside method, path and types; the handler's docstring is the description.
 
-    ``roles`` are the operators who may; ``name`` is OpenAPI's operationId where it is not the verb and the noun;
+    ``roles`` are the operators who may; ``scope`` is what a management key or a member needs, one of several; ``name``
+    is OpenAPI's operationId where it is not the verb and the noun;
     ``who`` where it is not as the noun's other operations; ``answer`` is what it answers where the handler writes the
     bytes itself, ``media`` its types where they are not JSON alone. ``openapi`` is what no type of the handler says,
     because it reads that part of the request itself.
@@ -110,6 +117,7 @@ class Declaration(TypedDict, total=False):
     verb: Required[str]
     summary: Required[str]
     roles: frozenset[Role]
+    scope: Scope | frozenset[Scope]
     name: str
     status: int
     shows_once: bool
@@ -173,7 +181,8 @@ class Operations:
         self.one = one or noun.removesuffix("s")
         self.tag = tag or noun.capitalize()
         self.who = who
-        strict = {Who.OPERATOR: [Depends(check_request)], Who.VISITOR: [Depends(check_query)]}.get(who, [])
+        body = [Depends(check_request)]
+        strict = {Who.OPERATOR: body, Who.MANAGER: body, Who.VISITOR: [Depends(check_query)]}.get(who, [])
         self.routes = APIRouter(prefix=path, route_class=OperationRoute, dependencies=strict)
 
     def get(self, path: str, **declared: Unpack[Declaration]) -> Callable[[Handler], Handler]:
@@ -195,7 +204,10 @@ class Operations:
     def _declare(self, method: str, path: str, declared: Declaration) -> Callable[[Handler], Handler]:
         verb, roles, local = declared["verb"], declared.get("roles", NOBODY), declared.get("local", "")
         who = declared.get("who", self.who)
+        scope = declared.get("scope", NO_SCOPES)
+        scopes = frozenset({scope}) if isinstance(scope, Scope) else scope
         assert (who is Who.OPERATOR) == bool(roles or local), f"who may {verb} {self.noun}? this is a bug"
+        assert who is Who.KEY or (who is Who.MANAGER) == bool(scopes), f"who may {verb} {self.noun}? this is a bug"
 
         def register(handler: Handler) -> Handler:
             hints = get_type_hints(handler)
@@ -225,6 +237,7 @@ class Operations:
                 path=route.path,
                 who=who,
                 roles=roles,
+                scopes=scopes,
                 edits=any(one.edits for one in requests),
                 writes=any(one.writes for one in requests),
                 shows_once=declared.get("shows_once", False),

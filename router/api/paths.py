@@ -30,7 +30,7 @@ NOT_SERVED = frozenset({"completions", "responses", "rerank", "images", "audio",
 
 _PARAMETER = re.compile(r"\{\w+(:path)?\}")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
-_SECRET = re.compile(r"(?i)(gr_(?:live|test|ops)_|sk-)[^/?]*")
+_SECRET = re.compile(r"(?i)(gr_(?:live|test|ops|mgmt)_|sk-)[^/?]*")
 _UNPRINTABLE = re.compile(r"[^\x21-\x7e]")
 
 

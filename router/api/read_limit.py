@@ -5,9 +5,9 @@ be up to a minute ahead of it, so a minute's reads may come at once.
 """
 
 from math import ceil
+from uuid import UUID
 
 from router.errors import RequestLimit
-from store.ids import KeyId
 
 READS_PER_MINUTE = 600
 WINDOW_S = 60.0
@@ -21,9 +21,9 @@ class ReadLimit:
     def __init__(self, per_minute: int = READS_PER_MINUTE) -> None:
         self._per_minute = per_minute
         self._interval_s = WINDOW_S / per_minute
-        self._until_s: dict[KeyId, float] = {}
+        self._until_s: dict[UUID, float] = {}
 
-    def count(self, key_id: KeyId, now_s: float) -> None:
+    def count(self, key_id: UUID, now_s: float) -> None:
         """Counts a read. Raises ``RequestLimit`` with the time until there is room for it, and then counts nothing."""
         until_s = max(self._until_s.get(key_id, now_s), now_s) + self._interval_s
         wait_s = until_s - now_s - WINDOW_S

@@ -25,7 +25,10 @@ RUN_AGAIN = frozenset({"40001", "40P01", "55P03"})
 
 
 class UnitOfWork:
-    """Holds the open transaction of one command, who runs it, and the changes that it has recorded so far."""
+    """Holds the open transaction of one command, who runs it, and the changes that it has recorded so far.
+
+    A command that finds out who acts, as signing in does, sets ``actor``.
+    """
 
     def __init__(self, connection: AsyncConnection, actor: Actor, now: datetime) -> None:
         self.connection = connection
@@ -72,7 +75,7 @@ async def _run(db: Database, actor: Actor, command: Callable[[UnitOfWork], Await
             work = UnitOfWork(connection, actor, db.clock.now())
             results.append(await command(work))
             assert work.changes, "a command says what it changed; this is a bug"
-            await record_changes(connection, actor, work.changes)
+            await record_changes(connection, work.actor, work.changes)
             if dry_run:
                 raise _RollBack
     except _RollBack:

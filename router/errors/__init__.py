@@ -9,7 +9,8 @@ Refusal
 │   │                             BodyTooLarge, EncodingUnsupported, KeyInUrl, HeadersTooLarge, RequestTooSlow,
 │   │                             IdempotencyKeyInvalid, PreconditionRequired
 │   ├── Unauthenticated           KeyMissing, KeyUnknown, KeyExpired, KeyPaused
-│   ├── NotAllowed                LicenseRestricted, ModelNotAllowed, CapReached, RoleInsufficient
+│   ├── NotAllowed                LicenseRestricted, ModelNotAllowed, CapReached, RoleInsufficient,
+│   │                             ScopeInsufficient
 │   ├── NotFound                  ModelNotFound, ModelNotLive, PreferencesUnmet, OperationNotFound, MethodNotAllowed
 │   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld, OutcomesFull
 │   ├── OutOfCredit, ClientGone   the client hung up before its call was sent on: for the log alone
@@ -76,6 +77,7 @@ from router.errors.refused import (
     RequestLimit,
     RequestTooSlow,
     RoleInsufficient,
+    ScopeInsufficient,
     TokenArrayUnsupported,
     TokenLimit,
     TooManyInputs,
@@ -137,6 +139,7 @@ __all__ = [
     "RequestLimit",
     "RequestTooSlow",
     "RoleInsufficient",
+    "ScopeInsufficient",
     "StoreUnavailable",
     "TokenArrayUnsupported",
     "TokenLimit",

@@ -163,6 +163,12 @@ class RoleInsufficient(NotAllowed):
     code = "role_insufficient"
 
 
+class ScopeInsufficient(NotAllowed):
+    """The management key or the member has no scope that the operation needs; the message says who can give it."""
+
+    code = "scope_insufficient"
+
+
 class NotFound(Refused):
     """Nothing under that name."""
 

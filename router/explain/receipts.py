@@ -1,15 +1,16 @@
-"""Buffers the explanation of every call in memory, and copies it into Postgres off the call's path.
+"""Buffers the explanation of every call in memory, and copies it into the log of calls, off the call's path.
 
-A call only puts its trace here. Twice a second the explanations are encoded, in slices, and copied into ``routes``; a
-crash loses those of the last half second and never a usage event, which is in Postgres before the answer leaves. While
-Postgres is away they wait up to a bound; what does not fit is counted, logged, and never holds a call up.
+A call only puts its trace here, and is counted for statistics, which are written beside (:mod:`router.statistics`).
+Twice a second the explanations are encoded, in slices, and copied into ``routes``; a crash loses those of the last half
+second and never a usage event, which is in Postgres before the answer leaves. While Postgres is away they wait up to a
+bound; what does not fit is counted, logged, and never holds a call up.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import asyncpg
 import msgspec
@@ -22,6 +23,7 @@ from billing.entry_calls import explain_charge
 from billing.usage import find_usage
 from billing.values import UsageEvent
 from router.errors import StoreUnavailable
+from router.explain.call_log import COLUMNS, row_of
 from router.explain.explanation import (
     CompletedCall,
     Explanation,
@@ -31,6 +33,7 @@ from router.explain.explanation import (
     explain,
 )
 from router.explain.views import CallRecord
+from router.statistics.collect import StatisticsCollector
 from store.ids import AccountId, PriceId, RequestId, wire
 from store.postgres import CONNECTION_LOST, STORE_FAULTS, Connection, Database
 
@@ -54,8 +57,7 @@ WRITTEN_WITHIN_S = 5.0
 KEPT_DAYS = 30
 WEEKS_AHEAD = 5
 
-COLUMNS = ("request_id", "account_id", "route")
-Row: TypeAlias = tuple[RequestId, AccountId | None, str]
+Row: TypeAlias = tuple[Any, ...]
 
 _READ = text("SELECT route::text FROM routes WHERE request_id = :request")
 _MAKE_WEEKS = text("SELECT make_route_weeks(:today, :ahead)")
@@ -79,6 +81,7 @@ class ReceiptBuffer:
     def __init__(self, db: Database, scrub: Callable[[str], str] = without_scrubbing) -> None:
         self._db = db
         self._scrub = scrub
+        self.statistics = StatisticsCollector()
         self._waiting: dict[RequestId, CompletedCall] = {}
         self._writing: dict[RequestId, CompletedCall] = {}
         self._refusals: Counter[AccountId] = Counter()
@@ -94,6 +97,7 @@ class ReceiptBuffer:
 
     def add(self, call: CompletedCall) -> None:
         """Add a call that is over. Never waits."""
+        self.statistics.count_call(call.at, call.status, call.code, call.trace)
         if call.trace.hold is None and not self._has_room_for_refusal(call):
             return
         if len(self._waiting) + len(self._writing) >= BUFFER_MAX:
@@ -136,7 +140,18 @@ class ReceiptBuffer:
                     self._writing, self._waiting = self._waiting, {}
                 if not await self._write():
                     return False
-            return True
+            return await self._write_statistics()
+
+    async def _write_statistics(self) -> bool:
+        now = self._db.clock.now()
+        if self.statistics.is_due(now):
+            try:
+                await self.statistics.write(await self._connected(), now)
+            except (asyncpg.PostgresError, *CONNECTION_LOST) as fault:
+                self._disconnect()
+                log.warning("statistics_wait", fault=type(fault).__name__)
+                return False
+        return True
 
     def _has_room_for_refusal(self, call: CompletedCall) -> bool:
         key = call.trace.key
@@ -180,7 +195,7 @@ class ReceiptBuffer:
 
     def _count_free(self, piece: list[CompletedCall], rows: list[Row]) -> None:
         free = {call.request_id for call in piece if _is_free(call)}
-        for request_id, account_id, route in rows:
+        for request_id, account_id, route, *_ in rows:
             if request_id in free:
                 self._free_bytes[account_id] += len(route)
 
@@ -199,7 +214,7 @@ class ReceiptBuffer:
                 continue
             try:
                 explanation = self._explained(call)
-                rows.append((explanation.request_id, explanation.account, encode_explanation(explanation)))
+                rows.append(row_of(explanation, encode_explanation(explanation)))
             except (TypeError, ValueError) as fault:
                 self._log_unfit(call.request_id, fault)
             if number % SLICE == 0:
@@ -208,9 +223,7 @@ class ReceiptBuffer:
 
     async def _copy(self, rows: list[Row]) -> None:
         """One COPY. Raises what a lost connection raises, and PostgresError where the table cannot be written."""
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await self._db.connect()
-        copy = self._connection.copy_records_to_table
+        copy = (await self._connected()).copy_records_to_table
         try:
             await copy("routes", records=rows, columns=COLUMNS)
             self.stored += len(rows)
@@ -223,6 +236,11 @@ class ReceiptBuffer:
                 return
             for row in rows:
                 await self._copy([row])
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._db.connect()
+        return self._connection
 
     def _log_unfit(self, request_id: RequestId, fault: Exception) -> None:
         self.lost += 1

@@ -6,8 +6,8 @@ On a miss it waits once for pending key changes, so that a key created a moment 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from router.errors import KeyExpired, KeyMissing, KeyPaused, KeyUnknown, StoreUnavailable
-from router.identity.keys import OPERATOR, digest_of, is_well_formed, mask
+from router.errors import KeyExpired, KeyMissing, KeyPaused, KeyUnknown, NotAllowed, StoreUnavailable
+from router.identity.keys import OPERATOR, digest_of, is_well_formed, is_well_formed_management, mask
 from router.values import Caller, Key
 from store.ids import KeyId
 
@@ -95,8 +95,8 @@ def authenticate(header: str | None, keys: KeyIndex, now: datetime) -> Caller:
     """The caller, from ``Authorization: Bearer <key>``.
 
     The digest of the whole key is what is looked up, so neither a stored digest nor a part of a key works as one.
-    Raises ``KeyMissing``, ``KeyUnknown``, ``KeyExpired``, ``KeyPaused``, and ``StoreUnavailable`` where this process
-    cannot know: a fault of ours is never reported as a fault of the key.
+    Raises ``KeyMissing``, ``KeyUnknown``, ``KeyExpired``, ``KeyPaused``, ``NotAllowed`` for a management key, and
+    ``StoreUnavailable`` where this process cannot know: a fault of ours is never reported as a fault of the key.
     """
     if not header or not (header.startswith("Bearer ") or header[:7].lower() == "bearer ") or len(header) == 7:
         raise KeyMissing(OTHER_SCHEME if header and header[:6].lower() != "bearer" else MISSING)
@@ -114,7 +114,12 @@ def authenticate(header: str | None, keys: KeyIndex, now: datetime) -> Caller:
     return Caller(key=key)
 
 
-def _unknown(text: str, keys: KeyIndex, now: datetime) -> KeyUnknown | StoreUnavailable:
+def _unknown(text: str, keys: KeyIndex, now: datetime) -> KeyUnknown | NotAllowed | StoreUnavailable:
+    if is_well_formed_management(text):
+        return NotAllowed(
+            f"{mask(text)} is a management key: it administers an account and cannot call models. Use an API key of "
+            "the account (gr_live_… or gr_test_…); `gigarouter keys create` makes one."
+        )
     if text.startswith(OPERATOR):
         return KeyUnknown(
             f"Incorrect API key provided: {mask(text)}. It is an operator's, which works on /admin only; use "

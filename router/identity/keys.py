@@ -19,8 +19,10 @@ SECRET_LENGTH = 32  # 32 · log2(62) = 190.5 bits
 CHECKSUM_LENGTH = 6  # 62^6 > 2^32
 LIVE, TEST = "gr_live_", "gr_test_"
 OPERATOR = "gr_ops_"
+MANAGEMENT = "gr_mgmt_"
 FORM = re.compile(r"gr_(?:live|test)_[0-9A-Za-z]{8}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}")
 OPERATOR_FORM = re.compile(r"gr_ops_[0-9A-Za-z]{8}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}")
+MANAGEMENT_FORM = re.compile(r"gr_mgmt_[0-9A-Za-z]{8}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}")
 LENGTH = len(LIVE) + HANDLE_LENGTH + 1 + SECRET_LENGTH + 1 + CHECKSUM_LENGTH
 
 
@@ -41,6 +43,11 @@ def new_key(*, is_test: bool = False, handle: str | None = None) -> NewKey:
 def new_operator_key() -> NewKey:
     """A fresh key of an operator, ``gr_ops_…``: of the same form, for the admin API alone."""
     return _generate(OPERATOR, _random(HANDLE_LENGTH))
+
+
+def new_management_key() -> NewKey:
+    """A fresh management key, ``gr_mgmt_…``: of the same form, to administer an account."""
+    return _generate(MANAGEMENT, _random(HANDLE_LENGTH))
 
 
 def _generate(prefix: str, handle: str) -> NewKey:
@@ -69,6 +76,11 @@ def is_well_formed_operator(text: str) -> bool:
     return OPERATOR_FORM.fullmatch(text) is not None and checksum(text[:-7]) == text[-6:]
 
 
+def is_well_formed_management(text: str) -> bool:
+    """Whether a text has the form of a management key and its checksum fits."""
+    return MANAGEMENT_FORM.fullmatch(text) is not None and checksum(text[:-7]) == text[-6:]
+
+
 def digest_of(text: str) -> bytes:
     """SHA-256 of the whole key, 32 bytes: the database stores it, and a process looks keys up by it."""
     return hashlib.sha256(text.encode(errors="replace")).digest()
@@ -77,7 +89,7 @@ def digest_of(text: str) -> bytes:
 def mask(text: str) -> str:
     """The part of a key that an error or a list may contain, ``gr_live_abcd…wxyz``; less of another service's."""
     text = "".join(c if " " < c <= "~" else "?" for c in text[:100])
-    if text.startswith((LIVE, TEST, OPERATOR)) and len(text) >= 40:
+    if text.startswith((LIVE, TEST, OPERATOR, MANAGEMENT)) and len(text) >= 40:
         return f"{text[:12]}…{text[-4:]}"
     return f"{text[:3]}…" if len(text) >= 20 else "…"
 

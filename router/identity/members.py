@@ -1,6 +1,6 @@
-"""Adds, changes, removes and lists people: the members of an account, and operators, who belong to none.
+"""Adds, changes, removes and lists members: what people are in an account, and operators, who belong to none.
 
-Signing in is not here.
+Who they are and how they sign in is in :mod:`router.identity.people`.
 """
 
 from datetime import datetime
@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,7 +16,7 @@ from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.tables import MemberRow
-from store.ids import AccountId, MemberId, new_id, wire
+from store.ids import AccountId, MemberId, PersonId, new_id, wire
 
 
 class Role(StrEnum):
@@ -31,10 +31,11 @@ class Role(StrEnum):
 
 OPERATOR_ROLES = frozenset({Role.OPS, Role.FINANCE_ADMIN})
 MEMBERS = MemberRow.__table__
+_PERSON = text("SELECT id FROM people WHERE lower(email) = lower(:email)")
 
 
 class Member(msgspec.Struct, frozen=True):
-    """A person in an account; an operator has no ``account_id``."""
+    """A person in an account; an operator has no ``account_id``, and who has never signed in no ``person_id``."""
 
     id: MemberId
     account_id: AccountId | None
@@ -42,6 +43,7 @@ class Member(msgspec.Struct, frozen=True):
     name: str
     role: Role
     created_at: datetime
+    person_id: PersonId | None = None
 
 
 async def add_member(work: UnitOfWork, account_id: AccountId | None, email: str, role: Role, name: str = "") -> Member:
@@ -55,7 +57,8 @@ async def add_member(work: UnitOfWork, account_id: AccountId | None, email: str,
         raise InvalidRequest(f"People with the role {role.value} {belongs}.", param="role")
     if not email.partition("@")[0] or not email.partition("@")[2] or " " in email:
         raise InvalidRequest(f"{email!r} is not an e-mail address.", param="email")
-    member = Member(MemberId(new_id()), account_id, email, name, role, work.now)
+    person_id = await work.connection.scalar(_PERSON, {"email": email})
+    member = Member(MemberId(new_id()), account_id, email, name, role, work.now, person_id)
     row = {**msgspec.structs.asdict(member), "role": role.value}
     try:
         await work.connection.execute(insert(MemberRow), row)
@@ -132,4 +135,4 @@ async def _require_another_owner(work: UnitOfWork, member: Member, becomes: Role
 
 
 def _member(row: Row[Any]) -> Member:
-    return Member(MemberId(row.id), row.account_id, row.email, row.name, Role(row.role), row.created_at)
+    return Member(MemberId(row.id), row.account_id, row.email, row.name, Role(row.role), row.created_at, row.person_id)

@@ -1,7 +1,8 @@
 """Pure. Derives the manifest's fields from the structs that the commands take, so that a new field is written once.
 
 A field has the struct's name and type, with two differences: an amount in nano-USD (``cost_nano_per_mtok``) is written
-in USD (``cost_usd_per_mtok``, as text), and a tuple is a list in which order means nothing.
+in USD (``cost_usd_per_mtok``, as text), a tuple of plain values is a list in which order
+means nothing, and one of records a list in the order of the page.
 """
 
 from collections.abc import Mapping
@@ -68,15 +69,24 @@ def _reader(kind: inspect.Type) -> Reader:
     match kind:
         case inspect.UnionType():
             return yaml_reader.optional(_reader(_not_null(kind)))
+        case inspect.EnumType():
+            return yaml_reader.one_of(*(str(member.value) for member in kind.cls))
         case inspect.VarTupleType():
-            return yaml_reader.set_of(_reader(kind.item_type))
+            is_record = isinstance(kind.item_type, inspect.StructType)
+            return (yaml_reader.list_of if is_record else yaml_reader.set_of)(_reader(kind.item_type))
         case inspect.DictType():
             return yaml_reader.texts if isinstance(kind.value_type, inspect.StrType) else yaml_reader.options
         case inspect.StructType():
             needed = frozenset(_name(field) for field in kind.fields if field.required)
-            return yaml_reader.mapping(readers_of(kind.cls), needed)
+            read = yaml_reader.mapping(readers_of(kind.cls), needed)
+            return _without_defaults(read, kind.cls) if kind.cls.__struct_config__.omit_defaults else read
         case _:
             raise TypeError(f"the manifest has no reader for {kind}; give it one here")
+
+
+def _without_defaults(read: Reader, struct: type[msgspec.Struct]) -> Reader:
+    """A reader of a record as the catalogue writes it: without what has its default."""
+    return lambda node, path: msgspec.to_builtins(msgspec.convert(read(node, path), struct))
 
 
 def _not_null(kind: inspect.Type) -> inspect.Type:

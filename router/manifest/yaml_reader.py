@@ -202,6 +202,11 @@ def set_of(reader: Callable[[Node, str], Any]) -> Reader:
     return read
 
 
+def list_of(reader: Reader) -> Reader:
+    """A reader of a list in its order."""
+    return lambda node, path: [reader(item, at) for item, at in items(node, path)]
+
+
 def mapping(fields: Mapping[str, Reader], needed: frozenset[str]) -> Reader:
     """A reader of a mapping of these fields and no others; the ``needed`` ones must be there."""
 

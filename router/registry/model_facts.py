@@ -5,7 +5,10 @@ from catalog.values import Status
 # The facts that a new model must state; the others have honest defaults.
 REQUIRED_FACTS = ("owned_by", "summary", "dimensions", "max_input_tokens", "normalized")
 # The facts that may be edited of a model that is served; its customers rely on all others.
-FACTS_EDITABLE_WHEN_SERVED = frozenset({"summary", "note", "languages", "published_on", "estimate"})
+FACTS_EDITABLE_WHEN_SERVED = frozenset(
+    {"summary", "note", "languages", "published_on", "estimate", "updated_on", "downloads", "task", "architecture"}
+    | {"language_codes", "programming_languages", "statements", "benchmarks", "texts"}
+)
 # The facts that name the vector space, for which endpoints are registered.
 SPACE_FACTS = frozenset({"owned_by", "revision", "pooling", "normalized", "prompts", "numerics"})
 

@@ -4,10 +4,12 @@
 """
 
 from collections.abc import Awaitable
+from typing import Final
 
 from billing.money import to_usd
 from catalog import model_edits, models
 from catalog.errors import FactsInvalid, NameTaken
+from catalog.model_columns import json_of
 from catalog.values import Estimate, Model, ModelFacts
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
@@ -16,6 +18,9 @@ from router.registry.endpoints import list_endpoints
 from router.registry.model_facts import SPACE_FACTS, refusal_to_edit
 from router.tables import Json
 from store.ids import ModelId
+
+# Facts that are records; as JSON they leave out what is empty, as a file does. Their order is the page's.
+_RECORDS: Final = ("downloads", "statements", "benchmarks", "texts")
 
 
 async def add_model(work: UnitOfWork, facts: ModelFacts) -> Model:
@@ -52,7 +57,7 @@ async def edit_model(work: UnitOfWork, facts: ModelFacts) -> Model:
             raise Conflict(f"'{fact}' cannot be changed. {refusal}", param=fact)
     await _with_our_errors(model_edits.edit(work.connection, facts, keeps_space=not changed & SPACE_FACTS))
     after = await models.get(work.connection, facts.id)
-    work.record_change(Change("model.edit", facts.id, None, *_differences(_audit_facts(before), _audit_facts(after))))
+    work.record_change(Change("model.edit", facts.id, None, *differences(_audit_facts(before), _audit_facts(after))))
     return after
 
 
@@ -63,6 +68,9 @@ def model_as_json(model: ModelFacts) -> Json:
         "aliases": sorted(model.aliases),
         "trained_dimensions": sorted(model.trained_dimensions),
         "estimate": _estimate(model.estimate),
+        "language_codes": sorted(model.language_codes),
+        "programming_languages": sorted(model.programming_languages),
+        **{name: json_of(getattr(model, name)) for name in _RECORDS},
     }
     plain = (name for name in ModelFacts.__struct_fields__ if name != "id" and name not in converted)
     return {name: getattr(model, name) for name in plain} | converted
@@ -72,7 +80,8 @@ def _audit_facts(model: Model) -> Json:
     return model_as_json(model) | {"space": model.space}
 
 
-def _differences(was: Json, now: Json) -> tuple[Json, Json]:
+def differences(was: Json, now: Json) -> tuple[Json, Json]:
+    """The facts that differ, before and after."""
     differ = [name for name in now if now[name] != was[name]]
     return {name: was[name] for name in differ}, {name: now[name] for name in differ}
 

@@ -141,7 +141,7 @@ class Payments:
 
     async def mails(self) -> list[tuple[str, str]]:
         """What customers are told: the kind and the facts."""
-        return [(str(k), str(f)) for k, f in await self.rows("SELECT kind, facts::text FROM account_mails ORDER BY id")]
+        return [(str(k), str(f)) for k, f in await self.rows("SELECT kind, facts::text FROM mails ORDER BY id")]
 
     async def refund(self, account: AccountId, cents: int | None = None, key: str = "") -> list[RefundRow]:
         """Order a refund, and act on it."""

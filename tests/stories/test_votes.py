@@ -1,4 +1,7 @@
-"""A customer asks for a model that is announced, is told how to vote for it, votes, and may change their mind."""
+"""A customer asks for a model that is announced, is told how to vote for it, votes, and may change their mind.
+
+They may also know better what its license is, and read what changed about it.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,6 +10,7 @@ import httpx
 import pytest
 
 from store.embedded import Embedded
+from tests.harness.admin_client import admin_command
 from tests.harness.processes import Product
 
 SOON = "codefuse-ai/F2LLM-v2-4B"
@@ -74,3 +78,58 @@ def test_a_model_that_is_served_takes_no_votes(product: Product) -> None:
     answer = customer.vote(live)
     assert answer.status_code == 400
     assert "coming soon" in answer.json()["error"]["message"]
+
+
+EVIDENCE = {"text": "The card's header says so since May.", "link": "https://acme.example/card"}
+
+
+def test_who_knows_a_license_better_sends_it_to_the_operators_who_close_it_once(product: Product) -> None:
+    one = Customer(product)
+    before = one.ask("GET", f"/models/{SOON}").json()["license_verdict"]
+    sent = one.ask("POST", "/models/F2LLM-v2-4B/evidence", json=EVIDENCE)
+    assert (sent.status_code, sent.json()["model"], sent.json()["state"]) == (201, SOON, "open")
+    for body in ({**EVIDENCE, "link": "javascript:alert(1)"}, {"link": EVIDENCE["link"]}, {**EVIDENCE, "text": ""}):
+        assert one.ask("POST", f"/models/{SOON}/evidence", json=body).status_code == 400, body
+
+    def admin(*arguments: str, exits: int = 0) -> Any:
+        return admin_command(product.environment, "evidence", *arguments, exits=exits)
+
+    [found] = [row for row in admin("list", "--model", SOON)["data"] if row["state"] == "open"]
+    assert (found["id"], found["body"]) == (sent.json()["id"], EVIDENCE["text"])
+    assert admin("resolve", found["id"], "accepted", "--note", "Claimed.")["state"] == "accepted"
+    assert admin("resolve", found["id"], "rejected", "--note", "No.", exits=1) is None
+    # It decides nothing by itself.
+    assert one.ask("GET", f"/models/{SOON}").json()["license_verdict"] == before
+
+    for _ in range(10):
+        assert one.ask("POST", f"/models/{SOON}/evidence", json=EVIDENCE).status_code == 201
+    full = one.ask("POST", f"/models/{SOON}/evidence", json=EVIDENCE)
+    assert (full.status_code, full.json()["error"]["code"]) == (409, "conflict")
+
+
+def test_what_changed_about_a_model_is_listed_for_anyone_and_says_no_license_by_its_name(product: Product) -> None:
+    def changes(**query: Any) -> dict[str, Any]:
+        found: dict[str, Any] = httpx.get(f"{product.url}/model-changes", params=query).raise_for_status().json()
+        return found
+
+    for amount in ("0.010", "0.008"):
+        admin_command(product.environment, "prices", "create", SOON, amount)
+    admin_command(product.environment, "models", "edit", SOON, "--summary", "Another sentence.")
+    whole = changes(model="F2LLM-v2-4B", limit=50)["data"]
+    assert [row["sentence"] for row in whole[:3]] == [
+        "Changed: summary.",
+        "$0.008 per 1M tokens, before $0.01.",
+        "$0.01 per 1M tokens.",
+    ]
+    assert "It was added to the catalogue." in [row["sentence"] for row in whole]
+    assert len([row for row in whole if row["kind"] == "license"]) >= 3
+    assert not [row for row in whole if "Apache" in row["sentence"] or "CC-BY" in row["sentence"]]
+    # Page by page it is the same, and kinds can be chosen.
+    page, paged = changes(model=SOON, limit=2), []
+    paged += page["data"]
+    while page["next_cursor"]:
+        page = changes(model=SOON, limit=2, cursor=page["next_cursor"])
+        paged += page["data"]
+    assert paged == whole
+    assert {row["kind"] for row in changes(kind="price")["data"]} == {"price"}
+    assert httpx.get(f"{product.url}/model-changes", params={"cursor": "YQ"}).status_code == 400

@@ -37,6 +37,20 @@ OVERDUE = {
         INSERT INTO stripe_work (subject, done, due_at) VALUES ('payout:po_1', 1, now() - interval '91 days')
     """,
     "hot_accounts": "INSERT INTO hot_accounts (generation, account_id) VALUES (-100, gen_random_uuid())",
+    "sign_in_codes": """
+        INSERT INTO sign_in_codes (id, email, browser_digest, code_digest, link_digest, created_at, expires_at)
+        SELECT gen_random_uuid(), 'a@example.com', sha256('b'), sha256('c'), sha256('l'), at - interval '1 s', at
+        FROM (SELECT now() - interval '25 hours' AS at) old
+    """,
+    "sign_in_counts": "INSERT INTO sign_in_counts VALUES (substr(sha256('b'), 1, 16), now() - interval '2 hours', 1)",
+    "passkey_challenges": """
+        INSERT INTO passkey_challenges VALUES (sha256('c'), sha256('b'), 'sign_in', NULL, now() - interval '2 hours')
+    """,
+    "sessions": """
+        WITH person AS (INSERT INTO people (id, email) VALUES (gen_random_uuid(), 'a@example.com') RETURNING id)
+        INSERT INTO sessions (id, digest, person_id, method, device, network, expires_at)
+        SELECT gen_random_uuid(), sha256('s'), id, 'code', '', '', now() - interval '91 days' FROM person
+    """,
 }
 LEFT = {
     "idempotency": "SELECT count(*) FROM idempotency WHERE expires_at < now()",
@@ -46,6 +60,10 @@ LEFT = {
     "stripe_events": "SELECT count(*) FROM stripe_events WHERE received_at < now() - interval '90 days'",
     "stripe_work": "SELECT count(*) FROM stripe_work WHERE due_at < now() - interval '90 days'",
     "hot_accounts": "SELECT count(*) FROM hot_accounts WHERE generation < 0",
+    "sign_in_codes": "SELECT count(*) FROM sign_in_codes",
+    "sign_in_counts": "SELECT count(*) FROM sign_in_counts",
+    "passkey_challenges": "SELECT count(*) FROM passkey_challenges",
+    "sessions": "SELECT count(*) FROM sessions",
 }
 
 

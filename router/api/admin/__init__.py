@@ -19,6 +19,7 @@ from router.api.admin.decisions import operations as decisions
 from router.api.admin.differences import operations as differences
 from router.api.admin.disputes import operations as disputes
 from router.api.admin.endpoints import operations as endpoints
+from router.api.admin.evidence import operations as evidence
 from router.api.admin.explain import requests, routes
 from router.api.admin.exports import operations as exports
 from router.api.admin.grants import operations as grants
@@ -27,6 +28,7 @@ from router.api.admin.keys import operations as keys
 from router.api.admin.ledger import operations as ledger
 from router.api.admin.lines import operations as lines
 from router.api.admin.litellm_import import operations as litellm_import
+from router.api.admin.management_keys import operations as management_keys
 from router.api.admin.manifest import operations as manifest
 from router.api.admin.members import operations as members
 from router.api.admin.models import operations as models
@@ -51,8 +53,8 @@ from router.api.admin.waivers import operations as waivers
 
 _nouns = (
     *(providers, endpoints, models, prices, accounts, closing, grants, grant_schedules, movements, caps),
-    *(keys, members, operators),
-    *(claims, resolutions, waivers, decisions, acceptances),
+    *(keys, management_keys, members, operators),
+    *(claims, resolutions, waivers, decisions, acceptances, evidence),
     *(lines, contracts, receivables, close, proposals),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),
     *(topups, recharges, refunds, disputes, reviews),

@@ -17,7 +17,7 @@ from router.api.forms import Body, Page, PageQuery, Patch, Resource, answer_of
 from router.api.operation import ALL, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest
-from router.identity.key_commands import list_keys
+from router.identity.key_loading import count_keys
 from router.identity.members import list_members
 from store.ids import AccountId, wire
 
@@ -134,13 +134,12 @@ async def _change(admin: Write, account_id: str, command: Command[AccountOut]) -
 
 async def _out(connection: AsyncConnection, account: Account) -> AccountOut:
     credit = await credits_of(connection, [account.id])
-    keys = [key for key in await list_keys(connection, account.id) if key.revoked_at is None]
     members = await list_members(connection, account.id)
     return answer_of(
         AccountOut,
         account,
         credit_usd=credit.get(account.id, NanoUSD(0)),
         debt_usd=await read_debt(connection, account.id),
-        keys=len(keys),
+        keys=await count_keys(connection, account.id),
         members=tuple(member.email for member in members),
     )

@@ -1,7 +1,7 @@
 """``/admin/v1/models``: what is stated of each model, what it lacks to go live, and the moves between its states."""
 
 from datetime import date, datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from fastapi import Query
 from pydantic import Field
@@ -11,7 +11,7 @@ from billing.money import NanoUSD
 from billing.prices import list_prices
 from catalog import models, values
 from catalog.permit import decide
-from catalog.values import Estimate, Model, Status, Use
+from catalog.values import Model, Status, Use
 from router.admin.launch import import_catalog, launch_model, missing_for_launch, move_model
 from router.api.admin.references import model_of
 from router.api.admin.request import Command, Edit, Read, Write
@@ -19,7 +19,6 @@ from router.api.fields import ModelRef, Usd
 from router.api.forms import (
     Answer,
     Body,
-    Form,
     Page,
     PageQuery,
     Patch,
@@ -29,6 +28,7 @@ from router.api.forms import (
     edited,
     struct_of,
 )
+from router.api.model_facts import DescribedFacts, EstimateFacts, records_in, records_of
 from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.registry.endpoints import list_endpoints
@@ -39,17 +39,7 @@ operations = Operations("models", f"{V1}/models")
 ONE = "/{model_id:path}"
 
 
-class EstimateFacts(Form):
-    """What the model is said to cost before it has a price of ours; shown, never charged."""
-
-    usd_per_mtok: Usd = Field(description="USD per million tokens.")
-    source: str = Field(description="Who says so.")
-    stated_on: date = Field(description="The day on which it was said.")
-    is_list_price: bool = Field(False, description="Whether it is its maker's public list price, not a guess.")
-    note: str = Field("", description="What else is to be said of it.")
-
-
-class ModelFacts(Form):
+class ModelFacts(DescribedFacts):
     """What is stated of a model.
 
     What names the vector space: ``owned_by``, ``revision``, ``pooling``, ``normalized``, ``prompts``, ``numerics``.
@@ -87,8 +77,8 @@ class ModelCreate(ModelFacts, Body):
 class ModelEdit(ModelFacts, Patch):
     """What is given is changed; null takes away.
 
-    Of a served model only summary, note, languages, published_on and estimate; of one that has endpoints nothing that
-    names the vector space.
+    Of a served model only what no call rests on: summary, note, published_on, estimate, languages and what sources
+    state of it; of one that has endpoints nothing that names the vector space. A list replaces the whole list.
     """
 
 
@@ -148,7 +138,7 @@ async def create(admin: Write, body: ModelCreate) -> ModelOut:
     """Add a model, coming soon."""
 
     async def command(work: UnitOfWork) -> ModelOut:
-        added = await add_model(work, struct_of(values.ModelFacts, body, **_estimate_in(body)))
+        added = await add_model(work, struct_of(values.ModelFacts, body, **records_in(body)))
         return await _full(work.connection, added, work.now)
 
     return await admin.change(command)
@@ -170,7 +160,7 @@ async def edit(admin: Edit, model_id: ModelRef, body: ModelEdit) -> ModelOut:
 
     async def command(work: UnitOfWork) -> ModelOut:
         before = await lock_model_for_edit(work, (await model_of(work.connection, model_id)).id)
-        after = await edit_model(work, edited(before, body, **_estimate_in(body)))
+        after = await edit_model(work, edited(before, body, **records_in(body)))
         return await _full(work.connection, after, work.now)
 
     return await _change(admin, model_id, command)
@@ -223,11 +213,6 @@ async def _change(admin: Write, model_id: str, command: Command[ModelOut]) -> Mo
     return await admin.change(command, current=current)
 
 
-def _estimate_in(form: ModelFacts) -> dict[str, Any]:
-    """The estimate as the catalogue has it, where one is given."""
-    return {} if form.estimate is None else {"estimate": struct_of(Estimate, form.estimate)}
-
-
 async def _full(connection: AsyncConnection, model: Model, now: datetime) -> ModelOut:
     served = [view.endpoint for view in await list_endpoints(connection, model.id)]
     return _out(
@@ -248,6 +233,6 @@ def _out(model: Model, prices: PriceIndex, now: datetime, **more: tuple[str, ...
         model,
         licenses=tuple(claimed or ([model.resolution.license] if model.resolution else [])),
         usd_per_mtok=None if price is None else NanoUSD(price.nano_per_mtok),
-        estimate=None if model.estimate is None else answer_of(EstimateFacts, model.estimate),
+        **records_of(model),
         **more,
     )

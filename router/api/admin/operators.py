@@ -1,4 +1,4 @@
-"""``/admin/v1/operators``: keys for the admin API, which are made and ended on the machine alone."""
+"""``/admin/v1/operators``: keys for the admin API and invitations to its pages, made and ended on the machine alone."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -6,13 +6,14 @@ from fastapi import Query
 from pydantic import Field
 
 from router.api.admin.request import Read, Write
-from router.api.fields import Instant, MemberIdText, OperatorKeyIdText
+from router.api.fields import EmailAddress, Instant, InvitationIdText, MemberIdText, OperatorKeyIdText
 from router.api.forms import Body, Page, PageQuery, Resource, answer_of
 from router.api.operation import V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest
 from router.identity.members import Member, Role, add_member, members_of_email
 from router.identity.operators import OperatorKeyView, create_operator_key, list_operator_keys, revoke_operator_key
+from router.identity.people.invitations import Invitation, invite_operator
 from store.ids import OperatorKeyId, wire
 
 operations = Operations("operators", f"{V1}/operators")
@@ -53,6 +54,33 @@ class OperatorKeyOut(Resource):
     object: Literal["operator_key"] = "operator_key"
 
 
+class OperatorInvite(Body):
+    """Whom to let into the pages of operators."""
+
+    email: EmailAddress = Field(description="The operator's e-mail address; an operator is let in anew.")
+    role: Role | None = Field(
+        None, description="ops (all but money) or finance_admin (money); needed for a new operator."
+    )
+
+
+class OperatorInvitationOut(Resource):
+    """An invitation to become an operator, or to register a passkey in place of one that was lost."""
+
+    once: ClassVar[frozenset[str]] = frozenset({"path"})
+
+    id: InvitationIdText
+    email: str
+    role: Role
+    created_at: Instant
+    expires_at: Instant
+    path: str | None = Field(
+        None,
+        description="The page that registers the passkey, as it is mailed: whoever opens it is the operator. In the "
+        "answer to its making and that answer's replays alone.",
+    )
+    object: Literal["operator_invitation"] = "operator_invitation"
+
+
 @operations.get("", verb="list", summary="List operators' keys", local=ROOT_OF_TRUST)
 async def list_(admin: Read, query: Annotated[PageQuery, Query()]) -> Page[OperatorKeyOut]:
     """All operators' keys, the oldest first, without the keys."""
@@ -68,6 +96,23 @@ async def create(admin: Write, body: OperatorKeyCreate) -> OperatorKeyOut:
         member = await _operator(work, body.email, body.role)
         text, view = await create_operator_key(work, member.id, body.name, expires_at=body.expires_at)
         return _out(view).model_copy(update={"key": text})
+
+    return await admin.change(command)
+
+
+@operations.post(
+    "/invite", verb="invite", summary="Invite an operator", status=201, shows_once=True, local=ROOT_OF_TRUST
+)
+async def invite(admin: Write, body: OperatorInvite) -> OperatorInvitationOut:
+    """Invite an operator to register a passkey, by which alone operators sign in to pages.
+
+    It lasts a day. Used, it ends all sessions and passkeys that the operator had.
+    """
+
+    async def command(work: UnitOfWork) -> OperatorInvitationOut:
+        role = body.role or (await _operator(work, body.email, None)).role
+        invitation, path = await invite_operator(work, body.email, role, invited_by=work.actor)
+        return _invitation_out(invitation).model_copy(update={"path": path})
 
     return await admin.change(command)
 
@@ -92,6 +137,10 @@ async def _operator(work: UnitOfWork, email: str, role: Role | None) -> Member:
     if role not in (None, found[0].role):
         raise InvalidRequest(f"{email} is {found[0].role.value}; editing the member changes that.", param="role")
     return found[0]
+
+
+def _invitation_out(invitation: Invitation) -> OperatorInvitationOut:
+    return answer_of(OperatorInvitationOut, invitation)
 
 
 def _key(key_id: OperatorKeyId) -> str:

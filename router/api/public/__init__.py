@@ -1,17 +1,22 @@
 """The customers' API, one file per noun.
 
-``operations`` is all of it but the hot one: one line adds a noun. Votes stand before models, whose ids have slashes.
+``operations`` is all of it but the hot one: one line adds a noun. What has a model's id within its path stands before
+models, whose ids have slashes.
 """
 
 from router.api.public.account import operations as account
 from router.api.public.budgets import operations as budgets
+from router.api.public.calls import operations as calls
 from router.api.public.caps import operations as caps
 from router.api.public.closing import operations as closing
 from router.api.public.contracts import operations as contracts
 from router.api.public.documents import operations as documents
 from router.api.public.documents import profile_operations as billing_profiles
+from router.api.public.evidence import operations as evidence
 from router.api.public.first_page import operations as first_page
 from router.api.public.grants import operations as grants
+from router.api.public.model_changes import operations as model_changes
+from router.api.public.model_endpoints import operations as model_endpoints
 from router.api.public.models import operations as models
 from router.api.public.movements import operations as movements
 from router.api.public.openai_usage import operations as openai_usage
@@ -29,7 +34,10 @@ from router.api.public.webhooks import operations as webhooks
 operations = [
     *(
         votes,
+        model_endpoints,
+        evidence,
         models,
+        model_changes,
         account,
         closing,
         grants,
@@ -42,5 +50,5 @@ operations = [
         documents,
     ),
     *(topups, refunds, recharge, portal),
-    *(requests, quotes, usage, openai_usage, stripe_webhook, first_page),
+    *(calls, requests, quotes, usage, openai_usage, stripe_webhook, first_page),
 ]

@@ -16,6 +16,8 @@ from router.api.forms import Answer, answer_of
 from router.api.operation import Operations, Who
 from router.api.public.request import Private
 from router.errors import StoreUnavailable
+from router.identity.scopes import SPENDING
+from router.values import Key
 from store.postgres import STORE_FAULTS
 
 operations = Operations("accounts", tag="Account", who=Who.KEY)
@@ -70,63 +72,69 @@ class AccountOut(Answer):
 
     id: AccountIdText
     balance_usd: str
-    held_usd: str = Field(description="Credit set aside for calls in flight.")
-    available_usd: str = Field(description="The balance less what is held.")
+    held_usd: str | None = Field(description="Credit set aside for calls in flight; null where that is not known.")
+    available_usd: str | None = Field(description="The balance less what is held; null where that is not known.")
     debt_usd: str = Field(
         description="What was served beyond the credit. New credit pays it first; until then there is none."
     )
     balance: str = Field(description="balance_usd, by the name that it had first; so are the three after it.")
-    held: str
-    available: str
+    held: str | None
+    available: str | None
     debt: str
-    key: KeyOut
+    key: KeyOut | None = Field(description="Null where no API key asks, but a management key or a member.")
     currency: Literal["USD"] = "USD"
     object: Literal["account"] = "account"
 
 
-@operations.get("/v1/account", verb="show", summary="Balance, holds and limits")
+@operations.get("/v1/account", verb="show", scope=SPENDING, summary="Balance, holds and limits")
 async def retrieve_account(request: Private) -> AccountOut:
-    """The balance as the ledger has it, the credit held by calls in flight, and the limits of this key."""
-    key = request.key
+    """The balance as the ledger has it, the credit held by calls in flight, and the limits of the key that asks."""
+    projection = request.context.projection
     try:
-        balance = await request.context.projection.balance(key.account_id)
+        balance = await projection.balance(request.account_id)
         caps = await _caps(request)
     except (BillingUnavailable, *STORE_FAULTS) as fault:
         raise StoreUnavailable(
             "The balance cannot be read right now. Try again in a moment.", retry_after_s=1, detail=str(fault)
         ) from fault
-    credit, held, debt = to_usd(balance.balance), to_usd(balance.held), to_usd(balance.debt)
-    available = to_usd(balance.balance - balance.held)
+    credit, debt = to_usd(balance.balance), to_usd(balance.debt)
+    held, available = to_usd(balance.held), to_usd(balance.balance - balance.held)
+    # The processes of pages have no Redis, where calls hold their credit.
+    is_held_known = projection.redis is not None
     return AccountOut(
-        id=key.account_id,
+        id=request.account_id,
         balance_usd=credit,
-        held_usd=held,
-        available_usd=available,
+        held_usd=held if is_held_known else None,
+        available_usd=available if is_held_known else None,
         debt_usd=debt,
         balance=credit,
-        held=held,
-        available=available,
+        held=held if is_held_known else None,
+        available=available if is_held_known else None,
         debt=debt,
-        key=KeyOut(
-            id=key.id,
-            name=key.name,
-            use=key.use.value,
-            is_test=key.is_test,
-            models=sorted(key.models),
-            allow_token_ids=key.allow_token_ids,
-            limits=answer_of(LimitsOut, key.payer.limits),
-            cap=_first(caps),
-            caps=[cap_out(use) for use in caps],
-            expires_at=f"{key.expires_at:%Y-%m-%dT%H:%M:%SZ}" if key.expires_at else None,
-        ),
+        key=None if request.key is None else _key_out(request.key, caps),
+    )
+
+
+def _key_out(key: Key, caps: tuple[CapUse, ...]) -> KeyOut:
+    return KeyOut(
+        id=key.id,
+        name=key.name,
+        use=key.use.value,
+        is_test=key.is_test,
+        models=sorted(key.models),
+        allow_token_ids=key.allow_token_ids,
+        limits=answer_of(LimitsOut, key.payer.limits),
+        cap=_first(caps),
+        caps=[cap_out(use) for use in caps],
+        expires_at=f"{key.expires_at:%Y-%m-%dT%H:%M:%SZ}" if key.expires_at else None,
     )
 
 
 async def _caps(request: Private) -> tuple[CapUse, ...]:
     """The key's own caps with what is left of them now."""
     key = request.key
-    own = tuple(cap for cap in key.payer.caps if cap.scope is CapScope.KEY)
-    if not own:
+    own = () if key is None else tuple(cap for cap in key.payer.caps if cap.scope is CapScope.KEY)
+    if key is None or not own:
         return ()
     async with request.context.db.transaction() as connection:
         return (await read_key_caps(connection, {key.id: own}, request.exchange.now))[key.id]

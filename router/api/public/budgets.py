@@ -16,10 +16,10 @@ from router.api.forms import Answer, Body, Page, PageQuery
 from router.api.operation import Operations, Who, check_request
 from router.api.public.postgres import ask_postgres
 from router.api.public.request import Private
-from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import NotFound
-from store.ids import BudgetId, KeyId, wire
+from router.identity.scopes import ALERTS_WRITE, SPENDING
+from store.ids import BudgetId, wire
 from store.postgres import now_of
 
 operations = Operations("budgets", "/v1/account/budgets", tag="Account", who=Who.KEY)
@@ -58,20 +58,20 @@ class BudgetDeleted(Answer):
     object: Literal["budget"] = "budget"
 
 
-@operations.get("", verb="list", summary="List budgets")
+@operations.get("", verb="list", scope=SPENDING, summary="List budgets")
 async def list_(request: Private, query: Annotated[PageQuery, Query()], _: _Checked) -> Page[BudgetOut]:
     """The account's budgets, the oldest first."""
     after = query.after_id(BudgetId)
 
     async def ask(tx: AsyncConnection) -> list[BudgetOut]:
-        found = await list_budgets(tx, request.key.account_id, after=after, limit=query.limit + 1)
+        found = await list_budgets(tx, request.account_id, after=after, limit=query.limit + 1)
         return await _out(tx, request, found)
 
     rows = await ask_postgres(request.context, ask)
     return request.paging.page(query, rows, lambda row: wire(BudgetId, row.id))
 
 
-@operations.post("", verb="create", summary="Add a budget", status=201)
+@operations.post("", verb="create", scope=ALERTS_WRITE, summary="Add a budget", status=201)
 async def create(request: Private, body: BudgetCreate, _: _Checked) -> BudgetOut:
     """Add a budget, at most 20 per account. No call is refused for it.
 
@@ -81,18 +81,18 @@ async def create(request: Private, body: BudgetCreate, _: _Checked) -> BudgetOut
     spec = BudgetSpec(body.name, body.period, body.amount_usd, body.key)
 
     async def command(work: UnitOfWork) -> BudgetOut:
-        budget = await add_budget(work, request.key.account_id, spec)
+        budget = await add_budget(work, request.account_id, spec)
         return (await _out(work.connection, request, [budget]))[0]
 
-    return await transact(request.context.db, Actor(wire(KeyId, request.key.id)), command)
+    return await transact(request.context.db, request.actor, command)
 
 
-@operations.get(ONE, verb="show", summary="A budget")
+@operations.get(ONE, verb="show", scope=SPENDING, summary="A budget")
 async def retrieve(request: Private, budget_id: BudgetIdText) -> BudgetOut:
     """One budget, with what is spent of it."""
 
     async def ask(tx: AsyncConnection) -> BudgetOut:
-        budget = await find_budget(tx, request.key.account_id, budget_id)
+        budget = await find_budget(tx, request.account_id, budget_id)
         if budget is None:
             raise NotFound("The account has no such budget.", param="budget_id")
         return (await _out(tx, request, [budget]))[0]
@@ -100,20 +100,20 @@ async def retrieve(request: Private, budget_id: BudgetIdText) -> BudgetOut:
     return await ask_postgres(request.context, ask)
 
 
-@operations.delete(ONE, verb="delete", summary="Delete a budget")
+@operations.delete(ONE, verb="delete", scope=ALERTS_WRITE, summary="Delete a budget")
 async def delete(request: Private, budget_id: BudgetIdText, _: _Checked) -> BudgetDeleted:
     """Delete a budget, which alerts no more."""
 
     async def command(work: UnitOfWork) -> BudgetDeleted:
-        await delete_budget(work, request.key.account_id, budget_id)
+        await delete_budget(work, request.account_id, budget_id)
         return BudgetDeleted(id=budget_id)
 
-    return await transact(request.context.db, Actor(wire(KeyId, request.key.id)), command)
+    return await transact(request.context.db, request.actor, command)
 
 
 async def _out(tx: AsyncConnection, request: Private, budgets: list[Budget]) -> list[BudgetOut]:
     now = await now_of(tx)
-    spent = await read_spent(tx, request.key.account_id, budgets, now)
+    spent = await read_spent(tx, request.account_id, budgets, now)
     found = []
     for budget in budgets:
         use = use_of(Cap(budget.amount, budget.period), spent[budget.id], now)

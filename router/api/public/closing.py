@@ -12,10 +12,10 @@ from router.api.fields import AccountIdText, Flag
 from router.api.forms import Body
 from router.api.operation import Operations, Who
 from router.api.public.money_request import MoneyRequest
-from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
-from router.errors import InvalidRequest, NotAllowed, StoreUnavailable
-from store.ids import AccountId, KeyId, wire
+from router.errors import InvalidRequest, StoreUnavailable
+from router.identity.scopes import Scope
+from store.ids import AccountId, wire
 
 operations = Operations("accounts", "/v1/account", tag="Account", who=Who.KEY)
 
@@ -27,7 +27,7 @@ class OwnAccountClose(Body):
     forfeit: bool = Field(False, description="Give up unused credit that was paid for and cannot be paid back.")
 
 
-@operations.post("/close", verb="close", name="close_own_account", summary="Close the account")
+@operations.post("/close", verb="close", scope=Scope.OWNER, name="close_own_account", summary="Close the account")
 async def close(
     request: MoneyRequest,
     body: OwnAccountClose,
@@ -37,19 +37,18 @@ async def close(
 
     Refused, with what stands in the way, while calls are in flight or something is unpaid. Given credit ends.
     """
-    context, key = request.context, request.key
-    if key.is_test:
-        raise NotAllowed("A key for tests does not close the account.")
-    if body.confirm != key.account_id:
-        raise InvalidRequest(f"This key's account is {wire(AccountId, key.account_id)}.", param="confirm")
+    context, account_id = request.context, request.account_id
+    request.refuse_test_key("A key for tests does not close the account.")
+    if body.confirm != account_id:
+        raise InvalidRequest(f"This account is {wire(AccountId, account_id)}.", param="confirm")
     try:
-        held = (await context.projection.balance(key.account_id)).held
+        held = (await context.projection.balance(account_id)).held
     except BillingUnavailable as fault:
         raise StoreUnavailable("The balance cannot be read right now.", retry_after_s=1, detail=str(fault)) from fault
 
     async def command(work: UnitOfWork) -> ClosingOut:
         order = CloseOrder(
-            account_id=key.account_id,
+            account_id=account_id,
             reason="closed by the customer",
             forfeit=body.forfeit,
             held=held,
@@ -57,4 +56,4 @@ async def close(
         )
         return closed_out(await close_account(work, context.stripe, order))
 
-    return await transact(context.db, Actor(wire(KeyId, key.id)), command, dry_run=dry_run)
+    return await transact(context.db, request.actor, command, dry_run=dry_run)

@@ -11,16 +11,17 @@ from router.api.forms import Page, PageQuery
 from router.api.operation import Operations, Who
 from router.api.public.postgres import ask_postgres
 from router.api.public.request import Private
+from router.identity.scopes import Scope
 
 operations = Operations("contracts", "/v1/account/contracts", tag="Account", who=Who.KEY)
 
 
-@operations.get("", verb="list", summary="List your contracts")
+@operations.get("", verb="list", scope=Scope.BILLING_READ, summary="List your contracts")
 async def list_(request: Private, query: Annotated[PageQuery, Query()]) -> Page[ContractFacts]:
     """Prices, minimum and commitment by contract, the oldest first; `/v1/models` has what each model costs you now."""
 
     async def ask(tx: AsyncConnection) -> list[ContractFacts]:
-        cut = query.cut(await list_contracts(tx, request.key.account_id), lambda contract: contract.id.hex)
+        cut = query.cut(await list_contracts(tx, request.account_id), lambda contract: contract.id.hex)
         return [await own_contract(tx, contract, request.exchange.now) for contract in cut]
 
     return request.paging.page(query, await ask_postgres(request.context, ask), lambda contract: contract.id.hex)

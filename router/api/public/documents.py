@@ -20,11 +20,11 @@ from router.api.public.postgres import read
 from router.api.public.request import Private
 from router.api.public.requests import RequestIdText
 from router.api.structs import StructValue
-from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest, NotFound
+from router.identity.scopes import Scope
 from router.request.body import printable_excerpt
-from store.ids import AccountId, DocumentId, KeyId, wire
+from store.ids import AccountId, DocumentId, wire
 
 T = TypeVar("T")
 
@@ -42,26 +42,30 @@ CHANGES_A_DAY_MAX = 50
 _Checked = Annotated[None, Depends(check_request)]
 
 
-@profile_operations.get("", verb="show", name="retrieve_own_billing_profile", summary="Who pays?")
+@profile_operations.get(
+    "", verb="show", scope=Scope.BILLING_READ, name="retrieve_own_billing_profile", summary="Who pays?"
+)
 async def retrieve_profile(request: Private) -> ProfileOut:
     """The account's billing profile, as documents name it."""
 
     async def ask(connection: AsyncConnection) -> ProfileOut:
-        stored = await read_profile(connection, request.key.account_id)
+        stored = await read_profile(connection, request.account_id)
         if stored is None:
             raise NotFound("The account has no billing profile: POST one.", param="billing_profile")
-        return profile_out(request.key.account_id, stored)
+        return profile_out(request.account_id, stored)
 
     return await _read(request, ask)
 
 
-@profile_operations.post("", verb="set", name="set_own_billing_profile", summary="Set who pays")
+@profile_operations.post(
+    "", verb="set", scope=Scope.BILLING_WRITE, name="set_own_billing_profile", summary="Set who pays"
+)
 async def write_profile(request: Private, body: ProfileSet, _: _Checked) -> ProfileOut:
     """Replace the account's billing profile: name, address, tax ids, e-mails, order number, language.
 
     Terms and exemptions stay as the operator set them; documents that are issued keep their own copy.
     """
-    account_id = request.key.account_id
+    account_id = request.account_id
     # Read first, so that a wrong tax id is answered before anything is written.
     profile_of(body)
 
@@ -72,16 +76,16 @@ async def write_profile(request: Private, body: ProfileSet, _: _Checked) -> Prof
         profile = profile_of(body, before.profile if before else None)
         return profile_out(account_id, await set_profile(work, account_id, profile))
 
-    return await transact(request.context.db, Actor(wire(KeyId, request.key.id)), command)
+    return await transact(request.context.db, request.actor, command)
 
 
-@operations.get("", verb="list", name="list_own_documents", summary="Invoices and statements")
+@operations.get("", verb="list", scope=Scope.BILLING_READ, name="list_own_documents", summary="Invoices and statements")
 async def list_own(request: Private, query: Annotated[PageQuery, Query()], _: _Checked) -> Page[DocumentOut]:
     """The account's issued documents, the oldest first."""
     after = query.after_id(DocumentId)
 
     async def ask(connection: AsyncConnection) -> list[DocumentOut]:
-        account_id = request.key.account_id
+        account_id = request.account_id
         found = await list_documents(connection, account_id=account_id, after=after, limit=query.limit + 1)
         return [document_out(one) for one in found]
 
@@ -92,12 +96,14 @@ async def list_own(request: Private, query: Annotated[PageQuery, Query()], _: _C
     )
 
 
-@operations.get(ONE, verb="show", name="retrieve_own_document", summary="An invoice or statement")
+@operations.get(
+    ONE, verb="show", scope=Scope.BILLING_READ, name="retrieve_own_document", summary="An invoice or statement"
+)
 async def retrieve(request: Private, number: str) -> DocumentOut:
     """One of the account's documents, by its number, with the hashes of its files."""
 
     async def ask(connection: AsyncConnection) -> DocumentOut:
-        stored = await _own(connection, request.key.account_id, number)
+        stored = await _own(connection, request.account_id, number)
         return document_out(stored, await list_files(connection, stored.id))
 
     return await _read(request, ask)
@@ -106,6 +112,7 @@ async def retrieve(request: Private, number: str) -> DocumentOut:
 @operations.get(
     f"{ONE}/files/{{format}}",
     verb="download",
+    scope=Scope.BILLING_READ,
     name="download_own_document",
     summary="A document's file",
     answer=ContentOut,
@@ -118,7 +125,7 @@ async def download(request: Private, number: str, format: FileFormat) -> Respons
     """
 
     async def ask(connection: AsyncConnection) -> Response:
-        stored = await _own(connection, request.key.account_id, number)
+        stored = await _own(connection, request.account_id, number)
         file = await read_file(connection, stored.id, format)
         if file is None:
             raise NotFound(f"{stored.document.name} has no file {format}.", param="format")
@@ -132,12 +139,18 @@ async def download(request: Private, number: str, format: FileFormat) -> Respons
     return await _read(request, ask)
 
 
-@operations.get(f"{ONE}/proofs/{{request_id}}", verb="prove", name="prove_own_call", summary="Prove a call")
+@operations.get(
+    f"{ONE}/proofs/{{request_id}}",
+    verb="prove",
+    scope=Scope.BILLING_READ,
+    name="prove_own_call",
+    summary="Prove a call",
+)
 async def proof(request: Private, number: str, request_id: RequestIdText) -> Annotated[Proof, StructValue()]:
     """The path of hashes from a call to a line of a document: `gigarouter verify-receipt` checks it offline."""
 
     async def ask(connection: AsyncConnection) -> Proof:
-        found = await prove(connection, await _own(connection, request.key.account_id, number), request_id)
+        found = await prove(connection, await _own(connection, request.account_id, number), request_id)
         if found is None:
             raise NotFound(f"{number} has no such call, or it cost nothing.", param="request_id")
         return found

@@ -12,6 +12,7 @@ from router.api.forms import Answer, Page, PageQuery
 from router.api.operation import Operations, Who
 from router.api.public.postgres import ask_postgres
 from router.api.public.request import Private
+from router.identity.scopes import Scope
 
 operations = Operations("grants", "/v1/account/grants", tag="Account", who=Who.KEY)
 
@@ -34,12 +35,18 @@ class GrantLeft(Answer):
     object: Literal["grant"] = "grant"
 
 
-@operations.get("", verb="list", name="list_account_grants", summary="List credit in the order of spending")
+@operations.get(
+    "",
+    verb="list",
+    scope=Scope.BILLING_READ,
+    name="list_account_grants",
+    summary="List credit in the order of spending",
+)
 async def list_(request: Private, query: Annotated[PageQuery, Query()]) -> Page[GrantLeft]:
     """What is left of the account's credit: what is spent first stands first."""
 
     async def ask(tx: AsyncConnection) -> list[Grant]:
-        left = [grant for grant in await list_grants(tx, request.key.account_id) if grant.remaining > 0]
+        left = [grant for grant in await list_grants(tx, request.account_id) if grant.remaining > 0]
         return query.cut(left, order_of)
 
     found = {grant.id: grant for grant in await ask_postgres(request.context, ask)}

@@ -16,16 +16,27 @@ from pydantic import BaseModel, ConfigDict, Field
 from billing.money import to_usd
 from catalog.permit import decide
 from catalog.values import Model, Use
+from catalog.verdict import Chip, chip_of, verdict_of
 from router.api.fields import ContractIdText, PageLimit
-from router.api.forms import Answer, closed, opened
+from router.api.forms import Answer, answer_of, closed, opened
+from router.api.license_verdict import LicenseVerdict, verdict_form
+from router.api.model_facts import (
+    BenchmarkFacts,
+    DownloadsFacts,
+    EstimateFacts,
+    StatementFacts,
+    TextFacts,
+    records_of,
+)
 from router.api.operation import Operations, Who
 from router.api.public.request import ByVisitor, VisitorRequest
 from router.context import RouterContext
 from router.errors import ModelNotFound
+from router.registry.indexes import PriceIndex
 from router.request.body import printable_excerpt
 from router.request.estimate import takes_token_ids
 from router.usable_models import is_sold, is_usable
-from store.ids import ModelId
+from store.ids import AccountId, ModelId
 
 operations = Operations("models", who=Who.VISITOR)
 
@@ -75,7 +86,35 @@ class ModelOut(Answer):
     languages: str
     note: str
     votes: int = Field(description="The accounts that want it while it is announced, as of some seconds ago.")
+    updated_on: str | None = Field(description="A day, or a month where no day is known.")
+    task: str
+    architecture: str | None
+    parameters: int | None
+    normalized: bool = Field(description="Vectors are promised to have length 1.")
+    language_codes: list[str] = Field(description="Natural languages that are known one by one, as BCP 47.")
+    license_in_words: Chip = Field(description="What the license record says of commercial use, without a name.")
     object: Literal["model"] = "model"
+
+
+class ModelDetail(ModelOut):
+    """A model with everything that is stated of it, and what its license record means."""
+
+    aliases: list[str]
+    only_trained_dimensions: bool
+    max_input_tokens_ceiling: int | None = Field(description="What the architecture could take; not offered.")
+    pooling: str
+    numerics: str
+    vocabulary_size: int | None
+    special_tokens: int
+    prompts: dict[str, str] = Field(description="What stands before an input of this input_type.")
+    revision: str | None = Field(description="Pin of the weights: a commit or a digest.")
+    programming_languages: list[str]
+    estimate: EstimateFacts | None = Field(description="What it is said to cost before it has a price.")
+    downloads: DownloadsFacts | None
+    statements: list[StatementFacts] = Field(description="Which source states which fact.")
+    benchmarks: list[BenchmarkFacts]
+    texts: list[TextFacts]
+    license_verdict: LicenseVerdict
 
 
 class ModelList(Answer):
@@ -117,9 +156,19 @@ async def list_models(request: ByVisitor, response: Response, query: Annotated[M
 
 
 @operations.get("/v1/models/{model_id:path}", verb="show", summary="Retrieve a model")
-async def retrieve_model(request: ByVisitor, model_id: str) -> ModelOut:
+async def retrieve_model(request: ByVisitor, model_id: str) -> ModelDetail:
     """One model, whoever may use it; 404 ``model_not_found`` names the nearest ones. A key is not needed."""
-    return _out(find_model(model_id, request.context), request)
+    model = find_model(model_id, request.context)
+    out = _out(model, request)
+    return answer_of(
+        ModelDetail,
+        model,
+        **{name: getattr(out, name) for name in ModelOut.model_fields},
+        **{name: list(many) if isinstance(many, tuple) else many for name, many in records_of(model).items()},
+        aliases=list(model.aliases),
+        programming_languages=list(model.programming_languages),
+        license_verdict=verdict_form(verdict_of(model, request.exchange.now)),
+    )
 
 
 def find_model(name: str, context: RouterContext, among: frozenset[ModelId] = frozenset()) -> Model:
@@ -183,6 +232,13 @@ def _out(model: Model, request: VisitorRequest) -> ModelOut:
         languages=model.languages,
         note=model.note,
         votes=model.votes,
+        updated_on=model.updated_on,
+        task=model.task,
+        architecture=model.architecture,
+        parameters=model.parameters,
+        normalized=model.normalized,
+        language_codes=list(model.language_codes),
+        license_in_words=chip_of(model, now),
     )
 
 
@@ -191,10 +247,19 @@ def _created(model: Model) -> int:
     return int(datetime.combine(model.published_on, time(), UTC).timestamp()) if model.published_on else 0
 
 
+def list_pricing(model: Model, prices: PriceIndex, now: datetime) -> Pricing | None:
+    """The list price of a model, or its estimate; None: neither is set."""
+    return _pricing_of(model, prices, None, now)
+
+
 def _pricing(model: Model, request: VisitorRequest) -> Pricing | None:
-    prices, now = request.context.prices, request.exchange.now
+    account = None if request.key is None else request.key.account_id
+    return _pricing_of(model, request.context.prices, account, request.exchange.now)
+
+
+def _pricing_of(model: Model, prices: PriceIndex, account: AccountId | None, now: datetime) -> Pricing | None:
     listed = prices.current(model.id, now)
-    price = listed if request.key is None else prices.of_account(request.key.account_id, model.id, now)
+    price = listed if account is None else prices.of_account(account, model.id, now)
     nano = price.nano_per_mtok if price else model.estimated_nano_per_mtok
     if nano is None:
         return None

@@ -24,6 +24,7 @@ from router.api.public.postgres import read
 from router.api.public.request import Private, PrivateRequest
 from router.api.usage_report import Commas
 from router.errors import InvalidRequest
+from router.identity.scopes import SPENDING
 from store.ids import AccountId, KeyId, ModelId, parse, wire
 
 operations = Operations("usage", tag="Usage", who=Who.KEY)
@@ -153,6 +154,7 @@ class Span(msgspec.Struct, frozen=True):
 @operations.get(
     "/v1/organization/usage/embeddings",
     verb="show-embeddings",
+    scope=SPENDING,
     name="usage_embeddings",
     summary="Usage, as OpenAI answers it",
     answer=Buckets[UsageResult],
@@ -174,6 +176,7 @@ async def usage_embeddings(
 @operations.get(
     "/v1/organization/costs",
     verb="show-costs",
+    scope=SPENDING,
     name="usage_costs",
     summary="Costs, as OpenAI answers them",
     answer=Buckets[CostsResult],
@@ -222,7 +225,7 @@ async def _sums(
     group_by: Sequence[GroupBy],
     models: tuple[ModelId, ...] | None,
 ) -> list[UsageSum]:
-    account_id = request.key.account_id
+    account_id = request.account_id
     keys = tuple(_key_of(text) for text in query.api_key_ids)
     if query.project_ids and wire(AccountId, account_id) not in query.project_ids:
         return []

@@ -12,8 +12,9 @@ from router.api.forms import Answer
 from router.api.operation import Operations, Who
 from router.api.public.postgres import ask_postgres
 from router.api.public.request import Private
-from router.errors import Conflict, NotAllowed, NotFound
-from store.ids import KeyId, PortalLinkId, wire
+from router.errors import Conflict, NotFound
+from router.identity.scopes import Scope
+from store.ids import PortalLinkId, wire
 
 operations = Operations("portal", "/v1/account/portal", tag="Account", who=Who.KEY)
 
@@ -30,18 +31,17 @@ class PortalOut(Answer):
     object: Literal["portal_link"] = "portal_link"
 
 
-@operations.post("", verb="create", summary="Make a link to the billing portal", status=201)
+@operations.post("", verb="create", scope=Scope.BILLING_WRITE, summary="Make a link to the billing portal", status=201)
 async def create(request: Private, response: Response) -> PortalOut:
     """Make a link to Stripe's billing portal, in which the account's cards and tax ids are kept.
 
     The answer is 202 where the link is not made within seconds: read it until it has a url.
     """
-    context, key = request.context, request.key
+    context = request.context
     require_stripe(context.stripe)
-    if key.is_test:
-        raise NotAllowed("A key for tests has no part in payments.")
+    request.refuse_test_key("A key for tests has no part in payments.")
     try:
-        link_id = await ask_postgres(context, lambda tx: order_link(tx, key.account_id, actor=wire(KeyId, key.id)))
+        link_id = await ask_postgres(context, lambda tx: order_link(tx, request.account_id, actor=request.actor))
     except TooManyLinks:
         raise Conflict(
             f"This account has asked for {HOUR_MAX} links within an hour. Use one of them, or wait."
@@ -54,7 +54,7 @@ async def create(request: Private, response: Response) -> PortalOut:
     return _out(link)
 
 
-@operations.get("/{link_id}", verb="show", summary="Retrieve a link to the billing portal")
+@operations.get("/{link_id}", verb="show", scope=Scope.BILLING_WRITE, summary="Retrieve a link to the billing portal")
 async def show(request: Private, link_id: Annotated[PortalLinkIdText, Path()]) -> PortalOut:
     """A link that the account asked for."""
     return _out(await _find(request, link_id))
@@ -70,6 +70,6 @@ async def _is_made(request: Private, link_id: PortalLinkId) -> bool:
 
 async def _find(request: Private, link_id: PortalLinkId) -> PortalLink:
     link = await ask_postgres(request.context, lambda tx: find_link(tx, link_id))
-    if link is None or link.account_id != request.key.account_id:
+    if link is None or link.account_id != request.account_id:
         raise NotFound(f"This account has no link {wire(PortalLinkId, link_id)}.", param="link")
     return link

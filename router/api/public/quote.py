@@ -11,7 +11,7 @@ from router.api.forms import Answer
 from router.api.operation import Operations, Who
 from router.api.public.call_headers import parse_call_headers
 from router.api.public.embeddings_declaration import BODY, TIER
-from router.api.public.request import Private
+from router.api.public.request import ByKey
 from router.api.structs import StructValue
 from router.explain.price_view import PriceInForceOut, price_out
 from router.explain.views import ErrorOut, LicenseOut
@@ -56,7 +56,7 @@ class QuoteOut(Answer):
 @operations.post(
     "/v1/quote", verb="create", summary="Price before running", openapi={"requestBody": BODY, "parameters": [TIER]}
 )
-async def create_quote(request: Private) -> QuoteOut:
+async def create_quote(request: ByKey) -> QuoteOut:
     """What the same body would cost at /v1/embeddings, and who would serve it."""
     exchange, context = request.exchange, request.context
     now_s = asyncio.get_running_loop().time()

@@ -15,8 +15,8 @@ from router.api.operation import Operations, Who
 from router.api.public.money_request import MoneyRequest
 from router.api.public.postgres import ask_postgres
 from router.api.public.request import Private
-from router.errors import NotAllowed
-from store.ids import AccountId, KeyId, wire
+from router.identity.scopes import Scope
+from store.ids import AccountId
 
 operations = Operations("recharge", "/v1/account/recharge", tag="Account", who=Who.KEY)
 # What the words are shown with before anybody has set amounts.
@@ -70,47 +70,46 @@ class RechargeSet(Body):
     wording: Annotated[str, text_of(40)] = Field(description="The version of the words that were shown to that person.")
 
 
-@operations.get("", verb="show", summary="Show auto-recharge")
+@operations.get("", verb="show", scope=Scope.BILLING_READ, summary="Show auto-recharge")
 async def show(request: Private) -> RechargeOut:
     """Whether credit is bought by itself, by whose consent, and how far the one under way is."""
-    return await ask_postgres(request.context, lambda tx: _out(tx, request.key.account_id))
+    return await ask_postgres(request.context, lambda tx: _out(tx, request.account_id))
 
 
-@operations.post("", verb="set", summary="Switch auto-recharge on", status=200)
+@operations.post("", verb="set", scope=Scope.BILLING_WRITE, summary="Switch auto-recharge on", status=200)
 async def set_(request: MoneyRequest, body: RechargeSet) -> RechargeOut:
     """Switch it on, or change its amounts, by a person's consent; once per Idempotency-Key.
 
     A card has to be saved first, by a top-up with save_card or in the portal. A repeated request switches nothing on
     again that was switched off meanwhile.
     """
-    key = request.key
-    if key.is_test:
-        raise NotAllowed("A key for tests buys no credit: what it calls costs nothing.")
+    account_id = request.account_id
+    request.refuse_test_key("A key for tests buys no credit: what it calls costs nothing.")
     rule = Rule(threshold=body.threshold_usd, amount=body.amount_usd, month_max=body.month_max_usd)
 
     async def command(tx: AsyncConnection) -> RechargeOut:
         await consent(
             tx,
             request.context.stripe,
-            key.account_id,
+            account_id,
             rule,
             wording=body.wording,
             consented_by=body.consented_by,
-            actor=wire(KeyId, key.id),
+            actor=request.actor,
             key=request.idempotency_key,
         )
-        return await _out(tx, key.account_id)
+        return await _out(tx, account_id)
 
     return await ask_postgres(request.context, command)
 
 
-@operations.post("/off", verb="off", summary="Switch auto-recharge off", status=200)
+@operations.post("/off", verb="off", scope=Scope.BILLING_WRITE, summary="Switch auto-recharge off", status=200)
 async def off(request: Private) -> RechargeOut:
     """Switch it off. What is under way is canceled, unless it is paid already. Off stays off."""
 
     async def command(tx: AsyncConnection) -> RechargeOut:
-        await switch_off_by_customer(tx, request.key.account_id, wire(KeyId, request.key.id))
-        return await _out(tx, request.key.account_id)
+        await switch_off_by_customer(tx, request.account_id, request.actor)
+        return await _out(tx, request.account_id)
 
     return await ask_postgres(request.context, command)
 

@@ -14,7 +14,8 @@ from router.api.payment_answers import RefundFacts, refund_facts
 from router.api.public.money_request import MoneyRequest
 from router.api.public.postgres import ask_postgres
 from router.api.public.request import Private
-from store.ids import KeyId, RefundId, wire
+from router.identity.scopes import Scope
+from store.ids import RefundId, wire
 
 operations = Operations("refunds", "/v1/account/refunds", tag="Account", who=Who.KEY)
 
@@ -39,25 +40,25 @@ class RefundsOut(Answer):
     object: Literal["list"] = "list"
 
 
-@operations.post("", verb="create", summary="Refund unused credit", status=201)
+@operations.post("", verb="create", scope=Scope.BILLING_WRITE, summary="Refund unused credit", status=201)
 async def create(request: MoneyRequest, body: RefundCreate) -> RefundsOut:
     """Refund credit that was paid for and not used, the newest first, to where it was paid from."""
     order = RefundOrder(
-        account_id=request.key.account_id,
+        account_id=request.account_id,
         amount=body.amount_usd,
         topup_id=body.topup,
         reason="requested_by_customer",
-        actor=wire(KeyId, request.key.id),
+        actor=request.actor,
         key=request.idempotency_key,
     )
     rows = await ask_postgres(request.context, lambda tx: place_refund(tx, request.context.stripe, order))
     return RefundsOut(data=[refund_out(row) for row in rows])
 
 
-@operations.get("", verb="list", summary="List refunds")
+@operations.get("", verb="list", scope=Scope.BILLING_READ, summary="List refunds")
 async def list_(request: Private, query: Annotated[PageQuery, Query()]) -> Page[RefundOut]:
     """The account's refunds, the newest first."""
-    before, most, account_id = query.after_id(RefundId), query.limit + 1, request.key.account_id
+    before, most, account_id = query.after_id(RefundId), query.limit + 1, request.account_id
     found = await ask_postgres(request.context, lambda tx: list_refunds(tx, account_id, before=before, most=most))
     rows = [refund_out(row) for row in found]
     return request.paging.page(query, rows, lambda row: wire(RefundId, row.id))

@@ -1,4 +1,4 @@
-"""Holds a request by an account's key as its handler has it: the key, the router's context, the exchange."""
+"""Holds a request for an account as its handler has it: who sends it, the router's context, the exchange."""
 
 from typing import Annotated
 
@@ -7,19 +7,59 @@ from fastapi import Depends, Request, Response
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.operation import OperationRequest
 from router.api.paging import Paging
+from router.changes.audit import Actor
 from router.context import RouterContext
+from router.errors import NotAllowed
+from router.identity.principals import MemberPrincipal, account_of, actor_of
+from router.values import Key
+from store.ids import AccountId, ModelId
+
+EVERY_MODEL: frozenset[ModelId] = frozenset()
 
 
 class KeyRequest(OperationRequest):
-    """A request whose key :func:`router.api.access.check_access` has found."""
+    """A request of an API key alone, which :func:`router.api.access.check_access` has found."""
+
+    def __init__(self, request: Request, response: Response) -> None:
+        response.headers["cache-control"] = "no-store"
+        self.exchange: Exchange = request.scope[EXCHANGE]
+        self.context: RouterContext = request.app.state.context
+        assert self.exchange.caller is not None, "an operation for keys was reached without one; this is a bug"
+        self.caller = self.exchange.caller
+
+
+class AccountRequest(OperationRequest):
+    """A request of a key, a management key or a member that :func:`router.api.access.check_access` has let in."""
 
     def __init__(self, request: Request) -> None:
         self.exchange: Exchange = request.scope[EXCHANGE]
         self.context: RouterContext = request.app.state.context
         self.accept = request.headers.get("accept")
-        assert self.exchange.caller is not None, "an operation for keys was reached without one; this is a bug"
-        self.caller = self.exchange.caller
-        self.key = self.caller.key
+        assert self.exchange.principal is not None, "an operation for an account was reached without one; a bug"
+        self.principal = self.exchange.principal
+        self.account_id: AccountId = account_of(self.principal)
+        # The API key that sends it; None where a management key or a member does.
+        self.key: Key | None = None if self.exchange.caller is None else self.exchange.caller.key
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks, as the audit log names them."""
+        return actor_of(self.principal)
+
+    @property
+    def models(self) -> frozenset[ModelId]:
+        """The models that may be named; empty: every one."""
+        return EVERY_MODEL if self.key is None else self.key.models
+
+    @property
+    def is_member(self) -> bool:
+        """Whether a person of the account sends it, signed in."""
+        return isinstance(self.principal, MemberPrincipal)
+
+    def refuse_test_key(self, why: str) -> None:
+        """Raise ``NotAllowed`` with ``why`` where a key for tests sends it."""
+        if self.key is not None and self.key.is_test:
+            raise NotAllowed(why)
 
 
 class VisitorRequest(OperationRequest):
@@ -35,7 +75,15 @@ class VisitorRequest(OperationRequest):
             response.headers["cache-control"] = "no-store"
 
 
-class PrivateRequest(KeyRequest):
+class VisitorPage(VisitorRequest):
+    """A request for a list, which needs no key."""
+
+    def __init__(self, request: Request, response: Response) -> None:
+        super().__init__(request, response)
+        self.paging = Paging(request, response)
+
+
+class PrivateRequest(AccountRequest):
     """One whose answer is the account's own: no cache may keep it."""
 
     def __init__(self, request: Request, response: Response) -> None:
@@ -44,5 +92,7 @@ class PrivateRequest(KeyRequest):
         response.headers["cache-control"] = "no-store"
 
 
+ByKey = Annotated[KeyRequest, Depends()]
+VisitorPaging = Annotated[VisitorPage, Depends()]
 ByVisitor = Annotated[VisitorRequest, Depends()]
 Private = Annotated[PrivateRequest, Depends()]

@@ -12,14 +12,18 @@ from router.errors import NotFound
 from router.explain.explanation import CompletedCall
 from router.explain.receipts import KEPT_DAYS, ReceiptBuffer, find_call, may_be_unwritten
 from router.explain.views import RequestOut, customer_view
+from router.identity.scopes import Scope
 from store.ids import RequestId, parse, wire
 
 operations = Operations("requests", who=Who.KEY)
 
 
 def remember(exchange: Exchange, receipts: ReceiptBuffer) -> None:
-    """Keep what became of a call whose key is known; called for every exchange when it is over."""
+    """Keep what became of a call whose key is known, and that a key was used; called for every exchange at its end."""
     trace, refusal = exchange.trace, exchange.refusal
+    key = exchange.caller.key if exchange.caller is not None else trace.key if trace is not None else None
+    if key is not None:
+        receipts.statistics.note_use(key.id, exchange.now, exchange.client_address, exchange.user_agent)
     if trace is None or trace.key is None:
         return
     if refusal is None:
@@ -57,12 +61,12 @@ RequestIdText: TypeAlias = Annotated[
 ]
 
 
-@operations.get("/v1/requests/{request_id}", verb="show", summary="Explain a request")
+@operations.get("/v1/requests/{request_id}", verb="show", scope=Scope.USAGE_READ, summary="Explain a request")
 async def retrieve_request(request: Private, request_id: RequestIdText) -> Annotated[RequestOut, StructValue()]:
     """Where a call went and why, its attempts, its price and its charge; of this account's calls alone."""
     now, context = request.exchange.now, request.context
     recorded = await find_call(context.db, request_id, context.receipts)
-    if recorded is None or recorded.account_id != request.key.account_id:
+    if recorded is None or recorded.account_id != request.account_id:
         raise unknown(request_id, now)
     if recorded.explanation is None and may_be_unwritten(request_id, now):
         raise unknown(request_id, now)  # Another process has it still.

@@ -16,8 +16,9 @@ from router.api.payment_answers import TopupFacts, topup_facts
 from router.api.public.money_request import MoneyRequest
 from router.api.public.postgres import ask_postgres
 from router.api.public.request import Private
-from router.errors import NotAllowed, NotFound
-from store.ids import KeyId, TopupId, wire
+from router.errors import NotFound
+from router.identity.scopes import Scope
+from store.ids import TopupId, wire
 
 operations = Operations("topups", "/v1/account/topups", tag="Account", who=Who.KEY)
 
@@ -36,21 +37,20 @@ class TopupOut(TopupFacts):
     """Credit that was ordered, and what became of it; amounts are USD as decimal text."""
 
 
-@operations.post("", verb="create", summary="Order credit", status=201)
+@operations.post("", verb="create", scope=Scope.BILLING_WRITE, summary="Order credit", status=201)
 async def create(request: MoneyRequest, body: TopupCreate, response: Response) -> TopupOut:
     """Order credit, once per Idempotency-Key; credit follows the payment.
 
     The answer is 202 where the page is not made within seconds: read the top-up until it has a url.
     """
-    context, key = request.context, request.key
+    context, account_id = request.context, request.account_id
     require_stripe(context.stripe)
-    if key.is_test:
-        raise NotAllowed("A key for tests orders no credit: what it calls costs nothing.")
+    request.refuse_test_key("A key for tests orders no credit: what it calls costs nothing.")
 
     async def order(tx: AsyncConnection) -> Topup:
-        actor, once = wire(KeyId, key.id), request.idempotency_key
+        actor, once = request.actor, request.idempotency_key
         return await place_topup(
-            tx, context.stripe, key.account_id, body.amount_usd, save_card=body.save_card, actor=actor, key=once
+            tx, context.stripe, account_id, body.amount_usd, save_card=body.save_card, actor=actor, key=once
         )
 
     topup = await ask_postgres(context, order)
@@ -63,16 +63,16 @@ async def create(request: MoneyRequest, body: TopupCreate, response: Response) -
     return topup_out(topup)
 
 
-@operations.get("", verb="list", summary="List top-ups")
+@operations.get("", verb="list", scope=Scope.BILLING_READ, summary="List top-ups")
 async def list_(request: Private, query: Annotated[PageQuery, Query()]) -> Page[TopupOut]:
     """The account's top-ups, the newest first."""
-    before, most, account_id = query.after_id(TopupId), query.limit + 1, request.key.account_id
+    before, most, account_id = query.after_id(TopupId), query.limit + 1, request.account_id
     found = await ask_postgres(request.context, lambda tx: list_topups(tx, account_id, before=before, most=most))
     rows = [topup_out(row) for row in found]
     return request.paging.page(query, rows, lambda row: wire(TopupId, row.id))
 
 
-@operations.get("/{topup_id}", verb="show", summary="Retrieve a top-up")
+@operations.get("/{topup_id}", verb="show", scope=Scope.BILLING_READ, summary="Retrieve a top-up")
 async def show(request: Private, topup_id: Annotated[TopupIdText, Path()]) -> TopupOut:
     """One top-up of the account."""
     return topup_out(await _find(request, topup_id))
@@ -89,6 +89,6 @@ async def _is_made(request: Private, topup_id: TopupId) -> bool:
 
 async def _find(request: Private, topup_id: TopupId) -> Topup:
     topup = await ask_postgres(request.context, lambda tx: find_topup(tx, "id", topup_id))
-    if topup is None or topup.account_id != request.key.account_id:
+    if topup is None or topup.account_id != request.account_id:
         raise NotFound(f"This account has no top-up {wire(TopupId, topup_id)}.", param="topup")
     return topup

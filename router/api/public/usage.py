@@ -28,6 +28,7 @@ from router.api.usage_report import (
 from router.context import RouterContext
 from router.errors import Conflict, ModelNotFound, NotFound
 from router.identity.key_commands import key_names, list_keys
+from router.identity.scopes import SPENDING
 from router.request.body import printable_excerpt
 from store.ids import AccountId, KeyId, ModelId, wire
 
@@ -50,7 +51,9 @@ class CustomerUsageQuery(SpanQuery):
     model: ModelRef | None = Field(None, description="That of this model, by id or alias.")
 
 
-@operations.get("/v1/usage", verb="show", name="retrieve_usage", summary="Usage", answer=UsageOut, media=MEDIA)
+@operations.get(
+    "/v1/usage", verb="show", scope=SPENDING, name="retrieve_usage", summary="Usage", answer=UsageOut, media=MEDIA
+)
 async def retrieve_usage(
     request: Private, query: Annotated[CustomerUsageQuery, Query()], _: Annotated[None, Depends(check_request)]
 ) -> Response:
@@ -61,7 +64,7 @@ async def retrieve_usage(
     span, group_by = query.span(request.exchange.now), tuple(dict.fromkeys(query.group_by))
     media = media_of(query.format, request.accept)
     model = None if query.model is None else _model_of(query.model, request.context)
-    account_id = request.key.account_id
+    account_id = request.account_id
 
     async def ask(connection: AsyncConnection) -> tuple[list[UsageSum], dict[KeyId, str]]:
         key = None if query.key is None else (await own_key(connection, account_id, query.key),)

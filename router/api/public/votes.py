@@ -15,6 +15,7 @@ from router.api.public.models import find_model
 from router.api.public.request import Private
 from router.context import RouterContext
 from router.errors import InvalidRequest, StoreUnavailable
+from router.identity.scopes import Scope
 from store.postgres import STORE_FAULTS
 
 operations = Operations("models", who=Who.KEY)
@@ -58,24 +59,28 @@ class VoteOut(Answer):
 _NO_NOTE = VoteIn()
 
 
-@operations.post(PATH, verb="vote", name="vote_for_model", summary="Vote for an announced model")
+@operations.post(
+    PATH, verb="vote", scope=Scope.USAGE_WRITE, name="vote_for_model", summary="Vote for an announced model"
+)
 async def vote(request: Private, model_id: str, body: VoteIn = _NO_NOTE) -> VoteOut:
     """Count the account's vote; a second one changes its note alone."""
-    model = find_model(model_id, request.context, request.key.models)
+    model = find_model(model_id, request.context, request.models)
     if model.status is not Status.COMING_SOON:
         raise InvalidRequest(
             f"The model `{model.id}` is {model.status.value}: only a model that is coming soon takes votes.",
             param="model",
         )
-    count = await _write(request.context, lambda db: votes.vote(db, model.id, request.key.account_id, body.note))
+    count = await _write(request.context, lambda db: votes.vote(db, model.id, request.account_id, body.note))
     return VoteOut(model=model.id, voted=True, votes=count)
 
 
-@operations.delete(PATH, verb="withdraw-vote", name="withdraw_vote", summary="Take a vote back")
+@operations.delete(
+    PATH, verb="withdraw-vote", scope=Scope.USAGE_WRITE, name="withdraw_vote", summary="Take a vote back"
+)
 async def withdraw(request: Private, model_id: str) -> VoteOut:
     """Take the account's vote back; where there was none, nothing changes."""
-    model = find_model(model_id, request.context, request.key.models)
-    count = await _write(request.context, lambda db: votes.withdraw(db, model.id, request.key.account_id))
+    model = find_model(model_id, request.context, request.models)
+    count = await _write(request.context, lambda db: votes.withdraw(db, model.id, request.account_id))
     return VoteOut(model=model.id, voted=False, votes=count)
 
 

@@ -17,7 +17,8 @@ from router.api.public.request import Private
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import NotFound
-from store.ids import AccountId, DeliveryId, KeyId, WebhookId, wire
+from router.identity.scopes import ALERTS_WRITE, SPENDING
+from store.ids import AccountId, DeliveryId, WebhookId, wire
 
 operations = Operations("webhooks", "/v1/account/webhooks", tag="Account", who=Who.KEY)
 ONE = "/{webhook_id}"
@@ -72,23 +73,23 @@ class DeliveryOut(Answer):
     object: Literal["webhook_delivery"] = "webhook_delivery"
 
 
-@operations.get("", verb="list", summary="List webhooks")
+@operations.get("", verb="list", scope=SPENDING, summary="List webhooks")
 async def list_(request: Private, query: Annotated[PageQuery, Query()], _: _Checked) -> Page[WebhookOut]:
     """The account's webhooks, the oldest first, without their secrets."""
     after = query.after_id(WebhookId)
 
     async def ask(tx: AsyncConnection) -> list[WebhookOut]:
-        found = await list_webhooks(tx, request.key.account_id, after=after, limit=query.limit + 1)
+        found = await list_webhooks(tx, request.account_id, after=after, limit=query.limit + 1)
         return [_webhook_out(row) for row in found]
 
     rows = await ask_postgres(request.context, ask)
     return request.paging.page(query, rows, lambda row: wire(WebhookId, row.id))
 
 
-@operations.post("", verb="create", summary="Add a webhook", status=201, shows_once=True)
+@operations.post("", verb="create", scope=ALERTS_WRITE, summary="Add a webhook", status=201, shows_once=True)
 async def create(request: Private, body: WebhookCreate, _: _Checked) -> WebhookOut:
     """Add a webhook, at most 10. Its secret is shown this once; who lost it rotates."""
-    context, account_id = request.context, request.key.account_id
+    context, account_id = request.context, request.account_id
 
     async def command(work: UnitOfWork) -> WebhookOut:
         issued = await add_webhook(work, account_id, body.url, context.cipher, context.webhook_networks)
@@ -97,20 +98,22 @@ async def create(request: Private, body: WebhookCreate, _: _Checked) -> WebhookO
     return await transact(context.db, _actor(request), command)
 
 
-@operations.get(ONE, verb="show", summary="A webhook")
+@operations.get(ONE, verb="show", scope=SPENDING, summary="A webhook")
 async def retrieve(request: Private, webhook_id: WebhookIdText) -> WebhookOut:
     """One webhook, without its secret."""
 
     async def ask(tx: AsyncConnection) -> WebhookOut:
-        return _webhook_out(await _own(tx, request.key.account_id, webhook_id))
+        return _webhook_out(await _own(tx, request.account_id, webhook_id))
 
     return await ask_postgres(request.context, ask)
 
 
-@operations.post(f"{ONE}/rotate", verb="rotate", summary="Rotate a webhook's secret", shows_once=True)
+@operations.post(
+    f"{ONE}/rotate", verb="rotate", scope=ALERTS_WRITE, summary="Rotate a webhook's secret", shows_once=True
+)
 async def rotate(request: Private, webhook_id: WebhookIdText, _: _Checked) -> WebhookOut:
     """A new secret, shown this once. For a day deliveries are signed with the old one, too."""
-    context, account_id = request.context, request.key.account_id
+    context, account_id = request.context, request.account_id
 
     async def command(work: UnitOfWork) -> WebhookOut:
         issued = await rotate_webhook(work, account_id, webhook_id, context.cipher)
@@ -119,28 +122,30 @@ async def rotate(request: Private, webhook_id: WebhookIdText, _: _Checked) -> We
     return await transact(context.db, _actor(request), command)
 
 
-@operations.post(f"{ONE}/test", verb="test", summary="Send a test event", status=202)
+@operations.post(f"{ONE}/test", verb="test", scope=ALERTS_WRITE, summary="Send a test event", status=202)
 async def test(request: Private, webhook_id: WebhookIdText, _: _Checked) -> DeliveryOut:
     """Send the event ``webhook.test``; the webhook's deliveries say what became of it."""
 
     async def command(work: UnitOfWork) -> DeliveryOut:
-        return _delivery_out(await test_webhook(work, request.key.account_id, webhook_id))
+        return _delivery_out(await test_webhook(work, request.account_id, webhook_id))
 
     return await transact(request.context.db, _actor(request), command)
 
 
-@operations.delete(ONE, verb="delete", summary="Delete a webhook")
+@operations.delete(ONE, verb="delete", scope=ALERTS_WRITE, summary="Delete a webhook")
 async def delete(request: Private, webhook_id: WebhookIdText, _: _Checked) -> WebhookDeleted:
     """Delete a webhook with its deliveries: nothing is sent to it any more."""
 
     async def command(work: UnitOfWork) -> WebhookDeleted:
-        await delete_webhook(work, request.key.account_id, webhook_id)
+        await delete_webhook(work, request.account_id, webhook_id)
         return WebhookDeleted(id=webhook_id)
 
     return await transact(request.context.db, _actor(request), command)
 
 
-@operations.get(f"{ONE}/deliveries", verb="deliveries", name="list_webhook_deliveries", summary="List deliveries")
+@operations.get(
+    f"{ONE}/deliveries", verb="deliveries", scope=SPENDING, name="list_webhook_deliveries", summary="List deliveries"
+)
 async def deliveries(
     request: Private, webhook_id: WebhookIdText, query: Annotated[PageQuery, Query()], _: _Checked
 ) -> Page[DeliveryOut]:
@@ -148,7 +153,7 @@ async def deliveries(
     before = query.after_id(DeliveryId)
 
     async def ask(tx: AsyncConnection) -> list[DeliveryOut]:
-        row = await _own(tx, request.key.account_id, webhook_id)
+        row = await _own(tx, request.account_id, webhook_id)
         found = await list_deliveries(tx, row.id, before=before, limit=query.limit + 1)
         return [_delivery_out(one) for one in found]
 
@@ -164,7 +169,7 @@ async def _own(tx: AsyncConnection, account_id: AccountId, webhook_id: WebhookId
 
 
 def _actor(request: Private) -> Actor:
-    return Actor(wire(KeyId, request.key.id))
+    return request.actor
 
 
 def _webhook_out(row: WebhookRow, secret: str | None = None) -> WebhookOut:

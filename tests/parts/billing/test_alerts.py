@@ -17,7 +17,7 @@ from tests.harness.crashes import Dies
 
 WRITTEN = text("""
     SELECT (SELECT count(*) FROM spend_alerts WHERE account_id = :account) AS alerts,
-        (SELECT count(*) FROM account_mails WHERE account_id = :account) AS mails,
+        (SELECT count(*) FROM mails WHERE account_id = :account) AS mails,
         (SELECT count(*) FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id
             WHERE w.account_id = :account) AS deliveries
 """)

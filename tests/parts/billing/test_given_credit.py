@@ -96,8 +96,8 @@ def test_credit_that_expires_is_told_of_thrice_and_then_taken(database_url: str,
                 await grant(tx, account, NanoUSD(USD), GrantKind.PURCHASED, source_ref="for good")
             for day in (39, 40, 41, 70, 75, 93, 99, 99):
                 await notify_expiring(b.db, now + timedelta(days=day, hours=1))
-            told = await rows(b, "SELECT kind, facts->>'amount', facts->>'days' FROM account_mails ORDER BY id")
-            assert told == [("credit_expires", "5.00", days) for days in ("60", "30", "7")]
+            told = await rows(b, "SELECT kind, facts->>'amount_usd', facts->>'days' FROM mails ORDER BY id")
+            assert told == [("credit_expiring", "5.00", days) for days in ("60", "30", "7")]
             await b.settle()
             later = now + timedelta(days=101)
             assert await expire_due(b.db, b.admission, b.projection, b.generation, later) == 1

@@ -16,7 +16,7 @@ from tests.harness.faulty_proxies import End, Play, Proxies
 from tests.harness.processes import Product
 
 # What can be done on the machine alone, and a word of the reason that its declaration gives.
-LOCAL = {("operators", verb): "never by a key" for verb in ("list", "create", "revoke")}
+LOCAL = {("operators", verb): "never by a key" for verb in ("list", "create", "invite", "revoke")}
 
 
 def run(url: str, key: str, *arguments: str) -> Result:

@@ -2,14 +2,13 @@
 
 import asyncio
 from datetime import UTC, datetime, time, timedelta
-from email.message import EmailMessage
 from typing import Any
 
 import pytest
 
 from billing.documents.document import DocumentKind, month_of
 from billing.documents.issue import issue, issue_waiting
-from billing.documents.mails import add_reminder, claim_mail, mark_sent, read_message
+from billing.documents.mails import add_reminder, finish_mail
 from billing.documents.profiles import write_profile
 from billing.documents.render import Renderer
 from billing.documents.requests import (
@@ -26,6 +25,9 @@ from billing.documents.verify import verify
 from billing.lines import read_exposure
 from billing.money import NanoUSD
 from billing.receivables import AmountRefused, find_receivable, list_receivables, remind, write_off
+from mail import outbox
+from mail.kinds import DocumentReference
+from mail.render import Rendered, Surroundings, render
 from tests.builders.billed_month import BY, an_account_with_a_month, last_month
 from tests.builders.billing import Billing
 from tests.builders.documents import a_buyer
@@ -152,30 +154,30 @@ async def test_an_overdue_invoice_is_reminded_of_until_it_is_paid_or_written_off
     assert demanded is not None
     due = datetime.combine(demanded.due_on, time(), UTC)
 
-    async def mails(days: int) -> list[EmailMessage]:
+    async def mails(days: int) -> list[Rendered]:
         """What jobs send on this day, twice; what others wait for is sent, too."""
-        found: list[EmailMessage] = []
+        found: list[Rendered] = []
         async with b.db.transaction() as tx:
             for _ in range(2):
                 for reminder in await remind(tx, due + timedelta(days=days)):
                     await add_reminder(tx, reminder.receivable.source_ref, reminder.step)
         while True:
             async with b.db.transaction() as tx:
-                mail = await claim_mail(tx)
+                mail = await outbox.claim(tx)
                 if mail is None:
-                    return [one for one in found if stored.document.name in one["Subject"]]
-                message = await read_message(tx, mail, "billing@acme.example")
-                await mark_sent(tx, mail)
-            found += [message] if message and mail.step else []
+                    return [one for one in found if stored.document.name in one.subject]
+                assert isinstance(mail.mail, DocumentReference)
+                finished = await finish_mail(tx, mail.mail)
+                await outbox.mark_sent(tx, mail)
+            if finished and mail.mail.step:
+                assert finished.attachments[0].content.startswith(b"%PDF")
+                found.append(render(mail, finished.mail, Surroundings("https://house.example")))
 
     assert [len(await mails(days)) for days in (0, 6)] == [0, 1]
     (second,) = await mails(7)
-    assert second["Subject"] == f"Acme Vectors GmbH: Reminder: Invoice {stored.document.name} is overdue"
-    body = second.get_body(("plain",))
-    assert body is not None
-    assert "USD 0.60 are still open" in body.get_content()
-    assert f"paid by {demanded.due_on + timedelta(days=14)}, the credit line is paused" in body.get_content()
-    assert next(second.iter_attachments()).get_content().startswith(b"%PDF")
+    assert second.subject == f"Acme Vectors GmbH: Reminder: Invoice {stored.document.name} is overdue"
+    assert "USD 0.60 are still open" in second.text
+    assert f"paid by {demanded.due_on + timedelta(days=14)}, the credit line is paused" in second.text
     async with b.db.transaction() as tx:
         with pytest.raises(AmountRefused):
             await write_off(tx, demanded.id, NanoUSD(demanded.total + 1), source_ref="w:0")

@@ -57,7 +57,7 @@ def test_low_credit_is_recharged_within_the_months_most(database_url: str, redis
         # A third would pass 60.00; the customer is told once.
         await spend(p, account, 2_500 * CENT)
         assert [await p.recharge() for _ in range(3)] == [0, 0, 0]
-        assert [kind for kind, _ in await p.mails()] == ["recharge_ceiling"]
+        assert [kind for kind, _ in await p.mails()] == ["recharge_limit_reached"]
         # Every event of all that, twice and backwards, changes nothing.
         entries = await p.entries()
         await p.hear()

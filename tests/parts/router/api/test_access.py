@@ -1,8 +1,16 @@
 """Who may what, as one table that a person can review: every operation, from the routes themselves, with its roles."""
 
+import pytest
+
+from router.api.access import check_scopes
 from router.api.app import all_operations
 from router.api.operation import OperationSpec, Who, operation_routes
+from router.errors import NotAllowed
 from router.identity.members import OPERATOR_ROLES
+from router.identity.principals import ManagementKey, MemberPrincipal, Principal
+from router.identity.scopes import GRANTABLE, ROLE_SCOPES, with_reads
+from router.values import Caller
+from store.ids import AccountId, ManagementKeyId, MemberId, new_id
 
 TABLE = """
 GET    /                                                anyone
@@ -11,49 +19,53 @@ GET    /health                                          anyone
 GET    /openapi.json                                    anyone
 GET    /ready                                           anyone
 GET    /metrics                                         nearby
-DELETE /v1/models/{model_id:path}/vote                  key
-GET    /v1/account                                      key
-GET    /v1/account/budgets                              key
-GET    /v1/account/budgets/{budget_id}                  key
-GET    /v1/account/caps                                 key
-GET    /v1/account/webhooks                             key
-GET    /v1/account/webhooks/{webhook_id}                key
-GET    /v1/account/webhooks/{webhook_id}/deliveries     key
-DELETE /v1/account/budgets/{budget_id}                  key
-DELETE /v1/account/webhooks/{webhook_id}                key
-POST   /v1/account/budgets                              key
-POST   /v1/account/webhooks                             key
-POST   /v1/account/webhooks/{webhook_id}/rotate         key
-POST   /v1/account/webhooks/{webhook_id}/test           key
-GET    /v1/account/grants                               key
-GET    /v1/account/movements                            key
-GET    /v1/account/movements/{entry_id}                 key
-GET    /v1/account/billing-profile                      key
-GET    /v1/account/contracts                            key
-GET    /v1/account/documents                            key
-GET    /v1/account/documents/{number}                   key
-GET    /v1/account/documents/{number}/files/{format}    key
-GET    /v1/account/documents/{number}/proofs/{request_id} key
-GET    /v1/account/portal/{link_id}                     key
-GET    /v1/account/recharge                             key
-GET    /v1/account/refunds                              key
-GET    /v1/account/topups                               key
-GET    /v1/account/topups/{topup_id}                    key
+DELETE /v1/models/{model_id:path}/vote                  key usage:write
+GET    /v1/account                                      key billing:read usage:read
+GET    /v1/account/budgets                              key billing:read usage:read
+GET    /v1/account/budgets/{budget_id}                  key billing:read usage:read
+GET    /v1/account/caps                                 key billing:read usage:read
+GET    /v1/account/webhooks                             key billing:read usage:read
+GET    /v1/account/webhooks/{webhook_id}                key billing:read usage:read
+GET    /v1/account/webhooks/{webhook_id}/deliveries     key billing:read usage:read
+DELETE /v1/account/budgets/{budget_id}                  key billing:write usage:write
+DELETE /v1/account/webhooks/{webhook_id}                key billing:write usage:write
+POST   /v1/account/budgets                              key billing:write usage:write
+POST   /v1/account/webhooks                             key billing:write usage:write
+POST   /v1/account/webhooks/{webhook_id}/rotate         key billing:write usage:write
+POST   /v1/account/webhooks/{webhook_id}/test           key billing:write usage:write
+GET    /v1/account/grants                               key billing:read
+GET    /v1/account/movements                            key billing:read
+GET    /v1/account/movements/{entry_id}                 key billing:read
+GET    /v1/account/billing-profile                      key billing:read
+GET    /v1/account/contracts                            key billing:read
+GET    /v1/account/documents                            key billing:read
+GET    /v1/account/documents/{number}                   key billing:read
+GET    /v1/account/documents/{number}/files/{format}    key billing:read
+GET    /v1/account/documents/{number}/proofs/{request_id} key billing:read
+GET    /v1/account/portal/{link_id}                     key billing:write
+GET    /v1/account/recharge                             key billing:read
+GET    /v1/account/refunds                              key billing:read
+GET    /v1/account/topups                               key billing:read
+GET    /v1/account/topups/{topup_id}                    key billing:read
+GET    /v1/model-changes                                visitor
+GET    /v1/models/{model_id:path}/endpoints              visitor
 GET    /v1/models                                       visitor
 GET    /v1/models/{model_id:path}                       visitor
-GET    /v1/organization/costs                           key
-GET    /v1/organization/usage/embeddings                key
-GET    /v1/requests/{request_id}                        key
-GET    /v1/usage                                        key
-POST   /v1/account/billing-profile                      key
-POST   /v1/account/caps                                 key
-POST   /v1/account/portal                               key
-POST   /v1/account/recharge                             key
-POST   /v1/account/recharge/off                         key
-POST   /v1/account/close                                key
-POST   /v1/account/refunds                              key
-POST   /v1/account/topups                               key
-POST   /v1/models/{model_id:path}/vote                  key
+GET    /v1/organization/costs                           key billing:read usage:read
+GET    /v1/organization/usage/embeddings                key billing:read usage:read
+GET    /v1/requests                                     key usage:read
+GET    /v1/requests/{request_id}                        key usage:read
+GET    /v1/usage                                        key billing:read usage:read
+POST   /v1/account/billing-profile                      key billing:write
+POST   /v1/account/caps                                 key billing:write
+POST   /v1/account/portal                               key billing:write
+POST   /v1/account/recharge                             key billing:write
+POST   /v1/account/recharge/off                         key billing:write
+POST   /v1/account/close                                key owner
+POST   /v1/account/refunds                              key billing:write
+POST   /v1/account/topups                               key billing:write
+POST   /v1/models/{model_id:path}/evidence              key usage:write
+POST   /v1/models/{model_id:path}/vote                  key usage:write
 POST   /v1/quote                                        key
 POST   /v1/stripe/webhook                               anyone
 GET    /admin/v1/acceptances                            finance_admin ops
@@ -83,6 +95,8 @@ GET    /admin/v1/endpoints/{endpoint_id}                finance_admin ops
 GET    /admin/v1/finance/exports                        finance_admin ops
 GET    /admin/v1/finance/exports/{export_id}            finance_admin ops
 GET    /admin/v1/finance/exports/{export_id}/files/{name} finance_admin ops
+GET    /admin/v1/evidence                               finance_admin ops
+GET    /admin/v1/evidence/{evidence_id}                 finance_admin ops
 GET    /admin/v1/exchange-rates                         finance_admin ops
 GET    /admin/v1/finance/close                          finance_admin ops
 GET    /admin/v1/finance/close/{month}                  finance_admin ops
@@ -116,6 +130,8 @@ GET    /admin/v1/keys                                   finance_admin ops
 GET    /admin/v1/keys/{key_id}                          finance_admin ops
 GET    /admin/v1/ledger:trial-balance                   finance_admin ops
 GET    /admin/v1/ledger:verify                          finance_admin ops
+GET    /admin/v1/management-keys                        finance_admin ops
+GET    /admin/v1/management-keys/{key_id}               finance_admin ops
 GET    /admin/v1/manifest:export                        finance_admin ops
 GET    /admin/v1/members                                finance_admin ops
 GET    /admin/v1/members/{member_id}                    finance_admin ops
@@ -134,6 +150,9 @@ GET    /admin/v1/sellers/{seller_id}                    finance_admin ops
 GET    /admin/v1/usage                                  finance_admin ops
 GET    /admin/v1/waivers                                finance_admin ops
 GET    /admin/v1/waivers/{waiver_id}                    finance_admin ops
+GET    /v1/model-changes                                visitor
+GET    /v1/models/{model_id:path}/endpoints             visitor
+GET    /v1/requests                                     key usage:read
 PATCH  /admin/v1/accounts/{account_id}                  finance_admin ops
 PATCH  /admin/v1/endpoints/{endpoint_id}                ops
 PATCH  /admin/v1/finance/differences/{difference_id}    finance_admin
@@ -167,6 +186,7 @@ POST   /admin/v1/endpoints/{endpoint_id}/test           ops
 POST   /admin/v1/endpoints/{endpoint_id}:activate       ops
 POST   /admin/v1/finance/exports                        finance_admin
 POST   /admin/v1/finance/exports/{export_id}/cancel     finance_admin
+POST   /admin/v1/evidence/{evidence_id}/resolve         ops
 POST   /admin/v1/exchange-rates                         finance_admin
 POST   /admin/v1/finance/close/{month}/finish           finance_admin
 POST   /admin/v1/finance/close/{month}/sign-off         finance_admin
@@ -199,6 +219,8 @@ POST   /admin/v1/keys/{key_id}/pause                    ops
 POST   /admin/v1/keys/{key_id}/resume                   ops
 POST   /admin/v1/keys/{key_id}/revoke                   ops
 POST   /admin/v1/keys/{key_id}/rotate                   ops
+POST   /admin/v1/management-keys                        ops
+POST   /admin/v1/management-keys/{key_id}/revoke        ops
 POST   /admin/v1/manifest:apply                         ops
 POST   /admin/v1/manifest:import-litellm                ops
 POST   /admin/v1/manifest:plan                          ops
@@ -211,6 +233,7 @@ POST   /admin/v1/models/{model_id:path}:launch          ops
 POST   /admin/v1/models/{model_id:path}:retire          ops
 POST   /admin/v1/models:import                          ops
 POST   /admin/v1/operators                              operator
+POST   /admin/v1/operators/invite                       operator
 POST   /admin/v1/operators/{key_id}/revoke              operator
 POST   /admin/v1/prices                                 finance_admin
 POST   /admin/v1/providers                              ops
@@ -222,6 +245,7 @@ POST   /admin/v1/routes:explain                         finance_admin ops
 POST   /admin/v1/sellers                                finance_admin
 POST   /admin/v1/waivers                                finance_admin
 POST   /admin/v1/waivers/{waiver_id}/revoke             finance_admin
+POST   /v1/models/{model_id:path}/evidence              key usage:write
 """
 
 
@@ -229,8 +253,14 @@ def specs() -> list[OperationSpec]:
     return [route.spec for noun in all_operations() for route in operation_routes(noun.routes)]
 
 
+def who_of(spec: OperationSpec) -> str:
+    """Operators by role; keys of an account, and beside them management keys and members by scope."""
+    who = [] if spec.who is Who.MANAGER else [spec.who.value]
+    return " ".join(sorted(spec.roles) or [*who, *sorted(spec.scopes)])
+
+
 def test_who_may_what_is_this_table() -> None:
-    found = {(*spec.name, " ".join(sorted(spec.roles)) or spec.who.value) for spec in specs()}
+    found = {(*spec.name, who_of(spec)) for spec in specs()}
     table = {tuple(line.split(maxsplit=2)) for line in TABLE.strip().splitlines()}
     assert found == table
     assert len(found) == len(specs())
@@ -259,3 +289,46 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
 def test_a_noun_and_a_verb_name_one_operation() -> None:
     names = [(spec.noun, spec.verb) for spec in specs() if spec.who is Who.OPERATOR]
     assert len(names) == len(set(names))
+
+
+# What each role of a member has, for a person to review.
+ROLES = """
+owner     billing:read billing:write keys:read keys:write members:read members:write owner usage:read usage:write
+developer keys:read keys:write members:read usage:read usage:write
+finance   billing:read billing:write members:read
+"""
+
+
+def test_what_each_role_of_a_member_has_is_this_table() -> None:
+    found = {f"{role:<9} {' '.join(sorted(scopes))}" for role, scopes in ROLE_SCOPES.items()}
+    assert found == set(ROLES.strip().splitlines())
+
+
+ACCOUNT = AccountId(new_id())
+PRINCIPALS: dict[str, Principal] = {
+    **{
+        role.value: MemberPrincipal(member_id=MemberId(new_id()), account_id=ACCOUNT, role=role) for role in ROLE_SCOPES
+    },
+    **{
+        f"gr_mgmt_ {scope}": ManagementKey(
+            ManagementKeyId(new_id()), ACCOUNT, "robot", "gr_mgmt_abcd…wxyz", with_reads({scope})
+        )
+        for scope in GRANTABLE
+    },
+}
+
+
+@pytest.mark.parametrize("name", sorted(PRINCIPALS))
+def test_a_principal_may_what_its_scopes_say_and_else_reads_who_can_give_them(name: str) -> None:
+    principal = PRINCIPALS[name]
+    assert not isinstance(principal, Caller)
+    for spec in (one for one in specs() if one.who in (Who.KEY, Who.MANAGER)):
+        if spec.scopes & principal.scopes:
+            check_scopes(principal, spec)
+            continue
+        with pytest.raises(NotAllowed) as refused:
+            check_scopes(principal, spec)
+        message = refused.value.message
+        assert f"{spec.method} {spec.path} " in message
+        assert "Use a key of the account." in message or "owner of the account" in message, message
+        assert all(scope in message for scope in spec.scopes), message

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from gigarouter.commands.verify_receipt import command as verify_receipt
 from gigarouter.documents_job import IssueDocuments
-from gigarouter.mail_job import SendDocuments
+from gigarouter.mail_job import SendMails
 from gigarouter.settings import Settings
 from router.api.public import postgres
 from router.api.public.documents import TOO_LARGE
@@ -246,9 +246,9 @@ async def test_an_issued_document_is_mailed_once_to_each_address(office: Office)
     async with mail_server(refuses={"gone@customer.example"}, deferrals=1) as (port, received):
         settings = Settings(smtp_url=SecretStr(f"smtp://127.0.0.1:{port}"))
         for _ in range(4):
-            await SendDocuments(settings)(office.api.context)
+            await SendMails(settings)(office.api.context)
             async with db.transaction() as tx:
-                await tx.execute(text("UPDATE document_mails SET run_after = now() WHERE state = 'waiting'"))
+                await tx.execute(text("UPDATE mails SET run_after = now() WHERE state = 'waiting'"))
     mails = [message_from_bytes(one, policy=policy.default) for one in received]
     mine = [mail for mail in mails if "Kontoauszug ACME-ST-" in mail["Subject"]]
     assert sorted(mail["To"] for mail in mine) == ["ap@customer.example", "boss@customer.example"]
@@ -256,7 +256,7 @@ async def test_an_issued_document_is_mailed_once_to_each_address(office: Office)
     [attached] = list(mine[0].iter_attachments())
     assert attached.get_content().startswith(b"%PDF")
     async with db.transaction() as tx:
-        rows = await tx.execute(text("SELECT address, state, attempts FROM document_mails ORDER BY 1"))
+        rows = await tx.execute(text("SELECT address, state, attempts FROM mails WHERE kind = 'document' ORDER BY 1"))
         states = {row.address: (row.state, row.attempts) for row in rows if row.address != "ap@customer.example"}
     assert states["boss@customer.example"][0] == "sent"
     assert states["gone@customer.example"][0] == "failed"

@@ -280,7 +280,7 @@ async def test_models_are_openais_with_price_width_space_license_and_status(fron
     listed = (await front.get("/v1/models")).json()
     _valid("ListModelsResponse", listed)
     model = (await front.get(f"/v1/models/{MODEL}")).json()
-    assert model in listed["data"]
+    assert {name: model[name] for name in listed["data"][0]} in listed["data"]
     _valid("Model", model)
     assert model["pricing"]["per_million_tokens"] == "0.001"
     assert model["pricing"]["per_token"] == "0.000000001"

@@ -73,15 +73,23 @@ INSERT INTO reconciliations (id, kind, state, requested_by, ended_at)
 SELECT gen_random_uuid(), 'providers', 'done', 'tests', now() FROM providers
 """
 
+EVIDENCE = """
+INSERT INTO license_evidence (id, model_id, account_id, body, link, sent_by)
+VALUES (gen_random_uuid(), 'acme/m0', $1, 'The card changed.', 'https://acme.example', 'tests')
+"""
+
 # What a list needs in its path or query.
 NEEDED = {"month": "2026-01", "account_id": "account 0", "model": "acme/m0"}
 # How many rows each noun's list has where :func:`fill` made ``n``; None: more than that.
 ROWS: dict[str, Any] = {
+    "evidence": lambda n: n,
     **dict.fromkeys(
         ("providers", "endpoints", "models", "prices", "accounts", "keys", "members", "operators", "claims"),
         lambda n: n,
     ),
-    **dict.fromkeys(("resolutions", "waivers", "acceptances", "usage", "lines", "contracts"), lambda n: n),
+    **dict.fromkeys(
+        ("resolutions", "waivers", "acceptances", "usage", "lines", "contracts", "management-keys"), lambda n: n
+    ),
     "grants": lambda n: n and n + 1,  # of one account, and its credit line
     **dict.fromkeys(("sellers", "exchange-rates", "documents", "document-requests"), lambda n: n),
     **dict.fromkeys(("topups", "refunds", "disputes", "reviews", "recharges", "exports", "proposals"), lambda n: n),
@@ -139,6 +147,7 @@ async def fill(settings: Settings, n: int) -> list[str]:
                 evidence: dict[str, Any] = {"evidence": "tests"}
                 await make("/resolutions", **model, license=LICENSE, reason="it says so", **evidence)
                 await make("/waivers", **model, term="commercial_use", signed_by="Ada", **evidence)
+                await make("/management-keys", account=f"account {i}", name="robot", scopes=["keys:read"])
                 await make("/acceptances", account=f"account {i}", license=ACCEPTED, accepted_by="Ada")
                 party: dict[str, Any] = {
                     "legal_name": "Acme",
@@ -191,6 +200,7 @@ class Installation:
         for account in asyncio.run(fill(self.settings, n)):
             database.rows(USE, parse(AccountId, account))
             database.rows(PAID, parse(AccountId, account))
+            database.rows(EVIDENCE, parse(AccountId, account))
         database.rows("INSERT INTO invoice_maps SELECT id, 1, 'x', now(), 'tests' FROM providers")
         database.rows(RECONCILED)
 

@@ -65,11 +65,8 @@ class Forgetful:
             self._owner.forgets = False
             raise asyncpg.ConnectionDoesNotExistError
 
-    def is_closed(self) -> bool:
-        return bool(self._connection.is_closed())
-
-    def terminate(self) -> None:
-        self._connection.terminate()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
 
 NewBuffer = Callable[..., ReceiptBuffer]

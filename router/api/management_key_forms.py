@@ -1,0 +1,54 @@
+"""Forms of management keys, of the admin API and of the customers' alike."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from router.api.fields import AccountIdText, Instant, ManagementKeyIdText, text_of
+from router.api.forms import Answer, Form, answer_of
+from router.identity.management_keys import ManagementKeySpec, ManagementKeyView
+from router.identity.scopes import Scope
+
+
+class ManagementKeyFacts(Form):
+    """What is set when it is made; nothing of it changes later."""
+
+    name: Annotated[str, text_of(200)] = Field(description="Whose it is, or what for.")
+    scopes: tuple[Scope, ...] = Field(
+        description="What it may do: keys, usage, members or billing, each read or write; writing includes reading."
+    )
+    expires_at: Instant | None = Field(None, description="When it stops; null: never.")
+
+
+class ManagementKeyOut(ManagementKeyFacts, Answer):
+    """A management key."""
+
+    once: ClassVar[frozenset[str]] = frozenset({"key"})
+    columns: ClassVar[tuple[str, ...]] = (*("id", "account", "name", "shown_as", "state", "scopes", "expires_at"),)
+
+    id: ManagementKeyIdText
+    account: AccountIdText
+    shown_as: str
+    state: Literal["active", "revoked"]
+    created_by: str = Field(description="Who made it: a member, an operator, or cli:<user>.")
+    created_at: Instant
+    revoked_at: Instant | None
+    key: str | None = Field(None, description="The key itself, in the answer to its making and its replays alone.")
+    object: Literal["management_key"] = "management_key"
+
+
+def spec_of(form: ManagementKeyFacts) -> ManagementKeySpec:
+    """The key that a form describes."""
+    return ManagementKeySpec(form.name, frozenset(form.scopes), form.expires_at)
+
+
+def management_key_out(view: ManagementKeyView, key: str | None = None) -> ManagementKeyOut:
+    """A management key as it is answered; ``key`` is its text, this once."""
+    return answer_of(
+        ManagementKeyOut,
+        view,
+        account=view.account_id,
+        shown_as=view.masked,
+        state="active" if view.revoked_at is None else "revoked",
+        key=key,
+    )

@@ -1,0 +1,34 @@
+"""Streams the log of calls as CSV: the whole selection of a filter, the newest first, written by Postgres itself."""
+
+from collections.abc import Awaitable, Callable
+
+from router.explain.calls import CallFilter, conditions, id_at
+from store.copy_out import copy_csv
+from store.postgres import Database
+
+WITHIN_S = 300.0
+_HEADER = """
+    'req_' || replace(request_id::text, '-', '') AS id,
+    to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS created_at,
+    'key_' || replace(key_id::text, '-', '') AS key, csv_cell(k.name) AS key_name, csv_cell(model_id) AS model, lane,
+    outcome, code, took_ms, tokens,
+    (cost_nano / 1000000000)::text || '.' || rpad(rtrim(lpad((cost_nano % 1000000000)::text, 9, '0'), '0'), 2, '0')
+        AS cost_usd,
+    attempts
+"""
+
+
+async def copy_calls(db: Database, which: CallFilter, take: Callable[[bytes], Awaitable[None]]) -> None:
+    """Give the calls of a filter to ``take``, as CSV in blocks. Raises what asyncpg does."""
+    condition, values = conditions(which)
+    # The driver writes the values into the statement as literals, for COPY takes no parameters.
+    arguments: list[object] = [which.account_id, id_at(which.since), id_at(which.until)]
+    for name, value in values.items():
+        arguments.append(value)
+        condition = condition.replace(f":{name}", f"${len(arguments)}")
+    query = (
+        f"SELECT {_HEADER} FROM routes r LEFT JOIN keys k ON k.id = r.key_id"  # noqa: S608
+        f" WHERE r.account_id = $1 AND request_id >= $2 AND request_id < $3 AND outcome IS NOT NULL{condition}"
+        " ORDER BY request_id DESC"
+    )
+    await copy_csv(db, query, *arguments, take=take, within_s=WITHIN_S)

@@ -1,0 +1,206 @@
+"""Creates, revokes, lists and authenticates management keys, which administer one account and call no model.
+
+A management key is of the same form as an API key, is stored as SHA-256 alone and is shown once. It is looked up in
+Postgres at each request, since what it asks for is there anyway: revoked, it is refused from the next request on.
+"""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from router.changes.audit import Change
+from router.changes.transaction import UnitOfWork, violated_constraint
+from router.errors import Conflict, InvalidRequest, KeyExpired, KeyUnknown, NotFound, StoreUnavailable
+from router.identity.keys import MANAGEMENT, digest_of, is_well_formed_management, mask, new_management_key
+from router.identity.principals import ManagementKey
+from router.identity.scopes import GRANTABLE, Scope, with_reads
+from router.tables import Json, ManagementKeyRow
+from store.ids import AccountId, ManagementKeyId, new_id, wire
+from store.postgres import STORE_FAULTS, Database
+
+MANAGEMENT_KEYS = ManagementKeyRow.__table__
+# Those that work, per account: each is one more that may leak.
+WORKING_MAX = 50
+
+
+class ManagementKeySpec(msgspec.Struct, frozen=True):
+    """What is set on a management key when it is made; nothing of it changes later."""
+
+    name: str
+    scopes: frozenset[Scope]
+    expires_at: datetime | None = None
+
+
+class ManagementKeyView(msgspec.Struct, frozen=True):
+    """A management key as people see it: everything but its text, of which ``masked`` is the beginning and the end."""
+
+    id: ManagementKeyId
+    account_id: AccountId
+    name: str
+    masked: str
+    scopes: tuple[Scope, ...]
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+async def create_management_key(
+    work: UnitOfWork, account_id: AccountId, spec: ManagementKeySpec
+) -> tuple[str, ManagementKeyView]:
+    """Create a management key of an account, and return its text this once.
+
+    Raises ``NotFound`` for an unknown account, ``InvalidRequest``, and ``Conflict`` for more than an account may have.
+    """
+    _validate(spec, work.now)
+    await _require_few(work, account_id)
+    fresh, key_id = new_management_key(), ManagementKeyId(new_id())
+    row = {"id": key_id, "account_id": account_id, "name": spec.name, "handle": fresh.handle, "last4": fresh.last4}
+    row |= {"digest": fresh.digest, "scopes": [scope.value for scope in Scope if scope in spec.scopes]}
+    row |= {"created_by": work.actor, "expires_at": spec.expires_at}
+    try:
+        await work.connection.execute(insert(ManagementKeyRow), row)
+    except IntegrityError as error:
+        if violated_constraint(error) == "management_keys_account_id_fkey":
+            raise NotFound("There is no such account.", param="account") from error
+        raise
+    view = await get_management_key(work.connection, key_id)
+    work.record_change(Change("management_key.create", wire(ManagementKeyId, key_id), account_id, after=_facts(view)))
+    return fresh.text, view
+
+
+async def revoke_management_key(
+    work: UnitOfWork, key_id: ManagementKeyId, account_id: AccountId | None = None
+) -> ManagementKeyView:
+    """End a key for good, from the next request on. Raises ``NotFound``, ``Conflict`` for one that is revoked."""
+    before = await get_management_key(work.connection, key_id, account_id, locked=True)
+    if before.revoked_at is not None:
+        raise Conflict(f"{before.masked} was revoked at {before.revoked_at:%Y-%m-%d %H:%M} UTC, which is final.")
+    await _end(work, before)
+    return msgspec.structs.replace(before, revoked_at=work.now)
+
+
+async def revoke_all_management_keys(work: UnitOfWork, account_id: AccountId) -> int:
+    """End all keys of an account that work, and return how many there were."""
+    working = [one for one in await list_management_keys(work.connection, account_id) if one.revoked_at is None]
+    for view in working:
+        await _end(work, view)
+    return len(working)
+
+
+async def get_management_key(
+    connection: AsyncConnection,
+    key_id: ManagementKeyId,
+    account_id: AccountId | None = None,
+    *,
+    locked: bool = False,
+) -> ManagementKeyView:
+    """Read one key, of ``account_id`` where that is given, and lock its row where ``locked``. Raises ``NotFound``."""
+    query = select(MANAGEMENT_KEYS).where(ManagementKeyRow.id == key_id)
+    if account_id is not None:
+        query = query.where(ManagementKeyRow.account_id == account_id)
+    row = (await connection.execute(query.with_for_update() if locked else query)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no management key {wire(ManagementKeyId, key_id)}.", param="key")
+    return _view(row)
+
+
+async def list_management_keys(
+    connection: AsyncConnection,
+    account_id: AccountId | None = None,
+    *,
+    before: ManagementKeyId | None = None,
+    limit: int | None = None,
+) -> list[ManagementKeyView]:
+    """List the keys of an account, or all, the newest first, revoked ones too; ``before`` one, at most ``limit``."""
+    query = select(MANAGEMENT_KEYS).order_by(ManagementKeyRow.id.desc()).limit(limit)
+    if account_id is not None:
+        query = query.where(ManagementKeyRow.account_id == account_id)
+    if before is not None:
+        query = query.where(ManagementKeyRow.id < before)
+    return [_view(row) for row in await connection.execute(query)]
+
+
+async def authenticate_management_key(authorization: str, db: Database, now: datetime) -> ManagementKey:
+    """Authenticate ``Authorization: Bearer gr_mgmt_…``.
+
+    Raises ``KeyUnknown``, ``KeyExpired``, and ``StoreUnavailable`` where Postgres cannot say.
+    """
+    text = authorization[7:]
+    if not is_well_formed_management(text):
+        raise KeyUnknown(
+            f"Incorrect API key provided: {mask(text)}. Its checksum does not fit, so it is mistyped or cut off; copy "
+            "it again from where you keep it."
+        )
+    query = select(MANAGEMENT_KEYS).where(ManagementKeyRow.digest == digest_of(text))
+    try:
+        async with db.transaction() as connection:
+            row = (await connection.execute(query.where(ManagementKeyRow.revoked_at.is_(None)))).one_or_none()
+    except STORE_FAULTS as fault:
+        raise StoreUnavailable(
+            "Management keys cannot be checked at the moment. Try again shortly.", detail=repr(fault), retry_after_s=2.0
+        ) from fault
+    if row is None:
+        raise KeyUnknown(f"Incorrect API key provided: {mask(text)}. It does not exist or was revoked.")
+    if row.expires_at is not None and row.expires_at <= now:
+        expired_at = f"{row.expires_at:%Y-%m-%dT%H:%M:%SZ}"
+        raise KeyExpired(f"The management key {mask(text)} expired at {expired_at}. An owner makes another one.")
+    view = _view(row)
+    return ManagementKey(view.id, view.account_id, view.name, view.masked, with_reads(view.scopes), view.expires_at)
+
+
+async def _end(work: UnitOfWork, view: ManagementKeyView) -> None:
+    ended = update(ManagementKeyRow).where(ManagementKeyRow.id == view.id).values(revoked_at=work.now)
+    await work.connection.execute(ended)
+    subject = wire(ManagementKeyId, view.id)
+    work.record_change(Change("management_key.revoke", subject, view.account_id, _facts(view)))
+
+
+async def _require_few(work: UnitOfWork, account_id: AccountId) -> None:
+    query = select(func.count()).select_from(MANAGEMENT_KEYS)
+    query = query.where(ManagementKeyRow.account_id == account_id, ManagementKeyRow.revoked_at.is_(None))
+    if (await work.connection.execute(query)).scalar_one() >= WORKING_MAX:
+        raise Conflict(f"The account has {WORKING_MAX} management keys that are not revoked. Revoke one first.")
+
+
+def _validate(spec: ManagementKeySpec, now: datetime) -> None:
+    if not 1 <= len(spec.name) <= 200:
+        raise InvalidRequest("A key has a name of 1 to 200 characters.", param="name")
+    if spec.expires_at is not None and spec.expires_at <= now:
+        raise InvalidRequest("The key would be expired already.", param="expires_at")
+    validate_scopes(spec.scopes)
+
+
+def validate_scopes(scopes: Collection[Scope]) -> None:
+    """Raise ``InvalidRequest`` where a management key cannot have these scopes."""
+    if not scopes or not frozenset(scopes) <= GRANTABLE:
+        known = ", ".join(scope.value for scope in Scope if scope in GRANTABLE)
+        raise InvalidRequest(f"A management key has one or several of {known}.", param="scopes")
+
+
+def _view(row: Row[Any]) -> ManagementKeyView:
+    return ManagementKeyView(
+        id=ManagementKeyId(row.id),
+        account_id=AccountId(row.account_id),
+        name=row.name,
+        masked=f"{MANAGEMENT}{row.handle[:4]}…{row.last4}",
+        scopes=tuple(Scope(scope) for scope in row.scopes),
+        created_by=row.created_by,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+    )
+
+
+def _facts(view: ManagementKeyView) -> Json:
+    return {
+        "name": view.name,
+        "shown": view.masked,
+        "scopes": [scope.value for scope in view.scopes],
+        "expires_at": view.expires_at.isoformat() if view.expires_at else None,
+    }

@@ -1,0 +1,59 @@
+"""Names what a principal of an account may do: scopes, what each role has of them, and how a scope is missed.
+
+A scope is an area and whether it is read or written; writing includes reading. An operation of ``/v1`` declares the
+scopes of which any one is enough, :mod:`router.api.access` compares.
+"""
+
+from collections.abc import Collection
+from enum import StrEnum
+
+from router.identity.members import Role
+
+
+class Scope(StrEnum):
+    """What may be done in an account."""
+
+    KEYS_READ = "keys:read"
+    KEYS_WRITE = "keys:write"
+    USAGE_READ = "usage:read"
+    USAGE_WRITE = "usage:write"
+    MEMBERS_READ = "members:read"
+    MEMBERS_WRITE = "members:write"
+    BILLING_READ = "billing:read"
+    BILLING_WRITE = "billing:write"
+    # Owners', and of no management key: its keys themselves, and the account's end.
+    OWNER = "owner"
+
+
+# What a management key may have.
+GRANTABLE = frozenset(Scope) - {Scope.OWNER}
+# Whoever sees the one or the other sees what is spent; what calls were made is for usage:read alone.
+SPENDING = frozenset({Scope.USAGE_READ, Scope.BILLING_READ})
+# What warns of spending: budgets and webhooks.
+ALERTS_WRITE = frozenset({Scope.USAGE_WRITE, Scope.BILLING_WRITE})
+# Whoever belongs to the account, with whichever scopes.
+ANY_SCOPE = frozenset(Scope)
+
+_INCLUDES = {Scope(f"{area}:write"): Scope(f"{area}:read") for area in ("keys", "usage", "members", "billing")}
+
+
+def with_reads(scopes: Collection[Scope]) -> frozenset[Scope]:
+    """The scopes with the reading that writing includes."""
+    return frozenset(scopes) | {_INCLUDES[scope] for scope in scopes if scope in _INCLUDES}
+
+
+ROLE_SCOPES: dict[Role, frozenset[Scope]] = {
+    Role.OWNER: frozenset(Scope),
+    Role.DEVELOPER: with_reads({Scope.KEYS_WRITE, Scope.USAGE_WRITE, Scope.MEMBERS_READ}),
+    Role.FINANCE: with_reads({Scope.BILLING_WRITE, Scope.MEMBERS_READ}),
+}
+
+
+def roles_with(scopes: Collection[Scope]) -> list[Role]:
+    """The roles of members that have one of the scopes, owners first."""
+    return [role for role, held in ROLE_SCOPES.items() if held & frozenset(scopes)]
+
+
+def text_of(scopes: Collection[Scope]) -> str:
+    """Scopes for a person: ``usage:read or billing:read``."""
+    return " or ".join(scope.value for scope in Scope if scope in scopes)

@@ -1,0 +1,1 @@
+"""Counts how endpoints and models serve, in spans of five minutes, and says how available and how fast they are."""
