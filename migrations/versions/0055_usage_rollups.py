@@ -13,7 +13,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0055"
-down_revision = "0058"
+down_revision = "0054"
 branch_labels = None
 depends_on = None
 
