@@ -22,7 +22,17 @@ NAMES = (
     *("id", "owned_by", "status", "usd_per_mtok", "batch_usd_per_mtok", "estimated_usd_per_mtok", "estimate_source"),
     *("dimensions", "shortens_to", "max_input_tokens", "languages", "language_codes", "parameters"),
     *("benchmark", "score", "score_source", "score_stated_on", "p50_ms", "p95_ms", "availability_24h"),
-    *("availability_7d", "providers", "regions", "license_in_words", "votes", "published_on", "space", "url", "summary"),
+    *(
+        "availability_7d",
+        "providers",
+        "regions",
+        "license_in_words",
+        "votes",
+        "published_on",
+        "space",
+        "url",
+        "summary",
+    ),
 )
 FED = frozenset({ChangeKind.ADDED, ChangeKind.STATUS, ChangeKind.PRICE})
 
@@ -50,7 +60,7 @@ async def show_csv(request: PageRequest) -> File:
 
 async def show_atom(request: PageRequest) -> File:
     """Launches, prices and retirements of all models, the newest first."""
-    base = request.context.origins.url
+    base = request.context.origins.public
     async with request.context.reads.db.transaction() as connection:
         changes = await list_model_changes(connection, kinds=FED)
     now = request.exchange.now
@@ -110,7 +120,7 @@ def facts_of(row: CatalogueRow) -> dict[str, Any]:
         "summary": row.summary,
         "usd_per_mtok": _usd(row.price_nano),
         "batch_usd_per_mtok": _usd(row.batch_nano),
-        "estimated_usd_per_mtok": _usd(estimate and estimate.nano_per_mtok),
+        "estimated_usd_per_mtok": None if estimate is None else to_usd(estimate.nano_per_mtok),
         "estimate_source": estimate and estimate.source,
         "dimensions": row.dimensions,
         "shortens_to": list(row.widths),
