@@ -46,6 +46,7 @@ from router.context import RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import rotate_weeks
 from router.identity.key_commands import delete_ended_secrets
+from router.identity.key_endings import notify_ending
 from router.identity.people.forget import forget_sign_ins
 from router.request.idempotency import delete_expired_outcomes
 from router.statistics.sums import forget_statistics, sum_statistics
@@ -186,6 +187,10 @@ async def _notify_expiring(context: RouterContext) -> None:
     await notify_expiring(context.db, context.db.clock.now())
 
 
+async def _notify_ending_keys(context: RouterContext) -> None:
+    await notify_ending(context.db, context.db.clock.now())
+
+
 async def _give_scheduled(context: RouterContext) -> None:
     if given := await give_due(context.db, context.db.clock.now()):
         log.info("scheduled_credit_given", grants=given)
@@ -285,6 +290,7 @@ def table(
         Job("set accounts anew that fell behind", 2.0, _Resync()),
         Job("expire grants", 60.0, _expire),
         Job("tell of credit that expires", 3600.0, _notify_expiring),
+        Job("tell of keys that end", 3600.0, _notify_ending_keys),
         Job("give scheduled credit", 60.0, _give_scheduled),
         Job("count and pay debts", 60.0, _pay_debts),
         Job("make credit lines follow their limits", 5.0, _fit_lines),
@@ -314,6 +320,7 @@ def table(
         Job("act on what Stripe says, too", 0.1, stripe.act),
         Job("act on what Stripe says, as well", 0.1, stripe.act),
         Job("recharge accounts", 2.0, stripe.recharge),
+        Job("collect invoices", 5.0, stripe.collect),
         Job("read Stripe's lists again", 60.0, stripe.sweep),
         Job("compare Stripe's balance", 60.0, check_stripe),
         Job("reconcile with Stripe", 5.0, stripe.reconcile),

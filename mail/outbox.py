@@ -89,14 +89,23 @@ async def enqueue(tx: AsyncConnection, mail: Mail, to: To, *, dedupe: str, accou
     ``to`` an account's id: to those of its people whom mails of this kind concern. ``account_id``: the account that a
     mail to one :class:`Recipient` is about, if any.
     """
+    return (await tx.execute(_ADD, _row(mail, to, dedupe, account_id))).rowcount > 0
+
+
+async def enqueue_all(tx: AsyncConnection, mail: Mail, accounts: Sequence[AccountId], *, dedupe: str) -> None:
+    """Have one mail sent to many accounts, once to each."""
+    if accounts:
+        await tx.execute(_ADD, [_row(mail, account, f"{dedupe}:{account.hex}", None) for account in accounts])
+
+
+def _row(mail: Mail, to: To, dedupe: str, account_id: AccountId | None) -> dict[str, object]:
     recipient = to if isinstance(to, Recipient) else None
-    account = AccountId(to) if isinstance(to, UUID) else account_id
     identity = MailId(new_id())
-    row = {
+    return {
         "id": identity,
         "dedupe": dedupe,
         "address": recipient.address if recipient else "",
-        "account": account,
+        "account": AccountId(to) if isinstance(to, UUID) else account_id,
         "staff": to.value if isinstance(to, Staff) else None,
         "kind": mail.kind,
         "locale": recipient.locale if recipient else DEFAULT_LOCALE,
@@ -107,7 +116,6 @@ async def enqueue(tx: AsyncConnection, mail: Mail, to: To, *, dedupe: str, accou
         "priority": mail.priority,
         "useful_for": mail.useful_for,
     }
-    return (await tx.execute(_ADD, row)).rowcount > 0
 
 
 async def claim(tx: AsyncConnection) -> StoredMail | None:

@@ -23,6 +23,7 @@ from store.ids import (
     PREFIXES,
     AcceptanceId,
     AccountId,
+    AlertId,
     AuditId,
     BudgetId,
     ClaimId,
@@ -219,6 +220,7 @@ LIMIT_MAX = 2**31 - 1
 
 AcceptanceIdText: TypeAlias = Annotated[AcceptanceId, _id(AcceptanceId)]
 AccountIdText: TypeAlias = Annotated[AccountId, _id(AccountId)]
+AlertIdText: TypeAlias = Annotated[AlertId, _id(AlertId)]
 AuditIdText: TypeAlias = Annotated[AuditId, _id(AuditId)]
 BudgetIdText: TypeAlias = Annotated[BudgetId, _id(BudgetId)]
 DeliveryIdText: TypeAlias = Annotated[DeliveryId, _id(DeliveryId)]
