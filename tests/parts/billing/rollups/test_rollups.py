@@ -186,8 +186,8 @@ async def check_zones(tx: AsyncConnection) -> None:
         zone = ZoneInfo(name)
         for group, format in (("day", "%Y-%m-%d"), ("month", "%Y-%m")):
             expected: Counter[tuple[str, KeyId]] = Counter()
-            for event in events:
-                expected[f"{event.occurred_at.astimezone(zone):{format}}", event.key_id] += event.charged_nano
+            for call in events:
+                expected[f"{call.occurred_at.astimezone(zone):{format}}", call.key_id] += call.charged_nano
             found = {
                 (str(row.day or row.month), row.key_id): row.charged
                 for row in await sum_rolled(tx, which, [group, "key"], zone=zone)  # type: ignore[list-item]
@@ -202,7 +202,7 @@ async def check_latency(tx: AsyncConnection) -> None:
         expected[sum(took > bound for bound in LATENCY_BOUNDS_MS)] += 1
     for group in ("key", "model", "provider"):
         found: Counter[int] = Counter()
-        for row in await sum_rolled(tx, which, [group], latency=True):  # type: ignore[list-item]
+        for row in await sum_rolled(tx, which, [group], latency=True):
             found.update(dict(enumerate(row.latency or ())))
         assert +found == expected
 
