@@ -5,6 +5,8 @@ M ?=
 RUN = .venv/bin/python -m
 # Each with servers of its own; a module stays together. They wait more than they compute, so more than there are cores.
 SIDE_BY_SIDE = -n 4 --dist loadscope --no-loadscope-reorder
+# What `make check` does beside mypy, which takes as long on one core.
+RULES = $(RUN) ruff format --check . && $(RUN) ruff check . && .venv/bin/lint-imports && $(RUN) pytest tests/house
 
 .DEFAULT_GOAL := help
 .PHONY: help up test check fix browser pictures bench bench-gpu chaos stripe-smoke proofs year lock migration clean
@@ -20,7 +22,7 @@ test: .venv/.dev browser ## Run the tests on servers of their own; one file or f
 	@$(RUN) pytest $(or $(T),$(SIDE_BY_SIDE))
 
 check: .venv/.dev ## Format, lint, types, import contracts, house rules: what needs no server
-	@$(RUN) ruff format --check . && $(RUN) ruff check . && $(RUN) mypy && .venv/bin/lint-imports && $(RUN) pytest tests/house
+	@$(RUN) mypy & types=$$!; /bin/sh -c '$(RULES)'; rules=$$?; wait $$types && exit $$rules
 
 fix: .venv/.dev ## Repair formatting and what lint can repair
 	@$(RUN) ruff format . && $(RUN) ruff check --fix .

@@ -49,12 +49,12 @@ ProviderInvoiceId = NewType("ProviderInvoiceId", UUID)
 ContractId = NewType("ContractId", UUID)
 TermId = NewType("TermId", UUID)
 MailId = NewType("MailId", UUID)
+ManagementKeyId = NewType("ManagementKeyId", UUID)
 PersonId = NewType("PersonId", UUID)
 SessionId = NewType("SessionId", UUID)
 PasskeyId = NewType("PasskeyId", UUID)
 InvitationId = NewType("InvitationId", UUID)
 EvidenceId = NewType("EvidenceId", UUID)
-ManagementKeyId = NewType("ManagementKeyId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -98,12 +98,12 @@ PREFIXES: dict[object, str] = {
     ContractId: "contract",
     TermId: "term",
     MailId: "mail",
+    ManagementKeyId: "mgmt",
     PersonId: "person",
     SessionId: "sess",
     PasskeyId: "passkey",
     InvitationId: "invite",
     EvidenceId: "evidence",
-    ManagementKeyId: "mgmt",
 }
 
 

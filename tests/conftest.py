@@ -11,9 +11,12 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from typer import testing
+from typer.main import get_command
 
 from gigarouter.schema import migrate
 from store.embedded import Embedded
@@ -23,8 +26,15 @@ from tests.harness import loopback_only, memory_folder
 # other more than they compute (a worker is ready after 20 s instead of 7, and uses twice the time of the cores).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# The world's authorities take each client and each process 18 ms to load, and nothing here leaves this machine. Of this
+# one nobody has the key.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "harness" / "authority.pem")
+
 # Until all tests are collected, see below.
 gc.disable()
+
+# A command's runner makes all of an application's commands anew for each run, and `admin` has two hundred.
+vars(testing)["_get_command"] = cache(get_command)
 
 # At once, for the processes beside this one inherit it.
 _in_memory = memory_folder.make()
