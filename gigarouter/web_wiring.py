@@ -76,6 +76,7 @@ async def pages(settings: Settings, find: FindViewer | None = None) -> AsyncIter
         api_url=settings.api_url or f"http://{reachable(settings.host)}:{settings.port}",
         checkout_origins=() if context.stripe is None else (CHECKOUT,),
         has_workshop=settings.web_workshop,
+        mail_folder=None if settings.smtp_url else settings.mail_dir,
         reloads_templates=settings.web_reload,
     )
     async with asyncio.TaskGroup() as group:

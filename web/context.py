@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
@@ -21,6 +22,7 @@ class WebContext(msgspec.Struct, frozen=True, kw_only=True):
 
     ``reads`` is for GETs: its connections refuse to write, and its statements are short; ``writes`` is for POSTs.
     ``reading`` and ``writing`` are the operations on either. ``has_workshop``: `/-/parts` is there, in `up` and tests.
+    ``mail_folder``: where mails are kept that nothing sends.
     """
 
     reads: RouterContext
@@ -34,4 +36,5 @@ class WebContext(msgspec.Struct, frozen=True, kw_only=True):
     api_url: str
     checkout_origins: tuple[str, ...] = ()
     has_workshop: bool = False
+    mail_folder: Path | None = None
     reloads_templates: bool = False

@@ -4,11 +4,11 @@ An account's page has ``{account}`` in its path, never in the session. Fields of
 edge takes that for a secret in an address.
 """
 
-from web.customer import first_call, members
+from web.customer import first_call, home, members
 from web.me import invitation, passkeys, profile, sessions, theme
 from web.ops import account_name
-from web.parts import workshop
-from web.public import first, models
+from web.parts import mails, workshop
+from web.public import compare, first, model, model_files, model_twins, models
 from web.route import BUILDERS, MEMBERS, OWNERS, STAFF, Route, Who
 from web.sign_in import code, link, operator, out, passkey, start
 
@@ -20,6 +20,15 @@ ROUTES: tuple[Route, ...] = (
     # Public.
     Route(path="/", show=first.show),
     Route(path="/models", show=models.show),
+    Route(path="/models.json", show=model_files.show_json),
+    Route(path="/models.csv", show=model_files.show_csv),
+    Route(path="/models.atom", show=model_files.show_atom),
+    Route(path="/models/{owner}/{name}.md", show=model_twins.show_markdown),
+    Route(path="/models/{owner}/{name}.json", show=model_twins.show_json),
+    Route(path="/models/{owner}/{name}", show=model.show),
+    Route(path="/models/{alias}", show=model.show_alias),
+    Route(path="/compare", show=compare.show),
+    Route(path="/accounts/{account}/models/{owner}/{name}", act=model.act, who=Who.MEMBER, roles=BUILDERS),
     # Signing in.
     Route(path="/sign-in", show=start.show, act=start.act, body_bytes_max=CARRIED_BYTES_MAX),
     Route(path="/sign-in/again", show=start.again),
@@ -43,6 +52,7 @@ ROUTES: tuple[Route, ...] = (
     Route(path="/me/passkeys/{passkey}/remove", act=passkeys.remove, who=Who.PERSON, fresh=True),
     Route(path="/invitations/{invitation}", show=invitation.show, act=invitation.act, who=Who.PERSON),
     # An account's.
+    Route(path="/accounts/{account}", show=home.show, who=Who.MEMBER, roles=MEMBERS),
     Route(path="/accounts/{account}/first-call", show=first_call.show, who=Who.MEMBER, roles=BUILDERS),
     Route(path=MEMBERS_PATH, show=members.show, who=Who.MEMBER, roles=MEMBERS),
     Route(path=f"{MEMBERS_PATH}/leave", act=members.leave, who=Who.MEMBER, roles=MEMBERS),
@@ -74,4 +84,6 @@ ROUTES: tuple[Route, ...] = (
     ),
     # All parts in all states, in `up` and tests.
     Route(path="/-/parts", show=workshop.show, only_workshop=True),
+    # What `up` would have mailed; on this machine alone.
+    Route(path="/-/mails", show=mails.show, only_workshop=True),
 )
