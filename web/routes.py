@@ -4,7 +4,7 @@ An account's page has ``{account}`` in its path, never in the session. Fields of
 edge takes that for a secret in an address.
 """
 
-from web.customer import first_call, members
+from web.customer import first_call, home, members
 from web.me import invitation, passkeys, profile, sessions, theme
 from web.ops import account_name
 from web.parts import mails, workshop
@@ -52,6 +52,7 @@ ROUTES: tuple[Route, ...] = (
     Route(path="/me/passkeys/{passkey}/remove", act=passkeys.remove, who=Who.PERSON, fresh=True),
     Route(path="/invitations/{invitation}", show=invitation.show, act=invitation.act, who=Who.PERSON),
     # An account's.
+    Route(path="/accounts/{account}", show=home.show, who=Who.MEMBER, roles=MEMBERS),
     Route(path="/accounts/{account}/first-call", show=first_call.show, who=Who.MEMBER, roles=BUILDERS),
     Route(path=MEMBERS_PATH, show=members.show, who=Who.MEMBER, roles=MEMBERS),
     Route(path=f"{MEMBERS_PATH}/leave", act=members.leave, who=Who.MEMBER, roles=MEMBERS),
