@@ -7,13 +7,15 @@ edge takes that for a secret in an address.
 from web.me import theme
 from web.ops import account_name
 from web.parts import mails, workshop
-from web.public import first, models
+from web.public import first, models, unsubscribe
 from web.route import STAFF, Route, Who
 
 ROUTES: tuple[Route, ...] = (
     # Public.
     Route(path="/", show=first.show),
     Route(path="/models", show=models.show),
+    # Mail programs post to it for their reader (RFC 8058).
+    Route(path="/unsubscribe/{link}", show=unsubscribe.show, act=unsubscribe.act, any_origin=True),
     # A person's own.
     Route(path="/theme", act=theme.act),
     # Operations.
