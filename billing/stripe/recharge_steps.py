@@ -74,21 +74,13 @@ async def act_on_recharge(context: StripeContext, reference: str) -> None:
         await end(context, recharge, RechargeStatus.FAILED, REFUSED)
 
 
-async def act_on_invoice(context: StripeContext, invoice_id: str) -> bool:
+async def act_on_recharge_invoice(context: StripeContext, invoice_id: str) -> bool:
     """Have the attempt of an invoice worked on; False where it is none of ours."""
     async with context.db.transaction() as tx:
         recharge = await find_recharge(tx, "invoice", invoice_id)
         if recharge is not None:
             await work.request(tx, f"recharge:{recharge.reference}")
     return recharge is not None
-
-
-async def act_on_invoice_payment(context: StripeContext, intent_id: str) -> bool:
-    """The same for a payment; False where it pays no invoice of ours."""
-    async for paid in context.client.invoices_of_payment(intent_id):
-        if await act_on_invoice(context, paid.invoice):
-            return True
-    return False
 
 
 async def _make_invoice(context: StripeContext, recharge: Recharge, topup: Topup) -> bool:
