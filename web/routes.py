@@ -8,7 +8,7 @@ from web.customer import first_call, home, members
 from web.me import invitation, passkeys, profile, sessions, theme
 from web.ops import account_name
 from web.parts import mails, workshop
-from web.public import compare, first, model, model_files, model_twins, models
+from web.public import compare, first, model, model_files, model_twins, models, unsubscribe
 from web.route import BUILDERS, MEMBERS, OWNERS, STAFF, Route, Who
 from web.sign_in import code, link, operator, out, passkey, start
 
@@ -20,6 +20,8 @@ ROUTES: tuple[Route, ...] = (
     # Public.
     Route(path="/", show=first.show),
     Route(path="/models", show=models.show),
+    # Mail programs post to it for their reader (RFC 8058).
+    Route(path="/unsubscribe/{link}", show=unsubscribe.show, act=unsubscribe.act, any_origin=True),
     Route(path="/models.json", show=model_files.show_json),
     Route(path="/models.csv", show=model_files.show_csv),
     Route(path="/models.atom", show=model_files.show_atom),
