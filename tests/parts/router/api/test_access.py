@@ -66,6 +66,15 @@ POST   /v1/account/refunds                              key billing:write
 POST   /v1/account/topups                               key billing:write
 POST   /v1/models/{model_id:path}/evidence              key usage:write
 POST   /v1/models/{model_id:path}/vote                  key usage:write
+GET    /v1/invitations                                  members:read
+GET    /v1/members                                      members:read
+GET    /v1/members/{member_id}                          members:read
+PATCH  /v1/members/{member_id}                          members:write
+POST   /v1/invitations                                  members:write
+POST   /v1/invitations/{invitation_id}/resend           members:write
+POST   /v1/invitations/{invitation_id}/withdraw         members:write
+POST   /v1/members/leave                                members:read
+POST   /v1/members/{member_id}/remove                   members:write
 POST   /v1/quote                                        key
 POST   /v1/stripe/webhook                               anyone
 GET    /admin/v1/acceptances                            finance_admin ops
@@ -185,6 +194,7 @@ POST   /admin/v1/accounts/{account_id}/resume           finance_admin ops
 POST   /admin/v1/accounts/{account_id}/suspend          finance_admin ops
 POST   /admin/v1/claims                                 ops
 POST   /admin/v1/document-requests/{request_id}/retry   finance_admin
+POST   /admin/v1/documents/{number}/collect             finance_admin
 POST   /admin/v1/documents/{number}/credit              finance_admin
 POST   /admin/v1/documents/{number}/send                finance_admin
 POST   /admin/v1/documents/{number}/void                finance_admin
@@ -308,6 +318,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
         *("open", "end", "pay", "start", "finish", "sign-off", "write-off", "close", "approve", "reject"),
         *("exports", "cancel"),
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "send"),
+        "collect",
         *("topups", "refunds", "resolve", "off", "grant-schedules", "retry"),
         *("reconciliations", "invoice-maps", "provider-invoices", "settle"),
         *("contracts", "fund"),
