@@ -5,10 +5,10 @@ edge takes that for a secret in an address.
 """
 
 from web.me import theme
-from web.ops import account_name
+from web.ops.routes import OPS
 from web.parts import workshop
 from web.public import first, models
-from web.route import STAFF, Route, Who
+from web.route import Route
 
 ROUTES: tuple[Route, ...] = (
     # Public.
@@ -17,14 +17,7 @@ ROUTES: tuple[Route, ...] = (
     # A person's own.
     Route(path="/theme", act=theme.act),
     # Operations.
-    Route(
-        path="/ops/accounts/{account}/name",
-        show=account_name.show,
-        act=account_name.act,
-        who=Who.OPERATOR,
-        roles=STAFF,
-        fresh=True,
-    ),
+    *OPS,
     # All parts in all states, in `up` and tests.
     Route(path="/-/parts", show=workshop.show, only_workshop=True),
 )
