@@ -22,6 +22,13 @@ async def withdraw(db: AsyncConnection, model_id: ModelId, account_id: AccountId
     return await _count(db, model_id)
 
 
+async def voters(db: AsyncConnection, model_id: ModelId) -> list[AccountId]:
+    """The accounts that want a model."""
+    row = ModelVoteRow
+    found = await db.scalars(select(row.account_id).where(row.model_id == model_id).order_by(row.account_id))
+    return [AccountId(account) for account in found]
+
+
 async def _count(db: AsyncConnection, model_id: ModelId) -> int:
     row = ModelVoteRow
     return int(await db.scalar(select(func.count()).select_from(row).where(row.model_id == model_id)) or 0)
