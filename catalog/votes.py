@@ -22,11 +22,10 @@ async def withdraw(db: AsyncConnection, model_id: ModelId, account_id: AccountId
     return await _count(db, model_id)
 
 
-async def voters(db: AsyncConnection, model_id: ModelId) -> list[AccountId]:
-    """The accounts that want a model."""
-    row = ModelVoteRow
-    found = await db.scalars(select(row.account_id).where(row.model_id == model_id).order_by(row.account_id))
-    return [AccountId(account) for account in found]
+async def list_voters(db: AsyncConnection, model_id: ModelId) -> list[AccountId]:
+    """The accounts that have voted for a model."""
+    rows = await db.scalars(select(ModelVoteRow.account_id).where(ModelVoteRow.model_id == model_id))
+    return [AccountId(account_id) for account_id in rows]
 
 
 async def _count(db: AsyncConnection, model_id: ModelId) -> int:

@@ -50,6 +50,7 @@ ContractId = NewType("ContractId", UUID)
 TermId = NewType("TermId", UUID)
 MailId = NewType("MailId", UUID)
 ManagementKeyId = NewType("ManagementKeyId", UUID)
+AlertId = NewType("AlertId", UUID)
 PersonId = NewType("PersonId", UUID)
 SessionId = NewType("SessionId", UUID)
 PasskeyId = NewType("PasskeyId", UUID)
@@ -99,6 +100,7 @@ PREFIXES: dict[object, str] = {
     TermId: "term",
     MailId: "mail",
     ManagementKeyId: "mgmt",
+    AlertId: "alert",
     PersonId: "person",
     SessionId: "sess",
     PasskeyId: "passkey",

@@ -89,6 +89,11 @@ class RouteTable:
                 return route, match.groupdict()
         return None
 
+    def is_form(self, address: str) -> bool:
+        """Whether a form can be sent to an address of ours."""
+        found = self.find(address) if address.startswith("/") and not address.startswith(("//", "/\\")) else None
+        return found is not None and found[0].act is not None and address.isprintable()
+
     def is_page(self, address: str) -> bool:
         """Whether an address is one of our pages, and so may be returned to: a path with a query, and no more."""
         path = address.partition("?")[0]

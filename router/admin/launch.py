@@ -9,13 +9,12 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import prices
-from billing.money import price_at, to_usd
+from billing.money import NanoUSD, price_at, to_usd
 from catalog import lifecycle, models, votes
 from catalog.seed import Summary, import_seed
 from catalog.values import Model, Status
-from catalog.verdict import chip_of
+from mail import enqueue_all
 from mail.kinds import ModelLaunched
-from mail.outbox import enqueue
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.registry.endpoints import list_endpoints
@@ -40,24 +39,23 @@ async def launch_model(work: UnitOfWork, model_id: ModelId, *, reason: str = "")
         is_free=facts.is_free,
         reason=reason,
     )
-    await _tell_voters(work, before)
+    await _mail_voters(work, before)
     return await _moved(work, before, "model.launch", reason)
 
 
-async def _tell_voters(work: UnitOfWork, model: Model) -> None:
-    """Have a mail sent to each account that voted for the model, once per launch."""
+async def _mail_voters(work: UnitOfWork, model: Model) -> None:
+    """Tell who voted for a model that it can be called."""
+    voters = await votes.list_voters(work.connection, model.id)
     price = price_at([one for one in await prices.list_prices(work.connection) if one.model_id == model.id], work.now)
-    assert price is not None, "a launch has a price; this is a bug"
+    if not voters or price is None:
+        return
     batch = price.batch_nano_per_mtok
     mail = ModelLaunched(
         model=model.id,
-        price_usd=to_usd(price.nano_per_mtok),
-        batch_price_usd="" if batch is None else to_usd(batch),
-        license=chip_of(model, work.now).value,
+        price_usd=to_usd(NanoUSD(price.nano_per_mtok)),
+        batch_price_usd="" if batch is None else to_usd(NanoUSD(batch)),
     )
-    for account in await votes.voters(work.connection, model.id):
-        dedupe = f"model_launched {model.id} {account.hex} {work.now.isoformat()}"
-        await enqueue(work.connection, mail, account, dedupe=dedupe)
+    await enqueue_all(work.connection, mail, voters, dedupe=f"launch:{model.id}")
 
 
 class _LaunchFacts(msgspec.Struct, frozen=True):

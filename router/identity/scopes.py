@@ -56,4 +56,6 @@ def roles_with(scopes: Collection[Scope]) -> list[Role]:
 
 def text_of(scopes: Collection[Scope]) -> str:
     """Scopes for a person: ``usage:read or billing:read``."""
+    if frozenset(scopes) >= ANY_SCOPE:
+        return "any"
     return " or ".join(scope.value for scope in Scope if scope in scopes)

@@ -5,6 +5,8 @@ models, whose ids have slashes.
 """
 
 from router.api.public.account import operations as account
+from router.api.public.alerts import operations as alerts
+from router.api.public.audit import operations as audit
 from router.api.public.budgets import operations as budgets
 from router.api.public.calls import operations as calls
 from router.api.public.caps import operations as caps
@@ -15,12 +17,19 @@ from router.api.public.documents import profile_operations as billing_profiles
 from router.api.public.evidence import operations as evidence
 from router.api.public.first_page import operations as first_page
 from router.api.public.grants import operations as grants
+from router.api.public.invitations import operations as invitations
+from router.api.public.keys import operations as keys
+from router.api.public.licenses import acceptances
+from router.api.public.licenses import operations as licenses
+from router.api.public.management_keys import operations as management_keys
+from router.api.public.members import operations as members
 from router.api.public.model_changes import operations as model_changes
 from router.api.public.model_endpoints import operations as model_endpoints
 from router.api.public.models import operations as models
 from router.api.public.movements import operations as movements
 from router.api.public.openai_usage import operations as openai_usage
 from router.api.public.portal import operations as portal
+from router.api.public.principal import operations as principal
 from router.api.public.quote import operations as quotes
 from router.api.public.recharge import operations as recharge
 from router.api.public.refunds import operations as refunds
@@ -49,6 +58,8 @@ operations = [
         billing_profiles,
         documents,
     ),
+    *(members, invitations),
     *(topups, refunds, recharge, portal),
+    *(keys, management_keys, principal, licenses, acceptances, alerts, audit),
     *(calls, requests, quotes, usage, openai_usage, stripe_webhook, first_page),
 ]
