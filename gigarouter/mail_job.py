@@ -5,12 +5,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.documents.mails import finish_mail
 from billing.documents.profiles import list_sellers
 from gigarouter.settings import Settings
+from gigarouter.web_settings import web_url
 from mail import outbox
+from mail.folder import MailFolder
 from mail.kinds import DocumentReference
 from mail.outbox import StoredMail
 from mail.render import Surroundings
 from mail.sending import Sender, Sources
-from mail.transports import MailFolder, MailServer, Transport
+from mail.transports import MailServer, Transport
 from mail.values import Finished
 from router.context import RouterContext
 from router.identity.mail_readers import find_readers
@@ -39,7 +41,7 @@ def make_sender(settings: Settings) -> Sender | None:
     if isinstance(transport, MailFolder):
         sender = sender or FOLDER_SENDER
     sources = Sources(find_recipients=find_readers, finish=_finish, find_sender=_find_sender)
-    around = Surroundings(settings.web_url)
+    around = Surroundings(web_url(settings))
     return Sender(transport, sources, around, sender=sender, bounces_to=settings.mail_bounces_to or "")
 
 

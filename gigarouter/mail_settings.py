@@ -27,10 +27,6 @@ class MailSettings(BaseModel):
         description="Folder into which mails are written as .eml files where no mail server is set; `up` sets it to "
         "`mails` in its data folder.",
     )
-    web_url: str = Field(
-        default="http://127.0.0.1:8081",
-        description="Address at which people reach the pages, as https://example.com: links in mails begin with it.",
-    )
 
     @field_validator("smtp_url")
     @classmethod

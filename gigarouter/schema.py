@@ -1,6 +1,7 @@
 """Applies the database schema of this release, and checks whether a database has it."""
 
 import asyncio
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -48,6 +49,7 @@ def migrate(database_url: str) -> None:
     command.upgrade(_config(database_url), "head")
 
 
+@cache
 def revisions() -> tuple[str | None, frozenset[str]]:
     """This release's newest revision, and all that it knows."""
     scripts = ScriptDirectory(str(migrations_folder()))

@@ -8,8 +8,9 @@ import uvloop
 
 from gigarouter import telemetry
 from gigarouter.listeners import INSIDE_DRAIN_S, Listener, serve_until_signaled
-from gigarouter.ports import Port
+from gigarouter.ports import LOOPBACK, Port
 from gigarouter.settings import Settings
+from gigarouter.web_settings import web_url
 from gigarouter.wiring import process, require_fit
 from router.api.app import Audience, create_app
 
@@ -39,6 +40,7 @@ async def _serve(settings: Settings) -> None:
             metrics=meters.expose,
             cors_origins=settings.cors_origins,
             reads_per_minute=settings.reads_per_minute,
+            web_url=_pages(settings),
         )
         customers = app(Audience.EVERYONE if settings.shares_port else Audience.CUSTOMERS)
         async with asyncio.TaskGroup() as group:
@@ -49,6 +51,11 @@ async def _serve(settings: Settings) -> None:
             )
             for watch in watches:
                 watch.cancel()
+
+
+def _pages(settings: Settings) -> str | None:
+    """Where ``/`` sends browsers: the pages' own address, or this machine's where the API is on it alone."""
+    return settings.web_url or (web_url(settings) if settings.host == LOOPBACK else None)
 
 
 def _settle_memory() -> None:

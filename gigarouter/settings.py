@@ -27,9 +27,11 @@ from pydantic_settings import (
 from typing_extensions import override
 
 from billing.exports.storage import ExportFolder
+from gigarouter.customer_settings import CustomerSettings
 from gigarouter.mail_settings import MailSettings
 from gigarouter.second_person_settings import SecondPersonSettings
 from gigarouter.sign_in_settings import SignInSettings
+from gigarouter.web_settings import WebSettings
 from store.faults import CannotStart
 
 PREFIX = "GIGAROUTER_"
@@ -65,7 +67,7 @@ def _default_admin_port(fields: dict[str, Any]) -> int:
     return port + ADMIN_PORT_ABOVE if port + ADMIN_PORT_ABOVE <= PORT_MAX else port - ADMIN_PORT_ABOVE
 
 
-class Settings(SecondPersonSettings, SignInSettings, MailSettings, BaseSettings):
+class Settings(CustomerSettings, WebSettings, SecondPersonSettings, SignInSettings, MailSettings, BaseSettings):
     """Everything that can be set. Durations are in seconds, sizes in bytes."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
@@ -219,6 +221,7 @@ class Settings(SecondPersonSettings, SignInSettings, MailSettings, BaseSettings)
         "allowed_private_networks",
         "webhook_private_networks",
         "cors_origins",
+        "web_proxies",
         mode="before",
     )
     @classmethod

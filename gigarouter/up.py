@@ -1,8 +1,8 @@
 """`gigarouter up`: runs the whole product on one machine, in the foreground, until Ctrl-C.
 
 It supervises embedded PostgreSQL and Redis, applies the schema, the seed catalogue and a demo account, then runs
-`worker`, `serve` and `jobs` as child processes. A process that dies is started again; what a killed run left behind is
-ended first.
+`worker`, `serve`, `jobs` and `web` as child processes. A process that dies is started again; what a killed run left
+behind is ended first.
 """
 
 import signal
@@ -18,12 +18,17 @@ import typer
 from gigarouter import schema
 from gigarouter.data_folder import DataFolder
 from gigarouter.demo import MODEL, Demo, launch_demo, prepare, wait_until_listed
+from gigarouter.mail_watch import MailWatch
 from gigarouter.ports import LOOPBACK, free_port, reachable, require_free_port
 from gigarouter.settings import Settings, child_environment, source
 from gigarouter.supervise import Child, Supervisor
+from gigarouter.web_settings import web_url
 from store.embedded import Embedded
 from store.faults import Unavailable
 
+MAILS = "mails"
+# For whoever signs in at the pages of this machine.
+FREE_CREDIT_USD = "5"
 LOOPBACK_NETWORKS = "127.0.0.0/8,::1/128"
 WORKER_ENDS_WITHIN_S = 5.0
 
@@ -83,11 +88,11 @@ def _run_on(servers: Embedded, supervisor: Supervisor, folder: DataFolder, setti
     try:
         _start(supervisor, settings, servers.database_url, demo)
         _say(_welcome(settings, demo, with_worker=model is not None))
-        supervisor.run()
+        supervisor.run(_mail_watch(folder, settings))
     finally:
-        with _step("worker, API and jobs stop"):
+        with _step("worker, API, pages and jobs stop"):
             # The worker still answers the calls of the others while they end.
-            supervisor.end(["serve", "jobs"], within_s=settings.drain_s + 5)
+            supervisor.end(["serve", "jobs", "web"], within_s=settings.drain_s + 5)
             supervisor.end(["worker"], within_s=WORKER_ENDS_WITHIN_S)
 
 
@@ -119,11 +124,14 @@ def _children(servers: Embedded, folder: DataFolder, settings: Settings, model: 
         redis_url=servers.redis_url,
         secret_keys=folder.secret_key(),
         allowed_private_networks=LOOPBACK_NETWORKS,
+        web_workshop="true",
+        **_mail_folder(folder, settings),
+        **({} if "free_credit_usd" in settings.model_fields_set else {"free_credit_usd": FREE_CREDIT_USD}),
         **{name: str(value) for name, value in _addresses(settings).items()},
     )
     logs = folder.path / "logs"
     children = {
-        name: Child(name, ["gigarouter", name], logs / f"{name}.log", environment) for name in ("serve", "jobs")
+        name: Child(name, ["gigarouter", name], logs / f"{name}.log", environment) for name in ("serve", "jobs", "web")
     }
     if model is not None:
         arguments = ["providers.worker", "--model", str(model), "--name", MODEL]
@@ -132,11 +140,27 @@ def _children(servers: Embedded, folder: DataFolder, settings: Settings, model: 
     return children
 
 
+def _mail_folder(folder: DataFolder, settings: Settings) -> dict[str, str]:
+    """Where mails are kept, without a mail server and where nobody has named another folder."""
+    if settings.smtp_url is not None or settings.mail_dir is not None:
+        return {}
+    return {"mail_dir": str(folder.path / MAILS)}
+
+
+def _mail_watch(folder: DataFolder, settings: Settings) -> Callable[[], None]:
+    """What prints the mails that are kept, if any are."""
+    if not _mail_folder(folder, settings):
+        return lambda: None
+    return MailWatch(folder.path / MAILS, _say, f"{web_url(settings)}/-/mails").look
+
+
 def _start(supervisor: Supervisor, settings: Settings, database_url: str, demo: Demo) -> None:
     """Launch all children at once, then wait for each."""
     supervisor.check()
     with _step(f"API on port {settings.port}"):
         supervisor.run_until_ready("serve", reachable(settings.host), settings.port)
+    with _step(f"pages on port {settings.web_port}"):
+        supervisor.run_until_ready("web", reachable(settings.web_host), settings.web_port)
     if "worker" in supervisor.children:
         with _step("in-house worker"):
             supervisor.run_until_ready("worker", LOOPBACK, settings.worker_port)
@@ -161,6 +185,10 @@ def _launch(supervisor: Supervisor, settings: Settings, database_url: str) -> st
 def _with_free_ports(settings: Settings) -> Settings:
     """Another port for what no customer has to know where the usual one is taken. Raises :class:`CannotStart`."""
     ports = {"worker_port": free_port(LOOPBACK, settings.worker_port)}
+    if source("web_port") == "default":
+        ports["web_port"] = free_port(settings.web_host, settings.web_port)
+    else:
+        require_free_port(settings.web_host, settings.web_port, "GIGAROUTER_WEB_PORT")
     if source("admin_port") == "default":
         ports["admin_port"] = free_port(settings.admin_host, settings.admin_port)
     elif not settings.shares_port:
@@ -169,9 +197,10 @@ def _with_free_ports(settings: Settings) -> Settings:
 
 
 def _addresses(settings: Settings) -> dict[str, str | int]:
-    """Where `serve` listens, as settings."""
+    """Where `serve` and `web` listen, as settings."""
     inside = {} if settings.shares_port else {"admin_host": settings.admin_host}
-    return {"host": settings.host, "port": settings.port, "admin_port": settings.admin_port, **inside}
+    pages: dict[str, str | int] = {"web_host": settings.web_host, "web_port": settings.web_port}
+    return {"host": settings.host, "port": settings.port, "admin_port": settings.admin_port, **inside, **pages}
 
 
 def _welcome(settings: Settings, demo: Demo, *, with_worker: bool) -> str:
@@ -180,6 +209,7 @@ def _welcome(settings: Settings, demo: Demo, *, with_worker: bool) -> str:
     inside = base if settings.shares_port else f"http://{reachable(settings.admin_host)}:{settings.admin_port}"
     lines = [
         "",
+        f"  pages  {web_url(settings)}",
         f"  API    {base}/v1",
         f"  key    {demo.key}   (account {demo.account}, {demo.credit} of free credit)",
         f"  admin  {inside}/admin/v1, {inside}/metrics",

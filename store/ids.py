@@ -49,12 +49,14 @@ ProviderInvoiceId = NewType("ProviderInvoiceId", UUID)
 ContractId = NewType("ContractId", UUID)
 TermId = NewType("TermId", UUID)
 MailId = NewType("MailId", UUID)
+ManagementKeyId = NewType("ManagementKeyId", UUID)
+AlertId = NewType("AlertId", UUID)
+DeviceLoginId = NewType("DeviceLoginId", UUID)
 PersonId = NewType("PersonId", UUID)
 SessionId = NewType("SessionId", UUID)
 PasskeyId = NewType("PasskeyId", UUID)
 InvitationId = NewType("InvitationId", UUID)
 EvidenceId = NewType("EvidenceId", UUID)
-ManagementKeyId = NewType("ManagementKeyId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -98,12 +100,14 @@ PREFIXES: dict[object, str] = {
     ContractId: "contract",
     TermId: "term",
     MailId: "mail",
+    ManagementKeyId: "mgmt",
+    AlertId: "alert",
+    DeviceLoginId: "device",
     PersonId: "person",
     SessionId: "sess",
     PasskeyId: "passkey",
     InvitationId: "invite",
     EvidenceId: "evidence",
-    ManagementKeyId: "mgmt",
 }
 
 

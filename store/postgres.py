@@ -54,6 +54,9 @@ WRONG_DATA = (
 # Everything else that Postgres may answer is its own state: full, read-only in a failover, out of connections, locked.
 POSTGRES_FAULTS = (asyncpg.PostgresError, *CONNECTION_LOST)
 
+# Classes of SQLSTATE that say that Postgres cannot do it now: connections, resources, an operator's hand or a deadline.
+_AWAY = ("08", "53", "57")
+
 Connection: TypeAlias = Any  # asyncpg.Connection; the package has no types
 
 # The role, what bounds a silence, and Postgres' time.
@@ -78,13 +81,40 @@ async def now_of(connection: AsyncConnection) -> datetime:
     return postgres_at
 
 
+def is_away(fault: BaseException) -> bool:
+    """Whether a fault says that Postgres cannot answer now, and not that a statement was wrong."""
+    cause: Any = getattr(fault, "orig", None) or fault
+    state = getattr(cause, "sqlstate", None) or ""
+    return isinstance(cause, CONNECTION_LOST) or isinstance(fault, CONNECTION_LOST) or state.startswith(_AWAY)
+
+
+def _session(*, read_only: bool, statement_s: float | None) -> dict[str, str]:
+    """The settings of a session of the pool."""
+    settings = {"application_name": "gigarouter"}
+    if read_only:
+        settings["default_transaction_read_only"] = "on"
+    if statement_s is not None:
+        settings["statement_timeout"] = f"{round(statement_s * 1000)}ms"
+    return settings
+
+
 class Database:
     """One Postgres database. ``url``: ``postgresql://user:password@host:port/name`` or ``…/name?host=/socket``.
 
-    ``clock`` tells its time: each transaction looks at it in the round trip that takes the role.
+    ``clock`` tells its time: each transaction looks at it in the round trip that takes the role. ``read_only``: its
+    transactions write nothing, Postgres says so, and none of their statements runs longer than ``statement_s``.
     """
 
-    def __init__(self, url: str, *, as_owner: bool = False, pool_size: int = 5, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        as_owner: bool = False,
+        pool_size: int = 5,
+        clock: Clock | None = None,
+        read_only: bool = False,
+        statement_s: float | None = None,
+    ) -> None:
         self.url = url
         self.clock = clock or Clock()
         self._as_owner = as_owner
@@ -93,7 +123,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=True,
-            connect_args={"timeout": 5, "server_settings": {"application_name": "gigarouter"}},
+            connect_args={"timeout": 5, "server_settings": _session(read_only=read_only, statement_s=statement_s)},
         )
 
     @asynccontextmanager

@@ -5,7 +5,7 @@ their explanation, and no filter finds them. The time of a call is in its id, wh
 index is made beside all traffic, and a week that is made later has it from the start.
 
 Revision ID: 0054
-Revises: 0045
+Revises: 0048
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0054"
-down_revision = "0051"
+down_revision = "0052"
 branch_labels = None
 depends_on = None
 

@@ -205,6 +205,11 @@ class Exchange:
             raise self.fault
 
     @property
+    def caller(self) -> Caller | None:
+        """The API key, where the principal is one."""
+        return self.principal if isinstance(self.principal, Caller) else None
+
+    @property
     def client_address(self) -> str | None:
         """The client's address as far as we know it: what the proxy that stands before us, in our network, saw.
 
@@ -213,11 +218,6 @@ class Exchange:
         if not self.forwarded_for or not self.peer or ip_address(self.peer).is_global:
             return self.peer
         return self.forwarded_for.rpartition(b",")[2].strip().decode("latin-1")
-
-    @property
-    def caller(self) -> Caller | None:
-        """The API key, where the principal is one."""
-        return self.principal if isinstance(self.principal, Caller) else None
 
     @property
     def elapsed_ms(self) -> float:

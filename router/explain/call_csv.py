@@ -1,9 +1,9 @@
 """Streams the log of calls as CSV: the whole selection of a filter, the newest first, written by Postgres itself."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import Awaitable, Callable
 
 from router.explain.calls import CallFilter, conditions, id_at
-from store.copy_out import stream_csv
+from store.copy_out import copy_csv
 from store.postgres import Database
 
 WITHIN_S = 300.0
@@ -18,8 +18,8 @@ _HEADER = """
 """
 
 
-def csv_of_calls(db: Database, which: CallFilter) -> AsyncGenerator[bytes]:
-    """Stream the calls of a filter. Raises what asyncpg does."""
+async def copy_calls(db: Database, which: CallFilter, take: Callable[[bytes], Awaitable[None]]) -> None:
+    """Give the calls of a filter to ``take``, as CSV in blocks. Raises what asyncpg does."""
     condition, values = conditions(which)
     # The driver writes the values into the statement as literals, for COPY takes no parameters.
     arguments: list[object] = [which.account_id, id_at(which.since), id_at(which.until)]
@@ -31,4 +31,4 @@ def csv_of_calls(db: Database, which: CallFilter) -> AsyncGenerator[bytes]:
         f" WHERE r.account_id = $1 AND request_id >= $2 AND request_id < $3 AND outcome IS NOT NULL{condition}"
         " ORDER BY request_id DESC"
     )
-    return stream_csv(db, query, *arguments, within_s=WITHIN_S)
+    await copy_csv(db, query, *arguments, take=take, within_s=WITHIN_S)

@@ -149,17 +149,17 @@ def _call(row: Any) -> LoggedCall:  # noqa: ANN401 - a row of SQLAlchemy's
     if row.route is None:
         return LoggedCall(**{name: getattr(row, name) for name in LoggedCall.__struct_fields__})
     # A release that knew no columns wrote it: its explanation has them.
-    told = decode_explanation(row.route)
+    explained = decode_explanation(row.route)
     return LoggedCall(
-        request_id=told.request_id,
-        at=told.at,
-        key_id=told.key,
-        model_id=told.model or None,
-        lane=told.lane.value,
-        outcome=outcome_of(told).value,
-        code=told.error.code if told.error is not None else "",
-        took_ms=told.timings.total_us // 1000,
-        tokens=told.tokens,
-        cost_nano=told.cost_nano,
-        attempts=len(told.attempts),
+        request_id=explained.request_id,
+        at=explained.at,
+        key_id=explained.key,
+        model_id=explained.model or None,
+        lane=explained.lane.value,
+        outcome=outcome_of(explained).value,
+        code=explained.error.code if explained.error is not None else "",
+        took_ms=explained.timings.total_us // 1000,
+        tokens=explained.tokens,
+        cost_nano=explained.cost_nano,
+        attempts=len(explained.attempts),
     )

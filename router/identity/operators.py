@@ -32,13 +32,13 @@ MISSING = (
 
 
 class Operator(msgspec.Struct, frozen=True):
-    """An authenticated operator. ``name`` is the person's e-mail address."""
+    """An authenticated operator. ``name`` is the person's e-mail address; one who signed in came without a key."""
 
     member_id: MemberId
     role: Role
     name: str
-    key_id: OperatorKeyId
-    digest: bytes
+    key_id: OperatorKeyId | None = None
+    digest: bytes = b""
     expires_at: datetime | None = None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # Other gateways, installed there to be measured against.
 NOT_OURS = ROOT / "bench" / "out"
-PACKAGES = ("router", "billing", "providers", "catalog", "mail", "store", "gigarouter")
+PACKAGES = ("web", "router", "billing", "providers", "catalog", "mail", "store", "gigarouter")
 
 
 @cache

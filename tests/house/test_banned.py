@@ -48,9 +48,10 @@ EXCEPTIONS = {
     # Connections race; the function that starts them awaits the losers too.
     "providers/wire/connect.py": {"asyncio.create_task"},
 }
-# The borders where everything is caught and logged: the two HTTP edges, the job loop, the worker's model thread.
+# The borders where everything is caught and logged: the HTTP edges, the job loop, the worker's model thread.
 CATCH_ALL = {
     "router/api/server/guard.py",
+    "web/app.py",
     "gigarouter/jobs.py",
     "providers/worker/server/operations.py",
     "providers/worker/engine/engine.py",

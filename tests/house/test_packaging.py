@@ -32,7 +32,7 @@ def test_the_wheel_has_our_packages_and_no_other(wheel: list[str]) -> None:
 
 
 def test_the_wheel_has_every_file_that_the_product_reads(wheel: list[str]) -> None:
-    data = {".lua", ".sql", ".toml", ".mako", ".html", ".typed"}
+    data = {".lua", ".sql", ".toml", ".mako", ".html", ".css", ".js", ".svg", ".md", ".typed"}
     for package in PACKAGES:
         for file in (ROOT / package).rglob("*"):
             if file.suffix in data:

@@ -1,14 +1,18 @@
 """A customer reads what was used and paid: our own report, CSV, and OpenAI's client with its two reports."""
 
+import asyncio
 import csv
 import io
 import itertools
 import json
 import re
+import time
+from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import openai
@@ -16,8 +20,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from billing.money import from_usd
+from billing.rollups.fill import add_before, add_pending
+from router.api.fields import rfc3339
+from router.statistics.sums import sum_statistics
 from store.embedded import Embedded
 from store.ids import AccountId, KeyId, wire
+from store.postgres import Database
 from tests.harness.fake_upstream import Reply, Upstream
 from tests.harness.processes import Product
 
@@ -113,6 +121,34 @@ def test_however_it_is_grouped_it_is_what_was_charged(acme: Customer, group_by: 
     assert answer["totals"]["free_calls"] == 4
     for row in answer["data"]:
         assert {group for group in GROUPS if row[group] is not None} == set(group_by.split(","))
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/St_Johns"])
+def test_days_are_those_of_the_zone_and_sums_are_the_same_before_and_after_jobs_have_made_them(
+    acme: Customer, zone: str
+) -> None:
+    query = f"?timezone={zone}&group_by="
+    groups = ("day", "month", "hour,model", "lane", "key,model,day")
+    before = [acme.usage(query + group) for group in groups]
+    local = datetime.now(ZoneInfo(zone))
+    assert before[0]["timezone"] == zone
+    assert {row["day"] for row in before[0]["data"]} <= {f"{local - timedelta(days=days):%Y-%m-%d}" for days in (0, 1)}
+    assert before[0]["from"] == rfc3339(local.replace(day=1, hour=0, minute=0, second=0, microsecond=0))
+
+    async def sum_up() -> None:
+        db = Database(acme.product.database.url)
+        await add_pending(db)
+        await add_before(db, within_s=60)
+        await db.close()
+
+    asyncio.run(sum_up())
+    assert acme.product.database.value(
+        "SELECT sum(calls)::bigint FROM usage_by_key WHERE account_id = $1", acme.account
+    )
+    assert [acme.usage(query + group) for group in groups] == before
+    assert acme.usage(f"?timezone={zone}&from={local:%Y-%m-%d}&group_by=key")["from"] == rfc3339(
+        local.replace(hour=0, minute=0, second=0, microsecond=0)
+    )
 
 
 def test_it_is_this_accounts_alone_and_says_nothing_of_providers(acme: Customer) -> None:
@@ -240,3 +276,86 @@ def test_pages_have_every_second_once_and_sum_to_the_ledger(acme: Customer, widt
 def test_what_openais_reports_do_not_take_is_refused_by_name(acme: Customer, query: str, param: str) -> None:
     answer = acme.get(f"/organization/{query}")
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param), answer.text
+
+
+def logged(acme: Customer, query: str = "") -> list[dict[str, Any]]:
+    """All pages of the log of calls, five calls each."""
+    rows: list[dict[str, Any]] = []
+    path = f"/requests?limit=5{query}"
+    while True:
+        answer = acme.get(path)
+        assert answer.status_code == 200, answer.text
+        rows += answer.json()["data"]
+        if "next" not in answer.links:
+            return rows
+        path = answer.links["next"]["url"].removeprefix("/v1")
+
+
+def test_the_log_of_calls_has_refusals_and_failures_and_finds_them(acme: Customer) -> None:
+    assert acme.call("acme/none", "no such model").status_code == 404
+    deadline = time.monotonic() + 30
+    while not logged(acme, "&code=model_not_found") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    rows = logged(acme)
+    assert [row["id"] for row in rows] == sorted((row["id"] for row in rows), reverse=True)
+    outcomes = Counter(row["outcome"] for row in rows)
+    assert outcomes == {"answered": acme.answered, "replayed": 1, "failed": 1, "refused": 1}
+    assert sum(from_usd(row["cost_usd"]) for row in rows if row["cost_usd"]) == acme.cost
+    [refused] = logged(acme, "&outcome=refused&slower_than_ms=0") or logged(acme, "&outcome=refused")
+    assert (refused["code"], refused["model"], refused["tokens"]) == ("model_not_found", None, None)
+    [failed] = logged(acme, f"&model={PAID}&outcome=failed")
+    assert acme.get(f"/requests/{failed['id']}").json()["error"]["code"] == failed["code"] == "provider_unavailable"
+    other = wire(KeyId, acme.ids["other"])
+    assert {row["key"] for row in logged(acme, f"&key_id={other}")} == {other}
+    assert logged(acme, "&slower_than_ms=100000") == []
+    assert logged(acme, "&from=2020-01-01&to=2020-01-02") == []
+    text = acme.get("/requests?format=csv").text
+    assert [row["id"] for row in csv.DictReader(io.StringIO(text))] == [row["id"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ("key_id=prov_1", "key_id"),
+        ("cursor=nonsense", "cursor"),
+        ("slower_than_ms=-1", "slower_than_ms"),
+        ("slower_than_ms=٣", "slower_than_ms"),
+        ("outcome=lost", "outcome"),
+        ("code=No%20code", "code"),
+        ("from=2026-02-01&to=2026-01-01", "from"),
+        ("limit=0", "limit"),
+        ("format=xml", "format"),
+        ("colour=red", "colour"),
+    ],
+)
+def test_what_the_log_of_calls_does_not_take_is_refused_by_name(acme: Customer, query: str, param: str) -> None:
+    answer = acme.get(f"/requests?{query}")
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param), answer.text
+
+
+def test_anybody_sees_who_serves_a_model_and_what_is_not_known_is_null(acme: Customer) -> None:
+    async def sum_up() -> None:
+        db = Database(acme.product.database.url)
+        await sum_statistics(db, datetime.now(UTC))
+        await db.close()
+
+    deadline = time.monotonic() + 30
+    counted = "SELECT coalesce(sum(answered), 0) FROM endpoint_statistics"
+    # Two customers' calls of two models, but for those with keys for tests.
+    while acme.product.database.value(counted) < 8 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    asyncio.run(sum_up())
+    answer = httpx.get(f"{acme.product.url}/models/{PAID}/endpoints").json()
+    [endpoint] = answer["data"]
+    assert endpoint["provider"] == "secret-1234567891"
+    assert answer["pricing"]["per_million_tokens"] == "1.234567891"
+    assert endpoint["availability"]["attempts_24h"] > 3
+    assert endpoint["availability"]["last_24h"] is None, "too few calls"
+    assert {latency["p95_ms"] for latency in endpoint["latency"]} == {None}
+    assert answer["as_of"] is not None
+    assert not answer["late"]
+    missing = httpx.get(f"{acme.product.url}/models/acme/none/endpoints")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+    # The first use of a minute is noted.
+    uses = acme.product.database.rows("SELECT DISTINCT network::text, client FROM key_uses")
+    assert {tuple(use) for use in uses} <= {("127.0.0.0/24", "Python-urllib"), ("127.0.0.0/24", "python-httpx")}

@@ -13,11 +13,11 @@ from router.admin.accounts import open_account, rename_account, require_account,
 from router.api.admin.references import account_of
 from router.api.admin.request import Command, Edit, Read, Write
 from router.api.fields import AccountIdText, AccountRef, Instant, Usd, text_of
-from router.api.forms import Body, Page, PageQuery, Patch, Resource, answer_of
+from router.api.forms import Body, Page, PageQuery, Patch, Reason, Resource, answer_of
 from router.api.operation import ALL, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest
-from router.identity.key_commands import list_keys
+from router.identity.key_loading import count_keys
 from router.identity.members import list_members
 from store.ids import AccountId, wire
 
@@ -105,21 +105,21 @@ async def edit(admin: Edit, account_id: AccountRef, body: AccountEdit) -> Accoun
 
 
 @operations.post(f"{ONE}/suspend", verb="suspend", summary="Suspend an account", roles=ALL)
-async def suspend(admin: Write, account_id: AccountRef) -> AccountOut:
+async def suspend(admin: Write, account_id: AccountRef, body: Reason) -> AccountOut:
     """Its keys stop within a second; credit and usage stay."""
-    return await _set_status(admin, account_id, "suspended")
+    return await _set_status(admin, account_id, "suspended", body.reason)
 
 
 @operations.post(f"{ONE}/resume", verb="resume", summary="Resume an account", roles=ALL)
-async def resume(admin: Write, account_id: AccountRef) -> AccountOut:
+async def resume(admin: Write, account_id: AccountRef, body: Reason) -> AccountOut:
     """Its keys work again."""
-    return await _set_status(admin, account_id, "active")
+    return await _set_status(admin, account_id, "active", body.reason)
 
 
-async def _set_status(admin: Write, account_id: str, to: Literal["active", "suspended"]) -> AccountOut:
+async def _set_status(admin: Write, account_id: str, to: Literal["active", "suspended"], reason: str) -> AccountOut:
     async def command(work: UnitOfWork) -> AccountOut:
         known = await account_of(work.connection, account_id)
-        return await _out(work.connection, await set_account_status(work, known.id, to))
+        return await _out(work.connection, await set_account_status(work, known.id, to, reason))
 
     return await _change(admin, account_id, command)
 
@@ -134,13 +134,12 @@ async def _change(admin: Write, account_id: str, command: Command[AccountOut]) -
 
 async def _out(connection: AsyncConnection, account: Account) -> AccountOut:
     credit = await credits_of(connection, [account.id])
-    keys = [key for key in await list_keys(connection, account.id) if key.revoked_at is None]
     members = await list_members(connection, account.id)
     return answer_of(
         AccountOut,
         account,
         credit_usd=credit.get(account.id, NanoUSD(0)),
         debt_usd=await read_debt(connection, account.id),
-        keys=len(keys),
+        keys=await count_keys(connection, account.id),
         members=tuple(member.email for member in members),
     )

@@ -1,14 +1,15 @@
 """Serves ``GET /v1/requests``: the log of an account's calls, with refusals and failures, as pages or as CSV."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import Depends, Query, Response
-from fastapi.responses import StreamingResponse
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import NanoUSD
+from router.api.csv_stream import CsvStream
 from router.api.fields import DayOrInstant, Instant, KeyIdText, ModelRef, Usd
 from router.api.forms import Answer, Page, PageQuery, closed
 from router.api.operation import CSV, JSON, Operations, Who, check_request
@@ -17,16 +18,14 @@ from router.api.public.postgres import read
 from router.api.public.request import Private
 from router.api.usage_report import media_of
 from router.context import RouterContext
-from router.errors import InvalidRequest, StoreUnavailable
-from router.explain.call_csv import csv_of_calls
+from router.errors import InvalidRequest
+from router.explain.call_csv import copy_calls
 from router.explain.call_log import Outcome
 from router.explain.calls import CallFilter, CallPage, LoggedCall, list_calls
 from router.explain.receipts import KEPT_DAYS
 from router.identity.key_commands import key_names
 from router.identity.scopes import Scope
-from store.copy_out import first_block
 from store.ids import AccountId, KeyId, ModelId, RequestId, wire
-from store.postgres import STORE_FAULTS
 
 operations = Operations("requests", who=Who.KEY)
 SLOW_MS_MAX = 2**31 - 1
@@ -107,7 +106,7 @@ async def list_requests(
     """
     which = call_filter(query, request.account_id, request.context, request.exchange.now)
     if media_of(query.format, request.accept) == CSV:
-        return await csv_response(request.context, which, "requests.csv")
+        return CsvStream(partial(copy_calls, request.context.db, which), "requests.csv")
     before = query.after_id(RequestId)
     page, names = await find_calls(request.context, which, None if before is None else RequestId(before), query.limit)
     return request.paging.linked(calls_out(page, names, query.limit))
@@ -152,18 +151,6 @@ def calls_out(page: CallPage, names: dict[KeyId, str], limit: int) -> CallsOut:
         next_cursor=None if following is None else closed(wire(RequestId, following)),
         searched_to=_time_of(page.searched_to) if ended_early and page.searched_to is not None else None,
     )
-
-
-async def csv_response(context: RouterContext, which: CallFilter, name: str) -> Response:
-    """Answer the whole selection as CSV, streamed. Raises ``StoreUnavailable``, before anything is sent."""
-    try:
-        body = await first_block(csv_of_calls(context.db, which))
-    except STORE_FAULTS as fault:
-        raise StoreUnavailable(
-            "The log of calls cannot be read right now. Try again in a moment.", retry_after_s=1, detail=str(fault)
-        ) from fault
-    headers = {"cache-control": "no-store", "content-disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(body, media_type=CSV, headers=headers)
 
 
 def _model_id(name: str, context: RouterContext) -> ModelId:

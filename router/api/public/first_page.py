@@ -5,6 +5,7 @@ from html import escape
 from typing import Annotated, Final
 
 from fastapi import Header, Request, Response
+from pydantic import Field
 
 from router.api.accept import preferred
 from router.api.exchange import EXCHANGE, Exchange
@@ -37,7 +38,7 @@ a {{ color: #8ab4f8; }} }}
 </style>
 <h1>gigarouter</h1>
 <p>One key, one OpenAI-compatible API for text embeddings from many providers.
-This is the API; it has no user interface.</p>
+This is the API{pages}.</p>
 <ul>
 <li>Documentation: <a href="/openapi.json">/openapi.json</a> describes every operation (OpenAPI 3.1).</li>
 <li>Models, with prices and licenses: <a href="/v1/models">/v1/models</a></li>
@@ -60,6 +61,7 @@ class FirstPageOut(Answer):
     name: str = "gigarouter"
     description: str = "One OpenAI-compatible API for text embeddings from many providers."
     base_url: str
+    pages: str | None = Field(None, description="Where people read: catalogue, accounts, documentation.")
     documentation: str
     models: str
     account: str
@@ -72,8 +74,12 @@ async def first_page(request: Request, accept: Annotated[str | None, Header()] =
     """Where documentation, models and the account are: a page for browsers, JSON for everything else."""
     root = address(request.scope)
     if preferred(accept, (JSON, HTML)) == HTML:
-        return Response(PAGE.format(address=root, model=_first_model(request)), headers=HEADERS, media_type=HTML)
-    page = FirstPageOut(
+        pages: str | None = request.app.state.web_url
+        link = f'; its pages are at <a href="{escape(pages)}">{escape(pages)}</a>' if pages else ""
+        page = PAGE.format(address=root, model=_first_model(request), pages=link)
+        return Response(page, headers=HEADERS, media_type=HTML)
+    out = FirstPageOut(
+        pages=request.app.state.web_url,
         base_url=f"{root}/v1",
         documentation=f"{root}/openapi.json",
         models=f"{root}/v1/models",
@@ -81,7 +87,7 @@ async def first_page(request: Request, accept: Annotated[str | None, Header()] =
         health=f"{root}/health",
         ready=f"{root}/ready",
     )
-    return Response(page.model_dump_json(), headers=HEADERS, media_type=JSON)
+    return Response(out.model_dump_json(), headers=HEADERS, media_type=JSON)
 
 
 def _first_model(request: Request) -> str:

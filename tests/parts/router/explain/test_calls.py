@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from router.explain.call_csv import csv_of_calls
+from router.explain.call_csv import copy_calls
 from router.explain.call_log import COLUMNS, Outcome, duration_class
 from router.explain.calls import CallFilter, LoggedCall, calls_query, list_calls
 from store.ids import AccountId, KeyId, ModelId, RequestId, new_id, wire
@@ -121,8 +121,13 @@ async def test_every_filter_finds_what_was_logged_page_by_page_and_as_csv(
             expected = [call for call in calls if matches(which, call)]
             assert await all_pages(db, which, 100) == expected, fields
             if most == 10_000:
-                body = b"".join([block async for block in csv_of_calls(db, which)]).decode()
-                rows = list(csv.DictReader(io.StringIO(body)))
+                body = io.BytesIO()
+
+                async def take(block: bytes, body: io.BytesIO = body) -> None:
+                    body.write(block)
+
+                await copy_calls(db, which, take)
+                rows = list(csv.DictReader(io.StringIO(body.getvalue().decode())))
                 assert [row["id"] for row in rows] == [wire(RequestId, call.request_id) for call in expected]
                 assert {row["cost_usd"] for row in rows} <= {"", "0.07"}
 

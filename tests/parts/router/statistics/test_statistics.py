@@ -59,8 +59,8 @@ async def test_what_was_counted_is_read_by_span_size_and_fault_however_often_it_
         found = (await read_endpoint_statistics(tx))[ENDPOINT.id]
         days_of = await read_model_days(tx, (NOW - timedelta(days=30)).date())
         state = await read_state(tx)
-    spans: tuple[tuple[Span, int], ...] = (("24h", 1), ("7d", 2), ("30d", 3))
-    for span, times in spans:
+    spans: dict[Span, int] = {"24h": 1, "7d": 2, "30d": 3}
+    for span, times in spans.items():
         total = found.total(span)
         assert (total.answered, total.providers, total.customers, total.ours) == (31 * times, times, times, 0)
         assert total.availability == pytest.approx(31 / 32)

@@ -1,0 +1,1 @@
+"""Pages of an account, for its members: usage, calls, keys, credit, documents, people."""

@@ -1,0 +1,100 @@
+"""Reads queries, forms and cookies: bounded, strict, and with a sentence for whatever cannot be read."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, get_origin
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from web.faults import InvalidInput
+
+T = TypeVar("T", bound=msgspec.Struct)
+Pairs = tuple[tuple[str, str], ...]
+
+QUERY_BYTES_MAX = 8 * 1024
+FIELDS_MAX = 200
+COOKIE_BYTES_MAX = 8 * 1024
+
+
+def read_pairs(data: bytes, what: str = "address") -> Pairs:
+    """The fields of a query or an urlencoded form. Raises :class:`InvalidInput`."""
+    try:
+        pairs = parse_qsl(
+            data.decode("ascii"), keep_blank_values=True, max_num_fields=FIELDS_MAX, encoding="utf-8", errors="strict"
+        )
+    except UnicodeDecodeError:
+        raise InvalidInput(f"The {what} has characters that are no UTF-8.") from None
+    except ValueError:
+        raise InvalidInput(f"The {what} has more than {FIELDS_MAX} fields.") from None
+    for name, value in pairs:
+        if "\0" in name or "\0" in value:
+            raise InvalidInput(f"The {what} has a NUL character.")
+    # Browsers send line ends of text as CR LF.
+    return tuple((name, value.replace("\r\n", "\n")) for name, value in pairs)
+
+
+def read_query(data: bytes) -> Pairs:
+    """The fields of an address. Raises :class:`InvalidInput`."""
+    if len(data) > QUERY_BYTES_MAX:
+        raise InvalidInput(f"The address is longer than {QUERY_BYTES_MAX} bytes.")
+    return read_pairs(data)
+
+
+def struct_of(pairs: Pairs, form: type[T]) -> T:
+    """The fields as ``form``, whose types and bounds say what is taken; a field of a tuple may come several times.
+
+    An empty field is one that was not filled in. Raises :class:`InvalidInput`, which names the first field at fault.
+    """
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(form)}
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name not in fields:
+            raise InvalidInput(f"There is no field {shown(name)}.", shown(name))
+        if get_origin(fields[name]) is tuple:
+            values.setdefault(name, [])
+            values[name] += [value] if value else []
+        elif name in values:
+            raise InvalidInput(f"The field {name} is given twice.", name)
+        elif value.strip():
+            values[name] = value.strip() if "\n" not in value else value
+    try:
+        return msgspec.convert(values, form, strict=False)
+    except msgspec.ValidationError as fault:
+        raise _fault_of(fault) from None
+
+
+def _fault_of(fault: msgspec.ValidationError) -> InvalidInput:
+    message, _, place = str(fault).partition(" - at `$.")
+    name = place.rstrip("`").split("[")[0] or None
+    if message.startswith("Object missing required field"):
+        name = message.split("`")[1]
+        return InvalidInput(f"The field {name} is missing.", name)
+    sentence = message.replace("`", "").removeprefix("Expected ")
+    sentence = sentence.partition(", got")[0]
+    if message.startswith("Invalid enum value"):
+        return InvalidInput(f"The field {name} has none of the values that it can have.", name)
+    return InvalidInput(f"The field {name} has to be another: {WORDS.get(sentence, sentence)}.", name)
+
+
+# msgspec's words -> a person's.
+WORDS = {"int": "a whole number", "float": "a number", "bool": "yes or no", "date": "a day, as 2027-01-31"}
+
+
+def read_cookies(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """The cookies of a request; one that comes twice with two values is nobody's, and is left out."""
+    cookies: dict[str, str] = {}
+    twice: set[str] = set()
+    for name, value in headers:
+        if name != b"cookie" or len(value) > COOKIE_BYTES_MAX:
+            continue
+        for part in value.decode("latin-1").split(";"):
+            key, _, content = part.strip().partition("=")
+            if key in cookies and cookies[key] != content:
+                twice.add(key)
+            cookies[key] = content
+    return {key: content for key, content in cookies.items() if key not in twice}
+
+
+def shown(text: str) -> str:
+    """A short, printable excerpt of what came."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:60])

@@ -1,0 +1,1 @@
+"""Pages of the finance console, for operators: documents, payments, exports, close, reconciliation."""

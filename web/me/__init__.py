@@ -1,0 +1,1 @@
+"""Pages of a person, whichever their accounts: theme, sessions, passkeys."""

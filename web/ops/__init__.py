@@ -1,0 +1,1 @@
+"""Pages of the operations console: providers, models, licenses, prices, accounts, audit."""

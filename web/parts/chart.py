@@ -1,0 +1,122 @@
+"""Draws stacked bars and lines as SVG paths, one per series, at most 120 buckets. Pure.
+
+No style attributes: a series has a class, by which the style sheet gives it colour and pattern. What is drawn is also
+in the page's table: both are made from the same numbers.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+BUCKETS_MAX = 120
+SERIES_MAX = 6
+WIDTH, HEIGHT = 960, 240
+LEFT, BOTTOM, TOP = 64, 24, 8
+TICKS = 4
+
+
+class Series(msgspec.Struct, frozen=True):
+    """One line or layer: its name, and a number per bucket; None where nothing is known."""
+
+    name: str
+    values: tuple[int | float | None, ...]
+
+
+class Chart(msgspec.Struct, frozen=True, kw_only=True):
+    """A chart's values. ``labels``: a name per bucket."""
+
+    title: str
+    unit: str
+    labels: tuple[str, ...]
+    series: tuple[Series, ...]
+    kind: Literal["bars", "lines"] = "bars"
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """A label of an axis and where it stands."""
+
+    at: float
+    text: str
+
+
+class Path(msgspec.Struct, frozen=True):
+    """A series as it is drawn; ``number`` is its class."""
+
+    name: str
+    number: int
+    d: str
+
+
+class Drawing(msgspec.Struct, frozen=True, kw_only=True):
+    """What the template writes."""
+
+    width: int
+    height: int
+    left: int
+    baseline: float
+    paths: tuple[Path, ...]
+    across: tuple[Tick, ...]
+    up: tuple[Tick, ...]
+
+
+def draw(chart: Chart) -> Drawing:
+    """The paths and ticks of a chart."""
+    count = len(chart.labels)
+    assert count <= BUCKETS_MAX, "a chart has at most 120 buckets; this is a bug"
+    assert len(chart.series) <= SERIES_MAX, "a chart has at most 6 series; this is a bug"
+    top = _round_up(_largest(chart))
+    step = (WIDTH - LEFT) / max(1, count)
+    paths = _bars(chart, top, step) if chart.kind == "bars" else _lines(chart, top, step)
+    every = max(1, -(-count // 8))
+    across = tuple(Tick(round(LEFT + step * (at + 0.5), 1), chart.labels[at]) for at in range(0, count, every))
+    up = tuple(Tick(round(_y(top * part / TICKS, top), 1), f"{top * part / TICKS:g}") for part in range(TICKS + 1))
+    baseline = float(HEIGHT - BOTTOM)
+    return Drawing(width=WIDTH, height=HEIGHT, left=LEFT, baseline=baseline, paths=tuple(paths), across=across, up=up)
+
+
+def _largest(chart: Chart) -> float:
+    if chart.kind == "lines":
+        return max((value or 0 for series in chart.series for value in series.values), default=0)
+    return max((sum(series.values[at] or 0 for series in chart.series) for at in range(len(chart.labels))), default=0)
+
+
+def _round_up(value: float) -> float:
+    """The next of 1, 1.6, 2, 3, 4, 6, 8 times a power of ten, so that ticks are round."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** (len(f"{value:.0f}") - 1) if value >= 1 else 10.0 ** -len(f"{1 / value:.0f}")
+    return next(power * factor for factor in (1, 1.6, 2, 3, 4, 6, 8, 10, 20, 40, 100) if power * factor >= value)
+
+
+def _y(value: float, top: float) -> float:
+    return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * value / top
+
+
+def _bars(chart: Chart, top: float, step: float) -> Sequence[Path]:
+    below = [0.0] * len(chart.labels)
+    gap = min(2.0, step * 0.15)
+    paths = []
+    for number, series in enumerate(chart.series, 1):
+        d = []
+        for at, value in enumerate(series.values):
+            if value:
+                base, tip = _y(below[at], top), _y(below[at] + value, top)
+                d.append(f"M{LEFT + step * at + gap / 2:.1f} {base:.1f}V{tip:.1f}h{step - gap:.1f}V{base:.1f}z")
+                below[at] += value
+        paths.append(Path(series.name, number, "".join(d)))
+    return paths
+
+
+def _lines(chart: Chart, top: float, step: float) -> Sequence[Path]:
+    paths = []
+    for number, series in enumerate(chart.series, 1):
+        d, is_open = [], False
+        for at, value in enumerate(series.values):
+            if value is None:
+                is_open = False
+                continue
+            d.append(f"{'L' if is_open else 'M'}{LEFT + step * (at + 0.5):.1f} {_y(value, top):.1f}")
+            is_open = True
+        paths.append(Path(series.name, number, "".join(d)))
+    return paths

@@ -1,0 +1,71 @@
+"""Renders a page's struct with its template: Jinja2, undefined names are errors, and every text is escaped.
+
+Texts come from outside: control and bidirectional characters in them are shown as signs and change nothing else.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from web.answers import Page
+from web.markdown import render_markdown
+from web.parts import chart, money, numbers, times
+from web.shell import Shell
+
+FOLDER = Path(__file__).parent
+# C0 and C1 but for tab and line feed, marks and overrides of direction, and what has no width.
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "count": numbers.count,
+    "short": numbers.short,
+    "percent": numbers.percent,
+    "bytes": numbers.byte_size,
+    "usd": money.short,
+    "usd_exact": money.exact,
+    "day": times.day,
+    "moment": times.moment,
+    "iso": times.iso,
+    "drawn": chart.draw,
+    "markdown": render_markdown,
+}
+
+
+def visible(value: object) -> object:
+    """A text with its hidden characters shown as code points; anything else as it is."""
+    if isinstance(value, str) and not isinstance(value, Markup) and not value.isprintable() and _HIDDEN.search(value):
+        return _HIDDEN.sub(
+            lambda found: f"\N{LEFT-POINTING ANGLE BRACKET}U+{ord(found[0]):04X}\N{RIGHT-POINTING ANGLE BRACKET}", value
+        )
+    return value
+
+
+def environment(*, reloads: bool = False) -> Environment:
+    """The templates of all pages; with ``reloads`` a changed file is seen at once."""
+    made = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=reloads,
+        cache_size=1000,
+    )
+    made.filters.update(FILTERS)
+    return made
+
+
+class Renderer:
+    """Makes the bytes of pages."""
+
+    def __init__(self, *, reloads: bool = False) -> None:
+        self._environment = environment(reloads=reloads)
+
+    def render(self, page: Page, shell: Shell) -> bytes:
+        """The HTML of a page."""
+        return self._environment.get_template(page.template).render(page=page, shell=shell).encode()

@@ -1,0 +1,58 @@
+"""Holds who reads a page: nobody, or a person with accounts and perhaps a role of an operator."""
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from router.identity.members import Role
+from router.identity.people.values import SignedIn
+from store.ids import AccountId, MemberId
+
+# What changes keys, people, money or anything of operators wants a sign-in that is not older.
+FRESH_FOR = timedelta(minutes=15)
+
+
+class Membership(msgspec.Struct, frozen=True):
+    """A person in an account."""
+
+    account_id: AccountId
+    account_name: str
+    role: Role
+    member_id: MemberId
+
+
+class Staff(msgspec.Struct, frozen=True):
+    """A person as an operator."""
+
+    member_id: MemberId
+    role: Role
+
+
+class Viewer(msgspec.Struct, frozen=True, kw_only=True):
+    """Who reads. ``person`` is empty for nobody; ``zone`` is the IANA name in which times are shown."""
+
+    person: str = ""
+    name: str = ""
+    email: str = ""
+    zone: str = "UTC"
+    memberships: tuple[Membership, ...] = ()
+    staff: Staff | None = None
+    signed_in_at: datetime | None = None
+    # The session and person themselves, for the pages that are about them.
+    signed_in: SignedIn | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether somebody is signed in."""
+        return bool(self.person)
+
+    def membership(self, account_id: AccountId) -> Membership | None:
+        """The person in that account; None for who is no member of it."""
+        return next((one for one in self.memberships if one.account_id == account_id), None)
+
+    def is_fresh(self, now: datetime) -> bool:
+        """Whether the person signed in a moment ago."""
+        return self.signed_in_at is not None and now - self.signed_in_at <= FRESH_FOR
+
+
+NOBODY = Viewer()
