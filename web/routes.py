@@ -6,10 +6,10 @@ edge takes that for a secret in an address.
 
 from web.customer import first_call, home, members
 from web.me import invitation, passkeys, profile, sessions, theme
-from web.ops import account_name
+from web.ops.routes import OPS
 from web.parts import mails, workshop
-from web.public import compare, first, model, model_files, model_twins, models
-from web.route import BUILDERS, MEMBERS, OWNERS, STAFF, Route, Who
+from web.public import compare, first, model, model_files, model_twins, models, unsubscribe
+from web.route import BUILDERS, MEMBERS, OWNERS, Route, Who
 from web.sign_in import code, link, operator, out, passkey, start
 
 # A form that was refused for want of a fresh sign-in comes along, encoded once more.
@@ -20,6 +20,8 @@ ROUTES: tuple[Route, ...] = (
     # Public.
     Route(path="/", show=first.show),
     Route(path="/models", show=models.show),
+    # Mail programs post to it for their reader (RFC 8058).
+    Route(path="/unsubscribe/{link}", show=unsubscribe.show, act=unsubscribe.act, any_origin=True),
     Route(path="/models.json", show=model_files.show_json),
     Route(path="/models.csv", show=model_files.show_csv),
     Route(path="/models.atom", show=model_files.show_atom),
@@ -28,7 +30,7 @@ ROUTES: tuple[Route, ...] = (
     Route(path="/models/{owner}/{name}", show=model.show),
     Route(path="/models/{alias}", show=model.show_alias),
     Route(path="/compare", show=compare.show),
-    Route(path="/accounts/{account}/models/{owner}/{name}", act=model.act, who=Who.MEMBER, roles=BUILDERS),
+    Route(path="/accounts/{account}/models/{model:path}", act=model.act, who=Who.MEMBER, roles=BUILDERS),
     # Signing in.
     Route(path="/sign-in", show=start.show, act=start.act, body_bytes_max=CARRIED_BYTES_MAX),
     Route(path="/sign-in/again", show=start.again),
@@ -74,14 +76,7 @@ ROUTES: tuple[Route, ...] = (
         fresh=True,
     ),
     # Operations.
-    Route(
-        path="/ops/accounts/{account}/name",
-        show=account_name.show,
-        act=account_name.act,
-        who=Who.OPERATOR,
-        roles=STAFF,
-        fresh=True,
-    ),
+    *OPS,
     # All parts in all states, in `up` and tests.
     Route(path="/-/parts", show=workshop.show, only_workshop=True),
     # What `up` would have mailed; on this machine alone.

@@ -13,10 +13,10 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.rollups.columns import CALL_COLUMNS, LANE, LATENCY, PER_CALL
+from billing.rollups.columns import CALL_COLUMNS, LATENCY, PER_CALL
 from billing.rollups.fill import read_state
 from billing.rollups.plan import DAY, HOUR, Plan, choose_table, day_begins, days_of, plan_sum
-from billing.usage import GroupBy, UsageFilter, UsageSum
+from billing.usage import LANE, GroupBy, UsageFilter, UsageSum
 
 PENDING_MAX: Final = 100_000
 # A zone's days are counted one by one.
