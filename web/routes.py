@@ -10,7 +10,7 @@ from web.ops.routes import OPS
 from web.parts import mails, workshop
 from web.public import compare, first, model, model_files, model_twins, models, unsubscribe
 from web.route import BUILDERS, MEMBERS, OWNERS, Route, Who
-from web.sign_in import code, link, operator, out, passkey, start
+from web.sign_in import code, link, operator, out, outside, passkey, start
 
 # A form that was refused for want of a fresh sign-in comes along, encoded once more.
 CARRIED_BYTES_MAX = 256 * 1024
@@ -40,6 +40,8 @@ ROUTES: tuple[Route, ...] = (
     Route(path="/sign-in/passkey/options", act=passkey.options),
     Route(path="/sign-in/operator/{token}", show=operator.show, act=operator.act),
     Route(path="/sign-in/operator/{token}/options", act=operator.options),
+    Route(path="/sign-in/with/{service}", show=outside.leave),
+    Route(path="/sign-in/with/{service}/return", show=outside.show, act=outside.act),
     Route(path="/sign-out", act=out.act),
     # A person's own.
     Route(path="/theme", act=theme.act),
