@@ -6,7 +6,7 @@ in which they happen. Without a browser the tests are skipped with one sentence,
 
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -170,3 +170,6 @@ _MOVED = """() => new Promise((done) => {
     .observe({ type: "layout-shift", buffered: true });
   requestAnimationFrame(() => requestAnimationFrame(() => done(sum)));
 })"""
+
+
+NewWindow = Callable[..., Awaitable[Window]]
