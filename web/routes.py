@@ -7,13 +7,23 @@ edge takes that for a secret in an address.
 from web.me import theme
 from web.ops import account_name
 from web.parts import workshop
-from web.public import first, models
+from web.public import files, first, models, pricing
+from web.public.documentation import errors, index, reference
 from web.route import STAFF, Route, Who
 
 ROUTES: tuple[Route, ...] = (
     # Public.
     Route(path="/", show=first.show),
     Route(path="/models", show=models.show),
+    Route(path="/pricing", show=pricing.show),
+    Route(path="/docs", show=index.show),
+    Route(path="/docs/errors", show=errors.show),
+    Route(path="/docs/api", show=reference.show),
+    Route(path="/docs/api/{operation}", show=reference.show_operation),
+    Route(path="/docs/{article}", show=index.show_article),
+    Route(path="/robots.txt", show=files.show_robots),
+    Route(path="/sitemap.xml", show=files.show_sitemap),
+    Route(path="/llms.txt", show=files.show_llms),
     # A person's own.
     Route(path="/theme", act=theme.act),
     # Operations.

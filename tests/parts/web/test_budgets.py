@@ -20,9 +20,9 @@ def many_models(build: DatabaseBuilder) -> list[str]:
     """200 models; their ids."""
     known = [str(row["id"]) for row in build.rows("SELECT id FROM models ORDER BY id")]
     build.rows(
-        "INSERT INTO models (id, owned_by, summary, dimensions, max_input_tokens, normalized, status, space, pooling, numerics) "
-        "SELECT 'many/embedding-model-of-the-tests-' || n, 'many', 'A model of the tests', 1024, 8192, true, 'coming_soon', "
-        "'tests:' || n, 'mean', 'float32' FROM generate_series(1, $1) n",
+        "INSERT INTO models (id, owned_by, summary, dimensions, max_input_tokens, normalized, status, space, pooling, "
+        "numerics) SELECT 'many/embedding-model-of-the-tests-' || n, 'many', 'A model of the tests', 1024, 8192, true, "
+        "'coming_soon', 'tests:' || n, 'mean', 'float32' FROM generate_series(1, $1) n",
         MODELS - len(known),
     )
     return known
