@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from sqlalchemy import text
 
+from billing.stripe.collections import start_collection
 from router.context import RouterContext
 
 log = structlog.get_logger("jobs")
@@ -40,9 +41,10 @@ class IssueDocuments:
         if missing := [name for name in NEEDED if find_spec(name) is None]:
             log.error("documents_wait", requests=waiting, missing=missing, install="pip install '.[finance]'")
             return
-        from billing.documents.issue import issue_waiting
+        from billing.documents.issue import collect_nothing, issue_waiting
         from billing.documents.render import Renderer
 
         self._renderer = self._renderer or Renderer()
-        if issued := await issue_waiting(context.db, self._renderer, at_most=AT_MOST):
+        collect = collect_nothing if context.stripe is None else start_collection
+        if issued := await issue_waiting(context.db, self._renderer, at_most=AT_MOST, collect=collect):
             log.info("documents_decided", requests=issued)

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.books import Finding
 from billing.reconciliation.runs import RunKind
-from billing.stripe import recharges, sweep, work
+from billing.stripe import collections, recharges, sweep, work
 from billing.stripe.act import work_once
 from billing.stripe.client import StripeClient
 from billing.stripe.config import StripeConfig
@@ -66,6 +66,11 @@ class StripeJobs:
             await stop_closed(stripe)
             await recharges.start_needed(context.db)
             await recharges.request_due(context.db)
+
+    async def collect(self, context: RouterContext) -> None:
+        """Have those invoices looked at of which Stripe demands more than is open, or nothing was heard."""
+        if self._context(context) is not None:
+            await collections.request_due(context.db)
 
     async def check(self, context: RouterContext) -> Finding:
         """Compare Stripe's balance with the ledger; a difference counts that was the same at the turn before."""

@@ -6,7 +6,9 @@ moment leaves no number without its document, and a document that fails a check 
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 import structlog
 from sqlalchemy import text
@@ -24,8 +26,8 @@ from billing.documents.rounding import NANO_PER_CENT
 from billing.documents.store import count_credited, next_number, store_document
 from billing.ledger import Posting, post
 from billing.money import NanoUSD
-from billing.receivables import AmountRefused, credit_part, credit_receivable, record_receivable
-from store.ids import DocumentRequestId, wire
+from billing.receivables import AmountRefused, Receivable, credit_part, credit_receivable, record_receivable
+from store.ids import AccountId, DocumentId, DocumentRequestId, ReceivableId, wire
 from store.postgres import Database
 
 log = structlog.get_logger("billing.documents")
@@ -50,26 +52,38 @@ _LOCK = text("SELECT id FROM document_requests WHERE id = :id AND state = 'waiti
 _DONE = text("UPDATE document_requests SET state = 'issued', document_id = :document WHERE id = :id")
 
 
+# Has an invoice's receivable collected, in the transaction that issues it: document, receivable, account.
+Collect: TypeAlias = Callable[[AsyncConnection, DocumentId, ReceivableId, AccountId], Awaitable[None]]
+
+
+async def collect_nothing(
+    _tx: AsyncConnection, _document: DocumentId, _receivable: ReceivableId, _account: AccountId
+) -> None:
+    """Collect nothing: payments are another part's, which is handed in in place of this one."""
+
+
 class _NumberTaken(Exception):
     """Another document took the number meanwhile."""
 
 
-async def issue_waiting(db: Database, renderer: Renderer, *, at_most: int = 1_000) -> int:
+async def issue_waiting(
+    db: Database, renderer: Renderer, *, at_most: int = 1_000, collect: Collect = collect_nothing
+) -> int:
     """Issue what waits, one after the other; returns how many requests were decided."""
     for decided in range(at_most):
         async with db.transaction() as tx:
             row = (await tx.execute(_CLAIM, {"lease": LEASE})).one_or_none()
         if row is None:
             return decided
-        await issue(db, renderer, request_of(row))
+        await issue(db, renderer, request_of(row), collect)
     return at_most
 
 
-async def issue(db: Database, renderer: Renderer, request: DocumentRequest) -> None:
+async def issue(db: Database, renderer: Renderer, request: DocumentRequest, collect: Collect = collect_nothing) -> None:
     """Issue the document of one request, or record why not. Run twice, it has its effect once."""
     for attempt in range(NUMBER_ATTEMPTS):
         try:
-            await _attempt(db, renderer, request)
+            await _attempt(db, renderer, request, collect)
         except DocumentRefused as refused:
             await _refuse(db, request, str(refused))
         except DocumentWaits:
@@ -84,7 +98,7 @@ async def issue(db: Database, renderer: Renderer, request: DocumentRequest) -> N
     log.warning("document_postponed", request=wire(DocumentRequestId, request.id), attempts=NUMBER_ATTEMPTS)
 
 
-async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest) -> None:
+async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest, collect: Collect) -> None:
     async with db.transaction(snapshot=True) as tx:
         draft = await prepare(tx, request, db.clock.now())
         document = number(draft, await next_number(tx, draft.seller.id, draft.series))
@@ -96,7 +110,9 @@ async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest) -
             is_note = request.kind is DocumentKind.CREDIT_NOTE
             corrects = (await credited_document(tx, request.facts)).id if is_note else None
             document_id = await store_document(tx, document, request.account_id, files, corrects)
-            await _book(tx, request, document, db.clock.now())
+            receivable = await _book(tx, request, document, db.clock.now())
+            if receivable is not None:
+                await collect(tx, document_id, receivable.id, request.account_id)
             await _reissue(tx, request, document)
             await add_mails(tx, document_id, document, request.account_id)
             await tx.execute(_DONE, {"id": request.id, "document": document_id})
@@ -116,12 +132,12 @@ async def _reissue(tx: AsyncConnection, request: DocumentRequest, document: Docu
     await request_month(tx, DocumentKind.INVOICE, account, period, seller, request.created_by, after=after)
 
 
-async def _book(tx: AsyncConnection, request: DocumentRequest, document: Document, now: datetime) -> None:
-    """Book what an invoice makes of a drawn line: a receivable with tax, and what its cents differ by."""
+async def _book(tx: AsyncConnection, request: DocumentRequest, document: Document, now: datetime) -> Receivable | None:
+    """Book what an invoice makes of a drawn line: a receivable with tax, which is returned, and rounding."""
     draft = document.draft
     legs = invoice_legs(draft, request)
     if not any(leg.amount for leg in legs):
-        return
+        return None
     account = request.account_id
     entry = await post(tx, "invoice", f"document:{document.name}", legs, account_id=account, note=document.name)
     if draft.corrects is not None:
@@ -130,12 +146,12 @@ async def _book(tx: AsyncConnection, request: DocumentRequest, document: Documen
             await credit_part(tx, name, total, now, credited_by=document.name, entry_id=entry)
         else:
             await credit_receivable(tx, name, credited_by=document.name, entry_id=entry)
-        return
+        return None
     drawn = NanoUSD(sum(leg.amount for leg in legs if leg.kind is LedgerKind.CUSTOMER_UNBILLED))
     if drawn <= 0 or draft.total_cents == 0:  # what rounds to no cent is owed by nobody, and frees the line at once
-        return
+        return None
     try:
-        await record_receivable(
+        return await record_receivable(
             tx,
             account,
             source_ref=document.name,
@@ -147,6 +163,7 @@ async def _book(tx: AsyncConnection, request: DocumentRequest, document: Documen
     except AmountRefused as fault:
         # Lent by hand, outside of a line: what it demands is booked, and its payment is for a person.
         log.warning("receivable_not_recorded", document=document.name, reason=str(fault))
+        return None
 
 
 def invoice_legs(draft: Draft, request: DocumentRequest) -> list[Posting]:

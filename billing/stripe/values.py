@@ -122,6 +122,9 @@ class Invoice(StripeObject, frozen=True):
     subtotal: int
     total: int
     amount_paid: int
+    amount_due: int = 0
+    amount_remaining: int = 0
+    metadata: dict[str, str] | None = None
     hosted_invoice_url: str | None = None
     customer_address: Address | None = None
     total_taxes: tuple[Part, ...] | None = None
@@ -143,6 +146,12 @@ class Invoice(StripeObject, frozen=True):
         return jurisdiction_of(self.customer_address)
 
 
+class CreditNote(StripeObject, frozen=True):
+    """What lowers an invoice of Stripe's."""
+
+    amount: int
+
+
 class AssociatedPayment(msgspec.Struct, frozen=True):
     """What an invoice was paid by."""
 
@@ -155,6 +164,7 @@ class InvoicePayment(StripeObject, frozen=True):
     invoice: str
     status: str
     payment: AssociatedPayment
+    amount_paid: int | None = None
 
 
 class Intent(StripeObject, frozen=True):

@@ -2,7 +2,7 @@
 
 import typer
 
-from providers.worker.__main__ import main
+from providers.worker.process import main
 
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 

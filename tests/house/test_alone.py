@@ -27,7 +27,7 @@ def imports(modules: list[str], *, without: set[str]) -> subprocess.CompletedPro
 
 
 def test_the_worker_runs_without_the_broker_by_itself_and_as_a_command() -> None:
-    modules = ["providers.worker.__main__", "gigarouter.commands", "gigarouter.commands.worker"]
+    modules = ["providers.worker.process", "gigarouter.commands", "gigarouter.commands.worker"]
     done = imports(modules, without=BROKER_ONLY)
     assert done.returncode == 0, done.stderr
 

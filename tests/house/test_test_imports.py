@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 
+from tests.harness.longest import LONGEST
 from tests.house.source import NOT_OURS, ROOT
 
 # In programs that a test runs as text, too.
@@ -34,6 +35,10 @@ def test_builders_and_harness_import_no_tests() -> None:
         if name not in {"builders", "harness"}
     ]
     assert not found
+
+
+def test_the_modules_that_a_run_begins_with_exist() -> None:
+    assert [module for module in LONGEST if not (ROOT / module).is_file()] == []
 
 
 def test_each_thing_has_one_builder_at_each_level() -> None:

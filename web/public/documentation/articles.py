@@ -120,7 +120,7 @@ def search(words: str) -> tuple[Found, ...]:
     wanted = words.casefold().split()
     if not wanted:
         return ()
-    hits = []
+    hits: list[tuple[int, int, Section]] = []
     for section in sections():
         heading, text = section.heading.casefold(), section.text.casefold()
         if all(word in heading or word in text for word in wanted):

@@ -105,7 +105,9 @@ def operations() -> Mapping[str, Operation]:
 
 
 def _operation(path: str, method: str, facts: Mapping[str, Any], schemas: Mapping[str, Any]) -> Operation:
-    good = next((answer for status, answer in facts["responses"].items() if status.startswith("2")), {})
+    good: Mapping[str, Any] = next(
+        (answer for status, answer in facts["responses"].items() if status.startswith("2")), {}
+    )
     return Operation(
         id=facts["operationId"],
         tag=facts["tags"][0],

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from providers.worker import start
-from providers.worker.__main__ import main
 from providers.worker.model import prepack
 from providers.worker.options import Options
+from providers.worker.process import main
 from tests.builders import tiny_model
 
 

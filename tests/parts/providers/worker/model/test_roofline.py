@@ -2,7 +2,6 @@
 
 import pytest
 
-from providers.worker.__main__ import main
 from providers.worker.model.family import SHAPES, Shape
 from providers.worker.model.roofline import (
     GPUS,
@@ -13,6 +12,7 @@ from providers.worker.model.roofline import (
     flops_per_token,
     tokens_per_second,
 )
+from providers.worker.process import main
 
 
 def shape(name: str) -> Shape:
