@@ -8,7 +8,8 @@ from web.customer import first_call, home, members
 from web.me import invitation, passkeys, profile, sessions, theme
 from web.ops.routes import OPS
 from web.parts import mails, workshop
-from web.public import compare, first, model, model_files, model_twins, models, unsubscribe
+from web.public import compare, files, first, model, model_files, model_twins, models, pricing, unsubscribe
+from web.public.documentation import errors, index, reference
 from web.route import BUILDERS, MEMBERS, OWNERS, Route, Who
 from web.sign_in import code, link, operator, out, passkey, start
 
@@ -20,6 +21,15 @@ ROUTES: tuple[Route, ...] = (
     # Public.
     Route(path="/", show=first.show),
     Route(path="/models", show=models.show),
+    Route(path="/pricing", show=pricing.show),
+    Route(path="/docs", show=index.show),
+    Route(path="/docs/errors", show=errors.show),
+    Route(path="/docs/api", show=reference.show),
+    Route(path="/docs/api/{operation}", show=reference.show_operation),
+    Route(path="/docs/{article}", show=index.show_article),
+    Route(path="/robots.txt", show=files.show_robots),
+    Route(path="/sitemap.xml", show=files.show_sitemap),
+    Route(path="/llms.txt", show=files.show_llms),
     # Mail programs post to it for their reader (RFC 8058).
     Route(path="/unsubscribe/{link}", show=unsubscribe.show, act=unsubscribe.act, any_origin=True),
     Route(path="/models.json", show=model_files.show_json),

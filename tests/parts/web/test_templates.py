@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from markupsafe import Markup
 
 import web
 from router.identity.members import Role
@@ -23,6 +24,7 @@ from web.viewer import NOBODY, Membership, Viewer
 
 HOSTILE = '<i>"\u202e'
 PLAIN: dict[object, Any] = {str: HOSTILE, int: 7, float: 1.5, bool: True, bytes: b"x"}
+PLAIN |= {Markup: Markup("<p>ours</p>")}
 PLAIN |= {datetime: datetime(2026, 11, 28, tzinfo=UTC), date: date(2026, 11, 28), UUID: UUID(int=1)}
 RENDERER = Renderer()
 
