@@ -4,17 +4,19 @@ An account's page has ``{account}`` in its path, never in the session. Fields of
 edge takes that for a secret in an address.
 """
 
-from web.customer import first_call, members
+from web.customer import credit, documents, first_call, members, movements, topup
 from web.me import invitation, passkeys, profile, sessions, theme
 from web.ops import account_name
 from web.parts import mails, workshop
 from web.public import compare, first, model, model_files, model_twins, models, unsubscribe
-from web.route import BUILDERS, MEMBERS, OWNERS, STAFF, Route, Who
+from web.route import BUILDERS, MEMBERS, MONEY, OWNERS, STAFF, Route, Who
 from web.sign_in import code, link, operator, out, passkey, start
 
 # A form that was refused for want of a fresh sign-in comes along, encoded once more.
 CARRIED_BYTES_MAX = 256 * 1024
 MEMBERS_PATH = "/accounts/{account}/members"
+CREDIT_PATH = "/accounts/{account}/credit"
+DOCUMENTS_PATH = "/accounts/{account}/documents"
 
 ROUTES: tuple[Route, ...] = (
     # Public.
@@ -74,6 +76,14 @@ ROUTES: tuple[Route, ...] = (
         roles=OWNERS,
         fresh=True,
     ),
+    # An account's money.
+    Route(path=CREDIT_PATH, show=credit.show, act=credit.buy, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{CREDIT_PATH}/movements", show=movements.show, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{CREDIT_PATH}/portal", act=topup.portal, who=Who.MEMBER, roles=MONEY, fresh=True),
+    Route(path=f"{CREDIT_PATH}/top-ups/{{topup}}", show=topup.show, who=Who.MEMBER, roles=MONEY),
+    Route(path=DOCUMENTS_PATH, show=documents.show, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{DOCUMENTS_PATH}/{{number}}", show=documents.show_one, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{DOCUMENTS_PATH}/{{number}}/{{format}}", show=documents.download, who=Who.MEMBER, roles=MONEY),
     # Operations.
     Route(
         path="/ops/accounts/{account}/name",
