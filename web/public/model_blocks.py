@@ -3,8 +3,8 @@
 Each value that is no property of ours has its sources beside it. A block without content is empty, and is not shown.
 """
 
-from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from collections.abc import Iterable
+from datetime import date
 from typing import Final
 
 import msgspec
@@ -15,7 +15,7 @@ from catalog.verdict import Verdict
 from router.catalogue.values import CatalogueRow
 from web.parts import money, numbers
 
-MONTHS: Final = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+MONTHS: Final = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 SECTIONS: Final = {
     Section.ABOUT: "About",
     Section.CAPABILITIES: "Capabilities",

@@ -22,7 +22,17 @@ NAMES = (
     *("id", "owned_by", "status", "usd_per_mtok", "batch_usd_per_mtok", "estimated_usd_per_mtok", "estimate_source"),
     *("dimensions", "shortens_to", "max_input_tokens", "languages", "language_codes", "parameters"),
     *("benchmark", "score", "score_source", "score_stated_on", "p50_ms", "p95_ms", "availability_24h"),
-    *("availability_7d", "providers", "regions", "license_in_words", "votes", "published_on", "space", "url", "summary"),
+    *(
+        "availability_7d",
+        "providers",
+        "regions",
+        "license_in_words",
+        "votes",
+        "published_on",
+        "space",
+        "url",
+        "summary",
+    ),
 )
 FED = frozenset({ChangeKind.ADDED, ChangeKind.STATUS, ChangeKind.PRICE})
 

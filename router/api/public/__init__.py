@@ -18,11 +18,11 @@ from router.api.public.evidence import operations as evidence
 from router.api.public.first_page import operations as first_page
 from router.api.public.grants import operations as grants
 from router.api.public.invitations import operations as invitations
-from router.api.public.members import operations as members
 from router.api.public.keys import operations as keys
 from router.api.public.licenses import acceptances
 from router.api.public.licenses import operations as licenses
 from router.api.public.management_keys import operations as management_keys
+from router.api.public.members import operations as members
 from router.api.public.model_changes import operations as model_changes
 from router.api.public.model_endpoints import operations as model_endpoints
 from router.api.public.models import operations as models

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, CDPSession, Page, expect
 from pydantic import SecretStr
+from tests.builders.mails import Inbox
 
 from gigarouter.listeners import Listener
 from gigarouter.ports import LOOPBACK, Port, free_port
 from gigarouter.settings import Settings
 from gigarouter.web_wiring import pages as run_pages
-from tests.builders.database import ACTOR, DatabaseBuilder
-from tests.builders.mails import Inbox
 from router.changes.transaction import transact
 from router.identity.members import Role
 from router.identity.people.invitations import invite_operator
+from tests.builders.database import ACTOR, DatabaseBuilder
 from tests.harness.browser import WIDE, Window
 from tests.harness.pictures import take_pictures
 from web.app import WebApp
