@@ -61,6 +61,11 @@ _ERASE = text("""
         state = CASE WHEN state = 'waiting' THEN 'dropped' ELSE state END
     WHERE account_id = :account AND address <> '' AND kind = ANY(:kinds)
 """)
+_ERASE_ADDRESS = text("""
+    UPDATE mails SET address = 'erased ' || id, facts = '{}',
+        state = CASE WHEN state = 'waiting' THEN 'dropped' ELSE state END
+    WHERE lower(address) = ANY(:addresses)
+""")
 _FORGET = text("DELETE FROM mails WHERE created_at < now() - CAST(:age AS interval)")
 
 To: TypeAlias = Recipient | Staff | UUID
@@ -168,6 +173,11 @@ async def erase(tx: AsyncConnection, account_id: AccountId, audience: Audience) 
     """Erase whom an account's mails of an audience were sent to, and what they said; drop those that wait."""
     kinds = [kind for kind, mail in KINDS.items() if mail.audience is audience]
     await tx.execute(_ERASE, {"account": account_id, "kinds": kinds})
+
+
+async def erase_addresses(tx: AsyncConnection, addresses: Sequence[str]) -> None:
+    """Erase that anything was mailed to these addresses, and what; drop what waits."""
+    await tx.execute(_ERASE_ADDRESS, {"addresses": [address.lower() for address in addresses]})
 
 
 async def forget_old(tx: AsyncConnection) -> None:

@@ -4,11 +4,11 @@ An account's page has ``{account}`` in its path, never in the session. Fields of
 edge takes that for a secret in an address.
 """
 
-from web.customer import calls, first_call, members, usage, usage_csv, usage_proof
+from web.customer import calls, first_call, home, members, usage, usage_csv, usage_proof
 from web.me import invitation, passkeys, profile, sessions, theme
 from web.ops import account_name
 from web.parts import mails, workshop
-from web.public import compare, first, model, model_files, model_twins, models
+from web.public import compare, first, model, model_files, model_twins, models, unsubscribe
 from web.route import BUILDERS, MEMBERS, OWNERS, STAFF, Route, Who
 from web.sign_in import code, link, operator, out, passkey, start
 
@@ -20,6 +20,8 @@ ROUTES: tuple[Route, ...] = (
     # Public.
     Route(path="/", show=first.show),
     Route(path="/models", show=models.show),
+    # Mail programs post to it for their reader (RFC 8058).
+    Route(path="/unsubscribe/{link}", show=unsubscribe.show, act=unsubscribe.act, any_origin=True),
     Route(path="/models.json", show=model_files.show_json),
     Route(path="/models.csv", show=model_files.show_csv),
     Route(path="/models.atom", show=model_files.show_atom),
@@ -52,6 +54,7 @@ ROUTES: tuple[Route, ...] = (
     Route(path="/me/passkeys/{passkey}/remove", act=passkeys.remove, who=Who.PERSON, fresh=True),
     Route(path="/invitations/{invitation}", show=invitation.show, act=invitation.act, who=Who.PERSON),
     # An account's.
+    Route(path="/accounts/{account}", show=home.show, who=Who.MEMBER, roles=MEMBERS),
     Route(path="/accounts/{account}/first-call", show=first_call.show, who=Who.MEMBER, roles=BUILDERS),
     Route(path="/accounts/{account}/usage", show=usage.show, who=Who.MEMBER, roles=MEMBERS),
     Route(path="/accounts/{account}/usage.csv", show=usage_csv.show, who=Who.MEMBER, roles=MEMBERS),

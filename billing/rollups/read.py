@@ -13,9 +13,9 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.rollups.columns import CALL_COLUMNS, LANE, LATENCY, PER_CALL
+from billing.rollups.columns import CALL_COLUMNS, LATENCY, PER_CALL
 from billing.rollups.plan import DAY, HOUR, Plan, choose_table, day_begins, days_of, plan_sum
-from billing.usage import GroupBy, UsageFilter, UsageSum
+from billing.usage import LANE, GroupBy, UsageFilter, UsageSum
 from store.ids import AccountId
 
 PENDING_MAX: Final = 100_000

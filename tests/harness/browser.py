@@ -118,6 +118,11 @@ class Window:
         if before is not None:
             await self.page.set_viewport_size(before)
 
+    async def check_still(self) -> None:
+        """Fail where something on the page moved while it came."""
+        moved = await self.page.evaluate(_MOVED)
+        assert moved == 0, f"{self.page.url} moved by {moved}"
+
     async def picture(self, folder: Path, name: str) -> None:
         """Keep a picture of the whole page."""
         await self.page.screenshot(path=folder / f"{name}.png", full_page=True, animations="disabled")
@@ -152,3 +157,10 @@ async def a_window(browser: Browser, site: Site, viewer: Viewer = NOBODY, **opti
 _WIDEST = """() => [...document.querySelectorAll("body *")]
   .filter((one) => one.getBoundingClientRect().right > 321 && !one.closest(".scroll"))
   .slice(0, 5).map((one) => one.outerHTML.slice(0, 120)).join("\\n")"""
+
+_MOVED = """() => new Promise((done) => {
+  let sum = 0;
+  new PerformanceObserver((list) => { for (const one of list.getEntries()) sum += one.value; })
+    .observe({ type: "layout-shift", buffered: true });
+  requestAnimationFrame(() => requestAnimationFrame(() => done(sum)));
+})"""

@@ -1,4 +1,4 @@
-"""The page of one model, the same for announced, live, deprecated and retired ones: a block without content is absent."""
+"""The page of one model, one template for announced, live, deprecated and retired ones: no block stands empty."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -19,6 +19,7 @@ from router.statistics.snapshot import StatisticsSnapshot
 from store.ids import AccountId, ModelId, wire
 from web.answers import Answer, Crumb, Page, Redirect
 from web.faults import InvalidInput, PageFault
+from web.parts.tables import Column
 from web.public.linked_data import linked_data
 from web.public.model_blocks import Block, Fact, Question, figures, month, questions, specifications, texts
 from web.public.model_endpoints import EndpointLine, endpoint_lines
@@ -27,6 +28,14 @@ from web.public.snippets import Snippet, snippets_for
 from web.request import PageRequest
 from web.route import BUILDERS
 
+CLAIMS_HEAD = tuple(map(Column, ("License", "Source", "Link", "Read on", "Now")))
+ENDPOINTS_HEAD = (
+    *(Column("Provider"), Column("Status"), Column("Region"), Column("Price", "per 1M tokens", is_number=True)),
+    *(Column("Batch", "per 1M tokens", is_number=True), Column("Latency", "ms, p50 / p95")),
+    *(Column("Available", "24 h", is_number=True), Column("Available", "30 d", is_number=True)),
+    *(Column("Keeps inputs"), Column("Largest call"), Column("Check of its space")),
+)
+STORAGE_HEAD = (Column("Width"), Column("float32", is_number=True), Column("int8", is_number=True))
 Amount = Annotated[int, Meta(ge=0, le=10**15)]
 
 
@@ -55,6 +64,13 @@ class VoteAccount(msgspec.Struct, frozen=True):
     id: str
     name: str
     has_voted: bool
+
+
+class Typed(msgspec.Struct, frozen=True):
+    """What was typed as evidence, where it was refused."""
+
+    text: str = ""
+    link: str = ""
 
 
 class ModelPage(Page, frozen=True, kw_only=True):
@@ -89,8 +105,11 @@ class ModelPage(Page, frozen=True, kw_only=True):
     takes_votes: bool
     voters: tuple[VoteAccount, ...]
     linked_data: dict[str, Any]
+    claims_head: tuple[Column, ...] = CLAIMS_HEAD
+    endpoints_head: tuple[Column, ...] = ENDPOINTS_HEAD
+    storage_head: tuple[Column, ...] = STORAGE_HEAD
     note_fault: str = ""
-    typed: Mapping[str, str] = {}
+    typed: Typed = Typed()
 
 
 async def show(request: PageRequest) -> Answer:
@@ -174,9 +193,9 @@ async def page_of(
         changes=tuple(changes),
         takes_votes=model.status is Status.COMING_SOON,
         voters=_voters(readers, members),
-        linked_data=linked_data(model, row, verdict, request.context.origins.url),
+        linked_data=linked_data(model, row, verdict, request.context.origins.public),
         note_fault=note_fault,
-        typed=dict(request.form),
+        typed=Typed(request.typed("text"), request.typed("link")),
     )
 
 

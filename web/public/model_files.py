@@ -60,7 +60,7 @@ async def show_csv(request: PageRequest) -> File:
 
 async def show_atom(request: PageRequest) -> File:
     """Launches, prices and retirements of all models, the newest first."""
-    base = request.context.origins.url
+    base = request.context.origins.public
     async with request.context.reads.db.transaction() as connection:
         changes = await list_model_changes(connection, kinds=FED)
     now = request.exchange.now
@@ -120,7 +120,7 @@ def facts_of(row: CatalogueRow) -> dict[str, Any]:
         "summary": row.summary,
         "usd_per_mtok": _usd(row.price_nano),
         "batch_usd_per_mtok": _usd(row.batch_nano),
-        "estimated_usd_per_mtok": _usd(estimate and estimate.nano_per_mtok),
+        "estimated_usd_per_mtok": None if estimate is None else to_usd(estimate.nano_per_mtok),
         "estimate_source": estimate and estimate.source,
         "dimensions": row.dimensions,
         "shortens_to": list(row.widths),

@@ -6,7 +6,7 @@ figures are.
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 from urllib.parse import urlencode
 
 import msgspec
@@ -35,17 +35,19 @@ HEAD = (
     Column("License", key="license"),
     Column("Votes", is_number=True, key="votes"),
 )
-Sort = Literal[
-    *("model", "-model", "status", "-status", "price", "-price", "batch", "-batch", "dims", "-dims", "input", "-input"),
-    *("languages", "-languages", "size", "-size", "score", "-score", "p50", "-p50", "availability", "-availability"),
-    *("providers", "-providers", "license", "-license", "votes", "-votes"),
+# fmt: off
+Sort: TypeAlias = Literal[
+    "model", "-model", "status", "-status", "price", "-price", "batch", "-batch", "dims", "-dims", "input",
+    "-input", "languages", "-languages", "size", "-size", "score", "-score", "p50", "-p50", "availability",
+    "-availability", "providers", "-providers", "license", "-license", "votes", "-votes",
 ]
+# fmt: on
 
 
 class ModelsQuery(CatalogueFilter, frozen=True, kw_only=True):
     """What the address says: filters, order, and ``m``: models that are ticked to compare."""
 
-    sort: Sort = "model"  # type: ignore[valid-type]
+    sort: Sort = "model"
     m: tuple[str, ...] = ()
 
 

@@ -2,21 +2,18 @@
 
 import re
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gigarouter.settings import Settings
 from gigarouter.web_wiring import pages as run_pages
 from router.changes.transaction import transact
 from router.identity.members import Role, add_member, list_members
-from router.identity.people import codes, invitations, people
 from router.identity.people.invitations import invite_operator
-from router.identity.people.mails import Mail, Recipient
 from store.ids import AccountId, wire
-from tests.builders.database import ACTOR, DatabaseBuilder
+from tests.builders.database import ACTOR
+from tests.builders.mails import Inbox
 from tests.harness.authenticator import Authenticator
 from tests.harness.plain_browser import BASE, PlainBrowser
 from web.app import WebApp
@@ -28,21 +25,18 @@ LOCAL = "http://localhost:8001"
 
 
 class Site:
-    """The pages as they are served, and the mails that they cause, the newest last."""
+    """The pages as they are served, and the mails that they cause."""
 
     def __init__(self, context: WebContext) -> None:
         self.context = context
         self.app = WebApp(context, ROUTES)
-        self.mails: list[tuple[str, Any]] = []
+        self.inbox = Inbox(context.people.writes)
 
     def browser(self, address: str = "192.0.2.7") -> PlainBrowser:
         return PlainBrowser(self.app, address)
 
-    def code(self, email: str) -> str:
-        return next(str(mail.code) for to, mail in reversed(self.mails) if to == email and hasattr(mail, "code"))
-
-    def path(self, email: str) -> str:
-        return next(str(mail.path) for to, mail in reversed(self.mails) if to == email and hasattr(mail, "path"))
+    async def code(self, email: str) -> str:
+        return await self.inbox.code(email)
 
     async def execute(self, statement: str) -> None:
         """What time or somebody else does to the database."""
@@ -53,25 +47,15 @@ class Site:
         browser = self.browser(address)
         await browser.get("/sign-in")
         await browser.press("Send me a code", email=email)
-        await browser.press("Sign in", code=self.code(email))
+        await browser.press("Sign in", code=await self.code(email))
         assert browser.status == 200
         return browser
 
 
 @pytest.fixture
-async def site(build: DatabaseBuilder, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
-    mails: list[tuple[str, Any]] = []
-
-    async def keep(tx: AsyncConnection, mail: Mail, to: Recipient, *, dedupe: str) -> None:
-        mails.append((to.address, mail))
-
-    for module in (codes, invitations, people):
-        monkeypatch.setattr(module, "enqueue", keep)
-    changed = settings.model_copy(update={"free_credit_usd": 5, "web_url": None})
-    async with run_pages(changed) as context:
-        site = Site(context)
-        site.mails = mails
-        yield site
+async def site(settings: Settings) -> AsyncIterator[Site]:
+    async with run_pages(settings.model_copy(update={"free_credit_usd": 5})) as context:
+        yield Site(context)
 
 
 async def account_of(site: Site, browser: PlainBrowser) -> str:
@@ -88,7 +72,7 @@ async def test_from_a_model_to_a_key_in_one_mail_and_back(site: Site) -> None:
     await browser.press("Send me a code", email="first@example.com")
     assert browser.path == "/sign-in/code"
     assert "first@example.com" in browser.text
-    await browser.press("Sign in", code=site.code("first@example.com"))
+    await browser.press("Sign in", code=await site.code("first@example.com"))
     assert browser.status == 200
     assert browser.page.headers["cache-control"] == "no-store"
     assert "content-encoding" not in browser.page.headers
@@ -109,7 +93,7 @@ async def test_a_link_that_is_opened_signs_nobody_in_and_its_button_does_where_i
     browser, phone, scanner = site.browser(), site.browser("198.51.100.4"), site.browser("203.0.113.9")
     await browser.get("/sign-in")
     await browser.press("Send me a code", email="link@example.com")
-    link = site.path("link@example.com")
+    link = (await site.inbox.sign_in("link@example.com")).path
     for _ in range(3):
         await scanner.get(link)
         assert (await scanner.once("HEAD", link)).status_code == 200
@@ -137,13 +121,13 @@ async def test_a_wrong_code_is_said_and_what_was_typed_wrong_is_no_end(site: Sit
     assert browser.status == 400
     assert 'value="not an address"' in browser.text
     await browser.press("Send me a code", email="wrong@example.com")
-    first = site.code("wrong@example.com")
+    first = await site.code("wrong@example.com")
     wrong = "000000" if first != "000000" else "111111"
     await browser.press("Sign in", code=wrong)
     assert browser.status == 400
     assert "4 tries are left" in browser.text
     await browser.press("Send a new code")
-    second = site.code("wrong@example.com")
+    second = await site.code("wrong@example.com")
     await browser.press("Sign in", code=first if first != second else wrong)
     assert "newer code" in browser.text or "not the code" in browser.text
     await browser.press("Sign in", code=second)
@@ -165,7 +149,7 @@ async def test_where_one_was_is_a_page_of_ours_or_none(site: Site) -> None:
         await browser.get(f"/sign-in?next={evil}" if "\r" not in evil else "/sign-in?next=/models%0d%0ax:%20y")
         email = f"next{number}@example.com"
         await browser.press("Send me a code", email=email)
-        await browser.press("Sign in", code=site.code(email))
+        await browser.press("Sign in", code=await site.code(email))
         assert "evil.example" not in browser.text.partition("<main")[2]
         session = dict(browser.cookies)
         answer = await browser.once("GET", f"/sign-in?next={evil.strip()}" if "\r" not in evil else "/sign-in")
@@ -210,7 +194,7 @@ async def test_a_stale_or_ended_session_loses_nothing_that_was_typed(site: Site)
     assert browser.status == 403
     assert "Is it still you?" in browser.text
     await browser.press("Send me a code")
-    await browser.press("Sign in", code=site.code("stale@example.com"))
+    await browser.press("Sign in", code=await site.code("stale@example.com"))
     assert "You are signed in" in browser.text
     await browser.press("Send it now")
     assert "The invitation is on its way" in browser.text
@@ -222,7 +206,7 @@ async def test_a_stale_or_ended_session_loses_nothing_that_was_typed(site: Site)
     assert browser.status == 401
     assert "What you typed is kept" in browser.text
     await browser.press("Send me a code", email="stale@example.com")
-    await browser.press("Sign in", code=site.code("stale@example.com"))
+    await browser.press("Sign in", code=await site.code("stale@example.com"))
     await browser.press("Send it now")
     assert 'value="Stella &amp; &lt;Co&gt;"' in browser.text
     assert 'value="Europe/Berlin"' in browser.text
@@ -236,14 +220,14 @@ async def test_an_owner_invites_and_the_invited_joins_and_is_changed_and_removed
     await owner.press("Send the invitation", email="guest@example.com", role="finance")
     await owner.press("Send again to guest@example.com")
     stranger = await site.signed_in("stranger@example.com")
-    invitation = site.path("guest@example.com")
+    invitation = (await site.inbox.invitation("guest@example.com")).path
     assert (await stranger.once("GET", invitation)).status_code == 404
     assert (await stranger.once("POST", invitation, data={"answer": "accept"})).status_code == 404
     guest = site.browser()
     await guest.get(invitation)
     assert guest.path.startswith("/sign-in?next=")
     await guest.press("Send me a code", email="guest@example.com")
-    await guest.press("Sign in", code=site.code("guest@example.com"))
+    await guest.press("Sign in", code=await site.code("guest@example.com"))
     assert guest.path == invitation
     await guest.press("Join")
     assert guest.path == path

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, CDPSession, Page, expect
 from pydantic import SecretStr
-from tests.builders.mails import Inbox
 
 from gigarouter.listeners import Listener
 from gigarouter.ports import LOOPBACK, Port, free_port
@@ -17,6 +16,7 @@ from router.changes.transaction import transact
 from router.identity.members import Role
 from router.identity.people.invitations import invite_operator
 from tests.builders.database import ACTOR, DatabaseBuilder
+from tests.builders.mails import Inbox
 from tests.harness.browser import WIDE, Window
 from tests.harness.pictures import take_pictures
 from web.app import WebApp
@@ -150,6 +150,7 @@ async def test_a_passkey_is_made_used_lost_and_restored(windows: Any, place: Pla
     await page.get_by_role("button", name="Use a passkey").click()
     await expect(page.get_by_role("alert")).to_have_text("No passkey was used.")
     await type_code(place, page, email)
+    await expect(page.get_by_role("heading", level=1)).to_have_text("You")
     await window.open("/me/passkeys")
     await page.get_by_role("button", name="Remove laptop").click()
     await expect(page.get_by_text("You have no passkey yet.")).to_be_visible()
