@@ -6,10 +6,10 @@ edge takes that for a secret in an address.
 
 from web.customer import calls, first_call, home, members, usage, usage_csv, usage_proof
 from web.me import invitation, passkeys, profile, sessions, theme
-from web.ops import account_name
+from web.ops.routes import OPS
 from web.parts import mails, workshop
 from web.public import compare, first, model, model_files, model_twins, models, unsubscribe
-from web.route import BUILDERS, MEMBERS, OWNERS, STAFF, Route, Who
+from web.route import BUILDERS, MEMBERS, OWNERS, Route, Who
 from web.sign_in import code, link, operator, out, passkey, start
 
 # A form that was refused for want of a fresh sign-in comes along, encoded once more.
@@ -82,14 +82,7 @@ ROUTES: tuple[Route, ...] = (
         fresh=True,
     ),
     # Operations.
-    Route(
-        path="/ops/accounts/{account}/name",
-        show=account_name.show,
-        act=account_name.act,
-        who=Who.OPERATOR,
-        roles=STAFF,
-        fresh=True,
-    ),
+    *OPS,
     # All parts in all states, in `up` and tests.
     Route(path="/-/parts", show=workshop.show, only_workshop=True),
     # What `up` would have mailed; on this machine alone.

@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0052"
-down_revision = "0058"
+down_revision = "0051"
 branch_labels = None
 depends_on = None
 
