@@ -14,7 +14,7 @@ from router.api.in_process import OperationRefused
 from router.api.public.calls import CallsQuery, call_filter
 from router.explain.call_csv import copy_calls
 from router.explain.call_log import Outcome
-from router.identity.key_commands import KeyView, list_keys
+from router.identity.key_commands import key_labels
 from store.copy_out import blocks_of
 from store.ids import KeyId, wire
 from web.answers import Crumb, File, Page
@@ -40,7 +40,7 @@ OUTCOME_WORDS = {
     Outcome.FAILED: "failed",
     Outcome.CANCELED: "canceled: the client hung up",
 }
-KEYS_SHOWN = 200
+KEYS_SHOWN = 1_000
 LIMIT = "50"
 
 
@@ -165,14 +165,8 @@ async def show_csv(request: PageRequest) -> File:
 async def key_options(request: PageRequest) -> tuple[KeyOption, ...]:
     """The keys of the account, the newest first, revoked ones too."""
     async with request.context.reads.db.transaction() as connection:
-        keys = await list_keys(connection, request.account(), limit=KEYS_SHOWN)
-    return tuple(KeyOption(wire(KeyId, key.id), key_label(key)) for key in keys)
-
-
-def key_label(key: KeyView) -> str:
-    """A key's name, or its prefix where it has none; that it is revoked stands behind it."""
-    label = key.spec.name.strip() or key.masked
-    return f"{label} (revoked)" if key.revoked_at is not None else label
+        labels = await key_labels(connection, request.account(), limit=KEYS_SHOWN)
+    return tuple(KeyOption(wire(KeyId, key), label) for key, label in labels.items())
 
 
 class _Candidate(msgspec.Struct, frozen=True):

@@ -5,23 +5,22 @@ Chart and tables are made of the same sums, which are those of ``GET /v1/usage``
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import ClassVar
 
 import msgspec
 
-from billing.accounts import credits_of
 from billing.rollups.columns import LATENCY_BOUNDS_MS
 from billing.rollups.read import Horizon, read_horizon, sum_rolled
 from billing.usage import GroupBy, UsageFilter, UsageSum
 from router.explain.receipts import KEPT_DAYS
-from router.explain.unanswered import COUNTED_MAX, count_unanswered
-from router.identity.key_commands import list_keys
+from router.explain.standing import COUNTED_MAX, Standing, read_standing
+from router.identity.key_commands import key_labels
 from router.identity.members import Role
 from router.statistics.counts import percentile
 from store.ids import AccountId, KeyId, ModelId, wire
 from web.answers import Page
-from web.customer.calls import KeyOption, key_label
+from web.customer.calls import KEYS_SHOWN, KeyOption
 from web.customer.usage_span import By, Each, UsageFields, UsageSpan, key_of, presets, span_of
 from web.parts.chart import SERIES_MAX, Chart, Series
 from web.parts.tables import Column, address
@@ -68,7 +67,10 @@ class UsagePage(Page, frozen=True, kw_only=True):
 
     base: str
     query: UsageFields
-    span: UsageSpan
+    first: date
+    last: date
+    days: int
+    each: Each
     zone: str
     by_name: str
     figures: Figures
@@ -93,8 +95,7 @@ class _Read(msgspec.Struct, frozen=True):
     sums: list[UsageSum]
     before: list[UsageSum]
     keys: tuple[KeyOption, ...]
-    balance: int
-    unanswered: int
+    standing: Standing
 
 
 def fields_of(request: PageRequest) -> UsageFields:
@@ -135,7 +136,10 @@ async def show(request: PageRequest) -> UsagePage:
         title="Usage",
         base=request.path,
         query=fields,
-        span=span,
+        first=span.first,
+        last=span.last,
+        days=span.days,
+        each=span.each,
         zone=span.zone.key,
         by_name=GROUP_NAMES[fields.by],
         figures=_figures(read, span),
@@ -170,15 +174,14 @@ async def _read(request: PageRequest, fields: UsageFields, span: UsageSpan) -> _
     since, until = span.before()
     which = filter_of(fields, span.since, span.until, account)
     groups: list[GroupBy] = [span.each, fields.by]
-    async with request.context.reads.db.transaction(snapshot=True) as tx:
+    async with request.context.reads.db.transaction() as tx:
         horizon = await read_horizon(tx, account)
         sums = await sum_rolled(tx, which, groups, zone=span.zone, limit=ROWS_MAX, latency=True, horizon=horizon)
         before = await sum_rolled(tx, filter_of(fields, since, until, account), ["account"], horizon=horizon)
-        keys = await list_keys(tx, account) if may_see_keys(request) else []
-        unanswered = await count_unanswered(tx, account, span.since, span.until) if may_see_keys(request) else 0
-        balance = (await credits_of(tx, [account])).get(account, 0)
-    options = tuple(KeyOption(wire(KeyId, key.id), key_label(key)) for key in keys)
-    return _Read(horizon, sums, before, options, balance, unanswered)
+        labels = await key_labels(tx, account, limit=KEYS_SHOWN) if may_see_keys(request) else {}
+        standing = await read_standing(tx, account, span.since, span.until)
+    options = tuple(KeyOption(wire(KeyId, key), label) for key, label in labels.items())
+    return _Read(horizon, sums, before, options, standing)
 
 
 class _Total(msgspec.Struct):
@@ -253,12 +256,12 @@ def _figures(read: _Read, span: UsageSpan) -> Figures:
         tokens_before=before.tokens,
         calls=now.calls,
         calls_before=before.calls,
-        unanswered=read.unanswered if is_logged and read.keys else None,
-        unanswered_is_least=read.unanswered >= COUNTED_MAX,
+        unanswered=read.standing.unanswered if is_logged and read.keys else None,
+        unanswered_is_least=read.standing.unanswered >= COUNTED_MAX,
         p50_ms=percentile(latency, 0.5, LATENCY_BOUNDS_MS),
         p95_ms=percentile(latency, 0.95, LATENCY_BOUNDS_MS),
-        balance=read.balance,
-        days_left=int(read.balance / a_day) if a_day > 0 else None,
+        balance=read.standing.credit,
+        days_left=int(read.standing.credit / a_day) if a_day > 0 else None,
     )
 
 

@@ -8,10 +8,10 @@ from billing.rollups.read import sum_rolled
 from billing.usage import GroupBy, UsageSum
 from router.api.fields import rfc3339
 from router.api.spreadsheet import csv_text
-from router.identity.key_commands import list_keys
+from router.identity.key_commands import key_labels
 from store.ids import KeyId, wire
 from web.answers import File
-from web.customer.calls import key_label
+from web.customer.calls import KEYS_SHOWN
 from web.customer.usage import ROWS_MAX, fields_of, filter_of, group_name, may_see_keys
 from web.customer.usage_span import UsageFields, UsageSpan, span_of
 from web.faults import InvalidInput
@@ -28,10 +28,10 @@ async def show(request: PageRequest) -> File:
     which = filter_of(fields, span.since, span.until, request.account())
     async with request.context.reads.db.transaction() as tx:
         sums = await sum_rolled(tx, which, groups, zone=span.zone, limit=ROWS_MAX + 1)
-        keys = await list_keys(tx, request.account()) if may_see_keys(request) else []
+        labels = await key_labels(tx, request.account(), limit=KEYS_SHOWN) if may_see_keys(request) else {}
     if len(sums) > ROWS_MAX:
         raise InvalidInput(f"These are more than {ROWS_MAX} rows: choose fewer days.", "from")
-    names = {wire(KeyId, key.id): key_label(key) for key in keys}
+    names = {wire(KeyId, key): label for key, label in labels.items()}
     body = await asyncio.to_thread(partial(_csv, sums, fields, span, names))
     return File(body=body, media="text/csv; charset=utf-8", name=f"usage-{span.first}-{span.last}.csv")
 
