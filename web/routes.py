@@ -30,7 +30,7 @@ ROUTES: tuple[Route, ...] = (
     Route(path="/models/{owner}/{name}", show=model.show),
     Route(path="/models/{alias}", show=model.show_alias),
     Route(path="/compare", show=compare.show),
-    Route(path="/accounts/{account}/models/{owner}/{name}", act=model.act, who=Who.MEMBER, roles=BUILDERS),
+    Route(path="/accounts/{account}/models/{model:path}", act=model.act, who=Who.MEMBER, roles=BUILDERS),
     # Signing in.
     Route(path="/sign-in", show=start.show, act=start.act, body_bytes_max=CARRIED_BYTES_MAX),
     Route(path="/sign-in/again", show=start.again),
