@@ -4,7 +4,19 @@ An account's page has ``{account}`` in its path, never in the session. Fields of
 edge takes that for a secret in an address.
 """
 
-from web.customer import credit, documents, first_call, home, members, movements, topup
+from web.customer import (
+    calls,
+    credit,
+    documents,
+    first_call,
+    home,
+    members,
+    movements,
+    topup,
+    usage,
+    usage_csv,
+    usage_proof,
+)
 from web.me import invitation, passkeys, profile, sessions, theme
 from web.ops.routes import OPS
 from web.parts import mails, workshop
@@ -68,6 +80,12 @@ ROUTES: tuple[Route, ...] = (
     # An account's.
     Route(path="/accounts/{account}", show=home.show, who=Who.MEMBER, roles=MEMBERS),
     Route(path="/accounts/{account}/first-call", show=first_call.show, who=Who.MEMBER, roles=BUILDERS),
+    Route(path="/accounts/{account}/usage", show=usage.show, who=Who.MEMBER, roles=MEMBERS),
+    Route(path="/accounts/{account}/usage.csv", show=usage_csv.show, who=Who.MEMBER, roles=MEMBERS),
+    Route(path="/accounts/{account}/usage/proof", show=usage_proof.show, who=Who.MEMBER, roles=MEMBERS),
+    Route(path="/accounts/{account}/calls", show=calls.show, who=Who.MEMBER, roles=BUILDERS),
+    Route(path="/accounts/{account}/calls.csv", show=calls.show_csv, who=Who.MEMBER, roles=BUILDERS),
+    Route(path="/accounts/{account}/calls/{call}", show=calls.show_one, who=Who.MEMBER, roles=BUILDERS),
     Route(path=MEMBERS_PATH, show=members.show, who=Who.MEMBER, roles=MEMBERS),
     Route(path=f"{MEMBERS_PATH}/leave", act=members.leave, who=Who.MEMBER, roles=MEMBERS),
     Route(path=f"{MEMBERS_PATH}/invite", act=members.invite, who=Who.MEMBER, roles=OWNERS, fresh=True),
