@@ -17,7 +17,11 @@ SCRIPTS = sorted((WEB / "assets/js").glob("*.js"))
 TEMPLATE_LINES_MAX, SCRIPT_LINES_MAX, SHEET_LINES_MAX = 200, 200, 200
 SCRIPTS_BYTES_MAX, STYLES_BYTES_MAX = 8_000, 12_000
 
-INLINE = re.compile(r"(?i)<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]*\ssrc=)|\|\s*safe\b|Markup")
+# JSON-LD is data: it runs nowhere, and no policy looks at it.
+INLINE = re.compile(
+    r"(?i)<style|\sstyle=|\son[a-z]+=|javascript:|\|\s*safe\b|Markup"
+    r'|<script(?![^>]*\ssrc=)(?! type="application/ld\+json")'
+)
 COLOUR = re.compile(
     r"(?i)#[0-9a-f]{3,8}\b|\b(?:rgb|hsl|lab|lch|oklch|oklab|color|hwb)a?\(|:\s*(?:white|black|red|green|blue|gr[ae]y)\b"
 )
