@@ -4,12 +4,12 @@ An account's page has ``{account}`` in its path, never in the session. Fields of
 edge takes that for a secret in an address.
 """
 
-from web.customer import first_call, members
+from web.customer import first_call, home, members
 from web.me import invitation, passkeys, profile, sessions, theme
-from web.ops import account_name
+from web.ops.routes import OPS
 from web.parts import mails, workshop
-from web.public import compare, first, model, model_files, model_twins, models
-from web.route import BUILDERS, MEMBERS, OWNERS, STAFF, Route, Who
+from web.public import compare, first, model, model_files, model_twins, models, unsubscribe
+from web.route import BUILDERS, MEMBERS, OWNERS, Route, Who
 from web.sign_in import code, link, operator, out, passkey, start
 
 # A form that was refused for want of a fresh sign-in comes along, encoded once more.
@@ -20,6 +20,8 @@ ROUTES: tuple[Route, ...] = (
     # Public.
     Route(path="/", show=first.show),
     Route(path="/models", show=models.show),
+    # Mail programs post to it for their reader (RFC 8058).
+    Route(path="/unsubscribe/{link}", show=unsubscribe.show, act=unsubscribe.act, any_origin=True),
     Route(path="/models.json", show=model_files.show_json),
     Route(path="/models.csv", show=model_files.show_csv),
     Route(path="/models.atom", show=model_files.show_atom),
@@ -52,6 +54,7 @@ ROUTES: tuple[Route, ...] = (
     Route(path="/me/passkeys/{passkey}/remove", act=passkeys.remove, who=Who.PERSON, fresh=True),
     Route(path="/invitations/{invitation}", show=invitation.show, act=invitation.act, who=Who.PERSON),
     # An account's.
+    Route(path="/accounts/{account}", show=home.show, who=Who.MEMBER, roles=MEMBERS),
     Route(path="/accounts/{account}/first-call", show=first_call.show, who=Who.MEMBER, roles=BUILDERS),
     Route(path=MEMBERS_PATH, show=members.show, who=Who.MEMBER, roles=MEMBERS),
     Route(path=f"{MEMBERS_PATH}/leave", act=members.leave, who=Who.MEMBER, roles=MEMBERS),
@@ -73,14 +76,7 @@ ROUTES: tuple[Route, ...] = (
         fresh=True,
     ),
     # Operations.
-    Route(
-        path="/ops/accounts/{account}/name",
-        show=account_name.show,
-        act=account_name.act,
-        who=Who.OPERATOR,
-        roles=STAFF,
-        fresh=True,
-    ),
+    *OPS,
     # All parts in all states, in `up` and tests.
     Route(path="/-/parts", show=workshop.show, only_workshop=True),
     # What `up` would have mailed; on this machine alone.

@@ -52,7 +52,7 @@ async def act(request: PageRequest) -> Answer:
         pending = await find_pending(people.writes, browser)
         status = 429 if isinstance(fault, RequestLimit) else 400
         return code_page(pending, carried, form=Form({}, {"code": fault.message}), status=status)
-    return complete(request, entry, carried)
+    return await complete(request, entry, carried)
 
 
 def code_page(

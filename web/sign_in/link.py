@@ -43,7 +43,7 @@ async def act(request: PageRequest) -> Answer:
         entry = await sign_in_with_code(people.writes, checked, place, people.credit, replaces=replaced(request))
     except (InvalidRequest, RequestLimit) as fault:
         return await _page(request, fault.message, 429 if isinstance(fault, RequestLimit) else 400)
-    return complete(request, entry, Carried())
+    return await complete(request, entry, Carried())
 
 
 async def _page(request: PageRequest, fault: str = "", status: int = 200) -> LinkPage:

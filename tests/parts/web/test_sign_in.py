@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from gigarouter.settings import Settings
 from gigarouter.web_wiring import pages as run_pages
@@ -278,3 +279,23 @@ async def test_an_operator_without_a_passkey_reaches_nothing_and_the_invitation_
     assert "passkey" in again.text
     await again.post("/sign-in/passkey", {"credential": "nonsense"})
     assert again.status == 400
+
+
+async def test_a_page_of_a_signed_in_reader_sends_few_statements(site: Site) -> None:
+    browser = await site.signed_in("statements@example.com")
+    account = await account_of(site, browser)
+    engine = site.context.reads.db.engine.sync_engine
+    statements: list[str] = []
+
+    def count(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        statements.append(statement)
+
+    event.listen(engine, "before_cursor_execute", count)
+    try:
+        for path in ("/me", "/me/sessions", "/me/passkeys", f"/accounts/{account}/members"):
+            statements.clear()
+            await browser.get(path)
+            assert browser.status == 200
+            assert len(statements) <= 6, statements
+    finally:
+        event.remove(engine, "before_cursor_execute", count)

@@ -21,6 +21,7 @@ async def test_pages_are_accessible_and_fit_a_narrow_screen(open_window: NewWind
     window = await open_window(an_operator(), color_scheme=scheme)
     for name, path in PUBLIC.items():
         await window.open(path)
+        await window.check_still()
         await window.check_accessible()
         await window.check_fits()
         if scheme == "light":

@@ -77,6 +77,8 @@ POST   /v1/members/leave                                members:read
 POST   /v1/members/{member_id}/remove                   members:write
 POST   /v1/quote                                        key
 POST   /v1/stripe/webhook                               anyone
+GET    /v1/unsubscribe/{link}                           anyone
+POST   /v1/unsubscribe/{link}                           anyone
 GET    /admin/v1/acceptances                            finance_admin ops
 GET    /admin/v1/acceptances/{acceptance_id}            finance_admin ops
 GET    /admin/v1/accounts                               finance_admin ops
@@ -135,6 +137,12 @@ GET    /admin/v1/finance/refunds                        finance_admin ops
 GET    /admin/v1/finance/reviews                        finance_admin ops
 GET    /admin/v1/finance/topups                         finance_admin ops
 GET    /admin/v1/finance/topups/{topup_id}              finance_admin ops
+GET    /admin/v1/mails                                  finance_admin ops
+GET    /admin/v1/stopped-addresses                      finance_admin ops
+POST   /admin/v1/mails/{mail_id}/drop                   ops
+POST   /admin/v1/mails/{mail_id}/retry                  ops
+POST   /admin/v1/stopped-addresses                      ops
+POST   /admin/v1/stopped-addresses/remove               ops
 GET    /admin/v1/keys                                   finance_admin ops
 GET    /admin/v1/keys/{key_id}                          finance_admin ops
 GET    /admin/v1/ledger:trial-balance                   finance_admin ops
@@ -162,6 +170,7 @@ GET    /admin/v1/waivers/{waiver_id}                    finance_admin ops
 GET    /v1/acceptances                                  any
 GET    /v1/alerts                                       billing:read usage:read
 GET    /v1/audit                                        members:write
+GET    /v1/device/logins/{user_code}                    keys:write
 GET    /v1/keys                                         keys:read
 GET    /v1/keys/{key_id}                                keys:read
 GET    /v1/licenses                                     visitor
@@ -267,6 +276,10 @@ POST   /admin/v1/routes:explain                         finance_admin ops
 POST   /admin/v1/sellers                                finance_admin
 POST   /admin/v1/waivers                                finance_admin
 POST   /admin/v1/waivers/{waiver_id}/revoke             finance_admin
+POST   /v1/device/code                                  anyone
+POST   /v1/device/logins/{user_code}/approve            keys:write
+POST   /v1/device/logins/{user_code}/deny               keys:write
+POST   /v1/device/token                                 anyone
 POST   /v1/keys                                         keys:write
 POST   /v1/keys/{key_id}/end-old-secrets                keys:write
 POST   /v1/keys/{key_id}/pause                          keys:write
