@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from enum import Enum
 from importlib import import_module
 from pkgutil import walk_packages
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 import msgspec
@@ -45,6 +45,8 @@ def sample(kind: Any, *, full: bool) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     while hasattr(kind, "__supertype__"):
         kind = kind.__supertype__
+    if origin is Annotated:
+        return sample(inner[0], full=full)
     if origin in (Union, types.UnionType):
         if type(None) in inner and not full:
             return None
