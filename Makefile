@@ -9,7 +9,7 @@ SIDE_BY_SIDE = -n 4 --dist loadscope --no-loadscope-reorder
 RULES = $(RUN) ruff format --check . && $(RUN) ruff check . && .venv/bin/lint-imports && $(RUN) pytest tests/house
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check fix bench bench-gpu chaos stripe-smoke proofs year lock migration clean
+.PHONY: help up test check fix browser pictures bench bench-gpu chaos stripe-smoke proofs year lock migration clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -17,7 +17,7 @@ help: ## List the targets
 up: .venv/.product ## Run everything on this machine, with a demo account; Ctrl-C ends it
 	@exec $(RUN) gigarouter up
 
-test: .venv/.dev ## Run the tests on servers of their own; one file or folder with T=path
+test: .venv/.dev browser ## Run the tests on servers of their own; one file or folder with T=path
 	@$(RUN) compileall -q web router billing providers catalog mail store gigarouter tests # not in each of the processes that they start
 	@$(RUN) pytest $(or $(T),$(SIDE_BY_SIDE))
 
@@ -26,6 +26,14 @@ check: .venv/.dev ## Format, lint, types, import contracts, house rules: what ne
 
 fix: .venv/.dev ## Repair formatting and what lint can repair
 	@$(RUN) ruff format . && $(RUN) ruff check --fix .
+
+browser: ## Install Chromium for the browser tests, or say how
+	@$(PYTHON) environment/browser.py
+
+pictures: .venv/.dev browser ## Take pictures of all pages in their states, with an index, in pictures/
+	@rm -rf pictures && mkdir pictures
+	@GIGAROUTER_TEST_PICTURES=pictures $(RUN) pytest tests/stories/pages
+	@echo pictures/index.html
 
 bench: .venv/.dev ## Measure against other gateways; the figures are kept in bench/results
 	@$(RUN) bench
@@ -54,7 +62,7 @@ stripe-smoke: .venv/.dev ## Try payments at Stripe itself, with the test key in 
 	@$(RUN) tests.stripe_smoke
 
 clean: ## Remove the environment and caches, never the data folder
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist bench/out
+	rm -rf pictures .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist bench/out
 
 LOCKS = uv.lock pyproject.toml environment/install.py environment/torch-cpu.txt
 

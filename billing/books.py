@@ -16,8 +16,10 @@ from billing.ledger import unbalanced_entries
 from billing.projection import Projection
 from billing.reaper import accounts_in_redis, count_overdue, mismatches
 from billing.seal import last_batch, verify
+from mail import Staff, enqueue
+from mail.kinds import CheckFailed
 from store.ids import AccountId, LedgerAccountId, wire
-from store.postgres import Database
+from store.postgres import Database, now_of
 
 # The seal waits for open transactions, which end within seconds; a hold that is overdue is reaped within seconds.
 SEAL_BEHIND_S = 300
@@ -261,9 +263,13 @@ async def gaps_in_numbers(tx: AsyncConnection) -> list[str]:
 
 
 async def record(tx: AsyncConnection, findings: list[Finding]) -> None:
-    """Keep what was found, in the place of what was found before."""
+    """Keep what was found, in the place of what was found before; what is wrong is mailed to finance, once a day."""
     for finding in sorted(findings, key=lambda finding: finding.check):
         message = finding.message if finding.wrong else ""
+        if finding.wrong:
+            now = await now_of(tx)
+            mail = CheckFailed(check=finding.check.value, wrong=finding.wrong, at=now)
+            await enqueue(tx, mail, Staff.FINANCE, dedupe=f"check:{finding.check.value}:{now:%Y-%m-%d}")
         await tx.execute(_RECORD, {"name": finding.check, "wrong": finding.wrong, "message": message})
 
 

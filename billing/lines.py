@@ -123,6 +123,11 @@ async def end_line(tx: AsyncConnection, account_id: AccountId) -> None:
     await tx.execute(_END, {"account_id": account_id})
 
 
+async def unfit_line(tx: AsyncConnection, account_id: AccountId) -> None:
+    """Have jobs look whether more is lent than the line may lend."""
+    await tx.execute(_FITTED, {"account_id": account_id, "limit": None})
+
+
 async def lend_missing(tx: AsyncConnection, account_id: AccountId, now: datetime) -> NanoUSD:
     """Grant what the line may lend and does not yet; returns how much. Locks the account's credit."""
     await lock_credit(tx, account_id)

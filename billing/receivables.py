@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.chart import LedgerKind
 from billing.debt import lock_credit
 from billing.ledger import Posting, post
-from billing.lines import lend_missing, read_exposure
+from billing.lines import lend_missing, read_exposure, unfit_line
 from billing.money import NanoUSD
 from billing.overdue import reminders_due
 from billing.periods import is_open
@@ -203,16 +203,18 @@ async def pay(
     *,
     source_ref: str,
     into: LedgerKind = LedgerKind.BANK,
+    beyond: bool = False,
 ) -> EntryId:
     """Book a payment of a receivable that arrived at ``into``, and lend again what it freed.
 
-    Raises :class:`AmountRefused` for more than is open, and the database's ``IntegrityError`` for a payment that was
-    booked before.
+    ``beyond``: it may be more than is open, since the money is there; what is more is in the customer's favour. Raises
+    :class:`AmountRefused` for more than is open, and the database's ``IntegrityError`` for a payment that was booked
+    before.
     """
     account_id = (await get_receivable(tx, receivable_id)).account_id
     await lock_credit(tx, account_id)
     found = await get_receivable(tx, receivable_id)
-    if not 0 < amount <= found.open:
+    if amount <= 0 or (amount > found.open and not beyond):
         raise AmountRefused(f"{found.open} nano-USD are open, not {amount}")
     legs = [Posting(LedgerKind.CUSTOMER_RECEIVABLE, amount, account_id), Posting(into, NanoUSD(-amount))]
     entry = await post(tx, "payment", f"payment:{source_ref}", legs, account_id=account_id)
@@ -220,6 +222,28 @@ async def pay(
     await _record_payment(tx, receivable_id, source_ref, entry, amount, NanoUSD(freed))
     await lend_missing(tx, account_id, now)
     return entry
+
+
+async def record_return(
+    tx: AsyncConnection,
+    receivable_id: ReceivableId,
+    amount: NanoUSD,
+    now: datetime,
+    *,
+    source_ref: str,
+    entry_id: EntryId,
+) -> None:
+    """Record what a dispute or refund did to a payment, whose entry was booked already: below zero it is owed again.
+
+    What the payment had freed of the line is used again; jobs take back what is lent too much.
+    """
+    account_id = (await get_receivable(tx, receivable_id)).account_id
+    await lock_credit(tx, account_id)
+    found = await get_receivable(tx, receivable_id)
+    freed = NanoUSD(found.frees(found.paid + amount) - found.frees(found.paid))
+    await _record_payment(tx, receivable_id, source_ref, entry_id, amount, freed)
+    await unfit_line(tx, account_id)
+    await lend_missing(tx, account_id, now)
 
 
 async def credit_receivable(tx: AsyncConnection, source_ref: str, *, credited_by: str, entry_id: EntryId) -> None:

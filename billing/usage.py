@@ -16,13 +16,18 @@ from billing.money import NanoUSD
 from billing.values import UsageEvent
 from store.ids import AccountId, KeyId, ModelId, ProviderId, RequestId
 
-GroupBy = Literal["account", "key", "model", "day", "month", "provider"]
+# The lane of a call, by its price: ``usage_events e`` with ``charged_prices``.
+LANE = """coalesce((SELECT 'batch' FROM charged_prices p WHERE p.id = e.price_id
+    AND e.nano_per_mtok = p.batch_nano_per_mtok AND p.batch_nano_per_mtok <> p.nano_per_mtok), 'interactive')"""
+GroupBy = Literal["account", "key", "model", "hour", "day", "month", "lane", "provider"]
 
 # What usage is grouped by -> the field of a sum, and its SQL.
 _GROUPS: dict[GroupBy, tuple[str, str]] = {
     "account": ("account_id", "account_id"),
     "key": ("key_id", "key_id"),
     "model": ("model_id", "model_id"),
+    "hour": ("hour", "date_trunc('hour', occurred_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'"),
+    "lane": ("lane", LANE),
     "day": ("day", "(occurred_at AT TIME ZONE 'UTC')::date"),
     "month": ("month", "to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM')"),
     "provider": ("provider_id", "provider_id"),
@@ -47,6 +52,7 @@ class UsageFilter(msgspec.Struct, frozen=True):
     key_ids: tuple[KeyId, ...] | None = None
     model_ids: tuple[ModelId, ...] | None = None
     provider_id: ProviderId | None = None
+    lane: Literal["interactive", "batch"] | None = None
 
 
 class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +65,8 @@ class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
     account_id: AccountId | None = None
     key_id: KeyId | None = None
     model_id: ModelId | None = None
+    lane: str | None = None
+    hour: datetime | None = None
     day: date | None = None
     month: str | None = None
     provider_id: ProviderId | None = None
@@ -73,6 +81,8 @@ class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
     promotional: NanoUSD
     goodwill: NanoUSD
     provider_cost: NanoUSD
+    # How many calls took up to each bound of billing.rollups.columns; None where that was not wanted.
+    latency: tuple[int, ...] | None = None
 
     @property
     def revenue(self) -> NanoUSD:
@@ -110,10 +120,12 @@ async def _sum(
         conditions.append("model_id = ANY(:model_ids)")
     if which.provider_id is not None:
         conditions.append("provider_id = :provider_id")
+    if which.lane is not None:
+        conditions.append(f"{LANE} = :lane")
     columns = "".join(f"{expression} AS {field}, " for field, expression in groups)
     places = ", ".join(str(place) for place in range(1, len(groups) + 1))
     query = (
-        f"SELECT {columns}{_SUMS} FROM usage_events WHERE {' AND '.join(conditions)}"  # noqa: S608
+        f"SELECT {columns}{_SUMS} FROM usage_events e WHERE {' AND '.join(conditions)}"  # noqa: S608
         f" GROUP BY {places} ORDER BY {places} LIMIT :limit"
     )
     given = {name: value for name, value in msgspec.structs.asdict(which).items() if value is not None}

@@ -22,6 +22,12 @@ async def withdraw(db: AsyncConnection, model_id: ModelId, account_id: AccountId
     return await _count(db, model_id)
 
 
+async def list_voters(db: AsyncConnection, model_id: ModelId) -> list[AccountId]:
+    """The accounts that have voted for a model."""
+    rows = await db.scalars(select(ModelVoteRow.account_id).where(ModelVoteRow.model_id == model_id))
+    return [AccountId(account_id) for account_id in rows]
+
+
 async def _count(db: AsyncConnection, model_id: ModelId) -> int:
     row = ModelVoteRow
     return int(await db.scalar(select(func.count()).select_from(row).where(row.model_id == model_id)) or 0)

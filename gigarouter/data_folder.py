@@ -1,7 +1,8 @@
 """The folder in which `up` keeps everything: its format, its one owner, its secrets, and what a killed run left.
 
 ``version`` (format of the folder), ``up.lock``, ``secret-key``, ``demo-key``, ``connection.toml`` (for commands typed
-beside it), ``children.json`` (processes to end if the run is killed), ``postgres/``, ``redis/``, ``logs/``, ``run/``.
+beside it), ``children.json`` (processes to end if the run is killed), ``postgres/``, ``redis/``, ``logs/``, ``run/``,
+``mails/`` (what would have been mailed).
 """
 
 import fcntl

@@ -184,7 +184,7 @@ async def _open_account(work: UnitOfWork) -> str:
             expires_at=expires_at,
             note="Free credit.",
         )
-    created = await create_key(work, AccountId(account.id), KeySpec(name="demo"))
+    created = await create_key(work, AccountId(account.id), KeySpec(name="demo"), is_mailed=False)
     return created.text
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from sqlalchemy import text
 
+from gigarouter.stripe_jobs import StripeJobs
 from router.context import RouterContext
 
 log = structlog.get_logger("jobs")
@@ -23,7 +24,8 @@ AT_MOST = 200
 class IssueDocuments:
     """Issues what waits; keeps the renderer, which took seconds to make, for the next turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, stripe: StripeJobs | None = None) -> None:
+        self._stripe = stripe or StripeJobs(None)
         self._renderer: Any = None
 
     def close(self) -> None:
@@ -44,5 +46,6 @@ class IssueDocuments:
         from billing.documents.render import Renderer
 
         self._renderer = self._renderer or Renderer()
-        if issued := await issue_waiting(context.db, self._renderer, at_most=AT_MOST):
+        provider = self._stripe.payment_provider(context)
+        if issued := await issue_waiting(context.db, self._renderer, at_most=AT_MOST, provider=provider):
             log.info("documents_decided", requests=issued)

@@ -28,6 +28,7 @@ from billing.lines import fit_lines
 from billing.reaper import reap, resync
 from billing.receivables import accrue, is_due, remind
 from billing.reconciliation.runs import RunKind
+from billing.rollups.fill import add_before, add_pending
 from billing.schedules import give_due
 from billing.seal import seal
 from billing.stripe.errors import StripeUnavailable
@@ -44,7 +45,9 @@ from router.admin.closing import finish as finish_closing
 from router.context import RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import rotate_weeks
+from router.identity.device_logins import forget_device_logins
 from router.identity.key_commands import delete_ended_secrets
+from router.identity.key_endings import notify_ending
 from router.identity.people.forget import forget_sign_ins
 from router.request.idempotency import delete_expired_outcomes
 from router.statistics.sums import forget_statistics, sum_statistics
@@ -80,7 +83,7 @@ async def _jobs(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     stripe = StripeJobs(stripe_config(settings))
-    documents = IssueDocuments()
+    documents = IssueDocuments(stripe)
     jobs = table(stripe, SendMails(settings), documents=documents)
     try:
         async with process(settings, "jobs") as context, asyncio.TaskGroup() as group:
@@ -173,6 +176,7 @@ async def _delete_expired(context: RouterContext) -> None:
     await delete_old_probes(context.db, context.db.clock.now())
     await delete_ended_secrets(context.db)
     await forget_sign_ins(context.db)
+    await forget_device_logins(context.db)
     await forget_old(context.db)
 
 
@@ -183,6 +187,10 @@ async def _expire(context: RouterContext) -> None:
 
 async def _notify_expiring(context: RouterContext) -> None:
     await notify_expiring(context.db, context.db.clock.now())
+
+
+async def _notify_ending_keys(context: RouterContext) -> None:
+    await notify_ending(context.db, context.db.clock.now())
 
 
 async def _give_scheduled(context: RouterContext) -> None:
@@ -246,6 +254,11 @@ async def _remove_exports(context: RouterContext) -> None:
     await exports.remove_old(context.db, context.exports)
 
 
+async def _sum_usage(context: RouterContext) -> None:
+    if await add_pending(context.db) is not None:
+        await add_before(context.db)
+
+
 async def _sum_statistics(context: RouterContext) -> None:
     await sum_statistics(context.db, context.db.clock.now())
 
@@ -279,6 +292,7 @@ def table(
         Job("set accounts anew that fell behind", 2.0, _Resync()),
         Job("expire grants", 60.0, _expire),
         Job("tell of credit that expires", 3600.0, _notify_expiring),
+        Job("tell of keys that end", 3600.0, _notify_ending_keys),
         Job("give scheduled credit", 60.0, _give_scheduled),
         Job("count and pay debts", 60.0, _pay_debts),
         Job("make credit lines follow their limits", 5.0, _fit_lines),
@@ -297,6 +311,7 @@ def table(
         Job("send webhooks", 1.0, webhooks or SendWebhooks()),
         Job("forget old alerts", 3600.0, forget_alerts),
         Job("make and drop weeks of explanations", 3600.0, _rotate_weeks),
+        Job("sum usage", 2.0, _sum_usage),
         Job("sum statistics of endpoints", 60.0, _sum_statistics),
         Job("forget old statistics", 3600.0, _forget_statistics),
         Job("forget old outcomes", 600.0, _delete_expired),
@@ -307,6 +322,7 @@ def table(
         Job("act on what Stripe says, too", 0.1, stripe.act),
         Job("act on what Stripe says, as well", 0.1, stripe.act),
         Job("recharge accounts", 2.0, stripe.recharge),
+        Job("collect invoices", 5.0, stripe.collect),
         Job("read Stripe's lists again", 60.0, stripe.sweep),
         Job("compare Stripe's balance", 60.0, check_stripe),
         Job("reconcile with Stripe", 5.0, stripe.reconcile),

@@ -7,11 +7,12 @@ from billing.documents.profiles import list_sellers
 from gigarouter.settings import Settings
 from gigarouter.web_settings import web_url
 from mail import outbox
+from mail.folder import MailFolder
 from mail.kinds import DocumentReference
 from mail.outbox import StoredMail
 from mail.render import Surroundings
 from mail.sending import Sender, Sources
-from mail.transports import MailFolder, MailServer, Transport
+from mail.transports import MailServer, Transport
 from mail.values import Finished
 from router.context import RouterContext
 from router.identity.mail_readers import find_readers

@@ -161,11 +161,12 @@ class Supervisor:
                 raise CannotStart(f"{name} did not start; {child.log} says:\n{tail(child.log)}")
             time.sleep(CHECK_EVERY_S / 4)
 
-    def run(self) -> None:
-        """Restart what died, servers first, until interrupted."""
+    def run(self, look: Callable[[], None] = lambda: None) -> None:
+        """Restart what died, servers first, until interrupted; ``look`` is called each time."""
         while True:
             time.sleep(CHECK_EVERY_S)
             self.check()
+            look()
 
     def check(self) -> None:
         """Restart what died and can be started now. Raises nothing but ``KeyboardInterrupt``."""

@@ -18,6 +18,7 @@ import typer
 from gigarouter import schema
 from gigarouter.data_folder import DataFolder
 from gigarouter.demo import MODEL, Demo, launch_demo, prepare, wait_until_listed
+from gigarouter.mail_watch import MailWatch
 from gigarouter.ports import LOOPBACK, free_port, reachable, require_free_port
 from gigarouter.settings import Settings, child_environment, source
 from gigarouter.supervise import Child, Supervisor
@@ -25,6 +26,9 @@ from gigarouter.web_settings import web_url
 from store.embedded import Embedded
 from store.faults import Unavailable
 
+MAILS = "mails"
+# For whoever signs in at the pages of this machine.
+FREE_CREDIT_USD = "5"
 LOOPBACK_NETWORKS = "127.0.0.0/8,::1/128"
 WORKER_ENDS_WITHIN_S = 5.0
 
@@ -84,7 +88,7 @@ def _run_on(servers: Embedded, supervisor: Supervisor, folder: DataFolder, setti
     try:
         _start(supervisor, settings, servers.database_url, demo)
         _say(_welcome(settings, demo, with_worker=model is not None))
-        supervisor.run()
+        supervisor.run(_mail_watch(folder, settings))
     finally:
         with _step("worker, API, pages and jobs stop"):
             # The worker still answers the calls of the others while they end.
@@ -121,6 +125,8 @@ def _children(servers: Embedded, folder: DataFolder, settings: Settings, model: 
         secret_keys=folder.secret_key(),
         allowed_private_networks=LOOPBACK_NETWORKS,
         web_workshop="true",
+        **_mail_folder(folder, settings),
+        **({} if "free_credit_usd" in settings.model_fields_set else {"free_credit_usd": FREE_CREDIT_USD}),
         **{name: str(value) for name, value in _addresses(settings).items()},
     )
     logs = folder.path / "logs"
@@ -132,6 +138,20 @@ def _children(servers: Embedded, folder: DataFolder, settings: Settings, model: 
         arguments += ["--host", LOOPBACK, "--port", str(settings.worker_port)]
         children["worker"] = Child("worker", arguments, logs / "worker.log", child_environment())
     return children
+
+
+def _mail_folder(folder: DataFolder, settings: Settings) -> dict[str, str]:
+    """Where mails are kept, without a mail server and where nobody has named another folder."""
+    if settings.smtp_url is not None or settings.mail_dir is not None:
+        return {}
+    return {"mail_dir": str(folder.path / MAILS)}
+
+
+def _mail_watch(folder: DataFolder, settings: Settings) -> Callable[[], None]:
+    """What prints the mails that are kept, if any are."""
+    if not _mail_folder(folder, settings):
+        return lambda: None
+    return MailWatch(folder.path / MAILS, _say, f"{web_url(settings)}/-/mails").look
 
 
 def _start(supervisor: Supervisor, settings: Settings, database_url: str, demo: Demo) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import NoDecode
 
-from gigarouter.ports import reachable
+from gigarouter.ports import LOOPBACK, reachable
 
 PORT_MAX = 65_535
 WEB_PORT = 8001
@@ -51,5 +51,6 @@ class WebSettings(BaseModel):
 
 
 def web_url(settings: WebSettings) -> str:
-    """Where browsers find the pages."""
-    return settings.web_url or f"http://{reachable(settings.web_host)}:{settings.web_port}"
+    """Where browsers find the pages; on this machine by its name, because a number has no passkeys."""
+    host = reachable(settings.web_host)
+    return settings.web_url or f"http://{'localhost' if host == LOOPBACK else host}:{settings.web_port}"

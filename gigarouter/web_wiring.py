@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -29,6 +30,7 @@ from router.dispatch.state import DispatchState
 from router.dispatch.traffic_comparison import ComparisonBounds, TrafficComparison
 from router.errors import StoreUnavailable
 from router.explain.receipts import ReceiptBuffer
+from router.identity.people.passkeys import RelyingParty
 from router.registry.encryption import CredentialCipher
 from router.registry.refresh import Refresher
 from router.routing.health import Health
@@ -37,7 +39,8 @@ from store.postgres import STORE_FAULTS, Database
 from store.redis_client import RedisClient
 from web.context import FindViewer, WebContext
 from web.origins import Origins, loopback_urls
-from web.sign_in.viewer import find_viewer
+from web.people import PeopleContext
+from web.sign_in.viewer import FindViewer as FindSession
 
 # Never connected: what needs Redis is refused as where it is away.
 NO_REDIS = "redis://127.0.0.1:1/0"
@@ -47,7 +50,7 @@ FOLLOWS_WITHIN_S = 5.0
 
 
 @asynccontextmanager
-async def pages(settings: Settings, find: FindViewer = find_viewer) -> AsyncIterator[WebContext]:
+async def pages(settings: Settings, find: FindViewer | None = None) -> AsyncIterator[WebContext]:
     """Run the collaborators of the pages until the block ends. Raises CannotStart where Postgres cannot be read."""
     url = settings.require_database_url()
     writes = Database(url, pool_size=WRITES)
@@ -63,14 +66,17 @@ async def pages(settings: Settings, find: FindViewer = find_viewer) -> AsyncIter
     reading = msgspec.structs.replace(context, db=reads)
     made = WebContext(
         reads=reading,
+        writes=context,
         reading=_operations(settings, reading),
         writing=_operations(settings, context),
-        find_viewer=find,
+        find_viewer=find or FindSession(writes),
+        people=PeopleContext(writes, _party(settings), settings.free_credit()),
         origins=_origins(settings),
         clock=writes.clock,
         api_url=settings.api_url or f"http://{reachable(settings.host)}:{settings.port}",
         checkout_origins=() if context.stripe is None else (CHECKOUT,),
         has_workshop=settings.web_workshop,
+        mail_folder=None if settings.smtp_url else settings.mail_dir,
         reloads_templates=settings.web_reload,
     )
     async with asyncio.TaskGroup() as group:
@@ -88,6 +94,12 @@ async def pages(settings: Settings, find: FindViewer = find_viewer) -> AsyncIter
 def _origins(settings: Settings) -> Origins:
     further = () if settings.web_url is not None else loopback_urls(settings.web_host, settings.web_port)
     return Origins.of(web_url(settings), further, tuple(settings.web_proxies))
+
+
+def _party(settings: Settings) -> RelyingParty:
+    """The pages' host as passkeys know it: a name, never a number, which browsers take no passkeys for."""
+    url = web_url(settings)
+    return RelyingParty(urlsplit(url).hostname or "localhost", "gigarouter", url)
 
 
 def _operations(settings: Settings, context: RouterContext) -> InProcess:

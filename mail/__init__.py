@@ -16,7 +16,7 @@ one mail, however often it is enqueued. A kind of mail is a frozen struct in :mo
 same name in ``mail/templates``; docs/mail.md says how to add one.
 """
 
-from mail.outbox import enqueue
+from mail.outbox import enqueue, enqueue_all
 from mail.values import Audience, Mail, Recipient, Staff, Topic
 
-__all__ = ["Audience", "Mail", "Recipient", "Staff", "Topic", "enqueue"]
+__all__ = ["Audience", "Mail", "Recipient", "Staff", "Topic", "enqueue", "enqueue_all"]

@@ -61,6 +61,11 @@ _ERASE = text("""
         state = CASE WHEN state = 'waiting' THEN 'dropped' ELSE state END
     WHERE account_id = :account AND address <> '' AND kind = ANY(:kinds)
 """)
+_ERASE_ADDRESS = text("""
+    UPDATE mails SET address = 'erased ' || id, facts = '{}',
+        state = CASE WHEN state = 'waiting' THEN 'dropped' ELSE state END
+    WHERE lower(address) = ANY(:addresses)
+""")
 _FORGET = text("DELETE FROM mails WHERE created_at < now() - CAST(:age AS interval)")
 
 To: TypeAlias = Recipient | Staff | UUID
@@ -89,14 +94,23 @@ async def enqueue(tx: AsyncConnection, mail: Mail, to: To, *, dedupe: str, accou
     ``to`` an account's id: to those of its people whom mails of this kind concern. ``account_id``: the account that a
     mail to one :class:`Recipient` is about, if any.
     """
+    return (await tx.execute(_ADD, _row(mail, to, dedupe, account_id))).rowcount > 0
+
+
+async def enqueue_all(tx: AsyncConnection, mail: Mail, accounts: Sequence[AccountId], *, dedupe: str) -> None:
+    """Have one mail sent to many accounts, once to each."""
+    if accounts:
+        await tx.execute(_ADD, [_row(mail, account, f"{dedupe}:{account.hex}", None) for account in accounts])
+
+
+def _row(mail: Mail, to: To, dedupe: str, account_id: AccountId | None) -> dict[str, object]:
     recipient = to if isinstance(to, Recipient) else None
-    account = AccountId(to) if isinstance(to, UUID) else account_id
     identity = MailId(new_id())
-    row = {
+    return {
         "id": identity,
         "dedupe": dedupe,
         "address": recipient.address if recipient else "",
-        "account": account,
+        "account": AccountId(to) if isinstance(to, UUID) else account_id,
         "staff": to.value if isinstance(to, Staff) else None,
         "kind": mail.kind,
         "locale": recipient.locale if recipient else DEFAULT_LOCALE,
@@ -107,7 +121,6 @@ async def enqueue(tx: AsyncConnection, mail: Mail, to: To, *, dedupe: str, accou
         "priority": mail.priority,
         "useful_for": mail.useful_for,
     }
-    return (await tx.execute(_ADD, row)).rowcount > 0
 
 
 async def claim(tx: AsyncConnection) -> StoredMail | None:
@@ -160,6 +173,11 @@ async def erase(tx: AsyncConnection, account_id: AccountId, audience: Audience) 
     """Erase whom an account's mails of an audience were sent to, and what they said; drop those that wait."""
     kinds = [kind for kind, mail in KINDS.items() if mail.audience is audience]
     await tx.execute(_ERASE, {"account": account_id, "kinds": kinds})
+
+
+async def erase_addresses(tx: AsyncConnection, addresses: Sequence[str]) -> None:
+    """Erase that anything was mailed to these addresses, and what; drop what waits."""
+    await tx.execute(_ERASE_ADDRESS, {"addresses": [address.lower() for address in addresses]})
 
 
 async def forget_old(tx: AsyncConnection) -> None:

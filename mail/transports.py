@@ -1,11 +1,9 @@
-"""Hands messages on: to a mail server by SMTP, or, where there is none, into a folder as files."""
+"""Hands messages to a mail server by SMTP, and says what its answers mean."""
 
 import asyncio
-import os
 import smtplib
 import ssl
 from email.message import EmailMessage
-from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -14,8 +12,6 @@ import msgspec
 TIMEOUT_S = 20.0
 _PORTS = {"smtp": 587, "smtps": 465}
 _FOR_GOOD = 500
-# So many files stay in the folder.
-FILES_MAX = 1000
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -54,13 +50,13 @@ class MailServer:
             await asyncio.to_thread(self._send, message, address, bounces_to)
         except smtplib.SMTPRecipientsRefused as fault:
             is_final = all(code >= _FOR_GOOD for code, _ in fault.recipients.values())
-            return Failure(_describe(fault), is_final=is_final, is_unknown=is_final)
+            return Failure(describe(fault), is_final=is_final, is_unknown=is_final)
         except smtplib.SMTPDataError as fault:
-            return Failure(_describe(fault), is_final=fault.smtp_code >= _FOR_GOOD)
+            return Failure(describe(fault), is_final=fault.smtp_code >= _FOR_GOOD)
         except smtplib.SMTPNotSupportedError as fault:
-            return Failure(_describe(fault), is_final=True)
+            return Failure(describe(fault), is_final=True)
         except (OSError, smtplib.SMTPException) as fault:
-            return Failure(_describe(fault), is_server=True)
+            return Failure(describe(fault), is_server=True)
         return None
 
     def _send(self, message: EmailMessage, address: str, bounces_to: str) -> None:
@@ -78,33 +74,6 @@ class MailServer:
             server.send_message(message, from_addr=bounces_to or None, to_addrs=[address])
 
 
-class MailFolder:
-    """A folder in which each message is a file that a mail program opens; the newest 1,000 stay."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    async def send(self, message: EmailMessage, address: str, bounces_to: str) -> Failure | None:
-        """Write one message; the same Message-ID again is the same file."""
-        try:
-            await asyncio.to_thread(self._write, message)
-        except OSError as fault:
-            return Failure(_describe(fault), is_server=True)
-        return None
-
-    def _write(self, message: EmailMessage) -> None:
-        self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # A Message-ID begins with hex digits that sort by time; nothing else of it comes into a path.
-        name = "".join(one for one in str(message["Message-ID"]).partition("@")[0] if one.isalnum())
-        to = "".join(one for one in str(message["To"]).partition("@")[0] if one.isalnum())[:40]
-        target = self._path / f"{name}-{to}.eml"
-        part = target.with_suffix(".part")
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(message.as_bytes())
-        part.replace(target)
-        for old in sorted(self._path.glob("*.eml"))[:-FILES_MAX]:
-            old.unlink(missing_ok=True)
-
-
-def _describe(fault: Exception) -> str:
+def describe(fault: Exception) -> str:
+    """A fault as the outbox has it."""
     return f"{type(fault).__name__}: {fault}"[:500]

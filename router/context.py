@@ -17,6 +17,7 @@ from billing.stripe.watch import Watch
 from catalog.models import Catalog
 from providers.protocol import Provider
 from providers.wire import Networks
+from router.catalogue.memory import RowsMemory
 from router.changes.second_person import SecondPersonLimits
 from router.dispatch.state import DispatchState
 from router.dispatch.traffic_comparison import TrafficComparison
@@ -100,6 +101,7 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes_max: int = 4 * 1024 * 1024
     outcome_bounds: OutcomeBounds = OutcomeBounds()
     statistics: StatisticsMemory = msgspec.field(default_factory=StatisticsMemory)
+    catalogue_rows: RowsMemory = msgspec.field(default_factory=RowsMemory)
     # Sums over a customer's calls may take Postgres seconds: so many at once leave connections for everything else.
     usage_reads: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(2))
     # Random numbers in [0, 1) for routing.

@@ -50,6 +50,8 @@ ContractId = NewType("ContractId", UUID)
 TermId = NewType("TermId", UUID)
 MailId = NewType("MailId", UUID)
 ManagementKeyId = NewType("ManagementKeyId", UUID)
+AlertId = NewType("AlertId", UUID)
+DeviceLoginId = NewType("DeviceLoginId", UUID)
 PersonId = NewType("PersonId", UUID)
 SessionId = NewType("SessionId", UUID)
 PasskeyId = NewType("PasskeyId", UUID)
@@ -99,6 +101,8 @@ PREFIXES: dict[object, str] = {
     TermId: "term",
     MailId: "mail",
     ManagementKeyId: "mgmt",
+    AlertId: "alert",
+    DeviceLoginId: "device",
     PersonId: "person",
     SessionId: "sess",
     PasskeyId: "passkey",

@@ -28,7 +28,9 @@ from web.render import Renderer
 from web.request import FORM_MEDIA, PageRequest
 from web.route import Route, RouteTable
 from web.security import Headers, caching, content_policy, security_headers
-from web.shell import Shell, Theme, account_navigation, navigation
+from web.shell import Shell, Theme, account_navigation, navigation, switcher
+from web.sign_in.finish import held_of
+from web.sign_in.start import start_page
 from web.static import Assets
 from web.viewer import NOBODY
 
@@ -85,7 +87,8 @@ class WebApp:
             answer = await self._page(scope, receive, reading)
             body = self._body(answer, reading)
         except SignInNeeded as needed:
-            answer, body = self._sign_in(reading, again=needed.again), b""
+            answer = self._sign_in(reading, again=needed.again)
+            body = self._body(answer, reading)
         except (PageFault, OperationRefused, Refusal) as fault:
             answer = error_page(fault, wire(RequestId, exchange.request_id))
             body = self._body(answer, reading)
@@ -109,12 +112,12 @@ class WebApp:
         if exchange.method == "OPTIONS":
             return File(body=b"", media="text/plain", status=204, headers=(("allow", ", ".join(route.methods)),))
         reading.route = route
-        self._check_write(exchange, headers)
+        if not route.any_origin:
+            self._check_write(exchange, headers)
         reading.cookies = dict(read_cookies(scope["headers"]))
         query = read_query(exchange.query)
         form = await _form(receive, headers, route) if exchange.method == "POST" else ()
         reading.viewer = await context.find_viewer(reading.cookies, context.reads, exchange.now)
-        account_id = check_access(route, reading.viewer, values, exchange.now)
         reading.request = PageRequest(
             exchange,
             context,
@@ -123,10 +126,11 @@ class WebApp:
             query=query,
             form=form,
             cookies=reading.cookies,
-            account_id=account_id,
             client=self._client(scope, headers),
             is_page=self._table.is_page,
+            is_form=self._table.is_form,
         )
+        reading.request.account_id = check_access(route, reading.viewer, values, exchange.now)
         function = route.function(exchange.method)
         assert function is not None, "its row has this method; this is a bug"
         return await function(reading.request)
@@ -167,8 +171,10 @@ class WebApp:
         return self._context.origins.client(peer, headers.get(b"x-forwarded-for", b"").decode("latin-1"))
 
     def _sign_in(self, reading: _Reading, *, again: bool) -> Answer:
-        """To sign in, and back to the page where it was; a form that was posted starts again from its page."""
+        """To sign in, and back to the page where it was; a form that was posted goes along, and is sent after it."""
         exchange = reading.exchange
+        if reading.request is not None and exchange.method == "POST" and SIGN_IN in self._paths:
+            return start_page(reading.request, held_of(reading.request), again=again, status=403 if again else 401)
         here = exchange.path
         if exchange.method != "POST" and exchange.query:
             here += "?" + exchange.query.decode("latin-1")
@@ -187,7 +193,8 @@ class WebApp:
                 return b""
 
     def _shell(self, reading: _Reading) -> Shell:
-        exchange, viewer = reading.exchange, reading.viewer
+        exchange = reading.exchange
+        viewer = reading.viewer if reading.request is None else reading.request.viewer
         account_id = reading.request.account_id if reading.request is not None else None
         membership = None if account_id is None else viewer.membership(account_id)
         here = exchange.path + (f"?{exchange.query.decode('latin-1')}" if exchange.query else "")
@@ -203,6 +210,7 @@ class WebApp:
             nav=navigation(self._paths, exchange.path, viewer),
             account=membership,
             sections=() if membership is None else account_navigation(self._paths, exchange.path, membership),
+            accounts=() if membership is None else switcher(exchange.path, viewer, membership),
         )
 
     def _current_assets(self) -> Assets:

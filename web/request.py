@@ -9,6 +9,8 @@ from router.api.exchange import Exchange
 from router.api.in_process import InProcess, OperationCall, Outcome
 from router.changes.audit import Actor
 from router.identity.operators import Operator
+from router.identity.people.values import Place, SignedIn, place_of
+from router.identity.principals import MemberPrincipal, actor_of
 from store.ids import AccountId, MemberId, parse, wire
 from web.context import WebContext
 from web.faults import NotFound
@@ -24,6 +26,7 @@ class PageRequest:
     """One request. ``values`` are those of the path; ``form`` is empty where nothing was posted."""
 
     __slots__ = (
+        "_is_form",
         "_is_page",
         "account_id",
         "client",
@@ -48,9 +51,9 @@ class PageRequest:
         query: Pairs,
         form: Pairs,
         cookies: Mapping[str, str],
-        account_id: AccountId | None,
         client: str,
         is_page: Callable[[str], bool],
+        is_form: Callable[[str], bool],
     ) -> None:
         self.exchange = exchange
         self.context = context
@@ -61,10 +64,10 @@ class PageRequest:
         self.query = query
         self.form = form
         self.cookies = cookies
-        self.account_id = account_id
+        self.account_id: AccountId | None = None
         # The reader's network address, for limits and the audit of sessions.
         self.client = client
-        self._is_page = is_page
+        self._is_page, self._is_form = is_page, is_form
 
     @property
     def operations(self) -> InProcess:
@@ -86,6 +89,24 @@ class PageRequest:
     def page_or(self, address: str, otherwise: str) -> str:
         """An address to go back to that came with the request, where it is a page of ours."""
         return address if self._is_page(address) else otherwise
+
+    def is_form(self, address: str) -> bool:
+        """Whether a form can be sent to an address that came with the request: one of ours."""
+        return self._is_form(address)
+
+    async def become(self, cookies: Mapping[str, str]) -> None:
+        """Make whoever these cookies name the reader, for what is around the page."""
+        self.viewer = await self.context.find_viewer(cookies, self.context.reads, self.exchange.now)
+
+    @property
+    def place(self) -> Place:
+        """Where the reader's browser is, for limits and for the list of sessions."""
+        return place_of(self.client, self.exchange.user_agent.decode("latin-1"))
+
+    def signed_in(self) -> SignedIn:
+        """The reader's person and session, on a route that is for persons."""
+        assert self.viewer.signed_in is not None, "its route is for anyone; this is a bug"
+        return self.viewer.signed_in
 
     def account(self) -> AccountId:
         """The account of the path, in which the reader is a member."""
@@ -117,9 +138,13 @@ class PageRequest:
         return await self.operations.run(operation, self.identify, call, answer)
 
     def identify(self, exchange: Exchange) -> None:
-        """Make an operation's exchange this reader's: an operator with the role, else nobody."""
-        staff = self.viewer.staff
-        if staff is not None:
+        """Make an operation's exchange this reader's: a member's on an account's page, elsewhere an operator's."""
+        if self.account_id is not None:
+            membership = self.viewer.membership(self.account_id)
+            assert membership is not None, "access was checked; this is a bug"
+            principal = MemberPrincipal(membership.member_id, membership.account_id, membership.role)
+            exchange.principal, exchange.actor = principal, actor_of(principal)
+        elif (staff := self.viewer.staff) is not None:
             exchange.operator = Operator(staff.member_id, staff.role, self.viewer.email)
             exchange.actor = Actor(wire(MemberId, staff.member_id))
 

@@ -38,7 +38,8 @@ class Who(StrEnum):
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """A row: ``show`` answers GET, ``act`` POST. ``fresh``: it wants a sign-in of the last 15 minutes.
 
-    ``only_workshop``: there in `up` and tests alone.
+    ``only_workshop``: there in `up` and tests alone. ``any_origin``: its POST needs no page of ours before it, for
+    its address is a secret that says all, and no cookie counts.
     """
 
     path: str
@@ -49,6 +50,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     fresh: bool = False
     body_bytes_max: int = FORM_BYTES_MAX
     only_workshop: bool = False
+    any_origin: bool = False
 
     def __post_init__(self) -> None:
         if self.who in (Who.MEMBER, Who.OPERATOR) and not self.roles:
@@ -88,6 +90,11 @@ class RouteTable:
             if (match := pattern.fullmatch(path)) is not None:
                 return route, match.groupdict()
         return None
+
+    def is_form(self, address: str) -> bool:
+        """Whether a form can be sent to an address of ours."""
+        found = self.find(address) if address.startswith("/") and not address.startswith(("//", "/\\")) else None
+        return found is not None and found[0].act is not None and address.isprintable()
 
     def is_page(self, address: str) -> bool:
         """Whether an address is one of our pages, and so may be returned to: a path with a query, and no more."""

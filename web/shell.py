@@ -75,5 +75,20 @@ def account_navigation(paths: frozenset[str], path: str, membership: Membership)
     )
 
 
+def switcher(path: str, viewer: Viewer, membership: Membership) -> tuple[NavItem, ...]:
+    """The ways to the same page of the reader's other accounts, where there are any."""
+    if len(viewer.memberships) < 2:
+        return ()
+    here = f"/accounts/{wire(AccountId, membership.account_id)}"
+    section = path.removeprefix(here).split("/")[1:2]
+    items = []
+    for one in viewer.memberships:
+        may = next((roles for _, page, roles in ACCOUNT_NAV if [page] == section), frozenset())
+        page = section[0] if one.role in may else "members"
+        href = f"/accounts/{wire(AccountId, one.account_id)}/{page}"
+        items.append(NavItem(one.account_name, href, one.account_id == membership.account_id))
+    return tuple(items)
+
+
 def _is_below(path: str, href: str) -> bool:
     return path == href or path.startswith(f"{href}/")

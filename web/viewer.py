@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from router.identity.members import Role
+from router.identity.people.values import SignedIn
 from store.ids import AccountId, MemberId
 
 # What changes keys, people, money or anything of operators wants a sign-in that is not older.
@@ -37,6 +38,8 @@ class Viewer(msgspec.Struct, frozen=True, kw_only=True):
     memberships: tuple[Membership, ...] = ()
     staff: Staff | None = None
     signed_in_at: datetime | None = None
+    # The session and person themselves, for the pages that are about them.
+    signed_in: SignedIn | None = None
 
     @property
     def is_known(self) -> bool:

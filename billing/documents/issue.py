@@ -14,17 +14,19 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.chart import LedgerKind
+from billing.documents.carried import note_months, require_enough
 from billing.documents.document import Document, DocumentKind, Draft
-from billing.documents.drafts import credited_document, number, prepare
-from billing.documents.faults import DocumentRefused, DocumentWaits
+from billing.documents.drafts import credited_document, number, prepare, with_tax
+from billing.documents.faults import DocumentCarried, DocumentRefused, DocumentWaits
 from billing.documents.mails import add_mails
+from billing.documents.payment_provider import NO_PROVIDER, PaymentProvider
 from billing.documents.render import Renderer
 from billing.documents.requests import DocumentRequest, request_month, request_of
 from billing.documents.rounding import NANO_PER_CENT
 from billing.documents.store import count_credited, next_number, store_document
 from billing.ledger import Posting, post
 from billing.money import NanoUSD
-from billing.receivables import AmountRefused, credit_part, credit_receivable, record_receivable
+from billing.receivables import AmountRefused, Receivable, credit_part, credit_receivable, record_receivable
 from store.ids import DocumentRequestId, wire
 from store.postgres import Database
 
@@ -45,6 +47,11 @@ _CLAIM = text("""
     RETURNING id, kind, source_ref, account_id, facts::text AS facts, state, fault, document_id, created_at, created_by
 """)
 _REFUSE = text("UPDATE document_requests SET state = 'refused', fault = :fault WHERE id = :id AND state = 'waiting'")
+_CARRY = text("""
+    UPDATE document_requests SET fault = :fault, carried_nano = coalesce(CAST(:drawn AS bigint), carried_nano),
+        state = CASE WHEN coalesce(CAST(:drawn AS bigint), carried_nano) IS NULL THEN 'refused' ELSE 'carried' END
+    WHERE id = :id AND state = 'waiting'
+""")
 _WAIT = text("UPDATE document_requests SET run_after = now() + :pause WHERE id = :id AND state = 'waiting'")
 _LOCK = text("SELECT id FROM document_requests WHERE id = :id AND state = 'waiting' FOR UPDATE")
 _DONE = text("UPDATE document_requests SET state = 'issued', document_id = :document WHERE id = :id")
@@ -54,25 +61,32 @@ class _NumberTaken(Exception):
     """Another document took the number meanwhile."""
 
 
-async def issue_waiting(db: Database, renderer: Renderer, *, at_most: int = 1_000) -> int:
+async def issue_waiting(
+    db: Database, renderer: Renderer, *, at_most: int = 1_000, provider: PaymentProvider = NO_PROVIDER
+) -> int:
     """Issue what waits, one after the other; returns how many requests were decided."""
     for decided in range(at_most):
         async with db.transaction() as tx:
             row = (await tx.execute(_CLAIM, {"lease": LEASE})).one_or_none()
         if row is None:
             return decided
-        await issue(db, renderer, request_of(row))
+        await issue(db, renderer, request_of(row), provider)
     return at_most
 
 
-async def issue(db: Database, renderer: Renderer, request: DocumentRequest) -> None:
+async def issue(
+    db: Database, renderer: Renderer, request: DocumentRequest, provider: PaymentProvider = NO_PROVIDER
+) -> None:
     """Issue the document of one request, or record why not. Run twice, it has its effect once."""
     for attempt in range(NUMBER_ATTEMPTS):
         try:
-            await _attempt(db, renderer, request)
+            await _attempt(db, renderer, request, provider)
         except DocumentRefused as refused:
             await _refuse(db, request, str(refused))
-        except DocumentWaits:
+        except DocumentCarried as carried:
+            await _carry(db, request, carried)
+        except DocumentWaits as waits:
+            log.info("document_waits", request=wire(DocumentRequestId, request.id), reason=str(waits)[:300])
             async with db.transaction() as tx:
                 await tx.execute(_WAIT, {"id": request.id, "pause": PAUSE})
         except IntegrityError as refused:
@@ -84,10 +98,8 @@ async def issue(db: Database, renderer: Renderer, request: DocumentRequest) -> N
     log.warning("document_postponed", request=wire(DocumentRequestId, request.id), attempts=NUMBER_ATTEMPTS)
 
 
-async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest) -> None:
-    async with db.transaction(snapshot=True) as tx:
-        draft = await prepare(tx, request, db.clock.now())
-        document = number(draft, await next_number(tx, draft.seller.id, draft.series))
+async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest, provider: PaymentProvider) -> None:
+    document = await _prepare(db, request, provider)
     files = await renderer.render(document)
     try:
         async with db.transaction() as tx:
@@ -96,7 +108,10 @@ async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest) -
             is_note = request.kind is DocumentKind.CREDIT_NOTE
             corrects = (await credited_document(tx, request.facts)).id if is_note else None
             document_id = await store_document(tx, document, request.account_id, files, corrects)
-            await _book(tx, request, document, db.clock.now())
+            receivable = await _book(tx, request, document, db.clock.now())
+            await note_months(tx, document_id, request.account_id, document.draft)
+            if receivable is not None and provider.collect is not None:
+                await provider.collect(tx, document_id, receivable.id, request.account_id)
             await _reissue(tx, request, document)
             await add_mails(tx, document_id, document, request.account_id)
             await tx.execute(_DONE, {"id": request.id, "document": document_id})
@@ -107,21 +122,36 @@ async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest) -
     log.info("document_issued", document=document.name, request=wire(DocumentRequestId, request.id))
 
 
+async def _prepare(db: Database, request: DocumentRequest, provider: PaymentProvider) -> Document:
+    """The document with the number that is next. No transaction is open while a provider decides its tax."""
+    decide_tax = provider.decide_tax if request.kind is DocumentKind.INVOICE else None
+    async with db.transaction(snapshot=True) as tx:
+        draft = await prepare(tx, request, db.clock.now(), is_taxed_elsewhere=decide_tax is not None)
+    tax = None if decide_tax is None else await decide_tax(draft)
+    async with db.transaction(snapshot=True) as tx:
+        if tax is not None:
+            draft = await with_tax(tx, draft, *tax)
+        if request.kind is DocumentKind.INVOICE:
+            drawn = draft.net_cents * NANO_PER_CENT - draft.rounding_nano
+            await require_enough(tx, request.account_id, draft, drawn, provider.least_cents)
+        return number(draft, await next_number(tx, draft.seller.id, draft.series))
+
+
 async def _reissue(tx: AsyncConnection, request: DocumentRequest, document: Document) -> None:
     """Request the invoice that follows one that was taken back, with the credit note: so it comes after it."""
     if not request.facts.reissues or document.draft.is_partial:
         return
-    account, period, seller = request.account_id, document.draft.since, document.draft.seller.id
+    account, period, seller = request.account_id, document.draft.period, document.draft.seller.id
     after = await count_credited(tx, account, DocumentKind.INVOICE, period, seller)
     await request_month(tx, DocumentKind.INVOICE, account, period, seller, request.created_by, after=after)
 
 
-async def _book(tx: AsyncConnection, request: DocumentRequest, document: Document, now: datetime) -> None:
-    """Book what an invoice makes of a drawn line: a receivable with tax, and what its cents differ by."""
+async def _book(tx: AsyncConnection, request: DocumentRequest, document: Document, now: datetime) -> Receivable | None:
+    """Book what an invoice makes of a drawn line: a receivable with tax, which is returned, and rounding."""
     draft = document.draft
     legs = invoice_legs(draft, request)
     if not any(leg.amount for leg in legs):
-        return
+        return None
     account = request.account_id
     entry = await post(tx, "invoice", f"document:{document.name}", legs, account_id=account, note=document.name)
     if draft.corrects is not None:
@@ -130,12 +160,12 @@ async def _book(tx: AsyncConnection, request: DocumentRequest, document: Documen
             await credit_part(tx, name, total, now, credited_by=document.name, entry_id=entry)
         else:
             await credit_receivable(tx, name, credited_by=document.name, entry_id=entry)
-        return
+        return None
     drawn = NanoUSD(sum(leg.amount for leg in legs if leg.kind is LedgerKind.CUSTOMER_UNBILLED))
     if drawn <= 0 or draft.total_cents == 0:  # what rounds to no cent is owed by nobody, and frees the line at once
-        return
+        return None
     try:
-        await record_receivable(
+        return await record_receivable(
             tx,
             account,
             source_ref=document.name,
@@ -147,6 +177,7 @@ async def _book(tx: AsyncConnection, request: DocumentRequest, document: Documen
     except AmountRefused as fault:
         # Lent by hand, outside of a line: what it demands is booked, and its payment is for a person.
         log.warning("receivable_not_recorded", document=document.name, reason=str(fault))
+        return None
 
 
 def invoice_legs(draft: Draft, request: DocumentRequest) -> list[Posting]:
@@ -170,6 +201,14 @@ def invoice_legs(draft: Draft, request: DocumentRequest) -> list[Posting]:
         (LedgerKind.ROUNDING, draft.rounding_nano, None, ""),
     ]
     return [Posting(kind, NanoUSD(sign * nano), who, detail) for kind, nano, who, detail in amounts]
+
+
+async def _carry(db: Database, request: DocumentRequest, carried: DocumentCarried) -> None:
+    """Note that the month will be on a later invoice, or is on one."""
+    async with db.transaction() as tx:
+        facts = {"id": request.id, "fault": str(carried)[:1000], "drawn": carried.drawn or None}
+        await tx.execute(_CARRY, facts)
+    log.info("document_carried", request=wire(DocumentRequestId, request.id), reason=str(carried))
 
 
 async def _refuse(db: Database, request: DocumentRequest, fault: str) -> None:

@@ -50,7 +50,9 @@ async def finish_mail(tx: AsyncConnection, reference: DocumentReference) -> Fini
     if reference.step:
         found = await find_receivable(tx, stored.document.name)
         assert found is not None, "a reminder is of what an invoice demands; this is a bug"
-        mail = overdue_mail(stored.document, reference.step, open_nano=found.open) if found.open > 0 else None
+        url = stored.payment_url or ""
+        is_open = found.open > 0
+        mail = overdue_mail(stored.document, reference.step, open_nano=found.open, payment_url=url) if is_open else None
     if mail is None:
         return None
     form = "pdf" if stored.document.draft.kind is DocumentKind.STATEMENT else "facturx"
@@ -74,7 +76,7 @@ def issued_mail(document: Document) -> DocumentIssued:
     )
 
 
-def overdue_mail(document: Document, step: int, *, open_nano: int) -> InvoiceOverdue:
+def overdue_mail(document: Document, step: int, *, open_nano: int, payment_url: str = "") -> InvoiceOverdue:
     """What a reminder says: what is open since when, and from when on nothing is lent."""
     draft = document.draft
     language, due_on = draft.buyer.language, draft.due_on or draft.issued_on
@@ -86,6 +88,7 @@ def overdue_mail(document: Document, step: int, *, open_nano: int) -> InvoiceOve
         amount=f"USD {write_cents(cents_of(open_nano), language)}",
         due_day=write_day(due_on, language),
         pause_day="" if is_last else write_day(due_on + timedelta(days=SHRINK_DAYS), language),
+        payment_url=payment_url,
     )
 
 

@@ -25,7 +25,9 @@ _INSERT_FILE = text(
 )
 _COLUMNS = """d.id, d.account_id, d.issued_at, d.facts,
     (SELECT c.name FROM documents c WHERE c.corrects = d.id AND NOT c.partial) AS corrected_by,
-    ARRAY(SELECT c.name FROM documents c WHERE c.corrects = d.id ORDER BY c.id) AS credit_notes"""
+    ARRAY(SELECT c.name FROM documents c WHERE c.corrects = d.id ORDER BY c.id) AS credit_notes,
+    (SELECT c.url FROM collections c WHERE c.document_id = d.id AND c.status = 'open') AS payment_url,
+    (SELECT c.status FROM collections c WHERE c.document_id = d.id) AS collection"""
 _FIND = text(f"SELECT {_COLUMNS} FROM documents d WHERE d.id = :id")  # noqa: S608 - constants
 _FIND_NAMED = text(f"SELECT {_COLUMNS} FROM documents d WHERE d.name = :name")  # noqa: S608 - constants
 _LIST = text(
@@ -48,7 +50,8 @@ _NIL = UUID(int=0)
 class StoredDocument(msgspec.Struct, frozen=True):
     """An issued document. ``corrected_by`` is the number of the credit note that took all of it back.
 
-    ``credit_notes`` are the numbers of all of its credit notes, those of a part, too.
+    ``credit_notes`` are the numbers of all of its credit notes, those of a part, too. ``payment_url`` is where it can
+    be paid, ``collection`` how far Stripe's collecting is.
     """
 
     id: DocumentId
@@ -57,6 +60,8 @@ class StoredDocument(msgspec.Struct, frozen=True):
     document: Document
     corrected_by: str | None
     credit_notes: tuple[str, ...] = ()
+    payment_url: str | None = None
+    collection: str | None = None
 
 
 async def next_number(tx: AsyncConnection, seller: str, series: str) -> int:
@@ -86,7 +91,7 @@ async def store_document(
         "name": document.name,
         "kind": draft.kind.value,
         "account": account_id,
-        "period": draft.since if monthly else None,
+        "period": draft.period if monthly else None,
         "corrects": corrects,
         "partial": draft.is_partial,
         "issued_on": draft.issued_on,
@@ -148,7 +153,10 @@ async def count_credited(
     return int(await tx.scalar(_CREDITED, which) or 0)
 
 
+_PLAIN = ("id", "account_id", "issued_at", "corrected_by", "payment_url", "collection")
+
+
 def _stored(row: object) -> StoredDocument:
-    columns = {name: getattr(row, name) for name in ("id", "account_id", "issued_at", "corrected_by")}
+    columns = {name: getattr(row, name) for name in _PLAIN}
     notes = tuple(getattr(row, "credit_notes"))  # noqa: B009
     return StoredDocument(document=decode(getattr(row, "facts")), credit_notes=notes, **columns)  # noqa: B009

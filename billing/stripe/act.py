@@ -6,7 +6,18 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from billing.errors import BillingUnavailable
-from billing.stripe import checkout, disputes, payments, portal, recharge_steps, refund_steps, sweep, work
+from billing.stripe import (
+    checkout,
+    collection_steps,
+    disputes,
+    invoice_payments,
+    payments,
+    portal,
+    recharge_steps,
+    refund_steps,
+    sweep,
+    work,
+)
 from billing.stripe.context import Later, StripeContext
 from billing.stripe.errors import StripeRefused, StripeUnavailable
 from billing.stripe.reviews import Cause, open_review
@@ -25,7 +36,8 @@ ACTS: dict[str, Act] = {
     "session": lambda context, task: payments.act_on_session(context, task.id),
     "intent": lambda context, task: payments.act_on_intent(context, task.id, task.attempts),
     "recharge": lambda context, task: recharge_steps.act_on_recharge(context, task.id),
-    "invoice": lambda context, task: recharge_steps.act_on_invoice(context, task.id),
+    "collection": lambda context, task: collection_steps.act_on_collection(context, task.id),
+    "invoice": lambda context, task: invoice_payments.act_on_invoice(context, task.id),
     "portal": lambda context, task: portal.make_link(context, task.id),
     "charge": lambda context, task: payments.act_on_charge(context, task.id),
     "warning": lambda context, task: payments.act_on_warning(context, task.id),

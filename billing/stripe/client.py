@@ -15,6 +15,7 @@ from billing.stripe.errors import StripeDeclined, StripeFailed, StripeRefused, S
 from billing.stripe.values import (
     Balance,
     Charge,
+    CreditNote,
     Customer,
     Dispute,
     Event,
@@ -27,6 +28,7 @@ from billing.stripe.values import (
     Refund,
     Session,
     StripeObject,
+    TaxCalculation,
     Transaction,
 )
 from store.faults import CannotStart
@@ -71,6 +73,10 @@ class StripeClient:
         """Read a customer again."""
         return await self._one(Customer, lambda: self._v1.customers.retrieve_async(customer_id))
 
+    async def update_customer(self, customer_id: str, params: dict[str, object]) -> Customer:
+        """Name a customer as our own papers do; the same again changes nothing."""
+        return await self._one(Customer, lambda: self._v1.customers.update_async(customer_id, cast(Any, params)))
+
     def payment_methods(self, customer_id: str) -> AsyncIterator[PaymentMethod]:
         """List what a customer has saved, the newest first."""
         return self._pages(
@@ -90,6 +96,39 @@ class StripeClient:
     async def create_invoice_item(self, params: dict[str, object], key: str) -> None:
         """A line of a draft."""
         await self._answer(lambda: self._v1.invoice_items.create_async(cast(Any, params), _key(key)))
+
+    async def add_lines(self, invoice_id: str, lines: list[dict[str, object]], key: str) -> Invoice:
+        """Add lines to a draft, all at once."""
+        params: dict[str, Any] = {"lines": lines}
+        return await self._one(
+            Invoice, lambda: self._v1.invoices.add_lines_async(invoice_id, cast(Any, params), _key(key))
+        )
+
+    async def number_invoice(self, invoice_id: str, number: str) -> Invoice:
+        """Give a draft our number; the same again changes nothing."""
+        params: dict[str, Any] = {"number": number}
+        return await self._one(Invoice, lambda: self._v1.invoices.update_async(invoice_id, cast(Any, params)))
+
+    async def send_invoice(self, invoice_id: str, key: str) -> Invoice:
+        """Have Stripe mail a final invoice with the link to its page."""
+        return await self._one(Invoice, lambda: self._v1.invoices.send_invoice_async(invoice_id, {}, _key(key)))
+
+    async def mark_uncollectible(self, invoice_id: str, key: str) -> Invoice:
+        """Say that an open invoice was given up."""
+        return await self._one(Invoice, lambda: self._v1.invoices.mark_uncollectible_async(invoice_id, {}, _key(key)))
+
+    async def mark_paid_elsewhere(self, invoice_id: str, key: str) -> Invoice:
+        """Say that an open invoice was paid without Stripe."""
+        params: dict[str, Any] = {"paid_out_of_band": True}
+        return await self._one(Invoice, lambda: self._v1.invoices.pay_async(invoice_id, cast(Any, params), _key(key)))
+
+    async def create_credit_note(self, params: dict[str, object], key: str) -> CreditNote:
+        """Lower what an open invoice demands."""
+        return await self._one(CreditNote, lambda: self._v1.credit_notes.create_async(cast(Any, params), _key(key)))
+
+    def invoices_of(self, customer_id: str, since: int) -> AsyncIterator[Invoice]:
+        """List the invoices of a customer since an instant (Unix time), the newest first."""
+        return self._pages(Invoice, self._v1.invoices.list_async, {"customer": customer_id, "created": {"gte": since}})
 
     async def invoice(self, invoice_id: str) -> Invoice:
         """Read an invoice again."""
@@ -147,6 +186,11 @@ class StripeClient:
         """Pay back a part of a payment; ``refund`` is our own id, by which it is found again."""
         params: dict[str, Any] = {"payment_intent": intent_id, "amount": cents, "metadata": {"refund": refund}}
         return await self._one(Refund, lambda: self._v1.refunds.create_async(cast(Any, params), _key(key)))
+
+    async def calculate_tax(self, params: dict[str, object]) -> TaxCalculation:
+        """What the tax of a supply is; the same again is as good."""
+        made = await self._answer(lambda: self._v1.tax.calculations.create_async(cast(Any, params)))
+        return msgspec.convert(made, TaxCalculation)
 
     async def refund(self, refund_id: str) -> Refund:
         """Read a refund again."""

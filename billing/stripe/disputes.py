@@ -8,6 +8,7 @@ from billing.chart import LedgerKind
 from billing.credits import GrantKind, grant
 from billing.money import NanoUSD, to_usd
 from billing.stripe import work
+from billing.stripe.collections import add_return, find_payment
 from billing.stripe.context import Later, StripeContext
 from billing.stripe.dispute_rows import DisputeRow
 from billing.stripe.dispute_rules import TAKES_CREDIT, DisputeStatus, status_of
@@ -76,8 +77,15 @@ async def _keep(context: StripeContext, dispute: Dispute) -> DisputeRow | None:
     await act_on_charge(context, dispute.charge)
     async with context.db.transaction() as tx:
         topup = await find_topup(tx, "charge", dispute.charge)
+        if topup is None and status is not None and await _is_of_invoice(tx, dispute):
+            await work.request(tx, "transactions:all")
+            return None
         if topup is None or status is None:
-            what = f"a status that we do not know, {dispute.status}" if topup else "a payment that no top-up is for"
+            what = (
+                f"a status that we do not know, {dispute.status}"
+                if topup
+                else "a payment of no top-up and no invoice of ours"
+            )
             await open_review(tx, subject, Cause.NOT_OURS, f"A dispute of {what}.")
             return None
         paid = await refundable_of(tx, topup.id)
@@ -90,6 +98,17 @@ async def _keep(context: StripeContext, dispute: Dispute) -> DisputeRow | None:
             await stop(tx, context, topup.account_id, "A payment was disputed.")
         row = (await tx.execute(_FIND, {"id": dispute.id})).one()
     return msgspec.convert(dict(row._mapping), DisputeRow)
+
+
+async def _is_of_invoice(tx: AsyncConnection, dispute: Dispute) -> bool:
+    """Note that a dispute is of an invoice's payment: what is withdrawn is owed again until it comes back."""
+    paid = await find_payment(tx, "charge", dispute.charge)
+    if paid is not None:
+        await add_return(tx, dispute.id, paid.id)
+        amount = to_usd(nano_of(dispute.amount))
+        message = f"{amount} USD of {paid.name} are disputed ({dispute.reason}). Answer it in Stripe's dashboard."
+        await open_review(tx, f"dispute:{dispute.id}", Cause.DISPUTE, message, account_id=paid.account_id)
+    return paid is not None
 
 
 async def _tell(tx: AsyncConnection, dispute: Dispute, topup: Topup, status: DisputeStatus) -> None:

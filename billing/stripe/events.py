@@ -37,6 +37,7 @@ TYPES = (
     "invoice.payment_failed",
     "invoice.payment_action_required",
     "invoice.voided",
+    "invoice.marked_uncollectible",
     "charge.refunded",
     "charge.dispute.created",
     "charge.dispute.updated",

@@ -8,9 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.ledger import CreditTooLarge
 from billing.stripe.checkout import find_customer
+from billing.stripe.collections import find_payment
 from billing.stripe.context import Later, StripeContext
 from billing.stripe.credit import credit_topup, move_topup
-from billing.stripe.recharge_steps import act_on_invoice_payment
+from billing.stripe.invoice_payments import act_on_invoice_payment
 from billing.stripe.reviews import Cause, open_review
 from billing.stripe.topup_rules import MOVES, Order, TopupStatus, Verdict, judge
 from billing.stripe.topups import Topup, find_topup
@@ -63,14 +64,19 @@ async def act_on_intent(context: StripeContext, intent_id: str, turn: int = 1) -
         return
     if is_paid:
         async with context.db.transaction() as tx:
-            await open_review(tx, f"intent:{intent_id}", Cause.NOT_OURS, "A payment that no top-up is for succeeded.")
+            await open_review(
+                tx, f"intent:{intent_id}", Cause.NOT_OURS, "A payment of no top-up and no invoice of ours succeeded."
+            )
 
 
 async def act_on_charge(context: StripeContext, charge_id: str) -> None:
     """Credit the payment that a charge belongs to, and book Stripe's fee for it."""
     charge = await context.client.charge(charge_id)
     async with context.db.transaction() as tx:
-        is_ours = await find_topup(tx, "charge", charge_id) is not None
+        is_ours = (
+            await find_topup(tx, "charge", charge_id) is not None
+            or await find_payment(tx, "charge", charge_id) is not None
+        )
     if not is_ours and charge.payment_intent is not None and charge.status == "succeeded":
         await act_on_intent(context, charge.payment_intent)
     if charge.balance_transaction is not None:

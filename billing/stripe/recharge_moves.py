@@ -14,6 +14,7 @@ from billing.stripe.recharges import (
     closed_accounts,
     erase_consents,
     find_recharge,
+    mail_done,
     mail_off,
     switch_off,
 )
@@ -84,6 +85,7 @@ async def apply(context: StripeContext, recharge: Recharge, verdict: Verdict) ->
         if RechargeStatus.PAID in MOVES[now_is.status]:
             await _set(tx, recharge, RechargeStatus.PAID)
             await credit_topup(context, tx, topup, verdict.payment)
+            await mail_done(tx, recharge, topup)
 
 
 async def end(context: StripeContext, recharge: Recharge, status: RechargeStatus, problem: str) -> None:

@@ -28,7 +28,7 @@ from billing.stripe.recharge_rules import (
     next_step,
     next_try,
 )
-from billing.stripe.recharges import Recharge, find_recharge, read_need
+from billing.stripe.recharges import Recharge, find_recharge, mail_declined, read_need
 from billing.stripe.reviews import Cause, open_review
 from billing.stripe.topup_rules import TopupStatus, Verdict
 from billing.stripe.topups import Topup, find_topup
@@ -74,21 +74,13 @@ async def act_on_recharge(context: StripeContext, reference: str) -> None:
         await end(context, recharge, RechargeStatus.FAILED, REFUSED)
 
 
-async def act_on_invoice(context: StripeContext, invoice_id: str) -> bool:
+async def act_on_recharge_invoice(context: StripeContext, invoice_id: str) -> bool:
     """Have the attempt of an invoice worked on; False where it is none of ours."""
     async with context.db.transaction() as tx:
         recharge = await find_recharge(tx, "invoice", invoice_id)
         if recharge is not None:
             await work.request(tx, f"recharge:{recharge.reference}")
     return recharge is not None
-
-
-async def act_on_invoice_payment(context: StripeContext, intent_id: str) -> bool:
-    """The same for a payment; False where it pays no invoice of ours."""
-    async for paid in context.client.invoices_of_payment(intent_id):
-        if await act_on_invoice(context, paid.invoice):
-            return True
-    return False
 
 
 async def _make_invoice(context: StripeContext, recharge: Recharge, topup: Topup) -> bool:
@@ -192,7 +184,12 @@ async def _note_decline(context: StripeContext, recharge: Recharge, invoice: Inv
         return
     tries = recharge.tries + 1
     problem = f"The bank declined the payment ({declined.code or 'without a reason'})."
-    await move(context, recharge, RechargeStatus.DECLINED, tries=tries, look_at=next_try(tries, now), problem=problem)
+    again = next_try(tries, now)
+    async with context.db.transaction() as tx:
+        moved = await move_in(tx, recharge, RechargeStatus.DECLINED, tries=tries, look_at=again, problem=problem)
+        topup = await find_topup(tx, "id", recharge.topup_id)
+        if moved and topup is not None and again > now:
+            await mail_declined(tx, recharge, topup.amount_cents, problem, again)
 
 
 async def _ask_to_confirm(context: StripeContext, recharge: Recharge, invoice: Invoice, *, until: datetime) -> None:

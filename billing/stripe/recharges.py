@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.money import to_usd
 from billing.stripe import work
 from billing.stripe.recharge_rules import WORDING, Need, RechargeStatus, Rule, need_of, words_of
+from billing.stripe.topups import Topup
 from billing.stripe.values import Cents, nano_of
 from mail import enqueue
-from mail.kinds import RechargeLimitReached, RechargeOff
+from mail.kinds import PaymentFailed, RechargeDone, RechargeLimitReached, RechargeOff
 from store.ids import AccountId, TopupId, new_id, wire
 from store.postgres import Database
 
@@ -212,6 +213,21 @@ async def mail_off(tx: AsyncConnection, off: StoredRule) -> None:
     """Have the customer told that it is off, and why; once."""
     source = f"recharge-off:{wire(AccountId, off.account_id)}:{off.version}"
     await enqueue(tx, RechargeOff(reason=off.reason), off.account_id, dedupe=source)
+
+
+async def mail_done(tx: AsyncConnection, recharge: Recharge, topup: Topup) -> None:
+    """Have the customer told that credit was bought; once."""
+    stored = await read_rule(tx, recharge.account_id)
+    assert stored is not None, "the attempt is by a rule; this is a bug"
+    threshold = to_usd(nano_of(stored.threshold_cents))
+    done = RechargeDone(amount_usd=to_usd(nano_of(topup.amount_cents)), threshold_usd=threshold)
+    await enqueue(tx, done, recharge.account_id, dedupe=f"recharge-done:{recharge.reference}")
+
+
+async def mail_declined(tx: AsyncConnection, recharge: Recharge, amount: Cents, reason: str, again: datetime) -> None:
+    """Have the customer told that a payment was declined, and when it is tried again; the first time of an attempt."""
+    mail = PaymentFailed(amount_usd=to_usd(nano_of(amount)), reason=reason, next_try=again)
+    await enqueue(tx, mail, recharge.account_id, dedupe=f"recharge-declined:{recharge.reference}")
 
 
 async def erase_consents(tx: AsyncConnection, account_id: AccountId) -> None:

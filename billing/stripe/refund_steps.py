@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.chart import LedgerKind
 from billing.credits import GrantKind, grant
-from billing.money import NanoUSD
+from billing.money import NanoUSD, to_usd
 from billing.stripe import work
+from billing.stripe.collections import add_return, find_payment
 from billing.stripe.context import Later, StripeContext
 from billing.stripe.errors import StripeFailed, StripeRefused
 from billing.stripe.payments import act_on_intent
@@ -201,7 +202,7 @@ async def _named_row(tx: AsyncConnection, refund: Refund) -> RefundRow | None:
 
 async def _adopt(context: StripeContext, refund: Refund) -> None:
     """Make a row for a refund that somebody made at Stripe; its work takes the credit."""
-    if outcome_of(refund.status) is RefundStatus.FAILED:
+    if await _adopt_of_invoice(context, refund) or outcome_of(refund.status) is RefundStatus.FAILED:
         return
     if refund.payment_intent is not None:
         # The refund may be heard of before the payment.
@@ -212,7 +213,7 @@ async def _adopt(context: StripeContext, refund: Refund) -> None:
             topup = await find_topup(tx, "intent", refund.payment_intent, locked=True)
         subject = f"refund:{refund.id}"
         if topup is None or refund.currency != CURRENCY:
-            await open_review(tx, subject, Cause.NOT_OURS, "A refund of a payment that no top-up is for.")
+            await open_review(tx, subject, Cause.NOT_OURS, "A refund of a payment of no top-up and no invoice of ours.")
             return
         credit = (await refundable_of(tx, topup.id)).credit_of(Cents(refund.amount))
         facts = {"topup": topup.id, "account": topup.account_id, "key": subject, "wanted": credit}
@@ -221,3 +222,17 @@ async def _adopt(context: StripeContext, refund: Refund) -> None:
         await insert_refund(tx, {**facts, **made_at_stripe})
         message = "Somebody refunded at Stripe. The credit is taken; what was spent of it is debt."
         await open_review(tx, subject, Cause.REFUND_BY_HAND, message, topup_id=topup.id, account_id=topup.account_id)
+
+
+async def _adopt_of_invoice(context: StripeContext, refund: Refund) -> bool:
+    """Note that a refund is of an invoice's payment: what went back is owed again, and a person is told."""
+    async with context.db.transaction() as tx:
+        paid = await find_payment(tx, "intent", refund.payment_intent) if refund.payment_intent else None
+        if paid is not None:
+            await add_return(tx, refund.id, paid.id)
+            amount, subject = to_usd(nano_of(refund.amount)), f"refund:{refund.id}"
+            message = (
+                f"Somebody refunded {amount} USD of {paid.name} at Stripe. They are owed again: credit the invoice."
+            )
+            await open_review(tx, subject, Cause.REFUND_BY_HAND, message, account_id=paid.account_id)
+    return paid is not None

@@ -21,6 +21,9 @@ class Cause(StrEnum):
     FRAUD_WARNING = "fraud_warning"
     UNKNOWN_KIND = "unknown_kind"
     REFUSED = "refused"
+    TOTAL_DIFFERS = "total_differs"
+    PAID_ELSEWHERE = "paid_elsewhere"
+    PAID_TOO_MUCH = "paid_too_much"
 
 
 class Review(msgspec.Struct, frozen=True):

@@ -52,16 +52,21 @@ def movement_of(kind: str, category: str) -> Movement | None:
     return _MOVEMENTS.get(kind)
 
 
-def legs_of(movement: Movement, amount: int, fee: int, tax: int = 0, jurisdiction: str = "") -> list[Leg]:
+def legs_of(
+    movement: Movement, amount: int, fee: int, tax: int = 0, jurisdiction: str = "", *, is_collected: bool = False
+) -> list[Leg]:
     """The legs of a transaction; ``amount`` in cents is negative where money left us. Legs of 0 are not booked.
 
-    ``tax`` in cents, of the same sign, goes back with a refund or a dispute.
+    ``tax`` in cents, of the same sign, goes back with a refund or a dispute. ``is_collected``: of an invoice of drawn
+    credit what goes back is owed again, with its tax, and nothing else changes.
     """
     net = amount - fee
     rest: list[Leg] = []
     match movement:
         case Movement.PAYMENT:
             net = -fee
+        case Movement.REFUND | Movement.DISPUTE if is_collected:
+            rest = [Leg(LedgerKind.CUSTOMER_RECEIVABLE, amount)]
         case Movement.REFUND:
             rest = [Leg(LedgerKind.REFUNDS, amount - tax), Leg(LedgerKind.TAX_PAYABLE, tax, jurisdiction)]
         case Movement.DISPUTE:

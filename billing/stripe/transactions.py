@@ -1,7 +1,7 @@
 """Books every movement of our balance at Stripe as one entry, once, and knows what is not explained yet.
 
-A movement waits unbooked until the row that explains it is there: the credited top-up of a charge, the refund, the
-dispute. Until then the check "Stripe = clearing" shows the difference.
+A movement waits unbooked until the row that explains it is there: the credited top-up or the paid invoice of a
+charge, the refund, the dispute. Until then the check "Stripe = clearing" shows the difference.
 """
 
 from datetime import UTC, datetime
@@ -11,12 +11,15 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.chart import LedgerKind
 from billing.ledger import Posting, post
+from billing.receivables import record_return
+from billing.stripe.collections import find_payment
 from billing.stripe.reviews import Cause, open_review
 from billing.stripe.topups import find_topup
-from billing.stripe.transaction_rules import Movement, legs_of, movement_of
+from billing.stripe.transaction_rules import Leg, Movement, legs_of, movement_of
 from billing.stripe.values import CURRENCY, Transaction, nano_of
-from store.ids import AccountId
+from store.ids import AccountId, ReceivableId
 from store.postgres import Database
 
 _KEEP = text("""
@@ -46,6 +49,7 @@ class _Explained(msgspec.Struct, frozen=True):
     account_id: AccountId | None = None
     tax: int = 0
     jurisdiction: str = ""
+    receivable_id: ReceivableId | None = None
 
 
 async def book(db: Database, transaction: Transaction) -> bool:
@@ -62,11 +66,22 @@ async def book(db: Database, transaction: Transaction) -> bool:
         explained = await _explain(tx, movement, transaction)
         if explained is None:
             return False
-        legs = legs_of(movement, transaction.amount, transaction.fee, explained.tax, explained.jurisdiction)
-        postings = [Posting(leg.kind, nano_of(leg.cents), detail=leg.detail) for leg in legs if leg.cents]
+        legs = legs_of(
+            movement,
+            transaction.amount,
+            transaction.fee,
+            explained.tax,
+            explained.jurisdiction,
+            is_collected=explained.receivable_id is not None,
+        )
+        postings = [_posting(leg, explained.account_id) for leg in legs if leg.cents]
         if postings:
             kind = Movement.FEE if movement is Movement.PAYMENT else movement
-            await post(tx, kind.value, f"stripe:{transaction.id}", postings, account_id=explained.account_id)
+            source = f"stripe:{transaction.id}"
+            entry = await post(tx, kind.value, source, postings, account_id=explained.account_id)
+            if explained.receivable_id is not None and transaction.amount:
+                moved, now = nano_of(transaction.amount), db.clock.now()
+                await record_return(tx, explained.receivable_id, moved, now, source_ref=source, entry_id=entry)
         await tx.execute(_BOOKED, {"id": transaction.id})
         return True
 
@@ -103,16 +118,29 @@ async def _explain(tx: AsyncConnection, movement: Movement, transaction: Transac
     match movement:
         case Movement.PAYMENT:
             topup = await find_topup(tx, "charge", transaction.source)
-            is_whole = topup is not None and topup.paid_cents == transaction.amount
-            return _Explained(topup.account_id) if topup is not None and is_whole else None
+            if topup is not None:
+                return _Explained(topup.account_id) if topup.paid_cents == transaction.amount else None
+            collected = await find_payment(tx, "charge", transaction.source)
+            is_whole = collected is not None and collected.amount_cents == transaction.amount
+            return _Explained(collected.account_id) if collected is not None and is_whole else None
         case Movement.REFUND | Movement.DISPUTE:
             statement = _REFUND if movement is Movement.REFUND else _DISPUTE
             facts = {"source": transaction.source}
             more = {} if movement is Movement.REFUND else {"amount": transaction.amount}
             row = (await tx.execute(statement, {**facts, **more})).first()
-            return None if row is None else _Explained(row.account_id, sign * row.tax_cents, row.jurisdiction)
+            if row is not None:
+                return _Explained(row.account_id, sign * row.tax_cents, row.jurisdiction)
+            collected = await find_payment(tx, "return", transaction.source)
+            if collected is None:
+                return None
+            return _Explained(collected.account_id, receivable_id=collected.receivable_id)
         case _:
             return _Explained()
+
+
+def _posting(leg: Leg, account_id: AccountId | None) -> Posting:
+    of_account = account_id if leg.kind is LedgerKind.CUSTOMER_RECEIVABLE else None
+    return Posting(leg.kind, nano_of(leg.cents), of_account, leg.detail)
 
 
 def _facts(transaction: Transaction) -> dict[str, object]:

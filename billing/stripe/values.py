@@ -122,6 +122,9 @@ class Invoice(StripeObject, frozen=True):
     subtotal: int
     total: int
     amount_paid: int
+    amount_due: int = 0
+    amount_remaining: int = 0
+    metadata: dict[str, str] | None = None
     hosted_invoice_url: str | None = None
     customer_address: Address | None = None
     total_taxes: tuple[Part, ...] | None = None
@@ -143,6 +146,12 @@ class Invoice(StripeObject, frozen=True):
         return jurisdiction_of(self.customer_address)
 
 
+class CreditNote(StripeObject, frozen=True):
+    """What lowers an invoice of Stripe's."""
+
+    amount: int
+
+
 class AssociatedPayment(msgspec.Struct, frozen=True):
     """What an invoice was paid by."""
 
@@ -155,6 +164,7 @@ class InvoicePayment(StripeObject, frozen=True):
     invoice: str
     status: str
     payment: AssociatedPayment
+    amount_paid: int | None = None
 
 
 class Intent(StripeObject, frozen=True):
@@ -220,6 +230,31 @@ class Payout(StripeObject, frozen=True):
     currency: str
     status: str
     created: int
+
+
+class TaxRateDetails(Address, frozen=True):
+    """Whose tax it is, and its percentage as decimal text."""
+
+    percentage_decimal: str = "0"
+    tax_type: str | None = None
+
+
+class TaxBreakdown(msgspec.Struct, frozen=True):
+    """One tax of a calculation."""
+
+    amount: int
+    taxability_reason: str
+    tax_rate_details: TaxRateDetails
+
+
+class TaxCalculation(msgspec.Struct, frozen=True):
+    """What Stripe works out as the tax of a supply; nothing is kept of it there."""
+
+    currency: str
+    amount_total: int
+    tax_amount_exclusive: int
+    tax_amount_inclusive: int
+    tax_breakdown: tuple[TaxBreakdown, ...] = ()
 
 
 class Event(StripeObject, frozen=True):

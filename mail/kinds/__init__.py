@@ -16,7 +16,7 @@ from mail.kinds.money import (
     SpendingForecast,
     SpendingReached,
 )
-from mail.kinds.people import Invitation, PasskeyAdded, SessionStarted, SignInCode, Welcome
+from mail.kinds.people import Invitation, PasskeyAdded, PasskeyRemoved, SessionStarted, SignInCode, Welcome
 from mail.values import Mail
 
 ALL: tuple[type[Mail], ...] = (
@@ -24,6 +24,7 @@ ALL: tuple[type[Mail], ...] = (
     Invitation,
     Welcome,
     PasskeyAdded,
+    PasskeyRemoved,
     SessionStarted,
     KeyCreated,
     KeyRotated,
@@ -68,6 +69,7 @@ __all__ = [
     "ModelRetiring",
     "Notice",
     "PasskeyAdded",
+    "PasskeyRemoved",
     "PaymentFailed",
     "PriceChange",
     "ProviderDown",

@@ -44,8 +44,12 @@ class DocumentIssued(_OfDocument, frozen=True, kw_only=True):
 
 
 class InvoiceOverdue(_OfDocument, frozen=True, kw_only=True):
-    """An invoice was not paid in time. ``pause_day``: when the credit line is paused; empty: it is already."""
+    """An invoice was not paid in time. ``pause_day``: when the credit line is paused; empty: it is already.
+
+    ``payment_url``: where it can be paid, if it is collected.
+    """
 
     kind: ClassVar[str] = "invoice_overdue"
 
     pause_day: str
+    payment_url: str = ""

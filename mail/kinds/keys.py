@@ -52,4 +52,4 @@ class KeyRevoked(_OfKey, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "key_revoked"
 
-    reason: str
+    reason: str = ""

@@ -55,7 +55,7 @@ class Welcome(Mail, frozen=True, kw_only=True):
 
     @override
     def link(self, account: str) -> str:
-        return f"/accounts/{account}"
+        return f"/accounts/{account}" if account else "/"
 
 
 class PasskeyAdded(Mail, frozen=True, kw_only=True):
@@ -67,6 +67,19 @@ class PasskeyAdded(Mail, frozen=True, kw_only=True):
     at: datetime
     device: str = ""
     place: str = ""
+
+    @override
+    def link(self, account: str) -> str:
+        return "/me/passkeys"
+
+
+class PasskeyRemoved(Mail, frozen=True, kw_only=True):
+    """A passkey can sign in as this person no more."""
+
+    kind: ClassVar[str] = "passkey_removed"
+
+    name: str
+    at: datetime
 
     @override
     def link(self, account: str) -> str:

@@ -81,7 +81,7 @@ async def close_account(work: UnitOfWork, config: StripeConfig | None, order: Cl
     written_off = await write_debt_off(work.connection, account_id, order.reason) if left.debt else NanoUSD(0)
     keys = [key for key in await list_keys(work.connection, account_id) if key.revoked_at is None]
     for key in keys:
-        await revoke_key(work, key.id)
+        await revoke_key(work, key.id, is_mailed=False)
     await revoke_all_management_keys(work, account_id)
     await accounts.set_status(work.connection, account_id, "closed")
     closing = await start_closing(work.connection, account_id, refunds=refunded > 0, reason=order.reason, by=work.actor)

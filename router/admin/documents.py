@@ -18,7 +18,13 @@ from billing.documents.requests import (
 )
 from billing.documents.store import StoredDocument, count_credited, find_named, list_credit_notes
 from billing.documents.words import cents_text
+from billing.receivables import find_receivable
+from billing.stripe.collection_rules import CollectionStatus
+from billing.stripe.collections import find_collection, retry_collection, start_collection
+from billing.stripe.config import StripeConfig
+from billing.stripe.minimum_amounts import minimum_fault
 from router.admin.accounts import require_account
+from router.admin.payments import require_stripe
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest, NotFound
@@ -111,6 +117,28 @@ async def send_document(work: UnitOfWork, number: str, emails: tuple[str, ...]) 
     facts: dict[str, object] = {"addresses": len(addresses)}
     work.record_change(Change("document.send", number, stored.account_id, after=facts))
     return addresses
+
+
+async def collect_document(work: UnitOfWork, config: StripeConfig | None, number: str) -> StoredDocument:
+    """Have Stripe collect an invoice: one that was issued without it, or one that a person has looked at.
+
+    Raises ``NotFound``, ``PaymentsNotConfigured``, and ``Conflict`` for what there is nothing to collect of.
+    """
+    require_stripe(config)
+    stored = await require_document(work, number)
+    receivable = await find_receivable(work.connection, number)
+    if receivable is None or receivable.open <= 0:
+        raise Conflict(f"Nothing of {number} is to be paid.", param="number")
+    if small := minimum_fault(receivable.open):
+        raise Conflict(f"{number} cannot be collected: {small}.", param="number")
+    found = await find_collection(work.connection, stored.id, locked=True)
+    if found is not None and found.status is not CollectionStatus.REVIEW:
+        raise Conflict(f"Stripe has {number} already: its collection is {found.status.value}.", param="number")
+    await start_collection(work.connection, stored.id, receivable.id, stored.account_id)
+    if found is not None:
+        await retry_collection(work.connection, found)
+    work.record_change(Change("document.collect", number, stored.account_id))
+    return await require_document(work, number)
 
 
 async def retry_request(work: UnitOfWork, request_id: DocumentRequestId) -> DocumentRequest:

@@ -9,10 +9,12 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import prices
-from billing.money import price_at
-from catalog import lifecycle, models
+from billing.money import NanoUSD, price_at, to_usd
+from catalog import lifecycle, models, votes
 from catalog.seed import Summary, import_seed
 from catalog.values import Model, Status
+from mail import enqueue_all
+from mail.kinds import ModelLaunched
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.registry.endpoints import list_endpoints
@@ -37,7 +39,23 @@ async def launch_model(work: UnitOfWork, model_id: ModelId, *, reason: str = "")
         is_free=facts.is_free,
         reason=reason,
     )
+    await _mail_voters(work, before)
     return await _moved(work, before, "model.launch", reason)
+
+
+async def _mail_voters(work: UnitOfWork, model: Model) -> None:
+    """Tell who voted for a model that it can be called."""
+    voters = await votes.list_voters(work.connection, model.id)
+    price = price_at([one for one in await prices.list_prices(work.connection) if one.model_id == model.id], work.now)
+    if not voters or price is None:
+        return
+    batch = price.batch_nano_per_mtok
+    mail = ModelLaunched(
+        model=model.id,
+        price_usd=to_usd(NanoUSD(price.nano_per_mtok)),
+        batch_price_usd="" if batch is None else to_usd(NanoUSD(batch)),
+    )
+    await enqueue_all(work.connection, mail, voters, dedupe=f"launch:{model.id}")
 
 
 class _LaunchFacts(msgspec.Struct, frozen=True):

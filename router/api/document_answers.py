@@ -12,6 +12,7 @@ from billing.documents.requests import DocumentRequest, RequestState
 from billing.documents.store import StoredDocument
 from billing.documents.words import cents_text, femto_text
 from billing.money import NanoUSD
+from billing.stripe.collection_rules import CollectionStatus
 from router.api.fields import AccountIdText, DocumentIdText, DocumentRequestIdText, Instant, TextValue, Usd
 from router.api.forms import Answer, Resource
 from router.api.periods import Period, period_of
@@ -52,7 +53,7 @@ class ContentOut(FileOut):
 class DocumentOut(Resource):
     """An issued document: amounts are USD as decimal text. It never changes; a credit note takes it back."""
 
-    volatile: ClassVar[frozenset[str]] = frozenset({"corrected_by", "credit_notes"})
+    volatile: ClassVar[frozenset[str]] = frozenset({"corrected_by", "credit_notes", "payment_url", "collection"})
     columns: ClassVar[tuple[str, ...]] = ("number", "kind", "customer", "period", "issued_on", "total", "due")
 
     id: DocumentIdText
@@ -75,6 +76,10 @@ class DocumentOut(Resource):
     corrects: str | None = Field(description="The number of the document that this credit note takes back.")
     corrected_by: str | None = Field(description="The number of the credit note that took all of it back.")
     credit_notes: tuple[str, ...] = Field(description="The numbers of its credit notes, those of a part of it, too.")
+    payment_url: str | None = Field(description="The page at Stripe on which it can be paid, while it can.")
+    collection: CollectionStatus | None = Field(
+        description="How far Stripe's collecting is; null where Stripe does not collect it. review: for a person."
+    )
     lines: int
     files: list[FileOut] | None = Field(None, description="Null in a list.")
     currency: Literal["USD"] = "USD"
@@ -194,7 +199,7 @@ def document_out(stored: StoredDocument, files: list[DocumentFile] | None = None
         account=stored.account_id,
         seller=draft.seller.id,
         customer=draft.buyer.legal_name,
-        period=draft.since if monthly else None,
+        period=draft.period if monthly else None,
         issued_on=draft.issued_on,
         due_on=draft.due_on,
         net=cents_text(draft.net_cents),
@@ -206,6 +211,8 @@ def document_out(stored: StoredDocument, files: list[DocumentFile] | None = None
         corrects=draft.corrects.name if draft.corrects else None,
         corrected_by=stored.corrected_by,
         credit_notes=stored.credit_notes,
+        payment_url=stored.payment_url,
+        collection=CollectionStatus(stored.collection) if stored.collection else None,
         lines=len(draft.lines),
         files=None if files is None else [file_out(one) for one in files],
     )

@@ -23,6 +23,7 @@ from store.ids import (
     PREFIXES,
     AcceptanceId,
     AccountId,
+    AlertId,
     AuditId,
     BudgetId,
     ClaimId,
@@ -39,6 +40,7 @@ from store.ids import (
     GrantScheduleId,
     InvitationId,
     KeyId,
+    MailId,
     ManagementKeyId,
     MemberId,
     OperatorKeyId,
@@ -64,7 +66,7 @@ Write = Callable[[Any], str]
 
 NAME_CHARACTERS_MAX = 300
 _PROVIDER_NAME = re.compile("[a-z0-9][a-z0-9-]{0,62}")
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+DAY_TEXT = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class TextValue:
@@ -179,7 +181,8 @@ def _cents(text: str) -> Cents:
     return whole_cents(amount)
 
 
-def _instant(text: str) -> datetime:
+def instant_of(text: str) -> datetime:
+    """An instant as it is written. Raises ``ValueError``."""
     try:
         at: datetime = msgspec.convert(text, Annotated[datetime, Meta(tz=True)])
         return at.astimezone(UTC)
@@ -189,7 +192,7 @@ def _instant(text: str) -> datetime:
 
 def _day_or_instant(text: str) -> datetime:
     """The beginning of a day in UTC, or an instant."""
-    return _instant(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text)
+    return instant_of(f"{text}T00:00:00Z" if DAY_TEXT.fullmatch(text) else text)
 
 
 def rfc3339(at: datetime) -> str:
@@ -218,6 +221,7 @@ LIMIT_MAX = 2**31 - 1
 
 AcceptanceIdText: TypeAlias = Annotated[AcceptanceId, _id(AcceptanceId)]
 AccountIdText: TypeAlias = Annotated[AccountId, _id(AccountId)]
+AlertIdText: TypeAlias = Annotated[AlertId, _id(AlertId)]
 AuditIdText: TypeAlias = Annotated[AuditId, _id(AuditId)]
 BudgetIdText: TypeAlias = Annotated[BudgetId, _id(BudgetId)]
 DeliveryIdText: TypeAlias = Annotated[DeliveryId, _id(DeliveryId)]
@@ -235,6 +239,7 @@ GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
 InvitationIdText: TypeAlias = Annotated[InvitationId, _id(InvitationId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
+MailIdText: TypeAlias = Annotated[MailId, _id(MailId)]
 ManagementKeyIdText: TypeAlias = Annotated[ManagementKeyId, _id(ManagementKeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]
@@ -301,7 +306,7 @@ UsdCents: TypeAlias = Annotated[
 ]
 Instant: TypeAlias = Annotated[
     datetime,
-    TextValue(_instant, rfc3339, "an instant with a zone, such as 2027-01-01T00:00:00Z", format="date-time"),
+    TextValue(instant_of, rfc3339, "an instant with a zone, such as 2027-01-01T00:00:00Z", format="date-time"),
 ]
 DayOrInstant: TypeAlias = Annotated[
     datetime,

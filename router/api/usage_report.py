@@ -50,16 +50,18 @@ class UsageRow(UsageSums):
     key: KeyIdText | None = None
     key_name: str | None = None
     model: str | None = None
+    lane: str | None = Field(None, description="batch: charged the batch price, where that is another than the usual.")
+    hour: Instant | None = None
     day: date | None = None
     month: str | None = None
 
 
 class Report(Answer):
-    """Usage over ``[from, to)``; days and months are UTC's."""
+    """Usage over ``[from, to)``; days and months are those of ``timezone``."""
 
     since: Instant = Field(serialization_alias="from")
     until: Instant = Field(serialization_alias="to")
-    timezone: Literal["UTC"] = "UTC"
+    timezone: str = "UTC"
     currency: Literal["USD"] = "USD"
     object: Literal["usage"] = "usage"
 

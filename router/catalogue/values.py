@@ -22,6 +22,19 @@ class Standing(StrEnum):
     DEPRECATED = "deprecated"
     RETIRED = "retired"
 
+    @property
+    def sign(self) -> str:
+        """The sign before the word."""
+        return _SIGNS[self]
+
+    @property
+    def css(self) -> str:
+        """The word as a class."""
+        return self.value.replace(" ", "-")
+
+
+_SIGNS: Final = dict(zip(Standing, "●◐○◌⊘⊘", strict=True))
+
 
 class Figures(msgspec.Struct, frozen=True):
     """What was measured; None: too few calls to say. Milliseconds are of the last day."""

@@ -8,13 +8,14 @@ credential. What an answer shows once is stored encrypted, and is deleted with t
 
 import hmac
 from datetime import datetime
+from uuid import UUID
 
 import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from router.errors import IdempotencyMismatch
-from store.ids import MemberId, RequestId
+from store.ids import RequestId
 
 _CLAIM = text("""
     INSERT INTO idempotency AS i
@@ -44,7 +45,7 @@ class IdempotentRequest(msgspec.Struct, frozen=True):
     ``earlier_macs`` are what an equal request may have been stored with: MACs under secret keys that were rotated out.
     """
 
-    member_id: MemberId
+    claimant: UUID
     operation: str
     key: str
     mac: bytes
@@ -54,11 +55,11 @@ class IdempotentRequest(msgspec.Struct, frozen=True):
     @property
     def primary_key(self) -> dict[str, object]:
         """The row's primary key, by parameter."""
-        return {"member": self.member_id, "operation": self.operation, "key": self.key}
+        return {"member": self.claimant, "operation": self.operation, "key": self.key}
 
     def binding(self, request_id: RequestId) -> bytes:
         """What the secrets in the outcome of ``request_id``, which claimed the key, are bound to."""
-        return f"outcome {self.member_id.hex} {request_id.hex} {self.operation} {self.key}".encode()
+        return f"outcome {self.claimant.hex} {request_id.hex} {self.operation} {self.key}".encode()
 
     def is_equal_to(self, stored_mac: bytes) -> bool:
         """Whether the request that was stored with this MAC is the same as this one."""

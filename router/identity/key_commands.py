@@ -22,6 +22,7 @@ from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.identity.key_caps import caps_of_row, read_further_caps, write_further_caps
 from router.identity.key_loading import read_old_secrets
+from router.identity.key_mails import MailedKey, mail_created, mail_revoked, mail_rotated
 from router.identity.keys import LIVE, TEST, new_key
 from router.tables import Json, KeyRow, OldSecretRow
 from store.ids import AccountId, KeyId, ModelId, new_id, wire
@@ -76,8 +77,13 @@ class IssuedKey(msgspec.Struct, frozen=True):
     view: KeyView
 
 
-async def create_key(work: UnitOfWork, account_id: AccountId, spec: KeySpec, *, is_test: bool = False) -> IssuedKey:
-    """Create a key of an account. Raises ``NotFound`` for an unknown one, ``InvalidRequest`` for limits below one."""
+async def create_key(
+    work: UnitOfWork, account_id: AccountId, spec: KeySpec, *, is_test: bool = False, is_mailed: bool = True
+) -> IssuedKey:
+    """Create a key of an account. Raises ``NotFound`` for an unknown one, ``InvalidRequest`` for limits below one.
+
+    ``is_mailed``: its account's owners and developers are told of it by mail.
+    """
     _validate(spec, work.now)
     fresh = new_key(is_test=is_test)
     key_id = KeyId(new_id())
@@ -100,6 +106,8 @@ async def create_key(work: UnitOfWork, account_id: AccountId, spec: KeySpec, *, 
     await write_further_caps(work.connection, key_id, spec.caps)
     view = await get_key(work.connection, key_id)
     work.record_change(Change("key.create", wire(KeyId, key_id), account_id, after=_audit_facts(view)))
+    if is_mailed:
+        await mail_created(work, _mailed(view))
     return IssuedKey(text=fresh.text, view=view)
 
 
@@ -117,9 +125,11 @@ async def pause_key(work: UnitOfWork, key_id: KeyId, *, paused: bool = True) -> 
     return await _update(work, before, "key.pause" if paused else "key.resume", {"paused": paused})
 
 
-async def revoke_key(work: UnitOfWork, key_id: KeyId) -> KeyView:
+async def revoke_key(work: UnitOfWork, key_id: KeyId, *, is_mailed: bool = True) -> KeyView:
     """End a key for good; every process refuses it within a second. Raises ``NotFound``, ``Conflict``."""
     before = await _lock(work, key_id)
+    if is_mailed:
+        await mail_revoked(work, _mailed(before))
     return await _update(work, before, "key.revoke", {"revoked_at": work.now})
 
 
@@ -150,7 +160,9 @@ async def rotate_key(work: UnitOfWork, key_id: KeyId, overlap: timedelta = timed
         "previous_digest": old.digest if has_overlap else None,
         "previous_until": work.now + overlap if has_overlap else None,
     }
-    return IssuedKey(text=fresh.text, view=await _update(work, before, "key.rotate", columns))
+    view = await _update(work, before, "key.rotate", columns)
+    await mail_rotated(work, _mailed(view), view.previous_until if has_overlap else None)
+    return IssuedKey(text=fresh.text, view=view)
 
 
 async def end_old_secrets(work: UnitOfWork, key_id: KeyId) -> KeyView:
@@ -292,6 +304,10 @@ def _view(row: Row[Any], caps: tuple[Cap, ...], earlier: Iterable[datetime], now
         previous_until=previous_until,
         old_secrets=() if row.revoked_at is not None else tuple(old_secrets),
     )
+
+
+def _mailed(view: KeyView) -> MailedKey:
+    return MailedKey(view.id, view.account_id, view.spec.name, view.masked)
 
 
 def _audit_facts(view: KeyView) -> Json:

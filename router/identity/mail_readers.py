@@ -11,8 +11,10 @@ from mail.values import Audience, Recipient, Staff, recipients
 from router.identity.members import Role
 
 _MEMBERS = text("""
-    SELECT email FROM members
-    WHERE account_id IS NOT DISTINCT FROM :account AND role = ANY(:roles) AND removed_at IS NULL ORDER BY created_at, id
+    SELECT m.email, coalesce(p.locale, 'en') AS locale, coalesce(p.zone, 'UTC') AS zone
+    FROM members m LEFT JOIN people p ON p.id = m.person_id
+    WHERE m.account_id IS NOT DISTINCT FROM :account AND m.role = ANY(:roles) AND m.removed_at IS NULL
+    ORDER BY m.created_at, m.id
 """)
 _ROLES: dict[Audience | Staff, tuple[Role, ...]] = {
     Audience.OWNERS: (Role.OWNER,),
@@ -33,4 +35,5 @@ async def find_readers(tx: AsyncConnection, stored: StoredMail) -> Sequence[Reci
     roles = [role.value for role in _ROLES[audience]]
     # The staff are members of no account.
     account = None if stored.staff else stored.account_id
-    return recipients((await tx.execute(_MEMBERS, {"account": account, "roles": roles})).scalars())
+    rows = await tx.execute(_MEMBERS, {"account": account, "roles": roles})
+    return [one for row in rows for one in recipients([row.email], row.locale, row.zone)]

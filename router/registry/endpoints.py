@@ -18,6 +18,7 @@ from catalog.values import Model
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
+from router.registry.down_mails import SERVES, mail_down
 from router.registry.specs import VERIFIED_FIELDS, EndpointSpec
 from router.tables import EndpointRow, Json, ProbeScheduleRow, ProviderRow
 from router.values import Endpoint, EndpointState, QuarantineCause
@@ -164,6 +165,8 @@ async def move_endpoint(
     if cause is not None:
         moved[1]["quarantine_cause"] = cause.value
     work.record_change(Change(f"endpoint.{to.value}", wire(EndpointId, endpoint_id), None, *moved, reason=reason))
+    if to is QUARANTINED and before.state in SERVES:
+        await mail_down(work, before, reason)
     return msgspec.structs.replace(before, state=to)
 
 

@@ -18,7 +18,7 @@ from router.statistics.read import (
     read_state,
 )
 from store.ids import EndpointId
-from store.postgres import Database
+from store.postgres import STORE_FAULTS, Database
 
 FRESH_FOR = timedelta(seconds=15)
 _LAST_CHECKS = text("""
@@ -54,6 +54,13 @@ class StatisticsMemory:
     def __init__(self) -> None:
         self._snapshot: StatisticsSnapshot | None = None
         self._reading = asyncio.Lock()
+
+    async def known(self, db: Database) -> StatisticsSnapshot | None:
+        """The same; None where Postgres cannot be read, so that a page can say that figures are not known."""
+        try:
+            return await self.snapshot(db)
+        except STORE_FAULTS:
+            return None
 
     async def snapshot(self, db: Database) -> StatisticsSnapshot:
         """The statistics as of at most a quarter of a minute ago."""

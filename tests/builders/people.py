@@ -1,7 +1,6 @@
 """People at the door: they have codes mailed, read them, and sign in, on a database of the test's own."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from typing_extensions import override
 
@@ -13,6 +12,7 @@ from router.identity.people.sessions import find_session
 from router.identity.people.values import Person, Place, SignedIn
 from store.clock import Clock
 from store.postgres import Database
+from tests.builders.mails import Inbox
 from tests.harness.authenticator import Authenticator
 
 PARTY = RelyingParty("pages.example", "gigarouter", "https://pages.example")
@@ -31,13 +31,13 @@ class LaterClock(Clock):
 
 
 class Door:
-    """Where people sign in. ``mails`` are those that were put into the outbox, the newest last."""
+    """Where people sign in. ``inbox`` has the mails that were put into the outbox."""
 
     def __init__(self, database_url: str) -> None:
         self.clock = LaterClock()
         self.db = Database(database_url, clock=self.clock)
         self.credit = FreeCredit()
-        self.mails: list[tuple[str, Any]] = []
+        self.inbox = Inbox(self.db)
 
     def wait(self, duration: timedelta) -> None:
         """Let time pass."""
@@ -46,8 +46,7 @@ class Door:
     async def request(self, email: str, browser: str | None = None, place: Place = HOME) -> tuple[str, str, str]:
         """Have a code mailed: the browser's secret, the code, and what stands behind the link's last slash."""
         pending = await request_code(self.db, email, browser, place.network)
-        address, mail = self.mails[-1]
-        assert address == pending.email
+        mail = await self.inbox.sign_in(pending.email)
         return pending.browser, mail.code, mail.path.rpartition("/")[2]
 
     async def type_code(self, browser: str | None, code: str, place: Place = HOME) -> Entry:

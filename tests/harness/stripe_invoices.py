@@ -62,6 +62,7 @@ class InvoiceWorld(World):
                 "enabled": is_taxed,
             },
             collection_method=sent["collection_method"],
+            due_date=now + 86_400 * sent["days_until_due"] if "days_until_due" in sent else None,
             currency=sent["currency"],
             customer=sent["customer"],
             customer_address=None,
@@ -115,6 +116,7 @@ class InvoiceWorld(World):
         total = invoice["total"]
         url = f"https://invoice.stripe.test/i/{invoice_id}"
         invoice |= {"status": "open", "amount_due": total, "amount_remaining": total, "hosted_invoice_url": url}
+        invoice["number"] = invoice.get("number") or f"STAND-IN-{len(self.all('invoice')):04d}"
         intent = self.put(
             "pi", "payment_intent", livemode=False, amount=total, amount_received=0, currency=invoice["currency"],
             customer=invoice["customer"], status="requires_payment_method", metadata={}, latest_charge=None,
@@ -214,7 +216,7 @@ class InvoiceWorld(World):
         return self.find("payment_intent", paid["payment"]["payment_intent"])
 
     def _collect(self, invoice: Json) -> Json:
-        total, intent = invoice["total"], self.intent_of(invoice)
+        total, intent = invoice["amount_remaining"], self.intent_of(invoice)
         charge = self.put(
             "ch", "charge", amount=total, amount_captured=total, amount_refunded=0, captured=True,
             billing_details=dict.fromkeys(("address", "email", "name", "phone", "tax_id")),

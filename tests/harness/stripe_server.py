@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
+from tests.harness.stripe_collections import CollectionWorld
 from tests.harness.stripe_contract import Call, ContractBroken, find_call
-from tests.harness.stripe_invoices import InvoiceWorld
 from tests.harness.stripe_world import Json, Refused
 
 KEY = "sk_test_4eC39HqLyjWDarjtT1zdp7dc"
@@ -31,6 +31,7 @@ LISTS = {
     "/v1/customers": "customer",
     "/v1/payouts": "payout",
     "/v1/invoice_payments": "invoice_payment",
+    "/v1/invoices": "invoice",
 }
 
 
@@ -50,7 +51,7 @@ class StripeServer:
     """One Stripe, with one secret key, in test mode."""
 
     def __init__(self) -> None:
-        self.world = InvoiceWorld()
+        self.world = CollectionWorld()
         self.faults: deque[Fault] = deque()
         self.broken: list[str] = []
         self.requests: list[tuple[str, str]] = []
@@ -172,6 +173,20 @@ class StripeServer:
                 return world.finalize(parts["invoice"])
             case "POST", "/v1/invoices/{invoice}/pay":
                 return world.pay_invoice(parts["invoice"], sent)
+            case "POST", "/v1/invoices/{invoice}":
+                return world.update_invoice(parts["invoice"], sent)
+            case "POST", "/v1/invoices/{invoice}/add_lines":
+                return world.add_lines(parts["invoice"], sent)
+            case "POST", "/v1/invoices/{invoice}/send":
+                return world.send_invoice(parts["invoice"])
+            case "POST", "/v1/invoices/{invoice}/mark_uncollectible":
+                return world.mark_uncollectible(parts["invoice"])
+            case "POST", "/v1/tax/calculations":
+                return world.calculate_tax(sent)
+            case "POST", "/v1/credit_notes":
+                return world.create_credit_note(sent)
+            case "POST", "/v1/customers/{customer}":
+                return world.update_customer(parts["customer"], sent)
             case "POST", "/v1/invoices/{invoice}/void":
                 return world.void(parts["invoice"])
             case "DELETE", "/v1/invoices/{invoice}":
@@ -196,7 +211,7 @@ class StripeServer:
         rows = self.world.all(LISTS[path])
         created = sent.get("created", {})
         rows = [row for row in rows if row["created"] >= created.get("gte", 0)]
-        for name in ("payment_intent", "charge", "source", "type", "payout", "email", "invoice"):
+        for name in ("payment_intent", "charge", "source", "type", "payout", "email", "invoice", "customer"):
             rows = [row for row in rows if name not in sent or row.get(name) == sent[name]]
         if "payment" in sent:
             wanted = sent["payment"]["payment_intent"]

@@ -82,11 +82,11 @@ def _largest(chart: Chart) -> float:
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 2, 2.5, 5 times a power of ten, so that ticks are round."""
+    """The next of 1, 1.6, 2, 3, 4, 6, 8 times a power of ten, so that ticks are round."""
     if value <= 0:
         return 1.0
     power = 10.0 ** (len(f"{value:.0f}") - 1) if value >= 1 else 10.0 ** -len(f"{1 / value:.0f}")
-    return next(power * factor for factor in (1, 2, 2.5, 5, 10, 20, 50, 100) if power * factor >= value)
+    return next(power * factor for factor in (1, 1.6, 2, 3, 4, 6, 8, 10, 20, 40, 100) if power * factor >= value)
 
 
 def _y(value: float, top: float) -> float:

@@ -6,6 +6,7 @@ from typing import ClassVar
 from web.answers import Crumb, Page
 from web.forms import Change, Form, Hidden
 from web.parts.chart import Chart, Series
+from web.parts.licenses import LicenseKind
 from web.parts.tables import Column, Sorting, sorting
 from web.request import PageRequest
 
@@ -41,7 +42,7 @@ class Workshop(Page, frozen=True, kw_only=True):
         "unknown",
         "other",
     )
-    licenses: tuple[str, ...] = ("commercial", "noncommercial", "conflict", "acceptance", "unknown")
+    licenses: tuple[LicenseKind, ...] = ("commercial", "noncommercial", "conflict", "acceptance", "unknown")
     long: str = LONG
     hostile: str = HOSTILE
     moment: datetime = datetime(2026, 11, 28, 9, 15, tzinfo=UTC)

@@ -1,94 +1,135 @@
-"""The list of models that anyone may read, from this process's memory of the catalogue, as ``/v1/models`` has it."""
+"""The catalogue: every model in one table that is filtered, sorted, and kept as an address.
 
+The rows are this process's memory, at most a second old (:mod:`router.catalogue.memory`); the page says as of when the
+figures are.
+"""
+
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
+from urllib.parse import urlencode
 
 import msgspec
 
-from catalog.values import Model
-from router.context import RouterContext
+from catalog.verdict import Chip
+from router.catalogue.filters import KIND_OF, STANDINGS, CatalogueFilter, in_order, matching
+from router.catalogue.memory import Listing
+from router.catalogue.values import CatalogueRow
 from web.answers import Crumb, Page
 from web.parts.tables import Column, Sorting, sorting
 from web.request import PageRequest
 
 HEAD = (
-    Column("Model", key="id"),
+    Column("Model", key="model"),
     Column("Status", key="status"),
-    Column("List price", "USD per 1M tokens", is_number=True, key="price"),
-    Column("Dimensions", is_number=True, key="dimensions"),
+    Column("List price", "$ per 1M tokens", is_number=True, key="price"),
+    Column("Batch", "$ per 1M tokens", is_number=True, key="batch"),
+    Column("Dimensions", "↓ shortens", is_number=True, key="dims"),
     Column("Input", "tokens", is_number=True, key="input"),
+    Column("Languages", key="languages"),
+    Column("Parameters", is_number=True, key="size"),
+    Column("Benchmark", "score", is_number=True, key="score"),
+    Column("p50", "ms, 24 h", is_number=True, key="p50"),
+    Column("Available", "7 days", is_number=True, key="availability"),
+    Column("Providers", is_number=True, key="providers"),
+    Column("License", key="license"),
+    Column("Votes", is_number=True, key="votes"),
 )
+# fmt: off
+Sort: TypeAlias = Literal[
+    "model", "-model", "status", "-status", "price", "-price", "batch", "-batch", "dims", "-dims", "input",
+    "-input", "languages", "-languages", "size", "-size", "score", "-score", "p50", "-p50", "availability",
+    "-availability", "providers", "-providers", "license", "-license", "votes", "-votes",
+]
+# fmt: on
 
 
-class ModelsQuery(msgspec.Struct, frozen=True):
-    """What the address says."""
+class ModelsQuery(CatalogueFilter, frozen=True, kw_only=True):
+    """What the address says: filters, order, and ``m``: models that are ticked to compare."""
 
-    q: str = ""
-    sort: Literal[
-        "id", "-id", "status", "-status", "price", "-price", "dimensions", "-dimensions", "input", "-input"
-    ] = "id"
+    sort: Sort = "model"
+    m: tuple[str, ...] = ()
 
 
-class ModelRow(msgspec.Struct, frozen=True):
-    """A model in the list. ``price_nano``: None where it is not set."""
+class Choice(msgspec.Struct, frozen=True):
+    """A value of a filter, in words."""
 
-    id: str
-    owner: str
-    status: str
-    price_nano: int | None
-    is_estimate: bool
-    dimensions: int
-    max_input_tokens: int
+    value: str
+    words: str
+    is_chosen: bool
 
 
 class ModelsPage(Page, frozen=True, kw_only=True):
-    """The list."""
+    """The table with its filters. ``is_filtered``: the address asks for less than all."""
 
     template: ClassVar[str] = "public/models.html"
 
-    q: str
+    query: ModelsQuery
     head: tuple[Column, ...]
     sort: Sorting
-    rows: tuple[ModelRow, ...]
+    rows: tuple[CatalogueRow, ...]
     total: int
+    statuses: tuple[Choice, ...]
+    licenses: tuple[Choice, ...]
+    owners: tuple[str, ...]
+    providers: tuple[str, ...]
+    regions: tuple[str, ...]
+    is_filtered: bool
+    twins: tuple[tuple[str, str], ...]
+    kind_of: Mapping[Chip, str]
+    made_at: datetime
+    figures_as_of: datetime | None
+    are_figures_late: bool
+    benchmarks: tuple[str, ...]
 
 
 async def show(request: PageRequest) -> ModelsPage:
     """List the models that the address asks for."""
-    query, context = request.query_as(ModelsQuery), request.context.reads
-    models = context.catalog.all()
-    wanted = query.q.casefold()
-    rows = [_row(model, context, request.exchange.now) for model in models if wanted in model.id.casefold()]
+    query = request.query_as(ModelsQuery)
+    listing = await listing_of(request)
     order = sorting(request.path, request.query, query.sort)
+    rows = in_order(matching(listing.rows, query), order.by, is_down=order.is_down)
     return ModelsPage(
         title="Models",
-        description="Text embedding models with prices, dimensions and licenses.",
+        description="Text embedding models with prices, dimensions, languages, figures and what their licenses permit.",
         canonical="/models",
         crumbs=(Crumb("Models"),),
-        q=query.q,
+        query=query,
         head=HEAD,
         sort=order,
-        rows=_sorted(rows, order),
-        total=len(models),
+        rows=rows,
+        total=len(listing.rows),
+        statuses=tuple(Choice(one, STANDINGS[one].value, one in query.status) for one in STANDINGS),
+        licenses=tuple(Choice(kind, chip.value, kind in query.license) for chip, kind in KIND_OF.items()),
+        owners=_present(row.owner for row in listing.rows),
+        providers=_present(name for row in listing.rows for name in row.providers),
+        regions=_present(name for row in listing.rows for name in row.regions),
+        is_filtered=bool(order.query),
+        twins=tuple((name, f"/models.{name}{_search(request)}") for name in ("json", "csv")),
+        kind_of=KIND_OF,
+        made_at=listing.made_at,
+        figures_as_of=listing.figures_as_of,
+        are_figures_late=listing.are_figures_late,
+        benchmarks=_present(
+            f"{row.benchmark.name} ({row.benchmark.source}, {row.benchmark.stated_on.isoformat()})"
+            for row in rows
+            if row.benchmark is not None
+        ),
     )
 
 
-def _row(model: Model, context: RouterContext, now: datetime) -> ModelRow:
-    price = context.prices.current(model.id, now)
-    return ModelRow(
-        id=model.id,
-        owner=model.owned_by,
-        status=model.status.value.replace("_", " "),
-        price_nano=price.nano_per_mtok if price is not None else model.estimated_nano_per_mtok,
-        is_estimate=price is None,
-        dimensions=model.dimensions,
-        max_input_tokens=model.max_input_tokens,
+async def listing_of(request: PageRequest) -> Listing:
+    """All rows, at most a second old."""
+    context = request.context.reads
+    statistics = await context.statistics.known(context.db)
+    return context.catalogue_rows.listing(
+        context.catalog, context.prices, context.endpoints, statistics, request.exchange.now
     )
 
 
-def _sorted(rows: list[ModelRow], order: Sorting) -> tuple[ModelRow, ...]:
-    """The rows in order; what is not known comes last in both directions."""
-    field = {"price": "price_nano", "input": "max_input_tokens"}.get(order.by, order.by)
-    known = [row for row in rows if getattr(row, field) is not None]
-    unknown = [row for row in rows if getattr(row, field) is None]
-    return (*sorted(known, key=lambda row: (getattr(row, field), row.id), reverse=order.is_down), *unknown)
+def _present(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(values)))
+
+
+def _search(request: PageRequest) -> str:
+    return f"?{urlencode(request.query)}" if request.query else ""

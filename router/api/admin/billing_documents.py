@@ -8,12 +8,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.documents.document import DocumentKind
 from billing.documents.drafts import prepare
-from billing.documents.faults import DocumentRefused, DocumentWaits
+from billing.documents.faults import DocumentCarried, DocumentRefused, DocumentWaits
 from billing.documents.requests import DocumentRequest, list_requests, preview_of
 from billing.documents.store import find_document, find_named, list_documents, list_files, read_file
 from billing.documents.verify import verify
 from billing.stripe.values import nano_of
-from router.admin.documents import ask_for_credit_note, ask_for_month, found_document, retry_request, send_document
+from router.admin.documents import (
+    ask_for_credit_note,
+    ask_for_month,
+    collect_document,
+    found_document,
+    retry_request,
+    send_document,
+)
 from router.api.admin.references import account_of
 from router.api.admin.request import Read, Write
 from router.api.document_answers import (
@@ -187,6 +194,8 @@ async def preview(admin: Read, query: Annotated[PreviewQuery, Query()]) -> Draft
             return draft_out(await prepare(connection, wanted, now))
         except DocumentRefused as refused:
             raise Conflict(f"It cannot be issued: {refused}.", param=refused.field) from refused
+        except DocumentCarried as carried:
+            raise Conflict(f"It is not issued: {carried}.") from carried
         except DocumentWaits as waits:
             raise Conflict(f"It cannot be issued yet: {waits}.") from waits
 
@@ -245,6 +254,19 @@ async def send(admin: Write, number: str, body: DocumentSend) -> MailsOut:
     async def command(work: UnitOfWork) -> MailsOut:
         addresses = await send_document(work, number, body.emails)
         return MailsOut(number=number, addresses=addresses)
+
+    return await admin.change(command)
+
+
+@operations.post(f"{ONE}/collect", verb="collect", summary="Have an invoice collected", roles=MONEY)
+async def collect(admin: Write, number: str) -> DocumentOut:
+    """Have Stripe collect an invoice that it does not: issued without a key for it, or after a person has looked.
+
+    Invoices of drawn credit that are issued where Stripe has a key are collected by themselves.
+    """
+
+    async def command(work: UnitOfWork) -> DocumentOut:
+        return document_out(await collect_document(work, admin.context.stripe, number))
 
     return await admin.change(command)
 

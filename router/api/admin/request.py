@@ -49,7 +49,7 @@ from router.errors import (
 )
 from router.registry.encryption import CredentialCipher, CredentialUnreadable
 from router.request.idempotency import validate_idempotency_key
-from store.ids import AccountId, MemberId, ProposalId, wire
+from store.ids import AccountId, ProposalId, wire
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
@@ -284,19 +284,22 @@ class Writing(Reading):
         known = cast(str, answer.model_dump(mode="json", include={"id"})["id"])
         return {"location": f"{self.paging.path}/{known}"}
 
+    @property
+    def claimant(self) -> UUID:
+        """Whose an Idempotency-Key is."""
+        return uuid5(LOCAL_ACTORS, self.actor) if self.exchange.operator is None else self.exchange.operator.member_id
+
     def _claim(self, key: str) -> IdempotentRequest:
         exchange, cipher = self.exchange, self.context.cipher
         parts = exchange.path.encode(), bytes(exchange.body)
-        if exchange.operator is not None and exchange.authorization is not None:
-            member_id = exchange.operator.member_id
+        if exchange.authorization is not None:
             macs = [idempotency.request_mac(exchange.authorization[7:], *parts)]
         elif cipher is not None:
-            member_id = MemberId(uuid5(LOCAL_ACTORS, self.actor))
             macs = cipher.macs(idempotency.request_message(*parts))
         else:
             raise IdempotencyKeyInvalid(UNSEALABLE)
         return IdempotentRequest(
-            member_id=member_id,
+            claimant=self.claimant,
             operation=f"{exchange.method} {exchange.operation}",
             key=validate_idempotency_key(key),
             mac=macs[0],

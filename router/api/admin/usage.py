@@ -7,7 +7,8 @@ from fastapi import Query, Response
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.usage import GroupBy, UsageFilter, UsageSum, sum_usage
+from billing.rollups.read import sum_rolled
+from billing.usage import GroupBy, UsageFilter, UsageSum
 from router.api.admin.references import account_of, key_of, model_of, provider_of
 from router.api.admin.request import Read
 from router.api.admin.usage_rows import Names, OperatorUsageOut, names_of, operator_csv, operator_json
@@ -26,7 +27,8 @@ class UsageQuery(SpanQuery):
     """Whose usage, when, by what."""
 
     group_by: Annotated[tuple[GroupBy, ...], Commas] = Field(
-        ("day",), description="account, key, model, day, month, provider: one or several, with commas or repeated."
+        ("day",),
+        description="account, key, model, lane, hour, day, month, provider: one or several, with commas or repeated.",
     )
     account: AccountRef | None = Field(None, description="That of this account.")
     key: KeyRef | None = Field(None, description="That of this key.")
@@ -38,12 +40,12 @@ class UsageQuery(SpanQuery):
     "", verb="list", name="admin_usage", summary="Sum usage", roles=ALL, answer=OperatorUsageOut, media=MEDIA
 )
 async def list_(admin: Read, query: Annotated[UsageQuery, Query()]) -> Response:
-    """Calls, tokens and money by account, key, model, day, month or provider; the sums are the ledger's."""
+    """Calls, tokens and money by account, key, model, lane, hour, day, month or provider; the sums are the ledger's."""
     span, group_by = query.span(admin.exchange.now), tuple(dict.fromkeys(query.group_by))
     media = media_of(query.format, admin.accept)
 
     async def ask(connection: AsyncConnection) -> tuple[list[UsageSum], Names]:
-        sums = await sum_usage(connection, await _filter(connection, query, span), group_by, limit=ROWS_MAX + 1)
+        sums = await sum_rolled(connection, await _filter(connection, query, span), group_by, limit=ROWS_MAX + 1)
         check_rows(sums, ROWS_MAX)
         return sums, await names_of(connection, sums)
 

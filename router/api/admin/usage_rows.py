@@ -76,6 +76,8 @@ def _rows(sums: Sequence[UsageSum], names: Names) -> list[OperatorUsageRow]:
             key=row.key_id,
             key_name=None if row.key_id is None else names.keys.get(row.key_id),
             model=row.model_id,
+            lane=row.lane,
+            hour=row.hour,
             day=row.day,
             month=row.month,
             provider=row.provider_id,

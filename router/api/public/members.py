@@ -16,7 +16,7 @@ from router.changes.transaction import UnitOfWork, transact
 from router.errors import NotAllowed, NotFound
 from router.identity.members import Member, Role, get_member, list_members, remove_member
 from router.identity.principals import MemberPrincipal
-from router.identity.scopes import ANY_SCOPE, Scope
+from router.identity.scopes import Scope
 from store.ids import MemberId, wire
 
 operations = Operations("members", "/v1/members", tag="Members", who=Who.MANAGER)
@@ -107,7 +107,7 @@ async def remove(request: Private, member_id: MemberIdText, dry_run: DryRun = Fa
     return await transact(request.context.db, request.actor, command, dry_run=dry_run)
 
 
-@operations.post("/leave", verb="leave", name="leave_account", scope=ANY_SCOPE, summary="Leave the account")
+@operations.post("/leave", verb="leave", name="leave_account", scope=Scope.MEMBERS_READ, summary="Leave the account")
 async def leave(request: Private, dry_run: DryRun = False) -> OwnMemberRemoved:
     """Take oneself out of the account; its last owner stays. For members who are signed in."""
     principal = request.principal

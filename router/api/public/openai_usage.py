@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import to_usd
-from billing.usage import GroupBy, UsageFilter, UsageSum, sum_buckets
+from billing.rollups.read import sum_rolled_buckets
+from billing.usage import GroupBy, UsageFilter, UsageSum
 from router.api.forms import Answer, closed, opened
 from router.api.operation import Operations, Who, check_request
 from router.api.public.postgres import read
@@ -238,7 +239,7 @@ async def _sums(
     )
 
     async def ask(connection: AsyncConnection) -> list[UsageSum]:
-        return await sum_buckets(connection, which, span.width, group_by, limit=ROWS_MAX + 1)
+        return await sum_rolled_buckets(connection, which, span.width, group_by, limit=ROWS_MAX + 1)
 
     sums = await read(request.context, ask)
     if len(sums) > ROWS_MAX:

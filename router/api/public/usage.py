@@ -7,10 +7,11 @@ from fastapi import Depends, Query, Response
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.usage import UsageFilter, UsageSum, sum_usage
+from billing.rollups.read import sum_rolled
+from billing.usage import UsageFilter, UsageSum
 from router.api.fields import KeyRef, ModelRef
 from router.api.operation import CSV, Operations, Who, check_request
-from router.api.periods import Period, SpanQuery
+from router.api.periods import Period
 from router.api.public.postgres import read
 from router.api.public.request import Private
 from router.api.usage_report import (
@@ -25,6 +26,7 @@ from router.api.usage_report import (
     sums_of,
     totals_of,
 )
+from router.api.zones import ZonedSpanQuery
 from router.context import RouterContext
 from router.errors import Conflict, ModelNotFound, NotFound
 from router.identity.key_commands import key_names, list_keys
@@ -38,14 +40,14 @@ operations = Operations("usage", tag="Usage", who=Who.KEY)
 
 ROWS_MAX = 20_000
 
-CustomerGroupBy = Literal["key", "model", "day", "month"]
+CustomerGroupBy = Literal["key", "model", "lane", "hour", "day", "month"]
 
 
-class CustomerUsageQuery(SpanQuery):
+class CustomerUsageQuery(ZonedSpanQuery):
     """When, by what."""
 
     group_by: Annotated[tuple[CustomerGroupBy, ...], Commas] = Field(
-        ("day",), description="key, model, day, month: one or several, with commas or repeated."
+        ("day",), description="key, model, lane, hour, day, month: one or several, with commas or repeated."
     )
     key: KeyRef | None = Field(None, description="That of this key of the account, by id or name.")
     model: ModelRef | None = Field(None, description="That of this model, by id or alias.")
@@ -57,7 +59,7 @@ class CustomerUsageQuery(SpanQuery):
 async def retrieve_usage(
     request: Private, query: Annotated[CustomerUsageQuery, Query()], _: Annotated[None, Depends(check_request)]
 ) -> Response:
-    """Calls, tokens and money of the whole account, by key, model, day or month (UTC); as JSON or CSV.
+    """Calls, tokens and money of the whole account, by key, model, lane, hour, day or month; as JSON or CSV.
 
     The sums are the ledger's: what was charged, and what was served beyond the credit, to the nano-dollar.
     """
@@ -69,12 +71,20 @@ async def retrieve_usage(
     async def ask(connection: AsyncConnection) -> tuple[list[UsageSum], dict[KeyId, str]]:
         key = None if query.key is None else (await own_key(connection, account_id, query.key),)
         which = UsageFilter(span.since, span.until, account_id=account_id, key_ids=key, model_ids=model)
-        sums = await sum_usage(connection, which, group_by, limit=ROWS_MAX + 1)
+        sums = await sum_rolled(connection, which, group_by, zone=query.timezone, limit=ROWS_MAX + 1)
         check_rows(sums, ROWS_MAX)
         return sums, await key_names(connection, {row.key_id for row in sums if row.key_id is not None})
 
     sums, names = await read(request.context, ask)
-    body = await asyncio.to_thread(_csv if media == CSV else _json, span, group_by, sums, names)
+    answer = UsageOut(
+        since=span.since,
+        until=span.until,
+        timezone=query.timezone.key,
+        group_by=group_by,
+        data=[],
+        totals=UsageSums(**sums_of(totals_of(sums), UsageSums)),
+    )
+    body = await asyncio.to_thread(_csv if media == CSV else _json, answer, sums, names)
     return Response(body, media_type=media, headers={"cache-control": "no-store"})
 
 
@@ -102,6 +112,8 @@ def _rows(sums: list[UsageSum], names: dict[KeyId, str]) -> list[UsageRow]:
             key=row.key_id,
             key_name=None if row.key_id is None else names.get(row.key_id),
             model=row.model_id,
+            lane=row.lane,
+            hour=row.hour,
             day=row.day,
             month=row.month,
             **sums_of(row, UsageSums),
@@ -110,12 +122,10 @@ def _rows(sums: list[UsageSum], names: dict[KeyId, str]) -> list[UsageRow]:
     ]
 
 
-def _json(span: Period, group_by: tuple[str, ...], sums: list[UsageSum], names: dict[KeyId, str]) -> bytes:
-    totals = UsageSums(**sums_of(totals_of(sums), UsageSums))
-    rows = _rows(sums, names)
-    answer = UsageOut(since=span.since, until=span.until, group_by=group_by, data=rows, totals=totals)
-    return answer.model_dump_json().encode()
+def _json(answer: UsageOut, sums: list[UsageSum], names: dict[KeyId, str]) -> bytes:
+    return answer.model_copy(update={"data": _rows(sums, names)}).model_dump_json().encode()
 
 
-def _csv(span: Period, group_by: tuple[str, ...], sums: list[UsageSum], names: dict[KeyId, str]) -> bytes:
-    return csv_bytes(span, group_by, _rows(sums, names), UsageRow, UsageSums)
+def _csv(answer: UsageOut, sums: list[UsageSum], names: dict[KeyId, str]) -> bytes:
+    span = Period(answer.since, answer.until)
+    return csv_bytes(span, answer.group_by, _rows(sums, names), UsageRow, UsageSums)

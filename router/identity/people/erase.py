@@ -3,11 +3,12 @@
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mail.outbox import erase_addresses
 from store.ids import AccountId
 
 # An address that is none (RFC 2606), and different for each person.
 _PEOPLE = text("""
-    SELECT DISTINCT m.person_id AS id FROM members m JOIN people p ON p.id = m.person_id
+    SELECT DISTINCT m.person_id AS id, p.email FROM members m JOIN people p ON p.id = m.person_id
     WHERE m.account_id = :account AND p.erased_at IS NULL AND NOT EXISTS (
         SELECT FROM members o WHERE o.removed_at IS NULL AND o.account_id IS DISTINCT FROM m.account_id
             AND (o.person_id = p.id OR (o.person_id IS NULL AND lower(o.email) = lower(p.email)))
@@ -16,6 +17,10 @@ _PEOPLE = text("""
 _MEMBERS = text("""
     UPDATE members SET email = 'erased@erased.invalid', name = '', removed_at = coalesce(removed_at, now())
     WHERE account_id = :account
+""")
+_INVITED = text("""
+    SELECT i.email FROM invitations i
+    WHERE i.account_id = :account AND NOT EXISTS (SELECT FROM people p WHERE lower(p.email) = lower(i.email))
 """)
 _INVITATIONS = text("""
     UPDATE invitations SET email = 'erased@erased.invalid', invited_by = '', ended_at = coalesce(ended_at, now()),
@@ -38,7 +43,9 @@ _ERASE = (
 
 async def erase_people(tx: AsyncConnection, account_id: AccountId) -> int:
     """Erase an account's members and invitations, and how many people that leaves in no account."""
-    people = [row.id for row in await tx.execute(_PEOPLE, {"account": account_id})]
+    found = (await tx.execute(_PEOPLE, {"account": account_id})).all()
+    people, invited = [row.id for row in found], await tx.scalars(_INVITED, {"account": account_id})
+    await erase_addresses(tx, [*(row.email for row in found), *invited])
     await tx.execute(_MEMBERS, {"account": account_id})
     await tx.execute(_INVITATIONS, {"account": account_id})
     if people:

@@ -24,6 +24,7 @@ MONEY = (
     *("entries", "postings", "grants", "grant_uses", "ledger_accounts", "prices", "key_spend", "usage_events"),
     *("ended_calls", "ledger_archives", "posted_balances", "sealed_batches", "sealed_balances", "sealed_usage"),
     *("booked_facts", "receivables", "receivable_payments", "receivable_reminders", "provider_invoice_lines"),
+    "collected_payments",
     *("contracts", "contract_terms", "contract_ends", "contract_prices", "contract_minimums"),
 )
 # Columns of money in other tables: what a key, a provider or a credit line may spend, what calls cost us, how much is
@@ -31,6 +32,7 @@ MONEY = (
 # of the last are tried below (:func:`test_what_others_say_moves_by_its_states_alone`).
 ELSEWHERE = {
     *("keys", "endpoints", "credit_lines", "grant_schedules", "recharges", "proposals"),
+    *("collections", "document_requests"),
     *("provider_invoices", "differences", "undelivered_attempts"),
 }
 REFUSED = (

@@ -24,6 +24,7 @@ EXAMPLES: tuple[Mail, ...] = (
     k.Invitation(account_name="Acme", role="developer", by="ann@acme.example", path="/invitations/0199a3f0", until=AT),
     k.Welcome(account_name="Acme", credit_usd="1.00", credit_until=AT),
     k.PasskeyAdded(name="Ann's laptop", at=AT, device="Firefox on Linux", place="Berlin, DE"),
+    k.PasskeyRemoved(name="Ann's laptop", at=AT),
     k.SessionStarted(at=AT, method="a code by e-mail", device="Chrome on Android", place="Osaka, JP"),
     k.KeyCreated(**KEY, by="ann@acme.example"),
     k.KeyRotated(**KEY, by="ann@acme.example", old_until=AT),

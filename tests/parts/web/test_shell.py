@@ -16,7 +16,8 @@ pytestmark = pytest.mark.anyio
 
 
 def address(path: str, account: AccountId) -> str:
-    return re.sub(r"\{\w+(:path)?\}", "org/name", path.replace("{account}", wire(AccountId, account)))
+    known = path.replace("{account}", wire(AccountId, account))
+    return re.sub(r"\{\w+\}", "name", re.sub(r"\{\w+:path\}", "org/name", known))
 
 
 @pytest.mark.parametrize("path", [row.path for row in ROUTES if row.who is not Who.ANYONE])

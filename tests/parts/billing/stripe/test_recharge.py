@@ -57,7 +57,7 @@ def test_low_credit_is_recharged_within_the_months_most(database_url: str, redis
         # A third would pass 60.00; the customer is told once.
         await spend(p, account, 2_500 * CENT)
         assert [await p.recharge() for _ in range(3)] == [0, 0, 0]
-        assert [kind for kind, _ in await p.mails()] == ["recharge_limit_reached"]
+        assert [kind for kind, _ in await p.mails()] == ["recharge_done"] * 2 + ["recharge_limit_reached"]
         # Every event of all that, twice and backwards, changes nothing.
         entries = await p.entries()
         await p.hear()
@@ -167,7 +167,7 @@ def test_a_decline_backs_off_twice_and_then_it_is_off(database_url: str, redis_u
         assert await statuses(p, account) == ["failed failed"]
         rule = await p.rule(account)
         assert (rule.is_on, rule.reason, rule.actor) == (False, "A payment was declined three times.", "process:jobs")
-        assert [kind for kind, _ in await p.mails()] == ["recharge_off"]
+        assert [kind for kind, _ in await p.mails()] == ["payment_failed", "recharge_off"]
         assert [one["status"] for one in p.world.all("invoice")] == ["void"]
         assert await p.recharge(later=True) == 0
         # A card that pays comes in time: the second try takes it.
@@ -230,7 +230,8 @@ def test_what_is_not_needed_any_more_is_canceled_and_never_charged(database_url:
         await p.recharge(later=True)
         assert await statuses(p, by_hand) == await statuses(p, off) == ["canceled expired"]
         assert [one["status"] for one in p.world.all("invoice")] == ["void", "void"]
-        assert ((await p.rule(by_hand)).is_on, await p.mails()) == (True, [])
+        kinds = [kind for kind, _ in await p.mails()]
+        assert ((await p.rule(by_hand)).is_on, kinds) == (True, ["payment_failed"] * 2)
 
     run_story(database_url, redis_url, story)
 

@@ -8,7 +8,7 @@ from router.api.operation import OperationSpec, Who, operation_routes
 from router.errors import NotAllowed
 from router.identity.members import OPERATOR_ROLES
 from router.identity.principals import ManagementKey, MemberPrincipal, Principal
-from router.identity.scopes import GRANTABLE, ROLE_SCOPES, with_reads
+from router.identity.scopes import ANY_SCOPE, GRANTABLE, ROLE_SCOPES, with_reads
 from router.values import Caller
 from store.ids import AccountId, ManagementKeyId, MemberId, new_id
 
@@ -48,7 +48,7 @@ GET    /v1/account/refunds                              key billing:read
 GET    /v1/account/topups                               key billing:read
 GET    /v1/account/topups/{topup_id}                    key billing:read
 GET    /v1/model-changes                                visitor
-GET    /v1/models/{model_id:path}/endpoints              visitor
+GET    /v1/models/{model_id:path}/endpoints             visitor
 GET    /v1/models                                       visitor
 GET    /v1/models/{model_id:path}                       visitor
 GET    /v1/organization/costs                           key billing:read usage:read
@@ -66,8 +66,19 @@ POST   /v1/account/refunds                              key billing:write
 POST   /v1/account/topups                               key billing:write
 POST   /v1/models/{model_id:path}/evidence              key usage:write
 POST   /v1/models/{model_id:path}/vote                  key usage:write
+GET    /v1/invitations                                  members:read
+GET    /v1/members                                      members:read
+GET    /v1/members/{member_id}                          members:read
+PATCH  /v1/members/{member_id}                          members:write
+POST   /v1/invitations                                  members:write
+POST   /v1/invitations/{invitation_id}/resend           members:write
+POST   /v1/invitations/{invitation_id}/withdraw         members:write
+POST   /v1/members/leave                                members:read
+POST   /v1/members/{member_id}/remove                   members:write
 POST   /v1/quote                                        key
 POST   /v1/stripe/webhook                               anyone
+GET    /v1/unsubscribe/{link}                           anyone
+POST   /v1/unsubscribe/{link}                           anyone
 GET    /admin/v1/acceptances                            finance_admin ops
 GET    /admin/v1/acceptances/{acceptance_id}            finance_admin ops
 GET    /admin/v1/accounts                               finance_admin ops
@@ -126,6 +137,12 @@ GET    /admin/v1/finance/refunds                        finance_admin ops
 GET    /admin/v1/finance/reviews                        finance_admin ops
 GET    /admin/v1/finance/topups                         finance_admin ops
 GET    /admin/v1/finance/topups/{topup_id}              finance_admin ops
+GET    /admin/v1/mails                                  finance_admin ops
+GET    /admin/v1/stopped-addresses                      finance_admin ops
+POST   /admin/v1/mails/{mail_id}/drop                   ops
+POST   /admin/v1/mails/{mail_id}/retry                  ops
+POST   /admin/v1/stopped-addresses                      ops
+POST   /admin/v1/stopped-addresses/remove               ops
 GET    /admin/v1/keys                                   finance_admin ops
 GET    /admin/v1/keys/{key_id}                          finance_admin ops
 GET    /admin/v1/ledger:trial-balance                   finance_admin ops
@@ -150,8 +167,20 @@ GET    /admin/v1/sellers/{seller_id}                    finance_admin ops
 GET    /admin/v1/usage                                  finance_admin ops
 GET    /admin/v1/waivers                                finance_admin ops
 GET    /admin/v1/waivers/{waiver_id}                    finance_admin ops
+GET    /v1/acceptances                                  any
+GET    /v1/alerts                                       billing:read usage:read
+GET    /v1/audit                                        members:write
+GET    /v1/device/logins/{user_code}                    keys:write
+GET    /v1/keys                                         keys:read
+GET    /v1/keys/{key_id}                                keys:read
+GET    /v1/licenses                                     visitor
+GET    /v1/licenses/{license}                           visitor
+GET    /v1/licenses/{license}/acceptance                any
+GET    /v1/management-keys                              owner
+GET    /v1/management-keys/{key_id}                     owner
 GET    /v1/model-changes                                visitor
 GET    /v1/models/{model_id:path}/endpoints             visitor
+GET    /v1/principal                                    key any
 GET    /v1/requests                                     key usage:read
 PATCH  /admin/v1/accounts/{account_id}                  finance_admin ops
 PATCH  /admin/v1/endpoints/{endpoint_id}                ops
@@ -161,6 +190,7 @@ PATCH  /admin/v1/keys/{key_id}                          ops
 PATCH  /admin/v1/members/{member_id}                    ops
 PATCH  /admin/v1/models/{model_id:path}                 ops
 PATCH  /admin/v1/providers/{provider_id}                ops
+PATCH  /v1/keys/{key_id}                                keys:write
 POST   /admin/v1/acceptances                            ops
 POST   /admin/v1/accounts                               finance_admin ops
 POST   /admin/v1/accounts/{account_id}/billing-profile  finance_admin
@@ -172,6 +202,7 @@ POST   /admin/v1/accounts/{account_id}/resume           finance_admin ops
 POST   /admin/v1/accounts/{account_id}/suspend          finance_admin ops
 POST   /admin/v1/claims                                 ops
 POST   /admin/v1/document-requests/{request_id}/retry   finance_admin
+POST   /admin/v1/documents/{number}/collect             finance_admin
 POST   /admin/v1/documents/{number}/credit              finance_admin
 POST   /admin/v1/documents/{number}/send                finance_admin
 POST   /admin/v1/documents/{number}/void                finance_admin
@@ -245,7 +276,21 @@ POST   /admin/v1/routes:explain                         finance_admin ops
 POST   /admin/v1/sellers                                finance_admin
 POST   /admin/v1/waivers                                finance_admin
 POST   /admin/v1/waivers/{waiver_id}/revoke             finance_admin
+POST   /v1/device/code                                  anyone
+POST   /v1/device/logins/{user_code}/approve            keys:write
+POST   /v1/device/logins/{user_code}/deny               keys:write
+POST   /v1/device/token                                 anyone
+POST   /v1/keys                                         keys:write
+POST   /v1/keys/{key_id}/end-old-secrets                keys:write
+POST   /v1/keys/{key_id}/pause                          keys:write
+POST   /v1/keys/{key_id}/resume                         keys:write
+POST   /v1/keys/{key_id}/revoke                         keys:write
+POST   /v1/keys/{key_id}/rotate                         keys:write
+POST   /v1/licenses/{license}/acceptance                keys:write
+POST   /v1/management-keys                              owner
+POST   /v1/management-keys/{key_id}/revoke              owner
 POST   /v1/models/{model_id:path}/evidence              key usage:write
+POST   /v1/principal/revoke                             any
 """
 
 
@@ -256,7 +301,8 @@ def specs() -> list[OperationSpec]:
 def who_of(spec: OperationSpec) -> str:
     """Operators by role; keys of an account, and beside them management keys and members by scope."""
     who = [] if spec.who is Who.MANAGER else [spec.who.value]
-    return " ".join(sorted(spec.roles) or [*who, *sorted(spec.scopes)])
+    scopes = ["any"] if spec.scopes == ANY_SCOPE else sorted(spec.scopes)
+    return " ".join(sorted(spec.roles) or [*who, *scopes])
 
 
 def test_who_may_what_is_this_table() -> None:
@@ -280,6 +326,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
         *("open", "end", "pay", "start", "finish", "sign-off", "write-off", "close", "approve", "reject"),
         *("exports", "cancel"),
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "send"),
+        "collect",
         *("topups", "refunds", "resolve", "off", "grant-schedules", "retry"),
         *("reconciliations", "invoice-maps", "provider-invoices", "settle"),
         *("contracts", "fund"),

@@ -33,6 +33,7 @@ BODIES: dict[str, dict[str, object]] = {
     "POST /admin/v1/accounts/{account_id}/close": {"reason": "moved"},
     "POST /admin/v1/accounts/{account_id}/grants": {"amount_usd": "1.00", "source": "s"},
     "POST /admin/v1/document-requests/{request_id}/retry": {},
+    "POST /admin/v1/documents/{number}/collect": {},
     "POST /admin/v1/documents/{number}/credit": {"reason": "wrong"},
     "POST /admin/v1/documents/{number}/send": {},
     "POST /admin/v1/documents/{number}/void": {"reason": "wrong"},

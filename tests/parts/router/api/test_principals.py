@@ -5,15 +5,11 @@ from typing import Any
 import httpx
 import pytest
 
-from router.api.admin.context import admin_context
-from router.api.app import Audience, fastapi_app, operations_for
-from router.api.exchange import EXCHANGE, Exchange, Receive, Scope, Send
-from router.api.methods import call_operation
-from router.api.server.guard import Guard
 from router.identity.keys import new_management_key
 from router.identity.members import Role
 from router.identity.principals import MemberPrincipal
 from store.ids import AccountId, MemberId, new_id, parse, wire
+from tests.harness.members import as_member
 from tests.harness.served_api import ServedApi
 
 pytestmark = pytest.mark.anyio
@@ -104,7 +100,7 @@ async def test_a_member_in_process_has_what_the_role_has(
 ) -> None:
     account = (await api.client.get("/v1/account", headers=bearer(api.key))).json()["id"]
     member = MemberPrincipal(member_id=MemberId(new_id()), account_id=AccountId(parse(AccountId, account)), role=role)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(as_member(api, member)), base_url="http://in") as page:
+    async with as_member(api.context, member) as page:
         assert (await page.get("/v1/account")).json()["id"] == account
         assert (await page.get("/v1/usage")).status_code == 200
         money = await page.get("/v1/account/movements")
@@ -119,16 +115,3 @@ async def test_a_member_in_process_has_what_the_role_has(
         await api.client.get("/admin/v1/audit", headers=bearer(api.operator), params={"subject": budget.json()["id"]})
     ).json()["data"]
     assert [row["actor"] for row in rows] == [wire(MemberId, member.member_id)]
-
-
-def as_member(api: ServedApi, member: MemberPrincipal) -> Guard:
-    """The customers' operations in process, for one member, as pages call them."""
-    rest = fastapi_app(operations_for(Audience.CUSTOMERS))
-    rest.state.context, rest.state.admin = api.context, admin_context(api.context)
-
-    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        exchange: Exchange = scope[EXCHANGE]
-        exchange.principal = member
-        await call_operation(rest, scope, receive, send)
-
-    return Guard(dispatch, body_bytes_max=1_000_000, calls_max=100, record=lambda _: None, clock=api.context.db.clock)

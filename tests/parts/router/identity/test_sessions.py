@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
+from mail.kinds import SessionStarted
 from router.admin.sign_in import actor_of
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import InvalidRequest, NotFound
 from router.identity.members import Role, add_member, change_role, remove_member
-from router.identity.people.mails import SessionStarted
 from router.identity.people.people import PersonEdit, edit_person
 from router.identity.people.sessions import end_session, end_sessions, list_sessions, note_seen
 from router.identity.people.values import place_of
@@ -88,10 +88,10 @@ async def test_sessions_are_listed_and_ended_one_by_one_and_all(door: Door) -> N
 async def test_a_person_hears_of_a_session_from_a_network_that_they_never_used(door: Door) -> None:
     await door.sign_in(ADA)
     await door.sign_in(ADA)
-    assert not [mail for _, mail in door.mails if isinstance(mail, SessionStarted)]
+    assert "session_started" not in await door.inbox.kinds(ADA)
     await door.sign_in(ADA, ELSEWHERE)
-    ((address, mail),) = [(to, mail) for to, mail in door.mails if isinstance(mail, SessionStarted)]
-    assert (address, mail.place, mail.method) == (ADA, ELSEWHERE.network, "a code by e-mail")
+    (mail,) = [one for one in await door.inbox.of(ADA) if isinstance(one, SessionStarted)]
+    assert (mail.place, mail.method) == (ELSEWHERE.network, "a code by e-mail")
 
 
 async def test_no_secret_is_stored_and_no_cookie_that_was_cut_or_made_up_is_somebody(door: Door) -> None:

@@ -179,4 +179,4 @@ async def test_whoever_floods_an_address_locks_out_neither_its_person_nor_others
 async def test_what_is_no_address_is_refused(door: Door, email: str) -> None:
     with pytest.raises(InvalidRequest):
         await request_code(door.db, email, None, HOME.network)
-    assert not door.mails
+    assert not await door.inbox.all()

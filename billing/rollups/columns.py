@@ -1,0 +1,30 @@
+"""Names the columns of sums of usage, and how each is summed from usage events. Pure."""
+
+from typing import Final
+
+# What a call adds to each sum, by the columns of usage_events.
+PER_CALL: Final[dict[str, str]] = {
+    "calls": "1",
+    "inputs": "inputs",
+    "tokens": "tokens",
+    "free_calls": "(cost_nano = 0)::int",
+    "free_tokens": "CASE WHEN cost_nano = 0 THEN tokens ELSE 0 END",
+    "charged": "charged_nano",
+    "overdraft": "overdraft_nano",
+    "promotional": "coalesce(promotional_nano, 0)",
+    "goodwill": "coalesce(goodwill_nano, 0)",
+    "provider_cost": "provider_cost_nano",
+}
+# Upper bounds of latency in milliseconds; the last bucket has none.
+LATENCY_BOUNDS_MS: Final = (5, 10, 15, 25, 40, 60, 100, 150, 250, 400, 600, 1_000, 1_600, 2_500, 5_000)
+_BOUNDS = "{" + ",".join(map(str, LATENCY_BOUNDS_MS)) + "}"
+LATENCY: Final = tuple(f"latency_{place:02d}" for place in range(len(LATENCY_BOUNDS_MS) + 1))
+SUMS: Final = (*PER_CALL, *LATENCY)
+# The bucket of a call: a latency that is a bound itself is in the bucket below it.
+_BUCKET = f"width_bucket(latency_ms - 1, '{_BOUNDS}'::int[])"
+CALL_COLUMNS: Final = ", ".join(
+    (
+        *(f"{expression} AS {name}" for name, expression in PER_CALL.items()),
+        *(f"({_BUCKET} = {place})::int AS {name}" for place, name in enumerate(LATENCY)),
+    )
+)

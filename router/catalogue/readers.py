@@ -1,0 +1,52 @@
+"""Reads what concerns one signed-in reader of a model's page: which of their accounts voted, and their keys."""
+
+from collections.abc import Collection
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from catalog.values import Use
+from catalog.verdict import KeyUse
+from router.identity.keys import LIVE, TEST
+from store.ids import AccountId, ModelId
+
+KEYS_MAX = 20
+
+_READER = text("""
+SELECT a.id AS account_id,
+    EXISTS (SELECT FROM model_votes v WHERE v.model_id = :model_id AND v.account_id = a.id) AS has_voted,
+    ARRAY(SELECT l.license || '@' || l.text_version FROM license_acceptances l WHERE l.account_id = a.id) AS accepted,
+    (SELECT coalesce(jsonb_agg(jsonb_build_array(k.name, k.handle, k.last4, k.use, k.is_test) ORDER BY k.id), '[]')
+        FROM (SELECT * FROM keys WHERE account_id = a.id AND revoked_at IS NULL ORDER BY id DESC LIMIT :keys_max) k
+    ) AS keys
+FROM accounts a WHERE a.id = ANY(CAST(:accounts AS uuid[]))
+""")
+
+
+class ReaderAccount(msgspec.Struct, frozen=True):
+    """One account of the reader: its vote, and its newest keys. ``shown`` are the keys' beginnings, no secrets."""
+
+    id: AccountId
+    has_voted: bool
+    keys: tuple[KeyUse, ...]
+    shown: tuple[str, ...]
+
+
+async def read_accounts(
+    connection: AsyncConnection, model_id: ModelId, accounts: Collection[AccountId]
+) -> list[ReaderAccount]:
+    """Read the accounts in one statement, in the order in which they are given."""
+    if not accounts:
+        return []
+    given = {"model_id": model_id, "accounts": list(accounts), "keys_max": KEYS_MAX}
+    found = {}
+    for row in await connection.execute(_READER, given):
+        accepted = frozenset(row.accepted)
+        found[row.account_id] = ReaderAccount(
+            AccountId(row.account_id),
+            row.has_voted,
+            tuple(KeyUse(name or handle[:4], Use(use), accepted) for name, handle, _, use, _ in row.keys),
+            tuple(f"{TEST if is_test else LIVE}{handle[:4]}…{last4}" for _, handle, last4, _, is_test in row.keys),
+        )
+    return [found[account] for account in accounts if account in found]

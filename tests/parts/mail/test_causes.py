@@ -1,0 +1,130 @@
+"""What happens in the product is mailed to whom it concerns, once, in the transaction in which it happens."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from billing import books
+from billing.prices import set_price
+from catalog import votes
+from router.admin.launch import launch_model
+from router.changes.audit import Actor
+from router.changes.transaction import UnitOfWork, transact
+from router.identity.key_commands import KeySpec, create_key, revoke_key, rotate_key
+from router.identity.key_endings import notify_ending
+from router.identity.members import Role, add_member
+from router.registry.endpoints import list_endpoints, move_endpoint
+from router.registry.specs import EndpointSpec, ProviderSpec
+from router.values import EndpointState, QuarantineCause
+from store.ids import MemberId, wire
+from store.postgres import Database
+from tests.builders.database import add_account, add_endpoint, add_model
+
+pytestmark = pytest.mark.anyio
+
+HOUSE = Actor("cli:test")
+MAILS = text("SELECT kind, coalesce(staff, '') AS staff, account_id, facts FROM mails ORDER BY created_at, id")
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    database = Database(database_url, as_owner=True)
+    yield database
+    await database.close()
+
+
+async def mails(db: Database) -> list[Any]:
+    async with db.transaction() as tx:
+        return list((await tx.execute(MAILS)).all())
+
+
+async def test_what_happens_to_a_key_is_mailed_and_who_did_it_is_named(db: Database) -> None:
+    async def open_account(work: UnitOfWork) -> Actor:
+        account = await add_account(work.connection, 0)
+        member = await add_member(work, account, "ann@customer.example", Role.OWNER)
+        await create_key(work, account, KeySpec(name="by the house"))
+        return Actor(wire(MemberId, MemberId(member.id)))
+
+    async def by_ann(work: UnitOfWork) -> None:
+        account = (await work.connection.execute(text("SELECT id FROM accounts"))).scalar_one()
+        soon = work.now + timedelta(days=20)
+        made = await create_key(work, account, KeySpec(name="nightly", expires_at=soon))
+        await rotate_key(work, made.view.id, timedelta(hours=1))
+        await rotate_key(work, made.view.id, timedelta())
+        revoked = await create_key(work, account, KeySpec(name="quiet"), is_mailed=False)
+        await revoke_key(work, revoked.view.id)
+
+    async def by_us(work: UnitOfWork) -> None:
+        key = (await work.connection.execute(text("SELECT id FROM keys WHERE name = 'by the house'"))).scalar_one()
+        await revoke_key(work, key)
+
+    ann = await transact(db, HOUSE, open_account)
+    await transact(db, ann, by_ann)
+    await transact(db, HOUSE, by_us, dry_run=True)
+    await transact(db, HOUSE, by_us)
+    now = db.clock.now()
+    for day in (1, 5, 7, 8, 18, 19, 19, 20):
+        await notify_ending(db, now + timedelta(days=day, hours=1))
+    found = await mails(db)
+    assert [row.kind for row in found] == [
+        "key_created",
+        "key_created",
+        "key_rotated",
+        "key_rotated",
+        "key_revoked",
+        "key_expiring",
+        "key_expiring",
+    ]
+    assert [row.facts.get("by") for row in found[:4]] == ["gigarouter", *["ann@customer.example"] * 3]
+    assert [bool(row.facts["old_until"]) for row in found[2:4]] == [True, False]
+    assert all("…" in row.facts["prefix"] for row in found), "no mail has a secret"
+
+
+async def test_a_launch_is_mailed_to_who_voted_and_an_endpoint_that_fell_out_to_ops(db: Database) -> None:
+    async def prepare(work: UnitOfWork) -> None:
+        model = await add_model(work.connection, "tests/small", nano_per_mtok=8_000_000, batch_nano_per_mtok=4_000_000)
+        endpoint, spec = EndpointSpec(upstream_model=model), ProviderSpec(base_url="https://up.example")
+        await add_endpoint(work, None, model, "alpha", "sandbox", spec, endpoint)
+        for number in range(2):
+            voter = await add_account(work.connection, 0, name=f"voter {number}")
+            await votes.vote(work.connection, model, voter)
+        await add_account(work.connection, 0, name="nobody")
+        await launch_model(work, model)
+        await set_price(work.connection, model, 1, work.now + timedelta(days=1))
+
+    async def fall(work: UnitOfWork) -> None:
+        [view] = await list_endpoints(work.connection)
+        for _ in range(2):
+            cause = QuarantineCause.CREDENTIAL_REFUSED
+            await move_endpoint(work, view.endpoint.id, EndpointState.QUARANTINED, "401 from upstream", cause=cause)
+            await move_endpoint(work, view.endpoint.id, EndpointState.PROBING)
+            await move_endpoint(work, view.endpoint.id, EndpointState.LIVE)
+
+    await transact(db, HOUSE, prepare)
+    await transact(db, HOUSE, fall)
+    found = await mails(db)
+    assert [row.kind for row in found] == ["model_launched", "model_launched", "provider_down"]
+    assert (found[0].facts["price_usd"], found[0].facts["batch_price_usd"]) == ("0.008", "0.004")
+    assert len({row.account_id for row in found[:2]} - {None}) == 2
+    assert (found[2].staff, found[2].facts["provider"], found[2].facts["reason"]) == (
+        "ops",
+        "alpha",
+        "401 from upstream",
+    )
+
+
+async def test_a_check_that_found_something_is_mailed_to_finance_once_a_day(db: Database) -> None:
+    checks = list(books.Check)
+    async with db.transaction() as tx:
+        for _ in range(3):
+            await books.record(tx, [books.Finding(checks[0], 3, "three"), books.Finding(checks[1], 0, "")])
+    [row] = await mails(db)
+    assert (row.kind, row.staff, row.facts["check"], row.facts["wrong"]) == (
+        "check_failed",
+        "finance",
+        checks[0].value,
+        3,
+    )

@@ -1,0 +1,91 @@
+"""The shell in Chromium: accessible in both themes and at 320 px, quick with its script, whole without it."""
+
+import re
+
+import pytest
+from playwright.async_api import Request, expect
+
+from store.ids import AccountId, wire
+from tests.harness.browser import Site
+from tests.harness.pages import an_operator
+from tests.harness.pictures import take_pictures
+from tests.stories.pages.conftest import NewWindow
+
+pytestmark = pytest.mark.anyio
+
+PUBLIC = {"models": "/models?q=f2llm", "parts": "/-/parts", "models-empty": "/models?q=nothing-has-that-name"}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_pages_are_accessible_and_fit_a_narrow_screen(open_window: NewWindow, scheme: str) -> None:
+    window = await open_window(an_operator(), color_scheme=scheme)
+    for name, path in PUBLIC.items():
+        await window.open(path)
+        await window.check_still()
+        await window.check_accessible()
+        await window.check_fits()
+        if scheme == "light":
+            await take_pictures(window, name)
+
+
+async def test_a_list_follows_what_is_typed_and_keeps_the_caret(open_window: NewWindow) -> None:
+    page = await (await open_window()).open("/models")
+    search = page.get_by_role("searchbox", name="Search")
+    await search.press_sequentially("f2llm")
+    await expect(page).to_have_url(re.compile("q=f2llm"))
+    await expect(search).to_be_focused()
+    await search.press_sequentially("-v2-4b")
+    await expect(page.get_by_role("row")).to_have_count(2)
+    await expect(search).to_have_value("f2llm-v2-4b")
+    await page.get_by_role("link", name="Dimensions").click()
+    await expect(page.get_by_role("columnheader", name="Dimensions")).to_have_attribute("aria-sort", "ascending")
+    await page.go_back()
+    await expect(page.get_by_role("columnheader", name="Dimensions")).not_to_have_attribute("aria-sort", "ascending")
+
+
+async def test_without_script_the_same_form_gives_the_same_rows(open_window: NewWindow) -> None:
+    page = await (await open_window(java_script_enabled=False)).open("/models")
+    await page.get_by_role("searchbox", name="Search").fill("f2llm-v2-4b")
+    await page.get_by_role("button", name="Apply").click()
+    await expect(page.get_by_role("row")).to_have_count(2)
+
+
+async def test_the_theme_stays_without_a_flash(open_window: NewWindow) -> None:
+    page = await (await open_window(color_scheme="light")).open("/models")
+    await page.get_by_role("button", name="Dark colours").click()
+    await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    await expect(page).to_have_url(re.compile("/models$"))
+    await page.get_by_role("button", name="Light colours").click()
+    await expect(page.locator("html")).to_have_attribute("data-theme", "light")
+
+
+async def test_a_write_by_keyboard_alone_shows_first_what_it_would_change(
+    open_window: NewWindow, site: Site, account: AccountId
+) -> None:
+    operator = await open_window(an_operator(now=site.pages.now))
+    page = await operator.open(f"/ops/accounts/{wire(AccountId, account)}/name")
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    await page.get_by_role("textbox", name="Name").focus()
+    await page.keyboard.press("ControlOrMeta+A")
+    await page.keyboard.type("Acme <b>& Sons</b>")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Rename Acme")
+    await operator.check_accessible()
+    await take_pictures(operator, "confirmation")
+    await expect(page.get_by_role("cell", name="Acme <b>& Sons</b>")).to_be_visible()
+    await page.get_by_role("button", name="Rename Acme").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".notice")).to_have_text("Acme <b>& Sons</b> has its new name.")
+    await operator.check_accessible()
+    await operator.check_fits()
+    await take_pictures(operator, "form")
+
+
+async def test_a_page_is_light(open_window: NewWindow) -> None:
+    window = await open_window()
+    requests: list[Request] = []
+    window.page.on("requestfinished", lambda request: requests.append(request))  # noqa: PLW0108 - a builtin cannot be marked, as Playwright does
+    await window.open("/models")
+    assert len(requests) <= 4
+    assert sum([(await one.sizes())["responseBodySize"] for one in requests]) <= 60_000

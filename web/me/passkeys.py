@@ -1,0 +1,144 @@
+"""``/me/passkeys``: a person's passkeys, each with its name and last use; one is made, renamed and removed here."""
+
+from datetime import datetime
+from functools import partial
+from typing import ClassVar
+
+import msgspec
+
+from router.errors import Conflict, InvalidRequest, NotAllowed, NotFound
+from router.identity.people.passkeys import (
+    begin_registration,
+    finish_registration,
+    list_passkeys,
+    remove_passkey,
+    rename_passkey,
+    require_may_add,
+)
+from store.ids import PasskeyId, parse, wire
+from web.answers import Answer, File, Page, Redirect
+from web.faults import NotFound as PageNotFound
+from web.forms import Form
+from web.me.changes import change_own
+from web.request import PageRequest
+from web.sign_in.cookies import SESSION
+from web.sign_in.passkey import JSON, NoForm
+
+
+class OwnPasskey(msgspec.Struct, frozen=True):
+    """A passkey."""
+
+    id: str
+    name: str
+    is_synced: bool
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+class PasskeysPage(Page, frozen=True, kw_only=True):
+    """The list, and the form that makes one. ``may_not``: why this person makes none."""
+
+    template: ClassVar[str] = "me/passkeys.html"
+    scripts: ClassVar[tuple[str, ...]] = ("passkeys.js",)
+
+    passkeys: tuple[OwnPasskey, ...]
+    form: Form
+    may_not: str = ""
+
+
+class PasskeyForm(msgspec.Struct, frozen=True):
+    """What the authenticator made, as JSON, and what it is called."""
+
+    credential: str = ""
+    name: str = ""
+
+
+class RenameForm(msgspec.Struct, frozen=True):
+    """Another name."""
+
+    name: str = ""
+
+
+async def show(request: PageRequest) -> PasskeysPage:
+    """The list."""
+    return await _page(request)
+
+
+async def options(request: PageRequest) -> File:
+    """The options for making a passkey, as JSON. Raises ``NotAllowed``, ``Conflict``."""
+    request.form_as(NoForm)
+    people, signed_in = request.context.people, request.signed_in()
+    require_may_add(signed_in, request.exchange.now)
+    made = await begin_registration(people.writes, people.party, signed_in.person, request.cookies[SESSION])
+    return File(body=made.encode(), media=JSON, holds_secret=True)
+
+
+async def act(request: PageRequest) -> Answer:
+    """Register what was made."""
+    form, signed_in, people = request.form_as(PasskeyForm), request.signed_in(), request.context.people
+    command = partial(
+        finish_registration,
+        party=people.party,
+        person_id=signed_in.person.id,
+        browser=request.cookies[SESSION],
+        credential=form.credential,
+        name=form.name,
+    )
+    try:
+        require_may_add(signed_in, request.exchange.now)
+        await change_own(request, command)
+    except (InvalidRequest, Conflict, NotAllowed) as fault:
+        return await _page(request, Form({"name": form.name}, fault=fault.message), status=400)
+    return Redirect(to="/me/passkeys")
+
+
+async def rename(request: PageRequest) -> Answer:
+    """Give a passkey another name. Raises ``NotFound``, for those of others too."""
+    form, person = request.form_as(RenameForm), request.signed_in().person
+    command = partial(rename_passkey, person_id=person.id, passkey_id=_id(request), name=form.name)
+    try:
+        await change_own(request, command)
+    except NotFound:
+        raise PageNotFound from None
+    except InvalidRequest as fault:
+        return await _page(request, Form(fault=fault.message), status=400)
+    return Redirect(to="/me/passkeys")
+
+
+async def remove(request: PageRequest) -> Answer:
+    """Remove a passkey. Raises ``NotFound``, for those of others too."""
+    request.form_as(NoForm)
+    person = request.signed_in().person
+    command = partial(remove_passkey, person_id=person.id, passkey_id=_id(request))
+    try:
+        await change_own(request, command)
+    except NotFound:
+        raise PageNotFound from None
+    return Redirect(to="/me/passkeys")
+
+
+async def _page(request: PageRequest, form: Form | None = None, status: int = 200) -> PasskeysPage:
+    signed_in, may_not = request.signed_in(), ""
+    try:
+        require_may_add(signed_in, request.exchange.now)
+    except NotAllowed as fault:
+        may_not = fault.message
+    async with request.context.reads.db.transaction() as tx:
+        found = await list_passkeys(tx, signed_in.person.id)
+    return PasskeysPage(
+        title="Passkeys",
+        passkeys=tuple(
+            OwnPasskey(wire(PasskeyId, one.id), one.name, one.is_synced, one.created_at, one.last_used_at)
+            for one in found
+        ),
+        form=form or Form(),
+        may_not=may_not,
+        status=status,
+    )
+
+
+def _id(request: PageRequest) -> PasskeyId:
+    try:
+        return PasskeyId(parse(PasskeyId, request.values["passkey"]))
+    except ValueError:
+        raise PageNotFound from None

@@ -1,0 +1,130 @@
+"""``/me``: what a person says of themselves, the accounts that they are in, and invitations that wait for them."""
+
+from functools import partial
+from typing import ClassVar
+
+import msgspec
+
+from router.admin.sign_in import open_own_account
+from router.errors import Conflict, InvalidRequest
+from router.identity.people.invitations import Invitation, invitations_of_email
+from router.identity.people.people import PersonEdit, edit_person
+from router.identity.people.values import Membership
+from store.ids import AccountId, InvitationId, wire
+from web.answers import Answer, Page, Redirect
+from web.forms import Form
+from web.me.changes import change_own
+from web.request import PageRequest
+from web.sign_in.finish import Carried, complete_opened
+
+
+class OwnAccount(msgspec.Struct, frozen=True):
+    """An account that a person is in."""
+
+    id: str
+    name: str
+    status: str
+    role: str
+    href: str
+
+
+class OwnInvitation(msgspec.Struct, frozen=True):
+    """An account that a person is invited to."""
+
+    href: str
+    account: str
+    role: str
+    invited_by: str
+
+
+class ProfilePage(Page, frozen=True, kw_only=True):
+    """The form, and the lists."""
+
+    template: ClassVar[str] = "me/profile.html"
+
+    form: Form
+    email: str
+    accounts: tuple[OwnAccount, ...]
+    invitations: tuple[OwnInvitation, ...]
+    is_done: bool = False
+    fault: str = ""
+
+
+class ProfileQuery(msgspec.Struct, frozen=True):
+    """``done``: it was changed a moment ago."""
+
+    done: bool = False
+
+
+class ProfileForm(msgspec.Struct, frozen=True):
+    """What a person says of themselves."""
+
+    name: str = ""
+    zone: str = ""
+
+
+class NoForm(msgspec.Struct, frozen=True):
+    """A button alone."""
+
+
+async def show(request: PageRequest) -> ProfilePage:
+    """The page."""
+    query = request.query_as(ProfileQuery)
+    person = request.signed_in().person
+    return await _page(request, Form({"name": person.name, "zone": person.zone}), is_done=query.done)
+
+
+async def act(request: PageRequest) -> Answer:
+    """Change name and zone."""
+    form = request.form_as(ProfileForm)
+    person = request.signed_in().person
+    change = partial(edit_person, person_id=person.id, edit=PersonEdit(form.name, person.locale, form.zone))
+    try:
+        await change_own(request, change)
+    except InvalidRequest as fault:
+        typed = {"name": request.typed("name"), "zone": request.typed("zone")}
+        return await _page(request, Form(typed, {fault.param or "name": fault.message}), status=400)
+    return Redirect(to="/me?done=1")
+
+
+async def open_account(request: PageRequest) -> Answer:
+    """Open another account of one's own, and show its key, this once."""
+    request.form_as(NoForm)
+    people, person = request.context.people, request.signed_in().person
+    try:
+        command = partial(open_own_account, person=person, credit=people.credit)
+        opened = await change_own(request, command)
+    except Conflict as fault:
+        form = Form({"name": person.name, "zone": person.zone})
+        return await _page(request, form, fault=fault.message, status=409)
+    return complete_opened(request, opened, Carried())
+
+
+async def _page(
+    request: PageRequest, form: Form, *, is_done: bool = False, fault: str = "", status: int = 200
+) -> ProfilePage:
+    signed_in = request.signed_in()
+    async with request.context.reads.db.transaction() as tx:
+        waiting = await invitations_of_email(tx, signed_in.person.email, request.exchange.now)
+    return ProfilePage(
+        title="You",
+        form=form,
+        email=signed_in.person.email,
+        accounts=tuple(_account(request, one) for one in signed_in.memberships if one.account_id is not None),
+        invitations=tuple(map(_invitation, waiting)),
+        is_done=is_done,
+        fault=fault,
+        status=status,
+    )
+
+
+def _account(request: PageRequest, membership: Membership) -> OwnAccount:
+    assert membership.account_id is not None, "an operator's membership is none of an account; this is a bug"
+    account_id = wire(AccountId, membership.account_id)
+    home = request.page_or(f"/accounts/{account_id}", f"/accounts/{account_id}/members")
+    return OwnAccount(account_id, membership.account_name, membership.account_status, membership.role.value, home)
+
+
+def _invitation(invitation: Invitation) -> OwnInvitation:
+    href = f"/invitations/{wire(InvitationId, invitation.id)}"
+    return OwnInvitation(href, invitation.account_name, invitation.role.value, invitation.invited_by)

@@ -1,0 +1,15 @@
+"""Holds what signing in needs beside reading: where it writes, for which host, and what a first account comes with."""
+
+import msgspec
+
+from router.admin.sign_in import FreeCredit
+from router.identity.people.passkeys import RelyingParty
+from store.postgres import Database
+
+
+class PeopleContext(msgspec.Struct, frozen=True):
+    """``writes`` is for POSTs; ``party`` is the pages' host as passkeys know it."""
+
+    writes: Database
+    party: RelyingParty
+    credit: FreeCredit
