@@ -11,6 +11,7 @@ from router.catalogue.values import CatalogueRow
 from store.ids import ModelId
 from web.answers import Crumb, Page
 from web.faults import InvalidInput, PageFault
+from web.parts.licenses import LicenseKind
 from web.parts.tables import Column, address
 from web.public.models import listing_of
 from web.public.scatter import Dot, Scatter, scatter
@@ -28,7 +29,7 @@ class Heading(msgspec.Struct, frozen=True):
     """A column: the model, its license in words, and the address without it."""
 
     row: CatalogueRow
-    kind: str
+    kind: LicenseKind
     without: str
 
 

@@ -19,6 +19,7 @@ from router.statistics.snapshot import StatisticsSnapshot
 from store.ids import AccountId, ModelId, wire
 from web.answers import Answer, Crumb, Page, Redirect
 from web.faults import InvalidInput, PageFault
+from web.parts.licenses import LicenseKind
 from web.parts.tables import Column
 from web.public.linked_data import linked_data
 from web.public.model_blocks import Block, Fact, Question, figures, month, questions, specifications, texts
@@ -81,7 +82,7 @@ class ModelPage(Page, frozen=True, kw_only=True):
     query: ModelQuery
     model: Model
     row: CatalogueRow
-    kind: str
+    kind: LicenseKind
     published: str
     updated: str
     figures: tuple[Fact, ...]

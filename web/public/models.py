@@ -16,6 +16,7 @@ from router.catalogue.filters import KIND_OF, STANDINGS, CatalogueFilter, in_ord
 from router.catalogue.memory import Listing
 from router.catalogue.values import CatalogueRow
 from web.answers import Crumb, Page
+from web.parts.licenses import LicenseKind
 from web.parts.tables import Column, Sorting, sorting
 from web.request import PageRequest
 
@@ -76,7 +77,7 @@ class ModelsPage(Page, frozen=True, kw_only=True):
     regions: tuple[str, ...]
     is_filtered: bool
     twins: tuple[tuple[str, str], ...]
-    kind_of: Mapping[Chip, str]
+    kind_of: Mapping[Chip, LicenseKind]
     made_at: datetime
     figures_as_of: datetime | None
     are_figures_late: bool
