@@ -4,18 +4,20 @@ An account's page has ``{account}`` in its path, never in the session. Fields of
 edge takes that for a secret in an address.
 """
 
-from web.customer import first_call, home, members
+from web.customer import credit, documents, first_call, home, members, movements, topup
 from web.me import invitation, passkeys, profile, sessions, theme
 from web.ops.routes import OPS
 from web.parts import mails, workshop
 from web.public import compare, files, first, model, model_files, model_twins, models, pricing, unsubscribe
 from web.public.documentation import errors, index, reference
-from web.route import BUILDERS, MEMBERS, OWNERS, Route, Who
+from web.route import BUILDERS, MEMBERS, MONEY, OWNERS, Route, Who
 from web.sign_in import code, link, operator, out, passkey, start
 
 # A form that was refused for want of a fresh sign-in comes along, encoded once more.
 CARRIED_BYTES_MAX = 256 * 1024
 MEMBERS_PATH = "/accounts/{account}/members"
+CREDIT_PATH = "/accounts/{account}/credit"
+DOCUMENTS_PATH = "/accounts/{account}/documents"
 
 ROUTES: tuple[Route, ...] = (
     # Public.
@@ -40,7 +42,7 @@ ROUTES: tuple[Route, ...] = (
     Route(path="/models/{owner}/{name}", show=model.show),
     Route(path="/models/{alias}", show=model.show_alias),
     Route(path="/compare", show=compare.show),
-    Route(path="/accounts/{account}/models/{owner}/{name}", act=model.act, who=Who.MEMBER, roles=BUILDERS),
+    Route(path="/accounts/{account}/models/{model:path}", act=model.act, who=Who.MEMBER, roles=BUILDERS),
     # Signing in.
     Route(path="/sign-in", show=start.show, act=start.act, body_bytes_max=CARRIED_BYTES_MAX),
     Route(path="/sign-in/again", show=start.again),
@@ -85,6 +87,14 @@ ROUTES: tuple[Route, ...] = (
         roles=OWNERS,
         fresh=True,
     ),
+    # An account's money.
+    Route(path=CREDIT_PATH, show=credit.show, act=credit.buy, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{CREDIT_PATH}/movements", show=movements.show, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{CREDIT_PATH}/portal", act=topup.portal, who=Who.MEMBER, roles=MONEY, fresh=True),
+    Route(path=f"{CREDIT_PATH}/top-ups/{{topup}}", show=topup.show, who=Who.MEMBER, roles=MONEY),
+    Route(path=DOCUMENTS_PATH, show=documents.show, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{DOCUMENTS_PATH}/{{number}}", show=documents.show_one, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{DOCUMENTS_PATH}/{{number}}/{{format}}", show=documents.download, who=Who.MEMBER, roles=MONEY),
     # Operations.
     *OPS,
     # All parts in all states, in `up` and tests.

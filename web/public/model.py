@@ -9,10 +9,11 @@ from msgspec import Meta
 from catalog.values import Model, Status
 from catalog.verdict import KeyVerdict, Verdict, verdict_of, verdicts_of_keys
 from router.api.in_process import OperationRefused
+from router.catalogue.comparison import AT_MOST
 from router.catalogue.cost import Cost, Storage, cost_of, storage_of
 from router.catalogue.filters import KIND_OF
 from router.catalogue.readers import ReaderAccount, read_accounts
-from router.catalogue.related import Relative, relatives_of, same_space
+from router.catalogue.related import Relative, family_of, relatives_of, same_space
 from router.catalogue.values import CatalogueRow
 from router.registry.model_changes import ChangeKind, ModelChange, list_model_changes
 from router.statistics.snapshot import StatisticsSnapshot
@@ -20,7 +21,7 @@ from store.ids import AccountId, ModelId, wire
 from web.answers import Answer, Crumb, Page, Redirect
 from web.faults import InvalidInput, PageFault
 from web.parts.licenses import LicenseKind
-from web.parts.tables import Column
+from web.parts.tables import Column, address
 from web.public.linked_data import linked_data
 from web.public.model_blocks import Block, Fact, Question, figures, month, questions, specifications, texts
 from web.public.model_endpoints import EndpointLine, endpoint_lines
@@ -129,7 +130,8 @@ async def show_alias(request: PageRequest) -> Answer:
 
 def find(request: PageRequest) -> Model:
     """The model of the path. Raises a fault that names the nearest ones."""
-    wanted = f"{request.values['owner']}/{request.values['name']}"
+    values = request.values
+    wanted = values["model"] if "model" in values else f"{values['owner']}/{values['name']}"
     model = request.context.reads.catalog.get(wanted)
     if model is None:
         raise _unknown(request, wanted)
@@ -190,7 +192,7 @@ async def page_of(
         texts=texts(model),
         questions=questions(model, row, verdict),
         related=related,
-        compare_href=f"/compare?m={model.id}" + "".join(f"&m={one.id}" for one in related[:3]) if related else "",
+        compare_href=_compare_href(model, related),
         changes=tuple(changes),
         takes_votes=model.status is Status.COMING_SOON,
         voters=_voters(readers, members),
@@ -198,6 +200,13 @@ async def page_of(
         note_fault=note_fault,
         typed=Typed(request.typed("text"), request.typed("link")),
     )
+
+
+def _compare_href(model: Model, related: tuple[Relative, ...]) -> str:
+    """All of them side by side, where there are few; else the family in the catalogue, whose rows can be ticked."""
+    if len(related) < AT_MOST:
+        return address("/compare", tuple(("m", one) for one in (model.id, *(other.id for other in related))))
+    return address("/models", (("owner", model.owned_by), ("q", family_of(model).partition("/")[2]), ("sort", "size")))
 
 
 def _figures_note(statistics: StatisticsSnapshot | None, request: PageRequest) -> str:
