@@ -6,10 +6,9 @@ import pytest
 from playwright.async_api import Request, expect
 
 from store.ids import AccountId, wire
-from tests.harness.browser import Site
+from tests.harness.browser import NewWindow, Site
 from tests.harness.pages import an_operator
 from tests.harness.pictures import take_pictures
-from tests.stories.pages.conftest import NewWindow
 
 pytestmark = pytest.mark.anyio
 
