@@ -4,16 +4,18 @@ An account's page has ``{account}`` in its path, never in the session. Fields of
 edge takes that for a secret in an address.
 """
 
-from web.customer import first_call, members
+from web.customer import audit, device, first_call, key, keys, management_keys, members
 from web.me import invitation, passkeys, profile, sessions, theme
 from web.ops import account_name
 from web.parts import mails, workshop
-from web.public import compare, first, model, model_files, model_twins, models
+from web.public import compare, first, license, model, model_files, model_twins, models
 from web.route import BUILDERS, MEMBERS, OWNERS, STAFF, Route, Who
 from web.sign_in import code, link, operator, out, passkey, start
 
 # A form that was refused for want of a fresh sign-in comes along, encoded once more.
 CARRIED_BYTES_MAX = 256 * 1024
+KEYS_PATH, ONE_KEY = "/accounts/{account}/keys", "/accounts/{account}/keys/{key}"
+MANAGEMENT_PATH = "/accounts/{account}/management-keys"
 MEMBERS_PATH = "/accounts/{account}/members"
 
 ROUTES: tuple[Route, ...] = (
@@ -28,6 +30,7 @@ ROUTES: tuple[Route, ...] = (
     Route(path="/models/{owner}/{name}", show=model.show),
     Route(path="/models/{alias}", show=model.show_alias),
     Route(path="/compare", show=compare.show),
+    Route(path="/licenses/{license}", show=license.show),
     Route(path="/accounts/{account}/models/{owner}/{name}", act=model.act, who=Who.MEMBER, roles=BUILDERS),
     # Signing in.
     Route(path="/sign-in", show=start.show, act=start.act, body_bytes_max=CARRIED_BYTES_MAX),
@@ -51,7 +54,49 @@ ROUTES: tuple[Route, ...] = (
     Route(path="/me/passkeys/{passkey}/name", act=passkeys.rename, who=Who.PERSON),
     Route(path="/me/passkeys/{passkey}/remove", act=passkeys.remove, who=Who.PERSON, fresh=True),
     Route(path="/invitations/{invitation}", show=invitation.show, act=invitation.act, who=Who.PERSON),
+    Route(path="/device", show=device.show_start, who=Who.PERSON),
     # An account's.
+    Route(path=KEYS_PATH, show=keys.show, who=Who.MEMBER, roles=BUILDERS),
+    Route(path=f"{KEYS_PATH}/new", show=keys.show_new, act=keys.create, who=Who.MEMBER, roles=BUILDERS, fresh=True),
+    Route(path=ONE_KEY, show=key.show, who=Who.MEMBER, roles=BUILDERS),
+    Route(path=f"{ONE_KEY}/edit", act=key.edit, who=Who.MEMBER, roles=BUILDERS, fresh=True),
+    Route(path=f"{ONE_KEY}/rotate", act=key.rotate, who=Who.MEMBER, roles=BUILDERS, fresh=True),
+    Route(path=f"{ONE_KEY}/resume", act=key.resume, who=Who.MEMBER, roles=BUILDERS, fresh=True),
+    # What stops a key waits for no sign-in.
+    Route(path=f"{ONE_KEY}/pause", act=key.pause, who=Who.MEMBER, roles=BUILDERS),
+    Route(path=f"{ONE_KEY}/end-old-secrets", act=key.end_old, who=Who.MEMBER, roles=BUILDERS),
+    Route(path=f"{ONE_KEY}/revoke", show=key.confirm_revoke, act=key.revoke, who=Who.MEMBER, roles=BUILDERS),
+    Route(
+        path=MANAGEMENT_PATH,
+        show=management_keys.show,
+        who=Who.MEMBER,
+        roles=OWNERS,
+    ),
+    Route(path=f"{MANAGEMENT_PATH}/new", act=management_keys.create, who=Who.MEMBER, roles=OWNERS, fresh=True),
+    Route(
+        path=f"{MANAGEMENT_PATH}/{{key}}/revoke",
+        show=management_keys.confirm_revoke,
+        act=management_keys.revoke,
+        who=Who.MEMBER,
+        roles=OWNERS,
+    ),
+    Route(
+        path="/accounts/{account}/device",
+        show=device.show,
+        act=device.decide,
+        who=Who.MEMBER,
+        roles=BUILDERS,
+        fresh=True,
+    ),
+    Route(
+        path="/accounts/{account}/licenses/{license}",
+        show=license.show_account,
+        act=license.accept,
+        who=Who.MEMBER,
+        roles=MEMBERS,
+    ),
+    Route(path="/accounts/{account}/audit", show=audit.show, who=Who.MEMBER, roles=OWNERS),
+    Route(path="/accounts/{account}/audit.csv", show=audit.show_csv, who=Who.MEMBER, roles=OWNERS),
     Route(path="/accounts/{account}/first-call", show=first_call.show, who=Who.MEMBER, roles=BUILDERS),
     Route(path=MEMBERS_PATH, show=members.show, who=Who.MEMBER, roles=MEMBERS),
     Route(path=f"{MEMBERS_PATH}/leave", act=members.leave, who=Who.MEMBER, roles=MEMBERS),

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, CDPSession, Page, expect
 from pydantic import SecretStr
-from tests.builders.mails import Inbox
 
 from gigarouter.listeners import Listener
 from gigarouter.ports import LOOPBACK, Port, free_port
