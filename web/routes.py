@@ -4,7 +4,7 @@ An account's page has ``{account}`` in its path, never in the session. Fields of
 edge takes that for a secret in an address.
 """
 
-from web.customer import (
+from web.customer import audit, device, first_call, key, keys, management_keys, members
     calls,
     credit,
     documents,
@@ -20,13 +20,15 @@ from web.customer import (
 from web.me import invitation, passkeys, profile, sessions, theme
 from web.ops.routes import OPS
 from web.parts import mails, workshop
-from web.public import compare, files, first, model, model_files, model_twins, models, pricing, unsubscribe
+from web.public import compare, files, first, license, model, model_files, model_twins, models, pricing, unsubscribe
 from web.public.documentation import errors, index, reference
-from web.route import BUILDERS, MEMBERS, MONEY, OWNERS, Route, Who
+from web.route import BUILDERS, MEMBERS, MONEY, OWNERS, Route, STAFF, Who
 from web.sign_in import code, link, operator, out, passkey, start
 
 # A form that was refused for want of a fresh sign-in comes along, encoded once more.
 CARRIED_BYTES_MAX = 256 * 1024
+KEYS_PATH, ONE_KEY = "/accounts/{account}/keys", "/accounts/{account}/keys/{key}"
+MANAGEMENT_PATH = "/accounts/{account}/management-keys"
 MEMBERS_PATH = "/accounts/{account}/members"
 CREDIT_PATH = "/accounts/{account}/credit"
 DOCUMENTS_PATH = "/accounts/{account}/documents"
@@ -55,6 +57,7 @@ ROUTES: tuple[Route, ...] = (
     Route(path="/models/{alias}", show=model.show_alias),
     Route(path="/compare", show=compare.show),
     Route(path="/accounts/{account}/models/{model:path}", act=model.act, who=Who.MEMBER, roles=BUILDERS),
+    Route(path="/licenses/{license}", show=license.show),
     # Signing in.
     Route(path="/sign-in", show=start.show, act=start.act, body_bytes_max=CARRIED_BYTES_MAX),
     Route(path="/sign-in/again", show=start.again),
@@ -77,8 +80,50 @@ ROUTES: tuple[Route, ...] = (
     Route(path="/me/passkeys/{passkey}/name", act=passkeys.rename, who=Who.PERSON),
     Route(path="/me/passkeys/{passkey}/remove", act=passkeys.remove, who=Who.PERSON, fresh=True),
     Route(path="/invitations/{invitation}", show=invitation.show, act=invitation.act, who=Who.PERSON),
+    Route(path="/device", show=device.show_start, who=Who.PERSON),
     # An account's.
     Route(path="/accounts/{account}", show=home.show, who=Who.MEMBER, roles=MEMBERS),
+    Route(path=KEYS_PATH, show=keys.show, who=Who.MEMBER, roles=BUILDERS),
+    Route(path=f"{KEYS_PATH}/new", show=keys.show_new, act=keys.create, who=Who.MEMBER, roles=BUILDERS, fresh=True),
+    Route(path=ONE_KEY, show=key.show, who=Who.MEMBER, roles=BUILDERS),
+    Route(path=f"{ONE_KEY}/edit", act=key.edit, who=Who.MEMBER, roles=BUILDERS, fresh=True),
+    Route(path=f"{ONE_KEY}/rotate", act=key.rotate, who=Who.MEMBER, roles=BUILDERS, fresh=True),
+    Route(path=f"{ONE_KEY}/resume", act=key.resume, who=Who.MEMBER, roles=BUILDERS, fresh=True),
+    # What stops a key waits for no sign-in.
+    Route(path=f"{ONE_KEY}/pause", act=key.pause, who=Who.MEMBER, roles=BUILDERS),
+    Route(path=f"{ONE_KEY}/end-old-secrets", act=key.end_old, who=Who.MEMBER, roles=BUILDERS),
+    Route(path=f"{ONE_KEY}/revoke", show=key.confirm_revoke, act=key.revoke, who=Who.MEMBER, roles=BUILDERS),
+    Route(
+        path=MANAGEMENT_PATH,
+        show=management_keys.show,
+        who=Who.MEMBER,
+        roles=OWNERS,
+    ),
+    Route(path=f"{MANAGEMENT_PATH}/new", act=management_keys.create, who=Who.MEMBER, roles=OWNERS, fresh=True),
+    Route(
+        path=f"{MANAGEMENT_PATH}/{{key}}/revoke",
+        show=management_keys.confirm_revoke,
+        act=management_keys.revoke,
+        who=Who.MEMBER,
+        roles=OWNERS,
+    ),
+    Route(
+        path="/accounts/{account}/device",
+        show=device.show,
+        act=device.decide,
+        who=Who.MEMBER,
+        roles=BUILDERS,
+        fresh=True,
+    ),
+    Route(
+        path="/accounts/{account}/licenses/{license}",
+        show=license.show_account,
+        act=license.accept,
+        who=Who.MEMBER,
+        roles=MEMBERS,
+    ),
+    Route(path="/accounts/{account}/audit", show=audit.show, who=Who.MEMBER, roles=OWNERS),
+    Route(path="/accounts/{account}/audit.csv", show=audit.show_csv, who=Who.MEMBER, roles=OWNERS),
     Route(path="/accounts/{account}/first-call", show=first_call.show, who=Who.MEMBER, roles=BUILDERS),
     Route(path="/accounts/{account}/usage", show=usage.show, who=Who.MEMBER, roles=MEMBERS),
     Route(path="/accounts/{account}/usage.csv", show=usage_csv.show, who=Who.MEMBER, roles=MEMBERS),
