@@ -4,7 +4,7 @@ An account's page has ``{account}`` in its path, never in the session. Fields of
 edge takes that for a secret in an address.
 """
 
-from web.customer import credit, documents, first_call, members, movements, topup
+from web.customer import billing, caps, credit, documents, first_call, members, movements, recharge, topup
 from web.me import invitation, passkeys, profile, sessions, theme
 from web.ops import account_name
 from web.parts import mails, workshop
@@ -79,6 +79,13 @@ ROUTES: tuple[Route, ...] = (
     # An account's money.
     Route(path=CREDIT_PATH, show=credit.show, act=credit.buy, who=Who.MEMBER, roles=MONEY),
     Route(path=f"{CREDIT_PATH}/movements", show=movements.show, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{CREDIT_PATH}/recharge", show=recharge.show, act=recharge.set_on, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{CREDIT_PATH}/recharge/off", act=recharge.set_off, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{CREDIT_PATH}/caps", show=caps.show, act=caps.set_caps, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{CREDIT_PATH}/caps/budgets", act=caps.add_budget, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{CREDIT_PATH}/caps/budgets/{{budget}}/delete", act=caps.delete_budget, who=Who.MEMBER, roles=MONEY),
+    Route(path="/accounts/{account}/billing", show=billing.show, who=Who.MEMBER, roles=MONEY),
+    Route(path="/accounts/{account}/billing/save", act=billing.act, who=Who.MEMBER, roles=MONEY, fresh=True),
     Route(path=f"{CREDIT_PATH}/portal", act=topup.portal, who=Who.MEMBER, roles=MONEY, fresh=True),
     Route(path=f"{CREDIT_PATH}/top-ups/{{topup}}", show=topup.show, who=Who.MEMBER, roles=MONEY),
     Route(path=DOCUMENTS_PATH, show=documents.show, who=Who.MEMBER, roles=MONEY),
