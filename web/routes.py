@@ -20,7 +20,7 @@ from web.customer import (
 from web.me import invitation, passkeys, profile, sessions, theme
 from web.ops.routes import OPS
 from web.parts import mails, workshop
-from web.public import compare, files, first, model, model_files, model_twins, models, pricing, unsubscribe
+from web.public import compare, files, first, model, model_files, model_twins, models, pricing, search, unsubscribe
 from web.public.documentation import errors, index, reference
 from web.route import BUILDERS, MEMBERS, MONEY, OWNERS, Route, Who
 from web.sign_in import code, link, operator, out, passkey, start
@@ -36,6 +36,7 @@ ROUTES: tuple[Route, ...] = (
     Route(path="/", show=first.show),
     Route(path="/models", show=models.show),
     Route(path="/pricing", show=pricing.show),
+    Route(path="/search", show=search.show),
     Route(path="/docs", show=index.show),
     Route(path="/docs/errors", show=errors.show),
     Route(path="/docs/api", show=reference.show),
