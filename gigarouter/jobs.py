@@ -83,7 +83,7 @@ async def _jobs(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     stripe = StripeJobs(stripe_config(settings))
-    documents = IssueDocuments()
+    documents = IssueDocuments(stripe)
     jobs = table(stripe, SendMails(settings), documents=documents)
     try:
         async with process(settings, "jobs") as context, asyncio.TaskGroup() as group:

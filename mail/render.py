@@ -20,7 +20,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, Tem
 from markupsafe import Markup, escape
 
 from mail.outbox import StoredMail
-from mail.values import DEFAULT_LOCALE, Mail, Topic, zone_of
+from mail.topics import TOPICS
+from mail.values import DEFAULT_LOCALE, Mail, zone_of
 from store.ids import AccountId, wire
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -28,12 +29,6 @@ TEMPLATES = Path(__file__).with_name("templates")
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 VALUE_LENGTH_MAX, SUBJECT_LENGTH_MAX = 2000, 200
 _URL_SAFE = "/:?#[]@!$&'()*+,;=%~"
-# Why a reader gets what is not owed.
-TOPICS: dict[Topic, str] = {
-    Topic.MODELS: "news of models that you voted for or use",
-    Topic.SPENDING: "forecasts of what you spend",
-    Topic.WELCOME: "a greeting in each new account",
-}
 
 
 class Rendered(msgspec.Struct, frozen=True):

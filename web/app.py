@@ -112,7 +112,8 @@ class WebApp:
         if exchange.method == "OPTIONS":
             return File(body=b"", media="text/plain", status=204, headers=(("allow", ", ".join(route.methods)),))
         reading.route = route
-        self._check_write(exchange, headers)
+        if not route.any_origin:
+            self._check_write(exchange, headers)
         reading.cookies = dict(read_cookies(scope["headers"]))
         query = read_query(exchange.query)
         form = await _form(receive, headers, route) if exchange.method == "POST" else ()
@@ -192,7 +193,8 @@ class WebApp:
                 return b""
 
     def _shell(self, reading: _Reading) -> Shell:
-        exchange, viewer = reading.exchange, reading.viewer
+        exchange = reading.exchange
+        viewer = reading.viewer if reading.request is None else reading.request.viewer
         account_id = reading.request.account_id if reading.request is not None else None
         membership = None if account_id is None else viewer.membership(account_id)
         here = exchange.path + (f"?{exchange.query.decode('latin-1')}" if exchange.query else "")

@@ -38,7 +38,8 @@ class Who(StrEnum):
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """A row: ``show`` answers GET, ``act`` POST. ``fresh``: it wants a sign-in of the last 15 minutes.
 
-    ``only_workshop``: there in `up` and tests alone.
+    ``only_workshop``: there in `up` and tests alone. ``any_origin``: its POST needs no page of ours before it, for
+    its address is a secret that says all, and no cookie counts.
     """
 
     path: str
@@ -49,6 +50,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     fresh: bool = False
     body_bytes_max: int = FORM_BYTES_MAX
     only_workshop: bool = False
+    any_origin: bool = False
 
     def __post_init__(self) -> None:
         if self.who in (Who.MEMBER, Who.OPERATOR) and not self.roles:

@@ -1,7 +1,7 @@
 """Logins of devices: a command line gets a management key that a member approves; alerts by account.
 
 Revision ID: 0052
-Revises: 0059
+Revises: 0058
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0052"
-down_revision = "0059"
+down_revision = "0051"
 branch_labels = None
 depends_on = None
 

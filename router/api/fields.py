@@ -40,6 +40,7 @@ from store.ids import (
     GrantScheduleId,
     InvitationId,
     KeyId,
+    MailId,
     ManagementKeyId,
     MemberId,
     OperatorKeyId,
@@ -238,6 +239,7 @@ GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
 InvitationIdText: TypeAlias = Annotated[InvitationId, _id(InvitationId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
+MailIdText: TypeAlias = Annotated[MailId, _id(MailId)]
 ManagementKeyIdText: TypeAlias = Annotated[ManagementKeyId, _id(ManagementKeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]

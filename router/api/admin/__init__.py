@@ -28,6 +28,7 @@ from router.api.admin.keys import operations as keys
 from router.api.admin.ledger import operations as ledger
 from router.api.admin.lines import operations as lines
 from router.api.admin.litellm_import import operations as litellm_import
+from router.api.admin.mails import operations as mails
 from router.api.admin.management_keys import operations as management_keys
 from router.api.admin.manifest import operations as manifest
 from router.api.admin.members import operations as members
@@ -47,6 +48,7 @@ from router.api.admin.reviews import operations as reviews
 from router.api.admin.schedules import operations as grant_schedules
 from router.api.admin.sellers import operations as sellers
 from router.api.admin.sellers import rates as exchange_rates
+from router.api.admin.stopped_addresses import operations as stopped_addresses
 from router.api.admin.topups import operations as topups
 from router.api.admin.usage import operations as usage
 from router.api.admin.waivers import operations as waivers
@@ -59,6 +61,7 @@ _nouns = (
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),
     *(topups, recharges, refunds, disputes, reviews),
     *(reconciliations, differences, invoice_maps, provider_invoices),
+    *(mails, stopped_addresses),
     *(manifest, litellm_import, requests, routes, usage, ledger, books, exports, audit),
 )
 

@@ -37,6 +37,7 @@ from router.api.public.refunds import operations as refunds
 from router.api.public.requests import operations as requests
 from router.api.public.stripe_webhook import operations as stripe_webhook
 from router.api.public.topups import operations as topups
+from router.api.public.unsubscribe import operations as unsubscribe
 from router.api.public.usage import operations as usage
 from router.api.public.votes import operations as votes
 from router.api.public.webhooks import operations as webhooks
@@ -62,5 +63,5 @@ operations = [
     *(members, invitations),
     *(topups, refunds, recharge, portal),
     *(keys, management_keys, principal, device, licenses, acceptances, alerts, audit),
-    *(calls, requests, quotes, usage, openai_usage, stripe_webhook, first_page),
+    *(calls, requests, quotes, usage, openai_usage, stripe_webhook, unsubscribe, first_page),
 ]

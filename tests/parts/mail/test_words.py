@@ -13,7 +13,8 @@ from typing_extensions import override
 
 from mail.kinds import ALL, DocumentReference, KeyCreated
 from mail.message import Envelope, message_of
-from mail.render import TOPICS, Rendered, Surroundings, render
+from mail.render import Rendered, Surroundings, render
+from mail.topics import TOPICS
 from mail.values import Mail, Recipient, Topic, is_address
 from tests.parts.mail.examples import AT, EXAMPLES, stored
 

@@ -4,16 +4,46 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from gigarouter.mail_job import make_sender
 from gigarouter.mail_watch import MailWatch
 from gigarouter.settings import Settings
 from mail import Recipient, enqueue
-from mail.kinds import SignInCode
+from mail.kinds import ModelLaunched, SignInCode
+from mail.stopped import find_stop
+from mail.values import Topic
 from store.postgres import Database
-from tests.harness.pages import BASE, served_pages
+from tests.harness.pages import BASE, Pages, served_pages
 
 pytestmark = pytest.mark.anyio
+
+
+async def test_a_mail_program_leaves_a_topic_by_one_post_and_opening_the_link_leaves_nothing(
+    pages: Pages, settings: Settings
+) -> None:
+    db = Database(settings.require_database_url())
+    launched = ModelLaunched(model="tests/small", price_usd="0.01")
+    async with db.transaction() as tx:
+        await enqueue(tx, launched, Recipient("Bob@x.example"), dedupe="launch")
+        link = (await tx.execute(text("SELECT unsubscribe_id FROM mails WHERE dedupe = 'launch'"))).scalar_one().hex
+    program = httpx.AsyncClient(transport=httpx.ASGITransport(pages.app), base_url=BASE)
+    shown = await program.get(f"/unsubscribe/{link}")
+    assert "B…@x.example gets news of models" in shown.text
+    async with db.transaction() as tx:
+        assert await find_stop(tx, "bob@x.example", Topic.MODELS) is None
+    body = {"List-Unsubscribe": "One-Click"}
+    for _ in range(2):
+        left = await program.post(f"/unsubscribe/{link}", data=body)
+        assert (left.status_code, "gets no news of models" in left.text) == (200, True)
+    async with db.transaction() as tx:
+        assert await find_stop(tx, "bob@x.example", Topic.MODELS) is not None
+        assert await find_stop(tx, "bob@x.example", Topic.SPENDING) is None
+        assert await find_stop(tx, "bob@x.example", None) is None
+    for wrong in ("0" * 32, "x", "a%00b"):
+        assert (await program.get(f"/unsubscribe/{wrong}")).status_code in (400, 404)
+    await program.aclose()
+    await db.close()
 
 
 async def test_a_code_that_was_mailed_is_printed_and_on_a_page_of_this_machine(
@@ -36,9 +66,10 @@ async def test_a_code_that_was_mailed_is_printed_and_on_a_page_of_this_machine(
         watch.look()
         watch.look()
         page = (await pages.reader().get("/-/mails")).text
-        assert '<a href="http://127.0.0.1:8001/sign-in/link/abc">' in page
+        assert '<a href="http://localhost:8001/sign-in/link/abc">' in page
         assert "482913 is your sign-in code" in page
         far = httpx.ASGITransport(pages.app, client=("192.0.2.7", 1))
         async with httpx.AsyncClient(transport=far, base_url=BASE) as stranger:
             assert (await stranger.get("/-/mails")).status_code == 404
-    assert lines == [f"Mail to ann@x.example: 482913 is your sign-in code   ({BASE}/-/mails)"]
+    mine = [line for line in lines if "ann@" in line]
+    assert mine == [f"Mail to ann@x.example: 482913 is your sign-in code   ({BASE}/-/mails)"]

@@ -77,6 +77,8 @@ POST   /v1/members/leave                                members:read
 POST   /v1/members/{member_id}/remove                   members:write
 POST   /v1/quote                                        key
 POST   /v1/stripe/webhook                               anyone
+GET    /v1/unsubscribe/{link}                           anyone
+POST   /v1/unsubscribe/{link}                           anyone
 GET    /admin/v1/acceptances                            finance_admin ops
 GET    /admin/v1/acceptances/{acceptance_id}            finance_admin ops
 GET    /admin/v1/accounts                               finance_admin ops
@@ -135,6 +137,12 @@ GET    /admin/v1/finance/refunds                        finance_admin ops
 GET    /admin/v1/finance/reviews                        finance_admin ops
 GET    /admin/v1/finance/topups                         finance_admin ops
 GET    /admin/v1/finance/topups/{topup_id}              finance_admin ops
+GET    /admin/v1/mails                                  finance_admin ops
+GET    /admin/v1/stopped-addresses                      finance_admin ops
+POST   /admin/v1/mails/{mail_id}/drop                   ops
+POST   /admin/v1/mails/{mail_id}/retry                  ops
+POST   /admin/v1/stopped-addresses                      ops
+POST   /admin/v1/stopped-addresses/remove               ops
 GET    /admin/v1/keys                                   finance_admin ops
 GET    /admin/v1/keys/{key_id}                          finance_admin ops
 GET    /admin/v1/ledger:trial-balance                   finance_admin ops

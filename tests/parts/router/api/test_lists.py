@@ -83,6 +83,7 @@ NEEDED = {"month": "2026-01", "account_id": "account 0", "model": "acme/m0"}
 # How many rows each noun's list has where :func:`fill` made ``n``; None: more than that.
 ROWS: dict[str, Any] = {
     "evidence": lambda n: n,
+    **dict.fromkeys(("mails", "stopped-addresses"), lambda n: n),  # of a key that was created
     **dict.fromkeys(
         ("providers", "endpoints", "models", "prices", "accounts", "keys", "members", "operators", "claims"),
         lambda n: n,
@@ -138,6 +139,7 @@ async def fill(settings: Settings, n: int) -> list[str]:
                 await make("/accounts/account 0/grants", amount_usd="1.00", source=f"grant {i}")
                 await make("/accounts/account 0/grants", 202, amount_usd="10000.01", source=f"large {i}")
                 await make("/keys", account=f"account {i}", name=f"key {i}")
+                await make("/stopped-addresses", 200, addresses=[f"{i}@bounced.example"])
                 line = await http.post(f"/finance/lines/account {i}/open", content=b'{"limit_usd": "5.00"}')
                 assert line.status_code == 200, line.text
                 await make("/operators", email=f"{i}@example.com", role="ops")  # a member, too
