@@ -8,7 +8,7 @@ from web.customer import calls, first_call, home, members, usage, usage_csv, usa
 from web.me import invitation, passkeys, profile, sessions, theme
 from web.ops.routes import OPS
 from web.parts import mails, workshop
-from web.public import compare, first, model, model_files, model_twins, models, unsubscribe
+from web.public import compare, first, model, model_files, model_twins, models, status, unsubscribe
 from web.route import BUILDERS, MEMBERS, OWNERS, Route, Who
 from web.sign_in import code, link, operator, out, passkey, start
 
@@ -30,6 +30,9 @@ ROUTES: tuple[Route, ...] = (
     Route(path="/models/{owner}/{name}", show=model.show),
     Route(path="/models/{alias}", show=model.show_alias),
     Route(path="/compare", show=compare.show),
+    Route(path="/status", show=status.show),
+    Route(path="/status.json", show=status.show_json),
+    Route(path="/status.atom", show=status.show_atom),
     Route(path="/accounts/{account}/models/{model:path}", act=model.act, who=Who.MEMBER, roles=BUILDERS),
     # Signing in.
     Route(path="/sign-in", show=start.show, act=start.act, body_bytes_max=CARRIED_BYTES_MAX),
