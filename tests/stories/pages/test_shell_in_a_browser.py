@@ -12,7 +12,17 @@ from tests.harness.pictures import take_pictures
 
 pytestmark = pytest.mark.anyio
 
-PUBLIC = {"models": "/models?q=f2llm", "parts": "/-/parts", "models-empty": "/models?q=nothing-has-that-name"}
+PUBLIC = {
+    "models": "/models?q=f2llm",
+    "models-empty": "/models?q=nothing-has-that-name",
+    "parts": "/-/parts",
+    "pricing": "/pricing",
+    "docs": "/docs",
+    "docs-found": "/docs?q=retry",
+    "docs-article": "/docs/billed-tokens",
+    "docs-errors": "/docs/errors",
+    "docs-operation": "/docs/api/list_models",
+}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
