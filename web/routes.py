@@ -4,12 +4,17 @@ An account's page has ``{account}`` in its path, never in the session. Fields of
 edge takes that for a secret in an address.
 """
 
-from web.customer import audit, device, first_call, key, keys, management_keys, members
+from web.customer import (
+    audit,
     calls,
     credit,
+    device,
     documents,
     first_call,
     home,
+    key,
+    keys,
+    management_keys,
     members,
     movements,
     topup,
@@ -22,7 +27,7 @@ from web.ops.routes import OPS
 from web.parts import mails, workshop
 from web.public import compare, files, first, license, model, model_files, model_twins, models, pricing, unsubscribe
 from web.public.documentation import errors, index, reference
-from web.route import BUILDERS, MEMBERS, MONEY, OWNERS, Route, STAFF, Who
+from web.route import BUILDERS, MEMBERS, MONEY, OWNERS, Route, Who
 from web.sign_in import code, link, operator, out, passkey, start
 
 # A form that was refused for want of a fresh sign-in comes along, encoded once more.
