@@ -13,10 +13,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import NanoUSD
-from billing.rollups.columns import LANE
 from billing.values import UsageEvent
 from store.ids import AccountId, KeyId, ModelId, ProviderId, RequestId
 
+# The lane of a call, by its price: ``usage_events e`` with ``charged_prices``.
+LANE = """coalesce((SELECT 'batch' FROM charged_prices p WHERE p.id = e.price_id
+    AND e.nano_per_mtok = p.batch_nano_per_mtok AND p.batch_nano_per_mtok <> p.nano_per_mtok), 'interactive')"""
 GroupBy = Literal["account", "key", "model", "hour", "day", "month", "lane", "provider"]
 
 # What usage is grouped by -> the field of a sum, and its SQL.

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from sqlalchemy import text
 
-from billing.stripe.collections import start_collection
+from gigarouter.stripe_jobs import StripeJobs
 from router.context import RouterContext
 
 log = structlog.get_logger("jobs")
@@ -24,7 +24,8 @@ AT_MOST = 200
 class IssueDocuments:
     """Issues what waits; keeps the renderer, which took seconds to make, for the next turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, stripe: StripeJobs | None = None) -> None:
+        self._stripe = stripe or StripeJobs(None)
         self._renderer: Any = None
 
     def close(self) -> None:
@@ -41,10 +42,10 @@ class IssueDocuments:
         if missing := [name for name in NEEDED if find_spec(name) is None]:
             log.error("documents_wait", requests=waiting, missing=missing, install="pip install '.[finance]'")
             return
-        from billing.documents.issue import collect_nothing, issue_waiting
+        from billing.documents.issue import issue_waiting
         from billing.documents.render import Renderer
 
         self._renderer = self._renderer or Renderer()
-        collect = collect_nothing if context.stripe is None else start_collection
-        if issued := await issue_waiting(context.db, self._renderer, at_most=AT_MOST, collect=collect):
+        provider = self._stripe.payment_provider(context)
+        if issued := await issue_waiting(context.db, self._renderer, at_most=AT_MOST, provider=provider):
             log.info("documents_decided", requests=issued)

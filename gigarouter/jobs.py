@@ -45,6 +45,7 @@ from router.admin.closing import finish as finish_closing
 from router.context import RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import rotate_weeks
+from router.identity.device_logins import forget_device_logins
 from router.identity.key_commands import delete_ended_secrets
 from router.identity.key_endings import notify_ending
 from router.identity.people.forget import forget_sign_ins
@@ -82,7 +83,7 @@ async def _jobs(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     stripe = StripeJobs(stripe_config(settings))
-    documents = IssueDocuments()
+    documents = IssueDocuments(stripe)
     jobs = table(stripe, SendMails(settings), documents=documents)
     try:
         async with process(settings, "jobs") as context, asyncio.TaskGroup() as group:
@@ -175,6 +176,7 @@ async def _delete_expired(context: RouterContext) -> None:
     await delete_old_probes(context.db, context.db.clock.now())
     await delete_ended_secrets(context.db)
     await forget_sign_ins(context.db)
+    await forget_device_logins(context.db)
     await forget_old(context.db)
 
 

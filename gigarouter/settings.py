@@ -27,6 +27,7 @@ from pydantic_settings import (
 from typing_extensions import override
 
 from billing.exports.storage import ExportFolder
+from gigarouter.customer_settings import CustomerSettings
 from gigarouter.mail_settings import MailSettings
 from gigarouter.second_person_settings import SecondPersonSettings
 from gigarouter.sign_in_settings import SignInSettings
@@ -66,7 +67,7 @@ def _default_admin_port(fields: dict[str, Any]) -> int:
     return port + ADMIN_PORT_ABOVE if port + ADMIN_PORT_ABOVE <= PORT_MAX else port - ADMIN_PORT_ABOVE
 
 
-class Settings(WebSettings, SecondPersonSettings, SignInSettings, MailSettings, BaseSettings):
+class Settings(CustomerSettings, WebSettings, SecondPersonSettings, SignInSettings, MailSettings, BaseSettings):
     """Everything that can be set. Durations are in seconds, sizes in bytes."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(

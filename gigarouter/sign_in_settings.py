@@ -15,7 +15,7 @@ class SignInSettings(BaseModel):
         default=0,
         ge=0,
         le=1000,
-        description="Free credit in USD that comes with a person's first account; 0: none.",
+        description="Free credit in USD that comes with a person's first account; 0: none. `up` gives 5.",
     )
     free_credit_days: int = Field(default=90, ge=1, le=3650, description="Days after which free credit expires.")
 

@@ -3,17 +3,23 @@
 Only the jobs process imports this: Stripe's client is here, and in `serve` it is not.
 """
 
+from functools import partial
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.books import Finding
+from billing.documents.payment_provider import NO_PROVIDER, PaymentProvider
 from billing.reconciliation.runs import RunKind
 from billing.stripe import collections, recharges, sweep, work
 from billing.stripe.act import work_once
 from billing.stripe.client import StripeClient
 from billing.stripe.config import StripeConfig
 from billing.stripe.context import StripeContext
+from billing.stripe.minimum_amounts import MINIMUMS
 from billing.stripe.portal_links import erase_old
 from billing.stripe.recharge_moves import stop_closed
+from billing.stripe.tax import decide_tax_at_stripe
+from billing.stripe.values import CURRENCY
 from gigarouter.reconcile_job import reconcile
 from gigarouter.topup_documents import request_refund_document, request_topup_document
 from router.changes.audit import Actor, Change, record_changes
@@ -71,6 +77,16 @@ class StripeJobs:
         """Have those invoices looked at of which Stripe demands more than is open, or nothing was heard."""
         if self._context(context) is not None:
             await collections.request_due(context.db)
+
+    def payment_provider(self, context: RouterContext) -> PaymentProvider:
+        """What Stripe does about invoices: collects them, and decides their tax where it is set to."""
+        client, config = self._client, context.stripe
+        if client is None or config is None:
+            return NO_PROVIDER
+        decide_tax = partial(decide_tax_at_stripe, client) if config.automatic_tax else None
+        return PaymentProvider(
+            collect=collections.start_collection, least_cents=MINIMUMS[CURRENCY], decide_tax=decide_tax
+        )
 
     async def check(self, context: RouterContext) -> Finding:
         """Compare Stripe's balance with the ledger; a difference counts that was the same at the turn before."""

@@ -27,6 +27,8 @@ from store.embedded import Embedded
 from store.faults import Unavailable
 
 MAILS = "mails"
+# For whoever signs in at the pages of this machine.
+FREE_CREDIT_USD = "5"
 LOOPBACK_NETWORKS = "127.0.0.0/8,::1/128"
 WORKER_ENDS_WITHIN_S = 5.0
 
@@ -124,6 +126,7 @@ def _children(servers: Embedded, folder: DataFolder, settings: Settings, model: 
         allowed_private_networks=LOOPBACK_NETWORKS,
         web_workshop="true",
         **_mail_folder(folder, settings),
+        **({} if "free_credit_usd" in settings.model_fields_set else {"free_credit_usd": FREE_CREDIT_USD}),
         **{name: str(value) for name, value in _addresses(settings).items()},
     )
     logs = folder.path / "logs"

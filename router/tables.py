@@ -202,6 +202,7 @@ class ManagementKeyRow(Base):
     last4: Mapped[str]
     digest: Mapped[bytes]
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    member_id: Mapped[UUID | None]
     created_by: Mapped[str]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]

@@ -51,6 +51,7 @@ TermId = NewType("TermId", UUID)
 MailId = NewType("MailId", UUID)
 ManagementKeyId = NewType("ManagementKeyId", UUID)
 AlertId = NewType("AlertId", UUID)
+DeviceLoginId = NewType("DeviceLoginId", UUID)
 PersonId = NewType("PersonId", UUID)
 SessionId = NewType("SessionId", UUID)
 PasskeyId = NewType("PasskeyId", UUID)
@@ -101,6 +102,7 @@ PREFIXES: dict[object, str] = {
     MailId: "mail",
     ManagementKeyId: "mgmt",
     AlertId: "alert",
+    DeviceLoginId: "device",
     PersonId: "person",
     SessionId: "sess",
     PasskeyId: "passkey",

@@ -193,7 +193,8 @@ class WebApp:
                 return b""
 
     def _shell(self, reading: _Reading) -> Shell:
-        exchange, viewer = reading.exchange, reading.viewer
+        exchange = reading.exchange
+        viewer = reading.viewer if reading.request is None else reading.request.viewer
         account_id = reading.request.account_id if reading.request is not None else None
         membership = None if account_id is None else viewer.membership(account_id)
         here = exchange.path + (f"?{exchange.query.decode('latin-1')}" if exchange.query else "")

@@ -68,14 +68,17 @@ class ConfirmPage(Page, frozen=True, kw_only=True):
 
 
 def form_of(
-    request: PageRequest, refused: OperationRefused | None = None, fields: Mapping[str, str] | None = None
+    request: PageRequest,
+    refused: OperationRefused | None = None,
+    fields: Mapping[str, str] | None = None,
+    typed: Mapping[str, str] | None = None,
 ) -> Form:
-    """The form as it was typed, with what an operation refused.
+    """The form as it was typed, with what an operation refused; ``typed`` is what a GET form's address says.
 
     ``fields`` maps the operation's names of fields to the form's, where they differ; a fault of a field that the form
     does not have is one of the form as a whole.
     """
-    typed = dict(request.form)
+    typed = dict(request.form) if typed is None else typed
     if refused is None:
         return Form(typed)
     errors: dict[str, str] = {}

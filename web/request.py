@@ -94,6 +94,10 @@ class PageRequest:
         """Whether a form can be sent to an address that came with the request: one of ours."""
         return self._is_form(address)
 
+    async def become(self, cookies: Mapping[str, str]) -> None:
+        """Make whoever these cookies name the reader, for what is around the page."""
+        self.viewer = await self.context.find_viewer(cookies, self.context.reads, self.exchange.now)
+
     @property
     def place(self) -> Place:
         """Where the reader's browser is, for limits and for the list of sessions."""

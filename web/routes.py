@@ -4,12 +4,28 @@ An account's page has ``{account}`` in its path, never in the session. Fields of
 edge takes that for a secret in an address.
 """
 
-from web.customer import billing, caps, credit, documents, first_call, members, movements, recharge, topup
+from web.customer import (
+    billing,
+    calls,
+    caps,
+    credit,
+    documents,
+    first_call,
+    home,
+    members,
+    movements,
+    recharge,
+    topup,
+    usage,
+    usage_csv,
+    usage_proof,
+)
 from web.me import invitation, passkeys, profile, sessions, theme
-from web.ops import account_name
+from web.ops.routes import OPS
 from web.parts import mails, workshop
-from web.public import compare, first, model, model_files, model_twins, models, unsubscribe
-from web.route import BUILDERS, MEMBERS, MONEY, OWNERS, STAFF, Route, Who
+from web.public import compare, files, first, model, model_files, model_twins, models, pricing, unsubscribe
+from web.public.documentation import errors, index, reference
+from web.route import BUILDERS, MEMBERS, MONEY, OWNERS, Route, Who
 from web.sign_in import code, link, operator, out, passkey, start
 
 # A form that was refused for want of a fresh sign-in comes along, encoded once more.
@@ -22,6 +38,15 @@ ROUTES: tuple[Route, ...] = (
     # Public.
     Route(path="/", show=first.show),
     Route(path="/models", show=models.show),
+    Route(path="/pricing", show=pricing.show),
+    Route(path="/docs", show=index.show),
+    Route(path="/docs/errors", show=errors.show),
+    Route(path="/docs/api", show=reference.show),
+    Route(path="/docs/api/{operation}", show=reference.show_operation),
+    Route(path="/docs/{article}", show=index.show_article),
+    Route(path="/robots.txt", show=files.show_robots),
+    Route(path="/sitemap.xml", show=files.show_sitemap),
+    Route(path="/llms.txt", show=files.show_llms),
     # Mail programs post to it for their reader (RFC 8058).
     Route(path="/unsubscribe/{link}", show=unsubscribe.show, act=unsubscribe.act, any_origin=True),
     Route(path="/models.json", show=model_files.show_json),
@@ -32,7 +57,7 @@ ROUTES: tuple[Route, ...] = (
     Route(path="/models/{owner}/{name}", show=model.show),
     Route(path="/models/{alias}", show=model.show_alias),
     Route(path="/compare", show=compare.show),
-    Route(path="/accounts/{account}/models/{owner}/{name}", act=model.act, who=Who.MEMBER, roles=BUILDERS),
+    Route(path="/accounts/{account}/models/{model:path}", act=model.act, who=Who.MEMBER, roles=BUILDERS),
     # Signing in.
     Route(path="/sign-in", show=start.show, act=start.act, body_bytes_max=CARRIED_BYTES_MAX),
     Route(path="/sign-in/again", show=start.again),
@@ -56,7 +81,14 @@ ROUTES: tuple[Route, ...] = (
     Route(path="/me/passkeys/{passkey}/remove", act=passkeys.remove, who=Who.PERSON, fresh=True),
     Route(path="/invitations/{invitation}", show=invitation.show, act=invitation.act, who=Who.PERSON),
     # An account's.
+    Route(path="/accounts/{account}", show=home.show, who=Who.MEMBER, roles=MEMBERS),
     Route(path="/accounts/{account}/first-call", show=first_call.show, who=Who.MEMBER, roles=BUILDERS),
+    Route(path="/accounts/{account}/usage", show=usage.show, who=Who.MEMBER, roles=MEMBERS),
+    Route(path="/accounts/{account}/usage.csv", show=usage_csv.show, who=Who.MEMBER, roles=MEMBERS),
+    Route(path="/accounts/{account}/usage/proof", show=usage_proof.show, who=Who.MEMBER, roles=MEMBERS),
+    Route(path="/accounts/{account}/calls", show=calls.show, who=Who.MEMBER, roles=BUILDERS),
+    Route(path="/accounts/{account}/calls.csv", show=calls.show_csv, who=Who.MEMBER, roles=BUILDERS),
+    Route(path="/accounts/{account}/calls/{call}", show=calls.show_one, who=Who.MEMBER, roles=BUILDERS),
     Route(path=MEMBERS_PATH, show=members.show, who=Who.MEMBER, roles=MEMBERS),
     Route(path=f"{MEMBERS_PATH}/leave", act=members.leave, who=Who.MEMBER, roles=MEMBERS),
     Route(path=f"{MEMBERS_PATH}/invite", act=members.invite, who=Who.MEMBER, roles=OWNERS, fresh=True),
@@ -92,14 +124,7 @@ ROUTES: tuple[Route, ...] = (
     Route(path=f"{DOCUMENTS_PATH}/{{number}}", show=documents.show_one, who=Who.MEMBER, roles=MONEY),
     Route(path=f"{DOCUMENTS_PATH}/{{number}}/{{format}}", show=documents.download, who=Who.MEMBER, roles=MONEY),
     # Operations.
-    Route(
-        path="/ops/accounts/{account}/name",
-        show=account_name.show,
-        act=account_name.act,
-        who=Who.OPERATOR,
-        roles=STAFF,
-        fresh=True,
-    ),
+    *OPS,
     # All parts in all states, in `up` and tests.
     Route(path="/-/parts", show=workshop.show, only_workshop=True),
     # What `up` would have mailed; on this machine alone.

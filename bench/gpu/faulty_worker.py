@@ -7,7 +7,7 @@ is lost and every later call fails. A CPU raises an ordinary error for it, so th
 import sys
 from collections.abc import Callable, Sequence
 
-from providers.worker import __main__ as worker
+from providers.worker import process as worker
 from providers.worker.frames import FloatMatrix
 from providers.worker.model.encoder import Encoder
 from providers.worker.model.tokenizer import Encoded

@@ -48,6 +48,12 @@ _DRAWN = text(f"""
         JOIN ledger_accounts l ON l.id = p.ledger_account_id AND l.kind = 'customer_unbilled'
         WHERE {_SINCE} AND e.kind = 'unbilled' AND e.period > :period
             AND (e.xact, e.id) <= (SELECT last_xact, last_entry FROM sealed_batches ORDER BY number DESC LIMIT 1)
+        -- What waits for a later invoice, since it is too little to be collected.
+        UNION ALL SELECT r.carried_nano FROM document_requests r WHERE r.state = 'carried'
+            AND CAST(r.facts ->> 'period' AS date) <= :period AND NOT EXISTS (
+                SELECT FROM carried_months m WHERE m.account_id = r.account_id
+                    AND m.period = CAST(r.facts ->> 'period' AS date)
+                    AND NOT EXISTS (SELECT FROM documents c WHERE c.corrects = m.document_id AND NOT c.partial))
     ) sums
 """)  # noqa: S608
 _POSTED = text(f"""
@@ -71,7 +77,7 @@ _UNSETTLED = text("""
 # Documents of the month that are wanted and not issued: its own, and those of what was paid in it.
 _NOT_ISSUED = text("""
     SELECT count(*) AS documents, min(r.fault) FILTER (WHERE r.state = 'refused') AS fault
-    FROM document_requests r WHERE r.state <> 'issued' AND (
+    FROM document_requests r WHERE r.state NOT IN ('issued', 'carried') AND (
         CAST(r.facts ->> 'period' AS date) = :period
         OR CAST(r.facts ->> 'paid_on' AS date) >= :period
             AND CAST(r.facts ->> 'paid_on' AS date) < (CAST(:period AS date) + interval '1 month')

@@ -55,6 +55,8 @@ class LineUsage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rounded_up_femto: int
     waived_nano: int
     root: str
+    month: date | msgspec.UnsetType = msgspec.UNSET
+    """Whose calls they are, on an invoice of several months."""
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,6 +137,18 @@ class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     paid_by: str = ""
     corrects: Reference | None = None
     statement: Statement | None = None
+    carries: tuple[date, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Earlier months that an invoice has beside its own, which is the month of ``until``."""
+
+    @property
+    def period(self) -> date:
+        """The month of an invoice or statement."""
+        return self.until.replace(day=1)
+
+    @property
+    def months(self) -> tuple[date, ...]:
+        """The months whose usage is on it, the oldest first."""
+        return (*(self.carries or ()), self.period)
 
     @property
     def total_cents(self) -> int:

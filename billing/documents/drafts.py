@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.contracts.minimums import read_paid
 from billing.documents import contract_lines
 from billing.documents.balances import read_statement
+from billing.documents.carried import carried_months
 from billing.documents.credit_notes import Credited, credit_note_of, partial_note_of
 from billing.documents.document import (
     Document,
@@ -29,7 +30,7 @@ from billing.documents.faults import DocumentRefused, DocumentWaits
 from billing.documents.parties import Seller
 from billing.documents.profiles import find_rate, list_sellers, read_profile
 from billing.documents.requests import DocumentFacts, DocumentRequest, RequestState, find_source
-from billing.documents.rounding import NANO_PER_CENT
+from billing.documents.rounding import NANO_PER_CENT, tax_cents
 from billing.documents.store import StoredDocument, find_document, list_credit_notes
 from billing.documents.tax import TaxDecision, TaxUndecided, decide_tax
 from billing.documents.usage_lines import measure_lines
@@ -52,34 +53,90 @@ _DRAWN = text("""
 """)
 
 
-async def prepare(tx: AsyncConnection, request: DocumentRequest, now: datetime) -> Draft:
-    """The draft of what is requested, as things are now. Raises :class:`DocumentRefused`, :class:`DocumentWaits`."""
+async def prepare(
+    tx: AsyncConnection, request: DocumentRequest, now: datetime, *, is_taxed_elsewhere: bool = False
+) -> Draft:
+    """The draft of what is requested, as things are now.
+
+    ``is_taxed_elsewhere``: an invoice's tax is left out, for :func:`with_tax` to add. Raises :class:`DocumentRefused`,
+    :class:`DocumentWaits`, :class:`DocumentCarried`.
+    """
     match request.kind:
         case DocumentKind.CREDIT_NOTE:
             return await _credit_note(tx, request, now.date())
         case DocumentKind.TOPUP:
             return await _topup(tx, request, now.date())
         case DocumentKind.INVOICE:
-            return await _invoice(tx, request, now)
+            draft = await _invoice(tx, request, now)
+            return draft if is_taxed_elsewhere else await with_tax(tx, draft, _decided(draft))
         case DocumentKind.STATEMENT:
             return await _statement(tx, request, now)
 
 
+class _Billed(msgspec.Struct, frozen=True):
+    """A month's lines, what is taken off them, and what the line drew."""
+
+    lines: list[tuple[str, int, LineUsage | None]]
+    given: int
+    commitment: int
+    prepaid: int
+    owed: int
+    line: int
+
+
 async def _invoice(tx: AsyncConnection, request: DocumentRequest, now: datetime) -> Draft:
+    """The draft of a month, and of those before it that wait for an invoice, without its tax."""
     draft = await _month(tx, request, now)
-    drawn = (await tx.execute(_DRAWN, _span(request.account_id, draft.since))).one()
-    minimums = await read_paid(tx, request.account_id, draft.since)
-    lines = [*await _usage(tx, request.account_id, draft), *contract_lines.minimum_lines(minimums, draft)]
-    commitment, line = drawn.commitment + minimums.commitment, drawn.line + minimums.line
-    prepaid = drawn.charged - drawn.given - drawn.line + minimums.prepaid - commitment
+    carries = await carried_months(tx, request.account_id, draft.period, draft.seller.id)
+    if carries:
+        draft = msgspec.structs.replace(draft, since=carries[0], carries=tuple(carries))
+    billed = [await _bill_month(tx, request.account_id, draft, month) for month in draft.months]
     words = WORDS[draft.buyer.language]
-    taken_off = [(words["given"], drawn.given), (words["commitment"], commitment), (words["prepaid"], prepaid)]
-    taken_off.append((words["owed"], drawn.owed + minimums.owed))
-    billed = sum(nano for _, nano, _ in lines) - sum(nano for _, nano in taken_off)
-    if billed != line:
-        raise DocumentRefused("usage-is-ledger", "lines", f"usage less what was paid is {billed}, the line drew {line}")
-    taxed = msgspec.structs.replace(draft, tax=_decided(draft), due_on=due_on(draft.buyer, draft.issued_on))
-    return await _with_local_tax(tx, with_totals(taxed, lines, taken_off))
+    taken_off = [
+        (words["given"], sum(one.given for one in billed)),
+        (words["commitment"], sum(one.commitment for one in billed)),
+        (words["prepaid"], sum(one.prepaid for one in billed)),
+        (words["owed"], sum(one.owed for one in billed)),
+    ]
+    lines = [line for one in billed for line in one.lines]
+    rest, line = sum(nano for _, nano, _ in lines) - sum(nano for _, nano in taken_off), sum(one.line for one in billed)
+    if rest != line:
+        raise DocumentRefused("usage-is-ledger", "lines", f"usage less what was paid is {rest}, the line drew {line}")
+    return with_totals(msgspec.structs.replace(draft, due_on=due_on(draft.buyer, draft.issued_on)), lines, taken_off)
+
+
+async def _bill_month(tx: AsyncConnection, account_id: AccountId, draft: Draft, month: date) -> _Billed:
+    """A month of an invoice; of several months each line names its own."""
+    since, until = month_of(month)
+    of_month = msgspec.structs.replace(draft, since=since, until=until)
+    drawn = (await tx.execute(_DRAWN, _span(account_id, month))).one()
+    minimums = await read_paid(tx, account_id, month)
+    lines = [*await _usage(tx, account_id, of_month), *contract_lines.minimum_lines(minimums, of_month)]
+    if len(draft.months) > 1:
+        name = WORDS[draft.buyer.language]["of_month"]
+        lines = [
+            (
+                name.format(what=what, month=f"{month:%Y-%m}"),
+                nano,
+                usage and msgspec.structs.replace(usage, month=month),
+            )
+            for what, nano, usage in lines
+        ]
+    commitment = drawn.commitment + minimums.commitment
+    return _Billed(
+        lines=lines,
+        given=drawn.given,
+        commitment=commitment,
+        prepaid=drawn.charged - drawn.given - drawn.line + minimums.prepaid - commitment,
+        owed=drawn.owed + minimums.owed,
+        line=drawn.line + minimums.line,
+    )
+
+
+async def with_tax(tx: AsyncConnection, draft: Draft, tax: TaxDecision, cents: int | None = None) -> Draft:
+    """The draft with its tax, also in the currency of the seller's books; ``cents``: as whoever decided it says."""
+    due = tax_cents(draft.net_cents, tax.rate) if cents is None else cents
+    return await _with_local_tax(tx, msgspec.structs.replace(draft, tax=tax, tax_cents=due))
 
 
 async def _topup(tx: AsyncConnection, request: DocumentRequest, today: date) -> Draft:

@@ -11,5 +11,16 @@ class DocumentRefused(Exception):
         self.message = message
 
 
+class DocumentCarried(Exception):
+    """An invoice is too small to be collected, and its month will be on a later one.
+
+    ``drawn`` is what of it is unbilled; 0: it is on one already.
+    """
+
+    def __init__(self, message: str, drawn: int) -> None:
+        super().__init__(message)
+        self.drawn = drawn
+
+
 class DocumentWaits(Exception):
     """A document cannot be issued yet: another one, or a booking, has to be first."""

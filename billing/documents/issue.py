@@ -6,9 +6,7 @@ moment leaves no number without its document, and a document that fails a check 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import TypeAlias
 
 import structlog
 from sqlalchemy import text
@@ -16,10 +14,12 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.chart import LedgerKind
+from billing.documents.carried import note_months, require_enough
 from billing.documents.document import Document, DocumentKind, Draft
-from billing.documents.drafts import credited_document, number, prepare
-from billing.documents.faults import DocumentRefused, DocumentWaits
+from billing.documents.drafts import credited_document, number, prepare, with_tax
+from billing.documents.faults import DocumentCarried, DocumentRefused, DocumentWaits
 from billing.documents.mails import add_mails
+from billing.documents.payment_provider import NO_PROVIDER, PaymentProvider
 from billing.documents.render import Renderer
 from billing.documents.requests import DocumentRequest, request_month, request_of
 from billing.documents.rounding import NANO_PER_CENT
@@ -27,7 +27,7 @@ from billing.documents.store import count_credited, next_number, store_document
 from billing.ledger import Posting, post
 from billing.money import NanoUSD
 from billing.receivables import AmountRefused, Receivable, credit_part, credit_receivable, record_receivable
-from store.ids import AccountId, DocumentId, DocumentRequestId, ReceivableId, wire
+from store.ids import DocumentRequestId, wire
 from store.postgres import Database
 
 log = structlog.get_logger("billing.documents")
@@ -47,19 +47,14 @@ _CLAIM = text("""
     RETURNING id, kind, source_ref, account_id, facts::text AS facts, state, fault, document_id, created_at, created_by
 """)
 _REFUSE = text("UPDATE document_requests SET state = 'refused', fault = :fault WHERE id = :id AND state = 'waiting'")
+_CARRY = text("""
+    UPDATE document_requests SET fault = :fault, carried_nano = coalesce(CAST(:drawn AS bigint), carried_nano),
+        state = CASE WHEN coalesce(CAST(:drawn AS bigint), carried_nano) IS NULL THEN 'refused' ELSE 'carried' END
+    WHERE id = :id AND state = 'waiting'
+""")
 _WAIT = text("UPDATE document_requests SET run_after = now() + :pause WHERE id = :id AND state = 'waiting'")
 _LOCK = text("SELECT id FROM document_requests WHERE id = :id AND state = 'waiting' FOR UPDATE")
 _DONE = text("UPDATE document_requests SET state = 'issued', document_id = :document WHERE id = :id")
-
-
-# Has an invoice's receivable collected, in the transaction that issues it: document, receivable, account.
-Collect: TypeAlias = Callable[[AsyncConnection, DocumentId, ReceivableId, AccountId], Awaitable[None]]
-
-
-async def collect_nothing(
-    _tx: AsyncConnection, _document: DocumentId, _receivable: ReceivableId, _account: AccountId
-) -> None:
-    """Collect nothing: payments are another part's, which is handed in in place of this one."""
 
 
 class _NumberTaken(Exception):
@@ -67,7 +62,7 @@ class _NumberTaken(Exception):
 
 
 async def issue_waiting(
-    db: Database, renderer: Renderer, *, at_most: int = 1_000, collect: Collect = collect_nothing
+    db: Database, renderer: Renderer, *, at_most: int = 1_000, provider: PaymentProvider = NO_PROVIDER
 ) -> int:
     """Issue what waits, one after the other; returns how many requests were decided."""
     for decided in range(at_most):
@@ -75,18 +70,23 @@ async def issue_waiting(
             row = (await tx.execute(_CLAIM, {"lease": LEASE})).one_or_none()
         if row is None:
             return decided
-        await issue(db, renderer, request_of(row), collect)
+        await issue(db, renderer, request_of(row), provider)
     return at_most
 
 
-async def issue(db: Database, renderer: Renderer, request: DocumentRequest, collect: Collect = collect_nothing) -> None:
+async def issue(
+    db: Database, renderer: Renderer, request: DocumentRequest, provider: PaymentProvider = NO_PROVIDER
+) -> None:
     """Issue the document of one request, or record why not. Run twice, it has its effect once."""
     for attempt in range(NUMBER_ATTEMPTS):
         try:
-            await _attempt(db, renderer, request, collect)
+            await _attempt(db, renderer, request, provider)
         except DocumentRefused as refused:
             await _refuse(db, request, str(refused))
-        except DocumentWaits:
+        except DocumentCarried as carried:
+            await _carry(db, request, carried)
+        except DocumentWaits as waits:
+            log.info("document_waits", request=wire(DocumentRequestId, request.id), reason=str(waits)[:300])
             async with db.transaction() as tx:
                 await tx.execute(_WAIT, {"id": request.id, "pause": PAUSE})
         except IntegrityError as refused:
@@ -98,10 +98,8 @@ async def issue(db: Database, renderer: Renderer, request: DocumentRequest, coll
     log.warning("document_postponed", request=wire(DocumentRequestId, request.id), attempts=NUMBER_ATTEMPTS)
 
 
-async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest, collect: Collect) -> None:
-    async with db.transaction(snapshot=True) as tx:
-        draft = await prepare(tx, request, db.clock.now())
-        document = number(draft, await next_number(tx, draft.seller.id, draft.series))
+async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest, provider: PaymentProvider) -> None:
+    document = await _prepare(db, request, provider)
     files = await renderer.render(document)
     try:
         async with db.transaction() as tx:
@@ -111,8 +109,9 @@ async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest, c
             corrects = (await credited_document(tx, request.facts)).id if is_note else None
             document_id = await store_document(tx, document, request.account_id, files, corrects)
             receivable = await _book(tx, request, document, db.clock.now())
-            if receivable is not None:
-                await collect(tx, document_id, receivable.id, request.account_id)
+            await note_months(tx, document_id, request.account_id, document.draft)
+            if receivable is not None and provider.collect is not None:
+                await provider.collect(tx, document_id, receivable.id, request.account_id)
             await _reissue(tx, request, document)
             await add_mails(tx, document_id, document, request.account_id)
             await tx.execute(_DONE, {"id": request.id, "document": document_id})
@@ -123,11 +122,26 @@ async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest, c
     log.info("document_issued", document=document.name, request=wire(DocumentRequestId, request.id))
 
 
+async def _prepare(db: Database, request: DocumentRequest, provider: PaymentProvider) -> Document:
+    """The document with the number that is next. No transaction is open while a provider decides its tax."""
+    decide_tax = provider.decide_tax if request.kind is DocumentKind.INVOICE else None
+    async with db.transaction(snapshot=True) as tx:
+        draft = await prepare(tx, request, db.clock.now(), is_taxed_elsewhere=decide_tax is not None)
+    tax = None if decide_tax is None else await decide_tax(draft)
+    async with db.transaction(snapshot=True) as tx:
+        if tax is not None:
+            draft = await with_tax(tx, draft, *tax)
+        if request.kind is DocumentKind.INVOICE:
+            drawn = draft.net_cents * NANO_PER_CENT - draft.rounding_nano
+            await require_enough(tx, request.account_id, draft, drawn, provider.least_cents)
+        return number(draft, await next_number(tx, draft.seller.id, draft.series))
+
+
 async def _reissue(tx: AsyncConnection, request: DocumentRequest, document: Document) -> None:
     """Request the invoice that follows one that was taken back, with the credit note: so it comes after it."""
     if not request.facts.reissues or document.draft.is_partial:
         return
-    account, period, seller = request.account_id, document.draft.since, document.draft.seller.id
+    account, period, seller = request.account_id, document.draft.period, document.draft.seller.id
     after = await count_credited(tx, account, DocumentKind.INVOICE, period, seller)
     await request_month(tx, DocumentKind.INVOICE, account, period, seller, request.created_by, after=after)
 
@@ -187,6 +201,14 @@ def invoice_legs(draft: Draft, request: DocumentRequest) -> list[Posting]:
         (LedgerKind.ROUNDING, draft.rounding_nano, None, ""),
     ]
     return [Posting(kind, NanoUSD(sign * nano), who, detail) for kind, nano, who, detail in amounts]
+
+
+async def _carry(db: Database, request: DocumentRequest, carried: DocumentCarried) -> None:
+    """Note that the month will be on a later invoice, or is on one."""
+    async with db.transaction() as tx:
+        facts = {"id": request.id, "fault": str(carried)[:1000], "drawn": carried.drawn or None}
+        await tx.execute(_CARRY, facts)
+    log.info("document_carried", request=wire(DocumentRequestId, request.id), reason=str(carried))
 
 
 async def _refuse(db: Database, request: DocumentRequest, fault: str) -> None:

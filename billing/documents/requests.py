@@ -19,7 +19,7 @@ _INSERT = text(
     "INSERT INTO document_requests (id, kind, source_ref, account_id, facts, created_by)"
     " VALUES (:id, :kind, :source, :account, CAST(:facts AS jsonb), :by)"
     " ON CONFLICT (source_ref) DO UPDATE SET state = 'waiting', fault = '', run_after = now()"
-    " WHERE document_requests.state = 'refused'"
+    " WHERE document_requests.state IN ('refused', 'carried')"
 )
 _COLUMNS = "id, kind, source_ref, account_id, facts::text AS facts, state, fault, document_id, created_at, created_by"
 _FIND = text(f"SELECT {_COLUMNS} FROM document_requests WHERE source_ref = :source")  # noqa: S608 - constants
@@ -41,6 +41,8 @@ class RequestState(StrEnum):
     WAITING = "waiting"
     REFUSED = "refused"
     ISSUED = "issued"
+    CARRIED = "carried"
+    """Too small to be collected: its month is on a later invoice, or will be."""
 
 
 class DocumentFacts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -71,7 +73,10 @@ class DocumentFacts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
 
 
 class DocumentRequest(msgspec.Struct, frozen=True):
-    """A document that somebody wants. ``fault``: the rule that it fails, and the field, where it was refused."""
+    """A document that somebody wants.
+
+    ``fault``: the rule that it fails, and the field, where it was refused; or why it is carried to a later one.
+    """
 
     id: DocumentRequestId
     kind: DocumentKind

@@ -91,7 +91,7 @@ async def store_document(
         "name": document.name,
         "kind": draft.kind.value,
         "account": account_id,
-        "period": draft.since if monthly else None,
+        "period": draft.period if monthly else None,
         "corrects": corrects,
         "partial": draft.is_partial,
         "issued_on": draft.issued_on,

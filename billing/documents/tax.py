@@ -30,13 +30,17 @@ class TaxCategory(StrEnum):
 REASON_CODES = {TaxCategory.REVERSE_CHARGE: "VATEX-EU-AE", TaxCategory.OUTSIDE: "VATEX-EU-O"}
 
 
-class TaxDecision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A category, its rate in hundredths of a percent, whose tax it is, and the reason that is printed."""
+class TaxDecision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A category, its rate in hundredths of a percent, whose tax it is, and the reason that is printed.
+
+    ``decided_by`` is empty where our table did.
+    """
 
     category: TaxCategory
     rate: int
     jurisdiction: str
     reason: str
+    decided_by: str = ""
 
 
 class TaxUndecided(ValueError):

@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.documents.balances import read_statement
 from billing.documents.credit_notes import left_of
-from billing.documents.document import Document, DocumentKind, Line, encode, month_bounds
+from billing.documents.document import Document, DocumentKind, Draft, Line, LineUsage, encode, month_bounds
 from billing.documents.faults import DocumentRefused
 from billing.documents.receipts import Proof
 from billing.documents.rounding import NANO_PER_CENT
 from billing.documents.store import StoredDocument, find_named, list_credit_notes
 from billing.documents.totals import total_faults
-from billing.documents.usage_lines import MeasuredLine, find_leaf, measure_lines, measure_path
+from billing.documents.usage_lines import CallLeaf, MeasuredLine, find_leaf, measure_lines, measure_path
 from store.ids import AccountId, RequestId
 
 _FILES = text(
@@ -61,10 +61,11 @@ async def verify(tx: AsyncConnection, stored: StoredDocument) -> Verification:
     if stored.credit_notes:
         faults += await _credit_faults(tx, stored)
     if not document.draft.is_partial and origin.draft.kind in (DocumentKind.INVOICE, DocumentKind.STATEMENT):
-        measured = await measure_lines(tx, stored.account_id, origin.draft.since)
-        faults += line_faults(document, measured)
-        if wrong := await tx.scalar(_WRONG_PRICES, _span(stored.account_id, origin.draft.since)):
-            faults.append(f"{wrong} calls were charged another price than was in force")
+        for month in origin.draft.months:
+            measured = await measure_lines(tx, stored.account_id, month)
+            faults += line_faults(document, measured, month)
+            if wrong := await tx.scalar(_WRONG_PRICES, _span(stored.account_id, month)):
+                faults.append(f"{wrong} calls were charged another price than was in force")
     faults += await _ledger_faults(tx, document, origin)
     faults += await _statement_faults(tx, stored)
     calls = sum(line.usage.calls for line in document.draft.lines if line.usage)
@@ -74,26 +75,31 @@ async def verify(tx: AsyncConnection, stored: StoredDocument) -> Verification:
 async def prove(tx: AsyncConnection, stored: StoredDocument, request_id: RequestId) -> Proof | None:
     """The proof that a call is in the document; None where it is not, or cost nothing."""
     draft = stored.document.draft
-    leaf = await find_leaf(tx, stored.account_id, draft.since, request_id)
-    if leaf is None:
-        return None
-    group = (leaf.model, leaf.lane, leaf.nano_per_mtok)
-    for number, line in enumerate(draft.lines, start=1):
-        if line.usage is not None and group == (line.usage.model, line.usage.lane, line.usage.nano_per_mtok):
-            found = await measure_path(tx, stored.account_id, draft.since, leaf)
-            path = tuple(one.hex() for one in found)
-            return Proof(stored.document.name, number, leaf.leaf, leaf.index, line.usage.calls, path, line.usage.root)
+    for month in draft.months:
+        leaf = await find_leaf(tx, stored.account_id, month, request_id)
+        if leaf is not None:
+            return await _proof(tx, stored, leaf, month)
     return None
 
 
-def line_faults(document: Document, measured: list[MeasuredLine]) -> list[str]:
-    """How a document's lines of usage differ from usage: sums, roots, lines that are missing or too many."""
-    found = {_group(one): one for one in measured}
+async def _proof(tx: AsyncConnection, stored: StoredDocument, leaf: CallLeaf, month: date) -> Proof | None:
+    draft, group = stored.document.draft, (leaf.model, leaf.lane, leaf.nano_per_mtok)
+    for number, line in enumerate(draft.lines, start=1):
+        usage = line.usage
+        if usage is not None and _is_of(usage, draft, month) and group == _group_of(usage):
+            path = tuple(one.hex() for one in await measure_path(tx, stored.account_id, month, leaf))
+            return Proof(stored.document.name, number, leaf.leaf, leaf.index, usage.calls, path, usage.root)
+    return None
+
+
+def line_faults(document: Document, measured: list[MeasuredLine], month: date) -> list[str]:
+    """How a document's lines of a month differ from usage: sums, roots, lines that are missing or too many."""
+    found = {_group_of(one.usage): one for one in measured}
     faults = []
     for number, line in enumerate(document.draft.lines, start=1):
-        if line.usage is None:
+        if line.usage is None or not _is_of(line.usage, document.draft, month):
             continue
-        now = found.pop((line.usage.model, line.usage.lane, line.usage.nano_per_mtok), None)
+        now = found.pop(_group_of(line.usage), None)
         if now is None:
             faults.append(f"line {number}: usage has no such calls")
         else:
@@ -135,7 +141,7 @@ async def _statement_faults(tx: AsyncConnection, stored: StoredDocument) -> list
         return []
     try:
         used = [(line.description, line.amount_nano) for line in draft.lines]
-        now = await read_statement(tx, stored.account_id, draft.since, used)
+        now = await read_statement(tx, stored.account_id, draft.period, used)
     except DocumentRefused as fault:
         return [str(fault)]
     if now == draft.statement:
@@ -151,11 +157,17 @@ def _differences(line: Line, now: MeasuredLine) -> list[str]:
     assert line.usage is not None, "only lines of usage are compared; this is a bug"
     was = {**msgspec.structs.asdict(line.usage), "amount_nano": line.amount_nano}
     found = {**msgspec.structs.asdict(now.usage), "amount_nano": now.amount_nano}
-    return [f"{name} was {was[name]}, usage has {found[name]}" for name in was if was[name] != found[name]]
+    names = [name for name in was if name != "month"]
+    return [f"{name} was {was[name]}, usage has {found[name]}" for name in names if was[name] != found[name]]
 
 
-def _group(measured: MeasuredLine) -> tuple[str, str, int]:
-    return measured.usage.model, measured.usage.lane, measured.usage.nano_per_mtok
+def _group_of(usage: LineUsage) -> tuple[str, str, int]:
+    return usage.model, usage.lane, usage.nano_per_mtok
+
+
+def _is_of(usage: LineUsage, draft: Draft, month: date) -> bool:
+    """Whether a line is of a month; one that names none is of the document's only one."""
+    return month == (draft.period if usage.month is msgspec.UNSET else usage.month)
 
 
 def _span(account_id: AccountId, period: date) -> dict[str, object]:

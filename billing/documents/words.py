@@ -61,6 +61,7 @@ WORDS: dict[Language, dict[str, str]] = {
         "reference": "with the number of this document.",
         "verify": "Each line's calls are the leaves of a Merkle tree (RFC 6962), whose root is in the JSON of this "
         "document.",
+        "of_month": "{month}: {what}",
         "more_lines": "{count} more lines, each of which is on our invoice",
         "page": "Page",
         "of": "of",
@@ -119,6 +120,7 @@ WORDS: dict[Language, dict[str, str]] = {
         "reference": "mit der Nummer dieses Dokuments.",
         "verify": "Die Aufrufe jeder Position sind die Blätter eines Merkle-Baums (RFC 6962), dessen Wurzel im JSON "
         "dieses Dokuments steht.",
+        "of_month": "{month}: {what}",
         "more_lines": "{count} weitere Posten, die einzeln auf unserer Rechnung stehen",
         "page": "Seite",
         "of": "von",

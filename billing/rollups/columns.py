@@ -28,6 +28,3 @@ CALL_COLUMNS: Final = ", ".join(
         *(f"({_BUCKET} = {place})::int AS {name}" for place, name in enumerate(LATENCY)),
     )
 )
-# The lane of a call, by its price: ``usage_events e`` with ``charged_prices``.
-LANE: Final = """coalesce((SELECT 'batch' FROM charged_prices p WHERE p.id = e.price_id
-    AND e.nano_per_mtok = p.batch_nano_per_mtok AND p.batch_nano_per_mtok <> p.nano_per_mtok), 'interactive')"""

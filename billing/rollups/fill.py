@@ -12,7 +12,8 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.rollups.columns import CALL_COLUMNS, LANE, SUMS
+from billing.rollups.columns import CALL_COLUMNS, SUMS
+from billing.usage import LANE
 from store.postgres import Database
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

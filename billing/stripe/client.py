@@ -28,6 +28,7 @@ from billing.stripe.values import (
     Refund,
     Session,
     StripeObject,
+    TaxCalculation,
     Transaction,
 )
 from store.faults import CannotStart
@@ -185,6 +186,11 @@ class StripeClient:
         """Pay back a part of a payment; ``refund`` is our own id, by which it is found again."""
         params: dict[str, Any] = {"payment_intent": intent_id, "amount": cents, "metadata": {"refund": refund}}
         return await self._one(Refund, lambda: self._v1.refunds.create_async(cast(Any, params), _key(key)))
+
+    async def calculate_tax(self, params: dict[str, object]) -> TaxCalculation:
+        """What the tax of a supply is; the same again is as good."""
+        made = await self._answer(lambda: self._v1.tax.calculations.create_async(cast(Any, params)))
+        return msgspec.convert(made, TaxCalculation)
 
     async def refund(self, refund_id: str) -> Refund:
         """Read a refund again."""

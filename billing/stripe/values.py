@@ -232,6 +232,31 @@ class Payout(StripeObject, frozen=True):
     created: int
 
 
+class TaxRateDetails(Address, frozen=True):
+    """Whose tax it is, and its percentage as decimal text."""
+
+    percentage_decimal: str = "0"
+    tax_type: str | None = None
+
+
+class TaxBreakdown(msgspec.Struct, frozen=True):
+    """One tax of a calculation."""
+
+    amount: int
+    taxability_reason: str
+    tax_rate_details: TaxRateDetails
+
+
+class TaxCalculation(msgspec.Struct, frozen=True):
+    """What Stripe works out as the tax of a supply; nothing is kept of it there."""
+
+    currency: str
+    amount_total: int
+    tax_amount_exclusive: int
+    tax_amount_inclusive: int
+    tax_breakdown: tuple[TaxBreakdown, ...] = ()
+
+
 class Event(StripeObject, frozen=True):
     """Something happened to ``object_id``, which is an object of the kind ``object_kind``."""
 

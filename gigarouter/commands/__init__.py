@@ -32,7 +32,40 @@ COMMANDS = {
     "doctor": "Check settings, servers and processes, and say what to do.",
     "ledger": "Put closed months of the ledger away in files, and verify them.",
     "verify-receipt": "Prove that a call is in an invoice, offline.",
+    "login": "Get a management key for this machine, approved in a browser.",
+    "logout": "End the key of this machine.",
+    "whoami": "Show who the key of this machine is.",
 }
+# A customer's, by URL and key: the nouns of gigarouter.commands.account, which a test compares.
+ACCOUNT_COMMANDS = {
+    "account": "Balance, what is held; close the account.",
+    "keys": "API keys: make, edit, pause, rotate, revoke.",
+    "management-keys": "Keys that administer the account.",
+    "principal": "Who a key is, and what it may.",
+    "usage": "Calls, tokens and money, by key, model, day or month.",
+    "requests": "The log of calls, and why each went where it did.",
+    "models": "The catalogue, votes.",
+    "model-changes": "What changed in the catalogue.",
+    "members": "People of the account.",
+    "invitations": "Invitations of people to the account.",
+    "licenses": "What licenses permit; accept one.",
+    "acceptances": "Licenses that the account accepted.",
+    "caps": "The most that all keys together may spend.",
+    "budgets": "Amounts that alert and never refuse.",
+    "alerts": "What caps and budgets have raised.",
+    "webhooks": "Where events are sent.",
+    "audit": "Who changed what in the account.",
+    "grants": "Credit in the order of spending.",
+    "movements": "What changed the balance.",
+    "topups": "Credit that was ordered.",
+    "refunds": "Credit that was paid back.",
+    "recharge": "Credit that is bought by itself.",
+    "portal": "A link to the billing portal.",
+    "contracts": "What was agreed.",
+    "billing-profiles": "Who pays.",
+    "documents": "Invoices and statements.",
+}
+ACCOUNT_PANEL = "Your account, by URL and key"
 EXIT_FAILED = 1
 # As a shell reports it.
 SIGNALED = 128
@@ -109,6 +142,12 @@ def _app(requested: str) -> typer.Typer:
             _add(app, name, sentence, import_module(module))
         elif find_spec(module) is not None:
             app.command(name, help=sentence)(_not_imported)
+    for name, sentence in ACCOUNT_COMMANDS.items():
+        if name == requested:
+            group = import_module("gigarouter.commands.account").app_of(name)
+            app.add_typer(group, name=name, help=sentence, rich_help_panel=ACCOUNT_PANEL)
+        else:
+            app.command(name, help=sentence, rich_help_panel=ACCOUNT_PANEL)(_not_imported)
     return app
 
 

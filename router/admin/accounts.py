@@ -45,7 +45,7 @@ async def require_account(work: UnitOfWork, account_id: AccountId, *, locked: bo
 
 
 async def set_account_status(
-    work: UnitOfWork, account_id: AccountId, status: Literal["active", "suspended"]
+    work: UnitOfWork, account_id: AccountId, status: Literal["active", "suspended"], reason: str = ""
 ) -> Account:
     """Suspend an account, whose keys stop within a second, or let it go on. Raises ``NotFound``, ``Conflict``."""
     before = await require_account(work, account_id, locked=True)
@@ -54,5 +54,5 @@ async def set_account_status(
     await accounts.set_status(work.connection, account_id, status)
     action = "account.suspend" if status == "suspended" else "account.resume"
     was: Json = {"status": before.status}
-    work.record_change(Change(action, wire(AccountId, account_id), account_id, was, {"status": status}))
+    work.record_change(Change(action, wire(AccountId, account_id), account_id, was, {"status": status}, reason))
     return msgspec.structs.replace(before, status=status)

@@ -14,7 +14,7 @@ from fastapi import APIRouter
 from starlette.routing import Match
 
 from router.api.exchange import Exchange, Message, Receive, Scope, Send
-from router.api.operation import OperationRoute, operation_routes
+from router.api.operation import OperationRoute, OperationSpec, operation_routes
 
 T = TypeVar("T")
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -99,6 +99,10 @@ class InProcess:
         """The operationIds of all operations."""
         return frozenset(self._routes)
 
+    def declared(self, name: str) -> OperationSpec:
+        """What an operation is, by its operationId."""
+        return self._routes[name].spec
+
     async def run(self, name: str, identify: Identify, call: OperationCall, answer: type[T]) -> Outcome[T]:
         """Run an operation and read its JSON as ``answer``, which may have fewer fields than it.
 
@@ -152,9 +156,7 @@ def _receive_of(call: OperationCall) -> Receive:
 
 
 def _scope(route: OperationRoute, identify: Identify, call: OperationCall) -> Scope:
-    path = route.spec.path
-    for name, value in call.path.items():
-        path = path.replace(f"{{{name}:path}}", value).replace(f"{{{name}}}", value)
+    path = route.spec.path_of(call.path)
     query = [*call.query, *([("dry_run", "1")] if call.dry_run else [])]
     headers = [(b"accept", call.accept.encode())]
     if call.if_match is not None:

@@ -103,6 +103,13 @@ class OperationSpec(msgspec.Struct, frozen=True, kw_only=True):
         """Method and path as they are declared."""
         return self.method, self.path
 
+    def path_of(self, values: Mapping[str, str]) -> str:
+        """The path with the values of its places."""
+        path = self.path
+        for name, value in values.items():
+            path = path.replace(f"{{{name}:path}}", value).replace(f"{{{name}}}", value)
+        return path
+
 
 class Declaration(TypedDict, total=False):
     """What a declaration says beside method, path and types; the handler's docstring is the description.

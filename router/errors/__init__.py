@@ -12,6 +12,7 @@ Refusal
 │   ├── NotAllowed                LicenseRestricted, ModelNotAllowed, CapReached, RoleInsufficient,
 │   │                             ScopeInsufficient
 │   ├── NotFound                  ModelNotFound, ModelNotLive, PreferencesUnmet, OperationNotFound, MethodNotAllowed
+│   ├── DeviceLoginRefused        AuthorizationPending, PolledTooFast, DeviceCodeExpired, LoginDenied
 │   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld, OutcomesFull
 │   ├── OutOfCredit, ClientGone   the client hung up before its call was sent on: for the log alone
 │   └── Conflict                  IdempotencyInProgress, IdempotencyMismatch, IdempotencyResultGone,
@@ -23,6 +24,13 @@ Refusal
 """
 
 from router.errors.base import Failed, Refusal, Refused
+from router.errors.device import (
+    AuthorizationPending,
+    DeviceCodeExpired,
+    DeviceLoginRefused,
+    LoginDenied,
+    PolledTooFast,
+)
 from router.errors.failed import (
     AllAttemptsFailed,
     DeadlinePassed,
@@ -91,6 +99,7 @@ __all__ = [
     "AboveProviderQuota",
     "AboveTokenLimit",
     "AllAttemptsFailed",
+    "AuthorizationPending",
     "BodyTooLarge",
     "CapReached",
     "ClientGone",
@@ -98,6 +107,8 @@ __all__ = [
     "Conflict",
     "CreditHeld",
     "DeadlinePassed",
+    "DeviceCodeExpired",
+    "DeviceLoginRefused",
     "DimensionsUnsupported",
     "EncodingUnsupported",
     "Failed",
@@ -117,6 +128,7 @@ __all__ = [
     "LaunchIncomplete",
     "LicenseRestricted",
     "LimitExceeded",
+    "LoginDenied",
     "MethodNotAllowed",
     "ModelNotAllowed",
     "ModelNotFound",
@@ -131,6 +143,7 @@ __all__ = [
     "OutcomesFull",
     "Overloaded",
     "PaymentsNotConfigured",
+    "PolledTooFast",
     "PreconditionRequired",
     "PreferencesUnmet",
     "ProvidersBusy",

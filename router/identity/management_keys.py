@@ -17,10 +17,11 @@ from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, KeyExpired, KeyUnknown, NotFound, StoreUnavailable
 from router.identity.keys import MANAGEMENT, digest_of, is_well_formed_management, mask, new_management_key
+from router.identity.members import Role
 from router.identity.principals import ManagementKey
-from router.identity.scopes import GRANTABLE, Scope, with_reads
-from router.tables import Json, ManagementKeyRow
-from store.ids import AccountId, ManagementKeyId, new_id, wire
+from router.identity.scopes import GRANTABLE, ROLE_SCOPES, Scope, with_reads
+from router.tables import Json, ManagementKeyRow, MemberRow
+from store.ids import AccountId, ManagementKeyId, MemberId, new_id, wire
 from store.postgres import STORE_FAULTS, Database
 
 MANAGEMENT_KEYS = ManagementKeyRow.__table__
@@ -29,11 +30,15 @@ WORKING_MAX = 50
 
 
 class ManagementKeySpec(msgspec.Struct, frozen=True):
-    """What is set on a management key when it is made; nothing of it changes later."""
+    """What is set on a management key when it is made; nothing of it changes later.
+
+    ``member_id``: for whom it acts: it ends with that member, and has no scope that the member's role has not.
+    """
 
     name: str
     scopes: frozenset[Scope]
     expires_at: datetime | None = None
+    member_id: MemberId | None = None
 
 
 class ManagementKeyView(msgspec.Struct, frozen=True):
@@ -62,7 +67,7 @@ async def create_management_key(
     fresh, key_id = new_management_key(), ManagementKeyId(new_id())
     row = {"id": key_id, "account_id": account_id, "name": spec.name, "handle": fresh.handle, "last4": fresh.last4}
     row |= {"digest": fresh.digest, "scopes": [scope.value for scope in Scope if scope in spec.scopes]}
-    row |= {"created_by": work.actor, "expires_at": spec.expires_at}
+    row |= {"created_by": work.actor, "expires_at": spec.expires_at, "member_id": spec.member_id}
     try:
         await work.connection.execute(insert(ManagementKeyRow), row)
     except IntegrityError as error:
@@ -137,7 +142,9 @@ async def authenticate_management_key(authorization: str, db: Database, now: dat
             f"Incorrect API key provided: {mask(text)}. Its checksum does not fit, so it is mistyped or cut off; copy "
             "it again from where you keep it."
         )
-    query = select(MANAGEMENT_KEYS).where(ManagementKeyRow.digest == digest_of(text))
+    query = select(MANAGEMENT_KEYS, MemberRow.role, MemberRow.removed_at)
+    query = query.outerjoin(MemberRow, MemberRow.id == ManagementKeyRow.member_id)
+    query = query.where(ManagementKeyRow.digest == digest_of(text))
     try:
         async with db.transaction() as connection:
             row = (await connection.execute(query.where(ManagementKeyRow.revoked_at.is_(None)))).one_or_none()
@@ -145,13 +152,15 @@ async def authenticate_management_key(authorization: str, db: Database, now: dat
         raise StoreUnavailable(
             "Management keys cannot be checked at the moment. Try again shortly.", detail=repr(fault), retry_after_s=2.0
         ) from fault
-    if row is None:
+    if row is None or row.removed_at is not None:
         raise KeyUnknown(f"Incorrect API key provided: {mask(text)}. It does not exist or was revoked.")
     if row.expires_at is not None and row.expires_at <= now:
         expired_at = f"{row.expires_at:%Y-%m-%dT%H:%M:%SZ}"
         raise KeyExpired(f"The management key {mask(text)} expired at {expired_at}. An owner makes another one.")
-    view = _view(row)
-    return ManagementKey(view.id, view.account_id, view.name, view.masked, with_reads(view.scopes), view.expires_at)
+    view, scopes = _view(row), with_reads(Scope(scope) for scope in row.scopes)
+    if row.role is not None:
+        scopes &= ROLE_SCOPES[Role(row.role)]
+    return ManagementKey(view.id, view.account_id, view.name, view.masked, scopes, view.expires_at)
 
 
 async def _end(work: UnitOfWork, view: ManagementKeyView) -> None:

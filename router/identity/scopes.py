@@ -4,7 +4,7 @@ A scope is an area and whether it is read or written; writing includes reading. 
 scopes of which any one is enough, :mod:`router.api.access` compares.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 
 from router.identity.members import Role
@@ -37,9 +37,10 @@ ANY_SCOPE = frozenset(Scope)
 _INCLUDES = {Scope(f"{area}:write"): Scope(f"{area}:read") for area in ("keys", "usage", "members", "billing")}
 
 
-def with_reads(scopes: Collection[Scope]) -> frozenset[Scope]:
+def with_reads(scopes: Iterable[Scope]) -> frozenset[Scope]:
     """The scopes with the reading that writing includes."""
-    return frozenset(scopes) | {_INCLUDES[scope] for scope in scopes if scope in _INCLUDES}
+    held = frozenset(scopes)
+    return held | {_INCLUDES[scope] for scope in held if scope in _INCLUDES}
 
 
 ROLE_SCOPES: dict[Role, frozenset[Scope]] = {

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from billing.documents.document import DocumentKind
 from billing.documents.issue import issue_waiting
 from billing.documents.parties import BillingProfile
+from billing.documents.payment_provider import PaymentProvider
 from billing.documents.render import Renderer
 from billing.documents.requests import request_month
 from billing.documents.store import StoredDocument, list_documents
@@ -12,6 +13,7 @@ from billing.lines import set_line
 from billing.money import NanoUSD
 from billing.receivables import Receivable, find_receivable
 from billing.stripe.collections import Collection, find_collection, request_due, start_collection
+from billing.stripe.minimum_amounts import MINIMUMS
 from store.ids import AccountId, DocumentId, wire
 from tests.builders.billed_month import BY, an_account_with_a_month, last_month
 from tests.builders.stripe import CENT, Payments
@@ -31,11 +33,16 @@ async def a_postpaid_month(
     return account
 
 
-async def issue_invoice(p: Payments, renderer: Renderer, account: AccountId) -> StoredDocument:
+COLLECTS = PaymentProvider(collect=start_collection, least_cents=MINIMUMS["usd"])
+
+
+async def issue_invoice(
+    p: Payments, renderer: Renderer, account: AccountId, provider: PaymentProvider = COLLECTS
+) -> StoredDocument:
     """The account's invoice of last month; Stripe hears of it by :meth:`Payments.act`."""
     async with p.db.transaction() as tx:
         await request_month(tx, DocumentKind.INVOICE, account, last_month(), "acme", BY)
-    await issue_waiting(p.db, renderer, collect=start_collection)
+    await issue_waiting(p.db, renderer, provider=provider)
     async with p.db.transaction() as tx:
         return (await list_documents(tx, account_id=account))[-1]
 

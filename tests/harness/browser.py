@@ -6,10 +6,10 @@ in which they happen. Without a browser the tests are skipped with one sentence,
 
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
@@ -50,6 +50,12 @@ async def a_browser() -> AsyncIterator[Browser]:
             await browser.close()
 
 
+class Served(Protocol):
+    """Whatever serves pages at an address."""
+
+    url: str
+
+
 class Site:
     """The pages of a process on a port of loopback, in the tests' own loop."""
 
@@ -77,7 +83,7 @@ async def a_site(settings: Settings) -> AsyncIterator[Site]:
 class Window:
     """A browser's window in which somebody reads. ``faults`` is all that went wrong in it."""
 
-    def __init__(self, site: Site, context: BrowserContext, page: Page) -> None:
+    def __init__(self, site: Served, context: BrowserContext, page: Page) -> None:
         self.site = site
         self.context = context
         self.page = page
@@ -118,6 +124,11 @@ class Window:
         if before is not None:
             await self.page.set_viewport_size(before)
 
+    async def check_still(self) -> None:
+        """Fail where something on the page moved while it came."""
+        moved = await self.page.evaluate(_MOVED)
+        assert moved == 0, f"{self.page.url} moved by {moved}"
+
     async def picture(self, folder: Path, name: str) -> None:
         """Keep a picture of the whole page."""
         await self.page.screenshot(path=folder / f"{name}.png", full_page=True, animations="disabled")
@@ -152,3 +163,13 @@ async def a_window(browser: Browser, site: Site, viewer: Viewer = NOBODY, **opti
 _WIDEST = """() => [...document.querySelectorAll("body *")]
   .filter((one) => one.getBoundingClientRect().right > 321 && !one.closest(".scroll"))
   .slice(0, 5).map((one) => one.outerHTML.slice(0, 120)).join("\\n")"""
+
+_MOVED = """() => new Promise((done) => {
+  let sum = 0;
+  new PerformanceObserver((list) => { for (const one of list.getEntries()) sum += one.value; })
+    .observe({ type: "layout-shift", buffered: true });
+  requestAnimationFrame(() => requestAnimationFrame(() => done(sum)));
+})"""
+
+
+NewWindow = Callable[..., Awaitable[Window]]

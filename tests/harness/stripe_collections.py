@@ -1,6 +1,7 @@
 """The stand-in's invoices that are sent to be paid: lines, our number, credit notes, and what is paid elsewhere."""
 
 import time
+from decimal import ROUND_HALF_UP, Decimal
 
 from typing_extensions import override
 
@@ -9,6 +10,10 @@ from tests.harness.stripe_world import Json, Refused
 
 LINES_MAX = 250
 NUMBER_LENGTH_MAX = 26
+
+
+def round_half_up(net: int, percent: str) -> int:
+    return int((Decimal(net) * Decimal(percent) / 100).to_integral_value(ROUND_HALF_UP))
 
 
 class CollectionWorld(InvoiceWorld):
@@ -20,8 +25,35 @@ class CollectionWorld(InvoiceWorld):
         self.sent: list[str] = []
         # By how many cents a draft is off, as if somebody had added a line in the dashboard.
         self.off_by = 0
+        # Taxes of a calculation, as decimal percentages; or why nothing is taxed.
+        self.tax_rates = ["19.0"]
+        self.tax_type = "vat"
+        self.untaxed = ""
 
     # -- what the product calls ------------------------------------------------------------------------------------
+
+    def calculate_tax(self, sent: Json) -> Json:
+        who, net = sent["customer_details"], sum(line["amount"] for line in sent["line_items"])
+        if not self.has_addresses:
+            raise Refused(400, "The customer's location isn't recognized.", "customer_tax_location_invalid")
+        rates = [] if self.untaxed else self.tax_rates
+        amounts = [round_half_up(net, rate) for rate in rates]
+        country, state = who["address"]["country"], who["address"].get("state") or None
+        same = {"inclusive": False, "taxable_amount": net, "taxability_reason": self.untaxed or "standard_rated"}
+        details = {"country": country, "state": state, "flat_amount": None, "rate_type": "percentage"}
+        details |= {"tax_type": self.tax_type}
+        rows = [
+            {**same, "amount": amount, "tax_rate_details": {**details, "percentage_decimal": rate}}
+            for rate, amount in zip(rates or ["0"], amounts or [0], strict=True)
+        ]
+        known = dict.fromkeys(("city", "line1", "line2", "postal_code", "state")) | who["address"]
+        details_of = {"address": known, "address_source": "billing", "ip_address": None}
+        details_of |= {"tax_ids": who.get("tax_ids", []), "taxability_override": who["taxability_override"]}
+        made = dict.fromkeys(("customer", "expires_at", "ship_from_details", "shipping_cost"))
+        made |= {"id": "taxcalc_1", "object": "tax.calculation", "livemode": False, "currency": sent["currency"]}
+        made |= {"tax_amount_exclusive": sum(amounts), "tax_amount_inclusive": 0, "tax_breakdown": rows}
+        made |= {"amount_total": net + sum(amounts) + self.off_by, "tax_date": sent["tax_date"]}
+        return made | {"customer_details": details_of}
 
     def update_customer(self, customer_id: str, sent: Json) -> Json:
         customer = self.find("customer", customer_id)

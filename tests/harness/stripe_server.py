@@ -181,6 +181,8 @@ class StripeServer:
                 return world.send_invoice(parts["invoice"])
             case "POST", "/v1/invoices/{invoice}/mark_uncollectible":
                 return world.mark_uncollectible(parts["invoice"])
+            case "POST", "/v1/tax/calculations":
+                return world.calculate_tax(sent)
             case "POST", "/v1/credit_notes":
                 return world.create_credit_note(sent)
             case "POST", "/v1/customers/{customer}":

@@ -5,8 +5,6 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from router.admin.sign_in import actor_of
-from router.changes.transaction import transact
 from router.errors import Conflict, NotFound
 from router.identity.people.invitations import (
     Invitation,
@@ -18,6 +16,7 @@ from router.identity.people.invitations import (
 from store.ids import AccountId, InvitationId, parse, wire
 from web.answers import Answer, Page, Redirect
 from web.faults import NotFound as PageNotFound
+from web.me.changes import change_own
 from web.request import PageRequest
 
 ROLES = {
@@ -53,15 +52,13 @@ async def show(request: PageRequest) -> InvitationPage:
 async def act(request: PageRequest) -> Answer:
     """Join, or not."""
     form, person = request.form_as(AnswerForm), request.signed_in().person
-    writes, invitation_id = request.context.people.writes, _id(request)
+    invitation_id = _id(request)
     try:
         if form.answer == "decline":
-            await transact(
-                writes, actor_of(person), partial(decline_invitation, person=person, invitation_id=invitation_id)
-            )
+            await change_own(request, partial(decline_invitation, person=person, invitation_id=invitation_id))
             return Redirect(to="/me")
         command = partial(accept_invitation, person=person, invitation_id=invitation_id)
-        member = await transact(writes, actor_of(person), command)
+        member = await change_own(request, command)
     except NotFound:
         raise PageNotFound from None
     except Conflict as fault:

@@ -6,8 +6,6 @@ from typing import ClassVar
 
 import msgspec
 
-from router.admin.sign_in import actor_of
-from router.changes.transaction import transact
 from router.errors import Conflict, InvalidRequest, NotAllowed, NotFound
 from router.identity.people.passkeys import (
     begin_registration,
@@ -21,6 +19,7 @@ from store.ids import PasskeyId, parse, wire
 from web.answers import Answer, File, Page, Redirect
 from web.faults import NotFound as PageNotFound
 from web.forms import Form
+from web.me.changes import change_own
 from web.request import PageRequest
 from web.sign_in.cookies import SESSION
 from web.sign_in.passkey import JSON, NoForm
@@ -87,7 +86,7 @@ async def act(request: PageRequest) -> Answer:
     )
     try:
         require_may_add(signed_in, request.exchange.now)
-        await transact(people.writes, actor_of(signed_in.person), command)
+        await change_own(request, command)
     except (InvalidRequest, Conflict, NotAllowed) as fault:
         return await _page(request, Form({"name": form.name}, fault=fault.message), status=400)
     return Redirect(to="/me/passkeys")
@@ -98,7 +97,7 @@ async def rename(request: PageRequest) -> Answer:
     form, person = request.form_as(RenameForm), request.signed_in().person
     command = partial(rename_passkey, person_id=person.id, passkey_id=_id(request), name=form.name)
     try:
-        await transact(request.context.people.writes, actor_of(person), command)
+        await change_own(request, command)
     except NotFound:
         raise PageNotFound from None
     except InvalidRequest as fault:
@@ -112,7 +111,7 @@ async def remove(request: PageRequest) -> Answer:
     person = request.signed_in().person
     command = partial(remove_passkey, person_id=person.id, passkey_id=_id(request))
     try:
-        await transact(request.context.people.writes, actor_of(person), command)
+        await change_own(request, command)
     except NotFound:
         raise PageNotFound from None
     return Redirect(to="/me/passkeys")

@@ -5,8 +5,7 @@ from typing import ClassVar
 
 import msgspec
 
-from router.admin.sign_in import actor_of, open_own_account
-from router.changes.transaction import transact
+from router.admin.sign_in import open_own_account
 from router.errors import Conflict, InvalidRequest
 from router.identity.people.invitations import Invitation, invitations_of_email
 from router.identity.people.people import PersonEdit, edit_person
@@ -14,6 +13,7 @@ from router.identity.people.values import Membership
 from store.ids import AccountId, InvitationId, wire
 from web.answers import Answer, Page, Redirect
 from web.forms import Form
+from web.me.changes import change_own
 from web.request import PageRequest
 from web.sign_in.finish import Carried, complete_opened
 
@@ -80,7 +80,7 @@ async def act(request: PageRequest) -> Answer:
     person = request.signed_in().person
     change = partial(edit_person, person_id=person.id, edit=PersonEdit(form.name, person.locale, form.zone))
     try:
-        await transact(request.context.people.writes, actor_of(person), change)
+        await change_own(request, change)
     except InvalidRequest as fault:
         typed = {"name": request.typed("name"), "zone": request.typed("zone")}
         return await _page(request, Form(typed, {fault.param or "name": fault.message}), status=400)
@@ -93,7 +93,7 @@ async def open_account(request: PageRequest) -> Answer:
     people, person = request.context.people, request.signed_in().person
     try:
         command = partial(open_own_account, person=person, credit=people.credit)
-        opened = await transact(people.writes, actor_of(person), command)
+        opened = await change_own(request, command)
     except Conflict as fault:
         form = Form({"name": person.name, "zone": person.zone})
         return await _page(request, form, fault=fault.message, status=409)

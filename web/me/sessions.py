@@ -6,13 +6,12 @@ from typing import ClassVar
 
 import msgspec
 
-from router.admin.sign_in import actor_of
-from router.changes.transaction import transact
 from router.errors import NotFound
 from router.identity.people.sessions import end_session, end_sessions, list_sessions
 from store.ids import SessionId, parse, wire
 from web.answers import Page, Redirect
 from web.faults import NotFound as PageNotFound
+from web.me.changes import change_own
 from web.request import PageRequest
 
 METHODS = {
@@ -76,7 +75,7 @@ async def end(request: PageRequest) -> Redirect:
     try:
         session_id = SessionId(parse(SessionId, request.values["session"]))
         command = partial(end_session, person_id=person.id, session_id=session_id)
-        await transact(request.context.people.writes, actor_of(person), command)
+        await change_own(request, command)
     except (ValueError, NotFound):
         raise PageNotFound from None
     return Redirect(to="/me/sessions")
@@ -87,5 +86,5 @@ async def end_others(request: PageRequest) -> Redirect:
     request.form_as(NoForm)
     signed_in = request.signed_in()
     command = partial(end_sessions, person_id=signed_in.person.id, but=signed_in.session.id)
-    await transact(request.context.people.writes, actor_of(signed_in.person), command)
+    await change_own(request, command)
     return Redirect(to="/me/sessions")

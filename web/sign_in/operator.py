@@ -57,7 +57,7 @@ async def act(request: PageRequest) -> Answer:
         entry = await finish_operator(people.writes, people.party, token, browser, form.credential, form.name, place)
     except (InvalidRequest, NotAllowed, Conflict, RequestLimit) as fault:
         return _page(request, fault.message, 429 if isinstance(fault, RequestLimit) else 400)
-    return complete(request, entry, Carried())
+    return await complete(request, entry, Carried())
 
 
 def _page(request: PageRequest, fault: str = "", status: int = 200) -> OperatorPage:

@@ -54,4 +54,4 @@ async def act(request: PageRequest) -> Answer:
     except (InvalidRequest, NotFound, RequestLimit) as fault:
         status = 429 if isinstance(fault, RequestLimit) else 400
         return start_page(request, carried, again=bool(form.again), form=Form(fault=fault.message), status=status)
-    return complete(request, entry, carried)
+    return await complete(request, entry, carried)

@@ -4,15 +4,14 @@ It works in this process, as whoever is logged in on the machine, with nothing r
 machine's admin port, with ``--url`` or ``GIGAROUTER_URL`` and an operator's key in ``GIGAROUTER_OPERATOR_KEY``.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
-from typing_extensions import override
 
 from gigarouter import settings
 from gigarouter.commands.admin.client import Client, LocalClient, RemoteClient
 from gigarouter.commands.admin.generate import USAGE, class_of, command_of, fail, function_of
+from gigarouter.commands.admin.groups import SingleVerb, no_options
 from router.api.admin import operations
 from router.api.operation import OperationRoute, operation_routes
 
@@ -41,16 +40,6 @@ def client() -> Client:
     return RemoteClient(url, loaded.operator_key.get_secret_value())
 
 
-class SingleVerb(TyperGroup):
-    """A noun with one verb, which may stay untyped: ``gigarouter admin usage --csv`` is ``usage list --csv``."""
-
-    @override
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """The arguments with the verb in front."""
-        (verb,) = self.commands
-        return super().parse_args(ctx, args if args[:1] == [verb] else [verb, *args])
-
-
 def _add_commands() -> None:
     """One group for each noun, one command for each of its operations."""
     nouns: dict[str, list[OperationRoute]] = {}
@@ -58,16 +47,12 @@ def _add_commands() -> None:
         nouns.setdefault(route.spec.noun, []).append(route)
     for noun, routes in nouns.items():
         group = typer.Typer(no_args_is_help=True, cls=SingleVerb if len(routes) == 1 else None)
-        group.callback()(_nothing)
+        group.callback()(no_options)
         for route in routes:
             command = command_of(route)
             named = group.command(route.spec.verb, cls=class_of(command), help=route.description)
             named(function_of(command, client))
         app.add_typer(group, name=noun, help=f"{', '.join(route.spec.verb for route in routes)}.".capitalize())
-
-
-def _nothing() -> None:
-    """A noun with one verb is a noun still."""
 
 
 _add_commands()

@@ -100,7 +100,7 @@ class RemoteClient:
         return asyncio.run(self._send(call))
 
     async def _send(self, call: Call) -> Reply:
-        headers = {"authorization": f"Bearer {self._key}"}
+        headers = {"authorization": f"Bearer {self._key}"} if self._key else {}
         if call.writes and call.idempotency_key is None:
             call = msgspec.structs.replace(call, idempotency_key=str(new_id()))
         try:

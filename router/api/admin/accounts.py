@@ -13,7 +13,7 @@ from router.admin.accounts import open_account, rename_account, require_account,
 from router.api.admin.references import account_of
 from router.api.admin.request import Command, Edit, Read, Write
 from router.api.fields import AccountIdText, AccountRef, Instant, Usd, text_of
-from router.api.forms import Body, Page, PageQuery, Patch, Resource, answer_of
+from router.api.forms import Body, Page, PageQuery, Patch, Reason, Resource, answer_of
 from router.api.operation import ALL, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest
@@ -105,21 +105,21 @@ async def edit(admin: Edit, account_id: AccountRef, body: AccountEdit) -> Accoun
 
 
 @operations.post(f"{ONE}/suspend", verb="suspend", summary="Suspend an account", roles=ALL)
-async def suspend(admin: Write, account_id: AccountRef) -> AccountOut:
+async def suspend(admin: Write, account_id: AccountRef, body: Reason) -> AccountOut:
     """Its keys stop within a second; credit and usage stay."""
-    return await _set_status(admin, account_id, "suspended")
+    return await _set_status(admin, account_id, "suspended", body.reason)
 
 
 @operations.post(f"{ONE}/resume", verb="resume", summary="Resume an account", roles=ALL)
-async def resume(admin: Write, account_id: AccountRef) -> AccountOut:
+async def resume(admin: Write, account_id: AccountRef, body: Reason) -> AccountOut:
     """Its keys work again."""
-    return await _set_status(admin, account_id, "active")
+    return await _set_status(admin, account_id, "active", body.reason)
 
 
-async def _set_status(admin: Write, account_id: str, to: Literal["active", "suspended"]) -> AccountOut:
+async def _set_status(admin: Write, account_id: str, to: Literal["active", "suspended"], reason: str) -> AccountOut:
     async def command(work: UnitOfWork) -> AccountOut:
         known = await account_of(work.connection, account_id)
-        return await _out(work.connection, await set_account_status(work, known.id, to))
+        return await _out(work.connection, await set_account_status(work, known.id, to, reason))
 
     return await _change(admin, account_id, command)
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.documents.document import DocumentKind
 from billing.documents.drafts import prepare
-from billing.documents.faults import DocumentRefused, DocumentWaits
+from billing.documents.faults import DocumentCarried, DocumentRefused, DocumentWaits
 from billing.documents.requests import DocumentRequest, list_requests, preview_of
 from billing.documents.store import find_document, find_named, list_documents, list_files, read_file
 from billing.documents.verify import verify
@@ -194,6 +194,8 @@ async def preview(admin: Read, query: Annotated[PreviewQuery, Query()]) -> Draft
             return draft_out(await prepare(connection, wanted, now))
         except DocumentRefused as refused:
             raise Conflict(f"It cannot be issued: {refused}.", param=refused.field) from refused
+        except DocumentCarried as carried:
+            raise Conflict(f"It is not issued: {carried}.") from carried
         except DocumentWaits as waits:
             raise Conflict(f"It cannot be issued yet: {waits}.") from waits
 

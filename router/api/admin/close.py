@@ -19,7 +19,7 @@ from router.api.fields import AccountIdText, Instant, Usd, text_of
 from router.api.forms import Answer, Body, Page, PageQuery
 from router.api.operation import ALL, CSV, JSON, MONEY, V1, Operations
 from router.api.periods import MonthText
-from router.api.public.requests import RequestIdText
+from router.api.request_ids import RequestIdText
 from router.api.spreadsheet import csv_text
 from router.api.usage_report import MEDIA, media_of
 from router.changes.transaction import UnitOfWork

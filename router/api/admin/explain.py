@@ -13,7 +13,7 @@ from router.api.admin.request import Read
 from router.api.fields import AccountRef, EndpointIdText, KeyRef, ModelRef, Usd
 from router.api.forms import Body, Form
 from router.api.operation import ALL, V1, Operations
-from router.api.public.requests import RequestIdText, unknown
+from router.api.request_ids import RequestIdText, unknown
 from router.api.structs import StructValue
 from router.dry_run import (
     DryCall,

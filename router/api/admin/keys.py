@@ -10,11 +10,11 @@ from fastapi import Query
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from router.api.admin.key_forms import KeyEdit, KeyFacts, KeyOut, Rotation, key_out, keys_out, shown, spec_of
 from router.api.admin.references import Lookups, account_of
 from router.api.admin.request import Command, Edit, Read, Write
 from router.api.fields import AccountRef, KeyIdText
 from router.api.forms import Body, Page, PageQuery
-from router.api.key_forms import KeyEdit, KeyFacts, KeyOut, Rotation, key_out, keys_out, shown, spec_of
 from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.identity.key_commands import (

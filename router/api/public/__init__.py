@@ -12,6 +12,7 @@ from router.api.public.calls import operations as calls
 from router.api.public.caps import operations as caps
 from router.api.public.closing import operations as closing
 from router.api.public.contracts import operations as contracts
+from router.api.public.device import operations as device
 from router.api.public.documents import operations as documents
 from router.api.public.documents import profile_operations as billing_profiles
 from router.api.public.evidence import operations as evidence
@@ -61,6 +62,6 @@ operations = [
     ),
     *(members, invitations),
     *(topups, refunds, recharge, portal),
-    *(keys, management_keys, principal, licenses, acceptances, alerts, audit),
+    *(keys, management_keys, principal, device, licenses, acceptances, alerts, audit),
     *(calls, requests, quotes, usage, openai_usage, stripe_webhook, unsubscribe, first_page),
 ]

@@ -18,7 +18,7 @@ from router.api.operation import JSON, OCTETS, Operations, Who, check_request
 from router.api.party_forms import ProfileOut, ProfileSet, profile_of, profile_out
 from router.api.public.postgres import read
 from router.api.public.request import Private
-from router.api.public.requests import RequestIdText
+from router.api.request_ids import RequestIdText
 from router.api.structs import StructValue
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest, NotFound

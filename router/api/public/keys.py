@@ -12,10 +12,10 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.values import Limits
+from router.api.admin.key_forms import KeyEdit, KeyFacts, KeyOut, Rotation, key_out, keys_out, shown, spec_of
 from router.api.admin.references import Lookups
 from router.api.fields import KeyIdText
 from router.api.forms import Body, Page, PageQuery
-from router.api.key_forms import KeyEdit, KeyFacts, KeyOut, Rotation, key_out, keys_out, shown, spec_of
 from router.api.operation import Operations, Who
 from router.api.public.account_request import AccountEdit, AccountRead, AccountWrite
 from router.changes.transaction import UnitOfWork

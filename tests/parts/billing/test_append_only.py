@@ -32,7 +32,7 @@ MONEY = (
 # of the last are tried below (:func:`test_what_others_say_moves_by_its_states_alone`).
 ELSEWHERE = {
     *("keys", "endpoints", "credit_lines", "grant_schedules", "recharges", "proposals"),
-    "collections",
+    *("collections", "document_requests"),
     *("provider_invoices", "differences", "undelivered_attempts"),
 }
 REFUSED = (

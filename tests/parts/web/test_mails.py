@@ -66,7 +66,7 @@ async def test_a_code_that_was_mailed_is_printed_and_on_a_page_of_this_machine(
         watch.look()
         watch.look()
         page = (await pages.reader().get("/-/mails")).text
-        assert '<a href="http://127.0.0.1:8001/sign-in/link/abc">' in page
+        assert '<a href="http://localhost:8001/sign-in/link/abc">' in page
         assert "482913 is your sign-in code" in page
         far = httpx.ASGITransport(pages.app, client=("192.0.2.7", 1))
         async with httpx.AsyncClient(transport=far, base_url=BASE) as stranger:

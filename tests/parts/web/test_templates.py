@@ -6,11 +6,12 @@ from datetime import UTC, date, datetime
 from enum import Enum
 from importlib import import_module
 from pkgutil import walk_packages
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 import msgspec
 import pytest
+from markupsafe import Markup
 
 import web
 from router.identity.members import Role
@@ -23,6 +24,7 @@ from web.viewer import NOBODY, Membership, Viewer
 
 HOSTILE = '<i>"\u202e'
 PLAIN: dict[object, Any] = {str: HOSTILE, int: 7, float: 1.5, bool: True, bytes: b"x"}
+PLAIN |= {Markup: Markup("<p>ours</p>")}
 PLAIN |= {datetime: datetime(2026, 11, 28, tzinfo=UTC), date: date(2026, 11, 28), UUID: UUID(int=1)}
 RENDERER = Renderer()
 
@@ -43,6 +45,8 @@ def sample(kind: Any, *, full: bool) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     while hasattr(kind, "__supertype__"):
         kind = kind.__supertype__
+    if origin is Annotated:
+        return sample(inner[0], full=full)
     if origin in (Union, types.UnionType):
         if type(None) in inner and not full:
             return None

@@ -170,6 +170,7 @@ GET    /admin/v1/waivers/{waiver_id}                    finance_admin ops
 GET    /v1/acceptances                                  any
 GET    /v1/alerts                                       billing:read usage:read
 GET    /v1/audit                                        members:write
+GET    /v1/device/logins/{user_code}                    keys:write
 GET    /v1/keys                                         keys:read
 GET    /v1/keys/{key_id}                                keys:read
 GET    /v1/licenses                                     visitor
@@ -275,6 +276,10 @@ POST   /admin/v1/routes:explain                         finance_admin ops
 POST   /admin/v1/sellers                                finance_admin
 POST   /admin/v1/waivers                                finance_admin
 POST   /admin/v1/waivers/{waiver_id}/revoke             finance_admin
+POST   /v1/device/code                                  anyone
+POST   /v1/device/logins/{user_code}/approve            keys:write
+POST   /v1/device/logins/{user_code}/deny               keys:write
+POST   /v1/device/token                                 anyone
 POST   /v1/keys                                         keys:write
 POST   /v1/keys/{key_id}/end-old-secrets                keys:write
 POST   /v1/keys/{key_id}/pause                          keys:write

@@ -63,6 +63,8 @@ def test_every_error_is_openais_envelope() -> None:
 COMING_BACK = """
 400 never  Refused InvalidRequest UnknownParameter InputEmpty InputTooLong TooManyInputs TooManyTokens KeyInUrl
 400 never  AboveTokenLimit AboveProviderQuota DimensionsUnsupported TokenArrayUnsupported IdempotencyKeyInvalid
+400 never  DeviceLoginRefused DeviceCodeExpired LoginDenied
+400 wait   AuthorizationPending PolledTooFast
 401 never  Unauthenticated KeyMissing KeyUnknown KeyExpired KeyPaused
 402 never  OutOfCredit
 403 never  NotAllowed LicenseRestricted ModelNotAllowed CapReached RoleInsufficient ScopeInsufficient

@@ -1,0 +1,241 @@
+"""A write of the console as a page: its form, what it would change, its confirmation, and the same as `curl`.
+
+An operation is declared here once as a :class:`Write`; its page reads the object, carries its version, runs dry,
+shows before and after, and carries out what was confirmed. Where somebody else changed the object meanwhile it is
+refused with the difference, and what was typed stays.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from router.api.in_process import OperationRefused, Outcome
+from store.ids import new_id
+from web.answers import Answer, Crumb, Page, Redirect
+from web.faults import NotFound
+from web.forms import (
+    CONFIRM,
+    ONCE,
+    VERSION,
+    Change,
+    ConfirmPage,
+    Form,
+    changes_of,
+    form_of,
+    hidden_fields,
+    is_confirmed,
+)
+from web.parts.curl import curl
+from web.request import PageRequest
+
+Json = dict[str, Any]
+# What a reader saw in a field comes back under its name with this before it.
+WAS = "was-"
+OPERATIONS = Crumb("Operations", "/ops")
+
+
+class Field(msgspec.Struct, frozen=True, kw_only=True):
+    """A field of a form and of the operation's body. ``places`` is where in the body it stands, if not at the top."""
+
+    name: str
+    label: str
+    hint: str = ""
+    kind: Literal["text", "area", "choice", "check", "count", "list"] = "text"
+    options: tuple[tuple[str, str], ...] = ()
+    is_required: bool = False
+    is_empty_null: bool = False
+    initial: str = ""
+    autocomplete: str = "off"
+
+    def value(self, typed: str) -> Any:  # noqa: ANN401 - JSON
+        """What the operation gets: a whole number that is none, it refuses itself."""
+        match self.kind:
+            case "check":
+                return typed == "1"
+            case "count":
+                return int(typed) if typed.isascii() and typed.isdecimal() and len(typed) < 19 else typed
+            case "list":
+                return [part.strip() for part in typed.split(",") if part.strip()]
+            case _:
+                return typed
+
+    def shown(self, value: object) -> str:
+        """A value of the object as it stands in the form."""
+        match value:
+            case None | False:
+                return ""
+            case True:
+                return "1"
+            case list():
+                return ", ".join(map(str, value))
+            case _:
+                return str(value)
+
+
+class WritePage(Page, frozen=True, kw_only=True):
+    """The form. ``theirs``: what somebody else changed since it was read."""
+
+    template: ClassVar[str] = "ops/write.html"
+
+    write: "Write"
+    action: str
+    back: str
+    form: Form
+    version: str
+    was: tuple[tuple[str, str], ...]
+    curl: str
+    theirs: tuple[Change, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+class Write(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation that changes something.
+
+    ``values`` maps the operation's names of its path's values to those of the page's path. ``reads`` is the operation
+    that answers the object as it is; ``noun`` names the object where nothing is read, ``name`` its field otherwise.
+    ``names`` are the fields to show before and after. ``back`` and ``done`` are addresses with the path's values, and
+    ``done`` with those of the answer, too.
+    """
+
+    operation: str
+    verb: str
+    explanation: str
+    noun: str = ""
+    name: str = "name"
+    values: Mapping[str, str] = {}
+    reads: str | None = None
+    fields: tuple[Field, ...] = ()
+    names: Mapping[str, str] = {}
+    back: str
+    done: str = ""
+    crumbs: tuple[Crumb, ...] = ()
+    has_body: bool = True
+    is_dangerous: bool = False
+    notes: tuple[str, ...] = ()
+
+    async def show(self, request: PageRequest) -> Answer:
+        """The form, with the object's values; a field's value in the address stands before them."""
+        before, version = await self._read(request)
+        known = {field.name for field in self.fields}
+        asked = {name: value for name, value in request.query if name in known}
+        values = {
+            field.name: field.shown(before[field.name]) if field.name in before else field.initial
+            for field in self.fields
+        }
+        return self._page(request, before, version, Form(values | asked))
+
+    async def act(self, request: PageRequest) -> Answer:
+        """Show what would change, or change it."""
+        request.form_as(self._form_type())
+        version = request.typed(VERSION) or None
+        try:
+            if is_confirmed(request):
+                done = await self._run(request, if_match=version, idempotency_key=request.typed(ONCE))
+                return Redirect(to=self._address(self.done or self.back, request, done.value) + "?done=1")
+            before, _ = await self._read(request)
+            after = await self._run(request, dry_run=True, if_match=version)
+        except OperationRefused as refused:
+            if refused.status == 404 and refused.error.param not in {field.name for field in self.fields}:
+                raise NotFound from None
+            now, version = await self._read(request)
+            theirs = self._theirs(request, now) if refused.error.code == "version_conflict" else ()
+            return self._page(request, now, version, form_of(request, refused), theirs=theirs, status=refused.status)
+        return self._confirmation(request, before, after)
+
+    def _confirmation(self, request: PageRequest, before: Json, after: Outcome[Json]) -> ConfirmPage:
+        what = self._button(before or after.value)
+        return ConfirmPage(
+            title=what,
+            crumbs=(*self.crumbs, Crumb(what)),
+            action=request.path,
+            button=what,
+            back=self._address(self.back, request, before),
+            changes=changes_of(before, after.value, self.names),
+            hidden=hidden_fields(request, **{ONCE: str(new_id())}),
+            is_dangerous=self.is_dangerous,
+            needs_second_person=after.needs_second_person,
+            notes=self.notes,
+        )
+
+    def _page(self, request: PageRequest, before: Json, version: str, form: Form, **more: Any) -> WritePage:  # noqa: ANN401
+        what = self._button(before)
+        return WritePage(
+            title=what,
+            crumbs=(*self.crumbs, Crumb(what)),
+            write=self,
+            action=request.path,
+            back=self._address(self.back, request, before),
+            form=form,
+            version=version,
+            was=tuple((f"{WAS}{field}", _text(before.get(field))) for field in self.names if field in before),
+            facts=tuple((name, _text(before.get(field))) for field, name in self.names.items() if field in before),
+            curl=self._curl(request, form, version),
+            **more,
+        )
+
+    def _button(self, thing: Json) -> str:
+        return f"{self.verb} {thing.get(self.name) or self.noun}".strip()
+
+    def _theirs(self, request: PageRequest, now: Json) -> tuple[Change, ...]:
+        return tuple(
+            Change(name, request.typed(f"{WAS}{field}"), _text(now.get(field)))
+            for field, name in self.names.items()
+            if request.typed(f"{WAS}{field}") != _text(now.get(field))
+        )
+
+    async def _read(self, request: PageRequest) -> tuple[Json, str]:
+        if self.reads is None:
+            return {}, ""
+        try:
+            read = await request.run(self.reads, Json, path=self._path(request))
+        except OperationRefused as refused:
+            if refused.status == 404:
+                raise NotFound from None
+            raise
+        return read.value, read.etag or ""
+
+    async def _run(self, request: PageRequest, **how: Any) -> Outcome[Json]:  # noqa: ANN401 - those of PageRequest.run
+        return await request.run(self.operation, Json, path=self._path(request), body=self._body(request.form), **how)
+
+    def _path(self, request: PageRequest) -> dict[str, str]:
+        return {theirs: request.values[ours] for theirs, ours in self.values.items()}
+
+    def _body(self, form: tuple[tuple[str, str], ...]) -> Json | None:
+        """The fields that were filled in; a checkbox that was not ticked says no."""
+        if not self.has_body:
+            return None
+        typed = dict(form)
+        body: Json = {}
+        for field in self.fields:
+            given = typed.get(field.name, "").strip()
+            if given or field.kind == "check":
+                body[field.name] = field.value(given)
+            elif field.is_empty_null:
+                body[field.name] = None
+        return body
+
+    def _address(self, pattern: str, request: PageRequest, thing: Json) -> str:
+        return pattern.format_map({**thing, **request.values})
+
+    def _form_type(self) -> type[msgspec.Struct]:
+        ours = [VERSION, CONFIRM, ONCE, *(f"{WAS}{field}" for field in self.names)]
+        renamed = {f"f{number}": name for number, name in enumerate([*ours, *(field.name for field in self.fields)])}
+        return msgspec.defstruct("WriteForm", [(name, str, "") for name in renamed], rename=renamed)
+
+    def _curl(self, request: PageRequest, form: Form, version: str) -> str:
+        declared = request.operations.declared(self.operation)
+        body = self._body(tuple(form.values.items()))
+        return curl(declared.method, declared.path_of(self._path(request)), body=body, if_match=version)
+
+
+def _text(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(map(str, value)) or "none"
+        case _:
+            return str(value)
