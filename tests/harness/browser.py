@@ -6,10 +6,10 @@ in which they happen. Without a browser the tests are skipped with one sentence,
 
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
@@ -50,6 +50,12 @@ async def a_browser() -> AsyncIterator[Browser]:
             await browser.close()
 
 
+class Served(Protocol):
+    """Whatever serves pages at an address."""
+
+    url: str
+
+
 class Site:
     """The pages of a process on a port of loopback, in the tests' own loop."""
 
@@ -77,7 +83,7 @@ async def a_site(settings: Settings) -> AsyncIterator[Site]:
 class Window:
     """A browser's window in which somebody reads. ``faults`` is all that went wrong in it."""
 
-    def __init__(self, site: Site, context: BrowserContext, page: Page) -> None:
+    def __init__(self, site: Served, context: BrowserContext, page: Page) -> None:
         self.site = site
         self.context = context
         self.page = page
@@ -164,3 +170,6 @@ _MOVED = """() => new Promise((done) => {
     .observe({ type: "layout-shift", buffered: true });
   requestAnimationFrame(() => requestAnimationFrame(() => done(sum)));
 })"""
+
+
+NewWindow: TypeAlias = Callable[..., Awaitable[Window]]

@@ -45,6 +45,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     options: tuple[tuple[str, str], ...] = ()
     is_required: bool = False
     is_empty_null: bool = False
+    initial: str = ""
     autocomplete: str = "off"
 
     def value(self, typed: str) -> Any:  # noqa: ANN401 - JSON
@@ -118,7 +119,10 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         before, version = await self._read(request)
         known = {field.name for field in self.fields}
         asked = {name: value for name, value in request.query if name in known}
-        values = {field.name: field.shown(before.get(field.name)) for field in self.fields if field.name in before}
+        values = {
+            field.name: field.shown(before[field.name]) if field.name in before else field.initial
+            for field in self.fields
+        }
         return self._page(request, before, version, Form(values | asked))
 
     async def act(self, request: PageRequest) -> Answer:

@@ -30,8 +30,18 @@ _CLAIM = text("""
     UPDATE members SET person_id = :person
     WHERE person_id IS NULL AND removed_at IS NULL AND lower(email) = lower(:email)
 """)
+MEMBERSHIP_COLUMNS = """
+    m.id AS member_id, m.account_id, coalesce(a.name, '') AS account_name, coalesce(a.status, '') AS account_status,
+    m.role
+"""
+# The members that people ``p`` are.
+MEMBERSHIPS_OF_PEOPLE = """
+    LEFT JOIN members m ON m.removed_at IS NULL
+        AND (m.person_id = p.id OR (m.person_id IS NULL AND lower(m.email) = lower(p.email)))
+    LEFT JOIN accounts a ON a.id = m.account_id
+"""
 _MEMBERSHIPS = text(f"""
-    SELECT m.id, m.account_id, coalesce(a.name, '') AS account_name, coalesce(a.status, '') AS account_status, m.role
+    SELECT {MEMBERSHIP_COLUMNS}
     FROM members m LEFT JOIN accounts a ON a.id = m.account_id
     WHERE m.removed_at IS NULL AND {_IS_MEMBER} ORDER BY m.id
 """)  # noqa: S608 - constants
@@ -94,16 +104,7 @@ async def edit_person(work: UnitOfWork, person_id: PersonId, edit: PersonEdit) -
 async def memberships_of(connection: AsyncConnection, person: Person) -> tuple[Membership, ...]:
     """What a person is now, in each account that has not removed them, in the order in which they came."""
     rows = await connection.execute(_MEMBERSHIPS, {"person": person.id, "email": person.email})
-    return tuple(
-        Membership(
-            MemberId(row.id),
-            None if row.account_id is None else AccountId(row.account_id),
-            row.account_name,
-            row.account_status,
-            Role(row.role),
-        )
-        for row in rows
-    )
+    return tuple(map(membership_of, rows))
 
 
 async def notify_person(work: UnitOfWork, person_id: PersonId, mail: Mail, *, dedupe: str) -> None:
@@ -114,6 +115,12 @@ async def notify_person(work: UnitOfWork, person_id: PersonId, mail: Mail, *, de
     person = await get_person(work.connection, person_id)
     for address in addresses.values():
         await enqueue(work.connection, mail, Recipient(address, person.locale, person.zone), dedupe=dedupe)
+
+
+def membership_of(row: Row[Any]) -> Membership:
+    """A row with :data:`MEMBERSHIP_COLUMNS` as a membership."""
+    account_id = None if row.account_id is None else AccountId(row.account_id)
+    return Membership(MemberId(row.member_id), account_id, row.account_name, row.account_status, Role(row.role))
 
 
 def person_of(row: Row[Any]) -> Person:

@@ -16,7 +16,15 @@ from router.changes.transaction import UnitOfWork
 from router.errors import NotFound
 from router.identity.members import OPERATOR_ROLES
 from router.identity.people.mails import SessionStarted
-from router.identity.people.people import PERSON_COLUMNS, memberships_of, notify_person, person_of
+from router.identity.people.people import (
+    MEMBERSHIP_COLUMNS,
+    MEMBERSHIPS_OF_PEOPLE,
+    PERSON_COLUMNS,
+    membership_of,
+    memberships_of,
+    notify_person,
+    person_of,
+)
 from router.identity.people.values import (
     DEVICE_MAX,
     IDLE,
@@ -48,8 +56,9 @@ _INSERT = text("""
     VALUES (:id, :digest, :person, :method, :device, :network, :now, :now, :expires_at)
 """)
 _FIND = text(f"""
-    SELECT {_COLUMNS}, {PERSON_COLUMNS} FROM sessions s JOIN people p ON p.id = s.person_id
-    WHERE s.digest = :digest AND p.erased_at IS NULL AND {_OPEN}
+    SELECT {_COLUMNS}, {PERSON_COLUMNS}, {MEMBERSHIP_COLUMNS}
+    FROM sessions s JOIN people p ON p.id = s.person_id {MEMBERSHIPS_OF_PEOPLE}
+    WHERE s.digest = :digest AND p.erased_at IS NULL AND {_OPEN} ORDER BY m.id
 """)  # noqa: S608 - constants
 _LIST = text(f"SELECT {_COLUMNS} FROM sessions s WHERE s.person_id = :person AND {_OPEN} ORDER BY s.id DESC LIMIT 200")  # noqa: S608
 _SEEN = text("UPDATE sessions SET last_seen_at = :now WHERE id = :id AND last_seen_at <= :before AND ended_at IS NULL")
@@ -93,11 +102,11 @@ async def find_session(connection: AsyncConnection, secret: str | None, now: dat
     """Find who is signed in with a cookie's secret, and what they may now; None where it is no open session."""
     if secret is None or not is_secret(secret):
         return None
-    row = (await connection.execute(_FIND, {"digest": digest_of_secret(secret), **_instants(now)})).one_or_none()
-    if row is None:
+    rows = (await connection.execute(_FIND, {"digest": digest_of_secret(secret), **_instants(now)})).all()
+    if not rows:
         return None
-    person = person_of(row)
-    return SignedIn(_session(row), person, await memberships_of(connection, person))
+    memberships = tuple(membership_of(row) for row in rows if row.member_id is not None)
+    return SignedIn(_session(rows[0]), person_of(rows[0]), memberships)
 
 
 async def note_seen(db: Database, session: Session) -> None:

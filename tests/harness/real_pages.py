@@ -1,0 +1,63 @@
+"""The pages with real sessions, on a port of loopback by the machine's name, and the mails that they cause."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from playwright.async_api import Browser, Page, expect
+
+from gigarouter.listeners import Listener
+from gigarouter.ports import LOOPBACK, Port, free_port
+from gigarouter.settings import Settings
+from gigarouter.web_wiring import pages
+from tests.builders.mails import Inbox
+from tests.harness.browser import WIDE, Window
+from web.app import WebApp
+from web.routes import ROUTES
+
+
+class RealPages:
+    """Where the pages are. Their name is no number, for which browsers have no passkeys."""
+
+    def __init__(self, url: str, inbox: Inbox, browser: Browser) -> None:
+        self.url = url
+        self.inbox = inbox
+        self.browser = browser
+        self.windows: list[Window] = []
+
+    async def window(self, **options: Any) -> Window:
+        """A new window of a reader who is nobody yet; ``options`` are those of Playwright's contexts."""
+        context = await self.browser.new_context(base_url=self.url, viewport=WIDE, **options)  # type: ignore[arg-type]
+        self.windows.append(Window(self, context, await context.new_page()))
+        return self.windows[-1]
+
+    async def close_windows(self) -> None:
+        """End all windows, and fail for what went wrong in one."""
+        windows, self.windows = self.windows, []
+        for window in windows:
+            await window.close()
+
+    async def type_code(self, page: Page, email: str) -> None:
+        """Sign in by e-mail from the page of the form."""
+        await page.get_by_role("textbox", name="E-mail address").fill(email)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Type the code")
+        await page.get_by_role("textbox", name="Code").fill(await self.inbox.code(email))
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", level=1)).not_to_have_text("Type the code")
+
+
+@asynccontextmanager
+async def real_pages(settings: Settings, browser: Browser) -> AsyncIterator[RealPages]:
+    """Serve the pages."""
+    number = free_port(LOOPBACK, 0)
+    port = Port(LOOPBACK, number, "GIGAROUTER_WEB_PORT")
+    settings = settings.model_copy(update={"web_port": number, "free_credit_usd": 5})
+    async with pages(settings) as context:
+        listener = Listener(WebApp(context, ROUTES), port, settings, drain_s=1)
+        await listener.open()
+        try:
+            yield RealPages(f"http://localhost:{number}", Inbox(context.people.writes), browser)
+        finally:
+            listener.end()
+            await listener.shutdown(port.sockets)
