@@ -27,6 +27,7 @@ GET    /v1/account/caps                                 key billing:read usage:r
 GET    /v1/account/webhooks                             key billing:read usage:read
 GET    /v1/account/webhooks/{webhook_id}                key billing:read usage:read
 GET    /v1/account/webhooks/{webhook_id}/deliveries     key billing:read usage:read
+PATCH  /v1/account/budgets/{budget_id}                  key billing:write usage:write
 DELETE /v1/account/budgets/{budget_id}                  key billing:write usage:write
 DELETE /v1/account/webhooks/{webhook_id}                key billing:write usage:write
 POST   /v1/account/budgets                              key billing:write usage:write
