@@ -31,7 +31,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "moment": times.moment,
     "iso": times.iso,
     "drawn": chart.draw,
-    "markdown": render_markdown,
+    # What it renders is markup already, so hidden characters are shown before.
+    "markdown": lambda text: render_markdown(str(visible(text))),
 }
 
 

@@ -4,7 +4,7 @@ The rows are this process's memory, at most a second old (:mod:`router.catalogue
 figures are.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import ClassVar, Literal, TypeAlias
 from urllib.parse import urlencode
@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from catalog.verdict import Chip
-from router.catalogue.filters import KIND_OF, STANDINGS, CatalogueFilter, in_order, matching
+from router.catalogue.filters import STANDINGS, CatalogueFilter, in_order, matching
 from router.catalogue.memory import Listing
 from router.catalogue.values import CatalogueRow
 from web.answers import Crumb, Page
@@ -76,7 +76,6 @@ class ModelsPage(Page, frozen=True, kw_only=True):
     regions: tuple[str, ...]
     is_filtered: bool
     twins: tuple[tuple[str, str], ...]
-    kind_of: Mapping[Chip, str]
     made_at: datetime
     figures_as_of: datetime | None
     are_figures_late: bool
@@ -100,13 +99,12 @@ async def show(request: PageRequest) -> ModelsPage:
         rows=rows,
         total=len(listing.rows),
         statuses=tuple(Choice(one, STANDINGS[one].value, one in query.status) for one in STANDINGS),
-        licenses=tuple(Choice(kind, chip.value, kind in query.license) for chip, kind in KIND_OF.items()),
+        licenses=tuple(Choice(chip.kind, chip.value, chip.kind in query.license) for chip in Chip),
         owners=_present(row.owner for row in listing.rows),
         providers=_present(name for row in listing.rows for name in row.providers),
         regions=_present(name for row in listing.rows for name in row.regions),
         is_filtered=bool(order.query),
         twins=tuple((name, f"/models.{name}{_search(request)}") for name in ("json", "csv")),
-        kind_of=KIND_OF,
         made_at=listing.made_at,
         figures_as_of=listing.figures_as_of,
         are_figures_late=listing.are_figures_late,

@@ -71,4 +71,5 @@ async def test_a_code_that_was_mailed_is_printed_and_on_a_page_of_this_machine(
         far = httpx.ASGITransport(pages.app, client=("192.0.2.7", 1))
         async with httpx.AsyncClient(transport=far, base_url=BASE) as stranger:
             assert (await stranger.get("/-/mails")).status_code == 404
-    assert lines == [f"Mail to ann@x.example: 482913 is your sign-in code   ({BASE}/-/mails)"]
+    mine = [line for line in lines if "ann@" in line]
+    assert mine == [f"Mail to ann@x.example: 482913 is your sign-in code   ({BASE}/-/mails)"]

@@ -6,14 +6,23 @@ import pytest
 from playwright.async_api import Request, expect
 
 from store.ids import AccountId, wire
-from tests.harness.browser import Site
+from tests.harness.browser import NewWindow, Site
 from tests.harness.pages import an_operator
 from tests.harness.pictures import take_pictures
-from tests.stories.pages.conftest import NewWindow
 
 pytestmark = pytest.mark.anyio
 
-PUBLIC = {"models": "/models?q=f2llm", "parts": "/-/parts", "models-empty": "/models?q=nothing-has-that-name"}
+PUBLIC = {
+    "models": "/models?q=f2llm",
+    "models-empty": "/models?q=nothing-has-that-name",
+    "parts": "/-/parts",
+    "pricing": "/pricing",
+    "docs": "/docs",
+    "docs-found": "/docs?q=retry",
+    "docs-article": "/docs/billed-tokens",
+    "docs-errors": "/docs/errors",
+    "docs-operation": "/docs/api/list_models",
+}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

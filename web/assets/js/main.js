@@ -63,20 +63,19 @@ function addressOf(form) {
 function prepare(root) {
   if (!navigator.clipboard) return;
   for (const place of root.querySelectorAll("[data-copy]")) {
-    const text = () => (place.querySelector("code") ?? place).textContent;
+    const code = place.querySelector("code");
     const button = document.createElement("button");
     button.type = "button";
     button.className = "copy";
     button.textContent = "Copy";
-    if (place.localName === "code") button.setAttribute("aria-label", `Copy ${place.textContent}`);
+    if (place.localName === "span") button.setAttribute("aria-label", `Copy ${code.textContent}`);
     button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(text());
+      await navigator.clipboard.writeText(code.textContent);
       button.textContent = "Copied";
       live().textContent = "Copied";
       setTimeout(() => (button.textContent = "Copy"), 2000);
     });
-    if (place.localName === "code") place.after(button);
-    else place.append(button);
+    place.append(button);
   }
 }
 
