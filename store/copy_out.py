@@ -4,16 +4,18 @@ Memory stays flat: while a block is on its way to the reader, Postgres waits. Th
 with it, whether the reader has taken all or gone away.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 
 from store.postgres import Database
 
 BLOCK_BYTES = 64 * 1024
+BLOCKS_WAITING = 4
+Take = Callable[[bytes], Awaitable[None]]
 
 
-async def copy_csv(
-    db: Database, query: str, *arguments: object, take: Callable[[bytes], Awaitable[None]], within_s: float
-) -> None:
+async def copy_csv(db: Database, query: str, *arguments: object, take: Take, within_s: float) -> None:
     """Give the CSV of a query, with its header, to ``take``. Raises what asyncpg, and ``take``, do."""
     gathered = bytearray()
 
@@ -33,3 +35,20 @@ async def copy_csv(
         await take(bytes(gathered))
     finally:
         connection.terminate()
+
+
+async def blocks_of(copy: Callable[[Take], Awaitable[None]]) -> AsyncGenerator[bytes]:
+    """Yield what ``copy`` gives to its function; a few blocks wait while the reader is behind."""
+    blocks: asyncio.Queue[bytes] = asyncio.Queue(BLOCKS_WAITING)
+
+    async def fill() -> None:
+        await copy(blocks.put)
+        await blocks.put(b"")
+
+    async with asyncio.TaskGroup() as group:
+        filling = group.create_task(fill())
+        # The reader has gone: then nothing more is copied.
+        with suppress(GeneratorExit):
+            while block := await blocks.get():
+                yield block
+        filling.cancel()

@@ -14,9 +14,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.rollups.columns import CALL_COLUMNS, LATENCY, PER_CALL
-from billing.rollups.fill import read_state
 from billing.rollups.plan import DAY, HOUR, Plan, choose_table, day_begins, days_of, plan_sum
 from billing.usage import LANE, GroupBy, UsageFilter, UsageSum
+from store.ids import AccountId
 
 PENDING_MAX: Final = 100_000
 # A zone's days are counted one by one.
@@ -31,10 +31,20 @@ _FIELDS: Final[dict[GroupBy, str]] = {
     "lane": "lane",
 }
 _DIMENSIONS: Final = frozenset({"key_id", "model_id", "provider_id", "lane"})
-_PENDING = text("""
-    SELECT coalesce(sum(cardinality(request_ids)), 0) AS calls FROM usage_pending
-    WHERE CAST(:account AS uuid) IS NULL OR CAST(:account AS uuid) = ANY(account_ids)
+_HORIZON = text("""
+    SELECT complete_from, now() AS at, (
+        SELECT coalesce(sum(cardinality(request_ids)), 0)::bigint FROM usage_pending
+        WHERE CAST(:account AS uuid) IS NULL OR CAST(:account AS uuid) = ANY(account_ids)
+    ) AS pending FROM usage_rollup
 """)
+
+
+class Horizon(msgspec.Struct, frozen=True):
+    """From which hour on there are sums, and how many calls are not in them. What was booked until ``at`` is known."""
+
+    complete_from: datetime | None
+    at: datetime
+    pending: int
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -49,6 +59,12 @@ class Question(msgspec.Struct, frozen=True):
     width_s: int | None = None
     latency: bool = False
     limit: int | None = None
+    horizon: Horizon | None = None
+
+
+async def read_horizon(tx: AsyncConnection, account_id: AccountId | None) -> Horizon:
+    """Read how far the sums are of one account's usage, or of everybody's."""
+    return Horizon(*(await tx.execute(_HORIZON, {"account": account_id})).one())
 
 
 async def sum_rolled(
@@ -59,12 +75,15 @@ async def sum_rolled(
     zone: ZoneInfo = UTC_ZONE,
     limit: int | None = None,
     latency: bool = False,
+    horizon: Horizon | None = None,
 ) -> list[UsageSum]:
     """Sum usage by some of :data:`billing.usage.GroupBy`, in their order; days and months are the zone's.
 
+    ``horizon`` is what :func:`read_horizon` has read, where several sums are wanted.
+
     In another zone than UTC a span is at most :data:`ZONE_SPAN_MAX`, where days or months are grouped by.
     """
-    return await _answer(tx, Question(which, group_by, zone, None, latency, limit))
+    return await _answer(tx, Question(which, group_by, zone, None, latency, limit, horizon))
 
 
 async def sum_rolled_buckets(
@@ -94,11 +113,10 @@ async def _plan(tx: AsyncConnection, question: Question, boundaries: _Boundaries
     which = question.which
     table = choose_table(_dimensions(question), grain=_grain(question))
     if table is not None:
-        state = await read_state(tx)
-        pending = (await tx.execute(_PENDING, {"account": which.account_id})).one()
-        if pending.calls <= PENDING_MAX:
+        horizon = question.horizon or await read_horizon(tx, which.account_id)
+        if horizon.pending <= PENDING_MAX:
             cuts = sorted({*boundaries.days, *boundaries.months})
-            return plan_sum(which.since, which.until, table, state.complete_from, cuts)
+            return plan_sum(which.since, which.until, table, horizon.complete_from, cuts)
     return plan_sum(which.since, which.until, None, None)
 
 

@@ -5,7 +5,7 @@ those to the sums and delete the note, in one transaction. So each call is summe
 trigger waits until all transactions that end calls have ended. Usage of before is summed by jobs, hour by hour.
 
 Revision ID: 0055
-Revises: 0058
+Revises: 0054
 """
 
 from pathlib import Path

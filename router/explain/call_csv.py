@@ -12,8 +12,9 @@ _HEADER = """
     to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS created_at,
     'key_' || replace(key_id::text, '-', '') AS key, csv_cell(k.name) AS key_name, csv_cell(model_id) AS model, lane,
     outcome, code, took_ms, tokens,
-    (cost_nano / 1000000000)::text || '.' || rpad(rtrim(lpad((cost_nano % 1000000000)::text, 9, '0'), '0'), 2, '0')
-        AS cost_usd,
+    (cost_nano / 1000000000)::text || '.' || CASE WHEN cost_nano % 10000000 = 0
+        THEN lpad((cost_nano % 1000000000 / 10000000)::text, 2, '0')
+        ELSE rtrim(lpad((cost_nano % 1000000000)::text, 9, '0'), '0') END AS cost_usd,
     attempts
 """
 

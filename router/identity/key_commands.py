@@ -198,6 +198,18 @@ async def key_names(connection: AsyncConnection, among: Collection[KeyId]) -> di
     return {KeyId(row.id): row.name for row in rows}
 
 
+async def key_labels(connection: AsyncConnection, account_id: AccountId, *, limit: int) -> dict[KeyId, str]:
+    """What people call the keys of an account, the newest first: by name, or by beginning and end where it has none."""
+    query = select(KEYS.c.id, KEYS.c.name, KEYS.c.is_test, KEYS.c.handle, KEYS.c.last4, KEYS.c.revoked_at)
+    rows = await connection.execute(
+        query.where(KEYS.c.account_id == account_id).order_by(KEYS.c.id.desc()).limit(limit)
+    )
+    return {
+        KeyId(row.id): (row.name.strip() or _masked(row)) + (" (revoked)" if row.revoked_at is not None else "")
+        for row in rows.all()
+    }
+
+
 async def list_keys(
     connection: AsyncConnection,
     account_id: AccountId | None = None,
@@ -295,7 +307,7 @@ def _view(row: Row[Any], caps: tuple[Cap, ...], earlier: Iterable[datetime], now
     return KeyView(
         id=KeyId(row.id),
         account_id=AccountId(row.account_id),
-        masked=f"{TEST if row.is_test else LIVE}{row.handle[:4]}…{row.last4}",
+        masked=_masked(row),
         spec=spec,
         is_test=row.is_test,
         paused=row.paused,
@@ -313,3 +325,8 @@ def _mailed(view: KeyView) -> MailedKey:
 def _audit_facts(view: KeyView) -> Json:
     facts: Json = msgspec.to_builtins(view)
     return {name: value for name, value in facts.items() if name not in ("id", "account_id", "created_at")}
+
+
+def _masked(row: Any) -> str:  # noqa: ANN401 - a row with the columns that it names
+    """The beginning and the end of a key's text."""
+    return f"{TEST if row.is_test else LIVE}{row.handle[:4]}…{row.last4}"

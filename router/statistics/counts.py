@@ -134,18 +134,20 @@ def call_fault(status: int, code: str) -> Fault | None:
     return Fault.OURS if status >= 500 else Fault.CUSTOMERS
 
 
-def percentile(latency: Sequence[int], share: float) -> float | None:
+def percentile(
+    latency: Sequence[int], share: float, bounds: Sequence[int] = LATENCY_BOUNDS_MS, *, least: int = CALLS_MIN
+) -> float | None:
     """The latency in milliseconds that ``share`` of the counted took at most, within a bucket by proportion.
 
-    None where fewer than :data:`CALLS_MIN` were counted. In the last bucket, which has no bound, it is its lower one.
+    None where fewer than ``least`` were counted. In the last bucket, which has no bound, it is its lower one.
     """
     total = sum(latency)
-    if total < CALLS_MIN:
+    if total < max(1, least):
         return None
     wanted, below = share * total, 0
-    for place, count in enumerate(latency[: len(LATENCY_BOUNDS_MS)]):
+    for place, count in enumerate(latency[: len(bounds)]):
         if count and below + count >= wanted:
-            lower = LATENCY_BOUNDS_MS[place - 1] if place else 0
-            return lower + (LATENCY_BOUNDS_MS[place] - lower) * (wanted - below) / count
+            lower = bounds[place - 1] if place else 0
+            return lower + (bounds[place] - lower) * (wanted - below) / count
         below += count
-    return float(LATENCY_BOUNDS_MS[-1])
+    return float(bounds[-1])

@@ -63,6 +63,9 @@ async def test_the_tables_in_the_code_are_those_of_the_migrations(database: Data
         for table, column, nullable in found:
             migrated.setdefault(table, {})[column] = nullable
     ours = ("models", "model_", "license_")
+    # The router's, which sums them in SQL alone.
+    for name in ("model_days", "model_statistics"):
+        del migrated[name]
     declared = {
         name: {column.name: bool(column.nullable) for column in table.columns}
         for name, table in Base.metadata.tables.items()

@@ -1,0 +1,201 @@
+"""Usage and calls as a customer reads them: each figure is that of API and ledger, whoever reads, whatever is typed."""
+
+import csv
+import io
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from billing.money import from_usd
+from billing.rollups.fill import add_before, add_pending
+from router.explain.call_log import COLUMNS, duration_class
+from router.identity.members import Role
+from store.ids import AccountId, KeyId, RequestId, new_id, wire
+from store.postgres import Database
+from tests.builders.database import DatabaseBuilder
+from tests.harness.pages import Pages, a_member
+
+pytestmark = pytest.mark.anyio
+MODELS = ["BAAI/bge-m3", "acme/a-model-with-a-name-of-eighty-characters-without-any-space-in-it-whatsoever-xx"]
+CALLS = 40
+CHARGE = """
+WITH ended AS (INSERT INTO ended_calls (request_id, outcome, account_id, occurred_at) VALUES ($1, 'charged', $3, $2))
+INSERT INTO usage_events (request_id, occurred_at, account_id, key_id, model_id, provider_id, endpoint_id, space,
+    inputs, tokens, price_id, nano_per_mtok, cost_nano, charged_nano, overdraft_nano, held_nano, provider_cost_nano,
+    latency_ms, attempts)
+VALUES ($1, $2, $3, $4, $5, $1, $1, 's', 1, 7, $1, 10, $6, $6, 0, $6, 0, 90, 1)
+"""
+LOG = f"INSERT INTO routes ({', '.join(COLUMNS)}) VALUES ({', '.join(f'${n + 1}' for n in range(len(COLUMNS)))})"
+
+
+class Filled:
+    """An account with calls of ten days; ``keys``: one with a name that looks like markup, one that is revoked."""
+
+    def __init__(self, build: DatabaseBuilder, account: AccountId, now: datetime) -> None:
+        self.account = account
+        self.base = f"/accounts/{wire(AccountId, account)}"
+        self.keys = [build.a_key_and_its_id(account)[1] for _ in range(2)]
+        build.rows("UPDATE keys SET name = '<b>one</b>' WHERE id = $1", self.keys[0])
+        build.rows("UPDATE keys SET name = ' ', revoked_at = now() WHERE id = $1", self.keys[1])
+        [prefix] = build.rows("SELECT handle FROM keys WHERE id = $1", self.keys[1])
+        self.prefix = prefix["handle"][:4] + "…"
+        self.spent = 0
+        for number in range(CALLS):
+            at = now - timedelta(hours=6 * number)
+            request, cost = new_id(at), 1_000_000_007 * (number + 1)
+            self.spent += cost
+            build.rows(CHARGE, request, at, account, self.keys[number % 2], MODELS[number % 2], cost)
+            self._log(build, request, at, self.keys[number % 2], MODELS[number % 2], cost=cost)
+        self.refused = RequestId(new_id(now))
+        self._log(build, self.refused, now, self.keys[0], MODELS[0], code="license_restricted")
+
+    def _log(
+        self, build: DatabaseBuilder, request: Any, at: datetime, key: KeyId, model: str, cost: int = 0, code: str = ""
+    ) -> None:
+        error = f', "error": {{"code": "{code}", "message": "Its license forbids <i>that</i>."}}' if code else ""
+        route = (
+            f'{{"request_id": "{request}", "at": "{at.isoformat()}", "status": {403 if code else 200}, "account":'
+            f' "{self.account}", "key": "{key}", "model": "{model}", "inputs": 1,'
+            f' "timings": {{"total_us": 90000}}{error}}}'
+        )
+        outcome, tokens, paid = ("refused", None, None) if code else ("answered", 7, cost)
+        values = (request, self.account, route, at, key, model, "interactive", outcome, code, 90, duration_class(90))
+        build.rows(LOG, *values, tokens, paid, 1)
+
+
+@pytest.fixture(scope="module")
+def filled(build: DatabaseBuilder, account: AccountId) -> Filled:
+    return Filled(build, account, datetime.now(UTC))
+
+
+@pytest.fixture
+async def ann(pages: Pages, filled: Filled) -> AsyncIterator[httpx.AsyncClient]:
+    async with pages.reader(a_member(filled.account, zone="Asia/Kathmandu")) as client:
+        yield client
+
+
+def exact_amounts(html: str) -> list[int]:
+    """Every amount of a table's cells, to the nano."""
+    found = re.findall(
+        r'<td class="number">(?:<data class="number" value="(-?\d+)"|<span class="number">\$([\d,.]+))', html
+    )
+    return [int(nano) if nano else from_usd(usd.replace(",", "")) for nano, usd in found]
+
+
+@pytest.mark.parametrize("by", ["model", "key", "lane"])
+async def test_rows_of_usage_sum_to_the_total_which_is_the_apis_and_the_csvs(
+    pages: Pages, ann: httpx.AsyncClient, filled: Filled, by: str
+) -> None:
+    for is_summed in (False, True):
+        if is_summed:
+            db = Database(pages.context.writes.db.url)
+            await add_pending(db)
+            await add_before(db, within_s=60)
+            await db.close()
+        page = await ann.get(f"{filled.base}/usage?by={by}&zone=Asia/Kathmandu")
+        assert page.status_code == 200, page.text
+        total = re.search(r"<tfoot>.*?<td class=\"number\">\$([\d,.]+)</td><td></td>", page.text, re.DOTALL)
+        assert total is not None
+        assert from_usd(total[1].replace(",", "")) == filled.spent
+        by_time, by_group = (part for part in page.text.split("<tbody>")[1:3])
+        width = 2 if by == "lane" else 3
+        assert sum(exact_amounts(by_time)[width - 1 :: width]) == filled.spent
+        assert sum(exact_amounts(by_group.partition("<tfoot>")[0])) == filled.spent
+        rows = list(csv.DictReader(io.StringIO((await ann.get(f"{filled.base}/usage.csv?by={by}")).text)))
+        assert sum(from_usd(row["charged_usd"]) for row in rows) == filled.spent
+        assert {row["timezone"] for row in rows} == {"Asia/Kathmandu"}
+        assert "<b>one</b>" not in page.text
+        if by == "key":
+            assert filled.prefix in page.text, "a key without a name shows its prefix"
+    proof = await ann.get(f"{filled.base}/usage/proof")
+    assert "Some month is not equal" in proof.text, "these calls were never booked"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("from=2026-02-01&to=2026-01-01", "from=0001-01-01", "from=1926-01-01&to=2026-01-01", "zone=Mars/Olympus"),
+        *("from=0000-01-01", "by=provider", "each=second", "key_id=acct_1", "colour=red", "zone=../../etc/passwd"),
+    ],
+)
+async def test_what_usage_does_not_take_is_a_sentence(ann: httpx.AsyncClient, filled: Filled, query: str) -> None:
+    for page in ("usage", "usage.csv"):
+        answer = await ann.get(f"{filled.base}/{page}?{query}")
+        assert answer.status_code == 400, query
+        assert "Traceback" not in answer.text
+
+
+async def test_every_span_and_bucket_is_shown_also_on_days_when_clocks_change(
+    ann: httpx.AsyncClient, filled: Filled
+) -> None:
+    for zone in ("Asia/Kathmandu", "America/New_York", "UTC"):
+        for span in ("from=2026-03-06&to=2026-03-09", "from=2026-01-01&to=2026-12-31", "from=2026-11-01&to=2026-11-01"):
+            for each in ("hour", "day", "month"):
+                answer = await ann.get(f"{filled.base}/usage?zone={zone}&{span}&each={each}")
+                assert answer.status_code == 200, (zone, span, each)
+
+
+async def test_a_finance_member_sees_money_and_no_key(pages: Pages, filled: Filled) -> None:
+    async with pages.reader(a_member(filled.account, Role.FINANCE)) as fay:
+        page = await fay.get(f"{filled.base}/usage?by=key")
+        text = page.text + (await fay.get(f"{filled.base}/usage.csv?by=key")).text
+        assert page.status_code == 200
+        for key in filled.keys:
+            assert wire(KeyId, key) not in text
+        assert "one" not in re.findall(r'<th scope="row">([^<]*)', text)
+        for path in ("calls", "calls.csv", f"calls/{wire(RequestId, filled.refused)}"):
+            assert (await fay.get(f"{filled.base}/{path}")).status_code == 403
+
+
+async def test_calls_are_filtered_paged_and_explained_and_a_refusal_says_what_lifts_it(
+    ann: httpx.AsyncClient, filled: Filled
+) -> None:
+    first = await ann.get(f"{filled.base}/calls?code=license_restricted")
+    assert first.status_code == 200, first.text
+    [link] = re.findall(rf'href="({filled.base}/calls/req_[0-9a-f]+)"', first.text)
+    shown = (await ann.get(link)).text
+    assert "Its license forbids &lt;i&gt;that&lt;/i&gt;." in shown
+    assert f'href="/models/{MODELS[0]}">See the license' in shown
+    every = (await ann.get(f"{filled.base}/calls")).text
+    assert every.count(f'href="{filled.base}/calls/req_') == CALLS + 1
+    assert "kept for 30 days" in every
+    rows = list(csv.DictReader(io.StringIO((await ann.get(f"{filled.base}/calls.csv?outcome=answered")).text)))
+    assert sum(from_usd(row["cost_usd"]) for row in rows) == filled.spent
+    assert "No call of the last 30 days is like that." in (await ann.get(f"{filled.base}/calls?model=none/none")).text
+    wrong = await ann.get(f"{filled.base}/calls?slower_than_ms=٣")
+    assert (wrong.status_code, "slower_than_ms" in wrong.text) == (400, True)
+    for path in ("req_" + "0" * 32, "nonsense"):
+        assert (await ann.get(f"{filled.base}/calls/{path}")).status_code == 404
+    assert (await ann.get(f"{filled.base}/calls.csv?outcome=lost")).status_code == 400
+
+
+async def test_a_page_asks_postgres_as_much_for_a_thousand_calls_as_for_one(
+    pages: Pages, ann: httpx.AsyncClient, filled: Filled
+) -> None:
+    counts = []
+    for query in ("?from=2026-01-01&to=2026-01-02", ""):
+        for page, most in (("usage", 6), ("calls", 6)):
+            with pages.counted() as statements:
+                await ann.get(f"{filled.base}/{page}{query}")
+            assert len(statements) <= most, statements
+            counts.append(len(statements))
+    assert counts[:2] == counts[2:]
+
+
+@pytest.fixture(scope="module")
+def other(build: DatabaseBuilder) -> AccountId:
+    return build.an_account(0, "Other")
+
+
+async def test_another_accounts_pages_are_not_found(pages: Pages, filled: Filled, other: AccountId) -> None:
+    base = f"/accounts/{wire(AccountId, other)}"
+    call = wire(RequestId, filled.refused)
+    async with pages.reader(a_member(other)) as client:
+        assert (await client.get(f"{base}/calls/{call}")).status_code == 404
+        assert call not in (await client.get(f"{base}/calls")).text
+        for path in ("usage", "usage.csv", "usage/proof", "calls", "calls.csv", f"calls/{call}"):
+            assert (await client.get(f"{filled.base}/{path}")).status_code == 404
