@@ -27,6 +27,14 @@ class Chip(StrEnum):
     ACCEPTANCE = "needs acceptance"
     UNKNOWN = "unknown"
 
+    @property
+    def kind(self) -> str:
+        """One word for addresses and classes."""
+        return _KINDS[self]
+
+
+_KINDS: Final = dict(zip(Chip, ("commercial", "noncommercial", "conflict", "acceptance", "unknown"), strict=True))
+
 
 class StatedLicense(msgspec.Struct, frozen=True):
     """One row of the table of claims. ``settled`` says that a resolution has ruled on it."""

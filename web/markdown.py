@@ -5,8 +5,8 @@ coloured by classes, since no style may stand in a page.
 """
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
@@ -19,21 +19,24 @@ from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 from typing_extensions import override
 
+# Text that is HTML already.
+Html: TypeAlias = Markup
+
 BYTES_MAX = 200_000
 _REMOTE = re.compile(r"(?i)https?://")
 _FORMATTER: HtmlFormatter[str] = HtmlFormatter(nowrap=True)
 
 
-def render_markdown(text: str, *, is_ours: bool = False) -> Markup:
-    """The HTML of a text; ``is_ours``: its headings have ids, and its links are followed."""
+def render_markdown(text: str, *, is_ours: bool = False, link: Callable[[str], str | None] = lambda href: href) -> Html:
+    """The HTML of a text; ``is_ours``: its headings have ids, and its links lead where ``link`` says, or nowhere."""
     parser = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable("table")
     parser.disable("image")
     if not is_ours:
         parser.options["theirs"] = True
-    return Markup(parser.render(text[:BYTES_MAX]))  # noqa: S704 - without raw HTML, what it renders is escaped
+    return Markup(parser.render(text[:BYTES_MAX], {"link": link}))  # noqa: S704 - without raw HTML, what it renders is escaped
 
 
-def colour(code: str, language: str) -> Markup:
+def colour(code: str, language: str) -> Html:
     """Code with its colours; as it is where the language is not known."""
     try:
         lexer = get_lexer_by_name(language)
@@ -64,11 +67,20 @@ class _Renderer(RendererHTML):
     def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:  # noqa: ANN401
         href = str(tokens[idx].attrs.get("href", ""))
         if "theirs" not in options:
-            return f'<a href="{escape(href)}">'
+            to = env["link"](href)
+            return "<a>" if to is None else f'<a href="{escape(to)}">'
         return f'<a href="{escape(href)}" rel="nofollow noopener">' if _REMOTE.match(href) else "<a>"
 
     def table_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:  # noqa: ANN401
-        return '<div class="scroll" role="region" aria-label="Table" tabindex="0"><table>\n'
+        number = env["tables"] = env.get("tables", 0) + 1
+        return f'<div class="scroll" role="region" aria-label="Table {number}" tabindex="0"><table>\n'
+
+    def th_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:  # noqa: ANN401
+        # The corner of a table heads nothing.
+        return '<th scope="col">' if tokens[idx + 1].content else "<td>"
+
+    def th_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:  # noqa: ANN401
+        return "</th>\n" if tokens[idx - 1].content else "</td>\n"
 
     def table_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:  # noqa: ANN401
         return "</table></div>\n"

@@ -17,14 +17,7 @@ StatusFilter: TypeAlias = Literal["live", "degraded", "cold", "soon", "deprecate
 Text: TypeAlias = Annotated[str, Meta(max_length=200)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
 
-CHIPS: Final[Mapping[str, Chip]] = {
-    "commercial": Chip.PERMITTED,
-    "noncommercial": Chip.NON_COMMERCIAL,
-    "conflict": Chip.CONFLICT,
-    "acceptance": Chip.ACCEPTANCE,
-    "unknown": Chip.UNKNOWN,
-}
-KIND_OF: Final[Mapping[Chip, str]] = {chip: kind for kind, chip in CHIPS.items()}
+CHIPS: Final[Mapping[str, Chip]] = {chip.kind: chip for chip in Chip}
 STANDINGS: Final[Mapping[str, Standing]] = {
     "soon": Standing.COMING_SOON,
     **{one.value: one for one in Standing if one is not Standing.COMING_SOON},

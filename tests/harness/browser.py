@@ -6,10 +6,10 @@ in which they happen. Without a browser the tests are skipped with one sentence,
 
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
@@ -170,3 +170,6 @@ _MOVED = """() => new Promise((done) => {
     .observe({ type: "layout-shift", buffered: true });
   requestAnimationFrame(() => requestAnimationFrame(() => done(sum)));
 })"""
+
+
+NewWindow: TypeAlias = Callable[..., Awaitable[Window]]

@@ -50,6 +50,8 @@ class _Forms(HTMLParser):
                 self._form.fields[self._choice] = value
             case "button":
                 self._in_button = True
+            case _:
+                pass
 
     @override
     def handle_data(self, data: str) -> None:
@@ -100,8 +102,9 @@ class Reader:
     async def send(self, page: httpx.Response, status: int = 200, **typed: str) -> httpx.Response:
         """Fill in the form of a page and press its button."""
         form = form_of(page)
-        sent = await self.client.post(form.action, data=form.fields | typed)
-        assert sent.status_code == status, f"{form.action}: {sent.status_code} {words_of(sent)}"
+        action = form.action or str(page.url)
+        sent = await self.client.post(action, data=form.fields | typed)
+        assert sent.status_code == status, f"{action}: {sent.status_code} {words_of(sent)}"
         return sent
 
     async def confirm(self, page: httpx.Response) -> httpx.Response:
@@ -111,4 +114,4 @@ class Reader:
 
     async def write(self, path: str, **typed: str) -> httpx.Response:
         """Open a form, fill it in, look at what would change, and confirm it."""
-        return await self.confirm(await self.send(await self.open(path), **typed))
+        return await self.confirm(await self.send(await self.open(path), 200, **typed))

@@ -7,7 +7,7 @@ import msgspec
 
 from router.api.in_process import OperationRefused
 from web.answers import Answer, Crumb, Page, Redirect
-from web.ops.lists import Listed, next_page
+from web.ops.lists import Listed, cursor_of, next_page
 from web.ops.write import OPERATIONS
 from web.parts.tables import Column
 from web.request import PageRequest
@@ -61,9 +61,7 @@ async def show(request: PageRequest) -> Answer:
             return Redirect(to=f"/ops/accounts/{found.value.id}", status=302)
         except OperationRefused as refused:
             not_found = refused.error.message
-    listed = await request.run(
-        "list_accounts", Listed[AccountRow], query={"cursor": query.cursor} if query.cursor else {}
-    )
+    listed = await request.run("list_accounts", Listed[AccountRow], query=cursor_of(request, limit=50))
     return AccountsPage(
         title="Accounts",
         crumbs=(OPERATIONS, Crumb("Accounts")),

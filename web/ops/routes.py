@@ -1,7 +1,24 @@
 """The rows of the operations console in the table of all pages. What reads is for all operators; writes are fresh."""
 
 from router.identity.members import Role
-from web.ops import account, account_name, accounts, audit
+from web.ops import (
+    account,
+    account_name,
+    accounts,
+    audit,
+    check,
+    credential,
+    endpoint,
+    license,
+    license_writes,
+    licenses,
+    overview,
+    prices,
+    provider,
+    provider_writes,
+    providers,
+    route,
+)
 from web.ops.write import Write
 from web.route import STAFF, PageFunction, Route, Who
 
@@ -13,23 +30,42 @@ def _read(path: str, show: PageFunction) -> Route:
     return Route(path=path, show=show, who=Who.OPERATOR, roles=STAFF)
 
 
-def _write(path: str, write: Write, roles: frozenset[Role]) -> Route:
-    return Route(path=path, show=write.show, act=write.act, who=Who.OPERATOR, roles=roles, fresh=True)
+def _form(path: str, show: PageFunction, act: PageFunction, roles: frozenset[Role] = OPERATORS) -> Route:
+    return Route(path=path, show=show, act=act, who=Who.OPERATOR, roles=roles, fresh=True)
+
+
+def _write(path: str, write: Write, roles: frozenset[Role] = OPERATORS) -> Route:
+    return _form(path, write.show, write.act, roles)
 
 
 OPS: tuple[Route, ...] = (
+    _read("/ops", overview.show),
+    _read("/ops/providers", providers.show),
+    _write("/ops/providers/new", provider_writes.NEW_PROVIDER),
+    _write("/ops/providers/{provider}/edit", provider_writes.EDIT_PROVIDER),
+    _form("/ops/providers/{provider}/credential", credential.show, credential.act),
+    _form("/ops/providers/{provider}/test", check.show_provider, check.act_provider),
+    _read("/ops/providers/{provider}", provider.show),
+    _write("/ops/endpoints/new", provider_writes.NEW_ENDPOINT),
+    _write("/ops/endpoints/{endpoint}/edit", provider_writes.EDIT_ENDPOINT),
+    _form("/ops/endpoints/{endpoint}/check", check.show_endpoint, check.act_endpoint),
+    *(_write(f"/ops/endpoints/{{endpoint}}/{action}", write) for action, write in provider_writes.MOVES.items()),
+    _read("/ops/endpoints/{endpoint}", endpoint.show),
+    _read("/ops/licenses", licenses.show),
+    _write("/ops/licenses/{model:path}/claim", license_writes.CLAIM),
+    _write("/ops/licenses/{model:path}/resolve", license_writes.RESOLVE),
+    _write("/ops/licenses/{model:path}/waive", license_writes.WAIVE, FINANCE),
+    _read("/ops/licenses/{model:path}", license.show),
+    _write("/ops/waivers/{waiver}/revoke", license_writes.END_WAIVER, FINANCE),
+    _write("/ops/evidence/{evidence}", license_writes.CLOSE_EVIDENCE),
     _read("/ops/accounts", accounts.show),
-    Route(
-        path="/ops/accounts/{account}/name",
-        show=account_name.show,
-        act=account_name.act,
-        who=Who.OPERATOR,
-        roles=STAFF,
-        fresh=True,
-    ),
+    _form("/ops/accounts/{account}/name", account_name.show, account_name.act, STAFF),
     _write("/ops/accounts/{account}/suspend", account.SUSPEND, STAFF),
     _write("/ops/accounts/{account}/resume", account.RESUME, STAFF),
     _write("/ops/accounts/{account}/grant", account.GRANT, FINANCE),
     _read("/ops/accounts/{account}", account.show),
+    _read("/ops/prices", prices.show),
+    _write("/ops/prices/new", prices.SET, FINANCE),
+    _read("/ops/route", route.show),
     _read("/ops/audit", audit.show),
 )

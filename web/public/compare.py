@@ -6,7 +6,6 @@ import msgspec
 from msgspec import Meta
 
 from router.catalogue.comparison import AT_LEAST, AT_MOST, Comparison, compare
-from router.catalogue.filters import KIND_OF
 from router.catalogue.values import CatalogueRow
 from store.ids import ModelId
 from web.answers import Crumb, Page
@@ -25,10 +24,9 @@ class CompareQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Heading(msgspec.Struct, frozen=True):
-    """A column: the model, its license in words, and the address without it."""
+    """A column: the model, and the address without it."""
 
     row: CatalogueRow
-    kind: str
     without: str
 
 
@@ -57,8 +55,7 @@ async def show(request: PageRequest) -> ComparePage:
     pairs = [("m", row.id) for row in rows]
     others = (("tokens", str(query.tokens)),)
     headings = tuple(
-        Heading(row, KIND_OF[row.chip], address("/compare", (*(one for one in pairs if one[1] != row.id), *others)))
-        for row in rows
+        Heading(row, address("/compare", (*(one for one in pairs if one[1] != row.id), *others))) for row in rows
     )
     dots = tuple(
         Dot(row.name, row.shown_nano, row.score, row.is_estimate)
@@ -72,7 +69,7 @@ async def show(request: PageRequest) -> ComparePage:
         crumbs=(Crumb("Models", "/models"), Crumb("Compare")),
         query=query,
         headings=headings,
-        head=(Column(""), *(Column(row.name) for row in rows)),
+        head=(Column("Model"), *(Column(row.name) for row in rows)),
         comparison=compare(rows, query.tokens) if len(rows) >= AT_LEAST else None,
         plot=scatter(dots) if len(dots) >= AT_LEAST else None,
         dots=dots,

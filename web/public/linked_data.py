@@ -3,7 +3,7 @@
 A license stands in it only where one alone holds, and an offer only where money may be asked.
 """
 
-from typing import Any
+from typing import TypeAlias
 
 from billing.money import to_usd
 from catalog.terms import find
@@ -11,10 +11,12 @@ from catalog.values import Model
 from catalog.verdict import Verdict
 from router.catalogue.values import CatalogueRow
 
+LinkedData: TypeAlias = dict[str, str | list[str] | dict[str, str]]
 
-def linked_data(model: Model, row: CatalogueRow, verdict: Verdict, base: str) -> dict[str, Any]:
+
+def linked_data(model: Model, row: CatalogueRow, verdict: Verdict, base: str) -> LinkedData:
     """The model as schema.org has software."""
-    data: dict[str, Any] = {
+    data: LinkedData = {
         "@context": "https://schema.org",
         "@type": "SoftwareApplication",
         "applicationCategory": "Text embedding model",

@@ -1,7 +1,7 @@
 """The page of one model, one template for announced, live, deprecated and retired ones: no block stands empty."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
@@ -11,7 +11,6 @@ from catalog.verdict import KeyVerdict, Verdict, verdict_of, verdicts_of_keys
 from router.api.in_process import OperationRefused
 from router.catalogue.comparison import AT_MOST
 from router.catalogue.cost import Cost, Storage, cost_of, storage_of
-from router.catalogue.filters import KIND_OF
 from router.catalogue.readers import ReaderAccount, read_accounts
 from router.catalogue.related import Relative, family_of, relatives_of, same_space
 from router.catalogue.values import CatalogueRow
@@ -21,7 +20,7 @@ from store.ids import AccountId, ModelId, wire
 from web.answers import Answer, Crumb, Page, Redirect
 from web.faults import InvalidInput, PageFault
 from web.parts.tables import Column, address
-from web.public.linked_data import linked_data
+from web.public.linked_data import LinkedData, linked_data
 from web.public.model_blocks import Block, Fact, Question, figures, month, questions, specifications, texts
 from web.public.model_endpoints import EndpointLine, endpoint_lines
 from web.public.models import listing_of
@@ -82,7 +81,6 @@ class ModelPage(Page, frozen=True, kw_only=True):
     query: ModelQuery
     model: Model
     row: CatalogueRow
-    kind: str
     published: str
     updated: str
     figures: tuple[Fact, ...]
@@ -96,7 +94,7 @@ class ModelPage(Page, frozen=True, kw_only=True):
     base_url: str
     prompts: tuple[tuple[str, str], ...]
     same_space: tuple[ModelId, ...]
-    costs: Costs | None
+    costs: Costs
     prices: tuple[ModelChange, ...]
     texts: tuple[Block, ...]
     questions: tuple[Question, ...]
@@ -105,7 +103,7 @@ class ModelPage(Page, frozen=True, kw_only=True):
     changes: tuple[ModelChange, ...]
     takes_votes: bool
     voters: tuple[VoteAccount, ...]
-    linked_data: dict[str, Any]
+    linked_data: LinkedData
     claims_head: tuple[Column, ...] = CLAIMS_HEAD
     endpoints_head: tuple[Column, ...] = ENDPOINTS_HEAD
     storage_head: tuple[Column, ...] = STORAGE_HEAD
@@ -172,7 +170,6 @@ async def page_of(
         query=query,
         model=model,
         row=row,
-        kind=KIND_OF[verdict.chip],
         published=month(model.published_on),
         updated=month(model.updated_on),
         figures=figures(model, row, verdict),
@@ -215,7 +212,7 @@ def _figures_note(statistics: StatisticsSnapshot | None, request: PageRequest) -
     return f"Figures as of {statistics.state.as_of:%Y-%m-%d %H:%M:%S} UTC{late}."
 
 
-def _costs(model: Model, row: CatalogueRow, query: ModelQuery) -> Costs | None:
+def _costs(model: Model, row: CatalogueRow, query: ModelQuery) -> Costs:
     storages = storage_of(query.vectors, (*row.widths, model.dimensions))
     price = row.shown_nano
     return Costs(

@@ -49,10 +49,18 @@ async def act(request: PageRequest) -> Answer:
         checked = await check_code(people.writes, browser, form.code, place.network)
         entry = await sign_in_with_code(people.writes, checked, place, people.credit, replaces=replaced(request))
     except (InvalidRequest, RequestLimit) as fault:
+        if is_done_already(request, fault):
+            return Redirect(to=request.page_or(form.next, HOME))
         pending = await find_pending(people.writes, browser)
         status = 429 if isinstance(fault, RequestLimit) else 400
         return code_page(pending, carried, form=Form({}, {"code": fault.message}), status=status)
     return await complete(request, entry, carried)
+
+
+def is_done_already(request: PageRequest, fault: InvalidRequest | RequestLimit) -> bool:
+    """Whether the same form was sent again, or the mail's link was pressed meanwhile: this browser is signed in."""
+    is_over = fault.details.get("reason") == "used" or BROWSER not in request.cookies
+    return request.viewer.is_known and is_over
 
 
 def code_page(

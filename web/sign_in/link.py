@@ -7,10 +7,11 @@ import msgspec
 from router.admin.sign_in import sign_in_with_code
 from router.errors import InvalidRequest, RequestLimit
 from router.identity.people.codes import check_link, find_pending
-from web.answers import Answer, Page
+from web.answers import Answer, Page, Redirect
 from web.request import PageRequest
+from web.sign_in.code import is_done_already
 from web.sign_in.cookies import BROWSER
-from web.sign_in.finish import Carried, complete, replaced
+from web.sign_in.finish import HOME, Carried, complete, replaced
 
 
 class LinkPage(Page, frozen=True, kw_only=True):
@@ -42,6 +43,8 @@ async def act(request: PageRequest) -> Answer:
         checked = await check_link(people.writes, browser, link, place.network)
         entry = await sign_in_with_code(people.writes, checked, place, people.credit, replaces=replaced(request))
     except (InvalidRequest, RequestLimit) as fault:
+        if is_done_already(request, fault):
+            return Redirect(to=HOME)
         return await _page(request, fault.message, 429 if isinstance(fault, RequestLimit) else 400)
     return await complete(request, entry, Carried())
 

@@ -87,7 +87,7 @@ async def test_the_page_of_f2llm_v2_4b_says_what_its_sources_say_and_no_more(pag
     data = json.loads(re.findall(r'<script type="application/ld\+json">(.*?)</script>', answer.text)[0])
     assert "license" not in data
     assert "offers" not in data
-    assert '<link rel="canonical" href="http://127.0.0.1:8001/models/codefuse-ai/F2LLM-v2-4B">' in answer.text
+    assert f'<link rel="canonical" href="{pages.context.origins.public}/models/{F2LLM}">' in answer.text
     assert 'property="og:description"' in answer.text
     listed = json.loads((await read(pages, f"/models.json?q={F2LLM}")).text)["data"]
     assert [one["license_in_words"] for one in listed] == ["claims conflict"]

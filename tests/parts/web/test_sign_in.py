@@ -25,6 +25,16 @@ pytestmark = pytest.mark.anyio
 LOCAL = "http://localhost:8001"
 
 
+JUNK = {
+    "code": "٣" * 6,
+    "email": "\ud7ff@\u202e",
+    "credential": "[[[" * 99,
+    "name": "a\nb",
+    "zone": "x",
+    "role": "ops",
+}
+
+
 class Site:
     """The pages as they are served, and the mails that they cause."""
 
@@ -299,3 +309,52 @@ async def test_a_page_of_a_signed_in_reader_sends_few_statements(site: Site) -> 
             assert len(statements) <= 6, statements
     finally:
         event.remove(engine, "before_cursor_execute", count)
+
+
+async def test_the_same_form_twice_and_the_way_back_lose_nobody(site: Site) -> None:
+    browser = await site.signed_in("twice@example.com")
+    await browser.get("/sign-in/code")
+    assert browser.path == "/me"
+    await browser.post("/sign-in/code", {"code": await site.code("twice@example.com"), "next": "/me/sessions"})
+    assert (browser.status, browser.path) == (200, "/me/sessions")
+    await browser.post((await site.inbox.sign_in("twice@example.com")).path)
+    assert (browser.status, browser.path) == (200, "/me")
+
+
+async def test_a_person_in_two_accounts_switches_and_the_account_is_in_the_address(site: Site) -> None:
+    browser = await site.signed_in("both@example.com")
+    await browser.get("/me")
+    await browser.press("Open an account")
+    assert "Your key" in browser.text
+    await browser.get("/me")
+    first, second = dict.fromkeys(re.findall("acct_[0-9a-f]{32}", browser.text))
+    await browser.get(f"/accounts/{first}/members")
+    assert f'href="/accounts/{second}/members"' in browser.text
+    await browser.get(f"/accounts/{second}")
+    assert browser.path == f"/accounts/{second}/members"
+    for _ in range(3):
+        await browser.get("/me")
+        await browser.press("Open an account")
+    assert browser.status == 200
+    await browser.get("/me")
+    await browser.press("Open an account")
+    assert browser.status == 409
+    assert "You own 5 accounts" in browser.text
+
+
+async def test_whatever_is_typed_gets_a_page_with_a_sentence(site: Site) -> None:
+    browser = await site.signed_in("junk@example.com")
+    nobody = site.browser("203.0.113.77")
+    paths = [row.path for row in ROUTES if row.path.startswith(("/sign-in", "/me", "/invitations", "/sign-out"))]
+    for path in paths:
+        at = re.sub(r"\{[^}]+\}", "..%2f\u0663%00", path)
+        for reader in (browser, nobody):
+            for data in ({}, JUNK):
+                answers = [await reader.once("POST", at, data=data), await reader.once("GET", at)]
+                for answer in answers:
+                    assert answer.status_code < 500, (at, answer.text)
+                    assert "\u202e" not in answer.text
+    flood = [await nobody.once("POST", "/sign-in", data={"email": "flood@example.com"}) for _ in range(8)]
+    limited = flood[-1]
+    assert limited.status_code == 429
+    assert "Try again after" in limited.text

@@ -6,11 +6,12 @@ from datetime import UTC, date, datetime
 from enum import Enum
 from importlib import import_module
 from pkgutil import walk_packages
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 import msgspec
 import pytest
+from markupsafe import Markup
 
 import web
 from router.identity.members import Role
@@ -23,6 +24,7 @@ from web.viewer import NOBODY, Membership, Viewer
 
 HOSTILE = '<i>"\u202e'
 PLAIN: dict[object, Any] = {str: HOSTILE, int: 7, float: 1.5, bool: True, bytes: b"x"}
+PLAIN |= {Any: HOSTILE, Markup: Markup("<p>ours</p>")}
 PLAIN |= {datetime: datetime(2026, 11, 28, tzinfo=UTC), date: date(2026, 11, 28), UUID: UUID(int=1)}
 RENDERER = Renderer()
 
@@ -43,6 +45,8 @@ def sample(kind: Any, *, full: bool) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     while hasattr(kind, "__supertype__"):
         kind = kind.__supertype__
+    if origin is Annotated:
+        return sample(inner[0], full=full)
     if origin in (Union, types.UnionType):
         if type(None) in inner and not full:
             return None
@@ -54,6 +58,8 @@ def sample(kind: Any, *, full: bool) -> Any:
     if origin in (tuple, list, frozenset):
         return origin([sample(inner[0], full=full)]) if full else origin()
     if origin is not None and hasattr(origin, "keys"):
+        if isinstance(inner[0], type) and issubclass(inner[0], Enum):
+            return {name: sample(inner[1], full=full) for name in inner[0]}
         return {"name": sample(inner[1], full=full)} if full else {}
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return a_struct(kind, full=full)

@@ -1,6 +1,6 @@
 """One browser per process and one site per module, with the shipped catalogue and an account."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,10 +11,8 @@ from pydantic import SecretStr
 from gigarouter.settings import Settings
 from store.ids import AccountId
 from tests.builders.database import DatabaseBuilder
-from tests.harness.browser import Site, Window, a_browser, a_site, a_window
+from tests.harness.browser import NewWindow, Site, Window, a_browser, a_site, a_window
 from web.viewer import NOBODY, Viewer
-
-NewWindow = Callable[..., Awaitable[Window]]
 
 
 @pytest.fixture(scope="session")

@@ -63,20 +63,19 @@ function addressOf(form) {
 function prepare(root) {
   if (!navigator.clipboard) return;
   for (const place of root.querySelectorAll("[data-copy]")) {
-    const text = () => (place.querySelector("code") ?? place).textContent;
+    const code = place.querySelector("code");
     const button = document.createElement("button");
     button.type = "button";
     button.className = "copy";
     button.textContent = "Copy";
-    if (place.localName === "code") button.setAttribute("aria-label", `Copy ${place.textContent}`);
+    if (place.localName === "span") button.setAttribute("aria-label", `Copy ${code.textContent}`);
     button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(text());
+      await navigator.clipboard.writeText(code.textContent);
       button.textContent = "Copied";
       live().textContent = "Copied";
       setTimeout(() => (button.textContent = "Copy"), 2000);
     });
-    if (place.localName === "code") place.after(button);
-    else place.append(button);
+    place.append(button);
   }
 }
 
@@ -100,4 +99,23 @@ document.addEventListener("click", (event) => {
   swap(link.href, true);
 });
 addEventListener("popstate", () => swap(location.href, false));
+// What few readers use is loaded when they do.
+const palette = async () => (await import("./palette.js")).open();
+document.addEventListener("keydown", (event) => {
+  if (event.key === "k" && (event.ctrlKey || event.metaKey) && !event.altKey) {
+    event.preventDefault();
+    palette();
+  }
+});
+document.addEventListener("click", (event) => {
+  if (!event.target.closest?.("[data-palette]") || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  palette();
+});
+document.addEventListener("pointerover", async (event) => {
+  const figure = event.target.closest?.("[data-chart]");
+  if (!figure || figure.hasAttribute("data-read")) return;
+  figure.setAttribute("data-read", "");
+  (await import("./chart.js")).read(figure);
+});
 prepare(document);
