@@ -27,6 +27,7 @@ GET    /v1/account/caps                                 key billing:read usage:r
 GET    /v1/account/webhooks                             key billing:read usage:read
 GET    /v1/account/webhooks/{webhook_id}                key billing:read usage:read
 GET    /v1/account/webhooks/{webhook_id}/deliveries     key billing:read usage:read
+PATCH  /v1/account/budgets/{budget_id}                  key billing:write usage:write
 DELETE /v1/account/budgets/{budget_id}                  key billing:write usage:write
 DELETE /v1/account/webhooks/{webhook_id}                key billing:write usage:write
 POST   /v1/account/budgets                              key billing:write usage:write
@@ -162,6 +163,10 @@ GET    /admin/v1/providers/{provider_id}                finance_admin ops
 GET    /admin/v1/requests/{request_id}                  finance_admin ops
 GET    /admin/v1/resolutions                            finance_admin ops
 GET    /admin/v1/resolutions/{resolution_id}            finance_admin ops
+GET    /admin/v1/incidents                              finance_admin ops
+GET    /admin/v1/incidents/{incident_id}                finance_admin ops
+POST   /admin/v1/incidents                              ops
+POST   /admin/v1/incidents/{incident_id}/updates        ops
 GET    /admin/v1/sellers                                finance_admin ops
 GET    /admin/v1/sellers/{seller_id}                    finance_admin ops
 GET    /admin/v1/usage                                  finance_admin ops
@@ -232,6 +237,7 @@ POST   /admin/v1/finance/lines/{account_id}/open        finance_admin
 POST   /admin/v1/finance/proposals/{proposal_id}/approve finance_admin
 POST   /admin/v1/finance/proposals/{proposal_id}/reject finance_admin
 POST   /admin/v1/finance/receivables/{receivable_id}/pay finance_admin
+POST   /admin/v1/finance/receivables/{receivable_id}/pay-back finance_admin
 POST   /admin/v1/finance/recharges/{account_id}/off     finance_admin
 POST   /admin/v1/finance/receivables/{receivable_id}/write-off finance_admin
 POST   /admin/v1/finance/refunds                        finance_admin
@@ -327,6 +333,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
         *("exports", "cancel"),
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "send"),
         "collect",
+        "pay-back",
         *("topups", "refunds", "resolve", "off", "grant-schedules", "retry"),
         *("reconciliations", "invoice-maps", "provider-invoices", "settle"),
         *("contracts", "fund"),
