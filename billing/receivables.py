@@ -61,6 +61,18 @@ _INSERT_PAYMENT = text("""
     INSERT INTO receivable_payments (id, receivable_id, source_ref, entry_id, amount_nano, freed_nano)
     VALUES (:id, :receivable, :source_ref, :entry, :amount, :freed)
 """)
+# What customers paid, without what was credited or written off; and what all of it freed.
+_MOVED = text("""
+    WITH moved AS (
+        SELECT p.amount_nano, p.freed_nano, p.source_ref LIKE 'write_off:%' AS is_lost,
+            EXISTS (SELECT FROM documents n WHERE n.name = p.source_ref AND n.kind = 'credit_note') AS is_credit
+        FROM receivable_payments p WHERE p.receivable_id = :receivable
+    )
+    SELECT coalesce(sum(amount_nano) FILTER (WHERE NOT is_lost AND NOT is_credit), 0)::bigint AS paid,
+        coalesce(sum(amount_nano) FILTER (WHERE is_lost), 0)::bigint AS written_off,
+        coalesce(sum(freed_nano), 0)::bigint AS freed
+    FROM moved
+""")
 _REMIND = text("""
     INSERT INTO receivable_reminders (receivable_id, step)
     SELECT :id, step FROM generate_series(1, :steps) step ON CONFLICT DO NOTHING RETURNING step
@@ -219,7 +231,7 @@ async def pay(
     legs = [Posting(LedgerKind.CUSTOMER_RECEIVABLE, amount, account_id), Posting(into, NanoUSD(-amount))]
     entry = await post(tx, "payment", f"payment:{source_ref}", legs, account_id=account_id)
     freed = found.frees(found.paid + amount) - found.frees(found.paid)
-    await _record_payment(tx, receivable_id, source_ref, entry, amount, NanoUSD(freed))
+    await record_movement(tx, receivable_id, source_ref, entry, amount, NanoUSD(freed))
     await lend_missing(tx, account_id, now)
     return entry
 
@@ -241,19 +253,40 @@ async def record_return(
     await lock_credit(tx, account_id)
     found = await get_receivable(tx, receivable_id)
     freed = NanoUSD(found.frees(found.paid + amount) - found.frees(found.paid))
-    await _record_payment(tx, receivable_id, source_ref, entry_id, amount, freed)
+    await record_movement(tx, receivable_id, source_ref, entry_id, amount, freed)
     await unfit_line(tx, account_id)
     await lend_missing(tx, account_id, now)
 
 
-async def credit_receivable(tx: AsyncConnection, source_ref: str, *, credited_by: str, entry_id: EntryId) -> None:
-    """Close an invoice that a credit note takes back, whose entry was booked already; frees nothing.
+async def credit_receivable(
+    tx: AsyncConnection, source_ref: str, amount: NanoUSD, *, credited_by: str, entry_id: EntryId
+) -> None:
+    """Close an invoice that a credit note takes back, all that is left of it; its entry was booked already.
 
-    What was paid of the invoice is in the customer's favour then: less than nothing is open.
+    What was paid of the invoice is in the customer's favour then: less than nothing is open. What was written off of
+    it was not lost. The line is free by what was paid, and by nothing that was credited before.
     """
     found = await find_receivable(tx, source_ref)
-    if found is not None:
-        await _record_payment(tx, found.id, credited_by, entry_id, found.total, NanoUSD(0))
+    if found is None:
+        return
+    await lock_credit(tx, found.account_id)
+    sums = (await tx.execute(_MOVED, {"receivable": found.id})).one()
+    if sums.written_off:
+        lost, source = NanoUSD(sums.written_off), f"write_off:undone:{credited_by}"
+        legs = [
+            Posting(LedgerKind.CUSTOMER_RECEIVABLE, NanoUSD(-lost), found.account_id),
+            Posting(LedgerKind.WRITE_OFF, lost),
+        ]
+        undone = await post(tx, "write_off", source, legs, account_id=found.account_id)
+        await record_movement(tx, found.id, source, undone, NanoUSD(-lost), NanoUSD(0))
+    freed = NanoUSD(found.frees(sums.paid) - sums.freed)
+    await record_movement(tx, found.id, credited_by, entry_id, amount, freed)
+    await unfit_line(tx, found.account_id)
+
+
+async def written_off(tx: AsyncConnection, receivable_id: ReceivableId) -> NanoUSD:
+    """How much of a receivable was given up."""
+    return NanoUSD((await tx.execute(_MOVED, {"receivable": receivable_id})).one().written_off)
 
 
 async def credit_part(
@@ -266,7 +299,7 @@ async def credit_part(
     await lock_credit(tx, found.account_id)
     found = await get_receivable(tx, found.id)
     freed = NanoUSD(found.frees(found.paid + amount) - found.frees(found.paid))
-    await _record_payment(tx, found.id, credited_by, entry_id, amount, freed)
+    await record_movement(tx, found.id, credited_by, entry_id, amount, freed)
     await lend_missing(tx, found.account_id, now)
 
 
@@ -287,11 +320,11 @@ async def write_off(
         Posting(LedgerKind.WRITE_OFF, NanoUSD(-amount)),
     ]
     entry = await post(tx, "write_off", f"write_off:{source_ref}", legs, account_id=account_id, note=note)
-    await _record_payment(tx, receivable_id, f"write_off:{source_ref}", entry, amount, NanoUSD(0))
+    await record_movement(tx, receivable_id, f"write_off:{source_ref}", entry, amount, NanoUSD(0))
     return entry
 
 
-async def _record_payment(
+async def record_movement(
     tx: AsyncConnection,
     receivable_id: ReceivableId,
     source_ref: str,
@@ -299,6 +332,7 @@ async def _record_payment(
     amount: NanoUSD,
     freed: NanoUSD,
 ) -> None:
+    """Record what was paid of a receivable, or below zero what went back, whose entry was booked already."""
     facts = {"receivable": receivable_id, "source_ref": source_ref, "entry": entry_id}
     await tx.execute(_INSERT_PAYMENT, {"id": PaymentId(new_id()), **facts, "amount": amount, "freed": freed})
 

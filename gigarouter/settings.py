@@ -58,6 +58,11 @@ def _default_data_dir() -> Path:
     return (Path(home) if home else Path.home() / ".local" / "share") / "gigarouter"
 
 
+def _default_config_dir() -> Path:
+    home = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(home) if home else Path.home() / ".config") / "gigarouter"
+
+
 def _default_admin_port(fields: dict[str, Any]) -> int:
     """A thousand above the API's, so that processes on neighbouring ports of one host do not meet; below where it ends.
 
@@ -105,6 +110,10 @@ class Settings(CustomerSettings, WebSettings, SecondPersonSettings, SignInSettin
     data_dir: Path = Field(
         default_factory=_default_data_dir,
         description="Folder in which `up` keeps the embedded PostgreSQL and Redis, logs and secrets.",
+    )
+    config_dir: Path = Field(
+        default_factory=_default_config_dir,
+        description="Folder in which `gigarouter login` keeps the key of this machine.",
     )
     exports_dir: Path | None = Field(
         default=None,

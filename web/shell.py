@@ -6,7 +6,7 @@ import msgspec
 
 from router.identity.members import Role
 from store.ids import AccountId, wire
-from web.route import BUILDERS, MEMBERS, MONEY
+from web.route import BUILDERS, MEMBERS, MONEY, OWNERS
 from web.static import Assets
 from web.viewer import Membership, Viewer
 
@@ -53,6 +53,7 @@ ACCOUNT_NAV: tuple[tuple[str, str, frozenset[Role]], ...] = (
     ("Credit", "credit", MONEY),
     ("Documents", "documents", MONEY),
     ("Members", "members", MEMBERS),
+    ("Audit", "audit", OWNERS),
 )
 STAFF_NAV = (("Operations", "/ops"), ("Finance", "/finance"))
 

@@ -36,7 +36,30 @@ def credit_note_of(document: Document, issued_on: date, reason: str) -> Draft:
         issued_on=issued_on,
         due_on=None,
         paid_cents=0,
+        set_off=msgspec.UNSET,
         corrects=Reference(document.name, document.draft.issued_on, reason),
+    )
+
+
+def rest_note_of(document: Document, notes: Sequence[Document], issued_on: date, reason: str) -> Draft:
+    """The credit note of all that credit notes of parts left of a document.
+
+    Raises :class:`DocumentRefused` where they left nothing.
+    """
+    net, tax = left_of(document, notes)
+    if net <= 0 and tax <= 0:
+        raise DocumentRefused(RULE, "amount", f"of {document.name} nothing is left to credit")
+    draft = document.draft
+    words = WORDS[draft.buyer.language]["credited_rest"]
+    return msgspec.structs.replace(
+        credit_note_of(document, issued_on, reason),
+        lines=(Line(words.format(what=document.name), net * NANO_PER_CENT, net),),
+        deductions=(),
+        net_cents=net,
+        rounding_nano=0,
+        tax_cents=tax,
+        local_tax=_local(draft.local_tax, tax),
+        corrects=Reference(document.name, draft.issued_on, reason, is_rest=True),
     )
 
 
@@ -75,6 +98,7 @@ def partial_note_of(document: Document, notes: Sequence[Document], part: Credite
         paid_cents=net + tax if part.paid_by else 0,
         paid_by=part.paid_by,
         due_on=None,
+        set_off=msgspec.UNSET,
         corrects=Reference(document.name, draft.issued_on, part.reason, is_partial=True),
     )
 

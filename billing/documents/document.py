@@ -96,6 +96,8 @@ class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     issued_on: date
     reason: str
     is_partial: bool = False
+    is_rest: bool = False
+    """Whether parts of it were taken back before, and this takes back what is left."""
 
 
 class Movement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,6 +107,13 @@ class Movement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: str
     amount_nano: int
     on: date | None = None
+
+
+class SetOff(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What of an invoice is paid from what was paid of an earlier one, which was taken back."""
+
+    name: str
+    cents: int
 
 
 class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -137,6 +146,9 @@ class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     paid_by: str = ""
     corrects: Reference | None = None
     statement: Statement | None = None
+    set_off: tuple[SetOff, ...] | msgspec.UnsetType = msgspec.UNSET
+    in_favour_cents: int | msgspec.UnsetType = msgspec.UNSET
+    """What was paid of the invoice that a credit note takes back, which is the customer's."""
     carries: tuple[date, ...] | msgspec.UnsetType = msgspec.UNSET
     """Earlier months that an invoice has beside its own, which is the month of ``until``."""
 
@@ -164,6 +176,11 @@ class Draft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def is_partial(self) -> bool:
         """Whether it is a credit note of a part of a document."""
         return self.corrects is not None and self.corrects.is_partial
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a credit note that has an amount of a document and not its lines."""
+        return self.corrects is not None and (self.corrects.is_partial or self.corrects.is_rest)
 
     @property
     def series(self) -> str:

@@ -14,12 +14,13 @@ from billing.contracts.minimums import read_paid
 from billing.documents import contract_lines
 from billing.documents.balances import read_statement
 from billing.documents.carried import carried_months
-from billing.documents.credit_notes import Credited, credit_note_of, partial_note_of
+from billing.documents.credit_notes import Credited, credit_note_of, partial_note_of, rest_note_of
 from billing.documents.document import (
     Document,
     DocumentKind,
     Draft,
     LineUsage,
+    SetOff,
     due_on,
     local_tax,
     month_bounds,
@@ -29,13 +30,15 @@ from billing.documents.document import (
 from billing.documents.faults import DocumentRefused, DocumentWaits
 from billing.documents.parties import Seller
 from billing.documents.profiles import find_rate, list_sellers, read_profile
-from billing.documents.requests import DocumentFacts, DocumentRequest, RequestState, find_source
+from billing.documents.requests import TOPUP, DocumentFacts, DocumentRequest, RequestState, find_source
 from billing.documents.rounding import NANO_PER_CENT, tax_cents
 from billing.documents.store import StoredDocument, find_document, list_credit_notes
 from billing.documents.tax import TaxDecision, TaxUndecided, decide_tax
 from billing.documents.usage_lines import measure_lines
 from billing.documents.words import WORDS
-from store.ids import AccountId, wire
+from billing.favours import read_favours
+from billing.receivables import find_receivable, written_off
+from store.ids import AccountId, parse, wire
 
 # A call ends, and is booked, within its deadline and what the reaper waits beyond it; a month is invoiced after that.
 SETTLED_AFTER = timedelta(hours=1)
@@ -136,7 +139,15 @@ async def _bill_month(tx: AsyncConnection, account_id: AccountId, draft: Draft, 
 async def with_tax(tx: AsyncConnection, draft: Draft, tax: TaxDecision, cents: int | None = None) -> Draft:
     """The draft with its tax, also in the currency of the seller's books; ``cents``: as whoever decided it says."""
     due = tax_cents(draft.net_cents, tax.rate) if cents is None else cents
-    return await _with_local_tax(tx, msgspec.structs.replace(draft, tax=tax, tax_cents=due))
+    taxed = await _with_local_tax(tx, msgspec.structs.replace(draft, tax=tax, tax_cents=due))
+    used: list[SetOff] = []
+    for favour in await read_favours(tx, AccountId(parse(AccountId, draft.account))):
+        left = taxed.total_cents - sum(one.cents for one in used)
+        if (part := min(left, favour.amount // NANO_PER_CENT)) > 0:
+            used.append(SetOff(favour.receivable.source_ref, part))
+    if not used:
+        return taxed
+    return msgspec.structs.replace(taxed, set_off=tuple(used), paid_cents=sum(one.cents for one in used))
 
 
 async def _topup(tx: AsyncConnection, request: DocumentRequest, today: date) -> Draft:
@@ -154,17 +165,28 @@ async def _topup(tx: AsyncConnection, request: DocumentRequest, today: date) -> 
 
 async def _credit_note(tx: AsyncConnection, request: DocumentRequest, today: date) -> Draft:
     facts, stored = request.facts, await credited_document(tx, request.facts)
-    if not facts.is_partial:
-        if stored.credit_notes:
-            raise DocumentRefused("credited-once", "corrects", f"credit notes were issued: {stored.credit_notes[0]}")
-        return credit_note_of(stored.document, today, facts.reason)
     if stored.corrected_by is not None:
         raise DocumentRefused("credited-once", "corrects", f"{stored.corrected_by} took all of it back")
     notes = [one.document for one in await list_credit_notes(tx, stored.id)]
+    if not facts.is_partial:
+        whole = credit_note_of(stored.document, today, facts.reason)
+        note = rest_note_of(stored.document, notes, today, facts.reason) if notes else whole
+        return await _with_favour(tx, note, stored.document.name)
     # Of a refund the tax is what was paid back.
-    tax_cents = facts.tax_cents if facts.corrects_source else None
+    tax_cents = facts.tax_cents if facts.corrects_source.startswith(TOPUP) else None
     part = Credited(facts.net_cents, facts.reason, facts.line, tax_cents, facts.paid_by)
-    return partial_note_of(stored.document, notes, part, today)
+    note = partial_note_of(stored.document, notes, part, today)
+    return await _with_favour(tx, note, stored.document.name)
+
+
+async def _with_favour(tx: AsyncConnection, note: Draft, name: str) -> Draft:
+    """The credit note with what was paid of its invoice and is the customer's now."""
+    found = None if note.paid_by else await find_receivable(tx, name)
+    if found is None:
+        return note
+    owed = max(0, found.open + await written_off(tx, found.id))
+    favour = note.total_cents - -(-owed // NANO_PER_CENT)
+    return msgspec.structs.replace(note, in_favour_cents=favour) if favour > 0 else note
 
 
 async def credited_document(tx: AsyncConnection, facts: DocumentFacts) -> StoredDocument:

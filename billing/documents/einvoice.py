@@ -96,7 +96,7 @@ def business_terms(document: Document) -> dict[str, Any]:
         "BT-72": draft.until,
         "BT-73": draft.since,
         "BT-74": draft.until,
-        "BT-81": _CARD if draft.paid_cents else _TRANSFER if draft.seller.iban else _UNSAID,
+        "BT-81": _means(draft),
         "BG-4": _seller(draft.seller, draft.tax),
         "BG-7": _buyer(draft.buyer, draft.tax),
         "BG-23": [_breakdown(draft, draft.tax)],
@@ -120,6 +120,13 @@ def business_terms(document: Document) -> dict[str, Any]:
         if draft.corrects.reason:
             terms["BG-1"] = [{"BT-22": draft.corrects.reason}]
     return terms
+
+
+def _means(draft: Draft) -> str:
+    """By what it was paid, or is to be; what is set off leaves the rest to be paid as ever."""
+    if draft.paid_cents and not draft.set_off:
+        return _CARD
+    return _TRANSFER if draft.seller.iban else _UNSAID
 
 
 def _totals(draft: Draft) -> dict[str, Any]:
@@ -147,7 +154,7 @@ def _payment(draft: Draft) -> dict[str, Any]:
         terms["BT-9"] = draft.due_on
     elif draft.due_cents > 0:
         terms["BT-20"] = f"To be set off against {draft.corrects.name}" if draft.corrects else "At once"
-    if draft.seller.iban and not draft.paid_cents:
+    if draft.seller.iban and (draft.set_off or not draft.paid_cents):
         terms |= {"BT-84": draft.seller.iban.replace(" ", ""), "BT-85": draft.seller.legal_name}
         if draft.seller.bic:
             terms["BT-86"] = draft.seller.bic

@@ -21,9 +21,10 @@ from billing.documents.faults import DocumentCarried, DocumentRefused, DocumentW
 from billing.documents.mails import add_mails
 from billing.documents.payment_provider import NO_PROVIDER, PaymentProvider
 from billing.documents.render import Renderer
-from billing.documents.requests import DocumentRequest, request_month, request_of
+from billing.documents.requests import DocumentRequest, request_allowance_again, request_month, request_of
 from billing.documents.rounding import NANO_PER_CENT
-from billing.documents.store import count_credited, next_number, store_document
+from billing.documents.store import count_credited, find_named, list_credit_notes, next_number, store_document
+from billing.favours import FavourChanged, set_off
 from billing.ledger import Posting, post
 from billing.money import NanoUSD
 from billing.receivables import AmountRefused, Receivable, credit_part, credit_receivable, record_receivable
@@ -110,6 +111,7 @@ async def _attempt(db: Database, renderer: Renderer, request: DocumentRequest, p
             document_id = await store_document(tx, document, request.account_id, files, corrects)
             receivable = await _book(tx, request, document, db.clock.now())
             await note_months(tx, document_id, request.account_id, document.draft)
+            await _set_off(tx, document.draft, receivable, db.clock.now())
             if receivable is not None and provider.collect is not None:
                 await provider.collect(tx, document_id, receivable.id, request.account_id)
             await _reissue(tx, request, document)
@@ -142,14 +144,22 @@ async def _reissue(tx: AsyncConnection, request: DocumentRequest, document: Docu
     if not request.facts.reissues or document.draft.is_partial:
         return
     account, period, seller = request.account_id, document.draft.period, document.draft.seller.id
-    after = await count_credited(tx, account, DocumentKind.INVOICE, period, seller)
-    await request_month(tx, DocumentKind.INVOICE, account, period, seller, request.created_by, after=after)
+    after, by = await count_credited(tx, account, DocumentKind.INVOICE, period, seller), request.created_by
+    following = await request_month(tx, DocumentKind.INVOICE, account, period, seller, by, after=after)
+    corrected = await find_named(tx, document.draft.corrects.name) if document.draft.corrects else None
+    for note in await list_credit_notes(tx, corrected.id) if corrected is not None else ():
+        allowed = note.document.draft
+        if allowed.is_partial and allowed.corrects is not None:
+            # What was allowed of the one before is allowed of this one, too.
+            reason, name = allowed.corrects.reason, note.document.name
+            await request_allowance_again(tx, account, following.source_ref, name, allowed.net_cents, reason, by)
 
 
 async def _book(tx: AsyncConnection, request: DocumentRequest, document: Document, now: datetime) -> Receivable | None:
     """Book what an invoice makes of a drawn line: a receivable with tax, which is returned, and rounding."""
     draft = document.draft
-    legs = invoice_legs(draft, request)
+    origin = await find_named(tx, draft.corrects.name) if draft.corrects is not None else None
+    legs = invoice_legs(draft, request, origin.document.draft if origin else None)
     if not any(leg.amount for leg in legs):
         return None
     account = request.account_id
@@ -159,7 +169,7 @@ async def _book(tx: AsyncConnection, request: DocumentRequest, document: Documen
         if draft.is_partial:
             await credit_part(tx, name, total, now, credited_by=document.name, entry_id=entry)
         else:
-            await credit_receivable(tx, name, credited_by=document.name, entry_id=entry)
+            await credit_receivable(tx, name, total, credited_by=document.name, entry_id=entry)
         return None
     drawn = NanoUSD(sum(leg.amount for leg in legs if leg.kind is LedgerKind.CUSTOMER_UNBILLED))
     if drawn <= 0 or draft.total_cents == 0:  # what rounds to no cent is owed by nobody, and frees the line at once
@@ -180,17 +190,33 @@ async def _book(tx: AsyncConnection, request: DocumentRequest, document: Documen
         return None
 
 
-def invoice_legs(draft: Draft, request: DocumentRequest) -> list[Posting]:
+async def _set_off(tx: AsyncConnection, draft: Draft, receivable: Receivable | None, now: datetime) -> None:
+    """Pay the invoice from what its draft says that is in the customer's favour."""
+    for one in draft.set_off or ():
+        if receivable is None:
+            raise DocumentRefused("set-off-is-of-a-receivable", "paid_cents", "the invoice demands nothing of a line")
+        try:
+            await set_off(tx, one.name, receivable, NanoUSD(one.cents * NANO_PER_CENT), now)
+        except FavourChanged as fault:
+            # It was used, or paid back, meanwhile: the document is prepared anew.
+            raise _NumberTaken from fault
+
+
+def invoice_legs(draft: Draft, request: DocumentRequest, origin: Draft | None = None) -> list[Posting]:
     """The legs of an invoice's entry, or of its credit note's; none of what books itself (top-ups) or nothing.
 
     Receivable debit, unbilled credit by what the line drew to the nano-dollar, tax credit, the rest to ``rounding``.
-    A credit note of a part leaves what was drawn on its invoice: what is not demanded any more is goodwill.
+    A credit note of a part leaves what was drawn on its invoice: what is not demanded any more is goodwill. One of the
+    rest takes back the whole of its invoice, ``origin``, whose parts are no goodwill then.
     """
     credits_invoice = draft.kind is DocumentKind.CREDIT_NOTE and not draft.paid_by
     if draft.kind is not DocumentKind.INVOICE and not credits_invoice:
         return []
     sign = -1 if draft.kind is DocumentKind.CREDIT_NOTE else 1
-    drawn = draft.net_cents * NANO_PER_CENT - draft.rounding_nano
+    rounding, allowed = draft.rounding_nano, 0
+    if draft.corrects is not None and draft.corrects.is_rest and origin is not None:
+        rounding, allowed = origin.rounding_nano, (origin.net_cents - draft.net_cents) * NANO_PER_CENT
+    drawn = draft.net_cents * NANO_PER_CENT + allowed - rounding
     account, jurisdiction = request.account_id, draft.tax.jurisdiction if draft.tax else ""
     amounts = [
         (LedgerKind.CUSTOMER_RECEIVABLE, -draft.total_cents * NANO_PER_CENT, account, ""),
@@ -198,7 +224,8 @@ def invoice_legs(draft: Draft, request: DocumentRequest) -> list[Posting]:
         if draft.is_partial
         else (LedgerKind.CUSTOMER_UNBILLED, drawn, account, ""),
         (LedgerKind.TAX_PAYABLE, draft.tax_cents * NANO_PER_CENT, None, jurisdiction),
-        (LedgerKind.ROUNDING, draft.rounding_nano, None, ""),
+        (LedgerKind.ROUNDING, rounding, None, ""),
+        (LedgerKind.GOODWILL_EXPENSE, -allowed, None, ""),
     ]
     return [Posting(kind, NanoUSD(sign * nano), who, detail) for kind, nano, who, detail in amounts]
 

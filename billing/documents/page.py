@@ -141,7 +141,8 @@ def _totals(draft: Draft) -> list[list[str]]:
         rate = f" {write_decimal(percent(draft.tax.rate), language)} %" if draft.tax.rate else ""
         rows.append((words["tax"] + rate, draft.tax_cents))
     rows.append((words["total"], draft.total_cents))
-    if draft.paid_cents:
+    rows += [(words["set_off"].format(number=one.name), -one.cents) for one in draft.set_off or ()]
+    if draft.paid_cents and not draft.set_off:
         paid = words["paid_back" if draft.kind is DocumentKind.CREDIT_NOTE else "paid"]
         rows.append((f"{paid}{f' ({draft.paid_by})' if draft.paid_by else ''}", -draft.paid_cents))
     if draft.kind is not DocumentKind.CREDIT_NOTE:
@@ -158,6 +159,8 @@ def _notes(draft: Draft) -> list[str]:
     if draft.tax is not None and draft.tax.category is not TaxCategory.STANDARD:
         is_reverse = draft.tax.category is TaxCategory.REVERSE_CHARGE
         notes.append(words["reverse_charge"] if is_reverse else draft.tax.reason)
+    if draft.in_favour_cents:
+        notes.append(words["in_favour"].format(amount=write_cents(draft.in_favour_cents, language)))
     if (local := draft.local_tax) is not None:
         amount = f"{words['local_tax'].format(currency=local.currency)}: {write_cents(local.cents, language)}"
         rate, day = write_decimal(local.per_usd, language), write_day(local.on_day, language)

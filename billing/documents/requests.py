@@ -33,6 +33,8 @@ _RETRY = text(
     " AND account_id = :account AND (CAST(:id AS uuid) IS NULL OR id = :id)"
 )
 _NIL = UUID(int=0)
+# How the sources of payments' documents begin.
+TOPUP = "topup:"
 
 
 class RequestState(StrEnum):
@@ -170,6 +172,14 @@ async def request_credit_note(
     return await request_document(tx, DocumentKind.CREDIT_NOTE, source, account_id, facts, by)
 
 
+async def request_allowance_again(
+    tx: AsyncConnection, account_id: AccountId, invoice_source: str, name: str, net_cents: int, reason: str, by: str
+) -> DocumentRequest:
+    """Ask for what the credit note ``name`` allowed once more, of the invoice that follows its own; once."""
+    facts = DocumentFacts(corrects_source=invoice_source, net_cents=net_cents, reason=reason)
+    return await request_document(tx, DocumentKind.CREDIT_NOTE, f"allowance:{name}", account_id, facts, by)
+
+
 async def issue_refund_note(
     tx: AsyncConnection,
     account_id: AccountId,
@@ -197,7 +207,7 @@ async def issue_refund_note(
 
 def topup_source(payment_ref: str) -> str:
     """The source of the request for a payment's tax invoice."""
-    return f"topup:{payment_ref}"
+    return f"{TOPUP}{payment_ref}"
 
 
 async def list_requests(

@@ -38,6 +38,6 @@ def _tax_tolerance(draft: Draft) -> int:
     """By how many cents the tax may differ from the net by its rate."""
     # Stripe's rate may have more decimals than ours, such as 8.875 %, and several taxes that are rounded each.
     slack = 2 + abs(draft.net_cents) // 20_000 if draft.tax is not None and draft.tax.decided_by else 0
-    if draft.is_partial:
+    if draft.is_share:
         return 2 + slack
     return 1 + slack if draft.paid_by else slack

@@ -55,12 +55,12 @@ async def verify(tx: AsyncConnection, stored: StoredDocument) -> Verification:
     origin = document
     if document.draft.corrects is not None:
         original = await find_named(tx, document.draft.corrects.name)
-        if original is None or not (document.draft.is_partial or original.document.draft.lines == document.draft.lines):
+        if original is None or not (document.draft.is_share or original.document.draft.lines == document.draft.lines):
             faults.append(f"its lines are not those of {document.draft.corrects.name}, which it takes back")
         origin = original.document if original else document
     if stored.credit_notes:
         faults += await _credit_faults(tx, stored)
-    if not document.draft.is_partial and origin.draft.kind in (DocumentKind.INVOICE, DocumentKind.STATEMENT):
+    if not document.draft.is_share and origin.draft.kind in (DocumentKind.INVOICE, DocumentKind.STATEMENT):
         for month in origin.draft.months:
             measured = await measure_lines(tx, stored.account_id, month)
             faults += line_faults(document, measured, month)

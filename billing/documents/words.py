@@ -62,6 +62,9 @@ WORDS: dict[Language, dict[str, str]] = {
         "verify": "Each line's calls are the leaves of a Merkle tree (RFC 6962), whose root is in the JSON of this "
         "document.",
         "of_month": "{month}: {what}",
+        "credited_rest": "Credit: the rest of {what}",
+        "set_off": "Set off: what was paid of {number}",
+        "in_favour": "USD {amount} of it were paid: they are yours, and are set off against your next invoice.",
         "more_lines": "{count} more lines, each of which is on our invoice",
         "page": "Page",
         "of": "of",
@@ -121,6 +124,9 @@ WORDS: dict[Language, dict[str, str]] = {
         "verify": "Die Aufrufe jeder Position sind die Blätter eines Merkle-Baums (RFC 6962), dessen Wurzel im JSON "
         "dieses Dokuments steht.",
         "of_month": "{month}: {what}",
+        "credited_rest": "Gutschrift: der Rest von {what}",
+        "set_off": "Verrechnet: Zahlung auf {number}",
+        "in_favour": "Davon waren USD {amount} bezahlt: sie werden mit Ihrer nächsten Rechnung verrechnet.",
         "more_lines": "{count} weitere Posten, die einzeln auf unserer Rechnung stehen",
         "page": "Seite",
         "of": "von",

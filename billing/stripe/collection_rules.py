@@ -76,6 +76,8 @@ def lines_of(draft: Draft) -> list[ItemLine]:
         words = WORDS[draft.buyer.language]["more_lines"]
         rest = sum(line.cents for line in lines[LINES_MAX - 1 :])
         lines = [*lines[: LINES_MAX - 1], ItemLine(words.format(count=len(lines) - LINES_MAX + 1), rest)]
+    words = WORDS[draft.buyer.language]["set_off"]
+    lines += [ItemLine(words.format(number=one.name), -one.cents) for one in draft.set_off or ()]
     if draft.tax_cents:
         lines.append(ItemLine(draft.tax.reason if draft.tax else "", draft.tax_cents))
     return lines

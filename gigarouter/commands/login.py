@@ -58,11 +58,10 @@ def _answer(reply: Reply) -> dict[str, Any]:
 
 
 def _profile(url: str, token: dict[str, Any]) -> Profile:
-    expires = time.gmtime(time.time() + token["expires_in"])
     return Profile(
         url=url,
         key=token["access_token"],
         account=token["account"],
         scopes=tuple(token["scope"].split()),
-        expires_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", expires),
+        expires_at=token["expires_at"],
     )

@@ -4,7 +4,7 @@ from datetime import date
 
 import msgspec
 
-from billing.documents.credit_notes import Credited, partial_note_of
+from billing.documents.credit_notes import Credited, partial_note_of, rest_note_of
 from billing.documents.document import DocumentKind
 from billing.documents.faults import DocumentRefused
 from billing.documents.mails import send_again
@@ -72,16 +72,14 @@ async def ask_for_credit_note(
     if stored.corrected_by is not None:
         raise Conflict(f"{number} was credited by {stored.corrected_by}.", param="number")
     is_partial = bool(net_cents or line)
-    if stored.credit_notes and not is_partial:
-        raise Conflict(
-            f"A part of {number} was credited by {', '.join(stored.credit_notes)}: credit the rest by its amount.",
-            param="number",
-        )
-    if is_partial:
-        notes = [one.document for one in await list_credit_notes(work.connection, stored.id)]
+    notes = [one.document for one in await list_credit_notes(work.connection, stored.id)]
+    if is_partial or notes:
         try:
-            draft = partial_note_of(stored.document, notes, Credited(net_cents, reason, line), work.now.date())
-            net_cents = draft.net_cents
+            if is_partial:
+                part = Credited(net_cents, reason, line)
+                net_cents = partial_note_of(stored.document, notes, part, work.now.date()).net_cents
+            else:
+                rest_note_of(stored.document, notes, work.now.date(), reason)
         except DocumentRefused as refused:
             raise InvalidRequest(f"{refused}.", param=_PARAMS.get(refused.field, "amount_usd")) from refused
     request = await request_credit_note(

@@ -5,7 +5,7 @@ What a line is stays in :mod:`billing.lines`, what is owed in :mod:`billing.rece
 
 from sqlalchemy.exc import IntegrityError, NoResultFound
 
-from billing import lines, receivables
+from billing import favours, lines, receivables
 from billing.ledger import CreditTooLarge
 from billing.lines import Line
 from billing.money import MAX_AMOUNT, NanoUSD, to_usd
@@ -102,6 +102,30 @@ async def write_off_receivable(
     facts: Json = {"amount_usd": to_usd(lost)}
     work.record_change(Change("receivable.write_off", subject, found.account_id, was, facts, reason))
     return await receivables.get_receivable(work.connection, receivable_id), lost
+
+
+async def pay_favour_back(
+    work: UnitOfWork, receivable_id: ReceivableId, amount: NanoUSD | None, source: str, note: str
+) -> tuple[Receivable, NanoUSD]:
+    """Record that what is in a customer's favour, by default all of it, was paid back at the bank; returns how much.
+
+    Raises ``NotFound``, ``InvalidRequest``, ``Conflict``.
+    """
+    found = await require_receivable(work, receivable_id)
+    favour = NanoUSD(max(0, -found.open))
+    back = favour if amount is None else amount
+    try:
+        await favours.pay_back(work.connection, receivable_id, back, source_ref=source, note=note)
+    except AmountRefused as error:
+        raise InvalidRequest(f"Of it {to_usd(favour)} USD are in the customer's favour.", param="amount_usd") from error
+    except IntegrityError as error:
+        if violated_constraint(error) == "booked_facts_pkey":
+            raise Conflict(f"A payment back of {source!r} was recorded before.") from error
+        raise
+    facts: Json = {"amount_usd": to_usd(back), "source": source}
+    subject = wire(ReceivableId, receivable_id)
+    work.record_change(Change("receivable.pay_back", subject, found.account_id, after=facts, reason=note))
+    return await receivables.get_receivable(work.connection, receivable_id), back
 
 
 async def require_receivable(work: UnitOfWork, receivable_id: ReceivableId) -> Receivable:

@@ -36,7 +36,7 @@ class MoneyKind(StrEnum):
 
 # The audited actions whose amounts count together; what a line lends is a level and no sum.
 _ACTIONS = {
-    MoneyKind.REFUND: ("refund.create",),
+    MoneyKind.REFUND: ("refund.create", "receivable.pay_back"),
     MoneyKind.GRANT: ("credit.grant", "grant_schedule.create", "contract.fund"),
     MoneyKind.WRITE_OFF: ("receivable.write_off", "document.request", "account.close"),
 }

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
@@ -172,4 +172,4 @@ _MOVED = """() => new Promise((done) => {
 })"""
 
 
-NewWindow = Callable[..., Awaitable[Window]]
+NewWindow: TypeAlias = Callable[..., Awaitable[Window]]

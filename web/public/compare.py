@@ -69,7 +69,7 @@ async def show(request: PageRequest) -> ComparePage:
         crumbs=(Crumb("Models", "/models"), Crumb("Compare")),
         query=query,
         headings=headings,
-        head=(Column(""), *(Column(row.name) for row in rows)),
+        head=(Column("Model"), *(Column(row.name) for row in rows)),
         comparison=compare(rows, query.tokens) if len(rows) >= AT_LEAST else None,
         plot=scatter(dots) if len(dots) >= AT_LEAST else None,
         dots=dots,

@@ -3,12 +3,12 @@
 The file is the user's alone (0600), and is replaced whole.
 """
 
-import os
 import tempfile
 from pathlib import Path
 
 import msgspec
 
+from gigarouter import settings
 from store.faults import CannotStart
 
 
@@ -23,10 +23,8 @@ class Profile(msgspec.Struct, frozen=True):
 
 
 def profile_file() -> Path:
-    """Where it is, after the XDG Base Directory Specification."""
-    base = os.environ.get("XDG_CONFIG_HOME") or ""
-    folder = Path(base) if base.startswith("/") else Path.home() / ".config"
-    return folder / "gigarouter" / "login.json"
+    """Where it is."""
+    return settings.load().config_dir.expanduser() / "login.json"
 
 
 def read_profile() -> Profile | None:

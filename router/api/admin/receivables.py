@@ -8,7 +8,7 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.receivables import Receivable, list_receivables
-from router.admin.lines import record_payment, write_off_receivable
+from router.admin.lines import pay_favour_back, record_payment, write_off_receivable
 from router.api.admin.request import Read, Write
 from router.api.fields import AccountIdText, Instant, ReceivableIdText, Usd, UsdAboveZero, text_of
 from router.api.forms import Body, Page, PageQuery, Resource, answer_of
@@ -39,12 +39,12 @@ class ReceivableOut(Resource):
 
 
 class PaymentRecord(Body):
-    """Money that arrived at the bank."""
+    """Money that arrived at the bank, or left it."""
 
     source: Annotated[str, text_of(200)] = Field(
         description="The fact behind it, such as the bank's reference; the same one is recorded once."
     )
-    amount_usd: UsdAboveZero | None = Field(None, description="How much; by default all that is open.")
+    amount_usd: UsdAboveZero | None = Field(None, description="How much; by default all of it.")
     note: str = Field("", description="For whoever reads the audit log.")
 
 
@@ -71,6 +71,18 @@ async def pay(admin: Write, receivable_id: ReceivableIdText, body: PaymentRecord
 
     async def command(work: UnitOfWork) -> ReceivableOut:
         return _out(await record_payment(work, receivable_id, body.amount_usd, body.source, body.note))
+
+    return await admin.change(command)
+
+
+@operations.post("/{receivable_id}/pay-back", verb="pay-back", summary="Record what was paid back", roles=MONEY)
+async def pay_back(admin: Write, receivable_id: ReceivableIdText, body: PaymentRecord) -> ReceivableOut:
+    """Record that what is in a customer's favour was paid back at the bank; else the next invoice sets it off."""
+
+    async def command(work: UnitOfWork) -> ReceivableOut:
+        found, back = await pay_favour_back(work, receivable_id, body.amount_usd, body.source, body.note)
+        await admin.require_second_person(work, MoneyKind.REFUND, found.account_id, back)
+        return _out(found)
 
     return await admin.change(command)
 

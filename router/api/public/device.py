@@ -4,6 +4,7 @@ The two operations of the device need no key; the RFC's error codes are the ``co
 are those of the page ``/device``, for a member who is signed in: a management key approves nothing.
 """
 
+from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
 from fastapi import Depends, Request
@@ -88,7 +89,8 @@ class DeviceTokenOut(Answer):
 
     access_token: str
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a word of RFC 6749
-    expires_in: int
+    expires_in: int = Field(description="Seconds.")
+    expires_at: Instant
     scope: str
     account: AccountIdText
 
@@ -160,7 +162,7 @@ async def finish(request: Request, body: DeviceTokenCreate, _: _Checked) -> Devi
             member_id,
         )
         key, _view = await create_management_key(work, account_id, spec)
-        return _token(key, approved, account_id)
+        return _token(key, approved, account_id, work.now + KEY_LASTS)
 
     return await transact(context.db, Actor(wire(MemberId, member_id)), command)
 
@@ -229,10 +231,11 @@ def _scopes(text: str) -> frozenset[Scope]:
         raise InvalidRequest("'scope' is of scopes such as keys:write, with blanks between.", param="scope") from None
 
 
-def _token(key: str, login: DeviceLogin, account_id: AccountId) -> DeviceTokenOut:
+def _token(key: str, login: DeviceLogin, account_id: AccountId, expires_at: datetime) -> DeviceTokenOut:
     return DeviceTokenOut(
         access_token=key,
         expires_in=int(KEY_LASTS.total_seconds()),
+        expires_at=expires_at,
         scope=" ".join(login.scopes),
         account=account_id,
     )

@@ -24,7 +24,7 @@ from web.viewer import NOBODY, Membership, Viewer
 
 HOSTILE = '<i>"\u202e'
 PLAIN: dict[object, Any] = {str: HOSTILE, int: 7, float: 1.5, bool: True, bytes: b"x"}
-PLAIN |= {Markup: Markup("<p>ours</p>")}
+PLAIN |= {Any: HOSTILE, Markup: Markup("<p>ours</p>")}
 PLAIN |= {datetime: datetime(2026, 11, 28, tzinfo=UTC), date: date(2026, 11, 28), UUID: UUID(int=1)}
 RENDERER = Renderer()
 
@@ -58,6 +58,8 @@ def sample(kind: Any, *, full: bool) -> Any:
     if origin in (tuple, list, frozenset):
         return origin([sample(inner[0], full=full)]) if full else origin()
     if origin is not None and hasattr(origin, "keys"):
+        if isinstance(inner[0], type) and issubclass(inner[0], Enum):
+            return {name: sample(inner[1], full=full) for name in inner[0]}
         return {"name": sample(inner[1], full=full)} if full else {}
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return a_struct(kind, full=full)

@@ -98,10 +98,11 @@ async def test_parts_are_credited_until_nothing_is_left_and_of_two_at_once_one_w
         f"{first.document.name} 0.03 USD net are left to credit",
     }
     await credit(net_cents=3)
-    # All of it cannot be taken back any more: its month is not to be invoiced again.
+    # Of all of it nothing is left to take back: its month is not to be invoiced again.
     await credit()
     await issue_waiting(b.db, renderer)
-    assert (await request_of(b, account)).fault.startswith("credited-once (corrects)")
+    nothing_left = f"of {first.document.name} nothing is left to credit"
+    assert (await request_of(b, account)).fault == f"credits-what-is-left (amount): {nothing_left}"
     notes = [one for one in await documents_of(b, account) if one.document.draft.kind is DocumentKind.CREDIT_NOTE]
     drafts = [one.document.draft for one in notes]
     assert [(one.net_cents, one.tax_cents) for one in drafts] == [(40, 8), (90, 16), (3, 1)]

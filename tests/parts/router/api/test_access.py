@@ -232,6 +232,7 @@ POST   /admin/v1/finance/lines/{account_id}/open        finance_admin
 POST   /admin/v1/finance/proposals/{proposal_id}/approve finance_admin
 POST   /admin/v1/finance/proposals/{proposal_id}/reject finance_admin
 POST   /admin/v1/finance/receivables/{receivable_id}/pay finance_admin
+POST   /admin/v1/finance/receivables/{receivable_id}/pay-back finance_admin
 POST   /admin/v1/finance/recharges/{account_id}/off     finance_admin
 POST   /admin/v1/finance/receivables/{receivable_id}/write-off finance_admin
 POST   /admin/v1/finance/refunds                        finance_admin
@@ -327,6 +328,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
         *("exports", "cancel"),
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "send"),
         "collect",
+        "pay-back",
         *("topups", "refunds", "resolve", "off", "grant-schedules", "retry"),
         *("reconciliations", "invoice-maps", "provider-invoices", "settle"),
         *("contracts", "fund"),

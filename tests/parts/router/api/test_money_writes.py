@@ -66,6 +66,7 @@ BODIES: dict[str, dict[str, object]] = {
     "POST /admin/v1/finance/recharges/{account_id}/off": {"reason": "asked for"},
     "POST /admin/v1/finance/reconciliations": {"kind": "stripe"},
     "POST /admin/v1/finance/receivables/{receivable_id}/pay": {"source": "wire"},
+    "POST /admin/v1/finance/receivables/{receivable_id}/pay-back": {"source": "wire"},
     "POST /admin/v1/finance/receivables/{receivable_id}/write-off": {"reason": "lost"},
     "POST /admin/v1/finance/refunds": {"account": "Acme", "reason": "asked for"},
     "POST /admin/v1/finance/reviews/{review_id}/resolve": {"resolution": "seen"},

@@ -1,0 +1,110 @@
+"""Lists the pages of an account: ``{account}`` is in each path, never in the session."""
+
+from web.customer import (
+    audit,
+    billing,
+    calls,
+    caps,
+    credit,
+    device,
+    documents,
+    first_call,
+    home,
+    key,
+    keys,
+    management_keys,
+    members,
+    movements,
+    recharge,
+    topup,
+    usage,
+    usage_csv,
+    usage_proof,
+)
+from web.route import BUILDERS, MEMBERS, MONEY, OWNERS, Route, Who
+
+KEYS_PATH, ONE_KEY = "/accounts/{account}/keys", "/accounts/{account}/keys/{key}"
+MANAGEMENT_PATH = "/accounts/{account}/management-keys"
+MEMBERS_PATH = "/accounts/{account}/members"
+CREDIT_PATH = "/accounts/{account}/credit"
+DOCUMENTS_PATH = "/accounts/{account}/documents"
+
+CUSTOMER: tuple[Route, ...] = (
+    Route(path="/device", show=device.show_start, who=Who.PERSON),
+    Route(path="/accounts/{account}", show=home.show, who=Who.MEMBER, roles=MEMBERS),
+    Route(path=KEYS_PATH, show=keys.show, who=Who.MEMBER, roles=BUILDERS),
+    Route(path=f"{KEYS_PATH}/new", show=keys.show_new, act=keys.create, who=Who.MEMBER, roles=BUILDERS, fresh=True),
+    Route(path=ONE_KEY, show=key.show, who=Who.MEMBER, roles=BUILDERS),
+    Route(path=f"{ONE_KEY}/edit", act=key.edit, who=Who.MEMBER, roles=BUILDERS, fresh=True),
+    Route(path=f"{ONE_KEY}/rotate", act=key.rotate, who=Who.MEMBER, roles=BUILDERS, fresh=True),
+    Route(path=f"{ONE_KEY}/resume", act=key.resume, who=Who.MEMBER, roles=BUILDERS, fresh=True),
+    # What stops a key waits for no sign-in.
+    Route(path=f"{ONE_KEY}/pause", act=key.pause, who=Who.MEMBER, roles=BUILDERS),
+    Route(path=f"{ONE_KEY}/end-old-secrets", act=key.end_old, who=Who.MEMBER, roles=BUILDERS),
+    Route(path=f"{ONE_KEY}/revoke", show=key.confirm_revoke, act=key.revoke, who=Who.MEMBER, roles=BUILDERS),
+    Route(
+        path=MANAGEMENT_PATH,
+        show=management_keys.show,
+        who=Who.MEMBER,
+        roles=OWNERS,
+    ),
+    Route(path=f"{MANAGEMENT_PATH}/new", act=management_keys.create, who=Who.MEMBER, roles=OWNERS, fresh=True),
+    Route(
+        path=f"{MANAGEMENT_PATH}/{{key}}/revoke",
+        show=management_keys.confirm_revoke,
+        act=management_keys.revoke,
+        who=Who.MEMBER,
+        roles=OWNERS,
+    ),
+    Route(
+        path="/accounts/{account}/device",
+        show=device.show,
+        act=device.decide,
+        who=Who.MEMBER,
+        roles=BUILDERS,
+        fresh=True,
+    ),
+    Route(path="/accounts/{account}/audit", show=audit.show, who=Who.MEMBER, roles=OWNERS),
+    Route(path="/accounts/{account}/audit.csv", show=audit.show_csv, who=Who.MEMBER, roles=OWNERS),
+    Route(path="/accounts/{account}/first-call", show=first_call.show, who=Who.MEMBER, roles=BUILDERS),
+    Route(path="/accounts/{account}/usage", show=usage.show, who=Who.MEMBER, roles=MEMBERS),
+    Route(path="/accounts/{account}/usage.csv", show=usage_csv.show, who=Who.MEMBER, roles=MEMBERS),
+    Route(path="/accounts/{account}/usage/proof", show=usage_proof.show, who=Who.MEMBER, roles=MEMBERS),
+    Route(path="/accounts/{account}/calls", show=calls.show, who=Who.MEMBER, roles=BUILDERS),
+    Route(path="/accounts/{account}/calls.csv", show=calls.show_csv, who=Who.MEMBER, roles=BUILDERS),
+    Route(path="/accounts/{account}/calls/{call}", show=calls.show_one, who=Who.MEMBER, roles=BUILDERS),
+    Route(path=MEMBERS_PATH, show=members.show, who=Who.MEMBER, roles=MEMBERS),
+    Route(path=f"{MEMBERS_PATH}/leave", act=members.leave, who=Who.MEMBER, roles=MEMBERS),
+    Route(path=f"{MEMBERS_PATH}/invite", act=members.invite, who=Who.MEMBER, roles=OWNERS, fresh=True),
+    Route(path=f"{MEMBERS_PATH}/{{member}}/role", act=members.change, who=Who.MEMBER, roles=OWNERS, fresh=True),
+    Route(path=f"{MEMBERS_PATH}/{{member}}/remove", act=members.remove, who=Who.MEMBER, roles=OWNERS, fresh=True),
+    Route(
+        path=f"{MEMBERS_PATH}/invitations/{{invitation}}/resend",
+        act=members.resend,
+        who=Who.MEMBER,
+        roles=OWNERS,
+        fresh=True,
+    ),
+    Route(
+        path=f"{MEMBERS_PATH}/invitations/{{invitation}}/withdraw",
+        act=members.withdraw,
+        who=Who.MEMBER,
+        roles=OWNERS,
+        fresh=True,
+    ),
+    # An account's money.
+    Route(path=CREDIT_PATH, show=credit.show, act=credit.buy, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{CREDIT_PATH}/movements", show=movements.show, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{CREDIT_PATH}/recharge", show=recharge.show, act=recharge.set_on, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{CREDIT_PATH}/recharge/off", act=recharge.set_off, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{CREDIT_PATH}/caps", show=caps.show, act=caps.set_caps, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{CREDIT_PATH}/caps/budgets", act=caps.add_budget, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{CREDIT_PATH}/caps/budgets/{{budget}}/delete", act=caps.delete_budget, who=Who.MEMBER, roles=MONEY),
+    Route(path="/accounts/{account}/billing", show=billing.show, who=Who.MEMBER, roles=MONEY),
+    Route(path="/accounts/{account}/billing/save", act=billing.act, who=Who.MEMBER, roles=MONEY, fresh=True),
+    Route(path=f"{CREDIT_PATH}/portal", act=topup.portal, who=Who.MEMBER, roles=MONEY, fresh=True),
+    Route(path=f"{CREDIT_PATH}/top-ups/{{topup}}", show=topup.show, who=Who.MEMBER, roles=MONEY),
+    Route(path=DOCUMENTS_PATH, show=documents.show, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{DOCUMENTS_PATH}/{{number}}", show=documents.show_one, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{DOCUMENTS_PATH}/{{number}}/{{format}}", show=documents.download, who=Who.MEMBER, roles=MONEY),
+)

@@ -1,0 +1,19 @@
+"""Lists the pages of signing in and out."""
+
+from web.route import Route
+from web.sign_in import code, link, operator, out, passkey, start
+
+# A form that was refused for want of a fresh sign-in comes along, encoded once more.
+CARRIED_BYTES_MAX = 256 * 1024
+
+SIGN_IN: tuple[Route, ...] = (
+    Route(path="/sign-in", show=start.show, act=start.act, body_bytes_max=CARRIED_BYTES_MAX),
+    Route(path="/sign-in/again", show=start.again),
+    Route(path="/sign-in/code", show=code.show, act=code.act, body_bytes_max=CARRIED_BYTES_MAX),
+    Route(path="/sign-in/link/{link}", show=link.show, act=link.act),
+    Route(path="/sign-in/passkey", act=passkey.act, body_bytes_max=CARRIED_BYTES_MAX),
+    Route(path="/sign-in/passkey/options", act=passkey.options),
+    Route(path="/sign-in/operator/{token}", show=operator.show, act=operator.act),
+    Route(path="/sign-in/operator/{token}/options", act=operator.options),
+    Route(path="/sign-out", act=out.act),
+)
