@@ -120,12 +120,12 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         """The form, with the object's values; a field's value in the address stands before them."""
         before, version = await self._read(request)
         known = {field.name for field in self.fields}
-        asked = {name: value for name, value in request.query if name in known}
+        which = {name: value for name, value in request.query if name in known}
         values = {
             field.name: field.shown(before[field.name]) if field.name in before else field.initial
             for field in self.fields
         }
-        return self._page(request, before, version, Form(values | asked))
+        return self._page(request, before, version, Form(values | which))
 
     async def act(self, request: PageRequest) -> Answer:
         """Show what would change, or change it."""
