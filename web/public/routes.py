@@ -1,6 +1,18 @@
 """Lists the public pages, and what a member does on them for an account."""
 
-from web.public import compare, files, first, license, model, model_files, model_twins, models, pricing, unsubscribe
+from web.public import (
+    compare,
+    files,
+    first,
+    license,
+    model,
+    model_files,
+    model_twins,
+    models,
+    pricing,
+    search,
+    unsubscribe,
+)
 from web.public.documentation import errors, index, reference
 from web.route import BUILDERS, MEMBERS, Route, Who
 
@@ -8,6 +20,7 @@ PUBLIC: tuple[Route, ...] = (
     Route(path="/", show=first.show),
     Route(path="/models", show=models.show),
     Route(path="/pricing", show=pricing.show),
+    Route(path="/search", show=search.show),
     Route(path="/docs", show=index.show),
     Route(path="/docs/errors", show=errors.show),
     Route(path="/docs/api", show=reference.show),
