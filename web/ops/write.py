@@ -32,6 +32,8 @@ from web.request import PageRequest
 Json = dict[str, Any]
 # What a reader saw in a field comes back under its name with this before it.
 WAS = "was-"
+# It waits for a second person, and the answer is the proposal.
+PROPOSED = 202
 OPERATIONS = Crumb("Operations", "/ops")
 
 
@@ -134,6 +136,8 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         try:
             if is_confirmed(request):
                 done = await self._run(request, if_match=version, idempotency_key=request.typed(ONCE))
+                if done.status == PROPOSED:
+                    return Redirect(to=f"/ops/proposals/{done.value['id']}?done=1")
                 return Redirect(to=self._address(self.done or self.back, request, done.value) + "?done=1")
             before, _ = await self._read(request)
             after = await self._run(request, dry_run=True, if_match=version)
