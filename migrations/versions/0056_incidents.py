@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0056"
-down_revision = "0060"
+down_revision = "0055"
 branch_labels = None
 depends_on = None
 
