@@ -31,7 +31,7 @@ from store.ids import AccountId, KeyId, new_id
 from store.postgres import Database
 
 PERSON = "demo@gigarouter.example"
-CREDIT = NanoUSD(200_000_000_000)
+CREDIT = NanoUSD(25_000_000_000)
 DAYS, CALLS_A_DAY, BATCH = 30, 120, 500
 # A seed, so that all demos look alike.
 SEED = 13
@@ -135,7 +135,7 @@ def _calls(now: datetime, keys: Sequence[tuple[KeyId, float]], chance: Random) -
             if chance.random() > 0.6 + 0.4 * sin((at.hour - 8) / 24 * 2 * pi):
                 continue
             [key] = chance.choices([key for key, _ in keys], [share for _, share in keys])
-            inputs = chance.choice((1, 1, 1, 16, 96, 256))
+            inputs = chance.choice((1, 16, 96, 512, 1_024, 2_048))
             tokens = sum(chance.randint(8, 480) for _ in range(inputs))
             yield _Call(min(at, now), key, inputs, tokens, round(8 + inputs * 1.5 + chance.expovariate(1 / 12)))
 

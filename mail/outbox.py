@@ -88,6 +88,9 @@ class StoredMail(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+_FAILED = text("SELECT count(*) AS failed, min(created_at) AS since FROM mails WHERE state = 'failed'")
+
+
 async def enqueue(tx: AsyncConnection, mail: Mail, to: To, *, dedupe: str, account_id: AccountId | None = None) -> bool:
     """Have a mail sent; False where it was enqueued before.
 
@@ -137,6 +140,12 @@ async def claim(tx: AsyncConnection) -> StoredMail | None:
 async def give_up(tx: AsyncConnection) -> int:
     """Give up what is of no use any more; how many."""
     return (await tx.execute(_GIVE_UP, {"secret": _SECRET})).rowcount
+
+
+async def count_failed(tx: AsyncConnection) -> tuple[int, datetime | None]:
+    """How many mails were given up and are still kept, and since when the oldest of them has been there."""
+    row = (await tx.execute(_FAILED)).one()
+    return int(row.failed), row.since
 
 
 async def split(tx: AsyncConnection, stored: StoredMail, recipients: Sequence[Recipient]) -> None:

@@ -24,6 +24,10 @@ _LIST = text(
     f"SELECT {_COLUMNS} FROM budgets WHERE account_id = :account AND id > :after ORDER BY id LIMIT :limit"  # noqa: S608
 )
 _FIND = text(f"SELECT {_COLUMNS} FROM budgets WHERE account_id = :account AND id = :id")  # noqa: S608 - constants
+_EDIT = text(
+    "UPDATE budgets SET name = :name, period = :period, amount_nano = :amount WHERE account_id = :account AND id = :id"
+)
+_LOCKED = text(f"SELECT {_COLUMNS} FROM budgets WHERE account_id = :account AND id = :id FOR UPDATE")  # noqa: S608
 _DELETE = text("DELETE FROM budgets WHERE account_id = :account AND id = :id")
 _SPENT = text("""
     SELECT w.id, coalesce((
@@ -82,10 +86,18 @@ async def list_budgets(tx: AsyncConnection, account_id: AccountId, *, after: UUI
     return [_budget(row) for row in rows]
 
 
-async def find_budget(tx: AsyncConnection, account_id: AccountId, budget_id: BudgetId) -> Budget | None:
+async def find_budget(
+    tx: AsyncConnection, account_id: AccountId, budget_id: BudgetId, *, locked: bool = False
+) -> Budget | None:
     """An account's budget of that id."""
-    row = (await tx.execute(_FIND, {"account": account_id, "id": budget_id})).one_or_none()
+    row = (await tx.execute(_LOCKED if locked else _FIND, {"account": account_id, "id": budget_id})).one_or_none()
     return None if row is None else _budget(row)
+
+
+async def edit_budget(tx: AsyncConnection, budget: Budget) -> None:
+    """Write what a budget says now; what was spent counts as before, and another amount alerts anew."""
+    row = {"account": budget.account_id, "id": budget.id, "name": budget.name, "amount": budget.amount}
+    await tx.execute(_EDIT, {**row, "period": budget.period.value})
 
 
 async def delete_budget(tx: AsyncConnection, account_id: AccountId, budget_id: BudgetId) -> bool:

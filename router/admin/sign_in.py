@@ -27,6 +27,7 @@ from router.identity.people.invitations import (
 )
 from router.identity.people.limits import TRIES_OF_NETWORK, count_try
 from router.identity.people.mails import Welcome
+from router.identity.people.outside import confirm_links
 from router.identity.people.passkeys import (
     RelyingParty,
     begin_registration,
@@ -85,7 +86,9 @@ async def sign_in_with_code(
 
     async def command(work: UnitOfWork) -> Entry:
         await use_code(work, checked)
-        return await enter(work, checked.email, checked.method, place, credit, replaces=replaces)
+        entry = await enter(work, checked.email, checked.method, place, credit, replaces=replaces)
+        await confirm_links(work, entry.person.id, checked.browser_digest)
+        return entry
 
     return await transact(db, PAGES, command)
 

@@ -124,8 +124,8 @@ class DocumentsQuery(msgspec.Struct, frozen=True):
 async def show(request: PageRequest) -> DocumentsPage:
     """The account's documents, the oldest first."""
     cursor = request.query_as(DocumentsQuery).cursor
-    asked = {"limit": PAGE_ROWS} | ({"cursor": cursor} if cursor else {})
-    found = (await request.run("list_own_documents", _Documents, query=asked)).value
+    wanted = {"limit": PAGE_ROWS} | ({"cursor": cursor} if cursor else {})
+    found = (await request.run("list_own_documents", _Documents, query=wanted)).value
     base = _base(request)
     return DocumentsPage(
         title="Documents",

@@ -1,4 +1,4 @@
-"""Holds what the pages of an account's money share: the ways among them, and amounts as operations write them. Pure."""
+"""Holds what the pages of an account's money share: the ways among them, and amounts as operations write them."""
 
 from decimal import Decimal
 

@@ -92,7 +92,8 @@ class WritePage(Page, frozen=True, kw_only=True):
 class Write(msgspec.Struct, frozen=True, kw_only=True):
     """One operation that changes something.
 
-    ``values`` maps the operation's names of its path's values to those of the page's path. ``reads`` is the operation
+    ``values`` maps the operation's names of its path's values to those of the page's path, ``from_path`` fields of its
+    body. ``reads`` is the operation
     that answers the object as it is; ``noun`` names the object where nothing is read, ``name`` its field otherwise.
     ``names`` are the fields to show before and after. ``back`` and ``done`` are addresses with the path's values, and
     ``done`` with those of the answer, too.
@@ -104,6 +105,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     noun: str = ""
     name: str = "name"
     values: Mapping[str, str] = {}
+    from_path: Mapping[str, str] = {}
     reads: str | None = None
     fields: tuple[Field, ...] = ()
     names: Mapping[str, str] = {}
@@ -144,7 +146,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         return self._confirmation(request, before, after)
 
     def _confirmation(self, request: PageRequest, before: Json, after: Outcome[Json]) -> ConfirmPage:
-        what = self._button(before or after.value)
+        what = self._button(request, before or after.value)
         return ConfirmPage(
             title=what,
             crumbs=(*self.crumbs, Crumb(what)),
@@ -159,7 +161,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _page(self, request: PageRequest, before: Json, version: str, form: Form, **more: Any) -> WritePage:  # noqa: ANN401
-        what = self._button(before)
+        what = self._button(request, before)
         return WritePage(
             title=what,
             crumbs=(*self.crumbs, Crumb(what)),
@@ -174,8 +176,9 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
             **more,
         )
 
-    def _button(self, thing: Json) -> str:
-        return f"{self.verb} {thing.get(self.name) or self.noun}".strip()
+    def _button(self, request: PageRequest, thing: Json) -> str:
+        noun = self.noun.format_map(request.values)
+        return f"{self.verb} {thing.get(self.name) or noun}".strip()
 
     def _theirs(self, request: PageRequest, now: Json) -> tuple[Change, ...]:
         return tuple(
@@ -196,17 +199,19 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         return read.value, read.etag or ""
 
     async def _run(self, request: PageRequest, **how: Any) -> Outcome[Json]:  # noqa: ANN401 - those of PageRequest.run
-        return await request.run(self.operation, Json, path=self._path(request), body=self._body(request.form), **how)
+        return await request.run(
+            self.operation, Json, path=self._path(request), body=self._body(request, request.form), **how
+        )
 
     def _path(self, request: PageRequest) -> dict[str, str]:
         return {theirs: request.values[ours] for theirs, ours in self.values.items()}
 
-    def _body(self, form: tuple[tuple[str, str], ...]) -> Json | None:
+    def _body(self, request: PageRequest, form: tuple[tuple[str, str], ...]) -> Json | None:
         """The fields that were filled in; a checkbox that was not ticked says no."""
         if not self.has_body:
             return None
         typed = dict(form)
-        body: Json = {}
+        body: Json = {field: request.values[name] for field, name in self.from_path.items()}
         for field in self.fields:
             given = typed.get(field.name, "").strip()
             if given or field.kind == "check":
@@ -225,7 +230,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
 
     def _curl(self, request: PageRequest, form: Form, version: str) -> str:
         declared = request.operations.declared(self.operation)
-        body = self._body(tuple(form.values.items()))
+        body = self._body(request, tuple(form.values.items()))
         return curl(declared.method, declared.path_of(self._path(request)), body=body, if_match=version)
 
 

@@ -11,6 +11,7 @@ from web.public import (
     models,
     pricing,
     search,
+    status,
     unsubscribe,
 )
 from web.public.documentation import errors, index, reference
@@ -20,6 +21,9 @@ PUBLIC: tuple[Route, ...] = (
     Route(path="/", show=first.show),
     Route(path="/models", show=models.show),
     Route(path="/pricing", show=pricing.show),
+    Route(path="/status", show=status.show),
+    Route(path="/status.json", show=status.show_json),
+    Route(path="/status.atom", show=status.show_atom),
     Route(path="/search", show=search.show),
     Route(path="/docs", show=index.show),
     Route(path="/docs/errors", show=errors.show),

@@ -1,21 +1,24 @@
 """``/v1/account/budgets``: amounts that an account means to spend, which alert and never refuse."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from fastapi import Depends, Query
+import msgspec
+from fastapi import Depends, Query, Response
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.alerts.budgets import Budget, BudgetSpec, find_budget, list_budgets, read_spent
 from billing.cap_rules import use_of
+from billing.money import NanoUSD
 from billing.values import Cap, CapPeriod
-from router.admin.budgets import add_budget, delete_budget
+from router.admin.budgets import add_budget, delete_budget, edit_budget
 from router.api.cap_forms import CapForm
 from router.api.fields import BudgetIdText, Instant, KeyIdText, Usd, text_of
-from router.api.forms import Answer, Body, Page, PageQuery
+from router.api.forms import Answer, Body, Page, PageQuery, Resource
 from router.api.operation import Operations, Who, check_request
+from router.api.public.edit_request import EditRequest
 from router.api.public.postgres import ask_postgres
-from router.api.public.request import Private
+from router.api.public.request import Private, PrivateRequest
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import NotFound
 from router.identity.scopes import ALERTS_WRITE, SPENDING
@@ -39,8 +42,18 @@ class BudgetCreate(BudgetFacts, Body):
     """A new budget."""
 
 
-class BudgetOut(BudgetFacts, Answer):
+class BudgetEdit(Body):
+    """What of a budget is changed; a key's stays that key's."""
+
+    name: Annotated[str, text_of(200)] = Field("default", description="What it is for.")
+    amount_usd: Usd = Field(NanoUSD(0), description="How much; what was spent counts as before, and it alerts anew.")
+    period: CapPeriod = Field(CapPeriod.MONTH, description="Per what: total, or a month or a day of UTC.")
+
+
+class BudgetOut(BudgetFacts, Resource):
     """A budget with what is spent of it."""
+
+    volatile: ClassVar[frozenset[str]] = frozenset({"spent_usd", "left_usd", "resets_at"})
 
     id: BudgetIdText
     spent_usd: Usd = Field(description="What calls of the present period were charged, those before it among them.")
@@ -87,9 +100,30 @@ async def create(request: Private, body: BudgetCreate, _: _Checked) -> BudgetOut
     return await transact(request.context.db, request.actor, command)
 
 
+@operations.patch(ONE, verb="edit", scope=ALERTS_WRITE, summary="Edit a budget")
+async def edit(request: EditRequest, budget_id: BudgetIdText, body: BudgetEdit) -> BudgetOut:
+    """Change what is given: name, amount, period. Nothing is reset, and another amount or period alerts anew.
+
+    Two who edit at once do not overwrite each other: the second is 409 and reads it again.
+    """
+
+    async def command(work: UnitOfWork) -> BudgetOut:
+        before = await find_budget(work.connection, request.account_id, budget_id, locked=True)
+        if before is None:
+            raise NotFound("The account has no such budget.", param="budget_id")
+        request.require_version((await _out(work.connection, request, [before]))[0])
+        given = {("amount" if name == "amount_usd" else name): value for name, value in body.given().items()}
+        after = await edit_budget(work, before, msgspec.structs.replace(before, **given))
+        return (await _out(work.connection, request, [after]))[0]
+
+    answer = await transact(request.context.db, request.actor, command)
+    request.tagged(answer)
+    return answer
+
+
 @operations.get(ONE, verb="show", scope=SPENDING, summary="A budget")
-async def retrieve(request: Private, budget_id: BudgetIdText) -> BudgetOut:
-    """One budget, with what is spent of it."""
+async def retrieve(request: Private, budget_id: BudgetIdText, response: Response) -> BudgetOut:
+    """One budget, with what is spent of it. Its ETag is what an edit needs."""
 
     async def ask(tx: AsyncConnection) -> BudgetOut:
         budget = await find_budget(tx, request.account_id, budget_id)
@@ -97,7 +131,9 @@ async def retrieve(request: Private, budget_id: BudgetIdText) -> BudgetOut:
             raise NotFound("The account has no such budget.", param="budget_id")
         return (await _out(tx, request, [budget]))[0]
 
-    return await ask_postgres(request.context, ask)
+    answer = await ask_postgres(request.context, ask)
+    response.headers["etag"] = answer.etag()
+    return answer
 
 
 @operations.delete(ONE, verb="delete", scope=ALERTS_WRITE, summary="Delete a budget")
@@ -111,7 +147,7 @@ async def delete(request: Private, budget_id: BudgetIdText, _: _Checked) -> Budg
     return await transact(request.context.db, request.actor, command)
 
 
-async def _out(tx: AsyncConnection, request: Private, budgets: list[Budget]) -> list[BudgetOut]:
+async def _out(tx: AsyncConnection, request: PrivateRequest, budgets: list[Budget]) -> list[BudgetOut]:
     now = await now_of(tx)
     spent = await read_spent(tx, request.account_id, budgets, now)
     found = []

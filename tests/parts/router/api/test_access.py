@@ -27,6 +27,7 @@ GET    /v1/account/caps                                 key billing:read usage:r
 GET    /v1/account/webhooks                             key billing:read usage:read
 GET    /v1/account/webhooks/{webhook_id}                key billing:read usage:read
 GET    /v1/account/webhooks/{webhook_id}/deliveries     key billing:read usage:read
+PATCH  /v1/account/budgets/{budget_id}                  key billing:write usage:write
 DELETE /v1/account/budgets/{budget_id}                  key billing:write usage:write
 DELETE /v1/account/webhooks/{webhook_id}                key billing:write usage:write
 POST   /v1/account/budgets                              key billing:write usage:write
@@ -162,6 +163,10 @@ GET    /admin/v1/providers/{provider_id}                finance_admin ops
 GET    /admin/v1/requests/{request_id}                  finance_admin ops
 GET    /admin/v1/resolutions                            finance_admin ops
 GET    /admin/v1/resolutions/{resolution_id}            finance_admin ops
+GET    /admin/v1/incidents                              finance_admin ops
+GET    /admin/v1/incidents/{incident_id}                finance_admin ops
+POST   /admin/v1/incidents                              ops
+POST   /admin/v1/incidents/{incident_id}/updates        ops
 GET    /admin/v1/sellers                                finance_admin ops
 GET    /admin/v1/sellers/{seller_id}                    finance_admin ops
 GET    /admin/v1/usage                                  finance_admin ops

@@ -20,7 +20,7 @@ DOCUMENT = {
 }
 
 EXAMPLES: tuple[Mail, ...] = (
-    k.SignInCode(code="482913", path="/sign-in/0199a3f0"),
+    k.SignInCode(code="482913", path="/sign-in/link/0199a3f0"),
     k.Invitation(account_name="Acme", role="developer", by="ann@acme.example", path="/invitations/0199a3f0", until=AT),
     k.Welcome(account_name="Acme", credit_usd="1.00", credit_until=AT),
     k.PasskeyAdded(name="Ann's laptop", at=AT, device="Firefox on Linux", place="Berlin, DE"),
