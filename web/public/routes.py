@@ -11,6 +11,7 @@ from web.public import (
     models,
     pricing,
     search,
+    status,
     unsubscribe,
 )
 from web.public.documentation import errors, index, reference
@@ -39,6 +40,9 @@ PUBLIC: tuple[Route, ...] = (
     Route(path="/models/{owner}/{name}", show=model.show),
     Route(path="/models/{alias}", show=model.show_alias),
     Route(path="/compare", show=compare.show),
+    Route(path="/status", show=status.show),
+    Route(path="/status.json", show=status.show_json),
+    Route(path="/status.atom", show=status.show_atom),
     Route(path="/accounts/{account}/models/{model:path}", act=model.act, who=Who.MEMBER, roles=BUILDERS),
     Route(path="/licenses/{license}", show=license.show),
     Route(
