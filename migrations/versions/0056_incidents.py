@@ -1,7 +1,7 @@
 """Incidents that operators write for the status page, each with its updates; append-only.
 
 Revision ID: 0056
-Revises: 0062
+Revises: 0060
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0056"
-down_revision = "0062"
+down_revision = "0055"
 branch_labels = None
 depends_on = None
 
