@@ -114,5 +114,6 @@ CUSTOMER: tuple[Route, ...] = (
     Route(path=f"{CREDIT_PATH}/top-ups/{{topup}}", show=topup.show, who=Who.MEMBER, roles=MONEY),
     Route(path=DOCUMENTS_PATH, show=documents.show, who=Who.MEMBER, roles=MONEY),
     Route(path=f"{DOCUMENTS_PATH}/{{number}}", show=documents.show_one, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{DOCUMENTS_PATH}/{{number}}/correct", act=documents.correct, who=Who.MEMBER, roles=MONEY, fresh=True),
     Route(path=f"{DOCUMENTS_PATH}/{{number}}/{{format}}", show=documents.download, who=Who.MEMBER, roles=MONEY),
 )
