@@ -9,9 +9,9 @@ from store.postgres import Database
 WITHIN_S = 300.0
 # A model's id begins with a letter or a digit, so it is no formula; a name of a key may be one.
 _HEADER = """
-    'req_' || replace(request_id::text, '-', '') AS id,
+    'req_' || encode(uuid_send(request_id), 'hex') AS id,
     replace(left((at AT TIME ZONE 'UTC')::text, 23), ' ', 'T') || 'Z' AS created_at,
-    'key_' || replace(key_id::text, '-', '') AS key, k.cell AS key_name, model_id AS model, lane,
+    k.wire AS key, k.cell AS key_name, model_id AS model, lane,
     outcome, code, took_ms, tokens,
     (cost_nano / 1000000000)::text || '.' || CASE WHEN cost_nano % 10000000 = 0
         THEN lpad((cost_nano % 1000000000 / 10000000)::text, 2, '0')
@@ -29,7 +29,8 @@ async def copy_calls(db: Database, which: CallFilter, take: Callable[[bytes], Aw
         arguments.append(value)
         condition = condition.replace(f":{name}", f"${len(arguments)}")
     query = (
-        f"WITH k AS MATERIALIZED (SELECT id, csv_cell(name) AS cell FROM keys WHERE account_id = $1)"  # noqa: S608
+        "WITH k AS MATERIALIZED (SELECT id, 'key_' || replace(id::text, '-', '') AS wire, csv_cell(name) AS cell"
+        " FROM keys WHERE account_id = $1)"
         f" SELECT {_HEADER} FROM routes r LEFT JOIN k ON k.id = r.key_id"
         f" WHERE r.account_id = $1 AND request_id >= $2 AND request_id < $3 AND outcome IS NOT NULL{condition}"
         " ORDER BY request_id DESC"

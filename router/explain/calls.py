@@ -141,8 +141,9 @@ def _slow_calls(slower_than_ms: int, looked_at: str) -> str:
     return (
         f"SELECT found.* FROM (VALUES {classes}) AS of_class (number) CROSS JOIN LATERAL ("  # noqa: S608
         f"SELECT {_COLUMNS}, NULL AS route FROM routes WHERE account_id = :account AND request_id >= :since"
-        f" AND request_id < :before AND duration_class = of_class.number{looked_at}"
-        # By the class as well, so that the index of classes is the one that gives this order.
+        f" AND request_id < :before AND (duration_class, request_id) >= (of_class.number, CAST(:since AS uuid))"
+        f" AND (duration_class, request_id) < (of_class.number, CAST(:before AS uuid)){looked_at}"
+        # A range and an order of class and id together: only the index of classes has them, whatever is estimated.
         " ORDER BY duration_class DESC, request_id DESC LIMIT :limit) found"
     )
 
