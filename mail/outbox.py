@@ -30,6 +30,7 @@ _ADD = text("""
         :unsubscribe, :priority, now() + CAST(:useful_for AS interval))
     ON CONFLICT (dedupe, address) DO NOTHING
 """)
+_KNOWN = text("SELECT dedupe FROM mails WHERE dedupe = ANY(:dedupes)")
 _CLAIM = text("""
     UPDATE mails SET run_after = now() + CAST(:lease AS interval), attempts = attempts + 1 WHERE id = (
         SELECT id FROM mails WHERE state = 'waiting' AND run_after <= now() AND until > now() AND kind = ANY(:kinds)
@@ -88,6 +89,9 @@ class StoredMail(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+_FAILED = text("SELECT count(*) AS failed, min(created_at) AS since FROM mails WHERE state = 'failed'")
+
+
 async def enqueue(tx: AsyncConnection, mail: Mail, to: To, *, dedupe: str, account_id: AccountId | None = None) -> bool:
     """Have a mail sent; False where it was enqueued before.
 
@@ -123,6 +127,11 @@ def _row(mail: Mail, to: To, dedupe: str, account_id: AccountId | None) -> dict[
     }
 
 
+async def known(tx: AsyncConnection, dedupes: Sequence[str]) -> frozenset[str]:
+    """Which of these were enqueued before."""
+    return frozenset((await tx.execute(_KNOWN, {"dedupes": list(dedupes)})).scalars()) if dedupes else frozenset()
+
+
 async def claim(tx: AsyncConnection) -> StoredMail | None:
     """The next mail, which nobody else has for some minutes. Kinds of a later release are left to it."""
     while (row := (await tx.execute(_CLAIM, {"lease": LEASE, "kinds": list(KINDS)})).one_or_none()) is not None:
@@ -137,6 +146,12 @@ async def claim(tx: AsyncConnection) -> StoredMail | None:
 async def give_up(tx: AsyncConnection) -> int:
     """Give up what is of no use any more; how many."""
     return (await tx.execute(_GIVE_UP, {"secret": _SECRET})).rowcount
+
+
+async def count_failed(tx: AsyncConnection) -> tuple[int, datetime | None]:
+    """How many mails were given up and are still kept, and since when the oldest of them has been there."""
+    row = (await tx.execute(_FAILED)).one()
+    return int(row.failed), row.since
 
 
 async def split(tx: AsyncConnection, stored: StoredMail, recipients: Sequence[Recipient]) -> None:

@@ -56,6 +56,7 @@ PersonId = NewType("PersonId", UUID)
 SessionId = NewType("SessionId", UUID)
 PasskeyId = NewType("PasskeyId", UUID)
 InvitationId = NewType("InvitationId", UUID)
+IncidentId = NewType("IncidentId", UUID)
 EvidenceId = NewType("EvidenceId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
@@ -108,6 +109,7 @@ PREFIXES: dict[object, str] = {
     PasskeyId: "passkey",
     InvitationId: "invite",
     EvidenceId: "evidence",
+    IncidentId: "incident",
 }
 
 

@@ -2,14 +2,15 @@
 
 import msgspec
 
-from router.admin.sign_in import FreeCredit
 from router.identity.people.passkeys import RelyingParty
+from router.identity.people.set_up import FreeCredit, Service
 from store.postgres import Database
 
 
 class PeopleContext(msgspec.Struct, frozen=True):
-    """``writes`` is for POSTs; ``party`` is the pages' host as passkeys know it."""
+    """``writes`` is for POSTs; ``party`` is the pages' host as passkeys know it; ``services`` sign people in, too."""
 
     writes: Database
     party: RelyingParty
     credit: FreeCredit
+    services: tuple[Service, ...] = ()

@@ -5,20 +5,39 @@ Texts come from outside: control and bidirectional characters in them are shown 
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from router.catalogue.values import CatalogueRow
 from web.answers import Page
 from web.markdown import render_markdown
 from web.parts import chart, money, numbers, times
 from web.shell import Shell
 
 FOLDER = Path(__file__).parent
+ROW = "public/parts/model_row.html"
 # C0 and C1 but for tab and line feed, marks and overrides of direction, and what has no width.
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+
+
+def visible(value: object) -> object:
+    """A text with its hidden characters shown as code points; anything else as it is."""
+    if isinstance(value, str) and not isinstance(value, Markup) and not value.isprintable() and _HIDDEN.search(value):
+        return _HIDDEN.sub(
+            lambda found: f"\N{LEFT-POINTING ANGLE BRACKET}U+{ord(found[0]):04X}\N{RIGHT-POINTING ANGLE BRACKET}", value
+        )
+    return value
+
+
+@lru_cache(maxsize=2000)
+def _markdown(text: str) -> Markup:
+    """Markdown as HTML; hidden characters are shown before, since what is rendered is markup already."""
+    return render_markdown(str(visible(text)))
+
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "count": numbers.count,
@@ -31,18 +50,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "moment": times.moment,
     "iso": times.iso,
     "drawn": chart.draw,
-    # What it renders is markup already, so hidden characters are shown before.
-    "markdown": lambda text: render_markdown(str(visible(text))),
+    "markdown": _markdown,
 }
-
-
-def visible(value: object) -> object:
-    """A text with its hidden characters shown as code points; anything else as it is."""
-    if isinstance(value, str) and not isinstance(value, Markup) and not value.isprintable() and _HIDDEN.search(value):
-        return _HIDDEN.sub(
-            lambda found: f"\N{LEFT-POINTING ANGLE BRACKET}U+{ord(found[0]):04X}\N{RIGHT-POINTING ANGLE BRACKET}", value
-        )
-    return value
 
 
 def environment(*, reloads: bool = False) -> Environment:
@@ -58,7 +67,29 @@ def environment(*, reloads: bool = False) -> Environment:
         cache_size=1000,
     )
     made.filters.update(FILTERS)
+    made.filters["model_row"] = RowCache(made)
     return made
+
+
+class RowCache:
+    """Renders a row by its template, once for each value of it. As many rows are kept as there are models."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._rows: dict[str, tuple[CatalogueRow, Markup]] = {}
+
+    def __call__(self, row: CatalogueRow, is_ticked: bool = False) -> Markup:
+        """The row as HTML. A row whose box is ticked is rendered for this reader alone."""
+        if is_ticked:
+            return self._render(row, is_ticked=True)
+        known = self._rows.get(row.id)
+        if known is None or (known[0] is not row and known[0] != row):
+            known = self._rows[row.id] = row, self._render(row, is_ticked=False)
+        return known[1]
+
+    def _render(self, row: CatalogueRow, *, is_ticked: bool) -> Markup:
+        text = self._environment.get_template(ROW).render(row=row, is_ticked=is_ticked)
+        return Markup(text)  # noqa: S704 - a template has escaped what it was given
 
 
 class Renderer:

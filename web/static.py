@@ -12,7 +12,7 @@ from web.answers import File
 from web.faults import NotFound
 
 FOLDER = Path(__file__).parent / "assets"
-SHEETS = ("tokens", "base", "layout", "table", "form", "parts", "catalogue", "print")
+SHEETS = ("tokens", "base", "layout", "table", "form", "parts", "catalogue", "print", "status")
 MEDIA = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 FOREVER = "public, max-age=31536000, immutable"
 

@@ -92,12 +92,19 @@ CREATE TABLE outside_identities (
     issuer text NOT NULL CHECK (length(issuer) BETWEEN 1 AND 300),
     subject text NOT NULL CHECK (length(subject) BETWEEN 1 AND 300),
     email text NOT NULL CHECK (length(email) <= 254),
+    browser_digest bytea CHECK (length(browser_digest) = 32),
     created_at timestamptz NOT NULL DEFAULT now(),
+    confirmed_at timestamptz,
     last_used_at timestamptz,
-    UNIQUE (issuer, subject)
+    UNIQUE (issuer, subject),
+    CHECK ((confirmed_at IS NULL) = (browser_digest IS NOT NULL))
 )
 --;;
 COMMENT ON TABLE outside_identities IS 'Who a person is at another service that signs people in'
+--;;
+COMMENT ON COLUMN outside_identities.confirmed_at IS 'When the person proved by a code that it is them; at once for one who was new'
+--;;
+COMMENT ON COLUMN outside_identities.browser_digest IS 'The browser in which a code confirms it'
 --;;
 COMMENT ON COLUMN outside_identities.email IS 'As that service had verified it when it was linked'
 --;;

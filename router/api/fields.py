@@ -38,6 +38,7 @@ from store.ids import (
     ExportId,
     GrantId,
     GrantScheduleId,
+    IncidentId,
     InvitationId,
     KeyId,
     MailId,
@@ -238,6 +239,7 @@ GrantScheduleIdText: TypeAlias = Annotated[GrantScheduleId, _id(GrantScheduleId)
 GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
 InvitationIdText: TypeAlias = Annotated[InvitationId, _id(InvitationId)]
+IncidentIdText: TypeAlias = Annotated[IncidentId, _id(IncidentId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
 MailIdText: TypeAlias = Annotated[MailId, _id(MailId)]
 ManagementKeyIdText: TypeAlias = Annotated[ManagementKeyId, _id(ManagementKeyId)]

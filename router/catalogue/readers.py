@@ -34,9 +34,9 @@ class ReaderAccount(msgspec.Struct, frozen=True):
 
 
 async def read_accounts(
-    connection: AsyncConnection, model_id: ModelId, accounts: Collection[AccountId]
+    connection: AsyncConnection, model_id: ModelId | None, accounts: Collection[AccountId]
 ) -> list[ReaderAccount]:
-    """Read the accounts in one statement, in the order in which they are given."""
+    """Read the accounts in one statement, in the order in which they are given; their votes are for ``model_id``."""
     if not accounts:
         return []
     given = {"model_id": model_id, "accounts": list(accounts), "keys_max": KEYS_MAX}

@@ -44,6 +44,10 @@ class KeyIndex:
         """The key with this digest."""
         return self._by_digest.get(digest)
 
+    def all(self) -> list[Key]:
+        """Each key once, in no order."""
+        return list({key.id: key for key in self._by_digest.values()}.values())
+
     def put(self, key_id: KeyId, by_digest: Mapping[bytes, Key]) -> None:
         """Set a key's digests: two while an old secret still works after a rotation; none to remove the key."""
         for digest in self._digests.pop(key_id, ()):

@@ -206,7 +206,7 @@ async def key_labels(connection: AsyncConnection, account_id: AccountId, *, limi
     )
     return {
         KeyId(row.id): (row.name.strip() or _masked(row)) + (" (revoked)" if row.revoked_at is not None else "")
-        for row in rows
+        for row in rows.all()
     }
 
 
@@ -327,6 +327,6 @@ def _audit_facts(view: KeyView) -> Json:
     return {name: value for name, value in facts.items() if name not in ("id", "account_id", "created_at")}
 
 
-def _masked(row: Row[Any]) -> str:
+def _masked(row: Any) -> str:  # noqa: ANN401 - a row with the columns that it names
     """The beginning and the end of a key's text."""
     return f"{TEST if row.is_test else LIVE}{row.handle[:4]}…{row.last4}"

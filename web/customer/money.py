@@ -1,4 +1,4 @@
-"""Holds what the pages of an account's money share: the ways among them, and amounts as operations write them. Pure."""
+"""Holds what the pages of an account's money share: the ways among them, and amounts as operations write them."""
 
 from decimal import Decimal
 
@@ -21,6 +21,7 @@ _SECTIONS = (
     ("Movements", "/movements"),
     ("Auto-recharge", "/recharge"),
     ("Caps and budgets", "/caps"),
+    ("Alerts", "/alerts"),
 )
 
 

@@ -96,9 +96,9 @@ async def show(request: PageRequest) -> MovementsPage:
     """The movements of a span, the oldest first."""
     query = request.query_as(MovementsQuery)
     period = query.period or f"{request.exchange.now:%Y-%m}"
-    asked = {"limit": PAGE_ROWS} | ({"cursor": query.cursor} if query.cursor else {"period": period})
+    wanted = {"limit": PAGE_ROWS} | ({"cursor": query.cursor} if query.cursor else {"period": period})
     try:
-        found = (await request.run("list_movements", _Movements, query=asked)).value
+        found = (await request.run("list_movements", _Movements, query=wanted)).value
     except OperationRefused as refused:
         if refused.status >= 500:
             raise

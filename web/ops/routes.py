@@ -9,9 +9,16 @@ from web.ops import (
     check,
     credential,
     endpoint,
+    license,
+    license_writes,
+    licenses,
+    overview,
+    prices,
+    proposal,
     provider,
     provider_writes,
     providers,
+    route,
 )
 from web.ops.write import Write
 from web.route import STAFF, PageFunction, Route, Who
@@ -33,6 +40,7 @@ def _write(path: str, write: Write, roles: frozenset[Role] = OPERATORS) -> Route
 
 
 OPS: tuple[Route, ...] = (
+    _read("/ops", overview.show),
     _read("/ops/providers", providers.show),
     _write("/ops/providers/new", provider_writes.NEW_PROVIDER),
     _write("/ops/providers/{provider}/edit", provider_writes.EDIT_PROVIDER),
@@ -44,11 +52,24 @@ OPS: tuple[Route, ...] = (
     _form("/ops/endpoints/{endpoint}/check", check.show_endpoint, check.act_endpoint),
     *(_write(f"/ops/endpoints/{{endpoint}}/{action}", write) for action, write in provider_writes.MOVES.items()),
     _read("/ops/endpoints/{endpoint}", endpoint.show),
+    _read("/ops/licenses", licenses.show),
+    _write("/ops/licenses/{model:path}/claim", license_writes.CLAIM),
+    _write("/ops/licenses/{model:path}/resolve", license_writes.RESOLVE),
+    _write("/ops/licenses/{model:path}/waive", license_writes.WAIVE, FINANCE),
+    _read("/ops/licenses/{model:path}", license.show),
+    _write("/ops/waivers/{waiver}/revoke", license_writes.END_WAIVER, FINANCE),
+    _write("/ops/evidence/{evidence}", license_writes.CLOSE_EVIDENCE),
     _read("/ops/accounts", accounts.show),
     _form("/ops/accounts/{account}/name", account_name.show, account_name.act, STAFF),
     _write("/ops/accounts/{account}/suspend", account.SUSPEND, STAFF),
     _write("/ops/accounts/{account}/resume", account.RESUME, STAFF),
     _write("/ops/accounts/{account}/grant", account.GRANT, FINANCE),
     _read("/ops/accounts/{account}", account.show),
+    _read("/ops/prices", prices.show),
+    _write("/ops/prices/new", prices.SET, FINANCE),
+    _read("/ops/route", route.show),
+    _write("/ops/proposals/{proposal}/approve", proposal.APPROVE, FINANCE),
+    _write("/ops/proposals/{proposal}/reject", proposal.REJECT, FINANCE),
+    _read("/ops/proposals/{proposal}", proposal.show),
     _read("/ops/audit", audit.show),
 )

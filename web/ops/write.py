@@ -32,6 +32,8 @@ from web.request import PageRequest
 Json = dict[str, Any]
 # What a reader saw in a field comes back under its name with this before it.
 WAS = "was-"
+# It waits for a second person, and the answer is the proposal.
+PROPOSED = 202
 OPERATIONS = Crumb("Operations", "/ops")
 
 
@@ -92,7 +94,8 @@ class WritePage(Page, frozen=True, kw_only=True):
 class Write(msgspec.Struct, frozen=True, kw_only=True):
     """One operation that changes something.
 
-    ``values`` maps the operation's names of its path's values to those of the page's path. ``reads`` is the operation
+    ``values`` maps the operation's names of its path's values to those of the page's path, ``from_path`` fields of its
+    body. ``reads`` is the operation
     that answers the object as it is; ``noun`` names the object where nothing is read, ``name`` its field otherwise.
     ``names`` are the fields to show before and after. ``back`` and ``done`` are addresses with the path's values, and
     ``done`` with those of the answer, too.
@@ -104,6 +107,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     noun: str = ""
     name: str = "name"
     values: Mapping[str, str] = {}
+    from_path: Mapping[str, str] = {}
     reads: str | None = None
     fields: tuple[Field, ...] = ()
     names: Mapping[str, str] = {}
@@ -118,12 +122,12 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         """The form, with the object's values; a field's value in the address stands before them."""
         before, version = await self._read(request)
         known = {field.name for field in self.fields}
-        asked = {name: value for name, value in request.query if name in known}
+        which = {name: value for name, value in request.query if name in known}
         values = {
             field.name: field.shown(before[field.name]) if field.name in before else field.initial
             for field in self.fields
         }
-        return self._page(request, before, version, Form(values | asked))
+        return self._page(request, before, version, Form(values | which))
 
     async def act(self, request: PageRequest) -> Answer:
         """Show what would change, or change it."""
@@ -132,6 +136,8 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         try:
             if is_confirmed(request):
                 done = await self._run(request, if_match=version, idempotency_key=request.typed(ONCE))
+                if done.status == PROPOSED:
+                    return Redirect(to=f"/ops/proposals/{done.value['id']}?done=1")
                 return Redirect(to=self._address(self.done or self.back, request, done.value) + "?done=1")
             before, _ = await self._read(request)
             after = await self._run(request, dry_run=True, if_match=version)
@@ -144,7 +150,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         return self._confirmation(request, before, after)
 
     def _confirmation(self, request: PageRequest, before: Json, after: Outcome[Json]) -> ConfirmPage:
-        what = self._button(before or after.value)
+        what = self._button(request, before or after.value)
         return ConfirmPage(
             title=what,
             crumbs=(*self.crumbs, Crumb(what)),
@@ -159,7 +165,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _page(self, request: PageRequest, before: Json, version: str, form: Form, **more: Any) -> WritePage:  # noqa: ANN401
-        what = self._button(before)
+        what = self._button(request, before)
         return WritePage(
             title=what,
             crumbs=(*self.crumbs, Crumb(what)),
@@ -174,8 +180,9 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
             **more,
         )
 
-    def _button(self, thing: Json) -> str:
-        return f"{self.verb} {thing.get(self.name) or self.noun}".strip()
+    def _button(self, request: PageRequest, thing: Json) -> str:
+        noun = self.noun.format_map(request.values)
+        return f"{self.verb} {thing.get(self.name) or noun}".strip()
 
     def _theirs(self, request: PageRequest, now: Json) -> tuple[Change, ...]:
         return tuple(
@@ -196,17 +203,19 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         return read.value, read.etag or ""
 
     async def _run(self, request: PageRequest, **how: Any) -> Outcome[Json]:  # noqa: ANN401 - those of PageRequest.run
-        return await request.run(self.operation, Json, path=self._path(request), body=self._body(request.form), **how)
+        return await request.run(
+            self.operation, Json, path=self._path(request), body=self._body(request, request.form), **how
+        )
 
     def _path(self, request: PageRequest) -> dict[str, str]:
         return {theirs: request.values[ours] for theirs, ours in self.values.items()}
 
-    def _body(self, form: tuple[tuple[str, str], ...]) -> Json | None:
+    def _body(self, request: PageRequest, form: tuple[tuple[str, str], ...]) -> Json | None:
         """The fields that were filled in; a checkbox that was not ticked says no."""
         if not self.has_body:
             return None
         typed = dict(form)
-        body: Json = {}
+        body: Json = {field: request.values[name] for field, name in self.from_path.items()}
         for field in self.fields:
             given = typed.get(field.name, "").strip()
             if given or field.kind == "check":
@@ -225,7 +234,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
 
     def _curl(self, request: PageRequest, form: Form, version: str) -> str:
         declared = request.operations.declared(self.operation)
-        body = self._body(tuple(form.values.items()))
+        body = self._body(request, tuple(form.values.items()))
         return curl(declared.method, declared.path_of(self._path(request)), body=body, if_match=version)
 
 

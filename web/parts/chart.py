@@ -41,11 +41,12 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 class Path(msgspec.Struct, frozen=True):
-    """A series as it is drawn; ``number`` is its class."""
+    """A series as it is drawn; ``number`` is its class, ``values`` are its numbers for the reader's pointer."""
 
     name: str
     number: int
     d: str
+    values: str
 
 
 class Drawing(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +105,7 @@ def _bars(chart: Chart, top: float, step: float) -> Sequence[Path]:
                 base, tip = _y(below[at], top), _y(below[at] + value, top)
                 d.append(f"M{LEFT + step * at + gap / 2:.1f} {base:.1f}V{tip:.1f}h{step - gap:.1f}V{base:.1f}z")
                 below[at] += value
-        paths.append(Path(series.name, number, "".join(d)))
+        paths.append(Path(series.name, number, "".join(d), _values(series)))
     return paths
 
 
@@ -118,5 +119,9 @@ def _lines(chart: Chart, top: float, step: float) -> Sequence[Path]:
                 continue
             d.append(f"{'L' if is_open else 'M'}{LEFT + step * (at + 0.5):.1f} {_y(value, top):.1f}")
             is_open = True
-        paths.append(Path(series.name, number, "".join(d)))
+        paths.append(Path(series.name, number, "".join(d), _values(series)))
     return paths
+
+
+def _values(series: Series) -> str:
+    return "|".join("" if value is None else f"{value:.10g}" for value in series.values)

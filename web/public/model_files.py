@@ -8,12 +8,11 @@ import msgspec
 
 from billing.money import to_usd
 from router.api.spreadsheet import csv_text
-from router.catalogue.filters import in_order, matching
 from router.catalogue.memory import Listing
 from router.catalogue.values import CatalogueRow
 from router.registry.model_changes import ChangeKind, ModelChange, list_model_changes
 from web.answers import File
-from web.public.models import ModelsQuery, listing_of
+from web.public.models import ModelsQuery, listing_of, rows_for
 from web.request import PageRequest
 
 ATOM = "http://www.w3.org/2005/Atom"
@@ -98,8 +97,7 @@ def _iso(at: datetime) -> str:
 
 async def _rows(request: PageRequest) -> tuple[tuple[CatalogueRow, ...], Listing]:
     query, listing = request.query_as(ModelsQuery), await listing_of(request)
-    order = query.sort.removeprefix("-")
-    return in_order(matching(listing.rows, query), order, is_down=query.sort.startswith("-")), listing
+    return await rows_for(request, query, listing), listing
 
 
 def _usd(nano: int | None) -> str | None:

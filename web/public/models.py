@@ -4,6 +4,7 @@ The rows are this process's memory, at most a second old (:mod:`router.catalogue
 figures are.
 """
 
+import asyncio
 from collections.abc import Iterable
 from datetime import datetime
 from typing import ClassVar, Literal, TypeAlias
@@ -11,10 +12,14 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from catalog.permit import decide
 from catalog.verdict import Chip
 from router.catalogue.filters import STANDINGS, CatalogueFilter, in_order, matching
 from router.catalogue.memory import Listing
+from router.catalogue.readers import read_accounts
 from router.catalogue.values import CatalogueRow
+from router.usable_models import is_sold
+from store.ids import ModelId
 from web.answers import Crumb, Page
 from web.parts.tables import Column, Sorting, sorting
 from web.request import PageRequest
@@ -45,9 +50,13 @@ Sort: TypeAlias = Literal[
 
 
 class ModelsQuery(CatalogueFilter, frozen=True, kw_only=True):
-    """What the address says: filters, order, and ``m``: models that are ticked to compare."""
+    """What the address says: filters, order, and ``m``: models that are ticked to compare.
+
+    ``mine``: what a key of the reader may call now; of who is no member of an account, nothing.
+    """
 
     sort: Sort = "model"
+    mine: bool = False
     m: tuple[str, ...] = ()
 
 
@@ -75,6 +84,7 @@ class ModelsPage(Page, frozen=True, kw_only=True):
     providers: tuple[str, ...]
     regions: tuple[str, ...]
     is_filtered: bool
+    has_accounts: bool
     twins: tuple[tuple[str, str], ...]
     made_at: datetime
     figures_as_of: datetime | None
@@ -87,7 +97,7 @@ async def show(request: PageRequest) -> ModelsPage:
     query = request.query_as(ModelsQuery)
     listing = await listing_of(request)
     order = sorting(request.path, request.query, query.sort)
-    rows = in_order(matching(listing.rows, query), order.by, is_down=order.is_down)
+    rows = await rows_for(request, query, listing)
     return ModelsPage(
         title="Models",
         description="Text embedding models with prices, dimensions, languages, figures and what their licenses permit.",
@@ -104,6 +114,7 @@ async def show(request: PageRequest) -> ModelsPage:
         providers=_present(name for row in listing.rows for name in row.providers),
         regions=_present(name for row in listing.rows for name in row.regions),
         is_filtered=bool(order.query),
+        has_accounts=bool(request.viewer.memberships),
         twins=tuple((name, f"/models.{name}{_search(request)}") for name in ("json", "csv")),
         made_at=listing.made_at,
         figures_as_of=listing.figures_as_of,
@@ -122,6 +133,31 @@ async def listing_of(request: PageRequest) -> Listing:
     statistics = await context.statistics.known(context.db)
     return context.catalogue_rows.listing(
         context.catalog, context.prices, context.endpoints, statistics, request.exchange.now
+    )
+
+
+async def rows_for(request: PageRequest, query: ModelsQuery, listing: Listing) -> tuple[CatalogueRow, ...]:
+    """The rows that the address asks for, in its order."""
+    rows = matching(listing.rows, query)
+    if query.mine:
+        usable = await _callable(request)
+        rows = [row for row in rows if row.id in usable]
+    return in_order(rows, query.sort.removeprefix("-"), is_down=query.sort.startswith("-"))
+
+
+async def _callable(request: PageRequest) -> frozenset[ModelId]:
+    """The models that are sold now and that the license lets a key of the reader call."""
+    context, now = request.context.reads, request.exchange.now
+    accounts = [one.account_id for one in request.viewer.memberships]
+    async with context.db.transaction() as connection:
+        readers = await read_accounts(connection, None, accounts)
+    keys = {(key.use, key.accepted) for reader in readers for key in reader.keys}
+    now_s = asyncio.get_running_loop().time()
+    return frozenset(
+        model.id
+        for model in context.catalog.all()
+        if is_sold(model, context, now, now_s)
+        and any(decide(model, use, accepted, now).allowed for use, accepted in keys)
     )
 
 

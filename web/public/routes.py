@@ -1,6 +1,19 @@
 """Lists the public pages, and what a member does on them for an account."""
 
-from web.public import compare, files, first, license, model, model_files, model_twins, models, pricing, unsubscribe
+from web.public import (
+    compare,
+    files,
+    first,
+    license,
+    model,
+    model_files,
+    model_twins,
+    models,
+    pricing,
+    search,
+    status,
+    unsubscribe,
+)
 from web.public.documentation import errors, index, reference
 from web.route import BUILDERS, MEMBERS, Route, Who
 
@@ -8,6 +21,10 @@ PUBLIC: tuple[Route, ...] = (
     Route(path="/", show=first.show),
     Route(path="/models", show=models.show),
     Route(path="/pricing", show=pricing.show),
+    Route(path="/status", show=status.show),
+    Route(path="/status.json", show=status.show_json),
+    Route(path="/status.atom", show=status.show_atom),
+    Route(path="/search", show=search.show),
     Route(path="/docs", show=index.show),
     Route(path="/docs/errors", show=errors.show),
     Route(path="/docs/api", show=reference.show),
@@ -26,6 +43,9 @@ PUBLIC: tuple[Route, ...] = (
     Route(path="/models/{owner}/{name}", show=model.show),
     Route(path="/models/{alias}", show=model.show_alias),
     Route(path="/compare", show=compare.show),
+    Route(path="/status", show=status.show),
+    Route(path="/status.json", show=status.show_json),
+    Route(path="/status.atom", show=status.show_atom),
     Route(path="/accounts/{account}/models/{model:path}", act=model.act, who=Who.MEMBER, roles=BUILDERS),
     Route(path="/licenses/{license}", show=license.show),
     Route(

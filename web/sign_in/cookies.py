@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 from router.identity.people.codes import CODE_LASTS
 from router.identity.people.values import LIFE
 
-SESSION, BROWSER, NEXT = "__Host-session", "__Host-browser", "__Host-next"
+SESSION, BROWSER, NEXT, OUTSIDE = "__Host-session", "__Host-browser", "__Host-next", "__Host-outside"
 
 
 def session_cookie(secret: str) -> str:
@@ -27,6 +27,11 @@ def browser_cookie(secret: str) -> str:
 def next_cookie(address: str) -> str:
     """The cookie that says where somebody was who follows the link of a mail."""
     return _cookie(NEXT, quote(address, safe="/"), CODE_LASTS)
+
+
+def outside_cookie(attempt: str) -> str:
+    """The cookie of a browser that another service is asked about."""
+    return _cookie(OUTSIDE, attempt, CODE_LASTS)
 
 
 def forget(name: str) -> str:

@@ -13,7 +13,7 @@ from web.answers import Answer, Page, Redirect
 from web.fields import read_pairs
 from web.forms import Hidden
 from web.request import PageRequest
-from web.sign_in.cookies import BROWSER, NEXT, SESSION, forget, next_of, session_cookie
+from web.sign_in.cookies import BROWSER, NEXT, OUTSIDE, SESSION, forget, next_of, session_cookie
 
 HOME = "/me"
 
@@ -52,7 +52,7 @@ class FirstPage(Page, frozen=True, kw_only=True):
 async def complete(request: PageRequest, entry: Entry, carried: Carried) -> Answer:
     """The answer to whoever has just signed in, and is the reader from here on."""
     await request.become({SESSION: entry.secret})
-    cookies = (session_cookie(entry.secret), forget(BROWSER), forget(NEXT))
+    cookies = (session_cookie(entry.secret), forget(BROWSER), forget(NEXT), forget(OUTSIDE))
     where = carried.next or next_of(request.cookies)
     if entry.opened is not None:
         return complete_opened(request, entry.opened, Carried(where), cookies)

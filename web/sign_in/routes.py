@@ -1,7 +1,7 @@
 """Lists the pages of signing in and out."""
 
 from web.route import Route
-from web.sign_in import code, link, operator, out, passkey, start
+from web.sign_in import code, link, operator, out, outside, passkey, start
 
 # A form that was refused for want of a fresh sign-in comes along, encoded once more.
 CARRIED_BYTES_MAX = 256 * 1024
@@ -15,5 +15,7 @@ SIGN_IN: tuple[Route, ...] = (
     Route(path="/sign-in/passkey/options", act=passkey.options),
     Route(path="/sign-in/operator/{token}", show=operator.show, act=operator.act),
     Route(path="/sign-in/operator/{token}/options", act=operator.options),
+    Route(path="/sign-in/with/{service}", show=outside.leave),
+    Route(path="/sign-in/with/{service}/return", show=outside.show, act=outside.act),
     Route(path="/sign-out", act=out.act),
 )

@@ -4,6 +4,7 @@
 """
 
 from typing import ClassVar
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -19,6 +20,13 @@ from web.sign_in.finish import HOME, Carried
 EMAIL_LENGTH_MAX = 254
 
 
+class OtherWay(msgspec.Struct, frozen=True):
+    """A service that signs people in."""
+
+    label: str
+    href: str
+
+
 class SignInPage(Page, frozen=True, kw_only=True):
     """The form. ``again``: for somebody who is signed in, and has to prove it once more; ``ended``: who was."""
 
@@ -29,6 +37,8 @@ class SignInPage(Page, frozen=True, kw_only=True):
     carried: Carried
     again: bool = False
     credit: str = ""
+    credit_days: int = 0
+    services: tuple[OtherWay, ...] = ()
 
 
 class SignInQuery(msgspec.Struct, frozen=True):
@@ -87,13 +97,18 @@ def start_page(
     request: PageRequest, carried: Carried, *, again: bool = False, form: Form | None = None, status: int = 200
 ) -> SignInPage:
     """The page of the form."""
-    amount = request.context.people.credit.amount
+    people, credit = request.context.people, request.context.people.credit
+    query = f"?{urlencode({'next': carried.next})}" if carried.next else ""
+    # What was typed in a form does not go to another service and back.
+    ways = () if carried.held else people.services
     return SignInPage(
         title="Is it still you?" if again else "Sign in",
         form=form or Form(),
         carried=carried,
         again=again,
-        credit="" if again or not amount else f"{amount // 10**9} USD",
+        credit="" if again or not credit.amount else f"{credit.amount // 10**9} USD",
+        credit_days=credit.lasts.days,
+        services=tuple(OtherWay(one.label, f"/sign-in/with/{one.slug}{query}") for one in ways),
         status=status,
         holds_secret=bool(carried.held),
     )

@@ -23,6 +23,7 @@ from router.api.admin.evidence import operations as evidence
 from router.api.admin.explain import requests, routes
 from router.api.admin.exports import operations as exports
 from router.api.admin.grants import operations as grants
+from router.api.admin.incidents import operations as incidents
 from router.api.admin.invoice_maps import operations as invoice_maps
 from router.api.admin.keys import operations as keys
 from router.api.admin.ledger import operations as ledger
@@ -61,7 +62,7 @@ _nouns = (
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),
     *(topups, recharges, refunds, disputes, reviews),
     *(reconciliations, differences, invoice_maps, provider_invoices),
-    *(mails, stopped_addresses),
+    *(mails, stopped_addresses, incidents),
     *(manifest, litellm_import, requests, routes, usage, ledger, books, exports, audit),
 )
 

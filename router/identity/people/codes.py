@@ -74,6 +74,7 @@ class CheckedCode(msgspec.Struct, frozen=True):
     id: UUID
     email: str
     method: Method
+    browser_digest: bytes
 
 
 async def request_code(db: Database, email: str, browser: str | None, network: str) -> PendingSignIn:
@@ -127,7 +128,7 @@ async def check_code(db: Database, browser: str | None, code: str, network: str)
     if not hmac.compare_digest(rows[0].code_digest, digest):
         is_older = any(hmac.compare_digest(row.code_digest, digest) for row in rows[1:])
         raise _refused("replaced" if is_older else "wrong", TRIES_MAX - int(tries))
-    return CheckedCode(rows[0].id, rows[0].email, Method.CODE)
+    return CheckedCode(rows[0].id, rows[0].email, Method.CODE, digest_of_secret(browser))
 
 
 async def check_link(db: Database, browser: str | None, link: str, network: str) -> CheckedCode:
@@ -145,7 +146,7 @@ async def check_link(db: Database, browser: str | None, link: str, network: str)
         tries = await tx.scalar(_TAKE_TRY, {"id": row.id, "now": db.clock.now()})
     if tries is None:
         raise _refused(_reason(row, db.clock.now()))
-    return CheckedCode(row.id, row.email, Method.LINK)
+    return CheckedCode(row.id, row.email, Method.LINK, row.browser_digest)
 
 
 async def use_code(work: UnitOfWork, checked: CheckedCode) -> None:

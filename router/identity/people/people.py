@@ -47,7 +47,7 @@ _MEMBERSHIPS = text(f"""
 """)  # noqa: S608 - constants
 _ADDRESSES = text("""
     SELECT email FROM people WHERE id = :person
-    UNION SELECT email FROM outside_identities WHERE person_id = :person
+    UNION SELECT email FROM outside_identities WHERE person_id = :person AND confirmed_at IS NOT NULL
     UNION SELECT email FROM members WHERE person_id = :person AND removed_at IS NULL
 """)
 

@@ -16,7 +16,7 @@ from mail.message import Envelope, message_of
 from mail.render import Rendered, Surroundings, render
 from mail.topics import TOPICS
 from mail.values import Mail, Recipient, Topic, is_address
-from tests.parts.mail.examples import AT, EXAMPLES, stored
+from tests.builders.example_mails import AT, EXAMPLES, stored
 
 GOLDEN = Path(__file__).with_name("golden.txt")
 AROUND = Surroundings("https://house.example")

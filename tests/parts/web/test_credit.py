@@ -1,6 +1,5 @@
 """A member sees what the account's money is, to the nano-dollar, and files what was issued; others see nothing."""
 
-import asyncio
 import re
 from hashlib import sha256
 
@@ -8,44 +7,19 @@ import httpx
 import pytest
 
 from billing.credits import GrantKind
-from billing.documents.document import DocumentKind
-from billing.documents.issue import issue_waiting
-from billing.documents.profiles import write_profile, write_seller
-from billing.documents.render import Renderer
-from billing.documents.requests import request_month
-from gigarouter.settings import Settings
 from router.identity.members import Role
 from store.ids import AccountId, wire
-from store.postgres import Database
-from tests.builders.billed_month import BY, last_month
+from tests.builders.account_money import an_account_with_papers
 from tests.builders.database import DatabaseBuilder
-from tests.builders.documents import a_buyer, a_seller
 from tests.harness.pages import Pages, a_member
 from web.customer.money import CREDIT_WORDS
 
 pytestmark = pytest.mark.anyio
 
-HOSTILE = "<b>Acme</b> & Söhne \u202e"
-
 
 @pytest.fixture(scope="module")
-def rich(build: DatabaseBuilder, settings: Settings) -> AccountId:
-    """An account with bought and free credit, and a statement of last month."""
-    account = build.an_account(7_000_000_021, "Rich")
-    build.a_gift(account, 500_000_000)
-
-    async def issue() -> None:
-        db, renderer = Database(settings.require_database_url()), Renderer()
-        async with db.transaction() as tx:
-            await write_seller(tx, a_seller(), BY)
-            await write_profile(tx, account, a_buyer(legal_name=HOSTILE), BY)
-            await request_month(tx, DocumentKind.STATEMENT, account, last_month(), "acme", BY)
-        await issue_waiting(db, renderer)
-        renderer.close()
-        await db.close()
-
-    asyncio.run(issue())
-    return account
+def rich(build: DatabaseBuilder) -> AccountId:
+    return an_account_with_papers(build)
 
 
 def base(account: AccountId, page: str = "") -> str:
@@ -101,6 +75,9 @@ async def test_a_document_is_listed_read_and_filed_as_it_was_issued(pages: Pages
         assert sha256(answer.content).hexdigest() == digest
         assert "attachment" in answer.headers["content-disposition"]
     assert (await reader.get(base(rich, f"/documents/{number}/exe"))).status_code == 404
+    refused = await reader.post(base(rich, f"/documents/{number}/correct"))
+    assert (refused.status_code, "only a month&#39;s invoice can be corrected" in refused.text) == (409, True)
+    assert (await reader.post(base(rich, "/documents/ACME-1/correct"))).status_code == 404
     assert (await reader.get(base(rich, "/documents/..%2Fx"))).status_code == 404
 
 

@@ -12,11 +12,18 @@ from gigarouter.settings import Settings
 from mail import Recipient, enqueue
 from mail.kinds import ModelLaunched, SignInCode
 from mail.stopped import find_stop
-from mail.values import Topic
+from mail.values import Mail, Topic
+from store.ids import AccountId, wire
 from store.postgres import Database
+from tests.builders.example_mails import ACCOUNT, EXAMPLES
 from tests.harness.pages import BASE, Pages, served_pages
+from web.route import RouteTable
+from web.routes import ROUTES
 
 pytestmark = pytest.mark.anyio
+
+# Pages that are built beside this one; the list only shrinks.
+AWAITED = ("/finance/books",)
 
 
 async def test_a_mail_program_leaves_a_topic_by_one_post_and_opening_the_link_leaves_nothing(
@@ -73,3 +80,10 @@ async def test_a_code_that_was_mailed_is_printed_and_on_a_page_of_this_machine(
             assert (await stranger.get("/-/mails")).status_code == 404
     mine = [line for line in lines if "ann@" in line]
     assert mine == [f"Mail to ann@x.example: 482913 is your sign-in code   ({BASE}/-/mails)"]
+
+
+@pytest.mark.parametrize("mail", EXAMPLES, ids=[mail.kind for mail in EXAMPLES])
+def test_the_link_of_a_mail_leads_to_a_page_of_ours(mail: Mail) -> None:
+    link = mail.link(wire(AccountId, ACCOUNT))
+    if not link.startswith(AWAITED):
+        assert link.startswith("https://pay.example/") or RouteTable(ROUTES).is_page(link), link

@@ -16,6 +16,7 @@ PUBLIC = {
     "models": "/models?q=f2llm",
     "models-empty": "/models?q=nothing-has-that-name",
     "parts": "/-/parts",
+    "search": "/search?q=tokens",
     "pricing": "/pricing",
     "docs": "/docs",
     "docs-found": "/docs?q=retry",
@@ -50,6 +51,38 @@ async def test_a_list_follows_what_is_typed_and_keeps_the_caret(open_window: New
     await expect(page.get_by_role("columnheader", name="Dimensions")).to_have_attribute("aria-sort", "ascending")
     await page.go_back()
     await expect(page.get_by_role("columnheader", name="Dimensions")).not_to_have_attribute("aria-sort", "ascending")
+
+
+async def test_the_palette_is_the_search_page_by_keyboard_and_the_page_without_script(open_window: NewWindow) -> None:
+    window = await open_window()
+    page = await window.open("/pricing")
+    await page.keyboard.press("Control+k")
+    dialog = page.get_by_role("dialog", name="Search")
+    await page.keyboard.type("billed tokens")
+    await expect(dialog.get_by_role("link").first).to_contain_text("Billed tokens")
+    await window.check_accessible()
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_be_hidden()
+    await page.keyboard.press("Control+k")
+    await page.keyboard.type("billed tokens")
+    await expect(dialog.get_by_role("link").first).to_contain_text("Billed tokens")
+    await page.keyboard.press("ArrowDown")
+    await expect(dialog.get_by_role("link").first).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page).to_have_url(re.compile("/docs/billed-tokens"))
+    plain = await (await open_window(java_script_enabled=False)).open("/pricing")
+    await plain.get_by_role("link", name="Search").click()
+    await plain.get_by_role("searchbox", name="Words").fill("f2llm-v2-4b")
+    await plain.keyboard.press("Enter")
+    await expect(plain.get_by_role("link", name="codefuse-ai/F2LLM-v2-4B")).to_be_visible()
+
+
+async def test_a_chart_tells_its_numbers_under_the_pointer(open_window: NewWindow) -> None:
+    page = await (await open_window()).open("/-/parts")
+    chart = page.get_by_role("img", name="Spend by key; the table has the numbers")
+    await chart.hover()
+    await chart.hover(position={"x": 300, "y": 60})
+    await expect(page.locator("figure.chart output").first).to_contain_text("ingest-prod")
 
 
 async def test_without_script_the_same_form_gives_the_same_rows(open_window: NewWindow) -> None:

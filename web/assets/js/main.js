@@ -99,4 +99,23 @@ document.addEventListener("click", (event) => {
   swap(link.href, true);
 });
 addEventListener("popstate", () => swap(location.href, false));
+// What few readers use is loaded when they do.
+const palette = async () => (await import("./palette.js")).open();
+document.addEventListener("keydown", (event) => {
+  if (event.key === "k" && (event.ctrlKey || event.metaKey) && !event.altKey) {
+    event.preventDefault();
+    palette();
+  }
+});
+document.addEventListener("click", (event) => {
+  if (!event.target.closest?.("[data-palette]") || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  palette();
+});
+document.addEventListener("pointerover", async (event) => {
+  const figure = event.target.closest?.("[data-chart]");
+  if (!figure || figure.hasAttribute("data-read")) return;
+  figure.setAttribute("data-read", "");
+  (await import("./chart.js")).read(figure);
+});
 prepare(document);

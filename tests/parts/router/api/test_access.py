@@ -42,6 +42,7 @@ GET    /v1/account/contracts                            key billing:read
 GET    /v1/account/documents                            key billing:read
 GET    /v1/account/documents/{number}                   key billing:read
 GET    /v1/account/documents/{number}/files/{format}    key billing:read
+POST   /v1/account/documents/{number}/correct           key billing:write
 GET    /v1/account/documents/{number}/proofs/{request_id} key billing:read
 GET    /v1/account/portal/{link_id}                     key billing:write
 GET    /v1/account/recharge                             key billing:read
@@ -163,6 +164,10 @@ GET    /admin/v1/providers/{provider_id}                finance_admin ops
 GET    /admin/v1/requests/{request_id}                  finance_admin ops
 GET    /admin/v1/resolutions                            finance_admin ops
 GET    /admin/v1/resolutions/{resolution_id}            finance_admin ops
+GET    /admin/v1/incidents                              finance_admin ops
+GET    /admin/v1/incidents/{incident_id}                finance_admin ops
+POST   /admin/v1/incidents                              ops
+POST   /admin/v1/incidents/{incident_id}/updates        ops
 GET    /admin/v1/sellers                                finance_admin ops
 GET    /admin/v1/sellers/{seller_id}                    finance_admin ops
 GET    /admin/v1/usage                                  finance_admin ops

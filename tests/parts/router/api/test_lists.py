@@ -92,6 +92,7 @@ ROWS: dict[str, Any] = {
         ("resolutions", "waivers", "acceptances", "usage", "lines", "contracts", "management-keys"), lambda n: n
     ),
     "grants": lambda n: n and n + 1,  # of one account, and its credit line
+    "incidents": lambda n: n,
     **dict.fromkeys(("sellers", "exchange-rates", "documents", "document-requests"), lambda n: n),
     **dict.fromkeys(("topups", "refunds", "disputes", "reviews", "recharges", "exports", "proposals"), lambda n: n),
     **dict.fromkeys(("reconciliations", "differences", "invoice-maps", "provider-invoices"), lambda n: n),
@@ -148,6 +149,7 @@ async def fill(settings: Settings, n: int) -> list[str]:
                 await make("/endpoints", **model, provider=f"provider-{i}", cost_usd_per_mtok="0.01")
                 evidence: dict[str, Any] = {"evidence": "tests"}
                 await make("/resolutions", **model, license=LICENSE, reason="it says so", **evidence)
+                await make("/incidents", title=f"incident {i}", message="It is slow.")
                 await make("/waivers", **model, term="commercial_use", signed_by="Ada", **evidence)
                 await make("/management-keys", account=f"account {i}", name="robot", scopes=["keys:read"])
                 await make("/acceptances", account=f"account {i}", license=ACCEPTED, accepted_by="Ada")

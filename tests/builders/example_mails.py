@@ -20,7 +20,7 @@ DOCUMENT = {
 }
 
 EXAMPLES: tuple[Mail, ...] = (
-    k.SignInCode(code="482913", path="/sign-in/0199a3f0"),
+    k.SignInCode(code="482913", path="/sign-in/link/0199a3f0"),
     k.Invitation(account_name="Acme", role="developer", by="ann@acme.example", path="/invitations/0199a3f0", until=AT),
     k.Welcome(account_name="Acme", credit_usd="1.00", credit_until=AT),
     k.PasskeyAdded(name="Ann's laptop", at=AT, device="Firefox on Linux", place="Berlin, DE"),
@@ -30,7 +30,7 @@ EXAMPLES: tuple[Mail, ...] = (
     k.KeyRotated(**KEY, by="ann@acme.example", old_until=AT),
     k.KeyExpiring(**KEY, at=AT),
     k.KeyRevoked(**KEY, reason="It stood in a public repository."),
-    k.BalanceLow(left_usd="4.20", threshold_usd="5.00"),
+    k.BalanceLow(left_usd="4.20", last_usd="25.00"),
     k.RechargeDone(amount_usd="25.00", threshold_usd="5.00"),
     k.RechargeConfirm(amount_usd="25.00", threshold_usd="5.00", until=AT, url="https://pay.example/i/1?a=1&b=2"),
     k.RechargeOff(reason="A payment was declined three times."),

@@ -1,0 +1,65 @@
+"""The console's overview, prices with effective time, and why a call goes where it does."""
+
+import pytest
+
+from router.identity.members import Role
+from store.ids import AccountId, wire
+from tests.builders.database import DatabaseBuilder
+from tests.harness.pages import Pages, an_operator
+from tests.harness.reading import Reader, form_of, words_of
+
+pytestmark = pytest.mark.anyio
+
+MODEL = "tests/priced"
+
+
+@pytest.fixture(scope="module")
+def model(build: DatabaseBuilder) -> str:
+    known = build.a_model(MODEL)
+    build.an_endpoint(known, "http://127.0.0.1:1", name="near", cost_nano_per_mtok=500_000)
+    build.an_endpoint(known, "http://127.0.0.1:2", name="far", cost_nano_per_mtok=900_000)
+    return MODEL
+
+
+async def test_the_overview_says_what_needs_a_person(pages: Pages, model: str) -> None:
+    del model
+    ops = Reader(pages.reader(an_operator(now=pages.now)))
+    await ops.open("/ops")
+    with pages.counted() as statements:
+        seen = words_of(await ops.open("/ops"))
+    assert "License codefuse-ai/F2LLM-v2-4B" in seen
+    assert "sources disagree" in seen
+    sent = [statement for statement in statements if "set_config" not in statement]
+    assert len(sent) <= 6
+
+
+async def test_a_price_is_set_for_later_and_shown_before(pages: Pages, model: str) -> None:
+    finance = Reader(pages.reader(an_operator(Role.FINANCE_ADMIN, now=pages.now)))
+    form = await finance.open(f"/ops/prices/new?model={model}")
+    assert form_of(form).fields["model"] == model
+    refused = await finance.send(form, status=400, usd_per_mtok="cheap", note="A sentence of mine.")
+    assert form_of(refused).fields["note"] == "A sentence of mine."
+    proposed = await finance.send(form, usd_per_mtok="0.0125", effective_at="2099-01-31T00:00:00Z")
+    assert "Price, USD per 1M tokens none 0.0125" in words_of(proposed)
+    assert form_of(proposed).button == f"Set the price of {model}"
+    listed = words_of(await finance.confirm(proposed))
+    assert "It is done" in listed
+    listed = words_of(await finance.open(f"/ops/prices?model={model}"))
+    assert "0.0125 as the price 2099-01-31 00:00 UTC to come" in listed
+    ops = Reader(pages.reader(an_operator(now=pages.now)))
+    await ops.open("/ops/prices/new", status=403)
+
+
+async def test_a_route_is_explained_as_a_question(pages: Pages, model: str, account: AccountId) -> None:
+    ops = Reader(pages.reader(an_operator(now=pages.now)))
+    shown = await ops.open(f"/ops/route?model={model}&account={wire(AccountId, account)}&tokens=1000&exclude=near")
+    seen = words_of(shown)
+    assert "Chosen near" in seen
+    assert "near ✓ chosen" in seen
+    assert "Without near" in seen
+    assert "admin/v1/routes:explain" in shown.text
+    wrong = await ops.open("/ops/route?call=req_nothing", status=404)
+    assert "aria-invalid" in wrong.text
+    unknown = await ops.open("/ops/route?call=req_00000000000000000000000000000000", status=404)
+    assert "There is no record of this request" in words_of(unknown)
+    await ops.open(f"/ops/route?model={model}&tokens=many", status=400)
