@@ -18,6 +18,7 @@ import typer
 from gigarouter import schema
 from gigarouter.data_folder import DataFolder
 from gigarouter.demo import MODEL, Demo, launch_demo, prepare, wait_until_listed
+from gigarouter.demo_usage import PERSON, prepare_usage
 from gigarouter.mail_watch import MailWatch
 from gigarouter.ports import LOOPBACK, free_port, reachable, require_free_port
 from gigarouter.settings import Settings, child_environment, source
@@ -33,7 +34,7 @@ LOOPBACK_NETWORKS = "127.0.0.0/8,::1/128"
 WORKER_ENDS_WITHIN_S = 5.0
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, *, demo_usage: bool = False) -> None:
     """Start everything, print how to use it, and supervise it until SIGINT or SIGTERM. Call it in the main thread."""
     is_ending = _end_on_signals()
     folder = DataFolder(settings.data_dir)
@@ -44,7 +45,7 @@ def run(settings: Settings) -> None:
         _say(f"gigarouter starts; its data is in {folder.path}")
         servers = Embedded(folder.path)
         try:
-            _run_on(servers, Supervisor(servers, folder, _warn, is_ending), folder, settings)
+            _run_on(servers, Supervisor(servers, folder, _warn, is_ending), folder, settings, demo_usage=demo_usage)
         finally:
             with _step("PostgreSQL and Redis stop"):
                 servers.stop()
@@ -73,7 +74,9 @@ def _end_on_signals() -> Callable[[], bool]:
     return lambda: bool(seen)
 
 
-def _run_on(servers: Embedded, supervisor: Supervisor, folder: DataFolder, settings: Settings) -> None:
+def _run_on(
+    servers: Embedded, supervisor: Supervisor, folder: DataFolder, settings: Settings, *, demo_usage: bool
+) -> None:
     """Start one after the other what the next needs, each again where it dies, then supervise all."""
     with _step("PostgreSQL and Redis"):
         supervisor.run_step(servers.start)
@@ -83,11 +86,14 @@ def _run_on(servers: Embedded, supervisor: Supervisor, folder: DataFolder, setti
     worker_url = f"http://{LOOPBACK}:{settings.worker_port}" if model else None
     with _step("catalogue and demo account"):
         demo = supervisor.run_step(lambda: prepare(servers.database_url, folder, worker_url))
+    if demo_usage:
+        with _step("two accounts with a month of made-up usage"):
+            supervisor.run_step(lambda: prepare_usage(servers.database_url))
     supervisor.run_step(lambda: _write_connection(servers, folder, settings, worker_url))
     supervisor.children = supervisor.run_step(lambda: _children(servers, folder, settings, model))
     try:
         _start(supervisor, settings, servers.database_url, demo)
-        _say(_welcome(settings, demo, with_worker=model is not None))
+        _say(_welcome(settings, demo, with_worker=model is not None, demo_usage=demo_usage))
         supervisor.run(_mail_watch(folder, settings))
     finally:
         with _step("worker, API, pages and jobs stop"):
@@ -125,6 +131,7 @@ def _children(servers: Embedded, folder: DataFolder, settings: Settings, model: 
         secret_keys=folder.secret_key(),
         allowed_private_networks=LOOPBACK_NETWORKS,
         web_workshop="true",
+        web_reload=str(settings.web_reload).lower(),
         **_mail_folder(folder, settings),
         **({} if "free_credit_usd" in settings.model_fields_set else {"free_credit_usd": FREE_CREDIT_USD}),
         **{name: str(value) for name, value in _addresses(settings).items()},
@@ -203,13 +210,14 @@ def _addresses(settings: Settings) -> dict[str, str | int]:
     return {"host": settings.host, "port": settings.port, "admin_port": settings.admin_port, **inside, **pages}
 
 
-def _welcome(settings: Settings, demo: Demo, *, with_worker: bool) -> str:
+def _welcome(settings: Settings, demo: Demo, *, with_worker: bool, demo_usage: bool) -> str:
     """What a newcomer needs: the address, the key, and a line to paste."""
     base = f"http://{reachable(settings.host)}:{settings.port}"
     inside = base if settings.shares_port else f"http://{reachable(settings.admin_host)}:{settings.admin_port}"
     lines = [
         "",
         f"  pages  {web_url(settings)}",
+        *([f"         sign in as {PERSON}: the code is printed here"] if demo_usage else []),
         f"  API    {base}/v1",
         f"  key    {demo.key}   (account {demo.account}, {demo.credit} of free credit)",
         f"  admin  {inside}/admin/v1, {inside}/metrics",

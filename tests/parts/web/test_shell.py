@@ -136,7 +136,7 @@ async def test_texts_that_are_typed_are_text(pages: Pages) -> None:
 
 async def test_errors_are_pages_with_the_apis_codes(pages: Pages) -> None:
     client = pages.reader()
-    missing = await client.get("/accounts/acct_0/usage")
+    missing = await client.get("/nothing/here")
     assert missing.status_code == 404
     assert "<code>not_found</code>" in missing.text
     assert missing.headers["x-request-id"] in missing.text

@@ -1,0 +1,167 @@
+"""Makes two accounts with a month of made-up usage, for `up --demo-usage`: pages then have something to show.
+
+The calls are invented and their charges are not: each goes through the ledger as any call's does, so that every figure
+adds up. Made once; the next start finds the accounts and leaves them as they are.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from math import pi, sin
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import text
+
+from billing.accounts import find_account
+from billing.credits import GrantKind
+from billing.money import NanoUSD, cost_ceil
+from billing.prices import list_prices
+from gigarouter.demo import ACTOR, MODEL, PRICE_NANO_PER_MTOK
+from router.admin.accounts import open_account
+from router.admin.credit import give_credit
+from router.admin.prices import set_price
+from router.changes.transaction import UnitOfWork, transact
+from router.identity.key_commands import KeySpec, create_key
+from router.identity.members import Role, add_member
+from router.registry.endpoints import list_endpoints
+from store.ids import AccountId, KeyId, new_id
+from store.postgres import Database
+
+PERSON = "demo@gigarouter.example"
+CREDIT = NanoUSD(25_000_000_000)
+DAYS, CALLS_A_DAY, BATCH = 30, 120, 500
+# A seed, so that all demos look alike.
+SEED = 13
+
+_MONTHS = text("SELECT make_usage_months((now() AT TIME ZONE 'UTC' - interval '1 month')::date, 2)")
+_CHARGE = f"SELECT * FROM charge_calls({', '.join(f'${n}' for n in range(1, 23))})"  # noqa: S608 - numbers only
+
+
+class _Account(msgspec.Struct, frozen=True):
+    """An account to make: the demo person's role in it, and its keys with their shares of the calls."""
+
+    name: str
+    role: Role
+    keys: tuple[tuple[str, float], ...]
+
+
+ACCOUNTS = (
+    _Account("demo search", Role.OWNER, (("ingest-prod", 0.7), ("search-api", 0.25), ("nightly", 0.05))),
+    _Account("demo support", Role.FINANCE, (("assistant", 0.9), ("evaluation", 0.1))),
+)
+
+
+class _Call(msgspec.Struct, frozen=True):
+    """A call that never was."""
+
+    at: datetime
+    key: KeyId
+    inputs: int
+    tokens: int
+    latency_ms: int
+
+
+class _Seller(msgspec.Struct, frozen=True):
+    """Who would have served the calls, and at which price."""
+
+    price: UUID
+    nano_per_mtok: int
+    provider: UUID
+    endpoint: UUID
+    space: str
+
+
+def prepare_usage(database_url: str) -> None:
+    """Make what is not there. Blocking: call it before any event loop."""
+    asyncio.run(_prepare(database_url))
+
+
+async def _prepare(database_url: str) -> None:
+    db = Database(database_url, pool_size=1)
+    try:
+        await db.observe_time()
+        seller = await _seller(db)
+        for number, account in enumerate(ACCOUNTS):
+            async with db.transaction() as connection:
+                is_there = await find_account(connection, account.name) is not None
+                if not is_there:
+                    await connection.execute(_MONTHS)
+            if not is_there:
+                await _make(db, account, seller, Random(SEED + number))  # noqa: S311 - made up on purpose
+    finally:
+        await db.close()
+
+
+async def _seller(db: Database) -> _Seller:
+    async with db.transaction() as connection:
+        prices = [price for price in await list_prices(connection) if price.model_id == MODEL]
+        served = [view.endpoint for view in await list_endpoints(connection, MODEL)]
+    if not prices:
+        note = "The demo's price."
+        prices = [await transact(db, ACTOR, lambda work: set_price(work, MODEL, PRICE_NANO_PER_MTOK, note=note))]
+    provider, endpoint = (served[0].provider_id, served[0].id) if served else (new_id(), new_id())
+    return _Seller(prices[-1].id, prices[-1].nano_per_mtok, provider, endpoint, MODEL)
+
+
+async def _make(db: Database, wanted: _Account, seller: _Seller, chance: Random) -> None:
+    async def command(work: UnitOfWork) -> tuple[AccountId, list[KeyId]]:
+        account = await open_account(work, wanted.name)
+        await give_credit(work, account.id, CREDIT, GrantKind.PROMOTIONAL, source=f"demo:{wanted.name}")
+        await add_member(work, account.id, PERSON, wanted.role, "Demo")
+        keys = [await create_key(work, account.id, KeySpec(name=name), is_mailed=False) for name, _ in wanted.keys]
+        return account.id, [key.view.id for key in keys]
+
+    account, keys = await transact(db, ACTOR, command)
+    calls = list(_calls(db.clock.now(), list(zip(keys, (share for _, share in wanted.keys), strict=True)), chance))
+    connection = await db.connect(command_timeout_s=60)
+    try:
+        for at in range(0, len(calls), BATCH):
+            await connection.fetch(_CHARGE, *_columns(account, calls[at : at + BATCH], seller))
+    finally:
+        await connection.close()
+
+
+def _calls(now: datetime, keys: Sequence[tuple[KeyId, float]], chance: Random) -> Iterator[_Call]:
+    """A month of calls: more by day than by night, fewer at weekends, a little more each week."""
+    for day in range(DAYS, 0, -1):
+        begin = now - timedelta(days=day)
+        is_weekend = begin.weekday() >= 5
+        growth = 1 + (DAYS - day) / DAYS / 2
+        for _ in range(round(CALLS_A_DAY * growth * (0.35 if is_weekend else 1.0) * chance.uniform(0.8, 1.2))):
+            at = begin + timedelta(seconds=chance.uniform(0, 86_400))
+            if chance.random() > 0.6 + 0.4 * sin((at.hour - 8) / 24 * 2 * pi):
+                continue
+            [key] = chance.choices([key for key, _ in keys], [share for _, share in keys])
+            inputs = chance.choice((1, 16, 96, 512, 1_024, 2_048))
+            tokens = sum(chance.randint(8, 480) for _ in range(inputs))
+            yield _Call(min(at, now), key, inputs, tokens, round(8 + inputs * 1.5 + chance.expovariate(1 / 12)))
+
+
+def _columns(account: AccountId, calls: Sequence[_Call], seller: _Seller) -> list[list[Any]]:
+    """The arguments of the group commit, a column each."""
+    count, entry = len(calls), new_id()
+    costs = [cost_ceil(call.tokens, seller.nano_per_mtok) for call in calls]
+    return [
+        [new_id(call.at) for call in calls],
+        [account] * count,
+        [entry] * count,
+        [call.key for call in calls],
+        [MODEL] * count,
+        [seller.provider] * count,
+        [seller.endpoint] * count,
+        [seller.space] * count,
+        [call.inputs for call in calls],
+        [call.tokens for call in calls],
+        [call.tokens for call in calls],
+        [seller.price] * count,
+        [seller.nano_per_mtok] * count,
+        costs,
+        [cost // 2 for cost in costs],
+        [call.at for call in calls],
+        [call.latency_ms for call in calls],
+        [1] * count,
+        *([[None] * count] * 4),
+    ]
