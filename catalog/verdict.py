@@ -80,7 +80,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     ``license`` is the SPDX expression that binds now. ``uses`` has one verdict for each use, ``charging`` says whether
     money may be asked, ``weights`` whether changed weights may be served under the name. ``acceptances`` are the
-    licenses whose text an account accepts first, as name and link.
+    licenses whose text an account accepts first, as id and name.
     """
 
     chip: Chip
@@ -115,7 +115,7 @@ def verdict_of(model: Model, now: datetime) -> Verdict:
         uses=uses,
         charging=_verdict("asking money", charging),
         weights=_verdict("changed weights", may_change_weights(model, now)),
-        acceptances=tuple((terms.name, terms.url) for terms in standing.acceptances),
+        acceptances=tuple((terms.id, terms.name) for terms in standing.acceptances),
         conditions=_conditions(standing),
         estimate=_estimate(model, charging),
         question=f"May {model.id.partition('/')[2]} be used commercially?",

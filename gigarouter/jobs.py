@@ -25,6 +25,7 @@ from billing.exports import run as exports
 from billing.exports.requests import expire
 from billing.generation import forget_old
 from billing.lines import fit_lines
+from billing.low_credit import notify_low
 from billing.reaper import reap, resync
 from billing.receivables import accrue, is_due, remind
 from billing.reconciliation.runs import RunKind
@@ -189,6 +190,10 @@ async def _notify_expiring(context: RouterContext) -> None:
     await notify_expiring(context.db, context.db.clock.now())
 
 
+async def _notify_low(context: RouterContext) -> None:
+    await notify_low(context.db, context.db.clock.now())
+
+
 async def _notify_ending_keys(context: RouterContext) -> None:
     await notify_ending(context.db, context.db.clock.now())
 
@@ -292,6 +297,7 @@ def table(
         Job("set accounts anew that fell behind", 2.0, _Resync()),
         Job("expire grants", 60.0, _expire),
         Job("tell of credit that expires", 3600.0, _notify_expiring),
+        Job("tell of credit that is low", 300.0, _notify_low),
         Job("tell of keys that end", 3600.0, _notify_ending_keys),
         Job("give scheduled credit", 60.0, _give_scheduled),
         Job("count and pay debts", 60.0, _pay_debts),

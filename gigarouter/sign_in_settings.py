@@ -5,8 +5,7 @@ from datetime import timedelta
 from pydantic import BaseModel, Field, SecretStr
 
 from billing.money import NANO_PER_USD, NanoUSD
-from router.admin.sign_in import FreeCredit
-from router.identity.people.outside_services import GITHUB, Service
+from router.identity.people.set_up import GITHUB, FreeCredit, Service
 
 
 class SignInSettings(BaseModel):

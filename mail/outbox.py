@@ -30,6 +30,7 @@ _ADD = text("""
         :unsubscribe, :priority, now() + CAST(:useful_for AS interval))
     ON CONFLICT (dedupe, address) DO NOTHING
 """)
+_KNOWN = text("SELECT dedupe FROM mails WHERE dedupe = ANY(:dedupes)")
 _CLAIM = text("""
     UPDATE mails SET run_after = now() + CAST(:lease AS interval), attempts = attempts + 1 WHERE id = (
         SELECT id FROM mails WHERE state = 'waiting' AND run_after <= now() AND until > now() AND kind = ANY(:kinds)
@@ -124,6 +125,11 @@ def _row(mail: Mail, to: To, dedupe: str, account_id: AccountId | None) -> dict[
         "priority": mail.priority,
         "useful_for": mail.useful_for,
     }
+
+
+async def known(tx: AsyncConnection, dedupes: Sequence[str]) -> frozenset[str]:
+    """Which of these were enqueued before."""
+    return frozenset((await tx.execute(_KNOWN, {"dedupes": list(dedupes)})).scalars()) if dedupes else frozenset()
 
 
 async def claim(tx: AsyncConnection) -> StoredMail | None:

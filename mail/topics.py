@@ -4,6 +4,6 @@ from mail.values import Topic
 
 TOPICS: dict[Topic, str] = {
     Topic.MODELS: "news of models that you voted for or use",
-    Topic.SPENDING: "forecasts of what you spend",
+    Topic.SPENDING: "warnings about what you spend and what is left",
     Topic.WELCOME: "greetings in new accounts",
 }

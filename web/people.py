@@ -2,9 +2,8 @@
 
 import msgspec
 
-from router.admin.sign_in import FreeCredit
-from router.identity.people.outside_services import Service
 from router.identity.people.passkeys import RelyingParty
+from router.identity.people.set_up import FreeCredit, Service
 from store.postgres import Database
 
 

@@ -12,13 +12,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from router.catalogue.values import CatalogueRow
 from web.answers import Page
 from web.markdown import render_markdown
 from web.parts import chart, money, numbers, times
-from web.public.model_rows import RowCache
 from web.shell import Shell
 
 FOLDER = Path(__file__).parent
+ROW = "public/parts/model_row.html"
 # C0 and C1 but for tab and line feed, marks and overrides of direction, and what has no width.
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
@@ -68,6 +69,27 @@ def environment(*, reloads: bool = False) -> Environment:
     made.filters.update(FILTERS)
     made.filters["model_row"] = RowCache(made)
     return made
+
+
+class RowCache:
+    """Renders a row by its template, once for each value of it. As many rows are kept as there are models."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._rows: dict[str, tuple[CatalogueRow, Markup]] = {}
+
+    def __call__(self, row: CatalogueRow, is_ticked: bool = False) -> Markup:
+        """The row as HTML. A row whose box is ticked is rendered for this reader alone."""
+        if is_ticked:
+            return self._render(row, is_ticked=True)
+        known = self._rows.get(row.id)
+        if known is None or (known[0] is not row and known[0] != row):
+            known = self._rows[row.id] = row, self._render(row, is_ticked=False)
+        return known[1]
+
+    def _render(self, row: CatalogueRow, *, is_ticked: bool) -> Markup:
+        text = self._environment.get_template(ROW).render(row=row, is_ticked=is_ticked)
+        return Markup(text)  # noqa: S704 - a template has escaped what it was given
 
 
 class Renderer:

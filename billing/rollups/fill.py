@@ -21,6 +21,10 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 COMMITS_MAX = 50
 # How long a turn may sum hours of before.
 BACKFILL_S = 1.0
+# Of what was before: a step that takes less is followed by a longer one.
+QUICK_S, STEP_MAX = 5.0, timedelta(days=31)
+# Complete from here on is complete.
+EVERYTHING = datetime(1970, 1, 1, tzinfo=UTC)
 
 _TABLES = {
     "usage_by_key": ("hour", ("key_id",)),
@@ -34,9 +38,7 @@ _TAKE = text("""
     DELETE FROM usage_pending WHERE id IN (SELECT id FROM usage_pending ORDER BY id LIMIT :commits)
     RETURNING request_ids, since, until
 """)
-_FIRST_HOUR = text(
-    "SELECT date_trunc('hour', min(occurred_at) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' FROM usage_events"
-)
+_OLDEST = text("SELECT request_id FROM usage_events ORDER BY request_id LIMIT 1")
 _EVENTS = f"""
     SELECT account_id, key_id, model_id, provider_id, {LANE} AS lane, occurred_at AT TIME ZONE 'UTC' AS time,
         {CALL_COLUMNS}
@@ -114,26 +116,36 @@ async def _take(tx: AsyncConnection) -> tuple[int, int]:
     return len(calls), len(rows)
 
 
-async def add_before(db: Database, *, hours_max: int | None = None, within_s: float = BACKFILL_S) -> int:
-    """Sum hours of before the sums are complete, the latest first; returns how many. After an :func:`add_pending`."""
-    since, hours = db.clock.elapsed(), 0
-    while (hours_max is None or hours < hours_max) and db.clock.elapsed() - since < within_s:
+async def add_before(db: Database, *, steps_max: int | None = None, within_s: float = BACKFILL_S) -> int:
+    """Sum hours of before the sums are complete, the latest first; returns in how many steps.
+
+    A step that was quick is followed by one of twice as many hours, for each reads the whole of its months. Needs a
+    first :func:`add_pending`.
+    """
+    began, steps, step = db.clock.elapsed(), 0, HOUR
+    while (steps_max is None or steps < steps_max) and db.clock.elapsed() - began < within_s:
+        step_began = db.clock.elapsed()
         # One snapshot: what is pending in it is not in the sums, and what is not yet visible will be pending.
         async with db.transaction(snapshot=True) as tx:
-            if not await tx.scalar(_TRY_LOCK) or not await _add_hour(tx):
+            if not await tx.scalar(_TRY_LOCK) or not await _add_step(tx, step):
                 break
-        hours += 1
-    return hours
+        steps += 1
+        if db.clock.elapsed() - step_began < QUICK_S:
+            step = min(2 * step, STEP_MAX)
+    return steps
 
 
-async def _add_hour(tx: AsyncConnection) -> bool:
+async def _add_step(tx: AsyncConnection, step: timedelta) -> bool:
     state = await read_state(tx)
-    first = await tx.scalar(_FIRST_HOUR)
-    if state.complete_from is None or first is None or state.complete_from <= first:
+    if state.complete_from is None or state.complete_from <= EVERYTHING:
         return False
-    hour = state.complete_from - HOUR
-    await _add_visible(tx, hour, state.complete_from)
-    await tx.execute(_SET_STATE, {"complete_from": hour, "data_to": state.data_to})
+    oldest = (await tx.execute(_OLDEST)).scalar_one_or_none()
+    since = state.complete_from - step
+    # The ids' times only say where to stop making steps: the last one takes all that is older, whatever its id.
+    if oldest is None or since.timestamp() <= (oldest.int >> 80) / 1000:
+        since = EVERYTHING
+    await _add_visible(tx, since, state.complete_from)
+    await tx.execute(_SET_STATE, {"complete_from": since, "data_to": state.data_to})
     return True
 
 

@@ -41,9 +41,12 @@ class PriceChange(_OfModel, frozen=True, kw_only=True):
 
 
 class ModelRetiring(_OfModel, frozen=True, kw_only=True):
-    """A model that its reader uses is called no more from ``at`` on. ``successor``: a model, or empty."""
+    """A model that its reader uses is called no more from ``at`` on, or ends at a time that is not set yet.
+
+    ``successor``: a model, or empty.
+    """
 
     kind: ClassVar[str] = "model_retiring"
 
-    at: datetime
+    at: datetime | None = None
     successor: str = ""

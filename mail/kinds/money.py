@@ -17,12 +17,13 @@ class _OfMoney(Mail, frozen=True, kw_only=True):
 
 
 class BalanceLow(_OfMoney, frozen=True, kw_only=True):
-    """The credit fell below what its owner wants to be warned at."""
+    """Little is left of the credit that came last, which was ``last_usd``."""
 
     kind: ClassVar[str] = "balance_low"
+    topic: ClassVar[Topic | None] = Topic.SPENDING
 
     left_usd: str
-    threshold_usd: str
+    last_usd: str
 
 
 class RechargeDone(_OfMoney, frozen=True, kw_only=True):

@@ -9,12 +9,11 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import prices
-from billing.money import NanoUSD, price_at, to_usd
-from catalog import lifecycle, models, votes
+from billing.money import Price, price_at
+from catalog import lifecycle, models
 from catalog.seed import Summary, import_seed
 from catalog.values import Model, Status
-from mail import enqueue_all
-from mail.kinds import ModelLaunched
+from router.admin.model_mails import mail_launch, mail_retiring
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.registry.endpoints import list_endpoints
@@ -39,29 +38,19 @@ async def launch_model(work: UnitOfWork, model_id: ModelId, *, reason: str = "")
         is_free=facts.is_free,
         reason=reason,
     )
-    await _mail_voters(work, before)
+    if facts.price is not None:
+        await mail_launch(work, before, facts.price)
     return await _moved(work, before, "model.launch", reason)
 
 
-async def _mail_voters(work: UnitOfWork, model: Model) -> None:
-    """Tell who voted for a model that it can be called."""
-    voters = await votes.list_voters(work.connection, model.id)
-    price = price_at([one for one in await prices.list_prices(work.connection) if one.model_id == model.id], work.now)
-    if not voters or price is None:
-        return
-    batch = price.batch_nano_per_mtok
-    mail = ModelLaunched(
-        model=model.id,
-        price_usd=to_usd(NanoUSD(price.nano_per_mtok)),
-        batch_price_usd="" if batch is None else to_usd(NanoUSD(batch)),
-    )
-    await enqueue_all(work.connection, mail, voters, dedupe=f"launch:{model.id}")
-
-
 class _LaunchFacts(msgspec.Struct, frozen=True):
-    has_price: bool
+    price: Price | None
     has_live_endpoint: bool
     is_free: bool
+
+    @property
+    def has_price(self) -> bool:
+        return self.price is not None
 
 
 async def _launch_facts(connection: AsyncConnection, model_id: ModelId, now: datetime) -> _LaunchFacts:
@@ -74,7 +63,7 @@ async def _launch_facts(connection: AsyncConnection, model_id: ModelId, now: dat
     # A price that waits for its day counts too, else a model without a right to charge would start to.
     coming = [price for price in known if price.effective_at > now]
     is_free = all(price.nano_per_mtok == 0 for price in [*coming, *([current] if current else [])])
-    return _LaunchFacts(current is not None, bool(live), is_free)
+    return _LaunchFacts(current, bool(live), is_free)
 
 
 async def missing_for_launch(connection: AsyncConnection, model: Model, now: datetime) -> tuple[str, ...]:
@@ -93,6 +82,7 @@ async def move_model(work: UnitOfWork, model_id: ModelId, to: Status, *, reason:
     """Deprecate, retire or announce again. Raises ``MoveRefused``, ``ModelUnknown``."""
     before = await models.get(work.connection, model_id)
     await lifecycle.move(work.connection, model_id, to, work.actor, reason=reason, now=work.now)
+    await mail_retiring(work, before, to)
     return await _moved(work, before, f"model.{to.value}", reason)
 
 

@@ -1,10 +1,11 @@
 """Signs in whom another service has identified; whoever has the address here already confirms it by a code first."""
 
-from router.admin.sign_in import PAGES, Entry, FreeCredit, actor_of, enter
+from router.admin.sign_in import PAGES, Entry, actor_of, enter
 from router.changes.transaction import UnitOfWork, transact
 from router.identity.people.outside import OutsideIdentity, find_linked, link_identity
 from router.identity.people.people import find_person, get_person
 from router.identity.people.sessions import open_session
+from router.identity.people.set_up import FreeCredit
 from router.identity.people.values import Method, Place
 from store.ids import SessionId
 from store.postgres import Database

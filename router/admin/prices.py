@@ -9,6 +9,7 @@ from billing.money import Price, price_at, to_usd
 from catalog import models
 from catalog.permit import may_charge
 from catalog.values import Status
+from router.admin.model_mails import mail_price
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest
@@ -56,7 +57,9 @@ async def set_price(
     if batch_nano_per_mtok is not None:
         now["batch_usd_per_mtok"] = to_usd(batch_nano_per_mtok)
     work.record_change(Change("price.set", wire(PriceId, price_id), None, was, now, reason=note))
-    return Price(price_id, model_id, nano_per_mtok, starts_at, batch_nano_per_mtok)
+    price = Price(price_id, model_id, nano_per_mtok, starts_at, batch_nano_per_mtok)
+    await mail_price(work, model, before, price)
+    return price
 
 
 async def _prices_of(work: UnitOfWork, model_id: ModelId) -> list[Price]:

@@ -4,7 +4,7 @@ That is an account of which they are the owner, a key, a key for tests, and free
 invited or added by others finds the accounts of those instead, and may open one of their own later.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 
 import msgspec
@@ -37,6 +37,7 @@ from router.identity.people.passkeys import (
 )
 from router.identity.people.people import ensure_person, get_person, memberships_of, notify_person
 from router.identity.people.sessions import end_sessions, open_session
+from router.identity.people.set_up import FreeCredit
 from router.identity.people.values import Method, Person, Place
 from store.ids import AccountId, PersonId, SessionId, wire
 from store.postgres import Database
@@ -51,13 +52,6 @@ _OWNED = text("""
     WHERE m.person_id = :person AND m.role = 'owner' AND m.removed_at IS NULL AND a.status <> 'closed'
 """)
 OWN_ACCOUNTS_MAX = 5
-
-
-class FreeCredit(msgspec.Struct, frozen=True):
-    """What somebody gets with their first account; an amount of 0: nothing."""
-
-    amount: NanoUSD = NanoUSD(0)
-    lasts: timedelta = timedelta(days=90)
 
 
 class Opened(msgspec.Struct, frozen=True):

@@ -102,6 +102,24 @@ class RequestOut(Answer):
     object: Literal["document_request"] = "document_request"
 
 
+class DetailChangeOut(Answer):
+    """One of the billing details, as the document has it and as the new one will."""
+
+    field: Literal["legal_name", "address", "tax_ids", "po_number", "language"]
+    before: str
+    after: str
+
+
+class CorrectionOut(Answer):
+    """That an invoice is taken back, by a credit note of all of it, and issued anew; jobs do so within seconds."""
+
+    number: str = Field(description="The invoice that is taken back.")
+    request: DocumentRequestIdText
+    state: RequestState
+    changes: list[DetailChangeOut]
+    object: Literal["document.correction"] = "document.correction"
+
+
 class LineOut(Answer):
     """A line: a month's calls of one model, lane and price."""
 

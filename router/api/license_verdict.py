@@ -52,7 +52,9 @@ class LicenseVerdict(Answer):
     uses: tuple[UseOut, ...]
     charging: UseOut = Field(description="Whether money may be asked for it.")
     weights: UseOut = Field(description="Whether quantized or pruned weights may be served under its name.")
-    acceptances: tuple[str, ...] = Field(description="Texts that an account accepts before its keys may call it.")
+    acceptances: tuple[str, ...] = Field(
+        description="Licenses whose text an account accepts before its keys may call it."
+    )
     conditions: tuple[str, ...]
     estimate: str = Field(description="What an estimate of the price is worth where money may not be asked.")
 
@@ -69,7 +71,7 @@ def verdict_form(verdict: Verdict) -> LicenseVerdict:
         uses=tuple(_use(use) for use in verdict.uses),
         charging=_use(verdict.charging),
         weights=_use(verdict.weights),
-        acceptances=tuple(f"{name} ({url})" for name, url in verdict.acceptances),
+        acceptances=tuple(license_id for license_id, _ in verdict.acceptances),
     )
 
 

@@ -30,7 +30,7 @@ EXAMPLES: tuple[Mail, ...] = (
     k.KeyRotated(**KEY, by="ann@acme.example", old_until=AT),
     k.KeyExpiring(**KEY, at=AT),
     k.KeyRevoked(**KEY, reason="It stood in a public repository."),
-    k.BalanceLow(left_usd="4.20", threshold_usd="5.00"),
+    k.BalanceLow(left_usd="4.20", last_usd="25.00"),
     k.RechargeDone(amount_usd="25.00", threshold_usd="5.00"),
     k.RechargeConfirm(amount_usd="25.00", threshold_usd="5.00", until=AT, url="https://pay.example/i/1?a=1&b=2"),
     k.RechargeOff(reason="A payment was declined three times."),

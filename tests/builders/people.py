@@ -4,11 +4,12 @@ from datetime import datetime, timedelta
 
 from typing_extensions import override
 
-from router.admin.sign_in import Entry, FreeCredit, actor_of, sign_in_with_code, sign_in_with_passkey
+from router.admin.sign_in import Entry, actor_of, sign_in_with_code, sign_in_with_passkey
 from router.changes.transaction import UnitOfWork, transact
 from router.identity.people.codes import check_code, check_link, request_code
 from router.identity.people.passkeys import RelyingParty, begin_registration, begin_sign_in, finish_registration
 from router.identity.people.sessions import find_session
+from router.identity.people.set_up import FreeCredit
 from router.identity.people.values import Person, Place, SignedIn
 from store.clock import Clock
 from store.postgres import Database

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from billing.money import NanoUSD, to_usd
 from router.api.in_process import OperationCall, OperationRefused
 from web.answers import Answer, File, Page
 from web.forms import Change, Form, form_of
@@ -12,7 +13,7 @@ from web.parts.tables import address
 from web.request import PageRequest
 
 ROWS = "50"
-FACTS_MAX = 12
+FACTS_MAX, TEXT_MAX = 12, 200
 KINDS = (
     ("", "everything"),
     ("key", "API keys"),
@@ -125,14 +126,34 @@ async def show_csv(request: PageRequest) -> Answer:
 
 
 def _row(change: ChangeRow) -> AuditRow:
-    before, after = change.before or {}, change.after or {}
+    before, after = _flat(change.before or {}), _flat(change.after or {})
     names = [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]
-    changes = tuple(Change(name.replace("_", " "), _text(before.get(name)), _text(after.get(name))) for name in names)
+    changes = tuple(Change(name, before.get(name) or "none", after.get(name) or "none") for name in names)
     return AuditRow(change.at, change.actor_name or change.actor, change.action, change.subject, changes[:FACTS_MAX])
 
 
+def _flat(facts: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """The facts of a change as text by their names, those of inner objects too; what is not set is left out."""
+    found: dict[str, str] = {}
+    for name, value in facts.items():
+        place = f"{prefix}{name.replace('_', ' ')}"
+        if isinstance(value, dict) and value:
+            found |= _flat(value, "" if name == "spec" else f"{place} ")
+        elif value not in (None, "", False, [], {}):
+            found[place] = _text(value)
+    return found
+
+
 def _text(value: object) -> str:
-    if value is None:
-        return "none"
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return text if len(text) <= 200 else f"{text[:200]}…"
+    match value:
+        case {"amount": int(nano), "period": str(period)}:
+            text = f"{to_usd(NanoUSD(nano))} USD {'in total' if period == 'total' else f'a {period}'}"
+        case list():
+            text = ", ".join(map(_text, value))
+        case True:
+            text = "yes"
+        case str():
+            text = value
+        case _:
+            text = msgspec.json.encode(value).decode()
+    return text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}…"

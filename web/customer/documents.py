@@ -7,9 +7,10 @@ from urllib.parse import urlencode
 import msgspec
 
 from router.api.in_process import OperationRefused
-from web.answers import Crumb, File, Page
+from web.answers import Answer, Crumb, File, Page, Redirect
 from web.customer.money import nano
 from web.faults import NotFound
+from web.forms import Change, ConfirmPage, Hidden
 from web.parts.money import exact
 from web.request import PageRequest
 
@@ -24,6 +25,7 @@ FILE_WORDS = {
     "json": "JSON, with what proves each call",
 }
 SUFFIXES = {"facturx": "pdf", "ubl": "xml"}
+DETAIL_WORDS = {"legal_name": "Name", "tax_ids": "Tax ids", "po_number": "Your order number"}
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -56,6 +58,16 @@ class _Document(msgspec.Struct, frozen=True):
 class _Documents(msgspec.Struct, frozen=True):
     data: list[_Document]
     next_cursor: str | None = None
+
+
+class _DetailChange(msgspec.Struct, frozen=True):
+    field: str
+    before: str
+    after: str
+
+
+class _Correction(msgspec.Struct, frozen=True):
+    changes: list[_DetailChange]
 
 
 class _Content(msgspec.Struct, frozen=True):
@@ -113,6 +125,21 @@ class DocumentPage(Page, frozen=True, kw_only=True):
     lines: int
     payment_url: str | None
     files: tuple[DocumentFile, ...]
+    can_correct: bool
+    fault: str = ""
+    notice: str = ""
+
+
+class DocumentQuery(msgspec.Struct, frozen=True):
+    """``corrected``: a correction was ordered a moment ago."""
+
+    corrected: bool = False
+
+
+class CorrectForm(msgspec.Struct, frozen=True):
+    """The button, and the one of the page that shows what it does."""
+
+    confirm: str = ""
 
 
 class DocumentsQuery(msgspec.Struct, frozen=True):
@@ -138,6 +165,41 @@ async def show(request: PageRequest) -> DocumentsPage:
 
 async def show_one(request: PageRequest) -> DocumentPage:
     """One document, with its files."""
+    is_corrected = request.query_as(DocumentQuery).corrected
+    notice = "It is being taken back and issued anew, which takes a moment." if is_corrected else ""
+    return await _one(request, notice=notice)
+
+
+async def correct(request: PageRequest) -> Answer:
+    """Show what a correction would do, then have it done."""
+    number, form = request.values["number"], request.form_as(CorrectForm)
+    path = {"number": number}
+    try:
+        if form.confirm == "1":
+            await request.run("correct_own_document", _Correction, path=path)
+            return Redirect(to=f"{_base(request)}/{number}?corrected=1")
+        would = (await request.run("correct_own_document", _Correction, path=path, dry_run=True)).value
+    except OperationRefused as refused:
+        if refused.status != 409:
+            raise _not_found(refused) from None
+        return await _one(request, fault=refused.error.message, status=409)
+    here = f"{_base(request)}/{number}"
+    return ConfirmPage(
+        title=f"Correct {number}",
+        crumbs=(Crumb("Documents", _base(request)), Crumb(number, here), Crumb("Correct")),
+        action=f"{here}/correct",
+        button=f"Take {number} back and issue it anew",
+        back=here,
+        changes=tuple(Change(_detail(one.field), one.before, one.after) for one in would.changes),
+        hidden=(Hidden("confirm", "1"),),
+        notes=(
+            f"A credit note takes {number} back, all of it. A new invoice with another number follows it, for the same "
+            "calls and amounts, with the billing details of today and the tax that they lead to. Both are mailed.",
+        ),
+    )
+
+
+async def _one(request: PageRequest, *, fault: str = "", notice: str = "", status: int = 200) -> DocumentPage:
     number = request.values["number"]
     try:
         one = (await request.run("retrieve_own_document", _Document, path={"number": number})).value
@@ -163,7 +225,15 @@ async def show_one(request: PageRequest) -> DocumentPage:
             DocumentFile(FILE_WORDS.get(file.format, file.format), f"{base}/{one.number}/{file.format}", file.sha256)
             for file in one.files or ()
         ),
+        can_correct=one.kind == "invoice" and one.corrected_by is None,
+        fault=fault,
+        notice=notice,
+        status=status,
     )
+
+
+def _detail(field: str) -> str:
+    return DETAIL_WORDS.get(field, field.capitalize())
 
 
 async def download(request: PageRequest) -> File:

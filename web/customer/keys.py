@@ -56,6 +56,7 @@ class SecretPage(Page, frozen=True, kw_only=True):
     environment: str
     call: str
     old_works: str = ""
+    waiting_href: str | None = None
 
 
 class KeysQuery(msgspec.Struct, frozen=True):
@@ -115,6 +116,7 @@ def secret_page(request: PageRequest, key: IssuedKey, old_works: str = "") -> Se
         environment=f"GIGAROUTER_API_KEY={key.key}\nOPENAI_API_KEY={key.key}\nOPENAI_BASE_URL={url}/v1\n",
         call=f"curl {url}/v1/models -H 'Authorization: Bearer {key.key}'",
         old_works=old_works,
+        waiting_href=None if old_works else f"/accounts/{request.values['account']}/first-call",
     )
 
 

@@ -21,6 +21,7 @@ _SECTIONS = (
     ("Movements", "/movements"),
     ("Auto-recharge", "/recharge"),
     ("Caps and budgets", "/caps"),
+    ("Alerts", "/alerts"),
 )
 
 

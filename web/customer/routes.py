@@ -1,6 +1,7 @@
 """Lists the pages of an account: ``{account}`` is in each path, never in the session."""
 
 from web.customer import (
+    alerts,
     audit,
     billing,
     calls,
@@ -28,6 +29,7 @@ MANAGEMENT_PATH = "/accounts/{account}/management-keys"
 MEMBERS_PATH = "/accounts/{account}/members"
 CREDIT_PATH = "/accounts/{account}/credit"
 DOCUMENTS_PATH = "/accounts/{account}/documents"
+ALERTS_PATH, ONE_WEBHOOK = f"{CREDIT_PATH}/alerts", f"{CREDIT_PATH}/alerts/webhooks/{{webhook}}"
 
 CUSTOMER: tuple[Route, ...] = (
     Route(path="/device", show=device.show_start, who=Who.PERSON),
@@ -100,11 +102,18 @@ CUSTOMER: tuple[Route, ...] = (
     Route(path=f"{CREDIT_PATH}/caps", show=caps.show, act=caps.set_caps, who=Who.MEMBER, roles=MONEY),
     Route(path=f"{CREDIT_PATH}/caps/budgets", act=caps.add_budget, who=Who.MEMBER, roles=MONEY),
     Route(path=f"{CREDIT_PATH}/caps/budgets/{{budget}}/delete", act=caps.delete_budget, who=Who.MEMBER, roles=MONEY),
+    Route(path=ALERTS_PATH, show=alerts.show, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{ALERTS_PATH}/webhooks", act=alerts.add, who=Who.MEMBER, roles=MONEY, fresh=True),
+    Route(path=ONE_WEBHOOK, show=alerts.show_one, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{ONE_WEBHOOK}/rotate", act=alerts.rotate, who=Who.MEMBER, roles=MONEY, fresh=True),
+    Route(path=f"{ONE_WEBHOOK}/test", act=alerts.test, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{ONE_WEBHOOK}/delete", act=alerts.delete, who=Who.MEMBER, roles=MONEY),
     Route(path="/accounts/{account}/billing", show=billing.show, who=Who.MEMBER, roles=MONEY),
     Route(path="/accounts/{account}/billing/save", act=billing.act, who=Who.MEMBER, roles=MONEY, fresh=True),
     Route(path=f"{CREDIT_PATH}/portal", act=topup.portal, who=Who.MEMBER, roles=MONEY, fresh=True),
     Route(path=f"{CREDIT_PATH}/top-ups/{{topup}}", show=topup.show, who=Who.MEMBER, roles=MONEY),
     Route(path=DOCUMENTS_PATH, show=documents.show, who=Who.MEMBER, roles=MONEY),
     Route(path=f"{DOCUMENTS_PATH}/{{number}}", show=documents.show_one, who=Who.MEMBER, roles=MONEY),
+    Route(path=f"{DOCUMENTS_PATH}/{{number}}/correct", act=documents.correct, who=Who.MEMBER, roles=MONEY, fresh=True),
     Route(path=f"{DOCUMENTS_PATH}/{{number}}/{{format}}", show=documents.download, who=Who.MEMBER, roles=MONEY),
 )

@@ -1,4 +1,4 @@
-"""Reads which span of time, zone, and grouping an address of the usage page means. Pure."""
+"""Reads which span of time, zone, and grouping an address of the usage page means."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta

@@ -1,12 +1,14 @@
-"""``/me/passkeys``: a person's passkeys, each with its name and last use; one is made, renamed and removed here."""
+"""``/me/passkeys``: a person's passkeys, and other services that sign them in; each is made, renamed, removed here."""
 
 from datetime import datetime
 from functools import partial
 from typing import ClassVar
+from uuid import UUID
 
 import msgspec
 
 from router.errors import Conflict, InvalidRequest, NotAllowed, NotFound
+from router.identity.people.outside import list_links, unlink
 from router.identity.people.passkeys import (
     begin_registration,
     finish_registration,
@@ -35,6 +37,15 @@ class OwnPasskey(msgspec.Struct, frozen=True):
     last_used_at: datetime | None
 
 
+class OwnService(msgspec.Struct, frozen=True):
+    """A service that signs a person in."""
+
+    id: str
+    label: str
+    email: str
+    last_used_at: datetime | None
+
+
 class PasskeysPage(Page, frozen=True, kw_only=True):
     """The list, and the form that makes one. ``may_not``: why this person makes none."""
 
@@ -42,6 +53,7 @@ class PasskeysPage(Page, frozen=True, kw_only=True):
     scripts: ClassVar[tuple[str, ...]] = ("passkeys.js",)
 
     passkeys: tuple[OwnPasskey, ...]
+    services: tuple[OwnService, ...]
     form: Form
     may_not: str = ""
 
@@ -117,6 +129,18 @@ async def remove(request: PageRequest) -> Answer:
     return Redirect(to="/me/passkeys")
 
 
+async def remove_service(request: PageRequest) -> Answer:
+    """End that a service signs the reader in. Raises ``NotFound``, for those of others too."""
+    request.form_as(NoForm)
+    person = request.signed_in().person
+    try:
+        link_id = UUID(hex=request.values["service"])
+        await change_own(request, partial(unlink, person_id=person.id, link_id=link_id))
+    except (NotFound, ValueError):
+        raise PageNotFound from None
+    return Redirect(to="/me/passkeys")
+
+
 async def _page(request: PageRequest, form: Form | None = None, status: int = 200) -> PasskeysPage:
     signed_in, may_not = request.signed_in(), ""
     try:
@@ -125,11 +149,16 @@ async def _page(request: PageRequest, form: Form | None = None, status: int = 20
         may_not = fault.message
     async with request.context.reads.db.transaction() as tx:
         found = await list_passkeys(tx, signed_in.person.id)
+        links = await list_links(tx, signed_in.person.id)
+    labels = {one.issuer: one.label for one in request.context.people.services}
     return PasskeysPage(
         title="Passkeys",
         passkeys=tuple(
             OwnPasskey(wire(PasskeyId, one.id), one.name, one.is_synced, one.created_at, one.last_used_at)
             for one in found
+        ),
+        services=tuple(
+            OwnService(one.id.hex, labels.get(one.issuer, one.issuer), one.email, one.last_used_at) for one in links
         ),
         form=form or Form(),
         may_not=may_not,

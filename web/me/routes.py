@@ -14,5 +14,6 @@ OWN: tuple[Route, ...] = (
     Route(path="/me/passkeys/options", act=passkeys.options, who=Who.PERSON, fresh=True),
     Route(path="/me/passkeys/{passkey}/name", act=passkeys.rename, who=Who.PERSON),
     Route(path="/me/passkeys/{passkey}/remove", act=passkeys.remove, who=Who.PERSON, fresh=True),
+    Route(path="/me/services/{service}/remove", act=passkeys.remove_service, who=Who.PERSON, fresh=True),
     Route(path="/invitations/{invitation}", show=invitation.show, act=invitation.act, who=Who.PERSON),
 )

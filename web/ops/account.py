@@ -8,7 +8,7 @@ import msgspec
 from router.api.in_process import OperationRefused
 from web.answers import Crumb, Page
 from web.faults import NotFound
-from web.ops.audit import ChangeRow
+from web.ops.audit import ChangeRow, read_changes
 from web.ops.lists import Listed
 from web.ops.write import OPERATIONS, Field, Write
 from web.parts.tables import Column
@@ -66,7 +66,7 @@ class AccountPage(Page, frozen=True, kw_only=True):
     account: Account
     grants: list[Grant]
     keys: list[Key]
-    changes: list[ChangeRow]
+    changes: tuple[ChangeRow, ...]
     grant_head: tuple[Column, ...] = (
         Column("Grant"),
         Column("Amount", "USD", is_number=True),
@@ -90,14 +90,14 @@ async def show(request: PageRequest) -> AccountPage:
     few = {"limit": "25"}
     grants = await request.run("list_grants", Listed[Grant], path=known, query=few)
     keys = await request.run("list_keys", Listed[Key], query={"account": account.id, **few})
-    changes = await request.run("list_changes", Listed[ChangeRow], query={"account": account.id, "limit": "10"})
+    changes, _ = await read_changes(request, {"account": account.id}, 10)
     return AccountPage(
         title=account.name,
         crumbs=(OPERATIONS, ACCOUNTS, Crumb(account.name)),
         account=account,
         grants=grants.value.data,
         keys=keys.value.data,
-        changes=changes.value.data,
+        changes=changes,
         is_done=query.done,
     )
 

@@ -1,5 +1,6 @@
 """Lists changes with before and after: the newest first, those of one subject or that concern one account."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -22,22 +23,40 @@ class AuditQuery(msgspec.Struct, frozen=True):
 
 
 class ChangeRow(msgspec.Struct, frozen=True):
-    """A change."""
+    """A change, with the fields that differ between before and after."""
 
     at: datetime
     actor: str
     action: str
     subject: str
     reason: str
-    account: str | None = None
-    before: dict[str, Any] | None = None
-    after: dict[str, Any] | None = None
+    fields: tuple[Change, ...]
 
-    @property
-    def fields(self) -> tuple[Change, ...]:
-        """What differs between before and after."""
-        before, after = self.before or {}, self.after or {}
-        return changes_of(before, after, {name: name for name in (before | after)})
+
+class _Change(msgspec.Struct, frozen=True):
+    """A change as the operation answers it."""
+
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    reason: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+async def read_changes(
+    request: PageRequest, which: Mapping[str, str], limit: int
+) -> tuple[tuple[ChangeRow, ...], str | None]:
+    """A page of changes, and where it goes on. Raises ``OperationRefused``."""
+    listed = (await request.run("list_changes", Listed[_Change], query={**which, "limit": str(limit)})).value
+    return tuple(map(_row, listed.data)), next_page(request, listed)
+
+
+def _row(change: _Change) -> ChangeRow:
+    before, after = change.before or {}, change.after or {}
+    fields = changes_of(before, after, {name: name for name in (before | after)})
+    return ChangeRow(change.at, change.actor, change.action, change.subject, change.reason, fields)
 
 
 class AuditPage(Page, frozen=True, kw_only=True):
@@ -45,7 +64,7 @@ class AuditPage(Page, frozen=True, kw_only=True):
 
     template: ClassVar[str] = "ops/audit.html"
 
-    rows: list[ChangeRow]
+    rows: tuple[ChangeRow, ...]
     next_href: str | None
     form: Form
 
@@ -53,13 +72,14 @@ class AuditPage(Page, frozen=True, kw_only=True):
 async def show(request: PageRequest) -> AuditPage:
     """A page of changes."""
     query = request.query_as(AuditQuery)
-    asked = {name: value for name, value in msgspec.structs.asdict(query).items() if value}
-    form, rows, next_href, status = Form(asked), list[ChangeRow](), None, 200
+    which = {name: value for name, value in msgspec.structs.asdict(query).items() if value}
+    form, status = Form(which), 200
+    rows: tuple[ChangeRow, ...] = ()
+    next_href = None
     try:
-        listed = (await request.run("list_changes", Listed[ChangeRow], query={**asked, "limit": "50"})).value
-        rows, next_href = listed.data, next_page(request, listed)
+        rows, next_href = await read_changes(request, which, 50)
     except OperationRefused as refused:
-        form, status = form_of(request, refused, typed=asked), refused.status
+        form, status = form_of(request, refused, typed=which), refused.status
     return AuditPage(
         title="Audit",
         crumbs=(OPERATIONS, Crumb("Audit")),

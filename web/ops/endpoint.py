@@ -10,8 +10,7 @@ from router.statistics.read import Span
 from web.answers import Crumb, Page
 from web.faults import NotFound
 from web.ops.account import DoneQuery
-from web.ops.audit import ChangeRow
-from web.ops.lists import Listed
+from web.ops.audit import ChangeRow, read_changes
 from web.ops.providers import PROVIDERS, Endpoint, endpoint_id
 from web.ops.write import OPERATIONS
 from web.parts.tables import Column
@@ -62,7 +61,7 @@ class EndpointPage(Page, frozen=True, kw_only=True):
     margin_usd: str | None
     verdict: str
     moves: tuple[tuple[str, str], ...]
-    changes: list[ChangeRow]
+    changes: tuple[ChangeRow, ...]
     is_done: bool = False
 
 
@@ -87,7 +86,7 @@ async def show(request: PageRequest) -> EndpointPage:
     model = reads.catalog.get(endpoint.model)
     price = None if model is None else reads.prices.current(model.id, request.exchange.now)
     cost = from_usd(endpoint.cost_usd_per_mtok)
-    changes = await request.run("list_changes", Listed[ChangeRow], query={"subject": endpoint.id, "limit": "10"})
+    changes, _ = await read_changes(request, {"subject": endpoint.id}, 10)
     rows = []
     for span in SPANS:
         total, latency = statistics.total(span), statistics.latency_ms
@@ -107,6 +106,6 @@ async def show(request: PageRequest) -> EndpointPage:
         margin_usd=None if price is None else to_usd(NanoUSD(price.nano_per_mtok - cost)),
         verdict="" if check is None else f"{check.verdict.replace('_', ' ')}, {check.at:%Y-%m-%d %H:%M} UTC",
         moves=MOVES.get(endpoint.state, ()),
-        changes=changes.value.data,
+        changes=changes,
         is_done=query.done,
     )

@@ -96,7 +96,7 @@ async def show(request: PageRequest) -> LicensePage:
     model = reads.catalog.get(request.values["model"])
     if model is None:
         raise NotFound
-    asked = {"model": model.id}
+    which = {"model": model.id}
     keys = [key for key in reads.keys.all() if not key.models or model.id in key.models]
     licenses = dict.fromkeys(claim.license for claim in model.claims)
     return LicensePage(
@@ -105,9 +105,9 @@ async def show(request: PageRequest) -> LicensePage:
         model_id=model.id,
         verdict=verdict_of(model, now),
         rulings=tuple(_ruling(model, license, keys, now) for license in licenses),
-        waivers=await all_of(request, "list_waivers", Waiver, asked),
-        resolutions=await all_of(request, "list_resolutions", Resolution, asked),
-        evidence=await all_of(request, "list_evidence", Evidence, asked),
+        waivers=await all_of(request, "list_waivers", Waiver, which),
+        resolutions=await all_of(request, "list_resolutions", Resolution, which),
+        evidence=await all_of(request, "list_evidence", Evidence, which),
         is_done=query.done,
     )
 

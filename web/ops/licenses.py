@@ -7,11 +7,10 @@ import msgspec
 
 from catalog.rulings import needs_a_ruling
 from catalog.values import Model
-from catalog.verdict import chip_of
+from catalog.verdict import Chip, chip_of
 from web.answers import Crumb, Page
 from web.ops.lists import all_of
 from web.ops.write import OPERATIONS
-from web.parts.licenses import LicenseKind
 from web.parts.tables import Column
 from web.request import PageRequest
 
@@ -29,7 +28,7 @@ class ModelRow(msgspec.Struct, frozen=True):
 
     id: str
     status: str
-    kind: LicenseKind
+    chip: Chip
     claims: tuple[str, ...]
     votes: int
     waits: bool
@@ -84,7 +83,7 @@ def _row(model: Model, now: datetime) -> ModelRow:
     return ModelRow(
         id=model.id,
         status=model.status.value.replace("_", " "),
-        kind=chip_of(model, now).kind,
+        chip=chip_of(model, now),
         claims=tuple(f"{claim.license} ({claim.source})" for claim in model.claims),
         votes=model.votes,
         waits=needs_a_ruling(model),

@@ -39,8 +39,8 @@ async def all_of(request: PageRequest, operation: str, row: type[T], query: Mapp
     rows: list[T] = []
     cursor: str | None = ""
     while cursor is not None and len(rows) < ALL_MAX:
-        asked = {**(query or {}), "limit": str(PAGE)} | ({"cursor": cursor} if cursor else {})
-        listed = (await request.run(operation, Listed[row], query=asked)).value  # type: ignore[valid-type]
+        which = {**(query or {}), "limit": str(PAGE)} | ({"cursor": cursor} if cursor else {})
+        listed = (await request.run(operation, Listed[row], query=which)).value  # type: ignore[valid-type]
         rows += listed.data
         cursor = listed.next_cursor
     return rows

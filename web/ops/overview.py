@@ -16,7 +16,7 @@ from mail.outbox import count_failed
 from router.changes.second_person import list_proposals
 from router.registry.endpoints import list_endpoints
 from router.values import EndpointState
-from store.ids import EndpointId, EvidenceId, wire
+from store.ids import EndpointId, EvidenceId, ProposalId, wire
 from web.answers import Crumb, Page
 from web.parts.tables import Column
 from web.request import PageRequest
@@ -89,7 +89,7 @@ async def _stored(request: PageRequest) -> list[Waiting]:
         Waiting(
             "Second person",
             one.operation,
-            "/finance/proposals",
+            f"/ops/proposals/{wire(ProposalId, one.id)}",
             one.proposed_at,
             f"{to_usd(one.amount_nano)} USD, above {to_usd(one.limit_nano)}; proposed by {one.proposed_by}",
         )

@@ -62,8 +62,8 @@ async def show(request: PageRequest) -> PricesPage:
     typed = {"model": query.model} if query.model else {}
     form, rows, next_href, status = Form(typed), list[PriceRow](), None, 200
     try:
-        asked = {**typed, **cursor_of(request, limit=50)}
-        listed = (await request.run("list_prices", Listed[PriceRow], query=asked)).value
+        which = {**typed, **cursor_of(request, limit=50)}
+        listed = (await request.run("list_prices", Listed[PriceRow], query=which)).value
         rows, next_href = listed.data, next_page(request, listed)
     except OperationRefused as refused:
         form, status = form_of(request, refused, typed=typed), refused.status

@@ -104,7 +104,7 @@ class Explained(msgspec.Struct, frozen=True):
 
 
 class RoutePage(Page, frozen=True, kw_only=True):
-    """The forms, and what was asked for: a title and an explanation each."""
+    """The forms, and what was which for: a title and an explanation each."""
 
     template: ClassVar[str] = "ops/route.html"
 

@@ -14,6 +14,7 @@ from web.ops import (
     licenses,
     overview,
     prices,
+    proposal,
     provider,
     provider_writes,
     providers,
@@ -67,5 +68,8 @@ OPS: tuple[Route, ...] = (
     _read("/ops/prices", prices.show),
     _write("/ops/prices/new", prices.SET, FINANCE),
     _read("/ops/route", route.show),
+    _write("/ops/proposals/{proposal}/approve", proposal.APPROVE, FINANCE),
+    _write("/ops/proposals/{proposal}/reject", proposal.REJECT, FINANCE),
+    _read("/ops/proposals/{proposal}", proposal.show),
     _read("/ops/audit", audit.show),
 )

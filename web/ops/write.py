@@ -32,6 +32,8 @@ from web.request import PageRequest
 Json = dict[str, Any]
 # What a reader saw in a field comes back under its name with this before it.
 WAS = "was-"
+# It waits for a second person, and the answer is the proposal.
+PROPOSED = 202
 OPERATIONS = Crumb("Operations", "/ops")
 
 
@@ -120,12 +122,12 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         """The form, with the object's values; a field's value in the address stands before them."""
         before, version = await self._read(request)
         known = {field.name for field in self.fields}
-        asked = {name: value for name, value in request.query if name in known}
+        which = {name: value for name, value in request.query if name in known}
         values = {
             field.name: field.shown(before[field.name]) if field.name in before else field.initial
             for field in self.fields
         }
-        return self._page(request, before, version, Form(values | asked))
+        return self._page(request, before, version, Form(values | which))
 
     async def act(self, request: PageRequest) -> Answer:
         """Show what would change, or change it."""
@@ -134,6 +136,8 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         try:
             if is_confirmed(request):
                 done = await self._run(request, if_match=version, idempotency_key=request.typed(ONCE))
+                if done.status == PROPOSED:
+                    return Redirect(to=f"/ops/proposals/{done.value['id']}?done=1")
                 return Redirect(to=self._address(self.done or self.back, request, done.value) + "?done=1")
             before, _ = await self._read(request)
             after = await self._run(request, dry_run=True, if_match=version)

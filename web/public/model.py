@@ -36,6 +36,10 @@ ENDPOINTS_HEAD = (
     *(Column("Keeps inputs"), Column("Largest call"), Column("Check of its space")),
 )
 STORAGE_HEAD = (Column("Width"), Column("float32", is_number=True), Column("int8", is_number=True))
+NOTICES = {
+    Status.DEPRECATED: "It is deprecated: it is served on, and its customers are asked to leave it.",
+    Status.RETIRED: "It is retired: it is served no longer. Vectors that were made with it stay as they are.",
+}
 Amount = Annotated[int, Meta(ge=0, le=10**15)]
 
 
@@ -81,6 +85,7 @@ class ModelPage(Page, frozen=True, kw_only=True):
     query: ModelQuery
     model: Model
     row: CatalogueRow
+    notice: str
     published: str
     updated: str
     figures: tuple[Fact, ...]
@@ -170,6 +175,7 @@ async def page_of(
         query=query,
         model=model,
         row=row,
+        notice=NOTICES.get(model.status, ""),
         published=month(model.published_on),
         updated=month(model.updated_on),
         figures=figures(model, row, verdict),

@@ -10,7 +10,8 @@ from router.admin.outside_sign_in import sign_in_outside
 from router.errors import InvalidRequest, RequestLimit
 from router.identity.people.codes import request_code
 from router.identity.people.limits import TRIES_OF_NETWORK, count_try
-from router.identity.people.outside_services import Attempt, Service, begin, finish, new_attempt
+from router.identity.people.outside_services import Attempt, begin, finish, new_attempt
+from router.identity.people.set_up import Service
 from router.identity.people.values import is_secret
 from web.answers import Answer, Page, Redirect
 from web.faults import NotFound

@@ -41,16 +41,16 @@ class MailOut(Answer):
 class MailQuery(PageQuery):
     """Which mails are listed."""
 
-    state: State | None = None
-    kind: str | None = Field(None, max_length=40, description="As `key_created`.")
-    address: EmailAddress | None = None
-    account: AccountRef | None = None
+    state: State | None = Field(None, description="Those in this state.")
+    kind: str | None = Field(None, max_length=40, description="Those of this kind, such as key_created.")
+    address: EmailAddress | None = Field(None, description="Those to this address.")
+    account: AccountRef | None = Field(None, description="Those of this account, by id or name.")
 
 
-class Reason(Body):
-    """Why."""
+class DropReason(Body):
+    """Why it is dropped."""
 
-    reason: Annotated[str, text_of(500)]
+    reason: Annotated[str, text_of(500)] = Field(description="Why, for whoever looks next.")
 
 
 @operations.get("", verb="list", summary="List mails", roles=ALL)
@@ -78,7 +78,7 @@ async def retry(admin: Write, mail_id: MailIdText) -> MailOut:
 
 
 @operations.post("/{mail_id}/drop", verb="drop", summary="Never send a mail", roles=OPS)
-async def drop(admin: Write, mail_id: MailIdText, body: Reason) -> MailOut:
+async def drop(admin: Write, mail_id: MailIdText, body: DropReason) -> MailOut:
     """Drop what waits, with the reason."""
 
     async def command(work: UnitOfWork) -> MailOut:

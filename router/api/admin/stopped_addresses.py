@@ -35,9 +35,11 @@ class StoppedAddressOut(Answer):
 class Stop(Body):
     """Addresses to stop, as a mail server or a service has reported them."""
 
-    addresses: tuple[EmailAddress, ...] = Field(min_length=1, max_length=ADDRESSES_MAX)
-    topic: str = Field(EVERYTHING, max_length=40)
-    reason: StopReason = StopReason.BOUNCED
+    addresses: tuple[EmailAddress, ...] = Field(
+        min_length=1, max_length=ADDRESSES_MAX, description="To which nothing goes any more."
+    )
+    topic: str = Field(EVERYTHING, max_length=40, description="A topic of mails, or all of them.")
+    reason: StopReason = Field(StopReason.BOUNCED, description="Why they are stopped.")
     detail: str = Field("", max_length=500, description="What the report says.")
 
 
@@ -50,9 +52,9 @@ class Stopped(Answer):
 class Resume(Body):
     """An address that mails may go to again."""
 
-    address: EmailAddress
-    topic: str = Field(EVERYTHING, max_length=40)
-    reason: Annotated[str, text_of(500)]
+    address: EmailAddress = Field(description="To which mails may go again.")
+    topic: str = Field(EVERYTHING, max_length=40, description="A topic of mails, or all of them.")
+    reason: Annotated[str, text_of(500)] = Field(description="Why, for whoever looks next.")
 
 
 class Resumed(Answer):

@@ -10,10 +10,20 @@ from billing.documents.profiles import count_todays_versions, read_profile
 from billing.documents.receipts import Proof
 from billing.documents.store import StoredDocument, find_named, list_documents, list_files, read_file
 from billing.documents.verify import prove
+from router.admin.corrections import correct_document
 from router.admin.parties import set_profile
 from router.api.accept import preferred
-from router.api.document_answers import ContentOut, DocumentOut, FileFormat, content_out, document_out
-from router.api.forms import Page, PageQuery
+from router.api.document_answers import (
+    ContentOut,
+    CorrectionOut,
+    DetailChangeOut,
+    DocumentOut,
+    FileFormat,
+    content_out,
+    document_out,
+)
+from router.api.fields import Flag
+from router.api.forms import Page, PageQuery, answer_of
 from router.api.operation import JSON, OCTETS, Operations, Who, check_request
 from router.api.party_forms import ProfileOut, ProfileSet, profile_of, profile_out
 from router.api.public.postgres import read
@@ -39,6 +49,7 @@ TOO_LARGE = InvalidRequest(
 )
 # Each is a row of the audit, which stays.
 CHANGES_A_DAY_MAX = 50
+DryRun = Annotated[Flag, Query(description="1: answer what would be, and do nothing.")]
 _Checked = Annotated[None, Depends(check_request)]
 
 
@@ -107,6 +118,33 @@ async def retrieve(request: Private, number: str) -> DocumentOut:
         return document_out(stored, await list_files(connection, stored.id))
 
     return await _read(request, ask)
+
+
+@operations.post(
+    f"{ONE}/correct",
+    verb="correct",
+    scope=Scope.BILLING_WRITE,
+    name="correct_own_document",
+    summary="Correct who is billed",
+    status=202,
+)
+async def correct(request: Private, number: str, _: _Checked, dry_run: DryRun = False) -> CorrectionOut:
+    """Have an invoice that is not paid taken back, and issued anew with the billing details of today.
+
+    The credit note takes back all of it; the new invoice has the same calls, another number, and the tax that today's
+    details lead to. Sent twice, it is one correction.
+    """
+
+    async def command(work: UnitOfWork) -> CorrectionOut:
+        made = await correct_document(work, request.account_id, number)
+        return CorrectionOut(
+            number=number,
+            request=made.request.id,
+            state=made.request.state,
+            changes=[answer_of(DetailChangeOut, change) for change in made.changes],
+        )
+
+    return await transact(request.context.db, request.actor, command, dry_run=dry_run)
 
 
 @operations.get(

@@ -30,7 +30,8 @@ _LINK = text("""
 """)
 _CONFIRM = text("""
     UPDATE outside_identities SET confirmed_at = :now, browser_digest = NULL
-    WHERE person_id = :person AND browser_digest = :browser AND created_at > CAST(:now AS timestamptz) - interval '10 minutes'
+    WHERE person_id = :person AND browser_digest = :browser
+        AND created_at > CAST(:now AS timestamptz) - interval '10 minutes'
     RETURNING issuer
 """)
 _USED = text("UPDATE outside_identities SET last_used_at = :now WHERE issuer = :issuer AND subject = :subject")

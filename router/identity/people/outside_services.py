@@ -18,12 +18,12 @@ from joserfc.jwk import KeySet
 
 from router.errors import InvalidRequest
 from router.identity.people.outside import OutsideIdentity
+from router.identity.people.set_up import Service
 from router.identity.people.values import require_email
 
 T = TypeVar("T")
 ALGORITHMS = ["RS256", "PS256", "ES256", "Ed25519", "EdDSA"]
 TIMEOUT_S, LEEWAY_S = 10.0, 60
-GITHUB = "https://github.com"
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -32,17 +32,6 @@ class Attempt(msgspec.Struct, frozen=True):
     state: str
     nonce: str
     verifier: str
-
-
-class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """A service that is set up. ``issuer`` is its address; GitHub's API has one of its own, ``api_url``."""
-
-    slug: str
-    label: str
-    issuer: str
-    client_id: str
-    client_secret: str
-    api_url: str = ""
 
 
 class _Metadata(msgspec.Struct, frozen=True):

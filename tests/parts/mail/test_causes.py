@@ -8,9 +8,11 @@ import pytest
 from sqlalchemy import text
 
 from billing import books
-from billing.prices import set_price
+from billing.low_credit import notify_low
 from catalog import votes
-from router.admin.launch import launch_model
+from catalog.values import Status
+from router.admin.launch import launch_model, move_model
+from router.admin.prices import set_price
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.identity.key_commands import KeySpec, create_key, revoke_key, rotate_key
@@ -19,9 +21,9 @@ from router.identity.members import Role, add_member
 from router.registry.endpoints import list_endpoints, move_endpoint
 from router.registry.specs import EndpointSpec, ProviderSpec
 from router.values import EndpointState, QuarantineCause
-from store.ids import MemberId, wire
+from store.ids import AccountId, MemberId, wire
 from store.postgres import Database
-from tests.builders.database import add_account, add_endpoint, add_model
+from tests.builders.database import add_account, add_credit, add_endpoint, add_model, make_live
 
 pytestmark = pytest.mark.anyio
 
@@ -93,7 +95,6 @@ async def test_a_launch_is_mailed_to_who_voted_and_an_endpoint_that_fell_out_to_
             await votes.vote(work.connection, model, voter)
         await add_account(work.connection, 0, name="nobody")
         await launch_model(work, model)
-        await set_price(work.connection, model, 1, work.now + timedelta(days=1))
 
     async def fall(work: UnitOfWork) -> None:
         [view] = await list_endpoints(work.connection)
@@ -114,6 +115,66 @@ async def test_a_launch_is_mailed_to_who_voted_and_an_endpoint_that_fell_out_to_
         "alpha",
         "401 from upstream",
     )
+
+
+COLUMNS = text("""
+    SELECT column_name AS name, data_type AS type FROM information_schema.columns WHERE table_name = 'usage_by_day'
+""")
+FILLERS = {"bigint": "0", "uuid": "gen_random_uuid()", "text": "''", "timestamp with time zone": "now()"}
+
+
+async def use(work: UnitOfWork, account: AccountId, model: str) -> None:
+    """The account has called the model today."""
+    columns = {row.name: FILLERS[row.type] for row in await work.connection.execute(COLUMNS)}
+    columns |= {"account_id": f"'{account}'", "model_id": f"'{model}'"}
+    await work.connection.execute(
+        text(f"INSERT INTO usage_by_day ({', '.join(columns)}) VALUES ({', '.join(columns.values())})")
+    )
+
+
+async def test_who_uses_a_model_is_mailed_its_new_prices_and_its_end(db: Database) -> None:
+    async def story(work: UnitOfWork) -> None:
+        model = await add_model(work.connection, "tests/small", nano_per_mtok=8_000_000)
+        await make_live(work.connection, model)
+        user, _ = await add_account(work.connection, 0, name="user"), await add_account(work.connection, 0)
+        await use(work, user, model)
+        await set_price(work, model, 9_000_000, work.now + timedelta(days=30), batch_nano_per_mtok=8_000_000)
+        await move_model(work, model, Status.DEPRECATED, reason="a better one")
+        await move_model(work, model, Status.RETIRED, reason="a better one")
+
+    await transact(db, HOUSE, story)
+    found = await mails(db)
+    assert [(row.kind, row.facts.get("lane"), row.facts.get("after_usd")) for row in found] == [
+        ("price_change", "standard", "0.009"),
+        ("model_retiring", None, None),
+        ("model_retiring", None, None),
+    ]
+    assert [bool(row.facts["at"]) for row in found] == [True, False, True]
+    assert len({row.account_id for row in found}) == 1
+
+
+async def test_credit_that_is_low_is_mailed_once_for_each_credit_to_who_spends(db: Database) -> None:
+    async with db.transaction() as tx:
+        spender, idle = await add_account(tx, 10_000_000_000), await add_account(tx, 10_000_000_000)
+        spent = text("INSERT INTO key_spend (account_id, key_id, period, spent_nano) VALUES (:id, :key, :month, 1)")
+        month = f"{db.clock.now():%Y-%m}"
+        await tx.execute(spent, {"id": spender, "key": spender, "month": month})
+        await tx.execute(text("UPDATE grants SET remaining_nano = 2000000000"))
+    assert await notify_low(db, db.clock.now()) == 0, "a fifth is left"
+    for left in (1_999_999_999, 1, 0):
+        async with db.transaction() as tx:
+            await tx.execute(text("UPDATE grants SET remaining_nano = :left"), {"left": left})
+        await notify_low(db, db.clock.now())
+    async with db.transaction() as tx:
+        await add_credit(tx, spender, 1_000_000_000)
+        await tx.execute(text("UPDATE grants SET remaining_nano = 0"))
+    assert [await notify_low(db, db.clock.now()) for _ in range(2)] == [1, 0]
+    found = await mails(db)
+    assert [(row.kind, row.account_id, row.facts["left_usd"]) for row in found] == [
+        ("balance_low", spender, "1.999999999"),
+        ("balance_low", spender, "0.00"),
+    ]
+    assert idle != spender
 
 
 async def test_a_check_that_found_something_is_mailed_to_finance_once_a_day(db: Database) -> None:

@@ -75,6 +75,9 @@ async def test_a_document_is_listed_read_and_filed_as_it_was_issued(pages: Pages
         assert sha256(answer.content).hexdigest() == digest
         assert "attachment" in answer.headers["content-disposition"]
     assert (await reader.get(base(rich, f"/documents/{number}/exe"))).status_code == 404
+    refused = await reader.post(base(rich, f"/documents/{number}/correct"))
+    assert (refused.status_code, "only a month&#39;s invoice can be corrected" in refused.text) == (409, True)
+    assert (await reader.post(base(rich, "/documents/ACME-1/correct"))).status_code == 404
     assert (await reader.get(base(rich, "/documents/..%2Fx"))).status_code == 404
 
 

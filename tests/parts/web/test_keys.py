@@ -85,6 +85,10 @@ async def test_a_key_is_made_and_seen_once_and_ends_with_its_name_in_the_button(
     assert "works for 23 h 59 min more" in rotated.text or "works for 24 h" in rotated.text
     page = await ann.get(one)
     assert "End old secrets of ingest now" in page.text
+    owner = pages.reader(a_member(account, Role.OWNER, now=pages.now), "owner")
+    audit = main_of(await owner.get(f"{base}/audit?action=key"))
+    assert "20.00 USD a month" in audit
+    assert secret not in audit
     edited = await ann.post(f"{one}/edit", data=fields(page, f"{one}/edit") | {"name": "ingest 2"})
     assert edited.status_code == 303, main_of(edited)
     late = await ann.post(f"{one}/edit", data=fields(page, f"{one}/edit") | {"name": "ingest 3"})

@@ -2,13 +2,16 @@
 
 import re
 
+import msgspec
 import pytest
 
-from router.identity.members import Role
+from router.changes.transaction import UnitOfWork
+from router.identity.members import Role, add_member
 from store.ids import AccountId, wire
 from tests.builders.database import DatabaseBuilder
 from tests.harness.pages import Pages, an_operator
 from tests.harness.reading import Reader, form_of, words_of
+from web.viewer import Staff, Viewer
 
 pytestmark = pytest.mark.anyio
 
@@ -57,6 +60,46 @@ async def test_credit_is_given_by_finance_and_shown_before(pages: Pages, umbrell
     assert "goodwill an apology 12.50" in words_of(done)
     ops = Reader(pages.reader(an_operator(now=pages.now)))
     await ops.open(f"/ops/accounts/{umbrella}/grant", status=403)
+
+
+@pytest.fixture(scope="module")
+def two_of_finance(build: DatabaseBuilder) -> list[Viewer]:
+    """Two who handle money, as the database knows them."""
+
+    async def make(work: UnitOfWork) -> list[Viewer]:
+        members = [
+            await add_member(work, None, email, Role.FINANCE_ADMIN) for email in ("f1@ops.example", "f2@ops.example")
+        ]
+        one = an_operator(Role.FINANCE_ADMIN)
+        return [msgspec.structs.replace(one, staff=Staff(member.id, Role.FINANCE_ADMIN)) for member in members]
+
+    return build.as_owner(make)
+
+
+async def test_credit_above_a_limit_waits_for_a_second_person_who_sees_what_the_first_saw(
+    pages: Pages, umbrella: str, two_of_finance: list[Viewer]
+) -> None:
+    first, second = [
+        Reader(pages.reader(msgspec.structs.replace(viewer, signed_in_at=pages.now), name))
+        for viewer, name in zip(two_of_finance, ("ann", "bob"), strict=True)
+    ]
+    proposed = await first.send(
+        await first.open(f"/ops/accounts/{umbrella}/grant"), amount_usd="20000.00", source="a large apology"
+    )
+    assert "a second one approves it" in words_of(proposed)
+    waiting = await first.confirm(proposed)
+    place = waiting.url.path
+    assert place.startswith("/ops/proposals/")
+    assert "a large apology" in words_of(waiting)
+    assert "Second person" in words_of(await second.open("/ops"))
+    await first.send(await first.open(f"{place}/approve"), status=403)
+    assert (
+        words_of(await second.open(place)).partition("What was sent")[2]
+        == words_of(waiting).partition("What was sent")[2]
+    )
+    done = words_of(await second.write(f"{place}/approve", note="Seen."))
+    assert "State · approved" in done
+    assert "a large apology" in words_of(await first.open(f"/ops/accounts/{umbrella}"))
 
 
 async def test_the_audit_has_before_and_after_of_each_change(pages: Pages, umbrella: str) -> None:

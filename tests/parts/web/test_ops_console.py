@@ -29,8 +29,8 @@ async def test_the_overview_says_what_needs_a_person(pages: Pages, model: str) -
         seen = words_of(await ops.open("/ops"))
     assert "License codefuse-ai/F2LLM-v2-4B" in seen
     assert "sources disagree" in seen
-    asked = [statement for statement in statements if "set_config" not in statement]
-    assert len(asked) <= 6
+    sent = [statement for statement in statements if "set_config" not in statement]
+    assert len(sent) <= 6
 
 
 async def test_a_price_is_set_for_later_and_shown_before(pages: Pages, model: str) -> None:
@@ -52,12 +52,12 @@ async def test_a_price_is_set_for_later_and_shown_before(pages: Pages, model: st
 
 async def test_a_route_is_explained_as_a_question(pages: Pages, model: str, account: AccountId) -> None:
     ops = Reader(pages.reader(an_operator(now=pages.now)))
-    asked = await ops.open(f"/ops/route?model={model}&account={wire(AccountId, account)}&tokens=1000&exclude=near")
-    seen = words_of(asked)
+    shown = await ops.open(f"/ops/route?model={model}&account={wire(AccountId, account)}&tokens=1000&exclude=near")
+    seen = words_of(shown)
     assert "Chosen near" in seen
     assert "near ✓ chosen" in seen
     assert "Without near" in seen
-    assert "admin/v1/routes:explain" in asked.text
+    assert "admin/v1/routes:explain" in shown.text
     wrong = await ops.open("/ops/route?call=req_nothing", status=404)
     assert "aria-invalid" in wrong.text
     unknown = await ops.open("/ops/route?call=req_00000000000000000000000000000000", status=404)

@@ -88,6 +88,17 @@ async def test_somebody_new_comes_in_by_one_button_and_is_known_from_then_on(
     await again.press("Sign in")
     assert again.path == "/me"
     assert "New@example.com" in again.text
+    await again.get("/me/passkeys")
+    await again.press("Remove House")
+    assert "House" not in again.text
+    stranger = site.browser()
+    service.claims = {"sub": "other", "email": "other@example.com"}
+    await come_back(stranger, service, OIDC)
+    await stranger.press("Sign in")
+    await stranger.get("/me/passkeys")
+    action = stranger.form("Remove House").action
+    assert (await again.once("POST", action)).status_code == 404
+    assert (await stranger.once("POST", action)).status_code == 303
 
 
 async def test_who_has_the_address_here_confirms_by_a_code_in_that_browser(

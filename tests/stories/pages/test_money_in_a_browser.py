@@ -17,7 +17,7 @@ from tests.harness.pictures import take_pictures
 
 pytestmark = pytest.mark.anyio
 
-PAGES = ("/credit", "/credit/movements", "/credit/recharge", "/credit/caps", "/documents", "/billing")
+PAGES = ("/credit", "/credit/movements", "/credit/recharge", "/credit/caps", "/credit/alerts", "/documents", "/billing")
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ class Article(msgspec.Struct, frozen=True):
 
 _CALLS, _MONEY, _MODELS = "Calling", "Money", "Models"
 ARTICLES: tuple[Article, ...] = (
+    Article("models", "pages/models.md", "Reading the catalogue", "What each word and figure of it means.", _MODELS),
     Article("start", "pages/start.md", "First call", "From a key to a vector, with curl and OpenAI's client.", _CALLS),
     Article("http", "http.md", "HTTP and clients", "How requests are read, and which clients are served.", _CALLS),
     Article("limits", "limits.md", "Limits and refusals", "What is counted, and when to come back.", _CALLS),

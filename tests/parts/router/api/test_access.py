@@ -42,6 +42,7 @@ GET    /v1/account/contracts                            key billing:read
 GET    /v1/account/documents                            key billing:read
 GET    /v1/account/documents/{number}                   key billing:read
 GET    /v1/account/documents/{number}/files/{format}    key billing:read
+POST   /v1/account/documents/{number}/correct           key billing:write
 GET    /v1/account/documents/{number}/proofs/{request_id} key billing:read
 GET    /v1/account/portal/{link_id}                     key billing:write
 GET    /v1/account/recharge                             key billing:read

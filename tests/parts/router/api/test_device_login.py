@@ -38,7 +38,7 @@ class Machine:
     async def __call__(self, *words: str, exits: int = 0) -> str:
         result = await asyncio.to_thread(self._run, words)
         assert result.exit_code == exits, f"{words}: {result.exit_code} {result.output} {result.exception!r}"
-        return result.output
+        return str(result.output)
 
     def _run(self, words: tuple[str, ...]) -> Any:
         app = typer.Typer()
@@ -52,7 +52,7 @@ class Machine:
 @pytest.fixture
 def machine(api: ServedApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     sleep = time.sleep
-    monkeypatch.setattr(login.time, "sleep", lambda _: sleep(PAUSE_S))
+    monkeypatch.setattr("gigarouter.commands.login.time.sleep", lambda _: sleep(PAUSE_S))
     return Machine(api, tmp_path)
 
 

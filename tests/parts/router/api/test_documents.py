@@ -219,6 +219,30 @@ async def test_from_asking_to_file_to_proof(office: Office, tmp_path: Path) -> N
     assert (await office.ask("GET", f"/admin/v1/documents/{note['number']}/verification"))["ok"]
     again = await office.ask("POST", f"/admin/v1/documents/{number}/credit", {"reason": "Wrong"}, expects=409)
     assert note["number"] in again["error"]["message"]
+    await check_correction(office, (await office.issue(seller="acme"))["number"])
+
+
+async def check_correction(office: Office, number: str) -> None:
+    """A customer corrects who is billed: shown first, done once, by a credit note and a new invoice."""
+    correct = f"{DOCUMENTS}/{number}/correct"
+    same = await office.ask("POST", correct, expects=409)
+    assert "correct those first" in same["error"]["message"]
+    await office.ask("POST", PROFILE, BUYER | {"legal_name": "Corrected SA", "po_number": "PO-9"})
+    for _ in range(2):
+        would = await office.ask("POST", f"{correct}?dry_run=1", expects=202)
+        assert would["changes"] == [
+            {"field": "legal_name", "before": BUYER["legal_name"], "after": "Corrected SA"},
+        ]
+    assert (await office.ask("GET", f"{DOCUMENTS}/{number}"))["corrected_by"] is None
+    await office.ask("POST", correct, expects=404, key=office.other_key)
+    first, second = [await office.ask("POST", correct, expects=202) for _ in range(2)]
+    assert first["request"] == second["request"]
+    new = await office.run_jobs()
+    old = await office.ask("GET", f"{DOCUMENTS}/{number}")
+    assert old["corrected_by"]
+    shown = await office.ask("GET", f"{DOCUMENTS}/{new['number']}")
+    assert (shown["kind"], shown["customer"], shown["total"]) == ("invoice", "Corrected SA", old["total"])
+    await office.ask("POST", correct, expects=409)
 
 
 async def test_a_question_that_takes_too_long_is_refused_and_no_outage(

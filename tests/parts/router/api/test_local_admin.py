@@ -160,3 +160,20 @@ async def test_bodies_are_bounded_and_strict(machine: Machine, path: str, body: 
     assert answer.status_code == status, answer.text
     assert time.thread_time() - began < 1
     assert answer.json()["error"]["request_id"]
+
+
+async def test_an_operator_is_invited_on_the_machine_and_the_way_in_is_shown_once(machine: Machine) -> None:
+    body = {"email": "ann@example.com", "role": "finance_admin"}
+    assert (await machine("POST", "/operators/invite?dry_run=1", body))["path"] is None
+    made = [await machine("POST", "/operators/invite", body, 201, idempotency_key="k") for _ in range(2)]
+    assert made[0] == made[1]
+    assert made[0]["path"].startswith("/sign-in/operator/")
+    assert made[0]["path"] not in json.dumps((await machine("GET", "/audit"))["data"])
+    # Nobody is an operator yet, so the role is needed again; and who is one keeps theirs.
+    assert (await machine("GET", "/members"))["data"] == []
+    assert (await machine("POST", "/operators/invite", {"email": "ann@example.com"}, 400))["error"]["param"] == "role"
+    await machine("POST", "/operators", {"email": "ops@example.com", "role": "ops"}, 201)
+    again = await machine("POST", "/operators/invite", {"email": "OPS@example.com"}, 201)
+    assert again["role"] == "ops"
+    await machine("POST", "/operators/invite", body | {"email": "ops@example.com"}, 409)
+    await machine("POST", "/operators/invite", body | {"role": "owner"}, 400)

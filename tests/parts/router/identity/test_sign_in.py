@@ -8,12 +8,13 @@ from sqlalchemy import text
 
 from billing.accounts import credits_of
 from billing.money import NanoUSD
-from router.admin.sign_in import FreeCredit, open_own_account
+from router.admin.sign_in import open_own_account
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import InvalidRequest, RequestLimit
 from router.identity.members import Role, add_member
 from router.identity.people.codes import find_pending, request_code
 from router.identity.people.people import memberships_of
+from router.identity.people.set_up import FreeCredit
 from store.ids import AccountId
 from tests.builders.database import ACTOR, add_account
 from tests.builders.people import ELSEWHERE, HOME, Door

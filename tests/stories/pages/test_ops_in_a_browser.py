@@ -1,0 +1,74 @@
+"""The console in Chromium: accessible, narrow, and without script; a conflict is settled with evidence by clicks."""
+
+import pytest
+from playwright.async_api import expect
+
+from router.identity.members import Role
+from store.ids import AccountId, wire
+from tests.builders.database import DatabaseBuilder
+from tests.harness.browser import NewWindow, Site
+from tests.harness.pages import an_operator
+from tests.harness.pictures import take_pictures
+
+pytestmark = pytest.mark.anyio
+
+CONTESTED = "codefuse-ai/F2LLM-v2-4B"
+LONG = "a-model-with-a-name-of-eighty-characters-and-not-one-space-in-it-anywhere-at-all"
+
+
+@pytest.fixture(scope="module")
+def build(build: DatabaseBuilder) -> DatabaseBuilder:
+    """With a model that is served, and a name that is hard to lay out."""
+    model = build.a_model(f"acme/{LONG}")
+    build.an_endpoint(model, "https://api.acme.example/v1", name="acme")
+    return build
+
+
+async def test_the_console_is_accessible_and_fits_a_narrow_screen(
+    open_window: NewWindow, site: Site, account: AccountId
+) -> None:
+    ops = await open_window(an_operator(Role.OPS, now=site.pages.now))
+    one = f"/ops/accounts/{wire(AccountId, account)}"
+    pages = {
+        "ops": "/ops",
+        "ops-providers": "/ops/providers",
+        "ops-provider": "/ops/providers/acme",
+        "ops-new-provider": "/ops/providers/new",
+        "ops-licenses": "/ops/licenses",
+        "ops-license": f"/ops/licenses/{CONTESTED}",
+        "ops-prices": "/ops/prices",
+        "ops-route": f"/ops/route?model=acme/{LONG}&exclude=acme",
+        "ops-account": one,
+        "ops-suspend": f"{one}/suspend",
+        "ops-audit": "/ops/audit",
+    }
+    for name, path in pages.items():
+        await ops.open(path)
+        await ops.check_accessible()
+        await ops.check_fits()
+        await take_pictures(ops, name)
+    dark = await open_window(an_operator(now=site.pages.now), color_scheme="dark")
+    await dark.open(f"/ops/licenses/{CONTESTED}")
+    await dark.check_accessible()
+
+
+async def test_a_conflict_is_settled_without_script_and_the_public_page_follows(
+    open_window: NewWindow, site: Site
+) -> None:
+    ops = await open_window(an_operator(now=site.pages.now), java_script_enabled=False)
+    public = await open_window()
+    page = await ops.open("/ops")
+    await page.get_by_role("link", name="License desk").click()
+    await page.get_by_role("link", name=CONTESTED, exact=True).first.click()
+    await page.get_by_role("link", name="Rule that Apache-2.0 holds").click()
+    await expect(page.get_by_role("textbox", name="License")).to_have_value("Apache-2.0")
+    await page.get_by_role("textbox", name="Reason").fill("The maker says so in writing.")
+    await page.get_by_role("textbox", name="Evidence").fill("https://example.com/letter")
+    await page.get_by_role("button", name="See what would change").click()
+    await expect(page.get_by_role("cell", name="Apache-2.0")).to_be_visible()
+    await page.get_by_role("button", name=f"Rule on the license of {CONTESTED}").click()
+    await expect(page.get_by_role("status").first).to_contain_text("It is done")
+    await site.pages.context.reads.catch_up()
+    shown = await public.open(f"/models/{CONTESTED}")
+    await expect(shown.get_by_text("Sources disagree.")).to_have_count(0)
+    await expect(shown.get_by_text("commercial use permitted").first).to_be_visible()
