@@ -64,7 +64,8 @@ class CallPage(msgspec.Struct, frozen=True):
 
 def id_at(instant: datetime) -> RequestId:
     """The smallest request id of an instant, or of any later one."""
-    return RequestId(UUID(int=int(instant.timestamp() * 1000) << 80))
+    # An id has 48 bits of milliseconds since 1970, and no call is older.
+    return RequestId(UUID(int=max(0, int(instant.timestamp() * 1000)) << 80))
 
 
 async def list_calls(tx: AsyncConnection, which: CallFilter, before: RequestId | None, limit: int) -> CallPage:
