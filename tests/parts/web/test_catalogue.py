@@ -13,8 +13,11 @@ import httpx
 import msgspec
 import pytest
 
-from store.ids import AccountId
+from router.admin.licenses import record_claim, resolve_license
+from router.changes.transaction import transact
+from store.ids import AccountId, ModelId
 from tests.builders.database import DatabaseBuilder
+from tests.builders.registry import OPS
 from tests.harness.page_text import page_text
 from tests.harness.pages import Pages, a_member
 
@@ -170,37 +173,38 @@ async def test_a_comparison_is_its_address(pages: Pages) -> None:
     assert (await pages.reader().get(f"/compare?{four}")).status_code == 400
 
 
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
-        ("/models?limit=0", 400),
-        ("/models?sort=colour", 400),
-        ("/models?price_max=-1", 400),
-        ("/models?price_max=nan", 400),
-        ("/models?dims_max=٣", 400),
-        ("/models?dims_max=99999999999999999999", 400),
-        ("/models?status=soon&status=nowhere", 400),
-        ("/models?q=" + "x" * 300, 400),
-        ("/models?status=live&status=soon&license=unknown", 200),
-        ("/models?q=%00", 400),
-        ("/models?q=%ff", 400),
-        ("/models.csv?sort=", 200),
-        ("/models/..%2f..%2fetc", 404),
-        ("/models/a/b%3Fc", 404),
-        ("/models/nobody/nothing", 404),
-        ("/models/nothing", 404),
-        (f"/models/{F2LLM}?tokens=-1", 400),
-        (f"/models/{F2LLM}?tokens=0&vectors=0", 200),
-        ("/compare?m=nobody/nothing", 404),
-        ("/compare?m=", 200),
-    ],
-)
-async def test_a_bad_address_is_a_sentence(pages: Pages, path: str, status: int) -> None:
-    answer = await pages.reader().get(path)
-    assert answer.status_code == status, answer.text
-    assert "internal_error" not in answer.text
-    if status == 404 and "nothing" in path:
-        assert "no such model" in answer.text
+BAD_ADDRESSES = [
+    ("/models?limit=0", 400),
+    ("/models?sort=colour", 400),
+    ("/models?price_max=-1", 400),
+    ("/models?price_max=nan", 400),
+    ("/models?dims_max=٣", 400),
+    ("/models?dims_max=99999999999999999999", 400),
+    ("/models?status=soon&status=nowhere", 400),
+    ("/models?q=" + "x" * 300, 400),
+    ("/models?status=live&status=soon&license=unknown", 200),
+    ("/models?q=%00", 400),
+    ("/models?q=%ff", 400),
+    ("/models.csv?sort=", 200),
+    ("/models/..%2f..%2fetc", 404),
+    ("/models/a/b%3Fc", 404),
+    ("/models/nobody/nothing", 404),
+    ("/models/nothing", 404),
+    (f"/models/{F2LLM}?tokens=-1", 400),
+    (f"/models/{F2LLM}?tokens=0&vectors=0", 200),
+    ("/compare?m=nobody/nothing", 404),
+    ("/compare?m=", 200),
+]
+
+
+async def test_a_bad_address_is_a_sentence(pages: Pages) -> None:
+    client = pages.reader()
+    for path, status in BAD_ADDRESSES:
+        answer = await client.get(path)
+        assert answer.status_code == status, path
+        assert "internal_error" not in answer.text
+        if status == 404 and "nothing" in path:
+            assert "no such model" in answer.text
 
 
 async def test_two_hundred_models_are_light_and_cost_no_more_statements_than_one(
@@ -217,3 +221,22 @@ async def test_two_hundred_models_are_light_and_cost_no_more_statements_than_one
     assert len(answer.content) <= 150_000
     assert int(answer.headers["content-length"]) <= 20_000
     assert len(many) <= len(few) <= 6
+
+
+async def test_page_chip_list_api_and_verdict_change_together_when_a_license_is_resolved(pages: Pages) -> None:
+    model, db = ModelId("codefuse-ai/F2LLM-v2-330M"), pages.context.writes.db
+
+    async def told() -> set[str]:
+        await pages.context.reads.catch_up()
+        page = page_text((await read(pages, f"/models/{model}")).text)
+        [listed] = json.loads((await read(pages, f"/models.json?q={model}")).text)["data"]
+        answered = json.loads((await read(pages, f"/models/{model}.json")).text)
+        chip = next(line for line in page.splitlines() if line.startswith("* License:"))
+        return {chip[13:], listed["license_in_words"], answered["license_verdict"]["in_words"]}
+
+    claimed = {"license": "CC-BY-NC-4.0", "source": "a blog", "evidence": "https://acme.example"}
+    await transact(db, OPS, lambda work: record_claim(work, model, **claimed, claimed_on=pages.now.date()))
+    assert await told() == {"claims conflict"}
+    ruling = {"license": "Apache-2.0", "reason": "Its maker said so.", "evidence": "https://acme.example"}
+    await transact(db, OPS, lambda work: resolve_license(work, model, **ruling))
+    assert await told() == {"commercial use permitted"}
