@@ -19,6 +19,8 @@ from tests.harness.webhook_receiver import Receiver, webhook_receiver
 MODEL = "tests/alerting"
 WITHIN_S = 60.0
 
+MAILS = "SELECT kind FROM mails WHERE account_id = $1 AND kind LIKE 'spending%'"
+
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
@@ -129,7 +131,7 @@ def test_each_alert_comes_once_though_both_jobs_are_killed_while_they_send(
         read = [one.read(secret)["data"] for one in {one.id: one for one in receiver.received}.values()]
         assert sorted(one["threshold_percent"] for one in read if one["budget"] == small) == [50, 80, 100]
         assert not [one for one in read if names.get(one["budget"]) == "large"], "it is not half spent"
-        mails = product.database.rows("SELECT kind FROM mails WHERE account_id = $1", customer.account)
+        mails = product.database.rows(MAILS, customer.account)
         assert [row["kind"] for row in mails] == ["spending_reached"] * 9
     finally:
         jobs[1].stop()

@@ -181,7 +181,9 @@ def test_an_operator_sees_it_and_switches_it_off_and_never_on(product: Product, 
     admin_command(product.environment, "recharges", "off", account, "Again.", exits=1)
     mine = customer.ask("GET", "/recharge").json()
     assert (mine["is_on"], mine["off_reason"]) == (False, "Fraud is suspected.")
-    mails = product.database.rows("SELECT kind FROM mails WHERE account_id = $1", customer.account)
+    mails = product.database.rows(
+        "SELECT kind FROM mails WHERE account_id = $1 AND kind LIKE 'recharge%'", customer.account
+    )
     assert [row["kind"] for row in mails] == ["recharge_off"]
 
 
