@@ -145,7 +145,8 @@ class WebApp:
             )
 
     def _route(self, exchange: Exchange) -> tuple[Route, dict[str, str]]:
-        found = self._table.find(exchange.path)
+        # No name of ours has a control character, and PostgreSQL takes no NUL.
+        found = self._table.find(exchange.path) if exchange.path.isprintable() else None
         if found is None:
             raise NotFound
         route, values = found

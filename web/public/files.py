@@ -11,7 +11,7 @@ from web.request import PageRequest
 
 PUBLIC = ("/models", "/pricing", "/docs", "/docs/errors", "/docs/api")
 # Pages of persons answer nobody; here so that nobody tries.
-NOT_FOR_ROBOTS = ("/accounts/", "/finance", "/invitations/", "/me", "/ops", "/sign-in")
+NOT_FOR_ROBOTS = ("/accounts/", "/device", "/finance", "/invitations/", "/me", "/ops", "/sign-in")
 FOR_A_WHILE = "public, max-age=300"
 
 
