@@ -6,9 +6,7 @@ line of credit paid for them.
 """
 
 import asyncio
-import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -127,7 +125,8 @@ def pages() -> None:
         began = time.process_time()
         for number in range(1, PAGES + 1):
             render(invoice(number))
-        print(f"{what}: {PAGES / (time.process_time() - began):.0f} a second")
+        print(f"{what}: {PAGES / (time.process_time() - began):.0f} a second of this process")
+    whole.close()
 
 
 async def fill(url: str, events: int, of_one: int) -> tuple[list[AccountId], AccountId]:
@@ -180,16 +179,16 @@ async def month(url: str, events: int, of_one: int) -> None:
 
 
 def tell_use() -> None:
-    """The CPU time and the most memory of this process, and of the one that renders."""
+    """The CPU time and the most memory of this process, and of those that render and check."""
     own = resource.getrusage(resource.RUSAGE_SELF)
-    found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "render_process"], capture_output=True, check=True)
-    renderer = psutil.Process(int(found.stdout))
-    status = Path(f"/proc/{renderer.pid}/status").read_text()
-    [peak] = [int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM")]
-    cpu_s = (own.ru_utime + own.ru_stime, sum(renderer.cpu_times()[:2]))
-    print(
-        f"this process: {cpu_s[0]:.1f} s of CPU, {own.ru_maxrss // 1024} MiB; rendering: {cpu_s[1]:.1f} s, {peak} MiB"
-    )
+    told = [f"this process: {own.ru_utime + own.ru_stime:.1f} s of CPU, {own.ru_maxrss // 1024} MiB"]
+    for process in psutil.Process().children(recursive=True):
+        for module, what in (("render_process", "rendering"), ("check_process", "checking")):
+            if any(module in part for part in process.cmdline()):
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                [peak] = [int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM")]
+                told.append(f"{what}: {sum(process.cpu_times()[:2]):.1f} s, {peak} MiB")
+    print("; ".join(told))
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -103,13 +104,13 @@ async def _measure(url: str, secret_key: str, large: AccountId, small: AccountId
             for zone in ("UTC", "America/New_York", "Asia/Kolkata"):
                 path = f"usage?by={by}&zone={zone}"
                 (p50, p95), (_, other) = await _p95(
-                    *(lambda name=name, path=path: bench.read(name, f"{base[name]}/{path}") for name in base)
+                    *(partial(bench.read, name, f"{base[name]}/{path}") for name in base)
                 )
                 lines.append(
                     f"usage by {by}, {zone:<18} p50 {p50:6.1f} p95 {p95:6.1f} ms (<= 50), {p95 / other:.1f} x (<= 3)"
                 )
         for query in ("code=no_such_code", "model=none/none", "slower_than_ms=100000", "outcome=canceled", ""):
-            [(p50, p95)] = await _p95(lambda query=query: bench.read("large", f"{base['large']}/calls?{query}"))
+            [(p50, p95)] = await _p95(partial(bench.read, "large", f"{base['large']}/calls?{query}"))
             lines.append(f"calls?{query:<24} p50 {p50:6.1f} p95 {p95:6.1f} ms (<= 10 where it finds nothing)")
 
         async def csv() -> float:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.accounts import find_account
 from billing.credits import GrantKind
 from billing.money import NanoUSD, to_usd
-from catalog import models, seed
+from catalog import models
 from catalog.values import Model, Status
 from gigarouter.data_folder import DataFolder
 from gigarouter.supervise import fetch
@@ -24,9 +24,9 @@ from providers.kinds import build
 from providers.wire import Pool, networks
 from router.admin.accounts import open_account
 from router.admin.credit import give_credit
-from router.admin.launch import launch_model
+from router.admin.launch import bring_shipped, launch_model
 from router.admin.prices import set_price
-from router.changes.audit import Actor
+from router.changes.audit import Actor, record_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
 from router.identity.key_commands import KeySpec, create_key
@@ -72,7 +72,10 @@ async def _prepare(database_url: str, folder: DataFolder, worker_url: str | None
     db = Database(database_url, pool_size=1)
     try:
         async with db.transaction() as connection:
-            await seed.import_seed(connection)
+            work = UnitOfWork(connection, ACTOR, db.clock.now())
+            await bring_shipped(work)
+            if work.changes:
+                await record_changes(connection, ACTOR, work.changes)
             key = await _known_key(connection, folder)
             is_registered = worker_url is None or await _is_registered(connection, worker_url)
         if key is None:

@@ -74,7 +74,9 @@ class Sender:
         if not stored.address:
             await self._split(tx, stored)
             return None
-        if (why := await stopped.find_stop(tx, stored.address, stored.mail.topic)) is not None:
+        mail = stored.mail
+        why = await stopped.find_stop(tx, stored.address, mail.topic, despite_bounces=mail.is_wanted)
+        if why is not None:
             await outbox.drop(tx, stored, why)
             return None
         finished = await self._sources.finish(tx, stored)
@@ -106,6 +108,8 @@ class Sender:
     async def _mark(self, tx: AsyncConnection, stored: StoredMail, failure: Failure | None) -> None:
         if failure is None:
             await outbox.mark_sent(tx, stored)
+            if stored.mail.is_wanted:
+                await stopped.note_delivered(tx, stored.address)
             return
         log.warning("mail_not_sent", mail=str(stored.id), kind=stored.mail.kind, fault=failure.fault.partition(":")[0])
         if failure.is_unknown:

@@ -20,7 +20,11 @@ _ADD = text("""
     INSERT INTO stopped_addresses (address, topic, reason, detail, created_by)
     VALUES (lower(:address), :topic, :reason, :detail, :by) ON CONFLICT (address, topic) DO NOTHING
 """)
-_FIND = text("SELECT topic, reason FROM stopped_addresses WHERE address = lower(:address) AND topic = ANY(:topics)")
+_FIND = text("""
+    SELECT topic, reason FROM stopped_addresses
+    WHERE address = lower(:address) AND topic = ANY(:topics) AND NOT reason = ANY(:ignored)
+""")
+_DELIVERED = text("DELETE FROM stopped_addresses WHERE address = lower(:address) AND reason = 'bounced'")
 _REMOVE = text("DELETE FROM stopped_addresses WHERE address = lower(:address) AND topic = :topic")
 _LIST = text("""
     SELECT address, topic, reason, detail, created_at, created_by FROM stopped_addresses
@@ -63,11 +67,19 @@ async def stop(
     return (await tx.execute(_ADD, row)).rowcount > 0
 
 
-async def find_stop(tx: AsyncConnection, address: str, topic: Topic | None) -> str | None:
+async def find_stop(
+    tx: AsyncConnection, address: str, topic: Topic | None, *, despite_bounces: bool = False
+) -> str | None:
     """Why a mail of a topic is not sent to an address; None where it is."""
     topics = [EVERYTHING, *([topic.value] if topic else [])]
-    row = (await tx.execute(_FIND, {"address": address, "topics": topics})).first()
+    ignored = [StopReason.BOUNCED.value] if despite_bounces else []
+    row = (await tx.execute(_FIND, {"address": address, "topics": topics, "ignored": ignored})).first()
     return None if row is None else f"the address is on the stop list: {row.reason} ({row.topic})"
+
+
+async def note_delivered(tx: AsyncConnection, address: str) -> None:
+    """A mail server took a mail to the address: that one bounced is over."""
+    await tx.execute(_DELIVERED, {"address": address})
 
 
 async def remove(tx: AsyncConnection, address: str, topic: str) -> bool:

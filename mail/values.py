@@ -63,6 +63,9 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     has_secret: ClassVar[bool] = False
     """Its facts are erased as soon as it was sent or given up."""
 
+    is_wanted: ClassVar[bool] = False
+    """Its reader waits for it: a bounce of another day does not keep it back, or nobody could sign in any more."""
+
     def link(self, account: str) -> str:
         """Where its one link leads: a path of our pages, or a URL. ``account``: the id as ``acct_…``, or empty."""
         raise NotImplementedError

@@ -53,6 +53,7 @@ ACCOUNT_NAV: tuple[tuple[str, str, frozenset[Role]], ...] = (
     ("Credit", "credit", MONEY),
     ("Documents", "documents", MONEY),
     ("Members", "members", MEMBERS),
+    ("Licenses", "licenses", MEMBERS),
     ("Audit", "audit", OWNERS),
 )
 STAFF_NAV = (("Operations", "/ops"), ("Finance", "/finance"))

@@ -1,4 +1,4 @@
-"""Frames the messages to and from the process that renders documents: four bytes of length, then MessagePack.
+"""Frames the messages to and from the processes that render and check: four bytes of length, then MessagePack.
 
 One way goes a document as :func:`billing.documents.document.encode` writes it, the other way an :class:`Answer`.
 """
@@ -18,6 +18,13 @@ class Refusal(msgspec.Struct, frozen=True):
     rule: str
     field: str
     message: str
+
+
+class WrittenXml(msgspec.Struct, frozen=True):
+    """A document in both syntaxes, to be checked."""
+
+    ubl: bytes
+    cii: bytes
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import closing
 
 import msgspec
 
@@ -33,11 +34,12 @@ def main() -> None:
     documents, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     renderer = FileRenderer()
-    while select.select([documents], [], [], IDLE_S)[0]:
-        message = read_message(documents)
-        if message is None:
-            return
-        write_message(answers, msgspec.msgpack.encode(_answer(renderer.render, message)))
+    with closing(renderer):
+        while select.select([documents], [], [], IDLE_S)[0]:
+            message = read_message(documents)
+            if message is None:
+                return
+            write_message(answers, msgspec.msgpack.encode(_answer(renderer.render, message)))
 
 
 def _answer(render: Callable[[Document], list[DocumentFile]], message: bytes) -> Answer:

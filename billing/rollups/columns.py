@@ -20,11 +20,12 @@ LATENCY_BOUNDS_MS: Final = (5, 10, 15, 25, 40, 60, 100, 150, 250, 400, 600, 1_00
 _BOUNDS = "{" + ",".join(map(str, LATENCY_BOUNDS_MS)) + "}"
 LATENCY: Final = tuple(f"latency_{place:02d}" for place in range(len(LATENCY_BOUNDS_MS) + 1))
 SUMS: Final = (*PER_CALL, *LATENCY)
-# The bucket of a call: a latency that is a bound itself is in the bucket below it.
-_BUCKET = f"width_bucket(latency_ms - 1, '{_BOUNDS}'::int[])"
+# What is read of a call: what it adds, and in which bucket its latency is. A latency that is a bound is in the bucket
+# below it. The bucket is computed once, and compared with each place by whoever sums.
 CALL_COLUMNS: Final = ", ".join(
     (
         *(f"{expression} AS {name}" for name, expression in PER_CALL.items()),
-        *(f"({_BUCKET} = {place})::int AS {name}" for place, name in enumerate(LATENCY)),
+        f"width_bucket(latency_ms - 1, '{_BOUNDS}'::int[]) AS bucket",
     )
 )
+OF_BUCKET: Final = {name: f"(bucket = {place})::int" for place, name in enumerate(LATENCY)}

@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.rollups.columns import CALL_COLUMNS, SUMS
+from billing.rollups.columns import CALL_COLUMNS, OF_BUCKET, SUMS
 from billing.usage import LANE
 from store.postgres import Database
 
@@ -68,7 +68,7 @@ def _add(condition: str, tables: tuple[str, ...] = tuple(_TABLES)) -> str:
         parts.append(
             f"{table}_added AS (INSERT INTO {table} AS s ({keys}, {', '.join(SUMS)})"  # noqa: S608
             f" SELECT account_id, date_trunc('{grain}', time) AT TIME ZONE 'UTC', {groups},"
-            f" {', '.join(f'sum({name})' for name in SUMS)} FROM events GROUP BY 1, 2, {groups}"
+            f" {', '.join(f'sum({OF_BUCKET.get(name, name)})' for name in SUMS)} FROM events GROUP BY 1, 2, {groups}"
             f" ON CONFLICT ({keys}) DO UPDATE SET {more})"
         )
     return f"WITH events AS MATERIALIZED ({_EVENTS}{condition}), {', '.join(parts)} SELECT count(*) FROM events"  # noqa: S608

@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.rollups.columns import CALL_COLUMNS, LATENCY, PER_CALL
+from billing.rollups.columns import CALL_COLUMNS, LATENCY, OF_BUCKET, PER_CALL
 from billing.rollups.plan import DAY, HOUR, Plan, choose_table, day_begins, days_of, plan_sum
 from billing.usage import LANE, GroupBy, UsageFilter, UsageSum
 from store.ids import AccountId
@@ -176,14 +176,16 @@ def _query(question: Question, plan: Plan, groups: Mapping[str, str]) -> tuple[s
     event = ", ".join([LANE + " AS lane" if field == "lane" else field for field in fields])
     columns = f"{event}{', ' if event else ''}occurred_at AS at, {CALL_COLUMNS}"
     kept = ", ".join([*fields, "at", *names])
+    of_events = ", ".join([*fields, "at", *(f"{OF_BUCKET.get(name, name)} AS {name}" for name in names)])
     parts = [
-        f"SELECT {kept} FROM unnest(CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[])) AS r (starts, ends)"  # noqa: S608
+        f"SELECT {of_events}"  # noqa: S608
+        " FROM unnest(CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[])) AS r (starts, ends)"
         f" CROSS JOIN LATERAL (SELECT {columns} FROM usage_events e WHERE occurred_at >= r.starts"
         f" AND occurred_at < r.ends{conditions.replace(' lane ', f' {LANE} ')} OFFSET 0) events"
     ]
     values |= {"starts": [start for start, _ in plan.events], "ends": [end for _, end in plan.events]}
     if plan.table is not None:
-        parts += _parts_of_table(plan, kept, columns, conditions, has_account=which.account_id is not None)
+        parts += _parts_of_table(plan, (kept, of_events, columns), conditions, has_account=which.account_id is not None)
         values |= {"since": plan.since, "until": plan.until, "cuts": list(plan.cuts)}
     selected = ", ".join([*(f"{sql} AS {name}" for name, sql in groups.items()), *map(_total, names)])
     places = ", ".join(str(place + 1) for place in range(len(groups)))
@@ -192,16 +194,17 @@ def _query(question: Question, plan: Plan, groups: Mapping[str, str]) -> tuple[s
     return f"SELECT {selected} FROM ({source}) sums{ending} LIMIT :limit", values | {"limit": question.limit}  # noqa: S608
 
 
-def _parts_of_table(plan: Plan, kept: str, columns: str, conditions: str, *, has_account: bool) -> list[str]:
+def _parts_of_table(plan: Plan, lists: tuple[str, str, str], conditions: str, *, has_account: bool) -> list[str]:
     """The rows of the table, and what is pending of the same time."""
     assert plan.table is not None, "a plan without a table has no rows of one; this is a bug"
+    kept, of_events, columns = lists
     grain = "hour" if plan.table.grain == HOUR else "day"
     span = "{at} >= :since AND {at} < :until AND {whole} <> ALL(CAST(:cuts AS timestamptz[]))"
     whole = f"date_trunc('{grain}', occurred_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'"
     of_account = " WHERE CAST(:account_id AS uuid) = ANY(p.account_ids)" if has_account else ""
     return [
         f"SELECT {kept} FROM {plan.table.name} WHERE {span.format(at='at', whole='at')}{conditions}",  # noqa: S608
-        f"SELECT {kept} FROM usage_pending p CROSS JOIN LATERAL unnest(p.request_ids) AS calls (id)"  # noqa: S608
+        f"SELECT {of_events} FROM usage_pending p CROSS JOIN LATERAL unnest(p.request_ids) AS calls (id)"  # noqa: S608
         f" CROSS JOIN LATERAL (SELECT {columns} FROM usage_events e WHERE e.request_id = calls.id"
         f" AND e.occurred_at >= p.since AND e.occurred_at <= p.until AND {span.format(at='occurred_at', whole=whole)}"
         f"{conditions.replace(' lane ', f' {LANE} ')} OFFSET 0) events{of_account}",

@@ -6,13 +6,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.chart import LedgerKind
 from billing.credits import GrantKind, grant
 from billing.ledger import Posting, post
-from billing.money import NanoUSD
+from billing.money import NanoUSD, to_usd
 from billing.stripe import work
 from billing.stripe.context import PaidTopup, StripeContext
 from billing.stripe.reviews import Cause, open_review
 from billing.stripe.topup_rules import Payment, TopupStatus
 from billing.stripe.topups import Topup
 from billing.stripe.values import nano_of
+from mail import enqueue
+from mail.kinds import PaymentFailed
 
 _MOVE = text("UPDATE topups SET status = :status, problem = :problem, changed_at = now() WHERE id = :id")
 _PAID = text("""
@@ -28,6 +30,10 @@ async def move_topup(tx: AsyncConnection, topup: Topup, status: TopupStatus, pro
     if status is TopupStatus.REVIEW:
         facts = {"topup_id": topup.id, "account_id": topup.account_id}
         await open_review(tx, f"topup:{topup.reference}", Cause.NOT_AS_ORDERED, problem, **facts)  # type: ignore[arg-type]
+    # Whoever pays on the page sees there that it failed; a payment that settles later fails in silence.
+    if status is TopupStatus.FAILED and topup.status is TopupStatus.PROCESSING and not topup.is_recharge:
+        failed = PaymentFailed(amount_usd=to_usd(nano_of(topup.amount_cents)), reason=problem)
+        await enqueue(tx, failed, topup.account_id, dedupe=f"topup-failed:{topup.reference}")
 
 
 async def credit_topup(context: StripeContext, tx: AsyncConnection, topup: Topup, payment: Payment) -> None:

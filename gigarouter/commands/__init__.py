@@ -32,6 +32,7 @@ COMMANDS = {
     "doctor": "Check settings, servers and processes, and say what to do.",
     "ledger": "Put closed months of the ledger away in files, and verify them.",
     "verify-receipt": "Prove that a call is in an invoice, offline.",
+    "embed": "Print the vectors of a few texts, as the API answers them.",
     "login": "Get a management key for this machine, approved in a browser.",
     "logout": "End the key of this machine.",
     "whoami": "Show who the key of this machine is.",

@@ -15,6 +15,7 @@ class SignInCode(Mail, frozen=True, kw_only=True):
     priority: ClassVar[int] = Priority.AWAITED
     useful_for: ClassVar[timedelta] = timedelta(minutes=10)
     has_secret: ClassVar[bool] = True
+    is_wanted: ClassVar[bool] = True
 
     code: str
     path: str

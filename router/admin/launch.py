@@ -95,13 +95,18 @@ async def _moved(work: UnitOfWork, before: Model, action: str, reason: str) -> M
 
 async def import_catalog(work: UnitOfWork) -> Summary:
     """Bring the catalogue that this release ships up to date; what operators changed stays."""
+    summary = await bring_shipped(work)
+    after: Json = {name: len(getattr(summary, name)) for name in ("added", "updated", "unchanged", "kept")}
+    work.record_change(Change("catalog.import", "catalog", after=after))
+    return summary
+
+
+async def bring_shipped(work: UnitOfWork) -> Summary:
+    """The same; it records which facts of which models are others now, and nothing where none are."""
     before = {model.id: model_as_json(model) for model in await models.load_models(work.connection)}
     summary = await import_seed(work.connection)
     for model in await models.load_models(work.connection) if summary.updated else ():
         if model.id in summary.updated:
-            work.record_change(
-                Change("model.import", model.id, None, *differences(before[model.id], model_as_json(model)))
-            )
-    after: Json = {name: len(getattr(summary, name)) for name in ("added", "updated", "unchanged", "kept")}
-    work.record_change(Change("catalog.import", "catalog", after=after))
+            changed = differences(before[model.id], model_as_json(model))
+            work.record_change(Change("model.import", model.id, None, *changed))
     return summary

@@ -7,10 +7,11 @@ from store.copy_out import copy_csv
 from store.postgres import Database
 
 WITHIN_S = 300.0
+# A model's id begins with a letter or a digit, so it is no formula; a name of a key may be one.
 _HEADER = """
-    'req_' || replace(request_id::text, '-', '') AS id,
-    to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS created_at,
-    'key_' || replace(key_id::text, '-', '') AS key, csv_cell(k.name) AS key_name, csv_cell(model_id) AS model, lane,
+    'req_' || encode(uuid_send(request_id), 'hex') AS id,
+    replace(left((at AT TIME ZONE 'UTC')::text, 23), ' ', 'T') || 'Z' AS created_at,
+    k.wire AS key, k.cell AS key_name, model_id AS model, lane,
     outcome, code, took_ms, tokens,
     (cost_nano / 1000000000)::text || '.' || CASE WHEN cost_nano % 10000000 = 0
         THEN lpad((cost_nano % 1000000000 / 10000000)::text, 2, '0')
@@ -28,7 +29,9 @@ async def copy_calls(db: Database, which: CallFilter, take: Callable[[bytes], Aw
         arguments.append(value)
         condition = condition.replace(f":{name}", f"${len(arguments)}")
     query = (
-        f"SELECT {_HEADER} FROM routes r LEFT JOIN keys k ON k.id = r.key_id"  # noqa: S608
+        "WITH k AS MATERIALIZED (SELECT id, 'key_' || replace(id::text, '-', '') AS wire, csv_cell(name) AS cell"
+        " FROM keys WHERE account_id = $1)"
+        f" SELECT {_HEADER} FROM routes r LEFT JOIN k ON k.id = r.key_id"
         f" WHERE r.account_id = $1 AND request_id >= $2 AND request_id < $3 AND outcome IS NOT NULL{condition}"
         " ORDER BY request_id DESC"
     )

@@ -96,11 +96,12 @@ def _source(which: CallFilter) -> tuple[str, str]:
     indexed, looked_at, _ = _conditions(which)
     if which.slower_than_ms is not None and not indexed:
         return _slow_calls(which.slower_than_ms, looked_at), ""
-    most = f" LIMIT {SCANNED_MAX:d}" if looked_at else ""
+    # The limit has to stand inside, where the rows are sorted: there an index gives them in order, and no more of them.
+    most = f"{SCANNED_MAX:d}" if looked_at else ":limit"
     return (
         f"SELECT {_COLUMNS}, CASE WHEN outcome IS NULL THEN route::text END AS route FROM routes"  # noqa: S608
         f" WHERE account_id = :account AND request_id >= :since AND request_id < :before{indexed}"
-        f" ORDER BY request_id DESC{most}",
+        f" ORDER BY request_id DESC LIMIT {most}",
         looked_at,
     )
 
@@ -141,8 +142,10 @@ def _slow_calls(slower_than_ms: int, looked_at: str) -> str:
     return (
         f"SELECT found.* FROM (VALUES {classes}) AS of_class (number) CROSS JOIN LATERAL ("  # noqa: S608
         f"SELECT {_COLUMNS}, NULL AS route FROM routes WHERE account_id = :account AND request_id >= :since"
-        f" AND request_id < :before AND duration_class = of_class.number{looked_at}"
-        " ORDER BY request_id DESC LIMIT :limit) found"
+        f" AND request_id < :before AND (duration_class, request_id) >= (of_class.number, CAST(:since AS uuid))"
+        f" AND (duration_class, request_id) < (of_class.number, CAST(:before AS uuid)){looked_at}"
+        # A range and an order of class and id together: only the index of classes has them, whatever is estimated.
+        " ORDER BY duration_class DESC, request_id DESC LIMIT :limit) found"
     )
 
 

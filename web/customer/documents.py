@@ -76,7 +76,7 @@ class _Content(msgspec.Struct, frozen=True):
 
 
 class DocumentRow(msgspec.Struct, frozen=True):
-    """A document in the list. Amounts are text, in USD."""
+    """A document in the list. Amounts are text, in USD; a statement demands none, and has none."""
 
     number: str
     words: str
@@ -258,8 +258,8 @@ def _row(one: _Document) -> DocumentRow:
         period=one.period,
         issued_on=one.issued_on,
         due_on=one.due_on,
-        total=_usd(one.total),
-        due=_usd(one.due),
+        total="" if one.kind == "statement" else _usd(one.total),
+        due="" if one.kind == "statement" else _usd(one.due),
         corrected_by=one.corrected_by,
     )
 

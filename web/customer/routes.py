@@ -1,6 +1,7 @@
 """Lists the pages of an account: ``{account}`` is in each path, never in the session."""
 
 from web.customer import (
+    acceptances,
     alerts,
     audit,
     billing,
@@ -67,6 +68,7 @@ CUSTOMER: tuple[Route, ...] = (
         fresh=True,
     ),
     Route(path="/accounts/{account}/audit", show=audit.show, who=Who.MEMBER, roles=OWNERS),
+    Route(path="/accounts/{account}/licenses", show=acceptances.show, who=Who.MEMBER, roles=MEMBERS),
     Route(path="/accounts/{account}/audit.csv", show=audit.show_csv, who=Who.MEMBER, roles=OWNERS),
     Route(path="/accounts/{account}/first-call", show=first_call.show, who=Who.MEMBER, roles=BUILDERS),
     Route(path="/accounts/{account}/usage", show=usage.show, who=Who.MEMBER, roles=MEMBERS),

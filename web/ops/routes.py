@@ -19,6 +19,7 @@ from web.ops import (
     provider_writes,
     providers,
     route,
+    votes,
 )
 from web.ops.write import Write
 from web.route import STAFF, PageFunction, Route, Who
@@ -71,5 +72,6 @@ OPS: tuple[Route, ...] = (
     _write("/ops/proposals/{proposal}/approve", proposal.APPROVE, FINANCE),
     _write("/ops/proposals/{proposal}/reject", proposal.REJECT, FINANCE),
     _read("/ops/proposals/{proposal}", proposal.show),
+    _read("/ops/votes", votes.show),
     _read("/ops/audit", audit.show),
 )

@@ -14,6 +14,7 @@ FILES: Final = (
     ("JavaScript", "javascript.txt", "javascript"),
     ("LangChain", "langchain.txt", "python"),
     ("LlamaIndex", "llamaindex.txt", "python"),
+    ("Command line", "command_line.txt", "bash"),
 )
 PLACE: Final = "MODEL"
 

@@ -52,12 +52,13 @@ from router.api.admin.sellers import rates as exchange_rates
 from router.api.admin.stopped_addresses import operations as stopped_addresses
 from router.api.admin.topups import operations as topups
 from router.api.admin.usage import operations as usage
+from router.api.admin.votes import operations as votes
 from router.api.admin.waivers import operations as waivers
 
 _nouns = (
     *(providers, endpoints, models, prices, accounts, closing, grants, grant_schedules, movements, caps),
     *(keys, management_keys, members, operators),
-    *(claims, resolutions, waivers, decisions, acceptances, evidence),
+    *(claims, resolutions, waivers, decisions, acceptances, evidence, votes),
     *(lines, contracts, receivables, close, proposals),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),
     *(topups, recharges, refunds, disputes, reviews),

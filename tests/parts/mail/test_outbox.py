@@ -136,6 +136,14 @@ async def test_what_is_refused_for_good_is_on_the_stop_list_and_what_is_deferred
     async with db.transaction() as tx:
         stopped = (await tx.execute(text("SELECT address, topic, reason FROM stopped_addresses"))).all()
     assert [tuple(row) for row in stopped] == [("gone@customer.example", "all", "bounced")]
+    # Whoever waits for a code gets it, once there is such a mailbox again.
+    handler = MailHandler()
+    await add(db, (SignInCode(code="1", path="/"), gone, "5"))
+    async with serve_mail(handler) as port:
+        await sender_to(port).send_waiting(db)
+        await add(db, (KEY, gone, "6"))
+        await sender_to(port).send_waiting(db)
+    assert [mail["To"] for mail in handler.messages()] == [gone.address] * 2
 
 
 async def test_a_server_that_is_away_ends_the_turn_and_loses_nothing(db: Database) -> None:

@@ -227,3 +227,4 @@ async def test_a_license_is_read_by_anyone_and_accepted_by_a_member(pages: Pages
     accepted = await reader.post(href[1], data=form)
     assert accepted.status_code == 303, main_of(accepted)
     assert ann.email in main_of(await reader.get(href[1]))
+    assert ann.email in main_of(await reader.get(f"{base}/licenses"))

@@ -2,8 +2,9 @@
 
 import pytest
 
+from catalog.votes import vote
 from router.identity.members import Role
-from store.ids import AccountId, wire
+from store.ids import AccountId, ModelId, wire
 from tests.builders.database import DatabaseBuilder
 from tests.harness.pages import Pages, an_operator
 from tests.harness.reading import Reader, form_of, words_of
@@ -31,6 +32,14 @@ async def test_the_overview_says_what_needs_a_person(pages: Pages, model: str) -
     assert "sources disagree" in seen
     sent = [statement for statement in statements if "set_config" not in statement]
     assert len(sent) <= 6
+
+
+async def test_votes_stand_beside_what_the_voters_spend(pages: Pages, account: AccountId) -> None:
+    async with pages.context.writes.db.transaction() as connection:
+        await vote(connection, ModelId("codefuse-ai/F2LLM-v2-4B"), account, "for <b>search</b>")
+    seen = await Reader(pages.reader(an_operator(now=pages.now))).open("/ops/votes")
+    assert "codefuse-ai/F2LLM-v2-4B ◌ coming soon 1 0.00" in words_of(seen)
+    assert "for &lt;b&gt;search" in seen.text
 
 
 async def test_a_price_is_set_for_later_and_shown_before(pages: Pages, model: str) -> None:

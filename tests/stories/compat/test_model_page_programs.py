@@ -16,8 +16,9 @@ ENDINGS = {"bash": ".sh", "python": ".py", "javascript": ".mjs"}
 
 
 def test_each_program_of_a_models_page_embeds_a_text(compat: Compat, tmp_path: Path) -> None:
-    """All at once: most of their time is theirs to start."""
-    environment = {**os.environ, "GIGAROUTER_BASE_URL": compat.base_url, "GIGAROUTER_API_KEY": compat.key}
+    """All at once: most of their time is theirs to start. The command line is this installation's."""
+    here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": here, "GIGAROUTER_BASE_URL": compat.base_url, "GIGAROUTER_API_KEY": compat.key}
     running = {}
     for snippet in snippets_for(compat.model):
         if shutil.which(RUNNERS[snippet.language][0]) is None:

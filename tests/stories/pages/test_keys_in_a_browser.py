@@ -41,7 +41,7 @@ async def test_pages_of_keys_are_accessible_and_fit_a_narrow_screen(
     assert one is not None
     pages = {"keys": f"{base}/keys", "key": one, "key-new": f"{base}/keys/new", "key-revoke": f"{one}/revoke"}
     pages |= {"management-keys": f"{base}/management-keys", "account-audit": f"{base}/audit"}
-    pages |= {"license": f"{base}/licenses/LicenseRef-Gemma", "device": "/device"}
+    pages |= {"license": f"{base}/licenses/LicenseRef-Gemma", "licenses": f"{base}/licenses", "device": "/device"}
     # The colours of all others are the same tokens.
     chosen = pages if scheme == "light" else {name: pages[name] for name in ("keys", "key", "key-revoke")}
     for name, path in chosen.items():

@@ -31,6 +31,10 @@ ARTICLES: tuple[Article, ...] = (
     Article("http", "http.md", "HTTP and clients", "How requests are read, and which clients are served.", _CALLS),
     Article("limits", "limits.md", "Limits and refusals", "What is counted, and when to come back.", _CALLS),
     Article("routing", "routing.md", "Routing", "How the endpoint of a call is chosen, and what you can say.", _CALLS),
+    Article("keys", "pages/keys.md", "Keys", "Make, rotate and stop keys, and what their list warns of.", _CALLS),
+    Article(
+        "members", "pages/members.md", "Members and signing in", "Who is in an account, and how they get in.", _CALLS
+    ),
     Article("management", "management.md", "Keys, members, management", "Who may do what in an account.", _CALLS),
     Article(
         "billing", "billing.md", "Credit, top-ups, refunds", "How money comes in, is spent, and goes back.", _MONEY

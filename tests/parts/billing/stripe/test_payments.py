@@ -51,6 +51,7 @@ def test_a_method_that_settles_later_credits_when_it_settles(database_url: str, 
         p.world.settle(str(good.session_id))
         p.world.settle(str(bad.session_id), succeeds=False)
         await p.hear()
+        assert [kind for kind, _ in await p.mails()] == ["payment_failed"]
         assert [(await p.read(one)).status for one in (good, bad)] == [TopupStatus.PAID, TopupStatus.FAILED]
         assert (await p.sums())["customer_credit"] == 2_000
 

@@ -171,6 +171,7 @@ POST   /admin/v1/incidents/{incident_id}/updates        ops
 GET    /admin/v1/sellers                                finance_admin ops
 GET    /admin/v1/sellers/{seller_id}                    finance_admin ops
 GET    /admin/v1/usage                                  finance_admin ops
+GET    /admin/v1/votes                                  finance_admin ops
 GET    /admin/v1/waivers                                finance_admin ops
 GET    /admin/v1/waivers/{waiver_id}                    finance_admin ops
 GET    /v1/acceptances                                  any

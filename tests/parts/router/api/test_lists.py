@@ -78,11 +78,15 @@ INSERT INTO license_evidence (id, model_id, account_id, body, link, sent_by)
 VALUES (gen_random_uuid(), 'acme/m0', $1, 'The card changed.', 'https://acme.example', 'tests')
 """
 
+VOTES = (
+    "INSERT INTO model_votes (model_id, account_id, note) SELECT m.id, a.id, 'x' FROM models m CROSS JOIN accounts a"
+)
+
 # What a list needs in its path or query.
 NEEDED = {"month": "2026-01", "account_id": "account 0", "model": "acme/m0"}
 # How many rows each noun's list has where :func:`fill` made ``n``; None: more than that.
 ROWS: dict[str, Any] = {
-    "evidence": lambda n: n,
+    **dict.fromkeys(("evidence", "votes"), lambda n: n),
     **dict.fromkeys(("mails", "stopped-addresses"), lambda n: n),  # of a key that was created
     **dict.fromkeys(
         ("providers", "endpoints", "models", "prices", "accounts", "keys", "members", "operators", "claims"),
@@ -207,6 +211,7 @@ class Installation:
             database.rows(EVIDENCE, parse(AccountId, account))
         database.rows("INSERT INTO invoice_maps SELECT id, 1, 'x', now(), 'tests' FROM providers")
         database.rows(RECONCILED)
+        database.rows(VOTES)
 
     def get(self, path: str, query: dict[str, str]) -> httpx.Response:
         async def ask() -> httpx.Response:
