@@ -29,7 +29,7 @@ async def copy_calls(db: Database, which: CallFilter, take: Callable[[bytes], Aw
         arguments.append(value)
         condition = condition.replace(f":{name}", f"${len(arguments)}")
     query = (
-        "WITH k AS MATERIALIZED (SELECT id, 'key_' || replace(id::text, '-', '') AS wire, csv_cell(name) AS cell"
+        "WITH k AS MATERIALIZED (SELECT id, 'key_' || replace(id::text, '-', '') AS wire, csv_cell(name) AS cell"  # noqa: S608 - constants and numbers of parameters
         " FROM keys WHERE account_id = $1)"
         f" SELECT {_HEADER} FROM routes r LEFT JOIN k ON k.id = r.key_id"
         f" WHERE r.account_id = $1 AND request_id >= $2 AND request_id < $3 AND outcome IS NOT NULL{condition}"
