@@ -1,7 +1,7 @@
 """Installs a Chromium for the browser tests, or says how: `make browser`, and `make test` before it begins.
 
 Debian's own package, by apt where this is root on Debian or Ubuntu; else it prints one line. It ends well either way:
-without a browser the tests that need one are skipped with a sentence, and fail where `CI` is set. Standard library
+without a browser the tests that need one are skipped with a sentence, and fail in CI. Standard library
 only.
 """
 
