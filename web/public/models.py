@@ -27,6 +27,7 @@ from web.request import PageRequest
 HEAD = (
     Column("Model", key="model"),
     Column("Status", key="status"),
+    Column("License", key="license"),
     Column("List price", "$ per 1M tokens", is_number=True, key="price"),
     Column("Batch", "$ per 1M tokens", is_number=True, key="batch"),
     Column("Dimensions", "↓ shortens", is_number=True, key="dims"),
@@ -37,7 +38,6 @@ HEAD = (
     Column("p50", "ms, 24 h", is_number=True, key="p50"),
     Column("Available", "7 days", is_number=True, key="availability"),
     Column("Providers", is_number=True, key="providers"),
-    Column("License", key="license"),
     Column("Votes", is_number=True, key="votes"),
 )
 # fmt: off
