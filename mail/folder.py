@@ -76,5 +76,5 @@ def _read(file: Path) -> KeptMail:
         subject=str(message["Subject"]),
         to=str(message["To"]),
         at=message["Date"].datetime,
-        text="" if body is None else str(body.get_content()).strip(),
+        text="" if body is None else "\n".join(str(body.get_content()).strip().splitlines()),
     )
