@@ -132,7 +132,8 @@ def _row(grant: _Grant) -> CreditRow:
         words=CREDIT_WORDS.get(grant.kind, grant.kind),
         remaining_nano=nano(grant.remaining_usd),
         amount_nano=nano(grant.amount_usd),
-        source=grant.source,
+        # The rest of it is a digest of the mailbox, which says nothing to a reader.
+        source="opening the account" if grant.source.startswith("welcome:") else grant.source,
         granted_at=grant.granted_at,
         expires_at=grant.expires_at,
     )
