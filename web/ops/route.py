@@ -5,6 +5,7 @@ from typing import ClassVar
 import msgspec
 
 from router.api.in_process import OperationRefused
+from router.explain.views import AttemptOut, CandidateOut
 from web.answers import Crumb, Page
 from web.forms import Form, form_of
 from web.ops.write import OPERATIONS
@@ -41,31 +42,6 @@ class RouteQuery(msgspec.Struct, frozen=True):
     exclude: str = ""
 
 
-class Candidate(msgspec.Struct, frozen=True):
-    """An endpoint of the model."""
-
-    provider: str
-    endpoint: str
-    state: str
-    place: int | None
-    chosen: bool
-    left_out: str | None
-    code: str
-    facts: dict[str, float | None]
-
-
-class Attempt(msgspec.Struct, frozen=True):
-    """One attempt."""
-
-    provider: str
-    endpoint: str
-    why: str
-    began_ms: float
-    took_ms: float
-    outcome: str
-    reason: str
-
-
 class Explanation(msgspec.Struct, frozen=True):
     """What became of a call, or would."""
 
@@ -76,8 +52,8 @@ class Explanation(msgspec.Struct, frozen=True):
     account: str | None
     inputs: int
     policy: str
-    candidates: list[Candidate]
-    attempts: list[Attempt]
+    candidates: list[CandidateOut]
+    attempts: list[AttemptOut]
     cost: str | None
     provider_cost: str | None
     margin: str | None
