@@ -5,6 +5,7 @@ edge takes that for a secret in an address.
 """
 
 from web.customer.routes import CUSTOMER
+from web.finance.routes import FINANCE
 from web.me.routes import OWN
 from web.ops.routes import OPS
 from web.parts import mails, workshop
@@ -18,6 +19,7 @@ ROUTES: tuple[Route, ...] = (
     *OWN,
     *CUSTOMER,
     *OPS,
+    *FINANCE,
     # All parts in all states, in `up` and tests.
     Route(path="/-/parts", show=workshop.show, only_workshop=True),
     # What `up` would have mailed; on this machine alone.

@@ -1,0 +1,267 @@
+"""Declares the other lists of finance and their writes: comparisons, reviews, disputes, refunds, payments, debts."""
+
+from web.answers import Crumb
+from web.finance.listing import FINANCE, Listing, Way, account, instant, link, number, state, words
+from web.finance.write import FinanceWrite
+from web.ops.write import Field, Json, Write
+from web.parts.tables import Column
+
+ACCOUNT = Field(name="account", label="Account", hint="Its id or name.")
+OF_ACCOUNT = Field(name="account", label="Account", hint="Its id or name.", is_required=True)
+
+RECONCILIATIONS = Listing(
+    operation="list_reconciliations",
+    title="Reconciliations",
+    explanation="Comparisons of the ledger with Stripe and with providers' invoices, the newest first.",
+    caption="Comparisons",
+    head=(
+        Column("With"),
+        Column("State"),
+        Column("Ordered"),
+        Column("Ended"),
+        Column("Looked at", is_number=True),
+        Column("Differ", is_number=True),
+        Column("Why it failed"),
+    ),
+    cells=lambda row: (
+        words(row["kind"]),
+        state(row["state"]),
+        instant(row["requested_at"]),
+        instant(row["ended_at"]),
+        number(row["examined"]),
+        number(row["found"]),
+        words(row["failure"]),
+    ),
+    ways=(Way("/finance/reconciliations/new", "Reconcile now"), Way("/finance/differences", "Differences")),
+    empty="Nothing was compared yet. Jobs make one comparison of each kind a day.",
+    empty_way=Way("/finance/reconciliations/new", "Reconcile now"),
+)
+RECONCILE = Write(
+    operation="run_reconciliation",
+    verb="Reconcile with",
+    noun="others",
+    name="kind",
+    explanation="Jobs begin within seconds. One that waits already is the same.",
+    fields=(
+        Field(
+            name="kind",
+            label="With whom",
+            kind="choice",
+            options=(("stripe", "Stripe"), ("providers", "Providers: all invoices that are not settled")),
+        ),
+    ),
+    names={"kind": "With", "state": "State"},
+    back="/finance/reconciliations",
+    crumbs=(FINANCE, Crumb("Reconciliations", "/finance/reconciliations")),
+)
+REVIEWS = Listing(
+    operation="list_reviews",
+    title="Reviews",
+    explanation="Payments that a person has to look at, the oldest first.",
+    caption="The queue",
+    head=(
+        Column("Subject"),
+        Column("Cause"),
+        Column("What happened"),
+        Column("Account"),
+        Column("Since"),
+        Column("Decision"),
+    ),
+    cells=lambda row: (
+        words(row["subject"]),
+        words(row["cause"].replace("_", " ")),
+        words(row["message"]),
+        account(row["account"]),
+        instant(row["opened_at"]),
+        words(row["resolution"])
+        if row["resolution"]
+        else link("Say what was decided", f"/finance/reviews/{row['id']}/resolve"),
+    ),
+    fields=(Field(name="all", label="Resolved ones, too", kind="check"),),
+    empty="No payment needs a person.",
+    empty_way=Way("/finance/payments", "Look at the payments"),
+)
+RESOLVE_REVIEW = Write(
+    operation="resolve_review",
+    verb="Resolve",
+    noun="{review}",
+    name="subject",
+    explanation="It is taken off the queue, with what was found and done.",
+    values={"review_id": "review"},
+    fields=(Field(name="resolution", label="What was found and done", kind="area", is_required=True),),
+    names={"subject": "Subject", "message": "What happened", "resolution": "Decision"},
+    back="/finance/reviews",
+    crumbs=(FINANCE, Crumb("Reviews", "/finance/reviews")),
+)
+DISPUTES = Listing(
+    operation="list_disputes",
+    title="Disputes",
+    explanation="Payments that a card's owner disputes. They are answered in Stripe's dashboard; "
+    "what Stripe decides is booked by itself.",
+    caption="Disputes",
+    head=(
+        Column("Dispute"),
+        Column("Account"),
+        Column("Top-up"),
+        Column("State"),
+        Column("Amount", "USD", is_number=True),
+        Column("Reason"),
+        Column("Opened"),
+    ),
+    cells=lambda row: (
+        words(row["id"]),
+        account(row["account"]),
+        words(row["topup"]),
+        state(row["status"]),
+        number(row["amount_usd"]),
+        words(row["reason"].replace("_", " ")),
+        instant(row["opened_at"]),
+    ),
+    empty="Nobody disputes a payment.",
+    empty_way=Way("/finance/payments", "Look at the payments"),
+)
+REFUNDS = Listing(
+    operation="admin_list_refunds",
+    title="Refunds",
+    explanation="Credit that was paid for and is paid back, the newest first.",
+    caption="Refunds, one for each top-up",
+    head=(
+        Column("Refund"),
+        Column("Account"),
+        Column("State"),
+        Column("Wanted", "USD", is_number=True),
+        Column("Credit", "USD", is_number=True),
+        Column("Tax", "USD", is_number=True),
+        Column("Reason"),
+        Column("Ordered"),
+    ),
+    cells=lambda row: (
+        words(row["id"]),
+        account(row["account"]),
+        state(row["status"]),
+        number(row["wanted_usd"]),
+        number(row["credit_usd"]),
+        number(row["tax_usd"]),
+        words(f"{row['reason']} {row['problem']}".strip()),
+        instant(row["created_at"]),
+    ),
+    fields=(ACCOUNT,),
+    ways=(Way("/finance/refunds/new", "Refund unused credit"),),
+    empty="Nothing was paid back yet.",
+    empty_way=Way("/finance/refunds/new", "Refund unused credit"),
+)
+
+
+def _refunds(answer: Json) -> Json:
+    rows = [f"{row['wanted_usd']} USD of {row['topup']}" for row in answer["data"]]
+    return {"account": answer["data"][0]["account"], "refunds": rows}
+
+
+REFUND = FinanceWrite(
+    operation="admin_create_refund",
+    verb="Refund unused credit",
+    noun="",
+    name="number",
+    explanation="Credit that was paid for and not used is paid back, that of the newest top-up first.",
+    view_after=_refunds,
+    fields=(
+        OF_ACCOUNT,
+        Field(name="amount_usd", label="Credit, USD", hint="In whole cents; empty: all that can be."),
+        Field(name="topup", label="Top-up", hint="Its id; empty: the newest first."),
+        Field(name="reason", label="Reason", kind="area", is_required=True, hint="For whoever looks next."),
+    ),
+    names={"account": "Account", "refunds": "Refunds"},
+    back="/finance/refunds",
+    crumbs=(FINANCE, Crumb("Refunds", "/finance/refunds")),
+    is_dangerous=True,
+    notes=("Jobs take the credit, then have Stripe pay it back. What is spent meanwhile is not paid back.",),
+)
+PAYMENTS = Listing(
+    operation="admin_list_topups",
+    title="Payments",
+    explanation="Top-ups that were ordered and what was paid of them, the newest first.",
+    caption="Top-ups",
+    head=(
+        Column("Top-up"),
+        Column("Account"),
+        Column("State"),
+        Column("Amount", "USD", is_number=True),
+        Column("Paid", "USD", is_number=True),
+        Column("Ordered"),
+        Column("Problem"),
+    ),
+    cells=lambda row: (
+        words(row["id"]),
+        account(row["account"]),
+        state(row["status"]),
+        number(row["amount_usd"]),
+        number(row["paid_usd"]),
+        instant(row["created_at"]),
+        words(row["problem"]),
+    ),
+    fields=(ACCOUNT,),
+    ways=(Way("/finance/reviews", "Reviews"), Way("/finance/disputes", "Disputes"), Way("/finance/refunds", "Refunds")),
+    empty="Nobody has bought credit yet.",
+    empty_way=Way("/ops/accounts", "Look at the accounts"),
+)
+RECEIVABLES = Listing(
+    operation="list_receivables",
+    title="Receivables",
+    explanation="What invoices of drawn credit demand, and what was paid of it, the oldest first.",
+    caption="Receivables",
+    head=(
+        Column("Invoice"),
+        Column("Account"),
+        Column("Due on"),
+        Column("Total", "USD", is_number=True),
+        Column("Paid", "USD", is_number=True),
+        Column("Open", "USD", is_number=True),
+        Column("Record"),
+        Column("Give up"),
+    ),
+    cells=lambda row: (
+        link(row["invoice"], f"/finance/documents/{row['invoice']}"),
+        account(row["account"]),
+        words(row["due_on"]),
+        number(row["total_usd"]),
+        number(row["paid_usd"]),
+        number(row["open_usd"]),
+        link("Record a payment", f"/finance/receivables/{row['id']}/pay"),
+        link("Write off", f"/finance/receivables/{row['id']}/write-off"),
+    ),
+    empty="No invoice of drawn credit demands anything.",
+    empty_way=Way("/finance/documents", "Look at the documents"),
+)
+
+
+def _receivable(operation: str, verb: str, explanation: str, *fields: Field, is_dangerous: bool) -> Write:
+    return Write(
+        operation=operation,
+        verb=verb,
+        noun="{receivable}",
+        name="invoice",
+        explanation=explanation,
+        values={"receivable_id": "receivable"},
+        fields=(*fields, Field(name="amount_usd", label="Amount, USD", hint="Empty: all that is open.")),
+        names={"invoice": "Invoice", "total_usd": "Total, USD", "paid_usd": "Paid, USD", "open_usd": "Open, USD"},
+        back="/finance/receivables",
+        crumbs=(FINANCE, Crumb("Receivables", "/finance/receivables")),
+        is_dangerous=is_dangerous,
+    )
+
+
+PAY = _receivable(
+    "pay_receivable",
+    "Record a payment of",
+    "An invoice was paid to the bank, in full or in part. The credit line is free again by that much.",
+    Field(name="source", label="Source", is_required=True, hint="The bank's reference; the same is recorded once."),
+    Field(name="note", label="Note", kind="area", hint="For whoever reads the audit."),
+    is_dangerous=False,
+)
+WRITE_OFF = _receivable(
+    "write_off_receivable",
+    "Write off",
+    "What will not be paid is given up. The credit line stays used by it.",
+    Field(name="reason", label="Reason", kind="area", is_required=True, hint="For whoever reads the audit."),
+    is_dangerous=True,
+)
