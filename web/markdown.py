@@ -82,6 +82,11 @@ class _Renderer(RendererHTML):
     def th_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:  # noqa: ANN401
         return "</th>\n" if tokens[idx - 1].content else "</td>\n"
 
+    def td_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:  # noqa: ANN401
+        # The parser aligns by an inline style, which the Content-Security-Policy blocks.
+        is_number = "right" in str(tokens[idx].attrs.get("style", ""))
+        return '<td class="number">' if is_number else "<td>"
+
     def table_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:  # noqa: ANN401
         return "</table></div>\n"
 

@@ -124,6 +124,9 @@ async def test_a_check_of_the_books_leads_to_what_to_do(ops: Reader, invoice: st
     assert invoice
     manual = await ops.open("/finance/manual/ledger")
     assert 'id="checks-and-what-to-do"' in manual.text
+    # A column of numbers in Markdown is aligned by a class, since the policy blocks inline styles.
+    assert "style=" not in manual.text
+    assert '<td class="number">' in manual.text
     assert 'href="/finance/manual/ledger#checks-and-what-to-do"' in page.text
     await ops.open("/finance/manual/nothing", status=404)
 
