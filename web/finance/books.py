@@ -33,7 +33,10 @@ class _Books(msgspec.Struct, frozen=True):
 
 
 class CheckRow(msgspec.Struct, frozen=True):
-    """A check. ``state``: ok, failed, or unknown where it never ran or not lately; ``age`` is that of its result."""
+    """A check. ``state``: ok, failed, or unknown where it never ran or not lately.
+
+    ``age`` is that of its result, empty where there is none.
+    """
 
     check: str
     state: str
@@ -92,7 +95,7 @@ def _state(check: _Check) -> str:
 
 def _age(at: datetime | None, now: datetime) -> str:
     if at is None:
-        return "never"
+        return ""
     since = max(now - at, timedelta())
     if since < timedelta(minutes=1):
         return "less than a minute ago"

@@ -1,5 +1,6 @@
 """Shows a month's close: its checklist, late calls and closing papers; lets finance sign off and close."""
 
+import re
 from datetime import date, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from web.request import PageRequest
 CLOSES = Crumb("Month close", "/finance/close")
 PAPER_ROWS_SHOWN = 50
 ONE = "/finance/close/{month}"
+_AMOUNT = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 NO_SIGN_OFF = frozenset(item.name for item in CHECKLIST if not item.can_be_signed_off)
 
 
@@ -208,11 +210,15 @@ def _ways(one: _Period, base: str) -> tuple[Way, ...]:
 
 def _paper(name: str, rows: list[dict[str, Any]], base: str) -> Paper:
     names = tuple(rows[0]) if rows else ()
+    amounts = {name for name in names if all(_AMOUNT.fullmatch(str(row[name])) for row in rows)}
     return Paper(
         name=name.replace("_", " ").capitalize(),
         href=f"{base}/papers/{name}",
-        head=tuple(Column(one.replace("_", " ")) for one in names),
-        rows=tuple(tuple(words(row[one]) for one in names) for row in rows[:PAPER_ROWS_SHOWN]),
+        head=tuple(Column(one.replace("_", " "), is_number=one in amounts) for one in names),
+        rows=tuple(
+            tuple(number(row[one]) if one in amounts else words(row[one]) for one in names)
+            for row in rows[:PAPER_ROWS_SHOWN]
+        ),
         total=len(rows),
     )
 
