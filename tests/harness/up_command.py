@@ -16,6 +16,8 @@ from urllib.request import Request, urlopen
 
 import psutil
 
+from tests.harness.processes import free_port
+
 ROOT = Path(__file__).parents[2]
 WELCOME = "Ctrl-C stops everything."
 # Ways to start a command, as what stands before it. A shell ignores SIGINT for a job in the background.
@@ -40,7 +42,9 @@ class Up:
         self.process = subprocess.Popen(
             [*started_by, *command],
             cwd=ROOT,
-            env={name: value for name, value in os.environ.items() if not name.startswith("GIGAROUTER_")} | environment,
+            env={name: value for name, value in os.environ.items() if not name.startswith("GIGAROUTER_")}
+            | {"GIGAROUTER_WEB_PORT": str(free_port())}
+            | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
