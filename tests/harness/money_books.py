@@ -2,14 +2,18 @@
 
 import asyncio
 import time
+from datetime import date
 
 import msgspec
 from sqlalchemy import text
 
 from billing.books import Check, Finding, check_all, check_frequently, record
+from billing.documents.document import exact_line
+from billing.documents.usage_lines import measure_lines
 from billing.lines import read_exposure
 from billing.reaper import mismatches
 from billing.seal import seal
+from router.explain.receipts import find_call
 from store.ids import AccountId, RequestId
 from tests.builders.stripe import Payments
 
@@ -23,7 +27,7 @@ class Found(msgspec.Struct):
     debt: dict[AccountId, int]
     owed: dict[AccountId, int]
     used: dict[AccountId, dict[str, int]]
-    prices: dict[RequestId, int]
+    calls: dict[RequestId, tuple[int, int]]
 
 
 _CREDIT = text("""
@@ -36,7 +40,7 @@ _USED = text("""
     SELECT e.account_id, to_char(e.period, 'YYYY-MM') AS month, sum(u.cost_nano)::bigint AS nano
     FROM usage_events u JOIN entries e ON e.id = u.entry_id GROUP BY 1, 2 HAVING sum(u.cost_nano) > 0
 """)
-_PRICES = text("SELECT request_id, nano_per_mtok FROM usage_events")
+_CALLS = text("SELECT request_id, nano_per_mtok, cost_nano FROM usage_events")
 
 
 async def read_money(p: Payments) -> Found:
@@ -53,8 +57,25 @@ async def read_money(p: Payments) -> Found:
         debt = {AccountId(row.account_id): int(row.nano) for row in await tx.execute(_DEBT)}
         lent = [AccountId(one) for one in (await tx.execute(text("SELECT account_id FROM credit_lines"))).scalars()]
         owed = {account: int((await read_exposure(tx, account)).owed) for account in lent}
-        prices = {RequestId(row.request_id): row.nano_per_mtok for row in await tx.execute(_PRICES)}
-    return Found(credit, debt, owed, used, prices)
+        calls = {RequestId(row.request_id): (row.nano_per_mtok, row.cost_nano) for row in await tx.execute(_CALLS)}
+    return Found(credit, debt, owed, used, calls)
+
+
+async def read_agreed(p: Payments, request_id: RequestId) -> tuple[int | None, int | None] | None:
+    """What a call's explanation names as what made its price: a percentage and a list price, of a contract's."""
+    found = await find_call(p.db, request_id)
+    assert found is not None
+    agreement = found.agreement
+    return None if agreement is None else (agreement.percent_off, agreement.list_nano_per_mtok)
+
+
+async def read_lines(p: Payments, account: AccountId, month: date) -> set[tuple[int, int, int, int]]:
+    """The lines of usage that a month's invoice has: price, calls, tokens, and the amount, which adds up."""
+    async with p.db.transaction(snapshot=True) as tx:
+        lines = await measure_lines(tx, account, month)
+    for line in lines:
+        assert exact_line(line.usage) == line.amount_nano * 1_000_000
+    return {(one.usage.nano_per_mtok, one.usage.calls, one.usage.tokens, one.amount_nano) for one in lines}
 
 
 async def catch_up(p: Payments) -> None:

@@ -1,7 +1,7 @@
 """Pure. What an account's money must be, in the fewest lines: an oracle for the state machine of money.
 
-It knows the published order of spending, that debt is paid first, and what each reason takes back. It knows no holds,
-no ledger, no Redis, no Stripe: those are what is tested.
+It knows the published order of spending, that debt is paid first, what each reason takes back, and what a minimum
+charges. It knows no holds, no ledger, no Redis, no Stripe: those are what is tested.
 """
 
 from collections import Counter
@@ -25,7 +25,10 @@ class Lot(msgspec.Struct):
 
 
 class Money(msgspec.Struct):
-    """An account. ``owed`` is what was drawn of its line and is not paid; ``held`` what calls in flight hold."""
+    """An account. ``owed`` is what was drawn of its line and is not paid; ``held`` what calls in flight hold.
+
+    ``used`` is usage by month, ``own`` what gifts did not pay of it.
+    """
 
     lots: list[Lot] = []
     debt: int = 0
@@ -33,6 +36,7 @@ class Money(msgspec.Struct):
     owed: int = 0
     held: int = 0
     used: Counter[str] = msgspec.field(default_factory=Counter)
+    own: Counter[str] = msgspec.field(default_factory=Counter)
 
     def left(self, kind: str) -> int:
         return sum(lot.left for lot in self.lots if lot.kind == kind)
@@ -48,11 +52,25 @@ class Money(msgspec.Struct):
         self.lots.append(Lot(kind, amount - paid, day, topup))
 
     def spend(self, cost: int, month: str) -> None:
+        drawn = self.draw(cost, KINDS)
         self.used[month] += cost
+        self.own[month] += cost - sum(drawn[kind] for kind in GIFTS)
+
+    def charge_rest_of(self, minimum: int, month: str) -> None:
+        """What a month's usage, less what gifts paid of it, lacks. The rest is debt, which gifts pay as any debt."""
+        missing = max(0, minimum - self.own[month])
+        missing -= self.draw(missing, ("purchased", "line")).total()
+        self.debt += missing - self.take(missing, GIFTS).total()
+
+    def draw(self, cost: int, kinds: Iterable[str]) -> Counter[str]:
+        """Use credit in the order of spending; returns how much of each kind."""
+        drawn: Counter[str] = Counter()
         for lot in sorted(self.lots, key=lambda lot: (KINDS.index(lot.kind), lot.day)):
-            part = min(lot.left, cost)
-            lot.left, cost = lot.left - part, cost - part
-            self.owed += part if lot.kind == "line" else 0
+            part = min(lot.left, cost - drawn.total()) if lot.kind in kinds else 0
+            lot.left -= part
+            drawn[lot.kind] += part
+        self.owed += drawn["line"]
+        return drawn
 
     def take(self, amount: int, kinds: Iterable[str], *, topup: str | None = None) -> Counter[str]:
         """Take back of each kind in turn, the newest first; returns how much of each."""

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import insert, text
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from billing.close.checklist import CHECKLIST
@@ -33,12 +33,12 @@ from billing.expiry import expire_due
 from billing.lines import fit_lines, read_exposure, set_line
 from billing.money import NanoUSD
 from billing.periods import request_finish, sign_off, start
+from billing.prices import set_price
 from billing.reaper import reap
 from billing.receivables import accrue, bill, pay
 from billing.seal import seal
 from billing.stripe import recharges
 from billing.stripe.topups import Topup, find_topup
-from billing.tables import PriceRow
 from billing.values import Cap, CapPeriod
 from store.embedded import Embedded
 from store.ids import AccountId
@@ -46,18 +46,29 @@ from store.postgres import Database
 from tests.builders.billing import MODEL, PRICE
 from tests.builders.database import insert_model
 from tests.builders.stripe import Payments
-from tests.builders.values import a_price
 from tests.harness.fresh_databases import fresh_databases
 from tests.harness.money_books import catch_up, check_books
+from tests.harness.money_contracts import ContractState
 from tests.harness.money_model import GIFTS
-from tests.harness.money_state import LONGEST_S, MONTHS, NOW, THIS_MONTH, Account, Call, MoneyState, usage
+from tests.harness.money_state import (
+    LIST_PRICE,
+    LONGEST_S,
+    MONTHS,
+    NOW,
+    THIS_MONTH,
+    Account,
+    Call,
+    MoneyState,
+    usage,
+)
 
 CENT = 10_000_000
 COST = st.integers(1, 700 * CENT)
+TOKENS = st.integers(1, 70_000)
 
 
-class MoneyMachine(MoneyState):
-    """The rules."""
+class MoneyMachine(ContractState):
+    """The rules; those of contracts and prices are in :mod:`tests.harness.money_contracts`."""
 
     accounts, calls, disputes = MoneyState.accounts, MoneyState.calls, MoneyState.disputes
 
@@ -134,20 +145,20 @@ class MoneyMachine(MoneyState):
 
     # -- calls -----------------------------------------------------------------------------------------------------
 
-    @rule(account=accounts, amount=COST, share=st.integers(0, 100), month=st.sampled_from([*MONTHS, THIS_MONTH]))
-    def call(self, account: Account, amount: int, share: int, month: date) -> None:
-        call = self.admit(account, amount)
+    @rule(account=accounts, tokens=TOKENS, share=st.integers(0, 100), month=st.sampled_from([*MONTHS, THIS_MONTH]))
+    def call(self, account: Account, tokens: int, share: int, month: date) -> None:
+        call = self.admit(account, tokens)
         if call is not None:
-            self.charge(call, amount * share // 100, month)
+            self.charge(call, share, month)
 
-    @rule(target=calls, account=accounts, amount=COST)
-    def begin_call(self, account: Account, amount: int) -> Any:
-        return self.admit(account, amount)
+    @rule(target=calls, account=accounts, tokens=TOKENS)
+    def begin_call(self, account: Account, tokens: int) -> Any:
+        return self.admit(account, tokens)
 
     @rule(call=consumes(calls), share=st.integers(0, 100), twice=st.booleans())
     def end_call(self, call: Call | None, share: int, twice: bool) -> None:
         if call is not None:
-            self.charge(call, call.amount * share // 100, THIS_MONTH, twice=twice)
+            self.charge(call, share, THIS_MONTH, twice=twice)
 
     @rule(call=consumes(calls), comes_late=st.booleans())
     def lose_call(self, call: Call | None, comes_late: bool) -> None:
@@ -161,7 +172,7 @@ class MoneyMachine(MoneyState):
             await reap(p.db, p.billing.projection, LONGEST_S)
             if comes_late:
                 with pytest.raises(ChargeUnknown):
-                    await p.billing.charging.charge(call.hold, usage(1, THIS_MONTH))
+                    await p.billing.charging.charge(call.hold, usage(call.hold, 1, THIS_MONTH))
 
         # All holds of the account are overdue then.
         if call.account.money.held == call.amount:
@@ -175,17 +186,6 @@ class MoneyMachine(MoneyState):
         account.cap = amount
         caps = () if amount is None else (Cap(NanoUSD(amount), CapPeriod.TOTAL),)
         account.payer = msgspec.structs.replace(account.payer, caps=caps)
-
-    @rule(nano_per_mtok=st.integers(1, 10**9))
-    def change_price(self, nano_per_mtok: int) -> None:
-        self.price = a_price(nano_per_mtok, model_id=MODEL, effective_at=PRICE.effective_at)
-
-        async def story(p: Payments) -> None:
-            async with p.db.transaction() as tx:
-                row = {"id": self.price.id, "model_id": MODEL, "nano_per_mtok": nano_per_mtok, "note": ""}
-                await tx.execute(insert(PriceRow).values(effective_at=datetime.now(UTC), **row))
-
-        self.process.run(story)
 
     # -- money that goes back --------------------------------------------------------------------------------------
 
@@ -339,6 +339,7 @@ def months_template(servers: Embedded, template: str) -> Iterator[str]:
             months = {"first": MONTHS[0], "months": len(MONTHS)}
             await tx.execute(text("SELECT make_usage_months(:first, :months)"), months)
             await insert_model(tx, MODEL)
+            await set_price(tx, MODEL, LIST_PRICE, PRICE.effective_at)
         await owner.close()
 
     asyncio.run(fill())
