@@ -25,7 +25,11 @@ async function find() {
   try {
     const answer = await fetch("/search?q=" + encodeURIComponent(input.value), { signal: mine.signal });
     const found = parse(await answer.text()).querySelectorAll("#results > li");
+    // Results that come while one is chosen leave it chosen: the same one, else the first.
+    const chosen = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     list.replaceChildren(...[...found].map((one) => document.adoptNode(one)));
+    const links = [...list.querySelectorAll("a")];
+    if (chosen) (links.find((link) => link.getAttribute("href") === chosen) ?? links[0] ?? input).focus();
   } catch (fault) {
     if (fault.name !== "AbortError") throw fault;
   }
