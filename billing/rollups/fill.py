@@ -39,6 +39,10 @@ _TAKE = text("""
     DELETE FROM usage_pending WHERE id IN (SELECT id FROM usage_pending ORDER BY id LIMIT :commits)
     RETURNING request_ids, since, until
 """)
+# Which days are to be compared with their events, again.
+_DAYS = """days AS (INSERT INTO usage_days AS d (day, changes)
+    SELECT DISTINCT (occurred_at AT TIME ZONE 'UTC')::date, 1 FROM events
+    ON CONFLICT (day) DO UPDATE SET changes = d.changes + 1)"""
 _OLDEST = text("SELECT request_id FROM usage_events ORDER BY request_id LIMIT 1")
 _EVENTS = f"""
     SELECT account_id, key_id, model_id, provider_id, {LANE} AS lane, occurred_at,
@@ -58,7 +62,7 @@ class RollupState(msgspec.Struct, frozen=True):
     at: datetime
 
 
-def _begins(table: RollupTable) -> str:
+def begins(table: RollupTable) -> str:
     """The SQL of when the row begins that an event belongs to."""
     return f"date_bin('{table.grain.total_seconds():.0f} s', occurred_at, TIMESTAMPTZ '1970-01-01 00:00Z')"
 
@@ -77,11 +81,12 @@ def _add(condition: str) -> str:
         since = ":quarter_hours_from" if table.grain == QUARTER_HOUR else ":hours_from"
         parts.append(
             f"{table.name}_added AS (INSERT INTO {table.name} AS s ({keys}, {', '.join(SUMS)})"  # noqa: S608
-            f" SELECT account_id, {_begins(table)}, {groups},"
+            f" SELECT account_id, {begins(table)}, {groups},"
             f" {', '.join(f'sum({OF_BUCKET.get(name, name)})' for name in SUMS)} FROM events"
             f" WHERE occurred_at >= {since} GROUP BY 1, 2, {groups} ORDER BY 1, 2"
             f" ON CONFLICT ({keys}) DO UPDATE SET {more})"
         )
+    parts.append(_DAYS)
     return f"WITH events AS MATERIALIZED ({_EVENTS}{condition}), {', '.join(parts)} SELECT count(*) FROM events"  # noqa: S608
 
 
@@ -90,6 +95,8 @@ _NOT_PENDING = """ AND NOT EXISTS (SELECT FROM pending WHERE pending.id = e.requ
 _PENDING = """WITH pending AS MATERIALIZED (SELECT unnest(request_ids) AS id FROM usage_pending
     WHERE until >= :since AND since < :until), events AS"""
 _ADD_SPAN_BUT_PENDING = text(_add(_NOT_PENDING).replace("WITH events AS", _PENDING, 1))
+# Of a span, without a comma at the end.
+EVENTS_BUT_PENDING = f"{_PENDING} MATERIALIZED ({_EVENTS}{_NOT_PENDING})"
 
 
 async def read_state(tx: AsyncConnection) -> RollupState:

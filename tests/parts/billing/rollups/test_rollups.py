@@ -12,8 +12,10 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.books import Check
 from billing.rollups import fill
 from billing.rollups.columns import LATENCY_BOUNDS_MS
+from billing.rollups.compare import check_sums, compare_days
 from billing.rollups.fill import add_before, add_pending, read_state, rebuild_day
 from billing.rollups.plan import (
     BY_DAY,
@@ -51,6 +53,14 @@ INSERT INTO usage_events (request_id, occurred_at, account_id, key_id, model_id,
     latency_ms, attempts)
 VALUES (:id, :at, :account, :key, :model, :provider, :provider, 's', 2, :cost + 1, :price, :nano, :cost, :cost - :debt,
     :debt, :cost, 3, :latency, 1)
+""")
+# Somebody writes into a table of sums.
+SPOIL = text("""
+WITH one AS (SELECT * FROM usage_by_model_quarter_hour WHERE at >= date_trunc('day', now(), 'UTC') - interval '1 day'
+    AND at < date_trunc('day', now(), 'UTC') LIMIT 1),
+    spoiled AS (UPDATE usage_by_model_quarter_hour u SET tokens = u.tokens + 1 FROM one
+    WHERE (u.account_id, u.at, u.model_id, u.lane) = (one.account_id, one.at, one.model_id, one.lane) RETURNING 1)
+SELECT count(*) FROM spoiled
 """)
 PRICE, BATCH, USUAL = new_id(), 10, 20
 SET_PRICE = (
@@ -296,6 +306,38 @@ def test_jobs_of_before_quarter_hours_are_refused_and_take_nothing(database_url:
         with pytest.raises(DBAPIError, match="older version"):
             await old_turn()
         assert await add_pending(db) == 3
+        await db.close()
+
+    asyncio.run(story())
+
+
+def test_a_night_finds_the_day_that_was_spoiled_builds_it_anew_and_says_so_for_a_day(database_url: str) -> None:
+    draw = random.Random(7)
+
+    async def story() -> None:
+        db = Database(database_url)
+        async with db.transaction() as tx:
+            for _ in range(12):
+                await charge(tx, draw)
+        await add_pending(db)
+        assert (await compare_days(db)).compared == 0, "nothing is compared before the sums have the whole day"
+        await add_before(db, within_s=60)
+        first = await compare_days(db)
+        assert (first.rebuilt, first.wrong) == ([], [])
+        assert (await check_sums(db)).wrong == 0
+        # A late call of yesterday waits for its turn; a row of sums is spoiled meanwhile.
+        async with db.transaction() as tx:
+            for _ in range(12):
+                await charge(tx, draw)
+            assert await tx.scalar(SPOIL) == 1
+        due = await compare_days(db)
+        assert due.compared == 1, "what was compared and is not changed is compared one day a night"
+        await add_pending(db)
+        found = await check_sums(db)
+        assert (found.check, found.wrong) == (Check.USAGE_SUMS, 1)
+        assert str((now_hour() - DAY).date()) in found.message
+        assert (await check_sums(db)).wrong == 1, "who looks in the morning sees it, too"
+        await compare(db, draw, 20)
         await db.close()
 
     asyncio.run(story())

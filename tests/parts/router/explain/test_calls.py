@@ -154,7 +154,9 @@ async def test_every_filter_finds_what_was_logged_page_by_page_and_as_csv(
                     await copy_calls(db, which, partial(take, body=looked_up))
                 names = [list(csv.DictReader(io.StringIO(one.getvalue().decode()))) for one in (body, looked_up)]
                 for row in (row for found in names for row in found):
-                    assert row["key_name"] == SHOWN[KEYS.index(call_of[row["id"]].key_id)]
+                    key_id = call_of[row["id"]].key_id
+                    assert key_id is not None
+                    assert row["key_name"] == SHOWN[KEYS.index(key_id)]
                 rows = list(csv.DictReader(io.StringIO(body.getvalue().decode())))
                 assert [row["id"] for row in rows] == [wire(RequestId, call.request_id) for call in expected]
                 assert [row["cost_usd"] for row in rows] == [
