@@ -108,7 +108,7 @@ async def trial_block(request: PageRequest, model: Model, *, is_cold: bool) -> T
 def _closed(request: PageRequest, model: Model, *, has_role: bool) -> str:
     """Why nobody, or not this reader, can try the model here; empty where they can."""
     if model.status is Status.COMING_SOON:
-        return "It is announced and not served yet. A vote says that you want it."
+        return "It is announced and not served yet, so there is nothing to try."
     if model.status is Status.RETIRED:
         return "It is served no longer."
     if request.context.send_call is None:

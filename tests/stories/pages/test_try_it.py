@@ -34,6 +34,7 @@ pytestmark = pytest.mark.anyio
 COLD, RESTRICTED, SOON = "tests/cold", "tests/restricted", "codefuse-ai/F2LLM-v2-4B"
 SECRET = re.compile(r"gr_(?:live|test)_\w{8}_\w{32}_\w{6}")
 NANO = 1_000_000
+STATEMENTS_MAX = 6
 
 
 @pytest.fixture(scope="module")
@@ -281,6 +282,12 @@ async def test_keys_of_others_and_keys_that_stopped_are_not_offered_and_sent_all
     form = await Form(pages, shop.account).open(stopped)
     await shop.rows("UPDATE keys SET paused = true WHERE id = $1", stopped)
     assert wire(KeyId, stopped) not in (await form.client.get(f"{form.path}?model={MODEL}")).text
+    for path in (f"/models/{MODEL}", f"{form.path}?model={MODEL}"):
+        # The first page of a process connects, and reads the statistics.
+        await form.client.get(path)
+        with pages.counted() as statements:
+            assert "See what it costs" in (await form.client.get(path)).text
+        assert len(statements) <= STATEMENTS_MAX
     secrets = await shop.value("SELECT count(*) FROM audit WHERE action LIKE 'trial.%'")
     answers = []
     for key_id in (wire(KeyId, stopped), wire(KeyId, shop.poor_key), "key_0", "<i>"):
