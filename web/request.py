@@ -142,10 +142,13 @@ class PageRequest:
         if self.account_id is not None:
             membership = self.viewer.membership(self.account_id)
             assert membership is not None, "access was checked; this is a bug"
-            principal = MemberPrincipal(membership.member_id, membership.account_id, membership.role)
+            principal = MemberPrincipal(
+                membership.member_id, membership.account_id, membership.role, only_reads=membership.only_reads
+            )
             exchange.principal, exchange.actor = principal, actor_of(principal)
         elif (staff := self.viewer.staff) is not None:
-            exchange.operator = Operator(staff.member_id, staff.role, self.viewer.email)
+            session = None if self.viewer.signed_in is None else self.viewer.signed_in.session.id
+            exchange.operator = Operator(staff.member_id, staff.role, self.viewer.email, session_id=session)
             exchange.actor = Actor(wire(MemberId, staff.member_id))
 
 

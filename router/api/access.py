@@ -82,6 +82,8 @@ def _id_of(principal: Principal) -> KeyId | ManagementKeyId | MemberId:
 
 def check_scopes(principal: Principal, spec: OperationSpec) -> None:
     """Raise ``ScopeInsufficient`` or ``NotAllowed`` where a principal may not call an operation, and say who may."""
+    if isinstance(principal, MemberPrincipal) and principal.only_reads and (spec.method != "GET" or spec.shows_once):
+        raise NotAllowed("You see this account as its owner does, and change nothing in it.")
     if isinstance(principal, Caller):
         if spec.who is Who.KEY:
             return

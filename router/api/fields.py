@@ -23,6 +23,7 @@ from store.ids import (
     PREFIXES,
     AcceptanceId,
     AccountId,
+    AccountViewId,
     AlertId,
     AuditId,
     BudgetId,
@@ -222,6 +223,7 @@ LIMIT_MAX = 2**31 - 1
 
 AcceptanceIdText: TypeAlias = Annotated[AcceptanceId, _id(AcceptanceId)]
 AccountIdText: TypeAlias = Annotated[AccountId, _id(AccountId)]
+AccountViewIdText: TypeAlias = Annotated[AccountViewId, _id(AccountViewId)]
 AlertIdText: TypeAlias = Annotated[AlertId, _id(AlertId)]
 AuditIdText: TypeAlias = Annotated[AuditId, _id(AuditId)]
 BudgetIdText: TypeAlias = Annotated[BudgetId, _id(BudgetId)]

@@ -15,12 +15,12 @@ from router.tables import Json
 from store.ids import AccountId, AuditId
 
 # What is shown with before and after, whoever changed it.
-OWN = ("key.", "management_key.", "member.", "invitation.", "budget.", "caps.", "webhook.", "license.accept")
+OWN = ("key.", "management_key.", "member.", "invitation.", "budget.", "caps.", "webhook.", "license.accept", "view.")
 # What is shown; before and after of these where the account's own did it.
 SHOWN = (
     *OWN,
     *("billing_profile.", "recharge.", "topup.", "refund.", "evidence.send", "account.", "credit.grant", "contract."),
-    *("session.", "passkey.", "device.", "view."),
+    *("session.", "passkey.", "device."),
 )
 OPERATOR, PROCESS = "operator", "process"
 

@@ -24,11 +24,15 @@ class ManagementKey(msgspec.Struct, frozen=True):
 
 
 class MemberPrincipal(msgspec.Struct, frozen=True):
-    """A member of an account who is signed in: put onto the exchange by who has looked at the session."""
+    """A member of an account who is signed in: put onto the exchange by who has looked at the session.
+
+    ``only_reads``: an operator who sees the account as an owner does; ``member_id`` is the operator's own.
+    """
 
     member_id: MemberId
     account_id: AccountId
     role: Role
+    only_reads: bool = False
 
     @property
     def scopes(self) -> frozenset[Scope]:
