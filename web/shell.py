@@ -58,6 +58,7 @@ ACCOUNT_NAV: tuple[tuple[str, str, frozenset[Role]], ...] = (
     ("Members", "members", MEMBERS),
     ("Licenses", "licenses", MEMBERS),
     ("Audit", "audit", OWNERS),
+    ("Data", "data", OWNERS),
 )
 STAFF_NAV = (("Operations", "/ops"), ("Finance", "/finance"))
 

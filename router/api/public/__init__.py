@@ -29,6 +29,7 @@ from router.api.public.model_endpoints import operations as model_endpoints
 from router.api.public.models import operations as models
 from router.api.public.movements import operations as movements
 from router.api.public.openai_usage import operations as openai_usage
+from router.api.public.own_exports import operations as exports
 from router.api.public.portal import operations as portal
 from router.api.public.principal import operations as principal
 from router.api.public.quote import operations as quotes
@@ -51,6 +52,7 @@ operations = [
         model_changes,
         account,
         closing,
+        exports,
         grants,
         movements,
         contracts,

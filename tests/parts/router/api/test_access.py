@@ -57,6 +57,11 @@ POST   /v1/account/portal                               key billing:write
 POST   /v1/account/recharge                             key billing:write
 POST   /v1/account/recharge/off                         key billing:write
 POST   /v1/account/close                                key owner
+GET    /v1/account/closing                              key billing:read owner
+GET    /v1/account/exports                              owner
+GET    /v1/account/exports/{export_id}                  owner
+GET    /v1/account/exports/{export_id}/file             owner
+POST   /v1/account/exports                              owner
 POST   /v1/account/refunds                              key billing:write
 POST   /v1/account/topups                               key billing:write
 POST   /v1/models/{model_id:path}/evidence              key usage:write
