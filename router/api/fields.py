@@ -46,6 +46,8 @@ from store.ids import (
     ManagementKeyId,
     MemberId,
     OperatorKeyId,
+    PasskeyId,
+    PersonId,
     PortalLinkId,
     PriceId,
     ProposalId,
@@ -56,6 +58,7 @@ from store.ids import (
     RefundId,
     ResolutionId,
     ReviewId,
+    SessionId,
     TopupId,
     WaiverId,
     WebhookId,
@@ -247,6 +250,9 @@ MailIdText: TypeAlias = Annotated[MailId, _id(MailId)]
 ManagementKeyIdText: TypeAlias = Annotated[ManagementKeyId, _id(ManagementKeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]
+PasskeyIdText: TypeAlias = Annotated[PasskeyId, _id(PasskeyId)]
+PersonIdText: TypeAlias = Annotated[PersonId, _id(PersonId)]
+SessionIdText: TypeAlias = Annotated[SessionId, _id(SessionId)]
 PortalLinkIdText: TypeAlias = Annotated[PortalLinkId, _id(PortalLinkId)]
 PriceIdText: TypeAlias = Annotated[PriceId, _id(PriceId)]
 ProposalIdText: TypeAlias = Annotated[ProposalId, _id(ProposalId)]

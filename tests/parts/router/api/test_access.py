@@ -57,6 +57,14 @@ POST   /v1/account/portal                               key billing:write
 POST   /v1/account/recharge                             key billing:write
 POST   /v1/account/recharge/off                         key billing:write
 POST   /v1/account/close                                key owner
+GET    /v1/me                                           person person:read
+PATCH  /v1/me                                           person person:write
+GET    /v1/me/passkeys                                  person person:read
+DELETE /v1/me/passkeys/{passkey_id}                     person person:write
+POST   /v1/me/passkeys/{passkey_id}/rename              person person:write
+GET    /v1/me/sessions                                  person person:read
+POST   /v1/me/sessions/end-others                       person person:write
+POST   /v1/me/sessions/{session_id}/end                 person person:write
 GET    /v1/account/closing                              key billing:read owner
 GET    /v1/account/exports                              owner
 GET    /v1/account/exports/{export_id}                  owner
