@@ -138,6 +138,7 @@ def _router_context(settings: Settings, db: Database, refresher: Refresher) -> R
         receipts=ReceiptBuffer(db),
         comparison=TrafficComparison(ComparisonBounds(0.0, 1), state, db, Random().random),  # noqa: S311 - compares none
         exports=settings.exports_folder(),
+        has_redis=False,
         stripe=stripe_config(settings),
         webhook_networks=networks([str(network) for network in settings.webhook_private_networks]),
         second_person=settings.second_person_limits(),

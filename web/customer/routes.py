@@ -7,6 +7,7 @@ from web.customer import (
     billing,
     calls,
     caps,
+    close,
     credit,
     device,
     documents,
@@ -17,6 +18,7 @@ from web.customer import (
     management_keys,
     members,
     movements,
+    own_data,
     recharge,
     topup,
     trial,
@@ -69,6 +71,12 @@ CUSTOMER: tuple[Route, ...] = (
         fresh=True,
     ),
     Route(path="/accounts/{account}/audit", show=audit.show, who=Who.MEMBER, roles=OWNERS),
+    Route(path="/accounts/{account}/data", show=own_data.show, who=Who.MEMBER, roles=OWNERS),
+    Route(path="/accounts/{account}/data/order", act=own_data.order, who=Who.MEMBER, roles=OWNERS, fresh=True),
+    Route(
+        path="/accounts/{account}/data/{export}/file", show=own_data.download, who=Who.MEMBER, roles=OWNERS, fresh=True
+    ),
+    Route(path="/accounts/{account}/close", show=close.show, act=close.act, who=Who.MEMBER, roles=OWNERS, fresh=True),
     Route(path="/accounts/{account}/licenses", show=acceptances.show, who=Who.MEMBER, roles=MEMBERS),
     Route(path="/accounts/{account}/audit.csv", show=audit.show_csv, who=Who.MEMBER, roles=OWNERS),
     Route(path="/accounts/{account}/first-call", show=first_call.show, who=Who.MEMBER, roles=BUILDERS),
