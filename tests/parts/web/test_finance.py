@@ -139,6 +139,11 @@ async def test_a_document_is_found_with_its_lines_verified_and_credited_after_a_
     finance: Reader, ops: Reader, invoice: str
 ) -> None:
     assert invoice in words_of(await ops.open("/finance/documents?kind=invoice"))
+    searched = await ops.open(f"/finance/documents?search={invoice.lower()}+custom&kind=invoice&period={MONTH}")
+    assert invoice in words_of(searched)
+    assert "No row fits" in words_of(await ops.open("/finance/documents?search=nobody"))
+    wrong = await ops.open("/finance/documents?period=2026-13", status=400)
+    assert 'id="e-period"' in wrong.text
     page = await ops.open(f"/finance/documents/find?number={invoice}")
     assert page.url.path == f"/finance/documents/{invoice}"
     seen = words_of(page)
