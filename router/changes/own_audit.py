@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from router.changes.amounts import facts_in_usd
 from router.tables import Json
 from store.ids import AccountId, AuditId
 
@@ -135,6 +136,6 @@ def _change(row: Row[Any]) -> OwnChange:
         actor_name=(row.email or row.key_name) if is_own else None,
         action=row.action,
         subject=row.subject,
-        before=row.before if has_details else None,
-        after=row.after if has_details else None,
+        before=facts_in_usd(row.action, row.before) if has_details else None,
+        after=facts_in_usd(row.action, row.after) if has_details else None,
     )
