@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, CDPSession, Page, expect
 
 from gigarouter.listeners import Listener
 from gigarouter.ports import LOOPBACK, Port, free_port
@@ -14,6 +14,23 @@ from tests.builders.mails import Inbox
 from tests.harness.browser import WIDE, Window
 from web.app import WebApp
 from web.routes import ROUTES
+
+AUTHENTICATOR = {
+    "protocol": "ctap2",
+    "transport": "internal",
+    "hasResidentKey": True,
+    "hasUserVerification": True,
+    "isUserVerified": True,
+    "automaticPresenceSimulation": True,
+}
+
+
+async def with_authenticator(page: Page) -> tuple[CDPSession, str]:
+    """Give a window a device that keeps passkeys, and its reader's finger; the way to it, and its id."""
+    session = await page.context.new_cdp_session(page)
+    await session.send("WebAuthn.enable")
+    made = await session.send("WebAuthn.addVirtualAuthenticator", {"options": AUTHENTICATOR})
+    return session, made["authenticatorId"]
 
 
 class RealPages:
