@@ -18,11 +18,9 @@ from tests.builders.database import DatabaseBuilder
 from tests.builders.settings import settings_of
 from tests.harness.browser import NewWindow, Site, Window, a_browser, a_site, a_window
 from tests.harness.fake_upstream import Upstream
-from tests.harness.real_pages import RealPages, real_pages
+from tests.harness.real_pages import LIVE, RealPages, real_pages
 from tests.harness.served_api import Credentials, ServedApi, served
 from web.viewer import NOBODY, Viewer
-
-LIVE = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 @pytest.fixture(scope="session")

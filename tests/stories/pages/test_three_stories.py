@@ -18,7 +18,7 @@ from billing.documents.render import Renderer
 from gigarouter.settings import Settings
 from router.changes.transaction import transact
 from router.identity.members import Role
-from router.identity.people.invitations import invite, invite_operator
+from router.identity.people.invitations import invite
 from store.embedded import Embedded
 from store.ids import AccountId
 from tests.builders.billed_month import add_seller, an_account_with_a_month, last_month, make_month
@@ -26,13 +26,12 @@ from tests.builders.billing import billing
 from tests.builders.closing_month import check_books
 from tests.builders.database import ACTOR, DatabaseBuilder
 from tests.builders.issued import invoice_of
-from tests.harness.browser import Window
 from tests.harness.fake_upstream import Upstream
 from tests.harness.keyboard import Keyboard
 from tests.harness.manual import Manual
 from tests.harness.pictures import take_pictures
-from tests.harness.real_pages import RealPages, real_pages, with_authenticator
-from tests.stories.pages.conftest import LIVE
+from tests.harness.real_pages import LIVE, RealPages, an_operator, real_pages
+from tests.harness.served_api import ServedApi
 
 pytestmark = pytest.mark.anyio
 CONTESTED = "codefuse-ai/F2LLM-v2-4B"
@@ -70,21 +69,12 @@ def billed(servers: Embedded, database: DatabaseBuilder) -> Billed:
 
 @pytest.fixture(scope="module")
 async def running_pages(
-    installation: Settings, browser: Browser, billed: Billed, api: object
+    installation: Settings, browser: Browser, billed: Billed, api: ServedApi
 ) -> AsyncIterator[RealPages]:
-    assert billed
+    assert billed.invoice
     settings = installation.model_copy(update={"api_url": f"http://127.0.0.1:{api.server.port}"})
     async with real_pages(settings, browser) as running:
         yield running
-
-
-async def an_operator(pages: RealPages, role: Role) -> Window:
-    """The window of an operator who opens the address that inviting them on the machine printed."""
-    email = f"{role.value}@example.com"
-    _, path = await transact(pages.inbox.db, ACTOR, lambda work: invite_operator(work, email, role, invited_by="root"))
-    window = await pages.window()
-    await with_authenticator(await window.open(path))
-    return window
 
 
 async def run(line: str) -> str:
