@@ -40,6 +40,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "preferences_unmet": _DEMANDS,
     **dict.fromkeys(("no_provider_available", "capacity_exhausted", "model_warming"), _LATER),
     **dict.fromkeys(("provider_unavailable", "upstream_timeout", "upstream_invalid"), _LATER),
+    "idempotency_in_progress": _LATER,
     **dict.fromkeys(("store_unavailable", "overloaded", "not_recorded", "internal_error"), _LATER),
 }
 

@@ -9,7 +9,7 @@ import msgspec
 
 from catalog.values import Model
 from router.api.error_envelope import row
-from router.errors import Conflict, Refusal
+from router.errors import Conflict, Refusal, RequestLimit
 from router.identity.people.limits import count_trial
 from router.identity.principals import MemberPrincipal, actor_of
 from router.trial.call import ApiUnreachable, TrialRefused, run_trial
@@ -161,7 +161,9 @@ async def _call(request: PageRequest, trial: Trial) -> Vectors:
 
 def _refused(page: TrialPage, fault: Fault, status: int) -> TrialPage:
     """The form with the API's code and sentence, and what lifts it."""
-    remedy = remedy_of(fault.code, page.model_id, page.base)
+    # Without a call of the API's it is the page's own limit, which no setting of a key lifts.
+    is_own_limit = fault.code == RequestLimit.code and not fault.request_id
+    remedy = None if is_own_limit else remedy_of(fault.code, page.model_id, page.base)
     return msgspec.structs.replace(page, fault=fault, remedy=remedy, status=status)
 
 
