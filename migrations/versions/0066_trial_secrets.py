@@ -7,7 +7,7 @@ Revises: 0078
 from alembic import op
 
 revision = "0066"
-down_revision = "0078"
+down_revision = "0062"
 branch_labels = None
 depends_on = None
 
