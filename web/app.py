@@ -131,7 +131,7 @@ class WebApp:
             is_page=self._table.is_page,
             is_form=self._table.is_form,
         )
-        reading.request.account_id = check_access(route, reading.viewer, values, exchange.now)
+        reading.request.account_id = check_access(route, reading.viewer, values, exchange.now, exchange.method)
         function = route.function(exchange.method)
         assert function is not None, "its row has this method; this is a bug"
         return await function(reading.request)
@@ -213,6 +213,7 @@ class WebApp:
             account=membership,
             sections=() if membership is None else account_navigation(self._paths, exchange.path, membership),
             accounts=() if membership is None else switcher(exchange.path, viewer, membership),
+            view=None if viewer.staff is None else viewer.staff.view,
         )
 
     def _current_assets(self) -> Assets:

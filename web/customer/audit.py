@@ -26,6 +26,7 @@ KINDS = (
     ("license", "licenses"),
     ("device", "logins of devices"),
     ("account", "the account"),
+    ("view", "looks by our operators"),
 )
 
 

@@ -36,6 +36,7 @@ WAYS = (
     Way("/finance/refunds", "Refunds"),
     Way("/finance/disputes", "Disputes"),
     Way("/finance/reviews", "Reviews"),
+    Way("/finance/manual/steps-of-finance", "How it is done"),
 )
 
 

@@ -44,6 +44,7 @@ FINANCE: tuple[Route, ...] = (
     _read("", overview.show),
     _read("/books", books.show),
     _read("/manual/{article}", manual.show),
+    _read("/manual/pictures/{picture}", manual.show_picture),
     _read("/documents", documents.LIST.show),
     _read("/documents/find", documents.find),
     _write("/documents/issue", document_writes.ISSUE),
