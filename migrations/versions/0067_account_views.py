@@ -1,7 +1,7 @@
 """What operators look at as an account's owner sees it, and until when.
 
 Revision ID: 0067
-Revises: 0078
+Revises: 0066
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0067"
-down_revision = "0078"
+down_revision = "0066"
 branch_labels = None
 depends_on = None
 

@@ -1,5 +1,10 @@
 """Declares the other lists of finance and their writes: comparisons, reviews, disputes, refunds, payments, debts."""
 
+from enum import StrEnum
+
+from billing.stripe.dispute_rules import DisputeStatus
+from billing.stripe.refund_rules import RefundStatus
+from billing.stripe.topup_rules import TopupStatus
 from web.answers import Crumb
 from web.finance.listing import FINANCE, Listing, Way, account, instant, link, number, state, words
 from web.finance.write import FinanceWrite
@@ -7,6 +12,19 @@ from web.ops.write import Field, Json, Write
 from web.parts.tables import Column
 
 ACCOUNT = Field(name="account", label="Account", hint="Its id or name.")
+SEARCH = Field(
+    name="search",
+    label="Search",
+    hint="A part of an id (ours or Stripe's), of the account's name, of a reason; an amount.",
+)
+PERIOD = Field(name="period", label="Period", hint="Such as 2026-11, 2026-Q4 or 2026.")
+
+
+def _states(kind: type[StrEnum]) -> Field:
+    options = (("", "Any"), *((one.value, one.value) for one in kind))
+    return Field(name="status", label="State", kind="choice", options=options)
+
+
 OF_ACCOUNT = Field(name="account", label="Account", hint="Its id or name.", is_required=True)
 
 RECONCILIATIONS = Listing(
@@ -77,7 +95,7 @@ REVIEWS = Listing(
         if row["resolution"]
         else link("Say what was decided", f"/finance/reviews/{row['id']}/resolve"),
     ),
-    fields=(Field(name="all", label="Resolved ones, too", kind="check"),),
+    fields=(ACCOUNT, Field(name="all", label="Resolved ones, too", kind="check")),
     empty="No payment needs a person.",
     empty_way=Way("/finance/payments", "Look at the payments"),
 )
@@ -117,6 +135,7 @@ DISPUTES = Listing(
         words(row["reason"].replace("_", " ")),
         instant(row["opened_at"]),
     ),
+    fields=(SEARCH, ACCOUNT, _states(DisputeStatus), PERIOD),
     empty="Nobody disputes a payment.",
     empty_way=Way("/finance/payments", "Look at the payments"),
 )
@@ -145,7 +164,7 @@ REFUNDS = Listing(
         words(f"{row['reason']} {row['problem']}".strip()),
         instant(row["created_at"]),
     ),
-    fields=(ACCOUNT,),
+    fields=(SEARCH, ACCOUNT, _states(RefundStatus), PERIOD),
     ways=(Way("/finance/refunds/new", "Refund unused credit"),),
     empty="Nothing was paid back yet.",
     empty_way=Way("/finance/refunds/new", "Refund unused credit"),
@@ -199,69 +218,8 @@ PAYMENTS = Listing(
         instant(row["created_at"]),
         words(row["problem"]),
     ),
-    fields=(ACCOUNT,),
+    fields=(SEARCH, ACCOUNT, _states(TopupStatus), PERIOD),
     ways=(Way("/finance/reviews", "Reviews"), Way("/finance/disputes", "Disputes"), Way("/finance/refunds", "Refunds")),
     empty="Nobody has bought credit yet.",
     empty_way=Way("/ops/accounts", "Look at the accounts"),
-)
-RECEIVABLES = Listing(
-    operation="list_receivables",
-    title="Receivables",
-    explanation="What invoices of drawn credit demand, and what was paid of it, the oldest first.",
-    caption="Receivables",
-    head=(
-        Column("Invoice"),
-        Column("Account"),
-        Column("Due on"),
-        Column("Total", "USD", is_number=True),
-        Column("Paid", "USD", is_number=True),
-        Column("Open", "USD", is_number=True),
-        Column("Record"),
-        Column("Give up"),
-    ),
-    cells=lambda row: (
-        link(row["invoice"], f"/finance/documents/{row['invoice']}"),
-        account(row["account"]),
-        words(row["due_on"]),
-        number(row["total_usd"]),
-        number(row["paid_usd"]),
-        number(row["open_usd"]),
-        link("Record a payment", f"/finance/receivables/{row['id']}/pay"),
-        link("Write off", f"/finance/receivables/{row['id']}/write-off"),
-    ),
-    empty="No invoice of drawn credit demands anything.",
-    empty_way=Way("/finance/documents", "Look at the documents"),
-)
-
-
-def _receivable(operation: str, verb: str, explanation: str, *fields: Field, is_dangerous: bool) -> Write:
-    return Write(
-        operation=operation,
-        verb=verb,
-        noun="{receivable}",
-        name="invoice",
-        explanation=explanation,
-        values={"receivable_id": "receivable"},
-        fields=(*fields, Field(name="amount_usd", label="Amount, USD", hint="Empty: all that is open.")),
-        names={"invoice": "Invoice", "total_usd": "Total, USD", "paid_usd": "Paid, USD", "open_usd": "Open, USD"},
-        back="/finance/receivables",
-        crumbs=(FINANCE, Crumb("Receivables", "/finance/receivables")),
-        is_dangerous=is_dangerous,
-    )
-
-
-PAY = _receivable(
-    "pay_receivable",
-    "Record a payment of",
-    "An invoice was paid to the bank, in full or in part. The credit line is free again by that much.",
-    Field(name="source", label="Source", is_required=True, hint="The bank's reference; the same is recorded once."),
-    Field(name="note", label="Note", kind="area", hint="For whoever reads the audit."),
-    is_dangerous=False,
-)
-WRITE_OFF = _receivable(
-    "write_off_receivable",
-    "Write off",
-    "What will not be paid is given up. The credit line stays used by it.",
-    Field(name="reason", label="Reason", kind="area", is_required=True, hint="For whoever reads the audit."),
-    is_dangerous=True,
 )

@@ -143,6 +143,7 @@ GET    /admin/v1/finance/lines/{account_id}             finance_admin ops
 GET    /admin/v1/finance/proposals                      finance_admin ops
 GET    /admin/v1/finance/proposals/{proposal_id}        finance_admin ops
 GET    /admin/v1/finance/receivables                    finance_admin ops
+GET    /admin/v1/finance/receivables/{receivable_id}    finance_admin ops
 GET    /admin/v1/finance/recharges                      finance_admin ops
 GET    /admin/v1/finance/recharges/{account_id}         finance_admin ops
 GET    /admin/v1/finance/refunds                        finance_admin ops
