@@ -11,11 +11,28 @@ import msgspec
 
 from router.api.in_process import OperationRefused
 from web.answers import Page
+from web.parts.tables import Column
 from web.request import PageRequest
 
 # Fields of ours among a form's own.
 CONFIRM, VERSION, ONCE = "confirm", "version", "once"
 SHOWN_MAX = 400
+IMPACT_HEAD = (
+    Column("Account"),
+    Column("Calls", is_number=True),
+    Column("Tokens", is_number=True),
+    Column("Charged", "USD, then", is_number=True),
+    Column("Now", "USD", is_number=True),
+    Column("Then", "USD", is_number=True),
+    Column("Difference", "USD", is_number=True),
+)
+MARGIN_HEAD = (
+    Column("Endpoint"),
+    Column("State"),
+    Column("Our cost", "USD per 1M tokens", is_number=True),
+    Column("Margin now", "USD per 1M tokens", is_number=True),
+    Column("Margin then", "USD per 1M tokens", is_number=True),
+)
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -49,6 +66,48 @@ class Hidden(msgspec.Struct, frozen=True):
     value: str
 
 
+class ImpactRow(msgspec.Struct, frozen=True):
+    """An account that a price touches, by its last 30 days."""
+
+    account: str
+    account_name: str
+    calls: int
+    tokens: int
+    charged_usd: str
+    before_usd: str
+    after_usd: str
+    difference_usd: str
+
+
+class MarginRow(msgspec.Struct, frozen=True):
+    """What is left of the price at an endpoint; None where no price is set."""
+
+    endpoint: str
+    provider_name: str
+    state: str
+    cost_usd_per_mtok: str
+    before_usd_per_mtok: str | None
+    after_usd_per_mtok: str | None
+
+
+class Impact(msgspec.Struct, frozen=True):
+    """Whom a price or a cost touches, as the dry run answers it; ``all_href``: where all of them are listed."""
+
+    accounts: int
+    calls: int
+    tokens: int
+    charged_usd: str
+    before_usd: str
+    after_usd: str
+    difference_usd: str
+    contract_accounts: int
+    contract_calls: int
+    contract_charged_usd: str
+    first: list[ImpactRow]
+    margins: list[MarginRow]
+    all_href: str = ""
+
+
 class ConfirmPage(Page, frozen=True, kw_only=True):
     """What a write would change, before it does: shown by every write of ops and finance.
 
@@ -65,6 +124,9 @@ class ConfirmPage(Page, frozen=True, kw_only=True):
     is_dangerous: bool = False
     needs_second_person: bool = False
     notes: tuple[str, ...] = ()
+    impact: Impact | None = None
+    impact_head: tuple[Column, ...] = IMPACT_HEAD
+    margin_head: tuple[Column, ...] = MARGIN_HEAD
 
 
 def form_of(
@@ -85,6 +147,8 @@ def form_of(
     whole: list[str] = []
     for fault in refused.faults:
         name = (fields or {}).get(fault.param or "", fault.param or "")
+        # A part of a field is at fault: `options.vendor` is typed in `options`.
+        name = name if name in typed else name.partition(".")[0]
         if name in typed and name not in errors:
             errors[name] = fault.message
         else:
@@ -120,6 +184,8 @@ def _shown(value: object) -> str:
             return "yes" if value else "no"
         case list() | tuple():
             return ", ".join(map(_shown, value)) or "none"
+        case dict():
+            return ", ".join(f"{name}={_shown(part)}" for name, part in value.items()) or "none"
         case _:
             text = str(value)
             return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"

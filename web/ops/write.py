@@ -21,12 +21,14 @@ from web.forms import (
     Change,
     ConfirmPage,
     Form,
+    Impact,
     changes_of,
     form_of,
     hidden_fields,
     is_confirmed,
 )
 from web.parts.curl import curl
+from web.parts.tables import address
 from web.request import PageRequest
 
 Json = dict[str, Any]
@@ -43,7 +45,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     label: str
     hint: str = ""
-    kind: Literal["text", "area", "choice", "check", "count", "list"] = "text"
+    kind: Literal["text", "area", "choice", "check", "count", "list", "map"] = "text"
     options: tuple[tuple[str, str], ...] = ()
     is_required: bool = False
     is_empty_null: bool = False
@@ -59,6 +61,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
                 return int(typed) if typed.isascii() and typed.isdecimal() and len(typed) < 19 else typed
             case "list":
                 return [part.strip() for part in typed.split(",") if part.strip()]
+            case "map":
+                return dict(map(_pair, filter(str.strip, typed.splitlines())))
             case _:
                 return typed
 
@@ -71,6 +75,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
                 return "1"
             case list():
                 return ", ".join(map(str, value))
+            case dict():
+                return "\n".join(f"{name}={_typed(part)}" for name, part in value.items())
             case _:
                 return str(value)
 
@@ -117,6 +123,9 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     has_body: bool = True
     is_dangerous: bool = False
     notes: tuple[str, ...] = ()
+    # Where all are listed whom the change touches, by the names of the fields that say which it is.
+    touches: str = ""
+    touches_by: tuple[str, ...] = ()
 
     async def show(self, request: PageRequest) -> Answer:
         """The form, with the object's values; a field's value in the address stands before them."""
@@ -162,7 +171,16 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
             is_dangerous=self.is_dangerous,
             needs_second_person=after.needs_second_person,
             notes=self.notes,
+            impact=self._impact(request, after.value),
         )
+
+    def _impact(self, request: PageRequest, after: Json) -> Impact | None:
+        """Whom it touches, where the dry run says so."""
+        if after.get("impact") is None:
+            return None
+        which = tuple((name, request.typed(name).strip()) for name in self.touches_by if request.typed(name).strip())
+        found = msgspec.convert(after["impact"], Impact)
+        return msgspec.structs.replace(found, all_href=address(self.touches, which) if self.touches else "")
 
     def _page(self, request: PageRequest, before: Json, version: str, form: Form, **more: Any) -> WritePage:  # noqa: ANN401
         what = self._button(request, before)
@@ -238,6 +256,21 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         return curl(declared.method, declared.path_of(self._path(request)), body=body, if_match=version)
 
 
+def _pair(line: str) -> tuple[str, object]:
+    """``name=value`` of a line; the value as JSON where it is JSON, else as text."""
+    name, _, value = line.partition("=")
+    try:
+        return name.strip(), msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return name.strip(), value.strip()
+
+
+def _typed(value: object) -> str:
+    """A value as :func:`_pair` reads it back."""
+    as_json = msgspec.json.encode(value).decode()
+    return value if isinstance(value, str) and _pair(f"={value}") == ("", value) else as_json
+
+
 def _text(value: object) -> str:
     match value:
         case None:
@@ -246,5 +279,7 @@ def _text(value: object) -> str:
             return "yes" if value else "no"
         case list():
             return ", ".join(map(str, value)) or "none"
+        case dict():
+            return ", ".join(f"{name}={_typed(part)}" for name, part in value.items()) or "none"
         case _:
             return str(value)

@@ -15,12 +15,22 @@ pytestmark = pytest.mark.anyio
 CONTESTED = "codefuse-ai/F2LLM-v2-4B"
 LONG = "a-model-with-a-name-of-eighty-characters-and-not-one-space-in-it-anywhere-at-all"
 
+# A week of hourly probes, the last of which is further from the reference than it may be.
+DRIFT = """
+INSERT INTO probes (id, endpoint_id, at, occasion, verdict, report)
+SELECT gen_random_uuid(), e.id, now() - n * interval '1 hour', 'periodic', 'same_space', jsonb_build_object('steps',
+    jsonb_build_array(jsonb_build_object('name', 'canaries', 'agreement', jsonb_build_object('rows', 4,
+        'cosine_min', 1 - 0.002 / (n + 1), 'cosine_median', 1 - 0.0002 / (n + 1)))))
+FROM endpoints e, generate_series(0, 160) n WHERE e.model_id = $1
+"""
+
 
 @pytest.fixture(scope="module")
 def build(build: DatabaseBuilder) -> DatabaseBuilder:
     """With a model that is served, and a name that is hard to lay out."""
     model = build.a_model(f"acme/{LONG}")
     build.an_endpoint(model, "https://api.acme.example/v1", name="acme")
+    build.rows(DRIFT, model)
     return build
 
 
@@ -34,6 +44,10 @@ async def test_the_console_is_accessible_and_fits_a_narrow_screen(
         "ops-providers": "/ops/providers",
         "ops-provider": "/ops/providers/acme",
         "ops-new-provider": "/ops/providers/new",
+        "ops-models": "/ops/providers/acme/models",
+        "ops-impact": f"/ops/prices/impact?model=acme/{LONG}&usd_per_mtok=0.02",
+        "ops-spaces": "/ops/spaces",
+        "ops-space": f"/ops/spaces/tests:acme/{LONG}?days=7",
         "ops-licenses": "/ops/licenses",
         "ops-license": f"/ops/licenses/{CONTESTED}",
         "ops-prices": "/ops/prices",

@@ -159,6 +159,9 @@ GET    /admin/v1/models/{model_id:path}                 finance_admin ops
 GET    /admin/v1/operators                              operator
 GET    /admin/v1/prices                                 finance_admin ops
 GET    /admin/v1/prices/{price_id}                      finance_admin ops
+GET    /admin/v1/price-impacts                          finance_admin ops
+GET    /admin/v1/spaces                                 finance_admin ops
+GET    /admin/v1/spaces/{space:path}                    finance_admin ops
 GET    /admin/v1/providers                              finance_admin ops
 GET    /admin/v1/providers/{provider_id}                finance_admin ops
 GET    /admin/v1/requests/{request_id}                  finance_admin ops
@@ -277,6 +280,8 @@ POST   /admin/v1/operators/{key_id}/revoke              operator
 POST   /admin/v1/prices                                 finance_admin
 POST   /admin/v1/providers                              ops
 POST   /admin/v1/providers/{provider_id}/credential     ops
+POST   /admin/v1/providers/{provider_id}/discover       ops
+POST   /admin/v1/providers/{provider_id}/models         ops
 POST   /admin/v1/providers/{provider_id}/test           ops
 POST   /admin/v1/providers:reseal                       ops
 POST   /admin/v1/resolutions                            ops
