@@ -20,6 +20,8 @@ GET    /openapi.json                                    anyone
 GET    /ready                                           anyone
 GET    /metrics                                         nearby
 DELETE /v1/models/{model_id:path}/vote                  key usage:write
+DELETE /v1/models/{model_id:path}/launch-mail           key usage:write
+POST   /v1/models/{model_id:path}/launch-mail           key usage:write
 GET    /v1/account                                      key billing:read usage:read
 GET    /v1/account/budgets                              key billing:read usage:read
 GET    /v1/account/budgets/{budget_id}                  key billing:read usage:read
