@@ -11,28 +11,11 @@ import msgspec
 
 from router.api.in_process import OperationRefused
 from web.answers import Page
-from web.parts.tables import Column
 from web.request import PageRequest
 
 # Fields of ours among a form's own.
 CONFIRM, VERSION, ONCE = "confirm", "version", "once"
 SHOWN_MAX = 400
-IMPACT_HEAD = (
-    Column("Account"),
-    Column("Calls", is_number=True),
-    Column("Tokens", is_number=True),
-    Column("Charged", "USD, then", is_number=True),
-    Column("Now", "USD", is_number=True),
-    Column("Then", "USD", is_number=True),
-    Column("Difference", "USD", is_number=True),
-)
-MARGIN_HEAD = (
-    Column("Endpoint"),
-    Column("State"),
-    Column("Our cost", "USD per 1M tokens", is_number=True),
-    Column("Margin now", "USD per 1M tokens", is_number=True),
-    Column("Margin then", "USD per 1M tokens", is_number=True),
-)
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -66,48 +49,6 @@ class Hidden(msgspec.Struct, frozen=True):
     value: str
 
 
-class ImpactRow(msgspec.Struct, frozen=True):
-    """An account that a price touches, by its last 30 days."""
-
-    account: str
-    account_name: str
-    calls: int
-    tokens: int
-    charged_usd: str
-    before_usd: str
-    after_usd: str
-    difference_usd: str
-
-
-class MarginRow(msgspec.Struct, frozen=True):
-    """What is left of the price at an endpoint; None where no price is set."""
-
-    endpoint: str
-    provider_name: str
-    state: str
-    cost_usd_per_mtok: str
-    before_usd_per_mtok: str | None
-    after_usd_per_mtok: str | None
-
-
-class Impact(msgspec.Struct, frozen=True):
-    """Whom a price or a cost touches, as the dry run answers it; ``all_href``: where all of them are listed."""
-
-    accounts: int
-    calls: int
-    tokens: int
-    charged_usd: str
-    before_usd: str
-    after_usd: str
-    difference_usd: str
-    contract_accounts: int
-    contract_calls: int
-    contract_charged_usd: str
-    first: list[ImpactRow]
-    margins: list[MarginRow]
-    all_href: str = ""
-
-
 class ConfirmPage(Page, frozen=True, kw_only=True):
     """What a write would change, before it does: shown by every write of ops and finance.
 
@@ -124,9 +65,6 @@ class ConfirmPage(Page, frozen=True, kw_only=True):
     is_dangerous: bool = False
     needs_second_person: bool = False
     notes: tuple[str, ...] = ()
-    impact: Impact | None = None
-    impact_head: tuple[Column, ...] = IMPACT_HEAD
-    margin_head: tuple[Column, ...] = MARGIN_HEAD
 
 
 def form_of(

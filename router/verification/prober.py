@@ -44,9 +44,9 @@ MIXED_BATCH = 8
 # Below so many requests a minute, each shape takes one call or two.
 SMALL_GRANT = 60
 # The shapes of calls whose vectors are compared with the space's reference, by the names of their steps.
-IN_ONE_BATCH, ALONE, EQUAL, MIXED = "in one batch", "alone", "equal lengths", "mixed lengths at once"
+IN_ONE_BATCH, SINGLY, EQUAL, MIXED = "in one batch", "alone", "equal lengths", "mixed lengths at once"
 CANARIES = "canaries"
-REFERENCE_STEPS = (IN_ONE_BATCH, ALONE, EQUAL, MIXED, CANARIES)
+REFERENCE_STEPS = (IN_ONE_BATCH, SINGLY, EQUAL, MIXED, CANARIES)
 # About how many calls a full verification takes, and one with a small grant.
 CALLS, CALLS_SMALL_GRANT = 60, 14
 TIME_LIMIT_S, TIME_LIMIT_MAX_S = 300.0, 1800.0
@@ -275,7 +275,7 @@ async def probe_fully(
     steps = [ComparisonStep(IN_ONE_BATCH, compare(expected[known], together[known]))]
     single = [probes.of(None)[0], probes.group("long")[0]] if prober.has_small_grant else probes.sample()
     shapes: tuple[tuple[str, list[int], Embed], ...] = (
-        (ALONE, single, prober.embed_singly),
+        (SINGLY, single, prober.embed_singly),
         (EQUAL, probes.group("equal_length"), prober.embed),
         (MIXED, probes.of(None), partial(prober.embed_mixed, seed=probes.name)),
     )

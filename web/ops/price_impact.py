@@ -7,7 +7,8 @@ import msgspec
 
 from router.api.in_process import OperationRefused
 from web.answers import Crumb, Page
-from web.forms import IMPACT_HEAD, Form, ImpactRow, form_of
+from web.forms import Form, form_of
+from web.ops.impact import IMPACT_HEAD, ImpactRow
 from web.ops.lists import Listed, cursor_of, next_page
 from web.ops.prices import PRICES
 from web.ops.write import OPERATIONS

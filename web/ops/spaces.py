@@ -136,6 +136,10 @@ class SpacePage(Page, frozen=True, kw_only=True):
     points_head: tuple[Column, ...] = POINTS_HEAD
     quarantines_head: tuple[Column, ...] = QUARANTINES_HEAD
 
+    def name_of(self, endpoint: str) -> str:
+        """What an endpoint is called."""
+        return self.names.get(endpoint, endpoint)
+
 
 class SpacesQuery(msgspec.Struct, frozen=True):
     """Which part of the list."""

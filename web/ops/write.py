@@ -21,12 +21,12 @@ from web.forms import (
     Change,
     ConfirmPage,
     Form,
-    Impact,
     changes_of,
     form_of,
     hidden_fields,
     is_confirmed,
 )
+from web.ops.impact import Impact, TouchingPage
 from web.parts.curl import curl
 from web.parts.tables import address
 from web.request import PageRequest
@@ -160,19 +160,20 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
 
     def _confirmation(self, request: PageRequest, before: Json, after: Outcome[Json]) -> ConfirmPage:
         what = self._button(request, before or after.value)
-        return ConfirmPage(
-            title=what,
-            crumbs=(*self.crumbs, Crumb(what)),
-            action=request.path,
-            button=what,
-            back=self._address(self.back, request, before),
-            changes=changes_of(before, after.value, self.names),
-            hidden=hidden_fields(request, **{ONCE: str(new_id())}),
-            is_dangerous=self.is_dangerous,
-            needs_second_person=after.needs_second_person,
-            notes=self.notes,
-            impact=self._impact(request, after.value),
-        )
+        impact = self._impact(request, after.value)
+        facts: dict[str, Any] = {
+            "title": what,
+            "crumbs": (*self.crumbs, Crumb(what)),
+            "action": request.path,
+            "button": what,
+            "back": self._address(self.back, request, before),
+            "changes": changes_of(before, after.value, self.names),
+            "hidden": hidden_fields(request, **{ONCE: str(new_id())}),
+            "is_dangerous": self.is_dangerous,
+            "needs_second_person": after.needs_second_person,
+            "notes": self.notes,
+        }
+        return ConfirmPage(**facts) if impact is None else TouchingPage(**facts, impact=impact)
 
     def _impact(self, request: PageRequest, after: Json) -> Impact | None:
         """Whom it touches, where the dry run says so."""
