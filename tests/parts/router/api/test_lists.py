@@ -96,7 +96,7 @@ ROWS: dict[str, Any] = {
         ("resolutions", "waivers", "acceptances", "usage", "lines", "contracts", "management-keys"), lambda n: n
     ),
     "grants": lambda n: n and n + 1,  # of one account, and its credit line
-    **dict.fromkeys(("incidents", "spaces"), lambda n: n),
+    **dict.fromkeys(("incidents", "spaces", "price-impacts"), lambda n: n),
     **dict.fromkeys(("sellers", "exchange-rates", "documents", "document-requests"), lambda n: n),
     **dict.fromkeys(("topups", "refunds", "disputes", "reviews", "recharges", "exports", "proposals"), lambda n: n),
     **dict.fromkeys(("reconciliations", "differences", "invoice-maps", "provider-invoices"), lambda n: n),
@@ -104,7 +104,6 @@ ROWS: dict[str, Any] = {
     "movements": lambda n: n and n + 1,  # of one account: its grants, and its credit line
     "decisions": lambda n: 4,  # one for each use, and charging
     "ledger": lambda n: 18 if n else 16,  # the house's kinds of ledger account, and the customers' two
-    "price-impacts": lambda n: 0,  # nobody has called anything
     **dict.fromkeys(("receivables", "close"), lambda n: 0),  # none before an invoice, nor before a close
     "books": lambda n: len(Check),
     "audit": lambda n: None if n else 0,
