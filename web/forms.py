@@ -4,6 +4,7 @@ A write has two steps: the form is posted and run dry, which gives a page that s
 the same with ``confirm``. Refused, the form comes back with what was typed and a sentence at each field at fault.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -85,8 +86,8 @@ def form_of(
     whole: list[str] = []
     for fault in refused.faults:
         name = (fields or {}).get(fault.param or "", fault.param or "")
-        # A part of a field is at fault: `options.vendor` is typed in `options`.
-        name = name if name in typed else name.partition(".")[0]
+        # A part of a field, or of a list, is at fault: `options.vendor` is typed in `options`.
+        name = name if name in typed else re.split(r"[.\[]", name)[0]
         if name in typed and name not in errors:
             errors[name] = fault.message
         else:

@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from router.identity.members import Role
+from router.identity.people.values import OpenView
 from store.ids import AccountId, wire
 from web.route import BUILDERS, MEMBERS, MONEY, OWNERS
 from web.static import Assets
@@ -39,6 +40,8 @@ class Shell(msgspec.Struct, frozen=True, kw_only=True):
     sections: tuple[NavItem, ...] = ()
     account: Membership | None = None
     accounts: tuple[NavItem, ...] = ()
+    # The account that the reader, an operator, sees as its owner does.
+    view: OpenView | None = None
 
 
 PUBLIC_NAV = (
@@ -58,6 +61,7 @@ ACCOUNT_NAV: tuple[tuple[str, str, frozenset[Role]], ...] = (
     ("Members", "members", MEMBERS),
     ("Licenses", "licenses", MEMBERS),
     ("Audit", "audit", OWNERS),
+    ("Data", "data", OWNERS),
 )
 STAFF_NAV = (("Operations", "/ops"), ("Finance", "/finance"))
 # The letter after `g` that goes there, by the way's name; no two have one.
@@ -77,6 +81,7 @@ KEYS = {
     "Members": "e",
     "Licenses": "w",
     "Audit": "a",
+    "Data": "t",
 }
 
 
@@ -90,14 +95,14 @@ def navigation(paths: frozenset[str], path: str, viewer: Viewer) -> tuple[NavIte
     items = [(name, href) for name, href in PUBLIC_NAV if href in paths]
     if viewer.staff is not None:
         items += [(name, href) for name, href in STAFF_NAV if href in paths]
-    return tuple(NavItem(name, href, _is_below(path, href), KEYS[name]) for name, href in items)
+    return tuple(NavItem(name, href, _is_below(path, href), KEYS.get(name, "")) for name, href in items)
 
 
 def account_navigation(paths: frozenset[str], path: str, membership: Membership) -> tuple[NavItem, ...]:
     """The ways among the pages of an account that the member's role may see."""
     base = f"/accounts/{wire(AccountId, membership.account_id)}"
     return tuple(
-        NavItem(name, f"{base}/{page}", _is_below(path, f"{base}/{page}"), KEYS[name])
+        NavItem(name, f"{base}/{page}", _is_below(path, f"{base}/{page}"), KEYS.get(name, ""))
         for name, page, roles in ACCOUNT_NAV
         if membership.role in roles and f"/accounts/{{account}}/{page}" in paths
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0078"
-down_revision = "0062"
+down_revision = "0076"
 branch_labels = None
 depends_on = None
 

@@ -4,7 +4,7 @@ A key's text is returned once, by :func:`create_key` and :func:`rotate_key`, and
 rotation never ends an old secret earlier than the rotation that replaced it has said; :func:`end_old_secrets` does.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,7 +21,7 @@ from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
 from router.identity.key_caps import caps_of_row, read_further_caps, write_further_caps
-from router.identity.key_loading import read_old_secrets
+from router.identity.key_loading import OldSecret, read_old_secrets
 from router.identity.key_mails import MailedKey, mail_created, mail_revoked, mail_rotated
 from router.identity.keys import LIVE, TEST, new_key
 from router.tables import Json, KeyRow, OldSecretRow
@@ -287,7 +287,12 @@ async def _views(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[
     old_secrets = await read_old_secrets(connection, [row.id for row in rows])
     further = await read_further_caps(connection, [row.id for row in rows])
     now = await now_of(connection)
-    return [_view(row, caps_of_row(row, further), old_secrets.get(KeyId(row.id), {}).values(), now) for row in rows]
+    return [_view(row, caps_of_row(row, further), _replaced(old_secrets.get(KeyId(row.id), {})), now) for row in rows]
+
+
+def _replaced(secrets: Mapping[bytes, OldSecret]) -> list[datetime]:
+    """When the secrets end that rotations replaced. Those of trial calls are no rotation's, and nobody's to see."""
+    return [secret.works_until for secret in secrets.values() if not secret.is_trial]
 
 
 def _view(row: Row[Any], caps: tuple[Cap, ...], earlier: Iterable[datetime], now: datetime) -> KeyView:

@@ -4,6 +4,7 @@
 """
 
 from router.api.admin.acceptances import operations as acceptances
+from router.api.admin.account_views import operations as account_views
 from router.api.admin.accounts import operations as accounts
 from router.api.admin.audit import operations as audit
 from router.api.admin.billing_documents import operations as documents
@@ -60,7 +61,7 @@ from router.api.admin.waivers import operations as waivers
 
 _nouns = (
     *(providers, provider_models, endpoints, models, prices, price_impacts, spaces),
-    *(accounts, closing, grants, grant_schedules, movements, caps),
+    *(accounts, account_views, closing, grants, grant_schedules, movements, caps),
     *(keys, management_keys, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances, evidence, votes),
     *(lines, contracts, receivables, close, proposals),

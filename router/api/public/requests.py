@@ -19,7 +19,7 @@ def remember(exchange: Exchange, receipts: ReceiptBuffer) -> None:
     """Keep what became of a call whose key is known, and that a key was used; called for every exchange at its end."""
     trace, refusal = exchange.trace, exchange.refusal
     key = exchange.caller.key if exchange.caller is not None else trace.key if trace is not None else None
-    if key is not None:
+    if key is not None and not key.is_trial:
         receipts.statistics.note_use(key.id, exchange.now, exchange.client_address, exchange.user_agent)
     if trace is None or trace.key is None:
         return

@@ -122,7 +122,10 @@ async def test_models_are_found_with_proposed_facts_and_registered_by_choice(pag
     assert f"{MODEL} by id" in seen
     assert f"the provider's list says 512 dimensions, and {MODEL} has 384: it may be another model." in seen
     assert "0.02 the provider's list" in seen
-    assert "acme/new-embed not in the catalogue could be acme/new-embed none unknown unknown 4096 the provider's list" in seen
+    assert (
+        "acme/new-embed not in the catalogue could be acme/new-embed none unknown unknown 4096 the provider's list"
+        in seen
+    )
     assert "acme/new&lt;i&gt;" in found.text
     assert "Models ◌ to do" not in words_of(await ops.open(place))
     assert "0 registered" in words_of(await ops.open(place))

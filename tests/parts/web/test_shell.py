@@ -11,7 +11,7 @@ from store.ids import AccountId, new_id, wire
 from tests.harness.pages import Pages, a_member, an_operator
 from web.route import Who
 from web.routes import ROUTES
-from web.shell import KEYS
+from web.shell import ACCOUNT_NAV, KEYS, PUBLIC_NAV, STAFF_NAV
 
 pytestmark = pytest.mark.anyio
 
@@ -182,6 +182,7 @@ async def test_assets_never_change_under_their_address(pages: Pages) -> None:
 async def test_keys_of_one_letter_are_turned_off_by_a_form_and_no_two_are_one(pages: Pages) -> None:
     client = pages.reader()
     assert len(set(KEYS.values())) == len(KEYS)
+    assert set(KEYS) == {name for name, *_ in (*PUBLIC_NAV, *STAFF_NAV, *ACCOUNT_NAV)}
     shown = await client.get("/shortcuts")
     assert "They are turned on" in shown.text
     assert "data-shortcuts" in shown.text
