@@ -2,6 +2,7 @@
 
 import pytest
 from playwright.async_api import expect
+from sqlalchemy import text
 
 from router.identity.members import Role
 from store.ids import AccountId, wire
@@ -22,6 +23,16 @@ SELECT gen_random_uuid(), e.id, now() - n * interval '1 hour', 'periodic', 'same
     jsonb_build_array(jsonb_build_object('name', 'canaries', 'agreement', jsonb_build_object('rows', 4,
         'cosine_min', 1 - 0.002 / (n + 1), 'cosine_median', 1 - 0.0002 / (n + 1)))))
 FROM endpoints e, generate_series(0, 160) n WHERE e.model_id = $1
+"""
+
+# A million tokens that somebody used an hour ago, at no price.
+USED = """
+INSERT INTO usage_events (request_id, occurred_at, account_id, key_id, model_id, provider_id, endpoint_id, space,
+    inputs, tokens, price_id, nano_per_mtok, cost_nano, charged_nano, overdraft_nano, held_nano, provider_cost_nano,
+    latency_ms, attempts)
+SELECT gen_random_uuid(), now() - interval '1 hour', :account, e.id, e.model_id, e.provider_id, e.id, 's', 1, 1000000,
+    e.id, 0, 0, 0, 0, 0, 0, 90, 1
+FROM endpoints e WHERE e.model_id = :model
 """
 
 
@@ -86,6 +97,24 @@ async def test_a_conflict_is_settled_without_script_and_the_public_page_follows(
     shown = await public.open(f"/models/{CONTESTED}")
     await expect(shown.get_by_text("Sources disagree.")).to_have_count(0)
     await expect(shown.get_by_text("commercial use permitted").first).to_be_visible()
+
+
+async def test_whom_a_price_touches_is_read_before_it_is_set(
+    open_window: NewWindow, site: Site, account: AccountId
+) -> None:
+    async with site.pages.context.writes.db.transaction() as tx:
+        await tx.execute(text(USED), {"account": account, "model": f"acme/{LONG}"})
+    window = await open_window(an_operator(Role.FINANCE_ADMIN, now=site.pages.now))
+    page = await window.open(f"/ops/prices/new?model=acme/{LONG}")
+    await page.get_by_role("textbox", name="Price, USD per 1M tokens").first.fill("0.02")
+    await page.get_by_role("button", name="See what would change").click()
+    await expect(page.get_by_role("heading", name="Whom it touches")).to_be_visible()
+    await expect(page.get_by_role("row", name="Acme 1 1,000,000")).to_contain_text("0.02")
+    await window.check_accessible()
+    await window.check_fits()
+    await take_pictures(window, "ops-price-impact")
+    await page.get_by_role("link", name="The list by itself").click()
+    await expect(page.get_by_role("row", name="Acme 1 1,000,000")).to_contain_text("1,000,000")
 
 
 async def test_models_are_found_and_registered_by_clicks_without_script(open_window: NewWindow, site: Site) -> None:
