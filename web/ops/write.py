@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from router.api.in_process import OperationRefused, Outcome
-from store.ids import new_id
+from store.ids import new_id, parse
 from web.answers import Answer, Crumb, Page, Redirect
 from web.faults import NotFound
 from web.forms import (
@@ -101,10 +101,10 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     """One operation that changes something.
 
     ``values`` maps the operation's names of its path's values to those of the page's path, ``from_path`` fields of its
-    body. ``reads`` is the operation
-    that answers the object as it is; ``noun`` names the object where nothing is read, ``name`` its field otherwise.
-    ``names`` are the fields to show before and after. ``back`` and ``done`` are addresses with the path's values, and
-    ``done`` with those of the answer, too.
+    body. ``reads`` is the operation that answers the object as it is, ``name`` the field with its name; where nothing is
+    read, ``noun`` names it, and ``kinds`` says of which kind the ids of the path are. ``names`` are the fields to show
+    before and after. ``back`` and ``done`` are addresses with the path's values, and ``done`` with those of the answer,
+    too.
     """
 
     operation: str
@@ -115,6 +115,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     values: Mapping[str, str] = {}
     from_path: Mapping[str, str] = {}
     reads: str | None = None
+    kinds: Mapping[str, object] = {}
     fields: tuple[Field, ...] = ()
     names: Mapping[str, str] = {}
     back: str
@@ -217,6 +218,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
 
     async def _read(self, request: PageRequest) -> tuple[Json, str]:
         if self.reads is None:
+            self._require_kind(request)
             return {}, ""
         try:
             read = await request.run(self.reads, Json, path=self._path(request))
@@ -225,6 +227,14 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
                 raise NotFound from None
             raise
         return read.value, read.etag or ""
+
+    def _require_kind(self, request: PageRequest) -> None:
+        """Raise ``NotFound`` for an id of another kind, where no operation reads what it is the id of."""
+        for name, kind in self.kinds.items():
+            try:
+                parse(kind, request.values[name])
+            except ValueError:
+                raise NotFound from None
 
     async def _run(self, request: PageRequest, **how: Any) -> Outcome[Json]:  # noqa: ANN401 - those of PageRequest.run
         return await request.run(
