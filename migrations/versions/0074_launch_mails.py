@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0074"
-down_revision = "0078"
+down_revision = "0068"
 branch_labels = None
 depends_on = None
 
