@@ -5,22 +5,30 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from router.api.fields import AccountIdText, Instant, ManagementKeyIdText, text_of
-from router.api.forms import Answer, Form, answer_of
+from router.api.forms import Form, Patch, Resource, answer_of
+from router.api.network_form import NETWORKS, NetworkText
 from router.identity.management_keys import ManagementKeySpec, ManagementKeyView
 from router.identity.scopes import Scope
 
 
 class ManagementKeyFacts(Form):
-    """What is set when it is made; nothing of it changes later."""
+    """What is set when it is made; of it only the networks change later."""
 
     name: Annotated[str, text_of(200)] = Field(description="Whose it is, or what for.")
     scopes: tuple[Scope, ...] = Field(
         description="What it may do: keys, usage, members or billing, each read or write; writing includes reading."
     )
     expires_at: Instant | None = Field(None, description="When it stops; null: never.")
+    networks: tuple[NetworkText, ...] = Field((), description=NETWORKS)
 
 
-class ManagementKeyOut(ManagementKeyFacts, Answer):
+class ManagementKeyEdit(Patch):
+    """Its networks are replaced; an empty list allows every one."""
+
+    networks: tuple[NetworkText, ...] = Field((), description=NETWORKS)
+
+
+class ManagementKeyOut(ManagementKeyFacts, Resource):
     """A management key."""
 
     once: ClassVar[frozenset[str]] = frozenset({"key"})
@@ -39,7 +47,7 @@ class ManagementKeyOut(ManagementKeyFacts, Answer):
 
 def spec_of(form: ManagementKeyFacts) -> ManagementKeySpec:
     """The key that a form describes."""
-    return ManagementKeySpec(form.name, frozenset(form.scopes), form.expires_at)
+    return ManagementKeySpec(form.name, frozenset(form.scopes), form.expires_at, networks=form.networks)
 
 
 def management_key_out(view: ManagementKeyView, key: str | None = None) -> ManagementKeyOut:

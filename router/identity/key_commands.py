@@ -23,6 +23,7 @@ from router.errors import Conflict, InvalidRequest, NotFound
 from router.identity.key_caps import caps_of_row, read_further_caps, write_further_caps
 from router.identity.key_loading import read_old_secrets
 from router.identity.key_mails import MailedKey, mail_created, mail_revoked, mail_rotated
+from router.identity.key_networks import canonical_networks
 from router.identity.keys import LIVE, TEST, new_key
 from router.tables import Json, KeyRow, OldSecretRow
 from store.ids import AccountId, KeyId, ModelId, new_id, wire
@@ -39,7 +40,7 @@ class KeySpec(msgspec.Struct, frozen=True):
     """What may be set on a key, now and later. ``models`` empty means every model.
 
     ``allow_token_ids`` says that its token ids are those of the called model's own tokenizer. ``caps`` are at most one
-    of each period.
+    of each period. ``networks`` are those from which it may be used, as ``203.0.113.0/24``, empty for every one.
     """
 
     name: str
@@ -49,6 +50,7 @@ class KeySpec(msgspec.Struct, frozen=True):
     models: tuple[ModelId, ...] = ()
     expires_at: datetime | None = None
     allow_token_ids: bool = False
+    networks: tuple[str, ...] = ()
 
 
 class KeyView(msgspec.Struct, frozen=True):
@@ -280,6 +282,7 @@ def _columns(spec: KeySpec) -> dict[str, object]:
         "cap_nano": first.amount if first else None,
         "cap_period": first.period.value if first else None,
         "expires_at": spec.expires_at,
+        "networks": list(canonical_networks(spec.networks)),
     }
 
 
@@ -303,6 +306,7 @@ def _view(row: Row[Any], caps: tuple[Cap, ...], earlier: Iterable[datetime], now
         models=tuple(ModelId(model) for model in row.models),
         expires_at=row.expires_at,
         allow_token_ids=row.allow_token_ids,
+        networks=tuple(str(network) for network in row.networks),
     )
     return KeyView(
         id=KeyId(row.id),

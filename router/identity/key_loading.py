@@ -17,6 +17,7 @@ from billing.values import Cap, Limits, Payer
 from catalog.licenses import accepted_tokens
 from catalog.values import Use
 from router.identity.key_caps import caps_of_row, read_further_caps
+from router.networks import ranges_of
 from router.tables import KeyRow
 from router.values import Key
 from store.ids import AccountId, KeyId, ModelId
@@ -113,6 +114,7 @@ def _keys_by_digest(
         is_test=row.is_test,
         accepted=accepted,
         allow_token_ids=row.allow_token_ids,
+        networks=ranges_of(row.networks),
     )
     old_ends = dict(old_secrets)
     if row.previous_digest is not None:

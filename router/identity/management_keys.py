@@ -4,7 +4,7 @@ A management key is of the same form as an API key, is stored as SHA-256 alone a
 Postgres at each request, since what it asks for is there anyway: revoked, it is refused from the next request on.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,10 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, KeyExpired, KeyUnknown, NotFound, StoreUnavailable
+from router.identity.key_networks import canonical_networks
 from router.identity.keys import MANAGEMENT, digest_of, is_well_formed_management, mask, new_management_key
 from router.identity.members import Role
 from router.identity.principals import ManagementKey
 from router.identity.scopes import GRANTABLE, ROLE_SCOPES, Scope, with_reads
+from router.networks import ranges_of
 from router.tables import Json, ManagementKeyRow, MemberRow
 from store.ids import AccountId, ManagementKeyId, MemberId, new_id, wire
 from store.postgres import STORE_FAULTS, Database
@@ -30,7 +32,7 @@ WORKING_MAX = 50
 
 
 class ManagementKeySpec(msgspec.Struct, frozen=True):
-    """What is set on a management key when it is made; nothing of it changes later.
+    """What is set on a management key when it is made; of it only the networks change later.
 
     ``member_id``: for whom it acts: it ends with that member, and has no scope that the member's role has not.
     """
@@ -39,6 +41,7 @@ class ManagementKeySpec(msgspec.Struct, frozen=True):
     scopes: frozenset[Scope]
     expires_at: datetime | None = None
     member_id: MemberId | None = None
+    networks: tuple[str, ...] = ()
 
 
 class ManagementKeyView(msgspec.Struct, frozen=True):
@@ -53,6 +56,7 @@ class ManagementKeyView(msgspec.Struct, frozen=True):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    networks: tuple[str, ...] = ()
 
 
 async def create_management_key(
@@ -68,6 +72,7 @@ async def create_management_key(
     row = {"id": key_id, "account_id": account_id, "name": spec.name, "handle": fresh.handle, "last4": fresh.last4}
     row |= {"digest": fresh.digest, "scopes": [scope.value for scope in Scope if scope in spec.scopes]}
     row |= {"created_by": work.actor, "expires_at": spec.expires_at, "member_id": spec.member_id}
+    row |= {"networks": list(canonical_networks(spec.networks))}
     try:
         await work.connection.execute(insert(ManagementKeyRow), row)
     except IntegrityError as error:
@@ -79,13 +84,27 @@ async def create_management_key(
     return fresh.text, view
 
 
+async def change_management_key(
+    work: UnitOfWork, key_id: ManagementKeyId, networks: Sequence[str], account_id: AccountId | None = None
+) -> ManagementKeyView:
+    """Replace the networks from which a key may be used, from the next request on.
+
+    Raises ``NotFound``, ``InvalidRequest``, and ``Conflict`` for a key that is revoked.
+    """
+    before = await _lock(work, key_id, account_id)
+    after = msgspec.structs.replace(before, networks=canonical_networks(networks))
+    changed = update(ManagementKeyRow).where(ManagementKeyRow.id == key_id).values(networks=list(after.networks))
+    await work.connection.execute(changed)
+    subject = wire(ManagementKeyId, key_id)
+    work.record_change(Change("management_key.change", subject, before.account_id, _facts(before), _facts(after)))
+    return after
+
+
 async def revoke_management_key(
     work: UnitOfWork, key_id: ManagementKeyId, account_id: AccountId | None = None
 ) -> ManagementKeyView:
     """End a key for good, from the next request on. Raises ``NotFound``, ``Conflict`` for one that is revoked."""
-    before = await get_management_key(work.connection, key_id, account_id, locked=True)
-    if before.revoked_at is not None:
-        raise Conflict(f"{before.masked} was revoked at {before.revoked_at:%Y-%m-%d %H:%M} UTC, which is final.")
+    before = await _lock(work, key_id, account_id)
     await _end(work, before)
     return msgspec.structs.replace(before, revoked_at=work.now)
 
@@ -160,7 +179,15 @@ async def authenticate_management_key(authorization: str, db: Database, now: dat
     view, scopes = _view(row), with_reads(Scope(scope) for scope in row.scopes)
     if row.role is not None:
         scopes &= ROLE_SCOPES[Role(row.role)]
-    return ManagementKey(view.id, view.account_id, view.name, view.masked, scopes, view.expires_at)
+    networks = ranges_of(row.networks)
+    return ManagementKey(view.id, view.account_id, view.name, view.masked, scopes, view.expires_at, networks)
+
+
+async def _lock(work: UnitOfWork, key_id: ManagementKeyId, account_id: AccountId | None) -> ManagementKeyView:
+    view = await get_management_key(work.connection, key_id, account_id, locked=True)
+    if view.revoked_at is not None:
+        raise Conflict(f"{view.masked} was revoked at {view.revoked_at:%Y-%m-%d %H:%M} UTC, which is final.")
+    return view
 
 
 async def _end(work: UnitOfWork, view: ManagementKeyView) -> None:
@@ -203,6 +230,7 @@ def _view(row: Row[Any]) -> ManagementKeyView:
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        networks=tuple(str(network) for network in row.networks),
     )
 
 
@@ -212,4 +240,5 @@ def _facts(view: ManagementKeyView) -> Json:
         "shown": view.masked,
         "scopes": [scope.value for scope in view.scopes],
         "expires_at": view.expires_at.isoformat() if view.expires_at else None,
+        "networks": list(view.networks),
     }

@@ -8,6 +8,7 @@ from router.api.in_process import OperationRefused
 from store.ids import new_id
 from web.answers import Answer, Page, Redirect
 from web.customer.key_fields import USES, KeyForm, body_of, field_names, form_of_key
+from web.customer.key_networks import excludes, exclusion
 from web.customer.key_rows import IssuedKey, Key, KeyRow, remaining, row_of
 from web.customer.keys import base_of, crumbs, secret_page
 from web.faults import NotFound
@@ -31,6 +32,8 @@ class KeyPage(Page, frozen=True, kw_only=True):
     row: KeyRow
     base: str
     form: Form
+    client: str
+    is_excluded: bool
     uses: tuple[tuple[str, str], ...]
     overlaps: tuple[tuple[str, str], ...]
     version: str
@@ -67,6 +70,8 @@ async def show(request: PageRequest) -> KeyPage:
 async def edit(request: PageRequest) -> Answer:
     """Change the key, or show the form again with what is wrong."""
     form = request.form_as(KeyForm)
+    if warning := exclusion(form.networks, form.networks_seen, request.client):
+        return await _page(request, msgspec.structs.replace(form_of(request), fault=warning))
     try:
         await request.run(
             "edit_own_key", Key, path=_path(request), body=body_of(form), if_match=form.version or '"none"'
@@ -179,6 +184,8 @@ async def _page(
         row=row_of(key, base_of(request), request.exchange.now),
         base=f"{base_of(request)}/{key.id}",
         form=shown,
+        client=request.client,
+        is_excluded=key.revoked_at is None and excludes(key.networks, request.client),
         uses=USES,
         overlaps=OVERLAPS,
         version=version,

@@ -43,6 +43,7 @@ class Key(msgspec.Struct, frozen=True):
     is_test: bool
     use: str
     models: list[str]
+    networks: list[str]
     allow_token_ids: bool
     requests_per_minute: int
     tokens_per_minute: int

@@ -9,6 +9,7 @@ from router.identity.members import Role
 from store.ids import new_id
 from web.answers import Answer, Crumb, Page
 from web.customer.key_fields import USES, KeyForm, body_of, field_names
+from web.customer.key_networks import exclusion
 from web.customer.key_rows import IssuedKey, Key, KeyRow, row_of
 from web.forms import Form, form_of
 from web.parts.tables import address
@@ -43,6 +44,7 @@ class NewKeyPage(Page, frozen=True, kw_only=True):
     base: str
     form: Form
     uses: tuple[tuple[str, str], ...]
+    client: str
     once: str
 
 
@@ -96,6 +98,8 @@ async def show_new(request: PageRequest) -> NewKeyPage:
 async def create(request: PageRequest) -> Answer:
     """Make the key and show it, or the form again."""
     form = request.form_as(KeyForm)
+    if warning := exclusion(form.networks, form.networks_seen, request.client):
+        return _new(request, msgspec.structs.replace(form_of(request), fault=warning), form.once)
     body = body_of(form) | {"is_test": form.is_test == "1"}
     try:
         made = await request.run("create_own_key", IssuedKey, body=body, idempotency_key=form.once)
@@ -137,6 +141,7 @@ def _new(request: PageRequest, form: Form, once: str, status: int = 200) -> NewK
         base=base_of(request),
         form=form,
         uses=USES,
+        client=request.client,
         once=once,
         status=status,
     )

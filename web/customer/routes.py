@@ -15,6 +15,7 @@ from web.customer import (
     key,
     keys,
     management_keys,
+    management_networks,
     members,
     movements,
     recharge,
@@ -52,6 +53,14 @@ CUSTOMER: tuple[Route, ...] = (
         roles=OWNERS,
     ),
     Route(path=f"{MANAGEMENT_PATH}/new", act=management_keys.create, who=Who.MEMBER, roles=OWNERS, fresh=True),
+    Route(
+        path=f"{MANAGEMENT_PATH}/{{key}}/networks",
+        show=management_networks.show,
+        act=management_networks.act,
+        who=Who.MEMBER,
+        roles=OWNERS,
+        fresh=True,
+    ),
     Route(
         path=f"{MANAGEMENT_PATH}/{{key}}/revoke",
         show=management_keys.confirm_revoke,

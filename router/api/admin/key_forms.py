@@ -18,6 +18,7 @@ from router.api.admin.references import Lookups, model_of
 from router.api.cap_forms import VOLATILE, CapForm, CapOut, cap_of, cap_out
 from router.api.fields import AccountIdText, Instant, KeyIdText, Limit, Usd, text_of
 from router.api.forms import Answer, Body, Form, Patch, Resource, answer_of
+from router.api.network_form import NETWORKS, NetworkText
 from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest
 from router.identity.key_commands import IssuedKey, KeySpec, KeyView
@@ -53,12 +54,13 @@ class KeyFacts(Form):
         (), description="The most it may spend per period: at most one cap of each period. Given, it replaces them all."
     )
     expires_at: Instant | None = Field(None, description="When it stops; null: never.")
+    networks: tuple[NetworkText, ...] = Field((), description=NETWORKS)
 
 
 class KeyEdit(KeyFacts, Patch):
-    """What is given is changed; null takes the cap or the expiry away, an empty list of models allows every one.
+    """What is given is changed; null takes the cap or the expiry away, an empty list of caps takes all away.
 
-    An empty list of caps takes all away.
+    An empty list of models or of networks allows every one.
     """
 
 
@@ -182,7 +184,9 @@ def _answer(view: KeyView, caps: Sequence[CapUse], last_use: KeyUse | None) -> K
     return answer_of(
         KeyOut,
         view,
-        **{name: getattr(spec, name) for name in ("name", "use", "models", "allow_token_ids", "expires_at")},
+        **{
+            name: getattr(spec, name) for name in ("name", "use", "models", "allow_token_ids", "expires_at", "networks")
+        },
         **msgspec.structs.asdict(spec.limits),
         account=view.account_id,
         shown_as=view.masked,

@@ -41,7 +41,7 @@ from router.identity.members import get_member
 from router.identity.people.limits import count_try
 from router.identity.principals import MemberPrincipal
 from router.identity.scopes import Scope
-from router.statistics.collect import network_of
+from router.statistics.collect import text_of_network
 from store.ids import AccountId, MemberId, wire
 
 operations = Operations("device", "/v1/device", tag="Account", one="device_login", who=Who.ANYONE)
@@ -121,7 +121,7 @@ async def begin(request: Request, body: DeviceCodeCreate, _: _Checked) -> Device
     context: RouterContext = request.app.state.context
     exchange.holds_secret = True
     scopes = _scopes(body.scope)
-    network = network_of(exchange.client_address)
+    network = text_of_network(exchange.client_address())
     await count_try(context.db, CODES_OF_NETWORK, network or "")
     secret, login = await ask_postgres(
         context,

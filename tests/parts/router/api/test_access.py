@@ -258,6 +258,7 @@ POST   /admin/v1/keys/{key_id}/pause                    ops
 POST   /admin/v1/keys/{key_id}/resume                   ops
 POST   /admin/v1/keys/{key_id}/revoke                   ops
 POST   /admin/v1/keys/{key_id}/rotate                   ops
+PATCH  /admin/v1/management-keys/{key_id}               ops
 POST   /admin/v1/management-keys                        ops
 POST   /admin/v1/management-keys/{key_id}/revoke        ops
 POST   /admin/v1/manifest:apply                         ops
@@ -295,6 +296,7 @@ POST   /v1/keys/{key_id}/resume                         keys:write
 POST   /v1/keys/{key_id}/revoke                         keys:write
 POST   /v1/keys/{key_id}/rotate                         keys:write
 POST   /v1/licenses/{license}/acceptance                keys:write
+PATCH  /v1/management-keys/{key_id}                     owner
 POST   /v1/management-keys                              owner
 POST   /v1/management-keys/{key_id}/revoke              owner
 POST   /v1/models/{model_id:path}/evidence              key usage:write
