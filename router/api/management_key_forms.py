@@ -18,7 +18,9 @@ class ManagementKeyFacts(Form):
     scopes: tuple[Scope, ...] = Field(
         description="What it may do: keys, usage, members or billing, each read or write; writing includes reading."
     )
-    expires_at: Instant | None = Field(None, description="When it stops; null: never.")
+    expires_at: Instant | None = Field(
+        None, description="When it stops; null: never, or at the end of the longest life that the account allows."
+    )
     networks: tuple[NetworkText, ...] = Field((), description=NETWORKS)
 
 
@@ -32,6 +34,7 @@ class ManagementKeyOut(ManagementKeyFacts, Resource):
     """A management key."""
 
     once: ClassVar[frozenset[str]] = frozenset({"key"})
+    volatile: ClassVar[frozenset[str]] = frozenset({"exceeds_max_life"})
     columns: ClassVar[tuple[str, ...]] = (*("id", "account", "name", "shown_as", "state", "scopes", "expires_at"),)
 
     id: ManagementKeyIdText
@@ -41,6 +44,7 @@ class ManagementKeyOut(ManagementKeyFacts, Resource):
     created_by: str = Field(description="Who made it: a member, an operator, or cli:<user>.")
     created_at: Instant
     revoked_at: Instant | None
+    exceeds_max_life: bool = Field(description="It works for longer than the account lets a new key work.")
     key: str | None = Field(None, description="The key itself, in the answer to its making and its replays alone.")
     object: Literal["management_key"] = "management_key"
 

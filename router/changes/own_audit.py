@@ -15,7 +15,10 @@ from router.tables import Json
 from store.ids import AccountId, AuditId
 
 # What is shown with before and after, whoever changed it.
-OWN = ("key.", "management_key.", "member.", "invitation.", "budget.", "caps.", "webhook.", "license.accept")
+OWN = (
+    *("key.", "key_policy.", "management_key.", "member.", "invitation.", "budget.", "caps.", "webhook."),
+    "license.accept",
+)
 # What is shown; before and after of these where the account's own did it.
 SHOWN = (
     *OWN,

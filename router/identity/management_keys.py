@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, func, insert, literal_column, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,6 +17,7 @@ from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, KeyExpired, KeyUnknown, NotFound, StoreUnavailable
 from router.identity.key_networks import canonical_networks
+from router.identity.key_policies import bounded_expiry, exceeds
 from router.identity.keys import MANAGEMENT, digest_of, is_well_formed_management, mask, new_management_key
 from router.identity.members import Role
 from router.identity.principals import ManagementKey
@@ -27,6 +28,10 @@ from store.ids import AccountId, ManagementKeyId, MemberId, new_id, wire
 from store.postgres import STORE_FAULTS, Database
 
 MANAGEMENT_KEYS = ManagementKeyRow.__table__
+_MAX_DAYS: ColumnElement[int | None] = literal_column(
+    "(SELECT p.max_days FROM key_policies p WHERE p.account_id = management_keys.account_id)"
+)
+_VIEWS = select(MANAGEMENT_KEYS, _MAX_DAYS.label("max_days"), func.clock_timestamp().label("read_at"))
 # Those that work, per account: each is one more that may leak.
 WORKING_MAX = 50
 
@@ -57,6 +62,7 @@ class ManagementKeyView(msgspec.Struct, frozen=True):
     expires_at: datetime | None
     revoked_at: datetime | None
     networks: tuple[str, ...] = ()
+    exceeds_max_life: bool = False
 
 
 async def create_management_key(
@@ -66,6 +72,8 @@ async def create_management_key(
 
     Raises ``NotFound`` for an unknown account, ``InvalidRequest``, and ``Conflict`` for more than an account may have.
     """
+    expires_at = await bounded_expiry(work.connection, account_id, spec.expires_at, work.now)
+    spec = msgspec.structs.replace(spec, expires_at=expires_at)
     _validate(spec, work.now)
     await _require_few(work, account_id)
     fresh, key_id = new_management_key(), ManagementKeyId(new_id())
@@ -125,13 +133,13 @@ async def get_management_key(
     locked: bool = False,
 ) -> ManagementKeyView:
     """Read one key, of ``account_id`` where that is given, and lock its row where ``locked``. Raises ``NotFound``."""
-    query = select(MANAGEMENT_KEYS).where(ManagementKeyRow.id == key_id)
+    query = _VIEWS.where(ManagementKeyRow.id == key_id)
     if account_id is not None:
         query = query.where(ManagementKeyRow.account_id == account_id)
     row = (await connection.execute(query.with_for_update() if locked else query)).one_or_none()
     if row is None:
         raise NotFound(f"There is no management key {wire(ManagementKeyId, key_id)}.", param="key")
-    return _view(row)
+    return _view_in_account(row)
 
 
 async def list_management_keys(
@@ -142,12 +150,12 @@ async def list_management_keys(
     limit: int | None = None,
 ) -> list[ManagementKeyView]:
     """List the keys of an account, or all, the newest first, revoked ones too; ``before`` one, at most ``limit``."""
-    query = select(MANAGEMENT_KEYS).order_by(ManagementKeyRow.id.desc()).limit(limit)
+    query = _VIEWS.order_by(ManagementKeyRow.id.desc()).limit(limit)
     if account_id is not None:
         query = query.where(ManagementKeyRow.account_id == account_id)
     if before is not None:
         query = query.where(ManagementKeyRow.id < before)
-    return [_view(row) for row in await connection.execute(query)]
+    return [_view_in_account(row) for row in await connection.execute(query)]
 
 
 async def authenticate_management_key(authorization: str, db: Database, now: datetime) -> ManagementKey:
@@ -217,6 +225,11 @@ def validate_scopes(scopes: Collection[Scope]) -> None:
     if not scopes or not frozenset(scopes) <= GRANTABLE:
         known = ", ".join(scope.value for scope in Scope if scope in GRANTABLE)
         raise InvalidRequest(f"A management key has one or several of {known}.", param="scopes")
+
+
+def _view_in_account(row: Row[Any]) -> ManagementKeyView:
+    is_too_long = row.revoked_at is None and exceeds(row.expires_at, row.max_days, row.read_at)
+    return msgspec.structs.replace(_view(row), exceeds_max_life=is_too_long)
 
 
 def _view(row: Row[Any]) -> ManagementKeyView:

@@ -9,6 +9,7 @@ from store.ids import new_id
 from web.answers import Answer, Page, Redirect
 from web.customer.key_fields import USES, KeyForm, body_of, field_names, form_of_key
 from web.customer.key_networks import excludes, exclusion
+from web.customer.key_policy import KeyPolicy, read_policy
 from web.customer.key_rows import IssuedKey, Key, KeyRow, remaining, row_of
 from web.customer.keys import base_of, crumbs, secret_page
 from web.faults import NotFound
@@ -33,6 +34,9 @@ class KeyPage(Page, frozen=True, kw_only=True):
     base: str
     form: Form
     client: str
+    policy: KeyPolicy
+    expiry_hint: str
+    expires_at: str
     is_excluded: bool
     uses: tuple[tuple[str, str], ...]
     overlaps: tuple[tuple[str, str], ...]
@@ -177,6 +181,7 @@ async def _page(
     request: PageRequest, form: Form | None = None, *, fault: str = "", notice: str = "", status: int = 200
 ) -> KeyPage:
     key, version = await _read(request)
+    policy = await read_policy(request)
     shown = form or msgspec.structs.replace(form_of_key(key), fault=fault)
     return KeyPage(
         title=f"Key {key.name}",
@@ -185,6 +190,9 @@ async def _page(
         base=f"{base_of(request)}/{key.id}",
         form=shown,
         client=request.client,
+        policy=policy,
+        expiry_hint=policy.hint(request.exchange.now),
+        expires_at=f"{key.expires_at:%Y-%m-%dT%H:%M:%S.%fZ}" if key.expires_at else "",
         is_excluded=key.revoked_at is None and excludes(key.networks, request.client),
         uses=USES,
         overlaps=OVERLAPS,

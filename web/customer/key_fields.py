@@ -20,6 +20,7 @@ LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrency")
 class KeyForm(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of a key's form. ``once`` is the Idempotency-Key, ``version`` the one that was read.
 
+    ``expires_at`` is when the key ends as it was read: its day alone, sent again, would be an earlier time of that day.
     ``networks_seen``: the networks of which the reader was told that they exclude them.
     """
 
@@ -30,6 +31,7 @@ class KeyForm(msgspec.Struct, frozen=True, kw_only=True):
     cap_month: str = ""
     cap_day: str = ""
     expires_on: str = ""
+    expires_at: str = ""
     networks: str = ""
     networks_seen: str = ""
     allow_token_ids: str = ""
@@ -50,7 +52,7 @@ def body_of(form: KeyForm) -> dict[str, Any]:
         "networks": network_lines(form.networks),
         "allow_token_ids": form.allow_token_ids == "1",  # noqa: S105 - a box
         "caps": [{"amount_usd": amount, "period": period} for period, amount in _caps(form)],
-        "expires_at": f"{form.expires_on}T00:00:00Z" if form.expires_on else None,
+        "expires_at": _expiry(form),
     }
     # A number that is none goes as it is: the operation says what is wrong with it.
     typed = {name: getattr(form, name).strip() for name in LIMITS}
@@ -81,6 +83,12 @@ def form_of_key(key: Key) -> Form:
         **{name: str(getattr(key, name)) for name in LIMITS},
     }
     return Form(values | caps)
+
+
+def _expiry(form: KeyForm) -> str | None:
+    if form.expires_on and form.expires_at.startswith(form.expires_on):
+        return form.expires_at
+    return f"{form.expires_on}T00:00:00Z" if form.expires_on else None
 
 
 def _caps(form: KeyForm) -> list[tuple[str, str]]:

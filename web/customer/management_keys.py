@@ -10,6 +10,7 @@ from router.identity.scopes import GRANTABLE, Scope
 from store.ids import new_id
 from web.answers import Answer, Crumb, Page, Redirect
 from web.customer.key_networks import exclusion, network_lines, network_names
+from web.customer.key_policy import read_policy
 from web.faults import NotFound
 from web.forms import ONCE, Change, ConfirmPage, Form, form_of, hidden_fields
 from web.parts.tables import address
@@ -30,6 +31,7 @@ class ManagementKey(msgspec.Struct, frozen=True):
     created_by: str
     created_at: datetime
     expires_at: datetime | None
+    exceeds_max_life: bool
 
 
 class IssuedManagementKey(ManagementKey, frozen=True):
@@ -54,6 +56,7 @@ class ManagementKeysPage(Page, frozen=True, kw_only=True):
     scopes: tuple[str, ...]
     chosen: frozenset[str]
     client: str
+    expiry_hint: str
     once: str
     next_href: str | None = None
     notice: str = ""
@@ -189,6 +192,7 @@ async def _page(
         scopes=tuple(scope.value for scope in Scope if scope in GRANTABLE),
         chosen=frozenset(chosen),
         client=request.client,
+        expiry_hint=(await read_policy(request)).hint(request.exchange.now),
         once=once,
         next_href=address(base, (("cursor", found.next_cursor),)) if found.next_cursor else None,
         notice=notice,

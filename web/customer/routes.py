@@ -13,6 +13,7 @@ from web.customer import (
     first_call,
     home,
     key,
+    key_policy,
     keys,
     management_keys,
     management_networks,
@@ -46,6 +47,14 @@ CUSTOMER: tuple[Route, ...] = (
     Route(path=f"{ONE_KEY}/pause", act=key.pause, who=Who.MEMBER, roles=BUILDERS),
     Route(path=f"{ONE_KEY}/end-old-secrets", act=key.end_old, who=Who.MEMBER, roles=BUILDERS),
     Route(path=f"{ONE_KEY}/revoke", show=key.confirm_revoke, act=key.revoke, who=Who.MEMBER, roles=BUILDERS),
+    Route(
+        path="/accounts/{account}/key-policy",
+        show=key_policy.show,
+        act=key_policy.act,
+        who=Who.MEMBER,
+        roles=OWNERS,
+        fresh=True,
+    ),
     Route(
         path=MANAGEMENT_PATH,
         show=management_keys.show,

@@ -120,6 +120,30 @@ def _write(operation: str, verb: str, explanation: str, *, is_dangerous: bool = 
 SUSPEND = _write(
     "suspend_account", "Suspend", "Its keys stop within a second; credit and usage stay.", is_dangerous=True
 )
+BOUND_KEYS = Write(
+    operation="edit_key_policy",
+    verb="Bound the keys of",
+    explanation="The longest life of a new key. Keys that exceed it stay as they are until they are edited or rotated.",
+    noun="{account}",
+    values={"account_id": "account"},
+    reads="retrieve_key_policy",
+    fields=(
+        Field(
+            name="max_days",
+            label="Longest life, days",
+            kind="count",
+            hint="1 to 3650; empty: no bound.",
+            is_empty_null=True,
+        ),
+    ),
+    names={
+        "max_days": "Longest life, days",
+        "exceeding_keys": "Keys that exceed it",
+        "exceeding_management_keys": "Management keys that exceed it",
+    },
+    back="/ops/accounts/{account}",
+    crumbs=(OPERATIONS, ACCOUNTS),
+)
 RESUME = _write("resume_account", "Resume", "Its keys work again within a second.")
 GRANT = Write(
     operation="create_grant",

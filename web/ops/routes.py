@@ -64,6 +64,7 @@ OPS: tuple[Route, ...] = (
     _form("/ops/accounts/{account}/name", account_name.show, account_name.act, STAFF),
     _write("/ops/accounts/{account}/suspend", account.SUSPEND, STAFF),
     _write("/ops/accounts/{account}/resume", account.RESUME, STAFF),
+    _write("/ops/accounts/{account}/key-policy", account.BOUND_KEYS),
     _write("/ops/accounts/{account}/grant", account.GRANT, FINANCE),
     _read("/ops/accounts/{account}", account.show),
     _read("/ops/prices", prices.show),

@@ -131,8 +131,11 @@ async def test_a_thousand_keys_take_as_few_statements_as_one(pages: Pages, crowd
     reader = pages.reader(a_member(crowded, Role.OWNER, now=pages.now))
     with pages.counted() as statements:
         first = await reader.get(path)
-    # The role, the time, and what six tables have of fifty keys.
-    assert len(statements) <= 8, statements
+    # The role, the keys with all that tables have of them, the time, and the account's bound.
+    assert len(statements) <= 5, statements
+    with pages.counted() as of_one:
+        one = await reader.get(re.findall(rf'href="({path}/key_[0-9a-f]+)"', first.text)[0])
+    assert (one.status_code, len(of_one) <= 6) == (200, True), of_one
     seen = set(re.findall(r"key_[0-9a-f]{32}", first.text))
     assert len(seen) == 50
     following = re.search(r'href="([^"]+)" rel="next"', first.text)
@@ -223,6 +226,50 @@ async def test_networks_that_exclude_the_reader_are_set_after_a_warning(pages: P
     late = await owner.post(one[1], data=networks | {"networks": "127.0.0.1"})
     assert late.status_code == 409
     assert fields(late, one[1])["networks"] == "127.0.0.1"
+
+
+async def test_an_owner_bounds_the_life_of_keys_and_sees_what_exceeds_it(pages: Pages, office: AccountId) -> None:
+    base = f"/accounts/{wire(AccountId, office)}"
+    owner = pages.reader(a_member(office, Role.OWNER, now=pages.now), "policy")
+    made = await owner.post(
+        f"{base}/keys/new", data=fields(await owner.get(f"{base}/keys/new"), f"{base}/keys/new") | {"name": "endless"}
+    )
+    href = re.search(rf'href="({base}/keys/key_[0-9a-f]+)"', made.text)
+    assert href is not None
+    assert "no bound" in main_of(await owner.get(f"{base}/keys"))
+    path = f"{base}/key-policy"
+    form = fields(await owner.get(path), path)
+    wrong = await owner.post(path, data=form | {"max_days": "ninety"})
+    assert (wrong.status_code, fields(wrong, path)["max_days"]) == (400, "ninety")
+    proposed = await owner.post(path, data=form | {"max_days": "90"})
+    assert "90 days" in main_of(proposed)
+    assert "stay as they are" in main_of(proposed)
+    done = await owner.post(path, data=fields(proposed, path))
+    listed = main_of(await owner.get(done.headers["location"]))
+    assert "Longest life of a new key: 90 days." in listed
+    assert "longer than the account's longest life" in listed
+    page = await owner.get(href[1])
+    assert "from its rotation on it ends after that" in main_of(page)
+    assert "in 90 days, the latest" in main_of(page)
+    late = f"{pages.now + timedelta(days=100):%Y-%m-%d}"
+    refused = await owner.post(f"{href[1]}/edit", data=fields(page, f"{href[1]}/edit") | {"expires_on": late})
+    assert refused.status_code == 400
+    assert re.search(r'name="expires_on"[^>]*aria-invalid="true"', refused.text)
+    assert "at most 90 days" in refused.text
+    saved = await owner.post(f"{href[1]}/edit", data=fields(page, f"{href[1]}/edit"))
+    assert saved.status_code == 303
+    page = await owner.get(href[1])
+    assert "longest life of 90" not in main_of(page)
+    # Sent again as it is, the end stays the instant that it was, and not the beginning of its day.
+    before = fields(page, f"{href[1]}/edit")
+    assert (await owner.post(f"{href[1]}/edit", data=before | {"name": "ended"})).status_code == 303
+    assert fields(await owner.get(href[1]), f"{href[1]}/edit")["expires_at"] == before["expires_at"]
+    developer = pages.reader(a_member(office, Role.DEVELOPER, now=pages.now), "developer")
+    assert (await developer.get(path)).status_code == 403
+    assert "Change the longest life" not in main_of(await developer.get(f"{base}/keys"))
+    back = fields(await owner.get(path), path) | {"max_days": ""}
+    await owner.post(path, data=fields(await owner.post(path, data=back), path))
+    assert "no bound" in main_of(await owner.get(f"{base}/keys"))
 
 
 @pytest.fixture

@@ -149,6 +149,8 @@ GET    /admin/v1/keys                                   finance_admin ops
 GET    /admin/v1/keys/{key_id}                          finance_admin ops
 GET    /admin/v1/ledger:trial-balance                   finance_admin ops
 GET    /admin/v1/ledger:verify                          finance_admin ops
+GET    /admin/v1/accounts/{account_id}/key-policy       finance_admin ops
+PATCH  /admin/v1/accounts/{account_id}/key-policy       ops
 GET    /admin/v1/management-keys                        finance_admin ops
 GET    /admin/v1/management-keys/{key_id}               finance_admin ops
 GET    /admin/v1/manifest:export                        finance_admin ops
@@ -183,6 +185,8 @@ GET    /v1/keys/{key_id}                                keys:read
 GET    /v1/licenses                                     visitor
 GET    /v1/licenses/{license}                           visitor
 GET    /v1/licenses/{license}/acceptance                any
+GET    /v1/account/key-policy                           keys:read
+PATCH  /v1/account/key-policy                           owner
 GET    /v1/management-keys                              owner
 GET    /v1/management-keys/{key_id}                     owner
 GET    /v1/model-changes                                visitor
