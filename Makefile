@@ -9,7 +9,7 @@ SIDE_BY_SIDE = -n 4 --dist loadscope --no-loadscope-reorder
 RULES = $(RUN) ruff format --check . && $(RUN) ruff check . && .venv/bin/lint-imports && $(RUN) pytest tests/house
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check fix browser pictures bench bench-gpu chaos stripe-smoke proofs year lock migration clean
+.PHONY: help up test check fix browser pictures manual bench bench-gpu chaos stripe-smoke proofs year lock migration clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,6 +34,9 @@ pictures: .venv/.dev browser ## Take pictures of all pages in their states, with
 	@rm -rf pictures && mkdir pictures
 	@GIGAROUTER_TEST_PICTURES=pictures $(RUN) pytest tests/stories/pages
 	@echo pictures/index.html
+
+manual: .venv/.dev browser ## Take the pictures of docs/pages anew: the steps of finance and operations
+	@GIGAROUTER_TEST_MANUAL=1 $(RUN) pytest tests/stories/pages/test_three_stories.py -k "finance_closes or ops_adds"
 
 bench: .venv/.dev ## Measure against other gateways; the figures are kept in bench/results
 	@$(RUN) bench

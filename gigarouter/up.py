@@ -206,7 +206,8 @@ def _with_free_ports(settings: Settings) -> Settings:
 def _addresses(settings: Settings) -> dict[str, str | int]:
     """Where `serve` and `web` listen, as settings."""
     inside = {} if settings.shares_port else {"admin_host": settings.admin_host}
-    pages: dict[str, str | int] = {"web_host": settings.web_host, "web_port": settings.web_port}
+    api = settings.web_api_url or f"http://{reachable(settings.host)}:{settings.port}"
+    pages: dict[str, str | int] = {"web_host": settings.web_host, "web_port": settings.web_port, "web_api_url": api}
     return {"host": settings.host, "port": settings.port, "admin_port": settings.admin_port, **inside, **pages}
 
 

@@ -28,6 +28,11 @@ class WebSettings(BaseModel):
         description="Address of the API as pages tell customers, as https://api.router.example; by default "
         "http://GIGAROUTER_HOST:GIGAROUTER_PORT.",
     )
+    web_api_url: str | None = Field(
+        default=None,
+        description="Address at which the pages themselves reach the API, as http://10.0.0.5:8000: `Try it` makes a "
+        "call there. Without it the pages call nothing, and say how to call instead. `up` sets it.",
+    )
     web_proxies: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
         default=[],
         description="Networks, comma separated CIDRs, of the proxies before the pages, whose X-Forwarded-For is "
@@ -41,7 +46,7 @@ class WebSettings(BaseModel):
     )
     web_reload: bool = Field(default=False, description="See changed templates, styles and scripts at once.")
 
-    @field_validator("web_url", "api_url")
+    @field_validator("web_url", "api_url", "web_api_url")
     @classmethod
     def _is_address(cls, value: str | None) -> str | None:
         parts = urlsplit(value or "")

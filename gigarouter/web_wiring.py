@@ -7,6 +7,7 @@ process which has not reached it: what calls in flight hold counts as nothing, a
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from gigarouter.local_admin import local_context
 from gigarouter.ports import reachable
 from gigarouter.settings import Settings
 from gigarouter.stripe_settings import stripe_config
+from gigarouter.trial_calls import trial_calls
 from gigarouter.web_settings import web_url
 from providers.wire import networks
 from router.api.app import Audience, create_pages_app, operations_for
@@ -64,7 +66,8 @@ async def pages(settings: Settings, find: FindViewer | None = None) -> AsyncIter
         raise CannotStart("PostgreSQL went away while keys, catalogue and prices were read from it.") from gone
     context = _router_context(settings, writes, refresher)
     reading = msgspec.structs.replace(context, db=reads)
-    made = WebContext(
+    made = partial(
+        WebContext,
         reads=reading,
         writes=context,
         reading=_operations(settings, reading),
@@ -79,12 +82,12 @@ async def pages(settings: Settings, find: FindViewer | None = None) -> AsyncIter
         mail_folder=None if settings.smtp_url else settings.mail_dir,
         reloads_templates=settings.web_reload,
     )
-    async with asyncio.TaskGroup() as group:
+    async with trial_calls(settings.web_api_url, settings.call_deadline_s) as send, asyncio.TaskGroup() as group:
         follow = group.create_task(refresher.run())
         # A page is not older than what was changed before the process said that it is ready.
         await refresher.catch_up(FOLLOWS_WITHIN_S)
         try:
-            yield made
+            yield made(send_call=send)
         finally:
             follow.cancel()
     await reads.close()
@@ -135,6 +138,7 @@ def _router_context(settings: Settings, db: Database, refresher: Refresher) -> R
         receipts=ReceiptBuffer(db),
         comparison=TrafficComparison(ComparisonBounds(0.0, 1), state, db, Random().random),  # noqa: S311 - compares none
         exports=settings.exports_folder(),
+        has_redis=False,
         stripe=stripe_config(settings),
         webhook_networks=networks([str(network) for network in settings.webhook_private_networks]),
         second_person=settings.second_person_limits(),

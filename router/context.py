@@ -87,6 +87,8 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     receipts: ReceiptBuffer
     comparison: TrafficComparison
     exports: ExportFolder
+    # Not in the process of pages, which knows no call: what calls hold is unknown there.
+    has_redis: bool = True
     # None where no payments are taken.
     stripe: StripeConfig | None = None
     # Beside public addresses, where customers' webhooks may be reached.

@@ -59,13 +59,14 @@ class KeyRow(Base):
 
 
 class OldSecretRow(Base):
-    """A secret of a key that was replaced before the key's latest rotation and works on."""
+    """A secret of a key that was replaced before the key's latest rotation and works on, or that of a trial call."""
 
     __tablename__ = "old_secrets"
 
     digest: Mapped[bytes] = mapped_column(primary_key=True)
     key_id: Mapped[UUID]
     works_until: Mapped[datetime]
+    is_trial: Mapped[bool]
 
 
 class ProviderRow(Base):

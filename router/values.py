@@ -67,8 +67,9 @@ class EmbedRequest(msgspec.Struct, frozen=True):
 class Key(msgspec.Struct, frozen=True):
     """An API key in memory. ``models`` empty means every model; calls with an ``is_test`` key cost nothing.
 
-    ``allow_token_ids`` says that its token ids are those of the called model's own tokenizer. ``networks`` are those
-    from which it may be used, empty for every one.
+    ``allow_token_ids`` says that its token ids are those of the called model's own tokenizer. ``is_trial``: by the
+    secret that the pages made for one call, which is no use of the key by whoever has it. ``networks`` are those from
+    which it may be used, empty for every one.
     """
 
     id: KeyId
@@ -83,6 +84,7 @@ class Key(msgspec.Struct, frozen=True):
     is_test: bool = False
     accepted: frozenset[str] = frozenset()
     allow_token_ids: bool = False
+    is_trial: bool = False
     networks: tuple[NetworkRange, ...] = NO_NETWORKS
 
 

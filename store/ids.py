@@ -58,6 +58,7 @@ PasskeyId = NewType("PasskeyId", UUID)
 InvitationId = NewType("InvitationId", UUID)
 IncidentId = NewType("IncidentId", UUID)
 EvidenceId = NewType("EvidenceId", UUID)
+AccountViewId = NewType("AccountViewId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -110,6 +111,7 @@ PREFIXES: dict[object, str] = {
     InvitationId: "invite",
     EvidenceId: "evidence",
     IncidentId: "incident",
+    AccountViewId: "view",
 }
 
 

@@ -32,6 +32,7 @@ from web.shell import Shell, Theme, account_navigation, navigation, switcher
 from web.sign_in.finish import held_of
 from web.sign_in.start import start_page
 from web.static import Assets
+from web.uploads import UPLOAD_MEDIA, read_upload
 from web.viewer import NOBODY
 
 log = structlog.get_logger("web")
@@ -130,7 +131,7 @@ class WebApp:
             is_page=self._table.is_page,
             is_form=self._table.is_form,
         )
-        reading.request.account_id = check_access(route, reading.viewer, values, exchange.now)
+        reading.request.account_id = check_access(route, reading.viewer, values, exchange.now, exchange.method)
         function = route.function(exchange.method)
         assert function is not None, "its row has this method; this is a bug"
         return await function(reading.request)
@@ -212,6 +213,7 @@ class WebApp:
             account=membership,
             sections=() if membership is None else account_navigation(self._paths, exchange.path, membership),
             accounts=() if membership is None else switcher(exchange.path, viewer, membership),
+            view=None if viewer.staff is None else viewer.staff.view,
         )
 
     def _current_assets(self) -> Assets:
@@ -264,8 +266,10 @@ def _theme(cookies: dict[str, str]) -> Theme:
 
 async def _form(receive: Receive, headers: dict[bytes, bytes], route: Route) -> Pairs:
     """The posted fields. Raises ``InvalidInput``, ``PageFault`` 413."""
-    media = headers.get(b"content-type", FORM_MEDIA).partition(b";")[0].strip().lower()
-    if media != FORM_MEDIA:
+    content_type = headers.get(b"content-type", FORM_MEDIA)
+    media = content_type.partition(b";")[0].strip().lower()
+    has_files = route.takes_files and media == UPLOAD_MEDIA
+    if media != FORM_MEDIA and not has_files:
         raise InvalidInput("A form is sent as application/x-www-form-urlencoded.")
     body = bytearray()
     while True:
@@ -274,7 +278,7 @@ async def _form(receive: Receive, headers: dict[bytes, bytes], route: Route) -> 
         if len(body) > route.body_bytes_max:
             raise PageFault(413, "body_too_large", f"The form is larger than {route.body_bytes_max} bytes.")
         if not message.get("more_body", False):
-            return read_pairs(bytes(body), "form")
+            return read_upload(content_type, bytes(body)) if has_files else read_pairs(bytes(body), "form")
 
 
 def _headers_of(answer: Answer, reading: _Reading) -> Headers:

@@ -9,6 +9,7 @@ import msgspec
 
 from router.api.in_process import InProcess
 from router.context import RouterContext
+from router.trial.call import SendCall
 from store.clock import Clock
 from web.origins import Origins
 from web.people import PeopleContext
@@ -34,6 +35,8 @@ class WebContext(msgspec.Struct, frozen=True, kw_only=True):
     origins: Origins
     clock: Clock
     api_url: str
+    # Makes a trial call at the API; None where the pages are not told where it is.
+    send_call: SendCall | None = None
     checkout_origins: tuple[str, ...] = ()
     has_workshop: bool = False
     mail_folder: Path | None = None

@@ -4,6 +4,7 @@ A write has two steps: the form is posted and run dry, which gives a page that s
 the same with ``confirm``. Refused, the form comes back with what was typed and a sentence at each field at fault.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -85,6 +86,8 @@ def form_of(
     whole: list[str] = []
     for fault in refused.faults:
         name = (fields or {}).get(fault.param or "", fault.param or "")
+        # A part of a list is typed in one field.
+        name = name if name in typed else re.split(r"[.\[]", name)[0]
         if name in typed and name not in errors:
             errors[name] = fault.message
         else:

@@ -1,6 +1,6 @@
 """Renders Markdown, ours and that of others, as HTML in which nothing of theirs is markup.
 
-No raw HTML, no images from elsewhere; links of others are ``nofollow noopener`` and go to http and https alone. Code is
+No raw HTML, no images but ours; links of others are ``nofollow noopener`` and go to http and https alone. Code is
 coloured by classes, since no style may stand in a page.
 """
 
@@ -23,15 +23,16 @@ from typing_extensions import override
 Html: TypeAlias = Markup
 
 BYTES_MAX = 200_000
+PICTURE_WIDTH, PICTURE_HEIGHT = 1000, 700
 _REMOTE = re.compile(r"(?i)https?://")
 _FORMATTER: HtmlFormatter[str] = HtmlFormatter(nowrap=True)
 
 
 def render_markdown(text: str, *, is_ours: bool = False, link: Callable[[str], str | None] = lambda href: href) -> Html:
-    """The HTML of a text; ``is_ours``: its headings have ids, and its links lead where ``link`` says, or nowhere."""
+    """The HTML of a text; ``is_ours``: its headings have ids, ``link`` says where its links and pictures are."""
     parser = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable("table")
-    parser.disable("image")
     if not is_ours:
+        parser.disable("image")
         parser.options["theirs"] = True
     return Markup(parser.render(text[:BYTES_MAX], {"link": link}))  # noqa: S704 - without raw HTML, what it renders is escaped
 
@@ -70,6 +71,14 @@ class _Renderer(RendererHTML):
             to = env["link"](href)
             return "<a>" if to is None else f'<a href="{escape(to)}">'
         return f'<a href="{escape(href)}" rel="nofollow noopener">' if _REMOTE.match(href) else "<a>"
+
+    @override
+    def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:
+        token = tokens[idx]
+        words, href = escape(token.content), env["link"](str(token.attrs.get("src", "")))
+        # All pictures of ours are of one size, so that nothing moves while they come.
+        size = f'width="{PICTURE_WIDTH}" height="{PICTURE_HEIGHT}"'
+        return str(words) if href is None else f'<img src="{escape(href)}" alt="{words}" {size} loading="lazy">'
 
     def table_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:  # noqa: ANN401
         number = env["tables"] = env.get("tables", 0) + 1

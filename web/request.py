@@ -10,8 +10,8 @@ from router.api.in_process import InProcess, OperationCall, Outcome
 from router.changes.audit import Actor
 from router.identity.operators import Operator
 from router.identity.people.values import Place, SignedIn, place_of
-from router.identity.principals import MemberPrincipal, actor_of
-from store.ids import AccountId, MemberId, parse, wire
+from router.identity.principals import MemberPrincipal, PersonPrincipal, actor_of
+from store.ids import AccountId, MemberId, PersonId, parse, wire
 from web.context import WebContext
 from web.faults import NotFound
 from web.fields import Pairs, struct_of
@@ -138,14 +138,21 @@ class PageRequest:
         return await self.operations.run(operation, self.identify, call, answer)
 
     def identify(self, exchange: Exchange) -> None:
-        """Make an operation's exchange this reader's: a member's on an account's page, elsewhere an operator's."""
+        """Make an operation's exchange this reader's: a person, and a member of the page's account or an operator."""
+        if (signed_in := self.viewer.signed_in) is not None:
+            person_id = signed_in.person.id
+            actor = Actor(wire(PersonId, person_id))
+            exchange.person = PersonPrincipal(person_id, actor, signed_in.session.id)
         if self.account_id is not None:
             membership = self.viewer.membership(self.account_id)
             assert membership is not None, "access was checked; this is a bug"
-            principal = MemberPrincipal(membership.member_id, membership.account_id, membership.role)
+            principal = MemberPrincipal(
+                membership.member_id, membership.account_id, membership.role, only_reads=membership.only_reads
+            )
             exchange.principal, exchange.actor = principal, actor_of(principal)
         elif (staff := self.viewer.staff) is not None:
-            exchange.operator = Operator(staff.member_id, staff.role, self.viewer.email)
+            session = None if signed_in is None else signed_in.session.id
+            exchange.operator = Operator(staff.member_id, staff.role, self.viewer.email, session_id=session)
             exchange.actor = Actor(wire(MemberId, staff.member_id))
 
 

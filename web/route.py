@@ -38,8 +38,8 @@ class Who(StrEnum):
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """A row: ``show`` answers GET, ``act`` POST. ``fresh``: it wants a sign-in of the last 15 minutes.
 
-    ``only_workshop``: there in `up` and tests alone. ``any_origin``: its POST needs no page of ours before it, for
-    its address is a secret that says all, and no cookie counts.
+    ``takes_files``: its form may have a file. ``only_workshop``: there in `up` and tests alone. ``any_origin``: its
+    POST needs no page of ours before it, for its address is a secret that says all, and no cookie counts.
     """
 
     path: str
@@ -49,6 +49,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     roles: frozenset[Role] = frozenset()
     fresh: bool = False
     body_bytes_max: int = FORM_BYTES_MAX
+    takes_files: bool = False
     only_workshop: bool = False
     any_origin: bool = False
 

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from router.identity.members import Role
+from router.identity.people.values import OpenView
 from store.ids import AccountId, wire
 from web.route import BUILDERS, MEMBERS, MONEY, OWNERS
 from web.static import Assets
@@ -36,6 +37,8 @@ class Shell(msgspec.Struct, frozen=True, kw_only=True):
     sections: tuple[NavItem, ...] = ()
     account: Membership | None = None
     accounts: tuple[NavItem, ...] = ()
+    # The account that the reader, an operator, sees as its owner does.
+    view: OpenView | None = None
 
 
 PUBLIC_NAV = (
@@ -55,6 +58,7 @@ ACCOUNT_NAV: tuple[tuple[str, str, frozenset[Role]], ...] = (
     ("Members", "members", MEMBERS),
     ("Licenses", "licenses", MEMBERS),
     ("Audit", "audit", OWNERS),
+    ("Data", "data", OWNERS),
 )
 STAFF_NAV = (("Operations", "/ops"), ("Finance", "/finance"))
 

@@ -43,7 +43,10 @@ _INSERT_TERM = text("""
 _INSERT_END = text(
     "INSERT INTO contract_ends (id, contract_id, until, reason) VALUES (:id, :contract, :until, :reason)"
 )
-_FUNDED = text("SELECT remaining_nano FROM grants WHERE account_id = :account AND source_ref = :source")
+_FUNDED = text(
+    "SELECT source_ref, remaining_nano FROM grants"
+    " WHERE account_id = ANY(:accounts) AND source_ref = ANY(CAST(:sources AS text[]))"
+)
 
 
 class NewTerm(msgspec.Struct, frozen=True):
@@ -109,8 +112,16 @@ async def list_terms(tx: AsyncConnection, account_id: AccountId | None = None) -
 
 async def read_commitment(tx: AsyncConnection, contract: Contract) -> NanoUSD | None:
     """What is left of a contract's commitment; None where it was not paid yet, or there is none."""
-    left = await tx.scalar(_FUNDED, {"account": contract.account_id, "source": commitment_source(contract.id)})
-    return None if left is None else NanoUSD(int(left))
+    return (await read_commitments(tx, [contract])).get(contract.id)
+
+
+async def read_commitments(tx: AsyncConnection, contracts: Sequence[Contract]) -> dict[ContractId, NanoUSD]:
+    """What is left of each contract's commitment that was paid, by one statement."""
+    sources = {commitment_source(one.id): one.id for one in contracts if one.commitment is not None}
+    if not sources:
+        return {}
+    which = {"accounts": [one.account_id for one in contracts], "sources": list(sources)}
+    return {sources[source]: NanoUSD(int(left)) for source, left in await tx.execute(_FUNDED, which)}
 
 
 def commitment_source(contract_id: ContractId) -> str:

@@ -25,14 +25,14 @@ _COLUMNS = "id, kind, source_ref, account_id, facts::text AS facts, state, fault
 _FIND = text(f"SELECT {_COLUMNS} FROM document_requests WHERE source_ref = :source")  # noqa: S608 - constants
 _LIST = text(
     f"SELECT {_COLUMNS} FROM document_requests"  # noqa: S608 - constants
-    " WHERE (CAST(:account AS uuid) IS NULL OR account_id = :account) AND id > :after ORDER BY id LIMIT :limit"
+    " WHERE (CAST(:account AS uuid) IS NULL OR account_id = :account) AND id < :before ORDER BY id DESC LIMIT :limit"
 )
 _FIND_ID = text(f"SELECT {_COLUMNS} FROM document_requests WHERE id = :id")  # noqa: S608 - constants
 _RETRY = text(
     "UPDATE document_requests SET state = 'waiting', fault = '', run_after = now() WHERE state = 'refused'"
     " AND account_id = :account AND (CAST(:id AS uuid) IS NULL OR id = :id)"
 )
-_NIL = UUID(int=0)
+_NIL, _LAST = UUID(int=0), UUID(int=2**128 - 1)
 # How the sources of payments' documents begin.
 TOPUP = "topup:"
 
@@ -211,10 +211,10 @@ def topup_source(payment_ref: str) -> str:
 
 
 async def list_requests(
-    tx: AsyncConnection, *, account_id: AccountId | None = None, after: UUID | None = None, limit: int = 100
+    tx: AsyncConnection, *, account_id: AccountId | None = None, before: UUID | None = None, limit: int = 100
 ) -> list[DocumentRequest]:
-    """List requests, the oldest first; of one account where it is named."""
-    rows = await tx.execute(_LIST, {"account": account_id, "after": after or _NIL, "limit": limit})
+    """List requests, the newest first; of one account where it is named."""
+    rows = await tx.execute(_LIST, {"account": account_id, "before": before or _LAST, "limit": limit})
     return [request_of(row) for row in rows]
 
 

@@ -30,11 +30,25 @@ _COLUMNS = """d.id, d.account_id, d.issued_at, d.facts,
     (SELECT c.status FROM collections c WHERE c.document_id = d.id) AS collection"""
 _FIND = text(f"SELECT {_COLUMNS} FROM documents d WHERE d.id = :id")  # noqa: S608 - constants
 _FIND_NAMED = text(f"SELECT {_COLUMNS} FROM documents d WHERE d.name = :name")  # noqa: S608 - constants
-_LIST = text(
-    f"SELECT {_COLUMNS} FROM documents d"  # noqa: S608 - constants
-    " WHERE (CAST(:account AS uuid) IS NULL OR d.account_id = :account)"
-    " AND (CAST(:kind AS text) IS NULL OR d.kind = :kind) AND d.id > :after ORDER BY d.id LIMIT :limit"
+# Each filter is there or not, so that Postgres can take the index of those that are.
+_LIST = f"SELECT {_COLUMNS} FROM documents d WHERE d.id < :before"  # noqa: S608 - constants
+_FILTERS = {
+    "account": " AND d.account_id = :account",
+    "kind": " AND d.kind = :kind",
+    "period": " AND d.period = :period",
+    "few": " AND d.id = ANY(:few)",
+    "search": " AND d.id IN (SELECT w.document_id FROM document_words w"
+    " WHERE w.words @@ document_question(CAST(:search AS text)))",
+}
+# Of a hundred thousand documents the index of words finds a rare one in a millisecond; where more than so many have the
+# words, a page of the newest is found sooner by walking from the newest on.
+FEW = 2_000
+_FOUND = text(
+    "SELECT document_id FROM document_words WHERE words @@ document_question(CAST(:search AS text)) LIMIT :most"
 )
+_NEWEST = " ORDER BY d.id DESC LIMIT :limit"
+_NAMES = text("SELECT id, name FROM documents WHERE id = ANY(:ids)")
+_FILL_WORDS = text("SELECT fill_document_words(:most)")
 _NOTES = text(f"SELECT {_COLUMNS} FROM documents d WHERE d.corrects = :id ORDER BY d.id")  # noqa: S608 - constants
 _FILE = text("SELECT format, media, content, sha256 FROM document_files WHERE document_id = :id AND format = :format")
 _FILES = text(
@@ -44,7 +58,7 @@ _CREDITED = text(
     "SELECT count(*) FROM documents d JOIN documents c ON c.corrects = d.id AND NOT c.partial"
     " WHERE d.account_id = :account AND d.kind = :kind AND d.period = :period AND d.seller = :seller"
 )
-_NIL = UUID(int=0)
+_LAST = UUID(int=2**128 - 1)
 
 
 class StoredDocument(msgspec.Struct, frozen=True):
@@ -115,6 +129,11 @@ async def find_named(tx: AsyncConnection, name: str) -> StoredDocument | None:
     return None if row is None else _stored(row)
 
 
+async def read_names(tx: AsyncConnection, document_ids: Sequence[DocumentId]) -> dict[DocumentId, str]:
+    """The numbers of documents, by one statement."""
+    return {DocumentId(row.id): row.name for row in await tx.execute(_NAMES, {"ids": list(document_ids)})}
+
+
 async def list_credit_notes(tx: AsyncConnection, document_id: DocumentId) -> list[StoredDocument]:
     """The credit notes of a document, the oldest first."""
     return [_stored(row) for row in await tx.execute(_NOTES, {"id": document_id})]
@@ -125,13 +144,28 @@ async def list_documents(
     *,
     account_id: AccountId | None = None,
     kind: DocumentKind | None = None,
-    after: UUID | None = None,
+    period: date | None = None,
+    search: str | None = None,
+    before: UUID | None = None,
     limit: int = 100,
 ) -> list[StoredDocument]:
-    """List issued documents, the oldest first; of one account or kind where it is named."""
-    which = {"account": account_id, "kind": kind and kind.value, "after": after or _NIL, "limit": limit}
-    rows = await tx.execute(_LIST, which)
+    """List issued documents, the newest first; of one account, kind or month where it is named.
+
+    ``search`` are words that begin words of its number, of the customer's name or of their order number, or a total.
+    """
+    which: dict[str, object] = {"account": account_id, "kind": kind and kind.value, "period": period}
+    if search is not None:
+        found = list(await tx.scalars(_FOUND, {"search": search, "most": FEW + 1}))
+        which |= {"few": found} if len(found) <= FEW else {"search": search}
+    filters = {name: value for name, value in which.items() if value is not None}
+    query = _LIST + "".join(_FILTERS[name] for name in filters) + _NEWEST
+    rows = await tx.execute(text(query), {**filters, "before": before or _LAST, "limit": limit})
     return [_stored(row) for row in rows]
+
+
+async def fill_words(tx: AsyncConnection, most: int) -> int:
+    """Have documents of earlier releases found by their words, so many at a time; returns how many."""
+    return int(await tx.scalar(_FILL_WORDS, {"most": most}) or 0)
 
 
 async def read_file(tx: AsyncConnection, document_id: DocumentId, format: str) -> DocumentFile | None:

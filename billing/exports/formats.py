@@ -13,10 +13,12 @@ class ExportKind(StrEnum):
     AUDIT = "audit"
     DOCUMENTS = "documents"
     JOURNAL = "journal"
+    # All that an account has of its own: its owner orders it, and nobody else has it.
+    ACCOUNT = "account"
 
 
 class ExportFormat(StrEnum):
-    """In which form: the first three are tables, the others are a journal for a program."""
+    """In which form: the first three are tables, the last is an archive, the others are a journal for a program."""
 
     CSV = "csv"
     CSV_GZ = "csv.gz"
@@ -27,6 +29,8 @@ class ExportFormat(StrEnum):
     QUICKBOOKS = "quickbooks"
     XERO = "xero"
     DATEV = "datev"
+    # One archive of everything, of an account.
+    ZIP = "zip"
 
 
 class Grain(StrEnum):
@@ -40,4 +44,4 @@ class Grain(StrEnum):
 TABLES = frozenset({ExportFormat.CSV, ExportFormat.CSV_GZ, ExportFormat.PARQUET})
 PLAIN_TEXT = frozenset({ExportFormat.HLEDGER, ExportFormat.BEANCOUNT})
 # Journals in cents, for programs whose accounts are mapped.
-PROGRAMS = frozenset(ExportFormat) - TABLES - PLAIN_TEXT
+PROGRAMS = frozenset(ExportFormat) - TABLES - PLAIN_TEXT - {ExportFormat.ZIP}

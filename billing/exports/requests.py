@@ -88,15 +88,31 @@ _INSERT = text("""
 """)
 _FIND = text(f"SELECT {_COLUMNS} FROM exports WHERE id = :id")  # noqa: S608 - constants
 _LIST = text(
-    f"SELECT {_COLUMNS} FROM exports WHERE (CAST(:before AS uuid) IS NULL OR id < :before)"  # noqa: S608 - constants
+    f"SELECT {_COLUMNS} FROM exports WHERE kind <> 'account' AND (CAST(:before AS uuid) IS NULL OR id < :before)"  # noqa: S608
     " ORDER BY id DESC LIMIT :limit"
 )
+# By the index of migration 0068.
+_OWN = "kind = 'account' AND filters ->> 'account_id' = CAST(:account AS text)"
+_LIST_OWN = text(
+    f"SELECT {_COLUMNS} FROM exports WHERE {_OWN} AND (CAST(:before AS uuid) IS NULL OR id < :before)"  # noqa: S608
+    " ORDER BY id DESC LIMIT :limit"
+)
+_COUNT_OWN = text(f"""
+    SELECT count(*) FILTER (WHERE state IN ('queued', 'running')) AS open,
+        count(*) FILTER (WHERE requested_at > now() - interval '1 day') AS today
+    FROM exports WHERE {_OWN}
+""")  # noqa: S608 - constants
+_CANCEL_OWN = text(f"""
+    UPDATE exports SET state = 'cancelled', lease_until = NULL, ended_at = now()
+    WHERE {_OWN} AND state IN ('queued', 'running')
+""")  # noqa: S608 - constants
+_EXPIRE_OWN = text(f"UPDATE exports SET state = 'expired' WHERE {_OWN} AND state = 'done'")  # noqa: S608 - constants
 _CLAIM = text(f"""
     UPDATE exports SET state = 'running', runs = runs + 1, started_at = coalesce(started_at, now()),
         lease_until = now() + :lease
     WHERE id = (
         SELECT id FROM exports WHERE state = 'queued' OR (state = 'running' AND lease_until < now())
-        ORDER BY requested_at LIMIT 1 FOR UPDATE SKIP LOCKED
+        ORDER BY kind = 'account', requested_at LIMIT 1 FOR UPDATE SKIP LOCKED
     ) RETURNING {_COLUMNS}
 """)  # noqa: S608 - constants
 _MINE = "WHERE id = :id AND state = 'running' AND runs = :run RETURNING id"
@@ -119,13 +135,17 @@ _FILES = text(
     "SELECT number, name, rows, bytes, sha256, sums::text AS sums, read_at FROM export_files WHERE export_id = :id"
     " ORDER BY number"
 )
+_ARCHIVES = text(
+    "SELECT export_id, number, name, rows, bytes, sha256, sums::text AS sums, read_at FROM export_files"
+    " WHERE export_id = ANY(CAST(:ids AS uuid[])) AND number = 1"
+)
 _ADD_FILE = text("""
     INSERT INTO export_files (export_id, number, name, rows, bytes, sha256, sums, read_at)
     VALUES (:export_id, :number, :name, :rows, :size, :sha256, CAST(:sums AS jsonb), :read_at)
 """)
 _DROP_FILES = text("DELETE FROM export_files WHERE export_id = :id AND NOT number = ANY(:numbers)")
 _MANIFEST = text("SELECT manifest::text FROM exports WHERE id = :id")
-_OPEN = text("SELECT count(*) FROM exports WHERE state IN ('queued', 'running')")
+_OPEN = text("SELECT count(*) FROM exports WHERE state IN ('queued', 'running') AND kind <> 'account'")
 _OLD_PLAN = text("SELECT plan::text FROM exports WHERE id = :id")
 
 
@@ -148,7 +168,7 @@ async def request_export(
 
 
 async def open_exports(tx: AsyncConnection) -> int:
-    """How many exports wait or are being written."""
+    """How many exports wait or are being written, those of accounts' owners not counted."""
     return int((await tx.execute(_OPEN)).scalar_one())
 
 
@@ -159,12 +179,30 @@ async def find_export(tx: AsyncConnection, export_id: ExportId) -> Export | None
 
 
 async def list_exports(tx: AsyncConnection, before: UUID | None, limit: int) -> list[Export]:
-    """Exports, the newest first; ``before`` is the last one of the page before."""
+    """Exports but those of accounts' owners, the newest first; ``before`` is the last one of the page before."""
     return [_export(row) for row in await tx.execute(_LIST, {"before": before, "limit": limit})]
 
 
+async def list_own_exports(tx: AsyncConnection, account_id: AccountId, before: UUID | None, limit: int) -> list[Export]:
+    """The exports of all that an account has, which its owners ordered, the newest first."""
+    values = {"account": str(account_id), "before": before, "limit": limit}
+    return [_export(row) for row in await tx.execute(_LIST_OWN, values)]
+
+
+async def count_own_exports(tx: AsyncConnection, account_id: AccountId) -> tuple[int, int]:
+    """How many of them wait or are being written, and how many were ordered within a day."""
+    row = (await tx.execute(_COUNT_OWN, {"account": str(account_id)})).one()
+    return row.open, row.today
+
+
+async def drop_own_exports(tx: AsyncConnection, account_id: AccountId) -> None:
+    """End them all, because the account has ended: their files have names of people, and are removed within minutes."""
+    await tx.execute(_CANCEL_OWN, {"account": str(account_id)})
+    await tx.execute(_EXPIRE_OWN, {"account": str(account_id)})
+
+
 async def claim(tx: AsyncConnection) -> Export | None:
-    """Take up the oldest export that waits, or whose process has ended; None where there is none."""
+    """Take up the oldest export that waits, or whose process has ended, finance's first; None where there is none."""
     row = (await tx.execute(_CLAIM, {"lease": LEASE})).one_or_none()
     return None if row is None else _export(row)
 
@@ -210,20 +248,15 @@ async def exports_with_files(tx: AsyncConnection) -> set[ExportId]:
     return {ExportId(row.id) for row in await tx.execute(_KEEP)}
 
 
+async def archives_of(tx: AsyncConnection, exports: list[ExportId]) -> dict[ExportId, ExportFile]:
+    """The one file of each of these exports that is an archive and written."""
+    rows = await tx.execute(_ARCHIVES, {"ids": exports})
+    return {ExportId(row.export_id): _file(row) for row in rows}
+
+
 async def list_files(tx: AsyncConnection, export_id: ExportId) -> list[ExportFile]:
     """The files of an export that are written whole."""
-    return [
-        ExportFile(
-            row.number,
-            row.name,
-            row.rows,
-            row.bytes,
-            bytes(row.sha256),
-            msgspec.json.decode(row.sums, type=dict[str, str]),
-            row.read_at,
-        )
-        for row in await tx.execute(_FILES, {"id": export_id})
-    ]
+    return [_file(row) for row in await tx.execute(_FILES, {"id": export_id})]
 
 
 async def add_file(tx: AsyncConnection, export: Export, file: ExportFile, rows_done: int) -> None:
@@ -243,6 +276,11 @@ async def find_manifest(tx: AsyncConnection, export_id: ExportId) -> bytes | Non
     """The manifest of an export that is done, as JSON."""
     manifest = await tx.scalar(_MANIFEST, {"id": export_id})
     return None if manifest is None else str(manifest).encode()
+
+
+def _file(row: Row[Any]) -> ExportFile:
+    sums = msgspec.json.decode(row.sums, type=dict[str, str])
+    return ExportFile(row.number, row.name, row.rows, row.bytes, bytes(row.sha256), sums, row.read_at)
 
 
 async def _mine(tx: AsyncConnection, statement: Any, export: Export, facts: dict[str, object]) -> None:  # noqa: ANN401

@@ -6,7 +6,6 @@ otherwise its rows may have changed, and it begins anew.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from billing.exports.requests import (
 )
 from billing.exports.storage import MANIFEST, CannotWrite, ExportFolder, HashingFile
 from billing.exports.tables import SCHEMA_VERSION
-from billing.exports.work import ExportRefused, Part, Work
+from billing.exports.work import ExportRefused, Part, PartWriter, Work
 from store.ids import ExportId, wire
 from store.postgres import Database
 
@@ -52,8 +51,11 @@ _SORTS = "SET LOCAL work_mem = '64MB'"
 _HEAD = "SELECT number, digest, sealed_at FROM sealed_batches ORDER BY number DESC LIMIT 1"
 
 
-async def run_next(db: Database, folder: ExportFolder) -> bool:
-    """Write the export that waits longest; False where none does. Raises the faults of a store that is away."""
+async def run_next(db: Database, folder: ExportFolder, own: PartWriter | None = None) -> bool:
+    """Write the export that waits longest; False where none does. Raises the faults of a store that is away.
+
+    ``own`` writes what accounts' owners ordered of all that they have.
+    """
     async with db.transaction() as tx:
         export = await claim(tx)
     if export is None:
@@ -61,7 +63,7 @@ async def run_next(db: Database, folder: ExportFolder) -> bool:
     named = log.bind(export=wire(ExportId, export.id), run=export.runs)
     failure = ""
     lost = False
-    run = Run(db, folder, export)
+    run = Run(db, folder, export, _writer(export, own))
     try:
         async with asyncio.TaskGroup() as group:
             beat = group.create_task(run.keep_lease())
@@ -94,13 +96,21 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
+def _writer(export: Export, own: PartWriter | None) -> PartWriter:
+    if export.kind is not ExportKind.ACCOUNT:
+        return journals if export.kind is ExportKind.JOURNAL else rows
+    assert own is not None, "jobs writes what owners ordered, and brings its writer; this is a bug"
+    return own
+
+
 class Run:
     """One run of an export."""
 
-    def __init__(self, db: Database, folder: ExportFolder, export: Export) -> None:
+    def __init__(self, db: Database, folder: ExportFolder, export: Export, writer: PartWriter) -> None:
         self._db = db
         self._folder = folder
         self._export = export
+        self._writer = writer
         self.rows_done = 0
 
     async def keep_lease(self) -> None:
@@ -142,7 +152,7 @@ class Run:
                 earlier = await find_plan(tx, export.id)
             if earlier is not None:
                 return msgspec.json.decode(earlier, type=list[Part])
-        parts = await (journals.plan(work) if export.kind is ExportKind.JOURNAL else rows.plan(work))
+        parts = await self._writer.plan(work)
         async with self._db.transaction() as tx:
             await keep_files(tx, export, [])
             await record_plan(tx, export, msgspec.json.encode(parts), sum(part.rows for part in parts))
@@ -160,11 +170,8 @@ class Run:
     async def _write_part(self, folder: Path, work: Work, part: Part, read_at: datetime) -> ExportFile:
         room = self._folder.bytes_max - await asyncio.to_thread(self._folder.size)
         before = self.rows_done
-        write: Callable[[Work, Part, HashingFile], Awaitable[tuple[int, dict[str, str]]]] = (
-            journals.write if self._export.kind is ExportKind.JOURNAL else rows.write
-        )
         with HashingFile(folder / part.name, room) as file:
-            count, sums = await write(work, part, file)
+            count, sums = await self._writer.write(work, part, file)
             digest = await asyncio.to_thread(file.finish)
         self.rows_done = before + count
         found = ExportFile(part.number, part.name, count, file.bytes, digest, sums, read_at)
@@ -178,7 +185,8 @@ class Run:
             file.write(msgspec.json.format(manifest, indent=1) + b"\n")
             await asyncio.to_thread(file.finish)
         async with self._db.transaction() as tx:
-            await finish(tx, self._export, manifest, self.rows_done, self._folder.kept)
+            kept = self._folder.own_kept if self._export.kind is ExportKind.ACCOUNT else self._folder.kept
+            await finish(tx, self._export, manifest, self.rows_done, kept)
 
 
 def manifest_of(export: Export, files: list[ExportFile], head: Any, read_at: datetime) -> bytes:  # noqa: ANN401

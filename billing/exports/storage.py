@@ -25,11 +25,15 @@ class CannotWrite(Exception):
 
 
 class ExportFolder(msgspec.Struct, frozen=True):
-    """Where the files are, which ``serve`` and ``jobs`` both reach; how much they may take, and for how long."""
+    """Where the files are, which ``serve`` and ``jobs`` both reach; how much they may take, and for how long.
+
+    ``own_kept`` is for how long those stay that accounts' owners ordered.
+    """
 
     path: Path
     bytes_max: int
     kept: timedelta
+    own_kept: timedelta = timedelta(days=3)
 
     def of(self, export_id: ExportId) -> Path:
         """The folder of one export."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from billing.exports.requests import Export
+from billing.exports.storage import HashingFile
 from store.postgres import Connection
 
 
@@ -36,6 +37,18 @@ class Work(msgspec.Struct, frozen=True):
     connection: Connection
     count: Callable[[int], None]
     memo: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class PartWriter(Protocol):
+    """Plans and writes the files of one kind of export."""
+
+    async def plan(self, work: Work) -> list[Part]:
+        """The files that there will be."""
+        ...
+
+    async def write(self, work: Work, part: Part, file: HashingFile) -> tuple[int, dict[str, str]]:
+        """Write one of them; its rows, and the sums of its amounts."""
+        ...
 
 
 def period_label(since: datetime, until: datetime) -> str:

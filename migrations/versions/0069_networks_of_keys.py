@@ -1,13 +1,13 @@
 """The networks from which a key may be used.
 
 Revision ID: 0069
-Revises: 0062
+Revises: 0078
 """
 
 from alembic import op
 
 revision = "0069"
-down_revision = "0062"
+down_revision = "0078"
 branch_labels = None
 depends_on = None
 

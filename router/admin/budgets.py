@@ -52,4 +52,4 @@ def _require_amount(amount: NanoUSD) -> None:
 
 
 def _facts(budget: Budget) -> Json:
-    return {"name": budget.name, "period": budget.period.value, "amount_nano": budget.amount}
+    return {"name": budget.name, "period": budget.period.value, "amount_usd": to_usd(budget.amount)}

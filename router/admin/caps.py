@@ -59,4 +59,4 @@ def find_loosened(before: Sequence[Cap], after: Collection[Cap]) -> Cap | None:
 
 
 def _facts(caps: Sequence[Cap]) -> Json:
-    return {cap.period.value: cap.amount for cap in caps}
+    return {f"{cap.period.value}_usd": to_usd(cap.amount) for cap in caps}

@@ -18,6 +18,7 @@ from billing.closing import (
     write_debt_off,
 )
 from billing.documents.profiles import erase_profile
+from billing.exports.requests import drop_own_exports
 from billing.money import NanoUSD, to_usd
 from billing.stripe.config import StripeConfig
 from billing.stripe.refunds import NotRefundable, RefundOrder, order_refund
@@ -100,6 +101,7 @@ async def finish(db: Database, account_id: AccountId) -> None:
     async with db.transaction() as tx:
         if await mark_closed(tx, account_id):
             versions = await erase_profile(tx, account_id)
+            await drop_own_exports(tx, account_id)
             people = await erase_people(tx, account_id)
             facts: dict[str, object] = {"billing_profile_versions_erased": versions, "people_erased": people}
             change = Change("account.closed", wire(AccountId, account_id), account_id, after=facts)

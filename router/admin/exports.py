@@ -27,7 +27,7 @@ async def request_export(
 async def cancel_export(work: UnitOfWork, export_id: ExportId) -> Export:
     """Stop an export and give its files up. Raises ``NotFound``, ``Conflict`` where it has ended."""
     export = await find_export(work.connection, export_id)
-    if export is None:
+    if export is None or export.kind is ExportKind.ACCOUNT:
         raise NotFound(f"There is no export {wire(ExportId, export_id)}.", param="export")
     if not await cancel(work.connection, export_id):
         raise Conflict(f"It cannot be cancelled any more: it is {export.state.value}.")

@@ -4,6 +4,7 @@ What a line is stays in :mod:`billing.lines`, what is owed in :mod:`billing.rece
 """
 
 from sqlalchemy.exc import IntegrityError, NoResultFound
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import favours, lines, receivables
 from billing.ledger import CreditTooLarge
@@ -67,7 +68,7 @@ async def record_payment(
 
     Raises ``NotFound``, ``InvalidRequest``, ``Conflict``.
     """
-    found = await require_receivable(work, receivable_id)
+    found = await require_receivable(work.connection, receivable_id)
     paid = found.open if amount is None else amount
     try:
         await receivables.pay(work.connection, receivable_id, paid, work.now, source_ref=source)
@@ -90,7 +91,7 @@ async def write_off_receivable(
 
     Raises ``NotFound``, ``InvalidRequest``.
     """
-    found = await require_receivable(work, receivable_id)
+    found = await require_receivable(work.connection, receivable_id)
     lost = found.open if amount is None else amount
     source = f"{wire(ReceivableId, receivable_id)}:{new_id().hex}"
     try:
@@ -111,7 +112,7 @@ async def pay_favour_back(
 
     Raises ``NotFound``, ``InvalidRequest``, ``Conflict``.
     """
-    found = await require_receivable(work, receivable_id)
+    found = await require_receivable(work.connection, receivable_id)
     favour = NanoUSD(max(0, -found.open))
     back = favour if amount is None else amount
     try:
@@ -128,10 +129,10 @@ async def pay_favour_back(
     return await receivables.get_receivable(work.connection, receivable_id), back
 
 
-async def require_receivable(work: UnitOfWork, receivable_id: ReceivableId) -> Receivable:
+async def require_receivable(connection: AsyncConnection, receivable_id: ReceivableId) -> Receivable:
     """The receivable. Raises ``NotFound``."""
     try:
-        return await receivables.get_receivable(work.connection, receivable_id)
+        return await receivables.get_receivable(connection, receivable_id)
     except NoResultFound as error:
         raise NotFound(f"There is no receivable {wire(ReceivableId, receivable_id)}.", param="receivable_id") from error
 

@@ -5,6 +5,7 @@ What is compared is in :mod:`billing.reconciliation`; the jobs process does it.
 
 from sqlalchemy import text
 
+from billing.money import to_usd
 from billing.reconciliation import differences
 from billing.reconciliation.differences import Difference, DifferenceState
 from billing.reconciliation.runs import Run, RunKind, request_run
@@ -55,7 +56,7 @@ async def resolve_difference(
     if entry_id is not None and not await work.connection.scalar(_ENTRY, {"id": entry_id}):
         raise NotFound(f"There is no entry {wire(EntryId, entry_id)}.", param="entry")
     await differences.resolve(work.connection, difference_id, work.actor, reason.strip(), entry_id)
-    facts: Json = {"object": before.object, "kind": before.kind.value, "amount_nano": before.amount}
+    facts: Json = {"object": before.object, "kind": before.kind.value, "amount_usd": to_usd(before.amount)}
     facts["entry"] = None if entry_id is None else wire(EntryId, entry_id)
     work.record_change(Change("difference.resolve", wire(DifferenceId, difference_id), after=facts, reason=reason))
     return await _require(work, difference_id)

@@ -15,8 +15,9 @@ from router.identity.key_networks import require_network
 from router.identity.keys import MANAGEMENT
 from router.identity.management_keys import authenticate_management_key
 from router.identity.operators import authenticate_operator
-from router.identity.principals import ManagementKey, MemberPrincipal, Principal, actor_of
-from router.identity.scopes import ANY_SCOPE, roles_with, text_of
+from router.identity.people.people import person_of_member
+from router.identity.principals import ManagementKey, MemberPrincipal, PersonPrincipal, Principal, actor_of
+from router.identity.scopes import ANY_SCOPE, PERSONAL, Scope, roles_with, text_of
 from router.values import Caller
 from store.ids import KeyId, ManagementKeyId, MemberId, wire
 
@@ -38,12 +39,15 @@ async def check_access(request: Request) -> None:
     assert isinstance(route, OperationRoute), "an operation is declared by Operations; this is a bug"
     exchange.operation, who = route.path, route.spec.who
     exchange.holds_secret = route.spec.shows_once
-    is_machine = exchange.actor is not None and exchange.operator is None and exchange.principal is None
+    somebody = exchange.operator or exchange.principal or exchange.person
+    is_machine = exchange.actor is not None and somebody is None
     if who is Who.ANYONE or is_machine:
         return
     context: RouterContext = request.app.state.context
     if who in (Who.KEY, Who.MANAGER, Who.VISITOR):
         await _check_principal(request, exchange, route.spec)
+    elif who is Who.PERSON:
+        exchange.actor = (await _check_person(request, exchange, route.spec)).actor
     elif who is Who.OPERATOR:
         await _check_operator(exchange, context, route.spec)
     elif not _is_nearby(request):
@@ -75,6 +79,25 @@ async def _authenticate(exchange: Exchange, context: RouterContext) -> Principal
     return caller
 
 
+async def _check_person(request: Request, exchange: Exchange, spec: OperationSpec) -> PersonPrincipal:
+    """Find the person who acts: of a session that a page has looked at, or of a key that acts for a member."""
+    if exchange.person is None:
+        context: RouterContext = request.app.state.context
+        principal = await _authenticate(exchange, context)
+        reads: ReadLimit = request.app.state.reads
+        reads.count(_id_of(principal), exchange.began)
+        if not isinstance(principal, ManagementKey) or principal.member_id is None:
+            raise NotAllowed(
+                f"{spec.method} {spec.path} is about a person: sign in, or send a key of `gigarouter login --scope "
+                f"{text_of(spec.scopes)}`, which acts for a member. This one acts for an account."
+            )
+        check_scopes(principal, spec)
+        exchange.person = PersonPrincipal(
+            await person_of_member(context.db, principal.member_id), actor=actor_of(principal)
+        )
+    return exchange.person
+
+
 def _id_of(principal: Principal) -> KeyId | ManagementKeyId | MemberId:
     match principal:
         case Caller():
@@ -87,6 +110,8 @@ def _id_of(principal: Principal) -> KeyId | ManagementKeyId | MemberId:
 
 def check_scopes(principal: Principal, spec: OperationSpec) -> None:
     """Raise ``ScopeInsufficient`` or ``NotAllowed`` where a principal may not call an operation, and say who may."""
+    if isinstance(principal, MemberPrincipal) and principal.only_reads and (spec.method != "GET" or spec.shows_once):
+        raise NotAllowed("You see this account as its owner does, and change nothing in it.")
     if isinstance(principal, Caller):
         if spec.who is Who.KEY:
             return
@@ -106,12 +131,8 @@ def check_scopes(principal: Principal, spec: OperationSpec) -> None:
     needed = text_of(spec.scopes)
     roles = " or ".join(role.value for role in roles_with(spec.scopes))
     if isinstance(principal, ManagementKey):
-        who, remedy = (
-            f"The management key {principal.name} ({principal.masked}) has {', '.join(sorted(principal.scopes))}",
-            "An owner of the account makes another one with it; a key's scopes do not change."
-            if not spec.scopes <= frozenset({"owner"})
-            else "No management key has that: an owner of the account does it, signed in.",
-        )
+        who = f"The management key {principal.name} ({principal.masked}) has {', '.join(sorted(principal.scopes))}"
+        remedy = _remedy(spec)
     else:
         who, remedy = (
             f"You are {principal.role.value} in this account",
@@ -121,6 +142,15 @@ def check_scopes(principal: Principal, spec: OperationSpec) -> None:
         f"{who}; {spec.method} {spec.path} needs {needed}. {remedy}",
         details={"needed": sorted(spec.scopes), "scopes": sorted(principal.scopes)},
     )
+
+
+def _remedy(spec: OperationSpec) -> str:
+    """Where a key comes from that has what an operation needs."""
+    if spec.scopes <= PERSONAL:
+        return f"`gigarouter login --scope {text_of(spec.scopes)}` gets one; a key's scopes do not change."
+    if spec.scopes <= frozenset({Scope.OWNER}):
+        return "No management key has that: an owner of the account does it, signed in."
+    return "An owner of the account makes another one with it; a key's scopes do not change."
 
 
 async def _check_operator(exchange: Exchange, context: RouterContext, spec: OperationSpec) -> None:

@@ -1,5 +1,6 @@
 """Shows contracts to operators and to their accounts: forms of the API, amounts in USD as text."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
@@ -7,12 +8,14 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.contracts.impact import Impact
+from billing.contracts.results import Result, read_results
 from billing.contracts.rules import Contract, Unused, percent_text, read_percent
-from billing.contracts.store import read_commitment
+from billing.contracts.store import read_commitments
 from billing.money import NanoUSD
 from router.api.fields import AccountIdText, ContractIdText, Instant, TextValue, Usd
 from router.api.forms import Answer, Resource, answer_of
 from router.api.periods import MonthText
+from store.ids import ContractId
 
 Percent = Annotated[
     int,
@@ -36,6 +39,16 @@ class TermOut(Answer):
     percent_off: Percent | None = Field(
         description="Taken off the list price per million tokens of each lane, once, half-even to 0.000000001 USD."
     )
+
+
+class ResultOut(Answer):
+    """What the account pays for a model by the contract, in USD per million tokens, beside the list price."""
+
+    model: str
+    list_usd_per_mtok: Usd | None = Field(description="null: the model has no list price.")
+    usd_per_mtok: Usd
+    list_batch_usd_per_mtok: Usd | None = Field(description="The batch lane's; null: no other price there.")
+    batch_usd_per_mtok: Usd | None
 
 
 class ContractFacts(Resource):
@@ -73,7 +86,7 @@ class ImpactOut(Answer):
 class ContractOut(ContractFacts):
     """A contract as operators see it."""
 
-    volatile: ClassVar[frozenset[str]] = ContractFacts.volatile | {"last_month"}
+    volatile: ClassVar[frozenset[str]] = ContractFacts.volatile | {"last_month", "results"}
     columns: ClassVar[tuple[str, ...]] = (
         *("id", "account", "state", "effective_at", "until", "minimum_usd", "commitment_usd", "note"),
     )
@@ -83,20 +96,56 @@ class ContractOut(ContractFacts):
     end_reason: str = Field(description="Why it was ended before its time; empty: it was not.")
     created_at: Instant
     last_month: ImpactOut | None = Field(description="What the change means; null where nothing is changed.")
+    results: list[ResultOut] | None = Field(
+        description="The prices that result, by model, at the list prices of now; null in a list."
+    )
 
 
 async def ops_contract(
     tx: AsyncConnection, contract: Contract, now: datetime, impact: Impact | None = None
 ) -> ContractOut:
-    """A contract for operators, with what a change of it means."""
-    meaning = None if impact is None else impact_out(impact)
-    shown = await _shown(tx, contract, now)
-    return answer_of(ContractOut, contract, account=contract.account_id, last_month=meaning, **shown)
+    """A contract for operators, with the prices that result, and what a change of it means."""
+    left, results = await read_commitments(tx, [contract]), await read_results(tx, contract, now)
+    return _for_operators(contract, left, now, impact, results)
 
 
-async def own_contract(tx: AsyncConnection, contract: Contract, now: datetime) -> ContractFacts:
-    """A contract for its account."""
-    return answer_of(ContractFacts, contract, **await _shown(tx, contract, now))
+async def ops_contracts(tx: AsyncConnection, contracts: Sequence[Contract], now: datetime) -> list[ContractOut]:
+    """Several contracts for operators, by one statement."""
+    left = await read_commitments(tx, contracts)
+    return [_for_operators(contract, left, now) for contract in contracts]
+
+
+async def own_contracts(tx: AsyncConnection, contracts: Sequence[Contract], now: datetime) -> list[ContractFacts]:
+    """Contracts for their account."""
+    left = await read_commitments(tx, contracts)
+    return [answer_of(ContractFacts, contract, **_shown(contract, left, now)) for contract in contracts]
+
+
+def _for_operators(
+    contract: Contract,
+    left: Mapping[ContractId, NanoUSD],
+    now: datetime,
+    impact: Impact | None = None,
+    results: Sequence[Result] | None = None,
+) -> ContractOut:
+    return answer_of(
+        ContractOut,
+        contract,
+        account=contract.account_id,
+        last_month=None if impact is None else impact_out(impact),
+        results=None if results is None else [_result_out(result) for result in results],
+        **_shown(contract, left, now),
+    )
+
+
+def _result_out(result: Result) -> ResultOut:
+    return ResultOut(
+        model=result.model,
+        list_usd_per_mtok=result.listed,
+        usd_per_mtok=result.price,
+        list_batch_usd_per_mtok=result.listed_batch,
+        batch_usd_per_mtok=result.batch_price,
+    )
 
 
 def impact_out(impact: Impact) -> ImpactOut:
@@ -111,7 +160,7 @@ def impact_out(impact: Impact) -> ImpactOut:
     )
 
 
-async def _shown(tx: AsyncConnection, contract: Contract, now: datetime) -> dict[str, object]:
+def _shown(contract: Contract, left: Mapping[ContractId, NanoUSD], now: datetime) -> dict[str, object]:
     """What is not a field of the contract by its name."""
     ended = contract.until is not None and contract.until <= now
     state: State = "ended" if ended else "to_come" if now < contract.effective_at else "in_force"
@@ -120,5 +169,5 @@ async def _shown(tx: AsyncConnection, contract: Contract, now: datetime) -> dict
         "prices": [answer_of(TermOut, term, model=term.model_id) for term in contract.terms],
         "minimum_usd": contract.minimum,
         "commitment_usd": contract.commitment,
-        "commitment_left_usd": None if contract.commitment is None else await read_commitment(tx, contract),
+        "commitment_left_usd": left.get(contract.id),
     }

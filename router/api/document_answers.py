@@ -13,11 +13,13 @@ from billing.documents.store import StoredDocument
 from billing.documents.words import cents_text, femto_text
 from billing.money import NanoUSD
 from billing.stripe.collection_rules import CollectionStatus
-from router.api.fields import AccountIdText, DocumentIdText, DocumentRequestIdText, Instant, TextValue, Usd
+from router.api.fields import AccountIdText, DocumentIdText, DocumentRequestIdText, Instant, TextValue, Usd, text_of
 from router.api.forms import Answer, Resource
 from router.api.periods import Period, period_of
 
 FileFormat: TypeAlias = Literal["pdf", "json", "csv", "ubl", "facturx"]
+SearchText: TypeAlias = Annotated[str, text_of(200)]
+SEARCH = "Words that begin words of the number, the customer's name or their order number; or a total, such as 12.50."
 
 
 def _month(text: str) -> date:

@@ -9,7 +9,7 @@ from typing import Any
 from router.changes.audit import Actor
 from router.errors import IdempotencyKeyInvalid, KeyInUrl, KeyUnknown, Refusal
 from router.identity.operators import Operator
-from router.identity.principals import Principal
+from router.identity.principals import PersonPrincipal, Principal
 from router.networks import Network, client_address
 from router.values import Answer, Caller, CallSummary, Trace
 from store.ids import RequestId, new_id, wire
@@ -91,6 +91,7 @@ class Exchange:
         "origin",
         "path",
         "peer",
+        "person",
         "principal",
         "proxies",
         "query",
@@ -141,6 +142,8 @@ class Exchange:
         self.body = b""
         # Who acts for an account: a key, a management key, or a member whom an in-process caller has put here.
         self.principal: Principal | None = None
+        # Who acts for themselves, in no account: beside a principal, for the operations about a person.
+        self.person: PersonPrincipal | None = None
         self.operator: Operator | None = None
         # Who changes things, as the audit log names them: a principal, an operator, or `cli:<user>` on the machine.
         self.actor: Actor | None = None

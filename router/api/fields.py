@@ -23,6 +23,7 @@ from store.ids import (
     PREFIXES,
     AcceptanceId,
     AccountId,
+    AccountViewId,
     AlertId,
     AuditId,
     BudgetId,
@@ -45,6 +46,8 @@ from store.ids import (
     ManagementKeyId,
     MemberId,
     OperatorKeyId,
+    PasskeyId,
+    PersonId,
     PortalLinkId,
     PriceId,
     ProposalId,
@@ -55,6 +58,7 @@ from store.ids import (
     RefundId,
     ResolutionId,
     ReviewId,
+    SessionId,
     TopupId,
     WaiverId,
     WebhookId,
@@ -222,6 +226,7 @@ LIMIT_MAX = 2**31 - 1
 
 AcceptanceIdText: TypeAlias = Annotated[AcceptanceId, _id(AcceptanceId)]
 AccountIdText: TypeAlias = Annotated[AccountId, _id(AccountId)]
+AccountViewIdText: TypeAlias = Annotated[AccountViewId, _id(AccountViewId)]
 AlertIdText: TypeAlias = Annotated[AlertId, _id(AlertId)]
 AuditIdText: TypeAlias = Annotated[AuditId, _id(AuditId)]
 BudgetIdText: TypeAlias = Annotated[BudgetId, _id(BudgetId)]
@@ -245,6 +250,9 @@ MailIdText: TypeAlias = Annotated[MailId, _id(MailId)]
 ManagementKeyIdText: TypeAlias = Annotated[ManagementKeyId, _id(ManagementKeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]
+PasskeyIdText: TypeAlias = Annotated[PasskeyId, _id(PasskeyId)]
+PersonIdText: TypeAlias = Annotated[PersonId, _id(PersonId)]
+SessionIdText: TypeAlias = Annotated[SessionId, _id(SessionId)]
 PortalLinkIdText: TypeAlias = Annotated[PortalLinkId, _id(PortalLinkId)]
 PriceIdText: TypeAlias = Annotated[PriceId, _id(PriceId)]
 ProposalIdText: TypeAlias = Annotated[ProposalId, _id(ProposalId)]

@@ -118,9 +118,9 @@ def _retry_headers(status: int, retries: set[Retry]) -> Json:
 def _complete_scopes(operation: Json, spec: OperationSpec) -> None:
     """Adds what keys and members of an account need."""
     managers: list[Json] = [{"management_key": []}] if spec.scopes else []
-    operation["security"] = [*([] if spec.who is Who.MANAGER else API_KEYS), *managers]
+    operation["security"] = [*(API_KEYS if spec.who is Who.KEY else []), *managers]
     if spec.scopes:
-        by_key = "" if spec.who is Who.MANAGER else "With an API key, or "
+        by_key = "With an API key, or " if spec.who is Who.KEY else ""
         scopes = f"{by_key}with the scope {text_of(spec.scopes)}."
         operation["description"] = f"{operation['description']}\n\n{scopes[:1].upper()}{scopes[1:]}"
     for parameter in operation.get("parameters", ()):
@@ -148,7 +148,7 @@ def _complete(operation: Json, spec: OperationSpec, status: int, responses: Json
     if spec.who is Who.VISITOR:
         operation["security"] = [{}, {"key": []}]
         return
-    if spec.who in (Who.KEY, Who.MANAGER):
+    if spec.who in (Who.KEY, Who.MANAGER, Who.PERSON):
         _complete_scopes(operation, spec)
         return
     if spec.roles:

@@ -17,7 +17,6 @@ read it: there is no second list.
 """
 
 import inspect
-import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, ClassVar, Required, TypedDict, TypeVar, Unpack, cast, get_args, get_origin, get_type_hints
@@ -30,7 +29,6 @@ from fastapi.dependencies.utils import request_params_to_args
 from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import QueryParams
-from starlette.requests import Request as StarletteRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from typing_extensions import override
@@ -38,6 +36,7 @@ from typing_extensions import override
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.faults import Fault, faults_of, json_fault, query_faults, refusal
 from router.api.forms import Answer, Nothing
+from router.api.typed_request import TypedRequest
 from router.errors import BodyTooLarge
 from router.identity.members import Role
 from router.identity.scopes import Scope
@@ -46,7 +45,6 @@ Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 
 V1 = "/admin/v1"
 JSON, CSV, OCTETS = "application/json", "text/csv", "application/octet-stream"
-_BRACKETS = re.compile(rb"((?:^|&)[a-z_]+)(?:\[\]|%5[Bb]%5[Dd])(?==)")
 # Pydantic reads a body in one go, at worst some 30 ms for so many bytes (a list of nulls where text is wanted). What an
 # operator sends is small, and the hot path has a decoder of its own.
 BODY_BYTES_MAX = 256 * 1024
@@ -59,6 +57,8 @@ class Who(StrEnum):
     KEY = "key"
     # A management key or a member, by scope; no API key, which is for calls.
     MANAGER = "manager"
+    # A person, for themselves: in a session, or by a management key that acts for a member.
+    PERSON = "person"
     # Anyone; a key that is sent must be right, and the answer is that key's.
     VISITOR = "visitor"
     # Operators by their own keys; which of their roles is in the operation's spec.
@@ -143,25 +143,6 @@ class OperationRequest:
     edits: ClassVar[bool] = False
 
 
-class TypedRequest(Request):
-    """A request whose body reaches its type as bytes: Pydantic's strict JSON mode reads them, not ``json.loads``.
-
-    FastAPI hands a body on undecoded where no content type says that it is JSON; whichever a client sends is taken.
-    OpenAI's clients write a list in the query as ``group_by[]=a&group_by[]=b``, which is ``group_by=a&group_by=b``.
-    """
-
-    def __init__(self, request: StarletteRequest) -> None:
-        headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
-        query = _BRACKETS.sub(rb"\1", request.scope["query_string"])
-        super().__init__({**request.scope, "headers": headers, "query_string": query}, request.receive)
-
-    @override
-    async def body(self) -> bytes:
-        """The whole body; an empty one is ``{}``."""
-        exchange: Exchange = self.scope[EXCHANGE]
-        return bytes(exchange.body) or b"{}"
-
-
 class OperationRoute(APIRoute):
     """A route with its spec."""
 
@@ -189,7 +170,9 @@ class Operations:
         self.tag = tag or noun.capitalize()
         self.who = who
         body = [Depends(check_request)]
-        strict = {Who.OPERATOR: body, Who.MANAGER: body, Who.VISITOR: [Depends(check_query)]}.get(who, [])
+        strict = {Who.OPERATOR: body, Who.MANAGER: body, Who.PERSON: body, Who.VISITOR: [Depends(check_query)]}.get(
+            who, []
+        )
         self.routes = APIRouter(prefix=path, route_class=OperationRoute, dependencies=strict)
 
     def get(self, path: str, **declared: Unpack[Declaration]) -> Callable[[Handler], Handler]:
@@ -214,7 +197,9 @@ class Operations:
         scope = declared.get("scope", NO_SCOPES)
         scopes = frozenset({scope}) if isinstance(scope, Scope) else scope
         assert (who is Who.OPERATOR) == bool(roles or local), f"who may {verb} {self.noun}? this is a bug"
-        assert who is Who.KEY or (who is Who.MANAGER) == bool(scopes), f"who may {verb} {self.noun}? this is a bug"
+        assert who is Who.KEY or (who in (Who.MANAGER, Who.PERSON)) == bool(scopes), (
+            f"who may {verb} {self.noun}? this is a bug"
+        )
 
         def register(handler: Handler) -> Handler:
             hints = get_type_hints(handler)

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from router.changes.amounts import facts_in_usd
 from router.tables import AuditRow, Json
 from store.ids import AccountId, AuditId, new_id
 
@@ -16,7 +17,10 @@ Actor = NewType("Actor", str)
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One change that a command made. ``before`` and ``after`` are JSON values without secrets."""
+    """One change that a command made. ``before`` and ``after`` are JSON values without secrets.
+
+    Where they are recorded and where they are read their amounts become decimal text: :func:`in_dollars`.
+    """
 
     action: str
     subject: str
@@ -24,6 +28,13 @@ class Change(msgspec.Struct, frozen=True):
     before: Json | None = None
     after: Json | None = None
     reason: str = ""
+
+
+def in_dollars(change: Change) -> Change:
+    """The change with its amounts as the API writes money."""
+    return msgspec.structs.replace(
+        change, **{side: facts_in_usd(change.action, getattr(change, side)) for side in ("before", "after")}
+    )
 
 
 class AuditEntry(msgspec.Struct, frozen=True):
@@ -39,7 +50,7 @@ async def record_changes(connection: AsyncConnection, actor: Actor, changes: Seq
     """Write one audit row per change."""
     rows = [
         {"id": new_id(), "actor": actor, **{name: getattr(c, name) for name in Change.__struct_fields__}}
-        for c in changes
+        for c in map(in_dollars, changes)
     ]
     await connection.execute(insert(AuditRow), rows)
 
@@ -65,7 +76,7 @@ async def list_changes(
             id=AuditId(row.id),
             at=row.at,
             actor=Actor(row.actor),
-            change=Change(row.action, row.subject, row.account_id, row.before, row.after, row.reason),
+            change=in_dollars(Change(row.action, row.subject, row.account_id, row.before, row.after, row.reason)),
         )
         for row in await connection.execute(query)
     ]

@@ -11,30 +11,42 @@ import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from router.changes.amounts import facts_in_usd
 from router.tables import Json
 from store.ids import AccountId, AuditId
 
 # What is shown with before and after, whoever changed it.
 OWN = (
-    *("key.", "key_policy.", "management_key.", "member.", "invitation.", "budget.", "caps.", "webhook."),
+    "key.",
+    "key_policy.",
+    "trial.",
+    "management_key.",
+    "member.",
+    "invitation.",
+    "budget.",
+    "caps.",
+    "webhook.",
     "license.accept",
+    "view.",
 )
 # What is shown; before and after of these where the account's own did it.
 SHOWN = (
     *OWN,
     *("billing_profile.", "recharge.", "topup.", "refund.", "evidence.send", "account.", "credit.grant", "contract."),
-    *("session.", "passkey.", "device.", "view."),
+    *("session.", "passkey.", "device."),
 )
 OPERATOR, PROCESS = "operator", "process"
 
-_LIST = text("""
-    SELECT a.*, m.email, coalesce(k.name, g.name) AS key_name, m.id IS NOT NULL AS is_member
-    FROM audit a
+_WHO = """
         LEFT JOIN members m ON m.account_id = a.account_id
             AND m.id = CASE WHEN a.actor LIKE 'mem\\_%' THEN CAST(substr(a.actor, 5) AS uuid) END
         LEFT JOIN keys k ON k.id = CASE WHEN a.actor LIKE 'key\\_%' THEN CAST(substr(a.actor, 5) AS uuid) END
         LEFT JOIN management_keys g ON g.id =
             CASE WHEN a.actor LIKE 'mgmt\\_%' THEN CAST(substr(a.actor, 6) AS uuid) END
+"""
+_LIST = text(f"""
+    SELECT a.*, m.email, coalesce(k.name, g.name) AS key_name, m.id IS NOT NULL AS is_member
+    FROM audit a {_WHO}
     WHERE a.account_id = :account AND a.action LIKE ANY(CAST(:shown AS text[]))
         AND (CAST(:before_at AS timestamptz) IS NULL OR (a.at, a.id) < (:before_at, CAST(:before_id AS uuid)))
         AND (CAST(:since AS timestamptz) IS NULL OR a.at >= :since)
@@ -43,7 +55,21 @@ _LIST = text("""
         AND (CAST(:actor AS text) IS NULL OR a.actor = :actor)
         AND (CAST(:action AS text) IS NULL OR a.action LIKE :action)
     ORDER BY a.at DESC, a.id DESC LIMIT :most
-""")
+""")  # noqa: S608 - constants
+_IS_OWN = "(m.id IS NOT NULL OR a.actor LIKE 'key\\_%' OR a.actor LIKE 'mgmt\\_%')"
+_HAS_DETAILS = f"({_IS_OWN} OR a.action LIKE ANY($3::text[]))"
+# The same of all times, for COPY: $1 is the account, $2 and $3 are :func:`own_audit_patterns`.
+OWN_AUDIT_ROWS = f"""
+    SELECT 'audit_' || encode(uuid_send(a.id), 'hex') AS id,
+        to_char(a.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS at,
+        CASE WHEN {_IS_OWN} THEN a.actor WHEN a.actor LIKE 'process:%' THEN '{PROCESS}' ELSE '{OPERATOR}' END AS actor,
+        CASE WHEN {_IS_OWN} THEN csv_cell(coalesce(m.email, k.name, g.name)) END AS actor_name,
+        a.action, csv_cell(a.subject) AS subject,
+        CASE WHEN {_HAS_DETAILS} THEN csv_cell(a.before::text) END AS before,
+        CASE WHEN {_HAS_DETAILS} THEN csv_cell(a.after::text) END AS after
+    FROM audit a {_WHO}
+    WHERE a.account_id = $1 AND a.action LIKE ANY($2::text[]) ORDER BY a.at, a.id
+"""  # noqa: S608 - constants
 
 
 class OwnFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +94,11 @@ class OwnChange(msgspec.Struct, frozen=True):
     subject: str
     before: Json | None
     after: Json | None
+
+
+def own_audit_patterns() -> tuple[list[str], list[str]]:
+    """What is shown, and of what before and after are whoever did it, as patterns of LIKE."""
+    return [_pattern(prefix) for prefix in SHOWN], [_pattern(prefix) for prefix in OWN]
 
 
 async def list_own_changes(
@@ -106,6 +137,6 @@ def _change(row: Row[Any]) -> OwnChange:
         actor_name=(row.email or row.key_name) if is_own else None,
         action=row.action,
         subject=row.subject,
-        before=row.before if has_details else None,
-        after=row.after if has_details else None,
+        before=facts_in_usd(row.action, row.before) if has_details else None,
+        after=facts_in_usd(row.action, row.after) if has_details else None,
     )

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import NanoUSD
+from router.changes.amounts import in_usd
 from router.changes.audit import Actor, Change
 from router.changes.transaction import UnitOfWork
 from router.tables import Json
@@ -205,7 +206,7 @@ async def decide(
 def facts_of(changes: list[Change]) -> list[Json]:
     """What changes do, as JSON values to compare: without the ids of what is made."""
     facts = [{"action": one.action, "before": one.before, "after": one.after} for one in changes]
-    found: list[Json] = msgspec.json.decode(msgspec.json.encode(facts))
+    found: list[Json] = in_usd(msgspec.json.decode(msgspec.json.encode(facts)))
     return found
 
 
@@ -229,4 +230,6 @@ def _fields(changes: list[Json]) -> Json:
 
 
 def _proposal(row: Any) -> Proposal:  # noqa: ANN401 - a row of the driver's
-    return msgspec.convert(dict(row._mapping), Proposal)
+    found = msgspec.convert(dict(row._mapping), Proposal)
+    # One of an earlier release has amounts in nano-USD.
+    return msgspec.structs.replace(found, changes=in_usd(found.changes))

@@ -44,6 +44,12 @@ class KeyIndex:
         """The key with this digest."""
         return self._by_digest.get(digest)
 
+    def get(self, key_id: KeyId) -> Key | None:
+        """The key with this id, as its own secret has it."""
+        # The first digest is the latest secret's.
+        digests = self._digests.get(key_id)
+        return None if digests is None else self._by_digest[digests[0]]
+
     def all(self) -> list[Key]:
         """Each key once, in no order."""
         return list({key.id: key for key in self._by_digest.values()}.values())

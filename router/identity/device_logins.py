@@ -21,7 +21,7 @@ from router.errors import AuthorizationPending, Conflict, DeviceCodeExpired, Log
 from router.identity.management_keys import validate_scopes
 from router.identity.people.limits import Bound
 from router.identity.principals import MemberPrincipal
-from router.identity.scopes import Scope
+from router.identity.scopes import GRANTABLE_TO_MEMBERS, Scope
 from store.ids import AccountId, DeviceLoginId, MemberId, new_id, wire
 from store.postgres import Database
 
@@ -83,7 +83,7 @@ async def begin_login(
     connection: AsyncConnection, *, client: str, network: str | None, scopes: Collection[Scope], now: datetime
 ) -> tuple[str, DeviceLogin]:
     """Begin a login, and return the secret that the device polls with. Raises ``InvalidRequest`` for scopes."""
-    validate_scopes(scopes)
+    validate_scopes(scopes, GRANTABLE_TO_MEMBERS)
     secret, login_id = secrets.token_urlsafe(32), DeviceLoginId(new_id())
     code = "".join(secrets.choice(ALPHABET) for _ in range(CODE_LENGTH))
     values: dict[str, object] = {"id": login_id, "digest": _digest(secret), "code": code, "client": client}
@@ -107,7 +107,7 @@ async def approve_login(
     login = await _waiting(work, code)
     wanted = frozenset(login.scopes if scopes is None else scopes)
     granted = frozenset(scope for scope in wanted if scope in member.scopes)
-    validate_scopes(granted)
+    validate_scopes(granted, GRANTABLE_TO_MEMBERS)
     values: dict[str, object] = {"id": login.id, "account": member.account_id, "member": member.member_id}
     await work.connection.execute(_APPROVE, values | {"scopes": _texts(granted)})
     facts: dict[str, object] = {"client": login.client, "scopes": _texts(granted)}

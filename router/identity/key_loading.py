@@ -17,7 +17,7 @@ from billing.values import Cap, Limits, Payer
 from catalog.licenses import accepted_tokens
 from catalog.values import Use
 from router.identity.key_caps import caps_of_row, read_further_caps
-from router.networks import ranges_of
+from router.networks import NO_NETWORKS, ranges_of
 from router.tables import KeyRow
 from router.values import Key
 from store.ids import AccountId, KeyId, ModelId
@@ -80,21 +80,30 @@ async def read_keys(connection: AsyncConnection, which: ColumnElement[bool]) -> 
         last = rows[-1].id
 
 
+class OldSecret(msgspec.Struct, frozen=True):
+    """A secret beside the latest; ``is_trial``: it was made for one call and replaced nothing."""
+
+    works_until: datetime
+    is_trial: bool = False
+
+
 async def read_old_secrets(
     connection: AsyncConnection, key_ids: Collection[UUID]
-) -> dict[KeyId, dict[bytes, datetime]]:
-    """Read the secrets that were replaced before the latest rotation: until when each works, by key and digest."""
-    found: dict[KeyId, dict[bytes, datetime]] = defaultdict(dict)
-    query = text("SELECT key_id, digest, works_until FROM old_secrets WHERE key_id = ANY(CAST(:ids AS uuid[]))")
+) -> dict[KeyId, dict[bytes, OldSecret]]:
+    """Read the secrets that were replaced before the latest rotation, and those of trial calls, by key and digest."""
+    found: dict[KeyId, dict[bytes, OldSecret]] = defaultdict(dict)
+    query = text(
+        "SELECT key_id, digest, works_until, is_trial FROM old_secrets WHERE key_id = ANY(CAST(:ids AS uuid[]))"
+    )
     for row in await connection.execute(query, {"ids": list(key_ids)}):
-        found[KeyId(row.key_id)][row.digest] = row.works_until
+        found[KeyId(row.key_id)][row.digest] = OldSecret(row.works_until, row.is_trial)
     return found
 
 
 def _keys_by_digest(
     row: Row[Any],
     caps: tuple[Cap, ...],
-    old_secrets: Mapping[bytes, datetime],
+    old_secrets: Mapping[bytes, OldSecret],
     accepted: frozenset[str],
     *,
     suspended: bool,
@@ -116,11 +125,13 @@ def _keys_by_digest(
         allow_token_ids=row.allow_token_ids,
         networks=ranges_of(row.networks),
     )
-    old_ends = dict(old_secrets)
+    others = dict(old_secrets)
     if row.previous_digest is not None:
-        old_ends[row.previous_digest] = row.previous_until
+        others[row.previous_digest] = OldSecret(row.previous_until)
     by_digest = {row.digest: key}
-    for digest, works_until in old_ends.items():
-        ends = works_until if row.expires_at is None else min(works_until, row.expires_at)
-        by_digest[digest] = msgspec.structs.replace(key, expires_at=ends)
+    for digest, secret in others.items():
+        ends = secret.works_until if row.expires_at is None else min(secret.works_until, row.expires_at)
+        # A trial call comes from the pages' machine, for a member who has signed in: no network of the key's is theirs.
+        networks = NO_NETWORKS if secret.is_trial else key.networks
+        by_digest[digest] = msgspec.structs.replace(key, expires_at=ends, is_trial=secret.is_trial, networks=networks)
     return by_digest

@@ -67,12 +67,13 @@ def _of_key(statement: str, name: str, kind: Any) -> ColumnElement[Any]:  # noqa
     return literal_column(f"({statement})", kind).label(name)
 
 
-# One statement for a list of any length: what other tables have of a key is read beside it, by their indexes.
+# One statement for a list of any length: what other tables have of a key is read beside it, by their indexes. Secrets
+# of trial calls are no rotation's, and nobody's to see.
 _VIEWS = select(
     KEYS,
     func.clock_timestamp().label("read_at"),
     _of_key(
-        "SELECT array_agg(o.works_until) FROM old_secrets o WHERE o.key_id = keys.id",
+        "SELECT array_agg(o.works_until) FROM old_secrets o WHERE o.key_id = keys.id AND NOT o.is_trial",
         "old_ends",
         ARRAY(DateTime(timezone=True)),
     ),

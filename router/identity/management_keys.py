@@ -21,7 +21,7 @@ from router.identity.key_policies import bounded_expiry, exceeds
 from router.identity.keys import MANAGEMENT, digest_of, is_well_formed_management, mask, new_management_key
 from router.identity.members import Role
 from router.identity.principals import ManagementKey
-from router.identity.scopes import GRANTABLE, ROLE_SCOPES, Scope, with_reads
+from router.identity.scopes import GRANTABLE, GRANTABLE_TO_MEMBERS, ROLE_SCOPES, Scope, with_reads
 from router.networks import ranges_of
 from router.tables import Json, ManagementKeyRow, MemberRow
 from store.ids import AccountId, ManagementKeyId, MemberId, new_id, wire
@@ -187,8 +187,16 @@ async def authenticate_management_key(authorization: str, db: Database, now: dat
     view, scopes = _view(row), with_reads(Scope(scope) for scope in row.scopes)
     if row.role is not None:
         scopes &= ROLE_SCOPES[Role(row.role)]
-    networks = ranges_of(row.networks)
-    return ManagementKey(view.id, view.account_id, view.name, view.masked, scopes, view.expires_at, networks)
+    return ManagementKey(
+        id=view.id,
+        account_id=view.account_id,
+        name=view.name,
+        masked=view.masked,
+        scopes=scopes,
+        expires_at=view.expires_at,
+        member_id=None if row.member_id is None else MemberId(row.member_id),
+        networks=ranges_of(row.networks),
+    )
 
 
 async def _lock(work: UnitOfWork, key_id: ManagementKeyId, account_id: AccountId | None) -> ManagementKeyView:
@@ -217,13 +225,13 @@ def _validate(spec: ManagementKeySpec, now: datetime) -> None:
         raise InvalidRequest("A key has a name of 1 to 200 characters.", param="name")
     if spec.expires_at is not None and spec.expires_at <= now:
         raise InvalidRequest("The key would be expired already.", param="expires_at")
-    validate_scopes(spec.scopes)
+    validate_scopes(spec.scopes, GRANTABLE if spec.member_id is None else GRANTABLE_TO_MEMBERS)
 
 
-def validate_scopes(scopes: Collection[Scope]) -> None:
+def validate_scopes(scopes: Collection[Scope], grantable: frozenset[Scope]) -> None:
     """Raise ``InvalidRequest`` where a management key cannot have these scopes."""
-    if not scopes or not frozenset(scopes) <= GRANTABLE:
-        known = ", ".join(scope.value for scope in Scope if scope in GRANTABLE)
+    if not scopes or not frozenset(scopes) <= grantable:
+        known = ", ".join(scope.value for scope in Scope if scope in grantable)
         raise InvalidRequest(f"A management key has one or several of {known}.", param="scopes")
 
 

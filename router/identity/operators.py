@@ -21,7 +21,7 @@ from router.identity.authenticate import KeyIndex
 from router.identity.keys import digest_of, is_well_formed_operator, mask, new_operator_key
 from router.identity.members import OPERATOR_ROLES, Role
 from router.tables import MemberRow, OperatorKeyRow
-from store.ids import MemberId, OperatorKeyId, new_id, wire
+from store.ids import MemberId, OperatorKeyId, SessionId, new_id, wire
 
 OPERATOR_KEYS = OperatorKeyRow.__table__
 
@@ -40,6 +40,8 @@ class Operator(msgspec.Struct, frozen=True):
     key_id: OperatorKeyId | None = None
     digest: bytes = b""
     expires_at: datetime | None = None
+    # The session of one who signed in.
+    session_id: SessionId | None = None
 
 
 class OperatorKeyView(msgspec.Struct, frozen=True):

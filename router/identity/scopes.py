@@ -21,12 +21,17 @@ class Scope(StrEnum):
     MEMBERS_WRITE = "members:write"
     BILLING_READ = "billing:read"
     BILLING_WRITE = "billing:write"
+    # What a person is and has, in whichever account: of a key that acts for a member alone.
+    PERSON_READ = "person:read"
+    PERSON_WRITE = "person:write"
     # Owners', and of no management key: its keys themselves, and the account's end.
     OWNER = "owner"
 
 
-# What a management key may have.
-GRANTABLE = frozenset(Scope) - {Scope.OWNER}
+PERSONAL = frozenset({Scope.PERSON_READ, Scope.PERSON_WRITE})
+# What a management key may have, and one that acts for a member.
+GRANTABLE = frozenset(Scope) - {Scope.OWNER} - PERSONAL
+GRANTABLE_TO_MEMBERS = GRANTABLE | PERSONAL
 # Whoever sees the one or the other sees what is spent; what calls were made is for usage:read alone.
 SPENDING = frozenset({Scope.USAGE_READ, Scope.BILLING_READ})
 # What warns of spending: budgets and webhooks.
@@ -34,7 +39,9 @@ ALERTS_WRITE = frozenset({Scope.USAGE_WRITE, Scope.BILLING_WRITE})
 # Whoever belongs to the account, with whichever scopes.
 ANY_SCOPE = frozenset(Scope)
 
-_INCLUDES = {Scope(f"{area}:write"): Scope(f"{area}:read") for area in ("keys", "usage", "members", "billing")}
+_INCLUDES = {
+    Scope(f"{area}:write"): Scope(f"{area}:read") for area in ("keys", "usage", "members", "billing", "person")
+}
 
 
 def with_reads(scopes: Iterable[Scope]) -> frozenset[Scope]:
@@ -45,8 +52,8 @@ def with_reads(scopes: Iterable[Scope]) -> frozenset[Scope]:
 
 ROLE_SCOPES: dict[Role, frozenset[Scope]] = {
     Role.OWNER: frozenset(Scope),
-    Role.DEVELOPER: with_reads({Scope.KEYS_WRITE, Scope.USAGE_WRITE, Scope.MEMBERS_READ}),
-    Role.FINANCE: with_reads({Scope.BILLING_WRITE, Scope.MEMBERS_READ}),
+    Role.DEVELOPER: with_reads({Scope.KEYS_WRITE, Scope.USAGE_WRITE, Scope.MEMBERS_READ, Scope.PERSON_WRITE}),
+    Role.FINANCE: with_reads({Scope.BILLING_WRITE, Scope.MEMBERS_READ, Scope.PERSON_WRITE}),
 }
 
 

@@ -44,7 +44,7 @@ async def issue_invoice(
         await request_month(tx, DocumentKind.INVOICE, account, last_month(), "acme", BY)
     await issue_waiting(p.db, renderer, provider=provider)
     async with p.db.transaction() as tx:
-        return (await list_documents(tx, account_id=account))[-1]
+        return (await list_documents(tx, account_id=account))[0]
 
 
 async def a_collected_invoice(p: Payments, renderer: Renderer, cents: int) -> tuple[StoredDocument, Json]:

@@ -24,13 +24,14 @@ async def invoice_of(
 
 
 async def documents_of(b: Billing, account: AccountId) -> list[StoredDocument]:
+    """An account's documents, the oldest first."""
     async with b.db.transaction() as tx:
-        return await list_documents(tx, account_id=account)
+        return (await list_documents(tx, account_id=account))[::-1]
 
 
 async def request_of(b: Billing, account: AccountId) -> DocumentRequest:
     async with b.db.transaction() as tx:
-        return (await list_requests(tx, account_id=account))[-1]
+        return (await list_requests(tx, account_id=account))[0]
 
 
 async def balances(b: Billing) -> dict[str, int]:

@@ -16,6 +16,7 @@ from gigarouter.settings import Settings
 from gigarouter.web_wiring import pages
 from router.context import RouterContext
 from router.identity.members import Role
+from router.identity.people.values import OpenView
 from store.ids import AccountId, MemberId, new_id
 from web.app import WebApp
 from web.context import WebContext
@@ -28,9 +29,11 @@ BASE = "http://127.0.0.1:8001"
 SAME_ORIGIN = {"sec-fetch-site": "same-origin"}
 
 
-def an_operator(role: Role = Role.OPS, *, now: datetime | None = None, **fields: Any) -> Viewer:
-    """Somebody who runs the product; signed in a moment ago where ``now`` is given."""
-    staff = Staff(MemberId(new_id()), role)
+def an_operator(
+    role: Role = Role.OPS, *, now: datetime | None = None, view: OpenView | None = None, **fields: Any
+) -> Viewer:
+    """Somebody who runs the product; signed in a moment ago where ``now`` is given. ``view``: what they look at."""
+    staff = Staff(MemberId(new_id()), role, view)
     return Viewer(person="person", name="Olga", email="olga@ops.example", staff=staff, signed_in_at=now, **fields)
 
 

@@ -40,6 +40,9 @@ class _Forms(HTMLParser):
             return
         name, value = given.get("name", ""), given.get("value", "")
         match tag:
+            # No file is chosen.
+            case "input" if given.get("type") == "file":
+                pass
             case "input" if given.get("type") != "checkbox" or "checked" in given:
                 self._form.fields[name] = value
             case "textarea":

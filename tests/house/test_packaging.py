@@ -13,6 +13,7 @@ import pytest
 
 from environment.install import locked
 from tests.house.source import PACKAGES, ROOT
+from web.finance.manual import GUIDES
 from web.public.documentation.articles import ARTICLES
 
 LOCK = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
@@ -41,8 +42,10 @@ def test_the_wheel_has_every_file_that_the_product_reads(wheel: list[str]) -> No
     for file in (ROOT / "migrations").rglob("*"):
         if file.suffix in {".py", ".sql"}:
             assert f"gigarouter/{file.relative_to(ROOT).as_posix()}" in wheel
-    for article in ARTICLES:
+    for article in [*ARTICLES, *GUIDES.values()]:
         assert f"web/docs/{article.file}" in wheel
+    for picture in (ROOT / "docs" / "pages" / "pictures").iterdir():
+        assert f"web/docs/pages/pictures/{picture.name}" in wheel
 
 
 def test_no_other_distribution_offers_a_name_of_ours() -> None:

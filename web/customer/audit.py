@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from billing.money import NanoUSD, to_usd
 from router.api.in_process import OperationCall, OperationRefused
 from web.answers import Answer, File, Page
 from web.forms import Change, Form, form_of
@@ -27,6 +26,7 @@ KINDS = (
     ("license", "licenses"),
     ("device", "logins of devices"),
     ("account", "the account"),
+    ("view", "looks by our operators"),
 )
 
 
@@ -146,8 +146,8 @@ def _flat(facts: dict[str, Any], prefix: str = "") -> dict[str, str]:
 
 def _text(value: object) -> str:
     match value:
-        case {"amount": int(nano), "period": str(period)}:
-            text = f"{to_usd(NanoUSD(nano))} USD {'in total' if period == 'total' else f'a {period}'}"
+        case {"amount_usd": str(amount), "period": str(period)}:
+            text = f"{amount} USD {'in total' if period == 'total' else f'a {period}'}"
         case list():
             text = ", ".join(map(_text, value))
         case True:

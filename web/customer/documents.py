@@ -10,8 +10,9 @@ from router.api.in_process import OperationRefused
 from web.answers import Answer, Crumb, File, Page, Redirect
 from web.customer.money import nano
 from web.faults import NotFound
-from web.forms import Change, ConfirmPage, Hidden
+from web.forms import Change, ConfirmPage, Form, Hidden
 from web.parts.money import exact
+from web.parts.tables import address
 from web.request import PageRequest
 
 PAGE_ROWS = "50"
@@ -103,6 +104,7 @@ class DocumentsPage(Page, frozen=True, kw_only=True):
 
     base: str
     rows: tuple[DocumentRow, ...]
+    form: Form
     next_href: str | None = None
     first_href: str | None = None
 
@@ -143,23 +145,27 @@ class CorrectForm(msgspec.Struct, frozen=True):
 
 
 class DocumentsQuery(msgspec.Struct, frozen=True):
-    """Which part of the list."""
+    """Which part of the list. ``search``: words of what is looked for."""
 
     cursor: str | None = None
+    search: str | None = None
 
 
 async def show(request: PageRequest) -> DocumentsPage:
-    """The account's documents, the oldest first."""
-    cursor = request.query_as(DocumentsQuery).cursor
-    wanted = {"limit": PAGE_ROWS} | ({"cursor": cursor} if cursor else {})
+    """The account's documents, the newest first."""
+    query = request.query_as(DocumentsQuery)
+    cursor, searched = query.cursor, {"search": query.search} if query.search else {}
+    wanted = {"limit": PAGE_ROWS} | searched | ({"cursor": cursor} if cursor else {})
     found = (await request.run("list_own_documents", _Documents, query=wanted)).value
     base = _base(request)
+    following = {**searched, "cursor": found.next_cursor}
     return DocumentsPage(
         title="Documents",
         base=base,
         rows=tuple(_row(one) for one in found.data),
-        next_href=f"{base}?{urlencode({'cursor': found.next_cursor})}" if found.next_cursor else None,
-        first_href=base if cursor else None,
+        form=Form(searched),
+        next_href=f"{base}?{urlencode(following)}" if found.next_cursor else None,
+        first_href=address(base, tuple(searched.items())) if cursor else None,
     )
 
 

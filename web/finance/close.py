@@ -116,7 +116,9 @@ class PapersPage(Page, frozen=True, kw_only=True):
     papers: tuple[Paper, ...]
 
 
-class _Papers(msgspec.Struct, frozen=True):
+class Papers(msgspec.Struct, frozen=True):
+    """The papers as their operation answers them."""
+
     final: bool
     faults: tuple[str, ...]
     tables: dict[str, list[dict[str, Any]]]
@@ -164,7 +166,7 @@ async def show(request: PageRequest) -> ClosePage:
 async def show_papers(request: PageRequest) -> PapersPage:
     """The papers: before the close a preview of now."""
     month = request.values["month"]
-    found = await read_one(request, "papers_close", _Papers, month=month)
+    found = await read_one(request, "papers_close", Papers, month=month)
     base = f"/finance/close/{month}"
     return PapersPage(
         title=f"Papers of {month}",
@@ -172,7 +174,7 @@ async def show_papers(request: PageRequest) -> PapersPage:
         month=month,
         is_final=found.final,
         faults=found.faults,
-        papers=tuple(_paper(name, rows, base) for name, rows in found.tables.items()),
+        papers=tuple(paper_of(name, rows, base) for name, rows in found.tables.items()),
     )
 
 
@@ -208,7 +210,8 @@ def _ways(one: _Period, base: str) -> tuple[Way, ...]:
     return (*act.get(one.state, closing), Way(f"{base}/papers", "Papers"), Way(f"{base}/late", "Late calls"))
 
 
-def _paper(name: str, rows: list[dict[str, Any]], base: str) -> Paper:
+def paper_of(name: str, rows: list[dict[str, Any]], base: str) -> Paper:
+    """A paper as its page shows it."""
     names = tuple(rows[0]) if rows else ()
     amounts = {name for name in names if all(_AMOUNT.fullmatch(str(row[name])) for row in rows)}
     return Paper(

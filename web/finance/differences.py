@@ -1,13 +1,13 @@
 """Shows finance the queue of differences between the ledger and others' statements, and has them explained."""
 
 from datetime import datetime
-from typing import ClassVar
 
 import msgspec
 
-from web.answers import Crumb, Page
+from web.answers import Crumb
 from web.finance.facts import DoneQuery, Fact, read_one
 from web.finance.listing import FINANCE, Cell, Listing, Way, instant, link, number, state, words
+from web.finance.thing import ThingPage
 from web.ops.write import Field, Write
 from web.parts.tables import Column
 from web.request import PageRequest
@@ -70,17 +70,7 @@ class Difference(msgspec.Struct, frozen=True):
     entry: str | None
 
 
-class DifferencePage(Page, frozen=True, kw_only=True):
-    """One difference."""
-
-    template: ClassVar[str] = "finance/thing.html"
-
-    facts: tuple[Fact, ...]
-    ways: tuple[Way, ...]
-    is_done: bool = False
-
-
-async def show(request: PageRequest) -> DifferencePage:
+async def show(request: PageRequest) -> ThingPage:
     """What differs, since when, and who looks after it."""
     is_done = request.query_as(DoneQuery).done
     one = await read_one(request, "retrieve_difference", Difference, difference_id=request.values["difference"])
@@ -88,7 +78,7 @@ async def show(request: PageRequest) -> DifferencePage:
     ways = [Way(f"{base}/edit", "Give it an owner or a note")]
     if one.state == "open":
         ways.insert(0, Way(f"{base}/resolve", "Resolve it"))
-    return DifferencePage(
+    return ThingPage(
         title=f"Difference of {one.amount_usd} USD",
         crumbs=(FINANCE, DIFFERENCES, Crumb(one.object)),
         facts=_facts(one),

@@ -22,7 +22,7 @@ ACCOUNT = Field(name="account", label="Account", hint="Its id or name.")
 LIST = Listing(
     operation="list_documents",
     title="Documents",
-    explanation="Invoices, credit notes and statements as they were issued, the oldest first. Amounts are USD.",
+    explanation="Invoices, credit notes and statements as they were issued, the newest first. Amounts are USD.",
     caption="Issued documents",
     head=(
         Column("Number"),
@@ -44,7 +44,12 @@ LIST = Listing(
         number(row["due"]),
         state(row["collection"]) if row["collection"] else words("none"),
     ),
-    fields=(ACCOUNT, Field(name="kind", label="Kind", kind="choice", options=KINDS)),
+    fields=(
+        Field(name="search", label="Search", hint="Number, customer, order number, or a total such as 12.50."),
+        ACCOUNT,
+        Field(name="kind", label="Kind", kind="choice", options=KINDS),
+        Field(name="period", label="Month", hint="Such as 2026-10."),
+    ),
     ways=(
         Way("/finance/documents/find", "Find by number"),
         Way("/finance/documents/issue", "Issue a document"),
@@ -56,7 +61,7 @@ LIST = Listing(
 REQUESTS = Listing(
     operation="list_document-requests",
     title="What was ordered",
-    explanation="All orders, the oldest first. Jobs issue a document within seconds, or say what is wrong.",
+    explanation="All orders, the newest first. Jobs issue a document within seconds, or say what is wrong.",
     caption="Orders of documents",
     head=(
         Column("Order"),

@@ -28,9 +28,15 @@ WAYS = (
     Way("/finance/exports", "Exports"),
     Way("/finance/payments", "Payments"),
     Way("/finance/receivables", "Receivables"),
+    Way("/finance/lines", "Credit lines"),
+    Way("/finance/contracts", "Contracts"),
+    Way("/finance/grant-schedules", "Grant schedules"),
+    Way("/finance/provider-invoices", "Provider invoices"),
+    Way("/finance/results", "Margin and deferred revenue"),
     Way("/finance/refunds", "Refunds"),
     Way("/finance/disputes", "Disputes"),
     Way("/finance/reviews", "Reviews"),
+    Way("/finance/manual/steps-of-finance", "How it is done"),
 )
 
 

@@ -11,6 +11,7 @@ import msgspec
 from typing_extensions import override
 
 from router.api.in_process import Outcome
+from web.forms import Change, ConfirmPage
 from web.ops.write import PROPOSED, Json, Write
 from web.request import PageRequest
 
@@ -22,12 +23,14 @@ def _same(thing: Json) -> Json:
 class FinanceWrite(Write, frozen=True, kw_only=True):
     """``view`` is of the object as it is read, ``view_after`` of what the operation answers.
 
-    ``keeps``: what the answer does not say stays as it is, since the answer is not the object.
+    ``keeps``: what the answer does not say stays as it is, since the answer is not the object. ``rows`` are further
+    lines of the confirmation: what of the answer is a list, such as the legs of an entry.
     """
 
     view: Callable[[Json], Json] = _same
     view_after: Callable[[Json], Json] = _same
     keeps: bool = False
+    rows: Callable[[Json], tuple[Change, ...]] | None = None
 
     @override
     async def _read(self, request: PageRequest) -> tuple[Json, str]:
@@ -44,3 +47,9 @@ class FinanceWrite(Write, frozen=True, kw_only=True):
             before, _ = await self._read(request)
             after = before | after
         return msgspec.structs.replace(outcome, value=after)
+
+    @override
+    def _confirmation(self, request: PageRequest, before: Json, after: Outcome[Json]) -> ConfirmPage:
+        page = Write._confirmation(self, request, before, after)
+        rows = () if self.rows is None else self.rows(after.value)
+        return msgspec.structs.replace(page, changes=(*page.changes, *rows))

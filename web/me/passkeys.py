@@ -2,22 +2,21 @@
 
 from datetime import datetime
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 import msgspec
 
+from router.api.in_process import OperationRefused
 from router.errors import Conflict, InvalidRequest, NotAllowed, NotFound
 from router.identity.people.outside import list_links, unlink
+from router.identity.people.own_passkeys import list_passkeys
 from router.identity.people.passkeys import (
     begin_registration,
     finish_registration,
-    list_passkeys,
-    remove_passkey,
-    rename_passkey,
     require_may_add,
 )
-from store.ids import PasskeyId, parse, wire
+from store.ids import PasskeyId, wire
 from web.answers import Answer, File, Page, Redirect
 from web.faults import NotFound as PageNotFound
 from web.forms import Form
@@ -106,26 +105,24 @@ async def act(request: PageRequest) -> Answer:
 
 async def rename(request: PageRequest) -> Answer:
     """Give a passkey another name. Raises ``NotFound``, for those of others too."""
-    form, person = request.form_as(RenameForm), request.signed_in().person
-    command = partial(rename_passkey, person_id=person.id, passkey_id=_id(request), name=form.name)
-    try:
-        await change_own(request, command)
-    except NotFound:
-        raise PageNotFound from None
-    except InvalidRequest as fault:
-        return await _page(request, Form(fault=fault.message), status=400)
-    return Redirect(to="/me/passkeys")
+    form = request.form_as(RenameForm)
+    return await _changed(request, "rename_own_passkey", {"name": form.name})
 
 
 async def remove(request: PageRequest) -> Answer:
     """Remove a passkey. Raises ``NotFound``, for those of others too."""
     request.form_as(NoForm)
-    person = request.signed_in().person
-    command = partial(remove_passkey, person_id=person.id, passkey_id=_id(request))
+    return await _changed(request, "remove_own_passkey")
+
+
+async def _changed(request: PageRequest, operation: str, body: dict[str, str] | None = None) -> Answer:
+    """Change one passkey, and show the list."""
     try:
-        await change_own(request, command)
-    except NotFound:
-        raise PageNotFound from None
+        await request.run(operation, dict[str, Any], path={"passkey_id": request.values["passkey"]}, body=body)
+    except OperationRefused as refused:
+        if refused.status == 404 or refused.error.param == "passkey_id":
+            raise PageNotFound from None
+        return await _page(request, Form(fault=refused.error.message), status=refused.status)
     return Redirect(to="/me/passkeys")
 
 
@@ -164,10 +161,3 @@ async def _page(request: PageRequest, form: Form | None = None, status: int = 20
         may_not=may_not,
         status=status,
     )
-
-
-def _id(request: PageRequest) -> PasskeyId:
-    try:
-        return PasskeyId(parse(PasskeyId, request.values["passkey"]))
-    except ValueError:
-        raise PageNotFound from None

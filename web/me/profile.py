@@ -1,18 +1,18 @@
 """``/me``: what a person says of themselves, the accounts that they are in, and invitations that wait for them."""
 
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
 from router.admin.sign_in import open_own_account
-from router.errors import Conflict, InvalidRequest
+from router.api.in_process import OperationRefused
+from router.errors import Conflict
 from router.identity.people.invitations import Invitation, invitations_of_email
-from router.identity.people.people import PersonEdit, edit_person
 from router.identity.people.values import Membership
 from store.ids import AccountId, InvitationId, wire
 from web.answers import Answer, Page, Redirect
-from web.forms import Form
+from web.forms import Form, form_of
 from web.me.changes import change_own
 from web.request import PageRequest
 from web.sign_in.finish import Carried, complete_opened
@@ -77,13 +77,10 @@ async def show(request: PageRequest) -> ProfilePage:
 async def act(request: PageRequest) -> Answer:
     """Change name and zone."""
     form = request.form_as(ProfileForm)
-    person = request.signed_in().person
-    change = partial(edit_person, person_id=person.id, edit=PersonEdit(form.name, person.locale, form.zone))
     try:
-        await change_own(request, change)
-    except InvalidRequest as fault:
-        typed = {"name": request.typed("name"), "zone": request.typed("zone")}
-        return await _page(request, Form(typed, {fault.param or "name": fault.message}), status=400)
+        await request.run("edit_me", dict[str, Any], body={"name": form.name, "zone": form.zone})
+    except OperationRefused as refused:
+        return await _page(request, form_of(request, refused), status=refused.status)
     return Redirect(to="/me?done=1")
 
 

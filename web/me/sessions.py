@@ -1,17 +1,15 @@
 """``/me/sessions``: where a person is signed in; each browser can be signed out, or all others at once."""
 
 from datetime import datetime
-from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
-from router.errors import NotFound
-from router.identity.people.sessions import end_session, end_sessions, list_sessions
-from store.ids import SessionId, parse, wire
+from router.api.in_process import OperationRefused
+from router.identity.people.sessions import list_sessions
+from store.ids import SessionId, wire
 from web.answers import Page, Redirect
-from web.faults import NotFound as PageNotFound
-from web.me.changes import change_own
+from web.faults import NotFound
 from web.request import PageRequest
 
 METHODS = {
@@ -71,20 +69,18 @@ async def show(request: PageRequest) -> SessionsPage:
 async def end(request: PageRequest) -> Redirect:
     """Sign one browser out. Raises ``NotFound``, for those of others too."""
     request.form_as(NoForm)
-    person = request.signed_in().person
+    path = {"session_id": request.values["session"]}
     try:
-        session_id = SessionId(parse(SessionId, request.values["session"]))
-        command = partial(end_session, person_id=person.id, session_id=session_id)
-        await change_own(request, command)
-    except (ValueError, NotFound):
-        raise PageNotFound from None
+        await request.run("end_own_session", dict[str, Any], path=path)
+    except OperationRefused as refused:
+        if refused.status in (400, 404):
+            raise NotFound from None
+        raise
     return Redirect(to="/me/sessions")
 
 
 async def end_others(request: PageRequest) -> Redirect:
     """Sign all other browsers out."""
     request.form_as(NoForm)
-    signed_in = request.signed_in()
-    command = partial(end_sessions, person_id=signed_in.person.id, but=signed_in.session.id)
-    await change_own(request, command)
+    await request.run("end_other_sessions", dict[str, Any])
     return Redirect(to="/me/sessions")

@@ -34,8 +34,9 @@ class Proposal(msgspec.Struct, frozen=True):
 
 
 class _Changes(msgspec.Struct, frozen=True):
-    """What the operation said that it would change, and the body with which it was sent."""
+    """What the operation said that it would answer and change, and the body with which it was sent."""
 
+    would_answer: Any
     would_change: list[dict[str, Any]]
     body: Any
 
@@ -47,6 +48,7 @@ class ProposalPage(Page, frozen=True, kw_only=True):
 
     proposal: Proposal
     typed: tuple[Change, ...]
+    answers: tuple[Change, ...]
     changes: tuple[Change, ...]
     head: tuple[Column, ...] = (Column("What"), Column("Now"), Column("Then"))
     is_done: bool = False
@@ -69,9 +71,16 @@ async def show(request: PageRequest) -> ProposalPage:
         crumbs=(OPERATIONS, Crumb("Proposals"), Crumb(f"{read.value.amount_usd} USD")),
         proposal=read.value,
         typed=changes_of({}, typed, {name: name.replace("_", " ") for name in typed}),
+        answers=_answers(found.would_answer),
         changes=tuple(change for one in found.would_change for change in _changes(one)),
         is_done=query.done,
     )
+
+
+def _answers(answer: object) -> tuple[Change, ...]:
+    """What the first operator was shown before it was proposed; what kind of thing it is, the table need not say."""
+    shown = answer if isinstance(answer, dict) else {}
+    return changes_of({}, shown, {name: name.replace("_", " ") for name in shown if name not in ("object", "currency")})
 
 
 def _changes(change: dict[str, Any]) -> tuple[Change, ...]:

@@ -4,6 +4,7 @@ from router.identity.members import Role
 from web.ops import (
     account,
     account_name,
+    account_view,
     accounts,
     audit,
     check,
@@ -62,6 +63,9 @@ OPS: tuple[Route, ...] = (
     _write("/ops/evidence/{evidence}", license_writes.CLOSE_EVIDENCE),
     _read("/ops/accounts", accounts.show),
     _form("/ops/accounts/{account}/name", account_name.show, account_name.act, STAFF),
+    _write("/ops/accounts/{account}/see", account_view.START, OPERATORS),
+    Route(path="/ops/account-view", show=account_view.show, who=Who.OPERATOR, roles=OPERATORS),
+    Route(path="/ops/account-view/end", act=account_view.end, who=Who.OPERATOR, roles=OPERATORS),
     _write("/ops/accounts/{account}/suspend", account.SUSPEND, STAFF),
     _write("/ops/accounts/{account}/resume", account.RESUME, STAFF),
     _write("/ops/accounts/{account}/key-policy", account.BOUND_KEYS),

@@ -43,7 +43,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     label: str
     hint: str = ""
-    kind: Literal["text", "area", "choice", "check", "count", "list"] = "text"
+    kind: Literal["text", "area", "choice", "check", "count", "list", "file"] = "text"
     options: tuple[tuple[str, str], ...] = ()
     is_required: bool = False
     is_empty_null: bool = False
@@ -117,6 +117,11 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     has_body: bool = True
     is_dangerous: bool = False
     notes: tuple[str, ...] = ()
+
+    @property
+    def has_file(self) -> bool:
+        """Whether a file is sent with the form."""
+        return any(field.kind == "file" for field in self.fields)
 
     async def show(self, request: PageRequest) -> Answer:
         """The form, with the object's values; a field's value in the address stands before them."""
@@ -235,6 +240,9 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     def _curl(self, request: PageRequest, form: Form, version: str) -> str:
         declared = request.operations.declared(self.operation)
         body = self._body(request, tuple(form.values.items()))
+        for field in self.fields:
+            if body and field.kind == "file" and field.name in body:
+                body[field.name] = "the file in base64"
         return curl(declared.method, declared.path_of(self._path(request)), body=body, if_match=version)
 
 

@@ -13,13 +13,14 @@ from router.catalogue.comparison import AT_MOST
 from router.catalogue.cost import Cost, Storage, cost_of, storage_of
 from router.catalogue.readers import ReaderAccount, read_accounts
 from router.catalogue.related import Relative, family_of, relatives_of, same_space
-from router.catalogue.values import CatalogueRow
+from router.catalogue.values import CatalogueRow, Standing
 from router.registry.model_changes import ChangeKind, ModelChange, list_model_changes
 from router.statistics.snapshot import StatisticsSnapshot
 from store.ids import AccountId, ModelId, wire
 from web.answers import Answer, Crumb, Page, Redirect
 from web.faults import InvalidInput, PageFault
 from web.parts.tables import Column, address
+from web.parts.trial import TrialBlock, trial_block
 from web.public.linked_data import LinkedData, linked_data
 from web.public.model_blocks import Block, Fact, Question, figures, month, questions, specifications, texts
 from web.public.model_endpoints import EndpointLine, endpoint_lines
@@ -109,6 +110,7 @@ class ModelPage(Page, frozen=True, kw_only=True):
     takes_votes: bool
     voters: tuple[VoteAccount, ...]
     linked_data: LinkedData
+    trial: TrialBlock
     claims_head: tuple[Column, ...] = CLAIMS_HEAD
     endpoints_head: tuple[Column, ...] = ENDPOINTS_HEAD
     storage_head: tuple[Column, ...] = STORAGE_HEAD
@@ -199,6 +201,7 @@ async def page_of(
         takes_votes=model.status is Status.COMING_SOON,
         voters=_voters(readers, members),
         linked_data=linked_data(model, row, verdict, request.context.origins.public),
+        trial=await trial_block(request, model, is_cold=row.status is Standing.COLD),
         note_fault=note_fault,
         typed=Typed(request.typed("text"), request.typed("link")),
     )

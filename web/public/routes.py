@@ -43,9 +43,6 @@ PUBLIC: tuple[Route, ...] = (
     Route(path="/models/{owner}/{name}", show=model.show),
     Route(path="/models/{alias}", show=model.show_alias),
     Route(path="/compare", show=compare.show),
-    Route(path="/status", show=status.show),
-    Route(path="/status.json", show=status.show_json),
-    Route(path="/status.atom", show=status.show_atom),
     Route(path="/accounts/{account}/models/{model:path}", act=model.act, who=Who.MEMBER, roles=BUILDERS),
     Route(path="/licenses/{license}", show=license.show),
     Route(

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from router.context import RouterContext
+from router.identity.members import Role
 from router.identity.people.sessions import find_session, note_seen
-from router.identity.people.values import SignedIn
+from router.identity.people.values import Membership as PersonMembership
+from router.identity.people.values import OpenView, SignedIn
 from store.ids import PersonId, wire
 from store.postgres import Database
 from web.sign_in.cookies import SESSION
@@ -44,7 +46,13 @@ def viewer_of(signed_in: SignedIn, now: datetime) -> Viewer:
             for one in signed_in.memberships
             if one.account_id is not None
         ),
-        staff=None if operator is None else Staff(operator.member_id, operator.role),
+        staff=None if operator is None else Staff(operator.member_id, operator.role, _view(signed_in, operator, now)),
         signed_in_at=signed_in.session.created_at,
         signed_in=signed_in,
     )
+
+
+def _view(signed_in: SignedIn, operator: PersonMembership, now: datetime) -> OpenView | None:
+    """What the operator sees: of the role that may, and not beyond its time."""
+    view = signed_in.view
+    return view if operator.role is Role.OPS and view is not None and view.expires_at > now else None

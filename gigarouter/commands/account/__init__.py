@@ -17,7 +17,7 @@ from store.faults import CannotStart
 
 # What the command is called where the noun is another: a person has an account, not accounts.
 NAMES = {"accounts": "account"}
-_CALLERS = frozenset({Who.KEY, Who.MANAGER, Who.VISITOR})
+_CALLERS = frozenset({Who.KEY, Who.MANAGER, Who.PERSON, Who.VISITOR})
 # Pages and programs call these.
 _WITHOUT = frozenset({"quotes", "device"})
 

@@ -4,6 +4,7 @@
 """
 
 from router.api.admin.acceptances import operations as acceptances
+from router.api.admin.account_views import operations as account_views
 from router.api.admin.accounts import operations as accounts
 from router.api.admin.audit import operations as audit
 from router.api.admin.billing_documents import operations as documents
@@ -57,7 +58,7 @@ from router.api.admin.votes import operations as votes
 from router.api.admin.waivers import operations as waivers
 
 _nouns = (
-    *(providers, endpoints, models, prices, accounts, closing, grants, grant_schedules, movements, caps),
+    *(providers, endpoints, models, prices, accounts, account_views, closing, grants, grant_schedules, movements, caps),
     *(keys, management_keys, key_policies, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances, evidence, votes),
     *(lines, contracts, receivables, close, proposals),

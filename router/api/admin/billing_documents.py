@@ -10,7 +10,14 @@ from billing.documents.document import DocumentKind
 from billing.documents.drafts import prepare
 from billing.documents.faults import DocumentCarried, DocumentRefused, DocumentWaits
 from billing.documents.requests import DocumentRequest, list_requests, preview_of
-from billing.documents.store import find_document, find_named, list_documents, list_files, read_file
+from billing.documents.store import (
+    find_document,
+    find_named,
+    list_documents,
+    list_files,
+    read_file,
+    read_names,
+)
 from billing.documents.verify import verify
 from billing.stripe.values import nano_of
 from router.admin.documents import (
@@ -24,12 +31,14 @@ from router.admin.documents import (
 from router.api.admin.references import account_of
 from router.api.admin.request import Read, Write
 from router.api.document_answers import (
+    SEARCH,
     ContentOut,
     DocumentOut,
     DraftOut,
     FileFormat,
     Month,
     RequestOut,
+    SearchText,
     content_out,
     document_out,
     draft_out,
@@ -58,6 +67,8 @@ class IssuedQuery(DocumentQuery):
     """Which issued documents."""
 
     kind: DocumentKind | None = Field(None, description="Those of this kind.")
+    period: Month | None = Field(None, description="Those of this month.")
+    search: SearchText | None = Field(None, description=SEARCH)
 
 
 class DocumentIssue(Body):
@@ -130,13 +141,19 @@ class VerificationOut(Answer):
 
 @operations.get("", verb="list", summary="List documents", roles=ALL)
 async def list_(admin: Read, query: Annotated[IssuedQuery, Query()]) -> Page[DocumentOut]:
-    """Issued documents, the oldest first."""
-    after = query.after_id(DocumentId)
+    """Issued documents, the newest first."""
+    before = query.after_id(DocumentId)
 
     async def ask(connection: AsyncConnection) -> list[DocumentOut]:
         account_id = await _account(connection, query.account)
         found = await list_documents(
-            connection, account_id=account_id, kind=query.kind, after=after, limit=query.limit + 1
+            connection,
+            account_id=account_id,
+            kind=query.kind,
+            period=query.period,
+            search=query.search,
+            before=before,
+            limit=query.limit + 1,
         )
         return [document_out(one) for one in found]
 
@@ -286,13 +303,14 @@ async def verify_(admin: Read, number: str) -> VerificationOut:
 
 @requests.get("", verb="list", summary="List requests for documents", roles=ALL)
 async def list_requests_(admin: Read, query: Annotated[DocumentQuery, Query()]) -> Page[RequestOut]:
-    """What documents were asked for, the oldest first, and what became of each."""
-    after = query.after_id(DocumentRequestId)
+    """What documents were asked for, the newest first, and what became of each."""
+    before = query.after_id(DocumentRequestId)
 
     async def ask(connection: AsyncConnection) -> list[RequestOut]:
         account_id = await _account(connection, query.account)
-        found = await list_requests(connection, account_id=account_id, after=after, limit=query.limit + 1)
-        return [await _request_out(connection, one) for one in found]
+        found = await list_requests(connection, account_id=account_id, before=before, limit=query.limit + 1)
+        names = await read_names(connection, [one.document_id for one in found if one.document_id])
+        return [request_out(one, names.get(one.document_id) if one.document_id else None) for one in found]
 
     return admin.page(query, await admin.read(ask), lambda row: wire(DocumentRequestId, row.id))
 

@@ -17,7 +17,7 @@ from router.admin.commitments import fund_contract
 from router.admin.contracts import end_contract, make_contract, require_contract
 from router.api.admin.references import account_of, model_of
 from router.api.admin.request import Current, Read, Write
-from router.api.contract_forms import ContractOut, Percent, ops_contract
+from router.api.contract_forms import ContractOut, Percent, ops_contract, ops_contracts
 from router.api.fields import (
     AccountRef,
     ContractIdText,
@@ -99,7 +99,7 @@ async def list_(admin: Read, query: Annotated[ContractQuery, Query()]) -> Page[C
     async def ask(connection: AsyncConnection) -> list[ContractOut]:
         account = None if query.account is None else (await account_of(connection, query.account)).id
         cut = query.cut(await list_contracts(connection, account), _key)
-        return [await ops_contract(connection, contract, admin.exchange.now) for contract in cut]
+        return await ops_contracts(connection, cut, admin.exchange.now)
 
     return admin.page(query, await admin.read(ask), _key)
 

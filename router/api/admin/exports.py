@@ -216,6 +216,8 @@ async def _filters(connection: AsyncConnection, body: ExportCreate) -> Filters:
 
 async def _check(connection: AsyncConnection, body: ExportCreate, span: Period, filters: Filters) -> None:
     """Raise ``InvalidRequest`` for what does not go together."""
+    if body.kind is ExportKind.ACCOUNT:
+        raise InvalidRequest("What an account has of its own is ordered by its owners, signed in.", param="kind")
     is_journal = body.kind is ExportKind.JOURNAL
     if is_journal == (body.format in TABLES):
         raise InvalidRequest(f"{body.kind.value} cannot be had as {body.format.value}.", param="format")
@@ -254,7 +256,7 @@ async def _check_journal(connection: AsyncConnection, body: ExportCreate, span: 
 
 async def _find(connection: AsyncConnection, export_id: ExportId) -> Export:
     found = await find_export(connection, export_id)
-    if found is None:
+    if found is None or found.kind is ExportKind.ACCOUNT:
         raise NotFound(f"There is no export {wire(ExportId, export_id)}.", param="export")
     return found
 

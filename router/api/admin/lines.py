@@ -1,12 +1,14 @@
 """``/admin/v1/finance/lines``: credit lines, by which accounts use first and pay after an invoice."""
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 from fastapi import Query
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.lines import TERMS_DAYS, Line, get_line, list_lines, read_exposure
+from billing.lines import TERMS_DAYS, Line, get_line, list_lines, read_exposures
+from billing.overdue import Exposure
 from router.admin.lines import change_line, end_line, open_line, require_line
 from router.api.admin.references import account_of
 from router.api.admin.request import Edit, Read, Write
@@ -70,13 +72,25 @@ class LineEnd(Body):
     note: str = Field("", description="For whoever reads the audit log.")
 
 
+class LineQuery(PageQuery):
+    """Which lines are listed."""
+
+    account: AccountRef | None = Field(None, description="That of one account.")
+    overdue: bool = Field(False, description="Only those with an invoice that is overdue.")
+
+
 @operations.get("", verb="list", summary="List credit lines", roles=ALL)
-async def list_(admin: Read, query: Annotated[PageQuery, Query()]) -> Page[LineOut]:
+async def list_(admin: Read, query: Annotated[LineQuery, Query()]) -> Page[LineOut]:
     """All credit lines, also those that ended."""
 
     async def ask(connection: AsyncConnection) -> list[LineOut]:
-        cut = query.cut(await list_lines(connection, admin.exchange.now), lambda line: line.account_id.hex)
-        return [await _out(connection, line) for line in cut]
+        account = (await account_of(connection, query.account)).id if query.account else None
+        found = [
+            line
+            for line in await list_lines(connection, admin.exchange.now)
+            if account in (None, line.account_id) and (line.days_overdue > 0 or not query.overdue)
+        ]
+        return await _all_out(connection, query.cut(found, lambda line: line.account_id.hex))
 
     return admin.page(query, await admin.read(ask), lambda row: row.account.hex)
 
@@ -144,7 +158,15 @@ async def end(admin: Write, account_id: AccountRef, body: LineEnd) -> LineOut:
 
 
 async def _out(connection: AsyncConnection, line: Line) -> LineOut:
-    exposure = await read_exposure(connection, line.account_id)
+    return (await _all_out(connection, [line]))[0]
+
+
+async def _all_out(connection: AsyncConnection, lines: Sequence[Line]) -> list[LineOut]:
+    exposures = await read_exposures(connection, [line.account_id for line in lines])
+    return [_line_out(line, exposures[line.account_id]) for line in lines]
+
+
+def _line_out(line: Line, exposure: Exposure) -> LineOut:
     return answer_of(
         LineOut,
         line,

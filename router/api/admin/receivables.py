@@ -1,6 +1,7 @@
 """``/admin/v1/finance/receivables``: what invoices of drawn credit demand, and what was paid of it."""
 
 from datetime import date
+from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
 from fastapi import Query
@@ -8,9 +9,10 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.receivables import Receivable, list_receivables
-from router.admin.lines import pay_favour_back, record_payment, write_off_receivable
+from router.admin.lines import pay_favour_back, record_payment, require_receivable, write_off_receivable
+from router.api.admin.references import account_of
 from router.api.admin.request import Read, Write
-from router.api.fields import AccountIdText, Instant, ReceivableIdText, Usd, UsdAboveZero, text_of
+from router.api.fields import AccountIdText, AccountRef, Instant, ReceivableIdText, Usd, UsdAboveZero, text_of
 from router.api.forms import Body, Page, PageQuery, Resource, answer_of
 from router.api.operation import ALL, MONEY, V1, Operations
 from router.changes.second_person import MoneyKind
@@ -55,14 +57,49 @@ class WriteOff(Body):
     amount_usd: UsdAboveZero | None = Field(None, description="How much; by default all that is open.")
 
 
+class ReceivableState(StrEnum):
+    """Which receivables are listed."""
+
+    OPEN = "open"
+    OVERDUE = "overdue"
+    IN_FAVOUR = "in_favour"
+    PAID = "paid"
+
+
+class ReceivableQuery(PageQuery):
+    """Which receivables are listed."""
+
+    account: AccountRef | None = Field(None, description="Those of one account.")
+    state: ReceivableState | None = Field(
+        None, description="open, overdue, paid, or in_favour of the customer: more was paid than is demanded."
+    )
+
+
 @operations.get("", verb="list", summary="List receivables", roles=ALL)
-async def list_(admin: Read, query: Annotated[PageQuery, Query()]) -> Page[ReceivableOut]:
+async def list_(admin: Read, query: Annotated[ReceivableQuery, Query()]) -> Page[ReceivableOut]:
     """What all invoices of drawn credit demand, the oldest first."""
+    today = admin.exchange.now.date()
 
     async def ask(connection: AsyncConnection) -> list[ReceivableOut]:
-        return [_out(found) for found in query.cut(await list_receivables(connection), lambda found: found.id.hex)]
+        account = (await account_of(connection, query.account)).id if query.account else None
+        found = [
+            one
+            for one in await list_receivables(connection)
+            if account in (None, one.account_id) and (query.state is None or _is_in(one, query.state, today))
+        ]
+        return [_out(one) for one in query.cut(found, lambda one: one.id.hex)]
 
     return admin.page(query, await admin.read(ask), lambda row: row.id.hex)
+
+
+@operations.get("/{receivable_id}", verb="show", summary="Retrieve a receivable", roles=ALL)
+async def retrieve(admin: Read, receivable_id: ReceivableIdText) -> ReceivableOut:
+    """What one invoice demands, and what was paid of it."""
+
+    async def ask(connection: AsyncConnection) -> ReceivableOut:
+        return _out(await require_receivable(connection, receivable_id))
+
+    return await admin.read(ask)
 
 
 @operations.post("/{receivable_id}/pay", verb="pay", summary="Record a payment", roles=MONEY)
@@ -97,6 +134,18 @@ async def write_off(admin: Write, receivable_id: ReceivableIdText, body: WriteOf
         return _out(found)
 
     return await admin.change(command)
+
+
+def _is_in(found: Receivable, state: ReceivableState, today: date) -> bool:
+    match state:
+        case ReceivableState.OPEN:
+            return found.open > 0
+        case ReceivableState.OVERDUE:
+            return found.open > 0 and found.due_on < today
+        case ReceivableState.IN_FAVOUR:
+            return found.open < 0
+        case ReceivableState.PAID:
+            return found.open == 0
 
 
 def _out(found: Receivable) -> ReceivableOut:

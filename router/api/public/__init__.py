@@ -24,12 +24,15 @@ from router.api.public.keys import operations as keys
 from router.api.public.licenses import acceptances
 from router.api.public.licenses import operations as licenses
 from router.api.public.management_keys import operations as management_keys
+from router.api.public.me import operations as me
+from router.api.public.me import passkeys, sessions
 from router.api.public.members import operations as members
 from router.api.public.model_changes import operations as model_changes
 from router.api.public.model_endpoints import operations as model_endpoints
 from router.api.public.models import operations as models
 from router.api.public.movements import operations as movements
 from router.api.public.openai_usage import operations as openai_usage
+from router.api.public.own_exports import operations as exports
 from router.api.public.portal import operations as portal
 from router.api.public.principal import operations as principal
 from router.api.public.quote import operations as quotes
@@ -52,6 +55,7 @@ operations = [
         model_changes,
         account,
         closing,
+        exports,
         grants,
         movements,
         contracts,
@@ -62,6 +66,7 @@ operations = [
         documents,
     ),
     *(members, invitations),
+    *(me, sessions, passkeys),
     *(topups, refunds, recharge, portal),
     *(keys, management_keys, key_policy, principal, device, licenses, acceptances, alerts, audit),
     *(calls, requests, quotes, usage, openai_usage, stripe_webhook, unsubscribe, first_page),

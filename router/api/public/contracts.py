@@ -6,7 +6,7 @@ from fastapi import Query
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.contracts.store import list_contracts
-from router.api.contract_forms import ContractFacts, own_contract
+from router.api.contract_forms import ContractFacts, own_contracts
 from router.api.forms import Page, PageQuery
 from router.api.operation import Operations, Who
 from router.api.public.postgres import ask_postgres
@@ -22,6 +22,6 @@ async def list_(request: Private, query: Annotated[PageQuery, Query()]) -> Page[
 
     async def ask(tx: AsyncConnection) -> list[ContractFacts]:
         cut = query.cut(await list_contracts(tx, request.account_id), lambda contract: contract.id.hex)
-        return [await own_contract(tx, contract, request.exchange.now) for contract in cut]
+        return await own_contracts(tx, cut, request.exchange.now)
 
     return request.paging.page(query, await ask_postgres(request.context, ask), lambda contract: contract.id.hex)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query, Response
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.documents.profiles import count_todays_versions, read_profile
@@ -14,11 +15,13 @@ from router.admin.corrections import correct_document
 from router.admin.parties import set_profile
 from router.api.accept import preferred
 from router.api.document_answers import (
+    SEARCH,
     ContentOut,
     CorrectionOut,
     DetailChangeOut,
     DocumentOut,
     FileFormat,
+    SearchText,
     content_out,
     document_out,
 )
@@ -90,14 +93,20 @@ async def write_profile(request: Private, body: ProfileSet, _: _Checked) -> Prof
     return await transact(request.context.db, request.actor, command)
 
 
+class OwnDocumentQuery(PageQuery):
+    """Which documents."""
+
+    search: SearchText | None = Field(None, description=SEARCH)
+
+
 @operations.get("", verb="list", scope=Scope.BILLING_READ, name="list_own_documents", summary="Invoices and statements")
-async def list_own(request: Private, query: Annotated[PageQuery, Query()], _: _Checked) -> Page[DocumentOut]:
-    """The account's issued documents, the oldest first."""
-    after = query.after_id(DocumentId)
+async def list_own(request: Private, query: Annotated[OwnDocumentQuery, Query()], _: _Checked) -> Page[DocumentOut]:
+    """The account's issued documents, the newest first."""
+    before = query.after_id(DocumentId)
 
     async def ask(connection: AsyncConnection) -> list[DocumentOut]:
-        account_id = request.account_id
-        found = await list_documents(connection, account_id=account_id, after=after, limit=query.limit + 1)
+        account_id, most = request.account_id, query.limit + 1
+        found = await list_documents(connection, account_id=account_id, search=query.search, before=before, limit=most)
         return [document_out(one) for one in found]
 
     return request.paging.page(

@@ -57,7 +57,8 @@ async def create(request: Private, response: Response) -> PortalOut:
 @operations.get("/{link_id}", verb="show", scope=Scope.BILLING_WRITE, summary="Retrieve a link to the billing portal")
 async def show(request: Private, link_id: Annotated[PortalLinkIdText, Path()]) -> PortalOut:
     """A link that the account asked for."""
-    return _out(await _find(request, link_id))
+    link = _out(await _find(request, link_id))
+    return link.model_copy(update={"url": None}) if request.only_reads else link
 
 
 def _out(link: PortalLink) -> PortalOut:

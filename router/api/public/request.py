@@ -56,6 +56,11 @@ class AccountRequest(OperationRequest):
         """Whether a person of the account sends it, signed in."""
         return isinstance(self.principal, MemberPrincipal)
 
+    @property
+    def only_reads(self) -> bool:
+        """Whether an operator sees the account as its owner does: addresses that open a door are not for them."""
+        return isinstance(self.principal, MemberPrincipal) and self.principal.only_reads
+
     def refuse_test_key(self, why: str) -> None:
         """Raise ``NotAllowed`` with ``why`` where a key for tests sends it."""
         if self.key is not None and self.key.is_test:

@@ -21,7 +21,7 @@ def remember(exchange: Exchange, receipts: ReceiptBuffer) -> None:
     trace, refusal = exchange.trace, exchange.refusal
     key = exchange.caller.key if exchange.caller is not None else trace.key if trace is not None else None
     # A key that is tried from a network that it does not have is not used: its last use says who uses it.
-    if key is not None and not isinstance(refusal, NetworkNotAllowed):
+    if key is not None and not key.is_trial and not isinstance(refusal, NetworkNotAllowed):
         receipts.statistics.note_use(key.id, exchange.now, exchange.client_address, exchange.user_agent)
     if trace is None or trace.key is None:
         return

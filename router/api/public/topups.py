@@ -68,19 +68,25 @@ async def list_(request: Private, query: Annotated[PageQuery, Query()]) -> Page[
     """The account's top-ups, the newest first."""
     before, most, account_id = query.after_id(TopupId), query.limit + 1, request.account_id
     found = await ask_postgres(request.context, lambda tx: list_topups(tx, account_id, before=before, most=most))
-    rows = [topup_out(row) for row in found]
+    rows = [_seen(request, row) for row in found]
     return request.paging.page(query, rows, lambda row: wire(TopupId, row.id))
 
 
 @operations.get("/{topup_id}", verb="show", scope=Scope.BILLING_READ, summary="Retrieve a top-up")
 async def show(request: Private, topup_id: Annotated[TopupIdText, Path()]) -> TopupOut:
     """One top-up of the account."""
-    return topup_out(await _find(request, topup_id))
+    return _seen(request, await _find(request, topup_id))
 
 
 def topup_out(topup: Topup) -> TopupOut:
     """A top-up as its customer sees it."""
     return TopupOut(**topup_facts(topup))
+
+
+def _seen(request: Private, topup: Topup) -> TopupOut:
+    """A top-up without the page on which it is paid, for who only looks."""
+    out = topup_out(topup)
+    return out.model_copy(update={"url": None}) if request.only_reads else out
 
 
 async def _is_made(request: Private, topup_id: TopupId) -> bool:

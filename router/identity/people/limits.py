@@ -44,10 +44,16 @@ PASSKEYS_OF_NETWORK = Bound("passkey challenges of a network", 240, timedelta(ho
 CHANGES_OF_PERSON = Bound("changes of a person", 100, timedelta(days=1))
 INVITATIONS_OF_ADDRESS = Bound("invitations of an address", 10, timedelta(days=1))
 INVITATIONS_OF_ACCOUNT = Bound("invitations of an account", 50, timedelta(days=1))
+TRIALS_OF_PERSON = Bound("trial calls of a person", 60, timedelta(hours=1))
+TRIALS_OF_ADDRESS = Bound("trial calls of an address", 60, timedelta(hours=1))
+TRIALS_OF_NETWORK = Bound("trial calls of a network", 240, timedelta(hours=1))
+# What a person has in each hour however busy others of the network are.
+TRIALS_OWN = 10
+PASSKEY_ADVICE = ", or sign in with a passkey"
 
 
-async def count_try(db: Database, bound: Bound, whose: str) -> None:
-    """Count a try. Raises ``RequestLimit`` where there were too many in this span."""
+async def count_try(db: Database, bound: Bound, whose: str, advice: str = PASSKEY_ADVICE) -> int:
+    """Count a try, and return how many there were in this span. Raises ``RequestLimit`` where these are too many."""
     now = db.clock.now()
     until = now + (bound.per - (now - _EPOCH) % bound.per)
     bucket = sha256(f"{bound.what}\0{whose.lower()}".encode()).digest()[:16]
@@ -56,10 +62,11 @@ async def count_try(db: Database, bound: Bound, whose: str) -> None:
     if hits > bound.hits:
         wait_s = max(1.0, (until - now).total_seconds())
         raise RequestLimit(
-            f"That was tried too often. Try again after {until:%H:%M} UTC, or sign in with a passkey.",
+            f"That was tried too often. Try again after {until:%H:%M} UTC{advice}.",
             retry_after_s=wait_s,
             detail=bound.what,
         )
+    return hits
 
 
 async def count_code(db: Database, email: str, network: str) -> None:
@@ -71,6 +78,15 @@ async def count_code(db: Database, email: str, network: str) -> None:
         is_known = await tx.scalar(_IS_KNOWN, {"email": email, "network": network, "since": since})
     if not is_known:
         await count_try(db, CODES_OF_ADDRESS, email)
+
+
+async def count_trial(db: Database, person: str, email: str, network: str) -> None:
+    """Count a trial call. Raises ``RequestLimit``; a person's first ten in an hour pass on the busiest network."""
+    advice = ", or call the API by your key"
+    hits = await count_try(db, TRIALS_OF_PERSON, person, advice)
+    await count_try(db, TRIALS_OF_ADDRESS, email, advice)
+    if hits > TRIALS_OWN:
+        await count_try(db, TRIALS_OF_NETWORK, network, advice)
 
 
 async def forget_counts(db: Database) -> None:

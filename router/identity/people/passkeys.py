@@ -1,4 +1,4 @@
-"""Registers, checks, renames and removes passkeys (WebAuthn level 3), by the one library that reads them.
+"""Registers and checks passkeys (WebAuthn level 3), by the one library that reads them.
 
 A person has several, each with a name. A counter that does not grow is noted and not refused: synced passkeys do not
 count. For operators a passkey is the only way in, so only somebody who has signed in with one adds another.
@@ -6,10 +6,9 @@ count. For operators a passkey is the only way in, so only somebody who has sign
 
 import secrets
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from webauthn import (
     generate_authentication_options,
@@ -35,10 +34,11 @@ from webauthn.helpers.structs import (
 
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
-from router.errors import Conflict, InvalidRequest, NotAllowed, NotFound
+from router.errors import Conflict, InvalidRequest, NotAllowed
 from router.identity.members import OPERATOR_ROLES
 from router.identity.people.limits import PASSKEYS_OF_NETWORK, count_try
-from router.identity.people.mails import PasskeyAdded, PasskeyRemoved
+from router.identity.people.mails import PasskeyAdded
+from router.identity.people.own_passkeys import LIST_PASSKEYS, PASSKEY_COLUMNS, Passkey
 from router.identity.people.people import notify_person
 from router.identity.people.values import Person, SignedIn, digest_of_secret, is_secret
 from store.ids import PasskeyId, PersonId, new_id, wire
@@ -57,10 +57,7 @@ _TAKE_CHALLENGE = text("""
     WHERE challenge = :challenge AND browser_digest = :browser AND purpose = :purpose AND expires_at > :now
     RETURNING person_id
 """)
-_COLUMNS = "id, person_id, credential_id, public_key, sign_count, is_synced, name, created_at, last_used_at, stalled_at"
-_LIST = text(f"SELECT {_COLUMNS} FROM passkeys WHERE person_id = :person ORDER BY id")  # noqa: S608 - constants
-_OWN = text(f"SELECT {_COLUMNS} FROM passkeys WHERE id = :id AND person_id = :person FOR UPDATE")  # noqa: S608
-_BY_CREDENTIAL = text(f"SELECT {_COLUMNS} FROM passkeys WHERE credential_id = :credential FOR UPDATE")  # noqa: S608
+_BY_CREDENTIAL = text(f"SELECT {PASSKEY_COLUMNS} FROM passkeys WHERE credential_id = :credential FOR UPDATE")  # noqa: S608
 _INSERT = text("""
     INSERT INTO passkeys (id, person_id, credential_id, public_key, sign_count, is_synced, transports, name, created_at)
     VALUES (:id, :person, :credential, :public_key, :count, :synced, :transports, :name, :now)
@@ -71,8 +68,6 @@ _USED = text("""
         stalled_at = CASE WHEN :stalled THEN CAST(:now AS timestamptz) ELSE stalled_at END
     WHERE id = :id
 """)
-_RENAME = text("UPDATE passkeys SET name = :name WHERE id = :id")
-_REMOVE = text("DELETE FROM passkeys WHERE id = :id")
 _REMOVE_ALL = text("DELETE FROM passkeys WHERE person_id = :person")
 
 
@@ -82,17 +77,6 @@ class RelyingParty(msgspec.Struct, frozen=True):
     id: str
     name: str
     origin: str
-
-
-class Passkey(msgspec.Struct, frozen=True):
-    """A passkey as its person sees it. ``stalled_at``: when its counter last failed to grow."""
-
-    id: PasskeyId
-    name: str
-    is_synced: bool
-    created_at: datetime
-    last_used_at: datetime | None
-    stalled_at: datetime | None
 
 
 def require_may_add(signed_in: SignedIn, now: datetime) -> None:
@@ -113,7 +97,7 @@ async def begin_registration(
     ``excludes``: an authenticator that has one of the person's passkeys makes no second one.
     """
     async with db.transaction() as tx:
-        existing = (await tx.execute(_LIST, {"person": person.id})).all()
+        existing = (await tx.execute(LIST_PASSKEYS, {"person": person.id})).all()
         if len(existing) >= PASSKEYS_MAX:
             raise Conflict(f"You have {PASSKEYS_MAX} passkeys. Remove one first.")
         challenge = await _challenge(tx, db.clock.now(), browser, "register", person.id)
@@ -213,30 +197,6 @@ async def check_passkey(work: UnitOfWork, party: RelyingParty, browser: str | No
     return PersonId(row.person_id)
 
 
-async def list_passkeys(connection: AsyncConnection, person_id: PersonId) -> list[Passkey]:
-    """List a person's passkeys, the oldest first."""
-    return [_passkey(row) for row in await connection.execute(_LIST, {"person": person_id})]
-
-
-async def rename_passkey(work: UnitOfWork, person_id: PersonId, passkey_id: PasskeyId, name: str) -> Passkey:
-    """Give a passkey another name. Raises ``NotFound``, ``InvalidRequest``."""
-    if not 1 <= len(name.strip()) <= 100 or not name.isprintable():
-        raise InvalidRequest("A passkey's name has 1 to 100 characters, without line breaks.", param="name")
-    before = await _own(work, person_id, passkey_id)
-    await work.connection.execute(_RENAME, {"id": passkey_id, "name": name.strip()})
-    _record(work, "passkey.rename", person_id, before, name.strip())
-    return msgspec.structs.replace(before, name=name.strip())
-
-
-async def remove_passkey(work: UnitOfWork, person_id: PersonId, passkey_id: PasskeyId) -> None:
-    """Remove a passkey; all of the person's addresses are told. Raises ``NotFound``."""
-    before = await _own(work, person_id, passkey_id)
-    await work.connection.execute(_REMOVE, {"id": passkey_id})
-    _record(work, "passkey.remove", person_id, before, None)
-    dedupe = f"passkey-removed:{passkey_id.hex}"
-    await notify_person(work, person_id, PasskeyRemoved(name=before.name, at=work.now), dedupe=dedupe)
-
-
 async def remove_passkeys(work: UnitOfWork, person_id: PersonId) -> None:
     """Remove all passkeys of a person who is let in anew."""
     removed = (await work.connection.execute(_REMOVE_ALL, {"person": person_id})).rowcount
@@ -280,20 +240,3 @@ def _parse_authentication(credential: str) -> tuple[AuthenticationCredential, by
         return parsed, parse_client_data_json(parsed.response.client_data_json).challenge
     except (WebAuthnException, ValueError) as fault:
         raise InvalidRequest(REFUSED, detail=str(fault)) from fault
-
-
-async def _own(work: UnitOfWork, person_id: PersonId, passkey_id: PasskeyId) -> Passkey:
-    row = (await work.connection.execute(_OWN, {"id": passkey_id, "person": person_id})).one_or_none()
-    if row is None:
-        raise NotFound(f"There is no passkey {wire(PasskeyId, passkey_id)}.", param="passkey")
-    return _passkey(row)
-
-
-def _record(work: UnitOfWork, action: str, person_id: PersonId, before: Passkey, name: str | None) -> None:
-    was: dict[str, object] = {"passkey": wire(PasskeyId, before.id), "name": before.name}
-    after: dict[str, object] | None = None if name is None else {"name": name}
-    work.record_change(Change(action, wire(PersonId, person_id), None, was, after))
-
-
-def _passkey(row: Row[Any]) -> Passkey:
-    return Passkey(PasskeyId(row.id), row.name, row.is_synced, row.created_at, row.last_used_at, row.stalled_at)

@@ -8,12 +8,13 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from router.changes.audit import Change
-from router.changes.transaction import UnitOfWork
-from router.errors import InvalidRequest, NotFound
+from router.changes.transaction import UnitOfWork, store_unavailable
+from router.errors import InvalidRequest, NotAllowed, NotFound
 from router.identity.members import Role
 from router.identity.people.mails import Mail, Recipient, enqueue
 from router.identity.people.values import NAME_MAX, Membership, Person
 from store.ids import AccountId, MemberId, PersonId, new_id, wire
+from store.postgres import STORE_FAULTS, Database
 
 PERSON_COLUMNS = "p.id AS person_id, p.email, p.name, p.locale, p.zone, p.created_at AS person_created_at"
 # A member without a person was added by the release before this one, or for an address with which nobody has signed in.
@@ -21,6 +22,10 @@ _IS_MEMBER = "(m.person_id = :person OR (m.person_id IS NULL AND lower(m.email) 
 _BY_EMAIL = text(f"SELECT {PERSON_COLUMNS} FROM people p WHERE lower(p.email) = lower(:email)")  # noqa: S608 - constants
 _BY_ID = text(f"SELECT {PERSON_COLUMNS} FROM people p WHERE p.id = :id AND p.erased_at IS NULL")  # noqa: S608 - constants
 _LOCK = text(f"SELECT {PERSON_COLUMNS} FROM people p WHERE p.id = :id AND p.erased_at IS NULL FOR UPDATE")  # noqa: S608
+_OF_MEMBER = text(
+    "SELECT p.id FROM members m JOIN people p ON p.id = m.person_id OR (m.person_id IS NULL"
+    " AND lower(p.email) = lower(m.email)) WHERE m.id = :member AND m.removed_at IS NULL AND p.erased_at IS NULL"
+)
 _INSERT = text("""
     INSERT INTO people (id, email, name, created_at) VALUES (:id, :email, :name, :now)
     ON CONFLICT (lower(email)) DO NOTHING
@@ -72,6 +77,18 @@ async def get_person(connection: AsyncConnection, person_id: PersonId, *, locked
     if row is None:
         raise NotFound(f"There is no person {wire(PersonId, person_id)}.", param="person")
     return person_of(row)
+
+
+async def person_of_member(db: Database, member_id: MemberId) -> PersonId:
+    """The person who a member is. Raises ``NotAllowed`` where nobody has signed in as them, ``StoreUnavailable``."""
+    try:
+        async with db.transaction() as connection:
+            known = await connection.scalar(_OF_MEMBER, {"member": member_id})
+    except STORE_FAULTS as fault:
+        raise store_unavailable(fault) from fault
+    if known is None:
+        raise NotAllowed("Nobody has signed in as the member for whom this key acts: sign in at the pages first.")
+    return PersonId(known)
 
 
 async def ensure_person(work: UnitOfWork, email: str) -> tuple[Person, bool]:

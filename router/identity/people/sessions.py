@@ -31,6 +31,7 @@ from router.identity.people.values import (
     LIFE,
     OPERATOR_LIFE,
     Method,
+    OpenView,
     Person,
     Place,
     Session,
@@ -38,7 +39,7 @@ from router.identity.people.values import (
     digest_of_secret,
     is_secret,
 )
-from store.ids import PersonId, SessionId, new_id, wire
+from store.ids import AccountId, AccountViewId, PersonId, SessionId, new_id, wire
 from store.postgres import Database
 
 SEEN_EVERY = timedelta(minutes=1)
@@ -56,8 +57,13 @@ _INSERT = text("""
     VALUES (:id, :digest, :person, :method, :device, :network, :now, :now, :expires_at)
 """)
 _FIND = text(f"""
-    SELECT {_COLUMNS}, {PERSON_COLUMNS}, {MEMBERSHIP_COLUMNS}
+    SELECT {_COLUMNS}, {PERSON_COLUMNS}, {MEMBERSHIP_COLUMNS},
+        v.id AS view_id, v.account_id AS view_account_id, seen.name AS view_account_name,
+        v.expires_at AS view_expires_at
     FROM sessions s JOIN people p ON p.id = s.person_id {MEMBERSHIPS_OF_PEOPLE}
+        LEFT JOIN account_views v ON m.account_id IS NULL AND v.member_id = m.id AND v.ended_at IS NULL
+            AND v.expires_at > :now AND (v.session_id IS NULL OR v.session_id = s.id)
+        LEFT JOIN accounts seen ON seen.id = v.account_id
     WHERE s.digest = :digest AND p.erased_at IS NULL AND {_OPEN} ORDER BY m.id
 """)  # noqa: S608 - constants
 _LIST = text(f"SELECT {_COLUMNS} FROM sessions s WHERE s.person_id = :person AND {_OPEN} ORDER BY s.id DESC LIMIT 200")  # noqa: S608
@@ -106,7 +112,8 @@ async def find_session(connection: AsyncConnection, secret: str | None, now: dat
     if not rows:
         return None
     memberships = tuple(membership_of(row) for row in rows if row.member_id is not None)
-    return SignedIn(_session(rows[0]), person_of(rows[0]), memberships)
+    view = next((_view(row) for row in rows if row.view_id is not None), None)
+    return SignedIn(_session(rows[0]), person_of(rows[0]), memberships, view)
 
 
 async def note_seen(db: Database, session: Session) -> None:
@@ -158,6 +165,11 @@ async def _notify(work: UnitOfWork, person: Person, session_id: SessionId, metho
 
 def _instants(now: datetime) -> dict[str, object]:
     return {"now": now, "seen_after": now - IDLE}
+
+
+def _view(row: Row[Any]) -> OpenView:
+    account_id = AccountId(row.view_account_id)
+    return OpenView(AccountViewId(row.view_id), account_id, row.view_account_name, row.view_expires_at)
 
 
 def _session(row: Row[Any]) -> Session:

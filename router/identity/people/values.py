@@ -11,7 +11,7 @@ import msgspec
 from router import networks
 from router.errors import InvalidRequest
 from router.identity.members import OPERATOR_ROLES, Role
-from store.ids import AccountId, MemberId, PersonId, SessionId
+from store.ids import AccountId, AccountViewId, MemberId, PersonId, SessionId
 
 FRESH = timedelta(minutes=15)
 IDLE, LIFE, OPERATOR_LIFE = timedelta(days=14), timedelta(days=90), timedelta(hours=12)
@@ -56,6 +56,15 @@ class Membership(msgspec.Struct, frozen=True):
     role: Role
 
 
+class OpenView(msgspec.Struct, frozen=True):
+    """The account that an operator sees as its owner does, until it expires (router.identity.account_views)."""
+
+    id: AccountViewId
+    account_id: AccountId
+    account_name: str
+    expires_at: datetime
+
+
 class Session(msgspec.Struct, frozen=True):
     """One browser in which somebody is signed in. ``network`` is a prefix of its address."""
 
@@ -74,11 +83,12 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class SignedIn(msgspec.Struct, frozen=True):
-    """A session with its person, and what that person is now in which account."""
+    """A session with its person, what that person is now in which account, and what an operator sees in it."""
 
     session: Session
     person: Person
     memberships: tuple[Membership, ...]
+    view: OpenView | None = None
 
     def membership_in(self, account_id: AccountId) -> Membership | None:
         """What the person is in an account; None for one of others."""

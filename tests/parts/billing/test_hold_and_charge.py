@@ -66,6 +66,30 @@ def test_two_hundred_concurrent_calls_never_overspend(database_url: str, redis_u
     asyncio.run(story())
 
 
+def test_commits_of_the_same_accounts_never_wait_for_each_other_in_a_circle(database_url: str, redis_url: str) -> None:
+    """Two processes whose commits have the same ten accounts, each in an order of its own, as calls happen to end."""
+
+    async def story() -> None:
+        async with billing(database_url, redis_url) as one, billing(database_url, redis_url) as other:
+            accounts = [await an_account(one.db, 1_000) for _ in range(10)]
+            for _ in range(5):
+                charges = []
+                for process in (one, other):
+                    for account in random.sample(accounts, len(accounts)) * 2:
+                        hold = await process.admit(a_payer(account), 7)
+                        assert isinstance(hold, Hold)
+                        charges.append(process.charge(hold, 7))
+                await asyncio.gather(*charges)
+            async with one.db.transaction() as tx:
+                await tx.execute(text("SELECT pg_stat_clear_snapshot()"))
+                deadlocks = text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+                assert await tx.scalar(deadlocks) == 0
+                assert await tx.scalar(text("SELECT sum(charged_nano) FROM usage_events")) == 10 * 5 * 4 * 7
+            await one.assert_books_are_right()
+
+    asyncio.run(story())
+
+
 def test_a_hold_is_released_when_nothing_was_charged(database_url: str, redis_url: str) -> None:
     async def story() -> None:
         async with billing(database_url, redis_url) as b:

@@ -1,11 +1,13 @@
 """Walks the one table of routes: each role on each page, and hostile addresses on each, which are never our fault."""
 
 import re
+from datetime import timedelta
 
 import pytest
 
 from router.identity.members import OPERATOR_ROLES, Role
-from store.ids import AccountId, wire
+from router.identity.people.values import OpenView
+from store.ids import AccountId, AccountViewId, new_id, wire
 from tests.harness.pages import Pages, a_member, an_operator
 from web.route import Route, Who
 from web.routes import ROUTES
@@ -69,6 +71,29 @@ async def test_a_role_without_the_page_learns_who_can_give_it(pages: Pages, acco
             answer = await pages.reader(viewer).request(method, filled(route, account))
             assert answer.status_code == 403, (route.path, role)
             assert "can give you" in answer.text, (route.path, role)
+
+
+async def test_an_account_is_seen_by_who_started_to_see_it_and_changed_by_nobody_of_us(
+    pages: Pages, account: AccountId
+) -> None:
+    unknown = AccountId(new_id())
+    view = OpenView(AccountViewId(new_id()), account, "Acme", pages.now + timedelta(minutes=20))
+    strangers = [an_operator(), an_operator(Role.FINANCE_ADMIN), an_operator(view=view)]
+    for route in (row for row in ROUTES if row.who is Who.MEMBER):
+        for method in ("GET", "POST") if route.show and route.act else ("GET",) if route.show else ("POST",):
+            answers = [await pages.reader(one).request(method, filled(route, unknown)) for one in strangers]
+            answers += [await pages.reader(one).request(method, filled(route, account)) for one in strangers[:2]]
+            for answer in answers:
+                assert answer.status_code == 404, (route.path, method)
+                assert "Acme" not in answer.text.partition("<main")[2], (route.path, method)
+            # A sign-in of hours ago is enough for who changes nothing.
+            answer = await pages.reader(strangers[2]).request(method, filled(route, account))
+            if method == "POST":
+                assert (answer.status_code, "nothing was done" in answer.text) == (403, True), route.path
+            else:
+                owner = await pages.reader(a_member(account, now=pages.now)).get(filled(route, account))
+                assert answer.status_code == owner.status_code < 500, (route.path, answer.status_code)
+                assert answer.headers["cache-control"] == "no-store", route.path
 
 
 # A person's own pages want a session of Postgres': tests/parts/web/test_sign_in.py opens one.

@@ -7,15 +7,19 @@ from collections.abc import Iterator
 import pytest
 
 from billing import books
+from billing.chart import LedgerKind
 from billing.close.finish import advance
 from billing.documents.render import Renderer
 from billing.exports import run
+from billing.ledger import Posting, post
 from billing.money import NanoUSD
+from billing.receivables import get_receivable, record_movement
 from billing.reconciliation.differences import record_found
 from billing.reconciliation.values import Found, Kind
 from gigarouter.settings import Settings
 from router.identity.members import Role
 from store.embedded import Embedded
+from store.ids import ReceivableId, parse
 from store.postgres import Database
 from tests.builders.billed_month import add_seller, an_account_with_a_month, last_month, make_month
 from tests.builders.billing import billing
@@ -135,6 +139,11 @@ async def test_a_document_is_found_with_its_lines_verified_and_credited_after_a_
     finance: Reader, ops: Reader, invoice: str
 ) -> None:
     assert invoice in words_of(await ops.open("/finance/documents?kind=invoice"))
+    searched = await ops.open(f"/finance/documents?search={invoice.lower()}+custom&kind=invoice&period={MONTH}")
+    assert invoice in words_of(searched)
+    assert "No row fits" in words_of(await ops.open("/finance/documents?search=nobody"))
+    wrong = await ops.open("/finance/documents?period=2026-13", status=400)
+    assert 'id="e-period"' in wrong.text
     page = await ops.open(f"/finance/documents/find?number={invoice}")
     assert page.url.path == f"/finance/documents/{invoice}"
     seen = words_of(page)
@@ -235,7 +244,9 @@ async def test_an_export_is_ordered_written_and_downloaded(pages: Pages, finance
     assert page.url.path in (await ops.open("/finance/exports")).text
 
 
-async def test_other_queues_are_written_by_finance_alone(finance: Reader, ops: Reader, invoice: str) -> None:
+async def test_other_queues_are_written_by_finance_alone(
+    pages: Pages, finance: Reader, ops: Reader, invoice: str
+) -> None:
     await ops.open("/finance/reconciliations/new", status=403)
     listed = await finance.open("/finance/receivables")
     assert f"{invoice}" in words_of(listed)
@@ -243,6 +254,25 @@ async def test_other_queues_are_written_by_finance_alone(finance: Reader, ops: R
     form = await finance.open(f"/finance/receivables/{place}")
     proposed = await finance.send(form, source="bank 1", amount_usd="0.01")
     assert form_of(proposed).button == f"Record a payment of {invoice}"
-    assert "Paid, USD none 0.01" in words_of(proposed)
+    assert "Paid, USD 0.00 0.01" in words_of(proposed)
+    # What is paid beyond what is open is the customer's, and can be paid back.
+    known = ReceivableId(parse(ReceivableId, place.partition("/")[0]))
+    async with pages.context.writes.db.transaction() as tx:
+        found = await get_receivable(tx, known)
+        paid = NanoUSD(found.open + 40_000_000)
+        legs = [
+            Posting(LedgerKind.BANK, NanoUSD(-paid)),
+            Posting(LedgerKind.CUSTOMER_RECEIVABLE, paid, found.account_id),
+        ]
+        entry = await post(tx, "payment", "bank 2", legs, account_id=found.account_id)
+        await record_movement(tx, known, "bank 2", entry, paid, found.drawn)
+    favour = await ops.open("/finance/receivables?state=in_favour")
+    assert f"{invoice}" in words_of(favour)
+    base = f"/finance/receivables/{place.partition('/')[0]}"
+    assert f"{base}/pay-back" in favour.text
+    back = await finance.send(await finance.open(f"{base}/pay-back"), source="bank 3")
+    assert "Paid, USD 0.10 0.06" in words_of(back)
+    await finance.confirm(back)
+    assert "No row fits" in words_of(await ops.open("/finance/receivables?state=in_favour"))
     refused = await finance.send(await finance.open("/finance/refunds/new"), status=404, account="nobody", reason="x")
     assert form_of(refused).fields["account"] == "nobody"

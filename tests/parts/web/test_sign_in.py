@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event
 
 from gigarouter.settings import Settings
 from gigarouter.web_wiring import pages as run_pages
@@ -14,11 +14,9 @@ from router.identity.members import Role, add_member, list_members
 from router.identity.people.invitations import invite_operator
 from store.ids import AccountId, wire
 from tests.builders.database import ACTOR
-from tests.builders.mails import Inbox
 from tests.harness.authenticator import Authenticator
 from tests.harness.plain_browser import BASE, PlainBrowser
-from web.app import WebApp
-from web.context import WebContext
+from tests.harness.sites import Site
 from web.routes import ROUTES
 
 pytestmark = pytest.mark.anyio
@@ -33,34 +31,6 @@ JUNK = {
     "zone": "x",
     "role": "ops",
 }
-
-
-class Site:
-    """The pages as they are served, and the mails that they cause."""
-
-    def __init__(self, context: WebContext) -> None:
-        self.context = context
-        self.app = WebApp(context, ROUTES)
-        self.inbox = Inbox(context.people.writes)
-
-    def browser(self, address: str = "192.0.2.7") -> PlainBrowser:
-        return PlainBrowser(self.app, address)
-
-    async def code(self, email: str) -> str:
-        return await self.inbox.code(email)
-
-    async def execute(self, statement: str) -> None:
-        """What time or somebody else does to the database."""
-        async with self.context.people.writes.transaction() as tx:
-            await tx.execute(text(statement))
-
-    async def signed_in(self, email: str, address: str = "192.0.2.7") -> PlainBrowser:
-        browser = self.browser(address)
-        await browser.get("/sign-in")
-        await browser.press("Send me a code", email=email)
-        await browser.press("Sign in", code=await self.code(email))
-        assert browser.status == 200
-        return browser
 
 
 @pytest.fixture

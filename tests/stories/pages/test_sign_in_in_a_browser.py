@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, CDPSession, Page, expect
+from playwright.async_api import Browser, expect
 from pydantic import SecretStr
 
 from gigarouter.settings import Settings
@@ -13,18 +13,10 @@ from router.identity.members import Role
 from router.identity.people.invitations import invite_operator
 from tests.builders.database import ACTOR, DatabaseBuilder
 from tests.harness.pictures import take_pictures
-from tests.harness.real_pages import RealPages, real_pages
+from tests.harness.real_pages import RealPages, real_pages, with_authenticator
 
 pytestmark = pytest.mark.anyio
 PERSONAL = {"/me": "me", "/me/sessions": "sessions", "/me/passkeys": "passkeys"}
-AUTHENTICATOR = {
-    "protocol": "ctap2",
-    "transport": "internal",
-    "hasResidentKey": True,
-    "hasUserVerification": True,
-    "isUserVerified": True,
-    "automaticPresenceSimulation": True,
-}
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +30,6 @@ async def served(browser: Browser, build: DatabaseBuilder, secret_key: str) -> A
 async def pages(served: RealPages) -> AsyncIterator[RealPages]:
     yield served
     await served.close_windows()
-
-
-async def with_authenticator(page: Page) -> tuple[CDPSession, str]:
-    session = await page.context.new_cdp_session(page)
-    await session.send("WebAuthn.enable")
-    made = await session.send("WebAuthn.addVirtualAuthenticator", {"options": AUTHENTICATOR})
-    return session, made["authenticatorId"]
 
 
 @pytest.mark.parametrize("script", [True, False])

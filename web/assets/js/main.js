@@ -3,6 +3,9 @@
 const policy = window.trustedTypes?.createPolicy("gigarouter", { createHTML: (html) => html });
 const live = () => document.getElementById("live");
 let request = null;
+// The page that <main> is of. A place within it, as the link past the head leads to, is no other page.
+const page = () => location.pathname + location.search;
+let shown = page();
 
 export function parse(html) {
   return new DOMParser().parseFromString(policy ? policy.createHTML(html) : html, "text/html");
@@ -21,6 +24,7 @@ async function swap(address, push) {
     if (!next || answer.redirected) return location.assign(answer.url);
     const focus = remember();
     if (push) history.pushState({ swap: true }, "", address);
+    shown = page();
     main.replaceWith(document.adoptNode(next));
     document.title = fresh.title;
     restore(focus);
@@ -68,7 +72,8 @@ function prepare(root) {
     button.type = "button";
     button.className = "copy";
     button.textContent = "Copy";
-    if (place.localName === "span") button.setAttribute("aria-label", `Copy ${code.textContent}`);
+    const what = place.localName === "span" ? code.textContent : place.getAttribute("aria-label");
+    if (what) button.setAttribute("aria-label", `Copy ${what}`);
     button.addEventListener("click", async () => {
       await navigator.clipboard.writeText(code.textContent);
       button.textContent = "Copied";
@@ -98,7 +103,7 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   swap(link.href, true);
 });
-addEventListener("popstate", () => swap(location.href, false));
+addEventListener("popstate", () => page() === shown || swap(location.href, false));
 // What few readers use is loaded when they do.
 const palette = async () => (await import("./palette.js")).open();
 document.addEventListener("keydown", (event) => {

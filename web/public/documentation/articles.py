@@ -35,6 +35,7 @@ ARTICLES: tuple[Article, ...] = (
     Article(
         "members", "pages/members.md", "Members and signing in", "Who is in an account, and how they get in.", _CALLS
     ),
+    Article("account", "pages/account.md", "Your data, and closing", "An archive of everything, and the end.", _CALLS),
     Article("management", "management.md", "Keys, members, management", "Who may do what in an account.", _CALLS),
     Article(
         "billing", "billing.md", "Credit, top-ups, refunds", "How money comes in, is spent, and goes back.", _MONEY

@@ -109,10 +109,10 @@ async def invoice_of(b: Billing, renderer: Renderer, account: AccountId) -> Stor
         await request_month(tx, DocumentKind.INVOICE, account, last_month(), "acme", BY, after=after)
     await issue_waiting(b.db, renderer)
     async with b.db.transaction() as tx:
-        request = (await list_requests(tx, account_id=account))[-1]
+        request = (await list_requests(tx, account_id=account))[0]
         if request.state is RequestState.REFUSED:
             return request.fault
-        stored = (await list_documents(tx, account_id=account))[-1]
+        stored = (await list_documents(tx, account_id=account))[0]
         assert (await verify(tx, stored)).faults == ()
         return stored
 

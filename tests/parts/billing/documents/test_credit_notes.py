@@ -90,7 +90,7 @@ async def test_parts_are_credited_until_nothing_is_left_and_of_two_at_once_one_w
     requests = [await credit(net_cents=90), await credit(net_cents=90)]
     await asyncio.gather(*(issue(b.db, renderer, one) for one in requests))
     async with b.db.transaction() as tx:
-        [one, other] = (await list_requests(tx, account_id=account))[-2:]
+        [one, other] = (await list_requests(tx, account_id=account))[:2]
         rights = {one.state: one.fault, other.state: other.fault}
     assert rights == {
         RequestState.ISSUED: "",
@@ -206,7 +206,7 @@ async def test_a_refunds_credit_note_waits_for_its_tax_invoice_and_is_one(b: Bil
             await issue_refund_note(
                 tx, account, payment_ref="topup_1", refund_ref=ref, net_cents=net, tax_cents=tax, paid_by="Stripe"
             )
-        requests = await list_requests(tx, account_id=account)
+        requests = (await list_requests(tx, account_id=account))[::-1]
     # Whichever is worked on first, before the tax invoice it waits.
     for request in reversed(requests[1:]):
         await issue(b.db, renderer, request)

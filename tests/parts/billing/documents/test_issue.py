@@ -157,7 +157,7 @@ async def test_a_topup_has_one_tax_invoice_whose_tax_is_the_payments(b: Billing,
     draft = topup.document.draft
     assert (draft.kind, draft.total_cents, draft.due_cents) == (DocumentKind.TOPUP, 2975, 0)
     async with b.db.transaction() as tx:
-        [wrong, right] = await list_requests(tx, account_id=account)
+        [right, wrong] = await list_requests(tx, account_id=account)
     assert (wrong.state, right.state) == (RequestState.REFUSED, RequestState.ISSUED)
     assert wrong.fault.startswith("total-is-payment (tax_cents)")
 

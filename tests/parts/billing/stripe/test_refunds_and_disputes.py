@@ -117,7 +117,7 @@ def test_a_refund_is_documented_once_and_one_that_came_back_is_invoiced_again(
         for _ in range(2):
             await p.hear(random.sample(p.world.events, len(p.world.events)))
         async with p.db.transaction() as tx:
-            requests = await list_requests(tx, account_id=account)
+            requests = (await list_requests(tx, account_id=account))[::-1]
         facts = [
             (one.kind.value, one.source_ref.partition(":")[0], one.facts.net_cents, one.facts.tax_cents)
             for one in requests

@@ -72,7 +72,7 @@ async def invoice(p: Payments, renderer: Renderer, account: AccountId, month: da
 
 async def documents(p: Payments, account: AccountId) -> list[StoredDocument]:
     async with p.db.transaction() as tx:
-        return await list_documents(tx, account_id=account)
+        return (await list_documents(tx, account_id=account))[::-1]
 
 
 async def red(p: Payments, month: date) -> list[str]:

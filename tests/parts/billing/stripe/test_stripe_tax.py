@@ -68,7 +68,7 @@ def test_an_invoice_has_stripes_tax_or_waits_for_it(database_url: str, redis_url
 
     async def expect(p: Payments, state: RequestState, fault: str) -> None:
         async with p.db.transaction() as tx:
-            found = (await list_requests(tx))[-1]
+            found = (await list_requests(tx))[0]
         assert found.state is state
         assert found.fault.startswith(fault)
 

@@ -8,6 +8,7 @@ from email import message_from_bytes, policy
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -86,7 +87,7 @@ class Office:
         """The newest request of the account, once the jobs process has acted."""
         await self.jobs(self.api.context)
         rows = await self.ask("GET", f"/admin/v1/document-requests?account={self.account}")
-        return rows["data"][-1]
+        return rows["data"][0]
 
     async def issue(self, **body: object) -> Any:
         wanted = {"account": self.account, "period": f"{last_month():%Y-%m}"} | body
@@ -198,6 +199,13 @@ async def test_from_asking_to_file_to_proof(office: Office, tmp_path: Path) -> N
     assert (issued["state"], issued["fault"]) == ("issued", "")
     number = issued["number"]
     assert number in {row["number"] for row in (await office.ask("GET", DOCUMENTS))["data"]}
+    # Found by what is remembered of it, from when it is issued on; by nobody else's customer.
+    for path, search in ((DOCUMENTS, "po-9"), ("/admin/v1/documents", "po-9 0.06"), ("/admin/v1/documents", number)):
+        found = await office.ask("GET", f"{path}?{urlencode({'search': search})}")
+        assert [row["number"] for row in found["data"]] == [number], search
+    assert (await office.ask("GET", f"{DOCUMENTS}?search=po-10"))["data"] == []
+    assert (await office.ask("GET", f"{DOCUMENTS}?search=po-9", key=office.other_key))["data"] == []
+    assert (await office.send("GET", f"{DOCUMENTS}?search=%20")).status_code == 400
     shown = await office.ask("GET", f"{DOCUMENTS}/{number}")
     assert (shown["total"], shown["tax_category"], shown["customer"]) == ("0.06", "AE", BUYER["legal_name"])
     for file in shown["files"]:

@@ -82,11 +82,18 @@ VOTES = (
     "INSERT INTO model_votes (model_id, account_id, note) SELECT m.id, a.id, 'x' FROM models m CROSS JOIN accounts a"
 )
 
+LOOKED = """
+INSERT INTO account_views (id, account_id, member_id, reason, started_at, expires_at, ended_at)
+SELECT gen_random_uuid(), id, (SELECT min(id::text)::uuid FROM members), 'tests', now(),
+    now() + interval '1 hour', now()
+FROM accounts
+"""
+
 # What a list needs in its path or query.
 NEEDED = {"month": "2026-01", "account_id": "account 0", "model": "acme/m0"}
 # How many rows each noun's list has where :func:`fill` made ``n``; None: more than that.
 ROWS: dict[str, Any] = {
-    **dict.fromkeys(("evidence", "votes"), lambda n: n),
+    **dict.fromkeys(("evidence", "votes", "account-views"), lambda n: n),
     **dict.fromkeys(("mails", "stopped-addresses"), lambda n: n),  # of a key that was created
     **dict.fromkeys(
         ("providers", "endpoints", "models", "prices", "accounts", "keys", "members", "operators", "claims"),
@@ -212,6 +219,7 @@ class Installation:
         database.rows("INSERT INTO invoice_maps SELECT id, 1, 'x', now(), 'tests' FROM providers")
         database.rows(RECONCILED)
         database.rows(VOTES)
+        database.rows(LOOKED)
 
     def get(self, path: str, query: dict[str, str]) -> httpx.Response:
         async def ask() -> httpx.Response:

@@ -11,13 +11,10 @@ from router.changes.transaction import transact
 from router.errors import Conflict, InvalidRequest, NotAllowed, NotFound
 from router.identity.members import Role, add_member
 from router.identity.people.invitations import invite_operator
+from router.identity.people.own_passkeys import Passkey, list_passkeys, remove_passkey, rename_passkey
 from router.identity.people.passkeys import (
-    Passkey,
     begin_registration,
     begin_sign_in,
-    list_passkeys,
-    remove_passkey,
-    rename_passkey,
     require_may_add,
 )
 from router.identity.people.values import Person
