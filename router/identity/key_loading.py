@@ -47,12 +47,6 @@ def by_change(seconds: float) -> ColumnElement[bool]:
     return KeyRow.changed_at > func.now() - timedelta(seconds=seconds)
 
 
-async def count_keys(connection: AsyncConnection, account_id: AccountId) -> int:
-    """How many keys of an account are not revoked."""
-    query = select(func.count()).where(KeyRow.account_id == account_id, NOT_REVOKED)
-    return int(await connection.scalar(query) or 0)
-
-
 async def read_keys(connection: AsyncConnection, which: ColumnElement[bool]) -> AsyncIterator[Keys]:
     """Read keys by id in pages, each with its working digests: none for a revoked key."""
     accepted = await accepted_tokens(connection)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import ColumnElement, DateTime, Integer, Row, Select, Text, func, literal_column, select, text
@@ -61,6 +61,11 @@ class KeyView(msgspec.Struct, frozen=True):
     old_secrets: tuple[datetime, ...] = ()
     last_use: KeyUse | None = None
     exceeds_max_life: bool = False
+
+    @property
+    def state(self) -> Literal["active", "paused", "revoked"]:
+        """What it is at the moment, in a word."""
+        return "revoked" if self.revoked_at is not None else "paused" if self.paused else "active"
 
 
 def _of_key(statement: str, name: str, kind: Any) -> ColumnElement[Any]:  # noqa: ANN401 - a type of SQLAlchemy's

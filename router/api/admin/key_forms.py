@@ -183,7 +183,6 @@ async def keys_out(connection: AsyncConnection, views: Sequence[KeyView]) -> lis
 
 def _answer(view: KeyView, caps: Sequence[CapUse]) -> KeyOut:
     spec, first, last_use = view.spec, next(iter(caps), None), view.last_use
-    state = "revoked" if view.revoked_at is not None else "paused" if view.paused else "active"
     return answer_of(
         KeyOut,
         view,
@@ -193,7 +192,7 @@ def _answer(view: KeyView, caps: Sequence[CapUse]) -> KeyOut:
         **msgspec.structs.asdict(spec.limits),
         account=view.account_id,
         shown_as=view.masked,
-        state=state,
+        state=view.state,
         cap=None if first is None else CapForm(amount_usd=first.cap.amount, period=first.cap.period),
         caps=tuple(cap_out(use) for use in caps),
         old_secret_works_until=view.previous_until,
