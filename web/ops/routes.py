@@ -74,6 +74,7 @@ OPS: tuple[Route, ...] = (
     Route(path="/ops/account-view/end", act=account_view.end, who=Who.OPERATOR, roles=OPERATORS),
     _write("/ops/accounts/{account}/suspend", account.SUSPEND, STAFF),
     _write("/ops/accounts/{account}/resume", account.RESUME, STAFF),
+    _write("/ops/accounts/{account}/key-policy", account.BOUND_KEYS),
     _write("/ops/accounts/{account}/grant", account.GRANT, FINANCE),
     _read("/ops/accounts/{account}", account.show),
     _read("/ops/prices", prices.show),

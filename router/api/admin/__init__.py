@@ -26,6 +26,7 @@ from router.api.admin.exports import operations as exports
 from router.api.admin.grants import operations as grants
 from router.api.admin.incidents import operations as incidents
 from router.api.admin.invoice_maps import operations as invoice_maps
+from router.api.admin.key_policies import operations as key_policies
 from router.api.admin.keys import operations as keys
 from router.api.admin.ledger import operations as ledger
 from router.api.admin.lines import operations as lines
@@ -62,7 +63,7 @@ from router.api.admin.waivers import operations as waivers
 _nouns = (
     *(providers, provider_models, endpoints, models, prices, price_impacts, spaces),
     *(accounts, account_views, closing, grants, grant_schedules, movements, caps),
-    *(keys, management_keys, members, operators),
+    *(keys, management_keys, key_policies, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances, evidence, votes),
     *(lines, contracts, receivables, close, proposals),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),

@@ -13,7 +13,7 @@ from catalog.tables import ModelAliasRow, ModelRow
 from catalog.values import Model
 from router.api.admin.request import refusal_of
 from router.errors import Conflict, NotFound, Refusal
-from router.identity.key_commands import KeyView, get_key, keys_named
+from router.identity.key_views import KeyView, get_key, keys_named
 from router.identity.members import Member, get_member, members_of_email
 from router.registry.providers import ProviderView, find_provider, get_provider
 from router.request.body import printable_excerpt

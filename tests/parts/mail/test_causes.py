@@ -15,8 +15,9 @@ from router.admin.launch import launch_model, move_model
 from router.admin.prices import set_price
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
-from router.identity.key_commands import KeySpec, create_key, revoke_key, rotate_key
+from router.identity.key_commands import create_key, revoke_key, rotate_key
 from router.identity.key_endings import notify_ending
+from router.identity.key_views import KeySpec
 from router.identity.members import Role, add_member
 from router.registry.endpoints import list_endpoints, move_endpoint
 from router.registry.specs import EndpointSpec, ProviderSpec
