@@ -36,6 +36,7 @@ from router.changes.audit import Actor
 from router.changes.idempotency import ReplayedOutcome
 from router.context import RouterContext
 from router.errors import IdempotencyResultGone, InvalidRequest, Refusal, Unexpected
+from router.networks import Network
 
 CALLS_MAX = 2_000
 # Operators and scrapers are few.
@@ -64,11 +65,13 @@ def create_app(
     cors_origins: Collection[str] = (),
     reads_per_minute: int = READS_PER_MINUTE,
     web_url: str | None = None,
+    proxies: Sequence[Network] | None = None,
 ) -> Guard:
     """The ASGI application of one port of a process that serves, with ``further`` operations.
 
     Pages of ``cors_origins`` may call the customers' operations from a browser; a key may read ``reads_per_minute``
-    times beside its calls. ``web_url``: where ``/`` sends browsers, to the pages.
+    times beside its calls. ``web_url``: where ``/`` sends browsers, to the pages. ``proxies`` as
+    :func:`router.networks.client_address` has them.
     """
     has_calls = audience is not Audience.INSIDE
     nouns = operations_for(audience, further)
@@ -101,6 +104,7 @@ def create_app(
         record=over,
         clock=context.db.clock,
         cors=cors,
+        proxies=proxies,
     )
 
 

@@ -18,6 +18,7 @@ from store.ids import AccountId, AuditId
 # What is shown with before and after, whoever changed it.
 OWN = (
     "key.",
+    "key_policy.",
     "trial.",
     "management_key.",
     "member.",

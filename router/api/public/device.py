@@ -38,12 +38,13 @@ from router.identity.device_logins import (
     shown_code,
     take_login,
 )
+from router.identity.key_policies import clamped_expiry
 from router.identity.management_keys import ManagementKeySpec, create_management_key
 from router.identity.members import get_member
 from router.identity.people.limits import count_try
 from router.identity.principals import MemberPrincipal
 from router.identity.scopes import Scope
-from router.statistics.collect import network_of
+from router.statistics.collect import text_of_network
 from store.ids import AccountId, MemberId, wire
 
 operations = Operations("device", "/v1/device", tag="Account", one="device_login", who=Who.ANYONE)
@@ -124,7 +125,7 @@ async def begin(request: Request, response: Response, body: DeviceCodeCreate, _:
     context: RouterContext = request.app.state.context
     exchange.holds_secret = True
     scopes = _scopes(body.scope)
-    network = network_of(exchange.client_address)
+    network = text_of_network(exchange.client_address())
     await count_try(context.db, CODES_OF_NETWORK, network or "")
     secret, login = await ask_postgres(
         context,
@@ -159,14 +160,11 @@ async def finish(request: Request, response: Response, body: DeviceTokenCreate, 
         approved = await poll_login(work.connection, body.device_code, work.now)
         member = await get_member(work.connection, member_id)
         await take_login(work, approved)
-        spec = ManagementKeySpec(
-            f"{approved.client or 'device'} of {member.email}"[:200],
-            frozenset(approved.scopes),
-            work.now + KEY_LASTS,
-            member_id,
-        )
-        key, _view = await create_management_key(work, account_id, spec)
-        return _token(key, approved, account_id, work.now + KEY_LASTS)
+        until = await clamped_expiry(work.connection, account_id, work.now + KEY_LASTS, work.now)
+        name = f"{approved.client or 'device'} of {member.email}"[:200]
+        spec = ManagementKeySpec(name, frozenset(approved.scopes), until, member_id)
+        key, view = await create_management_key(work, account_id, spec)
+        return _token(key, approved, account_id, view.expires_at or work.now + KEY_LASTS)
 
     return await transact(context.db, Actor(wire(MemberId, member_id)), command)
 
