@@ -5,6 +5,7 @@ from enum import StrEnum
 from billing.stripe.dispute_rules import DisputeStatus
 from billing.stripe.refund_rules import RefundStatus
 from billing.stripe.topup_rules import TopupStatus
+from store.ids import ReviewId
 from web.answers import Crumb
 from web.finance.listing import FINANCE, Listing, Way, account, instant, link, number, state, words
 from web.finance.write import FinanceWrite
@@ -106,6 +107,7 @@ RESOLVE_REVIEW = Write(
     name="subject",
     explanation="It is taken off the queue, with what was found and done.",
     values={"review_id": "review"},
+    kinds={"review": ReviewId},
     fields=(Field(name="resolution", label="What was found and done", kind="area", is_required=True),),
     names={"subject": "Subject", "message": "What happened", "resolution": "Decision"},
     back="/finance/reviews",

@@ -12,11 +12,19 @@ import pytest
 
 from gigarouter.settings import Settings
 from store.embedded import Embedded
-from store.ids import AccountId
+from store.ids import AccountId, wire
 from tests.builders.database import DatabaseBuilder
-from tests.harness.one_of_each import address_of, an_account_with_everything, make_by_pages, path_values, reader_of
-from tests.harness.pages import Pages, served_pages
+from tests.harness.one_of_each import (
+    TABLES,
+    address_of,
+    an_account_with_everything,
+    make_by_pages,
+    path_values,
+    reader_of,
+)
+from tests.harness.pages import Pages, a_member, served_pages
 from tests.harness.reading import words_of
+from web.request import FORM_MEDIA
 from web.route import Route, Who
 from web.routes import ROUTES
 
@@ -76,7 +84,7 @@ async def test_any_value_in_any_field_gives_a_page_with_a_sentence(
     pages: Pages, account: AccountId, values: dict[str, str]
 ) -> None:
     """Each field that a page has gets values in turn, in its query and posted to it, so that each meets several."""
-    typed, faults = cycle(VALUES), []
+    typed, faults = cycle(VALUES), list[tuple[int, str, dict[str, str]]]()
     for route, address in walked([*SHOWN, *(one for one in ACTED if not one.show)], values):
         client = pages.reader(reader_of(route, account, pages.now))
         names = list(OF_OTHER_PAGES)
@@ -134,3 +142,68 @@ async def test_a_text_of_the_database_is_markup_nowhere(
             faults.append((answer.status_code, address))
     assert not faults, faults
     assert seen > 20, seen
+
+
+# Bodies that no page of ours sends, and what may answer them.
+BODIES = {
+    b"&".join(b"f%d=1" % number for number in range(10_000)): (400, 413),
+    # A page that takes files has room for it, and no such field.
+    b"name=" + b"x" * 1_000_000: (400, 413),
+    b"name=%zz&note=%": (303, 400, 404, 409, 200, 422, 503),
+    b"name=a%00b": (400,),
+    b"name=%ED%A0%80": (400,),
+    b"name=\xff": (400,),
+}
+
+
+async def test_a_form_that_no_page_sends_is_refused_by_every_page(
+    pages: Pages, account: AccountId, values: dict[str, str]
+) -> None:
+    faults = []
+    for route, address in walked(ACTED, values):
+        client = pages.reader(reader_of(route, account, pages.now))
+        for body, expected in BODIES.items():
+            answer = await client.post(address, content=body, headers={"content-type": FORM_MEDIA})
+            if answer.status_code not in expected or (not answer.content and answer.status_code != 303):
+                faults.append((answer.status_code, address, body[:20]))
+    assert not faults, faults
+
+
+async def test_an_id_of_another_kind_and_one_of_another_account_are_ids_of_nothing(
+    pages: Pages, build: DatabaseBuilder, account: AccountId, values: dict[str, str]
+) -> None:
+    stranger = await asyncio.to_thread(build.an_account, 1, "Stranger")
+    of_others, faults = values | {"account": wire(AccountId, stranger)}, []
+    for route in SHOWN:
+        names = [name for name in re.findall(r"{(\w+)", route.path) if name in TABLES or name in ("call", "number")]
+        if not names:
+            continue
+        client = pages.reader(reader_of(route, account, pages.now))
+        another = values | {
+            name: values["endpoint" if name != "endpoint" else "key"] for name in [*names, "management"]
+        }
+        answers = [await client.get(address_of(route, another))]
+        if route.who is Who.MEMBER:
+            client = pages.reader(reader_of(route, stranger, pages.now))
+            answers.append(await client.get(address_of(route, of_others)))
+        faults += [(one.status_code, str(one.url)) for one in answers if one.status_code not in (400, 404)]
+    assert not faults, "\n".join(map(str, faults))
+
+
+async def test_a_cursor_of_another_account_shows_nothing_of_it(
+    pages: Pages, build: DatabaseBuilder, account: AccountId, values: dict[str, str]
+) -> None:
+    stranger = await asyncio.to_thread(build.an_account, 1, "Another")
+    base = f"/accounts/{values['account']}"
+    owner = pages.reader(a_member(account, now=pages.now), "owner")
+    other = pages.reader(a_member(stranger, now=pages.now), "other")
+    for page in ("calls", "credit/movements", "documents", "audit"):
+        first = await owner.get(f"{base}/{page}")
+        found = re.search(r'rel="next"[^>]*|href="[^"]*(cursor=[^"&]+)', first.text)
+        cursor = found[1] if found and found[1] else f"cursor={values['call']}"
+        answer = await other.get(f"/accounts/{wire(AccountId, stranger)}/{page}?{cursor}")
+        assert answer.status_code in (200, 400), page
+        ids = set(re.findall(r"\breq_[0-9a-f]{32}", first.text)) - set(re.findall("Request <code>(.*?)<", first.text))
+        # The address that was asked for stands in the page, as what leads back to it.
+        shown = answer.text.replace(cursor.partition("=")[2], "")
+        assert not [one for one in ids if one in shown], page
