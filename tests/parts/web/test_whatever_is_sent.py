@@ -84,7 +84,7 @@ async def test_any_value_in_any_field_gives_a_page_with_a_sentence(
     pages: Pages, account: AccountId, values: dict[str, str]
 ) -> None:
     """Each field that a page has gets values in turn, in its query and posted to it, so that each meets several."""
-    typed, faults = cycle(VALUES), []
+    typed, faults = cycle(VALUES), list[object]()
     for route, address in walked([*SHOWN, *(one for one in ACTED if not one.show)], values):
         client = pages.reader(reader_of(route, account, pages.now))
         names = list(OF_OTHER_PAGES)
@@ -163,7 +163,7 @@ async def test_a_form_that_no_page_sends_is_refused_by_every_page(
     for route, address in walked(ACTED, values):
         client = pages.reader(reader_of(route, account, pages.now))
         for body, expected in BODIES.items():
-            answer = await client.post(address, content=body, headers={"content-type": FORM_MEDIA})
+            answer = await client.post(address, content=body, headers={"content-type": FORM_MEDIA.decode()})
             if answer.status_code not in expected or (not answer.content and answer.status_code != 303):
                 faults.append((answer.status_code, address, body[:20]))
     assert not faults, faults
