@@ -7,6 +7,7 @@ Debt is the running balance of the ledger account ``customer_overdraft``. New cr
 import time
 from collections.abc import Collection
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,6 +29,13 @@ _DEBTS = text("""
         (SELECT sum(p.amount_nano) FROM postings p WHERE p.ledger_account_id = l.id), 0) AS debt
     FROM ledger_accounts l WHERE l.account_id = ANY(CAST(:ids AS uuid[])) AND l.kind = 'customer_overdraft'
 """)
+_BALANCE = text("""
+    SELECT coalesce(max(l.posted_nano) FILTER (WHERE l.kind = 'customer_credit'), 0) AS credit,
+        -coalesce(max(coalesce(l.posted_nano,
+            (SELECT sum(p.amount_nano) FROM postings p WHERE p.ledger_account_id = l.id), 0))
+            FILTER (WHERE l.kind = 'customer_overdraft'), 0) AS debt
+    FROM ledger_accounts l WHERE l.account_id = :account_id AND l.kind IN ('customer_credit', 'customer_overdraft')
+""")
 _LOCK = text(
     "SELECT FROM ledger_accounts WHERE account_id = :account_id AND kind = 'customer_credit' FOR NO KEY UPDATE"
 )
@@ -45,6 +53,19 @@ _UNPAID = text("""
 async def read_debt(tx: AsyncConnection, account_id: AccountId) -> NanoUSD:
     """What the account owes; 0 for one that does not exist."""
     return NanoUSD(int(await tx.scalar(_DEBT, {"account_id": account_id}) or 0))
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """What is left of an account's credit, holds not subtracted, and what it owes."""
+
+    credit: NanoUSD
+    debt: NanoUSD
+
+
+async def read_balance(tx: AsyncConnection, account_id: AccountId) -> Balance:
+    """The account's credit and debt, in one statement; 0 for one that does not exist."""
+    row = (await tx.execute(_BALANCE, {"account_id": account_id})).one()
+    return Balance(NanoUSD(int(row.credit)), NanoUSD(int(row.debt)))
 
 
 async def debts_of(tx: AsyncConnection, among: Collection[AccountId]) -> dict[AccountId, NanoUSD]:

@@ -157,7 +157,7 @@ def _refused(near: DemoCall, account: AccountId, seller: DemoSeller, chance: Ran
         candidates=(_candidate(seller, is_chosen=False),) if ending.is_attempted else (),
         attempts=attempts if ending.is_attempted else (),
         timings=Timings(total_us),
-        error=None if ending.error is None else Fault(ending.error.code, ending.message),
+        error=None if ending.error is None else Fault(ending.error.code, f"{ending.message} This call was {MADE_UP}."),
     )
 
 

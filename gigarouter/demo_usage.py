@@ -26,7 +26,8 @@ from router.admin.accounts import open_account
 from router.admin.credit import give_credit
 from router.admin.prices import set_price
 from router.changes.transaction import UnitOfWork, transact
-from router.identity.key_commands import KeySpec, create_key
+from router.identity.key_commands import create_key
+from router.identity.key_views import KeySpec
 from router.identity.members import Role, add_member
 from router.registry.endpoints import list_endpoints
 from store.ids import AccountId, EndpointId, KeyId, PriceId, RequestId, new_id

@@ -23,6 +23,9 @@ _CREDIT = Remedy("More credit lets it pass.", "{base}/credit", "Add credit")
 _CAP = Remedy("A higher cap lets it pass, or the next period of the cap.", "{base}/keys", "See the caps")
 _LIMIT = Remedy("A higher limit of the key lets it pass, or fewer calls at once.", "{base}/keys", "See the limits")
 _KEYS_MODELS = Remedy("The key has a list of models, and this one is not on it.", "{base}/keys", "Edit the key")
+_NETWORKS = Remedy(
+    "The key may be used from certain networks only, and the call came from another one.", "{base}/keys", "Edit the key"
+)
 _MODEL = Remedy("Another model, or another spelling of its name.", "/models", "See the models")
 _DEMANDS = Remedy("Fewer demands in the call's provider object: below stands what each endpoint lacks.")
 _LATER = Remedy("The same call a little later; the status page says how the model is.", "/status", "See the status")
@@ -37,6 +40,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     **dict.fromkeys(("rate_limited_requests", "rate_limited_tokens", "concurrency_limited"), _LIMIT),
     "above_tokens_per_minute": _LIMIT,
     "model_not_allowed": _KEYS_MODELS,
+    "network_not_allowed": _NETWORKS,
     **dict.fromkeys(("model_not_found", "model_not_available"), _MODEL),
     "preferences_unmet": _DEMANDS,
     "no_provider_available": _NOBODY,

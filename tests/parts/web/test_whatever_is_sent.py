@@ -84,7 +84,7 @@ async def test_any_value_in_any_field_gives_a_page_with_a_sentence(
     pages: Pages, account: AccountId, values: dict[str, str]
 ) -> None:
     """Each field that a page has gets values in turn, in its query and posted to it, so that each meets several."""
-    typed, faults = cycle(VALUES), list[object]()
+    typed, faults = cycle(VALUES), list[tuple[int, str, dict[str, str]]]()
     for route, address in walked([*SHOWN, *(one for one in ACTED if not one.show)], values):
         client = pages.reader(reader_of(route, account, pages.now))
         names = list(OF_OTHER_PAGES)
