@@ -154,6 +154,7 @@ def main() -> None:
         for account in [large] * KEYS + [small]:
             build.a_key(account)
         build.rows("SELECT make_usage_months((now() - interval '1 month')::date, 1)")
+        build.rows("SELECT make_route_weeks((now() - interval '1 month')::date, 6)")
         build.rows(EVENTS, large, small, rest, CALLS, DAYS, MODELS, new_id())
         build.rows(ROUTE)
         build.rows("VACUUM ANALYZE")

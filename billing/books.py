@@ -46,10 +46,18 @@ class Check(StrEnum):
     SEALED_SUMS = "sealed_sums"
     USAGE_IS_LEDGER = "usage_is_ledger"
     CHAIN_WHOLE = "chain_whole"
+    USAGE_SUMS = "usage_sums"
 
 
 NIGHTLY = frozenset(
-    {Check.ENTRIES_BALANCE, Check.SEALED_SUMS, Check.USAGE_IS_LEDGER, Check.CHAIN_WHOLE, Check.NUMBERS_WITHOUT_GAP}
+    {
+        Check.ENTRIES_BALANCE,
+        Check.SEALED_SUMS,
+        Check.USAGE_IS_LEDGER,
+        Check.CHAIN_WHOLE,
+        Check.NUMBERS_WITHOUT_GAP,
+        Check.USAGE_SUMS,
+    }
 )
 # A result that is older says nothing any more: the job does not run.
 FRESH = timedelta(minutes=10)

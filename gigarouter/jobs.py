@@ -29,6 +29,7 @@ from billing.low_credit import notify_low
 from billing.reaper import reap, resync
 from billing.receivables import accrue, is_due, remind
 from billing.reconciliation.runs import RunKind
+from billing.rollups.compare import check_sums
 from billing.rollups.fill import add_before, add_pending
 from billing.schedules import give_due
 from billing.seal import seal
@@ -149,6 +150,7 @@ async def _check_all_books(context: RouterContext) -> None:
     last = min((at for at in nightly if at is not None), default=None)
     if None in nightly or last is None or context.db.clock.now() - last > ALL_BOOKS_EVERY:
         await _record(context, await books.check_all(context.db))
+        await _record(context, [await check_sums(context.db)])
 
 
 async def _record(context: RouterContext, findings: list[books.Finding]) -> None:

@@ -5,7 +5,7 @@ with it, whether the reader has taken all or gone away.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from store.postgres import Database
@@ -15,8 +15,13 @@ BLOCKS_WAITING = 4
 Take = Callable[[bytes], Awaitable[None]]
 
 
-async def copy_csv(db: Database, query: str, *arguments: object, take: Take, within_s: float) -> None:
-    """Give the CSV of a query, with its header, to ``take``. Raises what asyncpg, and ``take``, do."""
+async def copy_csv(
+    db: Database, query: str, *arguments: object, take: Take, within_s: float, settings: Sequence[str] = ()
+) -> None:
+    """Give the CSV of a query, with its header, to ``take``. Raises what asyncpg, and ``take``, do.
+
+    ``settings``: statements before it, of its transaction alone.
+    """
     gathered = bytearray()
 
     async def gather(rows: bytes) -> None:
@@ -29,6 +34,8 @@ async def copy_csv(db: Database, query: str, *arguments: object, take: Take, wit
     connection = await db.connect(command_timeout_s=within_s)
     try:
         async with connection.transaction(readonly=True):
+            for statement in settings:
+                await connection.execute(statement)
             await connection.copy_from_query(
                 query, *arguments, output=gather, format="csv", header=True, timeout=within_s
             )

@@ -4,7 +4,7 @@ Texts come from outside: control and bidirectional characters in them are shown 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -67,21 +67,24 @@ def environment(*, reloads: bool = False) -> Environment:
         cache_size=1000,
     )
     made.filters.update(FILTERS)
-    made.filters["model_row"] = RowCache(made)
+    made.filters["model_rows"] = RowCache(made)
     return made
 
 
 class RowCache:
-    """Renders a row by its template, once for each value of it. As many rows are kept as there are models."""
+    """Renders rows by their template, once for each value of one. As many rows are kept as there are models."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._rows: dict[str, tuple[CatalogueRow, Markup]] = {}
 
-    def __call__(self, row: CatalogueRow, is_ticked: bool = False) -> Markup:
-        """The row as HTML. A row whose box is ticked is rendered for this reader alone."""
-        if is_ticked:
-            return self._render(row, is_ticked=True)
+    def __call__(self, rows: Iterable[CatalogueRow], ticked: Collection[str] = ()) -> Markup:
+        """The rows as HTML, one a line; a template that joined them would look at each for what is to be escaped."""
+        lines = [self._render(row, is_ticked=True) if row.id in ticked else self._known(row) for row in rows]
+        return Markup("\n".join(lines))  # noqa: S704 - of rows that are markup
+
+    def _known(self, row: CatalogueRow) -> Markup:
+        """A row whose box is not ticked; a ticked one is rendered for its reader alone."""
         known = self._rows.get(row.id)
         if known is None or (known[0] is not row and known[0] != row):
             known = self._rows[row.id] = row, self._render(row, is_ticked=False)

@@ -1,17 +1,19 @@
-"""Plans how a sum of usage is read: which whole hours or days from the sums, which edges from usage events. Pure.
+"""Plans how a sum of usage is read: what from sums of days, hours and quarter-hours, what from usage events. Pure.
 
-A sum of an hour cannot be cut. So an hour in which the span begins or ends, or a day of the wanted zone, is read from
-events: that is one hour a day where a zone's offset has half an hour, and nothing but the edges anywhere else.
+A row of sums cannot be cut. So where the span, or a day of the wanted zone, begins or ends within a row, the time of
+that row is read from a finer table, and what no table has from events. The midnights of all zones of today are on
+quarter-hours of UTC: India's in the middle of an hour, Nepal's a quarter of an hour after its beginning.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import msgspec
 
+QUARTER_HOUR: Final = timedelta(minutes=15)
 HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
 Range = tuple[datetime, datetime]
@@ -22,54 +24,74 @@ class RollupTable(msgspec.Struct, frozen=True):
 
     name: str
     grain: timedelta
-    dimensions: frozenset[str]
+    dimensions: tuple[str, ...]
 
 
-BY_KEY: Final = RollupTable("usage_by_key", HOUR, frozenset({"key_id"}))
-BY_MODEL: Final = RollupTable("usage_by_model", HOUR, frozenset({"model_id", "lane"}))
-BY_DAY: Final = RollupTable("usage_by_day", DAY, frozenset({"key_id", "model_id", "lane", "provider_id"}))
+BY_DAY: Final = RollupTable("usage_by_day", DAY, ("key_id", "model_id", "lane", "provider_id"))
+BY_KEY: Final = RollupTable("usage_by_key", HOUR, ("key_id",))
+BY_MODEL: Final = RollupTable("usage_by_model", HOUR, ("model_id", "lane"))
+BY_KEY_QUARTER_HOUR: Final = RollupTable("usage_by_key_quarter_hour", QUARTER_HOUR, ("key_id",))
+BY_MODEL_QUARTER_HOUR: Final = RollupTable("usage_by_model_quarter_hour", QUARTER_HOUR, ("model_id", "lane"))
+# Coarse before fine, and of one grain that with the fewest rows first.
+TABLES: Final = (BY_DAY, BY_KEY, BY_MODEL, BY_KEY_QUARTER_HOUR, BY_MODEL_QUARTER_HOUR)
+
+
+class Horizons(msgspec.Struct, frozen=True):
+    """From when on the sums are complete, but for what is pending; None: there are none yet.
+
+    ``quarter_hours`` is that of the tables by quarter-hour, ``hours`` of all others.
+    """
+
+    hours: datetime | None
+    quarter_hours: datetime | None
+
+    def of(self, table: RollupTable) -> datetime | None:
+        """From when on a table is complete."""
+        return self.quarter_hours if table.grain == QUARTER_HOUR else self.hours
+
+
+class TableRanges(msgspec.Struct, frozen=True):
+    """What is read from one table: whole rows of some ranges of time."""
+
+    table: RollupTable
+    ranges: tuple[Range, ...]
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """``[since, until)`` of the table but for the grains that begin at ``cuts``; ``events`` are the other ranges.
+    """Which ranges of a span are read from tables of sums, and which from events: each instant is in one of them."""
 
-    Without a table everything is read from events.
-    """
-
-    table: RollupTable | None
-    since: datetime
-    until: datetime
-    cuts: tuple[datetime, ...]
+    tables: tuple[TableRanges, ...]
     events: tuple[Range, ...]
 
 
-def choose_table(dimensions: Iterable[str], *, grain: timedelta) -> RollupTable | None:
-    """The table with the fewest rows that has these dimensions, of which ``grain`` is a whole number of rows."""
+def choose_tables(dimensions: Iterable[str], *, grain: timedelta) -> tuple[RollupTable, ...]:
+    """The tables that have these dimensions, and of which ``grain`` is a whole number of rows: one of each grain."""
     wanted = frozenset(dimensions)
-    for table in (BY_DAY, BY_KEY, BY_MODEL):
-        if wanted <= table.dimensions and grain % table.grain == timedelta():
-            return table
-    return None
+    of_grain: dict[timedelta, RollupTable] = {}
+    for table in TABLES:
+        if wanted <= frozenset(table.dimensions) and grain % table.grain == timedelta():
+            of_grain.setdefault(table.grain, table)
+    return tuple(of_grain.values())
 
 
 def plan_sum(
     since: datetime,
     until: datetime,
-    table: RollupTable | None,
-    complete_from: datetime | None,
+    tables: Sequence[RollupTable],
+    horizons: Horizons,
     boundaries: Sequence[datetime] = (),
 ) -> Plan:
-    """Plan a sum of ``[since, until)`` whose groups begin at ``boundaries``."""
-    nothing = Plan(None, since, since, (), ((since, until),))
-    if table is None or complete_from is None:
-        return nothing
-    first, last = _ceil(max(since, complete_from), table.grain), _floor(until, table.grain)
-    if first >= last:
-        return nothing
-    inside = boundaries[bisect_left(boundaries, first) : bisect_left(boundaries, last)]
-    cuts = tuple(sorted({_floor(at, table.grain) for at in inside if at != _floor(at, table.grain)}))
-    whole = ((since, first), *((cut, cut + table.grain) for cut in cuts), (last, until))
-    return Plan(table, first, last, cuts, tuple(range_ for range_ in whole if range_[0] < range_[1]))
+    """Plan a sum of ``[since, until)`` whose groups begin at ``boundaries``, which are sorted."""
+    rest: list[Range] = [(since, until)]
+    read: list[TableRanges] = []
+    for table in tables:
+        complete_from = horizons.of(table)
+        if complete_from is not None:
+            taken = _merged(piece for range_ in rest for piece in _rows(range_, table, complete_from, boundaries))
+            rest = _without(rest, taken)
+            if taken:
+                read.append(TableRanges(table, tuple(taken)))
+    return Plan(tuple(read), tuple(rest))
 
 
 def days_of(since: datetime, until: datetime, zone: ZoneInfo) -> list[datetime]:
@@ -85,6 +107,40 @@ def days_of(since: datetime, until: datetime, zone: ZoneInfo) -> list[datetime]:
 def day_begins(day: date, zone: ZoneInfo) -> datetime:
     """The instant at which a day begins in a zone: the first of two midnights, and after one that is skipped."""
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
+
+
+def _rows(
+    range_: Range, table: RollupTable, complete_from: datetime, boundaries: Sequence[datetime]
+) -> Iterator[Range]:
+    """The parts of a range that whole rows of a table have, none of which a boundary cuts."""
+    first, last = _ceil(max(range_[0], complete_from), table.grain), _floor(range_[1], table.grain)
+    for at in boundaries[bisect_right(boundaries, first) : bisect_left(boundaries, last)]:
+        cut = _floor(at, table.grain)
+        if cut != at:
+            yield first, cut
+            first = max(first, cut + table.grain)
+    yield first, last
+
+
+def _merged(ranges: Iterable[Range]) -> list[Range]:
+    """Ranges in their order without those that are empty; one that begins where another ends is one with it."""
+    merged: list[Range] = []
+    for since, until in ranges:
+        if since >= until:
+            continue
+        begins = merged.pop()[0] if merged and merged[-1][1] == since else since
+        merged.append((begins, until))
+    return merged
+
+
+def _without(ranges: Sequence[Range], taken: Sequence[Range]) -> list[Range]:
+    """What is left of ranges without others, each of which is within one of them; both are sorted."""
+    left: list[Range] = []
+    for since, until in ranges:
+        within = taken[bisect_left(taken, (since,)) : bisect_left(taken, (until,))]
+        begins = [since, *(last for _, last in within)]
+        left += zip(begins, [*(first for first, _ in within), until], strict=True)
+    return _merged(left)
 
 
 def _floor(at: datetime, grain: timedelta) -> datetime:

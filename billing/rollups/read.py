@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.rollups.columns import CALL_COLUMNS, LATENCY, OF_BUCKET, PER_CALL
-from billing.rollups.plan import DAY, HOUR, Plan, choose_table, day_begins, days_of, plan_sum
+from billing.rollups.plan import DAY, HOUR, Horizons, Plan, TableRanges, choose_tables, day_begins, days_of, plan_sum
 from billing.usage import LANE, GroupBy, UsageFilter, UsageSum
 from store.ids import AccountId
 
@@ -32,7 +32,7 @@ _FIELDS: Final[dict[GroupBy, str]] = {
 }
 _DIMENSIONS: Final = frozenset({"key_id", "model_id", "provider_id", "lane"})
 _HORIZON = text("""
-    SELECT complete_from, now() AS at, (
+    SELECT complete_from, quarter_hours_from, now() AS at, (
         SELECT coalesce(sum(cardinality(request_ids)), 0)::bigint FROM usage_pending
         WHERE CAST(:account AS uuid) IS NULL OR CAST(:account AS uuid) = ANY(account_ids)
     ) AS pending FROM usage_rollup
@@ -40,9 +40,9 @@ _HORIZON = text("""
 
 
 class Horizon(msgspec.Struct, frozen=True):
-    """From which hour on there are sums, and how many calls are not in them. What was booked until ``at`` is known."""
+    """From when on there are sums, and how many calls are not in them. What was booked until ``at`` is known."""
 
-    complete_from: datetime | None
+    sums: Horizons
     at: datetime
     pending: int
 
@@ -64,7 +64,8 @@ class Question(msgspec.Struct, frozen=True):
 
 async def read_horizon(tx: AsyncConnection, account_id: AccountId | None) -> Horizon:
     """Read how far the sums are of one account's usage, or of everybody's."""
-    return Horizon(*(await tx.execute(_HORIZON, {"account": account_id})).one())
+    row = (await tx.execute(_HORIZON, {"account": account_id})).one()
+    return Horizon(Horizons(row.complete_from, row.quarter_hours_from), row.at, row.pending)
 
 
 async def sum_rolled(
@@ -111,13 +112,13 @@ async def _answer(tx: AsyncConnection, question: Question) -> list[UsageSum]:
 
 async def _plan(tx: AsyncConnection, question: Question, boundaries: _Boundaries) -> Plan:
     which = question.which
-    table = choose_table(_dimensions(question), grain=_grain(question))
-    if table is not None:
+    tables = choose_tables(_dimensions(question), grain=_grain(question))
+    if tables:
         horizon = question.horizon or await read_horizon(tx, which.account_id)
         if horizon.pending <= PENDING_MAX:
             cuts = sorted({*boundaries.days, *boundaries.months})
-            return plan_sum(which.since, which.until, table, horizon.complete_from, cuts)
-    return plan_sum(which.since, which.until, None, None)
+            return plan_sum(which.since, which.until, tables, horizon.sums, cuts)
+    return Plan((), ((which.since, which.until),))
 
 
 def _dimensions(question: Question) -> set[str]:
@@ -132,8 +133,7 @@ def _grain(question: Question) -> timedelta:
     """The time of which every group, or bucket, is a whole number; a zone's days are cut at its midnights instead."""
     if question.width_s is not None:
         return timedelta(seconds=question.width_s)
-    is_by_day = not {"day", "month"}.isdisjoint(question.group_by)
-    return HOUR if "hour" in question.group_by or (is_by_day and question.zone != UTC_ZONE) else DAY
+    return HOUR if "hour" in question.group_by else DAY
 
 
 def _boundaries(question: Question) -> _Boundaries:
@@ -177,16 +177,18 @@ def _query(question: Question, plan: Plan, groups: Mapping[str, str]) -> tuple[s
     columns = f"{event}{', ' if event else ''}occurred_at AS at, {CALL_COLUMNS}"
     kept = ", ".join([*fields, "at", *names])
     of_events = ", ".join([*fields, "at", *(f"{OF_BUCKET.get(name, name)} AS {name}" for name in names)])
+    values |= {"starts": [start for start, _ in plan.events], "ends": [end for _, end in plan.events]}
     parts = [
-        f"SELECT {of_events}"  # noqa: S608
-        " FROM unnest(CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[])) AS r (starts, ends)"
+        f"SELECT {of_events} FROM {_ranges('')}"  # noqa: S608
         f" CROSS JOIN LATERAL (SELECT {columns} FROM usage_events e WHERE occurred_at >= r.starts"
         f" AND occurred_at < r.ends{conditions.replace(' lane ', f' {LANE} ')} OFFSET 0) events"
     ]
-    values |= {"starts": [start for start, _ in plan.events], "ends": [end for _, end in plan.events]}
-    if plan.table is not None:
-        parts += _parts_of_table(plan, (kept, of_events, columns), conditions, has_account=which.account_id is not None)
-        values |= {"since": plan.since, "until": plan.until, "cuts": list(plan.cuts)}
+    for place, read in enumerate(plan.tables):
+        parts.append(_rows_of(read, place, kept, conditions, has_account=which.account_id is not None))
+        values[f"starts{place}"], values[f"ends{place}"] = map(list, zip(*read.ranges, strict=True))
+    if plan.tables:
+        parts.append(_pending(of_events, columns, conditions, has_account=which.account_id is not None))
+        values |= {"since": which.since, "until": which.until}
     selected = ", ".join([*(f"{sql} AS {name}" for name, sql in groups.items()), *map(_total, names)])
     places = ", ".join(str(place + 1) for place in range(len(groups)))
     ending = f" GROUP BY {places} ORDER BY {places}" if groups else " HAVING count(*) > 0"
@@ -194,21 +196,28 @@ def _query(question: Question, plan: Plan, groups: Mapping[str, str]) -> tuple[s
     return f"SELECT {selected} FROM ({source}) sums{ending} LIMIT :limit", values | {"limit": question.limit}  # noqa: S608
 
 
-def _parts_of_table(plan: Plan, lists: tuple[str, str, str], conditions: str, *, has_account: bool) -> list[str]:
-    """The rows of the table, and what is pending of the same time."""
-    assert plan.table is not None, "a plan without a table has no rows of one; this is a bug"
-    kept, of_events, columns = lists
-    grain = "hour" if plan.table.grain == HOUR else "day"
-    span = "{at} >= :since AND {at} < :until AND {whole} <> ALL(CAST(:cuts AS timestamptz[]))"
-    whole = f"date_trunc('{grain}', occurred_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'"
+def _ranges(number: int | str) -> str:
+    return f"unnest(CAST(:starts{number} AS timestamptz[]), CAST(:ends{number} AS timestamptz[])) AS r (starts, ends)"
+
+
+def _rows_of(read: TableRanges, place: int, kept: str, conditions: str, *, has_account: bool) -> str:
+    """The rows of a table: of an account by its index, range by range; of everybody in one pass."""
+    rows = f"SELECT {kept} FROM {read.table.name} WHERE at >= r.starts AND at < r.ends{conditions}"  # noqa: S608
+    one_by_one = " OFFSET 0" if has_account else ""
+    return f"SELECT {kept} FROM {_ranges(place)} CROSS JOIN LATERAL ({rows}{one_by_one}) rows"  # noqa: S608
+
+
+def _pending(of_events: str, columns: str, conditions: str, *, has_account: bool) -> str:
+    """The calls of the span that are in no table yet, and in no range that is read from events."""
     of_account = " WHERE CAST(:account_id AS uuid) = ANY(p.account_ids)" if has_account else ""
-    return [
-        f"SELECT {kept} FROM {plan.table.name} WHERE {span.format(at='at', whole='at')}{conditions}",  # noqa: S608
+    return (
         f"SELECT {of_events} FROM usage_pending p CROSS JOIN LATERAL unnest(p.request_ids) AS calls (id)"  # noqa: S608
         f" CROSS JOIN LATERAL (SELECT {columns} FROM usage_events e WHERE e.request_id = calls.id"
-        f" AND e.occurred_at >= p.since AND e.occurred_at <= p.until AND {span.format(at='occurred_at', whole=whole)}"
-        f"{conditions.replace(' lane ', f' {LANE} ')} OFFSET 0) events{of_account}",
-    ]
+        " AND e.occurred_at >= p.since AND e.occurred_at <= p.until"
+        " AND e.occurred_at >= :since AND e.occurred_at < :until"
+        f" AND NOT EXISTS (SELECT FROM {_ranges('')} WHERE e.occurred_at >= r.starts AND e.occurred_at < r.ends)"
+        f"{conditions.replace(' lane ', f' {LANE} ')} OFFSET 0) events{of_account}"
+    )
 
 
 def _conditions(which: UsageFilter) -> tuple[str, dict[str, Any]]:

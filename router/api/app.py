@@ -21,7 +21,8 @@ from router.api.exchange import EXCHANGE, Exchange, Receive, Scope, Send
 from router.api.in_process import IDENTIFY
 from router.api.methods import call_operation
 from router.api.metrics import operations as metrics_operations
-from router.api.operation import Operations, operation_routes
+from router.api.oauth_form import is_form, oauth_error
+from router.api.operation import OperationRoute, Operations, operation_routes
 from router.api.paths import Paths
 from router.api.public import operations as customer_operations
 from router.api.public.embeddings import PATH, embeddings
@@ -201,6 +202,9 @@ def _respond(request: Request, refusal: Refusal) -> Response:
     exchange: Exchange = request.scope[EXCHANGE]
     exchange.refusal = refusal
     answer = error_response(refusal, exchange.request_id)
+    route = request.scope.get("route")
+    if isinstance(route, OperationRoute) and route.spec.takes_form and is_form(request.scope):
+        answer = oauth_error(refusal, answer, exchange.request_id)
     response = Response(b"".join(answer.body), status_code=answer.status)
     response.raw_headers = list(answer.headers)
     return response

@@ -52,37 +52,41 @@ class CatalogueFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 def matching(rows: Iterable[CatalogueRow], wanted: CatalogueFilter) -> list[CatalogueRow]:
     """The rows that fit, in their order."""
-    words = wanted.q.casefold().split()
-    return [row for row in rows if _fits(row, wanted) and all(word in _searched(row) for word in words)]
+    conditions = [condition for is_wanted, condition in _conditions(wanted) if is_wanted]
+    return [row for row in rows if all(fits(row) for fits in conditions)] if conditions else list(rows)
 
 
 def _searched(row: CatalogueRow) -> str:
     return " ".join((row.id, *row.aliases, row.owner, row.languages, *row.lang)).casefold()
 
 
-def _fits(row: CatalogueRow, wanted: CatalogueFilter) -> bool:
-    figures = row.figures
-    availability = None if figures.availability_7d is None else figures.availability_7d * 100
-    nano_max = None if wanted.price_max is None else round(wanted.price_max * 10**9)
-    parameters_max = None if wanted.size_max is None else wanted.size_max * 10**6
+def _conditions(wanted: CatalogueFilter) -> Iterable[tuple[bool, Callable[[CatalogueRow], bool]]]:
+    """Whether each field asks for something, and what it asks of a row."""
+    words = wanted.q.casefold().split()
+    statuses, chips = {STANDINGS[one] for one in wanted.status}, {CHIPS[one] for one in wanted.license}
     return (
-        (not wanted.status or row.status in {STANDINGS[one] for one in wanted.status})
-        and (not wanted.license or row.chip in {CHIPS[one] for one in wanted.license})
-        and (not wanted.lang or _speaks(row, wanted.lang))
-        and (not wanted.owner or wanted.owner.casefold() == row.owner.casefold())
-        and (not wanted.provider or wanted.provider in row.providers)
-        and (not wanted.region or wanted.region in row.regions)
-        and (not wanted.shortens or row.shortens)
-        and _at_most(row.dimensions, wanted.dims_max)
-        and _at_most(row.shown_nano, nano_max)
-        and _at_most(row.parameters, parameters_max)
-        and _at_most(figures.p50_ms, wanted.p50_max)
-        and _at_least(row.input_tokens, wanted.input_min)
-        and _at_least(row.score, wanted.score_min)
-        and _at_least(availability, wanted.availability_min)
-        and _at_least(len(row.providers), wanted.providers_min)
-        and _at_least(row.votes, wanted.votes_min)
+        (bool(statuses), lambda row: row.status in statuses),
+        (bool(chips), lambda row: row.chip in chips),
+        (bool(wanted.lang), lambda row: _speaks(row, wanted.lang)),
+        (bool(wanted.owner), lambda row: wanted.owner.casefold() == row.owner.casefold()),
+        (bool(wanted.provider), lambda row: wanted.provider in row.providers),
+        (bool(wanted.region), lambda row: wanted.region in row.regions),
+        (wanted.shortens, lambda row: row.shortens),
+        _at_most(wanted.dims_max, lambda row: row.dimensions),
+        _at_most(_times(wanted.price_max, 10**9), lambda row: row.shown_nano),
+        _at_most(_times(wanted.size_max, 10**6), lambda row: row.parameters),
+        _at_most(wanted.p50_max, lambda row: row.figures.p50_ms),
+        _at_least(wanted.input_min, lambda row: row.input_tokens),
+        _at_least(wanted.score_min, lambda row: row.score),
+        _at_least(wanted.availability_min, lambda row: _times(row.figures.availability_7d, 100, is_whole=False)),
+        _at_least(wanted.providers_min, lambda row: len(row.providers)),
+        _at_least(wanted.votes_min, lambda row: row.votes),
+        (bool(words), lambda row: all(word in _searched(row) for word in words)),
     )
+
+
+def _times(value: float | None, factor: int, *, is_whole: bool = True) -> float | None:
+    return None if value is None else round(value * factor) if is_whole else value * factor
 
 
 def _speaks(row: CatalogueRow, wanted: str) -> bool:
@@ -91,12 +95,16 @@ def _speaks(row: CatalogueRow, wanted: str) -> bool:
     return any(known.casefold() == code or known.casefold().startswith(f"{code}-") for known in row.lang)
 
 
-def _at_most(value: float | None, most: float | None) -> bool:
-    return most is None or (value is not None and value <= most)
+def _at_most(
+    most: float | None, read: Callable[[CatalogueRow], float | None]
+) -> tuple[bool, Callable[[CatalogueRow], bool]]:
+    return most is not None, lambda row: (value := read(row)) is not None and most is not None and value <= most
 
 
-def _at_least(value: float | None, least: float | None) -> bool:
-    return least is None or (value is not None and value >= least)
+def _at_least(
+    least: float | None, read: Callable[[CatalogueRow], float | None]
+) -> tuple[bool, Callable[[CatalogueRow], bool]]:
+    return least is not None, lambda row: (value := read(row)) is not None and least is not None and value >= least
 
 
 _ORDER: Final = {standing: place for place, standing in enumerate(Standing)}

@@ -56,7 +56,8 @@ class Disk:
         try:
             yield
         finally:
-            self._run(f"umount {self._folder}", Path("/"))
+            # What was started meanwhile ends before long, since it cannot write; until then it holds the mount.
+            self._run(f"for turn in $(seq 300); do umount {self._folder} && exit; sleep 0.1; done; exit 32", Path("/"))
 
     def _run(self, command: str, folder: Path | None = None) -> str:
         script = f"cd {folder or self._folder} && {command}"

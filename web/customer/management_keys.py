@@ -69,6 +69,7 @@ class ManagementSecretPage(Page, frozen=True, kw_only=True):
 
     base: str
     key: IssuedManagementKey
+    environment: str
 
 
 class KeysQuery(msgspec.Struct, frozen=True):
@@ -132,6 +133,9 @@ async def create(request: PageRequest) -> Answer:
         holds_secret=True,
         base=base_of(request),
         key=key,
+        # What the command line reads, and the name in our examples.
+        environment=f"GIGAROUTER_API_URL={request.context.api_url}\n"
+        f"GIGAROUTER_API_KEY={key.key}\nGIGAROUTER_MANAGEMENT_KEY={key.key}\n",
     )
 
 

@@ -29,6 +29,7 @@ _NETWORKS = Remedy(
 _MODEL = Remedy("Another model, or another spelling of its name.", "/models", "See the models")
 _DEMANDS = Remedy("Fewer demands in the call's provider object: below stands what each endpoint lacks.")
 _LATER = Remedy("The same call a little later; the status page says how the model is.", "/status", "See the status")
+_NOBODY = Remedy("Another model lets it pass; this one, once somebody serves it again.", "/models", "See the models")
 _OTHER = Remedy("The sentence above says what to change.")
 
 # Error code of a call -> what lifts it.
@@ -42,8 +43,10 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "network_not_allowed": _NETWORKS,
     **dict.fromkeys(("model_not_found", "model_not_available"), _MODEL),
     "preferences_unmet": _DEMANDS,
-    **dict.fromkeys(("no_provider_available", "capacity_exhausted", "model_warming"), _LATER),
+    "no_provider_available": _NOBODY,
+    **dict.fromkeys(("capacity_exhausted", "model_warming"), _LATER),
     **dict.fromkeys(("provider_unavailable", "upstream_timeout", "upstream_invalid"), _LATER),
+    "idempotency_in_progress": _LATER,
     **dict.fromkeys(("store_unavailable", "overloaded", "not_recorded", "internal_error"), _LATER),
 }
 

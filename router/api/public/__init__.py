@@ -21,6 +21,7 @@ from router.api.public.grants import operations as grants
 from router.api.public.invitations import operations as invitations
 from router.api.public.key_policy import operations as key_policy
 from router.api.public.keys import operations as keys
+from router.api.public.launch_mail import operations as launch_mail
 from router.api.public.licenses import acceptances
 from router.api.public.licenses import operations as licenses
 from router.api.public.management_keys import operations as management_keys
@@ -49,6 +50,7 @@ from router.api.public.webhooks import operations as webhooks
 operations = [
     *(
         votes,
+        launch_mail,
         model_endpoints,
         evidence,
         models,

@@ -1,15 +1,17 @@
 """``/v1/device``: a command line logs in by a code that it shows (RFC 8628), and a member approves it.
 
-The two operations of the device need no key; the RFC's error codes are the ``code`` of our envelope. The other three
-are those of the page ``/device``, for a member who is signed in: a management key approves nothing.
+The two operations of the device need no key. They take JSON, with the RFC's error codes as the ``code`` of our
+envelope, and forms of OAuth clients, which get errors as the RFC has them (:mod:`router.api.oauth_form`). The other
+three are those of the page ``/device``, for a member who is signed in: a management key approves nothing.
 """
 
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from pydantic import Field
 
+from router.api.admin.request import NO_STORE
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.fields import AccountIdText, Instant
 from router.api.forms import Answer, Body, answer_of
@@ -115,9 +117,10 @@ class DeviceApproval(Body):
     scopes: tuple[Scope, ...] | None = Field(None, description="Null: what it wants, as far as the member has it.")
 
 
-@operations.post("/code", verb="begin", summary="Begin a login of a device")
-async def begin(request: Request, body: DeviceCodeCreate, _: _Checked) -> DeviceCodeOut:
+@operations.post("/code", verb="begin", summary="Begin a login of a device", takes_form=True)
+async def begin(request: Request, response: Response, body: DeviceCodeCreate, _: _Checked) -> DeviceCodeOut:
     """A code for a member to type, and a secret for the device to ask with; both last ten minutes."""
+    response.headers.update(NO_STORE)
     exchange: Exchange = request.scope[EXCHANGE]
     context: RouterContext = request.app.state.context
     exchange.holds_secret = True
@@ -139,9 +142,10 @@ async def begin(request: Request, body: DeviceCodeCreate, _: _Checked) -> Device
     )
 
 
-@operations.post("/token", verb="finish", summary="Finish a login of a device", shows_once=True)
-async def finish(request: Request, body: DeviceTokenCreate, _: _Checked) -> DeviceTokenOut:
+@operations.post("/token", verb="finish", summary="Finish a login of a device", shows_once=True, takes_form=True)
+async def finish(request: Request, response: Response, body: DeviceTokenCreate, _: _Checked) -> DeviceTokenOut:
     """The management key, once a member has approved; before that 400 `authorization_pending`, or `slow_down`."""
+    response.headers.update(NO_STORE)
     exchange: Exchange = request.scope[EXCHANGE]
     context: RouterContext = request.app.state.context
     try:

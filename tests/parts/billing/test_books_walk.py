@@ -6,6 +6,9 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 
 from billing.books import Check, check_all, check_frequently, check_redis, read_results, record
+from billing.rollups.columns import SUMS
+from billing.rollups.compare import check_sums
+from billing.rollups.fill import add_before, add_pending
 from billing.seal import seal
 from billing.stripe import sweep
 from billing.values import Hold
@@ -44,6 +47,16 @@ async def move_money_at_stripe(p: Payments, _: asyncpg.Connection, __: AccountId
     p.world.transaction_of_unknown_kind(77)
 
 
+async def spoil_sums(p: Payments, owner: asyncpg.Connection, account: AccountId) -> None:
+    await add_pending(p.db)
+    await add_before(p.db, within_s=60)
+    yesterday = "date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - interval '1 day'"
+    columns = ", ".join(("account_id", "at", "key_id", *SUMS))
+    values = f"$1, {yesterday}, gen_random_uuid(), {', '.join('1' for _ in SUMS)}"
+    await owner.execute(f"INSERT INTO usage_by_key ({columns}) VALUES ({values})", account)
+    await owner.execute(f"INSERT INTO usage_days (day, changes) VALUES (({yesterday} + interval '12 hours')::date, 1)")
+
+
 async def stop_sealing(p: Payments, owner: asyncpg.Connection, _: AccountId) -> None:
     # Of another account: news of credit has an account loaded anew, at any time, and what is planted in it is gone.
     await an_account(p.db, 1)
@@ -53,6 +66,8 @@ async def stop_sealing(p: Payments, owner: asyncpg.Connection, _: AccountId) -> 
 
 # In this order each fault turns its own check red, and none that is still green.
 PLANTED: dict[Check, Plant] = {
+    # It is repaired at the first look, and red until the next night.
+    Check.USAGE_SUMS: spoil_sums,
     Check.STRIPE_IS_CLEARING: move_money_at_stripe,
     Check.SEAL_NOT_BEHIND: stop_sealing,
     Check.REDIS_IS_POSTGRES: spoil_redis,
@@ -96,7 +111,7 @@ async def look(p: Payments, before: set[AccountId]) -> set[AccountId]:
     """Run every check as jobs does, and keep what was found; the accounts that differ from Redis now."""
     redis, differing = await check_redis(p.db, p.billing.projection, before)
     stripe = sweep.clearing_finding(await sweep.clearing_difference(p.context))
-    findings = [*await check_frequently(p.db), *await check_all(p.db), *redis, stripe]
+    findings = [*await check_frequently(p.db), *await check_all(p.db), *redis, stripe, await check_sums(p.db)]
     assert {finding.check for finding in findings} == set(Check), "every check is run by something"
     async with p.db.transaction() as tx:
         await record(tx, findings)

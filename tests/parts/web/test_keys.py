@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 from html import unescape
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -30,6 +31,13 @@ FROM generate_series(1, 1000) AS i
 
 def main_of(page: httpx.Response) -> str:
     return unescape(page.text.partition("<main")[2].partition("</main")[0])
+
+
+def env_of(page: httpx.Response) -> str:
+    """The file that a page offers, which is in the page itself."""
+    file = re.search(r'download=".env" href="data:text/plain;charset=utf-8,([^"]+)"', page.text)
+    assert file is not None, main_of(page)
+    return unquote(file[1])
 
 
 def fields(page: httpx.Response, action: str) -> dict[str, str]:
@@ -75,6 +83,7 @@ async def test_a_key_is_made_and_seen_once_and_ends_with_its_name_in_the_button(
     assert fields(wrong, f"{base}/keys/new")["name"] == "ingest"
     made = await ann.post(f"{base}/keys/new", data=typed | {"cap_day": ""})
     [secret] = set(SECRET.findall(made.text))
+    assert f"OPENAI_API_KEY={secret}" in env_of(made)
     assert made.headers["cache-control"] == "no-store"
     assert "content-encoding" not in made.headers
     listed = await ann.get(f"{base}/keys")
@@ -88,6 +97,7 @@ async def test_a_key_is_made_and_seen_once_and_ends_with_its_name_in_the_button(
 
     rotated = await ann.post(f"{one}/rotate", data=fields(page, f"{one}/rotate"))
     assert set(SECRET.findall(rotated.text)) != {secret}
+    assert secret not in env_of(rotated)
     assert "works for 23 h 59 min more" in rotated.text or "works for 24 h" in rotated.text
     page = await ann.get(one)
     assert "End old secrets of ingest now" in page.text
@@ -156,6 +166,7 @@ async def test_an_owner_makes_a_management_key_and_reads_it_in_the_audit(
     assert fields(refused, f"{path}/new")["name"] == "robot"
     made = await owner.post(f"{path}/new", data=form | {"name": "robot", "scopes": ["keys:read", "usage:read"]})
     [secret] = set(SECRET.findall(made.text))
+    assert f"GIGAROUTER_MANAGEMENT_KEY={secret}" in env_of(made)
     listed = await owner.get(path)
     assert "keys:read, usage:read" in listed.text
     assert secret not in listed.text

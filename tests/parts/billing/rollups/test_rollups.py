@@ -4,17 +4,32 @@ import asyncio
 import itertools
 import random
 from collections import Counter
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.books import Check
 from billing.rollups import fill
 from billing.rollups.columns import LATENCY_BOUNDS_MS
+from billing.rollups.compare import check_sums, compare_days
 from billing.rollups.fill import add_before, add_pending, read_state, rebuild_day
-from billing.rollups.plan import BY_DAY, BY_KEY, BY_MODEL, choose_table, days_of, plan_sum
+from billing.rollups.plan import (
+    BY_DAY,
+    BY_KEY,
+    BY_KEY_QUARTER_HOUR,
+    BY_MODEL,
+    BY_MODEL_QUARTER_HOUR,
+    TABLES,
+    Horizons,
+    choose_tables,
+    day_begins,
+    days_of,
+    plan_sum,
+)
 from billing.rollups.read import sum_rolled, sum_rolled_buckets
 from billing.usage import GroupBy, UsageFilter, sum_buckets, sum_usage
 from store.ids import AccountId, KeyId, ModelId, ProviderId, new_id
@@ -38,6 +53,14 @@ INSERT INTO usage_events (request_id, occurred_at, account_id, key_id, model_id,
     latency_ms, attempts)
 VALUES (:id, :at, :account, :key, :model, :provider, :provider, 's', 2, :cost + 1, :price, :nano, :cost, :cost - :debt,
     :debt, :cost, 3, :latency, 1)
+""")
+# Somebody writes into a table of sums.
+SPOIL = text("""
+WITH one AS (SELECT * FROM usage_by_model_quarter_hour WHERE at >= date_trunc('day', now(), 'UTC') - interval '1 day'
+    AND at < date_trunc('day', now(), 'UTC') LIMIT 1),
+    spoiled AS (UPDATE usage_by_model_quarter_hour u SET tokens = u.tokens + 1 FROM one
+    WHERE (u.account_id, u.at, u.model_id, u.lane) = (one.account_id, one.at, one.model_id, one.lane) RETURNING 1)
+SELECT count(*) FROM spoiled
 """)
 PRICE, BATCH, USUAL = new_id(), 10, 20
 SET_PRICE = (
@@ -107,7 +130,7 @@ async def compare(db: Database, draw: random.Random, questions: int) -> None:
         for _ in range(questions):
             which, groups = a_question(draw)
             assert await sum_rolled(tx, which, groups) == await sum_usage(tx, which, groups), (which, groups)
-            width = draw.choice((60, 3_600, 86_400))
+            width = draw.choice((60, 900, 3_600, 86_400))
             buckets = await sum_rolled_buckets(tx, which, width, ["model"], limit=10_000)
             assert buckets == await sum_buckets(tx, which, width, ["model"], limit=10_000)
 
@@ -146,7 +169,9 @@ def test_sums_are_the_events_whoever_dies_and_however_late_calls_are(
             async with db.transaction() as tx:
                 await charge(tx, draw)
             await turn(jobs, draw)
-        for _ in range(8):
+        for number in range(8):
+            if number == 3:
+                await upgrade(owner)
             # A commit that takes as long as several turns of the jobs.
             async with db.transaction() as late:
                 await charge(late, draw)
@@ -161,11 +186,10 @@ def test_sums_are_the_events_whoever_dies_and_however_late_calls_are(
         await add_before(db, within_s=60)
         async with db.transaction() as tx:
             state = await read_state(tx)
-            assert state.complete_from is not None
-            assert state.complete_from == fill.EVERYTHING
+            assert state.horizons == Horizons(fill.EVERYTHING, fill.EVERYTHING)
             assert await tx.scalar(text("SELECT count(*) FROM usage_pending")) == 0
-            for table in ("usage_by_key", "usage_by_model", "usage_by_day"):
-                assert await tx.scalar(text(f"SELECT sum(charged) FROM {table}")) == await tx.scalar(
+            for table in TABLES:
+                assert await tx.scalar(text(f"SELECT sum(charged) FROM {table.name}")) == await tx.scalar(
                     text("SELECT sum(charged_nano) FROM usage_events")
                 )
         await compare(db, draw, 60)
@@ -178,8 +202,16 @@ def test_sums_are_the_events_whoever_dies_and_however_late_calls_are(
     asyncio.run(story())
 
 
+async def upgrade(owner: Database) -> None:
+    """The tables by quarter-hour come to sums of before, as migration 0072 leaves them."""
+    async with owner.transaction() as tx:
+        for table in (BY_KEY_QUARTER_HOUR, BY_MODEL_QUARTER_HOUR):
+            await tx.execute(text(f"TRUNCATE {table.name}"))
+        await tx.execute(text("UPDATE usage_rollup SET quarter_hours_from = NULL, turns = turns + 1"))
+
+
 async def check_zones(tx: AsyncConnection) -> None:
-    """The days of a zone are the sums of its calls, where its midnight cuts an hour of UTC, too."""
+    """The days of a zone are the sums of its calls, where its midnight cuts an hour of UTC, too: from sums alone."""
     which = UsageFilter(now_hour() - 8 * DAY, now_hour() + HOUR, account_id=ACCOUNTS[0])
     events = (await tx.execute(text("SELECT * FROM usage_events WHERE account_id = :a"), {"a": ACCOUNTS[0]})).all()
     for name in ZONES:
@@ -212,28 +244,100 @@ def test_a_plan_has_every_instant_of_the_span_once() -> None:
     for _ in range(300):
         since = datetime(2026, 3, 25, tzinfo=UTC) + draw.randint(0, 10_000) * timedelta(minutes=1)
         until = since + draw.randint(1, 20_000) * timedelta(minutes=1)
-        zone = ZoneInfo(draw.choice(ZONES))
-        complete = since + draw.choice((-DAY, 50 * HOUR))
-        complete = complete.replace(minute=0)
-        boundaries = draw.choice(([], days_of(since, until, zone)))
-        table = draw.choice((BY_KEY, BY_DAY))
-        plan = plan_sum(since, until, table, complete, boundaries)
+        complete = [(since + draw.choice((-DAY, 50 * HOUR))).replace(minute=0) for _ in range(2)]
+        horizons = Horizons(*(draw.choice((None, at)) for at in complete))
+        boundaries = draw.choice(([], days_of(since, until, ZoneInfo(draw.choice(ZONES)))))
+        tables = choose_tables(draw.choice(({"key_id"}, {"model_id"}, {"provider_id"})), grain=draw.choice((HOUR, DAY)))
+        plan = plan_sum(since, until, tables, horizons, boundaries)
         spans = list(plan.events)
-        at = plan.since
-        while plan.table is not None and at < plan.until:
-            if at not in plan.cuts:
-                assert at >= complete
-                assert not any(at < cut < at + table.grain for cut in boundaries)
-                spans.append((at, at + table.grain))
-            at += table.grain
+        for read in plan.tables:
+            horizon, spans = horizons.of(read.table), [*spans, *read.ranges]
+            for range_ in read.ranges:
+                at = range_[0]
+                assert horizon is not None
+                assert at >= horizon
+                while at < range_[1]:
+                    assert not any(at < cut < at + read.table.grain for cut in boundaries)
+                    at += read.table.grain
+                assert at == range_[1], "rows are whole"
         spans.sort()
         assert (spans[0][0], spans[-1][1]) == (since, until)
         assert all(one[1] == two[0] for one, two in itertools.pairwise(spans))
 
 
-def test_the_table_with_what_is_wanted_is_chosen() -> None:
-    assert choose_table({"key_id"}, grain=HOUR) is BY_KEY
-    assert choose_table({"lane"}, grain=HOUR) is BY_MODEL
-    assert choose_table({"key_id", "model_id"}, grain=DAY) is BY_DAY
-    assert choose_table({"key_id", "model_id"}, grain=HOUR) is None
-    assert choose_table({"key_id"}, grain=timedelta(minutes=1)) is None
+def test_days_of_any_zone_are_read_from_sums_alone() -> None:
+    now = datetime(2026, 11, 28, 11, 7, tzinfo=UTC)
+    everything = Horizons(fill.EVERYTHING, fill.EVERYTHING)
+    for name in available_timezones():
+        zone = ZoneInfo(name)
+        since, until = (day_begins(date(2026, month, 1), zone) for month in (10, 12))
+        tables = choose_tables({"model_id", "lane"}, grain=DAY)
+        plan = plan_sum(since, until, tables, everything, days_of(since, until, zone))
+        assert not plan.events, name
+        hours = sum((end - start for read in plan.tables for start, end in read.ranges), timedelta())
+        assert hours == until - since
+    cut = plan_sum(now - 3 * DAY, now, choose_tables({"key_id"}, grain=DAY), everything)
+    assert [read.table for read in cut.tables] == [BY_DAY, BY_KEY, BY_KEY_QUARTER_HOUR]
+    assert sum((end - start for start, end in cut.events), timedelta()) < timedelta(minutes=30)
+
+
+def test_the_tables_with_what_is_wanted_are_chosen() -> None:
+    assert choose_tables({"key_id"}, grain=HOUR) == (BY_KEY, BY_KEY_QUARTER_HOUR)
+    assert choose_tables({"lane"}, grain=HOUR) == (BY_MODEL, BY_MODEL_QUARTER_HOUR)
+    assert choose_tables({"lane"}, grain=timedelta(minutes=30)) == (BY_MODEL_QUARTER_HOUR,)
+    assert choose_tables({"key_id", "model_id"}, grain=DAY) == (BY_DAY,)
+    assert choose_tables({"key_id", "model_id"}, grain=HOUR) == ()
+    assert choose_tables({"key_id"}, grain=timedelta(minutes=1)) == ()
+
+
+def test_jobs_of_before_quarter_hours_are_refused_and_take_nothing(database_url: str) -> None:
+    """Beside jobs of now they would add calls to the older tables alone."""
+
+    async def story() -> None:
+        db = Database(database_url)
+        async with db.transaction() as tx:
+            await charge(tx, random.Random(3))
+
+        async def old_turn() -> None:
+            async with db.transaction() as tx:
+                await tx.execute(text("DELETE FROM usage_pending"))
+                await tx.execute(text("UPDATE usage_rollup SET complete_from = now(), data_to = now()"))
+
+        with pytest.raises(DBAPIError, match="older version"):
+            await old_turn()
+        assert await add_pending(db) == 3
+        await db.close()
+
+    asyncio.run(story())
+
+
+def test_a_night_finds_the_day_that_was_spoiled_builds_it_anew_and_says_so_for_a_day(database_url: str) -> None:
+    draw = random.Random(7)
+
+    async def story() -> None:
+        db = Database(database_url)
+        async with db.transaction() as tx:
+            for _ in range(12):
+                await charge(tx, draw)
+        await add_pending(db)
+        assert (await compare_days(db)).compared == 0, "nothing is compared before the sums have the whole day"
+        await add_before(db, within_s=60)
+        first = await compare_days(db)
+        assert (first.rebuilt, first.wrong) == ([], [])
+        assert (await check_sums(db)).wrong == 0
+        # A late call of yesterday waits for its turn; a row of sums is spoiled meanwhile.
+        async with db.transaction() as tx:
+            for _ in range(12):
+                await charge(tx, draw)
+            assert await tx.scalar(SPOIL) == 1
+        due = await compare_days(db)
+        assert due.compared == 1, "what was compared and is not changed is compared one day a night"
+        await add_pending(db)
+        found = await check_sums(db)
+        assert (found.check, found.wrong) == (Check.USAGE_SUMS, 1)
+        assert str((now_hour() - DAY).date()) in found.message
+        assert (await check_sums(db)).wrong == 1, "who looks in the morning sees it, too"
+        await compare(db, draw, 20)
+        await db.close()
+
+    asyncio.run(story())

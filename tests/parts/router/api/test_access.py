@@ -13,6 +13,8 @@ GET    /openapi.json                                    anyone
 GET    /ready                                           anyone
 GET    /metrics                                         nearby
 DELETE /v1/models/{model_id:path}/vote                  key usage:write
+DELETE /v1/models/{model_id:path}/launch-mail           key usage:write
+POST   /v1/models/{model_id:path}/launch-mail           key usage:write
 GET    /v1/account                                      key billing:read usage:read
 GET    /v1/account/budgets                              key billing:read usage:read
 GET    /v1/account/budgets/{budget_id}                  key billing:read usage:read
@@ -172,6 +174,9 @@ GET    /admin/v1/models/{model_id:path}                 finance_admin ops
 GET    /admin/v1/operators                              operator
 GET    /admin/v1/prices                                 finance_admin ops
 GET    /admin/v1/prices/{price_id}                      finance_admin ops
+GET    /admin/v1/price-impacts                          finance_admin ops
+GET    /admin/v1/spaces                                 finance_admin ops
+GET    /admin/v1/spaces/{space:path}                    finance_admin ops
 GET    /admin/v1/providers                              finance_admin ops
 GET    /admin/v1/providers/{provider_id}                finance_admin ops
 GET    /admin/v1/requests/{request_id}                  finance_admin ops
@@ -293,6 +298,8 @@ POST   /admin/v1/operators/{key_id}/revoke              operator
 POST   /admin/v1/prices                                 finance_admin
 POST   /admin/v1/providers                              ops
 POST   /admin/v1/providers/{provider_id}/credential     ops
+POST   /admin/v1/providers/{provider_id}/discover       ops
+POST   /admin/v1/providers/{provider_id}/models         ops
 POST   /admin/v1/providers/{provider_id}/test           ops
 POST   /admin/v1/providers:reseal                       ops
 POST   /admin/v1/resolutions                            ops

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from billing.money import to_usd
+from router.explain import call_csv
 from router.explain.call_csv import copy_calls
 from router.explain.call_log import COLUMNS, Outcome, duration_class
 from router.explain.calls import CallFilter, LoggedCall, calls_query, list_calls
@@ -24,6 +26,14 @@ ACCOUNT, OTHER = AccountId(new_id()), AccountId(new_id())
 KEYS = [KeyId(new_id()) for _ in range(3)]
 MODELS = [ModelId("acme/one"), ModelId("acme/two")]
 CODES = {Outcome.REFUSED: ["credit_exhausted", "license_restricted"], Outcome.FAILED: ["provider_unavailable"]}
+# The third key is none of which the names were read.
+NAMES = ['=1+1, "one"\nof many', "two\\"]
+SHOWN = ['\'=1+1, "one"\nof many', "two\\", ""]
+INSERT_KEY = text("""
+INSERT INTO keys (id, account_id, name, handle, last4, digest, use, requests_per_minute, tokens_per_minute, concurrency)
+VALUES (:id, :account, :name, CAST(:handle AS text), 'abcd', sha256(convert_to(:handle, 'UTF8')), 'commercial', 60, 60,
+    2)
+""")
 CALLS = 600
 
 
@@ -58,6 +68,14 @@ async def log_calls(db: Database, calls: Sequence[LoggedCall], account: AccountI
     ]
     await connection.copy_records_to_table("routes", records=rows, columns=COLUMNS)
     await connection.close()
+
+
+async def insert_keys(db: Database) -> None:
+    async with db.transaction() as tx:
+        await tx.execute(text("INSERT INTO accounts (id, name) VALUES (:id, 'Acme')"), {"id": ACCOUNT})
+        for place, name in enumerate(NAMES):
+            key = {"id": KEYS[place], "account": ACCOUNT, "name": name, "handle": f"abcdefg{place}"}
+            await tx.execute(INSERT_KEY, key)
 
 
 FILTERS: list[dict[str, Any]] = [
@@ -112,6 +130,8 @@ async def test_every_filter_finds_what_was_logged_page_by_page_and_as_csv(
 ) -> None:
     random = Random(5)
     calls = [a_logged_call(random, number) for number in range(CALLS)]
+    call_of = {wire(RequestId, call.request_id): call for call in calls}
+    await insert_keys(db)
     await log_calls(db, calls)
     await log_calls(db, [a_logged_call(random, number) for number in range(50)], OTHER)
     for most in (10_000, 40):
@@ -128,6 +148,15 @@ async def test_every_filter_finds_what_was_logged_page_by_page_and_as_csv(
                     body.write(block)
 
                 await copy_calls(db, which, take)
+                looked_up = io.BytesIO()
+                with monkeypatch.context() as many_keys:
+                    many_keys.setattr(call_csv, "CONSTANT_KEYS_MAX", 1)
+                    await copy_calls(db, which, partial(take, body=looked_up))
+                names = [list(csv.DictReader(io.StringIO(one.getvalue().decode()))) for one in (body, looked_up)]
+                for row in (row for found in names for row in found):
+                    key_id = call_of[row["id"]].key_id
+                    assert key_id is not None
+                    assert row["key_name"] == SHOWN[KEYS.index(key_id)]
                 rows = list(csv.DictReader(io.StringIO(body.getvalue().decode())))
                 assert [row["id"] for row in rows] == [wire(RequestId, call.request_id) for call in expected]
                 assert [row["cost_usd"] for row in rows] == [
