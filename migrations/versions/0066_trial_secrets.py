@@ -1,7 +1,7 @@
 """A secret of a key may be one of a trial call: made for that call, and ended with it.
 
 Revision ID: 0066
-Revises: 0078
+Revises: 0062
 """
 
 from alembic import op

@@ -1,13 +1,13 @@
 """The networks from which a key may be used.
 
 Revision ID: 0069
-Revises: 0078
+Revises: 0068
 """
 
 from alembic import op
 
 revision = "0069"
-down_revision = "0078"
+down_revision = "0068"
 branch_labels = None
 depends_on = None
 

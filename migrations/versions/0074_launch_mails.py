@@ -1,7 +1,7 @@
 """An account chooses whether it gets a mail when a model goes live, beside its vote.
 
 Revision ID: 0074
-Revises: 0078
+Revises: 0073
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0074"
-down_revision = "0068"
+down_revision = "0073"
 branch_labels = None
 depends_on = None
 

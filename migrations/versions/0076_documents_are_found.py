@@ -1,7 +1,7 @@
 """Documents are found by words of theirs, newest first.
 
 Revision ID: 0076
-Revises: 0062
+Revises: 0074
 """
 
 from pathlib import Path

@@ -163,7 +163,7 @@ async def test_a_form_that_no_page_sends_is_refused_by_every_page(
     for route, address in walked(ACTED, values):
         client = pages.reader(reader_of(route, account, pages.now))
         for body, expected in BODIES.items():
-            answer = await client.post(address, content=body, headers={"content-type": FORM_MEDIA})
+            answer = await client.post(address, content=body, headers={"content-type": FORM_MEDIA.decode()})
             if answer.status_code not in expected or (not answer.content and answer.status_code != 303):
                 faults.append((answer.status_code, address, body[:20]))
     assert not faults, faults
