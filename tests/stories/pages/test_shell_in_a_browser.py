@@ -26,16 +26,14 @@ PUBLIC = {
 }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_pages_are_accessible_and_fit_a_narrow_screen(open_window: NewWindow, scheme: str) -> None:
-    window = await open_window(an_operator(), color_scheme=scheme)
+async def test_pages_are_accessible_and_fit_a_narrow_screen(open_window: NewWindow) -> None:
+    window = await open_window(an_operator())
     for name, path in PUBLIC.items():
         await window.open(path)
         await window.check_still()
         await window.check_accessible()
         await window.check_fits()
-        if scheme == "light":
-            await take_pictures(window, name)
+        await take_pictures(window, name)
 
 
 async def test_a_list_follows_what_is_typed_and_keeps_the_caret(open_window: NewWindow) -> None:
